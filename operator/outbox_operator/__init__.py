@@ -1,0 +1,1 @@
+"""outbox-operator: the transactional outbox on Kubernetes."""

@@ -1,0 +1,84 @@
+"""Conditions: their types, their reasons, and the pure merge that keeps transition times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ConditionStatus = Literal["True", "False", "Unknown"]
+
+
+class ConditionType(StrEnum):
+    """Every condition type of the three kinds."""
+
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    DATABASE_REACHABLE = "DatabaseReachable"
+    SCHEMA_APPLIED = "SchemaApplied"
+    NATS_REACHABLE = "NatsReachable"
+    STREAM_READY = "StreamReady"
+    CONSUMERS_READY = "ConsumersReady"
+    CONSUMER_READY = "ConsumerReady"
+    RELAY_AVAILABLE = "RelayAvailable"
+    WORKLOAD_AVAILABLE = "WorkloadAvailable"
+    LAGGING = "Lagging"
+    PAUSED = "Paused"
+
+
+class Condition(BaseModel):
+    """One condition, in the form of the Kubernetes API conventions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: str = Field(description="What the condition speaks of, for example Ready.")
+    status: ConditionStatus = Field(description="Whether it holds.")
+    reason: str = Field(
+        description="One CamelCase word that says why; stable, safe to match on.",
+        pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
+        max_length=128,
+    )
+    message: str = Field(
+        default="",
+        description="A sentence for people: object, field, wanted, found, what to do.",
+        max_length=4096,
+    )
+    lastTransitionTime: str = Field(
+        default="",
+        description="When `status` last changed (RFC 3339).",
+        json_schema_extra={"format": "date-time"},
+    )
+    observedGeneration: int = Field(
+        default=0, description="`metadata.generation` the condition speaks of."
+    )
+
+
+def rfc3339(moment: datetime) -> str:
+    """A time as Kubernetes writes it, in UTC with seconds."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def merge(
+    old: Iterable[Condition], new: Iterable[Condition], *, now: datetime, generation: int
+) -> list[Condition]:
+    """New conditions, each with the old transition time where its status did not change."""
+    before = {condition.type: condition for condition in old}
+    merged = []
+    for condition in new:
+        previous = before.get(condition.type)
+        same = previous is not None and previous.status == condition.status
+        time = previous.lastTransitionTime if previous and same else ""
+        merged.append(
+            condition.model_copy(
+                update={
+                    "lastTransitionTime": time or rfc3339(now),
+                    "observedGeneration": generation,
+                    "message": condition.message[:4096],
+                }
+            )
+        )
+    return merged

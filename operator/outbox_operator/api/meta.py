@@ -1,0 +1,48 @@
+"""Names that are part of the public contract: group, kinds, labels, annotations, finalizer."""
+
+from __future__ import annotations
+
+from typing import Final
+
+GROUP: Final = "outbox.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+PIPELINE: Final = "OutboxPipeline"
+STREAM: Final = "EventStream"
+CONSUMER: Final = "EventConsumer"
+PLURALS: Final = {
+    PIPELINE: "outboxpipelines",
+    STREAM: "eventstreams",
+    CONSUMER: "eventconsumers",
+}
+
+FINALIZER: Final = f"{GROUP}/finalizer"
+FIELD_MANAGER: Final = "outbox-operator"
+STATUS_FIELD_MANAGER: Final = "outbox-operator-status"
+
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "outbox-operator"
+NAME_LABEL: Final = "app.kubernetes.io/name"
+INSTANCE_LABEL: Final = "app.kubernetes.io/instance"
+COMPONENT_LABEL: Final = "app.kubernetes.io/component"
+PIPELINE_LABEL: Final = f"{GROUP}/pipeline"
+CONSUMER_LABEL: Final = f"{GROUP}/consumer"
+
+PAUSE_ANNOTATION: Final = f"{GROUP}/paused"
+"""`"true"`: leave everything as it is; the status says so."""
+RESTART_ANNOTATION: Final = f"{GROUP}/restart"
+"""One-shot: roll the pods (`all`, `relay`, `consumers`), then the operator removes it."""
+APPROVE_PLAN_ANNOTATION: Final = f"{GROUP}/approve-plan"
+"""One-shot: hash of the migration plan that may run."""
+RECONCILE_AT_ANNOTATION: Final = f"{GROUP}/reconcile-at"
+"""One-shot: reconcile now."""
+RESTARTED_AT_ANNOTATION: Final = f"{GROUP}/restarted-at"
+"""On pod templates: when a restart was asked for."""
+CHECKSUM_ANNOTATION: Final = f"{GROUP}/checksum"
+"""On pod templates: hash of configuration and Secrets, so that a change rolls the pods."""
+
+OWNER_METADATA: Final = f"{GROUP}/owner"
+"""Stream and durable-consumer metadata: UID of the resource that owns it."""
+OWNER_NAME_METADATA: Final = f"{GROUP}/owner-name"
+"""Stream and durable-consumer metadata: `Kind/namespace/name`, for people."""

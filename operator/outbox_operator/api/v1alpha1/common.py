@@ -1,0 +1,123 @@
+"""Parts that all three kinds share: the NATS connection, policies, pod settings, status base."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from outbox_operator.api.conditions import Condition
+from outbox_operator.api.fields import (
+    ApiModel,
+    ObjectName,
+    SecretKeyRef,
+    cel,
+    model_rules,
+)
+
+DeletionPolicy = Literal["Retain", "Delete"]
+AdoptionPolicy = Literal["Fail", "Adopt"]
+
+
+class NatsTls(ApiModel):
+    """TLS towards NATS. Without `caSecretRef` the system's certificate authorities are trusted."""
+
+    caSecretRef: SecretKeyRef | None = Field(
+        default=None, description="PEM bundle of the authorities that sign the server."
+    )
+    certSecretRef: SecretKeyRef | None = Field(
+        default=None, description="PEM client certificate, for mutual TLS."
+    )
+    keySecretRef: SecretKeyRef | None = Field(
+        default=None, description="PEM private key of the client certificate."
+    )
+    handshakeFirst: bool = Field(
+        default=False,
+        description="Start TLS before the server's greeting; needed where the server says so.",
+    )
+
+
+class NatsUser(ApiModel):
+    """User name and password from one Secret."""
+
+    name: ObjectName = Field(description="Name of the Secret.")
+    usernameKey: str = Field(default="username", description="Key of the user name.")
+    passwordKey: str = Field(default="password", description="Key of the password.")
+
+
+class NatsConnection(ApiModel):
+    """Where NATS is and how to log in. At most one of the four credential kinds."""
+
+    model_config = model_rules(
+        cel(
+            "[has(self.credentialsSecretRef), has(self.userSecretRef), "
+            "has(self.tokenSecretRef), has(self.nkeySecretRef)].filter(x, x).size() <= 1",
+            "set at most one of credentialsSecretRef, userSecretRef, tokenSecretRef, nkeySecretRef",
+        )
+    )
+
+    url: str = Field(
+        pattern=r"^(nats|tls)://[^\s,/@]+(,(nats|tls)://[^\s,/@]+)*$",
+        max_length=1024,
+        description="One or more server URLs, comma-separated, without credentials: "
+        "nats://nats.nats:4222.",
+    )
+    credentialsSecretRef: SecretKeyRef | None = Field(
+        default=None, description="A .creds file (JWT and seed)."
+    )
+    userSecretRef: NatsUser | None = Field(default=None, description="User name and password.")
+    tokenSecretRef: SecretKeyRef | None = Field(default=None, description="A token.")
+    nkeySecretRef: SecretKeyRef | None = Field(default=None, description="An NKey seed.")
+    tls: NatsTls | None = Field(default=None, description="TLS settings for tls:// URLs.")
+    domain: str | None = Field(
+        default=None,
+        pattern=r"^[^\s.*>]+$",
+        description="JetStream domain, for servers behind a leaf node.",
+    )
+
+
+class Autoscaling(ApiModel):
+    """Scale on the number of events that wait."""
+
+    model_config = model_rules(
+        cel("self.minReplicas <= self.maxReplicas", "minReplicas must not exceed maxReplicas")
+    )
+
+    minReplicas: int = Field(default=1, ge=0, le=1000, description="Never fewer than these.")
+    maxReplicas: int = Field(default=10, ge=1, le=1000, description="Never more than these.")
+    targetBacklog: int = Field(
+        default=1000, ge=1, description="Waiting events per replica to aim at."
+    )
+
+
+PodTemplate = dict[str, Any]
+
+
+def pod_template(what: str) -> Any:
+    """The field that passes pod settings through to a workload."""
+    return Field(
+        default=None,
+        description=f"Merged into the pod template of {what} by strategic rules: metadata "
+        "(labels, annotations) and spec (resources, nodeSelector, tolerations, affinity, "
+        "imagePullSecrets, containers by name, …) as in any Kubernetes workload.",
+        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
+    )
+
+
+class StatusBase(ApiModel):
+    """What every status has."""
+
+    observedGeneration: int | None = Field(
+        default=None, description="The `metadata.generation` this status speaks of."
+    )
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        description="Ready sums up; Reconciling and Stalled follow kstatus; one per part.",
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["type"],
+        },
+    )
+    operatorVersion: str | None = Field(
+        default=None, description="Version of the operator that last reconciled this in full."
+    )

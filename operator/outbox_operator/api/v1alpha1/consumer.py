@@ -1,0 +1,362 @@
+"""EventConsumer: one durable consumer and the workload that handles its messages."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from outbox_operator.api.fields import (
+    IMMUTABLE,
+    ApiModel,
+    Duration,
+    NatsName,
+    ObjectName,
+    SecretKeyRef,
+    Size,
+    SqlIdentifier,
+    Subject,
+    UrlSecretRef,
+    cel,
+    model_rules,
+)
+from outbox_operator.api.v1alpha1.common import (
+    AdoptionPolicy,
+    Autoscaling,
+    DeletionPolicy,
+    NatsConnection,
+    PodTemplate,
+    StatusBase,
+    pod_template,
+)
+
+
+class HttpHandler(ApiModel):
+    """Deliver each event as a CloudEvents request; 2xx acknowledges."""
+
+    url: str = Field(
+        pattern=r"^https?://[^\s/@?#]+([/?#][^\s]*)?$",
+        max_length=2048,
+        description="Where to POST, without credentials: http://billing.shop/events.",
+    )
+    timeout: Duration = Field(
+        default="30s", description="A request that takes longer counts as failed and is retried."
+    )
+    mode: Literal["Binary", "Structured"] = Field(
+        default="Binary",
+        description="CloudEvents content mode: attributes as headers, or one JSON document.",
+    )
+    headers: dict[str, str] = Field(
+        default_factory=dict, description="Extra request headers. No secrets here."
+    )
+    bearerTokenSecretRef: SecretKeyRef | None = Field(
+        default=None, description="Token for `Authorization: Bearer`. Not supported yet."
+    )
+    signingSecretRef: SecretKeyRef | None = Field(
+        default=None, description="Key that signs each request (HMAC). Not supported yet."
+    )
+    caSecretRef: SecretKeyRef | None = Field(
+        default=None, description="PEM bundle for https. Not supported yet."
+    )
+
+
+class PythonHandler(ApiModel):
+    """Call a Python function in an image built on the operator's."""
+
+    image: str = Field(
+        min_length=1, max_length=512, description="Image that holds your module, built on ours."
+    )
+    module: str = Field(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$",
+        max_length=255,
+        description="Import path of the handler: package.module:function.",
+    )
+    imagePullPolicy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
+        default=None, description="As on any container."
+    )
+
+
+class ContainerHandler(ApiModel):
+    """Run any image; it pulls from the durable consumer by itself.
+
+    The container finds NATS_URL, NATS_CREDS_FILE and the like, OUTBOX_STREAM and OUTBOX_CONSUMER
+    in its environment.
+    """
+
+    image: str = Field(min_length=1, max_length=512, description="The image to run.")
+    command: list[str] = Field(default_factory=list, description="Replaces the entry point.")
+    args: list[str] = Field(default_factory=list, description="Arguments.")
+    env: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="Environment, as on any container (name, value, valueFrom).",
+        json_schema_extra={
+            "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        },
+    )
+    imagePullPolicy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
+        default=None, description="As on any container."
+    )
+
+
+class ArchiveHandler(ApiModel):
+    """Store every event in Postgres and serve queries. Not supported yet."""
+
+    connectionSecretRef: UrlSecretRef = Field(description="Where the archive lives.")
+    retention: Duration | None = Field(default=None, description="How long events are kept.")
+
+
+class Handler(ApiModel):
+    """Who handles the events. Exactly one."""
+
+    model_config = model_rules(
+        cel(
+            "[has(self.http), has(self.python), has(self.container), has(self.archive)]"
+            ".filter(x, x).size() == 1",
+            "set exactly one of http, python, container, archive",
+        )
+    )
+
+    http: HttpHandler | None = Field(default=None, description="An HTTP endpoint (CloudEvents).")
+    python: PythonHandler | None = Field(default=None, description="A Python function.")
+    container: ContainerHandler | None = Field(default=None, description="Any container.")
+    archive: ArchiveHandler | None = Field(
+        default=None, description="The built-in archive. Not supported yet."
+    )
+
+
+class Inbox(ApiModel):
+    """Remember handled events in the handler's database, so that each takes effect once."""
+
+    connectionSecretRef: UrlSecretRef = Field(
+        description="Database of the handler; its tables and the inbox share a transaction."
+    )
+    migrationSecretRef: UrlSecretRef | None = Field(
+        default=None, description="The role that may create the inbox table, when another."
+    )
+    schema_: SqlIdentifier = Field(
+        default="outbox", alias="schema", description="Schema of the inbox table."
+    )
+    retention: Duration = Field(
+        default="7d",
+        description="Handled ids are kept this long; must exceed the longest redelivery.",
+    )
+
+
+class DurableConfig(ApiModel):
+    """The settings of a JetStream pull consumer. A field left out has the default shown here."""
+
+    description: str | None = Field(default=None, max_length=4096, description="Free text.")
+    deliverPolicy: Literal[
+        "All", "Last", "New", "ByStartSequence", "ByStartTime", "LastPerSubject"
+    ] = Field(default="All", description="Where a new consumer starts. Fixed at creation.")
+    startSequence: int | None = Field(
+        default=None, ge=1, description="With ByStartSequence. Fixed at creation."
+    )
+    startTime: str | None = Field(
+        default=None,
+        description="With ByStartTime (RFC 3339). Fixed at creation.",
+        json_schema_extra={"format": "date-time"},
+    )
+    ackPolicy: Literal["Explicit", "All", "None"] = Field(
+        default="Explicit",
+        description="How messages are acknowledged. Fixed at creation. The runtime needs Explicit.",
+    )
+    ackWait: Duration = Field(
+        default="30s", description="An unacknowledged message comes again after this time."
+    )
+    maxDeliver: int = Field(
+        default=5,
+        ge=-1,
+        description="After this many deliveries an event is a dead letter; -1: never.",
+    )
+    backoff: list[Duration] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Delay before each redelivery; the last one repeats. Empty: exponential.",
+    )
+    maxAckPending: int = Field(
+        default=1000, ge=-1, description="Most messages in flight over all pods; -1: no limit."
+    )
+    maxWaiting: int = Field(
+        default=512, ge=1, description="Most waiting pull requests. Fixed at creation."
+    )
+    maxRequestBatch: int | None = Field(default=None, ge=1, description="Largest pull, messages.")
+    maxRequestExpires: Duration | None = Field(default=None, description="Longest pull.")
+    maxRequestMaxBytes: Size | None = Field(default=None, description="Largest pull, bytes.")
+    inactiveThreshold: Duration | None = Field(
+        default=None, description="The server removes the consumer when idle this long."
+    )
+    numReplicas: int = Field(
+        default=0, ge=0, le=5, description="Copies of the consumer's state; 0: as the stream."
+    )
+    memoryStorage: bool = Field(
+        default=False, description="Keep the consumer's state in memory. Fixed at creation."
+    )
+    headersOnly: bool = Field(default=False, description="Deliver headers without payload.")
+    replayPolicy: Literal["Instant", "Original"] = Field(
+        default="Instant", description="Deliver at once, or at the original pace."
+    )
+    sampleFrequency: str | None = Field(
+        default=None,
+        pattern=r"^[0-9]{1,3}%?$",
+        description="Share of acks to sample, for example 10%.",
+    )
+    pauseUntil: str | None = Field(
+        default=None,
+        description="Deliver nothing before this time (RFC 3339). Server 2.11.",
+        json_schema_extra={"format": "date-time"},
+    )
+    priorityPolicy: Literal["None", "Overflow", "PinnedClient", "Prioritized"] = Field(
+        default="None", description="How pulls of priority groups are served. Server 2.11."
+    )
+    priorityGroups: list[str] = Field(default_factory=list, description="Names of the groups.")
+    pinnedTTL: Duration | None = Field(
+        default=None, description="With PinnedClient: the pin goes after this idle time."
+    )
+    metadata: dict[str, str] = Field(
+        default_factory=dict,
+        description="Labels on the consumer. Keys in outbox.dev/ and _nats. are reserved.",
+    )
+
+
+class ConsumerConfigSpec(DurableConfig):
+    """What a consumer is, apart from which stream it reads. Shared with the pipeline."""
+
+    handler: Handler | None = Field(
+        default=None,
+        description="Who handles the events. Leave out to declare only the durable consumer and "
+        "read it with workloads of your own.",
+    )
+    inbox: Inbox | None = Field(
+        default=None, description="Make handling idempotent with a table in the handler's database."
+    )
+    durableName: NatsName | None = Field(
+        default=None,
+        description="Name of the durable consumer; default: the resource's. Fixed at creation.",
+        json_schema_extra=IMMUTABLE,
+    )
+    replicas: int = Field(default=1, ge=0, le=1000, description="Pods that handle messages.")
+    autoscaling: Autoscaling | None = Field(
+        default=None, description="Scale pods on pending messages. Not supported yet."
+    )
+    state: Literal["Running", "Stopped"] = Field(
+        default="Running", description="Stopped keeps the durable consumer and runs no pods."
+    )
+    ordering: Literal["None", "PerKey"] = Field(
+        default="None",
+        description="Whether events of one key are handled one after another. PerKey is not "
+        "supported yet.",
+    )
+    concurrency: int = Field(
+        default=16, ge=1, le=10000, description="Events handled at the same time per pod."
+    )
+    adoptionPolicy: AdoptionPolicy = Field(
+        default="Fail",
+        description="What to do when the durable consumer exists and nobody declared it.",
+    )
+    podTemplate: PodTemplate | None = pod_template("the consumer workload")
+
+
+_FIXED = model_rules(
+    cel("self.deliverPolicy == oldSelf.deliverPolicy", "deliverPolicy is fixed at creation"),
+    cel("self.ackPolicy == oldSelf.ackPolicy", "ackPolicy is fixed at creation"),
+    cel("self.maxWaiting == oldSelf.maxWaiting", "maxWaiting is fixed at creation"),
+    cel("self.memoryStorage == oldSelf.memoryStorage", "memoryStorage is fixed at creation"),
+    cel(
+        "has(self.streamRef) != has(self.streamName)",
+        "set exactly one of streamRef and streamName",
+    ),
+    cel(
+        "self.deliverPolicy != 'ByStartSequence' || has(self.startSequence)",
+        "deliverPolicy ByStartSequence needs startSequence",
+    ),
+    cel(
+        "self.deliverPolicy != 'ByStartTime' || has(self.startTime)",
+        "deliverPolicy ByStartTime needs startTime",
+    ),
+    cel(
+        "!has(self.streamName) || has(self.nats)",
+        "streamName needs nats; with streamRef the connection of the EventStream is used",
+    ),
+    cel("has(self.durableName) == has(oldSelf.durableName)", "durableName is fixed at creation"),
+)
+
+
+class EventConsumerSpec(ConsumerConfigSpec):
+    """Declares one durable consumer and the workload that handles its messages."""
+
+    model_config = _FIXED
+
+    streamRef: StreamRef | None = Field(
+        default=None, description="The EventStream to read, in the same namespace."
+    )
+    streamName: NatsName | None = Field(
+        default=None,
+        description="Name of a JetStream stream that something else declares; needs `nats`.",
+        json_schema_extra=IMMUTABLE,
+    )
+    nats: NatsConnection | None = Field(
+        default=None,
+        description="Where the stream lives; default: the connection of the EventStream.",
+    )
+    filterSubjects: list[Subject] = Field(
+        default_factory=list, max_length=256, description="Only these subjects; empty: all."
+    )
+    deadLetter: DeadLetterTarget | None = Field(
+        default=None,
+        description="Where dead letters go; default: the dead-letter stream of the EventStream.",
+    )
+    deletionPolicy: DeletionPolicy = Field(
+        default="Delete",
+        description="What happens to the durable consumer (its position, not the messages) when "
+        "this resource is deleted.",
+    )
+
+
+class StreamRef(ApiModel):
+    """Names an EventStream."""
+
+    name: ObjectName = Field(description="Name of the EventStream.")
+
+
+class DeadLetterTarget(ApiModel):
+    """Subject space of a dead-letter stream that exists."""
+
+    subjectPrefix: Subject = Field(
+        description="Dead letters are published on `<subjectPrefix>.<durable name>`."
+    )
+
+
+class DurableState(ApiModel):
+    """What the server last said of the durable consumer."""
+
+    name: str = Field(description="Name of the durable consumer.")
+    stream: str = Field(description="Name of its stream.")
+    created: str | None = Field(default=None, description="When it was created.")
+    pending: int = Field(default=0, description="Messages not delivered yet.")
+    ackPending: int = Field(default=0, description="Messages delivered and not acknowledged.")
+    redelivered: int = Field(default=0, description="Messages in flight delivered more than once.")
+    waiting: int = Field(default=0, description="Pull requests that wait for messages.")
+    ackFloor: int = Field(default=0, description="All up to this stream sequence are done.")
+    deadLetters: int | None = Field(
+        default=None, description="Dead letters of this consumer; absent: not known."
+    )
+    adopted: bool = Field(default=False, description="Whether it existed before.")
+    driftCorrectedCount: int = Field(default=0, description="How often drift was undone.")
+    lastDriftTime: str | None = Field(default=None, description="When that last happened.")
+    lastDrift: str | None = Field(default=None, description="What had changed then.")
+
+
+class EventConsumerStatus(StatusBase):
+    """What is true of the consumer now."""
+
+    consumer: DurableState | None = Field(
+        default=None, description="The durable consumer as the server has it."
+    )
+    sampledAt: str | None = Field(default=None, description="When the numbers were read.")
+    replicas: int = Field(default=0, description="Pods that exist.")
+    readyReplicas: int = Field(default=0, description="Pods that are ready.")
+    selector: str = Field(default="", description="Label selector of the pods, for autoscalers.")
+
+
+EventConsumerSpec.model_rebuild()

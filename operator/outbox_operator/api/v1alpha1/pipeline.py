@@ -1,0 +1,274 @@
+"""OutboxPipeline: database and outbox table, stream, relay and consumers, in one resource."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from outbox_operator.api.fields import (
+    IMMUTABLE,
+    ApiModel,
+    Duration,
+    NatsName,
+    ObjectName,
+    RoleName,
+    SqlIdentifier,
+    Subject,
+    UrlSecretRef,
+    cel,
+    model_rules,
+)
+from outbox_operator.api.v1alpha1.common import (
+    Autoscaling,
+    DeletionPolicy,
+    NatsConnection,
+    PodTemplate,
+    StatusBase,
+    pod_template,
+)
+from outbox_operator.api.v1alpha1.consumer import ConsumerConfigSpec, StreamRef
+from outbox_operator.api.v1alpha1.stream import StreamConfig, StreamState
+
+
+class Migrations(ApiModel):
+    """How schema changes are carried out."""
+
+    policy: Literal["Automatic", "RequireApproval"] = Field(
+        default="Automatic",
+        description="RequireApproval shows the plan in status.schema.pendingPlan and waits for "
+        "the annotation outbox.dev/approve-plan=<hash>.",
+    )
+    lockTimeout: Duration = Field(
+        default="5s",
+        description="A statement that waits longer for a lock gives up and is retried.",
+    )
+
+
+class Grants(ApiModel):
+    """Who may use the outbox."""
+
+    writers: list[RoleName] = Field(
+        default_factory=list, max_length=64, description="Roles that may insert events."
+    )
+
+
+class Database(ApiModel):
+    """The application's database."""
+
+    connectionSecretRef: UrlSecretRef = Field(description="Connection URL that the relay uses.")
+    migrationSecretRef: UrlSecretRef | None = Field(
+        default=None,
+        description="Connection URL of the role that may run DDL; default: connectionSecretRef.",
+    )
+    schema_: SqlIdentifier = Field(
+        default="outbox",
+        alias="schema",
+        description="Schema of our tables. Fixed at creation.",
+        json_schema_extra=IMMUTABLE,
+    )
+    migrations: Migrations = Field(
+        default_factory=Migrations, description="How schema changes are carried out."
+    )
+    grants: Grants = Field(default_factory=Grants, description="Who may use the outbox.")
+
+
+class OutboxTable(ApiModel):
+    """The outbox table."""
+
+    payloadType: Literal["jsonb", "bytea"] = Field(
+        default="jsonb",
+        description="Type of the payload column. Fixed at creation.",
+        json_schema_extra=IMMUTABLE,
+    )
+    shards: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Independent lanes that several relays can share. Fixed at creation. "
+        "More than 1 is not supported yet.",
+        json_schema_extra=IMMUTABLE,
+    )
+    ordering: Literal["PerKey", "None"] = Field(
+        default="PerKey",
+        description="PerKey keeps the order of events with one partition_key; None does not.",
+    )
+    retention: Duration = Field(
+        default="24h", description="Published rows are kept at least this long, for replay."
+    )
+
+
+class PipelineStream(StreamConfig):
+    """The stream of the pipeline: a name and a subject, or a reference to an EventStream."""
+
+    model_config = model_rules(
+        cel("has(self.name) != has(self.ref)", "set exactly one of name and ref"),
+        cel("self.retention == oldSelf.retention", "retention is fixed at creation"),
+        cel("self.storage == oldSelf.storage", "storage is fixed at creation"),
+        cel("self.maxConsumers == oldSelf.maxConsumers", "maxConsumers is fixed at creation"),
+        cel("!self.noAck", "a pipeline needs acknowledgements: noAck must be false"),
+        cel("!has(self.mirror)", "a pipeline cannot publish into a mirror"),
+    )
+
+    name: NatsName | None = Field(
+        default=None,
+        description="Name of the JetStream stream. Fixed at creation.",
+        json_schema_extra=IMMUTABLE,
+    )
+    ref: StreamRef | None = Field(
+        default=None,
+        description="Publish into this EventStream (same namespace) instead of declaring one; "
+        "the other stream fields are then left out.",
+    )
+    subject: str = Field(
+        min_length=1,
+        max_length=512,
+        description="Subject of an event: a template over {event_type}, {partition_key}, "
+        "{routing_key}, {shard} and {schema}, for example orders.{event_type}.",
+    )
+    subjects: list[Subject] = Field(
+        default_factory=list,
+        max_length=256,
+        description="Subject filters of the stream; every rendered subject must match one. "
+        "Default: the narrowest filter of `subject`.",
+    )
+
+
+class Polling(ApiModel):
+    """How often the relay looks for new rows."""
+
+    min: Duration = Field(default="10ms", description="While events flow.")
+    max: Duration = Field(default="1s", description="When the outbox has been quiet.")
+
+
+class Relay(ApiModel):
+    """The process that moves rows to the stream."""
+
+    state: Literal["Running", "Stopped"] = Field(
+        default="Running", description="Stopped keeps everything and runs no relay."
+    )
+    replicas: int = Field(
+        default=1, ge=0, le=100, description="Pods; one works, the others stand by."
+    )
+    autoscaling: Autoscaling | None = Field(
+        default=None, description="Scale on the backlog. Not supported yet."
+    )
+    onPoison: Literal["BlockKey", "Skip", "Halt"] = Field(
+        default="BlockKey",
+        description="An event that can never be published: BlockKey sets it and later events of "
+        "its key aside, Skip only it, Halt stops the relay until someone acts.",
+    )
+    polling: Polling = Field(default_factory=Polling, description="How often to look for rows.")
+    podTemplate: PodTemplate | None = pod_template("the relay")
+
+
+class PipelineConsumer(ConsumerConfigSpec):
+    """One consumer of the pipeline; compiled into an EventConsumer named <pipeline>-<name>."""
+
+    name: ObjectName = Field(description="Name within the pipeline.")
+    filterEventTypes: list[str] = Field(
+        default_factory=list,
+        max_length=256,
+        description="Only these event types (wildcards as in order.*, order.>); empty: all.",
+    )
+
+
+class OutboxPipelineSpec(ApiModel):
+    """Declares a whole pipeline, from table to handlers."""
+
+    deletionPolicy: DeletionPolicy = Field(
+        default="Retain",
+        description="What happens to tables and stream when this resource is deleted: Retain "
+        "keeps them, Delete removes them with all events.",
+    )
+    database: Database = Field(description="The database that holds the outbox.")
+    outbox: OutboxTable = Field(default_factory=OutboxTable, description="The outbox table.")
+    nats: NatsConnection = Field(description="Where NATS is and how to log in.")
+    stream: PipelineStream = Field(description="Where events go.")
+    relay: Relay = Field(default_factory=Relay, description="The process that moves rows.")
+    consumers: list[PipelineConsumer] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Who reads the stream.",
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["name"],
+        },
+    )
+
+
+class PendingPlan(ApiModel):
+    """A migration that waits."""
+
+    hash: str = Field(description="Approve with outbox.dev/approve-plan=<hash>.")
+    statements: list[str] = Field(default_factory=list, description="What would run.")
+    destructive: bool = Field(default=False, description="Whether data would be lost.")
+
+
+class SchemaStatus(ApiModel):
+    """State of our tables."""
+
+    currentVersion: int | None = Field(default=None, description="Schema version in the database.")
+    lastAppliedTime: str | None = Field(default=None, description="When it was migrated last.")
+    pendingPlan: PendingPlan | None = Field(default=None, description="What waits for approval.")
+    driftCorrectedCount: int = Field(default=0, description="How often drift was undone.")
+    lastDrift: str | None = Field(default=None, description="What had changed then.")
+
+
+class OutboxStatus(ApiModel):
+    """Live numbers of the outbox."""
+
+    backlogRows: int = Field(default=0, description="Committed rows that are not published.")
+    backlogIsEstimate: bool = Field(
+        default=False, description="The backlog is at least this large; counting stopped there."
+    )
+    oldestAgeSeconds: float = Field(default=0, description="Age of the oldest unpublished row.")
+    deadLetters: int = Field(default=0, description="Rows in the dead-letter table.")
+    sampledAt: str | None = Field(default=None, description="When the numbers were read.")
+
+
+class RelayStatus(ApiModel):
+    """Live numbers of the relay."""
+
+    replicas: int = Field(default=0, description="Pods that exist.")
+    readyReplicas: int = Field(default=0, description="Pods that are ready.")
+    publishedTotal: int = Field(default=0, description="Events published since creation.")
+    publishedPerSecond: float = Field(default=0, description="Rate since the previous sample.")
+    lastPublishedTime: str | None = Field(default=None, description="When an event was last sent.")
+    position: int = Field(default=0, description="Position of the last event published.")
+    restarts: int = Field(default=0, description="Container restarts of the current pods.")
+
+
+class ConsumerSummary(ApiModel):
+    """A line per consumer."""
+
+    name: str = Field(description="Name within the pipeline.")
+    ready: bool = Field(default=False, description="Whether its EventConsumer is Ready.")
+    replicas: int = Field(default=0, description="Pods that exist.")
+    readyReplicas: int = Field(default=0, description="Pods that are ready.")
+    pending: int = Field(default=0, description="Messages not delivered yet.")
+    ackPending: int = Field(default=0, description="Messages in flight.")
+    redelivered: int = Field(default=0, description="Messages in flight more than once.")
+    deadLetters: int = Field(default=0, description="Dead letters of this consumer.")
+    message: str = Field(default="", description="Why it is not ready.")
+
+
+class OutboxPipelineStatus(StatusBase):
+    """What is true of the pipeline now, from row to acknowledgement."""
+
+    # `schema` would hide a method of pydantic's base class, hence the alias.
+    schema_: SchemaStatus | None = Field(
+        default=None, alias="schema", description="State of our tables."
+    )
+    outbox: OutboxStatus | None = Field(default=None, description="Rows that wait.")
+    stream: StreamState | None = Field(default=None, description="The stream.")
+    relay: RelayStatus | None = Field(default=None, description="The relay.")
+    consumers: list[ConsumerSummary] = Field(
+        default_factory=list,
+        description="A line per consumer.",
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["name"],
+        },
+    )
+    maxPending: int = Field(default=0, description="Most pending messages over all consumers.")

@@ -1,0 +1,286 @@
+"""EventStream: one JetStream stream and, on request, its dead-letter stream."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from outbox_operator.api.fields import (
+    IMMUTABLE,
+    ApiModel,
+    Duration,
+    NatsName,
+    Size,
+    Subject,
+    cel,
+    model_rules,
+)
+from outbox_operator.api.v1alpha1.common import (
+    AdoptionPolicy,
+    DeletionPolicy,
+    NatsConnection,
+    StatusBase,
+)
+
+
+class Placement(ApiModel):
+    """Where the servers put the stream."""
+
+    cluster: str | None = Field(default=None, description="Name of the NATS cluster.")
+    tags: list[str] = Field(default_factory=list, description="Tags a server must have.")
+
+
+class SubjectTransform(ApiModel):
+    """Rewrites subjects of stored messages."""
+
+    source: Subject = Field(description="Subject filter to match.")
+    destination: Subject = Field(description="Subject to store under; may use {{wildcard(1)}}.")
+
+
+class Republish(ApiModel):
+    """Publishes each stored message again on another subject."""
+
+    source: Subject = Field(default=">", description="Subject filter to match.")
+    destination: Subject = Field(description="Subject to publish on.")
+    headersOnly: bool = Field(default=False, description="Leave the payload out.")
+
+
+class StreamSource(ApiModel):
+    """Another stream to copy from."""
+
+    name: NatsName = Field(description="Name of the stream to copy.")
+    startSequence: int | None = Field(default=None, ge=1, description="First sequence to copy.")
+    startTime: str | None = Field(
+        default=None,
+        description="Copy messages from this time on (RFC 3339).",
+        json_schema_extra={"format": "date-time"},
+    )
+    filterSubject: Subject | None = Field(default=None, description="Copy only these subjects.")
+    externalApiPrefix: str | None = Field(
+        default=None, description="API prefix of another account or domain."
+    )
+    externalDeliverPrefix: str | None = Field(
+        default=None, description="Delivery prefix of another account or domain."
+    )
+    subjectTransforms: list[SubjectTransform] = Field(
+        default_factory=list, description="Rewrites while copying."
+    )
+
+
+class ConsumerLimits(ApiModel):
+    """Defaults and bounds for durable consumers of the stream."""
+
+    inactiveThreshold: Duration | None = Field(
+        default=None, description="Consumers idle for this long are removed by the server."
+    )
+    maxAckPending: int | None = Field(
+        default=None, ge=-1, description="Most unacknowledged messages per consumer."
+    )
+
+
+class DeadLetter(ApiModel):
+    """The stream that keeps messages nobody could handle."""
+
+    name: NatsName | None = Field(
+        default=None, description="Name of the stream; default: the stream's name + `_DLQ`."
+    )
+    subjectPrefix: Subject | None = Field(
+        default=None,
+        description="Dead letters are stored under `<subjectPrefix>.<consumer>`; "
+        "default: `dlq.<stream>`.",
+    )
+    maxAge: Duration = Field(
+        default="0", description="Dead letters are kept this long; 0: for ever."
+    )
+    maxBytes: Size = Field(
+        default="-1", description="Size of the dead-letter stream; -1: no limit."
+    )
+    maxMessages: int = Field(default=-1, ge=-1, description="Most dead letters; -1: no limit.")
+
+
+class StreamConfig(ApiModel):
+    """The settings of a JetStream stream. A field left out has the default shown here, always."""
+
+    description: str | None = Field(
+        default=None, max_length=4096, description="Free text, shown by `nats stream info`."
+    )
+    retention: Literal["Limits", "Interest", "WorkQueue"] = Field(
+        default="Limits", description="When messages go. Fixed at creation."
+    )
+    storage: Literal["File", "Memory"] = Field(
+        default="File", description="Where messages live. Fixed at creation."
+    )
+    replicas: int = Field(default=1, ge=1, le=5, description="Copies in a NATS cluster: 1, 3 or 5.")
+    maxAge: Duration = Field(default="0", description="Messages older than this go; 0: never.")
+    maxBytes: Size = Field(
+        default="-1",
+        description="Size of the stream; -1: no limit. File storage of this size is reserved "
+        "when the stream is created.",
+    )
+    maxMessages: int = Field(default=-1, ge=-1, description="Most messages; -1: no limit.")
+    maxMessagesPerSubject: int = Field(
+        default=-1, ge=-1, description="Most messages per subject; -1: no limit."
+    )
+    maxMessageSize: Size = Field(
+        default="-1", description="Largest message; -1: the server's limit."
+    )
+    maxConsumers: int = Field(
+        default=-1, ge=-1, description="Most durable consumers; -1: no limit. Fixed at creation."
+    )
+    discard: Literal["Old", "New"] = Field(
+        default="Old", description="At a limit: drop the oldest message, or refuse the new one."
+    )
+    discardNewPerSubject: bool = Field(
+        default=False,
+        description="With discard New and maxMessagesPerSubject: refuse per subject.",
+    )
+    duplicateWindow: Duration = Field(
+        default="2m", description="Messages with an id seen within this time are dropped."
+    )
+    compression: Literal["None", "S2"] = Field(
+        default="None", description="Compression of stored blocks."
+    )
+    noAck: bool = Field(
+        default=False, description="Do not acknowledge publishing. Refused for pipelines."
+    )
+    placement: Placement | None = Field(default=None, description="Where the stream lives.")
+    mirror: StreamSource | None = Field(
+        default=None, description="Make this a read-only copy of another stream."
+    )
+    sources: list[StreamSource] = Field(
+        default_factory=list, description="Streams to copy into this one."
+    )
+    subjectTransform: SubjectTransform | None = Field(
+        default=None, description="Rewrite subjects when storing."
+    )
+    republish: Republish | None = Field(
+        default=None, description="Publish stored messages again elsewhere."
+    )
+    sealed: bool = Field(
+        default=False, description="Refuse every later change of the stream. Cannot be undone."
+    )
+    denyDelete: bool = Field(
+        default=False, description="Refuse deleting single messages. Cannot be undone."
+    )
+    denyPurge: bool = Field(default=False, description="Refuse purging. Cannot be undone.")
+    allowDirect: bool = Field(
+        default=True, description="Let every replica answer reads of single messages."
+    )
+    mirrorDirect: bool = Field(
+        default=False, description="Let a mirror answer direct reads for its origin."
+    )
+    allowRollup: bool = Field(default=False, description="Allow messages that replace all before.")
+    allowMessageTTL: bool = Field(
+        default=False, description="Allow a lifetime per message. Cannot be undone. Server 2.11."
+    )
+    subjectDeleteMarkerTTL: Duration | None = Field(
+        default=None, description="Keep a marker this long when a subject's last message expires."
+    )
+    allowMessageCounter: bool = Field(
+        default=False, description="Make every subject a counter. Fixed at creation. Server 2.12."
+    )
+    allowAtomicPublish: bool = Field(
+        default=False, description="Allow atomic batches. Server 2.12."
+    )
+    allowBatchPublish: bool = Field(
+        default=False, description="Allow fast-ingest batches. Server 2.14."
+    )
+    allowMessageSchedules: bool = Field(
+        default=False, description="Allow scheduled messages. Cannot be undone. Server 2.12."
+    )
+    persistMode: Literal["Default", "Async"] = Field(
+        default="Default",
+        description="Async answers before writing to disk; faster, less safe. Server 2.12.",
+    )
+    firstSequence: int | None = Field(
+        default=None, ge=1, description="Sequence of the first message. Fixed at creation."
+    )
+    consumerLimits: ConsumerLimits | None = Field(
+        default=None, description="Bounds for durable consumers."
+    )
+    metadata: dict[str, str] = Field(
+        default_factory=dict,
+        description="Labels on the stream. Keys in outbox.dev/ and _nats. are reserved.",
+    )
+    deadLetter: DeadLetter | None = Field(
+        default=None,
+        description="Also keep a dead-letter stream. Leave out for none. A pipeline's stream "
+        "always has one.",
+    )
+    adoptionPolicy: AdoptionPolicy = Field(
+        default="Fail",
+        description="What to do when the stream exists and nobody declared it: Fail leaves it "
+        "alone and says so, Adopt takes it over and changes it to this specification.",
+    )
+
+
+class EventStreamSpec(StreamConfig):
+    """Declares one JetStream stream."""
+
+    model_config = model_rules(
+        cel("self.retention == oldSelf.retention", "retention is fixed at creation"),
+        cel("self.storage == oldSelf.storage", "storage is fixed at creation"),
+        cel("self.maxConsumers == oldSelf.maxConsumers", "maxConsumers is fixed at creation"),
+        cel("!oldSelf.denyDelete || self.denyDelete", "denyDelete cannot be undone"),
+        cel("!oldSelf.denyPurge || self.denyPurge", "denyPurge cannot be undone"),
+        cel("!oldSelf.sealed || self.sealed", "sealed cannot be undone"),
+        cel(
+            "has(self.mirror) || self.subjects.size() > 0 || self.sources.size() > 0",
+            "set subjects, a mirror or sources",
+        ),
+        cel(
+            "!(has(self.mirror) && self.subjects.size() > 0)",
+            "a mirror has no subjects of its own",
+        ),
+        cel(
+            "!self.discardNewPerSubject || (self.discard == 'New' && "
+            "self.maxMessagesPerSubject > 0)",
+            "discardNewPerSubject needs discard New and maxMessagesPerSubject",
+        ),
+    )
+
+    nats: NatsConnection = Field(description="Where the stream lives and how to log in.")
+    name: NatsName = Field(
+        description="Name of the JetStream stream. Fixed at creation.",
+        json_schema_extra=IMMUTABLE,
+    )
+    subjects: list[Subject] = Field(
+        default_factory=list,
+        max_length=256,
+        description="Subject filters whose messages are stored. Must not overlap another stream's.",
+    )
+    deletionPolicy: DeletionPolicy = Field(
+        default="Retain",
+        description="What happens to the JetStream stream (and its messages) when this resource "
+        "is deleted: Retain keeps it, Delete removes it.",
+    )
+
+
+class StreamState(ApiModel):
+    """What the server last said of the stream."""
+
+    name: str = Field(description="Name of the JetStream stream.")
+    created: str | None = Field(default=None, description="When the stream was created.")
+    messages: int = Field(default=0, description="Messages stored.")
+    bytes: int = Field(default=0, description="Bytes stored.")
+    firstSequence: int = Field(default=0, description="Sequence of the oldest message.")
+    lastSequence: int = Field(default=0, description="Sequence of the newest message.")
+    consumerCount: int = Field(default=0, description="Durable consumers on the stream.")
+    subjects: list[str] = Field(default_factory=list, description="Subject filters in force.")
+    deadLetters: int | None = Field(
+        default=None, description="Messages in the dead-letter stream; absent: there is none."
+    )
+    adopted: bool = Field(default=False, description="Whether the stream existed before.")
+    driftCorrectedCount: int = Field(
+        default=0, description="How often a change made behind our back was undone."
+    )
+    lastDriftTime: str | None = Field(default=None, description="When that last happened.")
+    lastDrift: str | None = Field(default=None, description="What had changed then.")
+
+
+class EventStreamStatus(StatusBase):
+    """What is true of the stream now."""
+
+    stream: StreamState | None = Field(default=None, description="The stream as the server has it.")
+    sampledAt: str | None = Field(default=None, description="When the numbers were read.")

@@ -1,0 +1,127 @@
+"""What the controller tells a relay or consumer pod: one JSON document, mounted from a ConfigMap.
+
+The controller renders these (plan.workloads), the roles load them (relay.settings,
+consumer.settings). Secrets never appear here: each `*_file` is the path of a file that a Secret
+volume provides. Durations are seconds, sizes bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, Literal
+
+CONFIG_PATH_ENV: Final = "OUTBOX_CONFIG"
+CONFIG_MOUNT: Final = "/etc/outbox"
+SECRETS_MOUNT: Final = "/var/run/outbox/secrets"  # a path, not a secret
+HEALTH_PORT: Final = 8080
+"""Serves /healthz, /readyz and /metrics."""
+
+_STRICT: Final[dict[str, Any]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NatsConfig:
+    """How to connect to NATS. Files hold credentials; None means not used."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    url: str
+    creds_file: str | None = None
+    username_file: str | None = None
+    password_file: str | None = None
+    token_file: str | None = None
+    nkey_file: str | None = None
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    tls_handshake_first: bool = False
+    domain: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseConfig:
+    """How to reach a database and where our tables are."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    url_file: str
+    schema: str = "outbox"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayConfig:
+    """Everything a relay process needs to know about its pipeline."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    namespace: str
+    pipeline: str
+    database: DatabaseConfig
+    nats: NatsConfig
+    stream: str
+    subject: str
+    """Template over the row's columns, see wire.subjects."""
+    payload_type: Literal["jsonb", "bytea"] = "jsonb"
+    ordering: Literal["PerKey", "None"] = "PerKey"
+    on_poison: Literal["BlockKey", "Skip", "Halt"] = "BlockKey"
+    shards: int = 1
+    poll_min_seconds: float = 0.01
+    poll_max_seconds: float = 1.0
+    publish_window: int = 1024
+    drain_seconds: float = 25.0
+    health_port: int = HEALTH_PORT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpHandlerConfig:
+    """Deliver each event as a CloudEvents request."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    url: str
+    timeout_seconds: float = 30.0
+    headers: dict[str, str] = field(default_factory=dict)
+    mode: Literal["Binary", "Structured"] = "Binary"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PythonHandlerConfig:
+    """Call a Python function, `package.module:function` or `package.module:app`."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    module: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerConfig:
+    """Everything a consumer process needs to know. Exactly one of `http` and `python` is set."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    namespace: str
+    consumer: str
+    """Name of the EventConsumer; the `consumer_name` of inbox rows and metrics."""
+    nats: NatsConfig
+    stream: str
+    durable: str
+    http: HttpHandlerConfig | None = None
+    python: PythonHandlerConfig | None = None
+    inbox: DatabaseConfig | None = None
+    ack_wait_seconds: float = 30.0
+    max_deliver: int = 5
+    """Deliveries before a message goes to the dead-letter stream; -1: never."""
+    backoff_seconds: tuple[float, ...] = ()
+    """Delay before redelivery n; the last one repeats. Empty: exponential from 1 s to 5 min."""
+    dead_letter_subject: str | None = None
+    """Subject prefix of the dead-letter stream; None: no dead letters, terminate instead."""
+    concurrency: int = 16
+    drain_seconds: float = 25.0
+    health_port: int = HEALTH_PORT
+
+
+def encode(config: RelayConfig | ConsumerConfig) -> str:
+    """The JSON document of a configuration, stable across runs so that its hash is too."""
+    return json.dumps(dataclasses.asdict(config), indent=2, sort_keys=True) + "\n"

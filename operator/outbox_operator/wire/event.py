@@ -1,0 +1,65 @@
+"""One outbox event as an application writes it. Standard library only."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from outbox_operator.errors import EventError
+from outbox_operator.wire import headers as names
+
+_EVENT_TYPE: Final = re.compile(r"^[^\s*>\x00-\x1f\x7f.]+(\.[^\s*>\x00-\x1f\x7f.]+)*$")
+_HEADER_NAME: Final = re.compile(r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A fact to publish.
+
+    Attributes:
+        type: Dotted name, for example `order.created`; becomes subject tokens.
+        payload: JSON-serialisable value (payloadType jsonb) or bytes (payloadType bytea).
+        key: Ordering key, usually the aggregate's id. Empty: no order is promised.
+        headers: Extra headers; names starting with `Nats-`, `Outbox-` or `Ce-` are reserved.
+        routing_key: Replaces `{event_type}` in the subject template when set.
+        id: Message id; a fresh random UUID unless given.
+    """
+
+    type: str
+    payload: object
+    key: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    routing_key: str | None = None
+    id: uuid.UUID = field(default_factory=uuid.uuid4)
+
+    def __post_init__(self) -> None:
+        if not _EVENT_TYPE.match(self.type):
+            raise EventError(
+                f"event {self.id}: type {self.type!r} is not a dotted name "
+                "(no spaces, wildcards or empty parts), for example 'order.created'"
+            )
+        for name, value in self.headers.items():
+            check_header(f"event {self.id} ({self.type})", name, value)
+
+
+def check_header(where: str, name: str, value: object) -> None:
+    """Refuse a header that NATS cannot carry or that is ours.
+
+    Raises:
+        EventError: Names the event, the header, what is wanted and found.
+    """
+    if not _HEADER_NAME.match(name):
+        raise EventError(
+            f"{where}: header name {name!r} is not a token (letters, digits, - and the like)"
+        )
+    if name.lower().startswith(names.RESERVED_PREFIXES):
+        raise EventError(
+            f"{where}: header {name!r} is reserved (Nats-, Outbox- and Ce- belong to the system)"
+        )
+    if not isinstance(value, str) or "\r" in value or "\n" in value:
+        raise EventError(
+            f"{where}: header {name!r} must be text in one line, found {type(value).__name__}"
+        )

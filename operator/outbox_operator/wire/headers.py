@@ -1,0 +1,37 @@
+"""Names of message headers, and what each carries. Used by relay, consumer runtime and library."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MSG_ID: Final = "Nats-Msg-Id"
+"""Event id; JetStream's de-duplication key."""
+
+EVENT_ID: Final = "Ce-Id"
+EVENT_TYPE: Final = "Ce-Type"
+EVENT_SOURCE: Final = "Ce-Source"
+EVENT_TIME: Final = "Ce-Time"
+EVENT_SPEC_VERSION: Final = "Ce-Specversion"
+EVENT_KEY: Final = "Ce-Partitionkey"
+CONTENT_TYPE: Final = "Content-Type"
+
+POSITION: Final = "Outbox-Position"
+"""`position` of the row in the outbox table."""
+EMISSION: Final = "Outbox-Emission"
+"""The shard's emission counter: dense, strictly increasing in stream order."""
+SHARD: Final = "Outbox-Shard"
+
+TRACEPARENT: Final = "traceparent"
+TRACESTATE: Final = "tracestate"
+
+DEAD_LETTER_REASON: Final = "Outbox-Dead-Letter-Reason"
+DEAD_LETTER_ERROR: Final = "Outbox-Dead-Letter-Error"
+DEAD_LETTER_DELIVERIES: Final = "Outbox-Dead-Letter-Deliveries"
+DEAD_LETTER_STREAM: Final = "Outbox-Dead-Letter-Stream"
+DEAD_LETTER_SEQUENCE: Final = "Outbox-Dead-Letter-Sequence"
+DEAD_LETTER_SUBJECT: Final = "Outbox-Dead-Letter-Subject"
+DEAD_LETTER_CONSUMER: Final = "Outbox-Dead-Letter-Consumer"
+DEAD_LETTER_TIME: Final = "Outbox-Dead-Letter-Time"
+
+RESERVED_PREFIXES: Final = ("nats-", "outbox-", "ce-")
+"""Lower-cased prefixes an application may not set in `headers` of an event."""
