@@ -1,0 +1,145 @@
+"""Our resources as values: metadata, specification, previous status. Parsed once, then passed on.
+
+The controller parses what the API server returns; `plan` takes these values and never dictionaries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from outbox_operator.api import meta as names
+from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec, EventConsumerStatus
+from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec, OutboxPipelineStatus
+from outbox_operator.api.v1alpha1.stream import EventStreamSpec, EventStreamStatus
+from outbox_operator.errors import SpecError
+
+SpecT = TypeVar("SpecT", bound=BaseModel)
+StatusT = TypeVar("StatusT", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meta:
+    """The metadata we use of one object."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    created: str
+    """RFC 3339; decides which of two claimants is older."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    finalizers: tuple[str, ...] = ()
+    deleted_at: str | None = None
+    owner_uid: str | None = None
+    """UID of the controlling owner, for an EventStream or EventConsumer that a pipeline made."""
+    resource_version: str = ""
+
+    @property
+    def key(self) -> str:
+        """`Kind/namespace/name`: identifies the object in logs, metrics and ownership marks."""
+        return f"{self.kind}/{self.namespace}/{self.name}"
+
+    @property
+    def seniority(self) -> tuple[str, str]:
+        """Sorts claimants: the older object first, the UID breaks ties."""
+        return (self.created, self.uid)
+
+    @property
+    def paused(self) -> bool:
+        """Whether the pause annotation is set."""
+        return self.annotations.get(names.PAUSE_ANNOTATION) == "true"
+
+    def owner_reference(self) -> dict[str, Any]:
+        """Reference that makes a child go when this object goes."""
+        return {
+            "apiVersion": names.API_VERSION,
+            "kind": self.kind,
+            "name": self.name,
+            "uid": self.uid,
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource(Generic[SpecT, StatusT]):
+    """One of our objects."""
+
+    meta: Meta
+    spec: SpecT
+    status: StatusT
+
+
+Pipeline = Resource[OutboxPipelineSpec, OutboxPipelineStatus]
+Stream = Resource[EventStreamSpec, EventStreamStatus]
+Consumer = Resource[EventConsumerSpec, EventConsumerStatus]
+
+
+def parse_meta(body: Mapping[str, Any]) -> Meta:
+    """Metadata of a raw object."""
+    raw = body["metadata"]
+    owners = [o for o in raw.get("ownerReferences") or () if o.get("controller")]
+    return Meta(
+        kind=body["kind"],
+        namespace=raw.get("namespace", ""),
+        name=raw["name"],
+        uid=raw.get("uid", ""),
+        generation=raw.get("generation", 0),
+        created=raw.get("creationTimestamp") or "",
+        labels=dict(raw.get("labels") or {}),
+        annotations=dict(raw.get("annotations") or {}),
+        finalizers=tuple(raw.get("finalizers") or ()),
+        deleted_at=raw.get("deletionTimestamp"),
+        owner_uid=owners[0]["uid"] if owners else None,
+        resource_version=raw.get("resourceVersion", ""),
+    )
+
+
+def parse_pipeline(body: Mapping[str, Any]) -> Pipeline:
+    """An OutboxPipeline. Raises SpecError."""
+    return _parse(body, OutboxPipelineSpec, OutboxPipelineStatus)
+
+
+def parse_stream(body: Mapping[str, Any]) -> Stream:
+    """An EventStream. Raises SpecError."""
+    return _parse(body, EventStreamSpec, EventStreamStatus)
+
+
+def parse_consumer(body: Mapping[str, Any]) -> Consumer:
+    """An EventConsumer. Raises SpecError."""
+    return _parse(body, EventConsumerSpec, EventConsumerStatus)
+
+
+def _parse(
+    body: Mapping[str, Any], spec_type: type[SpecT], status_type: type[StatusT]
+) -> Resource[SpecT, StatusT]:
+    return Resource(
+        meta=parse_meta(body),
+        spec=_parse_spec(body, spec_type),
+        status=parse_status(body, status_type),
+    )
+
+
+def _parse_spec(body: Mapping[str, Any], spec_type: type[SpecT]) -> SpecT:
+    try:
+        return spec_type.model_validate(body.get("spec") or {})
+    except ValidationError as error:
+        problems = "; ".join(
+            f"spec.{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False)
+        )
+        raise SpecError(f"{body['kind']} {body['metadata']['name']}: {problems}") from error
+
+
+def parse_status(body: Mapping[str, Any], status_type: type[StatusT]) -> StatusT:
+    """The previous status; one that an other version wrote and we cannot read counts as empty."""
+    try:
+        return status_type.model_validate(body.get("status") or {})
+    except ValidationError:
+        return status_type()
