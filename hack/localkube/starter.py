@@ -1,0 +1,65 @@
+"""Starts the processes of one cluster, records each, and waits for what they bring about."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from localkube import binaries, processes, state
+from localkube.errors import LocalkubeError
+from localkube.layout import Layout, Roots
+from localkube.state import State
+
+_READY_SECONDS = 90.0
+
+
+class Starter:
+    """Starts the processes of one cluster and records each as soon as it runs."""
+
+    def __init__(self, places: Roots, layout: Layout, current: State) -> None:
+        self.layout = layout
+        self.current = current
+        self._cache = places.cache
+
+    def ensure(self, name: str, argv: list[str]) -> None:
+        """Start a process unless the recorded one still runs.
+
+        Args:
+            name: name of the part; also of its log.
+            argv: command line; a program of the cluster is named without folder.
+        """
+        known = self.current.processes.get(name)
+        if known is not None and processes.is_alive(known):
+            return
+        command = list(argv)
+        if command[0] in binaries.COMPONENTS:
+            command[0] = str(binaries.path(self._cache, command[0]))
+        if self.current.mode == state.NODE:
+            # Not `ip netns exec`: that remounts /sys and hides the cgroups from kubelet.
+            command = ["nsenter", f"--net=/run/netns/{self.layout.netns}", *command]
+        log = self.layout.logs / f"{name}.log"
+        started = processes.spawn(command, log, daemon_environment())
+        self.current.processes[name] = started
+        state.save(self.layout, self.current)
+
+    def wait(self, name: str, condition: Callable[[], bool]) -> None:
+        """Wait for a condition a process brings about.
+
+        Raises:
+            LocalkubeError: the process ended, or the time was up; names the log and its end.
+        """
+        record = self.current.processes[name]
+        settled = processes.wait_until(
+            lambda: condition() or not processes.is_alive(record), _READY_SECONDS
+        )
+        if settled and processes.is_alive(record):
+            return
+        what = "did not become ready" if processes.is_alive(record) else "ended"
+        log = self.layout.logs / f"{name}.log"
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-6:])
+        raise LocalkubeError(f"{name} {what}, see {log}:\n{tail}")
+
+
+def daemon_environment() -> dict[str, str]:
+    """Environment of the daemons: nothing of the caller's but where programs are found."""
+    return {"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin", "HOME": "/root"}

@@ -1,0 +1,85 @@
+"""What `up` recorded about one cluster: the only thing `down` and `status` go by.
+
+Written after every change by replacing the file, so a killed `up` never leaves half a record.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from localkube.layout import Endpoints, Layout
+from localkube.processes import ProcessRecord
+
+NODE = "node"
+CONTROL_PLANE = "control-plane"
+
+
+@dataclass
+class State:
+    """One cluster: its kind, where it listens, what runs, and what to put back on `down`."""
+
+    mode: str
+    boot_id: str
+    binaries: str
+    endpoints: Endpoints
+    slot: int | None = None
+    processes: dict[str, ProcessRecord] = field(default_factory=dict)
+    sysctls: dict[str, str] = field(default_factory=dict)
+    created_folders: list[str] = field(default_factory=list)
+
+
+def to_json(state: State) -> str:
+    """Text of the state file."""
+    return json.dumps(asdict(state), indent=1, sort_keys=True)
+
+
+def from_json(text: str) -> State:
+    """The state written by `to_json`."""
+    raw = json.loads(text)
+    raw["endpoints"] = Endpoints(**raw["endpoints"])
+    raw["processes"] = {name: ProcessRecord(**one) for name, one in raw["processes"].items()}
+    return State(**raw)
+
+
+def load(layout: Layout) -> State | None:
+    """The recorded state, or None when there is no cluster of that name."""
+    try:
+        return from_json(layout.state_file.read_text())
+    except FileNotFoundError:
+        return None
+
+
+def save(layout: Layout, state: State) -> None:
+    """Record the state."""
+    write_atomically(layout.state_file, to_json(state))
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replace a file in one step; readers see the old or the new text, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.chmod(mode)
+    temporary.replace(path)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file; released when the block or the command ends.
+
+    The holder may remove the file: whoever waited for the removed one starts over with a new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if not path.exists() or not os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+                continue
+            yield
+            return
