@@ -1,0 +1,118 @@
+"""Structured logs: one JSON object a line, the same shape for every role.
+
+Called once by each role's entry point (`setup`), and around units of work (`bind`). Knows nothing
+of the work itself and must never let a password through: `redact` is the last net, not a licence
+to log connection strings.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import datetime as dt
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any, Final, TextIO
+
+_STANDARD: Final = frozenset(
+    [*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"]
+)
+_NOISY: Final = ("asyncio", "nats", "kubernetes", "urllib3", "aiohttp.access")
+_URL_CREDENTIALS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)[^/\s@\"']+@")
+_KEYWORD_SECRET: Final = re.compile(
+    r"(?i)\b(password|passwd|pwd|token|secret|seed)([\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&\"']+)"
+)
+
+_context: contextvars.ContextVar[Mapping[str, object]] = contextvars.ContextVar(
+    "outbox_log_context", default=MappingProxyType({})
+)
+
+
+@contextmanager
+def bind(**fields: object) -> Iterator[None]:
+    """Add `fields` to every record logged inside the block, in this task and tasks it starts.
+
+    Example: `with bind(object="shop/orders", reconcile_id=rid): ...`. Blocks nest; the inner
+    value of a field wins.
+    """
+    token = _context.set({**_context.get(), **fields})
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+def redact(text: str) -> str:
+    """Blank what looks like a secret: credentials in URLs and `password=...` pairs."""
+    text = _URL_CREDENTIALS.sub(r"\1***@", text)
+    return _KEYWORD_SECRET.sub(r"\1\2***", text)
+
+
+class JsonFormatter(logging.Formatter):
+    """Turn a record into one line: time, level, logger, message, role, then the fields.
+
+    Fields come from `bind` and from `extra={...}` of the call; the latter win.
+    """
+
+    def __init__(self, role: str) -> None:
+        super().__init__()
+        self._role = role
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The JSON text of `record`; never raises for values JSON cannot hold."""
+        moment = dt.datetime.fromtimestamp(record.created, dt.UTC)
+        line: dict[str, Any] = {
+            "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            "role": self._role,
+        }
+        extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        for name, value in {**_context.get(), **extra}.items():
+            line.setdefault(name, value)
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        clean = {name: _plain(value) for name, value in line.items()}
+        return json.dumps(clean, ensure_ascii=False, default=_fallback)
+
+
+def _plain(value: object) -> object:
+    """Redact text at any depth, so that an exception's text or a mapping is covered too."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _fallback(value: object) -> str:
+    return redact(str(value))
+
+
+def setup(role: str, level: str = "INFO", *, stream: TextIO | None = None) -> None:
+    """Send all logs of this process as JSON lines to `stream` (default: standard error).
+
+    Args:
+        role: `operator`, `relay` or `consumer`; in every line.
+        level: Name of the lowest level shown, any case.
+
+    Raises:
+        ValueError: `level` is not a level name.
+    """
+    handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
+    handler.setFormatter(JsonFormatter(role))
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    for name in _NOISY:  # their debug output holds payloads and request headers
+        logging.getLogger(name).setLevel(max(logging.INFO, root.level))
+    logging.captureWarnings(True)
