@@ -79,7 +79,7 @@ class CredentialsError(OutboxError):
     """A Secret or a key in it is missing, malformed, or the server refused it."""
 
     reason = "CredentialsRejected"
-    retryable = True
+    retryable = False
 
 
 class UnsupportedServerError(OutboxError):

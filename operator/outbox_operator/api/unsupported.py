@@ -1,0 +1,59 @@
+"""Fields of the vocabulary whose behaviour does not exist yet: refused by name, never ignored.
+
+Remove a line here in the change that makes the field work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from outbox_operator.api.v1alpha1.consumer import ConsumerConfigSpec, EventConsumerSpec
+from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec
+from outbox_operator.errors import NotSupportedError
+
+
+def check_pipeline_supported(spec: OutboxPipelineSpec) -> None:
+    """Refuse a pipeline that uses something that does not work yet.
+
+    Raises:
+        NotSupportedError: Names every such field.
+    """
+    fields: list[str] = []
+    if spec.outbox.shards > 1:
+        fields.append("spec.outbox.shards > 1")
+    if spec.relay.autoscaling is not None:
+        fields.append("spec.relay.autoscaling")
+    for consumer in spec.consumers:
+        fields += _consumer_fields(f"spec.consumers[{consumer.name}]", consumer)
+    _refuse(fields)
+
+
+def check_consumer_supported(spec: EventConsumerSpec) -> None:
+    """The same for an EventConsumer. Raises NotSupportedError."""
+    _refuse(list(_consumer_fields("spec", spec)))
+
+
+def _consumer_fields(path: str, spec: ConsumerConfigSpec) -> Iterator[str]:
+    if spec.autoscaling is not None:
+        yield f"{path}.autoscaling"
+    if spec.ordering == "PerKey":
+        yield f"{path}.ordering: PerKey"
+    if spec.handler is None:
+        return
+    if spec.handler.archive is not None:
+        yield f"{path}.handler.archive"
+    http = spec.handler.http
+    if http is not None:
+        for name in ("bearerTokenSecretRef", "signingSecretRef", "caSecretRef"):
+            if getattr(http, name) is not None:
+                yield f"{path}.handler.http.{name}"
+    runtime = spec.handler.http is not None or spec.handler.python is not None
+    if runtime and spec.ackPolicy != "Explicit":
+        yield f"{path}.ackPolicy: {spec.ackPolicy} with a handler of kind http or python"
+
+
+def _refuse(fields: list[str]) -> None:
+    if fields:
+        raise NotSupportedError(
+            f"not supported yet: {', '.join(fields)}; remove it, the rest then works"
+        )

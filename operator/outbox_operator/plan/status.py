@@ -1,0 +1,178 @@
+"""From what happened in a pass to conditions. Pure: facts and the time in, conditions out.
+
+Each part of a resource (database, stream, relay, …) ends a pass in one `Part`. The summary
+conditions follow kstatus: `Ready` needs every part; `Reconciling` says that time will help;
+`Stalled` says that a person must act.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from outbox_operator.api.conditions import Condition, ConditionStatus, ConditionType, merge, rfc3339
+from outbox_operator.errors import OutboxError
+
+LIVE_NUMBERS_INTERVAL_SECONDS = 15.0
+"""Live numbers alone are written at most this often (exact values are in the metrics)."""
+
+PartStatus = Literal["True", "False", "Unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """How one part of a resource stands after a pass.
+
+    Attributes:
+        type: The condition that speaks of it.
+        status: True: as wanted. False: not. Unknown: could not be looked at.
+        reason: CamelCase word.
+        message: For people.
+        stalled: Whether a person must act before time can help.
+        blocks: Whether the resource can be Ready without it.
+    """
+
+    type: ConditionType
+    status: PartStatus
+    reason: str
+    message: str = ""
+    stalled: bool = False
+    blocks: bool = True
+
+
+def ok(kind: ConditionType, reason: str, message: str = "") -> Part:
+    """A part that is as wanted."""
+    return Part(type=kind, status="True", reason=reason, message=message)
+
+
+def failed(kind: ConditionType, error: OutboxError) -> Part:
+    """A part that an error keeps from being as wanted."""
+    return Part(
+        type=kind,
+        status="False",
+        reason=error.reason,
+        message=error.message,
+        stalled=not error.retryable,
+    )
+
+
+def waiting(kind: ConditionType, reason: str, message: str) -> Part:
+    """A part that is on its way."""
+    return Part(type=kind, status="False", reason=reason, message=message)
+
+
+def unknown(kind: ConditionType, reason: str, message: str) -> Part:
+    """A part that could not be looked at because an earlier one is not there."""
+    return Part(type=kind, status="Unknown", reason=reason, message=message)
+
+
+def info(kind: ConditionType, holds: bool, reason: str, message: str = "") -> Part:
+    """A condition that informs and never decides about Ready (Lagging, Paused)."""
+    return Part(
+        type=kind, status="True" if holds else "False", reason=reason, message=message, blocks=False
+    )
+
+
+def conditions(
+    parts: Sequence[Part],
+    *,
+    ready_reason: str,
+    previous: Iterable[Condition],
+    generation: int,
+    now: datetime,
+) -> list[Condition]:
+    """All conditions of a resource: the summary first, then one per part.
+
+    Args:
+        parts: In order of cause: the first failing one explains why the resource is not ready.
+        ready_reason: Reason of Ready when nothing is wrong, for example `PipelineRunning`.
+        previous: Conditions of the last status, for their transition times.
+        generation: The generation that this pass worked on.
+        now: Time of the pass.
+    """
+    blocking = [part for part in parts if part.blocks and part.status != "True"]
+    # The cause before its consequences: a dead database before "not looked at".
+    broken = next((part for part in blocking if part.stalled), None) or next(
+        (part for part in blocking if part.status == "False"), blocking[0] if blocking else None
+    )
+    if broken is None:
+        message = next((p.message for p in parts if p.blocks and p.message), "")
+        summary = [
+            _condition(ConditionType.READY, "True", ready_reason, message),
+            _condition(ConditionType.RECONCILING, "False", "Applied"),
+            _condition(ConditionType.STALLED, "False", "Applied"),
+        ]
+    else:
+        text = broken.message or f"{broken.type} is {broken.status}"
+        summary = [
+            _condition(ConditionType.READY, "False", broken.reason, text),
+            _condition(
+                ConditionType.RECONCILING,
+                "False" if broken.stalled else "True",
+                broken.reason,
+                "a person must act, see Stalled" if broken.stalled else text,
+            ),
+            _condition(
+                ConditionType.STALLED,
+                "True" if broken.stalled else "False",
+                broken.reason if broken.stalled else "Progressing",
+                text if broken.stalled else "",
+            ),
+        ]
+    singles = [_condition(part.type, part.status, part.reason, part.message) for part in parts]
+    return merge(previous, [*summary, *singles], now=now, generation=generation)
+
+
+def first_sight(
+    previous: Sequence[Condition], *, generation: int, now: datetime
+) -> list[Condition]:
+    """Conditions of a generation nobody has worked on yet: Ready is not known."""
+    message = f"generation {generation} has just been seen"
+    fresh = [
+        _condition(ConditionType.READY, "Unknown", "Reconciling", message),
+        _condition(ConditionType.RECONCILING, "True", "NewGeneration", message),
+        _condition(ConditionType.STALLED, "False", "Progressing"),
+    ]
+    kept = [c for c in previous if c.type not in {f.type for f in fresh}]
+    return [
+        *merge(previous, fresh, now=now, generation=generation),
+        *kept,  # what is known of the parts still speaks of the older generation, and says so
+    ]
+
+
+def _condition(
+    kind: ConditionType, status: ConditionStatus, reason: str, message: str = ""
+) -> Condition:
+    return Condition(type=kind.value, status=status, reason=reason, message=message)
+
+
+def unchanged_apart_from(
+    fields: Iterable[str], before: dict[str, object], after: dict[str, object]
+) -> bool:
+    """Whether two rendered statuses differ in nothing but the named live numbers."""
+    skip = set(fields)
+    return {k: v for k, v in before.items() if k not in skip} == {
+        k: v for k, v in after.items() if k not in skip
+    }
+
+
+def due(sampled_at: str | None, now: datetime, interval: float) -> bool:
+    """Whether the last sample is at least `interval` seconds old."""
+    if not sampled_at:
+        return True
+    then = datetime.fromisoformat(sampled_at.replace("Z", "+00:00"))
+    return (now - then).total_seconds() >= interval
+
+
+def stamp(now: datetime) -> str:
+    """The time as status fields carry it."""
+    return rfc3339(now)
+
+
+def round_age(seconds: float) -> float:
+    """Ages in statuses are rough on purpose, so that they do not change at every look."""
+    if seconds < 10:
+        return round(seconds, 1)
+    return float(round(seconds)) if seconds < 120 else float(round(seconds / 10) * 10)
