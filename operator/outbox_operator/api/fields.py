@@ -86,6 +86,22 @@ def model_rules(*validations: dict[str, str]) -> ConfigDict:
     return ConfigDict(frozen=True, extra="forbid", json_schema_extra=rules(*validations))
 
 
+def fixed(name: str, *, optional: bool = False) -> dict[str, str]:
+    """The rule that a field keeps the value it was created with.
+
+    `optional`: the field has no default, so it may be absent, and then has to stay absent.
+    """
+    same = f"self.{name} == oldSelf.{name}"
+    if optional:
+        same = f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || {same})"
+    return cel(same, f"{name} is fixed at creation")
+
+
+def keeps_true(name: str) -> dict[str, str]:
+    """The rule that a switch which the server never undoes stays on."""
+    return cel(f"!oldSelf.{name} || self.{name}", f"{name} cannot be undone")
+
+
 IMMUTABLE: Final = rules(cel("self == oldSelf", "this field is fixed at creation"))
 
 

@@ -22,6 +22,13 @@ AdoptionPolicy = Literal["Fail", "Adopt"]
 class NatsTls(ApiModel):
     """TLS towards NATS. Without `caSecretRef` the system's certificate authorities are trusted."""
 
+    model_config = model_rules(
+        cel(
+            "has(self.certSecretRef) == has(self.keySecretRef)",
+            "set certSecretRef and keySecretRef together",
+        )
+    )
+
     caSecretRef: SecretKeyRef | None = Field(
         default=None, description="PEM bundle of the authorities that sign the server."
     )

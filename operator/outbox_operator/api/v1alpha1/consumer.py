@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
@@ -18,7 +18,9 @@ from outbox_operator.api.fields import (
     Subject,
     UrlSecretRef,
     cel,
+    fixed,
     model_rules,
+    rules,
 )
 from outbox_operator.api.v1alpha1.common import (
     AdoptionPolicy,
@@ -168,6 +170,7 @@ class DurableConfig(ApiModel):
         default=5,
         ge=-1,
         description="After this many deliveries an event is a dead letter; -1: never.",
+        json_schema_extra=rules(cel("self != 0", "maxDeliver is -1 or at least 1")),
     )
     backoff: list[Duration] = Field(
         default_factory=list,
@@ -233,7 +236,6 @@ class ConsumerConfigSpec(DurableConfig):
     durableName: NatsName | None = Field(
         default=None,
         description="Name of the durable consumer; default: the resource's. Fixed at creation.",
-        json_schema_extra=IMMUTABLE,
     )
     replicas: int = Field(default=1, ge=0, le=1000, description="Pods that handle messages.")
     autoscaling: Autoscaling | None = Field(
@@ -257,15 +259,14 @@ class ConsumerConfigSpec(DurableConfig):
     podTemplate: PodTemplate | None = pod_template("the consumer workload")
 
 
-_FIXED = model_rules(
-    cel("self.deliverPolicy == oldSelf.deliverPolicy", "deliverPolicy is fixed at creation"),
-    cel("self.ackPolicy == oldSelf.ackPolicy", "ackPolicy is fixed at creation"),
-    cel("self.maxWaiting == oldSelf.maxWaiting", "maxWaiting is fixed at creation"),
-    cel("self.memoryStorage == oldSelf.memoryStorage", "memoryStorage is fixed at creation"),
-    cel(
-        "has(self.streamRef) != has(self.streamName)",
-        "set exactly one of streamRef and streamName",
-    ),
+CONSUMER_RULES: Final = (
+    fixed("deliverPolicy"),
+    fixed("startSequence", optional=True),
+    fixed("startTime", optional=True),
+    fixed("ackPolicy"),
+    fixed("maxWaiting"),
+    fixed("memoryStorage"),
+    fixed("durableName", optional=True),
     cel(
         "self.deliverPolicy != 'ByStartSequence' || has(self.startSequence)",
         "deliverPolicy ByStartSequence needs startSequence",
@@ -275,17 +276,31 @@ _FIXED = model_rules(
         "deliverPolicy ByStartTime needs startTime",
     ),
     cel(
-        "!has(self.streamName) || has(self.nats)",
-        "streamName needs nats; with streamRef the connection of the EventStream is used",
+        "self.maxDeliver < 0 || self.backoff.size() <= self.maxDeliver",
+        "backoff has more steps than maxDeliver allows deliveries",
     ),
-    cel("has(self.durableName) == has(oldSelf.durableName)", "durableName is fixed at creation"),
+    cel(
+        "self.priorityPolicy == 'None' || self.priorityGroups.size() > 0",
+        "priorityPolicy needs priorityGroups",
+    ),
 )
+"""What holds for a consumer wherever it is written: in an EventConsumer and in a pipeline."""
 
 
 class EventConsumerSpec(ConsumerConfigSpec):
     """Declares one durable consumer and the workload that handles its messages."""
 
-    model_config = _FIXED
+    model_config = model_rules(
+        *CONSUMER_RULES,
+        cel(
+            "has(self.streamRef) != has(self.streamName)",
+            "set exactly one of streamRef and streamName",
+        ),
+        cel(
+            "!has(self.streamName) || has(self.nats)",
+            "streamName needs nats; with streamRef the connection of the EventStream is used",
+        ),
+    )
 
     streamRef: StreamRef | None = Field(
         default=None, description="The EventStream to read, in the same namespace."

@@ -17,6 +17,7 @@ from outbox_operator.api.fields import (
     Subject,
     UrlSecretRef,
     cel,
+    fixed,
     model_rules,
 )
 from outbox_operator.api.v1alpha1.common import (
@@ -27,8 +28,8 @@ from outbox_operator.api.v1alpha1.common import (
     StatusBase,
     pod_template,
 )
-from outbox_operator.api.v1alpha1.consumer import ConsumerConfigSpec, StreamRef
-from outbox_operator.api.v1alpha1.stream import StreamConfig, StreamState
+from outbox_operator.api.v1alpha1.consumer import CONSUMER_RULES, ConsumerConfigSpec, StreamRef
+from outbox_operator.api.v1alpha1.stream import STREAM_RULES, StreamConfig, StreamState
 
 
 class Migrations(ApiModel):
@@ -103,17 +104,14 @@ class PipelineStream(StreamConfig):
 
     model_config = model_rules(
         cel("has(self.name) != has(self.ref)", "set exactly one of name and ref"),
-        cel("self.retention == oldSelf.retention", "retention is fixed at creation"),
-        cel("self.storage == oldSelf.storage", "storage is fixed at creation"),
-        cel("self.maxConsumers == oldSelf.maxConsumers", "maxConsumers is fixed at creation"),
+        fixed("name", optional=True),
+        *STREAM_RULES,
         cel("!self.noAck", "a pipeline needs acknowledgements: noAck must be false"),
         cel("!has(self.mirror)", "a pipeline cannot publish into a mirror"),
     )
 
     name: NatsName | None = Field(
-        default=None,
-        description="Name of the JetStream stream. Fixed at creation.",
-        json_schema_extra=IMMUTABLE,
+        default=None, description="Name of the JetStream stream. Fixed at creation."
     )
     ref: StreamRef | None = Field(
         default=None,
@@ -164,6 +162,8 @@ class Relay(ApiModel):
 
 class PipelineConsumer(ConsumerConfigSpec):
     """One consumer of the pipeline; compiled into an EventConsumer named <pipeline>-<name>."""
+
+    model_config = model_rules(*CONSUMER_RULES)
 
     name: ObjectName = Field(description="Name within the pipeline.")
     filterEventTypes: list[str] = Field(

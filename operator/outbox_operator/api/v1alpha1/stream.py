@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,8 @@ from outbox_operator.api.fields import (
     Size,
     Subject,
     cel,
+    fixed,
+    keeps_true,
     model_rules,
 )
 from outbox_operator.api.v1alpha1.common import (
@@ -215,16 +217,30 @@ class StreamConfig(ApiModel):
     )
 
 
+STREAM_RULES: Final = (
+    fixed("retention"),
+    fixed("storage"),
+    fixed("maxConsumers"),
+    fixed("firstSequence", optional=True),
+    fixed("allowMessageCounter"),
+    keeps_true("sealed"),
+    keeps_true("denyDelete"),
+    keeps_true("denyPurge"),
+    keeps_true("allowMessageTTL"),
+    keeps_true("allowMessageSchedules"),
+    cel(
+        "!self.discardNewPerSubject || (self.discard == 'New' && self.maxMessagesPerSubject > 0)",
+        "discardNewPerSubject needs discard New and maxMessagesPerSubject",
+    ),
+)
+"""What holds for a stream wherever it is written: in an EventStream and in a pipeline."""
+
+
 class EventStreamSpec(StreamConfig):
     """Declares one JetStream stream."""
 
     model_config = model_rules(
-        cel("self.retention == oldSelf.retention", "retention is fixed at creation"),
-        cel("self.storage == oldSelf.storage", "storage is fixed at creation"),
-        cel("self.maxConsumers == oldSelf.maxConsumers", "maxConsumers is fixed at creation"),
-        cel("!oldSelf.denyDelete || self.denyDelete", "denyDelete cannot be undone"),
-        cel("!oldSelf.denyPurge || self.denyPurge", "denyPurge cannot be undone"),
-        cel("!oldSelf.sealed || self.sealed", "sealed cannot be undone"),
+        *STREAM_RULES,
         cel(
             "has(self.mirror) || self.subjects.size() > 0 || self.sources.size() > 0",
             "set subjects, a mirror or sources",
@@ -232,11 +248,6 @@ class EventStreamSpec(StreamConfig):
         cel(
             "!(has(self.mirror) && self.subjects.size() > 0)",
             "a mirror has no subjects of its own",
-        ),
-        cel(
-            "!self.discardNewPerSubject || (self.discard == 'New' && "
-            "self.maxMessagesPerSubject > 0)",
-            "discardNewPerSubject needs discard New and maxMessagesPerSubject",
         ),
     )
 
