@@ -1,0 +1,48 @@
+"""Fixtures with a real API server."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.kube import (
+    Kubectl,
+    control_plane,
+    install_crds,
+    kubectl_program,
+    unique_cluster,
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder needs a control plane."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.cluster)
+
+
+@pytest.fixture(scope="session")
+def kubeconfig() -> Iterator[Path]:
+    """One control plane for the whole run."""
+    with control_plane(unique_cluster("cluster")) as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def kubectl(kubeconfig: Path) -> Kubectl:
+    """kubectl against it, with our CRDs installed."""
+    program = Kubectl(kubectl_program(), kubeconfig)
+    install_crds(program)
+    return program
+
+
+@pytest.fixture
+def namespace(kubectl: Kubectl) -> Iterator[str]:
+    """A namespace for one test, deleted in the background afterwards."""
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    kubectl("create", "namespace", name)
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")

@@ -1,0 +1,253 @@
+"""What a real API server makes of our CRDs: accepts them, fills in defaults, refuses nonsense."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import yaml
+
+from outbox_operator.api.resource import parse_consumer, parse_pipeline, parse_stream
+from support.kube import ROOT, Kubectl
+
+NATS = {"url": "nats://nats.nats:4222"}
+HTTP = {"http": {"url": "http://billing/events"}}
+SECRET = {"name": "s", "key": "k"}
+KINDS = {"pipeline": "OutboxPipeline", "stream": "EventStream", "consumer": "EventConsumer"}
+SPECS: dict[str, dict[str, Any]] = {
+    "pipeline": {
+        "database": {"connectionSecretRef": {"name": "orders-db"}},
+        "nats": NATS,
+        "stream": {"name": "ORDERS", "subject": "orders.{event_type}"},
+        "consumers": [{"name": "billing", "handler": HTTP}],
+    },
+    "stream": {"nats": NATS, "name": "ORDERS", "subjects": ["orders.>"]},
+    "consumer": {"streamRef": {"name": "orders"}, "handler": HTTP},
+}
+
+
+def resource(kind: str, namespace: str, changes: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A good object with some dotted fields changed; None removes one."""
+    spec = copy.deepcopy(SPECS[kind])
+    for path, value in (changes or {}).items():
+        *parents, last = path.split(".")
+        place: Any = spec
+        for parent in parents:
+            place = place[int(parent)] if parent.isdigit() else place.setdefault(parent, {})
+        if value is None:
+            del place[last]
+        else:
+            place[last] = value
+    return {
+        "apiVersion": "outbox.dev/v1alpha1",
+        "kind": KINDS[kind],
+        "metadata": {"name": "orders", "namespace": namespace},
+        "spec": spec,
+    }
+
+
+def test_crds_are_established_and_structural(kubectl: Kubectl) -> None:
+    crds = kubectl.get("crd")["items"]
+    assert {crd["spec"]["names"]["kind"] for crd in crds} == set(KINDS.values())
+    for crd in crds:
+        conditions = {c["type"]: c["status"] for c in crd["status"]["conditions"]}
+        assert conditions == {"NamesAccepted": "True", "Established": "True"}
+
+
+def test_explain_describes_every_field_of_a_part(kubectl: Kubectl) -> None:
+    text = kubectl("explain", "outboxpipelines.spec.outbox")
+    for field in ("ordering", "payloadType", "retention", "shards"):
+        assert f"{field}\t<" in text
+    assert "Published rows are kept at least this long" in text
+
+
+def test_smallest_example_is_accepted_and_completed(kubectl: Kubectl, namespace: str) -> None:
+    document = yaml.safe_load((ROOT / "examples/smallest/pipeline.yaml").read_text())
+    document["metadata"]["namespace"] = namespace
+    assert kubectl.apply(document).code == 0
+    stored = kubectl.get("obp", document["metadata"]["name"], "-n", namespace)
+    assert stored["spec"]["relay"] == {
+        "state": "Running",
+        "replicas": 1,
+        "onPoison": "BlockKey",
+        "polling": {"min": "10ms", "max": "1s"},
+    }
+    assert stored["spec"]["database"]["connectionSecretRef"]["key"] == "url"
+    # What the server filled in is what our models would have: one meaning of "left out".
+    assert parse_pipeline(stored).spec == parse_pipeline(document).spec
+
+
+@pytest.mark.parametrize(
+    ("kind", "parse"), [("stream", parse_stream), ("consumer", parse_consumer)]
+)
+def test_server_defaults_equal_model_defaults(
+    kubectl: Kubectl, namespace: str, kind: str, parse: Any
+) -> None:
+    document = resource(kind, namespace)
+    assert kubectl.apply(document).code == 0
+    stored = kubectl.get(KINDS[kind], "orders", "-n", namespace)
+    assert parse(stored).spec == parse(document).spec
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        ("pipeline", {"colour": "red"}, 'unknown field "spec.colour"'),
+        ("pipeline", {"database": None}, "spec.database: Required value"),
+        ("pipeline", {"outbox.retention": "a day"}, "spec.outbox.retention in body should match"),
+        ("pipeline", {"outbox.shards": 0}, "should be greater than or equal to 1"),
+        ("pipeline", {"outbox.payloadType": "xml"}, 'supported values: "jsonb", "bytea"'),
+        ("pipeline", {"stream.maxBytes": "1 GB"}, "spec.stream.maxBytes in body should match"),
+        ("pipeline", {"stream.ref": {"name": "x"}}, "set exactly one of name and ref"),
+        ("pipeline", {"stream.name": None}, "set exactly one of name and ref"),
+        ("pipeline", {"stream.noAck": True}, "a pipeline needs acknowledgements"),
+        ("pipeline", {"stream.mirror": {"name": "X"}}, "a pipeline cannot publish into a mirror"),
+        ("pipeline", {"stream.replicas": 9}, "should be less than or equal to 5"),
+        ("pipeline", {"database.schema": "Drop Table"}, "spec.database.schema in body should"),
+        (
+            "pipeline",
+            {"relay.autoscaling": {"minReplicas": 5, "maxReplicas": 2}},
+            "minReplicas must not exceed maxReplicas",
+        ),
+        (
+            "pipeline",
+            {"consumers": [{"name": "a"}, {"name": "a"}]},
+            'spec.consumers[1]: Duplicate value: {"name":"a"}',
+        ),
+        (
+            "pipeline",
+            {"consumers.0.handler": {**HTTP, "python": {"image": "i", "module": "m:f"}}},
+            "set exactly one of http, python, container, archive",
+        ),
+        ("pipeline", {"consumers.0.handler": {}}, "set exactly one of http, python"),
+        (
+            "pipeline",
+            {"consumers.0.backoff": ["1s", "2s"], "consumers.0.maxDeliver": 1},
+            "backoff has more steps than maxDeliver allows deliveries",
+        ),
+        ("pipeline", {"nats.url": "nats://user:pw@nats"}, "spec.nats.url in body should match"),
+        ("pipeline", {"nats.url": "http://nats"}, "spec.nats.url in body should match"),
+        (
+            "pipeline",
+            {"nats.tokenSecretRef": SECRET, "nats.nkeySecretRef": SECRET},
+            "set at most one of credentialsSecretRef",
+        ),
+        (
+            "pipeline",
+            {"nats.tls": {"certSecretRef": SECRET}},
+            "set certSecretRef and keySecretRef together",
+        ),
+        ("stream", {"name": "a.b"}, "spec.name in body should match"),
+        ("stream", {"subjects": None}, "set subjects, a mirror or sources"),
+        ("stream", {"subjects": ["has space"]}, "spec.subjects[0] in body should match"),
+        ("stream", {"mirror": {"name": "X"}}, "a mirror has no subjects of its own"),
+        ("stream", {"discardNewPerSubject": True}, "discardNewPerSubject needs discard New"),
+        ("stream", {"storage": "Tape"}, 'supported values: "File", "Memory"'),
+        ("consumer", {"streamName": "ORDERS"}, "set exactly one of streamRef and streamName"),
+        (
+            "consumer",
+            {"streamRef": None, "streamName": "ORDERS"},
+            "streamName needs nats",
+        ),
+        ("consumer", {"deliverPolicy": "ByStartTime"}, "ByStartTime needs startTime"),
+        (
+            "consumer",
+            {"startTime": "yesterday"},
+            "spec.startTime in body must be of type date-time",
+        ),
+        ("consumer", {"deliverPolicy": "ByStartSequence"}, "ByStartSequence needs startSequence"),
+        ("consumer", {"maxDeliver": 0}, "maxDeliver is -1 or at least 1"),
+        ("consumer", {"priorityPolicy": "Overflow"}, "priorityPolicy needs priorityGroups"),
+        (
+            "consumer",
+            {"handler.http.url": "billing/events"},
+            "spec.handler.http.url in body should",
+        ),
+        ("consumer", {"handler.http.url": "http://u:p@billing"}, "spec.handler.http.url in body"),
+        (
+            "consumer",
+            {"handler": {"python": {"image": "i", "module": "no_function"}}},
+            "spec.handler.python.module in body should match",
+        ),
+    ],
+)
+def test_bad_objects_are_refused(
+    kubectl: Kubectl, kind: str, changes: dict[str, Any], message: str
+) -> None:
+    answer = kubectl.apply(resource(kind, "default", changes), dry_run=True)
+    assert answer.code != 0
+    assert message in answer.err
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "message"),
+    [
+        ("pipeline", {}, {"database.schema": "other"}, "this field is fixed at creation"),
+        ("pipeline", {}, {"outbox.payloadType": "bytea"}, "this field is fixed at creation"),
+        ("pipeline", {}, {"outbox.shards": 4}, "this field is fixed at creation"),
+        ("pipeline", {}, {"stream.name": "OTHER"}, "name is fixed at creation"),
+        (
+            "pipeline",
+            {},
+            {"stream.name": None, "stream.ref": {"name": "other"}},
+            "name is fixed at creation",
+        ),
+        ("pipeline", {}, {"stream.storage": "Memory"}, "storage is fixed at creation"),
+        ("pipeline", {"stream.sealed": True}, {}, "sealed cannot be undone"),
+        (
+            "pipeline",
+            {},
+            {"consumers.0.deliverPolicy": "New"},
+            "deliverPolicy is fixed at creation",
+        ),
+        ("stream", {}, {"name": "OTHER"}, "this field is fixed at creation"),
+        ("stream", {}, {"retention": "WorkQueue"}, "retention is fixed at creation"),
+        ("stream", {}, {"firstSequence": 7}, "firstSequence is fixed at creation"),
+        ("stream", {"denyPurge": True}, {}, "denyPurge cannot be undone"),
+        ("consumer", {}, {"durableName": "later"}, "durableName is fixed at creation"),
+        ("consumer", {"durableName": "one"}, {"durableName": "two"}, "durableName is fixed"),
+        ("consumer", {}, {"memoryStorage": True}, "memoryStorage is fixed at creation"),
+        ("consumer", {}, {"ackPolicy": "All"}, "ackPolicy is fixed at creation"),
+    ],
+)
+def test_changes_that_cannot_be_carried_out_are_refused(
+    kubectl: Kubectl,
+    namespace: str,
+    kind: str,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    message: str,
+) -> None:
+    assert kubectl.apply(resource(kind, namespace, before)).code == 0
+    answer = kubectl.apply(resource(kind, namespace, after))
+    assert answer.code != 0
+    assert message in answer.err
+
+
+def test_harmless_changes_pass(kubectl: Kubectl, namespace: str) -> None:
+    assert kubectl.apply(resource("pipeline", namespace)).code == 0
+    changes = {"stream.maxAge": "30d", "consumers.0.replicas": 3, "relay.state": "Stopped"}
+    assert kubectl.apply(resource("pipeline", namespace, changes)).code == 0
+
+
+def test_consumer_scales(kubectl: Kubectl, namespace: str) -> None:
+    assert kubectl.apply(resource("consumer", namespace)).code == 0
+    kubectl("scale", "evc/orders", "--replicas=4", "-n", namespace)
+    assert kubectl.get("evc", "orders", "-n", namespace)["spec"]["replicas"] == 4
+
+
+def test_columns_and_category(kubectl: Kubectl, namespace: str) -> None:
+    for kind in SPECS:
+        assert kubectl.apply(resource(kind, namespace)).code == 0
+    heads = {
+        name: kubectl("get", name, "-n", namespace).splitlines()[0].split()
+        for name in ("obp", "evs", "evc")
+    }
+    assert heads == {
+        "obp": ["NAME", "READY", "REASON", "STREAM", "BACKLOG", "RELAY", "AGE"],
+        "evs": ["NAME", "READY", "REASON", "STREAM", "MESSAGES", "AGE"],
+        "evc": ["NAME", "READY", "REASON", "STREAM", "PENDING", "REPLICAS", "AGE"],
+    }
+    everything = kubectl("get", "outbox", "-n", namespace, "-o", "name").split()
+    assert len(everything) == 3

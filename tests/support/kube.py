@@ -1,0 +1,109 @@
+"""A real Kubernetes control plane and kubectl for tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCALKUBE = ROOT / "hack/localkube/localkube"
+CRDS = ROOT / "crds"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What kubectl said."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kubectl:
+    """kubectl against one cluster, whatever the environment points at."""
+
+    program: str
+    kubeconfig: Path
+
+    def run(self, *arguments: str, stdin: str | None = None) -> Answer:
+        """Run a command; a failing one is an answer too."""
+        done = subprocess.run(
+            [
+                self.program,
+                f"--kubeconfig={self.kubeconfig}",
+                # Its own: ports are reused, and kubectl trusts what it cached for one for hours.
+                f"--cache-dir={self.kubeconfig.parent / 'kubectl-cache'}",
+                *arguments,
+            ],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    def __call__(self, *arguments: str, stdin: str | None = None) -> str:
+        """Standard output of a command that must succeed."""
+        answer = self.run(*arguments, stdin=stdin)
+        assert answer.code == 0, f"kubectl {' '.join(arguments)}: {answer.err}"
+        return answer.out
+
+    def apply(self, *documents: dict[str, Any], dry_run: bool = False) -> Answer:
+        """`kubectl apply` of documents; `dry_run` asks the server and stores nothing."""
+        options = ["--dry-run=server"] if dry_run else []
+        return self.run("apply", *options, "-f", "-", stdin=yaml.safe_dump_all(documents))
+
+    def get(self, *arguments: str) -> dict[str, Any]:
+        """One object or list, decoded."""
+        document: dict[str, Any] = json.loads(self("get", *arguments, "-o", "json"))
+        return document
+
+
+@contextmanager
+def control_plane(name: str) -> Iterator[Path]:
+    """The kubeconfig of a control plane of its own; gone afterwards."""
+    try:
+        done = subprocess.run(
+            [LOCALKUBE, "up", "--control-plane-only", "--name", name, "--json"],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        yield Path(json.loads(done.stdout)["kubeconfig"])
+    finally:
+        subprocess.run([LOCALKUBE, "down", "--name", name], check=True)
+
+
+def unique_cluster(what: str) -> str:
+    """A cluster name that parallel runs do not share."""
+    return f"test-{what}-{os.getpid()}"
+
+
+def kubectl_program() -> str:
+    """Path of kubectl, built when it is missing."""
+    done = subprocess.run(
+        [LOCALKUBE, "path", "kubectl"], check=True, stdout=subprocess.PIPE, text=True
+    )
+    return done.stdout.strip()
+
+
+def install_crds(kubectl: Kubectl) -> None:
+    """Apply crds/ and wait until the API server serves them."""
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
+    kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
+    deadline = time.monotonic() + 30
+    while kubectl.run("get", "--raw", "/openapi/v3/apis/outbox.dev/v1alpha1").code:
+        assert time.monotonic() < deadline, "the API server does not publish our resources"
+        time.sleep(0.1)
+    kubectl("api-resources", "--cached=false", "--api-group=outbox.dev")
