@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.kube import (
+    Cluster,
     Kubectl,
     control_plane,
     install_crds,
@@ -25,16 +26,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def kubeconfig() -> Iterator[Path]:
+def kube_cluster() -> Iterator[Cluster]:
     """One control plane for the whole run."""
-    with control_plane(unique_cluster("cluster")) as path:
-        yield path
+    with control_plane(unique_cluster("cluster")) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")
-def kubectl(kubeconfig: Path) -> Kubectl:
+def kubectl(kube_cluster: Cluster) -> Kubectl:
     """kubectl against it, with our CRDs installed."""
-    program = Kubectl(kubectl_program(), kubeconfig)
+    program = Kubectl(kubectl_program(), kube_cluster.kubeconfig)
     install_crds(program)
     return program
 

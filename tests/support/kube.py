@@ -70,9 +70,17 @@ class Kubectl:
         return document
 
 
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A running control plane."""
+
+    name: str
+    kubeconfig: Path
+
+
 @contextmanager
-def control_plane(name: str) -> Iterator[Path]:
-    """The kubeconfig of a control plane of its own; gone afterwards."""
+def control_plane(name: str) -> Iterator[Cluster]:
+    """A control plane of its own; gone afterwards."""
     try:
         done = subprocess.run(
             [LOCALKUBE, "up", "--control-plane-only", "--name", name, "--json"],
@@ -80,7 +88,7 @@ def control_plane(name: str) -> Iterator[Path]:
             stdout=subprocess.PIPE,
             text=True,
         )
-        yield Path(json.loads(done.stdout)["kubeconfig"])
+        yield Cluster(name, Path(json.loads(done.stdout)["kubeconfig"]))
     finally:
         subprocess.run([LOCALKUBE, "down", "--name", name], check=True)
 
@@ -103,7 +111,14 @@ def install_crds(kubectl: Kubectl) -> None:
     kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
     kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
     deadline = time.monotonic() + 30
-    while kubectl.run("get", "--raw", "/openapi/v3/apis/outbox.dev/v1alpha1").code:
+    while not _published(kubectl):
         assert time.monotonic() < deadline, "the API server does not publish our resources"
         time.sleep(0.1)
-    kubectl("api-resources", "--cached=false", "--api-group=outbox.dev")
+
+
+def _published(kubectl: Kubectl) -> bool:
+    """Whether discovery and OpenAPI know all our kinds; both follow a CRD with some delay."""
+    names = kubectl("api-resources", "--cached=false", "--api-group=outbox.dev", "-o", "name")
+    return len(names.split()) == len(list(CRDS.iterdir())) and all(
+        kubectl.run("explain", name.partition(".")[0]).code == 0 for name in names.split()
+    )
