@@ -1,0 +1,112 @@
+# Every command of the project. `make` lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+UV := hack/uv
+RUN := $(UV) run
+LOCALKUBE := hack/localkube/localkube
+# Arguments for pytest, for example: make test-unit ARGS="-k subjects -x"
+ARGS ?=
+# Name of the local cluster of `make demo`, `make cluster-up` and `make cluster-down`.
+CLUSTER ?= outbox-demo
+# From the quickest to the slowest, so that a mistake shows early.
+TIERS := tests/unit tests/contract tests/chart tests/integration tests/cluster tests/e2e
+
+##@ Start here
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo: ## A cluster, the operator and a small shop, live; ends with a check that nothing was lost
+	$(RUN) --no-project python hack/demo --cluster $(CLUSTER)
+
+.PHONY: demo-down
+demo-down: ## Remove all that `make demo` made
+	$(RUN) --no-project python hack/demo --cluster $(CLUSTER) --down
+
+.PHONY: test
+test: setup tools check ## Everything: check, then all tests; installs and builds what they need
+	$(RUN) pytest $(TIERS) $(ARGS)
+
+##@ While working
+
+.PHONY: setup
+setup: ## Make the virtual environment (.venv) from the lock file
+	$(UV) sync --locked --all-extras --quiet
+
+.PHONY: check
+check: setup ## Format, lint, types, layers, generated files; under a minute
+	$(UV) lock --check --quiet
+	$(RUN) ruff format --check --quiet
+	$(RUN) ruff check --quiet
+	$(RUN) mypy
+	$(RUN) lint-imports --no-logo
+	$(RUN) python hack/generate --check
+
+.PHONY: format
+format: setup ## Put every file into shape
+	$(RUN) ruff check --fix --quiet
+	$(RUN) ruff format --quiet
+
+.PHONY: generate
+generate: setup ## Write the generated files: crds/, the chart's CRDs, docs/reference/resources/
+	$(RUN) python hack/generate
+
+##@ Tests by what they need
+
+.PHONY: test-unit
+test-unit: setup ## Pure code; needs nothing
+	$(RUN) pytest tests/unit $(ARGS)
+
+.PHONY: test-contract
+test-contract: setup ## The same rules for a fake and the real thing; needs PostgreSQL
+	$(RUN) pytest tests/contract $(ARGS)
+
+.PHONY: test-chart
+test-chart: setup ## The Helm chart as it renders; needs helm
+	$(RUN) pytest tests/chart $(ARGS)
+
+.PHONY: test-integration
+test-integration: setup ## Real PostgreSQL and nats-server
+	$(RUN) pytest tests/integration $(ARGS)
+
+.PHONY: test-cluster
+test-cluster: setup ## Real kube-apiserver, PostgreSQL and nats-server; no pods
+	$(RUN) pytest tests/cluster $(ARGS)
+
+.PHONY: test-e2e
+test-e2e: setup ## A real node: chart installed, example applied, pods killed
+	$(RUN) pytest tests/e2e $(ARGS)
+
+.PHONY: bench-reconcile
+bench-reconcile: setup ## Times and costs of reconciling, into build/bench/reconcile.json
+	$(RUN) python tests/bench/reconcile.py
+
+##@ The local cluster
+
+.PHONY: tools
+tools: ## Install and build what the local cluster and the tests need; done once
+	$(LOCALKUBE) prereqs --install
+	$(LOCALKUBE) build
+
+.PHONY: cluster-up
+cluster-up: tools ## A real Kubernetes node on this machine
+	$(LOCALKUBE) up --name $(CLUSTER)
+
+.PHONY: cluster-down
+cluster-down: ## Remove it
+	$(LOCALKUBE) down --name $(CLUSTER)
+
+##@ Other
+
+.PHONY: clean
+clean: ## Remove build products and caches of this folder; the tools built once stay
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
