@@ -1,0 +1,180 @@
+"""Connecting, and what every way of not connecting is called."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from outbox_operator.adapters.postgres import connect, errors, parse_url
+from outbox_operator.errors import (
+    AccessDeniedError,
+    CredentialsError,
+    PostgresError,
+    UnsupportedServerError,
+)
+from support.postgres import PostgresServer, running_server
+
+pytestmark = pytest.mark.integration
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def listening(handler: Handler) -> AsyncIterator[int]:
+    """Port of a server on loopback; everything it opened is closed at the end."""
+    sessions: list[asyncio.Task[None]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await handler(reader, writer)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    def start(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sessions.append(asyncio.create_task(serve(reader, writer)))
+
+    server = await asyncio.start_server(start, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await asyncio.gather(*sessions)
+
+
+async def test_connects_and_says_who_it_is(database: str) -> None:
+    connection = await connect(parse_url(database), application_name="outbox-test")
+    assert await connection.fetchval("SHOW application_name") == "outbox-test"
+    assert await connection.fetchval("SHOW statement_timeout") == "30s"
+    await connection.close()
+
+
+async def test_wrong_password(postgres_server: PostgresServer, database: str) -> None:
+    role, _ = postgres_server.create_role("wrong")
+    target = parse_url(postgres_server.url(database.rpartition("/")[2], role, "s3cret-guess"))
+    with pytest.raises(CredentialsError) as caught:
+        await connect(target, application_name="t")
+    assert caught.value.reason == "CredentialsRejected"
+    assert role in caught.value.message
+    assert target.address in caught.value.message
+    assert "s3cret-guess" not in caught.value.message
+
+
+async def test_no_such_database(postgres_server: PostgresServer) -> None:
+    with pytest.raises(CredentialsError) as caught:
+        await connect(parse_url(postgres_server.url("nowhere")), application_name="t")
+    assert caught.value.reason == "DatabaseMissing"
+
+
+async def test_nobody_listens() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(PostgresError) as caught:
+            await connect(parse_url(f"postgresql://u:pw@127.0.0.1:{port}/d"), application_name="t")
+    assert caught.value.reason == "PostgresUnreachable"
+    assert f"127.0.0.1:{port}/d" in caught.value.message
+    assert "connection refused" in caught.value.message.lower()
+
+
+async def test_no_such_host() -> None:
+    with pytest.raises(PostgresError, match="no such host"):
+        await connect(parse_url("postgresql://u:pw@db.invalid/d"), application_name="t")
+
+
+async def test_a_server_that_never_answers() -> None:
+    async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with listening(silent) as port:
+        url = f"postgresql://u:pw@127.0.0.1:{port}/d?sslmode=disable"
+        with pytest.raises(PostgresError, match=r"no answer within 0\.2 s"):
+            await connect(parse_url(url), application_name="t", timeout=0.2)
+
+
+async def test_a_server_without_tls_where_tls_is_wanted(database: str) -> None:
+    with pytest.raises(PostgresError, match="SSL"):
+        await connect(parse_url(database + "?sslmode=require"), application_name="t")
+
+
+async def test_missing_authority_file(database: str) -> None:
+    target = parse_url(database + "?sslmode=verify-full&sslrootcert=/nowhere/ca.crt")
+    with pytest.raises(CredentialsError, match="sslrootcert"):
+        await connect(target, application_name="t")
+
+
+async def test_a_pooler_is_refused(database: str) -> None:
+    """A pooler makes up the process id it announces; this proxy does the same."""
+    target = parse_url(database)
+    host, port = target.hosts[0]
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection(host, port)
+
+        async def upwards() -> None:
+            with suppress(ConnectionError):
+                while data := await reader.read(65536):
+                    inner_writer.write(data)
+            inner_writer.close()
+            await inner_writer.wait_closed()
+
+        task = asyncio.create_task(upwards())
+        while data := await inner_reader.read(65536):
+            at = data.find(b"K\x00\x00\x00\x0c")  # BackendKeyData
+            if at >= 0:
+                data = data[: at + 5] + os.urandom(3) + b"\x01" + data[at + 9 :]
+            writer.write(data)
+        await task
+
+    login = f"{target.user}:{target.password}"
+    async with listening(forward) as proxy:
+        url = f"postgresql://{login}@127.0.0.1:{proxy}/{target.database}?sslmode=disable"
+        with pytest.raises(UnsupportedServerError) as caught:
+            await connect(parse_url(url), application_name="t")
+    assert caught.value.reason == "ConnectionPooler"
+
+
+async def test_translates_what_statements_meet(postgres_server: PostgresServer) -> None:
+    url = postgres_server.create_database()
+    role, password = postgres_server.create_role("plain")
+    target = parse_url(postgres_server.url(url.rpartition("/")[2], role, password))
+    owner = await connect(parse_url(url), application_name="t")
+    await owner.execute("CREATE TABLE busy (id int); GRANT SELECT ON busy TO PUBLIC")
+    connection = await connect(target, application_name="t", statement_timeout=0.2)
+    with pytest.raises(AccessDeniedError, match=role), errors(target):
+        await connection.execute("CREATE SCHEMA s")
+    with pytest.raises(PostgresError) as caught, errors(target):
+        await connection.execute("SELECT pg_sleep(5)")
+    assert caught.value.reason == "StatementTimeout"
+    async with owner.transaction():
+        await owner.execute("LOCK TABLE busy")
+        with pytest.raises(PostgresError) as caught, errors(target):
+            await connection.execute("SET lock_timeout = 50; SELECT * FROM busy")
+        assert caught.value.reason == "LockTimeout"
+    with pytest.raises(PostgresError) as caught, errors(target):
+        await connection.execute("SELEC")
+    assert caught.value.reason == "StatementFailed"
+    await owner.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
+    with pytest.raises(PostgresError) as caught, errors(target):
+        await connection.execute("SELECT 1")
+    assert caught.value.reason == "PostgresUnreachable"
+    await owner.close()
+    postgres_server.drop_database(url)
+
+
+async def test_a_killed_server_is_unreachable_and_comes_back() -> None:
+    with running_server() as server:
+        target = parse_url(server.url())
+        connection = await connect(target, application_name="t")
+        server.kill()
+        with pytest.raises(PostgresError) as caught, errors(target):
+            await connection.execute("SELECT 1")
+        assert caught.value.reason == "PostgresUnreachable"
+        server.start()
+        again = await connect(target, application_name="t")
+        assert await again.fetchval("SELECT 1") == 1
+        await again.close()
