@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from support.nats import NatsServer, connected, remove_streams, unique_prefix
 from support.postgres import PostgresServer, running_server
 
 
@@ -22,3 +23,19 @@ def database(postgres_server: PostgresServer) -> Iterator[str]:
     url = postgres_server.create_database()
     yield url
     postgres_server.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def nats_server() -> Iterator[NatsServer]:
+    """One nats-server with JetStream for the whole run; do not stop it (make your own for that)."""
+    with NatsServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def stream_prefix(nats_server: NatsServer) -> AsyncIterator[str]:
+    """Start of every stream name and subject of one test; what is left is removed afterwards."""
+    prefix = unique_prefix()
+    yield prefix
+    async with connected(nats_server) as client:
+        await remove_streams(client, prefix)

@@ -1,0 +1,238 @@
+"""Connecting to NATS: what works, and what each failure is called."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from outbox_operator.adapters.nats import NatsAuth, connect, server_version
+from outbox_operator.errors import CredentialsError, NatsError, UnsupportedServerError
+from outbox_operator.wire.config import NatsConfig
+from support.nats import NatsOptions, NatsServer
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def locked_server() -> Iterator[NatsServer]:
+    with NatsServer(NatsOptions(username="shop", password="hunter2-secret")) as server:
+        yield server
+
+
+async def test_connects_and_knows_the_version(nats_server: NatsServer) -> None:
+    client = await connect(nats_server.auth, name="test")
+    assert server_version(client) >= (2, 15, 0)
+    await client.close()
+
+
+async def test_login_with_the_right_password(locked_server: NatsServer) -> None:
+    client = await connect(locked_server.auth, name="test")
+    await client.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"password": "wrong-secret"},
+        {"username": None, "password": None},
+        {"username": None, "password": None, "token": "wrong-secret"},
+    ],
+)
+async def test_refused_login_is_a_credentials_error_without_the_secret(
+    locked_server: NatsServer, change: dict[str, str | None]
+) -> None:
+    with pytest.raises(CredentialsError) as caught:
+        await connect(replace(locked_server.auth, **change), name="test")  # type: ignore[arg-type]
+    assert locked_server.auth.address in caught.value.message
+    assert "secret" not in caught.value.message
+
+
+async def test_token(tmp_path: Path) -> None:
+    with NatsServer(NatsOptions(token="open-sesame")) as server:
+        await connect_closed(server.auth)
+        token = tmp_path / "token"
+        token.write_text("open-sesame\n")
+        await connect_closed(NatsAuth.from_files(NatsConfig(url=server.url, token_file=str(token))))
+
+
+async def connect_closed(auth: NatsAuth) -> None:
+    client = await connect(auth, name="test")
+    await client.close()
+
+
+async def test_nobody_listens() -> None:
+    with NatsServer() as server:
+        auth = server.auth
+    with pytest.raises(NatsError, match="connection refused") as caught:
+        await connect(auth, name="test")
+    assert auth.address in caught.value.message
+    assert caught.value.retryable
+
+
+async def test_unknown_host() -> None:
+    with pytest.raises(NatsError, match="no such host"):
+        await connect(NatsAuth(url="nats://nats.invalid:4222"), name="test")
+
+
+async def test_silent_server_times_out() -> None:
+    with NatsServer() as server:
+        server.pause()
+        try:
+            with pytest.raises(NatsError, match="no answer in time"):
+                await connect(server.auth, name="test", timeout=0.3)
+        finally:
+            server.resume()
+
+
+async def test_second_server_of_the_list_is_used(nats_server: NatsServer) -> None:
+    auth = NatsAuth(url=f"nats://127.0.0.1:1,{nats_server.url}")
+    await connect_closed(auth)
+
+
+async def test_connection_heals_after_a_restart() -> None:
+    lost, back = asyncio.Event(), asyncio.Event()
+
+    with NatsServer() as server:
+        client = await connect(
+            server.auth, name="test", on_disconnected=lost.set, on_reconnected=back.set
+        )
+        server.kill()
+        await asyncio.wait_for(lost.wait(), 10)
+        server.start()
+        await asyncio.wait_for(back.wait(), 10)
+        await client.flush(timeout=5)
+        await client.close()
+
+
+async def test_missing_secret_file_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "creds"
+    with pytest.raises(CredentialsError, match=str(missing)):
+        NatsAuth.from_files(NatsConfig(url="nats://n:4222", creds_file=str(missing)))
+
+
+async def test_malformed_nkey_is_a_credentials_error(nats_server: NatsServer) -> None:
+    with pytest.raises(CredentialsError, match="NKey seed"):
+        await connect(NatsAuth(url=nats_server.url, nkey_seed="SUnonsense"), name="test")
+
+
+async def test_malformed_creds_file_is_a_credentials_error(nats_server: NatsServer) -> None:
+    with pytest.raises(CredentialsError, match="credentials file"):
+        await connect(NatsAuth(url=nats_server.url, creds="nonsense"), name="test")
+
+
+def test_secrets_do_not_show_in_the_repr() -> None:
+    auth = NatsAuth(
+        url="nats://n:4222", creds="hush", username="hush", password="hush", token="hush",
+        nkey_seed="hush", ca_pem="hush", cert_pem="hush", key_pem="hush",
+    )  # fmt: skip
+    assert "hush" not in repr(auth)
+    assert NatsAuth(url="nats://user:hush@n:4222,tls://m").address == "nats://n:4222,tls://m"
+
+
+class Certificates:
+    """A throw-away authority with a server and a client certificate."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._openssl(
+            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+            "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority", "-days", "2",
+        )  # fmt: skip
+        self._issue("server", "subjectAltName=DNS:localhost,IP:127.0.0.1")
+        self._issue("client", "extendedKeyUsage=clientAuth")
+
+    def path(self, name: str) -> Path:
+        return self.directory / name
+
+    def text(self, name: str) -> str:
+        return self.path(name).read_text()
+
+    def _issue(self, name: str, extension: str) -> None:
+        self.path(f"{name}.ext").write_text(extension)
+        self._openssl(
+            "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+            "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}",
+        )  # fmt: skip
+        self._openssl(
+            "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+            "-CAcreateserial", "-out", f"{name}.pem", "-days", "2", "-extfile", f"{name}.ext",
+        )  # fmt: skip
+
+    def _openssl(self, *arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=self.directory, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["info-first", "handshake-first"])
+def mutual_tls_server(
+    certificates: Certificates, request: pytest.FixtureRequest
+) -> Iterator[tuple[NatsServer, bool]]:
+    options = NatsOptions(
+        tls_cert=certificates.path("server.pem"),
+        tls_key=certificates.path("server.key"),
+        tls_client_ca=certificates.path("ca.pem"),
+        tls_handshake_first=request.param,
+    )
+    with NatsServer(options) as server:
+        yield server, request.param
+
+
+async def test_mutual_tls(
+    mutual_tls_server: tuple[NatsServer, bool], certificates: Certificates
+) -> None:
+    server, handshake_first = mutual_tls_server
+    full = NatsAuth(
+        url=server.url,
+        ca_pem=certificates.text("ca.pem"),
+        cert_pem=certificates.text("client.pem"),
+        key_pem=certificates.text("client.key"),
+        tls_handshake_first=handshake_first,
+    )
+    await connect_closed(full)
+    with pytest.raises(NatsError, match="certificate is not trusted"):
+        await connect(replace(full, ca_pem=None), name="test")
+    with pytest.raises(NatsError, match=r"server closed the connection|CERTIFICATE_REQUIRED"):
+        await connect(replace(full, cert_pem=None, key_pem=None), name="test")
+
+
+async def test_key_of_another_certificate(certificates: Certificates) -> None:
+    with pytest.raises(CredentialsError, match="do not belong together"):
+        await connect(
+            NatsAuth(
+                url="tls://localhost:1",
+                cert_pem=certificates.text("client.pem"),
+                key_pem=certificates.text("server.key"),
+            ),
+            name="test",
+        )
+
+
+async def test_asking_for_tls_never_falls_back_to_clear_text(nats_server: NatsServer) -> None:
+    url = nats_server.url.replace("nats://", "tls://")
+    with pytest.raises(NatsError, match="TLS was asked for"):
+        await connect(NatsAuth(url=url, username="shop", password="hush"), name="test")
+
+
+async def test_too_old_server_is_refused() -> None:
+    """Speaks just enough of the protocol: no package holds a server as old as this."""
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"version":"2.9.25","max_payload":1048576,"headers":true}\r\n')
+        while line := await reader.readline():
+            if line.startswith(b"PING"):
+                writer.write(b"PONG\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        with pytest.raises(UnsupportedServerError, match=r"2\.10\.0 or newer .* found 2\.9\.25"):
+            await connect(NatsAuth(url=f"nats://127.0.0.1:{port}"), name="test")

