@@ -39,6 +39,8 @@ RECONCILE_AT_ANNOTATION: Final = f"{GROUP}/reconcile-at"
 """One-shot: reconcile now."""
 RESTARTED_AT_ANNOTATION: Final = f"{GROUP}/restarted-at"
 """On pod templates: when a restart was asked for."""
+APPLIED_ANNOTATION: Final = f"{GROUP}/applied"
+"""On every child: hash of the manifest that was applied, so that a field no longer set shows."""
 CHECKSUM_ANNOTATION: Final = f"{GROUP}/checksum"
 """On pod templates: hash of configuration and Secrets, so that a change rolls the pods."""
 

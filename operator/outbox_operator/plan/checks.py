@@ -1,0 +1,175 @@
+"""Rules over several fields that the CRD cannot express, checked before anything is touched. Pure.
+
+The controller calls these right after parsing. Each problem names field, wanted and found, so
+that the condition it ends in can be acted on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import combinations
+from typing import Final
+
+from outbox_operator.api.fields import seconds
+from outbox_operator.api.v1alpha1.consumer import ConsumerConfigSpec, EventConsumerSpec
+from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec, PipelineStream
+from outbox_operator.api.v1alpha1.stream import EventStreamSpec, StreamConfig
+from outbox_operator.errors import SpecError
+from outbox_operator.plan.children import filter_subjects, stream_subjects
+from outbox_operator.wire import subjects
+from outbox_operator.wire.subjects import SubjectTemplate
+
+MIN_ACK_WAIT_SECONDS: Final = 1.0
+_LONGEST_DEFAULT_BACKOFF_SECONDS: Final = 300.0
+
+
+def check_pipeline(spec: OutboxPipelineSpec) -> None:
+    """Refuse a pipeline that cannot work as written.
+
+    Raises:
+        SpecError: Names the first problem.
+    """
+    template = SubjectTemplate.parse(spec.stream.subject)
+    if spec.stream.ref is not None:
+        _check_reference(spec.stream)
+    else:
+        _check_subject(spec.stream, template)
+        filters = stream_subjects(spec.stream)
+        _check_stream(spec.stream, filters, "spec.stream")
+        _check_dead_letter(spec.stream, spec.stream.name or "", filters, "spec.stream")
+    polling = spec.relay.polling
+    if not 0 < seconds(polling.min) <= seconds(polling.max):
+        raise SpecError(
+            f"spec.relay.polling: wanted 0 < min <= max, found min {polling.min} and max "
+            f"{polling.max}"
+        )
+    _refuse_twice((consumer.name for consumer in spec.consumers), "spec.consumers", "name")
+    _refuse_twice(
+        (consumer.durableName for consumer in spec.consumers if consumer.durableName),
+        "spec.consumers",
+        "durableName",
+    )
+    for consumer in spec.consumers:
+        _check_consumer(consumer, f"spec.consumers[{consumer.name}]")
+        filter_subjects(template, consumer)
+
+
+def check_stream(spec: EventStreamSpec) -> None:
+    """Refuse an EventStream that cannot work as written. Raises SpecError."""
+    _check_stream(spec, spec.subjects, "spec")
+    _check_dead_letter(spec, spec.name, spec.subjects, "spec")
+
+
+def check_consumer(spec: EventConsumerSpec) -> None:
+    """Refuse an EventConsumer that cannot work as written. Raises SpecError."""
+    _check_filters(spec.filterSubjects, "spec.filterSubjects", "consumer")
+    _check_consumer(spec, "spec")
+
+
+def _check_reference(stream: PipelineStream) -> None:
+    """With `ref` the stream is declared elsewhere; a setting here would have no effect."""
+    blank = StreamConfig()
+    ignored = [
+        name for name in StreamConfig.model_fields if getattr(stream, name) != getattr(blank, name)
+    ]
+    if stream.subjects:
+        ignored.append("subjects")
+    if ignored:
+        raise SpecError(
+            f"spec.stream: {', '.join(sorted(ignored))} cannot be set together with ref; set it "
+            "on the EventStream"
+        )
+
+
+def _check_subject(stream: PipelineStream, template: SubjectTemplate) -> None:
+    if stream.subjects and not any(
+        subjects.covers(wide, template.filter()) for wide in stream.subjects
+    ):
+        raise SpecError(
+            f"spec.stream.subjects: wanted a filter that covers {template.filter()!r}, the "
+            f"subjects of template {stream.subject!r}; found {', '.join(stream.subjects)}"
+        )
+
+
+def _check_stream(config: StreamConfig, filters: list[str], path: str) -> None:
+    _check_filters(filters, f"{path}.subjects", "stream")
+    window, age = seconds(config.duplicateWindow), seconds(config.maxAge)
+    if age and window > age:
+        raise SpecError(
+            f"{path}.duplicateWindow: wanted at most maxAge ({config.maxAge}), found "
+            f"{config.duplicateWindow}"
+        )
+
+
+def _check_dead_letter(config: StreamConfig, name: str, filters: list[str], path: str) -> None:
+    """Dead letters must not end up in the stream they come from."""
+    dead = config.deadLetter
+    if dead is not None and dead.name == name:
+        raise SpecError(f"{path}.deadLetter.name: wanted another name than the stream's, {name!r}")
+    prefix = dead.subjectPrefix if dead is not None else None
+    prefix = prefix or f"dlq.{name}"
+    if not subjects.is_valid_filter(prefix) or "*" in prefix or ">" in prefix:
+        raise SpecError(
+            f"{path}.deadLetter.subjectPrefix: wanted a subject without wildcards, found {prefix!r}"
+        )
+    is_pipeline = isinstance(config, PipelineStream)
+    for subject in filters if dead is not None or is_pipeline else ():
+        if subjects.overlaps(subject, f"{prefix}.>"):
+            raise SpecError(
+                f"{path}.deadLetter.subjectPrefix: dead letters on {prefix}.> would be stored in "
+                f"the stream itself, whose subjects are {', '.join(filters)}; use another prefix"
+            )
+
+
+def _check_filters(filters: list[str], path: str, what: str) -> None:
+    for subject in filters:
+        if not subjects.is_valid_filter(subject):
+            raise SpecError(
+                f"{path}: {subject!r} is not a subject filter; wildcards stand for whole tokens "
+                "and > only at the end"
+            )
+    for one, other in combinations(filters, 2):
+        if subjects.overlaps(one, other):
+            raise SpecError(
+                f"{path}: {one!r} and {other!r} overlap, which JetStream refuses within a {what}"
+            )
+
+
+def _check_consumer(spec: ConsumerConfigSpec, path: str) -> None:
+    ack_wait = seconds(spec.ackWait)
+    if ack_wait < MIN_ACK_WAIT_SECONDS:
+        raise SpecError(f"{path}.ackWait: wanted at least 1s, found {spec.ackWait}")
+    if spec.maxDeliver == 0:
+        raise SpecError(f"{path}.maxDeliver: wanted at least 1, or -1 for no limit, found 0")
+    if 0 < spec.maxDeliver <= len(spec.backoff):
+        raise SpecError(
+            f"{path}.backoff: wanted at most {spec.maxDeliver - 1} delays, because maxDeliver "
+            f"{spec.maxDeliver} allows so many redeliveries; found {len(spec.backoff)}"
+        )
+    if spec.inbox is not None:
+        longest = _longest_redelivery_seconds(spec, ack_wait)
+        if longest is not None and seconds(spec.inbox.retention) <= longest:
+            raise SpecError(
+                f"{path}.inbox.retention: wanted more than {longest:g}s, the longest time in "
+                f"which an event may come again (maxDeliver, ackWait and backoff); found "
+                f"{spec.inbox.retention}"
+            )
+
+
+def _longest_redelivery_seconds(spec: ConsumerConfigSpec, ack_wait: float) -> float | None:
+    """From the first to the last delivery of an event at most; None: there is no bound."""
+    if spec.maxDeliver < 0:
+        return None
+    redeliveries = spec.maxDeliver - 1
+    delays = [seconds(delay) for delay in spec.backoff] or [_LONGEST_DEFAULT_BACKOFF_SECONDS]
+    used = delays[:redeliveries]
+    waits = sum(used) + delays[-1] * (redeliveries - len(used))
+    return spec.maxDeliver * ack_wait + waits
+
+
+def _refuse_twice(values: Iterable[str], path: str, field: str) -> None:
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            raise SpecError(f"{path}: {field} {value!r} is there twice")
+        seen.add(value)

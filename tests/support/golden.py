@@ -1,0 +1,23 @@
+"""Compares rendered manifests with files that people can read.
+
+Set UPDATE_GOLDEN=1 to write the files anew, then read the difference before committing it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def assert_golden(path: Path, manifests: Sequence[dict[str, Any]]) -> None:
+    """Fail unless the manifests are what the file holds."""
+    text = yaml.safe_dump_all(manifests, sort_keys=False, explicit_start=True, width=100)
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    wanted = list(yaml.safe_load_all(path.read_text()))
+    assert list(manifests) == wanted, f"{path.name} differs; UPDATE_GOLDEN=1 writes it anew"

@@ -1,0 +1,116 @@
+"""Specifications that cannot work are refused with field, wanted and found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from outbox_operator.errors import SpecError
+from outbox_operator.plan import checks
+from support import resources
+
+STREAM = {"name": "ORDERS", "subject": "orders.{event_type}"}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        {"stream": {**STREAM, "subjects": ["orders.>"]}},
+        {"stream": {**STREAM, "subjects": ["audit.>", "orders.>"]}},
+        {"stream": {**STREAM, "maxAge": "2m"}},
+        {"stream": {"ref": {"name": "shared"}, "subject": "orders.{event_type}"}},
+        {"consumers": [{"name": "a", "backoff": ["1s", "5s", "30s"]}, {"name": "b"}]},
+        {"consumers": [{"name": "a", "maxDeliver": -1, "backoff": ["1s"] * 64}]},
+        {"consumers": [{"name": "a", "inbox": {"connectionSecretRef": {"name": "db"}}}]},
+    ],
+)
+def test_what_works_is_let_through(spec: dict[str, Any]) -> None:
+    checks.check_pipeline(resources.pipeline(spec).spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"stream": {**STREAM, "subject": "orders.{nothing}"}}, r"unknown placeholder \{nothing\}"),
+        (
+            {"stream": {**STREAM, "subjects": ["payments.>"]}},
+            r"wanted a filter that covers 'orders\.>'.*'orders\.\{event_type\}'.*payments\.>",
+        ),
+        (
+            {"stream": {**STREAM, "subjects": ["orders.>", "orders.a"]}},
+            r"subjects: 'orders\.>' and 'orders\.a' overlap",
+        ),
+        (
+            {"stream": {**STREAM, "subjects": ["orders.>", "a..b"]}},
+            r"subjects: 'a\.\.b' is not a subject filter",
+        ),
+        (
+            {"stream": {**STREAM, "maxAge": "1m"}},
+            r"duplicateWindow: wanted at most maxAge \(1m\), found 2m",
+        ),
+        ({"stream": {**STREAM, "deadLetter": {"name": "ORDERS"}}}, r"deadLetter\.name: wanted"),
+        (
+            {"stream": {**STREAM, "deadLetter": {"subjectPrefix": "orders.dead"}}},
+            r"orders\.dead\.> would be stored in the stream itself",
+        ),
+        ({"stream": {**STREAM, "subjects": [">"]}}, r"dlq\.ORDERS\.> would be stored"),
+        ({"stream": {**STREAM, "deadLetter": {"subjectPrefix": "dead.>"}}}, r"without wildcards"),
+        (
+            {
+                "stream": {
+                    "ref": {"name": "shared"},
+                    "subject": "orders.{event_type}",
+                    "maxAge": "1d",
+                    "subjects": ["orders.>"],
+                }
+            },
+            r"maxAge, subjects cannot be set together with ref",
+        ),
+        ({"relay": {"polling": {"min": "2s", "max": "1s"}}}, r"min 2s and max 1s"),
+        ({"relay": {"polling": {"min": "0", "max": "1s"}}}, r"wanted 0 < min"),
+        ({"consumers": [{"name": "a"}, {"name": "a"}]}, r"name 'a' is there twice"),
+        (
+            {"consumers": [{"name": "a", "durableName": "D"}, {"name": "b", "durableName": "D"}]},
+            r"durableName 'D' is there twice",
+        ),
+        (
+            {"consumers": [{"name": "a", "ackWait": "10ms"}]},
+            r"consumers\[a\]\.ackWait: wanted at least 1s, found 10ms",
+        ),
+        ({"consumers": [{"name": "a", "maxDeliver": 0}]}, r"maxDeliver: wanted at least 1"),
+        (
+            {"consumers": [{"name": "a", "maxDeliver": 3, "backoff": ["1s", "2s", "3s"]}]},
+            r"wanted at most 2 delays.*found 3",
+        ),
+        (
+            {
+                "consumers": [
+                    {
+                        "name": "a",
+                        "inbox": {"connectionSecretRef": {"name": "db"}, "retention": "1m"},
+                    }
+                ]
+            },
+            r"inbox\.retention: wanted more than \d+s.*found 1m",
+        ),
+        (
+            {
+                "stream": {**STREAM, "subject": "orders.all"},
+                "consumers": [{"name": "a", "filterEventTypes": ["x"]}],
+            },
+            r"holds no \{event_type\}",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused(spec: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        checks.check_pipeline(resources.pipeline(spec).spec)
+
+
+def test_a_standalone_consumer_is_held_to_the_same_rules() -> None:
+    checks.check_consumer(resources.consumer(filterSubjects=["orders.a", "orders.b"]).spec)
+    with pytest.raises(SpecError, match=r"spec\.filterSubjects: 'orders\.>' and 'orders\.a'"):
+        checks.check_consumer(resources.consumer(filterSubjects=["orders.>", "orders.a"]).spec)
+    with pytest.raises(SpecError, match=r"spec\.ackWait"):
+        checks.check_consumer(resources.consumer(ackWait="0").spec)
