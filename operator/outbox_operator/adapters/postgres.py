@@ -132,11 +132,6 @@ def _malformed(problem: str) -> CredentialsError:
     )
 
 
-def quote_identifier(name: str) -> str:
-    """A name as SQL text, whatever is in it."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 async def connect(
     target: PostgresTarget,
     *,

@@ -37,3 +37,8 @@ WRITABLE_COLUMNS: Final = (
 """Columns an application may set; the others have defaults that must not be overridden."""
 
 CURRENT_SCHEMA_VERSION: Final = 1
+
+
+def quote_identifier(name: str) -> str:
+    """A name as SQL text, whatever is in it."""
+    return '"' + name.replace('"', '""') + '"'
