@@ -13,9 +13,21 @@ from typing import Any
 import yaml
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes text of several lines as a block, so that a difference can be read."""
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
 def assert_golden(path: Path, manifests: Sequence[dict[str, Any]]) -> None:
     """Fail unless the manifests are what the file holds."""
-    text = yaml.safe_dump_all(manifests, sort_keys=False, explicit_start=True, width=100)
+    text = yaml.dump_all(manifests, Dumper=_Dumper, sort_keys=False, explicit_start=True, width=100)
     if os.environ.get("UPDATE_GOLDEN"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

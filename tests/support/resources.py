@@ -9,7 +9,11 @@ from outbox_operator.api.resource import Consumer, Pipeline, parse_consumer, par
 
 
 def pipeline(
-    spec: dict[str, Any] | None = None, *, name: str = "orders", namespace: str = "shop", **over: Any
+    spec: dict[str, Any] | None = None,
+    *,
+    name: str = "orders",
+    namespace: str = "shop",
+    **over: Any,
 ) -> Pipeline:
     """A small OutboxPipeline; keywords replace whole parts of its specification."""
     base: dict[str, Any] = {

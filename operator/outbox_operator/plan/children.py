@@ -80,6 +80,9 @@ def _event_consumer(
     # The whole specification, defaults included, is rendered each time: a field that was removed
     # from the pipeline then goes back to its default here.
     spec = consumer.model_dump(by_alias=True, exclude_none=True, include=_CONSUMER_FIELDS)
+    if consumer.autoscaling is not None:
+        # The number belongs to the autoscaler then.
+        del spec["replicas"]
     spec["streamRef"] = {"name": event_stream_name(pipeline)}
     spec["filterSubjects"] = filter_subjects(template, consumer)
     # The position of a consumer is nothing without the pipeline; the events stay in the stream.

@@ -58,6 +58,7 @@ def merge(
     """
     if not overlay:
         return copy.deepcopy(dict(template))
+    overlay = {field: value for field, value in overlay.items() if value is not None}
     _refuse_breaking(overlay, template, container, owns_process, min_grace_seconds)
     merged: dict[str, Any] = _merge_map(template, overlay, "podTemplate")
     metadata = merged["metadata"]
@@ -92,6 +93,7 @@ def _refuse_breaking(
             f"{path}.restartPolicy: wanted Always, found {spec['restartPolicy']!r}; the pods of a "
             "Deployment are always restarted"
         )
+    _keep(spec, ("containers", "volumes"), path)
     for field in ("activeDeadlineSeconds", "ephemeralContainers"):
         if field in spec:
             raise SpecError(f"{path}.{field} cannot be set on the pods of a Deployment; remove it")
@@ -113,6 +115,7 @@ def _refuse_breaking(
 def _refuse_container(
     entry: Mapping[str, Any], template: Mapping[str, Any], path: str, owns_process: bool
 ) -> None:
+    _keep(entry, ("image", "env", "volumeMounts", "ports"), path)
     if owns_process:
         for field in ("command", "args"):
             if field in entry:
@@ -126,10 +129,18 @@ def _refuse_container(
             )
     if not owns_process:
         return
-    names = {variable["name"] for variable in main.get("env", ())}
-    for variable in _items(entry, "env", path):
-        if variable["name"] in names:
-            raise SpecError(f"{path}.env[{variable['name']}] is the operator's; use another name")
+    for field in ("env", "ports"):
+        key = MERGE_KEYS[field]
+        taken = {item[key] for item in main.get(field, ())}
+        for item in _items(entry, field, path):
+            if item[key] in taken:
+                raise SpecError(f"{path}.{field}[{item[key]}] is the operator's; use another {key}")
+
+
+def _keep(value: Mapping[str, Any], fields: tuple[str, ...], path: str) -> None:
+    for field in fields:
+        if field in value and value[field] is None:
+            raise SpecError(f"{path}.{field} cannot be removed")
 
 
 def _merge_map(base: Mapping[str, Any], over: Mapping[str, Any], path: str) -> dict[str, Any]:

@@ -273,12 +273,11 @@ def _deployment(
     rolling_update: Mapping[str, int | str],
 ) -> dict[str, Any]:
     spec: dict[str, Any] = {
+        # A number here would fight the autoscaler at every pass.
+        **({} if replicas is None else {"replicas": replicas}),
         "revisionHistoryLimit": 3,
         "selector": {"matchLabels": dict(workload.selector)},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": dict(rolling_update)},
         "template": dict(template),
     }
-    # A number here would fight the autoscaler at every pass.
-    if replicas is not None:
-        spec["replicas"] = replicas
     return _object(workload, "apps/v1", "Deployment", spec=spec)

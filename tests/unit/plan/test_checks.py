@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from outbox_operator.errors import SpecError
 from outbox_operator.plan import checks
 from support import resources

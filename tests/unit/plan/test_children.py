@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from outbox_operator.api.resource import parse_consumer, parse_stream
 from outbox_operator.api.v1alpha1.pipeline import PipelineConsumer
 from outbox_operator.errors import SpecError

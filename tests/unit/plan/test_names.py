@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from outbox_operator.errors import SpecError
 from outbox_operator.plan import names
 from support import resources
@@ -19,7 +20,12 @@ def test_short_names_stay_as_they_are() -> None:
 
 @pytest.mark.parametrize(
     "parts",
-    [("a" * 63, "relay"), ("shop.orders", "relay"), ("a" * 54 + "-" + "b" * 30,), ("x." * 120, "y")],
+    [
+        ("a" * 63, "relay"),
+        ("shop.orders", "relay"),
+        ("a" * 54 + "-" + "b" * 30,),
+        ("x." * 120, "y"),
+    ],
 )
 def test_any_name_becomes_a_dns_label(parts: tuple[str, ...]) -> None:
     name = names.child_name(*parts)
