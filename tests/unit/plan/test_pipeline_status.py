@@ -1,0 +1,73 @@
+"""Numbers of an outbox become status fields and conditions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from outbox_operator.api.conditions import ConditionType
+from outbox_operator.api.v1alpha1.pipeline import RelayStatus
+from outbox_operator.plan.pipeline_status import (
+    OutboxNumbers,
+    lagging_part,
+    progress_part,
+    relay_status,
+)
+from outbox_operator.plan.status import ok
+from outbox_operator.plan.workload_status import Replicas
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+IDLE = OutboxNumbers(
+    backlog_rows=0, backlog_is_estimate=False, oldest_age_seconds=0, dead_letters=0,
+    published_total=1000, last_published_at=NOW - timedelta(hours=1), last_position=1000,
+    taken_at=NOW,
+)  # fmt: skip
+READY = ok(ConditionType.RELAY_AVAILABLE, "MinimumReplicas")
+PODS = Replicas(wanted=1, existing=1, ready=1, updated=1)
+
+
+@pytest.mark.parametrize(
+    ("backlog", "age", "published_before", "status"),
+    [
+        (0, 0.0, 3600, "True"),  # idle for an hour is fine
+        (5, 3.0, 3600, "True"),  # just arrived
+        (5, 25.0, 5, "True"),  # behind, but moving
+        (5, 25.0, 25, "False"),
+        (5, 25.0, None, "False"),
+    ],
+)
+def test_a_relay_with_backlog_must_publish(
+    backlog: int, age: float, published_before: float | None, status: str
+) -> None:
+    last = None if published_before is None else NOW - timedelta(seconds=published_before)
+    numbers = replace(IDLE, backlog_rows=backlog, oldest_age_seconds=age, last_published_at=last)
+    part = progress_part(READY, numbers)
+    assert part.status == status
+    if status == "False":
+        assert part.reason == "RelayNotProgressing"
+        assert "5 rows wait" in part.message
+
+
+@pytest.mark.parametrize(
+    ("backlog", "age", "lagging"),
+    [(4999, 59.0, "False"), (5000, 0.0, "True"), (1, 60.0, "True")],
+)
+def test_lagging_informs_only(backlog: int, age: float, lagging: str) -> None:
+    part = lagging_part(replace(IDLE, backlog_rows=backlog, oldest_age_seconds=age))
+    assert part.status == lagging
+    assert not part.blocks
+
+
+def test_the_rate_is_over_the_time_between_samples() -> None:
+    before = RelayStatus(publishedTotal=400)
+    status = relay_status(before, "2026-01-02T03:03:45Z", IDLE, PODS, 2)
+    assert status.publishedPerSecond == 30.0
+    assert status.restarts == 2
+
+
+def test_without_a_sample_totals_stay_and_the_rate_is_not_made_up() -> None:
+    before = RelayStatus(publishedTotal=400, publishedPerSecond=12.0)
+    status = relay_status(before, "2026-01-02T03:03:45Z", None, PODS, 0)
+    assert (status.publishedTotal, status.publishedPerSecond) == (400, 0.0)
