@@ -1,0 +1,261 @@
+"""HTTP to the Kubernetes API: credentials, timeouts, JSON in and out, errors in our words.
+
+The one module that imports the `kubernetes` client. Only its configuration loading, token refresh
+and connection pool are used: requests and answers stay plain dictionaries, because building
+a typed model for every object costs most of the client's processor time. Called by `kube.Kube`
+and `kube_watch`; it knows nothing of particular kinds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.config import load_incluster_config, load_kube_config
+from kubernetes.aio.config.config_exception import ConfigException
+
+from outbox_operator.errors import (
+    AccessDeniedError,
+    ConflictError,
+    KubernetesError,
+    OutboxError,
+    SpecError,
+)
+
+CONNECT_TIMEOUT_S: Final = 10.0
+REQUEST_TIMEOUT_S: Final = 30.0
+SILENCE_TIMEOUT_S: Final = 75.0
+"""A watch that is silent for longer is dead: the API server sends a bookmark every minute."""
+
+JSON: Final = "application/json"
+APPLY_PATCH: Final = "application/apply-patch+yaml"
+MERGE_PATCH: Final = "application/merge-patch+json"
+METADATA_LIST: Final = (
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+)
+
+_USER_CONFIG: Final = os.path.expanduser("~/.kube/config")
+_FAILURES: Final = (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError)
+
+
+class NotFoundError(KubernetesError):
+    """The object, its namespace or its kind does not exist."""
+
+    reason = "NotFound"
+
+
+class ExpiredError(KubernetesError):
+    """The API server no longer has the history a watch asked for; list again."""
+
+    reason = "Expired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """How to reach and log in to the API server; for the other client of this process (kopf)."""
+
+    server: str
+    insecure: bool
+    ca_path: str | None
+    certificate_path: str | None
+    private_key_path: str | None
+    authorization: str | None
+    """Value of the Authorization header, such as `Bearer …`."""
+
+    def __repr__(self) -> str:
+        return f"Credentials(server={self.server!r})"
+
+
+class Transport:
+    """One connection pool to one API server."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+
+    @classmethod
+    async def connect(cls, user_agent: str) -> Transport:
+        """Loads credentials: `KUBECONFIG`, else the pod's service account, else `~/.kube/config`.
+
+        Raises:
+            KubernetesError: No usable credentials were found.
+        """
+        configuration = Configuration()
+        path = os.environ.get("KUBECONFIG")
+        try:
+            if path or "KUBERNETES_SERVICE_HOST" not in os.environ:
+                await load_kube_config(  # type: ignore[no-untyped-call]
+                    config_file=path or _USER_CONFIG,
+                    client_configuration=configuration,
+                    persist_config=False,
+                )
+            else:
+                load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        except (ConfigException, OSError) as error:
+            raise KubernetesError(
+                f"no access to a Kubernetes cluster: {error}; set KUBECONFIG or run in a pod"
+            ) from error
+        client = ApiClient(configuration)
+        client.user_agent = user_agent
+        return cls(client)
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._client.close()  # type: ignore[no-untyped-call]
+
+    @property
+    def server(self) -> str:
+        """Address of the API server."""
+        return str(self._client.configuration.host)
+
+    async def credentials(self) -> Credentials:
+        """The current credentials, with a fresh token."""
+        configuration = self._client.configuration
+        return Credentials(
+            server=self.server,
+            insecure=not configuration.verify_ssl,
+            ca_path=configuration.ssl_ca_cert,
+            certificate_path=configuration.cert_file,
+            private_key_path=configuration.key_file,
+            authorization=(await self._authorization()).get("authorization"),
+        )
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = JSON,
+        accept: str = JSON,
+        subject: str,
+    ) -> dict[str, Any]:
+        """One call.
+
+        Args:
+            method: HTTP method.
+            path: Path on the API server.
+            query: Query parameters.
+            body: Object to send as JSON.
+            content_type: Says which kind of patch `body` is.
+            accept: Form of the answer.
+            subject: Names what the call is about, for error messages.
+
+        Raises:
+            NotFoundError, ConflictError, AccessDeniedError, SpecError, KubernetesError.
+        """
+        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
+        verb = f"{method} {subject}"
+        try:
+            response = await self._send(method, path, query, body, content_type, accept, timeout)
+            async with response:
+                payload = await response.read()
+        except _FAILURES as error:
+            raise self._unreachable(verb, error) from error
+        answer = _decode(payload)
+        if response.status >= 300:
+            raise error_of(verb, response.status, answer)
+        return answer
+
+    async def stream(
+        self, path: str, *, query: Mapping[str, str], lifetime_s: float, subject: str
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Lines of a watch, decoded, until the server ends it or it goes silent."""
+        timeout = aiohttp.ClientTimeout(
+            total=lifetime_s, sock_connect=CONNECT_TIMEOUT_S, sock_read=SILENCE_TIMEOUT_S
+        )
+        verb = f"watch {subject}"
+        try:
+            response = await self._send("GET", path, query, None, JSON, JSON, timeout)
+            async with response:
+                if response.status >= 300:
+                    raise error_of(verb, response.status, _decode(await response.read()))
+                while line := await response.content.readline():
+                    yield json.loads(line)
+        except (*_FAILURES, ValueError) as error:
+            raise self._unreachable(verb, error) from error
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Mapping[str, Any] | None,
+        content_type: str,
+        accept: str,
+        timeout: aiohttp.ClientTimeout,
+    ) -> aiohttp.ClientResponse:
+        headers = {
+            "Accept": accept,
+            "Content-Type": content_type,
+            "User-Agent": self._client.user_agent,
+            **await self._authorization(),
+        }
+        url = f"{self.server}{path}"
+        if query:
+            url += f"?{urlencode(query)}"
+        answer = await self._client.rest_client.request(  # type: ignore[no-untyped-call]
+            method, url, headers=headers, body=body, _request_timeout=timeout
+        )
+        response: aiohttp.ClientResponse = answer.response
+        return response
+
+    async def _authorization(self) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        await self._client.update_params_for_auth(headers, [], ["BearerToken"], "", "", None)
+        return headers
+
+    def _unreachable(self, verb: str, error: Exception) -> KubernetesError:
+        cause = "timed out" if isinstance(error, asyncio.TimeoutError) else str(error)
+        return KubernetesError(f"{verb}: Kubernetes API at {self.server}: {cause or repr(error)}")
+
+
+def _decode(payload: bytes) -> dict[str, Any]:
+    """The answer's JSON object; a proxy's HTML page or plain text becomes a message."""
+    try:
+        answer = json.loads(payload)
+    except ValueError:
+        answer = None
+    if isinstance(answer, dict):
+        return answer
+    return {"message": payload[:200].decode("utf-8", "replace").strip()}
+
+
+def error_of(verb: str, code: int, answer: Mapping[str, Any]) -> OutboxError:
+    """The error that a refusal of the API server stands for.
+
+    Args:
+        verb: What was tried, such as `PATCH deployments shop/relay`.
+        code: HTTP status.
+        answer: The `Status` object of the API, or anything with a `message`.
+    """
+    details = answer.get("details") or {}
+    causes = [cause for cause in details.get("causes") or () if isinstance(cause, dict)]
+    message = str(answer.get("message") or f"HTTP {code}")
+    if causes and code in (400, 422):
+        message = "; ".join(
+            f"{cause.get('field') or 'object'}: {cause.get('message', '')}" for cause in causes
+        )
+    text = f"{verb}: {message}"
+    if code == 404:
+        return NotFoundError(text)
+    if code == 409:
+        return ConflictError(text)
+    if code == 410:
+        return ExpiredError(text)
+    if code == 403 and any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
+        return AccessDeniedError(text, reason="NamespaceTerminating")
+    if code in (401, 403):
+        return AccessDeniedError(text)
+    if code in (400, 422):
+        return SpecError(text)
+    return KubernetesError(f"{text} (HTTP {code})")

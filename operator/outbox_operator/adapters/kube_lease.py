@@ -1,0 +1,73 @@
+"""The record of a coordination Lease, as a value. Pure; the decisions are `controller.lease`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+LEASE_API: Final = "coordination.k8s.io/v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseRecord:
+    """What a Lease says.
+
+    Attributes:
+        holder: Identity of the holder; empty when it was released.
+        duration_s: How long the holder may be silent.
+        acquired: When the holder took it.
+        renewed: When the holder last renewed it.
+        transitions: How often the holder changed.
+        version: The object's resourceVersion; None for one that does not exist yet.
+    """
+
+    holder: str
+    duration_s: int
+    acquired: datetime
+    renewed: datetime
+    transitions: int
+    version: str | None
+
+
+def parse_lease(body: Mapping[str, Any]) -> LeaseRecord:
+    """The record of a raw Lease; fields that are missing count as empty or long ago."""
+    spec = body.get("spec") or {}
+    return LeaseRecord(
+        holder=spec.get("holderIdentity") or "",
+        duration_s=spec.get("leaseDurationSeconds") or 0,
+        acquired=_parse_time(spec.get("acquireTime")),
+        renewed=_parse_time(spec.get("renewTime")),
+        transitions=spec.get("leaseTransitions") or 0,
+        version=body["metadata"]["resourceVersion"],
+    )
+
+
+def lease_manifest(namespace: str, name: str, record: LeaseRecord) -> dict[str, Any]:
+    """The Lease that says `record`."""
+    metadata = {"namespace": namespace, "name": name}
+    if record.version is not None:
+        metadata["resourceVersion"] = record.version
+    return {
+        "apiVersion": LEASE_API,
+        "kind": "Lease",
+        "metadata": metadata,
+        "spec": {
+            "holderIdentity": record.holder,
+            "leaseDurationSeconds": record.duration_s,
+            "acquireTime": _format_time(record.acquired),
+            "renewTime": _format_time(record.renewed),
+            "leaseTransitions": record.transitions,
+        },
+    }
+
+
+def _parse_time(text: str | None) -> datetime:
+    if not text:
+        return datetime.fromtimestamp(0, UTC)
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def _format_time(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

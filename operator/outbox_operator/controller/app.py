@@ -1,0 +1,188 @@
+"""The operator process: connect, lead, watch, work, and end in good order.
+
+Entry point of `outbox operator`. The order is: probes, API server, our kinds exist, Lease,
+caches, reconcilers, kopf. Everything that runs is a root task; when one ends, the process ends
+with an error and Kubernetes starts it anew, because half an operator looks healthy and is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from typing import Final
+
+from outbox_operator.adapters.kube import Kube
+from outbox_operator.api import meta
+from outbox_operator.controller import handlers
+from outbox_operator.controller.children import Children
+from outbox_operator.controller.health import Health
+from outbox_operator.controller.intake import Intake
+from outbox_operator.controller.lease import Heartbeat, Lease
+from outbox_operator.controller.metrics import OperatorMetrics
+from outbox_operator.controller.objects import Objects
+from outbox_operator.controller.queue import WorkQueue
+from outbox_operator.controller.resync import Resync
+from outbox_operator.controller.roots import RootTasks
+from outbox_operator.controller.schedule import Urgency
+from outbox_operator.controller.settings import Settings
+from outbox_operator.controller.tools import BuildReconcilers, Tools
+from outbox_operator.errors import UnsupportedServerError
+from outbox_operator.telemetry.health import HealthServer
+from outbox_operator.telemetry.logging import setup
+
+_log = logging.getLogger(__name__)
+
+SYNC_TIMEOUT_S: Final = 60.0
+DRAIN_S: Final = 5.0
+
+
+def main(settings: Settings, build_reconcilers: BuildReconcilers) -> None:
+    """Runs the operator until SIGTERM or SIGINT.
+
+    Raises:
+        OutboxError: What ended it before that, for example a lost Lease.
+        RootTaskError: A part of it ended unexpectedly.
+    """
+    setup("operator", settings.log_level)
+    # One line for every event is of use to kopf's authors only.
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    asyncio.run(Operator(settings, build_reconcilers).run())
+
+
+class Operator:
+    """One operator process."""
+
+    def __init__(self, settings: Settings, build_reconcilers: BuildReconcilers) -> None:
+        self._settings = settings
+        self._build_reconcilers = build_reconcilers
+        self._stop = asyncio.Event()
+        self._metrics = OperatorMetrics()
+        self._objects = Objects()
+        self._heartbeat = Heartbeat()
+        self._health = Health(settings.silence_s, self._objects.behind_s, self._heartbeat.silent_s)
+
+    async def run(self) -> None:
+        """Everything from the first probe to the released Lease."""
+        self._catch_signals()
+        health = HealthServer(
+            self._settings.health_port,
+            self._health.ready,
+            live=self._health.live,
+            registry=self._metrics.registry,
+        )
+        async with health:
+            kube = await Kube.connect(instance=self._settings.identity)
+            try:
+                await check_kinds(kube)
+                _log.info(
+                    "started",
+                    extra={
+                        "server": kube.server,
+                        "namespaces": list(self._settings.namespaces) or "all",
+                        "health_port": health.port,
+                    },
+                )
+                await self._wait_and_lead(kube)
+            finally:
+                await kube.close()
+        _log.info("stopped")
+
+    async def _wait_and_lead(self, kube: Kube) -> None:
+        settings = self._settings
+        lease = Lease(
+            kube,
+            settings.lease_namespace,
+            settings.lease_name,
+            settings.identity,
+            self._heartbeat,
+        )
+        roots = RootTasks(self._stop)
+        self._health.role = "standby"
+        try:
+            if await roots.until(lease.acquire()):
+                self._health.role = "leader"
+                self._metrics.leader.set(1)
+                roots.start("the Lease's renewal", lease.hold())
+                roots.start("the Lease's watch", lease.watch_back())
+                await self._lead(kube, roots)
+        finally:
+            self._health.role = "stopping"
+            self._metrics.leader.set(0)
+            await roots.cancel()
+            # Last, when nothing of ours works any more: another process starts at once.
+            await lease.release()
+
+    async def _lead(self, kube: Kube, roots: RootTasks) -> None:
+        settings = self._settings
+        queue = WorkQueue(
+            self._metrics,
+            is_gone=lambda key: self._objects.get(key) is None,
+            workers=settings.workers,
+        )
+        intake = Intake(self._objects, queue.wake, self._metrics)
+        wake: Callable[..., None] = lambda key, trigger: queue.wake(  # noqa: E731
+            key, trigger, Urgency.ORDINARY
+        )
+        children = Children(wake, settings.scopes)
+        resync = Resync(kube, intake, self._objects, self._metrics, settings)
+        tools = Tools(
+            kube=kube,
+            objects=self._objects,
+            children=children,
+            settings=settings,
+            metrics=self._metrics,
+            wake=wake,
+        )
+        roots.start("the watch of children", children.run(kube))
+        if not await roots.until(_fill(children, resync)):
+            return
+        async with self._build_reconcilers(tools) as reconcilers:
+            work = roots.start("the work queue", queue.run(reconcilers))
+            roots.start("the resync", resync.run())
+            registry = handlers.kopf_registry(intake, kube.credentials)
+            roots.start(
+                "the watch of our objects",
+                handlers.watch(registry, settings.namespaces, self._watching),
+            )
+            try:
+                await roots.run()
+                _log.info("stopping: passes under way may end")
+                await queue.drain(DRAIN_S)
+            finally:
+                work.cancel()
+                await asyncio.wait({work})
+
+    def _watching(self) -> None:
+        self._catch_signals()  # kopf has just taken them
+        _log.info("watching")
+
+    def _catch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+
+
+async def check_kinds(kube: Kube) -> None:
+    """Makes sure that the API server knows our kinds.
+
+    Raises:
+        UnsupportedServerError: A resource definition is missing; the message names it.
+    """
+    served = await kube.served_plurals(meta.API_VERSION)
+    missing = sorted(
+        f"{plural}.{meta.GROUP}" for plural in meta.PLURALS.values() if plural not in served
+    )
+    if missing:
+        raise UnsupportedServerError(
+            f"Kubernetes API at {kube.server}: CustomResourceDefinition {', '.join(missing)} "
+            f"is missing or does not serve {meta.VERSION}; install the chart's CRDs first"
+        )
+
+
+async def _fill(children: Children, resync: Resync) -> None:
+    """Lists everything once, so that the first pass sees the whole picture."""
+    async with asyncio.timeout(SYNC_TIMEOUT_S):
+        await children.wait_synced()
+        await resync.once()

@@ -1,0 +1,65 @@
+"""The operator's own metrics, each declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from outbox_operator.telemetry.metrics import Metrics
+
+PASS_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
+
+
+class OperatorMetrics:
+    """Declared on construction; attributes are the metrics."""
+
+    def __init__(self) -> None:
+        metrics = Metrics("outbox_operator")
+        self.registry = metrics.registry
+        self.declarations = metrics.declarations
+        self.wakeups = metrics.counters(
+            "wakeups_total", "Wake-ups of objects, by what caused them.", "kind", "trigger"
+        )
+        self._passes = metrics.counters(
+            "reconciles_total",
+            "Passes over objects, by result: ok, failed, error, defect or timeout.",
+            "kind",
+            "result",
+        )
+        self._duration = metrics.histograms(
+            "reconcile_duration_seconds", "Length of a pass.", "kind", buckets=PASS_BUCKETS_S
+        )
+        self._waited = metrics.histogram(
+            "queue_wait_seconds", "From being due to being worked on.", buckets=PASS_BUCKETS_S
+        )
+        self._depth = metrics.gauge("queue_depth", "Objects that are due and wait for a worker.")
+        self._running = metrics.gauge("queue_running", "Passes under way.")
+        self._objects = metrics.gauge("objects", "Objects under the operator's care.")
+        self._failing = metrics.gauge("objects_failing", "Objects in a back-off.")
+        self.leader = metrics.gauge("leader", "1 while this process holds the Lease.")
+        self.missed = metrics.counters(
+            "resync_missed_total", "Changes that the watch missed and the resync found.", "kind"
+        )
+        self.watch_behind = metrics.gauge(
+            "watch_behind_seconds", "For how long the watch has been missing a change; 0: none."
+        )
+
+    def observe_queue(
+        self,
+        *,
+        depth: Callable[[], int],
+        running: Callable[[], int],
+        objects: Callable[[], int],
+        failing: Callable[[], int],
+    ) -> None:
+        """Where the gauges of the queue read their values when scraped."""
+        self._depth.set_function(depth)
+        self._running.set_function(running)
+        self._objects.set_function(objects)
+        self._failing.set_function(failing)
+
+    def record_pass(self, kind: str, result: str, *, duration_s: float, waited_s: float) -> None:
+        """A pass ended."""
+        self._passes(kind, result).inc()
+        self._duration(kind).observe(duration_s)
+        self._waited.observe(waited_s)

@@ -1,0 +1,79 @@
+"""Root tasks: those without which the process must not go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from outbox_operator.errors import OutboxError
+
+
+class RootTaskError(RuntimeError):
+    """A root task ended, by itself or by an unexpected error."""
+
+
+class RootTasks:
+    """Runs root tasks and notices when one ends or a stop is asked for."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Starts a root task."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.append(task)
+        return task
+
+    async def until(self, work: Coroutine[Any, Any, object]) -> bool:
+        """Does something while watching over the root tasks.
+
+        Returns:
+            True when `work` is done, False when it was cut because a stop was asked for.
+
+        Raises:
+            OutboxError: The cause that ended a root task, or that `work` raised.
+            RootTaskError: A root task ended in any other way.
+        """
+        main = asyncio.create_task(work, name="main")
+        stopped = asyncio.create_task(self._stop.wait(), name="stop")
+        try:
+            await asyncio.wait({main, stopped, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+            for task in self._tasks:
+                if task.done():
+                    raise _cause_of(task)
+            if stopped.done():
+                return False
+            await main
+            return True
+        finally:
+            await cancel(main, stopped)
+
+    async def run(self) -> None:
+        """Returns when a stop is asked for; raises as `until` when a root task ends."""
+        await self.until(asyncio.Event().wait())
+
+    async def cancel(self) -> None:
+        """Cancels all root tasks, the last one started first."""
+        for task in reversed(self._tasks):
+            await cancel(task)
+
+
+async def cancel(*tasks: asyncio.Task[Any]) -> None:
+    """Cancels tasks and waits for them; their errors are dropped."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _cause_of(task: asyncio.Task[None]) -> Exception:
+    """What to say about a root task that ended."""
+    error = None if task.cancelled() else task.exception()
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, OutboxError):
+        return error
+    problem = RootTaskError(f"{task.get_name()} ended: {error or 'nobody asked it to'}")
+    problem.__cause__ = error
+    return problem

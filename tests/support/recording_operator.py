@@ -1,0 +1,196 @@
+"""An operator process whose reconcilers only write down that they were called.
+
+Run as `python -m support.recording_operator` from `tests/`; `RecordingOperator` starts and
+watches such a process. Everything but the reconcilers is the real thing: API server, Lease,
+kopf, queue, signals, probes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from outbox_operator.api import meta
+from outbox_operator.controller import app, settings
+from outbox_operator.controller.outcome import ObjectKey, Outcome, Reconciler
+from outbox_operator.controller.tools import Tools
+
+DEADLINE_S = 30.0
+TESTS = Path(__file__).resolve().parents[1]
+
+Pass = Mapping[str, Any]
+
+
+class Recorder:
+    """Writes one line for each pass; an object labelled `test: fails` makes it raise."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def reconcile(self, key: ObjectKey, trigger: str) -> Outcome:
+        body = self._tools.objects.get(key)
+        metadata = body["metadata"] if body else {}
+        line = {
+            "pass": str(key),
+            "trigger": trigger,
+            "exists": body is not None,
+            "generation": metadata.get("generation"),
+        }
+        print(json.dumps(line), flush=True)
+        if (metadata.get("labels") or {}).get("test") == "fails":
+            raise ValueError("made to fail")
+        return Outcome()
+
+
+@asynccontextmanager
+async def build(tools: Tools) -> AsyncIterator[Mapping[str, Reconciler]]:
+    """Recorders for all kinds."""
+    recorder = Recorder(tools)
+    yield dict.fromkeys(meta.PLURALS, recorder)
+
+
+class RecordingOperator:
+    """A running operator process.
+
+    Args:
+        kubeconfig: Of the cluster.
+        environment: More `OUTBOX_…` settings.
+    """
+
+    def __init__(self, kubeconfig: Path, **environment: str) -> None:
+        self._environment = {
+            **os.environ,
+            "KUBECONFIG": str(kubeconfig),
+            "OUTBOX_IMAGE": "unused",
+            "OUTBOX_HEALTH_PORT": "0",
+            "PYTHONPATH": str(TESTS),
+            **environment,
+        }
+        self.passes: list[Pass] = []
+        self.logs: list[Mapping[str, Any]] = []
+        self.noise: list[str] = []
+        self._news = asyncio.Condition()
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "support.recording_operator",
+            cwd=TESTS,
+            env=self._environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = self._process.stdout, self._process.stderr
+        assert out is not None
+        assert err is not None
+        self._readers = asyncio.gather(self._read(out, "pass"), self._read(err, "time"))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+        await self._readers
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
+
+    async def exit_code(self, within_s: float = DEADLINE_S) -> int:
+        """Waits for the end of the process."""
+        return await asyncio.wait_for(self._process.wait(), within_s)
+
+    async def leads(self) -> None:
+        """Waits until the process watches and works."""
+        await self.logged("watching")
+
+    async def logged(self, text: str) -> Mapping[str, Any]:
+        """Waits for a log line that contains `text`."""
+        return await self._first(self.logs, lambda line: text in line["message"], text)
+
+    async def worked_on(self, name: str, **facts: Any) -> Pass:
+        """Waits for a pass over an object of this name that shows `facts`, and forgets it."""
+
+        def fits(one: Pass) -> bool:
+            same = one["pass"].rpartition("/")[2] == name
+            return same and all(one[key] == value for key, value in facts.items())
+
+        found = await self._first(self.passes, fits, f"pass over {name} with {facts}")
+        self.passes.remove(found)
+        return found
+
+    def probe(self, path: str) -> tuple[int, str]:
+        """Status and text of a probe; call it once the process has `started`."""
+        port = next(line["health_port"] for line in self.logs if "health_port" in line)
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    async def _first(
+        self, lines: list[Mapping[str, Any]], fits: Callable[[Mapping[str, Any]], bool], what: str
+    ) -> Mapping[str, Any]:
+        try:
+            async with asyncio.timeout(DEADLINE_S), self._news:
+                while True:
+                    for line in lines:
+                        if fits(line):
+                            return line
+                    await self._news.wait()
+        except TimeoutError:
+            said = "\n".join(json.dumps(line) for line in self.logs[-20:])
+            raise AssertionError(
+                f"no {what}\npasses: {self.passes}\nlogs:\n{said}\n{self.noise}"
+            ) from None
+
+    async def _read(self, stream: asyncio.StreamReader, mark: str) -> None:
+        while line := await stream.readline():
+            try:
+                document = json.loads(line)
+            except ValueError:
+                self.noise.append(line.decode())
+                continue
+            async with self._news:
+                (self.passes if mark in document and mark == "pass" else self.logs).append(document)
+                self._news.notify_all()
+
+
+async def eventually(
+    holds: Callable[[], Awaitable[bool]], what: str, within_s: float = DEADLINE_S
+) -> None:
+    """Waits until a condition of a server holds, looking often."""
+    deadline = time.monotonic() + within_s
+    while not await holds():
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
+        await asyncio.sleep(0.05)
+
+
+@contextmanager
+def _quiet_exit() -> Any:
+    try:
+        yield
+    except Exception as error:  # the real command line prints it as well
+        print(json.dumps({"time": "", "message": f"ended: {error}"}), file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    import dataclasses
+
+    found = settings.from_environment(os.environ)
+    with _quiet_exit():
+        seconds = float(os.environ.get("TEST_RESYNC_S", found.resync_s))
+        app.main(dataclasses.replace(found, resync_s=seconds), build)
