@@ -69,6 +69,7 @@ COMPONENTS = {
         ),
         Component("nats", "natscli", "github.com/nats-io/natscli/nats"),
         Component("kind", "kind", "sigs.k8s.io/kind"),
+        Component("kind-check", "kind", "./check"),
     )
 }
 
@@ -82,10 +83,10 @@ def build_flags(component: Component) -> list[str]:
     return ["-trimpath", "-buildvcs=false", "-ldflags", f"-s -w {component.stamp}".strip()]
 
 
-def module_key(go_mod: bytes, go_sum: bytes, flags: Iterable[str]) -> str:
+def module_key(files: Iterable[bytes], flags: Iterable[str]) -> str:
     """Hash over everything that decides what is built from one tools folder."""
     digest = hashlib.sha256()
-    for part in (go_mod, go_sum, "\n".join(flags).encode()):
+    for part in (*files, "\n".join(flags).encode()):
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()[:12]
 
@@ -98,8 +99,8 @@ def folder(cache: Path, module: str) -> Path:
         for component in COMPONENTS.values()
         if component.module == module
     ]
-    go_mod, go_sum = (source / "go.mod").read_bytes(), (source / "go.sum").read_bytes()
-    key = module_key(go_mod, go_sum, [*flags, os.uname().machine])
+    files = [source / "go.mod", source / "go.sum", *sorted(source.rglob("*.go"))]
+    key = module_key((file.read_bytes() for file in files), [*flags, os.uname().machine])
     return cache / "bin" / f"{module}-{key}"
 
 

@@ -9,10 +9,13 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from localkube import binaries, cluster, health, state, ui
+from localkube import binaries, cluster, engines, kind, prereqs, state, ui
 from localkube.errors import LocalkubeError
-from localkube.layout import DEFAULT_NAME, Layout, check_name, current_roots
+from localkube.layout import DEFAULT_NAME, check_name, current_roots
+
+_PREBUILT = (*binaries.NODE, *binaries.EXTRAS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,17 +28,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("localkube: interrupted; the same command goes on from here", file=sys.stderr)
-        return 1
+        return 130
     return code
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(
-        prog="localkube", description="A real Kubernetes on this machine, without Docker."
+        prog="localkube",
+        description="A real Kubernetes on this machine: a node of its own, or kind with Docker.",
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-
     named = argparse.ArgumentParser(add_help=False)
     named.add_argument("--name", default=DEFAULT_NAME, type=_name, help="which cluster")
 
@@ -60,6 +63,24 @@ def parser() -> argparse.ArgumentParser:
     )
     kubeconfig.set_defaults(run=_kubeconfig)
 
+    load = commands.add_parser("load-image", parents=[named], help="load images into the cluster")
+    load.add_argument("image", nargs="+", help="an archive, or the name of a built image")
+    load.set_defaults(run=_load_image)
+
+    all_images = commands.add_parser(
+        "build-images", parents=[named], help="build the project's images that changed"
+    )
+    all_images.add_argument("--load", action="store_true", help="load them into the cluster")
+    all_images.set_defaults(run=_build_images)
+
+    one = commands.add_parser("build-image", parents=[named], help="build any Dockerfile")
+    one.add_argument("--tag", required=True, help="name of the image")
+    one.add_argument("--file", type=Path, help="default: Dockerfile in the context")
+    one.add_argument("--build-arg", action="append", default=[], type=_build_arg, metavar="K=V")
+    one.add_argument("--load", action="store_true", help="load it into the cluster")
+    one.add_argument("context", type=Path)
+    one.set_defaults(run=_build_image)
+
     build = commands.add_parser("build", help="build the programs that are not in the cache yet")
     build.add_argument("program", nargs="*", help=f"default: {' '.join(_PREBUILT)}")
     build.set_defaults(run=_build)
@@ -67,10 +88,14 @@ def parser() -> argparse.ArgumentParser:
     path = commands.add_parser("path", help="print the path of a program (kubectl, helm, nats ...)")
     path.add_argument("program", choices=sorted(binaries.COMPONENTS))
     path.set_defaults(run=_path)
+
+    needed = commands.add_parser("prereqs", help="install what the machine lacks, or say what")
+    needed.add_argument("--check", action="store_true", help="install nothing")
+    needed.add_argument(
+        "purpose", nargs="*", help=f"default: what this machine needs of {prereqs.PURPOSES}"
+    )
+    needed.set_defaults(run=_prereqs)
     return top
-
-
-_PREBUILT = (*binaries.NODE, *binaries.EXTRAS)
 
 
 def _name(text: str) -> str:
@@ -80,59 +105,93 @@ def _name(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def _build_arg(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"wanted NAME=VALUE, found {text!r}")
+    return name, value
+
+
 def _up(arguments: argparse.Namespace) -> int:
     places = current_roots()
-    mode = state.CONTROL_PLANE if arguments.control_plane_only else state.NODE
-    current = cluster.up(places, arguments.name, mode)
-    layout = cluster.cluster_layout(places, arguments.name)
-    if arguments.json:
-        print(json.dumps(_facts(layout, current), indent=1))
+    if arguments.control_plane_only:
+        prereqs.require((prereqs.CONTROL_PLANE,))
+        cluster.up(places, arguments.name, state.CONTROL_PLANE)
+        engine: engines.Engine = engines.NodeEngine(places)
     else:
-        ui.say(f"ready: export KUBECONFIG={layout.kubeconfig}")
+        engine = engines.choose(places, arguments.name)
+        engine.check()
+        engine.up(arguments.name)
+    if arguments.json:
+        print(json.dumps(_facts(engine, arguments.name), indent=1))
+    else:
+        ui.say(f"ready: export KUBECONFIG={engine.kubeconfig(arguments.name)}")
     return 0
 
 
-def _facts(layout: Layout, current: state.State) -> dict[str, object]:
-    return {
-        "name": layout.name,
-        "mode": current.mode,
-        "server": current.endpoints.server,
-        "kubeconfig": str(layout.kubeconfig),
-        "logs": str(layout.logs),
-        "pids": {name: record.pid for name, record in current.processes.items()},
-    }
+def _facts(engine: engines.Engine, name: str) -> dict[str, object]:
+    """What programs want to know about a cluster; pids only of one that runs on this machine."""
+    layout = cluster.cluster_layout(current_roots(), name)
+    current = state.load(layout)
+    facts: dict[str, object] = {"name": name, "kubeconfig": str(engine.kubeconfig(name))}
+    if current is not None:
+        facts["mode"] = current.mode
+        facts["server"] = current.endpoints.server
+        facts["logs"] = str(layout.logs)
+        facts["pids"] = {part: record.pid for part, record in current.processes.items()}
+    return facts
 
 
 def _down(arguments: argparse.Namespace) -> int:
-    if not cluster.down(current_roots(), arguments.name):
+    if not engines.choose(current_roots(), arguments.name).down(arguments.name):
         ui.say(f"there is no cluster {arguments.name}")
     return 0
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    places = current_roots()
-    layout = cluster.cluster_layout(places, arguments.name)
-    current = state.load(layout)
-    if current is None:
+    engine = engines.choose(current_roots(), arguments.name)
+    parts = engine.inspect(arguments.name)
+    if parts is None:
         print(f"there is no cluster {arguments.name}", file=sys.stderr)
         return 3
-    parts = health.inspect(layout, current)
     ok = all(part.ok for part in parts)
     if arguments.json:
         rows = [{"name": part.name, "ok": part.ok, "detail": part.detail} for part in parts]
-        print(json.dumps({**_facts(layout, current), "ok": ok, "parts": rows}, indent=1))
+        print(json.dumps({**_facts(engine, arguments.name), "ok": ok, "parts": rows}, indent=1))
     else:
-        print(f"cluster {arguments.name} ({current.mode}): {'ready' if ok else 'NOT READY'}")
+        print(f"cluster {arguments.name}: {'ready' if ok else 'NOT READY'}")
         for part in parts:
             print(f"  {'ok ' if part.ok else 'BAD'} {part.name:<24} {part.detail}")
     return 0 if ok else 1
 
 
 def _kubeconfig(arguments: argparse.Namespace) -> int:
-    layout = cluster.cluster_layout(current_roots(), arguments.name)
-    if not layout.kubeconfig.exists():
-        raise LocalkubeError(f"there is no cluster {arguments.name}: run `localkube up` first")
-    print(layout.kubeconfig)
+    engine = engines.choose(current_roots(), arguments.name)
+    print(engines.existing_kubeconfig(engine, arguments.name))
+    return 0
+
+
+def _load_image(arguments: argparse.Namespace) -> int:
+    engines.choose(current_roots(), arguments.name).load(arguments.name, arguments.image)
+    return 0
+
+
+def _build_images(arguments: argparse.Namespace) -> int:
+    engine = engines.choose(current_roots(), arguments.name)
+    names = engine.build_all()
+    if arguments.load:
+        engine.load(arguments.name, names.values())
+    print(json.dumps(names, indent=1))
+    return 0
+
+
+def _build_image(arguments: argparse.Namespace) -> int:
+    engine = engines.choose(current_roots(), arguments.name)
+    context = arguments.context.absolute()
+    dockerfile = arguments.file.absolute() if arguments.file else context / "Dockerfile"
+    engine.build_one(arguments.tag, dockerfile, context, dict(arguments.build_arg))
+    if arguments.load:
+        engine.load(arguments.name, [arguments.tag])
     return 0
 
 
@@ -153,4 +212,23 @@ def _path(arguments: argparse.Namespace) -> int:
     places = current_roots()
     binaries.build(places, (arguments.program,))
     print(binaries.path(places.cache, arguments.program))
+    return 0
+
+
+def _prereqs(arguments: argparse.Namespace) -> int:
+    purposes = tuple(arguments.purpose)
+    for purpose in purposes:
+        if purpose not in prereqs.PURPOSES:
+            raise LocalkubeError(f"no purpose {purpose!r}; there are {', '.join(prereqs.PURPOSES)}")
+    if not purposes:
+        docker = kind.docker_answers()
+        purposes = (prereqs.CONTROL_PLANE,) if docker else prereqs.PURPOSES[:3]
+    if arguments.check:
+        lacking = prereqs.missing(purposes)
+        if lacking:
+            ui.say(prereqs.describe(lacking))
+            return 1
+    else:
+        prereqs.install(purposes)
+    ui.say(f"this machine has all that is needed for: {', '.join(purposes)}")
     return 0

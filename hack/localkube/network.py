@@ -13,6 +13,7 @@ from localkube.layout import NodeAddresses
 from localkube.shell import run
 
 SLOTS = 64
+BRIDGE_FILTERING = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 
 def used_networks(routes: str) -> list[ipaddress.IPv4Network]:
@@ -84,5 +85,5 @@ def require_bridge_filtering() -> None:
     Raises:
         LocalkubeError: the kernel cannot do it.
     """
-    if not Path("/proc/sys/net/bridge/bridge-nf-call-iptables").exists():
+    if not BRIDGE_FILTERING.exists():
         run("modprobe", "br_netfilter")

@@ -99,8 +99,8 @@ def start(starter: Starter, client: ApiClient) -> None:
         archive.write(
             tar,
             node_config.PAUSE_IMAGE,
-            {"/pause": Path("/bin/busybox").read_bytes()},
-            ["/pause", "sleep", "2147483647"],
+            {"/busybox": Path("/bin/busybox").read_bytes()},
+            ["/busybox", "sleep", "2147483647"],
         )
         import_image(layout, tar)
         tar.unlink()
@@ -149,6 +149,11 @@ def import_image(layout: Layout, tar: Path) -> None:
     _ctr(layout, "images", "import", str(tar))
 
 
+def tag_image(layout: Layout, image: str, alias: str) -> None:
+    """Give an image of the node a second name, taking it from another image if need be."""
+    _ctr(layout, "images", "tag", "--force", image, alias)
+
+
 def stop(layout: Layout, current: State) -> None:
     """Stop kubelet first, so that nothing is started again, then every container.
 
@@ -177,11 +182,10 @@ def _shims(layout: Layout) -> list[processes.ProcessRecord]:
 def remove(layout: Layout, current: State) -> None:
     """Remove what the stopped node leaves outside its folder, and the mounts inside it."""
     _remove_shim_sockets(layout)
+    _remove_network_results(layout)
     mounts.remove_below(layout.root)
     network.remove(layout.netns, addresses(current))
     cgroups.remove(layout.cgroup)
-    for result in Path("/var/lib/cni/results").glob(f"{layout.netns}-*"):
-        result.unlink()
     for link in Path("/var/log/containers").glob("*.log"):
         if link.is_symlink() and link.readlink().is_relative_to(layout.root):
             link.unlink()
@@ -193,6 +197,14 @@ def _remove_shim_sockets(layout: Layout) -> None:
     tasks = layout.root / "containerd" / "state" / "io.containerd.runtime.v2.task" / "k8s.io"
     for address in tasks.glob("*/address"):
         Path(address.read_text().strip().removeprefix("unix://")).unlink(missing_ok=True)
+
+
+def _remove_network_results(layout: Layout) -> None:
+    """Remove what the CNI library noted about this cluster's sandboxes."""
+    cri = "io.containerd.grpc.v1.cri"
+    for sandbox in (layout.root / "containerd" / "root" / cri / "sandboxes").glob("*"):
+        for result in Path("/var/lib/cni/results").glob(f"*-{sandbox.name}-*"):
+            result.unlink()
 
 
 def _restore_machine(current: State) -> None:

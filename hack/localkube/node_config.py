@@ -137,6 +137,8 @@ def kube_proxy(layout: Layout) -> str:
             "clientConnection": {"kubeconfig": str(layout.pki / "kube-proxy.kubeconfig")},
             "clusterCIDR": POD_CIDR,
             "hostnameOverride": NODE_NAME,
+            # A ready pod is reachable at once, which tests wait for; the node is small.
+            "iptables": {"minSyncPeriod": "100ms"},
             # The table of connections is the host's to size.
             "conntrack": {
                 "maxPerCore": 0,

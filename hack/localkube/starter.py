@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
+from pathlib import Path
 
 from localkube import binaries, processes, state
 from localkube.errors import LocalkubeError
 from localkube.layout import Layout, Roots
+from localkube.prereqs import search_path
 from localkube.state import State
 
 _READY_SECONDS = 90.0
@@ -62,4 +63,4 @@ class Starter:
 
 def daemon_environment() -> dict[str, str]:
     """Environment of the daemons: nothing of the caller's but where programs are found."""
-    return {"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin", "HOME": "/root"}
+    return {"PATH": search_path(), "HOME": str(Path.home())}

@@ -1,0 +1,173 @@
+"""Container images without a Docker engine: Debian bases by mmdebstrap, Dockerfiles by buildah.
+
+Images stay in a store of their own in the cache folder; nothing of the machine's is touched.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from localkube import ui
+from localkube.errors import LocalkubeError
+from localkube.node_config import snapshotter
+
+SUITE = "bookworm"
+_HOST_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+_LEFT_OUT = ("doc", "man", "locale", "info")
+
+
+@dataclass(frozen=True)
+class DebianBase:
+    """A base image of Debian packages; `hooks` are shell lines run before they are configured."""
+
+    name: str
+    packages: tuple[str, ...]
+    hooks: tuple[str, ...] = ()
+
+    @property
+    def description(self) -> str:
+        """Everything that decides the content."""
+        return "\n".join((SUITE, *self.packages, *self.hooks))
+
+
+def full_name(image: str) -> str:
+    """The name under which Kubernetes looks for an image that is given without a registry."""
+    first, slash, _ = image.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        return image
+    return f"docker.io/{image}" if slash else f"docker.io/library/{image}"
+
+
+def debootstrap_command(base: DebianBase, target: Path) -> list[str]:
+    """Arguments of mmdebstrap."""
+    excluded = [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in _LEFT_OUT]
+    hooks = [f"--essential-hook={hook}" for hook in base.hooks]
+    include = f"--include={','.join(base.packages)}"
+    options = ["--quiet", "--variant=essential", include, *excluded, *hooks]
+    return ["mmdebstrap", *options, SUITE, str(target)]
+
+
+class Store:
+    """The image store of this user; `cache` is localkube's cache folder."""
+
+    def __init__(self, cache: Path) -> None:
+        self._root = cache / "images"
+        self._logs = cache / "logs"
+        self._logs.mkdir(parents=True, exist_ok=True)
+
+    def exists(self, image: str) -> bool:
+        """Whether the store has an image of that name."""
+        command = self._command("inspect", "--type", "image", full_name(image))
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    def build(
+        self,
+        tag: str,
+        dockerfile: Path,
+        context: Path,
+        build_args: Mapping[str, str],
+    ) -> None:
+        """Build a Dockerfile; an ignore file beside it is honoured.
+
+        Raises:
+            LocalkubeError: the build failed; names the log and its end.
+        """
+        options = [f"--file={dockerfile}", f"--tag={full_name(tag)}"]
+        options += [f"--build-arg={name}={value}" for name, value in build_args.items()]
+        ignore = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
+        if ignore.exists():
+            options.append(f"--ignorefile={ignore}")
+        if _HOST_CERTIFICATES.exists():
+            # Downloads of the build trust what the host trusts; the image itself does not.
+            options.append(f"--volume={_HOST_CERTIFICATES}:{_HOST_CERTIFICATES}:ro")
+        command = self._command(
+            "bud", "--layers", "--isolation=chroot", "--format=docker", *options, str(context)
+        )
+        earlier = self._unnamed()
+        self._run_logged(command, f"image {tag}")
+        if self._unnamed() - earlier:
+            # The last build stage now has a newer unnamed image, which shares what still holds.
+            for image in earlier:
+                subprocess.run(self._command("rmi", image), capture_output=True, check=False)
+
+    def _unnamed(self) -> set[str]:
+        """Images that are only there as the cached end of a build stage."""
+        command = self._command("images", "--quiet", "--no-trunc", "--filter", "dangling=true")
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        return set(result.stdout.split())
+
+    def debian(self, base: DebianBase, tag: str) -> None:
+        """Make a base image of Debian packages.
+
+        Raises:
+            LocalkubeError: a step failed.
+        """
+        with self._scratch() as folder:
+            tar = folder / "root.tar"
+            self._run_logged(debootstrap_command(base, tar), f"base {base.name}")
+            (folder / "Dockerfile").write_text("FROM scratch\nADD root.tar /\n")
+            self.build(tag, folder / "Dockerfile", folder, {})
+
+    @contextmanager
+    def exported(self, image: str) -> Iterator[Path]:
+        """A docker archive of an image, for as long as the block runs.
+
+        Raises:
+            LocalkubeError: the store has no such image.
+        """
+        name = full_name(image)
+        with self._scratch() as folder:
+            tar = folder / "image.tar"
+            command = self._command("push", "--quiet", name, f"docker-archive:{tar}:{name}")
+            self._run_logged(command, f"export {image}")
+            yield tar
+
+    def tags(self, repository: str) -> list[str]:
+        """Tags of a repository in the store."""
+        command = self._command("images", "--format", "{{.Name}} {{.Tag}}")
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        pairs = [line.split() for line in result.stdout.splitlines()]
+        return [tag for name, tag in pairs if name == full_name(repository)]
+
+    def tag(self, image: str, alias: str) -> None:
+        """Give an image a second name."""
+        self._run_logged(self._command("tag", full_name(image), full_name(alias)), f"tag {alias}")
+
+    def remove(self, image: str) -> None:
+        """Remove an image."""
+        self._run_logged(self._command("rmi", full_name(image)), f"remove {image}")
+
+    def _command(self, *arguments: str) -> list[str]:
+        kind = snapshotter(Path("/proc/self/mounts").read_text(), self._root)
+        driver = "overlay" if kind == "overlayfs" else "vfs"
+        folders = ["--root", str(self._root / "store"), "--runroot", str(self._root / "run")]
+        return ["buildah", *folders, "--storage-driver", driver, *arguments]
+
+    @contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        self._root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._root, prefix="build-") as folder:
+            yield Path(folder)
+
+    def _run_logged(self, command: Sequence[str], what: str) -> None:
+        log = self._logs / f"{what.replace(' ', '-').replace('/', '_').replace(':', '_')}.log"
+        try:
+            with log.open("wb") as output:
+                subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=True)
+        except FileNotFoundError as error:
+            raise LocalkubeError(f"{command[0]} is not installed: `localkube prereqs`") from error
+        except subprocess.CalledProcessError as error:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
+            raise LocalkubeError(f"{what} failed, see {log}:\n{tail}") from error
+
+
+def ensure_debian(store: Store, base: DebianBase, tag: str) -> None:
+    """Make a base image unless the store has it already."""
+    if not store.exists(tag):
+        with ui.step(f"base image {base.name} from Debian packages"):
+            store.debian(base, tag)

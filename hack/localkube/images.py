@@ -1,0 +1,198 @@
+"""The project's images: built when their inputs changed, named by a hash of those inputs.
+
+The name changes with the content, so a deployment that is given the name rolls exactly when the
+image is another one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from localkube import binaries, buildah, cluster, node, state, ui
+from localkube.buildah import DebianBase, Store
+from localkube.errors import LocalkubeError
+from localkube.layout import REPOSITORY, Roots
+
+_PYTHON = ("python3-minimal", "libpython3-stdlib", "ca-certificates")
+PYTHON_BASE = DebianBase("python", _PYTHON)
+PYTHON_BUILD_BASE = DebianBase("python-build", (*_PYTHON, "python3-pip"))
+POSTGRES_BASE = DebianBase(
+    "postgres",
+    ("postgresql-15",),
+    (
+        'mkdir -p "$1/etc/postgresql-common"',
+        'echo "create_main_cluster = false" > "$1/etc/postgresql-common/createcluster.conf"',
+        # The user id of the official image, so that one manifest fits both.
+        'echo "postgres:x:999:" >> "$1/etc/group"',
+        'echo "postgres:x:999:999::/var/lib/postgresql:/bin/bash" >> "$1/etc/passwd"',
+    ),
+)
+
+
+@dataclass(frozen=True)
+class ProjectImage:
+    """One image of the project.
+
+    Attributes:
+        key: what `build-images --json` calls it.
+        repository: name without tag.
+        dockerfile: path in the repository.
+        inputs: files and folders of the repository that decide the content.
+        bases: build argument -> Debian base that is passed in it.
+    """
+
+    key: str
+    repository: str
+    dockerfile: str
+    inputs: tuple[str, ...]
+    bases: tuple[tuple[str, DebianBase], ...] = ()
+
+
+OPERATOR = ProjectImage(
+    "operator",
+    "outbox-operator",
+    "operator/Dockerfile",
+    ("operator", "pyproject.toml", "uv.lock", "README.md", "LICENSE"),
+    (("BASE_IMAGE", PYTHON_BASE), ("BUILD_IMAGE", PYTHON_BUILD_BASE)),
+)
+POSTGRES = ProjectImage(
+    "postgres",
+    "outbox-postgres",
+    "images/postgres/Dockerfile",
+    ("images/postgres",),
+    (("BASE_IMAGE", POSTGRES_BASE),),
+)
+NATS = ProjectImage("nats", "outbox-nats", "images/nats/Dockerfile", ("images/nats",))
+PROJECT_IMAGES = (OPERATOR, POSTGRES, NATS)
+
+
+def input_files(root: Path, inputs: Iterable[str]) -> list[Path]:
+    """Files that decide an image's content, relative to `root`, in a fixed order."""
+    found = []
+    for name in inputs:
+        path = root / name
+        candidates = path.rglob("*") if path.is_dir() else [path]
+        found += [
+            one.relative_to(root)
+            for one in candidates
+            if one.is_file() and "__pycache__" not in one.parts
+        ]
+    return sorted(found)
+
+
+def content_hash(root: Path, files: Iterable[Path], extra: Iterable[str]) -> str:
+    """Hash over names, modes and contents of files, and over further texts."""
+    digest = hashlib.sha256()
+    for file in files:
+        content = (root / file).read_bytes()
+        executable = (root / file).stat().st_mode & 0o100
+        line = f"{file} {executable} {hashlib.sha256(content).hexdigest()}\n"
+        digest.update(line.encode())
+    for text in extra:
+        digest.update(f"{hashlib.sha256(text.encode()).hexdigest()}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def base_tag(base: DebianBase) -> str:
+    """Name of a base image; another package list is another name."""
+    key = hashlib.sha256(base.description.encode()).hexdigest()[:12]
+    return f"localhost/localkube-base-{base.name}:{key}"
+
+
+def image_name(image: ProjectImage, root: Path = REPOSITORY) -> str:
+    """Name and tag an image has as its inputs are now."""
+    extra = [base.description for _, base in image.bases]
+    if image is NATS:
+        extra.append(binaries.NATS_SERVER_PACKAGE)
+    key = content_hash(root, input_files(root, image.inputs), extra)
+    return f"{image.repository}:dev-{key}"
+
+
+def build_all(places: Roots) -> dict[str, str]:
+    """Build the project's images that changed; returns key -> name with tag.
+
+    Raises:
+        LocalkubeError: a build failed.
+    """
+    store = Store(places.cache)
+    names = {image.key: image_name(image) for image in PROJECT_IMAGES}
+    with state.locked(places.cache / "images.lock"):
+        changed = [image for image in PROJECT_IMAGES if not store.exists(names[image.key])]
+        # Different bases can be downloaded and unpacked side by side.
+        bases = {base for image in changed for _, base in image.bases}
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda base: buildah.ensure_debian(store, base, base_tag(base)), bases))
+        for image in changed:
+            name = names[image.key]
+            with ui.step(f"image {name}"):
+                _build(store, image, name, places)
+            store.tag(name, f"{image.repository}:dev")
+            for old in store.tags(image.repository):
+                if old.startswith("dev-") and f"{image.repository}:{old}" != name:
+                    store.remove(f"{image.repository}:{old}")
+    return names
+
+
+def _build(store: Store, image: ProjectImage, name: str, places: Roots) -> None:
+    dockerfile = REPOSITORY / image.dockerfile
+    arguments = {argument: base_tag(base) for argument, base in image.bases}
+    if image is OPERATOR:
+        store.build(name, dockerfile, REPOSITORY, arguments)
+        return
+    with tempfile.TemporaryDirectory(prefix="localkube-") as folder:
+        context = Path(folder) / "context"
+        shutil.copytree(dockerfile.parent, context)
+        if image is NATS:
+            shutil.copy(binaries.nats_server(places.cache), context / "nats-server")
+        store.build(name, context / dockerfile.name, context, arguments)
+
+
+def build_one(
+    places: Roots, tag: str, dockerfile: Path, context: Path, build_args: Mapping[str, str]
+) -> None:
+    """Build any Dockerfile into the store, for example one on top of the operator's image.
+
+    Raises:
+        LocalkubeError: the build failed.
+    """
+    with state.locked(places.cache / "images.lock"), ui.step(f"image {tag}"):
+        Store(places.cache).build(tag, dockerfile, context, build_args)
+
+
+def load(places: Roots, cluster_name: str, images: Iterable[str]) -> None:
+    """Load images into a running node: names of the store, or paths of archives.
+
+    An image whose name says its content is loaded once only.
+
+    Raises:
+        LocalkubeError: no such cluster, or no such image.
+    """
+    layout = cluster.cluster_layout(places, cluster_name)
+    current = state.load(layout)
+    if current is None or current.mode != state.NODE:
+        raise LocalkubeError(f"no node named {cluster_name!r} runs: `localkube up` starts one")
+    present = node.images(layout)
+    store = Store(places.cache)
+    for image in images:
+        if Path(image).is_file():
+            with ui.step(f"load {image}"):
+                node.import_image(layout, Path(image))
+        elif ":dev-" in image and buildah.full_name(image) in present:
+            continue
+        elif store.exists(image):
+            with ui.step(f"load {image}"), store.exported(image) as tar:
+                node.import_image(layout, tar)
+            repository, _, tag = image.partition(":")
+            if tag.startswith("dev-"):
+                # A fixed name for manifests written by hand.
+                node.tag_image(layout, *map(buildah.full_name, (image, f"{repository}:dev")))
+        else:
+            raise LocalkubeError(
+                f"{image}: neither an archive nor an image built with `localkube build-image`"
+            )
