@@ -28,14 +28,15 @@ async def take_event(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-async def healthy(_request: web.Request) -> web.Response:
-    """Ready to take events."""
+async def ready(request: web.Request) -> web.Response:
+    """Ready when the database answers; until then no event is sent here."""
+    await request.app[POOL].execute("SELECT 1", timeout=1)
     return web.Response(text="ok\n")
 
 
 async def database(app: web.Application) -> AsyncIterator[None]:
-    """Connections to the mailer's own database, for as long as the service runs."""
-    async with asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=1, max_size=8) as pool:
+    """Connections to the mailer's own database, each made when it is needed first."""
+    async with asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=0, max_size=8) as pool:
         app[POOL] = pool
         yield
 
@@ -43,7 +44,7 @@ async def database(app: web.Application) -> AsyncIterator[None]:
 def main() -> None:
     """Serve on port 8000."""
     app = web.Application()
-    app.add_routes([web.post("/events", take_event), web.get("/healthz", healthy)])
+    app.add_routes([web.post("/events", take_event), web.get("/readyz", ready)])
     app.cleanup_ctx.append(database)
     web.run_app(app, port=8000, access_log=None)
 

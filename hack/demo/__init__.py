@@ -1,0 +1,1 @@
+"""`make demo`: a cluster, the operator and a small shop, shown live and then checked."""

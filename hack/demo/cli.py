@@ -1,0 +1,135 @@
+"""The course of the demo. Exit status: 0 the promise held, 1 it did not, 2 something is missing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from demo import clusters, screen
+from demo.clusters import Cluster
+from demo.shop import ROOT, DemoError, Kubectl, Shop
+
+RELEASE = "outbox-operator"
+RELEASE_NAMESPACE = "outbox-system"
+MISSING = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo, or remove it."""
+    parser = argparse.ArgumentParser(prog="demo", description="outbox-operator, live.")
+    parser.add_argument("--cluster", default="outbox-demo", help="name of the cluster")
+    parser.add_argument("--seconds", type=float, default=30, help="how long the shop is watched")
+    parser.add_argument("--down", action="store_true", help="remove the cluster and all in it")
+    options = parser.parse_args(argv)
+    cluster = clusters.choose(options.cluster)
+    try:
+        if options.down:
+            cluster.down()
+            return 0
+        return _demo(cluster, options.seconds)
+    except DemoError as error:
+        screen.title("The demo cannot go on")
+        screen.say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        screen.say("\ninterrupted; `make demo` goes on from here, `make demo-down` removes all")
+        return 1
+
+
+def _demo(cluster: Cluster, seconds: float) -> int:
+    screen.title("Prerequisites")
+    missing = cluster.missing()
+    if missing:
+        screen.say("\n".join(missing))
+        return MISSING
+    screen.say(f"all there; the cluster is {cluster.description}")
+
+    with screen.timed("Cluster (the first time builds Kubernetes: some minutes)"):
+        kubeconfig = cluster.up()
+    kubectl = Kubectl(cluster.program("kubectl"), kubeconfig)
+    with screen.timed("Images"):
+        images = cluster.images()
+    with screen.timed("The operator, by Helm"):
+        install(cluster.program("helm"), kubeconfig, images.operator)
+    shop = Shop(kubectl)
+    with screen.timed("The shop: examples/shop, until its pipeline is Ready"):
+        shop.apply(images.shop, cluster.extra_manifests())
+        shop.wait_ready(timeout=300)
+    _watch(shop, seconds)
+    held = _check(shop)
+    _farewell(kubectl)
+    return 0 if held else 1
+
+
+def install(helm: str, kubeconfig: Path, image: str) -> None:
+    """Install or upgrade the chart with an image that the cluster has.
+
+    Raises:
+        DemoError: helm failed; with what it said.
+    """
+    repository, _, tag = image.rpartition(":")
+    command = [
+        helm, "upgrade", "--install", RELEASE, str(ROOT / "charts/outbox-operator"),
+        "--namespace", RELEASE_NAMESPACE, "--create-namespace",
+        "--set", f"image.repository={repository}", "--set", f"image.tag={tag}",
+        "--wait", "--timeout", "5m",
+    ]  # fmt: skip
+    environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DemoError(f"helm upgrade --install: {done.stderr.strip()}")
+
+
+def _watch(shop: Shop, seconds: float) -> None:
+    screen.title("Live: every 7th order is rolled back on purpose")
+    shop.take_orders(1)
+    started = time.monotonic()
+    ticks = 0
+    while (elapsed := time.monotonic() - started) < seconds:
+        screen.say(shop.counts().line(elapsed))
+        if ticks % 4 == 3:
+            screen.say(shop.status())
+        ticks += 1
+        time.sleep(3)
+
+
+def _check(shop: Shop) -> bool:
+    screen.title("The shop closes for a moment; consumers catch up")
+    shop.take_orders(0)
+    started = time.monotonic()
+    counts = shop.settle(timeout=120)
+    screen.say(counts.line(time.monotonic() - started))
+    screen.say(shop.status())
+    ledger = shop.ledger()
+    screen.title("Summary")
+    screen.say(ledger.summary())
+    problems = ledger.problems()
+    if problems:
+        screen.say("\nThe promise did NOT hold:\n" + "\n".join(f"- {one}" for one in problems))
+    else:
+        screen.say(
+            f"\nAll {len(ledger.committed)} committed orders took effect exactly once in each "
+            f"consumer.\nNone of the {len(ledger.declined)} rolled back orders was ever seen."
+        )
+    shop.take_orders(1)
+    return not problems
+
+
+def _farewell(kubectl: Kubectl) -> None:
+    screen.title("The cluster stays up and the shop is open again. Try next:")
+    lines = [f"export KUBECONFIG={kubectl.kubeconfig}"]
+    if shutil.which("kubectl") != kubectl.program:
+        lines.append(f"alias kubectl={kubectl.program}")
+    lines += [
+        "kubectl -n shop get obp,evs,evc            # one status from row to acknowledgement",
+        "kubectl explain obp.spec.outbox            # every field says what it does",
+        "kubectl -n shop delete pod nats-0          # break something, then look again",
+        "kubectl -n shop get obp orders -o yaml     # the conditions name what is wrong",
+        "make demo-down                             # remove the cluster and all in it",
+    ]
+    screen.say("\n".join(lines))
