@@ -12,7 +12,9 @@
     │   ├── PostgresError
     │   ├── NatsError
     │   └── KubernetesError
-    └── EventError               an event is malformed; refused before it is written or sent
+    ├── EventError               an event is malformed; refused before it is written or sent
+    ├── TransactionError         the application has no transaction open to write an event in
+    └── HandlerUnavailableError  the handler cannot be asked at all; says nothing about the event
 
 `reason` is the CamelCase word that appears in a condition, an event and a metric label.
 `retryable` says whether time alone can help: it picks the back-off, not whether we try again
@@ -119,3 +121,16 @@ class EventError(OutboxError):
 
     reason = "InvalidEvent"
     retryable = False
+
+
+class TransactionError(OutboxError):
+    """The application's connection has no open transaction that a row could be part of."""
+
+    reason = "NoTransaction"
+    retryable = False
+
+
+class HandlerUnavailableError(OutboxError):
+    """A consumer's handler cannot be asked at all: nothing listens at its address."""
+
+    reason = "HandlerUnavailable"

@@ -1,0 +1,20 @@
+"""What applications import: write events in their transaction, handle each event once.
+
+    from outbox_operator.client import Event, Outbox
+
+    outbox = Outbox()
+    async with connection.transaction():
+        await connection.execute("INSERT INTO orders ...")
+        await outbox.add(connection, Event(type="order.created", key=order_id, payload=order))
+
+Needs the standard library only; the database driver is the application's own.
+"""
+
+from __future__ import annotations
+
+from outbox_operator.client.inbox import Inbox
+from outbox_operator.client.outbox import Outbox
+from outbox_operator.errors import EventError, TransactionError
+from outbox_operator.wire.event import Event
+
+__all__ = ["Event", "EventError", "Inbox", "Outbox", "TransactionError"]

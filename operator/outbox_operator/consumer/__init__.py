@@ -1,0 +1,17 @@
+"""The consumer runtime, and the types that Python handlers are written against.
+
+Importing this package needs the standard library only.
+"""
+
+from __future__ import annotations
+
+from outbox_operator.consumer.handler import (
+    Ack,
+    Context,
+    DeadLetter,
+    Outcome,
+    ReceivedEvent,
+    RetryAfter,
+)
+
+__all__ = ["Ack", "Context", "DeadLetter", "Outcome", "ReceivedEvent", "RetryAfter"]

@@ -57,16 +57,25 @@ class Metrics:
     Args:
         prefix: For example `outbox_relay`.
         identity: Constant labels, for example `{"namespace": "shop", "pipeline": "orders"}`.
+        registry: Join the metrics of another prefix; None starts a new registry, with the
+            figures of this process.
     """
 
-    def __init__(self, prefix: str, identity: Mapping[str, str] | None = None) -> None:
-        self.registry = CollectorRegistry()
+    def __init__(
+        self,
+        prefix: str,
+        identity: Mapping[str, str] | None = None,
+        *,
+        registry: CollectorRegistry | None = None,
+    ) -> None:
+        self.registry = registry or CollectorRegistry()
         self.declarations: list[Declaration] = []
         self._prefix = prefix
         self._names = tuple(identity or {})
         self._values = tuple((identity or {}).values())
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
+        if registry is None:
+            ProcessCollector(registry=self.registry)
+            PlatformCollector(registry=self.registry)
 
     def counter(self, name: str, help_text: str) -> Counter:
         """Something that only grows; `name` ends in `_total`."""

@@ -93,6 +93,8 @@ class PythonHandlerConfig:
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     module: str
+    timeout_seconds: float = 300.0
+    """A call that takes longer is cancelled, and the event delivered again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,269 @@
+"""Wire a consumer process together and keep it running.
+
+Called by `outbox consume`. NATS, the durable consumer and the inbox database may be away at the
+start or go away later: the process says so on /readyz, waits and goes on by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from outbox_operator.adapters import nats, postgres
+from outbox_operator.adapters.inbox_store import InboxStore
+from outbox_operator.adapters.jetstream_consumer import PullConsumer
+from outbox_operator.consumer import loader
+from outbox_operator.consumer.disposition import backoff
+from outbox_operator.consumer.handler import Handler
+from outbox_operator.consumer.http import HttpHandler
+from outbox_operator.consumer.loop import Loop
+from outbox_operator.consumer.metrics import ConsumerMetrics
+from outbox_operator.consumer.processor import Processor
+from outbox_operator.consumer.progress import Progress
+from outbox_operator.consumer.python import PythonHandler
+from outbox_operator.errors import CredentialsError, NatsError, OutboxError, SpecError
+from outbox_operator.telemetry.health import Check, HealthServer
+from outbox_operator.wire.config import ConsumerConfig
+
+log = logging.getLogger(__name__)
+
+LONGEST_RETRY_SECONDS: Final = 15.0
+"""Between attempts to reach a server: recovery within this time."""
+MOST_INBOX_CONNECTIONS: Final = 32
+"""More transactions at once help no database; further messages wait their turn."""
+
+
+@dataclass(slots=True)
+class _State:
+    """What readiness says of a server."""
+
+    ok: bool = False
+    reason: str = "not tried yet"
+
+    def check(self) -> tuple[bool, str]:
+        return self.ok, self.reason
+
+    def set(self, ok: bool, reason: str) -> None:
+        if (ok, reason) != (self.ok, self.reason):
+            log.log(logging.INFO if ok else logging.WARNING, "%s", reason)
+        self.ok, self.reason = ok, reason
+
+    @contextlib.contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Remember why the block failed."""
+        try:
+            yield
+        except OutboxError as error:
+            self.set(False, error.message)
+            raise
+
+
+@dataclass(slots=True)
+class _States:
+    nats: _State = field(default_factory=_State)
+    durable: _State = field(default_factory=_State)
+    inbox: _State = field(default_factory=_State)
+
+
+def build_handler(config: ConsumerConfig) -> Handler:
+    """The handler that a configuration names.
+
+    Raises:
+        SpecError: A Python handler cannot be loaded.
+    """
+    if config.http is not None:
+        return HttpHandler(config.http, connections=config.concurrency)
+    if config.python is None:
+        raise SpecError("configuration: set exactly one of http and python, found none")
+    return PythonHandler(
+        config.python.module,
+        loader.load(config.python.module),
+        timeout=config.python.timeout_seconds,
+        threads=config.concurrency,
+    )
+
+
+class App:
+    """One consumer process.
+
+    Args:
+        config: What to consume.
+        handler: Who handles.
+    """
+
+    def __init__(self, config: ConsumerConfig, handler: Handler) -> None:
+        self._config = config
+        self._handler = handler
+        self._stopping = asyncio.Event()
+        self._states = _States()
+        self._progress = Progress(handler.name)
+        self.metrics = ConsumerMetrics(config)
+        self._inbox = _inbox(config)
+        processor = Processor(
+            config, handler, self._inbox, self.metrics, self._progress, self._stopping
+        )
+        self._loop = Loop(config, processor, self.metrics, self._stopping)
+        self.health = HealthServer(
+            config.health_port, self._checks(), registry=self.metrics.registry
+        )
+
+    def stop(self) -> None:
+        """Drain and end `run`. May be called more than once."""
+        self._stopping.set()
+        self._loop.wake()
+
+    async def run(self) -> None:
+        """Consume until `stop` is called."""
+        log.info(
+            "consumer %s reads durable consumer %r of stream %r for handler %s",
+            self._config.consumer,
+            self._config.durable,
+            self._config.stream,
+            self._handler.name,
+        )
+        failures = 0
+        async with self.health:
+            try:
+                while not self._stopping.is_set():
+                    try:
+                        await self._connected()
+                    except OutboxError as error:
+                        failures += 1
+                        log.debug("connection ended: %s", error)
+                        await self._pause(failures)
+                    else:
+                        failures = 0
+            finally:
+                await self._handler.close()
+                if self._inbox is not None:
+                    await self._inbox.close()
+        log.info("stopped")
+
+    async def _connected(self) -> None:
+        """Read over one connection, until stopped.
+
+        Raises:
+            OutboxError: No connection can be made, or it is closed for good.
+        """
+        state = self._states.nats
+        source: PullConsumer | None = None
+
+        def disconnected() -> None:
+            if not self._stopping.is_set():
+                state.set(False, f"NATS at {auth.address}: connection lost")
+
+        def reconnected() -> None:
+            state.set(True, f"connected to {auth.address}")
+            if source is not None:
+                source.forget_requests()
+
+        def closed() -> None:
+            if source is not None:
+                source.fail(NatsError(f"NATS at {auth.address}: the server ended the session"))
+
+        with state.reporting():
+            auth = nats.NatsAuth.from_files(self._config.nats)
+            client = await nats.connect(
+                auth,
+                name=f"outbox-consumer {self._config.namespace}/{self._config.consumer}",
+                on_disconnected=disconnected,
+                on_reconnected=reconnected,
+                on_closed=closed,
+            )
+        state.set(True, f"connected to {auth.address}")
+        source = PullConsumer(
+            client,
+            auth,
+            self._config.stream,
+            self._config.durable,
+            on_delivery=self._loop.deliver,
+            on_change=self._loop.wake,
+        )
+        try:
+            await self._read(source)
+        finally:
+            source = None
+            await client.close()  # sends what is still buffered first
+
+    async def _read(self, source: PullConsumer) -> None:
+        """Read the durable consumer, however often it or the inbox goes away.
+
+        Raises:
+            OutboxError: The connection is closed for good.
+        """
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                if self._inbox is not None:
+                    with self._states.inbox.reporting():
+                        await self._inbox.check()
+                    self._states.inbox.set(True, f"connected to {self._inbox.address}")
+                with self._states.durable.reporting():
+                    await source.open()
+                    self._states.durable.set(True, f"reading {self._config.durable!r}")
+                    failures = 0
+                    await self._loop.run(source)
+            except OutboxError:
+                if source.closed:
+                    raise
+                failures += 1
+                await self._pause(failures)
+
+    async def _pause(self, failures: int) -> None:
+        seconds = min(backoff(failures, random.random()), LONGEST_RETRY_SECONDS)  # noqa: S311 - jitter
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    def _checks(self) -> dict[str, Check]:
+        states = self._states
+        checks: dict[str, Check] = {
+            "nats": states.nats.check,
+            "consumer": states.durable.check,
+            "handler": lambda: self._progress.check(time.monotonic()),
+        }
+        if self._inbox is not None:
+            checks["inbox"] = states.inbox.check
+        return checks
+
+
+def main(config: ConsumerConfig) -> None:
+    """Run a consumer process until SIGTERM or SIGINT; then drain.
+
+    Raises:
+        SpecError: The handler cannot be loaded.
+    """
+    asyncio.run(_main(config))
+
+
+async def _main(config: ConsumerConfig) -> None:
+    app = App(config, build_handler(config))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, app.stop)
+    await app.run()
+
+
+def _inbox(config: ConsumerConfig) -> InboxStore | None:
+    if config.inbox is None:
+        return None
+    path = config.inbox.url_file
+    try:
+        text = Path(path).read_text()
+    except OSError as error:
+        raise CredentialsError(
+            f"file {path} with the URL of the inbox database: {error.strerror}"
+        ) from error
+    return InboxStore(
+        postgres.parse_url(text),
+        consumer_name=config.consumer,
+        schema=config.inbox.schema,
+        size=min(config.concurrency, MOST_INBOX_CONNECTIONS),
+    )

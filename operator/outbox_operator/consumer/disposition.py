@@ -1,0 +1,111 @@
+"""What to do with a message once its handler answered: a pure decision.
+
+Called by the loop for each delivery. Sends nothing, reads no clock, draws no random number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, assert_never
+
+from outbox_operator.consumer.handler import Ack, DeadLetter, Outcome, RetryAfter
+
+BACKOFF_FIRST_SECONDS: Final = 1.0
+BACKOFF_LONGEST_SECONDS: Final = 300.0
+JITTER: Final = 0.2
+"""Exponential delays are spread by up to this share, so that failures do not come back as one."""
+LONGEST_ASKED_SECONDS: Final = 3600.0
+"""A handler may ask for at most this delay; a mistaken Retry-After must not park an event."""
+UNANSWERED_ALLOWANCE: Final = 3
+"""Deliveries beyond `max_deliver` after which a message is buried unhandled. Not 0: a delivery
+that a draining pod gave back counts on the server, and the event is not to blame for it."""
+
+Reason = Literal["MaxDeliver", "Refused"]
+"""Why an event is a dead letter: deliveries used up, or the handler said so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How failed deliveries are repeated. Seconds; `max_deliver` -1 means for ever."""
+
+    max_deliver: int = 5
+    backoff: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """Tell the server that the message is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redeliver:
+    """Ask the server for the message again after `seconds`."""
+
+    seconds: float
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """Store the message in the dead-letter stream, then tell the server that it is done."""
+
+    reason: Reason
+    error: str
+
+
+Disposition = Acknowledge | Redeliver | Bury
+
+
+def backoff(failures: int, spread: float, delays: tuple[float, ...] = ()) -> float:
+    """Seconds to wait after the `failures`-th failure in a row (from 1).
+
+    Args:
+        failures: How often it failed.
+        spread: A random number in [0, 1); used for the exponential delays only, because a
+            list is what somebody asked for.
+        delays: Delay after each failure, the last one repeats; empty: exponential.
+    """
+    if delays:
+        return delays[min(failures, len(delays)) - 1]
+    # The exponent is bounded before the power, which would overflow a float otherwise.
+    delay = BACKOFF_FIRST_SECONDS * 2.0 ** min(failures - 1, 16)
+    return min(delay, BACKOFF_LONGEST_SECONDS) * (1 - JITTER * spread)
+
+
+def before_handling(deliveries: int, policy: Policy) -> Bury | None:
+    """Whether a message is to be buried without asking the handler again.
+
+    The last allowed delivery normally ends in `decide`. If the message still comes again and
+    again, the process dies in its handler each time, and would the next time.
+    """
+    if policy.max_deliver > 0 and policy.max_deliver + UNANSWERED_ALLOWANCE < deliveries:
+        return Bury(
+            "MaxDeliver",
+            f"delivered {deliveries - 1} times without an answer from the handler: "
+            "the process may die while it handles this event",
+        )
+    return None
+
+
+def decide(outcome: Outcome, deliveries: int, policy: Policy, spread: float) -> Disposition:
+    """What follows from the handler's answer.
+
+    Args:
+        outcome: The answer.
+        deliveries: How often the message was delivered, this time included.
+        policy: The consumer's settings.
+        spread: A random number in [0, 1).
+    """
+    match outcome:
+        case Ack():
+            return Acknowledge()
+        case DeadLetter(reason):
+            return Bury("Refused", reason)
+        case RetryAfter(seconds, reason):
+            if 0 < policy.max_deliver <= deliveries:
+                return Bury("MaxDeliver", reason)
+            if seconds is None:
+                return Redeliver(backoff(deliveries, spread, policy.backoff), reason)
+            return Redeliver(min(max(seconds, 0.0), LONGEST_ASKED_SECONDS), reason)
+        case _:
+            assert_never(outcome)

@@ -1,0 +1,63 @@
+"""Every metric of a consumer process, declared once."""
+
+from __future__ import annotations
+
+from outbox_operator.telemetry.metrics import Metrics
+from outbox_operator.wire.config import ConsumerConfig
+
+
+class ConsumerMetrics:
+    """What a consumer process counts.
+
+    Args:
+        config: For the labels that tell consumers apart.
+    """
+
+    def __init__(self, config: ConsumerConfig) -> None:
+        metrics = Metrics(
+            "outbox_consumer", {"namespace": config.namespace, "consumer": config.consumer}
+        )
+        self.registry = metrics.registry
+        self.processed = metrics.counters(
+            "processed_total",
+            "Deliveries answered: ack, retry or dead_letter.",
+            "outcome",
+            "event_type",
+        )
+        self.duplicates = metrics.counter(
+            "duplicates_total", "Events that the inbox had seen before; the handler was not called."
+        )
+        self.dead_letters = metrics.counters(
+            "dead_letters_total", "Messages put aside: MaxDeliver or Refused.", "reason"
+        )
+        self.duration = metrics.histograms(
+            "handler_duration_seconds", "Time the handler took, whatever it answered.", "event_type"
+        )
+        self.in_flight = metrics.gauge("in_flight", "Messages in hand now.")
+        self.redeliveries = metrics.counter(
+            "redeliveries_total", "Messages that came for the second or a later time."
+        )
+        self.unavailable = metrics.counters(
+            "unavailable_total",
+            "Attempts put off because the handler or the inbox database could not be reached.",
+            "reason",
+        )
+        self.settle_failures = metrics.counter(
+            "settle_failures_total",
+            "Answers or dead letters that NATS did not take; the message comes again.",
+        )
+        inbox = Metrics(
+            "consumer_inbox", {"consumer_name": config.consumer}, registry=self.registry
+        )
+        self.inbox_processed = inbox.counters(
+            "processed_total", "Events handled and recorded in one transaction.", "event_type"
+        )
+        self.inbox_duplicates = inbox.counters(
+            "duplicates_total", "Events that were recorded before.", "event_type"
+        )
+        self.inbox_duration = inbox.histograms(
+            "processing_duration_seconds",
+            "Time of the transaction of an event: claim, handler, commit.",
+            "event_type",
+        )
+        self.declarations = [*metrics.declarations, *inbox.declarations]

@@ -1,0 +1,73 @@
+"""Whether the handler gets anywhere: what readiness says of it. Pure; the caller brings the time.
+
+A failing event is not a failing handler. The handler counts as failing when it cannot be asked,
+or when different events failed with no success between them, for a while. Readiness then says so,
+because the pod's readiness is what the operator and `kubectl` see; nothing routes traffic by it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+FAILING_AFTER_SECONDS: Final = 10.0
+"""Failures must span this long, so that a restarting endpoint is not reported."""
+FORGOTTEN_AFTER_SECONDS: Final = 400.0
+"""Longer than the longest back-off: a handler that still fails would have failed again."""
+_EVENTS_NEEDED: Final = 2
+
+
+@dataclass(slots=True)
+class Progress:
+    """Remembers the failures since the last success.
+
+    Args:
+        handler: Name of the handler, for the sentence.
+    """
+
+    handler: str
+    _failures: int = 0
+    _first: float = 0.0
+    _last: float = 0.0
+    _error: str = ""
+    _event: int = -1
+    _events: int = 0
+    _unavailable: bool = False
+
+    def succeeded(self) -> None:
+        """The handler acknowledged an event."""
+        self._failures = self._events = 0
+        self._event = -1
+        self._unavailable = False
+
+    def failed(self, sequence: int, error: str, now: float, *, unavailable: bool = False) -> None:
+        """The handler failed.
+
+        Args:
+            sequence: Stream sequence of the event.
+            error: One sentence.
+            now: Seconds of a clock that only goes forward.
+            unavailable: The handler could not be asked at all.
+        """
+        if self._failures == 0 or now - self._last > FORGOTTEN_AFTER_SECONDS:
+            self.succeeded()
+            self._first = now
+        self._failures += 1
+        if sequence != self._event:
+            self._events += 1
+            self._event = sequence
+        self._last = now
+        self._error = error
+        self._unavailable = unavailable
+
+    def check(self, now: float) -> tuple[bool, str]:
+        """Whether the handler works as far as we know, and a sentence that says why."""
+        if self._failures == 0 or now - self._last > FORGOTTEN_AFTER_SECONDS:
+            return True, f"handler {self.handler}: no failures"
+        sentence = (
+            f"handler {self.handler} failed {self._failures} times in a row "
+            f"for {now - self._first:.0f} s, last: {self._error}"
+        )
+        long_enough = now - self._first >= FAILING_AFTER_SECONDS
+        convincing = self._unavailable or self._events >= _EVENTS_NEEDED
+        return not (long_enough and convincing), sentence

@@ -1,0 +1,79 @@
+"""Load and check the configuration of a consumer process.
+
+Called by `outbox consume`. Reads one file and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from outbox_operator.errors import SpecError
+from outbox_operator.wire.config import CONFIG_PATH_ENV, ConsumerConfig
+
+
+def load(environ: Mapping[str, str] = os.environ) -> ConsumerConfig:
+    """The configuration in the file that `OUTBOX_CONFIG` names.
+
+    Raises:
+        SpecError: The variable is not set, the file cannot be read, or it is not a
+            configuration; names each field with what is wrong.
+    """
+    path = environ.get(CONFIG_PATH_ENV)
+    if not path:
+        raise SpecError(
+            f"environment variable {CONFIG_PATH_ENV} is not set; it names the file with the "
+            "consumer's configuration"
+        )
+    try:
+        text = Path(path).read_bytes()
+    except OSError as error:
+        raise SpecError(
+            f"configuration {path} ({CONFIG_PATH_ENV}): cannot be read: {error.strerror}"
+        ) from error
+    return parse(text, where=path)
+
+
+def parse(text: bytes | str, *, where: str) -> ConsumerConfig:
+    """The configuration in a JSON document.
+
+    Args:
+        text: The document.
+        where: Its name, for messages.
+
+    Raises:
+        SpecError: It is not a configuration; names each field with what is wrong.
+    """
+    try:
+        config = TypeAdapter(ConsumerConfig).validate_json(text)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']) or 'document'}: {item['msg']}"
+            for item in error.errors(include_url=False, include_input=False)
+        )
+        raise SpecError(f"configuration {where}: {wrong}") from error
+    _check(config, where)
+    return config
+
+
+def _check(config: ConsumerConfig, where: str) -> None:
+    handlers = [name for name in ("http", "python") if getattr(config, name) is not None]
+    if len(handlers) != 1:
+        raise SpecError(
+            f"configuration {where}: set exactly one of http and python, found "
+            f"{' and '.join(handlers) or 'none'}"
+        )
+    for name, lowest in (("concurrency", 1), ("ack_wait_seconds", 0.1), ("drain_seconds", 0.0)):
+        value = getattr(config, name)
+        if value < lowest:
+            raise SpecError(
+                f"configuration {where}: {name}: wanted {lowest} or more, found {value}"
+            )
+    if config.max_deliver == 0 or config.max_deliver < -1:
+        raise SpecError(
+            f"configuration {where}: max_deliver: wanted 1 or more, or -1 for ever, "
+            f"found {config.max_deliver}"
+        )
