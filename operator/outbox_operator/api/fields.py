@@ -39,7 +39,7 @@ def seconds(text: str) -> float:
     Raises:
         SpecError: The text is not a duration.
     """
-    if not re.match(DURATION_PATTERN, text):
+    if not re.fullmatch(DURATION_PATTERN, text):
         raise SpecError(f"{text!r} is not a duration; write for example 500ms, 30s, 5m, 24h or 30d")
     return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
 
@@ -55,7 +55,7 @@ def size_bytes(text: str) -> int:
     Raises:
         SpecError: The text is not a size.
     """
-    if not re.match(SIZE_PATTERN, text):
+    if not re.fullmatch(SIZE_PATTERN, text):
         raise SpecError(
             f"{text!r} is not a size; write for example 512Ki, 100Mi, 1Gi, or -1 for no limit"
         )

@@ -36,7 +36,7 @@ class Event:
     id: uuid.UUID = field(default_factory=uuid.uuid4)
 
     def __post_init__(self) -> None:
-        if not _EVENT_TYPE.match(self.type):
+        if not _EVENT_TYPE.fullmatch(self.type):
             raise EventError(
                 f"event {self.id}: type {self.type!r} is not a dotted name "
                 "(no spaces, wildcards or empty parts), for example 'order.created'"
@@ -51,7 +51,7 @@ def check_header(where: str, name: str, value: object) -> None:
     Raises:
         EventError: Names the event, the header, what is wanted and found.
     """
-    if not _HEADER_NAME.match(name):
+    if not _HEADER_NAME.fullmatch(name):
         raise EventError(
             f"{where}: header name {name!r} is not a token (letters, digits, - and the like)"
         )

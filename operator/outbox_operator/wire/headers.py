@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
+from urllib.parse import unquote
 
 MSG_ID: Final = "Nats-Msg-Id"
 """Event id; JetStream's de-duplication key."""
@@ -35,3 +37,19 @@ DEAD_LETTER_TIME: Final = "Outbox-Dead-Letter-Time"
 
 RESERVED_PREFIXES: Final = ("nats-", "outbox-", "ce-")
 """Lower-cased prefixes an application may not set in `headers` of an event."""
+
+_ENCODED: Final = re.compile(r"[^\x21\x23\x24\x26-\x7e]")
+
+
+def encode_value(text: str) -> str:
+    """A CloudEvents attribute as a header value: percent-encoded as its HTTP binding says.
+
+    Spaces, double quotes, percent signs, control and non-ASCII characters are encoded, so any
+    text survives; `decode_value` undoes it.
+    """
+    return _ENCODED.sub(lambda m: "".join(f"%{byte:02X}" for byte in m.group().encode()), text)
+
+
+def decode_value(value: str) -> str:
+    """Undo `encode_value`; bytes that are no UTF-8 become U+FFFD."""
+    return unquote(value, encoding="utf-8", errors="replace")

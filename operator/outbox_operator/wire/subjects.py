@@ -66,7 +66,7 @@ class SubjectTemplate:
                     f"subject template {text!r}: unknown placeholder {{{name}}}; use one of {known}"
                 )
         for literal in pieces[0::2]:
-            if not _LITERAL.match(literal):
+            if not _LITERAL.fullmatch(literal):
                 raise SpecError(
                     f"subject template {text!r}: {literal!r} holds a space, wildcard or brace; "
                     "a template names exactly one subject"
@@ -151,3 +151,11 @@ def is_valid_filter(subject: str) -> bool:
         and ">" not in tokens[:-1]
         and all(token in ("*", ">") or ("*" not in token and ">" not in token) for token in tokens)
     )
+
+
+def nudge_subject(namespace: str, pipeline: str) -> str:
+    """Core-NATS subject on which producers wake a pipeline's relay after a commit.
+
+    Messages on it are empty and may be lost: the relay polls anyway.
+    """
+    return f"outbox.nudge.{escape_token(namespace)}.{escape_token(pipeline)}"

@@ -1,0 +1,79 @@
+"""Raw objects to values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from outbox_operator.api import meta
+from outbox_operator.api.resource import parse_meta, parse_pipeline, parse_stream
+from outbox_operator.errors import SpecError
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": meta.API_VERSION,
+        "kind": meta.STREAM,
+        "metadata": {"name": "orders", "namespace": "shop", "uid": "u1", "generation": 3},
+        "spec": {"nats": {"url": "nats://nats:4222"}, "name": "ORDERS", "subjects": ["orders.>"]},
+        **changes,
+    }
+
+
+def test_a_stream_and_what_is_left_out() -> None:
+    stream = parse_stream(body())
+    assert stream.spec.name == "ORDERS"
+    assert stream.spec.duplicateWindow == "2m"
+    assert stream.status.conditions == []
+    assert stream.meta.key == "EventStream/shop/orders"
+    assert stream.meta.generation == 3
+
+
+def test_problems_name_object_field_and_what_is_wanted() -> None:
+    spec = {"nats": {"url": "http://nats"}, "name": "ORDERS", "colour": "red"}
+    with pytest.raises(SpecError) as caught:
+        parse_stream(body(spec=spec))
+    message = str(caught.value)
+    assert message.startswith("EventStream orders: ")
+    assert "spec.nats.url" in message
+    assert "spec.colour" in message
+
+
+def test_passwords_in_a_refused_url_are_not_repeated() -> None:
+    spec = {"nats": {"url": "nats://user:hunter2@nats"}, "name": "ORDERS"}
+    with pytest.raises(SpecError) as caught:
+        parse_stream(body(spec=spec))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_an_unreadable_status_counts_as_empty() -> None:
+    stream = parse_stream(body(status={"observedGeneration": "many", "colour": 1}))
+    assert stream.status.observedGeneration is None
+
+
+def test_a_missing_spec_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"spec\.database"):
+        parse_pipeline(body(kind=meta.PIPELINE, spec=None))
+
+
+def test_metadata() -> None:
+    owners = [
+        {"kind": "Other", "uid": "x"},
+        {"kind": "OutboxPipeline", "uid": "p1", "controller": True},
+    ]
+    raw = body()
+    raw["metadata"] |= {
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+        "annotations": {meta.PAUSE_ANNOTATION: "true"},
+        "ownerReferences": owners,
+        "finalizers": [meta.FINALIZER],
+        "deletionTimestamp": "2026-01-02T00:00:00Z",
+        "resourceVersion": "42",
+    }
+    parsed = parse_meta(raw)
+    assert parsed.paused
+    assert parsed.owner_uid == "p1"
+    assert parsed.seniority == ("2026-01-01T00:00:00Z", "u1")
+    assert parsed.deleted_at == "2026-01-02T00:00:00Z"
+    assert parsed.owner_reference()["uid"] == "u1"
