@@ -1,0 +1,27 @@
+-- Everything that became visible since snapshot S1, and the snapshot of this very statement, S2.
+-- In READ COMMITTED both come from the same snapshot, so what is in S2 is also in the result.
+--   $1 shard   $2 xmax of S1   $3 xids that were open in S1   $4 rows wanted plus one   $5 bytes
+-- A transaction is invisible to S1 when it is one of $3 or not below $2: two index ranges of
+-- (shard, xid). ORDER BY xid keeps the planner on that index however stale its statistics are.
+WITH fresh AS (
+    (SELECT {columns}, {size} AS size
+     FROM {schema}.events
+     WHERE shard = $1 AND xid >= $2::text::xid8
+     ORDER BY xid
+     LIMIT $4)
+    UNION ALL
+    (SELECT {columns}, {size} AS size
+     FROM {schema}.events
+     WHERE shard = $1 AND xid = ANY ($3::text[]::xid8[])
+     LIMIT $4)
+),
+measured AS (
+    SELECT *,
+           count(*) OVER () AS found,
+           sum(size) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - size AS bytes_before
+    FROM fresh
+)
+SELECT now.snapshot, m.found, {output}
+FROM (SELECT pg_current_snapshot()::text AS snapshot) now
+LEFT JOIN measured m ON m.bytes_before < $5
+ORDER BY m.position

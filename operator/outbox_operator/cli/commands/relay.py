@@ -1,0 +1,44 @@
+"""`outbox relay`: the process that publishes a pipeline's events. Configured by OUTBOX_CONFIG."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+from typing import Final
+
+HELP: Final = "publish the events of one pipeline from PostgreSQL to JetStream"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
+    parser.add_argument(
+        "--config", metavar="FILE", help="JSON configuration (default: the value of OUTBOX_CONFIG)"
+    )
+    parser.add_argument(
+        "--log-level",
+        default="info",
+        choices=("debug", "info", "warning", "error"),
+        help="lowest level of log lines (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until SIGTERM; 0 after a drain, 2 for a wrong configuration."""
+    from outbox_operator.relay import app, settings
+    from outbox_operator.telemetry import logging
+
+    logging.setup("relay", args.log_level)
+    loaded = settings.load(args.config)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(app.RelayApp(loaded).run())
+    return 0
+
+
+def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+    """uvloop where it is installed; it is an extra because it does not exist everywhere."""
+    if importlib.util.find_spec("uvloop") is None:
+        return None
+    import uvloop
+
+    return uvloop.Loop

@@ -1,0 +1,203 @@
+"""A relay process from start to exit: connections, ownership, probes, signals.
+
+Called by `outbox relay`. Works in sessions: connect to both servers, wait for the shard, run the
+loop. Whatever breaks ends the session, which lets go of the shard so that a standby with better
+connections can have it; then the next session begins. Nothing is lost by that: the cursor knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from functools import partial
+from typing import Final
+
+from outbox_operator.adapters import postgres
+from outbox_operator.adapters.jetstream import Publisher
+from outbox_operator.adapters.nats import NatsAuth
+from outbox_operator.adapters.outbox_store import OutboxStore
+from outbox_operator.errors import OutboxError
+from outbox_operator.relay.loop import RelayLoop
+from outbox_operator.relay.metrics import RelayMetrics
+from outbox_operator.relay.ownership import acquire
+from outbox_operator.relay.progress import Progress
+from outbox_operator.relay.settings import Settings, read_database_url
+from outbox_operator.relay.signals import Signals
+from outbox_operator.telemetry.health import HealthServer
+from outbox_operator.telemetry.logging import bind
+from outbox_operator.wire.subjects import nudge_subject
+
+log = logging.getLogger(__name__)
+
+_RETRY_FIRST_SECONDS: Final = 0.2
+_RETRY_MAX_SECONDS: Final = 10.0
+_STABLE_SECONDS: Final = 30.0
+"""A session this long was fine; the back-off starts anew after it."""
+_STATEMENT_SECONDS: Final = 60.0
+_SHARD: Final = 0
+
+
+class RelayApp:
+    """One relay process."""
+
+    def __init__(self, settings: Settings) -> None:
+        config = settings.config
+        self._settings = settings
+        self._config = config
+        self._name = f"outbox-relay {config.namespace}/{config.pipeline}"
+        self._signals = Signals()
+        self._metrics = RelayMetrics(config.namespace, config.pipeline)
+        self._progress = Progress(self._metrics)
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain within `drain_seconds`."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signals.request_stop)
+        health = HealthServer(
+            self._config.health_port,
+            self._progress.checks(),
+            registry=self._metrics.metrics.registry,
+        )
+        identity = f"{self._config.namespace}/{self._config.pipeline}"
+        with bind(pipeline=identity, owner=self._settings.owner):
+            async with health:
+                log.info("relay started", extra={"health_port": health.port})
+                await self._work()
+                log.info("relay stopped")
+
+    async def _work(self) -> None:
+        work = asyncio.create_task(self._sessions())
+        stop = asyncio.create_task(self._signals.stop_requested())
+        try:
+            await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                log.info("asked to stop, finishing the page in flight")
+                await asyncio.wait({work}, timeout=self._config.drain_seconds)
+            if not work.done():
+                log.warning("the page in flight did not finish in time; it will be sent again")
+        finally:
+            work.cancel()
+            stop.cancel()
+            results = await asyncio.gather(work, stop, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def _sessions(self) -> None:
+        retry = _RETRY_FIRST_SECONDS
+        while not self._signals.stopping:
+            started = time.monotonic()
+            try:
+                await self._session()
+            except OutboxError as error:
+                log.warning(
+                    "starting over: %s", error.message,
+                    extra={"reason": error.reason, "retry_seconds": retry},
+                )  # fmt: skip
+                self._metrics.errors(error.reason).inc()
+                if error.reason == "OwnershipLost":
+                    self._metrics.ownership_losses.inc()
+                self._progress.inactive(ok=False, reason=error.message)
+                if time.monotonic() - started > _STABLE_SECONDS:
+                    retry = _RETRY_FIRST_SECONDS
+                await self._signals.rest(retry)
+                retry = min(retry * 2, _RETRY_MAX_SECONDS)
+
+    async def _session(self) -> None:
+        """From both connections to the loss of one, or to the request to stop."""
+        store, publisher = await asyncio.gather(self._postgres(), self._nats())
+        try:
+            if store is None or publisher is None:
+                return
+            await store.prepare()
+            await publisher.subscribe(
+                nudge_subject(self._config.namespace, self._config.pipeline), self._nudged
+            )
+            cursor = await acquire(
+                store,
+                publisher,
+                owner=self._settings.owner,
+                signals=self._signals,
+                progress=self._progress,
+            )
+            if cursor is not None:
+                await RelayLoop(
+                    self._settings, store, publisher, cursor,
+                    signals=self._signals, progress=self._progress, metrics=self._metrics,
+                ).run()  # fmt: skip
+        finally:
+            self._progress.inactive(ok=False, reason="between two sessions")
+            await asyncio.gather(*(part.close() for part in (store, publisher) if part is not None))
+
+    async def _postgres(self) -> OutboxStore | None:
+        """Connect to the database, however long it takes; None when asked to stop."""
+        retry = _RETRY_FIRST_SECONDS
+        while not self._signals.stopping:
+            try:
+                # The Secret is read each time: a corrected one needs no restart.
+                target = postgres.parse_url(read_database_url(self._config.database))
+                connection = await postgres.connect(
+                    target, application_name=self._name, statement_timeout=_STATEMENT_SECONDS
+                )
+            except OutboxError as error:
+                self._failed(error, retry)
+                self._progress.postgres(ok=False, reason=error.message)
+                await self._signals.rest(retry)
+                retry = min(retry * 2, _RETRY_MAX_SECONDS)
+                continue
+            store = OutboxStore(
+                connection,
+                target,
+                schema=self._config.database.schema,
+                payload_type=self._config.payload_type,
+                shard=_SHARD,
+            )
+            store.on_lost(partial(self._lost_postgres, target.address))
+            self._progress.postgres(ok=True, reason=f"connected to {target.address}")
+            return store
+        return None
+
+    async def _nats(self) -> Publisher | None:
+        """Connect to NATS, however long it takes; None when asked to stop."""
+        retry = _RETRY_FIRST_SECONDS
+        while not self._signals.stopping:
+            try:
+                publisher = await Publisher.open(
+                    NatsAuth.from_files(self._config.nats),
+                    name=self._name,
+                    stream=self._config.stream,
+                )
+            except OutboxError as error:
+                self._failed(error, retry)
+                self._progress.nats(ok=False, reason=error.message)
+                await self._signals.rest(retry)
+                retry = min(retry * 2, _RETRY_MAX_SECONDS)
+                continue
+            publisher.on_lost(partial(self._lost_nats, publisher))
+            self._progress.nats(ok=True, reason=f"connected to {publisher.address}")
+            return publisher
+        return None
+
+    def _failed(self, error: OutboxError, retry: float) -> None:
+        log.warning(
+            "cannot connect: %s", error.message,
+            extra={"reason": error.reason, "retry_seconds": retry},
+        )  # fmt: skip
+        self._metrics.errors(error.reason).inc()
+
+    def _lost_postgres(self, address: str) -> None:
+        self._progress.postgres(
+            ok=False, reason=f"PostgreSQL at {address}: the connection was lost"
+        )
+        self._signals.wake()
+        self._signals.urge()
+
+    def _lost_nats(self, publisher: Publisher) -> None:
+        self._progress.nats(ok=False, reason=publisher.lost_error().message)
+
+    def _nudged(self) -> None:
+        self._metrics.nudges.inc()
+        self._signals.wake()

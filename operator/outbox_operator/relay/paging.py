@@ -1,0 +1,100 @@
+"""What to read next: snapshots and page sizes. Pure.
+
+Called by `relay.loop`. A row is unpublished exactly when its transaction is visible in the new
+snapshot S2 and was not in the old one, S1. The set between two snapshots never changes, so a
+window that was cut short by a crash is read again identically.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from outbox_operator.adapters.outbox_store import Cursor, Unseen
+from outbox_operator.errors import ConflictError, PostgresError
+
+PAGE_ROWS: Final = 1000
+PAGE_BYTES: Final = 4 * 1024 * 1024
+_MIN_ROWS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A PostgreSQL snapshot: `xmin:xmax:xip,…`; full (64-bit) transaction ids."""
+
+    xmin: int
+    xmax: int
+    open_xids: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Snapshot:
+        """Read the text form.
+
+        Raises:
+            PostgresError: It is none (reason CursorInvalid).
+        """
+        try:
+            low, high, rest = text.split(":")
+            xids = tuple(int(xid) for xid in rest.split(",") if xid)
+            return cls(int(low), int(high), xids)
+        except ValueError as error:
+            raise PostgresError(
+                f"cursor: {text!r} is not a snapshot (wanted xmin:xmax:xip,…)",
+                reason="CursorInvalid",
+            ) from error
+
+    def sees(self, xid: int) -> bool:
+        """Whether a committed transaction is visible in this snapshot."""
+        return xid < self.xmax and xid not in self.open_xids
+
+    def unseen(self) -> Unseen:
+        """The transactions this snapshot does not see, as two ranges an index can answer."""
+        return Unseen(str(self.xmax), tuple(str(xid) for xid in self.open_xids))
+
+
+def check_cursor(cursor: Cursor, address: str) -> None:
+    """Refuse a cursor whose snapshots were not taken on this server.
+
+    Transaction ids of another server mean nothing here: going on would skip or repeat events.
+
+    Raises:
+        ConflictError: Reason CursorFromOtherServer; says what to do.
+    """
+    found: str | None = None
+    if cursor.cursor_system is not None and cursor.cursor_system != cursor.server_system:
+        found = (
+            f"its system identifier is {cursor.cursor_system}, "
+            f"this server's is {cursor.server_system}"
+        )
+    else:
+        newest = Snapshot.parse(cursor.snapshot_to or cursor.snapshot_from)
+        now = Snapshot.parse(cursor.server_snapshot)
+        if newest.xmax > now.xmax:
+            found = f"it has seen transaction {newest.xmax - 1}, this server is at {now.xmax - 1}"
+    if found is not None:
+        raise ConflictError(
+            f"cursor in {address} belongs to another PostgreSQL server: {found} (restored from a "
+            "dump, or upgraded?); nothing is published until the cursor is set anew, because "
+            "going on would skip or repeat events",
+            reason="CursorFromOtherServer",
+        )
+
+
+@dataclass(slots=True)
+class PageSizer:
+    """Adapts the number of rows asked for to their size.
+
+    Sizes are summed on the server before rows are sent, which costs it work for each row asked
+    for; asking for twice as many as fit keeps that in proportion with large payloads.
+    """
+
+    rows: int = PAGE_ROWS
+
+    def learn(self, rows: int, size: int) -> None:
+        """Take note of a page: number of rows and their bytes."""
+        if not rows:
+            return
+        fitting = 2 * PAGE_BYTES * rows // max(size, 1)
+        wanted = max(_MIN_ROWS, min(PAGE_ROWS, fitting))
+        # Shrink at once, grow gently: large payloads tend to come in runs.
+        self.rows = min(wanted, self.rows * 2)

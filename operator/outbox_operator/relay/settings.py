@@ -1,0 +1,113 @@
+"""Configuration of a relay process, checked before anything else happens.
+
+Called by `relay.app`. Reads one JSON file; secrets are files that the configuration names and
+are read where they are used, so that a rotated Secret is seen at the next connection.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from outbox_operator.errors import CredentialsError, NotSupportedError, SpecError
+from outbox_operator.wire import config as wire
+from outbox_operator.wire.subjects import SubjectTemplate
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A checked configuration.
+
+    Attributes:
+        config: As the controller wrote it.
+        template: The parsed `config.subject`.
+        owner: How this process names itself in the cursor: host name and process id.
+        source: `Ce-Source` of every event.
+    """
+
+    config: wire.RelayConfig
+    template: SubjectTemplate
+    owner: str
+    source: str
+
+
+def load(path: str | None = None) -> Settings:
+    """Read and check the configuration file.
+
+    Args:
+        path: Default: the environment variable `OUTBOX_CONFIG`.
+
+    Raises:
+        SpecError: Names the file, the field, what is wanted and found.
+    """
+    name = path or os.environ.get(wire.CONFIG_PATH_ENV)
+    if not name:
+        raise SpecError(
+            f"no configuration: set {wire.CONFIG_PATH_ENV} to the path of the relay's JSON file"
+        )
+    try:
+        text = Path(name).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"configuration {name}: cannot be read ({type(error).__name__})") from error
+    return parse(text, name)
+
+
+def parse(text: str, name: str = "configuration") -> Settings:
+    """Check the text of a configuration. Raises SpecError; `name` is for its messages."""
+    try:
+        config = TypeAdapter(wire.RelayConfig).validate_json(text)
+    except ValidationError as error:
+        # Only the place and the rule: the input of a wrong field may be a misplaced secret.
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'document'}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        )
+        raise SpecError(f"configuration {name}: {problems}") from error
+    _check(config, name)
+    return Settings(
+        config=config,
+        template=SubjectTemplate.parse(config.subject),
+        owner=f"{socket.gethostname()}/{os.getpid()}",
+        source=f"/{config.namespace}/{config.pipeline}",
+    )
+
+
+def _check(config: wire.RelayConfig, name: str) -> None:
+    for field, wanted, fine in (
+        ("poll_min_seconds", "above 0", config.poll_min_seconds > 0),
+        (
+            "poll_max_seconds",
+            "at least poll_min_seconds",
+            config.poll_max_seconds >= config.poll_min_seconds,
+        ),
+        ("publish_window", "at least 1", config.publish_window >= 1),
+        ("drain_seconds", "above 0", config.drain_seconds > 0),
+        ("shards", "at least 1", config.shards >= 1),
+    ):
+        if not fine:
+            raise SpecError(
+                f"configuration {name}: {field}: wanted {wanted}, found {getattr(config, field)}"
+            )
+    if config.shards > 1:
+        raise NotSupportedError(
+            f"configuration {name}: shards: only 1 works yet, found {config.shards}"
+        )
+
+
+def read_database_url(config: wire.DatabaseConfig) -> str:
+    """The connection URL from its Secret file.
+
+    Raises:
+        CredentialsError: The file is missing or unreadable; names it.
+    """
+    try:
+        return Path(config.url_file).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CredentialsError(
+            f"file {config.url_file} for the database login: cannot be read "
+            f"({type(error).__name__})"
+        ) from error
