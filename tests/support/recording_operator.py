@@ -8,6 +8,7 @@ kopf, queue, signals, probes.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +25,7 @@ from outbox_operator.api import meta
 from outbox_operator.controller import app, settings
 from outbox_operator.controller.outcome import ObjectKey, Outcome, Reconciler
 from outbox_operator.controller.tools import Tools
+from outbox_operator.errors import OutboxError
 
 DEADLINE_S = 30.0
 TESTS = Path(__file__).resolve().parents[1]
@@ -46,7 +48,8 @@ class Recorder:
             "exists": body is not None,
             "generation": metadata.get("generation"),
         }
-        print(json.dumps(line), flush=True)
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
         if (metadata.get("labels") or {}).get("test") == "fails":
             raise ValueError("made to fail")
         return Outcome()
@@ -94,7 +97,7 @@ class RecordingOperator:
         out, err = self._process.stdout, self._process.stderr
         assert out is not None
         assert err is not None
-        self._readers = asyncio.gather(self._read(out, "pass"), self._read(err, "time"))
+        self._readers = asyncio.gather(self._read(out, self.passes), self._read(err, self.logs))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -156,7 +159,7 @@ class RecordingOperator:
                 f"no {what}\npasses: {self.passes}\nlogs:\n{said}\n{self.noise}"
             ) from None
 
-    async def _read(self, stream: asyncio.StreamReader, mark: str) -> None:
+    async def _read(self, stream: asyncio.StreamReader, lines: list[Mapping[str, Any]]) -> None:
         while line := await stream.readline():
             try:
                 document = json.loads(line)
@@ -164,7 +167,7 @@ class RecordingOperator:
                 self.noise.append(line.decode())
                 continue
             async with self._news:
-                (self.passes if mark in document and mark == "pass" else self.logs).append(document)
+                lines.append(document)
                 self._news.notify_all()
 
 
@@ -178,19 +181,15 @@ async def eventually(
         await asyncio.sleep(0.05)
 
 
-@contextmanager
-def _quiet_exit() -> Any:
+def _main() -> int:
+    found = settings.from_environment(os.environ)
+    seconds = float(os.environ.get("TEST_RESYNC_S", found.resync_s))
     try:
-        yield
-    except Exception as error:  # the real command line prints it as well
-        print(json.dumps({"time": "", "message": f"ended: {error}"}), file=sys.stderr)
-        sys.exit(1)
+        app.main(dataclasses.replace(found, resync_s=seconds), build)
+    except OutboxError:  # in the log, as its last line
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    import dataclasses
-
-    found = settings.from_environment(os.environ)
-    with _quiet_exit():
-        seconds = float(os.environ.get("TEST_RESYNC_S", found.resync_s))
-        app.main(dataclasses.replace(found, resync_s=seconds), build)
+    sys.exit(_main())

@@ -28,7 +28,7 @@ from outbox_operator.controller.roots import RootTasks
 from outbox_operator.controller.schedule import Urgency
 from outbox_operator.controller.settings import Settings
 from outbox_operator.controller.tools import BuildReconcilers, Tools
-from outbox_operator.errors import UnsupportedServerError
+from outbox_operator.errors import KubernetesError, OutboxError, UnsupportedServerError
 from outbox_operator.telemetry.health import HealthServer
 from outbox_operator.telemetry.logging import setup
 
@@ -43,12 +43,15 @@ def main(settings: Settings, build_reconcilers: BuildReconcilers) -> None:
 
     Raises:
         OutboxError: What ended it before that, for example a lost Lease.
-        RootTaskError: A part of it ended unexpectedly.
     """
     setup("operator", settings.log_level)
     # One line for every event is of use to kopf's authors only.
     logging.getLogger("kopf").setLevel(logging.WARNING)
-    asyncio.run(Operator(settings, build_reconcilers).run())
+    try:
+        asyncio.run(Operator(settings, build_reconcilers).run())
+    except OutboxError as error:
+        _log.error("ended: %s", error, extra={"reason": error.reason})
+        raise
 
 
 class Operator:
@@ -183,6 +186,11 @@ async def check_kinds(kube: Kube) -> None:
 
 async def _fill(children: Children, resync: Resync) -> None:
     """Lists everything once, so that the first pass sees the whole picture."""
-    async with asyncio.timeout(SYNC_TIMEOUT_S):
-        await children.wait_synced()
-        await resync.once()
+    try:
+        async with asyncio.timeout(SYNC_TIMEOUT_S):
+            await children.wait_synced()
+            await resync.once()
+    except TimeoutError:
+        raise KubernetesError(
+            f"the first lists of our objects and their children took over {SYNC_TIMEOUT_S:.0f} s"
+        ) from None

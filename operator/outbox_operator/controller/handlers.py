@@ -17,11 +17,12 @@ import kopf
 from outbox_operator.adapters.kube_http import Credentials
 from outbox_operator.api import meta
 from outbox_operator.controller.intake import Intake
+from outbox_operator.errors import OutboxError
 
 _log = logging.getLogger(__name__)
 
 
-class WatcherEndedError(RuntimeError):
+class WatcherEndedError(OutboxError):
     """kopf ended although nobody asked it to."""
 
 
@@ -63,7 +64,7 @@ def kopf_registry(
 
     async def login(**_: Any) -> kopf.ConnectionInfo:
         found = await log_in()
-        scheme, _, token = (found.authorization or "").partition(" ")
+        scheme, token = (*(found.authorization or "").split(" ", 1), "", "")[:2]
         return kopf.ConnectionInfo(
             server=found.server,
             insecure=found.insecure,

@@ -9,7 +9,7 @@ from typing import Any
 from outbox_operator.errors import OutboxError
 
 
-class RootTaskError(RuntimeError):
+class RootTaskError(OutboxError):
     """A root task ended, by itself or by an unexpected error."""
 
 
@@ -33,8 +33,8 @@ class RootTasks:
             True when `work` is done, False when it was cut because a stop was asked for.
 
         Raises:
-            OutboxError: The cause that ended a root task, or that `work` raised.
-            RootTaskError: A root task ended in any other way.
+            OutboxError: The cause that ended a root task (RootTaskError if it is none of ours),
+                or what `work` raised.
         """
         main = asyncio.create_task(work, name="main")
         stopped = asyncio.create_task(self._stop.wait(), name="stop")
@@ -67,7 +67,7 @@ async def cancel(*tasks: asyncio.Task[Any]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _cause_of(task: asyncio.Task[None]) -> Exception:
+def _cause_of(task: asyncio.Task[None]) -> OutboxError:
     """What to say about a root task that ended."""
     error = None if task.cancelled() else task.exception()
     while isinstance(error, BaseExceptionGroup):
