@@ -123,8 +123,8 @@ def test_server_defaults_equal_model_defaults(
         ("pipeline", {"consumers.0.handler": {}}, "set exactly one of http, python"),
         (
             "pipeline",
-            {"consumers.0.backoff": ["1s", "2s"], "consumers.0.maxDeliver": 1},
-            "backoff has more steps than maxDeliver allows deliveries",
+            {"consumers.0.backoff": ["1s", "2s"], "consumers.0.maxDeliver": 2},
+            "backoff has more delays than maxDeliver allows redeliveries",
         ),
         ("pipeline", {"nats.url": "nats://user:pw@nats"}, "spec.nats.url in body should match"),
         ("pipeline", {"nats.url": "http://nats"}, "spec.nats.url in body should match"),

@@ -276,8 +276,8 @@ CONSUMER_RULES: Final = (
         "deliverPolicy ByStartTime needs startTime",
     ),
     cel(
-        "self.maxDeliver < 0 || self.backoff.size() <= self.maxDeliver",
-        "backoff has more steps than maxDeliver allows deliveries",
+        "self.maxDeliver < 0 || self.backoff.size() < self.maxDeliver",
+        "backoff has more delays than maxDeliver allows redeliveries",
     ),
     cel(
         "self.priorityPolicy == 'None' || self.priorityGroups.size() > 0",
