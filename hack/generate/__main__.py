@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import chart_values
 import crd_files
 import reference
 
@@ -23,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def generated_files() -> dict[Path, str]:
     """Every generated file, by its path in the repository."""
     crds = crdgen.all_crds()
-    return {**crd_files.files(crds), **reference.files(crds)}
+    return {**crd_files.files(crds), **reference.files(crds), **chart_values.files(ROOT)}
 
 
 def outdated(files: Mapping[Path, str]) -> list[Path]:

@@ -1,0 +1,87 @@
+{{/* Names, labels and the image, said once. */}}
+
+{{- define "outbox-operator.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "outbox-operator.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- $name := include "outbox-operator.name" . }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "outbox-operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "outbox-operator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "outbox-operator.labels" -}}
+{{ include "outbox-operator.selectorLabels" . }}
+app.kubernetes.io/component: operator
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "outbox-operator.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "outbox-operator.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- required "serviceAccount.name is needed when serviceAccount.create is false" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "outbox-operator.image" -}}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
+{{/* What the operator does in a namespace it looks after. Never `list` on Secrets. */}}
+{{- define "outbox-operator.rules" -}}
+# Its own resources: read them, keep a finalizer, take one-shot annotations away.
+- apiGroups: [outbox.dev]
+  resources: [outboxpipelines]
+  verbs: [get, list, watch, patch]
+# A pipeline makes streams and consumers.
+- apiGroups: [outbox.dev]
+  resources: [eventstreams, eventconsumers]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [outbox.dev]
+  resources: [outboxpipelines/status, eventstreams/status, eventconsumers/status]
+  verbs: [patch]
+# Asked for by clusters that guard owner references (OwnerReferencesPermissionEnforcement).
+- apiGroups: [outbox.dev]
+  resources: [outboxpipelines/finalizers, eventconsumers/finalizers]
+  verbs: [update]
+# Relays and consumers.
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [configmaps, serviceaccounts]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+# Why a pod does not start.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
+# Those that resources name, one by one.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}

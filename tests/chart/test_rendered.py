@@ -1,0 +1,283 @@
+"""The objects that the chart renders, with several values."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from outbox_operator.api import meta
+from outbox_operator.controller import settings
+from support.chart import CHART, ROOT, Helm, Manifest
+
+EVERYTHING: dict[str, Any] = {
+    "replicas": 2,
+    "image": {"repository": "registry.example:5000/team/outbox", "tag": "1.2.3"},
+    "imagePullSecrets": [{"name": "pull"}],
+    "podAnnotations": {"note": "x"},
+    "podLabels": {"team": "shop", "app.kubernetes.io/name": "mine"},
+    "extraEnv": [{"name": "TZ", "value": "UTC"}],
+    "nodeSelector": {"disk": "fast"},
+    "affinity": {"nodeAffinity": {}},
+    "tolerations": [{"operator": "Exists"}],
+    "priorityClassName": "high",
+    "serviceAccount": {"annotations": {"a": "b"}},
+    "networkPolicy": {
+        "metricsFrom": [{"namespaceSelector": {}}],
+        "egress": [{"ports": [{"port": 443}]}],
+    },
+    "metrics": {
+        "service": {"annotations": {"a": "b"}},
+        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    },
+}
+NAMESPACED = {"watchNamespaces": ["shop", "billing", "shop"]}
+VARIANTS = [
+    pytest.param({}, id="defaults"),
+    pytest.param(EVERYTHING, id="everything"),
+    pytest.param(NAMESPACED, id="namespaced"),
+]
+
+
+def of_kind(objects: list[Manifest], kind: str) -> list[Manifest]:
+    return [one for one in objects if one["kind"] == kind]
+
+
+def deployment(objects: list[Manifest]) -> Manifest:
+    (found,) = of_kind(objects, "Deployment")
+    return found
+
+
+def pod(objects: list[Manifest]) -> Manifest:
+    spec: Manifest = deployment(objects)["spec"]["template"]["spec"]
+    return spec
+
+
+def container(objects: list[Manifest]) -> Manifest:
+    (found,) = pod(objects)["containers"]
+    assert isinstance(found, dict)
+    return found
+
+
+def environment(objects: list[Manifest]) -> dict[str, str]:
+    return {one["name"]: one.get("value", "") for one in container(objects)["env"]}
+
+
+def rules(objects: list[Manifest]) -> list[Manifest]:
+    roles = [*of_kind(objects, "ClusterRole"), *of_kind(objects, "Role")]
+    return [rule for role in roles for rule in role["rules"]]
+
+
+def verbs(objects: list[Manifest], resource: str) -> set[str]:
+    return {
+        verb for rule in rules(objects) if resource in rule["resources"] for verb in rule["verbs"]
+    }
+
+
+@pytest.mark.parametrize("values", VARIANTS)
+def test_pods_satisfy_the_restricted_pod_security_standard(helm: Helm, values: Manifest) -> None:
+    objects = helm.render(values)
+    assert pod(objects)["securityContext"]["runAsNonRoot"] is True
+    assert pod(objects)["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    security = container(objects)["securityContext"]
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["capabilities"] == {"drop": ["ALL"]}
+    assert security["readOnlyRootFilesystem"] is True
+
+
+@pytest.mark.parametrize("values", VARIANTS)
+def test_every_object_is_labelled_and_in_the_right_place(helm: Helm, values: Manifest) -> None:
+    for one in helm.render(values):
+        labels = one["metadata"]["labels"]
+        assert labels["app.kubernetes.io/managed-by"] == "Helm"
+        assert labels["app.kubernetes.io/instance"] == "outbox-operator"
+        if not one["kind"].startswith(("Cluster", "CustomResource")):
+            allowed = {"outbox-system", *values.get("watchNamespaces", ())}
+            assert one["metadata"]["namespace"] in allowed
+
+
+@pytest.mark.parametrize("values", VARIANTS)
+def test_selectors_pick_the_operators_pods(helm: Helm, values: Manifest) -> None:
+    objects = helm.render(values)
+    labels = deployment(objects)["spec"]["template"]["metadata"]["labels"]
+    selectors = [
+        deployment(objects)["spec"]["selector"]["matchLabels"],
+        of_kind(objects, "Service")[0]["spec"]["selector"],
+        of_kind(objects, "PodDisruptionBudget")[0]["spec"]["selector"]["matchLabels"],
+        of_kind(objects, "NetworkPolicy")[0]["spec"]["podSelector"]["matchLabels"],
+    ]
+    for selector in selectors:
+        assert selector.items() <= labels.items()
+
+
+@pytest.mark.parametrize("values", VARIANTS)
+def test_the_operator_has_no_right_it_does_not_need(helm: Helm, values: Manifest) -> None:
+    objects = helm.render(values)
+    for rule in rules(objects):
+        assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+    assert verbs(objects, "secrets") == {"get"}
+    assert verbs(objects, "pods") == {"list"}
+    forbidden = {"pods/exec", "roles", "rolebindings", "clusterroles", "nodes", "jobs"}
+    assert not forbidden & {resource for rule in rules(objects) for resource in rule["resources"]}
+
+
+def test_the_operator_has_every_right_over_what_it_makes(helm: Helm) -> None:
+    objects = helm.render()
+    needed = {"get", "list", "watch", "create", "patch", "delete"}
+    for resource in ("deployments", "configmaps", "serviceaccounts", "poddisruptionbudgets"):
+        assert verbs(objects, resource) == needed
+    operator = [
+        r for r in of_kind(objects, "ClusterRole") if r["metadata"]["name"] == "outbox-operator"
+    ]
+    for plural in ("eventstreams", "eventconsumers"):
+        assert verbs(operator, plural) == needed
+    for plural in meta.PLURALS.values():
+        assert {"get", "list", "watch", "patch"} <= verbs(operator, plural)
+        assert verbs(operator, f"{plural}/status") == {"patch"}
+
+
+def test_only_its_own_lease_can_be_changed(helm: Helm) -> None:
+    objects = helm.render(name="other")
+    lease = environment(objects)["OUTBOX_LEASE_NAME"]
+    for rule in rules(objects):
+        if rule["resources"] == ["leases"]:
+            assert rule["verbs"] == ["create"] or rule["resourceNames"] == [lease]
+
+
+def test_for_single_namespaces_there_is_nothing_cluster_wide(helm: Helm) -> None:
+    objects = helm.render(NAMESPACED)
+    assert not of_kind(objects, "ClusterRole")
+    assert not of_kind(objects, "ClusterRoleBinding")
+    places = [role["metadata"]["namespace"] for role in of_kind(objects, "Role")]
+    assert sorted(places) == ["billing", "outbox-system", "shop"]
+    for binding in of_kind(objects, "RoleBinding"):
+        assert binding["subjects"][0]["namespace"] == "outbox-system"
+    assert environment(objects)["OUTBOX_NAMESPACES"] == "shop,billing"
+
+
+def test_people_get_rights_only_with_aggregation(helm: Helm) -> None:
+    def aggregated(objects: list[Manifest]) -> list[str]:
+        return [
+            role["metadata"]["name"]
+            for role in of_kind(objects, "ClusterRole")
+            if "rbac.authorization.k8s.io/aggregate-to-edit" in role["metadata"]["labels"]
+        ]
+
+    assert aggregated(helm.render()) == ["outbox-operator-view", "outbox-operator-edit"]
+    assert aggregated(helm.render({"rbac": {"aggregate": False}})) == []
+
+
+def test_without_rbac_and_account_none_is_made(helm: Helm) -> None:
+    values = {"rbac": {"create": False}, "serviceAccount": {"create": False, "name": "mine"}}
+    objects = helm.render(values)
+    kinds = {one["kind"] for one in objects}
+    assert not {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"} & kinds
+    assert "ServiceAccount" not in kinds
+    assert pod(objects)["serviceAccountName"] == "mine"
+
+
+@pytest.mark.parametrize("values", VARIANTS)
+def test_the_operator_understands_its_environment(helm: Helm, values: Manifest) -> None:
+    variables = environment(helm.render(values)) | {"POD_NAME": "pod-1", "POD_NAMESPACE": "here"}
+    read = settings.from_environment(variables)
+    assert read.namespaces == tuple(dict.fromkeys(values.get("watchNamespaces", ())))
+    assert read.health_port == 8080
+    assert (read.lease_namespace, read.lease_name) == ("here", "outbox-operator")
+    assert read.identity == "pod-1"
+
+
+def test_relays_run_the_image_of_the_operator(helm: Helm) -> None:
+    objects = helm.render(EVERYTHING)
+    image = container(objects)["image"]
+    assert (
+        image == environment(objects)["OUTBOX_IMAGE"] == "registry.example:5000/team/outbox:1.2.3"
+    )
+    digest = "sha256:" + "0" * 64
+    objects = helm.render({"image": {"digest": digest}})
+    assert container(objects)["image"] == f"outbox-operator@{digest}"
+
+
+def test_pods_get_what_is_asked_for(helm: Helm) -> None:
+    objects = helm.render(EVERYTHING)
+    assert deployment(objects)["spec"]["replicas"] == 2
+    template = deployment(objects)["spec"]["template"]
+    assert template["metadata"]["labels"]["team"] == "shop"
+    assert template["metadata"]["labels"]["app.kubernetes.io/name"] == "outbox-operator"
+    assert template["metadata"]["annotations"] == {"note": "x"}
+    assert environment(objects)["TZ"] == "UTC"
+    for field in ("imagePullSecrets", "nodeSelector", "affinity", "tolerations"):
+        assert pod(objects)[field] == EVERYTHING[field]
+    assert pod(objects)["priorityClassName"] == "high"
+    assert pod(objects)["terminationGracePeriodSeconds"] == 30
+
+
+def test_probes_and_metrics_meet_the_port(helm: Helm) -> None:
+    objects = helm.render(EVERYTHING)
+    (port,) = container(objects)["ports"]
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container(objects)[probe]["httpGet"]["port"] == port["name"]
+    (service_port,) = of_kind(objects, "Service")[0]["spec"]["ports"]
+    assert service_port["targetPort"] == port["name"]
+    (monitor,) = of_kind(objects, "ServiceMonitor")
+    assert monitor["spec"]["endpoints"][0]["port"] == service_port["name"]
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert environment(objects)["OUTBOX_HEALTH_PORT"] == str(port["containerPort"])
+
+
+def test_optional_objects(helm: Helm) -> None:
+    assert not of_kind(helm.render(), "ServiceMonitor")
+    off = {
+        "podDisruptionBudget": {"enabled": False},
+        "networkPolicy": {"enabled": False},
+        "metrics": {"service": {"enabled": False}},
+        "crds": {"enabled": False},
+    }
+    kinds = {one["kind"] for one in helm.render(off)}
+    absent = {"PodDisruptionBudget", "NetworkPolicy", "Service", "CustomResourceDefinition"}
+    assert not absent & kinds
+
+
+def test_the_network_policy_restricts_egress_only_when_told(helm: Helm) -> None:
+    (policy,) = of_kind(helm.render(), "NetworkPolicy")
+    assert policy["spec"]["policyTypes"] == ["Ingress"]
+    (policy,) = of_kind(helm.render(EVERYTHING), "NetworkPolicy")
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert policy["spec"]["egress"] == EVERYTHING["networkPolicy"]["egress"]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_resource_definitions_are_those_of_the_repository(helm: Helm, keep: bool) -> None:
+    rendered = of_kind(helm.render({"crds": {"keep": keep}}), "CustomResourceDefinition")
+    files = sorted((ROOT / "crds").glob("*.yaml"))
+    wanted = {crd["metadata"]["name"]: crd for crd in map(_read, files)}
+    assert {crd["metadata"]["name"]: crd["spec"] for crd in rendered} == {
+        name: crd["spec"] for name, crd in wanted.items()
+    }
+    for crd in rendered:
+        annotations = crd["metadata"].get("annotations", {})
+        assert annotations.get("helm.sh/resource-policy") == ("keep" if keep else None)
+
+
+def test_chart_and_project_have_one_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert _read(CHART / "Chart.yaml")["appVersion"] == project
+
+
+def test_the_notes_say_what_to_do_next(helm: Helm, tmp_path: Path) -> None:
+    notes = helm.notes({}, tmp_path / "all")
+    assert "rollout status deployment/outbox-operator" in notes
+    assert "kind: OutboxPipeline" in notes
+    assert "definitions are not part" not in notes
+    notes = helm.notes({**NAMESPACED, "crds": {"enabled": False}}, tmp_path / "some")
+    assert "the namespaces shop, billing." in notes
+    assert "kubectl -n shop apply" in notes
+    assert "definitions are not part" in notes
+
+
+def _read(path: Path) -> Manifest:
+    body = yaml.safe_load(path.read_text())
+    assert isinstance(body, dict)
+    return body
