@@ -134,15 +134,24 @@ class Kube:
         """Server-side apply of a status; None when the object is gone.
 
         Args:
-            manifest: apiVersion, kind, metadata (name, namespace; with uid, a namesake created
-                since is a ConflictError) and the whole status.
+            manifest: apiVersion, kind, metadata (name, namespace, uid if known) and the whole
+                status.
+
+        Raises:
+            ConflictError: The object is not the one with this uid but a namesake created since.
+                The API server ignores the uid here, so the namesake carries this status until
+                its own pass.
         """
+        ref = ref_of(manifest)
         try:
-            return await self._apply(
-                ref_of(manifest), "status", manifest, meta.STATUS_FIELD_MANAGER, force=True
+            written = await self._apply(
+                ref, "status", manifest, meta.STATUS_FIELD_MANAGER, force=True
             )
         except NotFoundError:
             return None
+        if manifest["metadata"].get("uid") not in (None, found := written["metadata"]["uid"]):
+            raise ConflictError(f"PATCH {ref} status: the object was created anew (uid {found})")
+        return written
 
     async def _apply(
         self, ref: Ref, subresource: str, manifest: Mapping[str, Any], manager: str, force: bool
@@ -217,8 +226,9 @@ class Kube:
             )
         except NotFoundError:
             return False
-        except ConflictError as error:
-            if uid is not None and "Precondition failed: UID" in error.message:
+        except ConflictError:
+            found = await self.get(ref)
+            if found is None or uid not in (None, found["metadata"]["uid"]):
                 return False
             raise
         return True

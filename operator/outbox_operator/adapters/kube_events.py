@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 QUIET_S: Final = 600.0
 """The same thing about the same object is said again only after this time."""
-NOTE_LIMIT: Final = 1024
+NOTE_LIMIT_BYTES: Final = 1024
 EVENTS_API: Final = "events.k8s.io/v1"
 
 EventType = Literal["Normal", "Warning"]
@@ -73,7 +73,7 @@ class EventRecorder:
             "type": type,
             "reason": reason,
             "action": action,
-            "note": note if len(note) <= NOTE_LIMIT else note[: NOTE_LIMIT - 1] + "…",
+            "note": cut(note),
             "regarding": {
                 "apiVersion": regarding["apiVersion"],
                 "kind": regarding["kind"],
@@ -94,3 +94,11 @@ class EventRecorder:
         except OutboxError as error:
             del self._said[mark]
             _log.warning("event not written: %s", error, extra={"event_reason": reason})
+
+
+def cut(note: str) -> str:
+    """The note, shortened to what the API accepts."""
+    encoded = note.encode()
+    if len(encoded) <= NOTE_LIMIT_BYTES:
+        return note
+    return encoded[: NOTE_LIMIT_BYTES - 3].decode(errors="ignore") + "…"
