@@ -1,0 +1,120 @@
+"""Snapshots, page sizes, and cursors that belong elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from outbox_operator.adapters.outbox_store import Cursor, Unseen, lock_key
+from outbox_operator.errors import ConflictError, PostgresError
+from outbox_operator.relay.paging import (
+    PAGE_BYTES,
+    PAGE_ROWS,
+    PageSizer,
+    Snapshot,
+    check_cursor,
+)
+
+CURSOR = Cursor(
+    snapshot_from="100:105:100,103",
+    snapshot_to=None,
+    last_position=7,
+    emission=7,
+    cursor_system="42",
+    server_system="42",
+    server_snapshot="200:210:",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "xid", "visible"),
+    [
+        ("100:105:100,103", 99, True),
+        ("100:105:100,103", 100, False),
+        ("100:105:100,103", 101, True),
+        ("100:105:100,103", 103, False),
+        ("100:105:100,103", 104, True),
+        ("100:105:100,103", 105, False),
+        ("1:1:", 1, False),
+        ("9999999999:10000000000:", 9999999999, True),
+    ],
+)
+def test_visibility_is_that_of_postgresql(text: str, xid: int, visible: bool) -> None:
+    assert Snapshot.parse(text).sees(xid) is visible
+
+
+def test_unseen_transactions_are_the_open_ones_and_all_from_xmax_on() -> None:
+    assert Snapshot.parse("100:105:100,103").unseen() == Unseen("105", ("100", "103"))
+    assert Snapshot.parse("1:1:").unseen() == Unseen("1", ())
+
+
+def test_unseen_and_visible_are_opposites() -> None:
+    snapshot = Snapshot.parse("100:105:100,103")
+    unseen = snapshot.unseen()
+    for xid in range(95, 110):
+        listed = xid >= int(unseen.from_xid) or str(xid) in unseen.open_xids
+        assert listed is not snapshot.sees(xid)
+
+
+@pytest.mark.parametrize("text", ["", "1:2", "a:b:", "1:2:x", "1:2:3:4"])
+def test_rubbish_in_the_cursor_is_an_error(text: str) -> None:
+    with pytest.raises(PostgresError, match="not a snapshot"):
+        Snapshot.parse(text)
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        CURSOR,
+        replace(CURSOR, cursor_system=None),
+        replace(CURSOR, snapshot_to="150:210:"),
+        replace(CURSOR, snapshot_from="1:1:"),
+    ],
+)
+def test_a_cursor_of_this_server_is_accepted(cursor: Cursor) -> None:
+    check_cursor(cursor, "db:5432/shop schema outbox")
+
+
+@pytest.mark.parametrize(
+    ("cursor", "found"),
+    [
+        (replace(CURSOR, server_system="43"), "43"),
+        (replace(CURSOR, server_snapshot="50:60:"), "transaction 104"),
+        (replace(CURSOR, snapshot_to="300:305:"), "transaction 304"),
+        (replace(CURSOR, cursor_system=None, server_snapshot="50:60:"), "transaction 104"),
+    ],
+)
+def test_a_cursor_of_another_server_is_refused(cursor: Cursor, found: str) -> None:
+    with pytest.raises(ConflictError, match=found) as caught:
+        check_cursor(cursor, "db:5432/shop schema outbox")
+    assert caught.value.reason == "CursorFromOtherServer"
+    assert "db:5432/shop" in caught.value.message
+
+
+def test_pages_shrink_at_once_and_grow_gently() -> None:
+    sizer = PageSizer()
+    assert sizer.rows == PAGE_ROWS
+    sizer.learn(rows=4, size=PAGE_BYTES)
+    assert sizer.rows == 8
+    sizer.learn(rows=8, size=8 * 300)
+    assert sizer.rows == 16
+    for _ in range(10):
+        sizer.learn(rows=sizer.rows, size=sizer.rows * 300)
+    assert sizer.rows == PAGE_ROWS
+
+
+def test_a_page_never_asks_for_nothing() -> None:
+    sizer = PageSizer()
+    sizer.learn(rows=1, size=100 * PAGE_BYTES)
+    assert sizer.rows >= 1
+    sizer.learn(rows=0, size=0)
+    assert sizer.rows >= 1
+
+
+def test_the_lock_of_a_shard_is_its_own_and_stable() -> None:
+    keys = {lock_key(schema, shard) for schema in ("outbox", "other") for shard in range(4)}
+    assert len(keys) == 8
+    assert all(-(2**63) <= key < 2**63 for key in keys)
+    # Relays of two versions must agree during a rollout.
+    assert lock_key("outbox", 0) == 5829976146108958903

@@ -1,0 +1,187 @@
+"""Poison is found before sending; the policy decides what becomes of it and of its key."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from outbox_operator.adapters.jetstream import Refusal, StreamLimits
+from outbox_operator.adapters.outbox_store import Row
+from outbox_operator.errors import SpecError
+from outbox_operator.relay.message import Message, Renderer
+from outbox_operator.relay.poison import (
+    Plan,
+    Poison,
+    Policy,
+    Treatment,
+    check_template,
+    inspect,
+    keys_of,
+    plan_page,
+    treat,
+)
+from outbox_operator.wire.subjects import SubjectTemplate
+
+RENDERER = Renderer(
+    SubjectTemplate.parse("shop.{event_type}"), "outbox", 0, "/shop/orders", "jsonb"
+)
+LIMITS = StreamLimits("ORDERS", ("shop.order.>",), 1000)
+
+
+def row(position: int, key: str = "", **changes: Any) -> Row:
+    base = Row(
+        position=position,
+        event_id=f"00000000-0000-0000-0000-{position:012}",
+        event_type="order.created",
+        partition_key=key,
+        routing_key=None,
+        payload=b"{}",
+        headers="{}",
+        created_at=dt.datetime(2026, 11, 21, tzinfo=dt.UTC),
+    )
+    return base._replace(**changes)
+
+
+def bad(position: int, key: str = "") -> Row:
+    return row(position, key, event_type="user.created")
+
+
+def plan(rows: list[Row], policy: Policy = "BlockKey", **changes: Any) -> Plan:
+    arguments: dict[str, Any] = {
+        "renderer": RENDERER,
+        "limits": LIMITS,
+        "policy": policy,
+        "blocked_keys": frozenset(),
+        "refused": {},
+        "emission": 10,
+    }
+    return plan_page(rows, **{**arguments, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"event_type": "user.created"}, "SubjectNotInStream"),
+        ({"event_type": "order"}, "SubjectNotInStream"),
+        ({"event_type": "order." + "x" * 2000}, "InvalidSubject"),
+        ({"payload": b"x" * 1000}, "MessageTooLarge"),
+        ({"headers": '{"a": 1}'}, "InvalidHeaders"),
+    ],
+)
+def test_what_can_never_be_published(changes: dict[str, Any], reason: str) -> None:
+    found = inspect(row(7, **changes), RENDERER, LIMITS)
+    assert isinstance(found, Poison)
+    assert found.reason == reason
+    assert "position 7" in found.error
+    assert len(found.error) < 1000
+
+
+def test_headers_have_a_limit_of_their_own() -> None:
+    wide = StreamLimits("ORDERS", ("shop.>",), 10_000_000)
+    found = inspect(row(7, headers='{"a": "' + "x" * 70_000 + '"}'), RENDERER, wide)
+    assert isinstance(found, Poison)
+    assert found.reason == "HeadersTooLarge"
+
+
+def test_the_largest_message_allowed_passes() -> None:
+    small = inspect(row(7), RENDERER, LIMITS)
+    assert isinstance(small, Message)
+    room = LIMITS.max_message_bytes - small.header_bytes
+    assert isinstance(inspect(row(7, payload=b"x" * room), RENDERER, LIMITS), Message)
+    assert isinstance(inspect(row(7, payload=b"x" * (room + 1)), RENDERER, LIMITS), Poison)
+
+
+def test_good_events_are_numbered_densely_in_order() -> None:
+    made = plan([row(1), bad(2), row(3)], policy="Skip")
+    assert [(m.row.position, m.headers["Outbox-Emission"]) for m in made.messages] == [
+        (1, "11"),
+        (3, "12"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("policy", "published", "buried", "halted"),
+    [
+        ("BlockKey", [1, 4, 6, 7], [(2, False), (3, True), (5, False)], None),
+        ("Skip", [1, 3, 4, 6, 7], [(2, False), (5, False)], None),
+        ("Halt", [1], [], 2),
+    ],
+)
+def test_policies(
+    policy: Policy, published: list[int], buried: list[tuple[int, bool]], halted: int | None
+) -> None:
+    rows = [row(1, "a"), bad(2, "a"), row(3, "a"), row(4, "b"), bad(5, ""), row(6, ""), row(7, "c")]
+    made = plan(rows, policy)
+    assert [m.row.position for m in made.messages] == published
+    assert [(b.position, b.blocked) for b in made.burials] == buried
+    assert (made.halted[0].position if made.halted else None) == halted
+    assert made.found_poison
+
+
+def test_keys_blocked_before_stay_blocked() -> None:
+    made = plan([row(1, "a"), row(2, "b")], blocked_keys=frozenset({"a"}))
+    assert [m.row.position for m in made.messages] == [2]
+    assert [(b.position, b.reason, b.blocked) for b in made.burials] == [(1, "KeyBlocked", True)]
+    assert not made.found_poison, "nothing new to ask the server about"
+
+
+def test_other_policies_ignore_blocked_keys() -> None:
+    made = plan([row(1, "a")], policy="Skip", blocked_keys=frozenset({"a"}))
+    assert [m.row.position for m in made.messages] == [1]
+
+
+def test_what_the_server_refused_is_poison_though_it_looks_fine() -> None:
+    made = plan([row(1, "a"), row(2, "a")], refused={1: Poison("RefusedByStream", "no")})
+    assert [(b.position, b.blocked) for b in made.burials] == [(1, False), (2, True)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "policy", "published", "done"),
+    [
+        ([row(1), row(2), row(3)], "BlockKey", 3, [1, 2, 3]),
+        ([row(1), row(2), row(3)], "BlockKey", 1, [1]),
+        ([row(1), row(2), row(3)], "BlockKey", 0, []),
+        ([bad(1), row(2)], "Skip", 0, [1]),
+        ([row(1), bad(2)], "Skip", 1, [1, 2]),
+        ([row(1), bad(2)], "Skip", 0, []),
+        ([row(1), bad(2), row(3)], "Halt", 1, [1]),
+        ([bad(1), row(2)], "Halt", 0, []),
+        ([bad(1), bad(2)], "Skip", 0, [1, 2]),
+    ],
+)
+def test_rows_are_done_up_to_the_first_that_is_not(
+    rows: list[Row], policy: Policy, published: int, done: list[int]
+) -> None:
+    assert [r.position for r in plan(rows, policy).done(rows, published)] == done
+
+
+def test_keys_of_burials_leave_out_keyless_events() -> None:
+    rows = [bad(1, "a"), row(2, "b"), bad(3, "")]
+    assert keys_of(rows, plan(rows).burials) == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("code", "treatment"),
+    [
+        (10054, Treatment.POISON),
+        (10097, Treatment.POISON),
+        (10070, Treatment.RESUME),
+        (10077, Treatment.RETRY),
+        (10008, Treatment.RETRY),
+        (503, Treatment.RETRY),
+        (0, Treatment.RETRY),
+        (99999, Treatment.RETRY),
+    ],
+)
+def test_refusals(code: int, treatment: Treatment) -> None:
+    assert treat(Refusal("StreamRefused", code, "text")) is treatment
+
+
+def test_a_template_that_cannot_match_the_stream_is_not_blamed_on_the_events() -> None:
+    check_template(SubjectTemplate.parse("shop.{event_type}"), LIMITS)
+    with pytest.raises(SpecError, match="ORDERS"):
+        check_template(SubjectTemplate.parse("other.{event_type}"), LIMITS)
+    with pytest.raises(SpecError, match="no subjects"):
+        check_template(SubjectTemplate.parse("a.{event_type}"), StreamLimits("MIRROR", (), 1000))

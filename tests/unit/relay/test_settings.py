@@ -1,0 +1,94 @@
+"""A wrong configuration is refused by name; a right one is what the controller renders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from outbox_operator.errors import CredentialsError, NotSupportedError, SpecError
+from outbox_operator.relay import settings
+from outbox_operator.wire import config as wire
+
+
+def document(**changes: Any) -> str:
+    base: dict[str, Any] = {
+        "namespace": "shop",
+        "pipeline": "orders",
+        "database": {"url_file": "/nowhere/url"},
+        "nats": {"url": "nats://nats:4222"},
+        "stream": "ORDERS",
+        "subject": "orders.{event_type}",
+    }
+    return json.dumps({**base, **changes})
+
+
+def test_what_the_controller_encodes_is_what_we_read() -> None:
+    config = wire.RelayConfig(
+        namespace="shop",
+        pipeline="orders",
+        database=wire.DatabaseConfig(url_file="/x"),
+        nats=wire.NatsConfig(url="nats://n"),
+        stream="S",
+        subject="s.{event_type}",
+        on_poison="Halt",
+        poll_min_seconds=0.02,
+    )
+    loaded = settings.parse(wire.encode(config))
+    assert loaded.config == config
+    assert loaded.source == "/shop/orders"
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        (document(colour="red"), "colour"),
+        (document(stream=None), "stream"),
+        (document(database={}), "database.url_file"),
+        (document(on_poison="Panic"), "on_poison"),
+        (document(nats={"url": "n", "pasword": "x"}), "nats.pasword"),
+        (document(poll_min_seconds=0), "poll_min_seconds"),
+        (document(poll_min_seconds=2), "poll_max_seconds"),
+        (document(publish_window=0), "publish_window"),
+        (document(drain_seconds=-1), "drain_seconds"),
+        (document(shards=0), "shards"),
+        (document(subject="orders.{colour}"), "colour"),
+        ("[]", "document"),
+        ("{", "document"),
+    ],
+)
+def test_a_wrong_field_is_named(text: str, field: str) -> None:
+    with pytest.raises(SpecError, match=field):
+        settings.parse(text, "/etc/outbox/config.json")
+
+
+def test_several_shards_are_refused_because_only_one_would_be_published() -> None:
+    with pytest.raises(NotSupportedError, match="found 4"):
+        settings.parse(document(shards=4))
+
+
+def test_the_value_of_a_wrong_field_is_not_shown() -> None:
+    with pytest.raises(SpecError) as caught:
+        settings.parse(document(nats={"url": "n", "password": "hunter2"}))
+    assert "hunter2" not in caught.value.message
+
+
+def test_a_missing_file_or_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OUTBOX_CONFIG", raising=False)
+    with pytest.raises(SpecError, match="OUTBOX_CONFIG"):
+        settings.load()
+    monkeypatch.setenv("OUTBOX_CONFIG", "/nowhere/config.json")
+    with pytest.raises(SpecError, match=r"/nowhere/config\.json"):
+        settings.load()
+
+
+def test_the_database_url_comes_from_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text("postgresql://a:b@c/d\n")
+    config = wire.DatabaseConfig(url_file=str(file))
+    assert settings.read_database_url(config) == "postgresql://a:b@c/d"
+    file.unlink()
+    with pytest.raises(CredentialsError, match=str(file)):
+        settings.read_database_url(config)
