@@ -1,0 +1,74 @@
+-- Everything the catalog says about our objects, as one JSON document. Needs no right at all.
+--   $1 schema   $2 names of tables   $3 name of the sequence   $4 argument types of emit
+WITH ours AS (
+    SELECT c.oid, c.relname, c.relkind, c.relowner
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1 AND c.relname = ANY ($2::text[])
+)
+SELECT jsonb_build_object(
+    'server_version', current_setting('server_version_num')::integer,
+    'database', current_database(),
+    'role', current_user,
+    'may_create_schema', has_database_privilege(current_database(), 'CREATE'),
+    'schema', (
+        SELECT jsonb_build_object(
+            'owner', pg_get_userbyid(n.nspowner),
+            'owned', pg_has_role(n.nspowner, 'USAGE'),
+            'may_create', has_schema_privilege(n.oid, 'CREATE'),
+            'comment', obj_description(n.oid, 'pg_namespace'))
+        FROM pg_catalog.pg_namespace n
+        WHERE n.nspname = $1
+    ),
+    'tables', (
+        SELECT jsonb_object_agg(o.relname, jsonb_build_object(
+            'kind', o.relkind::text,
+            'owner', pg_get_userbyid(o.relowner),
+            'owned', pg_has_role(o.relowner, 'USAGE'),
+            'partition_key', CASE WHEN o.relkind = 'p' THEN pg_get_partkeydef(o.oid) END,
+            'has_default_partition', EXISTS (
+                SELECT FROM pg_catalog.pg_partitioned_table p
+                WHERE p.partrelid = o.oid AND p.partdefid <> 0),
+            'primary_key', (
+                SELECT jsonb_agg(a.attname ORDER BY k.number)
+                FROM pg_catalog.pg_constraint s,
+                     unnest(s.conkey) WITH ORDINALITY AS k (attnum, number),
+                     pg_catalog.pg_attribute a
+                WHERE s.conrelid = o.oid AND s.contype = 'p'
+                  AND a.attrelid = o.oid AND a.attnum = k.attnum),
+            'columns', (
+                SELECT jsonb_object_agg(a.attname, jsonb_build_object(
+                    'type', format_type(a.atttypid, a.atttypmod),
+                    'not_null', a.attnotnull,
+                    'default', pg_get_expr(d.adbin, d.adrelid),
+                    'generated', a.attidentity <> '' OR a.attgenerated <> ''))
+                FROM pg_catalog.pg_attribute a
+                LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = o.oid AND d.adnum = a.attnum
+                WHERE a.attrelid = o.oid AND a.attnum > 0 AND NOT a.attisdropped)))
+        FROM ours o
+    ),
+    'indexes', (
+        SELECT jsonb_object_agg(i.relname, jsonb_build_object(
+            'table', o.relname,
+            'valid', x.indisvalid AND x.indpred IS NULL,
+            'columns', (
+                SELECT jsonb_agg(pg_get_indexdef(x.indexrelid, n, false) ORDER BY n)
+                FROM generate_series(1, x.indnkeyatts) n)))
+        FROM ours o
+        JOIN pg_catalog.pg_index x ON x.indrelid = o.oid
+        JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
+    ),
+    'sequence_cache', (
+        SELECT s.seqcache
+        FROM pg_catalog.pg_sequence s
+        JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = $1 AND c.relname = $3
+    ),
+    'emit_source', (
+        SELECT p.prosrc
+        FROM pg_catalog.pg_proc p
+        JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+        WHERE n.nspname = $1 AND p.proname = 'emit' AND oidvectortypes(p.proargtypes) = $4
+    )
+)::text

@@ -1,0 +1,68 @@
+-- Live numbers of an outbox; every branch stops at the cap and walks an index.
+--   $1 cap on counting, plus one
+-- Unpublished are: rows that no snapshot of the cursor sees (tail), and of an open window the
+-- rows behind the position it has reached. While that is 0 the whole window is still to come, and
+-- the first rows by xid will do; later the first rows by position will.
+WITH shards AS MATERIALIZED (
+    SELECT shard, last_position, emission, owner, published_at, updated_at, snapshot_to,
+           snapshot_to::pg_snapshot AS upper,
+           pg_snapshot_xmax(snapshot_from::pg_snapshot) AS from_xid,
+           ARRAY(SELECT pg_snapshot_xip(snapshot_from::pg_snapshot)) AS open_xids,
+           pg_snapshot_xmax(coalesce(snapshot_to, snapshot_from)::pg_snapshot) AS tail_xid,
+           ARRAY(SELECT pg_snapshot_xip(coalesce(snapshot_to, snapshot_from)::pg_snapshot))
+               AS tail_open_xids
+    FROM {schema}.cursors
+),
+unpublished AS (
+    SELECT e.created_at
+    FROM shards s
+    CROSS JOIN LATERAL (
+        (SELECT created_at
+         FROM {schema}.events
+         WHERE shard = s.shard AND xid >= s.tail_xid
+         ORDER BY xid
+         LIMIT $1)
+        UNION ALL
+        (SELECT created_at
+         FROM {schema}.events
+         WHERE shard = s.shard AND xid = ANY (s.tail_open_xids)
+         LIMIT $1)
+        UNION ALL
+        (SELECT created_at
+         FROM {schema}.events
+         WHERE s.upper IS NOT NULL AND s.last_position = 0
+           AND shard = s.shard AND xid >= s.from_xid AND xid < s.tail_xid
+           AND pg_visible_in_snapshot(xid, s.upper)
+         ORDER BY xid
+         LIMIT $1)
+        UNION ALL
+        (SELECT created_at
+         FROM {schema}.events
+         WHERE s.upper IS NOT NULL AND s.last_position = 0
+           AND shard = s.shard AND xid = ANY (s.open_xids)
+           AND pg_visible_in_snapshot(xid, s.upper)
+         LIMIT $1)
+        UNION ALL
+        (SELECT created_at
+         FROM {schema}.events
+         WHERE s.upper IS NOT NULL AND s.last_position > 0 AND position > s.last_position
+           AND shard = s.shard AND (xid >= s.from_xid OR xid = ANY (s.open_xids))
+           AND pg_visible_in_snapshot(xid, s.upper)
+         ORDER BY position
+         LIMIT $1)
+    ) e
+    LIMIT $1
+)
+SELECT u.rows AS backlog_rows,
+       greatest(extract(epoch FROM clock_timestamp() - u.oldest), 0)::float8 AS oldest_age_seconds,
+       (SELECT count(*) FROM (SELECT FROM {schema}.dead_letters LIMIT $1) d) AS dead_letters,
+       c.published_total, c.last_position, c.last_published_at, c.updated_at, c.owner
+FROM (SELECT count(*) AS rows, min(created_at) AS oldest FROM unpublished) u
+CROSS JOIN (
+    SELECT coalesce(sum(emission), 0)::bigint AS published_total,
+           coalesce(max(last_position), 0) AS last_position,
+           max(published_at) AS last_published_at,
+           max(updated_at) AS updated_at,
+           min(owner) AS owner
+    FROM shards
+) c

@@ -1,0 +1,309 @@
+"""Our tables as values, and the SQL that creates them. The only place that knows their types.
+
+Defaults are written as PostgreSQL prints them, so that they can be compared with the catalog.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from outbox_operator.plan.postgres_state import DesiredDatabase, DesiredInbox, Grant
+from outbox_operator.wire import tables as names
+from outbox_operator.wire.tables import quote_identifier as quote
+
+POSITION_SEQUENCE: Final = "events_position_seq"
+DEFAULT_PARTITION: Final = "events_default"
+EVENTS_PARTITION_KEY: Final = 'RANGE ("position")'
+PARTITION_WIDTH: Final = 1_000_000_000
+"""Positions per partition: more rows than a partition gets before it is rotated by time, and few
+enough that positions stay exact in JSON for centuries (2**53 / 10**9 partitions)."""
+PARTITIONS_AHEAD: Final = 3
+
+_EMIT_BODY: Final = """
+DECLARE
+  id uuid := gen_random_uuid();
+BEGIN
+  INSERT INTO {events} (event_id, event_type, partition_key, payload, headers)
+  VALUES (id, event_type, coalesce(key, ''), payload, coalesce(headers, '{{}}'));
+  RETURN id;
+END
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column as wanted."""
+
+    name: str
+    type: str
+    default: str | None = None
+    nullable: bool = False
+
+    def sql(self) -> str:
+        """The column in CREATE TABLE."""
+        parts = [quote(self.name), self.type]
+        if not self.nullable:
+            parts.append("NOT NULL")
+        if self.default is not None:
+            parts.append(f"DEFAULT {self.default}")
+        return " ".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """An index as wanted; another name with the same columns will do."""
+
+    name: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table as wanted."""
+
+    schema: str
+    name: str
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...]
+    indexes: tuple[Index, ...] = ()
+    partition_key: str | None = None
+    storage: str = ""
+
+    @property
+    def qualified(self) -> str:
+        """`"schema"."table"`."""
+        return qualify(self.schema, self.name)
+
+    def create_sql(self) -> str:
+        """CREATE TABLE with its primary key."""
+        lines = [column.sql() for column in self.columns]
+        lines.append(f"CONSTRAINT {quote(self.primary_key_name)} {self.primary_key_sql()}")
+        text = f"CREATE TABLE {self.qualified} (\n  " + ",\n  ".join(lines) + "\n)"
+        if self.partition_key:
+            text += f" PARTITION BY {self.partition_key}"
+        return text + (f" WITH ({self.storage})" if self.storage else "")
+
+    @property
+    def primary_key_name(self) -> str:
+        """Name of the constraint."""
+        return f"{self.name}_pkey"
+
+    def primary_key_sql(self) -> str:
+        """The constraint without its name."""
+        return f"PRIMARY KEY ({columns_sql(self.primary_key)})"
+
+    def index_sql(self, index: Index) -> str:
+        """CREATE INDEX."""
+        return (
+            f"CREATE INDEX {quote(index.name)} ON {self.qualified} ({columns_sql(index.columns)})"
+        )
+
+
+def qualify(schema: str, name: str) -> str:
+    """A name with its schema, quoted."""
+    return f"{quote(schema)}.{quote(name)}"
+
+
+def columns_sql(columns: tuple[str, ...]) -> str:
+    """Column names, quoted, separated by commas."""
+    return ", ".join(quote(column) for column in columns)
+
+
+def position_default(schema: str) -> str:
+    """Default of `events.position`."""
+    return f"nextval({literal(qualify(schema, POSITION_SEQUENCE))}::regclass)"
+
+
+def same_default(schema: str, wanted: str | None, found: str | None) -> bool:
+    """Whether two defaults are the same; names may be printed with or without schema and quotes."""
+    if wanted is None or found is None or wanted == found:
+        return wanted == found
+    if wanted != position_default(schema):
+        return False
+    sequence = re.fullmatch(r"nextval\('(.*)'::regclass\)", found)
+    spelled = sequence.group(1).replace('"', "") if sequence else ""
+    return spelled in (POSITION_SEQUENCE, f"{schema}.{POSITION_SEQUENCE}")
+
+
+def literal(text: str) -> str:
+    """A text as an SQL literal."""
+    escaped = text.replace("'", "''")
+    return f" E'{escaped.replace(chr(92), chr(92) * 2)}'" if "\\" in text else f"'{escaped}'"
+
+
+def outbox_tables(desired: DesiredDatabase) -> tuple[Table, ...]:
+    """The tables of a pipeline, in the order in which they are created."""
+    payload = desired.payload_type
+    events = Table(
+        schema=desired.schema,
+        name=names.EVENTS,
+        columns=(
+            Column(name="position", type="bigint", default=position_default(desired.schema)),
+            Column(name="xid", type="xid8", default="pg_current_xact_id()"),
+            Column(name="shard", type="smallint", default="0"),
+            Column(name="event_id", type="uuid", default="gen_random_uuid()"),
+            Column(name="event_type", type="text"),
+            Column(name="partition_key", type="text", default="''::text"),
+            Column(name="routing_key", type="text", nullable=True),
+            Column(name="payload", type=payload),
+            Column(name="headers", type="jsonb", default="'{}'::jsonb"),
+            Column(name="created_at", type="timestamp with time zone", default="clock_timestamp()"),
+        ),
+        primary_key=("position",),
+        indexes=(Index(name="events_shard_xid_idx", columns=("shard", "xid")),),
+        partition_key=EVENTS_PARTITION_KEY,
+    )
+    cursors = Table(
+        schema=desired.schema,
+        name=names.CURSORS,
+        columns=(
+            Column(name="shard", type="smallint"),
+            Column(name="snapshot_from", type="text", default="'1:1:'::text"),
+            Column(name="snapshot_to", type="text", nullable=True),
+            Column(name="last_position", type="bigint", default="0"),
+            Column(name="emission", type="bigint", default="0"),
+            Column(name="owner_epoch", type="bigint", default="0"),
+            Column(name="owner", type="text", nullable=True),
+            Column(name="system_identifier", type="text", nullable=True),
+            Column(name="published_at", type="timestamp with time zone", nullable=True),
+            Column(name="updated_at", type="timestamp with time zone", default="clock_timestamp()"),
+        ),
+        primary_key=("shard",),
+        # One row that changes many times a second: keep its old versions on its own page.
+        storage="fillfactor = 10, autovacuum_vacuum_scale_factor = 0, "
+        "autovacuum_vacuum_threshold = 500, vacuum_truncate = off",
+    )
+    dead_letters = Table(
+        schema=desired.schema,
+        name=names.DEAD_LETTERS,
+        columns=(
+            Column(name="position", type="bigint"),
+            Column(name="shard", type="smallint", default="0"),
+            Column(name="event_id", type="uuid"),
+            Column(name="event_type", type="text"),
+            Column(name="partition_key", type="text"),
+            Column(name="routing_key", type="text", nullable=True),
+            Column(name="payload", type=payload),
+            Column(name="headers", type="jsonb"),
+            Column(name="created_at", type="timestamp with time zone"),
+            Column(name="reason", type="text"),
+            Column(name="error", type="text", default="''::text"),
+            Column(name="blocked", type="boolean", default="false"),
+            Column(name="dead_at", type="timestamp with time zone", default="clock_timestamp()"),
+        ),
+        primary_key=("position",),
+    )
+    schema_version = Table(
+        schema=desired.schema,
+        name=names.SCHEMA_VERSION,
+        columns=(
+            Column(name="version", type="integer"),
+            Column(name="plan_hash", type="text"),
+            Column(name="applied_at", type="timestamp with time zone", default="clock_timestamp()"),
+            Column(name="operator_version", type="text"),
+        ),
+        primary_key=("version",),
+    )
+    return (events, cursors, dead_letters, schema_version)
+
+
+def inbox_table(desired: DesiredInbox) -> Table:
+    """The table of handled events, shared by the consumers of a database."""
+    return Table(
+        schema=desired.schema,
+        name=names.INBOX,
+        columns=(
+            Column(name="event_id", type="uuid"),
+            Column(name="consumer_name", type="text"),
+            Column(name="source_topic", type="text"),
+            Column(name="event_type", type="text"),
+            Column(name="payload", type="bytea", nullable=True),
+            Column(
+                name="consumed_at", type="timestamp with time zone", default="clock_timestamp()"
+            ),
+            Column(name="processing_duration_ms", type="integer", nullable=True),
+        ),
+        primary_key=("consumer_name", "event_id"),
+        indexes=(
+            Index(name="consumer_inbox_pruning_idx", columns=("consumer_name", "consumed_at")),
+        ),
+    )
+
+
+def partition_name(index: int) -> str:
+    """Name of the partition that starts at `index * PARTITION_WIDTH`."""
+    return f"events_p{index}"
+
+
+def partition_bounds(index: int) -> tuple[int, int]:
+    """First position of a partition, and the first one after it."""
+    return index * PARTITION_WIDTH, (index + 1) * PARTITION_WIDTH
+
+
+def emit_signature(payload_type: str) -> str:
+    """The function for plain-SQL users with its argument types."""
+    return f"emit(text, text, {payload_type}, jsonb)"
+
+
+def emit_body(schema: str) -> str:
+    """Body of that function. It makes up the id itself: RETURNING would need the right to read."""
+    return _EMIT_BODY.format(events=qualify(schema, names.EVENTS))
+
+
+def emit_sql(desired: DesiredDatabase) -> str:
+    """CREATE OR REPLACE FUNCTION emit."""
+    # The argument names are part of the interface; columns of the same name are no conflict,
+    # because an INSERT's column list and VALUES are told apart.
+    return (
+        f"CREATE OR REPLACE FUNCTION {quote(desired.schema)}.emit("
+        f"event_type text, key text, payload {desired.payload_type}, "
+        "headers jsonb DEFAULT '{}'::jsonb) RETURNS uuid LANGUAGE plpgsql AS "
+        f"$emit${emit_body(desired.schema)}$emit$"
+    )
+
+
+def outbox_grants(
+    desired: DesiredDatabase, *, writers: tuple[str, ...], relay_role: str | None
+) -> tuple[Grant, ...]:
+    """The rights that these roles need, sorted."""
+    schema = desired.schema
+    grants = set()
+    for role in writers:
+        grants.add(Grant(role=role, kind="schema", object=schema, privilege="USAGE"))
+        grants.add(Grant(role=role, kind="sequence", object=POSITION_SEQUENCE, privilege="USAGE"))
+        emit = emit_signature(desired.payload_type)
+        grants.add(Grant(role=role, kind="function", object=emit, privilege="EXECUTE"))
+        for column in names.WRITABLE_COLUMNS:
+            grants.add(
+                Grant(
+                    role=role, kind="column", object=names.EVENTS,
+                    privilege="INSERT", column=column,
+                )
+            )  # fmt: skip
+    if relay_role is not None:
+        grants.add(Grant(role=relay_role, kind="schema", object=schema, privilege="USAGE"))
+        for table, privileges in (
+            (names.EVENTS, ("SELECT",)),
+            (names.CURSORS, ("SELECT", "INSERT", "UPDATE")),
+            (names.DEAD_LETTERS, ("SELECT", "INSERT", "DELETE")),
+            (names.SCHEMA_VERSION, ("SELECT",)),
+        ):
+            for privilege in privileges:
+                grants.add(Grant(role=relay_role, kind="table", object=table, privilege=privilege))
+    return tuple(sorted(grants))
+
+
+def inbox_grants(desired: DesiredInbox) -> tuple[Grant, ...]:
+    """The rights that the consumer's role needs, sorted."""
+    if desired.consumer_role is None:
+        return ()
+    role = desired.consumer_role
+    return (
+        Grant(role=role, kind="schema", object=desired.schema, privilege="USAGE"),
+        *(
+            Grant(role=role, kind="table", object=names.INBOX, privilege=privilege)
+            for privilege in ("DELETE", "INSERT", "SELECT", "UPDATE")
+        ),
+    )

@@ -1,0 +1,189 @@
+"""Values that the plans for PostgreSQL are made of: what is wanted, and what was found.
+
+`adapters.postgres_admin` fills the observed ones; `plan.postgres` decides over both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+GrantKind = Literal["schema", "table", "column", "sequence", "function"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredDatabase:
+    """What a pipeline wants of a database.
+
+    Attributes:
+        schema: Schema of the tables.
+        payload_type: Type of the payload column.
+        writers: Roles that may insert events.
+        relay_role: Role that the relay logs in as; it may own the tables as well.
+        shards: Rows of the cursor table.
+    """
+
+    schema: str
+    payload_type: Literal["jsonb", "bytea"] = "jsonb"
+    writers: tuple[str, ...] = ()
+    relay_role: str | None = None
+    shards: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredInbox:
+    """What a consumer with an inbox wants of the handler's database.
+
+    Attributes:
+        schema: Schema of the inbox table; consumers share it.
+        consumer_role: Role that the consumer logs in as; it may own the table as well.
+    """
+
+    schema: str
+    consumer_role: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Grant:
+    """One right of one role."""
+
+    role: str
+    kind: GrantKind
+    object: str
+    """Name of a table, sequence or function (with argument types) in the schema; or the schema."""
+    privilege: str
+    column: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedColumn:
+    """A column as the catalog has it."""
+
+    type: str
+    not_null: bool = False
+    default: str | None = None
+    generated: bool = False
+    """An identity or a generated column."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedTable:
+    """A relation of the schema that has a name of ours.
+
+    Attributes:
+        kind: `pg_class.relkind`: r table, p partitioned table, v view, …
+        owned: Whether our role has the rights of the owner.
+        partition_key: As `pg_get_partkeydef` says it.
+        has_default_partition: Whether rows outside all ranges have a home.
+    """
+
+    kind: str
+    owner: str
+    owned: bool
+    columns: Mapping[str, ObservedColumn]
+    primary_key: tuple[str, ...] = ()
+    partition_key: str | None = None
+    has_default_partition: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedIndex:
+    """An index of one of the tables."""
+
+    table: str
+    columns: tuple[str, ...]
+    valid: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedSchema:
+    """The schema of the tables."""
+
+    owner: str
+    owned: bool
+    may_create: bool
+    comment: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedDatabase:
+    """What was found.
+
+    Attributes:
+        server_version: As `server_version_num`, for example 150018.
+        role: The role we are logged in as.
+        may_create_schema: Whether it has CREATE on the database.
+        schema: None: does not exist.
+        tables: By name; only names of ours.
+        indexes: By name; only those of `tables`.
+        sequence_cache: CACHE of the sequence of positions; None: does not exist.
+        emit_source: Body of the `emit` function with our arguments; None: does not exist.
+        roles: Those of the wanted and formerly granted roles that exist.
+        granted: Those of the wanted rights that the roles have, directly or not.
+        version: Newest row of `schema_version`; None: never migrated.
+        cursor_shards: Shards with a cursor.
+    """
+
+    server_version: int
+    database: str
+    role: str
+    may_create_schema: bool = True
+    schema: ObservedSchema | None = None
+    tables: Mapping[str, ObservedTable] = field(default_factory=dict)
+    indexes: Mapping[str, ObservedIndex] = field(default_factory=dict)
+    sequence_cache: int | None = None
+    emit_source: str | None = None
+    roles: frozenset[str] = frozenset()
+    granted: frozenset[Grant] = frozenset()
+    version: int | None = None
+    cursor_shards: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """One step of a plan.
+
+    Attributes:
+        sql: A complete statement, without the closing semicolon.
+        reason: What it does or repairs, for people.
+        drift: Whether it undoes a change made by hand.
+        destructive: Whether data would be lost.
+    """
+
+    sql: str
+    reason: str
+    drift: bool = False
+    destructive: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationPlan:
+    """Ordered steps from what was found to what is wanted.
+
+    Attributes:
+        version: Schema version once it has run.
+        statements: In order; they run in one transaction.
+        records_version: Whether the version is to be written down.
+        hash: Identifies the plan: the same steps have the same hash.
+    """
+
+    version: int
+    statements: tuple[Statement, ...]
+    records_version: bool
+    hash: str
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self.statements and not self.records_version
+
+    @property
+    def destructive(self) -> bool:
+        """Whether data would be lost."""
+        return any(statement.destructive for statement in self.statements)
+
+    @property
+    def drift(self) -> tuple[str, ...]:
+        """What was changed by hand, a sentence each."""
+        return tuple(statement.reason for statement in self.statements if statement.drift)

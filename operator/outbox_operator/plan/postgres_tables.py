@@ -1,0 +1,170 @@
+"""One table as found against the same table as wanted: create, repair, or refuse. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from outbox_operator.errors import UnsafeChangeError
+from outbox_operator.plan.postgres_schema import (
+    EVENTS_PARTITION_KEY,
+    Column,
+    Index,
+    Table,
+    qualify,
+    same_default,
+)
+from outbox_operator.plan.postgres_state import ObservedDatabase, ObservedTable, Statement
+from outbox_operator.wire.tables import quote_identifier as quote
+
+
+def missing(what: str, name: str, managed: bool) -> str:
+    """The reason of a statement that creates something."""
+    return f"{what} {name} was missing" if managed else f"create {what} {name}"
+
+
+def table_statements(
+    tables: Sequence[Table], observed: ObservedDatabase, managed: bool
+) -> Iterator[Statement]:
+    """What makes these tables, with keys and indexes, as wanted.
+
+    Args:
+        tables: As wanted, in order.
+        observed: What is there.
+        managed: Whether we made them before: every difference is then a change by hand.
+
+    Raises:
+        UnsafeChangeError: A table of that name is not ours in all but name.
+    """
+    for table in tables:
+        found = observed.tables.get(table.name)
+        if found is None:
+            yield Statement(
+                sql=table.create_sql(),
+                reason=missing("table", table.name, managed),
+                drift=managed,
+            )
+            for index in table.indexes:
+                yield Statement(sql=table.index_sql(index), reason=f"create index {index.name}")
+            continue
+        _check_table(table, found)
+        yield from _columns(table, found, managed)
+        yield from _primary_key(table, found, managed)
+        for index in table.indexes:
+            yield from _index(table, index, observed, managed)
+
+
+def _check_table(table: Table, found: ObservedTable) -> None:
+    """Refuse a table that is not ours in all but name."""
+    where = f"table {table.schema}.{table.name}"
+    kinds = ("r", "p") if table.partition_key else ("r",)
+    if found.kind not in kinds:
+        raise UnsafeChangeError(
+            f"{where}: wanted a table, found something else of that name "
+            f"(relkind {found.kind}); use another schema, or rename it",
+            reason="IncompatibleTable",
+        )
+    if found.kind == "p" and found.partition_key != table.partition_key:
+        raise _incompatible(
+            f"{where}, partition key", EVENTS_PARTITION_KEY, found.partition_key or "none"
+        )
+    for column in table.columns:
+        there = found.columns.get(column.name)
+        place = f"{where}, column {column.name}"
+        if there is None:
+            raise _incompatible(place, column.type, "no such column")
+        if there.type != column.type:
+            raise _incompatible(place, column.type, there.type)
+        if there.generated:
+            raise _incompatible(
+                place, f"default {column.default}", "an identity or generated column"
+            )
+    known = {column.name for column in table.columns}
+    for name, there in found.columns.items():
+        if name not in known and there.not_null and there.default is None and not there.generated:
+            raise _incompatible(
+                f"{where}, column {name}", "no such column, or one that inserts may leave out",
+                f"{there.type} not null without a default",
+            )  # fmt: skip
+    if found.primary_key not in ((), table.primary_key):
+        raise _incompatible(
+            f"{where}, primary key", ", ".join(table.primary_key), ", ".join(found.primary_key)
+        )
+
+
+def _incompatible(place: str, wanted: str, found: str) -> UnsafeChangeError:
+    remedy = "use another schema, or rename the table"
+    if place.endswith("column payload"):
+        remedy = "payloadType is fixed at creation; use another schema"
+    return UnsafeChangeError(
+        f"{place}: wanted {wanted}, found {found}; {remedy}", reason="IncompatibleTable"
+    )
+
+
+def _columns(table: Table, found: ObservedTable, managed: bool) -> Iterator[Statement]:
+    for column in table.columns:
+        there = found.columns[column.name]
+        alter = f"ALTER TABLE {table.qualified} ALTER COLUMN {quote(column.name)}"
+        if not same_default(table.schema, column.default, there.default):
+            yield _difference(
+                table, column, "default", column.default, there.default,
+                f"{alter} SET DEFAULT {column.default}"
+                if column.default
+                else f"{alter} DROP DEFAULT",
+                managed,
+            )  # fmt: skip
+        if not column.nullable and not there.not_null:
+            yield _difference(
+                table, column, "null", "refused", "allowed", f"{alter} SET NOT NULL", managed
+            )
+        if column.nullable and there.not_null:
+            yield _difference(
+                table, column, "null", "allowed", "refused", f"{alter} DROP NOT NULL", managed
+            )
+
+
+def _difference(
+    table: Table,
+    column: Column,
+    what: str,
+    wanted: object,
+    found: object,
+    sql: str,
+    managed: bool,
+) -> Statement:
+    return Statement(
+        sql=sql,
+        reason=f"{table.name}.{column.name}: {what}: wanted {wanted or 'none'}, "
+        f"found {found or 'none'}",
+        drift=managed,
+    )
+
+
+def _primary_key(table: Table, found: ObservedTable, managed: bool) -> Iterator[Statement]:
+    if not found.primary_key:
+        yield Statement(
+            sql=f"ALTER TABLE {table.qualified} ADD CONSTRAINT {quote(table.primary_key_name)} "
+            f"{table.primary_key_sql()}",
+            reason=missing("primary key of", table.name, managed),
+            drift=managed,
+        )
+
+
+def _index(
+    table: Table, index: Index, observed: ObservedDatabase, managed: bool
+) -> Iterator[Statement]:
+    same = (
+        found
+        for found in observed.indexes.values()
+        if found.table == table.name and found.valid and found.columns == index.columns
+    )
+    if any(same):
+        return
+    if index.name in observed.indexes:
+        yield Statement(
+            sql=f"DROP INDEX {qualify(table.schema, index.name)}",
+            reason=f"index {index.name} is invalid or has other columns",
+            drift=managed,
+        )
+    yield Statement(
+        sql=table.index_sql(index), reason=missing("index", index.name, managed), drift=managed
+    )
