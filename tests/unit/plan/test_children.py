@@ -20,7 +20,10 @@ GOLDEN = Path(__file__).parent / "golden"
 
 FULL: dict[str, Any] = {
     "deletionPolicy": "Delete",
-    "nats": {"url": "nats://nats.nats:4222", "credentialsSecretRef": {"name": "n", "key": "creds"}},
+    "nats": {
+        "url": "nats://nats.nats:4222",
+        "credentialsSecretRef": {"name": "nats-login", "key": "creds"},
+    },
     "stream": {
         "name": "ORDERS",
         "subject": "orders.{event_type}",
