@@ -10,7 +10,18 @@ import shutil
 import socket
 from pathlib import Path
 
-from localkube import binaries, control_plane, health, network, node, pki, processes, state, ui
+from localkube import (
+    binaries,
+    control_plane,
+    health,
+    mounts,
+    network,
+    node,
+    pki,
+    processes,
+    state,
+    ui,
+)
 from localkube.api import ApiClient
 from localkube.errors import LocalkubeError
 from localkube.layout import Endpoints, Layout, NodeAddresses, Roots, node_endpoints
@@ -186,7 +197,28 @@ def _down(layout: Layout, current: State | None) -> None:
     if current is not None:
         if current.mode == state.NODE:
             node.stop(layout, current)
-        processes.stop(current.processes.values(), grace=5)
+        # Nothing of it is kept, so there is no point in waiting for a tidy end.
+        processes.stop(current.processes.values(), grace=1)
         if current.mode == state.NODE:
             node.remove(layout, current)
-    shutil.rmtree(layout.root)
+    _remove_folder(layout)
+
+
+def _remove_folder(layout: Layout) -> None:
+    """Remove the cluster's folder, its record last, so that a failed `down` can be repeated.
+
+    Raises:
+        LocalkubeError: something is still mounted there (and must not be emptied through the
+            mount), or still writes there.
+    """
+    mounts.remove_below(layout.root)
+    try:
+        for entry in layout.root.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry != layout.state_file:
+                entry.unlink()
+        layout.state_file.unlink(missing_ok=True)
+        layout.root.rmdir()
+    except OSError as error:
+        raise LocalkubeError(f"{layout.root} cannot be removed: {error}") from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from localkube.errors import LocalkubeError
+
 
 def below(mounts: str, folder: Path) -> list[str]:
     """Mount points at or below a folder, the deepest first.
@@ -28,11 +30,20 @@ def _unescape(text: str) -> str:
 
 
 def remove_below(folder: Path) -> None:
-    """Unmount everything at or below a folder, also what is still in use (lazily)."""
+    """Unmount everything at or below a folder, also what is still in use (lazily).
+
+    Raises:
+        LocalkubeError: something stays mounted.
+    """
+    problem = ""
     # A mount point can be stacked, so one pass need not be enough.
     for _ in range(5):
         points = below(Path("/proc/self/mounts").read_text(), folder)
         if not points:
             return
         for point in points:
-            subprocess.run(["umount", "-l", point], capture_output=True, check=False)
+            done = subprocess.run(
+                ["umount", "-l", point], capture_output=True, text=True, check=False
+            )
+            problem = done.stderr.strip() or problem
+    raise LocalkubeError(f"mounts below {folder} cannot be removed: {problem}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import socket
 from pathlib import Path
 
 from localkube import archive, cgroups, health, mounts, network, node_config, processes, state
@@ -122,8 +122,8 @@ def wait_ready(starter: Starter, client: ApiClient) -> None:
 
 
 def _ctr(layout: Layout, *arguments: str) -> str:
-    socket = str(layout.containerd_socket)
-    return run("ctr", "--address", socket, "--namespace", "k8s.io", *arguments)
+    address = str(layout.containerd_socket)
+    return run("ctr", "--address", address, "--namespace", "k8s.io", *arguments)
 
 
 def runtime_answers(layout: Layout) -> bool:
@@ -170,11 +170,11 @@ def stop(layout: Layout, current: State) -> None:
 
 
 def _shims(layout: Layout) -> list[processes.ProcessRecord]:
-    socket = str(layout.containerd_socket)
+    address = str(layout.containerd_socket)
     pids = [
         pid
         for pid, argv in processes.command_lines().items()
-        if argv and Path(argv[0]).name.startswith("containerd-shim") and socket in argv
+        if argv and Path(argv[0]).name.startswith("containerd-shim") and address in argv
     ]
     return processes.records(pids)
 
@@ -212,7 +212,20 @@ def _restore_machine(current: State) -> None:
         for name, value in current.sysctls.items():
             (_SYSCTL_ROOT / name).write_text(value)
     for folder in sorted(map(Path, current.created_folders), reverse=True):
-        if folder.name == "device-plugins":
-            shutil.rmtree(folder, ignore_errors=True)
-        elif folder.is_dir() and not any(folder.iterdir()):
+        if not folder.is_dir():
+            continue
+        for entry in folder.iterdir():
+            if entry.is_socket() and not _listens(entry):
+                entry.unlink()
+        if not any(folder.iterdir()):
             folder.rmdir()
+
+
+def _listens(path: Path) -> bool:
+    """Whether a process still listens on a socket; a shim that was killed leaves its own behind."""
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+    return True

@@ -1,0 +1,85 @@
+"""The cache is keyed by everything that decides a program; builds are not steered by accident."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from localkube import binaries
+from localkube.errors import LocalkubeError
+from localkube.layout import TOOLS, Roots
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("go version go1.24.2 linux/amd64", (1, 24)),
+        ("go version go1.26rc1 linux/amd64", (1, 26)),
+        ("go version devel", (0, 0)),
+        ("", (0, 0)),
+    ],
+)
+def test_go_version(text: str, expected: tuple[int, int]) -> None:
+    assert binaries.parse_go_version(text) == expected
+
+
+def test_key_changes_with_every_part() -> None:
+    base = binaries.module_key([b"a", b"b"], ["x"])
+    assert base == binaries.module_key([b"a", b"b"], ["x"])
+    others = [
+        binaries.module_key([b"ab", b""], ["x"]),
+        binaries.module_key([b"a", b"c"], ["x"]),
+        binaries.module_key([b"a", b"b"], ["y"]),
+    ]
+    assert base not in others
+    assert len(set(others)) == 3
+
+
+def test_build_environment_keeps_proxies_and_drops_flags() -> None:
+    built = binaries.go_environment({"HTTPS_PROXY": "http://p", "GOFLAGS": "-race", "GOROOT": "/x"})
+    assert built["HTTPS_PROXY"] == "http://p"
+    assert built["GOFLAGS"] == "-mod=readonly"
+    assert built["CGO_ENABLED"] == "0"
+    assert "GOROOT" not in built
+
+
+@pytest.mark.parametrize("name", sorted(binaries.COMPONENTS))
+def test_every_program_is_pinned_by_a_tools_folder(name: str) -> None:
+    component = binaries.COMPONENTS[name]
+    go_mod = (TOOLS / component.module / "go.mod").read_text()
+    assert (TOOLS / component.module / "go.sum").exists()
+    if not component.package.startswith("./"):
+        modules = [line.split()[0] for line in go_mod.splitlines() if line.startswith("\t")]
+        modules += [line.split()[1] for line in go_mod.splitlines() if line.startswith("require ")]
+        assert any(component.package.startswith(module) for module in modules)
+
+
+def test_versions_stamped_into_programs_are_the_pinned_ones() -> None:
+    pinned = (TOOLS / "kubernetes" / "go.mod").read_text()
+    assert f"k8s.io/kubernetes {binaries.KUBERNETES_VERSION}\n" in pinned
+    helm = (TOOLS / "helm" / "go.mod").read_text()
+    assert f"helm.sh/helm/v3 {binaries.COMPONENTS['helm'].stamp.rsplit('=', 1)[1]}\n" in helm
+
+
+def test_nothing_is_built_that_is_in_the_cache(tmp_path: Path) -> None:
+    target = binaries.path(tmp_path, "etcd")
+    target.parent.mkdir(parents=True)
+    target.touch()
+    binaries.build(Roots(state=tmp_path, cache=tmp_path), ["etcd"])
+    assert target.read_bytes() == b""
+
+
+def test_failed_build_names_the_log_and_leaves_no_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = tmp_path / "bin" / "go"
+    go.parent.mkdir()
+    go.write_text(
+        '#!/bin/sh\n[ "$1" = version ] && echo go version go1.99.0 && exit\n'
+        "echo no such package >&2; exit 1\n"
+    )
+    go.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{go.parent}:/usr/bin:/bin")
+    with pytest.raises(LocalkubeError, match=r"build-etcd\.log:\nno such package"):
+        binaries.build(Roots(state=tmp_path, cache=tmp_path / "cache"), ["etcd"])
+    assert binaries.missing(tmp_path / "cache", ["etcd"]) == ["etcd"]

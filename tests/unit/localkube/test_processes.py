@@ -1,0 +1,79 @@
+"""A recorded process is recognised as long as it runs, and never confused with another one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from localkube import processes
+from localkube.processes import ProcessRecord, ProcessStat
+
+STAT = "42 (a (nasty) name) {state} 1 42 42 0 -1 4194560 1 0 0 0 5 3 0 0 20 0 1 0 {start} 1000 10 1"
+RECORD = ProcessRecord(pid=42, start_ticks=777, boot_id="this-boot")
+
+
+def test_stat_is_parsed_past_parentheses_in_the_name() -> None:
+    parsed = processes.parse_stat(STAT.format(state="S", start=777))
+    assert parsed == ProcessStat(state="S", start_ticks=777)
+
+
+@pytest.mark.parametrize(
+    ("stat", "boot", "expected"),
+    [
+        (ProcessStat("S", 777), "this-boot", True),
+        (ProcessStat("R", 777), "this-boot", True),
+        (ProcessStat("S", 778), "this-boot", False),  # the pid was reused
+        (ProcessStat("S", 777), "next-boot", False),  # ticks start again with every boot
+        (ProcessStat("Z", 777), "this-boot", False),
+        (None, "this-boot", False),
+    ],
+)
+def test_match(stat: ProcessStat | None, boot: str, expected: bool) -> None:
+    assert processes.matches(RECORD, stat, boot) is expected
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> ProcessRecord:
+    """A process that ignores SIGTERM, as soon as it says so."""
+    program = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        "print('deaf', flush=True); time.sleep(60)"
+    )
+    log = tmp_path / "daemon.log"
+    started = processes.spawn([sys.executable, "-c", program], log, {})
+    assert processes.wait_until(lambda: "deaf" in log.read_text(), 20)
+    return started
+
+
+def test_daemon_runs_in_a_session_of_its_own_and_is_stopped(daemon: ProcessRecord) -> None:
+    assert processes.is_alive(daemon)
+    session = Path(f"/proc/{daemon.pid}/stat").read_text().rsplit(")", 1)[1].split()[3]
+    assert int(session) == daemon.pid
+    processes.stop([daemon], grace=0)
+    assert not processes.is_alive(daemon)
+
+
+def test_signal_spares_a_process_that_only_has_the_same_pid() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        try:
+            mistaken = replace(processes.record(other.pid), start_ticks=1)
+            processes.send(mistaken, signal.SIGKILL)
+            processes.stop([mistaken], grace=0)
+            assert other.poll() is None
+        finally:
+            other.kill()
+
+
+def test_records_leave_out_pids_without_a_process() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    assert processes.records([gone.pid]) == []
+
+
+def test_own_command_line_is_found() -> None:
+    assert os.getpid() in processes.command_lines()
