@@ -6,15 +6,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import nats.errors
 from aiohttp import web
 from nats.aio.client import Client
-from nats.js.api import AckPolicy, ConsumerConfig as DurableConfig, RawStreamMsg
+from nats.js.api import AckPolicy, RawStreamMsg
+from nats.js.api import ConsumerConfig as DurableConfig
 
 from outbox_operator.consumer.app import App, build_handler
 from outbox_operator.consumer.handler import Handler
@@ -139,9 +142,10 @@ class Source:
             durable="billing",
             ack_wait_seconds=ack_wait,
             dead_letter_subject=f"{prefix}.dead",
-            health_port=0,
-            **{"backoff_seconds": (0.05,), **settings},
+            backoff_seconds=(0.05,),
+            health_port=_free_port(),
         )
+        config = replace(config, **settings)
         source = cls(client, prefix, config)
         await source.create_durable()
         return source
@@ -190,7 +194,10 @@ class Source:
         """Wait until the first `events` messages of the stream are acknowledged or terminated."""
 
         async def done() -> bool:
-            info = await self.info()
+            try:
+                info = await self.info()
+            except nats.errors.Error:
+                return False  # the server is being restarted
             return bool(info.num_ack_pending == 0 and info.ack_floor.stream_seq >= events)
 
         await eventually(done, f"{events} messages settled")
@@ -201,7 +208,7 @@ class Source:
         state = (await js.stream_info(f"{self.prefix}-dead")).state
         return [
             await js.get_msg(f"{self.prefix}-dead", seq)
-            for seq in range(state.first_seq, state.last_seq + 1)
+            for seq in range(max(1, state.first_seq), state.last_seq + 1)
         ]
 
     def http(self, endpoint: Endpoint, **settings: Any) -> ConsumerConfig:
@@ -232,9 +239,15 @@ async def consuming(config: ConsumerConfig, handler: Handler | None = None) -> A
         await task
 
 
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 async def readiness(app: App) -> tuple[int, dict[str, Any]]:
     """Status and checks of /readyz."""
-    reader, writer = await asyncio.open_connection("localhost", app.health.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", app.health.port)
     writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     answer = await reader.read()
     writer.close()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from outbox_operator.errors import SpecError, TransactionError
+from outbox_operator.wire.tables import quote_identifier
 
 _IDENTIFIER: Final = re.compile(r"^[a-z_][a-z0-9_]{0,62}$")
 _PLACEHOLDER: Final = re.compile(r"\{(\d+)\}")
@@ -26,11 +27,11 @@ def table(schema: str, name: str) -> str:
     Raises:
         SpecError: `schema` is not a plain lower-case identifier.
     """
-    if not _IDENTIFIER.match(schema):
+    if not _IDENTIFIER.fullmatch(schema):
         raise SpecError(
             f"schema {schema!r}: wanted lower-case letters, digits and _, at most 63 characters"
         )
-    return f'"{schema}"."{name}"'
+    return f"{quote_identifier(schema)}.{quote_identifier(name)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,17 +38,17 @@ def received(
     """
     found = {name.lower(): value for name, value in headers.items()}
 
-    def header(name: str, default: str) -> str:
-        return found.get(name.lower()) or default
+    def attribute(name: str, default: str) -> str:
+        return names.decode_value(found.get(name.lower(), "")) or default
 
     return ReceivedEvent(
-        id=header(names.EVENT_ID, header(names.MSG_ID, f"{stream}:{sequence}")),
-        type=header(names.EVENT_TYPE, subject),
-        source=header(names.EVENT_SOURCE, f"/{stream}"),
-        key=header(names.EVENT_KEY, ""),
+        id=attribute(names.EVENT_ID, found.get(names.MSG_ID.lower()) or f"{stream}:{sequence}"),
+        type=attribute(names.EVENT_TYPE, subject),
+        source=attribute(names.EVENT_SOURCE, f"/{stream}"),
+        key=attribute(names.EVENT_KEY, ""),
         time=_time(found.get(names.EVENT_TIME.lower())) or stored,
         subject=subject,
-        content_type=header(names.CONTENT_TYPE, _OCTETS),
+        content_type=found.get(names.CONTENT_TYPE.lower()) or _OCTETS,
         headers=headers,
         data=data,
     )

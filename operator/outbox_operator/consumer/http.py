@@ -10,7 +10,6 @@ import base64
 import datetime as dt
 import email.utils
 import json
-import re
 from typing import Any, Final
 
 import aiohttp
@@ -45,7 +44,6 @@ _NOT_FORWARDED: Final = frozenset(
     }
 )  # fmt: skip
 """Headers that speak about one HTTP hop: an event must not set them for the endpoint."""
-_ESCAPED: Final = re.compile(r'[^!#$&-~]|["%]')
 
 
 def binary_request(event: ReceivedEvent, context: Context) -> tuple[dict[str, str], bytes]:
@@ -53,7 +51,7 @@ def binary_request(event: ReceivedEvent, context: Context) -> tuple[dict[str, st
     request = _common_headers(event, context)
     for name, value in _attributes(event).items():
         if name != "datacontenttype":
-            request[f"ce-{name}"] = _escape(value)
+            request[f"ce-{name}"] = names.encode_value(value)
     request["Content-Type"] = event.content_type
     return request, event.data
 
@@ -106,7 +104,7 @@ def _common_headers(event: ReceivedEvent, context: Context) -> dict[str, str]:
     """The event's own headers, and what we know of this delivery."""
     return {
         **{
-            name: _escape(value)
+            name: value if value.isascii() and value.isprintable() else names.encode_value(value)
             for name, value in event.headers.items()
             if name.lower() not in _NOT_FORWARDED
             and not name.lower().startswith(names.RESERVED_PREFIXES)
@@ -114,11 +112,6 @@ def _common_headers(event: ReceivedEvent, context: Context) -> dict[str, str]:
         CONSUMER_HEADER: context.consumer,
         DELIVERIES_HEADER: str(context.deliveries),
     }
-
-
-def _escape(value: str) -> str:
-    """A value as the CloudEvents HTTP binding wants it: percent-encoded outside plain ASCII."""
-    return _ESCAPED.sub(lambda m: "".join(f"%{byte:02X}" for byte in m.group().encode()), value)
 
 
 def outcome(status: int, retry_after: str | None, body: str, now: dt.datetime) -> Outcome:

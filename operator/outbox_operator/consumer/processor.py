@@ -193,7 +193,7 @@ class Processor:
                 await delivery.nak(seconds)
                 self._metrics.processed("retry", event.type).inc()
                 log.warning(
-                    "event %s failed, next delivery in %.1f s: %s",
+                    "event %s not handled, next delivery in %.1f s: %s",
                     event.id,
                     seconds,
                     dead_letters.bounded(error),

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import pytest
 from aiohttp import web
 from nats.aio.client import Client
 
+from outbox_operator.consumer import progress
 from support.consuming import (
     Endpoint,
     Request,
     Source,
+    accept,
     answering,
     consuming,
     eventually,
@@ -39,8 +42,220 @@ async def test_delivers_each_event_and_acknowledges(
     assert first.headers["tenant"] == "a"
     assert "number" in json.loads(first.body)
     assert status == 200, checks
-    assert (
-        metric(app, "outbox_consumer_processed_total", outcome="ack", event_type="order.created")
-        == 50
-    )
+    labels = {"outcome": "ack", "event_type": "order.created"}
+    assert metric(app, "outbox_consumer_processed_total", **labels) == 50
     assert metric(app, "outbox_consumer_in_flight") == 0
+
+
+async def test_structured_mode(client: Client, stream_prefix: str, endpoint: Endpoint) -> None:
+    source = await Source.create(client, stream_prefix)
+    event_id = await source.publish({"total": 3})
+    async with consuming(source.http(endpoint, mode="Structured", headers={"X-Api": "1"})):
+        await source.settled(1)
+    request = endpoint.requests[0]
+    assert request.headers["Content-Type"] == "application/cloudevents+json; charset=utf-8"
+    assert request.headers["X-Api"] == "1"
+    document = json.loads(request.body)
+    assert (document["id"], document["data"]) == (event_id, {"total": 3})
+
+
+async def test_handles_no_more_than_concurrency_at_once(
+    client: Client, stream_prefix: str, endpoint: Endpoint
+) -> None:
+    source = await Source.create(client, stream_prefix, concurrency=3)
+    now = highest = 0
+
+    async def slow(_: Request) -> web.Response:
+        nonlocal now, highest
+        now += 1
+        highest = max(highest, now)
+        await asyncio.sleep(0.01)
+        now -= 1
+        return web.Response()
+
+    endpoint.answer = slow
+    for _ in range(30):
+        await source.publish()
+    async with consuming(source.http(endpoint)):
+        await source.settled(30)
+    assert highest == 3
+
+
+async def test_an_endpoint_that_fails_is_asked_again_until_it_succeeds(
+    client: Client, stream_prefix: str, endpoint: Endpoint
+) -> None:
+    source = await Source.create(client, stream_prefix)
+    endpoint.answer = answering(500)
+    event_id = await source.publish()
+    async with consuming(source.http(endpoint)) as app:
+        await eventually(lambda: len(endpoint.requests) >= 2, "asked again")
+        endpoint.answer = accept
+        await source.settled(1)
+    assert set(endpoint.ids()) == {event_id}
+    assert endpoint.requests[1].headers["Outbox-Deliveries"] == "2"
+    assert metric(app, "outbox_consumer_redeliveries_total") == len(endpoint.requests) - 1
+    assert await source.dead_letters() == []
+
+
+async def test_after_max_deliver_the_event_is_a_dead_letter(
+    client: Client, stream_prefix: str, endpoint: Endpoint
+) -> None:
+    source = await Source.create(client, stream_prefix, max_deliver=3)
+    endpoint.answer = answering(500)
+    event_id = await source.publish({"total": 3}, tenant="a")
+    async with consuming(source.http(endpoint)) as app:
+        await source.settled(1)
+    [letter] = await source.dead_letters()
+    assert len(endpoint.requests) == 3
+    assert letter.subject == f"{stream_prefix}.dead.billing"
+    assert json.loads(letter.data or b"") == {"total": 3}
+    headers = letter.headers or {}
+    assert headers["Ce-Id"] == event_id
+    assert headers["tenant"] == "a"
+    assert headers["Outbox-Dead-Letter-Reason"] == "MaxDeliver"
+    assert headers["Outbox-Dead-Letter-Error"] == "answered 500: said the endpoint"
+    assert headers["Outbox-Dead-Letter-Deliveries"] == "3"
+    assert headers["Outbox-Dead-Letter-Stream"] == stream_prefix
+    assert headers["Outbox-Dead-Letter-Sequence"] == "1"
+    assert headers["Outbox-Dead-Letter-Subject"] == f"{stream_prefix}.evt.order.created"
+    assert headers["Outbox-Dead-Letter-Consumer"] == "billing"
+    assert metric(app, "outbox_consumer_dead_letters_total", reason="MaxDeliver") == 1
+
+
+async def test_a_refused_event_is_a_dead_letter_at_once(
+    client: Client, stream_prefix: str, endpoint: Endpoint
+) -> None:
+    source = await Source.create(client, stream_prefix)
+    endpoint.answer = answering(422)
+    await source.publish()
+    async with consuming(source.http(endpoint)):
+        await source.settled(1)
+    assert len(endpoint.requests) == 1
+    [letter] = await source.dead_letters()
+    assert (letter.headers or {})["Outbox-Dead-Letter-Reason"] == "Refused"
+
+
+async def test_without_a_dead_letter_stream_the_event_is_given_up(
+    client: Client, stream_prefix: str, endpoint: Endpoint
+) -> None:
+    source = await Source.create(client, stream_prefix, dead_letter_subject=None)
+    endpoint.answer = answering(422)
+    await source.publish()
+    async with consuming(source.http(endpoint)):
+        await source.settled(1)
+    assert await source.dead_letters() == []
+
+
+async def test_an_event_stays_while_its_dead_letter_cannot_be_stored(
+    client: Client, stream_prefix: str, endpoint: Endpoint
+) -> None:
+    source = await Source.create(client, stream_prefix, max_deliver=1)
+    js = client.jetstream()
+    await js.delete_stream(f"{stream_prefix}-dead")
+    endpoint.answer = answering(500)
+    await source.publish()
+    async with consuming(source.http(endpoint)) as app:
+        labels = {"outcome": "retry", "event_type": "order.created"}
+        await eventually(
+            lambda: metric(app, "outbox_consumer_processed_total", **labels), "given back"
+        )
+        assert (await source.info()).ack_floor.stream_seq == 0
+        await js.add_stream(name=f"{stream_prefix}-dead", subjects=[f"{stream_prefix}.dead.>"])
+        await source.settled(1)
+    assert len(await source.dead_letters()) == 1
+
+
+async def test_honours_retry_after(client: Client, stream_prefix: str, endpoint: Endpoint) -> None:
+    source = await Source.create(client, stream_prefix)
+    times: list[float] = []
+
+    async def busy_once(_: Request) -> web.Response:
+        times.append(time.monotonic())
+        if len(times) == 1:
+            return web.Response(status=429, headers={"Retry-After": "1"})
+        return web.Response()
+
+    endpoint.answer = busy_once
+    await source.publish()
+    async with consuming(source.http(endpoint)):
+        await source.settled(1)
+    assert len(times) == 2
+    assert times[1] - times[0] >= 0.95
+
+
+async def test_a_hanging_endpoint_is_cut_off_and_does_not_stop_the_others(
+    client: Client, stream_prefix: str, endpoint: Endpoint
+) -> None:
+    source = await Source.create(client, stream_prefix, max_deliver=2)
+    stuck = await source.publish()
+
+    async def hang_for_one(request: Request) -> web.Response:
+        if request.id == stuck:
+            await asyncio.sleep(60)
+        return web.Response()
+
+    endpoint.answer = hang_for_one
+    others = [await source.publish() for _ in range(20)]
+    async with consuming(source.http(endpoint, timeout_seconds=0.3)):
+        await source.settled(21)
+    assert sorted(endpoint.ids()) == sorted([stuck, stuck, *others])
+    [letter] = await source.dead_letters()
+    assert (letter.headers or {})["Outbox-Dead-Letter-Error"] == "no answer within 0.3 s"
+
+
+async def test_a_slow_endpoint_is_not_asked_twice(
+    client: Client, stream_prefix: str, endpoint: Endpoint
+) -> None:
+    source = await Source.create(client, stream_prefix, ack_wait=0.5)
+
+    async def slow(_: Request) -> web.Response:
+        await asyncio.sleep(2.0)
+        return web.Response()
+
+    endpoint.answer = slow
+    await source.publish()
+    async with consuming(source.http(endpoint)):
+        await source.settled(1)
+    assert len(endpoint.requests) == 1
+
+
+async def test_an_endpoint_that_is_gone_costs_no_delivery_and_is_reported(
+    client: Client,
+    stream_prefix: str,
+    endpoint: Endpoint,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(progress, "FAILING_AFTER_SECONDS", 1.0)
+    source = await Source.create(client, stream_prefix, max_deliver=1, concurrency=4)
+    await endpoint.stop()
+    sent = [await source.publish() for _ in range(10)]
+    async with consuming(source.http(endpoint)) as app:
+
+        async def reported() -> str | None:
+            status, checks = await readiness(app)
+            return checks["handler"]["reason"] if status == 503 else None
+
+        reason = await eventually(reported, "not ready")
+        assert f"handler {endpoint.url} failed" in reason
+        assert "connection refused" in reason
+        # Four messages wait in hand and the others on the server: no hot loop.
+        attempts = metric(app, "outbox_consumer_unavailable_total", reason="HandlerUnavailable")
+        assert 4 <= attempts <= 30
+        await endpoint.start()
+        await source.settled(10)
+        assert (await readiness(app))[0] == 200
+    assert sorted(endpoint.ids()) == sorted(sent)
+    assert await source.dead_letters() == []
+
+
+async def test_redirects_are_not_followed(
+    client: Client, stream_prefix: str, endpoint: Endpoint
+) -> None:
+    source = await Source.create(client, stream_prefix, max_deliver=1)
+    endpoint.answer = answering(307, Location=endpoint.url)
+    await source.publish()
+    async with consuming(source.http(endpoint)):
+        await source.settled(1)
+    assert len(endpoint.requests) == 1
+    [letter] = await source.dead_letters()
+    assert "redirects are not followed" in (letter.headers or {})["Outbox-Dead-Letter-Error"]

@@ -1,0 +1,205 @@
+"""Start, stop and outages of the consumer runtime, with real servers."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from aiohttp import web
+from nats.aio.client import Client
+
+from outbox_operator.consumer.handler import Context, ReceivedEvent, RetryAfter
+from support.consuming import (
+    Endpoint,
+    Request,
+    Source,
+    calling,
+    consuming,
+    eventually,
+    metric,
+    readiness,
+)
+from support.nats import NatsServer, connected
+
+pytestmark = pytest.mark.integration
+
+
+async def test_waits_for_its_durable_consumer_and_survives_its_loss(
+    client: Client, stream_prefix: str, endpoint: Endpoint
+) -> None:
+    source = await Source.create(client, stream_prefix)
+    js = client.jetstream()
+    await js.delete_consumer(stream_prefix, "billing")
+    async with consuming(source.http(endpoint)) as app:
+
+        async def missing() -> bool:
+            status, checks = await readiness(app)
+            return status == 503 and "does not exist" in str(checks["consumer"]["reason"])
+
+        async def ready() -> bool:
+            return (await readiness(app))[0] == 200
+
+        await eventually(missing, "reported as missing")
+        await source.publish()
+        await source.create_durable()
+        await eventually(ready, "ready")
+        await source.settled(1)
+        await js.delete_consumer(stream_prefix, "billing")
+        await eventually(missing, "reported as missing again")
+        await source.create_durable()
+        await source.publish()
+        await source.settled(2)
+    assert len(set(endpoint.ids())) == 2
+
+
+async def test_goes_on_when_nats_is_back(endpoint: Endpoint) -> None:
+    with NatsServer() as server:
+        async with connected(server) as client:
+            source = await Source.create(client, "T", ack_wait=1.0)
+            first = await source.publish()
+            async with consuming(source.http(endpoint)) as app:
+                await source.settled(1)
+                server.kill()
+
+                async def unready() -> bool:
+                    status, checks = await readiness(app)
+                    return status == 503 and not checks["nats"]["ok"]
+
+                await eventually(unready, "not ready without NATS")
+                server.start()
+                await eventually(lambda: client.is_connected, "test is connected again")
+                second = await source.publish()
+                await source.settled(2)
+    assert set(endpoint.ids()) == {first, second}
+
+
+async def test_waits_for_nats_at_the_start(endpoint: Endpoint) -> None:
+    with NatsServer() as server:
+        async with connected(server) as client:
+            source = await Source.create(client, "T")
+            await source.publish()
+            server.stop()
+            async with consuming(source.http(endpoint)) as app:
+
+                async def reported() -> bool:
+                    status, checks = await readiness(app)
+                    return status == 503 and "connection refused" in checks["nats"]["reason"]
+
+                await eventually(reported, "reason on /readyz")
+                server.start()
+                await eventually(lambda: client.is_connected, "test is connected again")
+                await source.settled(1)
+
+
+async def test_an_answer_due_while_nats_is_away_is_not_lost(endpoint: Endpoint) -> None:
+    with NatsServer() as server:
+        async with connected(server) as client:
+            source = await Source.create(client, "T", ack_wait=1.0)
+            arrived, go_on = asyncio.Event(), asyncio.Event()
+
+            async def wait(_: Request) -> web.Response:
+                arrived.set()
+                await go_on.wait()
+                return web.Response()
+
+            endpoint.answer = wait
+            await source.publish()
+            async with consuming(source.http(endpoint)):
+                await asyncio.wait_for(arrived.wait(), 10)
+                server.kill()
+                go_on.set()
+                server.start()
+                await eventually(lambda: client.is_connected, "test is connected again")
+                await source.settled(1)
+
+
+async def test_drain_lets_handlers_end_and_gives_the_rest_back(
+    client: Client, stream_prefix: str
+) -> None:
+    source = await Source.create(client, stream_prefix, concurrency=2, drain_seconds=1.0)
+    started: list[str] = []
+    ended: list[str] = []
+    release = asyncio.Event()
+
+    async def handle(event: ReceivedEvent, context: Context) -> None:
+        started.append(event.type)
+        await (release.wait() if event.type == "quick" else asyncio.Event().wait())
+        ended.append(event.type)
+
+    await source.publish(type="quick")
+    await source.publish(type="endless")
+    await source.publish(type="never-started")
+    async with consuming(source.python(), calling(handle)) as app:
+        await eventually(lambda: len(started) == 2, "both slots busy")
+        app.stop()
+        release.set()
+    assert ended == ["quick"]
+    assert sorted(started) == ["endless", "quick"]
+
+    async def given_back() -> bool:
+        info = await source.info()
+        return info.num_ack_pending + info.num_pending == 2 and info.num_redelivered <= 1
+
+    await eventually(given_back, "two messages are to be delivered")
+    # At once, not after ackWait (30 s):
+    seen: list[str] = []
+
+    async def note(event: ReceivedEvent, context: Context) -> None:
+        seen.append(event.type)
+
+    async with consuming(source.python(), calling(note)):
+        await eventually(lambda: len(seen) == 2, "handled by the next pod", seconds=5.0)
+    assert sorted(seen) == ["endless", "never-started"]
+
+
+async def test_messages_held_for_an_unavailable_endpoint_do_not_delay_the_stop(
+    client: Client, stream_prefix: str, endpoint: Endpoint
+) -> None:
+    source = await Source.create(client, stream_prefix, drain_seconds=60.0)
+    await endpoint.stop()
+    await source.publish()
+    config = source.http(endpoint)
+    async with asyncio.timeout(10):
+        async with consuming(config) as app:
+            await eventually(
+                lambda: metric(
+                    app, "outbox_consumer_unavailable_total", reason="HandlerUnavailable"
+                ),
+                "message held",
+            )
+    await endpoint.start()
+    async with consuming(config):
+        await source.settled(1)
+
+
+async def test_python_handlers_answer_as_they_like(client: Client, stream_prefix: str) -> None:
+    source = await Source.create(client, stream_prefix, max_deliver=3)
+    deliveries: dict[str, list[int]] = {}
+
+    async def handle(event: ReceivedEvent, context: Context) -> RetryAfter | None:
+        deliveries.setdefault(event.type, []).append(context.deliveries)
+        assert context.connection is None
+        if event.type == "later" and context.deliveries == 1:
+            return RetryAfter(0.1, "not yet")
+        if event.type == "broken":
+            raise ValueError("password=hunter2")
+        return None
+
+    for kind in ("good", "later", "broken"):
+        await source.publish(type=kind)
+    async with consuming(source.python(), calling(handle)):
+        await source.settled(3)
+    assert deliveries == {"good": [1], "later": [1, 2], "broken": [1, 2, 3]}
+    [letter] = await source.dead_letters()
+    error = (letter.headers or {})["Outbox-Dead-Letter-Error"]
+    assert error.startswith("ValueError: password=*** at handle (")
+
+
+async def test_one_failing_event_does_not_make_the_pod_unready_but_all_do(
+    client: Client, stream_prefix: str, endpoint: Endpoint
+) -> None:
+    source = await Source.create(client, stream_prefix, max_deliver=-1, backoff_seconds=(0.5,))
+    async with consuming(source.http(endpoint)) as app:
+        await source.publish()
+        await source.settled(1)
+        assert (await readiness(app))[0] == 200

@@ -1,0 +1,69 @@
+"""From a stored message to the event a handler sees."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping
+
+import pytest
+
+from outbox_operator.consumer.events import inbox_id, received
+from outbox_operator.consumer.handler import ReceivedEvent
+
+STORED = dt.datetime(2026, 11, 21, 12, 0, tzinfo=dt.UTC)
+
+
+def message(headers: Mapping[str, str], data: bytes = b"{}") -> ReceivedEvent:
+    return received(
+        subject="orders.order.created",
+        headers=headers,
+        data=data,
+        stream="ORDERS",
+        sequence=7,
+        stored=STORED,
+    )
+
+
+def test_takes_the_attributes_the_relay_wrote() -> None:
+    event = message(
+        {
+            "Ce-Id": "0b0f7a2e-7d46-4c5e-8f0a-3c3b8a2d9c11",
+            "Ce-Type": "order.created",
+            "Ce-Source": "/shop/orders",
+            "Ce-Time": "2026-11-21T11:59:59.5Z",
+            "Ce-Partitionkey": "Gr%C3%B6%C3%9Fe%207",
+            "Content-Type": "application/json",
+        }
+    )
+    assert event.key == "Größe 7"
+    assert event.time == dt.datetime(2026, 11, 21, 11, 59, 59, 500000, tzinfo=dt.UTC)
+    assert event.json() == {}
+    assert event.is_json
+    assert inbox_id(event) == uuid.UUID("0b0f7a2e-7d46-4c5e-8f0a-3c3b8a2d9c11")
+
+
+def test_a_message_that_says_nothing_is_an_event_too() -> None:
+    event = message({}, b"\x00")
+    assert (event.id, event.type, event.source) == ("ORDERS:7", "orders.order.created", "/ORDERS")
+    assert event.time == STORED
+    assert not event.is_json
+
+
+def test_the_inbox_tells_foreign_ids_of_different_sources_apart() -> None:
+    one = message({"Ce-Id": "1", "Ce-Source": "/a"})
+    other = message({"Ce-Id": "1", "Ce-Source": "/b"})
+    assert inbox_id(one) == inbox_id(one)
+    assert inbox_id(one) != inbox_id(other)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "expected"),
+    [
+        ("application/json; charset=utf-8", True),
+        ("application/vnd.shop+json", True),
+        ("text/plain", False),
+    ],
+)
+def test_knows_json_by_its_media_type(content_type: str, expected: bool) -> None:
+    assert message({"Content-Type": content_type}).is_json is expected

@@ -1,0 +1,64 @@
+"""Bad configurations are refused with the field named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from outbox_operator.consumer import settings
+from outbox_operator.errors import SpecError
+from outbox_operator.wire.config import (
+    ConsumerConfig,
+    HttpHandlerConfig,
+    NatsConfig,
+    encode,
+)
+
+GOOD = ConsumerConfig(
+    namespace="shop",
+    consumer="billing",
+    nats=NatsConfig(url="nats://nats:4222"),
+    stream="ORDERS",
+    durable="billing",
+    http=HttpHandlerConfig(url="http://billing.shop/events"),
+    backoff_seconds=(1.0, 5.0),
+)
+
+
+def changed(**fields: Any) -> str:
+    return json.dumps({**json.loads(encode(GOOD)), **fields})
+
+
+def test_reads_back_what_the_controller_writes(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(encode(GOOD))
+    assert settings.load({"OUTBOX_CONFIG": str(path)}) == GOOD
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "document: Invalid JSON"),
+        (changed(streem="X"), "streem: Unexpected"),
+        (changed(concurrency="many"), "concurrency: Input should be a valid integer"),
+        (changed(nats={"url": 1}), "nats.url: Input should be a valid string"),
+        (changed(http=None), "exactly one of http and python, found none"),
+        (changed(python={"module": "a:b"}), "found http and python"),
+        (changed(concurrency=0), "concurrency: wanted 1 or more, found 0"),
+        (changed(ack_wait_seconds=0), "ack_wait_seconds: wanted 0.1 or more"),
+        (changed(max_deliver=0), "max_deliver: wanted 1 or more, or -1 for ever, found 0"),
+    ],
+)
+def test_names_the_field(text: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        settings.parse(text, where="config.json")
+
+
+def test_says_which_file_or_variable_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="OUTBOX_CONFIG is not set"):
+        settings.load({})
+    with pytest.raises(SpecError, match=r"nowhere\.json.*No such file"):
+        settings.load({"OUTBOX_CONFIG": str(tmp_path / "nowhere.json")})
