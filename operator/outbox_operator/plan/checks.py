@@ -1,21 +1,21 @@
 """Rules over several fields that the CRD cannot express, checked before anything is touched. Pure.
 
 The controller calls these right after parsing. Each problem names field, wanted and found, so
-that the condition it ends in can be acted on.
+that the condition it ends in can be acted on. What JetStream itself would refuse is said by
+plan.streams and plan.consumers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import combinations
 from typing import Final
 
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.v1alpha1.consumer import ConsumerConfigSpec, EventConsumerSpec
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec, PipelineStream
-from outbox_operator.api.v1alpha1.stream import EventStreamSpec, StreamConfig
+from outbox_operator.api.v1alpha1.stream import StreamConfig
 from outbox_operator.errors import SpecError
-from outbox_operator.plan.children import filter_subjects, stream_subjects
+from outbox_operator.plan.children import filter_subjects
 from outbox_operator.wire import subjects
 from outbox_operator.wire.subjects import SubjectTemplate
 
@@ -34,9 +34,6 @@ def check_pipeline(spec: OutboxPipelineSpec) -> None:
         _check_reference(spec.stream)
     else:
         _check_subject(spec.stream, template)
-        filters = stream_subjects(spec.stream)
-        _check_stream(spec.stream, filters, "spec.stream")
-        _check_dead_letter(spec.stream, spec.stream.name or "", filters, "spec.stream")
     polling = spec.relay.polling
     if not 0 < seconds(polling.min) <= seconds(polling.max):
         raise SpecError(
@@ -54,15 +51,8 @@ def check_pipeline(spec: OutboxPipelineSpec) -> None:
         filter_subjects(template, consumer)
 
 
-def check_stream(spec: EventStreamSpec) -> None:
-    """Refuse an EventStream that cannot work as written. Raises SpecError."""
-    _check_stream(spec, spec.subjects, "spec")
-    _check_dead_letter(spec, spec.name, spec.subjects, "spec")
-
-
 def check_consumer(spec: EventConsumerSpec) -> None:
     """Refuse an EventConsumer that cannot work as written. Raises SpecError."""
-    _check_filters(spec.filterSubjects, "spec.filterSubjects", "consumer")
     _check_consumer(spec, "spec")
 
 
@@ -89,50 +79,6 @@ def _check_subject(stream: PipelineStream, template: SubjectTemplate) -> None:
             f"spec.stream.subjects: wanted a filter that covers {template.filter()!r}, the "
             f"subjects of template {stream.subject!r}; found {', '.join(stream.subjects)}"
         )
-
-
-def _check_stream(config: StreamConfig, filters: list[str], path: str) -> None:
-    _check_filters(filters, f"{path}.subjects", "stream")
-    window, age = seconds(config.duplicateWindow), seconds(config.maxAge)
-    if age and window > age:
-        raise SpecError(
-            f"{path}.duplicateWindow: wanted at most maxAge ({config.maxAge}), found "
-            f"{config.duplicateWindow}"
-        )
-
-
-def _check_dead_letter(config: StreamConfig, name: str, filters: list[str], path: str) -> None:
-    """Dead letters must not end up in the stream they come from."""
-    dead = config.deadLetter
-    if dead is not None and dead.name == name:
-        raise SpecError(f"{path}.deadLetter.name: wanted another name than the stream's, {name!r}")
-    prefix = dead.subjectPrefix if dead is not None else None
-    prefix = prefix or f"dlq.{name}"
-    if not subjects.is_valid_filter(prefix) or "*" in prefix or ">" in prefix:
-        raise SpecError(
-            f"{path}.deadLetter.subjectPrefix: wanted a subject without wildcards, found {prefix!r}"
-        )
-    is_pipeline = isinstance(config, PipelineStream)
-    for subject in filters if dead is not None or is_pipeline else ():
-        if subjects.overlaps(subject, f"{prefix}.>"):
-            raise SpecError(
-                f"{path}.deadLetter.subjectPrefix: dead letters on {prefix}.> would be stored in "
-                f"the stream itself, whose subjects are {', '.join(filters)}; use another prefix"
-            )
-
-
-def _check_filters(filters: list[str], path: str, what: str) -> None:
-    for subject in filters:
-        if not subjects.is_valid_filter(subject):
-            raise SpecError(
-                f"{path}: {subject!r} is not a subject filter; wildcards stand for whole tokens "
-                "and > only at the end"
-            )
-    for one, other in combinations(filters, 2):
-        if subjects.overlaps(one, other):
-            raise SpecError(
-                f"{path}: {one!r} and {other!r} overlap, which JetStream refuses within a {what}"
-            )
 
 
 def _check_consumer(spec: ConsumerConfigSpec, path: str) -> None:
