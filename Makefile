@@ -87,7 +87,7 @@ test-e2e: setup ## A real node: chart installed, example applied, pods killed
 
 .PHONY: bench-reconcile
 bench-reconcile: setup ## Times and costs of reconciling, into build/bench/reconcile.json
-	$(RUN) python tests/bench/reconcile.py
+	PYTHONPATH=tests $(RUN) python -m bench.reconcile
 
 ##@ The local cluster
 

@@ -16,6 +16,9 @@ from support.kube import (
     kubectl_program,
     unique_cluster,
 )
+from support.nats import NatsServer
+from support.operator import OperatorProcess, running_operator
+from support.world import World
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -47,3 +50,33 @@ def namespace(kubectl: Kubectl) -> Iterator[str]:
     kubectl("create", "namespace", name)
     yield name
     kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def operator(
+    kube_cluster: Cluster, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OperatorProcess]:
+    """The operator as a process, for the whole run; do not stop it."""
+    log = tmp_path_factory.mktemp("operator") / "operator.log"
+    with running_operator(kube_cluster.kubeconfig, log) as process:
+        yield process
+
+
+@pytest.fixture
+def world(
+    kubectl: Kubectl,
+    namespace: str,
+    database: str,
+    nats_server: NatsServer,
+    stream_prefix: str,
+    operator: OperatorProcess,
+) -> World:
+    """A namespace, a database and a stream prefix of this test alone, under the operator's care."""
+    return World(
+        kubectl=kubectl,
+        namespace=namespace,
+        database=database,
+        nats=nats_server,
+        prefix=stream_prefix,
+        operator=operator,
+    )

@@ -29,7 +29,7 @@ def rival(me: dict[str, Any], *others: dict[str, Any]) -> str | None:
     claims = Claims()
     for one in (me, *others):
         claims.set(one["metadata"]["uid"], CLAIM)
-    return claims.older(parse_meta(me), [me, *others], CLAIM)
+    return claims.rivals(parse_meta(me), [me, *others], CLAIM).older
 
 
 def test_the_younger_is_told_who_it_lost_to() -> None:
@@ -38,6 +38,13 @@ def test_the_younger_is_told_who_it_lost_to() -> None:
 
 def test_the_older_keeps_it() -> None:
     assert rival(OLD, NEW) is None
+
+
+def test_the_older_is_told_who_must_yield() -> None:
+    claims = Claims()
+    for one in (OLD, NEW):
+        claims.set(one["metadata"]["uid"], CLAIM)
+    assert claims.rivals(parse_meta(OLD), [OLD, NEW], CLAIM).younger == {"new"}
 
 
 def test_a_rival_that_is_being_deleted_does_not_count() -> None:
@@ -54,7 +61,7 @@ def test_a_changed_claim_frees_the_old_one() -> None:
     claims = Claims()
     claims.set("old", CLAIM)
     claims.set("old", ("nats:4222", "OTHER"))
-    assert claims.older(parse_meta(NEW), [OLD, NEW], CLAIM) is None
+    assert claims.rivals(parse_meta(NEW), [OLD, NEW], CLAIM).older is None
 
 
 def test_one_server_under_several_spellings() -> None:

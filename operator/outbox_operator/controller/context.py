@@ -1,0 +1,69 @@
+"""What every reconciler works with: the runtime's tools and the shared connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from outbox_operator.adapters.kube_objects import Ref
+from outbox_operator.api import meta as names
+from outbox_operator.controller.connections import NatsConnections, PostgresConnections
+from outbox_operator.controller.outcome import ObjectKey
+from outbox_operator.controller.secrets import Secrets
+
+if TYPE_CHECKING:
+    from outbox_operator.adapters.kube import Kube
+    from outbox_operator.controller.children import Children
+    from outbox_operator.controller.objects import Objects
+    from outbox_operator.controller.settings import Settings
+    from outbox_operator.controller.tools import Tools
+
+SWEEP_SECONDS = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """Shared by the three reconcilers of one operator process."""
+
+    kube: Kube
+    objects: Objects
+    children: Children
+    settings: Settings
+    secrets: Secrets
+    nats: NatsConnections
+    postgres: PostgresConnections
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def create(cls, tools: Tools) -> AsyncIterator[Context]:
+        """The shared parts around what the runtime gives; connections close at the end."""
+        context = cls(
+            kube=tools.kube,
+            objects=tools.objects,
+            children=tools.children,
+            settings=tools.settings,
+            secrets=Secrets(tools.kube, time.monotonic),
+            nats=NatsConnections(tools.wake, time.monotonic),
+            postgres=PostgresConnections(tools.wake, time.monotonic),
+        )
+        sweeper = asyncio.create_task(context._sweep_forever(), name="sweep connections")
+        try:
+            yield context
+        finally:
+            sweeper.cancel()
+            await context.nats.close()
+            await context.postgres.close()
+
+    def ref(self, key: ObjectKey) -> Ref:
+        """Where one of our objects lives in the API."""
+        return Ref(names.API_VERSION, names.PLURALS[key.kind], key.namespace, key.name)
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            await self.nats.sweep()
+            await self.postgres.sweep()

@@ -1,0 +1,8 @@
+"""The version of this installation, from the package's metadata: it stands in pyproject.toml only."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as _version
+from typing import Final
+
+VERSION: Final = _version("outbox-operator")

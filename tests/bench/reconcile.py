@@ -1,0 +1,297 @@
+"""How fast and how cheaply the operator reconciles: writes build/bench/reconcile.json.
+
+Run by `make bench-reconcile`. A real control plane, PostgreSQL and nats-server on loopback, the
+operator as a process of its own. No pods run (there is no node), so workloads are scaled to
+zero. Figures are of one run on one machine; the conditions stand in the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import nats.js.errors
+import yaml
+from nats.aio.client import Client
+
+from support.kube import Kubectl, control_plane, install_crds, kubectl_program, unique_cluster
+from support.nats import NatsServer, connected
+from support.operator import OperatorProcess, running_operator
+from support.postgres import PostgresServer, running_server
+
+NAMESPACE = "bench"
+OUT = Path("build/bench/reconcile.json")
+
+
+def pipeline(name: str, nats_url: str, schema: str = "outbox") -> dict[str, Any]:
+    """One pipeline with one consumer, nothing to run."""
+    stream = name.upper().replace("-", "_")
+    return {
+        "apiVersion": "outbox.dev/v1alpha1",
+        "kind": "OutboxPipeline",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {
+            "database": {"connectionSecretRef": {"name": "database"}, "schema": schema},
+            "nats": {"url": nats_url},
+            "stream": {"name": stream, "subject": f"{name}.{{event_type}}"},
+            "relay": {"replicas": 0},
+            "consumers": [{"name": "all", "filterEventTypes": ["order.created"]}],
+        },
+    }
+
+
+def secret(url: str) -> dict[str, Any]:
+    """The Secret all pipelines of one database share."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "database", "namespace": NAMESPACE},
+        "stringData": {"url": url},
+    }
+
+
+async def until(done: Callable[[], Awaitable[bool]], deadline: float, pause: float) -> float:
+    """Seconds until `done`; fails after the deadline."""
+    start = time.perf_counter()
+    while not await done():
+        if time.perf_counter() - start > deadline:
+            raise SystemExit("the operator did not get there within the deadline")
+        await asyncio.sleep(pause)
+    return time.perf_counter() - start
+
+
+async def apply(kubectl: Kubectl, *documents: dict[str, Any]) -> float:
+    """`kubectl apply`; seconds it took."""
+    start = time.perf_counter()
+    answer = await asyncio.to_thread(kubectl.apply, *documents)
+    if answer.code:
+        raise SystemExit(answer.err)
+    return time.perf_counter() - start
+
+
+async def durable_exists(client: Client, stream: str, durable: str) -> bool:
+    try:
+        await client.jetstream().consumer_info(stream, durable)
+    except nats.js.errors.NotFoundError:
+        return False
+    return True
+
+
+async def migrated(connection: asyncpg.Connection[Any], schema: str) -> bool:
+    found = await connection.fetchval("SELECT to_regclass($1)", f"{schema}.schema_version")
+    if found is None:
+        return False
+    return bool(await connection.fetchval(f"SELECT count(*) FROM {schema}.schema_version"))
+
+
+async def one_pipeline(
+    kubectl: Kubectl, server: PostgresServer, nats_server: NatsServer, rounds: int
+) -> dict[str, Any]:
+    """`kubectl apply` of a pipeline until schema, streams and durable are there."""
+    total, apply_only = [], []
+    async with connected(nats_server) as client:
+        for index in range(rounds):
+            name, schema = f"single-{index}", f"single_{index}"
+            url = server.create_database()
+            await apply(kubectl, secret(url))
+            connection = await asyncpg.connect(url)
+            # A quiet moment, so that the round before does not count into this one.
+            await asyncio.sleep(1.0)
+            start = time.perf_counter()
+            spent = await apply(kubectl, pipeline(name, nats_server.url, schema))
+            stream, durable = name.upper().replace("-", "_"), f"{name}-all"
+
+            async def done(
+                connection: Any = connection, schema: str = schema, stream: str = stream,
+                durable: str = durable,
+            ) -> bool:  # fmt: skip
+                return await migrated(connection, schema) and await durable_exists(
+                    client, stream, durable
+                )
+
+            await until(done, 30, 0.005)
+            total.append(time.perf_counter() - start)
+            apply_only.append(spent)
+            await connection.close()
+            kubectl("delete", "obp", name, "-n", NAMESPACE, "--wait=true")
+            server.drop_database(url)
+    return {
+        **percentiles(total),
+        "of_which_kubectl_itself_p50": round(statistics.median(apply_only) * 1000),
+        "rounds": rounds,
+    }
+
+
+async def stream_and_consumer(
+    kubectl: Kubectl, nats_server: NatsServer, rounds: int
+) -> dict[str, Any]:
+    """One EventStream and one EventConsumer without workload, until both say Ready."""
+    total, apply_only = [], []
+    for index in range(rounds):
+        name = f"pair-{index}"
+        spec = {"nats": {"url": nats_server.url}, "name": name, "subjects": [f"{name}.>"]}
+        meta = {"name": name, "namespace": NAMESPACE}
+        head = {"apiVersion": "outbox.dev/v1alpha1", "metadata": meta}
+        documents = [
+            {**head, "kind": "EventStream", "spec": spec},
+            {**head, "kind": "EventConsumer", "spec": {"streamRef": {"name": name}}},
+        ]
+        await asyncio.sleep(0.5)
+        start = time.perf_counter()
+        watcher = await asyncio.create_subprocess_exec(
+            kubectl.program, f"--kubeconfig={kubectl.kubeconfig}", "get",
+            "eventconsumers.outbox.dev", "-n", NAMESPACE, "--watch", "-o",
+            'jsonpath={.metadata.name} {.status.conditions[?(@.type=="Ready")].status}{"\\n"}',
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        spent = await apply(kubectl, *documents)
+        assert watcher.stdout is not None
+        while (await watcher.stdout.readline()).decode().split() != [name, "True"]:
+            pass
+        total.append(time.perf_counter() - start)
+        apply_only.append(spent)
+        watcher.kill()
+        await watcher.wait()
+        kubectl("delete", "evs,evc", name, "-n", NAMESPACE, "--wait=true")
+    return {
+        **percentiles(total),
+        "of_which_kubectl_itself_p50": round(statistics.median(apply_only) * 1000),
+        "rounds": rounds,
+    }
+
+
+def percentiles(seconds: list[float]) -> dict[str, int]:
+    """p50 and p95 in milliseconds."""
+    ordered = sorted(seconds)
+    return {
+        "p50": round(statistics.median(ordered) * 1000),
+        "p95": round(ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))] * 1000),
+    }
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_rss_mb(pid: int) -> float:
+    """Largest resident size a process ever had."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return round(int(line.split()[1]) / 1024, 1)
+    raise SystemExit("no VmHWM in /proc")
+
+
+async def scale(
+    kubectl: Kubectl,
+    server: PostgresServer,
+    nats_server: NatsServer,
+    operator: OperatorProcess,
+    count: int,
+    idle_seconds: float,
+) -> dict[str, Any]:
+    """Many pipelines on one database server and one NATS, then silence."""
+    url = server.create_database()
+    await apply(kubectl, secret(url))
+    await asyncio.sleep(25)  # the Secret is the one of earlier rounds for this long
+    documents = [pipeline(f"scale-{i}", nats_server.url, f"scale_{i}") for i in range(count)]
+    start = time.perf_counter()
+    await apply(kubectl, *documents)
+    applied = time.perf_counter() - start
+
+    async def all_ready() -> bool:
+        text = await asyncio.to_thread(
+            kubectl, "get", "obp", "-n", NAMESPACE, "-o",
+            'jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}',
+        )  # fmt: skip
+        return text.split().count("True") == count
+
+    await until(all_ready, 300, 0.5)
+    reconciled = time.perf_counter() - start
+    assert operator.process is not None
+    pid = operator.process.pid
+    await asyncio.sleep(30)  # let the tail of the start settle
+    async with connected(nats_server) as client:
+        monitor = await asyncpg.connect(url)
+        counted = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+        api = (await client.jetstream().account_info()).api.total
+        calls = await monitor.fetchval(counted)
+        cpu, begun = cpu_seconds(pid), time.perf_counter()
+        await asyncio.sleep(idle_seconds)
+        minutes = (time.perf_counter() - begun) / 60
+        cpu_used = cpu_seconds(pid) - cpu
+        api_used = (await client.jetstream().account_info()).api.total - api - 1
+        calls_used = await monitor.fetchval(counted) - calls - 1
+        await monitor.close()
+    return {
+        "pipelines": count,
+        "apply_s": round(applied, 1),
+        "reconciled_s": round(reconciled, 1),
+        "peak_rss_mb": peak_rss_mb(pid),
+        "idle_cpu_s_per_min": round(cpu_used / minutes, 2),
+        "idle_nats_calls_per_min": round(api_used / minutes),
+        "idle_postgres_calls_per_min": round(calls_used / minutes),
+    }
+
+
+async def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Everything, in one run."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        control_plane(unique_cluster("bench")) as cluster,
+        running_server() as server,
+        NatsServer() as nats_server,
+    ):
+        kubectl = Kubectl(kubectl_program(), cluster.kubeconfig)
+        install_crds(kubectl)
+        kubectl("create", "namespace", NAMESPACE)
+        log = Path(folder) / "operator.log"
+        with running_operator(cluster.kubeconfig, log) as operator:
+            figures: dict[str, Any] = {
+                "conditions": {
+                    "date": time.strftime("%Y-%m-%d"),
+                    "cpus": os.cpu_count(),
+                    "machine": platform.platform(),
+                    "python": platform.python_version(),
+                    "what": "control plane, PostgreSQL (fsync on), nats-server (file storage) and "
+                    "operator on one machine over loopback; no node, workloads scaled to zero",
+                },
+                "apply_to_streams_ready_ms": await one_pipeline(
+                    kubectl, server, nats_server, options.rounds
+                ),
+                "stream_and_consumer_ready_ms": await stream_and_consumer(
+                    kubectl, nats_server, options.rounds
+                ),
+            }
+            figures["scale"] = await scale(
+                kubectl, server, nats_server, operator, options.pipelines, options.idle_seconds
+            )
+    return figures
+
+
+def main() -> None:
+    """Measure, write, show."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--pipelines", type=int, default=200)
+    parser.add_argument("--idle-seconds", type=float, default=120)
+    figures = asyncio.run(measure(parser.parse_args()))
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_text(json.dumps(figures, indent=2) + "\n")
+    print(yaml.safe_dump(figures, sort_keys=False))
+    print(f"written to {OUT}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""What `kubectl apply` of an OutboxPipeline does: schema, streams, durables, children, status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+import pytest
+
+from support.nats import connected
+from support.world import World
+
+
+async def rows(url: str, query: str) -> list[Any]:
+    connection = await asyncpg.connect(url)
+    try:
+        return [tuple(record) for record in await connection.fetch(query)]
+    finally:
+        await connection.close()
+
+
+async def execute(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def with_consumers(world: World) -> dict[str, Any]:
+    return world.pipeline(
+        consumers=[
+            {"name": "billing", "filterEventTypes": ["order.created"]},
+            {"name": "audit"},
+        ]
+    )
+
+
+async def test_one_apply_makes_everything(world: World) -> None:
+    world.apply(world.secret("database", url=world.database), with_consumers(world))
+    world.wait_ready("OutboxPipeline", "orders")
+    assert await rows(world.database, "SELECT version FROM outbox.schema_version") == [(1,)]
+    async with connected(world.nats) as client:
+        js = client.jetstream()
+        stream = await js.stream_info(f"{world.prefix}-orders")
+        assert stream.config.subjects == [f"{world.prefix}.orders.>"]
+        await js.stream_info(f"{world.prefix}-orders_DLQ")
+        billing = await js.consumer_info(f"{world.prefix}-orders", "orders-billing")
+        assert billing.config.filter_subject == f"{world.prefix}.orders.order.created"
+    body = world.get("OutboxPipeline", "orders")
+    assert body is not None
+    status = body["status"]
+    assert status["schema"]["currentVersion"] == 1
+    assert status["stream"]["name"] == f"{world.prefix}-orders"
+    assert status["outbox"]["backlogRows"] == 0
+    assert {c["name"]: c["ready"] for c in status["consumers"]} == {"billing": True, "audit": True}
+    types = {c["type"]: c["status"] for c in status["conditions"]}
+    assert types == {
+        "Ready": "True", "Reconciling": "False", "Stalled": "False", "DatabaseReachable": "True",
+        "SchemaApplied": "True", "StreamReady": "True", "ConsumersReady": "True",
+        "RelayAvailable": "True", "Lagging": "False", "Paused": "False",
+    }  # fmt: skip
+    assert all(c["observedGeneration"] == 1 for c in status["conditions"])
+
+
+def test_wait_for_ready_works_right_after_apply(world: World) -> None:
+    world.apply(world.secret("database", url=world.database), world.pipeline())
+    world.kubectl(
+        "wait", "obp/orders", "-n", world.namespace, "--for=condition=Ready", "--timeout=30s"
+    )
+
+
+def test_the_relay_is_rendered_and_waited_for(world: World) -> None:
+    """No node runs pods here: the pipeline must say that, and not that it is ready."""
+    world.apply(world.secret("database", url=world.database), world.pipeline(relay={}))
+    seen = world.wait_condition("OutboxPipeline", "orders", "RelayAvailable", "False")
+    assert "0 of 1 pods ready" in seen["message"] or seen["reason"] == "Creating"
+    world.wait(lambda: world.get("deployment", "orders-relay") is not None, "a Deployment")
+    assert world.condition("OutboxPipeline", "orders", "Ready")["status"] == "False"
+
+
+async def test_the_backlog_shows_in_the_status(world: World) -> None:
+    world.apply(world.secret("database", url=world.database), world.pipeline())
+    world.wait_ready("OutboxPipeline", "orders")
+    await execute(
+        world.database,
+        "INSERT INTO outbox.events (event_type, payload) VALUES ('order.created', '{}')",
+    )
+
+    def shown() -> bool:
+        body = world.get("OutboxPipeline", "orders")
+        return bool(body) and body["status"]["outbox"]["backlogRows"] == 1
+
+    world.wait(shown, "backlogRows: 1", deadline=60)
+
+
+async def test_what_somebody_breaks_is_put_back_and_said(world: World) -> None:
+    world.apply(world.secret("database", url=world.database), with_consumers(world))
+    world.wait_ready("OutboxPipeline", "orders")
+    stream = f"{world.prefix}-orders"
+    async with connected(world.nats) as client:
+        await client.jetstream().delete_stream(stream)
+        await execute(world.database, "DROP INDEX outbox.events_shard_xid_idx CASCADE")
+        for kind, name in [
+            ("evs", "orders"), ("evc", "orders-billing"), ("obp", "orders"),
+        ]:  # fmt: skip
+            world.kubectl(
+                "annotate", kind, name, "-n", world.namespace, "outbox.dev/reconcile-at=now"
+            )
+
+        def repaired() -> bool:
+            evs, obp = world.get("EventStream", "orders"), world.get("OutboxPipeline", "orders")
+            return bool(
+                evs
+                and obp
+                and evs["status"]["stream"]["driftCorrectedCount"] == 1
+                and obp["status"]["schema"]["driftCorrectedCount"] == 1
+            )
+
+        world.wait(repaired, "both repairs counted", deadline=90)
+        await client.jetstream().stream_info(stream)
+    world.wait_ready("OutboxPipeline", "orders", deadline=90)
+    body = world.get("OutboxPipeline", "orders")
+    assert body is not None
+    assert "outbox.dev/reconcile-at" not in body["metadata"].get("annotations", {})
+
+
+def test_a_deleted_child_comes_back(world: World) -> None:
+    world.apply(world.secret("database", url=world.database), with_consumers(world))
+    world.wait_ready("OutboxPipeline", "orders")
+    old = world.get("EventConsumer", "orders-billing")
+    assert old is not None
+    world.kubectl("delete", "evc", "orders-billing", "-n", world.namespace)
+
+    def back() -> bool:
+        new = world.get("EventConsumer", "orders-billing")
+        return new is not None and new["metadata"]["uid"] != old["metadata"]["uid"]
+
+    world.wait(back, "a new EventConsumer")
+    world.wait_ready("OutboxPipeline", "orders")
+
+
+def test_a_consumer_taken_out_goes(world: World) -> None:
+    world.apply(world.secret("database", url=world.database), with_consumers(world))
+    world.wait_ready("OutboxPipeline", "orders")
+    world.apply(world.pipeline(consumers=[{"name": "audit"}]))
+    world.wait_gone("EventConsumer", "orders-billing")
+    world.wait_ready("OutboxPipeline", "orders")
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+async def test_deletion_follows_the_policy(world: World, policy: str) -> None:
+    world.apply(world.secret("database", url=world.database), world.pipeline(deletionPolicy=policy))
+    world.wait_ready("OutboxPipeline", "orders")
+    world.kubectl("delete", "obp", "orders", "-n", world.namespace, "--timeout=60s")
+    world.wait_gone("EventStream", "orders")
+    kept = policy == "Retain"
+    found = await rows(world.database, "SELECT to_regclass('outbox.events')::text")
+    assert found == [("outbox.events" if kept else None,)]
+    async with connected(world.nats) as client:
+        names = [s.config.name for s in await client.jetstream().streams_info()]
+    assert (f"{world.prefix}-orders" in names) is kept
+
+
+def test_a_pipeline_that_comes_back_takes_up_what_was_kept(world: World) -> None:
+    world.apply(world.secret("database", url=world.database), with_consumers(world))
+    world.wait_ready("OutboxPipeline", "orders")
+    world.kubectl("delete", "obp", "orders", "-n", world.namespace, "--timeout=60s")
+    world.wait_gone("EventStream", "orders")
+    world.apply(with_consumers(world))
+    world.wait_ready("OutboxPipeline", "orders", deadline=60)
+
+
+async def test_a_plan_waits_for_approval(world: World) -> None:
+    database = {
+        "connectionSecretRef": {"name": "database"},
+        "migrations": {"policy": "RequireApproval"},
+    }
+    world.apply(world.secret("database", url=world.database), world.pipeline(database=database))
+    world.wait_condition("OutboxPipeline", "orders", "SchemaApplied", "False", "ApprovalPending")
+    body = world.get("OutboxPipeline", "orders")
+    assert body is not None
+    plan = body["status"]["schema"]["pendingPlan"]
+    assert any("CREATE TABLE" in statement for statement in plan["statements"])
+    assert await rows(world.database, "SELECT to_regclass('outbox.events')") == [(None,)]
+    approve = f"outbox.dev/approve-plan={plan['hash']}"
+    world.kubectl("annotate", "obp", "orders", "-n", world.namespace, approve)
+    world.wait_ready("OutboxPipeline", "orders")
+    body = world.get("OutboxPipeline", "orders")
+    assert body is not None
+    assert "pendingPlan" not in body["status"]["schema"]
+    world.wait(
+        lambda: (
+            "outbox.dev/approve-plan"
+            not in (world.get("OutboxPipeline", "orders") or {})["metadata"].get("annotations", {})
+        ),
+        "the annotation is removed",
+    )
+
+
+async def test_paused_changes_nothing_and_says_so(world: World) -> None:
+    world.apply(world.secret("database", url=world.database), world.pipeline())
+    world.wait_ready("OutboxPipeline", "orders")
+    world.kubectl("annotate", "obp", "orders", "-n", world.namespace, "outbox.dev/paused=true")
+    world.wait_condition("OutboxPipeline", "orders", "Paused", "True")
+    await execute(world.database, "DROP INDEX outbox.events_shard_xid_idx CASCADE")
+    world.kubectl("annotate", "obp", "orders", "-n", world.namespace, "outbox.dev/reconcile-at=now")
+    world.wait_condition("OutboxPipeline", "orders", "Ready", "False", "UpdateFrozen", deadline=90)
+    world.kubectl("annotate", "obp", "orders", "-n", world.namespace, "outbox.dev/paused-")
+    world.wait_ready("OutboxPipeline", "orders", deadline=60)
+
+
+def test_spec_is_never_written(world: World) -> None:
+    """GitOps tools compare what they applied with what is there."""
+    world.apply(world.secret("database", url=world.database), with_consumers(world))
+    world.wait_ready("OutboxPipeline", "orders")
+    body = world.get("OutboxPipeline", "orders")
+    assert body is not None
+    assert body["metadata"]["generation"] == 1
+    managers = world.kubectl.get("obp", "orders", "-n", world.namespace, "--show-managed-fields")[
+        "metadata"
+    ]["managedFields"]
+    ours = [m for m in managers if m["manager"].startswith("outbox-operator")]
+    assert ours
+    assert not any("f:spec" in m["fieldsV1"] for m in ours)
+
+
+def test_no_secret_in_status_events_or_logs(world: World) -> None:
+    password = world.database.split("://", 1)[1].split("@", 1)[0].partition(":")[2]
+    wrong = world.database.replace(world.database.split("/")[-1], "no_such_database")
+    world.apply(world.secret("database", url=wrong), world.pipeline())
+    world.wait_condition("OutboxPipeline", "orders", "Ready", "False")
+    said = (
+        world.kubectl("get", "obp,evs,evc", "-n", world.namespace, "-o", "yaml")
+        + str(world.events("orders"))
+        + world.operator.text()
+    )
+    assert password
+    assert password not in said

@@ -1,0 +1,154 @@
+"""The operator as a real process against a test's control plane."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from support.kube import ROOT
+
+IMAGE = "outbox-operator:test"
+
+
+def free_port() -> int:
+    """A TCP port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class OperatorProcess:
+    """One `outbox operator`.
+
+    Attributes:
+        kubeconfig: Whose API server to work with.
+        log: File that gets its output.
+        identity: Name in the Lease.
+        namespaces: Namespaces to look after; empty: all.
+    """
+
+    kubeconfig: Path
+    log: Path
+    identity: str = "test"
+    namespaces: tuple[str, ...] = ()
+    lease_namespace: str = "default"
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; returns at once."""
+        environment = {
+            **os.environ,
+            "KUBECONFIG": str(self.kubeconfig),
+            "OUTBOX_IMAGE": IMAGE,
+            "OUTBOX_IDENTITY": self.identity,
+            "OUTBOX_LEASE_NAMESPACE": self.lease_namespace,
+            "OUTBOX_NAMESPACES": ",".join(self.namespaces),
+            "OUTBOX_HEALTH_PORT": str(self.port),
+        }
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "outbox_operator.cli.main", "operator"],
+                env=environment,
+                cwd=ROOT,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+
+    def wait_ready(self, deadline: float = 30.0) -> None:
+        """Returns when /readyz says ok; fails with the log when that does not happen."""
+        end = time.monotonic() + deadline
+        while time.monotonic() < end:
+            if self.process is not None and self.process.poll() is not None:
+                break
+            try:
+                self.fetch("/readyz")
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.05)
+            else:
+                return
+        raise AssertionError(f"the operator is not ready:\n{self.tail()}")
+
+    def fetch(self, path: str) -> str:
+        """Body of a health or metrics request."""
+        url = f"http://127.0.0.1:{self.port}{path}"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            text: str = answer.read().decode()
+            return text
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Sum of the samples of a metric whose labels match."""
+        total = 0.0
+        for line in self.fetch("/metrics").splitlines():
+            head, _, value = line.rpartition(" ")
+            if head.split("{", 1)[0] == name and all(
+                f'{key}="{wanted}"' in head for key, wanted in labels.items()
+            ):
+                total += float(value)
+        return total
+
+    def text(self) -> str:
+        """All it has logged."""
+        return self.log.read_text() if self.log.exists() else ""
+
+    def tail(self, lines: int = 60) -> str:
+        """The end of its log."""
+        return "\n".join(self.text().splitlines()[-lines:])
+
+    def stop(self, deadline: float = 20.0) -> int:
+        """SIGTERM; its exit code."""
+        if self.process is None:
+            return 0
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(deadline)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"the operator did not stop:\n{self.tail()}") from None
+        finally:
+            self.process = None
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@contextmanager
+def running_operator(
+    kubeconfig: Path,
+    log: Path,
+    *,
+    namespaces: tuple[str, ...] = (),
+    lease_namespace: str = "default",
+    identity: str = "test",
+) -> Iterator[OperatorProcess]:
+    """A ready operator, stopped afterwards."""
+    operator = OperatorProcess(
+        kubeconfig,
+        log,
+        identity=identity,
+        namespaces=namespaces,
+        lease_namespace=lease_namespace,
+    )
+    operator.start()
+    try:
+        operator.wait_ready()
+        yield operator
+    finally:
+        operator.stop()
