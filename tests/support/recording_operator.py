@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import sys
 import time
 import urllib.error
@@ -71,11 +72,12 @@ class RecordingOperator:
     """
 
     def __init__(self, kubeconfig: Path, **environment: str) -> None:
+        self._port = _free_port()
         self._environment = {
             **os.environ,
             "KUBECONFIG": str(kubeconfig),
             "OUTBOX_IMAGE": "unused",
-            "OUTBOX_HEALTH_PORT": "0",
+            "OUTBOX_HEALTH_PORT": str(self._port),
             "PYTHONPATH": str(TESTS),
             **environment,
         }
@@ -135,9 +137,10 @@ class RecordingOperator:
 
     def probe(self, path: str) -> tuple[int, str]:
         """Status and text of a probe; call it once the process has `started`."""
-        port = next(line["health_port"] for line in self.logs if "health_port" in line)
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self._port}{path}", timeout=5
+            ) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -181,11 +184,21 @@ async def eventually(
         await asyncio.sleep(0.05)
 
 
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def _main() -> int:
     found = settings.from_environment(os.environ)
-    seconds = float(os.environ.get("TEST_RESYNC_S", found.resync_s))
+    faster = {
+        name: float(os.environ[f"TEST_{name.upper()}"])
+        for name in ("resync_s", "silence_s")
+        if f"TEST_{name.upper()}" in os.environ
+    }
     try:
-        app.main(dataclasses.replace(found, resync_s=seconds), build)
+        app.main(dataclasses.replace(found, **faster), build)
     except OutboxError:  # in the log, as its last line
         return 1
     return 0
