@@ -1,0 +1,115 @@
+"""The chart, installed by helm, gives the operator all the rights it needs, in both profiles."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from support.chart import CHART, find_helm
+from support.kube import Kubectl, control_plane, kubectl_program, unique_cluster
+from support.nats import NatsServer
+from support.operator import running_operator
+from support.world import World
+
+SYSTEM = "outbox-system"
+RELEASE = "outbox-operator"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Kubectl]:
+    """A control plane of its own: no other operator, no resource definitions."""
+    with control_plane(unique_cluster("rights")) as found:
+        kubectl = Kubectl(kubectl_program(), found.kubeconfig)
+        kubectl("create", "namespace", SYSTEM)
+        kubectl("create", "namespace", "shop")
+        yield kubectl
+
+
+def helm(kubectl: Kubectl, *arguments: str) -> str:
+    """The real helm against the control plane."""
+    done = subprocess.run(
+        [find_helm(), *arguments, "--namespace", SYSTEM, "--kubeconfig", kubectl.kubeconfig],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def operator_kubeconfig(kubectl: Kubectl, folder: Path) -> Path:
+    """A kubeconfig with nothing but the token of the operator's ServiceAccount."""
+    admin = yaml.safe_load(kubectl.kubeconfig.read_text())
+    token = kubectl("create", "token", RELEASE, "-n", SYSTEM).strip()
+    admin["users"] = [{"name": "operator", "user": {"token": token}}]
+    admin["contexts"][0]["context"]["user"] = "operator"
+    path = folder / "kubeconfig"
+    path.write_text(yaml.safe_dump(admin))
+    return path
+
+
+@pytest.mark.parametrize("watched", ["", "shop"], ids=["everywhere", "one namespace"])
+def test_a_pipeline_comes_and_goes_with_the_rights_of_the_chart(
+    watched: str,
+    cluster: Kubectl,
+    database: str,
+    nats_server: NatsServer,
+    stream_prefix: str,
+    tmp_path: Path,
+) -> None:
+    helm(
+        cluster,
+        *("upgrade", "--install", RELEASE, str(CHART)),
+        *("--set", f"watchNamespaces={{{watched}}}" if watched else "replicas=1"),
+    )
+    cluster("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
+    kubeconfig = operator_kubeconfig(cluster, tmp_path)
+    log = tmp_path / "operator.log"
+    with running_operator(
+        kubeconfig,
+        log,
+        namespaces=(watched,) if watched else (),
+        lease_namespace=SYSTEM,
+    ) as operator:
+        world = World(
+            kubectl=cluster,
+            namespace="shop",
+            database=database,
+            nats=nats_server,
+            prefix=stream_prefix,
+            operator=operator,
+        )
+        handler = {"http": {"url": "http://billing.shop/events"}}
+        consumers = [{"name": "billing", "handler": handler}, {"name": "audit"}]
+        world.apply(
+            world.secret("database", url=database),
+            world.pipeline(relay={}, consumers=consumers, deletionPolicy="Delete"),
+        )
+        for name in ("orders-relay", "orders-billing-consumer"):
+            world.wait(lambda name=name: world.get("deployment", name) is not None, name)
+        world.wait_condition("EventConsumer", "orders-audit", "Ready", "True")
+        world.wait_condition("OutboxPipeline", "orders", "RelayAvailable", "False")
+        # A consumer that is no longer declared goes with all it had.
+        world.apply(
+            world.pipeline(relay={}, consumers=[{"name": "audit"}], deletionPolicy="Delete")
+        )
+        world.wait_gone("EventConsumer", "orders-billing")
+        cluster("delete", "obp", "orders", "-n", "shop", "--wait=false")
+        world.wait_gone("OutboxPipeline", "orders")
+        world.wait(lambda: bool(world.events("orders")), "an Event about the pipeline")
+    said = log.read_text().lower()
+    for trouble in ("forbidden", "permissiondenied", "not enough permissions", "cannot list"):
+        assert trouble not in said, operator.tail()
+
+
+def test_resource_definitions_outlive_the_chart(cluster: Kubectl) -> None:
+    helm(cluster, "upgrade", "--install", RELEASE, str(CHART))
+    helm(cluster, "uninstall", RELEASE)
+    names = cluster("get", "crd", "-o", "name").split()
+    assert "customresourcedefinition.apiextensions.k8s.io/outboxpipelines.outbox.dev" in names
+    assert cluster.run("get", "clusterrole", RELEASE).code != 0
+    helm(cluster, "upgrade", "--install", RELEASE, str(CHART))
