@@ -60,10 +60,16 @@ class Store:
         self._logs = cache / "logs"
         self._logs.mkdir(parents=True, exist_ok=True)
 
+    def identity(self, image: str) -> str | None:
+        """The id of an image, which says its content; None when the store has no such image."""
+        show = "{{.FromImageID}}"
+        command = self._command("inspect", "--type", "image", "--format", show, full_name(image))
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        return result.stdout.strip() if result.returncode == 0 else None
+
     def exists(self, image: str) -> bool:
         """Whether the store has an image of that name."""
-        command = self._command("inspect", "--type", "image", full_name(image))
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+        return self.identity(image) is not None
 
     def build(
         self,

@@ -180,7 +180,7 @@ def _build_images(arguments: argparse.Namespace) -> int:
     engine = engines.choose(current_roots(), arguments.name)
     names = engine.build_all()
     if arguments.load:
-        engine.load(arguments.name, names.values())
+        engine.load_project(arguments.name, names)
     print(json.dumps(names, indent=1))
     return 0
 

@@ -45,6 +45,9 @@ class Engine(Protocol):
     def load(self, name: str, wanted: Iterable[str]) -> None:
         """Make images, given by name or as archives, available in the cluster."""
 
+    def load_project(self, name: str, names: Mapping[str, str]) -> None:
+        """Make the images that `build_all` returned available in the cluster."""
+
 
 class NodeEngine:
     """The node of this package."""
@@ -89,6 +92,10 @@ class NodeEngine:
     def load(self, name: str, wanted: Iterable[str]) -> None:
         """See `Engine`."""
         images.load(self._places, name, wanted)
+
+    def load_project(self, name: str, names: Mapping[str, str]) -> None:
+        """See `Engine`."""
+        images.load_project(self._places, name, names)
 
 
 def choose(places: Roots, name: str) -> Engine:

@@ -7,6 +7,7 @@ image is another one.
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -168,7 +169,7 @@ def build_one(
 def load(places: Roots, cluster_name: str, images: Iterable[str]) -> None:
     """Load images into a running node: names of the store, or paths of archives.
 
-    An image whose name says its content is loaded once only.
+    An image the node got already is not loaded again.
 
     Raises:
         LocalkubeError: no such cluster, or no such image.
@@ -178,21 +179,38 @@ def load(places: Roots, cluster_name: str, images: Iterable[str]) -> None:
     if current is None or current.mode != state.NODE:
         raise LocalkubeError(f"no node named {cluster_name!r} runs: `localkube up` starts one")
     present = node.images(layout)
+    record = layout.root / "loaded-images.json"
+    loaded: dict[str, str] = json.loads(record.read_text()) if record.exists() else {}
     store = Store(places.cache)
     for image in images:
         if Path(image).is_file():
             with ui.step(f"load {image}"):
                 node.import_image(layout, Path(image))
-        elif ":dev-" in image and buildah.full_name(image) in present:
             continue
-        elif store.exists(image):
-            with ui.step(f"load {image}"), store.exported(image) as tar:
-                node.import_image(layout, tar)
-            repository, _, tag = image.partition(":")
-            if tag.startswith("dev-"):
-                # A fixed name for manifests written by hand.
-                node.tag_image(layout, *map(buildah.full_name, (image, f"{repository}:dev")))
-        else:
+        identity = store.identity(image)
+        if identity is None:
             raise LocalkubeError(
                 f"{image}: neither an archive nor an image built with `localkube build-image`"
             )
+        full = buildah.full_name(image)
+        if loaded.get(full) == identity and full in present:
+            continue
+        with ui.step(f"load {image}"), store.exported(image) as tar:
+            node.import_image(layout, tar)
+        loaded[full] = identity
+        state.write_atomically(record, json.dumps(loaded, indent=1))
+
+
+def load_project(places: Roots, cluster_name: str, names: Mapping[str, str]) -> None:
+    """Load the project's images, also under a fixed name for manifests written by hand.
+
+    Args:
+        places: folders of state and cache.
+        cluster_name: name of the node.
+        names: what `build_all` returned.
+    """
+    load(places, cluster_name, names.values())
+    layout = cluster.cluster_layout(places, cluster_name)
+    for image in PROJECT_IMAGES:
+        fixed = buildah.full_name(f"{image.repository}:dev")
+        node.tag_image(layout, buildah.full_name(names[image.key]), fixed)

@@ -121,10 +121,12 @@ class KindEngine:
     def load(self, name: str, wanted: Iterable[str]) -> None:
         """See `Engine`."""
         for image in wanted:
-            # The official ones are pulled by the cluster itself.
-            if image not in OFFICIAL_IMAGES.values():
-                with ui.step(f"load {image}"):
-                    self._kind(*load_command(name, image))
+            with ui.step(f"load {image}"):
+                self._kind(*load_command(name, image))
+
+    def load_project(self, name: str, names: Mapping[str, str]) -> None:
+        """See `Engine`; the official images are pulled by the cluster itself."""
+        self.load(name, [names[images.OPERATOR.key]])
 
     def _kind(self, *arguments: str) -> str:
         binaries.build(self._places, ("kind",))
