@@ -1,4 +1,4 @@
-"""The version of this installation, from the package's metadata: it stands in pyproject.toml only."""
+"""The version of this installation; it stands in pyproject.toml only."""
 
 from __future__ import annotations
 

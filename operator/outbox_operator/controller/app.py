@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 
 SYNC_TIMEOUT_S: Final = 60.0
 DRAIN_S: Final = 5.0
+API_RETRY_S: Final = 2.0
 
 
 def main(settings: Settings, build_reconcilers: BuildReconcilers) -> None:
@@ -78,7 +79,6 @@ class Operator:
         async with health:
             kube = await Kube.connect(instance=self._settings.identity)
             try:
-                await check_kinds(kube)
                 _log.info(
                     "started",
                     extra={
@@ -93,17 +93,12 @@ class Operator:
         _log.info("stopped")
 
     async def _wait_and_lead(self, kube: Kube) -> None:
-        settings = self._settings
-        lease = Lease(
-            kube,
-            settings.lease_namespace,
-            settings.lease_name,
-            settings.identity,
-            self._heartbeat,
-        )
+        lease = Lease(kube, self._settings, self._heartbeat)
         roots = RootTasks(self._stop)
-        self._health.role = "standby"
         try:
+            if not await roots.until(check_kinds(kube)):
+                return
+            self._health.role = "standby"
             if await roots.until(lease.acquire()):
                 self._health.role = "leader"
                 self._metrics.leader.set(1)
@@ -168,12 +163,18 @@ class Operator:
 
 
 async def check_kinds(kube: Kube) -> None:
-    """Makes sure that the API server knows our kinds.
+    """Makes sure that the API server knows our kinds; one that is away is waited for.
 
     Raises:
         UnsupportedServerError: A resource definition is missing; the message names it.
     """
-    served = await kube.served_plurals(meta.API_VERSION)
+    while True:
+        try:
+            served = await kube.served_plurals(meta.API_VERSION)
+            break
+        except KubernetesError as error:
+            _log.warning("waiting for the API server: %s", error)
+            await asyncio.sleep(API_RETRY_S)
     missing = sorted(
         f"{plural}.{meta.GROUP}" for plural in meta.PLURALS.values() if plural not in served
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,7 @@ class Context:
     secrets: Secrets
     nats: NatsConnections
     postgres: PostgresConnections
+    wake: Callable[[ObjectKey, str], None]
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -49,6 +50,7 @@ class Context:
             secrets=Secrets(tools.kube, time.monotonic),
             nats=NatsConnections(tools.wake, time.monotonic),
             postgres=PostgresConnections(tools.wake, time.monotonic),
+            wake=tools.wake,
         )
         sweeper = asyncio.create_task(context._sweep_forever(), name="sweep connections")
         try:

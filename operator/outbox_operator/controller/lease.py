@@ -18,15 +18,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 from outbox_operator.adapters.kube import Kube
+from outbox_operator.adapters.kube_http import NotFoundError
 from outbox_operator.adapters.kube_lease import LEASE_API, LeaseRecord
 from outbox_operator.adapters.kube_watch import Changed
+from outbox_operator.controller.settings import Settings
 from outbox_operator.errors import ConflictError, KubernetesError, OutboxError
 
 _log = logging.getLogger(__name__)
 
-DURATION_S: Final = 15
-RENEW_DEADLINE_S: Final = 10.0
-RETRY_S: Final = 2.0
 RELEASE_TIMEOUT_S: Final = 3.0
 
 
@@ -60,13 +59,13 @@ def may_take(sighting: Sighting | None, identity: str, now: float) -> bool:
     return now - sighting.since > sighting.record.duration_s
 
 
-def claim(sighting: Sighting | None, identity: str, now: datetime) -> LeaseRecord:
+def claim(sighting: Sighting | None, identity: str, duration_s: int, now: datetime) -> LeaseRecord:
     """The record that takes the Lease."""
     old = sighting.record if sighting else None
     stays = old is not None and old.holder == identity
     return LeaseRecord(
         holder=identity,
-        duration_s=DURATION_S,
+        duration_s=duration_s,
         acquired=old.acquired if old and stays else now,
         renewed=now,
         transitions=(old.transitions + (not stays)) if old else 0,
@@ -103,9 +102,7 @@ class Lease:
 
     Args:
         kube: Connection to the API server.
-        namespace: Where the Lease is.
-        name: Name of the Lease.
-        identity: Who we are.
+        settings: Which Lease, who we are, and its times.
         heartbeat: Told of every renewal.
         clock: Monotonic seconds.
     """
@@ -113,16 +110,15 @@ class Lease:
     def __init__(
         self,
         kube: Kube,
-        namespace: str,
-        name: str,
-        identity: str,
+        settings: Settings,
         heartbeat: Heartbeat,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kube = kube
-        self._namespace = namespace
-        self._name = name
-        self._identity = identity
+        self._namespace = settings.lease_namespace
+        self._name = settings.lease_name
+        self._identity = settings.identity
+        self._settings = settings
         self._heartbeat = heartbeat
         self._clock = clock
         self._record: LeaseRecord | None = None
@@ -139,7 +135,10 @@ class Lease:
                 found = await self._kube.lease(self._namespace, self._name)
                 sighting = sight(sighting, found, self._clock())
                 if may_take(sighting, self._identity, self._clock()):
-                    await self._write(claim(sighting, self._identity, datetime.now(UTC)))
+                    duration_s = self._settings.lease_duration_s
+                    await self._write(
+                        claim(sighting, self._identity, duration_s, datetime.now(UTC))
+                    )
                     _log.info("%s is ours", self, extra={"identity": self._identity})
                     return
                 if sighting is not None and sighting.record.holder != waiting_for:
@@ -149,7 +148,7 @@ class Lease:
                 _log.debug("another process was faster to take %s", self)
             except KubernetesError as error:
                 _log.warning("cannot read or take %s: %s", self, error)
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(self._settings.lease_retry_s)
 
     async def hold(self) -> None:
         """Renews for ever.
@@ -157,20 +156,20 @@ class Lease:
         Raises:
             LeaseLostError: The Lease is no longer ours.
         """
-        deadline = self._clock() + RENEW_DEADLINE_S
+        deadline = self._clock() + self._settings.lease_deadline_s
         while True:
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(self._settings.lease_retry_s)
             try:
                 async with asyncio.timeout(max(0.0, deadline - self._clock())):
                     await self._renew()
-                deadline = self._clock() + RENEW_DEADLINE_S
-            except (TimeoutError, KubernetesError) as error:
+                deadline = self._clock() + self._settings.lease_deadline_s
+            except (TimeoutError, KubernetesError, ConflictError) as error:
                 if isinstance(error, LeaseLostError):
                     raise
                 _log.warning("%s not renewed: %s", self, str(error) or "timed out")
                 if self._clock() >= deadline:
                     raise LeaseLostError(
-                        f"{self} could not be renewed for {RENEW_DEADLINE_S:.0f} s"
+                        f"{self} could not be renewed for {self._settings.lease_deadline_s:.0f} s"
                     ) from error
 
     async def release(self) -> None:
@@ -198,17 +197,19 @@ class Lease:
     async def _renew(self) -> None:
         assert self._record is not None  # noqa: S101  (hold() follows acquire())
         try:
-            await self._write(
-                dataclasses.replace(self._record, renewed=datetime.now(UTC), duration_s=DURATION_S)
-            )
-        except ConflictError:
-            # Someone wrote it. Our own write whose answer got lost is fine, another holder is not.
+            await self._write(dataclasses.replace(self._record, renewed=datetime.now(UTC)))
+        except (ConflictError, NotFoundError):
+            # Written or removed by someone. Our own write whose answer got lost is fine, and
+            # so is a Lease without a holder; another holder is not.
             found = await self._kube.lease(self._namespace, self._name)
-            if found is None or found.holder != self._identity:
+            holder = found.holder if found else ""
+            if holder not in ("", self._identity):
                 self._record = None
-                holder = found.holder if found and found.holder else "nobody"
                 raise LeaseLostError(f"{self} is held by {holder}") from None
-            await self._write(dataclasses.replace(found, renewed=datetime.now(UTC)))
+            version = found.version if found else None
+            await self._write(
+                dataclasses.replace(self._record, renewed=datetime.now(UTC), version=version)
+            )
 
     async def _write(self, record: LeaseRecord) -> None:
         self._record = await self._kube.put_lease(self._namespace, self._name, record)

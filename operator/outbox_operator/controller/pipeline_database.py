@@ -133,7 +133,8 @@ class PipelineDatabase:
         fresh = (
             memory.generation == pipeline.meta.generation
             and time.monotonic() - memory.looked_at < FULL_LOOK_SECONDS
-            and names.APPROVE_PLAN_ANNOTATION not in pipeline.meta.annotations
+            and not {names.APPROVE_PLAN_ANNOTATION, names.RECONCILE_AT_ANNOTATION}
+            & pipeline.meta.annotations.keys()
         )
         async with self._context.postgres.lease(owner, key) as admin:
             if fresh:

@@ -92,6 +92,9 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         try:
             source = self._source(resource)
             rivals = self._check_claim(resource, source)
+        except StreamNotFoundError as error:
+            result.parts = [waiting(ConditionType.CONSUMER_READY, error.reason, error.message)]
+            return result
         except OutboxError as error:
             result.parts = [failed(ConditionType.CONSUMER_READY, error)]
             return result
@@ -174,6 +177,9 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
                 if before is None or before.ackFloor != state.ackFloor or state.pending:
                     result.requeue_after = BUSY_SECONDS
                 result.fields |= {"consumer": state.model_dump(), "sampledAt": stamp(self._now())}
+        except StreamNotFoundError as error:
+            result.parts.append(waiting(ConditionType.CONSUMER_READY, error.reason, error.message))
+            return False
         except OutboxError as error:
             result.parts.append(failed(ConditionType.CONSUMER_READY, error))
             return False

@@ -147,6 +147,7 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
                 observed = await admin.create_stream(config)
                 if settled:
                     drift.corrected(f"stream {name} was missing and has been created again")
+                    self._wake_consumers(resource)
             case Update(config=config, changes=changes, drift=drifted):
                 observed = await admin.update_stream(config)
                 if drifted:
@@ -154,6 +155,15 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
             case Refused(error=error):
                 return observed, failed(ConditionType.STREAM_READY, error)
         return observed, ok(ConditionType.STREAM_READY, "InSync")
+
+    def _wake_consumers(self, resource: Stream) -> None:
+        """Their durables went with the stream."""
+        for body in self.context.objects.of_kind(names.CONSUMER, resource.meta.namespace):
+            ref = (body.get("spec") or {}).get("streamRef") or {}
+            if ref.get("name") == resource.meta.name:
+                meta = body["metadata"]
+                key = ObjectKey(names.CONSUMER, meta["namespace"], meta["name"])
+                self.context.wake(key, "stream created again")
 
     def _settled(self, resource: Stream) -> bool:
         """Whether this generation was in force before: a difference is then drift."""

@@ -44,6 +44,8 @@ NO_CREDENTIALS_DEADLINE_SECONDS = 15.0
 """The same when the Secret is gone too: in a namespace that goes it will not come back."""
 DEPENDENCY_BACKOFF_SECONDS = 15.0
 STALLED_BACKOFF_SECONDS = 60.0
+WAITING_SECONDS = 10.0
+"""Next look at something on its way (pods that start, a child that works), unless it says so."""
 
 ResourceT = TypeVar("ResourceT", bound=Resource[Any, Any])
 StatusT = TypeVar("StatusT", bound=StatusBase)
@@ -140,7 +142,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         except SpecError as error:
             part = Part(
                 type=ConditionType.READY, status="False", reason=error.reason,
-                message=error.message, stalled=True,
+                message=error.message, stalled=True, failing=True,
             )  # fmt: skip
             result = Pass(parts=[part], ready_reason="", requeue_after=STALLED_BACKOFF_SECONDS)
         parts = [*result.parts, self._paused(meta)]
@@ -162,6 +164,8 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             await self.clear_annotation(key, names.RECONCILE_AT_ANNOTATION)
         if ready:
             return Outcome(requeue_after=result.requeue_after)
+        if not any(part.failing for part in parts):
+            return Outcome(requeue_after=WAITING_SECONDS)
         stalled = any(part.stalled for part in parts)
         return Outcome(
             failed=True,

@@ -23,7 +23,7 @@ from outbox_operator.controller.outcome import ObjectKey, Outcome
 
 BACKOFF_MIN_S: Final = 1.0
 BACKOFF_MAX_S: Final = 300.0
-SETTLE_S: Final = 0.25
+SETTLE_S: Final = 0.1
 
 
 class Urgency(enum.IntEnum):

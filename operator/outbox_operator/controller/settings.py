@@ -29,6 +29,10 @@ class Settings:
         lease_namespace: Where it is.
         identity: Who we are in the Lease and in Events; must differ between replicas.
         workers: Passes that run at once.
+        lease_duration_s: A standby takes over when the holder was silent for this long.
+        lease_deadline_s: The holder gives up when it could not renew for this long; less than
+            the duration, so that it stops before another starts.
+        lease_retry_s: Seconds between two attempts to take or renew the Lease.
         resync_s: Seconds between two comparisons of the watch with a list.
         silence_s: The watch may be behind for this long before the process counts as dead.
     """
@@ -41,6 +45,9 @@ class Settings:
     lease_namespace: str
     identity: str
     workers: int = 20
+    lease_duration_s: int = 15
+    lease_deadline_s: float = 10.0
+    lease_retry_s: float = 2.0
     resync_s: float = 60.0
     silence_s: float = 180.0
 

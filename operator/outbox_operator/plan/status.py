@@ -31,7 +31,9 @@ class Part:
         reason: CamelCase word.
         message: For people.
         stalled: Whether a person must act before time can help.
-        blocks: Whether the resource can be Ready without it.
+        failing: Whether an error is behind it: look again with a growing pause. Otherwise it is
+            on its way, and something will tell.
+        blocks: Whether it keeps the resource from being Ready.
     """
 
     type: ConditionType
@@ -39,6 +41,7 @@ class Part:
     reason: str
     message: str = ""
     stalled: bool = False
+    failing: bool = False
     blocks: bool = True
 
 
@@ -55,6 +58,7 @@ def failed(kind: ConditionType, error: OutboxError) -> Part:
         reason=error.reason,
         message=error.message,
         stalled=not error.retryable,
+        failing=True,
     )
 
 
