@@ -225,14 +225,18 @@ async def test_asking_for_tls_never_falls_back_to_clear_text(nats_server: NatsSe
 async def test_too_old_server_is_refused() -> None:
     """Speaks just enough of the protocol: no package holds a server as old as this."""
 
+    gone = asyncio.Event()
+
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b'INFO {"version":"2.9.25","max_payload":1048576,"headers":true}\r\n')
         while line := await reader.readline():
             if line.startswith(b"PING"):
                 writer.write(b"PONG\r\n")
         writer.close()
+        gone.set()
 
     async with await asyncio.start_server(greet, "127.0.0.1", 0) as listener:
         port = listener.sockets[0].getsockname()[1]
         with pytest.raises(UnsupportedServerError, match=r"2\.10\.0 or newer .* found 2\.9\.25"):
             await connect(NatsAuth(url=f"nats://127.0.0.1:{port}"), name="test")
+        await asyncio.wait_for(gone.wait(), 5)

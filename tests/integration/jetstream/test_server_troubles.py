@@ -1,0 +1,160 @@
+"""Servers without JetStream, without room, without rights, or without an answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from outbox_operator.adapters import jetstream_admin
+from outbox_operator.adapters.jetstream_admin import JetStreamAdmin
+from outbox_operator.adapters.nats import NatsAuth
+from outbox_operator.adapters.nats import connect as connect_with
+from outbox_operator.errors import (
+    AccessDeniedError,
+    NatsError,
+    SpecError,
+    UnsupportedServerError,
+)
+from outbox_operator.plan.streams import desired_stream
+from support.jetstream import OWNER, stream_spec
+from support.nats import NatsOptions, NatsServer, connected
+
+pytestmark = pytest.mark.integration
+
+
+async def test_server_without_jetstream() -> None:
+    with NatsServer(NatsOptions(jetstream=False)) as server:
+        async with connected(server) as client:
+            admin = JetStreamAdmin(client, server.auth)
+            with pytest.raises(UnsupportedServerError, match="JetStream is not enabled") as caught:
+                await admin.stream_info("ORDERS")
+    assert caught.value.reason == "JetStreamNotEnabled"
+    assert server.auth.address in caught.value.message
+
+
+ACCOUNTS: dict[str, Any] = {
+    "accounts": {
+        "PLAIN": {"users": [{"user": "plain", "password": "p"}]},
+        "SMALL": {
+            "users": [{"user": "small", "password": "p"}],
+            "jetstream": {"max_file": 1_000_000, "max_mem": 100_000},
+        },
+        "BUSY": {
+            "users": [
+                {"user": "busy", "password": "p", "permissions": {"publish": "orders.>"}},
+            ],
+            "jetstream": "enabled",
+        },
+    }
+}
+
+
+async def test_account_without_jetstream() -> None:
+    with NatsServer(NatsOptions(extra=ACCOUNTS)) as server:
+        auth = NatsAuth(url=server.url, username="plain", password="p")
+        client = await connect_with(auth, name="tests")
+        try:
+            with pytest.raises(UnsupportedServerError, match="JetStream is not enabled"):
+                await JetStreamAdmin(client, auth).account_info()
+        finally:
+            await client.close()
+
+
+@pytest.mark.parametrize("storage", ["File", "Memory"])
+async def test_more_than_the_account_has(storage: str) -> None:
+    with NatsServer(NatsOptions(extra=ACCOUNTS)) as server:
+        auth = NatsAuth(url=server.url, username="small", password="p")
+        client = await connect_with(auth, name="tests")
+        try:
+            admin = JetStreamAdmin(client, auth)
+            first = stream_spec("FIRST", maxBytes="40k", storage=storage)
+            await admin.create_stream(desired_stream(first, OWNER))
+            big = stream_spec("ORDERS", maxBytes="1Gi", storage=storage)
+            with pytest.raises(SpecError) as caught:
+                await admin.create_stream(desired_stream(big, OWNER))
+        finally:
+            await client.close()
+    most = 1_000_000 if storage == "File" else 100_000
+    assert caught.value.reason == "StorageExceeded"
+    assert "maxBytes wants 1073741824 bytes" in caught.value.message
+    assert f"{most - 40_000} bytes of the account's {most} are left" in caught.value.message
+
+
+async def test_more_than_the_server_has() -> None:
+    with NatsServer(NatsOptions(max_file=1_000_000)) as server:
+        async with connected(server) as client:
+            admin = JetStreamAdmin(client, server.auth)
+            spec = stream_spec("ORDERS", maxBytes="2M")
+            with pytest.raises(SpecError, match="max_file") as caught:
+                await admin.create_stream(desired_stream(spec, OWNER))
+            small = stream_spec("ORDERS", maxBytes="500k")
+            await admin.create_stream(desired_stream(small, OWNER))
+            with pytest.raises(SpecError, match="maxBytes wants 2000000 bytes"):
+                await admin.update_stream(desired_stream(spec, OWNER))
+    assert caught.value.reason == "StorageExceeded"
+
+
+async def test_more_replicas_than_servers(newest: JetStreamAdmin, prefix: str) -> None:
+    with pytest.raises(UnsupportedServerError, match="NATS cluster"):
+        await newest.create_stream(desired_stream(stream_spec(prefix, replicas=3), OWNER))
+
+
+async def test_configuration_the_server_refuses(newest: JetStreamAdmin, prefix: str) -> None:
+    spec = stream_spec(prefix, subjects=["$JS.API.STREAM.x"])
+    with pytest.raises(SpecError, match=f"stream {prefix}: .*error 10052"):
+        await newest.create_stream(desired_stream(spec, OWNER))
+
+
+async def test_user_who_may_not_call_the_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jetstream_admin, "REQUEST_SECONDS", 1.0)
+    with NatsServer(NatsOptions(extra=ACCOUNTS)) as server:
+        auth = NatsAuth(url=server.url, username="busy", password="p")
+        client = await connect_with(auth, name="tests")
+        try:
+            with pytest.raises(AccessDeniedError, match=r"may not publish on \$JS\.API"):
+                await JetStreamAdmin(client, auth).stream_info("ORDERS")
+        finally:
+            await client.close()
+
+
+async def test_server_that_stopped_answering(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jetstream_admin, "REQUEST_SECONDS", 0.3)
+    with NatsServer() as server:
+        async with connected(server) as client:
+            server.pause()
+            try:
+                with pytest.raises(NatsError, match="no answer from JetStream") as caught:
+                    await JetStreamAdmin(client, server.auth).stream_info("ORDERS")
+            finally:
+                server.resume()
+    assert caught.value.retryable
+
+
+async def test_lost_connection_is_said_at_once() -> None:
+    with NatsServer() as server:
+        async with connected(server) as client:
+            admin = JetStreamAdmin(client, server.auth)
+            server.kill()
+            with pytest.raises(NatsError):
+                await admin.stream_info("ORDERS")
+            with pytest.raises(NatsError, match="is lost"):
+                await admin.stream_info("ORDERS")
+            server.start()
+
+
+async def test_domain() -> None:
+    with NatsServer(NatsOptions(extra={"jetstream": {"domain": "hub"}})) as server:
+        async with connected(server) as client:
+            right = NatsAuth(url=server.url, domain="hub")
+            assert await JetStreamAdmin(client, right).stream_info("ORDERS") is None
+            wrong = NatsAuth(url=server.url, domain="spoke")
+            with pytest.raises(NatsError, match="domain 'spoke'") as caught:
+                await JetStreamAdmin(client, wrong).stream_info("ORDERS")
+    assert caught.value.reason == "JetStreamUnavailable"
+
+
+async def test_api_level_of_each_generation(any_server: NatsServer) -> None:
+    async with connected(any_server) as client:
+        admin = JetStreamAdmin(client, any_server.auth)
+        assert admin.api_level == (await admin.account_info()).api_level

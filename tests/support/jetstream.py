@@ -1,0 +1,88 @@
+"""One pass of the operator over a stream or a durable consumer, for tests of plan and server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from outbox_operator.adapters.jetstream_admin import JetStreamAdmin
+from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec
+from outbox_operator.api.v1alpha1.stream import EventStreamSpec
+from outbox_operator.plan import consumers, streams
+from outbox_operator.plan.jetstream import Config, Decision
+from outbox_operator.plan.state import Owner
+
+OWNER = Owner(uid="uid-of-orders", key="EventStream/shop/orders")
+CONSUMER_OWNER = Owner(uid="uid-of-billing", key="EventConsumer/shop/billing")
+
+
+def stream_spec(name: str = "ORDERS", **fields: Any) -> EventStreamSpec:
+    """A specification; subjects default to `<name>.>` unless the stream copies others."""
+    if "mirror" not in fields and "sources" not in fields:
+        fields.setdefault("subjects", [f"{name}.>"])
+    return EventStreamSpec.model_validate(
+        {"nats": {"url": "nats://nats:4222"}, "name": name, **fields}
+    )
+
+
+def consumer_spec(**fields: Any) -> EventConsumerSpec:
+    """A specification of a durable consumer without workload."""
+    return EventConsumerSpec.model_validate({"streamRef": {"name": "orders"}, **fields})
+
+
+async def pass_stream(
+    admin: JetStreamAdmin,
+    desired: Config,
+    *,
+    owner: Owner = OWNER,
+    adoption: Any = "Fail",
+    settled: bool = False,
+    live_owners: tuple[str, ...] = (),
+    yielding_owners: tuple[str, ...] = (),
+) -> Decision:
+    """Look, decide, do; the decision."""
+    decision = streams.decide_stream(
+        desired,
+        await admin.stream_info(desired["name"]),
+        owner=owner,
+        adoption=adoption,
+        settled=settled,
+        live_owners={owner.uid, *live_owners},
+        yielding_owners=yielding_owners,
+        api_level=admin.api_level,
+    )
+    match decision:
+        case streams.Create(config=config):
+            await admin.create_stream(config)
+        case streams.Update(config=config):
+            await admin.update_stream(config)
+    return decision
+
+
+async def pass_consumer(
+    admin: JetStreamAdmin,
+    stream: str,
+    desired: Config,
+    *,
+    owner: Owner = CONSUMER_OWNER,
+    adoption: Any = "Fail",
+    settled: bool = False,
+    live_owners: tuple[str, ...] = (),
+) -> Decision:
+    """Look, decide, do; the decision."""
+    home = await admin.stream_info(stream)
+    decision = consumers.decide_consumer(
+        desired,
+        await admin.consumer_info(stream, desired["name"]),
+        owner=owner,
+        adoption=adoption,
+        settled=settled,
+        live_owners={owner.uid, *live_owners},
+        api_level=admin.api_level,
+        stream_config=home.config if home else None,
+    )
+    match decision:
+        case consumers.Create(config=config):
+            await admin.create_consumer(stream, config)
+        case consumers.Update(config=config):
+            await admin.update_consumer(stream, config)
+    return decision
