@@ -27,7 +27,7 @@ from outbox_operator.plan.postgres_schema import (
 )
 from outbox_operator.wire import tables as names
 
-_LOCK_MILLISECONDS: Final = 100
+_LOCK_MILLISECONDS: Final = 50
 """Writers may queue behind us for that long."""
 _GAP_CHECK: Final = "outbox_gap"
 _BATCH: Final = 1000
@@ -85,6 +85,10 @@ class _Upkeep:
         self._result = result
         self._events = qualify(schema, names.EVENTS)
         self._sequence = qualify(schema, POSITION_SEQUENCE)
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self._result.deferred)
 
     async def run(self) -> None:
         found, default_checked = await self._partitions()
@@ -155,7 +159,7 @@ class _Upkeep:
                     f"FOR VALUES FROM ({low}) TO ({high})"
                 )
                 self._result.created.append(name)
-            if self._result.deferred:
+            if self._busy:
                 break
         if default is not None and occupied:
             async with self._brief(f"drop the check of {default.name}"):
@@ -212,8 +216,9 @@ class _Upkeep:
     async def _prune(self, partition: Partition, snapshots: Mapping[int, str]) -> None:
         name = partition.name
         if not await self._has_rows(name):
-            if not partition.is_default:
-                # This one needs the lock on the whole table, if only for a moment.
+            if not partition.is_default and not self._busy:
+                # This one needs the lock on the whole table, if only for a moment. Who does not
+                # get it does not try again at once: writers have waited for that long already.
                 async with self._brief(f"drop partition {name}"):
                     await self._connection.execute(f"DROP TABLE {qualify(self._schema, name)}")
                     self._result.dropped.append(name)

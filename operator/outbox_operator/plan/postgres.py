@@ -114,7 +114,7 @@ def plan_migrations(
         comment=mark.comment if mark else (observed.schema and observed.schema.comment) or None,
     )
     _check_roles(observed, wanted_mark)
-    managed = observed.version is not None
+    managed = observed.version is not None or (mark is not None and mark.owner.uid == owner.uid)
     statements = [
         *_schema(desired.schema, observed),
         *_sequence(desired, observed, managed),

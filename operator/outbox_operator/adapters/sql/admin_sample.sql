@@ -3,6 +3,8 @@
 -- Unpublished are: rows that no snapshot of the cursor sees (tail), and of an open window the
 -- rows behind the position it has reached. While that is 0 the whole window is still to come, and
 -- the first rows by xid will do; later the first rows by position will.
+-- BETWEEN with ORDER BY, where = ANY would do, keeps the planner on the index: to its statistics
+-- one xid may well be all rows.
 WITH shards AS MATERIALIZED (
     SELECT shard, last_position, emission, owner, published_at, updated_at, snapshot_to,
            snapshot_to::pg_snapshot AS upper,
@@ -23,9 +25,15 @@ unpublished AS (
          ORDER BY xid
          LIMIT $1)
         UNION ALL
-        (SELECT created_at
-         FROM {schema}.events
-         WHERE shard = s.shard AND xid = ANY (s.tail_open_xids)
+        (SELECT late.created_at
+         FROM unnest(s.tail_open_xids) AS o (xid)
+         CROSS JOIN LATERAL (
+             SELECT created_at
+             FROM {schema}.events
+             WHERE shard = s.shard AND xid BETWEEN o.xid AND o.xid
+             ORDER BY xid
+             LIMIT $1
+         ) late
          LIMIT $1)
         UNION ALL
         (SELECT created_at
@@ -36,11 +44,17 @@ unpublished AS (
          ORDER BY xid
          LIMIT $1)
         UNION ALL
-        (SELECT created_at
-         FROM {schema}.events
-         WHERE s.upper IS NOT NULL AND s.last_position = 0
-           AND shard = s.shard AND xid = ANY (s.open_xids)
-           AND pg_visible_in_snapshot(xid, s.upper)
+        (SELECT late.created_at
+         FROM unnest(s.open_xids) AS o (xid)
+         CROSS JOIN LATERAL (
+             SELECT created_at
+             FROM {schema}.events
+             WHERE s.upper IS NOT NULL AND s.last_position = 0
+               AND shard = s.shard AND xid BETWEEN o.xid AND o.xid
+               AND pg_visible_in_snapshot(xid, s.upper)
+             ORDER BY xid
+             LIMIT $1
+         ) late
          LIMIT $1)
         UNION ALL
         (SELECT created_at
