@@ -52,6 +52,11 @@ def operator_kubeconfig(kubectl: Kubectl, folder: Path) -> Path:
     return path
 
 
+def names(kubectl: Kubectl, plural: str) -> set[str]:
+    """Names of all objects of a kind in the test's namespace."""
+    return {item["metadata"]["name"] for item in kubectl.get(plural, "-n", "shop")["items"]}
+
+
 @pytest.mark.parametrize("watched", ["", "shop"], ids=["everywhere", "one namespace"])
 def test_a_pipeline_comes_and_goes_with_the_rights_of_the_chart(
     watched: str,
@@ -89,8 +94,8 @@ def test_a_pipeline_comes_and_goes_with_the_rights_of_the_chart(
             world.secret("database", url=database),
             world.pipeline(relay={}, consumers=consumers, deletionPolicy="Delete"),
         )
-        for name in ("orders-relay", "orders-billing-consumer"):
-            world.wait(lambda name=name: world.get("deployment", name) is not None, name)
+        made = {"orders-relay", "orders-billing-consumer"}
+        world.wait(lambda: made <= names(cluster, "deployments"), f"Deployments {made}")
         world.wait_condition("EventConsumer", "orders-audit", "Ready", "True")
         world.wait_condition("OutboxPipeline", "orders", "RelayAvailable", "False")
         # A consumer that is no longer declared goes with all it had.
@@ -109,7 +114,7 @@ def test_a_pipeline_comes_and_goes_with_the_rights_of_the_chart(
 def test_resource_definitions_outlive_the_chart(cluster: Kubectl) -> None:
     helm(cluster, "upgrade", "--install", RELEASE, str(CHART))
     helm(cluster, "uninstall", RELEASE)
-    names = cluster("get", "crd", "-o", "name").split()
-    assert "customresourcedefinition.apiextensions.k8s.io/outboxpipelines.outbox.dev" in names
+    kept = cluster("get", "crd", "-o", "name").split()
+    assert "customresourcedefinition.apiextensions.k8s.io/outboxpipelines.outbox.dev" in kept
     assert cluster.run("get", "clusterrole", RELEASE).code != 0
     helm(cluster, "upgrade", "--install", RELEASE, str(CHART))

@@ -262,3 +262,19 @@ def test_a_pod_template_that_breaks_the_pods_names_resource_and_field() -> None:
     where = r"OutboxPipeline/shop/orders: spec\.relay\.podTemplate\.spec\.restartPolicy"
     with pytest.raises(SpecError, match=where):
         relay(pipeline)
+
+
+def test_every_variable_of_a_container_is_documented_and_no_other() -> None:
+    spec = {
+        "credentialsSecretRef": {"name": "s", "key": "creds"},
+        "tokenSecretRef": {"name": "s", "key": "token"},
+        "nkeySecretRef": {"name": "s", "key": "nkey"},
+    }
+    nats = NatsConnection.model_validate({**NATS_ALL.model_dump(exclude_none=True), **spec})
+    consumer = resources.consumer(
+        handler={"container": {"image": "x"}}, inbox={"connectionSecretRef": {"name": "db"}}
+    )
+    container = template(handle(consumer, nats=nats))["spec"]["containers"][0]
+    page = Path(__file__).resolve().parents[3] / "docs/reference/container-environment.md"
+    documented = [line.split("`")[1] for line in page.read_text().splitlines() if "| `" in line]
+    assert documented == [variable["name"] for variable in container["env"]]
