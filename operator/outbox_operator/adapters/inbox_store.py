@@ -122,7 +122,7 @@ class InboxStore:
                     await self._commit(connection, transaction)
             finally:
                 # After a commit there is nothing left to undo.
-                if connection.is_in_transaction():
+                if not _is_lost(connection) and connection.is_in_transaction():
                     await _undo(connection, transaction)
             return result
         finally:
@@ -150,7 +150,7 @@ class InboxStore:
             return "duplicate"
         started = time.perf_counter()
         keep = await handle(connection)
-        if connection.is_closed():
+        if _is_lost(connection):
             raise PostgresError(
                 f"PostgreSQL at {self.address}: the connection was lost while the handler ran"
             )
@@ -172,7 +172,7 @@ class InboxStore:
         try:
             yield
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OutboxError, OSError) as error:
-            if connection.is_closed() or isinstance(error, OSError):
+            if _is_lost(connection) or isinstance(error, OSError):
                 raise postgres.translate(error, self._target) from error
             raise CommitRefusedError(
                 f"PostgreSQL at {self.address} refused to commit what the handler wrote: {error}"
@@ -199,3 +199,10 @@ async def _undo(connection: Borrowed, transaction: Transaction) -> None:
     except asyncio.CancelledError:
         connection.terminate()
         raise
+
+
+def _is_lost(connection: Borrowed) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True  # the pool takes a connection back in the moment it breaks

@@ -193,13 +193,3 @@ async def test_python_handlers_answer_as_they_like(client: Client, stream_prefix
     [letter] = await source.dead_letters()
     error = (letter.headers or {})["Outbox-Dead-Letter-Error"]
     assert error.startswith("ValueError: password=*** at handle (")
-
-
-async def test_one_failing_event_does_not_make_the_pod_unready_but_all_do(
-    client: Client, stream_prefix: str, endpoint: Endpoint
-) -> None:
-    source = await Source.create(client, stream_prefix, max_deliver=-1, backoff_seconds=(0.5,))
-    async with consuming(source.http(endpoint)) as app:
-        await source.publish()
-        await source.settled(1)
-        assert (await readiness(app))[0] == 200

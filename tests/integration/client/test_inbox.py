@@ -1,0 +1,86 @@
+"""Handling each event once, through each driver."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import pytest
+
+from outbox_operator.client import Inbox
+from support.consuming import eventually
+from support.shop import Insert, Open, Shop
+
+pytestmark = pytest.mark.integration
+
+EVENT = uuid.UUID("0b0f7a2e-7d46-4c5e-8f0a-3c3b8a2d9c11")
+
+
+async def handle(connection: object, insert: Insert, inbox: Inbox, order: str) -> bool:
+    """What an application does with each event."""
+    return await inbox.process_idempotent(
+        connection,
+        event_id=EVENT,
+        source_topic="orders.order.created",
+        event_type="order.created",
+        payload={"order": order},
+        handler=lambda: insert(order),
+    )
+
+
+async def test_the_second_time_the_handler_is_not_called(shop: Shop, opened: Open) -> None:
+    inbox = Inbox("billing")
+    async with opened(shop.url) as (connection, insert):
+        assert await handle(connection, insert, inbox, "o-1") is True
+    async with opened(shop.url) as (connection, insert):
+        assert await handle(connection, insert, inbox, "o-2") is False
+    assert await shop.orders() == ["o-1"]
+    [row] = await shop.owner.fetch("SELECT * FROM outbox.consumer_inbox")
+    assert row["consumer_name"] == "billing"
+    assert row["source_topic"] == "orders.order.created"
+    assert row["event_type"] == "order.created"
+    assert row["payload"] == b'{"order":"o-1"}'
+    assert row["processing_duration_ms"] >= 0
+
+
+async def test_a_rolled_back_handling_does_not_count(shop: Shop, opened: Open) -> None:
+    inbox = Inbox("billing")
+
+    async def failing() -> None:
+        async with opened(shop.url) as (connection, insert):
+            await handle(connection, insert, inbox, "o-1")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await failing()
+    async with opened(shop.url) as (connection, insert):
+        assert await handle(connection, insert, inbox, "o-2") is True
+    assert await shop.orders() == ["o-2"]
+
+
+async def test_consumers_do_not_share_what_they_handled(shop: Shop, opened: Open) -> None:
+    for name in ("billing", "shipping"):
+        async with opened(shop.url) as (connection, insert):
+            assert await handle(connection, insert, Inbox(name), name) is True
+    assert await shop.orders() == ["billing", "shipping"]
+
+
+async def test_a_second_transaction_waits_for_the_first(shop: Shop, opened: Open) -> None:
+    inbox = Inbox("billing")
+
+    async def second() -> bool:
+        async with opened(shop.url) as (connection, insert):
+            return await handle(connection, insert, inbox, "o-2")
+
+    async with opened(shop.url) as (connection, insert):
+        assert await handle(connection, insert, inbox, "o-1") is True
+        task = asyncio.create_task(second())
+
+        async def waiting() -> bool:
+            return bool(
+                await shop.owner.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            )
+
+        await eventually(waiting, "the second one waits")
+    assert await task is False
+    assert await shop.orders() == ["o-1"]

@@ -1,0 +1,282 @@
+"""The inbox of the consumer runtime: effects once, with a real database and real redeliveries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import asyncpg
+import pytest
+from nats.aio.client import Client
+
+from outbox_operator.consumer.handler import Ack, Context, DeadLetter, ReceivedEvent, RetryAfter
+from outbox_operator.wire.config import ConsumerConfig, DatabaseConfig
+from support.consuming import (
+    Endpoint,
+    Source,
+    calling,
+    consuming,
+    eventually,
+    metric,
+    readiness,
+)
+from support.outbox import migrate_inbox
+from support.postgres import PostgresServer, running_server
+
+pytestmark = pytest.mark.integration
+
+
+@dataclass(frozen=True)
+class Billing:
+    """The handler's database, with a table that shows every effect."""
+
+    url: str
+    url_file: Path
+    owner: asyncpg.Connection[asyncpg.Record]
+
+    async def effects(self) -> list[str]:
+        """Event types in the order of their committed effects."""
+        rows = await self.owner.fetch("SELECT event_type FROM effects ORDER BY number")
+        return [row["event_type"] for row in rows]
+
+    def config(self, config: ConsumerConfig) -> ConsumerConfig:
+        """With an inbox in this database."""
+        return replace(config, inbox=DatabaseConfig(url_file=str(self.url_file)))
+
+
+async def prepare(url: str, folder: Path, role_url: str | None = None, role: str = "") -> Billing:
+    """Create what a handler needs in an empty database."""
+    await migrate_inbox(url, consumer_role=role or None)
+    owner = await asyncpg.connect(url)
+    await owner.execute("CREATE TABLE effects (number bigserial, event_type text)")
+    if role:
+        await owner.execute(f"GRANT ALL ON effects, effects_number_seq TO {role}")
+    url_file = folder / "url"
+    url_file.write_text((role_url or url) + "\n")
+    return Billing(url, url_file, owner)
+
+
+@pytest.fixture
+async def billing(
+    postgres_server: PostgresServer, database: str, tmp_path: Path
+) -> AsyncIterator[Billing]:
+    """The handler logs in with the rights that the operator grants, and its own."""
+    role, password = postgres_server.create_role("billing")
+    url = postgres_server.url(database.rpartition("/")[2], role, password)
+    billing = await prepare(database, tmp_path, url, role)
+    yield billing
+    await billing.owner.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    await billing.owner.close()
+
+
+async def write_effect(event: ReceivedEvent, context: Context) -> None:
+    """A handler that writes in the transaction of the inbox."""
+    await context.connection.execute("INSERT INTO effects (event_type) VALUES ($1)", event.type)
+
+
+async def test_effect_and_record_commit_together(
+    client: Client, stream_prefix: str, billing: Billing
+) -> None:
+    source = await Source.create(client, stream_prefix)
+    event_id = await source.publish({"total": 3})
+    async with consuming(billing.config(source.python()), calling(write_effect)) as app:
+        await source.settled(1)
+        assert (await readiness(app))[0] == 200
+    assert await billing.effects() == ["order.created"]
+    [row] = await billing.owner.fetch("SELECT * FROM outbox.consumer_inbox")
+    assert str(row["event_id"]) == event_id
+    assert row["consumer_name"] == "billing"
+    assert row["source_topic"] == f"{stream_prefix}.evt.order.created"
+    assert row["payload"] == b'{"total": 3}'
+    assert row["processing_duration_ms"] >= 0
+    assert (
+        app.metrics.registry.get_sample_value(
+            "consumer_inbox_processed_total",
+            {"consumer_name": "billing", "event_type": "order.created"},
+        )
+        == 1
+    )
+
+
+async def test_a_duplicate_is_acknowledged_without_the_handler(
+    client: Client, stream_prefix: str, billing: Billing
+) -> None:
+    source = await Source.create(client, stream_prefix)
+    event_id = await source.publish()
+    await source.publish(id=event_id)
+    async with consuming(billing.config(source.python()), calling(write_effect)) as app:
+        await source.settled(2)
+    assert await billing.effects() == ["order.created"]
+    assert metric(app, "outbox_consumer_duplicates_total") == 1
+
+
+async def test_nothing_stays_of_a_handling_that_did_not_succeed(
+    client: Client, stream_prefix: str, billing: Billing
+) -> None:
+    source = await Source.create(client, stream_prefix, max_deliver=2)
+
+    async def handle(event: ReceivedEvent, context: Context) -> RetryAfter | DeadLetter | Ack:
+        await write_effect(event, context)
+        match event.type:
+            case "raises":
+                raise ValueError("no")
+            case "retries":
+                return RetryAfter(0.01)
+            case "refuses":
+                return DeadLetter("no")
+            case "swallows":
+                try:
+                    await context.connection.execute("SELECT 1/0")
+                except asyncpg.DivisionByZeroError:
+                    return Ack()  # the transaction is broken all the same
+        return Ack()
+
+    for kind in ("raises", "retries", "refuses", "swallows", "succeeds"):
+        await source.publish(type=kind)
+    async with consuming(billing.config(source.python()), calling(handle)):
+        await source.settled(5)
+    assert await billing.effects() == ["succeeds"]
+    assert await billing.owner.fetchval("SELECT count(*) FROM outbox.consumer_inbox") == 1
+    letters = {
+        (letter.headers or {})["Ce-Type"]: (letter.headers or {})["Outbox-Dead-Letter-Error"]
+        for letter in await source.dead_letters()
+    }
+    assert set(letters) == {"raises", "retries", "refuses", "swallows"}
+    assert "refused to commit what the handler wrote" in letters["swallows"]
+
+
+async def test_handlers_may_use_savepoints(
+    client: Client, stream_prefix: str, billing: Billing
+) -> None:
+    source = await Source.create(client, stream_prefix)
+
+    async def handle(event: ReceivedEvent, context: Context) -> None:
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            async with context.connection.transaction():
+                await context.connection.execute("SELECT 1/0")
+        await write_effect(event, context)
+
+    await source.publish()
+    async with consuming(billing.config(source.python()), calling(handle)):
+        await source.settled(1)
+    assert await billing.effects() == ["order.created"]
+
+
+async def test_takes_effect_once_though_answers_are_lost_and_redelivered(
+    client: Client, stream_prefix: str, billing: Billing
+) -> None:
+    """Two pods, a short ackWait without beats in time: the same event is in hand twice."""
+    source = await Source.create(client, stream_prefix, ack_wait=0.4, concurrency=8)
+    # The pods believe in a longer ackWait than the server has, so their beats come too late.
+    config = billing.config(replace(source.python(), ack_wait_seconds=30.0))
+    other = replace(config, health_port=0)
+
+    async def slow(event: ReceivedEvent, context: Context) -> None:
+        await write_effect(event, context)
+        await asyncio.sleep(1.0)
+
+    sent = [f"kind-{number}" for number in range(10)]
+    for kind in sent:
+        await source.publish(type=kind)
+    async with (
+        consuming(config, calling(slow)) as one,
+        consuming(other, calling(slow)) as two,
+    ):
+        await source.settled(10)
+        apps = (one, two)
+    assert sum(metric(app, "outbox_consumer_redeliveries_total") for app in apps) > 0
+    assert sorted(await billing.effects()) == sent
+
+
+async def test_http_handlers_are_spared_duplicates_too(
+    client: Client, stream_prefix: str, billing: Billing, endpoint: Endpoint
+) -> None:
+    source = await Source.create(client, stream_prefix)
+    event_id = await source.publish()
+    await source.publish(id=event_id)
+    async with consuming(billing.config(source.http(endpoint))):
+        await source.settled(2)
+    assert endpoint.ids() == [event_id]
+
+
+async def test_with_the_database_away_nothing_is_acknowledged_and_all_goes_on_later(
+    client: Client, stream_prefix: str, tmp_path: Path
+) -> None:
+    with running_server() as server:
+        billing = await prepare(server.url(), tmp_path)
+        source = await Source.create(client, stream_prefix, max_deliver=1)
+        config = billing.config(source.python())
+        async with consuming(config, calling(write_effect)) as app:
+            await source.publish(type="before")
+            await source.settled(1)
+            await billing.owner.close()
+            server.kill()
+            await source.publish(type="during")
+            await eventually(
+                lambda: metric(
+                    app, "outbox_consumer_unavailable_total", reason="PostgresUnreachable"
+                ),
+                "the event waits",
+            )
+            assert (await source.info()).ack_floor.stream_seq == 1
+            server.start()
+            await source.settled(2)
+        assert await source.dead_letters() == []
+        billing = replace(billing, owner=await asyncpg.connect(server.url()))
+        assert await billing.effects() == ["before", "during"]
+        await billing.owner.close()
+
+
+async def test_a_database_that_dies_during_handling_costs_nothing(
+    client: Client, stream_prefix: str, tmp_path: Path
+) -> None:
+    with running_server() as server:
+        billing = await prepare(server.url(), tmp_path)
+        await billing.owner.close()
+        source = await Source.create(client, stream_prefix, max_deliver=1)
+        arrived, go_on = asyncio.Event(), asyncio.Event()
+
+        async def handle(event: ReceivedEvent, context: Context) -> None:
+            await write_effect(event, context)
+            arrived.set()
+            await go_on.wait()
+            await write_effect(event, context)
+
+        await source.publish()
+        async with consuming(billing.config(source.python()), calling(handle)):
+            await asyncio.wait_for(arrived.wait(), 10)
+            server.kill()
+            server.start()
+            go_on.set()
+            await source.settled(1)
+        assert await source.dead_letters() == []
+        owner = await asyncpg.connect(server.url())
+        assert await owner.fetchval("SELECT count(*) FROM effects") == 2
+        await owner.close()
+
+
+async def test_without_its_table_the_consumer_is_not_ready_and_says_so(
+    client: Client, stream_prefix: str, database: str, tmp_path: Path
+) -> None:
+    source = await Source.create(client, stream_prefix)
+    url_file = tmp_path / "url"
+    url_file.write_text(database)
+    config = replace(source.python(), inbox=DatabaseConfig(url_file=str(url_file)))
+    await source.publish()
+    seen: list[str] = []
+
+    async def note(event: ReceivedEvent, context: Context) -> None:
+        seen.append(event.id)
+
+    async with consuming(config, calling(note)) as app:
+
+        async def reported() -> bool:
+            status, checks = await readiness(app)
+            return status == 503 and "consumer_inbox" in checks["inbox"]["reason"]
+
+        await eventually(reported, "reason on /readyz")
+        assert seen == []
+        await migrate_inbox(database)
+        await source.settled(1)

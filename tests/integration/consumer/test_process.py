@@ -1,0 +1,139 @@
+"""`outbox consume` as a process: killed, stopped, misconfigured."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg
+import pytest
+from nats.aio.client import Client
+
+from outbox_operator.consumer.disposition import UNANSWERED_ALLOWANCE
+from outbox_operator.wire.config import ConsumerConfig, DatabaseConfig, encode
+from support.consuming import Source, eventually
+from support.outbox import migrate_inbox
+
+pytestmark = pytest.mark.integration
+
+HANDLERS = """
+import asyncio
+import os
+import pathlib
+
+async def hang_once(event, context):
+    await context.connection.execute("INSERT INTO effects VALUES ($1)", event.id)
+    marker = pathlib.Path("started")
+    if not marker.exists():
+        marker.touch()
+        await asyncio.sleep(600)
+
+def die(event, context):
+    os._exit(1)
+
+async def finish(event, context):
+    pathlib.Path("started").touch()
+    while not pathlib.Path("finish").exists():
+        await asyncio.sleep(0.01)
+    pathlib.Path("finished").touch()
+"""
+
+
+@contextmanager
+def process(config: ConsumerConfig, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A consumer process whose working directory holds the handlers."""
+    (folder / "handlers.py").write_text(HANDLERS)
+    (folder / "config.json").write_text(encode(config))
+    consumer = subprocess.Popen(
+        [sys.executable, "-m", "outbox_operator.cli.main", "consume"],
+        cwd=folder,
+        env={**os.environ, "OUTBOX_CONFIG": str(folder / "config.json")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield consumer
+    finally:
+        if consumer.poll() is None:
+            consumer.kill()
+        consumer.communicate()
+
+
+async def test_killed_in_the_middle_the_event_takes_effect_once(
+    client: Client, stream_prefix: str, database: str, tmp_path: Path
+) -> None:
+    await migrate_inbox(database)
+    owner = await asyncpg.connect(database)
+    await owner.execute("CREATE TABLE effects (event_id text)")
+    (tmp_path / "url").write_text(database)
+    source = await Source.create(client, stream_prefix, ack_wait=1.0)
+    config = replace(
+        source.python("handlers:hang_once"),
+        inbox=DatabaseConfig(url_file=str(tmp_path / "url")),
+    )
+    event_id = await source.publish()
+    with process(config, tmp_path) as consumer:
+        await eventually((tmp_path / "started").exists, "handler started")
+        consumer.kill()
+        consumer.wait()
+    with process(config, tmp_path):
+        await source.settled(1)
+    effects = [row["event_id"] for row in await owner.fetch("SELECT event_id FROM effects")]
+    await owner.close()
+    assert effects == [event_id]
+
+
+async def test_an_event_that_kills_each_process_ends_as_a_dead_letter(
+    client: Client, stream_prefix: str, tmp_path: Path
+) -> None:
+    source = await Source.create(client, stream_prefix, ack_wait=0.3, max_deliver=1)
+    config = source.python("handlers:die")
+    await source.publish()
+    deaths = 0
+    while not await source.dead_letters():
+        assert deaths <= 1 + UNANSWERED_ALLOWANCE
+        with process(config, tmp_path) as consumer:
+
+            async def ended(consumer: subprocess.Popen[str] = consumer) -> bool:
+                return consumer.poll() is not None or bool(await source.dead_letters())
+
+            await eventually(ended, "process died or buried the event")
+            deaths += consumer.poll() is not None
+    [letter] = await source.dead_letters()
+    assert deaths == 1 + UNANSWERED_ALLOWANCE
+    assert "the process may die" in (letter.headers or {})["Outbox-Dead-Letter-Error"]
+
+
+async def test_sigterm_drains_and_exits_with_0(
+    client: Client, stream_prefix: str, tmp_path: Path
+) -> None:
+    source = await Source.create(client, stream_prefix)
+    await source.publish()
+    with process(source.python("handlers:finish"), tmp_path) as consumer:
+        await eventually((tmp_path / "started").exists, "handler started")
+        consumer.send_signal(signal.SIGTERM)
+        (tmp_path / "finish").touch()
+        _, logs = consumer.communicate(timeout=20)
+    assert consumer.returncode == 0
+    assert (tmp_path / "finished").exists()
+    await source.settled(1)
+    lines = [json.loads(line) for line in logs.splitlines()]
+    assert lines[-1]["message"] == "stopped"
+    assert {line["role"] for line in lines} == {"consumer"}
+
+
+async def test_a_handler_that_cannot_be_loaded_ends_the_process_with_2(
+    client: Client, stream_prefix: str, tmp_path: Path
+) -> None:
+    source = await Source.create(client, stream_prefix)
+    with process(source.python("handlers:absent"), tmp_path) as consumer:
+        _, logs = consumer.communicate(timeout=20)
+    assert consumer.returncode == 2
+    assert "module handlers has no 'absent'" in logs
