@@ -240,9 +240,10 @@ async def test_a_standby_is_ready_and_takes_over_when_the_leader_stops(
 async def test_a_standby_takes_over_from_a_leader_that_was_killed(
     start: Start, kubectl: Kubectl, namespace: str
 ) -> None:
-    async with start(OUTBOX_IDENTITY="one") as one:
+    quick = {"TEST_LEASE_DURATION_S": "5", "TEST_LEASE_RETRY_S": "0.5"}
+    async with start(OUTBOX_IDENTITY="one", **quick) as one:
         await one.leads()
-        async with start(OUTBOX_IDENTITY="two") as two:
+        async with start(OUTBOX_IDENTITY="two", **quick) as two:
             await two.logged("standing by")
             one.send(signal.SIGKILL)
             await one.exit_code()

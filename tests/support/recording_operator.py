@@ -122,16 +122,16 @@ class RecordingOperator:
 
     async def logged(self, text: str) -> Mapping[str, Any]:
         """Waits for a log line that contains `text`."""
-        return await self._first(self.logs, lambda line: text in line["message"], text)
+        return await self._first(self.logs, lambda line: text in line["message"], text, DEADLINE_S)
 
-    async def worked_on(self, name: str, **facts: Any) -> Pass:
+    async def worked_on(self, name: str, *, within_s: float = DEADLINE_S, **facts: Any) -> Pass:
         """Waits for a pass over an object of this name that shows `facts`, and forgets it."""
 
         def fits(one: Pass) -> bool:
             same = one["pass"].rpartition("/")[2] == name
             return same and all(one[key] == value for key, value in facts.items())
 
-        found = await self._first(self.passes, fits, f"pass over {name} with {facts}")
+        found = await self._first(self.passes, fits, f"pass over {name} with {facts}", within_s)
         self.passes.remove(found)
         return found
 
@@ -147,10 +147,14 @@ class RecordingOperator:
                 return error.code, error.read().decode()
 
     async def _first(
-        self, lines: list[Mapping[str, Any]], fits: Callable[[Mapping[str, Any]], bool], what: str
+        self,
+        lines: list[Mapping[str, Any]],
+        fits: Callable[[Mapping[str, Any]], bool],
+        what: str,
+        within_s: float,
     ) -> Mapping[str, Any]:
         try:
-            async with asyncio.timeout(DEADLINE_S), self._news:
+            async with asyncio.timeout(within_s), self._news:
                 while True:
                     for line in lines:
                         if fits(line):
@@ -192,9 +196,10 @@ def _free_port() -> int:
 
 def _main() -> int:
     found = settings.from_environment(os.environ)
-    faster = {
-        name: float(os.environ[f"TEST_{name.upper()}"])
-        for name in ("resync_s", "silence_s")
+    tuned = ("resync_s", "silence_s", "lease_duration_s", "lease_deadline_s", "lease_retry_s")
+    faster: dict[str, Any] = {
+        name: json.loads(os.environ[f"TEST_{name.upper()}"])
+        for name in tuned
         if f"TEST_{name.upper()}" in os.environ
     }
     try:

@@ -55,7 +55,7 @@ def test_a_renewal_starts_the_holders_time_anew_and_silence_does_not() -> None:
 def test_claim(
     sighting: Sighting | None, acquired: datetime, transitions: int, version: str | None
 ) -> None:
-    assert claim(sighting, "me", NOW) == LeaseRecord(
+    assert claim(sighting, "me", 15, NOW) == LeaseRecord(
         holder="me",
         duration_s=15,
         acquired=acquired,
@@ -66,7 +66,7 @@ def test_claim(
 
 
 def test_a_lease_survives_its_way_through_the_api() -> None:
-    manifest = lease_manifest("ns", "lease", claim(None, "me", NOW))
+    manifest = lease_manifest("ns", "lease", claim(None, "me", 15, NOW))
     manifest["metadata"]["resourceVersion"] = "9"
     back = parse_lease(manifest)
     assert (back.holder, back.acquired, back.renewed, back.version) == ("me", NOW, NOW, "9")

@@ -1,0 +1,118 @@
+"""The operator process when the API server goes away, on a control plane of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from outbox_operator.api import meta
+from support.api_server import ApiServer
+from support.kube import (
+    Cluster,
+    Kubectl,
+    control_plane,
+    install_crds,
+    kubectl_program,
+    unique_cluster,
+)
+from support.recording_operator import RecordingOperator, eventually
+
+PATIENT = {"TEST_LEASE_DURATION_S": "120", "TEST_LEASE_DEADLINE_S": "100"}
+"""An outage that ends the process in production must not do so on a slow test machine."""
+
+
+@pytest.fixture(scope="module")
+def fragile() -> Iterator[Cluster]:
+    """A control plane that may be broken; no resource definitions yet."""
+    with control_plane(unique_cluster("outage")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def kubectl(fragile: Cluster) -> Kubectl:
+    return Kubectl(kubectl_program(), fragile.kubeconfig)
+
+
+@pytest.fixture(scope="module")
+def api_server(fragile: Cluster, kubectl: Kubectl) -> Iterator[ApiServer]:
+    """Its API server, with our kinds."""
+    install_crds(kubectl)
+    server = ApiServer(fragile)
+    yield server
+    server.close()
+
+
+def stream(name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": meta.API_VERSION,
+        "kind": meta.STREAM,
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"name": "A", "subjects": ["a.>"], "nats": {"url": "nats://nats:4222"}},
+    }
+
+
+async def applied(kubectl: Kubectl, name: str) -> None:
+    """Applies a stream as soon as the API server takes it."""
+
+    async def taken() -> bool:
+        return (await asyncio.to_thread(kubectl.apply, stream(name))).code == 0
+
+    await eventually(taken, "the API server is back", within_s=60)
+
+
+def operator(kubeconfig: Path, lease: str, **settings: str) -> RecordingOperator:
+    return RecordingOperator(
+        kubeconfig, OUTBOX_LEASE_NAMESPACE="default", OUTBOX_LEASE_NAME=lease, **settings
+    )
+
+
+# First in this file: later tests install the resource definitions.
+async def test_missing_resource_definitions_are_named(fragile: Cluster) -> None:
+    async with operator(fragile.kubeconfig, "first") as process:
+        assert await process.exit_code() == 1
+        line = await process.logged("CustomResourceDefinition")
+    assert all(f"{plural}.{meta.GROUP}" in line["message"] for plural in meta.PLURALS.values())
+
+
+async def test_a_restart_of_the_api_server_is_survived(
+    fragile: Cluster, kubectl: Kubectl, api_server: ApiServer
+) -> None:
+    async with operator(fragile.kubeconfig, "survivor", **PATIENT) as process:
+        await process.leads()
+        await applied(kubectl, "before")
+        await process.worked_on("before")
+
+        api_server.kill()
+        await process.logged("not renewed")
+        assert (await asyncio.to_thread(process.probe, "/healthz"))[0] == 200
+        api_server.start()
+
+        await applied(kubectl, "after")
+        await process.worked_on("after", within_s=60)
+
+
+async def test_a_leader_that_cannot_renew_ends_and_a_new_one_waits_for_the_api_server(
+    fragile: Cluster, kubectl: Kubectl, api_server: ApiServer
+) -> None:
+    short = {
+        "TEST_LEASE_DURATION_S": "5",
+        "TEST_LEASE_DEADLINE_S": "3",
+        "TEST_LEASE_RETRY_S": "0.5",
+    }
+    async with operator(fragile.kubeconfig, "unlucky", **short) as process:
+        await process.leads()
+        api_server.kill()
+        assert await process.exit_code() == 1
+        line = await process.logged("ended")
+        assert "could not be renewed" in line["message"]
+
+    async with operator(fragile.kubeconfig, "unlucky", **PATIENT) as process:
+        await process.logged("waiting for the API server")
+        assert (await asyncio.to_thread(process.probe, "/readyz"))[0] == 503
+        api_server.start()
+        await applied(kubectl, "later")
+        await process.worked_on("later", within_s=60)

@@ -1,0 +1,68 @@
+"""Taking the API server of a control plane away and bringing it back."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+from pathlib import Path
+
+from support.kube import LOCALKUBE, Cluster
+
+
+class ApiServer:
+    """The kube-apiserver process of a control plane of one's own.
+
+    `kill` leaves etcd and the rest running; `start` runs the same command again, on the
+    same port. `close` ends what `start` started.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._pid = _pid_of("kube-apiserver", cluster)
+        process = Path("/proc") / str(self._pid)
+        self._command = process.joinpath("cmdline").read_bytes().decode().split("\0")[:-1]
+        self._folder = process.joinpath("cwd").readlink()
+        self._started: subprocess.Popen[bytes] | None = None
+
+    def kill(self) -> None:
+        """kill -9; returns once the process is gone."""
+        if self._started is not None:
+            self._started.kill()
+            self._started.wait()
+            self._started = None
+            return
+        handle = os.pidfd_open(self._pid)
+        try:
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+            gone = select.poll()
+            gone.register(handle, select.POLLIN)
+            assert gone.poll(10_000), "the API server outlived kill -9"
+        finally:
+            os.close(handle)
+
+    def start(self) -> None:
+        """Run it again."""
+        self._started = subprocess.Popen(
+            self._command,
+            cwd=self._folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def close(self) -> None:
+        """End what `start` started."""
+        if self._started is not None:
+            self.kill()
+
+
+def _pid_of(program: str, cluster: Cluster) -> int:
+    """From the report of `up`, which leaves a running cluster alone."""
+    done = subprocess.run(
+        [LOCALKUBE, "up", "--control-plane-only", "--name", cluster.name, "--json"],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return int(json.loads(done.stdout)["pids"][program])
