@@ -1,0 +1,172 @@
+"""Events reach the stream whole, in order, once; a stream that refuses is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from outbox_operator.wire.headers import decode_value
+from support.nats import NatsServer, connected
+from support.relaying import Outbox, an_outbox, check_delivery, eventually, per_key
+
+pytestmark = pytest.mark.integration
+
+
+async def test_an_event_arrives_with_everything(outbox: Outbox) -> None:
+    outbox.relay().start()
+    own = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tenant": "a"}
+    event = await outbox.add(
+        "Käse 1%", value={"a": [1, "ü"]}, event_type="order.created", headers=json.dumps(own)
+    )
+    (message,) = await outbox.stored(1)
+    row = await outbox.connection.fetchrow("SELECT position, created_at FROM outbox.events")
+    assert row is not None
+    assert message.subject == f"{outbox.prefix}.order.created"
+    assert json.loads(message.data) == {"a": [1, "ü"]}
+    assert decode_value(message.headers["Ce-Partitionkey"]) == "Käse 1%"
+    expected = {
+        "Nats-Msg-Id": event,
+        "Ce-Id": event,
+        "Ce-Type": "order.created",
+        "Ce-Source": "/shop/orders",
+        "Ce-Specversion": "1.0",
+        "Ce-Time": row["created_at"].isoformat().replace("+00:00", "Z"),
+        "Content-Type": "application/json",
+        "Outbox-Position": str(row["position"]),
+        "Outbox-Emission": "1",
+        "Outbox-Shard": "0",
+        **own,
+    }
+    assert expected.items() <= message.headers.items()
+
+
+async def test_a_routing_key_replaces_the_type_in_the_subject(outbox: Outbox) -> None:
+    outbox.relay().start()
+    await outbox.add("a", event_type="order.created", routing_key="eu.order.created")
+    (message,) = await outbox.stored(1)
+    assert message.subject == f"{outbox.prefix}.eu.order.created"
+    assert message.headers["Ce-Type"] == "order.created"
+
+
+async def test_bytes_arrive_as_they_are(
+    database: str, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    async with an_outbox(database, nats_server, tmp_path, payload_type="bytea") as outbox:
+        outbox.relay().start()
+        bodies = [b"", b"\x00\xff\r\n", os.urandom(100_000)]
+        for body in bodies:
+            await outbox.add("a", value=body)
+        stored = await outbox.stored(3)
+    assert [message.data for message in stored] == bodies
+    assert stored[0].headers["Content-Type"] == "application/octet-stream"
+
+
+async def test_a_full_stream_is_waited_for_and_shown(
+    database: str, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    limits = {"max_msgs": 30, "discard": "new"}
+    async with an_outbox(database, nats_server, tmp_path, **limits) as outbox:
+        await outbox.fill(100, keys=3)
+        relay = outbox.relay().start()
+        await outbox.stored(30)
+        await eventually(
+            lambda: relay.metric("errors_total", reason="StreamRefused"), "a refusal that counts"
+        )
+        assert "maximum messages exceeded" in relay.get("/readyz")[1]
+        assert await outbox.dead_letters() == []
+        await outbox.update_stream(max_msgs=-1)
+        committed = await outbox.event_ids()
+        stored = await outbox.stored(100)
+        assert [message.event_id for message in stored] == committed
+        check_delivery(stored, committed)
+        await relay.ready()
+
+
+async def test_a_missing_stream_is_waited_for_and_shown(outbox: Outbox) -> None:
+    await outbox.delete_stream()
+    relay = outbox.relay().start()
+    await outbox.add("a")
+    await eventually(lambda: "stream" in relay.failing(), "not ready for want of the stream")
+    assert "does not exist" in relay.failing()["stream"]
+    await outbox.create_stream()
+    await outbox.stored(1)
+    await relay.ready()
+
+
+async def test_a_stream_deleted_under_way_is_waited_for(outbox: Outbox) -> None:
+    relay = outbox.relay().start()
+    await outbox.add("a")
+    await outbox.stored(1)
+    await outbox.delete_stream()
+    second = await outbox.add("a")
+    await eventually(lambda: "stream" in relay.failing(), "not ready for want of the stream")
+    await outbox.create_stream()
+    (message,) = await outbox.stored(1)
+    assert message.event_id == second
+
+
+async def test_other_publishers_in_the_stream_cost_speed_but_not_order(outbox: Outbox) -> None:
+    await outbox.fill(3000, keys=5)
+    committed = await outbox.event_ids()
+    done = asyncio.Event()
+
+    async def interfere() -> int:
+        count = 0
+        async with connected(outbox.nats) as client:
+            context = client.jetstream()
+            while not done.is_set():
+                await context.publish(f"{outbox.prefix}.foreign", b"x")
+                count += 1
+                await asyncio.sleep(0.001)
+        return count
+
+    other = asyncio.create_task(interfere())
+    relay = outbox.relay().start()
+    try:
+        await eventually(
+            lambda: relay.metric("published_total") >= 3000, f"all published\n{relay.log[-2000:]}"
+        )
+    finally:
+        done.set()
+    assert await other > 10
+    ours = [message for message in await outbox.stored() if "Ce-Id" in message.headers]
+    assert [message.event_id for message in ours] == committed
+
+
+async def test_unordered_pipelines_lose_nothing_either(outbox: Outbox) -> None:
+    await outbox.fill(1200, keys=5)
+    outbox.relay(ordering="None").start()
+    committed = await outbox.event_ids()
+    check_delivery(await outbox.stored(1200), committed)
+
+
+async def test_events_of_each_key_stay_in_order_over_many_small_windows(outbox: Outbox) -> None:
+    relay = await outbox.relay(publish_window=3).start().active()
+    for n in range(60):
+        await outbox.add(f"k{n % 4}", value=n)
+    stored = await outbox.stored(60)
+    await outbox.idle(relay)
+    for _, messages in per_key(stored):
+        numbers = [int(message.data) for message in messages]
+        assert numbers == sorted(numbers)
+
+
+async def test_large_payloads_take_bounded_memory(outbox: Outbox) -> None:
+    # 300 MB of text, which the table holds compressed to almost nothing.
+    await outbox.connection.execute(
+        "INSERT INTO outbox.events (event_type, partition_key, payload) "
+        "SELECT 'created', 'k', to_jsonb(repeat('x', 1000000)) FROM generate_series(1, 300)"
+    )
+    relay = outbox.relay().start()
+    await eventually(
+        lambda: relay.metric("published_total") >= 300,
+        f"all published\n{relay.log[-2000:]}",
+        seconds=60,
+    )
+    peak = relay.peak_kilobytes()
+    assert peak < 128 * 1024, f"{peak // 1024} MB at the peak"
+    await outbox.update_stream(max_msgs=1)  # a stream this large need not be kept for the rest

@@ -1,0 +1,220 @@
+"""What is committed is read: all of it, nothing else, in the order of each key."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+import asyncpg
+import pytest
+
+from support.nats import connected
+from support.postgres import PostgresServer
+from support.relaying import NAMESPACE, PIPELINE, Outbox, check_delivery, eventually, per_key
+
+pytestmark = pytest.mark.integration
+
+
+async def test_a_writer_that_waited_for_another_comes_after_it(outbox: Outbox) -> None:
+    # T2 has the smaller transaction id, but its event was caused by what T1 committed.
+    await outbox.connection.execute("CREATE TABLE account (id int PRIMARY KEY, n int)")
+    await outbox.connection.execute("INSERT INTO account VALUES (1, 0)")
+    relay = await outbox.relay().start().active()
+    async with outbox.session() as one, outbox.session() as two:
+        first, second = one.transaction(), two.transaction()
+        await second.start()
+        await two.execute("SELECT pg_current_xact_id()")
+        await first.start()
+        await one.execute("UPDATE account SET n = 1 WHERE id = 1")
+        blocked = asyncio.create_task(two.execute("UPDATE account SET n = 2 WHERE id = 1"))
+        await outbox.add("account-1", value="first", on=one)
+        await first.commit()
+        await blocked
+        await outbox.add("account-1", value="second", on=two)
+        await second.commit()
+    stored = await outbox.stored(2)
+    assert [message.data for message in stored] == [b'"first"', b'"second"']
+    assert relay.terminate() == 0
+
+
+async def test_the_same_when_both_commit_before_the_relay_looks(outbox: Outbox) -> None:
+    async with outbox.session() as one, outbox.session() as two:
+        second = two.transaction()
+        await second.start()
+        await two.execute("SELECT pg_current_xact_id()")
+        await outbox.add("account-1", value="first", on=one)
+        await outbox.add("account-1", value="second", on=two)
+        await second.commit()
+    outbox.relay().start()
+    assert [message.data for message in await outbox.stored(2)] == [b'"first"', b'"second"']
+
+
+async def test_a_late_commit_with_a_small_position_is_published(outbox: Outbox) -> None:
+    outbox.relay().start()
+    async with outbox.session() as slow:
+        late = slow.transaction()
+        await late.start()
+        slow_id = await outbox.add("slow", on=slow)
+        fast_ids = [await outbox.add("fast") for _ in range(5)]
+        assert [message.event_id for message in await outbox.stored(5)] == fast_ids
+        await late.commit()
+    stored = await outbox.stored(6)
+    assert stored[-1].event_id == slow_id
+    positions = [int(message.headers["Outbox-Position"]) for message in stored]
+    assert positions[-1] < positions[0]
+    check_delivery(stored, [*fast_ids, slow_id])
+
+
+async def test_open_transactions_anywhere_delay_nobody(
+    outbox: Outbox, postgres_server: PostgresServer
+) -> None:
+    other_url = postgres_server.create_database()
+    other = await asyncpg.connect(other_url)
+    try:
+        held = other.transaction()
+        await held.start()
+        await other.execute("SELECT pg_current_xact_id()")
+        async with outbox.session() as here:
+            also_held = here.transaction()
+            await also_held.start()
+            await here.execute("SELECT pg_current_xact_id()")
+            outbox.relay().start()
+            ids = [await outbox.add("a") for _ in range(3)]
+            check_delivery(await outbox.stored(3), ids)
+            await also_held.rollback()
+        await held.rollback()
+    finally:
+        await other.close()
+        postgres_server.drop_database(other_url)
+
+
+async def test_what_was_rolled_back_is_never_published(outbox: Outbox) -> None:
+    relay = await outbox.relay().start().active()
+    kept = [await outbox.add("a")]
+    async with outbox.session() as writer:
+        undone = writer.transaction()
+        await undone.start()
+        await outbox.add("a", on=writer)
+        await undone.rollback()
+        async with writer.transaction():
+            kept.append(await outbox.add("a", on=writer))
+            inner = writer.transaction()
+            await inner.start()
+            await outbox.add("a", on=writer)
+            await inner.rollback()
+            async with writer.transaction():
+                kept.append(await outbox.add("a", on=writer))
+    await outbox.stored(3)
+    await outbox.idle(relay)
+    check_delivery(await outbox.stored(), kept)
+
+
+async def test_a_backlog_of_many_pages_with_holes_keeps_its_order(outbox: Outbox) -> None:
+    async with outbox.session() as early:
+        late = early.transaction()
+        await late.start()
+        await outbox.add("late", on=early)
+        await outbox.fill(1500, keys=7)
+        async with outbox.session() as writer:
+            undone = writer.transaction()
+            await undone.start()
+            await writer.execute(
+                "INSERT INTO outbox.events (event_type, partition_key, payload) "
+                "SELECT 'created', 'undone', '0' FROM generate_series(1, 300)"
+            )
+            await undone.rollback()
+        await outbox.fill(2000, keys=7)
+        await late.commit()
+    relay = outbox.relay().start()
+    committed = await outbox.event_ids()
+    stored = await outbox.stored(len(committed))
+    await outbox.idle(relay)
+    assert [message.event_id for message in stored] == committed
+    check_delivery(await outbox.stored(), committed)
+    cursor = await outbox.cursor()
+    assert cursor["snapshot_to"] is None
+    assert cursor["emission"] == len(committed)
+
+
+async def test_interleaved_writers_keep_the_order_of_each_key(outbox: Outbox) -> None:
+    await outbox.connection.execute("CREATE TABLE aggregate (id int PRIMARY KEY, n int)")
+    await outbox.connection.execute("INSERT INTO aggregate SELECT i, 0 FROM generate_series(0,4) i")
+    relay = await outbox.relay().start().active()
+    chance = random.Random(7)
+    undone = 0
+
+    async def write() -> None:
+        nonlocal undone
+        async with outbox.session() as writer:
+            for _ in range(40):
+                transaction = writer.transaction()
+                await transaction.start()
+                for key in sorted(chance.sample(range(5), 2)):
+                    n = await writer.fetchval(
+                        "UPDATE aggregate SET n = n + 1 WHERE id = $1 RETURNING n", key
+                    )
+                    await outbox.add(f"k{key}", value=n, on=writer)
+                if chance.random() < 0.2:
+                    undone += 1
+                    await transaction.rollback()
+                else:
+                    await transaction.commit()
+
+    await asyncio.gather(*(write() for _ in range(6)))
+    assert undone
+    committed = await outbox.event_ids()
+    stored = await outbox.stored(len(committed))
+    await outbox.idle(relay)
+    check_delivery(await outbox.stored(), committed)
+    for key, messages in per_key(stored):
+        numbers = [int(message.data) for message in messages]
+        assert numbers == list(range(1, len(numbers) + 1)), f"key {key} out of order"
+
+
+async def test_an_idle_relay_writes_nothing_and_polls_rarely(outbox: Outbox) -> None:
+    relay = await outbox.relay(poll_max_seconds=0.5).start().active()
+    await outbox.add("a")
+    await outbox.stored(1)
+    await outbox.idle(relay)
+    before, polls = await outbox.cursor(), relay.metric("polls_total")
+    await eventually(lambda: relay.metric("polls_total") >= polls + 6, "pauses at their longest")
+    polls, started = relay.metric("polls_total"), time.monotonic()
+    await eventually(lambda: relay.metric("polls_total") >= polls + 4, "four idle polls")
+    assert time.monotonic() - started > 1.0
+    assert await outbox.cursor() == before
+
+
+async def test_a_nudge_beats_the_poll(outbox: Outbox) -> None:
+    relay = await outbox.relay(poll_max_seconds=20).start().active()
+
+    async def sleeps() -> bool:
+        # Its pauses double up to 20 s: after this many polls the next pause exceeds 5 s.
+        return relay.metric("polls_total") >= 10
+
+    await eventually(sleeps, "a relay that hardly polls any more")
+    await outbox.add("a")
+    async with connected(outbox.nats) as client:
+        started = time.monotonic()
+        for _ in range(20):
+            await client.publish(f"outbox.nudge.{NAMESPACE}.{PIPELINE}", b"")
+        await outbox.stored(1)
+        assert time.monotonic() - started < 2
+    assert relay.metric("nudges_total") == 20
+    assert relay.metric("polls_total") < 20, "nudges that come together count as one"
+
+
+async def test_the_tail_is_read_by_index_at_any_table_size(outbox: Outbox) -> None:
+    # Statistics from before the rows came are the worst case for the planner.
+    relay = outbox.relay().start()
+    await outbox.fill(3000)
+    await outbox.stored(3000)
+    await outbox.idle(relay)
+    await outbox.connection.execute("SELECT pg_stat_force_next_flush()")
+    name = "SELECT sum(seq_tup_read) FROM pg_stat_user_tables WHERE relname LIKE 'events%'"
+    before = await outbox.connection.fetchval(name)
+    polls = relay.metric("polls_total")
+    await eventually(lambda: relay.metric("polls_total") >= polls + 10, "ten idle polls")
+    assert relay.terminate() == 0
+    await outbox.connection.execute("SELECT pg_stat_clear_snapshot()")
+    assert await outbox.connection.fetchval(name) == before

@@ -1,0 +1,397 @@
+"""What tests of the relay need: an outbox with a stream, writers, and relay processes to kill."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import asyncpg
+from nats.aio.client import Client
+from nats.js.api import DeliverPolicy
+from nats.js.client import JetStreamContext
+
+from support.nats import NatsServer, connected, unique_prefix
+from support.outbox import migrate
+
+DEADLINE_SECONDS = 30.0
+NAMESPACE, PIPELINE = "shop", "orders"
+
+
+async def eventually(
+    condition: Callable[[], Any], what: str, *, seconds: float = DEADLINE_SECONDS
+) -> Any:
+    """Wait until `condition` (plain or async) holds; returns what it returned."""
+    deadline = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if isinstance(result, Awaitable):
+            result = await result
+        if result:
+            return result
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        await asyncio.sleep(0.02)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message of the stream."""
+
+    sequence: int
+    subject: str
+    headers: Mapping[str, str]
+    data: bytes
+
+    @property
+    def event_id(self) -> str:
+        """Id of the event."""
+        return self.headers["Ce-Id"]
+
+    @property
+    def key(self) -> str:
+        """Ordering key."""
+        return self.headers.get("Ce-Partitionkey", "")
+
+
+class RelayProcess:
+    """`outbox relay` as a process of its own."""
+
+    def __init__(self, config: Mapping[str, Any], directory: Path, name: str) -> None:
+        self._config = directory / f"{name}.json"
+        self._config.write_text(json.dumps(config))
+        self._log = directory / f"{name}.log"
+        self._log.touch()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+
+    def start(self) -> Self:
+        """Start (again)."""
+        self._log_start = self._log.stat().st_size
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "outbox_operator.cli.main", "relay"],
+                env={**os.environ, "OUTBOX_CONFIG": str(self._config)},
+                stderr=log,
+            )
+        return self
+
+    @property
+    def pid(self) -> int:
+        """Of the process started last."""
+        assert self._process is not None, "never started"
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """What it logged since it was started last."""
+        return self._log.read_bytes()[self._log_start :].decode()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        os.kill(self.pid, number)
+
+    def wait(self, seconds: float = DEADLINE_SECONDS) -> int:
+        """Wait for the end; returns the exit code."""
+        assert self._process is not None, "never started"
+        return self._process.wait(seconds)
+
+    def terminate(self) -> int:
+        """Ask to stop and wait; returns the exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def kill(self) -> None:
+        """End it at once, if it runs."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def peak_kilobytes(self) -> int:
+        """Most memory it ever used."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found.group(1))
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Ask the probe server; status 0 while it does not listen."""
+        found = re.search(r'"health_port": (\d+)', self.log)
+        if found is None:
+            return 0, ""
+        connection = http.client.HTTPConnection("127.0.0.1", int(found.group(1)), timeout=5)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        except OSError:
+            return 0, ""
+        finally:
+            connection.close()
+
+    def failing(self) -> dict[str, str]:
+        """Failed readiness checks with their reasons; empty when ready."""
+        status, body = self.get("/readyz")
+        if status == 0:
+            return {"process": "does not answer"}
+        checks = json.loads(body)["checks"]
+        return {name: check["reason"] for name, check in checks.items() if not check["ok"]}
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Value of a metric, 0 when it has no such series."""
+        _, body = self.get("/metrics")
+        for line in body.splitlines():
+            if line.startswith(f"outbox_relay_{name}{{") and all(
+                f'{label}="{value}"' in line for label, value in labels.items()
+            ):
+                return float(line.rpartition(" ")[2])
+        return 0.0
+
+    async def ready(self) -> Self:
+        """Wait until /readyz says yes."""
+        await eventually(lambda: self.get("/readyz")[0] == 200, f"relay ready\n{self.log[-3000:]}")
+        return self
+
+    async def active(self) -> Self:
+        """Wait until it owns the shard."""
+        await eventually(
+            lambda: "active: owner" in self.get("/readyz")[1], f"active\n{self.log[-3000:]}"
+        )
+        return self
+
+    async def standing_by(self) -> Self:
+        """Wait until it is a ready standby."""
+        await eventually(lambda: "standby" in self.get("/readyz")[1], "standby")
+        return await self.ready()
+
+
+@dataclass
+class Outbox:
+    """An outbox in a database, its stream, and the relays of a test.
+
+    Attributes:
+        connection: Superuser's; for inserts and looks.
+        prefix: Name of the stream; its subjects are `<prefix>.>`.
+    """
+
+    url: str
+    nats: NatsServer
+    directory: Path
+    connection: asyncpg.Connection[Any]
+    prefix: str
+    payload_type: Literal["jsonb", "bytea"] = "jsonb"
+    _relays: list[RelayProcess] = field(default_factory=list)
+
+    def relay(self, **changes: Any) -> RelayProcess:
+        """A relay process that is not started yet; `changes` are fields of its configuration."""
+        secret = self.directory / "url"
+        secret.write_text(self.url)
+        config = {
+            "namespace": NAMESPACE,
+            "pipeline": PIPELINE,
+            "database": {"url_file": str(secret)},
+            "nats": {"url": self.nats.url},
+            "stream": self.prefix,
+            "subject": self.prefix + ".{event_type}",
+            "payload_type": self.payload_type,
+            "poll_max_seconds": 0.1,
+            "drain_seconds": 10,
+            "health_port": 0,
+            **changes,
+        }
+        relay = RelayProcess(config, self.directory, f"relay-{len(self._relays)}")
+        self._relays.append(relay)
+        return relay
+
+    def stop_all(self) -> None:
+        """End every relay."""
+        for relay in self._relays:
+            with contextlib.suppress(ProcessLookupError):
+                relay.kill()
+
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        """Another connection, for a transaction of its own."""
+        connection = await asyncpg.connect(self.url)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def add(
+        self,
+        key: str = "",
+        *,
+        value: Any = None,
+        event_type: str = "created",
+        on: asyncpg.Connection[Any] | None = None,
+        **columns: Any,
+    ) -> str:
+        """Insert one event; returns its id."""
+        payload = value if isinstance(value, bytes) else json.dumps(value)
+        names = ["event_type", "partition_key", "payload", *columns]
+        values = [event_type, key, payload, *columns.values()]
+        row = await (on or self.connection).fetchrow(
+            f"INSERT INTO outbox.events ({', '.join(names)}) "
+            f"VALUES ({', '.join(f'${n + 1}' for n in range(len(names)))}) RETURNING event_id",
+            *values,
+        )
+        assert row is not None
+        return str(row[0])
+
+    async def fill(self, rows: int, *, keys: int = 10, bytes_each: int = 20) -> None:
+        """Insert many events in one transaction; the payload holds their number."""
+        await self.connection.execute(
+            "INSERT INTO outbox.events (event_type, partition_key, payload) "
+            "SELECT 'created', 'k' || n % $2::int, "
+            "jsonb_build_object('n', n, 'pad', repeat('x', $3::int)) "
+            "FROM generate_series(1, $1::int) n",
+            rows,
+            keys,
+            bytes_each,
+        )
+
+    async def event_ids(self) -> list[str]:
+        """Ids of all committed events by position."""
+        rows = await self.connection.fetch("SELECT event_id FROM outbox.events ORDER BY position")
+        return [str(row[0]) for row in rows]
+
+    async def cursor(self) -> asyncpg.Record:
+        """The cursor's row."""
+        row = await self.connection.fetchrow("SELECT * FROM outbox.cursors WHERE shard = 0")
+        assert row is not None
+        return row
+
+    async def dead_letters(self) -> list[asyncpg.Record]:
+        """Dead letters by position."""
+        return await self.connection.fetch("SELECT * FROM outbox.dead_letters ORDER BY position")
+
+    async def create_stream(self, **config: Any) -> None:
+        """Create the stream, or update it when it exists."""
+        async with connected(self.nats) as client:
+            await self._stream_request(client, "CREATE", config)
+
+    async def update_stream(self, **config: Any) -> None:
+        """Change the stream's configuration; what is not given goes back to its default."""
+        async with connected(self.nats) as client:
+            await self._stream_request(client, "UPDATE", config)
+
+    async def delete_stream(self) -> None:
+        """Delete the stream."""
+        async with connected(self.nats) as client:
+            await client.request(f"$JS.API.STREAM.DELETE.{self.prefix}", timeout=5)
+
+    async def _stream_request(self, client: Client, verb: str, config: Mapping[str, Any]) -> None:
+        document = {
+            "name": self.prefix,
+            "subjects": [f"{self.prefix}.>"],
+            "storage": "file",
+            **config,
+        }
+        answer = await client.request(
+            f"$JS.API.STREAM.{verb}.{self.prefix}", json.dumps(document).encode(), timeout=5
+        )
+        assert "error" not in json.loads(answer.data), answer.data
+
+    async def count(self) -> int:
+        """Number of messages in the stream."""
+        async with connected(self.nats) as client:
+            return await _count(client, self.prefix)
+
+    async def stored(self, at_least: int = 0) -> list[Stored]:
+        """All messages of the stream in order, once it has enough of them."""
+        async with connected(self.nats) as client:
+
+            async def enough() -> bool:
+                return await _count(client, self.prefix) >= at_least
+
+            await eventually(enough, f"{at_least} messages in stream {self.prefix}")
+            context: JetStreamContext = client.jetstream()
+            count = await _count(client, self.prefix)
+            subscription = await context.subscribe(
+                f"{self.prefix}.>",
+                stream=self.prefix,
+                ordered_consumer=True,
+                deliver_policy=DeliverPolicy.ALL,
+            )
+            found = []
+            for _ in range(count):
+                message = await subscription.next_msg(timeout=10)
+                found.append(
+                    Stored(
+                        message.metadata.sequence.stream,
+                        message.subject,
+                        message.headers or {},
+                        message.data,
+                    )
+                )
+            await subscription.unsubscribe()
+            return found
+
+    async def idle(self, relay: RelayProcess) -> None:
+        """Wait until the relay polled twice and found nothing: all that was committed is done."""
+        before = relay.metric("polls_total")
+        await eventually(
+            lambda: relay.metric("polls_total") >= before + 2 and relay.metric("lag_rows") == 0,
+            "an idle relay",
+        )
+
+
+async def _count(client: Client, stream: str) -> int:
+    answer = await client.request(f"$JS.API.STREAM.INFO.{stream}", timeout=5)
+    document = json.loads(answer.data)
+    return int(document["state"]["messages"]) if "state" in document else 0
+
+
+@contextlib.asynccontextmanager
+async def an_outbox(
+    url: str,
+    nats: NatsServer,
+    directory: Path,
+    *,
+    payload_type: Literal["jsonb", "bytea"] = "jsonb",
+    **stream: Any,
+) -> AsyncIterator[Outbox]:
+    """A migrated outbox with its stream; its relays are ended and its stream deleted after."""
+    await migrate(url, payload_type=payload_type)
+    connection = await asyncpg.connect(url)
+    outbox = Outbox(url, nats, directory, connection, unique_prefix(), payload_type)
+    try:
+        await outbox.create_stream(**stream)
+        yield outbox
+    finally:
+        outbox.stop_all()
+        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await connection.close(timeout=2)
+        if nats.running:
+            await outbox.delete_stream()
+
+
+def check_delivery(stored: list[Stored], committed: list[str]) -> None:
+    """Every committed event once, nothing else, and the emission numbers dense and in order."""
+    ids = [message.event_id for message in stored]
+    twice = [event for event, times in Counter(ids).items() if times > 1]
+    assert not twice, f"{len(twice)} events twice"
+    assert set(ids) == set(committed), (
+        f"lost {len(set(committed) - set(ids))}, phantom {len(set(ids) - set(committed))}"
+    )
+    emissions = [int(message.headers["Outbox-Emission"]) for message in stored]
+    assert emissions == list(range(1, len(stored) + 1))
+
+
+def per_key(stored: list[Stored]) -> Iterator[tuple[str, list[Stored]]]:
+    """Messages by key, in stream order."""
+    keys = dict.fromkeys(message.key for message in stored)
+    for key in keys:
+        yield key, [message for message in stored if message.key == key]
