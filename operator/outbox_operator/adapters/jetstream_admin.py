@@ -25,6 +25,7 @@ from outbox_operator.adapters.jetstream_faults import (
 from outbox_operator.adapters.nats import (
     NatsAuth,
     connection_error,
+    disconnected_error,
     no_responders,
     server_info,
     server_version,
@@ -288,7 +289,7 @@ class JetStreamAdmin:
     ) -> dict[str, Any]:
         """One request; raises ApiFaultError when the server answers with an error."""
         if not self._client.is_connected:
-            raise NatsError(f"{what}: the connection to NATS at {self._auth.address} is lost")
+            raise disconnected_error(self._client, self._auth)
         subject = f"{self._prefix}.{subject}"
         payload = b"" if body is None else json.dumps(body).encode()
         try:

@@ -214,6 +214,14 @@ def connection_error(error: BaseException, auth: NatsAuth) -> OutboxError:
     return NatsError(f"NATS at {auth.address}: {_describe(error)}")
 
 
+def disconnected_error(client: Client, auth: NatsAuth) -> OutboxError:
+    """Why a connection that once stood does not stand now."""
+    last = client.last_error
+    if last is not None:
+        return connection_error(last, auth)
+    return NatsError(f"NATS at {auth.address}: the connection is lost, reconnecting")
+
+
 def jetstream_error(
     error: BaseException, auth: NatsAuth, client: Client, doing: str
 ) -> OutboxError:
