@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from localkube import processes
+from localkube.errors import LocalkubeError
 
 
 def hierarchies(mounts: str) -> list[Path]:
@@ -47,13 +48,14 @@ def members(name: str) -> list[processes.ProcessRecord]:
 
 
 def remove(name: str) -> None:
-    """Remove the emptied cgroup and all below it; processes may take a moment to vanish."""
-    processes.wait_until(lambda: all(map(_remove_tree, _folders(name))), 5)
+    """Remove the emptied cgroup and all below it; processes may take a moment to vanish.
 
-
-def exists(name: str) -> bool:
-    """Whether anything of the cgroup is left."""
-    return any(folder.exists() for folder in _folders(name))
+    Raises:
+        LocalkubeError: something is still in it.
+    """
+    if not processes.wait_until(lambda: all(map(_remove_tree, _folders(name))), 10):
+        left = ", ".join(str(folder) for folder in _folders(name) if folder.exists())
+        raise LocalkubeError(f"cgroups cannot be removed, processes are left in them: {left}")
 
 
 def _tree(folder: Path) -> Iterator[Path]:

@@ -28,6 +28,8 @@ from localkube.layout import Endpoints, Layout, NodeAddresses, Roots, node_endpo
 from localkube.starter import Starter
 from localkube.state import State
 
+_PORT_TAKEN = "address already in use"
+
 
 def cluster_layout(places: Roots, name: str) -> Layout:
     """Paths of the cluster of that name."""
@@ -105,7 +107,7 @@ def _try_to_continue(places: Roots, layout: Layout, current: State) -> bool:
 
 
 def _fresh(places: Roots, layout: Layout, mode: str, fingerprint: str) -> State:
-    """Start a new cluster; what a failed attempt leaves is removed, its logs are kept.
+    """Start a new cluster; a failed attempt stays as it is, for its logs and for a next `up`.
 
     Raises:
         LocalkubeError: it did not become ready.
@@ -114,9 +116,18 @@ def _fresh(places: Roots, layout: Layout, mode: str, fingerprint: str) -> State:
     if mode == state.NODE:
         with state.locked(places.state / "locks" / ".slots"):
             current = _record_new(layout, mode, fingerprint, slot=_free_slot(places))
-    else:
+        _start(places, layout, current)
+        return current
+    current = _record_new(layout, mode, fingerprint, slot=None)
+    try:
+        _start(places, layout, current)
+    except LocalkubeError as error:
+        if _PORT_TAKEN not in str(error):
+            raise
+        # Somebody else took a port between our looking and our listening: once more with others.
+        _down(layout, current)
         current = _record_new(layout, mode, fingerprint, slot=None)
-    _start(places, layout, current)
+        _start(places, layout, current)
     return current
 
 

@@ -76,9 +76,9 @@ class KindEngine:
 
     def down(self, name: str) -> bool:
         """See `Engine`."""
-        if name not in self._kind("get", "clusters").split():
-            return False
         kubeconfig = self.kubeconfig(name)
+        if not kubeconfig.exists() or name not in self._kind("get", "clusters").split():
+            return False
         with ui.step(f"removing kind cluster {name}"):
             self._kind("delete", "cluster", f"--name={name}", f"--kubeconfig={kubeconfig}")
             kubeconfig.unlink(missing_ok=True)
@@ -86,8 +86,10 @@ class KindEngine:
 
     def inspect(self, name: str) -> list[Part] | None:
         """See `Engine`."""
-        if name not in self._kind("get", "clusters").split():
+        if not self.kubeconfig(name).exists():
             return None
+        if name not in self._kind("get", "clusters").split():
+            return [Part("node", False, "there is no such kind cluster any more")]
         binaries.build(self._places, ("kubectl",))
         kubectl = str(binaries.path(self._places.cache, "kubectl"))
         config = f"--kubeconfig={self.kubeconfig(name)}"

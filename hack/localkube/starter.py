@@ -21,6 +21,7 @@ class Starter:
         self.layout = layout
         self.current = current
         self._cache = places.cache
+        self._started: list[str] = []
 
     def ensure(self, name: str, argv: list[str]) -> None:
         """Start a process unless the recorded one still runs.
@@ -41,24 +42,31 @@ class Starter:
         log = self.layout.logs / f"{name}.log"
         started = processes.spawn(command, log, daemon_environment())
         self.current.processes[name] = started
+        self._started.append(name)
         state.save(self.layout, self.current)
 
     def wait(self, name: str, condition: Callable[[], bool]) -> None:
-        """Wait for a condition a process brings about.
+        """Wait for a condition that a process brings about.
 
         Raises:
-            LocalkubeError: the process ended, or the time was up; names the log and its end.
+            LocalkubeError: the time was up, or a process this run started has ended (it need not
+                be the awaited one: the API server waits long for an etcd that is gone); names the
+                log and its end.
         """
-        record = self.current.processes[name]
-        settled = processes.wait_until(
-            lambda: condition() or not processes.is_alive(record), _READY_SECONDS
-        )
-        if settled and processes.is_alive(record):
-            return
-        what = "did not become ready" if processes.is_alive(record) else "ended"
+        settled = processes.wait_until(lambda: bool(self._ended()) or condition(), _READY_SECONDS)
+        if ended := self._ended():
+            raise LocalkubeError(self._complaint(ended[0], "ended"))
+        if not settled:
+            raise LocalkubeError(self._complaint(name, "did not become ready"))
+
+    def _ended(self) -> list[str]:
+        alive = processes.is_alive
+        return [name for name in self._started if not alive(self.current.processes[name])]
+
+    def _complaint(self, name: str, what: str) -> str:
         log = self.layout.logs / f"{name}.log"
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-6:])
-        raise LocalkubeError(f"{name} {what}, see {log}:\n{tail}")
+        return f"{name} {what}, see {log}:\n{tail}"
 
 
 def daemon_environment() -> dict[str, str]:
