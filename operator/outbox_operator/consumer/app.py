@@ -234,16 +234,12 @@ class App:
         return checks
 
 
-def main(config: ConsumerConfig) -> None:
+async def main(config: ConsumerConfig) -> None:
     """Run a consumer process until SIGTERM or SIGINT; then drain.
 
     Raises:
         SpecError: The handler cannot be loaded.
     """
-    asyncio.run(_main(config))
-
-
-async def _main(config: ConsumerConfig) -> None:
     app = App(config, build_handler(config))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

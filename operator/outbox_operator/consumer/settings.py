@@ -6,7 +6,6 @@ Called by `outbox consume`. Reads one file and nothing else.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -15,26 +14,26 @@ from outbox_operator.errors import SpecError
 from outbox_operator.wire.config import CONFIG_PATH_ENV, ConsumerConfig
 
 
-def load(environ: Mapping[str, str] = os.environ) -> ConsumerConfig:
-    """The configuration in the file that `OUTBOX_CONFIG` names.
+def load(path: str | None = None) -> ConsumerConfig:
+    """The configuration in a file.
+
+    Args:
+        path: Default: the environment variable `OUTBOX_CONFIG`.
 
     Raises:
         SpecError: The variable is not set, the file cannot be read, or it is not a
             configuration; names each field with what is wrong.
     """
-    path = environ.get(CONFIG_PATH_ENV)
-    if not path:
+    name = path or os.environ.get(CONFIG_PATH_ENV)
+    if not name:
         raise SpecError(
-            f"environment variable {CONFIG_PATH_ENV} is not set; it names the file with the "
-            "consumer's configuration"
+            f"no configuration: set {CONFIG_PATH_ENV} to the path of the consumer's JSON file"
         )
     try:
-        text = Path(path).read_bytes()
+        text = Path(name).read_bytes()
     except OSError as error:
-        raise SpecError(
-            f"configuration {path} ({CONFIG_PATH_ENV}): cannot be read: {error.strerror}"
-        ) from error
-    return parse(text, where=path)
+        raise SpecError(f"configuration {name}: cannot be read: {error.strerror}") from error
+    return parse(text, where=name)
 
 
 def parse(text: bytes | str, *, where: str) -> ConsumerConfig:

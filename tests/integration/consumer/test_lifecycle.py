@@ -34,7 +34,7 @@ async def test_waits_for_its_durable_consumer_and_survives_its_loss(
 
         async def missing() -> bool:
             status, checks = await readiness(app)
-            return status == 503 and "does not exist" in str(checks["consumer"]["reason"])
+            return status == 503 and "does not exist" in checks["consumer"]["reason"]
 
         async def ready() -> bool:
             return (await readiness(app))[0] == 200
@@ -138,7 +138,7 @@ async def test_drain_lets_handlers_end_and_gives_the_rest_back(
 
     async def given_back() -> bool:
         info = await source.info()
-        return info.num_ack_pending + info.num_pending == 2 and info.num_redelivered <= 1
+        return bool(info.num_ack_pending + info.num_pending == 2)
 
     await eventually(given_back, "two messages are to be delivered")
     # At once, not after ackWait (30 s):

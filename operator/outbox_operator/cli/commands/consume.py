@@ -1,24 +1,36 @@
-"""`outbox consume`: hand the messages of one durable consumer to a handler."""
+"""`outbox consume`: hands a durable consumer's messages to a handler. Set up by OUTBOX_CONFIG."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+from typing import Final
 
-HELP = "run a consumer: pull messages, call the handler, acknowledge"
+from outbox_operator.cli import event_loop
+
+HELP: Final = "hand the events of one durable consumer to an HTTP endpoint or a Python function"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """No options: everything is in the file that OUTBOX_CONFIG names."""
-    parser.epilog = "Reads its configuration from the file that OUTBOX_CONFIG names."
+    """Add the verb's options."""
+    parser.add_argument(
+        "--config", metavar="FILE", help="JSON configuration (default: the value of OUTBOX_CONFIG)"
+    )
+    parser.add_argument(
+        "--log-level",
+        default="info",
+        choices=("debug", "info", "warning", "error"),
+        help="lowest level of log lines (default: %(default)s)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs until SIGTERM, then drains."""
+    """Run until SIGTERM; 0 after a drain, 2 for a wrong configuration or handler."""
     from outbox_operator.consumer import app, settings
     from outbox_operator.telemetry import logging
 
-    del args
-    config = settings.load()
-    logging.setup("consumer")
-    app.main(config)
+    logging.setup("consumer", args.log_level)
+    loaded = settings.load(args.config)
+    with asyncio.Runner(loop_factory=event_loop.factory()) as runner:
+        runner.run(app.main(loaded))
     return 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.util
 from typing import Final
+
+from outbox_operator.cli import event_loop
 
 HELP: Final = "publish the events of one pipeline from PostgreSQL to JetStream"
 
@@ -30,15 +31,6 @@ def run(args: argparse.Namespace) -> int:
 
     logging.setup("relay", args.log_level)
     loaded = settings.load(args.config)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=event_loop.factory()) as runner:
         runner.run(app.RelayApp(loaded).run())
     return 0
-
-
-def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
-    """uvloop where it is installed; it is an extra because it does not exist everywhere."""
-    if importlib.util.find_spec("uvloop") is None:
-        return None
-    import uvloop
-
-    return uvloop.Loop
