@@ -1,0 +1,99 @@
+"""When partitions are added, rotated and emptied."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from outbox_operator.plan.postgres_partitions import (
+    Partition,
+    Stamp,
+    closed,
+    current,
+    missing,
+    parse_stamp,
+    prunable,
+    rotation_seconds,
+    rotation_target,
+)
+from outbox_operator.plan.postgres_schema import (
+    PARTITION_WIDTH,
+    partition_bounds,
+    partition_name,
+)
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+DEFAULT = Partition(name="events_default")
+
+
+def ranges(*numbers: int) -> list[Partition]:
+    made = [
+        Partition(name=partition_name(n), low=partition_bounds(n)[0], high=partition_bounds(n)[1])
+        for n in numbers
+    ]
+    return [*made, DEFAULT]
+
+
+@pytest.mark.parametrize(
+    ("have", "position", "add"),
+    [
+        ((0, 1, 2, 3), 1, []),
+        ((0, 1, 2, 3), PARTITION_WIDTH, [4]),
+        ((0, 1, 2, 3), 3 * PARTITION_WIDTH + 1, [4, 5, 6]),
+        ((5, 6), 5 * PARTITION_WIDTH, [7, 8]),
+        ((0, 1), 9 * PARTITION_WIDTH + 1, [110, 111, 112, 113]),
+        ((), 1, [101, 102, 103, 104]),
+        ((500,), 1, [501, 502, 503, 504]),
+    ],
+)
+def test_keeps_partitions_ahead(have: tuple[int, ...], position: int, add: list[int]) -> None:
+    assert missing(ranges(*have), position) == add
+
+
+@pytest.mark.parametrize(
+    ("have", "position", "target"),
+    [
+        ((0, 1), 1, PARTITION_WIDTH),
+        ((0, 1), PARTITION_WIDTH - 1, None),  # gets there by itself
+        ((0,), 1, None),
+        ((0, 110), 9 * PARTITION_WIDTH, 110 * PARTITION_WIDTH),
+    ],
+)
+def test_rotates_to_the_next_range(
+    have: tuple[int, ...], position: int, target: int | None
+) -> None:
+    assert rotation_target(ranges(*have), position) == target
+
+
+@pytest.mark.parametrize(
+    ("retention", "period"), [(0, 600), (3600, 900), (86_400, 21_600), (30 * 86_400, 86_400)]
+)
+def test_rotates_often_enough_for_the_retention(retention: float, period: float) -> None:
+    assert rotation_seconds(retention) == period
+
+
+def test_the_partition_in_use_and_those_ahead_are_never_closed() -> None:
+    names = [p.name for p in closed(ranges(0, 1, 2), PARTITION_WIDTH)]
+    assert names == ["events_p0", "events_default"]
+    assert [p.name for p in closed(ranges(0, 1), 5 * PARTITION_WIDTH)] == ["events_p0", "events_p1"]
+    assert closed(ranges(0, 1), 5) == [DEFAULT]
+    assert current(ranges(0), 5 * PARTITION_WIDTH) is None
+
+
+def test_prunes_after_the_retention_only() -> None:
+    stamp = Stamp(published_at=NOW, snapshots={0: "5:5:"})
+    partition = Partition(name="p", low=0, high=1, stamp=stamp)
+    assert not prunable(partition, now=NOW + timedelta(seconds=59), retention=60)
+    assert prunable(partition, now=NOW + timedelta(seconds=60), retention=60)
+    assert not prunable(Partition(name="p", low=0, high=1), now=NOW, retention=0)
+
+
+def test_a_stamp_survives_being_written_down() -> None:
+    stamp = Stamp(published_at=NOW, snapshots={1: "7:9:8", 0: "5:5:"})
+    assert parse_stamp(stamp.text()) == stamp
+
+
+@pytest.mark.parametrize("comment", [None, "", "by hand", "{}", "[]", '{"published_at": 1}'])
+def test_another_comment_is_no_stamp(comment: str | None) -> None:
+    assert parse_stamp(comment) is None
