@@ -22,7 +22,7 @@ from outbox_operator.adapters.jetstream_admin import JetStreamAdmin
 from outbox_operator.adapters.nats import NatsAuth
 from outbox_operator.adapters.postgres import PostgresTarget
 from outbox_operator.adapters.postgres_admin import PostgresAdmin
-from outbox_operator.errors import NatsError, OutboxError
+from outbox_operator.errors import OutboxError
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +73,7 @@ class NatsConnections:
                 entry.admin = None  # for good, for example expired credentials: log in anew
             if entry.admin is not None:
                 if not entry.connection.is_connected:
-                    raise NatsError(
-                        f"NATS {auth.address}: connection lost, reconnecting "
-                        f"(last error: {entry.connection.last_error or 'closed by the server'})"
-                    )
+                    raise nats_adapter.disconnected_error(entry.connection, auth)
                 return entry.admin
             if entry.refused and self._clock() - entry.refused[0] < REFUSAL_SECONDS:
                 raise entry.refused[1]
@@ -86,6 +83,7 @@ class NatsConnections:
                     name="outbox-operator",
                     on_disconnected=lambda: self._changed(auth, "nats disconnected"),
                     on_reconnected=lambda: self._changed(auth, "nats reconnected"),
+                    on_closed=lambda: self._changed(auth, "nats closed the session"),
                 )
             except OutboxError as error:
                 entry.refused = (self._clock(), error)

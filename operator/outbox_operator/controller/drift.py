@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -32,6 +32,10 @@ class Drift:
     count: int = 0
     time: str | None = None
     text: str | None = None
+    adopted: bool = False
+    """Whether this pass took over something that nobody had declared."""
+    corrections: list[str] = field(default_factory=list)
+    """What this pass has undone."""
 
     @classmethod
     def of(cls, before: Counted | None) -> Drift:
@@ -45,3 +49,4 @@ class Drift:
         self.count += 1
         self.time = stamp(datetime.now(UTC))
         self.text = text[:1000]
+        self.corrections.append(text)

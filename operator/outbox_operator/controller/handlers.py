@@ -108,6 +108,9 @@ async def watch(
         settings=kopf_settings(namespaced=bool(namespaces)),
         namespaces=list(namespaces),
         clusterwide=not namespaces,
+        # Only peering reads this, and it is off. Left out, kopf asks for the name of the user, and
+        # a container's user id need not have one. kopf does not export the type of this text.
+        identity="outbox-operator",  # type: ignore[arg-type]
     )
     after_start()
     try:

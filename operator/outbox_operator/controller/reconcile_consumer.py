@@ -177,6 +177,8 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
                 if before is None or before.ackFloor != state.ackFloor or state.pending:
                     result.requeue_after = BUSY_SECONDS
                 result.fields |= {"consumer": state.model_dump(), "sampledAt": stamp(self._now())}
+                result.write_now = bool(drift.corrections)
+                await self.announce_drift(resource.meta, drift.corrections)
         except StreamNotFoundError as error:
             result.parts.append(waiting(ConditionType.CONSUMER_READY, error.reason, error.message))
             return False
@@ -197,7 +199,8 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         handler = resource.spec.handler
         runtime = handler is not None and (handler.http is not None or handler.python is not None)
         desired = desired_consumer(resource.spec, durable, owner, runtime=runtime)
-        if await admin.stream_info(source.stream) is None:
+        stream = await admin.stream_info(source.stream)
+        if stream is None:
             raise StreamNotFoundError(
                 f"stream {source.stream} does not exist at {source.nats.url} (yet)"
             )
@@ -209,6 +212,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             owner=owner,
             adoption=resource.spec.adoptionPolicy,
             settled=settled,
+            stream_config=stream.config,
             live_owners=self._live_owners(),
             yielding_owners=rivals.younger,
             api_level=admin.api_level,
@@ -223,7 +227,8 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
                 observed = await admin.create_consumer(source.stream, config)
                 if settled:
                     drift.corrected(f"durable consumer {durable} was missing: created again")
-            case Update(config=config, changes=changes, drift=drifted):
+            case Update(config=config, changes=changes, drift=drifted, adopted=adopted):
+                drift.adopted = adopted
                 observed = await admin.update_consumer(source.stream, config)
                 if drifted:
                     drift.corrected("; ".join(str(change) for change in changes))
@@ -268,7 +273,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             waiting=observed.waiting,
             ackFloor=observed.ack_floor,
             deadLetters=dead_letters,
-            adopted=before.adopted if before else resource.spec.adoptionPolicy == "Adopt",
+            adopted=drift.adopted or bool(before and before.adopted),
             driftCorrectedCount=drift.count,
             lastDriftTime=drift.time,
             lastDrift=drift.text,

@@ -90,6 +90,8 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
             if before is None or before.lastSequence != state.lastSequence:
                 result.requeue_after = BUSY_SECONDS
             result.fields = {"stream": state.model_dump(), "sampledAt": stamp(now)}
+            result.write_now = bool(drift.corrections)
+            await self.announce_drift(resource.meta, drift.corrections)
         return result
 
     def _check_claim(self, resource: Stream) -> Rivals:
@@ -148,7 +150,8 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
                 if settled:
                     drift.corrected(f"stream {name} was missing and has been created again")
                     self._wake_consumers(resource)
-            case Update(config=config, changes=changes, drift=drifted):
+            case Update(config=config, changes=changes, drift=drifted, adopted=adopted):
+                drift.adopted |= adopted
                 observed = await admin.update_stream(config)
                 if drifted:
                     drift.corrected(f"stream {name}: " + "; ".join(str(c) for c in changes))
@@ -197,7 +200,7 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
             consumerCount=observed.consumer_count,
             subjects=list(observed.subjects),
             deadLetters=dead_letters.messages if dead_letters else None,
-            adopted=before.adopted if before else resource.spec.adoptionPolicy == "Adopt",
+            adopted=drift.adopted or bool(before and before.adopted),
             driftCorrectedCount=drift.count,
             lastDriftTime=drift.time,
             lastDrift=drift.text,

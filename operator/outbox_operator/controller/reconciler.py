@@ -23,7 +23,13 @@ from outbox_operator.api.resource import Meta, Resource, parse_meta, parse_statu
 from outbox_operator.api.v1alpha1.common import StatusBase
 from outbox_operator.controller.context import Context
 from outbox_operator.controller.outcome import ObjectKey, Outcome
-from outbox_operator.errors import ConflictError, CredentialsError, OutboxError, SpecError
+from outbox_operator.errors import (
+    ConflictError,
+    CredentialsError,
+    KubernetesError,
+    OutboxError,
+    SpecError,
+)
 from outbox_operator.plan.status import (
     LIVE_NUMBERS_INTERVAL_SECONDS,
     Part,
@@ -60,12 +66,14 @@ class Pass:
         fields: Fields of the status besides the conditions.
         ready_reason: Reason of Ready when all is well.
         requeue_after: Seconds to the next look when nothing happens meanwhile.
+        write_now: Whether the status must be written even if only live numbers changed.
     """
 
     parts: list[Part] = field(default_factory=list)
     fields: dict[str, Any] = field(default_factory=dict)
     ready_reason: str
     requeue_after: float
+    write_now: bool = False
 
 
 class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
@@ -139,10 +147,12 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         try:
             resource = self.parse(body)
             result = await self.work(resource)
-        except SpecError as error:
+        except (KubernetesError, ConflictError):
+            raise  # nobody to tell: the API server itself is the trouble
+        except OutboxError as error:
             part = Part(
                 type=ConditionType.READY, status="False", reason=error.reason,
-                message=error.message, stalled=True, failing=True,
+                message=error.message, stalled=not error.retryable, failing=True,
             )  # fmt: skip
             result = Pass(parts=[part], ready_reason="", requeue_after=STALLED_BACKOFF_SECONDS)
         parts = [*result.parts, self._paused(meta)]
@@ -158,7 +168,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
                 "operatorVersion": version_seen,
             }
         )
-        await self._write(body, meta, status)
+        await self._write(body, meta, status, now=result.write_now)
         await self._announce(body, previous.conditions, after)
         if names.RECONCILE_AT_ANNOTATION in meta.annotations:
             await self.clear_annotation(key, names.RECONCILE_AT_ANNOTATION)
@@ -197,13 +207,17 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         written = self._written.get(meta.uid)
         return parse_status({**body, "status": written} if written else body, self.status_type)
 
-    async def _write(self, body: Mapping[str, Any], meta: Meta, status: StatusT) -> None:
+    async def _write(
+        self, body: Mapping[str, Any], meta: Meta, status: StatusT, *, now: bool = True
+    ) -> None:
         after = status.model_dump(mode="json", by_alias=True, exclude_none=True)
         before = self._written.get(meta.uid) or dict(body.get("status") or {})
         if after == before:
             return
-        if unchanged_apart_from(self.live_fields, before, after) and not due(
-            self._sampled_at(before), self._now(), LIVE_NUMBERS_INTERVAL_SECONDS
+        if (
+            not now
+            and unchanged_apart_from(self.live_fields, before, after)
+            and not due(self._sampled_at(before), self._now(), LIVE_NUMBERS_INTERVAL_SECONDS)
         ):
             return
         await self.context.kube.apply_status(

@@ -85,8 +85,8 @@ def _event_consumer(
         del spec["replicas"]
     spec["streamRef"] = {"name": event_stream_name(pipeline)}
     spec["filterSubjects"] = filter_subjects(template, consumer)
-    # The position of a consumer is nothing without the pipeline; the events stay in the stream.
-    spec["deletionPolicy"] = "Delete"
+    # A position lost is every event handled again when the pipeline comes back.
+    spec["deletionPolicy"] = pipeline.spec.deletionPolicy
     name = names.event_consumer_name(pipeline.meta.name, consumer.name)
     return _child(
         pipeline,

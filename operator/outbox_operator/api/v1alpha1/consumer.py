@@ -322,9 +322,10 @@ class EventConsumerSpec(ConsumerConfigSpec):
         description="Where dead letters go; default: the dead-letter stream of the EventStream.",
     )
     deletionPolicy: DeletionPolicy = Field(
-        default="Delete",
+        default="Retain",
         description="What happens to the durable consumer (its position, not the messages) when "
-        "this resource is deleted.",
+        "this resource is deleted: Retain keeps it, so that handling goes on from there when the "
+        "resource comes back; Delete removes it.",
     )
 
 
