@@ -19,8 +19,8 @@ initialise() {
         echo "POSTGRES_PASSWORD is not set: the superuser needs a password" >&2
         exit 1
     fi
-    # Everything is made beside the final place and moved there last, so that a start that was cut
-    # short is repeated as a whole. A mount point cannot be moved onto: it is filled instead.
+    # Everything is made in a folder aside and moved when complete, so that a start that was cut
+    # short is repeated as a whole. PGDATA may be a mount point: it is filled, not replaced.
     new="$PGDATA/.new"
     mkdir -p "$PGDATA"
     rm -rf "$new"
@@ -40,7 +40,15 @@ initialise() {
     done
     pg_ctl --pgdata="$new" --wait --silent --mode=fast stop
 
-    find "$new" -mindepth 1 -maxdepth 1 ! -name PG_VERSION -exec mv -t "$PGDATA" {} +
+    # PG_VERSION goes last: it says that the rest is complete. What an interrupted move left is
+    # replaced.
+    for entry in "$new"/*; do
+        name="$(basename "$entry")"
+        if [ "$name" != PG_VERSION ]; then
+            rm -rf "${PGDATA:?}/$name"
+            mv "$entry" "$PGDATA"
+        fi
+    done
     mv "$new/PG_VERSION" "$PGDATA"
     rmdir "$new"
     echo "database cluster ready in $PGDATA: user $user, database $database"
