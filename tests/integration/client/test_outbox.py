@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import uuid
 from decimal import Decimal
+from pathlib import Path
 
 import asyncpg
 import psycopg
@@ -119,16 +121,19 @@ async def test_refuses_to_write_outside_a_transaction(shop: Shop) -> None:
     assert len(await shop.events()) == 1
 
 
-async def test_the_documented_plain_sql_does_the_same(shop: Shop) -> None:
+async def test_the_documented_sql_does_the_same(shop: Shop) -> None:
+    page = (Path(__file__).parents[3] / "docs/how-to/produce-events.md").read_text()
+    blocks = re.findall(r"```sql\n(.*?)```", page, flags=re.DOTALL)
+    assert len(blocks) == 2
+    await shop.owner.execute("ALTER TABLE orders ADD total numeric")
     connection = await asyncpg.connect(shop.url)
     try:
-        async with connection.transaction():
-            await connection.execute(
-                "INSERT INTO outbox.events (event_type, partition_key, payload) "
-                "VALUES ('order.created', 'o-1', '{\"total\": 3}')"
-            )
+        for block in blocks:
+            await connection.execute(block)
     finally:
         await connection.close()
-    [row] = await shop.events()
-    assert row["event_type"] == "order.created"
-    assert json.loads(row["payload"]) == {"total": 3}
+    assert await shop.orders() == ["o-1"]
+    for row in await shop.events():
+        assert (row["event_type"], row["partition_key"]) == ("order.created", "o-1")
+        assert json.loads(row["payload"]) == {"id": "o-1", "total": "12.30"}
+    assert len(await shop.events()) == 2
