@@ -93,7 +93,7 @@ bench-reconcile: setup ## Times and costs of reconciling, into build/bench/recon
 
 .PHONY: tools
 tools: ## Install and build what the local cluster and the tests need; done once
-	$(LOCALKUBE) prereqs --install
+	$(LOCALKUBE) prereqs
 	$(LOCALKUBE) build
 
 .PHONY: cluster-up

@@ -8,14 +8,14 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-from demo import clusters, screen
+from demo import screen
 from demo.clusters import Cluster
 from demo.shop import ROOT, DemoError, Kubectl, Shop
 
 RELEASE = "outbox-operator"
 RELEASE_NAMESPACE = "outbox-system"
+SELECTOR = f"app.kubernetes.io/name={RELEASE}"
 MISSING = 2
 
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=30, help="how long the shop is watched")
     parser.add_argument("--down", action="store_true", help="remove the cluster and all in it")
     options = parser.parse_args(argv)
-    cluster = clusters.choose(options.cluster)
+    cluster = Cluster(options.cluster)
     try:
         if options.down:
             cluster.down()
@@ -43,22 +43,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _demo(cluster: Cluster, seconds: float) -> int:
     screen.title("Prerequisites")
-    missing = cluster.missing()
-    if missing:
-        screen.say("\n".join(missing))
+    if not cluster.prepare():
         return MISSING
-    screen.say(f"all there; the cluster is {cluster.description}")
-
     with screen.timed("Cluster (the first time builds Kubernetes: some minutes)"):
-        kubeconfig = cluster.up()
-    kubectl = Kubectl(cluster.program("kubectl"), kubeconfig)
+        kubectl = cluster.up()
     with screen.timed("Images"):
         images = cluster.images()
     with screen.timed("The operator, by Helm"):
-        install(cluster.program("helm"), kubeconfig, images.operator)
+        install(cluster.program("helm"), kubectl, images.operator)
     shop = Shop(kubectl)
     with screen.timed("The shop: examples/shop, until its pipeline is Ready"):
-        shop.apply(images.shop, cluster.extra_manifests())
+        shop.apply(images.shop, cluster.volumes(kubectl))
         shop.wait_ready(timeout=300)
     _watch(shop, seconds)
     held = _check(shop)
@@ -66,23 +61,25 @@ def _demo(cluster: Cluster, seconds: float) -> int:
     return 0 if held else 1
 
 
-def install(helm: str, kubeconfig: Path, image: str) -> None:
+def install(helm: str, kubectl: Kubectl, image: str) -> None:
     """Install or upgrade the chart with an image that the cluster has.
 
     Raises:
-        DemoError: helm failed; with what it said.
+        DemoError: helm failed; with what it said, and what the operator said.
     """
     repository, _, tag = image.rpartition(":")
     command = [
         helm, "upgrade", "--install", RELEASE, str(ROOT / "charts/outbox-operator"),
         "--namespace", RELEASE_NAMESPACE, "--create-namespace",
         "--set", f"image.repository={repository}", "--set", f"image.tag={tag}",
-        "--wait", "--timeout", "5m",
+        "--wait", "--timeout", "2m",
     ]  # fmt: skip
-    environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
+    environment = {**os.environ, "KUBECONFIG": str(kubectl.kubeconfig)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise DemoError(f"helm upgrade --install: {done.stderr.strip()}")
+        pods = kubectl("get", "pods", "-n", RELEASE_NAMESPACE)
+        logs = kubectl("logs", "-n", RELEASE_NAMESPACE, "-l", SELECTOR, "--prefix", "--tail=5")
+        raise DemoError(f"helm upgrade --install: {done.stderr.strip()}\n{pods}\n{logs}")
 
 
 def _watch(shop: Shop, seconds: float) -> None:

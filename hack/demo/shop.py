@@ -118,10 +118,13 @@ class Shop:
             time.sleep(0.5)
 
     def counts(self) -> Counts:
-        """How many orders there are, and how many each consumer handled."""
-        places = [ORDERS, DECLINED, *CONSUMERS.values()]
+        """How many orders there are, and how many each consumer handled.
+
+        Consumers are counted first, so that none seems to be ahead of the orders.
+        """
+        places = [*CONSUMERS.values(), DECLINED, ORDERS]
         numbers = self._query([(place[0], f"SELECT count(*) FROM {place[1]}") for place in places])
-        committed, declined, *handled = (int(lines[0]) for lines in numbers)
+        *handled, declined, committed = (int(lines[0]) for lines in numbers)
         return Counts(committed, declined, dict(zip(CONSUMERS, handled, strict=True)))
 
     def ledger(self) -> Ledger:
