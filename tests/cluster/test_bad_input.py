@@ -215,9 +215,9 @@ async def test_a_table_of_that_name_with_other_columns(world: World) -> None:
     assert "outbox.events" in seen["message"]
     assert world.condition(*PIPELINE, "Stalled")["status"] == "True"
     assert_no_hot_loop(world)
-    await sql(world.database, "ALTER TABLE outbox.events RENAME TO my_events")
+    await sql(world.database, "ALTER TABLE outbox.events SET SCHEMA public")
     world.wait_ready(*PIPELINE, deadline=90)
-    await sql(world.database, "SELECT id, note FROM outbox.my_events")
+    await sql(world.database, "SELECT id, note FROM public.events")
 
 
 # --- NATS is not as needed -----------------------------------------------------------------------
@@ -232,8 +232,8 @@ def own_nats() -> Iterator[NatsServer]:
 def test_nats_without_jetstream(world: World) -> None:
     with NatsServer(NatsOptions(jetstream=False)) as server:
         world.apply(world.stream(nats={"url": server.url}))
-        seen = world.wait_condition("EventStream", "orders", "Ready", "False", "UnsupportedServer")
-        assert "JetStream" in seen["message"]
+        seen = world.wait_condition("EventStream", "orders", "Ready", "False", "JetStreamNotEnabled")
+        assert "JetStream is not enabled" in seen["message"]
         assert_no_hot_loop(world)
         server.restart(jetstream=True)
         world.wait_ready("EventStream", "orders", deadline=90)
@@ -291,7 +291,7 @@ def test_delete_with_nats_down_ends(world: World, own_nats: NatsServer) -> None:
     world.wait_ready("EventStream", "orders")
     own_nats.kill()
     world.kubectl("delete", "evs", "orders", "-n", world.namespace, "--wait=false")
-    world.wait_gone("EventStream", "orders", deadline=150)
+    world.wait_gone("EventStream", "orders", deadline=60)
     reasons = {event["reason"] for event in world.events("orders")}
     assert "CleanupAbandoned" in reasons
 

@@ -57,6 +57,7 @@ class OperatorProcess:
             "OUTBOX_LEASE_NAMESPACE": self.lease_namespace,
             "OUTBOX_NAMESPACES": ",".join(self.namespaces),
             "OUTBOX_HEALTH_PORT": str(self.port),
+            "OUTBOX_DELETION_DEADLINE": "20",
         }
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(

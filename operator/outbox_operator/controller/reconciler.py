@@ -44,10 +44,11 @@ from outbox_operator.plan.workloads import restarted_at
 
 log = logging.getLogger(__name__)
 
-DELETION_DEADLINE_SECONDS = 120.0
-"""After this time an object is let go even though what it owned could not be cleaned up."""
 NO_CREDENTIALS_DEADLINE_SECONDS = 15.0
-"""The same when the Secret is gone too: in a namespace that goes it will not come back."""
+"""A deleted object whose Secret is gone is let go after this: in a namespace that goes it will
+not come back."""
+CLEAN_UP_SECONDS = 30.0
+"""Longest single attempt to clean up."""
 DEPENDENCY_BACKOFF_SECONDS = 15.0
 STALLED_BACKOFF_SECONDS = 60.0
 WAITING_SECONDS = 10.0
@@ -274,13 +275,15 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         age = (self._now() - datetime.fromisoformat(str(meta.deleted_at))).total_seconds()
         try:
             resource = self.parse(body)
-            async with asyncio.timeout(DELETION_DEADLINE_SECONDS / 4):
+            async with asyncio.timeout(CLEAN_UP_SECONDS):
                 await self.clean_up(resource)
         except SpecError as error:
             log.warning("deleted with an unreadable spec, nothing is cleaned up: %s", error)
         except (OutboxError, TimeoutError) as error:
             gone = isinstance(error, CredentialsError) and error.reason.startswith("Secret")
-            deadline = NO_CREDENTIALS_DEADLINE_SECONDS if gone else DELETION_DEADLINE_SECONDS
+            deadline = self.context.settings.deletion_deadline_s
+            if gone:
+                deadline = min(deadline, NO_CREDENTIALS_DEADLINE_SECONDS)
             text = str(error) or "timed out"
             if age < deadline:
                 log.warning("clean-up failed, trying again until %ss: %s", deadline, text)

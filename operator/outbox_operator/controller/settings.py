@@ -33,6 +33,8 @@ class Settings:
         lease_deadline_s: The holder gives up when it could not renew for this long; less than
             the duration, so that it stops before another starts.
         lease_retry_s: Seconds between two attempts to take or renew the Lease.
+        deletion_deadline_s: After this time a deleted object is let go even though what it owned
+            outside Kubernetes could not be cleaned up.
         resync_s: Seconds between two comparisons of the watch with a list.
         silence_s: The watch may be behind for this long before the process counts as dead.
     """
@@ -45,6 +47,7 @@ class Settings:
     lease_namespace: str
     identity: str
     workers: int = 20
+    deletion_deadline_s: float = 120.0
     lease_duration_s: int = 15
     lease_deadline_s: float = 10.0
     lease_retry_s: float = 2.0
@@ -89,6 +92,9 @@ def from_environment(
         or _own_namespace(),
         identity=text("IDENTITY") or environment.get("POD_NAME") or socket.gethostname(),
         workers=_number("WORKERS", text("WORKERS", "20"), 1, 1000),
+        deletion_deadline_s=_number(
+            "DELETION_DEADLINE", text("DELETION_DEADLINE", "120"), 5, 86_400
+        ),
     )
 
 

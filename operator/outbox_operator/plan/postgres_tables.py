@@ -10,6 +10,7 @@ from outbox_operator.plan.postgres_schema import (
     Column,
     Index,
     Table,
+    columns_sql,
     qualify,
     same_default,
 )
@@ -92,7 +93,10 @@ def _check_table(table: Table, found: ObservedTable) -> None:
 
 
 def _incompatible(place: str, wanted: str, found: str) -> UnsafeChangeError:
-    remedy = "use another schema, or rename the table"
+    remedy = (
+        "use another schema, or move the table away (ALTER TABLE … SET SCHEMA …; renaming it leaves "
+        "its index names behind)"
+    )
     if place.endswith("column payload"):
         remedy = "payloadType is fixed at creation; use another schema"
     return UnsafeChangeError(
@@ -164,6 +168,22 @@ def _index(
             sql=f"DROP INDEX {qualify(table.schema, index.name)}",
             reason=f"index {index.name} is invalid or has other columns",
             drift=managed,
+        )
+    # Building an index keeps writers out, unless it is done CONCURRENTLY, which a partitioned
+    # table does not know: so first on each partition; the last step then only ties them together.
+    partitions = observed.tables[table.name].partitions
+    for name in partitions:
+        child = f"{name}_{'_'.join(index.columns)}_idx"
+        yield Statement(
+            sql=f"DROP INDEX CONCURRENTLY IF EXISTS {qualify(table.schema, child)}",
+            reason=f"drop what is left of index {child}",
+            concurrent=True,
+        )
+        yield Statement(
+            sql=f"CREATE INDEX CONCURRENTLY {quote(child)} ON {qualify(table.schema, name)} "
+            f"({columns_sql(index.columns)})",
+            reason=f"create index {child}",
+            concurrent=True,
         )
     yield Statement(
         sql=table.index_sql(index), reason=missing("index", index.name, managed), drift=managed
