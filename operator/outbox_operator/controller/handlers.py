@@ -121,4 +121,5 @@ async def watch(
         results = await asyncio.gather(*tasks, return_exceptions=True)
     names = ", ".join(task.get_name() for task in done)
     causes = [result for result in results if isinstance(result, Exception)]
-    raise WatcherEndedError(f"kopf's {names} ended") from (causes[0] if causes else None)
+    cause = causes[0] if causes else None
+    raise WatcherEndedError(f"kopf's {names} ended: {cause or 'nobody asked it to'}") from cause
