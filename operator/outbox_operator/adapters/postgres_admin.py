@@ -6,6 +6,7 @@ consumer must not import this module. Every method raises only errors of `outbox
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ __all__ = ["MaintenanceResult", "OutboxSample", "PostgresAdmin"]
 _MIGRATION_SECONDS: Final = 600.0
 """A statement of a migration may have to build an index."""
 _DROP_LOCK_SECONDS: Final = 5.0
+_LOCK_PAUSE_SECONDS: Final = 0.1
 _INBOX_BATCH: Final = 1000
 _INBOX_BATCHES: Final = 20
 
@@ -94,7 +96,7 @@ class PostgresAdmin:
         lock_timeout: float,
         operator_version: str,
     ) -> bool:
-        """Run a plan in one transaction, if it still is the right one.
+        """Run a plan, if it still is the right one: in one transaction, but for index builds.
 
         Args:
             plan: As `plan_migrations` made it, perhaps a while ago.
@@ -136,7 +138,7 @@ class PostgresAdmin:
         lock_timeout: float,
         operator_version: str,
     ) -> bool:
-        async with self._migrating(desired.schema, lock_timeout):
+        async with self._alone(desired.schema, lock_timeout):
             now = replan(await postgres_observe.observe(self._connection, desired))
             if now.empty:
                 return False
@@ -146,27 +148,66 @@ class PostgresAdmin:
                     f"{plan.hash} was made; the plan is now {now.hash}",
                     reason="PlanOutdated",
                 )
-            await self._run(now.statements)
-            if now.records_version:
-                await self._connection.execute(
-                    statement("admin_record_version", schema=desired.schema),
-                    now.version, now.hash, operator_version,
-                )  # fmt: skip
+            await self._run_concurrent([s for s in now.statements if s.concurrent], lock_timeout)
+            async with self._transaction(lock_timeout):
+                await self._run([s for s in now.statements if not s.concurrent])
+                if now.records_version:
+                    await self._connection.execute(
+                        statement("admin_record_version", schema=desired.schema),
+                        now.version, now.hash, operator_version,
+                    )  # fmt: skip
         return True
 
     @asynccontextmanager
-    async def _migrating(self, schema: str, lock_timeout: float) -> AsyncIterator[None]:
-        """A transaction that holds the migration lock of a schema."""
+    async def _alone(self, schema: str, lock_timeout: float) -> AsyncIterator[None]:
+        """Hold the migration lock of a schema.
+
+        Asked for again and again instead of waited for: a session that waits in the server would
+        itself be waited for by CREATE INDEX CONCURRENTLY.
+        """
+        key = lock_key("migrations", schema)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + lock_timeout
         with errors(self._target):
-            async with self._connection.transaction():
-                await self._connection.execute(
-                    f"SET LOCAL lock_timeout = {max(1, round(lock_timeout * 1000))}; "
-                    f"SET LOCAL statement_timeout = {round(_MIGRATION_SECONDS * 1000)}"
-                )
-                await self._connection.execute(
-                    "SELECT pg_advisory_xact_lock($1)", lock_key("migrations", schema)
-                )
+            while not await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", key):
+                if loop.time() >= deadline:
+                    raise PostgresError(
+                        f"schema {schema} of {self._target.address}: another migration has been "
+                        f"running for more than {lock_timeout:g} s",
+                        reason="LockTimeout",
+                    )
+                await asyncio.sleep(_LOCK_PAUSE_SECONDS)
+            try:
                 yield
+            finally:
+                if not self._connection.is_closed():
+                    await self._connection.execute("SELECT pg_advisory_unlock($1)", key)
+
+    @asynccontextmanager
+    async def _transaction(self, lock_timeout: float) -> AsyncIterator[None]:
+        async with self._connection.transaction():
+            await self._connection.execute(
+                f"SET LOCAL lock_timeout = {_milliseconds(lock_timeout)}; "
+                f"SET LOCAL statement_timeout = {_milliseconds(_MIGRATION_SECONDS)}"
+            )
+            yield
+
+    async def _run_concurrent(self, statements: Sequence[Statement], lock_timeout: float) -> None:
+        """Steps that cannot be in a transaction; each is whole by itself and can be repeated."""
+        if not statements:
+            return
+        try:
+            for step in statements:
+                # CONCURRENTLY waits for others without keeping anybody waiting: let it.
+                patience = 0 if "CONCURRENTLY" in step.sql else _milliseconds(lock_timeout)
+                await self._connection.execute(
+                    f"SET lock_timeout = {patience}; "
+                    f"SET statement_timeout = {_milliseconds(_MIGRATION_SECONDS)}"
+                )
+                await self._run([step])
+        finally:
+            if not self._connection.is_closed():
+                await self._connection.execute("RESET lock_timeout; RESET statement_timeout")
 
     async def _run(self, statements: Sequence[Statement]) -> None:
         for step in statements:
@@ -227,7 +268,7 @@ class PostgresAdmin:
         Returns:
             Whether it was done; False: the tables are not this owner's, or are not there.
         """
-        async with self._migrating(schema, _DROP_LOCK_SECONDS):
+        async with self._alone(schema, _DROP_LOCK_SECONDS), self._transaction(_DROP_LOCK_SECONDS):
             observed = await postgres_observe.observe(
                 self._connection, DesiredDatabase(schema=schema)
             )
@@ -248,10 +289,14 @@ class PostgresAdmin:
         Returns:
             Whether the mark was this owner's.
         """
-        async with self._migrating(schema, _DROP_LOCK_SECONDS):
+        async with self._alone(schema, _DROP_LOCK_SECONDS), self._transaction(_DROP_LOCK_SECONDS):
             observed = await postgres_observe.observe(
                 self._connection, DesiredDatabase(schema=schema)
             )
             statements = release_statements(schema, observed, owner)
             await self._run(statements)
         return bool(statements)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))

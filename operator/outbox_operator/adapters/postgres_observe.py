@@ -99,6 +99,7 @@ def _tables(catalog: Mapping[str, Any]) -> dict[str, ObservedTable]:
             primary_key=tuple(table["primary_key"] or ()),
             partition_key=table["partition_key"],
             has_default_partition=table["has_default_partition"],
+            partitions=tuple(table["partitions"] or ()),
         )
         for name, table in (catalog["tables"] or {}).items()
     }

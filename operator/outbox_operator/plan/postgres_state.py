@@ -76,6 +76,7 @@ class ObservedTable:
         owned: Whether our role has the rights of the owner.
         partition_key: As `pg_get_partkeydef` says it.
         has_default_partition: Whether rows outside all ranges have a home.
+        partitions: Names of its partitions, sorted.
     """
 
     kind: str
@@ -85,6 +86,7 @@ class ObservedTable:
     primary_key: tuple[str, ...] = ()
     partition_key: str | None = None
     has_default_partition: bool = False
+    partitions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,12 +151,14 @@ class Statement:
         reason: What it does or repairs, for people.
         drift: Whether it undoes a change made by hand.
         destructive: Whether data would be lost.
+        concurrent: Whether it runs before the transaction, so that writers need not wait for it.
     """
 
     sql: str
     reason: str
     drift: bool = False
     destructive: bool = False
+    concurrent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +167,7 @@ class MigrationPlan:
 
     Attributes:
         version: Schema version once it has run.
-        statements: In order; they run in one transaction.
+        statements: In order; all but the concurrent ones run in one transaction.
         records_version: Whether the version is to be written down.
         hash: Identifies the plan: the same steps have the same hash.
     """

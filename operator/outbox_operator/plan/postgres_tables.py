@@ -94,8 +94,8 @@ def _check_table(table: Table, found: ObservedTable) -> None:
 
 def _incompatible(place: str, wanted: str, found: str) -> UnsafeChangeError:
     remedy = (
-        "use another schema, or move the table away (ALTER TABLE … SET SCHEMA …; renaming it leaves "
-        "its index names behind)"
+        "use another schema, or move the table away (ALTER TABLE … SET SCHEMA …; "
+        "renaming it leaves its index names behind)"
     )
     if place.endswith("column payload"):
         remedy = "payloadType is fixed at creation; use another schema"
@@ -168,6 +168,7 @@ def _index(
             sql=f"DROP INDEX {qualify(table.schema, index.name)}",
             reason=f"index {index.name} is invalid or has other columns",
             drift=managed,
+            concurrent=True,
         )
     # Building an index keeps writers out, unless it is done CONCURRENTLY, which a partitioned
     # table does not know: so first on each partition; the last step then only ties them together.

@@ -148,6 +148,42 @@ async def test_puts_back_what_was_changed_by_hand(
     await writer_connection.execute(ADD)
 
 
+async def test_a_lost_index_is_built_again_while_writers_write(owned: OwnedDatabase) -> None:
+    await owned.migrate(OUTBOX)
+    await owned.connection.execute(
+        "INSERT INTO outbox.events (event_type, payload) "
+        "SELECT 'a', '{}' FROM generate_series(1, 20000)"
+    )
+    await owned.connection.execute("DROP INDEX outbox.events_shard_xid_idx")
+    plan = await owned.plan(OUTBOX)
+    assert all("CONCURRENTLY" in s.sql for s in plan.statements[:-1])
+    repair = asyncio.create_task(
+        owned.admin.apply(plan, OUTBOX, OWNER, (OWNER.uid,), lock_timeout=5, operator_version="x")
+    )
+    written = 0
+    while not repair.done():
+        await asyncio.wait_for(owned.root.execute(ADD), 5)
+        written += 1
+    assert await repair
+    assert written > 1
+    assert (await owned.plan(OUTBOX)).empty
+    assert await owned.connection.fetchval("SHOW lock_timeout") == "0"
+    assert await owned.connection.fetchval("SHOW statement_timeout") == "30s"
+
+
+async def test_a_half_built_index_is_replaced(owned: OwnedDatabase) -> None:
+    await owned.migrate(OUTBOX)
+    await owned.connection.execute(
+        "DROP INDEX outbox.events_shard_xid_idx;"
+        "CREATE INDEX events_shard_xid_idx ON ONLY outbox.events (shard, xid);"
+        "CREATE INDEX events_p0_shard_xid_idx ON outbox.events_p0 (shard, xid);"
+        "ALTER INDEX outbox.events_shard_xid_idx ATTACH PARTITION outbox.events_p0_shard_xid_idx"
+    )
+    assert not (await owned.plan(OUTBOX)).empty
+    await owned.migrate(OUTBOX)
+    assert (await owned.plan(OUTBOX)).empty
+
+
 async def test_a_new_sequence_never_repeats_a_position(owned: OwnedDatabase) -> None:
     await owned.migrate(OUTBOX)
     await owned.connection.execute(ADD)
@@ -282,13 +318,13 @@ async def test_of_two_at_once_one_migrates_and_the_other_finds_it_done(
 async def test_waits_for_another_migration_no_longer_than_told(owned: OwnedDatabase) -> None:
     plan = await owned.plan(OUTBOX)
     other, _ = await owned.second_owner()
-    async with other.transaction():
-        await other.execute("SELECT pg_advisory_xact_lock($1)", lock_key("migrations", "outbox"))
-        with pytest.raises(PostgresError) as caught:
-            await owned.admin.apply(
-                plan, OUTBOX, OWNER, (OWNER.uid,), lock_timeout=0.05, operator_version="x"
-            )
-        assert caught.value.reason == "LockTimeout"
+    await other.execute("SELECT pg_advisory_lock($1)", lock_key("migrations", "outbox"))
+    with pytest.raises(PostgresError, match="another migration") as caught:
+        await owned.admin.apply(
+            plan, OUTBOX, OWNER, (OWNER.uid,), lock_timeout=0.05, operator_version="x"
+        )
+    assert caught.value.reason == "LockTimeout"
+    assert (await owned.plan(OUTBOX)).hash == plan.hash
 
 
 async def test_a_plan_that_waits_for_approval_keeps_its_hash(owned: OwnedDatabase) -> None:

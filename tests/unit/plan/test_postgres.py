@@ -290,6 +290,19 @@ def test_more_columns_than_ours_are_welcome_if_inserts_may_leave_them_out() -> N
     assert plan(with_column("events", "g", type="int", not_null=True, generated=True)).empty
 
 
+def test_an_index_over_partitions_is_built_one_by_one_outside_the_transaction() -> None:
+    observed = with_table("events", lambda t: replace(t, partitions=("events_p0", "events_p1")))
+    made = plan(replace(observed, indexes={}))
+    assert [
+        (s.concurrent, s.sql.split(" ON ")[-1]) for s in made.statements if " ON " in s.sql
+    ] == [
+        (True, '"outbox"."events_p0" ("shard", "xid")'),
+        (True, '"outbox"."events_p1" ("shard", "xid")'),
+        (False, '"outbox"."events" ("shard", "xid")'),
+    ]
+    assert made.drift == ("index events_shard_xid_idx was missing",)
+
+
 def test_an_index_of_another_name_does_as_well() -> None:
     index = ObservedIndex(table="events", columns=("shard", "xid"))
     assert plan(replace(complete(), indexes={"theirs": index})).empty

@@ -29,6 +29,11 @@ SELECT jsonb_build_object(
             'has_default_partition', EXISTS (
                 SELECT FROM pg_catalog.pg_partitioned_table p
                 WHERE p.partrelid = o.oid AND p.partdefid <> 0),
+            'partitions', (
+                SELECT jsonb_agg(p.relname ORDER BY p.relname)
+                FROM pg_catalog.pg_inherits h
+                JOIN pg_catalog.pg_class p ON p.oid = h.inhrelid
+                WHERE h.inhparent = o.oid AND o.relkind = 'p'),
             'primary_key', (
                 SELECT jsonb_agg(a.attname ORDER BY k.number)
                 FROM pg_catalog.pg_constraint s,
