@@ -23,16 +23,24 @@ _LEFT_OUT = ("doc", "man", "locale", "info")
 
 @dataclass(frozen=True)
 class DebianBase:
-    """A base image of Debian packages; `hooks` are shell lines run before they are configured."""
+    """A base image of Debian packages.
+
+    Attributes:
+        name: what to call it.
+        packages: Debian packages; what they depend on comes with them.
+        hooks: shell lines run before they are unpacked, with the new root as $1.
+        removed: paths (shell patterns) taken out again at the end.
+    """
 
     name: str
     packages: tuple[str, ...]
     hooks: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
 
     @property
     def description(self) -> str:
         """Everything that decides the content."""
-        return "\n".join((SUITE, *self.packages, *self.hooks))
+        return "\n".join((SUITE, *self.packages, *self.hooks, *self.removed))
 
 
 def full_name(image: str) -> str:
@@ -47,6 +55,7 @@ def debootstrap_command(base: DebianBase, target: Path) -> list[str]:
     """Arguments of mmdebstrap."""
     excluded = [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in _LEFT_OUT]
     hooks = [f"--essential-hook={hook}" for hook in base.hooks]
+    hooks += [f'--customize-hook=rm -r "$1"{path}' for path in base.removed]
     include = f"--include={','.join(base.packages)}"
     options = ["--quiet", "--variant=essential", include, *excluded, *hooks]
     return ["mmdebstrap", *options, SUITE, str(target)]

@@ -33,6 +33,12 @@ POSTGRES_BASE = DebianBase(
         'echo "postgres:x:999:" >> "$1/etc/group"',
         'echo "postgres:x:999:999::/var/lib/postgresql:/bin/bash" >> "$1/etc/passwd"',
     ),
+    # Compiling queries is off without this library, and a third of the image goes with it.
+    (
+        "/usr/lib/postgresql/15/lib/llvmjit.so",
+        "/usr/lib/postgresql/15/lib/bitcode",
+        "/usr/lib/*/libLLVM-*",
+    ),
 )
 
 
@@ -134,10 +140,23 @@ def build_all(places: Roots) -> dict[str, str]:
             with ui.step(f"image {name}"):
                 _build(store, image, name, places)
             store.tag(name, f"{image.repository}:dev")
-            for old in store.tags(image.repository):
-                if old.startswith("dev-") and f"{image.repository}:{old}" != name:
-                    store.remove(f"{image.repository}:{old}")
+            _remove_replaced(store, name)
     return names
+
+
+def replaced_tags(name: str, tags: Iterable[str]) -> list[str]:
+    """Tags that an image replaces: earlier contents of it, if its own tag says its content."""
+    _, _, current = name.rpartition(":")
+    if not current.startswith("dev-"):
+        return []
+    return [tag for tag in tags if tag.startswith("dev-") and tag != current]
+
+
+def _remove_replaced(store: Store, name: str) -> None:
+    """Every replaced image would keep a copy of all our dependencies on the disk."""
+    repository, _, _ = name.rpartition(":")
+    for tag in replaced_tags(name, store.tags(repository)):
+        store.remove(f"{repository}:{tag}")
 
 
 def _build(store: Store, image: ProjectImage, name: str, places: Roots) -> None:
@@ -163,7 +182,9 @@ def build_one(
         LocalkubeError: the build failed.
     """
     with state.locked(places.cache / "images.lock"), ui.step(f"image {tag}"):
-        Store(places.cache).build(tag, dockerfile, context, build_args)
+        store = Store(places.cache)
+        store.build(tag, dockerfile, context, build_args)
+        _remove_replaced(store, tag)
 
 
 def load(places: Roots, cluster_name: str, images: Iterable[str]) -> None:

@@ -54,6 +54,19 @@ def test_names_of_project_images(image: images.ProjectImage) -> None:
     assert len(tag) == 16
 
 
+@pytest.mark.parametrize(
+    ("name", "tags", "expected"),
+    [
+        ("shop:dev-2", ["dev", "dev-1", "dev-2", "1.0"], ["dev-1"]),
+        ("shop:1.0", ["dev-1", "0.9"], []),
+    ],
+)
+def test_only_earlier_contents_are_replaced(
+    name: str, tags: list[str], expected: list[str]
+) -> None:
+    assert images.replaced_tags(name, tags) == expected
+
+
 def test_other_packages_are_another_base() -> None:
     one = images.base_tag(DebianBase("x", ("a",)))
     assert one != images.base_tag(DebianBase("x", ("a", "b")))
@@ -75,11 +88,12 @@ def test_full_name(given: str, full: str) -> None:
 
 
 def test_debootstrap_command() -> None:
-    base = DebianBase("x", ("postgresql-15", "ca-certificates"), ("echo hi",))
+    base = DebianBase("x", ("postgresql-15", "ca-certificates"), ("echo hi",), ("/big/*",))
     command = buildah.debootstrap_command(base, Path("/t/root.tar"))
     assert command[0] == "mmdebstrap"
     assert "--include=postgresql-15,ca-certificates" in command
     assert "--essential-hook=echo hi" in command
+    assert '--customize-hook=rm -r "$1"/big/*' in command
     assert command[-2:] == [buildah.SUITE, "/t/root.tar"]
 
 
