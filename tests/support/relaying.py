@@ -31,9 +31,18 @@ NAMESPACE, PIPELINE = "shop", "orders"
 
 
 async def eventually(
-    condition: Callable[[], Any], what: str, *, seconds: float = DEADLINE_SECONDS
+    condition: Callable[[], Any],
+    what: str,
+    *,
+    seconds: float = DEADLINE_SECONDS,
+    relay: RelayProcess | None = None,
 ) -> Any:
-    """Wait until `condition` (plain or async) holds; returns what it returned."""
+    """Wait until `condition` (plain or async) holds; returns what it returned.
+
+    Args:
+        what: In words, for the failure.
+        relay: Whose log is shown then.
+    """
     deadline = time.monotonic() + seconds
     while True:
         result = condition()
@@ -41,7 +50,8 @@ async def eventually(
             result = await result
         if result:
             return result
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        log = f"\n{relay.log[-3000:]}" if relay else ""
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}{log}"
         await asyncio.sleep(0.02)
 
 
@@ -160,14 +170,12 @@ class RelayProcess:
 
     async def ready(self) -> Self:
         """Wait until /readyz says yes."""
-        await eventually(lambda: self.get("/readyz")[0] == 200, f"relay ready\n{self.log[-3000:]}")
+        await eventually(lambda: self.get("/readyz")[0] == 200, "relay ready", relay=self)
         return self
 
     async def active(self) -> Self:
         """Wait until it owns the shard."""
-        await eventually(
-            lambda: "active: owner" in self.get("/readyz")[1], f"active\n{self.log[-3000:]}"
-        )
+        await eventually(lambda: "active: owner" in self.get("/readyz")[1], "active", relay=self)
         return self
 
     async def standing_by(self) -> Self:

@@ -27,30 +27,31 @@ _COLUMNS: Final = (
     "position, event_id, event_type, partition_key, routing_key, payload, headers, created_at"
 )
 _OUTPUT: Final = (
-    "m.position, m.event_id::text, m.event_type, m.partition_key, m.routing_key, {payload}, "
-    "m.headers::text, m.created_at"
+    "m.position, m.event_id::text, m.event_type, m.partition_key, m.routing_key, "
+    "CASE WHEN m.size <= {largest} THEN {payload} END AS payload, "
+    "CASE WHEN m.size <= {largest} THEN m.headers::text END AS headers, m.created_at"
 )
-_PAYLOAD: Final = {
-    "jsonb": "convert_to(m.payload::text, 'UTF8') AS payload",
-    "bytea": "m.payload",
-}
+_PAYLOAD: Final = {"jsonb": "convert_to(m.payload::text, 'UTF8')", "bytea": "m.payload"}
 _CLOSE_SECONDS: Final = 2.0
 _ROW_OVERHEAD_BYTES: Final = 300
 """Columns and headers of an ordinary row."""
-_IDLE_SESSION_MILLISECONDS: Final = 60_000
-"""A frozen relay must not keep its lock for ever; a living one polls far more often."""
 
 
 class Row(NamedTuple):
-    """One event as it is in the table; `headers` is JSON text."""
+    """One event as it is in the table.
+
+    Attributes:
+        payload: None when the row is larger than asked for.
+        headers: JSON text; None likewise.
+    """
 
     position: int
     event_id: str
     event_type: str
     partition_key: str
     routing_key: str | None
-    payload: bytes
-    headers: str
+    payload: bytes | None
+    headers: str | None
     created_at: dt.datetime
 
 
@@ -174,14 +175,14 @@ class OutboxStore:
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             self._connection.terminate()
 
-    async def prepare(self) -> None:
-        """Bound the time that a frozen process can hold on to this session."""
+    async def prepare(self, idle_seconds: float) -> None:
+        """Let the server end this session, and its lock, when a frozen process leaves it idle."""
         with postgres.errors(self._target):
             # Servers before 14 have no such setting, hence the detour.
             await self._connection.execute(
                 "SELECT set_config(name, $1, false) FROM pg_settings "
                 "WHERE name IN ('idle_session_timeout', 'idle_in_transaction_session_timeout')",
-                str(_IDLE_SESSION_MILLISECONDS),
+                str(round(idle_seconds * 1000)),
             )
 
     async def try_lock(self) -> bool:
@@ -232,12 +233,28 @@ class OutboxStore:
             )
         return self._epoch
 
-    async def poll(self, unseen: Unseen, *, rows: int, size: int) -> Polled:
-        """What became visible since S1, at most `rows` rows and about `size` bytes of it."""
+    async def confirm_ownership(self) -> None:
+        """Check that the shard is still ours, during a long wait.
+
+        Raises:
+            ConflictError: Somebody else owns the shard (reason OwnershipLost).
+        """
+        with postgres.errors(self._target):
+            done = await self._connection.fetchval(
+                self._sql("relay_confirm"), self._shard, self._epoch
+            )
+        self._check_owner(done)
+
+    async def poll(self, unseen: Unseen, *, rows: int, size: int, largest: int) -> Polled:
+        """What became visible since S1, at most `rows` rows and about `size` bytes of it.
+
+        Args:
+            largest: Rows of more bytes come without payload and headers.
+        """
         with postgres.errors(self._target):
             records = await self._connection.fetch(
                 self._sql("relay_poll"),
-                self._shard, unseen.from_xid, unseen.open_xids, rows + 1, size,
+                self._shard, unseen.from_xid, unseen.open_xids, rows + 1, size, largest,
             )  # fmt: skip
         snapshot, found = records[0][0], records[0][1]
         if found is None:
@@ -259,16 +276,26 @@ class OutboxStore:
         return Span(row["first"], row["last"], row["rows"])
 
     async def page(
-        self, unseen: Unseen, upper: str, *, after: int, last: int, rows: int, size: int
+        self,
+        unseen: Unseen,
+        upper: str,
+        *,
+        after: int,
+        last: int,
+        rows: int,
+        size: int,
+        largest: int,
     ) -> tuple[Row, ...]:
         """The next rows of the window after position `after`: at most `rows`, about `size` bytes.
 
-        At least one row comes back as long as the window has one, however large it is.
+        At least one row comes back as long as the window has one; above `largest` bytes it
+        comes without payload and headers.
         """
         with postgres.errors(self._target):
             records = await self._connection.fetch(
                 self._sql("relay_page"),
-                self._shard, unseen.from_xid, unseen.open_xids, upper, after, last, rows, size,
+                self._shard, unseen.from_xid, unseen.open_xids,
+                upper, after, last, rows, size, largest,
             )  # fmt: skip
         return tuple(Row(*record[1:]) for record in records)
 
@@ -351,6 +378,7 @@ def _statement(name: str, schema: str, payload_type: PayloadType, modern: bool) 
         "{columns}": _COLUMNS,
         "{size}": _size(payload_type, modern),
         "{output}": _OUTPUT.replace("{payload}", _PAYLOAD[payload_type]),
+        "{largest}": {"relay_poll": "$6", "relay_page": "$9"}.get(name, ""),
     }.items():
         text = text.replace(placeholder, value)
     return text

@@ -35,6 +35,8 @@ _RETRY_FIRST_SECONDS: Final = 0.2
 _RETRY_MAX_SECONDS: Final = 10.0
 _STABLE_SECONDS: Final = 30.0
 """A session this long was fine; the back-off starts anew after it."""
+_IDLE_SECONDS: Final = 60.0
+"""Silence after which the database ends our session; a relay that is alive polls more often."""
 _STATEMENT_SECONDS: Final = 60.0
 _SHARD: Final = 0
 
@@ -112,7 +114,7 @@ class RelayApp:
         try:
             if store is None or publisher is None:
                 return
-            await store.prepare()
+            await store.prepare(max(_IDLE_SECONDS, 3 * self._config.poll_max_seconds))
             await publisher.subscribe(
                 nudge_subject(self._config.namespace, self._config.pipeline), self._nudged
             )

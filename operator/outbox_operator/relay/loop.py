@@ -14,11 +14,11 @@ from typing import Final
 
 from outbox_operator.adapters.jetstream import Publisher, Refusal, StreamLimits
 from outbox_operator.adapters.outbox_store import Cursor, OutboxStore, Row
-from outbox_operator.errors import OutboxError, PostgresError
+from outbox_operator.errors import NatsError, OutboxError, PostgresError
 from outbox_operator.relay import poison
 from outbox_operator.relay.message import Renderer
 from outbox_operator.relay.metrics import RelayMetrics
-from outbox_operator.relay.paging import PAGE_BYTES, PageSizer, Snapshot
+from outbox_operator.relay.paging import PAGE_BYTES, PageSizer, Snapshot, largest_row
 from outbox_operator.relay.progress import Progress
 from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.signals import Signals
@@ -115,7 +115,9 @@ class RelayLoop:
         """Look for new rows and publish them; False when there are none."""
         self._metrics.polls.inc()
         unseen = Snapshot.parse(self._lower).unseen()
-        polled = await self._store.poll(unseen, rows=self._sizer.rows, size=PAGE_BYTES)
+        polled = await self._store.poll(
+            unseen, rows=self._sizer.rows, size=PAGE_BYTES, largest=await self._largest_row()
+        )
         if polled.complete and not polled.rows:
             # Nothing between the two, so the newer serves as well; nothing is written for that.
             self._lower = polled.snapshot
@@ -142,7 +144,7 @@ class RelayLoop:
             rows = await self._store.page(
                 unseen, upper,
                 after=max(self._last_position, span.first - 1), last=span.last,
-                rows=self._sizer.rows, size=PAGE_BYTES,
+                rows=self._sizer.rows, size=PAGE_BYTES, largest=await self._largest_row(),
             )  # fmt: skip
             if not rows:
                 raise PostgresError(
@@ -165,16 +167,20 @@ class RelayLoop:
             waiting: Rows known to wait, these included.
             closes: S2 when the page is the window's last.
         """
-        self._sizer.learn(len(rows), sum(len(row.payload) + len(row.headers) for row in rows))
+        self._sizer.learn(len(rows), sum(len(row.payload or b"") for row in rows))
         self._progress.backlog(waiting, rows[0].created_at)
         refused: dict[int, poison.Poison] = {}
         retry = _RETRY_FIRST_SECONDS
-        asked = self._limits is None
+        asked = False
+        read_with = await self._known_limits()
         while rows:
+            limits = await self._known_limits()
+            if limits != read_with:
+                _check_read(rows)
             plan = poison.plan_page(
                 rows,
                 renderer=self._renderer,
-                limits=await self._known_limits(),
+                limits=limits,
                 policy=self._policy,
                 blocked_keys=self._blocked,
                 refused=refused,
@@ -263,6 +269,10 @@ class RelayLoop:
             raise _StopRequestedError
         if self._publisher.lost:
             raise self._publisher.lost_error()
+        await self._store.confirm_ownership()
+
+    async def _largest_row(self) -> int:
+        return largest_row((await self._known_limits()).max_message_bytes)
 
     async def _known_limits(self) -> StreamLimits:
         """What the stream accepts, asked for anew after trouble; waits until it is there."""
@@ -286,3 +296,16 @@ class RelayLoop:
         self._window.interrupt()
         self._signals.wake()
         self._signals.urge()
+
+
+def _check_read(rows: Sequence[Row]) -> None:
+    """After a change of the stream's limits: rows left unread for their size must be read again.
+
+    Raises:
+        NatsError: Ends the session; the next one reads the window with the new limits.
+    """
+    if any(row.payload is None for row in rows):
+        raise NatsError(
+            "the stream's limits changed while events were read, reading them again",
+            reason="StreamLimitsChanged",
+        )

@@ -16,6 +16,7 @@ from outbox_operator.errors import ConflictError, PostgresError
 PAGE_ROWS: Final = 1000
 PAGE_BYTES: Final = 4 * 1024 * 1024
 _MIN_ROWS: Final = 8
+_BINARY_FACTOR: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,15 @@ def check_cursor(cursor: Cursor, address: str) -> None:
             "going on would skip or repeat events",
             reason="CursorFromOtherServer",
         )
+
+
+def largest_row(max_message_bytes: int) -> int:
+    """Bytes of a row in the table above which it need not be fetched: no message can hold it.
+
+    What the table takes for a jsonb value can be several times its text (numbers and empty
+    containers), so a row is left unread only when even that cannot make it fit.
+    """
+    return _BINARY_FACTOR * max_message_bytes
 
 
 @dataclass(slots=True)

@@ -125,32 +125,42 @@ def keys_of(rows: Iterable[Row], burials: Iterable[Burial]) -> frozenset[str]:
 
 def inspect(row: Row, renderer: Renderer, limits: StreamLimits) -> Message | Poison:
     """The message of a row, or why it can never be published."""
+    if row.payload is None or row.headers is None:
+        # It was left unread for its size, which is as good as having seen it.
+        return _too_large(row, limits, "far more")
     try:
-        message = renderer.render(row)
+        message = renderer.render(row, row.payload, row.headers)
     except EventError as error:
         return Poison(error.reason, error.message)
-    where = f"event {row.event_id} (position {row.position})"
-    if not is_valid_filter(message.subject):
+    problem = _subject_problem(message.subject, limits.subjects)
+    if problem is not None:
         shown = message.subject if len(message.subject) < 200 else message.subject[:200] + "…"
-        return Poison("InvalidSubject", f"{where}: {shown!r} is not a subject NATS accepts")
-    if not _in_stream(message.subject, limits.subjects):
         return Poison(
-            "SubjectNotInStream",
-            f"{where}: stream {limits.stream} takes {', '.join(limits.subjects)}, "
-            f"the event's subject is {message.subject}",
+            problem,
+            f"{_name(row)}: stream {limits.stream} takes {', '.join(limits.subjects)}, "
+            f"the event's subject is {shown!r}",
         )
     if message.header_bytes > MAX_HEADER_BYTES:
         return Poison(
             "HeadersTooLarge",
-            f"{where}: headers may take {MAX_HEADER_BYTES} bytes, found {message.header_bytes}",
+            f"{_name(row)}: headers may take {MAX_HEADER_BYTES} bytes, "
+            f"found {message.header_bytes}",
         )
     if message.size > limits.max_message_bytes:
-        return Poison(
-            "MessageTooLarge",
-            f"{where}: stream {limits.stream} and its server take {limits.max_message_bytes} "
-            f"bytes a message, headers included; found {message.size}",
-        )
+        return _too_large(row, limits, str(message.size))
     return message
+
+
+def _name(row: Row) -> str:
+    return f"event {row.event_id} (position {row.position})"
+
+
+def _too_large(row: Row, limits: StreamLimits, found: str) -> Poison:
+    return Poison(
+        "MessageTooLarge",
+        f"{_name(row)}: stream {limits.stream} and its server take {limits.max_message_bytes} "
+        f"bytes a message, headers included; found {found}",
+    )
 
 
 def check_template(template: SubjectTemplate, limits: StreamLimits) -> None:
@@ -178,5 +188,10 @@ def treat(refusal: Refusal) -> Treatment:
 
 
 @lru_cache(maxsize=4096)
-def _in_stream(subject: str, subjects: tuple[str, ...]) -> bool:
-    return any(covers(wide, subject) for wide in subjects)
+def _subject_problem(subject: str, subjects: tuple[str, ...]) -> str | None:
+    """Reason why a stream with these filters cannot take a message on a subject."""
+    if not is_valid_filter(subject):
+        return "InvalidSubject"
+    if not any(covers(wide, subject) for wide in subjects):
+        return "SubjectNotInStream"
+    return None

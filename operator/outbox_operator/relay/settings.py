@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from outbox_operator.errors import CredentialsError, NotSupportedError, SpecError
 from outbox_operator.wire import config as wire
+from outbox_operator.wire.headers import encode_value
 from outbox_operator.wire.subjects import SubjectTemplate
 
 
@@ -72,7 +73,7 @@ def parse(text: str, name: str = "configuration") -> Settings:
         config=config,
         template=SubjectTemplate.parse(config.subject),
         owner=f"{socket.gethostname()}/{os.getpid()}",
-        source=f"/{config.namespace}/{config.pipeline}",
+        source=encode_value(f"/{config.namespace}/{config.pipeline}"),
     )
 
 

@@ -98,7 +98,7 @@ class PublishWindow:
                     run.base + index,
                     message.subject,
                     message.headers,
-                    message.row.payload,
+                    message.payload,
                     previous,
                 )
             except OutboxError as error:

@@ -78,7 +78,7 @@ async def test_killed_again_and_again(outbox: Outbox) -> None:
             async def far_enough(target: int = target) -> bool:
                 return await outbox.count() >= target
 
-            await eventually(far_enough, f"{target} messages\n{relay.log[-2000:]}")
+            await eventually(far_enough, f"{target} messages", relay=relay)
             relay.kill()
             relay.start()
     await check_everything(outbox)
@@ -94,7 +94,7 @@ async def test_killed_in_the_middle_of_a_backlog(outbox: Outbox) -> None:
         async def far_enough(target: int = target) -> bool:
             return await outbox.count() >= target
 
-        await eventually(far_enough, f"{target} messages\n{relay.log[-2000:]}")
+        await eventually(far_enough, f"{target} messages", relay=relay)
         relay.kill()
         relay.start()
     stored = await outbox.stored(6000)

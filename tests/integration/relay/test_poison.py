@@ -27,7 +27,7 @@ async def add_mixture(outbox: Outbox) -> dict[str, str]:
 
 async def published(relay: RelayProcess, count: int) -> None:
     await eventually(
-        lambda: relay.metric("published_total") >= count, f"{count} published\n{relay.log[-2000:]}"
+        lambda: relay.metric("published_total") >= count, f"{count} published", relay=relay
     )
 
 
@@ -190,3 +190,21 @@ async def test_malformed_headers_are_poison(outbox: Outbox, headers: str) -> Non
     await outbox.idle(relay)
     (row,) = await outbox.dead_letters()
     assert row["reason"] == "InvalidHeaders"
+
+
+async def test_a_giant_is_not_even_fetched(
+    database: str, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    async with an_outbox(database, nats_server, tmp_path, payload_type="bytea") as outbox:
+        giant = await outbox.connection.fetchval(
+            "INSERT INTO outbox.events (event_type, partition_key, payload) "
+            "SELECT 'created', 'a', decode(repeat('00', 200000000), 'hex') RETURNING event_id"
+        )
+        good = await outbox.add("b", value=b"x")
+        relay = outbox.relay().start()
+        (message,) = await outbox.stored(1)
+        assert message.event_id == good
+        await outbox.idle(relay)
+        (row,) = await outbox.dead_letters()
+        assert (row["event_id"], row["reason"]) == (giant, "MessageTooLarge")
+        assert relay.peak_kilobytes() < 128 * 1024

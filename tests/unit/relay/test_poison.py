@@ -78,6 +78,12 @@ def test_what_can_never_be_published(changes: dict[str, Any], reason: str) -> No
     assert len(found.error) < 1000
 
 
+def test_a_row_left_unread_for_its_size_is_too_large() -> None:
+    found = inspect(row(7, payload=None, headers=None), RENDERER, LIMITS)
+    assert isinstance(found, Poison)
+    assert found.reason == "MessageTooLarge"
+
+
 def test_headers_have_a_limit_of_their_own() -> None:
     wide = StreamLimits("ORDERS", ("shop.>",), 10_000_000)
     found = inspect(row(7, headers='{"a": "' + "x" * 70_000 + '"}'), RENDERER, wide)

@@ -1,6 +1,7 @@
 -- The next rows of an open window in order of position, cut by number and by bytes.
 --   $1 shard   $2 xmax of S1   $3 xids that were open in S1   $4 S2
 --   $5 position already done   $6 last position of the window   $7 rows   $8 bytes
+--   $9 largest row that is sent whole
 -- Walks the primary key. Sizes are summed before payloads are fetched, and large values pass
 -- the window function as references, so neither side ever holds more than a page.
 SELECT m.found, {output}

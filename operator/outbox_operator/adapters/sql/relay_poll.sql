@@ -1,6 +1,7 @@
 -- Everything that became visible since snapshot S1, and the snapshot of this very statement, S2.
 -- In READ COMMITTED both come from the same snapshot, so what is in S2 is also in the result.
---   $1 shard   $2 xmax of S1   $3 xids that were open in S1   $4 rows wanted plus one   $5 bytes
+--   $1 shard   $2 xmax of S1   $3 xids that were open in S1   $4 rows wanted plus one
+--   $5 bytes   $6 largest row that is sent whole
 -- A transaction is invisible to S1 when it is one of $3 or not below $2: two index ranges of
 -- (shard, xid). ORDER BY xid keeps the planner on that index however stale its statistics are.
 WITH fresh AS (
