@@ -68,6 +68,7 @@ class InboxStore:
         self._inbox = Inbox(consumer_name, schema=schema)
         self._schema = schema
         self._name = f"outbox-consumer {consumer_name}"
+        self._used = False
         self._pool: asyncpg.Pool[asyncpg.Record] = asyncpg.create_pool(
             min_size=0,
             max_size=size,
@@ -130,7 +131,8 @@ class InboxStore:
 
     async def close(self) -> None:
         """Close all connections; open transactions are rolled back."""
-        self._pool.terminate()
+        if self._used:  # the pool of a process that stops at once was never opened
+            self._pool.terminate()
 
     async def _process(
         self,
@@ -186,7 +188,8 @@ class InboxStore:
 
     async def _acquire(self) -> Borrowed:
         with errors(self._target):
-            await self._pool  # first use; later ones are free
+            await self._pool  # opens it the first time
+            self._used = True
             return await self._pool.acquire()
 
 

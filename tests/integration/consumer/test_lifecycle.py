@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
+from outbox_operator.adapters import jetstream_consumer
 from outbox_operator.consumer.handler import Context, ReceivedEvent, RetryAfter
+from outbox_operator.wire.config import DatabaseConfig, NatsConfig
 from support.consuming import (
     Endpoint,
     Request,
@@ -193,3 +199,79 @@ async def test_python_handlers_answer_as_they_like(client: Client, stream_prefix
     [letter] = await source.dead_letters()
     error = (letter.headers or {})["Outbox-Dead-Letter-Error"]
     assert error.startswith("ValueError: password=*** at handle (")
+
+
+async def test_keeps_to_the_limits_of_the_durable_consumer(
+    client: Client, stream_prefix: str, endpoint: Endpoint
+) -> None:
+    source = await Source.create(client, stream_prefix)
+    limits = {
+        "durable_name": "billing",
+        "ack_policy": "explicit",
+        "max_batch": 2,
+        "max_expires": 1_000_000_000,
+        "max_waiting": 1,
+    }
+    await client.jetstream().delete_consumer(stream_prefix, "billing")
+    answer = await client.request(
+        f"$JS.API.CONSUMER.CREATE.{stream_prefix}.billing",
+        json.dumps({"stream_name": stream_prefix, "config": limits}).encode(),
+    )
+    assert "error" not in json.loads(answer.data)
+    requests: list[dict[str, int]] = []
+
+    async def note(message: Msg) -> None:
+        requests.append(json.loads(message.data))
+
+    await client.subscribe(f"$JS.API.CONSUMER.MSG.NEXT.{stream_prefix}.billing", cb=note)
+    async with consuming(source.http(endpoint)):
+        for _ in range(5):
+            await source.publish()
+        await source.settled(5)
+        before = len(requests)
+        await eventually(lambda: len(requests) > before + 1, "asked again after a request expired")
+        await source.publish()
+        await source.settled(6)
+    assert len(endpoint.ids()) == 6
+    assert max(request["batch"] for request in requests) == 2
+    assert {request["expires"] for request in requests} == {1_000_000_000}
+
+
+async def test_a_server_that_falls_silent_is_noticed_and_used_again(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jetstream_consumer, "HEARTBEAT_SECONDS", 0.3)
+    monkeypatch.setattr(jetstream_consumer, "_API_SECONDS", 0.5)
+    with NatsServer() as server:
+        async with connected(server) as client:
+            source = await Source.create(client, "T")
+            async with consuming(source.http(endpoint)) as app:
+                await source.publish()
+                await source.settled(1)
+                server.pause()
+
+                async def noticed() -> bool:
+                    status, checks = await readiness(app)
+                    return status == 503 and "no answer" in checks["consumer"]["reason"]
+
+                await eventually(noticed, "silence is reported")
+                server.resume()
+                await source.publish()
+                await source.settled(2)
+    assert len(endpoint.ids()) == 2
+
+
+async def test_stops_at_once_while_nothing_can_be_reached(
+    client: Client, stream_prefix: str, tmp_path: Path
+) -> None:
+    source = await Source.create(client, stream_prefix)
+    (tmp_path / "url").write_text("postgresql://shop:secret@127.0.0.1:1/shop")
+    config = replace(
+        source.python(),
+        nats=NatsConfig(url="nats://127.0.0.1:1"),
+        inbox=DatabaseConfig(url_file=str(tmp_path / "url")),
+    )
+    async with asyncio.timeout(10), consuming(config, calling(print)) as app:
+        status, checks = await readiness(app)
+    assert status == 503
+    assert not any("secret" in check["reason"] for check in checks.values())
