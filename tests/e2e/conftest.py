@@ -1,0 +1,42 @@
+"""The demo's cluster, operator and shop, once for all end-to-end tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from demo.cli import install
+from demo.clusters import Cluster
+from demo.shop import Shop
+
+from support.stage import Stage
+
+KEEP_ENV = "OUTBOX_E2E_CLUSTER"
+"""Name of a cluster to use and keep; without it the tests make their own and remove it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder needs a node that runs pods."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def stage() -> Iterator[Stage]:
+    """What `make demo` sets up, before the shop opens."""
+    kept = os.environ.get(KEEP_ENV)
+    cluster = Cluster(kept or f"test-e2e-{os.getpid()}")
+    try:
+        kubectl = cluster.up()
+        images = cluster.images()
+        install(cluster.program("helm"), kubectl, images.operator)
+        shop = Shop(kubectl)
+        shop.apply(images.shop, cluster.volumes(kubectl))
+        shop.wait_ready(timeout=180)
+        yield Stage(kubectl, shop, images)
+    finally:
+        if not kept:
+            cluster.down()

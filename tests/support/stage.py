@@ -1,0 +1,42 @@
+"""A cluster with the operator and the shop, for end-to-end tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from demo.clusters import Images
+from demo.shop import DemoError, Kubectl, Shop
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A cluster with the operator installed by its chart, and the shop."""
+
+    kubectl: Kubectl
+    shop: Shop
+    images: Images
+
+    def eventually(self, what: str, check: Callable[[], bool], seconds: float = 90) -> None:
+        """Wait until `check` holds; a command that fails in between counts as not yet."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                if check():
+                    return
+                found = "it does not hold"
+            except DemoError as error:
+                found = str(error)
+            assert time.monotonic() < deadline, (
+                f"{what}: {found}\n{self.shop.status()}\n{self.shop.conditions()}\n"
+                f"{self.shop.pods()}"
+            )
+            time.sleep(0.5)
+
+    def sql(self, database: str, statement: str) -> str:
+        """Run SQL as the superuser of the shop's Postgres; columns are separated by `|`."""
+        return self.kubectl(
+            "exec", "-n", "shop", "postgres-0", "--", "psql", "-U", "postgres",
+            "-d", database, "-AtqX", "-v", "ON_ERROR_STOP=1", "-c", statement,
+        ).strip()  # fmt: skip
