@@ -265,6 +265,8 @@ class PostgresAdmin:
     async def drop(self, schema: str, owner: Owner) -> bool:
         """Drop our tables with all events, and the schema if nothing else is in it.
 
+        A schema that our role could not create again stays, without our mark.
+
         Returns:
             Whether it was done; False: the tables are not this owner's, or are not there.
         """
@@ -276,11 +278,16 @@ class PostgresAdmin:
             if not statements:
                 return False
             await self._run(statements)
-            try:
-                async with self._connection.transaction():
-                    await self._connection.execute(f"DROP SCHEMA {quote_identifier(schema)}")
-            except asyncpg.DependentObjectsStillExistError:
+            if not (observed.may_create_schema and await self._drop_empty_schema(schema)):
                 await self._run(release_statements(schema, observed, owner))
+        return True
+
+    async def _drop_empty_schema(self, schema: str) -> bool:
+        try:
+            async with self._connection.transaction():
+                await self._connection.execute(f"DROP SCHEMA {quote_identifier(schema)}")
+        except asyncpg.DependentObjectsStillExistError:
+            return False
         return True
 
     async def release(self, schema: str, owner: Owner) -> bool:

@@ -421,6 +421,16 @@ async def test_drop_removes_the_schema_when_nothing_else_is_in_it(owned: OwnedDa
     assert not await owned.admin.drop("outbox", OWNER)
 
 
+async def test_drop_leaves_a_schema_that_the_role_could_not_create_again(
+    owned: OwnedDatabase,
+) -> None:
+    await owned.root.execute(f'REVOKE CREATE ON DATABASE "{owned.name}" FROM "{owned.role}"')
+    await owned.root.execute(f'CREATE SCHEMA outbox AUTHORIZATION "{owned.role}"')
+    await owned.migrate(OUTBOX)
+    assert await owned.admin.drop("outbox", OWNER)
+    await owned.migrate(OUTBOX, RIVAL, (OWNER.uid, RIVAL.uid))
+
+
 async def test_drop_leaves_what_is_not_ours(owned: OwnedDatabase) -> None:
     await owned.migrate(OUTBOX)
     await owned.connection.execute("CREATE TABLE outbox.theirs ()")
