@@ -35,7 +35,7 @@ def with_login(url: str, user: str, password: str) -> str:
     return f"postgresql://{user}:{password}@{parts.hostname}:{parts.port}{parts.path}"
 
 
-def assert_no_hot_loop(world: World, seconds: float = 4.0, most: int = 12) -> None:
+def assert_no_hot_loop(world: World, seconds: float = 4.0, most: int = 6) -> None:
     """What is wrong stays wrong for a while: the operator must not spin on it."""
     before, end = world.passes(), time.monotonic() + seconds
     world.wait(lambda: time.monotonic() > end, "time passes", seconds + 5)
@@ -232,7 +232,9 @@ def own_nats() -> Iterator[NatsServer]:
 def test_nats_without_jetstream(world: World) -> None:
     with NatsServer(NatsOptions(jetstream=False)) as server:
         world.apply(world.stream(nats={"url": server.url}))
-        seen = world.wait_condition("EventStream", "orders", "Ready", "False", "JetStreamNotEnabled")
+        seen = world.wait_condition(
+            "EventStream", "orders", "Ready", "False", "JetStreamNotEnabled"
+        )
         assert "JetStream is not enabled" in seen["message"]
         assert_no_hot_loop(world)
         server.restart(jetstream=True)

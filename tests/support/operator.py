@@ -58,6 +58,7 @@ class OperatorProcess:
             "OUTBOX_NAMESPACES": ",".join(self.namespaces),
             "OUTBOX_HEALTH_PORT": str(self.port),
             "OUTBOX_DELETION_DEADLINE": "20",
+            "OUTBOX_LOG_LEVEL": "DEBUG",  # says each pass
         }
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(

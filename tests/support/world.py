@@ -129,7 +129,7 @@ class World:
             return seen.get("status") == status and reason in (None, seen.get("reason"))
 
         what = f"{kind} {name}: {type_}={status} {reason or ''}"
-        self.wait(holds, what, deadline, lambda: f"last seen: {seen}\n{self.operator.tail(30)}")
+        self.wait(holds, what, deadline, lambda: f"last seen: {seen}\n{self.log()}")
         return seen
 
     def wait_ready(self, kind: str, name: str, deadline: float = DEADLINE) -> None:
@@ -158,6 +158,18 @@ class World:
         items = self.kubectl.get("events.events.k8s.io", "-n", self.namespace)["items"]
         return [item for item in items if item.get("regarding", {}).get("name") == name]
 
-    def passes(self) -> float:
-        """Passes the operator has made over all objects of the run."""
-        return self.operator.metric("outbox_operator_reconciles_total")
+    def log(self, lines: int = 15) -> str:
+        """The end of what the operator said about the objects of this test."""
+        mine = [
+            line[:400]
+            for line in self.operator.text().splitlines()
+            if f"/{self.namespace}/" in line
+        ]
+        return "\n".join(mine[-lines:])
+
+    def passes(self) -> int:
+        """Passes the operator has made over the objects of this test."""
+        return sum(
+            '"message": "pass ' in line and f"/{self.namespace}/" in line
+            for line in self.operator.text().splitlines()
+        )
