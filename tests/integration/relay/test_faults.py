@@ -72,13 +72,14 @@ def own_postgres() -> Iterator[PostgresServer]:
 async def test_killed_again_and_again(outbox: Outbox) -> None:
     relay = outbox.relay(publish_window=64).start()
     async with writing(outbox):
-        for round_ in range(1, 5):
-            target = round_ * 150
+        for _ in range(4):
+            await relay.active()
+            before = await outbox.count()
 
-            async def far_enough(target: int = target) -> bool:
-                return await outbox.count() >= target
+            async def goes_on(before: int = before) -> bool:
+                return await outbox.count() >= before + 100
 
-            await eventually(far_enough, f"{target} messages", relay=relay)
+            await eventually(goes_on, "100 more messages", relay=relay)
             relay.kill()
             relay.start()
     await check_everything(outbox)

@@ -11,7 +11,7 @@ PAGE = Path(__file__).resolve().parents[3] / "docs/reference/metrics.md"
 
 
 def test_every_metric_is_documented_with_its_type_and_labels() -> None:
-    rows = re.findall(r"^\| `(outbox_relay_\w+)` \| (\w+) \| (.*?) \|", PAGE.read_text(), re.M)
+    rows = re.findall(r"^\| `(outbox_relay_\w+)` \| (\w+) \|(.*?)\|", PAGE.read_text(), re.M)
     documented = {
         name: (kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows
     }
