@@ -44,10 +44,6 @@ class Snapshot:
                 reason="CursorInvalid",
             ) from error
 
-    def sees(self, xid: int) -> bool:
-        """Whether a committed transaction is visible in this snapshot."""
-        return xid < self.xmax and xid not in self.open_xids
-
     def unseen(self) -> Unseen:
         """The transactions this snapshot does not see, as two ranges an index can answer."""
         return Unseen(str(self.xmax), tuple(str(xid) for xid in self.open_xids))

@@ -27,34 +27,9 @@ CURSOR = Cursor(
 )
 
 
-@pytest.mark.parametrize(
-    ("text", "xid", "visible"),
-    [
-        ("100:105:100,103", 99, True),
-        ("100:105:100,103", 100, False),
-        ("100:105:100,103", 101, True),
-        ("100:105:100,103", 103, False),
-        ("100:105:100,103", 104, True),
-        ("100:105:100,103", 105, False),
-        ("1:1:", 1, False),
-        ("9999999999:10000000000:", 9999999999, True),
-    ],
-)
-def test_visibility_is_that_of_postgresql(text: str, xid: int, visible: bool) -> None:
-    assert Snapshot.parse(text).sees(xid) is visible
-
-
 def test_unseen_transactions_are_the_open_ones_and_all_from_xmax_on() -> None:
     assert Snapshot.parse("100:105:100,103").unseen() == Unseen("105", ("100", "103"))
     assert Snapshot.parse("1:1:").unseen() == Unseen("1", ())
-
-
-def test_unseen_and_visible_are_opposites() -> None:
-    snapshot = Snapshot.parse("100:105:100,103")
-    unseen = snapshot.unseen()
-    for xid in range(95, 110):
-        listed = xid >= int(unseen.from_xid) or str(xid) in unseen.open_xids
-        assert listed is not snapshot.sees(xid)
 
 
 @pytest.mark.parametrize("text", ["", "1:2", "a:b:", "1:2:x", "1:2:3:4"])
