@@ -14,14 +14,12 @@ def test_every_series_carries_the_identity() -> None:
     metrics.gauge("owner", "1 while this process owns the shard.").set(1)
     metrics.counters("errors_total", "Errors.", "reason")("NatsUnreachable").inc()
     metrics.histogram("ack_seconds", "Latency.").observe(0.002)
-    metrics.gauges("lag", "Lag.", "shard")("0").set(4)
     metrics.histograms("x_seconds", "X.", "kind")("a").observe(1)
     text = generate_latest(metrics.registry).decode()
     identity = 'namespace="shop",pipeline="orders"'
     assert f"outbox_relay_published_total{{{identity}}} 2.0" in text
     assert f"outbox_relay_owner{{{identity}}} 1.0" in text
     assert f'outbox_relay_errors_total{{{identity},reason="NatsUnreachable"}} 1.0' in text
-    assert f'outbox_relay_lag{{{identity},shard="0"}} 4.0' in text
     assert "process_cpu_seconds_total" in text
 
 
