@@ -33,7 +33,7 @@ NAMESPACE = "bench"
 OUT = Path("build/bench/reconcile.json")
 
 
-def pipeline(name: str, nats_url: str, schema: str = "outbox") -> dict[str, Any]:
+def pipeline(name: str, nats_url: str, schema: str, login: str) -> dict[str, Any]:
     """One pipeline with one consumer, nothing to run."""
     stream = name.upper().replace("-", "_")
     return {
@@ -41,7 +41,7 @@ def pipeline(name: str, nats_url: str, schema: str = "outbox") -> dict[str, Any]
         "kind": "OutboxPipeline",
         "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {
-            "database": {"connectionSecretRef": {"name": "database"}, "schema": schema},
+            "database": {"connectionSecretRef": {"name": login}, "schema": schema},
             "nats": {"url": nats_url},
             "stream": {"name": stream, "subject": f"{name}.{{event_type}}"},
             "relay": {"replicas": 0},
@@ -50,12 +50,12 @@ def pipeline(name: str, nats_url: str, schema: str = "outbox") -> dict[str, Any]
     }
 
 
-def secret(url: str) -> dict[str, Any]:
-    """The Secret all pipelines of one database share."""
+def secret(name: str, url: str) -> dict[str, Any]:
+    """A Secret with the login to a database."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": "database", "namespace": NAMESPACE},
+        "metadata": {"name": name, "namespace": NAMESPACE},
         "stringData": {"url": url},
     }
 
@@ -103,12 +103,12 @@ async def one_pipeline(
         for index in range(rounds):
             name, schema = f"single-{index}", f"single_{index}"
             url = server.create_database()
-            await apply(kubectl, secret(url))
+            await apply(kubectl, secret(name, url))
             connection = await asyncpg.connect(url)
             # A quiet moment, so that the round before does not count into this one.
             await asyncio.sleep(1.0)
             start = time.perf_counter()
-            spent = await apply(kubectl, pipeline(name, nats_server.url, schema))
+            spent = await apply(kubectl, pipeline(name, nats_server.url, schema, name))
             stream, durable = name.upper().replace("-", "_"), f"{name}-all"
 
             async def done(
@@ -203,9 +203,10 @@ async def scale(
 ) -> dict[str, Any]:
     """Many pipelines on one database server and one NATS, then silence."""
     url = server.create_database()
-    await apply(kubectl, secret(url))
-    await asyncio.sleep(25)  # the Secret is the one of earlier rounds for this long
-    documents = [pipeline(f"scale-{i}", nats_server.url, f"scale_{i}") for i in range(count)]
+    await apply(kubectl, secret("shared", url))
+    documents = [
+        pipeline(f"scale-{i}", nats_server.url, f"scale_{i}", "shared") for i in range(count)
+    ]
     start = time.perf_counter()
     await apply(kubectl, *documents)
     applied = time.perf_counter() - start

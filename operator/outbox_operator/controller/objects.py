@@ -8,6 +8,7 @@ connection looks healthy, and the liveness probe must notice.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -90,7 +91,8 @@ class Objects:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._bodies: dict[ObjectKey, Body] = {}
+        self._bodies: dict[str, dict[ObjectKey, Body]] = defaultdict(dict)
+        """By kind first: passes ask for all objects of a kind."""
         self._watched: dict[ObjectKey, int] = {}
         """Version the watch last told us of; a list does not change it."""
         self._deleted: dict[ObjectKey, int] = {}
@@ -100,14 +102,12 @@ class Objects:
 
     def get(self, key: ObjectKey) -> Body | None:
         """Latest body, or None when there is no such object."""
-        return self._bodies.get(key)
+        return self._bodies[key.kind].get(key)
 
     def of_kind(self, kind: str, namespace: str | None = None) -> list[Body]:
         """All objects of a kind, in one namespace or all."""
         return [
-            body
-            for key, body in self._bodies.items()
-            if key.kind == kind and namespace in (None, key.namespace)
+            body for key, body in self._bodies[kind].items() if namespace in (None, key.namespace)
         ]
 
     def saw(self, body: Mapping[str, Any]) -> tuple[Body | None, Body]:
@@ -118,22 +118,22 @@ class Objects:
         key, version = key_of(body), version_of(body)
         self._watched[key] = max(version, self._watched.get(key, 0))
         self._caught_up(key)
-        old = self._bodies.get(key)
+        old = self._bodies[key.kind].get(key)
         if old is not None and version_of(old) >= version:
             return old, old
-        new = self._bodies[key] = trimmed(body)
+        new = self._bodies[key.kind][key] = trimmed(body)
         return old, new
 
     def lost(self, body: Mapping[str, Any]) -> Body | None:
         """The watch brought a deletion: returns what we had, None if that was a newer namesake."""
         key, version = key_of(body), version_of(body)
-        old = self._bodies.get(key)
+        old = self._bodies[key.kind].get(key)
         if old is not None and version_of(old) > version:
             return None
         self._deleted[key] = version
         self._watched.pop(key, None)
         self._behind.pop(key, None)
-        return self._bodies.pop(key, None) or trimmed(body)
+        return self._bodies[key.kind].pop(key, None) or trimmed(body)
 
     def compare(
         self, kind: str, listed: Iterable[Body], version: int, namespace: str | None
@@ -159,15 +159,15 @@ class Objects:
                 continue
             if self._watched.get(key, 0) < version_of(raw):
                 self._behind.setdefault(key, (version_of(raw), now))
-            old = self._bodies.get(key)
+            old = self._bodies[key.kind].get(key)
             if old is None or version_of(old) < version_of(raw):
-                body = self._bodies[key] = trimmed(raw)
+                body = self._bodies[key.kind][key] = trimmed(raw)
                 if (trigger := trigger_of(old, body)) is not None:
                     missed.append(Missed(key, trigger))
-        for key, body in list(self._bodies.items()):
-            ours = key.kind == kind and namespace in (None, key.namespace)
+        for key, body in list(self._bodies[kind].items()):
+            ours = namespace in (None, key.namespace)
             if ours and key not in found and version_of(body) <= version:
-                del self._bodies[key]
+                del self._bodies[kind][key]
                 if self._watched.pop(key, None) is not None:
                     self._behind[key] = (None, now)
                 else:

@@ -27,8 +27,9 @@ from outbox_operator.plan.status import Part, failed, ok, stamp, unknown, waitin
 
 log = logging.getLogger(__name__)
 
-FULL_LOOK_SECONDS = 60.0
-"""The catalogue is compared with the wanted schema this often; the numbers at every pass."""
+FULL_LOOK_SECONDS = 300.0
+"""The catalogue is compared with the wanted schema this often, and at once when the numbers, which
+are read at every pass, cannot be read: then a table is gone."""
 
 
 @dataclass(kw_only=True)
@@ -57,6 +58,7 @@ class _Memory:
     """What is remembered of one pipeline between passes."""
 
     generation: int = -1
+    targets: tuple[PostgresTarget, PostgresTarget] | None = None
     looked_at: float = float("-inf")
     parts: list[Part] = field(default_factory=list)
 
@@ -132,6 +134,7 @@ class PipelineDatabase:
         memory = self._memory.setdefault(pipeline.meta.uid, _Memory())
         fresh = (
             memory.generation == pipeline.meta.generation
+            and memory.targets == (relay, owner)
             and time.monotonic() - memory.looked_at < FULL_LOOK_SECONDS
             and not {names.APPROVE_PLAN_ANNOTATION, names.RECONCILE_AT_ANNOTATION}
             & pipeline.meta.annotations.keys()
@@ -154,6 +157,7 @@ class PipelineDatabase:
                 pass
         if look.migrated and not fresh:
             memory.generation = pipeline.meta.generation
+            memory.targets = (relay, owner)
             memory.looked_at = time.monotonic()
             memory.parts = list(look.parts)
 

@@ -144,10 +144,6 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         moved = bool(after and before and after["publishedTotal"] != before.publishedTotal)
         return moved or bool(outbox and outbox["backlogRows"])
 
-    def _sampled_at(self, status: Mapping[str, Any]) -> str | None:
-        value = (status.get("outbox") or {}).get("sampledAt")
-        return str(value) if value else None
-
     async def clean_up(self, resource: Pipeline) -> None:
         """With deletionPolicy Delete: stop the relay, then drop the tables."""
         if resource.spec.deletionPolicy == "Retain":

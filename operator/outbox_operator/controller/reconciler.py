@@ -31,14 +31,12 @@ from outbox_operator.errors import (
     SpecError,
 )
 from outbox_operator.plan.status import (
-    LIVE_NUMBERS_INTERVAL_SECONDS,
     Part,
     conditions,
-    due,
     first_sight,
     info,
     stamp,
-    unchanged_apart_from,
+    worth_writing,
 )
 from outbox_operator.plan.workloads import restarted_at
 
@@ -213,12 +211,8 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
     ) -> None:
         after = status.model_dump(mode="json", by_alias=True, exclude_none=True)
         before = self._written.get(meta.uid) or dict(body.get("status") or {})
-        if after == before:
-            return
-        if (
-            not now
-            and unchanged_apart_from(self.live_fields, before, after)
-            and not due(self._sampled_at(before), self._now(), LIVE_NUMBERS_INTERVAL_SECONDS)
+        if after == before or not (
+            now or worth_writing(before, after, self.live_fields, self._now())
         ):
             return
         await self.context.kube.apply_status(
@@ -230,11 +224,6 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             }
         )
         self._written[meta.uid] = after
-
-    def _sampled_at(self, status: Mapping[str, Any]) -> str | None:
-        """When the live numbers in a rendered status were read."""
-        value = status.get("sampledAt")
-        return str(value) if value else None
 
     async def _announce(
         self, body: Mapping[str, Any], before: Sequence[Condition], after: Sequence[Condition]

@@ -7,16 +7,18 @@ conditions follow kstatus: `Ready` needs every part; `Reconciling` says that tim
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from outbox_operator.api.conditions import Condition, ConditionStatus, ConditionType, merge, rfc3339
 from outbox_operator.errors import OutboxError
 
 LIVE_NUMBERS_INTERVAL_SECONDS = 15.0
 """Live numbers alone are written at most this often (exact values are in the metrics)."""
+UNCHANGED_INTERVAL_SECONDS = 600.0
+"""Numbers that stay the same are confirmed this often: a quiet object costs no writes."""
 
 PartStatus = Literal["True", "False", "Unknown"]
 
@@ -152,8 +154,45 @@ def _condition(
     return Condition(type=kind.value, status=status, reason=reason, message=message)
 
 
+def worth_writing(
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    live_fields: Collection[str],
+    now: datetime,
+) -> bool:
+    """Whether a rendered status says enough that is new.
+
+    Args:
+        before: The status as it is.
+        after: The status as it would be.
+        live_fields: Names of the fields that hold live numbers.
+        now: Time of the pass.
+    """
+    if after == before:
+        return False
+    sampled_at = _sampled_at(before)
+    if _without_sample_time(before) == _without_sample_time(after):
+        return due(sampled_at, now, UNCHANGED_INTERVAL_SECONDS)
+    if unchanged_apart_from(live_fields, before, after):
+        return due(sampled_at, now, LIVE_NUMBERS_INTERVAL_SECONDS)
+    return True
+
+
+def _sampled_at(status: Mapping[str, Any]) -> str | None:
+    outbox = status.get("outbox") or {}
+    value = status.get("sampledAt") or outbox.get("sampledAt")
+    return str(value) if value else None
+
+
+def _without_sample_time(status: Mapping[str, Any]) -> dict[str, Any]:
+    rest = {key: value for key, value in status.items() if key != "sampledAt"}
+    if isinstance(rest.get("outbox"), Mapping):
+        rest["outbox"] = {k: v for k, v in rest["outbox"].items() if k != "sampledAt"}
+    return rest
+
+
 def unchanged_apart_from(
-    fields: Iterable[str], before: dict[str, object], after: dict[str, object]
+    fields: Iterable[str], before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> bool:
     """Whether two rendered statuses differ in nothing but the named live numbers."""
     skip = set(fields)

@@ -17,9 +17,11 @@ from outbox_operator.plan.status import (
     info,
     ok,
     round_age,
+    stamp,
     unchanged_apart_from,
     unknown,
     waiting,
+    worth_writing,
 )
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -96,6 +98,38 @@ def test_first_sight_says_ready_is_not_known_and_keeps_the_parts() -> None:
 def test_unchanged_apart_from(after: dict[str, object], same: bool) -> None:
     before: dict[str, object] = {"live": 1, "conditions": [1]}
     assert unchanged_apart_from({"live"}, before, after) is same
+
+
+LIVE = frozenset({"stream", "sampledAt", "outbox"})
+
+
+def rendered(messages: int, sampled_at: str, **more: object) -> dict[str, object]:
+    return {"stream": {"messages": messages}, "sampledAt": sampled_at, **more}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "after", "written"),
+    [
+        (14, rendered(1, "x"), False),
+        (14, rendered(2, "x"), False),
+        (15, rendered(1, "x"), False),
+        (15, rendered(2, "x"), True),
+        (599, rendered(1, "x"), False),
+        (600, rendered(1, "x"), True),
+        (0, rendered(1, "x", conditions=["new"]), True),
+    ],
+)
+def test_a_status_is_written_when_it_says_something_new(
+    seconds: int, after: dict[str, object], written: bool
+) -> None:
+    before = rendered(1, stamp(NOW))
+    assert worth_writing(before, after, LIVE, NOW + timedelta(seconds=seconds)) is written
+
+
+def test_the_sample_time_of_a_pipeline_is_no_news() -> None:
+    before = {"outbox": {"backlogRows": 0, "sampledAt": stamp(NOW)}}
+    after = {"outbox": {"backlogRows": 0, "sampledAt": "later"}}
+    assert not worth_writing(before, after, LIVE, NOW + timedelta(seconds=60))
 
 
 def test_due() -> None:
