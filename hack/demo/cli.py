@@ -13,6 +13,7 @@ from demo import screen
 from demo.clusters import Cluster
 from demo.shop import ROOT, DemoError, Kubectl, Shop
 
+DEFAULT_CLUSTER = "outbox-demo"
 RELEASE = "outbox-operator"
 RELEASE_NAMESPACE = "outbox-system"
 SELECTOR = f"app.kubernetes.io/name={RELEASE}"
@@ -22,7 +23,7 @@ MISSING = 2
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo, or remove it."""
     parser = argparse.ArgumentParser(prog="demo", description="outbox-operator, live.")
-    parser.add_argument("--cluster", default="outbox-demo", help="name of the cluster")
+    parser.add_argument("--cluster", default=DEFAULT_CLUSTER, help="name of the cluster")
     parser.add_argument("--seconds", type=float, default=30, help="how long the shop is watched")
     parser.add_argument("--down", action="store_true", help="remove the cluster and all in it")
     options = parser.parse_args(argv)
@@ -57,7 +58,7 @@ def _demo(cluster: Cluster, seconds: float) -> int:
         shop.wait_ready(timeout=300)
     _watch(shop, seconds)
     held = _check(shop)
-    _farewell(kubectl)
+    _farewell(kubectl, cluster.name)
     return 0 if held else 1
 
 
@@ -117,8 +118,9 @@ def _check(shop: Shop) -> bool:
     return not problems
 
 
-def _farewell(kubectl: Kubectl) -> None:
+def _farewell(kubectl: Kubectl, cluster: str) -> None:
     screen.title("The cluster stays up and the shop is open again. Try next:")
+    down = "make demo-down" + ("" if cluster == DEFAULT_CLUSTER else f" CLUSTER={cluster}")
     lines = [f"export KUBECONFIG={kubectl.kubeconfig}"]
     if shutil.which("kubectl") != kubectl.program:
         lines.append(f"alias kubectl={kubectl.program}")
@@ -127,6 +129,6 @@ def _farewell(kubectl: Kubectl) -> None:
         "kubectl explain obp.spec.outbox            # every field says what it does",
         "kubectl -n shop delete pod nats-0          # break something, then look again",
         "kubectl -n shop get obp orders -o yaml     # the conditions name what is wrong",
-        "make demo-down                             # remove the cluster and all in it",
+        f"{down:<42} # remove the cluster and all in it",
     ]
     screen.say("\n".join(lines))
