@@ -1,0 +1,45 @@
+"""README, Makefile, versions and layout agree with each other."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+PACKAGE = ROOT / "operator/outbox_operator"
+
+
+def test_readme_shows_the_smallest_example_as_it_is() -> None:
+    example = (ROOT / "examples/smallest/pipeline.yaml").read_text()
+    assert f"```yaml\n{example}```" in (ROOT / "README.md").read_text()
+
+
+def test_make_targets_that_pages_name_exist() -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        named = set(re.findall(r"(?:`|^)make ([a-z0-9-]+)", page.read_text(), re.MULTILINE))
+        assert named <= targets, f"{page.relative_to(ROOT)}: {named - targets}"
+
+
+def test_versions_agree() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((ROOT / "charts/outbox-operator/Chart.yaml").read_text())
+    assert chart["appVersion"] == project
+
+
+def test_changelog_starts_with_what_is_not_released() -> None:
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == "[Unreleased]"
+
+
+def test_the_source_root_never_shadows_the_standard_library() -> None:
+    assert not (ROOT / "operator/__init__.py").exists()
+    assert not (ROOT / "operator/operator.py").exists()
+
+
+def test_modules_stay_small() -> None:
+    sizes = {f: len(f.read_text().splitlines()) for f in PACKAGE.rglob("*.py")}
+    assert {str(f.relative_to(ROOT)): n for f, n in sizes.items() if n > 500} == {}
