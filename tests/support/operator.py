@@ -44,6 +44,7 @@ class OperatorProcess:
     identity: str = "test"
     namespaces: tuple[str, ...] = ()
     lease_namespace: str = "default"
+    log_level: str = "DEBUG"  # says each pass
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -58,7 +59,7 @@ class OperatorProcess:
             "OUTBOX_NAMESPACES": ",".join(self.namespaces),
             "OUTBOX_HEALTH_PORT": str(self.port),
             "OUTBOX_DELETION_DEADLINE": "20",
-            "OUTBOX_LOG_LEVEL": "DEBUG",  # says each pass
+            "OUTBOX_LOG_LEVEL": self.log_level,
         }
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
@@ -139,6 +140,7 @@ def running_operator(
     namespaces: tuple[str, ...] = (),
     lease_namespace: str = "default",
     identity: str = "test",
+    log_level: str = "DEBUG",
 ) -> Iterator[OperatorProcess]:
     """A ready operator, stopped afterwards."""
     operator = OperatorProcess(
@@ -147,6 +149,7 @@ def running_operator(
         identity=identity,
         namespaces=namespaces,
         lease_namespace=lease_namespace,
+        log_level=log_level,
     )
     operator.start()
     try:

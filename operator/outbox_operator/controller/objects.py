@@ -11,18 +11,12 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from outbox_operator.api import meta
 from outbox_operator.controller.outcome import ObjectKey
 
 Body = dict[str, Any]
-
-_ONE_SHOT: Final = (
-    meta.RESTART_ANNOTATION,
-    meta.APPROVE_PLAN_ANNOTATION,
-    meta.RECONCILE_AT_ANNOTATION,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +67,16 @@ def _annotations_differ(old: Mapping[str, str], new: Mapping[str, str]) -> bool:
     if old.get(meta.PAUSE_ANNOTATION) != new.get(meta.PAUSE_ANNOTATION):
         return True
     # We remove one-shot annotations ourselves when done; that must not wake us again.
-    return any(new.get(name) not in (None, old.get(name)) for name in _ONE_SHOT)
+    return any(new.get(name) not in (None, old.get(name)) for name in meta.ONE_SHOT_ANNOTATIONS)
 
 
 def _finalizer(metadata: Mapping[str, Any]) -> bool:
     return meta.FINALIZER in (metadata.get("finalizers") or ())
+
+
+def _owners(body: Mapping[str, Any]) -> list[str]:
+    references = (body.get("metadata") or {}).get("ownerReferences") or ()
+    return [owner["uid"] for owner in references if owner.get("controller")]
 
 
 def trimmed(body: Mapping[str, Any]) -> Body:
@@ -93,6 +92,7 @@ class Objects:
         self._clock = clock
         self._bodies: dict[str, dict[ObjectKey, Body]] = defaultdict(dict)
         """By kind first: passes ask for all objects of a kind."""
+        self._owned: dict[str, set[ObjectKey]] = defaultdict(set)
         self._watched: dict[ObjectKey, int] = {}
         """Version the watch last told us of; a list does not change it."""
         self._deleted: dict[ObjectKey, int] = {}
@@ -110,6 +110,25 @@ class Objects:
             body for key, body in self._bodies[kind].items() if namespace in (None, key.namespace)
         ]
 
+    def owned_by(self, uid: str) -> list[Body]:
+        """All objects of ours that another one of ours controls."""
+        return [self._bodies[key.kind][key] for key in sorted(self._owned.get(uid, ()))]
+
+    def _keep(self, key: ObjectKey, body: Body) -> Body:
+        self._drop(key)
+        self._bodies[key.kind][key] = body
+        for uid in _owners(body):
+            self._owned[uid].add(key)
+        return body
+
+    def _drop(self, key: ObjectKey) -> Body | None:
+        body = self._bodies[key.kind].pop(key, None)
+        for uid in _owners(body or {}):
+            self._owned[uid].discard(key)
+            if not self._owned[uid]:
+                del self._owned[uid]
+        return body
+
     def saw(self, body: Mapping[str, Any]) -> tuple[Body | None, Body]:
         """The watch brought an object: returns the bodies before and now.
 
@@ -121,7 +140,7 @@ class Objects:
         old = self._bodies[key.kind].get(key)
         if old is not None and version_of(old) >= version:
             return old, old
-        new = self._bodies[key.kind][key] = trimmed(body)
+        new = self._keep(key, trimmed(body))
         return old, new
 
     def lost(self, body: Mapping[str, Any]) -> Body | None:
@@ -133,7 +152,7 @@ class Objects:
         self._deleted[key] = version
         self._watched.pop(key, None)
         self._behind.pop(key, None)
-        return self._bodies[key.kind].pop(key, None) or trimmed(body)
+        return self._drop(key) or trimmed(body)
 
     def compare(
         self, kind: str, listed: Iterable[Body], version: int, namespace: str | None
@@ -161,13 +180,13 @@ class Objects:
                 self._behind.setdefault(key, (version_of(raw), now))
             old = self._bodies[key.kind].get(key)
             if old is None or version_of(old) < version_of(raw):
-                body = self._bodies[key.kind][key] = trimmed(raw)
+                body = self._keep(key, trimmed(raw))
                 if (trigger := trigger_of(old, body)) is not None:
                     missed.append(Missed(key, trigger))
         for key, body in list(self._bodies[kind].items()):
             ours = namespace in (None, key.namespace)
             if ours and key not in found and version_of(body) <= version:
-                del self._bodies[kind][key]
+                self._drop(key)
                 if self._watched.pop(key, None) is not None:
                     self._behind[key] = (None, now)
                 else:

@@ -141,21 +141,14 @@ class PipelineChildren:
     async def _prune(self, pipeline: Pipeline, manifests: list[dict[str, Any]]) -> None:
         """Delete children that the specification no longer declares."""
         wanted = {(m["kind"], m["metadata"]["name"]) for m in manifests}
-        for kind in (names.STREAM, names.CONSUMER):
-            for body in self._context.objects.of_kind(kind, pipeline.meta.namespace):
-                owners = body["metadata"].get("ownerReferences") or ()
-                name = body["metadata"]["name"]
-                ours = any(owner.get("uid") == pipeline.meta.uid for owner in owners)
-                if (
-                    not ours
-                    or (kind, name) in wanted
-                    or body["metadata"].get("deletionTimestamp")
-                    or pipeline.meta.paused
-                ):
-                    continue
-                self._known.get((kind, pipeline.meta.uid), set()).discard(name)
-                await self._context.kube.delete(ref_of(body), uid=body["metadata"]["uid"])
-                log.info("deleted %s %s, no longer declared", kind, name)
+        for body in self._context.objects.owned_by(pipeline.meta.uid):
+            kind, name = body["kind"], body["metadata"]["name"]
+            going = body["metadata"].get("deletionTimestamp") or pipeline.meta.paused
+            if (kind, name) in wanted or going:
+                continue
+            self._known.get((kind, pipeline.meta.uid), set()).discard(name)
+            await self._context.kube.delete(ref_of(body), uid=body["metadata"]["uid"])
+            log.info("deleted %s %s, no longer declared", kind, name)
 
     async def restart_consumers(self, pipeline: Pipeline) -> None:
         """Pass a restart on to every consumer."""
