@@ -7,7 +7,9 @@ MAKEFLAGS += --no-print-directory
 
 UV := hack/uv
 RUN := $(UV) run
-LOCALKUBE := hack/localkube/localkube
+# The demo and the local cluster need Python alone, and run before there is a virtual environment.
+BARE := $(RUN) --no-project --python '>=3.11' python
+LOCALKUBE := $(BARE) hack/localkube/localkube
 # Arguments for pytest, for example: make test-unit ARGS="-k subjects -x"
 ARGS ?=
 # Name of the local cluster of `make demo`, `make cluster-up` and `make cluster-down`.
@@ -25,11 +27,11 @@ help: ## List the targets
 
 .PHONY: demo
 demo: ## A cluster, the operator and a small shop, live; ends with a check that nothing was lost
-	$(RUN) --no-project python hack/demo --cluster $(CLUSTER)
+	$(BARE) hack/demo --cluster $(CLUSTER)
 
 .PHONY: demo-down
 demo-down: ## Remove all that `make demo` made
-	$(RUN) --no-project python hack/demo --cluster $(CLUSTER) --down
+	$(BARE) hack/demo --cluster $(CLUSTER) --down
 
 .PHONY: test
 test: setup tools check ## Everything: check, then all tests; installs and builds what they need
@@ -94,6 +96,7 @@ bench-reconcile: setup ## Times and costs of reconciling, into build/bench/recon
 .PHONY: tools
 tools: ## Install and build what the local cluster and the tests need; done once
 	$(LOCALKUBE) prereqs
+	$(LOCALKUBE) prereqs tests
 	$(LOCALKUBE) build
 
 .PHONY: cluster-up

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import time
@@ -75,8 +74,9 @@ def install(helm: str, kubectl: Kubectl, image: str) -> None:
         "--set", f"image.repository={repository}", "--set", f"image.tag={tag}",
         "--wait", "--timeout", "2m",
     ]  # fmt: skip
-    environment = {**os.environ, "KUBECONFIG": str(kubectl.kubeconfig)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=kubectl.environment(), capture_output=True, text=True, check=False
+    )
     if done.returncode:
         pods = kubectl("get", "pods", "-n", RELEASE_NAMESPACE)
         logs = kubectl("logs", "-n", RELEASE_NAMESPACE, "-l", SELECTOR, "--prefix", "--tail=5")

@@ -10,13 +10,13 @@ import hashlib
 import json
 import shutil
 import subprocess
-from collections.abc import Sequence
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from demo.shop import ROOT, DemoError, Kubectl
 
-LOCALKUBE = ROOT / "hack/localkube/localkube"
+LOCALKUBE = (sys.executable, str(ROOT / "hack/localkube/localkube"))
 SHOP = ROOT / "examples/shop"
 SHOP_IMAGE = "outbox-demo-shop"
 # Volumes of a cluster without a storage provisioner: name of the pod -> user id that writes.
@@ -48,7 +48,7 @@ class Cluster:
 
         What is missing is on the screen then.
         """
-        return subprocess.run([LOCALKUBE, "prereqs"], check=False).returncode == 0
+        return subprocess.run([*LOCALKUBE, "prereqs"], check=False).returncode == 0
 
     def up(self) -> Kubectl:
         """Bring it up, or use the one that runs."""
@@ -111,8 +111,7 @@ def shop_image(operator_image: str) -> str:
 
 def _answer(*arguments: str) -> str:
     """What localkube answers; its progress stays on the screen."""
-    command: Sequence[str] = [str(LOCALKUBE), *arguments]
-    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run([*LOCALKUBE, *arguments], check=False, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise DemoError(f"localkube {' '.join(arguments)} failed; the reason is above")
     return done.stdout.strip()

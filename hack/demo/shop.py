@@ -36,6 +36,10 @@ class Kubectl:
     program: str
     kubeconfig: Path
 
+    def environment(self) -> dict[str, str]:
+        """Environment for kubectl and helm. The cluster is near: no proxy may get in between."""
+        return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "NO_PROXY": "*", "no_proxy": "*"}
+
     def __call__(self, *arguments: str, stdin: str | None = None, timeout: float = 120) -> str:
         """Standard output of a command.
 
@@ -43,11 +47,10 @@ class Kubectl:
             DemoError: it failed, or took longer than `timeout` seconds.
         """
         command = [self.program, *arguments]
-        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
         try:
             done = subprocess.run(
                 command,
-                env=environment,
+                env=self.environment(),
                 input=stdin,
                 capture_output=True,
                 text=True,
@@ -90,7 +93,8 @@ class Shop:
                 timeout=timeout + 30,
             )  # fmt: skip
         except DemoError as error:
-            raise DemoError(f"{error}\n{self.conditions()}\n{self.pods()}") from error
+            pods = self.kubectl("get", "pods", "--all-namespaces")
+            raise DemoError(f"{error}\n{self.conditions()}\n{pods}") from error
 
     def conditions(self) -> str:
         """The pipeline's conditions, a line each."""
