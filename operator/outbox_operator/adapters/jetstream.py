@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,8 +20,10 @@ from nats.aio.msg import Msg
 
 from outbox_operator.adapters.nats import (
     NatsAuth,
+    abandon,
     connect,
     connection_error,
+    discard_unsent,
     jetstream_error,
     no_responders,
 )
@@ -30,6 +32,8 @@ from outbox_operator.wire import headers as names
 
 EXPECTED_LAST_MSG_ID: Final = "Nats-Expected-Last-Msg-Id"
 _API_SECONDS: Final = 5.0
+_SEND_SECONDS: Final = 30.0
+"""How long the connection may take no data. The driver would wait until it is connected anew."""
 _STREAM_MISSING: Final = 10059
 _NO_RESPONDERS: Final = "503"
 
@@ -80,6 +84,7 @@ class Publisher:
         self._on_verdict: OnVerdict | None = None
         self._on_lost: list[Callable[[], None]] = []
         self._lost = False
+        self._why = ""
 
     @classmethod
     async def open(cls, auth: NatsAuth, *, name: str, stream: str) -> Publisher:
@@ -92,6 +97,7 @@ class Publisher:
 
         def on_disconnected() -> None:
             if publisher is not None:
+                discard_unsent(publisher._client)
                 publisher._mark_lost()
 
         client = await connect(
@@ -126,9 +132,10 @@ class Publisher:
 
     def lost_error(self) -> NatsError:
         """The loss as an error."""
-        said = self._client.last_error
-        why = f": {str(said).removeprefix('nats: ')}" if said and str(said) else ""
-        return NatsError(f"NATS at {self.address}: the connection was lost{why}")
+        why = self._why or self.last_server_error()
+        return NatsError(
+            f"NATS at {self.address}: the connection was lost" + (f": {why}" if why else "")
+        )
 
     def last_server_error(self) -> str:
         """What the server complained about last, for example a missing permission; or ''."""
@@ -183,7 +190,7 @@ class Publisher:
                 then refuses this message if the one before it was refused.
 
         Raises:
-            NatsError: The connection is lost.
+            NatsError: The connection is lost, or takes no data.
         """
         if self.lost:
             raise self.lost_error()
@@ -191,12 +198,19 @@ class Publisher:
             headers[EXPECTED_LAST_MSG_ID] = previous
         else:
             headers.pop(EXPECTED_LAST_MSG_ID, None)
+        deadline = asyncio.timeout(_SEND_SECONDS)
         try:
-            await self._client.publish(
-                subject, payload, reply=f"{self._inbox}.{token}", headers=headers
-            )
+            async with deadline:
+                await self._client.publish(
+                    subject, payload, reply=f"{self._inbox}.{token}", headers=headers
+                )
         except (nats.errors.Error, OSError) as error:
-            raise connection_error(error, self._auth) from error
+            if not deadline.expired():
+                raise connection_error(error, self._auth) from error
+        if deadline.expired():  # the driver swallows the cancellation
+            self._why = f"it took no data for {_SEND_SECONDS:g} s"
+            self._mark_lost()
+            raise self.lost_error()
 
     async def subscribe(self, subject: str, callback: Callable[[], None]) -> None:
         """Call `callback` for each core-NATS message on `subject`; what it says is ignored.
@@ -214,14 +228,10 @@ class Publisher:
             raise connection_error(error, self._auth) from error
 
     async def close(self) -> None:
-        """End the connection; messages on the way may or may not arrive."""
+        """End the connection at once; messages on the way may or may not arrive."""
         self._on_lost.clear()
         self._on_verdict = None
-        close: Awaitable[None] = self._client.close()
-        try:
-            await asyncio.wait_for(close, _API_SECONDS)
-        except (nats.errors.Error, OSError):
-            return  # a connection that cannot even be closed is as good as closed
+        await abandon(self._client)
 
     def _mark_lost(self) -> None:
         self._lost = True

@@ -186,10 +186,10 @@ async def connect(
             raise nats.errors.UnexpectedEOF
         _check_version(client, auth)
     except (OutboxError, asyncio.CancelledError):
-        await _abandon(client)
+        await abandon(client)
         raise
     except Exception as error:
-        await _abandon(client)
+        await abandon(client)
         raise connection_error(error, auth) from error
     established = True
     return client
@@ -320,13 +320,20 @@ def _check_credentials(auth: NatsAuth) -> None:
             raise malformed from error
 
 
-async def _abandon(client: Client) -> None:
-    """Close a client that never got a connection, whatever state it is in."""
+def discard_unsent(client: Client) -> None:
+    """Forget what was published and not sent; a reconnection would send it, however late."""
+    client._pending = []
+    client._pending_data_size = 0
+
+
+async def abandon(client: Client) -> None:
+    """Close a client at once, whatever state it is in; what is not sent yet never will be."""
     client._closed_cb = None
     client._disconnected_cb = None
     transport = client._transport
     if transport is not None:
-        # The driver waits for a polite goodbye, which a failed TLS handshake never says.
+        # The driver waits for a polite goodbye, which a failed TLS handshake never says, and
+        # until everything is sent, which a peer that hangs never allows.
         for name in ("_io_writer", "_bare_io_writer"):
             writer = getattr(transport, name, None)
             if writer is not None:

@@ -1,0 +1,39 @@
+"""Servers that hang instead of failing: noticed, shown, given up, and nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.nats import NatsOptions, NatsServer
+from support.relaying import an_outbox, check_delivery, eventually
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def own_nats() -> Iterator[NatsServer]:
+    with NatsServer(NatsOptions(extra={"max_payload": 8_000_000})) as server:
+        yield server
+
+
+async def test_a_broker_that_hangs_while_much_is_sent_is_given_up(
+    database: str, own_nats: NatsServer, tmp_path: Path
+) -> None:
+    async with an_outbox(database, own_nats, tmp_path) as outbox:
+        relay = await outbox.relay().start().active()
+        own_nats.pause()
+        try:
+            # The driver sends a part at once, and then waits for room in its buffer.
+            async with outbox.connection.transaction():
+                for size in (100_000, 1_900_000, 5_500_000):
+                    await outbox.fill(1, bytes_each=size)
+            await eventually(
+                lambda: "nats" in relay.failing(), "the loss noticed", seconds=55, relay=relay
+            )
+        finally:
+            own_nats.resume()
+        check_delivery(await outbox.stored(3), await outbox.event_ids())
+        await relay.ready()
