@@ -53,6 +53,13 @@ class NotFoundError(KubernetesError):
     reason = "NotFound"
 
 
+class WriteConflictError(ConflictError):
+    """Somebody wrote the object meanwhile, or created it anew; look again and decide anew."""
+
+    reason = "WriteConflict"
+    retryable = True
+
+
 class ExpiredError(KubernetesError):
     """The API server no longer has the history a watch asked for; list again."""
 
@@ -249,7 +256,7 @@ def error_of(verb: str, code: int, answer: Mapping[str, Any]) -> OutboxError:
     if code == 404:
         return NotFoundError(text)
     if code == 409:
-        return ConflictError(text)
+        return WriteConflictError(text)
     if code == 410:
         return ExpiredError(text)
     if code == 403 and any(cause.get("reason") == "NamespaceTerminating" for cause in causes):

@@ -37,6 +37,12 @@ APPROVE_PLAN_ANNOTATION: Final = f"{GROUP}/approve-plan"
 """One-shot: hash of the migration plan that may run."""
 RECONCILE_AT_ANNOTATION: Final = f"{GROUP}/reconcile-at"
 """One-shot: reconcile now."""
+ONE_SHOT_ANNOTATIONS: Final = (
+    RESTART_ANNOTATION,
+    APPROVE_PLAN_ANNOTATION,
+    RECONCILE_AT_ANNOTATION,
+)
+"""Removed by the operator once acted upon."""
 RESTARTED_AT_ANNOTATION: Final = f"{GROUP}/restarted-at"
 """On pod templates: when a restart was asked for."""
 APPLIED_ANNOTATION: Final = f"{GROUP}/applied"

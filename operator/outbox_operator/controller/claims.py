@@ -44,13 +44,16 @@ class Claims:
         self._claims[uid] = claim
         self._holders.setdefault(claim, set()).add(uid)
 
-    def drop(self, uid: str) -> None:
-        """The resource is gone."""
+    def drop(self, uid: str) -> frozenset[str]:
+        """The resource is gone, or claims something else; UIDs of those that claim the same."""
         claim = self._claims.pop(uid, None)
-        if claim is not None:
-            self._holders[claim].discard(uid)
-            if not self._holders[claim]:
-                del self._holders[claim]
+        if claim is None:
+            return frozenset()
+        holders = self._holders[claim]
+        holders.discard(uid)
+        if not holders:
+            del self._holders[claim]
+        return frozenset(holders)
 
     def rivals(self, meta: Meta, bodies: Iterable[Mapping[str, Any]], claim: Claim) -> Rivals:
         """Who else claims the same, older and younger than `meta`."""

@@ -128,6 +128,7 @@ class _PostgresEntry:
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PER_TARGET))
     users: set[Any] = field(default_factory=set)
     idle: deque[tuple[float, Any]] = field(default_factory=deque)
+    leases: int = 0
     used_at: float = 0.0
     refused: tuple[float, OutboxError] | None = None
 
@@ -155,19 +156,23 @@ class PostgresConnections:
         """
         entry = self._entries.setdefault(target, _PostgresEntry())
         entry.users.add(user)
-        entry.used_at = self._clock()
-        async with entry.slots:
-            connection = await self._take(target, entry)
-            clean = False
-            try:
-                yield PostgresAdmin(connection, target)
-                clean = True
-            finally:
-                # After an error nobody knows in which state the session is.
-                if clean and not connection.is_closed() and not self._closing:
-                    entry.idle.append((self._clock(), connection))
-                else:
-                    connection.terminate()
+        entry.leases += 1
+        try:
+            async with entry.slots:
+                connection = await self._take(target, entry)
+                clean = False
+                try:
+                    yield PostgresAdmin(connection, target)
+                    clean = True
+                finally:
+                    # After an error nobody knows in which state the session is.
+                    if clean and not connection.is_closed() and not self._closing:
+                        entry.idle.append((self._clock(), connection))
+                    else:
+                        connection.terminate()
+        finally:
+            entry.leases -= 1
+            entry.used_at = self._clock()
 
     async def _take(self, target: PostgresTarget, entry: _PostgresEntry) -> Any:
         while entry.idle:
@@ -204,12 +209,14 @@ class PostgresConnections:
         """Close what was not used for a while."""
         now = self._clock()
         for target, entry in list(self._entries.items()):
+            # Off the shelf before the first wait: a pass must not take what is being closed.
             old = [pair for pair in entry.idle if now - pair[0] > IDLE_SECONDS]
-            for pair in old:
-                entry.idle.remove(pair)
-                await _close_postgres(pair[1])
-            if not entry.idle and now - entry.used_at > 10 * IDLE_SECONDS:
+            entry.idle = deque(pair for pair in entry.idle if now - pair[0] <= IDLE_SECONDS)
+            unused = not entry.idle and not entry.leases
+            if unused and now - entry.used_at > 10 * IDLE_SECONDS:
                 del self._entries[target]
+            for _, connection in old:
+                await _close_postgres(connection)
 
     async def close(self) -> None:
         """Close all."""

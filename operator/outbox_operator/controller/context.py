@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from outbox_operator.controller.objects import Objects
     from outbox_operator.controller.settings import Settings
     from outbox_operator.controller.tools import Tools
+
+log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 30.0
 
@@ -67,5 +70,9 @@ class Context:
     async def _sweep_forever(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            await self.nats.sweep()
-            await self.postgres.sweep()
+            try:
+                self.secrets.sweep()
+                await self.nats.sweep()
+                await self.postgres.sweep()
+            except Exception:
+                log.exception("the sweep of connections failed, trying again")

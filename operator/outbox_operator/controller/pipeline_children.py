@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from outbox_operator.adapters.kube_objects import Ref, ref_of
+from outbox_operator.adapters.kube_objects import ref_of
 from outbox_operator.api import meta as names
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Pipeline, parse_stream
@@ -21,6 +22,9 @@ from outbox_operator.wire.subjects import SubjectTemplate, covers
 
 log = logging.getLogger(__name__)
 
+LOST_REASONS: Final = frozenset({"ResourceConflict", "StreamExists"})
+"""Why an EventStream is not ready when the JetStream stream is not its own."""
+
 
 @dataclass(kw_only=True)
 class ChildrenLook:
@@ -31,7 +35,9 @@ class ChildrenLook:
         stream_name: Name of the JetStream stream, None while it is not known.
         stream: `status.stream` of the EventStream.
         consumers: One `ConsumerSummary` each, as dictionaries.
-        drifts: Children that somebody had changed or deleted.
+        drifts: Children that somebody had changed or deleted, and that were put back.
+        lost: The JetStream stream is somebody else's.
+        frozen: Names of children that differ and were left so because the pipeline is paused.
     """
 
     parts: list[Part] = field(default_factory=list)
@@ -39,6 +45,8 @@ class ChildrenLook:
     stream: dict[str, Any] | None = None
     consumers: list[dict[str, Any]] = field(default_factory=list)
     drifts: list[str] = field(default_factory=list)
+    lost: bool = False
+    frozen: set[str] = field(default_factory=set)
 
 
 class PipelineChildren:
@@ -49,25 +57,29 @@ class PipelineChildren:
         self._known: dict[tuple[str, str], set[str]] = {}  # (kind, pipeline UID) -> child names
 
     async def ensure(self, pipeline: Pipeline) -> ChildrenLook:
-        """Apply what differs, delete what is no longer declared, sum up."""
+        """Apply what differs, delete what is no longer declared, sum up.
+
+        `check_pipeline` has passed. What goes wrong becomes a part.
+        """
         look = ChildrenLook()
         stream = event_stream(pipeline)
         consumers = event_consumers(pipeline)
-        await self._prune(pipeline, [*([stream] if stream else []), *consumers])
         try:
             body = await self._stream_body(pipeline, stream, look)
             look.parts.append(self._stream_part(pipeline, body, look))
         except OutboxError as error:
             look.parts.append(failed(ConditionType.STREAM_READY, error))
         try:
+            await self._prune(pipeline, [*([stream] if stream else []), *consumers])
             bodies = [await self._ensure_one(pipeline, m, look) for m in consumers]
             declared = [consumer.name for consumer in pipeline.spec.consumers]
             look.consumers = [
                 _summary(name, body) for name, body in zip(declared, bodies, strict=True)
             ]
-            look.parts.append(_consumers_part(look.consumers, bodies))
+            look.parts.append(_consumers_part(bodies, look.frozen))
         except OutboxError as error:
             look.parts.append(failed(ConditionType.CONSUMERS_READY, error))
+        self._pass_pause_on(pipeline)
         return look
 
     async def _stream_body(
@@ -103,7 +115,9 @@ class PipelineChildren:
             )
         look.stream_name = spec.name
         look.stream = (body.get("status") or {}).get("stream")
-        return _child_part(ConditionType.STREAM_READY, body)
+        part = _child_part(ConditionType.STREAM_READY, body, look.frozen)
+        look.lost = part.reason in LOST_REASONS
+        return part
 
     async def _ensure_one(
         self, pipeline: Pipeline, manifest: dict[str, Any], look: ChildrenLook
@@ -113,8 +127,7 @@ class PipelineChildren:
         key = ObjectKey(kind, meta.namespace, name)
         live = self._context.objects.get(key)
         if live is not None:
-            owners = live["metadata"].get("ownerReferences") or ()
-            if not any(owner.get("uid") == meta.uid for owner in owners):
+            if not _is_owned(live, meta.uid):
                 raise ConflictError(
                     f"{kind} {meta.namespace}/{name} exists and does not belong to this pipeline; "
                     "rename or delete one of the two"
@@ -123,45 +136,50 @@ class PipelineChildren:
                 return live
         known = self._known.setdefault((kind, meta.uid), set())
         changes = () if live is None else differences(manifest, live)
-        if live is not None and (not changes or meta.paused):
+        if live is not None:
             known.add(name)
-            return live
+            if not changes:
+                return live
+        if meta.paused:
+            look.frozen.add(name)
+            return live or manifest
+        written = await self._context.kube.apply(manifest)
+        log.info("applied %s %s", kind, name)
         if live is None and name in known:
             look.drifts.append(f"{kind} {name} was deleted and has been created again")
-        elif changes and was_changed_by_others(changes):
+        elif was_changed_by_others(changes):
             text = "; ".join(str(change) for change in changes[:5])
             look.drifts.append(f"{kind} {name} was changed and has been put back: {text}")
-        if meta.paused:
-            return manifest
-        written = await self._context.kube.apply(manifest)
         known.add(name)
-        log.info("applied %s %s", kind, name)
         return written
 
     async def _prune(self, pipeline: Pipeline, manifests: list[dict[str, Any]]) -> None:
         """Delete children that the specification no longer declares."""
+        if pipeline.meta.paused:
+            return
         wanted = {(m["kind"], m["metadata"]["name"]) for m in manifests}
         for body in self._context.objects.owned_by(pipeline.meta.uid):
             kind, name = body["kind"], body["metadata"]["name"]
-            going = body["metadata"].get("deletionTimestamp") or pipeline.meta.paused
-            if (kind, name) in wanted or going:
+            if (kind, name) in wanted or body["metadata"].get("deletionTimestamp"):
                 continue
             self._known.get((kind, pipeline.meta.uid), set()).discard(name)
             await self._context.kube.delete(ref_of(body), uid=body["metadata"]["uid"])
             log.info("deleted %s %s, no longer declared", kind, name)
 
+    def _pass_pause_on(self, pipeline: Pipeline) -> None:
+        """Wake the children that do not know yet that their pipeline is paused, or no longer."""
+        for body in self._context.objects.owned_by(pipeline.meta.uid):
+            if _is_paused(body) is not pipeline.meta.paused:
+                key = ObjectKey(body["kind"], pipeline.meta.namespace, body["metadata"]["name"])
+                self._context.wake(key, "pause")
+
     async def restart_consumers(self, pipeline: Pipeline) -> None:
         """Pass a restart on to every consumer."""
         for manifest in event_consumers(pipeline):
-            ref = Ref(
-                names.API_VERSION,
-                names.PLURALS[names.CONSUMER],
-                pipeline.meta.namespace,
-                manifest["metadata"]["name"],
-            )
-            await self._context.kube.merge_metadata(
-                ref, annotations={names.RESTART_ANNOTATION: "all"}
-            )
+            if "handler" in manifest["spec"]:
+                await self._context.kube.merge_metadata(
+                    ref_of(manifest), annotations={names.RESTART_ANNOTATION: "all"}
+                )
 
     def forget(self, uid: str) -> None:
         """The pipeline is gone."""
@@ -185,8 +203,23 @@ def _is_stalled(body: Mapping[str, Any]) -> bool:
     )
 
 
-def _child_part(kind: ConditionType, body: Mapping[str, Any]) -> Part:
+def _is_owned(body: Mapping[str, Any], uid: str) -> bool:
+    owners = body["metadata"].get("ownerReferences") or ()
+    return any(owner.get("uid") == uid for owner in owners)
+
+
+def _is_paused(body: Mapping[str, Any]) -> bool:
+    return any(
+        condition["type"] == ConditionType.PAUSED and condition["status"] == "True"
+        for condition in (body.get("status") or {}).get("conditions") or ()
+    )
+
+
+def _child_part(kind: ConditionType, body: Mapping[str, Any], frozen: Container[str]) -> Part:
     name = f"{body['kind']} {body['metadata']['name']}"
+    if body["metadata"]["name"] in frozen:
+        text = f"{name} differs from the specification and is left so while paused"
+        return waiting(kind, "UpdateFrozen", text)
     ready = _ready_condition(body)
     if ready is None:
         return waiting(kind, "Reconciling", f"{name} has not been reconciled yet")
@@ -219,20 +252,14 @@ def _summary(name: str, body: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _consumers_part(summaries: list[dict[str, Any]], bodies: list[Mapping[str, Any]]) -> Part:
+def _consumers_part(bodies: Sequence[Mapping[str, Any]], frozen: Container[str]) -> Part:
     kind = ConditionType.CONSUMERS_READY
-    if not summaries:
+    if not bodies:
         return ok(kind, "NoConsumers")
-    parts = [_child_part(kind, body) for body in bodies]
+    parts = [_child_part(kind, body, frozen) for body in bodies]
     bad = [part for part in parts if part.status != "True"]
     if not bad:
         return ok(kind, "InSync")
     worst = next((part for part in bad if part.stalled), bad[0])
     more = f" (and {len(bad) - 1} more not ready)" if len(bad) > 1 else ""
-    return Part(
-        type=kind,
-        status="False",
-        reason=worst.reason,
-        message=worst.message + more,
-        stalled=worst.stalled,
-    )
+    return dataclasses.replace(worst, message=worst.message + more)

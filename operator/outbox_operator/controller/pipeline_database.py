@@ -43,6 +43,7 @@ class DatabaseLook:
         migrated: Whether the tables are as wanted, so that a relay can run.
         approved: A plan was approved and has been carried out.
         drifts: What somebody had changed and was put back.
+        lost: The schema is another pipeline's.
     """
 
     parts: list[Part] = field(default_factory=list)
@@ -51,6 +52,7 @@ class DatabaseLook:
     migrated: bool = False
     approved: bool = False
     drifts: list[str] = field(default_factory=list)
+    lost: bool = False
 
 
 @dataclass
@@ -71,26 +73,32 @@ class PipelineDatabase:
         self._memory: dict[str, _Memory] = {}
         self._claims = Claims()
 
-    async def ensure(self, pipeline: Pipeline, key: ObjectKey) -> DatabaseLook:
+    async def ensure(self, pipeline: Pipeline) -> DatabaseLook:
         """One look at the database; never raises for what is wrong with it."""
         before = pipeline.status.schema_
         look = DatabaseLook(schema=before.model_dump() if before else None)
         try:
             relay, owner = await self._targets(pipeline)
             rivals = self._claim(pipeline, owner)
-            await self._look(pipeline, key, relay, owner, rivals, look)
+            await self._look(pipeline, relay, owner, rivals, look)
         except OutboxError as error:
             self._memory.pop(pipeline.meta.uid, None)
             if isinstance(error, CredentialsError):
                 self._context.secrets.forget(pipeline.meta.namespace, _secret_names(pipeline))
-            if isinstance(error, CredentialsError | DependencyError) and not look.parts:
+            look.lost = isinstance(error, ConflictError)
+            kind = ConditionType.DATABASE_REACHABLE
+            away = not look.parts and isinstance(error, CredentialsError | DependencyError)
+            if away or error.reason == "PostgresUnreachable":
                 text = "not looked at: the database is away"
                 look.parts = [
-                    failed(ConditionType.DATABASE_REACHABLE, error),
+                    failed(kind, error),
                     unknown(ConditionType.SCHEMA_APPLIED, error.reason, text),
                 ]
+            elif look.migrated and isinstance(error, CredentialsError):
+                # The role that migrates got in, the relay's did not.
+                look.parts = [failed(kind, error), *look.parts[1:]]
             else:
-                reached = look.parts[:1] or [ok(ConditionType.DATABASE_REACHABLE, "Connected")]
+                reached = look.parts[:1] or [ok(kind, "Connected")]
                 look.parts = [*reached, failed(ConditionType.SCHEMA_APPLIED, error)]
         return look
 
@@ -125,12 +133,12 @@ class PipelineDatabase:
     async def _look(
         self,
         pipeline: Pipeline,
-        key: ObjectKey,
         relay: PostgresTarget,
         owner: PostgresTarget,
         rivals: Rivals,
         look: DatabaseLook,
     ) -> None:
+        key = ObjectKey(pipeline.meta.kind, pipeline.meta.namespace, pipeline.meta.name)
         memory = self._memory.setdefault(pipeline.meta.uid, _Memory())
         fresh = (
             memory.generation == pipeline.meta.generation
@@ -153,8 +161,12 @@ class PipelineDatabase:
                     await admin.maintain(pipeline.spec.database.schema_, retention)
         if not fresh and relay != owner:
             # The relay's own login is tried as well: its password may be the wrong one.
-            async with self._context.postgres.lease(relay, key):
-                pass
+            try:
+                async with self._context.postgres.lease(relay, key):
+                    pass
+            except CredentialsError as error:
+                where = "spec.database.connectionSecretRef, the relay's login"
+                raise CredentialsError(f"{where}: {error.message}", reason=error.reason) from None
         if look.migrated and not fresh:
             memory.generation = pipeline.meta.generation
             memory.targets = (relay, owner)
@@ -182,6 +194,7 @@ class PipelineDatabase:
         observed = await admin.observe(desired)
         plan = plan_migrations(desired, observed, owner, live)
         kept = {"pendingPlan": None, "currentVersion": observed.version}
+        look.approved = plan.empty and names.APPROVE_PLAN_ANNOTATION in pipeline.meta.annotations
         if plan.empty:
             look.schema = before.model_copy(update=kept).model_dump()
             return ok(ConditionType.SCHEMA_APPLIED, "UpToDate")
@@ -253,16 +266,17 @@ class PipelineDatabase:
         objects = self._context.objects.of_kind(names.PIPELINE)
         return frozenset(body["metadata"]["uid"] for body in objects)
 
-    async def drop(self, pipeline: Pipeline, key: ObjectKey) -> None:
+    async def drop(self, pipeline: Pipeline) -> None:
         """Drop our tables, if they carry this pipeline's mark."""
+        key = ObjectKey(pipeline.meta.kind, pipeline.meta.namespace, pipeline.meta.name)
         _, owner = await self._targets(pipeline)
         async with self._context.postgres.lease(owner, key) as admin:
             await admin.drop(pipeline.spec.database.schema_, Owner.of(pipeline.meta))
 
-    def forget(self, uid: str) -> None:
-        """The pipeline is gone."""
+    def forget(self, uid: str) -> frozenset[str]:
+        """The pipeline is gone; UIDs of those that claim the same schema."""
         self._memory.pop(uid, None)
-        self._claims.drop(uid)
+        return self._claims.drop(uid)
 
 
 def _secret_names(pipeline: Pipeline) -> list[str]:

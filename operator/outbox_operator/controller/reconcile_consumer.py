@@ -2,69 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from outbox_operator.adapters.jetstream_admin import JetStreamAdmin
-from outbox_operator.adapters.postgres_admin import PostgresAdmin
 from outbox_operator.api import meta as names
 from outbox_operator.api.conditions import ConditionType
-from outbox_operator.api.fields import seconds
-from outbox_operator.api.resource import Consumer, parse_consumer, parse_stream
+from outbox_operator.api.resource import Consumer, parse_consumer
 from outbox_operator.api.unsupported import check_consumer_supported
-from outbox_operator.api.v1alpha1.common import NatsConnection
-from outbox_operator.api.v1alpha1.consumer import DurableState, EventConsumerStatus, Inbox
+from outbox_operator.api.v1alpha1.consumer import DurableState, EventConsumerStatus
 from outbox_operator.controller.claims import Claims, Rivals, server_identity
+from outbox_operator.controller.consumer_inbox import ensure_inbox
+from outbox_operator.controller.consumer_source import Source, StreamNotFoundError, resolve
 from outbox_operator.controller.context import Context
 from outbox_operator.controller.drift import Drift
+from outbox_operator.controller.jetstream_things import carry_out, connect, live_owners, settled
 from outbox_operator.controller.outcome import ObjectKey
 from outbox_operator.controller.reconciler import BaseReconciler, Pass
-from outbox_operator.controller.secrets import secret_names
-from outbox_operator.controller.workloads import Look, Workloads
-from outbox_operator.errors import (
-    ConflictError,
-    CredentialsError,
-    DependencyError,
-    OutboxError,
-    SpecError,
-)
+from outbox_operator.controller.workloads import Workloads
+from outbox_operator.errors import ConflictError, OutboxError
 from outbox_operator.plan.checks import check_consumer
-from outbox_operator.plan.consumers import (
-    Create,
-    InSync,
-    ObservedConsumer,
-    Refused,
-    Update,
-    decide_consumer,
-    desired_consumer,
-)
+from outbox_operator.plan.consumers import ObservedConsumer, decide_consumer, desired_consumer
 from outbox_operator.plan.names import durable_name, workload_name
-from outbox_operator.plan.postgres import DesiredInbox, plan_inbox
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.status import Part, failed, ok, stamp, unknown, waiting
-from outbox_operator.plan.streams import dead_letter_name, dead_letter_prefix
 from outbox_operator.plan.workloads import consumer_objects, consumer_secret_refs
 
 RESYNC_SECONDS = 60.0
+POD_RESYNC_SECONDS = 35.0
+"""With pods: a rotated Secret must roll them within a minute, and is read at a pass."""
 BUSY_SECONDS = 15.0
-INBOX_LOCK_TIMEOUT_SECONDS = 5.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """The stream a consumer reads, resolved."""
-
-    stream: str
-    nats: NatsConnection
-    dead_letter_prefix: str | None
-    dead_letter_stream: str | None
-
-
-class StreamNotFoundError(DependencyError):
-    """The EventStream or the JetStream stream is not there (yet)."""
-
-    reason = "StreamNotFound"
 
 
 class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
@@ -84,51 +51,45 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         """The typed resource."""
         return parse_consumer(body)
 
+    def condition_types(self, resource: Consumer) -> Sequence[ConditionType]:
+        """The parts of an EventConsumer, which depend on what it declares."""
+        types = [ConditionType.NATS_REACHABLE, ConditionType.CONSUMER_READY]
+        if resource.spec.inbox is not None:
+            types += [ConditionType.DATABASE_REACHABLE, ConditionType.SCHEMA_APPLIED]
+        if resource.spec.handler is not None:
+            types.append(ConditionType.WORKLOAD_AVAILABLE)
+        return types
+
     async def work(self, resource: Consumer) -> Pass:
         """Durable consumer, then inbox, then workload; each says for itself how it went."""
         check_consumer_supported(resource.spec)
         check_consumer(resource.spec)
-        result = Pass(ready_reason="InSync", requeue_after=RESYNC_SECONDS)
+        resync = POD_RESYNC_SECONDS if resource.spec.handler is not None else RESYNC_SECONDS
+        result = Pass(ready_reason="InSync", requeue_after=resync)
         try:
-            source = self._source(resource)
+            source = resolve(resource, self.context.objects)
             rivals = self._check_claim(resource, source)
         except StreamNotFoundError as error:
             result.parts = [waiting(ConditionType.CONSUMER_READY, error.reason, error.message)]
+            return result
+        except ConflictError as error:
+            result.parts = [failed(ConditionType.CONSUMER_READY, error)]
+            await self._no_workload(resource, result)
             return result
         except OutboxError as error:
             result.parts = [failed(ConditionType.CONSUMER_READY, error)]
             return result
         self._sources[resource.meta.uid] = source
-        durable_ready = await self._durable_part(resource, source, rivals, result)
-        inbox_ready = await self._inbox_part(resource, result)
-        if resource.spec.handler is not None:
-            await self._workload_part(resource, source, result, durable_ready and inbox_ready)
+        await self._durable_part(resource, source, rivals, result)
+        result.parts += await ensure_inbox(self.context, resource)
+        if resource.spec.handler is None:
+            await self._no_workload(resource, result)
+            return result
+        try:
+            await self._workload_part(resource, source, result)
+        except OutboxError as error:
+            result.parts.append(failed(ConditionType.WORKLOAD_AVAILABLE, error))
         return result
-
-    def _source(self, resource: Consumer) -> Source:
-        spec, meta = resource.spec, resource.meta
-        own = spec.deadLetter.subjectPrefix if spec.deadLetter else None
-        if spec.streamName is not None:
-            if spec.nats is None:
-                raise SpecError("spec.nats is missing: with streamName it says where the stream is")
-            return Source(
-                stream=spec.streamName, nats=spec.nats, dead_letter_prefix=own,
-                dead_letter_stream=None,
-            )  # fmt: skip
-        name = spec.streamRef.name if spec.streamRef else ""
-        body = self.context.objects.get(ObjectKey(names.STREAM, meta.namespace, name))
-        if body is None:
-            raise StreamNotFoundError(
-                f"spec.streamRef.name: EventStream {meta.namespace}/{name} does not exist (yet)"
-            )
-        stream = parse_stream(body)
-        prefix = own or dead_letter_prefix(stream.spec)
-        return Source(
-            stream=stream.spec.name,
-            nats=spec.nats or stream.spec.nats,
-            dead_letter_prefix=prefix if own or stream.spec.deadLetter else None,
-            dead_letter_stream=dead_letter_name(stream.spec) if stream.spec.deadLetter else None,
-        )
 
     def _check_claim(self, resource: Consumer, source: Source) -> Rivals:
         """Of two resources for one durable consumer the older one has it."""
@@ -145,27 +106,18 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             )
         return rivals
 
-    async def _admin(self, resource: Consumer, nats: NatsConnection) -> JetStreamAdmin:
-        meta = resource.meta
-        key = ObjectKey(meta.kind, meta.namespace, meta.name)
-        try:
-            auth = await self.context.secrets.nats_auth(meta.namespace, nats, "spec.nats")
-            return await self.context.nats.admin(auth, key)
-        except CredentialsError:
-            self.context.secrets.forget(meta.namespace, secret_names(nats))
-            raise
-
     async def _durable_part(
         self, resource: Consumer, source: Source, rivals: Rivals, result: Pass
-    ) -> bool:
+    ) -> None:
         try:
-            admin = await self._admin(resource, source.nats)
+            admin = await connect(self.context, resource.meta, source.nats)
         except OutboxError as error:
+            text = "not looked at: NATS is away"
             result.parts += [
                 failed(ConditionType.NATS_REACHABLE, error),
-                unknown(ConditionType.CONSUMER_READY, error.reason, "not looked at: NATS is away"),
+                unknown(ConditionType.CONSUMER_READY, error.reason, text),
             ]
-            return False
+            return
         result.parts.append(ok(ConditionType.NATS_REACHABLE, "Connected"))
         drift = Drift.of(resource.status.consumer)
         try:
@@ -177,15 +129,12 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
                 if before is None or before.ackFloor != state.ackFloor or state.pending:
                     result.requeue_after = BUSY_SECONDS
                 result.fields |= {"consumer": state.model_dump(), "sampledAt": stamp(self._now())}
-                result.write_now = bool(drift.corrections)
-                await self.announce_drift(resource.meta, drift.corrections)
+                result.corrections += drift.corrections
         except StreamNotFoundError as error:
             result.parts.append(waiting(ConditionType.CONSUMER_READY, error.reason, error.message))
-            return False
         except OutboxError as error:
-            result.parts.append(failed(ConditionType.CONSUMER_READY, error))
-            return False
-        return part.status == "True"
+            kept = [part for part in result.parts if part.type is not ConditionType.CONSUMER_READY]
+            result.parts = [*kept, failed(ConditionType.CONSUMER_READY, error)]
 
     async def _ensure(
         self,
@@ -195,6 +144,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         drift: Drift,
         rivals: Rivals,
     ) -> tuple[ObservedConsumer | None, Part]:
+        """Make the durable consumer as desired; what it is afterwards, and how that went."""
         owner, durable = Owner.of(resource.meta), durable_name(resource)
         handler = resource.spec.handler
         runtime = handler is not None and (handler.http is not None or handler.python is not None)
@@ -205,49 +155,31 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
                 f"stream {source.stream} does not exist at {source.nats.url} (yet)"
             )
         observed = await admin.consumer_info(source.stream, durable)
-        settled = self._settled(resource)
+        was_settled = resource.status.consumer is not None and settled(
+            resource, ConditionType.CONSUMER_READY
+        )
         decision = decide_consumer(
             desired,
             observed,
             owner=owner,
             adoption=resource.spec.adoptionPolicy,
-            settled=settled,
+            settled=was_settled,
             stream_config=stream.config,
-            live_owners=self._live_owners(),
+            live_owners=live_owners(self.context, names.CONSUMER),
             yielding_owners=rivals.younger,
             api_level=admin.api_level,
         )
-        if resource.meta.paused and isinstance(decision, Create | Update):
-            text = f"durable consumer {durable} differs from the specification and is left so"
-            return observed, waiting(ConditionType.CONSUMER_READY, "UpdateFrozen", text)
-        match decision:
-            case InSync():
-                pass
-            case Create(config=config):
-                observed = await admin.create_consumer(source.stream, config)
-                if settled:
-                    drift.corrected(f"durable consumer {durable} was missing: created again")
-            case Update(config=config, changes=changes, drift=drifted, adopted=adopted):
-                drift.adopted = adopted
-                observed = await admin.update_consumer(source.stream, config)
-                if drifted:
-                    drift.corrected("; ".join(str(change) for change in changes))
-            case Refused(error=error):
-                return observed, failed(ConditionType.CONSUMER_READY, error)
-        return observed, ok(ConditionType.CONSUMER_READY, "InSync")
-
-    def _settled(self, resource: Consumer) -> bool:
-        status = resource.status
-        return status.consumer is not None and any(
-            c.type == ConditionType.CONSUMER_READY
-            and c.status == "True"
-            and c.observedGeneration == resource.meta.generation
-            for c in status.conditions
+        return await carry_out(
+            decision,
+            observed,
+            what=f"durable consumer {durable}",
+            kind=ConditionType.CONSUMER_READY,
+            paused=resource.meta.paused,
+            was_settled=was_settled,
+            drift=drift,
+            create=lambda config: admin.create_consumer(source.stream, config),
+            update=lambda config: admin.update_consumer(source.stream, config),
         )
-
-    def _live_owners(self) -> frozenset[str]:
-        objects = self.context.objects.of_kind(names.CONSUMER)
-        return frozenset(body["metadata"]["uid"] for body in objects)
 
     async def _state(
         self,
@@ -279,57 +211,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             lastDrift=drift.text,
         )
 
-    async def _inbox_part(self, resource: Consumer, result: Pass) -> bool:
-        """The inbox table in the handler's database."""
-        inbox = resource.spec.inbox
-        if inbox is None:
-            return True
-        meta = resource.meta
-        key = ObjectKey(meta.kind, meta.namespace, meta.name)
-        try:
-            runtime = await self.context.secrets.postgres_target(
-                meta.namespace, inbox.connectionSecretRef, "spec.inbox.connectionSecretRef"
-            )
-            target = runtime
-            if inbox.migrationSecretRef is not None:
-                target = await self.context.secrets.postgres_target(
-                    meta.namespace, inbox.migrationSecretRef, "spec.inbox.migrationSecretRef"
-                )
-            async with self.context.postgres.lease(target, key) as admin:
-                changed = await self._ensure_inbox(resource, inbox, runtime.user, admin)
-            if changed and meta.paused:
-                text = "the inbox table differs and is left so while paused"
-                result.parts.append(waiting(ConditionType.SCHEMA_APPLIED, "UpdateFrozen", text))
-                return False
-        except OutboxError as error:
-            if isinstance(error, CredentialsError):
-                self.context.secrets.forget(meta.namespace, [inbox.connectionSecretRef.name])
-            kind = ConditionType.DATABASE_REACHABLE
-            if not isinstance(error, DependencyError | CredentialsError):
-                kind = ConditionType.SCHEMA_APPLIED
-            result.parts.append(failed(kind, error))
-            return False
-        result.parts += [
-            ok(ConditionType.DATABASE_REACHABLE, "Connected"),
-            ok(ConditionType.SCHEMA_APPLIED, "UpToDate"),
-        ]
-        return True
-
-    async def _ensure_inbox(
-        self, resource: Consumer, inbox: Inbox, role: str, admin: PostgresAdmin
-    ) -> bool:
-        """Make the inbox table as wanted; whether something was not."""
-        desired = DesiredInbox(schema=inbox.schema_, consumer_role=role)
-        plan = plan_inbox(desired, await admin.observe(desired))
-        if not plan.empty and not resource.meta.paused:
-            await admin.apply_inbox(plan, desired, lock_timeout=INBOX_LOCK_TIMEOUT_SECONDS)
-        if plan.empty:
-            await admin.prune_inbox(inbox.schema_, resource.meta.name, seconds(inbox.retention))
-        return not plan.empty
-
-    async def _workload_part(
-        self, resource: Consumer, source: Source, result: Pass, foundations: bool
-    ) -> None:
+    async def _workload_part(self, resource: Consumer, source: Source, result: Pass) -> None:
         meta, spec = resource.meta, resource.spec
         refs = consumer_secret_refs(spec, source.nats)
         restarting = names.RESTART_ANNOTATION in meta.annotations and not meta.paused
@@ -342,22 +224,22 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             secret_checksum=await self.context.secrets.checksum(meta.namespace, refs),
             restarted_at=self.restarted_at(meta, workload_name(meta.name), now=restarting),
         )
-        exists = self.context.children.owned_by(meta.uid)
-        if not foundations and not exists:
+        founded = all(part.status == "True" for part in result.parts)
+        if not founded and not self.context.children.owned_by(meta.uid):
             # Pods that could only crash help nobody; the failing part says what is missing.
             text = "waits for the durable consumer and the inbox"
             result.parts.append(unknown(ConditionType.WORKLOAD_AVAILABLE, "NotStarted", text))
             return
         applied = await self._workloads.ensure(meta, manifests)
+        result.drifts += applied.drifts
         if restarting:
-            key = ObjectKey(meta.kind, meta.namespace, meta.name)
-            await self.clear_annotation(key, names.RESTART_ANNOTATION)
+            result.acted_on.add(names.RESTART_ANNOTATION)
         stopped = None
         if spec.state == "Stopped":
             stopped = "spec.state is Stopped"
         elif spec.replicas == 0:
             stopped = "spec.replicas is 0"
-        look: Look = await self._workloads.look(
+        look = await self._workloads.look(
             ConditionType.WORKLOAD_AVAILABLE, meta.namespace, applied, stopped=stopped
         )
         result.parts.append(look.part)
@@ -366,27 +248,35 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             "readyReplicas": look.numbers.ready,
             "selector": look.selector,
         }
-        await self.announce_drift(resource.meta, applied.drifts)
+
+    async def _no_workload(self, resource: Consumer, result: Pass) -> None:
+        """None is declared, or it would handle messages of somebody else's durable consumer."""
+        await self._workloads.ensure(resource.meta, [])
+        if not self.context.children.owned_by(resource.meta.uid):
+            result.fields |= {"replicas": 0, "readyReplicas": 0, "selector": ""}
+        if names.RESTART_ANNOTATION in resource.meta.annotations and not resource.meta.paused:
+            result.acted_on.add(names.RESTART_ANNOTATION)
 
     async def clean_up(self, resource: Consumer) -> None:
         """With deletionPolicy Delete: delete the durable consumer that carries our mark."""
         if resource.spec.deletionPolicy == "Retain":
             return
         try:
-            source = self._source(resource)
+            source = resolve(resource, self.context.objects)
         except StreamNotFoundError:
             # The EventStream went with us; where it was is remembered unless we restarted since.
             remembered = self._sources.get(resource.meta.uid)
             if remembered is None:
                 return
             source = remembered
-        admin = await self._admin(resource, source.nats)
+        admin = await connect(self.context, resource.meta, source.nats)
         observed = await admin.consumer_info(source.stream, durable_name(resource))
         if observed is not None and observed.owner_uid == resource.meta.uid:
             await admin.delete_consumer(source.stream, observed.name)
 
     def forget(self, key: ObjectKey, uid: str) -> None:
         """The object is gone."""
+        self._workloads.forget(uid)
         self._sources.pop(uid, None)
-        self._claims.drop(uid)
+        self.wake_all(self._claims.drop(uid), "a rival is gone")
         super().forget(key, uid)

@@ -8,33 +8,43 @@ because without it its pods could only crash.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
 
 from outbox_operator.api import meta as names
 from outbox_operator.api.conditions import ConditionType
-from outbox_operator.api.resource import Pipeline, parse_pipeline
+from outbox_operator.api.resource import Meta, Pipeline, parse_pipeline
 from outbox_operator.api.unsupported import check_pipeline_supported
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus, RelayStatus
 from outbox_operator.controller.context import Context
 from outbox_operator.controller.outcome import ObjectKey
-from outbox_operator.controller.pipeline_children import PipelineChildren
+from outbox_operator.controller.pipeline_children import ChildrenLook, PipelineChildren
 from outbox_operator.controller.pipeline_database import DatabaseLook, PipelineDatabase
 from outbox_operator.controller.reconciler import BaseReconciler, Pass
 from outbox_operator.controller.workloads import Workloads
+from outbox_operator.errors import OutboxError
 from outbox_operator.plan.checks import check_pipeline
 from outbox_operator.plan.names import relay_name
 from outbox_operator.plan.pipeline_status import (
+    OutboxNumbers,
     lagging_part,
     outbox_status,
     progress_part,
     relay_status,
 )
-from outbox_operator.plan.status import unknown
+from outbox_operator.plan.status import failed, unknown
 from outbox_operator.plan.workloads import relay_objects, relay_replicas, relay_secret_refs
 
 RESYNC_SECONDS = 30.0
 BUSY_SECONDS = 15.0
+RATE_SECONDS = 10.0
+"""Rates are over at least this time, unless there was no earlier sample."""
+RESTARTS: Final = {
+    "all": frozenset({"relay", "consumers"}),
+    "relay": frozenset({"relay"}),
+    "consumers": frozenset({"consumers"}),
+}
+"""What each value of the restart annotation names."""
 
 
 class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
@@ -51,70 +61,88 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         self._workloads = workloads
         self._children = PipelineChildren(context)
         self._database = PipelineDatabase(context)
+        self._samples: dict[str, OutboxNumbers] = {}
 
     def parse(self, body: Mapping[str, Any]) -> Pipeline:
         """The typed resource."""
         return parse_pipeline(body)
 
+    def condition_types(self, resource: Pipeline) -> Sequence[ConditionType]:
+        """The parts of a pipeline."""
+        return (
+            ConditionType.DATABASE_REACHABLE,
+            ConditionType.SCHEMA_APPLIED,
+            ConditionType.STREAM_READY,
+            ConditionType.CONSUMERS_READY,
+            ConditionType.RELAY_AVAILABLE,
+            ConditionType.LAGGING,
+        )
+
     async def work(self, resource: Pipeline) -> Pass:
         """Children and database side by side, then the relay, then the sum."""
         check_pipeline_supported(resource.spec)
         check_pipeline(resource.spec)
-        key = ObjectKey(resource.meta.kind, resource.meta.namespace, resource.meta.name)
+        # Neither raises for what is wrong with its part.
         async with asyncio.TaskGroup() as group:
             children_task = group.create_task(self._children.ensure(resource))
-            database_task = group.create_task(self._database.ensure(resource, key))
+            database_task = group.create_task(self._database.ensure(resource))
         children, database = children_task.result(), database_task.result()
+        result = Pass(
+            ready_reason="PipelineRunning",
+            requeue_after=RESYNC_SECONDS,
+            parts=[*database.parts, *children.parts],
+            drifts=children.drifts,
+            corrections=database.drifts,
+        )
         if database.approved:
-            await self.clear_annotation(key, names.APPROVE_PLAN_ANNOTATION)
-        await self.announce_drift(resource.meta, [*children.drifts, *database.drifts])
-        result = Pass(ready_reason="PipelineRunning", requeue_after=RESYNC_SECONDS)
-        result.parts = [*database.parts, *children.parts]
+            result.acted_on.add(names.APPROVE_PLAN_ANNOTATION)
         result.fields = {
             "schema": database.schema,
             "stream": children.stream,
             "consumers": children.consumers,
             "maxPending": max((c["pending"] for c in children.consumers), default=0),
         }
-        await self._relay(resource, key, database, children.stream_name, result)
+        try:
+            await self._relay(resource, database, children, result)
+        except OutboxError as error:
+            result.parts.append(failed(ConditionType.RELAY_AVAILABLE, error))
+        await self._restart(resource, children, result)
         if self._is_busy(resource, result):
             result.requeue_after = BUSY_SECONDS
         return result
 
     async def _relay(
-        self,
-        resource: Pipeline,
-        key: ObjectKey,
-        database: DatabaseLook,
-        stream_name: str | None,
-        result: Pass,
+        self, resource: Pipeline, database: DatabaseLook, children: ChildrenLook, result: Pass
     ) -> None:
         meta, spec = resource.meta, resource.spec
+        if database.lost or children.lost:
+            # A relay would publish the winner's rows, or into the winner's stream.
+            await self._workloads.ensure(meta, [])
+            whose = "schema" if database.lost else "stream"
+            text = f"no relay runs: the {whose} belongs to another resource"
+            result.parts.append(unknown(ConditionType.RELAY_AVAILABLE, "ResourceConflict", text))
+            result.fields["relay"] = None
+            return
         exists = bool(self.context.children.owned_by(meta.uid))
-        if stream_name is None or (not database.migrated and not exists):
+        if children.stream_name is None or (not database.migrated and not exists):
             text = "waits for the schema and the stream"
             result.parts.append(unknown(ConditionType.RELAY_AVAILABLE, "NotStarted", text))
             return
-        restart = meta.annotations.get(names.RESTART_ANNOTATION)
-        restarting = restart is not None and not meta.paused
+        restarting = "relay" in self._restarting(meta)
         manifests = relay_objects(
             resource,
-            stream_name=stream_name,
+            stream_name=children.stream_name,
             image=self.context.settings.image,
             secret_checksum=await self.context.secrets.checksum(
                 meta.namespace, relay_secret_refs(spec)
             ),
-            restarted_at=self.restarted_at(
-                meta, relay_name(meta.name), now=restarting and restart in ("all", "relay")
-            ),
+            restarted_at=self.restarted_at(meta, relay_name(meta.name), now=restarting),
             replicas=relay_replicas(spec),
         )
         applied = await self._workloads.ensure(meta, manifests)
-        await self.announce_drift(meta, applied.drifts)
+        result.drifts = [*result.drifts, *applied.drifts]
         if restarting:
-            if restart in ("all", "consumers"):
-                await self._children.restart_consumers(resource)
-            await self.clear_annotation(key, names.RESTART_ANNOTATION)
+            result.acted_on.add(names.RESTART_ANNOTATION)
         stopped = None
         if spec.relay.state == "Stopped":
             stopped = "spec.relay.state is Stopped"
@@ -123,18 +151,56 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         look = await self._workloads.look(
             ConditionType.RELAY_AVAILABLE, meta.namespace, applied, stopped=stopped
         )
-        before, sample = resource.status, database.sample
-        sampled_at = before.outbox.sampledAt if before.outbox else None
-        relay = relay_status(before.relay, sampled_at, sample, look.numbers, look.restarts)
+        sample = database.sample
+        relay = relay_status(
+            resource.status.relay, self._samples.get(meta.uid), sample, look.numbers, look.restarts
+        )
         result.fields["relay"] = relay.model_dump()
         part = look.part
         if sample is not None:
+            if self._sample_is_old(meta.uid, sample):
+                self._samples[meta.uid] = sample
             result.fields["outbox"] = outbox_status(sample).model_dump()
             if stopped is None and part.status == "True":
                 part = progress_part(part, sample)
         result.parts.append(part)
         if sample is not None:
             result.parts.append(lagging_part(sample))
+
+    def _sample_is_old(self, uid: str, sample: OutboxNumbers) -> bool:
+        """Whether the next rate shall count from `sample`: over moments it would only jump."""
+        earlier = self._samples.get(uid)
+        return (
+            earlier is None or (sample.taken_at - earlier.taken_at).total_seconds() >= RATE_SECONDS
+        )
+
+    def _restarting(self, meta: Meta) -> frozenset[str]:
+        """What the restart annotation names."""
+        if meta.paused:
+            return frozenset()
+        return RESTARTS.get(meta.annotations.get(names.RESTART_ANNOTATION, ""), frozenset())
+
+    async def _restart(self, resource: Pipeline, children: ChildrenLook, result: Pass) -> None:
+        """Pass a restart on to the consumers, or say that it names nothing."""
+        meta = resource.meta
+        value = meta.annotations.get(names.RESTART_ANNOTATION)
+        if value is None or meta.paused:
+            return
+        targets = self._restarting(meta)
+        if not targets:
+            body = self.context.objects.get(ObjectKey(meta.kind, meta.namespace, meta.name))
+            note = (
+                f"annotation {names.RESTART_ANNOTATION}: wanted one of {', '.join(RESTARTS)}, "
+                f"found {value[:100]!r}; nothing was restarted"
+            )
+            if body is not None:
+                await self.announcer.event(body, reason="InvalidAnnotation", note=note)
+            result.acted_on.add(names.RESTART_ANNOTATION)
+            return
+        relay_waits = "relay" in targets and names.RESTART_ANNOTATION not in result.acted_on
+        if "consumers" in targets and not relay_waits:
+            await self._children.restart_consumers(resource)
+            result.acted_on.add(names.RESTART_ANNOTATION)
 
     def _is_busy(self, resource: Pipeline, result: Pass) -> bool:
         """Whether the numbers move, so that the next look should come sooner."""
@@ -149,11 +215,12 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         if resource.spec.deletionPolicy == "Retain":
             return
         await self._workloads.remove(resource.meta)
-        key = ObjectKey(resource.meta.kind, resource.meta.namespace, resource.meta.name)
-        await self._database.drop(resource, key)
+        await self._database.drop(resource)
 
     def forget(self, key: ObjectKey, uid: str) -> None:
         """The object is gone."""
-        self._database.forget(uid)
+        self._workloads.forget(uid)
+        self._samples.pop(uid, None)
+        self.wake_all(self._database.forget(uid), "a rival is gone")
         self._children.forget(uid)
         super().forget(key, uid)

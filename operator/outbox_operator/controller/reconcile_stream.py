@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from outbox_operator.adapters.jetstream_admin import JetStreamAdmin
@@ -13,18 +13,14 @@ from outbox_operator.api.v1alpha1.stream import EventStreamStatus, StreamState
 from outbox_operator.controller.claims import Claims, Rivals, server_identity
 from outbox_operator.controller.context import Context
 from outbox_operator.controller.drift import Drift
+from outbox_operator.controller.jetstream_things import carry_out, connect, live_owners, settled
 from outbox_operator.controller.outcome import ObjectKey
 from outbox_operator.controller.reconciler import BaseReconciler, Pass
-from outbox_operator.controller.secrets import secret_names
-from outbox_operator.errors import ConflictError, CredentialsError, OutboxError
+from outbox_operator.errors import ConflictError, OutboxError
 from outbox_operator.plan.state import Owner
-from outbox_operator.plan.status import Part, failed, ok, stamp, unknown, waiting
+from outbox_operator.plan.status import Part, failed, ok, stamp
 from outbox_operator.plan.streams import (
-    Create,
-    InSync,
     ObservedStream,
-    Refused,
-    Update,
     decide_stream,
     desired_dead_letter_stream,
     desired_stream,
@@ -50,6 +46,10 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
         """The typed resource."""
         return parse_stream(body)
 
+    def condition_types(self, resource: Stream) -> Sequence[ConditionType]:
+        """The parts of an EventStream."""
+        return (ConditionType.NATS_REACHABLE, ConditionType.STREAM_READY)
+
     async def work(self, resource: Stream) -> Pass:
         """Connect, then make stream and dead-letter stream as declared."""
         result = Pass(ready_reason="InSync", requeue_after=RESYNC_SECONDS)
@@ -59,12 +59,9 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
             result.parts = [failed(ConditionType.STREAM_READY, error)]
             return result
         try:
-            admin = await self._admin(resource)
+            admin = await connect(self.context, resource.meta, resource.spec.nats)
         except OutboxError as error:
-            result.parts = [
-                failed(ConditionType.NATS_REACHABLE, error),
-                unknown(ConditionType.STREAM_READY, error.reason, "not looked at: NATS is away"),
-            ]
+            result.parts = [failed(ConditionType.NATS_REACHABLE, error)]
             return result
         result.parts.append(ok(ConditionType.NATS_REACHABLE, "Connected"))
         drift = Drift.of(resource.status.stream)
@@ -79,19 +76,17 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
                 dead_letters, dead_part = await self._ensure(resource, admin, wanted, drift, rivals)
                 if dead_part.status != "True":
                     part = dead_part
-            result.parts.append(part)
         except OutboxError as error:
             result.parts.append(failed(ConditionType.STREAM_READY, error))
             return result
+        result.parts.append(part)
         if observed is not None:
-            now = self._now()
             state = self._state(resource, observed, dead_letters, drift)
             before = resource.status.stream
             if before is None or before.lastSequence != state.lastSequence:
                 result.requeue_after = BUSY_SECONDS
-            result.fields = {"stream": state.model_dump(), "sampledAt": stamp(now)}
-            result.write_now = bool(drift.corrections)
-            await self.announce_drift(resource.meta, drift.corrections)
+            result.fields = {"stream": state.model_dump(), "sampledAt": stamp(self._now())}
+            result.corrections = drift.corrections
         return result
 
     def _check_claim(self, resource: Stream) -> Rivals:
@@ -107,16 +102,6 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
             )
         return rivals
 
-    async def _admin(self, resource: Stream) -> JetStreamAdmin:
-        meta, nats = resource.meta, resource.spec.nats
-        key = ObjectKey(meta.kind, meta.namespace, meta.name)
-        try:
-            auth = await self.context.secrets.nats_auth(meta.namespace, nats, "spec.nats")
-            return await self.context.nats.admin(auth, key)
-        except CredentialsError:
-            self.context.secrets.forget(meta.namespace, secret_names(nats))
-            raise
-
     async def _ensure(
         self,
         resource: Stream,
@@ -128,59 +113,42 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
         """Make one stream as desired; what it is afterwards, and how that went."""
         name = str(desired["name"])
         observed = await admin.stream_info(name)
-        settled = self._settled(resource)
+        was_settled = resource.status.stream is not None and settled(
+            resource, ConditionType.STREAM_READY
+        )
         decision = decide_stream(
             desired,
             observed,
             owner=Owner.of(resource.meta),
             adoption=resource.spec.adoptionPolicy,
-            settled=settled,
-            live_owners=self._live_owners(),
+            settled=was_settled,
+            live_owners=live_owners(self.context, names.STREAM),
             yielding_owners=rivals.younger,
             api_level=admin.api_level,
         )
-        if resource.meta.paused and isinstance(decision, Create | Update):
-            text = f"stream {name} differs from the specification and is left so while paused"
-            return observed, waiting(ConditionType.STREAM_READY, "UpdateFrozen", text)
-        match decision:
-            case InSync():
-                pass
-            case Create(config=config):
-                observed = await admin.create_stream(config)
-                if settled:
-                    drift.corrected(f"stream {name} was missing and has been created again")
-                    self._wake_consumers(resource)
-            case Update(config=config, changes=changes, drift=drifted, adopted=adopted):
-                drift.adopted |= adopted
-                observed = await admin.update_stream(config)
-                if drifted:
-                    drift.corrected(f"stream {name}: " + "; ".join(str(c) for c in changes))
-            case Refused(error=error):
-                return observed, failed(ConditionType.STREAM_READY, error)
-        return observed, ok(ConditionType.STREAM_READY, "InSync")
+        kept = await carry_out(
+            decision,
+            observed,
+            what=f"stream {name}",
+            kind=ConditionType.STREAM_READY,
+            paused=resource.meta.paused,
+            was_settled=was_settled,
+            drift=drift,
+            create=admin.create_stream,
+            update=admin.update_stream,
+        )
+        if observed is None and kept[0] is not None:
+            self._wake_consumers(resource)
+        return kept
 
     def _wake_consumers(self, resource: Stream) -> None:
-        """Their durables went with the stream."""
+        """They wait for the stream, or their durables went with the one before."""
         for body in self.context.objects.of_kind(names.CONSUMER, resource.meta.namespace):
             ref = (body.get("spec") or {}).get("streamRef") or {}
             if ref.get("name") == resource.meta.name:
                 meta = body["metadata"]
                 key = ObjectKey(names.CONSUMER, meta["namespace"], meta["name"])
-                self.context.wake(key, "stream created again")
-
-    def _settled(self, resource: Stream) -> bool:
-        """Whether this generation was in force before: a difference is then drift."""
-        status = resource.status
-        return status.stream is not None and any(
-            c.type == ConditionType.STREAM_READY
-            and c.status == "True"
-            and c.observedGeneration == resource.meta.generation
-            for c in status.conditions
-        )
-
-    def _live_owners(self) -> frozenset[str]:
-        objects = self.context.objects.of_kind(names.STREAM)
-        return frozenset(body["metadata"]["uid"] for body in objects)
+                self.context.wake(key, "stream created")
 
     def _state(
         self,
@@ -210,7 +178,7 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
         """With deletionPolicy Delete: delete the streams that carry our mark."""
         if resource.spec.deletionPolicy == "Retain":
             return
-        admin = await self._admin(resource)
+        admin = await connect(self.context, resource.meta, resource.spec.nats)
         owner = Owner.of(resource.meta)
         for wanted in (
             desired_stream(resource.spec, owner),
@@ -224,5 +192,5 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
 
     def forget(self, key: ObjectKey, uid: str) -> None:
         """The object is gone."""
-        self._claims.drop(uid)
+        self.wake_all(self._claims.drop(uid), "a rival is gone")
         super().forget(key, uid)

@@ -18,7 +18,7 @@ from outbox_operator.api.fields import SecretKeyRef
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.errors import CredentialsError
 
-TTL_SECONDS = 20.0
+TTL_SECONDS = 15.0
 
 
 class SecretSource(Protocol):
@@ -70,6 +70,11 @@ class Secrets:
                 reason="SecretKeyNotFound",
             )
         value = data[key].strip()
+        if not value.isascii() and not _is_text(value):
+            raise CredentialsError(
+                f"{field}: key {key!r} of Secret {namespace}/{name} is not UTF-8 text",
+                reason="SecretKeyNotText",
+            )
         if not value:
             raise CredentialsError(
                 f"{field}: key {key!r} of Secret {namespace}/{name} is empty",
@@ -81,6 +86,16 @@ class Secrets:
         """Read these Secrets anew at the next look (a server refused what they hold)."""
         for name in names:
             self._cache.pop((namespace, name), None)
+
+    def sweep(self) -> None:
+        """Drop what is too old to be used: Secrets do not stay in memory without need."""
+        now = self._clock()
+        for key, (read_at, _) in list(self._cache.items()):
+            if now - read_at >= TTL_SECONDS:
+                del self._cache[key]
+        for key, lock in list(self._locks.items()):
+            if key not in self._cache and not lock.locked():
+                del self._locks[key]
 
     async def checksum(self, namespace: str, refs: Iterable[tuple[str, str]]) -> str:
         """Hash over Secret keys that pods mount, so that a rotation rolls them.
@@ -133,6 +148,14 @@ class Secrets:
             tls_handshake_first=bool(tls and tls.handshakeFirst),
             domain=nats.domain,
         )
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def secret_names(nats: NatsConnection) -> set[str]:

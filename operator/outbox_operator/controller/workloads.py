@@ -10,9 +10,13 @@ from typing import Any
 
 from outbox_operator.adapters.kube_objects import ref_of
 from outbox_operator.adapters.pod_health import unready_reason
+from outbox_operator.api import meta as names
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Meta
+from outbox_operator.controller.children import owner_of
 from outbox_operator.controller.context import Context
+from outbox_operator.controller.outcome import ObjectKey
+from outbox_operator.errors import ConflictError
 from outbox_operator.plan.kube_diff import differences, was_changed_by_others
 from outbox_operator.plan.names import selector_text
 from outbox_operator.plan.status import Part, waiting
@@ -49,11 +53,18 @@ class Applied:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """A workload as it runs."""
+    """A workload as it runs.
+
+    Attributes:
+        part: Whether it is as wanted, and why not.
+        numbers: Of its pods.
+        restarts: Of their containers; None: all is well and nobody counted.
+        selector: Picks its pods.
+    """
 
     part: Part
     numbers: Replicas
-    restarts: int
+    restarts: int | None
     selector: str
 
 
@@ -62,7 +73,8 @@ class Workloads:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._known: dict[tuple[str, str, str], str] = {}  # child -> UID of the last one we saw
+        self._known: dict[tuple[str, str, str], str] = {}
+        """UID of the owner of each child that was there once: it was not we who removed it."""
 
     async def ensure(self, owner: Meta, manifests: Sequence[dict[str, Any]]) -> Applied:
         """Apply what differs; delete children of the owner that are not wanted any more."""
@@ -84,21 +96,39 @@ class Workloads:
             live = None
         changes = () if live is None else differences(manifest, live)
         if live is not None:
-            self._known[where] = live["metadata"]["uid"]
+            self._known[where] = owner.uid
             if not changes:
                 return live
         if owner.paused:
             applied.frozen.append(f"{kind} {name}")
             return live
-        if live is None and where in self._known:
+        if live is None:
+            await self._refuse_foreign(owner, manifest)
+        written = await self._context.kube.apply(manifest)
+        log.info("applied %s %s", kind, name)
+        if live is None and self._known.get(where) == owner.uid:
             applied.drifts.append(f"{kind} {name} was deleted and has been created again")
-        elif changes and was_changed_by_others(changes):
+        elif was_changed_by_others(changes):
             text = "; ".join(str(change) for change in changes[:5])
             applied.drifts.append(f"{kind} {name} was changed and has been put back: {text}")
-        written = await self._context.kube.apply(manifest)
-        self._known[where] = written["metadata"]["uid"]
-        log.info("applied %s %s", kind, name)
+        self._known[where] = owner.uid
         return written
+
+    async def _refuse_foreign(self, owner: Meta, manifest: dict[str, Any]) -> None:
+        """An object without our label that has the name we need is left alone."""
+        found = await self._context.kube.get(ref_of(manifest))
+        if found is None:
+            return
+        if not any(o.get("controller") for o in found["metadata"].get("ownerReferences") or ()):
+            ours = found["metadata"].get("labels") or {}
+            if ours.get(names.MANAGED_BY_LABEL) == names.MANAGED_BY:
+                return
+        elif owner_of(found) == ObjectKey(owner.kind, owner.namespace, owner.name):
+            return
+        raise ConflictError(
+            f"{manifest['kind']} {owner.namespace}/{manifest['metadata']['name']} exists and does "
+            f"not belong to {owner.key}; rename or delete one of the two"
+        )
 
     async def _prune(
         self, owner: Meta, manifests: Sequence[dict[str, Any]], applied: Applied
@@ -125,6 +155,10 @@ class Workloads:
             name: said for (name, _), said in zip(asked, answers, strict=True) if said is not None
         }
 
+    def forget(self, uid: str) -> None:
+        """An owner is gone."""
+        self._known = {where: owner for where, owner in self._known.items() if owner != uid}
+
     async def remove(self, owner: Meta) -> None:
         """Delete every object of an owner that goes, so that nothing uses what is dropped next."""
         await self._prune(owner, [], Applied())
@@ -139,7 +173,7 @@ class Workloads:
     ) -> Look:
         """How the Deployment does, with a reason from its pods when it does not do well."""
         deployment = applied.deployment
-        pods: list[dict[str, Any]] = []
+        pods: list[dict[str, Any]] | None = None
         said_by: dict[str, str] = {}
         selector = ""
         if deployment is not None:
@@ -161,7 +195,12 @@ class Workloads:
             text = f"differs and is left so while paused: {', '.join(applied.frozen)}"
             part = waiting(kind, "UpdateFrozen", text)
         else:
-            part = deployment_part(kind, deployment, stopped=stopped, pods=pods, said_by=said_by)
+            part = deployment_part(
+                kind, deployment, stopped=stopped, pods=pods or (), said_by=said_by
+            )
         return Look(
-            part=part, numbers=replicas(deployment), restarts=restarts(pods), selector=selector
+            part=part,
+            numbers=replicas(deployment),
+            restarts=None if pods is None else restarts(pods),
+            selector=selector,
         )

@@ -54,29 +54,37 @@ def outbox_status(numbers: OutboxNumbers) -> OutboxStatus:
 
 def relay_status(
     before: RelayStatus | None,
-    before_sampled_at: str | None,
+    earlier: OutboxNumbers | None,
     numbers: OutboxNumbers | None,
     pods: Replicas,
-    restarts: int,
+    restarts: int | None,
 ) -> RelayStatus:
-    """Pods and progress of the relay; the rate is over the time since the previous sample."""
+    """Pods and progress of the relay.
+
+    Args:
+        before: What the status said last.
+        earlier: The previous sample; the rate is over the time since then.
+        numbers: The sample of this pass; None when there is none.
+        pods: Numbers of the relay's pods.
+        restarts: Restarts of their containers; None when they were not counted, because all is
+            well: then it is what it was.
+    """
+    kept = before or RelayStatus()
+    counted = kept.restarts if restarts is None else restarts
     if numbers is None:
-        kept = before or RelayStatus()
         return kept.model_copy(
             update={
                 "replicas": pods.existing,
                 "readyReplicas": pods.ready,
                 "publishedPerSecond": 0.0,
-                "restarts": restarts,
+                "restarts": counted,
             }
         )
     rate = 0.0
-    if before is not None and before_sampled_at:
-        then = datetime.fromisoformat(before_sampled_at.replace("Z", "+00:00"))
-        passed = (numbers.taken_at - then).total_seconds()
-        published = numbers.published_total - before.publishedTotal
-        if passed >= 1 and published > 0:
-            rate = float(f"{published / passed:.3g}")
+    if earlier is not None:
+        passed = (numbers.taken_at - earlier.taken_at).total_seconds()
+        published = max(0, numbers.published_total - earlier.published_total)
+        rate = float(f"{published / passed:.3g}") if passed > 0 else 0.0
     last = numbers.last_published_at
     return RelayStatus(
         replicas=pods.existing,
@@ -85,7 +93,7 @@ def relay_status(
         publishedPerSecond=rate,
         lastPublishedTime=stamp(last) if last else None,
         position=numbers.last_position,
-        restarts=restarts,
+        restarts=counted,
     )
 
 

@@ -127,8 +127,34 @@ def conditions(
                 text if broken.stalled else "",
             ),
         ]
-    singles = [_condition(part.type, part.status, part.reason, part.message) for part in parts]
+    singles = [
+        _condition(part.type, part.status, part.reason, part.message)
+        for part in parts
+        if part.type is not ConditionType.READY  # an error that is no single part's
+    ]
     return merge(previous, [*summary, *singles], now=now, generation=generation)
+
+
+def with_missing(parts: Sequence[Part], types: Iterable[ConditionType]) -> list[Part]:
+    """Parts that a pass did not get to are said to be unknown, so that no condition goes missing.
+
+    Args:
+        parts: What the pass found.
+        types: Every part that the resource has.
+    """
+    found = {part.type for part in parts}
+    cause = next((part for part in parts if part.blocks and part.status != "True"), None)
+    reason = cause.reason if cause else "NotObserved"
+    text = f"not looked at: {cause.type} is {cause.status}" if cause else "not looked at"
+    summary = {ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED}
+    return [
+        *parts,
+        *(
+            Part(type=kind, status="Unknown", reason=reason, message=text, blocks=False)
+            for kind in dict.fromkeys(types)
+            if kind not in found | summary | {ConditionType.PAUSED}
+        ),
+    ]
 
 
 def first_sight(

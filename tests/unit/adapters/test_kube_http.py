@@ -6,12 +6,17 @@ from typing import Any
 
 import pytest
 
-from outbox_operator.adapters.kube_http import Credentials, ExpiredError, NotFoundError, error_of
+from outbox_operator.adapters.kube_http import (
+    Credentials,
+    ExpiredError,
+    NotFoundError,
+    WriteConflictError,
+    error_of,
+)
 from outbox_operator.adapters.kube_objects import Ref, collection_path, object_path, ref_of
 from outbox_operator.adapters.kube_watch import pause_s
 from outbox_operator.errors import (
     AccessDeniedError,
-    ConflictError,
     KubernetesError,
     OutboxError,
     SpecError,
@@ -33,7 +38,7 @@ TERMINATING = {"message": "no", "details": {"causes": [{"reason": "NamespaceTerm
     ("code", "answer", "error", "reason", "text"),
     [
         (404, {"message": "gone"}, NotFoundError, "NotFound", "gone"),
-        (409, {"message": "modified"}, ConflictError, "ResourceConflict", "modified"),
+        (409, {"message": "modified"}, WriteConflictError, "WriteConflict", "modified"),
         (410, {"message": "too old"}, ExpiredError, "Expired", "too old"),
         (401, {}, AccessDeniedError, "PermissionDenied", "HTTP 401"),
         (403, {"message": "cannot list"}, AccessDeniedError, "PermissionDenied", "cannot list"),

@@ -90,3 +90,22 @@ async def test_the_checksum_follows_the_values() -> None:
     source.data["n/db"] = {"url": b"b", "other": b"y"}
     assert await secrets.checksum("n", [("db", "url")]) != first
     assert await secrets.checksum("n", [("db", "url"), ("gone", "k")]) != first
+
+
+async def test_what_is_not_text_is_named_and_not_shown() -> None:
+    secrets = Secrets(Source({"n/db": {"url": b"\xff\xfe secret"}}), Clock())
+    with pytest.raises(CredentialsError) as caught:
+        await secrets.value("n", REF, "spec.x")
+    assert caught.value.reason == "SecretKeyNotText"
+    assert "n/db" in str(caught.value)
+    assert "secret" not in str(caught.value).replace("Secret", "")
+
+
+async def test_old_values_do_not_stay_in_memory() -> None:
+    source, clock = Source({"n/db": {"url": b"a"}}), Clock()
+    secrets = Secrets(source, clock)
+    await secrets.value("n", REF, "f")
+    clock.now = TTL_SECONDS
+    secrets.sweep()
+    assert not secrets._cache
+    assert not secrets._locks

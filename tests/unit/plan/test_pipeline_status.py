@@ -61,13 +61,24 @@ def test_lagging_informs_only(backlog: int, age: float, lagging: str) -> None:
 
 
 def test_the_rate_is_over_the_time_between_samples() -> None:
-    before = RelayStatus(publishedTotal=400)
-    status = relay_status(before, "2026-01-02T03:03:45Z", IDLE, PODS, 2)
+    earlier = replace(IDLE, published_total=400, taken_at=NOW - timedelta(seconds=20))
+    status = relay_status(RelayStatus(publishedTotal=10), earlier, IDLE, PODS, 2)
     assert status.publishedPerSecond == 30.0
     assert status.restarts == 2
 
 
+def test_the_first_sample_has_no_rate() -> None:
+    before = RelayStatus(publishedTotal=400, publishedPerSecond=12.0)
+    assert relay_status(before, None, IDLE, PODS, 0).publishedPerSecond == 0.0
+
+
 def test_without_a_sample_totals_stay_and_the_rate_is_not_made_up() -> None:
     before = RelayStatus(publishedTotal=400, publishedPerSecond=12.0)
-    status = relay_status(before, "2026-01-02T03:03:45Z", None, PODS, 0)
+    status = relay_status(before, IDLE, None, PODS, 0)
     assert (status.publishedTotal, status.publishedPerSecond) == (400, 0.0)
+
+
+def test_restarts_that_nobody_counted_are_what_they_were() -> None:
+    """Pods are listed only while something is not well; that does not undo what happened."""
+    assert relay_status(RelayStatus(restarts=3), None, IDLE, PODS, None).restarts == 3
+    assert relay_status(RelayStatus(restarts=3), None, IDLE, PODS, 0).restarts == 0

@@ -128,3 +128,10 @@ class StatusBase(ApiModel):
     operatorVersion: str | None = Field(
         default=None, description="Version of the operator that last reconciled this in full."
     )
+    driftCorrectedCount: int = Field(
+        default=0,
+        description="How often a Kubernetes object made for this one was changed or deleted by "
+        "someone else and put back.",
+    )
+    lastDriftTime: str | None = Field(default=None, description="When that last happened.")
+    lastDrift: str | None = Field(default=None, description="What had changed then.")

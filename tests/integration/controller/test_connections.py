@@ -1,0 +1,124 @@
+"""Connections to Postgres that reconcilers share, on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from outbox_operator.adapters.postgres import PostgresTarget, parse_url
+from outbox_operator.adapters.postgres_admin import PostgresAdmin
+from outbox_operator.controller.connections import IDLE_SECONDS, PostgresConnections
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def connections(clock: Clock) -> AsyncIterator[PostgresConnections]:
+    shared = PostgresConnections(lambda _user, _trigger: None, clock)
+    yield shared
+    await shared.close()
+
+
+@pytest.fixture
+def target(database: str) -> PostgresTarget:
+    return parse_url(database)
+
+
+async def both(connections: PostgresConnections, target: PostgresTarget) -> None:
+    """Fills the shelf with as many connections as one login may have."""
+    async with connections.lease(target, "a"), connections.lease(target, "b"):
+        pass
+
+
+def session(admin: PostgresAdmin) -> int:
+    pid: int = admin._connection.get_server_pid()
+    return pid
+
+
+async def test_a_connection_is_used_again(
+    connections: PostgresConnections, target: PostgresTarget
+) -> None:
+    async with connections.lease(target, "a") as admin:
+        first = session(admin)
+    async with connections.lease(target, "b") as admin:
+        assert session(admin) == first
+
+
+@pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError])
+async def test_after_an_error_or_a_cut_pass_a_connection_is_not_used_again(
+    connections: PostgresConnections, target: PostgresTarget, error: type[BaseException]
+) -> None:
+    seen = []
+
+    async def cut() -> None:
+        async with connections.lease(target, "a") as admin:
+            seen.append(session(admin))
+            raise error
+
+    with pytest.raises(error):
+        await cut()
+    async with connections.lease(target, "a") as admin:
+        assert session(admin) not in seen
+
+
+async def test_old_connections_are_closed_while_others_are_taken(
+    connections: PostgresConnections, target: PostgresTarget, clock: Clock
+) -> None:
+    """What is being closed is not given to a pass, and the sweep does not trip over one."""
+    await both(connections, target)
+    clock.now += IDLE_SECONDS + 1
+
+    async def use() -> None:
+        async with connections.lease(target, "a") as admin:
+            assert await admin._connection.fetchval("SELECT 1") == 1
+
+    await asyncio.gather(connections.sweep(), use(), use())
+
+
+async def test_a_lease_outlives_a_sweep(
+    connections: PostgresConnections, target: PostgresTarget, clock: Clock
+) -> None:
+    async with connections.lease(target, "a") as admin:
+        mine = session(admin)
+        clock.now += 100 * IDLE_SECONDS
+        await connections.sweep()
+    async with connections.lease(target, "a") as admin:
+        assert session(admin) == mine
+
+
+async def test_users_of_a_lost_connection_are_woken(
+    target: PostgresTarget, database: str, clock: Clock
+) -> None:
+    woken: list[Any] = []
+    lost = asyncio.Event()
+
+    def wake(user: Any, _trigger: str) -> None:
+        woken.append(user)
+        lost.set()
+
+    connections = PostgresConnections(wake, clock)
+    for user in ("a", "b", "gone"):
+        async with connections.lease(target, user) as admin:
+            mine = session(admin)
+    connections.forget("gone")
+    other = await asyncpg.connect(database)
+    await other.execute(f"SELECT pg_terminate_backend({mine})")
+    async with asyncio.timeout(5):
+        await lost.wait()
+    assert sorted(woken) == ["a", "b"]
+    await other.close()
+    await connections.close()
