@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -152,11 +154,16 @@ class OutboxStore:
         self._shard = shard
         self._epoch = 0
         self._closing = False
+        self._asked_at: float | None = None
 
     @property
     def address(self) -> str:
         """Where the tables are, safe to show."""
         return f"{self._target.address} schema {self._schema}"
+
+    def waiting_seconds(self) -> float:
+        """How long the statement under way has gone without an answer; 0 when there is none."""
+        return 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
 
     def on_lost(self, callback: Callable[[], None]) -> None:
         """Call `callback` when the connection ends for whatever reason but `close`."""
@@ -177,7 +184,7 @@ class OutboxStore:
 
     async def prepare(self, idle_seconds: float) -> None:
         """Let the server end this session, and its lock, when a frozen process leaves it idle."""
-        with postgres.errors(self._target):
+        with self._statement():
             # Servers before 14 have no such setting, hence the detour.
             await self._connection.execute(
                 "SELECT set_config(name, $1, false) FROM pg_settings "
@@ -187,7 +194,7 @@ class OutboxStore:
 
     async def try_lock(self) -> bool:
         """Try to become the one active relay of the shard; the answer comes at once."""
-        with postgres.errors(self._target):
+        with self._statement():
             value = await self._connection.fetchval(
                 "SELECT pg_try_advisory_lock($1)", lock_key(self._schema, self._shard)
             )
@@ -195,7 +202,7 @@ class OutboxStore:
 
     async def unlock(self) -> None:
         """Hand the shard over without waiting for the connection to end."""
-        with postgres.errors(self._target):
+        with self._statement():
             await self._connection.execute(
                 "SELECT pg_advisory_unlock($1)", lock_key(self._schema, self._shard)
             )
@@ -207,7 +214,7 @@ class OutboxStore:
             PostgresError: The shard has no cursor (reason MigrationsMissing).
         """
         try:
-            with postgres.errors(self._target):
+            with self._statement():
                 row = await self._connection.fetchrow(self._sql("relay_read_cursor"), self._shard)
         except PostgresError as error:
             if isinstance(error.__cause__, asyncpg.UndefinedTableError):
@@ -227,7 +234,7 @@ class OutboxStore:
 
     async def claim(self, owner: str, server_system: str) -> int:
         """Take ownership and return our epoch; call with the lock held."""
-        with postgres.errors(self._target):
+        with self._statement():
             self._epoch = await self._connection.fetchval(
                 self._sql("relay_claim"), self._shard, owner, server_system
             )
@@ -239,7 +246,7 @@ class OutboxStore:
         Raises:
             ConflictError: Somebody else owns the shard (reason OwnershipLost).
         """
-        with postgres.errors(self._target):
+        with self._statement():
             done = await self._connection.fetchval(
                 self._sql("relay_confirm"), self._shard, self._epoch
             )
@@ -251,7 +258,7 @@ class OutboxStore:
         Args:
             largest: Rows of more bytes come without payload and headers.
         """
-        with postgres.errors(self._target):
+        with self._statement():
             records = await self._connection.fetch(
                 self._sql("relay_poll"),
                 self._shard, unseen.from_xid, unseen.open_xids, rows + 1, size, largest,
@@ -266,7 +273,7 @@ class OutboxStore:
 
     async def span(self, unseen: Unseen, upper: str, after: int) -> Span:
         """Extent of the window between S1 and `upper` behind position `after`."""
-        with postgres.errors(self._target):
+        with self._statement():
             row = await self._connection.fetchrow(
                 self._sql("relay_span"),
                 self._shard, unseen.from_xid, unseen.open_xids, upper, after,
@@ -291,7 +298,7 @@ class OutboxStore:
         At least one row comes back as long as the window has one; above `largest` bytes it
         comes without payload and headers.
         """
-        with postgres.errors(self._target):
+        with self._statement():
             records = await self._connection.fetch(
                 self._sql("relay_page"),
                 self._shard, unseen.from_xid, unseen.open_xids,
@@ -305,7 +312,7 @@ class OutboxStore:
         Raises:
             ConflictError: Somebody else owns the shard (reason OwnershipLost).
         """
-        with postgres.errors(self._target):
+        with self._statement():
             done = await self._connection.fetchval(
                 self._sql("relay_open"), self._shard, self._epoch, lower, upper
             )
@@ -322,7 +329,7 @@ class OutboxStore:
             ConflictError: Somebody else owns the shard (reason OwnershipLost).
         """
         arguments = (self._shard, self._epoch, position, emission, closes)
-        with postgres.errors(self._target):
+        with self._statement():
             if not burials:
                 done = await self._connection.fetchval(self._sql("relay_advance"), *arguments)
                 self._check_owner(done)
@@ -340,9 +347,18 @@ class OutboxStore:
 
     async def blocked_keys(self) -> frozenset[str]:
         """Keys with an unresolved dead letter."""
-        with postgres.errors(self._target):
+        with self._statement():
             records = await self._connection.fetch(self._sql("relay_blocked_keys"), self._shard)
         return frozenset(record[0] for record in records)
+
+    @contextmanager
+    def _statement(self) -> Iterator[None]:
+        self._asked_at = time.monotonic()
+        try:
+            with postgres.errors(self._target):
+                yield
+        finally:
+            self._asked_at = None
 
     def _check_owner(self, done: Any) -> None:
         if done is None:

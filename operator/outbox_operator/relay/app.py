@@ -159,6 +159,7 @@ class RelayApp:
             )
             store.on_lost(partial(self._lost_postgres, target.address))
             self._progress.postgres(ok=True, reason=f"connected to {target.address}")
+            self._progress.watch_postgres(store.waiting_seconds)
             return store
         return None
 

@@ -16,6 +16,8 @@ from outbox_operator.telemetry.health import Check
 
 STALL_SECONDS: Final = 20.0
 """Backlog without a single acknowledgement for this long means not ready."""
+ANSWER_SECONDS: Final = 15.0
+"""A database that takes longer for a statement is not there, as far as anybody can tell."""
 
 
 class Progress:
@@ -31,6 +33,7 @@ class Progress:
         self._metrics = metrics
         self._clock = clock
         self._postgres = (False, "not connected yet")
+        self._waiting: Callable[[], float] = float
         self._nats = (False, "not connected yet")
         self._role = (False, "starting")
         self._stream = (True, "not asked yet")
@@ -44,7 +47,7 @@ class Progress:
     def checks(self) -> Mapping[str, Check]:
         """The checks behind /readyz."""
         return {
-            "postgres": lambda: self._postgres,
+            "postgres": self._postgres_answers,
             "nats": lambda: self._nats,
             "stream": lambda: self._stream,
             "role": lambda: self._role,
@@ -54,6 +57,10 @@ class Progress:
     def postgres(self, ok: bool, reason: str) -> None:
         """The connection to the database came or went."""
         self._postgres = (ok, reason)
+
+    def watch_postgres(self, waiting: Callable[[], float]) -> None:
+        """From now on `waiting` says for how many seconds a statement has had no answer."""
+        self._waiting = waiting
 
     def nats(self, ok: bool, reason: str) -> None:
         """The connection to NATS came or went."""
@@ -125,6 +132,13 @@ class Progress:
         if self._oldest is None:
             return 0.0
         return max(0.0, (dt.datetime.now(dt.UTC) - self._oldest).total_seconds())
+
+    def _postgres_answers(self) -> tuple[bool, str]:
+        ok, reason = self._postgres
+        waited = self._waiting()
+        if ok and waited > ANSWER_SECONDS:
+            return False, f"{reason}, but no answer for {waited:.0f} s"
+        return ok, reason
 
     def progress(self) -> tuple[bool, str]:
         """Whether waiting events get published."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.nats import NatsOptions, NatsServer
-from support.relaying import an_outbox, check_delivery, eventually
+from support.relaying import Outbox, an_outbox, check_delivery, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -37,3 +39,19 @@ async def test_a_broker_that_hangs_while_much_is_sent_is_given_up(
             own_nats.resume()
         check_delivery(await outbox.stored(3), await outbox.event_ids())
         await relay.ready()
+
+
+async def test_a_database_that_hangs_is_not_called_ready(outbox: Outbox) -> None:
+    relay = await outbox.relay().start().active()
+    await relay.ready()
+    backend: int = await outbox.connection.fetchval(
+        "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = "
+        "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        await eventually(lambda: "postgres" in relay.failing(), "not ready", relay=relay)
+        assert "no answer" in relay.failing()["postgres"]
+    finally:
+        os.kill(backend, signal.SIGCONT)
+    await relay.ready()

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from outbox_operator.relay.metrics import RelayMetrics
-from outbox_operator.relay.progress import STALL_SECONDS, Progress
+from outbox_operator.relay.progress import ANSWER_SECONDS, STALL_SECONDS, Progress
 
 NOW = dt.datetime.now(dt.UTC)
 
@@ -107,3 +107,15 @@ def test_lag_is_the_age_of_the_oldest_waiting_event(
     assert 'outbox_relay_lag_seconds{namespace="shop",pipeline="orders"} 9' in text
     progress.idle()
     assert progress.lag_seconds() == 0
+
+
+def test_a_database_that_keeps_a_statement_waiting_is_not_there(progress: Progress) -> None:
+    progress.postgres(ok=True, reason="connected to db:5432/shop")
+    waited = ANSWER_SECONDS
+    progress.watch_postgres(lambda: waited)
+    assert "postgres" not in failing(progress)
+    waited += 1
+    assert progress.checks()["postgres"]() == (
+        False,
+        "connected to db:5432/shop, but no answer for 16 s",
+    )
