@@ -68,7 +68,7 @@ test-unit: setup ## Pure code; needs nothing
 	$(RUN) pytest tests/unit $(ARGS)
 
 .PHONY: test-contract
-test-contract: setup ## The same rules for a fake and the real thing; needs PostgreSQL
+test-contract: setup ## What one process writes, the next one reads; needs nothing
 	$(RUN) pytest tests/contract $(ARGS)
 
 .PHONY: test-chart
