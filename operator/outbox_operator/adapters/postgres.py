@@ -35,6 +35,8 @@ STATEMENT_SECONDS: Final = 30.0
 _ANSWER_SECONDS: Final = 5.0
 """Beyond the statement timeout: the server did not even report that; the network is gone."""
 _DEAD_PEER_MILLISECONDS: Final = 15_000
+_KEEPALIVE: Final = {"idle": 10, "interval": 5, "count": 3}
+"""Seconds of silence, seconds between probes, probes; to notice a peer that is gone, both ways."""
 
 _SCHEMES: Final = ("postgresql", "postgres")
 SslMode: TypeAlias = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
@@ -169,18 +171,30 @@ async def connect(
                 "application_name": application_name,
                 "statement_timeout": str(round(statement_timeout * 1000)),
                 # So that the server lets go of our locks soon after our machine has died.
-                "tcp_keepalives_idle": "10",
-                "tcp_keepalives_interval": "5",
-                "tcp_keepalives_count": "3",
+                **{f"tcp_keepalives_{name}": str(value) for name, value in _KEEPALIVE.items()},
                 "tcp_user_timeout": str(_DEAD_PEER_MILLISECONDS),
             },
         )
         try:
+            _notice_dead_server(connection)
             await _check(connection, target)
         except BaseException:
             connection.terminate()
             raise
     return connection
+
+
+def _notice_dead_server(connection: Connection) -> None:
+    """Let the connection end soon after the server's machine, or the way to it, has died."""
+    # The driver sets none of this and hands out no socket.
+    sock: socket.socket = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]
+    if sock.family == socket.AF_UNIX:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE["idle"])
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE["interval"])
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE["count"])
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_PEER_MILLISECONDS)
 
 
 async def _check(connection: Connection, target: PostgresTarget) -> None:

@@ -53,6 +53,16 @@ async def test_connects_and_says_who_it_is(database: str) -> None:
     await connection.close()
 
 
+async def test_both_sides_notice_that_the_other_is_gone(database: str) -> None:
+    connection = await connect(parse_url(database), application_name="outbox-test")
+    ours = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]
+    assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 15_000
+    assert await connection.fetchval("SHOW tcp_user_timeout") == "15000"
+    assert await connection.fetchval("SHOW tcp_keepalives_idle") == "10"
+    await connection.close()
+
+
 async def test_wrong_password(postgres_server: PostgresServer, database: str) -> None:
     role, _ = postgres_server.create_role("wrong")
     target = parse_url(postgres_server.url(database.rpartition("/")[2], role, "s3cret-guess"))
