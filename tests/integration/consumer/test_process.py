@@ -27,6 +27,11 @@ HANDLERS = """
 import asyncio
 import os
 import pathlib
+import time
+
+def stick(event, context):
+    pathlib.Path("started").touch()
+    time.sleep(600)
 
 async def hang_once(event, context):
     await context.connection.execute("INSERT INTO effects VALUES ($1)", event.id)
@@ -127,6 +132,24 @@ async def test_sigterm_drains_and_exits_with_0(
     lines = [json.loads(line) for line in logs.splitlines()]
     assert lines[-1]["message"] == "stopped"
     assert {line["role"] for line in lines} == {"consumer"}
+
+
+async def test_a_stuck_thread_does_not_keep_the_process_from_ending(
+    client: Client, stream_prefix: str, tmp_path: Path
+) -> None:
+    source = await Source.create(client, stream_prefix)
+    await source.publish()
+    config = replace(source.python("handlers:stick"), drain_seconds=0.5)
+    with process(config, tmp_path) as consumer:
+        await eventually((tmp_path / "started").exists, "handler started")
+        consumer.send_signal(signal.SIGTERM)
+        consumer.communicate(timeout=20)
+    assert consumer.returncode == 0
+
+    async def given_back() -> bool:
+        return bool((await source.info()).num_redelivered or (await source.info()).num_ack_pending)
+
+    await eventually(given_back, "the event stays")
 
 
 async def test_a_handler_that_cannot_be_loaded_ends_the_process_with_2(

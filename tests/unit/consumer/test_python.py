@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import threading
 from pathlib import Path
@@ -20,7 +21,7 @@ from outbox_operator.consumer.handler import (
     RetryAfter,
 )
 from outbox_operator.consumer.python import PythonHandler
-from outbox_operator.errors import SpecError
+from outbox_operator.errors import HandlerUnavailableError, SpecError
 
 CONTEXT = Context(consumer="billing", deliveries=1, stream="ORDERS", sequence=7)
 EVENT = ReceivedEvent(
@@ -106,6 +107,58 @@ async def test_a_timeout_of_its_own_is_the_functions_error() -> None:
 
     with pytest.raises(TimeoutError, match="the card service"):
         await ask(impatient)
+
+
+async def test_a_cancellation_of_its_own_is_a_failure_like_others() -> None:
+    async def careless(event: ReceivedEvent, context: Context) -> None:
+        raise asyncio.CancelledError
+
+    assert await ask(careless) == RetryAfter(None, "the function ended with CancelledError")
+
+
+async def test_a_cancelled_handling_ends() -> None:
+    started = asyncio.Event()
+
+    async def hanging(event: ReceivedEvent, context: Context) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(ask(hanging))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_an_exhausted_iterator_is_a_failure_like_others() -> None:
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await ask(lambda event, context: next(iter(())))
+
+
+async def test_events_wait_while_abandoned_calls_occupy_the_threads() -> None:
+    free = threading.Event()
+    handled: list[str] = []
+
+    def stuck(event: ReceivedEvent, context: Context) -> None:
+        free.wait()
+        handled.append(event.id)
+
+    handler = PythonHandler("shop:handle", stuck, timeout=0.05, threads=2)
+    for _ in range(2):
+        assert isinstance(await handler.handle(EVENT, CONTEXT), RetryAfter)
+    with pytest.raises(HandlerUnavailableError, match="occupy all its threads"):
+        await handler.handle(EVENT, CONTEXT)
+    free.set()
+
+    async def once_free() -> Outcome:
+        while True:
+            with contextlib.suppress(HandlerUnavailableError):
+                return await handler.handle(EVENT, CONTEXT)
+            await asyncio.sleep(0)
+
+    assert await asyncio.wait_for(once_free(), 5) == Ack()
+    assert handled
+    await handler.close()
 
 
 @pytest.mark.parametrize(
