@@ -60,6 +60,7 @@ def reasons_in_code() -> set[str]:
     found: set[str] = set(STUCK_REASONS) | {KEY_BLOCKED}
     found |= {"Unschedulable", "PodsNotReady"}  # tuples in plan.workload_status
     found |= {"InvalidSubject", "SubjectNotInStream"}  # returned by relay.poison
+    found |= {"NotObserved"}  # chosen in plan.status
     found |= {"MaxDeliver", "Refused"}  # consumer.disposition.Reason
     for path in SOURCE.rglob("*.py"):
         found |= set(reasons_of(ast.parse(path.read_text())))
