@@ -13,6 +13,7 @@ from outbox_operator.api import meta as names
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Pipeline, parse_stream
 from outbox_operator.controller.context import Context
+from outbox_operator.controller.memo import Memo
 from outbox_operator.controller.outcome import ObjectKey
 from outbox_operator.errors import ConflictError, OutboxError, SpecError
 from outbox_operator.plan.children import event_consumers, event_stream, event_stream_name
@@ -55,6 +56,7 @@ class PipelineChildren:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._known: dict[tuple[str, str], set[str]] = {}  # (kind, pipeline UID) -> child names
+        self._rendered: Memo[tuple[dict[str, Any] | None, list[dict[str, Any]]]] = Memo()
 
     async def ensure(self, pipeline: Pipeline) -> ChildrenLook:
         """Apply what differs, delete what is no longer declared, sum up.
@@ -62,8 +64,11 @@ class PipelineChildren:
         `check_pipeline` has passed. What goes wrong becomes a part.
         """
         look = ChildrenLook()
-        stream = event_stream(pipeline)
-        consumers = event_consumers(pipeline)
+        stream, consumers = self._rendered.get(
+            pipeline.meta.uid,
+            pipeline.meta.generation,
+            lambda: (event_stream(pipeline), event_consumers(pipeline)),
+        )
         try:
             body = await self._stream_body(pipeline, stream, look)
             look.parts.append(self._stream_part(pipeline, body, look))
@@ -183,6 +188,7 @@ class PipelineChildren:
 
     def forget(self, uid: str) -> None:
         """The pipeline is gone."""
+        self._rendered.forget(uid)
         for kind in (names.STREAM, names.CONSUMER):
             self._known.pop((kind, uid), None)
 

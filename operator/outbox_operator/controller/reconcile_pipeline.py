@@ -17,6 +17,7 @@ from outbox_operator.api.resource import Meta, Pipeline, parse_pipeline
 from outbox_operator.api.unsupported import check_pipeline_supported
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus, RelayStatus
 from outbox_operator.controller.context import Context
+from outbox_operator.controller.memo import Memo
 from outbox_operator.controller.outcome import ObjectKey
 from outbox_operator.controller.pipeline_children import ChildrenLook, PipelineChildren
 from outbox_operator.controller.pipeline_database import DatabaseLook, PipelineDatabase
@@ -62,6 +63,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         self._children = PipelineChildren(context)
         self._database = PipelineDatabase(context)
         self._samples: dict[str, OutboxNumbers] = {}
+        self._rendered: Memo[list[dict[str, Any]]] = Memo()
 
     def parse(self, body: Mapping[str, Any]) -> Pipeline:
         """The typed resource."""
@@ -129,15 +131,20 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
             result.parts.append(unknown(ConditionType.RELAY_AVAILABLE, "NotStarted", text))
             return
         restarting = "relay" in self._restarting(meta)
-        manifests = relay_objects(
-            resource,
-            stream_name=children.stream_name,
-            image=self.context.settings.image,
-            secret_checksum=await self.context.secrets.checksum(
-                meta.namespace, relay_secret_refs(spec)
+        stream_name = children.stream_name
+        checksum = await self.context.secrets.checksum(meta.namespace, relay_secret_refs(spec))
+        restarted_at = self.restarted_at(meta, relay_name(meta.name), now=restarting)
+        manifests = self._rendered.get(
+            meta.uid,
+            (meta.generation, stream_name, checksum, restarted_at),
+            lambda: relay_objects(
+                resource,
+                stream_name=stream_name,
+                image=self.context.settings.image,
+                secret_checksum=checksum,
+                restarted_at=restarted_at,
+                replicas=relay_replicas(spec),
             ),
-            restarted_at=self.restarted_at(meta, relay_name(meta.name), now=restarting),
-            replicas=relay_replicas(spec),
         )
         applied = await self._workloads.ensure(meta, manifests)
         result.drifts = [*result.drifts, *applied.drifts]
@@ -221,6 +228,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         """The object is gone."""
         self._workloads.forget(uid)
         self._samples.pop(uid, None)
+        self._rendered.forget(uid)
         self.wake_all(self._database.forget(uid), "a rival is gone")
         self._children.forget(uid)
         super().forget(key, uid)

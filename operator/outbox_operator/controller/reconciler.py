@@ -27,6 +27,7 @@ from outbox_operator.controller.children import owner_of
 from outbox_operator.controller.context import Context
 from outbox_operator.controller.deletion import RETRY_SECONDS, may_go
 from outbox_operator.controller.drift import Drift
+from outbox_operator.controller.memo import Memo
 from outbox_operator.controller.outcome import ObjectKey, Outcome
 from outbox_operator.controller.own_writes import OwnWrites
 from outbox_operator.errors import ConflictError, KubernetesError, OutboxError
@@ -91,6 +92,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         self.announcer = Announcer(context.kube)
         self._own = OwnWrites()
         self._uids: dict[ObjectKey, str] = {}
+        self._parsed: Memo[ResourceT] = Memo()
 
     @abstractmethod
     def parse(self, body: Mapping[str, Any]) -> ResourceT:
@@ -111,6 +113,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
     def forget(self, key: ObjectKey, uid: str) -> None:
         """The object is gone: drop what is remembered of it."""
         self._own.forget(uid)
+        self._parsed.forget(uid)
         self._uids.pop(key, None)
         self.context.nats.forget(key)
         self.context.postgres.forget(key)
@@ -215,7 +218,8 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         """The kind's own work; an error that is nobody's part becomes Ready itself."""
         types: Sequence[ConditionType] = [ConditionType(c.type) for c in previous.conditions]
         try:
-            resource = dataclasses.replace(self.parse(body), meta=meta, status=previous)
+            parsed = self._parsed.get(meta.uid, meta.generation, lambda: self.parse(body))
+            resource = dataclasses.replace(parsed, meta=meta, status=previous)
             types = self.condition_types(resource)
             return await self.work(resource), types
         except (KubernetesError, WriteConflictError):
