@@ -27,14 +27,16 @@ def headers(
     deliveries: int,
     stream: str,
     sequence: int,
+    stored: dt.datetime,
     subject: str,
     consumer: str,
     now: dt.datetime,
 ) -> dict[str, str]:
     """Headers of a dead letter: the message's own, and what happened to it.
 
-    The message id is made of stream, sequence and consumer: if the process dies between storing
-    the dead letter and ending the message, the second copy is dropped by the stream.
+    The message id is made of stream, sequence, consumer and the time of storage: if the process
+    dies between storing the dead letter and ending the message, the second copy is dropped by the
+    stream. A stream that is made anew counts from 1 again, hence the time.
 
     Args:
         original: Headers of the message.
@@ -43,6 +45,7 @@ def headers(
         deliveries: How often it was delivered.
         stream: Where it came from.
         sequence: Its sequence there.
+        stored: When that stream took it.
         subject: Its subject there.
         consumer: Name of the durable consumer.
         now: The time.
@@ -51,7 +54,7 @@ def headers(
     kept = {name: value for name, value in original.items() if not name.lower().startswith("nats-")}
     return {
         **kept,
-        names.MSG_ID: f"{stream}:{sequence}:{consumer}",
+        names.MSG_ID: f"{stream}:{sequence}:{consumer}:{stored.timestamp():.6f}",
         names.DEAD_LETTER_REASON: reason,
         names.DEAD_LETTER_ERROR: bounded(error),
         names.DEAD_LETTER_DELIVERIES: str(deliveries),

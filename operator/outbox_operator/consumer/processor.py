@@ -212,6 +212,7 @@ class Processor:
                 deliveries=delivery.deliveries,
                 stream=delivery.stream,
                 sequence=delivery.sequence,
+                stored=delivery.stored,
                 subject=delivery.subject,
                 consumer=self._config.durable,
                 now=dt.datetime.now(dt.UTC),

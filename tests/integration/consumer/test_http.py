@@ -135,6 +135,24 @@ async def test_a_refused_event_is_a_dead_letter_at_once(
     assert (letter.headers or {})["Outbox-Dead-Letter-Reason"] == "Refused"
 
 
+async def test_a_stream_made_anew_does_not_cost_a_dead_letter(
+    client: Client, stream_prefix: str, endpoint: Endpoint
+) -> None:
+    source = await Source.create(client, stream_prefix)
+    endpoint.answer = answering(422)
+    js = client.jetstream()
+    async with consuming(source.http(endpoint)):
+        first = await source.publish()
+        await source.settled(1)
+        await js.delete_stream(stream_prefix)
+        await js.add_stream(name=stream_prefix, subjects=[f"{stream_prefix}.evt.>"])
+        await source.create_durable()
+        second = await source.publish()  # has sequence 1 as well
+        await source.settled(1)
+    letters = await source.dead_letters()
+    assert [(letter.headers or {})["Ce-Id"] for letter in letters] == [first, second]
+
+
 async def test_without_a_dead_letter_stream_the_event_is_given_up(
     client: Client, stream_prefix: str, endpoint: Endpoint
 ) -> None:

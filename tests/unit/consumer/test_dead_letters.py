@@ -21,6 +21,7 @@ def test_keeps_the_message_and_says_where_it_came_from_and_why() -> None:
         deliveries=5,
         stream="ORDERS",
         sequence=7,
+        stored=dt.datetime(2026, 11, 21, 11, 59, 30, 250_000, tzinfo=dt.UTC),
         subject="orders.order.created",
         consumer="billing",
         now=dt.datetime(2026, 11, 21, 12, 0, tzinfo=dt.UTC),
@@ -28,7 +29,7 @@ def test_keeps_the_message_and_says_where_it_came_from_and_why() -> None:
     assert found == {
         "Ce-Id": "e-1",
         "tenant": "a",
-        "Nats-Msg-Id": "ORDERS:7:billing",
+        "Nats-Msg-Id": "ORDERS:7:billing:1795262370.250000",
         "Outbox-Dead-Letter-Reason": "MaxDeliver",
         "Outbox-Dead-Letter-Error": "answered 500",
         "Outbox-Dead-Letter-Deliveries": "5",
