@@ -222,7 +222,9 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             dead_letter_prefix=source.dead_letter_prefix,
             image=self.context.settings.image,
             secret_checksum=await self.context.secrets.checksum(meta.namespace, refs),
-            restarted_at=self.restarted_at(meta, workload_name(meta.name), now=restarting),
+            restarted_at=self._workloads.restarted_at(
+                meta, workload_name(meta.name), now=restarting
+            ),
         )
         founded = all(part.status == "True" for part in result.parts)
         if not founded and not self.context.children.owned_by(meta.uid):

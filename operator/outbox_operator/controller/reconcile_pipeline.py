@@ -133,7 +133,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         restarting = "relay" in self._restarting(meta)
         stream_name = children.stream_name
         checksum = await self.context.secrets.checksum(meta.namespace, relay_secret_refs(spec))
-        restarted_at = self.restarted_at(meta, relay_name(meta.name), now=restarting)
+        restarted_at = self._workloads.restarted_at(meta, relay_name(meta.name), now=restarting)
         manifests = self._rendered.get(
             meta.uid,
             (meta.generation, stream_name, checksum, restarted_at),

@@ -36,11 +36,9 @@ from outbox_operator.plan.status import (
     conditions,
     first_sight,
     info,
-    stamp,
     with_missing,
     worth_writing,
 )
-from outbox_operator.plan.workloads import restarted_at
 
 log = logging.getLogger(__name__)
 
@@ -294,12 +292,6 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         )
         self.forget(key, meta.uid)
         return Outcome()
-
-    def restarted_at(self, meta: Meta, deployment: str, *, now: bool) -> str | None:
-        """The restart stamp for pod templates: now on request, else what the pods carry."""
-        if now:
-            return stamp(self._now())
-        return restarted_at(self.context.children.get("Deployment", meta.namespace, deployment))
 
     def _now(self) -> datetime:
         return datetime.now(UTC)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from outbox_operator.adapters.kube_objects import ref_of
@@ -19,7 +20,7 @@ from outbox_operator.controller.outcome import ObjectKey
 from outbox_operator.errors import ConflictError
 from outbox_operator.plan.kube_diff import differences, was_changed_by_others
 from outbox_operator.plan.names import selector_text
-from outbox_operator.plan.status import Part, waiting
+from outbox_operator.plan.status import Part, stamp, waiting
 from outbox_operator.plan.workload_status import (
     Replicas,
     deployment_part,
@@ -28,6 +29,7 @@ from outbox_operator.plan.workload_status import (
     replicas,
     restarts,
 )
+from outbox_operator.plan.workloads import restarted_at
 from outbox_operator.wire.config import HEALTH_PORT
 
 log = logging.getLogger(__name__)
@@ -154,6 +156,12 @@ class Workloads:
         return {
             name: said for (name, _), said in zip(asked, answers, strict=True) if said is not None
         }
+
+    def restarted_at(self, meta: Meta, deployment: str, *, now: bool) -> str | None:
+        """The restart stamp for pod templates: now on request, else what the pods carry."""
+        if now:
+            return stamp(datetime.now(UTC))
+        return restarted_at(self._context.children.get("Deployment", meta.namespace, deployment))
 
     def forget(self, uid: str) -> None:
         """An owner is gone."""

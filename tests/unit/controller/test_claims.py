@@ -69,3 +69,12 @@ def test_one_server_under_several_spellings() -> None:
     same = NatsConnection(url="nats://b:4222,tls://a.example:4222")
     other = NatsConnection(url="nats://b:4222,tls://a.example:4222", domain="leaf")
     assert server_identity(one) == server_identity(same) != server_identity(other)
+
+
+def test_who_is_left_is_told_when_a_rival_goes() -> None:
+    claims = Claims()
+    for one in (OLD, NEW):
+        claims.set(one["metadata"]["uid"], CLAIM)
+    assert claims.drop("old") == {"new"}
+    assert claims.drop("new") == frozenset()
+    assert claims.drop("never seen") == frozenset()

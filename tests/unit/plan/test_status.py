@@ -21,6 +21,7 @@ from outbox_operator.plan.status import (
     unchanged_apart_from,
     unknown,
     waiting,
+    with_missing,
     worth_writing,
 )
 
@@ -144,3 +145,26 @@ def test_due() -> None:
 )
 def test_ages_are_rough(age: float, rounded: float) -> None:
     assert round_age(age) == rounded
+
+
+def test_parts_that_were_not_looked_at_are_unknown_and_say_why() -> None:
+    types = [ConditionType.DATABASE_REACHABLE, ConditionType.SCHEMA_APPLIED, ConditionType.LAGGING]
+    broken = waiting(ConditionType.DATABASE_REACHABLE, "PostgresUnreachable", "db:5432: refused")
+    found = with_missing([broken], types)
+    assert [(part.type, part.status) for part in found] == [
+        (ConditionType.DATABASE_REACHABLE, "False"),
+        (ConditionType.SCHEMA_APPLIED, "Unknown"),
+        (ConditionType.LAGGING, "Unknown"),
+    ]
+    assert found[1].reason == "PostgresUnreachable"
+    assert "DatabaseReachable" in found[1].message
+
+
+def test_an_error_of_no_part_is_said_once() -> None:
+    part = Part(type=ConditionType.READY, status="False", reason="InvalidSpec", stalled=True)
+    after = conditions(
+        with_missing([part], [ConditionType.READY, ConditionType.STREAM_READY]),
+        ready_reason="", previous=[], generation=1, now=NOW,
+    )  # fmt: skip
+    assert [c.type for c in after] == ["Ready", "Reconciling", "Stalled", "StreamReady"]
+    assert after[0].reason == after[2].reason == after[3].reason == "InvalidSpec"
