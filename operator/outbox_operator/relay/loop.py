@@ -86,7 +86,8 @@ class RelayLoop:
             OutboxError: A connection is lost, or the ownership is.
         """
         try:
-            self._blocked = await self._store.blocked_keys()
+            if self._policy == "BlockKey":
+                self._blocked = await self._store.blocked_keys()
             await self._known_limits()
             if self._open_upper is not None:
                 log.info("an earlier relay left a window open, reading it again")

@@ -21,6 +21,13 @@ def own_nats() -> Iterator[NatsServer]:
         yield server
 
 
+async def add_much(outbox: Outbox) -> None:
+    """A page of which the driver sends a part at once, and then waits for room in its buffer."""
+    async with outbox.connection.transaction():
+        for size in (100_000, 1_900_000, 5_500_000):
+            await outbox.fill(1, bytes_each=size)
+
+
 async def test_a_broker_that_hangs_while_much_is_sent_is_given_up(
     database: str, own_nats: NatsServer, tmp_path: Path
 ) -> None:
@@ -28,10 +35,7 @@ async def test_a_broker_that_hangs_while_much_is_sent_is_given_up(
         relay = await outbox.relay().start().active()
         own_nats.pause()
         try:
-            # The driver sends a part at once, and then waits for room in its buffer.
-            async with outbox.connection.transaction():
-                for size in (100_000, 1_900_000, 5_500_000):
-                    await outbox.fill(1, bytes_each=size)
+            await add_much(outbox)
             await eventually(
                 lambda: "nats" in relay.failing(), "the loss noticed", seconds=55, relay=relay
             )
@@ -39,6 +43,23 @@ async def test_a_broker_that_hangs_while_much_is_sent_is_given_up(
             own_nats.resume()
         check_delivery(await outbox.stored(3), await outbox.event_ids())
         await relay.ready()
+
+
+async def test_a_broker_that_hangs_does_not_hold_up_the_end(
+    database: str, own_nats: NatsServer, tmp_path: Path
+) -> None:
+    async with an_outbox(database, own_nats, tmp_path) as outbox:
+        relay = await outbox.relay(drain_seconds=1).start().active()
+        own_nats.pause()
+        try:
+            await add_much(outbox)
+            await eventually(lambda: relay.metric("lag_rows"), "events in flight", relay=relay)
+            relay.signal(signal.SIGTERM)
+            assert relay.wait(10) == 0
+        finally:
+            own_nats.resume()
+        relay.start()
+        check_delivery(await outbox.stored(3), await outbox.event_ids())
 
 
 async def test_a_database_that_hangs_is_not_called_ready(outbox: Outbox) -> None:
