@@ -57,6 +57,12 @@ class Condition(BaseModel):
     )
 
 
+def known_types(conditions: Iterable[Condition]) -> list[ConditionType]:
+    """Types of conditions, without those that another version of the operator wrote."""
+    ours = {one.value: one for one in ConditionType}
+    return [ours[condition.type] for condition in conditions if condition.type in ours]
+
+
 def rfc3339(moment: datetime) -> str:
     """A time as Kubernetes writes it, in UTC with seconds."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from outbox_operator import version
 from outbox_operator.adapters.kube_http import WriteConflictError
 from outbox_operator.api import meta as names
-from outbox_operator.api.conditions import ConditionType
+from outbox_operator.api.conditions import ConditionType, known_types
 from outbox_operator.api.resource import Meta, Resource, parse_meta, parse_status
 from outbox_operator.api.v1alpha1.common import StatusBase
 from outbox_operator.controller.announcements import Announcer
@@ -214,7 +214,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         self, body: Mapping[str, Any], meta: Meta, previous: StatusT
     ) -> tuple[Pass, Sequence[ConditionType]]:
         """The kind's own work; an error that is nobody's part becomes Ready itself."""
-        types: Sequence[ConditionType] = [ConditionType(c.type) for c in previous.conditions]
+        types: Sequence[ConditionType] = known_types(previous.conditions)
         try:
             parsed = self._parsed.get(meta.uid, meta.generation, lambda: self.parse(body))
             resource = dataclasses.replace(parsed, meta=meta, status=previous)

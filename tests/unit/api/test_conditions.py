@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 
-from outbox_operator.api.conditions import Condition, ConditionStatus, merge, rfc3339
+from outbox_operator.api.conditions import (
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    known_types,
+    merge,
+    rfc3339,
+)
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=dt.UTC)
 
@@ -43,3 +50,9 @@ def test_long_messages_are_cut_so_that_the_api_server_takes_them() -> None:
     )
     (merged,) = merge([], [condition], now=NOW, generation=1)
     assert len(merged.message) == 4096
+
+
+def test_conditions_of_another_version_are_not_ours() -> None:
+    """After a downgrade a status may hold types that this operator has never heard of."""
+    old = [Condition(type=t, status="True", reason="Fine") for t in ("Ready", "Levitating")]
+    assert known_types(old) == [ConditionType.READY]
