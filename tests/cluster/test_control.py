@@ -446,6 +446,40 @@ def test_who_loses_the_table_runs_no_relay(world: World) -> None:
     world.wait_ready(*PIPELINE)
 
 
+def test_who_loses_the_stream_runs_no_relay(world: World) -> None:
+    world.apply(world.secret("database", url=world.database), world.pipeline())
+    world.wait_ready(*PIPELINE)
+    other = world.pipeline("second")
+    other["spec"]["database"]["schema"] = "second"
+    other["spec"]["stream"] = world.pipeline()["spec"]["stream"]
+    world.apply(other)
+    world.wait_condition("OutboxPipeline", "second", "Stalled", "True", "ResourceConflict")
+    seen = world.condition("OutboxPipeline", "second", "RelayAvailable")
+    assert seen["status"] == "Unknown"
+    assert "the stream belongs to another resource" in seen["message"]
+    assert "applied Deployment second-relay" not in world.log(1000)
+    world.kubectl("delete", "obp", "orders", "-n", world.namespace, "--timeout=30s")
+    world.wait_condition("EventStream", "second", "Ready", "False", "StreamExists", deadline=60)
+
+
+def test_who_loses_a_durable_consumer_runs_no_workload(world: World) -> None:
+    """The older one comes into force later, because its EventStream does."""
+    same: dict[str, Any] = {"durableName": "same", "handler": HANDLER, "replicas": 0}
+    world.apply(world.consumer("first", streamRef={"name": "alias"}, **same))
+    world.wait_condition("EventConsumer", "first", "ConsumerReady", "False", "StreamNotFound")
+    end = time.monotonic() + 1.1  # the time of creation counts in seconds
+    world.wait(lambda: time.monotonic() > end, "a second passes")
+    world.apply(world.stream(), world.consumer("second", **same))
+    world.wait_ready("EventConsumer", "second")
+    deployment(world, "second-consumer")
+    world.apply(world.resource("EventStream", "alias", world.stream()["spec"]))
+    world.wait_ready("EventConsumer", "first")
+    annotate(world, "evc", "second", "outbox.dev/reconcile-at=now")
+    seen = world.wait_condition("EventConsumer", "second", "Stalled", "True", "ResourceConflict")
+    assert f"EventConsumer/{world.namespace}/first" in seen["message"]
+    world.wait(lambda: world.get("deployment", "second-consumer") is None, "its workload goes")
+
+
 # --- roles and Secrets ---------------------------------------------------------------------------
 
 

@@ -126,7 +126,9 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
             result.fields["relay"] = None
             return
         exists = bool(self.context.children.owned_by(meta.uid))
-        if children.stream_name is None or (not database.migrated and not exists):
+        # A stream that was never seen may turn out to be somebody else's.
+        founded = exists or (database.migrated and children.stream is not None)
+        if children.stream_name is None or not founded:
             text = "waits for the schema and the stream"
             result.parts.append(unknown(ConditionType.RELAY_AVAILABLE, "NotStarted", text))
             return
