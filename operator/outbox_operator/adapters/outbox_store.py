@@ -69,6 +69,7 @@ class Cursor:
         cursor_system: System identifier of the server that the snapshots belong to, if known.
         server_system: System identifier of this server.
         server_snapshot: A snapshot of now.
+        newest_xid: The latest transaction that wrote an event, if any did.
     """
 
     snapshot_from: str
@@ -78,6 +79,7 @@ class Cursor:
     cursor_system: str | None
     server_system: str
     server_snapshot: str
+    newest_xid: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +232,7 @@ class OutboxStore:
             cursor_system=row["cursor_system"],
             server_system=row["server_system"],
             server_snapshot=row["server_snapshot"],
+            newest_xid=row["newest_xid"],
         )
 
     async def claim(self, owner: str, server_system: str) -> int:

@@ -68,11 +68,15 @@ def check_cursor(cursor: Cursor, address: str) -> None:
         now = Snapshot.parse(cursor.server_snapshot)
         if newest.xmax > now.xmax:
             found = f"it has seen transaction {newest.xmax - 1}, this server is at {now.xmax - 1}"
+        elif cursor.newest_xid is not None and int(cursor.newest_xid) >= now.xmax:
+            found = (
+                f"transaction {cursor.newest_xid} wrote an event, this server is at {now.xmax - 1}"
+            )
     if found is not None:
         raise ConflictError(
-            f"cursor in {address} belongs to another PostgreSQL server: {found} (restored from a "
-            "dump, or upgraded?); nothing is published until the cursor is set anew, because "
-            "going on would skip or repeat events",
+            f"cursor or events in {address} belong to another PostgreSQL server: {found} "
+            "(restored from a dump, or upgraded?); nothing is published until the cursor is set "
+            "anew, because going on would skip or repeat events",
             reason="CursorFromOtherServer",
         )
 

@@ -258,7 +258,7 @@ async def test_a_cursor_of_another_server_stops_everything(outbox: Outbox) -> No
     await outbox.add("a")
     relay = outbox.relay().start()
     await eventually(
-        lambda: "belongs to another PostgreSQL server" in relay.failing().get("role", ""), "refused"
+        lambda: "belong to another PostgreSQL server" in relay.failing().get("role", ""), "refused"
     )
     assert await outbox.count() == 0
     await outbox.connection.execute("UPDATE outbox.cursors SET system_identifier = NULL")

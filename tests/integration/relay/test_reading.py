@@ -204,6 +204,25 @@ async def test_a_nudge_beats_the_poll(outbox: Outbox) -> None:
     assert relay.metric("polls_total") < 20, "nudges that come together count as one"
 
 
+async def test_events_restored_from_another_server_are_not_published_over_and_over(
+    outbox: Outbox,
+) -> None:
+    relay = await outbox.relay().start().active()
+    # What a restored dump brings: a transaction this server is far from.
+    await outbox.connection.execute(
+        "INSERT INTO outbox.events (xid, event_type, payload) VALUES ('999999999', 'created', '1')"
+    )
+    await outbox.add("a")
+    await outbox.stored(1)
+    await outbox.idle(relay)
+    assert (await outbox.cursor())["emission"] == 1
+    assert relay.terminate() == 0
+    relay.start()
+    await eventually(
+        lambda: "transaction 999999999 wrote an event" in relay.failing().get("role", ""), "said"
+    )
+
+
 async def test_the_tail_is_read_by_index_at_any_table_size(outbox: Outbox) -> None:
     # Statistics from before the rows came are the worst case for the planner.
     relay = outbox.relay().start()

@@ -24,6 +24,7 @@ CURSOR = Cursor(
     cursor_system="42",
     server_system="42",
     server_snapshot="200:210:",
+    newest_xid="209",
 )
 
 
@@ -45,6 +46,7 @@ def test_rubbish_in_the_cursor_is_an_error(text: str) -> None:
         replace(CURSOR, cursor_system=None),
         replace(CURSOR, snapshot_to="150:210:"),
         replace(CURSOR, snapshot_from="1:1:"),
+        replace(CURSOR, newest_xid=None),
     ],
 )
 def test_a_cursor_of_this_server_is_accepted(cursor: Cursor) -> None:
@@ -55,6 +57,7 @@ def test_a_cursor_of_this_server_is_accepted(cursor: Cursor) -> None:
     ("cursor", "found"),
     [
         (replace(CURSOR, server_system="43"), "43"),
+        (replace(CURSOR, newest_xid="210"), "transaction 210 wrote an event"),
         (replace(CURSOR, server_snapshot="50:60:"), "transaction 104"),
         (replace(CURSOR, snapshot_to="300:305:"), "transaction 304"),
         (replace(CURSOR, cursor_system=None, server_snapshot="50:60:"), "transaction 104"),

@@ -3,11 +3,13 @@
 --   $1 shard   $2 xmax of S1   $3 xids that were open in S1   $4 rows wanted plus one
 --   $5 bytes   $6 largest row that is sent whole
 -- A transaction is invisible to S1 when it is one of $3 or not below $2: two index ranges of
--- (shard, xid). ORDER BY xid keeps the planner on that index however stale its statistics are.
+-- (shard, xid). A transaction that this server has not reached yet belongs to another one (rows that
+-- were restored); without the upper bound its rows would be found again by every poll.
+-- ORDER BY xid keeps the planner on that index however stale its statistics are.
 WITH fresh AS (
     (SELECT {columns}, {size} AS size
      FROM {schema}.events
-     WHERE shard = $1 AND xid >= $2::text::xid8
+     WHERE shard = $1 AND xid >= $2::text::xid8 AND xid < pg_snapshot_xmax(pg_current_snapshot())
      ORDER BY xid
      LIMIT $4)
     UNION ALL

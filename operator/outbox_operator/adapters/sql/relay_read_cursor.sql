@@ -2,6 +2,8 @@
 SELECT c.snapshot_from, c.snapshot_to, c.last_position, c.emission, c.owner_epoch,
        c.system_identifier AS cursor_system,
        (SELECT system_identifier::text FROM pg_control_system()) AS server_system,
-       pg_current_snapshot()::text AS server_snapshot
+       pg_current_snapshot()::text AS server_snapshot,
+       (SELECT e.xid::text FROM {schema}.events e WHERE e.shard = c.shard
+        ORDER BY e.xid DESC LIMIT 1) AS newest_xid
 FROM {schema}.cursors c
 WHERE c.shard = $1
