@@ -85,6 +85,10 @@ def install(helm: str, kubectl: Kubectl, image: str) -> None:
 
 def _watch(shop: Shop, seconds: float) -> None:
     screen.title("Live: every 7th order is rolled back on purpose")
+    screen.say(
+        "The numbers in the status tables may be some seconds old; those beside the clock are\n"
+        "counted in the shop's own tables."
+    )
     shop.take_orders(1)
     started = time.monotonic()
     ticks = 0
