@@ -269,12 +269,24 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             # The EventStream went with us; where it was is remembered unless we restarted since.
             remembered = self._sources.get(resource.meta.uid)
             if remembered is None:
+                await self._left_behind(resource)
                 return
             source = remembered
         admin = await connect(self.context, resource.meta, source.nats)
         observed = await admin.consumer_info(source.stream, durable_name(resource))
         if observed is not None and observed.owner_uid == resource.meta.uid:
             await admin.delete_consumer(source.stream, observed.name)
+
+    async def _left_behind(self, resource: Consumer) -> None:
+        meta, before = resource.meta, resource.status.consumer
+        body = self.context.objects.get(ObjectKey(meta.kind, meta.namespace, meta.name))
+        if body is None or before is None:
+            return
+        note = (
+            "its EventStream is gone, so nobody knows where the stream is; left behind: durable "
+            f"consumer {before.name} of stream {before.stream}, if that still exists"
+        )
+        await self.announcer.event(body, reason="CleanupAbandoned", note=note)
 
     def forget(self, key: ObjectKey, uid: str) -> None:
         """The object is gone."""

@@ -108,7 +108,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
             await self._relay(resource, database, children, result)
         except OutboxError as error:
             result.parts.append(failed(ConditionType.RELAY_AVAILABLE, error))
-        await self._restart(resource, children, result)
+        await self._restart(resource, result)
         if self._is_busy(resource, result):
             result.requeue_after = BUSY_SECONDS
         return result
@@ -189,7 +189,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
             return frozenset()
         return RESTARTS.get(meta.annotations.get(names.RESTART_ANNOTATION, ""), frozenset())
 
-    async def _restart(self, resource: Pipeline, children: ChildrenLook, result: Pass) -> None:
+    async def _restart(self, resource: Pipeline, result: Pass) -> None:
         """Pass a restart on to the consumers, or say that it names nothing."""
         meta = resource.meta
         value = meta.annotations.get(names.RESTART_ANNOTATION)

@@ -78,6 +78,7 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
                     part = dead_part
         except OutboxError as error:
             result.parts.append(failed(ConditionType.STREAM_READY, error))
+            result.corrections = drift.corrections
             return result
         result.parts.append(part)
         if observed is not None:

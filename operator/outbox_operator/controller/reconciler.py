@@ -32,10 +32,12 @@ from outbox_operator.controller.outcome import ObjectKey, Outcome
 from outbox_operator.controller.own_writes import OwnWrites
 from outbox_operator.errors import ConflictError, KubernetesError, OutboxError
 from outbox_operator.plan.status import (
+    LIVE_NUMBERS_INTERVAL_SECONDS,
     Part,
     conditions,
     first_sight,
     info,
+    says_the_same,
     with_missing,
     worth_writing,
 )
@@ -196,7 +198,8 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             }
         )
         repaired = [*result.drifts, *result.corrections]
-        await self._write(body, meta, status, now=bool(repaired))
+        if not await self._write(body, meta, status, now=bool(repaired)):
+            result.requeue_after = min(result.requeue_after, LIVE_NUMBERS_INTERVAL_SECONDS)
         await self.announcer.drift(body, repaired)
         await self.announcer.ready(body, previous.conditions, after)
         await self._remove_annotations(key, meta, result.acted_on)
@@ -240,13 +243,14 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
 
     async def _write(
         self, body: Mapping[str, Any], meta: Meta, status: StatusT, *, now: bool
-    ) -> None:
+    ) -> bool:
+        """Write a status if it says enough that is new; False: new numbers have to wait."""
         after = status.model_dump(mode="json", by_alias=True, exclude_none=True)
         before = self._own.status(body)
         if after == before or not (
             now or worth_writing(before, after, self.live_fields, self._now())
         ):
-            return
+            return says_the_same(before, after)
         written = await self.context.kube.apply_status(
             {
                 "apiVersion": names.API_VERSION,
@@ -257,6 +261,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         )
         if written is not None:
             self._own.wrote_status(written, after)
+        return True
 
     async def _remove_annotations(self, key: ObjectKey, meta: Meta, acted_on: set[str]) -> None:
         """Remove one-shot annotations acted upon; a pass is all that reconcile-at asks for."""

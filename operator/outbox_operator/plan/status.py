@@ -197,11 +197,16 @@ def worth_writing(
     if after == before:
         return False
     sampled_at = _sampled_at(before)
-    if _without_sample_time(before) == _without_sample_time(after):
+    if says_the_same(before, after):
         return due(sampled_at, now, UNCHANGED_INTERVAL_SECONDS)
     if unchanged_apart_from(live_fields, before, after):
         return due(sampled_at, now, LIVE_NUMBERS_INTERVAL_SECONDS)
     return True
+
+
+def says_the_same(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether two rendered statuses differ in nothing but when the numbers were read."""
+    return _without_sample_time(before) == _without_sample_time(after)
 
 
 def _sampled_at(status: Mapping[str, Any]) -> str | None:

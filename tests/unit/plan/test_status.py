@@ -17,6 +17,7 @@ from outbox_operator.plan.status import (
     info,
     ok,
     round_age,
+    says_the_same,
     stamp,
     unchanged_apart_from,
     unknown,
@@ -168,3 +169,8 @@ def test_an_error_of_no_part_is_said_once() -> None:
     )  # fmt: skip
     assert [c.type for c in after] == ["Ready", "Reconciling", "Stalled", "StreamReady"]
     assert after[0].reason == after[2].reason == after[3].reason == "InvalidSpec"
+
+
+def test_numbers_that_have_to_wait_are_not_the_same() -> None:
+    assert says_the_same(rendered(1, "x"), rendered(1, "y"))
+    assert not says_the_same(rendered(1, "x"), rendered(2, "x"))
