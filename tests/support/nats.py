@@ -21,6 +21,7 @@ from typing import Any, Self
 from nats.aio.client import Client
 
 from outbox_operator.adapters.nats import NatsAuth, connect
+from support.processes import freeze
 
 START_SECONDS = 20.0
 
@@ -116,7 +117,7 @@ class NatsServer:
 
     def pause(self) -> None:
         """Freeze the process: connections stay open and nothing answers."""
-        os.kill(self.pid, signal.SIGSTOP)
+        freeze(self.pid)
 
     def resume(self) -> None:
         """Undo `pause`."""

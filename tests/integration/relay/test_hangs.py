@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.nats import NatsOptions, NatsServer
+from support.processes import freeze
 from support.relaying import Outbox, an_outbox, check_delivery, eventually
 
 pytestmark = pytest.mark.integration
@@ -69,7 +70,7 @@ async def test_a_database_that_hangs_is_not_called_ready(outbox: Outbox) -> None
         "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = "
         "(SELECT oid FROM pg_database WHERE datname = current_database())"
     )
-    os.kill(backend, signal.SIGSTOP)
+    freeze(backend)
     try:
         await eventually(lambda: "postgres" in relay.failing(), "not ready", relay=relay)
         assert "no answer" in relay.failing()["postgres"]
