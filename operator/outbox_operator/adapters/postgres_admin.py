@@ -290,20 +290,6 @@ class PostgresAdmin:
             return False
         return True
 
-    async def release(self, schema: str, owner: Owner) -> bool:
-        """Take the ownership mark away and keep everything, so that another may have it.
-
-        Returns:
-            Whether the mark was this owner's.
-        """
-        async with self._alone(schema, _DROP_LOCK_SECONDS), self._transaction(_DROP_LOCK_SECONDS):
-            observed = await postgres_observe.observe(
-                self._connection, DesiredDatabase(schema=schema)
-            )
-            statements = release_statements(schema, observed, owner)
-            await self._run(statements)
-        return bool(statements)
-
 
 def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))

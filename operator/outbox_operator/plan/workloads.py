@@ -7,7 +7,7 @@ applied as it is. One manifest per object, the Deployment last, so that its need
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from outbox_operator.api import meta as meta_names
 from outbox_operator.api.resource import Consumer, Pipeline
@@ -23,14 +23,6 @@ from outbox_operator.plan.runtime_config import (
     relay_config,
 )
 from outbox_operator.wire.config import encode
-
-OBJECT_KINDS: Final = (
-    ("v1", "ServiceAccount"),
-    ("v1", "ConfigMap"),
-    ("policy/v1", "PodDisruptionBudget"),
-    ("apps/v1", "Deployment"),
-)
-"""Every (apiVersion, kind) a workload may have; one that is not rendered any more must go."""
 
 
 def relay_replicas(spec: OutboxPipelineSpec) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 
 import asyncpg
 import pytest
@@ -395,22 +394,6 @@ async def test_a_formerly_granted_role_may_be_gone(owned: OwnedDatabase) -> None
     await owned.root.execute(f'DROP OWNED BY "{role}"; DROP ROLE "{role}"')
     await owned.migrate(OUTBOX)
     assert (await owned.plan(OUTBOX)).empty
-
-
-async def test_release_puts_the_comment_back_and_keeps_the_rows(owned: OwnedDatabase) -> None:
-    await owned.connection.execute(
-        "CREATE SCHEMA outbox; COMMENT ON SCHEMA outbox IS 'it''s \\ ours'"
-    )
-    await owned.migrate(OUTBOX)
-    await owned.connection.execute(ADD)
-    comment = "SELECT obj_description('outbox'::regnamespace, 'pg_namespace')"
-    assert json.loads(await owned.connection.fetchval(comment))["owner"]["uid"] == OWNER.uid
-    assert not await owned.admin.release("outbox", RIVAL)
-    assert await owned.admin.release("outbox", OWNER)
-    assert await owned.connection.fetchval(comment) == "it's \\ ours"
-    assert not await owned.admin.release("outbox", OWNER)
-    await owned.migrate(OUTBOX, RIVAL, (OWNER.uid, RIVAL.uid))
-    assert await owned.connection.fetchval("SELECT count(*) FROM outbox.events") == 1
 
 
 async def test_drop_removes_the_schema_when_nothing_else_is_in_it(owned: OwnedDatabase) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from outbox_operator.api.resource import Consumer, Pipeline
 from outbox_operator.api.v1alpha1.common import NatsConnection
+from outbox_operator.controller.children import KINDS
 from outbox_operator.errors import SpecError
 from outbox_operator.plan import workloads
 from outbox_operator.wire.config import SECRETS_MOUNT
@@ -146,7 +147,7 @@ def test_every_object_is_owned_labelled_and_known_for_pruning(
     objects: list[dict[str, Any]],
 ) -> None:
     for one in objects:
-        assert (one["apiVersion"], one["kind"]) in workloads.OBJECT_KINDS
+        assert KINDS[one["kind"]] == one["apiVersion"]
         assert one["metadata"]["ownerReferences"][0]["controller"] is True
         assert one["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "outbox-operator"
     deployment = of_kind(objects, "Deployment")
