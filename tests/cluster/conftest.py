@@ -17,7 +17,7 @@ from support.kube import (
     unique_cluster,
 )
 from support.nats import NatsServer
-from support.operator import OperatorProcess, running_operator
+from support.operator import OperatorProcess
 from support.world import World
 
 
@@ -52,16 +52,6 @@ def namespace(kubectl: Kubectl) -> Iterator[str]:
     kubectl("delete", "namespace", name, "--wait=false")
 
 
-@pytest.fixture(scope="session")
-def operator(
-    kube_cluster: Cluster, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[OperatorProcess]:
-    """The operator as a process, for the whole run; do not stop it."""
-    log = tmp_path_factory.mktemp("operator") / "operator.log"
-    with running_operator(kube_cluster.kubeconfig, log) as process:
-        yield process
-
-
 @pytest.fixture
 def world(
     kubectl: Kubectl,
@@ -71,7 +61,11 @@ def world(
     stream_prefix: str,
     operator: OperatorProcess,
 ) -> World:
-    """A namespace, a database and a stream prefix of this test alone, under the operator's care."""
+    """A namespace, a database and a stream prefix of this test alone, under an operator's care.
+
+    The folder or module brings `operator`, on a control plane of its own: it looks after every
+    namespace, and would meddle with tests that expect nobody.
+    """
     return World(
         kubectl=kubectl,
         namespace=namespace,

@@ -1,0 +1,42 @@
+"""One operator for all tests of this folder, on a control plane that no other test uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.kube import (
+    Cluster,
+    Kubectl,
+    control_plane,
+    install_crds,
+    kubectl_program,
+    unique_cluster,
+)
+from support.operator import OperatorProcess, running_operator
+
+
+@pytest.fixture(scope="session")
+def kube_cluster() -> Iterator[Cluster]:
+    """The control plane that the operator works on."""
+    with control_plane(unique_cluster("operated")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def kubectl(kube_cluster: Cluster) -> Kubectl:
+    """kubectl against it, with our CRDs installed."""
+    program = Kubectl(kubectl_program(), kube_cluster.kubeconfig)
+    install_crds(program)
+    return program
+
+
+@pytest.fixture(scope="session")
+def operator(
+    kube_cluster: Cluster, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OperatorProcess]:
+    """The operator as a process, for the whole run; do not stop it."""
+    log = tmp_path_factory.mktemp("operator") / "operator.log"
+    with running_operator(kube_cluster.kubeconfig, log) as process:
+        yield process
