@@ -46,11 +46,6 @@ class Meta:
         return f"{self.kind}/{self.namespace}/{self.name}"
 
     @property
-    def seniority(self) -> tuple[str, str]:
-        """Sorts claimants: the older object first, the UID breaks ties."""
-        return (self.created, self.uid)
-
-    @property
     def paused(self) -> bool:
         """Whether the pause annotation is set."""
         return self.annotations.get(names.PAUSE_ANNOTATION) == "true"

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Meta, parse_meta
 from outbox_operator.api.v1alpha1.common import NatsConnection
 
@@ -30,9 +31,14 @@ class Rivals:
 
 
 class Claims:
-    """Claims of the resources of one kind, by UID."""
+    """Claims of the resources of one kind, by UID.
 
-    def __init__(self) -> None:
+    Args:
+        held: Condition that is True on the resource that has the thing.
+    """
+
+    def __init__(self, held: ConditionType) -> None:
+        self._held = held
         self._claims: dict[str, Claim] = {}
         self._holders: dict[Claim, set[str]] = {}
 
@@ -60,18 +66,31 @@ class Claims:
         others = self._holders.get(claim, set()) - {meta.uid}
         if not others:
             return Rivals()
-        found = [
-            parse_meta(body)
+        ranks = {
+            body["metadata"]["uid"]: (self._rank(body), parse_meta(body))
             for body in bodies
-            if body["metadata"].get("uid") in others
+            if body["metadata"].get("uid") in others | {meta.uid}
             and not body["metadata"].get("deletionTimestamp")
-        ]
-        older = [other for other in found if other.seniority < meta.seniority]
-        oldest = min(older, key=lambda other: other.seniority, default=None)
+        }
+        if meta.uid not in ranks:
+            return Rivals()
+        mine = ranks.pop(meta.uid)[0]
+        older = [(rank, other.key) for rank, other in ranks.values() if rank < mine]
         return Rivals(
-            older=oldest.key if oldest else None,
-            younger=frozenset(other.uid for other in found if other.seniority > meta.seniority),
+            older=min(older)[1] if older else None,
+            younger=frozenset(uid for uid, (rank, _) in ranks.items() if rank > mine),
         )
+
+    def _rank(self, body: Mapping[str, Any]) -> tuple[str, bool, str]:
+        """Sorts claimants: the older first; of one second the one that has the thing; the UID.
+
+        Creation times have whole seconds: without the middle part a newcomer of the same second
+        could take a stream from a pipeline at work.
+        """
+        metadata = body["metadata"]
+        conditions = (body.get("status") or {}).get("conditions") or ()
+        has_it = any(c["type"] == self._held and c["status"] == "True" for c in conditions)
+        return (metadata.get("creationTimestamp") or "", not has_it, metadata["uid"])
 
 
 def server_identity(nats: NatsConnection) -> str:

@@ -71,7 +71,7 @@ class PipelineDatabase:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._memory: dict[str, _Memory] = {}
-        self._claims = Claims()
+        self._claims = Claims(ConditionType.SCHEMA_APPLIED)
 
     async def ensure(self, pipeline: Pipeline) -> DatabaseLook:
         """One look at the database; never raises for what is wrong with it."""

@@ -45,7 +45,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         super().__init__(context)
         self._workloads = workloads
         self._sources: dict[str, Source] = {}
-        self._claims = Claims()
+        self._claims = Claims(ConditionType.CONSUMER_READY)
 
     def parse(self, body: Mapping[str, Any]) -> Consumer:
         """The typed resource."""

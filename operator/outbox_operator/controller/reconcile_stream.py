@@ -40,7 +40,7 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._claims = Claims()
+        self._claims = Claims(ConditionType.STREAM_READY)
 
     def parse(self, body: Mapping[str, Any]) -> Stream:
         """The typed resource."""

@@ -74,6 +74,5 @@ def test_metadata() -> None:
     parsed = parse_meta(raw)
     assert parsed.paused
     assert parsed.owner_uid == "p1"
-    assert parsed.seniority == ("2026-01-01T00:00:00Z", "u1")
     assert parsed.deleted_at == "2026-01-02T00:00:00Z"
     assert parsed.owner_reference()["uid"] == "u1"

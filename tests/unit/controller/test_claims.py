@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import parse_meta
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.controller.claims import Claims, server_identity
@@ -26,7 +27,7 @@ OLD, NEW = body("old", "2026-01-01T00:00:00Z"), body("new", "2026-01-02T00:00:00
 
 
 def rival(me: dict[str, Any], *others: dict[str, Any]) -> str | None:
-    claims = Claims()
+    claims = Claims(ConditionType.STREAM_READY)
     for one in (me, *others):
         claims.set(one["metadata"]["uid"], CLAIM)
     return claims.rivals(parse_meta(me), [me, *others], CLAIM).older
@@ -41,7 +42,7 @@ def test_the_older_keeps_it() -> None:
 
 
 def test_the_older_is_told_who_must_yield() -> None:
-    claims = Claims()
+    claims = Claims(ConditionType.STREAM_READY)
     for one in (OLD, NEW):
         claims.set(one["metadata"]["uid"], CLAIM)
     assert claims.rivals(parse_meta(OLD), [OLD, NEW], CLAIM).younger == {"new"}
@@ -57,8 +58,14 @@ def test_equal_age_is_decided_by_the_uid() -> None:
     assert (rival(a, b), rival(b, a)) == (None, "EventStream/n/a")
 
 
+def test_of_one_second_the_one_that_has_it_keeps_it() -> None:
+    a, b = body("a", "2026-01-01T00:00:00Z"), body("b", "2026-01-01T00:00:00Z")
+    b["status"] = {"conditions": [{"type": "StreamReady", "status": "True"}]}
+    assert (rival(a, b), rival(b, a)) == ("EventStream/n/b", None)
+
+
 def test_a_changed_claim_frees_the_old_one() -> None:
-    claims = Claims()
+    claims = Claims(ConditionType.STREAM_READY)
     claims.set("old", CLAIM)
     claims.set("old", ("nats:4222", "OTHER"))
     assert claims.rivals(parse_meta(NEW), [OLD, NEW], CLAIM).older is None
@@ -72,7 +79,7 @@ def test_one_server_under_several_spellings() -> None:
 
 
 def test_who_is_left_is_told_when_a_rival_goes() -> None:
-    claims = Claims()
+    claims = Claims(ConditionType.STREAM_READY)
     for one in (OLD, NEW):
         claims.set(one["metadata"]["uid"], CLAIM)
     assert claims.drop("old") == {"new"}
