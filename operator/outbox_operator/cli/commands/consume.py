@@ -6,22 +6,12 @@ import argparse
 import asyncio
 from typing import Final
 
-from outbox_operator.cli import event_loop
+from outbox_operator.cli import event_loop, pod_options
 
 HELP: Final = "hand the events of one durable consumer to an HTTP endpoint or a Python function"
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's options."""
-    parser.add_argument(
-        "--config", metavar="FILE", help="JSON configuration (default: the value of OUTBOX_CONFIG)"
-    )
-    parser.add_argument(
-        "--log-level",
-        default="info",
-        choices=("debug", "info", "warning", "error"),
-        help="lowest level of log lines (default: %(default)s)",
-    )
+configure = pod_options.configure
 
 
 def run(args: argparse.Namespace) -> int:
