@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -43,3 +44,16 @@ def test_the_source_root_never_shadows_the_standard_library() -> None:
 def test_modules_stay_small() -> None:
     sizes = {f: len(f.read_text().splitlines()) for f in PACKAGE.rglob("*.py")}
     assert {str(f.relative_to(ROOT)): n for f, n in sizes.items() if n > 500} == {}
+
+
+def test_what_uv_runs_finds_uv() -> None:
+    """Tools and tests that install a wheel call it; a machine need not have it by itself."""
+    found = subprocess.run(
+        [ROOT / "hack/uv", "run", "--no-project", "sh", "-c", "uv --version"],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(Path.home())},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("uv ")
