@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.metadata
 import json
@@ -12,12 +13,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+import nats.errors
 from nats.aio.client import Client
 
 from outbox_operator.adapters.nats import NatsAuth, connect
@@ -56,6 +59,7 @@ class NatsServer:
     def __init__(self, options: NatsOptions | None = None, *, version: str | None = None) -> None:
         self.options = options or NatsOptions()
         self.port: int | None = None
+        self.monitoring_port: int | None = None
         self._binary = server_binary(version)
         self._directory = tempfile.TemporaryDirectory(prefix="outbox-nats-")
         self._process: subprocess.Popen[bytes] | None = None
@@ -181,9 +185,14 @@ class NatsServer:
         while time.monotonic() < deadline:
             if not self.running:
                 raise RuntimeError(f"nats-server ended at start:\n{self.log}")
-            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError, IndexError):
-                url = json.loads(ports_file.read_text())["nats"][0]
-                self.port = int(url.rpartition(":")[2])
+            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError, KeyError):
+                ports = {
+                    purpose: int(urls[0].rpartition(":")[2])
+                    for purpose, urls in json.loads(ports_file.read_text()).items()
+                    if urls
+                }
+                self.port = ports["nats"]
+                self.monitoring_port = ports.get("monitoring")
                 with socket.create_connection(("127.0.0.1", self.port), timeout=START_SECONDS):
                     return
             time.sleep(0.005)
@@ -196,6 +205,117 @@ class NatsServer:
             self._process.send_signal(signal.SIGCONT)
         self._process.wait(timeout=START_SECONDS)
         self._process = None
+
+
+class NatsCluster:
+    """Three nats-servers with JetStream that form one cluster. A context manager.
+
+    Each server can be stopped, killed, paused and restarted by itself; its ports stay.
+
+    Args:
+        options: Of each server; `extra` is completed by what the cluster needs.
+        version: As `NatsServer`.
+    """
+
+    SIZE = 3
+
+    def __init__(self, options: NatsOptions | None = None, *, version: str | None = None) -> None:
+        base = options or NatsOptions()
+        name = unique_prefix()
+        # A server does not start before it has routes, so these ports must be known beforehand.
+        ports = _free_ports(NatsCluster.SIZE)
+        self.servers = [
+            NatsServer(
+                replace(base, extra=base.extra | self._member(name, ports, index)), version=version
+            )
+            for index in range(NatsCluster.SIZE)
+        ]
+
+    @property
+    def auth(self) -> NatsAuth:
+        """A login that tries each server."""
+        return replace(self.servers[0].auth, url=",".join(server.url for server in self.servers))
+
+    def start(self) -> Self:
+        """Start all and wait until the three take streams with three replicas."""
+        try:
+            for server in self.servers:
+                server.start()
+            self.wait_healthy()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def wait_healthy(self, size: int = SIZE) -> None:
+        """Wait until the servers that run agree on a leader, and it sees `size` servers."""
+        deadline = time.monotonic() + START_SECONDS
+        while not self._healthy(size):
+            if time.monotonic() > deadline:
+                logs = "\n".join(server.log for server in self.servers)
+                raise RuntimeError(f"no cluster of {size} in {START_SECONDS:.0f} s:\n{logs}")
+            time.sleep(0.02)
+
+    async def leader(self, client: Client, stream: str) -> NatsServer:
+        """The server that leads a stream, once there is one."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(nats.errors.Error, TimeoutError):
+                answer = await client.request(f"$JS.API.STREAM.INFO.{stream}", timeout=1)
+                name = (json.loads(answer.data).get("cluster") or {}).get("leader")
+                if name:
+                    return self.servers[int(name.rpartition("-")[2])]
+            await asyncio.sleep(0.02)
+        raise RuntimeError(f"stream {stream} has no leader after {START_SECONDS:.0f} s")
+
+    def close(self) -> None:
+        """End all servers and remove their files."""
+        for server in self.servers:
+            server.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @staticmethod
+    def _member(name: str, ports: list[int], index: int) -> dict[str, Any]:
+        routes = [f"nats://127.0.0.1:{port}" for port in ports if port != ports[index]]
+        return {
+            "server_name": f"{name}-{index}",
+            "cluster": {"name": name, "listen": f"127.0.0.1:{ports[index]}", "routes": routes},
+            "http": "127.0.0.1:-1",
+        }
+
+    def _healthy(self, size: int) -> bool:
+        views = [self._meta_cluster(server) for server in self.servers if server.running]
+        leaders = {view.get("leader") for view in views}
+        if len(leaders) != 1 or None in leaders:
+            return False
+        seen = [
+            [peer for peer in view.get("replicas") or () if peer.get("current")] for view in views
+        ]
+        return any(len(peers) == size - 1 for peers in seen)
+
+    @staticmethod
+    def _meta_cluster(server: NatsServer) -> dict[str, Any]:
+        url = f"http://127.0.0.1:{server.monitoring_port}/jsz"
+        with (
+            contextlib.suppress(OSError, ValueError),
+            urllib.request.urlopen(url, timeout=START_SECONDS) as answer,
+        ):
+            return dict(json.load(answer).get("meta_cluster") or {})
+        return {}
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on at this moment."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
 
 
 def server_binary(version: str | None = None) -> Path:
