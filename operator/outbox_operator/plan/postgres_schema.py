@@ -34,15 +34,20 @@ END
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A column as wanted."""
+    """A column as wanted.
+
+    Attributes:
+        since: Schema version that brought it; a table of an earlier one gets it added.
+    """
 
     name: str
     type: str
     default: str | None = None
     nullable: bool = False
+    since: int = 1
 
     def sql(self) -> str:
-        """The column in CREATE TABLE."""
+        """The column in CREATE TABLE and ADD COLUMN."""
         parts = [quote(self.name), self.type]
         if not self.nullable:
             parts.append("NOT NULL")
@@ -164,6 +169,7 @@ def outbox_tables(desired: DesiredDatabase) -> tuple[Table, ...]:
             Column(name="snapshot_to", type="text", nullable=True),
             Column(name="last_position", type="bigint", default="0"),
             Column(name="emission", type="bigint", default="0"),
+            Column(name="stream_sequence", type="bigint", nullable=True, since=2),
             Column(name="owner_epoch", type="bigint", default="0"),
             Column(name="owner", type="text", nullable=True),
             Column(name="system_identifier", type="text", nullable=True),

@@ -15,6 +15,7 @@ from outbox_operator.plan.postgres_schema import (
     same_default,
 )
 from outbox_operator.plan.postgres_state import ObservedDatabase, ObservedTable, Statement
+from outbox_operator.wire.tables import FIRST_SCHEMA_VERSION
 from outbox_operator.wire.tables import quote_identifier as quote
 
 
@@ -48,6 +49,7 @@ def table_statements(
                 yield Statement(sql=table.index_sql(index), reason=f"create index {index.name}")
             continue
         _check_table(table, found)
+        yield from _new_columns(table, found, managed, observed.version)
         yield from _columns(table, found, managed)
         yield from _primary_key(table, found, managed)
         for index in table.indexes:
@@ -71,6 +73,8 @@ def _check_table(table: Table, found: ObservedTable) -> None:
     for column in table.columns:
         there = found.columns.get(column.name)
         place = f"{where}, column {column.name}"
+        if there is None and column.since > FIRST_SCHEMA_VERSION:
+            continue  # an older operator made the table
         if there is None:
             raise _incompatible(place, column.type, "no such column")
         if there.type != column.type:
@@ -104,9 +108,25 @@ def _incompatible(place: str, wanted: str, found: str) -> UnsafeChangeError:
     )
 
 
+def _new_columns(
+    table: Table, found: ObservedTable, managed: bool, version: int | None
+) -> Iterator[Statement]:
+    """What later schema versions added; one that is missing at its own version was dropped."""
+    for column in table.columns:
+        if column.name not in found.columns:
+            lost = managed and version is not None and version >= column.since
+            yield Statement(
+                sql=f"ALTER TABLE {table.qualified} ADD COLUMN {column.sql()}",
+                reason=missing("column", f"{table.name}.{column.name}", lost),
+                drift=lost,
+            )
+
+
 def _columns(table: Table, found: ObservedTable, managed: bool) -> Iterator[Statement]:
     for column in table.columns:
-        there = found.columns[column.name]
+        there = found.columns.get(column.name)
+        if there is None:
+            continue
         alter = f"ALTER TABLE {table.qualified} ALTER COLUMN {quote(column.name)}"
         if not same_default(table.schema, column.default, there.default):
             yield _difference(

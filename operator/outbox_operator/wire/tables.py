@@ -36,7 +36,9 @@ WRITABLE_COLUMNS: Final = (
 )
 """Columns an application may set; the others have defaults that must not be overridden."""
 
-CURRENT_SCHEMA_VERSION: Final = 1
+FIRST_SCHEMA_VERSION: Final = 1
+CURRENT_SCHEMA_VERSION: Final = 2
+"""1: the first. 2: `cursors.stream_sequence`."""
 
 
 def quote_identifier(name: str) -> str:

@@ -36,6 +36,7 @@ from outbox_operator.plan.postgres_schema import (
     outbox_tables,
 )
 from outbox_operator.plan.state import Owner
+from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION
 
 DESIRED = DesiredDatabase(schema="outbox", writers=("app",), relay_role="relay")
 OWNER = Owner(uid="1", key="OutboxPipeline/shop/orders")
@@ -80,7 +81,7 @@ def complete(desired: DesiredDatabase = DESIRED, owner: Owner = OWNER) -> Observ
         granted=frozenset(
             outbox_grants(desired, writers=desired.writers, relay_role=desired.relay_role)
         ),
-        version=1,
+        version=CURRENT_SCHEMA_VERSION,
         cursor_shards=frozenset({0}),
     )
 
@@ -202,6 +203,24 @@ def test_without_a_version_the_same_difference_is_adoption_not_drift() -> None:
     assert mark.owner == OWNER
 
 
+def without_column(table: str, column: str) -> ObservedDatabase:
+    def change(before: ObservedTable) -> ObservedTable:
+        return replace(before, columns={n: c for n, c in before.columns.items() if n != column})
+
+    return with_table(table, change)
+
+
+def test_a_column_of_a_later_version_is_added_to_an_older_installation() -> None:
+    observed = without_column("cursors", "stream_sequence")
+    made = plan(replace(observed, version=1))
+    assert [s.sql for s in made.statements] == [
+        'ALTER TABLE "outbox"."cursors" ADD COLUMN "stream_sequence" bigint'
+    ]
+    assert made.records_version
+    assert made.drift == ()
+    assert plan(observed).drift == ("column cursors.stream_sequence was missing",)
+
+
 def parse_mark_of(made: MigrationPlan) -> Mark:
     (sql,) = [s.sql for s in made.statements if s.sql.startswith("COMMENT ON SCHEMA")]
     mark = parse_mark(sql.partition(" IS ")[2].strip()[1:-1].replace("''", "'"))
@@ -218,7 +237,7 @@ def parse_mark_of(made: MigrationPlan) -> Mark:
             "13 or newer .* found 12",
         ),
         (complete(owner=RIVAL), ConflictError, "OutboxPipeline/shop/rival"),
-        (replace(complete(), version=2), UnsafeChangeError, "version 2, this operator knows 1"),
+        (replace(complete(), version=99), UnsafeChangeError, "version 99, this operator knows"),
         (replace(NOTHING, roles=frozenset({"relay"})), SpecError, "role app does not exist"),
         (replace(NOTHING, roles=frozenset({"app"})), SpecError, "role relay does not exist"),
         (
