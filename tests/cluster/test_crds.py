@@ -97,6 +97,17 @@ def test_server_defaults_equal_model_defaults(
         ("pipeline", {"database": None}, "spec.database: Required value"),
         ("pipeline", {"outbox.retention": "a day"}, "spec.outbox.retention in body should match"),
         ("pipeline", {"outbox.shards": 0}, "should be greater than or equal to 1"),
+        ("pipeline", {"outbox.shards": 4}, "stream.subject needs {shard} as a token of its own"),
+        (
+            "pipeline",
+            {"outbox.shards": 4, "stream.subject": "orders.{event_type}.{shard}"},
+            "for example orders.{shard}.{event_type}",
+        ),
+        (
+            "pipeline",
+            {"outbox.shards": 4, "stream.subject": "orders.p-{shard}.{event_type}"},
+            "stream.subject needs {shard} as a token of its own",
+        ),
         ("pipeline", {"outbox.payloadType": "xml"}, 'supported values: "jsonb", "bytea"'),
         ("pipeline", {"stream.maxBytes": "1 GB"}, "spec.stream.maxBytes in body should match"),
         ("pipeline", {"stream.ref": {"name": "x"}}, "set exactly one of name and ref"),
@@ -185,7 +196,12 @@ def test_bad_objects_are_refused(
     [
         ("pipeline", {}, {"database.schema": "other"}, "this field is fixed at creation"),
         ("pipeline", {}, {"outbox.payloadType": "bytea"}, "this field is fixed at creation"),
-        ("pipeline", {}, {"outbox.shards": 4}, "this field is fixed at creation"),
+        (
+            "pipeline",
+            {},
+            {"outbox.shards": 4, "stream.subject": "orders.{shard}.{event_type}"},
+            "shards is fixed at creation: with another number, keys would change lanes",
+        ),
         ("pipeline", {}, {"stream.name": "OTHER"}, "name is fixed at creation"),
         (
             "pipeline",

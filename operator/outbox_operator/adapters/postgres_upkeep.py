@@ -154,7 +154,8 @@ class _Upkeep:
             child = qualify(self._schema, name)
             async with self._brief(f"add partition {name}"):
                 await self._connection.execute(
-                    f"CREATE TABLE {child} (LIKE {self._events} INCLUDING DEFAULTS); "
+                    f"CREATE TABLE {child} "
+                    f"(LIKE {self._events} INCLUDING DEFAULTS INCLUDING GENERATED); "
                     f"ALTER TABLE {self._events} ATTACH PARTITION {child} "
                     f"FOR VALUES FROM ({low}) TO ({high})"
                 )

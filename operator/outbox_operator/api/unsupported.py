@@ -19,8 +19,6 @@ def check_pipeline_supported(spec: OutboxPipelineSpec) -> None:
         NotSupportedError: Names every such field.
     """
     fields: list[str] = []
-    if spec.outbox.shards > 1:
-        fields.append("spec.outbox.shards > 1")
     if spec.relay.autoscaling is not None:
         fields.append("spec.relay.autoscaling")
     for consumer in spec.consumers:

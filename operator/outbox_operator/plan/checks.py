@@ -34,6 +34,8 @@ def check_pipeline(spec: OutboxPipelineSpec) -> None:
         _check_reference(spec.stream)
     else:
         _check_subject(spec.stream, template)
+    if spec.outbox.shards > 1 and spec.outbox.ordering == "PerKey":
+        _check_shard_token(template)
     polling = spec.relay.polling
     if not 0 < seconds(polling.min) <= seconds(polling.max):
         raise SpecError(
@@ -78,6 +80,16 @@ def _check_subject(stream: PipelineStream, template: SubjectTemplate) -> None:
         raise SpecError(
             f"spec.stream.subjects: wanted a filter that covers {template.filter()!r}, the "
             f"subjects of template {stream.subject!r}; found {', '.join(stream.subjects)}"
+        )
+
+
+def _check_shard_token(template: SubjectTemplate) -> None:
+    if not template.separates_shards():
+        raise SpecError(
+            f"spec.stream.subject: {template.text!r} does not tell shards apart; with "
+            "outbox.shards above 1 and ordering PerKey, {shard} must be a token of its own, "
+            "before {event_type} and {routing_key}, for example orders.{shard}.{event_type}: "
+            "the stream then refuses a relay that has lost its shard"
         )
 
 

@@ -37,6 +37,7 @@ class Column:
     """A column as wanted.
 
     Attributes:
+        generated: Expression that the server computes the value from, and stores.
         since: Schema version that brought it; a table of an earlier one gets it added.
     """
 
@@ -44,6 +45,7 @@ class Column:
     type: str
     default: str | None = None
     nullable: bool = False
+    generated: str | None = None
     since: int = 1
 
     def sql(self) -> str:
@@ -53,6 +55,8 @@ class Column:
             parts.append("NOT NULL")
         if self.default is not None:
             parts.append(f"DEFAULT {self.default}")
+        if self.generated is not None:
+            parts.append(f"GENERATED ALWAYS AS ({self.generated}) STORED")
         return " ".join(parts)
 
 
@@ -121,6 +125,17 @@ def position_default(schema: str) -> str:
     return f"nextval({literal(qualify(schema, POSITION_SEQUENCE))}::regclass)"
 
 
+def shard_expression(shards: int) -> str:
+    """The shard of a row: its key decides; rows without a key take turns.
+
+    Written as PostgreSQL prints it, but for line breaks.
+    """
+    return (
+        f"CASE WHEN (partition_key = ''::text) THEN (\"position\" % '{shards}'::bigint) "
+        f"ELSE (((hashtext(partition_key) & 2147483647) % {shards}))::bigint END"
+    )
+
+
 def same_default(schema: str, wanted: str | None, found: str | None) -> bool:
     """Whether two defaults are the same; names may be printed with or without schema and quotes."""
     if wanted is None or found is None or wanted == found:
@@ -147,7 +162,7 @@ def outbox_tables(desired: DesiredDatabase) -> tuple[Table, ...]:
         columns=(
             Column(name="position", type="bigint", default=position_default(desired.schema)),
             Column(name="xid", type="xid8", default="pg_current_xact_id()"),
-            Column(name="shard", type="smallint", default="0"),
+            _shard_column(desired.shards),
             Column(name="event_id", type="uuid", default="gen_random_uuid()"),
             Column(name="event_type", type="text"),
             Column(name="partition_key", type="text", default="''::text"),
@@ -213,6 +228,12 @@ def outbox_tables(desired: DesiredDatabase) -> tuple[Table, ...]:
         primary_key=("version",),
     )
     return (events, cursors, dead_letters, schema_version)
+
+
+def _shard_column(shards: int) -> Column:
+    if shards == 1:
+        return Column(name="shard", type="smallint", default="0")
+    return Column(name="shard", type="smallint", generated=shard_expression(shards))
 
 
 def inbox_table(desired: DesiredInbox) -> Table:

@@ -21,7 +21,7 @@ class DesiredDatabase:
         payload_type: Type of the payload column.
         writers: Roles that may insert events.
         relay_role: Role that the relay logs in as; it may own the tables as well.
-        shards: Rows of the cursor table.
+        shards: Lanes of the outbox; each has a row in the cursor table.
     """
 
     schema: str
@@ -64,7 +64,7 @@ class ObservedColumn:
     not_null: bool = False
     default: str | None = None
     generated: bool = False
-    """An identity or a generated column."""
+    """An identity column, or a generated one: `default` is then its expression."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

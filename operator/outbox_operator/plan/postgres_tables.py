@@ -14,7 +14,12 @@ from outbox_operator.plan.postgres_schema import (
     qualify,
     same_default,
 )
-from outbox_operator.plan.postgres_state import ObservedDatabase, ObservedTable, Statement
+from outbox_operator.plan.postgres_state import (
+    ObservedColumn,
+    ObservedDatabase,
+    ObservedTable,
+    Statement,
+)
 from outbox_operator.wire.tables import FIRST_SCHEMA_VERSION
 from outbox_operator.wire.tables import quote_identifier as quote
 
@@ -79,10 +84,7 @@ def _check_table(table: Table, found: ObservedTable) -> None:
             raise _incompatible(place, column.type, "no such column")
         if there.type != column.type:
             raise _incompatible(place, column.type, there.type)
-        if there.generated:
-            raise _incompatible(
-                place, f"default {column.default}", "an identity or generated column"
-            )
+        _check_generated(place, column, there)
     known = {column.name for column in table.columns}
     for name, there in found.columns.items():
         if name not in known and there.not_null and there.default is None and not there.generated:
@@ -96,6 +98,22 @@ def _check_table(table: Table, found: ObservedTable) -> None:
         )
 
 
+def _check_generated(place: str, column: Column, there: ObservedColumn) -> None:
+    """What the server computes cannot be changed without writing every row anew."""
+    found = " ".join((there.default or "").split()) if there.generated else None
+    if found == column.generated:
+        return
+    if there.generated and not found:
+        told = "an identity column"
+    else:
+        told = _value_told(found, there.default)
+    raise _incompatible(place, _value_told(column.generated, column.default), told)
+
+
+def _value_told(generated: str | None, default: str | None) -> str:
+    return f"generated as {generated}" if generated is not None else f"default {default}"
+
+
 def _incompatible(place: str, wanted: str, found: str) -> UnsafeChangeError:
     remedy = (
         "use another schema, or move the table away (ALTER TABLE … SET SCHEMA …; "
@@ -103,6 +121,11 @@ def _incompatible(place: str, wanted: str, found: str) -> UnsafeChangeError:
     )
     if place.endswith("column payload"):
         remedy = "payloadType is fixed at creation; use another schema"
+    if place.endswith("events, column shard"):
+        remedy = (
+            "shards is fixed at creation; use another schema, or drain the outbox and rebuild it "
+            "(docs/how-to/scale-with-shards.md)"
+        )
     return UnsafeChangeError(
         f"{place}: wanted {wanted}, found {found}; {remedy}", reason="IncompatibleTable"
     )
@@ -128,7 +151,9 @@ def _columns(table: Table, found: ObservedTable, managed: bool) -> Iterator[Stat
         if there is None:
             continue
         alter = f"ALTER TABLE {table.qualified} ALTER COLUMN {quote(column.name)}"
-        if not same_default(table.schema, column.default, there.default):
+        if column.generated is None and not same_default(
+            table.schema, column.default, there.default
+        ):
             yield _difference(
                 table, column, "default", column.default, there.default,
                 f"{alter} SET DEFAULT {column.default}"

@@ -87,19 +87,29 @@ class SubjectTemplate:
             parts[index] = escape_tokens(value) if name in _HIERARCHICAL else escape_token(value)
         return "".join(parts)
 
-    def filter(self) -> str:
+    def filter(self, *, shard: int | None = None) -> str:
         """The narrowest subject filter that covers every rendered subject.
 
         A hierarchical placeholder may span tokens: alone at the end it becomes `>`; anywhere
         else everything from there on can only be covered by `>`.
+
+        Args:
+            shard: Only the subjects of this shard, as far as a token tells shards apart.
         """
         tokens: list[str] = []
         for token in _split_tokens(self.pieces):
             names = [piece for piece, is_name in token if is_name]
             if any(name in _HIERARCHICAL for name in names):
                 return ".".join([*tokens, ">"])
+            if shard is not None and token == [("shard", True)]:
+                tokens.append(str(shard))
+                continue
             tokens.append("*" if names else "".join(piece for piece, _ in token))
         return ".".join(tokens)
+
+    def separates_shards(self) -> bool:
+        """Whether every shard has a subject filter of its own."""
+        return self.filter(shard=0) != self.filter()
 
 
 def _split_tokens(pieces: tuple[str, ...]) -> list[list[tuple[str, bool]]]:

@@ -86,10 +86,9 @@ def test_a_template_that_cannot_match_the_stream(world: World) -> None:
 def test_fields_that_do_not_work_yet_are_refused_by_name(world: World) -> None:
     world.apply(
         world.secret("database", url=world.database),
-        world.pipeline(outbox={"shards": 4}, relay={"autoscaling": {}}),
+        world.pipeline(relay={"autoscaling": {}}),
     )
     seen = world.wait_condition(*PIPELINE, "Stalled", "True", "NotSupportedYet")
-    assert "spec.outbox.shards" in seen["message"]
     assert "spec.relay.autoscaling" in seen["message"]
 
 

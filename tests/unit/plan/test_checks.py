@@ -21,6 +21,8 @@ STREAM = {"name": "ORDERS", "subject": "orders.{event_type}"}
         {"stream": {**STREAM, "subjects": ["audit.>", "orders.>"]}},
         {"stream": {**STREAM, "maxAge": "2m"}},
         {"stream": {"ref": {"name": "shared"}, "subject": "orders.{event_type}"}},
+        {"outbox": {"shards": 4}, "stream": {**STREAM, "subject": "orders.{shard}.{event_type}"}},
+        {"outbox": {"shards": 4, "ordering": "None"}},
         {"consumers": [{"name": "a", "backoff": ["1s", "5s", "30s"]}, {"name": "b"}]},
         {"consumers": [{"name": "a", "maxDeliver": -1, "backoff": ["1s"] * 64}]},
         {"consumers": [{"name": "a", "inbox": {"connectionSecretRef": {"name": "db"}}}]},
@@ -48,6 +50,14 @@ def test_what_works_is_let_through(spec: dict[str, Any]) -> None:
                 }
             },
             r"maxAge, subjects cannot be set together with ref",
+        ),
+        ({"outbox": {"shards": 4}}, r"\{shard\} must be .*example orders\.\{shard\}\.\{event_type"),
+        (
+            {
+                "outbox": {"shards": 4},
+                "stream": {**STREAM, "subject": "orders.{event_type}.{shard}"},
+            },
+            r"'orders\.\{event_type\}\.\{shard\}' does not tell shards apart",
         ),
         ({"relay": {"polling": {"min": "2s", "max": "1s"}}}, r"min 2s and max 1s"),
         ({"relay": {"polling": {"min": "0", "max": "1s"}}}, r"wanted 0 < min"),

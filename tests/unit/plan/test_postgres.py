@@ -34,6 +34,7 @@ from outbox_operator.plan.postgres_schema import (
     inbox_table,
     outbox_grants,
     outbox_tables,
+    shard_expression,
 )
 from outbox_operator.plan.state import Owner
 from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION
@@ -54,7 +55,12 @@ def found(table: Table) -> ObservedTable:
         owner="owner",
         owned=True,
         columns={
-            c.name: ObservedColumn(type=c.type, not_null=not c.nullable, default=c.default)
+            c.name: ObservedColumn(
+                type=c.type,
+                not_null=not c.nullable,
+                default=c.generated or c.default,
+                generated=c.generated is not None,
+            )
             for c in table.columns
         },
         primary_key=table.primary_key,
@@ -126,6 +132,36 @@ def test_from_nothing_everything_in_an_order_that_works() -> None:
 def test_nothing_to_do() -> None:
     assert plan(complete()).empty
     assert plan(complete()).statements == ()
+
+
+FOUR = replace(DESIRED, shards=4)
+
+
+def test_several_shards_are_a_column_that_the_server_computes_and_a_cursor_each() -> None:
+    steps = [statement.sql for statement in plan(NOTHING, FOUR).statements]
+    (events,) = (step for step in steps if step.startswith('CREATE TABLE "outbox"."events" ('))
+    assert f'"shard" smallint NOT NULL GENERATED ALWAYS AS ({shard_expression(4)}) STORED' in events
+    assert sum(step.startswith("INSERT INTO") for step in steps) == 4
+
+
+def test_a_generated_column_is_compared_however_it_is_broken_into_lines() -> None:
+    whole = replace(complete(FOUR), cursor_shards=frozenset(range(4)))
+    assert plan(whole, FOUR).empty
+    events = whole.tables["events"]
+    printed = replace(
+        events.columns["shard"], default="\n" + shard_expression(4).replace(" ELSE", "\n  ELSE")
+    )
+    columns = {**events.columns, "shard": printed}
+    whole = replace(whole, tables={**whole.tables, "events": replace(events, columns=columns)})
+    assert plan(whole, FOUR).empty
+
+
+@pytest.mark.parametrize(("wanted", "there"), [(1, 4), (4, 1), (4, 8)])
+def test_another_number_of_shards_is_refused_with_what_to_do(wanted: int, there: int) -> None:
+    before = complete(replace(DESIRED, shards=there))
+    with pytest.raises(UnsafeChangeError, match=r"shards is fixed at creation; .*drain") as caught:
+        plan(before, replace(DESIRED, shards=wanted))
+    assert caught.value.reason == "IncompatibleTable"
 
 
 def test_the_same_steps_have_the_same_hash_and_others_another() -> None:
@@ -251,9 +287,14 @@ def parse_mark_of(made: MigrationPlan) -> Mark:
             "wanted jsonb, found bytea; payloadType is fixed",
         ),
         (
-            with_column("events", "position", generated=True),
+            with_column("events", "position", generated=True, default=None),
             UnsafeChangeError,
             "found an identity",
+        ),
+        (
+            with_column("events", "shard", generated=True, default=shard_expression(4)),
+            UnsafeChangeError,
+            "column shard: wanted default 0, found generated as CASE .* shards is fixed",
         ),
         (
             with_column("events", "tenant", type="integer", not_null=True),

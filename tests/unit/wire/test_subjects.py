@@ -90,6 +90,25 @@ def test_filter_covers_everything_rendered(template: str, filter_: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("template", "filter_"),
+    [
+        ("orders.{shard}.{event_type}", "orders.3.>"),
+        ("{shard}", "3"),
+        ("{schema}.{partition_key}.{shard}", "*.*.3"),
+        ("orders.p-{shard}.x", None),
+        ("orders.{event_type}.{shard}", None),
+        ("orders.{event_type}", None),
+        ("orders", None),
+    ],
+)
+def test_filter_of_one_shard(template: str, filter_: str | None) -> None:
+    parsed = SubjectTemplate.parse(template)
+    assert parsed.separates_shards() == (filter_ is not None)
+    assert parsed.filter(shard=3) == (filter_ or parsed.filter())
+    assert subjects.covers(parsed.filter(shard=3), parsed.render(ROW))
+
+
+@pytest.mark.parametrize(
     ("template", "words"),
     [
         ("orders.{colour}", "unknown placeholder {colour}"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,7 @@ from outbox_operator.api.fields import (
     cel,
     fixed,
     model_rules,
+    rules,
 )
 from outbox_operator.api.v1alpha1.common import (
     Autoscaling,
@@ -86,9 +87,16 @@ class OutboxTable(ApiModel):
         default=1,
         ge=1,
         le=64,
-        description="Independent lanes that several relays can share. Fixed at creation. "
-        "More than 1 is not supported yet.",
-        json_schema_extra=IMMUTABLE,
+        description="Independent lanes that several relays share; a key always takes the same "
+        "one. More than 1 with ordering PerKey needs {shard} in stream.subject. Fixed at creation.",
+        json_schema_extra=rules(
+            cel(
+                "self == oldSelf",
+                "shards is fixed at creation: with another number, keys would change lanes and "
+                "their events could overtake each other; use another database.schema, or rebuild "
+                "a drained outbox (docs/how-to/scale-with-shards.md)",
+            )
+        ),
     )
     ordering: Literal["PerKey", "None"] = Field(
         default="PerKey",
@@ -146,7 +154,10 @@ class Relay(ApiModel):
         default="Running", description="Stopped keeps everything and runs no relay."
     )
     replicas: int = Field(
-        default=1, ge=0, le=100, description="Pods; one works, the others stand by."
+        default=1,
+        ge=0,
+        le=100,
+        description="Pods; they share the shards of the outbox, and those beyond stand by.",
     )
     autoscaling: Autoscaling | None = Field(
         default=None, description="Scale on the backlog. Not supported yet."
@@ -173,8 +184,22 @@ class PipelineConsumer(ConsumerConfigSpec):
     )
 
 
+_SHARD_APART: Final = r"^((([^.{}]|\\{(partition_key|schema|shard)\\})+)\\.)*\\{shard\\}(\\.|$)"
+"""A subject template with {shard} as a token of its own, before all that may span tokens."""
+
+
 class OutboxPipelineSpec(ApiModel):
     """Declares a whole pipeline, from table to handlers."""
+
+    model_config = model_rules(
+        cel(
+            "self.outbox.shards == 1 || self.outbox.ordering == 'None' || "
+            f"self.stream.subject.matches('{_SHARD_APART}')",
+            "with outbox.shards above 1 and ordering PerKey, stream.subject needs {shard} as a "
+            "token of its own, before {event_type} and {routing_key}, for example "
+            "orders.{shard}.{event_type}",
+        ),
+    )
 
     deletionPolicy: DeletionPolicy = Field(
         default="Retain",
