@@ -14,6 +14,9 @@ LOCALKUBE := $(BARE) hack/localkube/localkube
 ARGS ?=
 # Name of the local cluster of `make demo`, `make cluster-up` and `make cluster-down`.
 CLUSTER ?= outbox-demo
+# Parts of `make bench-relay`, separated by commas (default: all), and how long the steady one takes.
+PARTS ?=
+STEADY_SECONDS ?= 600
 # From the quickest to the slowest, so that a mistake shows early.
 TIERS := tests/unit tests/contract tests/chart tests/integration tests/cluster tests/e2e
 
@@ -90,6 +93,10 @@ test-e2e: setup ## A real node: chart installed, example applied, pods killed
 .PHONY: bench-reconcile
 bench-reconcile: setup ## Times and costs of reconciling, into build/bench/reconcile.json
 	PYTHONPATH=tests $(RUN) python -m bench.reconcile
+
+.PHONY: bench-relay
+bench-relay: setup ## Speed, latency and costs of the relay, into build/bench/relay.json
+	PYTHONPATH=tests $(RUN) python -m bench.relay --parts "$(PARTS)" --steady-seconds $(STEADY_SECONDS)
 
 ##@ The local cluster
 

@@ -24,6 +24,7 @@ import nats.js.errors
 import yaml
 from nats.aio.client import Client
 
+from bench.measuring import cpu_seconds, peak_rss_mb
 from support.kube import Kubectl, control_plane, install_crds, kubectl_program, unique_cluster
 from support.nats import NatsServer, connected
 from support.operator import OperatorProcess, running_operator
@@ -177,20 +178,6 @@ def percentiles(seconds: list[float]) -> dict[str, int]:
         "p50": round(statistics.median(ordered) * 1000),
         "p95": round(ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))] * 1000),
     }
-
-
-def cpu_seconds(pid: int) -> float:
-    """CPU time a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def peak_rss_mb(pid: int) -> float:
-    """Largest resident size a process ever had."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return round(int(line.split()[1]) / 1024, 1)
-    raise SystemExit("no VmHWM in /proc")
 
 
 async def scale(

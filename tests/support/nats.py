@@ -94,6 +94,14 @@ class NatsServer:
         return self._process.pid
 
     @property
+    def version(self) -> str:
+        """What the binary says, for example "2.15.1"."""
+        answer = subprocess.run(
+            [str(self._binary), "--version"], check=True, capture_output=True, text=True
+        )
+        return answer.stdout.strip().rpartition(" v")[2]
+
+    @property
     def running(self) -> bool:
         """Whether the process lives."""
         return self._process is not None and self._process.poll() is None

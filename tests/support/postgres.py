@@ -117,6 +117,12 @@ class PostgresServer:
         if done.returncode:
             raise RuntimeError(f"initdb failed: {done.stdout}{done.stderr}")
 
+    @property
+    def pid(self) -> int:
+        """The postmaster, while it runs."""
+        assert self._process is not None, "the server does not run"
+        return self._process.pid
+
     def start(self) -> PostgresServer:
         """Start (again) and return when it accepts logins."""
         settings = {

@@ -1,0 +1,195 @@
+"""Draining a backlog: from owning the shard to the last event in the stream."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import asyncpg
+
+from bench import nats_bench
+from bench.bed import Bed
+from bench.measuring import median, peak_rss_mb, spread
+
+DRAIN_SECONDS: Final = 300.0
+_POLL_SECONDS: Final = 0.02
+_CLAIM_POLL_SECONDS: Final = 0.002
+
+
+async def cold(bed: Bed, events: int) -> dict[str, float]:
+    """A relay starts before a backlog. The clock runs from its taking the shard.
+
+    Returns:
+        Figures of one drain; see `_figures`.
+    """
+    await bed.rewind()
+    epochs = await bed.epochs()
+    started = time.time()
+    relay = bed.relay().start()
+    while await bed.epochs() == epochs:
+        assert time.time() - started < DRAIN_SECONDS, relay.log
+        await asyncio.sleep(_CLAIM_POLL_SECONDS)
+    begun = time.time()
+    usage = bed.usage(relay)
+    ended = await _all_stored(bed, events)
+    used = usage.used()
+    figures = {
+        **_figures(events, ended - begun, used),
+        "peak_rss_mb": peak_rss_mb(relay.pid),
+        "boot_s": round(begun - started, 2),
+    }
+    relay.terminate()
+    return figures
+
+
+async def warm(bed: Bed, events: int, size: int, relays: int) -> dict[str, float]:
+    """Idle relays, then one big transaction commits. The clock runs from its commit.
+
+    That is how several relays can be measured: they share the shards before work comes.
+    """
+    await bed.clear()
+    processes = [bed.relay().start() for _ in range(relays)]
+    for process in processes:
+        await process.ready()
+    writer = await asyncpg.connect(bed.url)
+    try:
+        await writer.execute("BEGIN")
+        await writer.execute("CALL bench_fill($1, $2, false)", events, size)
+        usage = bed.usage(*processes)
+        begun = time.time()
+        await writer.execute("COMMIT")
+    finally:
+        await writer.close()
+    ended = await _all_stored(bed, events)
+    used = usage.used()
+    figures = {
+        **_figures(events, ended - begun, used),
+        "peak_rss_mb": max(peak_rss_mb(process.pid) for process in processes),
+    }
+    for process in processes:
+        process.terminate()
+    return figures
+
+
+async def _all_stored(bed: Bed, events: int) -> float:
+    """Wait for the last event; the server's own time of it. Checks that there are no others."""
+    deadline = time.monotonic() + DRAIN_SECONDS
+    while True:
+        state = await bed.stream_state()
+        if state["messages"] >= events:
+            break
+        assert time.monotonic() < deadline, f"{state['messages']} of {events} after {DRAIN_SECONDS}"
+        await asyncio.sleep(_POLL_SECONDS)
+    assert state["messages"] == state["last_seq"] == events, f"wanted {events}, found {state}"
+    return _unix(state["last_ts"])
+
+
+def _unix(stamp: str) -> float:
+    """Seconds since 1970 of the server's nanosecond stamp."""
+    whole, _, fraction = stamp.rstrip("Z").partition(".")
+    moment = datetime.fromisoformat(whole).replace(tzinfo=UTC)
+    return moment.timestamp() + float(f"0.{fraction or 0}")
+
+
+def _figures(events: int, seconds: float, used: dict[str, float]) -> dict[str, float]:
+    """What one drain tells: rate, and CPU time by part in microseconds an event."""
+    return {
+        "events_per_s": round(events / seconds),
+        "seconds": round(seconds, 3),
+        "relay_us_per_event": round(used["relay"] / events * 1e6, 2),
+        "relay_user_us_per_event": round(used["relay_user"] / events * 1e6, 2),
+        "postgres_us_per_event": round(used["postgres"] / events * 1e6, 2),
+        "nats_us_per_event": round(used["nats"] / events * 1e6, 2),
+        "bench_cpu_s": used["bench"],
+        "foreign_cpu_s": used["foreign"],
+        "stolen_cpu_s": used["stolen"],
+    }
+
+
+def summary(runs: list[dict[str, float]], yardsticks: list[int]) -> dict[str, Any]:
+    """Medians of runs that alternated with the yardstick.
+
+    Returns:
+        `ratio_to_nats_bench` is the ratio of the medians.
+    """
+    rate = median([run["events_per_s"] for run in runs])
+    bench = median(yardsticks)
+    return {
+        "drain_events_per_s": rate,
+        "nats_bench_msgs_per_s": bench,
+        "ratio_to_nats_bench": round(rate / bench, 3),
+        "python_us_per_event": median([run["relay_us_per_event"] for run in runs], 2),
+        "cpu_us_per_event": {
+            part: median([run[f"{part}_us_per_event"] for run in runs], 2)
+            for part in ("relay", "postgres", "nats")
+        },
+        "peak_rss_mb": max(run["peak_rss_mb"] for run in runs),
+        "events_per_s": spread([run["events_per_s"] for run in runs]),
+        "nats_bench": spread(yardsticks),
+        "runs": runs,
+    }
+
+
+async def main_figure(plain: Bed, held: Bed, events: int, size: int, rounds: int) -> dict[str, Any]:
+    """The main figure: yardstick, plain drain, drain under held transactions, in turn."""
+    bench: list[int] = []
+    with_ids: list[int] = []
+    runs: list[dict[str, float]] = []
+    held_runs: list[dict[str, float]] = []
+    for number in range(rounds):
+        bench.append(await nats_bench.publish(plain, events, size))
+        runs.append(await cold(plain, events))
+        with_ids.append(await nats_bench.publish(plain, events, size, ids=True))
+        held_runs.append(await cold(held, events))
+        print(f"  round {number + 1}: nats bench {bench[-1]:,}/s, with ids {with_ids[-1]:,}/s,"
+              f" relay {runs[-1]['events_per_s']:,}/s, held {held_runs[-1]['events_per_s']:,}/s",
+              flush=True)  # fmt: skip
+    figure = summary(runs, bench)
+    under = summary(held_runs, bench)
+    return {
+        "events": events,
+        "payload_bytes": size,
+        **figure,
+        "nats_bench_with_ids_msgs_per_s": median(with_ids),
+        "ratio_to_nats_bench_with_ids": round(figure["drain_events_per_s"] / median(with_ids), 3),
+        "held_transaction": {
+            **under,
+            "ratio_to_without": round(
+                under["drain_events_per_s"] / figure["drain_events_per_s"], 3
+            ),
+        },
+    }
+
+
+async def by_size(bed: Bed, events: int, size: int, rounds: int) -> dict[str, Any]:
+    """Another payload size, against the yardstick of that size."""
+    bench: list[int] = []
+    runs: list[dict[str, float]] = []
+    await bed.fill(events, size)
+    for _ in range(rounds):
+        bench.append(await nats_bench.publish(bed, events, size))
+        runs.append(await cold(bed, events))
+    print(f"  {size} bytes: nats bench {median(bench):,}/s, "
+          f"relay {median([run['events_per_s'] for run in runs]):,}/s", flush=True)  # fmt: skip
+    return {"events": events, "payload_bytes": size, **summary(runs, bench)}
+
+
+async def sharded(bed: Bed, events: int, size: int, rounds: int) -> dict[str, Any]:
+    """The bed's shards, drained warm by one and by two relay processes in turn."""
+    bench: list[int] = []
+    runs: dict[int, list[dict[str, float]]] = {1: [], 2: []}
+    for _ in range(rounds):
+        bench.append(await nats_bench.publish(bed, events, size))
+        for relays in runs:
+            runs[relays].append(await warm(bed, events, size, relays))
+    for relays, found in runs.items():
+        print(f"  {bed.shards} shards, {relays} relays: "
+              f"{median([run['events_per_s'] for run in found]):,}/s", flush=True)  # fmt: skip
+    return {
+        "events": events,
+        "payload_bytes": size,
+        "shards": bed.shards,
+        **{f"relays_{relays}": summary(found, bench) for relays, found in runs.items()},
+    }

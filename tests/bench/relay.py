@@ -1,0 +1,206 @@
+"""How fast, how soon and how cheaply the relay publishes: writes build/bench/relay.json.
+
+Run by `make bench-relay`. Real PostgreSQL and nats-server on loopback, relays as processes of
+their own with the defaults. Figures are of one run on one machine; the conditions stand in the
+file. docs/explanation/performance.md explains them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+
+from bench import drain, idle, latency, steady
+from bench.bed import KEYS, POSTGRES_SETTINGS, Bed, a_bed, held_transactions
+from bench.measuring import cpu_model
+from support.nats import NatsServer
+from support.postgres import PostgresServer, running_server
+
+OUT: Final = Path("build/bench/relay.json")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Servers and choices of a run.
+
+    Attributes:
+        held: A second PostgreSQL server, for what is measured under held transactions.
+    """
+
+    options: argparse.Namespace
+    directory: Path
+    postgres: PostgresServer
+    held: PostgresServer
+    nats: NatsServer
+
+    @contextlib.asynccontextmanager
+    async def bed(self, *, shards: int = 1) -> AsyncIterator[Bed]:
+        """An outbox on the plain server."""
+        async with a_bed(self.postgres, [self.nats], self.directory, shards=shards) as bed:
+            yield bed
+
+    @contextlib.asynccontextmanager
+    async def two_beds(self) -> AsyncIterator[tuple[Bed, Bed]]:
+        """One on the plain server, and one to hold transactions open in, with its own NATS."""
+        folder = self.directory / "held"
+        folder.mkdir(exist_ok=True)
+        with NatsServer() as nats:
+            async with self.bed() as plain, a_bed(self.held, [nats], folder) as held:
+                yield plain, held
+
+
+async def drains(stage: Stage) -> dict[str, Any]:
+    """Backlog of small transactions, without and with transactions held open."""
+    options = stage.options
+    async with stage.two_beds() as (plain, held), held_transactions(stage.held, held.url):
+        await asyncio.gather(
+            plain.fill(options.events, options.size), held.fill(options.events, options.size)
+        )
+        return await drain.main_figure(plain, held, options.events, options.size, options.rounds)
+
+
+async def sizes(stage: Stage) -> dict[str, Any]:
+    """Other payloads; fewer events where they are large."""
+    found = {}
+    for size in (64, 4096, 65536):
+        events = min(stage.options.events, stage.options.backlog_bytes // (size + 1024))
+        async with stage.bed() as bed:
+            found[str(size)] = await drain.by_size(bed, events, size, stage.options.side_rounds)
+    return found
+
+
+async def shards(stage: Stage) -> dict[str, Any]:
+    """Four shards."""
+    options = stage.options
+    async with stage.bed(shards=4) as bed:
+        return await drain.sharded(bed, options.events, options.size, options.side_rounds)
+
+
+async def latencies(stage: Stage) -> dict[str, Any]:
+    """Commit to consumer, without and with transactions held open."""
+    options = stage.options
+    async with stage.two_beds() as (plain, held), held_transactions(stage.held, held.url):
+        return await latency.compare(plain, held, options.latency_seconds, options.latency_rounds)
+
+
+async def idleness(stage: Stage) -> dict[str, Any]:
+    """A relay without events."""
+    async with stage.bed() as bed:
+        return await idle.cost(bed, stage.options.idle_seconds)
+
+
+async def steadiness(stage: Stage) -> dict[str, Any]:
+    """Ten minutes at a steady rate."""
+    options = stage.options
+    async with stage.bed() as bed:
+        return await steady.run(bed, options.steady_rate, options.size, options.steady_seconds)
+
+
+PARTS: Final[dict[str, Callable[[Stage], Awaitable[dict[str, Any]]]]] = {
+    "drain": drains,
+    "sizes": sizes,
+    "shards": shards,
+    "latency": latencies,
+    "idle": idleness,
+    "steady": steadiness,
+}
+
+
+async def conditions(stage: Stage) -> dict[str, Any]:
+    """Where and how it was measured."""
+    connection = await asyncpg.connect(stage.postgres.url())
+    try:
+        settings = dict(
+            await connection.fetch(
+                "SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY ($1)",
+                ["fsync", "synchronous_commit", "full_page_writes", "server_version",
+                 *POSTGRES_SETTINGS],
+            )
+        )  # fmt: skip
+    finally:
+        await connection.close()
+    return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "cores": os.cpu_count(),
+        "cpu": cpu_model(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "postgres": settings,
+        "nats_server": stage.nats.version,
+        "stream": "file storage, limits retention, one replica unless said otherwise, "
+        "duplicate window 2 minutes, the server's default sync interval",
+        "table": f"the migrations' own, all indexes; {KEYS} keys; a transaction for each event",
+        "what": "PostgreSQL, nats-server, relay and bench share one machine over loopback, no TLS",
+    }
+
+
+async def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """The parts that were asked for, in order."""
+    # Everything the parts need is checked before the first minute is spent.
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_server(**POSTGRES_SETTINGS) as postgres,
+        running_server(**POSTGRES_SETTINGS) as held,
+        NatsServer() as nats,
+    ):
+        stage = Stage(options, Path(folder), postgres, held, nats)
+        figures: dict[str, Any] = {"conditions": await conditions(stage)}
+        for name in options.parts:
+            print(f"{name} …", flush=True)
+            begun = time.monotonic()
+            figures[name] = await PARTS[name](stage)
+            print(f"{name}: {time.monotonic() - begun:.0f} s", flush=True)
+    return figures
+
+
+def parts(text: str) -> list[str]:
+    """Names of parts, in the order in which they run."""
+    wanted = set(text.split(",")) if text else set(PARTS)
+    unknown = wanted - set(PARTS)
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}"
+        )
+    return [name for name in PARTS if name in wanted]
+
+
+def main() -> int:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--parts", type=parts, default="", help="comma-separated; default: all")
+    parser.add_argument("--events", type=int, default=500_000, help="backlog to drain")
+    parser.add_argument("--size", type=int, default=512, help="bytes of a payload")
+    parser.add_argument("--rounds", type=int, default=3, help="of the main figure")
+    parser.add_argument("--side-rounds", type=int, default=2, help="of the other drains")
+    parser.add_argument(
+        "--backlog-bytes", type=int, default=400_000_000, help="largest backlog of other sizes"
+    )
+    parser.add_argument("--latency-seconds", type=float, default=15, help="of each way and round")
+    parser.add_argument("--latency-rounds", type=int, default=2)
+    parser.add_argument("--idle-seconds", type=float, default=30)
+    parser.add_argument("--steady-rate", type=int, default=5_000, help="events per second")
+    parser.add_argument("--steady-seconds", type=float, default=600)
+    parser.add_argument("--out", type=Path, default=OUT)
+    options = parser.parse_args()
+    figures = asyncio.run(measure(options))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(figures, indent=2) + "\n")
+    print(f"written to {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
