@@ -8,10 +8,10 @@ from typing import Any
 
 from outbox_operator.adapters.postgres import Connection
 from outbox_operator.adapters.postgres_sql import statement
+from outbox_operator.plan import postgres_functions
 from outbox_operator.plan.postgres_mark import parse_mark
 from outbox_operator.plan.postgres_schema import (
     POSITION_SEQUENCE,
-    emit_signature,
     inbox_grants,
     outbox_grants,
 )
@@ -35,11 +35,15 @@ async def observe(
 ) -> ObservedDatabase:
     """What is there of what is wanted. Raises the driver's errors."""
     outbox = isinstance(desired, DesiredDatabase)
-    emit = emit_signature(desired.payload_type) if isinstance(desired, DesiredDatabase) else ""
+    arguments = (
+        postgres_functions.arguments(desired.payload_type)
+        if isinstance(desired, DesiredDatabase)
+        else ""
+    )
     tables = _OUTBOX if outbox else (names.INBOX,)
     document = await connection.fetchval(
         statement("admin_catalog"),
-        desired.schema, tables, POSITION_SEQUENCE, emit[len("emit(") : -1],
+        desired.schema, tables, POSITION_SEQUENCE, postgres_functions.NAMES, arguments,
     )  # fmt: skip
     catalog = json.loads(document)
     grants, roles = _wanted_rights(desired, catalog)
@@ -63,7 +67,7 @@ async def observe(
         tables=found,
         indexes=_indexes(catalog),
         sequence_cache=catalog["sequence_cache"],
-        emit_source=catalog["emit_source"],
+        functions=catalog["functions"] or {},
         roles=frozenset(rights["roles"]),
         granted=frozenset(grants[number - 1] for number in rights["granted"]),
         version=await _version(connection, desired.schema, found),

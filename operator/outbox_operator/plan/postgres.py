@@ -18,14 +18,13 @@ from outbox_operator.errors import (
     UnsafeChangeError,
     UnsupportedServerError,
 )
+from outbox_operator.plan.postgres_functions import outbox_functions
 from outbox_operator.plan.postgres_mark import Mark, parse_mark
 from outbox_operator.plan.postgres_rights import check_rights, grant_statements, revoke_statements
 from outbox_operator.plan.postgres_schema import (
     DEFAULT_PARTITION,
     PARTITIONS_AHEAD,
     POSITION_SEQUENCE,
-    emit_body,
-    emit_sql,
     inbox_grants,
     inbox_table,
     literal,
@@ -121,7 +120,7 @@ def plan_migrations(
         *table_statements(outbox_tables(desired), observed, managed),
         *_partitions(desired, observed, managed),
         *_sequence_start(desired, observed, managed),
-        *_emit(desired, observed, managed),
+        *_functions(desired, observed, managed),
         *_cursor_rows(desired, observed, managed),
         *_grants(desired, observed, mark, wanted_mark, managed),
         *_mark(desired, observed, mark, wanted_mark, managed),
@@ -265,18 +264,20 @@ def _partitions(
             )
 
 
-def _emit(
+def _functions(
     desired: DesiredDatabase, observed: ObservedDatabase, managed: bool
 ) -> Iterator[Statement]:
-    if observed.emit_source != emit_body(desired.schema):
-        changed = observed.emit_source is not None
-        yield Statement(
-            sql=emit_sql(desired),
-            reason="function emit has another body"
-            if changed
-            else missing("function", "emit", managed),
-            drift=managed,
-        )
+    for function in outbox_functions(desired):
+        found = observed.functions.get(function.name)
+        if found != function.body:
+            lost = managed and (observed.version or 0) >= function.since
+            yield Statement(
+                sql=function.create_sql(),
+                reason=f"function {function.name} has another body"
+                if found is not None
+                else missing("function", function.name, lost),
+                drift=lost,
+            )
 
 
 def _cursor_rows(
@@ -303,7 +304,8 @@ def _grants(
     given: tuple[Grant, ...] = ()
     if before is not None:
         given = outbox_grants(desired, writers=before.writers, relay_role=before.relay_role)
-    drifted = frozenset(given) if managed else frozenset()
+    upgraded = observed.version is not None and observed.version < CURRENT_SCHEMA_VERSION
+    drifted = frozenset(given) if managed and not upgraded else frozenset()
     missing = [grant for grant in wanted if grant not in observed.granted]
     yield from grant_statements(desired.schema, missing, drifted=drifted)
     surplus = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from outbox_operator.plan.postgres_functions import NAMES, arguments
 from outbox_operator.plan.postgres_mark import Mark, parse_mark
 from outbox_operator.plan.postgres_schema import POSITION_SEQUENCE, literal, qualify
 from outbox_operator.plan.postgres_state import ObservedDatabase, Statement
@@ -27,7 +28,8 @@ def drop_statements(schema: str, observed: ObservedDatabase, owner: Owner) -> tu
         for table in (names.EVENTS, names.CURSORS, names.DEAD_LETTERS, names.SCHEMA_VERSION)
     ]
     texts += [
-        f"FUNCTION IF EXISTS {quote(schema)}.emit(text, text, {payload_type}, jsonb)"
+        f"FUNCTION IF EXISTS {quote(schema)}.{name}({arguments(payload_type)})"
+        for name in NAMES
         for payload_type in ("jsonb", "bytea")
     ]
     texts.append(f"SEQUENCE IF EXISTS {qualify(schema, POSITION_SEQUENCE)}")

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from outbox_operator.plan.postgres_functions import outbox_functions
 from outbox_operator.plan.postgres_state import DesiredDatabase, DesiredInbox, Grant
 from outbox_operator.wire import tables as names
 from outbox_operator.wire.tables import quote_identifier as quote
@@ -20,16 +21,6 @@ PARTITION_WIDTH: Final = 1_000_000_000
 """Positions per partition: more rows than a partition gets before it is rotated by time, and few
 enough that positions stay exact in JSON for centuries (2**53 / 10**9 partitions)."""
 PARTITIONS_AHEAD: Final = 3
-
-_EMIT_BODY: Final = """
-DECLARE
-  id uuid := gen_random_uuid();
-BEGIN
-  INSERT INTO {events} (event_id, event_type, partition_key, payload, headers)
-  VALUES (id, event_type, coalesce(key, ''), payload, coalesce(headers, '{{}}'));
-  RETURN id;
-END
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,28 +260,6 @@ def partition_bounds(index: int) -> tuple[int, int]:
     return index * PARTITION_WIDTH, (index + 1) * PARTITION_WIDTH
 
 
-def emit_signature(payload_type: str) -> str:
-    """The function for plain-SQL users with its argument types."""
-    return f"emit(text, text, {payload_type}, jsonb)"
-
-
-def emit_body(schema: str) -> str:
-    """Body of that function. It makes up the id itself: RETURNING would need the right to read."""
-    return _EMIT_BODY.format(events=qualify(schema, names.EVENTS))
-
-
-def emit_sql(desired: DesiredDatabase) -> str:
-    """CREATE OR REPLACE FUNCTION emit."""
-    # The argument names are part of the interface; columns of the same name are no conflict,
-    # because an INSERT's column list and VALUES are told apart.
-    return (
-        f"CREATE OR REPLACE FUNCTION {quote(desired.schema)}.emit("
-        f"event_type text, key text, payload {desired.payload_type}, "
-        "headers jsonb DEFAULT '{}'::jsonb) RETURNS uuid LANGUAGE plpgsql AS "
-        f"$emit${emit_body(desired.schema)}$emit$"
-    )
-
-
 def outbox_grants(
     desired: DesiredDatabase, *, writers: tuple[str, ...], relay_role: str | None
 ) -> tuple[Grant, ...]:
@@ -300,8 +269,10 @@ def outbox_grants(
     for role in writers:
         grants.add(Grant(role=role, kind="schema", object=schema, privilege="USAGE"))
         grants.add(Grant(role=role, kind="sequence", object=POSITION_SEQUENCE, privilege="USAGE"))
-        emit = emit_signature(desired.payload_type)
-        grants.add(Grant(role=role, kind="function", object=emit, privilege="EXECUTE"))
+        for function in outbox_functions(desired):
+            grants.add(
+                Grant(role=role, kind="function", object=function.signature, privilege="EXECUTE")
+            )
         for column in names.WRITABLE_COLUMNS:
             grants.add(
                 Grant(

@@ -120,7 +120,7 @@ class ObservedDatabase:
         tables: By name; only names of ours.
         indexes: By name; only those of `tables`.
         sequence_cache: CACHE of the sequence of positions; None: does not exist.
-        emit_source: Body of the `emit` function with our arguments; None: does not exist.
+        functions: Bodies of our functions with our arguments, by name.
         roles: Those of the wanted and formerly granted roles that exist.
         granted: Those of the wanted rights that the roles have, directly or not.
         version: Newest row of `schema_version`; None: never migrated.
@@ -135,7 +135,7 @@ class ObservedDatabase:
     tables: Mapping[str, ObservedTable] = field(default_factory=dict)
     indexes: Mapping[str, ObservedIndex] = field(default_factory=dict)
     sequence_cache: int | None = None
-    emit_source: str | None = None
+    functions: Mapping[str, str] = field(default_factory=dict)
     roles: frozenset[str] = frozenset()
     granted: frozenset[Grant] = frozenset()
     version: int | None = None

@@ -17,9 +17,10 @@ from outbox_operator.errors import (
 )
 from outbox_operator.plan.postgres import DesiredDatabase, plan_migrations
 from outbox_operator.plan.state import Owner
-from outbox_operator.wire.tables import EVENT_COLUMNS
+from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION, EVENT_COLUMNS
 from support.outbox import OWNER
 from support.owned import OwnedDatabase
+from support.relaying import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -40,7 +41,7 @@ async def test_creates_everything_from_nothing_and_then_has_nothing_to_do(
     assert (await owned.plan(desired)).empty
     version = await owned.connection.fetchrow(f'SELECT * FROM "{schema}".schema_version')
     assert version is not None
-    assert (version["version"], version["plan_hash"]) == (1, plan.hash)
+    assert (version["version"], version["plan_hash"]) == (CURRENT_SCHEMA_VERSION, plan.hash)
     assert version["operator_version"] == "1.2.3"
     event_id = await owned.connection.fetchval(
         f"SELECT \"{schema}\".emit('a.b', 'key', $1)", "{}" if payload_type == "jsonb" else b"\0"
@@ -84,7 +85,10 @@ async def test_the_relay_role_may_read_and_keep_its_cursor(owned: OwnedDatabase)
         " headers, created_at, reason) SELECT position, event_id, event_type, partition_key,"
         " payload, headers, created_at, 'test' FROM outbox.events ON CONFLICT DO NOTHING"
     )
-    assert await relay.fetchval("SELECT max(version) FROM outbox.schema_version") == 1
+    assert (
+        await relay.fetchval("SELECT max(version) FROM outbox.schema_version")
+        == CURRENT_SCHEMA_VERSION
+    )
     for forbidden in (ADD, "DELETE FROM outbox.events", "TRUNCATE outbox.events_p0"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await relay.execute(forbidden)
@@ -116,6 +120,7 @@ async def test_the_relay_role_may_read_and_keep_its_cursor(owned: OwnedDatabase)
         ("DROP SEQUENCE outbox.events_position_seq CASCADE", "sequence events_position_seq was"),
         ("ALTER SEQUENCE outbox.events_position_seq CACHE 32", "cache: wanted 1, found 32"),
         ("DROP FUNCTION outbox.emit", "function emit was missing"),
+        ("DROP FUNCTION outbox.emit_strict", "function emit_strict was missing"),
         (
             "CREATE OR REPLACE FUNCTION outbox.emit(event_type text, key text, payload jsonb,"
             " headers jsonb DEFAULT '{}') RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid'",
@@ -433,3 +438,32 @@ async def test_drop_fails_whole_when_a_view_needs_a_table(owned: OwnedDatabase) 
     with pytest.raises(PostgresError, match="dead_letters"):
         await owned.admin.drop("outbox", OWNER)
     assert (await owned.plan(OUTBOX)).empty
+
+
+async def test_strict_emit_makes_writers_of_a_key_wait_for_each_other(owned: OwnedDatabase) -> None:
+    """Without the lock the later position could be committed first."""
+    await owned.migrate(OUTBOX)
+    (first, _), (second, _) = await owned.second_owner(), await owned.second_owner()
+    writer = await first.fetchval("SELECT pg_backend_pid()")
+    async with first.transaction():
+        await first.execute("SELECT outbox.emit_strict('a.b', 'key', '1')")
+        await second.execute("SELECT outbox.emit_strict('a.b', 'other key', '2')")
+        await second.execute("SELECT outbox.emit_strict('a.b', '', '3')")
+        await second.execute("SELECT outbox.emit_strict('a.b', NULL, '4')")
+        waiting = asyncio.create_task(
+            second.execute("SELECT outbox.emit_strict('a.b', 'key', '5')")
+        )
+
+        async def blocked() -> bool:
+            found: bool = await owned.connection.fetchval(
+                "SELECT EXISTS (SELECT FROM pg_stat_activity "
+                "WHERE $1 = ANY (pg_blocking_pids(pid)))",
+                writer,
+            )
+            return found
+
+        await eventually(blocked, "the second writer waits for the first")
+        await first.execute("SELECT outbox.emit_strict('a.b', 'key', '6')")
+    await waiting
+    rows = await owned.connection.fetch("SELECT payload FROM outbox.events ORDER BY position")
+    assert [row[0] for row in rows] == ["1", "2", "3", "4", "6", "5"]

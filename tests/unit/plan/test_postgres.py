@@ -27,10 +27,10 @@ from outbox_operator.plan.postgres import (
     plan_inbox,
     plan_migrations,
 )
+from outbox_operator.plan.postgres_functions import outbox_functions
 from outbox_operator.plan.postgres_mark import Mark, parse_mark
 from outbox_operator.plan.postgres_schema import (
     Table,
-    emit_body,
     inbox_table,
     outbox_grants,
     outbox_tables,
@@ -83,7 +83,7 @@ def complete(desired: DesiredDatabase = DESIRED, owner: Owner = OWNER) -> Observ
             for index in table.indexes
         },
         sequence_cache=1,
-        emit_source=emit_body(desired.schema),
+        functions={f.name: f.body for f in outbox_functions(desired)},
         granted=frozenset(
             outbox_grants(desired, writers=desired.writers, relay_role=desired.relay_role)
         ),
@@ -200,13 +200,14 @@ def test_the_same_steps_have_the_same_hash_and_others_another() -> None:
         ),
         (replace(complete(), sequence_cache=20), ["CACHE 1"]),
         (replace(complete(), sequence_cache=None), ["CREATE SEQUENCE", "setval", "OWNED BY"]),
-        (replace(complete(), emit_source=None), ["CREATE OR REPLACE FUNCTION"]),
+        (replace(complete(), functions={}), ['FUNCTION "outbox".emit(', ".emit_strict("]),
         (replace(complete(), cursor_shards=frozenset()), ["INSERT INTO"]),
         (
             replace(complete(), granted=frozenset()),
             [
                 "GRANT USAGE ON SCHEMA",
                 "GRANT INSERT (",
+                "GRANT EXECUTE",
                 "GRANT EXECUTE",
                 "GRANT USAGE ON SEQUENCE",
                 "GRANT USAGE ON SCHEMA",
@@ -383,11 +384,31 @@ def test_the_mark_of_a_dead_owner_is_taken_over() -> None:
     assert "is gone" in made.statements[-1].reason
 
 
+def test_an_older_outbox_gets_new_functions_and_nobody_is_blamed() -> None:
+    strict = "emit_strict(text, text, jsonb, jsonb)"
+    whole = complete()
+    made = plan(
+        replace(
+            whole,
+            version=1,
+            functions={"emit": whole.functions["emit"]},
+            granted=frozenset(grant for grant in whole.granted if grant.object != strict),
+        )
+    )
+    assert [statement.sql.partition(" TO ")[0] for statement in made.statements[1:]] == [
+        f'GRANT EXECUTE ON FUNCTION "outbox".{strict}'
+    ]
+    assert [(statement.reason, statement.drift) for statement in made.statements] == [
+        ("create function emit_strict", False),
+        ("role app lacks EXECUTE on function " + strict, False),
+    ]
+
+
 def test_a_role_that_left_the_list_loses_what_it_got() -> None:
     observed = complete(replace(DESIRED, writers=("app", "old")))
     made = plan(replace(observed, roles=frozenset({"app", "old", "relay"})))
     revokes = [s.sql for s in made.statements if s.sql.startswith("REVOKE")]
-    assert len(revokes) == 4
+    assert len(revokes) == 5
     assert all(sql.endswith('FROM "old"') for sql in revokes)
     assert parse_mark_of(made).writers == ("app",)
     gone = plan(replace(observed, roles=frozenset({"app", "relay"})))

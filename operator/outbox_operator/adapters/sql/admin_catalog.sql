@@ -1,5 +1,6 @@
 -- Everything the catalog says about our objects, as one JSON document. Needs no right at all.
---   $1 schema   $2 names of tables   $3 name of the sequence   $4 argument types of emit
+--   $1 schema   $2 names of tables   $3 name of the sequence
+--   $4 names of functions   $5 types of their arguments
 WITH ours AS (
     SELECT c.oid, c.relname, c.relkind, c.relowner
     FROM pg_catalog.pg_class c
@@ -70,10 +71,11 @@ SELECT jsonb_build_object(
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = $1 AND c.relname = $3
     ),
-    'emit_source', (
-        SELECT p.prosrc
+    'functions', (
+        SELECT jsonb_object_agg(p.proname, p.prosrc)
         FROM pg_catalog.pg_proc p
         JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-        WHERE n.nspname = $1 AND p.proname = 'emit' AND oidvectortypes(p.proargtypes) = $4
+        WHERE n.nspname = $1 AND p.proname = ANY ($4::text[])
+          AND oidvectortypes(p.proargtypes) = $5
     )
 )::text
