@@ -174,7 +174,7 @@ async def a_bed(
 ) -> AsyncIterator[Bed]:
     """A fresh outbox in a database of its own, and its stream; both gone afterwards."""
     url = postgres.create_database()
-    await migrate(url, **({"shards": shards} if shards > 1 else {}))
+    await migrate(url, shards=shards)
     connection = await asyncpg.connect(url)
     try:
         async with connected(servers[0]) as client:

@@ -26,10 +26,12 @@ import asyncpg
 from bench import drain, idle, latency, steady
 from bench.bed import KEYS, POSTGRES_SETTINGS, Bed, a_bed, held_transactions
 from bench.measuring import cpu_model
-from support.nats import NatsServer
+from support.nats import NatsCluster, NatsServer
 from support.postgres import PostgresServer, running_server
 
 OUT: Final = Path("build/bench/relay.json")
+CLUSTER_SHARE: Final = 5
+"""A replicated stream is this much slower, about, so its backlog is this much smaller."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,15 @@ async def shards(stage: Stage) -> dict[str, Any]:
         return await drain.sharded(bed, options.events, options.size, options.side_rounds)
 
 
+async def cluster(stage: Stage) -> dict[str, Any]:
+    """A stream with three replicas in a cluster of three servers on this machine."""
+    options = stage.options
+    events = options.events // CLUSTER_SHARE
+    with NatsCluster() as servers:
+        async with a_bed(stage.postgres, servers.servers, stage.directory, replicas=3) as bed:
+            return await drain.by_size(bed, events, options.size, options.side_rounds)
+
+
 async def latencies(stage: Stage) -> dict[str, Any]:
     """Commit to consumer, without and with transactions held open."""
     options = stage.options
@@ -113,6 +124,7 @@ PARTS: Final[dict[str, Callable[[Stage], Awaitable[dict[str, Any]]]]] = {
     "drain": drains,
     "sizes": sizes,
     "shards": shards,
+    "cluster": cluster,
     "latency": latencies,
     "idle": idleness,
     "steady": steadiness,
