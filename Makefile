@@ -17,8 +17,11 @@ CLUSTER ?= outbox-demo
 # Parts of `make bench-relay`, separated by commas (default: all), and how long the steady one takes.
 PARTS ?=
 STEADY_SECONDS ?= 600
+# An option of a program when the variable of its name is given: SEED=7 becomes --seed 7.
+upper = $(shell echo $(1) | tr a-z A-Z)
+given = $(if $($(call upper,$(1))),--$(1) $($(call upper,$(1))))
 # From the quickest to the slowest, so that a mistake shows early.
-TIERS := tests/unit tests/contract tests/chart tests/integration tests/cluster tests/e2e
+TIERS := tests/unit tests/contract tests/chart tests/integration tests/delivery tests/cluster tests/e2e
 
 ##@ Start here
 
@@ -81,6 +84,15 @@ test-chart: setup ## The Helm chart as it renders; needs helm
 .PHONY: test-integration
 test-integration: setup ## Real PostgreSQL and nats-server
 	$(RUN) pytest tests/integration $(ARGS)
+
+.PHONY: test-delivery
+test-delivery: setup ## The delivery checker: itself, planted bugs, a short run
+	$(RUN) pytest tests/delivery $(ARGS)
+
+.PHONY: check-delivery
+check-delivery: setup ## Writers, faults, and every event accounted for; SEED SECONDS SERVERS REPLICAS SHARDS …
+	PYTHONPATH=tests $(RUN) python -m delivery $(foreach option,seed seconds servers replicas shards \
+		payload writers rate window pace faults plant,$(call given,$(option)))
 
 .PHONY: test-cluster
 test-cluster: setup ## Real kube-apiserver, PostgreSQL and nats-server; no pods

@@ -292,7 +292,13 @@ class NatsCluster:
         routes = [f"nats://127.0.0.1:{port}" for port in ports if port != ports[index]]
         return {
             "server_name": f"{name}-{index}",
-            "cluster": {"name": name, "listen": f"127.0.0.1:{ports[index]}", "routes": routes},
+            "cluster": {
+                "name": name,
+                "listen": f"127.0.0.1:{ports[index]}",
+                "routes": routes,
+                # Clients stay with the addresses they were given, which may be proxies.
+                "no_advertise": True,
+            },
             "http": "127.0.0.1:-1",
         }
 
@@ -358,7 +364,7 @@ def unique_prefix() -> str:
 
 
 @contextlib.asynccontextmanager
-async def connected(server: NatsServer) -> AsyncIterator[Client]:
+async def connected(server: NatsServer | NatsCluster) -> AsyncIterator[Client]:
     """A connection for the length of a block."""
     client = await connect(server.auth, name="tests")
     try:

@@ -23,7 +23,7 @@ from nats.aio.client import Client
 from nats.js.api import DeliverPolicy
 from nats.js.client import JetStreamContext
 
-from support.nats import NatsServer, connected, unique_prefix
+from support.nats import NatsCluster, NatsServer, connected, unique_prefix
 from support.outbox import migrate
 
 DEADLINE_SECONDS = 30.0
@@ -76,7 +76,11 @@ class Stored:
 
 
 class RelayProcess:
-    """`outbox relay` as a process of its own."""
+    """`outbox relay` as a process of its own.
+
+    Attributes:
+        program: What Python runs, before the verb.
+    """
 
     def __init__(self, config: Mapping[str, Any], directory: Path, name: str) -> None:
         self._config = directory / f"{name}.json"
@@ -85,13 +89,14 @@ class RelayProcess:
         self._log.touch()
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
+        self.program: tuple[str, ...] = ("-m", "outbox_operator.cli.main")
 
     def start(self) -> Self:
         """Start (again)."""
         self._log_start = self._log.stat().st_size
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "outbox_operator.cli.main", "relay"],
+                [sys.executable, *self.program, "relay"],
                 env={**os.environ, "OUTBOX_CONFIG": str(self._config)},
                 stderr=log,
             )
@@ -102,6 +107,11 @@ class RelayProcess:
         """Of the process started last."""
         assert self._process is not None, "never started"
         return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def log(self) -> str:
@@ -124,7 +134,7 @@ class RelayProcess:
 
     def kill(self) -> None:
         """End it at once, if it runs."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.running:
             self._process.kill()
             self._process.wait()
 
@@ -194,7 +204,7 @@ class Outbox:
     """
 
     url: str
-    nats: NatsServer
+    nats: NatsServer | NatsCluster
     directory: Path
     connection: asyncpg.Connection[Any]
     prefix: str
@@ -209,7 +219,7 @@ class Outbox:
             "namespace": NAMESPACE,
             "pipeline": PIPELINE,
             "database": {"url_file": str(secret)},
-            "nats": {"url": self.nats.url},
+            "nats": {"url": self.nats.auth.url},
             "stream": self.prefix,
             "subject": self.prefix + ".{event_type}",
             "payload_type": self.payload_type,

@@ -1,0 +1,96 @@
+"""`make check-delivery`: one run, its totals, its verdict as exit code.
+
+Exit codes: 0 nothing wrong, 1 something is, 2 wrong arguments. With a planted bug the same: a run
+that exits with 1 has caught it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from delivery import planted, schedule
+from delivery.run import Result, run
+from delivery.settings import Settings
+
+OUT = Path("build/delivery")
+
+
+def parse(arguments: list[str] | None = None) -> Settings:
+    """Settings from the command line."""
+    parser = argparse.ArgumentParser(prog="delivery", description=__doc__)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--servers", choices=("single", "cluster"), default="single")
+    parser.add_argument("--replicas", type=int, default=1)
+    parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--payload", choices=("jsonb", "bytea"), default="jsonb")
+    parser.add_argument("--writers", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=600.0, help="events a second")
+    parser.add_argument("--window", type=float, default=120.0, help="duplicateWindow in seconds")
+    parser.add_argument("--pace", type=float, default=1.0, help="how much more often faults happen")
+    parser.add_argument("--faults", default="", help="kinds, separated by commas; default: all")
+    parser.add_argument("--plant", choices=("", *planted.PLANTS), default="")
+    given = parser.parse_args(arguments)
+    kinds = tuple(name for name in given.faults.split(",") if name)
+    try:
+        schedule.draw(0, 0, replicas=1, cluster=False, only=kinds)
+    except ValueError as error:
+        parser.error(str(error))
+    return Settings(
+        seed=given.seed, seconds=given.seconds, servers=given.servers, replicas=given.replicas,
+        shards=given.shards, payload_type=given.payload, writers=given.writers, rate=given.rate,
+        duplicate_window_seconds=given.window, pace=given.pace, faults=kinds, plant=given.plant,
+    )  # fmt: skip
+
+
+def describe(result: Result) -> str:
+    """The totals for a person."""
+    settings = result.settings
+    lines = [
+        f"seed {settings.seed}, {settings.seconds:g} s of writing and faults "
+        f"({result.seconds:.0f} s in all), {settings.servers}, {settings.replicas} replicas, "
+        f"{settings.shards} shards, {settings.payload_type}"
+        + (f", planted: {settings.plant}" if settings.plant else ""),
+        f"transactions: {_counts(result.transactions)}",
+        f"events: {result.events} committed, {result.rolled_back_events} rolled back, "
+        f"{result.unknown_events} of unknown fate; {result.messages} messages in the stream",
+        f"faults: {result.faults.total()}: {_counts(result.faults)}",
+        f"caught up {result.caught_up_seconds:.1f} s after the last fault",
+    ]
+    for check, examples in result.verdict.examples.items():
+        lines += [f"{check}: {example}" for example in examples]
+    lines += [f"trouble: {trouble}" for trouble in result.troubles]
+    if result.logs:
+        lines.append(f"logs: {result.logs}")
+    lines.append(str(result.verdict))
+    return "\n".join(lines)
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counter.items())) or "none"
+
+
+def main() -> int:
+    """Run, print, write the file."""
+    settings = parse()
+    print(f"seed {settings.seed}", flush=True)
+    result = asyncio.run(run(settings, lambda line: print(line, flush=True)))
+    OUT.mkdir(parents=True, exist_ok=True)
+    name = f"{settings.servers}-r{settings.replicas}-s{settings.shards}-{settings.seed}"
+    path = OUT / f"{name}{'-' + settings.plant if settings.plant else ''}.json"
+    document = result.document() | {"finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    path.write_text(json.dumps(document, indent=2, default=str) + "\n")
+    print(describe(result))
+    print(f"written: {path}")
+    return 0 if result.passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,251 @@
+"""One run from the first row to the verdict.
+
+Called by `delivery.__main__` and by tests. Writers write and faults happen; then everything is
+healed, the writers end, and when nothing waits any more database and stream are compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from delivery import schedule
+from delivery.expected import Form
+from delivery.faults import Faults
+from delivery.journal import Fate, Journal, digest
+from delivery.servers import Servers, running, until
+from delivery.settings import Settings
+from delivery.stream import read_stream
+from delivery.verdict import CHECKS, Verdict, judge
+from delivery.workload import Workload
+
+QUIET_SECONDS: Final = 60.0
+"""How long a healed system may take without any progress until the last event is in the stream."""
+REPORT_SECONDS: Final = 10.0
+LOGS: Final = Path("build/delivery/logs")
+
+
+@dataclass
+class Result:
+    """What happened, and the verdict.
+
+    Attributes:
+        events: Committed rows; `messages`: what the stream holds.
+        transactions: By how they ended.
+        faults: By kind.
+        exits: Codes with which relays ended by themselves.
+        troubles: What is wrong apart from the verdict, in words.
+        caught_up_seconds: From the end of all faults until every event was in the stream.
+    """
+
+    settings: Settings
+    verdict: Verdict
+    events: int
+    messages: int
+    transactions: Counter[str]
+    rolled_back_events: int
+    unknown_events: int
+    faults: Counter[str]
+    exits: list[int]
+    troubles: list[str]
+    seconds: float
+    caught_up_seconds: float
+    logs: Path | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything was as promised."""
+        return self.verdict.clean and not self.troubles
+
+    def document(self) -> dict[str, Any]:
+        """For a JSON file."""
+        return {
+            "passed": self.passed,
+            "settings": asdict(self.settings),
+            "counts": {check: self.verdict.counts[check] for check in CHECKS},
+            "examples": dict(self.verdict.examples),
+            "troubles": self.troubles,
+            "events": self.events,
+            "messages": self.messages,
+            "rolled_back_events": self.rolled_back_events,
+            "unknown_events": self.unknown_events,
+            "transactions": dict(self.transactions),
+            "faults": dict(self.faults),
+            "exits": self.exits,
+            "seconds": round(self.seconds, 1),
+            "caught_up_seconds": round(self.caught_up_seconds, 1),
+            "logs": str(self.logs) if self.logs else None,
+        }
+
+
+async def run(settings: Settings, say: Callable[[str], None] = lambda _: None) -> Result:
+    """Do a whole run.
+
+    Args:
+        say: Told about the progress, a line at a time.
+    """
+    faults = schedule.draw(
+        settings.seed, settings.seconds, replicas=settings.replicas,
+        cluster=settings.servers == "cluster", only=settings.faults, pace=settings.pace,
+    )  # fmt: skip
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="outbox-delivery-") as scratch:
+        directory = Path(scratch)
+        async with running(settings, directory) as servers:
+            result = await _run(settings, servers, faults, say, started)
+            if not result.passed:
+                result.logs = _keep_logs(settings, servers, directory)
+    return result
+
+
+async def _run(
+    settings: Settings,
+    servers: Servers,
+    faults: list[schedule.Fault],
+    say: Callable[[str], None],
+    started: float,
+) -> Result:
+    journal = Journal()
+    workload = Workload(
+        servers.database_url, journal, seed=settings.seed, writers=settings.writers,
+        rate=settings.rate, payload_type=settings.payload_type, hold_seconds=settings.hold_seconds,
+    )  # fmt: skip
+    inflicted = Faults(servers)
+    for replica in servers.replicas:
+        replica.process.start()
+    supervision = asyncio.create_task(servers.supervise())
+    reports = asyncio.create_task(_report(servers, journal, inflicted, say))
+    writing = asyncio.create_task(workload.run())
+    try:
+        begun = time.monotonic()
+        await inflicted.run(faults)
+        await asyncio.sleep(max(0.0, begun + settings.seconds - time.monotonic()))
+        await servers.heal()
+        workload.stop()
+        await writing
+        healed = time.monotonic()
+        troubles = await _come_to_rest(servers, last_restart=settings.last_restart)
+        caught_up = time.monotonic() - healed
+    finally:
+        for task in (reports, supervision, writing):
+            task.cancel()
+        await asyncio.gather(reports, supervision, writing, return_exceptions=True)
+    if supervision.done() and not supervision.cancelled() and supervision.exception():
+        troubles.append(f"the supervisor failed: {supervision.exception()!r}")
+    rows = await servers.rows()
+    troubles += [f"dead letter: {found}" for found in await servers.dead_letters()]
+    leader = await servers.leader() or servers.members[0]
+    assert leader.port is not None
+    messages = await asyncio.to_thread(read_stream, "127.0.0.1", leader.port, servers.stream)
+    form: Form = settings.form(servers.stream)
+    verdict = judge(rows, messages, form, journal.fates)
+    for row in rows:
+        text = row.payload.decode() if settings.payload_type == "jsonb" else row.payload
+        if journal.payloads.get(row.event_id) != digest(text):
+            verdict.add("unjournaled", f"event {row.event_id}: another payload than was written")
+    exits = [code for replica in servers.replicas for code in replica.exits]
+    if any(exits):
+        troubles.append(f"relays ended by themselves with codes {exits}")
+    return Result(
+        settings=settings,
+        verdict=verdict,
+        events=len(rows),
+        messages=len(messages),
+        transactions=journal.transactions,
+        rolled_back_events=journal.count(Fate.ROLLED_BACK),
+        unknown_events=journal.count(Fate.UNKNOWN),
+        faults=inflicted.happened,
+        exits=exits,
+        troubles=troubles,
+        seconds=time.monotonic() - started,
+        caught_up_seconds=caught_up,
+    )
+
+
+async def _come_to_rest(servers: Servers, *, last_restart: bool) -> list[str]:
+    """Wait until everything is published and every relay says so; what is wrong in words."""
+    troubles = []
+    async with servers.client() as client:
+        if last_restart:
+            await servers.forget_ids()
+        if not await _all_stored(servers, client):
+            troubles.append(f"not every event was in the stream {QUIET_SECONDS:g} s after the last")
+        if last_restart:
+            for replica in servers.replicas:
+                replica.down = True
+                replica.process.kill()
+                replica.process.start()
+                replica.down = False
+
+    async def at_rest() -> bool:
+        return all([await asyncio.to_thread(_at_rest, replica) for replica in servers.replicas])
+
+    if not await until(at_rest, QUIET_SECONDS):
+        for number, replica in enumerate(servers.replicas):
+            failing = await asyncio.to_thread(replica.process.failing)
+            troubles.append(f"relay {number} does not come to rest: {failing or 'finds rows'}")
+    return troubles
+
+
+async def _all_stored(servers: Servers, client: Any) -> bool:
+    """Whether the stream has enough messages; waits as long as there is progress."""
+    best, deadline = -1, 0.0
+    while True:
+        found, wanted = -1, 0
+        with contextlib.suppress(Exception):  # a server that just came back may refuse
+            wanted = await servers.committed()
+            found = await servers.stored(client)
+        if 0 < wanted <= found:
+            return True
+        if found > best:
+            best, deadline = found, time.monotonic() + QUIET_SECONDS
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.02)
+
+
+def _at_rest(replica: Any) -> bool:
+    """Whether a relay is ready, polls, and found nothing to do."""
+    process = replica.process
+    return (
+        process.get("/readyz")[0] == 200
+        and process.metric("lag_rows") == 0
+        and (process.metric("polls_total") >= 2 or not process.metric("owner"))
+    )
+
+
+async def _report(
+    servers: Servers, journal: Journal, faults: Faults, say: Callable[[str], None]
+) -> None:
+    started = time.monotonic()
+    while True:
+        await asyncio.sleep(REPORT_SECONDS)
+        stored = "?"
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(2), servers.client() as client:
+                stored = str(await servers.stored(client))
+        say(
+            f"{time.monotonic() - started:5.0f} s  "
+            f"events committed {journal.count(Fate.COMMITTED)}, in the stream {stored}, "
+            f"faults {faults.happened.total()}"
+        )
+
+
+def _keep_logs(settings: Settings, servers: Servers, directory: Path) -> Path:
+    """Copy what the processes said to where a person finds it."""
+    kept = LOGS / f"seed-{settings.seed}-{time.strftime('%H%M%S')}"
+    kept.mkdir(parents=True, exist_ok=True)
+    for log in directory.glob("*.log"):
+        shutil.copy(log, kept)
+    for number, member in enumerate(servers.members):
+        (kept / f"nats-{number}.log").write_text(member.log)
+    (kept / "postgres.log").write_text(servers.postgres.log())
+    return kept

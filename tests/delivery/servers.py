@@ -1,0 +1,252 @@
+"""Everything a run needs, really running: PostgreSQL, nats-servers, relays behind proxies.
+
+Called by `delivery.run` and `delivery.faults`. Each relay has proxies of its own, so the network of
+one can break while the others' works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import nats.errors
+from nats.aio.client import Client
+
+from delivery.expected import Row
+from delivery.settings import Settings
+from delivery.workload import LEDGER_SQL
+from outbox_operator.errors import OutboxError
+from support.nats import NatsCluster, NatsServer, connected, unique_prefix
+from support.outbox import migrate
+from support.postgres import PostgresServer
+from support.relaying import Outbox, RelayProcess
+from support.tcp_proxy import TcpProxy
+
+PLANTED: Final = Path(__file__).with_name("planted.py")
+_ROWS_SQL: Final = """
+SELECT e.position, e.shard, e.event_id::text, e.event_type, e.partition_key, e.routing_key,
+       {payload}, e.headers::text, e.created_at, l.version
+FROM outbox.events e LEFT JOIN shop.ledger l USING (event_id)
+ORDER BY e.position
+"""
+_PAYLOAD: Final = {"jsonb": "convert_to(e.payload::text, 'UTF8')", "bytea": "e.payload"}
+
+
+@dataclass
+class Replica:
+    """A relay process, its network, and whether it is meant to run.
+
+    Attributes:
+        down: Whether a fault has ended it; otherwise it is started again when it ends by itself.
+        exits: How often it ended by itself, and with which code.
+    """
+
+    process: RelayProcess
+    postgres: TcpProxy
+    nats: list[TcpProxy]
+    down: bool = False
+    exits: list[int] = field(default_factory=list)
+
+
+class Servers:
+    """What runs. Make it with `running`."""
+
+    def __init__(
+        self, settings: Settings, postgres: PostgresServer, brokers: NatsServer | NatsCluster
+    ) -> None:
+        self._settings = settings
+        self._outbox: Outbox | None = None
+        self.postgres = postgres
+        self.brokers = brokers
+        self.replicas: list[Replica] = []
+
+    @property
+    def members(self) -> list[NatsServer]:
+        """The nats-servers one by one."""
+        return self.brokers.servers if isinstance(self.brokers, NatsCluster) else [self.brokers]
+
+    @property
+    def stream(self) -> str:
+        """Its name, which is also the prefix of its subjects."""
+        assert self._outbox is not None
+        return self._outbox.prefix
+
+    @property
+    def database_url(self) -> str:
+        """Of the superuser, without a proxy."""
+        assert self._outbox is not None
+        return self._outbox.url
+
+    async def set_up(self, directory: Path) -> None:
+        """Tables, stream, proxies and relays."""
+        settings = self._settings
+        url = self.postgres.create_database()
+        await migrate(url, payload_type=settings.payload_type)
+        connection = await asyncpg.connect(url)
+        await connection.execute(LEDGER_SQL)
+        outbox = self._outbox = Outbox(
+            url, self.brokers, directory, connection, unique_prefix(), settings.payload_type
+        )
+        await outbox.create_stream(**self._stream_config(settings.duplicate_window_seconds))
+        await connection.close()
+        for number in range(settings.replicas):
+            self.replicas.append(await self._replica(outbox, directory, number))
+
+    def _stream_config(self, duplicate_window_seconds: float) -> dict[str, Any]:
+        return {
+            "duplicate_window": round(duplicate_window_seconds * 1e9),
+            "num_replicas": len(self.members),
+        }
+
+    async def _replica(self, outbox: Outbox, directory: Path, number: int) -> Replica:
+        postgres = await TcpProxy(lambda: self.postgres.port).start()
+        links = [await TcpProxy(partial(_port, member)).start() for member in self.members]
+        secret = directory / f"url-{number}"
+        secret.write_text(_through(outbox.url, postgres.port))
+        process = outbox.relay(
+            database={"url_file": str(secret)},
+            nats={"url": ",".join(f"nats://127.0.0.1:{link.port}" for link in links)},
+            subject=f"{outbox.prefix}.{self._settings.subject}",
+            shards=self._settings.shards,
+        )
+        if self._settings.plant:
+            process.program = ("-P", str(PLANTED), self._settings.plant)
+        return Replica(process, postgres, links)
+
+    async def forget_ids(self) -> None:
+        """Make the server forget the ids of messages: de-duplication helps no more."""
+        assert self._outbox is not None
+        await self._outbox.update_stream(**self._stream_config(0.1))
+
+    async def committed(self) -> int:
+        """Number of rows in the outbox."""
+        async with self._session() as connection:
+            return int(await connection.fetchval("SELECT count(*) FROM outbox.events"))
+
+    async def rows(self) -> list[Row]:
+        """All rows of the outbox with their place in the ledger."""
+        statement = _ROWS_SQL.format(payload=_PAYLOAD[self._settings.payload_type])
+        async with self._session() as connection:
+            return [Row(*record) for record in await connection.fetch(statement)]
+
+    async def dead_letters(self) -> list[str]:
+        """What a relay gave up, which none of our events is a reason for."""
+        async with self._session() as connection:
+            found = await connection.fetch("SELECT * FROM outbox.dead_letters ORDER BY position")
+        return [f"position {row['position']}: {row['reason']}: {row['error']}" for row in found]
+
+    async def stored(self, client: Client) -> int:
+        """Number of messages in the stream."""
+        answer = await client.request(f"$JS.API.STREAM.INFO.{self.stream}", timeout=5)
+        document = json.loads(answer.data)
+        return int(document["state"]["messages"]) if "state" in document else 0
+
+    async def leader(self) -> NatsServer | None:
+        """The server that leads the stream; None when there is one server, or no leader."""
+        if not isinstance(self.brokers, NatsCluster):
+            return None
+        with contextlib.suppress(nats.errors.Error, OutboxError, OSError, RuntimeError):
+            async with self.client() as client:
+                return await self.brokers.leader(client, self.stream)
+        return None
+
+    def client(self) -> contextlib.AbstractAsyncContextManager[Client]:
+        """A connection to NATS without a proxy."""
+        return connected(self.brokers)
+
+    async def evict(self, replica: Replica) -> None:
+        """End the database sessions of a relay, as a server does with those that are idle."""
+        async with self._session() as connection:
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE client_port = ANY ($1::int[])",
+                replica.postgres.upstream_ports,
+            )
+
+    async def supervise(self) -> None:
+        """Start relays again that end by themselves, as Kubernetes does."""
+        while True:
+            for replica in self.replicas:
+                if not replica.down and not replica.process.running:
+                    replica.exits.append(await asyncio.to_thread(replica.process.wait))
+                    replica.process.start()
+            await asyncio.sleep(0.1)
+
+    async def heal(self) -> None:
+        """Whatever was broken works again."""
+        if not self.postgres.running:
+            await asyncio.to_thread(self.postgres.start)
+        for member in self.members:
+            if not member.running:
+                await asyncio.to_thread(member.start)
+            member.resume()
+        for replica in self.replicas:
+            for link in (replica.postgres, *replica.nats):
+                link.heal()
+            if replica.process.running:
+                replica.process.signal(signal.SIGCONT)
+            elif replica.down:
+                replica.process.start()
+            replica.down = False
+
+    async def close(self) -> None:
+        """End the relays and their proxies."""
+        for replica in self.replicas:
+            replica.down = True
+            replica.process.kill()
+            for link in (replica.postgres, *replica.nats):
+                await link.close()
+
+    @contextlib.asynccontextmanager
+    async def _session(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        connection = await asyncpg.connect(self.database_url, timeout=10)
+        try:
+            yield connection
+        finally:
+            connection.terminate()
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings, directory: Path) -> AsyncIterator[Servers]:
+    """Servers of one's own with relays that are not started yet."""
+    async with contextlib.AsyncExitStack() as stack:
+        postgres = PostgresServer(max_connections="200")
+        stack.callback(postgres.remove)
+        brokers = NatsCluster() if settings.servers == "cluster" else NatsServer()
+        stack.callback(brokers.close)
+        await asyncio.gather(asyncio.to_thread(postgres.start), asyncio.to_thread(brokers.start))
+        servers = Servers(settings, postgres, brokers)
+        stack.push_async_callback(servers.close)
+        await servers.set_up(directory)
+        yield servers
+
+
+async def until(condition: Callable[[], Any], seconds: float) -> bool:
+    """Wait for an async condition; False when it does not come true in time."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while True:
+                with contextlib.suppress(nats.errors.Error, OSError, asyncpg.PostgresError):
+                    if await condition():
+                        return True
+                await asyncio.sleep(0.05)
+    return False
+
+
+def _port(server: NatsServer) -> int:
+    assert server.port is not None
+    return server.port
+
+
+def _through(url: str, port: int) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{parts.netloc.rpartition(':')[0]}:{port}"))

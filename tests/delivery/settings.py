@@ -1,0 +1,61 @@
+"""What one run is made of. A seed gives the same transactions and the same schedule of faults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from delivery.content import PayloadType
+from delivery.expected import Form
+from support.relaying import NAMESPACE, PIPELINE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One run.
+
+    Attributes:
+        seconds: How long writers write and faults happen.
+        servers: One nats-server, or three with a stream of three replicas.
+        replicas: Relay processes.
+        writers: Most writers at a time; how many there are changes every few seconds.
+        rate: Events a second that all writers together aim at.
+        hold_seconds: Longest time a transaction is held open.
+        duplicate_window_seconds: Of the stream.
+        faults: Kinds of faults that may happen; empty: all, see `delivery.schedule`.
+        pace: How much more often than usual faults happen.
+        plant: Name of a planted bug, see `delivery.planted`; empty: the relay as it is.
+        last_restart: End with a kill -9 of every relay at the very moment the last event is in the
+            stream, and no memory of ids in the server.
+    """
+
+    seed: int
+    seconds: float = 60.0
+    servers: Literal["single", "cluster"] = "single"
+    replicas: int = 1
+    shards: int = 1
+    payload_type: PayloadType = "jsonb"
+    writers: int = 64
+    rate: float = 600.0
+    hold_seconds: float = 12.0
+    duplicate_window_seconds: float = 120.0
+    faults: tuple[str, ...] = ()
+    pace: float = 1.0
+    plant: str = ""
+    last_restart: bool = True
+
+    @property
+    def subject(self) -> str:
+        """Template behind the stream's own prefix."""
+        return "{shard}.{event_type}" if self.shards > 1 else "{event_type}"
+
+    def form(self, prefix: str) -> Form:
+        """What messages must look like."""
+        return Form(
+            subject=f"{prefix}.{self.subject}",
+            source=f"/{NAMESPACE}/{PIPELINE}",
+            content_type={
+                "jsonb": "application/json",
+                "bytea": "application/octet-stream",
+            }[self.payload_type],
+        )

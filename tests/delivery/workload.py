@@ -1,0 +1,188 @@
+"""Concurrent writers that lock their aggregates as the documentation says, and keep a journal.
+
+Called by `delivery.run`. They reach PostgreSQL directly: what is tested is the way from the
+committed row to the stream. Besides each event they write a ledger entry in the same transaction:
+the aggregate's version, which counts the committed events of the key in the order of its lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Any, Final
+
+import asyncpg
+
+from delivery.content import Author, Draft, Emit, Hold, PayloadType, Savepoint, Step, Transaction
+from delivery.journal import Fate, Journal
+
+LEDGER_SQL: Final = """
+CREATE SCHEMA shop;
+CREATE TABLE shop.aggregates (key text PRIMARY KEY, version bigint NOT NULL DEFAULT 1);
+CREATE TABLE shop.ledger (event_id uuid PRIMARY KEY, key text NOT NULL, version bigint NOT NULL);
+CREATE UNIQUE INDEX ON shop.ledger (key, version) WHERE key <> '';
+"""
+_ROW_LOCK: Final = (
+    "INSERT INTO shop.aggregates (key) VALUES ($1) "
+    "ON CONFLICT (key) DO UPDATE SET version = aggregates.version + 1 RETURNING version"
+)
+_ADVISORY_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext($1))"
+_NEXT_VERSION: Final = "SELECT coalesce(max(version), 0) + 1 FROM shop.ledger WHERE key = $1"
+_WRITE: Final = (
+    "WITH entry AS (INSERT INTO shop.ledger (event_id, key, version) VALUES ($1, $3, $7)) "
+    "INSERT INTO outbox.events "
+    "(event_id, event_type, partition_key, routing_key, payload, headers) "
+    "VALUES ($1, $2, $3, $4, $5, $6)"
+)
+_LOCK_TIMEOUT: Final = "SET lock_timeout = '300ms'"
+_LOST: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+_RETRY_SECONDS: Final = 0.1
+_LONGEST_PAUSE_SECONDS: Final = 0.3
+PHASE_SECONDS: Final = 3.0
+
+
+class Workload:
+    """Up to `writers` writers at a time.
+
+    Args:
+        rate: Events a second all writers together aim at.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        journal: Journal,
+        *,
+        seed: int,
+        writers: int,
+        rate: float,
+        payload_type: PayloadType,
+        hold_seconds: float,
+    ) -> None:
+        self._url = url
+        self._journal = journal
+        self._seed = seed
+        self._writers = writers
+        self._rate = rate
+        self._payload_type = payload_type
+        self._hold_seconds = hold_seconds
+        self._active = writers
+        self._holding = 0
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Write until `stop`; returns when every transaction has ended."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._phases())
+            for number in range(self._writers):
+                group.create_task(self._writer(number))
+
+    def stop(self) -> None:
+        """Begin no further transaction."""
+        self._stopping.set()
+
+    async def _phases(self) -> None:
+        """Now one writer, now many."""
+        draw = random.Random(f"{self._seed}/phases")
+        while not self._stopping.is_set():
+            self._active = draw.choice([n for n in (1, 4, 16, 32, 64) if n <= self._writers] or [1])
+            await self._rest(PHASE_SECONDS)
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def _writer(self, number: int) -> None:
+        author = Author(self._seed, number, self._payload_type, self._hold_seconds)
+        script = author.transactions()
+        while not self._stopping.is_set():
+            try:
+                connection = await asyncpg.connect(self._url, timeout=5)
+            except _LOST:
+                await self._rest(_RETRY_SECONDS)
+                continue
+            try:
+                await connection.execute(_LOCK_TIMEOUT)
+                while not self._stopping.is_set() and not connection.is_closed():
+                    if number >= self._active + self._holding:
+                        await self._rest(_RETRY_SECONDS)
+                        continue
+                    transaction = next(script)
+                    await self._transaction(connection, transaction)
+                    await self._rest(
+                        min(_LONGEST_PAUSE_SECONDS, transaction.pause * self._active / self._rate)
+                    )
+            except _LOST:
+                await self._rest(_RETRY_SECONDS)
+            finally:
+                connection.terminate()
+
+    async def _transaction(
+        self, connection: asyncpg.Connection[Any], transaction: Transaction
+    ) -> None:
+        """Do it and journal its fate; errors of the server end it, lost connections are raised."""
+        written: list[Draft] = []
+        all_drafts = list(transaction.drafts())
+        # Until COMMIT is sent nothing can have happened, whatever breaks.
+        self._journal.note(all_drafts, Fate.ROLLED_BACK)
+        try:
+            await connection.execute("BEGIN")
+            await self._steps(connection, transaction.steps, written)
+        except _LOST:
+            self._journal.transactions["aborted"] += 1
+            if not connection.is_closed():
+                await connection.execute("ROLLBACK")
+            return
+        if not transaction.commit:
+            self._journal.transactions["rolled back"] += 1
+            await connection.execute("ROLLBACK")
+            return
+        try:
+            answer = await connection.execute("COMMIT")
+        except _LOST:
+            self._journal.transactions["unknown"] += 1
+            self._journal.note(written, Fate.UNKNOWN)
+            raise
+        assert answer == "COMMIT", answer
+        self._journal.transactions["committed"] += 1
+        self._journal.note(written, Fate.COMMITTED)
+
+    async def _steps(
+        self, connection: asyncpg.Connection[Any], steps: Sequence[Step], written: list[Draft]
+    ) -> None:
+        """Run steps; `written` gets the events that live if the transaction is committed."""
+        for step in steps:
+            match step:
+                case Emit(draft):
+                    await self._emit(connection, draft)
+                    written.append(draft)
+                case Hold(seconds):
+                    self._holding += 1
+                    await self._rest(seconds)
+                    self._holding -= 1
+                case Savepoint(inner, release):
+                    await connection.execute("SAVEPOINT s")
+                    kept: list[Draft] = []
+                    await self._steps(connection, inner, kept)
+                    if release:
+                        await connection.execute("RELEASE SAVEPOINT s")
+                        written.extend(kept)
+                    else:
+                        await connection.execute("ROLLBACK TO SAVEPOINT s")
+                        await connection.execute("RELEASE SAVEPOINT s")
+
+    async def _emit(self, connection: asyncpg.Connection[Any], draft: Draft) -> None:
+        version = 0
+        if draft.key and len(draft.key) % 2:  # half of the keys have no row to lock
+            await connection.execute(_ADVISORY_LOCK, draft.key)
+            version = await connection.fetchval(_NEXT_VERSION, draft.key)
+        elif draft.key:
+            version = await connection.fetchval(_ROW_LOCK, draft.key)
+        await connection.execute(
+            _WRITE,
+            draft.event_id, draft.event_type, draft.key, draft.routing_key,
+            draft.payload, draft.headers, version,
+        )  # fmt: skip

@@ -1,0 +1,129 @@
+"""A TCP proxy that cuts, slows and holds back, for tests of what a network does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Callable
+from typing import Self
+
+_CHUNK_BYTES = 64 * 1024
+
+
+class TcpProxy:
+    """Forwards 127.0.0.1:`port` to a server; runs in the caller's event loop.
+
+    Args:
+        target: Port of the server on 127.0.0.1, asked for at each connection.
+
+    Attributes:
+        delay_seconds: Wait this long before a piece is passed on, in each direction.
+        bytes_per_second: Pass on no more than this, per connection and direction; 0: any.
+    """
+
+    def __init__(self, target: Callable[[], int]) -> None:
+        self._target = target
+        self._server: asyncio.Server | None = None
+        self._links: dict[asyncio.Task[None], list[asyncio.StreamWriter]] = {}
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self.delay_seconds = 0.0
+        self.bytes_per_second = 0
+
+    async def start(self) -> Self:
+        """Listen on a free port."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return self
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        assert self._server is not None, "never started"
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def upstream_ports(self) -> list[int]:
+        """Local ports of its connections to the server: how the server knows them."""
+        return [
+            writer.get_extra_info("sockname")[1]
+            for writers in self._links.values()
+            for writer in writers[1:]
+            if not writer.is_closing()
+        ]
+
+    def hold(self) -> None:
+        """Pass nothing on, not even the end of a connection; nothing is lost."""
+        self._flowing.clear()
+
+    def release(self) -> None:
+        """End of `hold`: what was held back arrives now."""
+        self._flowing.set()
+
+    def cut(self) -> None:
+        """Reset every connection; what was under way is lost."""
+        for writers in self._links.values():
+            for writer in writers:
+                reset(writer)
+
+    def heal(self) -> None:
+        """Forward at once again."""
+        self.delay_seconds, self.bytes_per_second = 0.0, 0
+        self.release()
+
+    async def close(self) -> None:
+        """End everything."""
+        if self._server is not None:
+            self._server.close()
+        self.heal()
+        self.cut()
+        await asyncio.gather(*self._links)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        ends = self._links[task] = [writer]
+        try:
+            await self._flowing.wait()
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target())
+            ends.append(far_writer)
+            pumps = [
+                asyncio.create_task(self._pump(reader, far_writer)),
+                asyncio.create_task(self._pump(far_reader, writer)),
+            ]
+            try:
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for pump in pumps:
+                    pump.cancel()
+                await asyncio.gather(*pumps, return_exceptions=True)
+        except OSError:
+            reset(writer)  # nobody there
+        finally:
+            del self._links[task]
+            for end in ends:
+                end.close()
+                with contextlib.suppress(OSError):
+                    await end.wait_closed()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forward until one side ends."""
+        with contextlib.suppress(OSError):
+            while data := await reader.read(_CHUNK_BYTES):
+                if self.delay_seconds:
+                    await asyncio.sleep(self.delay_seconds)
+                if self.bytes_per_second:
+                    await asyncio.sleep(len(data) / self.bytes_per_second)
+                await self._flowing.wait()
+                writer.write(data)
+                await writer.drain()
+            await self._flowing.wait()
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """End a connection as a crash of the network does: RST, and nothing more is sent."""
+    connection = writer.get_extra_info("socket")
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
