@@ -10,32 +10,85 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from outbox_operator.adapters.jetstream_api import StreamApi
+from outbox_operator.adapters.jetstream_fast import FastRun
+from outbox_operator.adapters.jetstream_run import (
+    ACK_SECONDS,
+    Fence,
+    Link,
+    Message,
+    Refusal,
+    Run,
+    Sent,
+)
+from outbox_operator.adapters.jetstream_tail import TailMessage, TailReader
+from outbox_operator.adapters.jetstream_window import Pace, WindowRun
 from outbox_operator.adapters.nats import (
     NatsAuth,
     abandon,
     connect,
     connection_error,
     discard_unsent,
-    jetstream_error,
-    no_responders,
 )
-from outbox_operator.errors import NatsError, OutboxError
+from outbox_operator.adapters.nats_wire import WireClient
+from outbox_operator.errors import NatsError
 from outbox_operator.wire import headers as names
 
+__all__ = [
+    "Fence",
+    "Message",
+    "Publisher",
+    "Refusal",
+    "Run",
+    "Sent",
+    "StreamFacts",
+    "StreamLimits",
+    "TailMessage",
+    "message_id",
+]
+
+log = logging.getLogger(__name__)
+
 EXPECTED_LAST_MSG_ID: Final = "Nats-Expected-Last-Msg-Id"
-_API_SECONDS: Final = 5.0
 _SEND_SECONDS: Final = 30.0
 """How long the connection may take no data. The driver would wait until it is connected anew."""
-_STREAM_MISSING: Final = 10059
+_FENCE_LEVEL: Final = 1
+_FAST_LEVEL: Final = 4
+"""JetStream API levels of nats-server 2.11 and 2.14."""
+WINDOW_MESSAGES: Final = 1024
 _NO_RESPONDERS: Final = "503"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFacts:
+    """What a stream accepts and what its servers can do.
+
+    Attributes:
+        subjects: Its subject filters.
+        max_message_bytes: Headers and payload together; the smaller of stream and server.
+        retention: In NATS's words: limits, interest or workqueue.
+        duplicate_window_seconds: How long it knows a message id.
+        fast: Whether it takes fast-ingest batches.
+        fences: Whether it can check a `Fence`, and keeps the messages that a fence speaks of.
+        created: RFC 3339; differs after it was deleted and made anew.
+    """
+
+    stream: str
+    subjects: tuple[str, ...]
+    max_message_bytes: int
+    retention: str
+    duplicate_window_seconds: float
+    fast: bool
+    fences: bool
+    created: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +105,6 @@ class StreamLimits:
     max_message_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a message was not stored.
-
-    Attributes:
-        reason: CamelCase word, for metrics.
-        code: JetStream's error code, 0 when there is none.
-        text: For a person.
-    """
-
-    reason: str
-    code: int
-    text: str
-
-
 Verdict = Refusal | None
 """None: stored, or stored before."""
 OnVerdict = Callable[[int, Verdict], None]
@@ -75,20 +113,46 @@ OnVerdict = Callable[[int, Verdict], None]
 class Publisher:
     """Publishes into one stream over one connection. Make one with `Publisher.open`."""
 
-    def __init__(self, client: Client, auth: NatsAuth, stream: str) -> None:
+    def __init__(
+        self, client: WireClient, auth: NatsAuth, stream: str, *, window: int, ack_seconds: float
+    ) -> None:
         self._client = client
         self._auth = auth
         self._stream = stream
-        self._api = f"$JS.{auth.domain}.API" if auth.domain else "$JS.API"
+        self._api = StreamApi(client, auth, stream)
         self._inbox = ""
         self._on_verdict: OnVerdict | None = None
         self._on_lost: list[Callable[[], None]] = []
         self._lost = False
         self._why = ""
+        self._fast: bool | None = None
+        self._pace = Pace(window, window)
+        self._link = Link(
+            client,
+            stream=stream,
+            address=auth.address,
+            why_lost=lambda: self.lost_error().message,
+            last_server_error=self.last_server_error,
+            ack_seconds=ack_seconds,
+        )
+        self._tail = TailReader(self._api)
 
     @classmethod
-    async def open(cls, auth: NatsAuth, *, name: str, stream: str) -> Publisher:
+    async def open(
+        cls,
+        auth: NatsAuth,
+        *,
+        name: str,
+        stream: str,
+        window: int = WINDOW_MESSAGES,
+        ack_seconds: float = ACK_SECONDS,
+    ) -> Publisher:
         """Connect and subscribe to acknowledgements.
+
+        Args:
+            name: Shown in the server's connection list.
+            window: Most messages in flight where the stream takes no fast-ingest batches.
+            ack_seconds: Longest wait for an acknowledgement.
 
         Raises:
             OutboxError: As `adapters.nats.connect`.
@@ -103,8 +167,9 @@ class Publisher:
         client = await connect(
             auth, name=name, on_disconnected=on_disconnected, on_closed=on_disconnected
         )
-        publisher = cls(client, auth, stream)
+        publisher = cls(client, auth, stream, window=window, ack_seconds=ack_seconds)
         try:
+            await publisher._link.start()
             publisher._inbox = client.new_inbox()
             await client.subscribe(f"{publisher._inbox}.*", cb=publisher._receive)
         except nats.errors.Error as error:
@@ -142,6 +207,70 @@ class Publisher:
         said = self._client.last_error
         return str(said).removeprefix("nats: ") if said is not None else ""
 
+    async def facts(self) -> StreamFacts:
+        """Ask the server about the stream; runs opened from now on go by the answer.
+
+        Raises:
+            NatsError: No such stream (reason StreamMissing), or the request failed.
+            UnsupportedServerError: JetStream is not enabled.
+        """
+        document = await self._stream_info()
+        config = document["config"]
+        # Servers before 2.11 say neither. What they say is about the server that leads the
+        # stream, which in a mixed cluster is another than the one we are connected to.
+        metadata = config.get("metadata") or {}
+        level = int(metadata.get("_nats.level") or 0)
+        facts = StreamFacts(
+            stream=self._stream,
+            subjects=tuple(config.get("subjects") or ()),
+            max_message_bytes=self._max_message_bytes(config),
+            retention=str(config["retention"]),
+            duplicate_window_seconds=config.get("duplicate_window", 0) / 1e9,
+            fast=level >= _FAST_LEVEL and bool(config.get("allow_batched")),
+            fences=level >= _FENCE_LEVEL and config["retention"] == "limits",
+            created=str(document["created"]),
+        )
+        if facts.fast != self._fast:
+            _log_how(facts, level)
+        self._fast = facts.fast
+        return facts
+
+    def open_run(
+        self,
+        *,
+        fence: Fence | None,
+        ordered: bool,
+        on_ack: Callable[[int, float], None] | None = None,
+    ) -> Run:
+        """Begin a run; `facts` must have been asked before, and again after a refusal.
+
+        Args:
+            fence: To be checked by the stream before it stores the first message.
+            ordered: Whether the messages must be stored in the order they are sent in.
+            on_ack: As `Run` takes it.
+        """
+        if self._fast is None:
+            raise ValueError(f"stream {self._stream}: facts() was not asked before open_run()")
+        if self._fast:
+            return FastRun(self._link, fence=fence, on_ack=on_ack)
+        return WindowRun(self._link, pace=self._pace, ordered=ordered, fence=fence, on_ack=on_ack)
+
+    async def last_of(self, subject_filter: str) -> TailMessage | None:
+        """The last message on these subjects, asked of the stream's leader; None: there is none.
+
+        Raises:
+            OutboxError: As `facts`.
+        """
+        return await self._tail.last_of(subject_filter)
+
+    def tail(self, subject_filter: str, after_sequence: int) -> AsyncIterator[TailMessage]:
+        """The messages on these subjects behind a sequence, in order, to the last there is now.
+
+        Raises:
+            OutboxError: As `facts`, and when the reading stops before the last.
+        """
+        return self._tail.read(subject_filter, after_sequence)
+
     async def limits(self) -> StreamLimits:
         """Ask the server what the stream accepts.
 
@@ -149,36 +278,19 @@ class Publisher:
             NatsError: No such stream (reason StreamMissing), or the request failed.
             UnsupportedServerError: JetStream is not enabled.
         """
-        doing = f"stream {self._stream}: look it up"
-        try:
-            answer = await self._client.request(
-                f"{self._api}.STREAM.INFO.{self._stream}", b"", timeout=_API_SECONDS
-            )
-            document = json.loads(answer.data)
-        except nats.errors.NoRespondersError as error:
-            raise no_responders(self._auth, self._client, doing) from error
-        except (nats.errors.Error, TimeoutError, ValueError) as error:
-            raise jetstream_error(error, self._auth, self._client, doing) from error
-        if "error" in document:
-            raise self._api_error(document["error"], doing)
-        config = document["config"]
+        config = (await self._stream_info())["config"]
+        return StreamLimits(
+            self._stream, tuple(config.get("subjects") or ()), self._max_message_bytes(config)
+        )
+
+    def _max_message_bytes(self, config: Mapping[str, Any]) -> int:
         bounds = [self._client.max_payload]
         if config.get("max_msg_size", -1) >= 0:
             bounds.append(config["max_msg_size"])
-        return StreamLimits(self._stream, tuple(config.get("subjects") or ()), min(bounds))
+        return min(bounds)
 
-    def _api_error(self, error: Mapping[str, Any], doing: str) -> OutboxError:
-        code = error.get("err_code")
-        if code == _STREAM_MISSING:
-            return NatsError(
-                f"stream {self._stream} does not exist on NATS at {self.address}",
-                reason="StreamMissing",
-            )
-        return NatsError(
-            f"{doing}: refused by NATS at {self.address}: {error.get('description')} "
-            f"(error {code})",
-            reason="JetStreamError",
-        )
+    async def _stream_info(self) -> dict[str, Any]:
+        return await self._api.request("STREAM.INFO", None, "look it up")
 
     async def send(
         self, token: int, subject: str, headers: dict[str, str], payload: bytes, previous: str
@@ -235,6 +347,7 @@ class Publisher:
 
     def _mark_lost(self) -> None:
         self._lost = True
+        self._link.lost()
         callbacks, self._on_lost = self._on_lost, []
         for callback in callbacks:
             callback()
@@ -263,6 +376,23 @@ class Publisher:
             return Refusal(
                 "UnexpectedReply", 0, "a program other than JetStream answers on this subject"
             )
+
+
+def _log_how(facts: StreamFacts, level: int) -> None:
+    if facts.fast:
+        log.info("stream %s: publishing in fast-ingest batches", facts.stream)
+    elif level < _FAST_LEVEL:
+        log.info(
+            "stream %s: publishing message by message, which is slower: fast-ingest batches need "
+            "nats-server 2.14 (JetStream API level %d), found level %d",
+            facts.stream, _FAST_LEVEL, level,
+        )  # fmt: skip
+    else:
+        log.info(
+            "stream %s: publishing message by message, which is slower: the stream does not "
+            "allow fast-ingest batches; set its allowBatchPublish to true",
+            facts.stream,
+        )
 
 
 def message_id(headers: Mapping[str, str]) -> str:

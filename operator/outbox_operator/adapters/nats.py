@@ -22,6 +22,7 @@ import nkeys
 from nats.aio.client import Client, RawCredentials
 from nats.js.errors import APIError
 
+from outbox_operator.adapters.nats_wire import WireClient, abort
 from outbox_operator.errors import (
     AccessDeniedError,
     CredentialsError,
@@ -122,7 +123,7 @@ async def connect(
     on_reconnected: Callback | None = None,
     on_closed: Callback | None = None,
     timeout: float = CONNECT_SECONDS,
-) -> Client:
+) -> WireClient:
     """Connect, trying each server once. Later losses are healed by the client without end.
 
     Args:
@@ -141,7 +142,7 @@ async def connect(
     """
     _check_credentials(auth)
     tls = _tls_context(auth) if auth.wants_tls else None
-    client = _Client(wants_tls=auth.wants_tls)
+    client = WireClient(wants_tls=auth.wants_tls)
     attempts_left = len(auth.servers)
     established = False
 
@@ -286,20 +287,6 @@ def server_version(client: Client) -> tuple[int, int, int]:
     return (int(major), int(minor), int(patch))
 
 
-class _Client(Client):
-    """The driver's client, which otherwise logs in over clear text where TLS was asked for."""
-
-    def __init__(self, *, wants_tls: bool) -> None:
-        super().__init__()
-        self._wants_tls = wants_tls
-
-    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        # Called before the credentials are sent.
-        if initial_connection and self._wants_tls and not info.get("tls_required", False):
-            raise nats.errors.SecureConnWantedError
-        await super()._process_info(info, initial_connection)
-
-
 def _check_version(client: Client, auth: NatsAuth) -> None:
     if server_version(client) < MINIMUM_VERSION:
         raise UnsupportedServerError(
@@ -330,15 +317,10 @@ async def abandon(client: Client) -> None:
     """Close a client at once, whatever state it is in; what is not sent yet never will be."""
     client._closed_cb = None
     client._disconnected_cb = None
-    transport = client._transport
-    if transport is not None:
-        # The driver waits for a polite goodbye, which a failed TLS handshake never says, and
-        # until everything is sent, which a peer that hangs never allows.
-        for name in ("_io_writer", "_bare_io_writer"):
-            writer = getattr(transport, name, None)
-            if writer is not None:
-                writer.transport.abort()
-        client._transport = None
+    # The driver waits for a polite goodbye, which a failed TLS handshake never says, and until
+    # everything is sent, which a peer that hangs never allows.
+    abort(client)
+    client._transport = None
     await client.close()
 
 
