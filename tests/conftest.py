@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from support.nats import NatsServer, connected, remove_streams, unique_prefix
-from support.postgres import PostgresServer, running_server
+from support.postgres import PostgresServer, newest_binaries, running_server
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +23,24 @@ def database(postgres_server: PostgresServer) -> Iterator[str]:
     url = postgres_server.create_database()
     yield url
     postgres_server.drop_database(url)
+
+
+@pytest.fixture(scope="session", params=["usual", "newest"])
+def any_postgres(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+    """Each PostgreSQL that we test with, in turn: the system's, and the newest there is."""
+    if request.param == "usual":
+        yield request.getfixturevalue("postgres_server")
+        return
+    with running_server(newest_binaries()) as server:
+        yield server
+
+
+@pytest.fixture
+def any_database(any_postgres: PostgresServer) -> Iterator[str]:
+    """Superuser URL of a fresh, empty database on each of them."""
+    url = any_postgres.create_database()
+    yield url
+    any_postgres.drop_database(url)
 
 
 @pytest.fixture(scope="session")

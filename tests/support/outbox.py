@@ -65,3 +65,17 @@ async def publish_all(connection: asyncpg.Connection[asyncpg.Record], schema: st
         "snapshot_to = NULL, published_at = clock_timestamp(), updated_at = clock_timestamp(), "
         f'emission = emission + 1, last_position = (SELECT max(position) FROM "{schema}".events)'
     )
+
+
+async def let_time_pass(
+    connection: asyncpg.Connection[asyncpg.Record], table: str, schema: str = "outbox"
+) -> None:
+    """Make the upkeep believe that the rows of a table were published three days ago."""
+    name = f'"{schema}"."{table}"'
+    comment = await connection.fetchval(
+        f"SELECT jsonb_set(obj_description('{name}'::regclass)::jsonb, "
+        "'{published_at}', to_jsonb((now() - interval '3 days')::text))::text"
+    )
+    assert comment, f"{table} has no stamp"
+    comment = comment.replace("'", "''")
+    await connection.execute(f"COMMENT ON TABLE {name} IS '{comment}'")

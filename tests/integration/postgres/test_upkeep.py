@@ -7,10 +7,11 @@ import asyncio
 import pytest
 
 from outbox_operator.adapters.postgres import Connection
+from outbox_operator.adapters.postgres_admin import MaintenanceResult
 from outbox_operator.adapters.postgres_sql import lock_key
 from outbox_operator.plan.postgres import DesiredDatabase
 from outbox_operator.plan.postgres_schema import PARTITION_WIDTH, PARTITIONS_AHEAD
-from support.outbox import publish_all
+from support.outbox import let_time_pass, publish_all
 from support.owned import OwnedDatabase
 
 pytestmark = pytest.mark.integration
@@ -45,22 +46,18 @@ async def partitions(connection: Connection) -> list[str]:
     return [row[0].removeprefix("outbox.") for row in rows]
 
 
-async def let_time_pass(connection: Connection, partition: str) -> None:
-    """Make the upkeep believe that a partition was published three days ago."""
-    comment = await connection.fetchval(
-        f"SELECT jsonb_set(obj_description('outbox.{partition}'::regclass)::jsonb, "
-        "'{published_at}', to_jsonb((now() - interval '3 days')::text))::text"
-    )
-    assert comment, f"{partition} has no stamp"
-    comment = comment.replace("'", "''")
-    await connection.execute(f"COMMENT ON TABLE outbox.{partition} IS '{comment}'")
-
-
 async def close_first_partition(place: OwnedDatabase) -> None:
     """One old row in events_p0, and new rows go to events_p1."""
     await place.connection.execute(ADD_OLD)
     result = await place.admin.maintain("outbox", DAY)
     assert result.rotated == "events_p1"
+
+
+async def after_a_while(place: OwnedDatabase, partition: str) -> MaintenanceResult:
+    """What the upkeep does once a partition has been published for long."""
+    await place.admin.maintain("outbox", 0)
+    await let_time_pass(place.connection, partition)
+    return await place.admin.maintain("outbox", 0)
 
 
 async def test_does_nothing_to_a_fresh_outbox(place: OwnedDatabase) -> None:
@@ -123,6 +120,16 @@ async def test_never_frees_what_is_not_published(place: OwnedDatabase) -> None:
         assert not result.truncated
     assert await rows_by_partition(place.connection) == {"events_p0": 1}
     await publish_all(place.connection, "outbox")
+    assert (await after_a_while(place, "events_p0")).truncated == ["events_p0"]
+
+
+async def test_keeps_rows_until_the_stream_surely_has_them_on_disk(place: OwnedDatabase) -> None:
+    await close_first_partition(place)
+    await publish_all(place.connection, "outbox")
+    for _ in range(3):
+        assert not (await place.admin.maintain("outbox", 0)).truncated
+    assert await rows_by_partition(place.connection) == {"events_p0": 1}
+    await let_time_pass(place.connection, "events_p0")
     assert (await place.admin.maintain("outbox", 0)).truncated == ["events_p0"]
 
 
@@ -133,13 +140,13 @@ async def test_an_open_writer_in_an_old_partition_keeps_it(place: OwnedDatabase)
     await place.root.execute(ADD)
     assert (await place.admin.maintain("outbox", DAY)).rotated
     await publish_all(place.connection, "outbox")
-    result = await place.admin.maintain("outbox", 0)
+    result = await after_a_while(place, "events_p0")
     assert result.deferred == ["empty partition events_p0"]
     await transaction.commit()
     assert not (await place.admin.maintain("outbox", 0)).truncated
     assert await rows_by_partition(place.connection) == {"events_p0": 2}
     await publish_all(place.connection, "outbox")
-    assert (await place.admin.maintain("outbox", 0)).truncated == ["events_p0"]
+    assert (await after_a_while(place, "events_p0")).truncated == ["events_p0"]
 
 
 async def test_a_row_that_came_late_gets_its_full_retention(place: OwnedDatabase) -> None:
@@ -165,14 +172,14 @@ async def test_a_long_transaction_elsewhere_holds_nothing_up(place: OwnedDatabas
         await place.root.execute("CREATE TEMPORARY TABLE busy ()")  # it has a transaction id
         await close_first_partition(place)
         await publish_all(place.connection, "outbox")
-        assert (await place.admin.maintain("outbox", 0)).truncated == ["events_p0"]
+        assert (await after_a_while(place, "events_p0")).truncated == ["events_p0"]
         assert (await place.admin.maintain("outbox", 0)).dropped == ["events_p0"]
 
 
 async def test_a_busy_table_defers_the_drop_and_stops_no_writer(place: OwnedDatabase) -> None:
     await close_first_partition(place)
     await publish_all(place.connection, "outbox")
-    await place.admin.maintain("outbox", 0)
+    await after_a_while(place, "events_p0")
     async with place.root.transaction():
         await place.root.execute(ADD)
         upkeep = asyncio.create_task(place.admin.maintain("outbox", 0))
@@ -189,7 +196,7 @@ async def test_a_reader_of_an_old_partition_defers_its_pruning_only(place: Owned
     await publish_all(place.connection, "outbox")
     async with place.root.transaction():
         await place.root.fetch("SELECT * FROM outbox.events_p0")
-        result = await place.admin.maintain("outbox", 0)
+        result = await after_a_while(place, "events_p0")
         assert result.deferred == ["empty partition events_p0"]
         await place.connection.execute(ADD)
     assert (await place.admin.maintain("outbox", 0)).truncated == ["events_p0"]
@@ -219,7 +226,7 @@ async def test_inserts_go_on_when_nobody_has_looked_for_a_long_time(place: Owned
     assert [row[0] for row in order] == sorted(row[0] for row in order)
 
     await publish_all(place.connection, "outbox")
-    assert "events_default" in (await place.admin.maintain("outbox", 0)).truncated
+    assert "events_default" in (await after_a_while(place, "events_default")).truncated
     assert "events_default" in await partitions(place.connection)
     assert (await place.plan(OUTBOX)).empty
 
@@ -245,7 +252,7 @@ async def test_a_copy_of_another_server_is_not_pruned(place: OwnedDatabase) -> N
         "UPDATE outbox.cursors SET system_identifier = "
         "(SELECT system_identifier::text FROM pg_control_system())"
     )
-    assert (await place.admin.maintain("outbox", 0)).truncated == ["events_p0"]
+    assert (await after_a_while(place, "events_p0")).truncated == ["events_p0"]
 
 
 async def test_two_at_once_do_not_get_in_each_others_way(place: OwnedDatabase) -> None:
@@ -272,6 +279,13 @@ async def test_an_adopted_table_without_partitions_is_pruned_by_deleting(
     await owned.connection.execute(ADD)
     assert (await owned.admin.maintain("outbox", DAY)).deleted == 0
     await publish_all(owned.connection, "outbox")
+    await let_time_pass(owned.connection, "cursors")
+    for _ in range(2):  # the row is old enough, but was perhaps published a moment ago
+        assert (await owned.admin.maintain("outbox", DAY)).deleted == 0
+    await let_time_pass(owned.connection, "cursors")
+    late = await owned.connection.fetchval(f"{ADD_OLD} RETURNING position")
+    await publish_all(owned.connection, "outbox")
     assert (await owned.admin.maintain("outbox", DAY)).deleted == 1
+    await owned.connection.execute("DELETE FROM outbox.events WHERE position = $1", late)
     assert await owned.connection.fetchval("SELECT event_type FROM outbox.events") == "a"
     assert (await owned.plan(OUTBOX)).empty

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from outbox_operator.plan.postgres_partitions import (
+    PUBLISHED_SECONDS,
     Partition,
     Stamp,
     closed,
@@ -81,12 +82,17 @@ def test_the_partition_in_use_and_those_ahead_are_never_closed() -> None:
     assert current(ranges(0), 5 * PARTITION_WIDTH) is None
 
 
-def test_prunes_after_the_retention_only() -> None:
+@pytest.mark.parametrize(
+    ("retention", "kept"),
+    [(3600, 3600), (PUBLISHED_SECONDS, PUBLISHED_SECONDS), (60, PUBLISHED_SECONDS), (0, 180)],
+)
+def test_prunes_after_the_retention_but_not_before_the_stream_has_it_on_disk(
+    retention: float, kept: float
+) -> None:
     stamp = Stamp(published_at=NOW, snapshots={0: "5:5:"})
-    partition = Partition(name="p", low=0, high=1, stamp=stamp)
-    assert not prunable(partition, now=NOW + timedelta(seconds=59), retention=60)
-    assert prunable(partition, now=NOW + timedelta(seconds=60), retention=60)
-    assert not prunable(Partition(name="p", low=0, high=1), now=NOW, retention=0)
+    assert not prunable(stamp, now=NOW + timedelta(seconds=kept - 1), retention=retention)
+    assert prunable(stamp, now=NOW + timedelta(seconds=kept), retention=retention)
+    assert not prunable(None, now=NOW, retention=retention)
 
 
 def test_a_stamp_survives_being_written_down() -> None:

@@ -103,7 +103,9 @@ class OutboxTable(ApiModel):
         description="PerKey keeps the order of events with one partition_key; None does not.",
     )
     retention: Duration = Field(
-        default="24h", description="Published rows are kept at least this long, for replay."
+        default="24h",
+        description="Published rows are kept at least this long, for replay, and never less than "
+        "3 minutes: until then a stream with one replica may not have them on disk.",
     )
 
 
