@@ -106,7 +106,7 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
         Requirement("busybox (static)", _has_static_busybox, "busybox-static"),
     ),
     IMAGES: (_program("buildah", "buildah"), _program("mmdebstrap", "mmdebstrap")),
-    TESTS: (_file(_POSTGRES, "postgresql-15"),),
+    TESTS: (_file(_POSTGRES, "postgresql-15"), _program("pgbouncer", "pgbouncer")),
 }
 
 

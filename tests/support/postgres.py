@@ -70,16 +70,16 @@ def newest_binaries() -> Path:
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
-def _unprivileged() -> list[str]:
+def unprivileged() -> list[str]:
     """Command prefix that runs a program as a user PostgreSQL accepts, and not past our death."""
     prefix = ["setpriv", "--pdeathsig", "SIGQUIT"]
     if os.geteuid() == 0:
-        user = _server_user()
+        user = server_user()
         prefix += [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
     return [*prefix, "--"]
 
 
-def _server_user() -> pwd.struct_passwd:
+def server_user() -> pwd.struct_passwd:
     try:
         return pwd.getpwnam("postgres")
     except KeyError:
@@ -95,7 +95,7 @@ def _copy_installation(folder: Path, root: Path) -> Path:
     return target / "bin"
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -114,7 +114,7 @@ class PostgresServer:
     """
 
     def __init__(self, folder: Path | None = None, **settings: str) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.password = secrets.token_hex(8)
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
@@ -123,7 +123,7 @@ class PostgresServer:
         self._log = self._root / "server.log"
         self._folder = folder or binaries()
         if os.geteuid() == 0:
-            user = _server_user()
+            user = server_user()
             os.chown(self._root, user.pw_uid, user.pw_gid)
         try:
             if self._folder == newest_binaries():
@@ -138,7 +138,7 @@ class PostgresServer:
         password_file.write_text(self.password)
         password_file.chmod(0o644)
         command = [
-            *_unprivileged(), str(self._folder / "initdb"), "--pgdata", str(self._data),
+            *unprivileged(), str(self._folder / "initdb"), "--pgdata", str(self._data),
             "--username", SUPERUSER, "--pwfile", str(password_file), "--auth", "scram-sha-256",
             "--encoding", "UTF8", "--locale", "C", "--no-sync",
         ]  # fmt: skip
@@ -175,7 +175,7 @@ class PostgresServer:
             with self._log.open("ab") as log:
                 self._process = subprocess.Popen(
                     [
-                        *_unprivileged(),
+                        *unprivileged(),
                         *(str(self._folder / "postgres"), "-D", str(self._data)),
                         *options,
                     ],
@@ -206,7 +206,7 @@ class PostgresServer:
             shutil.copyfile(source, target)
             target.chmod(0o600)
             if os.geteuid() == 0:
-                user = _server_user()
+                user = server_user()
                 os.chown(target, user.pw_uid, user.pw_gid)
         self._settings["ssl"] = "on"
         (self._data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")

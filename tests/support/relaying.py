@@ -169,14 +169,14 @@ class RelayProcess:
         return {name: check["reason"] for name, check in checks.items() if not check["ok"]}
 
     def metric(self, name: str, **labels: str) -> float:
-        """Value of a metric, 0 when it has no such series."""
+        """Sum over the series of a metric with these labels, 0 when it has none."""
         _, body = self.get("/metrics")
-        for line in body.splitlines():
-            if line.startswith(f"outbox_relay_{name}{{") and all(
-                f'{label}="{value}"' in line for label, value in labels.items()
-            ):
-                return float(line.rpartition(" ")[2])
-        return 0.0
+        return sum(
+            float(line.rpartition(" ")[2])
+            for line in body.splitlines()
+            if line.startswith(f"outbox_relay_{name}{{")
+            and all(f'{label}="{value}"' in line for label, value in labels.items())
+        )
 
     async def ready(self) -> Self:
         """Wait until /readyz says yes."""
@@ -184,8 +184,8 @@ class RelayProcess:
         return self
 
     async def active(self) -> Self:
-        """Wait until it owns the shard."""
-        await eventually(lambda: "active: owner" in self.get("/readyz")[1], "active", relay=self)
+        """Wait until it owns a shard, or the shard."""
+        await eventually(lambda: "active: owns" in self.get("/readyz")[1], "active", relay=self)
         return self
 
     async def standing_by(self) -> Self:

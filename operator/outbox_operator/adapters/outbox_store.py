@@ -1,4 +1,4 @@
-"""The outbox tables as the relay uses them: lock, cursor, rows, dead letters.
+"""The outbox tables as the relay uses them: cursor, rows, dead letters.
 
 Called by the relay. The only place with SQL over `events` and `cursors` in the data plane; the
 statements are in `adapters/sql/relay_*.sql`, each with its reasons. Makes no decision about
@@ -8,7 +8,6 @@ what to read next or what to publish, and must not import `plan` or `api`.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -130,10 +129,9 @@ class Burial:
 
 
 class OutboxStore:
-    """The tables of one schema over one connection, which also holds the shard's lock.
+    """The tables of one schema over one connection, for one shard.
 
-    Every method may raise the errors of `adapters.postgres.errors`. The connection is the
-    lease: the lock lives exactly as long as it does.
+    Every method may raise the errors of `adapters.postgres.errors`.
 
     Args:
         connection: From `adapters.postgres.connect`; used by nobody else.
@@ -177,7 +175,7 @@ class OutboxStore:
         self._connection.add_termination_listener(ended)
 
     async def close(self) -> None:
-        """End the connection, and the lock with it."""
+        """End the connection."""
         self._closing = True
         try:
             await self._connection.close(timeout=_CLOSE_SECONDS)
@@ -185,29 +183,9 @@ class OutboxStore:
             self._connection.terminate()
 
     async def prepare(self, idle_seconds: float) -> None:
-        """Let the server end this session, and its lock, when a frozen process leaves it idle."""
+        """Let the server end this session when a frozen process leaves it idle."""
         with self._statement():
-            # Servers before 14 have no such setting, hence the detour.
-            await self._connection.execute(
-                "SELECT set_config(name, $1, false) FROM pg_settings "
-                "WHERE name IN ('idle_session_timeout', 'idle_in_transaction_session_timeout')",
-                str(round(idle_seconds * 1000)),
-            )
-
-    async def try_lock(self) -> bool:
-        """Try to become the one active relay of the shard; the answer comes at once."""
-        with self._statement():
-            value = await self._connection.fetchval(
-                "SELECT pg_try_advisory_lock($1)", lock_key(self._schema, self._shard)
-            )
-        return bool(value)
-
-    async def unlock(self) -> None:
-        """Hand the shard over without waiting for the connection to end."""
-        with self._statement():
-            await self._connection.execute(
-                "SELECT pg_advisory_unlock($1)", lock_key(self._schema, self._shard)
-            )
+            await postgres.end_when_idle(self._connection, idle_seconds)
 
     async def read_cursor(self) -> Cursor:
         """The stored cursor.
@@ -236,7 +214,7 @@ class OutboxStore:
         )
 
     async def claim(self, owner: str, server_system: str) -> int:
-        """Take ownership and return our epoch; call with the lock held."""
+        """Take ownership and return our epoch; call with the shard's lock held."""
         with self._statement():
             self._epoch = await self._connection.fetchval(
                 self._sql("relay_claim"), self._shard, owner, server_system
@@ -381,12 +359,6 @@ class OutboxStore:
     def _sql(self, name: str) -> str:
         modern = self._connection.get_server_version().major >= 14
         return _statement(name, self._schema, self._payload_type, modern)
-
-
-def lock_key(schema: str, shard: int) -> int:
-    """Key of the session lock of a shard: stable, 64 bits signed, unlike any other lock of ours."""
-    digest = hashlib.blake2b(f"outbox relay\0{schema}\0{shard}".encode(), digest_size=8)
-    return int.from_bytes(digest.digest(), signed=True)
 
 
 @cache

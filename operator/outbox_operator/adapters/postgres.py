@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Literal, TypeAlias, get_args
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -152,36 +153,73 @@ async def connect(
     Raises:
         PostgresError: Not reachable, or a standby (reason ReadOnlyServer).
         CredentialsError: Login refused, or no such database (reason DatabaseMissing).
-        UnsupportedServerError: Too old, or a pooler is in between (reason ConnectionPooler).
+        UnsupportedServerError: Too old, or a pooler in between hands the statements of a session
+            to changing servers (reason TransactionPooler).
     """
+    open_one = partial(
+        _open, target, application_name, timeout, statement_timeout + _ANSWER_SECONDS
+    )
     with errors(target, timeout=timeout):
-        connection: Connection = await asyncpg.connect(
-            host=[host for host, _ in target.hosts],
-            port=[port for _, port in target.hosts],
-            user=target.user,
-            password=target.password,
-            database=target.database,
-            ssl=_tls(target),
-            timeout=timeout,
-            command_timeout=statement_timeout + _ANSWER_SECONDS,
-            target_session_attrs=(
-                SessionAttribute.any if len(target.hosts) == 1 else SessionAttribute.read_write
-            ),
-            server_settings={
-                "application_name": application_name,
-                "statement_timeout": str(round(statement_timeout * 1000)),
-                # So that the server lets go of our locks soon after our machine has died.
-                **{f"tcp_keepalives_{name}": str(value) for name, value in _KEEPALIVE.items()},
-                "tcp_user_timeout": str(_DEAD_PEER_MILLISECONDS),
-            },
-        )
+        connection = await open_one()
         try:
             _notice_dead_server(connection)
-            await _check(connection, target)
+            await _check(connection, target, open_one)
+            # Not at login: a pooler refuses settings that it does not know.
+            await set_in_session(
+                connection,
+                {
+                    "statement_timeout": round(statement_timeout * 1000),
+                    # So that the server lets go of our locks soon after our machine has died.
+                    **{f"tcp_keepalives_{name}": value for name, value in _KEEPALIVE.items()},
+                    "tcp_user_timeout": _DEAD_PEER_MILLISECONDS,
+                },
+            )
         except BaseException:
             connection.terminate()
             raise
     return connection
+
+
+async def _open(
+    target: PostgresTarget, application_name: str, timeout: float, command_timeout: float
+) -> Connection:
+    connection: Connection = await asyncpg.connect(
+        host=[host for host, _ in target.hosts],
+        port=[port for _, port in target.hosts],
+        user=target.user,
+        password=target.password,
+        database=target.database,
+        ssl=_tls(target),
+        timeout=timeout,
+        command_timeout=command_timeout,
+        target_session_attrs=(
+            SessionAttribute.any if len(target.hosts) == 1 else SessionAttribute.read_write
+        ),
+        server_settings={"application_name": application_name},
+    )
+    return connection
+
+
+async def set_in_session(connection: Connection, settings: Mapping[str, int]) -> None:
+    """Change settings for as long as the session lives; those the server lacks are left out.
+
+    Raises the driver's errors.
+    """
+    await connection.execute(
+        "SELECT set_config(s.name, s.value, false) FROM unnest($1::text[], $2::text[]) "
+        "AS s (name, value) WHERE s.name IN (SELECT name FROM pg_catalog.pg_settings)",
+        list(settings),
+        [str(value) for value in settings.values()],
+    )
+
+
+async def end_when_idle(connection: Connection, seconds: float) -> None:
+    """Let the server end the session when a frozen process leaves it idle (PostgreSQL 14 on).
+
+    Raises the driver's errors.
+    """
+    names = ("idle_session_timeout", "idle_in_transaction_session_timeout")
+    await set_in_session(connection, dict.fromkeys(names, round(seconds * 1000)))
 
 
 def _notice_dead_server(connection: Connection) -> None:
@@ -197,7 +235,11 @@ def _notice_dead_server(connection: Connection) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_PEER_MILLISECONDS)
 
 
-async def _check(connection: Connection, target: PostgresTarget) -> None:
+async def _check(
+    connection: Connection,
+    target: PostgresTarget,
+    open_another: Callable[[], Awaitable[Connection]],
+) -> None:
     version = connection.get_server_version()
     if version.major < MINIMUM_VERSION:
         raise UnsupportedServerError(
@@ -205,10 +247,33 @@ async def _check(connection: Connection, target: PostgresTarget) -> None:
             f"found {version.major}.{version.minor}"
         )
     row = await connection.fetchrow("SELECT pg_backend_pid(), pg_is_in_recovery()")
-    if row is None or row[0] != connection.get_server_pid():
-        raise _pooler(target)
-    if row[1]:
+    if row is None or row[1]:
         raise _read_only(target)
+    if row[0] != connection.get_server_pid():
+        # A pooler makes up the process id that it announces.
+        await _check_pooler(connection, target, row[0], open_another)
+
+
+async def _check_pooler(
+    connection: Connection,
+    target: PostgresTarget,
+    backend: int,
+    open_another: Callable[[], Awaitable[Connection]],
+) -> None:
+    """Whether a session keeps its server process while another one is at work.
+
+    A pooler that lends server processes for a transaction gives the one just used to the next
+    who asks, here ourselves, and then us another one.
+    """
+    other = await open_another()
+    try:
+        async with other.transaction():
+            taken = await other.fetchval("SELECT pg_backend_pid()")
+            ours = await connection.fetchval("SELECT pg_backend_pid()")
+    finally:
+        other.terminate()
+    if ours != backend or taken == backend:
+        raise transaction_pooler(target)
 
 
 def _tls(target: PostgresTarget) -> ssl.SSLContext | SslMode:
@@ -284,19 +349,21 @@ def _server_error(error: pg.PostgresError, target: PostgresTarget, where: str) -
             return PostgresError(said, reason="StatementTimeout")
         case "53300":
             return PostgresError(said, reason="TooManyConnections")
-        case "08P01" if "startup parameter" in str(error):
-            # PgBouncer has no code of its own for this.
-            return _pooler(target)
+        case "26000" | "42P05":
+            # A statement that this session prepared is gone, or another session's is in its place.
+            return transaction_pooler(target)
     if code[:2] in ("08", "57"):
         return PostgresError(said)
     return PostgresError(said, reason="StatementFailed")
 
 
-def _pooler(target: PostgresTarget) -> UnsupportedServerError:
+def transaction_pooler(target: PostgresTarget) -> UnsupportedServerError:
+    """What to say when the statements of one session reach changing server processes."""
     return UnsupportedServerError(
-        f"PostgreSQL at {target.address}: a connection pooler answers there; locks and settings "
-        "of a session do not survive it: use the address of the server itself",
-        reason="ConnectionPooler",
+        f"PostgreSQL at {target.address}: a connection pooler in transaction or statement mode "
+        "answers there; locks and settings of a session do not survive it: use the address of "
+        "the server itself, or a pool in session mode (PgBouncer: pool_mode = session)",
+        reason="TransactionPooler",
     )
 
 

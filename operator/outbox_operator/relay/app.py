@@ -1,8 +1,9 @@
-"""A relay process from start to exit: connections, ownership, probes, signals.
+"""A relay process from start to exit: connections, probes, signals.
 
-Called by `outbox relay`. Works in sessions: connect to both servers, wait for the shard, run the
-loop. Whatever breaks ends the session, which lets go of the shard so that a standby with better
-connections can have it; then the next session begins. Nothing is lost by that: the cursor knows.
+Called by `outbox relay`. Works in sessions: connect to both servers, then own a share of the
+shards (`relay.ownership`). The loss of either connection ends the session, which lets go of all
+shards so that a relay with better connections can have them; then the next session begins.
+Nothing is lost by that: the cursors know.
 """
 
 from __future__ import annotations
@@ -17,11 +18,10 @@ from typing import Final
 from outbox_operator.adapters import postgres
 from outbox_operator.adapters.jetstream import Publisher
 from outbox_operator.adapters.nats import NatsAuth
-from outbox_operator.adapters.outbox_store import OutboxStore
+from outbox_operator.adapters.relay_lease import STATEMENT_SECONDS, RelayLease
 from outbox_operator.errors import OutboxError
-from outbox_operator.relay.loop import RelayLoop
 from outbox_operator.relay.metrics import RelayMetrics
-from outbox_operator.relay.ownership import acquire
+from outbox_operator.relay.ownership import Ownership
 from outbox_operator.relay.progress import Progress
 from outbox_operator.relay.settings import Settings, read_database_url
 from outbox_operator.relay.signals import Signals
@@ -35,10 +35,6 @@ _RETRY_FIRST_SECONDS: Final = 0.2
 _RETRY_MAX_SECONDS: Final = 10.0
 _STABLE_SECONDS: Final = 30.0
 """A session this long was fine; the back-off starts anew after it."""
-_IDLE_SECONDS: Final = 60.0
-"""Silence after which the database ends our session; a relay that is alive polls more often."""
-_STATEMENT_SECONDS: Final = 60.0
-_SHARD: Final = 0
 
 
 class RelayApp:
@@ -48,10 +44,10 @@ class RelayApp:
         config = settings.config
         self._settings = settings
         self._config = config
-        self._name = f"outbox-relay {config.namespace}/{config.pipeline}"
         self._signals = Signals()
         self._metrics = RelayMetrics(config.namespace, config.pipeline)
-        self._progress = Progress(self._metrics)
+        self._progress = Progress(self._metrics, shards=config.shards)
+        self._ownership: Ownership | None = None
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain within `drain_seconds`."""
@@ -76,10 +72,10 @@ class RelayApp:
         try:
             await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                log.info("asked to stop, finishing the page in flight")
+                log.info("asked to stop, finishing the pages in flight")
                 await asyncio.wait({work}, timeout=self._config.drain_seconds)
             if not work.done():
-                log.warning("the page in flight did not finish in time; it will be sent again")
+                log.warning("the pages in flight did not finish in time; they will be sent again")
         finally:
             work.cancel()
             stop.cancel()
@@ -100,9 +96,7 @@ class RelayApp:
                     extra={"reason": error.reason, "retry_seconds": retry},
                 )  # fmt: skip
                 self._metrics.errors(error.reason).inc()
-                if error.reason == "OwnershipLost":
-                    self._metrics.ownership_losses.inc()
-                self._progress.inactive(ok=False, reason=error.message)
+                self._progress.left(error.message)
                 if time.monotonic() - started > _STABLE_SECONDS:
                     retry = _RETRY_FIRST_SECONDS
                 await self._signals.rest(retry)
@@ -110,31 +104,23 @@ class RelayApp:
 
     async def _session(self) -> None:
         """From both connections to the loss of one, or to the request to stop."""
-        store, publisher = await asyncio.gather(self._postgres(), self._nats())
+        lease, publisher = await asyncio.gather(self._postgres(), self._nats())
         try:
-            if store is None or publisher is None:
+            if lease is None or publisher is None:
                 return
-            await store.prepare(max(_IDLE_SECONDS, 3 * self._config.poll_max_seconds))
             await publisher.subscribe(
                 nudge_subject(self._config.namespace, self._config.pipeline), self._nudged
             )
-            cursor = await acquire(
-                store,
-                publisher,
-                owner=self._settings.owner,
-                signals=self._signals,
-                progress=self._progress,
+            self._ownership = Ownership(
+                self._settings, lease, publisher, self._signals, self._progress, self._metrics
             )
-            if cursor is not None:
-                await RelayLoop(
-                    self._settings, store, publisher, cursor,
-                    signals=self._signals, progress=self._progress, metrics=self._metrics,
-                ).run()  # fmt: skip
+            await self._ownership.run()
         finally:
-            self._progress.inactive(ok=False, reason="between two sessions")
-            await asyncio.gather(*(part.close() for part in (store, publisher) if part is not None))
+            self._ownership = None
+            self._progress.left("between two sessions")
+            await asyncio.gather(*(part.close() for part in (lease, publisher) if part is not None))
 
-    async def _postgres(self) -> OutboxStore | None:
+    async def _postgres(self) -> RelayLease | None:
         """Connect to the database, however long it takes; None when asked to stop."""
         retry = _RETRY_FIRST_SECONDS
         while not self._signals.stopping:
@@ -142,7 +128,9 @@ class RelayApp:
                 # The Secret is read each time: a corrected one needs no restart.
                 target = postgres.parse_url(read_database_url(self._config.database))
                 connection = await postgres.connect(
-                    target, application_name=self._name, statement_timeout=_STATEMENT_SECONDS
+                    target,
+                    application_name=f"{self._settings.application_name} lease",
+                    statement_timeout=STATEMENT_SECONDS,
                 )
             except OutboxError as error:
                 self._failed(error, retry)
@@ -150,17 +138,11 @@ class RelayApp:
                 await self._signals.rest(retry)
                 retry = min(retry * 2, _RETRY_MAX_SECONDS)
                 continue
-            store = OutboxStore(
-                connection,
-                target,
-                schema=self._config.database.schema,
-                payload_type=self._config.payload_type,
-                shard=_SHARD,
-            )
-            store.on_lost(partial(self._lost_postgres, target.address))
+            lease = RelayLease(connection, target, schema=self._config.database.schema)
+            lease.on_lost(partial(self._lost_postgres, target.address))
             self._progress.postgres(ok=True, reason=f"connected to {target.address}")
-            self._progress.watch_postgres(store.waiting_seconds)
-            return store
+            self._progress.watch_postgres(lease.waiting_seconds)
+            return lease
         return None
 
     async def _nats(self) -> Publisher | None:
@@ -170,7 +152,7 @@ class RelayApp:
             try:
                 publisher = await Publisher.open(
                     NatsAuth.from_files(self._config.nats),
-                    name=self._name,
+                    name=self._settings.application_name,
                     stream=self._config.stream,
                 )
             except OutboxError as error:
@@ -195,12 +177,13 @@ class RelayApp:
         self._progress.postgres(
             ok=False, reason=f"PostgreSQL at {address}: the connection was lost"
         )
-        self._signals.wake()
         self._signals.urge()
 
     def _lost_nats(self, publisher: Publisher) -> None:
         self._progress.nats(ok=False, reason=publisher.lost_error().message)
+        self._signals.urge()
 
     def _nudged(self) -> None:
         self._metrics.nudges.inc()
-        self._signals.wake()
+        if self._ownership is not None:
+            self._ownership.nudged()

@@ -1,6 +1,6 @@
 """The relay's heart: poll, open a window, publish its pages in order, move the cursor.
 
-Called by `relay.app` once this process owns the shard. Follow one event: `run` sees it in a
+Called by `relay.tenure` once this process owns the shard. Follow one event: `run` sees it in a
 poll (or `_drain_window` reads its page), `_publish_page` sends it and waits for its
 acknowledgement, `_advance` moves the cursor past it. A crash between any two of these repeats
 at most a page, which de-duplication drops.
@@ -19,7 +19,7 @@ from outbox_operator.relay import poison
 from outbox_operator.relay.message import Renderer
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.paging import PAGE_BYTES, PageSizer, Snapshot, largest_row
-from outbox_operator.relay.progress import Progress
+from outbox_operator.relay.progress import ShardProgress
 from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.signals import Signals
 from outbox_operator.relay.window import PublishWindow
@@ -49,8 +49,9 @@ class RelayLoop:
         publisher: Publisher,
         cursor: Cursor,
         *,
+        shard: int,
         signals: Signals,
-        progress: Progress,
+        progress: ShardProgress,
         metrics: RelayMetrics,
     ) -> None:
         config = settings.config
@@ -62,7 +63,7 @@ class RelayLoop:
         self._metrics = metrics
         self._policy = config.on_poison
         self._renderer = Renderer(
-            settings.template, config.database.schema, 0, settings.source, config.payload_type
+            settings.template, config.database.schema, shard, settings.source, config.payload_type
         )
         self._window = PublishWindow(
             publisher,
@@ -110,7 +111,7 @@ class RelayLoop:
             if await self._signals.pause(pause):
                 pause = config.poll_min_seconds
             else:
-                pause = min(pause * 2, config.poll_max_seconds)
+                pause = min(pause * 2, self._signals.poll_ceiling)
 
     async def _poll(self) -> bool:
         """Look for new rows and publish them; False when there are none."""
@@ -217,7 +218,7 @@ class RelayLoop:
         emission = self._emission + published
         await self._store.advance(position, emission, closes=closes, burials=burials)
         self._last_position, self._emission = position, emission
-        self._metrics.published.inc(published)
+        self._progress.published(published)
         self._metrics.published_bytes.inc(sum(m.size for m in plan.messages[:published]))
         for burial in burials:
             self._metrics.poison(burial.reason).inc()

@@ -6,13 +6,15 @@ from outbox_operator.telemetry.metrics import Metrics
 
 
 class RelayMetrics:
-    """The relay's metrics; all carry the labels `namespace` and `pipeline`."""
+    """The relay's metrics; all carry the labels `namespace` and `pipeline`, some also `shard`."""
 
     def __init__(self, namespace: str, pipeline: str) -> None:
         self.metrics = Metrics("outbox_relay", {"namespace": namespace, "pipeline": pipeline})
-        counter, gauge = self.metrics.counter, self.metrics.gauge
-        self.published = counter(
-            "published_total", "Events acknowledged by the stream, de-duplicated ones included."
+        counter = self.metrics.counter
+        self.published = self.metrics.counters(
+            "published_total",
+            "Events acknowledged by the stream, de-duplicated ones included.",
+            "shard",
         )
         self.published_bytes = counter(
             "published_bytes_total", "Headers and payloads of these events."
@@ -21,25 +23,31 @@ class RelayMetrics:
         self.ack_seconds = self.metrics.histogram(
             "ack_seconds", "From handing an event to the connection to its acknowledgement."
         )
-        self.lag_rows = gauge(
+        self.lag_rows = self.metrics.gauges(
             "lag_rows",
             "Events known to wait: the rest of the open window; later commits are not counted.",
+            "shard",
         )
-        self.lag_seconds = gauge(
-            "lag_seconds", "Age of the oldest event known to wait; 0 when none is."
+        self.lag_seconds = self.metrics.gauges(
+            "lag_seconds", "Age of the oldest event known to wait; 0 when none is.", "shard"
         )
         self.poison = self.metrics.counters(
             "poison_total", "Events moved to the dead letters, by reason.", "reason"
         )
         self.polls = counter("polls_total", "Polls of the outbox table.")
         self.nudges = counter("nudges_total", "Wake-ups received from producers.")
-        self.owner = gauge(
-            "owner", "1 while this process is the active relay of the shard, 0 on standby."
+        self.owner = self.metrics.gauges(
+            "owner", "1 while this process is the active relay of the shard, else 0.", "shard"
+        )
+        self.members = self.metrics.gauge(
+            "members", "Relays that share the shards, as this one sees it; 0 while it is not one."
         )
         self.ownership_losses = counter(
-            "ownership_losses_total", "Times another relay took the shard over from us."
+            "ownership_losses_total", "Times another relay took a shard over from us."
         )
         self.errors = self.metrics.counters(
             "errors_total", "Refused publishes and failed connections, by reason.", "reason"
         )
-        self.halted = gauge("halted", "1 while policy Halt holds the relay at a poison event.")
+        self.halted = self.metrics.gauges(
+            "halted", "1 while policy Halt holds the relay at a poison event of the shard.", "shard"
+        )

@@ -1,48 +1,214 @@
-"""Become the one active relay of a shard, or stand by until that is possible.
+"""Share the shards with the other relays: take, hold, hand over.
 
-Called by `relay.app`. Three barriers keep a second writer away: the session lock in PostgreSQL,
-which ends with our connection; the owner epoch, which every write of the cursor demands; and
-de-duplication in the stream for what a frozen process may still send.
+Called by `relay.app` for as long as both connections live. Once a second, and at once when
+something changes, it looks at the lock table, lets `relay.balance` decide, and starts or ends a
+`relay.tenure` per shard. A tenure that fails hands its shard back and is tried again later; the
+others never notice.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
+from dataclasses import dataclass, field
 from typing import Final
 
 from outbox_operator.adapters.jetstream import Publisher
-from outbox_operator.adapters.outbox_store import Cursor, OutboxStore
-from outbox_operator.relay.paging import check_cursor
+from outbox_operator.adapters.relay_lease import RelayLease
+from outbox_operator.errors import OutboxError
+from outbox_operator.relay.balance import decide
+from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.progress import Progress
+from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.signals import Signals
+from outbox_operator.relay.tenure import Tenure
+from outbox_operator.telemetry.logging import bind
 
 log = logging.getLogger(__name__)
 
-STANDBY_POLL_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 1.0
+IDLE_POLLS_PER_SECOND: Final = 8.0
+"""Of all quiet shards of a process together."""
+_RETRY_FIRST_SECONDS: Final = 0.2
+_RETRY_MAX_SECONDS: Final = 10.0
+_STABLE_SECONDS: Final = 30.0
+"""A tenure this long was fine; the back-off starts anew after it."""
 
 
-async def acquire(
-    store: OutboxStore, publisher: Publisher, *, owner: str, signals: Signals, progress: Progress
-) -> Cursor | None:
-    """Wait for the shard and claim it; None when asked to stop first.
+@dataclass(slots=True)
+class _Held:
+    """A shard whose lock is ours."""
 
-    Raises:
-        OutboxError: A connection is lost, or the cursor belongs to another server.
+    tenure: Tenure
+    task: asyncio.Task[None]
+    since: float
+    leaving_since: float | None = None
+
+
+@dataclass(slots=True)
+class _Rest:
+    """A shard that failed here: not to be tried before `until`."""
+
+    until: float
+    seconds: float
+
+
+@dataclass(slots=True)
+class Ownership:
+    """The shards of one process, while its two connections live.
+
+    Attributes:
+        signals: Of the process; a request to stop ends `run`, `urge` makes it look at once.
     """
-    waiting = False
-    while not signals.stopping:
-        if publisher.lost:
-            raise publisher.lost_error()
-        if await store.try_lock():
-            cursor = await store.read_cursor()
-            check_cursor(cursor, store.address)
-            epoch = await store.claim(owner, cursor.server_system)
-            progress.active(epoch)
-            log.info("active relay of the shard", extra={"epoch": epoch})
-            return cursor
-        if not waiting:
-            log.info("standing by, another relay is active")
-            waiting = True
-        progress.standby()
-        await signals.rest(STANDBY_POLL_SECONDS)
-    return None
+
+    settings: Settings
+    lease: RelayLease
+    publisher: Publisher
+    signals: Signals
+    progress: Progress
+    metrics: RelayMetrics
+    _held: dict[int, _Held] = field(default_factory=dict)
+    _resting: dict[int, _Rest] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Own a fair share of the shards until asked to stop; then hand all of them over.
+
+        Raises:
+            OutboxError: A connection is lost. Every tenure is ended then.
+        """
+        try:
+            await self.lease.join(self.signals.urge)
+            log.info("joined the relays of the pipeline", extra={"member": self.lease.member})
+            while not self.signals.stopping:
+                self.signals.clear_urge()
+                await self._look()
+                await self.signals.until_urged(LOOK_SECONDS)
+            await self._leave()
+        finally:
+            await self._abandon()
+
+    def nudged(self) -> None:
+        """Events were committed, of whichever shard."""
+        for held in self._held.values():
+            held.tenure.signals.wake()
+
+    async def _look(self) -> None:
+        await self._let_go_of_ended()
+        if self.publisher.lost:
+            raise self.publisher.lost_error()
+        view = await self.lease.view()
+        self.progress.joined(len(view.members))
+        for shard in view.holders.keys() - self._held.keys():
+            self.progress.elsewhere(shard)
+        moves = decide(
+            shards=self.settings.config.shards,
+            me=self.lease.member,
+            members=view.members,
+            holders=view.holders,
+            leaving=[shard for shard, held in self._held.items() if held.leaving_since is not None],
+        )
+        for shard in moves.release:
+            self._hand_over(shard, "another relay has fewer shards")
+        now = time.monotonic()
+        for shard in moves.take:
+            rest = self._resting.get(shard)
+            if rest is not None and now < rest.until:
+                asyncio.get_running_loop().call_later(rest.until - now, self.signals.urge)
+            elif await self.lease.take(shard):
+                self._start(shard)
+        self._end_overdue(now)
+        self._share_polls()
+
+    def _start(self, shard: int) -> None:
+        tenure = Tenure(
+            shard,
+            self.settings,
+            self.publisher,
+            Signals(self.settings.config.poll_max_seconds),
+            self.progress.shard(shard),
+            self.metrics,
+        )
+        with bind(shard=shard):
+            task = asyncio.create_task(tenure.run(), name=f"shard {shard}")
+        task.add_done_callback(lambda _: self.signals.urge())
+        self._held[shard] = _Held(tenure, task, time.monotonic())
+
+    def _share_polls(self) -> None:
+        """However many shards are quiet here, together they ask the database no more often."""
+        least = len(self._held) / IDLE_POLLS_PER_SECOND
+        for held in self._held.values():
+            held.tenure.signals.poll_ceiling = max(self.settings.config.poll_max_seconds, least)
+
+    def _hand_over(self, shard: int, why: str) -> None:
+        held = self._held[shard]
+        if held.leaving_since is None:
+            held.leaving_since = time.monotonic()
+            log.info("handing the shard over: %s", why, extra={"shard": shard})
+            held.tenure.signals.request_stop()
+
+    def _end_overdue(self, now: float) -> None:
+        """A hand-over that the stream holds up is cut short; what is in flight is sent again."""
+        for shard, held in self._held.items():
+            since = held.leaving_since
+            if since is not None and now - since > self.settings.config.drain_seconds:
+                log.warning("the hand-over took too long", extra={"shard": shard})
+                held.task.cancel()
+
+    async def _let_go_of_ended(self) -> None:
+        for shard, held in list(self._held.items()):
+            if held.task.done():
+                del self._held[shard]
+                self._note_end(shard, held)
+                await self.lease.release(shard)
+
+    def _note_end(self, shard: int, held: _Held) -> None:
+        """Why a tenure ended, told wherever somebody may look."""
+        progress = self.progress.shard(shard)
+        error = None if held.task.cancelled() else held.task.exception()
+        if error is None:
+            self._resting.pop(shard, None)
+            progress.gone()
+            return
+        reason = error.reason if isinstance(error, OutboxError) else OutboxError.reason
+        message = error.message if isinstance(error, OutboxError) else repr(error)
+        seconds = self._rest_after(shard, held)
+        log.warning(
+            "starting over: %s", message,
+            extra={"shard": shard, "reason": reason, "retry_seconds": seconds},
+            exc_info=None if isinstance(error, OutboxError) else error,
+        )  # fmt: skip
+        self.metrics.errors(reason).inc()
+        if reason == "OwnershipLost":
+            self.metrics.ownership_losses.inc()
+        progress.gone(message)
+
+    def _rest_after(self, shard: int, held: _Held) -> float:
+        now = time.monotonic()
+        before = self._resting.get(shard)
+        seconds = _RETRY_FIRST_SECONDS
+        if before is not None and now - held.since < _STABLE_SECONDS:
+            seconds = min(before.seconds * 2, _RETRY_MAX_SECONDS)
+        self._resting[shard] = _Rest(now + seconds, seconds)
+        return seconds
+
+    async def _leave(self) -> None:
+        """Hand every shard over, each as soon as its page in flight is done."""
+        await self.lease.leave()
+        self.progress.left("leaving")
+        for shard in self._held:
+            self._hand_over(shard, "asked to stop")
+        while self._held:
+            tasks = [held.task for held in self._held.values()]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await self._let_go_of_ended()
+
+    async def _abandon(self) -> None:
+        """End what still runs, at once."""
+        tasks = [held.task for held in self._held.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for shard in self._held:
+            self.progress.shard(shard).gone()
+        self._held.clear()

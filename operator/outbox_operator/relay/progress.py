@@ -1,7 +1,8 @@
-"""What the relay is doing, for the probes: connections, role, and whether it gets anywhere.
+"""What the relay is doing, for the probes: connections, shards, and whether it gets anywhere.
 
-Written by `relay.app` and `relay.loop`, read by the health server. A pod that is connected but
-publishes nothing of its backlog is not ready, and says why.
+`Progress` is the process, written by `relay.app` and `relay.ownership`; each shard it owns or
+owned has a `ShardProgress`, written by `relay.tenure` and `relay.loop`. The health server reads
+them. A pod that is connected but publishes nothing of its backlog is not ready, and says why.
 """
 
 from __future__ import annotations
@@ -20,72 +21,75 @@ ANSWER_SECONDS: Final = 15.0
 """A database that takes longer for a statement is not there, as far as anybody can tell."""
 
 
-class Progress:
-    """State in memory; each change is one assignment.
+class ShardProgress:
+    """State of one shard in this process; each change is one assignment.
 
     Args:
+        name: The shard as metrics name it.
         clock: Monotonic seconds.
     """
 
-    def __init__(
-        self, metrics: RelayMetrics, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._metrics = metrics
+    def __init__(self, name: str, metrics: RelayMetrics, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._postgres = (False, "not connected yet")
-        self._waiting: Callable[[], float] = float
-        self._nats = (False, "not connected yet")
-        self._role = (False, "starting")
+        self._published = metrics.published(name)
+        self._owner = metrics.owner(name)
+        self._lag_rows = metrics.lag_rows(name)
+        self._halted_metric = metrics.halted(name)
+        self._epoch: int | None = None
+        self._failure = ""
         self._stream = (True, "not asked yet")
+        self._waiting: Callable[[], float] = float
         self._backlog_since: float | None = None
         self._oldest: dt.datetime | None = None
         self._backlog_rows = 0
         self._trouble = ""
         self._halted = ""
-        metrics.lag_seconds.set_function(self.lag_seconds)
+        metrics.lag_seconds(name).set_function(self.lag_seconds)
 
-    def checks(self) -> Mapping[str, Check]:
-        """The checks behind /readyz."""
-        return {
-            "postgres": self._postgres_answers,
-            "nats": lambda: self._nats,
-            "stream": lambda: self._stream,
-            "role": lambda: self._role,
-            "progress": self.progress,
-        }
+    @property
+    def owned(self) -> bool:
+        """Whether this process is its active relay."""
+        return self._epoch is not None
 
-    def postgres(self, ok: bool, reason: str) -> None:
-        """The connection to the database came or went."""
-        self._postgres = (ok, reason)
+    @property
+    def failure(self) -> str:
+        """Why this process should be its active relay and is not; empty when all is well."""
+        return self._failure
+
+    def stream_state(self) -> tuple[bool, str]:
+        """Whether the stream takes its events, as last seen."""
+        return self._stream
+
+    def waiting_seconds(self) -> float:
+        """How long a statement has gone without an answer."""
+        return self._waiting()
+
+    def starting(self) -> None:
+        """The lock is ours, the rest is to come."""
+        self._failure = self._failure or "starting"
 
     def watch_postgres(self, waiting: Callable[[], float]) -> None:
         """From now on `waiting` says for how many seconds a statement has had no answer."""
         self._waiting = waiting
 
-    def nats(self, ok: bool, reason: str) -> None:
-        """The connection to NATS came or went."""
-        self._nats = (ok, reason)
+    def active(self, epoch: int) -> None:
+        """This process owns the shard."""
+        self._epoch = epoch
+        self._failure = ""
+        self._owner.set(1)
+
+    def gone(self, failure: str = "") -> None:
+        """No longer; `failure` when that was not asked for."""
+        self._epoch = None
+        self._failure = failure
+        self._waiting = float
+        self._stream = (True, "left to the active relay")
+        self._owner.set(0)
+        self.idle()
 
     def stream(self, ok: bool, reason: str) -> None:
         """The stream is there and takes our subjects, or not."""
         self._stream = (ok, reason)
-
-    def standby(self) -> None:
-        """Another relay is active; this one is ready to take over."""
-        self._role = (True, "standby: another relay owns the shard")
-        self._stream = (True, "left to the active relay")
-        self._metrics.owner.set(0)
-        self.idle()
-
-    def active(self, epoch: int) -> None:
-        """This relay owns the shard."""
-        self._role = (True, f"active: owner epoch {epoch}")
-        self._metrics.owner.set(1)
-
-    def inactive(self, ok: bool, reason: str) -> None:
-        """Neither: between two sessions, or refusing to work."""
-        self._role = (ok, reason)
-        self._metrics.owner.set(0)
 
     def backlog(self, rows: int, oldest: dt.datetime) -> None:
         """Events wait; `oldest` is when the first of them was written."""
@@ -93,13 +97,17 @@ class Progress:
             self._backlog_since = self._clock()
         self._backlog_rows = rows
         self._oldest = oldest
-        self._metrics.lag_rows.set(rows)
+        self._lag_rows.set(rows)
+
+    def published(self, events: int) -> None:
+        """The stream has acknowledged so many more."""
+        self._published.inc(events)
 
     def moved(self, rows: int) -> None:
-        """Some of them were published or parked."""
+        """Some of those that waited were published or parked."""
         self._backlog_since = self._clock()
         self._backlog_rows = max(0, self._backlog_rows - rows)
-        self._metrics.lag_rows.set(self._backlog_rows)
+        self._lag_rows.set(self._backlog_rows)
         self._trouble = ""
         self.resumed()
 
@@ -108,7 +116,7 @@ class Progress:
         self._backlog_since = None
         self._backlog_rows = 0
         self._trouble = ""
-        self._metrics.lag_rows.set(0)
+        self._lag_rows.set(0)
         self._oldest = None
         self.resumed()
 
@@ -119,26 +127,19 @@ class Progress:
     def halted(self, reason: str) -> None:
         """Policy Halt stopped at a poison event."""
         self._halted = reason
-        self._metrics.halted.set(1)
+        self._halted_metric.set(1)
 
     def resumed(self) -> None:
         """No longer."""
         if self._halted:
             self._halted = ""
-            self._metrics.halted.set(0)
+            self._halted_metric.set(0)
 
     def lag_seconds(self) -> float:
         """Age of the oldest event known to wait."""
         if self._oldest is None:
             return 0.0
         return max(0.0, (dt.datetime.now(dt.UTC) - self._oldest).total_seconds())
-
-    def _postgres_answers(self) -> tuple[bool, str]:
-        ok, reason = self._postgres
-        waited = self._waiting()
-        if ok and waited > ANSWER_SECONDS:
-            return False, f"{reason}, but no answer for {waited:.0f} s"
-        return ok, reason
 
     def progress(self) -> tuple[bool, str]:
         """Whether waiting events get published."""
@@ -153,3 +154,107 @@ class Progress:
                 f"{self._backlog_rows} events wait and none was published for {waited:.0f} s{said}"
             )
         return True, f"{self._backlog_rows} events wait{said}"
+
+
+class Progress:
+    """State of the process.
+
+    Args:
+        shards: How many the outbox has.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        metrics: RelayMetrics,
+        *,
+        shards: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._metrics = metrics
+        self._count = shards
+        self._shards: dict[int, ShardProgress] = {}
+        self._postgres = (False, "not connected yet")
+        self._waiting: Callable[[], float] = float
+        self._nats = (False, "not connected yet")
+        self._joined = (False, "starting")
+
+    def checks(self) -> Mapping[str, Check]:
+        """The checks behind /readyz."""
+        return {
+            "postgres": self._postgres_answers,
+            "nats": lambda: self._nats,
+            "stream": lambda: self._each(ShardProgress.stream_state),
+            "role": self._role,
+            "progress": lambda: self._each(ShardProgress.progress),
+        }
+
+    def shard(self, number: int) -> ShardProgress:
+        """The state of one shard."""
+        if number not in self._shards:
+            self._shards[number] = ShardProgress(str(number), self._metrics, self._clock)
+        return self._shards[number]
+
+    def postgres(self, ok: bool, reason: str) -> None:
+        """The lease connection to the database came or went."""
+        self._postgres = (ok, reason)
+
+    def watch_postgres(self, waiting: Callable[[], float]) -> None:
+        """From now on `waiting` says for how many seconds a statement has had no answer."""
+        self._waiting = waiting
+
+    def nats(self, ok: bool, reason: str) -> None:
+        """The connection to NATS came or went."""
+        self._nats = (ok, reason)
+
+    def joined(self, members: int) -> None:
+        """This relay is one of so many that share the shards."""
+        self._joined = (True, "")
+        self._metrics.members.set(members)
+
+    def elsewhere(self, shard: int) -> None:
+        """Another relay owns the shard now, so what failed here is of the past."""
+        if shard in self._shards:
+            self._shards[shard].gone()
+
+    def left(self, reason: str) -> None:
+        """It is none of them: between two sessions, or leaving."""
+        self._joined = (False, reason)
+        self._metrics.members.set(0)
+
+    def _role(self) -> tuple[bool, str]:
+        if not self._joined[0]:
+            return self._joined
+        failed = [
+            self._told(number, shard.failure)
+            for number, shard in sorted(self._shards.items())
+            if shard.failure
+        ]
+        if failed:
+            return False, "; ".join(failed)
+        owned = [str(number) for number, shard in sorted(self._shards.items()) if shard.owned]
+        if not owned:
+            return True, "standby: other relays own every shard"
+        if self._count == 1:
+            return True, "active: owns the shard"
+        return True, f"active: owns {len(owned)} of {self._count} shards: {', '.join(owned)}"
+
+    def _postgres_answers(self) -> tuple[bool, str]:
+        ok, reason = self._postgres
+        waited = max(self._waiting(), *(s.waiting_seconds() for s in self._shards.values()), 0.0)
+        if ok and waited > ANSWER_SECONDS:
+            return False, f"{reason}, but no answer for {waited:.0f} s"
+        return ok, reason
+
+    def _each(self, look: Callable[[ShardProgress], tuple[bool, str]]) -> tuple[bool, str]:
+        """One answer for all shards we own: what fails, or else what the first says."""
+        seen = [(number, *look(s)) for number, s in sorted(self._shards.items()) if s.owned]
+        failed = [self._told(number, reason) for number, ok, reason in seen if not ok]
+        if failed:
+            return False, "; ".join(failed)
+        told = dict.fromkeys(reason for _, _, reason in seen)
+        return True, "; ".join(told) or "left to the active relays"
+
+    def _told(self, number: int, reason: str) -> str:
+        return reason if self._count == 1 else f"shard {number}: {reason}"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from outbox_operator.errors import CredentialsError, NotSupportedError, SpecError
+from outbox_operator.errors import CredentialsError, SpecError
 from outbox_operator.wire import config as wire
 from outbox_operator.wire.headers import encode_value
 from outbox_operator.wire.subjects import SubjectTemplate
@@ -27,12 +27,14 @@ class Settings:
         config: As the controller wrote it.
         template: The parsed `config.subject`.
         owner: How this process names itself in the cursor: host name and process id.
+        application_name: How its connections name themselves to both servers.
         source: `Ce-Source` of every event.
     """
 
     config: wire.RelayConfig
     template: SubjectTemplate
     owner: str
+    application_name: str
     source: str
 
 
@@ -72,6 +74,7 @@ def parse(text: str, name: str = "configuration") -> Settings:
     return Settings(
         config=config,
         template=SubjectTemplate.parse(config.subject),
+        application_name=f"outbox-relay {config.namespace}/{config.pipeline}",
         owner=f"{socket.gethostname()}/{os.getpid()}",
         source=encode_value(f"/{config.namespace}/{config.pipeline}"),
     )
@@ -93,9 +96,12 @@ def _check(config: wire.RelayConfig, name: str) -> None:
             raise SpecError(
                 f"configuration {name}: {field}: wanted {wanted}, found {getattr(config, field)}"
             )
-    if config.shards > 1:
-        raise NotSupportedError(
-            f"configuration {name}: shards: only 1 works yet, found {config.shards}"
+    template = SubjectTemplate.parse(config.subject)
+    if config.shards > 1 and config.ordering == "PerKey" and not template.separates_shards():
+        raise SpecError(
+            f"configuration {name}: subject: with {config.shards} shards in order, {{shard}} must "
+            f"be a token of its own before {{event_type}} and {{routing_key}}, found "
+            f"{config.subject!r}"
         )
 
 

@@ -1,6 +1,7 @@
-"""What can end a wait of the relay: a nudge, a lost connection, a request to stop.
+"""What can end a wait of a relay: a nudge, a lost connection, a request to stop.
 
-Shared by `relay.app` and `relay.loop`. Nudges that arrive while the relay works count as one.
+One for the process (`relay.app`), and one for each shard it owns, shared by `relay.tenure` and
+`relay.loop`. Nudges that arrive while the relay works count as one.
 """
 
 from __future__ import annotations
@@ -9,9 +10,14 @@ import asyncio
 
 
 class Signals:
-    """The events that the relay's waits listen to."""
+    """The events that waits listen to.
 
-    def __init__(self) -> None:
+    Attributes:
+        poll_ceiling: Longest pause between two polls of a quiet shard, in seconds.
+    """
+
+    def __init__(self, poll_ceiling: float = 1.0) -> None:
+        self.poll_ceiling = poll_ceiling
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
         self._stop = asyncio.Event()
@@ -40,8 +46,12 @@ class Signals:
         self._wake.clear()
 
     def urge(self) -> None:
-        """Something broke: look at once. Also ends waits that a nudge must not end."""
+        """Something broke or changed: look at once. Also ends waits that a nudge must not end."""
         self._urgent.set()
+
+    def clear_urge(self) -> None:
+        """Call before a look: what happens from now on may be missed by it."""
+        self._urgent.clear()
 
     async def pause(self, seconds: float) -> bool:
         """Wait for work; True when woken early."""
@@ -50,8 +60,12 @@ class Signals:
     async def rest(self, seconds: float) -> None:
         """Wait before trying again; only a loss or a request to stop ends it early."""
         if not self.stopping:
-            self._urgent.clear()
-            await _wait(self._urgent, seconds)
+            self.clear_urge()
+            await self.until_urged(seconds)
+
+    async def until_urged(self, seconds: float) -> None:
+        """Like `rest`, but over at once when urged since `clear_urge`."""
+        await _wait(self._urgent, seconds)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> bool:

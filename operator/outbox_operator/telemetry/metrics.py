@@ -89,6 +89,10 @@ class Metrics:
         """A value that goes up and down."""
         return self._bare(self._declare(Gauge, "gauge", name, help_text, ()))
 
+    def gauges(self, name: str, help_text: str, *labels: str) -> Labelled[Gauge]:
+        """A gauge for each combination of `labels`."""
+        return Labelled(self._declare(Gauge, "gauge", name, help_text, labels), self._values)
+
     def histogram(
         self, name: str, help_text: str, buckets: Sequence[float] = LATENCY_BUCKETS
     ) -> Histogram:

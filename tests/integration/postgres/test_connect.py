@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -15,7 +14,6 @@ from outbox_operator.errors import (
     AccessDeniedError,
     CredentialsError,
     PostgresError,
-    UnsupportedServerError,
 )
 from support.postgres import PostgresServer, running_server
 
@@ -115,37 +113,6 @@ async def test_missing_authority_file(database: str) -> None:
     target = parse_url(database + "?sslmode=verify-full&sslrootcert=/nowhere/ca.crt")
     with pytest.raises(CredentialsError, match="sslrootcert"):
         await connect(target, application_name="t")
-
-
-async def test_a_pooler_is_refused(database: str) -> None:
-    """A pooler makes up the process id it announces; this proxy does the same."""
-    target = parse_url(database)
-    host, port = target.hosts[0]
-
-    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner_reader, inner_writer = await asyncio.open_connection(host, port)
-
-        async def upwards() -> None:
-            with suppress(ConnectionError):
-                while data := await reader.read(65536):
-                    inner_writer.write(data)
-            inner_writer.close()
-            await inner_writer.wait_closed()
-
-        task = asyncio.create_task(upwards())
-        while data := await inner_reader.read(65536):
-            at = data.find(b"K\x00\x00\x00\x0c")  # BackendKeyData
-            if at >= 0:
-                data = data[: at + 5] + os.urandom(3) + b"\x01" + data[at + 9 :]
-            writer.write(data)
-        await task
-
-    login = f"{target.user}:{target.password}"
-    async with listening(forward) as proxy:
-        url = f"postgresql://{login}@127.0.0.1:{proxy}/{target.database}?sslmode=disable"
-        with pytest.raises(UnsupportedServerError) as caught:
-            await connect(parse_url(url), application_name="t")
-    assert caught.value.reason == "ConnectionPooler"
 
 
 async def test_translates_what_statements_meet(postgres_server: PostgresServer) -> None:

@@ -227,7 +227,7 @@ async def test_a_frozen_relay_that_lost_the_shard_does_no_harm(outbox: Outbox) -
     async with writing(outbox):
         await outbox.stored(50)
         first.signal(signal.SIGSTOP)
-        # What idle_session_timeout does after a minute.
+        # What idle_session_timeout does after some seconds.
         await outbox.connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE pid = (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted LIMIT 1)"

@@ -67,8 +67,8 @@ async def test_a_database_that_hangs_is_not_called_ready(outbox: Outbox) -> None
     relay = await outbox.relay().start().active()
     await relay.ready()
     backend: int = await outbox.connection.fetchval(
-        "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = "
-        "(SELECT oid FROM pg_database WHERE datname = current_database())"
+        "SELECT pid FROM pg_stat_activity WHERE application_name LIKE '%shard 0' "
+        "AND datname = current_database()"
     )
     freeze(backend)
     try:

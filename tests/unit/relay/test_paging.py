@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from outbox_operator.adapters.outbox_store import Cursor, Unseen, lock_key
+from outbox_operator.adapters.outbox_store import Cursor, Unseen
 from outbox_operator.errors import ConflictError, PostgresError
 from outbox_operator.relay.paging import (
     PAGE_BYTES,
@@ -88,11 +88,3 @@ def test_a_page_never_asks_for_nothing() -> None:
     assert sizer.rows >= 1
     sizer.learn(rows=0, size=0)
     assert sizer.rows >= 1
-
-
-def test_the_lock_of_a_shard_is_its_own_and_stable() -> None:
-    keys = {lock_key(schema, shard) for schema in ("outbox", "other") for shard in range(4)}
-    assert len(keys) == 8
-    assert all(-(2**63) <= key < 2**63 for key in keys)
-    # Relays of two versions must agree during a rollout.
-    assert lock_key("outbox", 0) == 5829976146108958903

@@ -8,7 +8,12 @@ import pytest
 from prometheus_client import generate_latest
 
 from outbox_operator.relay.metrics import RelayMetrics
-from outbox_operator.relay.progress import ANSWER_SECONDS, STALL_SECONDS, Progress
+from outbox_operator.relay.progress import (
+    ANSWER_SECONDS,
+    STALL_SECONDS,
+    Progress,
+    ShardProgress,
+)
 
 NOW = dt.datetime.now(dt.UTC)
 
@@ -36,6 +41,17 @@ def progress(metrics: RelayMetrics, clock: Clock) -> Progress:
     return Progress(metrics, clock=clock)
 
 
+@pytest.fixture
+def shard(progress: Progress) -> ShardProgress:
+    """The one shard, owned."""
+    progress.postgres(ok=True, reason="connected")
+    progress.nats(ok=True, reason="connected")
+    progress.joined(1)
+    only = progress.shard(0)
+    only.active(1)
+    return only
+
+
 def failing(progress: Progress) -> list[str]:
     return [name for name, check in progress.checks().items() if not check()[0]]
 
@@ -47,66 +63,111 @@ def test_a_relay_that_just_started_is_not_ready(progress: Progress) -> None:
 def test_active_and_standby_relays_are_ready(progress: Progress) -> None:
     progress.postgres(ok=True, reason="connected")
     progress.nats(ok=True, reason="connected")
-    progress.standby()
+    progress.joined(2)
     assert failing(progress) == []
     assert "standby" in progress.checks()["role"]()[1]
-    progress.active(3)
+    progress.shard(0).starting()
+    assert failing(progress) == ["role"]
+    progress.shard(0).active(3)
     assert failing(progress) == []
+    assert progress.checks()["role"]()[1] == "active: owns the shard"
+    progress.left("leaving")
+    assert failing(progress) == ["role"]
+
+
+def test_one_of_several_shards_is_named_and_the_others_are_not_blamed(
+    metrics: RelayMetrics, clock: Clock
+) -> None:
+    progress = Progress(metrics, shards=4, clock=clock)
+    progress.joined(2)
+    for number in (1, 3):
+        progress.shard(number).active(1)
+    assert progress.checks()["role"]()[1] == "active: owns 2 of 4 shards: 1, 3"
+    progress.shard(3).backlog(50, NOW)
+    progress.shard(3).trouble("maximum messages exceeded")
+    clock.now += STALL_SECONDS + 1
+    ok, reason = progress.checks()["progress"]()
+    assert not ok
+    assert reason.startswith("shard 3: 50 events wait")
+    assert "shard 1" not in reason
+    progress.shard(3).gone("the cursor belongs to another server")
+    assert progress.checks()["progress"]()[0]
+    assert progress.checks()["role"]() == (False, "shard 3: the cursor belongs to another server")
+    progress.elsewhere(3)
+    assert progress.checks()["role"]()[1] == "active: owns 1 of 4 shards: 1"
+
+
+def test_every_shard_has_its_own_series(metrics: RelayMetrics, clock: Clock) -> None:
+    progress = Progress(metrics, shards=2, clock=clock)
+    progress.shard(0).active(1)
+    progress.shard(1).active(1)
+    progress.shard(1).backlog(7, NOW)
+    progress.shard(1).published(5)
+    progress.shard(0).gone()
+    text = generate_latest(metrics.metrics.registry).decode()
+    identity = 'namespace="shop",pipeline="orders",shard'
+    for line in (
+        f'outbox_relay_owner{{{identity}="0"}} 0.0',
+        f'outbox_relay_owner{{{identity}="1"}} 1.0',
+        f'outbox_relay_lag_rows{{{identity}="1"}} 7.0',
+        f'outbox_relay_published_total{{{identity}="1"}} 5.0',
+    ):
+        assert line in text
 
 
 def test_backlog_without_movement_is_not_ready_and_says_why(
-    progress: Progress, clock: Clock
+    shard: ShardProgress, clock: Clock
 ) -> None:
-    progress.backlog(50, NOW)
-    progress.trouble("maximum messages exceeded")
+    shard.backlog(50, NOW)
+    shard.trouble("maximum messages exceeded")
     clock.now += STALL_SECONDS - 1
-    assert progress.progress()[0]
+    assert shard.progress()[0]
     clock.now += 2
-    ok, reason = progress.progress()
+    ok, reason = shard.progress()
     assert not ok
     assert "50 events" in reason
     assert "maximum messages exceeded" in reason
 
 
-def test_movement_counts_however_slow(progress: Progress, clock: Clock) -> None:
-    progress.backlog(50, NOW)
+def test_movement_counts_however_slow(shard: ShardProgress, clock: Clock) -> None:
+    shard.backlog(50, NOW)
     for _ in range(10):
         clock.now += STALL_SECONDS - 1
-        progress.moved(1)
-        assert progress.progress()[0]
+        shard.moved(1)
+        assert shard.progress()[0]
 
 
-def test_a_new_page_of_the_same_backlog_is_not_movement(progress: Progress, clock: Clock) -> None:
-    progress.backlog(50, NOW)
+def test_a_new_page_of_the_same_backlog_is_not_movement(shard: ShardProgress, clock: Clock) -> None:
+    shard.backlog(50, NOW)
     clock.now += STALL_SECONDS + 1
-    progress.backlog(50, NOW)
-    assert not progress.progress()[0]
+    shard.backlog(50, NOW)
+    assert not shard.progress()[0]
 
 
-def test_an_empty_outbox_is_fine_for_ever(progress: Progress, clock: Clock) -> None:
-    progress.idle()
+def test_an_empty_outbox_is_fine_for_ever(shard: ShardProgress, clock: Clock) -> None:
+    shard.idle()
     clock.now += 1e6
-    assert progress.progress() == (True, "nothing waits")
+    assert shard.progress() == (True, "nothing waits")
 
 
-def test_a_halt_shows_at_once_and_ends_with_movement(progress: Progress) -> None:
-    progress.backlog(1, NOW)
-    progress.halted("event 7 is too large")
-    assert progress.progress() == (False, "halted: event 7 is too large")
-    progress.moved(1)
-    assert progress.progress()[0]
+def test_a_halt_shows_at_once_and_ends_with_movement(shard: ShardProgress) -> None:
+    shard.backlog(1, NOW)
+    shard.halted("event 7 is too large")
+    assert shard.progress() == (False, "halted: event 7 is too large")
+    shard.moved(1)
+    assert shard.progress()[0]
 
 
 def test_lag_is_the_age_of_the_oldest_waiting_event(
-    progress: Progress, metrics: RelayMetrics
+    shard: ShardProgress, metrics: RelayMetrics
 ) -> None:
-    progress.backlog(3, dt.datetime.now(dt.UTC) - dt.timedelta(seconds=90))
-    assert 89 < progress.lag_seconds() < 95
+    shard.backlog(3, dt.datetime.now(dt.UTC) - dt.timedelta(seconds=90))
+    assert 89 < shard.lag_seconds() < 95
     text = generate_latest(metrics.metrics.registry).decode()
-    assert 'outbox_relay_lag_rows{namespace="shop",pipeline="orders"} 3.0' in text
-    assert 'outbox_relay_lag_seconds{namespace="shop",pipeline="orders"} 9' in text
-    progress.idle()
-    assert progress.lag_seconds() == 0
+    assert 'outbox_relay_lag_rows{namespace="shop",pipeline="orders",shard="0"} 3.0' in text
+    assert 'outbox_relay_lag_seconds{namespace="shop",pipeline="orders",shard="0"} 9' in text
+    shard.idle()
+    assert shard.lag_seconds() == 0
 
 
 def test_a_database_that_keeps_a_statement_waiting_is_not_there(progress: Progress) -> None:
@@ -115,7 +176,9 @@ def test_a_database_that_keeps_a_statement_waiting_is_not_there(progress: Progre
     progress.watch_postgres(lambda: waited)
     assert "postgres" not in failing(progress)
     waited += 1
-    assert progress.checks()["postgres"]() == (
-        False,
-        "connected to db:5432/shop, but no answer for 16 s",
-    )
+    late = (False, "connected to db:5432/shop, but no answer for 16 s")
+    assert progress.checks()["postgres"]() == late
+    progress.watch_postgres(lambda: 0.0)
+    assert "postgres" not in failing(progress)
+    progress.shard(2).watch_postgres(lambda: waited)
+    assert progress.checks()["postgres"]() == late

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from outbox_operator.errors import CredentialsError, NotSupportedError, SpecError
+from outbox_operator.errors import CredentialsError, SpecError
 from outbox_operator.relay import settings
 from outbox_operator.wire import config as wire
 
@@ -64,9 +64,11 @@ def test_a_wrong_field_is_named(text: str, field: str) -> None:
         settings.parse(text, "/etc/outbox/config.json")
 
 
-def test_several_shards_are_refused_because_only_one_would_be_published() -> None:
-    with pytest.raises(NotSupportedError, match="found 4"):
+def test_several_shards_in_order_need_subjects_of_their_own() -> None:
+    with pytest.raises(SpecError, match=r"with 4 shards in order, \{shard\} must be a token"):
         settings.parse(document(shards=4))
+    assert settings.parse(document(shards=4, subject="o.{shard}.{event_type}")).config.shards == 4
+    assert settings.parse(document(shards=4, ordering="None")).config.shards == 4
 
 
 def test_the_value_of_a_wrong_field_is_not_shown() -> None:

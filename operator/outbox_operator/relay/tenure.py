@@ -1,0 +1,97 @@
+"""One shard, from its lock to letting go: connect, claim, run the loop.
+
+Started by `relay.ownership` with the lock of the shard held. Three barriers keep a second writer
+away: the session lock; the owner epoch, which every write of the cursor demands; and the fence or
+the de-duplication in the stream, for what a frozen process may still send.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from outbox_operator.adapters import postgres
+from outbox_operator.adapters.jetstream import Publisher
+from outbox_operator.adapters.outbox_store import OutboxStore
+from outbox_operator.relay.loop import RelayLoop
+from outbox_operator.relay.metrics import RelayMetrics
+from outbox_operator.relay.paging import check_cursor
+from outbox_operator.relay.progress import ShardProgress
+from outbox_operator.relay.settings import Settings, read_database_url
+from outbox_operator.relay.signals import Signals
+
+log = logging.getLogger(__name__)
+
+STATEMENT_SECONDS: Final = 60.0
+_IDLE_SECONDS: Final = 60.0
+"""Silence after which the database ends our session; a relay that is alive polls more often."""
+_IDLE_POLLS: Final = 3
+"""And at least so many polls of a quiet shard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tenure:
+    """What it takes to be the active relay of a shard once.
+
+    Attributes:
+        publisher: Shared with the other shards of this process.
+        signals: Of this shard alone; `request_stop` begins the hand-over.
+    """
+
+    shard: int
+    settings: Settings
+    publisher: Publisher
+    signals: Signals
+    progress: ShardProgress
+    metrics: RelayMetrics
+
+    async def run(self) -> None:
+        """Publish until asked to stop.
+
+        Raises:
+            OutboxError: A connection is lost, or the ownership is, or the cursor is unusable.
+        """
+        self.progress.starting()
+        store = await self._connect()
+        try:
+            await store.prepare(max(_IDLE_SECONDS, _IDLE_POLLS * self.signals.poll_ceiling))
+            self.progress.watch_postgres(store.waiting_seconds)
+            before = await store.read_cursor()
+            check_cursor(before, store.address)
+            epoch = await store.claim(self.settings.owner, before.server_system)
+            # An earlier owner may have written until the claim; nobody but us does from here on.
+            cursor = await store.read_cursor()
+            self.progress.active(epoch)
+            log.info("active relay of the shard", extra={"epoch": epoch})
+            await RelayLoop(
+                self.settings, store, self.publisher, cursor,
+                shard=self.shard, signals=self.signals, progress=self.progress,
+                metrics=self.metrics,
+            ).run()  # fmt: skip
+        finally:
+            await store.close()
+
+    async def _connect(self) -> OutboxStore:
+        config = self.settings.config
+        target = postgres.parse_url(read_database_url(config.database))
+        connection = await postgres.connect(
+            target,
+            application_name=f"{self.settings.application_name} shard {self.shard}",
+            statement_timeout=STATEMENT_SECONDS,
+        )
+        store = OutboxStore(
+            connection,
+            target,
+            schema=config.database.schema,
+            payload_type=config.payload_type,
+            shard=self.shard,
+        )
+        store.on_lost(partial(_lost, self.signals))
+        return store
+
+
+def _lost(signals: Signals) -> None:
+    signals.wake()
+    signals.urge()
