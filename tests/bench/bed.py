@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -54,6 +54,17 @@ BEGIN
     END LOOP;
 END $$
 """
+
+
+async def until(
+    done: Callable[[], Awaitable[bool]], what: str, *, pause: float, seconds: float = 300.0
+) -> None:
+    """Wait until `done`; asked every `pause` seconds."""
+    deadline = time.monotonic() + seconds
+    while not await done():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"not within {seconds:.0f} s: {what}")
+        await asyncio.sleep(pause)
 
 
 @dataclass
@@ -133,14 +144,24 @@ class Bed:
         self._relays.append(relay)
         return relay
 
-    def usage(self, *relays: RelayProcess) -> Usage:
-        """Start to count CPU time."""
-        return Usage(
-            [relay.pid for relay in relays], self.postgres.pid, [one.pid for one in self.servers]
-        )
+    async def claiming_relay(self) -> RelayProcess:
+        """A relay process that has this moment taken its first shard."""
+        before = await self._epochs()
+        relay = self.relay().start()
 
-    async def epochs(self) -> int:
-        """Sum of the owner epochs: grows whenever a relay takes a shard."""
+        async def claimed() -> bool:
+            assert relay.running, relay.log
+            return await self._epochs() > before
+
+        await until(claimed, "the relay to take a shard", pause=0.002)
+        return relay
+
+    def usage(self, *relays: int) -> Usage:
+        """Start to count CPU time, of these processes as relays."""
+        return Usage(relays, self.postgres.pid, [server.pid for server in self.servers])
+
+    async def _epochs(self) -> int:
+        # Grows whenever a relay takes a shard.
         return int(await self.connection.fetchval("SELECT sum(owner_epoch) FROM outbox.cursors"))
 
     async def stream_state(self) -> dict[str, Any]:

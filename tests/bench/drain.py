@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -10,12 +9,10 @@ from typing import Any, Final
 import asyncpg
 
 from bench import nats_bench
-from bench.bed import Bed
+from bench.bed import Bed, until
 from bench.measuring import median, peak_rss_mb, spread
 
-DRAIN_SECONDS: Final = 300.0
 _POLL_SECONDS: Final = 0.02
-_CLAIM_POLL_SECONDS: Final = 0.002
 
 
 async def cold(bed: Bed, events: int) -> dict[str, float]:
@@ -25,23 +22,35 @@ async def cold(bed: Bed, events: int) -> dict[str, float]:
         Figures of one drain; see `_figures`.
     """
     await bed.rewind()
-    epochs = await bed.epochs()
     started = time.time()
-    relay = bed.relay().start()
-    while await bed.epochs() == epochs:
-        assert time.time() - started < DRAIN_SECONDS, relay.log
-        await asyncio.sleep(_CLAIM_POLL_SECONDS)
+    relay = await bed.claiming_relay()
     begun = time.time()
-    usage = bed.usage(relay)
-    ended = await _all_stored(bed, events)
-    used = usage.used()
-    figures = {
-        **_figures(events, ended - begun, used),
-        "peak_rss_mb": peak_rss_mb(relay.pid),
-        "boot_s": round(begun - started, 2),
-    }
+    figures = await finish(bed, events, [relay.pid], begun)
     relay.terminate()
-    return figures
+    return figures | {"boot_s": round(begun - started, 2)}
+
+
+async def big_transaction(bed: Bed, events: int, size: int) -> float:
+    """Commit a whole backlog at once; when the commit was sent."""
+    writer = await asyncpg.connect(bed.url)
+    try:
+        await writer.execute("BEGIN")
+        await writer.execute("CALL bench_fill($1, $2, false)", events, size)
+        begun = time.time()
+        await writer.execute("COMMIT")
+    finally:
+        await writer.close()
+    return begun
+
+
+async def finish(bed: Bed, events: int, relays: list[int], begun: float) -> dict[str, float]:
+    """Wait for the last event of a drain that began at `begun`; what these processes needed."""
+    usage = bed.usage(*relays)
+    ended = await _all_stored(bed, events)
+    return {
+        **_figures(events, ended - begun, usage.used()),
+        "peak_rss_mb": max(peak_rss_mb(pid) for pid in relays),
+    }
 
 
 async def warm(bed: Bed, events: int, size: int, relays: int) -> dict[str, float]:
@@ -53,21 +62,8 @@ async def warm(bed: Bed, events: int, size: int, relays: int) -> dict[str, float
     processes = [bed.relay().start() for _ in range(relays)]
     for process in processes:
         await process.ready()
-    writer = await asyncpg.connect(bed.url)
-    try:
-        await writer.execute("BEGIN")
-        await writer.execute("CALL bench_fill($1, $2, false)", events, size)
-        usage = bed.usage(*processes)
-        begun = time.time()
-        await writer.execute("COMMIT")
-    finally:
-        await writer.close()
-    ended = await _all_stored(bed, events)
-    used = usage.used()
-    figures = {
-        **_figures(events, ended - begun, used),
-        "peak_rss_mb": max(peak_rss_mb(process.pid) for process in processes),
-    }
+    begun = await big_transaction(bed, events, size)
+    figures = await finish(bed, events, [process.pid for process in processes], begun)
     for process in processes:
         process.terminate()
     return figures
@@ -75,13 +71,13 @@ async def warm(bed: Bed, events: int, size: int, relays: int) -> dict[str, float
 
 async def _all_stored(bed: Bed, events: int) -> float:
     """Wait for the last event; the server's own time of it. Checks that there are no others."""
-    deadline = time.monotonic() + DRAIN_SECONDS
-    while True:
-        state = await bed.stream_state()
-        if state["messages"] >= events:
-            break
-        assert time.monotonic() < deadline, f"{state['messages']} of {events} after {DRAIN_SECONDS}"
-        await asyncio.sleep(_POLL_SECONDS)
+    state: dict[str, Any] = {}
+
+    async def all_there() -> bool:
+        state.update(await bed.stream_state())
+        return bool(state["messages"] >= events)
+
+    await until(all_there, f"{events} messages in the stream", pause=_POLL_SECONDS)
     assert state["messages"] == state["last_seq"] == events, f"wanted {events}, found {state}"
     return _unix(state["last_ts"])
 
@@ -108,18 +104,22 @@ def _figures(events: int, seconds: float, used: dict[str, float]) -> dict[str, f
     }
 
 
+def rate(runs: list[dict[str, float]]) -> float:
+    """Median of events per second."""
+    return median([run["events_per_s"] for run in runs])
+
+
 def summary(runs: list[dict[str, float]], yardsticks: list[int]) -> dict[str, Any]:
     """Medians of runs that alternated with the yardstick.
 
     Returns:
         `ratio_to_nats_bench` is the ratio of the medians.
     """
-    rate = median([run["events_per_s"] for run in runs])
     bench = median(yardsticks)
     return {
-        "drain_events_per_s": rate,
+        "drain_events_per_s": rate(runs),
         "nats_bench_msgs_per_s": bench,
-        "ratio_to_nats_bench": round(rate / bench, 3),
+        "ratio_to_nats_bench": round(rate(runs) / bench, 3),
         "python_us_per_event": median([run["relay_us_per_event"] for run in runs], 2),
         "cpu_us_per_event": {
             part: median([run[f"{part}_us_per_event"] for run in runs], 2)
@@ -172,7 +172,7 @@ async def by_size(bed: Bed, events: int, size: int, rounds: int) -> dict[str, An
         bench.append(await nats_bench.publish(bed, events, size))
         runs.append(await cold(bed, events))
     print(f"  {size} bytes: nats bench {median(bench):,}/s, "
-          f"relay {median([run['events_per_s'] for run in runs]):,}/s", flush=True)  # fmt: skip
+          f"relay {rate(runs):,}/s", flush=True)  # fmt: skip
     return {"events": events, "payload_bytes": size, **summary(runs, bench)}
 
 
@@ -186,7 +186,7 @@ async def sharded(bed: Bed, events: int, size: int, rounds: int) -> dict[str, An
             runs[relays].append(await warm(bed, events, size, relays))
     for relays, found in runs.items():
         print(f"  {bed.shards} shards, {relays} relays: "
-              f"{median([run['events_per_s'] for run in found]):,}/s", flush=True)  # fmt: skip
+              f"{rate(found):,}/s", flush=True)  # fmt: skip
     return {
         "events": events,
         "payload_bytes": size,

@@ -20,7 +20,7 @@ async def cost(bed: Bed, seconds: float) -> dict[str, Any]:
     await bed.connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
     await asyncio.sleep(_SETTLE_SECONDS)
     await bed.connection.execute("SELECT pg_stat_statements_reset()")
-    usage, begun = bed.usage(relay), time.monotonic()
+    usage, begun = bed.usage(relay.pid), time.monotonic()
     await asyncio.sleep(seconds)
     elapsed, used = time.monotonic() - begun, usage.used()
     statements = await bed.connection.fetchval(

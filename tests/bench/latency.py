@@ -20,17 +20,29 @@ from outbox_operator.wire.subjects import nudge_subject
 from support.kube import ROOT
 
 Mode = Literal["floor", "nudge", "polling"]
+"""The floor: the writer publishes by itself. The others: a relay does, nudged or not."""
 RATE: Final = 500
-WARM_UP: Final = RATE
-"""Events at the beginning that do not count."""
+WARM_UP: Final = 5 * RATE
+"""Events at the beginning that do not count: a Java peer needs some seconds to be compiled."""
 
 
 async def one(bed: Bed, mode: Mode, seconds: float) -> dict[str, Any]:
-    """One run; milliseconds and CPU use of the relay."""
+    """One run with our relay, or none; milliseconds and CPU use of the relay."""
     await bed.clear()
-    relay = None if mode == "floor" else bed.relay().start()
-    if relay is not None:
-        await relay.ready()
+    if mode == "floor":
+        return await run(bed, mode, seconds, None)
+    relay = await bed.relay().start().ready()
+    figures = await run(bed, mode, seconds, relay.pid)
+    relay.terminate()
+    return figures
+
+
+async def run(bed: Bed, mode: Mode, seconds: float, relay: int | None) -> dict[str, Any]:
+    """Write and consume while a relay, any relay, does its work.
+
+    Args:
+        relay: Its process; None when there is none.
+    """
     events = int(seconds * RATE) + WARM_UP
     task = {
         "database": bed.url,
@@ -55,8 +67,7 @@ async def one(bed: Bed, mode: Mode, seconds: float) -> dict[str, Any]:
     figures = _percentiles(written, arrived, events)
     if relay is not None:
         figures["relay_cpu_percent"] = round(used["relay"] / elapsed * 100, 1)
-        figures["relay_peak_rss_mb"] = peak_rss_mb(relay.pid)
-        relay.terminate()
+        figures["relay_peak_rss_mb"] = peak_rss_mb(relay)
     figures["postgres_cpu_percent"] = round(used["postgres"] / elapsed * 100, 1)
     return figures
 
@@ -116,17 +127,17 @@ async def compare(plain: Bed, held: Bed, seconds: float, rounds: int) -> dict[st
         "events_per_s": RATE,
         "seconds": seconds,
         "rounds": rounds,
-        **{way: _median_of(found) for way, found in runs.items()},
+        **{way: median_of(found) for way, found in runs.items()},
     }
 
 
-def _median_of(runs: list[dict[str, Any]]) -> dict[str, Any]:
+def median_of(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Figure by figure the median of some runs, but the largest of what is a largest."""
     merged: dict[str, Any] = {}
     for name, value in runs[0].items():
         values = [run[name] for run in runs]
         if isinstance(value, dict):
-            merged[name] = _median_of(values)
+            merged[name] = median_of(values)
         elif name in ("max", "relay_peak_rss_mb"):
             merged[name] = max(values)
         elif name == "events":

@@ -11,8 +11,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -21,11 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import asyncpg
-
 from bench import drain, idle, latency, steady
-from bench.bed import KEYS, POSTGRES_SETTINGS, Bed, a_bed, held_transactions
-from bench.measuring import cpu_model
+from bench.bed import POSTGRES_SETTINGS, Bed, a_bed, held_transactions
+from bench.conditions import conditions
 from support.nats import NatsCluster, NatsServer
 from support.postgres import PostgresServer, running_server
 
@@ -131,37 +127,8 @@ PARTS: Final[dict[str, Callable[[Stage], Awaitable[dict[str, Any]]]]] = {
 }
 
 
-async def conditions(stage: Stage) -> dict[str, Any]:
-    """Where and how it was measured."""
-    connection = await asyncpg.connect(stage.postgres.url())
-    try:
-        settings = dict(
-            await connection.fetch(
-                "SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY ($1)",
-                ["fsync", "synchronous_commit", "full_page_writes", "server_version",
-                 *POSTGRES_SETTINGS],
-            )
-        )  # fmt: skip
-    finally:
-        await connection.close()
-    return {
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "cores": os.cpu_count(),
-        "cpu": cpu_model(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "postgres": settings,
-        "nats_server": stage.nats.version,
-        "stream": "file storage, limits retention, one replica unless said otherwise, "
-        "duplicate window 2 minutes, the server's default sync interval",
-        "table": f"the migrations' own, all indexes; {KEYS} keys; a transaction for each event",
-        "what": "PostgreSQL, nats-server, relay and bench share one machine over loopback, no TLS",
-    }
-
-
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
     """The parts that were asked for, in order."""
-    # Everything the parts need is checked before the first minute is spent.
     with (
         tempfile.TemporaryDirectory() as folder,
         running_server(**POSTGRES_SETTINGS) as postgres,
@@ -169,7 +136,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         NatsServer() as nats,
     ):
         stage = Stage(options, Path(folder), postgres, held, nats)
-        figures: dict[str, Any] = {"conditions": await conditions(stage)}
+        figures: dict[str, Any] = {"conditions": await conditions(postgres, nats)}
         for name in options.parts:
             print(f"{name} …", flush=True)
             begun = time.monotonic()

