@@ -1,7 +1,7 @@
 """The pull side of JetStream: ask for messages, answer for each, store dead letters.
 
-Called by the consumer runtime. Speaks the documented pull protocol through the driver's plain
-publish and subscribe, because the driver's `fetch` cannot ask for more while messages arrive.
+Called by the consumer runtime. Speaks the documented pull protocol by itself, because the driver's
+`fetch` cannot ask for more while messages arrive and costs several times more per message.
 Decides nothing: whether a message is acknowledged, repeated or buried is the caller's choice.
 """
 
@@ -13,12 +13,10 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import nats.errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.errors import NoStreamResponseError
 
@@ -29,6 +27,7 @@ from outbox_operator.adapters.nats import (
     jetstream_error,
     no_jetstream,
 )
+from outbox_operator.adapters.nats_reader import FrameReader, header_block
 from outbox_operator.errors import NatsError, OutboxError
 
 HEARTBEAT_SECONDS: Final = 5.0
@@ -38,60 +37,93 @@ _REFUSED_PAUSE_SECONDS: Final = 1.0
 """After a refused pull request, so that a full or electing server is not asked in a hot loop."""
 _DURABLE_MISSING: Final = 10014
 _STREAM_MISSING: Final = 10059
+_PIN: Final = "Nats-Pin-Id"
+_WRONG_PIN: Final = "423"
+_LARGEST_BACKLOG_BYTES: Final = 4 * 1024 * 1024
+"""Answers kept while the connection is down; what does not fit comes again."""
 
 
-@dataclass(frozen=True, slots=True)
 class Delivery:
     """One delivery of one message; exactly one final answer is due.
 
     Attributes:
+        stream: Name of the stream.
+        sequence: Sequence of the message there.
         deliveries: How often the message was delivered, this time included.
-        stored: When the stream took it.
+        headers: Headers of the message.
+        data: Its payload.
+        epoch: That of its source when it came.
     """
 
-    subject: str
-    headers: Mapping[str, str]
-    data: bytes
-    stream: str
-    sequence: int
-    deliveries: int
-    stored: dt.datetime
-    _client: Client
-    _auth: NatsAuth
-    _reply: str
+    __slots__ = (
+        "_reply", "_source", "_stored_ns", "_subject", "data", "deliveries", "epoch", "headers",
+        "sequence", "stream",
+    )  # fmt: skip
 
-    async def ack(self) -> None:
-        """The message is done.
+    def __init__(
+        self,
+        source: PullConsumer,
+        subject: bytes,
+        reply: bytes,
+        headers: Mapping[str, str],
+        data: bytes,
+    ) -> None:
+        facts = reply.decode().split(".")
+        # Since 2.15 servers may put domain and account in front.
+        at = 2 if len(facts) == 9 else 4
+        self.stream = facts[at]
+        self.deliveries = int(facts[at + 2])
+        self.sequence = int(facts[at + 3])
+        self._stored_ns = facts[at + 5]
+        self.headers = headers
+        self.data = data
+        self._subject = subject
+        self._reply = reply
+        self._source = source
+        self.epoch = source.epoch
+
+    @property
+    def subject(self) -> str:
+        """Subject the message is stored under."""
+        return self._subject.decode()
+
+    @property
+    def stored(self) -> dt.datetime:
+        """When the stream took it."""
+        return dt.datetime.fromtimestamp(int(self._stored_ns) / 1e9, dt.UTC)
+
+    def ack(self) -> None:
+        """The message is done; with ackPolicy All, so is every earlier one.
 
         Raises:
             NatsError: The connection is gone; the message will come again.
         """
-        await self._answer(b"+ACK")
+        self._source.answer(self._reply, b"+ACK")
 
-    async def nak(self, seconds: float = 0.0) -> None:
+    def nak(self, seconds: float = 0.0) -> None:
         """Deliver it again, after `seconds`.
 
         Raises:
             NatsError: The connection is gone; the message will come again after ackWait.
         """
         delay = json.dumps({"delay": int(seconds * 1e9)}) if seconds > 0 else ""
-        await self._answer(f"-NAK {delay}".strip().encode())
+        self._source.answer(self._reply, f"-NAK {delay}".strip().encode())
 
-    async def term(self, reason: str) -> None:
+    def term(self, reason: str) -> None:
         """Never deliver it again.
 
         Raises:
             NatsError: The connection is gone; the message will come again.
         """
-        await self._answer(f"+TERM {' '.join(reason.split())}".encode())
+        self._source.answer(self._reply, f"+TERM {' '.join(reason.split())}".encode())
 
-    async def in_progress(self) -> None:
+    def in_progress(self) -> None:
         """Restart the clock of ackWait.
 
         Raises:
             NatsError: The connection is gone.
         """
-        await self._answer(b"+WPI")
+        self._source.answer(self._reply, b"+WPI")
 
     async def store_copy(self, subject: str, headers: Mapping[str, str]) -> None:
         """Publish the payload elsewhere and wait until a stream has it.
@@ -99,23 +131,9 @@ class Delivery:
         Raises:
             NatsError: No stream takes the subject, the message is too large, or NATS is away.
         """
-        doing = f"copy of {self.stream}:{self.sequence} on {subject!r}"
-        try:
-            js = self._client.jetstream(domain=self._auth.domain, timeout=_API_SECONDS)
-            await js.publish(subject, self.data, headers=dict(headers))
-        except NoStreamResponseError as error:
-            raise NatsError(
-                f"{doing}: no stream takes this subject at {self._auth.address}",
-                reason="DeadLetterStreamMissing",
-            ) from error
-        except (TimeoutError, nats.errors.Error, OSError) as error:
-            raise jetstream_error(error, self._auth, self._client, doing) from error
-
-    async def _answer(self, verb: bytes) -> None:
-        try:
-            await self._client.publish(self._reply, verb)
-        except (nats.errors.Error, OSError) as error:
-            raise connection_error(error, self._auth) from error
+        await self._source.store(
+            subject, self.data, headers, doing=f"copy of {self.stream}:{self.sequence}"
+        )
 
 
 class PullConsumer:
@@ -132,6 +150,10 @@ class PullConsumer:
     Attributes:
         asked: Messages that were asked for and did not arrive yet.
         failure: Why nothing can arrive any more until `open` is called again; None while it can.
+        most_in_flight: Messages the server lets be unanswered over all readers.
+        ack_all: Whether an acknowledgement counts for all earlier messages too.
+        epoch: Changes when messages may have gone elsewhere meanwhile: a new connection, or a
+            new pin of the priority group.
     """
 
     def __init__(
@@ -150,6 +172,11 @@ class PullConsumer:
         self._durable = durable
         self._on_delivery = on_delivery
         self._on_change = on_change
+        self._reader = FrameReader.install(client)
+        self._answers: list[bytes] = []
+        self._flushing = False
+        self._group: str | None = None
+        self._pin: str | None = None
         self._subscription: Subscription | None = None
         self._subject = f"{_api(auth)}.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._largest_batch = 0
@@ -158,6 +185,9 @@ class PullConsumer:
         self._not_before = 0.0
         self.asked = 0
         self.failure: OutboxError | None = None
+        self.most_in_flight = 0
+        self.ack_all = False
+        self.epoch = 0
 
     @property
     def connected(self) -> bool:
@@ -174,17 +204,16 @@ class PullConsumer:
 
         Raises:
             NatsError: It does not exist (reason ConsumerMissing or StreamMissing), is not a pull
-                consumer with explicit acknowledgements, or NATS does not answer.
+                consumer with acknowledgements, or NATS does not answer.
         """
         await self.close()
         await self.verify()
         try:
             inbox = self._client.new_inbox()
-            self._subscription = await self._client.subscribe(
-                inbox, cb=self._received, pending_msgs_limit=-1, pending_bytes_limit=-1
-            )
+            self._subscription = await self._client.subscribe(inbox)
         except (nats.errors.Error, OSError) as error:
             raise connection_error(error, self._auth) from error
+        self._reader.route(self._subscription, self._received)
         self._inbox = inbox
         self.forget_requests()
         self.failure = None
@@ -201,6 +230,35 @@ class PullConsumer:
             NatsError: See `open`.
         """
         where = f"durable consumer {self._durable!r} of stream {self._stream!r}"
+        answer = await self._info(where)
+        config = answer["config"]
+        if config.get("deliver_subject"):
+            raise NatsError(f"{where}: wanted a pull consumer, found push", reason="WrongConsumer")
+        if config.get("ack_policy") not in ("explicit", "all"):
+            raise NatsError(
+                f"{where}: ackPolicy: wanted explicit or all, found {config.get('ack_policy')}",
+                reason="WrongConsumer",
+            )
+        self.ack_all = config["ack_policy"] == "all"
+        self.most_in_flight = int(config.get("max_ack_pending") or -1)
+        self._largest_batch = int(config.get("max_batch", 0))
+        self._expires = min(_EXPIRES_SECONDS, config.get("max_expires", 0) / 1e9 or math.inf)
+        self._group = None
+        if config.get("priority_policy") == "pinned_client":
+            self._group = config["priority_groups"][0]
+            # Asking anew keeps the pin; a reader that waits too long loses it.
+            self._expires = min(self._expires, config["priority_timeout"] / 1e9 / 2)
+
+    async def unanswered(self) -> int:
+        """How many messages are delivered, to anybody, and not answered for.
+
+        Raises:
+            NatsError: As `open`.
+        """
+        where = f"durable consumer {self._durable!r} of stream {self._stream!r}"
+        return int((await self._info(where))["num_ack_pending"])
+
+    async def _info(self, where: str) -> Mapping[str, Any]:
         subject = f"{_api(self._auth)}.CONSUMER.INFO.{self._stream}.{self._durable}"
         try:
             # By hand, because the driver's answer leaves out the limits of pull requests.
@@ -208,16 +266,7 @@ class PullConsumer:
         except (TimeoutError, nats.errors.Error, OSError, ValueError) as error:
             raise jetstream_error(error, self._auth, self._client, where) from error
         self._check(answer.get("error"), where)
-        config = answer["config"]
-        if config.get("deliver_subject"):
-            raise NatsError(f"{where}: wanted a pull consumer, found push", reason="WrongConsumer")
-        if config.get("ack_policy") != "explicit":
-            raise NatsError(
-                f"{where}: ackPolicy: wanted explicit, found {config.get('ack_policy')}",
-                reason="WrongConsumer",
-            )
-        self._largest_batch = int(config.get("max_batch", 0))
-        self._expires = min(_EXPIRES_SECONDS, config.get("max_expires", 0) / 1e9 or math.inf)
+        return answer  # type: ignore[no-any-return]
 
     def _check(self, error: Mapping[str, Any] | None, where: str) -> None:
         if error is None:
@@ -251,11 +300,15 @@ class PullConsumer:
             return
         if self._largest_batch:
             count = min(count, self._largest_batch)
-        request = {
+        request: dict[str, int | str] = {
             "batch": count,
             "expires": int(self._expires * 1e9),
             "idle_heartbeat": int(min(HEARTBEAT_SECONDS, self._expires / 2.5) * 1e9),
         }
+        if self._group is not None:
+            request["group"] = self._group
+            if self._pin is not None:
+                request["id"] = self._pin
         self.asked += count
         self._heard = now
         try:
@@ -268,6 +321,8 @@ class PullConsumer:
         """After a reconnection: the server has forgotten what was asked."""
         self.asked = 0
         self._not_before = 0.0
+        self._pin = None
+        self.epoch += 1
         self._on_change()
 
     @property
@@ -278,37 +333,80 @@ class PullConsumer:
     async def close(self) -> None:
         """Take no more messages. Those already on their way are still delivered, before the end."""
         subscription, self._subscription = self._subscription, None
-        if subscription is None or not self.connected:
+        if subscription is None:
             return
         try:
-            await asyncio.wait_for(subscription.drain(), _API_SECONDS)  # type: ignore[no-untyped-call]
+            if self.connected:
+                await asyncio.wait_for(subscription.drain(), _API_SECONDS)  # type: ignore[no-untyped-call]
         except (TimeoutError, nats.errors.Error, OSError):
-            return  # the connection went at the same time, and the subscription with it
+            pass  # the connection went at the same time, and the subscription with it
+        self._reader.unroute(subscription)
 
-    async def _received(self, message: Msg) -> None:
+    def answer(self, reply: bytes, verb: bytes) -> None:
+        """Send an answer with the next batch of them.
+
+        Raises:
+            NatsError: The connection is closed for good, or has been down for so many answers
+                that no more are kept.
+        """
+        client = self._client
+        if client.is_closed or client._pending_data_size > _LARGEST_BACKLOG_BYTES:
+            raise connection_error(nats.errors.ConnectionClosedError(), self._auth)
+        self._answers.append(b"PUB %b %d\r\n%b\r\n" % (reply, len(verb), verb))
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Hand the answers given so far to the connection; one that is down sends them later."""
+        self._flushing = False
+        if not self._answers:
+            return
+        client, blob = self._client, b"".join(self._answers)
+        client.stats["out_msgs"] += len(self._answers)
+        client.stats["out_bytes"] += len(blob)
+        self._answers.clear()
+        client._pending.append(blob)
+        client._pending_data_size += len(blob)
+        queue = client._flush_queue
+        if client.is_connected and queue is not None and queue.empty():
+            queue.put_nowait(asyncio.get_running_loop().create_future())
+
+    async def store(
+        self, subject: str, data: bytes, headers: Mapping[str, str], *, doing: str
+    ) -> None:
+        """Publish a message and wait until a stream has it.
+
+        Raises:
+            NatsError: No stream takes the subject, the message is too large, or NATS is away.
+        """
+        try:
+            js = self._client.jetstream(domain=self._auth.domain, timeout=_API_SECONDS)
+            await js.publish(subject, data, headers=dict(headers))
+        except NoStreamResponseError as error:
+            raise NatsError(
+                f"{doing} on {subject!r}: no stream takes this subject at {self._auth.address}",
+                reason="DeadLetterStreamMissing",
+            ) from error
+        except (TimeoutError, nats.errors.Error, OSError) as error:
+            doing = f"{doing} on {subject!r}"
+            raise jetstream_error(error, self._auth, self._client, doing) from error
+
+    def _received(self, subject: bytes, reply: bytes, block: bytes, data: bytes) -> None:
         self._heard = time.monotonic()
-        headers = message.headers or {}
-        if "Status" in headers and not message.reply:
+        headers = header_block(block) if block else {}
+        if "Status" in headers and not reply:
             self._status(headers)
             return
-        if not message.reply.startswith("$JS.ACK."):
+        if not reply.startswith(b"$JS.ACK."):
             return  # a flow-control request; pull consumers send none
         self.asked = max(0, self.asked - 1)
-        facts = message.metadata
-        self._on_delivery(
-            Delivery(
-                subject=message.subject,
-                headers=headers,
-                data=message.data,
-                stream=facts.stream,
-                sequence=facts.sequence.stream,
-                deliveries=facts.num_delivered,
-                stored=facts.timestamp,
-                _client=self._client,
-                _auth=self._auth,
-                _reply=message.reply,
-            )
-        )
+        pin = headers.get(_PIN)
+        if pin is not None and pin != self._pin:
+            self._pin = pin
+            self.epoch += 1
+            self._on_change()
+        self._on_delivery(Delivery(self, subject, reply, headers, data))
 
     def _status(self, headers: Mapping[str, str]) -> None:
         """A request ended, or still lives (100)."""
@@ -324,6 +422,8 @@ class PullConsumer:
                 f"{self._auth.address} does not answer: {text or 'no responders'}",
                 reason="ConsumerMissing",
             )
+        elif status == _WRONG_PIN:
+            self._pin = None  # another reader has it; ask as one who waits for it
         elif status not in ("404", "408"):
             self._not_before = time.monotonic() + _REFUSED_PAUSE_SECONDS
         self._on_change()

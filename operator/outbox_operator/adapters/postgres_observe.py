@@ -40,7 +40,7 @@ async def observe(
         if isinstance(desired, DesiredDatabase)
         else ""
     )
-    tables = _OUTBOX if outbox else (names.INBOX,)
+    tables = _OUTBOX if outbox else names.INBOX_TABLES
     document = await connection.fetchval(
         statement("admin_catalog"),
         desired.schema, tables, POSITION_SEQUENCE, postgres_functions.NAMES, arguments,

@@ -34,20 +34,10 @@ def check_consumer_supported(spec: EventConsumerSpec) -> None:
 def _consumer_fields(path: str, spec: ConsumerConfigSpec) -> Iterator[str]:
     if spec.autoscaling is not None:
         yield f"{path}.autoscaling"
-    if spec.ordering == "PerKey":
-        yield f"{path}.ordering: PerKey"
     if spec.handler is None:
         return
     if spec.handler.archive is not None:
         yield f"{path}.handler.archive"
-    http = spec.handler.http
-    if http is not None:
-        for name in ("bearerTokenSecretRef", "signingSecretRef", "caSecretRef"):
-            if getattr(http, name) is not None:
-                yield f"{path}.handler.http.{name}"
-    runtime = spec.handler.http is not None or spec.handler.python is not None
-    if runtime and spec.ackPolicy != "Explicit":
-        yield f"{path}.ackPolicy: {spec.ackPolicy} with a handler of kind http or python"
 
 
 def _refuse(fields: list[str]) -> None:

@@ -13,5 +13,6 @@ from outbox_operator.consumer.handler import (
     ReceivedEvent,
     RetryAfter,
 )
+from outbox_operator.consumer.handlers import Handlers
 
-__all__ = ["Ack", "Context", "DeadLetter", "Outcome", "ReceivedEvent", "RetryAfter"]
+__all__ = ["Ack", "Context", "DeadLetter", "Handlers", "Outcome", "ReceivedEvent", "RetryAfter"]

@@ -20,7 +20,8 @@ from typing import Final
 from outbox_operator.adapters import nats, postgres
 from outbox_operator.adapters.inbox_store import InboxStore
 from outbox_operator.adapters.jetstream_consumer import PullConsumer
-from outbox_operator.consumer import loader
+from outbox_operator.consumer import dead_letters, loader
+from outbox_operator.consumer.breaker import Breaker
 from outbox_operator.consumer.disposition import backoff
 from outbox_operator.consumer.handler import Handler
 from outbox_operator.consumer.http import HttpHandler
@@ -71,6 +72,7 @@ class _States:
     nats: _State = field(default_factory=_State)
     durable: _State = field(default_factory=_State)
     inbox: _State = field(default_factory=_State)
+    start: _State = field(default_factory=lambda: _State(reason="not started yet"))
 
 
 def build_handler(config: ConsumerConfig) -> Handler:
@@ -107,10 +109,9 @@ class App:
         self._progress = Progress(handler.name)
         self.metrics = ConsumerMetrics(config)
         self._inbox = _inbox(config)
-        processor = Processor(
-            config, handler, self._inbox, self.metrics, self._progress, self._stopping
-        )
-        self._loop = Loop(config, processor, self.metrics, self._stopping)
+        breaker = Breaker(config.breaker_failures)
+        processor = Processor(config, handler, self._inbox, self.metrics, self._progress, breaker)
+        self._loop = Loop(config, handler, processor, breaker, self.metrics, self._stopping)
         self.health = HealthServer(
             config.health_port, self._checks(), registry=self.metrics.registry
         )
@@ -132,6 +133,7 @@ class App:
         failures = 0
         async with self.health:
             try:
+                await self._start_handler()
                 while not self._stopping.is_set():
                     try:
                         await self._connected()
@@ -146,6 +148,23 @@ class App:
                 if self._inbox is not None:
                     await self._inbox.close()
         log.info("stopped")
+
+    async def _start_handler(self) -> None:
+        """Start it, however often that fails at first."""
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                await self._handler.start()
+            except Exception as error:  # noqa: BLE001 - the application's own
+                failures += 1
+                self._states.start.set(
+                    False,
+                    f"handler {self._handler.name} cannot start: {dead_letters.describe(error)}",
+                )
+                await self._pause(failures)
+            else:
+                self._states.start.set(True, f"handler {self._handler.name} started")
+                return
 
     async def _connected(self) -> None:
         """Read over one connection, until stopped.
@@ -227,11 +246,15 @@ class App:
         checks: dict[str, Check] = {
             "nats": states.nats.check,
             "consumer": states.durable.check,
-            "handler": lambda: self._progress.check(time.monotonic()),
+            "handler": self._check_handler,
         }
         if self._inbox is not None:
             checks["inbox"] = states.inbox.check
         return checks
+
+    def _check_handler(self) -> tuple[bool, str]:
+        start = self._states.start.check()
+        return self._progress.check(time.monotonic()) if start[0] else start
 
 
 async def main(config: ConsumerConfig) -> None:
@@ -259,7 +282,8 @@ def _inbox(config: ConsumerConfig) -> InboxStore | None:
         ) from error
     return InboxStore(
         postgres.parse_url(text),
-        consumer_name=config.consumer,
+        consumer_name=f"{config.namespace}/{config.consumer}",
         schema=config.inbox.schema,
+        mode=config.inbox.mode,
         size=min(config.concurrency, MOST_INBOX_CONNECTIONS),
     )

@@ -53,7 +53,32 @@ class Bury:
     error: str
 
 
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """Tell the server never to deliver the message again; there is no dead-letter stream."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Handle the message again, in this process; nothing was its fault.
+
+    Attributes:
+        alone: Not in a batch: one of those it was with may be at fault.
+    """
+
+    alone: bool = False
+
+
 Disposition = Acknowledge | Redeliver | Bury
+"""What follows from an answer."""
+Settlement = Acknowledge | Redeliver | Terminate | Again
+"""What is left to do with a message once it is processed."""
+
+ACKNOWLEDGE: Final = Acknowledge()
+AGAIN: Final = Again()
+AGAIN_ALONE: Final = Again(alone=True)
 
 
 def backoff(failures: int, spread: float, delays: tuple[float, ...] = ()) -> float:
@@ -98,7 +123,7 @@ def decide(outcome: Outcome, deliveries: int, policy: Policy, spread: float) -> 
     """
     match outcome:
         case Ack():
-            return Acknowledge()
+            return ACKNOWLEDGE
         case DeadLetter(reason):
             return Bury("Refused", reason)
         case RetryAfter(seconds, reason):

@@ -11,7 +11,9 @@ import uuid
 from collections.abc import Mapping
 from typing import Final
 
+from outbox_operator.adapters.inbox_store import Record
 from outbox_operator.consumer.handler import ReceivedEvent
+from outbox_operator.consumer.lanes import Item
 from outbox_operator.wire import headers as names
 
 _OCTETS: Final = "application/octet-stream"
@@ -36,19 +38,20 @@ def received(
         sequence: Its sequence there.
         stored: When the stream took it.
     """
-    found = {name.lower(): value for name, value in headers.items()}
-
-    def attribute(name: str, default: str) -> str:
-        return names.decode_value(found.get(name.lower(), "")) or default
-
+    get = headers.get
+    if names.EVENT_ID not in headers or names.EVENT_TYPE not in headers:
+        # Somebody else wrote it, and may spell the names in another way.
+        found = {name.lower(): value for name, value in headers.items()}
+        get = lambda name: found.get(name.lower())  # type: ignore[assignment] # noqa: E731
+    decode = names.decode_value
     return ReceivedEvent(
-        id=attribute(names.EVENT_ID, found.get(names.MSG_ID.lower()) or f"{stream}:{sequence}"),
-        type=attribute(names.EVENT_TYPE, subject),
-        source=attribute(names.EVENT_SOURCE, f"/{stream}"),
-        key=attribute(names.EVENT_KEY, ""),
-        time=_time(found.get(names.EVENT_TIME.lower())) or stored,
+        id=decode(get(names.EVENT_ID) or "") or get(names.MSG_ID) or f"{stream}:{sequence}",
+        type=decode(get(names.EVENT_TYPE) or "") or subject,
+        source=decode(get(names.EVENT_SOURCE) or "") or f"/{stream}",
+        key=decode(get(names.EVENT_KEY) or ""),
+        time=_time(get(names.EVENT_TIME)) or stored,
         subject=subject,
-        content_type=found.get(names.CONTENT_TYPE.lower()) or _OCTETS,
+        content_type=get(names.CONTENT_TYPE) or _OCTETS,
         headers=headers,
         data=data,
     )
@@ -60,6 +63,27 @@ def inbox_id(event: ReceivedEvent) -> uuid.UUID:
         return uuid.UUID(event.id)
     except ValueError:
         return uuid.uuid5(uuid.NAMESPACE_URL, f"{event.source}#{event.id}")
+
+
+def record(item: Item) -> Record:
+    """What the inbox keeps of a message."""
+    event, delivery = item.event, item.delivery
+    emission = delivery.headers.get(names.EMISSION, "")
+    return Record(
+        event_id=inbox_id(event),
+        source_topic=event.subject,
+        event_type=event.type,
+        payload=event.data,
+        source=event.source,
+        shard=shard(event),
+        emission=int(emission) if emission.isdecimal() else None,
+        stored=delivery.stored,
+    )
+
+
+def shard(event: ReceivedEvent) -> str | None:
+    """The shard of the outbox an event comes from; None: no outbox of ours."""
+    return event.headers.get(names.SHARD)
 
 
 def _time(text: str | None) -> dt.datetime | None:

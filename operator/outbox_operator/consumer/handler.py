@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +20,8 @@ class Ack:
     """The event is handled; it does not come again."""
 
 
-@dataclass(frozen=True, slots=True)
-class RetryAfter:
-    """The event is not handled; deliver it again.
+class RetryAfter(Exception):  # noqa: N818 - an answer more than an error
+    """The event is not handled; deliver it again. Return it or raise it.
 
     After `maxDeliver` deliveries it becomes a dead letter instead.
 
@@ -29,27 +30,51 @@ class RetryAfter:
         reason: One sentence for logs and the dead letter.
     """
 
-    seconds: float | None = None
-    reason: str = ""
+    __match_args__ = ("seconds", "reason")
+
+    def __init__(self, seconds: float | None = None, reason: str = "") -> None:
+        super().__init__(seconds, reason)
+        self.seconds = seconds
+        self.reason = reason
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RetryAfter) and self.args == other.args
+
+    def __hash__(self) -> int:
+        return hash(self.args)
+
+    def __str__(self) -> str:
+        return self.reason
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """The event can never be handled; put it aside now.
+class DeadLetter(Exception):  # noqa: N818
+    """The event can never be handled; put it aside now. Return it or raise it.
 
     Attributes:
         reason: One sentence for logs and the dead letter.
     """
 
-    reason: str
+    __match_args__ = ("reason",)
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DeadLetter) and self.args == other.args
+
+    def __hash__(self) -> int:
+        return hash(self.args)
 
 
 Outcome = Ack | RetryAfter | DeadLetter
 
+ACK: Final = Ack()
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(slots=True, kw_only=True)
 class ReceivedEvent:
-    """One event as it arrives. Stays the same over redeliveries.
+    """One event as it arrives. Stays the same over redeliveries; not to be changed.
 
     Attributes:
         id: Event id; the key for doing things once. For a message that no outbox wrote:
@@ -89,7 +114,7 @@ class ReceivedEvent:
         return json.loads(self.data)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Context:
     """The circumstances of one delivery.
 
@@ -100,6 +125,7 @@ class Context:
         sequence: Its sequence there.
         connection: With `inbox`, for async handlers: the open asyncpg connection whose
             transaction also holds the inbox record. Write through it, never commit it. Else None.
+        deadline: When the call is cancelled, as `time.monotonic()` counts; None: never.
     """
 
     consumer: str
@@ -107,10 +133,27 @@ class Context:
     stream: str
     sequence: int
     connection: Any = None
+    deadline: float | None = None
+    _moved: Callable[[float], None] | None = None
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the call is cancelled; infinite without a deadline."""
+        return math.inf if self.deadline is None else self.deadline - time.monotonic()
+
+    def extend(self, seconds: float) -> None:
+        """Move the deadline of this call to `seconds` from now, later or earlier.
+
+        NATS needs no telling: the runtime keeps the event in hand while the handler works.
+        """
+        if self.deadline is not None:
+            self.deadline = time.monotonic() + seconds
+            if self._moved is not None:
+                self._moved(self.deadline)
 
 
 class Handler(Protocol):
-    """What the loop calls for each event: an HTTP endpoint or a Python function."""
+    """What the runtime calls for each event: an HTTP endpoint or Python functions."""
 
     @property
     def name(self) -> str:
@@ -120,12 +163,30 @@ class Handler(Protocol):
     def wants_connection(self) -> bool:
         """Whether it can write through the connection of the inbox transaction."""
 
+    def batch(self, event_type: str) -> int:
+        """How many events of a type, and of those handled with it, it takes at once."""
+
+    async def start(self) -> None:
+        """Called once before the first event.
+
+        Raises:
+            Exception: It cannot work; called again later.
+        """
+
     async def handle(self, event: ReceivedEvent, context: Context) -> Outcome:
         """Handle one event.
 
         Raises:
             HandlerUnavailableError: It could not be asked at all; says nothing about the event.
             Exception: Anything else counts as a failed delivery.
+        """
+
+    async def handle_batch(
+        self, events: Sequence[ReceivedEvent], context: Context
+    ) -> Sequence[Outcome]:
+        """Handle events that `batch` allows together; one outcome each. Raises as `handle`.
+
+        `context` is that of the first event.
         """
 
     async def close(self) -> None:

@@ -9,7 +9,13 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import email.utils
+import hashlib
+import hmac
 import json
+import ssl
+import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -22,15 +28,17 @@ from outbox_operator.consumer.handler import (
     ReceivedEvent,
     RetryAfter,
 )
-from outbox_operator.errors import HandlerUnavailableError
+from outbox_operator.errors import CredentialsError, HandlerUnavailableError
 from outbox_operator.wire import headers as names
 from outbox_operator.wire.config import HttpHandlerConfig
 
 CONNECT_SECONDS: Final = 10.0
 DELIVERIES_HEADER: Final = "Outbox-Deliveries"
 CONSUMER_HEADER: Final = "Outbox-Consumer"
+SIGNATURE_HEADER: Final = "Outbox-Signature"
 
 _SPEC_VERSION: Final = "1.0"
+_SECRET_SECONDS: Final = 10.0
 _STRUCTURED: Final = "application/cloudevents+json; charset=utf-8"
 _EXCERPT_CHARACTERS: Final = 300
 _BODY_BYTES: Final = 16 * 1024
@@ -42,7 +50,7 @@ _NOT_FORWARDED: Final = frozenset(
     {
         "host", "content-length", "content-type", "content-encoding", "transfer-encoding",
         "connection", "keep-alive", "te", "trailer", "upgrade", "expect", "proxy-authorization",
-        "proxy-connection",
+        "proxy-connection", "authorization",
     }
 )  # fmt: skip
 """Headers that speak about one HTTP hop: an event must not set them for the endpoint."""
@@ -156,6 +164,18 @@ def _delay(retry_after: str | None, now: dt.datetime) -> float | None:
     return max(0.0, (moment - now).total_seconds())
 
 
+def signature(key: bytes, body: bytes, moment: int) -> str:
+    """The value of `SIGNATURE_HEADER`: when it was made, and HMAC-SHA256 over that and the body.
+
+    Args:
+        key: What both sides know.
+        body: The request's.
+        moment: Seconds since 1970; the receiver refuses old ones, so that nobody sends it again.
+    """
+    digest = hmac.new(key, b"%d." % moment + body, hashlib.sha256).hexdigest()
+    return f"t={moment},v1={digest}"
+
+
 class HttpHandler:
     """POSTs each event to one URL.
 
@@ -171,25 +191,48 @@ class HttpHandler:
         self._connections = connections
         self._request = structured_request if config.mode == "Structured" else binary_request
         self._session: aiohttp.ClientSession | None = None
+        self._token = _Secret(config.bearer_token_file, "the bearer token")
+        self._key = _Secret(config.signing_key_file, "the signing key")
+        self._tls = _trust(config.ca_file)
 
     @property
     def name(self) -> str:
         """The URL; it holds no credentials."""
         return self._config.url
 
+    def batch(self, event_type: str) -> int:
+        """A request carries one event."""
+        return 1
+
+    async def start(self) -> None:
+        """Nothing to do: connections are made as they are needed."""
+
+    async def handle_batch(
+        self, events: Sequence[ReceivedEvent], context: Context
+    ) -> Sequence[Outcome]:
+        """One request each."""
+        return [await self.handle(event, context) for event in events]
+
     async def handle(self, event: ReceivedEvent, context: Context) -> Outcome:
         """POST the event.
 
         Raises:
             HandlerUnavailableError: No connection could be made.
+            CredentialsError: The file of a Secret cannot be read.
         """
         headers, body = self._request(event, context)
+        headers |= self._config.headers
+        token, key = self._token.read(), self._key.read()
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token.decode()}"
+        if key is not None:
+            headers[SIGNATURE_HEADER] = signature(key, body, int(time.time()))
         limit = self._config.timeout_seconds
         try:
             async with self._open().post(
                 self._config.url,
                 data=body,
-                headers={**headers, **self._config.headers},
+                headers=headers,
                 allow_redirects=False,
             ) as response:
                 start = await response.content.read(_BODY_BYTES)
@@ -218,7 +261,7 @@ class HttpHandler:
         if self._session is None:
             limit = self._config.timeout_seconds
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections),
+                connector=aiohttp.TCPConnector(limit=self._connections, ssl=self._tls),
                 timeout=aiohttp.ClientTimeout(
                     total=limit, sock_connect=min(limit, CONNECT_SECONDS)
                 ),
@@ -227,6 +270,46 @@ class HttpHandler:
                 headers={"User-Agent": "outbox-operator"},
             )
         return self._session
+
+
+class _Secret:
+    """What a file of a Secret holds; the kubelet replaces it when the Secret changes."""
+
+    def __init__(self, path: str | None, what: str) -> None:
+        self._path = None if path is None else Path(path)
+        self._what = what
+        self._value: bytes | None = None
+        self._look = 0.0
+        self.read()
+
+    def read(self) -> bytes | None:
+        """The value, looked at anew every few seconds; None: there is none.
+
+        Raises:
+            CredentialsError: It cannot be read; names the file.
+        """
+        now = time.monotonic()
+        if self._path is not None and now >= self._look:
+            try:
+                self._value = self._path.read_bytes().strip()
+            except OSError as error:
+                raise CredentialsError(
+                    f"file {self._path} with {self._what}: {error.strerror}"
+                ) from error
+            self._look = now + _SECRET_SECONDS
+        return self._value
+
+
+def _trust(path: str | None) -> ssl.SSLContext | bool:
+    """Whom to trust for https: authorities in a file, or those of the system."""
+    if path is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=path)
+    except (OSError, ssl.SSLError) as error:
+        raise CredentialsError(
+            f"file {path} with the authorities of the endpoint: no readable PEM bundle"
+        ) from error
 
 
 def _describe(error: aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) -> str:

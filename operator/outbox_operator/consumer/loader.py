@@ -11,11 +11,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from outbox_operator.consumer.handlers import Handlers
 from outbox_operator.errors import SpecError
 
 
-def load(path: str) -> Callable[..., Any]:
-    """Import a handler. Modules in the working directory are found too.
+def load(path: str) -> Callable[..., Any] | Handlers:
+    """Import a handler function, or a collection of them.
+
+    Modules in the working directory are found too.
 
     Raises:
         SpecError: The path is malformed, the module or the name does not exist, importing it
@@ -42,8 +45,9 @@ def load(path: str) -> Callable[..., Any]:
     found = getattr(module, name, None)
     if found is None:
         raise SpecError(f"python handler {path!r}: module {module_name} has no {name!r}")
-    if not callable(found):
+    if not callable(found) and not isinstance(found, Handlers):
         raise SpecError(
-            f"python handler {path!r}: {name} is {type(found).__name__}, wanted a function"
+            f"python handler {path!r}: {name} is {type(found).__name__}, wanted a function or "
+            "Handlers"
         )
     return found  # type: ignore[no-any-return]

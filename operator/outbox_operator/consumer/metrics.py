@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from prometheus_client import Counter, Histogram
+
 from outbox_operator.telemetry.metrics import Metrics
 from outbox_operator.wire.config import ConsumerConfig
 
@@ -20,7 +24,7 @@ class ConsumerMetrics:
         self.registry = metrics.registry
         self.processed = metrics.counters(
             "processed_total",
-            "Deliveries answered: ack, retry or dead_letter.",
+            "Events answered: ack, retry or dead_letter.",
             "outcome",
             "event_type",
         )
@@ -42,6 +46,13 @@ class ConsumerMetrics:
             "Attempts put off because the handler or the inbox database could not be reached.",
             "reason",
         )
+        self.circuit_open = metrics.gauge(
+            "circuit_open",
+            "1 while nothing is fetched because the handler or the inbox database fails.",
+        )
+        self.circuit_openings = metrics.counter(
+            "circuit_openings_total", "How often the circuit opened."
+        )
         self.settle_failures = metrics.counter(
             "settle_failures_total",
             "Answers or dead letters that NATS did not take; the message comes again.",
@@ -60,4 +71,37 @@ class ConsumerMetrics:
             "Time of the transaction of an event: claim, handler, commit.",
             "event_type",
         )
+        self._series: dict[str, _Series] = {}
         self.declarations = [*metrics.declarations, *inbox.declarations]
+
+    def acknowledged(self, event_type: str) -> None:
+        """An event is handled."""
+        self._of(event_type).acknowledged.inc()
+
+    def took(self, event_type: str, seconds: float) -> None:
+        """A call of the handler ended."""
+        self._of(event_type).duration.observe(seconds)
+
+    def recorded(self, event_type: str, seconds: float) -> None:
+        """An event is handled and in the inbox; `seconds` is its transaction."""
+        self.inbox_processed(event_type).inc()
+        self.inbox_duration(event_type).observe(seconds)
+
+    def duplicate(self, event_type: str) -> None:
+        """The inbox knew an event."""
+        self.duplicates.inc()
+        self.inbox_duplicates(event_type).inc()
+
+    def _of(self, event_type: str) -> _Series:
+        """What every event touches, looked up once for each type."""
+        found = self._series.get(event_type)
+        if found is None:
+            found = _Series(self.processed("ack", event_type), self.duration(event_type))
+            self._series[event_type] = found
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    acknowledged: Counter
+    duration: Histogram

@@ -1,41 +1,47 @@
-"""One message from delivery to final answer: inbox, handler, decision, dead letter.
+"""Messages from delivery to what is to be answered: inbox, handler, decision, dead letter.
 
-Called by the loop for each delivery. Never lets a message go without an answer unless it was
-cancelled or NATS is away; then the server delivers it again.
+Called by the loop. Sends no answers itself; what it returns says which.
 """
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from outbox_operator.adapters.inbox_store import Borrowed, CommitRefusedError, InboxStore, Record
-from outbox_operator.adapters.jetstream_consumer import Delivery
+from outbox_operator.adapters.inbox_store import Borrowed, CommitRefusedError, InboxStore
 from outbox_operator.consumer import dead_letters, disposition, events
-from outbox_operator.consumer.disposition import Acknowledge, Bury, Disposition, Redeliver
+from outbox_operator.consumer.breaker import Breaker
+from outbox_operator.consumer.disposition import (
+    ACKNOWLEDGE,
+    AGAIN,
+    AGAIN_ALONE,
+    Acknowledge,
+    Bury,
+    Redeliver,
+    Settlement,
+    Terminate,
+)
 from outbox_operator.consumer.handler import (
+    ACK,
     Ack,
     Context,
     DeadLetter,
     Handler,
     Outcome,
-    ReceivedEvent,
     RetryAfter,
 )
+from outbox_operator.consumer.lanes import Item
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.progress import Progress
-from outbox_operator.errors import HandlerUnavailableError, NatsError, OutboxError
+from outbox_operator.errors import HandlerUnavailableError, OutboxError
 from outbox_operator.wire.config import ConsumerConfig
 
 log = logging.getLogger(__name__)
 
-LONGEST_HOLD_SECONDS: Final = 15.0
-"""Between attempts to reach a handler or database that is away: recovery within this time."""
 _GIVE_BACK_SECONDS: Final = 1.0
 """After a dead letter could not be stored; then the whole message comes again."""
 
@@ -49,7 +55,7 @@ class Processor:
         inbox: Where handled events are remembered; None: nowhere.
         metrics: What to count.
         progress: What readiness is told.
-        stopping: Set when the process is to end; held messages are then given back.
+        breaker: The circuit of the handler.
         draw: Random numbers in [0, 1).
     """
 
@@ -60,7 +66,7 @@ class Processor:
         inbox: InboxStore | None,
         metrics: ConsumerMetrics,
         progress: Progress,
-        stopping: asyncio.Event,
+        breaker: Breaker,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._config = config
@@ -68,148 +74,178 @@ class Processor:
         self._inbox = inbox
         self._metrics = metrics
         self._progress = progress
-        self._stopping = stopping
+        self._breaker = breaker
         self._draw = draw
         self._policy = disposition.Policy(
             max_deliver=config.max_deliver, backoff=config.backoff_seconds
         )
 
-    async def process(self, delivery: Delivery) -> None:
-        """Handle one delivery and answer it."""
-        event = events.received(
-            subject=delivery.subject,
-            headers=delivery.headers,
-            data=delivery.data,
-            stream=delivery.stream,
-            sequence=delivery.sequence,
-            stored=delivery.stored,
-        )
-        if delivery.deliveries > 1:
-            self._metrics.redeliveries.inc()
-        dead = disposition.before_handling(delivery.deliveries, self._policy)
-        decided = dead or await self._decide(event, delivery)
+    async def process(self, items: list[Item]) -> Sequence[Settlement]:
+        """Handle messages together; what is to be done with each."""
+        dead = disposition.before_handling(items[0].delivery.deliveries, self._policy)
+        if dead is not None and len(items) == 1:
+            return [await self._bury(dead, items[0])]
         try:
-            await self._settle(decided, event, delivery)
-        except NatsError as error:
-            # Nothing is lost: without an answer the server delivers it again.
-            self._metrics.settle_failures.inc()
+            if self._inbox is not None:
+                outcomes = await self._in_transaction(self._inbox, items)
+            else:
+                outcomes = await self._ask(items, None)
+        except CommitRefusedError as error:
+            if len(items) > 1:
+                return [AGAIN_ALONE] * len(items)
+            outcomes = [RetryAfter(reason=error.message)]
+        except OutboxError as error:
+            self._unavailable(items[0], error)
+            return [AGAIN] * len(items)
+        if outcomes is None:
+            return [AGAIN_ALONE] * len(items)
+        return [
+            ACKNOWLEDGE if self._acknowledged(item, outcome) else await self._failed(item, outcome)
+            for item, outcome in zip(items, outcomes, strict=True)
+        ]
+
+    def _acknowledged(self, item: Item, outcome: Outcome) -> bool:
+        """Note success; it is the common case."""
+        if not isinstance(outcome, Ack):
+            return False
+        self._progress.succeeded()
+        if self._breaker.succeeded():
+            self._metrics.circuit_open.set(0)
+            log.info("circuit closed: handler %s works again", self._handler.name)
+        self._metrics.acknowledged(item.event.type)
+        return True
+
+    async def _failed(self, item: Item, outcome: Outcome) -> Settlement:
+        decided = disposition.decide(outcome, item.attempts, self._policy, self._draw())
+        now = time.monotonic()
+        match outcome:
+            case RetryAfter(None, reason):
+                self._progress.failed(item.delivery.sequence, dead_letters.bounded(reason), now)
+                if self._note_failure(item, reason, now):
+                    return AGAIN
+            case DeadLetter(reason):
+                self._progress.failed(item.delivery.sequence, dead_letters.bounded(reason), now)
+                self._breaker.succeeded()
+            case _:
+                self._breaker.probe_ended()  # a delay that it asked for is no failure
+        if isinstance(decided, Bury):
+            return await self._bury(decided, item)
+        if isinstance(decided, Acknowledge):
+            return decided
+        self._metrics.processed("retry", item.event.type).inc()
+        log.warning(
+            "event %s not handled, next delivery in %.1f s: %s",
+            item.event.id,
+            decided.seconds,
+            dead_letters.bounded(decided.error),
+            extra=_facts(item),
+        )
+        return decided
+
+    def _note_failure(
+        self, item: Item, reason: str, now: float, *, unreachable: bool = False
+    ) -> bool:
+        """Tell the circuit; whether it is open, so that the event is not to blame."""
+        why = dead_letters.bounded(reason)
+        opened = self._breaker.failed(
+            item.delivery.sequence, why, now, self._draw(), unreachable=unreachable
+        )
+        if opened:
+            self._metrics.circuit_open.set(1)
+            self._metrics.circuit_openings.inc()
             log.warning(
-                "answer for event %s not sent: %s", event.id, error, extra=_facts(event, delivery)
+                "circuit opened, nothing more is fetched until handler %s works: %s",
+                self._handler.name,
+                why,
+                extra=_facts(item),
             )
+        return self._breaker.is_open
 
-    async def _decide(self, event: ReceivedEvent, delivery: Delivery) -> Disposition:
-        """Ask the handler until it can be asked; None of the waiting counts as a delivery."""
-        attempts = 0
-        while True:
-            try:
-                outcome = await self._ask(event, delivery)
-                break
-            except CommitRefusedError as error:
-                outcome = RetryAfter(reason=error.message)
-                break
-            except OutboxError as error:
-                attempts += 1
-                self._metrics.unavailable(error.reason).inc()
-                now = time.monotonic()
-                self._progress.failed(delivery.sequence, error.message, now, unavailable=True)
-                if attempts == 1:
-                    log.warning(
-                        "event %s waits: %s", event.id, error, extra=_facts(event, delivery)
-                    )
-                pause = min(disposition.backoff(attempts, self._draw()), LONGEST_HOLD_SECONDS)
-                if await self._stopped_within(pause):
-                    return Redeliver(0.0, error.message)
-        self._note(outcome, delivery)
-        return disposition.decide(outcome, delivery.deliveries, self._policy, self._draw())
+    def _unavailable(self, item: Item, error: OutboxError) -> None:
+        """Handler or database could not be asked: says nothing about the event."""
+        self._metrics.unavailable(error.reason).inc()
+        now = time.monotonic()
+        self._progress.failed(item.delivery.sequence, error.message, now, unavailable=True)
+        self._note_failure(item, error.message, now, unreachable=True)
 
-    async def _ask(self, event: ReceivedEvent, delivery: Delivery) -> Outcome:
-        """The handler's answer; an event that the inbox knows is acknowledged without it.
+    async def _ask(self, items: list[Item], connection: Borrowed | None) -> Sequence[Outcome]:
+        """The handler's answers.
+
+        Raises:
+            HandlerUnavailableError: See `Handler.handle`.
+        """
+        first = items[0]
+        context = Context(
+            consumer=self._config.consumer,
+            deliveries=first.attempts,
+            stream=first.delivery.stream,
+            sequence=first.delivery.sequence,
+            connection=connection if self._handler.wants_connection else None,
+        )
+        started = time.perf_counter()
+        try:
+            if len(items) == 1:
+                return (await self._handler.handle(first.event, context),)
+            return await self._handler.handle_batch([item.event for item in items], context)
+        except HandlerUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises is its answer
+            return [RetryAfter(reason=dead_letters.describe(error))] * len(items)
+        finally:
+            self._metrics.took(first.event.type, time.perf_counter() - started)
+
+    async def _in_transaction(
+        self, inbox: InboxStore, items: list[Item]
+    ) -> Sequence[Outcome] | None:
+        """The handler's answers; events that the inbox knows are acknowledged without it.
+
+        Returns:
+            One outcome each, or None: nothing is committed, because one of several failed.
 
         Raises:
             HandlerUnavailableError: See `Handler.handle`.
             OutboxError: See `InboxStore.process`.
         """
-        if self._inbox is None:
-            return await self._call(event, delivery, None)
-        answer: Outcome = Ack()
+        answers: list[Outcome] = [ACK] * len(items)
+        fresh: Sequence[int] = ()
 
-        async def handle(connection: Borrowed) -> bool:
-            nonlocal answer
-            shared = connection if self._handler.wants_connection else None
-            answer = await self._call(event, delivery, shared)
-            return isinstance(answer, Ack)
+        async def handle(connection: Borrowed, new: Sequence[int]) -> bool:
+            nonlocal fresh
+            fresh = new
+            batched = self._handler.batch(items[0].event.type) > 1
+            if batched:
+                given = await self._ask([items[index] for index in new], connection)
+                for index, outcome in zip(new, given, strict=True):
+                    answers[index] = outcome
+            else:
+                for index in new:
+                    [answers[index]] = await self._ask([items[index]], connection)
+                    if not isinstance(answers[index], Ack):
+                        return False
+            return all(isinstance(answers[index], Ack) for index in new)
 
-        record = Record(
-            event_id=events.inbox_id(event),
-            source_topic=event.subject,
-            event_type=event.type,
-            payload=event.data,
-        )
         started = time.perf_counter()
-        result = await self._inbox.process(record, handle)
-        if result == "duplicate":
-            self._metrics.duplicates.inc()
-            self._metrics.inbox_duplicates(event.type).inc()
-        elif result == "committed":
-            self._metrics.inbox_processed(event.type).inc()
-            self._metrics.inbox_duration(event.type).observe(time.perf_counter() - started)
-        return answer
+        committed = await inbox.process([events.record(item) for item in items], handle)
+        if not committed:
+            return answers if len(items) == 1 else None
+        seconds = time.perf_counter() - started
+        new = set(fresh)
+        for index, item in enumerate(items):
+            if index in new:
+                self._metrics.recorded(item.event.type, seconds)
+            else:
+                self._metrics.duplicate(item.event.type)
+        return answers
 
-    async def _call(
-        self, event: ReceivedEvent, delivery: Delivery, connection: Borrowed | None
-    ) -> Outcome:
-        context = Context(
-            consumer=self._config.consumer,
-            deliveries=delivery.deliveries,
-            stream=delivery.stream,
-            sequence=delivery.sequence,
-            connection=connection,
-        )
-        started = time.perf_counter()
-        try:
-            return await self._handler.handle(event, context)
-        except HandlerUnavailableError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is its answer
-            return RetryAfter(reason=dead_letters.describe(error))
-        finally:
-            self._metrics.duration(event.type).observe(time.perf_counter() - started)
-
-    def _note(self, outcome: Outcome, delivery: Delivery) -> None:
-        """Tell readiness. A delay that the handler asked for is not a failure."""
-        now = time.monotonic()
-        match outcome:
-            case Ack():
-                self._progress.succeeded()
-            case RetryAfter(None, reason) | DeadLetter(reason):
-                self._progress.failed(delivery.sequence, dead_letters.bounded(reason), now)
-
-    async def _settle(self, decided: Disposition, event: ReceivedEvent, delivery: Delivery) -> None:
-        match decided:
-            case Acknowledge():
-                await delivery.ack()
-                self._metrics.processed("ack", event.type).inc()
-            case Redeliver(seconds, error):
-                await delivery.nak(seconds)
-                self._metrics.processed("retry", event.type).inc()
-                log.warning(
-                    "event %s not handled, next delivery in %.1f s: %s",
-                    event.id,
-                    seconds,
-                    dead_letters.bounded(error),
-                    extra=_facts(event, delivery),
-                )
-            case Bury():
-                await self._bury(decided, event, delivery)
-
-    async def _bury(self, decided: Bury, event: ReceivedEvent, delivery: Delivery) -> None:
+    async def _bury(self, decided: Bury, item: Item) -> Settlement:
+        event, delivery = item.event, item.delivery
         prefix = self._config.dead_letter_subject
         if prefix is not None:
             headers = dead_letters.headers(
                 delivery.headers,
                 reason=decided.reason,
                 error=decided.error,
-                deliveries=delivery.deliveries,
+                deliveries=item.attempts,
                 stream=delivery.stream,
                 sequence=delivery.sequence,
                 stored=delivery.stored,
@@ -223,12 +259,10 @@ class Processor:
             except OutboxError as error:
                 now = time.monotonic()
                 self._progress.failed(delivery.sequence, error.message, now, unavailable=True)
-                log.error("dead letter not stored: %s", error, extra=_facts(event, delivery))
-                pause = disposition.backoff(delivery.deliveries, self._draw())
-                await delivery.nak(max(pause, _GIVE_BACK_SECONDS))
+                log.error("dead letter not stored: %s", error, extra=_facts(item))
+                pause = disposition.backoff(item.attempts, self._draw())
                 self._metrics.processed("retry", event.type).inc()
-                return
-        await delivery.term(f"dead letter: {decided.reason}")
+                return Redeliver(max(pause, _GIVE_BACK_SECONDS), error.message)
         self._metrics.processed("dead_letter", event.type).inc()
         self._metrics.dead_letters(decided.reason).inc()
         log.error(
@@ -236,21 +270,15 @@ class Processor:
             event.id,
             decided.reason,
             dead_letters.bounded(decided.error),
-            extra=_facts(event, delivery),
+            extra=_facts(item),
         )
-
-    async def _stopped_within(self, seconds: float) -> bool:
-        try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        except TimeoutError:
-            return False
-        return True
+        return ACKNOWLEDGE if prefix is not None else Terminate(decided.reason)
 
 
-def _facts(event: ReceivedEvent, delivery: Delivery) -> dict[str, object]:
+def _facts(item: Item) -> dict[str, object]:
     return {
-        "event_id": event.id,
-        "event_type": event.type,
-        "stream_sequence": delivery.sequence,
-        "deliveries": delivery.deliveries,
+        "event_id": item.event.id,
+        "event_type": item.event.type,
+        "stream_sequence": item.delivery.sequence,
+        "deliveries": item.attempts,
     }

@@ -1,20 +1,28 @@
-"""Call a Python function with each event.
+"""Call Python functions with events.
 
-A handler for the loop. Async functions run in the event loop; all others in threads, so that they
-may block.
+A handler for the runtime. Async functions run in the event loop; all others in threads, so that
+they may block.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import functools
 import inspect
+import logging
 import queue
 import threading
-from collections.abc import Callable
+import time
+import types
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import Future
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
+from outbox_operator.consumer import binding
 from outbox_operator.consumer.handler import (
+    ACK,
     Ack,
     Context,
     DeadLetter,
@@ -22,90 +30,248 @@ from outbox_operator.consumer.handler import (
     ReceivedEvent,
     RetryAfter,
 )
+from outbox_operator.consumer.handlers import Handlers, Route
 from outbox_operator.errors import HandlerUnavailableError
+
+log = logging.getLogger(__name__)
+
+_REMEMBERED_TYPES: Final = 10_000
+"""Whose handler is remembered; streams of others may have a type per message."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """How a route is called."""
+
+    bound: Callable[..., Any]
+    is_async: bool
+    timeout: float
+    batch: int | None
 
 
 class PythonHandler:
-    """Calls `function(event, context)`.
+    """Calls functions by event type.
 
-    None and `Ack()` acknowledge; `RetryAfter` and `DeadLetter` do what they say; an exception is
-    a failed delivery.
+    None and `Ack()` acknowledge; `RetryAfter` and `DeadLetter`, returned or raised, do what they
+    say; any other exception is a failed delivery.
 
     Args:
-        path: Name of the function, for people.
-        function: Async or not.
-        timeout: Seconds it may take; then it is cancelled (a thread is abandoned) and the event
-            is delivered again.
-        threads: Most calls at the same time of a function that is not async.
+        path: Name of what was loaded, for people.
+        loaded: A function that takes every event, or `Handlers`.
+        timeout: Seconds a call may take unless its handler says otherwise; then it is cancelled
+            (a thread is abandoned) and the event is delivered again.
+        threads: Most calls at the same time of functions that are not async.
+
+    Raises:
+        SpecError: A function asks for what nobody can give it, or there is none.
     """
 
     def __init__(
-        self, path: str, function: Callable[..., Any], *, timeout: float, threads: int
+        self, path: str, loaded: Callable[..., Any] | Handlers, *, timeout: float, threads: int
     ) -> None:
         self._path = path
-        self._function = function
-        self._timeout = timeout
+        if isinstance(loaded, Handlers):
+            self._handlers = loaded
+        else:
+            self._handlers = Handlers()
+            self._handlers.handler(">")(loaded)
+        calls = {route: self._prepare(route, timeout) for route in self._handlers.routes}
+        self._calls = calls
+        self._by_type: dict[str, _Call | None] = {}
+        self._threads = _Threads(threads)
+        self.wants_connection = any(call.is_async for call in calls.values())
+
+    def _prepare(self, route: Route, timeout: float) -> _Call:
+        function = route.function
         called = function if inspect.isroutine(function) else getattr(function, "__call__", None)  # noqa: B004
-        self._is_async = inspect.iscoroutinefunction(called)
-        self._threads = None if self._is_async else _Threads(threads)
+        name = f"{self._path} ({route.pattern})"
+        bind = binding.bind if route.batch is None else binding.bind_batch
+        return _Call(
+            bind(function, name),
+            inspect.iscoroutinefunction(called),
+            route.timeout or timeout,
+            route.batch,
+        )
 
     @property
     def name(self) -> str:
         """`package.module:function`."""
         return self._path
 
-    @property
-    def wants_connection(self) -> bool:
-        """A thread cannot use a connection of the event loop."""
-        return self._is_async
+    def batch(self, event_type: str) -> int:
+        """The size its batch handler asked for, or 1."""
+        call = self._call_of(event_type)
+        return 1 if call is None or call.batch is None else call.batch
+
+    async def start(self) -> None:
+        """Call what is decorated with `on_startup`."""
+        for starter in self._handlers.starters:
+            await _run(starter)
+
+    async def close(self) -> None:
+        """Call what is decorated with `on_shutdown`; threads that still run are not waited for."""
+        for stopper in self._handlers.stoppers:
+            try:
+                await _run(stopper)
+            except Exception:
+                log.exception("%s: %s at shut-down failed", self._path, stopper)
+        self._threads.close()
 
     async def handle(self, event: ReceivedEvent, context: Context) -> Outcome:
-        """Call the function.
+        """Call the function for one event.
 
         Raises:
             HandlerUnavailableError: Abandoned calls occupy all threads.
             TypeError: It returned something else.
             Exception: Whatever it raises.
         """
-        deadline = asyncio.timeout(self._timeout)
+        call = self._call_of(event.type)
+        if call is None:
+            return ACK
+        if call.batch is not None:
+            return (await self.handle_batch([event], context))[0]
+        answer = await self._within(call, event, context)
+        if answer is None:
+            return ACK
+        if isinstance(answer, Ack | RetryAfter | DeadLetter):
+            return answer
+        raise self._wrong(answer)
+
+    async def handle_batch(
+        self, events: Sequence[ReceivedEvent], context: Context
+    ) -> Sequence[Outcome]:
+        """Call the function for a list of events. Raises as `handle`."""
+        call = self._call_of(events[0].type)
+        if call is None:
+            return [ACK] * len(events)
+        answer = await self._within(call, events, context)
+        if answer is None:
+            return [ACK] * len(events)
+        if isinstance(answer, Ack | RetryAfter | DeadLetter):
+            return [answer] * len(events)
+        if not isinstance(answer, Sequence) or len(answer) != len(events):
+            raise self._wrong(answer)
+        outcomes = [ACK if one is None else one for one in answer]
+        for one in outcomes:
+            if not isinstance(one, Ack | RetryAfter | DeadLetter):
+                raise self._wrong(one)
+        return outcomes
+
+    def _call_of(self, event_type: str) -> _Call | None:
         try:
-            async with deadline:
-                answer = await self._call(event, context)
-        except TimeoutError:
-            if not deadline.expired():
-                raise  # the function's own
-            return RetryAfter(reason=f"no answer within {self._timeout:g} s")
+            return self._by_type[event_type]
+        except KeyError:
+            route = self._handlers.route(event_type)
+            call = None if route is None else self._calls[route]
+            if call is None:
+                log.warning(
+                    "%s has no handler for events of type %r; they are acknowledged",
+                    self._path,
+                    event_type,
+                )
+            if len(self._by_type) >= _REMEMBERED_TYPES:
+                self._by_type.clear()
+            self._by_type[event_type] = call
+            return call
+
+    def _wrong(self, answer: object) -> TypeError:
+        return TypeError(
+            f"{self._path} returned {type(answer).__name__}; return None, Ack(), RetryAfter(...) "
+            "or DeadLetter(...), a batch handler also a list with one of them for each event"
+        )
+
+    async def _within(self, call: _Call, given: Any, context: Context) -> object:
+        """The function's answer, or what follows when there is none in time."""
+        started = time.monotonic()
+        context.deadline = started + call.timeout
+        try:
+            if call.is_async:
+                return await _bounded(call.bound(given, context), context)
+            context.connection = None  # it belongs to the event loop
+            return await _bounded(self._in_thread(call, given, context), context)
+        except _TooLate:
+            return RetryAfter(reason=f"no answer within {context.deadline - started:.6g} s")
+        except (RetryAfter, DeadLetter) as answer:
+            return answer.with_traceback(None)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise  # it is us who want to end
             return RetryAfter(reason="the function ended with CancelledError")
-        if answer is None:
-            return Ack()
-        if isinstance(answer, Ack | RetryAfter | DeadLetter):
-            return answer
-        raise TypeError(
-            f"{self._path} returned {type(answer).__name__}; "
-            "return None, Ack(), RetryAfter(...) or DeadLetter(...)"
-        )
 
-    async def _call(self, event: ReceivedEvent, context: Context) -> object:
-        if self._threads is None:
-            return await self._function(event, context)
+    async def _in_thread(self, call: _Call, given: Any, context: Context) -> object:
         if self._threads.all_busy:
             raise HandlerUnavailableError(
-                f"handler {self._path}: calls that did not end within {self._timeout:g} s occupy "
+                f"handler {self._path}: calls that did not end within {call.timeout:g} s occupy "
                 "all its threads; if they never end, restart the pod and give what they wait for "
                 "a timeout"
             )
-        return await asyncio.wrap_future(
-            self._threads.submit(lambda: self._function(event, context))
-        )
+        inside = contextvars.copy_context()
+        function = functools.partial(inside.run, call.bound, given, context)
+        return await asyncio.wrap_future(self._threads.submit(function))
 
-    async def close(self) -> None:
-        """Let go of the threads; calls that still run are not waited for."""
-        if self._threads is not None:
-            self._threads.close()
+
+class _TooLate(Exception):  # noqa: N818 - never leaves this module
+    """The deadline passed."""
+
+
+async def _bounded(coroutine: Coroutine[Any, Any, object], context: Context) -> object:
+    """The result of a coroutine, which is cancelled at the context's deadline.
+
+    One that ends without waiting for anything needs no timer, which costs as much as all else.
+    """
+    try:
+        waits_for = coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    loop = asyncio.get_running_loop()
+    offset = loop.time() - time.monotonic()
+    timer = asyncio.timeout_at(None if context.deadline is None else context.deadline + offset)
+    context._moved = lambda deadline: _move(loop, timer, deadline + offset)
+    try:
+        async with timer:
+            return await _rest(coroutine, waits_for)
+    except TimeoutError:
+        if not timer.expired():
+            raise  # the function's own
+        raise _TooLate from None
+    finally:
+        context._moved = None
+
+
+def _move(loop: asyncio.AbstractEventLoop, timer: asyncio.Timeout, when: float) -> None:
+    """Set a timer anew; handlers in threads may ask for it too."""
+
+    def move() -> None:
+        if not timer.expired():
+            timer.reschedule(when)
+
+    loop.call_soon_threadsafe(move)
+
+
+@types.coroutine
+def _rest(
+    coroutine: Coroutine[Any, Any, object], waits_for: object
+) -> Generator[object, Any, object]:
+    """Go on with a coroutine that waits for something."""
+    while True:
+        try:
+            got = yield waits_for
+        except BaseException as error:  # noqa: BLE001 - the coroutine's business
+            step = functools.partial(coroutine.throw, error)
+        else:
+            step = functools.partial(coroutine.send, got)
+        try:
+            waits_for = step()
+        except StopIteration as done:
+            return done.value
+
+
+async def _run(function: Callable[[], Any]) -> None:
+    if inspect.iscoroutinefunction(function):
+        await function()
+    else:
+        await asyncio.to_thread(function)
 
 
 class _Threads:

@@ -54,7 +54,8 @@ async def _ensure(consumer: Consumer, inbox: Inbox, role: str, admin: PostgresAd
     plan = plan_inbox(desired, await admin.observe(desired))
     if plan.empty:
         if not consumer.meta.paused:
-            await admin.prune_inbox(inbox.schema_, consumer.meta.name, seconds(inbox.retention))
+            name = f"{consumer.meta.namespace}/{consumer.meta.name}"
+            await admin.prune_inbox(inbox.schema_, name, seconds(inbox.retention))
         return ok(kind, "UpToDate")
     if consumer.meta.paused:
         return waiting(kind, "UpdateFrozen", "the inbox table differs and is left so while paused")

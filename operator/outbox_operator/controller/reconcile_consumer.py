@@ -148,7 +148,9 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         owner, durable = Owner.of(resource.meta), durable_name(resource)
         handler = resource.spec.handler
         runtime = handler is not None and (handler.http is not None or handler.python is not None)
-        desired = desired_consumer(resource.spec, durable, owner, runtime=runtime)
+        desired = desired_consumer(
+            resource.spec, durable, owner, runtime=runtime, api_level=admin.api_level
+        )
         stream = await admin.stream_info(source.stream)
         if stream is None:
             raise StreamNotFoundError(

@@ -16,6 +16,7 @@ from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec, PipelineSt
 from outbox_operator.api.v1alpha1.stream import StreamConfig
 from outbox_operator.errors import SpecError
 from outbox_operator.plan.children import filter_subjects
+from outbox_operator.plan.consumers import is_ordered
 from outbox_operator.wire import subjects
 from outbox_operator.wire.subjects import SubjectTemplate
 
@@ -104,6 +105,7 @@ def _check_consumer(spec: ConsumerConfigSpec, path: str) -> None:
             f"{path}.backoff: wanted at most {spec.maxDeliver - 1} delays, because maxDeliver "
             f"{spec.maxDeliver} allows so many redeliveries; found {len(spec.backoff)}"
         )
+    _check_runtime(spec, path)
     if spec.inbox is not None:
         longest = _longest_redelivery_seconds(spec, ack_wait)
         if longest is not None and seconds(spec.inbox.retention) <= longest:
@@ -112,6 +114,31 @@ def _check_consumer(spec: ConsumerConfigSpec, path: str) -> None:
                 f"which an event may come again (maxDeliver, ackWait and backoff); found "
                 f"{spec.inbox.retention}"
             )
+
+
+def _check_runtime(spec: ConsumerConfigSpec, path: str) -> None:
+    """What our runtime does, and a program that reads by itself cannot be told to do."""
+    handler = spec.handler
+    runtime = handler is not None and (handler.http is not None or handler.python is not None)
+    if not runtime:
+        if is_ordered(spec):
+            raise SpecError(
+                f"{path}: ordering PerKey and inbox mode PerShard need a handler of kind http or "
+                "python; a program that reads by itself keeps its own order"
+            )
+        return
+    if spec.ackPolicy == "None" or (spec.ackPolicy == "All" and not is_ordered(spec)):
+        raise SpecError(
+            f"{path}.ackPolicy: wanted Explicit, or All with ordering PerKey or an inbox of mode "
+            f"PerShard; found {spec.ackPolicy}"
+        )
+    if spec.priorityPolicy != "None" and not (
+        is_ordered(spec) and spec.priorityPolicy == "PinnedClient"
+    ):
+        raise SpecError(
+            f"{path}.priorityPolicy: wanted None, found {spec.priorityPolicy}; handlers of kind "
+            "http and python ask for no priority"
+        )
 
 
 def _longest_redelivery_seconds(spec: ConsumerConfigSpec, ack_wait: float) -> float | None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from outbox_operator.api import meta
 from outbox_operator.api.fields import nanoseconds, size_bytes
 from outbox_operator.api.v1alpha1.common import AdoptionPolicy
-from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec
+from outbox_operator.api.v1alpha1.consumer import ConsumerConfigSpec, EventConsumerSpec
 from outbox_operator.errors import SpecError
 from outbox_operator.plan.jetstream import (
     Config,
@@ -51,6 +51,7 @@ __all__ = [
     "Update",
     "decide_consumer",
     "desired_consumer",
+    "is_ordered",
 ]
 
 ConsumerDecision = Decision
@@ -65,6 +66,10 @@ _DELIVER: Final = {
 }
 _ACK: Final = {"Explicit": "explicit", "All": "all", "None": "none"}
 _REPLAY: Final = {"Instant": "instant", "Original": "original"}
+SINGLE_READER_GROUP: Final = "outbox"
+SINGLE_READER_TTL: Final = "20s"
+"""So long after a reader is gone another one takes over, unless spec.pinnedTTL says otherwise."""
+_PINNING_LEVEL: Final = 1
 _PRIORITY: Final = {
     "None": "none",
     "Overflow": "overflow",
@@ -105,7 +110,7 @@ class ObservedConsumer:
 
 
 def desired_consumer(
-    spec: EventConsumerSpec, durable: str, owner: Owner, *, runtime: bool
+    spec: EventConsumerSpec, durable: str, owner: Owner, *, runtime: bool, api_level: int
 ) -> Config:
     """The whole configuration of a durable consumer, as the JetStream API takes it.
 
@@ -114,6 +119,7 @@ def desired_consumer(
         durable: Name of the durable consumer.
         owner: Who asks.
         runtime: Whether our runtime handles the messages, rather than somebody else's program.
+        api_level: What the server knows; see `_single_reader`.
 
     Raises:
         SpecError: A subject, time, duration, size or combination no server accepts.
@@ -155,7 +161,7 @@ def desired_consumer(
         config["opt_start_seq"] = spec.startSequence
     if spec.startTime is not None:
         config["opt_start_time"] = rfc3339(spec.startTime, "spec.startTime")
-    return switched_on(
+    config = switched_on(
         config,
         (
             (
@@ -170,6 +176,26 @@ def desired_consumer(
             ("priority_timeout", nanoseconds(spec.pinnedTTL or "0")),
         ),
     )
+    if runtime and is_ordered(spec):
+        return _single_reader(config, api_level)
+    return config
+
+
+def is_ordered(spec: ConsumerConfigSpec) -> bool:
+    """Whether our runtime keeps an order, so that one pod at a time may read."""
+    return spec.ordering == "PerKey" or (spec.inbox is not None and spec.inbox.mode == "PerShard")
+
+
+def _single_reader(config: Config, api_level: int) -> Config:
+    """Have the server give messages to one reader at a time; before 2.11 one message at a time."""
+    if api_level < _PINNING_LEVEL:
+        return config | {"max_ack_pending": 1}
+    return {
+        "priority_policy": _PRIORITY["PinnedClient"],
+        "priority_groups": [SINGLE_READER_GROUP],
+        "priority_timeout": nanoseconds(SINGLE_READER_TTL),
+        **config,
+    }
 
 
 def decide_consumer(

@@ -26,7 +26,7 @@ from outbox_operator.plan.postgres_schema import (
     PARTITIONS_AHEAD,
     POSITION_SEQUENCE,
     inbox_grants,
-    inbox_table,
+    inbox_tables,
     literal,
     outbox_grants,
     outbox_tables,
@@ -130,7 +130,7 @@ def plan_migrations(
 
 
 def plan_inbox(desired: DesiredInbox, observed: ObservedDatabase) -> MigrationPlan:
-    """The steps that make an inbox table as wanted. Consumers share it, so nobody owns it.
+    """The steps that make the inbox tables as wanted. Consumers share it, so nobody owns it.
 
     Raises:
         UnsafeChangeError: A table of that name has other columns.
@@ -146,7 +146,7 @@ def plan_inbox(desired: DesiredInbox, observed: ObservedDatabase) -> MigrationPl
     missing = [grant for grant in grants if grant not in observed.granted]
     statements = [
         *_schema(desired.schema, observed),
-        *table_statements((inbox_table(desired),), observed, managed),
+        *table_statements(inbox_tables(desired), observed, managed),
         *grant_statements(desired.schema, missing, drifted=frozenset()),
     ]
     check_rights(desired.schema, observed, statements, needs_schema_owner=False)

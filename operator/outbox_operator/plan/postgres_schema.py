@@ -227,9 +227,9 @@ def _shard_column(shards: int) -> Column:
     return Column(name="shard", type="smallint", generated=shard_expression(shards))
 
 
-def inbox_table(desired: DesiredInbox) -> Table:
-    """The table of handled events, shared by the consumers of a database."""
-    return Table(
+def inbox_tables(desired: DesiredInbox) -> tuple[Table, ...]:
+    """What remembers handled events, shared by the consumers of a database."""
+    inbox = Table(
         schema=desired.schema,
         name=names.INBOX,
         columns=(
@@ -248,6 +248,19 @@ def inbox_table(desired: DesiredInbox) -> Table:
             Index(name="consumer_inbox_pruning_idx", columns=("consumer_name", "consumed_at")),
         ),
     )
+    positions = Table(
+        schema=desired.schema,
+        name=names.POSITIONS,
+        columns=(
+            Column(name="consumer_name", type="text"),
+            Column(name="source", type="text"),
+            Column(name="shard", type="text"),
+            Column(name="emission", type="bigint", default="0"),
+            Column(name="stored_at", type="timestamp with time zone", nullable=True),
+        ),
+        primary_key=("consumer_name", "source", "shard"),
+    )
+    return (inbox, positions)
 
 
 def partition_name(index: int) -> str:
@@ -301,7 +314,8 @@ def inbox_grants(desired: DesiredInbox) -> tuple[Grant, ...]:
     return (
         Grant(role=role, kind="schema", object=desired.schema, privilege="USAGE"),
         *(
-            Grant(role=role, kind="table", object=names.INBOX, privilege=privilege)
+            Grant(role=role, kind="table", object=table, privilege=privilege)
+            for table in names.INBOX_TABLES
             for privilege in ("DELETE", "INSERT", "SELECT", "UPDATE")
         ),
     )

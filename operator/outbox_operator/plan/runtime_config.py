@@ -68,10 +68,12 @@ def consumer_config(
     http = spec.handler.http if spec.handler else None
     python = spec.handler.python if spec.handler else None
     grace = podtemplate.grace_seconds(spec.podTemplate, GRACE_SECONDS)
+    files = {file.path: file.file for file in secrets.consumer_files(spec, nats)}
     inbox = None
     if spec.inbox is not None:
-        url = secrets.consumer_files(spec, nats)[0]
-        inbox = wire.DatabaseConfig(url_file=url.file, schema=spec.inbox.schema_)
+        inbox = wire.InboxConfig(
+            url_file=files[secrets.INBOX_URL], schema=spec.inbox.schema_, mode=spec.inbox.mode
+        )
     return wire.ConsumerConfig(
         namespace=consumer.meta.namespace,
         consumer=consumer.meta.name,
@@ -85,14 +87,23 @@ def consumer_config(
             timeout_seconds=seconds(http.timeout),
             headers=dict(http.headers),
             mode=http.mode,
+            bearer_token_file=files.get(secrets.HTTP_TOKEN),
+            signing_key_file=files.get(secrets.HTTP_SIGNING_KEY),
+            ca_file=files.get(secrets.HTTP_CA),
         ),
-        python=None if python is None else wire.PythonHandlerConfig(module=python.module),
+        python=None
+        if python is None
+        else wire.PythonHandlerConfig(
+            module=python.module, timeout_seconds=seconds(python.timeout)
+        ),
         inbox=inbox,
+        ordering=spec.ordering,
         ack_wait_seconds=seconds(spec.ackWait),
         max_deliver=spec.maxDeliver,
         backoff_seconds=tuple(seconds(delay) for delay in spec.backoff),
         dead_letter_subject=dead_letter_prefix,
         concurrency=spec.concurrency,
+        breaker_failures=spec.circuitBreaker.failures,
         drain_seconds=float(grace - DRAIN_MARGIN_SECONDS),
     )
 
@@ -123,6 +134,8 @@ def container_environment(
         "OUTBOX_DEAD_LETTER_SUBJECT": dead_letter_prefix and f"{dead_letter_prefix}.{durable}",
     }
     if spec.inbox is not None:
-        facts["OUTBOX_INBOX_URL_FILE"] = secrets.consumer_files(spec, nats)[0].file
+        files = {file.path: file.file for file in secrets.consumer_files(spec, nats)}
+        facts["OUTBOX_INBOX_URL_FILE"] = files[secrets.INBOX_URL]
         facts["OUTBOX_INBOX_SCHEMA"] = spec.inbox.schema_
+        facts["OUTBOX_INBOX_CONSUMER"] = f"{consumer.meta.namespace}/{consumer.meta.name}"
     return {name: value for name, value in facts.items() if value is not None}

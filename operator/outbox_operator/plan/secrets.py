@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec
 from outbox_operator.wire.config import SECRETS_MOUNT
+
+INBOX_URL: Final = "inbox/url"
+HTTP_TOKEN: Final = "http/token"  # noqa: S105 - a path
+HTTP_SIGNING_KEY: Final = "http/signing-key"
+HTTP_CA: Final = "http/ca.crt"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -58,11 +63,16 @@ def relay_files(spec: OutboxPipelineSpec) -> tuple[SecretFile, ...]:
 
 
 def consumer_files(spec: EventConsumerSpec, nats: NatsConnection) -> tuple[SecretFile, ...]:
-    """What a consumer pod needs: NATS and, with an inbox, the handler's database."""
-    if spec.inbox is None:
-        return nats_files(nats)
-    ref = spec.inbox.connectionSecretRef
-    return (SecretFile("inbox/url", ref.name, ref.key), *nats_files(nats))
+    """What a consumer pod needs: the handler's database with an inbox, its endpoint's, NATS."""
+    http = spec.handler.http if spec.handler else None
+    refs = {
+        INBOX_URL: spec.inbox.connectionSecretRef if spec.inbox else None,
+        HTTP_TOKEN: http.bearerTokenSecretRef if http else None,
+        HTTP_SIGNING_KEY: http.signingSecretRef if http else None,
+        HTTP_CA: http.caSecretRef if http else None,
+    }
+    files = [SecretFile(path, ref.name, ref.key) for path, ref in refs.items() if ref is not None]
+    return (*files, *nats_files(nats))
 
 
 def secret_refs(files: Iterable[SecretFile]) -> tuple[tuple[str, str], ...]:

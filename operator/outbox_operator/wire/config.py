@@ -51,6 +51,13 @@ class DatabaseConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InboxConfig(DatabaseConfig):
+    """Where handled events are remembered, and how: a row each, or one row for each shard."""
+
+    mode: Literal["PerEvent", "PerShard"] = "PerEvent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RelayConfig:
     """Everything a relay process needs to know about its pipeline."""
 
@@ -84,6 +91,9 @@ class HttpHandlerConfig:
     timeout_seconds: float = 30.0
     headers: dict[str, str] = field(default_factory=dict)
     mode: Literal["Binary", "Structured"] = "Binary"
+    bearer_token_file: str | None = None
+    signing_key_file: str | None = None
+    ca_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,13 +115,15 @@ class ConsumerConfig:
 
     namespace: str
     consumer: str
-    """Name of the EventConsumer; the `consumer_name` of inbox rows and metrics."""
+    """Name of the EventConsumer. Inbox rows carry `<namespace>/<consumer>`, because consumers of
+    several namespaces may share a database."""
     nats: NatsConfig
     stream: str
     durable: str
     http: HttpHandlerConfig | None = None
     python: PythonHandlerConfig | None = None
-    inbox: DatabaseConfig | None = None
+    inbox: InboxConfig | None = None
+    ordering: Literal["PerKey", "None"] = "None"
     ack_wait_seconds: float = 30.0
     max_deliver: int = 5
     """Deliveries before a message goes to the dead-letter stream; -1: never."""
@@ -120,6 +132,8 @@ class ConsumerConfig:
     dead_letter_subject: str | None = None
     """Subject prefix of the dead-letter stream; None: no dead letters, terminate instead."""
     concurrency: int = 16
+    breaker_failures: int = 10
+    """Different events that fail in a row before nothing more is fetched; 0: no number does."""
     drain_seconds: float = 25.0
     health_port: int = HEALTH_PORT
 

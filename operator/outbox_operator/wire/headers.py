@@ -52,4 +52,4 @@ def encode_value(text: str) -> str:
 
 def decode_value(value: str) -> str:
     """Undo `encode_value`; bytes that are no UTF-8 become U+FFFD."""
-    return unquote(value, encoding="utf-8", errors="replace")
+    return unquote(value) if "%" in value else value

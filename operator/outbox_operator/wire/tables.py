@@ -12,6 +12,8 @@ CURSORS: Final = "cursors"
 DEAD_LETTERS: Final = "dead_letters"
 SCHEMA_VERSION: Final = "schema_version"
 INBOX: Final = "consumer_inbox"
+POSITIONS: Final = "consumer_positions"
+INBOX_TABLES: Final = (INBOX, POSITIONS)
 
 EVENT_COLUMNS: Final = (
     "position",  # bigint, sequence with CACHE 1: order of insertion

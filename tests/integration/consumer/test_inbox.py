@@ -12,7 +12,7 @@ import pytest
 from nats.aio.client import Client
 
 from outbox_operator.consumer.handler import Ack, Context, DeadLetter, ReceivedEvent, RetryAfter
-from outbox_operator.wire.config import ConsumerConfig, DatabaseConfig
+from outbox_operator.wire.config import ConsumerConfig, InboxConfig
 from support.consuming import (
     Endpoint,
     Source,
@@ -43,7 +43,7 @@ class Billing:
 
     def config(self, config: ConsumerConfig) -> ConsumerConfig:
         """With an inbox in this database."""
-        return replace(config, inbox=DatabaseConfig(url_file=str(self.url_file)))
+        return replace(config, inbox=InboxConfig(url_file=str(self.url_file)))
 
 
 async def prepare(url: str, folder: Path, role_url: str | None = None, role: str = "") -> Billing:
@@ -87,7 +87,7 @@ async def test_effect_and_record_commit_together(
     assert await billing.effects() == ["order.created"]
     [row] = await billing.owner.fetch("SELECT * FROM outbox.consumer_inbox")
     assert str(row["event_id"]) == event_id
-    assert row["consumer_name"] == "billing"
+    assert row["consumer_name"] == "shop/billing"
     assert row["source_topic"] == f"{stream_prefix}.evt.order.created"
     assert row["payload"] == b'{"total": 3}'
     assert row["processing_duration_ms"] >= 0
@@ -263,7 +263,7 @@ async def test_without_its_table_the_consumer_is_not_ready_and_says_so(
     source = await Source.create(client, stream_prefix)
     url_file = tmp_path / "url"
     url_file.write_text(database)
-    config = replace(source.python(), inbox=DatabaseConfig(url_file=str(url_file)))
+    config = replace(source.python(), inbox=InboxConfig(url_file=str(url_file)))
     await source.publish()
     seen: list[str] = []
 

@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 
 from outbox_operator.adapters import jetstream_consumer
 from outbox_operator.consumer.handler import Context, ReceivedEvent, RetryAfter
-from outbox_operator.wire.config import DatabaseConfig, NatsConfig
+from outbox_operator.wire.config import InboxConfig, NatsConfig
 from support.consuming import (
     Endpoint,
     Request,
@@ -269,7 +269,7 @@ async def test_stops_at_once_while_nothing_can_be_reached(
     config = replace(
         source.python(),
         nats=NatsConfig(url="nats://127.0.0.1:1"),
-        inbox=DatabaseConfig(url_file=str(tmp_path / "url")),
+        inbox=InboxConfig(url_file=str(tmp_path / "url")),
     )
     async with asyncio.timeout(10), consuming(config, calling(print)) as app:
         status, checks = await readiness(app)

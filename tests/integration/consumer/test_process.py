@@ -17,7 +17,7 @@ import pytest
 from nats.aio.client import Client
 
 from outbox_operator.consumer.disposition import UNANSWERED_ALLOWANCE
-from outbox_operator.wire.config import ConsumerConfig, DatabaseConfig, encode
+from outbox_operator.wire.config import ConsumerConfig, InboxConfig, encode
 from support.consuming import Source, eventually
 from support.outbox import migrate_inbox
 
@@ -81,7 +81,7 @@ async def test_killed_in_the_middle_the_event_takes_effect_once(
     source = await Source.create(client, stream_prefix, ack_wait=1.0)
     config = replace(
         source.python("handlers:hang_once"),
-        inbox=DatabaseConfig(url_file=str(tmp_path / "url")),
+        inbox=InboxConfig(url_file=str(tmp_path / "url")),
     )
     event_id = await source.publish()
     with process(config, tmp_path) as consumer:

@@ -6,6 +6,7 @@ WITH doomed AS (
     WHERE consumer_name = $1 AND consumed_at < clock_timestamp() - make_interval(secs => $2::float8)
     ORDER BY consumed_at
     LIMIT $3
+    FOR UPDATE SKIP LOCKED
 ), gone AS (
     DELETE FROM {schema}.consumer_inbox i USING doomed d
     WHERE i.consumer_name = $1 AND i.event_id = d.event_id

@@ -52,18 +52,21 @@ class HttpHandler(ApiModel):
         default_factory=dict, description="Extra request headers. No secrets here."
     )
     bearerTokenSecretRef: SecretKeyRef | None = Field(
-        default=None, description="Token for `Authorization: Bearer`. Not supported yet."
+        default=None, description="Token for `Authorization: Bearer`; read anew when it changes."
     )
     signingSecretRef: SecretKeyRef | None = Field(
-        default=None, description="Key that signs each request (HMAC). Not supported yet."
+        default=None,
+        description="Key that signs each request: HMAC-SHA256 over time and body, in the header "
+        "Outbox-Signature.",
     )
     caSecretRef: SecretKeyRef | None = Field(
-        default=None, description="PEM bundle for https. Not supported yet."
+        default=None,
+        description="PEM bundle of the authorities to trust for https, instead of the system's.",
     )
 
 
 class PythonHandler(ApiModel):
-    """Call a Python function in an image built on the operator's."""
+    """Call Python functions in an image built on the operator's."""
 
     image: str = Field(
         min_length=1, max_length=512, description="Image that holds your module, built on ours."
@@ -71,7 +74,13 @@ class PythonHandler(ApiModel):
     module: str = Field(
         pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$",
         max_length=255,
-        description="Import path of the handler: package.module:function.",
+        description="Import path of the handler: package.module:function, or of its Handlers: "
+        "package.module:app.",
+    )
+    timeout: Duration = Field(
+        default="5m",
+        description="A call that takes longer is cancelled and the event delivered again; a "
+        "handler may set its own.",
     )
     imagePullPolicy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
         default=None, description="As on any container."
@@ -138,9 +147,29 @@ class Inbox(ApiModel):
     schema_: SqlIdentifier = Field(
         default="outbox", alias="schema", description="Schema of the inbox table."
     )
+    mode: Literal["PerEvent", "PerShard"] = Field(
+        default="PerEvent",
+        description="What is remembered: PerEvent each event; PerShard how far each shard of the "
+        "outbox is handled, which handles the events of a shard one after another, many in one "
+        "transaction.",
+        json_schema_extra=IMMUTABLE,
+    )
     retention: Duration = Field(
         default="7d",
         description="Handled ids are kept this long; must exceed the longest redelivery.",
+    )
+
+
+class CircuitBreaker(ApiModel):
+    """When to stop fetching events because handling them fails."""
+
+    failures: int = Field(
+        default=10,
+        ge=0,
+        le=10000,
+        description="After this many different events failed in a row no more are fetched; one at "
+        "a time is tried until one succeeds, and none of them becomes a dead letter meanwhile. 0: "
+        "only a handler or inbox database that cannot be reached does that.",
     )
 
 
@@ -161,7 +190,9 @@ class DurableConfig(ApiModel):
     )
     ackPolicy: Literal["Explicit", "All", "None"] = Field(
         default="Explicit",
-        description="How messages are acknowledged. Fixed at creation. The runtime needs Explicit.",
+        description="How messages are acknowledged. Fixed at creation. All, one "
+        "answer for many events, needs an ordered consumer with a handler of kind http or python: "
+        "ordering PerKey, or an inbox of mode PerShard.",
     )
     ackWait: Duration = Field(
         default="30s", description="An unacknowledged message comes again after this time."
@@ -246,8 +277,13 @@ class ConsumerConfigSpec(DurableConfig):
     )
     ordering: Literal["None", "PerKey"] = Field(
         default="None",
-        description="Whether events of one key are handled one after another. PerKey is not "
-        "supported yet.",
+        description="Whether events of one key are handled one after another, retries included. "
+        "With PerKey one pod at a time reads and the others stand by; on servers before 2.11 one "
+        "event at a time is handled.",
+    )
+    circuitBreaker: CircuitBreaker = Field(
+        default_factory=CircuitBreaker,
+        description="When to stop fetching events because handling them fails.",
     )
     concurrency: int = Field(
         default=16, ge=1, le=10000, description="Events handled at the same time per pod."

@@ -1,0 +1,128 @@
+"""Read messages of chosen subscriptions straight from the connection.
+
+Used by the consumer runtime. The driver spends most of its time per message on a regular
+expression, header objects and a queue; this splits whole buffers into frames and hands each to a
+plain function. Everything else (pings, errors, other subscriptions, reconnecting) stays the
+driver's business: it is fed the frames that are not ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+from nats.errors import ProtocolError
+from nats.protocol.parser import Parser
+
+Sink = Callable[[bytes, bytes, bytes, bytes], None]
+"""Called with subject, reply subject, header block (may be empty) and payload."""
+
+_LONGEST_LINE: Final = 64 * 1024
+"""A control line longer than this is no NATS; subjects are bounded by 4 KiB on servers."""
+
+
+class FrameReader(Parser):
+    """The parser of one connection; install it with `install`."""
+
+    def __init__(self, client: Client) -> None:
+        self._sinks: dict[bytes, Sink] = {}
+        super().__init__(client)
+
+    @classmethod
+    def install(cls, client: Client) -> FrameReader:
+        """Make a connected client use this parser from the next byte on."""
+        reader = cls(client)
+        replaced: Any = client._ps
+        reader._parts = [bytes(replaced.buf)] if replaced.buf else []
+        reader._have = len(replaced.buf)
+        client._ps = reader
+        return reader
+
+    def route(self, subscription: Subscription, sink: Sink) -> None:
+        """Hand the messages of a subscription to `sink`, in order, from the reading task."""
+        self._sinks[b"%d" % subscription._id] = sink
+
+    def unroute(self, subscription: Subscription) -> None:
+        """Undo `route`."""
+        self._sinks.pop(b"%d" % subscription._id, None)
+
+    def reset(self) -> None:
+        """A new connection: forget the half frame of the old one."""
+        super().reset()
+        self._parts: list[bytes] = []
+        self._have = 0
+        self._need = 0
+        self._age = getattr(self, "_age", 0) + 1
+
+    async def parse(self, data: bytes = b"") -> None:
+        """Take what was read.
+
+        Raises:
+            ProtocolError: It is not the NATS protocol.
+        """
+        if self._parts:
+            # A large message comes in many pieces; they are joined once.
+            self._parts.append(data)
+            self._have += len(data)
+            if self._have < self._need:
+                return
+            data = b"".join(self._parts)
+            self._parts = []
+        start, end, age = 0, len(data), self._age
+        sinks, stats = self._sinks, self.nc.stats
+        while start < end:
+            self._need = 0
+            line_end = data.find(b"\r\n", start)
+            if line_end < 0:
+                if end - start > _LONGEST_LINE:
+                    raise ProtocolError("nats: a control line without end")
+                break
+            headed = data.startswith(b"HMSG ", start)
+            if not headed and not data.startswith(b"MSG ", start):
+                await super().parse(data[start : line_end + 2])
+                if self._age != age:
+                    return  # that line ended the connection
+                start = line_end + 2
+                continue
+            words = data[start:line_end].split()
+            body = line_end + 2
+            try:
+                size = int(words[-1])
+                split = body + int(words[-2]) if headed else body
+            except (ValueError, IndexError) as error:
+                raise ProtocolError("nats: malformed message") from error
+            stop = body + size
+            if stop + 2 > end:
+                self._need = stop + 2 - start
+                break
+            sink = sinks.get(words[2])
+            if sink is None:
+                await super().parse(data[start : stop + 2])
+            else:
+                stats["in_msgs"] += 1
+                stats["in_bytes"] += size
+                reply = words[3] if len(words) > (5 if headed else 4) else b""
+                sink(words[1], reply, data[body:split], data[split:stop])
+            start = stop + 2
+        self._have = end - start
+        if self._have:
+            self._parts = [data[start:]]
+
+
+def header_block(block: bytes) -> dict[str, str]:
+    """Names and values of a header block; the status line becomes `Status` and `Description`."""
+    lines = block.decode("utf-8", "surrogateescape").split("\r\n")
+    found: dict[str, str] = {}
+    first = lines[0]
+    if len(first) > 8:  # NATS/1.0 503 No Responders
+        status, _, text = first[8:].strip().partition(" ")
+        found["Status"] = status
+        if text:
+            found["Description"] = text
+    for line in lines[1:]:
+        name, colon, value = line.partition(":")
+        if colon:
+            found[name.strip()] = value.strip()
+    return found

@@ -1,0 +1,85 @@
+"""Whether to go on when a handler fails again and again. Pure; the caller brings time and chance.
+
+Closed: everything flows. Open: nothing is handled and nothing fetched, because the next events
+would fail as well and be blamed for it. After a pause one event is tried; if it succeeds the
+circuit closes, else the pause doubles.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+FIRST_PAUSE_SECONDS: Final = 1.0
+LONGEST_PAUSE_SECONDS: Final = 15.0
+"""Recovery within this time."""
+_JITTER: Final = 0.2
+
+
+class Breaker:
+    """The circuit of one handler and its inbox.
+
+    Args:
+        failures: Different events that fail in a row and open it; 0: only a handler or database
+            that cannot be reached does.
+    """
+
+    def __init__(self, failures: int) -> None:
+        self._limit = failures
+        self._failed: set[int] = set()
+        self._openings = 0
+        self._until = 0.0
+        self._probing = False
+        self.is_open = False
+        self.why = ""
+
+    def succeeded(self) -> bool:
+        """An event was handled. Returns whether that closed the circuit."""
+        if not self._failed and not self.is_open:
+            return False
+        was_open, self.is_open = self.is_open, False
+        self._failed.clear()
+        self._openings = 0
+        self._probing = False
+        return was_open
+
+    def failed(
+        self, sequence: int, why: str, now: float, spread: float, *, unreachable: bool = False
+    ) -> bool:
+        """An event failed. Returns whether that opened the circuit.
+
+        Args:
+            sequence: Stream sequence of the event.
+            why: One sentence.
+            now: Seconds of a clock that only goes forward.
+            spread: A random number in [0, 1).
+            unreachable: Handler or database could not be asked at all.
+        """
+        self._failed.add(sequence)
+        enough = self._limit > 0 and len(self._failed) >= self._limit
+        if self.is_open and not self._probing:
+            return False  # it was under way when the circuit opened
+        if not (self.is_open or unreachable or enough):
+            return False
+        opened, self.is_open = not self.is_open, True
+        self.why = why
+        self._probing = False
+        pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(self._openings, 16), LONGEST_PAUSE_SECONDS)
+        self._openings += 1
+        self._until = now + pause * (1 - _JITTER * spread)
+        return opened
+
+    def probe_due(self, now: float) -> bool:
+        """Whether one event is to be tried."""
+        return self.is_open and not self._probing and now >= self._until
+
+    def probe(self) -> None:
+        """One event is being tried."""
+        self._probing = True
+
+    def probe_ended(self) -> None:
+        """The try said nothing about the dependency; another one may follow."""
+        self._probing = False
+
+    def wait(self, now: float) -> float:
+        """Seconds until something is to be done here."""
+        return max(0.0, self._until - now) if self.is_open and not self._probing else 3600.0

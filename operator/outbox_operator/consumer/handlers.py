@@ -1,0 +1,135 @@
+"""Handlers by event type: the decorators that applications use, and who is called for what.
+
+Imported by applications through `outbox_operator.consumer`; standard library only. Calling them
+is `consumer.python`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from outbox_operator.errors import SpecError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+LARGEST_BATCH: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One handler function.
+
+    Attributes:
+        pattern: Event types it takes: tokens separated by dots, `*` is any one, `>` the rest.
+        function: Async or not.
+        batch: Most events it is given at once; None: it takes single events.
+        timeout: Seconds a call may take; None: the consumer's setting.
+    """
+
+    pattern: str
+    function: Callable[..., Any]
+    batch: int | None = None
+    timeout: float | None = None
+
+    def matches(self, event_type: str) -> bool:
+        """Whether events of a type are its business."""
+        wanted, found = self.pattern.split("."), event_type.split(".")
+        for index, part in enumerate(wanted):
+            if part == ">":
+                return len(found) > index
+            if index >= len(found) or part not in ("*", found[index]):
+                return False
+        return len(wanted) == len(found)
+
+    @property
+    def rank(self) -> tuple[tuple[int, ...], int]:
+        """Sorts the more specific first: names before `*` before `>`."""
+        tokens = self.pattern.split(".")
+        return tuple({">": 2, "*": 1}.get(token, 0) for token in tokens), -len(tokens)
+
+
+class Handlers:
+    """A collection of handlers; name it in `handler.python.module` or `outbox consume`.
+
+    An event goes to the most specific handler that takes its type. One that nobody takes is
+    acknowledged, and the log says so once for each type.
+    """
+
+    def __init__(self) -> None:
+        self.routes: list[Route] = []
+        self.starters: list[Callable[[], Any]] = []
+        self.stoppers: list[Callable[[], Any]] = []
+
+    def handler(self, *event_types: str, timeout: float | None = None) -> Callable[[F], F]:
+        """Decorate a function that takes single events, async or not.
+
+        Its parameters are filled by their annotations: `ReceivedEvent` gets the event, `Context`
+        the circumstances, anything else the payload, decoded and checked (a pydantic model, a
+        dataclass, `dict`, `bytes`, …). Without annotations: event, then context.
+
+        Args:
+            event_types: For example "order.created", "order.*" or "order.>".
+            timeout: Seconds a call may take; default: the consumer's setting.
+
+        Raises:
+            SpecError: No type, or a malformed one.
+        """
+        return self._adder(event_types, None, timeout)
+
+    def batch(self, *event_types: str, size: int, timeout: float | None = None) -> Callable[[F], F]:
+        """Decorate a function that takes a list of up to `size` events.
+
+        Annotate its parameter `list[ReceivedEvent]`, or `list[Order]` for the payloads. It
+        answers for all, or returns a list with one outcome for each. Events that failed come
+        again one by one.
+
+        Raises:
+            SpecError: No type, a malformed one, or a size no batch has.
+        """
+        if not 1 <= size <= LARGEST_BATCH:
+            raise SpecError(f"batch handler: size: wanted 1 to {LARGEST_BATCH}, found {size}")
+        return self._adder(event_types, size, timeout)
+
+    def on_startup(self, function: F) -> F:
+        """Decorate a function that is called before the first event, async or not."""
+        self.starters.append(function)
+        return function
+
+    def on_shutdown(self, function: F) -> F:
+        """Decorate a function that is called after the last event, in reverse order."""
+        self.stoppers.insert(0, function)
+        return function
+
+    def route(self, event_type: str) -> Route | None:
+        """Whose business an event type is; None: nobody's."""
+        found = (route for route in self.routes if route.matches(event_type))
+        return min(found, key=lambda route: route.rank, default=None)
+
+    def _adder(
+        self, event_types: tuple[str, ...], batch: int | None, timeout: float | None
+    ) -> Callable[[F], F]:
+        if not event_types:
+            raise SpecError('handler: name the event types it takes, or ">" for all')
+        for pattern in event_types:
+            _check(pattern)
+            if any(route.pattern == pattern for route in self.routes):
+                raise SpecError(f"handler: event type {pattern!r} has a handler already")
+        if timeout is not None and timeout <= 0:
+            raise SpecError(f"handler: timeout: wanted more than 0 seconds, found {timeout:g}")
+
+        def add(function: F) -> F:
+            self.routes += [Route(p, function, batch, timeout) for p in event_types]
+            return function
+
+        return add
+
+
+def _check(pattern: str) -> None:
+    tokens = pattern.split(".")
+    if not all(tokens) or ">" in tokens[:-1]:
+        raise SpecError(
+            f"handler: event type {pattern!r}: wanted tokens separated by dots; * is any one of "
+            "them, > stands at the end for all that follow"
+        )
