@@ -22,7 +22,7 @@ from nats.js.api import ConsumerConfig as DurableConfig
 
 from outbox_operator.wire.config import (
     ConsumerConfig,
-    DatabaseConfig,
+    InboxConfig,
     NatsConfig,
     PythonHandlerConfig,
     encode,
@@ -61,7 +61,7 @@ class ConsumerProcess:
             stream=outbox.prefix,
             durable="billing",
             python=PythonHandlerConfig(module="shop:handle"),
-            inbox=DatabaseConfig(url_file=str(self._folder / "url")),
+            inbox=InboxConfig(url_file=str(self._folder / "url")),
             ack_wait_seconds=ACK_WAIT_SECONDS,
             max_deliver=-1,
             health_port=0,

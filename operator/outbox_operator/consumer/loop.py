@@ -92,6 +92,7 @@ class Loop:
         least = config.concurrency * (_ORDERED_AHEAD if self._ordered else 1)
         self._pace = Pace(least)
         self._window = least
+        metrics.in_flight.set_function(lambda: len(self._in_hand))
 
     def wake(self) -> None:
         """Something changed: look again."""

@@ -65,7 +65,9 @@ def desired(prefix: str, durable: str = "billing", **fields: Any) -> Config:
     """Configuration of a durable consumer that somebody else's program reads."""
     if "filterSubjects" in fields:
         fields["filterSubjects"] = [part.format(prefix) for part in fields["filterSubjects"]]
-    return desired_consumer(consumer_spec(**fields), durable, CONSUMER_OWNER, runtime=False)
+    return desired_consumer(
+        consumer_spec(**fields), durable, CONSUMER_OWNER, runtime=False, api_level=4
+    )
 
 
 @pytest.fixture
@@ -101,7 +103,7 @@ async def test_in_sync_at_the_second_pass(
 
 async def test_our_runtime_counts_deliveries_by_itself(admin: JetStreamAdmin, stream: str) -> None:
     spec = consumer_spec(maxDeliver=2, backoff=["1s", "2s", "3s"], ackWait="20s")
-    config = desired_consumer(spec, "billing", CONSUMER_OWNER, runtime=True)
+    config = desired_consumer(spec, "billing", CONSUMER_OWNER, runtime=True, api_level=4)
     await pass_consumer(admin, stream, config)
     assert await pass_consumer(admin, stream, config) == InSync()
     observed = await admin.consumer_info(stream, "billing")
@@ -218,7 +220,7 @@ async def test_undeclared_durable_is_left_alone_or_adopted(
 
 async def test_durable_of_another_resource(admin: JetStreamAdmin, stream: str) -> None:
     other = Owner(uid="uid-other", key="EventConsumer/shop/other")
-    theirs = desired_consumer(consumer_spec(), "billing", other, runtime=False)
+    theirs = desired_consumer(consumer_spec(), "billing", other, runtime=False, api_level=4)
     await pass_consumer(admin, stream, theirs, owner=other)
     refused = await pass_consumer(
         admin, stream, desired(stream), live_owners=(other.uid,), adoption="Adopt"

@@ -103,6 +103,7 @@ def test_operator_settings_are_listed() -> None:
         config.ConsumerConfig,
         config.NatsConfig,
         config.DatabaseConfig,
+        config.InboxConfig,
         config.HttpHandlerConfig,
         config.PythonHandlerConfig,
     ],

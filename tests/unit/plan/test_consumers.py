@@ -30,7 +30,9 @@ OTHER = "uid-of-other"
 
 
 def desired(runtime: bool = False, **fields: Any) -> Config:
-    return desired_consumer(consumer_spec(**fields), "billing", CONSUMER_OWNER, runtime=runtime)
+    return desired_consumer(
+        consumer_spec(**fields), "billing", CONSUMER_OWNER, runtime=runtime, api_level=4
+    )
 
 
 def decide(wanted: Config, observed: Config | None, **changes: Any) -> ConsumerDecision:

@@ -12,6 +12,7 @@ from outbox_operator.wire.config import (
     ConsumerConfig,
     DatabaseConfig,
     HttpHandlerConfig,
+    InboxConfig,
     NatsConfig,
     PythonHandlerConfig,
     RelayConfig,
@@ -34,7 +35,7 @@ CONSUMER = ConsumerConfig(
     durable="orders-billing",
     http=HttpHandlerConfig(url="http://billing", headers={"b": "1", "a": "2"}),
     python=PythonHandlerConfig(module="m:f"),
-    inbox=DatabaseConfig(url_file="/inbox", schema="other"),
+    inbox=InboxConfig(url_file="/inbox", schema="other"),
     backoff_seconds=(1.0, 5.0),
 )
 
