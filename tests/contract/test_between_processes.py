@@ -75,7 +75,7 @@ def delivered(event: Event) -> ReceivedEvent:
         data=message.payload,
         stream="ORDERS",
         sequence=7,
-        stored=WRITTEN,
+        stored=lambda: WRITTEN,
     )
 
 

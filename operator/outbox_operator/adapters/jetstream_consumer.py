@@ -87,8 +87,7 @@ class Delivery:
         """Subject the message is stored under."""
         return self._subject.decode()
 
-    @property
-    def stored(self) -> dt.datetime:
+    def when_stored(self) -> dt.datetime:
         """When the stream took it."""
         return dt.datetime.fromtimestamp(int(self._stored_ns) / 1e9, dt.UTC)
 

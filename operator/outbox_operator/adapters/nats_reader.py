@@ -114,6 +114,11 @@ class FrameReader(Parser):
 def header_block(block: bytes) -> dict[str, str]:
     """Names and values of a header block; the status line becomes `Status` and `Description`."""
     lines = block.decode("utf-8", "surrogateescape").split("\r\n")
+    if lines[0] == "NATS/1.0" and b":  " not in block and b" \r\n" not in block:
+        try:
+            return dict([line.split(": ", 1) for line in lines[1:-2]])
+        except ValueError:
+            pass  # a name without a space behind its colon
     found: dict[str, str] = {}
     first = lines[0]
     if len(first) > 8:  # NATS/1.0 503 No Responders

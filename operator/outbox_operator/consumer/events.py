@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from outbox_operator.adapters.inbox_store import Record
@@ -26,7 +26,7 @@ def received(
     data: bytes,
     stream: str,
     sequence: int,
-    stored: dt.datetime,
+    stored: Callable[[], dt.datetime],
 ) -> ReceivedEvent:
     """The event in a message.
 
@@ -36,7 +36,7 @@ def received(
         data: Its payload.
         stream: Name of its stream.
         sequence: Its sequence there.
-        stored: When the stream took it.
+        stored: Tells when the stream took it; asked only if the message does not say.
     """
     get = headers.get
     if names.EVENT_ID not in headers or names.EVENT_TYPE not in headers:
@@ -49,7 +49,7 @@ def received(
         type=decode(get(names.EVENT_TYPE) or "") or subject,
         source=decode(get(names.EVENT_SOURCE) or "") or f"/{stream}",
         key=decode(get(names.EVENT_KEY) or ""),
-        time=_time(get(names.EVENT_TIME)) or stored,
+        time=_time(get(names.EVENT_TIME)) or stored(),
         subject=subject,
         content_type=get(names.CONTENT_TYPE) or _OCTETS,
         headers=headers,
@@ -77,7 +77,7 @@ def record(item: Item) -> Record:
         source=event.source,
         shard=shard(event),
         emission=int(emission) if emission.isdecimal() else None,
-        stored=delivery.stored,
+        stored=delivery.when_stored(),
     )
 
 

@@ -150,7 +150,7 @@ class Loop:
             data=delivery.data,
             stream=delivery.stream,
             sequence=delivery.sequence,
-            stored=delivery.stored,
+            stored=delivery.when_stored,
         )
         item = Item(delivery, event, self._lane(event) if self._ordered else None)
         if delivery.deliveries > 1:

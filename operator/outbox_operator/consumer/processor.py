@@ -248,7 +248,7 @@ class Processor:
                 deliveries=item.attempts,
                 stream=delivery.stream,
                 sequence=delivery.sequence,
-                stored=delivery.stored,
+                stored=delivery.when_stored(),
                 subject=delivery.subject,
                 consumer=self._config.durable,
                 now=dt.datetime.now(dt.UTC),

@@ -21,7 +21,7 @@ def message(headers: Mapping[str, str], data: bytes = b"{}") -> ReceivedEvent:
         data=data,
         stream="ORDERS",
         sequence=7,
-        stored=STORED,
+        stored=lambda: STORED,
     )
 
 
