@@ -188,6 +188,13 @@ class RelayProcess:
         await eventually(lambda: "active: owns" in self.get("/readyz")[1], "active", relay=self)
         return self
 
+    @property
+    def owned(self) -> set[int]:
+        """Shards it says it owns; none when it does not answer."""
+        _, body = self.get("/metrics")
+        owners = re.findall(r'^outbox_relay_owner\{.*shard="(\d+)"\} 1\.0$', body, re.MULTILINE)
+        return {int(shard) for shard in owners}
+
     async def standing_by(self) -> Self:
         """Wait until it is a ready standby."""
         await eventually(lambda: "standby" in self.get("/readyz")[1], "standby")
@@ -209,6 +216,7 @@ class Outbox:
     connection: asyncpg.Connection[Any]
     prefix: str
     payload_type: Literal["jsonb", "bytea"] = "jsonb"
+    shards: int = 1
     _relays: list[RelayProcess] = field(default_factory=list)
 
     def relay(self, **changes: Any) -> RelayProcess:
@@ -221,7 +229,8 @@ class Outbox:
             "database": {"url_file": str(secret)},
             "nats": {"url": self.nats.auth.url},
             "stream": self.prefix,
-            "subject": self.prefix + ".{event_type}",
+            "subject": self.prefix + (".{shard}" if self.shards > 1 else "") + ".{event_type}",
+            "shards": self.shards,
             "payload_type": self.payload_type,
             "poll_max_seconds": 0.1,
             "drain_seconds": 10,
@@ -379,12 +388,13 @@ async def an_outbox(
     directory: Path,
     *,
     payload_type: Literal["jsonb", "bytea"] = "jsonb",
+    shards: int = 1,
     **stream: Any,
 ) -> AsyncIterator[Outbox]:
     """A migrated outbox with its stream; its relays are ended and its stream deleted after."""
-    await migrate(url, payload_type=payload_type)
+    await migrate(url, payload_type=payload_type, shards=shards)
     connection = await asyncpg.connect(url)
-    outbox = Outbox(url, nats, directory, connection, unique_prefix(), payload_type)
+    outbox = Outbox(url, nats, directory, connection, unique_prefix(), payload_type, shards)
     try:
         await outbox.create_stream(**stream)
         yield outbox
@@ -397,15 +407,19 @@ async def an_outbox(
 
 
 def check_delivery(stored: list[Stored], committed: list[str]) -> None:
-    """Every committed event once, nothing else, and the emission numbers dense and in order."""
+    """Every committed event once, nothing else; emission numbers dense and in order by shard."""
     ids = [message.event_id for message in stored]
     twice = [event for event, times in Counter(ids).items() if times > 1]
     assert not twice, f"{len(twice)} events twice"
     assert set(ids) == set(committed), (
         f"lost {len(set(committed) - set(ids))}, phantom {len(set(ids) - set(committed))}"
     )
-    emissions = [int(message.headers["Outbox-Emission"]) for message in stored]
-    assert emissions == list(range(1, len(stored) + 1))
+    emissions: dict[str, list[int]] = {}
+    for message in stored:
+        shard = message.headers["Outbox-Shard"]
+        emissions.setdefault(shard, []).append(int(message.headers["Outbox-Emission"]))
+    for shard, numbers in emissions.items():
+        assert numbers == list(range(1, len(numbers) + 1)), f"shard {shard}"
 
 
 def per_key(stored: list[Stored]) -> Iterator[tuple[str, list[Stored]]]:

@@ -49,6 +49,23 @@ async def test_tells_the_age_of_the_oldest(place: OwnedDatabase) -> None:
     assert 90 <= (await place.admin.sample("outbox")).oldest_age_seconds < 120
 
 
+async def test_looks_into_every_shard(owned: OwnedDatabase) -> None:
+    await owned.migrate(DesiredDatabase(schema="outbox", shards=4))
+    await owned.connection.execute(add(40))
+    await owned.connection.execute(
+        "INSERT INTO outbox.events (event_type, payload, position, created_at) "
+        "VALUES ('a', '{}', 4 * 1000 + 3, now() - interval '90 s')"
+    )
+    sample = await owned.admin.sample("outbox", cap=10)
+    assert (sample.backlog_rows, sample.backlog_is_estimate) == (10, True)
+    assert 90 <= sample.oldest_age_seconds < 120, "shard 3 is the last to be looked at"
+    sample = await owned.admin.sample("outbox", cap=100)
+    assert (sample.backlog_rows, sample.backlog_is_estimate) == (41, False)
+    await publish_all(owned.connection, "outbox")
+    sample = await owned.admin.sample("outbox")
+    assert (sample.backlog_rows, sample.published_total) == (0, 4)
+
+
 async def test_sees_committed_rows_only_and_late_ones_too(place: OwnedDatabase) -> None:
     transaction = place.root.transaction()
     await transaction.start()

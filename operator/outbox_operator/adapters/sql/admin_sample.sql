@@ -1,4 +1,5 @@
--- Live numbers of an outbox; every branch stops at the cap and walks an index.
+-- Live numbers of an outbox over all its shards; every branch stops at the cap and walks an index.
+-- Each shard is looked at up to the cap by itself: the oldest row may be in any of them.
 --   $1 cap on counting, plus one
 -- Unpublished are: rows that no snapshot of the cursor sees (tail), and of an open window the
 -- rows behind the position it has reached. While that is 0 the whole window is still to come, and
@@ -64,8 +65,8 @@ unpublished AS (
            AND pg_visible_in_snapshot(xid, s.upper)
          ORDER BY position
          LIMIT $1)
+        LIMIT $1
     ) e
-    LIMIT $1
 )
 SELECT u.rows AS backlog_rows,
        greatest(extract(epoch FROM clock_timestamp() - u.oldest), 0)::float8 AS oldest_age_seconds,
