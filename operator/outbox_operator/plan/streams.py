@@ -8,7 +8,7 @@ tests/integration/jetstream repeats it.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from outbox_operator.api import meta
@@ -66,6 +66,8 @@ _STORAGE: Final = {"File": "file", "Memory": "memory"}
 _DISCARD: Final = {"Old": "old", "New": "new"}
 _COMPRESSION: Final = {"None": "none", "S2": "s2"}
 _PERSIST: Final = {"Default": "default", "Async": "async"}
+_BATCHES: Final = "allow_batched"
+_BATCHES_LEVEL: Final = 4
 _TWO_MINUTES: Final = 120_000_000_000
 
 
@@ -105,7 +107,8 @@ def desired_stream(spec: EventStreamSpec, owner: Owner) -> Config:
     """The whole configuration of a stream, as the JetStream API takes it.
 
     Every field is present, so that a field removed from the specification gets its default back;
-    only fields that newer servers brought are left out unless asked for.
+    only fields that newer servers brought are left out unless asked for. `allow_batched` may be
+    None, for `decide_stream` to fill in: on where the server has it.
 
     Raises:
         SpecError: A subject, time, duration, size or combination no server accepts.
@@ -167,11 +170,13 @@ def desired_stream(spec: EventStreamSpec, owner: Owner) -> Config:
             ("subject_delete_marker_ttl", marker),
             ("allow_msg_counter", spec.allowMessageCounter),
             ("allow_atomic", spec.allowAtomicPublish),
-            ("allow_batched", spec.allowBatchPublish),
+            (_BATCHES, spec.allowBatchPublish),
             ("allow_msg_schedules", spec.allowMessageSchedules),
             ("persist_mode", "async" if spec.persistMode == "Async" else None),
         ),
     )
+    if spec.allowBatchPublish is None and spec.mirror is None:
+        config[_BATCHES] = None  # decide_stream knows the server
     if marker or spec.allowMessageSchedules:
         config["allow_rollup_hdrs"] = True  # implied by the server
     if spec.sealed:
@@ -231,6 +236,7 @@ def desired_dead_letter_stream(spec: EventStreamSpec, owner: Owner) -> Config | 
             maxAge=letters.maxAge,
             maxBytes=letters.maxBytes,
             maxMessages=letters.maxMessages,
+            allowBatchPublish=False,
         ),
         owner,
     )
@@ -272,9 +278,9 @@ def decide_stream(
                 "sealed; create it, fill it, then seal it"
             )
         )
-    return decide(
+    decision = decide(
         _KIND,
-        desired,
+        _with_batches(desired, observed, api_level),
         None if observed is None else observed.config,
         owner=owner,
         adoption=adoption,
@@ -282,6 +288,28 @@ def decide_stream(
         live_owners=live_owners,
         yielding_owners=yielding_owners,
         api_level=api_level,
+    )
+    if isinstance(decision, Update) and _only_batches(desired, decision):
+        return replace(decision, drift=False)
+    return decision
+
+
+def _with_batches(desired: Config, observed: ObservedStream | None, api_level: int) -> Config:
+    """The desired configuration with `allow_batched` decided, if that was left to us."""
+    if _BATCHES not in desired or desired[_BATCHES] is not None:
+        return desired
+    known = {key: value for key, value in desired.items() if key != _BATCHES}
+    if desired["sealed"]:  # nothing can be changed any more, and nothing published
+        on = observed is not None and bool(observed.config.get(_BATCHES))
+    else:
+        on = api_level >= _BATCHES_LEVEL
+    return known | {_BATCHES: True} if on else known
+
+
+def _only_batches(desired: Config, decision: Update) -> bool:
+    """Whether nothing but a default of ours is new: a newer server or operator, nobody's drift."""
+    return desired.get(_BATCHES, False) is None and all(
+        change.field == "allowBatchPublish" for change in decision.changes
     )
 
 
@@ -408,7 +436,7 @@ _SETTINGS: Final = (
         level=2,
     ),
     Setting(key="allow_atomic", field="allowAtomicPublish", default=False, level=2),
-    Setting(key="allow_batched", field="allowBatchPublish", default=False, level=4),
+    Setting(key=_BATCHES, field="allowBatchPublish", default=False, level=_BATCHES_LEVEL),
     Setting(
         key="allow_msg_schedules", field="allowMessageSchedules", default=False, editable=only_on,
         level=2,

@@ -197,12 +197,13 @@ DRIFTS: dict[str, Any] = {
 @pytest.mark.parametrize("key", DRIFTS)
 async def test_drift_is_repaired_and_named(admin: JetStreamAdmin, prefix: str, key: str) -> None:
     desired = desired_stream(stream_spec(**full(prefix)), OWNER)
-    await pass_stream(admin, desired)
+    created = await pass_stream(admin, desired)
+    assert isinstance(created, Create)
     value: Any = [f"{prefix}.elsewhere"] if key == "subjects" else DRIFTS[key]
     if key == "metadata":
         marks = {k: v for k, v in desired["metadata"].items() if k.startswith(meta.GROUP)}
         value = {**marks, **value}
-    meddled = {**desired, key: value}
+    meddled = {**created.config, key: value}
     if key == "discard":
         meddled["discard_new_per_subject"] = False
     await admin.update_stream(meddled)
@@ -399,6 +400,25 @@ async def test_server_too_old_for_fast_ingest(middle_server: NatsServer, prefix:
         admin = JetStreamAdmin(client, middle_server.auth)
         spec = stream_spec(prefix, allowBatchPublish=True)
         await check_too_old(admin, spec, "allowBatchPublish needs nats-server 2.14")
+
+
+async def test_fast_ingest_is_on_where_the_server_has_it(
+    admin: JetStreamAdmin, prefix: str
+) -> None:
+    desired = desired_stream(stream_spec(prefix), OWNER)
+    assert isinstance(await pass_stream(admin, desired), Create)
+    assert await pass_stream(admin, desired) == InSync()
+    observed = await admin.stream_info(prefix)
+    assert observed is not None
+    assert bool(observed.config.get("allow_batched")) is (admin.api_level >= 4)
+
+
+async def test_a_stream_from_before_gets_fast_ingest(newest: JetStreamAdmin, prefix: str) -> None:
+    before = desired_stream(stream_spec(prefix, allowBatchPublish=False), OWNER)
+    assert isinstance(await pass_stream(newest, before), Create)
+    now = desired_stream(stream_spec(prefix), OWNER)
+    assert isinstance(await pass_stream(newest, now), Update)
+    assert await pass_stream(newest, now) == InSync()
 
 
 async def check_too_old(admin: JetStreamAdmin, spec: EventStreamSpec, words: str) -> None:

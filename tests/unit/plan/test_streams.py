@@ -97,7 +97,7 @@ def test_specification_becomes_configuration(
 
 
 def test_a_plain_stream_says_every_field_and_no_newer_one() -> None:
-    config = desired_stream(stream_spec(), OWNER)
+    config = desired_stream(stream_spec(allowBatchPublish=False), OWNER)
     assert {"max_age", "max_bytes", "placement", "republish", "sealed", "metadata"} <= set(config)
     newer = {"allow_msg_ttl", "allow_atomic", "allow_batched", "persist_mode", "allow_msg_counter"}
     assert not newer & set(config)
@@ -169,12 +169,12 @@ def test_dead_letters_that_would_come_back(fields: dict[str, Any], words: str) -
 
 
 def test_missing_stream_is_created() -> None:
-    desired = desired_stream(stream_spec(), OWNER)
+    desired = desired_stream(stream_spec(allowBatchPublish=False), OWNER)
     assert decide(desired, None) == Create(config=desired)
 
 
 def test_server_additions_are_no_difference() -> None:
-    desired = desired_stream(stream_spec(subjects=["b", "a"]), OWNER)
+    desired = desired_stream(stream_spec(subjects=["b", "a"], allowBatchPublish=False), OWNER)
     observed = {
         **desired,
         "subjects": ["a", "b"],
@@ -190,7 +190,7 @@ def test_server_additions_are_no_difference() -> None:
 
 
 def test_update_carries_the_whole_configuration_and_readable_changes() -> None:
-    desired = desired_stream(stream_spec(maxAge="36h"), OWNER)
+    desired = desired_stream(stream_spec(maxAge="36h", allowBatchPublish=False), OWNER)
     decision = decide(desired, {**desired, "max_age": 86_400 * 10**9, "compression": "s2"})
     assert isinstance(decision, Update)
     assert decision.config == desired
@@ -293,10 +293,10 @@ def test_what_can_be_changed_in_place(
     wanted: dict[str, Any], found: dict[str, Any], possible: bool | None
 ) -> None:
     """None: there is no difference at all."""
-    desired = desired_stream(stream_spec(**wanted), OWNER)
+    desired = desired_stream(stream_spec(allowBatchPublish=False, **wanted), OWNER)
     base = {key: value for key, value in desired.items() if key not in found}
     if not found:
-        base = desired_stream(stream_spec(), OWNER)
+        base = desired_stream(stream_spec(allowBatchPublish=False), OWNER)
     decision = decide(desired, {**base, **found})
     if possible is None:
         assert decision == InSync()
@@ -307,6 +307,46 @@ def test_what_can_be_changed_in_place(
         assert isinstance(error, UnsafeChangeError)
         assert "cannot be changed in place" in error.message
         assert "declare a stream of another name" in error.message
+
+
+@pytest.mark.parametrize(
+    ("fields", "found", "level", "batches"),
+    [
+        ({}, None, 4, True),
+        ({}, None, 3, None),
+        ({}, {}, 4, True),  # of an older operator, or from before the server was upgraded
+        ({}, {"allow_batched": True}, 4, InSync),
+        ({}, {}, 3, InSync),
+        ({"allowBatchPublish": False}, None, 4, None),
+        ({"allowBatchPublish": False}, {"allow_batched": True}, 4, None),
+        ({"allowBatchPublish": True}, {}, 4, True),
+        ({"mirror": {"name": "A"}}, None, 4, None),
+        ({"sealed": True}, {}, 4, InSync),
+        ({"sealed": True}, {"allow_batched": True}, 4, InSync),
+    ],
+)
+def test_fast_ingest_is_on_where_the_server_has_it(
+    fields: dict[str, Any], found: dict[str, Any] | None, level: int, batches: object
+) -> None:
+    desired = desired_stream(stream_spec(**fields), OWNER)
+    base = {key: value for key, value in desired.items() if key != "allow_batched"}
+    decision = decide(desired, None if found is None else {**base, **found}, api_level=level)
+    if batches is InSync:
+        assert decision == InSync()
+    else:
+        assert isinstance(decision, Create | Update)
+        assert decision.config.get("allow_batched") is batches
+
+
+@pytest.mark.parametrize(("changed", "drift"), [({}, False), ({"max_age": 1}, True)])
+def test_a_default_that_a_newer_server_brings_is_not_drift(
+    changed: dict[str, Any], drift: bool
+) -> None:
+    desired = desired_stream(stream_spec(), OWNER)
+    found = {key: value for key, value in desired.items() if key != "allow_batched"} | changed
+    decision = decide(desired, found, settled=True)
+    assert isinstance(decision, Update)
+    assert decision.drift is drift
 
 
 def test_nothing_is_changed_while_something_is_impossible() -> None:

@@ -185,8 +185,10 @@ class StreamConfig(ApiModel):
     allowAtomicPublish: bool = Field(
         default=False, description="Allow atomic batches. Server 2.12."
     )
-    allowBatchPublish: bool = Field(
-        default=False, description="Allow fast-ingest batches. Server 2.14."
+    allowBatchPublish: bool | None = Field(
+        default=None,
+        description="Allow fast-ingest batches, in which a relay publishes several times as fast. "
+        "Server 2.14, and by default on where the server has them.",
     )
     allowMessageSchedules: bool = Field(
         default=False, description="Allow scheduled messages. Cannot be undone. Server 2.12."
