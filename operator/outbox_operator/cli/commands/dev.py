@@ -1,0 +1,104 @@
+"""`outbox dev`: run a pipeline's manifest on this machine, without Kubernetes."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from outbox_operator.errors import SpecError
+
+HELP: Final = "run the pipelines of a manifest on this machine: servers, relay and consumers"
+
+DATABASE_ENV: Final = "OUTBOX_DEV_DATABASE_URL"
+DEFAULT_FOLDER: Final = ".outbox-dev"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    parser.add_argument(
+        "-f", "--file", required=True, action="append", metavar="FILE",
+        help="manifest with OutboxPipelines, EventStreams or EventConsumers; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data", default=DEFAULT_FOLDER, metavar="FOLDER",
+        help="where data, logs and configurations are kept between runs (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--nats-url", metavar="URL", help="use this server without logins, not an embedded one"
+    )
+    parser.add_argument(
+        "--endpoint", action="append", default=[], metavar="CONSUMER=URL",
+        help="send the events of this consumer with an HTTP handler here; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--print", action="store_true", dest="printed",
+        help="print the events of consumers with an HTTP handler that has no --endpoint",
+    )  # fmt: skip
+    parser.epilog = (
+        f"The environment variable {DATABASE_ENV} names a database to use instead of an embedded "
+        "one; it must be a role that may create tables."
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until Ctrl-C; 0 then, 1 when something does not start, 2 for a wrong manifest."""
+    import yaml
+
+    from outbox_operator.dev import app, manifest
+    from outbox_operator.telemetry import logging
+
+    documents: list[object] = []
+    for name in args.file:
+        try:
+            documents += yaml.safe_load_all(Path(name).read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise SpecError(f"{name}: cannot be read as YAML: {error}") from error
+    resources = manifest.read(documents, ", ".join(args.file))
+    logging.setup("dev", "error")
+    for ignored in resources.ignored:
+        print(f"leaving out {ignored}: it needs Kubernetes")
+    for stream in resources.reduced:
+        print(f"stream {stream}: one replica, because there is one server")
+    options = app.Options(
+        folder=Path(args.data).absolute(),
+        database_url=os.environ.get(DATABASE_ENV),
+        nats_url=args.nats_url,
+        endpoints=dict(_endpoint(text) for text in args.endpoint),
+        printed=args.printed,
+    )
+    screen = _Screen()
+    asyncio.run(app.run(resources, options, say=screen.say, show=screen.show))
+    return 0
+
+
+def _endpoint(text: str) -> tuple[str, str]:
+    consumer, found, url = text.partition("=")
+    if not found or not url.startswith(("http://", "https://")):
+        raise SpecError(f"--endpoint: wanted CONSUMER=http://…, found {text!r}")
+    return consumer, url
+
+
+class _Screen:
+    """Redraws the table in place on a terminal; elsewhere prints it when it changes."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stdout.isatty()
+        self._shown: list[str] = []
+
+    def say(self, line: str) -> None:
+        print(line, flush=True)
+        self._shown = []
+
+    def show(self, lines: list[str]) -> None:
+        if not self._terminal:
+            if lines != self._shown:
+                print("\n".join(lines), flush=True)
+        else:
+            if self._shown:
+                print(f"\x1b[{len(self._shown)}F\x1b[J", end="")
+            print("\n".join(lines), flush=True)
+        self._shown = lines

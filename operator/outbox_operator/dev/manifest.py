@@ -1,0 +1,175 @@
+"""Resources out of manifests, as if an API server had taken them. Pure.
+
+Called by `dev.app` and the pytest plugin. Owned streams and consumers are compiled from a pipeline
+exactly as the operator compiles them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from outbox_operator.api import meta as names
+from outbox_operator.api.resource import (
+    Consumer,
+    Pipeline,
+    Stream,
+    parse_consumer,
+    parse_pipeline,
+    parse_stream,
+)
+from outbox_operator.api.unsupported import check_consumer_supported, check_pipeline_supported
+from outbox_operator.errors import SpecError
+from outbox_operator.plan.checks import check_consumer, check_pipeline
+from outbox_operator.plan.children import event_consumers, event_stream, event_stream_name
+
+_UID_SPACE: Final = uuid.UUID("6f7c1f1e-5a7b-4f0e-9a53-6d0f0c1f2a11")
+_OURS: Final = (names.PIPELINE, names.STREAM, names.CONSUMER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What runs locally.
+
+    Attributes:
+        ignored: Kind and name of documents that mean nothing without Kubernetes.
+        reduced: Streams that asked for replicas, which one server does not have.
+    """
+
+    pipelines: tuple[Pipeline, ...]
+    streams: tuple[Stream, ...]
+    consumers: tuple[Consumer, ...]
+    ignored: tuple[str, ...]
+    reduced: tuple[str, ...]
+
+    def stream_of(self, pipeline: Pipeline) -> Stream:
+        """The stream a pipeline publishes into.
+
+        Raises:
+            SpecError: It refers to one that no manifest declares.
+        """
+        field = "spec.stream.ref.name"
+        return self._stream(pipeline.meta.namespace, event_stream_name(pipeline), field)
+
+    def source_of(self, consumer: Consumer) -> Stream:
+        """The stream a consumer reads.
+
+        Raises:
+            SpecError: No manifest declares it.
+        """
+        ref = consumer.spec.streamRef
+        if ref is None:
+            raise SpecError(
+                f"{consumer.meta.key}: spec.streamName: only streams that a manifest declares run "
+                "here; use streamRef and add its EventStream"
+            )
+        return self._stream(consumer.meta.namespace, ref.name, "spec.streamRef.name")
+
+    def consumer_with_http_handler(self, name: str) -> str:
+        """Name of an EventConsumer, given that or the name it has in its pipeline.
+
+        Raises:
+            SpecError: There is none, or its handler is not an HTTP endpoint.
+        """
+        known = self.http_consumers()
+        if name in known:
+            return name
+        found = [
+            consumer.meta.name
+            for consumer in self.consumers
+            if consumer.meta.labels.get(names.CONSUMER_LABEL) == name
+            and consumer.meta.name in known
+        ]
+        if len(found) != 1:
+            raise SpecError(
+                f"consumer {name!r}: wanted one with an HTTP handler, there are: "
+                f"{', '.join(known) or 'none'}"
+            )
+        return found[0]
+
+    def http_consumers(self) -> tuple[str, ...]:
+        """Names of the EventConsumers whose handler is an HTTP endpoint."""
+        return tuple(
+            consumer.meta.name
+            for consumer in self.consumers
+            if consumer.spec.handler is not None and consumer.spec.handler.http is not None
+        )
+
+    def _stream(self, namespace: str, name: str, field: str) -> Stream:
+        for stream in self.streams:
+            if (stream.meta.namespace, stream.meta.name) == (namespace, name):
+                return stream
+        raise SpecError(f"{field}: no manifest declares EventStream {namespace}/{name}")
+
+
+def read(documents: Iterable[object], where: str) -> Resources:
+    """The resources among parsed YAML documents.
+
+    Args:
+        where: Names the file, for messages.
+
+    Raises:
+        SpecError: A resource is malformed or unsupported, or there is none at all.
+    """
+    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _OURS}
+    ignored = []
+    for document in documents:
+        if document is None:
+            continue
+        body = _body(document, where)
+        if body["kind"] in found and body["apiVersion"] == names.API_VERSION:
+            found[body["kind"]].append(body)
+        else:
+            ignored.append(f"{body['kind']} {body['metadata'].get('name', '')}".strip())
+    pipelines = [parse_pipeline(body) for body in found[names.PIPELINE]]
+    streams = [parse_stream(body) for body in found[names.STREAM]]
+    consumers = [parse_consumer(body) for body in found[names.CONSUMER]]
+    if not (pipelines or streams or consumers):
+        raise SpecError(f"{where}: holds no {', '.join(_OURS)} of {names.API_VERSION}")
+    for pipeline in pipelines:
+        check_pipeline_supported(pipeline.spec)
+        check_pipeline(pipeline.spec)
+        own = event_stream(pipeline)
+        streams += [parse_stream(_body(own, where))] if own is not None else []
+        consumers += [parse_consumer(_body(body, where)) for body in event_consumers(pipeline)]
+    for consumer in consumers:
+        check_consumer_supported(consumer.spec)
+        check_consumer(consumer.spec)
+    resources = Resources(
+        pipelines=tuple(pipelines),
+        streams=tuple(_single(stream) for stream in streams),
+        consumers=tuple(consumers),
+        ignored=tuple(ignored),
+        reduced=tuple(stream.spec.name for stream in streams if stream.spec.replicas > 1),
+    )
+    for consumer in consumers:
+        resources.source_of(consumer)
+    for pipeline in pipelines:
+        resources.stream_of(pipeline)
+    return resources
+
+
+def _body(document: object, where: str) -> dict[str, Any]:
+    """A document with the metadata that an API server would have given it."""
+    if not isinstance(document, Mapping) or not isinstance(document.get("metadata"), Mapping):
+        raise SpecError(
+            f"{where}: a document is not a Kubernetes manifest (apiVersion, kind, metadata)"
+        )
+    for field in ("apiVersion", "kind"):
+        if not isinstance(document.get(field), str):
+            raise SpecError(f"{where}: a document has no {field}")
+    metadata = dict(document["metadata"])
+    namespace = metadata.setdefault("namespace", "default")
+    # The same from run to run: what we made carries it as our mark.
+    place = f"{document['kind']}/{namespace}/{metadata.get('name', '')}"
+    metadata["uid"] = str(uuid.uuid5(_UID_SPACE, place))
+    metadata["generation"] = 1
+    return {**document, "metadata": metadata}
+
+
+def _single(stream: Stream) -> Stream:
+    """The stream with one replica: that is how many servers there are."""
+    spec = stream.spec.model_copy(update={"replicas": 1})
+    return replace(stream, spec=spec)

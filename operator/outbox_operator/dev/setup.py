@@ -1,0 +1,177 @@
+"""Bring tables, streams and durable consumers into being: the operator's plans, carried out once.
+
+Called by `dev.app` and the pytest plugin. Raises what the plans and adapters raise; there is no
+reconciling here: the next start looks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from outbox_operator import version
+from outbox_operator.adapters import nats, postgres
+from outbox_operator.adapters.jetstream_admin import JetStreamAdmin
+from outbox_operator.adapters.nats import NatsAuth
+from outbox_operator.adapters.postgres_admin import PostgresAdmin
+from outbox_operator.api.fields import seconds
+from outbox_operator.api.resource import Consumer, Pipeline, Stream
+from outbox_operator.client import Outbox
+from outbox_operator.dev.manifest import Resources
+from outbox_operator.plan.consumers import decide_consumer, desired_consumer
+from outbox_operator.plan.jetstream import Create, Decision, Refused, Update
+from outbox_operator.plan.names import durable_name
+from outbox_operator.plan.postgres import (
+    DesiredDatabase,
+    DesiredInbox,
+    plan_inbox,
+    plan_migrations,
+)
+from outbox_operator.plan.state import Owner
+from outbox_operator.plan.streams import decide_stream, desired_dead_letter_stream, desired_stream
+from outbox_operator.wire.event import Event
+
+NAME: Final = "outbox-dev"
+_LOCK_SECONDS: Final = 5.0
+
+
+@asynccontextmanager
+async def database(url: str) -> AsyncIterator[PostgresAdmin]:
+    """Administration of a database, for the length of a block."""
+    target = postgres.parse_url(url)
+    connection = await postgres.connect(target, application_name=NAME)
+    try:
+        yield PostgresAdmin(connection, target)
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def jetstream(url: str) -> AsyncIterator[JetStreamAdmin]:
+    """Administration of JetStream, for the length of a block."""
+    auth = NatsAuth(url=url)
+    client = await nats.connect(auth, name=NAME)
+    try:
+        yield JetStreamAdmin(client, auth)
+    finally:
+        await client.close()
+
+
+async def set_up(resources: Resources, *, database_url: str, nats_url: str) -> None:
+    """Make everything that the resources declare outside Kubernetes.
+
+    Raises:
+        OutboxError: It cannot be made; says what and why.
+    """
+    async with database(database_url) as admin:
+        for pipeline in resources.pipelines:
+            await migrate(admin, pipeline)
+        for consumer in resources.consumers:
+            await _inbox(admin, consumer)
+    async with jetstream(nats_url) as streams:
+        for stream in resources.streams:
+            await _stream(streams, stream)
+        for consumer in resources.consumers:
+            await _durable(streams, resources.source_of(consumer), consumer)
+
+
+async def migrate(admin: PostgresAdmin, pipeline: Pipeline) -> None:
+    """Bring the outbox of a pipeline to the current schema, and drop what is past its retention."""
+    spec, owner = pipeline.spec, Owner.of(pipeline.meta)
+    # No grants: on a laptop everybody logs in as the owner.
+    desired = DesiredDatabase(
+        schema=spec.database.schema_,
+        payload_type=spec.outbox.payloadType,
+        shards=spec.outbox.shards,
+        writers=(),
+        relay_role=None,
+    )
+    live = {owner.uid}
+    plan = plan_migrations(desired, await admin.observe(desired), owner, live)
+    if not plan.empty:
+        await admin.apply(
+            plan,
+            desired,
+            owner,
+            live,
+            lock_timeout=_LOCK_SECONDS,
+            operator_version=version.VERSION,
+        )
+    await admin.maintain(spec.database.schema_, seconds(spec.outbox.retention))
+
+
+async def _inbox(admin: PostgresAdmin, consumer: Consumer) -> None:
+    inbox = consumer.spec.inbox
+    if inbox is None:
+        return
+    desired = DesiredInbox(schema=inbox.schema_, consumer_role=None)
+    plan = plan_inbox(desired, await admin.observe(desired))
+    if not plan.empty:
+        await admin.apply_inbox(plan, desired, lock_timeout=_LOCK_SECONDS)
+
+
+async def _stream(admin: JetStreamAdmin, stream: Stream) -> None:
+    owner = Owner.of(stream.meta)
+    for desired in (
+        desired_stream(stream.spec, owner),
+        desired_dead_letter_stream(stream.spec, owner),
+    ):
+        if desired is None:
+            continue
+        decision = decide_stream(
+            desired,
+            await admin.stream_info(str(desired["name"])),
+            owner=owner,
+            adoption=stream.spec.adoptionPolicy,
+            settled=False,
+            live_owners={owner.uid},
+            api_level=admin.api_level,
+        )
+        await _carry_out(decision, admin.create_stream, admin.update_stream)
+
+
+async def _durable(admin: JetStreamAdmin, stream: Stream, consumer: Consumer) -> None:
+    owner, durable, source = Owner.of(consumer.meta), durable_name(consumer), stream.spec.name
+    handler = consumer.spec.handler
+    runtime = handler is not None and (handler.http is not None or handler.python is not None)
+    decision = decide_consumer(
+        desired_consumer(consumer.spec, durable, owner, runtime=runtime),
+        await admin.consumer_info(source, durable),
+        owner=owner,
+        adoption=consumer.spec.adoptionPolicy,
+        settled=False,
+        live_owners={owner.uid},
+        api_level=admin.api_level,
+    )
+    await _carry_out(
+        decision,
+        lambda config: admin.create_consumer(source, config),
+        lambda config: admin.update_consumer(source, config),
+    )
+
+
+async def _carry_out(
+    decision: Decision,
+    create: Callable[[dict[str, Any]], Awaitable[object]],
+    update: Callable[[dict[str, Any]], Awaitable[object]],
+) -> None:
+    match decision:
+        case Create(config=config):
+            await create(config)
+        case Update(config=config):
+            await update(config)
+        case Refused(error=error):
+            raise error
+
+
+async def emit(url: str, schema: str, event: Event) -> None:
+    """Write one event in a transaction of its own."""
+    target = postgres.parse_url(url)
+    connection = await postgres.connect(target, application_name=NAME)
+    try:
+        with postgres.errors(target):
+            async with connection.transaction():
+                await Outbox(schema=schema).add(connection, event)
+    finally:
+        await connection.close()

@@ -1,0 +1,83 @@
+"""Manifests for `outbox dev`: compiled as the operator does, refused with the field named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from outbox_operator.dev import manifest
+from outbox_operator.dev.manifest import Resources
+from outbox_operator.errors import SpecError
+
+
+def pipeline(**spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "outbox.dev/v1alpha1",
+        "kind": "OutboxPipeline",
+        "metadata": {"name": "orders"},
+        "spec": {
+            "database": {"connectionSecretRef": {"name": "db"}},
+            "nats": {"url": "nats://nats:4222"},
+            "stream": {"name": "ORDERS", "subject": "orders.{event_type}", "replicas": 3},
+            "consumers": [
+                {"name": "billing", "handler": {"http": {"url": "http://billing/events"}}},
+                {"name": "audit"},
+            ],
+            **spec,
+        },
+    }
+
+
+def read(*documents: object) -> Resources:
+    return manifest.read(documents, "pipeline.yaml")
+
+
+def test_a_pipeline_becomes_its_stream_and_consumers() -> None:
+    resources = read(pipeline())
+    assert [one.meta.name for one in resources.pipelines] == ["orders"]
+    assert [one.spec.name for one in resources.streams] == ["ORDERS"]
+    assert [one.meta.name for one in resources.consumers] == ["orders-billing", "orders-audit"]
+    assert resources.stream_of(resources.pipelines[0]).spec.subjects == ["orders.>"]
+    assert resources.source_of(resources.consumers[0]).spec.name == "ORDERS"
+
+
+def test_one_server_has_one_replica_and_that_is_said() -> None:
+    resources = read(pipeline())
+    assert resources.reduced == ("ORDERS",)
+    assert resources.streams[0].spec.replicas == 1
+
+
+def test_the_owner_of_things_is_the_same_from_run_to_run() -> None:
+    first, second = read(pipeline()), read(pipeline())
+    assert first.streams[0].meta.uid == second.streams[0].meta.uid
+    assert len({one.meta.uid for one in (*first.pipelines, *first.streams, *first.consumers)}) == 4
+
+
+def test_other_documents_are_left_out_by_name() -> None:
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}}
+    assert read(secret, None, pipeline()).ignored == ("Secret db",)
+
+
+@pytest.mark.parametrize(
+    ("documents", "said"),
+    [
+        ([], "holds no OutboxPipeline"),
+        (["text"], "is not a Kubernetes manifest"),
+        ([{"metadata": {}}], "has no apiVersion"),
+        ([pipeline(stream={"name": "ORDERS", "subject": "a..b"})], "empty token"),
+        ([pipeline(database={})], "spec.database.connectionSecretRef"),
+        ([pipeline(stream={"subject": "a.{event_type}", "ref": {"name": "x"}})], "EventStream"),
+    ],
+)
+def test_what_cannot_run_is_refused(documents: list[object], said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        read(*documents)
+
+
+def test_a_handler_is_found_by_either_name() -> None:
+    resources = read(pipeline())
+    assert resources.consumer_with_http_handler("billing") == "orders-billing"
+    assert resources.consumer_with_http_handler("orders-billing") == "orders-billing"
+    with pytest.raises(SpecError, match="there are: orders-billing"):
+        resources.consumer_with_http_handler("audit")

@@ -1,0 +1,61 @@
+"""What the live table and the printing handler show."""
+
+from __future__ import annotations
+
+import json
+
+from outbox_operator.dev.printer import line
+from outbox_operator.dev.table import ConsumerNumbers, PipelineNumbers, Sample, render
+
+
+def sample(seconds: float, published: int, handled: int, backlog: int = 0) -> Sample:
+    return Sample(
+        seconds=seconds,
+        pipelines=(
+            PipelineNumbers(
+                name="orders", backlog=backlog, backlog_is_estimate=backlog > 100,
+                oldest_seconds=2.25, dead_letters=1, published=published, stored=7,
+            ),
+        ),
+        consumers=(
+            ConsumerNumbers(
+                name="billing", pending=3, ack_pending=2, redelivered=1, handled=handled, local=True
+            ),
+            ConsumerNumbers(
+                name="audit", pending=0, ack_pending=0, redelivered=0, handled=0, local=False
+            ),
+        ),
+    )  # fmt: skip
+
+
+def cells(lines: list[str], name: str) -> list[str]:
+    return next(row.split() for row in lines if row.startswith(name))
+
+
+def test_rates_are_over_the_time_between_two_samples() -> None:
+    lines = render(sample(12.0, 300, 80), sample(10.0, 100, 60))
+    assert cells(lines, "orders")[4] == "100"
+    assert cells(lines, "billing")[5] == "10"
+
+
+def test_the_first_sample_has_no_rates() -> None:
+    assert cells(render(sample(1.0, 5, 5), None), "orders")[4] == "-"
+
+
+def test_backlog_says_its_age_and_that_it_was_not_counted_to_the_end() -> None:
+    row = cells(render(sample(1.0, 0, 0, backlog=10_000), None), "orders")
+    assert row[1:4] == ["10000+", "2.2", "s"]
+
+
+def test_consumers_that_do_not_run_here_say_so() -> None:
+    lines = render(sample(1.0, 0, 0), None, ["relay-orders"])
+    assert "not run here" in next(row for row in lines if row.startswith("audit"))
+    assert lines[-1] == "started again: relay-orders"
+
+
+def test_printed_events_are_one_line_in_either_mode() -> None:
+    binary = line("billing", {"Ce-Type": "order.created", "Ce-Partitionkey": "42"}, b'{"id": 42}')
+    assert binary == 'billing <- order.created of 42: {"id": 42}'
+    event = {"type": "order.created", "data": {"id": 42}}
+    structured = line("billing", {"Content-Type": "x"}, json.dumps(event).encode())
+    assert structured == 'billing <- order.created: {"id": 42}'
