@@ -29,8 +29,14 @@ from outbox_operator.plan.postgres import (
     plan_migrations,
 )
 from outbox_operator.plan.state import Owner
-from outbox_operator.plan.streams import decide_stream, desired_dead_letter_stream, desired_stream
+from outbox_operator.plan.streams import (
+    dead_letter_name,
+    decide_stream,
+    desired_dead_letter_stream,
+    desired_stream,
+)
 from outbox_operator.wire.event import Event
+from outbox_operator.wire.tables import quote_identifier
 
 NAME: Final = "outbox-dev"
 _LOCK_SECONDS: Final = 5.0
@@ -64,12 +70,22 @@ async def set_up(resources: Resources, *, database_url: str, nats_url: str) -> N
     Raises:
         OutboxError: It cannot be made; says what and why.
     """
-    async with database(database_url) as admin:
+    await set_up_database(resources, database_url)
+    await set_up_streams(resources, nats_url)
+
+
+async def set_up_database(resources: Resources, url: str) -> None:
+    """Make the tables. Raises OutboxError."""
+    async with database(url) as admin:
         for pipeline in resources.pipelines:
             await migrate(admin, pipeline)
         for consumer in resources.consumers:
             await _inbox(admin, consumer)
-    async with jetstream(nats_url) as streams:
+
+
+async def set_up_streams(resources: Resources, url: str) -> None:
+    """Make streams and durable consumers. Raises OutboxError."""
+    async with jetstream(url) as streams:
         for stream in resources.streams:
             await _stream(streams, stream)
         for consumer in resources.consumers:
@@ -163,6 +179,40 @@ async def _carry_out(
             await update(config)
         case Refused(error=error):
             raise error
+
+
+async def remove_streams(resources: Resources, url: str) -> None:
+    """Delete the streams of the resources, with their durable consumers."""
+    async with jetstream(url) as admin:
+        for stream in resources.streams:
+            await admin.delete_stream(stream.spec.name)
+            if stream.spec.deadLetter is not None:
+                await admin.delete_stream(dead_letter_name(stream.spec))
+
+
+async def create_database(url: str, name: str, *, template: str | None = None) -> None:
+    """Create a database, as a copy of another that nobody is connected to.
+
+    Args:
+        url: Of a role that may do that.
+    """
+    copied = f" TEMPLATE {quote_identifier(template)}" if template else ""
+    await _execute(url, f"CREATE DATABASE {quote_identifier(name)}{copied}")
+
+
+async def drop_database(url: str, name: str) -> None:
+    """Drop a database with everybody in it."""
+    await _execute(url, f"DROP DATABASE IF EXISTS {quote_identifier(name)} WITH (FORCE)")
+
+
+async def _execute(url: str, statement: str) -> None:
+    target = postgres.parse_url(url)
+    connection = await postgres.connect(target, application_name=NAME)
+    try:
+        with postgres.errors(target):
+            await connection.execute(statement)
+    finally:
+        await connection.close()
 
 
 async def emit(url: str, schema: str, event: Event) -> None:

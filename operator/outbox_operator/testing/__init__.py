@@ -1,0 +1,1 @@
+"""For the tests of applications. The fixtures of `testing.plugin` need no import."""
