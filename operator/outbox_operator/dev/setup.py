@@ -152,7 +152,7 @@ async def _durable(admin: JetStreamAdmin, stream: Stream, consumer: Consumer) ->
     handler = consumer.spec.handler
     runtime = handler is not None and (handler.http is not None or handler.python is not None)
     decision = decide_consumer(
-        desired_consumer(consumer.spec, durable, owner, runtime=runtime),
+        desired_consumer(consumer.spec, durable, owner, runtime=runtime, api_level=admin.api_level),
         await admin.consumer_info(source, durable),
         owner=owner,
         adoption=consumer.spec.adoptionPolicy,
