@@ -83,8 +83,8 @@ class RelayProcess:
     """
 
     def __init__(self, config: Mapping[str, Any], directory: Path, name: str) -> None:
-        self._config = directory / f"{name}.json"
-        self._config.write_text(json.dumps(config))
+        self.config = directory / f"{name}.json"
+        self.config.write_text(json.dumps(config))
         self._log = directory / f"{name}.log"
         self._log.touch()
         self._process: subprocess.Popen[bytes] | None = None
@@ -97,7 +97,7 @@ class RelayProcess:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *self.program, "relay"],
-                env={**os.environ, "OUTBOX_CONFIG": str(self._config)},
+                env={**os.environ, "OUTBOX_CONFIG": str(self.config)},
                 stderr=log,
             )
         return self

@@ -17,6 +17,7 @@ import asyncpg
 
 from outbox_operator.adapters import postgres_observe, postgres_upkeep
 from outbox_operator.adapters.postgres import Connection, PostgresTarget, errors, translate
+from outbox_operator.adapters.postgres_cursors import read_cursors
 from outbox_operator.adapters.postgres_sql import lock_key, statement
 from outbox_operator.adapters.postgres_upkeep import MaintenanceResult
 from outbox_operator.errors import PostgresError
@@ -196,6 +197,9 @@ class PostgresAdmin:
         """Steps that cannot be in a transaction; each is whole by itself and can be repeated."""
         if not statements:
             return
+        (before,) = await self._connection.fetch(
+            "SELECT current_setting('lock_timeout'), current_setting('statement_timeout')"
+        )
         try:
             for step in statements:
                 # CONCURRENTLY waits for others without keeping anybody waiting: let it.
@@ -207,7 +211,11 @@ class PostgresAdmin:
                 await self._run([step])
         finally:
             if not self._connection.is_closed():
-                await self._connection.execute("RESET lock_timeout; RESET statement_timeout")
+                await self._connection.execute(
+                    "SELECT set_config('lock_timeout', $1, false), "
+                    "set_config('statement_timeout', $2, false)",
+                    *before,
+                )
 
     async def _run(self, statements: Sequence[Statement]) -> None:
         for step in statements:
@@ -234,6 +242,13 @@ class PostgresAdmin:
             cursor_updated_at=row["updated_at"],
             relay_owner=row["owner"],
         )
+
+    async def foreign_cursor(self, schema: str) -> str | None:
+        """Why the cursors or events are those of another server; None: they are at home."""
+        with errors(self._target):
+            cursors = await read_cursors(self._connection, schema)
+        problems = (cursor.origin.problem() for cursor in cursors)
+        return next((problem for problem in problems if problem is not None), None)
 
     async def maintain(self, schema: str, retention: float) -> MaintenanceResult:
         """Partitions ahead, rotation by time, and pruning of what is published and old.

@@ -15,6 +15,7 @@ from typing import Final
 import asyncpg
 
 from outbox_operator.adapters.postgres import Connection
+from outbox_operator.adapters.postgres_cursors import StoredCursor, read_cursors
 from outbox_operator.adapters.postgres_sql import lock_key, statement
 from outbox_operator.plan import postgres_partitions as partitions
 from outbox_operator.plan.postgres_partitions import Partition, Stamp, parse_stamp
@@ -92,11 +93,12 @@ class _Upkeep:
         return bool(self._result.deferred)
 
     async def run(self) -> None:
+        cursors = await read_cursors(self._connection, self._schema)
         found, default_checked = await self._partitions()
-        snapshots = await self._published_snapshots()
+        known = bool(cursors) and not any(cursor.origin.problem() for cursor in cursors)
         if not found:  # adopted as it was, without partitions
-            if snapshots:
-                await self._delete_published(snapshots)
+            if known:
+                await self._delete_published(cursors)
             return
         position: int = await self._connection.fetchval(
             f"SELECT last_value FROM {self._sequence}"  # noqa: S608
@@ -106,9 +108,9 @@ class _Upkeep:
             await self._add(adding, _default(found), default_checked)
             found, _ = await self._partitions()
         position = await self._rotate(found, position)
-        if snapshots:
+        if known:  # otherwise nobody can tell what is published
             for partition in partitions.closed(found, position):
-                await self._prune(partition, snapshots)
+                await self._prune(partition, cursors)
 
     async def _partitions(self) -> tuple[list[Partition], bool]:
         """The partitions, and whether a check of an interrupted round is still there."""
@@ -125,13 +127,6 @@ class _Upkeep:
             for row in rows
         ]
         return found, any(row["has_gap_check"] for row in rows)
-
-    async def _published_snapshots(self) -> dict[int, str]:
-        """Per shard the snapshot in which everything is published; empty: nothing is known."""
-        rows = await self._connection.fetch(statement("admin_cursors", schema=self._schema))
-        if not all(row["belongs_here"] for row in rows):
-            return {}  # restored from another server: transaction ids mean nothing here
-        return {row["shard"]: row["snapshot_from"] for row in rows}
 
     @asynccontextmanager
     async def _brief(self, doing: str) -> AsyncIterator[None]:
@@ -216,7 +211,7 @@ class _Upkeep:
         self._result.rotated = into.name if into else None
         return target
 
-    async def _prune(self, partition: Partition, snapshots: Mapping[int, str]) -> None:
+    async def _prune(self, partition: Partition, cursors: Sequence[StoredCursor]) -> None:
         name = partition.name
         if not await self._has_rows(name):
             if not partition.is_default and not self._busy:
@@ -226,13 +221,12 @@ class _Upkeep:
                     await self._connection.execute(f"DROP TABLE {qualify(self._schema, name)}")
                     self._result.dropped.append(name)
             return
-        clock: datetime = await self._connection.fetchval("SELECT clock_timestamp()")
-        stamp = partition.stamp
+        stamp = _counting(partition.stamp, cursors)
         if stamp is None or await self._outside(name, stamp.snapshots):
-            if not await self._outside(name, snapshots):
-                await self._stamp(name, Stamp(published_at=clock, snapshots=snapshots))
-            return
-        if partitions.prunable(stamp, now=clock, retention=self._retention):
+            fresh = await self._new_stamp(cursors)
+            if not await self._outside(name, fresh.snapshots):
+                await self._stamp(name, fresh)
+        elif partitions.prunable(stamp, now=await self._clock(), retention=self._retention):
             await self._truncate(name, stamp.snapshots)
 
     async def _truncate(self, name: str, snapshots: Mapping[int, str]) -> None:
@@ -246,6 +240,17 @@ class _Upkeep:
                     f"TRUNCATE ONLY {child}; COMMENT ON TABLE {child} IS NULL"
                 )
                 self._result.truncated.append(name)
+
+    async def _clock(self) -> datetime:
+        clock: datetime = await self._connection.fetchval("SELECT clock_timestamp()")
+        return clock
+
+    async def _new_stamp(self, cursors: Sequence[StoredCursor]) -> Stamp:
+        return Stamp(
+            published_at=await self._clock(),
+            system=cursors[0].origin.server_system,
+            snapshots={cursor.shard: cursor.snapshot for cursor in cursors},
+        )
 
     async def _stamp(self, name: str, stamp: Stamp) -> None:
         """Write a stamp on a table."""
@@ -270,19 +275,18 @@ class _Upkeep:
         )
         return outside
 
-    async def _delete_published(self, snapshots: Mapping[int, str]) -> None:
+    async def _delete_published(self, cursors: Sequence[StoredCursor]) -> None:
         """Without partitions rows go one by one; the cursors' table carries the stamp then."""
         comment: str | None = await self._connection.fetchval(
             "SELECT obj_description($1::text::regclass, 'pg_class')", self._cursors
         )
-        stamp = parse_stamp(comment)
-        clock: datetime = await self._connection.fetchval("SELECT clock_timestamp()")
+        stamp = _counting(parse_stamp(comment), cursors)
         if stamp is not None:
             # The age of a row says nothing about when it was published, hence both.
-            if not partitions.prunable(stamp, now=clock, retention=0):
+            if not partitions.prunable(stamp, now=await self._clock(), retention=0):
                 return
             await self._delete(stamp.snapshots)
-        await self._stamp(names.CURSORS, Stamp(published_at=clock, snapshots=snapshots))
+        await self._stamp(names.CURSORS, await self._new_stamp(cursors))
 
     async def _delete(self, snapshots: Mapping[int, str]) -> None:
         for shard, snapshot in snapshots.items():
@@ -294,6 +298,11 @@ class _Upkeep:
                 self._result.deleted += deleted
                 if deleted < _BATCH:
                     break
+
+
+def _counting(stamp: Stamp | None, cursors: Sequence[StoredCursor]) -> Stamp | None:
+    """The stamp, if it was made on this server."""
+    return stamp if stamp is not None and stamp.counts_for(cursors[0].origin) else None
 
 
 def _default(found: Sequence[Partition]) -> Partition | None:

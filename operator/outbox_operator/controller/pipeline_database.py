@@ -24,6 +24,7 @@ from outbox_operator.plan.pipeline_status import OutboxNumbers
 from outbox_operator.plan.postgres import DesiredDatabase, MigrationPlan, plan_migrations
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.status import Part, failed, ok, stamp, unknown, waiting
+from outbox_operator.wire.cursors import foreign_cursor_text
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class DatabaseLook:
         approved: A plan was approved and has been carried out.
         drifts: What somebody had changed and was put back.
         lost: The schema is another pipeline's.
+        foreign: Why the cursors are those of another server, so that no relay can go on.
     """
 
     parts: list[Part] = field(default_factory=list)
@@ -53,6 +55,7 @@ class DatabaseLook:
     approved: bool = False
     drifts: list[str] = field(default_factory=list)
     lost: bool = False
+    foreign: str | None = None
 
 
 @dataclass
@@ -156,6 +159,11 @@ class PipelineDatabase:
             look.migrated = look.parts[-1].status == "True"
             if look.migrated:
                 look.sample = await self._sample(pipeline, admin)
+                schema = pipeline.spec.database.schema_
+                problem = await admin.foreign_cursor(schema)
+                if problem is not None:
+                    place = f"{owner.address} schema {schema}"
+                    look.foreign = foreign_cursor_text(place, problem)
                 if not fresh and not pipeline.meta.paused:
                     retention = seconds(pipeline.spec.outbox.retention)
                     await admin.maintain(pipeline.spec.database.schema_, retention)

@@ -28,6 +28,7 @@ from outbox_operator.plan.checks import check_pipeline
 from outbox_operator.plan.names import relay_name
 from outbox_operator.plan.pipeline_status import (
     OutboxNumbers,
+    foreign_cursor_part,
     lagging_part,
     outbox_status,
     progress_part,
@@ -172,6 +173,8 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
             result.fields["outbox"] = outbox_status(sample).model_dump()
             if stopped is None and part.status == "True":
                 part = progress_part(part, sample)
+        if database.foreign is not None:
+            part = foreign_cursor_part(database.foreign, meta)
         result.parts.append(part)
         if sample is not None:
             result.parts.append(lagging_part(sample))

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from outbox_operator.api.conditions import ConditionType
+from outbox_operator.api.resource import Meta
 from outbox_operator.api.v1alpha1.pipeline import OutboxStatus, RelayStatus
+from outbox_operator.plan.names import relay_name
 from outbox_operator.plan.status import Part, info, round_age, stamp, waiting
 from outbox_operator.plan.workload_status import Replicas
+from outbox_operator.wire.cursors import FOREIGN_CURSOR
 
 LAG_ROWS = 5000
 LAG_SECONDS = 60.0
@@ -113,6 +116,23 @@ def progress_part(part: Part, numbers: OutboxNumbers) -> Part:
         f"{numbers.backlog_rows}{more} rows wait, the oldest for "
         f"{numbers.oldest_age_seconds:.0f} s, and nothing was published {since}; "
         "see the relay's log and /readyz",
+    )
+
+
+def foreign_cursor_part(problem: str, meta: Meta) -> Part:
+    """The cursors are another server's: only a person can say what shall be published.
+
+    Args:
+        problem: A sentence.
+        meta: Of the pipeline.
+    """
+    command = f"kubectl -n {meta.namespace} exec deploy/{relay_name(meta.name)} -- outbox rebase"
+    return Part(
+        type=ConditionType.RELAY_AVAILABLE,
+        status="False",
+        reason=FOREIGN_CURSOR,
+        message=f"{problem}; run: {command}",
+        stalled=True,
     )
 
 

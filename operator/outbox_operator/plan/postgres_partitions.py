@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Final
 
 from outbox_operator.plan.postgres_schema import PARTITION_WIDTH, PARTITIONS_AHEAD
+from outbox_operator.wire.cursors import CursorOrigin
 
 PUBLISHED_SECONDS: Final = 180.0
 """Rows are kept at least this long after they were published, whatever the retention: a stream
@@ -35,16 +36,29 @@ class Stamp:
 
     Attributes:
         published_at: Of the server's clock.
+        system: System identifier of the server.
         snapshots: Per shard the cursor's snapshot at that time; a row outside came later.
     """
 
     published_at: datetime
+    system: str
     snapshots: Mapping[int, str]
 
     def text(self) -> str:
         """As a comment on the partition."""
         shards = {str(shard): text for shard, text in sorted(self.snapshots.items())}
-        return json.dumps({"published_at": self.published_at.isoformat(), "snapshots": shards})
+        return json.dumps(
+            {
+                "published_at": self.published_at.isoformat(),
+                "system": self.system,
+                "snapshots": shards,
+            }
+        )
+
+    def counts_for(self, origin: CursorOrigin) -> bool:
+        """Whether it was made on this server: the ids in a dump are those of another one."""
+        seen = max((int(text.split(":")[1]) for text in self.snapshots.values()), default=0)
+        return self.system == origin.server_system and seen <= origin.server_xid
 
 
 def parse_stamp(comment: str | None) -> Stamp | None:
@@ -53,6 +67,7 @@ def parse_stamp(comment: str | None) -> Stamp | None:
         document = json.loads(comment or "")
         return Stamp(
             published_at=datetime.fromisoformat(document["published_at"]),
+            system=str(document["system"]),
             snapshots={int(shard): text for shard, text in document["snapshots"].items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError):

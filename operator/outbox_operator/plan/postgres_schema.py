@@ -303,6 +303,13 @@ def outbox_grants(
         ):
             for privilege in privileges:
                 grants.add(Grant(role=relay_role, kind="table", object=table, privilege=privilege))
+        # For `outbox rebase`, which runs in the relay's pod with the relay's login.
+        grants.add(
+            Grant(
+                role=relay_role, kind="column", object=names.EVENTS,
+                privilege="UPDATE", column="xid",
+            )
+        )  # fmt: skip
     return tuple(sorted(grants))
 
 

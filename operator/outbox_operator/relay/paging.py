@@ -12,6 +12,7 @@ from typing import Final
 
 from outbox_operator.adapters.outbox_store import Cursor, Unseen
 from outbox_operator.errors import ConflictError, PostgresError
+from outbox_operator.wire.cursors import FOREIGN_CURSOR, CursorOrigin, foreign_cursor_text
 
 PAGE_ROWS: Final = 1000
 PAGE_BYTES: Final = 4 * 1024 * 1024
@@ -57,27 +58,17 @@ def check_cursor(cursor: Cursor, address: str) -> None:
     Raises:
         ConflictError: Reason CursorFromOtherServer; says what to do.
     """
-    found: str | None = None
-    if cursor.cursor_system is not None and cursor.cursor_system != cursor.server_system:
-        found = (
-            f"its system identifier is {cursor.cursor_system}, "
-            f"this server's is {cursor.server_system}"
-        )
-    else:
-        newest = Snapshot.parse(cursor.snapshot_to or cursor.snapshot_from)
-        now = Snapshot.parse(cursor.server_snapshot)
-        if newest.xmax > now.xmax:
-            found = f"it has seen transaction {newest.xmax - 1}, this server is at {now.xmax - 1}"
-        elif cursor.newest_xid is not None and int(cursor.newest_xid) >= now.xmax:
-            found = (
-                f"transaction {cursor.newest_xid} wrote an event, this server is at {now.xmax - 1}"
-            )
-    if found is not None:
+    newest = Snapshot.parse(cursor.snapshot_to or cursor.snapshot_from)
+    problem = CursorOrigin(
+        cursor_system=cursor.cursor_system,
+        server_system=cursor.server_system,
+        seen_xid=newest.xmax,
+        server_xid=Snapshot.parse(cursor.server_snapshot).xmax,
+        newest_xid=None if cursor.newest_xid is None else int(cursor.newest_xid),
+    ).problem()
+    if problem is not None:
         raise ConflictError(
-            f"cursor or events in {address} belong to another PostgreSQL server: {found} "
-            "(restored from a dump, or upgraded?); nothing is published until the cursor is set "
-            "anew, because going on would skip or repeat events",
-            reason="CursorFromOtherServer",
+            f"{foreign_cursor_text(address, problem)}; run: outbox rebase", reason=FOREIGN_CURSOR
         )
 
 

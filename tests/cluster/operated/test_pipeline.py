@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION
 from support.nats import connected
 from support.world import World
 
@@ -40,7 +41,9 @@ def with_consumers(world: World) -> dict[str, Any]:
 async def test_one_apply_makes_everything(world: World) -> None:
     world.apply(world.secret("database", url=world.database), with_consumers(world))
     world.wait_ready("OutboxPipeline", "orders")
-    assert await rows(world.database, "SELECT version FROM outbox.schema_version") == [(1,)]
+    assert await rows(world.database, "SELECT version FROM outbox.schema_version") == [
+        (CURRENT_SCHEMA_VERSION,)
+    ]
     async with connected(world.nats) as client:
         js = client.jetstream()
         stream = await js.stream_info(f"{world.prefix}-orders")
@@ -51,7 +54,7 @@ async def test_one_apply_makes_everything(world: World) -> None:
     body = world.get("OutboxPipeline", "orders")
     assert body is not None
     status = body["status"]
-    assert status["schema"]["currentVersion"] == 1
+    assert status["schema"]["currentVersion"] == CURRENT_SCHEMA_VERSION
     assert status["stream"]["name"] == f"{world.prefix}-orders"
     assert status["outbox"]["backlogRows"] == 0
     assert {c["name"]: c["ready"] for c in status["consumers"]} == {"billing": True, "audit": True}
@@ -62,6 +65,22 @@ async def test_one_apply_makes_everything(world: World) -> None:
         "RelayAvailable": "True", "Lagging": "False", "Paused": "False",
     }  # fmt: skip
     assert all(c["observedGeneration"] == 1 for c in status["conditions"])
+
+
+async def test_a_cursor_of_another_server_stalls_the_pipeline(world: World) -> None:
+    """No pod runs here: the tables alone tell, and the message holds the command."""
+    world.apply(world.secret("database", url=world.database), world.pipeline())
+    world.wait_ready("OutboxPipeline", "orders")
+    await execute(world.database, "UPDATE outbox.cursors SET system_identifier = '42'")
+    world.kubectl("annotate", "obp/orders", "-n", world.namespace, "outbox.dev/reconcile-at=now")
+    seen = world.wait_condition("OutboxPipeline", "orders", "Stalled", "True")
+    assert seen["reason"] == "CursorFromOtherServer"
+    assert (
+        f"kubectl -n {world.namespace} exec deploy/orders-relay -- outbox rebase"
+        in (seen["message"])
+    )
+    await execute(world.database, "UPDATE outbox.cursors SET system_identifier = NULL")
+    world.wait_ready("OutboxPipeline", "orders")
 
 
 def test_wait_for_ready_works_right_after_apply(world: World) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from outbox_operator.plan.postgres import DesiredDatabase
+from support.command import outbox_command
 from support.nats import NatsServer, unique_prefix
 from support.outbox import let_time_pass
 from support.owned import OwnedDatabase
@@ -58,10 +59,26 @@ async def test_from_migration_to_pruning(
             sample = await place.admin.sample("outbox")
             assert (sample.backlog_rows, sample.dead_letters) == (0, 1)
             await _nothing_changed_or_deleted(place)
+            await _rebase(place, outbox, str(relay.config))
             await _prune(place, desired)
         finally:
             outbox.stop_all()
             await outbox.delete_stream()
+
+
+async def _rebase(place: OwnedDatabase, outbox: Outbox, config: str) -> None:
+    """With the relay's own login."""
+    await place.connection.execute("UPDATE outbox.cursors SET system_identifier = '42'")
+    assert await place.admin.foreign_cursor("outbox") is not None
+    done = await outbox_command("rebase", "--config", config, "--none", "--yes")
+    assert done.code == 0, done.output
+    assert "none of 2505 rows will be published" in done.output
+    assert await place.admin.foreign_cursor("outbox") is None
+    relay = await outbox.relay().start().active()
+    await outbox.add("after")
+    assert len(await outbox.stored(2505)) == 2505
+    await outbox.idle(relay)
+    assert relay.terminate() == 0
 
 
 async def _nothing_changed_or_deleted(place: OwnedDatabase) -> None:

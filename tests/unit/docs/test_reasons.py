@@ -10,6 +10,7 @@ from pathlib import Path
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.plan.workload_status import STUCK_REASONS
 from outbox_operator.relay.poison import KEY_BLOCKED
+from outbox_operator.wire.cursors import FOREIGN_CURSOR
 from support.kube import ROOT
 
 SOURCE = ROOT / "operator" / "outbox_operator"
@@ -57,7 +58,7 @@ def reasons_of(tree: ast.AST) -> Iterator[str]:
 
 def reasons_in_code() -> set[str]:
     """Every reason of the package; a few are not where the search above looks."""
-    found: set[str] = set(STUCK_REASONS) | {KEY_BLOCKED}
+    found: set[str] = set(STUCK_REASONS) | {KEY_BLOCKED, FOREIGN_CURSOR}
     found |= {"Unschedulable", "PodsNotReady"}  # tuples in plan.workload_status
     found |= {"InvalidSubject", "SubjectNotInStream"}  # returned by relay.poison
     found |= {"NotObserved"}  # chosen in plan.status

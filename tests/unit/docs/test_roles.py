@@ -20,9 +20,9 @@ def documented() -> set[tuple[str, str, str, str]]:
         target, writers, relay = (cell.strip() for cell in line.strip("|").split("|"))
         objects = re.findall(r"`([^`]+)`", target)
         for role, cell in (("writer", writers), ("relay", relay)):
-            columns = re.findall(r"`([^`]+)`", cell) or [""]
-            privileges = re.sub(r"\(.*\)", "", cell).replace(",", " ").split()
-            found |= set(product([role], objects, privileges, columns))
+            for privilege, listed in re.findall(r"([A-Z]+)(?: \(([^)]*)\))?", cell):
+                columns = re.findall(r"`([^`]+)`", listed) or [""]
+                found |= set(product([role], objects, [privilege], columns))
     return found
 
 

@@ -211,6 +211,7 @@ def test_the_same_steps_have_the_same_hash_and_others_another() -> None:
                 "GRANT EXECUTE",
                 "GRANT USAGE ON SEQUENCE",
                 "GRANT USAGE ON SCHEMA",
+                "GRANT UPDATE (",
                 "GRANT INSERT, SELECT, UPDATE",
                 "GRANT DELETE, INSERT, SELECT",
                 "GRANT SELECT",

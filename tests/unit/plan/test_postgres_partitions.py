@@ -23,6 +23,7 @@ from outbox_operator.plan.postgres_schema import (
     partition_bounds,
     partition_name,
 )
+from outbox_operator.wire.cursors import CursorOrigin
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 DEFAULT = Partition(name="events_default")
@@ -89,15 +90,26 @@ def test_the_partition_in_use_and_those_ahead_are_never_closed() -> None:
 def test_prunes_after_the_retention_but_not_before_the_stream_has_it_on_disk(
     retention: float, kept: float
 ) -> None:
-    stamp = Stamp(published_at=NOW, snapshots={0: "5:5:"})
+    stamp = Stamp(published_at=NOW, system="7", snapshots={0: "5:5:"})
     assert not prunable(stamp, now=NOW + timedelta(seconds=kept - 1), retention=retention)
     assert prunable(stamp, now=NOW + timedelta(seconds=kept), retention=retention)
     assert not prunable(None, now=NOW, retention=retention)
 
 
 def test_a_stamp_survives_being_written_down() -> None:
-    stamp = Stamp(published_at=NOW, snapshots={1: "7:9:8", 0: "5:5:"})
+    stamp = Stamp(published_at=NOW, system="7", snapshots={1: "7:9:8", 0: "5:5:"})
     assert parse_stamp(stamp.text()) == stamp
+
+
+@pytest.mark.parametrize(
+    ("system", "server_xid", "counts"), [("7", 9, True), ("7", 8, False), ("8", 9, False)]
+)
+def test_a_stamp_counts_on_its_own_server_only(system: str, server_xid: int, counts: bool) -> None:
+    stamp = Stamp(published_at=NOW, system="7", snapshots={1: "7:9:8", 0: "5:5:"})
+    origin = CursorOrigin(
+        cursor_system=None, server_system=system, seen_xid=3, server_xid=server_xid, newest_xid=None
+    )
+    assert stamp.counts_for(origin) is counts
 
 
 @pytest.mark.parametrize("comment", [None, "", "by hand", "{}", "[]", '{"published_at": 1}'])

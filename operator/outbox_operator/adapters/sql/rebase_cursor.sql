@@ -1,0 +1,9 @@
+-- The new cursor. Whoever owned the shard loses it.
+--   $1 shard   $2 snapshot   $3 sequence in the stream or NULL: as it was   $4 emission likewise
+UPDATE {schema}.cursors
+SET snapshot_from = $2, snapshot_to = NULL, last_position = 0,
+    stream_sequence = coalesce($3, stream_sequence), emission = greatest($4, emission),
+    owner_epoch = owner_epoch + 1, owner = NULL,
+    system_identifier = (SELECT system_identifier::text FROM pg_control_system()),
+    updated_at = clock_timestamp()
+WHERE shard = $1

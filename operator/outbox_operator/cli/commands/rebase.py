@@ -1,0 +1,143 @@
+"""`outbox rebase`: set the cursors of an outbox anew after its database was restored or moved."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from outbox_operator.adapters.postgres import PostgresTarget
+    from outbox_operator.plan.rebase import Choice, StreamEnd
+    from outbox_operator.relay.settings import Settings
+
+HELP: Final = "set the cursors anew after the database was restored or moved, or to send again"
+
+_STATEMENT_SECONDS: Final = 3600.0
+"""A large table is rewritten in one statement."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--config",
+        metavar="FILE",
+        help="JSON configuration of the relay (default: the value of OUTBOX_CONFIG)",
+    )
+    where.add_argument(
+        "--url-file",
+        metavar="FILE",
+        help="instead of a configuration: file that holds the database's connection URL; NATS is "
+        "then not asked",
+    )
+    parser.add_argument(
+        "--schema", default="outbox", help="schema of the tables, with --url-file (default: outbox)"
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--unpublished",
+        action="store_true",
+        help="publish what the dumped cursor had not seen, and what was written since (default)",
+    )
+    which.add_argument("--all", action="store_true", help="publish every row of the table")
+    which.add_argument("--none", action="store_true", help="publish none of them")
+    which.add_argument(
+        "--from-position", type=int, metavar="N", help="publish the rows from position N on"
+    )
+    which.add_argument(
+        "--created-after",
+        type=_time,
+        metavar="TIME",
+        help="publish the rows written since TIME, for example 2026-01-31T09:00+00:00",
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help="do it; without this only what would be done is shown"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show, and with --yes do it; 0 when that was possible."""
+    asyncio.run(_rebase(args))
+    return 0
+
+
+async def _rebase(args: argparse.Namespace) -> None:
+    from outbox_operator.adapters import postgres
+    from outbox_operator.adapters.postgres_rebase import PostgresRebase
+    from outbox_operator.plan.rebase import check_rebase, describe
+
+    choice = _choice(args)
+    target, schema, settings = _place(args)
+    connection = await postgres.connect(
+        target, application_name="outbox-rebase", statement_timeout=_STATEMENT_SECONDS
+    )
+    try:
+        async with PostgresRebase.open(connection, target, schema) as rebase:
+            ends = None
+            if settings is not None and choice.repeats:
+                ends = await _stream_ends(settings, rebase.shards)
+            shards = await rebase.look(choice)
+            check_rebase(choice, shards, ends)
+            print("\n".join(describe(choice, shards, f"{target.address} schema {schema}")))
+            if args.yes:
+                await rebase.apply(choice, ends)
+    finally:
+        await connection.close()
+    print("Done; the relay goes on by itself." if args.yes else "Nothing was changed; add --yes.")
+
+
+def _choice(args: argparse.Namespace) -> Choice:
+    from outbox_operator.plan.rebase import Choice
+
+    if args.from_position is not None:
+        return Choice(which="from-position", position=args.from_position)
+    if args.created_after is not None:
+        return Choice(which="created-after", created_after=args.created_after)
+    return Choice(which="all" if args.all else "none" if args.none else "unpublished")
+
+
+def _place(args: argparse.Namespace) -> tuple[PostgresTarget, str, Settings | None]:
+    """Where the outbox is, and the relay's configuration if there is one."""
+    from outbox_operator.adapters import postgres
+    from outbox_operator.relay import settings
+    from outbox_operator.wire.config import DatabaseConfig
+
+    if args.url_file is not None:
+        config = DatabaseConfig(url_file=os.path.abspath(args.url_file), schema=args.schema)
+        return postgres.parse_url(settings.read_database_url(config)), config.schema, None
+    loaded = settings.load(args.config)
+    database = loaded.config.database
+    url = settings.read_database_url(database)
+    return postgres.parse_url(url), database.schema, loaded
+
+
+async def _stream_ends(settings: Settings, shards: list[int]) -> list[StreamEnd]:
+    """The last message of each shard."""
+    from outbox_operator.adapters.jetstream import Publisher
+    from outbox_operator.adapters.nats import NatsAuth
+    from outbox_operator.plan.rebase import StreamEnd
+    from outbox_operator.wire.headers import EMISSION
+
+    config = settings.config
+    publisher = await Publisher.open(
+        NatsAuth.from_files(config.nats), name="outbox-rebase", stream=config.stream
+    )
+    try:
+        found = []
+        for shard in shards:
+            last = await publisher.last_of(settings.template.filter(shard=shard))
+            emission = last.headers.get(EMISSION, "0") if last else "0"
+            found.append(StreamEnd(sequence=last.sequence if last else 0, emission=int(emission)))
+        return found
+    finally:
+        await publisher.close()
+
+
+def _time(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text!r} has no time zone; add for example +00:00")
+    return found
