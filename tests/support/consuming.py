@@ -16,8 +16,7 @@ from typing import Any
 import nats.errors
 from aiohttp import web
 from nats.aio.client import Client
-from nats.js.api import AckPolicy, RawStreamMsg
-from nats.js.api import ConsumerConfig as DurableConfig
+from nats.js.api import RawStreamMsg
 
 from outbox_operator.consumer.app import App, build_handler
 from outbox_operator.consumer.handler import Handler
@@ -150,16 +149,29 @@ class Source:
         await source.create_durable()
         return source
 
-    async def create_durable(self) -> None:
-        """Create the durable consumer as the controller would."""
-        await self.client.jetstream().add_consumer(
-            self.prefix,
-            DurableConfig(
-                durable_name=self.config.durable,
-                ack_policy=AckPolicy.EXPLICIT,
-                ack_wait=self.config.ack_wait_seconds,
-                max_deliver=-1,
-            ),
+    async def create_durable(self, **settings: Any) -> None:
+        """Create the durable consumer as the controller would; `settings` as the API names them."""
+        config = {
+            "durable_name": self.config.durable,
+            "ack_policy": "explicit",
+            "ack_wait": int(self.config.ack_wait_seconds * 1e9),
+            "max_deliver": -1,
+            **settings,
+        }
+        answer = await self.client.request(
+            f"$JS.API.CONSUMER.CREATE.{self.prefix}.{self.config.durable}",
+            json.dumps({"stream_name": self.prefix, "config": config}).encode(),
+        )
+        assert "error" not in json.loads(answer.data), answer.data
+
+    async def create_ordered(self, *, ack_policy: str = "explicit") -> None:
+        """The same for an ordered consumer, whose reader loses its place after a second."""
+        await self.client.jetstream().delete_consumer(self.prefix, self.config.durable)
+        await self.create_durable(
+            ack_policy=ack_policy,
+            priority_policy="pinned_client",
+            priority_groups=["outbox"],
+            priority_timeout=1_000_000_000,
         )
 
     async def publish(

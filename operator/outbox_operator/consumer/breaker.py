@@ -19,8 +19,9 @@ class Breaker:
     """The circuit of one handler and its inbox.
 
     Args:
-        failures: Different events that fail in a row and open it; 0: only a handler or database
-            that cannot be reached does.
+        failures: Different events that fail in a row, at the first attempt, and open it; 0: only a
+            handler or database that cannot be reached does. Repeated attempts do not count: bad
+            events are few among good ones, but in the end only they are left.
     """
 
     def __init__(self, failures: int) -> None:
@@ -43,7 +44,14 @@ class Breaker:
         return was_open
 
     def failed(
-        self, sequence: int, why: str, now: float, spread: float, *, unreachable: bool = False
+        self,
+        sequence: int,
+        why: str,
+        now: float,
+        spread: float,
+        *,
+        first: bool = True,
+        unreachable: bool = False,
     ) -> bool:
         """An event failed. Returns whether that opened the circuit.
 
@@ -52,9 +60,11 @@ class Breaker:
             why: One sentence.
             now: Seconds of a clock that only goes forward.
             spread: A random number in [0, 1).
+            first: It was its first attempt.
             unreachable: Handler or database could not be asked at all.
         """
-        self._failed.add(sequence)
+        if first:
+            self._failed.add(sequence)
         enough = self._limit > 0 and len(self._failed) >= self._limit
         if self.is_open and not self._probing:
             return False  # it was under way when the circuit opened

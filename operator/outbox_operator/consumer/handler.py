@@ -163,6 +163,10 @@ class Handler(Protocol):
     def wants_connection(self) -> bool:
         """Whether it can write through the connection of the inbox transaction."""
 
+    @property
+    def largest_batch(self) -> int:
+        """The largest number that `batch` returns."""
+
     def batch(self, event_type: str) -> int:
         """How many events of a type, and of those handled with it, it takes at once."""
 

@@ -185,6 +185,7 @@ class HttpHandler:
     """
 
     wants_connection = False
+    largest_batch = 1
 
     def __init__(self, config: HttpHandlerConfig, *, connections: int) -> None:
         self._config = config

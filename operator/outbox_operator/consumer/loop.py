@@ -90,6 +90,7 @@ class Loop:
         self._workers: set[asyncio.Task[None]] = set()
         self._starting = False
         least = config.concurrency * (_ORDERED_AHEAD if self._ordered else 1)
+        least = max(least, handler.largest_batch)
         self._pace = Pace(least)
         self._window = least
         metrics.in_flight.set_function(lambda: len(self._in_hand))
@@ -198,9 +199,10 @@ class Loop:
         if self._gathered or (self._ordered and self._epoch != source.epoch):
             room = 1 if self._ordered and not self._in_hand else 0
         elif self._breaker.is_open:
-            # One more than those in hand, so that the next try is not with the same event.
-            due = self._breaker.probe_due(time.monotonic()) and not self._lanes.ready
-            room = 1 if due and len(self._in_hand) < self._window else 0
+            # One more for each try, so that a few bad events cannot keep the circuit open.
+            due = self._breaker.probe_due(time.monotonic())
+            room = min(len(self._in_hand) + 1, self._window) if due else 0
+            room -= len(self._in_hand)
         else:
             self._window = self._pace.window(time.monotonic(), source.most_in_flight)
             room = self._window - len(self._in_hand)
@@ -258,7 +260,7 @@ class Loop:
             if not self._lanes.ready or not self._breaker.probe_due(time.monotonic()):
                 return []
             self._breaker.probe()
-            return [self._lanes.ready.popleft()]
+            return [self._lanes.ready.pop()]  # the one that came last
         first = self._lanes.take()
         if first is None:
             return []

@@ -148,7 +148,12 @@ class Processor:
         """Tell the circuit; whether it is open, so that the event is not to blame."""
         why = dead_letters.bounded(reason)
         opened = self._breaker.failed(
-            item.delivery.sequence, why, now, self._draw(), unreachable=unreachable
+            item.delivery.sequence,
+            why,
+            now,
+            self._draw(),
+            first=item.attempts == 1,
+            unreachable=unreachable,
         )
         if opened:
             self._metrics.circuit_open.set(1)

@@ -79,6 +79,7 @@ class PythonHandler:
         self._calls = calls
         self._by_type: dict[str, _Call | None] = {}
         self._threads = _Threads(threads)
+        self.largest_batch = max((call.batch or 1 for call in calls.values()), default=1)
         self.wants_connection = any(call.is_async for call in calls.values())
 
     def _prepare(self, route: Route, timeout: float) -> _Call:

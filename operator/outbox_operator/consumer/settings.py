@@ -6,12 +6,20 @@ Called by `outbox consume`. Reads one file and nothing else.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
 from outbox_operator.errors import SpecError
-from outbox_operator.wire.config import CONFIG_PATH_ENV, ConsumerConfig
+from outbox_operator.wire.config import (
+    CONFIG_PATH_ENV,
+    ConsumerConfig,
+    InboxConfig,
+    NatsConfig,
+    PythonHandlerConfig,
+)
 
 
 def load(path: str | None = None) -> ConsumerConfig:
@@ -34,6 +42,57 @@ def load(path: str | None = None) -> ConsumerConfig:
     except OSError as error:
         raise SpecError(f"configuration {name}: cannot be read: {error.strerror}") from error
     return parse(text, where=name)
+
+
+_NATS_FILES: Final = (
+    "creds_file", "username_file", "password_file", "token_file", "nkey_file", "ca_file",
+    "cert_file", "key_file",
+)  # fmt: skip
+
+
+def by_hand(
+    options: Mapping[str, Any], environment: Mapping[str, str] = os.environ
+) -> ConsumerConfig:
+    """The configuration that a command line asks for.
+
+    Args:
+        options: Those of `outbox consume`.
+        environment: Fills in what is not given; the names are those of container handlers.
+
+    Raises:
+        SpecError: Something is missing or wrong; names it.
+    """
+
+    def required(option: str, variable: str) -> str:
+        found = options.get(option) or environment.get(variable)
+        if not found:
+            raise SpecError(f"outbox consume: --{option} (or {variable}) is missing")
+        return str(found)
+
+    durable = required("durable", "OUTBOX_CONSUMER")
+    inbox = options.get("inbox_url_file") or environment.get("OUTBOX_INBOX_URL_FILE")
+    files: dict[str, Any] = {name: environment.get(f"NATS_{name.upper()}") for name in _NATS_FILES}
+    config = ConsumerConfig(
+        namespace="by-hand",
+        consumer=durable,
+        nats=NatsConfig(
+            url=required("nats", "NATS_URL"), domain=environment.get("NATS_DOMAIN"), **files
+        ),
+        stream=required("stream", "OUTBOX_STREAM"),
+        durable=durable,
+        python=PythonHandlerConfig(module=options["module"]),
+        inbox=None
+        if inbox is None
+        else InboxConfig(url_file=inbox, schema=environment.get("OUTBOX_INBOX_SCHEMA", "outbox")),
+        ordering=options["ordering"],
+        ack_wait_seconds=float(environment.get("OUTBOX_ACK_WAIT_SECONDS", "30")),
+        max_deliver=options["max_deliver"],
+        dead_letter_subject=options.get("dead_letters"),
+        concurrency=options["concurrency"],
+        health_port=options["health_port"],
+    )
+    _check(config, "of the command line")
+    return config
 
 
 def parse(text: bytes | str, *, where: str) -> ConsumerConfig:

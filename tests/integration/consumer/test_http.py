@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import json
 import time
+from pathlib import Path
 
 import pytest
 from aiohttp import web
+from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from nats.aio.client import Client
 
 from outbox_operator.consumer import progress
+from outbox_operator.consumer.app import build_handler
+from outbox_operator.errors import CredentialsError
+from outbox_operator.wire.headers import encode_value
 from support.consuming import (
     Endpoint,
     Request,
@@ -277,3 +284,52 @@ async def test_redirects_are_not_followed(
     assert len(endpoint.requests) == 1
     [letter] = await source.dead_letters()
     assert "redirects are not followed" in (letter.headers or {})["Outbox-Dead-Letter-Error"]
+
+
+@pytest.mark.parametrize("mode", ["Binary", "Structured"])
+async def test_the_sdk_of_cloudevents_understands_what_is_sent(
+    client: Client, stream_prefix: str, endpoint: Endpoint, mode: str
+) -> None:
+    source = await Source.create(client, stream_prefix)
+    text = 'Grüße, "Welt" 100%'
+    event_id = await source.publish(
+        {"total": 3}, type="order.created", **{"Ce-Partitionkey": encode_value(text)}
+    )
+    async with consuming(source.http(endpoint, mode=mode)):
+        await source.settled(1)
+    [request] = endpoint.requests
+    event = from_http_event(HTTPMessage(headers=dict(request.headers), body=request.body))
+    assert (event.get_id(), event.get_type()) == (event_id, "order.created")
+    assert event.get_source() == "/shop/orders"
+    assert event.get_subject() == f"{stream_prefix}.evt.order.created"
+    assert event.get_data() == {"total": 3}
+    assert event.get_extension("partitionkey") == text
+    assert event.get_time() is not None
+
+
+async def test_requests_carry_a_token_and_a_signature(
+    client: Client, stream_prefix: str, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    source = await Source.create(client, stream_prefix)
+    token, key = tmp_path / "token", tmp_path / "key"
+    token.write_text("t0ken\n")
+    key.write_text("secret\n")
+    await source.publish({"total": 3}, Authorization="Bearer of the event")
+    config = source.http(endpoint, bearer_token_file=str(token), signing_key_file=str(key))
+    async with consuming(config):
+        await source.settled(1)
+    [request] = endpoint.requests
+    assert request.headers["Authorization"] == "Bearer t0ken"
+    # As the how-to shows it to receivers.
+    parts = dict(part.split("=", 1) for part in request.headers["Outbox-Signature"].split(","))
+    signed = parts["t"].encode() + b"." + request.body
+    assert parts["v1"] == hmac.new(b"secret", signed, hashlib.sha256).hexdigest()
+    assert abs(time.time() - int(parts["t"])) < 60
+
+
+async def test_a_missing_token_is_reported_at_the_start(
+    client: Client, stream_prefix: str, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    source = await Source.create(client, stream_prefix)
+    with pytest.raises(CredentialsError, match=r"/token with the bearer token: No such file"):
+        build_handler(source.http(endpoint, bearer_token_file=str(tmp_path / "token")))

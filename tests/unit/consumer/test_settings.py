@@ -13,6 +13,7 @@ from outbox_operator.errors import SpecError
 from outbox_operator.wire.config import (
     ConsumerConfig,
     HttpHandlerConfig,
+    InboxConfig,
     NatsConfig,
     encode,
 )
@@ -69,3 +70,48 @@ def test_says_which_file_or_variable_is_missing(
         settings.load()
     with pytest.raises(SpecError, match=r"nowhere\.json.*No such file"):
         settings.load(str(tmp_path / "nowhere.json"))
+
+
+GIVEN = {
+    "module": "shop:app", "nats": None, "stream": None, "durable": None, "dead_letters": None,
+    "inbox_url_file": None, "ordering": "PerKey", "concurrency": 3, "max_deliver": 2,
+    "health_port": 0,
+}  # fmt: skip
+ENVIRONMENT = {
+    "NATS_URL": "nats://a:4222",
+    "NATS_CREDS_FILE": "/creds",
+    "OUTBOX_STREAM": "ORDERS",
+    "OUTBOX_CONSUMER": "billing",
+}
+
+
+def test_by_hand_options_come_before_the_environment() -> None:
+    config = settings.by_hand(
+        {**GIVEN, "nats": "nats://b:4222", "inbox_url_file": "/url"}, ENVIRONMENT
+    )
+    assert (config.nats.url, config.nats.creds_file) == ("nats://b:4222", "/creds")
+    assert (config.stream, config.durable, config.consumer) == ("ORDERS", "billing", "billing")
+    assert config.python is not None
+    assert config.python.module == "shop:app"
+    assert config.inbox == InboxConfig(url_file="/url", schema="outbox")
+    assert (config.ordering, config.concurrency, config.max_deliver) == ("PerKey", 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("NATS_URL", r"--nats \(or NATS_URL\) is missing"),
+        ("OUTBOX_STREAM", r"--stream \(or OUTBOX_STREAM\) is missing"),
+        ("OUTBOX_CONSUMER", r"--durable \(or OUTBOX_CONSUMER\) is missing"),
+    ],
+)
+def test_by_hand_what_is_missing_is_named(missing: str, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        settings.by_hand(
+            GIVEN, {name: value for name, value in ENVIRONMENT.items() if name != missing}
+        )
+
+
+def test_by_hand_wrong_numbers_are_refused() -> None:
+    with pytest.raises(SpecError, match="of the command line: concurrency: wanted 1 or more"):
+        settings.by_hand({**GIVEN, "concurrency": 0}, ENVIRONMENT)

@@ -1,4 +1,8 @@
-"""`outbox consume`: hands a durable consumer's messages to a handler. Set up by OUTBOX_CONFIG."""
+"""`outbox consume`: hands a durable consumer's messages to a handler.
+
+In pods OUTBOX_CONFIG sets it up. By hand it takes the handler and a few options, or the variables
+that a container handler is given.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,40 @@ from typing import Final
 
 from outbox_operator.cli import event_loop, pod_options
 
-HELP: Final = "hand the events of one durable consumer to an HTTP endpoint or a Python function"
+HELP: Final = "hand the events of one durable consumer to an HTTP endpoint or Python functions"
 
 
-configure = pod_options.configure
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the verb."""
+    pod_options.configure(parser)
+    by_hand = parser.add_argument_group(
+        "without a configuration",
+        "The durable consumer must exist. Credentials come as files, in NATS_CREDS_FILE, "
+        "NATS_USERNAME_FILE and so on; see the reference of container handlers.",
+    )
+    by_hand.add_argument(
+        "module", nargs="?", help="package.module:app (Handlers) or package.module:function"
+    )
+    by_hand.add_argument("--nats", metavar="URL", help="server (NATS_URL)")
+    by_hand.add_argument("--stream", help="stream to read (OUTBOX_STREAM)")
+    by_hand.add_argument("--durable", help="durable consumer of it (OUTBOX_CONSUMER)")
+    by_hand.add_argument(
+        "--dead-letters", metavar="PREFIX", help="subject prefix of the dead-letter stream"
+    )
+    by_hand.add_argument(
+        "--inbox-url-file",
+        metavar="FILE",
+        help="file with the URL of the handler's database, whose inbox table exists "
+        "(OUTBOX_INBOX_URL_FILE)",
+    )
+    by_hand.add_argument(
+        "--ordering", choices=("None", "PerKey"), default="None", help="default: %(default)s"
+    )
+    by_hand.add_argument("--concurrency", type=int, default=16, help="default: %(default)s")
+    by_hand.add_argument("--max-deliver", type=int, default=5, help="default: %(default)s")
+    by_hand.add_argument(
+        "--health-port", type=int, default=0, help="of /readyz and /metrics; default: any free one"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -20,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from outbox_operator.telemetry import logging
 
     logging.setup("consumer", args.log_level)
-    loaded = settings.load(args.config)
+    loaded = settings.load(args.config) if args.module is None else settings.by_hand(vars(args))
     with asyncio.Runner(loop_factory=event_loop.factory()) as runner:
         runner.run(app.main(loaded))
     return 0

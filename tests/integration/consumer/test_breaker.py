@@ -1,0 +1,79 @@
+"""A failing dependency: fetching stops, one event at a time is tried, no event is lost to it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from aiohttp import web
+from nats.aio.client import Client
+
+from outbox_operator.consumer import breaker, progress
+from support.consuming import (
+    Endpoint,
+    Request,
+    Source,
+    accept,
+    answering,
+    consuming,
+    eventually,
+    metric,
+    readiness,
+)
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses that do not make the suite wait."""
+    monkeypatch.setattr(breaker, "FIRST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(breaker, "LONGEST_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(progress, "FAILING_AFTER_SECONDS", 0.3)
+
+
+async def test_an_endpoint_that_fails_for_long_costs_no_event(
+    client: Client, stream_prefix: str, endpoint: Endpoint
+) -> None:
+    source = await Source.create(
+        client, stream_prefix, max_deliver=2, concurrency=4, breaker_failures=5
+    )
+    endpoint.answer = answering(500)
+    for _ in range(60):
+        await source.publish()
+    async with consuming(source.http(endpoint)) as app:
+        await eventually(lambda: metric(app, "outbox_consumer_circuit_open"), "circuit open")
+
+        async def reported() -> bool:
+            status, checks = await readiness(app)
+            return status == 503 and "answered 500" in checks["handler"]["reason"]
+
+        await eventually(reported, "readiness says why")
+        asked = len(endpoint.requests)
+        await eventually(lambda: len(endpoint.requests) >= asked + 10, "tries go on")
+        # Those that failed before the circuit opened may have used up their deliveries.
+        info = await source.info()
+        assert info.num_pending > 30, "the others are not even fetched"
+        endpoint.answer = accept
+        await source.settled(60)
+        assert metric(app, "outbox_consumer_circuit_open") == 0
+        assert metric(app, "outbox_consumer_circuit_openings_total") >= 1
+    letters = await source.dead_letters()
+    assert len(letters) <= 4, "only what failed twice before the circuit opened"
+
+
+async def test_one_bad_kind_of_event_stops_nothing_while_others_succeed(
+    client: Client, stream_prefix: str, endpoint: Endpoint
+) -> None:
+    source = await Source.create(client, stream_prefix, max_deliver=3, breaker_failures=8)
+
+    async def answer(request: Request) -> web.Response:
+        return web.Response(status=500 if json.loads(request.body)["n"] % 4 == 0 else 204)
+
+    endpoint.answer = answer
+    for number in range(80):
+        await source.publish({"n": number})
+    async with consuming(source.http(endpoint)):
+        await source.settled(80)
+    dead = {json.loads(letter.data or b"")["n"] for letter in await source.dead_letters()}
+    assert dead == set(range(0, 80, 4))

@@ -1,0 +1,188 @@
+"""Events of one key one after another: over retries, readers that go and come, and batches."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+from nats.aio.client import Client
+
+from outbox_operator.consumer.app import App
+from outbox_operator.consumer.handler import Context, DeadLetter, ReceivedEvent, RetryAfter
+from outbox_operator.consumer.handlers import Handlers
+from support.consuming import Source, calling, consuming, eventually, readiness
+
+pytestmark = pytest.mark.integration
+
+KEYS = 5
+
+
+async def publish_in_turn(source: Source, events: int) -> None:
+    """Events 0, 1, … with key n modulo KEYS."""
+    for number in range(events):
+        await source.publish({"n": number}, **{"Ce-Partitionkey": f"key-{number % KEYS}"})
+
+
+def by_key(handled: list[int]) -> dict[int, list[int]]:
+    """What was handled of each key, in order."""
+    return {key: [n for n in handled if n % KEYS == key] for key in range(KEYS)}
+
+
+async def ordered(client: Client, prefix: str, **settings: object) -> Source:
+    """A source whose durable consumer has one reader at a time."""
+    source = await Source.create(client, prefix, ordering="PerKey", **settings)  # type: ignore[arg-type]
+    await source.create_ordered()
+    return source
+
+
+@pytest.mark.parametrize("ack_policy", ["explicit", "all"])
+async def test_a_key_keeps_its_order_over_retries_while_others_go_on(
+    client: Client, stream_prefix: str, ack_policy: str
+) -> None:
+    source = await Source.create(client, stream_prefix, ordering="PerKey", max_deliver=4)
+    await source.create_ordered(ack_policy=ack_policy)
+    handled: list[int] = []
+    tries: dict[int, int] = {}
+    at_once = most_at_once = 0
+
+    async def handle(event: ReceivedEvent, context: Context) -> RetryAfter | None:
+        nonlocal at_once, most_at_once
+        number = event.json()["n"]
+        tries[number] = tries.get(number, 0) + 1
+        assert context.deliveries == tries[number]
+        at_once += 1
+        most_at_once = max(most_at_once, at_once)
+        await asyncio.sleep(random.random() * 0.01)
+        at_once -= 1
+        if number % 7 == 3 and tries[number] < 3:
+            return RetryAfter(0.02)
+        handled.append(number)
+        return None
+
+    await publish_in_turn(source, 60)
+    async with consuming(source.python(), calling(handle)):
+        await source.settled(60)
+    assert by_key(handled) == {key: list(range(key, 60, KEYS)) for key in range(KEYS)}
+    assert most_at_once > 1
+    assert await source.dead_letters() == []
+
+
+async def test_a_dead_letter_lets_its_key_go_on(client: Client, stream_prefix: str) -> None:
+    source = await ordered(client, stream_prefix, max_deliver=2)
+    handled: list[int] = []
+
+    async def handle(event: ReceivedEvent, context: Context) -> None:
+        number = event.json()["n"]
+        if number == 0:
+            raise ValueError("never")
+        if number == 5:
+            raise DeadLetter("not this one")
+        handled.append(number)
+
+    await publish_in_turn(source, 15)
+    async with consuming(source.python(), calling(handle)):
+        await source.settled(15)
+    assert by_key(handled)[0] == [10]
+    letters = {
+        (one.headers or {})["Outbox-Dead-Letter-Reason"] for one in await source.dead_letters()
+    }
+    assert letters == {"MaxDeliver", "Refused"}
+
+
+async def crash(app: App, task: asyncio.Task[None]) -> None:
+    """End a consumer without a word to the server about the messages in its hands."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_the_next_reader_waits_for_what_the_last_one_held(
+    client: Client, stream_prefix: str
+) -> None:
+    source = await ordered(client, stream_prefix, ack_wait=2.0)
+    held = asyncio.Event()
+
+    async def hold(event: ReceivedEvent, context: Context) -> None:
+        held.set()
+        await asyncio.Event().wait()
+
+    handled: list[int] = []
+
+    async def handle(event: ReceivedEvent, context: Context) -> None:
+        handled.append(event.json()["n"])
+
+    await publish_in_turn(source, 10)
+    first = App(source.python(), calling(hold))
+    task = asyncio.create_task(first.run())
+    await asyncio.wait_for(held.wait(), 10)
+    await eventually(lambda: len(first._loop._in_hand) == 10, "all are in its hands")
+    await crash(first, task)
+    await publish_in_turn(source, 20)
+    async with consuming(source.python(), calling(handle)):
+        await source.settled(30)
+    assert handled[:1] != [], "something was handled"
+    expected = [*range(10), *range(20)]
+    assert by_key(handled) == by_key(expected)
+
+
+async def test_of_two_readers_one_works_and_the_other_takes_over(
+    client: Client, stream_prefix: str
+) -> None:
+    source = await ordered(client, stream_prefix)
+    handled: dict[str, list[int]] = {"a": [], "b": []}
+
+    def noting(name: str) -> Callable[[ReceivedEvent, Context], Awaitable[None]]:
+        async def handle(event: ReceivedEvent, context: Context) -> None:
+            handled[name].append(event.json()["n"])
+
+        return handle
+
+    async with consuming(source.python(), calling(noting("a"))):
+        await publish_in_turn(source, 10)
+        await source.settled(10)
+        async with consuming(replace(source.python(), health_port=0), calling(noting("b"))):
+            await publish_in_turn(source, 20)
+            await source.settled(30)
+            assert sorted(len(numbers) for numbers in handled.values()) in ([0, 30], [10, 20])
+    async with consuming(source.python(), calling(noting("b"))):
+        await publish_in_turn(source, 5)
+        await source.settled(35)
+    assert handled["b"][-5:] == list(range(5))
+
+
+async def test_an_ordered_batch_holds_one_event_of_each_key(
+    client: Client, stream_prefix: str
+) -> None:
+    source = await ordered(client, stream_prefix)
+    app = Handlers()
+    batches: list[list[int]] = []
+
+    @app.batch("order.>", size=100)
+    async def handle(events: list[ReceivedEvent]) -> None:
+        await asyncio.sleep(0.01)
+        batches.append([event.json()["n"] for event in events])
+
+    await publish_in_turn(source, 40)
+    async with consuming(source.python(), calling(app)):
+        await source.settled(40)
+    assert max(len(batch) for batch in batches) > 1
+    assert all(len({n % KEYS for n in batch}) == len(batch) for batch in batches)
+    flat = [n for batch in batches for n in batch]
+    assert by_key(flat) == by_key(list(range(40)))
+
+
+async def test_one_answer_for_many_needs_an_order(client: Client, stream_prefix: str) -> None:
+    source = await Source.create(client, stream_prefix)
+    await source.create_ordered(ack_policy="all")
+
+    async with consuming(source.python(), calling(print)) as app:
+
+        async def reported() -> bool:
+            _, checks = await readiness(app)
+            return "ackPolicy All needs ordering" in checks["consumer"]["reason"]
+
+        await eventually(reported, "the mistake is on /readyz")
