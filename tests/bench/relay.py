@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bench import drain, idle, latency, steady
+from bench import drain, idle, latency, steady, writer_overhead
 from bench.bed import POSTGRES_SETTINGS, Bed, a_bed, held_transactions
 from bench.conditions import conditions
 from support.nats import NatsCluster, NatsServer
@@ -103,6 +103,15 @@ async def latencies(stage: Stage) -> dict[str, Any]:
         return await latency.compare(plain, held, options.latency_seconds, options.latency_rounds)
 
 
+async def writers(stage: Stage) -> dict[str, Any]:
+    """Inserts into the outbox against inserts into a bare table."""
+    options = stage.options
+    async with stage.bed() as bed:
+        return await writer_overhead.compare(
+            bed, options.size, options.writer_seconds, options.rounds
+        )
+
+
 async def idleness(stage: Stage) -> dict[str, Any]:
     """A relay without events."""
     async with stage.bed() as bed:
@@ -122,6 +131,7 @@ PARTS: Final[dict[str, Callable[[Stage], Awaitable[dict[str, Any]]]]] = {
     "shards": shards,
     "cluster": cluster,
     "latency": latencies,
+    "writer_overhead": writers,
     "idle": idleness,
     "steady": steadiness,
 }
@@ -169,6 +179,7 @@ def main() -> int:
     )
     parser.add_argument("--latency-seconds", type=float, default=15, help="of each way and round")
     parser.add_argument("--latency-rounds", type=int, default=2)
+    parser.add_argument("--writer-seconds", type=float, default=8, help="of each pgbench")
     parser.add_argument("--idle-seconds", type=float, default=30)
     parser.add_argument("--steady-rate", type=int, default=5_000, help="events per second")
     parser.add_argument("--steady-seconds", type=float, default=600)

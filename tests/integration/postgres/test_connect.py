@@ -14,6 +14,7 @@ from outbox_operator.errors import (
     AccessDeniedError,
     CredentialsError,
     PostgresError,
+    UnsupportedServerError,
 )
 from support.postgres import PostgresServer, running_server
 
@@ -135,6 +136,9 @@ async def test_translates_what_statements_meet(postgres_server: PostgresServer) 
     with pytest.raises(PostgresError) as caught, errors(target):
         await connection.execute("SELEC")
     assert caught.value.reason == "StatementFailed"
+    with pytest.raises(UnsupportedServerError) as lost, errors(target):
+        await connection.execute("EXECUTE never_prepared")
+    assert lost.value.reason == "TransactionPooler"
     await owner.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
     with pytest.raises(PostgresError) as caught, errors(target):
         await connection.execute("SELECT 1")
