@@ -72,7 +72,8 @@ class Debezium:
     @property
     def name(self) -> str:
         """For tables."""
-        return f"Debezium Server {self.version}, {'async' if self.asynchronous else 'sync'}"
+        way = "async" if self.asynchronous else "sync"
+        return f"Debezium {self.version.removesuffix('.Final')}, {way}"
 
     async def prepare(self, bed: Bed) -> None:
         """Make slot, publication and first offset, before there are events.
