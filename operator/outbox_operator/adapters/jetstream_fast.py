@@ -19,7 +19,6 @@ from typing import Any, Final
 from outbox_operator.adapters.jetstream_run import (
     BLOB_BYTES,
     SETTLE_SECONDS,
-    WINDOW_BYTES,
     Fence,
     Link,
     Message,
@@ -173,7 +172,8 @@ class FastRun(Run):
         """Prepare a batch that starts with these messages."""
         mean = sum(len(m.head) + len(m.payload) for m in sample) // len(sample)
         # Acknowledgements must come several times before the window is full.
-        self._every = max(1, min(_MOST_PER_ACK, WINDOW_BYTES // _ACKS_IN_FLIGHT // (mean + 1)))
+        volume = self._link.window_bytes // _ACKS_IN_FLIGHT
+        self._every = max(1, min(_MOST_PER_ACK, volume // (mean + 1)))
         self._subject = sample[0].subject
         self._flow = 0
         self._ending = self._ended = False

@@ -24,6 +24,8 @@ from outbox_operator.adapters.nats_wire import NO_RESPONDERS, WireClient, status
 
 WINDOW_BYTES: Final = 8 * 1024 * 1024
 """Volume in flight at which a run waits. A message is sent whole, however large it is."""
+LINK_BYTES: Final = 4 * WINDOW_BYTES
+"""Volume in flight of all runs of a connection; more of them at a time get smaller windows."""
 BLOB_BYTES: Final = 64 * 1024
 """What is handed to the connection at a time."""
 ACK_SECONDS: Final = 5.0
@@ -135,6 +137,16 @@ class Link:
         self._token = secrets.token_hex(8)
         self._numbers = itertools.count()
         self._runs: dict[bytes, Run] = {}
+
+    @property
+    def window_bytes(self) -> int:
+        """Volume that each open run may have in flight.
+
+        An eighth of the whole window at least: a batch that was opened with a whole window is
+        acknowledged at every sixteenth of that.
+        """
+        share = LINK_BYTES // max(1, len(self._runs))
+        return max(WINDOW_BYTES // 8, min(WINDOW_BYTES, share))
 
     async def start(self) -> None:
         """Listen for what the server answers.
@@ -275,7 +287,7 @@ class Run(ABC):
         """Ask a silent server for news."""
 
     def _room(self) -> int:
-        if self._bytes_sent - self._bytes_done >= WINDOW_BYTES:
+        if self._bytes_sent - self._bytes_done >= self._link.window_bytes:
             return 0
         return self._limit() - (self._sent - self.acked)
 
@@ -286,7 +298,7 @@ class Run(ABC):
     def _half_free(self) -> bool:
         return (
             2 * (self._sent - self.acked) <= self._limit()
-            and 2 * (self._bytes_sent - self._bytes_done) <= WINDOW_BYTES
+            and 2 * (self._bytes_sent - self._bytes_done) <= self._link.window_bytes
         )
 
     async def _wait_for(self, done: Callable[[], bool], patience: float) -> bool:
