@@ -52,9 +52,10 @@ async def finish(
         already: Messages that were in the stream before.
     """
     usage = bed.usage(*relays)
-    ended = await _all_stored(bed, already + events)
+    state = await _all_stored(bed, already + events)
     return {
-        **_figures(events, ended - begun, usage.used()),
+        **_figures(events, _unix(state["last_ts"]) - begun, usage.used()),
+        "stream_bytes_per_event": round(state["bytes"] / state["messages"]),
         "peak_rss_mb": max(peak_rss_mb(pid) for pid in relays),
     }
 
@@ -75,8 +76,8 @@ async def warm(bed: Bed, events: int, size: int, relays: int) -> dict[str, float
     return figures
 
 
-async def _all_stored(bed: Bed, events: int) -> float:
-    """Wait for the last event; the server's own time of it. Checks that there are no others."""
+async def _all_stored(bed: Bed, events: int) -> dict[str, Any]:
+    """Wait for the last event; the stream's state then. Checks that there are no others."""
     state: dict[str, Any] = {}
 
     async def all_there() -> bool:
@@ -85,7 +86,7 @@ async def _all_stored(bed: Bed, events: int) -> float:
 
     await until(all_there, f"{events} messages in the stream", pause=_POLL_SECONDS)
     assert state["messages"] == state["last_seq"] == events, f"wanted {events}, found {state}"
-    return _unix(state["last_ts"])
+    return state
 
 
 def _unix(stamp: str) -> float:
