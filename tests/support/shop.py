@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import psycopg
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
 
 
 @dataclass(frozen=True)
@@ -137,3 +140,110 @@ DRIVERS: dict[str, Open] = {
     "sqlalchemy-psycopg": with_sqlalchemy_psycopg,
     "sqlalchemy-session": with_sqlalchemy_session,
 }
+
+
+@asynccontextmanager
+async def with_sync_psycopg(url: str) -> AsyncIterator[tuple[Any, Insert]]:
+    """A synchronous psycopg connection; its block commits."""
+    with psycopg.connect(url) as connection:
+
+        async def insert(order: str) -> None:
+            connection.execute("INSERT INTO orders VALUES (%s)", (order,))
+
+        yield connection, insert
+
+
+@asynccontextmanager
+async def with_sync_sqlalchemy(url: str) -> AsyncIterator[tuple[Any, Insert]]:
+    """A synchronous SQLAlchemy Core connection on psycopg."""
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    try:
+        with engine.begin() as connection:
+
+            async def insert(order: str) -> None:
+                connection.execute(text("INSERT INTO orders VALUES (:id)"), {"id": order})
+
+            yield connection, insert
+    finally:
+        engine.dispose()
+
+
+@asynccontextmanager
+async def with_sync_session(url: str) -> AsyncIterator[tuple[Any, Insert]]:
+    """A synchronous SQLAlchemy ORM session."""
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    try:
+        with Session(engine) as session, session.begin():
+
+            async def insert(order: str) -> None:
+                session.execute(text("INSERT INTO orders VALUES (:id)"), {"id": order})
+
+            yield session, insert
+    finally:
+        engine.dispose()
+
+
+@asynccontextmanager
+async def with_django(url: str) -> AsyncIterator[tuple[Any, Insert]]:
+    """Django's connection in an atomic block."""
+    with django_connection(url) as connection:
+        from django.db import transaction
+
+        with transaction.atomic():
+
+            async def insert(order: str) -> None:
+                with connection.cursor() as cursor:
+                    cursor.execute("INSERT INTO orders VALUES (%s)", [order])
+
+            yield connection, insert
+
+
+@contextmanager
+def django_connection(url: str) -> Iterator[Any]:
+    """`django.db.connection`, to this database."""
+    import django
+    from django.conf import settings
+    from django.db import connection, connections
+
+    # Tests are coroutines; here they may block.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    if not settings.configured:
+        settings.configure(DATABASES={"default": {"ENGINE": "django.db.backends.postgresql"}})
+        django.setup()
+    parts = urlsplit(url)
+    connections.settings["default"] |= {
+        "NAME": parts.path[1:], "USER": parts.username, "PASSWORD": parts.password,
+        "HOST": parts.hostname, "PORT": parts.port,
+    }  # fmt: skip
+    try:
+        yield connection
+    finally:
+        connection.close()
+        del connections["default"]
+
+
+SYNC_DRIVERS: dict[str, Open] = {
+    "sync-psycopg": with_sync_psycopg,
+    "sync-sqlalchemy": with_sync_sqlalchemy,
+    "sync-session": with_sync_session,
+    "django": with_django,
+}
+
+
+@asynccontextmanager
+async def savepoint(connection: Any) -> AsyncIterator[None]:
+    """A savepoint of whatever driver: an exception undoes the block."""
+    if hasattr(connection, "begin_nested"):
+        opened = connection.begin_nested()
+    elif hasattr(connection, "on_commit"):
+        from django.db import transaction
+
+        opened = transaction.atomic()
+    else:
+        opened = connection.transaction()
+    if hasattr(opened, "__aenter__"):
+        async with opened:
+            yield
+    else:
+        with opened:
+            yield

@@ -13,8 +13,22 @@ Needs the standard library only; the database driver is the application's own.
 from __future__ import annotations
 
 from outbox_operator.client.inbox import Inbox
+from outbox_operator.client.nats_link import NatsLink
 from outbox_operator.client.outbox import Outbox
-from outbox_operator.errors import EventError, TransactionError
+from outbox_operator.client.sending import Nudge, Publish
+from outbox_operator.client.sync_outbox import SyncOutbox
+from outbox_operator.errors import EventError, SpecError, TransactionError
 from outbox_operator.wire.event import Event
 
-__all__ = ["Event", "EventError", "Inbox", "Outbox", "TransactionError"]
+__all__ = [
+    "Event",
+    "EventError",
+    "Inbox",
+    "NatsLink",
+    "Nudge",
+    "Outbox",
+    "Publish",
+    "SpecError",
+    "SyncOutbox",
+    "TransactionError",
+]

@@ -1,38 +1,40 @@
 """Write events into the outbox table, inside the transaction the application has open.
 
-Imported by applications. Never commits, never opens a connection, never swallows an error: if
-`add` raises, the caller's transaction is to be rolled back like after any failed statement.
+Imported by applications. Never opens a connection, never commits a transaction that it was not
+asked to open, never swallows an error: if `add` raises a driver's error, the caller's transaction
+is to be rolled back like after any failed statement.
 """
 
 from __future__ import annotations
 
 import uuid
-from typing import Final, Literal
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 
-from outbox_operator.client import drivers, encoding
-from outbox_operator.errors import EventError
-from outbox_operator.wire import tables
+from outbox_operator.client import drivers, sending, sqlalchemy_hooks
+from outbox_operator.client.rows import DEFAULT_MAX_BYTES, PayloadType, Row, RowMaker
+from outbox_operator.client.sending import Nudge, Pending, Publish, Sender
+from outbox_operator.client.statements import NOTED, Inserts, chunks, keys_of
+from outbox_operator.errors import TransactionError
 from outbox_operator.wire.event import Event
-
-DEFAULT_MAX_BYTES: Final = 1_000_000
-"""A little under the 1 MiB that nats-server takes by default, headers included."""
-
-_CASTS: Final = {
-    "event_id": "CAST(CAST({%d} AS text) AS uuid)",
-    "headers": "CAST(CAST({%d} AS text) AS jsonb)",
-    "jsonb": "CAST(CAST({%d} AS text) AS jsonb)",
-    "bytea": "CAST({%d} AS bytea)",
-}
 
 
 class Outbox:
-    """The outbox table of one pipeline.
+    """The outbox table of one pipeline, for asynchronous drivers.
+
+    Connections are asyncpg's `Connection` (or a pool's), psycopg's `AsyncConnection`, and
+    SQLAlchemy's `AsyncConnection` and `AsyncSession`. `SyncOutbox` is for the others. Every
+    method with a connection raises what its driver raises, besides what is listed.
 
     Args:
         schema: `database.schema` of the OutboxPipeline.
         payload_type: Its `outbox.payloadType`.
         max_bytes: Payload and headers of an event may be this large together; larger ones are
             refused before they are written, because NATS would refuse them later.
+        strict_keys: Transactions that write events of the same key wait for each other, each
+            until the one before has ended. For writers that do not lock what the key stands
+            for; costs a statement.
+        send: What `publish_after_commit` does: `Nudge` or `Publish`; None: the same as `add`.
 
     Raises:
         SpecError: `schema` is not a plain lower-case identifier.
@@ -42,27 +44,21 @@ class Outbox:
         self,
         *,
         schema: str = "outbox",
-        payload_type: Literal["jsonb", "bytea"] = "jsonb",
+        payload_type: PayloadType = "jsonb",
         max_bytes: int = DEFAULT_MAX_BYTES,
+        strict_keys: bool = False,
+        send: Nudge | Publish | None = None,
     ) -> None:
-        self._payload_type = payload_type
-        self._max_bytes = max_bytes
-        values = (
-            _CASTS.get(payload_type if column == "payload" else column, "CAST({%d} AS text)")
-            % number
-            for number, column in enumerate(tables.WRITABLE_COLUMNS, 1)
-        )
-        self._insert = drivers.Statement.of(
-            f"INSERT INTO {drivers.table(schema, tables.EVENTS)} "  # noqa: S608 - checked identifier
-            f"({', '.join(tables.WRITABLE_COLUMNS)}) VALUES ({', '.join(values)})"
-        )
+        self._rows = RowMaker(payload_type, max_bytes)
+        self._inserts = Inserts(schema, payload_type)
+        self._strict = strict_keys
+        self._sender = send and Sender(send, schema=schema, payload_type=payload_type)
 
     async def add(self, connection: object, event: Event) -> uuid.UUID:
         """Write one event. It is published if, and only if, the caller's transaction commits.
 
         Args:
-            connection: An asyncpg Connection with an open transaction, a psycopg
-                AsyncConnection, or a SQLAlchemy AsyncConnection or AsyncSession.
+            connection: With an open transaction.
             event: What happened.
 
         Returns:
@@ -71,49 +67,122 @@ class Outbox:
         Raises:
             EventError: The event cannot be stored or published; nothing was sent.
             TransactionError: No transaction is open on the connection; nothing was sent.
-            TypeError: Not a connection this library knows; nothing was sent.
-            Exception: Whatever the driver raises.
+            TypeError: Not a connection this class knows; nothing was sent.
         """
-        where = f"event {event.id} ({event.type})"
-        headers = encoding.to_json(where, "headers", dict(event.headers))
-        payload = self._payload(where, event.payload)
-        size = len(payload.encode() if isinstance(payload, str) else payload) + len(headers)
-        if size > self._max_bytes:
-            raise EventError(
-                f"{where}: payload and headers are {size} bytes, at most {self._max_bytes} are "
-                "allowed; store the data elsewhere and send a reference"
-            )
-        row: dict[str, object] = {
-            "event_id": str(event.id),
-            "event_type": event.type,
-            "partition_key": _text(where, "key", event.key),
-            "routing_key": _routing_key(where, event.routing_key),
-            "payload": payload,
-            "headers": headers,
-        }
-        values = [row[column] for column in tables.WRITABLE_COLUMNS]
-        await drivers.run(connection, self._insert, values)
+        await self._write(connection, [self._rows.one(event)])
         return event.id
 
-    def _payload(self, where: str, payload: object) -> str | bytes:
-        if self._payload_type == "jsonb":
-            return encoding.to_json(where, "payload", payload)
-        if isinstance(payload, bytes | bytearray | memoryview):
-            return bytes(payload)
-        raise EventError(
-            f"{where}: payload is {type(payload).__name__}, wanted bytes because payload_type is "
-            "bytea"
-        )
+    async def add_many(self, connection: object, events: Iterable[Event]) -> list[uuid.UUID]:
+        """Write events, in their order, as fast as the driver can.
+
+        All are checked before the first is written.
+
+        Args:
+            connection: With an open transaction.
+            events: What happened.
+
+        Returns:
+            Their ids.
+
+        Raises:
+            EventError: One of them cannot be stored or published; names its index. None is
+                written.
+            TransactionError: No transaction is open on the connection; nothing was sent.
+            TypeError: Not a connection this class knows; nothing was sent.
+        """
+        rows = self._rows.many(events)
+        await self._write(connection, rows)
+        return [uuid.UUID(row.event_id) for row in rows]
+
+    async def publish_after_commit(self, connection: object, event: Event) -> uuid.UUID:
+        """Write one event as `add` does, and see to it that it arrives soon after the commit.
+
+        What is done then is `send`'s business, happens in the background, and can neither fail
+        nor delay the caller. If NATS is away or slow, the relay brings the event a little later.
+        A transaction that is rolled back sends nothing, nor does a savepoint.
+
+        Args:
+            connection: A session of SQLAlchemy's ORM, or a connection whose transaction was
+                opened with `transaction`: the others do not tell when they commit.
+            event: What happened.
+
+        Returns:
+            The event's id.
+
+        Raises:
+            EventError: The event cannot be stored or published; nothing was sent.
+            TransactionError: The transaction was opened in another way; nothing was sent.
+            TypeError: Not a connection this class knows; nothing was sent.
+        """
+        row = self._rows.one(event)
+        pending = self._pending(connection)
+        sender = self._sender if self._sender and pending.takes(self._sender) else None
+        await self._write(connection, [row], noted=sender is not None and pending.asks(sender))
+        if sender is not None:
+            pending.add(sender, row)
+        return event.id
+
+    @asynccontextmanager
+    async def transaction(self, connection: object) -> AsyncIterator[None]:
+        """A transaction of the driver's, whose commit `publish_after_commit` learns of.
+
+            async with outbox.transaction(connection):
+                await connection.execute("INSERT INTO orders …")
+                await outbox.publish_after_commit(connection, event)
+
+        Commits at the end of the block, rolls back when it raises. Events of other outboxes may
+        be written in it too.
+
+        Args:
+            connection: Without an open transaction.
+
+        Raises:
+            TransactionError: A transaction is open on the connection.
+            TypeError: Not a connection this class knows.
+        """
+        driver = drivers.driver_of(connection)
+        if driver.in_transaction(connection):
+            raise TransactionError(
+                "a transaction is open on this connection already, so the end of an inner one "
+                "would not be its commit; open the outermost with outbox.transaction(connection)"
+            )
+        with sending.collecting(connection) as pending:
+            committed = False
+            async with driver.transaction(connection):
+                yield
+                standing = await _standing(driver, connection, pending)
+                committed = True
+            # Not so when the driver ended the block quietly, as psycopg's Rollback asks for.
+            if committed:
+                pending.send(standing)
+
+    def _pending(self, connection: object) -> Pending:
+        drivers.driver_of(connection)
+        if sqlalchemy_hooks.is_session(connection):
+            return sqlalchemy_hooks.pending_of(sqlalchemy_hooks.sync_session(connection))
+        return sending.pending_of(connection)
+
+    async def _write(self, connection: object, rows: Sequence[Row], *, noted: bool = False) -> None:
+        driver = drivers.driver_of(connection)
+        if self._strict and (keys := keys_of(rows)):
+            await driver.run(connection, self._inserts.lock, (keys,))
+        if len(rows) == 1:
+            values = (*rows[0], rows[0].event_id) if noted else rows[0]
+            insert = self._inserts.noted if noted else self._inserts.one
+            await driver.run(connection, insert, values)
+        elif rows and not await driver.copy(connection, self._inserts.copy, rows):
+            for arrays in chunks(rows):
+                await driver.run(connection, self._inserts.many, arrays)
 
 
-def _text(where: str, field: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise EventError(f"{where}: {field} is {type(value).__name__}, wanted text")
-    encoding.to_json(where, field, value)  # refuses what a text column cannot hold
-    return value
-
-
-def _routing_key(where: str, value: str | None) -> str | None:
-    if value == "":
-        raise EventError(f"{where}: routing_key is empty; leave it out to use the event type")
-    return None if value is None else _text(where, "routing_key", value)
+async def _standing(driver: drivers.Driver, connection: object, pending: Pending) -> str:
+    """Which of the events to publish still stand, asked just before the commit."""
+    if not pending.noted:
+        return ""
+    try:
+        return str(await driver.value(connection, NOTED) or "")
+    except Exception as error:
+        # Then COMMIT rolls back without a word, as it would without us.
+        if sending.failed_transaction(error):
+            return ""
+        raise

@@ -1,1 +1,22 @@
-"""For the tests of applications. The fixtures of `testing.plugin` need no import."""
+"""For the tests of applications: an outbox that records in memory what it is given.
+
+    from outbox_operator.testing import RecordingOutbox
+
+    async def test_an_order_is_announced() -> None:
+        outbox = RecordingOutbox()
+        await place_order(FakeConnection(), outbox)
+        assert [event.type for event in outbox.events] == ["order.created"]
+
+Needs the standard library only. The fixtures of `testing.plugin` need no import.
+"""
+
+from __future__ import annotations
+
+from outbox_operator.testing.recorder import (
+    RecordedEvent,
+    RecordingConnection,
+    RecordingOutbox,
+    RecordingSyncOutbox,
+)
+
+__all__ = ["RecordedEvent", "RecordingConnection", "RecordingOutbox", "RecordingSyncOutbox"]

@@ -11,7 +11,7 @@ from typing import Final
 from outbox_operator.errors import EventError
 from outbox_operator.wire import headers as names
 
-_EVENT_TYPE: Final = re.compile(r"^[^\s*>\x00-\x1f\x7f.]+(\.[^\s*>\x00-\x1f\x7f.]+)*$")
+_DOTTED_NAME: Final = re.compile(r"^[^\s*>\x00-\x1f\x7f.]+(\.[^\s*>\x00-\x1f\x7f.]+)*$")
 _HEADER_NAME: Final = re.compile(r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")
 
 
@@ -36,13 +36,18 @@ class Event:
     id: uuid.UUID = field(default_factory=uuid.uuid4)
 
     def __post_init__(self) -> None:
-        if not _EVENT_TYPE.fullmatch(self.type):
+        if not is_dotted_name(str(self.type)):
             raise EventError(
                 f"event {self.id}: type {self.type!r} is not a dotted name "
                 "(no spaces, wildcards or empty parts), for example 'order.created'"
             )
         for name, value in self.headers.items():
             check_header(f"event {self.id} ({self.type})", name, value)
+
+
+def is_dotted_name(text: str) -> bool:
+    """Whether a text is subject tokens: no spaces, wildcards, control characters, empty parts."""
+    return _DOTTED_NAME.fullmatch(text) is not None
 
 
 def check_header(where: str, name: str, value: object) -> None:

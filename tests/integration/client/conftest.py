@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from support.books import NAMES, Book
 from support.outbox import migrate, migrate_inbox
 from support.postgres import PostgresServer
 from support.shop import DRIVERS, Open, Shop
@@ -29,3 +30,9 @@ async def shop(postgres_server: PostgresServer, database: str) -> AsyncIterator[
 def opened(request: pytest.FixtureRequest) -> Open:
     """Opens a transaction; each test runs with each driver."""
     return DRIVERS[request.param]
+
+
+@pytest.fixture(params=NAMES)
+def book(request: pytest.FixtureRequest, shop: Shop) -> Book:
+    """An outbox; each test runs with each driver and with the recorders."""
+    return Book(request.param, shop)

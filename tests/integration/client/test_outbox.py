@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import asyncio
+import contextlib
 import json
 import re
 import uuid
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import psycopg
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    TraceFlags,
+    TraceState,
+    use_span,
+)
+from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from outbox_operator.client import Event, EventError, Outbox, TransactionError
+from outbox_operator.client import Event, EventError, Outbox, SyncOutbox, TransactionError
+from outbox_operator.testing import RecordedEvent, RecordingConnection, RecordingOutbox
+from support.books import Book, call
 from support.outbox import migrate
-from support.shop import Open, Shop
+from support.relaying import eventually
+from support.shop import Open, Shop, django_connection, savepoint
 
 pytestmark = pytest.mark.integration
 
@@ -25,7 +39,7 @@ class _OutOfStockError(Exception):
     pass
 
 
-async def test_event_and_order_commit_together(shop: Shop, opened: Open) -> None:
+async def test_event_and_order_commit_together(book: Book) -> None:
     event = Event(
         type="order.created",
         key="o-1",
@@ -33,46 +47,207 @@ async def test_event_and_order_commit_together(shop: Shop, opened: Open) -> None
         headers={"tenant": "a % :b $1"},
         routing_key="eu.order.created",
     )
-    async with opened(shop.url) as (connection, insert):
+    outbox = book.outbox()
+    async with book.opened() as (connection, insert):
         await insert("o-1")
-        assert await Outbox().add(connection, event) == event.id
-        assert await shop.events() == []
-    [row] = await shop.events()
-    assert await shop.orders() == ["o-1"]
-    assert row["event_id"] == event.id
-    assert row["event_type"] == "order.created"
-    assert row["partition_key"] == "o-1"
-    assert row["routing_key"] == "eu.order.created"
-    assert json.loads(row["headers"]) == {"tenant": "a % :b $1"}
-    assert json.loads(row["payload"]) == {
-        "id": "00000000-0000-0000-0000-000000000007",
-        "total": "12.30",
-        "text": "Größe 7' \\ \" %s :x",
-    }
-    assert row["created_at"] > dt.datetime.now(dt.UTC) - dt.timedelta(minutes=5)
+        assert await call(outbox.add(connection, event)) == event.id
+        assert await book.events() == []
+    [found] = await book.events()
+    assert found == RecordedEvent(
+        id=event.id,
+        type="order.created",
+        key="o-1",
+        payload={
+            "id": "00000000-0000-0000-0000-000000000007",
+            "total": "12.30",
+            "text": "Größe 7' \\ \" %s :x",
+        },
+        headers={"tenant": "a % :b $1"},
+        routing_key="eu.order.created",
+    )
+    assert await book.shop.orders() == ([] if book.records else ["o-1"])
 
 
-async def test_event_and_order_roll_back_together(shop: Shop, opened: Open) -> None:
+async def test_event_and_order_roll_back_together(book: Book) -> None:
+    outbox = book.outbox()
+
     async def order() -> None:
-        async with opened(shop.url) as (connection, insert):
+        async with book.opened() as (connection, insert):
             await insert("o-1")
-            await Outbox().add(connection, Event(type="order.created", payload={}))
+            await call(outbox.add(connection, Event(type="order.created", payload={})))
+            await call(outbox.add_many(connection, [Event(type="a", payload=n) for n in range(3)]))
             raise _OutOfStockError
 
     with pytest.raises(_OutOfStockError):
         await order()
-    assert await shop.events() == []
-    assert await shop.orders() == []
+    assert await book.events() == []
+    assert await book.shop.orders() == []
 
 
-async def test_a_refused_event_leaves_the_transaction_usable(shop: Shop, opened: Open) -> None:
-    async with opened(shop.url) as (connection, insert):
+async def test_a_savepoint_takes_back_its_events_only(book: Book) -> None:
+    outbox = book.outbox()
+    async with book.opened() as (connection, _):
+        await call(outbox.add(connection, Event(type="first", payload=1)))
+        with contextlib.suppress(_OutOfStockError):
+            async with savepoint(connection):
+                await call(outbox.add(connection, Event(type="undone", payload=2)))
+                raise _OutOfStockError
+        async with savepoint(connection):
+            await call(outbox.add(connection, Event(type="second", payload=3)))
+    assert [event.type for event in await book.events()] == ["first", "second"]
+
+
+async def test_many_events_keep_their_order(book: Book) -> None:
+    events = [
+        Event(
+            type="order.created",
+            key=f"k{n % 3}",
+            payload={"n": n, "odd": "\\N\t\n{\"},'"},
+            headers={"x": "\\ ,{}"} if n % 2 else {},
+            routing_key="eu.orders" if n % 2 else None,
+        )
+        for n in range(2500)
+    ]
+    outbox = book.outbox()
+    async with book.opened() as (connection, _):
+        ids = await call(outbox.add_many(connection, iter(events)))
+        assert await call(outbox.add_many(connection, [])) == []
+        await call(outbox.add_many(connection, [Event(type="alone", payload=None)]))
+    found = await book.events()
+    assert ids == [event.id for event in events]
+    assert [one.type for one in found[2500:]] == ["alone"]
+    assert [
+        (one.id, one.key, one.payload, one.headers, one.routing_key) for one in found[:2500]
+    ] == [(one.id, one.key, one.payload, one.headers, one.routing_key) for one in events]
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"payload": {"picture": b"\xff"}}, r"payload\.picture is bytes"),
+    ({"payload": {}, "key": 7}, "key is int, wanted text"),
+    ({"payload": {}, "routing_key": "eu..orders"}, "routing_key 'eu..orders' is not a dotted name"),
+    ({"payload": {}, "type": "a" * 1025}, "type takes 1025 bytes of the subject"),
+    ({"payload": "x" * 400}, "are 404 bytes, at most 300 are allowed"),
+]
+
+
+async def test_refused_events_leave_the_transaction_usable(book: Book) -> None:
+    outbox, good = book.outbox(max_bytes=300), Event(type="order.created", payload={})
+    async with book.opened() as (connection, insert):
         await insert("o-1")
-        with pytest.raises(EventError, match=r"payload\.picture is bytes"):
-            await Outbox().add(
-                connection, Event(type="order.created", payload={"picture": b"\xff"})
-            )
-    assert await shop.orders() == ["o-1"]
+        for fields, message in BAD:
+            bad = Event(**{"type": "a", **fields})
+            with pytest.raises(EventError, match=f"^event {bad.id}.*{message}"):
+                await call(outbox.add(connection, bad))
+            with pytest.raises(EventError, match=rf"^events\[1\]: event {bad.id}.*{message}"):
+                await call(outbox.add_many(connection, [good, bad]))
+        with pytest.raises(EventError, match=r"^events\[0\]: wanted an Event, found dict"):
+            await call(outbox.add_many(connection, [{}]))
+    assert await book.shop.orders() == ([] if book.records else ["o-1"])
+    assert await book.events() == []
+
+
+async def test_an_event_carries_the_trace_that_is_active(book: Book) -> None:
+    tracer = TracerProvider().get_tracer("test")
+    outbox = book.outbox()
+    state = TraceState([("vendor", "x")])
+    with tracer.start_as_current_span("order") as span:
+        context = span.get_span_context()
+        other = NonRecordingSpan(
+            SpanContext(context.trace_id, context.span_id, False, TraceFlags(1), state)
+        )
+        async with book.opened() as (connection, _):
+            await call(outbox.add(connection, Event(type="a", payload=1)))
+            with use_span(other):
+                await call(outbox.add(connection, Event(type="b", payload=1)))
+            own = {"Traceparent": "mine"}
+            await call(outbox.add(connection, Event(type="c", payload=1, headers=own)))
+    async with book.opened() as (connection, _):
+        await call(outbox.add(connection, Event(type="d", payload=1, headers={"x": "y"})))
+    parent = f"00-{context.trace_id:032x}-{context.span_id:016x}-"
+    flags = f"{context.trace_flags:02x}"
+    assert [event.headers for event in await book.events()] == [
+        {"traceparent": parent + flags},
+        {"traceparent": parent + "01", "tracestate": "vendor=x"},
+        {"Traceparent": "mine"},
+        {"x": "y"},
+    ]
+
+
+async def test_publish_after_commit_wants_to_be_told_of_the_commit(book: Book) -> None:
+    """Sessions and Django tell themselves; the others need `outbox.transaction`."""
+    outbox, event = book.outbox(), Event(type="order.created", payload={})
+    tells = book.name.endswith(("session", "django"))
+    async with book.opened() as (connection, insert):
+        await insert("o-1")
+        if tells:
+            assert await call(outbox.publish_after_commit(connection, event)) == event.id
+        else:
+            with pytest.raises(TransactionError, match=r"open it with outbox\.transaction"):
+                await call(outbox.publish_after_commit(connection, event))
+            with pytest.raises(TransactionError, match="is open on this connection already"):
+                await open_inside(outbox, connection)
+    assert [one.id for one in await book.events()] == ([event.id] if tells else [])
+
+
+async def open_inside(outbox: Any, connection: Any) -> None:
+    """Open a transaction through the outbox."""
+    if isinstance(outbox, Outbox):
+        async with outbox.transaction(connection):
+            pass
+    else:
+        with outbox.transaction(connection):
+            pass
+
+
+async def test_the_recorder_takes_any_object_for_a_connection() -> None:
+    outbox, connection = RecordingOutbox(), object()
+    await outbox.add(connection, Event(type="at.once", payload={}))
+    with contextlib.suppress(_OutOfStockError):
+        async with outbox.transaction(connection):
+            await outbox.publish_after_commit(connection, Event(type="undone", payload={}))
+            raise _OutOfStockError
+    async with outbox.transaction(connection):
+        await outbox.publish_after_commit(connection, Event(type="sent", payload={}))
+        assert [event.type for event in outbox.events] == ["at.once"]
+    assert [event.type for event in outbox.events] == ["at.once", "sent"]
+
+
+async def test_strict_keys_wait_for_each_other_and_never_in_a_circle(shop: Shop) -> None:
+    strict = Outbox(strict_keys=True)
+    first, second = await asyncpg.connect(shop.url), await asyncpg.connect(shop.url)
+    try:
+        async with first.transaction():
+            await strict.add(first, Event(type="a", key="k1", payload=1))
+
+            async def write() -> None:
+                async with second.transaction():
+                    await strict.add(second, Event(type="a", key="free", payload=2))
+                    await strict.add(second, Event(type="a", payload=3))
+                    keys = ("k2", "k1")
+                    await strict.add_many(
+                        second, [Event(type="a", key=key, payload=5) for key in keys]
+                    )
+
+            waiting = asyncio.create_task(write())
+            pid = first.get_server_pid()
+
+            async def blocked() -> bool:
+                found: bool = await shop.owner.fetchval(
+                    "SELECT EXISTS (SELECT FROM pg_stat_activity "
+                    "WHERE $1 = ANY (pg_blocking_pids(pid)))",
+                    pid,
+                )
+                return found
+
+            await eventually(blocked, "the second writer waits for the first")
+            # It took the turn of k1 first, and so holds that of no later key.
+            await strict.add(first, Event(type="a", key="k2", payload=4))
+        await waiting
+    finally:
+        await first.close()
+        await second.close()
+    rows = {json.loads(row["payload"]): row["position"] for row in await shop.events()}
+    assert rows[4] < rows[5]
 
 
 async def test_errors_of_the_driver_reach_the_caller(shop: Shop, opened: Open) -> None:
@@ -107,8 +282,9 @@ async def test_refuses_to_write_outside_a_transaction(shop: Shop) -> None:
     try:
         with pytest.raises(TransactionError, match="no transaction is open on this asyncpg"):
             await Outbox().add(plain, event)
-        with pytest.raises(TransactionError, match=r"psycopg \(autocommit\)"):
-            await Outbox().add(autocommit, event)
+        for write in (Outbox().add(autocommit, event), Outbox().add_many(autocommit, [event] * 2)):
+            with pytest.raises(TransactionError, match=r"psycopg \(autocommit\)"):
+                await write
         async with engine.connect() as connection:
             with pytest.raises(TransactionError, match=r"SQLAlchemy \(AUTOCOMMIT\)"):
                 await Outbox().add(connection, event)
@@ -119,6 +295,37 @@ async def test_refuses_to_write_outside_a_transaction(shop: Shop) -> None:
         await autocommit.close()
         await engine.dispose()
     assert len(await shop.events()) == 1
+
+
+async def test_refuses_to_write_outside_a_transaction_synchronously(shop: Shop) -> None:
+    event, outbox = Event(type="order.created", payload={}), SyncOutbox()
+    engine = create_engine(
+        shop.url.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT"
+    )
+    with psycopg.connect(shop.url, autocommit=True) as autocommit:
+        for write in (outbox.add, outbox.publish_after_commit):
+            with pytest.raises(TransactionError):
+                write(autocommit, event)
+    with (
+        engine.connect() as connection,
+        pytest.raises(TransactionError, match=r"SQLAlchemy \(AUTOCOMMIT\)"),
+    ):
+        outbox.add(connection, event)
+    engine.dispose()
+    with django_connection(shop.url) as django:
+        for write in (outbox.add, outbox.publish_after_commit):
+            with pytest.raises(TransactionError, match=r"transaction\.atomic"):
+                write(django, event)
+    with pytest.raises(TransactionError, match="recording"):
+        await RecordingOutbox().add(RecordingConnection(), event)
+    assert await shop.events() == []
+
+
+async def test_a_psycopg_pipeline_takes_many_events_too(shop: Shop) -> None:
+    events = [Event(type="a", payload=n) for n in range(3)]
+    async with await psycopg.AsyncConnection.connect(shop.url) as connection, connection.pipeline():
+        await Outbox().add_many(connection, events)
+    assert [row["event_id"] for row in await shop.events()] == [event.id for event in events]
 
 
 async def test_the_documented_sql_does_the_same(shop: Shop) -> None:

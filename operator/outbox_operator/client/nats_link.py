@@ -1,0 +1,410 @@
+"""The application's way to NATS for immediate sending: one connection, used from any thread.
+
+Whoever commits hands over what to send and goes on at once. Everything else happens on an event
+loop: one of its own in a background thread, or that of the connection the application gave. What
+cannot be sent within a bounded time is counted and left to the relay; nothing is ever raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from outbox_operator.client.metrics import send_metrics
+from outbox_operator.errors import SpecError
+
+log: Final = logging.getLogger(__name__)
+
+NUDGE_GAP_SECONDS: Final = 0.001
+"""Commits closer together than this share a nudge."""
+MOST_WAITING: Final = 1000
+"""Events handed over and not sent yet; more are left to the relay at once."""
+RETRY_SECONDS: Final = 1.0
+"""After a failed attempt to connect, events are left to the relay for so long."""
+
+UNREACHABLE: Final = "NatsUnreachable"
+TIMED_OUT: Final = "SendTimeout"
+REFUSED: Final = "SendRefused"
+OVERLOADED: Final = "TooManyWaiting"
+CLOSED: Final = "LinkClosed"
+FORKED: Final = "ConnectionOfParent"
+REASONS: Final = (UNREACHABLE, TIMED_OUT, REFUSED, OVERLOADED, CLOSED, FORKED)
+
+Connect = Callable[[], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One committed event to send.
+
+    Attributes:
+        headers: Of the message to publish; None: `subject` is only nudged.
+        committed: When, on `time.perf_counter`.
+    """
+
+    namespace: str
+    pipeline: str
+    subject: str
+    payload: bytes
+    headers: Mapping[str, str] | None
+    committed: float
+
+
+class _SendError(Exception):
+    """An event is left to the relay.
+
+    Args:
+        reason: Label of the metric.
+        detail: In words.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class NatsLink:
+    """A connection to NATS for immediate sending. Make one per application.
+
+    Several `Outbox` objects may share it. Nothing is connected before the first event is to be
+    sent. With a URL or a function, a background thread with an event loop of its own is started
+    then; a process that was forked later starts its own. A connection that was given is used on
+    the loop that is running when the link is made, and by no forked process.
+
+    Args:
+        nats: URLs separated by commas (needs nats-py, extra `client-nats`); or a function that
+            connects, for credentials and TLS: `lambda: nats.connect(url, user_credentials=…)`;
+            or an open connection of nats-py.
+        enabled: The feature flag. False: nothing is connected or sent, and every event is left to
+            the relay.
+        timeout_seconds: How long an event may take, connecting included, before it is left to
+            the relay. The caller never waits.
+
+    Raises:
+        SpecError: `timeout_seconds` is not positive, or `nats` is an open connection and no
+            event loop is running.
+    """
+
+    def __init__(
+        self, nats: str | Connect | Any, *, enabled: bool = True, timeout_seconds: float = 1.0
+    ) -> None:
+        if timeout_seconds <= 0:
+            raise SpecError(f"timeout_seconds is {timeout_seconds}, wanted more than 0")
+        self.enabled = enabled
+        self._timeout = timeout_seconds
+        self._connect: Connect | None = None
+        self._given: Any = None
+        self._given_loop: asyncio.AbstractEventLoop | None = None
+        if isinstance(nats, str):
+            self._connect = _connector(nats, timeout_seconds)
+        elif callable(getattr(nats, "publish", None)):
+            self._given = nats
+            try:
+                self._given_loop = asyncio.get_running_loop()
+            except RuntimeError:
+                raise SpecError(
+                    "nats is an open connection; make the NatsLink where its event loop runs, or "
+                    "pass a URL or a function that connects"
+                ) from None
+        else:
+            self._connect = nats
+        self._foreign = False
+        self._failing = False
+        self._reset()
+        _LINKS.add(self)
+
+    def submit(self, job: Job) -> None:
+        """Send an event soon. Returns at once, raises nothing; from any thread."""
+        if not self.enabled:
+            return
+        send_metrics().attempt(job.namespace, job.pipeline)
+        with self._lock:
+            reason = self._refusal()
+            if reason is None:
+                self._waiting += 1
+        if reason is not None:
+            self._failed(job, reason, _DETAILS[reason])
+            return
+        try:
+            self._running_loop().call_soon_threadsafe(self._start, job)
+        except RuntimeError:  # the loop of a given connection is closed
+            self._failed(job, CLOSED, _DETAILS[CLOSED])
+            self._settle()
+
+    def flush(self, timeout_seconds: float = 5.0) -> bool:
+        """Wait until everything handed over is sent or left to the relay; not on the link's loop.
+
+        Returns:
+            Whether that was so in time.
+        """
+        with self._settled:
+            return self._settled.wait_for(lambda: self._waiting == 0, timeout_seconds)
+
+    def close(self, timeout_seconds: float = 5.0) -> None:
+        """Flush, then end the connection and thread of the link. A given connection stays open."""
+        if self._given is None:
+            self.flush(timeout_seconds)
+        with self._lock:
+            self._closed = True
+            loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return
+        asyncio.run_coroutine_threadsafe(self._shut(), loop).result(timeout_seconds)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(timeout_seconds)
+
+    def _reset(self) -> None:
+        """Start with nothing; also in a forked child, whose copy of a lock may be taken."""
+        self._lock = threading.Lock()
+        self._settled = threading.Condition(self._lock)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._process = os.getpid()
+        self._client: Any = None
+        self._connecting: asyncio.Task[Any] | None = None
+        self._retry_at = 0.0
+        self._waiting = 0
+        self._closed = False
+        self._nudges: dict[str, _Nudges] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def _forked(self) -> None:
+        self._reset()
+        self._foreign = self._given is not None
+
+    def _refusal(self) -> str | None:
+        if self._closed:
+            return CLOSED
+        if self._foreign:
+            return FORKED
+        return OVERLOADED if self._waiting >= MOST_WAITING else None
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._given_loop is not None:
+            return self._given_loop
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=_run, args=(self._loop,), name="outbox-nats-link", daemon=True
+                )
+                self._thread.start()
+            return self._loop
+
+    # From here on: on the loop.
+
+    def _start(self, job: Job) -> None:
+        if job.headers is None:
+            self._nudges.setdefault(job.subject, _Nudges()).add(job, self._nudge)
+        else:
+            self._spawn(self._publish(job))
+
+    def _nudge(self, jobs: list[Job]) -> None:
+        self._spawn(self._send_nudge(jobs))
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send_nudge(self, jobs: list[Job]) -> None:
+        async def send(client: Any) -> None:
+            await client.publish(jobs[0].subject)
+            await client.flush(self._timeout)
+
+        await self._attempt(jobs, send)
+
+    async def _publish(self, job: Job) -> None:
+        async def send(client: Any) -> None:
+            await client.jetstream(timeout=self._timeout).publish(
+                job.subject, job.payload, headers=dict(job.headers or {})
+            )
+
+        await self._attempt([job], send)
+
+    async def _attempt(self, jobs: list[Job], send: Callable[[Any], Awaitable[None]]) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await send(await self._connected())
+        except _SendError as error:
+            self._all_failed(jobs, error.reason, str(error))
+        except TimeoutError:
+            self._all_failed(jobs, TIMED_OUT, f"no answer within {self._timeout:g} s")
+        except Exception as error:  # noqa: BLE001 - whatever a driver raises, the relay has the event
+            self._all_failed(jobs, REFUSED, f"{type(error).__name__}: {error}"[:300])
+        else:
+            now = time.perf_counter()
+            for job in jobs:
+                send_metrics().success(job.namespace, job.pipeline, now - job.committed)
+            if self._failing:
+                self._failing = False
+                log.info("immediate sending works again")
+        finally:
+            self._settle(len(jobs))
+
+    async def _connected(self) -> Any:
+        """The live connection.
+
+        Raises:
+            _SendError: There is none.
+        """
+        if self._connect is None:
+            client = self._given
+        else:
+            if self._client is None or self._client.is_closed:
+                if self._connecting is None:
+                    if time.monotonic() < self._retry_at:
+                        raise _SendError(UNREACHABLE, "not connected")
+                    self._connecting = asyncio.get_running_loop().create_task(
+                        self._open(self._connect)
+                    )
+                    self._connecting.add_done_callback(_look_at)
+                # Others wait for the same attempt, and one that gives up must not end it.
+                await asyncio.shield(self._connecting)
+            client = self._client
+        # Without a connection the driver would keep messages and send them much later.
+        if not client.is_connected:
+            raise _SendError(UNREACHABLE, "the connection is lost")
+        return client
+
+    async def _open(self, connect: Connect) -> None:
+        try:
+            self._client = await asyncio.wait_for(connect(), self._timeout)
+        except Exception as error:
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+            detail = str(error) or type(error).__name__
+            raise _SendError(UNREACHABLE, f"cannot connect: {detail[:300]}") from error
+        finally:
+            self._connecting = None
+
+    async def _shut(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._client is not None and not self._client.is_closed:
+            await self._client.close()
+
+    def _all_failed(self, jobs: list[Job], reason: str, detail: str) -> None:
+        for job in jobs:
+            self._failed(job, reason, detail)
+
+    def _failed(self, job: Job, reason: str, detail: str) -> None:
+        send_metrics().failure(job.namespace, job.pipeline, reason)
+        if not self._failing:
+            self._failing = True
+            log.warning(
+                "immediate sending fails, events of %s/%s come by the relay until it works again: "
+                "%s (%s)",
+                job.namespace, job.pipeline, detail, reason,
+            )  # fmt: skip
+
+    def _settle(self, count: int = 1) -> None:
+        with self._settled:
+            self._waiting -= count
+            if self._waiting == 0:
+                self._settled.notify_all()
+
+
+class _Nudges:
+    """Nudges of one pipeline: the first at once, those that follow closely together."""
+
+    def __init__(self) -> None:
+        self._jobs: list[Job] = []
+        self._sent = float("-inf")
+
+    def add(self, job: Job, send: Callable[[list[Job]], None]) -> None:
+        """Send now, or with those that wait."""
+        loop = asyncio.get_running_loop()
+        self._jobs.append(job)
+        if len(self._jobs) > 1:
+            return
+        due = self._sent + NUDGE_GAP_SECONDS
+        if loop.time() >= due:
+            self._flush(send)
+        else:
+            loop.call_at(due, self._flush, send)
+
+    def _flush(self, send: Callable[[list[Job]], None]) -> None:
+        self._sent = asyncio.get_running_loop().time()
+        jobs, self._jobs = self._jobs, []
+        send(jobs)
+
+
+def _connector(urls: str, timeout_seconds: float) -> Connect:
+    servers = [url.strip() for url in urls.split(",") if url.strip()]
+    if not servers:
+        raise SpecError("nats is empty; wanted a URL such as nats://nats.nats:4222")
+
+    async def connect() -> Any:
+        try:
+            from nats.aio.client import Client
+        except ImportError as error:
+            raise RuntimeError(
+                "nats-py is not installed; pip install 'outbox-operator[client-nats]'"
+            ) from error
+
+        attempts_left, established = len(servers), False
+
+        async def on_error(error: Exception) -> None:
+            # The driver would try the first connection for ever; raising stops it once every
+            # server had its turn. Later troubles show where something is sent.
+            nonlocal attempts_left
+            attempts_left -= 1
+            if attempts_left <= 0 and not established:
+                raise error
+
+        client = Client()
+        try:
+            await client.connect(
+                servers,
+                name="outbox-client",
+                error_cb=on_error,
+                connect_timeout=timeout_seconds,  # type: ignore[arg-type]  # any number of seconds
+                reconnect_time_wait=1,
+                max_reconnect_attempts=-1,
+                ping_interval=10,
+            )
+        except BaseException:
+            await client.close()
+            raise
+        established = True
+        return client
+
+    return connect
+
+
+def _look_at(task: asyncio.Task[Any]) -> None:
+    """Those who waited have given up by now; the error is no news."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+_DETAILS: Final = {
+    CLOSED: "the link is closed",
+    FORKED: "the connection was made by the parent process; pass a URL or a function that connects",
+    OVERLOADED: f"{MOST_WAITING} events wait already",
+}
+_LINKS: Final[weakref.WeakSet[NatsLink]] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for link in list(_LINKS):
+        link._forked()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,134 @@
+"""From events to rows: everything that can be wrong with an event is found here. Pure.
+
+Called by `client.outbox` and `client.sync_outbox` before they touch the connection, so that a
+refused event leaves the caller's transaction as it was.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from typing import Final, Literal, NamedTuple
+
+from outbox_operator.client import encoding, tracing
+from outbox_operator.errors import EventError
+from outbox_operator.wire import subjects
+from outbox_operator.wire.event import Event, is_dotted_name
+
+DEFAULT_MAX_BYTES: Final = 1_000_000
+"""A little under the 1 MiB that nats-server takes by default, headers included."""
+
+PayloadType = Literal["jsonb", "bytea"]
+
+
+class Row(NamedTuple):
+    """Values of `wire.tables.WRITABLE_COLUMNS`, in that order, as every driver takes them."""
+
+    event_id: str
+    event_type: str
+    partition_key: str
+    routing_key: str | None
+    payload: str | bytes
+    headers: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of payload and headers, roughly."""
+        return len(self.payload) + len(self.headers)
+
+
+class RowMaker:
+    """Makes rows of the events of one pipeline.
+
+    Args:
+        payload_type: Its `outbox.payloadType`.
+        max_bytes: Most bytes of payload and headers of an event together.
+    """
+
+    def __init__(self, payload_type: PayloadType, max_bytes: int) -> None:
+        self._payload_type = payload_type
+        self._max_bytes = max_bytes
+
+    def many(self, events: Iterable[Event]) -> list[Row]:
+        """The rows of several events.
+
+        Raises:
+            EventError: One of them cannot be stored or published; names its index and field.
+        """
+        return [self.one(event, f"events[{index}]: ") for index, event in enumerate(events)]
+
+    def one(self, event: Event, place: str = "") -> Row:
+        """The row of an event.
+
+        Args:
+            place: Put before messages.
+
+        Raises:
+            EventError: It cannot be stored or published; names the field.
+        """
+        if not isinstance(event, Event):
+            raise EventError(
+                f"{place}wanted an Event, found {type(event).__name__}; write "
+                "Event(type=…, key=…, payload=…)"
+            )
+        where = f"{place}event {event.id} ({event.type})"
+        if not isinstance(event.id, uuid.UUID):
+            raise EventError(f"{where}: id is {type(event.id).__name__}, wanted uuid.UUID")
+        headers = encoding.to_json(where, "headers", tracing.with_trace(event.headers))
+        payload = self._payload(where, event.payload)
+        size = len(payload.encode() if isinstance(payload, str) else payload) + len(headers)
+        if size > self._max_bytes:
+            raise EventError(
+                f"{where}: payload and headers are {size} bytes, at most {self._max_bytes} are "
+                "allowed; store the data elsewhere and send a reference"
+            )
+        return Row(
+            event_id=str(event.id),
+            event_type=_subject_part(where, "type", event.type),
+            partition_key=_text(where, "key", event.key),
+            routing_key=_routing_key(where, event.routing_key),
+            payload=payload,
+            headers=headers,
+        )
+
+    def _payload(self, where: str, payload: object) -> str | bytes:
+        if self._payload_type == "jsonb":
+            return encoding.to_json(where, "payload", payload)
+        if isinstance(payload, bytes | bytearray | memoryview):
+            return bytes(payload)
+        raise EventError(
+            f"{where}: payload is {type(payload).__name__}, wanted bytes because payload_type is "
+            "bytea"
+        )
+
+
+def _text(where: str, field: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise EventError(f"{where}: {field} is {type(value).__name__}, wanted text")
+    encoding.to_json(where, field, value)  # refuses what a text column cannot hold
+    return value
+
+
+def _subject_part(where: str, field: str, value: object) -> str:
+    text = _text(where, field, value)
+    found = len(subjects.escape_tokens(text))
+    if found > subjects.MAX_SUBJECT_BYTES:
+        raise EventError(
+            f"{where}: {field} takes {found} bytes of the subject, which may have "
+            f"{subjects.MAX_SUBJECT_BYTES}; use a shorter name"
+        )
+    return text
+
+
+def _routing_key(where: str, value: str | None) -> str | None:
+    if value is None:
+        return None
+    text = _subject_part(where, "routing_key", value)
+    if text == "":
+        raise EventError(f"{where}: routing_key is empty; leave it out to use the event type")
+    if not is_dotted_name(text):
+        raise EventError(
+            f"{where}: routing_key {text!r} is not a dotted name (no spaces, wildcards or empty "
+            "parts), for example 'eu.order.created'"
+        )
+    return text

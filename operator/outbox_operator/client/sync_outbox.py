@@ -1,0 +1,189 @@
+"""Write events through synchronous drivers; the counterpart of `client.outbox`.
+
+Imported by applications, with the same promises.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from outbox_operator.client import sending, sqlalchemy_hooks, sync_drivers
+from outbox_operator.client.rows import DEFAULT_MAX_BYTES, PayloadType, Row, RowMaker
+from outbox_operator.client.sending import Nudge, Pending, Publish, Sender
+from outbox_operator.client.statements import NOTED, Inserts, chunks, keys_of
+from outbox_operator.errors import TransactionError
+from outbox_operator.wire.event import Event
+
+
+class SyncOutbox:
+    """The outbox table of one pipeline, for synchronous drivers.
+
+    Connections are psycopg's `Connection`, SQLAlchemy's `Connection` and `Session`, and Django's
+    `connection`. The methods are those of `Outbox`, without `await`. Every method with a
+    connection raises what its driver raises, besides what is listed.
+
+    Args:
+        schema: `database.schema` of the OutboxPipeline.
+        payload_type: Its `outbox.payloadType`.
+        max_bytes: Payload and headers of an event may be this large together; larger ones are
+            refused before they are written, because NATS would refuse them later.
+        strict_keys: Transactions that write events of the same key wait for each other, each
+            until the one before has ended. For writers that do not lock what the key stands
+            for; costs a statement.
+        send: What `publish_after_commit` does: `Nudge` or `Publish`; None: the same as `add`.
+
+    Raises:
+        SpecError: `schema` is not a plain lower-case identifier.
+    """
+
+    def __init__(
+        self,
+        *,
+        schema: str = "outbox",
+        payload_type: PayloadType = "jsonb",
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        strict_keys: bool = False,
+        send: Nudge | Publish | None = None,
+    ) -> None:
+        self._rows = RowMaker(payload_type, max_bytes)
+        self._inserts = Inserts(schema, payload_type)
+        self._strict = strict_keys
+        self._sender = send and Sender(send, schema=schema, payload_type=payload_type)
+
+    def add(self, connection: object, event: Event) -> uuid.UUID:
+        """Write one event. It is published if, and only if, the caller's transaction commits.
+
+        Args:
+            connection: With an open transaction.
+            event: What happened.
+
+        Returns:
+            The event's id.
+
+        Raises:
+            EventError: The event cannot be stored or published; nothing was sent.
+            TransactionError: No transaction is open on the connection; nothing was sent.
+            TypeError: Not a connection this class knows; nothing was sent.
+        """
+        self._write(connection, [self._rows.one(event)])
+        return event.id
+
+    def add_many(self, connection: object, events: Iterable[Event]) -> list[uuid.UUID]:
+        """Write events, in their order, as fast as the driver can.
+
+        All are checked before the first is written.
+
+        Args:
+            connection: With an open transaction.
+            events: What happened.
+
+        Returns:
+            Their ids.
+
+        Raises:
+            EventError: One of them cannot be stored or published; names its index. None is
+                written.
+            TransactionError: No transaction is open on the connection; nothing was sent.
+            TypeError: Not a connection this class knows; nothing was sent.
+        """
+        rows = self._rows.many(events)
+        self._write(connection, rows)
+        return [uuid.UUID(row.event_id) for row in rows]
+
+    def publish_after_commit(self, connection: object, event: Event) -> uuid.UUID:
+        """Write one event as `add` does, and see to it that it arrives soon after the commit.
+
+        What is done then is `send`'s business, happens in the background, and can neither fail
+        nor delay the caller. If NATS is away or slow, the relay brings the event a little later.
+        A transaction that is rolled back sends nothing, nor does a savepoint.
+
+        Args:
+            connection: A session of SQLAlchemy's ORM, Django's connection in an atomic block, or
+                one whose transaction was opened with `transaction`: the others do not tell when
+                they commit.
+            event: What happened.
+
+        Returns:
+            The event's id.
+
+        Raises:
+            EventError: The event cannot be stored or published; nothing was sent.
+            TransactionError: The transaction was opened in another way; nothing was sent.
+            TypeError: Not a connection this class knows; nothing was sent.
+        """
+        row = self._rows.one(event)
+        pending = self._pending(connection)
+        sender = self._sender if self._sender and pending.takes(self._sender) else None
+        self._write(connection, [row], noted=sender is not None and pending.asks(sender))
+        if sender is not None:
+            pending.add(sender, row)
+        return event.id
+
+    @contextmanager
+    def transaction(self, connection: object) -> Iterator[None]:
+        """A transaction of the driver's, whose commit `publish_after_commit` learns of.
+
+            with outbox.transaction(connection):
+                connection.execute("INSERT INTO orders …")
+                outbox.publish_after_commit(connection, event)
+
+        Commits at the end of the block, rolls back when it raises. Events of other outboxes may
+        be written in it too.
+
+        Args:
+            connection: Without an open transaction.
+
+        Raises:
+            TransactionError: A transaction is open on the connection.
+            TypeError: Not a connection this class knows.
+        """
+        driver = sync_drivers.driver_of(connection)
+        if driver.in_transaction(connection):
+            raise TransactionError(
+                "a transaction is open on this connection already, so the end of an inner one "
+                "would not be its commit; open the outermost with outbox.transaction(connection)"
+            )
+        with sending.collecting(connection) as pending:
+            committed = False
+            with driver.transaction(connection):
+                yield
+                standing = _standing(driver, connection, pending)
+                committed = True
+            # Not so when the driver ended the block quietly, as psycopg's Rollback asks for.
+            if committed:
+                pending.send(standing)
+
+    def _pending(self, connection: object) -> Pending:
+        sync_drivers.driver_of(connection)
+        if sync_drivers.is_django(connection):
+            return sync_drivers.pending_of_django(connection)
+        if sqlalchemy_hooks.is_session(connection):
+            return sqlalchemy_hooks.pending_of(sqlalchemy_hooks.sync_session(connection))
+        return sending.pending_of(connection)
+
+    def _write(self, connection: object, rows: Sequence[Row], *, noted: bool = False) -> None:
+        driver = sync_drivers.driver_of(connection)
+        if self._strict and (keys := keys_of(rows)):
+            driver.run(connection, self._inserts.lock, (keys,))
+        if len(rows) == 1:
+            values = (*rows[0], rows[0].event_id) if noted else rows[0]
+            insert = self._inserts.noted if noted else self._inserts.one
+            driver.run(connection, insert, values)
+        elif rows and not driver.copy(connection, self._inserts.copy, rows):
+            for arrays in chunks(rows):
+                driver.run(connection, self._inserts.many, arrays)
+
+
+def _standing(driver: sync_drivers.SyncDriver, connection: object, pending: Pending) -> str:
+    """Which of the events to publish still stand, asked just before the commit."""
+    if not pending.noted:
+        return ""
+    try:
+        return str(driver.value(connection, NOTED) or "")
+    except Exception as error:
+        # Then COMMIT rolls back without a word, as it would without us.
+        if sending.failed_transaction(error):
+            return ""
+        raise

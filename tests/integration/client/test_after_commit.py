@@ -1,0 +1,467 @@
+"""Immediate sending: what arrives after a commit, and that nothing else ever does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import prometheus_client
+import psycopg
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from sqlalchemy import create_engine, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
+
+from outbox_operator.client import Event, NatsLink, Nudge, Outbox, Publish, SpecError, SyncOutbox
+from support.books import call
+from support.nats import NatsServer, connected
+from support.relaying import Outbox as WholeOutbox
+from support.relaying import an_outbox, eventually
+from support.shop import Shop, django_connection, savepoint
+
+pytestmark = pytest.mark.integration
+
+Begin = Callable[[str, Any], AbstractAsyncContextManager[Any]]
+"""A transaction whose commit the outbox is told of; gives the connection."""
+
+
+class _DeclinedError(Exception):
+    pass
+
+
+@asynccontextmanager
+async def by_asyncpg(url: str, outbox: Outbox) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(url)
+    try:
+        async with outbox.transaction(connection):
+            yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def by_pool(url: str, outbox: Outbox) -> AsyncIterator[Any]:
+    async with (
+        asyncpg.create_pool(url, min_size=1, max_size=1) as pool,
+        pool.acquire() as connection,
+        outbox.transaction(connection),
+    ):
+        yield connection
+
+
+@asynccontextmanager
+async def by_psycopg(url: str, outbox: Outbox) -> AsyncIterator[Any]:
+    async with (
+        await psycopg.AsyncConnection.connect(url) as connection,
+        outbox.transaction(connection),
+    ):
+        yield connection
+
+
+@asynccontextmanager
+async def by_sqlalchemy(url: str, outbox: Outbox) -> AsyncIterator[Any]:
+    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"))
+    try:
+        async with engine.connect() as connection, outbox.transaction(connection):
+            yield connection
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def by_session(url: str, outbox: Outbox) -> AsyncIterator[Any]:
+    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"))
+    try:
+        async with AsyncSession(engine) as session, session.begin():
+            yield session
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def by_sync_psycopg(url: str, outbox: SyncOutbox) -> AsyncIterator[Any]:
+    with psycopg.connect(url) as connection, outbox.transaction(connection):
+        yield connection
+
+
+@asynccontextmanager
+async def by_sync_session(url: str, outbox: SyncOutbox) -> AsyncIterator[Any]:
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    try:
+        with Session(engine) as session:
+            yield session
+            session.commit()
+    finally:
+        engine.dispose()
+
+
+@asynccontextmanager
+async def by_django(url: str, outbox: SyncOutbox) -> AsyncIterator[Any]:
+    from django.db import transaction
+
+    with django_connection(url) as connection, transaction.atomic():
+        yield connection
+
+
+BEGINS: dict[str, tuple[type[Outbox] | type[SyncOutbox], Any]] = {
+    "asyncpg": (Outbox, by_asyncpg),
+    "asyncpg-pool": (Outbox, by_pool),
+    "psycopg": (Outbox, by_psycopg),
+    "sqlalchemy": (Outbox, by_sqlalchemy),
+    "session": (Outbox, by_session),
+    "sync-psycopg": (SyncOutbox, by_sync_psycopg),
+    "sync-session": (SyncOutbox, by_sync_session),
+    "django": (SyncOutbox, by_django),
+}
+
+
+@pytest.fixture
+def link(nats_server: NatsServer) -> Iterator[NatsLink]:
+    made = NatsLink(nats_server.url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def client(nats_server: NatsServer) -> AsyncIterator[Client]:
+    async with connected(nats_server) as found:
+        yield found
+
+
+@pytest.fixture
+async def connection(shop: Shop) -> AsyncIterator[Any]:
+    opened = await asyncpg.connect(shop.url)
+    yield opened
+    await opened.close()
+
+
+def unique() -> str:
+    """A pipeline of this test alone."""
+    return f"p{uuid.uuid4().hex[:12]}"
+
+
+def figure(name: str, pipeline: str, **labels: str) -> float:
+    """Value of one of the library's metrics."""
+    wanted = {"namespace": "shop", "pipeline": pipeline, **labels}
+    found = prometheus_client.REGISTRY.get_sample_value(f"outbox_optimistic_send_{name}", wanted)
+    return found or 0.0
+
+
+async def received(subscription: Any) -> list[Msg]:
+    """All messages until the one that says `last`."""
+    found = []
+    while True:
+        message = await asyncio.wait_for(subscription.next_msg(), 10)
+        if message.data == b'"last"' or message.subject == "last":
+            return found
+        found.append(message)
+
+
+@pytest.mark.parametrize("name", BEGINS)
+async def test_only_what_is_committed_is_published(
+    name: str, shop: Shop, link: NatsLink, client: Client, stream_prefix: str
+) -> None:
+    """Not after a rollback, not after one to a savepoint, not before the commit."""
+    kind, begin = BEGINS[name]
+    pipeline = unique()
+    subject = f"{stream_prefix}.{{event_type}}"
+    outbox = kind(send=Publish(link=link, namespace="shop", pipeline=pipeline, subject=subject))
+    await client.jetstream().add_stream(name=stream_prefix, subjects=[f"{stream_prefix}.>"])
+    arrivals = await client.subscribe(f"{stream_prefix}.>")
+    await client.flush()
+
+    async with begin(shop.url, outbox) as connection:
+        event = Event(type="kept", key="k 1", payload={"n": 1}, headers={"x": "y"})
+        await call(outbox.publish_after_commit(connection, event))
+        with contextlib.suppress(_DeclinedError):
+            async with savepoint(connection):
+                await call(outbox.publish_after_commit(connection, Event(type="undone", payload=2)))
+                raise _DeclinedError
+        async with savepoint(connection):
+            await call(outbox.publish_after_commit(connection, Event(type="nested", payload=3)))
+        assert figure("attempts_total", pipeline) == 0
+    with contextlib.suppress(_DeclinedError):
+        async with begin(shop.url, outbox) as connection:
+            await call(outbox.publish_after_commit(connection, Event(type="declined", payload=4)))
+            raise _DeclinedError
+    assert await asyncio.to_thread(link.flush)
+    async with begin(shop.url, outbox) as connection:
+        await call(outbox.publish_after_commit(connection, Event(type="end", payload="last")))
+    found = await received(arrivals)
+    assert {message.subject.rpartition(".")[2] for message in found} == {"kept", "nested"}
+    assert await asyncio.to_thread(link.flush)
+    assert figure("attempts_total", pipeline) == figure("success_total", pipeline) == 3
+    assert figure("latency_seconds_count", pipeline) == 3
+    types = [row["event_type"] for row in await shop.events()]
+    assert types == ["kept", "nested", "end"]
+
+
+@pytest.mark.parametrize("name", BEGINS)
+async def test_a_commit_nudges_the_relay_and_a_rollback_does_not(
+    name: str, shop: Shop, link: NatsLink, client: Client
+) -> None:
+    kind, begin = BEGINS[name]
+    pipeline = unique()
+    outbox = kind(send=Nudge(link=link, namespace="shop", pipeline=pipeline))
+    nudges = await client.subscribe(f"outbox.nudge.shop.{pipeline}")
+    await client.flush()
+    with contextlib.suppress(_DeclinedError):
+        async with begin(shop.url, outbox) as connection:
+            await call(outbox.publish_after_commit(connection, Event(type="a", payload=1)))
+            raise _DeclinedError
+    assert figure("attempts_total", pipeline) == 0
+    async with begin(shop.url, outbox) as connection:
+        for _ in range(3):
+            await call(outbox.publish_after_commit(connection, Event(type="a", payload=1)))
+    message = await nudges.next_msg(10)
+    assert message.data == b""
+    assert await asyncio.to_thread(link.flush)
+    assert figure("attempts_total", pipeline) == figure("success_total", pipeline) == 3
+
+
+async def test_nothing_is_sent_for_a_transaction_that_had_failed(
+    shop: Shop, link: NatsLink, client: Client, stream_prefix: str
+) -> None:
+    """PostgreSQL then answers COMMIT with a rollback, and asyncpg does not mind."""
+    subject = f"{stream_prefix}.{{event_type}}"
+    pipeline = unique()
+    outbox = Outbox(send=Publish(link=link, namespace="shop", pipeline=pipeline, subject=subject))
+    for begin in (by_asyncpg, by_sqlalchemy, by_session):
+        async with begin(shop.url, outbox) as connection:
+            await outbox.publish_after_commit(connection, Event(type="a", payload=1))
+            broken = "SELECT 1/0"
+            with pytest.raises(Exception, match="division by zero"):
+                await connection.execute(broken if begin is by_asyncpg else text(broken))
+    assert await asyncio.to_thread(link.flush)
+    assert figure("attempts_total", pipeline) == 0
+    assert await shop.events() == []
+
+
+async def test_a_quiet_rollback_of_psycopg_sends_nothing(shop: Shop, link: NatsLink) -> None:
+    pipeline = unique()
+    outbox = Outbox(send=Nudge(link=link, namespace="shop", pipeline=pipeline))
+    async with by_psycopg(shop.url, outbox) as connection:
+        await outbox.publish_after_commit(connection, Event(type="a", payload=1))
+        raise psycopg.Rollback
+    assert figure("attempts_total", pipeline) == 0
+
+
+async def test_a_session_inside_somebody_elses_transaction_sends_nothing(
+    shop: Shop, link: NatsLink
+) -> None:
+    """As in test suites that roll everything back in the end."""
+    pipeline = unique()
+    outbox = SyncOutbox(send=Nudge(link=link, namespace="shop", pipeline=pipeline))
+    engine = create_engine(shop.url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.connect() as connection, connection.begin() as transaction:
+        session = Session(bind=connection, join_transaction_mode="create_savepoint")
+        outbox.publish_after_commit(session, Event(type="a", payload=1))
+        session.commit()
+        session.close()
+        transaction.rollback()
+    engine.dispose()
+    assert figure("attempts_total", pipeline) == 0
+
+
+async def test_the_relay_drops_what_was_published_and_would_have_written_the_same(
+    database: str, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    async with an_outbox(database, nats_server, tmp_path) as whole:
+        link = NatsLink(nats_server.url)
+        outbox = Outbox(
+            send=Publish(
+                link=link, namespace="shop", pipeline="orders",
+                subject=whole.prefix + ".{event_type}.{partition_key}",
+            )
+        )  # fmt: skip
+        events = [
+            Event(type="order.created", key="Zürich 8 %", payload={"a": "ü"}, headers={"x": "y"}),
+            Event(type="a", payload=1, routing_key="eu.b", headers={"content-type": "text/plain"}),
+        ]
+        async with outbox.transaction(whole.connection):
+            for event in events:
+                await outbox.publish_after_commit(whole.connection, event)
+        direct = await whole.stored(2)
+        await asyncio.to_thread(link.close)
+        settings = {"ordering": "None", "subject": whole.prefix + ".{event_type}.{partition_key}"}
+        relay = whole.relay(**settings).start()
+        await whole.idle(relay)
+        assert [m.event_id for m in await whole.stored()] == [m.event_id for m in direct]
+        relay.terminate()
+        await whole.connection.execute("UPDATE outbox.cursors SET snapshot_from = '1:1:', "
+            "snapshot_to = NULL, last_position = 0")  # fmt: skip
+        await empty(whole)
+        await whole.idle(whole.relay(**settings).start())
+        relayed = {message.event_id: message for message in await whole.stored(2)}
+    of_the_relay = {"Outbox-Position", "Outbox-Emission", "Outbox-Shard"}
+    for message in direct:
+        other = relayed[message.event_id]
+        assert other.subject == message.subject
+        assert json.loads(other.data) == json.loads(message.data)
+        ours, theirs = dict(message.headers), dict(other.headers)
+        # Each takes the time from the clock it has; the row's is a little later.
+        assert abs(seconds(ours.pop("Ce-Time")) - seconds(theirs.pop("Ce-Time"))) < 5
+        assert ours == {name: value for name, value in theirs.items() if name not in of_the_relay}
+
+
+def seconds(text: str) -> float:
+    """A time as a number."""
+    import datetime as dt
+
+    return dt.datetime.fromisoformat(text).timestamp()
+
+
+async def empty(whole: WholeOutbox) -> None:
+    """A stream as new, which remembers no message ids."""
+    await whole.delete_stream()
+    await whole.create_stream()
+
+
+async def commit(outbox: Outbox, connection: Any) -> float:
+    """Commit an event; how long that took."""
+    start = time.perf_counter()
+    async with outbox.transaction(connection):
+        await outbox.publish_after_commit(connection, Event(type="a", payload=1))
+    return time.perf_counter() - start
+
+
+async def test_when_nats_is_away_or_hangs_the_caller_never_notices(
+    shop: Shop, connection: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "outbox_operator.client")
+    pipeline = unique()
+    with NatsServer() as server:
+        link = NatsLink(server.url, timeout_seconds=0.3)
+        outbox = Outbox(send=Nudge(link=link, namespace="shop", pipeline=pipeline))
+        server.stop()
+        took = [await commit(outbox, connection) for _ in range(20)]
+        assert await asyncio.to_thread(link.flush)
+        assert figure("failures_total", pipeline, reason="NatsUnreachable") == 20
+        assert [r.levelname for r in caplog.records] == ["WARNING"]
+        assert "immediate sending fails, events of shop/" in caplog.text
+        server.start()
+
+        async def works() -> bool:
+            await commit(outbox, connection)
+            await asyncio.to_thread(link.flush)
+            return figure("success_total", pipeline) > 0
+
+        await eventually(works, "nudges go out again")
+        assert [r.levelname for r in caplog.records] == ["WARNING", "INFO"]
+        server.pause()
+        took += [await commit(outbox, connection) for _ in range(20)]
+        assert await asyncio.to_thread(link.flush)
+        assert figure("failures_total", pipeline, reason="SendTimeout") >= 20
+        server.resume()
+        assert sorted(took)[20] < 0.2
+        await asyncio.to_thread(link.close)
+        await commit(outbox, connection)
+        assert figure("failures_total", pipeline, reason="LinkClosed") == 1
+    assert len(await shop.events()) == figure("attempts_total", pipeline)
+
+
+async def test_a_refused_message_is_left_to_the_relay(connection: Any, link: NatsLink) -> None:
+    pipeline = unique()
+    nowhere = Publish(link=link, namespace="shop", pipeline=pipeline, subject="nobody.takes.this")
+    await commit(Outbox(send=nowhere), connection)
+    assert await asyncio.to_thread(link.flush)
+    assert figure("failures_total", pipeline, reason="SendRefused") == 1
+
+
+async def test_the_flag_turns_all_of_it_off(shop: Shop, connection: Any) -> None:
+    def connect() -> Any:
+        raise AssertionError("connected although it is off")
+
+    pipeline = unique()
+    link = NatsLink(connect, enabled=False)
+    await commit(Outbox(send=Nudge(link=link, namespace="shop", pipeline=pipeline)), connection)
+    await commit(Outbox(), connection)
+    assert len(await shop.events()) == 2
+    assert figure("attempts_total", pipeline) == 0
+
+
+async def test_a_transaction_may_write_to_several_pipelines(
+    shop: Shop, link: NatsLink, client: Client
+) -> None:
+    first, second = unique(), unique()
+    orders = Outbox(send=Nudge(link=link, namespace="shop", pipeline=first))
+    audit = Outbox(send=Nudge(link=link, namespace="shop", pipeline=second))
+    nudges = {name: await client.subscribe(f"outbox.nudge.shop.{name}") for name in (first, second)}
+    await client.flush()
+    async with by_asyncpg(shop.url, orders) as connection:
+        await orders.publish_after_commit(connection, Event(type="a", payload=1))
+        await audit.publish_after_commit(connection, Event(type="b", payload=2))
+    for subscription in nudges.values():
+        await subscription.next_msg(10)
+
+
+async def test_a_given_connection_is_used(shop: Shop, client: Client) -> None:
+    pipeline = unique()
+    outbox = Outbox(send=Nudge(link=NatsLink(client), namespace="shop", pipeline=pipeline))
+    nudges = await client.subscribe(f"outbox.nudge.shop.{pipeline}")
+    async with by_asyncpg(shop.url, outbox) as connection:
+        await outbox.publish_after_commit(connection, Event(type="a", payload=1))
+    await nudges.next_msg(10)
+    with pytest.raises(SpecError, match="where its event loop runs"):
+        await asyncio.to_thread(NatsLink, client)
+
+
+FORKING = """
+import os, sys
+import psycopg
+from outbox_operator.client import Event, NatsLink, Nudge, SyncOutbox
+
+url, nats, pipeline = sys.argv[1:]
+link = NatsLink(nats)
+outbox = SyncOutbox(send=Nudge(link=link, namespace="shop", pipeline=pipeline))
+
+
+def work(number):
+    with psycopg.connect(url) as connection, outbox.transaction(connection):
+        outbox.publish_after_commit(connection, Event(type="a", payload=number))
+    assert link.flush()
+    return 0
+
+
+work(0)  # the parent has a thread and a connection now
+children = []
+for number in (1, 2):
+    child = os.fork()
+    if child == 0:
+        os._exit(work(number))
+    children.append(child)
+assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+work(3)
+link.close()
+"""
+
+
+async def test_forked_processes_send_by_connections_of_their_own(
+    shop: Shop, nats_server: NatsServer, client: Client
+) -> None:
+    """As a server that loads the application and forks its workers."""
+    pipeline = unique()
+    nudges = await client.subscribe(f"outbox.nudge.shop.{pipeline}")
+    await client.flush()
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-W", "ignore", "-c", FORKING, shop.url, nats_server.url, pipeline],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for _ in range(4):
+        await nudges.next_msg(10)
+    assert len(await shop.events()) == 4
