@@ -13,13 +13,13 @@ from typing import Final
 
 def _id_cursor() -> None:
     """The popular cursor: what is not newer than the newest seen is taken as seen."""
-    from outbox_operator.adapters.outbox_store import Unseen
+    from outbox_operator.adapters.outbox_rows import Bound
     from outbox_operator.relay.paging import Snapshot
 
-    def unseen(self: Snapshot) -> Unseen:
-        return Unseen(str(self.xmax), ())
+    def bound(self: Snapshot) -> Bound:
+        return Bound(str(self.xmax), ())
 
-    Snapshot.unseen = unseen  # type: ignore[method-assign]
+    Snapshot.bound = bound  # type: ignore[method-assign]
 
 
 PLANTS: Final[dict[str, Callable[[], None]]] = {

@@ -300,6 +300,16 @@ class Outbox:
         assert row is not None
         return row
 
+    async def saved(self, emission: int) -> asyncpg.Record:
+        """Wait until the cursor is stored with everything done up to this emission."""
+
+        async def at_rest() -> asyncpg.Record | None:
+            row = await self.cursor()
+            return row if (row["emission"], row["snapshot_to"]) == (emission, None) else None
+
+        found: asyncpg.Record = await eventually(at_rest, f"a cursor with emission {emission}")
+        return found
+
     async def dead_letters(self) -> list[asyncpg.Record]:
         """Dead letters by position."""
         return await self.connection.fetch("SELECT * FROM outbox.dead_letters ORDER BY position")

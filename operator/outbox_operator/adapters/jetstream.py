@@ -8,8 +8,6 @@ connection's send buffer can follow later messages. Decides nothing about retrie
 
 from __future__ import annotations
 
-import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -40,7 +38,6 @@ from outbox_operator.adapters.nats import (
 )
 from outbox_operator.adapters.nats_wire import WireClient
 from outbox_operator.errors import NatsError
-from outbox_operator.wire import headers as names
 
 __all__ = [
     "Fence",
@@ -50,21 +47,15 @@ __all__ = [
     "Run",
     "Sent",
     "StreamFacts",
-    "StreamLimits",
     "TailMessage",
-    "message_id",
 ]
 
 log = logging.getLogger(__name__)
 
-EXPECTED_LAST_MSG_ID: Final = "Nats-Expected-Last-Msg-Id"
-_SEND_SECONDS: Final = 30.0
-"""How long the connection may take no data. The driver would wait until it is connected anew."""
 _FENCE_LEVEL: Final = 1
 _FAST_LEVEL: Final = 4
 """JetStream API levels of nats-server 2.11 and 2.14."""
 WINDOW_MESSAGES: Final = 1024
-_NO_RESPONDERS: Final = "503"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,25 +82,6 @@ class StreamFacts:
     created: str
 
 
-@dataclass(frozen=True, slots=True)
-class StreamLimits:
-    """What a stream accepts.
-
-    Attributes:
-        subjects: Its subject filters.
-        max_message_bytes: Headers and payload together; the smaller of stream and server.
-    """
-
-    stream: str
-    subjects: tuple[str, ...]
-    max_message_bytes: int
-
-
-Verdict = Refusal | None
-"""None: stored, or stored before."""
-OnVerdict = Callable[[int, Verdict], None]
-
-
 class Publisher:
     """Publishes into one stream over one connection. Make one with `Publisher.open`."""
 
@@ -120,11 +92,8 @@ class Publisher:
         self._auth = auth
         self._stream = stream
         self._api = StreamApi(client, auth, stream)
-        self._inbox = ""
-        self._on_verdict: OnVerdict | None = None
         self._on_lost: list[Callable[[], None]] = []
         self._lost = False
-        self._why = ""
         self._fast: bool | None = None
         self._pace = Pace(window, window)
         self._link = Link(
@@ -170,8 +139,6 @@ class Publisher:
         publisher = cls(client, auth, stream, window=window, ack_seconds=ack_seconds)
         try:
             await publisher._link.start()
-            publisher._inbox = client.new_inbox()
-            await client.subscribe(f"{publisher._inbox}.*", cb=publisher._receive)
         except nats.errors.Error as error:
             await client.close()
             raise connection_error(error, auth) from error
@@ -191,13 +158,9 @@ class Publisher:
         """Call `callback` once when the connection is lost for whatever reason but `close`."""
         self._on_lost.append(callback)
 
-    def on_verdict(self, callback: OnVerdict | None) -> None:
-        """Where the fate of each message is told: its token, and a refusal or None."""
-        self._on_verdict = callback
-
     def lost_error(self) -> NatsError:
         """The loss as an error."""
-        why = self._why or self.last_server_error()
+        why = self.last_server_error()
         return NatsError(
             f"NATS at {self.address}: the connection was lost" + (f": {why}" if why else "")
         )
@@ -271,18 +234,6 @@ class Publisher:
         """
         return self._tail.read(subject_filter, after_sequence)
 
-    async def limits(self) -> StreamLimits:
-        """Ask the server what the stream accepts.
-
-        Raises:
-            NatsError: No such stream (reason StreamMissing), or the request failed.
-            UnsupportedServerError: JetStream is not enabled.
-        """
-        config = (await self._stream_info())["config"]
-        return StreamLimits(
-            self._stream, tuple(config.get("subjects") or ()), self._max_message_bytes(config)
-        )
-
     def _max_message_bytes(self, config: Mapping[str, Any]) -> int:
         bounds = [self._client.max_payload]
         if config.get("max_msg_size", -1) >= 0:
@@ -291,38 +242,6 @@ class Publisher:
 
     async def _stream_info(self) -> dict[str, Any]:
         return await self._api.request("STREAM.INFO", None, "look it up")
-
-    async def send(
-        self, token: int, subject: str, headers: dict[str, str], payload: bytes, previous: str
-    ) -> None:
-        """Hand a message to the connection; its fate is told to `on_verdict` under `token`.
-
-        Args:
-            previous: Message id that must be the stream's last one, or '' for any. The server
-                then refuses this message if the one before it was refused.
-
-        Raises:
-            NatsError: The connection is lost, or takes no data.
-        """
-        if self.lost:
-            raise self.lost_error()
-        if previous:
-            headers[EXPECTED_LAST_MSG_ID] = previous
-        else:
-            headers.pop(EXPECTED_LAST_MSG_ID, None)
-        deadline = asyncio.timeout(_SEND_SECONDS)
-        try:
-            async with deadline:
-                await self._client.publish(
-                    subject, payload, reply=f"{self._inbox}.{token}", headers=headers
-                )
-        except (nats.errors.Error, OSError) as error:
-            if not deadline.expired():
-                raise connection_error(error, self._auth) from error
-        if deadline.expired():  # the driver swallows the cancellation
-            self._why = f"it took no data for {_SEND_SECONDS:g} s"
-            self._mark_lost()
-            raise self.lost_error()
 
     async def subscribe(self, subject: str, callback: Callable[[], None]) -> None:
         """Call `callback` for each core-NATS message on `subject`; what it says is ignored.
@@ -342,7 +261,6 @@ class Publisher:
     async def close(self) -> None:
         """End the connection at once; messages on the way may or may not arrive."""
         self._on_lost.clear()
-        self._on_verdict = None
         await abandon(self._client)
 
     def _mark_lost(self) -> None:
@@ -351,31 +269,6 @@ class Publisher:
         callbacks, self._on_lost = self._on_lost, []
         for callback in callbacks:
             callback()
-
-    async def _receive(self, message: Msg) -> None:
-        if self._on_verdict is None:
-            return
-        token = int(message.subject.rpartition(".")[2])
-        self._on_verdict(token, self._verdict(message))
-
-    def _verdict(self, message: Msg) -> Verdict:
-        if message.headers and message.headers.get("Status") == _NO_RESPONDERS:
-            return Refusal(
-                "NoStreamResponse", 503, f"nothing answers for stream {self._stream} at the moment"
-            )
-        try:
-            answer = json.loads(message.data)
-            error = answer.get("error")
-            if error is not None:
-                code = int(error.get("err_code", 0))
-                return Refusal("StreamRefused", code, f"{error.get('description')} (error {code})")
-            if answer["stream"] == self._stream:
-                return None
-            return Refusal("WrongStream", 0, f"stored by stream {answer['stream']!r} instead")
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return Refusal(
-                "UnexpectedReply", 0, "a program other than JetStream answers on this subject"
-            )
 
 
 def _log_how(facts: StreamFacts, level: int) -> None:
@@ -393,8 +286,3 @@ def _log_how(facts: StreamFacts, level: int) -> None:
             "allow fast-ingest batches; set its allowBatchPublish to true",
             facts.stream,
         )
-
-
-def message_id(headers: Mapping[str, str]) -> str:
-    """The id a message is de-duplicated by."""
-    return headers[names.MSG_ID]

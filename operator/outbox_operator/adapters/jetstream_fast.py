@@ -145,7 +145,11 @@ class FastRun(Run):
             operation = _COMMIT if self._ending else _START
             length = len(head)
             size = length + len(payload)
-            append(f"HPUB {subject} {reply}1.{operation}.$FI {length} {size}\r\n{head}".encode())
+            append(
+                f"HPUB {subject} {reply}1.{operation}.$FI {length} {size}\r\n{head}".encode(
+                    "latin-1"
+                )
+            )
             append(payload)
             append(b"\r\n")
         # The rest of this is run for every event.
@@ -156,13 +160,17 @@ class FastRun(Run):
             length = len(head)
             total = length + len(payload)
             size += total
-            append(f"HPUB {subject} {reply}{number}.1.$FI {length} {total}\r\n{head}".encode())
+            append(
+                f"HPUB {subject} {reply}{number}.1.$FI {length} {total}\r\n{head}".encode("latin-1")
+            )
             append(payload)
             append(b"\r\n")
         if last and at == len(messages) and not self._ending:
             self._ending = True
             parts[-3] = (
-                f"HPUB {subject} {reply}{number}.{_COMMIT}.$FI {length} {total}\r\n{head}".encode()
+                f"HPUB {subject} {reply}{number}.{_COMMIT}.$FI {length} {total}\r\n{head}".encode(
+                    "latin-1"
+                )
             )
         self._written_at = self._loop.time()
         self._put(b"".join(parts), at - first, size)
@@ -184,7 +192,7 @@ class FastRun(Run):
         """Send an operation that stores nothing; it goes the way of the messages."""
         reply = f"{self._reply}.{self._every}.fail.{number}.{operation}.$FI"
         self._written_at = self._loop.time()
-        self._wire(f"PUB {self._subject} {reply} 0\r\n\r\n".encode())
+        self._wire(f"PUB {self._subject} {reply} 0\r\n\r\n".encode("latin-1"))
 
     def _end(self) -> None:
         self._ending = True

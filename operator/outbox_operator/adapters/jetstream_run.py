@@ -42,12 +42,13 @@ WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
 
 
 class Message(NamedTuple):
-    """A message to publish.
+    """A message to publish. Each character of subject and head is a byte (Latin-1), so that
+    their lengths are those on the wire; text beyond ASCII comes as the bytes of its UTF-8.
 
     Attributes:
         subject: Without wildcards and whitespace.
-        head: The whole header block in ASCII, from `NATS/1.0` to the empty line, without the
-            headers that a run adds. Has to hold `Nats-Msg-Id` in an ordered run.
+        head: The whole header block, from `NATS/1.0` to the empty line, without the headers
+            that a run adds. Has to hold `Nats-Msg-Id` in an ordered run.
         payload: As it is.
     """
 
@@ -69,10 +70,11 @@ class Fence:
     sequence: int
 
     def lines(self) -> str:
-        """The headers that make the server check it."""
+        """The headers that make the server check it, as a `Message` holds its head."""
+        subject = self.subject.encode().decode("latin-1")
         return (
             f"Nats-Expected-Last-Subject-Sequence: {self.sequence}\r\n"
-            f"Nats-Expected-Last-Subject-Sequence-Subject: {self.subject}\r\n"
+            f"Nats-Expected-Last-Subject-Sequence-Subject: {subject}\r\n"
         )
 
 
@@ -252,6 +254,10 @@ class Run(ABC):
         finally:
             self._close()
         return self._result()
+
+    def abandon(self) -> None:
+        """End the run at once; what becomes of the messages on their way is not known."""
+        self._close()
 
     def cut(self, refusal: Refusal) -> None:
         """End the run: no further answer can come, or none can be trusted."""

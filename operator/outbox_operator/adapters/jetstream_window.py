@@ -127,7 +127,7 @@ class WindowRun(Run):
             length = len(head)
             total = length + len(payload)
             size += total
-            append(f"HPUB {subject} {reply}.{number} {length} {total}\r\n{head}".encode())
+            append(f"HPUB {subject} {reply}.{number} {length} {total}\r\n{head}".encode("latin-1"))
             append(payload)
             append(b"\r\n")
             number += 1

@@ -7,125 +7,24 @@ what to read next or what to publish, and must not import `plan` or `api`.
 
 from __future__ import annotations
 
-import datetime as dt
+import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
-from importlib import resources
-from typing import Any, Final, Literal, NamedTuple
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, cast
 
 import asyncpg
 
 from outbox_operator.adapters import postgres
+from outbox_operator.adapters.outbox_rows import Bound, Burial, Cursor, Polled, Rows, Span
+from outbox_operator.adapters.outbox_sql import PayloadType, statement
 from outbox_operator.errors import ConflictError, PostgresError
-from outbox_operator.wire.tables import quote_identifier
 
-PayloadType = Literal["jsonb", "bytea"]
-
-_COLUMNS: Final = (
-    "position, event_id, event_type, partition_key, routing_key, payload, headers, created_at"
-)
-_OUTPUT: Final = (
-    "m.position, m.event_id::text, m.event_type, m.partition_key, m.routing_key, "
-    "CASE WHEN m.size <= {largest} THEN {payload} END AS payload, "
-    "CASE WHEN m.size <= {largest} THEN m.headers::text END AS headers, m.created_at"
-)
-_PAYLOAD: Final = {"jsonb": "convert_to(m.payload::text, 'UTF8')", "bytea": "m.payload"}
 _CLOSE_SECONDS: Final = 2.0
-_ROW_OVERHEAD_BYTES: Final = 300
-"""Columns and headers of an ordinary row."""
-
-
-class Row(NamedTuple):
-    """One event as it is in the table.
-
-    Attributes:
-        payload: None when the row is larger than asked for.
-        headers: JSON text; None likewise.
-    """
-
-    position: int
-    event_id: str
-    event_type: str
-    partition_key: str
-    routing_key: str | None
-    payload: bytes | None
-    headers: str | None
-    created_at: dt.datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """What is stored about a shard, and what the server says of itself.
-
-    Attributes:
-        snapshot_from: S1: everything visible in it is published.
-        snapshot_to: S2 while a window is open.
-        last_position: Rows of the open window up to here are done.
-        emission: Number of the last event published.
-        cursor_system: System identifier of the server that the snapshots belong to, if known.
-        server_system: System identifier of this server.
-        server_snapshot: A snapshot of now.
-        newest_xid: The latest transaction that wrote an event, if any did.
-    """
-
-    snapshot_from: str
-    snapshot_to: str | None
-    last_position: int
-    emission: int
-    cursor_system: str | None
-    server_system: str
-    server_snapshot: str
-    newest_xid: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Unseen:
-    """The transactions that snapshot S1 does not see.
-
-    Attributes:
-        from_xid: Every transaction from this one on (xmax of S1).
-        open_xids: And these, which were under way (xip of S1).
-    """
-
-    from_xid: str
-    open_xids: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Polled:
-    """Answer to a poll.
-
-    Attributes:
-        snapshot: S2, the snapshot the rows were read with.
-        rows: In order of position; cut by bytes.
-        complete: Whether these are all rows between S1 and S2.
-    """
-
-    snapshot: str
-    rows: tuple[Row, ...]
-    complete: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Extent of what is left of a window; `rows` 0 means nothing is."""
-
-    first: int
-    last: int
-    rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class Burial:
-    """Why a row goes to the dead letters; `blocked`: only because its key is blocked."""
-
-    position: int
-    reason: str
-    error: str
-    blocked: bool
+_COUNTED_AT_ONCE: Final = 1_000_000
+"""Rows that a statement counts: it ends within a second or so, whatever the backlog is."""
+_LATE_POSITIONS: Final = 100_000
+_BEYOND: Final = 2**63 - 1
 
 
 class OutboxStore:
@@ -155,6 +54,8 @@ class OutboxStore:
         self._epoch = 0
         self._closing = False
         self._asked_at: float | None = None
+        self._turn = asyncio.Lock()
+        """A connection does one thing at a time, and a page may be read ahead meanwhile."""
 
     @property
     def address(self) -> str:
@@ -184,7 +85,7 @@ class OutboxStore:
 
     async def prepare(self, idle_seconds: float) -> None:
         """Let the server end this session when a frozen process leaves it idle."""
-        with self._statement():
+        async with self._statement():
             await postgres.end_when_idle(self._connection, idle_seconds)
 
     async def read_cursor(self) -> Cursor:
@@ -194,7 +95,7 @@ class OutboxStore:
             PostgresError: The shard has no cursor (reason MigrationsMissing).
         """
         try:
-            with self._statement():
+            async with self._statement():
                 row = await self._connection.fetchrow(self._sql("relay_read_cursor"), self._shard)
         except PostgresError as error:
             if isinstance(error.__cause__, asyncpg.UndefinedTableError):
@@ -207,6 +108,7 @@ class OutboxStore:
             snapshot_to=row["snapshot_to"],
             last_position=row["last_position"],
             emission=row["emission"],
+            stream_sequence=row["stream_sequence"],
             cursor_system=row["cursor_system"],
             server_system=row["server_system"],
             server_snapshot=row["server_snapshot"],
@@ -215,7 +117,7 @@ class OutboxStore:
 
     async def claim(self, owner: str, server_system: str) -> int:
         """Take ownership and return our epoch; call with the shard's lock held."""
-        with self._statement():
+        async with self._statement():
             self._epoch = await self._connection.fetchval(
                 self._sql("relay_claim"), self._shard, owner, server_system
             )
@@ -227,96 +129,128 @@ class OutboxStore:
         Raises:
             ConflictError: Somebody else owns the shard (reason OwnershipLost).
         """
-        with self._statement():
+        async with self._statement():
             done = await self._connection.fetchval(
                 self._sql("relay_confirm"), self._shard, self._epoch
             )
         self._check_owner(done)
 
-    async def poll(self, unseen: Unseen, *, rows: int, size: int, largest: int) -> Polled:
+    async def poll(self, unseen: Bound, *, rows: int, size: int, largest: int) -> Polled:
         """What became visible since S1, at most `rows` rows and about `size` bytes of it.
 
         Args:
             largest: Rows of more bytes come without payload and headers.
         """
-        with self._statement():
+        async with self._statement():
             records = await self._connection.fetch(
                 self._sql("relay_poll"),
                 self._shard, unseen.from_xid, unseen.open_xids, rows + 1, size, largest,
             )  # fmt: skip
-        snapshot, found = records[0][0], records[0][1]
+        snapshot, found = records[0]["snapshot"], records[0]["found"]
         if found is None:
             return Polled(snapshot, (), complete=True)
-        complete = found <= rows and found == len(records)
         # With more rows than asked for, these are not the first ones; only their number counts.
-        taken = tuple(Row(*record[2:]) for record in records) if complete else ()
-        return Polled(snapshot, taken, complete)
+        complete = found <= rows and found == len(records)
+        return Polled(snapshot, cast("Rows", records) if complete else (), complete)
 
-    async def span(self, unseen: Unseen, upper: str, after: int) -> Span:
-        """Extent of the window between S1 and `upper` behind position `after`."""
-        with self._statement():
-            row = await self._connection.fetchrow(
-                self._sql("relay_span"),
-                self._shard, unseen.from_xid, unseen.open_xids, upper, after,
-            )  # fmt: skip
-        if row is None or not row["rows"]:
-            return Span(0, 0, 0)
-        return Span(row["first"], row["last"], row["rows"])
+    async def span(self, unseen: Bound, upper: Bound, after: int) -> Span | None:
+        """Extent of the window from S1 to S2 (`upper`) behind position `after`; None: empty."""
+        firsts, lasts, rows = [], [], 0
+        begin: str | None = unseen.from_xid
+        while begin is not None:
+            async with self._statement():
+                end = await self._connection.fetchval(
+                    self._sql("relay_span_end"),
+                    self._shard, begin, upper.from_xid, _COUNTED_AT_ONCE,
+                )  # fmt: skip
+            if end == begin:  # a single transaction with as many rows
+                end = str(int(begin) + 1)
+            async with self._statement():
+                counted = await self._connection.fetchrow(
+                    self._sql("relay_span"),
+                    self._shard, begin, end or upper.from_xid, upper.open_xids, after,
+                )  # fmt: skip
+            if counted is not None and counted["rows"]:
+                firsts.append(counted["first"])
+                lasts.append(counted["last"])
+                rows += counted["rows"]
+            begin = end
+        first = min(firsts) if firsts else _BEYOND
+        late: tuple[int, ...] = ()
+        if unseen.open_xids:
+            async with self._statement():
+                found = await self._connection.fetchrow(
+                    self._sql("relay_span_late"),
+                    self._shard, unseen.open_xids, upper.open_xids, after, first, _LATE_POSITIONS,
+                )  # fmt: skip
+            if found is not None and found["rows"]:
+                rows += found["rows"]
+                lasts.append(found["last"])
+                if found["positions"] is None:
+                    first = min(first, found["first"])
+                else:
+                    late = tuple(found["positions"])
+        return Span(first, max(lasts), rows, late) if rows else None
 
     async def page(
         self,
-        unseen: Unseen,
-        upper: str,
+        unseen: Bound,
+        upper: Bound,
         *,
         after: int,
         last: int,
         rows: int,
         size: int,
         largest: int,
-    ) -> tuple[Row, ...]:
-        """The next rows of the window after position `after`: at most `rows`, about `size` bytes.
+    ) -> Rows:
+        """The next rows of a window behind position `after`: at most `rows`, about `size` bytes.
 
-        At least one row comes back as long as the window has one; above `largest` bytes it
-        comes without payload and headers.
+        At least one row comes back if there is one up to position `last`; above `largest` bytes
+        it comes without payload and headers.
         """
-        with self._statement():
+        async with self._statement():
             records = await self._connection.fetch(
                 self._sql("relay_page"),
-                self._shard, unseen.from_xid, unseen.open_xids,
-                upper, after, last, rows, size, largest,
+                self._shard, unseen.from_xid, unseen.open_xids, upper.from_xid, upper.open_xids,
+                after, last, rows, size, largest,
             )  # fmt: skip
-        return tuple(Row(*record[1:]) for record in records)
+        return cast("Rows", records)
 
-    async def open_window(self, lower: str, upper: str) -> None:
-        """Store S1 and S2 before the first row between them is published.
-
-        Raises:
-            ConflictError: Somebody else owns the shard (reason OwnershipLost).
-        """
-        with self._statement():
-            done = await self._connection.fetchval(
-                self._sql("relay_open"), self._shard, self._epoch, lower, upper
+    async def late_page(self, positions: Sequence[int], *, size: int, largest: int) -> Rows:
+        """Rows at `positions`, in order, about `size` bytes of them but at least one."""
+        async with self._statement():
+            records = await self._connection.fetch(
+                self._sql("relay_late"), positions, size, largest
             )
-        self._check_owner(done)
+        return cast("Rows", records)
 
-    async def advance(
-        self, position: int, emission: int, *, closes: str | None, burials: Sequence[Burial] = ()
+    async def save(
+        self,
+        lower: str,
+        upper: str | None,
+        *,
+        position: int,
+        emission: int,
+        sequence: int | None,
+        burials: Sequence[Burial] = (),
     ) -> None:
-        """Everything of the window up to `position` is done; `closes` is S2 at its end.
+        """Store how far we are: everything visible in S1 (`lower`) is done, and of the window up
+        to S2 (`upper`) everything up to `position`.
 
-        Dead letters are written in the same transaction.
+        Dead letters are written in the same transaction, and durably; else a crash of the server
+        may take the last saves back, which costs nothing but reading a longer tail.
 
         Raises:
             ConflictError: Somebody else owns the shard (reason OwnershipLost).
         """
-        arguments = (self._shard, self._epoch, position, emission, closes)
-        with self._statement():
+        arguments = (self._shard, self._epoch, lower, upper, position, emission, sequence)
+        async with self._statement():
             if not burials:
-                done = await self._connection.fetchval(self._sql("relay_advance"), *arguments)
+                done = await self._connection.fetchval(self._sql("relay_save"), *arguments, False)
                 self._check_owner(done)
                 return
             async with self._connection.transaction():
-                done = await self._connection.fetchval(self._sql("relay_advance"), *arguments)
+                done = await self._connection.fetchval(self._sql("relay_save"), *arguments, True)
                 self._check_owner(done)
                 await self._connection.execute(
                     self._sql("relay_bury"),
@@ -328,18 +262,25 @@ class OutboxStore:
 
     async def blocked_keys(self) -> frozenset[str]:
         """Keys with an unresolved dead letter."""
-        with self._statement():
+        async with self._statement():
             records = await self._connection.fetch(self._sql("relay_blocked_keys"), self._shard)
         return frozenset(record[0] for record in records)
 
-    @contextmanager
-    def _statement(self) -> Iterator[None]:
-        self._asked_at = time.monotonic()
-        try:
-            with postgres.errors(self._target):
-                yield
-        finally:
-            self._asked_at = None
+    async def still_blocked(self, keys: Sequence[str]) -> frozenset[str]:
+        """Those of `keys` that have an unresolved dead letter now."""
+        async with self._statement():
+            records = await self._connection.fetch(self._sql("relay_blocked_of"), self._shard, keys)
+        return frozenset(record[0] for record in records)
+
+    @asynccontextmanager
+    async def _statement(self) -> AsyncIterator[None]:
+        async with self._turn:
+            self._asked_at = time.monotonic()
+            try:
+                with postgres.errors(self._target):
+                    yield
+            finally:
+                self._asked_at = None
 
     def _check_owner(self, done: Any) -> None:
         if done is None:
@@ -358,36 +299,4 @@ class OutboxStore:
 
     def _sql(self, name: str) -> str:
         modern = self._connection.get_server_version().major >= 14
-        return _statement(name, self._schema, self._payload_type, modern)
-
-
-@cache
-def _statement(name: str, schema: str, payload_type: PayloadType, modern: bool) -> str:
-    text = resources.files(__package__).joinpath("sql", f"{name}.sql").read_text("utf-8")
-    for placeholder, value in {
-        "{schema}": quote_identifier(schema),
-        "{columns}": _COLUMNS,
-        "{size}": _size(payload_type, modern),
-        "{output}": _OUTPUT.replace("{payload}", _PAYLOAD[payload_type]),
-        "{largest}": {"relay_poll": "$6", "relay_page": "$9"}.get(name, ""),
-    }.items():
-        text = text.replace(placeholder, value)
-    return text
-
-
-def _size(payload_type: PayloadType, modern: bool) -> str:
-    """SQL for the bytes a row will take once fetched, computed without fetching it.
-
-    A compressed value must be unpacked to know its length as text; a plain one need not, and
-    whether it is compressed is known from version 14 on.
-    """
-    if payload_type == "bytea":
-        payload = "octet_length(payload)"
-    elif modern:
-        payload = (
-            "CASE WHEN pg_column_compression(payload) IS NULL THEN pg_column_size(payload) "
-            "ELSE octet_length(payload::text) END"
-        )
-    else:
-        payload = "octet_length(payload::text)"
-    return f"({payload} + octet_length(headers::text) + {_ROW_OVERHEAD_BYTES})::bigint"
+        return statement(name, self._schema, self._payload_type, modern)

@@ -154,6 +154,7 @@ class RelayApp:
                     NatsAuth.from_files(self._config.nats),
                     name=self._settings.application_name,
                     stream=self._config.stream,
+                    window=self._config.publish_window,
                 )
             except OutboxError as error:
                 self._failed(error, retry)

@@ -1,38 +1,74 @@
-"""The relay's heart: poll, open a window, publish its pages in order, move the cursor.
+"""The relay's heart: read pages, publish them in runs, save the cursor now and then.
 
-Called by `relay.tenure` once this process owns the shard. Follow one event: `run` sees it in a
-poll (or `_drain_window` reads its page), `_publish_page` sends it and waits for its
-acknowledgement, `_advance` moves the cursor past it. A crash between any two of these repeats
-at most a page, which de-duplication drops.
+Called by `relay.tenure` once this process owns the shard. Follow one event: `relay.reading` reads
+its page, `_run` makes a message of it (`relay.poison`, `relay.message`) and hands it to a run of
+the publisher, `_settle` moves the cursor in memory once it is acknowledged, `_save` stores the
+cursor. A crash between any two of these repeats nothing: the next relay finds in the stream what
+was published (`relay.stream`) and skips that.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
+import time
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
-from outbox_operator.adapters.jetstream import Publisher, Refusal, StreamLimits
-from outbox_operator.adapters.outbox_store import Cursor, OutboxStore, Row
-from outbox_operator.errors import NatsError, OutboxError, PostgresError
+from outbox_operator.adapters.jetstream import Publisher, Refusal, Run, Sent, StreamFacts
+from outbox_operator.adapters.outbox_rows import Burial, Cursor, Row
+from outbox_operator.adapters.outbox_store import OutboxStore
+from outbox_operator.errors import OutboxError
 from outbox_operator.relay import poison
 from outbox_operator.relay.message import Renderer
 from outbox_operator.relay.metrics import RelayMetrics
-from outbox_operator.relay.paging import PAGE_BYTES, PageSizer, Snapshot, largest_row
+from outbox_operator.relay.paging import largest_row
 from outbox_operator.relay.progress import ShardProgress
+from outbox_operator.relay.reading import Mark, Page, Reader
 from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.signals import Signals
-from outbox_operator.relay.window import PublishWindow
+from outbox_operator.relay.stream import StreamState
 
 log = logging.getLogger(__name__)
 
+RUN_EVENTS: Final = 50_000
+RUN_SECONDS: Final = 0.5
+"""A run ends after so many events or so long: only its end tells the sequence in the stream, and
+what was published since the last save is what the next owner has to read."""
+SAVE_SECONDS: Final = 0.2
+QUIET_SECONDS: Final = 0.05
+"""Without events for so long, polls become rarer and the cursor is saved."""
 _RETRY_FIRST_SECONDS: Final = 0.05
 _RETRY_MAX_SECONDS: Final = 2.0
 _HALT_RECHECK_SECONDS: Final = 5.0
 
 
 class _StopRequestedError(Exception):
-    """Asked to stop while waiting to try a page again; the cursor is where it should be."""
+    """Asked to stop while waiting to try again; the cursor is where it should be."""
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A page on its way.
+
+    Attributes:
+        end: Number of messages of the run up to the page's last.
+        rows: Positions of all rows; with policy Halt, of those before the poison.
+        messages: Positions of those that are published.
+        size: Bytes of the messages.
+        inside: A point inside the page, whatever its position.
+        after: The point behind these rows.
+    """
+
+    end: int
+    rows: Sequence[int]
+    messages: Sequence[int]
+    size: int
+    inside: Mark
+    after: Mark
+    burials: list[Burial]
 
 
 class RelayLoop:
@@ -65,161 +101,178 @@ class RelayLoop:
         self._renderer = Renderer(
             settings.template, config.database.schema, shard, settings.source, config.payload_type
         )
-        self._window = PublishWindow(
-            publisher,
-            size=config.publish_window,
-            chained=config.ordering == "PerKey",
-            on_ack=metrics.ack_seconds.observe,
-        )
+        self._stream = StreamState(
+            publisher, settings, metrics,
+            shard=shard, known=cursor.stream_sequence, emission=cursor.emission,
+        )  # fmt: skip
+        self._done = Mark(cursor.snapshot_from, cursor.snapshot_to, cursor.last_position)
+        self._saved: tuple[Mark, int, int | None] = (
+            self._done, cursor.emission, cursor.stream_sequence,
+        )  # fmt: skip
+        self._saved_at = time.monotonic()
+        self._reader = Reader(store, self._done, largest=self._largest, on_poll=self._on_poll)
+        self._blocked: set[str] = set()
+        self._refused: dict[int, poison.Poison] = {}
+        self._retry = _RETRY_FIRST_SECONDS
         publisher.on_lost(self._lost)
-        self._lower = cursor.snapshot_from
-        self._open_upper = cursor.snapshot_to
-        self._last_position = cursor.last_position
-        self._emission = cursor.emission
-        self._sizer = PageSizer()
-        self._blocked: frozenset[str] = frozenset()
-        self._limits: StreamLimits | None = None
 
     async def run(self) -> None:
-        """Publish until asked to stop; returns after the page in flight.
+        """Publish until asked to stop; returns after the run in flight.
 
         Raises:
             OutboxError: A connection is lost, or the ownership is.
         """
         try:
             if self._policy == "BlockKey":
-                self._blocked = await self._store.blocked_keys()
-            await self._known_limits()
-            if self._open_upper is not None:
-                log.info("an earlier relay left a window open, reading it again")
-                await self._drain_window(self._open_upper)
+                self._blocked = set(await self._store.blocked_keys())
+            await self._certain()
             await self._poll_until_stopped()
         except _StopRequestedError:
             log.info("stopped while the stream takes no events; they stay in the outbox")
+        finally:
+            await self._reader.close()
+        await self._save()
 
     async def _poll_until_stopped(self) -> None:
-        config = self._settings.config
-        pause = config.poll_min_seconds
+        floor = self._settings.config.poll_min_seconds
+        pause, busy_at = floor, time.monotonic()
         while not self._signals.stopping:
             if self._publisher.lost:
                 raise self._publisher.lost_error()
-            self._signals.clear_wake()
-            if await self._poll():
-                pause = config.poll_min_seconds
+            page = await self._reader.next()
+            if page is not None:
+                await self._run(page)
+                pause, busy_at = floor, time.monotonic()
                 continue
             self._progress.idle()
-            if await self._signals.pause(pause):
-                pause = config.poll_min_seconds
-            else:
+            self._stream.window_read()
+            if time.monotonic() - busy_at >= QUIET_SECONDS:
+                await self._save()
                 pause = min(pause * 2, self._signals.poll_ceiling)
+            if await self._signals.pause(pause):
+                pause = floor
 
-    async def _poll(self) -> bool:
-        """Look for new rows and publish them; False when there are none."""
-        self._metrics.polls.inc()
-        unseen = Snapshot.parse(self._lower).unseen()
-        polled = await self._store.poll(
-            unseen, rows=self._sizer.rows, size=PAGE_BYTES, largest=await self._largest_row()
-        )
-        if polled.complete and not polled.rows:
-            # Nothing between the two, so the newer serves as well; nothing is written for that.
-            self._lower = polled.snapshot
-            return False
-        await self._store.open_window(self._lower, polled.snapshot)
-        self._last_position = 0
+    async def _run(self, page: Page) -> None:
+        """Publish or bury rows from `page` on, in one run, until there is a reason to end it."""
+        run: Run | None = None
+        flights: deque[_Flight] = deque()
+        started, sent, halted = time.monotonic(), 0, None
+        following: Page | None = page
+        try:
+            while following is not None:
+                self._reader.read_ahead()
+                oldest = following.rows[0][7].replace(tzinfo=dt.UTC)
+                self._progress.backlog(following.waiting, oldest)
+                plan = await self._plan(following, self._stream.emission + sent)
+                if plan is None:
+                    break
+                halted = plan.halted
+                sent += len(plan.messages)
+                flights.append(_flight(following, plan, sent))
+                ends = (
+                    following.closes or halted is not None or bool(plan.burials)
+                    or sent >= RUN_EVENTS or time.monotonic() - started > RUN_SECONDS
+                    or self._signals.stopping
+                )  # fmt: skip
+                if plan.messages:
+                    run = run or self._stream.open_run()
+                    await run.send(plan.messages, last=ends)
+                if ends or (run is not None and run.refused):
+                    break
+                self._settle(flights, run.acked if run is not None else 0)
+                following = await self._reader.next()
+        except BaseException:
+            if run is not None:
+                run.abandon()
+            raise
+        result = await run.finish() if run is not None else Sent(0, None, None)
+        await self._end(result, flights)
+        if result.refusal is None and halted is not None:
+            await self._halt(*halted)
+        elif result.refusal is None and plan is None:
+            await self._reader.rewind(self._done)
+
+    async def _plan(self, page: Page, emission: int) -> poison.Plan | None:
+        """What to do with a page; None when it must be read again, as the stream has changed."""
+        facts = await self._certain()
         if self._blocked:
-            self._blocked = await self._store.blocked_keys()
-        if not polled.complete:
-            await self._drain_window(polled.snapshot)
-            return True
-        await self._publish_page(polled.rows, waiting=len(polled.rows), closes=polled.snapshot)
-        self._lower = polled.snapshot
-        return True
+            hit = self._blocked.intersection([row[3] for row in page.rows])
+            if hit:
+                # Removing the dead letters of a key unblocks it, at once.
+                self._blocked -= hit - await self._store.still_blocked(sorted(hit))
+        plan = poison.plan_page(
+            page.rows,
+            renderer=self._renderer,
+            facts=facts,
+            policy=self._policy,
+            blocked_keys=self._blocked,
+            refused=self._refused,
+            published=self._stream.published,
+            emission=emission,
+        )
+        if plan.found_poison:
+            # The stream may have been changed since we asked; never bury on old knowledge.
+            self._stream.doubt_facts()
+            if await self._certain() != facts:
+                return None
+        return plan
 
-    async def _drain_window(self, upper: str) -> None:
-        """Publish what is left of the open window, page by page."""
-        unseen = Snapshot.parse(self._lower).unseen()
-        span = await self._store.span(unseen, upper, self._last_position)
-        waiting = span.rows
-        if not waiting:
-            await self._store.advance(self._last_position, self._emission, closes=upper)
-        while waiting and not self._signals.stopping:
-            rows = await self._store.page(
-                unseen, upper,
-                after=max(self._last_position, span.first - 1), last=span.last,
-                rows=self._sizer.rows, size=PAGE_BYTES, largest=await self._largest_row(),
-            )  # fmt: skip
-            if not rows:
-                raise PostgresError(
-                    f"events in {self._store.address}: rows between positions "
-                    f"{self._last_position} and {span.last} vanished before they were published",
-                    reason="EventsVanished",
-                )
-            last = rows[-1].position == span.last
-            await self._publish_page(rows, waiting=waiting, closes=upper if last else None)
-            waiting -= len(rows)
-        if not waiting:
-            self._lower = upper
-
-    async def _publish_page(
-        self, rows: tuple[Row, ...], *, waiting: int, closes: str | None
-    ) -> None:
-        """Publish or bury every row of a page, whatever it takes, unless asked to stop.
-
-        Args:
-            waiting: Rows known to wait, these included.
-            closes: S2 when the page is the window's last.
-        """
-        self._sizer.learn(len(rows), sum(len(row.payload or b"") for row in rows))
-        self._progress.backlog(waiting, rows[0].created_at)
-        refused: dict[int, poison.Poison] = {}
-        retry = _RETRY_FIRST_SECONDS
-        asked = False
-        read_with = await self._known_limits()
-        while rows:
-            limits = await self._known_limits()
-            if limits != read_with:
-                _check_read(rows)
-            plan = poison.plan_page(
-                rows,
-                renderer=self._renderer,
-                limits=limits,
-                policy=self._policy,
-                blocked_keys=self._blocked,
-                refused=refused,
-                emission=self._emission,
-            )
-            if plan.found_poison and not asked:
-                # The stream may have been changed since we asked; never bury on old knowledge.
-                self._limits, asked = None, True
-                continue
-            sent = await self._window.send(plan.messages)
-            done = plan.done(rows, sent.count)
-            if done:
-                last = len(done) == len(rows)
-                await self._advance(plan, done, sent.count, closes if last else None)
-                rows = rows[len(done) :]
-                retry = _RETRY_FIRST_SECONDS
-            if sent.refusal is not None:
-                failed = plan.messages[sent.count].row
-                if self._is_passing(sent.refusal, failed, refused):
-                    await self._rest(retry)
-                    retry = min(retry * 2, _RETRY_MAX_SECONDS)
-                asked = self._limits is None
-            elif plan.halted is not None:
-                await self._halt(*plan.halted, refused)
+    async def _end(self, result: Sent, flights: deque[_Flight]) -> None:
+        """Act on the fate of a run."""
+        self._stream.ended(result)
+        burials = [burial for flight in flights for burial in flight.burials]
+        failed = self._settle(flights, result.count)
+        if failed is not None:
+            burials = [burial for burial in burials if burial.position < failed]
+        if burials or time.monotonic() - self._saved_at > SAVE_SECONDS:
+            await self._save(burials)
         self._metrics.batches.inc()
+        if result.refusal is None:
+            self._retry = _RETRY_FIRST_SECONDS
+            self._refused.clear()
+        else:
+            await self._after_refusal(result.refusal, failed)
+            await self._reader.rewind(self._done)
 
-    async def _advance(
-        self, plan: poison.Plan, done: Sequence[Row], published: int, closes: str | None
-    ) -> None:
-        """Move the cursor behind `done`, of which `published` messages are in the stream."""
-        position = done[-1].position
-        burials = [burial for burial in plan.burials if burial.position <= position]
-        emission = self._emission + published
-        await self._store.advance(position, emission, closes=closes, burials=burials)
-        self._last_position, self._emission = position, emission
-        self._progress.published(published)
-        self._metrics.published_bytes.inc(sum(m.size for m in plan.messages[:published]))
+    def _settle(self, flights: deque[_Flight], count: int) -> int | None:
+        """Move the cursor in memory behind what is dealt with, now that `count` messages are
+        stored; returns the position of the first row that is not, if there is one."""
+        while flights and flights[0].end <= count:
+            flight = flights.popleft()
+            self._moved(flight.after, len(flight.rows), len(flight.messages), flight.size)
+            if flight.after.upper is None:
+                self._stream.window_read()
+        if not flights:
+            return None
+        flight = flights[0]
+        stored = count - (flight.end - len(flight.messages))
+        failed = flight.messages[max(0, stored)]
+        if stored > 0:
+            done = [position for position in flight.rows if position < failed]
+            size = flight.size * stored // len(flight.messages)
+            self._moved(replace(flight.inside, position=done[-1]), len(done), stored, size)
+            flight.rows, flight.messages = flight.rows[len(done) :], flight.messages[stored:]
+            flight.size -= size
+        return failed
+
+    def _moved(self, to: Mark, rows: int, messages: int, size: int) -> None:
+        self._done = to
+        self._progress.published(messages)
+        self._metrics.published_bytes.inc(size)
+        self._progress.moved(rows)
+
+    async def _save(self, burials: Sequence[Burial] = ()) -> None:
+        """Store the cursor, if there is news, and these dead letters with it."""
+        state = (self._done, self._stream.emission, self._stream.known)
+        if state == self._saved and not burials:
+            return
+        await self._store.save(
+            self._done.lower, self._done.upper,
+            position=self._done.position, emission=self._stream.emission,
+            sequence=self._stream.known, burials=burials,
+        )  # fmt: skip
+        self._saved, self._saved_at = state, time.monotonic()
+        self._metrics.saves.inc()
         for burial in burials:
             self._metrics.poison(burial.reason).inc()
             if not burial.blocked:
@@ -227,42 +280,47 @@ class RelayLoop:
                     "event moved to the dead letters: %s", burial.error,
                     extra={"reason": burial.reason, "position": burial.position},
                 )  # fmt: skip
-        if self._policy == "BlockKey":
-            self._blocked |= poison.keys_of(done, burials)
-        self._progress.moved(len(done))
+            if self._policy == "BlockKey" and burial.key:
+                self._blocked.add(burial.key)
 
-    def _is_passing(self, refusal: Refusal, failed: Row, refused: dict[int, poison.Poison]) -> bool:
-        """Take note of a refusal; whether to wait before going on from the refused event."""
+    async def _after_refusal(self, refusal: Refusal, failed: int | None) -> None:
+        """Take note of a refusal, and wait if that helps; `failed` is the position refused."""
         treatment = poison.treat(refusal)
         if treatment is poison.Treatment.RESUME:
             log.debug("another publisher wrote to the stream in between: %s", refusal.text)
-            return False
+            return
+        if treatment is poison.Treatment.FENCE:
+            self._metrics.fence_losses.inc()
+            await self._store.confirm_ownership()
+            self._stream.fence_refused()
+            await self._certain()
+            return
         self._metrics.errors(refusal.reason).inc()
-        self._limits = None
-        if treatment is poison.Treatment.POISON:
-            refused[failed.position] = poison.Poison("RefusedByStream", refusal.text)
-            return False
+        self._stream.doubt_end()
+        if treatment is poison.Treatment.POISON and failed is not None:
+            self._refused[failed] = poison.Poison("RefusedByStream", refusal.text)
+            return
         if self._publisher.lost:
             raise self._publisher.lost_error()
         log.warning(
             "the stream did not take an event, trying again: %s", refusal.text,
-            extra={"reason": refusal.reason, "position": failed.position},
+            extra={"reason": refusal.reason, "position": failed},
         )  # fmt: skip
         self._progress.trouble(refusal.text)
-        return True
+        await self._rest(self._retry)
+        self._retry = min(self._retry * 2, _RETRY_MAX_SECONDS)
 
-    async def _halt(
-        self, row: Row, found: poison.Poison, refused: dict[int, poison.Poison]
-    ) -> None:
+    async def _halt(self, row: Row, found: poison.Poison) -> None:
         """Policy Halt: stay at a poison event until a person has acted, looking every few s."""
         log.error(
             "halted at an event that cannot be published: %s", found.error,
             extra={"reason": found.reason, "position": row.position},
         )  # fmt: skip
         self._progress.halted(found.error)
-        refused.clear()
-        self._limits = None
+        self._stream.doubt_facts()
+        await self._save()
         await self._rest(_HALT_RECHECK_SECONDS)
+        await self._reader.rewind(self._done)  # the row may have been changed or deleted
 
     async def _rest(self, seconds: float) -> None:
         """Wait before another attempt; a request to stop ends the attempts."""
@@ -273,16 +331,12 @@ class RelayLoop:
             raise self._publisher.lost_error()
         await self._store.confirm_ownership()
 
-    async def _largest_row(self) -> int:
-        return largest_row((await self._known_limits()).max_message_bytes)
-
-    async def _known_limits(self) -> StreamLimits:
+    async def _certain(self) -> StreamFacts:
         """What the stream accepts, asked for anew after trouble; waits until it is there."""
         retry = _RETRY_FIRST_SECONDS
-        while self._limits is None:
+        while True:
             try:
-                limits = await self._publisher.limits()
-                poison.check_template(self._settings.template, limits)
+                facts = await self._stream.ask()
             except OutboxError as error:
                 log.warning("waiting for the stream: %s", error.message)
                 self._metrics.errors(error.reason).inc()
@@ -290,24 +344,31 @@ class RelayLoop:
                 await self._rest(retry)
                 retry = min(retry * 2, _RETRY_MAX_SECONDS)
             else:
-                self._limits = limits
-                self._progress.stream(ok=True, reason=f"stream {limits.stream} takes our events")
-        return self._limits
+                self._progress.stream(
+                    ok=True,
+                    reason=self._stream.without_fence or f"stream {facts.stream} takes our events",
+                )
+                return facts
+
+    def _largest(self) -> int:
+        return largest_row(self._stream.max_message_bytes)
+
+    def _on_poll(self) -> None:
+        self._metrics.polls.inc()
+        self._signals.clear_wake()
 
     def _lost(self) -> None:
-        self._window.interrupt()
         self._signals.wake()
         self._signals.urge()
 
 
-def _check_read(rows: Sequence[Row]) -> None:
-    """After a change of the stream's limits: rows left unread for their size must be read again.
-
-    Raises:
-        NatsError: Ends the session; the next one reads the window with the new limits.
-    """
-    if any(row.payload is None for row in rows):
-        raise NatsError(
-            "the stream's limits changed while events were read, reading them again",
-            reason="StreamLimitsChanged",
-        )
+def _flight(page: Page, plan: poison.Plan, end: int) -> _Flight:
+    """What must be known of a page to settle it; not its rows, for the memory they take."""
+    rows = [row[0] for row in page.rows]
+    after = page.mark(rows[-1])
+    inside = replace(after, lower=page.lower, upper=page.upper)
+    if plan.halted is not None:
+        rows = [position for position in rows if position < plan.halted[0].position]
+        after = replace(inside, position=rows[-1]) if rows else page.before
+    size = sum([len(message[1]) + len(message[2]) for message in plan.messages])
+    return _Flight(end, rows, plan.positions, size, inside, after, plan.burials)

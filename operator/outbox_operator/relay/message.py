@@ -1,131 +1,187 @@
 """From a row to a message: subject, headers, payload. Pure.
 
 Called by `relay.poison`. CloudEvents attributes travel as headers (binary mode), so that any
-consumer can read an event without knowing us.
+consumer can read an event without knowing us. Ordinary rows, which are nearly all, are rendered
+a page at a time by `Renderer.page`; the rest one by one by `Renderer.render`, byte for byte alike.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Literal
 
-from outbox_operator.adapters.jetstream import EXPECTED_LAST_MSG_ID
-from outbox_operator.adapters.outbox_store import Row
+from outbox_operator.adapters.jetstream import Fence, Message
+from outbox_operator.adapters.outbox_rows import Row, Rows
 from outbox_operator.errors import EventError
 from outbox_operator.wire import headers as names
 from outbox_operator.wire.event import check_header
 from outbox_operator.wire.subjects import SubjectTemplate
 
 _CONTENT_TYPES: Final = {"jsonb": "application/json", "bytea": "application/octet-stream"}
-_HEADER_FRAME: Final = len("NATS/1.0\r\n\r\n")
-_ADDED_LATER: Final = len(f"{names.EMISSION}: {2**63}\r\n") + len(
-    f"{EXPECTED_LAST_MSG_ID}: 00000000-0000-0000-0000-000000000000\r\n"
-)
+_PLAIN: Final = bytes(code for code in range(128) if names.encode_value(chr(code)) == chr(code))
+"""Characters that header values hold as they are."""
+_LONGEST_PLAIN: Final = 1024
+"""Keys and types of more characters are left to the slow way, which knows the limits."""
+_KINDS: Final = 4096
+_ADDED_LATER: Final = len("Nats-Expected-Last-Msg-Id: 00000000-0000-0000-0000-000000000000\r\n")
 
 
-@dataclass(slots=True)
-class Message:
-    """What is sent for a row.
-
-    Attributes:
-        headers: Complete but for the emission number, which `number` adds when it is known.
-        header_bytes: Size of the encoded headers, with those that are added at sending.
-    """
-
-    row: Row
-    subject: str
-    payload: bytes
-    headers: dict[str, str]
-    header_bytes: int
-
-    @property
-    def size(self) -> int:
-        """Bytes that count against the limits of server and stream."""
-        return self.header_bytes + len(self.payload)
-
-    def number(self, emission: int) -> None:
-        """Set the event's place in the shard's order of emission."""
-        self.headers[names.EMISSION] = str(emission)
-
-
-@dataclass(frozen=True, slots=True)
 class Renderer:
-    """Makes messages of rows.
+    """Makes messages of the rows of one shard.
 
-    Attributes:
+    Args:
         schema: For templates that name it.
         source: Value of `Ce-Source`, encoded as `wire.headers.encode_value` does.
+
+    Attributes:
+        subjects: Filter of all its subjects.
+        reserve: Bytes that may be added to a header block when it is sent.
     """
 
-    template: SubjectTemplate
-    schema: str
-    shard: int
-    source: str
-    payload_type: Literal["jsonb", "bytea"]
+    def __init__(
+        self,
+        template: SubjectTemplate,
+        schema: str,
+        shard: int,
+        source: str,
+        payload_type: Literal["jsonb", "bytea"],
+    ) -> None:
+        self._template = template
+        self._fixed = {"shard": str(shard), "schema": schema}
+        self._content_type = _CONTENT_TYPES[payload_type]
+        self._by_kind = "partition_key" not in template.pieces[1::2]
+        self._kinds: dict[tuple[str, str | None], tuple[str, str]] = {}
+        self._common = (
+            f"\r\n{names.EVENT_SPEC_VERSION}: 1.0"
+            f"\r\n{names.EVENT_SOURCE}: {source}"
+            f"\r\n{names.SHARD}: {shard}"
+        )
+        self.subjects = template.filter(shard=shard)
+        fence = Fence(self.subjects, 2**63)
+        self.reserve = len(fence.lines()) + _ADDED_LATER
 
-    def render(self, row: Row, payload: bytes, own_headers: str) -> Message:
-        """The message of a row.
+    def page(self, rows: Rows, emission: int) -> list[Message] | None:
+        """The messages of a page of ordinary rows; None when one of them is not.
+
+        Ordinary are rows that were read whole, without headers of their own, whose type and key
+        need no encoding.
+
+        Args:
+            emission: Number of the last event published.
+        """
+        if not self._are_ordinary(rows):
+            return None
+        kinds, kind_of, new = self._kinds, self._kind, tuple.__new__
+        messages: list[Message] = []
+        append = messages.append
+        # Run for every event. A NamedTuple's own constructor would take longer than its parts.
+        for number, row in enumerate(rows, emission + 1):
+            event_id, event_type, key, routing_key = row[1], row[2], row[3], row[4]
+            kind = kinds.get((event_type, routing_key)) or kind_of(event_type, routing_key)
+            keyed = f"\r\nCe-Partitionkey: {key}" if key else ""
+            append(
+                new(
+                    Message,
+                    (
+                        kind[0] or self._subject(event_type, routing_key, key),
+                        f"NATS/1.0\r\nNats-Msg-Id: {event_id}{kind[1]}\r\nCe-Id: {event_id}"
+                        f"\r\nCe-Time: {row[7].isoformat()}Z{keyed}"
+                        f"\r\nOutbox-Position: {row[0]}\r\nOutbox-Emission: {number}\r\n\r\n",
+                        row[5],
+                    ),
+                )
+            )
+        return messages
+
+    def render(self, row: Row, payload: bytes, emission: int) -> Message:
+        """The message of any row.
 
         Args:
             payload: Of the row.
-            own_headers: JSON text of the headers the application gave.
+            emission: The event's number.
 
         Raises:
-            EventError: These headers are malformed (reason InvalidHeaders).
+            EventError: Headers of its own are malformed (reason InvalidHeaders).
         """
-        subject = self.template.render(
-            {
-                # A routing key stands in for the type wherever the template uses it.
-                "event_type": row.routing_key or row.event_type,
-                "partition_key": row.partition_key,
-                "routing_key": row.routing_key or row.event_type,
-                "shard": str(self.shard),
-                "schema": self.schema,
-            }
+        content_type, own = self._content_type, ""
+        if row.headers is not None:
+            content_type, own = _own_headers(row, content_type)
+        keyed = f"\r\n{names.EVENT_KEY}: {names.encode_value(row.partition_key)}"
+        head = (
+            f"NATS/1.0\r\n{names.MSG_ID}: {row.event_id}"
+            f"{self._kind_lines(row.event_type, content_type)}\r\n{names.EVENT_ID}: {row.event_id}"
+            f"\r\n{names.EVENT_TIME}: {row.created_at.isoformat()}Z"
+            f"{keyed if row.partition_key else ''}"
+            f"\r\n{names.POSITION}: {row.position}\r\n{names.EMISSION}: {emission}\r\n{own}\r\n"
         )
-        headers = {
-            names.MSG_ID: row.event_id,
-            names.EVENT_SPEC_VERSION: "1.0",
-            names.EVENT_ID: row.event_id,
-            names.EVENT_TYPE: names.encode_value(row.event_type),
-            names.EVENT_SOURCE: self.source,
-            names.EVENT_TIME: row.created_at.isoformat().replace("+00:00", "Z"),
-            names.CONTENT_TYPE: _CONTENT_TYPES[self.payload_type],
-            names.SHARD: str(self.shard),
-            names.POSITION: str(row.position),
-        }
-        if row.partition_key:
-            headers[names.EVENT_KEY] = names.encode_value(row.partition_key)
-        if own_headers != "{}":
-            _add_own(headers, row, own_headers)
-        return Message(row, subject, payload, headers, _encoded_size(headers))
+        subject = self._subject(row.event_type, row.routing_key, row.partition_key)
+        return Message(subject, _bytes(head), payload)
+
+    def _are_ordinary(self, rows: Rows) -> bool:
+        keys = [row[3] for row in rows]
+        if any(row[6] is not None or row[5] is None for row in rows):
+            return False
+        for texts in (keys, [row[2] for row in rows]):
+            joined = "".join(texts)
+            if not joined.isascii() or joined.encode().translate(None, _PLAIN):
+                return False
+            if len(joined) > _LONGEST_PLAIN and max(map(len, texts)) > _LONGEST_PLAIN:
+                return False
+        return True
+
+    def _kind(self, event_type: str, routing_key: str | None) -> tuple[str, str]:
+        """Subject, unless it depends on the key too, and header lines of a type of events."""
+        if len(self._kinds) >= _KINDS:
+            self._kinds.clear()
+        subject = self._subject(event_type, routing_key, "") if self._by_kind else ""
+        found = (subject, _bytes(self._kind_lines(event_type, self._content_type)))
+        self._kinds[event_type, routing_key] = found
+        return found
+
+    def _kind_lines(self, event_type: str, content_type: str) -> str:
+        return (
+            f"{self._common}\r\n{names.CONTENT_TYPE}: {content_type}"
+            f"\r\n{names.EVENT_TYPE}: {names.encode_value(event_type)}"
+        )
+
+    def _subject(self, event_type: str, routing_key: str | None, key: str) -> str:
+        # A routing key stands in for the type wherever the template uses it.
+        hierarchy = routing_key or event_type
+        return _bytes(
+            self._template.render(
+                {
+                    **self._fixed,
+                    "event_type": hierarchy,
+                    "routing_key": hierarchy,
+                    "partition_key": key,
+                }
+            )
+        )
 
 
-def _add_own(headers: dict[str, str], row: Row, own_headers: str) -> None:
-    """Headers the application gave; only the content type may replace one of ours."""
+def _bytes(text: str) -> str:
+    """A text whose characters stand for the bytes of its UTF-8, as `Message` wants it."""
+    return text if text.isascii() else text.encode().decode("latin-1")
+
+
+def _own_headers(row: Row, content_type: str) -> tuple[str, str]:
+    """Headers the application gave, as lines; only the content type may replace one of ours."""
     where = f"event {row.event_id} (position {row.position})"
-    own = json.loads(own_headers)
+    own = json.loads(row.headers or "{}")
     if not isinstance(own, Mapping):
         raise EventError(
             f"{where}: headers must be a JSON object of texts, found {type(own).__name__}",
             reason="InvalidHeaders",
         )
+    lines = []
     for name, value in own.items():
         try:
             check_header(where, name, value)
         except EventError as error:
             raise EventError(error.message, reason="InvalidHeaders") from error
         if name.lower() == names.CONTENT_TYPE.lower():
-            headers[names.CONTENT_TYPE] = value
+            content_type = value
         else:
-            headers[name] = value
-
-
-def _encoded_size(headers: Mapping[str, str]) -> int:
-    """Bytes of the header block: `Name: value` lines, those added at sending at their longest."""
-    # Without a generator: this runs for every event. Names are ASCII, most values are.
-    text = "".join(headers.values())
-    values = len(text) if text.isascii() else len(text.encode())
-    return _HEADER_FRAME + len("".join(headers)) + values + 4 * len(headers) + _ADDED_LATER
+            lines.append(f"{name}: {value}\r\n")
+    return content_type, "".join(lines)

@@ -19,9 +19,20 @@ class RelayMetrics:
         self.published_bytes = counter(
             "published_bytes_total", "Headers and payloads of these events."
         )
-        self.batches = counter("batches_total", "Pages of events whose end the cursor reached.")
+        self.batches = counter("batches_total", "Runs of events published, of one page or many.")
+        self.saves = counter("saves_total", "Times a cursor was stored.")
+        self.resumed = counter(
+            "resumed_total", "Events found in the stream behind the cursor, and not sent again."
+        )
+        self.fence_losses = counter(
+            "fence_losses_total",
+            "Runs that the stream refused because its end was not where we knew it.",
+        )
+        self.foreign = counter(
+            "foreign_messages_total", "Messages of others found among the subjects of a shard."
+        )
         self.ack_seconds = self.metrics.histogram(
-            "ack_seconds", "From handing an event to the connection to its acknowledgement."
+            "ack_seconds", "From handing events to the connection to their acknowledgement."
         )
         self.lag_rows = self.metrics.gauges(
             "lag_rows",

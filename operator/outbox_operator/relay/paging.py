@@ -1,8 +1,8 @@
 """What to read next: snapshots and page sizes. Pure.
 
-Called by `relay.loop`. A row is unpublished exactly when its transaction is visible in the new
+Called by `relay.reading`. A row is unpublished exactly when its transaction is visible in the new
 snapshot S2 and was not in the old one, S1. The set between two snapshots never changes, so a
-window that was cut short by a crash is read again identically.
+window that was cut short is read again identically.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from outbox_operator.adapters.outbox_store import Cursor, Unseen
+from outbox_operator.adapters.outbox_rows import Bound, Cursor
 from outbox_operator.errors import ConflictError, PostgresError
 from outbox_operator.wire.cursors import FOREIGN_CURSOR, CursorOrigin, foreign_cursor_text
 
-PAGE_ROWS: Final = 1000
+PAGE_ROWS: Final = 5000
 PAGE_BYTES: Final = 4 * 1024 * 1024
 _MIN_ROWS: Final = 8
+_FIRST_ROWS: Final = 250
+"""Until their size is known."""
 _BINARY_FACTOR: Final = 8
 
 
@@ -45,9 +47,9 @@ class Snapshot:
                 reason="CursorInvalid",
             ) from error
 
-    def unseen(self) -> Unseen:
+    def bound(self) -> Bound:
         """The transactions this snapshot does not see, as two ranges an index can answer."""
-        return Unseen(str(self.xmax), tuple(str(xid) for xid in self.open_xids))
+        return Bound(str(self.xmax), tuple(str(xid) for xid in self.open_xids))
 
 
 def check_cursor(cursor: Cursor, address: str) -> None:
@@ -89,7 +91,7 @@ class PageSizer:
     for; asking for twice as many as fit keeps that in proportion with large payloads.
     """
 
-    rows: int = PAGE_ROWS
+    rows: int = _FIRST_ROWS
 
     def learn(self, rows: int, size: int) -> None:
         """Take note of a page: number of rows and their bytes."""

@@ -7,16 +7,22 @@ before it is sent, wherever possible. What a server refuses is sorted by `treat`
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Literal
 
-from outbox_operator.adapters.jetstream import Refusal, StreamLimits
-from outbox_operator.adapters.outbox_store import Burial, Row
+from outbox_operator.adapters.jetstream import Message, Refusal, StreamFacts
+from outbox_operator.adapters.outbox_rows import Burial, Row, Rows
 from outbox_operator.errors import EventError, SpecError
-from outbox_operator.relay.message import Message, Renderer
-from outbox_operator.wire.subjects import SubjectTemplate, covers, is_valid_filter, overlaps
+from outbox_operator.relay.message import Renderer
+from outbox_operator.wire.subjects import (
+    MAX_SUBJECT_BYTES,
+    SubjectTemplate,
+    covers,
+    is_valid_filter,
+    overlaps,
+)
 
 Policy = Literal["BlockKey", "Skip", "Halt"]
 
@@ -26,6 +32,7 @@ MAX_HEADER_BYTES: Final = 65535
 
 _TOO_LARGE_CODES: Final = frozenset({10054, 10097})
 _CHAIN_BROKEN_CODES: Final = frozenset({10070})
+_FENCE_REASON: Final = "FenceRefused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +45,17 @@ class Poison:
 
 @dataclass(slots=True)
 class Plan:
-    """What to do with the rows of a page.
+    """What to do with the rows of a page; those it does not mention are published already.
 
     Attributes:
         messages: To publish, in order, numbered.
+        positions: Of their rows.
         burials: To copy to the dead letters.
         halted: Set with policy Halt: the row at which everything stops, and why.
     """
 
     messages: list[Message] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
     burials: list[Burial] = field(default_factory=list)
     halted: tuple[Row, Poison] | None = None
 
@@ -54,16 +63,6 @@ class Plan:
     def found_poison(self) -> bool:
         """Whether a row is poison by itself, not just of a blocked key."""
         return self.halted is not None or any(not burial.blocked for burial in self.burials)
-
-    def done(self, rows: Sequence[Row], published: int) -> Sequence[Row]:
-        """The leading rows that are dealt with once `published` messages are stored."""
-        if published < len(self.messages):
-            stop = self.messages[published].row.position
-        elif self.halted is not None:
-            stop = self.halted[0].position
-        else:
-            return rows
-        return [row for row in rows if row.position < stop]
 
 
 class Treatment(enum.Enum):
@@ -73,81 +72,102 @@ class Treatment(enum.Enum):
     """Time helps: the server is away, electing, full, or slow."""
     POISON = "poison"
     """It will be refused for ever."""
+    FENCE = "fence"
+    """Somebody published behind our last message, or that is gone."""
     RESUME = "resume"
     """Not its fault: somebody else published in between; send it again at once."""
 
 
 def plan_page(
-    rows: Iterable[Row],
+    rows: Rows,
     *,
     renderer: Renderer,
-    limits: StreamLimits,
+    facts: StreamFacts,
     policy: Policy,
-    blocked_keys: frozenset[str],
+    blocked_keys: Set[str],
     refused: Mapping[int, Poison],
+    published: Mapping[int, str],
     emission: int,
 ) -> Plan:
     """Sort the rows of a page into messages and dead letters.
 
     Args:
-        limits: Of stream and server.
+        facts: About stream and server.
         blocked_keys: Keys that already have an unresolved dead letter.
         refused: What the server found to be poison, by position.
+        published: Event ids by position of what is in the stream although it is read again.
         emission: Number of the last event published.
     """
+    if published:
+        rows = [row for row in rows if published.get(row[0]) != row[1]]
+    blocked = set(blocked_keys) if policy == "BlockKey" else set()
+    if not refused and (not blocked or blocked.isdisjoint([row[3] for row in rows])):
+        messages = renderer.page(rows, emission)
+        if messages is not None and _all_fit(messages, renderer, facts):
+            return Plan(messages, [row[0] for row in rows])
     plan = Plan()
-    blocked = set(blocked_keys)
-    for row in rows:
-        if policy == "BlockKey" and row.partition_key in blocked:
+    for row in map(Row.named, rows):
+        if row.partition_key in blocked:
             error = f"an earlier event of key {row.partition_key!r} is a dead letter"
-            plan.burials.append(Burial(row.position, KEY_BLOCKED, error, blocked=True))
+            plan.burials.append(
+                Burial(row.position, row.partition_key, KEY_BLOCKED, error, blocked=True)
+            )
             continue
-        found = refused.get(row.position) or inspect(row, renderer, limits)
+        number = emission + len(plan.messages) + 1
+        found = refused.get(row.position) or inspect(row, renderer, facts, number)
         if isinstance(found, Message):
-            emission += 1
-            found.number(emission)
             plan.messages.append(found)
+            plan.positions.append(row.position)
             continue
         if policy == "Halt":
             plan.halted = (row, found)
             return plan
-        plan.burials.append(Burial(row.position, found.reason, found.error, blocked=False))
+        plan.burials.append(
+            Burial(row.position, row.partition_key, found.reason, found.error, blocked=False)
+        )
         if policy == "BlockKey" and row.partition_key:
             blocked.add(row.partition_key)
     return plan
 
 
-def keys_of(rows: Iterable[Row], burials: Iterable[Burial]) -> frozenset[str]:
-    """Keys of the buried ones among `rows`; the empty key is no key."""
-    buried = {burial.position for burial in burials}
-    return frozenset(row.partition_key for row in rows if row.position in buried) - {""}
+def _all_fit(messages: Sequence[Message], renderer: Renderer, facts: StreamFacts) -> bool:
+    """Whether nothing can be wrong with any of them; False: they must be looked at one by one."""
+    subjects = {message[0] for message in messages}
+    if (
+        not _takes_all(renderer.subjects, facts.subjects)
+        or max(map(len, subjects), default=0) > MAX_SUBJECT_BYTES
+    ):
+        return False
+    head = max([len(message[1]) for message in messages], default=0) + renderer.reserve
+    payload = max([len(message[2]) for message in messages], default=0)
+    return head <= MAX_HEADER_BYTES and head + payload <= facts.max_message_bytes
 
 
-def inspect(row: Row, renderer: Renderer, limits: StreamLimits) -> Message | Poison:
+def inspect(row: Row, renderer: Renderer, facts: StreamFacts, emission: int) -> Message | Poison:
     """The message of a row, or why it can never be published."""
-    if row.payload is None or row.headers is None:
+    if row.payload is None:
         # It was left unread for its size, which is as good as having seen it.
-        return _too_large(row, limits, "far more")
+        return _too_large(row, facts, "far more")
     try:
-        message = renderer.render(row, row.payload, row.headers)
+        message = renderer.render(row, row.payload, emission)
     except EventError as error:
         return Poison(error.reason, error.message)
-    problem = _subject_problem(message.subject, limits.subjects)
+    problem = _subject_problem(message.subject, facts.subjects)
     if problem is not None:
         shown = message.subject if len(message.subject) < 200 else message.subject[:200] + "…"
         return Poison(
             problem,
-            f"{_name(row)}: stream {limits.stream} takes {', '.join(limits.subjects)}, "
+            f"{_name(row)}: stream {facts.stream} takes {', '.join(facts.subjects)}, "
             f"the event's subject is {shown!r}",
         )
-    if message.header_bytes > MAX_HEADER_BYTES:
+    head = len(message.head) + renderer.reserve
+    if head > MAX_HEADER_BYTES:
         return Poison(
             "HeadersTooLarge",
-            f"{_name(row)}: headers may take {MAX_HEADER_BYTES} bytes, "
-            f"found {message.header_bytes}",
+            f"{_name(row)}: headers may take {MAX_HEADER_BYTES} bytes, found {head}",
         )
-    if message.size > limits.max_message_bytes:
-        return _too_large(row, limits, str(message.size))
+    if head + len(message.payload) > facts.max_message_bytes:
+        return _too_large(row, facts, str(head + len(message.payload)))
     return message
 
 
@@ -155,24 +175,24 @@ def _name(row: Row) -> str:
     return f"event {row.event_id} (position {row.position})"
 
 
-def _too_large(row: Row, limits: StreamLimits, found: str) -> Poison:
+def _too_large(row: Row, facts: StreamFacts, found: str) -> Poison:
     return Poison(
         "MessageTooLarge",
-        f"{_name(row)}: stream {limits.stream} and its server take {limits.max_message_bytes} "
+        f"{_name(row)}: stream {facts.stream} and its server take {facts.max_message_bytes} "
         f"bytes a message, headers included; found {found}",
     )
 
 
-def check_template(template: SubjectTemplate, limits: StreamLimits) -> None:
+def check_template(template: SubjectTemplate, facts: StreamFacts) -> None:
     """Refuse to start when no event at all could enter the stream: that is not the events' fault.
 
     Raises:
         SpecError: Reason SubjectNotInStream.
     """
     wanted = template.filter()
-    if not any(overlaps(subject, wanted) for subject in limits.subjects):
+    if not any(overlaps(subject, wanted) for subject in facts.subjects):
         raise SpecError(
-            f"stream {limits.stream} takes {', '.join(limits.subjects) or 'no subjects'}, the "
+            f"stream {facts.stream} takes {', '.join(facts.subjects) or 'no subjects'}, the "
             f"subject template {template.text} makes {wanted}: no event could be published",
             reason="SubjectNotInStream",
         )
@@ -182,9 +202,17 @@ def treat(refusal: Refusal) -> Treatment:
     """Sort a refusal. What is unknown is retried: an event is never given up by mistake."""
     if refusal.code in _TOO_LARGE_CODES:
         return Treatment.POISON
+    if refusal.reason == _FENCE_REASON:
+        return Treatment.FENCE
     if refusal.code in _CHAIN_BROKEN_CODES:
         return Treatment.RESUME
     return Treatment.RETRY
+
+
+@lru_cache(maxsize=64)
+def _takes_all(subjects: str, stream_subjects: tuple[str, ...]) -> bool:
+    """Whether a stream takes every subject under a filter."""
+    return any(covers(wide, subjects) for wide in stream_subjects)
 
 
 @lru_cache(maxsize=4096)

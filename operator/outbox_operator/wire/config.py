@@ -74,7 +74,7 @@ class RelayConfig:
     ordering: Literal["PerKey", "None"] = "PerKey"
     on_poison: Literal["BlockKey", "Skip", "Halt"] = "BlockKey"
     shards: int = 1
-    poll_min_seconds: float = 0.01
+    poll_min_seconds: float = 0.002
     poll_max_seconds: float = 1.0
     publish_window: int = 1024
     drain_seconds: float = 25.0

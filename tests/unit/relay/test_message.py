@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from outbox_operator.adapters.outbox_store import Row
+from outbox_operator.adapters.jetstream import Message
+from outbox_operator.adapters.nats_wire import parse_headers
+from outbox_operator.adapters.outbox_rows import Row
 from outbox_operator.errors import EventError
-from outbox_operator.relay.message import Message, Renderer
+from outbox_operator.relay.message import Renderer
 from outbox_operator.wire.headers import decode_value, encode_value
 from outbox_operator.wire.subjects import SubjectTemplate
 
@@ -25,8 +27,8 @@ def row(**changes: Any) -> Row:
         partition_key="order-1",
         routing_key=None,
         payload=b'{"id": 1}',
-        headers="{}",
-        created_at=dt.datetime(2026, 11, 21, 10, 0, 0, 5000, dt.UTC),
+        headers=None,
+        created_at=dt.datetime(2026, 11, 21, 10, 0, 0, 5000, dt.UTC).replace(tzinfo=None),
     )
     return base._replace(**changes)
 
@@ -44,15 +46,17 @@ def renderer(template: str = "shop.{event_type}", **changes: Any) -> Renderer:
 
 def render(row: Row, by: Renderer) -> Message:
     assert row.payload is not None
-    assert row.headers is not None
-    return by.render(row, row.payload, row.headers)
+    return by.render(row, row.payload, 5)
+
+
+def headers_of(message: Message) -> dict[str, str]:
+    return dict(parse_headers(message.head.encode("latin-1")))
 
 
 def test_headers_of_an_ordinary_event() -> None:
     message = render(row(), renderer())
-    message.number(5)
     assert message.subject == "shop.order.created"
-    assert message.headers == {
+    assert headers_of(message) == {
         "Nats-Msg-Id": EVENT_ID,
         "Ce-Specversion": "1.0",
         "Ce-Id": EVENT_ID,
@@ -69,7 +73,7 @@ def test_headers_of_an_ordinary_event() -> None:
 
 def test_headers_of_the_application_travel_and_trace_context_with_them() -> None:
     own = {"traceparent": "00-aa-bb-01", "tenant": "büro", "content-type": "application/avro"}
-    headers = render(row(headers=json.dumps(own)), renderer(payload_type="bytea")).headers
+    headers = headers_of(render(row(headers=json.dumps(own)), renderer(payload_type="bytea")))
     assert headers["traceparent"] == "00-aa-bb-01"
     assert headers["tenant"] == "büro"
     assert headers["Content-Type"] == "application/avro"
@@ -77,7 +81,7 @@ def test_headers_of_the_application_travel_and_trace_context_with_them() -> None
 
 
 def test_a_keyless_event_has_no_key_header() -> None:
-    assert "Ce-Partitionkey" not in render(row(partition_key=""), renderer()).headers
+    assert "Ce-Partitionkey" not in headers_of(render(row(partition_key=""), renderer()))
 
 
 @pytest.mark.parametrize(
@@ -128,10 +132,42 @@ def test_any_key_survives_its_header(text: str) -> None:
     assert decode_value(value) == text
 
 
-def test_the_size_counts_what_is_really_sent() -> None:
-    message = render(row(headers='{"tenant": "büro"}'), renderer())
-    message.number(2**63 - 1)
-    message.headers["Nats-Expected-Last-Msg-Id"] = EVENT_ID
-    lines = "".join(f"{name}: {value}\r\n" for name, value in message.headers.items())
-    assert message.header_bytes == len(f"NATS/1.0\r\n{lines}\r\n".encode())
-    assert message.size == message.header_bytes + len(b'{"id": 1}')
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"partition_key": ""},
+        {"routing_key": "eu.order"},
+        {"created_at": dt.datetime(2026, 11, 21, 10, tzinfo=dt.UTC).replace(tzinfo=None)},
+        {"payload": b""},
+    ],
+)
+@pytest.mark.parametrize("template", ["shop.{event_type}", "shop.{partition_key}.{event_type}"])
+def test_a_page_is_rendered_as_its_rows_are(changes: dict[str, Any], template: str) -> None:
+    rows = [row(), row(**changes), row(position=18)]
+    by = renderer(template)
+    assert by.page(rows, 4) == [
+        by.render(each, each.payload or b"", number) for number, each in enumerate(rows, 5)
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"headers": '{"a": "b"}'},
+        {"payload": None},
+        {"partition_key": "with space"},
+        {"partition_key": "büro"},
+        {"partition_key": "k" * 2000},
+        {"event_type": "100%"},
+    ],
+)
+def test_a_page_with_an_odd_row_is_left_to_the_slow_way(changes: dict[str, Any]) -> None:
+    assert renderer().page([row(), row(**changes)], 0) is None
+
+
+def test_lengths_are_those_on_the_wire() -> None:
+    message = render(row(headers='{"tenant": "büro"}'), renderer("büro.{event_type}"))
+    assert "tenant: büro" in message.head.encode("latin-1").decode()
+    assert message.subject.encode("latin-1").decode() == "büro.order.created"
+    assert len(message.head) == len(message.head.encode("latin-1"))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from outbox_operator.adapters.outbox_store import Cursor, Unseen
+from outbox_operator.adapters.outbox_rows import Bound, Cursor
 from outbox_operator.errors import ConflictError, PostgresError
 from outbox_operator.relay.paging import (
     PAGE_BYTES,
@@ -21,6 +21,7 @@ CURSOR = Cursor(
     snapshot_to=None,
     last_position=7,
     emission=7,
+    stream_sequence=9,
     cursor_system="42",
     server_system="42",
     server_snapshot="200:210:",
@@ -29,8 +30,8 @@ CURSOR = Cursor(
 
 
 def test_unseen_transactions_are_the_open_ones_and_all_from_xmax_on() -> None:
-    assert Snapshot.parse("100:105:100,103").unseen() == Unseen("105", ("100", "103"))
-    assert Snapshot.parse("1:1:").unseen() == Unseen("1", ())
+    assert Snapshot.parse("100:105:100,103").bound() == Bound("105", ("100", "103"))
+    assert Snapshot.parse("1:1:").bound() == Bound("1", ())
 
 
 @pytest.mark.parametrize("text", ["", "1:2", "a:b:", "1:2:x", "1:2:3:4"])
@@ -72,7 +73,7 @@ def test_a_cursor_of_another_server_is_refused(cursor: Cursor, found: str) -> No
 
 def test_pages_shrink_at_once_and_grow_gently() -> None:
     sizer = PageSizer()
-    assert sizer.rows == PAGE_ROWS
+    assert sizer.rows < PAGE_ROWS
     sizer.learn(rows=4, size=PAGE_BYTES)
     assert sizer.rows == 8
     sizer.learn(rows=8, size=8 * 300)

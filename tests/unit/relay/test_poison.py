@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from outbox_operator.adapters.jetstream import Refusal, StreamLimits
-from outbox_operator.adapters.outbox_store import Row
+from outbox_operator.adapters.jetstream import Message, Refusal, StreamFacts
+from outbox_operator.adapters.nats_wire import parse_headers
+from outbox_operator.adapters.outbox_rows import Row
 from outbox_operator.errors import SpecError
-from outbox_operator.relay.message import Message, Renderer
+from outbox_operator.relay.message import Renderer
 from outbox_operator.relay.poison import (
     Plan,
     Poison,
@@ -18,7 +19,6 @@ from outbox_operator.relay.poison import (
     Treatment,
     check_template,
     inspect,
-    keys_of,
     plan_page,
     treat,
 )
@@ -27,7 +27,13 @@ from outbox_operator.wire.subjects import SubjectTemplate
 RENDERER = Renderer(
     SubjectTemplate.parse("shop.{event_type}"), "outbox", 0, "/shop/orders", "jsonb"
 )
-LIMITS = StreamLimits("ORDERS", ("shop.order.>",), 1000)
+
+
+def facts(*subjects: str, size: int = 1000) -> StreamFacts:
+    return StreamFacts("ORDERS", subjects, size, "limits", 120.0, True, True, "2026-11-21")
+
+
+LIMITS = facts("shop.order.>")
 
 
 def row(position: int, key: str = "", **changes: Any) -> Row:
@@ -38,10 +44,18 @@ def row(position: int, key: str = "", **changes: Any) -> Row:
         partition_key=key,
         routing_key=None,
         payload=b"{}",
-        headers="{}",
-        created_at=dt.datetime(2026, 11, 21, tzinfo=dt.UTC),
+        headers=None,
+        created_at=dt.datetime(2026, 11, 21, tzinfo=dt.UTC).replace(tzinfo=None),
     )
     return base._replace(**changes)
+
+
+def made_of(row: Row) -> Message:
+    return RENDERER.render(row, row.payload or b"", 11)
+
+
+def emission(message: Message) -> str:
+    return parse_headers(message.head.encode("latin-1"))["Outbox-Emission"]
 
 
 def bad(position: int, key: str = "") -> Row:
@@ -51,10 +65,11 @@ def bad(position: int, key: str = "") -> Row:
 def plan(rows: list[Row], policy: Policy = "BlockKey", **changes: Any) -> Plan:
     arguments: dict[str, Any] = {
         "renderer": RENDERER,
-        "limits": LIMITS,
+        "facts": LIMITS,
         "policy": policy,
         "blocked_keys": frozenset(),
         "refused": {},
+        "published": {},
         "emission": 10,
     }
     return plan_page(rows, **{**arguments, **changes})
@@ -71,7 +86,7 @@ def plan(rows: list[Row], policy: Policy = "BlockKey", **changes: Any) -> Plan:
     ],
 )
 def test_what_can_never_be_published(changes: dict[str, Any], reason: str) -> None:
-    found = inspect(row(7, **changes), RENDERER, LIMITS)
+    found = inspect(row(7, **changes), RENDERER, LIMITS, 1)
     assert isinstance(found, Poison)
     assert found.reason == reason
     assert "position 7" in found.error
@@ -79,29 +94,31 @@ def test_what_can_never_be_published(changes: dict[str, Any], reason: str) -> No
 
 
 def test_a_row_left_unread_for_its_size_is_too_large() -> None:
-    found = inspect(row(7, payload=None, headers=None), RENDERER, LIMITS)
+    found = inspect(row(7, payload=None, headers=None), RENDERER, LIMITS, 1)
     assert isinstance(found, Poison)
     assert found.reason == "MessageTooLarge"
 
 
 def test_headers_have_a_limit_of_their_own() -> None:
-    wide = StreamLimits("ORDERS", ("shop.>",), 10_000_000)
-    found = inspect(row(7, headers='{"a": "' + "x" * 70_000 + '"}'), RENDERER, wide)
+    wide = facts("shop.>", size=10_000_000)
+    found = inspect(row(7, headers='{"a": "' + "x" * 70_000 + '"}'), RENDERER, wide, 1)
     assert isinstance(found, Poison)
     assert found.reason == "HeadersTooLarge"
 
 
 def test_the_largest_message_allowed_passes() -> None:
-    small = inspect(row(7), RENDERER, LIMITS)
+    small = inspect(row(7), RENDERER, LIMITS, 1)
     assert isinstance(small, Message)
-    room = LIMITS.max_message_bytes - small.header_bytes
-    assert isinstance(inspect(row(7, payload=b"x" * room), RENDERER, LIMITS), Message)
-    assert isinstance(inspect(row(7, payload=b"x" * (room + 1)), RENDERER, LIMITS), Poison)
+    room = LIMITS.max_message_bytes - len(small.head) - RENDERER.reserve
+    assert isinstance(inspect(row(7, payload=b"x" * room), RENDERER, LIMITS, 1), Message)
+    assert isinstance(inspect(row(7, payload=b"x" * (room + 1)), RENDERER, LIMITS, 1), Poison)
 
 
 def test_good_events_are_numbered_densely_in_order() -> None:
     made = plan([row(1), bad(2), row(3)], policy="Skip")
-    assert [(m.row.position, m.headers["Outbox-Emission"]) for m in made.messages] == [
+    assert [
+        (position, emission(m)) for position, m in zip(made.positions, made.messages, strict=True)
+    ] == [
         (1, "11"),
         (3, "12"),
     ]
@@ -120,7 +137,7 @@ def test_policies(
 ) -> None:
     rows = [row(1, "a"), bad(2, "a"), row(3, "a"), row(4, "b"), bad(5, ""), row(6, ""), row(7, "c")]
     made = plan(rows, policy)
-    assert [m.row.position for m in made.messages] == published
+    assert made.positions == published
     assert [(b.position, b.blocked) for b in made.burials] == buried
     assert (made.halted[0].position if made.halted else None) == halted
     assert made.found_poison
@@ -128,14 +145,14 @@ def test_policies(
 
 def test_keys_blocked_before_stay_blocked() -> None:
     made = plan([row(1, "a"), row(2, "b")], blocked_keys=frozenset({"a"}))
-    assert [m.row.position for m in made.messages] == [2]
+    assert made.positions == [2]
     assert [(b.position, b.reason, b.blocked) for b in made.burials] == [(1, "KeyBlocked", True)]
     assert not made.found_poison, "nothing new to ask the server about"
 
 
 def test_other_policies_ignore_blocked_keys() -> None:
     made = plan([row(1, "a")], policy="Skip", blocked_keys=frozenset({"a"}))
-    assert [m.row.position for m in made.messages] == [1]
+    assert made.positions == [1]
 
 
 def test_what_the_server_refused_is_poison_though_it_looks_fine() -> None:
@@ -143,29 +160,28 @@ def test_what_the_server_refused_is_poison_though_it_looks_fine() -> None:
     assert [(b.position, b.blocked) for b in made.burials] == [(1, False), (2, True)]
 
 
-@pytest.mark.parametrize(
-    ("rows", "policy", "published", "done"),
-    [
-        ([row(1), row(2), row(3)], "BlockKey", 3, [1, 2, 3]),
-        ([row(1), row(2), row(3)], "BlockKey", 1, [1]),
-        ([row(1), row(2), row(3)], "BlockKey", 0, []),
-        ([bad(1), row(2)], "Skip", 0, [1]),
-        ([row(1), bad(2)], "Skip", 1, [1, 2]),
-        ([row(1), bad(2)], "Skip", 0, []),
-        ([row(1), bad(2), row(3)], "Halt", 1, [1]),
-        ([bad(1), row(2)], "Halt", 0, []),
-        ([bad(1), bad(2)], "Skip", 0, [1, 2]),
-    ],
-)
-def test_rows_are_done_up_to_the_first_that_is_not(
-    rows: list[Row], policy: Policy, published: int, done: list[int]
-) -> None:
-    assert [r.position for r in plan(rows, policy).done(rows, published)] == done
+def test_what_is_in_the_stream_already_is_skipped_and_nothing_else() -> None:
+    made = plan([row(1, "a"), row(2, "a"), row(3, "a")], published={1: row(1).event_id, 3: "other"})
+    assert made.positions == [2, 3]
+    assert [emission(message) for message in made.messages] == ["11", "12"]
+    assert made.burials == []
 
 
-def test_keys_of_burials_leave_out_keyless_events() -> None:
-    rows = [bad(1, "a"), row(2, "b"), bad(3, "")]
-    assert keys_of(rows, plan(rows).burials) == {"a"}
+def test_ordinary_pages_and_odd_ones_are_treated_alike() -> None:
+    wide = facts("shop.>", size=10_000)
+    rows = [row(n, f"k{n}") for n in range(1, 6)]
+    quick = plan(rows, facts=wide)
+    slow = plan([*rows, row(6, "odd key")], facts=wide)
+    assert quick.messages == slow.messages[:5]
+    assert quick.positions == slow.positions[:5]
+
+
+@pytest.mark.parametrize("size", [100, 400, 500])
+def test_the_limit_holds_in_ordinary_pages_too(size: int) -> None:
+    rows = [row(1), row(2, payload=b"x" * size), row(3)]
+    tight = facts("shop.>", size=len(made_of(row(1)).head) + RENDERER.reserve + 400)
+    made = plan(rows, policy="Skip", facts=tight)
+    assert made.positions == ([1, 2, 3] if size <= 400 else [1, 3])
 
 
 @pytest.mark.parametrize(
@@ -185,9 +201,13 @@ def test_refusals(code: int, treatment: Treatment) -> None:
     assert treat(Refusal("StreamRefused", code, "text")) is treatment
 
 
+def test_a_fence_that_does_not_hold_is_no_fault_of_the_event() -> None:
+    assert treat(Refusal("FenceRefused", 10071, "text")) is Treatment.FENCE
+
+
 def test_a_template_that_cannot_match_the_stream_is_not_blamed_on_the_events() -> None:
     check_template(SubjectTemplate.parse("shop.{event_type}"), LIMITS)
     with pytest.raises(SpecError, match="ORDERS"):
         check_template(SubjectTemplate.parse("other.{event_type}"), LIMITS)
     with pytest.raises(SpecError, match="no subjects"):
-        check_template(SubjectTemplate.parse("a.{event_type}"), StreamLimits("MIRROR", (), 1000))
+        check_template(SubjectTemplate.parse("a.{event_type}"), facts())

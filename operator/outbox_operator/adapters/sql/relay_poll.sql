@@ -24,7 +24,7 @@ measured AS (
            sum(size) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - size AS bytes_before
     FROM fresh
 )
-SELECT now.snapshot, m.found, {output}
+SELECT {output}, now.snapshot, m.found
 FROM (SELECT pg_current_snapshot()::text AS snapshot) now
 LEFT JOIN measured m ON m.bytes_before < $5
 ORDER BY m.position

@@ -145,7 +145,7 @@ class PipelineStream(StreamConfig):
 class Polling(ApiModel):
     """How often the relay looks for new rows."""
 
-    min: Duration = Field(default="10ms", description="While events flow.")
+    min: Duration = Field(default="2ms", description="While events flow.")
     max: Duration = Field(default="1s", description="When the outbox has been quiet.")
 
 

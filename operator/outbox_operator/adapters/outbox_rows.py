@@ -1,0 +1,124 @@
+"""What the outbox tables hold, as the relay sees it: rows, cursor, bounds and extents.
+
+Values passed between `adapters.outbox_store` and `relay`; the tables themselves are described in
+`plan.postgres_schema`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """One event as it is in the table.
+
+    Attributes:
+        payload: None when the row is larger than asked for.
+        headers: JSON text; None when there are none, or likewise.
+        created_at: In UTC, without a time zone.
+    """
+
+    position: int
+    event_id: str
+    event_type: str
+    partition_key: str
+    routing_key: str | None
+    payload: bytes | None
+    headers: str | None
+    created_at: dt.datetime
+
+    @classmethod
+    def named(cls, record: Row) -> Row:
+        """What comes from the database as a real `Row`."""
+        return cls._make(record[: len(cls._fields)])
+
+
+Rows = Sequence[Row]
+"""What comes from the database only counts like a `Row`: by index, without names. To make an
+object of each would cost as much as to publish it; `Row.named` does it where names are wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """What is stored about a shard, and what the server says of itself.
+
+    Attributes:
+        snapshot_from: S1: everything visible in it is published.
+        snapshot_to: S2 inside a window.
+        last_position: Rows of that window up to here are done.
+        emission: Number of the last event published.
+        stream_sequence: Sequence of that event in the stream; None when it is not known.
+        cursor_system: System identifier of the server that the snapshots belong to, if known.
+        server_system: System identifier of this server.
+        server_snapshot: A snapshot of now.
+        newest_xid: The latest transaction that wrote an event, if any did.
+    """
+
+    snapshot_from: str
+    snapshot_to: str | None
+    last_position: int
+    emission: int
+    stream_sequence: int | None
+    cursor_system: str | None
+    server_system: str
+    server_snapshot: str
+    newest_xid: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The transactions that a snapshot does not see.
+
+    Attributes:
+        from_xid: Every transaction from this one on (its xmax).
+        open_xids: And these, which were under way (its xip).
+    """
+
+    from_xid: str
+    open_xids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """Answer to a poll.
+
+    Attributes:
+        snapshot: S2, the snapshot the rows were read with.
+        rows: In order of position; empty when they are not all.
+        complete: Whether these are all rows between S1 and S2.
+    """
+
+    snapshot: str
+    rows: Rows
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Extent of what is left of a window.
+
+    Attributes:
+        first: Where walking over the positions begins.
+        last: Where it ends.
+        rows: How many there are, late ones included.
+        late: Positions before `first` that are read one by one.
+    """
+
+    first: int
+    last: int
+    rows: int
+    late: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Burial:
+    """Why a row goes to the dead letters; `blocked`: only because its key is blocked."""
+
+    position: int
+    key: str
+    reason: str
+    error: str
+    blocked: bool

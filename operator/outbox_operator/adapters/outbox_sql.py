@@ -1,0 +1,68 @@
+"""The statements of the data plane: `sql/relay_*.sql` with names and columns filled in."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from typing import Final, Literal
+
+from outbox_operator.wire.tables import quote_identifier
+
+PayloadType = Literal["jsonb", "bytea"]
+
+_COLUMNS: Final = (
+    "position, event_id, event_type, partition_key, routing_key, payload, headers, created_at"
+)
+_OUTPUT: Final = (
+    "m.position, m.event_id::text, m.event_type, m.partition_key, m.routing_key, "
+    "CASE WHEN m.size <= {largest} THEN {payload} END AS payload, "
+    "CASE WHEN m.size <= {largest} AND m.headers <> '{}' THEN m.headers::text END AS headers, "
+    "m.created_at AT TIME ZONE 'UTC' AS created_at"
+)
+"""In the order of `Row`. Text and time without zone are what costs the driver least."""
+_LARGEST: Final = {"relay_poll": "$6", "relay_page": "$10", "relay_late": "$3"}
+_PAYLOAD: Final = {"jsonb": "convert_to(m.payload::text, 'UTF8')", "bytea": "m.payload"}
+_ROW_OVERHEAD_BYTES: Final = 300
+"""Columns and headers of an ordinary row."""
+
+
+@cache
+def statement(name: str, schema: str, payload_type: PayloadType, modern: bool) -> str:
+    """The text of a statement.
+
+    Args:
+        name: Of its file.
+        modern: Whether the server is PostgreSQL 14 or newer.
+    """
+    text = resources.files(__package__).joinpath("sql", f"{name}.sql").read_text("utf-8")
+    for placeholder, value in {
+        "{schema}": quote_identifier(schema),
+        "{columns}": _COLUMNS,
+        "{size}": _size(payload_type, modern),
+        "{output}": _OUTPUT.replace("{payload}", _PAYLOAD[payload_type]),
+        "{largest}": _LARGEST.get(name, ""),
+    }.items():
+        text = text.replace(placeholder, value)
+    return text
+
+
+def _size(payload_type: PayloadType, modern: bool) -> str:
+    """SQL for the bytes a row will take once fetched, computed without fetching it."""
+    payload = "octet_length(payload)" if payload_type == "bytea" else _text_size("payload", modern)
+    # An integer, because its sum is a bigint; that of a bigint is a numeric, which is slow.
+    return f"({payload} + {_text_size('headers', modern)} + {_ROW_OVERHEAD_BYTES})"
+
+
+def _text_size(column: str, modern: bool) -> str:
+    """About the bytes of a jsonb value as text.
+
+    A compressed value must be unpacked to know its length as text; a plain one need not, and
+    whether it is compressed is known from version 14 on.
+    """
+    unpacked = f"octet_length({column}::text)"
+    if not modern:
+        return unpacked
+    return (
+        f"CASE WHEN pg_column_compression({column}) IS NULL THEN pg_column_size({column}) "
+        f"ELSE {unpacked} END"
+    )

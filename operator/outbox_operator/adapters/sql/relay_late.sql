@@ -1,0 +1,14 @@
+-- Rows at given positions, in their order, cut by bytes: what committed late, with positions
+-- far below the rest of its window, is read without walking over all that lies between.
+--   $1 positions   $2 bytes   $3 largest row that is sent whole
+SELECT {output}
+FROM (
+    SELECT *, sum(size) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - size AS bytes_before
+    FROM (
+        SELECT {columns}, {size} AS size
+        FROM {schema}.events
+        WHERE position = ANY ($1::bigint[])
+    ) page
+) m
+WHERE m.bytes_before < $2
+ORDER BY m.position

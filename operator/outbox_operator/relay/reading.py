@@ -1,0 +1,209 @@
+"""Rows in the order in which they are to be published, page by page, one page ahead.
+
+Called by `relay.loop`. A poll answers with everything that became visible since snapshot S1 and
+with the snapshot it was taken in, S2. If that is more than a page, S1 and S2 make a window, which
+is read in order of position. Afterwards S2 takes the place of S1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from outbox_operator.adapters.outbox_rows import Bound, Rows
+from outbox_operator.adapters.outbox_store import OutboxStore
+from outbox_operator.errors import PostgresError
+from outbox_operator.relay.paging import PAGE_BYTES, PageSizer, Snapshot
+
+STRIDE: Final = 250_000
+"""Positions that one statement walks over at most, so that none takes long, whatever lies
+between two rows of a window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A point in the order of publishing.
+
+    Attributes:
+        lower: S1: everything visible in it is before this point.
+        upper: S2 when the point is inside a window.
+        position: Rows of that window up to here are before it too.
+    """
+
+    lower: str
+    upper: str | None
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some rows.
+
+    Attributes:
+        rows: At least one, in order of position.
+        waiting: Rows known to wait, these included.
+        lower: S1.
+        upper: S2.
+        closes: Whether the window ends with these.
+        before: The point before them.
+    """
+
+    rows: Rows
+    waiting: int
+    lower: str
+    upper: str
+    closes: bool
+    before: Mark
+
+    def mark(self, position: int) -> Mark:
+        """The point behind the row at `position`."""
+        if self.closes and position == self.rows[-1][0]:
+            return Mark(self.upper, None, position)
+        return Mark(self.lower, self.upper, position)
+
+
+@dataclass(slots=True)
+class _Window:
+    """What is left of a window: late rows first, then those from behind `after` to `last`."""
+
+    unseen: Bound
+    bound: Bound
+    upper: str
+    after: int
+    last: int
+    waiting: int
+    late: tuple[int, ...]
+
+
+class Reader:
+    """Reads one shard from a point on.
+
+    Args:
+        largest: Bytes above which a row is not read whole.
+        on_poll: Called before each poll.
+    """
+
+    def __init__(
+        self,
+        store: OutboxStore,
+        start: Mark,
+        *,
+        largest: Callable[[], int],
+        on_poll: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._mark = start
+        self._largest = largest
+        self._on_poll = on_poll
+        self._sizer = PageSizer()
+        self._window: _Window | None = None
+        self._ahead: asyncio.Task[Page | None] | None = None
+
+    async def next(self) -> Page | None:
+        """The next page; None when a poll found nothing.
+
+        Raises:
+            PostgresError: Rows of the window are gone (reason EventsVanished).
+        """
+        if self._ahead is None:
+            return await self._read()
+        ahead, self._ahead = self._ahead, None
+        return await ahead
+
+    def read_ahead(self) -> None:
+        """Begin to read the next page."""
+        if self._ahead is None:
+            self._ahead = asyncio.create_task(self._read())
+
+    async def rewind(self, to: Mark) -> None:
+        """Go on from another point, and forget what was read ahead."""
+        await self.close()
+        self._mark, self._window = to, None
+
+    async def close(self) -> None:
+        """End what goes on in the background."""
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            # A statement is let run to its end: to cancel it takes a connection of its own.
+            await asyncio.gather(ahead, return_exceptions=True)
+
+    async def _read(self) -> Page | None:
+        window = self._window
+        if window is None and self._mark.upper is not None:
+            window = await self._open(self._mark.lower, self._mark.upper, self._mark.position)
+        if window is not None:
+            return await self._page(window)
+        self._on_poll()
+        lower = self._mark.lower
+        polled = await self._store.poll(
+            Snapshot.parse(lower).bound(),
+            rows=self._sizer.rows, size=PAGE_BYTES, largest=self._largest(),
+        )  # fmt: skip
+        if not polled.complete:
+            window = await self._open(lower, polled.snapshot, 0)
+            if window is not None:
+                return await self._page(window)
+        if not polled.rows:
+            # Nothing between the two, so the newer serves as well.
+            self._mark = Mark(polled.snapshot, None, self._mark.position)
+            return None
+        self._learn(polled.rows)
+        page = Page(polled.rows, len(polled.rows), lower, polled.snapshot, True, self._mark)
+        self._mark = page.mark(polled.rows[-1][0])
+        return page
+
+    async def _open(self, lower: str, upper: str, position: int) -> _Window | None:
+        """Begin a window, or what is left of it; an empty one is over at once."""
+        unseen, bound = Snapshot.parse(lower).bound(), Snapshot.parse(upper).bound()
+        span = await self._store.span(unseen, bound, position)
+        if span is None:
+            self._mark = Mark(upper, None, position)
+            return None
+        self._mark = Mark(lower, upper, position)
+        self._window = _Window(
+            unseen, bound, upper, max(position, span.first - 1), span.last, span.rows, span.late
+        )
+        return self._window
+
+    async def _page(self, window: _Window) -> Page:
+        rows = await (self._late(window) if window.late else self._walk(window))
+        last = rows[-1][0] if rows else window.last
+        closes = last == window.last
+        if closes and len(rows) != window.waiting:
+            raise PostgresError(
+                f"events in {self._store.address}: {window.waiting} rows up to position "
+                f"{window.last} were waiting, found {len(rows)}: some vanished before they were "
+                "published",
+                reason="EventsVanished",
+            )
+        page = Page(rows, window.waiting, self._mark.lower, window.upper, closes, self._mark)
+        window.waiting -= len(rows)
+        self._mark = page.mark(last)
+        if closes:
+            self._window = None
+        self._learn(rows)
+        return page
+
+    async def _late(self, window: _Window) -> Rows:
+        wanted = window.late[: self._sizer.rows]
+        rows = await self._store.late_page(wanted, size=PAGE_BYTES, largest=self._largest())
+        done = rows[-1][0] if rows else wanted[-1]
+        window.late = tuple(position for position in window.late if position > done)
+        return rows if rows or not window.late else await self._late(window)
+
+    async def _walk(self, window: _Window) -> Rows:
+        rows: Rows = ()
+        while not rows and window.after < window.last:
+            stop = min(window.last, window.after + STRIDE)
+            rows = await self._store.page(
+                window.unseen, window.bound,
+                after=window.after, last=stop,
+                rows=self._sizer.rows, size=PAGE_BYTES, largest=self._largest(),
+            )  # fmt: skip
+            window.after = rows[-1][0] if rows else stop
+        return rows
+
+    def _learn(self, rows: Rows) -> None:
+        self._sizer.learn(len(rows), sum([len(row[5]) for row in rows if row[5] is not None]))

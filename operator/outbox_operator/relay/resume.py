@@ -1,0 +1,117 @@
+"""What to go on from when it is not certain how far the stream is. Pure.
+
+Called by `relay.loop`. The cursor is saved now and then, so it lags a little behind the stream.
+The messages behind it, the tail, say what was published: their headers hold position and
+emission. The rows at these positions are then skipped when they are read, and nothing else is:
+
+- What was visible to the relay that published them is visible to the one that reads the tail.
+- Published rows were the first ones, by position, of what was visible then.
+- A row that became visible later cannot, for its key, come before one that was visible then.
+
+So the order of each key holds although the snapshot of the interrupted window was never stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from outbox_operator.wire import headers as names
+
+UNKNOWN_TAIL: Final = 20_000
+"""Stream sequences to look back when the cursor does not say where it ends in the stream: more
+than any earlier relay published between two saves."""
+MOST_SKIPPED: Final = 500_000
+"""Positions remembered at most, for the memory they take; older ones are left to de-duplication."""
+FENCE_PATIENCE: Final = 3
+"""Refusals in a row that other publishers cause before we publish without the fence."""
+FENCE_PAUSE_SECONDS: Final = 300.0
+
+
+def first_wanted(known: int | None, last: int) -> int:
+    """The sequence behind which the tail begins.
+
+    Args:
+        known: Stream sequence of the last message that the cursor knows of; None: not recorded.
+        last: Sequence of the last message on our subjects; 0 when there is none.
+    """
+    if known is not None and known <= last:
+        return known
+    # Not recorded; or the stream ends before it: it was made anew, or messages were deleted.
+    return max(0, last - UNKNOWN_TAIL)
+
+
+@dataclass(slots=True)
+class Tail:
+    """What the stream holds behind the cursor on our subjects.
+
+    Attributes:
+        published: Event id by position, of our messages.
+        emission: Number of the last of them, 0 if there is none.
+        foreign: How many messages are not ours.
+        foreign_subject: Subject of the last of these.
+        foreign_sequence: Its sequence.
+    """
+
+    shard: int
+    source: str
+    published: dict[int, str] = field(default_factory=dict)
+    emission: int = 0
+    foreign: int = 0
+    foreign_subject: str = ""
+    foreign_sequence: int = 0
+
+    def add(self, sequence: int, subject: str, headers: Mapping[str, str]) -> None:
+        """Take note of the next message."""
+        ours = (
+            headers.get(names.EVENT_SOURCE) == self.source
+            and headers.get(names.SHARD) == str(self.shard)
+        )  # fmt: skip
+        position, emission = headers.get(names.POSITION, ""), headers.get(names.EMISSION, "")
+        if not (ours and position.isdecimal() and emission.isdecimal()):
+            self.foreign += 1
+            self.foreign_subject, self.foreign_sequence = subject, sequence
+            return
+        self.emission = max(self.emission, int(emission))
+        self.published[int(position)] = headers.get(names.EVENT_ID, "")
+        if len(self.published) > MOST_SKIPPED:
+            del self.published[next(iter(self.published))]
+
+
+class FenceGuard:
+    """Whether to publish behind the fence, in the face of other publishers on our subjects.
+
+    A fence that somebody else keeps moving would stop the pipeline for ever. After a few refusals
+    in a row it is laid aside for some minutes: de-duplication alone guards against a second copy.
+    """
+
+    def __init__(self) -> None:
+        self._refusals = 0
+        self._off_until: float | None = None
+
+    def up(self, now: float) -> bool:
+        """Whether the next run is to be fenced.
+
+        Args:
+            now: Monotonic seconds.
+        """
+        if self._off_until is not None and now >= self._off_until:
+            self._off_until, self._refusals = None, FENCE_PATIENCE - 1
+        return self._off_until is None
+
+    def refused(self, now: float, *, by_others: bool) -> bool:
+        """A fence was refused; True when it is now laid aside.
+
+        Args:
+            by_others: Whether messages of others were found behind our last one.
+        """
+        self._refusals = self._refusals + 1 if by_others else 0
+        if self._refusals < FENCE_PATIENCE:
+            return False
+        self._off_until = now + FENCE_PAUSE_SECONDS
+        return True
+
+    def held(self) -> None:
+        """A run behind the fence went well."""
+        self._refusals = 0

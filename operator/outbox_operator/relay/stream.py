@@ -1,0 +1,191 @@
+"""What a shard's relay knows of its stream: what it takes, where it ends, what is in it already.
+
+Used by `relay.loop`. All of it may become doubtful: the stream was changed, a run ended without
+an answer, somebody else published. Then it is asked for again, and what the tail shows to be
+published is skipped when it is read.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+from outbox_operator.adapters.jetstream import Fence, Publisher, Run, Sent, StreamFacts
+from outbox_operator.relay import poison
+from outbox_operator.relay.metrics import RelayMetrics
+from outbox_operator.relay.resume import FenceGuard, Tail, first_wanted
+from outbox_operator.relay.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_WINDOWS: Final = 3
+"""The rest of an open window, what was being read meanwhile, and a poll: with these everything
+that was visible when we looked at the stream has been read."""
+_KEEPS_ITS_TAIL: Final = "limits"
+"""The retention with which messages stay although they were consumed."""
+
+
+class StreamState:
+    """Knowledge about one shard's end of a stream.
+
+    Args:
+        known: Sequence up to which the cursor accounts for all messages on our subjects; None
+            when it does not say.
+        emission: Number of the last event published, as far as the cursor knows.
+
+    Attributes:
+        emission: Number of the last event published.
+        published: Event ids by position of rows that are in the stream and that the cursor does
+            not account for; they will be read once more.
+        without_fence: Why we publish without the fence; empty when we do not.
+        max_message_bytes: As last heard of the stream.
+    """
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        settings: Settings,
+        metrics: RelayMetrics,
+        *,
+        shard: int,
+        known: int | None,
+        emission: int,
+    ) -> None:
+        self.emission = emission
+        self.published: dict[int, str] = {}
+        self.without_fence = ""
+        self.max_message_bytes = 0
+        self._publisher = publisher
+        self._template = settings.template
+        self._subjects = settings.template.filter(shard=shard)
+        self._source = settings.source
+        self._ordered = settings.config.ordering == "PerKey"
+        self._shard = shard
+        self._metrics = metrics
+        self._known = known
+        self._last: int | None = None
+        self._facts: StreamFacts | None = None
+        self._tail = Tail(shard, settings.source)
+        self._guard = FenceGuard()
+        self._fenced = False
+        self._fence_refused = False
+        self._windows_left = 0
+
+    @property
+    def known(self) -> int | None:
+        """Sequence to store with the cursor."""
+        return self._known
+
+    def doubt_facts(self) -> None:
+        """The stream may have been changed."""
+        self._facts = None
+
+    def doubt_end(self) -> None:
+        """It is not certain what was stored."""
+        self._facts = self._last = None
+
+    async def ask(self) -> StreamFacts:
+        """Make everything certain again.
+
+        Raises:
+            OutboxError: The stream is missing, takes none of our subjects, or does not answer.
+        """
+        if self._facts is None:
+            facts = await self._publisher.facts()
+            poison.check_template(self._template, facts)
+            self._facts, self.max_message_bytes = facts, facts.max_message_bytes
+        if self._last is None:
+            await self._look_behind(self._facts)
+        return self._facts
+
+    def open_run(self) -> Run:
+        """A run of messages behind the last one we know of; everything must be certain."""
+        facts, last = self._facts, self._last
+        if facts is None or last is None:
+            raise ValueError(f"stream of shard {self._shard}: ask() before open_run()")
+        self._fenced = self._ordered and facts.fences and self._guard.up(time.monotonic())
+        return self._publisher.open_run(
+            fence=Fence(self._subjects, last) if self._fenced else None,
+            ordered=self._ordered,
+            on_ack=self._acknowledged,
+        )
+
+    def ended(self, sent: Sent) -> None:
+        """Take note of the end of a run."""
+        self.emission += sent.count
+        if sent.last_sequence is not None:
+            self._last = sent.last_sequence
+        elif sent.count and self._fenced:
+            self._last = None
+        if not self.published:
+            self._account()
+        if sent.refusal is None and sent.count and self._fenced:
+            self._guard.held()
+            self.without_fence = ""
+
+    def window_read(self) -> None:
+        """Everything that was visible at some moment has been read and dealt with."""
+        self._windows_left -= 1
+        if self.published and self._windows_left <= 0:
+            self.published.clear()
+            self._account()
+
+    def fence_refused(self) -> None:
+        """Somebody published behind our last message, or that is gone; `ask` finds out."""
+        self.doubt_end()
+        self._fence_refused = True
+
+    def _account(self) -> None:
+        if self._last is not None:
+            self._known = self._last
+
+    async def _look_behind(self, facts: StreamFacts) -> None:
+        """Read the tail: what is in the stream behind the point the cursor accounts for."""
+        self._tail = tail = Tail(self._shard, self._source)
+        if facts.retention != _KEEPS_ITS_TAIL:
+            self._last = 0  # what was consumed is gone: de-duplication alone has to do
+            return
+        found = await self._publisher.last_of(self._subjects)
+        last = found.sequence if found is not None else 0
+        after = first_wanted(self._known, last)
+        if last > after:
+            async for message in self._publisher.tail(self._subjects, after):
+                tail.add(message.sequence, message.subject, message.headers)
+                last = message.sequence
+        self.emission = max(self.emission, tail.emission)
+        self.published.update(tail.published)
+        self._metrics.resumed.inc(len(tail.published))
+        self._windows_left = _WINDOWS
+        self._last = last
+        if self._ordered:  # else applications may well publish by themselves
+            self._metrics.foreign.inc(tail.foreign)
+        if not self.published:
+            self._account()
+        if tail.published or tail.foreign:
+            log.info(
+                "read what the stream holds behind the cursor",
+                extra={
+                    "after_sequence": after, "last_sequence": last,
+                    "ours": len(tail.published), "foreign": tail.foreign,
+                },
+            )  # fmt: skip
+
+        if self._fence_refused:
+            self._fence_refused = False
+            self._judge(facts)
+
+    def _judge(self, facts: StreamFacts) -> None:
+        """Whether to go on behind the fence after it was refused."""
+        tail = self._tail
+        if not self._guard.refused(time.monotonic(), by_others=tail.foreign > 0):
+            return
+        self.without_fence = (
+            f"somebody else publishes to {self._subjects} of stream {facts.stream}, last on "
+            f"{tail.foreign_subject} (sequence {tail.foreign_sequence}): publishing without the "
+            f"fence, duplicates are dropped within {facts.duplicate_window_seconds:g} s only"
+        )
+        log.warning("%s", self.without_fence, extra={"reason": "ForeignPublisher"})
+
+    def _acknowledged(self, _: int, seconds: float) -> None:
+        self._metrics.ack_seconds.observe(seconds)
