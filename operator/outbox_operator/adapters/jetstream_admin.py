@@ -14,6 +14,7 @@ from typing import Any, Final
 import nats.errors
 from nats.aio.client import Client
 
+from outbox_operator.adapters.dead_letters import DeadLetters
 from outbox_operator.adapters.jetstream_faults import (
     CONSUMER_NOT_FOUND,
     RESOURCES,
@@ -191,6 +192,10 @@ class JetStreamAdmin:
         """Delete a durable consumer; one that is gone already is fine."""
         what = f"durable consumer {durable} of stream {stream}"
         await self._delete(f"CONSUMER.DELETE.{stream}.{durable}", what)
+
+    def dead_letters(self, stream: str) -> DeadLetters:
+        """The letters in a dead-letter stream."""
+        return DeadLetters(self._client, self._auth, stream)
 
     async def stream_names_for_subject(self, subject: str) -> tuple[str, ...]:
         """Names of the streams whose subjects overlap a subject filter."""

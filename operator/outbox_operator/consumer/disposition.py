@@ -6,9 +6,10 @@ Called by the loop for each delivery. Sends nothing, reads no clock, draws no ra
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, assert_never
+from typing import Final, assert_never
 
 from outbox_operator.consumer.handler import Ack, DeadLetter, Outcome, RetryAfter
+from outbox_operator.wire.dead_letters import Reason
 
 BACKOFF_FIRST_SECONDS: Final = 1.0
 BACKOFF_LONGEST_SECONDS: Final = 300.0
@@ -19,9 +20,6 @@ LONGEST_ASKED_SECONDS: Final = 3600.0
 UNANSWERED_ALLOWANCE: Final = 3
 """Deliveries beyond `max_deliver` after which a message is buried unhandled. Not 0: a delivery
 that a draining pod gave back counts on the server, and the event is not to blame for it."""
-
-Reason = Literal["MaxDeliver", "Refused"]
-"""Why an event is a dead letter: deliveries used up, or the handler said so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

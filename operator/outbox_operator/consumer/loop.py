@@ -31,6 +31,7 @@ from outbox_operator.consumer.pace import Pace
 from outbox_operator.consumer.processor import Processor
 from outbox_operator.errors import NatsError
 from outbox_operator.wire.config import ConsumerConfig
+from outbox_operator.wire.dead_letters import OWN_TERMINATION
 
 log = logging.getLogger(__name__)
 
@@ -304,7 +305,7 @@ class Loop:
                     case Terminate(reason):
                         self._done(item)
                         if not self._ack_all:
-                            item.delivery.term(f"dead letter: {reason}")
+                            item.delivery.term(f"{OWN_TERMINATION}{reason}")
                     case Again(alone):
                         item.alone = item.alone or alone
                         again.append(item)

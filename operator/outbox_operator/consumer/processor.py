@@ -38,6 +38,7 @@ from outbox_operator.consumer.lanes import Item
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.progress import Progress
 from outbox_operator.errors import HandlerUnavailableError, OutboxError
+from outbox_operator.wire import dead_letters as letters
 from outbox_operator.wire.config import ConsumerConfig
 
 log = logging.getLogger(__name__)
@@ -246,10 +247,10 @@ class Processor:
         event, delivery = item.event, item.delivery
         prefix = self._config.dead_letter_subject
         if prefix is not None:
-            headers = dead_letters.headers(
+            headers = letters.headers(
                 delivery.headers,
                 reason=decided.reason,
-                error=decided.error,
+                error=dead_letters.bounded(decided.error),
                 deliveries=item.attempts,
                 stream=delivery.stream,
                 sequence=delivery.sequence,
@@ -258,7 +259,7 @@ class Processor:
                 consumer=self._config.durable,
                 now=dt.datetime.now(dt.UTC),
             )
-            subject = dead_letters.subject(prefix, self._config.durable)
+            subject = letters.subject(prefix, self._config.durable)
             try:
                 await delivery.store_copy(subject, headers)
             except OutboxError as error:

@@ -192,7 +192,11 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         drift: Drift,
     ) -> DurableState:
         dead_letters = None
-        if source.dead_letter_stream is not None:
+        if source.dead_letter_stream is not None and source.dead_letter_prefix is not None:
+            if not resource.meta.paused:
+                await admin.dead_letters(source.dead_letter_stream).collect(
+                    source.stream, observed.name, source.dead_letter_prefix
+                )
             dead_letters = await admin.subject_message_count(
                 source.dead_letter_stream, f"{source.dead_letter_prefix}.{observed.name}"
             )

@@ -40,6 +40,7 @@ from outbox_operator.plan.jetstream import (
     without_empty,
 )
 from outbox_operator.plan.state import Owner
+from outbox_operator.wire.dead_letters import advisory_subjects
 from outbox_operator.wire.subjects import is_valid_filter, overlaps
 
 __all__ = [
@@ -224,11 +225,12 @@ def desired_dead_letter_stream(spec: EventStreamSpec, owner: Owner) -> Config | 
                 f"stream {spec.name} again, whose spec.subjects[{index}] is {other!r}; choose a "
                 "prefix outside of it"
             )
+    advisories = advisory_subjects(spec.name) if letters.captureAdvisories else ()
     config = desired_stream(
         EventStreamSpec(
             nats=spec.nats,
             name=name,
-            subjects=[subject],
+            subjects=[subject, *advisories],
             description=f"Dead letters of stream {spec.name}",
             storage=spec.storage,
             replicas=spec.replicas,

@@ -19,6 +19,7 @@ from outbox_operator.plan.streams import (
     desired_dead_letter_stream,
     desired_stream,
 )
+from outbox_operator.wire.dead_letters import advisory_subjects
 from support.jetstream import OWNER, pass_stream, stream_spec
 from support.nats import NatsServer, connected
 
@@ -383,7 +384,7 @@ async def test_dead_letter_stream(admin: JetStreamAdmin, prefix: str) -> None:
     assert await pass_stream(admin, desired) == InSync()
     observed = await admin.stream_info(f"{prefix}_DLQ")
     assert observed is not None
-    assert observed.subjects == (f"dlq.{prefix}.>",)
+    assert observed.subjects == (f"dlq.{prefix}.>", *advisory_subjects(prefix))
 
 
 @pytest.mark.parametrize("fields", NEWER, ids=lambda fields: next(iter(fields)))

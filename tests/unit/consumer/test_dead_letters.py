@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 
-from outbox_operator.consumer.dead_letters import (
-    ERROR_CHARACTERS,
-    bounded,
-    describe,
-    headers,
-    subject,
-)
+from outbox_operator.consumer.dead_letters import ERROR_CHARACTERS, bounded, describe
+from outbox_operator.wire.dead_letters import headers, replayed, subject
 
 
 def test_keeps_the_message_and_says_where_it_came_from_and_why() -> None:
@@ -60,3 +55,21 @@ def test_an_exception_says_what_and_where() -> None:
         text = describe(error)
     assert text.startswith("ValueError: amount is negative at inner (")
     assert "test_dead_letters.py:" in text
+
+
+def test_what_is_published_again_is_the_message_without_its_history_and_place() -> None:
+    letter = {
+        "Ce-Id": "e-1",
+        "tenant": "a",
+        "Nats-Msg-Id": "ORDERS:7:billing:1",
+        "Outbox-Shard": "0",
+        "Outbox-Emission": "9",
+        "Outbox-Position": "12",
+        "Outbox-Dead-Letter-Reason": "MaxDeliver",
+        "Outbox-Dead-Letter-Time": "2026-11-21T12:00:00.000+00:00",
+    }
+    assert replayed(letter, "ORDERS_DLQ", 3) == {
+        "Ce-Id": "e-1",
+        "tenant": "a",
+        "Nats-Msg-Id": "replay:ORDERS_DLQ:3:2026-11-21T12:00:00.000+00:00",
+    }

@@ -62,7 +62,7 @@ def reasons_in_code() -> set[str]:
     found |= {"Unschedulable", "PodsNotReady"}  # tuples in plan.workload_status
     found |= {"InvalidSubject", "SubjectNotInStream"}  # returned by relay.poison
     found |= {"NotObserved"}  # chosen in plan.status
-    found |= {"MaxDeliver", "Refused"}  # consumer.disposition.Reason
+    found |= {"MaxDeliver", "Refused", "Terminated"}  # wire.dead_letters.Reason
     for path in SOURCE.rglob("*.py"):
         found |= set(reasons_of(ast.parse(path.read_text())))
     return found

@@ -75,7 +75,9 @@ def test_the_subjects_of_the_stream_default_to_those_of_the_template() -> None:
 def test_a_pipelines_stream_always_keeps_dead_letters() -> None:
     stream = children.event_stream(resources.pipeline())
     assert stream is not None
-    assert stream["spec"]["deadLetter"] == {"maxAge": "0", "maxBytes": "-1", "maxMessages": -1}
+    assert stream["spec"]["deadLetter"] == {
+        "maxAge": "0", "maxBytes": "-1", "maxMessages": -1, "captureAdvisories": True,
+    }  # fmt: skip
 
 
 def test_with_a_reference_no_stream_is_made_and_consumers_read_the_other() -> None:

@@ -30,6 +30,7 @@ from outbox_operator.plan.streams import (
     desired_dead_letter_stream,
     desired_stream,
 )
+from outbox_operator.wire.dead_letters import advisory_subjects
 from support.jetstream import OWNER, stream_spec
 
 OTHER = "uid-of-other"
@@ -126,7 +127,8 @@ def test_dead_letter_stream_has_defaults_and_lives_where_its_stream_lives() -> N
     spec = stream_spec(deadLetter={}, storage="Memory", replicas=3, placement={"cluster": "eu"})
     config = desired_dead_letter_stream(spec, OWNER)
     assert config is not None
-    assert (config["name"], config["subjects"]) == ("ORDERS_DLQ", ["dlq.ORDERS.>"])
+    assert config["name"] == "ORDERS_DLQ"
+    assert config["subjects"] == ["dlq.ORDERS.>", *advisory_subjects("ORDERS")]
     assert (config["storage"], config["num_replicas"]) == ("memory", 3)
     assert config["placement"] == {"cluster": "eu"}
     assert config["metadata"] == {**MARKS, "outbox.dev/dead-letters-of": "ORDERS"}
@@ -135,7 +137,7 @@ def test_dead_letter_stream_has_defaults_and_lives_where_its_stream_lives() -> N
 def test_dead_letter_stream_as_written() -> None:
     spec = stream_spec(
         deadLetter={"name": "DEAD", "subjectPrefix": "dead.orders", "maxAge": "7d",
-                    "maxBytes": "1Mi", "maxMessages": 9}
+                    "maxBytes": "1Mi", "maxMessages": 9, "captureAdvisories": False}
     )  # fmt: skip
     config = desired_dead_letter_stream(spec, OWNER)
     assert config is not None

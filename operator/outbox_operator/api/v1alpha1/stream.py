@@ -99,6 +99,12 @@ class DeadLetter(ApiModel):
         default="-1", description="Size of the dead-letter stream; -1: no limit."
     )
     maxMessages: int = Field(default=-1, ge=-1, description="Most dead letters; -1: no limit.")
+    captureAdvisories: bool = Field(
+        default=True,
+        description="Also keep what the server gives up on: container handlers that use up "
+        "maxDeliver or terminate a message. Turn it off if another stream stores the advisories "
+        "of consumers; two streams cannot have the same subjects.",
+    )
 
 
 class StreamConfig(ApiModel):

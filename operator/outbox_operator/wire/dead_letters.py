@@ -1,0 +1,98 @@
+"""What a dead letter looks like: subject and headers. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from outbox_operator.wire import headers as names
+
+Reason = Literal["MaxDeliver", "Refused", "Terminated"]
+"""Why an event is a dead letter: deliveries used up, the handler said so, or a program that reads
+by itself told the server never to deliver it again."""
+
+OWN_TERMINATION: Final = "dead letter: "
+"""Start of the reason with which our runtime terminates a message; it has no copy to make."""
+
+_ADVISORIES: Final = "$JS.EVENT.ADVISORY.CONSUMER"
+_PLACE: Final = (names.POSITION, names.EMISSION, names.SHARD)
+
+
+def subject(prefix: str, durable: str) -> str:
+    """Where dead letters of a durable consumer are stored."""
+    return f"{prefix}.{durable}"
+
+
+def advisory_subjects(stream: str, durable: str = ">") -> tuple[str, str]:
+    """Where the server tells of messages it will never deliver again."""
+    kinds = ("MAX_DELIVERIES", "MSG_TERMINATED")
+    first, second = (f"{_ADVISORIES}.{kind}.{stream}.{durable}" for kind in kinds)
+    return first, second
+
+
+def headers(
+    original: Mapping[str, str],
+    *,
+    reason: Reason,
+    error: str,
+    deliveries: int,
+    stream: str,
+    sequence: int,
+    stored: dt.datetime,
+    subject: str,
+    consumer: str,
+    now: dt.datetime,
+) -> dict[str, str]:
+    """Headers of a dead letter: the message's own, and what happened to it.
+
+    The message id is made of stream, sequence, consumer and the time of storage: if the process
+    dies between storing the dead letter and ending the message, the second copy is dropped by the
+    stream. A stream that is made anew counts from 1 again, hence the time.
+
+    Args:
+        original: Headers of the message.
+        reason: Why it is dead.
+        error: What went wrong; one line, bounded, without secrets.
+        deliveries: How often it was delivered.
+        stream: Where it came from.
+        sequence: Its sequence there.
+        stored: When that stream took it.
+        subject: Its subject there.
+        consumer: Name of the durable consumer.
+        now: The time.
+    """
+    # Directives to the server (expected sequences, TTLs, ids) were for the first stream.
+    kept = {name: value for name, value in original.items() if not name.lower().startswith("nats-")}
+    return {
+        **kept,
+        names.MSG_ID: f"{stream}:{sequence}:{consumer}:{stored.timestamp():.6f}",
+        names.DEAD_LETTER_REASON: reason,
+        names.DEAD_LETTER_ERROR: error,
+        names.DEAD_LETTER_DELIVERIES: str(deliveries),
+        names.DEAD_LETTER_STREAM: stream,
+        names.DEAD_LETTER_SEQUENCE: str(sequence),
+        names.DEAD_LETTER_SUBJECT: subject,
+        names.DEAD_LETTER_CONSUMER: consumer,
+        names.DEAD_LETTER_TIME: now.isoformat(timespec="milliseconds"),
+    }
+
+
+def replayed(found: Mapping[str, str], stream: str, sequence: int) -> dict[str, str]:
+    """Headers under which a dead letter is published again.
+
+    Its place in the outbox is gone: a consumer that remembers how far it handled each shard would
+    take it for a duplicate.
+
+    Args:
+        found: Headers of the dead letter.
+        stream: The dead-letter stream.
+        sequence: Its sequence there; repeated tries to release it are one message.
+    """
+    kept = {
+        name: value
+        for name, value in found.items()
+        if not name.lower().startswith(("nats-", "outbox-dead-letter-")) and name not in _PLACE
+    }
+    died = found.get(names.DEAD_LETTER_TIME, "")
+    return {**kept, names.MSG_ID: f"replay:{stream}:{sequence}:{died}"}
