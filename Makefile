@@ -16,6 +16,8 @@ ARGS ?=
 CLUSTER ?= outbox-demo
 # Parts of `make bench-relay`, separated by commas (default: all), and how long the steady one takes.
 PARTS ?=
+# How long the soak of `make bench-consumer` takes.
+SOAK_SECONDS ?= 600
 STEADY_SECONDS ?= 600
 # An option of a program when the variable of its name is given: SEED=7 becomes --seed 7.
 upper = $(shell echo $(1) | tr a-z A-Z)
@@ -109,6 +111,10 @@ bench-reconcile: setup ## Times and costs of reconciling, into build/bench/recon
 .PHONY: bench-relay
 bench-relay: setup ## Speed, latency and costs of the relay, into build/bench/relay.json
 	PYTHONPATH=tests $(RUN) python -m bench.relay --parts "$(PARTS)" --steady-seconds $(STEADY_SECONDS)
+
+.PHONY: bench-consumer
+bench-consumer: setup ## Speed and costs of handling events and of the library, into build/bench/consumer.json
+	PYTHONPATH=tests $(RUN) python -m bench.consumer --soak-seconds $(SOAK_SECONDS)
 
 .PHONY: bench-peers
 bench-peers: setup ## The relay beside Debezium Server, into build/bench/peers.json; needs Maven Central

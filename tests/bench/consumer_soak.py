@@ -1,0 +1,189 @@
+"""Row to effect for minutes, with failing handlers and restarts: is anything lost or done twice?
+
+A hundred producers commit events, a relay publishes them, a consumer with an inbox writes one row
+for each into a table with a unique constraint; one call in twenty fails. Meanwhile broker and
+database are killed and started again, several times. In the end the tables are compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+
+from bench.bed import NAMESPACE, STREAM, Bed, a_bed
+from bench.measuring import rss_mb, slope_per_minute
+from outbox_operator.wire.config import (
+    ConsumerConfig,
+    InboxConfig,
+    NatsConfig,
+    PythonHandlerConfig,
+    encode,
+)
+from support.nats import NatsServer
+from support.outbox import migrate_inbox
+from support.postgres import running_server
+
+PRODUCERS: Final = 100
+RATE: Final = 1200
+FAILING: Final = 0.05
+RESTARTS: Final = 3
+DURABLE: Final = "effects"
+_AFTERWARDS_SECONDS: Final = 120.0
+_HANDLER: Final = f"""
+import random, uuid
+
+async def handle(event, context):
+    await context.connection.execute(
+        "INSERT INTO public.effects (event_id) VALUES ($1)", uuid.UUID(event.id))
+    if random.random() < {FAILING}:
+        raise RuntimeError("one call in twenty fails, after its write")
+"""
+
+
+async def run(seconds: float) -> dict[str, Any]:
+    """The figures of a soak.
+
+    Raises:
+        SystemExit: An event was lost, or took effect twice.
+    """
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_server(max_connections="200") as postgres,
+        NatsServer() as broker,
+    ):
+        async with a_bed(postgres, [broker], Path(folder)) as bed:
+            await bed.connection.execute("CREATE TABLE public.effects (event_id uuid PRIMARY KEY)")
+            await migrate_inbox(bed.url)
+            await _durable(bed)
+            relay = await bed.relay().start().ready()
+            consumer = _consumer(bed, Path(folder))
+            begun, samples, restarts = time.monotonic(), [], 0
+            stop = asyncio.Event()
+            producers = [asyncio.create_task(_produce(bed.url, stop)) for _ in range(PRODUCERS)]
+            try:
+                for number in range(2 * RESTARTS):
+                    until = begun + seconds * (number + 1) / (2 * RESTARTS + 1)
+                    while time.monotonic() < until:
+                        samples.append((time.monotonic() - begun, rss_mb(consumer.pid)))
+                        await asyncio.sleep(1)
+                    server = postgres if number % 2 else broker
+                    await asyncio.to_thread(server.kill)
+                    await asyncio.sleep(1)
+                    await asyncio.to_thread(server.start)
+                    restarts += 1
+                while time.monotonic() < begun + seconds:
+                    samples.append((time.monotonic() - begun, rss_mb(consumer.pid)))
+                    await asyncio.sleep(1)
+                stop.set()
+                committed = sum(await asyncio.gather(*producers))
+                elapsed = time.monotonic() - begun
+                found = await _compare(bed.url)
+            finally:
+                stop.set()
+                consumer.terminate()
+                await asyncio.to_thread(consumer.wait)
+                relay.terminate()
+    if found["lost"] or found["phantom"] or found["dead_letters"]:
+        raise SystemExit(f"soak failed: {found}")
+    later = samples[len(samples) // 4 :]
+    return {
+        "seconds": round(elapsed),
+        "producers": PRODUCERS,
+        "acknowledged_commits_per_s": round(committed / elapsed),
+        "failing_share": FAILING,
+        "broker_kills": RESTARTS,
+        "database_kills": restarts - RESTARTS,
+        **found,
+        "consumer_rss_mb": {
+            "first": later[0][1], "last": later[-1][1],
+            "slope_per_minute": round(slope_per_minute(later), 2),
+        },
+    }  # fmt: skip
+
+
+async def _durable(bed: Bed) -> None:
+    config = {
+        "durable_name": DURABLE, "ack_policy": "explicit", "max_deliver": -1,
+        "ack_wait": 10 * 10**9, "max_ack_pending": 1000,
+    }  # fmt: skip
+    answer = await bed.client.request(
+        f"$JS.API.CONSUMER.CREATE.{STREAM}.{DURABLE}",
+        json.dumps({"stream_name": STREAM, "config": config}).encode(), timeout=10,
+    )  # fmt: skip
+    assert "error" not in json.loads(answer.data), answer.data
+
+
+def _consumer(bed: Bed, folder: Path) -> subprocess.Popen[bytes]:
+    (folder / "soak.py").write_text(_HANDLER)
+    (folder / "soak-url").write_text(bed.url)
+    config = ConsumerConfig(
+        namespace=NAMESPACE, consumer=DURABLE, nats=NatsConfig(url=bed.nats.url), stream=STREAM,
+        durable=DURABLE, python=PythonHandlerConfig(module="soak:handle"),
+        inbox=InboxConfig(url_file=str(folder / "soak-url")), ack_wait_seconds=10.0,
+        max_deliver=20, backoff_seconds=(0.1, 0.5, 1.0), health_port=0,
+    )  # fmt: skip
+    (folder / "soak.json").write_text(encode(config))
+    return subprocess.Popen(
+        [sys.executable, "-m", "outbox_operator.cli.main", "consume",
+         "--config", str(folder / "soak.json"), "--log-level", "error"],
+        cwd=folder, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+async def _produce(url: str, stop: asyncio.Event) -> int:
+    """Commit events at this producer's share of the rate; how many commits were confirmed."""
+    confirmed, pause = 0, PRODUCERS / RATE
+    connection: asyncpg.Connection[Any] | None = None
+    due = time.monotonic() + random.random() * pause
+    while not stop.is_set():
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        due = max(due + pause, time.monotonic() - 1)
+        try:
+            if connection is None or connection.is_closed():
+                connection = await asyncpg.connect(url, timeout=5)
+            await connection.execute(
+                "INSERT INTO outbox.events (event_id, event_type, partition_key, payload) "
+                "VALUES ($1, 'order.created', $2, $3)",
+                uuid.uuid4(), f"customer-{random.randrange(1000)}", '{"total": 1}',
+            )  # fmt: skip
+            confirmed += 1
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            due = time.monotonic() + 0.2  # the database is being restarted
+    if connection is not None:
+        with contextlib.suppress(Exception):
+            await connection.close()
+    return confirmed
+
+
+async def _compare(url: str) -> dict[str, int]:
+    """Wait until every committed event took effect; then what is missing and what is too much."""
+    connection = await asyncpg.connect(url)
+    deadline = time.monotonic() + _AFTERWARDS_SECONDS
+    try:
+        while True:
+            row = await connection.fetchrow(
+                "SELECT (SELECT count(*) FROM outbox.events) AS committed, "
+                "(SELECT count(*) FROM public.effects) AS handled, "
+                "(SELECT count(*) FROM outbox.events e WHERE NOT EXISTS "
+                " (SELECT FROM public.effects f WHERE f.event_id = e.event_id)) AS lost, "
+                "(SELECT count(*) FROM public.effects f WHERE NOT EXISTS "
+                " (SELECT FROM outbox.events e WHERE f.event_id = e.event_id)) AS phantom, "
+                "(SELECT count(*) FROM outbox.dead_letters) AS dead_letters"
+            )
+            assert row is not None
+            if row["lost"] == 0 or time.monotonic() > deadline:
+                return {name: int(value) for name, value in row.items()}
+            await asyncio.sleep(0.5)
+    finally:
+        await connection.close()
