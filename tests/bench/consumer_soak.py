@@ -158,8 +158,12 @@ async def _produce(url: str, stop: asyncio.Event) -> int:
                 uuid.uuid4(), f"customer-{random.randrange(1000)}", '{"total": 1}',
             )  # fmt: skip
             confirmed += 1
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            due = time.monotonic() + 0.2  # the database is being restarted
+        except (
+            OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+        ):  # fmt: skip
+            connection = None  # the database is being restarted
+            due = time.monotonic() + 0.2
     if connection is not None:
         with contextlib.suppress(Exception):
             await connection.close()

@@ -239,8 +239,14 @@ class InboxStore:
         """Tell a database that refuses the handler's writes from one that is away."""
         try:
             yield
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OutboxError, OSError) as error:
-            if _is_lost(connection) or isinstance(error, OSError):
+        except (
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+            OutboxError,
+            OSError,
+        ) as error:
+            if _is_lost(connection) or isinstance(error, OSError | asyncpg.InternalClientError):
                 raise postgres.translate(error, self._target) from error
             raise CommitRefusedError(
                 f"PostgreSQL at {self.address} refused to commit what the handler wrote: {error}"
@@ -263,7 +269,7 @@ async def _undo(connection: Borrowed, transaction: Transaction) -> None:
     """Roll back, or throw the connection away if that is not possible in time."""
     try:
         await asyncio.wait_for(transaction.rollback(), _CLEANUP_SECONDS)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
         connection.terminate()
     except asyncio.CancelledError:
         connection.terminate()

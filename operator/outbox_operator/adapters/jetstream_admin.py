@@ -14,7 +14,7 @@ from typing import Any, Final
 import nats.errors
 from nats.aio.client import Client
 
-from outbox_operator.adapters.dead_letters import DeadLetters
+from outbox_operator.adapters.dead_letter_stream import DeadLetters
 from outbox_operator.adapters.jetstream_faults import (
     CONSUMER_NOT_FOUND,
     RESOURCES,

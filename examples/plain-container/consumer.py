@@ -1,0 +1,69 @@
+"""Indexes orders. Everything it knows of the operator are environment variables."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import nats
+import nats.errors
+from nats.aio.msg import Msg
+
+
+def secret(name: str) -> str | None:
+    """What the file that a variable names holds."""
+    return Path(os.environ[name]).read_text().strip() if name in os.environ else None
+
+
+async def index(event_id: str, order: Any) -> None:
+    """Store the document under the event's id: a second delivery changes nothing."""
+    print(json.dumps({"indexed": event_id, "order": order}), flush=True)
+
+
+async def handle(message: Msg) -> None:
+    """Acknowledge, ask again, or give up."""
+    try:
+        order = json.loads(message.data)
+    except ValueError as error:
+        # Becomes a dead letter; the driver's own `term` gives no reason.
+        await message._client.publish(message.reply, f"+TERM not JSON: {error}".encode())
+        return
+    try:
+        await index((message.headers or {}).get("Ce-Id", ""), order)
+    except OSError as error:
+        print(f"order not indexed: {error}", flush=True)
+        await message.nak(delay=5)
+    else:
+        await message.ack()
+
+
+async def main() -> None:
+    """Pull until SIGTERM, then finish what is in hand."""
+    stopping = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    connection = await nats.connect(
+        os.environ["NATS_URL"].split(","),
+        user=secret("NATS_USERNAME_FILE"),
+        password=secret("NATS_PASSWORD_FILE"),
+        token=secret("NATS_TOKEN_FILE"),
+        user_credentials=os.environ.get("NATS_CREDS_FILE"),
+        max_reconnect_attempts=-1,
+    )
+    jetstream = connection.jetstream(domain=os.environ.get("NATS_DOMAIN"))
+    reader = await jetstream.pull_subscribe_bind(
+        os.environ["OUTBOX_CONSUMER"], os.environ["OUTBOX_STREAM"]
+    )
+    while not stopping.is_set():
+        with contextlib.suppress(nats.errors.TimeoutError):
+            for message in await reader.fetch(100, timeout=1):
+                await handle(message)
+    await connection.drain()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
