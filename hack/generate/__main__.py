@@ -14,6 +14,7 @@ from pathlib import Path
 
 import chart_values
 import crd_files
+import library
 import reference
 
 from outbox_operator.api import crdgen
@@ -24,7 +25,12 @@ ROOT = Path(__file__).resolve().parents[2]
 def generated_files() -> dict[Path, str]:
     """Every generated file, by its path in the repository."""
     crds = crdgen.all_crds()
-    return {**crd_files.files(crds), **reference.files(crds), **chart_values.files(ROOT)}
+    return {
+        **crd_files.files(crds),
+        **reference.files(crds),
+        **chart_values.files(ROOT),
+        **library.files(),
+    }
 
 
 def outdated(files: Mapping[Path, str]) -> list[Path]:

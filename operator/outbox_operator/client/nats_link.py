@@ -120,7 +120,7 @@ class NatsLink:
         self._reset()
         _LINKS.add(self)
 
-    def submit(self, job: Job) -> None:
+    def _submit(self, job: Job) -> None:
         """Send an event soon. Returns at once, raises nothing; from any thread."""
         if not self.enabled:
             return

@@ -84,7 +84,7 @@ class _Event:
         )  # fmt: skip
 
     def submit(self, committed: float) -> None:
-        self.send.link.submit(self.job(committed))
+        self.send.link._submit(self.job(committed))
 
 
 class Sender:

@@ -61,12 +61,12 @@ class RecordingConnection:
         """Whether a transaction is open."""
         return bool(self._frames)
 
-    def begin(self, *, told: bool) -> None:
+    def _begin(self, *, told: bool) -> None:
         """Open a transaction or savepoint; `told`: its commit will be told of."""
         self._frames.append([])
         self._told.append(told)
 
-    def end(self, *, commit: bool) -> None:
+    def _end(self, *, commit: bool) -> None:
         """Close the innermost one."""
         written = self._frames.pop()
         self._told.pop()
@@ -76,14 +76,14 @@ class RecordingConnection:
             for events, event in written:
                 events.append(event)
 
-    def write(self, events: list[RecordedEvent], event: RecordedEvent) -> None:
+    def _write(self, events: list[RecordedEvent], event: RecordedEvent) -> None:
         """Append an event to a list when the transaction commits."""
         if not self._frames:
             raise no_transaction("recording", "async with connection.transaction(): ...")
         self._frames[-1].append((events, event))
 
     @property
-    def tells(self) -> bool:
+    def _tells(self) -> bool:
         """Whether the commit of the open transaction will be told of."""
         return bool(self._told) and self._told[0]
 
@@ -94,7 +94,7 @@ class _Transaction:
         self._told = told
 
     def __enter__(self) -> Self:
-        self._connection.begin(told=self._told)
+        self._connection._begin(told=self._told)
         return self
 
     def __exit__(
@@ -103,7 +103,7 @@ class _Transaction:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._connection.end(commit=kind is None)
+        self._connection._end(commit=kind is None)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -138,11 +138,11 @@ class _Memory:
             if into is None:
                 self.events.append(event)
             else:
-                into.write(self.events, event)
+                into._write(self.events, event)
 
     def check_told(self, connection: object) -> None:
         into = self._recording(connection)
-        if into is not None and not into.tells:
+        if into is not None and not into._tells:
             raise TransactionError(
                 "nobody tells when the transaction of this recording connection is committed; "
                 "open it with outbox.transaction(connection), or use add"

@@ -329,7 +329,7 @@ async def test_a_psycopg_pipeline_takes_many_events_too(shop: Shop) -> None:
 
 
 async def test_the_documented_sql_does_the_same(shop: Shop) -> None:
-    page = (Path(__file__).parents[3] / "docs/how-to/produce-events.md").read_text()
+    page = (Path(__file__).parents[3] / "docs/how-to/other-languages.md").read_text()
     blocks = re.findall(r"```sql\n(.*?)```", page, flags=re.DOTALL)
     assert len(blocks) == 2
     await shop.owner.execute("ALTER TABLE orders ADD total numeric")

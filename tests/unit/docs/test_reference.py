@@ -12,6 +12,8 @@ import pytest
 
 from outbox_operator.api import meta
 from outbox_operator.cli import main as cli
+from outbox_operator.client import metrics as client_metrics
+from outbox_operator.client.nats_link import REASONS
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.controller.metrics import OperatorMetrics
 from outbox_operator.relay.metrics import RelayMetrics
@@ -26,7 +28,7 @@ def page(name: str) -> str:
     return (REFERENCE / name).read_text()
 
 
-def rows(declarations: Iterable[Declaration]) -> list[str]:
+def rows(declarations: Iterable[Declaration | client_metrics.Declaration]) -> list[str]:
     """The lines of a table of metrics."""
     return [
         f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} "
@@ -53,10 +55,13 @@ def consumer_metrics() -> ConsumerMetrics:
         OperatorMetrics().declarations,
         RelayMetrics("shop", "orders").metrics.declarations,
         consumer_metrics().declarations,
+        client_metrics.DECLARATIONS,
     ],
-    ids=["operator", "relay", "consumer"],
+    ids=["operator", "relay", "consumer", "library"],
 )
-def test_metrics_are_listed_as_declared(declarations: list[Declaration]) -> None:
+def test_metrics_are_listed_as_declared(
+    declarations: list[Declaration] | tuple[client_metrics.Declaration, ...],
+) -> None:
     text = page("metrics.md")
     assert [row for row in rows(declarations) if row not in text] == []
 
@@ -66,7 +71,10 @@ def test_no_metric_is_listed_that_does_not_exist() -> None:
         one.name
         for metrics in (OperatorMetrics(), RelayMetrics("shop", "orders").metrics)
         for one in metrics.declarations
-    } | {one.name for one in consumer_metrics().declarations}
+    }
+    declared |= {
+        one.name for one in (*consumer_metrics().declarations, *client_metrics.DECLARATIONS)
+    }
     listed = set(re.findall(r"^\| `((?:outbox|consumer)_[a-z_]+)` \|", page("metrics.md"), re.M))
     assert listed == declared
 
@@ -145,3 +153,8 @@ def test_every_label_annotation_and_mark_is_listed() -> None:
     ]
     text = page("annotations-and-labels.md")
     assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_every_reason_of_the_library_is_explained() -> None:
+    section = page("metrics.md").partition("## Library\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `([A-Z][A-Za-z]+)` \|", section, re.M) == list(REASONS)

@@ -1,0 +1,77 @@
+"""The example with FastAPI and SQLAlchemy, from a request to a message in the stream."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from support.kube import ROOT
+from support.nats import NatsServer
+from support.relaying import Outbox, an_outbox
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+async def whole(database: str, nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Outbox]:
+    async with an_outbox(database, nats_server, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+async def service(
+    whole: Outbox, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Any]:
+    """The module, started as a server would."""
+    monkeypatch.setenv("DATABASE_URL", whole.url.replace("postgresql://", "postgresql+asyncpg://"))
+    monkeypatch.setenv("NATS_URL", nats_server.url)
+    path = ROOT / "examples/fastapi-sqlalchemy/app.py"
+    spec = importlib.util.spec_from_file_location("fastapi_example", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # FastAPI and SQLAlchemy look annotations up in it.
+    monkeypatch.setitem(sys.modules, "fastapi_example", module)
+    spec.loader.exec_module(module)
+    async with module.engine.begin() as connection:
+        await connection.run_sync(module.Base.metadata.create_all)
+    async with module.app.router.lifespan_context(module.app):
+        yield module
+
+
+async def test_an_order_that_is_taken_is_announced_and_another_is_not(
+    whole: Outbox, service: Any
+) -> None:
+    relay = await whole.relay(poll_max_seconds=1.0).start().active()
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=service.app), base_url="http://orders"
+    ) as client:
+        taken = await client.post("/orders", json={"customer": "ada", "amount_cents": 1999})
+        assert taken.status_code == 201, taken.text
+        refused = await client.post("/orders", json={"customer": "bob", "amount_cents": 10**6})
+        assert refused.status_code == 402
+        malformed = await client.post("/orders", json={"customer": "", "amount_cents": 1})
+        assert malformed.status_code == 422
+    order = taken.json()
+    assert {name: order[name] for name in ("customer", "amount_cents")} == {
+        "customer": "ada",
+        "amount_cents": 1999,
+    }
+    [message] = await whole.stored(1)
+    assert json.loads(message.data) == order
+    assert message.key == order["id"]
+    assert await whole.connection.fetchval("SELECT array_agg(id) FROM orders") == [
+        uuid.UUID(order["id"])
+    ]
+    assert await asyncio.to_thread(service.link.flush)
+    await whole.idle(relay)
+    assert await whole.count() == 1

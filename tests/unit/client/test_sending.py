@@ -1,0 +1,55 @@
+"""What is sent, and when: debounced nudges, refused settings, figures without prometheus-client."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+
+from outbox_operator.client import NatsLink, Publish, SpecError
+from outbox_operator.client.metrics import SendMetrics
+from outbox_operator.client.nats_link import Job, _Nudges
+
+
+def job(number: int) -> Job:
+    return Job("shop", "orders", "outbox.nudge.shop.orders", b"", None, float(number))
+
+
+async def test_the_first_nudge_goes_at_once_and_close_ones_go_together() -> None:
+    sent: list[list[Job]] = []
+    complete = asyncio.Event()
+
+    def send(jobs: list[Job]) -> None:
+        sent.append(jobs)
+        if sum(map(len, sent)) == 100:
+            complete.set()
+
+    nudges = _Nudges()
+    # All in one step of the loop: no time passes in between but that of the code.
+    for number in range(100):
+        nudges.add(job(number), send)
+    assert sent[0] == [job(0)]
+    await asyncio.wait_for(complete.wait(), 10)
+    assert [one for jobs in sent for one in jobs] == [job(number) for number in range(100)]
+    assert len(sent) < 10
+
+
+def test_settings_that_cannot_work_are_refused() -> None:
+    link = NatsLink("nats://nats:4222")
+    with pytest.raises(SpecError, match="which only the relay knows; use Nudge"):
+        Publish(link=link, namespace="shop", pipeline="orders", subject="orders.{shard}.x")
+    with pytest.raises(SpecError, match="unknown placeholder"):
+        Publish(link=link, namespace="shop", pipeline="orders", subject="orders.{type}")
+    with pytest.raises(SpecError, match="nats is empty"):
+        NatsLink(" ")
+    with pytest.raises(SpecError, match="timeout_seconds is 0, wanted more"):
+        NatsLink("nats://nats:4222", timeout_seconds=0)
+
+
+def test_without_prometheus_client_nothing_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    metrics = SendMetrics()
+    metrics.attempt("shop", "orders")
+    metrics.success("shop", "orders", 0.1)
+    metrics.failure("shop", "orders", "NatsUnreachable")
