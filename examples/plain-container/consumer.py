@@ -62,7 +62,7 @@ async def main() -> None:
         with contextlib.suppress(nats.errors.TimeoutError):
             for message in await reader.fetch(100, timeout=1):
                 await handle(message)
-    await connection.drain()
+    await connection.close()  # sends what is still buffered first
 
 
 if __name__ == "__main__":
