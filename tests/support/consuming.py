@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -82,6 +83,7 @@ class Endpoint:
     """An HTTP server on a loopback port that it keeps; set `answer` at any time."""
 
     answer: Answer = accept
+    tls: ssl.SSLContext | None = None
     requests: list[Request] = field(default_factory=list)
     port: int = 0
     _runner: web.AppRunner | None = None
@@ -89,7 +91,7 @@ class Endpoint:
     @property
     def url(self) -> str:
         """Where to POST."""
-        return f"http://127.0.0.1:{self.port}/events"
+        return f"{'https' if self.tls else 'http'}://localhost:{self.port}/events"
 
     def ids(self) -> list[str]:
         """Event ids of all requests, in order."""
@@ -101,7 +103,7 @@ class Endpoint:
         app.router.add_post("/events", self._serve)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self.tls)
         await site.start()
         self.port = self._runner.addresses[0][1]
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import ssl
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from outbox_operator.consumer import progress
 from outbox_operator.consumer.app import build_handler
 from outbox_operator.errors import CredentialsError
 from outbox_operator.wire.headers import encode_value
+from support.certificates import Certificates
 from support.consuming import (
     Endpoint,
     Request,
@@ -333,3 +335,29 @@ async def test_a_missing_token_is_reported_at_the_start(
     source = await Source.create(client, stream_prefix)
     with pytest.raises(CredentialsError, match=r"/token with the bearer token: No such file"):
         build_handler(source.http(endpoint, bearer_token_file=str(tmp_path / "token")))
+
+
+async def test_trusts_the_authorities_it_is_given_and_no_others(
+    client: Client, stream_prefix: str, tmp_path: Path
+) -> None:
+    certificates = Certificates(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates.path("server.pem"), certificates.path("server.key"))
+    endpoint = Endpoint(tls=context)
+    await endpoint.start()
+    source = await Source.create(client, stream_prefix)
+    await source.publish()
+    try:
+        async with consuming(source.http(endpoint)) as app:
+            await eventually(
+                lambda: metric(
+                    app, "outbox_consumer_unavailable_total", reason="HandlerUnavailable"
+                ),
+                "refused",
+            )
+        assert endpoint.requests == []
+        async with consuming(source.http(endpoint, ca_file=str(certificates.path("ca.pem")))):
+            await source.settled(1)
+        assert len(endpoint.requests) == 1
+    finally:
+        await endpoint.stop()

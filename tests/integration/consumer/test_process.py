@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -42,6 +43,29 @@ async def hang_once(event, context):
 
 def die(event, context):
     os._exit(1)
+
+from dataclasses import dataclass
+from outbox_operator.consumer import Handlers
+
+app = Handlers()
+
+@dataclass
+class Order:
+    total: int
+
+@app.on_startup
+def note_start():
+    pathlib.Path("by-hand").write_text("started ")
+
+@app.handler("order.*")
+async def note(order: Order):
+    with open("by-hand", "a") as file:
+        file.write(f"{order.total} ")
+
+@app.on_shutdown
+def note_stop():
+    with open("by-hand", "a") as file:
+        file.write("stopped")
 
 async def finish(event, context):
     pathlib.Path("started").touch()
@@ -160,3 +184,21 @@ async def test_a_handler_that_cannot_be_loaded_ends_the_process_with_2(
         _, logs = consumer.communicate(timeout=20)
     assert consumer.returncode == 2
     assert "module handlers has no 'absent'" in logs
+
+
+async def test_runs_the_same_by_hand(client: Client, stream_prefix: str, tmp_path: Path) -> None:
+    source = await Source.create(client, stream_prefix)
+    await source.publish({"total": 3})
+    (tmp_path / "handlers.py").write_text(HANDLERS)
+    consumer = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "outbox_operator.cli.main", "consume", "handlers:app",
+        "--nats", source.config.nats.url, "--stream", stream_prefix, "--ordering", "PerKey",
+        cwd=tmp_path, env={**os.environ, "OUTBOX_CONSUMER": source.config.durable},
+        stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        await source.settled(1)
+    finally:
+        consumer.terminate()
+        assert await asyncio.wait_for(consumer.wait(), 20) == 0
+    assert (tmp_path / "by-hand").read_text() == "started 3 stopped"

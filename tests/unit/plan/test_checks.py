@@ -10,6 +10,10 @@ from outbox_operator.errors import SpecError
 from outbox_operator.plan import checks
 from support import resources
 
+HTTP = {"http": {"url": "http://a/b"}}
+CONTAINER = {"container": {"image": "i"}}
+BY_SHARD = {"connectionSecretRef": {"name": "db"}, "mode": "PerShard"}
+OVERFLOW = {"priorityPolicy": "Overflow", "priorityGroups": ["g"]}
 STREAM = {"name": "ORDERS", "subject": "orders.{event_type}"}
 
 
@@ -26,6 +30,9 @@ STREAM = {"name": "ORDERS", "subject": "orders.{event_type}"}
         {"consumers": [{"name": "a", "backoff": ["1s", "5s", "30s"]}, {"name": "b"}]},
         {"consumers": [{"name": "a", "maxDeliver": -1, "backoff": ["1s"] * 64}]},
         {"consumers": [{"name": "a", "inbox": {"connectionSecretRef": {"name": "db"}}}]},
+        {"consumers": [{"name": "a", "handler": HTTP, "ordering": "PerKey", "ackPolicy": "All"}]},
+        {"consumers": [{"name": "a", "handler": HTTP, "inbox": BY_SHARD, "ackPolicy": "All"}]},
+        {"consumers": [{"name": "a", "handler": CONTAINER, **OVERFLOW}]},
     ],
 )
 def test_what_works_is_let_through(spec: dict[str, Any]) -> None:
@@ -35,6 +42,22 @@ def test_what_works_is_let_through(spec: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
+        (
+            {"consumers": [{"name": "a", "ordering": "PerKey"}]},
+            "ordering PerKey and inbox mode PerShard need a handler of kind http or python",
+        ),
+        (
+            {"consumers": [{"name": "a", "handler": CONTAINER, "inbox": BY_SHARD}]},
+            "ordering PerKey and inbox mode PerShard need a handler of kind http or python",
+        ),
+        (
+            {"consumers": [{"name": "a", "handler": HTTP, "ackPolicy": "All"}]},
+            r"ackPolicy: wanted Explicit, or All with ordering PerKey .*; found All",
+        ),
+        (
+            {"consumers": [{"name": "a", "handler": HTTP, **OVERFLOW}]},
+            r"priorityPolicy: wanted None, found Overflow",
+        ),
         ({"stream": {**STREAM, "subject": "orders.{nothing}"}}, r"unknown placeholder \{nothing\}"),
         (
             {"stream": {**STREAM, "subjects": ["payments.>"]}},

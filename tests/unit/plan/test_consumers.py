@@ -223,3 +223,26 @@ def test_field_newer_than_the_server(fields: dict[str, Any], level: int, needed:
     assert isinstance(decision, Refused)
     assert isinstance(decision.error, UnsupportedServerError)
     assert f"needs nats-server {needed}" in decision.error.message
+
+
+def ordered_config(api_level: int, **fields: Any) -> dict[str, Any]:
+    spec = consumer_spec(ordering="PerKey", handler={"http": {"url": "http://a/b"}}, **fields)
+    return desired_consumer(spec, "billing", CONSUMER_OWNER, runtime=True, api_level=api_level)
+
+
+def test_an_ordered_consumer_has_one_reader_at_a_time() -> None:
+    config = ordered_config(1)
+    assert (config["priority_policy"], config["priority_groups"]) == ("pinned_client", ["outbox"])
+    assert config["priority_timeout"] == 20 * 10**9
+    assert config["max_ack_pending"] == 1000
+    own = ordered_config(
+        1, priorityPolicy="PinnedClient", priorityGroups=["mine"], pinnedTTL="5s", ackPolicy="All"
+    )
+    assert (own["priority_groups"], own["priority_timeout"]) == (["mine"], 5 * 10**9)
+    assert own["ack_policy"] == "all"
+
+
+def test_an_ordered_consumer_on_an_old_server_has_one_event_in_flight() -> None:
+    config = ordered_config(0)
+    assert config["max_ack_pending"] == 1
+    assert "priority_policy" not in config
