@@ -1,0 +1,289 @@
+"""Runs of messages: order, fences, duplicates, refusals, on every generation of servers.
+
+What the modules `jetstream_fast` and `jetstream_window` say of the server is tried here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from outbox_operator.adapters import jetstream_fast, jetstream_run
+from outbox_operator.adapters.jetstream import Fence, Sent
+from outbox_operator.errors import NatsError
+from support.nats import NatsServer, connected, remove_streams
+from support.runs import Lane, a_lane, generation, message
+
+pytestmark = pytest.mark.integration
+
+FENCE_REFUSED = {10071, 10164}
+
+
+@pytest.fixture(scope="session")
+def fast_ingest_server() -> Iterator[NatsServer]:
+    """The first generation with fast-ingest batches."""
+    with NatsServer(version="2.14.6") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def fence_server() -> Iterator[NatsServer]:
+    """The first generation with fences over several subjects."""
+    with NatsServer(version="2.11.11") as server:
+        yield server
+
+
+@pytest.fixture(
+    params=["nats_server", "fast_ingest_server", "middle_server", "fence_server", "old_server"]
+)
+async def server(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[NatsServer]:
+    """Each generation in turn."""
+    found: NatsServer = request.getfixturevalue(request.param)
+    yield found
+    async with connected(found) as client:
+        await remove_streams(client, prefix)
+
+
+@pytest.fixture
+async def lane(server: NatsServer, prefix: str) -> AsyncIterator[Lane]:
+    """As the operator makes streams: fast ingest where the server has it."""
+    fast = generation(server) >= (2, 14)
+    async with a_lane(server, prefix, **({"allow_batched": True} if fast else {})) as lane:
+        yield lane
+
+
+async def test_facts_tell_what_the_server_can_do(lane: Lane) -> None:
+    assert lane.facts is not None
+    assert lane.facts.fast is (generation(lane.server) >= (2, 14))
+    assert lane.facts.fences is (generation(lane.server) >= (2, 11))
+    assert lane.facts.subjects == (f"{lane.prefix}.>",)
+    assert lane.facts.duplicate_window_seconds == 120
+    assert lane.facts.retention == "limits"
+
+
+async def test_a_work_queue_keeps_nothing_that_a_fence_could_speak_of(
+    nats_server: NatsServer, stream_prefix: str
+) -> None:
+    async with a_lane(nats_server, stream_prefix, retention="workqueue") as lane:
+        assert lane.facts is not None
+        assert not lane.facts.fences
+        assert not lane.facts.fast  # nobody allowed it
+
+
+@pytest.mark.parametrize("count", [1, 2, 63, 64, 65, 5000])
+async def test_messages_are_stored_in_order(lane: Lane, count: int) -> None:
+    sent = await lane.publish(lane.messages(count))
+    assert sent == Sent(count, None, count)
+    assert await lane.stored() == list(range(count))
+
+
+async def test_a_run_spans_pages_and_may_end_without_knowing_its_last(lane: Lane) -> None:
+    sent = await lane.publish(lane.messages(3000), pages=7, last=False)
+    assert sent == Sent(3000, None, 3000)
+    assert await lane.stored() == list(range(3000))
+
+
+async def test_a_run_without_messages_is_nothing(lane: Lane) -> None:
+    run = lane.publisher.open_run(fence=None, ordered=True)
+    assert await run.finish() == Sent(0, None, None)
+
+
+async def test_acknowledgements_are_counted_and_timed(lane: Lane) -> None:
+    told: list[tuple[int, float]] = []
+    run = lane.publisher.open_run(
+        fence=None, ordered=True, on_ack=lambda count, seconds: told.append((count, seconds))
+    )
+    await run.send(lane.messages(2000), last=True)
+    await run.finish()
+    assert sum(count for count, _ in told) == run.acked == 2000
+    assert all(0 < seconds < 5 for _, seconds in told)
+
+
+@pytest.mark.parametrize("size", [100_000, 900_000])
+async def test_large_messages_pass_in_a_bounded_window(
+    lane: Lane, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small ones first: what is acknowledged at a time is then far more than the window holds."""
+    monkeypatch.setattr(jetstream_run, "WINDOW_BYTES", 4_000_000)
+    messages = lane.messages(100) + lane.messages(30, size=size, first=100)
+    sent = await lane.publish(messages)
+    assert sent == Sent(130, None, 130)
+
+
+async def test_a_fence_with_a_wildcard_holds(lane: Lane) -> None:
+    if not lane.facts or not lane.facts.fences:
+        assert generation(lane.server) < (2, 11)
+        return
+    fence = f"{lane.prefix}.a.>"
+    assert await lane.publish(lane.messages(10), fence=Fence(fence, 0)) == Sent(10, None, 10)
+    other = lane.messages(5, lane="b", first=500)
+    assert (await lane.publish(other, fence=Fence(f"{lane.prefix}.b.>", 0))).count == 5
+    more = lane.messages(300, first=10)
+    assert await lane.publish(more, fence=Fence(fence, 10)) == Sent(300, None, 315)
+    stale = await lane.publish(lane.messages(300, first=1000), fence=Fence(fence, 10))
+    assert stale.count == 0
+    assert stale.refusal is not None
+    assert stale.refusal.reason == "FenceRefused"
+    assert stale.refusal.code in FENCE_REFUSED
+    if lane.facts.fast:
+        assert max(await lane.stored()) < 1000
+
+
+async def test_duplicates_are_acknowledged_and_not_stored(lane: Lane) -> None:
+    messages = lane.messages(200)
+    await lane.publish(messages)
+    again = await lane.publish(messages, ordered=False)
+    assert again == Sent(200, None, None)
+    one = await lane.publish(messages[:1])
+    assert one == Sent(1, None, None)
+    mixed = await lane.publish([*messages[-50:], *lane.messages(50, first=200)], ordered=False)
+    assert (mixed.count, mixed.refusal) == (100, None)
+    assert await lane.stored() == list(range(250))
+
+
+@pytest.mark.parametrize("place", [0, 1, 5, 63, 700, 999])
+@pytest.mark.parametrize("kind", ["large", "uncovered", "expired"])
+async def test_nothing_behind_a_refused_message_is_stored(
+    server: NatsServer, prefix: str, place: int, kind: str
+) -> None:
+    fast = {"allow_batched": True} if generation(server) >= (2, 14) else {}
+    async with a_lane(server, prefix, max_msg_size=1000, **fast) as lane:
+        messages = lane.messages(1000)
+        subject = messages[place].subject
+        if kind == "large":
+            messages[place] = message(subject, place, 2000)
+        elif kind == "uncovered":
+            messages[place] = message(f"elsewhere.{prefix}", place)
+        else:
+            messages[place] = message(subject, place, **{"Nats-Expected-Last-Sequence": "99999"})
+        sent = await lane.publish(messages)
+        assert sent.count == place
+        assert sent.last_sequence == (place or None)
+        assert sent.refusal is not None
+        assert sent.refusal.code == {"large": 10054, "uncovered": 503, "expired": 10071}[kind]
+        assert await lane.stored() == list(range(place))
+        rest = await lane.publish([*messages[place + 1 :], *lane.messages(1, first=1000)])
+        assert rest.refusal is None
+
+
+async def test_a_full_stream_takes_what_fits(server: NatsServer, prefix: str) -> None:
+    fast = {"allow_batched": True} if generation(server) >= (2, 14) else {}
+    async with a_lane(server, prefix, max_msgs=300, discard="new", **fast) as lane:
+        sent = await lane.publish(lane.messages(1000))
+        assert (sent.count, sent.last_sequence) == (300, 300)
+        assert sent.refusal is not None
+        assert "maximum messages exceeded" in sent.refusal.text
+        assert await lane.stored() == list(range(300))
+
+
+async def test_another_publisher_in_between_slows_a_window_down_but_never_stops_it(
+    lane: Lane,
+) -> None:
+    if lane.facts and lane.facts.fast:
+        return  # a batch does not mind
+    messages, done = lane.messages(400), 0
+    noisy = True
+
+    async def noise() -> None:
+        async with connected(lane.server) as client:
+            while noisy:
+                await client.publish(f"{lane.prefix}.noise", b"")
+                await client.flush()
+
+    other = asyncio.create_task(noise())
+    try:
+        while done < len(messages):
+            sent = await lane.publish(messages[done:])
+            assert sent.count, sent
+            done += sent.count
+    finally:
+        noisy = False
+        await other
+    stored = [
+        int(found.headers["Outbox-Position"])
+        async for found in lane.publisher.tail(f"{lane.prefix}.a.>", 0)
+    ]
+    assert stored == list(range(400))
+
+
+async def test_many_batches_of_one_stream_share_it(
+    nats_server: NatsServer, stream_prefix: str
+) -> None:
+    async with a_lane(nats_server, stream_prefix, allow_batched=True) as lane:
+        runs = [
+            lane.publish(lane.messages(1000, lane=f"l{number}", first=1000 * number), pages=4)
+            for number in range(20)
+        ]
+        for sent in await asyncio.gather(*runs):
+            assert (sent.count, sent.refusal) == (1000, None)
+
+
+async def test_batches_not_allowed_is_said_and_asked_for_anew(
+    nats_server: NatsServer, stream_prefix: str
+) -> None:
+    async with a_lane(nats_server, stream_prefix, allow_batched=True) as lane:
+        await lane.request("UPDATE", allow_batched=False)
+        sent = await lane.publish(lane.messages(10))
+        assert sent.count == 0
+        assert sent.refusal is not None
+        assert sent.refusal.code == 10205
+        assert not (await lane.publisher.facts()).fast
+        assert await lane.publish(lane.messages(10)) == Sent(10, None, 10)
+
+
+async def test_an_idle_batch_is_kept_alive(
+    nats_server: NatsServer, stream_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jetstream_fast, "_LINGER_SECONDS", 0.1)
+    async with a_lane(nats_server, stream_prefix, allow_batched=True) as lane:
+        run = lane.publisher.open_run(fence=None, ordered=True)
+        await run.send(lane.messages(10))
+        await asyncio.sleep(0.5)
+        await run.send(lane.messages(10, first=10), last=True)
+        assert await run.finish() == Sent(20, None, 20)
+
+
+async def test_the_last_message_of_subjects(lane: Lane) -> None:
+    assert await lane.publisher.last_of(f"{lane.prefix}.a.>") is None
+    await lane.publish(lane.messages(10))
+    await lane.publish(lane.messages(5, lane="b", first=50))
+    last = await lane.publisher.last_of(f"{lane.prefix}.a.>")
+    assert last is not None
+    assert (last.sequence, last.headers["Outbox-Position"]) == (10, "9")
+    await lane.request("PURGE", filter=f"{lane.prefix}.a.>")
+    assert await lane.publisher.last_of(f"{lane.prefix}.a.>") is None
+
+
+@pytest.mark.parametrize("behind", [0, 1, 2500, 4998, 4999, 5000, 9000])
+async def test_the_tail_is_exact(lane: Lane, behind: int) -> None:
+    await lane.publish(lane.messages(5000))
+    tail = [found async for found in lane.publisher.tail(f"{lane.prefix}.a.>", behind)]
+    assert [found.sequence for found in tail] == list(range(behind + 1, 5001))
+    assert all(int(found.headers["Outbox-Position"]) == found.sequence - 1 for found in tail)
+
+
+async def test_the_tail_of_an_empty_or_purged_stream_is_empty(lane: Lane) -> None:
+    assert await lane.stored() == []
+    await lane.publish(lane.messages(100))
+    await lane.request("PURGE")
+    assert await lane.stored() == []
+    assert (await lane.publish(lane.messages(1, first=100))).last_sequence == 101
+    assert await lane.stored() == [100]
+
+
+async def test_the_tail_skips_what_is_not_asked_for(lane: Lane) -> None:
+    for number in range(5):
+        await lane.publish(lane.messages(100, lane="a", first=1000 * number))
+        await lane.publish(lane.messages(100, lane="b", first=1000 * number + 500))
+    tail = [found.sequence async for found in lane.publisher.tail(f"{lane.prefix}.b.>", 350)]
+    assert tail == [*range(351, 401), *range(501, 601), *range(701, 801), *range(901, 1001)]
+
+
+async def test_a_missing_stream_is_named(nats_server: NatsServer, stream_prefix: str) -> None:
+    async with a_lane(nats_server, stream_prefix) as lane:
+        await lane.request("DELETE")
+        with pytest.raises(NatsError) as caught:
+            await lane.publisher.last_of("a.>")
+        assert caught.value.reason == "StreamMissing"

@@ -1,0 +1,92 @@
+"""A stream and a publisher into it, for tests of runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from outbox_operator.adapters.jetstream import Fence, Message, Publisher, Sent, StreamFacts
+from support.nats import NatsCluster, NatsServer, connected
+
+
+def generation(server: NatsServer) -> tuple[int, int]:
+    """Major and minor version."""
+    major, minor, _ = server.version.split(".")
+    return int(major), int(minor)
+
+
+class Lane:
+    """A stream and a publisher into it."""
+
+    def __init__(self, server: NatsServer | NatsCluster, prefix: str, publisher: Publisher) -> None:
+        self.server = server
+        self.prefix = prefix
+        self.publisher = publisher
+        self.facts: StreamFacts | None = None
+
+    def messages(
+        self, count: int, *, lane: str = "a", size: int = 20, first: int = 0
+    ) -> list[Message]:
+        return [
+            message(f"{self.prefix}.{lane}.{number % 7}", number, size)
+            for number in range(first, first + count)
+        ]
+
+    async def publish(
+        self,
+        messages: Sequence[Message],
+        *,
+        fence: Fence | None = None,
+        ordered: bool = True,
+        pages: int = 1,
+        last: bool = True,
+    ) -> Sent:
+        run = self.publisher.open_run(fence=fence, ordered=ordered)
+        each = -(-len(messages) // pages)
+        for start in range(0, len(messages), each):
+            end = start + each >= len(messages)
+            await run.send(messages[start : start + each], last=last and end)
+        return await run.finish()
+
+    async def stored(self) -> list[int]:
+        """Numbers of the messages in the stream, in its order."""
+        found = self.publisher.tail(f"{self.prefix}.>", 0)
+        return [int(message.headers["Outbox-Position"]) async for message in found]
+
+    async def request(self, verb: str, **config: Any) -> dict[str, Any]:
+        document = dict(config)
+        if verb in ("CREATE", "UPDATE"):
+            document |= {"name": self.prefix, "subjects": [f"{self.prefix}.>"]}
+        async with connected(self.server) as client:
+            answer = await client.request(
+                f"$JS.API.STREAM.{verb}.{self.prefix}", json.dumps(document).encode(), timeout=5
+            )
+        parsed: dict[str, Any] = json.loads(answer.data)
+        assert "error" not in parsed, parsed
+        return parsed
+
+
+def message(subject: str, number: int, size: int = 20, **headers: str) -> Message:
+    lines = {"Nats-Msg-Id": str(uuid.UUID(int=number)), "Outbox-Position": str(number)}
+    text = "".join(f"{name}: {value}\r\n" for name, value in (lines | headers).items())
+    return Message(subject, f"NATS/1.0\r\n{text}\r\n", b"x" * size)
+
+
+@contextlib.asynccontextmanager
+async def a_lane(
+    server: NatsServer | NatsCluster, prefix: str, *, ack_seconds: float = 5.0, **config: Any
+) -> AsyncIterator[Lane]:
+    """A lane whose stream is created if it is not there; the publisher is closed after."""
+    publisher = await Publisher.open(
+        server.auth, name="tests", stream=prefix, ack_seconds=ack_seconds
+    )
+    try:
+        lane = Lane(server, prefix, publisher)
+        await lane.request("CREATE", **config)
+        lane.facts = await publisher.facts()
+        yield lane
+    finally:
+        await publisher.close()
