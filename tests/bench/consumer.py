@@ -324,7 +324,8 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             if "duplicates" in parts:
                 figures["duplicates"] = await duplicates(stage)
     if "client" in parts:
-        figures["client"] = await importlib.import_module("bench.client").figures()
+        library = importlib.import_module("bench.client")
+        figures["client"] = await asyncio.to_thread(library.figures)
     if "soak" in parts:
         figures["soak"] = await consumer_soak.run(options.soak_seconds)
     return figures

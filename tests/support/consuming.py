@@ -21,6 +21,7 @@ from nats.js.api import RawStreamMsg
 
 from outbox_operator.consumer.app import App, build_handler
 from outbox_operator.consumer.handler import Handler
+from outbox_operator.consumer.handlers import Handlers
 from outbox_operator.consumer.python import PythonHandler
 from outbox_operator.wire.config import (
     ConsumerConfig,
@@ -235,7 +236,7 @@ class Source:
         return replace(self.config, python=PythonHandlerConfig(module=module, **settings))
 
 
-def calling(function: Callable[..., Any], *, timeout: float = 30.0) -> PythonHandler:
+def calling(function: Callable[..., Any] | Handlers, *, timeout: float = 30.0) -> PythonHandler:
     """A handler around a function of a test."""
     return PythonHandler("tests:handler", function, timeout=timeout, threads=4)
 

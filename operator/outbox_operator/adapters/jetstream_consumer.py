@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import itertools
 import json
 import math
 import time
@@ -39,6 +40,8 @@ _DURABLE_MISSING: Final = 10014
 _STREAM_MISSING: Final = 10059
 _PIN: Final = "Nats-Pin-Id"
 _WRONG_PIN: Final = "423"
+_epochs: Final = itertools.count(1)
+"""No two readers of a process have an epoch in common."""
 _LARGEST_BACKLOG_BYTES: Final = 4 * 1024 * 1024
 """Answers kept while the connection is down; what does not fit comes again."""
 
@@ -90,6 +93,10 @@ class Delivery:
     def when_stored(self) -> dt.datetime:
         """When the stream took it."""
         return dt.datetime.fromtimestamp(int(self._stored_ns) / 1e9, dt.UTC)
+
+    def replaces(self, other: Delivery) -> bool:
+        """Whether an answer must be given to this one, because the other's connection is gone."""
+        return self._source is not other._source
 
     def ack(self) -> None:
         """The message is done; with ackPolicy All, so is every earlier one.
@@ -186,7 +193,7 @@ class PullConsumer:
         self.failure: OutboxError | None = None
         self.most_in_flight = 0
         self.ack_all = False
-        self.epoch = 0
+        self.epoch = next(_epochs)
 
     @property
     def connected(self) -> bool:
@@ -321,7 +328,7 @@ class PullConsumer:
         self.asked = 0
         self._not_before = 0.0
         self._pin = None
-        self.epoch += 1
+        self.epoch = next(_epochs)
         self._on_change()
 
     @property
@@ -403,7 +410,7 @@ class PullConsumer:
         pin = headers.get(_PIN)
         if pin is not None and pin != self._pin:
             self._pin = pin
-            self.epoch += 1
+            self.epoch = next(_epochs)
             self._on_change()
         self._on_delivery(Delivery(self, subject, reply, headers, data))
 

@@ -142,9 +142,12 @@ class Loop:
             with contextlib.suppress(NatsError):
                 delivery.nak()
             return
-        if delivery.sequence in self._in_hand:
+        in_hand = self._in_hand.get(delivery.sequence)
+        if in_hand is not None:
             # Delivered again while the connection was down for longer than ackWait. The answer
             # of the one in hand counts for both.
+            if delivery.replaces(in_hand.delivery):
+                in_hand.delivery = delivery
             return
         event = events.received(
             subject=delivery.subject,

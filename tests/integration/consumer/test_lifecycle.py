@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 
 from outbox_operator.adapters import jetstream_consumer
 from outbox_operator.consumer.handler import Context, ReceivedEvent, RetryAfter
+from outbox_operator.consumer.handlers import Handlers
 from outbox_operator.wire.config import InboxConfig, NatsConfig
 from support.consuming import (
     Endpoint,
@@ -275,3 +276,32 @@ async def test_stops_at_once_while_nothing_can_be_reached(
         status, checks = await readiness(app)
     assert status == 503
     assert not any("secret" in check["reason"] for check in checks.values())
+
+
+async def test_a_handler_that_cannot_start_is_reported_and_started_later(
+    client: Client, stream_prefix: str
+) -> None:
+    source = await Source.create(client, stream_prefix)
+    await source.publish()
+    app_ = Handlers()
+    attempts: list[str] = []
+
+    @app_.on_startup
+    async def connect() -> None:
+        attempts.append("start")
+        if len(attempts) < 3:
+            raise ConnectionError("the warehouse is closed")
+
+    @app_.handler(">")
+    async def handle(event: ReceivedEvent) -> None:
+        attempts.append(event.type)
+
+    async with consuming(source.python(), calling(app_)) as app:
+
+        async def reported() -> bool:
+            status, checks = await readiness(app)
+            return status == 503 and "the warehouse is closed" in checks["handler"]["reason"]
+
+        await eventually(reported, "reason on /readyz")
+        await source.settled(1)
+    assert attempts == ["start"] * 3 + ["order.created"]
