@@ -95,6 +95,7 @@ class Publisher:
         self._on_lost: list[Callable[[], None]] = []
         self._lost = False
         self._fast: bool | None = None
+        self._chains = False
         self._pace = Pace(window, window)
         self._link = Link(
             client,
@@ -195,7 +196,7 @@ class Publisher:
         )
         if facts.fast != self._fast:
             _log_how(facts, level)
-        self._fast = facts.fast
+        self._fast, self._chains = facts.fast, level < _FAST_LEVEL
         return facts
 
     def open_run(
@@ -216,7 +217,14 @@ class Publisher:
             raise ValueError(f"stream {self._stream}: facts() was not asked before open_run()")
         if self._fast:
             return FastRun(self._link, fence=fence, on_ack=on_ack)
-        return WindowRun(self._link, pace=self._pace, ordered=ordered, fence=fence, on_ack=on_ack)
+        return WindowRun(
+            self._link,
+            pace=self._pace,
+            ordered=ordered,
+            chains=self._chains,
+            fence=fence,
+            on_ack=on_ack,
+        )
 
     async def last_of(self, subject_filter: str) -> TailMessage | None:
         """The last message on these subjects, asked of the stream's leader; None: there is none.
@@ -282,7 +290,7 @@ def _log_how(facts: StreamFacts, level: int) -> None:
         )  # fmt: skip
     else:
         log.info(
-            "stream %s: publishing message by message, which is slower: the stream does not "
+            "stream %s: publishing message by message, which is far slower: the stream does not "
             "allow fast-ingest batches; set its allowBatchPublish to true",
             facts.stream,
         )

@@ -5,6 +5,10 @@ Each message has its own acknowledgement. In an ordered run each names the one b
 one it refuses all that were sent behind it: no later message can slip in before it. Another
 publisher's message in between breaks the chain as well; the window then shrinks, down to one
 message at a time, and grows again when the stream is quiet.
+
+nats-server 2.14 and 2.15 must never see a broken chain: on a replicated stream each server takes
+it for a failing disk, and the stream answers nobody any more. An ordered run there has one
+message in flight.
 """
 
 from __future__ import annotations
@@ -54,6 +58,7 @@ class WindowRun(Run):
 
     Args:
         ordered: Whether the messages must be stored in this order.
+        chains: Whether the server can be trusted with a chain.
     """
 
     def __init__(
@@ -62,12 +67,14 @@ class WindowRun(Run):
         *,
         pace: Pace,
         ordered: bool,
+        chains: bool,
         fence: Fence | None,
         on_ack: Callable[[int, float], None] | None,
     ) -> None:
         super().__init__(link, fence=fence, on_ack=on_ack)
         self._pace = pace
-        self._ordered = ordered
+        self._chained = ordered and chains
+        self._single = ordered and not chains
         self._previous = ""
         """Message id of the last message sent."""
         self._sequence: int | None = None
@@ -105,7 +112,7 @@ class WindowRun(Run):
         self._wake()
 
     def _limit(self) -> int:
-        return self._pace.now
+        return 1 if self._single else self._pace.now
 
     def _write(self, messages: Sequence[Message], at: int, stop: int, last: bool) -> int:
         parts: list[bytes] = []
@@ -116,7 +123,7 @@ class WindowRun(Run):
         while at < stop and size < BLOB_BYTES:
             subject, head, payload = messages[at]
             at += 1
-            if self._ordered:
+            if self._chained:
                 start = head.index(_MSG_ID) + len(_MSG_ID)
                 message_id = head[start : head.index("\r", start)]
                 if previous:

@@ -256,11 +256,11 @@ async def test_the_last_message_of_subjects(lane: Lane) -> None:
     assert await lane.publisher.last_of(f"{lane.prefix}.a.>") is None
 
 
-@pytest.mark.parametrize("behind", [0, 1, 2500, 4998, 4999, 5000, 9000])
+@pytest.mark.parametrize("behind", [0, 1200, 2498, 2499, 5000])
 async def test_the_tail_is_exact(lane: Lane, behind: int) -> None:
-    await lane.publish(lane.messages(5000))
+    await lane.publish(lane.messages(2500))
     tail = [found async for found in lane.publisher.tail(f"{lane.prefix}.a.>", behind)]
-    assert [found.sequence for found in tail] == list(range(behind + 1, 5001))
+    assert [found.sequence for found in tail] == list(range(behind + 1, 2501))
     assert all(int(found.headers["Outbox-Position"]) == found.sequence - 1 for found in tail)
 
 

@@ -1,0 +1,202 @@
+"""Runs while brokers crash, hang, elect, or lose the stream: nothing is ever counted too much."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import Iterator
+
+import pytest
+
+from outbox_operator.adapters.jetstream import Fence, Publisher, Run, Sent
+from support.nats import NatsCluster, NatsServer, connected, unique_prefix
+from support.runs import Lane, a_lane
+
+pytestmark = pytest.mark.integration
+
+ACK_SECONDS = 1.0
+KINDS = pytest.mark.parametrize("batches", [True, False], ids=["fast", "window"])
+
+
+@pytest.fixture
+def own_server() -> Iterator[NatsServer]:
+    """A server to be hurt."""
+    with NatsServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[NatsCluster]:
+    """Three servers; a test may hurt them and leaves them well."""
+    with NatsCluster() as servers:
+        yield servers
+
+
+async def feed(lane: Lane, run: Run, *, most: int = 2_000_000) -> int:
+    """Send until the run is refused; how many were sent at most."""
+    sent = 0
+    while not run.refused and sent < most:
+        await run.send(lane.messages(1000, first=sent, size=500))
+        sent += 1000
+    return sent
+
+
+async def acknowledged(run: Run, count: int) -> None:
+    """Wait until so many messages are acknowledged."""
+    async with asyncio.timeout(20):
+        while run.acked < count:  # noqa: ASYNC110  # a run tells a callback, which others use
+            await asyncio.sleep(0.001)
+
+
+@KINDS
+async def test_a_broker_that_is_killed(own_server: NatsServer, batches: bool) -> None:
+    prefix = unique_prefix()
+    async with a_lane(own_server, prefix, allow_batched=batches) as lane:
+        lost = asyncio.Event()
+        lane.publisher.on_lost(lost.set)
+        run = lane.publisher.open_run(fence=None, ordered=True)
+        feeding = asyncio.create_task(feed(lane, run))
+        await acknowledged(run, 3000)
+        own_server.kill()
+        async with asyncio.timeout(10):
+            await feeding
+            sent = await run.finish()
+            await lost.wait()
+        assert sent.refusal is not None
+        assert sent.refusal.reason == "ConnectionLost"
+    own_server.restart()
+    async with a_lane(own_server, prefix, allow_batched=batches) as lane:
+        stored = await lane.stored()
+        assert stored == list(range(len(stored)))
+        assert len(stored) >= sent.count >= 3000
+        rest = lane.messages(500, first=len(stored), size=500)
+        assert await lane.publish(rest, fence=Fence(f"{prefix}.>", len(stored))) == Sent(
+            500, None, len(stored) + 500
+        )
+
+
+@KINDS
+async def test_a_broker_that_hangs(own_server: NatsServer, batches: bool) -> None:
+    """What waits is bounded, and so is the waiting."""
+    async with a_lane(
+        own_server, unique_prefix(), ack_seconds=ACK_SECONDS, allow_batched=batches
+    ) as lane:
+        run = lane.publisher.open_run(fence=None, ordered=True)
+        feeding = asyncio.create_task(feed(lane, run))
+        await acknowledged(run, 1000)
+        own_server.pause()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        try:
+            async with asyncio.timeout(10):
+                handed_over = await feeding
+                sent = await run.finish()
+        finally:
+            own_server.resume()
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        assert sent.refusal is not None
+        assert sent.refusal.reason == "AckTimeout"
+        assert handed_over - sent.count < 20_000
+        assert grown < 50_000, f"{grown} KiB"
+        async with asyncio.timeout(10):
+            while len(stored := await lane.stored()) < sent.count:
+                pass
+        assert stored == list(range(len(stored)))
+
+
+@KINDS
+async def test_a_stream_deleted_in_the_middle(own_server: NatsServer, batches: bool) -> None:
+    async with a_lane(
+        own_server, unique_prefix(), ack_seconds=ACK_SECONDS, allow_batched=batches
+    ) as lane:
+        created = (await lane.publisher.facts()).created
+        run = lane.publisher.open_run(fence=None, ordered=True)
+        feeding = asyncio.create_task(feed(lane, run))
+        await acknowledged(run, 2000)
+        await lane.request("DELETE")
+        async with asyncio.timeout(10):
+            await feeding
+            sent = await run.finish()
+        assert sent.refusal is not None
+        await lane.request("CREATE", allow_batched=batches)
+        assert (await lane.publisher.facts()).created != created
+        assert await lane.stored() == []
+        fence = Fence(f"{lane.prefix}.>", 0)
+        assert await lane.publish(lane.messages(100), fence=fence) == Sent(100, None, 100)
+
+
+@KINDS
+async def test_a_zombie_behind_a_fence(own_server: NatsServer, batches: bool) -> None:
+    """Its first message is refused; of a batch, so is everything behind it."""
+    async with a_lane(own_server, unique_prefix(), allow_batched=batches) as lane:
+        fence = Fence(f"{lane.prefix}.>", 0)
+        assert (await lane.publish(lane.messages(10), fence=fence)).count == 10
+        zombie = await Publisher.open(own_server.auth, name="zombie", stream=lane.prefix)
+        await zombie.facts()
+        run = zombie.open_run(fence=fence, ordered=True)
+        await run.send(lane.messages(3000, first=100))
+        sent = await run.finish()
+        await zombie.close()
+        assert sent.count == 0
+        assert sent.refusal is not None
+        assert sent.refusal.reason == "FenceRefused"
+        assert await lane.stored() == list(range(10))
+
+
+async def test_a_run_nobody_finishes_leaves_nothing_behind(own_server: NatsServer) -> None:
+    async with a_lane(own_server, unique_prefix(), allow_batched=True) as lane:
+        run = lane.publisher.open_run(fence=None, ordered=True)
+        await run.send(lane.messages(10))
+        del run
+        assert (await lane.publish(lane.messages(10, first=10))).count == 10
+        assert await lane.stored() == list(range(20))
+
+
+@KINDS
+async def test_three_replicas_keep_the_order(cluster: NatsCluster, batches: bool) -> None:
+    async with a_lane(cluster, unique_prefix(), allow_batched=batches, num_replicas=3) as lane:
+        fence = Fence(f"{lane.prefix}.>", 0)
+        sent = await lane.publish(lane.messages(5000), fence=fence)
+        assert sent == Sent(5000, None, 5000)
+        stale = await lane.publish(lane.messages(100, first=9000), fence=fence)
+        assert stale.count == 0
+        assert stale.refusal is not None
+        again = await lane.publish(lane.messages(300), ordered=False)
+        assert (again.count, again.refusal) == (300, None)
+        assert await lane.stored() == list(range(5000))
+
+
+@KINDS
+@pytest.mark.parametrize("how", ["step down", "kill"])
+async def test_a_change_of_leader(cluster: NatsCluster, batches: bool, how: str) -> None:
+    async with a_lane(
+        cluster, unique_prefix(), ack_seconds=3, allow_batched=batches, num_replicas=3
+    ) as lane:
+        done, killed = 0, None
+        async with connected(cluster) as client:
+            run = lane.publisher.open_run(fence=Fence(f"{lane.prefix}.>", 0), ordered=True)
+            feeding = asyncio.create_task(feed(lane, run, most=200_000))
+            await acknowledged(run, 2000)
+            if how == "kill":
+                killed = await cluster.leader(client, lane.prefix)
+                killed.kill()
+            else:
+                await client.request(
+                    f"$JS.API.STREAM.LEADER.STEPDOWN.{lane.prefix}", b"", timeout=5
+                )
+            async with asyncio.timeout(30):
+                await feeding
+                sent = await run.finish()
+            done = sent.count
+            await cluster.leader(client, lane.prefix)
+    if killed is not None:
+        killed.restart()
+        cluster.wait_healthy()
+    async with a_lane(cluster, lane.prefix, allow_batched=batches, num_replicas=3) as lane:
+        stored = await lane.stored()
+        assert stored == list(range(len(stored)))
+        assert len(stored) >= done >= 2000
+        last = await lane.publisher.last_of(f"{lane.prefix}.>")
+        assert last is not None
+        fence = Fence(f"{lane.prefix}.>", last.sequence)
+        rest = lane.messages(100, first=len(stored))
+        assert (await lane.publish(rest, fence=fence)).count == 100
