@@ -11,16 +11,12 @@ import contextvars
 import functools
 import inspect
 import logging
-import queue
-import threading
 import time
-import types
-from collections.abc import Callable, Coroutine, Generator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from outbox_operator.consumer import binding
+from outbox_operator.consumer import binding, deadline
 from outbox_operator.consumer.handler import (
     ACK,
     Ack,
@@ -31,6 +27,7 @@ from outbox_operator.consumer.handler import (
     RetryAfter,
 )
 from outbox_operator.consumer.handlers import Handlers, Route
+from outbox_operator.consumer.threads import Threads
 from outbox_operator.errors import HandlerUnavailableError
 
 log = logging.getLogger(__name__)
@@ -78,7 +75,7 @@ class PythonHandler:
         calls = {route: self._prepare(route, timeout) for route in self._handlers.routes}
         self._calls = calls
         self._by_type: dict[str, _Call | None] = {}
-        self._threads = _Threads(threads)
+        self._threads = Threads(threads)
         self.largest_batch = max((call.batch or 1 for call in calls.values()), default=1)
         self.wants_connection = any(call.is_async for call in calls.values())
 
@@ -187,10 +184,10 @@ class PythonHandler:
         context.deadline = started + call.timeout
         try:
             if call.is_async:
-                return await _bounded(call.bound(given, context), context)
+                return await deadline.bounded(call.bound(given, context), context)
             context.connection = None  # it belongs to the event loop
-            return await _bounded(self._in_thread(call, given, context), context)
-        except _TooLate:
+            return await deadline.bounded(self._in_thread(call, given, context), context)
+        except deadline.TooLateError:
             return RetryAfter(reason=f"no answer within {context.deadline - started:.6g} s")
         except (RetryAfter, DeadLetter) as answer:
             return answer.with_traceback(None)
@@ -212,123 +209,8 @@ class PythonHandler:
         return await asyncio.wrap_future(self._threads.submit(function))
 
 
-class _TooLate(Exception):  # noqa: N818 - never leaves this module
-    """The deadline passed."""
-
-
-async def _bounded(coroutine: Coroutine[Any, Any, object], context: Context) -> object:
-    """The result of a coroutine, which is cancelled at the context's deadline.
-
-    One that ends without waiting for anything needs no timer, which costs as much as all else.
-    """
-    try:
-        waits_for = coroutine.send(None)
-    except StopIteration as done:
-        return done.value
-    loop = asyncio.get_running_loop()
-    offset = loop.time() - time.monotonic()
-    timer = asyncio.timeout_at(None if context.deadline is None else context.deadline + offset)
-    context._moved = lambda deadline: _move(loop, timer, deadline + offset)
-    try:
-        async with timer:
-            return await _rest(coroutine, waits_for)
-    except TimeoutError:
-        if not timer.expired():
-            raise  # the function's own
-        raise _TooLate from None
-    finally:
-        context._moved = None
-
-
-def _move(loop: asyncio.AbstractEventLoop, timer: asyncio.Timeout, when: float) -> None:
-    """Set a timer anew; handlers in threads may ask for it too."""
-
-    def move() -> None:
-        if not timer.expired():
-            timer.reschedule(when)
-
-    loop.call_soon_threadsafe(move)
-
-
-@types.coroutine
-def _rest(
-    coroutine: Coroutine[Any, Any, object], waits_for: object
-) -> Generator[object, Any, object]:
-    """Go on with a coroutine that waits for something."""
-    while True:
-        try:
-            got = yield waits_for
-        except BaseException as error:  # noqa: BLE001 - the coroutine's business
-            step = functools.partial(coroutine.throw, error)
-        else:
-            step = functools.partial(coroutine.send, got)
-        try:
-            waits_for = step()
-        except StopIteration as done:
-            return done.value
-
-
 async def _run(function: Callable[[], Any]) -> None:
     if inspect.iscoroutinefunction(function):
         await function()
     else:
         await asyncio.to_thread(function)
-
-
-class _Threads:
-    """Threads that do not keep the process from ending, as those of the standard pool would.
-
-    Args:
-        most: Started one by one as they are needed.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._threads: list[threading.Thread] = []
-        self._under_way: set[Future[object]] = set()
-        self._calls: queue.SimpleQueue[tuple[Future[object], Callable[[], object]] | None] = (
-            queue.SimpleQueue()
-        )
-
-    @property
-    def all_busy(self) -> bool:
-        """Whether a call would have to wait for another one to end."""
-        return len(self._under_way) >= self._most
-
-    def submit(self, call: Callable[[], object]) -> Future[object]:
-        """Run `call` in a thread."""
-        future: Future[object] = Future()
-        self._under_way.add(future)
-        if len(self._under_way) > len(self._threads):
-            name = f"handler-{len(self._threads)}"
-            self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
-            self._threads[-1].start()
-        self._calls.put((future, call))
-        return future
-
-    def close(self) -> None:
-        """Let the threads end once they are idle."""
-        for _ in self._threads:
-            self._calls.put(None)
-
-    def _work(self) -> None:
-        while (taken := self._calls.get()) is not None:
-            future, call = taken
-            if not future.set_running_or_notify_cancel():
-                self._under_way.discard(future)
-                continue
-            answer: object = None
-            failure: BaseException | None = None
-            try:
-                answer = call()
-            except StopIteration as error:
-                # No future can carry this one; whoever waits would wait for ever.
-                failure = RuntimeError("the function raised StopIteration")
-                failure.__cause__ = error
-            except BaseException as error:  # noqa: BLE001 - told to whoever waits
-                failure = error
-            self._under_way.discard(future)
-            if failure is None:
-                future.set_result(answer)
-            else:
-                future.set_exception(failure)
