@@ -94,7 +94,7 @@ test-delivery: setup ## The delivery checker: itself, planted bugs, a short run
 .PHONY: check-delivery
 check-delivery: setup ## Writers, faults, and every event accounted for; SEED SECONDS SERVERS REPLICAS SHARDS …
 	PYTHONPATH=tests $(RUN) python -m delivery $(foreach option,seed seconds servers replicas shards \
-		payload writers rate window pace faults plant,$(call given,$(option)))
+		payload publishing writers rate wave window pace faults plant,$(call given,$(option)))
 
 .PHONY: test-cluster
 test-cluster: setup ## Real kube-apiserver, PostgreSQL and nats-server; no pods

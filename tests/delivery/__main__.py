@@ -31,8 +31,10 @@ def parse(arguments: list[str] | None = None) -> Settings:
     parser.add_argument("--replicas", type=int, default=1)
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--payload", choices=("jsonb", "bytea"), default="jsonb")
+    parser.add_argument("--publishing", choices=("fast", "window"), default="fast")
     parser.add_argument("--writers", type=int, default=64)
     parser.add_argument("--rate", type=float, default=600.0, help="events a second")
+    parser.add_argument("--wave", type=int, default=0, help="events committed at once, every 5 s")
     parser.add_argument("--window", type=float, default=120.0, help="duplicateWindow in seconds")
     parser.add_argument("--pace", type=float, default=1.0, help="how much more often faults happen")
     parser.add_argument("--faults", default="", help="kinds, separated by commas; default: all")
@@ -45,7 +47,8 @@ def parse(arguments: list[str] | None = None) -> Settings:
         parser.error(str(error))
     return Settings(
         seed=given.seed, seconds=given.seconds, servers=given.servers, replicas=given.replicas,
-        shards=given.shards, payload_type=given.payload, writers=given.writers, rate=given.rate,
+        shards=given.shards, payload_type=given.payload, publishing=given.publishing,
+        writers=given.writers, rate=given.rate, wave=given.wave,
         duplicate_window_seconds=given.window, pace=given.pace, faults=kinds, plant=given.plant,
     )  # fmt: skip
 
@@ -56,7 +59,7 @@ def describe(result: Result) -> str:
     lines = [
         f"seed {settings.seed}, {settings.seconds:g} s of writing and faults "
         f"({result.seconds:.0f} s in all), {settings.servers}, {settings.replicas} replicas, "
-        f"{settings.shards} shards, {settings.payload_type}"
+        f"{settings.shards} shards, {settings.payload_type}, {settings.publishing}"
         + (f", planted: {settings.plant}" if settings.plant else ""),
         f"transactions: {_counts(result.transactions)}",
         f"events: {result.events} committed, {result.rolled_back_events} rolled back, "

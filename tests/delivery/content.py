@@ -36,9 +36,10 @@ TEXTS: Final = (
     "🦊",
 )
 NUMBERS: Final = ("0", "-1", "1.10", "12345678901234567890.123456789", "0.000001", "-2.50")
-KEYS: Final = 48
+KEYS: Final = 96
 LARGEST_BYTES: Final = 64 * 1024
 BURST_EVENTS: Final = 400
+WAVE_KEYS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,14 @@ class Savepoint:
     release: bool
 
 
-Step = Emit | Hold | Savepoint
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """Lock the aggregates of all these events, then write them at once."""
+
+    drafts: tuple[Draft, ...]
+
+
+Step = Emit | Hold | Savepoint | Bulk
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,8 @@ class Transaction:
             step = stack.pop()
             if isinstance(step, Emit):
                 yield step.draft
+            elif isinstance(step, Bulk):
+                yield from step.drafts
             elif isinstance(step, Savepoint):
                 stack.extend(step.steps)
 
@@ -123,6 +133,12 @@ class Author:
         while True:
             yield self._transaction()
 
+    def waves(self, count: int) -> Iterator[Transaction]:
+        """Large transactions, over keys of their own."""
+        while True:
+            drafts = tuple(self._draft(f"wave-{n % WAVE_KEYS}") for n in range(count))
+            yield Transaction((Bulk(drafts),), self._random.random() > 0.1, 0.0)
+
     def _transaction(self) -> Transaction:
         draw = self._random
         dice = draw.random()
@@ -132,7 +148,7 @@ class Author:
             count = draw.randint(BURST_EVENTS // 4, BURST_EVENTS)
         # A few keys are popular, so that writers meet; not those of a transaction that stays
         # open, or all would wait for it.
-        keys = [int(KEYS * draw.random() ** (0.2 if held else 2)) for _ in range(count)]
+        keys = [int(KEYS * draw.random() ** (0.2 if held else 1.6)) for _ in range(count)]
         if draw.random() < 0.95:
             keys.sort()  # those that are not may end in a deadlock, which is a rollback
         drafts = [self._draft("" if draw.random() < 0.1 else key(number)) for number in keys]

@@ -92,7 +92,8 @@ class Faults:
         replica.process.signal(signal.SIGTERM)
         try:
             code = await asyncio.to_thread(replica.process.wait, _TERMINATE_SECONDS)
-            if code:
+            unprepared = code == -signal.SIGTERM and "relay started" not in replica.process.log
+            if code and not unprepared:
                 replica.exits.append(code)
         except TimeoutError:
             replica.process.kill()

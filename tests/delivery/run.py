@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from delivery import schedule
-from delivery.expected import Form
 from delivery.faults import Faults
 from delivery.journal import Fate, Journal, digest
 from delivery.servers import Servers, running, until
@@ -26,6 +25,7 @@ from delivery.settings import Settings
 from delivery.stream import read_stream
 from delivery.verdict import CHECKS, Verdict, judge
 from delivery.workload import Workload
+from support.relaying import RelayProcess
 
 QUIET_SECONDS: Final = 60.0
 """How long a healed system may take without any progress until the last event is in the stream."""
@@ -117,6 +117,7 @@ async def _run(
     workload = Workload(
         servers.database_url, journal, seed=settings.seed, writers=settings.writers,
         rate=settings.rate, payload_type=settings.payload_type, hold_seconds=settings.hold_seconds,
+        wave=settings.wave,
     )  # fmt: skip
     inflicted = Faults(servers)
     for replica in servers.replicas:
@@ -140,25 +141,16 @@ async def _run(
         await asyncio.gather(reports, supervision, writing, return_exceptions=True)
     if supervision.done() and not supervision.cancelled() and supervision.exception():
         troubles.append(f"the supervisor failed: {supervision.exception()!r}")
-    rows = await servers.rows()
     troubles += [f"dead letter: {found}" for found in await servers.dead_letters()]
-    leader = await servers.leader() or servers.members[0]
-    assert leader.port is not None
-    messages = await asyncio.to_thread(read_stream, "127.0.0.1", leader.port, servers.stream)
-    form: Form = settings.form(servers.stream)
-    verdict = judge(rows, messages, form, journal.fates)
-    for row in rows:
-        text = row.payload.decode() if settings.payload_type == "jsonb" else row.payload
-        if journal.payloads.get(row.event_id) != digest(text):
-            verdict.add("unjournaled", f"event {row.event_id}: another payload than was written")
+    verdict, events, messages = await compare(settings, servers, journal)
     exits = [code for replica in servers.replicas for code in replica.exits]
     if any(exits):
         troubles.append(f"relays ended by themselves with codes {exits}")
     return Result(
         settings=settings,
         verdict=verdict,
-        events=len(rows),
-        messages=len(messages),
+        events=events,
+        messages=messages,
         transactions=journal.transactions,
         rolled_back_events=journal.count(Fate.ROLLED_BACK),
         unknown_events=journal.count(Fate.UNKNOWN),
@@ -168,6 +160,22 @@ async def _run(
         seconds=time.monotonic() - started,
         caught_up_seconds=caught_up,
     )
+
+
+async def compare(
+    settings: Settings, servers: Servers, journal: Journal
+) -> tuple[Verdict, int, int]:
+    """The verdict on what is in database and stream now, and how many rows and messages are."""
+    rows = await servers.rows()
+    leader = await servers.leader() or servers.members[0]
+    assert leader.port is not None
+    messages = await asyncio.to_thread(read_stream, "127.0.0.1", leader.port, servers.stream)
+    verdict = judge(rows, messages, settings.form(servers.stream), journal.fates)
+    for row in rows:
+        text = row.payload.decode() if settings.payload_type == "jsonb" else row.payload
+        if journal.payloads.get(row.event_id) != digest(text):
+            verdict.add("unjournaled", f"event {row.event_id}: another payload than was written")
+    return verdict, len(rows), len(messages)
 
 
 async def _come_to_rest(servers: Servers, *, last_restart: bool) -> list[str]:
@@ -185,10 +193,12 @@ async def _come_to_rest(servers: Servers, *, last_restart: bool) -> list[str]:
                 replica.process.start()
                 replica.down = False
 
-    async def at_rest() -> bool:
-        return all([await asyncio.to_thread(_at_rest, replica) for replica in servers.replicas])
+    async def all_at_rest() -> bool:
+        return all(
+            [await asyncio.to_thread(at_rest, replica.process) for replica in servers.replicas]
+        )
 
-    if not await until(at_rest, QUIET_SECONDS):
+    if not await until(all_at_rest, QUIET_SECONDS):
         for number, replica in enumerate(servers.replicas):
             failing = await asyncio.to_thread(replica.process.failing)
             troubles.append(f"relay {number} does not come to rest: {failing or 'finds rows'}")
@@ -212,13 +222,12 @@ async def _all_stored(servers: Servers, client: Any) -> bool:
         await asyncio.sleep(0.02)
 
 
-def _at_rest(replica: Any) -> bool:
-    """Whether a relay is ready, polls, and found nothing to do."""
-    process = replica.process
+def at_rest(relay: RelayProcess, polls: float = 2) -> bool:
+    """Whether a relay is ready, has polled so often, and finds nothing to do."""
     return (
-        process.get("/readyz")[0] == 200
-        and process.metric("lag_rows") == 0
-        and (process.metric("polls_total") >= 2 or not process.metric("owner"))
+        relay.get("/readyz")[0] == 200
+        and relay.metric("lag_rows") == 0
+        and relay.metric("polls_total") >= polls * relay.metric("owner")
     )
 
 

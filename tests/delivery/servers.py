@@ -38,6 +38,7 @@ SELECT e.position, e.shard, e.event_id::text, e.event_type, e.partition_key, e.r
 FROM outbox.events e LEFT JOIN shop.ledger l USING (event_id)
 ORDER BY e.position
 """
+_ELECTION_SECONDS: Final = 30.0
 _PAYLOAD: Final = {"jsonb": "convert_to(e.payload::text, 'UTF8')", "bytea": "e.payload"}
 
 
@@ -90,7 +91,7 @@ class Servers:
         """Tables, stream, proxies and relays."""
         settings = self._settings
         url = self.postgres.create_database()
-        await migrate(url, payload_type=settings.payload_type)
+        await migrate(url, payload_type=settings.payload_type, shards=settings.shards)
         connection = await asyncpg.connect(url)
         await connection.execute(LEDGER_SQL)
         outbox = self._outbox = Outbox(
@@ -105,6 +106,7 @@ class Servers:
         return {
             "duplicate_window": round(duplicate_window_seconds * 1e9),
             "num_replicas": len(self.members),
+            "allow_batched": self._settings.publishing == "fast",
         }
 
     async def _replica(self, outbox: Outbox, directory: Path, number: int) -> Replica:
@@ -124,8 +126,15 @@ class Servers:
 
     async def forget_ids(self) -> None:
         """Make the server forget the ids of messages: de-duplication helps no more."""
-        assert self._outbox is not None
-        await self._outbox.update_stream(**self._stream_config(0.1))
+        outbox = self._outbox
+        assert outbox is not None
+
+        async def told() -> bool:
+            await outbox.update_stream(**self._stream_config(0.1))
+            return True
+
+        # A cluster that was just healed may take its time to elect.
+        assert await until(told, _ELECTION_SECONDS), f"stream {self.stream} has no leader"
 
     async def committed(self) -> int:
         """Number of rows in the outbox."""
@@ -224,10 +233,23 @@ async def running(settings: Settings, directory: Path) -> AsyncIterator[Servers]
         brokers = NatsCluster() if settings.servers == "cluster" else NatsServer()
         stack.callback(brokers.close)
         await asyncio.gather(asyncio.to_thread(postgres.start), asyncio.to_thread(brokers.start))
-        servers = Servers(settings, postgres, brokers)
-        stack.push_async_callback(servers.close)
+        yield await stack.enter_async_context(relays(settings, directory, postgres, brokers))
+
+
+@contextlib.asynccontextmanager
+async def relays(
+    settings: Settings,
+    directory: Path,
+    postgres: PostgresServer,
+    brokers: NatsServer | NatsCluster,
+) -> AsyncIterator[Servers]:
+    """Relays that are not started yet, with a new database and stream on servers that run."""
+    servers = Servers(settings, postgres, brokers)
+    try:
         await servers.set_up(directory)
         yield servers
+    finally:
+        await servers.close()
 
 
 async def until(condition: Callable[[], Any], seconds: float) -> bool:

@@ -21,6 +21,8 @@ class Settings:
         writers: Most writers at a time; how many there are changes every few seconds.
         rate: Events a second that all writers together aim at.
         hold_seconds: Longest time a transaction is held open.
+        wave: Events of a large transaction every five seconds; 0: none.
+        publishing: In fast-ingest batches, or in a window of single messages.
         duplicate_window_seconds: Of the stream.
         faults: Kinds of faults that may happen; empty: all, see `delivery.schedule`.
         pace: How much more often than usual faults happen.
@@ -35,9 +37,11 @@ class Settings:
     replicas: int = 1
     shards: int = 1
     payload_type: PayloadType = "jsonb"
+    publishing: Literal["fast", "window"] = "fast"
     writers: int = 64
     rate: float = 600.0
     hold_seconds: float = 12.0
+    wave: int = 0
     duplicate_window_seconds: float = 120.0
     faults: tuple[str, ...] = ()
     pace: float = 1.0

@@ -9,12 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import asyncpg
 
-from delivery.content import Author, Draft, Emit, Hold, PayloadType, Savepoint, Step, Transaction
+from delivery.content import (
+    Author,
+    Bulk,
+    Draft,
+    Emit,
+    Hold,
+    PayloadType,
+    Savepoint,
+    Step,
+    Transaction,
+)
 from delivery.journal import Fate, Journal
 
 LEDGER_SQL: Final = """
@@ -28,6 +38,9 @@ _ROW_LOCK: Final = (
     "ON CONFLICT (key) DO UPDATE SET version = aggregates.version + 1 RETURNING version"
 )
 _ADVISORY_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext($1))"
+_VERSIONS: Final = (
+    "SELECT key, max(version) FROM shop.ledger WHERE key = ANY ($1::text[]) GROUP BY key"
+)
 _NEXT_VERSION: Final = "SELECT coalesce(max(version), 0) + 1 FROM shop.ledger WHERE key = $1"
 _WRITE: Final = (
     "WITH entry AS (INSERT INTO shop.ledger (event_id, key, version) VALUES ($1, $3, $7)) "
@@ -35,11 +48,12 @@ _WRITE: Final = (
     "(event_id, event_type, partition_key, routing_key, payload, headers) "
     "VALUES ($1, $2, $3, $4, $5, $6)"
 )
-_LOCK_TIMEOUT: Final = "SET lock_timeout = '300ms'"
+_LOCK_TIMEOUT: Final = "SET lock_timeout = '500ms'"
 _LOST: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 _RETRY_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 0.3
 PHASE_SECONDS: Final = 3.0
+WAVE_SECONDS: Final = 5.0
 
 
 class Workload:
@@ -47,6 +61,7 @@ class Workload:
 
     Args:
         rate: Events a second all writers together aim at.
+        wave: Events that one more writer commits at once, every few seconds.
     """
 
     def __init__(
@@ -59,6 +74,7 @@ class Workload:
         rate: float,
         payload_type: PayloadType,
         hold_seconds: float,
+        wave: int = 0,
     ) -> None:
         self._url = url
         self._journal = journal
@@ -67,6 +83,7 @@ class Workload:
         self._rate = rate
         self._payload_type = payload_type
         self._hold_seconds = hold_seconds
+        self._wave = wave
         self._active = writers
         self._holding = 0
         self._stopping = asyncio.Event()
@@ -77,6 +94,8 @@ class Workload:
             group.create_task(self._phases())
             for number in range(self._writers):
                 group.create_task(self._writer(number))
+            if self._wave:
+                group.create_task(self._waves())
 
     def stop(self) -> None:
         """Begin no further transaction."""
@@ -95,6 +114,24 @@ class Workload:
         except TimeoutError:
             return
 
+    async def _waves(self) -> None:
+        """Now and then more than a relay reads at a time."""
+        author = Author(self._seed, self._writers, self._payload_type, self._hold_seconds)
+        for transaction in author.waves(self._wave):
+            await self._rest(WAVE_SECONDS)
+            if self._stopping.is_set():
+                return
+            try:
+                connection = await asyncpg.connect(self._url, timeout=5)
+            except _LOST:
+                continue
+            try:
+                await Writer(connection, self._journal).write(transaction)
+            except _LOST:
+                continue
+            finally:
+                connection.terminate()
+
     async def _writer(self, number: int) -> None:
         author = Author(self._seed, number, self._payload_type, self._hold_seconds)
         script = author.transactions()
@@ -105,13 +142,14 @@ class Workload:
                 await self._rest(_RETRY_SECONDS)
                 continue
             try:
+                writer = Writer(connection, self._journal, self._hold)
                 await connection.execute(_LOCK_TIMEOUT)
                 while not self._stopping.is_set() and not connection.is_closed():
                     if number >= self._active + self._holding:
                         await self._rest(_RETRY_SECONDS)
                         continue
                     transaction = next(script)
-                    await self._transaction(connection, transaction)
+                    await writer.write(transaction)
                     await self._rest(
                         min(_LONGEST_PAUSE_SECONDS, transaction.pause * self._active / self._rate)
                     )
@@ -120,17 +158,40 @@ class Workload:
             finally:
                 connection.terminate()
 
-    async def _transaction(
-        self, connection: asyncpg.Connection[Any], transaction: Transaction
+    async def _hold(self, seconds: float) -> None:
+        # Whoever holds a transaction open does not count: another writer takes the place.
+        self._holding += 1
+        await self._rest(seconds)
+        self._holding -= 1
+
+
+class Writer:
+    """Does transactions over a connection and journals their fates.
+
+    Args:
+        hold: How to wait inside a transaction, told the seconds.
+    """
+
+    def __init__(
+        self,
+        connection: asyncpg.Connection[Any],
+        journal: Journal,
+        hold: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        self.connection = connection
+        self._journal = journal
+        self._hold = hold
+
+    async def write(self, transaction: Transaction) -> None:
         """Do it and journal its fate; errors of the server end it, lost connections are raised."""
+        connection = self.connection
         written: list[Draft] = []
         all_drafts = list(transaction.drafts())
         # Until COMMIT is sent nothing can have happened, whatever breaks.
         self._journal.note(all_drafts, Fate.ROLLED_BACK)
         try:
             await connection.execute("BEGIN")
-            await self._steps(connection, transaction.steps, written)
+            await self._steps(transaction.steps, written)
         except _LOST:
             self._journal.transactions["aborted"] += 1
             if not connection.is_closed():
@@ -150,23 +211,23 @@ class Workload:
         self._journal.transactions["committed"] += 1
         self._journal.note(written, Fate.COMMITTED)
 
-    async def _steps(
-        self, connection: asyncpg.Connection[Any], steps: Sequence[Step], written: list[Draft]
-    ) -> None:
+    async def _steps(self, steps: Sequence[Step], written: list[Draft]) -> None:
         """Run steps; `written` gets the events that live if the transaction is committed."""
+        connection = self.connection
         for step in steps:
             match step:
                 case Emit(draft):
-                    await self._emit(connection, draft)
+                    await self._emit(draft)
                     written.append(draft)
                 case Hold(seconds):
-                    self._holding += 1
-                    await self._rest(seconds)
-                    self._holding -= 1
+                    await self._hold(seconds)
+                case Bulk(drafts):
+                    await self._bulk(drafts)
+                    written.extend(drafts)
                 case Savepoint(inner, release):
                     await connection.execute("SAVEPOINT s")
                     kept: list[Draft] = []
-                    await self._steps(connection, inner, kept)
+                    await self._steps(inner, kept)
                     if release:
                         await connection.execute("RELEASE SAVEPOINT s")
                         written.extend(kept)
@@ -174,15 +235,30 @@ class Workload:
                         await connection.execute("ROLLBACK TO SAVEPOINT s")
                         await connection.execute("RELEASE SAVEPOINT s")
 
-    async def _emit(self, connection: asyncpg.Connection[Any], draft: Draft) -> None:
+    async def _emit(self, draft: Draft) -> None:
+        connection = self.connection
         version = 0
         if draft.key and len(draft.key) % 2:  # half of the keys have no row to lock
             await connection.execute(_ADVISORY_LOCK, draft.key)
             version = await connection.fetchval(_NEXT_VERSION, draft.key)
         elif draft.key:
             version = await connection.fetchval(_ROW_LOCK, draft.key)
-        await connection.execute(
-            _WRITE,
-            draft.event_id, draft.event_type, draft.key, draft.routing_key,
-            draft.payload, draft.headers, version,
-        )  # fmt: skip
+        await connection.execute(_WRITE, *_columns(draft, version))
+
+    async def _bulk(self, drafts: Sequence[Draft]) -> None:
+        keys = sorted({draft.key for draft in drafts})
+        for key in keys:
+            await self.connection.execute(_ADVISORY_LOCK, key)
+        versions = dict(await self.connection.fetch(_VERSIONS, keys))
+        rows = []
+        for draft in drafts:
+            versions[draft.key] = version = versions.get(draft.key, 0) + 1
+            rows.append(_columns(draft, version))
+        await self.connection.executemany(_WRITE, rows)
+
+
+def _columns(draft: Draft, version: int) -> tuple[object, ...]:
+    return (
+        draft.event_id, draft.event_type, draft.key, draft.routing_key,
+        draft.payload, draft.headers, version,
+    )  # fmt: skip

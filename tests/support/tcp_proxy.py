@@ -21,6 +21,7 @@ class TcpProxy:
     Attributes:
         delay_seconds: Wait this long before a piece is passed on, in each direction.
         bytes_per_second: Pass on no more than this, per connection and direction; 0: any.
+        held: Pieces that `hold` keeps back at the moment.
     """
 
     def __init__(self, target: Callable[[], int]) -> None:
@@ -31,6 +32,7 @@ class TcpProxy:
         self._flowing.set()
         self.delay_seconds = 0.0
         self.bytes_per_second = 0
+        self.held = 0
 
     async def start(self) -> Self:
         """Listen on a free port."""
@@ -101,11 +103,11 @@ class TcpProxy:
         except OSError:
             reset(writer)  # nobody there
         finally:
-            del self._links[task]
             for end in ends:
                 end.close()
                 with contextlib.suppress(OSError):
                     await end.wait_closed()
+            del self._links[task]
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forward until one side ends."""
@@ -115,7 +117,11 @@ class TcpProxy:
                     await asyncio.sleep(self.delay_seconds)
                 if self.bytes_per_second:
                     await asyncio.sleep(len(data) / self.bytes_per_second)
-                await self._flowing.wait()
+                self.held += 1
+                try:
+                    await self._flowing.wait()
+                finally:
+                    self.held -= 1
                 writer.write(data)
                 await writer.drain()
             await self._flowing.wait()

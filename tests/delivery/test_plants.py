@@ -1,0 +1,257 @@
+"""Each planted bug is caught, and by the same scenario the relay as it is passes.
+
+The scenarios are directed: they bring about the one moment in which the bug shows, so that each
+takes a few seconds. `make check-delivery PLANT=…` finds the same bugs by chance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from delivery.content import Draft, Emit, Hold, Transaction
+from delivery.journal import Journal
+from delivery.planted import PLANTS
+from delivery.run import at_rest, compare
+from delivery.servers import Servers, relays, until
+from delivery.settings import Settings
+from delivery.verdict import Verdict
+from delivery.workload import Writer
+from support.nats import NatsServer
+from support.postgres import PostgresServer, running_server
+from support.processes import freeze
+from support.relaying import RelayProcess, eventually
+
+_AT_A_TIME = 4
+_LOST_SECONDS = 3.0
+"""What is not in the stream by then, with everything healed, is not going to be."""
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def nats() -> Iterator[NatsServer]:
+    with NatsServer() as server:
+        yield server
+
+
+@dataclass
+class Stage:
+    """Relays, one of them at work, and a writer."""
+
+    servers: Servers
+    journal: Journal
+    settings: Settings
+
+    def relay(self, number: int = 0) -> RelayProcess:
+        return self.servers.replicas[number].process
+
+    @contextlib.asynccontextmanager
+    async def writer(
+        self, hold: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> AsyncIterator[Writer]:
+        connection = await asyncpg.connect(self.servers.database_url)
+        try:
+            yield Writer(connection, self.journal, hold)
+        finally:
+            await connection.close()
+
+    async def write(self, count: int = 1, key: str = "k", payload: str = "{}") -> None:
+        """Commit events of one key in one transaction."""
+        async with self.writer() as writer:
+            await writer.write(a_transaction(count, key, payload))
+
+    async def stored(self, count: int) -> None:
+        """Wait until the stream has so many messages."""
+        async with self.servers.client() as client:
+
+            async def enough() -> bool:
+                return await self.servers.stored(client) >= count
+
+            await eventually(enough, f"{count} messages", relay=self.relay())
+
+    async def saved(self, emission: int) -> bool:
+        """Whether the cursor is as far as that within some seconds."""
+        async with self.writer() as writer:
+            return await until(lambda: self._saved(writer, emission), _LOST_SECONDS)
+
+    @staticmethod
+    async def _saved(writer: Writer, emission: int) -> bool:
+        found = await writer.connection.fetchval("SELECT sum(emission) FROM outbox.cursors")
+        return int(found) >= emission
+
+    async def verdict(self) -> Verdict:
+        """Once all is there, or lost, and every relay has looked again and found nothing to do."""
+        async with self.servers.client() as client:
+
+            async def all_stored() -> bool:
+                return await self.servers.stored(client) >= await self.servers.committed()
+
+            await until(all_stored, _LOST_SECONDS)
+        relays = [replica.process for replica in self.servers.replicas if replica.process.running]
+        polls = [relay.metric("polls_total") for relay in relays]
+        for relay, before in zip(relays, polls, strict=True):
+            await eventually(lambda r=relay, n=before: at_rest(r, n + 3), "rest", relay=relay)
+        return (await compare(self.settings, self.servers, self.journal))[0]
+
+
+def a_transaction(count: int = 1, key: str = "k", payload: str = "{}") -> Transaction:
+    drafts = [
+        Draft(str(uuid.uuid4()), "order.created", key, None, payload, "{}") for _ in range(count)
+    ]
+    return Transaction(tuple(map(Emit, drafts)), commit=True, pause=0)
+
+
+async def a_transaction_commits_late(stage: Stage) -> None:
+    """It drew position and id before another one that is published by now."""
+    await stage.relay().start().active()
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(_: float) -> None:
+        begun.set()
+        await go_on.wait()
+
+    async with stage.writer(hold) as late:
+        steps = (*a_transaction(3, "late").steps, Hold(0))
+        writing = asyncio.create_task(late.write(Transaction(steps, commit=True, pause=0)))
+        await begun.wait()
+        await stage.write(key="early")
+        await stage.stored(1)
+        await stage.saved(1)
+        go_on.set()
+        await writing
+
+
+async def messages_vanish_on_the_way(stage: Stage) -> None:
+    """They were sent, and the network broke before they arrived."""
+    await stage.relay().start().active()
+    await stage.write()
+    await stage.stored(1)
+    (link,) = stage.servers.replicas[0].nats
+    link.hold()
+    await stage.write(50)
+    await eventually(lambda: link.held, "messages under way")
+    await stage.saved(51)
+    link.cut()
+    link.heal()
+    await stage.relay().active()
+
+
+async def a_zombie_wakes_up(stage: Stage) -> None:
+    """What it sent before it was overtaken arrives when its successor has sent the same."""
+    await stage.relay(0).start().active()
+    await stage.relay(1).start().standing_by()
+    await stage.write()
+    await stage.stored(1)
+    (link,) = stage.servers.replicas[0].nats
+    link.hold()
+    await stage.write(50)
+    await eventually(lambda: link.held, "messages under way")
+    freeze(stage.relay(0).pid)
+    await stage.servers.evict(stage.servers.replicas[0])
+    await stage.relay(1).active()
+    await stage.stored(51)
+    await stage.write(5)
+    await stage.stored(56)
+    await asyncio.sleep(2 * stage.settings.duplicate_window_seconds)
+    link.release()
+    await eventually(lambda: not link.held, "everything delivered")
+    stage.relay(0).signal(signal.SIGCONT)
+    await stage.relay(0).standing_by()
+    await stage.write()
+
+
+async def killed_in_the_middle_of_a_backlog(stage: Stage) -> None:
+    """The stream is ahead of the cursor, and the server remembers no ids."""
+    await stage.write(1000)
+    (link,) = stage.servers.replicas[0].nats
+    link.bytes_per_second = 100_000
+    stage.relay().start()
+    await stage.stored(1)
+    stage.servers.replicas[0].postgres.hold()  # nothing is saved from here on
+    await stage.stored(200)
+    stage.relay().kill()
+    link.heal()
+    stage.servers.replicas[0].postgres.heal()
+    await asyncio.sleep(2 * stage.settings.duplicate_window_seconds)
+    await stage.relay().start().active()
+    await stage.stored(1000)
+
+
+async def a_backlog_of_one_key(stage: Stage) -> None:
+    """Its events lie in many transactions."""
+    for _ in range(10):
+        await stage.write(3)
+    await stage.relay().start().active()
+    await stage.stored(30)
+
+
+async def numbers_with_many_digits(stage: Stage) -> None:
+    """A parser of JSON would round them."""
+    await stage.write(payload='{"total": 1.10, "id": 12345678901234567890.123456789}')
+    await stage.relay().start().active()
+    await stage.stored(1)
+
+
+@dataclass(frozen=True)
+class Trap:
+    """A scenario, and what it finds when the bug is there."""
+
+    scenario: Callable[[Stage], Awaitable[None]]
+    finding: str
+    replicas: int = 1
+    duplicate_window_seconds: float = 120.0
+
+
+TRAPS = {
+    "id-cursor": Trap(a_transaction_commits_late, "lost"),
+    "drop-ack": Trap(messages_vanish_on_the_way, "lost"),
+    "skip-fence": Trap(a_zombie_wakes_up, "duplicate", 2, 0.1),
+    "no-resume": Trap(killed_in_the_middle_of_a_backlog, "duplicate", 1, 0.1),
+    "order-by-id": Trap(a_backlog_of_one_key, "reordered"),
+    "re-encode": Trap(numbers_with_many_digits, "altered"),
+}
+
+
+def test_each_bug_has_its_trap() -> None:
+    assert set(TRAPS) == set(PLANTS)
+
+
+@pytest.mark.parametrize("planted", [False, True], ids=["as-it-is", "planted"])
+async def test_traps(
+    planted: bool, postgres: PostgresServer, nats: NatsServer, tmp_path: Path
+) -> None:
+    at_a_time = asyncio.Semaphore(_AT_A_TIME)
+
+    async def spring(name: str, trap: Trap) -> Verdict:
+        directory = tmp_path / name
+        directory.mkdir()
+        settings = Settings(
+            seed=0, replicas=trap.replicas, plant=name if planted else "",
+            duplicate_window_seconds=trap.duplicate_window_seconds,
+        )  # fmt: skip
+        async with at_a_time, relays(settings, directory, postgres, nats) as servers:
+            stage = Stage(servers, Journal(), settings)
+            await trap.scenario(stage)
+            return await stage.verdict()
+
+    verdicts = await asyncio.gather(*(spring(name, trap) for name, trap in TRAPS.items()))
+    for (name, trap), verdict in zip(TRAPS.items(), verdicts, strict=True):
+        if planted:
+            assert verdict.counts[trap.finding], f"{name} was not caught: {verdict}"
+        else:
+            assert verdict.clean, f"{name}: {verdict}: {dict(verdict.examples)}"
