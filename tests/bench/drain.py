@@ -116,13 +116,22 @@ def rate(runs: list[dict[str, float]]) -> float:
     return median([run["events_per_s"] for run in runs])
 
 
-def summary(runs: list[dict[str, float]], yardsticks: list[int]) -> dict[str, Any]:
+def yardstick(runs: list[nats_bench.Result]) -> dict[str, float]:
+    """Messages per second, and CPU time by part in microseconds a message."""
+    return {
+        **spread([one.rate for one in runs]),
+        "client_us": median([one.client_us for one in runs], 2),
+        "server_us": median([one.server_us for one in runs], 2),
+    }
+
+
+def summary(runs: list[dict[str, float]], yardsticks: list[nats_bench.Result]) -> dict[str, Any]:
     """Medians of runs that alternated with the yardstick.
 
     Returns:
         `ratio_to_nats_bench` is the ratio of the medians.
     """
-    bench = median(yardsticks)
+    bench = median([one.rate for one in yardsticks])
     return {
         "drain_events_per_s": rate(runs),
         "nats_bench_msgs_per_s": bench,
@@ -134,15 +143,15 @@ def summary(runs: list[dict[str, float]], yardsticks: list[int]) -> dict[str, An
         },
         "peak_rss_mb": max(run["peak_rss_mb"] for run in runs),
         "events_per_s": spread([run["events_per_s"] for run in runs]),
-        "nats_bench": spread(yardsticks),
+        "nats_bench": yardstick(yardsticks),
         "runs": runs,
     }
 
 
 async def main_figure(plain: Bed, held: Bed, events: int, size: int, rounds: int) -> dict[str, Any]:
     """The main figure: yardstick, plain drain, drain under held transactions, in turn."""
-    bench: list[int] = []
-    with_ids: list[int] = []
+    bench: list[nats_bench.Result] = []
+    with_ids: list[nats_bench.Result] = []
     runs: list[dict[str, float]] = []
     held_runs: list[dict[str, float]] = []
     for number in range(rounds):
@@ -150,17 +159,19 @@ async def main_figure(plain: Bed, held: Bed, events: int, size: int, rounds: int
         runs.append(await cold(plain, events))
         with_ids.append(await nats_bench.publish(plain, events, size, ids=True))
         held_runs.append(await cold(held, events))
-        print(f"  round {number + 1}: nats bench {bench[-1]:,}/s, with ids {with_ids[-1]:,}/s,"
-              f" relay {runs[-1]['events_per_s']:,}/s, held {held_runs[-1]['events_per_s']:,}/s",
-              flush=True)  # fmt: skip
+        print(f"  round {number + 1}: nats bench {bench[-1].rate:,}/s, "
+              f"with ids {with_ids[-1].rate:,}/s, relay {runs[-1]['events_per_s']:,}/s, "
+              f"held {held_runs[-1]['events_per_s']:,}/s", flush=True)  # fmt: skip
     figure = summary(runs, bench)
     under = summary(held_runs, bench)
     return {
         "events": events,
         "payload_bytes": size,
         **figure,
-        "nats_bench_with_ids_msgs_per_s": median(with_ids),
-        "ratio_to_nats_bench_with_ids": round(figure["drain_events_per_s"] / median(with_ids), 3),
+        "nats_bench_with_ids": yardstick(with_ids),
+        "ratio_to_nats_bench_with_ids": round(
+            figure["drain_events_per_s"] / yardstick(with_ids)["median"], 3
+        ),
         "held_transaction": {
             **under,
             "ratio_to_without": round(
@@ -172,20 +183,20 @@ async def main_figure(plain: Bed, held: Bed, events: int, size: int, rounds: int
 
 async def by_size(bed: Bed, events: int, size: int, rounds: int) -> dict[str, Any]:
     """Another payload size, against the yardstick of that size."""
-    bench: list[int] = []
+    bench: list[nats_bench.Result] = []
     runs: list[dict[str, float]] = []
     await bed.fill(events, size)
     for _ in range(rounds):
         bench.append(await nats_bench.publish(bed, events, size))
         runs.append(await cold(bed, events))
-    print(f"  {size} bytes: nats bench {median(bench):,}/s, "
+    print(f"  {size} bytes: nats bench {yardstick(bench)['median']:,}/s, "
           f"relay {rate(runs):,}/s", flush=True)  # fmt: skip
     return {"events": events, "payload_bytes": size, **summary(runs, bench)}
 
 
 async def sharded(bed: Bed, events: int, size: int, rounds: int) -> dict[str, Any]:
     """The bed's shards, drained warm by one and by two relay processes in turn."""
-    bench: list[int] = []
+    bench: list[nats_bench.Result] = []
     runs: dict[int, list[dict[str, float]]] = {1: [], 2: []}
     for _ in range(rounds):
         bench.append(await nats_bench.publish(bed, events, size))

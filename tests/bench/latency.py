@@ -79,7 +79,9 @@ async def _program(role: str, task: dict[str, Any]) -> asyncio.subprocess.Proces
     )  # fmt: skip
 
 
-def _percentiles(written: list[list[int]], arrived: list[list[int]], events: int) -> dict[str, Any]:
+def _percentiles(
+    written: list[tuple[int, int, int]], arrived: list[tuple[int, int]], events: int
+) -> dict[str, Any]:
     """Figures of a run.
 
     Args:

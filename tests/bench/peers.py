@@ -22,7 +22,6 @@ from bench import drain, latency, nats_bench
 from bench.bed import POSTGRES_SETTINGS, Bed, a_bed
 from bench.conditions import conditions
 from bench.debezium import Debezium
-from bench.measuring import median
 from support.nats import NatsServer
 from support.postgres import PostgresServer, running_server
 
@@ -73,7 +72,7 @@ async def one_peer(
     options: argparse.Namespace,
 ) -> dict[str, Any]:  # fmt: skip
     """Drains in turn with the yardstick, then latencies."""
-    bench: list[int] = []
+    bench: list[nats_bench.Result] = []
     runs: list[dict[str, float]] = []
     warm: list[dict[str, float]] = []
     async with a_bed(postgres, [nats], directory) as bed:
@@ -92,7 +91,7 @@ async def one_peer(
                 warm.append(await drain.finish(bed, options.events, [pid], begun, already))
         del warm[0]  # a Java peer needs it to be compiled
         print(f"  {peer.name}: {drain.rate(runs):,}/s, warm {drain.rate(warm):,}/s, "
-              f"nats bench {median(bench):,}/s", flush=True)  # fmt: skip
+              f"nats bench {drain.yardstick(bench)['median']:,}/s", flush=True)  # fmt: skip
         figures: dict[str, Any] = {
             "drain": drain.summary(runs, bench),
             "drain_warm": drain.summary(warm, bench),
