@@ -18,15 +18,9 @@ from nats.aio.msg import Msg
 
 from outbox_operator.adapters.jetstream_api import StreamApi
 from outbox_operator.adapters.jetstream_fast import FastRun
-from outbox_operator.adapters.jetstream_run import (
-    ACK_SECONDS,
-    Fence,
-    Link,
-    Message,
-    Refusal,
-    Run,
-    Sent,
-)
+from outbox_operator.adapters.jetstream_link import ACK_SECONDS, Link
+from outbox_operator.adapters.jetstream_messages import Fence, Message, Refusal, Sent
+from outbox_operator.adapters.jetstream_run import Run
 from outbox_operator.adapters.jetstream_tail import TailMessage, TailReader
 from outbox_operator.adapters.jetstream_window import Pace, WindowRun
 from outbox_operator.adapters.nats import (

@@ -16,15 +16,9 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from outbox_operator.adapters.jetstream_run import (
-    BLOB_BYTES,
-    SETTLE_SECONDS,
-    Fence,
-    Link,
-    Message,
-    Refusal,
-    Run,
-)
+from outbox_operator.adapters.jetstream_link import Link
+from outbox_operator.adapters.jetstream_messages import Fence, Message, Refusal
+from outbox_operator.adapters.jetstream_run import BLOB_BYTES, SETTLE_SECONDS, Run
 
 _START, _APPEND, _COMMIT, _END, _PING = range(5)
 _PING_TOKEN: Final = b"4"

@@ -9,183 +9,30 @@ on the wire and in what the server answers. Decides nothing about retries.
 from __future__ import annotations
 
 import asyncio
-import itertools
-import json
-import secrets
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import nats.errors
 
-from outbox_operator.adapters.nats_wire import NO_RESPONDERS, WireClient, status_of
+from outbox_operator.adapters.jetstream_link import Link
+from outbox_operator.adapters.jetstream_messages import (
+    WRONG_LAST_SEQUENCE,
+    Fence,
+    Message,
+    Refusal,
+    Sent,
+)
 
-WINDOW_BYTES: Final = 8 * 1024 * 1024
-"""Volume in flight at which a run waits. A message is sent whole, however large it is."""
-LINK_BYTES: Final = 4 * WINDOW_BYTES
-"""Volume in flight of all runs of a connection; more of them at a time get smaller windows."""
 BLOB_BYTES: Final = 64 * 1024
 """What is handed to the connection at a time."""
-ACK_SECONDS: Final = 5.0
-"""Longest wait without progress while messages are unacknowledged."""
 SETTLE_SECONDS: Final = 2.0
 """How long to wait for the fate of the others once one message was refused."""
 _PROD_SECONDS: Final = 1.0
 """Silence after which a waiting run asks the server, where the protocol has a question for it."""
 _BLOBS_PER_TURN: Final = 4
 """Blobs after which acknowledgements and other work get their turn."""
-
-WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
-"""Error codes of a fence that does not hold; the second when two are checked at once."""
-
-
-class Message(NamedTuple):
-    """A message to publish. Each character of subject and head is a byte (Latin-1), so that
-    their lengths are those on the wire; text beyond ASCII comes as the bytes of its UTF-8.
-
-    Attributes:
-        subject: Without wildcards and whitespace.
-        head: The whole header block, from `NATS/1.0` to the empty line, without the headers
-            that a run adds. Has to hold `Nats-Msg-Id` in an ordered run.
-        payload: As it is.
-    """
-
-    subject: str
-    head: str
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Fence:
-    """Who else published since we last looked is not to be followed.
-
-    Attributes:
-        subject: Filter of the subjects that only we publish to.
-        sequence: Of the last message there, 0 when there is none.
-    """
-
-    subject: str
-    sequence: int
-
-    def lines(self) -> str:
-        """The headers that make the server check it, as a `Message` holds its head."""
-        subject = self.subject.encode().decode("latin-1")
-        return (
-            f"Nats-Expected-Last-Subject-Sequence: {self.sequence}\r\n"
-            f"Nats-Expected-Last-Subject-Sequence-Subject: {subject}\r\n"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a message was not stored.
-
-    Attributes:
-        reason: CamelCase word, for metrics.
-        code: JetStream's error code, 0 when there is none.
-        text: For a person.
-    """
-
-    reason: str
-    code: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """The end of a run.
-
-    Attributes:
-        count: So many leading messages are stored for certain.
-        refusal: Why not all are; it is about the first that is not. None: all are.
-        last_sequence: Of the last stored message in the stream. None: not known, because it was
-            a duplicate or its acknowledgement is missing; look it up.
-    """
-
-    count: int
-    refusal: Refusal | None
-    last_sequence: int | None
-
-
-class Link:
-    """A connection to one stream, shared by its runs.
-
-    Args:
-        why_lost: The loss of the connection in words.
-        last_server_error: What the server complained about last, or ''.
-    """
-
-    def __init__(
-        self,
-        client: WireClient,
-        *,
-        stream: str,
-        address: str,
-        why_lost: Callable[[], str],
-        last_server_error: Callable[[], str],
-        ack_seconds: float = ACK_SECONDS,
-    ) -> None:
-        self.client = client
-        self.stream = stream
-        self.address = address
-        self.ack_seconds = ack_seconds
-        self.why_lost = why_lost
-        self.last_server_error = last_server_error
-        self._prefix = client.new_inbox()
-        self._depth = self._prefix.count(".") + 1
-        # A batch is known to the stream by this token alone, whoever opened it.
-        self._token = secrets.token_hex(8)
-        self._numbers = itertools.count()
-        self._runs: dict[bytes, Run] = {}
-
-    @property
-    def window_bytes(self) -> int:
-        """Volume that each open run may have in flight.
-
-        An eighth of the whole window at least: a batch that was opened with a whole window is
-        acknowledged at every sixteenth of that.
-        """
-        share = LINK_BYTES // max(1, len(self._runs))
-        return max(WINDOW_BYTES // 8, min(WINDOW_BYTES, share))
-
-    async def start(self) -> None:
-        """Listen for what the server answers.
-
-        Raises:
-            nats.errors.Error: The connection is closed.
-        """
-        await self.client.listen(f"{self._prefix}.>", self._heard)
-
-    def register(self, run: Run) -> tuple[bytes, str]:
-        """Give a run a token; answers to subjects under the returned one reach it."""
-        token = f"{self._token}{next(self._numbers):x}"
-        self._runs[token.encode()] = run
-        return token.encode(), f"{self._prefix}.{token}"
-
-    def forget(self, token: bytes) -> None:
-        """The run with this token wants no more answers."""
-        self._runs.pop(token, None)
-
-    def lost(self) -> None:
-        """The connection is gone: end all runs."""
-        for run in tuple(self._runs.values()):
-            run.cut(Refusal("ConnectionLost", 0, self.why_lost()))
-
-    def _heard(self, subject: bytes, _reply: bytes, headers: bytes | None, payload: bytes) -> None:
-        tokens = subject.split(b".")
-        run = self._runs.get(tokens[self._depth])
-        if run is None:
-            return  # of a run that was given up
-        if headers and status_of(headers) == NO_RESPONDERS:
-            run.heard_nobody(tokens[self._depth + 1 :])
-            return
-        try:
-            run.heard(tokens[self._depth + 1 :], json.loads(payload))
-        except (ValueError, LookupError, TypeError, AttributeError):
-            text = "a program other than JetStream answers on this subject"
-            run.cut(Refusal("UnexpectedReply", 0, text))
 
 
 class Run(ABC):

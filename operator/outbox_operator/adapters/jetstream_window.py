@@ -17,15 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from outbox_operator.adapters.jetstream_run import (
-    BLOB_BYTES,
-    SETTLE_SECONDS,
-    Fence,
-    Link,
-    Message,
-    Refusal,
-    Run,
-)
+from outbox_operator.adapters.jetstream_link import Link
+from outbox_operator.adapters.jetstream_messages import Fence, Message, Refusal
+from outbox_operator.adapters.jetstream_run import BLOB_BYTES, SETTLE_SECONDS, Run
 from outbox_operator.wire import headers as names
 
 _CHAIN_BROKEN: Final = 10070

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from outbox_operator.adapters import jetstream_fast, jetstream_run
+from outbox_operator.adapters import jetstream_fast, jetstream_link
 from outbox_operator.adapters.jetstream import Fence, Sent
 from outbox_operator.errors import NatsError
 from support.nats import NatsServer, connected, remove_streams
@@ -106,7 +106,7 @@ async def test_large_messages_pass_in_a_bounded_window(
     lane: Lane, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Small ones first: what is acknowledged at a time is then far more than the window holds."""
-    monkeypatch.setattr(jetstream_run, "WINDOW_BYTES", 4_000_000)
+    monkeypatch.setattr(jetstream_link, "WINDOW_BYTES", 4_000_000)
     messages = lane.messages(100) + lane.messages(30, size=size, first=100)
     sent = await lane.publish(messages)
     assert sent == Sent(130, None, 130)

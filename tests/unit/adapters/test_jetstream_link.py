@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from outbox_operator.adapters.jetstream_run import LINK_BYTES, WINDOW_BYTES, Link
+from outbox_operator.adapters.jetstream_link import LINK_BYTES, WINDOW_BYTES, Link
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,77 @@
+"""What goes into a run of messages and what comes out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
+"""Error codes of a fence that does not hold; the second when two are checked at once."""
+
+
+class Message(NamedTuple):
+    """A message to publish. Each character of subject and head is a byte (Latin-1), so that
+    their lengths are those on the wire; text beyond ASCII comes as the bytes of its UTF-8.
+
+    Attributes:
+        subject: Without wildcards and whitespace.
+        head: The whole header block, from `NATS/1.0` to the empty line, without the headers
+            that a run adds. Has to hold `Nats-Msg-Id` in an ordered run.
+        payload: As it is.
+    """
+
+    subject: str
+    head: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Who else published since we last looked is not to be followed.
+
+    Attributes:
+        subject: Filter of the subjects that only we publish to.
+        sequence: Of the last message there, 0 when there is none.
+    """
+
+    subject: str
+    sequence: int
+
+    def lines(self) -> str:
+        """The headers that make the server check it, as a `Message` holds its head."""
+        subject = self.subject.encode().decode("latin-1")
+        return (
+            f"Nats-Expected-Last-Subject-Sequence: {self.sequence}\r\n"
+            f"Nats-Expected-Last-Subject-Sequence-Subject: {subject}\r\n"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a message was not stored.
+
+    Attributes:
+        reason: CamelCase word, for metrics.
+        code: JetStream's error code, 0 when there is none.
+        text: For a person.
+    """
+
+    reason: str
+    code: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The end of a run.
+
+    Attributes:
+        count: So many leading messages are stored for certain.
+        refusal: Why not all are; it is about the first that is not. None: all are.
+        last_sequence: Of the last stored message in the stream. None: not known, because it was
+            a duplicate or its acknowledgement is missing; look it up.
+    """
+
+    count: int
+    refusal: Refusal | None
+    last_sequence: int | None
