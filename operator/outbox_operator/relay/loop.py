@@ -110,7 +110,10 @@ class RelayLoop:
             self._done, cursor.emission, cursor.stream_sequence,
         )  # fmt: skip
         self._saved_at = time.monotonic()
-        self._reader = Reader(store, self._done, largest=self._largest, on_poll=self._on_poll)
+        self._reader = Reader(
+            store, self._done, largest=self._largest, on_poll=self._on_poll,
+            page_parts=lambda: signals.page_parts,
+        )  # fmt: skip
         self._blocked: set[str] = set()
         self._refused: dict[int, poison.Poison] = {}
         self._retry = _RETRY_FIRST_SECONDS

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 1.0
 IDLE_POLLS_PER_SECOND: Final = 8.0
 """Of all quiet shards of a process together."""
+WHOLE_PAGES: Final = 4
+"""Shards of a process that may read whole pages; more of them share the memory of these."""
 _RETRY_FIRST_SECONDS: Final = 0.2
 _RETRY_MAX_SECONDS: Final = 10.0
 _STABLE_SECONDS: Final = 30.0
@@ -118,7 +120,7 @@ class Ownership:
             elif await self.lease.take(shard):
                 self._start(shard)
         self._end_overdue(now)
-        self._share_polls()
+        self._share_out()
 
     def _start(self, shard: int) -> None:
         tenure = Tenure(
@@ -134,11 +136,13 @@ class Ownership:
         task.add_done_callback(lambda _: self.signals.urge())
         self._held[shard] = _Held(tenure, task, time.monotonic())
 
-    def _share_polls(self) -> None:
-        """However many shards are quiet here, together they ask the database no more often."""
+    def _share_out(self) -> None:
+        """However many shards: little cost when quiet, and bounded memory when not."""
         least = len(self._held) / IDLE_POLLS_PER_SECOND
         for held in self._held.values():
-            held.tenure.signals.poll_ceiling = max(self.settings.config.poll_max_seconds, least)
+            signals = held.tenure.signals
+            signals.poll_ceiling = max(self.settings.config.poll_max_seconds, least)
+            signals.page_parts = -(-len(self._held) // WHOLE_PAGES)
 
     def _hand_over(self, shard: int, why: str) -> None:
         held = self._held[shard]

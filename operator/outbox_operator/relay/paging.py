@@ -7,6 +7,7 @@ window that was cut short is read again identically.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -89,15 +90,29 @@ class PageSizer:
 
     Sizes are summed on the server before rows are sent, which costs it work for each row asked
     for; asking for twice as many as fit keeps that in proportion with large payloads.
+
+    Attributes:
+        parts: Tells what part of a whole page is wanted: 1 of so many.
     """
 
-    rows: int = _FIRST_ROWS
+    parts: Callable[[], int] = lambda: 1
+    _rows: int = _FIRST_ROWS
+
+    @property
+    def rows(self) -> int:
+        """Rows to ask for."""
+        return max(1, min(self._rows, PAGE_ROWS // self.parts()))
+
+    @property
+    def size(self) -> int:
+        """Bytes to ask for."""
+        return PAGE_BYTES // self.parts()
 
     def learn(self, rows: int, size: int) -> None:
         """Take note of a page: number of rows and their bytes."""
         if not rows:
             return
-        fitting = 2 * PAGE_BYTES * rows // max(size, 1)
+        fitting = 2 * self.size * rows // max(size, 1)
         wanted = max(_MIN_ROWS, min(PAGE_ROWS, fitting))
         # Shrink at once, grow gently: large payloads tend to come in runs.
-        self.rows = min(wanted, self.rows * 2)
+        self._rows = min(wanted, self._rows * 2)

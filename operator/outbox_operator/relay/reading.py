@@ -15,7 +15,7 @@ from typing import Final
 from outbox_operator.adapters.outbox_rows import Bound, Rows
 from outbox_operator.adapters.outbox_store import OutboxStore
 from outbox_operator.errors import PostgresError
-from outbox_operator.relay.paging import PAGE_BYTES, PageSizer, Snapshot
+from outbox_operator.relay.paging import PageSizer, Snapshot
 
 STRIDE: Final = 250_000
 """Positions that one statement walks over at most, so that none takes long, whatever lies
@@ -83,6 +83,7 @@ class Reader:
     Args:
         largest: Bytes above which a row is not read whole.
         on_poll: Called before each poll.
+        page_parts: Tells what part of a whole page to read: 1 of so many.
     """
 
     def __init__(
@@ -92,12 +93,13 @@ class Reader:
         *,
         largest: Callable[[], int],
         on_poll: Callable[[], None],
+        page_parts: Callable[[], int],
     ) -> None:
         self._store = store
         self._mark = start
         self._largest = largest
         self._on_poll = on_poll
-        self._sizer = PageSizer()
+        self._sizer = PageSizer(page_parts)
         self._window: _Window | None = None
         self._ahead: asyncio.Task[Page | None] | None = None
 
@@ -139,7 +141,7 @@ class Reader:
         lower = self._mark.lower
         polled = await self._store.poll(
             Snapshot.parse(lower).bound(),
-            rows=self._sizer.rows, size=PAGE_BYTES, largest=self._largest(),
+            rows=self._sizer.rows, size=self._sizer.size, largest=self._largest(),
         )  # fmt: skip
         if not polled.complete:
             window = await self._open(lower, polled.snapshot, 0)
@@ -188,7 +190,7 @@ class Reader:
 
     async def _late(self, window: _Window) -> Rows:
         wanted = window.late[: self._sizer.rows]
-        rows = await self._store.late_page(wanted, size=PAGE_BYTES, largest=self._largest())
+        rows = await self._store.late_page(wanted, size=self._sizer.size, largest=self._largest())
         done = rows[-1][0] if rows else wanted[-1]
         window.late = tuple(position for position in window.late if position > done)
         return rows if rows or not window.late else await self._late(window)
@@ -200,7 +202,7 @@ class Reader:
             rows = await self._store.page(
                 window.unseen, window.bound,
                 after=window.after, last=stop,
-                rows=self._sizer.rows, size=PAGE_BYTES, largest=self._largest(),
+                rows=self._sizer.rows, size=self._sizer.size, largest=self._largest(),
             )  # fmt: skip
             window.after = rows[-1][0] if rows else stop
         return rows

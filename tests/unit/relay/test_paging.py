@@ -89,3 +89,13 @@ def test_a_page_never_asks_for_nothing() -> None:
     assert sizer.rows >= 1
     sizer.learn(rows=0, size=0)
     assert sizer.rows >= 1
+
+
+def test_many_shards_of_a_process_share_the_memory_of_a_few_pages() -> None:
+    parts = 1
+    sizer = PageSizer(lambda: parts)
+    for _ in range(20):
+        sizer.learn(100, 100 * 500)
+    whole = (sizer.rows, sizer.size)
+    parts = 16
+    assert (sizer.rows, sizer.size) == (whole[0] // 16, whole[1] // 16)
