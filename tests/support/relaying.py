@@ -23,6 +23,7 @@ from nats.aio.client import Client
 from nats.js.api import DeliverPolicy
 from nats.js.client import JetStreamContext
 
+from outbox_operator.adapters.nats import server_info
 from support.nats import NatsCluster, NatsServer, connected, unique_prefix
 from support.outbox import migrate
 
@@ -329,11 +330,19 @@ class Outbox:
         async with connected(self.nats) as client:
             await client.request(f"$JS.API.STREAM.DELETE.{self.prefix}", timeout=5)
 
+    async def purge_stream(self) -> None:
+        """Remove all messages of the stream."""
+        async with connected(self.nats) as client:
+            await client.request(f"$JS.API.STREAM.PURGE.{self.prefix}", timeout=5)
+
     async def _stream_request(self, client: Client, verb: str, config: Mapping[str, Any]) -> None:
+        version = tuple(map(int, server_info(client)["version"].split(".")[:2]))
         document = {
             "name": self.prefix,
             "subjects": [f"{self.prefix}.>"],
             "storage": "file",
+            # As the operator makes streams; older servers refuse what they do not know.
+            **({"allow_batched": True} if version >= (2, 14) else {}),
             **config,
         }
         answer = await client.request(

@@ -21,6 +21,12 @@ from outbox_operator.adapters.outbox_sql import PayloadType, statement
 from outbox_operator.errors import ConflictError, PostgresError
 
 _CLOSE_SECONDS: Final = 2.0
+_PLANNING: Final = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",
+}
 _COUNTED_AT_ONCE: Final = 1_000_000
 """Rows that a statement counts: it ends within a second or so, whatever the backlog is."""
 _LATE_POSITIONS: Final = 100_000
@@ -84,9 +90,15 @@ class OutboxStore:
             self._connection.terminate()
 
     async def prepare(self, idle_seconds: float) -> None:
-        """Let the server end this session when a frozen process leaves it idle."""
+        """Let the server end this session when a frozen process leaves it idle.
+
+        And let it plan each statement once, as a walk along an index: that is what they are
+        written for, at any table size and however old the statistics are.
+        """
         async with self._statement():
             await postgres.end_when_idle(self._connection, idle_seconds)
+            for name, value in _PLANNING.items():
+                await self._connection.execute("SELECT set_config($1, $2, false)", name, value)
 
     async def read_cursor(self) -> Cursor:
         """The stored cursor.

@@ -5,7 +5,8 @@
 -- A transaction is invisible to S1 when it is one of $3 or not below $2: two index ranges of
 -- (shard, xid). A transaction that this server has not reached yet belongs to another one (rows that
 -- were restored); without the upper bound its rows would be found again by every poll.
--- ORDER BY xid keeps the planner on that index however stale its statistics are.
+-- ORDER BY xid, and BETWEEN where = would do, keep the planner on that index however stale its
+-- statistics are: to them one xid may well be all rows.
 WITH fresh AS (
     (SELECT {columns}, {size} AS size
      FROM {schema}.events
@@ -13,9 +14,15 @@ WITH fresh AS (
      ORDER BY xid
      LIMIT $4)
     UNION ALL
-    (SELECT {columns}, {size} AS size
-     FROM {schema}.events
-     WHERE shard = $1 AND xid = ANY ($3::text[]::xid8[])
+    (SELECT late.*
+     FROM unnest($3::text[]::xid8[]) AS open (xid)
+     CROSS JOIN LATERAL (
+         SELECT {columns}, {size} AS size
+         FROM {schema}.events
+         WHERE shard = $1 AND xid BETWEEN open.xid AND open.xid
+         ORDER BY xid
+         LIMIT $4
+     ) late
      LIMIT $4)
 ),
 measured AS (

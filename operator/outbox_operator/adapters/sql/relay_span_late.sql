@@ -3,10 +3,15 @@
 --   $1 shard   $2 xids that were open in S1   $3 xids that were open in S2
 --   $4 position already done   $5 first position of the others   $6 most positions
 WITH late AS MATERIALIZED (
-    SELECT position
-    FROM {schema}.events
-    WHERE shard = $1 AND xid = ANY ($2::text[]::xid8[])
-      AND xid <> ALL ($3::text[]::xid8[]) AND position > $4
+    SELECT e.position
+    FROM unnest($2::text[]::xid8[]) AS open (xid)
+    CROSS JOIN LATERAL (
+        SELECT position
+        FROM {schema}.events
+        WHERE shard = $1 AND xid BETWEEN open.xid AND open.xid AND position > $4
+        ORDER BY xid
+    ) e
+    WHERE open.xid <> ALL ($3::text[]::xid8[])
 )
 SELECT min(position) AS first, max(position) AS last, count(*) AS rows,
        CASE WHEN count(*) FILTER (WHERE position < $5) <= $6
