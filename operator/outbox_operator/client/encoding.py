@@ -41,9 +41,7 @@ def to_json(where: str, field: str, value: object) -> str:
         EventError: Something in it has no JSON form; names the path to it.
     """
     try:
-        text = json.dumps(
-            value, default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")
-        )
+        text = _ENCODER.encode(value)
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise EventError(f"{where}: {_culprit(field, value) or f'{field}: {error}'}") from error
@@ -81,6 +79,12 @@ def _plain(value: object) -> object:
             "with payloadType bytea"
         )
     raise TypeError(f"is {type(value).__name__}, which has no JSON form here")
+
+
+# Made once: this runs for every event.
+_ENCODER: Final = json.JSONEncoder(
+    default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+)
 
 
 def _culprit(field: str, value: object) -> str | None:

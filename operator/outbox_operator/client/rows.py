@@ -18,6 +18,9 @@ from outbox_operator.wire.event import Event, is_dotted_name
 DEFAULT_MAX_BYTES: Final = 1_000_000
 """A little under the 1 MiB that nats-server takes by default, headers included."""
 
+_BYTES_PER_CHARACTER: Final = 12
+"""Of a subject, at most: four bytes of UTF-8, percent-encoded."""
+
 PayloadType = Literal["jsonb", "bytea"]
 
 
@@ -71,10 +74,12 @@ class RowMaker:
                 f"{place}wanted an Event, found {type(event).__name__}; write "
                 "Event(type=…, key=…, payload=…)"
             )
-        where = f"{place}event {event.id} ({event.type})"
+        event_id = str(event.id)
+        where = f"{place}event {event_id} ({event.type})"
         if not isinstance(event.id, uuid.UUID):
             raise EventError(f"{where}: id is {type(event.id).__name__}, wanted uuid.UUID")
-        headers = encoding.to_json(where, "headers", tracing.with_trace(event.headers))
+        own = tracing.with_trace(event.headers)
+        headers = encoding.to_json(where, "headers", own) if own else "{}"
         payload = self._payload(where, event.payload)
         size = len(payload.encode() if isinstance(payload, str) else payload) + len(headers)
         if size > self._max_bytes:
@@ -83,7 +88,7 @@ class RowMaker:
                 "allowed; store the data elsewhere and send a reference"
             )
         return Row(
-            event_id=str(event.id),
+            event_id=event_id,
             event_type=_subject_part(where, "type", event.type),
             partition_key=_text(where, "key", event.key),
             routing_key=_routing_key(where, event.routing_key),
@@ -105,12 +110,15 @@ class RowMaker:
 def _text(where: str, field: str, value: object) -> str:
     if not isinstance(value, str):
         raise EventError(f"{where}: {field} is {type(value).__name__}, wanted text")
-    encoding.to_json(where, field, value)  # refuses what a text column cannot hold
+    if not value.isascii() or "\x00" in value:
+        encoding.to_json(where, field, value)  # refuses what a text column cannot hold
     return value
 
 
 def _subject_part(where: str, field: str, value: object) -> str:
     text = _text(where, field, value)
+    if len(text) * _BYTES_PER_CHARACTER <= subjects.MAX_SUBJECT_BYTES:
+        return text
     found = len(subjects.escape_tokens(text))
     if found > subjects.MAX_SUBJECT_BYTES:
         raise EventError(
