@@ -166,6 +166,28 @@ async def test_three_replicas_keep_the_order(cluster: NatsCluster, batches: bool
 
 
 @KINDS
+async def test_three_replicas_survive_refusals(cluster: NatsCluster, batches: bool) -> None:
+    """Some refused messages stop a replicated stream for good; ours must not be among them."""
+    limits = {"max_msgs": 300, "discard": "new", "max_msg_size": 1000}
+    async with a_lane(
+        cluster, unique_prefix(), allow_batched=batches, num_replicas=3, **limits
+    ) as lane:
+        poison = [*lane.messages(50), *lane.messages(1, first=50, size=2000)]
+        sent = await lane.publish([*poison, *lane.messages(50, first=51)])
+        assert sent.count == 50
+        assert sent.refusal is not None
+        assert sent.refusal.code == 10054
+        full = await lane.publish(lane.messages(1000, first=50))
+        assert full.count == 250
+        assert full.refusal is not None
+        assert full.refusal.code == 10077
+        assert await lane.stored() == list(range(300))
+        await lane.request("PURGE")
+        assert (await lane.publish(lane.messages(200, first=300))).count == 200
+        assert await lane.stored() == list(range(300, 500))
+
+
+@KINDS
 @pytest.mark.parametrize("how", ["step down", "kill"])
 async def test_a_change_of_leader(cluster: NatsCluster, batches: bool, how: str) -> None:
     async with a_lane(
