@@ -26,12 +26,13 @@ async def migrate(
     *,
     writers: tuple[str, ...] = (),
     relay_role: str | None = None,
+    wakeup: bool = False,
     shards: int = 1,
 ) -> None:
     """Bring a database to the current schema version, as the operator would."""
     desired = DesiredDatabase(
         schema=schema, payload_type=payload_type, writers=writers, relay_role=relay_role,
-        shards=shards,
+        shards=shards, wakeup=wakeup,
     )  # fmt: skip
     target = parse_url(url)
     connection = await connect(target, application_name="test-migrations")

@@ -8,7 +8,7 @@ from typing import Any
 
 from outbox_operator.adapters.postgres import Connection
 from outbox_operator.adapters.postgres_sql import statement
-from outbox_operator.plan import postgres_functions
+from outbox_operator.plan import postgres_functions, postgres_wakeup
 from outbox_operator.plan.postgres_mark import parse_mark
 from outbox_operator.plan.postgres_schema import (
     POSITION_SEQUENCE,
@@ -44,6 +44,7 @@ async def observe(
     document = await connection.fetchval(
         statement("admin_catalog"),
         desired.schema, tables, POSITION_SEQUENCE, postgres_functions.NAMES, arguments,
+        postgres_wakeup.FUNCTION, postgres_wakeup.TRIGGER,
     )  # fmt: skip
     catalog = json.loads(document)
     grants, roles = _wanted_rights(desired, catalog)
@@ -68,6 +69,8 @@ async def observe(
         indexes=_indexes(catalog),
         sequence_cache=catalog["sequence_cache"],
         functions=catalog["functions"] or {},
+        wakeup_source=catalog["wakeup_source"],
+        wakeup_trigger=catalog["wakeup_trigger"],
         roles=frozenset(rights["roles"]),
         granted=frozenset(grants[number - 1] for number in rights["granted"]),
         version=await _version(connection, desired.schema, found),

@@ -197,6 +197,7 @@ class PipelineDatabase:
             writers=tuple(spec.database.grants.writers),
             relay_role=relay.user,
             shards=spec.outbox.shards,
+            wakeup=spec.outbox.wakeup == "WhenIdle",
         )
         owner, live = Owner.of(pipeline.meta), self._live_owners() - rivals.younger
         observed = await admin.observe(desired)

@@ -100,6 +100,7 @@ async def migrate(admin: PostgresAdmin, pipeline: Pipeline) -> None:
         schema=spec.database.schema_,
         payload_type=spec.outbox.payloadType,
         shards=spec.outbox.shards,
+        wakeup=spec.outbox.wakeup == "WhenIdle",
         writers=(),
         relay_role=None,
     )

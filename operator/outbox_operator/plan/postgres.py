@@ -47,6 +47,7 @@ from outbox_operator.plan.postgres_state import (
     Statement,
 )
 from outbox_operator.plan.postgres_tables import missing, table_statements
+from outbox_operator.plan.postgres_wakeup import wakeup_statements
 from outbox_operator.plan.state import Owner
 from outbox_operator.wire import tables as names
 from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION
@@ -121,6 +122,7 @@ def plan_migrations(
         *_partitions(desired, observed, managed),
         *_sequence_start(desired, observed, managed),
         *_functions(desired, observed, managed),
+        *wakeup_statements(desired, observed, managed),
         *_cursor_rows(desired, observed, managed),
         *_grants(desired, observed, mark, wanted_mark, managed),
         *_mark(desired, observed, mark, wanted_mark, managed),

@@ -6,6 +6,7 @@ from outbox_operator.plan.postgres_functions import NAMES, arguments
 from outbox_operator.plan.postgres_mark import Mark, parse_mark
 from outbox_operator.plan.postgres_schema import POSITION_SEQUENCE, literal, qualify
 from outbox_operator.plan.postgres_state import ObservedDatabase, Statement
+from outbox_operator.plan.postgres_wakeup import FUNCTION
 from outbox_operator.plan.state import Owner
 from outbox_operator.wire import tables as names
 from outbox_operator.wire.tables import quote_identifier as quote
@@ -32,6 +33,7 @@ def drop_statements(schema: str, observed: ObservedDatabase, owner: Owner) -> tu
         for name in NAMES
         for payload_type in ("jsonb", "bytea")
     ]
+    texts.append(f"FUNCTION IF EXISTS {qualify(schema, FUNCTION)}()")
     texts.append(f"SEQUENCE IF EXISTS {qualify(schema, POSITION_SEQUENCE)}")
     return tuple(
         Statement(sql=f"DROP {text}", reason=f"drop {text}", destructive=True) for text in texts

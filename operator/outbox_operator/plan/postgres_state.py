@@ -22,6 +22,7 @@ class DesiredDatabase:
         writers: Roles that may insert events.
         relay_role: Role that the relay logs in as; it may own the tables as well.
         shards: Lanes of the outbox; each has a row in the cursor table.
+        wakeup: Whether a trigger wakes a sleeping relay.
     """
 
     schema: str
@@ -29,6 +30,7 @@ class DesiredDatabase:
     writers: tuple[str, ...] = ()
     relay_role: str | None = None
     shards: int = 1
+    wakeup: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +123,8 @@ class ObservedDatabase:
         indexes: By name; only those of `tables`.
         sequence_cache: CACHE of the sequence of positions; None: does not exist.
         functions: Bodies of our functions with our arguments, by name.
+        wakeup_source: Body of the function that wakes a relay; None: does not exist.
+        wakeup_trigger: Whether its trigger is enabled; None: does not exist.
         roles: Those of the wanted and formerly granted roles that exist.
         granted: Those of the wanted rights that the roles have, directly or not.
         version: Newest row of `schema_version`; None: never migrated.
@@ -136,6 +140,8 @@ class ObservedDatabase:
     indexes: Mapping[str, ObservedIndex] = field(default_factory=dict)
     sequence_cache: int | None = None
     functions: Mapping[str, str] = field(default_factory=dict)
+    wakeup_source: str | None = None
+    wakeup_trigger: bool | None = None
     roles: frozenset[str] = frozenset()
     granted: frozenset[Grant] = frozenset()
     version: int | None = None

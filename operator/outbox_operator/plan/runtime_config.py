@@ -54,6 +54,7 @@ def relay_config(pipeline: Pipeline, *, stream_name: str) -> wire.RelayConfig:
         ordering=spec.outbox.ordering,
         on_poison=spec.relay.onPoison,
         shards=spec.outbox.shards,
+        wakeup=spec.outbox.wakeup,
         poll_min_seconds=seconds(spec.relay.polling.min),
         poll_max_seconds=seconds(spec.relay.polling.max),
         drain_seconds=float(grace - DRAIN_MARGIN_SECONDS),

@@ -74,6 +74,8 @@ class RelayConfig:
     ordering: Literal["PerKey", "None"] = "PerKey"
     on_poison: Literal["BlockKey", "Skip", "Halt"] = "BlockKey"
     shards: int = 1
+    wakeup: Literal["Never", "WhenIdle"] = "Never"
+    """WhenIdle: the table has a trigger that notifies a sleeping relay."""
     poll_min_seconds: float = 0.002
     poll_max_seconds: float = 1.0
     publish_window: int = 1024

@@ -1,6 +1,7 @@
 -- Everything the catalog says about our objects, as one JSON document. Needs no right at all.
 --   $1 schema   $2 names of tables   $3 name of the sequence
 --   $4 names of functions   $5 types of their arguments
+--   $6 name of the trigger's function   $7 name of the trigger
 WITH ours AS (
     SELECT c.oid, c.relname, c.relkind, c.relowner
     FROM pg_catalog.pg_class c
@@ -77,5 +78,17 @@ SELECT jsonb_build_object(
         JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
         WHERE n.nspname = $1 AND p.proname = ANY ($4::text[])
           AND oidvectortypes(p.proargtypes) = $5
+    ),
+    'wakeup_source', (
+        SELECT p.prosrc
+        FROM pg_catalog.pg_proc p
+        JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+        WHERE n.nspname = $1 AND p.proname = $6 AND p.pronargs = 0
+    ),
+    'wakeup_trigger', (
+        SELECT t.tgenabled IN ('O', 'A')
+        FROM pg_catalog.pg_trigger t
+        JOIN ours o ON o.oid = t.tgrelid
+        WHERE t.tgname = $7
     )
 )::text

@@ -102,6 +102,12 @@ class OutboxTable(ApiModel):
         default="PerKey",
         description="PerKey keeps the order of events with one partition_key; None does not.",
     )
+    wakeup: Literal["Never", "WhenIdle"] = Field(
+        default="Never",
+        description="WhenIdle adds a trigger that notifies a sleeping relay, for producers that "
+        "do not nudge it through NATS: an event after a lull is then on its way at once instead "
+        "of at the next poll. Costs each inserting statement a shared lock.",
+    )
     retention: Duration = Field(
         default="24h",
         description="Published rows are kept at least this long, for replay, and never less than "
