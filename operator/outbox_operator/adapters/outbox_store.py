@@ -18,6 +18,7 @@ import asyncpg
 from outbox_operator.adapters import postgres
 from outbox_operator.adapters.outbox_rows import Bound, Burial, Cursor, Polled, Rows, Span
 from outbox_operator.adapters.outbox_sql import PayloadType, statement
+from outbox_operator.adapters.outbox_wakeup import OutboxWakeup
 from outbox_operator.errors import ConflictError, PostgresError
 
 _CLOSE_SECONDS: Final = 2.0
@@ -71,6 +72,12 @@ class OutboxStore:
     def waiting_seconds(self) -> float:
         """How long the statement under way has gone without an answer; 0 when there is none."""
         return 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
+
+    def wakeup(self) -> OutboxWakeup:
+        """What the trigger of the table needs to know of us, on this connection."""
+        return OutboxWakeup(
+            self._connection, self._statement, schema=self._schema, shard=self._shard
+        )
 
     def on_lost(self, callback: Callable[[], None]) -> None:
         """Call `callback` when the connection ends for whatever reason but `close`."""

@@ -30,6 +30,7 @@ from outbox_operator.relay.reading import Mark, Page, Reader
 from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.signals import Signals
 from outbox_operator.relay.stream import StreamState
+from outbox_operator.relay.wakeup import Wakeup
 
 log = logging.getLogger(__name__)
 
@@ -89,12 +90,14 @@ class RelayLoop:
         signals: Signals,
         progress: ShardProgress,
         metrics: RelayMetrics,
+        wakeup: Wakeup,
     ) -> None:
         config = settings.config
         self._settings = settings
         self._store = store
         self._publisher = publisher
         self._signals = signals
+        self._wakeup = wakeup
         self._progress = progress
         self._metrics = metrics
         self._policy = config.on_poison
@@ -145,6 +148,7 @@ class RelayLoop:
             page = await self._reader.next()
             if page is not None:
                 await self._run(page)
+                await self._wakeup.awake()
                 pause, busy_at = floor, time.monotonic()
                 continue
             self._progress.idle()
@@ -152,6 +156,8 @@ class RelayLoop:
             if time.monotonic() - busy_at >= QUIET_SECONDS:
                 await self._save()
                 pause = min(pause * 2, self._signals.poll_ceiling)
+                if await self._wakeup.fall_asleep():
+                    continue  # what was committed until then has notified nobody
             if await self._signals.pause(pause):
                 pause = floor
 

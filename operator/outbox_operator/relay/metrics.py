@@ -47,6 +47,7 @@ class RelayMetrics:
         )
         self.polls = counter("polls_total", "Polls of the outbox table.")
         self.nudges = counter("nudges_total", "Wake-ups received from producers.")
+        self.wakeups = counter("wakeups_total", "Wake-ups by the trigger of the table.")
         self.owner = self.metrics.gauges(
             "owner", "1 while this process is the active relay of the shard, else 0.", "shard"
         )

@@ -21,6 +21,7 @@ from outbox_operator.relay.paging import check_cursor
 from outbox_operator.relay.progress import ShardProgress
 from outbox_operator.relay.settings import Settings, read_database_url
 from outbox_operator.relay.signals import Signals
+from outbox_operator.relay.wakeup import Wakeup
 
 log = logging.getLogger(__name__)
 
@@ -68,10 +69,21 @@ class Tenure:
             await RelayLoop(
                 self.settings, store, self.publisher, cursor,
                 shard=self.shard, signals=self.signals, progress=self.progress,
-                metrics=self.metrics,
+                metrics=self.metrics, wakeup=await self._wakeup(store),
             ).run()  # fmt: skip
         finally:
             await store.close()
+
+    async def _wakeup(self, store: OutboxStore) -> Wakeup:
+        if self.settings.config.wakeup == "Never":
+            return Wakeup(None)
+        sleep = store.wakeup()
+        await sleep.listen(self._woken)
+        return Wakeup(sleep)
+
+    def _woken(self) -> None:
+        self.metrics.wakeups.inc()
+        self.signals.wake()
 
     async def _connect(self) -> OutboxStore:
         config = self.settings.config

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from outbox_operator.adapters.outbox_store import OutboxStore
 from outbox_operator.adapters.outbox_wakeup import OutboxWakeup
 from outbox_operator.adapters.postgres import connect, parse_url
 from outbox_operator.plan.postgres import DesiredDatabase
@@ -51,10 +52,11 @@ async def sleeper(place: OwnedDatabase, database: str) -> AsyncIterator[Sleeper]
 async def a_sleeper(database: str, shard: int) -> AsyncIterator[Sleeper]:
     target = parse_url(database)
     connection = await connect(target, application_name="test")
-    sleeper = Sleeper(OutboxWakeup(connection, target, schema="outbox", shard=shard))
+    store = OutboxStore(connection, target, schema="outbox", payload_type="jsonb", shard=shard)
+    sleeper = Sleeper(store.wakeup())
     await sleeper.wakeup.listen(sleeper.wake)
     yield sleeper
-    await connection.close()
+    await store.close()
 
 
 async def test_it_comes_and_goes_with_the_wish(place: OwnedDatabase) -> None:

@@ -1,0 +1,58 @@
+"""A relay that sleeps is woken by the table's trigger, whoever writes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from outbox_operator.wire.wakeup import sleep_lock
+from support.outbox import migrate
+from support.relaying import Outbox, check_delivery, eventually
+
+pytestmark = pytest.mark.integration
+
+LONG_SECONDS = 30
+"""Between two polls of a quiet outbox: what comes sooner was not found by a poll."""
+
+
+async def asleep(outbox: Outbox) -> bool:
+    """Whether a writer would notify now."""
+    free = await outbox.connection.fetchval(
+        "SELECT pg_try_advisory_xact_lock_shared($1)", sleep_lock("outbox", 0)
+    )
+    return not free
+
+
+async def test_an_event_after_a_lull_is_on_its_way_at_once(outbox: Outbox) -> None:
+    await migrate(outbox.url, wakeup=True)
+    relay = await outbox.relay(wakeup="WhenIdle", poll_max_seconds=LONG_SECONDS).start().active()
+    for number in range(1, 6):
+        await eventually(lambda: asleep(outbox), "the relay sleeps", relay=relay)
+        started = time.monotonic()
+        await outbox.add("a")
+        await outbox.stored(number)
+        assert time.monotonic() - started < LONG_SECONDS / 3
+    assert relay.metric("wakeups_total") == 5
+    assert relay.terminate() == 0
+    assert not await asleep(outbox)
+
+
+async def test_no_commit_goes_unnoticed_around_falling_asleep(outbox: Outbox) -> None:
+    await migrate(outbox.url, wakeup=True)
+    relay = await outbox.relay(wakeup="WhenIdle", poll_max_seconds=LONG_SECONDS).start().active()
+    started = time.monotonic()
+    async with outbox.session() as held:
+        for number in range(60):
+            transaction = held.transaction()
+            await transaction.start()
+            await outbox.add("b", on=held)
+            await asyncio.sleep(0.005 * (number % 12))  # all around the moment it falls asleep
+            await transaction.commit()
+            if number % 2:
+                await outbox.stored(number + 1)
+    check_delivery(await outbox.stored(60), await outbox.event_ids())
+    assert time.monotonic() - started < LONG_SECONDS, "some had to wait for a poll"
+    assert relay.metric("lag_rows") == 0
+    assert relay.terminate() == 0
