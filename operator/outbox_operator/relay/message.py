@@ -64,8 +64,8 @@ class Renderer:
     def page(self, rows: Rows, emission: int) -> list[Message] | None:
         """The messages of a page of ordinary rows; None when one of them is not.
 
-        Ordinary are rows that were read whole, without headers of their own, whose type and key
-        need no encoding.
+        Ordinary are rows that were read whole, whose type and key need no encoding, and whose own
+        headers, if any, are well-formed and leave the content type alone.
 
         Args:
             emission: Number of the last event published.
@@ -80,6 +80,14 @@ class Renderer:
             event_id, event_type, key, routing_key = row[1], row[2], row[3], row[4]
             kind = kinds.get((event_type, routing_key)) or kind_of(event_type, routing_key)
             keyed = f"\r\nCe-Partitionkey: {key}" if key else ""
+            own = ""
+            if row[6] is not None:
+                try:
+                    content_type, own = _own_headers(row, self._content_type)
+                except EventError:
+                    return None
+                if content_type != self._content_type:
+                    return None
             append(
                 new(
                     Message,
@@ -87,7 +95,7 @@ class Renderer:
                         kind[0] or self._subject(event_type, routing_key, key),
                         f"NATS/1.0\r\nNats-Msg-Id: {event_id}{kind[1]}\r\nCe-Id: {event_id}"
                         f"\r\nCe-Time: {row[7].isoformat()}Z{keyed}"
-                        f"\r\nOutbox-Position: {row[0]}\r\nOutbox-Emission: {number}\r\n\r\n",
+                        f"\r\nOutbox-Position: {row[0]}\r\nOutbox-Emission: {number}\r\n{own}\r\n",
                         row[5],
                     ),
                 )
@@ -116,11 +124,11 @@ class Renderer:
             f"\r\n{names.POSITION}: {row.position}\r\n{names.EMISSION}: {emission}\r\n{own}\r\n"
         )
         subject = self._subject(row.event_type, row.routing_key, row.partition_key)
-        return Message(subject, _bytes(head), payload)
+        return Message(subject, head, payload)
 
     def _are_ordinary(self, rows: Rows) -> bool:
         keys = [row[3] for row in rows]
-        if any(row[6] is not None or row[5] is None for row in rows):
+        if any(row[5] is None for row in rows):
             return False
         for texts in (keys, [row[2] for row in rows]):
             joined = "".join(texts)
@@ -135,7 +143,7 @@ class Renderer:
         if len(self._kinds) >= _KINDS:
             self._kinds.clear()
         subject = self._subject(event_type, routing_key, "") if self._by_kind else ""
-        found = (subject, _bytes(self._kind_lines(event_type, self._content_type)))
+        found = (subject, self._kind_lines(event_type, self._content_type))
         self._kinds[event_type, routing_key] = found
         return found
 
@@ -167,8 +175,8 @@ def _bytes(text: str) -> str:
 
 def _own_headers(row: Row, content_type: str) -> tuple[str, str]:
     """Headers the application gave, as lines; only the content type may replace one of ours."""
-    where = f"event {row.event_id} (position {row.position})"
-    own = json.loads(row.headers or "{}")
+    where = f"event {row[1]} (position {row[0]})"
+    own = json.loads(row[6] or "{}")
     if not isinstance(own, Mapping):
         raise EventError(
             f"{where}: headers must be a JSON object of texts, found {type(own).__name__}",
@@ -181,7 +189,7 @@ def _own_headers(row: Row, content_type: str) -> tuple[str, str]:
         except EventError as error:
             raise EventError(error.message, reason="InvalidHeaders") from error
         if name.lower() == names.CONTENT_TYPE.lower():
-            content_type = value
+            content_type = _bytes(value)
         else:
             lines.append(f"{name}: {value}\r\n")
-    return content_type, "".join(lines)
+    return content_type, _bytes("".join(lines))

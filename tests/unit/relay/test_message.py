@@ -140,6 +140,7 @@ def test_any_key_survives_its_header(text: str) -> None:
         {"routing_key": "eu.order"},
         {"created_at": dt.datetime(2026, 11, 21, 10, tzinfo=dt.UTC).replace(tzinfo=None)},
         {"payload": b""},
+        {"headers": '{"traceparent": "00-aa-bb-01", "tenant": "büro"}'},
     ],
 )
 @pytest.mark.parametrize("template", ["shop.{event_type}", "shop.{partition_key}.{event_type}"])
@@ -154,7 +155,8 @@ def test_a_page_is_rendered_as_its_rows_are(changes: dict[str, Any], template: s
 @pytest.mark.parametrize(
     "changes",
     [
-        {"headers": '{"a": "b"}'},
+        {"headers": '{"a": 1}'},
+        {"headers": '{"Content-Type": "a/b"}'},
         {"payload": None},
         {"partition_key": "with space"},
         {"partition_key": "büro"},
