@@ -53,10 +53,15 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
-    """An index as wanted; another name with the same columns will do."""
+    """An index as wanted; another name with the same columns will do.
+
+    Attributes:
+        since: Schema version that brought it.
+    """
 
     name: str
     columns: tuple[str, ...]
+    since: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +211,7 @@ def outbox_tables(desired: DesiredDatabase) -> tuple[Table, ...]:
             Column(name="dead_at", type="timestamp with time zone", default="clock_timestamp()"),
         ),
         primary_key=("position",),
+        indexes=(Index(name="dead_letters_key_idx", columns=("shard", "partition_key"), since=2),),
     )
     schema_version = Table(
         schema=desired.schema,

@@ -208,6 +208,7 @@ def _index(
     )
     if any(same):
         return
+    managed = managed and observed.version is not None and observed.version >= index.since
     if index.name in observed.indexes:
         yield Statement(
             sql=f"DROP INDEX {qualify(table.schema, index.name)}",

@@ -112,6 +112,13 @@ def with_column(table: str, column: str, **facts: object) -> ObservedDatabase:
     return with_table(table, change)
 
 
+def with_indexes(**others: ObservedIndex) -> ObservedDatabase:
+    """Other indexes on the events table than ours."""
+    whole = complete()
+    kept = {name: found for name, found in whole.indexes.items() if found.table != "events"}
+    return replace(whole, indexes={**kept, **others})
+
+
 def without(table: str) -> ObservedDatabase:
     whole = complete()
     return replace(whole, tables={n: t for n, t in whole.tables.items() if n != table})
@@ -173,16 +180,13 @@ def test_the_same_steps_have_the_same_hash_and_others_another() -> None:
 @pytest.mark.parametrize(
     ("observed", "sql"),
     [
-        (without("dead_letters"), ['CREATE TABLE "outbox"."dead_letters"']),
-        (replace(complete(), indexes={}), ["CREATE INDEX"]),
+        (without("cursors"), ['CREATE TABLE "outbox"."cursors"']),
+        (with_indexes(), ["CREATE INDEX"]),
         (
-            replace(
-                complete(),
-                indexes={
-                    "events_shard_xid_idx": ObservedIndex(
-                        table="events", columns=("shard", "xid"), valid=False
-                    )
-                },
+            with_indexes(
+                events_shard_xid_idx=ObservedIndex(
+                    table="events", columns=("shard", "xid"), valid=False
+                )
             ),
             ["DROP INDEX", "CREATE INDEX"],
         ),
@@ -259,6 +263,17 @@ def test_a_column_of_a_later_version_is_added_to_an_older_installation() -> None
     assert plan(observed).drift == ("column cursors.stream_sequence was missing",)
 
 
+def test_an_index_of_a_later_version_is_no_drift_in_an_older_installation() -> None:
+    observed = replace(
+        complete(),
+        indexes={n: i for n, i in complete().indexes.items() if i.table != "dead_letters"},
+    )
+    made = plan(replace(observed, version=1))
+    assert ["CREATE INDEX" in statement.sql for statement in made.statements] == [True]
+    assert made.drift == ()
+    assert plan(observed).drift == ("index dead_letters_key_idx was missing",)
+
+
 def parse_mark_of(made: MigrationPlan) -> Mark:
     (sql,) = [s.sql for s in made.statements if s.sql.startswith("COMMENT ON SCHEMA")]
     mark = parse_mark(sql.partition(" IS ")[2].strip()[1:-1].replace("''", "'"))
@@ -333,7 +348,8 @@ def parse_mark_of(made: MigrationPlan) -> Mark:
         ),
         (
             replace(
-                with_table("events", lambda t: replace(t, owned=False, owner="dba")), indexes={}
+                with_table("events", lambda t: replace(t, owned=False, owner="dba")),
+                indexes=with_indexes().indexes,
             ),
             AccessDeniedError,
             'ALTER TABLE "outbox"."events" OWNER TO "owner"',
@@ -354,7 +370,7 @@ def test_more_columns_than_ours_are_welcome_if_inserts_may_leave_them_out() -> N
 
 def test_an_index_over_partitions_is_built_one_by_one_outside_the_transaction() -> None:
     observed = with_table("events", lambda t: replace(t, partitions=("events_p0", "events_p1")))
-    made = plan(replace(observed, indexes={}))
+    made = plan(replace(observed, indexes=with_indexes().indexes))
     assert [
         (s.concurrent, s.sql.split(" ON ")[-1]) for s in made.statements if " ON " in s.sql
     ] == [
@@ -367,7 +383,7 @@ def test_an_index_over_partitions_is_built_one_by_one_outside_the_transaction() 
 
 def test_an_index_of_another_name_does_as_well() -> None:
     index = ObservedIndex(table="events", columns=("shard", "xid"))
-    assert plan(replace(complete(), indexes={"theirs": index})).empty
+    assert plan(with_indexes(theirs=index)).empty
 
 
 @pytest.mark.parametrize("spelling", [
