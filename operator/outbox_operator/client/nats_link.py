@@ -98,6 +98,8 @@ class NatsLink:
         if timeout_seconds <= 0:
             raise SpecError(f"timeout_seconds is {timeout_seconds}, wanted more than 0")
         self.enabled = enabled
+        if enabled:
+            send_metrics()  # a clash of names shall show at the start, not after a commit
         self._timeout = timeout_seconds
         self._connect: Connect | None = None
         self._given: Any = None

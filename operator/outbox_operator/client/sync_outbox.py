@@ -1,6 +1,7 @@
 """Write events through synchronous drivers; the counterpart of `client.outbox`.
 
-Imported by applications, with the same promises.
+Imported by applications, with the same promises. A class of its own, because one method that
+must be awaited for some connections has no type that helps anybody.
 """
 
 from __future__ import annotations
