@@ -120,12 +120,7 @@ async def a_transaction_commits_late(stage: Stage) -> None:
     """It drew position and id before another one that is published by now."""
     await stage.relay().start().active()
     begun, go_on = asyncio.Event(), asyncio.Event()
-
-    async def hold(_: float) -> None:
-        begun.set()
-        await go_on.wait()
-
-    async with stage.writer(hold) as late:
+    async with stage.writer(_at_event(begun, go_on)) as late:
         steps = (*a_transaction(3, "late").steps, Hold(0))
         writing = asyncio.create_task(late.write(Transaction(steps, commit=True, pause=0)))
         await begun.wait()
@@ -207,6 +202,57 @@ async def numbers_with_many_digits(stage: Stage) -> None:
     await stage.stored(1)
 
 
+async def frames_of_an_open_run_arrive_late(stage: Stage) -> None:
+    """The server took a run's beginning; its middle comes while the successor publishes the same.
+
+    Meanwhile a row became visible whose position lies between the others'.
+    """
+    frozen, successor = stage.servers.replicas
+    many_begun, go_on = asyncio.Event(), asyncio.Event()
+    late_begun, commit = asyncio.Event(), asyncio.Event()
+    async with (
+        stage.writer(_at_event(many_begun, go_on)) as many,
+        stage.writer(_at_event(late_begun, commit)) as late,
+        stage.servers.client() as client,
+    ):
+        steps = (*a_transaction(200).steps, Hold(0), *a_transaction(800).steps)
+        writing = asyncio.create_task(many.write(Transaction(steps, commit=True, pause=0)))
+        await many_begun.wait()
+        steps = (*a_transaction(3, "late").steps, Hold(0))
+        writing_late = asyncio.create_task(late.write(Transaction(steps, commit=True, pause=0)))
+        await late_begun.wait()
+        go_on.set()
+        await writing
+        for replica in (frozen, successor):
+            replica.nats[0].bytes_per_second = 100_000
+        await frozen.process.start().active()
+        await successor.process.start().standing_by()
+        await stage.stored(100)
+        frozen.nats[0].hold()
+        await eventually(lambda: frozen.nats[0].held, "messages under way")
+        freeze(frozen.process.pid)
+        await stage.servers.evict(frozen)
+        commit.set()
+        await writing_late
+        await successor.process.active()
+        before = await stage.servers.stored(client)
+        await stage.stored(before + 1)
+    successor.nats[0].hold()
+    frozen.nats[0].heal()
+    await eventually(lambda: not frozen.nats[0].held, "everything delivered")
+    successor.nats[0].heal()
+    frozen.process.signal(signal.SIGCONT)
+    await stage.stored(1003)
+
+
+def _at_event(begun: asyncio.Event, go_on: asyncio.Event) -> Callable[[float], Awaitable[None]]:
+    async def hold(_: float) -> None:
+        begun.set()
+        await go_on.wait()
+
+    return hold
+
+
 @dataclass(frozen=True)
 class Trap:
     """A scenario, and what it finds when the bug is there."""
@@ -255,3 +301,16 @@ async def test_traps(
             assert verdict.counts[trap.finding], f"{name} was not caught: {verdict}"
         else:
             assert verdict.clean, f"{name}: {verdict}: {dict(verdict.examples)}"
+
+
+async def test_late_frames_of_an_open_run_do_no_harm(
+    postgres: PostgresServer, nats: NatsServer, tmp_path: Path
+) -> None:
+    """The fence is asked at the start of a run; inside an open one de-duplication has to do."""
+    settings = Settings(seed=0, replicas=2)
+    async with relays(settings, tmp_path, postgres, nats) as servers:
+        stage = Stage(servers, Journal(), settings)
+        await frames_of_an_open_run_arrive_late(stage)
+        verdict = await stage.verdict()
+    harm = {check: n for check, n in verdict.counts.items() if check != "misnumbered" and n}
+    assert harm == {}, dict(verdict.examples)
