@@ -172,7 +172,7 @@ class RelayLoop:
                 self._reader.read_ahead()
                 oldest = following.rows[0][7].replace(tzinfo=dt.UTC)
                 self._progress.backlog(following.waiting, oldest)
-                plan = await self._plan(following, self._stream.emission + sent)
+                plan = await self._plan(following, sent)
                 if plan is None:
                     break
                 halted = plan.halted
@@ -201,8 +201,12 @@ class RelayLoop:
         elif result.refusal is None and plan is None:
             await self._reader.rewind(self._done)
 
-    async def _plan(self, page: Page, emission: int) -> poison.Plan | None:
-        """What to do with a page; None when it must be read again, as the stream has changed."""
+    async def _plan(self, page: Page, sent: int) -> poison.Plan | None:
+        """What to do with a page; None when it must be read again, as the stream has changed.
+
+        Args:
+            sent: Messages of the run before it.
+        """
         facts = await self._certain()
         if self._blocked:
             hit = self._blocked.intersection([row[3] for row in page.rows])
@@ -217,7 +221,7 @@ class RelayLoop:
             blocked_keys=self._blocked,
             refused=self._refused,
             published=self._stream.published,
-            emission=emission,
+            emission=self._stream.emission + sent,  # `_certain` may have found out more
         )
         if plan.found_poison:
             # The stream may have been changed since we asked; never bury on old knowledge.

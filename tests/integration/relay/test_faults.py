@@ -111,12 +111,14 @@ async def test_the_broker_hangs(database: str, own_nats: NatsServer, tmp_path: P
         own_nats.pause()
         try:
             await outbox.add("k0", value=1)
+            # Read again together with the first, which turns out to be stored after all.
+            await outbox.add("k0", value=2)
             await eventually(
                 lambda: relay.metric("errors_total", reason="AckTimeout"), "silence noticed"
             )
         finally:
             own_nats.resume()
-        await outbox.stored(2)
+        await outbox.stored(3)
         await check_everything(outbox)
 
 
