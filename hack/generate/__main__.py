@@ -15,6 +15,7 @@ from pathlib import Path
 import chart_values
 import crd_files
 import library
+import performance
 import reference
 
 from outbox_operator.api import crdgen
@@ -30,6 +31,7 @@ def generated_files() -> dict[Path, str]:
         **reference.files(crds),
         **chart_values.files(ROOT),
         **library.files(),
+        **performance.files(ROOT),
     }
 
 

@@ -1,0 +1,448 @@
+"""Tables and charts of docs/explanation/performance.md, from the figures beside it.
+
+`make bench-page` puts the figures of this machine's last runs there. In the page, what stands
+between `<!-- figures: NAME -->` and `<!-- end -->` is drawn here; the rest is written by hand. A
+part that the figures lack is said to be missing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import svg
+
+FOLDER: Final = Path("docs/explanation")
+PAGE: Final = FOLDER / "performance.md"
+FIGURES: Final = FOLDER / "figures"
+CHARTS: Final = FOLDER / "img"
+_BLOCK: Final = re.compile(r"(<!-- figures: ([a-z_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_CHART_POINTS: Final = 150
+
+Figures = dict[str, Any]
+
+
+def files(root: Path) -> dict[Path, str]:
+    """Path to text of the page and its charts."""
+    relay, peers = (_figures(root / FIGURES / name) for name in ("relay.json", "peers.json"))
+    return render((root / PAGE).read_text(), relay, peers)
+
+
+def render(page: str, relay: Figures, peers: Figures) -> dict[Path, str]:
+    """The page with its blocks drawn anew, and its charts.
+
+    Args:
+        relay: Parts by name, as `make bench-relay` writes them; any may be missing.
+        peers: As `make bench-peers` writes them, or empty.
+    """
+    charts: dict[Path, str] = {}
+    blocks = (
+        _Block("aims", lambda: aims(relay)),
+        _Block("conditions", lambda: _conditions(relay["conditions"]), ("conditions",)),
+        _Block("drain", lambda: _drain(relay), ("drain",), lambda: _drain_chart(relay)),
+        _Block("cpu", lambda: _cpu(relay), ("drain",)),
+        _Block("sizes", lambda: _sizes(relay), ("drain", "sizes")),
+        _Block(
+            "latency", lambda: _latency(relay["latency"]), ("latency",),
+            lambda: _latency_chart(relay["latency"], peers),
+        ),
+        _Block("writers", lambda: _writers(relay["writer_overhead"]), ("writer_overhead",)),
+        _Block("idle", lambda: _idle(relay["idle"]), ("idle",)),
+        _Block(
+            "steady", lambda: _steady(relay["steady"]), ("steady",),
+            lambda: _steady_chart(relay["steady"]),
+        ),
+        _Block("peers", lambda: _peers(peers), ("peers",), lambda: _peers_chart(peers)),
+    )  # fmt: skip
+    found = {**relay, **peers}
+    texts = {}
+    for block in blocks:
+        missing = [part for part in block.needs if part not in found]
+        if missing:
+            texts[block.name] = f"Not measured yet: {', '.join(missing)}.\n"
+            continue
+        texts[block.name] = block.text()
+        if block.chart is not None:
+            charts[CHARTS / f"{block.name}.svg"] = block.chart()
+            texts[block.name] += f"\n![{block.name}](img/{block.name}.svg)\n"
+    if found:
+        texts["conditions"] += "\nRaw figures: " + _raw(relay, peers) + ".\n"
+    drawn = _BLOCK.sub(lambda match: f"{match[1]}\n{texts[match[2]]}\n{match[3]}", page)
+    return {PAGE: drawn, **charts}
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A block of the page.
+
+    Attributes:
+        needs: Parts of the figures without which it cannot be drawn.
+    """
+
+    name: str
+    text: Callable[[], str]
+    needs: tuple[str, ...] = ()
+    chart: Callable[[], str] | None = None
+
+
+def _figures(path: Path) -> Figures:
+    """The figures of a file; empty when nobody has measured."""
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def _raw(relay: Figures, peers: Figures) -> str:
+    files = {"relay.json": relay, "peers.json": peers}
+    return ", ".join(f"[{name}](figures/{name})" for name, figures in files.items() if figures)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; the first column is text, the others are numbers."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _range(spread: dict[str, float]) -> str:
+    return f"{_count(spread['median'])} ({_count(spread['min'])} to {_count(spread['max'])})"
+
+
+def aims(relay: Figures) -> str:
+    """The aims of the design, and whether this run met them."""
+    rows: list[tuple[str, str, str, bool]] = []
+    if drain := relay.get("drain"):
+        held = drain["held_transaction"]["ratio_to_without"]
+        ratio, cpu, rss = (
+            drain[name] for name in ("ratio_to_nats_bench", "python_us_per_event", "peak_rss_mb")
+        )
+        rows += [
+            ("drain, events/s ÷ `nats bench js pub async`", "≥ 1.0", f"{ratio:.2f}", ratio >= 1),
+            ("relay CPU while draining, µs an event", "≤ 3", f"{cpu}", cpu <= 3),
+            ("relay peak memory while draining, MB", "≤ 120", f"{rss}", rss <= 120),
+            ("drain under held transactions ÷ without", "0.9 to 1.1", f"{held:.2f}",
+             0.9 <= held <= 1.1),
+        ]  # fmt: skip
+    if latency := relay.get("latency"):
+        for way, words, p50, p99 in (
+            ("nudge", "latency with nudge", 1.2, 3),
+            ("polling", "latency by polling", 3, 8),
+        ):
+            found = latency[way]
+            rows.append(
+                (f"{words}, p50 / p99 ms", f"≤ {p50} / {p99}", f"{found['p50']} / {found['p99']}",
+                 found["p50"] <= p50 and found["p99"] <= p99)
+            )  # fmt: skip
+    if writers := relay.get("writer_overhead"):
+        for name, figures in _by_clients(writers):
+            words = f"inserts ÷ inserts into a bare table, {name} client(s)"
+            rows.append((words, "≥ 0.90", f"{figures['ratio']:.2f}", figures["ratio"] >= 0.9))
+    if idle := relay.get("idle"):
+        cpu, queries = idle["relay_cpu_percent"], idle["queries_per_s"]
+        rows += [
+            ("idle relay, % of a core", "< 1", f"{cpu}", cpu < 1),
+            ("idle relay, queries/s", "< 10", f"{queries}", queries < 10),
+        ]
+    if not rows:
+        return "Not measured yet.\n"
+    return _table(
+        ["figure", "aim", "found", ""],
+        [(name, aim, found, "met" if met else "**missed**") for name, aim, found, met in rows],
+    )
+
+
+def _conditions(found: Figures) -> str:
+    postgres = found["postgres"]
+    settings = ", ".join(
+        f"`{name}={value}`" for name, value in postgres.items() if name != "server_version"
+    )
+    return (
+        f"- {found['date']}, {found['cores']} cores of {found['cpu']}, Linux {found['kernel']}, "
+        f"Python {found['python']}. {found['what']}.\n"
+        f"- PostgreSQL {postgres['server_version'].split()[0]}: {settings}.\n"
+        f"- nats-server {found['nats_server']}: {found['stream']}.\n"
+        f"- Outbox: {found['table']}.\n"
+    )
+
+
+def _drain_rows(relay: Figures) -> list[tuple[str, Figures]]:
+    drain = relay["drain"]
+    rows = [
+        ("one shard, one relay", drain),
+        ("the same, two write transactions held open", drain["held_transaction"]),
+    ]
+    if shards := relay.get("shards"):
+        rows += [
+            (f"{shards['shards']} shards, one relay", shards["relays_1"]),
+            (f"{shards['shards']} shards, two relays", shards["relays_2"]),
+        ]
+    if cluster := relay.get("cluster"):
+        rows.append((f"three replicas, {_count(cluster['events'])} events", cluster))
+    return rows
+
+
+def _drain(relay: Figures) -> str:
+    rows = [
+        (
+            name,
+            _range(figures["events_per_s"]),
+            _range(figures["nats_bench"]),
+            f"{figures['ratio_to_nats_bench']:.2f}",
+            f"{figures['peak_rss_mb']:.0f}",
+        )
+        for name, figures in _drain_rows(relay)
+    ]
+    drain = relay["drain"]
+    return (
+        f"{_count(drain['events'])} events of {drain['payload_bytes']} bytes; "
+        "median (smallest to largest) of the rounds.\n\n"
+        + _table(["", "events/s", "`nats bench`, messages/s", "ratio", "peak RSS, MB"], rows)
+        + "\n`nats bench` sends no headers. With message ids, which cost the server about as much "
+        f"as they cost ours, it reaches {_count(drain['nats_bench_with_ids']['median'])} "
+        f"messages/s: the relay is at {drain['ratio_to_nats_bench_with_ids']:.2f} of that.\n"
+        + f"\nOther processes of the machine used {_most(relay, 'foreign_cpu_s')} s of CPU at most "
+        f"during any of these drains, and its host took {_most(relay, 'stolen_cpu_s')} s away.\n"
+        + f"\nIn the stream an event takes {_count(drain['runs'][0]['stream_bytes_per_event'])} "
+        "bytes: the payload, and headers with CloudEvents attributes, message id and position. "
+        "The yardstick sends the payload alone, and has no database to read.\n"
+    )
+
+
+def _most(relay: Figures, name: str) -> float:
+    return max(run[name] for _, figures in _drain_rows(relay) for run in figures["runs"])
+
+
+def _cpu(relay: Figures) -> str:
+    parts = ("relay", "postgres", "nats")
+    rows = [
+        (name, *(f"{figures['cpu_us_per_event'][part]:.2f}" for part in parts))
+        for name, figures in _drain_rows(relay)
+    ]
+    yardsticks = [
+        (name, f"{found['client_us']:.2f}", "", f"{found['server_us']:.2f}")
+        for name, found in (
+            ("`nats bench`", relay["drain"]["nats_bench"]),
+            ("`nats bench` with message ids", relay["drain"]["nats_bench_with_ids"]),
+        )
+    ]
+    return _table(
+        ["CPU, µs an event", "relay or client", "PostgreSQL", "nats-server"], [*rows, *yardsticks]
+    )
+
+
+def _sizes(relay: Figures) -> str:
+    every = [*relay["sizes"].values(), relay["drain"]]
+    rows = [
+        (
+            f"{_count(figures['payload_bytes'])} B",
+            _count(figures["events"]),
+            _count(figures["drain_events_per_s"]),
+            f"{figures['drain_events_per_s'] * figures['payload_bytes'] / 1e6:,.0f}",
+            _count(figures["nats_bench_msgs_per_s"]),
+            f"{figures['ratio_to_nats_bench']:.2f}",
+            f"{figures['python_us_per_event']:.2f}",
+            f"{figures['peak_rss_mb']:.0f}",
+        )
+        for figures in sorted(every, key=lambda figures: int(figures["payload_bytes"]))
+    ]
+    return _table(
+        ["payload", "events", "events/s", "MB/s of payload", "`nats bench`, messages/s", "ratio",
+         "relay CPU, µs an event", "peak RSS, MB"],
+        rows,
+    )  # fmt: skip
+
+
+_WAYS: Final = {
+    "floor": "floor: the writer publishes after its commit",
+    "nudge": "nudge",
+    "polling": "polling only",
+    "nudge_held_transaction": "nudge, transactions held open",
+    "polling_held_transaction": "polling, transactions held open",
+}
+
+
+def _latency(latency: Figures) -> str:
+    rows = []
+    for way, name in _WAYS.items():
+        found = latency[way]
+        commit, relay = found["commit_itself"], found.get("relay_cpu_percent")
+        rows.append(
+            (
+                name,
+                *(found[part] for part in ("p50", "p95", "p99", "max")),
+                f"{commit['p50']} / {commit['p99']}",
+                "" if relay is None else f"{relay:.1f}",
+                f"{found['postgres_cpu_percent']:.1f}",
+            )
+        )
+    return _table(
+        ["milliseconds", "p50", "p95", "p99", "max", "of which commit, p50 / p99",
+         "relay, % of a core", "PostgreSQL, % of a core"],
+        rows,
+    )  # fmt: skip
+
+
+def _writers(writers: Figures) -> str:
+    rows = [
+        (name, _count(figures["ours_tps"]), _count(figures["bare_tps"]), f"{figures['ratio']:.2f}")
+        for name, figures in _by_clients(writers)
+    ]
+    return _table(["clients", "our table, inserts/s", "bare table, inserts/s", "ratio"], rows)
+
+
+def _by_clients(writers: Figures) -> list[tuple[str, Figures]]:
+    """Number of clients as text, and the figures with that many."""
+    mark = "clients_"
+    return [(name[len(mark) :], found) for name, found in writers.items() if name.startswith(mark)]
+
+
+def _idle(idle: Figures) -> str:
+    return (
+        f"{idle['relay_cpu_percent']} % of a core in the relay, {idle['postgres_cpu_percent']} % "
+        f"in PostgreSQL, {idle['queries_per_s']} statements a second, {idle['rss_mb']} MB.\n"
+    )
+
+
+def _steady(steady: Figures) -> str:
+    rss, lag, dead = steady["rss_mb"], steady["lag_events"], steady["dead_tuples"]
+    rows = [
+        ("events/s", _count(steady["events_per_s"])),
+        ("relay memory after the first minute, at the end, peak, MB",
+         f"{rss['first']} / {rss['last']} / {rss['peak']}"),
+        ("slope of memory, MB a minute", rss["slope_mb_per_minute"]),
+        ("lag, events: median / most", f"{_count(lag['median'])} / {_count(lag['max'])}"),
+        ("slope of lag, events a minute", lag["slope_per_minute"]),
+        ("dead rows in the events table, most", _count(dead["events_max"])),
+        ("dead rows in the cursor table, most", _count(dead["cursors_max"])),
+        ("size of the cursor table, start / end, kB",
+         f"{steady['cursors_kb']['first']} / {steady['cursors_kb']['last']}"),
+        ("table and indexes, bytes an event", _count(steady["table_bytes_per_event"])),
+        ("CPU of relay / PostgreSQL / nats-server, % of a core",
+         f"{steady['relay_cpu_percent']} / {steady['postgres_cpu_percent']} / "
+         f"{steady['nats_cpu_percent']}"),
+    ]  # fmt: skip
+    return _table([f"{_count(steady['seconds'])} seconds", "found"], rows)
+
+
+def _peers(peers: Figures) -> str:
+    drains = [
+        (
+            name,
+            _range(found["drain"]["events_per_s"]),
+            _range(found["drain_warm"]["events_per_s"]),
+            f"{found['drain_warm']['python_us_per_event']:.1f}",
+            f"{max(found['drain']['peak_rss_mb'], found['drain_warm']['peak_rss_mb']):.0f}",
+        )
+        for name, found in peers["peers"].items()
+    ]
+    latencies = [
+        (
+            name + (", nudged" if mode == "nudge" else ""),
+            *(figures[part] for part in ("p50", "p95", "p99", "max")),
+            f"{figures['relay_cpu_percent']:.1f}",
+        )
+        for name, found in peers["peers"].items()
+        for mode, figures in found["latency"].items()
+    ]
+    return (
+        f"{_count(peers['events'])} events of {peers['payload_bytes']} bytes. Cold: a process just "
+        "started drains a backlog. Warm: a process that has drained as much before gets one big "
+        "transaction.\n\n"
+        + _table(
+            ["", "cold, events/s", "warm, events/s", "CPU warm, µs an event", "peak RSS, MB"],
+            drains,
+        )
+        + f"\nLatency at {_count(peers['latency_events_per_s'])} events/s:\n\n"
+        + _table(["milliseconds", "p50", "p95", "p99", "max", "CPU, % of a core"], latencies)
+    )
+
+
+def _drain_chart(relay: Figures) -> str:
+    drain = relay["drain"]
+    yardsticks = {
+        "nats bench js pub async": drain["nats_bench"]["median"],
+        "nats bench with message ids": drain["nats_bench_with_ids"]["median"],
+    }
+    ours = {
+        "relay": drain["drain_events_per_s"],
+        "relay, transactions held": drain["held_transaction"]["drain_events_per_s"],
+    }
+    if shards := relay.get("shards"):
+        ours["relay, 4 shards"] = shards["relays_1"]["drain_events_per_s"]
+        ours["2 relays, 4 shards"] = shards["relays_2"]["drain_events_per_s"]
+    groups = [
+        svg.Group(name, [svg.Bar(value, _count(value))], ours=name in ours)
+        for name, value in {**yardsticks, **ours}.items()
+    ]
+    return svg.bars(
+        "Draining a backlog", f"{drain['payload_bytes']}-byte payloads, per second", groups
+    )
+
+
+def _latency_chart(latency: Figures, peers: Figures) -> str:
+    found: list[tuple[str, Figures, bool]] = [
+        ("floor (no relay)", latency["floor"], False),
+        ("nudge", latency["nudge"], True),
+        ("polling only", latency["polling"], True),
+        *(
+            (name, figures["latency"]["polling"], False)
+            for name, figures in peers.get("peers", {}).items()
+            if "nudge" not in figures["latency"]
+        ),
+    ]
+    groups = [
+        svg.Group(
+            name,
+            [
+                svg.Bar(figures["p50"], f"{figures['p50']} p50"),
+                svg.Bar(figures["p99"], f"{figures['p99']} p99"),
+            ],
+            ours=ours,
+        )
+        for name, figures, ours in found
+    ]
+    return svg.bars(
+        "From commit to consumer", f"milliseconds, {latency['events_per_s']} events/s", groups
+    )
+
+
+def _peers_chart(peers: Figures) -> str:
+    groups = [
+        svg.Group(
+            name,
+            [
+                svg.Bar(found[kind]["drain_events_per_s"],
+                        f"{_count(found[kind]['drain_events_per_s'])} {word}")
+                for kind, word in (("drain_warm", "warm"), ("drain", "cold"))
+            ],
+            ours=index == 0,
+        )
+        for index, (name, found) in enumerate(peers["peers"].items())
+    ]  # fmt: skip
+    return svg.bars(
+        "Beside peers", f"drain, {peers['payload_bytes']}-byte payloads, events per second", groups
+    )
+
+
+def _steady_chart(steady: Figures) -> str:
+    step = max(1, len(steady["samples"]) // _CHART_POINTS)
+    samples = steady["samples"][::step]
+
+    def panel(label: str, name: str, unit: str) -> svg.Panel:
+        return svg.Panel(label, [(sample["s"], sample[name]) for sample in samples], unit)
+
+    return svg.lines(
+        f"{_count(steady['events_per_s'])} events/s, all the time",
+        "sampled every 5 seconds",
+        [
+            panel("relay memory", "rss_mb", "MB"),
+            panel("lag", "lag", "events"),
+            panel("dead rows, cursors", "dead_cursors", "rows"),
+        ],
+        f"{_count(steady['samples'][-1]['s'])} s",
+    )

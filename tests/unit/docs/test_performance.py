@@ -1,0 +1,88 @@
+"""The page of figures says what the figures beside it say, and says what was not measured."""
+
+from __future__ import annotations
+
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.kube import ROOT
+
+sys.path.insert(0, str(ROOT / "hack" / "generate"))
+import performance
+import svg
+
+FILES = performance.files(ROOT)
+PAGE = (ROOT / performance.PAGE).read_text()
+
+
+def drain(**changes: Any) -> dict[str, Any]:
+    """Invented figures of a drain, in the shape of `bench.drain.summary`."""
+    spread = {"median": 120_000, "min": 110_000, "max": 130_000}
+    return {
+        "events": 500_000,
+        "payload_bytes": 512,
+        "drain_events_per_s": 123_456,
+        "nats_bench_msgs_per_s": 120_000,
+        "ratio_to_nats_bench": 1.03,
+        "python_us_per_event": 2.5,
+        "cpu_us_per_event": {"relay": 2.5, "postgres": 3.0, "nats": 6.0},
+        "peak_rss_mb": 80.0,
+        "events_per_s": spread,
+        "nats_bench": {**spread, "client_us": 5.0, "server_us": 6.0},
+        "runs": [
+            {"foreign_cpu_s": 0.1, "stolen_cpu_s": 0.0, "stream_bytes_per_event": 900},
+        ],
+        **changes,
+    }
+
+
+def relay(**changes: Any) -> dict[str, Any]:
+    """Invented figures of the relay: the main part, and whatever is given."""
+    main = drain(
+        nats_bench_with_ids={"median": 99_000, "client_us": 6.0, "server_us": 8.0},
+        ratio_to_nats_bench_with_ids=1.25,
+        held_transaction=drain(ratio_to_without=0.99),
+    )
+    return {"drain": main, **changes}
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_page_and_charts_are_drawn_from_the_figures(path: Path) -> None:
+    assert (ROOT / path).read_text() == FILES[path]
+
+
+def test_without_figures_the_page_says_so_and_has_no_charts() -> None:
+    files = performance.render(PAGE, {}, {})
+    assert list(files) == [performance.PAGE]
+    assert "Not measured yet: drain." in files[performance.PAGE]
+
+
+def test_what_was_measured_is_shown_and_the_rest_is_said_to_be_missing() -> None:
+    files = performance.render(PAGE, relay(), {})
+    page = files[performance.PAGE]
+    assert "120,000 (110,000 to 130,000)" in page
+    assert "![drain](img/drain.svg)" in page
+    assert "Not measured yet: latency." in page
+    assert "123,456" in files[performance.CHARTS / "drain.svg"]
+
+
+def test_drawing_twice_changes_nothing() -> None:
+    once = performance.render(PAGE, relay(), {})[performance.PAGE]
+    assert performance.render(once, relay(), {})[performance.PAGE] == once
+
+
+@pytest.mark.parametrize(("ratio", "word"), [(1.0, "met"), (0.99, "**missed**")])
+def test_aims_are_judged(ratio: float, word: str) -> None:
+    figures = relay()
+    figures["drain"]["ratio_to_nats_bench"] = ratio
+    line = next(line for line in performance.aims(figures).splitlines() if "nats bench" in line)
+    assert line.endswith(f"| {ratio:.2f} | {word} |")
+
+
+def test_charts_are_well_formed_whatever_the_labels() -> None:
+    chart = svg.bars("A < B", "&", [svg.Group("<x>", [svg.Bar(1, "1"), svg.Bar(0, "0")])])
+    assert ElementTree.fromstring(chart).attrib["aria-label"] == "A < B"
