@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from outbox_operator.adapters.jetstream import Fence, Message, Publisher, Sent, StreamFacts
-from support.nats import NatsCluster, NatsServer, connected
+from support.nats import NatsCluster, NatsServer, connected, unique_prefix
 
 
 def generation(server: NatsServer) -> tuple[int, int]:
@@ -44,7 +44,7 @@ class Lane:
         pages: int = 1,
         last: bool = True,
     ) -> Sent:
-        run = self.publisher.open_run(fence=fence, ordered=ordered)
+        run = self.publisher.open_run(batch=unique_prefix(), fence=fence, ordered=ordered)
         each = -(-len(messages) // pages)
         for start in range(0, len(messages), each):
             end = start + each >= len(messages)

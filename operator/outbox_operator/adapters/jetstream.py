@@ -8,8 +8,9 @@ connection's send buffer can follow later messages. Decides nothing about retrie
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from outbox_operator.adapters.jetstream_api import StreamApi
-from outbox_operator.adapters.jetstream_fast import FastRun
+from outbox_operator.adapters.jetstream_fast import FastRun, end_batch
 from outbox_operator.adapters.jetstream_link import ACK_SECONDS, Link
 from outbox_operator.adapters.jetstream_messages import Fence, Message, Refusal, Sent
 from outbox_operator.adapters.jetstream_run import Run
@@ -196,6 +197,7 @@ class Publisher:
     def open_run(
         self,
         *,
+        batch: str,
         fence: Fence | None,
         ordered: bool,
         on_ack: Callable[[int, float], None] | None = None,
@@ -203,6 +205,8 @@ class Publisher:
         """Begin a run; `facts` must have been asked before, and again after a refusal.
 
         Args:
+            batch: Name of the batch, where the stream takes batches; one of a name is open at a
+                time. Letters and digits.
             fence: To be checked by the stream before it stores the first message.
             ordered: Whether the messages must be stored in the order they are sent in.
             on_ack: As `Run` takes it.
@@ -210,7 +214,7 @@ class Publisher:
         if self._fast is None:
             raise ValueError(f"stream {self._stream}: facts() was not asked before open_run()")
         if self._fast:
-            return FastRun(self._link, fence=fence, on_ack=on_ack)
+            return FastRun(self._link, batch=batch, fence=fence, on_ack=on_ack)
         return WindowRun(
             self._link,
             pace=self._pace,
@@ -219,6 +223,25 @@ class Publisher:
             fence=fence,
             on_ack=on_ack,
         )
+
+    async def end_batches(self, names: Iterable[str], subject: str) -> None:
+        """End batches, whoever opened them; nothing that is on its way for them gets stored.
+
+        Args:
+            names: As given to `open_run`, here or in another process.
+            subject: One that the stream takes.
+
+        Raises:
+            NatsError: It is not known whether they have ended.
+        """
+        try:
+            ends = await asyncio.gather(*(end_batch(self._link, name, subject) for name in names))
+        except nats.errors.Error as error:
+            raise connection_error(error, self._auth) from error
+        for refusal in filter(None, ends):
+            raise NatsError(
+                f"stream {self._stream}: end an open batch: {refusal.text}", reason=refusal.reason
+            )
 
     async def last_of(self, subject_filter: str) -> TailMessage | None:
         """The last message on these subjects, asked of the stream's leader; None: there is none.

@@ -4,7 +4,7 @@ The stream takes the messages of a batch strictly in order, acknowledges them cu
 every so many, and ends the batch at the first it does not take: nothing behind a refused
 message is stored. Message and operation are told by the reply subject,
 
-    <inbox>.<batch>.<acknowledge every>.fail.<number>.<operation>.$FI
+    <inbox>.<token>.<batch>.<acknowledge every>.fail.<number>.<operation>.$FI
 
 and answers come to that very subject. Tried on 2.14 and 2.15; tests/integration/jetstream
 repeats what is said here of the server.
@@ -36,13 +36,27 @@ _LINGERS: Final = 30
 _UNKNOWN_BATCH: Final = 10208
 
 
+_FAR_OFF: Final = 1_000_000_000
+"""Number of a message that no batch can be at."""
+
+
 class FastRun(Run):
-    """See the module."""
+    """See the module.
+
+    Args:
+        batch: Name by which the stream knows it; one batch of a name is open at a time.
+    """
 
     def __init__(
-        self, link: Link, *, fence: Fence | None, on_ack: Callable[[int, float], None] | None
+        self,
+        link: Link,
+        *,
+        batch: str,
+        fence: Fence | None,
+        on_ack: Callable[[int, float], None] | None,
     ) -> None:
         super().__init__(link, fence=fence, on_ack=on_ack)
+        self._batch = batch
         self._subject = ""
         self._base = 0
         """Messages of the batches before this one."""
@@ -81,7 +95,7 @@ class FastRun(Run):
 
     def heard_nobody(self, tokens: list[bytes]) -> None:
         """See `Run`."""
-        number, operation = int(tokens[2]), tokens[3]
+        number, operation = int(tokens[3]), tokens[4]
         if operation == _PING_TOKEN:
             self._lose(self._nobody())
             self._ended = True
@@ -90,7 +104,7 @@ class FastRun(Run):
             self._refuse(self._base + number - 1, self._nobody())
 
     def _heard_error(self, tokens: list[bytes], error: Mapping[str, Any]) -> None:
-        number, operation = int(tokens[2]), tokens[3]
+        number, operation = int(tokens[3]), tokens[4]
         refusal = self._refusal(error)
         if refusal.code == _UNKNOWN_BATCH:
             # Answers come in order: what the end of the batch was about has been said.
@@ -129,7 +143,7 @@ class FastRun(Run):
         number, size, first = self._sent - self._base, 0, at
         if not self._every:
             self._open(messages[at : at + _FIRST_MESSAGES])
-        reply = f"{self._reply}.{self._every}.fail."
+        reply = f"{self._reply}.{self._batch}.{self._every}.fail."
         if not number:
             subject, head, payload = messages[at]
             at, number = at + 1, 1
@@ -184,7 +198,7 @@ class FastRun(Run):
 
     def _control(self, number: int, operation: int) -> None:
         """Send an operation that stores nothing; it goes the way of the messages."""
-        reply = f"{self._reply}.{self._every}.fail.{number}.{operation}.$FI"
+        reply = f"{self._reply}.{self._batch}.{self._every}.fail.{number}.{operation}.$FI"
         self._written_at = self._loop.time()
         self._wire(f"PUB {self._subject} {reply} 0\r\n\r\n".encode("latin-1"))
 
@@ -255,3 +269,50 @@ class FastRun(Run):
     def _last_sequence(self) -> int | None:
         count, sequence = self._final
         return sequence if count == self.acked else None
+
+
+class _Farewell:
+    """Hears that a batch is no more."""
+
+    def __init__(self) -> None:
+        self.done: asyncio.Future[Refusal | None] = asyncio.get_running_loop().create_future()
+
+    def heard(self, _tokens: list[bytes], document: Mapping[str, Any]) -> None:
+        """Its end, or that there was none; what comes before is passed over."""
+        if document.get("type") is None:
+            self._tell(None)
+
+    def heard_nobody(self, _tokens: list[bytes]) -> None:
+        """The stream has no leader."""
+        self._tell(Refusal("NoStreamResponse", 503, "nothing answers for the stream"))
+
+    def cut(self, refusal: Refusal) -> None:
+        """The connection is gone."""
+        self._tell(refusal)
+
+    def _tell(self, refusal: Refusal | None) -> None:
+        if not self.done.done():
+            self.done.set_result(refusal)
+
+
+async def end_batch(link: Link, batch: str, subject: str) -> Refusal | None:
+    """End a batch, whoever opened it: what is still on its way for it will not be stored.
+
+    A message with a number far off is a gap, and a gap ends the batch. Stores nothing.
+
+    Args:
+        subject: One that the stream takes.
+
+    Returns:
+        Why it is not known to have ended; None: it has, or there was none.
+    """
+    farewell = _Farewell()
+    token, reply = link.register(farewell)
+    try:
+        frame = f"PUB {subject} {reply}.{batch}.1.fail.{_FAR_OFF}.{_APPEND}.$FI 0\r\n\r\n"
+        link.client.write(frame.encode())
+        return await asyncio.wait_for(farewell.done, link.ack_seconds)
+    except TimeoutError:
+        return Refusal("AckTimeout", 0, f"no answer within {link.ack_seconds:g} s")
+    finally:
+        link.forget(token)

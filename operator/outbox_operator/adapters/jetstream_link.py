@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
@@ -62,8 +61,6 @@ class Link:
         self.last_server_error = last_server_error
         self._prefix = client.new_inbox()
         self._depth = self._prefix.count(".") + 1
-        # A batch is known to the stream by this token alone, whoever opened it.
-        self._token = secrets.token_hex(8)
         self._numbers = itertools.count()
         self._runs: dict[bytes, Listener] = {}
 
@@ -87,7 +84,7 @@ class Link:
 
     def register(self, run: Listener) -> tuple[bytes, str]:
         """Give a run a token; answers to subjects under the returned one reach it."""
-        token = f"{self._token}{next(self._numbers):x}"
+        token = f"{next(self._numbers):x}"
         self._runs[token.encode()] = run
         return token.encode(), f"{self._prefix}.{token}"
 

@@ -65,6 +65,11 @@ class OutboxStore:
         """A connection does one thing at a time, and a page may be read ahead meanwhile."""
 
     @property
+    def epoch(self) -> int:
+        """Of our ownership; 0 before `claim`."""
+        return self._epoch
+
+    @property
     def address(self) -> str:
         """Where the tables are, safe to show."""
         return f"{self._target.address} schema {self._schema}"

@@ -106,7 +106,8 @@ class RelayLoop:
         )
         self._stream = StreamState(
             publisher, settings, metrics,
-            shard=shard, known=cursor.stream_sequence, emission=cursor.emission,
+            shard=shard, epoch=store.epoch, system=cursor.server_system,
+            known=cursor.stream_sequence, emission=cursor.emission,
         )  # fmt: skip
         self._done = Mark(cursor.snapshot_from, cursor.snapshot_to, cursor.last_position)
         self._saved: tuple[Mark, int, int | None] = (

@@ -13,6 +13,7 @@ So the order of each key holds although the snapshot of the interrupted window w
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -24,6 +25,10 @@ UNKNOWN_TAIL: Final = 20_000
 than any earlier relay published between two saves."""
 MOST_SKIPPED: Final = 500_000
 """Positions remembered at most, for the memory they take; older ones are left to de-duplication."""
+EMISSION_GAP: Final = 1_000_000
+"""More events than any relay publishes between two saves."""
+PREDECESSORS: Final = 8
+"""Owners whose batches are ended: each ended those before it, unless it failed at that."""
 FENCE_PATIENCE: Final = 3
 """Refusals in a row that other publishers cause before we publish without the fence."""
 FENCE_PAUSE_SECONDS: Final = 300.0
@@ -77,6 +82,35 @@ class Tail:
         self.published[int(position)] = headers.get(names.EVENT_ID, "")
         if len(self.published) > MOST_SKIPPED:
             del self.published[next(iter(self.published))]
+
+
+def next_emission(
+    emission: int, tail: Tail, *, known: int | None, last: int, outcome_open: bool
+) -> int:
+    """Number of the last event published, or one above it when that cannot be known.
+
+    Consumers rely on numbers that only grow. Where the stream cannot tell what was published
+    after the last save, a gap in the numbers is the price.
+
+    Args:
+        emission: As far as the cursor, or the last acknowledged run, knows.
+        known: Sequence in the stream that goes with it; None: never recorded.
+        last: Of the last message on our subjects; 0 when there is none.
+        outcome_open: Whether something may have been published that we do not know of.
+    """
+    if tail.emission:
+        return max(emission, tail.emission)
+    never_published = known is None and not last and not emission
+    if not outcome_open or last == known or never_published:
+        return emission
+    return emission + EMISSION_GAP
+
+
+def batch_names(system: str, source: str, shard: int, epoch: int) -> tuple[str, ...]:
+    """Names of the batches of this owner of a shard, first, and of the owners before it."""
+    digest = hashlib.blake2b(f"{system}\0{source}\0{shard}".encode(), digest_size=10).hexdigest()
+    epochs = range(epoch, max(-1, epoch - PREDECESSORS), -1)
+    return tuple(f"{digest}{number:x}" for number in epochs)
 
 
 class FenceGuard:

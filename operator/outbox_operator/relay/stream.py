@@ -14,7 +14,13 @@ from typing import Final
 from outbox_operator.adapters.jetstream import Fence, Publisher, Run, Sent, StreamFacts
 from outbox_operator.relay import poison
 from outbox_operator.relay.metrics import RelayMetrics
-from outbox_operator.relay.resume import FenceGuard, Tail, first_wanted
+from outbox_operator.relay.resume import (
+    FenceGuard,
+    Tail,
+    batch_names,
+    first_wanted,
+    next_emission,
+)
 from outbox_operator.relay.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -30,6 +36,8 @@ class StreamState:
     """Knowledge about one shard's end of a stream.
 
     Args:
+        epoch: Of our ownership.
+        system: System identifier of the database server.
         known: Sequence up to which the cursor accounts for all messages on our subjects; None
             when it does not say.
         emission: Number of the last event published, as far as the cursor knows.
@@ -49,9 +57,12 @@ class StreamState:
         metrics: RelayMetrics,
         *,
         shard: int,
+        epoch: int,
+        system: str,
         known: int | None,
         emission: int,
     ) -> None:
+        self._batches = batch_names(system, settings.source, shard, epoch)
         self.emission = emission
         self.published: dict[int, str] = {}
         self.without_fence = ""
@@ -69,6 +80,7 @@ class StreamState:
         self._tail = Tail(shard, settings.source)
         self._guard = FenceGuard()
         self._fenced = False
+        self._outcome_open = True
         self._fence_refused = False
         self._windows_left = 0
 
@@ -84,6 +96,7 @@ class StreamState:
     def doubt_end(self) -> None:
         """It is not certain what was stored."""
         self._facts = self._last = None
+        self._outcome_open = True
 
     async def ask(self) -> StreamFacts:
         """Make everything certain again.
@@ -106,6 +119,7 @@ class StreamState:
             raise ValueError(f"stream of shard {self._shard}: ask() before open_run()")
         self._fenced = self._ordered and facts.fences and self._guard.up(time.monotonic())
         return self._publisher.open_run(
+            batch=self._batches[0],
             fence=Fence(self._subjects, last) if self._fenced else None,
             ordered=self._ordered,
             on_ack=self._acknowledged,
@@ -133,7 +147,7 @@ class StreamState:
 
     def fence_refused(self) -> None:
         """Somebody published behind our last message, or that is gone; `ask` finds out."""
-        self.doubt_end()
+        self._facts = self._last = None
         self._fence_refused = True
 
     def _account(self) -> None:
@@ -143,17 +157,23 @@ class StreamState:
     async def _look_behind(self, facts: StreamFacts) -> None:
         """Read the tail: what is in the stream behind the point the cursor accounts for."""
         self._tail = tail = Tail(self._shard, self._source)
-        if facts.retention != _KEEPS_ITS_TAIL:
-            self._last = 0  # what was consumed is gone: de-duplication alone has to do
-            return
         found = await self._publisher.last_of(self._subjects)
+        if found is not None and facts.fast:
+            # What a frozen relay has on its way for its batch must not come in between.
+            await self._publisher.end_batches(self._batches, found.subject)
+            found = await self._publisher.last_of(self._subjects)
         last = found.sequence if found is not None else 0
+        if facts.retention != _KEEPS_ITS_TAIL:
+            # What was consumed is gone: de-duplication alone has to do.
+            self._last = last
+            self._number_anew(tail, last)
+            return
         after = first_wanted(self._known, last)
         if last > after:
             async for message in self._publisher.tail(self._subjects, after):
                 tail.add(message.sequence, message.subject, message.headers)
                 last = message.sequence
-        self.emission = max(self.emission, tail.emission)
+        self._number_anew(tail, last)
         self.published.update(tail.published)
         self._metrics.resumed.inc(len(tail.published))
         self._windows_left = _WINDOWS
@@ -174,6 +194,13 @@ class StreamState:
         if self._fence_refused:
             self._fence_refused = False
             self._judge(facts)
+
+    def _number_anew(self, tail: Tail, last: int) -> None:
+        """Go on with numbers above every one that may be in the stream, or may have been."""
+        self.emission = next_emission(
+            self.emission, tail, known=self._known, last=last, outcome_open=self._outcome_open
+        )
+        self._outcome_open = False
 
     def _judge(self, facts: StreamFacts) -> None:
         """Whether to go on behind the fence after it was refused."""

@@ -54,7 +54,7 @@ async def test_a_broker_that_is_killed(own_server: NatsServer, batches: bool) ->
     async with a_lane(own_server, prefix, allow_batched=batches) as lane:
         lost = asyncio.Event()
         lane.publisher.on_lost(lost.set)
-        run = lane.publisher.open_run(fence=None, ordered=True)
+        run = lane.publisher.open_run(batch=unique_prefix(), fence=None, ordered=True)
         feeding = asyncio.create_task(feed(lane, run))
         await acknowledged(run, 3000)
         own_server.kill()
@@ -81,7 +81,7 @@ async def test_a_broker_that_hangs(own_server: NatsServer, batches: bool) -> Non
     async with a_lane(
         own_server, unique_prefix(), ack_seconds=ACK_SECONDS, allow_batched=batches
     ) as lane:
-        run = lane.publisher.open_run(fence=None, ordered=True)
+        run = lane.publisher.open_run(batch=unique_prefix(), fence=None, ordered=True)
         feeding = asyncio.create_task(feed(lane, run))
         await acknowledged(run, 1000)
         own_server.pause()
@@ -109,7 +109,7 @@ async def test_a_stream_deleted_in_the_middle(own_server: NatsServer, batches: b
         own_server, unique_prefix(), ack_seconds=ACK_SECONDS, allow_batched=batches
     ) as lane:
         created = (await lane.publisher.facts()).created
-        run = lane.publisher.open_run(fence=None, ordered=True)
+        run = lane.publisher.open_run(batch=unique_prefix(), fence=None, ordered=True)
         feeding = asyncio.create_task(feed(lane, run))
         await acknowledged(run, 2000)
         await lane.request("DELETE")
@@ -132,7 +132,7 @@ async def test_a_zombie_behind_a_fence(own_server: NatsServer, batches: bool) ->
         assert (await lane.publish(lane.messages(10), fence=fence)).count == 10
         zombie = await Publisher.open(own_server.auth, name="zombie", stream=lane.prefix)
         await zombie.facts()
-        run = zombie.open_run(fence=fence, ordered=True)
+        run = zombie.open_run(batch=unique_prefix(), fence=fence, ordered=True)
         await run.send(lane.messages(3000, first=100))
         sent = await run.finish()
         await zombie.close()
@@ -144,7 +144,7 @@ async def test_a_zombie_behind_a_fence(own_server: NatsServer, batches: bool) ->
 
 async def test_a_run_nobody_finishes_leaves_nothing_behind(own_server: NatsServer) -> None:
     async with a_lane(own_server, unique_prefix(), allow_batched=True) as lane:
-        run = lane.publisher.open_run(fence=None, ordered=True)
+        run = lane.publisher.open_run(batch=unique_prefix(), fence=None, ordered=True)
         await run.send(lane.messages(10))
         del run
         assert (await lane.publish(lane.messages(10, first=10))).count == 10
@@ -195,7 +195,9 @@ async def test_a_change_of_leader(cluster: NatsCluster, batches: bool, how: str)
     ) as lane:
         done, killed = 0, None
         async with connected(cluster) as client:
-            run = lane.publisher.open_run(fence=Fence(f"{lane.prefix}.>", 0), ordered=True)
+            run = lane.publisher.open_run(
+                batch=unique_prefix(), fence=Fence(f"{lane.prefix}.>", 0), ordered=True
+            )
             feeding = asyncio.create_task(feed(lane, run, most=200_000))
             await acknowledged(run, 2000)
             if how == "kill":

@@ -13,7 +13,8 @@ import pytest
 from outbox_operator.adapters import jetstream_fast, jetstream_link
 from outbox_operator.adapters.jetstream import Fence, Sent
 from outbox_operator.errors import NatsError
-from support.nats import NatsServer, connected, remove_streams
+from support.nats import NatsServer, connected, remove_streams, unique_prefix
+from support.relaying import eventually
 from support.runs import Lane, a_lane, generation, message
 
 pytestmark = pytest.mark.integration
@@ -86,14 +87,17 @@ async def test_a_run_spans_pages_and_may_end_without_knowing_its_last(lane: Lane
 
 
 async def test_a_run_without_messages_is_nothing(lane: Lane) -> None:
-    run = lane.publisher.open_run(fence=None, ordered=True)
+    run = lane.publisher.open_run(batch=unique_prefix(), fence=None, ordered=True)
     assert await run.finish() == Sent(0, None, None)
 
 
 async def test_acknowledgements_are_counted_and_timed(lane: Lane) -> None:
     told: list[tuple[int, float]] = []
     run = lane.publisher.open_run(
-        fence=None, ordered=True, on_ack=lambda count, seconds: told.append((count, seconds))
+        batch=unique_prefix(),
+        fence=None,
+        ordered=True,
+        on_ack=lambda count, seconds: told.append((count, seconds)),
     )
     await run.send(lane.messages(2000), last=True)
     await run.finish()
@@ -238,7 +242,7 @@ async def test_an_idle_batch_is_kept_alive(
 ) -> None:
     monkeypatch.setattr(jetstream_fast, "_LINGER_SECONDS", 0.1)
     async with a_lane(nats_server, stream_prefix, allow_batched=True) as lane:
-        run = lane.publisher.open_run(fence=None, ordered=True)
+        run = lane.publisher.open_run(batch=unique_prefix(), fence=None, ordered=True)
         await run.send(lane.messages(10))
         await asyncio.sleep(0.5)
         await run.send(lane.messages(10, first=10), last=True)
@@ -287,3 +291,28 @@ async def test_a_missing_stream_is_named(nats_server: NatsServer, stream_prefix:
         with pytest.raises(NatsError) as caught:
             await lane.publisher.last_of("a.>")
         assert caught.value.reason == "StreamMissing"
+
+
+async def test_a_batch_that_was_ended_from_elsewhere_takes_nothing_more(
+    nats_server: NatsServer, stream_prefix: str
+) -> None:
+    async with (
+        a_lane(nats_server, stream_prefix, allow_batched=True) as lane,
+        a_lane(nats_server, stream_prefix, allow_batched=True) as other,
+    ):
+        run = lane.publisher.open_run(batch="frozen", fence=None, ordered=True)
+        await run.send(lane.messages(10))
+
+        async def begun() -> bool:
+            return await lane.stored() == list(range(10))
+
+        await eventually(begun, "ten messages of an open batch")
+        await other.publisher.end_batches(["frozen", "unknown"], f"{stream_prefix}.x")
+        await run.send(lane.messages(10, first=10))
+        sent = await run.finish()
+        assert sent.refusal is not None
+        assert await lane.stored() == list(range(10))
+        # Its name is free for the next owner of it.
+        run = lane.publisher.open_run(batch="frozen", fence=None, ordered=True)
+        await run.send(lane.messages(5, first=20), last=True)
+        assert (await run.finish()).count == 5

@@ -5,13 +5,17 @@ from __future__ import annotations
 import pytest
 
 from outbox_operator.relay.resume import (
+    EMISSION_GAP,
     FENCE_PATIENCE,
     FENCE_PAUSE_SECONDS,
     MOST_SKIPPED,
+    PREDECESSORS,
     UNKNOWN_TAIL,
     FenceGuard,
     Tail,
+    batch_names,
     first_wanted,
+    next_emission,
 )
 
 
@@ -107,3 +111,35 @@ def test_messages_that_expired_are_nobodys_fault() -> None:
     for _ in range(10):
         assert not guard.refused(0.0, by_others=False)
     assert guard.up(0.0)
+
+
+@pytest.mark.parametrize(
+    ("emission", "in_tail", "known", "last", "outcome_open", "expected"),
+    [
+        (7, 12, 7, 12, True, 12),
+        (7, 5, None, 12, True, 7),
+        (7, 0, 7, 7, True, 7),
+        (7, 0, 7, 9, False, 7),
+        (0, 0, None, 0, True, 0),
+        # What came after the last save has left the stream, or was never its to keep.
+        (7, 0, 7, 0, True, 7 + EMISSION_GAP),
+        (7, 0, 7, 5, True, 7 + EMISSION_GAP),
+        (7, 0, None, 0, True, 7 + EMISSION_GAP),
+    ],
+)
+def test_numbers_only_grow(
+    emission: int, in_tail: int, known: int | None, last: int, outcome_open: bool, expected: int
+) -> None:
+    made = tail(ours(1, in_tail)) if in_tail else tail()
+    found = next_emission(emission, made, known=known, last=last, outcome_open=outcome_open)
+    assert found == expected
+
+
+def test_batches_are_named_by_their_owner_and_those_before_it_are_known() -> None:
+    mine = batch_names("42", "/shop/orders", 2, 100)
+    assert len(mine) == PREDECESSORS
+    assert mine[0] not in batch_names("42", "/shop/orders", 2, 99)
+    assert mine[1] == batch_names("42", "/shop/orders", 2, 99)[0]
+    assert batch_names("42", "/shop/orders", 2, 1)[1:] == batch_names("42", "/shop/orders", 2, 0)
+    others = [("43", "/shop/orders", 2), ("42", "/shop/other", 2), ("42", "/shop/orders", 3)]
+    assert not {mine[0]} & {batch_names(*other, 100)[0] for other in others}
