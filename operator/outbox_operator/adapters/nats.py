@@ -313,6 +313,15 @@ def discard_unsent(client: Client) -> None:
     client._pending_data_size = 0
 
 
+async def finish(client: Client) -> None:
+    """Send what is buffered, then close. What a lost connection cannot send is dropped."""
+    try:
+        await client.close()
+    except (OSError, RuntimeError, nats.errors.Error):
+        # uvloop says RuntimeError of a socket that is closed already.
+        await abandon(client)
+
+
 async def abandon(client: Client) -> None:
     """Close a client at once, whatever state it is in; what is not sent yet never will be."""
     client._closed_cb = None

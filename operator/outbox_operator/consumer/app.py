@@ -210,7 +210,7 @@ class App:
             await self._read(source)
         finally:
             source = None
-            await client.close()  # sends what is still buffered first
+            await nats.finish(client)
 
     async def _read(self, source: PullConsumer) -> None:
         """Read the durable consumer, however often it or the inbox goes away.

@@ -20,6 +20,7 @@ from nats.aio.client import Client
 from outbox_operator.consumer.disposition import UNANSWERED_ALLOWANCE
 from outbox_operator.wire.config import ConsumerConfig, InboxConfig, encode
 from support.consuming import Source, eventually
+from support.nats import NatsServer, connected
 from support.outbox import migrate_inbox
 
 pytestmark = pytest.mark.integration
@@ -202,3 +203,17 @@ async def test_runs_the_same_by_hand(client: Client, stream_prefix: str, tmp_pat
         consumer.terminate()
         assert await asyncio.wait_for(consumer.wait(), 20) == 0
     assert (tmp_path / "by-hand").read_text() == "started 3 stopped"
+
+
+async def test_stops_in_good_order_while_nats_is_away(tmp_path: Path) -> None:
+    with NatsServer() as server:
+        async with connected(server) as client:
+            source = await Source.create(client, "T")
+            await source.publish()
+            with process(source.python("handlers:finish"), tmp_path) as consumer:
+                await eventually((tmp_path / "started").exists, "handler started")
+                server.kill()
+                (tmp_path / "finish").touch()
+                await eventually((tmp_path / "finished").exists, "handler ended")
+                consumer.terminate()
+                assert await asyncio.to_thread(consumer.wait, 20) == 0
