@@ -118,8 +118,7 @@ class Faults:
     async def _relay_zombie(self, fault: Fault) -> AsyncIterator[bool]:
         async with self._relay_freeze(fault) as happened:
             if happened:
-                with contextlib.suppress(OSError, asyncpg.PostgresError, TimeoutError):
-                    await self._servers.evict(self._replica(fault))
+                await self._evict(self._replica(fault))
             yield happened
 
     @contextlib.asynccontextmanager
@@ -194,6 +193,11 @@ class Faults:
 
     @contextlib.asynccontextmanager
     async def _postgres_evict(self, _: Fault) -> AsyncIterator[bool]:
-        for replica in self._servers.replicas:
+        yield all([await self._evict(replica) for replica in self._servers.replicas])
+
+    async def _evict(self, replica: Replica) -> bool:
+        """Whether PostgreSQL was there to do it."""
+        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             await self._servers.evict(replica)
-        yield True
+            return True
+        return False
