@@ -146,7 +146,7 @@ class _Django:
         from django.db import transaction
 
         opened: AbstractContextManager[object]
-        opened = transaction.atomic(using=connection.alias)  # type: ignore[no-untyped-call]
+        opened = transaction.atomic(using=connection.alias)
         return opened
 
 
