@@ -88,8 +88,8 @@ class NatsLink:
             the relay. The caller never waits.
 
     Raises:
-        SpecError: `timeout_seconds` is not positive, or `nats` is an open connection and no
-            event loop is running.
+        SpecError: `timeout_seconds` is not positive; or `nats` is an open connection and no
+            event loop is running; or it is a URL, and nats-py is not installed.
     """
 
     def __init__(
@@ -104,7 +104,9 @@ class NatsLink:
         self._connect: Connect | None = None
         self._given: Any = None
         self._given_loop: asyncio.AbstractEventLoop | None = None
-        if isinstance(nats, str):
+        if not enabled:
+            pass  # whatever it is, it is not used
+        elif isinstance(nats, str):
             self._connect = _connector(nats, timeout_seconds)
         elif callable(getattr(nats, "publish", None)):
             self._given = nats
@@ -344,14 +346,16 @@ def _connector(urls: str, timeout_seconds: float) -> Connect:
     if not servers:
         raise SpecError("nats is empty; wanted a URL such as nats://nats.nats:4222")
 
-    async def connect() -> Any:
-        try:
-            from nats.aio.client import Client
-        except ImportError as error:
-            raise RuntimeError(
-                "nats-py is not installed; pip install 'outbox-operator[client-nats]'"
-            ) from error
+    # Now and not with the first event, which it would delay, and which nobody waits for.
+    try:
+        from nats.aio.client import Client
+    except ImportError as error:
+        raise SpecError(
+            "nats is a URL, and nats-py is not installed to connect with: "
+            "pip install 'outbox-operator[client-nats]'"
+        ) from error
 
+    async def connect() -> Any:
         attempts_left, established = len(servers), False
 
         async def on_error(error: Exception) -> None:

@@ -53,3 +53,10 @@ def test_without_prometheus_client_nothing_is_counted(monkeypatch: pytest.Monkey
     metrics.attempt("shop", "orders")
     metrics.success("shop", "orders", 0.1)
     metrics.failure("shop", "orders", "NatsUnreachable")
+
+
+def test_a_url_without_nats_py_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nats.aio.client", None)
+    with pytest.raises(SpecError, match=r"outbox-operator\[client-nats\]"):
+        NatsLink("nats://nats:4222")
+    NatsLink("nats://nats:4222", enabled=False)
