@@ -191,13 +191,8 @@ class PipelineDatabase:
     ) -> Part:
         spec = pipeline.spec
         before = pipeline.status.schema_ or SchemaStatus()
-        desired = DesiredDatabase(
-            schema=spec.database.schema_,
-            payload_type=spec.outbox.payloadType,
-            writers=tuple(spec.database.grants.writers),
-            relay_role=relay.user,
-            shards=spec.outbox.shards,
-            wakeup=spec.outbox.wakeup == "WhenIdle",
+        desired = DesiredDatabase.of(
+            spec, writers=tuple(spec.database.grants.writers), relay_role=relay.user
         )
         owner, live = Owner.of(pipeline.meta), self._live_owners() - rivals.younger
         observed = await admin.observe(desired)

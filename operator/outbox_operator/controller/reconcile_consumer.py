@@ -22,7 +22,12 @@ from outbox_operator.controller.reconciler import BaseReconciler, Pass
 from outbox_operator.controller.workloads import Workloads
 from outbox_operator.errors import ConflictError, OutboxError
 from outbox_operator.plan.checks import check_consumer
-from outbox_operator.plan.consumers import ObservedConsumer, decide_consumer, desired_consumer
+from outbox_operator.plan.consumers import (
+    ObservedConsumer,
+    decide_consumer,
+    desired_consumer,
+    handled_by_runtime,
+)
 from outbox_operator.plan.names import durable_name, workload_name
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.status import Part, failed, ok, stamp, unknown, waiting
@@ -146,8 +151,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
     ) -> tuple[ObservedConsumer | None, Part]:
         """Make the durable consumer as desired; what it is afterwards, and how that went."""
         owner, durable = Owner.of(resource.meta), durable_name(resource)
-        handler = resource.spec.handler
-        runtime = handler is not None and (handler.http is not None or handler.python is not None)
+        runtime = handled_by_runtime(resource.spec)
         desired = desired_consumer(
             resource.spec, durable, owner, runtime=runtime, api_level=admin.api_level
         )

@@ -19,6 +19,7 @@ from typing import Final
 from outbox_operator.api.resource import Consumer, Pipeline
 from outbox_operator.dev.manifest import Resources
 from outbox_operator.embedded.process import stop_orphan
+from outbox_operator.plan.consumers import handled_by_runtime
 from outbox_operator.plan.runtime_config import consumer_config, relay_config
 from outbox_operator.plan.streams import dead_letter_prefix
 from outbox_operator.wire import config as wire
@@ -63,11 +64,11 @@ def jobs(resources: Resources, servers: Servers, endpoints: dict[str, str]) -> l
         endpoints: URLs that replace those of HTTP handlers, by the name of the EventConsumer.
     """
     found = [_relay(pipeline, resources, servers) for pipeline in resources.pipelines]
-    for consumer in resources.consumers:
-        handler = consumer.spec.handler
-        if handler is not None and (handler.http is not None or handler.python is not None):
-            found.append(_consumer(consumer, resources, servers, endpoints))
-    return found
+    return found + [
+        _consumer(consumer, resources, servers, endpoints)
+        for consumer in resources.consumers
+        if handled_by_runtime(consumer.spec)
+    ]
 
 
 def _relay(pipeline: Pipeline, resources: Resources, servers: Servers) -> Job:

@@ -19,7 +19,7 @@ from outbox_operator.api.fields import seconds
 from outbox_operator.api.resource import Consumer, Pipeline, Stream
 from outbox_operator.client import Outbox
 from outbox_operator.dev.manifest import Resources
-from outbox_operator.plan.consumers import decide_consumer, desired_consumer
+from outbox_operator.plan.consumers import decide_consumer, desired_consumer, handled_by_runtime
 from outbox_operator.plan.jetstream import Create, Decision, Refused, Update
 from outbox_operator.plan.names import durable_name
 from outbox_operator.plan.postgres import (
@@ -96,14 +96,7 @@ async def migrate(admin: PostgresAdmin, pipeline: Pipeline) -> None:
     """Bring the outbox of a pipeline to the current schema, and drop what is past its retention."""
     spec, owner = pipeline.spec, Owner.of(pipeline.meta)
     # No grants: on a laptop everybody logs in as the owner.
-    desired = DesiredDatabase(
-        schema=spec.database.schema_,
-        payload_type=spec.outbox.payloadType,
-        shards=spec.outbox.shards,
-        wakeup=spec.outbox.wakeup == "WhenIdle",
-        writers=(),
-        relay_role=None,
-    )
+    desired = DesiredDatabase.of(spec, writers=(), relay_role=None)
     live = {owner.uid}
     plan = plan_migrations(desired, await admin.observe(desired), owner, live)
     if not plan.empty:
@@ -150,8 +143,7 @@ async def _stream(admin: JetStreamAdmin, stream: Stream) -> None:
 
 async def _durable(admin: JetStreamAdmin, stream: Stream, consumer: Consumer) -> None:
     owner, durable, source = Owner.of(consumer.meta), durable_name(consumer), stream.spec.name
-    handler = consumer.spec.handler
-    runtime = handler is not None and (handler.http is not None or handler.python is not None)
+    runtime = handled_by_runtime(consumer.spec)
     decision = decide_consumer(
         desired_consumer(consumer.spec, durable, owner, runtime=runtime, api_level=admin.api_level),
         await admin.consumer_info(source, durable),

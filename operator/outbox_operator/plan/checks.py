@@ -16,7 +16,7 @@ from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec, PipelineSt
 from outbox_operator.api.v1alpha1.stream import StreamConfig
 from outbox_operator.errors import SpecError
 from outbox_operator.plan.children import filter_subjects
-from outbox_operator.plan.consumers import is_ordered
+from outbox_operator.plan.consumers import handled_by_runtime, is_ordered
 from outbox_operator.wire import subjects
 from outbox_operator.wire.subjects import SubjectTemplate
 
@@ -118,9 +118,7 @@ def _check_consumer(spec: ConsumerConfigSpec, path: str) -> None:
 
 def _check_runtime(spec: ConsumerConfigSpec, path: str) -> None:
     """What our runtime does, and a program that reads by itself cannot be told to do."""
-    handler = spec.handler
-    runtime = handler is not None and (handler.http is not None or handler.python is not None)
-    if not runtime:
+    if not handled_by_runtime(spec):
         if is_ordered(spec):
             raise SpecError(
                 f"{path}: ordering PerKey and inbox mode PerShard need a handler of kind http or "

@@ -181,6 +181,12 @@ def desired_consumer(
     return config
 
 
+def handled_by_runtime(spec: ConsumerConfigSpec) -> bool:
+    """Whether our runtime handles the events, rather than a program of somebody else's."""
+    handler = spec.handler
+    return handler is not None and (handler.http is not None or handler.python is not None)
+
+
 def is_ordered(spec: ConsumerConfigSpec) -> bool:
     """Whether our runtime keeps an order, so that one pod at a time may read."""
     return spec.ordering == "PerKey" or (spec.inbox is not None and spec.inbox.mode == "PerShard")

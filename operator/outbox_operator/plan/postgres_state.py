@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec
+
 GrantKind = Literal["schema", "table", "column", "sequence", "function"]
 
 
@@ -31,6 +33,20 @@ class DesiredDatabase:
     relay_role: str | None = None
     shards: int = 1
     wakeup: bool = False
+
+    @classmethod
+    def of(
+        cls, spec: OutboxPipelineSpec, *, writers: tuple[str, ...], relay_role: str | None
+    ) -> DesiredDatabase:
+        """What a specification asks for, with these roles."""
+        return cls(
+            schema=spec.database.schema_,
+            payload_type=spec.outbox.payloadType,
+            writers=writers,
+            relay_role=relay_role,
+            shards=spec.outbox.shards,
+            wakeup=spec.outbox.wakeup == "WhenIdle",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
