@@ -71,7 +71,7 @@ def test_smallest_example_is_accepted_and_completed(kubectl: Kubectl, namespace:
         "state": "Running",
         "replicas": 1,
         "onPoison": "BlockKey",
-        "polling": {"min": "10ms", "max": "1s"},
+        "polling": {"min": "2ms", "max": "1s"},
     }
     assert stored["spec"]["database"]["connectionSecretRef"]["key"] == "url"
     # What the server filled in is what our models would have: one meaning of "left out".

@@ -307,8 +307,10 @@ class NatsCluster:
         leaders = {view.get("leader") for view in views}
         if len(leaders) != 1 or None in leaders:
             return False
+        # A restarted server is current before it is given streams, which takes until it is online.
         seen = [
-            [peer for peer in view.get("replicas") or () if peer.get("current")] for view in views
+            [p for p in view.get("replicas") or () if p.get("current") and not p.get("offline")]
+            for view in views
         ]
         return any(len(peers) == size - 1 for peers in seen)
 

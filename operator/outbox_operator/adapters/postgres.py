@@ -35,6 +35,8 @@ CONNECT_SECONDS: Final = 10.0
 STATEMENT_SECONDS: Final = 30.0
 _ANSWER_SECONDS: Final = 5.0
 """Beyond the statement timeout: the server did not even report that; the network is gone."""
+_POOLER_ATTEMPTS: Final = 20
+"""Questions to a pooler whether it keeps sessions together; less than a millisecond each."""
 _DEAD_PEER_MILLISECONDS: Final = 15_000
 _KEEPALIVE: Final = {"idle": 10, "interval": 5, "count": 3}
 """Seconds of silence, seconds between probes, probes; to notice a peer that is gone, both ways."""
@@ -263,17 +265,19 @@ async def _check_pooler(
     """Whether a session keeps its server process while another one is at work.
 
     A pooler that lends server processes for a transaction gives the one just used to the next
-    who asks, here ourselves, and then us another one.
+    who asks, here ourselves, and then us another one. With others about it may give it to one of
+    them, and back to us in time: hence several attempts.
     """
     other = await open_another()
     try:
-        async with other.transaction():
-            taken = await other.fetchval("SELECT pg_backend_pid()")
-            ours = await connection.fetchval("SELECT pg_backend_pid()")
+        for _ in range(_POOLER_ATTEMPTS):
+            async with other.transaction():
+                taken = await other.fetchval("SELECT pg_backend_pid()")
+                ours = await connection.fetchval("SELECT pg_backend_pid()")
+            if ours != backend or taken == backend:
+                raise transaction_pooler(target)
     finally:
         other.terminate()
-    if ours != backend or taken == backend:
-        raise transaction_pooler(target)
 
 
 def _tls(target: PostgresTarget) -> ssl.SSLContext | SslMode:

@@ -260,9 +260,10 @@ async def test_an_endpoint_that_is_gone_costs_no_delivery_and_is_reported(
 
         async def reported() -> str | None:
             status, checks = await readiness(app)
-            return checks["handler"]["reason"] if status == 503 else None
+            return None if checks["handler"]["ok"] else checks["handler"]["reason"]
 
-        reason = await eventually(reported, "not ready")
+        reason = await eventually(reported, "a handler that is not ready")
+        assert (await readiness(app))[0] == 503
         assert f"handler {endpoint.url} failed" in reason
         assert "connection refused" in reason
         # Four messages wait in hand and the others on the server: no hot loop.

@@ -42,6 +42,7 @@ async def test_killed_again_and_again(outbox: Outbox) -> None:
             await eventually(goes_on, "100 more messages", relay=relay)
             relay.kill()
             relay.start()
+    await relay.active()
     await check_everything(outbox)
     assert (await outbox.cursor())["owner_epoch"] == 5
 

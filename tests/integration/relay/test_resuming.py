@@ -185,7 +185,10 @@ async def test_a_stream_made_anew_takes_what_is_left(forgetful: Outbox) -> None:
     await outbox.fill(10)
     stored = await outbox.stored(10)
     assert [message.event_id for message in stored] == (await outbox.event_ids())[110:]
-    assert [int(message.headers["Outbox-Emission"]) for message in stored] == [*range(111, 121)]
+    # Neither stream could tell how far the one before it got, so the numbers may have gaps.
+    numbers = [int(message.headers["Outbox-Emission"]) for message in stored]
+    assert numbers[0] > 110
+    assert numbers == [*range(numbers[0], numbers[0] + 10)]
     await relay.ready()
 
 
@@ -307,8 +310,8 @@ async def test_unordered_pipelines_share_with_applications_that_publish_themselv
                     b"{}",
                     headers={"Nats-Msg-Id": event, "Ce-Id": event},
                 )
-        relay.start()
-        await outbox.saved(50)
+        await relay.start().active()
+        await outbox.idle(relay)
         stored = await outbox.stored(50)
         assert sorted(m.event_id for m in stored) == sorted(await outbox.event_ids())
         assert relay.metric("fence_losses_total") == 0
