@@ -259,7 +259,7 @@ async def test_an_endpoint_that_is_gone_costs_no_delivery_and_is_reported(
     async with consuming(source.http(endpoint)) as app:
 
         async def reported() -> str | None:
-            status, checks = await readiness(app)
+            _, checks = await readiness(app)
             return None if checks["handler"]["ok"] else checks["handler"]["reason"]
 
         reason = await eventually(reported, "a handler that is not ready")
