@@ -42,26 +42,41 @@ object of each would cost as much as to publish it; `Row.named` does it where na
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
-    """What is stored about a shard, and what the server says of itself.
+class Checkpoint:
+    """How far a shard is.
 
     Attributes:
         snapshot_from: S1: everything visible in it is published.
         snapshot_to: S2 inside a window.
         last_position: Rows of that window up to here are done.
         emission: Number of the last event published.
+        emission_gaps: How many numbers up to it were left out.
         stream_sequence: Sequence of that event in the stream; None when it is not known.
-        cursor_system: System identifier of the server that the snapshots belong to, if known.
-        server_system: System identifier of this server.
-        server_snapshot: A snapshot of now.
-        newest_xid: The latest transaction that wrote an event, if any did.
+        remark: What a person should know of the shard; None: nothing.
     """
 
     snapshot_from: str
     snapshot_to: str | None
     last_position: int
     emission: int
+    emission_gaps: int
     stream_sequence: int | None
+    remark: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """What is stored about a shard, and what the server says of itself.
+
+    Attributes:
+        stored: How far the last owner was.
+        cursor_system: System identifier of the server that the snapshots belong to, if known.
+        server_system: System identifier of this server.
+        server_snapshot: A snapshot of now.
+        newest_xid: The latest transaction that wrote an event, if any did.
+    """
+
+    stored: Checkpoint
     cursor_system: str | None
     server_system: str
     server_snapshot: str

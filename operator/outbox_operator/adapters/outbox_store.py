@@ -11,12 +11,21 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import astuple, fields
 from typing import Any, Final, cast
 
 import asyncpg
 
 from outbox_operator.adapters import postgres
-from outbox_operator.adapters.outbox_rows import Bound, Burial, Cursor, Polled, Rows, Span
+from outbox_operator.adapters.outbox_rows import (
+    Bound,
+    Burial,
+    Checkpoint,
+    Cursor,
+    Polled,
+    Rows,
+    Span,
+)
 from outbox_operator.adapters.outbox_sql import PayloadType, statement
 from outbox_operator.adapters.outbox_wakeup import OutboxWakeup
 from outbox_operator.errors import ConflictError, PostgresError
@@ -128,11 +137,7 @@ class OutboxStore:
         if row is None:
             raise self._unmigrated()
         return Cursor(
-            snapshot_from=row["snapshot_from"],
-            snapshot_to=row["snapshot_to"],
-            last_position=row["last_position"],
-            emission=row["emission"],
-            stream_sequence=row["stream_sequence"],
+            stored=Checkpoint(**{each.name: row[each.name] for each in fields(Checkpoint)}),
             cursor_system=row["cursor_system"],
             server_system=row["server_system"],
             server_snapshot=row["server_snapshot"],
@@ -248,18 +253,8 @@ class OutboxStore:
             )
         return cast("Rows", records)
 
-    async def save(
-        self,
-        lower: str,
-        upper: str | None,
-        *,
-        position: int,
-        emission: int,
-        sequence: int | None,
-        burials: Sequence[Burial] = (),
-    ) -> None:
-        """Store how far we are: everything visible in S1 (`lower`) is done, and of the window up
-        to S2 (`upper`) everything up to `position`.
+    async def save(self, point: Checkpoint, burials: Sequence[Burial] = ()) -> None:
+        """Store how far we are, if the shard is still ours.
 
         Dead letters are written in the same transaction, and durably; else a crash of the server
         may take the last saves back, which costs nothing but reading a longer tail.
@@ -267,7 +262,7 @@ class OutboxStore:
         Raises:
             ConflictError: Somebody else owns the shard (reason OwnershipLost).
         """
-        arguments = (self._shard, self._epoch, lower, upper, position, emission, sequence)
+        arguments = (self._shard, self._epoch, *astuple(point))
         async with self._statement():
             if not burials:
                 done = await self._connection.fetchval(self._sql("relay_save"), *arguments, False)

@@ -57,6 +57,7 @@ class OutboxSample:
         last_position: Position of the last row published; 0 when a drain has just begun.
         cursor_updated_at: When a relay last wrote its cursor.
         relay_owner: The relay that last owned the cursor.
+        remark: What a relay wants a person to know; of several shards, one of them.
     """
 
     backlog_rows: int
@@ -68,6 +69,7 @@ class OutboxSample:
     last_position: int
     cursor_updated_at: datetime | None
     relay_owner: str | None
+    remark: str | None
 
 
 class PostgresAdmin:
@@ -241,6 +243,7 @@ class PostgresAdmin:
             last_position=row["last_position"],
             cursor_updated_at=row["updated_at"],
             relay_owner=row["owner"],
+            remark=row["remark"],
         )
 
     async def foreign_cursor(self, schema: str) -> str | None:

@@ -27,6 +27,7 @@ class ConditionType(StrEnum):
     RELAY_AVAILABLE = "RelayAvailable"
     WORKLOAD_AVAILABLE = "WorkloadAvailable"
     LAGGING = "Lagging"
+    FOREIGN_PUBLISHER = "ForeignPublisher"
     PAUSED = "Paused"
 
 

@@ -263,6 +263,7 @@ class PipelineDatabase:
             published_total=sample.published_total,
             last_published_at=sample.last_published_at,
             last_position=sample.last_position,
+            remark=sample.remark,
             taken_at=datetime.now(UTC),
         )
 

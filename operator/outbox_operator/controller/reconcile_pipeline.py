@@ -29,6 +29,7 @@ from outbox_operator.plan.names import relay_name
 from outbox_operator.plan.pipeline_status import (
     OutboxNumbers,
     foreign_cursor_part,
+    foreign_publisher_part,
     lagging_part,
     outbox_status,
     progress_part,
@@ -79,6 +80,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
             ConditionType.CONSUMERS_READY,
             ConditionType.RELAY_AVAILABLE,
             ConditionType.LAGGING,
+            ConditionType.FOREIGN_PUBLISHER,
         )
 
     async def work(self, resource: Pipeline) -> Pass:
@@ -177,7 +179,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
             part = foreign_cursor_part(database.foreign, meta)
         result.parts.append(part)
         if sample is not None:
-            result.parts.append(lagging_part(sample))
+            result.parts += [lagging_part(sample), foreign_publisher_part(sample)]
 
     def _sample_is_old(self, uid: str, sample: OutboxNumbers) -> bool:
         """Whether the next rate shall count from `sample`: over moments it would only jump."""

@@ -31,6 +31,7 @@ class OutboxNumbers:
         published_total: Events published since creation.
         last_published_at: When one was published last.
         last_position: Position of that row.
+        remark: What a relay wants a person to know: that others publish to its subjects.
         taken_at: When the sample was taken.
     """
 
@@ -41,6 +42,7 @@ class OutboxNumbers:
     published_total: int
     last_published_at: datetime | None
     last_position: int
+    remark: str | None
     taken_at: datetime
 
 
@@ -146,3 +148,11 @@ def lagging_part(numbers: OutboxNumbers) -> Part:
         )
         return info(ConditionType.LAGGING, True, "BacklogAboveThreshold", text)
     return info(ConditionType.LAGGING, False, "BelowThreshold")
+
+
+def foreign_publisher_part(numbers: OutboxNumbers) -> Part:
+    """Whether somebody else publishes to the pipeline's subjects; informs, never flips Ready."""
+    kind = ConditionType.FOREIGN_PUBLISHER
+    if numbers.remark:
+        return info(kind, True, "PublishingWithoutFence", numbers.remark)
+    return info(kind, False, "NobodyElse")

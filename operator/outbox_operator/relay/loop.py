@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from outbox_operator.adapters.jetstream import Publisher, Refusal, Run, Sent, StreamFacts
-from outbox_operator.adapters.outbox_rows import Burial, Cursor, Row
+from outbox_operator.adapters.outbox_rows import Burial, Checkpoint, Cursor, Row
 from outbox_operator.adapters.outbox_store import OutboxStore
 from outbox_operator.errors import OutboxError
 from outbox_operator.relay import poison
@@ -27,6 +27,7 @@ from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.paging import largest_row
 from outbox_operator.relay.progress import ShardProgress
 from outbox_operator.relay.reading import Mark, Page, Reader
+from outbox_operator.relay.resume import Numbering
 from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.signals import Signals
 from outbox_operator.relay.stream import StreamState
@@ -92,7 +93,7 @@ class RelayLoop:
         metrics: RelayMetrics,
         wakeup: Wakeup,
     ) -> None:
-        config = settings.config
+        config, stored = settings.config, cursor.stored
         self._settings = settings
         self._store = store
         self._publisher = publisher
@@ -107,12 +108,11 @@ class RelayLoop:
         self._stream = StreamState(
             publisher, settings, metrics,
             shard=shard, epoch=store.epoch, system=cursor.server_system,
-            known=cursor.stream_sequence, emission=cursor.emission,
+            known=stored.stream_sequence,
+            numbers=Numbering(stored.emission, stored.emission_gaps),
         )  # fmt: skip
-        self._done = Mark(cursor.snapshot_from, cursor.snapshot_to, cursor.last_position)
-        self._saved: tuple[Mark, int, int | None] = (
-            self._done, cursor.emission, cursor.stream_sequence,
-        )  # fmt: skip
+        self._done = Mark(stored.snapshot_from, stored.snapshot_to, stored.last_position)
+        self._saved = stored
         self._saved_at = time.monotonic()
         self._reader = Reader(
             store, self._done, largest=self._largest, on_poll=self._on_poll,
@@ -222,7 +222,7 @@ class RelayLoop:
             blocked_keys=self._blocked,
             refused=self._refused,
             published=self._stream.published,
-            emission=self._stream.emission + sent,  # `_certain` may have found out more
+            emission=self._stream.numbers.last + sent,  # `_certain` may have found out more
         )
         if plan.found_poison:
             # The stream may have been changed since we asked; never bury on old knowledge.
@@ -277,15 +277,16 @@ class RelayLoop:
 
     async def _save(self, burials: Sequence[Burial] = ()) -> None:
         """Store the cursor, if there is news, and these dead letters with it."""
-        state = (self._done, self._stream.emission, self._stream.known)
-        if state == self._saved and not burials:
-            return
-        await self._store.save(
-            self._done.lower, self._done.upper,
-            position=self._done.position, emission=self._stream.emission,
-            sequence=self._stream.known, burials=burials,
+        done, stream = self._done, self._stream
+        point = Checkpoint(
+            done.lower, done.upper, done.position,
+            emission=stream.numbers.last, emission_gaps=stream.numbers.gaps,
+            stream_sequence=stream.known, remark=stream.without_fence or None,
         )  # fmt: skip
-        self._saved, self._saved_at = state, time.monotonic()
+        if point == self._saved and not burials:
+            return
+        await self._store.save(point, burials)
+        self._saved, self._saved_at = point, time.monotonic()
         self._metrics.saves.inc()
         for burial in burials:
             self._metrics.poison(burial.reason).inc()

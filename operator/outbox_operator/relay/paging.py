@@ -61,7 +61,7 @@ def check_cursor(cursor: Cursor, address: str) -> None:
     Raises:
         ConflictError: Reason CursorFromOtherServer; says what to do.
     """
-    newest = Snapshot.parse(cursor.snapshot_to or cursor.snapshot_from)
+    newest = Snapshot.parse(cursor.stored.snapshot_to or cursor.stored.snapshot_from)
     problem = CursorOrigin(
         cursor_system=cursor.cursor_system,
         server_system=cursor.server_system,

@@ -47,13 +47,32 @@ def first_wanted(known: int | None, last: int) -> int:
     return max(0, last - UNKNOWN_TAIL)
 
 
+@dataclass(frozen=True, slots=True)
+class Numbering:
+    """Numbers of the events of a shard.
+
+    Attributes:
+        last: Of the last event published; 0 when there is none.
+        gaps: How many up to it were left out.
+    """
+
+    last: int
+    gaps: int
+
+    def after(self, events: int) -> Numbering:
+        """When so many more are published."""
+        return Numbering(self.last + events, self.gaps)
+
+
 @dataclass(slots=True)
 class Tail:
     """What the stream holds behind the cursor on our subjects.
 
     Attributes:
+        numbered: Number of the last event that the cursor accounts for.
         published: Event id by position, of our messages.
         emission: Number of the last of them, 0 if there is none.
+        counted: How many of them have a number above `numbered`.
         foreign: How many messages are not ours.
         foreign_subject: Subject of the last of these.
         foreign_sequence: Its sequence.
@@ -61,8 +80,10 @@ class Tail:
 
     shard: int
     source: str
+    numbered: int = 0
     published: dict[int, str] = field(default_factory=dict)
     emission: int = 0
+    counted: int = 0
     foreign: int = 0
     foreign_subject: str = ""
     foreign_sequence: int = 0
@@ -79,31 +100,33 @@ class Tail:
             self.foreign_subject, self.foreign_sequence = subject, sequence
             return
         self.emission = max(self.emission, int(emission))
+        self.counted += int(emission) > self.numbered
         self.published[int(position)] = headers.get(names.EVENT_ID, "")
         if len(self.published) > MOST_SKIPPED:
             del self.published[next(iter(self.published))]
 
 
-def next_emission(
-    emission: int, tail: Tail, *, known: int | None, last: int, outcome_open: bool
-) -> int:
-    """Number of the last event published, or one above it when that cannot be known.
+def numbering(
+    so_far: Numbering, tail: Tail, *, known: int | None, last: int, outcome_open: bool
+) -> Numbering:
+    """Numbers of the last event published, or above it when that cannot be known.
 
     Consumers rely on numbers that only grow. Where the stream cannot tell what was published
     after the last save, a gap in the numbers is the price.
 
     Args:
-        emission: As far as the cursor, or the last acknowledged run, knows.
+        so_far: As far as the cursor, or the last acknowledged run, knows.
         known: Sequence in the stream that goes with it; None: never recorded.
         last: Of the last message on our subjects; 0 when there is none.
         outcome_open: Whether something may have been published that we do not know of.
     """
-    if tail.emission:
-        return max(emission, tail.emission)
-    never_published = known is None and not last and not emission
-    if not outcome_open or last == known or never_published:
-        return emission
-    return emission + EMISSION_GAP
+    ahead = tail.emission - so_far.last
+    if ahead > 0:
+        return Numbering(tail.emission, so_far.gaps + max(0, ahead - tail.counted))
+    never_published = known is None and not last and not so_far.last
+    if tail.emission or not outcome_open or last == known or never_published:
+        return so_far
+    return Numbering(so_far.last + EMISSION_GAP, so_far.gaps + EMISSION_GAP)
 
 
 def batch_names(system: str, source: str, shard: int, epoch: int) -> tuple[str, ...]:

@@ -16,10 +16,11 @@ from outbox_operator.relay import poison
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.resume import (
     FenceGuard,
+    Numbering,
     Tail,
     batch_names,
     first_wanted,
-    next_emission,
+    numbering,
 )
 from outbox_operator.relay.settings import Settings
 
@@ -40,10 +41,10 @@ class StreamState:
         system: System identifier of the database server.
         known: Sequence up to which the cursor accounts for all messages on our subjects; None
             when it does not say.
-        emission: Number of the last event published, as far as the cursor knows.
+        numbers: Of the last event published, as far as the cursor knows.
 
     Attributes:
-        emission: Number of the last event published.
+        numbers: Of the last event published.
         published: Event ids by position of rows that are in the stream and that the cursor does
             not account for; they will be read once more.
         without_fence: Why we publish without the fence; empty when we do not.
@@ -60,10 +61,10 @@ class StreamState:
         epoch: int,
         system: str,
         known: int | None,
-        emission: int,
+        numbers: Numbering,
     ) -> None:
         self._batches = batch_names(system, settings.source, shard, epoch)
-        self.emission = emission
+        self.numbers = numbers
         self.published: dict[int, str] = {}
         self.without_fence = ""
         self.max_message_bytes = 0
@@ -77,7 +78,7 @@ class StreamState:
         self._known = known
         self._last: int | None = None
         self._facts: StreamFacts | None = None
-        self._tail = Tail(shard, settings.source)
+        self._tail = Tail(shard, settings.source, numbers.last)
         self._guard = FenceGuard()
         self._fenced = False
         self._outcome_open = True
@@ -127,7 +128,7 @@ class StreamState:
 
     def ended(self, sent: Sent) -> None:
         """Take note of the end of a run."""
-        self.emission += sent.count
+        self.numbers = self.numbers.after(sent.count)
         if sent.last_sequence is not None:
             self._last = sent.last_sequence
         elif sent.count and self._fenced:
@@ -156,7 +157,7 @@ class StreamState:
 
     async def _look_behind(self, facts: StreamFacts) -> None:
         """Read the tail: what is in the stream behind the point the cursor accounts for."""
-        self._tail = tail = Tail(self._shard, self._source)
+        self._tail = tail = Tail(self._shard, self._source, self.numbers.last)
         found = await self._publisher.last_of(self._subjects)
         if found is not None and facts.fast:
             # What a frozen relay has on its way for its batch must not come in between.
@@ -197,8 +198,8 @@ class StreamState:
 
     def _number_anew(self, tail: Tail, last: int) -> None:
         """Go on with numbers above every one that may be in the stream, or may have been."""
-        self.emission = next_emission(
-            self.emission, tail, known=self._known, last=last, outcome_open=self._outcome_open
+        self.numbers = numbering(
+            self.numbers, tail, known=self._known, last=last, outcome_open=self._outcome_open
         )
         self._outcome_open = False
 

@@ -40,8 +40,8 @@ WRITABLE_COLUMNS: Final = (
 
 FIRST_SCHEMA_VERSION: Final = 1
 CURRENT_SCHEMA_VERSION: Final = 2
-"""1: the first. 2: `cursors.stream_sequence`, an index of dead letters by key, function
-`emit_strict`."""
+"""1: the first. 2: `cursors.stream_sequence`, `.emission_gaps` and `.remark`, an index of dead
+letters by key, function `emit_strict`."""
 
 
 def quote_identifier(name: str) -> str:

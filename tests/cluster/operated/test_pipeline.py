@@ -83,6 +83,17 @@ async def test_a_cursor_of_another_server_stalls_the_pipeline(world: World) -> N
     world.wait_ready("OutboxPipeline", "orders")
 
 
+async def test_other_publishers_that_a_relay_met_are_a_condition(world: World) -> None:
+    world.apply(world.secret("database", url=world.database), world.pipeline())
+    world.wait_ready("OutboxPipeline", "orders")
+    assert world.condition("OutboxPipeline", "orders", "ForeignPublisher")["status"] == "False"
+    await execute(world.database, "UPDATE outbox.cursors SET remark = 'somebody on orders.x'")
+    world.kubectl("annotate", "obp/orders", "-n", world.namespace, "outbox.dev/reconcile-at=now")
+    seen = world.wait_condition("OutboxPipeline", "orders", "ForeignPublisher", "True")
+    assert (seen["reason"], seen["message"]) == ("PublishingWithoutFence", "somebody on orders.x")
+    assert world.condition("OutboxPipeline", "orders", "Ready")["status"] == "True"
+
+
 def test_wait_for_ready_works_right_after_apply(world: World) -> None:
     world.apply(world.secret("database", url=world.database), world.pipeline())
     world.kubectl(

@@ -190,6 +190,8 @@ async def test_a_stream_made_anew_takes_what_is_left(forgetful: Outbox) -> None:
     assert numbers[0] > 110
     assert numbers == [*range(numbers[0], numbers[0] + 10)]
     await relay.ready()
+    cursor = await outbox.saved(numbers[-1])
+    assert cursor["emission"] - cursor["emission_gaps"] == 120, "what the status calls published"
 
 
 async def test_messages_that_expire_cost_the_fence_nothing(
@@ -255,7 +257,8 @@ async def test_a_continuous_foreign_publisher_stops_nothing_and_is_named(
         assert relay.failing() == {}
         await outbox.fill(200)
         committed = await outbox.event_ids()
-        await outbox.saved(len(committed))
+        remark = (await outbox.saved(len(committed)))["remark"]
+        assert f"{outbox.prefix}.foreign (sequence " in remark, "what the operator reads"
     finally:
         done.set()
         await other

@@ -11,6 +11,7 @@ from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.v1alpha1.pipeline import RelayStatus
 from outbox_operator.plan.pipeline_status import (
     OutboxNumbers,
+    foreign_publisher_part,
     lagging_part,
     progress_part,
     relay_status,
@@ -22,7 +23,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 IDLE = OutboxNumbers(
     backlog_rows=0, backlog_is_estimate=False, oldest_age_seconds=0, dead_letters=0,
     published_total=1000, last_published_at=NOW - timedelta(hours=1), last_position=1000,
-    taken_at=NOW,
+    remark=None, taken_at=NOW,
 )  # fmt: skip
 READY = ok(ConditionType.RELAY_AVAILABLE, "MinimumReplicas")
 PODS = Replicas(wanted=1, existing=1, ready=1, updated=1)
@@ -57,6 +58,14 @@ def test_a_relay_with_backlog_must_publish(
 def test_lagging_informs_only(backlog: int, age: float, lagging: str) -> None:
     part = lagging_part(replace(IDLE, backlog_rows=backlog, oldest_age_seconds=age))
     assert part.status == lagging
+    assert not part.blocks
+
+
+@pytest.mark.parametrize(("remark", "status"), [(None, "False"), ("somebody else", "True")])
+def test_other_publishers_are_told_and_stop_nothing(remark: str | None, status: str) -> None:
+    part = foreign_publisher_part(replace(IDLE, remark=remark))
+    assert part.status == status
+    assert part.message == (remark or "")
     assert not part.blocks
 
 

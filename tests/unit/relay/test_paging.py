@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from outbox_operator.adapters.outbox_rows import Bound, Cursor
+from outbox_operator.adapters.outbox_rows import Bound, Checkpoint, Cursor
 from outbox_operator.errors import ConflictError, PostgresError
 from outbox_operator.relay.paging import (
     PAGE_BYTES,
@@ -16,12 +16,17 @@ from outbox_operator.relay.paging import (
     check_cursor,
 )
 
-CURSOR = Cursor(
+AT = Checkpoint(
     snapshot_from="100:105:100,103",
     snapshot_to=None,
     last_position=7,
     emission=7,
+    emission_gaps=0,
     stream_sequence=9,
+    remark=None,
+)
+CURSOR = Cursor(
+    stored=AT,
     cursor_system="42",
     server_system="42",
     server_snapshot="200:210:",
@@ -45,8 +50,8 @@ def test_rubbish_in_the_cursor_is_an_error(text: str) -> None:
     [
         CURSOR,
         replace(CURSOR, cursor_system=None),
-        replace(CURSOR, snapshot_to="150:210:"),
-        replace(CURSOR, snapshot_from="1:1:"),
+        replace(CURSOR, stored=replace(AT, snapshot_to="150:210:")),
+        replace(CURSOR, stored=replace(AT, snapshot_from="1:1:")),
         replace(CURSOR, newest_xid=None),
     ],
 )
@@ -60,7 +65,7 @@ def test_a_cursor_of_this_server_is_accepted(cursor: Cursor) -> None:
         (replace(CURSOR, server_system="43"), "43"),
         (replace(CURSOR, newest_xid="210"), "transaction 210 wrote an event"),
         (replace(CURSOR, server_snapshot="50:60:"), "transaction 104"),
-        (replace(CURSOR, snapshot_to="300:305:"), "transaction 304"),
+        (replace(CURSOR, stored=replace(AT, snapshot_to="300:305:")), "transaction 304"),
         (replace(CURSOR, cursor_system=None, server_snapshot="50:60:"), "transaction 104"),
     ],
 )

@@ -12,10 +12,11 @@ from outbox_operator.relay.resume import (
     PREDECESSORS,
     UNKNOWN_TAIL,
     FenceGuard,
+    Numbering,
     Tail,
     batch_names,
     first_wanted,
-    next_emission,
+    numbering,
 )
 
 
@@ -131,8 +132,23 @@ def test_numbers_only_grow(
     emission: int, in_tail: int, known: int | None, last: int, outcome_open: bool, expected: int
 ) -> None:
     made = tail(ours(1, in_tail)) if in_tail else tail()
-    found = next_emission(emission, made, known=known, last=last, outcome_open=outcome_open)
-    assert found == expected
+    so_far = Numbering(emission, 0)
+    found = numbering(so_far, made, known=known, last=last, outcome_open=outcome_open)
+    assert found.last == expected
+
+
+def test_what_was_published_can_be_counted_although_numbers_are_left_out() -> None:
+    """Else the status would speak of a million events that nobody has seen."""
+    unknown = numbering(Numbering(7, 0), tail(), known=7, last=0, outcome_open=True)
+    assert unknown.last - unknown.gaps == 7
+    # The next owner finds the three events that followed, and that they come after a gap.
+    behind = Tail(2, "/shop/orders", 7)
+    for number in range(1, 4):
+        behind.add(number, "orders.created", ours(number, unknown.last + number))
+    found = numbering(Numbering(7, 0), behind, known=7, last=3, outcome_open=True)
+    assert found.last == unknown.last + 3
+    assert found.last - found.gaps == 10
+    assert found.after(5) == Numbering(found.last + 5, found.gaps)
 
 
 def test_batches_are_named_by_their_owner_and_those_before_it_are_known() -> None:
