@@ -50,7 +50,8 @@ def stored_row(event: Event, position: int = 9) -> Row:
     )
     return Row(
         position, str(event.id), event.type, event.key, event.routing_key, text,
-        json.dumps(dict(event.headers)) if event.headers else None, WRITTEN.replace(tzinfo=None),
+        json.dumps(dict(event.headers)) if event.headers else None,
+        round(WRITTEN.timestamp() * 1e6),
     )  # fmt: skip
 
 

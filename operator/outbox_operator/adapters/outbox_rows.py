@@ -6,7 +6,6 @@ Values passed between `adapters.outbox_store` and `relay`; the tables themselves
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,7 +17,7 @@ class Row(NamedTuple):
     Attributes:
         payload: None when the row is larger than asked for.
         headers: JSON text; None when there are none, or likewise.
-        created_at: In UTC, without a time zone.
+        created_at: Microseconds since 1970, within the years 1 to 9999.
     """
 
     position: int
@@ -28,7 +27,7 @@ class Row(NamedTuple):
     routing_key: str | None
     payload: bytes | None
     headers: str | None
-    created_at: dt.datetime
+    created_at: int
 
     @classmethod
     def named(cls, record: Row) -> Row:

@@ -9,7 +9,6 @@ was published (`relay.stream`) and skips that.
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 import time
 from collections import deque
@@ -171,8 +170,7 @@ class RelayLoop:
         try:
             while following is not None:
                 self._reader.read_ahead()
-                oldest = following.rows[0][7].replace(tzinfo=dt.UTC)
-                self._progress.backlog(following.waiting, oldest)
+                self._progress.backlog(following.waiting, following.rows[0][7] / 1e6)
                 plan = await self._plan(following, sent)
                 if plan is None:
                     break

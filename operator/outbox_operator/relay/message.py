@@ -7,6 +7,7 @@ a page at a time by `Renderer.page`; the rest one by one by `Renderer.render`, b
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Mapping
 from typing import Final, Literal
@@ -24,6 +25,8 @@ _PLAIN: Final = bytes(code for code in range(128) if names.encode_value(chr(code
 _LONGEST_PLAIN: Final = 1024
 """Keys and types of more characters are left to the slow way, which knows the limits."""
 _KINDS: Final = 4096
+_SECONDS: Final = 4096
+_EPOCH: Final = dt.datetime(1970, 1, 1)  # noqa: DTZ001  # Z is written by hand
 _ADDED_LATER: Final = len("Nats-Expected-Last-Msg-Id: 00000000-0000-0000-0000-000000000000\r\n")
 
 
@@ -52,6 +55,7 @@ class Renderer:
         self._content_type = _CONTENT_TYPES[payload_type]
         self._by_kind = "partition_key" not in template.pieces[1::2]
         self._kinds: dict[tuple[str, str | None], tuple[str, str]] = {}
+        self._seconds: dict[int, str] = {}
         self._common = (
             f"\r\n{names.EVENT_SPEC_VERSION}: 1.0"
             f"\r\n{names.EVENT_SOURCE}: {source}"
@@ -73,6 +77,7 @@ class Renderer:
         if not self._are_ordinary(rows):
             return None
         kinds, kind_of, new = self._kinds, self._kind, tuple.__new__
+        seconds, second_of = self._seconds, self._second
         messages: list[Message] = []
         append = messages.append
         # Run for every event. A NamedTuple's own constructor would take longer than its parts.
@@ -80,6 +85,9 @@ class Renderer:
             event_id, event_type, key, routing_key = row[1], row[2], row[3], row[4]
             kind = kinds.get((event_type, routing_key)) or kind_of(event_type, routing_key)
             keyed = f"\r\nCe-Partitionkey: {key}" if key else ""
+            created = row[7]
+            whole = created // 1_000_000
+            second = seconds.get(whole) or second_of(whole)
             own = ""
             if row[6] is not None:
                 try:
@@ -94,7 +102,7 @@ class Renderer:
                     (
                         kind[0] or self._subject(event_type, routing_key, key),
                         f"NATS/1.0\r\nNats-Msg-Id: {event_id}{kind[1]}\r\nCe-Id: {event_id}"
-                        f"\r\nCe-Time: {row[7].isoformat()}Z{keyed}"
+                        f"\r\nCe-Time: {second}{created - whole * 1_000_000:06d}Z{keyed}"
                         f"\r\nOutbox-Position: {row[0]}\r\nOutbox-Emission: {number}\r\n{own}\r\n",
                         row[5],
                     ),
@@ -116,10 +124,11 @@ class Renderer:
         if row.headers is not None:
             content_type, own = _own_headers(row, content_type)
         keyed = f"\r\n{names.EVENT_KEY}: {names.encode_value(row.partition_key)}"
+        whole, micro = divmod(row.created_at, 1_000_000)
         head = (
             f"NATS/1.0\r\n{names.MSG_ID}: {row.event_id}"
             f"{self._kind_lines(row.event_type, content_type)}\r\n{names.EVENT_ID}: {row.event_id}"
-            f"\r\n{names.EVENT_TIME}: {row.created_at.isoformat()}Z"
+            f"\r\n{names.EVENT_TIME}: {self._second(whole)}{micro:06d}Z"
             f"{keyed if row.partition_key else ''}"
             f"\r\n{names.POSITION}: {row.position}\r\n{names.EMISSION}: {emission}\r\n{own}\r\n"
         )
@@ -145,6 +154,14 @@ class Renderer:
         subject = self._subject(event_type, routing_key, "") if self._by_kind else ""
         found = (subject, self._kind_lines(event_type, self._content_type))
         self._kinds[event_type, routing_key] = found
+        return found
+
+    def _second(self, whole: int) -> str:
+        """A time up to its fraction; events come close together, so it serves many of them."""
+        if len(self._seconds) >= _SECONDS:
+            self._seconds.clear()
+        moment = _EPOCH + dt.timedelta(seconds=whole)
+        found = self._seconds[whole] = f"{moment.isoformat()}."
         return found
 
     def _kind_lines(self, event_type: str, content_type: str) -> str:

@@ -15,7 +15,8 @@ from outbox_operator.adapters.outbox_rows import Bound, Cursor
 from outbox_operator.errors import ConflictError, PostgresError
 from outbox_operator.wire.cursors import FOREIGN_CURSOR, CursorOrigin, foreign_cursor_text
 
-PAGE_ROWS: Final = 5000
+PAGE_ROWS: Final = 1000
+"""What is read stays in the processor's cache until it is sent; more rows cost more each."""
 PAGE_BYTES: Final = 4 * 1024 * 1024
 _MIN_ROWS: Final = 8
 _FIRST_ROWS: Final = 250

@@ -7,7 +7,6 @@ them. A pod that is connected but publishes nothing of its backlog is not ready,
 
 from __future__ import annotations
 
-import datetime as dt
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -40,7 +39,7 @@ class ShardProgress:
         self._stream = (True, "not asked yet")
         self._waiting: Callable[[], float] = float
         self._backlog_since: float | None = None
-        self._oldest: dt.datetime | None = None
+        self._oldest: float | None = None
         self._backlog_rows = 0
         self._trouble = ""
         self._halted = ""
@@ -91,8 +90,8 @@ class ShardProgress:
         """The stream is there and takes our subjects, or not."""
         self._stream = (ok, reason)
 
-    def backlog(self, rows: int, oldest: dt.datetime) -> None:
-        """Events wait; `oldest` is when the first of them was written."""
+    def backlog(self, rows: int, oldest: float) -> None:
+        """Events wait; the first of them was written at `oldest`, seconds since 1970."""
         if self._backlog_since is None:
             self._backlog_since = self._clock()
         self._backlog_rows = rows
@@ -139,7 +138,7 @@ class ShardProgress:
         """Age of the oldest event known to wait."""
         if self._oldest is None:
             return 0.0
-        return max(0.0, (dt.datetime.now(dt.UTC) - self._oldest).total_seconds())
+        return max(0.0, time.time() - self._oldest)
 
     def progress(self) -> tuple[bool, str]:
         """Whether waiting events get published."""

@@ -44,6 +44,18 @@ async def test_an_event_arrives_with_everything(outbox: Outbox) -> None:
     assert expected.items() <= message.headers.items()
 
 
+@pytest.mark.parametrize("time", ["infinity", "-infinity", "0044-03-15 BC", "12345-06-07"])
+async def test_a_time_no_calendar_knows_stops_nothing(outbox: Outbox, time: str) -> None:
+    outbox.relay().start()
+    await outbox.connection.execute(
+        "INSERT INTO outbox.events (event_type, payload, created_at) "
+        f"VALUES ('created', '1', '{time}')"
+    )
+    (message,) = await outbox.stored(1)
+    year = "0001" if time.startswith("-") or time.endswith("BC") else "9999"
+    assert message.headers["Ce-Time"].startswith(year)
+
+
 async def test_a_routing_key_replaces_the_type_in_the_subject(outbox: Outbox) -> None:
     outbox.relay().start()
     await outbox.add("a", event_type="order.created", routing_key="eu.order.created")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from typing import Any
 
@@ -28,7 +27,7 @@ def row(**changes: Any) -> Row:
         routing_key=None,
         payload=b'{"id": 1}',
         headers=None,
-        created_at=dt.datetime(2026, 11, 21, 10, 0, 0, 5000, dt.UTC).replace(tzinfo=None),
+        created_at=1_795_255_200_005_000,
     )
     return base._replace(**changes)
 
@@ -122,6 +121,19 @@ def test_headers_nats_cannot_carry_or_that_are_ours_are_refused(headers: str) ->
 
 
 @pytest.mark.parametrize(
+    ("created_at", "time"),
+    [
+        (0, "1970-01-01T00:00:00.000000Z"),
+        (-1, "1969-12-31T23:59:59.999999Z"),
+        (-62_135_596_800_000_000, "0001-01-01T00:00:00.000000Z"),
+        (253_402_300_799_000_000, "9999-12-31T23:59:59.000000Z"),
+    ],
+)
+def test_any_time_the_store_may_give(created_at: int, time: str) -> None:
+    assert headers_of(render(row(created_at=created_at), renderer()))["Ce-Time"] == time
+
+
+@pytest.mark.parametrize(
     "text", ["plain", "with space", 'quo"te', "100%", "büro", "tab\there", "line\nbreak", "日本"]
 )
 def test_any_key_survives_its_header(text: str) -> None:
@@ -138,7 +150,8 @@ def test_any_key_survives_its_header(text: str) -> None:
         {},
         {"partition_key": ""},
         {"routing_key": "eu.order"},
-        {"created_at": dt.datetime(2026, 11, 21, 10, tzinfo=dt.UTC).replace(tzinfo=None)},
+        {"created_at": 1_795_255_200_000_000},
+        {"created_at": -1},
         {"payload": b""},
         {"headers": '{"traceparent": "00-aa-bb-01", "tenant": "büro"}'},
     ],

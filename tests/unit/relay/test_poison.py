@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Any
 
 import pytest
@@ -45,7 +44,7 @@ def row(position: int, key: str = "", **changes: Any) -> Row:
         routing_key=None,
         payload=b"{}",
         headers=None,
-        created_at=dt.datetime(2026, 11, 21, tzinfo=dt.UTC).replace(tzinfo=None),
+        created_at=1_795_219_200_000_000,
     )
     return base._replace(**changes)
 
