@@ -22,22 +22,26 @@ _OUTPUT: Final = (
 """In the order of `Row`. Text and integers are what costs the driver least."""
 _FIRST_TIME, _LAST_TIME = "-62135596800e6", "253402300799e6"
 """Years 1 and 9999: a column may hold infinity, and header values may not."""
-_LARGEST: Final = {"relay_poll": "$6", "relay_page": "$10", "relay_late": "$3"}
+_LARGEST: Final = {"relay_poll": "$5", "relay_page": "$10", "relay_late": "$3"}
 _PAYLOAD: Final = {"jsonb": "convert_to(m.payload::text, 'UTF8')", "bytea": "m.payload"}
 _ROW_OVERHEAD_BYTES: Final = 300
 """Columns and headers of an ordinary row."""
 
 
 @cache
-def statement(name: str, schema: str, payload_type: PayloadType, modern: bool) -> str:
+def statement(
+    name: str, schema: str, payload_type: PayloadType, modern: bool, *, late: bool = False
+) -> str:
     """The text of a statement.
 
     Args:
         name: Of its file.
         modern: Whether the server is PostgreSQL 14 or newer.
+        late: Whether a poll is to look for rows of transactions that were open before.
     """
-    text = resources.files(__package__).joinpath("sql", f"{name}.sql").read_text("utf-8")
+    text = _file(name)
     for placeholder, value in {
+        "{late}": _file("relay_poll_late") if late else "",
         "{schema}": quote_identifier(schema),
         "{columns}": _COLUMNS,
         "{size}": _size(payload_type, modern),
@@ -48,6 +52,10 @@ def statement(name: str, schema: str, payload_type: PayloadType, modern: bool) -
     }.items():
         text = text.replace(placeholder, value)
     return text
+
+
+def _file(name: str) -> str:
+    return resources.files(__package__).joinpath("sql", f"{name}.sql").read_text("utf-8")
 
 
 def _size(payload_type: PayloadType, modern: bool) -> str:

@@ -171,9 +171,10 @@ class OutboxStore:
             largest: Rows of more bytes come without payload and headers.
         """
         async with self._statement():
+            late = (unseen.open_xids,) if unseen.open_xids else ()
             records = await self._connection.fetch(
-                self._sql("relay_poll"),
-                self._shard, unseen.from_xid, unseen.open_xids, rows + 1, size, largest,
+                self._sql("relay_poll", late=bool(late)),
+                self._shard, unseen.from_xid, rows + 1, size, largest, *late,
             )  # fmt: skip
         snapshot, found = records[0]["snapshot"], records[0]["found"]
         if found is None:
@@ -316,6 +317,6 @@ class OutboxStore:
             reason="MigrationsMissing",
         )
 
-    def _sql(self, name: str) -> str:
+    def _sql(self, name: str, *, late: bool = False) -> str:
         modern = self._connection.get_server_version().major >= 14
-        return statement(name, self._schema, self._payload_type, modern)
+        return statement(name, self._schema, self._payload_type, modern, late=late)

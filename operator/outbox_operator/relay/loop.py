@@ -39,6 +39,11 @@ RUN_SECONDS: Final = 0.5
 """A run ends after so many events or so long: only its end tells the sequence in the stream, and
 what was published since the last save is what the next owner has to read."""
 SAVE_SECONDS: Final = 0.2
+MORE_ROWS: Final = 100
+"""Behind a page of fewer, that was all there was, a poll at once would find nothing, and be in
+the way of these."""
+NUDGED_PAUSES: Final = 10
+"""Pauses are this much longer while writers nudge, in case that a nudge is lost."""
 QUIET_SECONDS: Final = 0.05
 """Without events for so long, polls become rarer and the cursor is saved."""
 _RETRY_FIRST_SECONDS: Final = 0.05
@@ -120,6 +125,8 @@ class RelayLoop:
         self._blocked: set[str] = set()
         self._refused: dict[int, poison.Poison] = {}
         self._retry = _RETRY_FIRST_SECONDS
+        self._nudged = False
+        """Whether the last poll was asked for by a writer."""
         publisher.on_lost(self._lost)
 
     async def run(self) -> None:
@@ -147,29 +154,39 @@ class RelayLoop:
                 raise self._publisher.lost_error()
             page = await self._reader.next()
             if page is not None:
-                await self._run(page)
+                drained = await self._run(page)
                 await self._wakeup.awake()
                 pause, busy_at = floor, time.monotonic()
-                continue
-            self._progress.idle()
-            self._stream.window_read()
-            if time.monotonic() - busy_at >= QUIET_SECONDS:
-                await self._save()
-                pause = min(pause * 2, self._signals.poll_ceiling)
-                if await self._wakeup.fall_asleep():
-                    continue  # what was committed until then has notified nobody
+                if not (drained and self._nudged):
+                    continue
+                # The next writer will nudge as well, most likely.
+                pause = min(floor * NUDGED_PAUSES, self._signals.poll_ceiling)
+            else:
+                self._progress.idle()
+                self._stream.window_read()
+                if time.monotonic() - busy_at >= QUIET_SECONDS:
+                    await self._save()
+                    pause = min(pause * 2, self._signals.poll_ceiling)
+                    if await self._wakeup.fall_asleep():
+                        continue  # what was committed until then has notified nobody
             if await self._signals.pause(pause):
                 pause = floor
 
-    async def _run(self, page: Page) -> None:
-        """Publish or bury rows from `page` on, in one run, until there is a reason to end it."""
+    async def _run(self, page: Page) -> bool:
+        """Publish or bury rows from `page` on, in one run, until there is a reason to end it.
+
+        Returns:
+            Whether most likely nothing is left.
+        """
         run: Run | None = None
         flights: deque[_Flight] = deque()
-        started, sent, halted = time.monotonic(), 0, None
+        started, sent, halted, drained = time.monotonic(), 0, None, False
         following: Page | None = page
         try:
             while following is not None:
-                self._reader.read_ahead()
+                drained = following.closes and len(following.rows) < MORE_ROWS
+                if not drained:
+                    self._reader.read_ahead()
                 self._progress.backlog(following.waiting, following.rows[0][7] / 1e6)
                 plan = await self._plan(following, sent)
                 if plan is None:
@@ -199,6 +216,7 @@ class RelayLoop:
             await self._halt(*halted)
         elif result.refusal is None and plan is None:
             await self._reader.rewind(self._done)
+        return drained and plan is not None and result.refusal is None and halted is None
 
     async def _plan(self, page: Page, sent: int) -> poison.Plan | None:
         """What to do with a page; None when it must be read again, as the stream has changed.
@@ -368,7 +386,7 @@ class RelayLoop:
 
     def _on_poll(self) -> None:
         self._metrics.polls.inc()
-        self._signals.clear_wake()
+        self._nudged = self._signals.clear_wake()
 
     def _lost(self) -> None:
         self._signals.wake()

@@ -93,7 +93,7 @@ class Ownership:
     def nudged(self) -> None:
         """Events were committed, of whichever shard."""
         for held in self._held.values():
-            held.tenure.signals.wake()
+            held.tenure.signals.nudge()
 
     async def _look(self) -> None:
         await self._let_go_of_ended()

@@ -21,6 +21,7 @@ class Signals:
         self.poll_ceiling = poll_ceiling
         self.page_parts = 1
         self._wake = asyncio.Event()
+        self._nudged = False
         self._urgent = asyncio.Event()
         self._stop = asyncio.Event()
 
@@ -40,12 +41,23 @@ class Signals:
         await self._stop.wait()
 
     def wake(self) -> None:
-        """Events were committed: poll now."""
+        """There is a reason to poll now."""
         self._wake.set()
 
-    def clear_wake(self) -> None:
-        """Call before a poll: what is committed from now on may be missed by it."""
+    def nudge(self) -> None:
+        """A writer says that it has committed events, and will say so again."""
+        self._nudged = True
+        self.wake()
+
+    def clear_wake(self) -> bool:
+        """Call before a poll: what is committed from now on may be missed by it.
+
+        Returns:
+            Whether a writer has asked for this poll.
+        """
         self._wake.clear()
+        nudged, self._nudged = self._nudged, False
+        return nudged
 
     def urge(self) -> None:
         """Something broke or changed: look at once. Also ends waits that a nudge must not end."""

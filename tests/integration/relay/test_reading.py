@@ -198,6 +198,21 @@ async def test_a_nudge_beats_the_poll(outbox: Outbox) -> None:
         assert time.monotonic() - started < 2
 
 
+async def test_writers_that_nudge_cost_one_poll_each(outbox: Outbox) -> None:
+    """Polls in between would find nothing and hold up those that do."""
+    relay = await outbox.relay().start().active()
+    await outbox.idle(relay)
+    async with connected(outbox.nats) as client:
+        started, before = time.monotonic(), relay.metric("polls_total")
+        for _ in range(200):
+            await outbox.add("a")
+            await client.publish(f"outbox.nudge.{NAMESPACE}.{PIPELINE}", b"")
+            await client.flush()
+        await outbox.stored(200)
+        polls, seconds = relay.metric("polls_total") - before, time.monotonic() - started
+    assert polls <= 200 + seconds / 0.02 + 20
+
+
 async def test_nudges_that_come_together_count_as_one(outbox: Outbox) -> None:
     relay = await outbox.relay(poll_max_seconds=20).start().active()
     before = relay.metric("polls_total")

@@ -1,0 +1,13 @@
+-- A part of relay_poll.sql: rows of transactions that were open in S1.
+-- BETWEEN where = would do keeps the planner on the index: to it one xid may well be all rows.
+UNION ALL
+(SELECT late.*
+ FROM unnest($6::text[]::xid8[]) AS open (xid)
+ CROSS JOIN LATERAL (
+     SELECT {columns}, {size} AS size
+     FROM {schema}.events
+     WHERE shard = $1 AND xid BETWEEN open.xid AND open.xid
+     ORDER BY xid
+     LIMIT $3
+ ) late
+ LIMIT $3)
