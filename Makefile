@@ -123,8 +123,9 @@ bench-peers: setup ## The relay beside Debezium Server, into build/bench/peers.j
 .PHONY: bench-page
 bench-page: setup ## docs/explanation/performance.md with its charts, from the last runs
 	mkdir -p docs/explanation/figures
-	cp build/bench/relay.json docs/explanation/figures/
-	cp build/bench/peers.json docs/explanation/figures/ || echo 'bench-page: no peers measured here, theirs stay as they are'
+	for part in relay peers consumer; do \
+		cp build/bench/$$part.json docs/explanation/figures/ || echo "bench-page: $$part stays as it is"; \
+	done
 	$(RUN) python hack/generate
 
 ##@ The local cluster

@@ -9,35 +9,37 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+import handling
 import svg
+from tables import Figures, count, table
 
 FOLDER: Final = Path("docs/explanation")
 PAGE: Final = FOLDER / "performance.md"
 FIGURES: Final = FOLDER / "figures"
 CHARTS: Final = FOLDER / "img"
+_FILES: Final = ("relay.json", "peers.json", "consumer.json")
 _BLOCK: Final = re.compile(r"(<!-- figures: ([a-z_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _CHART_POINTS: Final = 150
-
-Figures = dict[str, Any]
 
 
 def files(root: Path) -> dict[Path, str]:
     """Path to text of the page and its charts."""
-    relay, peers = (_figures(root / FIGURES / name) for name in ("relay.json", "peers.json"))
-    return render((root / PAGE).read_text(), relay, peers)
+    measured = (_figures(root / FIGURES / name) for name in _FILES)
+    return render((root / PAGE).read_text(), *measured)
 
 
-def render(page: str, relay: Figures, peers: Figures) -> dict[Path, str]:
+def render(page: str, relay: Figures, peers: Figures, consumer: Figures) -> dict[Path, str]:
     """The page with its blocks drawn anew, and its charts.
 
     Args:
         relay: Parts by name, as `make bench-relay` writes them; any may be missing.
         peers: As `make bench-peers` writes them, or empty.
+        consumer: As `make bench-consumer` writes them; any part may be missing.
     """
     charts: dict[Path, str] = {}
     blocks = (
@@ -57,8 +59,12 @@ def render(page: str, relay: Figures, peers: Figures) -> dict[Path, str]:
             lambda: _steady_chart(relay["steady"]),
         ),
         _Block("peers", lambda: _peers(peers), ("peers",), lambda: _peers_chart(peers)),
+        _Block("handling", lambda: handling.rates(consumer), ("consume_events_per_s",)),
+        _Block("duplicates", lambda: handling.duplicates(consumer), ("duplicates",)),
+        _Block("library", lambda: handling.library(consumer["client"]), ("client",)),
+        _Block("soak", lambda: handling.soak(consumer["soak"]), ("soak",)),
     )  # fmt: skip
-    found = {**relay, **peers}
+    found = {**consumer, **peers, **relay}
     texts = {}
     for block in blocks:
         missing = [part for part in block.needs if part not in found]
@@ -70,7 +76,7 @@ def render(page: str, relay: Figures, peers: Figures) -> dict[Path, str]:
             charts[CHARTS / f"{block.name}.svg"] = block.chart()
             texts[block.name] += f"\n![{block.name}](img/{block.name}.svg)\n"
     if found:
-        texts["conditions"] += "\nRaw figures: " + _raw(relay, peers) + ".\n"
+        texts["conditions"] += "\nRaw figures: " + _raw(relay, peers, consumer) + ".\n"
     drawn = _BLOCK.sub(lambda match: f"{match[1]}\n{texts[match[2]]}\n{match[3]}", page)
     return {PAGE: drawn, **charts}
 
@@ -94,23 +100,13 @@ def _figures(path: Path) -> Figures:
     return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
-def _raw(relay: Figures, peers: Figures) -> str:
-    files = {"relay.json": relay, "peers.json": peers}
-    return ", ".join(f"[{name}](figures/{name})" for name, figures in files.items() if figures)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; the first column is text, the others are numbers."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
-
-
-def _count(value: float) -> str:
-    return f"{value:,.0f}"
+def _raw(*measured: Figures) -> str:
+    there = (name for name, figures in zip(_FILES, measured, strict=True) if figures)
+    return ", ".join(f"[{name}](figures/{name})" for name in there)
 
 
 def _range(spread: dict[str, float]) -> str:
-    return f"{_count(spread['median'])} ({_count(spread['min'])} to {_count(spread['max'])})"
+    return f"{count(spread['median'])} ({count(spread['min'])} to {count(spread['max'])})"
 
 
 def aims(relay: Figures) -> str:
@@ -150,7 +146,7 @@ def aims(relay: Figures) -> str:
         ]
     if not rows:
         return "Not measured yet.\n"
-    return _table(
+    return table(
         ["figure", "aim", "found", ""],
         [(name, aim, found, "met" if met else "**missed**") for name, aim, found, met in rows],
     )
@@ -182,7 +178,7 @@ def _drain_rows(relay: Figures) -> list[tuple[str, Figures]]:
             (f"{shards['shards']} shards, two relays", shards["relays_2"]),
         ]
     if cluster := relay.get("cluster"):
-        rows.append((f"three replicas, {_count(cluster['events'])} events", cluster))
+        rows.append((f"three replicas, {count(cluster['events'])} events", cluster))
     return rows
 
 
@@ -199,15 +195,15 @@ def _drain(relay: Figures) -> str:
     ]
     drain = relay["drain"]
     return (
-        f"{_count(drain['events'])} events of {drain['payload_bytes']} bytes; "
+        f"{count(drain['events'])} events of {drain['payload_bytes']} bytes; "
         "median (smallest to largest) of the rounds.\n\n"
-        + _table(["", "events/s", "`nats bench`, messages/s", "ratio", "peak RSS, MB"], rows)
+        + table(["", "events/s", "`nats bench`, messages/s", "ratio", "peak RSS, MB"], rows)
         + "\n`nats bench` sends no headers. With message ids, which cost the server about as much "
-        f"as they cost ours, it reaches {_count(drain['nats_bench_with_ids']['median'])} "
+        f"as they cost ours, it reaches {count(drain['nats_bench_with_ids']['median'])} "
         f"messages/s: the relay is at {drain['ratio_to_nats_bench_with_ids']:.2f} of that.\n"
         + f"\nOther processes of the machine used {_most(relay, 'foreign_cpu_s')} s of CPU at most "
         f"during any of these drains, and its host took {_most(relay, 'stolen_cpu_s')} s away.\n"
-        + f"\nIn the stream an event takes {_count(drain['runs'][0]['stream_bytes_per_event'])} "
+        + f"\nIn the stream an event takes {count(drain['runs'][0]['stream_bytes_per_event'])} "
         "bytes: the payload, and headers with CloudEvents attributes, message id and position. "
         "The yardstick sends the payload alone, and has no database to read.\n"
     )
@@ -230,7 +226,7 @@ def _cpu(relay: Figures) -> str:
             ("`nats bench` with message ids", relay["drain"]["nats_bench_with_ids"]),
         )
     ]
-    return _table(
+    return table(
         ["CPU, µs an event", "relay or client", "PostgreSQL", "nats-server"], [*rows, *yardsticks]
     )
 
@@ -239,18 +235,18 @@ def _sizes(relay: Figures) -> str:
     every = [*relay["sizes"].values(), relay["drain"]]
     rows = [
         (
-            f"{_count(figures['payload_bytes'])} B",
-            _count(figures["events"]),
-            _count(figures["drain_events_per_s"]),
+            f"{count(figures['payload_bytes'])} B",
+            count(figures["events"]),
+            count(figures["drain_events_per_s"]),
             f"{figures['drain_events_per_s'] * figures['payload_bytes'] / 1e6:,.0f}",
-            _count(figures["nats_bench_msgs_per_s"]),
+            count(figures["nats_bench_msgs_per_s"]),
             f"{figures['ratio_to_nats_bench']:.2f}",
             f"{figures['python_us_per_event']:.2f}",
             f"{figures['peak_rss_mb']:.0f}",
         )
         for figures in sorted(every, key=lambda figures: int(figures["payload_bytes"]))
     ]
-    return _table(
+    return table(
         ["payload", "events", "events/s", "MB/s of payload", "`nats bench`, messages/s", "ratio",
          "relay CPU, µs an event", "peak RSS, MB"],
         rows,
@@ -280,7 +276,7 @@ def _latency(latency: Figures) -> str:
                 f"{found['postgres_cpu_percent']:.1f}",
             )
         )
-    return _table(
+    return table(
         ["milliseconds", "p50", "p95", "p99", "max", "of which commit, p50 / p99",
          "relay, % of a core", "PostgreSQL, % of a core"],
         rows,
@@ -289,10 +285,10 @@ def _latency(latency: Figures) -> str:
 
 def _writers(writers: Figures) -> str:
     rows = [
-        (name, _count(figures["ours_tps"]), _count(figures["bare_tps"]), f"{figures['ratio']:.2f}")
+        (name, count(figures["ours_tps"]), count(figures["bare_tps"]), f"{figures['ratio']:.2f}")
         for name, figures in _by_clients(writers)
     ]
-    return _table(["clients", "our table, inserts/s", "bare table, inserts/s", "ratio"], rows)
+    return table(["clients", "our table, inserts/s", "bare table, inserts/s", "ratio"], rows)
 
 
 def _by_clients(writers: Figures) -> list[tuple[str, Figures]]:
@@ -311,22 +307,22 @@ def _idle(idle: Figures) -> str:
 def _steady(steady: Figures) -> str:
     rss, lag, dead = steady["rss_mb"], steady["lag_events"], steady["dead_tuples"]
     rows = [
-        ("events/s", _count(steady["events_per_s"])),
+        ("events/s", count(steady["events_per_s"])),
         ("relay memory after the first minute, at the end, peak, MB",
          f"{rss['first']} / {rss['last']} / {rss['peak']}"),
         ("slope of memory, MB a minute", rss["slope_mb_per_minute"]),
-        ("lag, events: median / most", f"{_count(lag['median'])} / {_count(lag['max'])}"),
+        ("lag, events: median / most", f"{count(lag['median'])} / {count(lag['max'])}"),
         ("slope of lag, events a minute", lag["slope_per_minute"]),
-        ("dead rows in the events table, most", _count(dead["events_max"])),
-        ("dead rows in the cursor table, most", _count(dead["cursors_max"])),
+        ("dead rows in the events table, most", count(dead["events_max"])),
+        ("dead rows in the cursor table, most", count(dead["cursors_max"])),
         ("size of the cursor table, start / end, kB",
          f"{steady['cursors_kb']['first']} / {steady['cursors_kb']['last']}"),
-        ("table and indexes, bytes an event", _count(steady["table_bytes_per_event"])),
+        ("table and indexes, bytes an event", count(steady["table_bytes_per_event"])),
         ("CPU of relay / PostgreSQL / nats-server, % of a core",
          f"{steady['relay_cpu_percent']} / {steady['postgres_cpu_percent']} / "
          f"{steady['nats_cpu_percent']}"),
     ]  # fmt: skip
-    return _table([f"{_count(steady['seconds'])} seconds", "found"], rows)
+    return table([f"{count(steady['seconds'])} seconds", "found"], rows)
 
 
 def _peers(peers: Figures) -> str:
@@ -350,15 +346,15 @@ def _peers(peers: Figures) -> str:
         for mode, figures in found["latency"].items()
     ]
     return (
-        f"{_count(peers['events'])} events of {peers['payload_bytes']} bytes. Cold: a process just "
+        f"{count(peers['events'])} events of {peers['payload_bytes']} bytes. Cold: a process just "
         "started drains a backlog. Warm: a process that has drained as much before gets one big "
         "transaction.\n\n"
-        + _table(
+        + table(
             ["", "cold, events/s", "warm, events/s", "CPU warm, µs an event", "peak RSS, MB"],
             drains,
         )
-        + f"\nLatency at {_count(peers['latency_events_per_s'])} events/s:\n\n"
-        + _table(["milliseconds", "p50", "p95", "p99", "max", "CPU, % of a core"], latencies)
+        + f"\nLatency at {count(peers['latency_events_per_s'])} events/s:\n\n"
+        + table(["milliseconds", "p50", "p95", "p99", "max", "CPU, % of a core"], latencies)
     )
 
 
@@ -376,7 +372,7 @@ def _drain_chart(relay: Figures) -> str:
         ours["relay, 4 shards"] = shards["relays_1"]["drain_events_per_s"]
         ours["2 relays, 4 shards"] = shards["relays_2"]["drain_events_per_s"]
     groups = [
-        svg.Group(name, [svg.Bar(value, _count(value))], ours=name in ours)
+        svg.Group(name, [svg.Bar(value, count(value))], ours=name in ours)
         for name, value in {**yardsticks, **ours}.items()
     ]
     return svg.bars(
@@ -417,7 +413,7 @@ def _peers_chart(peers: Figures) -> str:
             name,
             [
                 svg.Bar(found[kind]["drain_events_per_s"],
-                        f"{_count(found[kind]['drain_events_per_s'])} {word}")
+                        f"{count(found[kind]['drain_events_per_s'])} {word}")
                 for kind, word in (("drain_warm", "warm"), ("drain", "cold"))
             ],
             ours=index == 0,
@@ -437,12 +433,12 @@ def _steady_chart(steady: Figures) -> str:
         return svg.Panel(label, [(sample["s"], sample[name]) for sample in samples], unit)
 
     return svg.lines(
-        f"{_count(steady['events_per_s'])} events/s, all the time",
+        f"{count(steady['events_per_s'])} events/s, all the time",
         "sampled every 5 seconds",
         [
             panel("relay memory", "rss_mb", "MB"),
             panel("lag", "lag", "events"),
             panel("dead rows, cursors", "dead_cursors", "rows"),
         ],
-        f"{_count(steady['samples'][-1]['s'])} s",
+        f"{count(steady['samples'][-1]['s'])} s",
     )

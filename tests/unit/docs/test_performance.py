@@ -56,13 +56,13 @@ def test_page_and_charts_are_drawn_from_the_figures(path: Path) -> None:
 
 
 def test_without_figures_the_page_says_so_and_has_no_charts() -> None:
-    files = performance.render(PAGE, {}, {})
+    files = performance.render(PAGE, {}, {}, {})
     assert list(files) == [performance.PAGE]
     assert "Not measured yet: drain." in files[performance.PAGE]
 
 
 def test_what_was_measured_is_shown_and_the_rest_is_said_to_be_missing() -> None:
-    files = performance.render(PAGE, relay(), {})
+    files = performance.render(PAGE, relay(), {}, {})
     page = files[performance.PAGE]
     assert "120,000 (110,000 to 130,000)" in page
     assert "![drain](img/drain.svg)" in page
@@ -71,8 +71,8 @@ def test_what_was_measured_is_shown_and_the_rest_is_said_to_be_missing() -> None
 
 
 def test_drawing_twice_changes_nothing() -> None:
-    once = performance.render(PAGE, relay(), {})[performance.PAGE]
-    assert performance.render(once, relay(), {})[performance.PAGE] == once
+    once = performance.render(PAGE, relay(), {}, {})[performance.PAGE]
+    assert performance.render(once, relay(), {}, {})[performance.PAGE] == once
 
 
 @pytest.mark.parametrize(("ratio", "word"), [(1.0, "met"), (0.99, "**missed**")])
@@ -86,3 +86,35 @@ def test_aims_are_judged(ratio: float, word: str) -> None:
 def test_charts_are_well_formed_whatever_the_labels() -> None:
     chart = svg.bars("A < B", "&", [svg.Group("<x>", [svg.Bar(1, "1"), svg.Bar(0, "0")])])
     assert ElementTree.fromstring(chart).attrib["aria-label"] == "A < B"
+
+
+def test_consumers_and_library_are_shown() -> None:
+    ways = ["empty", "empty_per_key", "empty_per_key_ack_all", "inbox", "inbox_batches"]
+    ways += ["inbox_ordered", "http"]
+    drivers = ["asyncpg", "psycopg", "sync_psycopg", "sqlalchemy_asyncpg", "sync_session_psycopg"]
+    add = {"add_us": 150.0, "bare_insert_us": 110.0, "overhead_us": 40.0, "add_many_per_s": 9_876}
+    figures = {
+        "payload_bytes": 512,
+        "rounds": 3,
+        "consume_events_per_s": dict.fromkeys(ways, 45_678.0),
+        "cpu_us_per_event": dict.fromkeys(ways, 20.0),
+        "peak_rss_mb": dict.fromkeys(ways, 70.0),
+        "nats_bench_js_fetch": 72_000,
+        "ratio_to_nats_bench": 0.63,
+        "duplicates": {"rows": 500_000, "p50_ms": 0.4, "p99_ms": 0.8},
+        "client": {
+            "add": dict.fromkeys([*drivers, "django"], add),
+            "commit_to_subscriber_ms": {
+                way: {"p50": 1.1, "p99": 2.2} for way in ("relay_polling", "nudge", "publish")
+            },
+        },
+        "soak": {
+            "seconds": 600, "producers": 100, "acknowledged_commits_per_s": 1001,
+            "failing_share": 0.05, "broker_kills": 3, "database_kills": 3, "committed": 600_123,
+            "handled": 600_123, "lost": 0, "phantom": 0, "dead_letters": 0,
+            "consumer_rss_mb": {"first": 80.0, "last": 81.0, "slope_per_minute": 0.1},
+        },
+    }  # fmt: skip
+    page = performance.render(PAGE, {}, {}, figures)[performance.PAGE]
+    for found in ("45,678", "0.63", "0.8 ms", "9,876", "600,123 / 600,123"):
+        assert found in page

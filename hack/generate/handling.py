@@ -1,0 +1,103 @@
+"""The parts of docs/explanation/performance.md about consumers and the library."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tables import Figures, count, table
+
+_WAYS: Final = {
+    "empty": "empty handler",
+    "empty_per_key": "empty handler, `ordering: PerKey`",
+    "empty_per_key_ack_all": "the same with `ackPolicy: All`",
+    "inbox": "inbox, one INSERT an event",
+    "inbox_batches": "inbox, batches of 200, one `executemany` each",
+    "inbox_ordered": "inbox `PerShard`, one INSERT an event",
+    "http": "HTTP endpoint",
+}
+_DRIVERS: Final = {
+    "asyncpg": "asyncpg",
+    "psycopg": "psycopg, async",
+    "sync_psycopg": "psycopg",
+    "sqlalchemy_asyncpg": "SQLAlchemy on asyncpg",
+    "sync_session_psycopg": "SQLAlchemy session on psycopg",
+    "django": "Django",
+}
+_SENDS: Final = {
+    "relay_polling": "relay, by polling",
+    "nudge": "relay, nudged",
+    "publish": "published by the writer (`ordering: None`)",
+}
+
+
+def rates(consumer: Figures) -> str:
+    """Events per second and CPU by way of handling."""
+    found, cpu, rss = (
+        consumer[name] for name in ("consume_events_per_s", "cpu_us_per_event", "peak_rss_mb")
+    )
+    rows = [
+        (words, count(found[way]), f"{cpu[way]:.1f}", f"{rss[way]:.0f}")
+        for way, words in _WAYS.items()
+    ]
+    return (
+        f"One process, events of {consumer['payload_bytes']} bytes; median of "
+        f"{consumer['rounds']} rounds.\n\n"
+        + table(["", "events/s", "CPU, µs an event", "peak RSS, MB"], rows)
+        + "\n`nats bench js fetch` with explicit acknowledgements takes "
+        f"{count(consumer['nats_bench_js_fetch'])} messages/s from the same stream and handles "
+        f"nothing; the empty handler is at {consumer['ratio_to_nats_bench']:.2f} of that.\n"
+    )
+
+
+def duplicates(consumer: Figures) -> str:
+    """How soon an event is found to be known."""
+    found = consumer["duplicates"]
+    return (
+        f"A duplicate is found in {found['p50_ms']} ms (p99 {found['p99_ms']} ms) in an inbox of "
+        f"{count(found['rows'])} rows.\n"
+    )
+
+
+def library(client: Figures) -> str:
+    """What `add` costs beside a bare INSERT, and how soon an event arrives."""
+    rows = [
+        (
+            words,
+            *(f"{client['add'][driver][part]:.0f}" for part in ("add_us", "bare_insert_us")),
+            f"{client['add'][driver]['overhead_us']:.0f}",
+            count(client["add"][driver]["add_many_per_s"]),
+        )
+        for driver, words in _DRIVERS.items()
+    ]
+    waits = client["commit_to_subscriber_ms"]
+    return (
+        table(
+            ["µs", "`add`", "bare INSERT", "difference", "`add_many`, events/s"],
+            rows,
+        )
+        + "\nFrom the end of the commit to a subscriber, one writer, 200 commits/s:\n\n"
+        + table(
+            ["milliseconds", "p50", "p99"],
+            [(words, waits[way]["p50"], waits[way]["p99"]) for way, words in _SENDS.items()],
+        )
+    )
+
+
+def soak(found: Figures) -> str:
+    """Row to effect for minutes, with failures and restarts."""
+    rss = found["consumer_rss_mb"]
+    rows = [
+        ("seconds", count(found["seconds"])),
+        ("producers", count(found["producers"])),
+        ("acknowledged commits/s", count(found["acknowledged_commits_per_s"])),
+        ("handler calls that fail", f"{found['failing_share']:.0%}"),
+        ("kills of the broker / of the database",
+         f"{found['broker_kills']} / {found['database_kills']}"),
+        ("events committed / with an effect",
+         f"{count(found['committed'])} / {count(found['handled'])}"),
+        ("lost / phantom / dead letters",
+         f"{found['lost']} / {found['phantom']} / {found['dead_letters']}"),
+        ("consumer memory, first / last, MB", f"{rss['first']} / {rss['last']}"),
+        ("slope of memory, MB a minute", rss["slope_per_minute"]),
+    ]  # fmt: skip
+    return table(["", "found"], rows)
