@@ -7,7 +7,6 @@ that a container handler is given.
 from __future__ import annotations
 
 import argparse
-import asyncio
 from typing import Final
 
 from outbox_operator.cli import event_loop, pod_options
@@ -55,6 +54,6 @@ def run(args: argparse.Namespace) -> int:
 
     logging.setup("consumer", args.log_level)
     loaded = settings.load(args.config) if args.module is None else settings.by_hand(vars(args))
-    with asyncio.Runner(loop_factory=event_loop.factory()) as runner:
+    with event_loop.runner() as runner:
         runner.run(app.main(loaded))
     return 0
