@@ -96,6 +96,7 @@ class InboxStore:
             max_size=size,
             max_inactive_connection_lifetime=_IDLE_SECONDS,
             connect=self._connect,
+            reset=_reset,
         )
 
     @property
@@ -263,6 +264,10 @@ class InboxStore:
             await self._pool  # opens it the first time
             self._used = True
             return await self._pool.acquire()
+
+
+async def _reset(connection: Connection) -> None:
+    await postgres.reset(connection, statement_timeout=_STATEMENT_SECONDS)
 
 
 async def _undo(connection: Borrowed, transaction: Transaction) -> None:

@@ -167,15 +167,7 @@ async def connect(
             _notice_dead_server(connection)
             await _check(connection, target, open_one)
             # Not at login: a pooler refuses settings that it does not know.
-            await set_in_session(
-                connection,
-                {
-                    "statement_timeout": round(statement_timeout * 1000),
-                    # So that the server lets go of our locks soon after our machine has died.
-                    **{f"tcp_keepalives_{name}": value for name, value in _KEEPALIVE.items()},
-                    "tcp_user_timeout": _DEAD_PEER_MILLISECONDS,
-                },
-            )
+            await set_in_session(connection, _settings(statement_timeout))
         except BaseException:
             connection.terminate()
             raise
@@ -200,6 +192,26 @@ async def _open(
         server_settings={"application_name": application_name},
     )
     return connection
+
+
+def _settings(statement_timeout: float) -> dict[str, int]:
+    return {
+        "statement_timeout": round(statement_timeout * 1000),
+        # So that the server lets go of our locks soon after our machine has died.
+        **{f"tcp_keepalives_{name}": value for name, value in _KEEPALIVE.items()},
+        "tcp_user_timeout": _DEAD_PEER_MILLISECONDS,
+    }
+
+
+async def reset(connection: Connection, *, statement_timeout: float = STATEMENT_SECONDS) -> None:
+    """Undo what its last user did to a session, and leave it as `connect` makes it.
+
+    Raises the driver's errors.
+    """
+    settings = _settings(statement_timeout).items()
+    await connection.execute(
+        connection.get_reset_query() + "".join(f"SET {name} = {value};" for name, value in settings)
+    )
 
 
 async def set_in_session(connection: Connection, settings: Mapping[str, int]) -> None:

@@ -6,10 +6,11 @@ import asyncio
 import datetime as dt
 import statistics
 import time
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import asyncpg
 import pytest
@@ -401,6 +402,31 @@ async def test_an_outbox_made_anew_is_not_mistaken_for_duplicates(
     assert await billing.effects() == [
         *(f"kind-{n}" for n in range(1, 11)), "kind-1", "kind-2", "kind-3", "from-somebody-else",
     ]  # fmt: skip
+
+
+async def test_a_session_is_handed_on_as_it_was_made(billing: Billing) -> None:
+    """What a handler sets is gone, and our own timeouts are not."""
+    store = InboxStore(
+        postgres.parse_url(billing.url), consumer_name="shop/billing", schema="outbox",
+        mode="PerEvent", size=1,
+    )  # fmt: skip
+    seen: list[dict[str, str]] = []
+
+    async def look(connection: Any, new: object) -> bool:
+        names = ("statement_timeout", "tcp_user_timeout", "work_mem")
+        seen.append({name: await connection.fetchval(f"SHOW {name}") for name in names})
+        await connection.execute("SET work_mem = '1MB'; SET statement_timeout = 0")
+        return True
+
+    for _ in range(2):
+        record = Record(
+            event_id=uuid.uuid4(), source_topic="s", event_type="t", payload=b"", source="/s",
+            shard=None, emission=None, stored=dt.datetime.now(dt.UTC),
+        )  # fmt: skip
+        assert await store.process([record], look)
+    await store.close()
+    assert seen[0] == seen[1]
+    assert seen[0]["statement_timeout"] == "5min"
 
 
 async def test_a_known_event_is_found_in_less_than_a_millisecond(
