@@ -84,7 +84,8 @@ class Signals:
 
 async def _wait(event: asyncio.Event, seconds: float) -> bool:
     try:
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):  # takes no task of its own, as `wait_for` would
+            await event.wait()
     except TimeoutError:
         return False
     return True
