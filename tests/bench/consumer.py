@@ -34,7 +34,7 @@ from bench.conditions import conditions
 from bench.measuring import cpu_seconds, median, peak_rss_mb
 from bench.nats_bench import program
 from outbox_operator.adapters.inbox_store import InboxStore, Record
-from outbox_operator.adapters.postgres import parse_url
+from outbox_operator.adapters.postgres_target import parse_url
 from outbox_operator.wire.config import (
     ConsumerConfig,
     HttpHandlerConfig,

@@ -6,8 +6,9 @@ from typing import Literal
 
 import asyncpg
 
-from outbox_operator.adapters.postgres import connect, parse_url
+from outbox_operator.adapters.postgres import connect
 from outbox_operator.adapters.postgres_admin import PostgresAdmin
+from outbox_operator.adapters.postgres_target import parse_url
 from outbox_operator.plan.postgres import (
     DesiredDatabase,
     DesiredInbox,

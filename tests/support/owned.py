@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from typing import Any
 
-from outbox_operator.adapters.postgres import Connection, connect, parse_url
+from outbox_operator.adapters.postgres import Connection, connect
 from outbox_operator.adapters.postgres_admin import PostgresAdmin
+from outbox_operator.adapters.postgres_target import parse_url
 from outbox_operator.plan.postgres import (
     DesiredDatabase,
     DesiredInbox,

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from outbox_operator.adapters.postgres import Connection, PostgresTarget, errors
+from outbox_operator.adapters.postgres import Connection
+from outbox_operator.adapters.postgres_errors import errors
 from outbox_operator.adapters.postgres_sql import statement
+from outbox_operator.adapters.postgres_target import PostgresTarget
 from outbox_operator.errors import ConflictError, PostgresError
 from outbox_operator.plan.postgres_schema import qualify
 from outbox_operator.wire import tables as names
@@ -83,7 +85,7 @@ class WholeDeadLetter(DeadLetter):
 class DeadLetterStore:
     """The table of one outbox.
 
-    Every method may raise the errors of `adapters.postgres.errors`.
+    Every method may raise the errors of `adapters.postgres_errors`.
 
     Args:
         connection: Of the role that owns the tables.

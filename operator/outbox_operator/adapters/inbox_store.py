@@ -21,8 +21,10 @@ from asyncpg.pool import PoolConnectionProxy
 from asyncpg.transaction import Transaction
 
 from outbox_operator.adapters import postgres
-from outbox_operator.adapters.postgres import Connection, PostgresTarget, errors
+from outbox_operator.adapters.postgres import Connection
+from outbox_operator.adapters.postgres_errors import errors, translate
 from outbox_operator.adapters.postgres_sql import statement
+from outbox_operator.adapters.postgres_target import PostgresTarget
 from outbox_operator.errors import OutboxError, PostgresError
 from outbox_operator.wire import tables
 
@@ -248,7 +250,7 @@ class InboxStore:
             OSError,
         ) as error:
             if _is_lost(connection) or isinstance(error, OSError | asyncpg.InternalClientError):
-                raise postgres.translate(error, self._target) from error
+                raise translate(error, self._target) from error
             raise CommitRefusedError(
                 f"PostgreSQL at {self.address} refused to commit what the handler wrote: {error}"
             ) from error

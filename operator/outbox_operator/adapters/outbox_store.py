@@ -28,6 +28,8 @@ from outbox_operator.adapters.outbox_rows import (
 )
 from outbox_operator.adapters.outbox_sql import PayloadType, statement
 from outbox_operator.adapters.outbox_wakeup import OutboxWakeup
+from outbox_operator.adapters.postgres_errors import errors
+from outbox_operator.adapters.postgres_target import PostgresTarget
 from outbox_operator.errors import ConflictError, PostgresError
 
 _CLOSE_SECONDS: Final = 2.0
@@ -46,7 +48,7 @@ _BEYOND: Final = 2**63 - 1
 class OutboxStore:
     """The tables of one schema over one connection, for one shard.
 
-    Every method may raise the errors of `adapters.postgres.errors`.
+    Every method may raise the errors of `adapters.postgres_errors`.
 
     Args:
         connection: From `adapters.postgres.connect`; used by nobody else.
@@ -56,7 +58,7 @@ class OutboxStore:
     def __init__(
         self,
         connection: postgres.Connection,
-        target: postgres.PostgresTarget,
+        target: PostgresTarget,
         *,
         schema: str,
         payload_type: PayloadType,
@@ -297,7 +299,7 @@ class OutboxStore:
         async with self._turn:
             self._asked_at = time.monotonic()
             try:
-                with postgres.errors(self._target):
+                with errors(self._target):
                     yield
             finally:
                 self._asked_at = None

@@ -16,7 +16,7 @@ from outbox_operator.wire.wakeup import sleep_lock, wakeup_channel
 class OutboxWakeup:
     """Sleep and wake-ups of one shard.
 
-    Every method may raise the errors of `adapters.postgres.errors`.
+    Every method may raise the errors of `adapters.postgres_errors`.
 
     Args:
         turn: Entered for each statement on the connection.

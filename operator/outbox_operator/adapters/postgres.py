@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: read a URL, connect, and turn every failure into one of our errors.
+"""Connections to PostgreSQL.
 
 Used by the relay, the consumer runtime and the controller, and by nobody else: this is where
 asyncpg is configured. Holds no knowledge of our tables and must not import `plan` or `api`.
@@ -7,23 +7,16 @@ asyncpg is configured. Holds no knowledge of our tables and must not import `pla
 from __future__ import annotations
 
 import socket
-import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Final, Literal, TypeAlias, get_args
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import Final, TypeAlias
 
 import asyncpg
-from asyncpg import exceptions as pg
 from asyncpg.connect_utils import SessionAttribute
 
+from outbox_operator.adapters.postgres_errors import errors, read_only, transaction_pooler
+from outbox_operator.adapters.postgres_target import PostgresTarget, tls
 from outbox_operator.errors import (
-    AccessDeniedError,
-    CredentialsError,
-    OutboxError,
-    PostgresError,
     UnsupportedServerError,
 )
 
@@ -40,101 +33,6 @@ _POOLER_ATTEMPTS: Final = 20
 _DEAD_PEER_MILLISECONDS: Final = 15_000
 _KEEPALIVE: Final = {"idle": 10, "interval": 5, "count": 3}
 """Seconds of silence, seconds between probes, probes; to notice a peer that is gone, both ways."""
-
-_SCHEMES: Final = ("postgresql", "postgres")
-SslMode: TypeAlias = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
-_SSL_MODES: Final[tuple[SslMode, ...]] = get_args(SslMode)
-_FILES: Final = ("sslrootcert", "sslcert", "sslkey")
-_WITHOUT_EFFECT: Final = ("application_name", "connect_timeout")
-"""Ours are better; harmless to find in a URL."""
-_EXAMPLE: Final = "postgresql://user:password@host:5432/database?sslmode=verify-full"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PostgresTarget:
-    """Where a database is and how to log in. Its `repr` is safe to print.
-
-    Attributes:
-        hosts: Host and port, tried in order until one is a primary.
-        sslmode: As in libpq.
-        sslrootcert: File of authorities; None trusts the system's.
-        sslcert: File of a client certificate; with `sslkey`.
-    """
-
-    hosts: tuple[tuple[str, int], ...]
-    database: str
-    user: str
-    password: str | None = field(default=None, repr=False)
-    sslmode: SslMode = "prefer"
-    sslrootcert: str | None = None
-    sslcert: str | None = None
-    sslkey: str | None = None
-
-    @property
-    def address(self) -> str:
-        """`host:port/database`: for messages and logs."""
-        hosts = ",".join(f"{f'[{h}]' if ':' in h else h}:{port}" for h, port in self.hosts)
-        return f"{hosts}/{self.database}"
-
-
-def parse_url(text: str) -> PostgresTarget:
-    """Read a connection URL.
-
-    Raises:
-        CredentialsError: Says what is wrong with it, and shows nothing of it.
-    """
-    try:
-        parts = urlsplit(text.strip())
-        query = dict(
-            parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-        )
-        login, _, places = parts.netloc.rpartition("@")
-        hosts = tuple(_host(place) for place in places.split(","))
-    except ValueError:
-        # The message of a ValueError may quote the URL, password and all.
-        raise _malformed("it cannot be parsed") from None
-    if parts.scheme not in _SCHEMES:
-        raise _malformed("it must start with postgresql://")
-    user, has_password, password = login.partition(":")
-    database = unquote(parts.path.removeprefix("/"))
-    for value, what in ((user, "user"), (database, "database"), (hosts[0][0], "host")):
-        if not value:
-            raise _malformed(f"it names no {what}")
-    unknown = sorted(query.keys() - {"sslmode", *_FILES, *_WITHOUT_EFFECT})
-    if unknown:
-        raise _malformed(f"parameter {', '.join(unknown)} is not supported; remove it")
-    wanted = query.get("sslmode", "prefer")
-    sslmode = next((mode for mode in _SSL_MODES if mode == wanted), None)
-    if sslmode is None:
-        raise _malformed(f"sslmode must be one of {', '.join(_SSL_MODES)}")
-    return PostgresTarget(
-        hosts=hosts,
-        database=database,
-        user=unquote(user),
-        password=unquote(password) if has_password else None,
-        sslmode=sslmode,
-        **{name: query[name] for name in _FILES if query.get(name)},
-    )
-
-
-def _host(place: str) -> tuple[str, int]:
-    if place.startswith("["):
-        host, bracket, rest = place[1:].partition("]")
-        if not bracket or (rest and not rest.startswith(":")):
-            raise ValueError("bracket")
-        port = rest[1:]
-    else:
-        host, _, port = place.partition(":")
-    number = int(port) if port else 5432
-    if not 0 < number < 65536:
-        raise ValueError("port")
-    return unquote(host), number
-
-
-def _malformed(problem: str) -> CredentialsError:
-    return CredentialsError(
-        f"the connection URL is malformed: {problem}; wanted for example {_EXAMPLE}"
-    )
 
 
 async def connect(
@@ -183,7 +81,7 @@ async def _open(
         user=target.user,
         password=target.password,
         database=target.database,
-        ssl=_tls(target),
+        ssl=tls(target),
         timeout=timeout,
         command_timeout=command_timeout,
         target_session_attrs=(
@@ -262,7 +160,7 @@ async def _check(
         )
     row = await connection.fetchrow("SELECT pg_backend_pid(), pg_is_in_recovery()")
     if row is None or row[1]:
-        raise _read_only(target)
+        raise read_only(target)
     if row[0] != connection.get_server_pid():
         # A pooler makes up the process id that it announces.
         await _check_pooler(connection, target, row[0], open_another)
@@ -290,113 +188,3 @@ async def _check_pooler(
                 raise transaction_pooler(target)
     finally:
         other.terminate()
-
-
-def _tls(target: PostgresTarget) -> ssl.SSLContext | SslMode:
-    if target.sslmode in ("disable", "allow", "prefer") and not target.sslcert:
-        return target.sslmode
-    try:
-        if target.sslmode.startswith("verify") or target.sslrootcert:
-            context = ssl.create_default_context(cafile=target.sslrootcert)
-            context.check_hostname = target.sslmode == "verify-full"
-        else:
-            # `require` asks for encryption, not for proof of who is there; so says libpq too.
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if target.sslcert:
-            context.load_cert_chain(target.sslcert, target.sslkey)
-    except OSError as error:
-        names = ", ".join(name for name in _FILES if getattr(target, name))
-        raise CredentialsError(
-            f"PostgreSQL at {target.address}: the files of {names} in the connection URL "
-            f"cannot be used: {error.strerror or type(error).__name__}"
-        ) from error
-    return context
-
-
-@contextmanager
-def errors(target: PostgresTarget, *, timeout: float | None = None) -> Iterator[None]:
-    """Translate what the driver raises inside the block; ours pass through.
-
-    Args:
-        target: Named in messages.
-        timeout: Seconds that a TimeoutError stands for, if known.
-    """
-    try:
-        yield
-    except (pg.PostgresError, pg.InterfaceError, pg.InternalClientError, OSError) as error:
-        raise translate(error, target, timeout=timeout) from error
-
-
-def translate(
-    error: BaseException, target: PostgresTarget, *, timeout: float | None = None
-) -> OutboxError:
-    """What went wrong, in our terms: by SQLSTATE and type, never by text where a code exists."""
-    if isinstance(error, OutboxError):
-        return error
-    where = f"PostgreSQL at {target.address}"
-    if isinstance(error, pg.PostgresError):
-        return _server_error(error, target, where)
-    if isinstance(error, pg.TargetServerAttributeNotMatched):
-        return _read_only(target)
-    if isinstance(error, TimeoutError):
-        return PostgresError(f"{where}: no answer" + (f" within {timeout:g} s" if timeout else ""))
-    return PostgresError(f"{where}: {_describe(error)}")
-
-
-def _server_error(error: pg.PostgresError, target: PostgresTarget, where: str) -> OutboxError:
-    code = error.sqlstate or ""
-    said = f"{where}: {getattr(error, 'message', None) or error} (SQLSTATE {code})"
-    if code.startswith("28"):
-        return CredentialsError(said)
-    match code:
-        case "3D000":
-            return CredentialsError(said, reason="DatabaseMissing")
-        case "42501":
-            return AccessDeniedError(f"{said}; logged in as role {target.user}")
-        case "25006":
-            return _read_only(target)
-        case "55P03":
-            return PostgresError(
-                f"{said}: another session holds the lock; see pg_locks", reason="LockTimeout"
-            )
-        case "57014":
-            return PostgresError(said, reason="StatementTimeout")
-        case "53300":
-            return PostgresError(said, reason="TooManyConnections")
-        case "26000" | "42P05":
-            # A statement that this session prepared is gone, or another session's is in its place.
-            return transaction_pooler(target)
-    if code[:2] in ("08", "57"):
-        return PostgresError(said)
-    return PostgresError(said, reason="StatementFailed")
-
-
-def transaction_pooler(target: PostgresTarget) -> UnsupportedServerError:
-    """What to say when the statements of one session reach changing server processes."""
-    return UnsupportedServerError(
-        f"PostgreSQL at {target.address}: a connection pooler in transaction or statement mode "
-        "answers there; locks and settings of a session do not survive it: use the address of "
-        "the server itself, or a pool in session mode (PgBouncer: pool_mode = session)",
-        reason="TransactionPooler",
-    )
-
-
-def _read_only(target: PostgresTarget) -> PostgresError:
-    return PostgresError(
-        f"PostgreSQL at {target.address}: this server is a standby; use the primary's address",
-        reason="ReadOnlyServer",
-    )
-
-
-def _describe(error: BaseException) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the server's certificate is not trusted: {error.verify_message}"
-    if isinstance(error, socket.gaierror):
-        return "no such host"
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__

@@ -16,9 +16,11 @@ from typing import Final
 import asyncpg
 
 from outbox_operator.adapters import postgres_observe, postgres_upkeep
-from outbox_operator.adapters.postgres import Connection, PostgresTarget, errors, translate
+from outbox_operator.adapters.postgres import Connection
 from outbox_operator.adapters.postgres_cursors import read_cursors
+from outbox_operator.adapters.postgres_errors import errors, translate
 from outbox_operator.adapters.postgres_sql import lock_key, statement
+from outbox_operator.adapters.postgres_target import PostgresTarget
 from outbox_operator.adapters.postgres_upkeep import MaintenanceResult
 from outbox_operator.errors import PostgresError
 from outbox_operator.plan.postgres import plan_inbox, plan_migrations

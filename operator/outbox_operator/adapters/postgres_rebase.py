@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from outbox_operator.adapters.postgres import Connection, PostgresTarget, errors
+from outbox_operator.adapters.postgres import Connection
 from outbox_operator.adapters.postgres_cursors import StoredCursor, read_cursors
+from outbox_operator.adapters.postgres_errors import errors
 from outbox_operator.adapters.postgres_sql import statement
+from outbox_operator.adapters.postgres_target import PostgresTarget
 from outbox_operator.errors import PostgresError
 from outbox_operator.plan.rebase import Choice, ShardFacts, StreamEnd
 from outbox_operator.wire import tables as names

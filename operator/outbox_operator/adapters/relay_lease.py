@@ -19,7 +19,9 @@ from typing import Final
 import asyncpg
 
 from outbox_operator.adapters import postgres
+from outbox_operator.adapters.postgres_errors import errors, transaction_pooler
 from outbox_operator.adapters.postgres_sql import statement
+from outbox_operator.adapters.postgres_target import PostgresTarget
 from outbox_operator.errors import PostgresError
 
 IDLE_SECONDS: Final = 10.0
@@ -45,7 +47,7 @@ class LeaseView:
 class RelayLease:
     """One connection that holds locks; used by one task at a time.
 
-    Every method may raise the errors of `adapters.postgres.errors`.
+    Every method may raise the errors of `adapters.postgres_errors`.
 
     Args:
         connection: From `adapters.postgres.connect`; used by nobody else.
@@ -57,7 +59,7 @@ class RelayLease:
     """
 
     def __init__(
-        self, connection: postgres.Connection, target: postgres.PostgresTarget, *, schema: str
+        self, connection: postgres.Connection, target: PostgresTarget, *, schema: str
     ) -> None:
         self._connection = connection
         self._target = target
@@ -118,7 +120,7 @@ class RelayLease:
             )
         members = {row["pid"]: row["number"] for row in rows if row["is_member"]}
         if not any(row["ours"] and row["number"] == self.member for row in rows):
-            raise postgres.transaction_pooler(self._target)
+            raise transaction_pooler(self._target)
         return LeaseView(
             members=frozenset(members.values()),
             holders={
@@ -164,7 +166,7 @@ class RelayLease:
     def _statement(self) -> Iterator[None]:
         self._asked_at = time.monotonic()
         try:
-            with postgres.errors(self._target):
+            with errors(self._target):
                 yield
         finally:
             self._asked_at = None

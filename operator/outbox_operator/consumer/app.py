@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from outbox_operator.adapters import nats, postgres
+from outbox_operator.adapters import nats
 from outbox_operator.adapters.inbox_store import InboxStore
 from outbox_operator.adapters.jetstream_consumer import PullConsumer
+from outbox_operator.adapters.postgres_target import parse_url
 from outbox_operator.consumer import dead_letters, loader
 from outbox_operator.consumer.breaker import Breaker
 from outbox_operator.consumer.disposition import backoff
@@ -281,7 +282,7 @@ def _inbox(config: ConsumerConfig) -> InboxStore | None:
             f"file {path} with the URL of the inbox database: {error.strerror}"
         ) from error
     return InboxStore(
-        postgres.parse_url(text),
+        parse_url(text),
         consumer_name=f"{config.namespace}/{config.consumer}",
         schema=config.inbox.schema,
         mode=config.inbox.mode,

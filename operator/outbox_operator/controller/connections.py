@@ -20,8 +20,8 @@ from outbox_operator.adapters import nats as nats_adapter
 from outbox_operator.adapters import postgres
 from outbox_operator.adapters.jetstream_admin import JetStreamAdmin
 from outbox_operator.adapters.nats import NatsAuth
-from outbox_operator.adapters.postgres import PostgresTarget
 from outbox_operator.adapters.postgres_admin import PostgresAdmin
+from outbox_operator.adapters.postgres_target import PostgresTarget
 from outbox_operator.errors import OutboxError
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from outbox_operator import version
-from outbox_operator.adapters.postgres import PostgresTarget
 from outbox_operator.adapters.postgres_admin import PostgresAdmin
+from outbox_operator.adapters.postgres_target import PostgresTarget
 from outbox_operator.api import meta as names
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.fields import seconds

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from outbox_operator.adapters.nats import NatsAuth
-from outbox_operator.adapters.postgres import PostgresTarget, parse_url
+from outbox_operator.adapters.postgres_target import PostgresTarget, parse_url
 from outbox_operator.api.fields import SecretKeyRef
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.errors import CredentialsError

@@ -15,6 +15,8 @@ from outbox_operator.adapters import nats, postgres
 from outbox_operator.adapters.jetstream_admin import JetStreamAdmin
 from outbox_operator.adapters.nats import NatsAuth
 from outbox_operator.adapters.postgres_admin import PostgresAdmin
+from outbox_operator.adapters.postgres_errors import errors
+from outbox_operator.adapters.postgres_target import parse_url
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.resource import Consumer, Pipeline, Stream
 from outbox_operator.client import Outbox
@@ -45,7 +47,7 @@ _LOCK_SECONDS: Final = 5.0
 @asynccontextmanager
 async def database(url: str) -> AsyncIterator[PostgresAdmin]:
     """Administration of a database, for the length of a block."""
-    target = postgres.parse_url(url)
+    target = parse_url(url)
     connection = await postgres.connect(target, application_name=NAME)
     try:
         yield PostgresAdmin(connection, target)
@@ -199,10 +201,10 @@ async def drop_database(url: str, name: str) -> None:
 
 
 async def _execute(url: str, statement: str) -> None:
-    target = postgres.parse_url(url)
+    target = parse_url(url)
     connection = await postgres.connect(target, application_name=NAME)
     try:
-        with postgres.errors(target):
+        with errors(target):
             await connection.execute(statement)
     finally:
         await connection.close()
@@ -210,10 +212,10 @@ async def _execute(url: str, statement: str) -> None:
 
 async def emit(url: str, schema: str, event: Event) -> None:
     """Write one event in a transaction of its own."""
-    target = postgres.parse_url(url)
+    target = parse_url(url)
     connection = await postgres.connect(target, application_name=NAME)
     try:
-        with postgres.errors(target):
+        with errors(target):
             async with connection.transaction():
                 await Outbox(schema=schema).add(connection, event)
     finally:

@@ -18,6 +18,7 @@ from typing import Final
 from outbox_operator.adapters import postgres
 from outbox_operator.adapters.jetstream import Publisher
 from outbox_operator.adapters.nats import NatsAuth
+from outbox_operator.adapters.postgres_target import parse_url
 from outbox_operator.adapters.relay_lease import STATEMENT_SECONDS, RelayLease
 from outbox_operator.errors import OutboxError
 from outbox_operator.relay.metrics import RelayMetrics
@@ -126,7 +127,7 @@ class RelayApp:
         while not self._signals.stopping:
             try:
                 # The Secret is read each time: a corrected one needs no restart.
-                target = postgres.parse_url(read_database_url(self._config.database))
+                target = parse_url(read_database_url(self._config.database))
                 connection = await postgres.connect(
                     target,
                     application_name=f"{self._settings.application_name} lease",

@@ -15,6 +15,7 @@ from typing import Final
 from outbox_operator.adapters import postgres
 from outbox_operator.adapters.jetstream import Publisher
 from outbox_operator.adapters.outbox_store import OutboxStore
+from outbox_operator.adapters.postgres_target import parse_url
 from outbox_operator.relay.loop import RelayLoop
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.paging import check_cursor
@@ -87,7 +88,7 @@ class Tenure:
 
     async def _connect(self) -> OutboxStore:
         config = self.settings.config
-        target = postgres.parse_url(read_database_url(config.database))
+        target = parse_url(read_database_url(config.database))
         connection = await postgres.connect(
             target,
             application_name=f"{self.settings.application_name} shard {self.shard}",

@@ -16,8 +16,8 @@ import asyncpg
 import pytest
 from nats.aio.client import Client
 
-from outbox_operator.adapters import postgres
 from outbox_operator.adapters.inbox_store import InboxStore, Record
+from outbox_operator.adapters.postgres_target import parse_url
 from outbox_operator.consumer.handler import Ack, Context, DeadLetter, ReceivedEvent, RetryAfter
 from outbox_operator.consumer.handlers import Handlers
 from outbox_operator.wire.config import ConsumerConfig, InboxConfig
@@ -407,7 +407,7 @@ async def test_an_outbox_made_anew_is_not_mistaken_for_duplicates(
 async def test_a_session_is_handed_on_as_it_was_made(billing: Billing) -> None:
     """What a handler sets is gone, and our own timeouts are not."""
     store = InboxStore(
-        postgres.parse_url(billing.url), consumer_name="shop/billing", schema="outbox",
+        parse_url(billing.url), consumer_name="shop/billing", schema="outbox",
         mode="PerEvent", size=1,
     )  # fmt: skip
     seen: list[dict[str, str]] = []
@@ -433,7 +433,7 @@ async def test_a_known_event_is_found_in_less_than_a_millisecond(
     billing: Billing, postgres_server: PostgresServer
 ) -> None:
     store = InboxStore(
-        postgres.parse_url(billing.url), consumer_name="shop/billing", schema="outbox",
+        parse_url(billing.url), consumer_name="shop/billing", schema="outbox",
         mode="PerEvent", size=1,
     )  # fmt: skip
     await billing.owner.execute(

@@ -9,8 +9,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from outbox_operator.adapters.postgres import PostgresTarget, parse_url
 from outbox_operator.adapters.postgres_admin import PostgresAdmin
+from outbox_operator.adapters.postgres_target import PostgresTarget, parse_url
 from outbox_operator.controller.connections import IDLE_SECONDS, PostgresConnections
 
 

@@ -9,7 +9,8 @@ import asyncpg
 import pytest
 
 from outbox_operator.adapters import postgres
-from outbox_operator.adapters.postgres import connect, parse_url
+from outbox_operator.adapters.postgres import connect
+from outbox_operator.adapters.postgres_target import parse_url
 from outbox_operator.adapters.relay_lease import RelayLease
 from outbox_operator.errors import UnsupportedServerError
 from support.pgbouncer import pooler, through

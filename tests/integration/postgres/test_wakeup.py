@@ -10,7 +10,8 @@ import pytest
 
 from outbox_operator.adapters.outbox_store import OutboxStore
 from outbox_operator.adapters.outbox_wakeup import OutboxWakeup
-from outbox_operator.adapters.postgres import connect, parse_url
+from outbox_operator.adapters.postgres import connect
+from outbox_operator.adapters.postgres_target import parse_url
 from outbox_operator.plan.postgres import DesiredDatabase
 from support.owned import OwnedDatabase
 

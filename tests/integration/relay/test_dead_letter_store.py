@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from outbox_operator.adapters.dead_letter_store import DeadLetterFilter, DeadLetterStore
-from outbox_operator.adapters.postgres import connect, parse_url
+from outbox_operator.adapters.postgres import connect
+from outbox_operator.adapters.postgres_target import parse_url
 from outbox_operator.errors import ConflictError
 from support.relaying import Outbox, RelayProcess, eventually
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from outbox_operator.adapters.postgres import PostgresTarget, parse_url
+from outbox_operator.adapters.postgres_target import PostgresTarget, parse_url
 from outbox_operator.errors import CredentialsError
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from outbox_operator.adapters.postgres import PostgresTarget
+    from outbox_operator.adapters.postgres_target import PostgresTarget
     from outbox_operator.plan.rebase import Choice, StreamEnd
     from outbox_operator.relay.settings import Settings
 
@@ -101,17 +101,17 @@ def _choice(args: argparse.Namespace) -> Choice:
 
 def _place(args: argparse.Namespace) -> tuple[PostgresTarget, str, Settings | None]:
     """Where the outbox is, and the relay's configuration if there is one."""
-    from outbox_operator.adapters import postgres
+    from outbox_operator.adapters.postgres_target import parse_url
     from outbox_operator.relay import settings
     from outbox_operator.wire.config import DatabaseConfig
 
     if args.url_file is not None:
         config = DatabaseConfig(url_file=os.path.abspath(args.url_file), schema=args.schema)
-        return postgres.parse_url(settings.read_database_url(config)), config.schema, None
+        return parse_url(settings.read_database_url(config)), config.schema, None
     loaded = settings.load(args.config)
     database = loaded.config.database
     url = settings.read_database_url(database)
-    return postgres.parse_url(url), database.schema, loaded
+    return parse_url(url), database.schema, loaded
 
 
 async def _stream_ends(settings: Settings, shards: list[int]) -> list[StreamEnd]:
