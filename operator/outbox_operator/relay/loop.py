@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Final
 
 from outbox_operator.adapters.jetstream import Publisher, Refusal, Run, Sent, StreamFacts
@@ -21,6 +19,7 @@ from outbox_operator.adapters.outbox_rows import Burial, Checkpoint, Cursor, Row
 from outbox_operator.adapters.outbox_store import OutboxStore
 from outbox_operator.errors import OutboxError
 from outbox_operator.relay import poison
+from outbox_operator.relay.flights import Flights
 from outbox_operator.relay.message import Renderer
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.paging import largest_row
@@ -53,28 +52,6 @@ _HALT_RECHECK_SECONDS: Final = 5.0
 
 class _StopRequestedError(Exception):
     """Asked to stop while waiting to try again; the cursor is where it should be."""
-
-
-@dataclass(slots=True)
-class _Flight:
-    """A page on its way.
-
-    Attributes:
-        end: Number of messages of the run up to the page's last.
-        rows: Positions of all rows; with policy Halt, of those before the poison.
-        messages: Positions of those that are published.
-        size: Bytes of the messages.
-        inside: A point inside the page, whatever its position.
-        after: The point behind these rows.
-    """
-
-    end: int
-    rows: Sequence[int]
-    messages: Sequence[int]
-    size: int
-    inside: Mark
-    after: Mark
-    burials: list[Burial]
 
 
 class RelayLoop:
@@ -179,8 +156,8 @@ class RelayLoop:
             Whether most likely nothing is left.
         """
         run: Run | None = None
-        flights: deque[_Flight] = deque()
-        started, sent, halted, drained = time.monotonic(), 0, None, False
+        flights = Flights()
+        started, halted, drained = time.monotonic(), None, False
         following: Page | None = page
         try:
             while following is not None:
@@ -188,15 +165,14 @@ class RelayLoop:
                 if not drained:
                     self._reader.read_ahead()
                 self._progress.backlog(following.waiting, following.rows[0][7] / 1e6)
-                plan = await self._plan(following, sent)
+                plan = await self._plan(following, flights.sent)
                 if plan is None:
                     break
                 halted = plan.halted
-                sent += len(plan.messages)
-                flights.append(_flight(following, plan, sent))
+                flights.add(following, plan)
                 ends = (
                     following.closes or halted is not None or bool(plan.burials)
-                    or sent >= RUN_EVENTS or time.monotonic() - started > RUN_SECONDS
+                    or flights.sent >= RUN_EVENTS or time.monotonic() - started > RUN_SECONDS
                     or self._signals.stopping
                 )  # fmt: skip
                 if plan.messages:
@@ -247,11 +223,12 @@ class RelayLoop:
                 return None
         return plan
 
-    async def _end(self, result: Sent, flights: deque[_Flight]) -> None:
+    async def _end(self, result: Sent, flights: Flights) -> None:
         """Act on the fate of a run."""
         self._stream.ended(result)
-        burials = [burial for flight in flights for burial in flight.burials]
-        failed = self._settle(flights, result.count)
+        burials = flights.burials()
+        self._settle(flights, result.count)
+        failed = flights.first_left()
         if failed is not None:
             burials = [burial for burial in burials if burial.position < failed]
         if burials or time.monotonic() - self._saved_at > SAVE_SECONDS:
@@ -264,32 +241,16 @@ class RelayLoop:
             await self._after_refusal(result.refusal, failed)
             await self._reader.rewind(self._done)
 
-    def _settle(self, flights: deque[_Flight], count: int) -> int | None:
+    def _settle(self, flights: Flights, count: int) -> None:
         """Move the cursor in memory behind what is dealt with, now that `count` messages are
-        stored; returns the position of the first row that is not, if there is one."""
-        while flights and flights[0].end <= count:
-            flight = flights.popleft()
-            self._moved(flight.after, len(flight.rows), len(flight.messages), flight.size)
-            if flight.after.upper is None:
+        stored."""
+        for landed in flights.landed(count):
+            self._done = landed.mark
+            self._progress.published(landed.messages)
+            self._metrics.published_bytes.inc(landed.size)
+            self._progress.moved(landed.rows)
+            if landed.mark.upper is None:
                 self._stream.window_read()
-        if not flights:
-            return None
-        flight = flights[0]
-        stored = count - (flight.end - len(flight.messages))
-        failed = flight.messages[max(0, stored)]
-        if stored > 0:
-            done = [position for position in flight.rows if position < failed]
-            size = flight.size * stored // len(flight.messages)
-            self._moved(replace(flight.inside, position=done[-1]), len(done), stored, size)
-            flight.rows, flight.messages = flight.rows[len(done) :], flight.messages[stored:]
-            flight.size -= size
-        return failed
-
-    def _moved(self, to: Mark, rows: int, messages: int, size: int) -> None:
-        self._done = to
-        self._progress.published(messages)
-        self._metrics.published_bytes.inc(size)
-        self._progress.moved(rows)
 
     async def _save(self, burials: Sequence[Burial] = ()) -> None:
         """Store the cursor, if there is news, and these dead letters with it."""
@@ -391,15 +352,3 @@ class RelayLoop:
     def _lost(self) -> None:
         self._signals.wake()
         self._signals.urge()
-
-
-def _flight(page: Page, plan: poison.Plan, end: int) -> _Flight:
-    """What must be known of a page to settle it; not its rows, for the memory they take."""
-    rows = [row[0] for row in page.rows]
-    after = page.mark(rows[-1])
-    inside = replace(after, lower=page.lower, upper=page.upper)
-    if plan.halted is not None:
-        rows = [position for position in rows if position < plan.halted[0].position]
-        after = replace(inside, position=rows[-1]) if rows else page.before
-    size = sum([len(message[1]) + len(message[2]) for message in plan.messages])
-    return _Flight(end, rows, plan.positions, size, inside, after, plan.burials)
