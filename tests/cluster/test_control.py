@@ -617,7 +617,7 @@ def test_every_condition_is_there_whatever_is_wrong(world: World) -> None:
     found = {c["type"]: c["status"] for c in body["status"]["conditions"]}
     assert set(found) == {
         "Ready", "Reconciling", "Stalled", "DatabaseReachable", "SchemaApplied", "StreamReady",
-        "ConsumersReady", "RelayAvailable", "Lagging", "Paused",
+        "ConsumersReady", "RelayAvailable", "Lagging", "ForeignPublisher", "Paused",
     }  # fmt: skip
     assert found["SchemaApplied"] == "True"
     assert found["RelayAvailable"] == "False"

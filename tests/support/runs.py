@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import uuid
@@ -9,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from outbox_operator.adapters.jetstream import Fence, Message, Publisher, Sent, StreamFacts
+from outbox_operator.errors import NatsError
 from support.nats import NatsCluster, NatsServer, connected, unique_prefix
 
 
@@ -52,9 +54,13 @@ class Lane:
         return await run.finish()
 
     async def stored(self) -> list[int]:
-        """Numbers of the messages in the stream, in its order."""
-        found = self.publisher.tail(f"{self.prefix}.>", 0)
-        return [int(message.headers["Outbox-Position"]) async for message in found]
+        """Numbers of the messages in the stream, in its order; waits while it elects a leader."""
+        async with asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(NatsError):
+                    found = self.publisher.tail(f"{self.prefix}.>", 0)
+                    return [int(message.headers["Outbox-Position"]) async for message in found]
+                await asyncio.sleep(0.05)
 
     async def request(self, verb: str, **config: Any) -> dict[str, Any]:
         document = dict(config)

@@ -62,7 +62,8 @@ async def test_one_apply_makes_everything(world: World) -> None:
     assert types == {
         "Ready": "True", "Reconciling": "False", "Stalled": "False", "DatabaseReachable": "True",
         "SchemaApplied": "True", "StreamReady": "True", "ConsumersReady": "True",
-        "RelayAvailable": "True", "Lagging": "False", "Paused": "False",
+        "RelayAvailable": "True", "Lagging": "False", "ForeignPublisher": "False",
+        "Paused": "False",
     }  # fmt: skip
     assert all(c["observedGeneration"] == 1 for c in status["conditions"])
 
