@@ -151,7 +151,10 @@ class PipelineStream(StreamConfig):
 class Polling(ApiModel):
     """How often the relay looks for new rows."""
 
-    min: Duration = Field(default="2ms", description="While events flow.")
+    min: Duration = Field(
+        default="2ms",
+        description="While events flow; ten times that behind an event that its writer nudged.",
+    )
     max: Duration = Field(default="1s", description="When the outbox has been quiet.")
 
 
