@@ -51,6 +51,7 @@ _WRITE: Final = (
 _LOCK_TIMEOUT: Final = "SET lock_timeout = '500ms'"
 _LOST: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 _RETRY_SECONDS: Final = 0.1
+_BULK_SECONDS: Final = 60.0
 _LONGEST_PAUSE_SECONDS: Final = 0.3
 PHASE_SECONDS: Final = 3.0
 WAVE_SECONDS: Final = 5.0
@@ -254,7 +255,8 @@ class Writer:
         for draft in drafts:
             versions[draft.key] = version = versions.get(draft.key, 0) + 1
             rows.append(_columns(draft, version))
-        await self.connection.executemany(_WRITE, rows)
+        # A connection that is lost while the driver waits to write more would never tell it.
+        await self.connection.executemany(_WRITE, rows, timeout=_BULK_SECONDS)
 
 
 def _columns(draft: Draft, version: int) -> tuple[object, ...]:
