@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 
@@ -15,6 +16,8 @@ from delivery.expected import Stored
 
 _BATCH: Final = 2000
 _TIMEOUT_SECONDS: Final = 20.0
+_MOST_UNHEARD: Final = 100
+_PAUSE_SECONDS: Final = 0.05
 _INBOX: Final = "_INBOX.delivery"
 
 
@@ -76,6 +79,7 @@ def read_stream(host: str, port: int, stream: str) -> list[Stored]:
 
 
 def _messages(session: _Session, stream: str, consumer: str) -> Iterator[Stored]:
+    unheard = 0
     while True:
         request = {"batch": _BATCH, "no_wait": True}
         session.ask(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}", request, "next")
@@ -83,9 +87,14 @@ def _messages(session: _Session, stream: str, consumer: str) -> Iterator[Stored]
             subject, reply, head, payload = session.receive()
             if not reply.startswith("$JS.ACK."):
                 status = head.split(b"\r\n")[0]
-                if b" 404" in status or b" 408" in status:
-                    if b" 404" in status:
-                        return
+                if b" 404" in status:
+                    return
+                if b" 408" in status:
+                    break
+                if b" 503" in status and unheard < _MOST_UNHEARD:
+                    # The consumer is announced a moment before it listens.
+                    unheard += 1
+                    time.sleep(_PAUSE_SECONDS)
                     break
                 raise ConnectionError(f"stream {stream}: reading it: {status.decode()}")
             sequence = int(reply.split(".")[-4])
