@@ -44,7 +44,10 @@ def render(page: str, relay: Figures, peers: Figures, consumer: Figures) -> dict
     charts: dict[Path, str] = {}
     blocks = (
         _Block("aims", lambda: aims(relay)),
-        _Block("conditions", lambda: _conditions(relay["conditions"]), ("conditions",)),
+        _Block(
+            "conditions", lambda: _conditions(relay["conditions"], relay.get("again", {})),
+            ("conditions",),
+        ),
         _Block("drain", lambda: _drain(relay), ("drain",), lambda: _drain_chart(relay)),
         _Block("cpu", lambda: _cpu(relay), ("drain",)),
         _Block("sizes", lambda: _sizes(relay), ("drain", "sizes")),
@@ -152,7 +155,7 @@ def aims(relay: Figures) -> str:
     )
 
 
-def _conditions(found: Figures) -> str:
+def _conditions(found: Figures, again: Figures) -> str:
     postgres = found["postgres"]
     settings = ", ".join(
         f"`{name}={value}`" for name, value in postgres.items() if name != "server_version"
@@ -163,6 +166,10 @@ def _conditions(found: Figures) -> str:
         f"- PostgreSQL {postgres['server_version'].split()[0]}: {settings}.\n"
         f"- nats-server {found['nats_server']}: {found['stream']}.\n"
         f"- Outbox: {found['table']}.\n"
+        + "".join(
+            f"- Measured again afterwards, {later['date']}: {part}.\n"
+            for part, later in again.items()
+        )
     )
 
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from pathlib import Path
 
 import asyncpg
 import pytest
 
-from support.nats import connected
+from support.nats import NatsServer, connected
 from support.postgres import PostgresServer
-from support.relaying import NAMESPACE, PIPELINE, Outbox, check_delivery, eventually, per_key
+from support.relaying import (
+    NAMESPACE,
+    PIPELINE,
+    Outbox,
+    an_outbox,
+    check_delivery,
+    eventually,
+    per_key,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -240,6 +249,29 @@ async def test_events_restored_from_another_server_are_not_published_over_and_ov
     await eventually(
         lambda: "transaction 999999999 wrote an event" in relay.failing().get("role", ""), "said"
     )
+
+
+@pytest.mark.parametrize("analyzed", [True, False])
+async def test_a_page_of_a_shard_is_not_sought_among_all_its_rows(
+    database: str, nats_server: NatsServer, tmp_path: Path, analyzed: bool
+) -> None:
+    rows, shards = 40_000, 4
+    async with an_outbox(database, nats_server, tmp_path, shards=shards) as outbox:
+        await outbox.fill(rows, keys=1000)
+        if analyzed:
+            await outbox.connection.execute("ANALYZE outbox.events")
+        outbox.relay().start()
+        await outbox.stored(rows)
+        outbox.stop_all()
+        read = "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE indexrelname LIKE $1"
+
+        async def counted() -> bool:
+            await outbox.connection.execute("SELECT pg_stat_clear_snapshot()")
+            return bool(await outbox.connection.fetchval(read, "events%pkey") >= rows)
+
+        await eventually(counted, "statistics of all reads")
+        # Its extent is looked up by this index, once or twice.
+        assert await outbox.connection.fetchval(read, "events%shard_xid_idx") < 5 * rows
 
 
 async def test_the_tail_is_read_by_index_at_any_table_size(outbox: Outbox) -> None:
