@@ -107,9 +107,8 @@ async def reset(connection: Connection, *, statement_timeout: float = STATEMENT_
     Raises the driver's errors.
     """
     settings = _settings(statement_timeout).items()
-    await connection.execute(
-        connection.get_reset_query() + "".join(f"SET {name} = {value};" for name, value in settings)
-    )
+    again = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in settings)
+    await connection.execute(f"{connection.get_reset_query()} SELECT {again}")
 
 
 async def set_in_session(connection: Connection, settings: Mapping[str, int]) -> None:
