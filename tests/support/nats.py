@@ -7,6 +7,7 @@ import contextlib
 import importlib.metadata
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -27,6 +28,7 @@ from outbox_operator.adapters.nats import NatsAuth, connect
 from support.processes import freeze
 
 START_SECONDS = 20.0
+_FIXED_PORTS = (20_000, 32_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,12 +328,15 @@ class NatsCluster:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on at this moment."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+    """Ports that nobody listens on, and that the kernel gives to nobody who asks for just any."""
+    found: list[int] = []
+    for port in random.sample(range(*_FIXED_PORTS), 1000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise RuntimeError(f"no {count} free ports among {_FIXED_PORTS}")
 
 
 def server_binary(version: str | None = None) -> Path:
