@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
 import asyncpg
@@ -98,7 +99,7 @@ class InboxStore:
             max_size=size,
             max_inactive_connection_lifetime=_IDLE_SECONDS,
             connect=self._connect,
-            reset=_reset,
+            reset=partial(postgres.reset, statement_timeout=_STATEMENT_SECONDS),
         )
 
     @property
@@ -266,10 +267,6 @@ class InboxStore:
             await self._pool  # opens it the first time
             self._used = True
             return await self._pool.acquire()
-
-
-async def _reset(connection: Connection) -> None:
-    await postgres.reset(connection, statement_timeout=_STATEMENT_SECONDS)
 
 
 async def _undo(connection: Borrowed, transaction: Transaction) -> None:

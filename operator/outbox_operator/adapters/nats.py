@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from nats.aio.client import Client, RawCredentials
 from nats.js.errors import APIError
 
 from outbox_operator.adapters.nats_wire import WireClient, abort
+from outbox_operator.adapters.network import network_problem
 from outbox_operator.errors import (
     AccessDeniedError,
     CredentialsError,
@@ -364,14 +364,10 @@ def _kind(auth: NatsAuth) -> str:
 
 def _describe(error: BaseException) -> str:
     """One reason in plain words."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the server's certificate is not trusted: {error.verify_message}"
+    if (problem := network_problem(error)) is not None:
+        return problem
     if isinstance(error, ssl.SSLError):
         return f"TLS handshake failed: {error.reason or 'connection ended'}"
-    if isinstance(error, socket.gaierror):
-        return "no such host"
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
     if isinstance(error, (asyncio.TimeoutError, nats.errors.TimeoutError)):
         return "no answer in time"
     if isinstance(error, nats.errors.SecureConnWantedError):

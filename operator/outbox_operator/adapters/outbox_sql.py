@@ -13,15 +13,17 @@ PayloadType = Literal["jsonb", "bytea"]
 _COLUMNS: Final = (
     "position, event_id, event_type, partition_key, routing_key, payload, headers, created_at"
 )
+_FIRST_TIME: Final = "-62135596800e6"
+_LAST_TIME: Final = "253402300799e6"
+"""Years 1 and 9999: a column may hold infinity, and header values may not."""
 _OUTPUT: Final = (
     "m.position, m.event_id::text, m.event_type, m.partition_key, m.routing_key, "
     "CASE WHEN m.size <= {largest} THEN {payload} END AS payload, "
     "CASE WHEN m.size <= {largest} AND m.headers <> '{}' THEN m.headers::text END AS headers, "
-    "least(greatest(date_part('epoch', m.created_at) * 1e6, {first}), {last})::bigint AS created_at"
+    f"least(greatest(date_part('epoch', m.created_at) * 1e6, {_FIRST_TIME}), {_LAST_TIME})::bigint "
+    "AS created_at"
 )
 """In the order of `Row`. Text and integers are what costs the driver least."""
-_FIRST_TIME, _LAST_TIME = "-62135596800e6", "253402300799e6"
-"""Years 1 and 9999: a column may hold infinity, and header values may not."""
 _LARGEST: Final = {"relay_poll": "$5", "relay_page": "$10", "relay_late": "$3"}
 _PAYLOAD: Final = {"jsonb": "convert_to(m.payload::text, 'UTF8')", "bytea": "m.payload"}
 _ROW_OVERHEAD_BYTES: Final = 300
@@ -47,8 +49,6 @@ def statement(
         "{size}": _size(payload_type, modern),
         "{output}": _OUTPUT.replace("{payload}", _PAYLOAD[payload_type]),
         "{largest}": _LARGEST.get(name, ""),
-        "{first}": _FIRST_TIME,
-        "{last}": _LAST_TIME,
     }.items():
         text = text.replace(placeholder, value)
     return text

@@ -101,7 +101,7 @@ def _settings(statement_timeout: float) -> dict[str, int]:
     }
 
 
-async def reset(connection: Connection, *, statement_timeout: float = STATEMENT_SECONDS) -> None:
+async def reset(connection: Connection, *, statement_timeout: float) -> None:
     """Undo what its last user did to a session, and leave it as `connect` makes it.
 
     Raises the driver's errors.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from asyncpg import exceptions as pg
 
+from outbox_operator.adapters.network import network_problem
 from outbox_operator.adapters.postgres_target import PostgresTarget
 from outbox_operator.errors import (
     AccessDeniedError,
@@ -88,6 +87,7 @@ def transaction_pooler(target: PostgresTarget) -> UnsupportedServerError:
 
 
 def read_only(target: PostgresTarget) -> PostgresError:
+    """What to say of a standby."""
     return PostgresError(
         f"PostgreSQL at {target.address}: this server is a standby; use the primary's address",
         reason="ReadOnlyServer",
@@ -95,12 +95,8 @@ def read_only(target: PostgresTarget) -> PostgresError:
 
 
 def _describe(error: BaseException) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the server's certificate is not trusted: {error.verify_message}"
-    if isinstance(error, socket.gaierror):
-        return "no such host"
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
+    if (problem := network_problem(error)) is not None:
+        return problem
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

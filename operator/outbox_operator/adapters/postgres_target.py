@@ -109,6 +109,11 @@ def _malformed(problem: str) -> CredentialsError:
 
 
 def tls(target: PostgresTarget) -> ssl.SSLContext | SslMode:
+    """What the driver is to make of `sslmode` and the files beside it.
+
+    Raises:
+        CredentialsError: A file cannot be used.
+    """
     if target.sslmode in ("disable", "allow", "prefer") and not target.sslcert:
         return target.sslmode
     try:

@@ -7,7 +7,8 @@
 -- BETWEEN with ORDER BY, where = ANY would do, keeps the planner on the index: to its statistics
 -- one xid may well be all rows.
 WITH shards AS MATERIALIZED (
-    SELECT shard, last_position, emission - emission_gaps AS published, remark, owner, published_at, updated_at, snapshot_to,
+    SELECT shard, last_position, emission - emission_gaps AS published, remark, owner,
+           published_at, updated_at, snapshot_to,
            snapshot_to::pg_snapshot AS upper,
            pg_snapshot_xmax(snapshot_from::pg_snapshot) AS from_xid,
            ARRAY(SELECT pg_snapshot_xip(snapshot_from::pg_snapshot)) AS open_xids,
