@@ -19,9 +19,9 @@ import asyncpg
 from nats.aio.client import Client
 
 from bench.measuring import Usage
-from outbox_operator.adapters.jetstream_admin import JetStreamAdmin
-from outbox_operator.adapters.nats import NatsAuth
-from outbox_operator.plan import streams
+from outbox_operator.adapters.nats.admin import JetStreamAdmin
+from outbox_operator.adapters.nats.connection import NatsAuth
+from outbox_operator.plan.jetstream import streams
 from support.jetstream import OWNER, pass_stream, stream_spec
 from support.nats import NatsServer, connected
 from support.outbox import migrate

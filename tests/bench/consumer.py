@@ -33,8 +33,8 @@ from bench.bed import POSTGRES_SETTINGS, create_stream, until
 from bench.conditions import conditions
 from bench.measuring import cpu_seconds, median, peak_rss_mb
 from bench.nats_bench import program
-from outbox_operator.adapters.inbox_store import InboxStore, Record
-from outbox_operator.adapters.postgres_target import parse_url
+from outbox_operator.adapters.postgres.inbox import InboxStore, Record
+from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.wire.config import (
     ConsumerConfig,
     HttpHandlerConfig,

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from outbox_operator.adapters.kube import Kube
-from outbox_operator.adapters.kube_events import EVENTS_API
-from outbox_operator.adapters.kube_objects import Ref, ref_of
-from outbox_operator.adapters.kube_watch import Changed, Listed
+from outbox_operator.adapters.kubernetes.client import Kube
+from outbox_operator.adapters.kubernetes.events import EVENTS_API
+from outbox_operator.adapters.kubernetes.objects import Ref, ref_of
+from outbox_operator.adapters.kubernetes.watch import Changed, Listed
 from outbox_operator.api import meta
 from outbox_operator.errors import ConflictError, KubernetesError, SpecError
 from support.kube import Cluster, Kubectl

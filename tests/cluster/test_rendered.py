@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from outbox_operator.plan.kube_diff import differences, was_changed_by_others
+from outbox_operator.plan.kubernetes.diff import differences, was_changed_by_others
 from support.chart import Helm, find_helm
 from support.kube import Kubectl
 

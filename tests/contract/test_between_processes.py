@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 import yaml
 
-from outbox_operator.adapters.nats_wire import parse_headers
-from outbox_operator.adapters.outbox_rows import Row
+from outbox_operator.adapters.nats.driver import parse_headers
+from outbox_operator.adapters.postgres.rows import Row
 from outbox_operator.api import meta
 from outbox_operator.api.resource import parse_consumer, parse_pipeline
 from outbox_operator.consumer import Context
 from outbox_operator.consumer import settings as consumer_settings
 from outbox_operator.consumer.events import inbox_id, received
-from outbox_operator.consumer.handler import ReceivedEvent
-from outbox_operator.consumer.http import binary_request, structured_request
-from outbox_operator.plan import runtime_config
+from outbox_operator.consumer.handlers.http import binary_request, structured_request
+from outbox_operator.consumer.handlers.types import ReceivedEvent
+from outbox_operator.plan.kubernetes import runtime_config
 from outbox_operator.relay import settings as relay_settings
 from outbox_operator.relay.message import Renderer
 from outbox_operator.wire import config, subjects

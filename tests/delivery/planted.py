@@ -24,7 +24,7 @@ def _id_cursor() -> None:
 
 def _drop_ack() -> None:
     """What was handed to the connection is taken as stored."""
-    from outbox_operator.adapters.jetstream_run import Run, Sent
+    from outbox_operator.adapters.nats.publish_run import Run, Sent
 
     async def finish(self: Run) -> Sent:
         self._close()
@@ -36,7 +36,7 @@ def _drop_ack() -> None:
 
 def _skip_fence() -> None:
     """Nobody asks whether somebody else has published in between."""
-    from outbox_operator.adapters.jetstream import Publisher
+    from outbox_operator.adapters.nats.publisher import Publisher
 
     real = Publisher.open_run
 
@@ -48,7 +48,7 @@ def _skip_fence() -> None:
 
 def _no_resume() -> None:
     """The cursor is believed, however far the stream is ahead of it."""
-    from outbox_operator.relay.resume import Tail
+    from outbox_operator.relay.recovery import Tail
 
     real = Tail.add
 
@@ -76,7 +76,7 @@ def _re_encode() -> None:
 
 
 def _before_sending(change: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
-    from outbox_operator.adapters.jetstream_run import Run
+    from outbox_operator.adapters.nats.publish_run import Run
 
     real = Run.send
 

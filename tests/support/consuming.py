@@ -20,9 +20,9 @@ from nats.aio.client import Client
 from nats.js.api import RawStreamMsg
 
 from outbox_operator.consumer.app import App, build_handler
-from outbox_operator.consumer.handler import Handler
-from outbox_operator.consumer.handlers import Handlers
-from outbox_operator.consumer.python import PythonHandler
+from outbox_operator.consumer.handlers.python import PythonHandler
+from outbox_operator.consumer.handlers.registry import Handlers
+from outbox_operator.consumer.handlers.types import Handler
 from outbox_operator.wire.config import (
     ConsumerConfig,
     HttpHandlerConfig,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from outbox_operator.adapters.jetstream_admin import JetStreamAdmin
+from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec
 from outbox_operator.api.v1alpha1.stream import EventStreamSpec
-from outbox_operator.plan import consumers, streams
-from outbox_operator.plan.jetstream import Config, Decision
+from outbox_operator.plan.jetstream import consumers, streams
+from outbox_operator.plan.jetstream.decide import Config, Decision
 from outbox_operator.plan.state import Owner
 
 OWNER = Owner(uid="uid-of-orders", key="EventStream/shop/orders")

@@ -24,7 +24,7 @@ from typing import Any, Self
 import nats.errors
 from nats.aio.client import Client
 
-from outbox_operator.adapters.nats import NatsAuth, connect
+from outbox_operator.adapters.nats.connection import NatsAuth, connect
 from support.processes import freeze
 
 START_SECONDS = 20.0

@@ -6,10 +6,10 @@ from typing import Literal
 
 import asyncpg
 
-from outbox_operator.adapters.postgres import connect
-from outbox_operator.adapters.postgres_admin import PostgresAdmin
-from outbox_operator.adapters.postgres_target import parse_url
-from outbox_operator.plan.postgres import (
+from outbox_operator.adapters.postgres.admin import PostgresAdmin
+from outbox_operator.adapters.postgres.connection import connect
+from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.plan.postgres.migrations import (
     DesiredDatabase,
     DesiredInbox,
     plan_inbox,

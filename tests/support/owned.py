@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from typing import Any
 
-from outbox_operator.adapters.postgres import Connection, connect
-from outbox_operator.adapters.postgres_admin import PostgresAdmin
-from outbox_operator.adapters.postgres_target import parse_url
-from outbox_operator.plan.postgres import (
+from outbox_operator.adapters.postgres.admin import PostgresAdmin
+from outbox_operator.adapters.postgres.connection import Connection, connect
+from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.plan.postgres.migrations import (
     DesiredDatabase,
     DesiredInbox,
     MigrationPlan,

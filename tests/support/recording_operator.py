@@ -24,8 +24,8 @@ from typing import Any, Self
 
 from outbox_operator.api import meta
 from outbox_operator.controller import app, settings
-from outbox_operator.controller.outcome import ObjectKey, Outcome, Reconciler
-from outbox_operator.controller.tools import Tools
+from outbox_operator.controller.reconcile.tools import Tools
+from outbox_operator.controller.runtime.outcome import ObjectKey, Outcome, Reconciler
 from outbox_operator.errors import OutboxError
 
 DEADLINE_S = 30.0

@@ -23,7 +23,7 @@ from nats.aio.client import Client
 from nats.js.api import DeliverPolicy
 from nats.js.client import JetStreamContext
 
-from outbox_operator.adapters.nats import server_info
+from outbox_operator.adapters.nats.connection import server_info
 from support.nats import NatsCluster, NatsServer, connected, unique_prefix
 from support.outbox import migrate
 

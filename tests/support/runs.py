@@ -9,7 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from outbox_operator.adapters.jetstream import Fence, Message, Publisher, Sent, StreamFacts
+from outbox_operator.adapters.nats.publisher import Fence, Message, Publisher, Sent, StreamFacts
 from outbox_operator.errors import NatsError
 from support.nats import NatsCluster, NatsServer, connected, unique_prefix
 

@@ -5,7 +5,8 @@ Importing this package needs the standard library only.
 
 from __future__ import annotations
 
-from outbox_operator.consumer.handler import (
+from outbox_operator.consumer.handlers.registry import Handlers
+from outbox_operator.consumer.handlers.types import (
     Ack,
     Context,
     DeadLetter,
@@ -13,6 +14,5 @@ from outbox_operator.consumer.handler import (
     ReceivedEvent,
     RetryAfter,
 )
-from outbox_operator.consumer.handlers import Handlers
 
 __all__ = ["Ack", "Context", "DeadLetter", "Handlers", "Outcome", "ReceivedEvent", "RetryAfter"]

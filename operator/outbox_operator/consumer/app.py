@@ -17,20 +17,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from outbox_operator.adapters import nats
-from outbox_operator.adapters.inbox_store import InboxStore
-from outbox_operator.adapters.jetstream_consumer import PullConsumer
-from outbox_operator.adapters.postgres_target import parse_url
-from outbox_operator.consumer import dead_letters, loader
+from outbox_operator.adapters.nats import connection as nats
+from outbox_operator.adapters.nats.pull_consumer import PullConsumer
+from outbox_operator.adapters.postgres.inbox import InboxStore
+from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.consumer import dead_letters
 from outbox_operator.consumer.breaker import Breaker
 from outbox_operator.consumer.disposition import backoff
-from outbox_operator.consumer.handler import Handler
-from outbox_operator.consumer.http import HttpHandler
+from outbox_operator.consumer.handlers import loader
+from outbox_operator.consumer.handlers.http import HttpHandler
+from outbox_operator.consumer.handlers.python import PythonHandler
+from outbox_operator.consumer.handlers.types import Handler
 from outbox_operator.consumer.loop import Loop
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.processor import Processor
 from outbox_operator.consumer.progress import Progress
-from outbox_operator.consumer.python import PythonHandler
 from outbox_operator.errors import CredentialsError, NatsError, OutboxError, SpecError
 from outbox_operator.telemetry.health import Check, HealthServer
 from outbox_operator.wire.config import ConsumerConfig

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, assert_never
 
-from outbox_operator.consumer.handler import Ack, DeadLetter, Outcome, RetryAfter
+from outbox_operator.consumer.handlers.types import Ack, DeadLetter, Outcome, RetryAfter
 from outbox_operator.wire.dead_letters import Reason
 
 BACKOFF_FIRST_SECONDS: Final = 1.0

@@ -11,8 +11,8 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from outbox_operator.adapters.inbox_store import Record
-from outbox_operator.consumer.handler import ReceivedEvent
+from outbox_operator.adapters.postgres.inbox import Record
+from outbox_operator.consumer.handlers.types import ReceivedEvent
 from outbox_operator.consumer.lanes import Item
 from outbox_operator.wire import headers as names
 

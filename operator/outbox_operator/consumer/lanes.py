@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
-from outbox_operator.adapters.jetstream_consumer import Delivery
-from outbox_operator.consumer.handler import ReceivedEvent
+from outbox_operator.adapters.nats.pull_consumer import Delivery
+from outbox_operator.consumer.handlers.types import ReceivedEvent
 
 
 @dataclass(slots=True, eq=False)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Hashable, Sequence
 from typing import Final
 
-from outbox_operator.adapters.jetstream_consumer import Delivery, PullConsumer
+from outbox_operator.adapters.nats.pull_consumer import Delivery, PullConsumer
 from outbox_operator.consumer import events
 from outbox_operator.consumer.breaker import Breaker
 from outbox_operator.consumer.disposition import (
@@ -24,7 +24,7 @@ from outbox_operator.consumer.disposition import (
     Settlement,
     Terminate,
 )
-from outbox_operator.consumer.handler import Handler, ReceivedEvent
+from outbox_operator.consumer.handlers.types import Handler, ReceivedEvent
 from outbox_operator.consumer.lanes import Item, Lanes
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.pace import Pace

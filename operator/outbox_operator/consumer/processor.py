@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from outbox_operator.adapters.inbox_store import Borrowed, CommitRefusedError, InboxStore
+from outbox_operator.adapters.postgres.inbox import Borrowed, CommitRefusedError, InboxStore
 from outbox_operator.consumer import dead_letters, disposition, events
 from outbox_operator.consumer.breaker import Breaker
 from outbox_operator.consumer.disposition import (
@@ -25,7 +25,7 @@ from outbox_operator.consumer.disposition import (
     Settlement,
     Terminate,
 )
-from outbox_operator.consumer.handler import (
+from outbox_operator.consumer.handlers.types import (
     ACK,
     Ack,
     Context,

@@ -13,21 +13,21 @@ import signal
 from collections.abc import Callable
 from typing import Final
 
-from outbox_operator.adapters.kube import Kube
+from outbox_operator.adapters.kubernetes.client import Kube
 from outbox_operator.api import meta
-from outbox_operator.controller import handlers
-from outbox_operator.controller.children import Children
 from outbox_operator.controller.health import Health
-from outbox_operator.controller.intake import Intake
-from outbox_operator.controller.lease import Heartbeat, Lease
 from outbox_operator.controller.metrics import OperatorMetrics
-from outbox_operator.controller.objects import Objects
-from outbox_operator.controller.queue import WorkQueue
-from outbox_operator.controller.resync import Resync
-from outbox_operator.controller.roots import RootTasks
-from outbox_operator.controller.schedule import Urgency
+from outbox_operator.controller.reconcile.tools import BuildReconcilers, Tools
+from outbox_operator.controller.runtime import kopf_glue
+from outbox_operator.controller.runtime.child_cache import Children
+from outbox_operator.controller.runtime.event_router import Intake
+from outbox_operator.controller.runtime.lease import Heartbeat, Lease
+from outbox_operator.controller.runtime.objects import Objects
+from outbox_operator.controller.runtime.queue import WorkQueue
+from outbox_operator.controller.runtime.resync import Resync
+from outbox_operator.controller.runtime.schedule import Urgency
+from outbox_operator.controller.runtime.supervisor import RootTasks
 from outbox_operator.controller.settings import Settings
-from outbox_operator.controller.tools import BuildReconcilers, Tools
 from outbox_operator.errors import KubernetesError, OutboxError, UnsupportedServerError
 from outbox_operator.telemetry.health import HealthServer
 from outbox_operator.telemetry.logging import setup
@@ -139,10 +139,10 @@ class Operator:
         async with self._build_reconcilers(tools) as reconcilers:
             work = roots.start("the work queue", queue.run(reconcilers))
             roots.start("the resync", resync.run())
-            registry = handlers.kopf_registry(intake, kube.credentials)
+            registry = kopf_glue.kopf_registry(intake, kube.credentials)
             roots.start(
                 "the watch of our objects",
-                handlers.watch(registry, settings.namespaces, self._watching),
+                kopf_glue.watch(registry, settings.namespaces, self._watching),
             )
             try:
                 await roots.run()

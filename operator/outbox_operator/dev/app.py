@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from outbox_operator.adapters.jetstream_admin import JetStreamAdmin
-from outbox_operator.adapters.postgres_admin import PostgresAdmin
+from outbox_operator.adapters.nats.admin import JetStreamAdmin
+from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.dev import setup
 from outbox_operator.dev.manifest import Resources
 from outbox_operator.dev.printer import printer

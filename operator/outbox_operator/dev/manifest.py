@@ -23,7 +23,11 @@ from outbox_operator.api.resource import (
 from outbox_operator.api.unsupported import check_consumer_supported, check_pipeline_supported
 from outbox_operator.errors import SpecError
 from outbox_operator.plan.checks import check_consumer, check_pipeline
-from outbox_operator.plan.children import event_consumers, event_stream, event_stream_name
+from outbox_operator.plan.kubernetes.children import (
+    event_consumers,
+    event_stream,
+    event_stream_name,
+)
 
 _UID_SPACE: Final = uuid.UUID("6f7c1f1e-5a7b-4f0e-9a53-6d0f0c1f2a11")
 _OURS: Final = (names.PIPELINE, names.STREAM, names.CONSUMER)

@@ -19,9 +19,9 @@ from typing import Final
 from outbox_operator.api.resource import Consumer, Pipeline
 from outbox_operator.dev.manifest import Resources
 from outbox_operator.embedded.process import stop_orphan
-from outbox_operator.plan.consumers import handled_by_runtime
-from outbox_operator.plan.runtime_config import consumer_config, relay_config
-from outbox_operator.plan.streams import dead_letter_prefix
+from outbox_operator.plan.jetstream.consumers import handled_by_runtime
+from outbox_operator.plan.jetstream.streams import dead_letter_prefix
+from outbox_operator.plan.kubernetes.runtime_config import consumer_config, relay_config
 from outbox_operator.wire import config as wire
 
 _RESTART_FIRST_SECONDS: Final = 0.5

@@ -11,32 +11,37 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from outbox_operator import version
-from outbox_operator.adapters import nats, postgres
-from outbox_operator.adapters.jetstream_admin import JetStreamAdmin
-from outbox_operator.adapters.nats import NatsAuth
-from outbox_operator.adapters.postgres_admin import PostgresAdmin
-from outbox_operator.adapters.postgres_errors import errors
-from outbox_operator.adapters.postgres_target import parse_url
+from outbox_operator.adapters.nats import connection as nats
+from outbox_operator.adapters.nats.admin import JetStreamAdmin
+from outbox_operator.adapters.nats.connection import NatsAuth
+from outbox_operator.adapters.postgres import connection as postgres
+from outbox_operator.adapters.postgres.admin import PostgresAdmin
+from outbox_operator.adapters.postgres.errors import errors
+from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.resource import Consumer, Pipeline, Stream
 from outbox_operator.client import Outbox
 from outbox_operator.dev.manifest import Resources
-from outbox_operator.plan.consumers import decide_consumer, desired_consumer, handled_by_runtime
-from outbox_operator.plan.jetstream import Create, Decision, Refused, Update
+from outbox_operator.plan.jetstream.consumers import (
+    decide_consumer,
+    desired_consumer,
+    handled_by_runtime,
+)
+from outbox_operator.plan.jetstream.decide import Create, Decision, Refused, Update
+from outbox_operator.plan.jetstream.streams import (
+    dead_letter_name,
+    decide_stream,
+    desired_dead_letter_stream,
+    desired_stream,
+)
 from outbox_operator.plan.names import durable_name
-from outbox_operator.plan.postgres import (
+from outbox_operator.plan.postgres.migrations import (
     DesiredDatabase,
     DesiredInbox,
     plan_inbox,
     plan_migrations,
 )
 from outbox_operator.plan.state import Owner
-from outbox_operator.plan.streams import (
-    dead_letter_name,
-    decide_stream,
-    desired_dead_letter_stream,
-    desired_stream,
-)
 from outbox_operator.wire.event import Event
 from outbox_operator.wire.tables import quote_identifier
 

@@ -15,8 +15,8 @@ from outbox_operator.api.v1alpha1.consumer import ConsumerConfigSpec, EventConsu
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec, PipelineStream
 from outbox_operator.api.v1alpha1.stream import StreamConfig
 from outbox_operator.errors import SpecError
-from outbox_operator.plan.children import filter_subjects
-from outbox_operator.plan.consumers import handled_by_runtime, is_ordered
+from outbox_operator.plan.jetstream.consumers import handled_by_runtime, is_ordered
+from outbox_operator.plan.kubernetes.children import filter_subjects
 from outbox_operator.wire import subjects
 from outbox_operator.wire.subjects import SubjectTemplate
 

@@ -15,11 +15,11 @@ import time
 from functools import partial
 from typing import Final
 
-from outbox_operator.adapters import postgres
-from outbox_operator.adapters.jetstream import Publisher
-from outbox_operator.adapters.nats import NatsAuth
-from outbox_operator.adapters.postgres_target import parse_url
-from outbox_operator.adapters.relay_lease import STATEMENT_SECONDS, RelayLease
+from outbox_operator.adapters.nats.connection import NatsAuth
+from outbox_operator.adapters.nats.publisher import Publisher
+from outbox_operator.adapters.postgres import connection as postgres
+from outbox_operator.adapters.postgres.shard_locks import STATEMENT_SECONDS, RelayLease
+from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.errors import OutboxError
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.ownership import Ownership

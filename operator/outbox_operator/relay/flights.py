@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from outbox_operator.adapters.outbox_rows import Burial
+from outbox_operator.adapters.postgres.rows import Burial
 from outbox_operator.relay.poison import Plan
 from outbox_operator.relay.reading import Mark, Page
 

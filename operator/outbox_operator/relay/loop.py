@@ -14,9 +14,9 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from outbox_operator.adapters.jetstream import Publisher, Refusal, Run, Sent, StreamFacts
-from outbox_operator.adapters.outbox_rows import Burial, Checkpoint, Cursor, Row
-from outbox_operator.adapters.outbox_store import OutboxStore
+from outbox_operator.adapters.nats.publisher import Publisher, Refusal, Run, Sent, StreamFacts
+from outbox_operator.adapters.postgres.outbox import OutboxStore
+from outbox_operator.adapters.postgres.rows import Burial, Checkpoint, Cursor, Row
 from outbox_operator.errors import OutboxError
 from outbox_operator.relay import poison
 from outbox_operator.relay.flights import Flights
@@ -25,7 +25,7 @@ from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.paging import largest_row
 from outbox_operator.relay.progress import ShardProgress
 from outbox_operator.relay.reading import Mark, Page, Reader
-from outbox_operator.relay.resume import Numbering
+from outbox_operator.relay.recovery import Numbering
 from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.signals import Signals
 from outbox_operator.relay.stream import StreamState

@@ -12,8 +12,8 @@ import json
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from outbox_operator.adapters.jetstream import Fence, Message
-from outbox_operator.adapters.outbox_rows import Row, Rows
+from outbox_operator.adapters.nats.publisher import Fence, Message
+from outbox_operator.adapters.postgres.rows import Row, Rows
 from outbox_operator.errors import EventError
 from outbox_operator.wire import headers as names
 from outbox_operator.wire.event import check_header

@@ -14,8 +14,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from outbox_operator.adapters.jetstream import Publisher
-from outbox_operator.adapters.relay_lease import RelayLease
+from outbox_operator.adapters.nats.publisher import Publisher
+from outbox_operator.adapters.postgres.shard_locks import RelayLease
 from outbox_operator.errors import OutboxError
 from outbox_operator.relay.balance import decide
 from outbox_operator.relay.metrics import RelayMetrics

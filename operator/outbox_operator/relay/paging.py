@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from outbox_operator.adapters.outbox_rows import Bound, Cursor
+from outbox_operator.adapters.postgres.rows import Bound, Cursor
 from outbox_operator.errors import ConflictError, PostgresError
 from outbox_operator.wire.cursors import FOREIGN_CURSOR, CursorOrigin, foreign_cursor_text
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Literal
 
-from outbox_operator.adapters.jetstream import Message, Refusal, StreamFacts
-from outbox_operator.adapters.outbox_rows import Burial, Row, Rows
+from outbox_operator.adapters.nats.publisher import Message, Refusal, StreamFacts
+from outbox_operator.adapters.postgres.rows import Burial, Row, Rows
 from outbox_operator.errors import EventError, SpecError
 from outbox_operator.relay.message import Renderer
 from outbox_operator.wire.subjects import (

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from outbox_operator.adapters.outbox_rows import Bound, Rows
-from outbox_operator.adapters.outbox_store import OutboxStore
+from outbox_operator.adapters.postgres.outbox import OutboxStore
+from outbox_operator.adapters.postgres.rows import Bound, Rows
 from outbox_operator.errors import PostgresError
 from outbox_operator.relay.paging import PageSizer, Snapshot
 

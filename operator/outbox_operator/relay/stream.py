@@ -11,10 +11,10 @@ import logging
 import time
 from typing import Final
 
-from outbox_operator.adapters.jetstream import Fence, Publisher, Run, Sent, StreamFacts
+from outbox_operator.adapters.nats.publisher import Fence, Publisher, Run, Sent, StreamFacts
 from outbox_operator.relay import poison
 from outbox_operator.relay.metrics import RelayMetrics
-from outbox_operator.relay.resume import (
+from outbox_operator.relay.recovery import (
     FenceGuard,
     Numbering,
     Tail,

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from outbox_operator.adapters import postgres
-from outbox_operator.adapters.jetstream import Publisher
-from outbox_operator.adapters.outbox_store import OutboxStore
-from outbox_operator.adapters.postgres_target import parse_url
+from outbox_operator.adapters.nats.publisher import Publisher
+from outbox_operator.adapters.postgres import connection as postgres
+from outbox_operator.adapters.postgres.outbox import OutboxStore
+from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.relay.loop import RelayLoop
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.paging import check_cursor

@@ -16,10 +16,16 @@ import asyncpg
 import pytest
 from nats.aio.client import Client
 
-from outbox_operator.adapters.inbox_store import InboxStore, Record
-from outbox_operator.adapters.postgres_target import parse_url
-from outbox_operator.consumer.handler import Ack, Context, DeadLetter, ReceivedEvent, RetryAfter
-from outbox_operator.consumer.handlers import Handlers
+from outbox_operator.adapters.postgres.inbox import InboxStore, Record
+from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.consumer.handlers.registry import Handlers
+from outbox_operator.consumer.handlers.types import (
+    Ack,
+    Context,
+    DeadLetter,
+    ReceivedEvent,
+    RetryAfter,
+)
 from outbox_operator.wire.config import ConsumerConfig, InboxConfig
 from support.consuming import (
     Endpoint,

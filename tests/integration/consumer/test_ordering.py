@@ -12,8 +12,8 @@ import pytest
 from nats.aio.client import Client
 
 from outbox_operator.consumer.app import App
-from outbox_operator.consumer.handler import Context, DeadLetter, ReceivedEvent, RetryAfter
-from outbox_operator.consumer.handlers import Handlers
+from outbox_operator.consumer.handlers.registry import Handlers
+from outbox_operator.consumer.handlers.types import Context, DeadLetter, ReceivedEvent, RetryAfter
 from support.consuming import Source, calling, consuming, eventually, readiness
 
 pytestmark = pytest.mark.integration

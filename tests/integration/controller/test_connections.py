@@ -9,9 +9,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from outbox_operator.adapters.postgres_admin import PostgresAdmin
-from outbox_operator.adapters.postgres_target import PostgresTarget, parse_url
-from outbox_operator.controller.connections import IDLE_SECONDS, PostgresConnections
+from outbox_operator.adapters.postgres.admin import PostgresAdmin
+from outbox_operator.adapters.postgres.url import PostgresTarget, parse_url
+from outbox_operator.controller.reconcile.connections import IDLE_SECONDS, PostgresConnections
 
 
 class Clock:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from outbox_operator.adapters.jetstream_admin import JetStreamAdmin
+from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from support.nats import NatsServer, connected, remove_streams, unique_prefix
 
 

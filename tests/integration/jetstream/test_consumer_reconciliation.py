@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from outbox_operator.adapters.jetstream_admin import JetStreamAdmin
+from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.errors import (
     ConflictError,
     NatsError,
@@ -14,8 +14,14 @@ from outbox_operator.errors import (
     UnsafeChangeError,
     UnsupportedServerError,
 )
-from outbox_operator.plan.consumers import Create, InSync, Refused, Update, desired_consumer
-from outbox_operator.plan.jetstream import Config
+from outbox_operator.plan.jetstream.consumers import (
+    Create,
+    InSync,
+    Refused,
+    Update,
+    desired_consumer,
+)
+from outbox_operator.plan.jetstream.decide import Config
 from outbox_operator.plan.state import Owner
 from support.jetstream import CONSUMER_OWNER, consumer_spec, pass_consumer
 from support.nats import NatsServer, connected

@@ -8,8 +8,8 @@ import json
 import pytest
 from nats.aio.client import Client
 
-from outbox_operator.adapters.dead_letter_stream import DeadLetters, Letter
-from outbox_operator.adapters.nats import NatsAuth
+from outbox_operator.adapters.nats.connection import NatsAuth
+from outbox_operator.adapters.nats.dead_letters import DeadLetters, Letter
 from outbox_operator.errors import NatsError
 from outbox_operator.wire.dead_letters import advisory_subjects
 from support.consuming import eventually

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from outbox_operator.adapters.jetstream import Fence, Publisher, Run, Sent
+from outbox_operator.adapters.nats.publisher import Fence, Publisher, Run, Sent
 from support.nats import NatsCluster, NatsServer, connected, unique_prefix
 from support.runs import Lane, a_lane
 

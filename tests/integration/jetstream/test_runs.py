@@ -1,6 +1,6 @@
 """Runs of messages: order, fences, duplicates, refusals, on every generation of servers.
 
-What the modules `jetstream_fast` and `jetstream_window` say of the server is tried here.
+What the modules `publish_fast` and `jetstream_window` say of the server is tried here.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from outbox_operator.adapters import jetstream_fast, jetstream_link
-from outbox_operator.adapters.jetstream import Fence, Sent
+from outbox_operator.adapters.nats import ack_router, publish_fast
+from outbox_operator.adapters.nats.publisher import Fence, Sent
 from outbox_operator.errors import NatsError
 from support.nats import NatsServer, connected, remove_streams, unique_prefix
 from support.relaying import eventually
@@ -110,7 +110,7 @@ async def test_large_messages_pass_in_a_bounded_window(
     lane: Lane, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Small ones first: what is acknowledged at a time is then far more than the window holds."""
-    monkeypatch.setattr(jetstream_link, "WINDOW_BYTES", 4_000_000)
+    monkeypatch.setattr(ack_router, "WINDOW_BYTES", 4_000_000)
     messages = lane.messages(100) + lane.messages(30, size=size, first=100)
     sent = await lane.publish(messages)
     assert sent == Sent(130, None, 130)
@@ -240,7 +240,7 @@ async def test_batches_not_allowed_is_said_and_asked_for_anew(
 async def test_an_idle_batch_is_kept_alive(
     nats_server: NatsServer, stream_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jetstream_fast, "_LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(publish_fast, "_LINGER_SECONDS", 0.1)
     async with a_lane(nats_server, stream_prefix, allow_batched=True) as lane:
         run = lane.publisher.open_run(batch=unique_prefix(), fence=None, ordered=True)
         await run.send(lane.messages(10))

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from outbox_operator.adapters import jetstream_admin
-from outbox_operator.adapters.jetstream_admin import JetStreamAdmin
-from outbox_operator.adapters.nats import NatsAuth
-from outbox_operator.adapters.nats import connect as connect_with
+from outbox_operator.adapters.nats import admin
+from outbox_operator.adapters.nats.admin import JetStreamAdmin
+from outbox_operator.adapters.nats.connection import NatsAuth
+from outbox_operator.adapters.nats.connection import connect as connect_with
 from outbox_operator.errors import (
     AccessDeniedError,
     CredentialsError,
@@ -19,7 +19,7 @@ from outbox_operator.errors import (
     SpecError,
     UnsupportedServerError,
 )
-from outbox_operator.plan.streams import desired_stream
+from outbox_operator.plan.jetstream.streams import desired_stream
 from support.jetstream import OWNER, stream_spec
 from support.nats import NatsOptions, NatsServer, connected
 
@@ -110,7 +110,7 @@ async def test_configuration_the_server_refuses(newest: JetStreamAdmin, prefix: 
 
 
 async def test_user_who_may_not_call_the_api(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jetstream_admin, "REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(admin, "REQUEST_SECONDS", 1.0)
     with NatsServer(NatsOptions(extra=ACCOUNTS)) as server:
         auth = NatsAuth(url=server.url, username="busy", password="p")
         client = await connect_with(auth, name="tests")
@@ -122,7 +122,7 @@ async def test_user_who_may_not_call_the_api(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_server_that_stopped_answering(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jetstream_admin, "REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr(admin, "REQUEST_SECONDS", 0.3)
     with NatsServer() as server:
         async with connected(server) as client:
             server.pause()

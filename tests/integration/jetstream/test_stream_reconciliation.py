@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from outbox_operator.adapters.jetstream_admin import JetStreamAdmin
+from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.api import meta
 from outbox_operator.api.v1alpha1.stream import EventStreamSpec
 from outbox_operator.errors import ConflictError, UnsafeChangeError, UnsupportedServerError
-from outbox_operator.plan.state import Owner
-from outbox_operator.plan.streams import (
+from outbox_operator.plan.jetstream.streams import (
     Create,
     InSync,
     Refused,
@@ -19,6 +18,7 @@ from outbox_operator.plan.streams import (
     desired_dead_letter_stream,
     desired_stream,
 )
+from outbox_operator.plan.state import Owner
 from outbox_operator.wire.dead_letters import advisory_subjects
 from support.jetstream import OWNER, pass_stream, stream_spec
 from support.nats import NatsServer, connected

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from outbox_operator.adapters.postgres import connect
-from outbox_operator.adapters.postgres_errors import errors
-from outbox_operator.adapters.postgres_target import parse_url
+from outbox_operator.adapters.postgres.connection import connect
+from outbox_operator.adapters.postgres.errors import errors
+from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.errors import (
     AccessDeniedError,
     CredentialsError,

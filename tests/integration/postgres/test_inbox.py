@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from outbox_operator.errors import PostgresError, UnsafeChangeError
-from outbox_operator.plan.postgres import DesiredDatabase, DesiredInbox
+from outbox_operator.plan.postgres.migrations import DesiredDatabase, DesiredInbox
 from support.outbox import OWNER
 from support.owned import OwnedDatabase
 

@@ -7,7 +7,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from outbox_operator.adapters.postgres_sql import lock_key
+from outbox_operator.adapters.postgres.queries import lock_key
 from outbox_operator.errors import (
     AccessDeniedError,
     ConflictError,
@@ -15,7 +15,7 @@ from outbox_operator.errors import (
     SpecError,
     UnsafeChangeError,
 )
-from outbox_operator.plan.postgres import DesiredDatabase, plan_migrations
+from outbox_operator.plan.postgres.migrations import DesiredDatabase, plan_migrations
 from outbox_operator.plan.state import Owner
 from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION, EVENT_COLUMNS
 from support.outbox import OWNER

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
-from outbox_operator.adapters import postgres
-from outbox_operator.adapters.postgres import connect
-from outbox_operator.adapters.postgres_target import parse_url
-from outbox_operator.adapters.relay_lease import RelayLease
+from outbox_operator.adapters.postgres import connection as postgres
+from outbox_operator.adapters.postgres.connection import connect
+from outbox_operator.adapters.postgres.shard_locks import RelayLease
+from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.errors import UnsupportedServerError
 from support.pgbouncer import pooler, through
 from support.postgres import PostgresServer

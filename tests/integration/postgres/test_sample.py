@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from outbox_operator.adapters.postgres_sql import statement
+from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.errors import PostgresError
-from outbox_operator.plan.postgres import DesiredDatabase
+from outbox_operator.plan.postgres.migrations import DesiredDatabase
 from support.outbox import publish_all
 from support.owned import OwnedDatabase
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from outbox_operator.errors import UnsafeChangeError
-from outbox_operator.plan.postgres import DesiredDatabase
-from outbox_operator.plan.postgres_schema import PARTITION_WIDTH
+from outbox_operator.plan.postgres.migrations import DesiredDatabase
+from outbox_operator.plan.postgres.schema import PARTITION_WIDTH
 from support.owned import OwnedDatabase
 
 pytestmark = pytest.mark.integration

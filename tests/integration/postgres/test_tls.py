@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from outbox_operator.adapters.postgres import connect
-from outbox_operator.adapters.postgres_target import parse_url
+from outbox_operator.adapters.postgres.connection import connect
+from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.errors import PostgresError
 from support.certificates import Certificates
 from support.nats import NatsServer

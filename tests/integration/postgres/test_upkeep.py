@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from outbox_operator.adapters.postgres import Connection
-from outbox_operator.adapters.postgres_admin import MaintenanceResult
-from outbox_operator.adapters.postgres_sql import lock_key
-from outbox_operator.plan.postgres import DesiredDatabase
-from outbox_operator.plan.postgres_schema import PARTITION_WIDTH, PARTITIONS_AHEAD
+from outbox_operator.adapters.postgres.admin import MaintenanceResult
+from outbox_operator.adapters.postgres.connection import Connection
+from outbox_operator.adapters.postgres.queries import lock_key
+from outbox_operator.plan.postgres.migrations import DesiredDatabase
+from outbox_operator.plan.postgres.schema import PARTITION_WIDTH, PARTITIONS_AHEAD
 from support.outbox import let_time_pass, publish_all
 from support.owned import OwnedDatabase
 

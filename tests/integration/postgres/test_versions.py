@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from outbox_operator.plan.postgres import DesiredDatabase
+from outbox_operator.plan.postgres.migrations import DesiredDatabase
 from support.command import outbox_command
 from support.nats import NatsServer, unique_prefix
 from support.outbox import let_time_pass

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from outbox_operator.adapters.outbox_store import OutboxStore
-from outbox_operator.adapters.outbox_wakeup import OutboxWakeup
-from outbox_operator.adapters.postgres import connect
-from outbox_operator.adapters.postgres_target import parse_url
-from outbox_operator.plan.postgres import DesiredDatabase
+from outbox_operator.adapters.postgres.connection import connect
+from outbox_operator.adapters.postgres.outbox import OutboxStore
+from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.adapters.postgres.wakeup import OutboxWakeup
+from outbox_operator.plan.postgres.migrations import DesiredDatabase
 from support.owned import OwnedDatabase
 
 pytestmark = pytest.mark.integration

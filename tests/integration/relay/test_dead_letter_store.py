@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from outbox_operator.adapters.dead_letter_store import DeadLetterFilter, DeadLetterStore
-from outbox_operator.adapters.postgres import connect
-from outbox_operator.adapters.postgres_target import parse_url
+from outbox_operator.adapters.postgres.connection import connect
+from outbox_operator.adapters.postgres.dead_letters import DeadLetterFilter, DeadLetterStore
+from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.errors import ConflictError
 from support.relaying import Outbox, RelayProcess, eventually
 

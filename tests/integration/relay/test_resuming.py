@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from outbox_operator.relay.resume import EMISSION_GAP
+from outbox_operator.relay.recovery import EMISSION_GAP
 from support.nats import NatsServer, connected
 from support.outbox import migrate
 from support.relaying import Outbox, RelayProcess, an_outbox, check_delivery, eventually

@@ -15,7 +15,7 @@ from outbox_operator.consumer.disposition import (
     before_handling,
     decide,
 )
-from outbox_operator.consumer.handler import Ack, DeadLetter, Outcome, RetryAfter
+from outbox_operator.consumer.handlers.types import Ack, DeadLetter, Outcome, RetryAfter
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import pytest
 
 from outbox_operator.consumer.events import inbox_id, received
-from outbox_operator.consumer.handler import ReceivedEvent
+from outbox_operator.consumer.handlers.types import ReceivedEvent
 
 STORED = dt.datetime(2026, 11, 21, 12, 0, tzinfo=dt.UTC)
 

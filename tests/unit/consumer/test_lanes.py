@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from outbox_operator.consumer.handler import ReceivedEvent
+from outbox_operator.consumer.handlers.types import ReceivedEvent
 from outbox_operator.consumer.lanes import Item, Lanes
 
 

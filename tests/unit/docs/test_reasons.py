@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from outbox_operator.api.conditions import ConditionType
-from outbox_operator.plan.workload_status import STUCK_REASONS
+from outbox_operator.plan.status.workload import STUCK_REASONS
 from outbox_operator.relay.poison import KEY_BLOCKED
 from outbox_operator.wire.cursors import FOREIGN_CURSOR
 from support.kube import ROOT

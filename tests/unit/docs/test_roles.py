@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from itertools import product
 
-from outbox_operator.plan.postgres import DesiredDatabase
-from outbox_operator.plan.postgres_schema import outbox_grants
+from outbox_operator.plan.postgres.migrations import DesiredDatabase
+from outbox_operator.plan.postgres.schema import outbox_grants
 from support.kube import ROOT
 
 PAGE = ROOT / "docs" / "how-to" / "database-roles.md"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from outbox_operator.adapters.jetstream import Message
-from outbox_operator.adapters.outbox_rows import Burial, Row
+from outbox_operator.adapters.nats.publisher import Message
+from outbox_operator.adapters.postgres.rows import Burial, Row
 from outbox_operator.relay.flights import Flights, Landed
 from outbox_operator.relay.poison import Plan, Poison
 from outbox_operator.relay.reading import Mark, Page

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from outbox_operator.adapters.jetstream import Message
-from outbox_operator.adapters.nats_wire import parse_headers
-from outbox_operator.adapters.outbox_rows import Row
+from outbox_operator.adapters.nats.driver import parse_headers
+from outbox_operator.adapters.nats.publisher import Message
+from outbox_operator.adapters.postgres.rows import Row
 from outbox_operator.errors import EventError
 from outbox_operator.relay.message import Renderer
 from outbox_operator.wire.headers import decode_value, encode_value

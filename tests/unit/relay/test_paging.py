@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from outbox_operator.adapters.outbox_rows import Bound, Checkpoint, Cursor
+from outbox_operator.adapters.postgres.rows import Bound, Checkpoint, Cursor
 from outbox_operator.errors import ConflictError, PostgresError
 from outbox_operator.relay.paging import (
     PAGE_BYTES,

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from outbox_operator.adapters.jetstream import Message, Refusal, StreamFacts
-from outbox_operator.adapters.nats_wire import parse_headers
-from outbox_operator.adapters.outbox_rows import Row
+from outbox_operator.adapters.nats.driver import parse_headers
+from outbox_operator.adapters.nats.publisher import Message, Refusal, StreamFacts
+from outbox_operator.adapters.postgres.rows import Row
 from outbox_operator.errors import SpecError
 from outbox_operator.relay.message import Renderer
 from outbox_operator.relay.poison import (

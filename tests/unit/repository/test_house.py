@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import tomllib
@@ -44,6 +45,19 @@ def test_the_source_root_never_shadows_the_standard_library() -> None:
 def test_modules_stay_small() -> None:
     sizes = {f: len(f.read_text().splitlines()) for f in PACKAGE.rglob("*.py")}
     assert {str(f.relative_to(ROOT)): n for f, n in sizes.items() if n > 500} == {}
+
+
+def test_modules_that_call_themselves_pure_are_held_to_it() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    [held] = [c for c in contracts["contracts"] if c["name"] == "Decisions are pure"]
+    claiming = {
+        ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts)
+        for file in PACKAGE.rglob("*.py")
+        if re.search(r"\bPure\b", ast.get_docstring(ast.parse(file.read_text())) or "")
+    }
+    assert claiming
+    covered = tuple(held["source_modules"])
+    assert {name for name in claiming if not name.startswith(covered)} == set()
 
 
 def test_what_uv_runs_finds_uv() -> None:

@@ -29,7 +29,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs until SIGTERM; what ends it before that is raised."""
-    from outbox_operator.controller import app, settings, wiring
+    from outbox_operator.controller import app, settings
+    from outbox_operator.controller.reconcile import wiring
 
     given = {_key(name): getattr(args, name.replace("-", "_")) for name in _FLAGS}
     app.main(settings.from_environment(os.environ, given), wiring.build_reconcilers)

@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from outbox_operator.adapters.postgres_target import PostgresTarget
-    from outbox_operator.plan.rebase import Choice, StreamEnd
+    from outbox_operator.adapters.postgres.url import PostgresTarget
+    from outbox_operator.plan.postgres.rebase import Choice, StreamEnd
     from outbox_operator.relay.settings import Settings
 
 HELP: Final = "set the cursors anew after the database was restored or moved, or to send again"
@@ -65,9 +65,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _rebase(args: argparse.Namespace) -> None:
-    from outbox_operator.adapters import postgres
-    from outbox_operator.adapters.postgres_rebase import PostgresRebase
-    from outbox_operator.plan.rebase import check_rebase, describe
+    from outbox_operator.adapters.postgres import connection as postgres
+    from outbox_operator.adapters.postgres.rebase import PostgresRebase
+    from outbox_operator.plan.postgres.rebase import check_rebase, describe
 
     choice = _choice(args)
     target, schema, settings = _place(args)
@@ -90,7 +90,7 @@ async def _rebase(args: argparse.Namespace) -> None:
 
 
 def _choice(args: argparse.Namespace) -> Choice:
-    from outbox_operator.plan.rebase import Choice
+    from outbox_operator.plan.postgres.rebase import Choice
 
     if args.from_position is not None:
         return Choice(which="from-position", position=args.from_position)
@@ -101,7 +101,7 @@ def _choice(args: argparse.Namespace) -> Choice:
 
 def _place(args: argparse.Namespace) -> tuple[PostgresTarget, str, Settings | None]:
     """Where the outbox is, and the relay's configuration if there is one."""
-    from outbox_operator.adapters.postgres_target import parse_url
+    from outbox_operator.adapters.postgres.url import parse_url
     from outbox_operator.relay import settings
     from outbox_operator.wire.config import DatabaseConfig
 
@@ -116,9 +116,9 @@ def _place(args: argparse.Namespace) -> tuple[PostgresTarget, str, Settings | No
 
 async def _stream_ends(settings: Settings, shards: list[int]) -> list[StreamEnd]:
     """The last message of each shard."""
-    from outbox_operator.adapters.jetstream import Publisher
-    from outbox_operator.adapters.nats import NatsAuth
-    from outbox_operator.plan.rebase import StreamEnd
+    from outbox_operator.adapters.nats.connection import NatsAuth
+    from outbox_operator.adapters.nats.publisher import Publisher
+    from outbox_operator.plan.postgres.rebase import StreamEnd
     from outbox_operator.wire.headers import EMISSION
 
     config = settings.config

@@ -1,0 +1,315 @@
+"""The Kubernetes API as the controller needs it: generic verbs over plain dictionaries.
+
+Called by the controller and the command line. It makes no decisions and keeps no cache; what it
+writes is server-side apply with our field manager, so that what others own stays theirs.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Literal
+
+from outbox_operator.adapters.kubernetes.events import EventRecorder, EventType
+from outbox_operator.adapters.kubernetes.lease import LeaseRecord, lease_manifest, parse_lease
+from outbox_operator.adapters.kubernetes.objects import Ref, collection_path, object_path, ref_of
+from outbox_operator.adapters.kubernetes.transport import (
+    APPLY_PATCH,
+    JSON,
+    MERGE_PATCH,
+    METADATA_LIST,
+    Credentials,
+    NotFoundError,
+    Transport,
+)
+from outbox_operator.adapters.kubernetes.watch import Changed, Listed, watch
+from outbox_operator.api import meta
+from outbox_operator.errors import ConflictError, CredentialsError
+
+PAGE = 500
+
+Propagation = Literal["Background", "Foreground", "Orphan"]
+
+
+class Kube:
+    """A connection to the API server. All methods raise the errors of `Transport.request`."""
+
+    def __init__(self, transport: Transport, instance: str) -> None:
+        self._transport = transport
+        self._events = EventRecorder(transport, instance)
+
+    @classmethod
+    async def connect(cls, *, instance: str | None = None) -> Kube:
+        """Connects with the credentials of the environment; see `Transport.connect`.
+
+        Args:
+            instance: Who we are in Events; default: the host name, which is the pod's name.
+        """
+        return cls(
+            await Transport.connect(user_agent=meta.MANAGED_BY), instance or socket.gethostname()
+        )
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._transport.close()
+
+    @property
+    def server(self) -> str:
+        """Address of the API server, for messages."""
+        return self._transport.server
+
+    async def credentials(self) -> Credentials:
+        """What another client needs to log in as we do."""
+        return await self._transport.credentials()
+
+    async def get(self, ref: Ref) -> dict[str, Any] | None:
+        """The object, or None when there is none."""
+        try:
+            return await self._transport.request("GET", object_path(ref), subject=str(ref))
+        except NotFoundError:
+            return None
+
+    async def list(
+        self,
+        api_version: str,
+        plural: str,
+        namespace: str | None = None,
+        label_selector: str | None = None,
+        *,
+        field_selector: str | None = None,
+        metadata_only: bool = False,
+    ) -> tuple[list[dict[str, Any]], str]:
+        """All objects of a kind, and the version of the collection.
+
+        Args:
+            api_version: Such as `apps/v1`.
+            plural: Such as `deployments`.
+            namespace: None for the whole cluster.
+            label_selector: Only objects with these labels.
+            field_selector: Only objects with these fields.
+            metadata_only: Leave spec and status out.
+        """
+        query = {**_selectors(label_selector, field_selector), "limit": str(PAGE)}
+        items: list[dict[str, Any]] = []
+        while True:
+            page = await self._transport.request(
+                "GET",
+                collection_path(api_version, plural, namespace),
+                query=query,
+                accept=METADATA_LIST if metadata_only else JSON,
+                subject=f"{plural} in {namespace or 'all namespaces'}",
+            )
+            # The API leaves both out of the items of built-in kinds.
+            named = {
+                "apiVersion": page["apiVersion"],
+                "kind": page["kind"].removesuffix("List"),
+            }
+            items += [{**named, **item} for item in page.get("items") or ()]
+            if not (token := page["metadata"].get("continue")):
+                return items, page["metadata"].get("resourceVersion", "")
+            query["continue"] = token
+
+    async def apply(
+        self,
+        manifest: Mapping[str, Any],
+        field_manager: str = meta.FIELD_MANAGER,
+        force: bool = True,
+    ) -> dict[str, Any]:
+        """Server-side apply: makes the object as the manifest says, leaves other fields alone.
+
+        Args:
+            manifest: Everything we want to own of the object; fields left out since the last
+                time are removed.
+            field_manager: Owner of the fields.
+            force: Take fields over that others own; else that is a ConflictError.
+
+        Returns:
+            The object as it is now.
+        """
+        return await self._apply(ref_of(manifest), "", manifest, field_manager, force)
+
+    async def apply_status(self, manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Server-side apply of a status; None when the object is gone.
+
+        Args:
+            manifest: apiVersion, kind, metadata (name, namespace, uid if known) and the whole
+                status.
+
+        Raises:
+            ConflictError: The object is not the one with this uid but a namesake created since.
+                The API server ignores the uid here, so the namesake carries this status until
+                its own pass.
+        """
+        ref = ref_of(manifest)
+        try:
+            written = await self._apply(
+                ref, "status", manifest, meta.STATUS_FIELD_MANAGER, force=True
+            )
+        except NotFoundError:
+            return None
+        if manifest["metadata"].get("uid") not in (None, found := written["metadata"]["uid"]):
+            raise ConflictError(f"PATCH {ref} status: the object was created anew (uid {found})")
+        return written
+
+    async def _apply(
+        self, ref: Ref, subresource: str, manifest: Mapping[str, Any], manager: str, force: bool
+    ) -> dict[str, Any]:
+        return await self._transport.request(
+            "PATCH",
+            object_path(ref, subresource),
+            query={"fieldManager": manager, "force": "true" if force else "false"},
+            body=manifest,
+            content_type=APPLY_PATCH,
+            subject=f"{ref} {subresource}".rstrip(),
+        )
+
+    async def merge_metadata(
+        self,
+        ref: Ref,
+        *,
+        resource_version: str | None = None,
+        finalizers: Sequence[str] | None = None,
+        annotations: Mapping[str, str | None] | None = None,
+    ) -> dict[str, Any] | None:
+        """Changes finalizers or annotations and nothing else; None when the object is gone.
+
+        Args:
+            ref: The object.
+            resource_version: Refuse (ConflictError) if the object changed since.
+            finalizers: The whole list; give `resource_version` with it.
+            annotations: Those to set; the value None removes one.
+        """
+        metadata: dict[str, Any] = {}
+        if resource_version is not None:
+            metadata["resourceVersion"] = resource_version
+        if finalizers is not None:
+            metadata["finalizers"] = list(finalizers)
+        if annotations is not None:
+            metadata["annotations"] = dict(annotations)
+        try:
+            return await self._transport.request(
+                "PATCH",
+                object_path(ref),
+                query={"fieldManager": meta.FIELD_MANAGER},
+                body={"metadata": metadata},
+                content_type=MERGE_PATCH,
+                subject=str(ref),
+            )
+        except NotFoundError:
+            return None
+
+    async def delete(
+        self, ref: Ref, uid: str | None = None, propagation: Propagation = "Background"
+    ) -> bool:
+        """Deletes an object.
+
+        Args:
+            ref: The object.
+            uid: Only this one, not a namesake created since.
+            propagation: What happens to its dependants.
+
+        Returns:
+            Whether there was something to delete.
+        """
+        options: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": propagation,
+        }
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
+        try:
+            await self._transport.request(
+                "DELETE", object_path(ref), body=options, subject=str(ref)
+            )
+        except NotFoundError:
+            return False
+        except ConflictError:
+            found = await self.get(ref)
+            if found is None or uid not in (None, found["metadata"]["uid"]):
+                return False
+            raise
+        return True
+
+    async def secret(self, namespace: str, name: str) -> dict[str, bytes] | None:
+        """Contents of a Secret, or None when there is none. Never log the values."""
+        body = await self.get(Ref("v1", "secrets", namespace, name))
+        if body is None:
+            return None
+        try:
+            return {key: base64.b64decode(v) for key, v in (body.get("data") or {}).items()}
+        except binascii.Error:
+            # Without the cause: its text may quote the value.
+            raise CredentialsError(f"Secret {namespace}/{name}: data is not base64") from None
+
+    async def record_event(
+        self,
+        regarding_body: Mapping[str, Any],
+        *,
+        type: EventType,
+        reason: str,
+        note: str,
+        action: str,
+    ) -> None:
+        """Writes a Kubernetes Event; the same again within ten minutes is dropped."""
+        await self._events.record(
+            regarding_body, type=type, reason=reason, note=note, action=action
+        )
+
+    def watch(
+        self,
+        api_version: str,
+        plural: str,
+        namespace: str | None = None,
+        label_selector: str | None = None,
+        *,
+        field_selector: str | None = None,
+    ) -> AsyncIterator[Listed | Changed]:
+        """Follows a collection for ever: `Listed` first and after lost history, then `Changed`."""
+
+        async def list_all() -> tuple[list[dict[str, Any]], str]:
+            return await self.list(
+                api_version, plural, namespace, label_selector, field_selector=field_selector
+            )
+
+        selectors = _selectors(label_selector, field_selector)
+        return watch(self._transport, list_all, api_version, plural, namespace, selectors)
+
+    async def served_plurals(self, api_version: str) -> set[str]:
+        """Plurals that the API server serves of a group; empty when it does not know the group."""
+        try:
+            answer = await self._transport.request(
+                "GET", f"/apis/{api_version}", subject=f"API group {api_version}"
+            )
+        except NotFoundError:
+            return set()
+        return {resource["name"] for resource in answer.get("resources") or ()}
+
+    async def lease(self, namespace: str, name: str) -> LeaseRecord | None:
+        """The record of a Lease, or None when there is none."""
+        body = await self.get(Ref("coordination.k8s.io/v1", "leases", namespace, name))
+        return parse_lease(body) if body is not None else None
+
+    async def put_lease(self, namespace: str, name: str, record: LeaseRecord) -> LeaseRecord:
+        """Writes a Lease if nobody wrote it since `record` was read; else ConflictError."""
+        manifest = lease_manifest(namespace, name, record)
+        ref = ref_of(manifest)
+        create = record.version is None
+        path = (
+            collection_path(ref.api_version, ref.plural, namespace) if create else object_path(ref)
+        )
+        method = "POST" if create else "PUT"
+        return parse_lease(
+            await self._transport.request(method, path, body=manifest, subject=str(ref))
+        )
+
+
+def _selectors(label_selector: str | None, field_selector: str | None) -> dict[str, str]:
+    query = {}
+    if label_selector:
+        query["labelSelector"] = label_selector
+    if field_selector:
+        query["fieldSelector"] = field_selector
+    return query

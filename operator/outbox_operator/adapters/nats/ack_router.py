@@ -1,0 +1,112 @@
+"""One connection to one stream, shared by several runs of messages.
+
+Brings each answer of the server to the run it is for, and divides among the runs what may be in
+flight.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from outbox_operator.adapters.nats.driver import NO_RESPONDERS, WireClient, status_of
+from outbox_operator.adapters.nats.messages import Refusal
+
+WINDOW_BYTES: Final = 8 * 1024 * 1024
+"""Volume in flight at which a run waits. A message is sent whole, however large it is."""
+LINK_BYTES: Final = 4 * WINDOW_BYTES
+"""Volume in flight of all runs of a connection; more of them at a time get smaller windows."""
+ACK_SECONDS: Final = 5.0
+"""Longest wait without progress while messages are unacknowledged."""
+
+
+class Listener(Protocol):
+    """A run, as far as answers are concerned. `tokens` are what it put behind its token."""
+
+    def heard(self, tokens: list[bytes], document: Mapping[str, Any]) -> None:
+        """An answer of the stream to the message that `tokens` name."""
+
+    def heard_nobody(self, tokens: list[bytes]) -> None:
+        """Nobody listens on the subject of that message."""
+
+    def cut(self, refusal: Refusal) -> None:
+        """No further answer can come, or none can be trusted."""
+
+
+class Link:
+    """A connection to one stream, shared by its runs.
+
+    Args:
+        why_lost: The loss of the connection in words.
+        last_server_error: What the server complained about last, or ''.
+    """
+
+    def __init__(
+        self,
+        client: WireClient,
+        *,
+        stream: str,
+        address: str,
+        why_lost: Callable[[], str],
+        last_server_error: Callable[[], str],
+        ack_seconds: float = ACK_SECONDS,
+    ) -> None:
+        self.client = client
+        self.stream = stream
+        self.address = address
+        self.ack_seconds = ack_seconds
+        self.why_lost = why_lost
+        self.last_server_error = last_server_error
+        self._prefix = client.new_inbox()
+        self._depth = self._prefix.count(".") + 1
+        self._numbers = itertools.count()
+        self._runs: dict[bytes, Listener] = {}
+
+    @property
+    def window_bytes(self) -> int:
+        """Volume that each open run may have in flight.
+
+        An eighth of the whole window at least: a batch that was opened with a whole window is
+        acknowledged at every sixteenth of that.
+        """
+        share = LINK_BYTES // max(1, len(self._runs))
+        return max(WINDOW_BYTES // 8, min(WINDOW_BYTES, share))
+
+    async def start(self) -> None:
+        """Listen for what the server answers.
+
+        Raises:
+            nats.errors.Error: The connection is closed.
+        """
+        await self.client.listen(f"{self._prefix}.>", self._heard)
+
+    def register(self, run: Listener) -> tuple[bytes, str]:
+        """Give a run a token; answers to subjects under the returned one reach it."""
+        token = f"{next(self._numbers):x}"
+        self._runs[token.encode()] = run
+        return token.encode(), f"{self._prefix}.{token}"
+
+    def forget(self, token: bytes) -> None:
+        """The run with this token wants no more answers."""
+        self._runs.pop(token, None)
+
+    def lost(self) -> None:
+        """The connection is gone: end all runs."""
+        for run in tuple(self._runs.values()):
+            run.cut(Refusal("ConnectionLost", 0, self.why_lost()))
+
+    def _heard(self, subject: bytes, _reply: bytes, headers: bytes | None, payload: bytes) -> None:
+        tokens = subject.split(b".")
+        run = self._runs.get(tokens[self._depth])
+        if run is None:
+            return  # of a run that was given up
+        if headers and status_of(headers) == NO_RESPONDERS:
+            run.heard_nobody(tokens[self._depth + 1 :])
+            return
+        try:
+            run.heard(tokens[self._depth + 1 :], json.loads(payload))
+        except (ValueError, LookupError, TypeError, AttributeError):
+            text = "a program other than JetStream answers on this subject"
+            run.cut(Refusal("UnexpectedReply", 0, text))

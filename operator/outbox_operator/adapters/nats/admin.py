@@ -1,0 +1,359 @@
+"""Administration of JetStream: streams and durable consumers, by the raw JSON API.
+
+Called by the controller. Raw, so that a field the driver does not know still reaches the server.
+Decides nothing: what to write comes from plan.streams and plan.consumers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import nats.errors
+from nats.aio.client import Client
+
+from outbox_operator.adapters.nats.connection import (
+    NatsAuth,
+    connection_error,
+    disconnected_error,
+    no_responders,
+    server_info,
+    server_version,
+)
+from outbox_operator.adapters.nats.dead_letters import DeadLetters
+from outbox_operator.adapters.nats.errors import (
+    CONSUMER_NOT_FOUND,
+    RESOURCES,
+    STREAM_NOT_FOUND,
+    SUBJECT_OVERLAP,
+    ApiFaultError,
+    translate,
+)
+from outbox_operator.errors import (
+    AccessDeniedError,
+    ConflictError,
+    NatsError,
+    OutboxError,
+    SpecError,
+)
+from outbox_operator.plan.jetstream.consumers import ObservedConsumer
+from outbox_operator.plan.jetstream.decide import Config, moment
+from outbox_operator.plan.jetstream.streams import ObservedStream
+
+REQUEST_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountInfo:
+    """What an account may use and uses. Bytes; -1: no limit.
+
+    Attributes:
+        reserved_storage: Promised to streams with maxBytes, used or not.
+    """
+
+    api_level: int
+    max_memory: int
+    max_storage: int
+    memory: int
+    storage: int
+    reserved_memory: int
+    reserved_storage: int
+    streams: int
+    consumers: int
+    max_streams: int
+    max_consumers: int
+
+    def left(self, storage: str) -> int | None:
+        """Bytes that a new stream could reserve in "file" or "memory"; None: no limit here."""
+        most, used, reserved = (
+            (self.max_memory, self.memory, self.reserved_memory)
+            if storage == "memory"
+            else (self.max_storage, self.storage, self.reserved_storage)
+        )
+        return None if most < 0 else max(most - max(used, reserved), 0)
+
+
+class JetStreamAdmin:
+    """Streams and durable consumers of one account.
+
+    All methods raise NatsError when the server is away or faulty, UnsupportedServerError without
+    JetStream, AccessDeniedError when the user may not call the API.
+
+    Args:
+        client: A connection; stays the caller's.
+        auth: What it was made from: address for messages, JetStream domain.
+    """
+
+    def __init__(self, client: Client, auth: NatsAuth) -> None:
+        self._client = client
+        self._auth = auth
+        self._prefix = f"$JS.{auth.domain}.API" if auth.domain else "$JS.API"
+
+    @property
+    def api_level(self) -> int:
+        """JetStream API level of the connected server: 0 for 2.10, 1 for 2.11, 4 for 2.14."""
+        level = server_info(self._client).get("api_lvl")
+        if level is None:
+            # 2.11 has level 1 but does not say so when greeting.
+            return 1 if server_version(self._client) >= (2, 11, 0) else 0
+        return int(level)
+
+    async def account_info(self) -> AccountInfo:
+        """Limits and use of the account."""
+        answer = await self._call("INFO", None, "account")
+        limits = answer.get("limits") or {}
+        return AccountInfo(
+            api_level=int((answer.get("api") or {}).get("level") or 0),
+            max_memory=limits.get("max_memory", -1),
+            max_storage=limits.get("max_storage", -1),
+            memory=answer.get("memory", 0),
+            storage=answer.get("storage", 0),
+            reserved_memory=_reserved(answer.get("reserved_memory", 0)),
+            reserved_storage=_reserved(answer.get("reserved_storage", 0)),
+            streams=answer.get("streams", 0),
+            consumers=answer.get("consumers", 0),
+            max_streams=limits.get("max_streams", -1),
+            max_consumers=limits.get("max_consumers", -1),
+        )
+
+    async def stream_info(self, name: str) -> ObservedStream | None:
+        """A stream, or None when there is none."""
+        what = f"stream {name}"
+        try:
+            return _stream(await self._request(f"STREAM.INFO.{name}", None, what))
+        except ApiFaultError as fault:
+            if fault.err_code == STREAM_NOT_FOUND:
+                return None
+            raise translate(fault, self._auth, what) from fault
+
+    async def create_stream(self, config: Config) -> ObservedStream:
+        """Create a stream; one that exists with the same configuration is fine.
+
+        Raises:
+            ConflictError: Its subjects overlap another stream, which is named, or it exists
+                with another configuration.
+            SpecError: The server refuses the configuration; or it needs more room than there is.
+        """
+        return await self._write_stream("CREATE", config)
+
+    async def update_stream(self, config: Config) -> ObservedStream:
+        """Replace the configuration of a stream; raises as `create_stream`.
+
+        Raises:
+            UnsafeChangeError: The server cannot change this in place.
+        """
+        return await self._write_stream("UPDATE", config)
+
+    async def delete_stream(self, name: str) -> None:
+        """Delete a stream and its messages; one that is gone already is fine."""
+        await self._delete(f"STREAM.DELETE.{name}", f"stream {name}")
+
+    async def consumer_info(self, stream: str, durable: str) -> ObservedConsumer | None:
+        """A durable consumer, or None when it or its stream does not exist."""
+        what = f"durable consumer {durable} of stream {stream}"
+        try:
+            return _consumer(await self._request(f"CONSUMER.INFO.{stream}.{durable}", None, what))
+        except ApiFaultError as fault:
+            if fault.err_code in (CONSUMER_NOT_FOUND, STREAM_NOT_FOUND):
+                return None
+            raise translate(fault, self._auth, what) from fault
+
+    async def create_consumer(self, stream: str, config: Config) -> ObservedConsumer:
+        """Create a durable consumer; one that exists with the same configuration is fine.
+
+        Raises:
+            ConflictError: It exists with another configuration, or a work-queue stream already
+                has a consumer of these subjects.
+            SpecError: The server refuses the configuration.
+        """
+        return await self._write_consumer(stream, config, "create")
+
+    async def update_consumer(self, stream: str, config: Config) -> ObservedConsumer:
+        """Replace the configuration of a durable consumer that exists.
+
+        Raises:
+            UnsafeChangeError: The server cannot change this in place.
+            SpecError: The server refuses the configuration.
+        """
+        observed = await self._write_consumer(stream, config, "update")
+        wanted = config.get("pause_until")
+        if moment(wanted) == moment(observed.config.get("pause_until")):
+            return observed
+        # The server leaves a pause alone when a consumer is updated; it has a request of its own.
+        name = config["name"]
+        what = f"durable consumer {name} of stream {stream}"
+        body = {"pause_until": wanted} if wanted else {}
+        await self._call(f"CONSUMER.PAUSE.{stream}.{name}", body, what)
+        return await self.consumer_info(stream, name) or observed
+
+    async def delete_consumer(self, stream: str, durable: str) -> None:
+        """Delete a durable consumer; one that is gone already is fine."""
+        what = f"durable consumer {durable} of stream {stream}"
+        await self._delete(f"CONSUMER.DELETE.{stream}.{durable}", what)
+
+    def dead_letters(self, stream: str) -> DeadLetters:
+        """The letters in a dead-letter stream."""
+        return DeadLetters(self._client, self._auth, stream)
+
+    async def stream_names_for_subject(self, subject: str) -> tuple[str, ...]:
+        """Names of the streams whose subjects overlap a subject filter."""
+        answer = await self._call("STREAM.NAMES", {"subject": subject}, f"subject {subject}")
+        return tuple(answer.get("streams") or ())
+
+    async def subject_message_count(self, stream: str, subject_filter: str) -> int | None:
+        """How many messages of a stream match a subject filter; None without such a stream."""
+        what = f"stream {stream}"
+        count = offset = 0
+        while True:
+            body = {"subjects_filter": subject_filter, "offset": offset}
+            try:
+                answer = await self._request(f"STREAM.INFO.{stream}", body, what)
+            except ApiFaultError as fault:
+                if fault.err_code == STREAM_NOT_FOUND:
+                    return None
+                raise translate(fault, self._auth, what) from fault
+            subjects: dict[str, int] = answer["state"].get("subjects") or {}
+            count += sum(subjects.values())
+            offset += len(subjects)
+            if not subjects or offset >= answer.get("total", 0):
+                return count
+
+    async def _write_stream(self, verb: str, config: Config) -> ObservedStream:
+        what = f"stream {config['name']}"
+        try:
+            return _stream(await self._request(f"STREAM.{verb}.{config['name']}", config, what))
+        except ApiFaultError as fault:
+            if fault.err_code == SUBJECT_OVERLAP:
+                raise await self._overlap(config) from fault
+            if fault.err_code in RESOURCES:
+                raise await self._no_room(config, fault) from fault
+            raise translate(fault, self._auth, what, updating=verb == "UPDATE") from fault
+
+    async def _write_consumer(self, stream: str, config: Config, action: str) -> ObservedConsumer:
+        what = f"durable consumer {config['name']} of stream {stream}"
+        body = {"stream_name": stream, "config": config, "action": action}
+        try:
+            answer = await self._request(f"CONSUMER.CREATE.{stream}.{config['name']}", body, what)
+        except ApiFaultError as fault:
+            raise translate(fault, self._auth, what, updating=action == "update") from fault
+        return _consumer(answer)
+
+    async def _delete(self, subject: str, what: str) -> None:
+        try:
+            await self._request(subject, None, what)
+        except ApiFaultError as fault:
+            if fault.err_code not in (STREAM_NOT_FOUND, CONSUMER_NOT_FOUND):
+                raise translate(fault, self._auth, what) from fault
+
+    async def _overlap(self, config: Config) -> OutboxError:
+        """Which stream has our subjects already; the server does not say."""
+        for subject in config["subjects"]:
+            for other in await self.stream_names_for_subject(subject):
+                if other != config["name"]:
+                    return ConflictError(
+                        f"stream {config['name']}: subject {subject!r} overlaps the subjects of "
+                        f"stream {other}; a subject can be stored in one stream only",
+                        reason="SubjectOverlap",
+                    )
+        return ConflictError(
+            f"stream {config['name']}: one of its subjects {config['subjects']} overlaps those of "
+            "another stream",
+            reason="SubjectOverlap",
+        )
+
+    async def _no_room(self, config: Config, fault: ApiFaultError) -> OutboxError:
+        """How much was wanted and how much there is."""
+        info = await self.account_info()
+        kind = str(config["storage"])
+        left = info.left(kind)
+        wanted = config["max_bytes"] * config["num_replicas"]
+        most = info.max_memory if kind == "memory" else info.max_storage
+        if left is None:
+            room = f"more than the server's own limit (max_{'mem' if kind == 'memory' else 'file'})"
+        else:
+            room = f"but {left} bytes of the account's {most} are left"
+        asked = f"maxBytes wants {wanted} bytes of {kind} storage" if wanted > 0 else "it needs"
+        return SpecError(
+            f"stream {config['name']}: {asked}, {room}; lower maxBytes or raise the limit "
+            f"({fault})",
+            reason="StorageExceeded",
+        )
+
+    async def _call(
+        self, subject: str, body: Mapping[str, Any] | None, what: str
+    ) -> dict[str, Any]:
+        try:
+            return await self._request(subject, body, what)
+        except ApiFaultError as fault:
+            raise translate(fault, self._auth, what) from fault
+
+    async def _request(
+        self, subject: str, body: Mapping[str, Any] | None, what: str
+    ) -> dict[str, Any]:
+        """One request; raises ApiFaultError when the server answers with an error."""
+        if not self._client.is_connected:
+            raise disconnected_error(self._client, self._auth)
+        subject = f"{self._prefix}.{subject}"
+        payload = b"" if body is None else json.dumps(body).encode()
+        try:
+            answer = await self._client.request(subject, payload, timeout=REQUEST_SECONDS)
+        except nats.errors.NoRespondersError as error:
+            raise no_responders(self._auth, self._client, what) from error
+        except (TimeoutError, nats.errors.TimeoutError) as error:
+            raise self._silence(subject, what) from error
+        except (OSError, nats.errors.Error) as error:
+            raise connection_error(error, self._auth) from error
+        document: dict[str, Any] = json.loads(answer.data)
+        if document.get("error"):
+            raise ApiFaultError(document["error"])
+        return document
+
+    def _silence(self, subject: str, what: str) -> OutboxError:
+        # A user who may not publish on the API gets no answer, only an error on the side.
+        last = str(self._client.last_error or "")
+        if "permissions violation" in last.lower() and subject.lower() in last.lower():
+            return AccessDeniedError(
+                f"{what}: this NATS user may not publish on {subject}; allow publish on "
+                f"{self._prefix}.> and subscribe on _INBOX.>"
+            )
+        return NatsError(
+            f"{what}: no answer from JetStream at {self._auth.address} within "
+            f"{REQUEST_SECONDS:.0f} s"
+        )
+
+
+def _reserved(value: int) -> int:
+    # nats-server 2.10 counts "no maxBytes" as -1 and answers the sum without a sign.
+    return value if value < 2**63 else 0
+
+
+def _stream(answer: Mapping[str, Any]) -> ObservedStream:
+    state = answer.get("state") or {}
+    return ObservedStream(
+        name=answer["config"]["name"],
+        config=answer["config"],
+        created=answer.get("created"),
+        messages=state.get("messages", 0),
+        bytes=state.get("bytes", 0),
+        first_sequence=state.get("first_seq", 0),
+        last_sequence=state.get("last_seq", 0),
+        consumer_count=state.get("consumer_count", 0),
+        leader=(answer.get("cluster") or {}).get("leader"),
+    )
+
+
+def _consumer(answer: Mapping[str, Any]) -> ObservedConsumer:
+    return ObservedConsumer(
+        name=answer["name"],
+        stream=answer["stream_name"],
+        config=answer["config"],
+        created=answer.get("created"),
+        pending=answer.get("num_pending", 0),
+        ack_pending=answer.get("num_ack_pending", 0),
+        redelivered=answer.get("num_redelivered", 0),
+        waiting=answer.get("num_waiting", 0),
+        ack_floor=(answer.get("ack_floor") or {}).get("stream_seq", 0),
+        leader=(answer.get("cluster") or {}).get("leader"),
+    )

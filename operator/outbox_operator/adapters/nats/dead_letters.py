@@ -1,0 +1,246 @@
+"""The dead letters of a stream: list, show, replay and purge them, and collect new ones.
+
+Called by the controller, which collects what the server gave up on, and by the command line. Reads
+messages one by one, because they are few and a reader's durable consumer would be one thing more
+to own.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import nats.errors
+from nats.aio.client import Client
+
+from outbox_operator.adapters.nats.connection import NatsAuth, jetstream_error
+from outbox_operator.adapters.nats.frame_reader import header_block
+from outbox_operator.errors import NatsError
+from outbox_operator.wire import dead_letters, headers
+
+log = logging.getLogger(__name__)
+
+_API_SECONDS: Final = 5.0
+_NO_MESSAGE: Final = 10037
+_COLLECTED_AT_ONCE: Final = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """One dead letter.
+
+    Attributes:
+        sequence: In the dead-letter stream; names the letter.
+        subject: Where the message was stored first; replayed there.
+        headers: All of them.
+    """
+
+    sequence: int
+    event_id: str
+    event_type: str
+    key: str
+    reason: str
+    error: str
+    deliveries: int
+    stream: str
+    subject: str
+    consumer: str
+    time: str
+    headers: Mapping[str, str]
+    data: bytes
+
+
+class DeadLetters:
+    """The letters in one dead-letter stream.
+
+    Args:
+        client: A connection.
+        auth: Its login, for messages.
+        stream: Name of the dead-letter stream.
+    """
+
+    def __init__(self, client: Client, auth: NatsAuth, stream: str) -> None:
+        self._client = client
+        self._auth = auth
+        self._stream = stream
+        self._api = f"$JS.{auth.domain}.API" if auth.domain else "$JS.API"
+
+    async def letters(
+        self, *, consumer: str | None = None, event_type: str | None = None
+    ) -> AsyncIterator[Letter]:
+        """The letters, oldest first.
+
+        Args:
+            consumer: Only those of this durable consumer.
+            event_type: Only those of this type.
+
+        Raises:
+            NatsError: NATS does not answer, or there is no such stream.
+        """
+        async for message in self._messages(">"):
+            letter = _letter(message)
+            if letter is None:
+                continue
+            if consumer in (None, letter.consumer) and event_type in (None, letter.event_type):
+                yield letter
+
+    async def show(self, sequence: int) -> Letter:
+        """One letter.
+
+        Raises:
+            NatsError: There is none of that number, or NATS does not answer.
+        """
+        message = await self._get(self._stream, {"seq": sequence})
+        letter = None if message is None else _letter(message)
+        if letter is None:
+            raise NatsError(f"stream {self._stream}: no dead letter {sequence}")
+        return letter
+
+    async def replay(self, letter: Letter) -> None:
+        """Publish a letter where it came from, then remove it. Twice is once.
+
+        Raises:
+            NatsError: No stream takes it, or NATS does not answer; the letter stays.
+        """
+        if not letter.subject:
+            raise NatsError(
+                f"stream {self._stream}: letter {letter.sequence} does not say where it came from"
+            )
+        published = dead_letters.replayed(letter.headers, self._stream, letter.sequence)
+        await self._publish(letter.subject, letter.data, published)
+        await self.purge(letter.sequence)
+
+    async def purge(self, sequence: int) -> None:
+        """Remove a letter for good. Raises NatsError."""
+        await self._request(f"STREAM.MSG.DELETE.{self._stream}", {"seq": sequence})
+
+    async def collect(self, source: str, durable: str, prefix: str) -> int:
+        """Make letters of the messages that the server gave up on; how many.
+
+        Args:
+            source: The stream they are in.
+            durable: The durable consumer it gave up for.
+            prefix: Subject prefix of dead letters.
+
+        Raises:
+            NatsError: NATS does not answer; the rest is collected the next time.
+        """
+        collected = 0
+        for subject in dead_letters.advisory_subjects(source, durable):
+            async for advisory in self._messages(subject):
+                collected += await self._collect(advisory, source, durable, prefix)
+                if collected >= _COLLECTED_AT_ONCE:
+                    return collected
+        return collected
+
+    async def _collect(
+        self, advisory: Mapping[str, Any], source: str, durable: str, prefix: str
+    ) -> int:
+        told = json.loads(base64.b64decode(advisory["data"]))
+        why = str(told.get("reason") or "")
+        sequence = int(told["stream_seq"])
+        own = why.startswith(dead_letters.OWN_TERMINATION)
+        message = None if own else await self._get(source, {"seq": sequence})
+        if message is None:
+            if not own:
+                log.warning(
+                    "stream %s: message %d, given up for %s, is gone and cannot be kept",
+                    source, sequence, durable,
+                )  # fmt: skip
+            await self.purge(int(advisory["seq"]))
+            return 0
+        terminated = "terminated" in str(told["type"])
+        deliveries = int(told.get("deliveries") or 0)
+        found = dead_letters.headers(
+            _headers(message),
+            reason="Terminated" if terminated else "MaxDeliver",
+            error=why or ("terminated by the handler" if terminated else "not acknowledged"),
+            deliveries=deliveries,
+            stream=source,
+            sequence=sequence,
+            stored=_moment(message["time"]),
+            subject=message["subject"],
+            consumer=durable,
+            now=dt.datetime.now(dt.UTC),
+        )
+        data = base64.b64decode(message.get("data") or "")
+        await self._publish(dead_letters.subject(prefix, durable), data, found)
+        await self.purge(int(advisory["seq"]))
+        return 1
+
+    async def _messages(self, subject: str) -> AsyncIterator[Mapping[str, Any]]:
+        sequence = 1
+        while True:
+            wanted = {"seq": sequence, "next_by_subj": subject}
+            message = await self._get(self._stream, wanted)
+            if message is None:
+                return
+            yield message
+            sequence = int(message["seq"]) + 1
+
+    async def _get(self, stream: str, wanted: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        answer = await self._request(f"STREAM.MSG.GET.{stream}", wanted)
+        message: Mapping[str, Any] | None = answer.get("message")
+        return message
+
+    async def _publish(self, subject: str, data: bytes, found: Mapping[str, str]) -> None:
+        try:
+            js = self._client.jetstream(domain=self._auth.domain, timeout=_API_SECONDS)
+            await js.publish(subject, data, headers=dict(found))
+        except (TimeoutError, nats.errors.Error, OSError) as error:
+            doing = f"publish on {subject!r}"
+            raise jetstream_error(error, self._auth, self._client, doing) from error
+
+    async def _request(self, subject: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        doing = f"stream {self._stream}: {subject}"
+        try:
+            answer = await self._client.request(
+                f"{self._api}.{subject}", json.dumps(body).encode(), timeout=_API_SECONDS
+            )
+        except (TimeoutError, nats.errors.Error, OSError) as error:
+            raise jetstream_error(error, self._auth, self._client, doing) from error
+        document: dict[str, Any] = json.loads(answer.data)
+        fault = document.get("error")
+        if fault and fault.get("err_code") != _NO_MESSAGE:
+            raise NatsError(
+                f"{doing}: refused by NATS at {self._auth.address}: {fault.get('description')} "
+                f"(error {fault.get('err_code')})",
+                reason="JetStreamError",
+            )
+        return document
+
+
+def _headers(message: Mapping[str, Any]) -> dict[str, str]:
+    return header_block(base64.b64decode(message["hdrs"])) if message.get("hdrs") else {}
+
+
+def _moment(text: str) -> dt.datetime:
+    # Nanoseconds are more than Python keeps.
+    return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
+
+
+def _letter(message: Mapping[str, Any]) -> Letter | None:
+    found = _headers(message)
+    if headers.DEAD_LETTER_REASON not in found:
+        return None
+    get = found.get
+    return Letter(
+        sequence=int(message["seq"]),
+        event_id=headers.decode_value(get(headers.EVENT_ID, "")),
+        event_type=headers.decode_value(get(headers.EVENT_TYPE, "")),
+        key=headers.decode_value(get(headers.EVENT_KEY, "")),
+        reason=found[headers.DEAD_LETTER_REASON],
+        error=get(headers.DEAD_LETTER_ERROR, ""),
+        deliveries=int(get(headers.DEAD_LETTER_DELIVERIES, "0")),
+        stream=get(headers.DEAD_LETTER_STREAM, ""),
+        subject=get(headers.DEAD_LETTER_SUBJECT, ""),
+        consumer=get(headers.DEAD_LETTER_CONSUMER, ""),
+        time=get(headers.DEAD_LETTER_TIME, ""),
+        headers=found,
+        data=base64.b64decode(message.get("data") or ""),
+    )

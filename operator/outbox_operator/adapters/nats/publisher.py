@@ -1,0 +1,313 @@
+"""The publishing side of JetStream: send without waiting, hear about each message later.
+
+Called by the relay. Built on the driver's plain publish and subscribe, because the futures of
+its `publish_async` are never completed when a connection is lost. One `Publisher` lives as long
+as one connection: after a loss it is closed and a new one opened, so that nothing of the old
+connection's send buffer can follow later messages. Decides nothing about retries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import nats.errors
+from nats.aio.msg import Msg
+
+from outbox_operator.adapters.nats.ack_router import ACK_SECONDS, Link
+from outbox_operator.adapters.nats.api import StreamApi
+from outbox_operator.adapters.nats.connection import (
+    NatsAuth,
+    abandon,
+    connect,
+    connection_error,
+    discard_unsent,
+)
+from outbox_operator.adapters.nats.driver import WireClient
+from outbox_operator.adapters.nats.messages import Fence, Message, Refusal, Sent
+from outbox_operator.adapters.nats.publish_fast import FastRun, end_batch
+from outbox_operator.adapters.nats.publish_run import Run
+from outbox_operator.adapters.nats.publish_window import Pace, WindowRun
+from outbox_operator.adapters.nats.tail import TailMessage, TailReader
+from outbox_operator.errors import NatsError
+
+__all__ = [
+    "Fence",
+    "Message",
+    "Publisher",
+    "Refusal",
+    "Run",
+    "Sent",
+    "StreamFacts",
+    "TailMessage",
+]
+
+log = logging.getLogger(__name__)
+
+_FENCE_LEVEL: Final = 1
+_FAST_LEVEL: Final = 4
+"""JetStream API levels of nats-server 2.11 and 2.14."""
+WINDOW_MESSAGES: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFacts:
+    """What a stream accepts and what its servers can do.
+
+    Attributes:
+        subjects: Its subject filters.
+        max_message_bytes: Headers and payload together; the smaller of stream and server.
+        retention: In NATS's words: limits, interest or workqueue.
+        duplicate_window_seconds: How long it knows a message id.
+        fast: Whether it takes fast-ingest batches.
+        fences: Whether it can check a `Fence`, and keeps the messages that a fence speaks of.
+        created: RFC 3339; differs after it was deleted and made anew.
+    """
+
+    stream: str
+    subjects: tuple[str, ...]
+    max_message_bytes: int
+    retention: str
+    duplicate_window_seconds: float
+    fast: bool
+    fences: bool
+    created: str
+
+
+class Publisher:
+    """Publishes into one stream over one connection. Make one with `Publisher.open`."""
+
+    def __init__(
+        self, client: WireClient, auth: NatsAuth, stream: str, *, window: int, ack_seconds: float
+    ) -> None:
+        self._client = client
+        self._auth = auth
+        self._stream = stream
+        self._api = StreamApi(client, auth, stream)
+        self._on_lost: list[Callable[[], None]] = []
+        self._lost = False
+        self._fast: bool | None = None
+        self._chains = False
+        self._pace = Pace(window, window)
+        self._link = Link(
+            client,
+            stream=stream,
+            address=auth.address,
+            why_lost=lambda: self.lost_error().message,
+            last_server_error=self.last_server_error,
+            ack_seconds=ack_seconds,
+        )
+        self._tail = TailReader(self._api)
+
+    @classmethod
+    async def open(
+        cls,
+        auth: NatsAuth,
+        *,
+        name: str,
+        stream: str,
+        window: int = WINDOW_MESSAGES,
+        ack_seconds: float = ACK_SECONDS,
+    ) -> Publisher:
+        """Connect and subscribe to acknowledgements.
+
+        Args:
+            name: Shown in the server's connection list.
+            window: Most messages in flight where the stream takes no fast-ingest batches.
+            ack_seconds: Longest wait for an acknowledgement.
+
+        Raises:
+            OutboxError: As `adapters.nats.connect`.
+        """
+        publisher: Publisher | None = None
+
+        def on_disconnected() -> None:
+            if publisher is not None:
+                discard_unsent(publisher._client)
+                publisher._mark_lost()
+
+        client = await connect(
+            auth, name=name, on_disconnected=on_disconnected, on_closed=on_disconnected
+        )
+        publisher = cls(client, auth, stream, window=window, ack_seconds=ack_seconds)
+        try:
+            await publisher._link.start()
+        except nats.errors.Error as error:
+            await client.close()
+            raise connection_error(error, auth) from error
+        return publisher
+
+    @property
+    def address(self) -> str:
+        """Where the server is, safe to show."""
+        return self._auth.address
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is gone; this publisher is of no use then."""
+        return self._lost or not self._client.is_connected
+
+    def on_lost(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once when the connection is lost for whatever reason but `close`."""
+        self._on_lost.append(callback)
+
+    def lost_error(self) -> NatsError:
+        """The loss as an error."""
+        why = self.last_server_error()
+        return NatsError(
+            f"NATS at {self.address}: the connection was lost" + (f": {why}" if why else "")
+        )
+
+    def last_server_error(self) -> str:
+        """What the server complained about last, for example a missing permission; or ''."""
+        said = self._client.last_error
+        return str(said).removeprefix("nats: ") if said is not None else ""
+
+    async def facts(self) -> StreamFacts:
+        """Ask the server about the stream; runs opened from now on go by the answer.
+
+        Raises:
+            NatsError: No such stream (reason StreamMissing), or the request failed.
+            UnsupportedServerError: JetStream is not enabled.
+        """
+        document = await self._stream_info()
+        config = document["config"]
+        # Servers before 2.11 say neither. What they say is about the server that leads the
+        # stream, which in a mixed cluster is another than the one we are connected to.
+        metadata = config.get("metadata") or {}
+        level = int(metadata.get("_nats.level") or 0)
+        facts = StreamFacts(
+            stream=self._stream,
+            subjects=tuple(config.get("subjects") or ()),
+            max_message_bytes=self._max_message_bytes(config),
+            retention=str(config["retention"]),
+            duplicate_window_seconds=config.get("duplicate_window", 0) / 1e9,
+            fast=level >= _FAST_LEVEL and bool(config.get("allow_batched")),
+            fences=level >= _FENCE_LEVEL and config["retention"] == "limits",
+            created=str(document["created"]),
+        )
+        if facts.fast != self._fast:
+            _log_how(facts, level)
+        self._fast, self._chains = facts.fast, level < _FAST_LEVEL
+        return facts
+
+    def open_run(
+        self,
+        *,
+        batch: str,
+        fence: Fence | None,
+        ordered: bool,
+        on_ack: Callable[[int, float], None] | None = None,
+    ) -> Run:
+        """Begin a run; `facts` must have been asked before, and again after a refusal.
+
+        Args:
+            batch: Name of the batch, where the stream takes batches; one of a name is open at a
+                time. Letters and digits.
+            fence: To be checked by the stream before it stores the first message.
+            ordered: Whether the messages must be stored in the order they are sent in.
+            on_ack: As `Run` takes it.
+        """
+        if self._fast is None:
+            raise ValueError(f"stream {self._stream}: facts() was not asked before open_run()")
+        if self._fast:
+            return FastRun(self._link, batch=batch, fence=fence, on_ack=on_ack)
+        return WindowRun(
+            self._link,
+            pace=self._pace,
+            ordered=ordered,
+            chains=self._chains,
+            fence=fence,
+            on_ack=on_ack,
+        )
+
+    async def end_batches(self, names: Iterable[str], subject: str) -> None:
+        """End batches, whoever opened them; nothing that is on its way for them gets stored.
+
+        Args:
+            names: As given to `open_run`, here or in another process.
+            subject: One that the stream takes.
+
+        Raises:
+            NatsError: It is not known whether they have ended.
+        """
+        try:
+            ends = await asyncio.gather(*(end_batch(self._link, name, subject) for name in names))
+        except nats.errors.Error as error:
+            raise connection_error(error, self._auth) from error
+        for refusal in filter(None, ends):
+            raise NatsError(
+                f"stream {self._stream}: end an open batch: {refusal.text}", reason=refusal.reason
+            )
+
+    async def last_of(self, subject_filter: str) -> TailMessage | None:
+        """The last message on these subjects, asked of the stream's leader; None: there is none.
+
+        Raises:
+            OutboxError: As `facts`.
+        """
+        return await self._tail.last_of(subject_filter)
+
+    def tail(self, subject_filter: str, after_sequence: int) -> AsyncIterator[TailMessage]:
+        """The messages on these subjects behind a sequence, in order, to the last there is now.
+
+        Raises:
+            OutboxError: As `facts`, and when the reading stops before the last.
+        """
+        return self._tail.read(subject_filter, after_sequence)
+
+    def _max_message_bytes(self, config: Mapping[str, Any]) -> int:
+        bounds = [self._client.max_payload]
+        if config.get("max_msg_size", -1) >= 0:
+            bounds.append(config["max_msg_size"])
+        return min(bounds)
+
+    async def _stream_info(self) -> dict[str, Any]:
+        return await self._api.request("STREAM.INFO", None, "look it up")
+
+    async def subscribe(self, subject: str, callback: Callable[[], None]) -> None:
+        """Call `callback` for each core-NATS message on `subject`; what it says is ignored.
+
+        Raises:
+            NatsError: The connection is lost.
+        """
+
+        async def receive(_: Msg) -> None:
+            callback()
+
+        try:
+            await self._client.subscribe(subject, cb=receive)
+        except nats.errors.Error as error:
+            raise connection_error(error, self._auth) from error
+
+    async def close(self) -> None:
+        """End the connection at once; messages on the way may or may not arrive."""
+        self._on_lost.clear()
+        await abandon(self._client)
+
+    def _mark_lost(self) -> None:
+        self._lost = True
+        self._link.lost()
+        callbacks, self._on_lost = self._on_lost, []
+        for callback in callbacks:
+            callback()
+
+
+def _log_how(facts: StreamFacts, level: int) -> None:
+    if facts.fast:
+        log.info("stream %s: publishing in fast-ingest batches", facts.stream)
+    elif level < _FAST_LEVEL:
+        log.info(
+            "stream %s: publishing message by message, which is slower: fast-ingest batches need "
+            "nats-server 2.14 (JetStream API level %d), found level %d",
+            facts.stream, _FAST_LEVEL, level,
+        )  # fmt: skip
+    else:
+        log.info(
+            "stream %s: publishing message by message, which is far slower: the stream does not "
+            "allow fast-ingest batches; set its allowBatchPublish to true",
+            facts.stream,
+        )

@@ -1,0 +1,166 @@
+"""What a stream holds at its end: the last message of some subjects, and all behind a sequence.
+
+Called by the publisher, to find out what an earlier relay has stored. Only the stream's leader
+is believed: a replica may lag behind, and what it does not know yet would be published twice.
+Needs the right to STREAM.MSG.GET, CONSUMER.CREATE and CONSUMER.MSG.NEXT of the stream, the
+latter two only when there is something to read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import nats.errors
+from nats.aio.subscription import Subscription
+
+from outbox_operator.adapters.nats.api import StreamApi
+from outbox_operator.adapters.nats.connection import jetstream_error
+from outbox_operator.adapters.nats.driver import WireClient, parse_headers, status_of
+from outbox_operator.errors import NatsError
+
+_NO_MESSAGE: Final = 10037
+_BATCH: Final = 1000
+_PULL_SECONDS: Final = 1.0
+_ANSWER_SECONDS: Final = 5.0
+_EMPTY_PULLS: Final = 5
+"""Pulls in a row that may bring nothing before the last message is reached: a replica lags."""
+_NO_MORE_FOR_NOW: Final = frozenset({b"404", b"408"})
+_OLD_ACK_TOKENS: Final = 9
+_CONSUMER_IDLE_SECONDS: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class TailMessage:
+    """A message of the stream without its payload."""
+
+    sequence: int
+    subject: str
+    headers: Mapping[str, str]
+
+
+class TailReader:
+    """Reads one stream over one connection."""
+
+    def __init__(self, api: StreamApi) -> None:
+        self._api = api
+
+    async def last_of(self, subject_filter: str) -> TailMessage | None:
+        """See `Publisher.last_of`."""
+        found = await self._api.find(
+            "STREAM.MSG.GET",
+            {"last_by_subj": subject_filter},
+            f"read the last message on {subject_filter}",
+            absent=_NO_MESSAGE,
+        )
+        if found is None:
+            return None
+        message = found["message"]
+        headers = base64.b64decode(message.get("hdrs") or "")
+        return TailMessage(int(message["seq"]), message["subject"], parse_headers(headers))
+
+    async def read(self, subject_filter: str, after_sequence: int) -> AsyncIterator[TailMessage]:
+        """See `Publisher.tail`."""
+        last = await self.last_of(subject_filter)
+        if last is None or last.sequence <= after_sequence:
+            return
+        if last.sequence == after_sequence + 1:
+            yield last
+            return
+        doing = f"stream {self._api.stream}: read {subject_filter} behind {after_sequence}"
+        pull = _Pull(self._api.client, await self._consumer(subject_filter, after_sequence + 1))
+        reached, empty_pulls = after_sequence, 0
+        try:
+            await pull.start()
+            while last is not None and reached < last.sequence:
+                messages = await pull.fetch(last.sequence)
+                for message in messages:
+                    reached = message.sequence
+                    yield message
+                empty_pulls = 0 if messages else empty_pulls + 1
+                if pull.failed or empty_pulls == _EMPTY_PULLS:
+                    raise NatsError(
+                        f"{doing}: stopped at sequence {reached} before {last.sequence}: "
+                        f"{pull.failed or 'the server sends no more'}"
+                    )
+                if not messages:  # what is missing may have expired, or been purged
+                    last = await self.last_of(subject_filter)
+        except (nats.errors.Error, OSError) as error:
+            raise jetstream_error(error, self._api.auth, self._api.client, doing) from error
+        finally:
+            await pull.stop()
+
+    async def _consumer(self, subject_filter: str, first_sequence: int) -> str:
+        """Make a consumer that ends by itself; returns where to pull from it."""
+        created = await self._api.request(
+            "CONSUMER.CREATE",
+            {
+                "stream_name": self._api.stream,
+                "config": {
+                    "filter_subject": subject_filter,
+                    "deliver_policy": "by_start_sequence",
+                    "opt_start_seq": first_sequence,
+                    "ack_policy": "none",
+                    "headers_only": True,
+                    "mem_storage": True,
+                    "num_replicas": 1,
+                    "inactive_threshold": _CONSUMER_IDLE_SECONDS * 1_000_000_000,
+                },
+            },
+            f"read {subject_filter} from sequence {first_sequence}",
+        )
+        return f"{self._api.subject('CONSUMER.MSG.NEXT')}.{created['name']}"
+
+
+class _Pull:
+    """Pull requests, one at a time."""
+
+    def __init__(self, client: WireClient, subject: str) -> None:
+        self.failed = ""
+        """Why no more can come."""
+        self._client = client
+        self._subject = subject
+        self._inbox = client.new_inbox()
+        self._listening: Subscription | None = None
+        self._messages: list[TailMessage] = []
+        self._last_sequence = 0
+        self._complete = asyncio.Event()
+
+    async def start(self) -> None:
+        self._listening = await self._client.listen(self._inbox, self._heard)
+
+    async def stop(self) -> None:
+        if self._listening is not None:
+            await self._client.unlisten(self._listening)
+
+    async def fetch(self, last_sequence: int) -> list[TailMessage]:
+        """A batch, or less when the last is reached or nothing more comes for a while."""
+        self._messages, self._last_sequence = [], last_sequence
+        self._complete.clear()
+        request = {"batch": _BATCH, "expires": int(_PULL_SECONDS * 1e9)}
+        await self._client.publish(self._subject, json.dumps(request).encode(), reply=self._inbox)
+        try:
+            await asyncio.wait_for(self._complete.wait(), _ANSWER_SECONDS)
+        except TimeoutError:
+            self.failed = "no answer in time"
+        return self._messages
+
+    def _heard(self, subject: bytes, reply: bytes, headers: bytes | None, _payload: bytes) -> None:
+        if not reply:
+            status = status_of(headers or b"\r\n")
+            if status not in _NO_MORE_FOR_NOW:
+                self.failed = f"status {status.decode()}"
+            self._complete.set()
+            return
+        # $JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.…, or with domain and account first
+        tokens = reply.split(b".")
+        sequence = int(tokens[5] if len(tokens) == _OLD_ACK_TOKENS else tokens[7])
+        self._messages.append(
+            TailMessage(sequence, subject.decode(), parse_headers(headers or b""))
+        )
+        if len(self._messages) == _BATCH or sequence >= self._last_sequence:
+            self._complete.set()

@@ -1,0 +1,313 @@
+"""PostgreSQL as the controller uses it: observe, migrate, sample, keep up, drop.
+
+Decides nothing about the schema: `plan.postgres` does, here and again under the lock. Relay and
+consumer must not import this module. Every method raises only errors of `outbox_operator.errors`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+
+from outbox_operator.adapters.postgres import catalog, maintenance
+from outbox_operator.adapters.postgres.connection import Connection
+from outbox_operator.adapters.postgres.cursors import read_cursors
+from outbox_operator.adapters.postgres.errors import errors, translate
+from outbox_operator.adapters.postgres.maintenance import MaintenanceResult
+from outbox_operator.adapters.postgres.queries import lock_key, statement
+from outbox_operator.adapters.postgres.url import PostgresTarget
+from outbox_operator.errors import PostgresError
+from outbox_operator.plan.postgres.drop import drop_statements, release_statements
+from outbox_operator.plan.postgres.migrations import plan_inbox, plan_migrations
+from outbox_operator.plan.postgres.state import (
+    DesiredDatabase,
+    DesiredInbox,
+    MigrationPlan,
+    ObservedDatabase,
+    Statement,
+)
+from outbox_operator.plan.state import Owner
+from outbox_operator.wire.tables import quote_identifier
+
+__all__ = ["MaintenanceResult", "OutboxSample", "PostgresAdmin"]
+
+_MIGRATION_SECONDS: Final = 600.0
+"""A statement of a migration may have to build an index."""
+_DROP_LOCK_SECONDS: Final = 5.0
+_LOCK_PAUSE_SECONDS: Final = 0.1
+_INBOX_BATCH: Final = 1000
+_INBOX_BATCHES: Final = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxSample:
+    """Live numbers of an outbox.
+
+    Attributes:
+        backlog_rows: Committed rows that are not published.
+        backlog_is_estimate: There are at least that many; counting stopped there.
+        oldest_age_seconds: Age of the oldest unpublished row (of those counted).
+        dead_letters: Rows in the dead-letter table, up to the same cap.
+        published_total: Events published since creation.
+        last_published_at: When an event was published last.
+        last_position: Position of the last row published; 0 when a drain has just begun.
+        cursor_updated_at: When a relay last wrote its cursor.
+        relay_owner: The relay that last owned the cursor.
+        remark: What a relay wants a person to know; of several shards, one of them.
+    """
+
+    backlog_rows: int
+    backlog_is_estimate: bool
+    oldest_age_seconds: float
+    dead_letters: int
+    published_total: int
+    last_published_at: datetime | None
+    last_position: int
+    cursor_updated_at: datetime | None
+    relay_owner: str | None
+    remark: str | None
+
+
+class PostgresAdmin:
+    """Administration over one connection, used by one pass at a time.
+
+    Args:
+        connection: Of the role that owns the tables.
+        target: Where it leads, for messages.
+    """
+
+    def __init__(self, connection: Connection, target: PostgresTarget) -> None:
+        self._connection = connection
+        self._target = target
+
+    async def observe(self, desired: DesiredDatabase | DesiredInbox) -> ObservedDatabase:
+        """What is there of what is wanted."""
+        with errors(self._target):
+            return await catalog.observe(self._connection, desired)
+
+    async def apply(
+        self,
+        plan: MigrationPlan,
+        desired: DesiredDatabase,
+        owner: Owner,
+        live_owners: Collection[str],
+        *,
+        lock_timeout: float,
+        operator_version: str,
+    ) -> bool:
+        """Run a plan, if it still is the right one: in one transaction, but for index builds.
+
+        Args:
+            plan: As `plan_migrations` made it, perhaps a while ago.
+            desired: What it was made for.
+            owner: The pipeline.
+            live_owners: UIDs of all pipelines that exist.
+            lock_timeout: Seconds to wait for another migration, and for each table's lock.
+            operator_version: Written down with the schema version.
+
+        Returns:
+            Whether something was done; False: another one has done it meanwhile.
+
+        Raises:
+            PostgresError: The database has changed since (reason PlanOutdated: look again), a lock
+                was not to be had (LockTimeout), or a statement failed; nothing has changed.
+            OutboxError: As `plan_migrations`.
+        """
+
+        def replan(observed: ObservedDatabase) -> MigrationPlan:
+            return plan_migrations(desired, observed, owner, live_owners)
+
+        return await self._apply(plan, desired, replan, lock_timeout, operator_version)
+
+    async def apply_inbox(
+        self, plan: MigrationPlan, desired: DesiredInbox, *, lock_timeout: float
+    ) -> bool:
+        """Like `apply`, for the plan of an inbox."""
+
+        def replan(observed: ObservedDatabase) -> MigrationPlan:
+            return plan_inbox(desired, observed)
+
+        return await self._apply(plan, desired, replan, lock_timeout, "")
+
+    async def _apply(
+        self,
+        plan: MigrationPlan,
+        desired: DesiredDatabase | DesiredInbox,
+        replan: Callable[[ObservedDatabase], MigrationPlan],
+        lock_timeout: float,
+        operator_version: str,
+    ) -> bool:
+        async with self._alone(desired.schema, lock_timeout):
+            now = replan(await catalog.observe(self._connection, desired))
+            if now.empty:
+                return False
+            if now.hash != plan.hash:
+                raise PostgresError(
+                    f"schema {desired.schema} of {self._target.address}: changed since plan "
+                    f"{plan.hash} was made; the plan is now {now.hash}",
+                    reason="PlanOutdated",
+                )
+            await self._run_concurrent([s for s in now.statements if s.concurrent], lock_timeout)
+            async with self._transaction(lock_timeout):
+                await self._run([s for s in now.statements if not s.concurrent])
+                if now.records_version:
+                    await self._connection.execute(
+                        statement("admin_record_version", schema=desired.schema),
+                        now.version, now.hash, operator_version,
+                    )  # fmt: skip
+        return True
+
+    @asynccontextmanager
+    async def _alone(self, schema: str, lock_timeout: float) -> AsyncIterator[None]:
+        """Hold the migration lock of a schema.
+
+        Asked for again and again instead of waited for: a session that waits in the server would
+        itself be waited for by CREATE INDEX CONCURRENTLY.
+        """
+        key = lock_key("migrations", schema)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + lock_timeout
+        with errors(self._target):
+            while not await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", key):
+                if loop.time() >= deadline:
+                    raise PostgresError(
+                        f"schema {schema} of {self._target.address}: another migration has been "
+                        f"running for more than {lock_timeout:g} s",
+                        reason="LockTimeout",
+                    )
+                await asyncio.sleep(_LOCK_PAUSE_SECONDS)
+            try:
+                yield
+            finally:
+                if not self._connection.is_closed():
+                    await self._connection.execute("SELECT pg_advisory_unlock($1)", key)
+
+    @asynccontextmanager
+    async def _transaction(self, lock_timeout: float) -> AsyncIterator[None]:
+        async with self._connection.transaction():
+            await self._connection.execute(
+                f"SET LOCAL lock_timeout = {_milliseconds(lock_timeout)}; "
+                f"SET LOCAL statement_timeout = {_milliseconds(_MIGRATION_SECONDS)}"
+            )
+            yield
+
+    async def _run_concurrent(self, statements: Sequence[Statement], lock_timeout: float) -> None:
+        """Steps that cannot be in a transaction; each is whole by itself and can be repeated."""
+        if not statements:
+            return
+        (before,) = await self._connection.fetch(
+            "SELECT current_setting('lock_timeout'), current_setting('statement_timeout')"
+        )
+        try:
+            for step in statements:
+                # CONCURRENTLY waits for others without keeping anybody waiting: let it.
+                patience = 0 if "CONCURRENTLY" in step.sql else _milliseconds(lock_timeout)
+                await self._connection.execute(
+                    f"SET lock_timeout = {patience}; "
+                    f"SET statement_timeout = {_milliseconds(_MIGRATION_SECONDS)}"
+                )
+                await self._run([step])
+        finally:
+            if not self._connection.is_closed():
+                await self._connection.execute(
+                    "SELECT set_config('lock_timeout', $1, false), "
+                    "set_config('statement_timeout', $2, false)",
+                    *before,
+                )
+
+    async def _run(self, statements: Sequence[Statement]) -> None:
+        for step in statements:
+            try:
+                await self._connection.execute(step.sql, timeout=_MIGRATION_SECONDS + 5)
+            except asyncpg.PostgresError as error:
+                translated = translate(error, self._target)
+                translated.message = f"{step.reason}: {translated.message}"
+                translated.args = (translated.message,)
+                raise translated from error
+
+    async def sample(self, schema: str, *, cap: int = 10_000) -> OutboxSample:
+        """Live numbers in one query: a millisecond when idle, bounded by `cap` when not."""
+        with errors(self._target):
+            (row,) = await self._connection.fetch(statement("admin_sample", schema=schema), cap + 1)
+        return OutboxSample(
+            backlog_rows=min(row["backlog_rows"], cap),
+            backlog_is_estimate=row["backlog_rows"] > cap,
+            oldest_age_seconds=row["oldest_age_seconds"] or 0.0,
+            dead_letters=min(row["dead_letters"], cap),
+            published_total=row["published_total"],
+            last_published_at=row["last_published_at"],
+            last_position=row["last_position"],
+            cursor_updated_at=row["updated_at"],
+            relay_owner=row["owner"],
+            remark=row["remark"],
+        )
+
+    async def foreign_cursor(self, schema: str) -> str | None:
+        """Why the cursors or events are those of another server; None: they are at home."""
+        with errors(self._target):
+            cursors = await read_cursors(self._connection, schema)
+        problems = (cursor.origin.problem() for cursor in cursors)
+        return next((problem for problem in problems if problem is not None), None)
+
+    async def maintain(self, schema: str, retention: float) -> MaintenanceResult:
+        """Partitions ahead, rotation by time, and pruning of what is published and old.
+
+        Never waits long for a lock and never fails because a table is busy: what could not be
+        done now is in `deferred` and is tried again at the next call, a minute later or so.
+
+        Args:
+            schema: Of the tables.
+            retention: Seconds for which published rows are kept.
+        """
+        with errors(self._target):
+            return await maintenance.maintain(self._connection, schema, retention)
+
+    async def prune_inbox(self, schema: str, consumer_name: str, retention: float) -> int:
+        """Delete a bounded number of handled events older than `retention` seconds."""
+        total = 0
+        with errors(self._target):
+            for _ in range(_INBOX_BATCHES):
+                deleted: int = await self._connection.fetchval(
+                    statement("admin_prune_inbox", schema=schema),
+                    consumer_name, retention, _INBOX_BATCH,
+                )  # fmt: skip
+                total += deleted
+                if deleted < _INBOX_BATCH:
+                    break
+        return total
+
+    async def drop(self, schema: str, owner: Owner) -> bool:
+        """Drop our tables with all events, and the schema if nothing else is in it.
+
+        A schema that our role could not create again stays, without our mark.
+
+        Returns:
+            Whether it was done; False: the tables are not this owner's, or are not there.
+        """
+        async with self._alone(schema, _DROP_LOCK_SECONDS), self._transaction(_DROP_LOCK_SECONDS):
+            observed = await catalog.observe(self._connection, DesiredDatabase(schema=schema))
+            statements = drop_statements(schema, observed, owner)
+            if not statements:
+                return False
+            await self._run(statements)
+            if not (observed.may_create_schema and await self._drop_empty_schema(schema)):
+                await self._run(release_statements(schema, observed, owner))
+        return True
+
+    async def _drop_empty_schema(self, schema: str) -> bool:
+        try:
+            async with self._connection.transaction():
+                await self._connection.execute(f"DROP SCHEMA {quote_identifier(schema)}")
+        except asyncpg.DependentObjectsStillExistError:
+            return False
+        return True
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))

@@ -1,0 +1,143 @@
+"""Reads the catalog of a database into the values that `plan.postgres` decides over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from outbox_operator.adapters.postgres.connection import Connection
+from outbox_operator.adapters.postgres.queries import statement
+from outbox_operator.plan.postgres import functions, wakeup
+from outbox_operator.plan.postgres.mark import parse_mark
+from outbox_operator.plan.postgres.schema import (
+    POSITION_SEQUENCE,
+    inbox_grants,
+    outbox_grants,
+)
+from outbox_operator.plan.postgres.state import (
+    DesiredDatabase,
+    DesiredInbox,
+    Grant,
+    ObservedColumn,
+    ObservedDatabase,
+    ObservedIndex,
+    ObservedSchema,
+    ObservedTable,
+)
+from outbox_operator.wire import tables as names
+
+_OUTBOX = (names.EVENTS, names.CURSORS, names.DEAD_LETTERS, names.SCHEMA_VERSION)
+
+
+async def observe(
+    connection: Connection, desired: DesiredDatabase | DesiredInbox
+) -> ObservedDatabase:
+    """What is there of what is wanted. Raises the driver's errors."""
+    outbox = isinstance(desired, DesiredDatabase)
+    arguments = (
+        functions.arguments(desired.payload_type) if isinstance(desired, DesiredDatabase) else ""
+    )
+    tables = _OUTBOX if outbox else names.INBOX_TABLES
+    document = await connection.fetchval(
+        statement("admin_catalog"),
+        desired.schema, tables, POSITION_SEQUENCE, functions.NAMES, arguments,
+        wakeup.FUNCTION, wakeup.TRIGGER,
+    )  # fmt: skip
+    catalog = json.loads(document)
+    grants, roles = _wanted_rights(desired, catalog)
+    (rights,) = await connection.fetch(
+        statement("admin_rights"),
+        desired.schema,
+        sorted(roles),
+        [grant.role for grant in grants],
+        [grant.kind for grant in grants],
+        [grant.object for grant in grants],
+        [grant.privilege for grant in grants],
+        [grant.column for grant in grants],
+    )
+    found = _tables(catalog)
+    return ObservedDatabase(
+        server_version=catalog["server_version"],
+        database=catalog["database"],
+        role=catalog["role"],
+        may_create_schema=catalog["may_create_schema"],
+        schema=ObservedSchema(**catalog["schema"]) if catalog["schema"] else None,
+        tables=found,
+        indexes=_indexes(catalog),
+        sequence_cache=catalog["sequence_cache"],
+        functions=catalog["functions"] or {},
+        wakeup_source=catalog["wakeup_source"],
+        wakeup_trigger=catalog["wakeup_trigger"],
+        roles=frozenset(rights["roles"]),
+        granted=frozenset(grants[number - 1] for number in rights["granted"]),
+        version=await _version(connection, desired.schema, found),
+        cursor_shards=await _cursor_shards(connection, desired.schema, found),
+    )
+
+
+def _wanted_rights(
+    desired: DesiredDatabase | DesiredInbox, catalog: Mapping[str, Any]
+) -> tuple[tuple[Grant, ...], set[str]]:
+    """Rights to look for, and roles: also those that were given rights before."""
+    if isinstance(desired, DesiredInbox):
+        grants = inbox_grants(desired)
+        return grants, {grant.role for grant in grants}
+    grants = outbox_grants(desired, writers=desired.writers, relay_role=desired.relay_role)
+    roles = {grant.role for grant in grants}
+    mark = parse_mark(catalog["schema"]["comment"]) if catalog["schema"] else None
+    if mark is not None:
+        roles |= {*mark.writers, *([mark.relay_role] if mark.relay_role else ())}
+    return grants, roles
+
+
+def _tables(catalog: Mapping[str, Any]) -> dict[str, ObservedTable]:
+    return {
+        name: ObservedTable(
+            kind=table["kind"],
+            owner=table["owner"],
+            owned=table["owned"],
+            columns={
+                column: ObservedColumn(**facts)
+                for column, facts in (table["columns"] or {}).items()
+            },
+            primary_key=tuple(table["primary_key"] or ()),
+            partition_key=table["partition_key"],
+            has_default_partition=table["has_default_partition"],
+            partitions=tuple(table["partitions"] or ()),
+        )
+        for name, table in (catalog["tables"] or {}).items()
+    }
+
+
+def _indexes(catalog: Mapping[str, Any]) -> dict[str, ObservedIndex]:
+    return {
+        name: ObservedIndex(
+            table=index["table"],
+            # Expressions and keywords are printed quoted; plain names are what we compare with.
+            columns=tuple(column.strip('"') for column in index["columns"]),
+            valid=index["valid"],
+        )
+        for name, index in (catalog["indexes"] or {}).items()
+    }
+
+
+async def _version(
+    connection: Connection, schema: str, tables: Mapping[str, ObservedTable]
+) -> int | None:
+    table = tables.get(names.SCHEMA_VERSION)
+    if table is None or "version" not in table.columns:
+        return None
+    sql = statement("admin_version", schema=schema)
+    version: int | None = await connection.fetchval(sql)
+    return version
+
+
+async def _cursor_shards(
+    connection: Connection, schema: str, tables: Mapping[str, ObservedTable]
+) -> frozenset[int]:
+    table = tables.get(names.CURSORS)
+    if table is None or "shard" not in table.columns:
+        return frozenset()
+    rows = await connection.fetch(statement("admin_shards", schema=schema))
+    return frozenset(row["shard"] for row in rows)

@@ -1,0 +1,102 @@
+"""What goes wrong between us and PostgreSQL, as one of our errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from asyncpg import exceptions as pg
+
+from outbox_operator.adapters.network import network_problem
+from outbox_operator.adapters.postgres.url import PostgresTarget
+from outbox_operator.errors import (
+    AccessDeniedError,
+    CredentialsError,
+    OutboxError,
+    PostgresError,
+    UnsupportedServerError,
+)
+
+
+@contextmanager
+def errors(target: PostgresTarget, *, timeout: float | None = None) -> Iterator[None]:
+    """Translate what the driver raises inside the block; ours pass through.
+
+    Args:
+        target: Named in messages.
+        timeout: Seconds that a TimeoutError stands for, if known.
+    """
+    try:
+        yield
+    except (pg.PostgresError, pg.InterfaceError, pg.InternalClientError, OSError) as error:
+        raise translate(error, target, timeout=timeout) from error
+
+
+def translate(
+    error: BaseException, target: PostgresTarget, *, timeout: float | None = None
+) -> OutboxError:
+    """What went wrong, in our terms: by SQLSTATE and type, never by text where a code exists."""
+    if isinstance(error, OutboxError):
+        return error
+    where = f"PostgreSQL at {target.address}"
+    if isinstance(error, pg.PostgresError):
+        return _server_error(error, target, where)
+    if isinstance(error, pg.TargetServerAttributeNotMatched):
+        return read_only(target)
+    if isinstance(error, TimeoutError):
+        return PostgresError(f"{where}: no answer" + (f" within {timeout:g} s" if timeout else ""))
+    return PostgresError(f"{where}: {_describe(error)}")
+
+
+def _server_error(error: pg.PostgresError, target: PostgresTarget, where: str) -> OutboxError:
+    code = error.sqlstate or ""
+    said = f"{where}: {getattr(error, 'message', None) or error} (SQLSTATE {code})"
+    if code.startswith("28"):
+        return CredentialsError(said)
+    match code:
+        case "3D000":
+            return CredentialsError(said, reason="DatabaseMissing")
+        case "42501":
+            return AccessDeniedError(f"{said}; logged in as role {target.user}")
+        case "25006":
+            return read_only(target)
+        case "55P03":
+            return PostgresError(
+                f"{said}: another session holds the lock; see pg_locks", reason="LockTimeout"
+            )
+        case "57014":
+            return PostgresError(said, reason="StatementTimeout")
+        case "53300":
+            return PostgresError(said, reason="TooManyConnections")
+        case "26000" | "42P05":
+            # A statement that this session prepared is gone, or another session's is in its place.
+            return transaction_pooler(target)
+    if code[:2] in ("08", "57"):
+        return PostgresError(said)
+    return PostgresError(said, reason="StatementFailed")
+
+
+def transaction_pooler(target: PostgresTarget) -> UnsupportedServerError:
+    """What to say when the statements of one session reach changing server processes."""
+    return UnsupportedServerError(
+        f"PostgreSQL at {target.address}: a connection pooler in transaction or statement mode "
+        "answers there; locks and settings of a session do not survive it: use the address of "
+        "the server itself, or a pool in session mode (PgBouncer: pool_mode = session)",
+        reason="TransactionPooler",
+    )
+
+
+def read_only(target: PostgresTarget) -> PostgresError:
+    """What to say of a standby."""
+    return PostgresError(
+        f"PostgreSQL at {target.address}: this server is a standby; use the primary's address",
+        reason="ReadOnlyServer",
+    )
+
+
+def _describe(error: BaseException) -> str:
+    if (problem := network_problem(error)) is not None:
+        return problem
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

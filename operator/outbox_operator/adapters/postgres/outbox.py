@@ -1,0 +1,328 @@
+"""The outbox tables as the relay uses them: cursor, rows, dead letters.
+
+Called by the relay. The only place with SQL over `events` and `cursors` in the data plane; the
+statements are in `sql/relay_*.sql` beside it, each with its reasons. Makes no decision about
+what to read next or what to publish, and must not import `plan` or `api`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import astuple, fields
+from typing import Any, Final, cast
+
+import asyncpg
+
+from outbox_operator.adapters.postgres import connection as postgres
+from outbox_operator.adapters.postgres.errors import errors
+from outbox_operator.adapters.postgres.relay_queries import PayloadType, statement
+from outbox_operator.adapters.postgres.rows import (
+    Bound,
+    Burial,
+    Checkpoint,
+    Cursor,
+    Polled,
+    Rows,
+    Span,
+)
+from outbox_operator.adapters.postgres.url import PostgresTarget
+from outbox_operator.adapters.postgres.wakeup import OutboxWakeup
+from outbox_operator.errors import ConflictError, PostgresError
+
+_CLOSE_SECONDS: Final = 2.0
+_PLANNING: Final = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    # Else a planner that thinks few rows are the shard's reads all of these and sorts them, for
+    # every page.
+    "enable_bitmapscan": "off",
+    "enable_sort": "off",
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",
+}
+_COUNTED_AT_ONCE: Final = 1_000_000
+"""Rows that a statement counts: it ends within a second or so, whatever the backlog is."""
+_LATE_POSITIONS: Final = 100_000
+_BEYOND: Final = 2**63 - 1
+
+
+class OutboxStore:
+    """The tables of one schema over one connection, for one shard.
+
+    Every method may raise the errors of `adapters.postgres_errors`.
+
+    Args:
+        connection: From `adapters.postgres.connect`; used by nobody else.
+        target: For messages.
+    """
+
+    def __init__(
+        self,
+        connection: postgres.Connection,
+        target: PostgresTarget,
+        *,
+        schema: str,
+        payload_type: PayloadType,
+        shard: int,
+    ) -> None:
+        self._connection = connection
+        self._target = target
+        self._schema = schema
+        self._payload_type: PayloadType = payload_type
+        self._shard = shard
+        self._epoch = 0
+        self._closing = False
+        self._asked_at: float | None = None
+        self._turn = asyncio.Lock()
+        """A connection does one thing at a time, and a page may be read ahead meanwhile."""
+
+    @property
+    def epoch(self) -> int:
+        """Of our ownership; 0 before `claim`."""
+        return self._epoch
+
+    @property
+    def address(self) -> str:
+        """Where the tables are, safe to show."""
+        return f"{self._target.address} schema {self._schema}"
+
+    def waiting_seconds(self) -> float:
+        """How long the statement under way has gone without an answer; 0 when there is none."""
+        return 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
+
+    def wakeup(self) -> OutboxWakeup:
+        """What the trigger of the table needs to know of us, on this connection."""
+        return OutboxWakeup(
+            self._connection, self._statement, schema=self._schema, shard=self._shard
+        )
+
+    def on_lost(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when the connection ends for whatever reason but `close`."""
+
+        def ended(_: object) -> None:
+            if not self._closing:
+                callback()
+
+        self._connection.add_termination_listener(ended)
+
+    async def close(self) -> None:
+        """End the connection."""
+        self._closing = True
+        try:
+            await self._connection.close(timeout=_CLOSE_SECONDS)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            self._connection.terminate()
+
+    async def prepare(self, idle_seconds: float) -> None:
+        """Let the server end this session when a frozen process leaves it idle.
+
+        And let it plan each statement once, as a walk along an index: that is what they are
+        written for, at any table size and however old the statistics are.
+        """
+        async with self._statement():
+            await postgres.end_when_idle(self._connection, idle_seconds)
+            for name, value in _PLANNING.items():
+                await self._connection.execute("SELECT set_config($1, $2, false)", name, value)
+
+    async def read_cursor(self) -> Cursor:
+        """The stored cursor.
+
+        Raises:
+            PostgresError: The shard has no cursor (reason MigrationsMissing).
+        """
+        try:
+            async with self._statement():
+                row = await self._connection.fetchrow(self._sql("relay_read_cursor"), self._shard)
+        except PostgresError as error:
+            if isinstance(error.__cause__, asyncpg.UndefinedTableError):
+                raise self._unmigrated() from error
+            raise
+        if row is None:
+            raise self._unmigrated()
+        return Cursor(
+            stored=Checkpoint(**{each.name: row[each.name] for each in fields(Checkpoint)}),
+            cursor_system=row["cursor_system"],
+            server_system=row["server_system"],
+            server_snapshot=row["server_snapshot"],
+            newest_xid=row["newest_xid"],
+        )
+
+    async def claim(self, owner: str, server_system: str) -> int:
+        """Take ownership and return our epoch; call with the shard's lock held."""
+        async with self._statement():
+            self._epoch = await self._connection.fetchval(
+                self._sql("relay_claim"), self._shard, owner, server_system
+            )
+        return self._epoch
+
+    async def confirm_ownership(self) -> None:
+        """Check that the shard is still ours, during a long wait.
+
+        Raises:
+            ConflictError: Somebody else owns the shard (reason OwnershipLost).
+        """
+        async with self._statement():
+            done = await self._connection.fetchval(
+                self._sql("relay_confirm"), self._shard, self._epoch
+            )
+        self._check_owner(done)
+
+    async def poll(self, unseen: Bound, *, rows: int, size: int, largest: int) -> Polled:
+        """What became visible since S1, at most `rows` rows and about `size` bytes of it.
+
+        Args:
+            largest: Rows of more bytes come without payload and headers.
+        """
+        async with self._statement():
+            late = (unseen.open_xids,) if unseen.open_xids else ()
+            records = await self._connection.fetch(
+                self._sql("relay_poll", late=bool(late)),
+                self._shard, unseen.from_xid, rows + 1, size, largest, *late,
+            )  # fmt: skip
+        snapshot, found = records[0]["snapshot"], records[0]["found"]
+        if found is None:
+            return Polled(snapshot, (), complete=True)
+        # With more rows than asked for, these are not the first ones; only their number counts.
+        complete = found <= rows and found == len(records)
+        return Polled(snapshot, cast("Rows", records) if complete else (), complete)
+
+    async def span(self, unseen: Bound, upper: Bound, after: int) -> Span | None:
+        """Extent of the window from S1 to S2 (`upper`) behind position `after`; None: empty."""
+        firsts, lasts, rows = [], [], 0
+        begin: str | None = unseen.from_xid
+        while begin is not None:
+            async with self._statement():
+                end = await self._connection.fetchval(
+                    self._sql("relay_span_end"),
+                    self._shard, begin, upper.from_xid, _COUNTED_AT_ONCE,
+                )  # fmt: skip
+            if end == begin:  # a single transaction with as many rows
+                end = str(int(begin) + 1)
+            async with self._statement():
+                counted = await self._connection.fetchrow(
+                    self._sql("relay_span"),
+                    self._shard, begin, end or upper.from_xid, upper.open_xids, after,
+                )  # fmt: skip
+            if counted is not None and counted["rows"]:
+                firsts.append(counted["first"])
+                lasts.append(counted["last"])
+                rows += counted["rows"]
+            begin = end
+        first = min(firsts) if firsts else _BEYOND
+        late: tuple[int, ...] = ()
+        if unseen.open_xids:
+            async with self._statement():
+                found = await self._connection.fetchrow(
+                    self._sql("relay_span_late"),
+                    self._shard, unseen.open_xids, upper.open_xids, after, first, _LATE_POSITIONS,
+                )  # fmt: skip
+            if found is not None and found["rows"]:
+                rows += found["rows"]
+                lasts.append(found["last"])
+                if found["positions"] is None:
+                    first = min(first, found["first"])
+                else:
+                    late = tuple(found["positions"])
+        return Span(first, max(lasts), rows, late) if rows else None
+
+    async def page(
+        self,
+        unseen: Bound,
+        upper: Bound,
+        *,
+        after: int,
+        last: int,
+        rows: int,
+        size: int,
+        largest: int,
+    ) -> Rows:
+        """The next rows of a window behind position `after`: at most `rows`, about `size` bytes.
+
+        At least one row comes back if there is one up to position `last`; above `largest` bytes
+        it comes without payload and headers.
+        """
+        async with self._statement():
+            records = await self._connection.fetch(
+                self._sql("relay_page"),
+                self._shard, unseen.from_xid, unseen.open_xids, upper.from_xid, upper.open_xids,
+                after, last, rows, size, largest,
+            )  # fmt: skip
+        return cast("Rows", records)
+
+    async def late_page(self, positions: Sequence[int], *, size: int, largest: int) -> Rows:
+        """Rows at `positions`, in order, about `size` bytes of them but at least one."""
+        async with self._statement():
+            records = await self._connection.fetch(
+                self._sql("relay_late"), positions, size, largest
+            )
+        return cast("Rows", records)
+
+    async def save(self, point: Checkpoint, burials: Sequence[Burial] = ()) -> None:
+        """Store how far we are, if the shard is still ours.
+
+        Dead letters are written in the same transaction, and durably; else a crash of the server
+        may take the last saves back, which costs nothing but reading a longer tail.
+
+        Raises:
+            ConflictError: Somebody else owns the shard (reason OwnershipLost).
+        """
+        arguments = (self._shard, self._epoch, *astuple(point))
+        async with self._statement():
+            if not burials:
+                done = await self._connection.fetchval(self._sql("relay_save"), *arguments, False)
+                self._check_owner(done)
+                return
+            async with self._connection.transaction():
+                done = await self._connection.fetchval(self._sql("relay_save"), *arguments, True)
+                self._check_owner(done)
+                await self._connection.execute(
+                    self._sql("relay_bury"),
+                    [b.position for b in burials],
+                    [b.reason for b in burials],
+                    [b.error for b in burials],
+                    [b.blocked for b in burials],
+                )
+
+    async def blocked_keys(self) -> frozenset[str]:
+        """Keys with an unresolved dead letter."""
+        async with self._statement():
+            records = await self._connection.fetch(self._sql("relay_blocked_keys"), self._shard)
+        return frozenset(record[0] for record in records)
+
+    async def still_blocked(self, keys: Sequence[str]) -> frozenset[str]:
+        """Those of `keys` that have an unresolved dead letter now."""
+        async with self._statement():
+            records = await self._connection.fetch(self._sql("relay_blocked_of"), self._shard, keys)
+        return frozenset(record[0] for record in records)
+
+    @asynccontextmanager
+    async def _statement(self) -> AsyncIterator[None]:
+        async with self._turn:
+            self._asked_at = time.monotonic()
+            try:
+                with errors(self._target):
+                    yield
+            finally:
+                self._asked_at = None
+
+    def _check_owner(self, done: Any) -> None:
+        if done is None:
+            raise ConflictError(
+                f"cursor of shard {self._shard} in {self.address}: another relay took it over "
+                f"(our epoch was {self._epoch})",
+                reason="OwnershipLost",
+            )
+
+    def _unmigrated(self) -> PostgresError:
+        return PostgresError(
+            f"table cursors in {self.address}: no row for shard {self._shard}; "
+            "the migrations of the pipeline have not run yet",
+            reason="MigrationsMissing",
+        )
+
+    def _sql(self, name: str, *, late: bool = False) -> str:
+        modern = self._connection.get_server_version().major >= 14
+        return statement(name, self._schema, self._payload_type, modern, late=late)

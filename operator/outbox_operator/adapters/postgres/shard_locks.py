@@ -1,0 +1,178 @@
+"""Who owns which shard: session locks in PostgreSQL, held by one connection per relay process.
+
+Called by `relay.ownership`. A relay that is there holds the lock of its member number; an owner
+holds the lock of its shard besides. Nothing is written: members and owners are read from the
+lock table. The locks live exactly as long as the connection, and the server ends that when it
+hears nothing for `IDLE_SECONDS`, so a frozen process loses its shards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import asyncpg
+
+from outbox_operator.adapters.postgres import connection as postgres
+from outbox_operator.adapters.postgres.errors import errors, transaction_pooler
+from outbox_operator.adapters.postgres.queries import statement
+from outbox_operator.adapters.postgres.url import PostgresTarget
+from outbox_operator.errors import PostgresError
+
+IDLE_SECONDS: Final = 10.0
+"""Silence after which the server ends the session (from PostgreSQL 14 on); a relay that is alive
+asks every second."""
+STATEMENT_SECONDS: Final = 5.0
+_CLOSE_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseView:
+    """The lock table as far as it is about us.
+
+    Attributes:
+        members: Numbers of the relays that are there.
+        holders: The member that holds a shard; None: a relay that is leaving. Free ones are absent.
+    """
+
+    members: frozenset[int]
+    holders: Mapping[int, int | None]
+
+
+class RelayLease:
+    """One connection that holds locks; used by one task at a time.
+
+    Every method may raise the errors of `adapters.postgres_errors`.
+
+    Args:
+        connection: From `adapters.postgres.connect`; used by nobody else.
+        target: For messages.
+        schema: Of the pipeline's tables; relays of other schemas do not meet ours.
+
+    Attributes:
+        member: Our number; 0 before `join`.
+    """
+
+    def __init__(
+        self, connection: postgres.Connection, target: PostgresTarget, *, schema: str
+    ) -> None:
+        self._connection = connection
+        self._target = target
+        self._members = lock_class("member", schema)
+        self._shards = lock_class("shard", schema)
+        self._channel = f"outbox_relay_{self._shards}"
+        self._closing = False
+        self._asked_at: float | None = None
+        self.member = 0
+
+    @property
+    def address(self) -> str:
+        """Where the locks are, safe to show."""
+        return self._target.address
+
+    def waiting_seconds(self) -> float:
+        """How long the statement under way has gone without an answer; 0 when there is none."""
+        return 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
+
+    def on_lost(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when the connection ends for whatever reason but `close`."""
+
+        def ended(_: object) -> None:
+            if not self._closing:
+                callback()
+
+        self._connection.add_termination_listener(ended)
+
+    async def join(self, on_change: Callable[[], None]) -> None:
+        """Be there for the other relays.
+
+        Args:
+            on_change: Called when some relay has let go of something.
+        """
+        with self._statement():
+            await postgres.end_when_idle(self._connection, IDLE_SECONDS)
+            await self._connection.add_listener(self._channel, lambda *_: on_change())
+            while not self.member:
+                number = 1 + secrets.randbelow(2**31 - 1)
+                if await self._lock(self._members, number):
+                    self.member = number
+
+    async def leave(self) -> None:
+        """No longer count as one who could own shards; those held stay ours until `release`."""
+        with self._statement():
+            await self._unlock(self._members, self.member)
+
+    async def view(self) -> LeaseView:
+        """Who is there, and who holds what.
+
+        Raises:
+            UnsupportedServerError: We joined, but this session does not hold our lock: a pooler
+                hands our statements to changing sessions (reason TransactionPooler).
+        """
+        with self._statement():
+            rows = await self._connection.fetch(
+                statement("relay_lease_view"), self._members, self._shards
+            )
+        members = {row["pid"]: row["number"] for row in rows if row["is_member"]}
+        if not any(row["ours"] and row["number"] == self.member for row in rows):
+            raise transaction_pooler(self._target)
+        return LeaseView(
+            members=frozenset(members.values()),
+            holders={
+                row["number"]: members.get(row["pid"]) for row in rows if not row["is_member"]
+            },
+        )
+
+    async def take(self, shard: int) -> bool:
+        """Try to get a shard's lock; the answer comes at once."""
+        with self._statement():
+            return await self._lock(self._shards, shard)
+
+    async def release(self, shard: int) -> None:
+        """Let go of a shard, and tell the other relays."""
+        with self._statement():
+            await self._unlock(self._shards, shard)
+
+    async def close(self) -> None:
+        """End the connection, and every lock with it."""
+        self._closing = True
+        try:
+            await self._connection.close(timeout=_CLOSE_SECONDS)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            self._connection.terminate()
+
+    async def _lock(self, kind: int, number: int) -> bool:
+        return bool(
+            await self._connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", kind, number)
+        )
+
+    async def _unlock(self, kind: int, number: int) -> None:
+        held = await self._connection.fetchval(
+            "SELECT pg_advisory_unlock($1, $2) FROM pg_notify($3, '')", kind, number, self._channel
+        )
+        if not held:
+            raise PostgresError(
+                f"PostgreSQL at {self.address}: this session does not hold advisory lock "
+                f"({kind}, {number}), which it took; something ran pg_advisory_unlock_all() in it",
+                reason="LockLost",
+            )
+
+    @contextmanager
+    def _statement(self) -> Iterator[None]:
+        self._asked_at = time.monotonic()
+        try:
+            with errors(self._target):
+                yield
+        finally:
+            self._asked_at = None
+
+
+def lock_class(kind: str, schema: str) -> int:
+    """First key of our advisory locks: stable, 31 bits, unlike that of any other schema."""
+    digest = hashlib.blake2b(f"outbox relay {kind}\0{schema}".encode(), digest_size=4)
+    return int.from_bytes(digest.digest()) >> 1

@@ -1,0 +1,60 @@
+"""The relay's side of the trigger that wakes it: announce sleep, listen, announce that it is over.
+
+Part of `adapters.outbox_store`, whose connection it shares. The statements are two calls for an
+advisory lock; `wire.wakeup` says why no wake-up is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from outbox_operator.adapters.postgres.connection import Connection
+from outbox_operator.wire.wakeup import sleep_lock, wakeup_channel
+
+
+class OutboxWakeup:
+    """Sleep and wake-ups of one shard.
+
+    Every method may raise the errors of `adapters.postgres_errors`.
+
+    Args:
+        turn: Entered for each statement on the connection.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        turn: Callable[[], AbstractAsyncContextManager[None]],
+        *,
+        schema: str,
+        shard: int,
+    ) -> None:
+        self._connection = connection
+        self._turn = turn
+        self._shard = shard
+        self._channel = wakeup_channel(schema)
+        self._lock = sleep_lock(schema, shard)
+
+    async def listen(self, woken: Callable[[], None]) -> None:
+        """Call `woken` whenever a transaction that found us asleep has committed."""
+
+        def heard(_connection: object, _pid: int, _channel: str, payload: object) -> None:
+            if payload == str(self._shard):
+                woken()
+
+        async with self._turn():
+            await self._connection.add_listener(self._channel, heard)
+
+    async def announce_sleep(self) -> bool:
+        """Let writers notify from now on; False while one that did not is still under way."""
+        async with self._turn():
+            asleep: bool = await self._connection.fetchval(
+                "SELECT pg_try_advisory_lock($1)", self._lock
+            )
+        return asleep
+
+    async def announce_awake(self) -> None:
+        """Writers need not notify any more."""
+        async with self._turn():
+            await self._connection.execute("SELECT pg_advisory_unlock($1)", self._lock)

@@ -1,0 +1,216 @@
+"""Call Python functions with events.
+
+A handler for the runtime. Async functions run in the event loop; all others in threads, so that
+they may block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from outbox_operator.consumer.handlers import binding, deadline
+from outbox_operator.consumer.handlers.registry import Handlers, Route
+from outbox_operator.consumer.handlers.threads import Threads
+from outbox_operator.consumer.handlers.types import (
+    ACK,
+    Ack,
+    Context,
+    DeadLetter,
+    Outcome,
+    ReceivedEvent,
+    RetryAfter,
+)
+from outbox_operator.errors import HandlerUnavailableError
+
+log = logging.getLogger(__name__)
+
+_REMEMBERED_TYPES: Final = 10_000
+"""Whose handler is remembered; streams of others may have a type per message."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """How a route is called."""
+
+    bound: Callable[..., Any]
+    is_async: bool
+    timeout: float
+    batch: int | None
+
+
+class PythonHandler:
+    """Calls functions by event type.
+
+    None and `Ack()` acknowledge; `RetryAfter` and `DeadLetter`, returned or raised, do what they
+    say; any other exception is a failed delivery.
+
+    Args:
+        path: Name of what was loaded, for people.
+        loaded: A function that takes every event, or `Handlers`.
+        timeout: Seconds a call may take unless its handler says otherwise; then it is cancelled
+            (a thread is abandoned) and the event is delivered again.
+        threads: Most calls at the same time of functions that are not async.
+
+    Raises:
+        SpecError: A function asks for what nobody can give it, or there is none.
+    """
+
+    def __init__(
+        self, path: str, loaded: Callable[..., Any] | Handlers, *, timeout: float, threads: int
+    ) -> None:
+        self._path = path
+        if isinstance(loaded, Handlers):
+            self._handlers = loaded
+        else:
+            self._handlers = Handlers()
+            self._handlers.handler(">")(loaded)
+        calls = {route: self._prepare(route, timeout) for route in self._handlers.routes}
+        self._calls = calls
+        self._by_type: dict[str, _Call | None] = {}
+        self._threads = Threads(threads)
+        self.largest_batch = max((call.batch or 1 for call in calls.values()), default=1)
+        self.wants_connection = any(call.is_async for call in calls.values())
+
+    def _prepare(self, route: Route, timeout: float) -> _Call:
+        function = route.function
+        called = function if inspect.isroutine(function) else getattr(function, "__call__", None)  # noqa: B004
+        name = f"{self._path} ({route.pattern})"
+        bind = binding.bind if route.batch is None else binding.bind_batch
+        return _Call(
+            bind(function, name),
+            inspect.iscoroutinefunction(called),
+            route.timeout or timeout,
+            route.batch,
+        )
+
+    @property
+    def name(self) -> str:
+        """`package.module:function`."""
+        return self._path
+
+    def batch(self, event_type: str) -> int:
+        """The size its batch handler asked for, or 1."""
+        call = self._call_of(event_type)
+        return 1 if call is None or call.batch is None else call.batch
+
+    async def start(self) -> None:
+        """Call what is decorated with `on_startup`."""
+        for starter in self._handlers.starters:
+            await _run(starter)
+
+    async def close(self) -> None:
+        """Call what is decorated with `on_shutdown`; threads that still run are not waited for."""
+        for stopper in self._handlers.stoppers:
+            try:
+                await _run(stopper)
+            except Exception:
+                log.exception("%s: %s at shut-down failed", self._path, stopper)
+        self._threads.close()
+
+    async def handle(self, event: ReceivedEvent, context: Context) -> Outcome:
+        """Call the function for one event.
+
+        Raises:
+            HandlerUnavailableError: Abandoned calls occupy all threads.
+            TypeError: It returned something else.
+            Exception: Whatever it raises.
+        """
+        call = self._call_of(event.type)
+        if call is None:
+            return ACK
+        if call.batch is not None:
+            return (await self.handle_batch([event], context))[0]
+        answer = await self._within(call, event, context)
+        if answer is None:
+            return ACK
+        if isinstance(answer, Ack | RetryAfter | DeadLetter):
+            return answer
+        raise self._wrong(answer)
+
+    async def handle_batch(
+        self, events: Sequence[ReceivedEvent], context: Context
+    ) -> Sequence[Outcome]:
+        """Call the function for a list of events. Raises as `handle`."""
+        call = self._call_of(events[0].type)
+        if call is None:
+            return [ACK] * len(events)
+        answer = await self._within(call, events, context)
+        if answer is None:
+            return [ACK] * len(events)
+        if isinstance(answer, Ack | RetryAfter | DeadLetter):
+            return [answer] * len(events)
+        if not isinstance(answer, Sequence) or len(answer) != len(events):
+            raise self._wrong(answer)
+        outcomes = [ACK if one is None else one for one in answer]
+        for one in outcomes:
+            if not isinstance(one, Ack | RetryAfter | DeadLetter):
+                raise self._wrong(one)
+        return outcomes
+
+    def _call_of(self, event_type: str) -> _Call | None:
+        try:
+            return self._by_type[event_type]
+        except KeyError:
+            route = self._handlers.route(event_type)
+            call = None if route is None else self._calls[route]
+            if call is None:
+                log.warning(
+                    "%s has no handler for events of type %r; they are acknowledged",
+                    self._path,
+                    event_type,
+                )
+            if len(self._by_type) >= _REMEMBERED_TYPES:
+                self._by_type.clear()
+            self._by_type[event_type] = call
+            return call
+
+    def _wrong(self, answer: object) -> TypeError:
+        return TypeError(
+            f"{self._path} returned {type(answer).__name__}; return None, Ack(), RetryAfter(...) "
+            "or DeadLetter(...), a batch handler also a list with one of them for each event"
+        )
+
+    async def _within(self, call: _Call, given: Any, context: Context) -> object:
+        """The function's answer, or what follows when there is none in time."""
+        started = time.monotonic()
+        context.deadline = started + call.timeout
+        try:
+            if call.is_async:
+                return await deadline.bounded(call.bound(given, context), context)
+            context.connection = None  # it belongs to the event loop
+            return await deadline.bounded(self._in_thread(call, given, context), context)
+        except deadline.TooLateError:
+            return RetryAfter(reason=f"no answer within {context.deadline - started:.6g} s")
+        except (RetryAfter, DeadLetter) as answer:
+            return answer.with_traceback(None)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise  # it is us who want to end
+            return RetryAfter(reason="the function ended with CancelledError")
+
+    async def _in_thread(self, call: _Call, given: Any, context: Context) -> object:
+        if self._threads.all_busy:
+            raise HandlerUnavailableError(
+                f"handler {self._path}: calls that did not end within {call.timeout:g} s occupy "
+                "all its threads; if they never end, restart the pod and give what they wait for "
+                "a timeout"
+            )
+        inside = contextvars.copy_context()
+        function = functools.partial(inside.run, call.bound, given, context)
+        return await asyncio.wrap_future(self._threads.submit(function))
+
+
+async def _run(function: Callable[[], Any]) -> None:
+    if inspect.iscoroutinefunction(function):
+        await function()
+    else:
+        await asyncio.to_thread(function)

@@ -1,0 +1,302 @@
+"""What the three reconcilers have in common: one idempotent pass over one object.
+
+A pass reads the object from the watch cache, makes sure of our finalizer, does the kind's own
+work, and writes the status whatever the outcome. Errors become conditions and a back-off; only
+those of the API server itself are raised. `OutboxPipeline`, `EventStream` and `EventConsumer` each
+have a module beside this one that does the work; this one must not know what the work is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Generic, TypeVar
+
+from outbox_operator import version
+from outbox_operator.adapters.kubernetes.transport import WriteConflictError
+from outbox_operator.api import meta as names
+from outbox_operator.api.conditions import ConditionType, known_types
+from outbox_operator.api.resource import Meta, Resource, parse_meta, parse_status
+from outbox_operator.api.v1alpha1.common import StatusBase
+from outbox_operator.controller.reconcile.cache import Memo
+from outbox_operator.controller.reconcile.context import Context
+from outbox_operator.controller.reconcile.deletion import RETRY_SECONDS, may_go
+from outbox_operator.controller.reconcile.drift import Drift
+from outbox_operator.controller.reconcile.events import Announcer
+from outbox_operator.controller.runtime.child_cache import owner_of
+from outbox_operator.controller.runtime.outcome import ObjectKey, Outcome
+from outbox_operator.controller.runtime.own_writes import OwnWrites
+from outbox_operator.errors import ConflictError, KubernetesError, OutboxError
+from outbox_operator.plan.status.conditions import (
+    LIVE_NUMBERS_INTERVAL_SECONDS,
+    Part,
+    conditions,
+    first_sight,
+    info,
+    says_the_same,
+    with_missing,
+    worth_writing,
+)
+
+log = logging.getLogger(__name__)
+
+DEPENDENCY_BACKOFF_SECONDS = 15.0
+STALLED_BACKOFF_SECONDS = 45.0
+"""With its spread below a minute: by then a Secret that was put right is noticed."""
+WAITING_SECONDS = 10.0
+"""Next look at something on its way (pods that start, a child that works), unless it says so."""
+LOST_RACE_SECONDS = 1.0
+
+ResourceT = TypeVar("ResourceT", bound=Resource[Any, Any])
+StatusT = TypeVar("StatusT", bound=StatusBase)
+
+
+@dataclass(kw_only=True)
+class Pass:
+    """What the work of one pass found.
+
+    Attributes:
+        parts: One per part, in order of cause.
+        fields: Fields of the status besides the conditions.
+        ready_reason: Reason of Ready when all is well.
+        requeue_after: Seconds to the next look when nothing happens meanwhile.
+        drifts: Kubernetes objects that somebody had changed or deleted and that were put back;
+            counted in the status.
+        corrections: What else was put back; the part it belongs to has counted it.
+        acted_on: One-shot annotations to remove once the status is written.
+    """
+
+    parts: list[Part] = field(default_factory=list)
+    fields: dict[str, Any] = field(default_factory=dict)
+    ready_reason: str
+    requeue_after: float
+    drifts: list[str] = field(default_factory=list)
+    corrections: list[str] = field(default_factory=list)
+    acted_on: set[str] = field(default_factory=set)
+
+
+class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
+    """One pass over one object of a kind."""
+
+    kind: ClassVar[str]
+    live_fields: ClassVar[frozenset[str]] = frozenset()
+    """Status fields that hold live numbers: alone they are written only every 15 s."""
+    status_type: type[StatusT]
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.announcer = Announcer(context.kube)
+        self._own = OwnWrites()
+        self._uids: dict[ObjectKey, str] = {}
+        self._parsed: Memo[ResourceT] = Memo()
+
+    @abstractmethod
+    def parse(self, body: Mapping[str, Any]) -> ResourceT:
+        """The typed resource. Raises SpecError."""
+
+    @abstractmethod
+    def condition_types(self, resource: ResourceT) -> Sequence[ConditionType]:
+        """The parts this resource has; a pass that did not get to one says so."""
+
+    @abstractmethod
+    async def work(self, resource: ResourceT) -> Pass:
+        """Observe, plan, execute. Errors of a part become that part; others may be raised."""
+
+    @abstractmethod
+    async def clean_up(self, resource: ResourceT) -> None:
+        """Remove what the deletion policy says to remove. Raises until that is done."""
+
+    def forget(self, key: ObjectKey, uid: str) -> None:
+        """The object is gone: drop what is remembered of it."""
+        self._own.forget(uid)
+        self._parsed.forget(uid)
+        self._uids.pop(key, None)
+        self.context.nats.forget(key)
+        self.context.postgres.forget(key)
+
+    def wake_all(self, uids: frozenset[str], trigger: str) -> None:
+        """Ask for a pass over objects of this kind."""
+        for key, uid in self._uids.items():
+            if uid in uids:
+                self.context.wake(key, trigger)
+
+    async def reconcile(self, key: ObjectKey, trigger: str) -> Outcome:
+        """One pass. Called by the work queue, never twice at once for one object."""
+        body = self.context.objects.get(key)
+        known = self._uids.get(key)
+        if known is not None and (body is None or body["metadata"]["uid"] != known):
+            self.forget(key, known)
+        if body is None:
+            return Outcome()
+        meta = parse_meta(body)
+        self._uids[key] = meta.uid
+        try:
+            if meta.deleted_at is not None:
+                return await self._delete(key, body, meta)
+            return await self._live(key, body, self._effective(body, meta))
+        except ConflictError as error:  # a write lost a race; the watch brings the newer object
+            log.info("lost a race, trying again: %s", error)
+            return Outcome(requeue_after=LOST_RACE_SECONDS)
+
+    def _effective(self, body: Mapping[str, Any], meta: Meta) -> Meta:
+        """The metadata with the owner's pause, and without what we have acted on already."""
+        annotations = dict(meta.annotations)
+        if self._own.is_stale(body):
+            for name in names.ONE_SHOT_ANNOTATIONS:
+                annotations.pop(name, None)
+        owner = owner_of(body)
+        above = self.context.objects.get(owner) if owner is not None else None
+        if above is not None and parse_meta(above).paused:
+            annotations[names.PAUSE_ANNOTATION] = "true"
+        return dataclasses.replace(meta, annotations=annotations)
+
+    async def _live(self, key: ObjectKey, body: Mapping[str, Any], meta: Meta) -> Outcome:
+        if names.FINALIZER not in meta.finalizers and not self._own.is_stale(body):
+            written = await self.context.kube.merge_metadata(
+                self.context.ref(key),
+                resource_version=meta.resource_version,
+                finalizers=[*meta.finalizers, names.FINALIZER],
+            )
+            if written is not None:
+                self._own.wrote_metadata(written)
+        previous = parse_status({**body, "status": self._own.status(body)}, self.status_type)
+        if previous.observedGeneration != meta.generation:
+            seen = previous.model_copy(
+                update={
+                    "observedGeneration": meta.generation,
+                    "conditions": first_sight(
+                        previous.conditions, generation=meta.generation, now=self._now()
+                    ),
+                }
+            )
+            await self._write(body, meta, seen, now=True)
+            previous = seen
+        result, types = await self._work(body, meta, previous)
+        parts = [*with_missing(result.parts, types), self._paused(body, meta)]
+        after = conditions(
+            parts, ready_reason=result.ready_reason, previous=previous.conditions,
+            generation=meta.generation, now=self._now(),
+        )  # fmt: skip
+        ready = after[0].status == "True"
+        drift = Drift.of(previous)
+        for text in result.drifts:
+            drift.corrected(text)
+        status = self.status_type.model_validate(
+            {
+                **previous.model_dump(by_alias=True),
+                **result.fields,
+                "observedGeneration": meta.generation,
+                "conditions": [c.model_dump() for c in after],
+                "operatorVersion": version.VERSION if ready else previous.operatorVersion,
+                "driftCorrectedCount": drift.count,
+                "lastDriftTime": drift.time,
+                "lastDrift": drift.text,
+            }
+        )
+        repaired = [*result.drifts, *result.corrections]
+        if not await self._write(body, meta, status, now=bool(repaired)):
+            result.requeue_after = min(result.requeue_after, LIVE_NUMBERS_INTERVAL_SECONDS)
+        await self.announcer.drift(body, repaired)
+        await self.announcer.ready(body, previous.conditions, after)
+        await self._remove_annotations(key, meta, result.acted_on)
+        if ready:
+            return Outcome(requeue_after=result.requeue_after)
+        if not any(part.failing for part in parts):
+            return Outcome(requeue_after=WAITING_SECONDS)
+        stalled = any(part.stalled for part in parts)
+        return Outcome(
+            failed=True,
+            requeue_after=STALLED_BACKOFF_SECONDS if stalled else DEPENDENCY_BACKOFF_SECONDS,
+        )
+
+    async def _work(
+        self, body: Mapping[str, Any], meta: Meta, previous: StatusT
+    ) -> tuple[Pass, Sequence[ConditionType]]:
+        """The kind's own work; an error that is nobody's part becomes Ready itself."""
+        types: Sequence[ConditionType] = known_types(previous.conditions)
+        try:
+            parsed = self._parsed.get(meta.uid, meta.generation, lambda: self.parse(body))
+            resource = dataclasses.replace(parsed, meta=meta, status=previous)
+            types = self.condition_types(resource)
+            return await self.work(resource), types
+        except (KubernetesError, WriteConflictError):
+            raise  # nobody to tell: the API server itself is the trouble
+        except OutboxError as error:
+            part = Part(
+                type=ConditionType.READY, status="False", reason=error.reason,
+                message=error.message, stalled=not error.retryable, failing=True,
+            )  # fmt: skip
+            return Pass(parts=[part], ready_reason="", requeue_after=0), types
+
+    def _paused(self, body: Mapping[str, Any], meta: Meta) -> Part:
+        if not meta.paused:
+            return info(ConditionType.PAUSED, False, "Active")
+        if parse_meta(body).paused:
+            text = f"annotation {names.PAUSE_ANNOTATION} is set; nothing is changed until it goes"
+        else:
+            text = f"its owner {owner_of(body)} is paused; nothing is changed until that ends"
+        return info(ConditionType.PAUSED, True, "Paused", text)
+
+    async def _write(
+        self, body: Mapping[str, Any], meta: Meta, status: StatusT, *, now: bool
+    ) -> bool:
+        """Write a status if it says enough that is new; False: new numbers have to wait."""
+        after = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        before = self._own.status(body)
+        if after == before or not (
+            now or worth_writing(before, after, self.live_fields, self._now())
+        ):
+            return says_the_same(before, after)
+        written = await self.context.kube.apply_status(
+            {
+                "apiVersion": names.API_VERSION,
+                "kind": self.kind,
+                "metadata": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
+                "status": after,
+            }
+        )
+        if written is not None:
+            self._own.wrote_status(written, after)
+        return True
+
+    async def _remove_annotations(self, key: ObjectKey, meta: Meta, acted_on: set[str]) -> None:
+        """Remove one-shot annotations acted upon; a pass is all that reconcile-at asks for."""
+        done = (acted_on | {names.RECONCILE_AT_ANNOTATION}) & meta.annotations.keys()
+        if not done:
+            return
+        written = await self.context.kube.merge_metadata(
+            self.context.ref(key), annotations=dict.fromkeys(sorted(done))
+        )
+        if written is not None:
+            self._own.wrote_metadata(written)
+
+    async def _delete(self, key: ObjectKey, body: Mapping[str, Any], meta: Meta) -> Outcome:
+        if names.FINALIZER not in meta.finalizers:
+            return Outcome()
+
+        async def clean_up() -> None:
+            await self.clean_up(self.parse(body))
+
+        asked = datetime.fromisoformat(str(meta.deleted_at))
+        if not await may_go(
+            body,
+            clean_up(),
+            age=(self._now() - asked).total_seconds(),
+            deadline=self.context.settings.deletion_deadline_s,
+            announcer=self.announcer,
+        ):
+            return Outcome(failed=True, requeue_after=RETRY_SECONDS)
+        await self.context.kube.merge_metadata(
+            self.context.ref(key),
+            resource_version=meta.resource_version,
+            finalizers=[name for name in meta.finalizers if name != names.FINALIZER],
+        )
+        self.forget(key, meta.uid)
+        return Outcome()
+
+    def _now(self) -> datetime:
+        return datetime.now(UTC)

@@ -1,0 +1,68 @@
+"""Which stream an EventConsumer reads and where its dead letters go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from outbox_operator.api import meta as names
+from outbox_operator.api.resource import Consumer, parse_stream
+from outbox_operator.api.v1alpha1.common import NatsConnection
+from outbox_operator.controller.runtime.objects import Objects
+from outbox_operator.controller.runtime.outcome import ObjectKey
+from outbox_operator.errors import DependencyError, SpecError
+from outbox_operator.plan.jetstream.streams import dead_letter_name, dead_letter_prefix
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The stream a consumer reads, resolved.
+
+    Attributes:
+        stream: Name of the JetStream stream.
+        nats: Where it is.
+        dead_letter_prefix: Subject prefix of dead letters; None: there is no place for them.
+        dead_letter_stream: Stream that keeps them; None: not known.
+    """
+
+    stream: str
+    nats: NatsConnection
+    dead_letter_prefix: str | None
+    dead_letter_stream: str | None
+
+
+class StreamNotFoundError(DependencyError):
+    """The EventStream or the JetStream stream is not there (yet)."""
+
+    reason = "StreamNotFound"
+
+
+def resolve(consumer: Consumer, objects: Objects) -> Source:
+    """The source of a consumer.
+
+    Raises:
+        StreamNotFoundError: Its EventStream does not exist (yet).
+        SpecError: Its specification, or that of its EventStream, cannot be read.
+    """
+    spec, namespace = consumer.spec, consumer.meta.namespace
+    own = spec.deadLetter.subjectPrefix if spec.deadLetter else None
+    if spec.streamName is not None:
+        if spec.nats is None:
+            raise SpecError("spec.nats is missing: with streamName it says where the stream is")
+        return Source(
+            stream=spec.streamName, nats=spec.nats, dead_letter_prefix=own, dead_letter_stream=None
+        )
+    name = spec.streamRef.name if spec.streamRef else ""
+    body = objects.get(ObjectKey(names.STREAM, namespace, name))
+    if body is None:
+        raise StreamNotFoundError(
+            f"spec.streamRef.name: EventStream {namespace}/{name} does not exist (yet)"
+        )
+    stream = parse_stream(body).spec
+    theirs = dead_letter_prefix(stream) if stream.deadLetter else None
+    return Source(
+        stream=stream.name,
+        nats=spec.nats or stream.nats,
+        dead_letter_prefix=own or theirs,
+        # Letters sent elsewhere are in a stream that we do not know.
+        dead_letter_stream=dead_letter_name(stream) if theirs and own in (None, theirs) else None,
+    )

@@ -1,0 +1,63 @@
+"""Kubernetes events and log lines about our objects. Called by the reconcilers; never raises."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from outbox_operator.api.conditions import Condition, ConditionType
+from outbox_operator.errors import OutboxError
+
+if TYPE_CHECKING:
+    from outbox_operator.adapters.kubernetes.client import Kube
+
+log = logging.getLogger(__name__)
+
+
+class Announcer:
+    """Says what happened to an object, to people who look at it and in the log."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+
+    async def event(
+        self,
+        body: Mapping[str, Any],
+        *,
+        reason: str,
+        note: str,
+        type: Literal["Normal", "Warning"] = "Warning",
+    ) -> None:
+        """Record a Kubernetes event; failing to do so is logged and nothing more."""
+        try:
+            await self._kube.record_event(
+                body, type=type, reason=reason, note=note, action="Reconcile"
+            )
+        except OutboxError as error:
+            log.warning("could not record event %s: %s", reason, error)
+
+    async def ready(
+        self, body: Mapping[str, Any], before: Sequence[Condition], after: Sequence[Condition]
+    ) -> None:
+        """One event whenever Ready changes its status or reason."""
+        old = next((c for c in before if c.type == ConditionType.READY), None)
+        new = next(c for c in after if c.type == ConditionType.READY)
+        if old is not None and (old.status, old.reason) == (new.status, new.reason):
+            return
+        good = new.status == "True"
+        log.log(
+            logging.INFO if good else logging.WARNING, "%s: %s", new.reason, new.message or "ready"
+        )
+        await self.event(
+            body,
+            type="Normal" if good else "Warning",
+            reason=new.reason,
+            note=new.message or f"{body['kind']} is ready",
+        )
+
+    async def drift(self, body: Mapping[str, Any], texts: Iterable[str]) -> None:
+        """What somebody had changed and was put back."""
+        for text in texts:
+            log.warning("drift corrected: %s", text)
+            await self.event(body, reason="DriftCorrected", note=text)

@@ -1,0 +1,173 @@
+"""Secrets, read by name and remembered for a short while; and what we build from them.
+
+Secrets are never listed or watched, so the operator needs no more than `get` on them. The price
+is that a rotation is noticed by the next look, at most `TTL_SECONDS` later. Whoever sees a
+password refused calls `forget`, and the next pass reads the Secret anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from outbox_operator.adapters.nats.connection import NatsAuth
+from outbox_operator.adapters.postgres.url import PostgresTarget, parse_url
+from outbox_operator.api.fields import SecretKeyRef
+from outbox_operator.api.v1alpha1.common import NatsConnection
+from outbox_operator.errors import CredentialsError
+
+TTL_SECONDS = 15.0
+
+
+class SecretSource(Protocol):
+    """What reads a Secret from the API server."""
+
+    async def secret(self, namespace: str, name: str) -> Mapping[str, bytes] | None:
+        """Decoded data of a Secret, None when there is no such Secret."""
+
+
+class Secrets:
+    """Reads Secrets through a short-lived cache; one request at a time per Secret."""
+
+    def __init__(self, source: SecretSource, clock: Callable[[], float]) -> None:
+        self._source = source
+        self._clock = clock
+        self._cache: dict[tuple[str, str], tuple[float, Mapping[str, bytes] | None]] = {}
+        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
+
+    async def data(self, namespace: str, name: str) -> Mapping[str, bytes] | None:
+        """All keys of a Secret; None when it does not exist."""
+        key = (namespace, name)
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            cached = self._cache.get(key)
+            if cached is not None and self._clock() - cached[0] < TTL_SECONDS:
+                return cached[1]
+            found = await self._source.secret(namespace, name)
+            self._cache[key] = (self._clock(), found)
+            return found
+
+    async def value(self, namespace: str, ref: SecretKeyRef, field: str) -> bytes:
+        """One key.
+
+        Raises:
+            CredentialsError: The Secret or the key is missing; names both and the spec's field.
+        """
+        return await self._value(namespace, ref.name, ref.key, field)
+
+    async def _value(self, namespace: str, name: str, key: str, field: str) -> bytes:
+        data = await self.data(namespace, name)
+        if data is None:
+            raise CredentialsError(
+                f"{field}: Secret {namespace}/{name} does not exist; create it with key {key!r}",
+                reason="SecretNotFound",
+            )
+        if key not in data:
+            found = ", ".join(sorted(data)) or "none"
+            raise CredentialsError(
+                f"{field}: Secret {namespace}/{name} has no key {key!r} (its keys: {found})",
+                reason="SecretKeyNotFound",
+            )
+        value = data[key].strip()
+        if not value.isascii() and not _is_text(value):
+            raise CredentialsError(
+                f"{field}: key {key!r} of Secret {namespace}/{name} is not UTF-8 text",
+                reason="SecretKeyNotText",
+            )
+        if not value:
+            raise CredentialsError(
+                f"{field}: key {key!r} of Secret {namespace}/{name} is empty",
+                reason="SecretKeyNotFound",
+            )
+        return value
+
+    def forget(self, namespace: str, names: Iterable[str]) -> None:
+        """Read these Secrets anew at the next look (a server refused what they hold)."""
+        for name in names:
+            self._cache.pop((namespace, name), None)
+
+    def sweep(self) -> None:
+        """Drop what is too old to be used: Secrets do not stay in memory without need."""
+        now = self._clock()
+        for key, (read_at, _) in list(self._cache.items()):
+            if now - read_at >= TTL_SECONDS:
+                del self._cache[key]
+        for key, lock in list(self._locks.items()):
+            if key not in self._cache and not lock.locked():
+                del self._locks[key]
+
+    async def checksum(self, namespace: str, refs: Iterable[tuple[str, str]]) -> str:
+        """Hash over Secret keys that pods mount, so that a rotation rolls them.
+
+        A missing key counts as missing: the pods then wait for it by themselves.
+        """
+        digest = hashlib.sha256()
+        for name, key in sorted(set(refs)):
+            data = await self.data(namespace, name) or {}
+            value = data.get(key, b"<missing>")
+            digest.update(f"{name}/{key}:{len(value)}:".encode() + value)
+        return digest.hexdigest()[:32]
+
+    async def postgres_target(
+        self, namespace: str, ref: SecretKeyRef, field: str
+    ) -> PostgresTarget:
+        """The login in a connection URL. Raises CredentialsError that never shows the URL."""
+        value = await self.value(namespace, ref, field)
+        try:
+            return parse_url(value.decode())
+        except CredentialsError as error:
+            secret = f"{field}: Secret {namespace}/{ref.name}, key {ref.key!r}"
+            raise CredentialsError(f"{secret}: {error.message}", reason=error.reason) from None
+
+    async def nats_auth(self, namespace: str, nats: NatsConnection, field: str) -> NatsAuth:
+        """Everything needed to log in to NATS. Raises CredentialsError."""
+
+        async def text(ref: SecretKeyRef | None, name: str) -> str | None:
+            if ref is None:
+                return None
+            return (await self.value(namespace, ref, f"{field}.{name}")).decode()
+
+        username = password = None
+        if nats.userSecretRef is not None:
+            user = nats.userSecretRef
+            where = f"{field}.userSecretRef"
+            username = (await self._value(namespace, user.name, user.usernameKey, where)).decode()
+            password = (await self._value(namespace, user.name, user.passwordKey, where)).decode()
+        tls = nats.tls
+        return NatsAuth(
+            url=nats.url,
+            creds=await text(nats.credentialsSecretRef, "credentialsSecretRef"),
+            username=username,
+            password=password,
+            token=await text(nats.tokenSecretRef, "tokenSecretRef"),
+            nkey_seed=await text(nats.nkeySecretRef, "nkeySecretRef"),
+            ca_pem=await text(tls.caSecretRef if tls else None, "tls.caSecretRef"),
+            cert_pem=await text(tls.certSecretRef if tls else None, "tls.certSecretRef"),
+            key_pem=await text(tls.keySecretRef if tls else None, "tls.keySecretRef"),
+            tls_handshake_first=bool(tls and tls.handshakeFirst),
+            domain=nats.domain,
+        )
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def secret_names(nats: NatsConnection) -> set[str]:
+    """Names of all Secrets a NATS connection uses."""
+    refs: list[SecretKeyRef | None] = [
+        nats.credentialsSecretRef,
+        nats.tokenSecretRef,
+        nats.nkeySecretRef,
+    ]
+    if nats.tls is not None:
+        refs += [nats.tls.caSecretRef, nats.tls.certSecretRef, nats.tls.keySecretRef]
+    names = {ref.name for ref in refs if ref is not None}
+    if nats.userSecretRef is not None:
+        names.add(nats.userSecretRef.name)
+    return names

@@ -1,0 +1,152 @@
+"""What the operator made in Kubernetes: a cache of labelled objects that wakes their owners.
+
+Fed by one server-side filtered watch per kind and namespace, through the Kubernetes adapter. It
+wakes the owner when a child is changed or deleted; what to do about it is the reconciler's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from outbox_operator.adapters.kubernetes.client import Kube
+from outbox_operator.adapters.kubernetes.objects import PLURALS
+from outbox_operator.adapters.kubernetes.watch import Listed
+from outbox_operator.api import meta
+from outbox_operator.controller.runtime.objects import Body, trimmed
+from outbox_operator.controller.runtime.outcome import ObjectKey
+
+KINDS: Final[Mapping[str, str]] = {
+    "Deployment": "apps/v1",
+    "ConfigMap": "v1",
+    "ServiceAccount": "v1",
+    "PodDisruptionBudget": "policy/v1",
+}
+SELECTOR: Final = f"{meta.MANAGED_BY_LABEL}={meta.MANAGED_BY}"
+
+Wake = Callable[[ObjectKey, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    kind: str
+    namespace: str | None
+
+
+def owner_of(body: Mapping[str, Any]) -> ObjectKey | None:
+    """The one of our objects that controls a child, or None."""
+    metadata = body["metadata"]
+    for owner in metadata.get("ownerReferences") or ():
+        ours = owner.get("kind") in meta.PLURALS
+        if owner.get("controller") and ours and owner["apiVersion"].startswith(f"{meta.GROUP}/"):
+            return ObjectKey(owner["kind"], metadata.get("namespace", ""), owner["name"])
+    return None
+
+
+def same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether two bodies say the same, apart from their version."""
+    return _meaning(old) == _meaning(new)
+
+
+def _meaning(body: Mapping[str, Any]) -> dict[str, Any]:
+    dull = ("resourceVersion", "managedFields")
+    metadata = {key: value for key, value in body["metadata"].items() if key not in dull}
+    return {**body, "metadata": metadata}
+
+
+class Children:
+    """Children by kind, namespace and name. Bodies are shared: read-only.
+
+    Args:
+        wake: Called with the owner's key and a trigger.
+        namespaces: Where to watch; None stands for all.
+    """
+
+    def __init__(self, wake: Wake, namespaces: Iterable[str | None]) -> None:
+        self._wake = wake
+        self._scopes = [_Scope(kind, namespace) for kind in KINDS for namespace in namespaces]
+        self._waiting = set(self._scopes)
+        self._all_listed = asyncio.Event()
+        self._bodies: dict[str, dict[tuple[str, str], Body]] = {kind: {} for kind in KINDS}
+        self._owned: dict[str, set[tuple[str, str, str]]] = defaultdict(set)
+
+    @property
+    def synced(self) -> bool:
+        """Whether every kind has been listed at least once."""
+        return self._all_listed.is_set()
+
+    async def wait_synced(self) -> None:
+        """Returns as soon as `synced` holds."""
+        await self._all_listed.wait()
+
+    def get(self, kind: str, namespace: str, name: str) -> Body | None:
+        """A child, or None when there is none with our label."""
+        return self._bodies[kind].get((namespace, name))
+
+    def owned_by(self, uid: str) -> list[Body]:
+        """All children that one object controls."""
+        return [self._bodies[kind][ns, name] for kind, ns, name in sorted(self._owned.get(uid, ()))]
+
+    async def run(self, kube: Kube) -> None:
+        """Watches for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            for scope in self._scopes:
+                tasks.create_task(self._follow(kube, scope), name=f"watch {scope.kind}")
+
+    async def _follow(self, kube: Kube, scope: _Scope) -> None:
+        changes = kube.watch(KINDS[scope.kind], PLURALS[scope.kind], scope.namespace, SELECTOR)
+        async for change in changes:
+            if isinstance(change, Listed):
+                self.listed(scope.kind, scope.namespace, change.items)
+            else:
+                self.changed(scope.kind, change.body, deleted=change.deleted)
+
+    def listed(self, kind: str, namespace: str | None, items: Iterable[Body]) -> None:
+        """A whole list: what is not in it is gone."""
+        found = set()
+        for body in items:
+            found.add(_where(body))
+            self.changed(kind, body, deleted=False)
+        for where, body in list(self._bodies[kind].items()):
+            if namespace in (None, where[0]) and where not in found:
+                self.changed(kind, body, deleted=True)
+        self._waiting.discard(_Scope(kind, namespace))
+        if not self._waiting:
+            self._all_listed.set()
+
+    def changed(self, kind: str, body: Body, *, deleted: bool) -> None:
+        """One child was created, changed or deleted."""
+        where = _where(body)
+        old = self._bodies[kind].pop(where, None)
+        if old is not None:
+            self._index(kind, old, present=False)
+        new = None if deleted else trimmed(body)
+        if new is not None:
+            self._bodies[kind][where] = new
+            self._index(kind, new, present=True)
+        if old is not None and new is not None and same(old, new):
+            return
+        owners = {owner_of(version) for version in (old, new or body) if version is not None}
+        for owner in owners - {None}:
+            assert owner is not None  # noqa: S101  (mypy does not follow the set difference)
+            self._wake(owner, f"child:{kind}/{where[1]}")
+
+    def _index(self, kind: str, body: Body, *, present: bool) -> None:
+        place = (kind, *_where(body))
+        for owner in body["metadata"].get("ownerReferences") or ():
+            if not owner.get("controller"):
+                continue
+            if present:
+                self._owned[owner["uid"]].add(place)
+            else:
+                self._owned[owner["uid"]].discard(place)
+                if not self._owned[owner["uid"]]:
+                    del self._owned[owner["uid"]]
+
+
+def _where(body: Mapping[str, Any]) -> tuple[str, str]:
+    metadata = body["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]

@@ -1,0 +1,123 @@
+"""What comes in about our own objects, from the watch and from lists: remembered, then passed on
+to the work queue if it deserves a pass.
+
+Called by the kopf glue (`event`) and by the resync (`listed`). Knows which objects depend on
+which, so that a stream that becomes ready wakes the pipeline that waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from outbox_operator.api import meta
+from outbox_operator.controller.metrics import OperatorMetrics
+from outbox_operator.controller.runtime.child_cache import owner_of
+from outbox_operator.controller.runtime.objects import Body, Objects, key_of, trigger_of
+from outbox_operator.controller.runtime.outcome import ObjectKey
+from outbox_operator.controller.runtime.schedule import Urgency
+
+_log = logging.getLogger(__name__)
+
+Wake = Callable[[ObjectKey, str, Urgency], None]
+
+
+def gist(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of an object that others care about: not its live numbers."""
+    metadata, status = body["metadata"], body.get("status") or {}
+    return {
+        "uid": metadata.get("uid"),
+        "generation": metadata.get("generation"),
+        "deleted": metadata.get("deletionTimestamp"),
+        "owner": owner_of(body),
+        "observed": status.get("observedGeneration"),
+        "conditions": [
+            (one.get("type"), one.get("status"), one.get("reason"), one.get("message"))
+            for one in status.get("conditions") or ()
+        ],
+        "replicas": (status.get("replicas"), status.get("readyReplicas")),
+    }
+
+
+def dependents(body: Mapping[str, Any], neighbours: Iterable[Body]) -> set[ObjectKey]:
+    """Objects that care about this one: its owner, and what refers to it.
+
+    Args:
+        body: An object of ours.
+        neighbours: All our objects of its namespace.
+    """
+    owner = owner_of(body)
+    found = set() if owner is None else {owner}
+    if body["kind"] == meta.STREAM:
+        name = body["metadata"]["name"]
+        found |= {key_of(other) for other in neighbours if _refers_to(other, name)}
+    return found
+
+
+def _refers_to(body: Mapping[str, Any], stream: str) -> bool:
+    spec = body.get("spec") or {}
+    if body["kind"] == meta.PIPELINE:
+        ref = (spec.get("stream") or {}).get("ref")
+    elif body["kind"] == meta.CONSUMER:
+        ref = spec.get("streamRef")
+    else:
+        ref = None
+    return isinstance(ref, dict) and ref.get("name") == stream
+
+
+class Intake:
+    """Turns news about our objects into wake-ups."""
+
+    def __init__(self, objects: Objects, wake: Wake, metrics: OperatorMetrics) -> None:
+        self._objects = objects
+        self._wake = wake
+        self._metrics = metrics
+
+    def event(self, kind: str | None, body: Mapping[str, Any]) -> None:
+        """One event of the watch.
+
+        Args:
+            kind: ADDED, MODIFIED, DELETED, or None for what was there when the watch began.
+            body: The object.
+        """
+        key = key_of(body)
+        if kind == "DELETED":
+            gone = self._objects.lost(body)
+            if gone is not None:
+                self._wake(key, "gone", Urgency.URGENT)
+                self._wake_dependents(key, gone)
+            return
+        old, new = self._objects.saw(body)
+        if old is new:
+            return
+        trigger = trigger_of(old, new)
+        if trigger is not None:
+            self._wake(key, trigger, Urgency.URGENT)
+        if old is None or gist(old) != gist(new):
+            self._wake_dependents(key, *(version for version in (old, new) if version is not None))
+
+    def listed(self, kind: str, items: list[Body], version: int, namespace: str | None) -> int:
+        """A fresh list of one kind: catches up with what the watch missed.
+
+        Returns:
+            How many objects deserved a pass.
+        """
+        missed = self._objects.compare(kind, items, version, namespace)
+        for one in missed:
+            self._wake(one.key, f"resync:{one.trigger}", Urgency.URGENT)
+            if (body := self._objects.get(one.key)) is not None:
+                self._wake_dependents(one.key, body)
+        return len(missed)
+
+    def _wake_dependents(self, key: ObjectKey, *versions: Body) -> None:
+        neighbours: list[Body] = []
+        if key.kind == meta.STREAM:
+            neighbours = [
+                body
+                for kind in (meta.PIPELINE, meta.CONSUMER)
+                for body in self._objects.of_kind(kind, key.namespace)
+            ]
+        found = {other for body in versions for other in dependents(body, neighbours)}
+        for other in sorted(found):
+            self._wake(other, f"child:{key.kind}/{key.name}", Urgency.ORDINARY)

@@ -1,0 +1,216 @@
+"""Leadership: one process works, the others stand by, by way of a coordination Lease.
+
+Held before anything else starts; losing it ends the process. A standby judges the holder by its
+own clock (has the record changed within the lease duration?), so clocks need not agree. Two
+leaders for a few seconds, which no lease can exclude, do no harm: what reconcilers do is
+guarded where it happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from outbox_operator.adapters.kubernetes.client import Kube
+from outbox_operator.adapters.kubernetes.lease import LEASE_API, LeaseRecord
+from outbox_operator.adapters.kubernetes.transport import NotFoundError
+from outbox_operator.adapters.kubernetes.watch import Changed
+from outbox_operator.controller.settings import Settings
+from outbox_operator.errors import ConflictError, KubernetesError, OutboxError
+
+_log = logging.getLogger(__name__)
+
+RELEASE_TIMEOUT_S: Final = 3.0
+
+
+class LeaseLostError(KubernetesError):
+    """The Lease went to another process, or could not be renewed in time."""
+
+    reason = "LeaseLost"
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A record, and when it was first seen to say what it says (monotonic seconds)."""
+
+    record: LeaseRecord
+    since: float
+
+
+def sight(previous: Sighting | None, record: LeaseRecord | None, now: float) -> Sighting | None:
+    """What a standby knows after reading the Lease once more."""
+    if record is None:
+        return None
+    if previous is not None and previous.record.version == record.version:
+        return previous
+    return Sighting(record, now)
+
+
+def may_take(sighting: Sighting | None, identity: str, now: float) -> bool:
+    """Whether the Lease is free: absent, released, ours, or its holder is silent for too long."""
+    if sighting is None or sighting.record.holder in ("", identity):
+        return True
+    return now - sighting.since > sighting.record.duration_s
+
+
+def claim(sighting: Sighting | None, identity: str, duration_s: int, now: datetime) -> LeaseRecord:
+    """The record that takes the Lease."""
+    old = sighting.record if sighting else None
+    stays = old is not None and old.holder == identity
+    return LeaseRecord(
+        holder=identity,
+        duration_s=duration_s,
+        acquired=old.acquired if old and stays else now,
+        renewed=now,
+        transitions=(old.transitions + (not stays)) if old else 0,
+        version=old.version if old else None,
+    )
+
+
+class Heartbeat:
+    """Whether our own renewals come back through a watch: if not, watches are deaf."""
+
+    def __init__(self) -> None:
+        self._renewed: float | None = None
+        self._seen: float | None = None
+
+    def renewed(self, now: float) -> None:
+        """The API server accepted a renewal."""
+        self._renewed = now
+        if self._seen is None:
+            self._seen = now
+
+    def seen(self, now: float) -> None:
+        """A renewal came through the watch."""
+        self._seen = now
+
+    def silent_s(self) -> float:
+        """For how long renewals succeeded without being seen; 0 while the API server is away."""
+        if self._renewed is None or self._seen is None:
+            return 0.0
+        return max(0.0, self._renewed - self._seen)
+
+
+class Lease:
+    """Our claim to lead.
+
+    Args:
+        kube: Connection to the API server.
+        settings: Which Lease, who we are, and its times.
+        heartbeat: Told of every renewal.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        kube: Kube,
+        settings: Settings,
+        heartbeat: Heartbeat,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._kube = kube
+        self._namespace = settings.lease_namespace
+        self._name = settings.lease_name
+        self._identity = settings.identity
+        self._settings = settings
+        self._heartbeat = heartbeat
+        self._clock = clock
+        self._record: LeaseRecord | None = None
+
+    def __str__(self) -> str:
+        return f"Lease {self._namespace}/{self._name}"
+
+    async def acquire(self) -> None:
+        """Waits until the Lease is ours, however long that takes."""
+        sighting: Sighting | None = None
+        waiting_for = None
+        while True:
+            try:
+                found = await self._kube.lease(self._namespace, self._name)
+                sighting = sight(sighting, found, self._clock())
+                if may_take(sighting, self._identity, self._clock()):
+                    duration_s = self._settings.lease_duration_s
+                    await self._write(
+                        claim(sighting, self._identity, duration_s, datetime.now(UTC))
+                    )
+                    _log.info("%s is ours", self, extra={"identity": self._identity})
+                    return
+                if sighting is not None and sighting.record.holder != waiting_for:
+                    waiting_for = sighting.record.holder
+                    _log.info("standing by: %s is held by %s", self, waiting_for)
+            except ConflictError:
+                _log.debug("another process was faster to take %s", self)
+            except KubernetesError as error:
+                _log.warning("cannot read or take %s: %s", self, error)
+            await asyncio.sleep(self._settings.lease_retry_s)
+
+    async def hold(self) -> None:
+        """Renews for ever.
+
+        Raises:
+            LeaseLostError: The Lease is no longer ours.
+        """
+        deadline = self._clock() + self._settings.lease_deadline_s
+        while True:
+            await asyncio.sleep(self._settings.lease_retry_s)
+            try:
+                async with asyncio.timeout(max(0.0, deadline - self._clock())):
+                    await self._renew()
+                deadline = self._clock() + self._settings.lease_deadline_s
+            except (TimeoutError, KubernetesError, ConflictError) as error:
+                if isinstance(error, LeaseLostError):
+                    raise
+                _log.warning("%s not renewed: %s", self, str(error) or "timed out")
+                if self._clock() >= deadline:
+                    raise LeaseLostError(
+                        f"{self} could not be renewed for {self._settings.lease_deadline_s:.0f} s"
+                    ) from error
+
+    async def release(self) -> None:
+        """Gives the Lease back, so that a standby need not wait; fails quietly."""
+        record, self._record = self._record, None
+        if record is None:
+            return
+        freed = dataclasses.replace(record, holder="", duration_s=1, renewed=datetime.now(UTC))
+        try:
+            async with asyncio.timeout(RELEASE_TIMEOUT_S):
+                await self._kube.put_lease(self._namespace, self._name, freed)
+            _log.info("%s released", self)
+        except (TimeoutError, OutboxError) as error:
+            _log.warning("%s not released: %s", self, str(error) or "timed out")
+
+    async def watch_back(self) -> None:
+        """Follows the Lease through a watch, for ever, as the heartbeat's other half."""
+        changes = self._kube.watch(
+            LEASE_API, "leases", self._namespace, field_selector=f"metadata.name={self._name}"
+        )
+        async for change in changes:
+            if isinstance(change, Changed):
+                self._heartbeat.seen(self._clock())
+
+    async def _renew(self) -> None:
+        assert self._record is not None  # noqa: S101  (hold() follows acquire())
+        try:
+            await self._write(dataclasses.replace(self._record, renewed=datetime.now(UTC)))
+        except (ConflictError, NotFoundError):
+            # Written or removed by someone. Our own write whose answer got lost is fine, and
+            # so is a Lease without a holder; another holder is not.
+            found = await self._kube.lease(self._namespace, self._name)
+            holder = found.holder if found else ""
+            if holder not in ("", self._identity):
+                self._record = None
+                raise LeaseLostError(f"{self} is held by {holder}") from None
+            version = found.version if found else None
+            await self._write(
+                dataclasses.replace(self._record, renewed=datetime.now(UTC), version=version)
+            )
+
+    async def _write(self, record: LeaseRecord) -> None:
+        self._record = await self._kube.put_lease(self._namespace, self._name, record)
+        self._heartbeat.renewed(self._clock())

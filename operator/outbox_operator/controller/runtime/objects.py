@@ -1,0 +1,208 @@
+"""The latest body of each of our objects, and what in a change deserves a pass.
+
+Fed by the kopf watch (`saw`, `lost`) and by the resync's lists (`compare`), read by the
+reconcilers. It also knows how far the watch is behind the lists: a watch can go deaf while its
+connection looks healthy, and the liveness probe must notice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from outbox_operator.api import meta
+from outbox_operator.controller.runtime.outcome import ObjectKey
+
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """An object the watch has not told us of, or told us an older version of."""
+
+    key: ObjectKey
+    trigger: str
+
+
+def key_of(body: Mapping[str, Any]) -> ObjectKey:
+    """Key of a raw object of ours."""
+    metadata = body["metadata"]
+    return ObjectKey(body["kind"], metadata.get("namespace", ""), metadata["name"])
+
+
+def version_of(body: Mapping[str, Any]) -> int:
+    """The resource version as a number: within one kind, newer is larger."""
+    return int(body["metadata"]["resourceVersion"])
+
+
+def trigger_of(old: Body | None, new: Body) -> str | None:
+    """Why a change deserves a pass, or None when it does not (a status was written).
+
+    Args:
+        old: The body before, None when there was none.
+        new: The body now.
+    """
+    if old is None:
+        return "created"
+    before, now = old["metadata"], new["metadata"]
+    if before.get("uid") != now.get("uid"):
+        return "created"
+    if before.get("deletionTimestamp") != now.get("deletionTimestamp"):
+        return "deleted"
+    if before.get("generation") != now.get("generation"):
+        return "generation"
+    if _annotations_differ(before.get("annotations") or {}, now.get("annotations") or {}):
+        return "annotation"
+    if (before.get("labels") or {}) != (now.get("labels") or {}):
+        return "labels"
+    if _finalizer(before) and not _finalizer(now):
+        return "finalizer"
+    return None
+
+
+def _annotations_differ(old: Mapping[str, str], new: Mapping[str, str]) -> bool:
+    if old.get(meta.PAUSE_ANNOTATION) != new.get(meta.PAUSE_ANNOTATION):
+        return True
+    # We remove one-shot annotations ourselves when done; that must not wake us again.
+    return any(new.get(name) not in (None, old.get(name)) for name in meta.ONE_SHOT_ANNOTATIONS)
+
+
+def _finalizer(metadata: Mapping[str, Any]) -> bool:
+    return meta.FINALIZER in (metadata.get("finalizers") or ())
+
+
+def _owners(body: Mapping[str, Any]) -> list[str]:
+    references = (body.get("metadata") or {}).get("ownerReferences") or ()
+    return [owner["uid"] for owner in references if owner.get("controller")]
+
+
+def trimmed(body: Mapping[str, Any]) -> Body:
+    """The body without the bookkeeping of field managers, which is half of it."""
+    metadata = {k: v for k, v in body["metadata"].items() if k != "managedFields"}
+    return {**body, "metadata": metadata}
+
+
+class Objects:
+    """Our objects by key. Bodies are shared: read-only."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._bodies: dict[str, dict[ObjectKey, Body]] = defaultdict(dict)
+        """By kind first: passes ask for all objects of a kind."""
+        self._owned: dict[str, set[ObjectKey]] = defaultdict(set)
+        self._watched: dict[ObjectKey, int] = {}
+        """Version the watch last told us of; a list does not change it."""
+        self._deleted: dict[ObjectKey, int] = {}
+        """Version of recent deletions: a list that is older must not bring an object back."""
+        self._behind: dict[ObjectKey, tuple[int | None, float]] = {}
+        """Version the watch should have told us of (None: deletion), and since when."""
+
+    def get(self, key: ObjectKey) -> Body | None:
+        """Latest body, or None when there is no such object."""
+        return self._bodies[key.kind].get(key)
+
+    def of_kind(self, kind: str, namespace: str | None = None) -> list[Body]:
+        """All objects of a kind, in one namespace or all."""
+        return [
+            body for key, body in self._bodies[kind].items() if namespace in (None, key.namespace)
+        ]
+
+    def owned_by(self, uid: str) -> list[Body]:
+        """All objects of ours that another one of ours controls."""
+        return [self._bodies[key.kind][key] for key in sorted(self._owned.get(uid, ()))]
+
+    def _keep(self, key: ObjectKey, body: Body) -> Body:
+        self._drop(key)
+        self._bodies[key.kind][key] = body
+        for uid in _owners(body):
+            self._owned[uid].add(key)
+        return body
+
+    def _drop(self, key: ObjectKey) -> Body | None:
+        body = self._bodies[key.kind].pop(key, None)
+        for uid in _owners(body or {}):
+            self._owned[uid].discard(key)
+            if not self._owned[uid]:
+                del self._owned[uid]
+        return body
+
+    def saw(self, body: Mapping[str, Any]) -> tuple[Body | None, Body]:
+        """The watch brought an object: returns the bodies before and now.
+
+        An older version than we have changes nothing.
+        """
+        key, version = key_of(body), version_of(body)
+        self._watched[key] = max(version, self._watched.get(key, 0))
+        self._caught_up(key)
+        old = self._bodies[key.kind].get(key)
+        if old is not None and version_of(old) >= version:
+            return old, old
+        new = self._keep(key, trimmed(body))
+        return old, new
+
+    def lost(self, body: Mapping[str, Any]) -> Body | None:
+        """The watch brought a deletion: returns what we had, None if that was a newer namesake."""
+        key, version = key_of(body), version_of(body)
+        old = self._bodies[key.kind].get(key)
+        if old is not None and version_of(old) > version:
+            return None
+        self._deleted[key] = version
+        self._watched.pop(key, None)
+        self._behind.pop(key, None)
+        return self._drop(key) or trimmed(body)
+
+    def compare(
+        self, kind: str, listed: Iterable[Body], version: int, namespace: str | None
+    ) -> list[Missed]:
+        """Compares a fresh list with what the watch told us, and takes over what is newer.
+
+        Args:
+            kind: Kind of the list.
+            listed: All objects, in `namespace` or everywhere.
+            version: Version of the list: the watch may know better by now.
+            namespace: None for everywhere.
+
+        Returns:
+            Objects that deserve a pass.
+        """
+        missed: list[Missed] = []
+        now = self._clock()
+        found: set[ObjectKey] = set()
+        for raw in listed:
+            key = key_of(raw)
+            found.add(key)
+            if self._deleted.get(key, 0) > version_of(raw):
+                continue
+            if self._watched.get(key, 0) < version_of(raw):
+                self._behind.setdefault(key, (version_of(raw), now))
+            old = self._bodies[key.kind].get(key)
+            if old is None or version_of(old) < version_of(raw):
+                body = self._keep(key, trimmed(raw))
+                if (trigger := trigger_of(old, body)) is not None:
+                    missed.append(Missed(key, trigger))
+        for key, body in list(self._bodies[kind].items()):
+            ours = namespace in (None, key.namespace)
+            if ours and key not in found and version_of(body) <= version:
+                self._drop(key)
+                if self._watched.pop(key, None) is not None:
+                    self._behind[key] = (None, now)
+                else:
+                    self._behind.pop(key, None)
+                missed.append(Missed(key, "gone"))
+        self._deleted = {
+            key: at for key, at in self._deleted.items() if key.kind != kind or at > version
+        }
+        return missed
+
+    def behind_s(self) -> float:
+        """For how long the watch has owed us a change; 0 when it owes none."""
+        since = min((since for _, since in self._behind.values()), default=None)
+        return 0.0 if since is None else self._clock() - since
+
+    def _caught_up(self, key: ObjectKey) -> None:
+        owed = self._behind.get(key)
+        if owed is not None and owed[0] is not None and self._watched[key] >= owed[0]:
+            del self._behind[key]

@@ -1,0 +1,176 @@
+"""The work queue: runs passes of the reconcilers, several objects at once, each one alone.
+
+Woken by the watches, the resync and the reconcilers' own tools; `schedule` decides, this module
+carries it out, logs and counts. Whatever a reconciler does, nothing escapes from here: an error
+is logged once with its pass and becomes a back-off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from outbox_operator.controller.metrics import OperatorMetrics
+from outbox_operator.controller.runtime.outcome import ObjectKey, Outcome, Reconciler
+from outbox_operator.controller.runtime.schedule import Schedule, Turn, Urgency
+from outbox_operator.errors import OutboxError
+from outbox_operator.telemetry.logging import bind
+
+_log = logging.getLogger(__name__)
+
+PASS_TIMEOUT_S: Final = 600.0
+"""A pass that takes longer is cut: one that hangs must not keep its object for ever."""
+RETRYABLE_CAP_S: Final = 15.0
+"""Longest pause after an error that time can heal: what comes back must be noticed soon."""
+
+
+class WorkQueue:
+    """Runs passes until it is stopped.
+
+    Args:
+        metrics: Where to count.
+        is_gone: Whether an object no longer exists, so that it can be forgotten.
+        workers: How many passes run at once.
+        clock: Monotonic seconds.
+        luck: 0 to 1, spreads retries.
+        pass_timeout_s: Longest pass.
+    """
+
+    def __init__(
+        self,
+        metrics: OperatorMetrics,
+        is_gone: Callable[[ObjectKey], bool],
+        *,
+        workers: int,
+        clock: Callable[[], float] = time.monotonic,
+        luck: Callable[[], float] = random.random,
+        pass_timeout_s: float = PASS_TIMEOUT_S,
+    ) -> None:
+        self._reconcilers: Mapping[str, Reconciler] = {}
+        self._metrics = metrics
+        self._is_gone = is_gone
+        self._workers = workers
+        self._clock = clock
+        self._luck = luck
+        self._pass_timeout_s = pass_timeout_s
+        self._schedule = Schedule()
+        self._changed = asyncio.Event()
+        self._draining = False
+        self._defect: BaseException | None = None
+        self._running: set[asyncio.Task[None]] = set()
+        metrics.observe_queue(
+            depth=lambda: self._schedule.ready(self._clock()),
+            running=lambda: len(self._running),
+            objects=lambda: len(self._schedule),
+            failing=self._schedule.failing,
+        )
+
+    def wake(self, key: ObjectKey, trigger: str, urgency: Urgency = Urgency.URGENT) -> None:
+        """Something happened to an object. Cheap; call it from the event loop."""
+        self._metrics.wakeups(key.kind, trigger.partition(":")[0]).inc()
+        self._schedule.wake(key, trigger, urgency, self._clock())
+        self._changed.set()
+
+    async def run(self, reconcilers: Mapping[str, Reconciler]) -> None:
+        """Runs passes for ever; cancelled, it cuts those under way.
+
+        Args:
+            reconcilers: By kind.
+        """
+        self._reconcilers = reconcilers
+        try:
+            while True:
+                self._changed.clear()
+                if self._defect is not None:
+                    raise self._defect
+                self._start_due()
+                await self._pause()
+        finally:
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Starts no more passes and waits for those under way, but not for ever."""
+        self._draining = True
+        if self._running:
+            await asyncio.wait(set(self._running), timeout=timeout_s)
+
+    def _start_due(self) -> None:
+        while not self._draining and len(self._running) < self._workers:
+            turn = self._schedule.take(self._clock())
+            if turn is None:
+                return
+            task = asyncio.create_task(self._pass(turn), name=f"reconcile {turn.key}")
+            self._running.add(task)
+            task.add_done_callback(self._done)
+
+    async def _pause(self) -> None:
+        """Waits until something may be due."""
+        full = self._draining or len(self._running) >= self._workers
+        wait_s = None if full else self._schedule.wait_s(self._clock())
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            # A mistake of this module would leave its object running for ever: end loudly.
+            self._defect = self._defect or task.exception()
+        self._changed.set()
+
+    async def _pass(self, turn: Turn) -> None:
+        key = turn.key
+        started = self._clock()
+        with bind(object=str(key), reconcile_id=secrets.token_hex(4), trigger=turn.trigger):
+            outcome, result = await self._reconcile(turn)
+            ended = self._clock()
+            next_s = self._schedule.finish(key, outcome, ended, self._luck())
+            self._metrics.record_pass(
+                key.kind, result, duration_s=ended - started, waited_s=turn.waited_s
+            )
+            _log.debug(
+                "pass %s",
+                result,
+                extra={
+                    "duration_ms": round((ended - started) * 1000, 1),
+                    "failures": turn.failures,
+                    "next_s": None if next_s is None else round(next_s, 1),
+                },
+            )
+        if self._is_gone(key):
+            self._schedule.forget(key)
+
+    async def _reconcile(self, turn: Turn) -> tuple[Outcome, str]:
+        reconciler = self._reconcilers[turn.key.kind]
+        limit = asyncio.timeout(self._pass_timeout_s)
+        try:
+            async with limit:
+                outcome = await reconciler.reconcile(turn.key, turn.trigger)
+        except OutboxError as error:
+            _log.warning("pass failed: %s", error, extra={"reason": error.reason})
+            cap = RETRYABLE_CAP_S if error.retryable else None
+            return Outcome(cap, failed=True), "error"
+        except TimeoutError:
+            if limit.expired():
+                _log.error("pass cut after %s s", self._pass_timeout_s)
+                return Outcome(failed=True), "timeout"
+            _log.warning("pass failed: something in it timed out", exc_info=True)
+            return Outcome(RETRYABLE_CAP_S, failed=True), "error"
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            _log.exception("pass failed: something in it was cancelled by mistake")
+            return Outcome(failed=True), "defect"
+        except Exception:  # noqa: BLE001  (the queue outlives every mistake in a reconciler)
+            _log.exception("pass failed by a defect")
+            return Outcome(failed=True), "defect"
+        return outcome, "failed" if outcome.failed else "ok"

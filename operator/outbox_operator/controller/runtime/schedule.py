@@ -1,0 +1,196 @@
+"""When which object is due: the decisions of the work queue. Pure; time and luck are arguments.
+
+Each object has at most one pass running and one waiting. Wake-ups that find a pass waiting are
+merged into it; those that find one running make it run once more afterwards.
+
+    urgent wake      what a person did (new generation, deletion, annotation): at once, and the
+                     back-off starts anew
+    ordinary wake    a child or a referenced object changed: at once, but not within
+                     `settle_s` of the last pass, and during a back-off not within its first step,
+                     so that objects that change all the time cannot cause a hot loop
+    background wake  resync and start: as ordinary, behind the others when workers are short
+"""
+
+from __future__ import annotations
+
+import enum
+import heapq
+import itertools
+from dataclasses import dataclass, field
+from typing import Final
+
+from outbox_operator.controller.runtime.outcome import ObjectKey, Outcome
+
+BACKOFF_MIN_S: Final = 1.0
+BACKOFF_MAX_S: Final = 300.0
+SETTLE_S: Final = 0.1
+
+
+class Urgency(enum.IntEnum):
+    """How a wake-up is treated; lower goes first."""
+
+    URGENT = 0
+    ORDINARY = 1
+    BACKGROUND = 2
+
+
+@dataclass(slots=True)
+class _Entry:
+    due: float | None = None
+    trigger: str = ""
+    urgency: Urgency = Urgency.BACKGROUND
+    running: bool = False
+    again: tuple[str, Urgency] | None = None
+    failures: int = 0
+    finished: float = float("-inf")
+    ticket: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One pass to run now."""
+
+    key: ObjectKey
+    trigger: str
+    failures: int
+    waited_s: float
+
+
+@dataclass
+class Schedule:
+    """All objects and when they are due.
+
+    Args:
+        settle_s: Least time between two passes over one object, unless a person did something.
+        backoff_min_s: First pause after a failure.
+        backoff_max_s: Longest pause, unless the outcome says otherwise.
+    """
+
+    settle_s: float = SETTLE_S
+    backoff_min_s: float = BACKOFF_MIN_S
+    backoff_max_s: float = BACKOFF_MAX_S
+    _entries: dict[ObjectKey, _Entry] = field(default_factory=dict)
+    # Both heaps hold (…, ticket, key); an entry whose ticket moved on is stale and skipped.
+    _later: list[tuple[float, int, ObjectKey]] = field(default_factory=list)
+    _ready: list[tuple[Urgency, float, int, ObjectKey]] = field(default_factory=list)
+    _tickets: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def wake(self, key: ObjectKey, trigger: str, urgency: Urgency, now: float) -> None:
+        """Something happened to an object."""
+        entry = self._entries.setdefault(key, _Entry())
+        if urgency is Urgency.URGENT:
+            entry.failures = 0
+        if entry.running:
+            if entry.again is None or urgency < entry.again[1]:
+                entry.again = (trigger, urgency)
+            return
+        self._advance(key, entry, trigger, urgency, now)
+
+    def take(self, now: float) -> Turn | None:
+        """The next pass to run, if one is due; its object then counts as running."""
+        self._promote(now)
+        while self._ready:
+            _, due, ticket, key = heapq.heappop(self._ready)
+            entry = self._entries.get(key)
+            if entry is None or entry.ticket != ticket or entry.running:
+                continue
+            entry.running = True
+            entry.due = None
+            return Turn(key, entry.trigger, entry.failures, max(0.0, now - due))
+        return None
+
+    def finish(self, key: ObjectKey, outcome: Outcome, now: float, luck: float) -> float | None:
+        """A pass ended.
+
+        Args:
+            key: The object.
+            outcome: How.
+            now: Seconds of a monotonic clock.
+            luck: 0 to 1; spreads the next pass.
+
+        Returns:
+            Seconds until the next pass, or None when only a wake-up brings one.
+        """
+        entry = self._entries[key]
+        again, entry.again = entry.again, None
+        entry.running = False
+        entry.finished = now
+        entry.urgency = Urgency.BACKGROUND
+        if outcome.failed and not (again and again[1] is Urgency.URGENT):
+            entry.failures += 1
+            cap = outcome.requeue_after or self.backoff_max_s
+            delay: float | None = backoff_s(entry.failures, self.backoff_min_s, cap, luck)
+        else:
+            entry.failures = 0
+            delay = spread_s(outcome.requeue_after, luck)
+        if delay is not None:
+            trigger = "retry" if outcome.failed else "periodic"
+            self._put(key, entry, trigger, Urgency.BACKGROUND, now + delay)
+        if again is not None:
+            self._advance(key, entry, *again, now)
+        return None if entry.due is None else max(0.0, entry.due - now)
+
+    def forget(self, key: ObjectKey) -> None:
+        """The object is gone for good. One that was woken meanwhile stays."""
+        entry = self._entries.get(key)
+        if entry is not None and not entry.running and entry.due is None:
+            del self._entries[key]
+
+    def wait_s(self, now: float) -> float | None:
+        """Seconds until something is due; 0 when something is, None when nothing ever will be."""
+        self._promote(now)
+        if any(self._is_live(ticket, key) for _, _, ticket, key in self._ready):
+            return 0.0
+        return max(0.0, self._later[0][0] - now) if self._later else None
+
+    def ready(self, now: float) -> int:
+        """How many passes are due and wait for a worker."""
+        self._promote(now)
+        return sum(self._is_live(ticket, key) for _, _, ticket, key in self._ready)
+
+    def failing(self) -> int:
+        """How many objects are in a back-off."""
+        return sum(1 for entry in self._entries.values() if entry.failures)
+
+    def _advance(
+        self, key: ObjectKey, entry: _Entry, trigger: str, urgency: Urgency, now: float
+    ) -> None:
+        """Brings the next pass forward as far as `urgency` allows; never puts it back."""
+        pause = self.backoff_min_s if entry.failures else self.settle_s
+        due = now if urgency is Urgency.URGENT else max(now, entry.finished + pause)
+        if entry.due is None or due < entry.due or urgency < entry.urgency:
+            earlier = due if entry.due is None else min(due, entry.due)
+            self._put(key, entry, trigger, urgency, earlier)
+
+    def _put(
+        self, key: ObjectKey, entry: _Entry, trigger: str, urgency: Urgency, due: float
+    ) -> None:
+        entry.trigger, entry.urgency, entry.due = trigger, urgency, due
+        entry.ticket = next(self._tickets)
+        heapq.heappush(self._later, (due, entry.ticket, key))
+
+    def _promote(self, now: float) -> None:
+        while self._later and (
+            self._later[0][0] <= now or not self._is_live(self._later[0][1], self._later[0][2])
+        ):
+            due, ticket, key = heapq.heappop(self._later)
+            if self._is_live(ticket, key):
+                heapq.heappush(self._ready, (self._entries[key].urgency, due, ticket, key))
+
+    def _is_live(self, ticket: int, key: ObjectKey) -> bool:
+        entry = self._entries.get(key)
+        return entry is not None and entry.ticket == ticket and not entry.running
+
+
+def backoff_s(failures: int, first_s: float, cap_s: float, luck: float) -> float:
+    """Pause after the n-th failure in a row: doubles up to the cap, spread by ±20 %."""
+    pause = min(cap_s, first_s * 2.0 ** min(failures - 1, 30))
+    return pause * (0.8 + 0.4 * luck)
+
+
+def spread_s(after_s: float | None, luck: float) -> float | None:
+    """A periodic pause, spread by ±10 % so that objects made together do not stay together."""
+    return None if after_s is None else after_s * (0.9 + 0.2 * luck)

@@ -1,0 +1,193 @@
+"""What a pipeline is made of: its EventStream and its EventConsumers. Pure.
+
+The controller calls `check_pipeline` first, then applies what `event_stream` and
+`event_consumers` render; the reconcilers of those kinds do the rest. Nothing here knows
+JetStream's own configuration.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from outbox_operator.api import meta
+from outbox_operator.api.resource import Pipeline
+from outbox_operator.api.v1alpha1.consumer import ConsumerConfigSpec
+from outbox_operator.api.v1alpha1.pipeline import PipelineConsumer, PipelineStream
+from outbox_operator.api.v1alpha1.stream import DeadLetter, EventStreamSpec, StreamConfig
+from outbox_operator.errors import SpecError
+from outbox_operator.plan import names
+from outbox_operator.plan.kubernetes.diff import stamped
+from outbox_operator.wire import subjects
+from outbox_operator.wire.subjects import SubjectTemplate
+
+_STREAM_FIELDS: Final = set(StreamConfig.model_fields)
+_CONSUMER_FIELDS: Final = set(ConsumerConfigSpec.model_fields)
+
+
+def event_stream_name(pipeline: Pipeline) -> str:
+    """Name of the EventStream a pipeline publishes into, its own or the one it refers to."""
+    ref = pipeline.spec.stream.ref
+    return pipeline.meta.name if ref is None else ref.name
+
+
+def stream_subjects(stream: PipelineStream) -> list[str]:
+    """Subject filters of a pipeline's own stream."""
+    return stream.subjects or [SubjectTemplate.parse(stream.subject).filter()]
+
+
+def event_stream(pipeline: Pipeline) -> dict[str, Any] | None:
+    """The EventStream manifest of a pipeline; None when it publishes into one it refers to.
+
+    Raises:
+        SpecError: The subject template is malformed.
+    """
+    spec = pipeline.spec
+    if spec.stream.ref is not None or spec.stream.name is None:
+        return None
+    stream = EventStreamSpec.model_validate(
+        {
+            **spec.stream.model_dump(include=_STREAM_FIELDS),
+            # A relay may set events aside and consumers give up on them: they need a place to go.
+            "deadLetter": spec.stream.deadLetter or DeadLetter(),
+            "name": spec.stream.name,
+            "subjects": stream_subjects(spec.stream),
+            "nats": spec.nats,
+            "deletionPolicy": spec.deletionPolicy,
+        }
+    )
+    return _child(
+        pipeline,
+        kind=meta.STREAM,
+        name=event_stream_name(pipeline),
+        labels=names.common_labels("stream", pipeline.meta.name, pipeline=pipeline.meta.name),
+        spec=stream.model_dump(by_alias=True, exclude_none=True),
+    )
+
+
+def event_consumers(pipeline: Pipeline) -> list[dict[str, Any]]:
+    """The EventConsumer manifests of a pipeline, in the order of the specification.
+
+    Raises:
+        SpecError: A filter cannot be expressed over the subject template.
+    """
+    template = SubjectTemplate.parse(pipeline.spec.stream.subject)
+    return [_event_consumer(pipeline, template, consumer) for consumer in pipeline.spec.consumers]
+
+
+def _event_consumer(
+    pipeline: Pipeline, template: SubjectTemplate, consumer: PipelineConsumer
+) -> dict[str, Any]:
+    # The whole specification, defaults included, is rendered each time: a field that was removed
+    # from the pipeline then goes back to its default here.
+    spec = consumer.model_dump(by_alias=True, exclude_none=True, include=_CONSUMER_FIELDS)
+    if consumer.autoscaling is not None:
+        # The number belongs to the autoscaler then.
+        del spec["replicas"]
+    spec["streamRef"] = {"name": event_stream_name(pipeline)}
+    spec["filterSubjects"] = filter_subjects(template, consumer)
+    # A position lost is every event handled again when the pipeline comes back.
+    spec["deletionPolicy"] = pipeline.spec.deletionPolicy
+    name = names.event_consumer_name(pipeline.meta.name, consumer.name)
+    return _child(
+        pipeline,
+        kind=meta.CONSUMER,
+        name=name,
+        labels=names.common_labels(
+            "consumer", name, pipeline=pipeline.meta.name, consumer=consumer.name
+        ),
+        spec=spec,
+    )
+
+
+def filter_subjects(template: SubjectTemplate, consumer: PipelineConsumer) -> list[str]:
+    """Subject filters for the event types a consumer asks for; empty: all.
+
+    Filters that another one covers are left out, because JetStream refuses overlaps.
+
+    Raises:
+        SpecError: The template cannot tell event types apart, or two filters overlap in part.
+    """
+    where = f"spec.consumers[{consumer.name}].filterEventTypes"
+    filters = list(
+        dict.fromkeys(_filter_subject(template, kind, where) for kind in consumer.filterEventTypes)
+    )
+    kept = [
+        one
+        for one in filters
+        if not any(other != one and subjects.covers(other, one) for other in filters)
+    ]
+    for index, one in enumerate(kept):
+        for other in kept[index + 1 :]:
+            if subjects.overlaps(one, other):
+                raise SpecError(
+                    f"{where}: {one!r} and {other!r} overlap in part, which JetStream refuses; "
+                    "write filters that do not share event types"
+                )
+    return kept
+
+
+def _filter_subject(template: SubjectTemplate, event_type: str, where: str) -> str:
+    """The subject filter of one event type, which may hold wildcards."""
+    if "event_type" not in template.pieces[1::2]:
+        raise SpecError(
+            f"{where}: the subject template {template.text!r} holds no {{event_type}}, so events "
+            "cannot be told apart by type; add it to spec.stream.subject or remove the filter"
+        )
+    tokens = template.text.split(".")
+    result = []
+    for index, token in enumerate(tokens):
+        last = index == len(tokens) - 1
+        result.append(_filter_token(token, event_type, last, f"{where}: {event_type!r}"))
+    subject = ".".join(result)
+    if not subjects.is_valid_filter(subject):
+        raise SpecError(
+            f"{where}: {event_type!r} gives {subject!r} over the subject template "
+            f"{template.text!r}, which is not a subject filter; wildcards stand for whole tokens "
+            "and > only at the end"
+        )
+    return subject
+
+
+def _filter_token(token: str, event_type: str, last: bool, where: str) -> str:
+    if "{event_type}" in token:
+        rest = token.replace("{event_type}", "", 1)
+        if "{" in rest:
+            raise SpecError(
+                f"{where}: {{event_type}} shares a token with another placeholder ({token!r}) in "
+                "the subject template; separate them by a dot"
+            )
+        return token.replace("{event_type}", _escape_pattern(event_type))
+    if "{routing_key}" in token:
+        if last:
+            return ">"
+        raise SpecError(
+            f"{where}: {{routing_key}} may span several tokens and stands before other tokens in "
+            "the subject template, so that no filter can skip it; move it to the end"
+        )
+    return "*" if "{" in token else token
+
+
+def _escape_pattern(event_type: str) -> str:
+    """An event type as subject tokens; whole-token wildcards stay."""
+    return ".".join(
+        token if token in ("*", ">") else subjects.escape_token(token)
+        for token in event_type.split(".")
+    )
+
+
+def _child(
+    pipeline: Pipeline, *, kind: str, name: str, labels: dict[str, str], spec: dict[str, Any]
+) -> dict[str, Any]:
+    return stamped(
+        {
+            "apiVersion": meta.API_VERSION,
+            "kind": kind,
+            "metadata": {
+                "name": name,
+                "namespace": pipeline.meta.namespace,
+                "labels": labels,
+                "ownerReferences": [pipeline.meta.owner_reference()],
+            },
+            "spec": spec,
+        }
+    )

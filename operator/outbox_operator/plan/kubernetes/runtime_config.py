@@ -1,0 +1,143 @@
+"""What relay and consumer pods are told: configuration documents and environments. Pure.
+
+Called by plan.workloads. Secrets are files here, see plan.secret_files.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from outbox_operator.api.fields import seconds
+from outbox_operator.api.resource import Consumer, Pipeline
+from outbox_operator.api.v1alpha1.common import NatsConnection
+from outbox_operator.plan import names
+from outbox_operator.plan.kubernetes import podtemplate, secret_files
+from outbox_operator.wire import config as wire
+
+GRACE_SECONDS: Final = 30
+"""Time a pod has to stop, unless its podTemplate says otherwise."""
+DRAIN_MARGIN_SECONDS: Final = 5
+"""The process drains in the time that the pod has, less this."""
+
+
+def nats_config(connection: NatsConnection) -> wire.NatsConfig:
+    """A NATS connection as pods have it: credentials are files."""
+    files = {file.path: file.file for file in secret_files.nats_files(connection)}
+    return wire.NatsConfig(
+        url=connection.url,
+        creds_file=files.get("nats/creds"),
+        username_file=files.get("nats/username"),
+        password_file=files.get("nats/password"),
+        token_file=files.get("nats/token"),
+        nkey_file=files.get("nats/nkey"),
+        ca_file=files.get("nats/ca.crt"),
+        cert_file=files.get("nats/tls.crt"),
+        key_file=files.get("nats/tls.key"),
+        tls_handshake_first=connection.tls is not None and connection.tls.handshakeFirst,
+        domain=connection.domain,
+    )
+
+
+def relay_config(pipeline: Pipeline, *, stream_name: str) -> wire.RelayConfig:
+    """What a relay process is told."""
+    spec = pipeline.spec
+    grace = podtemplate.grace_seconds(spec.relay.podTemplate, GRACE_SECONDS)
+    return wire.RelayConfig(
+        namespace=pipeline.meta.namespace,
+        pipeline=pipeline.meta.name,
+        database=wire.DatabaseConfig(
+            url_file=secret_files.relay_files(spec)[0].file, schema=spec.database.schema_
+        ),
+        nats=nats_config(spec.nats),
+        stream=stream_name,
+        subject=spec.stream.subject,
+        payload_type=spec.outbox.payloadType,
+        ordering=spec.outbox.ordering,
+        on_poison=spec.relay.onPoison,
+        shards=spec.outbox.shards,
+        wakeup=spec.outbox.wakeup,
+        poll_min_seconds=seconds(spec.relay.polling.min),
+        poll_max_seconds=seconds(spec.relay.polling.max),
+        drain_seconds=float(grace - DRAIN_MARGIN_SECONDS),
+    )
+
+
+def consumer_config(
+    consumer: Consumer, *, stream_name: str, nats: NatsConnection, dead_letter_prefix: str | None
+) -> wire.ConsumerConfig:
+    """What a consumer process is told. The handler must be of kind http or python."""
+    spec = consumer.spec
+    http = spec.handler.http if spec.handler else None
+    python = spec.handler.python if spec.handler else None
+    grace = podtemplate.grace_seconds(spec.podTemplate, GRACE_SECONDS)
+    files = {file.path: file.file for file in secret_files.consumer_files(spec, nats)}
+    inbox = None
+    if spec.inbox is not None:
+        inbox = wire.InboxConfig(
+            url_file=files[secret_files.INBOX_URL], schema=spec.inbox.schema_, mode=spec.inbox.mode
+        )
+    return wire.ConsumerConfig(
+        namespace=consumer.meta.namespace,
+        consumer=consumer.meta.name,
+        nats=nats_config(nats),
+        stream=stream_name,
+        durable=names.durable_name(consumer),
+        http=None
+        if http is None
+        else wire.HttpHandlerConfig(
+            url=http.url,
+            timeout_seconds=seconds(http.timeout),
+            headers=dict(http.headers),
+            mode=http.mode,
+            bearer_token_file=files.get(secret_files.HTTP_TOKEN),
+            signing_key_file=files.get(secret_files.HTTP_SIGNING_KEY),
+            ca_file=files.get(secret_files.HTTP_CA),
+        ),
+        python=None
+        if python is None
+        else wire.PythonHandlerConfig(
+            module=python.module, timeout_seconds=seconds(python.timeout)
+        ),
+        inbox=inbox,
+        ordering=spec.ordering,
+        ack_wait_seconds=seconds(spec.ackWait),
+        max_deliver=spec.maxDeliver,
+        backoff_seconds=tuple(seconds(delay) for delay in spec.backoff),
+        dead_letter_subject=dead_letter_prefix,
+        concurrency=spec.concurrency,
+        breaker_failures=spec.circuitBreaker.failures,
+        drain_seconds=float(grace - DRAIN_MARGIN_SECONDS),
+    )
+
+
+def container_environment(
+    consumer: Consumer, *, stream_name: str, nats: NatsConnection, dead_letter_prefix: str | None
+) -> dict[str, str]:
+    """Connection facts for a container that pulls by itself. Secrets are files, named here."""
+    spec, config = consumer.spec, nats_config(nats)
+    durable = names.durable_name(consumer)
+    facts: dict[str, str | None] = {
+        "NATS_URL": config.url,
+        "NATS_CREDS_FILE": config.creds_file,
+        "NATS_USERNAME_FILE": config.username_file,
+        "NATS_PASSWORD_FILE": config.password_file,
+        "NATS_TOKEN_FILE": config.token_file,
+        "NATS_NKEY_FILE": config.nkey_file,
+        "NATS_CA_FILE": config.ca_file,
+        "NATS_CERT_FILE": config.cert_file,
+        "NATS_KEY_FILE": config.key_file,
+        "NATS_TLS_HANDSHAKE_FIRST": "true" if config.tls_handshake_first else None,
+        "NATS_DOMAIN": config.domain,
+        "OUTBOX_STREAM": stream_name,
+        "OUTBOX_CONSUMER": durable,
+        "OUTBOX_FILTER_SUBJECTS": ",".join(spec.filterSubjects),
+        "OUTBOX_ACK_WAIT_SECONDS": f"{seconds(spec.ackWait):g}",
+        "OUTBOX_MAX_DELIVER": str(spec.maxDeliver),
+        "OUTBOX_DEAD_LETTER_SUBJECT": dead_letter_prefix and f"{dead_letter_prefix}.{durable}",
+    }
+    if spec.inbox is not None:
+        files = {file.path: file.file for file in secret_files.consumer_files(spec, nats)}
+        facts["OUTBOX_INBOX_URL_FILE"] = files[secret_files.INBOX_URL]
+        facts["OUTBOX_INBOX_SCHEMA"] = spec.inbox.schema_
+        facts["OUTBOX_INBOX_CONSUMER"] = f"{consumer.meta.namespace}/{consumer.meta.name}"
+    return {name: value for name, value in facts.items() if value is not None}

@@ -1,0 +1,74 @@
+"""The trigger that wakes a sleeping relay: made when it is wanted, removed when it is not. Pure.
+
+One statement-level trigger on the table: a transaction of many rows pays once per statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from outbox_operator.plan.postgres.schema import literal, qualify
+from outbox_operator.plan.postgres.state import DesiredDatabase, ObservedDatabase, Statement
+from outbox_operator.plan.postgres.tables import missing
+from outbox_operator.wire import tables as names
+from outbox_operator.wire.wakeup import sleep_lock, wakeup_channel
+
+TRIGGER: Final = "events_wakeup"
+FUNCTION: Final = "wake_relay"
+
+_BODY: Final = """
+BEGIN
+  FOR shard IN 0..{last} LOOP
+    IF NOT pg_try_advisory_xact_lock_shared({lock} | shard) THEN
+      PERFORM pg_notify({channel}, shard::text);
+    END IF;
+  END LOOP;
+  RETURN NULL;
+END
+"""
+
+
+def wakeup_body(desired: DesiredDatabase) -> str:
+    """Body of the trigger's function."""
+    return _BODY.format(
+        last=desired.shards - 1,
+        lock=f"({sleep_lock(desired.schema, 0)})::bigint",
+        channel=literal(wakeup_channel(desired.schema)),
+    )
+
+
+def wakeup_statements(
+    desired: DesiredDatabase, observed: ObservedDatabase, managed: bool
+) -> Iterator[Statement]:
+    """What makes the trigger as wanted."""
+    function = qualify(desired.schema, FUNCTION)
+    events = qualify(desired.schema, names.EVENTS)
+    if not desired.wakeup:
+        if observed.wakeup_trigger is not None:
+            yield Statement(
+                sql=f"DROP TRIGGER {TRIGGER} ON {events}", reason=f"drop trigger {TRIGGER}"
+            )
+        if observed.wakeup_source is not None:
+            yield Statement(sql=f"DROP FUNCTION {function}()", reason=f"drop function {FUNCTION}")
+        return
+    if observed.wakeup_source != wakeup_body(desired):
+        yield Statement(
+            sql=f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$wake${wakeup_body(desired)}$wake$",
+            reason=f"function {FUNCTION} has another body"
+            if observed.wakeup_source is not None
+            else f"create function {FUNCTION}",
+        )
+    if observed.wakeup_trigger is None:
+        yield Statement(
+            sql=f"CREATE TRIGGER {TRIGGER} AFTER INSERT ON {events} "
+            f"FOR EACH STATEMENT EXECUTE FUNCTION {function}()",
+            reason=missing("trigger", TRIGGER, managed=False),
+        )
+    elif not observed.wakeup_trigger:
+        yield Statement(
+            sql=f"ALTER TABLE {events} ENABLE TRIGGER {TRIGGER}",
+            reason=f"trigger {TRIGGER} was disabled",
+            drift=managed,
+        )

@@ -1,0 +1,158 @@
+"""Numbers of an outbox and its relay, as status fields and conditions. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from outbox_operator.api.conditions import ConditionType
+from outbox_operator.api.resource import Meta
+from outbox_operator.api.v1alpha1.pipeline import OutboxStatus, RelayStatus
+from outbox_operator.plan.names import relay_name
+from outbox_operator.plan.status.conditions import Part, info, round_age, stamp, waiting
+from outbox_operator.plan.status.workload import Replicas
+from outbox_operator.wire.cursors import FOREIGN_CURSOR
+
+LAG_ROWS = 5000
+LAG_SECONDS = 60.0
+STUCK_SECONDS = 20.0
+"""A relay with backlog that published nothing for this long makes no progress."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxNumbers:
+    """A sample of the outbox tables.
+
+    Attributes:
+        backlog_rows: Committed rows not published, counted up to a cap.
+        backlog_is_estimate: Whether the cap was reached.
+        oldest_age_seconds: Age of the oldest of them.
+        dead_letters: Rows set aside.
+        published_total: Events published since creation.
+        last_published_at: When one was published last.
+        last_position: Position of that row.
+        remark: What a relay wants a person to know: that others publish to its subjects.
+        taken_at: When the sample was taken.
+    """
+
+    backlog_rows: int
+    backlog_is_estimate: bool
+    oldest_age_seconds: float
+    dead_letters: int
+    published_total: int
+    last_published_at: datetime | None
+    last_position: int
+    remark: str | None
+    taken_at: datetime
+
+
+def outbox_status(numbers: OutboxNumbers) -> OutboxStatus:
+    """The sample as a status field."""
+    return OutboxStatus(
+        backlogRows=numbers.backlog_rows,
+        backlogIsEstimate=numbers.backlog_is_estimate,
+        oldestAgeSeconds=round_age(numbers.oldest_age_seconds),
+        deadLetters=numbers.dead_letters,
+        sampledAt=stamp(numbers.taken_at),
+    )
+
+
+def relay_status(
+    before: RelayStatus | None,
+    earlier: OutboxNumbers | None,
+    numbers: OutboxNumbers | None,
+    pods: Replicas,
+    restarts: int | None,
+) -> RelayStatus:
+    """Pods and progress of the relay.
+
+    Args:
+        before: What the status said last.
+        earlier: The previous sample; the rate is over the time since then.
+        numbers: The sample of this pass; None when there is none.
+        pods: Numbers of the relay's pods.
+        restarts: Restarts of their containers; None when they were not counted, because all is
+            well: then it is what it was.
+    """
+    kept = before or RelayStatus()
+    counted = kept.restarts if restarts is None else restarts
+    if numbers is None:
+        return kept.model_copy(
+            update={
+                "replicas": pods.existing,
+                "readyReplicas": pods.ready,
+                "publishedPerSecond": 0.0,
+                "restarts": counted,
+            }
+        )
+    rate = 0.0
+    if earlier is not None:
+        passed = (numbers.taken_at - earlier.taken_at).total_seconds()
+        published = max(0, numbers.published_total - earlier.published_total)
+        rate = float(f"{published / passed:.3g}") if passed > 0 else 0.0
+    last = numbers.last_published_at
+    return RelayStatus(
+        replicas=pods.existing,
+        readyReplicas=pods.ready,
+        publishedTotal=numbers.published_total,
+        publishedPerSecond=rate,
+        lastPublishedTime=stamp(last) if last else None,
+        position=numbers.last_position,
+        restarts=counted,
+    )
+
+
+def progress_part(part: Part, numbers: OutboxNumbers) -> Part:
+    """Ready pods are not enough: with backlog something must have been published lately."""
+    if numbers.backlog_rows == 0 or numbers.oldest_age_seconds < STUCK_SECONDS:
+        return part
+    last = numbers.last_published_at
+    quiet = (numbers.taken_at - last).total_seconds() if last else numbers.oldest_age_seconds
+    if quiet < STUCK_SECONDS:
+        return part
+    since = f"for {quiet:.0f} s" if last else "ever"
+    more = " or more" if numbers.backlog_is_estimate else ""
+    return waiting(
+        ConditionType.RELAY_AVAILABLE,
+        "RelayNotProgressing",
+        f"{numbers.backlog_rows}{more} rows wait, the oldest for "
+        f"{numbers.oldest_age_seconds:.0f} s, and nothing was published {since}; "
+        "see the relay's log and /readyz",
+    )
+
+
+def foreign_cursor_part(problem: str, meta: Meta) -> Part:
+    """The cursors are another server's: only a person can say what shall be published.
+
+    Args:
+        problem: A sentence.
+        meta: Of the pipeline.
+    """
+    command = f"kubectl -n {meta.namespace} exec deploy/{relay_name(meta.name)} -- outbox rebase"
+    return Part(
+        type=ConditionType.RELAY_AVAILABLE,
+        status="False",
+        reason=FOREIGN_CURSOR,
+        message=f"{problem}; run: {command}",
+        stalled=True,
+    )
+
+
+def lagging_part(numbers: OutboxNumbers) -> Part:
+    """Whether the relay is behind; informs, never flips Ready."""
+    more = "+" if numbers.backlog_is_estimate else ""
+    if numbers.backlog_rows >= LAG_ROWS or numbers.oldest_age_seconds >= LAG_SECONDS:
+        text = (
+            f"{numbers.backlog_rows}{more} rows wait, "
+            f"the oldest for {round_age(numbers.oldest_age_seconds):g} s"
+        )
+        return info(ConditionType.LAGGING, True, "BacklogAboveThreshold", text)
+    return info(ConditionType.LAGGING, False, "BelowThreshold")
+
+
+def foreign_publisher_part(numbers: OutboxNumbers) -> Part:
+    """Whether somebody else publishes to the pipeline's subjects; informs, never flips Ready."""
+    kind = ConditionType.FOREIGN_PUBLISHER
+    if numbers.remark:
+        return info(kind, True, "PublishingWithoutFence", numbers.remark)
+    return info(kind, False, "NobodyElse")

@@ -1,0 +1,154 @@
+"""What a Deployment and its pods say about themselves, as one part of a status. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from outbox_operator.api.conditions import ConditionType
+from outbox_operator.plan.status.conditions import Part, ok, waiting
+
+STUCK_REASONS = frozenset(
+    {
+        "CrashLoopBackOff",
+        "ImagePullBackOff",
+        "ErrImagePull",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replicas:
+    """Numbers of a workload's pods."""
+
+    wanted: int
+    existing: int
+    ready: int
+    updated: int
+
+
+def replicas(deployment: Mapping[str, Any] | None) -> Replicas:
+    """The numbers of a Deployment; zeros when it does not exist."""
+    if deployment is None:
+        return Replicas(wanted=0, existing=0, ready=0, updated=0)
+    status = deployment.get("status") or {}
+    return Replicas(
+        wanted=int((deployment.get("spec") or {}).get("replicas", 1)),
+        existing=int(status.get("replicas") or 0),
+        ready=int(status.get("readyReplicas") or 0),
+        updated=int(status.get("updatedReplicas") or 0),
+    )
+
+
+def is_settled(deployment: Mapping[str, Any] | None) -> bool:
+    """Whether the roll-out is complete and every pod is ready."""
+    if deployment is None:
+        return False
+    status = deployment.get("status") or {}
+    seen = int(status.get("observedGeneration") or 0)
+    numbers = replicas(deployment)
+    return (
+        seen >= int(deployment["metadata"].get("generation") or 0)
+        and numbers.ready >= numbers.wanted
+        and numbers.updated >= numbers.wanted
+        and numbers.existing <= numbers.wanted
+    )
+
+
+def deployment_part(
+    kind: ConditionType,
+    deployment: Mapping[str, Any] | None,
+    *,
+    stopped: str | None,
+    pods: Sequence[Mapping[str, Any]] = (),
+    said_by: Mapping[str, str] | None = None,
+) -> Part:
+    """Whether a workload is as wanted.
+
+    Args:
+        kind: Condition to report under.
+        deployment: The live Deployment, None when it does not exist (yet).
+        stopped: Why no pods are wanted, None when they are.
+        pods: The workload's pods, looked at for a reason when it is not settled.
+        said_by: What pods that are not ready say of themselves, by pod name.
+    """
+    if deployment is None:
+        return waiting(kind, "Creating", "the Deployment does not exist yet")
+    name = deployment["metadata"]["name"]
+    numbers = replicas(deployment)
+    if stopped is not None:
+        if numbers.existing:
+            return waiting(
+                kind, "Stopping", f"Deployment {name}: {numbers.existing} pods still run"
+            )
+        return ok(kind, "Stopped", stopped)
+    if is_settled(deployment):
+        if numbers.wanted == 0:
+            return ok(kind, "ScaledToZero", f"Deployment {name} is scaled to zero")
+        return ok(kind, "MinimumReplicas", f"{numbers.ready} of {numbers.wanted} pods ready")
+    conditions = {c["type"]: c for c in (deployment.get("status") or {}).get("conditions") or ()}
+    failure = conditions.get("ReplicaFailure")
+    if failure is not None and failure.get("status") == "True":
+        return waiting(kind, "PodsRefused", f"Deployment {name}: {failure.get('message', '')}")
+    progress = f"Deployment {name}: {numbers.ready} of {numbers.wanted} pods ready"
+    trouble = next(iter(pod_troubles(pods, said_by or {})), None)
+    if trouble is not None:
+        return waiting(kind, trouble[0], f"{progress}; {trouble[1]}")
+    if numbers.ready >= numbers.wanted:
+        return waiting(kind, "RollingOut", f"{progress}, {numbers.updated} of them up to date")
+    return waiting(kind, "PodsNotReady", progress)
+
+
+def pods_to_ask(pods: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """(name, address) of pods that run, are not ready, and can say why."""
+    asked = []
+    for pod in pods:
+        status = pod.get("status") or {}
+        containers = status.get("containerStatuses") or ()
+        if status.get("podIP") and any(c.get("started") and not c.get("ready") for c in containers):
+            asked.append((str(pod["metadata"]["name"]), str(status["podIP"])))
+    return asked
+
+
+def pod_troubles(
+    pods: Iterable[Mapping[str, Any]], said_by: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """(reason, text) per stuck pod, worst first: what `kubectl describe` would show."""
+    found: list[tuple[int, str, str]] = []
+    for pod in pods:
+        name = pod["metadata"]["name"]
+        status = pod.get("status") or {}
+        for condition in status.get("conditions") or ():
+            if condition["type"] == "PodScheduled" and condition["status"] == "False":
+                text = f"pod {name} cannot be scheduled: {condition.get('message', '')}"
+                found.append((1, "Unschedulable", text))
+        for container in status.get("containerStatuses") or ():
+            wait = (container.get("state") or {}).get("waiting") or {}
+            last = (container.get("lastState") or {}).get("terminated") or {}
+            if wait.get("reason") in STUCK_REASONS:
+                detail = wait.get("message") or ""
+                if last:
+                    said = (last.get("message") or "").strip()
+                    detail = f"last exit code {last.get('exitCode')}{': ' + said if said else ''}"
+                text = f"pod {name}: {wait['reason']}: {detail}".rstrip(": ")
+                found.append((0, str(wait["reason"]), text))
+            elif container.get("started") and not container.get("ready"):
+                said = said_by.get(name)
+                text = f"pod {name} is not ready" + (f": {said}" if said else "")
+                found.append((1 if said else 2, "PodsNotReady", text))
+    return [(reason, text) for _, reason, text in sorted(found)]
+
+
+def restarts(pods: Iterable[Mapping[str, Any]]) -> int:
+    """Container restarts over the pods."""
+    return sum(
+        int(container.get("restartCount") or 0)
+        for pod in pods
+        for container in (pod.get("status") or {}).get("containerStatuses") or ()
+    )

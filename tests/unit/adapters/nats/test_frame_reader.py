@@ -1,0 +1,94 @@
+"""Frames of the NATS protocol, in whatever pieces they arrive."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from nats.errors import ProtocolError
+
+from outbox_operator.adapters.nats.frame_reader import FrameReader, header_block
+
+HEADERS = b"NATS/1.0\r\nCe-Id: 1\r\n\r\n"
+HMSG = b"HMSG a.b 7 reply.1 %d %d\r\n%bpayload\r\n" % (len(HEADERS), len(HEADERS) + 7, HEADERS)
+MSG = b"MSG a.b 7 5\r\nh\r\nlo\r\n"
+OTHER = b"MSG x 8 r 2\r\nhi\r\n"
+
+
+class Driver:
+    """What the reader wants of the driver, and what it is told."""
+
+    def __init__(self) -> None:
+        self.stats = {"in_msgs": 0, "in_bytes": 0}
+        self.told: list[Any] = []
+        self.reader: FrameReader | None = None
+
+    async def _process_msg(self, *message: Any) -> None:
+        self.told.append(message)
+
+    async def _process_ping(self) -> None:
+        self.told.append("ping")
+
+    async def _process_err(self, text: str) -> None:
+        self.told.append(text)
+        assert self.reader is not None
+        self.reader.reset()
+
+
+def reader() -> tuple[FrameReader, Driver, list[Any]]:
+    driver, messages = Driver(), []
+    made = driver.reader = FrameReader(driver)  # type: ignore[arg-type]
+    subscription: Any = SimpleNamespace(_id=7)
+    made.route(subscription, lambda *message: messages.append(message))
+    return made, driver, messages
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 50, 10_000])
+async def test_messages_arrive_whole_however_they_are_cut(size: int) -> None:
+    made, driver, messages = reader()
+    stream = (HMSG + MSG + b"PING\r\n" + OTHER) * 3
+    for start in range(0, len(stream), size):
+        await made.parse(stream[start : start + size])
+    assert (
+        messages
+        == [
+            (b"a.b", b"reply.1", HEADERS, b"payload"),
+            (b"a.b", b"", b"", b"h\r\nlo"),
+        ]
+        * 3
+    )
+    assert driver.told == ["ping", (8, b"x", b"r", b"hi", None)] * 3
+    assert driver.stats["in_msgs"] == 6
+
+
+async def test_nothing_of_an_ended_connection_is_left() -> None:
+    made, driver, messages = reader()
+    await made.parse(b"-ERR 'Stale Connection'\r\nHMSG a.b 7 re")
+    await made.parse(MSG)
+    assert driver.told == ["'stale connection'"]
+    assert messages == [(b"a.b", b"", b"", b"h\r\nlo")]
+
+
+@pytest.mark.parametrize("line", [b"MSG a b c\r\n", b"HMSG a 7 x y\r\n", b"x" * 70_000])
+async def test_something_else_than_nats_is_refused(line: bytes) -> None:
+    made, _, _ = reader()
+    with pytest.raises(ProtocolError):
+        await made.parse(line)
+
+
+@pytest.mark.parametrize(
+    ("block", "found"),
+    [
+        (b"NATS/1.0\r\n\r\n", {}),
+        (b"NATS/1.0\r\nA: 1\r\nB: x: y\r\n\r\n", {"A": "1", "B": "x: y"}),
+        (b"NATS/1.0\r\nA:1\r\nB:  2 \r\nC:\r\n\r\n", {"A": "1", "B": "2", "C": ""}),
+        (b"NATS/1.0 404\r\n\r\n", {"Status": "404"}),
+        (
+            b"NATS/1.0 409 Consumer Deleted\r\nNats-Pending-Messages: 5\r\n\r\n",
+            {"Status": "409", "Description": "Consumer Deleted", "Nats-Pending-Messages": "5"},
+        ),
+    ],
+)
+def test_header_blocks(block: bytes, found: dict[str, str]) -> None:
+    assert header_block(block) == found

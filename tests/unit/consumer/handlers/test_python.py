@@ -1,0 +1,192 @@
+"""Python handlers: loading and calling."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from outbox_operator.consumer.handlers import loader
+from outbox_operator.consumer.handlers.python import PythonHandler
+from outbox_operator.consumer.handlers.types import (
+    Ack,
+    Context,
+    DeadLetter,
+    Outcome,
+    ReceivedEvent,
+    RetryAfter,
+)
+from outbox_operator.errors import HandlerUnavailableError, SpecError
+
+CONTEXT = Context(consumer="billing", deliveries=1, stream="ORDERS", sequence=7)
+EVENT = ReceivedEvent(
+    id="e-1",
+    type="order.created",
+    source="/shop/orders",
+    key="",
+    time=dt.datetime(2026, 11, 21, tzinfo=dt.UTC),
+    subject="orders.order.created",
+    content_type="application/json",
+    headers={},
+    data=b"{}",
+)
+
+
+async def ask(function: Any, timeout: float = 5.0) -> Outcome:
+    handler = PythonHandler("shop:handle", function, timeout=timeout, threads=1)
+    try:
+        return await handler.handle(EVENT, CONTEXT)
+    finally:
+        await handler.close()
+
+
+@pytest.mark.parametrize(
+    ("returned", "expected"),
+    [
+        (None, Ack()),
+        (Ack(), Ack()),
+        (RetryAfter(3.0), RetryAfter(3.0)),
+        (DeadLetter("bad"), DeadLetter("bad")),
+    ],
+)
+async def test_answers_of_sync_and_async_functions(returned: Any, expected: Outcome) -> None:
+    async def asynchronous(event: ReceivedEvent, context: Context) -> Any:
+        return returned
+
+    def blocking(event: ReceivedEvent, context: Context) -> Any:
+        return returned
+
+    assert await ask(asynchronous) == expected
+    assert await ask(blocking) == expected
+
+
+async def test_blocking_functions_run_outside_the_event_loop() -> None:
+    seen: list[int] = []
+
+    def blocking(event: ReceivedEvent, context: Context) -> None:
+        seen.append(threading.get_ident())
+
+    await ask(blocking)
+    assert seen != [threading.get_ident()]
+
+
+async def test_objects_with_an_async_call_are_async() -> None:
+    class Callable:
+        async def __call__(self, event: ReceivedEvent, context: Context) -> DeadLetter:
+            return DeadLetter(event.id)
+
+    assert await ask(Callable()) == DeadLetter("e-1")
+
+
+async def test_refuses_other_answers() -> None:
+    with pytest.raises(TypeError, match="shop:handle returned bool"):
+        await ask(lambda event, context: True)
+
+
+async def test_a_hanging_function_is_cancelled() -> None:
+    cancelled = asyncio.Event()
+
+    async def hanging(event: ReceivedEvent, context: Context) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    assert await ask(hanging, timeout=0.05) == RetryAfter(None, "no answer within 0.05 s")
+    assert cancelled.is_set()
+
+
+async def test_a_timeout_of_its_own_is_the_functions_error() -> None:
+    async def impatient(event: ReceivedEvent, context: Context) -> None:
+        raise TimeoutError("the card service")
+
+    with pytest.raises(TimeoutError, match="the card service"):
+        await ask(impatient)
+
+
+async def test_a_cancellation_of_its_own_is_a_failure_like_others() -> None:
+    async def careless(event: ReceivedEvent, context: Context) -> None:
+        raise asyncio.CancelledError
+
+    assert await ask(careless) == RetryAfter(None, "the function ended with CancelledError")
+
+
+async def test_a_cancelled_handling_ends() -> None:
+    started = asyncio.Event()
+
+    async def hanging(event: ReceivedEvent, context: Context) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(ask(hanging))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_an_exhausted_iterator_is_a_failure_like_others() -> None:
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await ask(lambda event, context: next(iter(())))
+
+
+async def test_events_wait_while_abandoned_calls_occupy_the_threads() -> None:
+    free = threading.Event()
+    handled: list[str] = []
+
+    def stuck(event: ReceivedEvent, context: Context) -> None:
+        free.wait()
+        handled.append(event.id)
+
+    handler = PythonHandler("shop:handle", stuck, timeout=0.05, threads=2)
+    for _ in range(2):
+        assert isinstance(await handler.handle(EVENT, CONTEXT), RetryAfter)
+    with pytest.raises(HandlerUnavailableError, match="occupy all its threads"):
+        await handler.handle(EVENT, CONTEXT)
+    free.set()
+
+    async def once_free() -> Outcome:
+        while True:
+            with contextlib.suppress(HandlerUnavailableError):
+                return await handler.handle(EVENT, CONTEXT)
+            await asyncio.sleep(0)
+
+    assert await asyncio.wait_for(once_free(), 5) == Ack()
+    assert handled
+    await handler.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("noplace", "wanted package.module:function"),
+        ("absent_module:handle", "no module named 'absent_module'; is it in the image"),
+        ("shop_handlers:absent", "module shop_handlers has no 'absent'"),
+        ("shop_handlers:LIMIT", "LIMIT is int, wanted a function"),
+        ("shop_broken:handle", "importing shop_broken failed: ZeroDivisionError"),
+        ("shop_needy:handle", "no module named 'absent_library' .imported by shop_needy"),
+    ],
+)
+def test_says_why_a_handler_cannot_be_loaded(
+    path: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shop_handlers.py").write_text("LIMIT = 3\ndef handle(event, context): ...\n")
+    (tmp_path / "shop_broken.py").write_text("1 / 0\n")
+    (tmp_path / "shop_needy.py").write_text("import absent_library\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SpecError, match=message):
+        loader.load(path)
+
+
+def test_finds_modules_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shop_local.py").write_text("def handle(event, context): return 'here'\n")
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")  # restores sys.path afterwards
+    monkeypatch.chdir(tmp_path)
+    assert loader.load("shop_local:handle")(None, None) == "here"

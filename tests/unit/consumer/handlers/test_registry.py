@@ -1,0 +1,276 @@
+"""Handlers by event type, and what they are called with."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime as dt
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from outbox_operator.consumer.handlers.python import PythonHandler
+from outbox_operator.consumer.handlers.registry import Handlers
+from outbox_operator.consumer.handlers.types import (
+    Ack,
+    Context,
+    DeadLetter,
+    ReceivedEvent,
+    RetryAfter,
+)
+from outbox_operator.errors import SpecError
+
+
+class Order(BaseModel):
+    id: int
+    total: int = 0
+
+
+@dataclasses.dataclass
+class Plain:
+    id: int
+
+
+def event(kind: str = "order.created", data: bytes = b'{"id": 7}') -> ReceivedEvent:
+    return ReceivedEvent(
+        id="e", type=kind, source="/s", key="k", subject="s", content_type="application/json",
+        headers={}, time=dt.datetime(2026, 11, 21, tzinfo=dt.UTC), data=data,
+    )  # fmt: skip
+
+
+def context() -> Context:
+    return Context(consumer="billing", deliveries=1, stream="S", sequence=1)
+
+
+def python(loaded: Callable[..., Any] | Handlers, timeout: float = 5.0) -> PythonHandler:
+    return PythonHandler("shop:app", loaded, timeout=timeout, threads=2)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "kind", "takes"),
+    [
+        ("order.created", "order.created", True),
+        ("order.created", "order.created.v2", False),
+        ("order.*", "order.created", True),
+        ("order.*", "order", False),
+        ("order.*", "order.created.v2", False),
+        ("order.>", "order.created.v2", True),
+        ("order.>", "order", False),
+        (">", "anything.at.all", True),
+        ("*", "order", True),
+        ("*.created", "order.created", True),
+    ],
+)
+def test_types_are_matched_by_tokens(pattern: str, kind: str, takes: bool) -> None:
+    app = Handlers()
+    app.handler(pattern)(print)
+    assert (app.route(kind) is not None) == takes
+
+
+def test_the_most_specific_handler_is_called() -> None:
+    app = Handlers()
+    for pattern in (">", "order.>", "order.*", "*.created", "order.created"):
+        app.handler(pattern)(print)
+
+    def chosen(kind: str) -> str:
+        route = app.route(kind)
+        assert route is not None
+        return route.pattern
+
+    assert chosen("order.created") == "order.created"
+    assert chosen("order.paid") == "order.*"
+    assert chosen("order.paid.late") == "order.>"
+    assert chosen("invoice.created") == "*.created"
+    assert chosen("invoice") == ">"
+
+
+@pytest.mark.parametrize("pattern", ["", "order..created", "order.>.late", "."])
+def test_a_malformed_type_is_refused(pattern: str) -> None:
+    with pytest.raises(SpecError, match="wanted tokens separated by dots"):
+        Handlers().handler(pattern)
+
+
+def test_one_type_has_one_handler() -> None:
+    app = Handlers()
+    app.handler("order.created")(print)
+    with pytest.raises(SpecError, match="has a handler already"):
+        app.handler("order.created")
+
+
+@pytest.mark.parametrize("size", [0, -1, 100_000])
+def test_a_batch_has_a_size(size: int) -> None:
+    with pytest.raises(SpecError, match="size: wanted 1 to 10000"):
+        Handlers().batch("order.created", size=size)
+
+
+async def test_parameters_are_filled_by_their_annotations() -> None:
+    given: list[Any] = []
+    app = Handlers()
+
+    @app.handler("a")
+    async def payload_only(order: Order) -> None:
+        given.append(order)
+
+    @app.handler("b")
+    async def all_three(context: Context, order: Plain, event: ReceivedEvent) -> None:
+        given.append((context.consumer, order, event.id))
+
+    @app.handler("c")
+    async def by_position(what, circumstances):  # type: ignore[no-untyped-def]
+        given.append((what.id, circumstances.deliveries))
+
+    @app.handler("d")
+    def in_a_thread(raw: bytes) -> None:
+        given.append(raw)
+
+    @app.handler("e")
+    async def as_a_dictionary(order: dict[str, int]) -> None:
+        given.append(order)
+
+    handler = python(app)
+    for kind in "abcde":
+        assert await handler.handle(event(kind), context()) == Ack()
+    await handler.close()
+    assert given == [Order(id=7), ("billing", Plain(7), "e"), ("e", 1), b'{"id": 7}', {"id": 7}]
+
+
+@pytest.mark.parametrize("data", [b"[]", b"not json", b'{"id": "x"}'])
+async def test_a_payload_that_does_not_fit_is_a_dead_letter(data: bytes) -> None:
+    async def handle(order: Order) -> None:
+        raise AssertionError
+
+    outcome = await python(handle).handle(event(data=data), context())
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.reason.startswith("the payload is no Order: ")
+
+
+@pytest.mark.parametrize("answer", [RetryAfter(3, "closed"), DeadLetter("no"), Ack(), None])
+async def test_answers_are_returned_or_raised(answer: Any) -> None:
+    async def returns(event: ReceivedEvent, context: Context) -> Any:
+        return answer
+
+    async def raises(event: ReceivedEvent, context: Context) -> None:
+        await asyncio.sleep(0)
+        if isinstance(answer, Exception):
+            raise answer
+
+    for function in (returns, raises):
+        assert await python(function).handle(event(), context()) == (answer or Ack())
+
+
+@pytest.mark.parametrize("function", [lambda: None, lambda a, b, c, d: None])
+def test_a_function_that_cannot_be_filled_is_refused(function: Callable[..., Any]) -> None:
+    with pytest.raises(SpecError, match=r"handler shop:app \(>\): wanted a function of the event"):
+        python(function)
+
+
+def test_a_batch_handler_takes_a_list() -> None:
+    app = Handlers()
+
+    @app.batch("a", size=5)
+    async def handle(order: Order) -> None: ...
+
+    with pytest.raises(SpecError, match="a batch handler takes list"):
+        python(app)
+
+
+async def test_a_batch_has_one_answer_or_one_for_each() -> None:
+    app = Handlers()
+    answers: dict[str, Any] = {
+        "none": None,
+        "one": RetryAfter(1),
+        "each": [None, DeadLetter("2nd"), Ack()],
+    }
+
+    @app.batch("none", "one", "each", "short", size=5)
+    async def handle(orders: list[Order], events: list[ReceivedEvent], context: Context) -> Any:
+        assert [order.id for order in orders] == [7] * len(events)
+        return answers.get(events[0].type, [None])
+
+    handler = python(app)
+    assert handler.batch("none") == 5
+    assert handler.batch("unknown") == 1
+
+    async def ask(kind: str) -> Any:
+        return list(await handler.handle_batch([event(kind)] * 3, context()))
+
+    assert await ask("none") == [Ack()] * 3
+    assert await ask("one") == [RetryAfter(1)] * 3
+    assert await ask("each") == [Ack(), DeadLetter("2nd"), Ack()]
+    with pytest.raises(TypeError, match="a list with one of them for each event"):
+        await ask("short")
+
+
+async def test_a_type_without_handler_is_acknowledged_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = Handlers()
+    app.handler("order.created")(print)
+    handler = python(app)
+    for _ in range(2):
+        assert await handler.handle(event("other"), context()) == Ack()
+    assert [r.getMessage() for r in caplog.records] == [
+        "shop:app has no handler for events of type 'other'; they are acknowledged"
+    ]
+
+
+async def test_a_handler_may_have_its_own_time_and_move_it() -> None:
+    app = Handlers()
+    seen: dict[str, float] = {}
+
+    @app.handler("short", timeout=0.05)
+    async def short(event: ReceivedEvent) -> None:
+        await asyncio.Event().wait()
+
+    @app.handler("extended", timeout=0.05)
+    async def extended(event: ReceivedEvent, context: Context) -> None:
+        seen["before"] = context.remaining
+        await asyncio.sleep(0)
+        context.extend(5.0)
+        seen["after"] = context.remaining
+        await asyncio.sleep(0.1)
+
+    @app.handler("thread", timeout=0.05)
+    def thread(event: ReceivedEvent, context: Context) -> None:
+        context.extend(5.0)
+        time.sleep(0.1)
+
+    handler = python(app)
+    assert await handler.handle(event("short"), context()) == RetryAfter(
+        reason="no answer within 0.05 s"
+    )
+    assert await handler.handle(event("extended"), context()) == Ack()
+    assert await handler.handle(event("thread"), context()) == Ack()
+    assert 0 < seen["before"] <= 0.05 < seen["after"]
+    await handler.close()
+
+
+async def test_hooks_run_around_the_events() -> None:
+    app = Handlers()
+    calls: list[str] = []
+
+    @app.on_startup
+    async def open_pool() -> None:
+        calls.append("open pool")
+
+    @app.on_startup
+    def open_file() -> None:
+        calls.append("open file")
+
+    @app.on_shutdown
+    async def close_pool() -> None:
+        calls.append("close pool")
+        raise OSError("gone")
+
+    @app.on_shutdown
+    def close_file() -> None:
+        calls.append("close file")
+
+    app.handler(">")(print)
+    handler = python(app)
+    await handler.start()
+    await handler.close()
+    assert calls == ["open pool", "open file", "close file", "close pool"]

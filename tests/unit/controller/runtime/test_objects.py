@@ -1,0 +1,173 @@
+"""What in a change deserves a pass, and how the watch is measured against the lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from outbox_operator.api import meta
+from outbox_operator.controller.runtime.objects import Missed, Objects, key_of, trigger_of
+
+
+def body(name: str = "a", version: int = 1, **metadata: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": meta.API_VERSION,
+        "kind": meta.STREAM,
+        "metadata": {
+            "name": name,
+            "namespace": "shop",
+            "uid": f"uid-{name}",
+            "generation": 1,
+            "resourceVersion": str(version),
+            "finalizers": [meta.FINALIZER],
+            **metadata,
+        },
+        "spec": {},
+    }
+
+
+A = key_of(body())
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "trigger"),
+    [
+        ({}, {"version": 2}, None),
+        ({}, {"uid": "another"}, "created"),
+        ({}, {"generation": 2}, "generation"),
+        ({}, {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "deleted"),
+        ({}, {"labels": {"team": "a"}}, "labels"),
+        ({}, {"annotations": {meta.PAUSE_ANNOTATION: "true"}}, "annotation"),
+        ({"annotations": {meta.PAUSE_ANNOTATION: "true"}}, {}, "annotation"),
+        ({}, {"annotations": {meta.RECONCILE_AT_ANNOTATION: "now"}}, "annotation"),
+        ({"annotations": {meta.RECONCILE_AT_ANNOTATION: "now"}}, {}, None),
+        ({}, {"annotations": {meta.RESTART_ANNOTATION: "relay"}}, "annotation"),
+        ({"annotations": {meta.APPROVE_PLAN_ANNOTATION: "x"}}, {}, None),
+        ({}, {"annotations": {"someone.else/note": "x"}}, None),
+        ({}, {"finalizers": []}, "finalizer"),
+        ({"finalizers": []}, {}, None),
+        ({}, {"finalizers": [meta.FINALIZER, "someone.else/hold"]}, None),
+    ],
+)
+def test_trigger(before: dict[str, Any], after: dict[str, Any], trigger: str | None) -> None:
+    assert trigger_of(body(**before), body(**after)) == trigger
+
+
+def test_something_new_deserves_a_pass() -> None:
+    assert trigger_of(None, body()) == "created"
+
+
+def test_an_older_version_changes_nothing() -> None:
+    objects = Objects()
+    objects.saw(body(version=5, generation=2))
+
+    old, new = objects.saw(body(version=4))
+
+    assert old is new
+    assert objects.get(A) is new
+    assert new["metadata"]["generation"] == 2
+
+
+def test_bookkeeping_of_field_managers_is_not_kept() -> None:
+    objects = Objects()
+    objects.saw(body(managedFields=[{"manager": "kubectl"}]))
+    found = objects.get(A)
+    assert found is not None
+    assert "managedFields" not in found["metadata"]
+
+
+def test_the_deletion_of_a_namesake_does_not_remove_its_successor() -> None:
+    objects = Objects()
+    objects.saw(body(version=7, uid="second"))
+
+    assert objects.lost(body(version=6, uid="first")) is None
+    assert objects.get(A) is not None
+
+
+def test_a_list_finds_what_the_watch_missed() -> None:
+    objects = Objects()
+    objects.saw(body("same", 1))
+    objects.saw(body("changed", 2))
+    objects.saw(body("status-only", 3))
+    objects.saw(body("vanished", 4))
+
+    missed = objects.compare(
+        meta.STREAM,
+        [
+            body("same", 1),
+            body("changed", 12, generation=2),
+            body("status-only", 13),
+            body("new", 14),
+        ],
+        20,
+        None,
+    )
+
+    assert missed == [
+        Missed(key_of(body("changed")), "generation"),
+        Missed(key_of(body("new")), "created"),
+        Missed(key_of(body("vanished")), "gone"),
+    ]
+    assert {one["metadata"]["name"] for one in objects.of_kind(meta.STREAM)} == {
+        "same",
+        "changed",
+        "status-only",
+        "new",
+    }
+
+
+def test_a_list_of_one_namespace_says_nothing_of_others() -> None:
+    objects = Objects()
+    objects.saw(body())
+    assert objects.compare(meta.STREAM, [], 20, "elsewhere") == []
+    assert objects.compare(meta.CONSUMER, [], 20, None) == []
+    assert objects.get(A) is not None
+
+
+def test_a_list_older_than_the_watch_neither_removes_nor_brings_back() -> None:
+    objects = Objects()
+    objects.saw(body("created-since", 21))
+    objects.saw(body("deleted-since", 5))
+    objects.lost(body("deleted-since", 22))
+
+    assert objects.compare(meta.STREAM, [body("deleted-since", 5)], 20, None) == []
+
+    assert [one["metadata"]["name"] for one in objects.of_kind(meta.STREAM)] == ["created-since"]
+
+
+@pytest.mark.parametrize("catch_up", ["change", "deletion"])
+def test_the_watch_is_behind_until_it_has_told_us(catch_up: str) -> None:
+    clock = Clock()
+    objects = Objects(clock)
+    objects.saw(body(version=1))
+    listed = [body(version=9, generation=2)] if catch_up == "change" else []
+    assert objects.behind_s() == 0
+
+    objects.compare(meta.STREAM, listed, 10, None)
+    clock.now = 60
+    objects.compare(meta.STREAM, listed, 11, None)
+    assert objects.behind_s() == 60
+
+    if catch_up == "change":
+        objects.saw(body(version=9, generation=2))
+    else:
+        objects.lost(body(version=9))
+    assert objects.behind_s() == 0
+
+
+def test_an_object_that_came_and_went_unseen_leaves_no_debt() -> None:
+    clock = Clock()
+    objects = Objects(clock)
+    objects.compare(meta.STREAM, [body(version=5)], 6, None)
+    objects.compare(meta.STREAM, [], 8, None)
+    clock.now = 1000
+    assert objects.behind_s() == 0

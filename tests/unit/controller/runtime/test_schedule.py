@@ -1,0 +1,210 @@
+"""When the work queue runs which object."""
+
+from __future__ import annotations
+
+import pytest
+
+from outbox_operator.controller.runtime.outcome import ObjectKey, Outcome
+from outbox_operator.controller.runtime.schedule import (
+    SETTLE_S,
+    Schedule,
+    Urgency,
+    backoff_s,
+    spread_s,
+)
+
+A = ObjectKey("EventStream", "shop", "a")
+B = ObjectKey("EventStream", "shop", "b")
+MIDDLE = 0.5
+"""Luck that changes nothing."""
+
+
+def run_once(schedule: Schedule, now: float, outcome: Outcome) -> float | None:
+    turn = schedule.take(now)
+    assert turn is not None
+    return schedule.finish(turn.key, outcome, now, MIDDLE)
+
+
+def test_wakes_are_merged_into_one_pass() -> None:
+    schedule = Schedule()
+    for trigger in ("created", "generation", "labels"):
+        schedule.wake(A, trigger, Urgency.URGENT, 0)
+
+    turn = schedule.take(0)
+
+    assert turn is not None
+    assert turn.key == A
+    schedule.finish(A, Outcome(), 0, MIDDLE)
+    assert schedule.take(1000) is None
+    assert schedule.wait_s(1000) is None
+
+
+def test_an_object_never_runs_twice_at_once() -> None:
+    schedule = Schedule()
+    schedule.wake(A, "created", Urgency.URGENT, 0)
+    assert schedule.take(0) is not None
+
+    schedule.wake(A, "generation", Urgency.URGENT, 1)
+
+    assert schedule.take(1) is None
+
+
+@pytest.mark.parametrize(
+    ("urgency", "runs_at"), [(Urgency.URGENT, 10.0), (Urgency.ORDINARY, 10 + SETTLE_S)]
+)
+def test_a_wake_during_a_pass_brings_one_more(urgency: Urgency, runs_at: float) -> None:
+    schedule = Schedule()
+    schedule.wake(A, "created", Urgency.URGENT, 0)
+    schedule.take(0)
+    schedule.wake(A, "news", urgency, 5)
+    schedule.wake(A, "more", Urgency.BACKGROUND, 6)
+
+    schedule.finish(A, Outcome(), 10, MIDDLE)
+
+    assert schedule.wait_s(10) == pytest.approx(runs_at - 10)
+    turn = schedule.take(runs_at)
+    assert turn is not None
+    assert turn.trigger == "news"
+    schedule.finish(A, Outcome(), runs_at, MIDDLE)
+    assert schedule.wait_s(runs_at) is None
+
+
+def test_different_objects_run_side_by_side() -> None:
+    schedule = Schedule()
+    schedule.wake(A, "created", Urgency.URGENT, 0)
+    schedule.wake(B, "created", Urgency.URGENT, 0)
+
+    assert {turn.key for turn in (schedule.take(0), schedule.take(0)) if turn} == {A, B}
+
+
+def test_what_a_person_did_goes_before_a_resync() -> None:
+    schedule = Schedule()
+    schedule.wake(A, "resync", Urgency.BACKGROUND, 0)
+    schedule.wake(B, "generation", Urgency.URGENT, 1)
+
+    turn = schedule.take(1)
+
+    assert turn is not None
+    assert turn.key == B
+
+
+def test_failures_back_off_and_a_success_forgets_them() -> None:
+    schedule = Schedule()
+    schedule.wake(A, "created", Urgency.URGENT, 0)
+    now, pauses = 0.0, []
+    for _ in range(5):
+        pause = run_once(schedule, now, Outcome(failed=True, requeue_after=6))
+        assert pause is not None
+        pauses.append(pause)
+        assert schedule.take(now + pause - 0.01) is None
+        now += pause
+
+    assert pauses == pytest.approx([1, 2, 4, 6, 6])
+    assert schedule.failing() == 1
+    assert run_once(schedule, now, Outcome(requeue_after=30)) == pytest.approx(30)
+    assert schedule.failing() == 0
+
+
+def test_without_a_cap_the_back_off_ends_at_five_minutes() -> None:
+    schedule = Schedule()
+    schedule.wake(A, "created", Urgency.URGENT, 0)
+    now = 0.0
+    for _ in range(12):
+        pause = run_once(schedule, now, Outcome(failed=True))
+        assert pause is not None
+        now += pause
+
+    assert pause == pytest.approx(300)
+
+
+def test_a_person_ends_the_back_off() -> None:
+    schedule = Schedule()
+    schedule.wake(A, "created", Urgency.URGENT, 0)
+    for now in (0, 10, 20):
+        run_once(schedule, now, Outcome(failed=True))
+
+    schedule.wake(A, "generation", Urgency.URGENT, 20.1)
+
+    assert run_once(schedule, 20.1, Outcome(failed=True)) == pytest.approx(1)
+
+
+def test_children_that_flap_cannot_make_a_failing_object_hot() -> None:
+    schedule = Schedule()
+    schedule.wake(A, "created", Urgency.URGENT, 0)
+    passes, now = 0, 0.0
+    while now < 10:
+        schedule.wake(A, "child", Urgency.ORDINARY, now)
+        if schedule.take(now) is not None:
+            passes += 1
+            schedule.finish(A, Outcome(failed=True), now, MIDDLE)
+        now += 0.01
+
+    assert passes <= 11
+
+
+def test_children_that_flap_wake_a_healthy_object_only_so_often() -> None:
+    schedule = Schedule()
+    passes, now = 0, 0.0
+    while now < 10:
+        schedule.wake(A, "child", Urgency.ORDINARY, now)
+        if schedule.take(now) is not None:
+            passes += 1
+            schedule.finish(A, Outcome(), now, MIDDLE)
+        now += 0.01
+
+    assert passes <= 10 / SETTLE_S + 1
+
+
+def test_a_wake_never_puts_a_pass_back() -> None:
+    schedule = Schedule()
+    schedule.wake(A, "created", Urgency.URGENT, 0)
+    run_once(schedule, 0, Outcome(requeue_after=0.1))
+
+    schedule.wake(A, "child", Urgency.ORDINARY, 0.05)
+
+    assert schedule.wait_s(0.05) == pytest.approx(0.05)
+
+
+def test_an_object_that_is_gone_is_forgotten_unless_it_was_woken_again() -> None:
+    schedule = Schedule()
+    schedule.wake(A, "gone", Urgency.URGENT, 0)
+    schedule.wake(B, "gone", Urgency.URGENT, 0)
+    for key in (A, B):
+        schedule.take(0)
+        schedule.finish(key, Outcome(), 0, MIDDLE)
+    schedule.wake(B, "created", Urgency.URGENT, 1)
+
+    schedule.forget(A)
+    schedule.forget(B)
+
+    assert len(schedule) == 1
+    turn = schedule.take(1)
+    assert turn is not None
+    assert turn.key == B
+
+
+def test_ready_counts_what_waits_for_a_worker() -> None:
+    schedule = Schedule()
+    schedule.wake(A, "created", Urgency.URGENT, 0)
+    schedule.wake(A, "generation", Urgency.URGENT, 0)
+    schedule.wake(B, "created", Urgency.URGENT, 0)
+
+    assert schedule.ready(0) == 2
+    schedule.take(0)
+    assert schedule.ready(0) == 1
+
+
+@pytest.mark.parametrize(
+    ("failures", "luck", "expected"),
+    [(1, 0.5, 1), (2, 0.5, 2), (9, 0.5, 256), (10, 0.5, 300), (1000, 0.5, 300), (1, 0, 0.8),
+     (1, 1, 1.2)],
+)  # fmt: skip
+def test_backoff(failures: int, luck: float, expected: float) -> None:
+    assert backoff_s(failures, 1, 300, luck) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("after", "luck", "expected"), [(None, 0, None), (30, 0, 27), (30, 0.5, 30), (30, 1, 33)]
+)
+def test_spread(after: float | None, luck: float, expected: float | None) -> None:
+    assert spread_s(after, luck) == (None if expected is None else pytest.approx(expected))

@@ -1,0 +1,142 @@
+"""A pipeline compiles into the EventStream and EventConsumers a person would have written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from outbox_operator.api.resource import parse_consumer, parse_stream
+from outbox_operator.api.v1alpha1.pipeline import PipelineConsumer
+from outbox_operator.errors import SpecError
+from outbox_operator.plan.kubernetes import children
+from outbox_operator.plan.kubernetes.diff import differences
+from outbox_operator.wire.subjects import SubjectTemplate
+from support import resources
+from support.golden import assert_golden
+
+GOLDEN = Path(__file__).parent / "golden"
+
+FULL: dict[str, Any] = {
+    "deletionPolicy": "Delete",
+    "nats": {
+        "url": "nats://nats.nats:4222",
+        "credentialsSecretRef": {"name": "nats-login", "key": "creds"},
+    },
+    "stream": {
+        "name": "ORDERS",
+        "subject": "orders.{event_type}",
+        "maxAge": "30d",
+        "maxBytes": "1Gi",
+        "deadLetter": {"maxAge": "90d"},
+    },
+    "consumers": [
+        {
+            "name": "billing",
+            "filterEventTypes": ["order.created", "order.paid"],
+            "handler": {"http": {"url": "http://billing.shop/events"}},
+            "inbox": {"connectionSecretRef": {"name": "billing-db"}},
+            "backoff": ["1s", "5s", "30s"],
+            "podTemplate": {"spec": {"nodeSelector": {"disk": "fast"}}},
+        },
+        {"name": "audit", "durableName": "AUDIT"},
+    ],
+}
+
+
+def test_children_of_a_full_pipeline() -> None:
+    pipeline = resources.pipeline(FULL)
+    stream = children.event_stream(pipeline)
+    assert stream is not None
+    assert_golden(GOLDEN / "children.yaml", [stream, *children.event_consumers(pipeline)])
+
+
+def test_children_are_resources_of_ours() -> None:
+    pipeline = resources.pipeline(FULL)
+    stream = children.event_stream(pipeline)
+    assert stream is not None
+    parsed = parse_stream(stream)
+    assert parsed.meta.owner_uid == pipeline.meta.uid
+    assert parsed.spec.maxAge == "30d"
+    billing, audit = (parse_consumer(body) for body in children.event_consumers(pipeline))
+    assert billing.meta.owner_uid == audit.meta.owner_uid == pipeline.meta.uid
+    assert billing.spec.filterSubjects == ["orders.order.created", "orders.order.paid"]
+    assert audit.spec.durableName == "AUDIT"
+    assert audit.spec.filterSubjects == []
+
+
+def test_the_subjects_of_the_stream_default_to_those_of_the_template() -> None:
+    stream = children.event_stream(resources.pipeline())
+    assert stream is not None
+    assert stream["spec"]["subjects"] == ["orders.>"]
+
+
+def test_a_pipelines_stream_always_keeps_dead_letters() -> None:
+    stream = children.event_stream(resources.pipeline())
+    assert stream is not None
+    assert stream["spec"]["deadLetter"] == {
+        "maxAge": "0", "maxBytes": "-1", "maxMessages": -1, "captureAdvisories": True,
+    }  # fmt: skip
+
+
+def test_with_a_reference_no_stream_is_made_and_consumers_read_the_other() -> None:
+    pipeline = resources.pipeline(
+        stream={"ref": {"name": "shared"}, "subject": "orders.{event_type}"},
+        consumers=[{"name": "billing"}],
+    )
+    assert children.event_stream(pipeline) is None
+    assert children.event_consumers(pipeline)[0]["spec"]["streamRef"] == {"name": "shared"}
+
+
+def test_rendering_what_the_server_completed_changes_nothing() -> None:
+    """What comes back from the API server has every default; rendering again must not differ."""
+    pipeline = resources.pipeline(FULL)
+    once = children.event_consumers(pipeline)[0]
+    stored = parse_consumer(once)
+    completed = {**once, "spec": stored.spec.model_dump(by_alias=True, exclude_none=True)}
+    assert differences(once, completed) == ()
+
+
+@pytest.mark.parametrize(
+    ("template", "types", "wanted"),
+    [
+        ("orders.{event_type}", ["order.created"], ["orders.order.created"]),
+        ("orders.{event_type}", ["order.*"], ["orders.order.*"]),
+        ("orders.{event_type}", ["order.>"], ["orders.order.>"]),
+        ("orders.{event_type}", [">"], ["orders.>"]),
+        ("orders.{event_type}", ["a b"], ["orders.a%20b"]),
+        ("orders.{event_type}", ["a*"], ["orders.a%2A"]),
+        ("x-{event_type}", ["a.b"], ["x-a.b"]),
+        ("{schema}.{event_type}.{partition_key}", ["a.b"], ["*.a.b.*"]),
+        ("o.{event_type}.{routing_key}", ["a"], ["o.a.>"]),
+        ("o.{shard}-x.{event_type}", ["a"], ["o.*.a"]),
+        ("o.{event_type}", ["a.>", "a.b", "a.b"], ["o.a.>"]),
+        ("o.{event_type}", ["b", "a"], ["o.b", "o.a"]),
+        ("o.{event_type}", [], []),
+    ],
+)
+def test_event_types_become_subject_filters(
+    template: str, types: list[str], wanted: list[str]
+) -> None:
+    consumer = PipelineConsumer(name="c", filterEventTypes=types)
+    assert children.filter_subjects(SubjectTemplate.parse(template), consumer) == wanted
+
+
+@pytest.mark.parametrize(
+    ("template", "types", "message"),
+    [
+        ("orders.all", ["a"], r"consumers\[c\].*holds no \{event_type\}"),
+        ("{routing_key}.{event_type}", ["a"], r"routing_key.*move it to the end"),
+        ("{shard}-{event_type}", ["a"], r"shares a token"),
+        ("{event_type}.{partition_key}", ["a.>"], r"not a subject filter"),
+        ("x-{event_type}", ["*"], r"not a subject filter"),
+        ("o.{event_type}", ["a.*.c", "a.b.*"], r"overlap in part"),
+    ],
+)
+def test_filters_that_cannot_work_are_refused(
+    template: str, types: list[str], message: str
+) -> None:
+    consumer = PipelineConsumer(name="c", filterEventTypes=types)
+    with pytest.raises(SpecError, match=message):
+        children.filter_subjects(SubjectTemplate.parse(template), consumer)

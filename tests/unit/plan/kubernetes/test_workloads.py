@@ -1,0 +1,281 @@
+"""The objects behind a relay and behind consumers, as the operator applies them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from outbox_operator.api.resource import Consumer, Pipeline
+from outbox_operator.api.v1alpha1.common import NatsConnection
+from outbox_operator.controller.runtime.child_cache import KINDS
+from outbox_operator.errors import SpecError
+from outbox_operator.plan.kubernetes import workloads
+from outbox_operator.wire.config import SECRETS_MOUNT
+from support import resources
+from support.golden import assert_golden
+
+GOLDEN = Path(__file__).parent / "golden"
+NATS = NatsConnection(url="nats://nats.nats:4222")
+NATS_ALL = NatsConnection.model_validate(
+    {
+        "url": "tls://nats.nats:4222",
+        "userSecretRef": {"name": "nats-login"},
+        "tls": {
+            "caSecretRef": {"name": "nats-tls", "key": "ca.crt"},
+            "certSecretRef": {"name": "nats-tls", "key": "tls.crt"},
+            "keySecretRef": {"name": "nats-tls", "key": "tls.key"},
+            "handshakeFirst": True,
+        },
+        "domain": "hub",
+    }
+)
+HTTP = {"http": {"url": "http://billing.shop/events", "headers": {"X-Team": "billing"}}}
+PYTHON = {"python": {"image": "registry.example/shop:1", "module": "shop.handlers:on_event"}}
+CONTAINER = {
+    "container": {
+        "image": "registry.example/legacy:7",
+        "args": ["--verbose"],
+        "env": [{"name": "MODE", "value": "fast"}, {"name": "NATS_URL", "value": "nats://other"}],
+    }
+}
+
+
+def relay(pipeline: Pipeline | None = None, **over: Any) -> list[dict[str, Any]]:
+    settings: dict[str, Any] = {
+        "stream_name": "ORDERS",
+        "image": "outbox-operator:0.1.0",
+        "secret_checksum": "of-secrets",
+        "restarted_at": None,
+        "replicas": 1,
+        **over,
+    }
+    return workloads.relay_objects(pipeline or resources.pipeline(), **settings)
+
+
+def handle(consumer: Consumer, **over: Any) -> list[dict[str, Any]]:
+    settings: dict[str, Any] = {
+        "stream_name": "ORDERS",
+        "nats": NATS,
+        "dead_letter_prefix": "dlq.ORDERS",
+        "image": "outbox-operator:0.1.0",
+        "secret_checksum": "of-secrets",
+        "restarted_at": None,
+        **over,
+    }
+    return workloads.consumer_objects(consumer, **settings)
+
+
+def of_kind(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    return next(one for one in objects if one["kind"] == kind)
+
+
+def template(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = of_kind(objects, "Deployment")["spec"]["template"]
+    return found
+
+
+def checksum(objects: list[dict[str, Any]]) -> str:
+    found: str = template(objects)["metadata"]["annotations"]["outbox.dev/checksum"]
+    return found
+
+
+def config(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(of_kind(objects, "ConfigMap")["data"]["config.json"])
+    return found
+
+
+ALL_WORKLOADS = [
+    pytest.param(relay(), id="relay"),
+    pytest.param(handle(resources.consumer(handler=HTTP)), id="http"),
+    pytest.param(handle(resources.consumer(handler=PYTHON)), id="python"),
+    pytest.param(handle(resources.consumer(handler=CONTAINER)), id="container"),
+]
+
+
+def test_relay_manifests() -> None:
+    pipeline = resources.pipeline(
+        nats=NATS_ALL.model_dump(exclude_none=True),
+        relay={
+            "replicas": 2,
+            "podTemplate": {
+                "metadata": {"labels": {"team": "shop"}},
+                "spec": {
+                    "terminationGracePeriodSeconds": 60,
+                    "containers": [{"name": "relay", "resources": {"limits": {"memory": "1Gi"}}}],
+                },
+            },
+        },
+    )
+    objects = relay(pipeline, replicas=2, restarted_at="2026-01-02T03:04:05Z")
+    assert_golden(GOLDEN / "relay.yaml", objects)
+
+
+@pytest.mark.parametrize(
+    ("name", "spec"),
+    [
+        ("http", {"handler": HTTP, "inbox": {"connectionSecretRef": {"name": "billing-db"}}}),
+        ("python", {"handler": PYTHON, "replicas": 3}),
+        ("container", {"handler": CONTAINER, "filterSubjects": ["orders.a", "orders.b"]}),
+    ],
+)
+def test_consumer_manifests(name: str, spec: dict[str, Any]) -> None:
+    objects = handle(resources.consumer(**spec), nats=NATS_ALL)
+    assert_golden(GOLDEN / f"consumer-{name}.yaml", objects)
+
+
+def test_a_consumer_without_handler_has_no_workload() -> None:
+    assert handle(resources.consumer()) == []
+
+
+@pytest.mark.parametrize("objects", ALL_WORKLOADS)
+def test_pods_satisfy_the_restricted_pod_security_standard(objects: list[dict[str, Any]]) -> None:
+    spec = template(objects)["spec"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert spec["automountServiceAccountToken"] is False
+    assert of_kind(objects, "ServiceAccount")["automountServiceAccountToken"] is False
+    for container in spec["containers"]:
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+@pytest.mark.parametrize("objects", ALL_WORKLOADS)
+def test_every_object_is_owned_labelled_and_known_for_pruning(
+    objects: list[dict[str, Any]],
+) -> None:
+    for one in objects:
+        assert KINDS[one["kind"]] == one["apiVersion"]
+        assert one["metadata"]["ownerReferences"][0]["controller"] is True
+        assert one["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "outbox-operator"
+    deployment = of_kind(objects, "Deployment")
+    selector = deployment["spec"]["selector"]["matchLabels"]
+    assert selector.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    assert of_kind(objects, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"] == selector
+    assert objects[-1] is deployment
+
+
+def test_rendering_is_stable() -> None:
+    assert relay() == relay()
+
+
+def test_a_changed_secret_config_or_restart_rolls_the_pods() -> None:
+    base = relay()
+    assert checksum(base) != checksum(relay(secret_checksum="other"))
+    slower = resources.pipeline(relay={"polling": {"max": "5s"}})
+    assert checksum(base) != checksum(relay(slower))
+    assert template(base) != template(relay(restarted_at="2026-01-02T03:04:05Z"))
+
+
+def test_a_change_of_the_replicas_alone_leaves_the_pods_alone() -> None:
+    assert template(relay(replicas=1)) == template(relay(replicas=3))
+
+
+def test_the_annotation_does_not_show_a_plain_hash_of_secrets() -> None:
+    other = resources.pipeline(name="other")
+    assert checksum(relay()) != checksum(relay(other))
+    assert "of-secrets" not in json.dumps(relay())
+
+
+def test_only_the_keys_needed_are_mounted_where_the_config_says() -> None:
+    objects = relay(resources.pipeline(nats=NATS_ALL.model_dump(exclude_none=True)))
+    told = config(objects)
+    volumes = {volume["name"]: volume for volume in template(objects)["spec"]["volumes"]}
+    projected = volumes["secrets"]["projected"]
+    mounted = {
+        f"{SECRETS_MOUNT}/{item['path']}": (source["secret"]["name"], item["key"])
+        for source in projected["sources"]
+        for item in source["secret"]["items"]
+    }
+    assert mounted == {
+        told["database"]["url_file"]: ("orders-db", "url"),
+        told["nats"]["username_file"]: ("nats-login", "username"),
+        told["nats"]["password_file"]: ("nats-login", "password"),
+        told["nats"]["ca_file"]: ("nats-tls", "ca.crt"),
+        told["nats"]["cert_file"]: ("nats-tls", "tls.crt"),
+        told["nats"]["key_file"]: ("nats-tls", "tls.key"),
+    }
+    assert set(mounted.values()) == set(
+        workloads.relay_secret_refs(
+            resources.pipeline(nats=NATS_ALL.model_dump(exclude_none=True)).spec
+        )
+    )
+    assert projected["defaultMode"] == 0o440
+    assert "optional" not in json.dumps(projected)
+
+
+def test_a_consumer_that_needs_no_secret_mounts_none() -> None:
+    objects = handle(resources.consumer(handler=HTTP))
+    assert workloads.consumer_secret_refs(resources.consumer(handler=HTTP).spec, NATS) == ()
+    assert [volume["name"] for volume in template(objects)["spec"]["volumes"]] == ["config", "tmp"]
+
+
+def test_the_process_drains_before_the_pod_is_killed() -> None:
+    longer = resources.consumer(
+        handler=HTTP, podTemplate={"spec": {"terminationGracePeriodSeconds": 120}}
+    )
+    objects = handle(longer)
+    assert template(objects)["spec"]["terminationGracePeriodSeconds"] == 120
+    assert config(objects)["drain_seconds"] == 115
+    assert config(handle(resources.consumer(handler=HTTP)))["drain_seconds"] == 25
+
+
+@pytest.mark.parametrize(
+    ("spec", "wanted"),
+    [
+        ({}, 1),
+        ({"replicas": 4}, 4),
+        ({"replicas": 4, "state": "Stopped"}, 0),
+        ({"autoscaling": {}}, None),
+        ({"autoscaling": {}, "state": "Stopped"}, 0),
+    ],
+)
+def test_replicas(spec: dict[str, Any], wanted: int | None) -> None:
+    pipeline = resources.pipeline(relay=spec)
+    assert workloads.relay_replicas(pipeline.spec) == wanted
+    deployment = of_kind(handle(resources.consumer(handler=HTTP, **spec)), "Deployment")
+    assert deployment["spec"].get("replicas") == wanted
+    deployment = of_kind(relay(pipeline, replicas=wanted), "Deployment")
+    assert deployment["spec"].get("replicas") == wanted
+
+
+def test_a_user_s_environment_wins_and_no_variable_is_there_twice() -> None:
+    container = template(handle(resources.consumer(handler=CONTAINER)))["spec"]["containers"][0]
+    values = [(variable["name"], variable["value"]) for variable in container["env"]]
+    assert len(dict(values)) == len(values)
+    assert dict(values)["NATS_URL"] == "nats://other"
+    assert dict(values)["OUTBOX_CONSUMER"] == "billing"
+    assert dict(values)["OUTBOX_DEAD_LETTER_SUBJECT"] == "dlq.ORDERS.billing"
+
+
+def test_the_restart_time_is_read_back_from_the_live_deployment() -> None:
+    moment = "2026-01-02T03:04:05Z"
+    deployment = of_kind(relay(restarted_at=moment), "Deployment")
+    assert workloads.restarted_at(deployment) == moment
+    assert workloads.restarted_at(of_kind(relay(), "Deployment")) is None
+    assert workloads.restarted_at(None) is None
+
+
+def test_a_pod_template_that_breaks_the_pods_names_resource_and_field() -> None:
+    pipeline = resources.pipeline(relay={"podTemplate": {"spec": {"restartPolicy": "Never"}}})
+    where = r"OutboxPipeline/shop/orders: spec\.relay\.podTemplate\.spec\.restartPolicy"
+    with pytest.raises(SpecError, match=where):
+        relay(pipeline)
+
+
+def test_every_variable_of_a_container_is_documented_and_no_other() -> None:
+    spec = {
+        "credentialsSecretRef": {"name": "s", "key": "creds"},
+        "tokenSecretRef": {"name": "s", "key": "token"},
+        "nkeySecretRef": {"name": "s", "key": "nkey"},
+    }
+    nats = NatsConnection.model_validate({**NATS_ALL.model_dump(exclude_none=True), **spec})
+    consumer = resources.consumer(
+        handler={"container": {"image": "x"}}, inbox={"connectionSecretRef": {"name": "db"}}
+    )
+    container = template(handle(consumer, nats=nats))["spec"]["containers"][0]
+    page = Path(__file__).resolve().parents[4] / "docs/reference/container-environment.md"
+    documented = [line.split("`")[1] for line in page.read_text().splitlines() if "| `" in line]
+    assert documented == [variable["name"] for variable in container["env"]]

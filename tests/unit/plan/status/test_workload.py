@@ -1,0 +1,105 @@
+"""What a Deployment and its pods say becomes one condition with a reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from outbox_operator.api.conditions import ConditionType
+from outbox_operator.plan.status.workload import deployment_part, pods_to_ask, restarts
+
+
+def deployment(wanted: int = 1, **status: Any) -> dict[str, Any]:
+    status = {"observedGeneration": 1, **status}
+    return {
+        "metadata": {"name": "orders-relay", "generation": 1},
+        "spec": {"replicas": wanted},
+        "status": status,
+    }
+
+
+RUNNING = deployment(1, replicas=1, readyReplicas=1, updatedReplicas=1)
+STARTING = deployment(1, replicas=1, updatedReplicas=1)
+
+
+def pod(
+    *, waiting: dict[str, str] | None = None, last: dict[str, Any] | None = None, **more: Any
+) -> dict[str, Any]:
+    container: dict[str, Any] = {"ready": False, "restartCount": 3, **more}
+    container["state"] = {"waiting": waiting} if waiting else {"running": {}}
+    if last:
+        container["lastState"] = {"terminated": last}
+    return {
+        "metadata": {"name": "p1"},
+        "status": {"podIP": "10.0.0.7", "containerStatuses": [container]},
+    }
+
+
+PULL = pod(waiting={"reason": "ImagePullBackOff", "message": "no such image"})
+CRASH = pod(waiting={"reason": "CrashLoopBackOff"}, last={"exitCode": 2, "message": "bad config"})
+UNREADY = pod(started=True)
+UNSCHEDULED = {
+    "metadata": {"name": "p2"},
+    "status": {
+        "conditions": [{"type": "PodScheduled", "status": "False", "message": "no node fits"}]
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("live", "stopped", "pods", "status", "reason", "text"),
+    [
+        (None, None, [], "False", "Creating", "does not exist"),
+        (RUNNING, None, [], "True", "MinimumReplicas", "1 of 1"),
+        (RUNNING, "spec.replicas is 0", [], "False", "Stopping", "1 pods still run"),
+        (deployment(0), "spec.replicas is 0", [], "True", "Stopped", "spec.replicas is 0"),
+        (deployment(0), None, [], "True", "ScaledToZero", "scaled to zero"),
+        (STARTING, None, [], "False", "PodsNotReady", "0 of 1"),
+        (STARTING, None, [PULL], "False", "ImagePullBackOff", "no such image"),
+        (STARTING, None, [CRASH], "False", "CrashLoopBackOff", "exit code 2: bad config"),
+        (STARTING, None, [UNREADY], "False", "PodsNotReady", "nats: connection refused"),
+        (STARTING, None, [UNREADY, PULL], "False", "ImagePullBackOff", "no such image"),
+        (STARTING, None, [UNSCHEDULED], "False", "Unschedulable", "no node fits"),
+        (
+            deployment(2, replicas=3, readyReplicas=2, updatedReplicas=1),
+            None, [], "False", "RollingOut", "1 of them up to date",
+        ),
+        (
+            {**RUNNING, "metadata": {"name": "orders-relay", "generation": 2}},
+            None, [], "False", "RollingOut", "1 of 1",
+        ),
+        (
+            deployment(
+                1, conditions=[{"type": "ReplicaFailure", "status": "True", "message": "quota"}]
+            ),
+            None, [], "False", "PodsRefused", "quota",
+        ),
+    ],
+)  # fmt: skip
+def test_deployment_part(
+    live: dict[str, Any] | None,
+    stopped: str | None,
+    pods: list[dict[str, Any]],
+    status: str,
+    reason: str,
+    text: str,
+) -> None:
+    part = deployment_part(
+        ConditionType.RELAY_AVAILABLE,
+        live,
+        stopped=stopped,
+        pods=pods,
+        said_by={"p1": "nats: connection refused"},
+    )
+    assert (part.status, part.reason) == (status, reason)
+    assert text in part.message
+    assert not part.stalled
+
+
+def test_only_pods_that_run_and_are_not_ready_are_asked() -> None:
+    assert pods_to_ask([PULL, UNREADY, UNSCHEDULED]) == [("p1", "10.0.0.7")]
+
+
+def test_restarts_are_summed() -> None:
+    assert restarts([PULL, CRASH, UNSCHEDULED]) == 6

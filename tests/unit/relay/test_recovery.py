@@ -1,0 +1,161 @@
+"""What the stream holds behind the cursor, and whether to trust the fence."""
+
+from __future__ import annotations
+
+import pytest
+
+from outbox_operator.relay.recovery import (
+    EMISSION_GAP,
+    FENCE_PATIENCE,
+    FENCE_PAUSE_SECONDS,
+    MOST_SKIPPED,
+    PREDECESSORS,
+    UNKNOWN_TAIL,
+    FenceGuard,
+    Numbering,
+    Tail,
+    batch_names,
+    first_wanted,
+    numbering,
+)
+
+
+@pytest.mark.parametrize(
+    ("known", "last", "first"),
+    [
+        (0, 0, 0),
+        (7, 7, 7),
+        (7, 9, 7),
+        (None, 0, 0),
+        (None, 5, 0),
+        (None, UNKNOWN_TAIL + 5, 5),
+        # The stream was made anew, purged, or its last messages were deleted.
+        (900, 0, 0),
+        (900, 5, 0),
+        (10 * UNKNOWN_TAIL, 2 * UNKNOWN_TAIL, UNKNOWN_TAIL),
+    ],
+)
+def test_where_the_tail_begins(known: int | None, last: int, first: int) -> None:
+    assert first_wanted(known, last) == first
+
+
+def ours(position: int, emission: int, **changes: str) -> dict[str, str]:
+    return {
+        "Ce-Source": "/shop/orders",
+        "Ce-Id": f"id-{position}",
+        "Outbox-Shard": "2",
+        "Outbox-Position": str(position),
+        "Outbox-Emission": str(emission),
+        **changes,
+    }
+
+
+def tail(*messages: dict[str, str]) -> Tail:
+    made = Tail(2, "/shop/orders")
+    for sequence, headers in enumerate(messages, 10):
+        made.add(sequence, "orders.created", headers)
+    return made
+
+
+def test_our_messages_tell_position_and_emission() -> None:
+    made = tail(ours(7, 41), ours(9, 42), ours(3, 43))
+    assert made.published == {7: "id-7", 9: "id-9", 3: "id-3"}
+    assert (made.emission, made.foreign) == (43, 0)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        ours(1, 1, **{"Ce-Source": "/shop/other"}),
+        ours(1, 1, **{"Outbox-Shard": "1"}),
+        ours(1, 1, **{"Outbox-Position": "x"}),
+        ours(1, 1, **{"Outbox-Emission": ""}),
+    ],
+)
+def test_messages_of_others_are_counted_and_named(headers: dict[str, str]) -> None:
+    made = tail(ours(7, 41), headers)
+    assert made.published == {7: "id-7"}
+    assert (made.foreign, made.foreign_subject, made.foreign_sequence) == (1, "orders.created", 11)
+
+
+def test_memory_is_bounded_and_keeps_the_newest() -> None:
+    made = Tail(2, "/shop/orders")
+    for position in range(MOST_SKIPPED + 10):
+        made.add(position, "orders.created", ours(position, position))
+    assert len(made.published) == MOST_SKIPPED
+    assert MOST_SKIPPED + 9 in made.published
+
+
+def test_a_fence_that_others_keep_moving_is_laid_aside_for_a_while() -> None:
+    guard = FenceGuard()
+    for _ in range(FENCE_PATIENCE - 1):
+        assert not guard.refused(0.0, by_others=True)
+        assert guard.up(0.0)
+    assert guard.refused(0.0, by_others=True)
+    assert not guard.up(FENCE_PAUSE_SECONDS - 1)
+    assert guard.up(FENCE_PAUSE_SECONDS)
+    # One attempt is enough to see that nothing has changed.
+    assert guard.refused(FENCE_PAUSE_SECONDS, by_others=True)
+
+
+def test_an_occasional_stranger_does_not_cost_the_fence() -> None:
+    guard = FenceGuard()
+    for _ in range(10):
+        assert not guard.refused(0.0, by_others=True)
+        guard.held()
+    assert guard.up(0.0)
+
+
+def test_messages_that_expired_are_nobodys_fault() -> None:
+    guard = FenceGuard()
+    for _ in range(10):
+        assert not guard.refused(0.0, by_others=False)
+    assert guard.up(0.0)
+
+
+@pytest.mark.parametrize(
+    ("emission", "in_tail", "known", "last", "outcome_open", "expected"),
+    [
+        (7, 12, 7, 12, True, 12),
+        (7, 5, None, 12, True, 7),
+        (7, 0, 7, 7, True, 7),
+        (7, 0, 7, 9, False, 7),
+        (0, 0, None, 0, True, 0),
+        # What came after the last save has left the stream, or was never its to keep.
+        (7, 0, 7, 0, True, 7 + EMISSION_GAP),
+        (7, 0, 7, 5, True, 7 + EMISSION_GAP),
+        (7, 0, None, 0, True, 7 + EMISSION_GAP),
+    ],
+)
+def test_numbers_only_grow(
+    emission: int, in_tail: int, known: int | None, last: int, outcome_open: bool, expected: int
+) -> None:
+    made = tail(ours(1, in_tail)) if in_tail else tail()
+    so_far = Numbering(emission, 0)
+    found = numbering(so_far, made, known=known, last=last, outcome_open=outcome_open)
+    assert found.last == expected
+
+
+def test_what_was_published_can_be_counted_although_numbers_are_left_out() -> None:
+    """Else the status would speak of a million events that nobody has seen."""
+    unknown = numbering(Numbering(7, 0), tail(), known=7, last=0, outcome_open=True)
+    assert unknown.last - unknown.gaps == 7
+    # The next owner finds the three events that followed, and that they come after a gap.
+    behind = Tail(2, "/shop/orders", 7)
+    for number in range(1, 4):
+        behind.add(number, "orders.created", ours(number, unknown.last + number))
+    found = numbering(Numbering(7, 0), behind, known=7, last=3, outcome_open=True)
+    assert found.last == unknown.last + 3
+    assert found.last - found.gaps == 10
+    assert found.after(5) == Numbering(found.last + 5, found.gaps)
+
+
+def test_batches_are_named_by_their_owner_and_those_before_it_are_known() -> None:
+    mine = batch_names("42", "/shop/orders", 2, 100)
+    assert len(mine) == PREDECESSORS
+    assert mine[0] not in batch_names("42", "/shop/orders", 2, 99)
+    assert mine[1] == batch_names("42", "/shop/orders", 2, 99)[0]
+    assert batch_names("42", "/shop/orders", 2, 1)[1:] == batch_names("42", "/shop/orders", 2, 0)
+    others = [("43", "/shop/orders", 2), ("42", "/shop/other", 2), ("42", "/shop/orders", 3)]
+    assert not {mine[0]} & {batch_names(*other, 100)[0] for other in others}
