@@ -18,6 +18,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from outbox_operator.client.metrics import send_metrics
+from outbox_operator.client.nats_connection import (
+    UNREACHABLE,
+    Connect,
+    GivenConnection,
+    OwnConnection,
+    UnreachableError,
+    connector,
+)
 from outbox_operator.errors import SpecError
 
 log: Final = logging.getLogger(__name__)
@@ -26,18 +34,13 @@ NUDGE_GAP_SECONDS: Final = 0.001
 """Commits closer together than this share a nudge."""
 MOST_WAITING: Final = 1000
 """Events handed over and not sent yet; more are left to the relay at once."""
-RETRY_SECONDS: Final = 1.0
-"""After a failed attempt to connect, events are left to the relay for so long."""
 
-UNREACHABLE: Final = "NatsUnreachable"
 TIMED_OUT: Final = "SendTimeout"
 REFUSED: Final = "SendRefused"
 OVERLOADED: Final = "TooManyWaiting"
 CLOSED: Final = "LinkClosed"
 FORKED: Final = "ConnectionOfParent"
 REASONS: Final = (UNREACHABLE, TIMED_OUT, REFUSED, OVERLOADED, CLOSED, FORKED)
-
-Connect = Callable[[], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +58,6 @@ class Job:
     payload: bytes
     headers: Mapping[str, str] | None
     committed: float
-
-
-class _SendError(Exception):
-    """An event is left to the relay.
-
-    Args:
-        reason: Label of the metric.
-        detail: In words.
-    """
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 class NatsLink:
@@ -100,14 +90,14 @@ class NatsLink:
         self.enabled = enabled
         if enabled:
             send_metrics()  # a clash of names shall show at the start, not after a commit
-        self._timeout = timeout_seconds
+        self._timeout_seconds = timeout_seconds
         self._connect: Connect | None = None
         self._given: Any = None
         self._given_loop: asyncio.AbstractEventLoop | None = None
         if not enabled:
             pass  # whatever it is, it is not used
         elif isinstance(nats, str):
-            self._connect = _connector(nats, timeout_seconds)
+            self._connect = connector(nats, timeout_seconds)
         elif callable(getattr(nats, "publish", None)):
             self._given = nats
             try:
@@ -170,10 +160,11 @@ class NatsLink:
         self._settled = threading.Condition(self._lock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._process = os.getpid()
-        self._client: Any = None
-        self._connecting: asyncio.Task[Any] | None = None
-        self._retry_at = 0.0
+        self._connection = (
+            GivenConnection(self._given)
+            if self._connect is None
+            else OwnConnection(self._connect, self._timeout_seconds)
+        )
         self._waiting = 0
         self._closed = False
         self._nudges: dict[str, _Nudges] = {}
@@ -221,13 +212,13 @@ class NatsLink:
     async def _send_nudge(self, jobs: list[Job]) -> None:
         async def send(client: Any) -> None:
             await client.publish(jobs[0].subject)
-            await client.flush(self._timeout)
+            await client.flush(self._timeout_seconds)
 
         await self._attempt(jobs, send)
 
     async def _publish(self, job: Job) -> None:
         async def send(client: Any) -> None:
-            await client.jetstream(timeout=self._timeout).publish(
+            await client.jetstream(timeout=self._timeout_seconds).publish(
                 job.subject, job.payload, headers=dict(job.headers or {})
             )
 
@@ -235,12 +226,12 @@ class NatsLink:
 
     async def _attempt(self, jobs: list[Job], send: Callable[[Any], Awaitable[None]]) -> None:
         try:
-            async with asyncio.timeout(self._timeout):
-                await send(await self._connected())
-        except _SendError as error:
-            self._all_failed(jobs, error.reason, str(error))
+            async with asyncio.timeout(self._timeout_seconds):
+                await send(await self._connection.live())
+        except UnreachableError as error:
+            self._all_failed(jobs, UNREACHABLE, str(error))
         except TimeoutError:
-            self._all_failed(jobs, TIMED_OUT, f"no answer within {self._timeout:g} s")
+            self._all_failed(jobs, TIMED_OUT, f"no answer within {self._timeout_seconds:g} s")
         except Exception as error:  # noqa: BLE001 - whatever a driver raises, the relay has the event
             self._all_failed(jobs, REFUSED, f"{type(error).__name__}: {error}"[:300])
         else:
@@ -253,47 +244,11 @@ class NatsLink:
         finally:
             self._settle(len(jobs))
 
-    async def _connected(self) -> Any:
-        """The live connection.
-
-        Raises:
-            _SendError: There is none.
-        """
-        if self._connect is None:
-            client = self._given
-        else:
-            if self._client is None or self._client.is_closed:
-                if self._connecting is None:
-                    if time.monotonic() < self._retry_at:
-                        raise _SendError(UNREACHABLE, "not connected")
-                    self._connecting = asyncio.get_running_loop().create_task(
-                        self._open(self._connect)
-                    )
-                    self._connecting.add_done_callback(_look_at)
-                # Others wait for the same attempt, and one that gives up must not end it.
-                await asyncio.shield(self._connecting)
-            client = self._client
-        # Without a connection the driver would keep messages and send them much later.
-        if not client.is_connected:
-            raise _SendError(UNREACHABLE, "the connection is lost")
-        return client
-
-    async def _open(self, connect: Connect) -> None:
-        try:
-            self._client = await asyncio.wait_for(connect(), self._timeout)
-        except Exception as error:
-            self._retry_at = time.monotonic() + RETRY_SECONDS
-            detail = str(error) or type(error).__name__
-            raise _SendError(UNREACHABLE, f"cannot connect: {detail[:300]}") from error
-        finally:
-            self._connecting = None
-
     async def _shut(self) -> None:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._client is not None and not self._client.is_closed:
-            await self._client.close()
+        await self._connection.close()
 
     def _all_failed(self, jobs: list[Job], reason: str, detail: str) -> None:
         for job in jobs:
@@ -339,57 +294,6 @@ class _Nudges:
         self._sent = asyncio.get_running_loop().time()
         jobs, self._jobs = self._jobs, []
         send(jobs)
-
-
-def _connector(urls: str, timeout_seconds: float) -> Connect:
-    servers = [url.strip() for url in urls.split(",") if url.strip()]
-    if not servers:
-        raise SpecError("nats is empty; wanted a URL such as nats://nats.nats:4222")
-
-    # Now and not with the first event, which it would delay, and which nobody waits for.
-    try:
-        from nats.aio.client import Client
-    except ImportError as error:
-        raise SpecError(
-            "nats is a URL, and nats-py is not installed to connect with: "
-            "pip install 'outbox-operator[client-nats]'"
-        ) from error
-
-    async def connect() -> Any:
-        attempts_left, established = len(servers), False
-
-        async def on_error(error: Exception) -> None:
-            # The driver would try the first connection for ever; raising stops it once every
-            # server had its turn. Later troubles show where something is sent.
-            nonlocal attempts_left
-            attempts_left -= 1
-            if attempts_left <= 0 and not established:
-                raise error
-
-        client = Client()
-        try:
-            await client.connect(
-                servers,
-                name="outbox-client",
-                error_cb=on_error,
-                connect_timeout=timeout_seconds,  # type: ignore[arg-type]  # any number of seconds
-                reconnect_time_wait=1,
-                max_reconnect_attempts=-1,
-                ping_interval=10,
-            )
-        except BaseException:
-            await client.close()
-            raise
-        established = True
-        return client
-
-    return connect
-
-
-def _look_at(task: asyncio.Task[Any]) -> None:
-    """Those who waited have given up by now; the error is no news."""
-    if not task.cancelled():
-        task.exception()
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

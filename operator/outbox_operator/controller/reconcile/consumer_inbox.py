@@ -6,7 +6,7 @@ from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.resource import Consumer
-from outbox_operator.api.v1alpha1.consumer import Inbox
+from outbox_operator.api.v1alpha1.handler import Inbox
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.runtime.outcome import ObjectKey
 from outbox_operator.errors import CredentialsError, OutboxError

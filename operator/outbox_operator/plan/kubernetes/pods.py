@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from outbox_operator.api import meta as meta_names
 from outbox_operator.api.resource import Meta
-from outbox_operator.api.v1alpha1.consumer import ContainerHandler
+from outbox_operator.api.v1alpha1.handler import ContainerHandler
 from outbox_operator.errors import SpecError
 from outbox_operator.plan.kubernetes import podtemplate, secret_files
 from outbox_operator.plan.kubernetes.runtime_config import GRACE_SECONDS
