@@ -20,7 +20,7 @@ from outbox_operator.controller.metrics import OperatorMetrics
 from outbox_operator.controller.reconcile.tools import BuildReconcilers, Tools
 from outbox_operator.controller.runtime import kopf_glue
 from outbox_operator.controller.runtime.child_cache import Children
-from outbox_operator.controller.runtime.event_router import Intake
+from outbox_operator.controller.runtime.event_router import EventRouter
 from outbox_operator.controller.runtime.lease import Heartbeat, Lease
 from outbox_operator.controller.runtime.objects import Objects
 from outbox_operator.controller.runtime.queue import WorkQueue
@@ -119,12 +119,12 @@ class Operator:
             is_gone=lambda key: self._objects.get(key) is None,
             workers=settings.workers,
         )
-        intake = Intake(self._objects, queue.wake, self._metrics)
+        router = EventRouter(self._objects, queue.wake, self._metrics)
         wake: Callable[..., None] = lambda key, trigger: queue.wake(  # noqa: E731
             key, trigger, Urgency.ORDINARY
         )
         children = Children(wake, settings.scopes)
-        resync = Resync(kube, intake, self._objects, self._metrics, settings)
+        resync = Resync(kube, router, self._objects, self._metrics, settings)
         tools = Tools(
             kube=kube,
             objects=self._objects,
@@ -139,7 +139,7 @@ class Operator:
         async with self._build_reconcilers(tools) as reconcilers:
             work = roots.start("the work queue", queue.run(reconcilers))
             roots.start("the resync", resync.run())
-            registry = kopf_glue.kopf_registry(intake, kube.credentials)
+            registry = kopf_glue.kopf_registry(router, kube.credentials)
             roots.start(
                 "the watch of our objects",
                 kopf_glue.watch(registry, settings.namespaces, self._watching),

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 Wake = Callable[[ObjectKey, str, Urgency], None]
 
 
-def gist(body: Mapping[str, Any]) -> dict[str, Any]:
+def relevant_fields(body: Mapping[str, Any]) -> dict[str, Any]:
     """The part of an object that others care about: not its live numbers."""
     metadata, status = body["metadata"], body.get("status") or {}
     return {
@@ -66,7 +66,7 @@ def _refers_to(body: Mapping[str, Any], stream: str) -> bool:
     return isinstance(ref, dict) and ref.get("name") == stream
 
 
-class Intake:
+class EventRouter:
     """Turns news about our objects into wake-ups."""
 
     def __init__(self, objects: Objects, wake: Wake, metrics: OperatorMetrics) -> None:
@@ -94,7 +94,7 @@ class Intake:
         trigger = trigger_of(old, new)
         if trigger is not None:
             self._wake(key, trigger, Urgency.URGENT)
-        if old is None or gist(old) != gist(new):
+        if old is None or relevant_fields(old) != relevant_fields(new):
             self._wake_dependents(key, *(version for version in (old, new) if version is not None))
 
     def listed(self, kind: str, items: list[Body], version: int, namespace: str | None) -> int:

@@ -16,7 +16,7 @@ import kopf
 
 from outbox_operator.adapters.kubernetes.transport import Credentials
 from outbox_operator.api import meta
-from outbox_operator.controller.runtime.event_router import Intake
+from outbox_operator.controller.runtime.event_router import EventRouter
 from outbox_operator.errors import OutboxError
 
 _log = logging.getLogger(__name__)
@@ -52,12 +52,12 @@ def kopf_settings(*, namespaced: bool) -> kopf.OperatorSettings:
 
 
 def kopf_registry(
-    intake: Intake, log_in: Callable[[], Awaitable[Credentials]]
+    router: EventRouter, log_in: Callable[[], Awaitable[Credentials]]
 ) -> kopf.OperatorRegistry:
     """The handlers.
 
     Args:
-        intake: Where events go.
+        router: Where events go.
         log_in: Gives fresh credentials of the Kubernetes adapter, so that there is one log-in.
     """
     registry = kopf.OperatorRegistry()
@@ -77,7 +77,7 @@ def kopf_registry(
 
     async def event(event: kopf.RawEvent, **_: Any) -> None:
         try:
-            intake.event(event["type"], event["object"])
+            router.event(event["type"], event["object"])
         except Exception:  # noqa: BLE001  (the resync makes up for it)
             _log.exception("a watch event was dropped")
 

@@ -12,7 +12,7 @@ import logging
 from outbox_operator.adapters.kubernetes.client import Kube
 from outbox_operator.api import meta
 from outbox_operator.controller.metrics import OperatorMetrics
-from outbox_operator.controller.runtime.event_router import Intake
+from outbox_operator.controller.runtime.event_router import EventRouter
 from outbox_operator.controller.runtime.objects import Objects
 from outbox_operator.controller.settings import Settings
 from outbox_operator.errors import OutboxError
@@ -21,18 +21,18 @@ _log = logging.getLogger(__name__)
 
 
 class Resync:
-    """Lists our kinds and hands the lists to the intake."""
+    """Lists our kinds and hands the lists to the router."""
 
     def __init__(
         self,
         kube: Kube,
-        intake: Intake,
+        router: EventRouter,
         objects: Objects,
         metrics: OperatorMetrics,
         settings: Settings,
     ) -> None:
         self._kube = kube
-        self._intake = intake
+        self._router = router
         self._objects = objects
         self._metrics = metrics
         self._settings = settings
@@ -49,7 +49,7 @@ class Resync:
             missed[kind] = 0
             for namespace in self._settings.scopes:
                 items, version = await self._kube.list(meta.API_VERSION, plural, namespace)
-                missed[kind] += self._intake.listed(kind, items, int(version), namespace)
+                missed[kind] += self._router.listed(kind, items, int(version), namespace)
         return missed
 
     async def run(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from outbox_operator.api import meta
 from outbox_operator.controller.metrics import OperatorMetrics
-from outbox_operator.controller.runtime.event_router import Intake
+from outbox_operator.controller.runtime.event_router import EventRouter
 from outbox_operator.controller.runtime.objects import Objects, key_of
 from outbox_operator.controller.runtime.outcome import ObjectKey
 from outbox_operator.controller.runtime.schedule import Urgency
@@ -54,12 +54,12 @@ OWNED_BY_ORDERS = [
 
 
 class World:
-    """An intake, and whom it woke since the last look."""
+    """An router, and whom it woke since the last look."""
 
     def __init__(self) -> None:
         self.objects = Objects()
         self._woken: dict[str, tuple[str, Urgency]] = {}
-        self.intake = Intake(self.objects, self._wake, OperatorMetrics())
+        self.router = EventRouter(self.objects, self._wake, OperatorMetrics())
 
     def _wake(self, key: ObjectKey, trigger: str, urgency: Urgency) -> None:
         self._woken[str(key)] = (trigger, urgency)
@@ -75,7 +75,7 @@ def world() -> World:
 
 
 def test_a_pipeline_hears_of_its_stream(world: World) -> None:
-    world.intake.event(None, body(meta.STREAM, "s", ownerReferences=OWNED_BY_ORDERS))
+    world.router.event(None, body(meta.STREAM, "s", ownerReferences=OWNED_BY_ORDERS))
     assert world.woken() == {
         "EventStream/shop/s": ("created", Urgency.URGENT),
         "OutboxPipeline/shop/orders": ("child:EventStream/s", Urgency.ORDINARY),
@@ -83,27 +83,27 @@ def test_a_pipeline_hears_of_its_stream(world: World) -> None:
 
 
 def test_who_refers_to_a_stream_hears_of_it(world: World) -> None:
-    world.intake.event(None, body(meta.PIPELINE, "p", spec={"stream": {"ref": {"name": "s"}}}))
-    world.intake.event(None, body(meta.CONSUMER, "c", spec={"streamRef": {"name": "s"}}))
-    world.intake.event(None, body(meta.CONSUMER, "other", spec={"streamRef": {"name": "t"}}))
-    world.intake.event(
+    world.router.event(None, body(meta.PIPELINE, "p", spec={"stream": {"ref": {"name": "s"}}}))
+    world.router.event(None, body(meta.CONSUMER, "c", spec={"streamRef": {"name": "s"}}))
+    world.router.event(None, body(meta.CONSUMER, "other", spec={"streamRef": {"name": "t"}}))
+    world.router.event(
         None, body(meta.CONSUMER, "far", spec={"streamRef": {"name": "s"}}, namespace="bank")
     )
-    world.intake.event(None, body(meta.STREAM, "s"))
+    world.router.event(None, body(meta.STREAM, "s"))
     world.woken()
 
-    world.intake.event("MODIFIED", body(meta.STREAM, "s", 2, status={"conditions": READY}))
+    world.router.event("MODIFIED", body(meta.STREAM, "s", 2, status={"conditions": READY}))
 
     assert set(world.woken()) == {"OutboxPipeline/shop/p", "EventConsumer/shop/c"}
 
 
 def test_live_numbers_wake_nobody(world: World) -> None:
     status = {"conditions": READY, "stream": {"messages": 1}}
-    world.intake.event(None, body(meta.STREAM, "s", status=status, ownerReferences=OWNED_BY_ORDERS))
+    world.router.event(None, body(meta.STREAM, "s", status=status, ownerReferences=OWNED_BY_ORDERS))
     world.woken()
 
     status = {"conditions": READY, "stream": {"messages": 2}}
-    world.intake.event(
+    world.router.event(
         "MODIFIED", body(meta.STREAM, "s", 2, status=status, ownerReferences=OWNED_BY_ORDERS)
     )
 
@@ -114,7 +114,7 @@ def test_ready_pods_of_a_consumer_wake_its_pipeline(world: World) -> None:
     for version, ready in ((1, 0), (2, 1)):
         world.woken()
         status = {"replicas": 1, "readyReplicas": ready}
-        world.intake.event(
+        world.router.event(
             "MODIFIED",
             body(meta.CONSUMER, "c", version, status=status, ownerReferences=OWNED_BY_ORDERS),
         )
@@ -123,10 +123,10 @@ def test_ready_pods_of_a_consumer_wake_its_pipeline(world: World) -> None:
 
 def test_a_deletion_wakes_the_object_for_a_last_time_and_its_owner(world: World) -> None:
     stream = body(meta.STREAM, "s", ownerReferences=OWNED_BY_ORDERS)
-    world.intake.event(None, stream)
+    world.router.event(None, stream)
     world.woken()
 
-    world.intake.event("DELETED", body(meta.STREAM, "s", 3, ownerReferences=OWNED_BY_ORDERS))
+    world.router.event("DELETED", body(meta.STREAM, "s", 3, ownerReferences=OWNED_BY_ORDERS))
 
     assert world.woken() == {
         "EventStream/shop/s": ("gone", Urgency.URGENT),
@@ -136,7 +136,7 @@ def test_a_deletion_wakes_the_object_for_a_last_time_and_its_owner(world: World)
 
 
 def test_a_list_wakes_what_the_watch_missed_and_who_cares(world: World) -> None:
-    count = world.intake.listed(
+    count = world.router.listed(
         meta.STREAM, [body(meta.STREAM, "s", ownerReferences=OWNED_BY_ORDERS)], 5, None
     )
     assert count == 1
@@ -144,5 +144,5 @@ def test_a_list_wakes_what_the_watch_missed_and_who_cares(world: World) -> None:
         "EventStream/shop/s": ("resync:created", Urgency.URGENT),
         "OutboxPipeline/shop/orders": ("child:EventStream/s", Urgency.ORDINARY),
     }
-    world.intake.event(None, body(meta.STREAM, "s", ownerReferences=OWNED_BY_ORDERS))
+    world.router.event(None, body(meta.STREAM, "s", ownerReferences=OWNED_BY_ORDERS))
     assert world.woken() == {}
