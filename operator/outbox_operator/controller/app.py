@@ -1,8 +1,8 @@
 """The operator process: connect, lead, watch, work, and end in good order.
 
 Entry point of `outbox operator`. The order is: probes, API server, our kinds exist, Lease,
-caches, reconcilers, kopf. Everything that runs is a root task; when one ends, the process ends
-with an error and Kubernetes starts it anew, because half an operator looks healthy and is not.
+caches, reconcilers, kopf. Everything that runs is a supervised task; when one ends, the process
+ends with an error and Kubernetes starts it anew, because half an operator looks healthy and is not.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from outbox_operator.controller.runtime.objects import Objects
 from outbox_operator.controller.runtime.queue import WorkQueue
 from outbox_operator.controller.runtime.resync import Resync
 from outbox_operator.controller.runtime.schedule import Urgency
-from outbox_operator.controller.runtime.supervisor import RootTasks
+from outbox_operator.controller.runtime.supervisor import Supervisor
 from outbox_operator.controller.settings import Settings
 from outbox_operator.errors import KubernetesError, OutboxError, UnsupportedServerError
 from outbox_operator.telemetry.health import HealthServer
@@ -94,25 +94,25 @@ class Operator:
 
     async def _wait_and_lead(self, kube: Kube) -> None:
         lease = Lease(kube, self._settings, self._heartbeat)
-        roots = RootTasks(self._stop)
+        supervisor = Supervisor(self._stop)
         try:
-            if not await roots.until(check_kinds(kube)):
+            if not await supervisor.until(check_kinds(kube)):
                 return
             self._health.role = "standby"
-            if await roots.until(lease.acquire()):
+            if await supervisor.until(lease.acquire()):
                 self._health.role = "leader"
                 self._metrics.leader.set(1)
-                roots.start("the Lease's renewal", lease.hold())
-                roots.start("the Lease's watch", lease.watch_back())
-                await self._lead(kube, roots)
+                supervisor.start("the Lease's renewal", lease.hold())
+                supervisor.start("the Lease's watch", lease.watch_back())
+                await self._lead(kube, supervisor)
         finally:
             self._health.role = "stopping"
             self._metrics.leader.set(0)
-            await roots.cancel()
+            await supervisor.cancel()
             # Last, when nothing of ours works any more: another process starts at once.
             await lease.release()
 
-    async def _lead(self, kube: Kube, roots: RootTasks) -> None:
+    async def _lead(self, kube: Kube, supervisor: Supervisor) -> None:
         settings = self._settings
         queue = WorkQueue(
             self._metrics,
@@ -133,19 +133,19 @@ class Operator:
             metrics=self._metrics,
             wake=wake,
         )
-        roots.start("the watch of children", children.run(kube))
-        if not await roots.until(_fill(children, resync)):
+        supervisor.start("the watch of children", children.run(kube))
+        if not await supervisor.until(_fill(children, resync)):
             return
         async with self._build_reconcilers(tools) as reconcilers:
-            work = roots.start("the work queue", queue.run(reconcilers))
-            roots.start("the resync", resync.run())
+            work = supervisor.start("the work queue", queue.run(reconcilers))
+            supervisor.start("the resync", resync.run())
             registry = kopf_glue.kopf_registry(router, kube.credentials)
-            roots.start(
+            supervisor.start(
                 "the watch of our objects",
                 kopf_glue.watch(registry, settings.namespaces, self._watching),
             )
             try:
-                await roots.run()
+                await supervisor.run()
                 _log.info("stopping: passes under way may end")
                 await queue.drain(DRAIN_S)
             finally:

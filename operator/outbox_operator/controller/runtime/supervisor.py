@@ -1,4 +1,4 @@
-"""Root tasks: those without which the process must not go on."""
+"""Supervised tasks: those without which the process must not go on."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from typing import Any
 from outbox_operator.errors import OutboxError
 
 
-class RootTaskError(OutboxError):
-    """A root task ended, by itself or by an unexpected error."""
+class SupervisedTaskError(OutboxError):
+    """A supervised task ended, by itself or by an unexpected error."""
 
 
-class RootTasks:
-    """Runs root tasks and notices when one ends or a stop is asked for."""
+class Supervisor:
+    """Runs supervised tasks and notices when one ends or a stop is asked for."""
 
     def __init__(self, stop: asyncio.Event) -> None:
         self._stop = stop
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Starts a root task."""
+        """Starts a supervised task."""
         task = asyncio.create_task(work, name=name)
         self._tasks.append(task)
         return task
 
     async def until(self, work: Coroutine[Any, Any, object]) -> bool:
-        """Does something while watching over the root tasks.
+        """Does something while watching over the supervised tasks.
 
         Returns:
             True when `work` is done, False when it was cut because a stop was asked for.
 
         Raises:
-            OutboxError: The cause that ended a root task (RootTaskError if it is none of ours),
-                or what `work` raised.
+            OutboxError: The cause that ended a supervised task (SupervisedTaskError if it is none
+                of ours), or what `work` raised.
         """
         main = asyncio.create_task(work, name="main")
         stopped = asyncio.create_task(self._stop.wait(), name="stop")
@@ -51,11 +51,11 @@ class RootTasks:
             await cancel(main, stopped)
 
     async def run(self) -> None:
-        """Returns when a stop is asked for; raises as `until` when a root task ends."""
+        """Returns when a stop is asked for; raises as `until` when a supervised task ends."""
         await self.until(asyncio.Event().wait())
 
     async def cancel(self) -> None:
-        """Cancels all root tasks, the last one started first."""
+        """Cancels all supervised tasks, the last one started first."""
         for task in reversed(self._tasks):
             await cancel(task)
 
@@ -68,12 +68,12 @@ async def cancel(*tasks: asyncio.Task[Any]) -> None:
 
 
 def _cause_of(task: asyncio.Task[None]) -> OutboxError:
-    """What to say about a root task that ended."""
+    """What to say about a supervised task that ended."""
     error = None if task.cancelled() else task.exception()
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, OutboxError):
         return error
-    problem = RootTaskError(f"{task.get_name()} ended: {error or 'nobody asked it to'}")
+    problem = SupervisedTaskError(f"{task.get_name()} ended: {error or 'nobody asked it to'}")
     problem.__cause__ = error
     return problem

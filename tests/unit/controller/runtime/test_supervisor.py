@@ -1,4 +1,4 @@
-"""Root tasks: none may end unnoticed."""
+"""Supervised tasks: none may end unnoticed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from outbox_operator.controller.runtime.supervisor import RootTaskError, RootTasks
+from outbox_operator.controller.runtime.supervisor import SupervisedTaskError, Supervisor
 from outbox_operator.errors import NatsError
 
 
@@ -28,35 +28,35 @@ async def nothing() -> None:
 
 
 async def test_work_is_done_while_roots_run() -> None:
-    roots = RootTasks(asyncio.Event())
-    roots.start("a", forever())
-    assert await roots.until(nothing())
-    await roots.cancel()
+    supervisor = Supervisor(asyncio.Event())
+    supervisor.start("a", forever())
+    assert await supervisor.until(nothing())
+    await supervisor.cancel()
 
 
 async def test_a_stop_cuts_the_work() -> None:
     stop = asyncio.Event()
     stop.set()
-    assert not await RootTasks(stop).until(forever())
-    await RootTasks(stop).run()
+    assert not await Supervisor(stop).until(forever())
+    await Supervisor(stop).run()
 
 
 async def test_an_error_of_the_work_is_raised() -> None:
     with pytest.raises(NatsError):
-        await RootTasks(asyncio.Event()).until(fails(NatsError("away")))
+        await Supervisor(asyncio.Event()).until(fails(NatsError("away")))
 
 
 @pytest.mark.parametrize("work", [fails, grouped])
 async def test_our_error_that_ended_a_root_is_raised_as_it_is(work: object) -> None:
-    roots = RootTasks(asyncio.Event())
-    roots.start("a", work(NatsError("away")))  # type: ignore[operator]
+    supervisor = Supervisor(asyncio.Event())
+    supervisor.start("a", work(NatsError("away")))  # type: ignore[operator]
     with pytest.raises(NatsError, match="away"):
-        await roots.run()
+        await supervisor.run()
 
 
 async def test_any_other_end_of_a_root_names_it() -> None:
     for work, text in ((nothing(), "nobody asked"), (fails(KeyError("x")), "'x'")):
-        roots = RootTasks(asyncio.Event())
-        roots.start("the watch", work)
-        with pytest.raises(RootTaskError, match=f"the watch ended: .*{text}"):
-            await roots.run()
+        supervisor = Supervisor(asyncio.Event())
+        supervisor.start("the watch", work)
+        with pytest.raises(SupervisedTaskError, match=f"the watch ended: .*{text}"):
+            await supervisor.run()
