@@ -37,7 +37,7 @@ class WorkQueue:
         is_gone: Whether an object no longer exists, so that it can be forgotten.
         workers: How many passes run at once.
         clock: Monotonic seconds.
-        luck: 0 to 1, spreads retries.
+        jitter: 0 to 1, spreads retries.
         pass_timeout_s: Longest pass.
     """
 
@@ -48,7 +48,7 @@ class WorkQueue:
         *,
         workers: int,
         clock: Callable[[], float] = time.monotonic,
-        luck: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,
         pass_timeout_s: float = PASS_TIMEOUT_S,
     ) -> None:
         self._reconcilers: Mapping[str, Reconciler] = {}
@@ -56,7 +56,7 @@ class WorkQueue:
         self._is_gone = is_gone
         self._workers = workers
         self._clock = clock
-        self._luck = luck
+        self._jitter = jitter
         self._pass_timeout_s = pass_timeout_s
         self._schedule = Schedule()
         self._changed = asyncio.Event()
@@ -133,7 +133,7 @@ class WorkQueue:
         with bind(object=str(key), reconcile_id=secrets.token_hex(4), trigger=turn.trigger):
             outcome, result = await self._reconcile(turn)
             ended = self._clock()
-            next_s = self._schedule.finish(key, outcome, ended, self._luck())
+            next_s = self._schedule.finish(key, outcome, ended, self._jitter())
             self._metrics.record_pass(
                 key.kind, result, duration_s=ended - started, waited_s=turn.waited_s
             )

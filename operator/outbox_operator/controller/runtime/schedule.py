@@ -1,4 +1,4 @@
-"""When which object is due: the decisions of the work queue. Pure; time and luck are arguments.
+"""When which object is due: the decisions of the work queue. Pure; time and jitter are arguments.
 
 Each object has at most one pass running and one waiting. Wake-ups that find a pass waiting are
 merged into it; those that find one running make it run once more afterwards.
@@ -102,14 +102,14 @@ class Schedule:
             return Turn(key, entry.trigger, entry.failures, max(0.0, now - due))
         return None
 
-    def finish(self, key: ObjectKey, outcome: Outcome, now: float, luck: float) -> float | None:
+    def finish(self, key: ObjectKey, outcome: Outcome, now: float, jitter: float) -> float | None:
         """A pass ended.
 
         Args:
             key: The object.
             outcome: How.
             now: Seconds of a monotonic clock.
-            luck: 0 to 1; spreads the next pass.
+            jitter: 0 to 1; spreads the next pass.
 
         Returns:
             Seconds until the next pass, or None when only a wake-up brings one.
@@ -122,10 +122,10 @@ class Schedule:
         if outcome.failed and not (again and again[1] is Urgency.URGENT):
             entry.failures += 1
             cap = outcome.requeue_after or self.backoff_max_s
-            delay: float | None = backoff_s(entry.failures, self.backoff_min_s, cap, luck)
+            delay: float | None = backoff_s(entry.failures, self.backoff_min_s, cap, jitter)
         else:
             entry.failures = 0
-            delay = spread_s(outcome.requeue_after, luck)
+            delay = jittered_s(outcome.requeue_after, jitter)
         if delay is not None:
             trigger = "retry" if outcome.failed else "periodic"
             self._put(key, entry, trigger, Urgency.BACKGROUND, now + delay)
@@ -185,12 +185,12 @@ class Schedule:
         return entry is not None and entry.ticket == ticket and not entry.running
 
 
-def backoff_s(failures: int, first_s: float, cap_s: float, luck: float) -> float:
+def backoff_s(failures: int, first_s: float, cap_s: float, jitter: float) -> float:
     """Pause after the n-th failure in a row: doubles up to the cap, spread by ±20 %."""
     pause = min(cap_s, first_s * 2.0 ** min(failures - 1, 30))
-    return pause * (0.8 + 0.4 * luck)
+    return pause * (0.8 + 0.4 * jitter)
 
 
-def spread_s(after_s: float | None, luck: float) -> float | None:
+def jittered_s(after_s: float | None, jitter: float) -> float | None:
     """A periodic pause, spread by ±10 % so that objects made together do not stay together."""
-    return None if after_s is None else after_s * (0.9 + 0.2 * luck)
+    return None if after_s is None else after_s * (0.9 + 0.2 * jitter)

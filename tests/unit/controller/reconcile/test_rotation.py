@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from outbox_operator.controller.reconcile import base, consumer, pipeline, secrets
-from outbox_operator.controller.runtime.schedule import backoff_s, spread_s
+from outbox_operator.controller.runtime.schedule import backoff_s, jittered_s
 
 MINUTE = 60.0
 
 
 @pytest.mark.parametrize("resync", [pipeline.RESYNC_SECONDS, consumer.POD_RESYNC_SECONDS])
 def test_pods_are_rolled(resync: float) -> None:
-    longest = spread_s(resync, 1.0)
+    longest = jittered_s(resync, 1.0)
     assert longest is not None
     assert longest + secrets.TTL_SECONDS < MINUTE
 

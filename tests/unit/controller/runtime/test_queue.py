@@ -58,7 +58,7 @@ async def running(
         OperatorMetrics(),
         is_gone=lambda key: False,
         workers=workers,
-        luck=lambda: 0.5,
+        jitter=lambda: 0.5,
         pass_timeout_s=pass_timeout_s,
     )
     task = asyncio.create_task(queue.run({"EventStream": script}))

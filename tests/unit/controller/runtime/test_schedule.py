@@ -10,7 +10,7 @@ from outbox_operator.controller.runtime.schedule import (
     Schedule,
     Urgency,
     backoff_s,
-    spread_s,
+    jittered_s,
 )
 
 A = ObjectKey("EventStream", "shop", "a")
@@ -195,16 +195,16 @@ def test_ready_counts_what_waits_for_a_worker() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failures", "luck", "expected"),
+    ("failures", "jitter", "expected"),
     [(1, 0.5, 1), (2, 0.5, 2), (9, 0.5, 256), (10, 0.5, 300), (1000, 0.5, 300), (1, 0, 0.8),
      (1, 1, 1.2)],
 )  # fmt: skip
-def test_backoff(failures: int, luck: float, expected: float) -> None:
-    assert backoff_s(failures, 1, 300, luck) == pytest.approx(expected)
+def test_backoff(failures: int, jitter: float, expected: float) -> None:
+    assert backoff_s(failures, 1, 300, jitter) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
-    ("after", "luck", "expected"), [(None, 0, None), (30, 0, 27), (30, 0.5, 30), (30, 1, 33)]
+    ("after", "jitter", "expected"), [(None, 0, None), (30, 0, 27), (30, 0.5, 30), (30, 1, 33)]
 )
-def test_spread(after: float | None, luck: float, expected: float | None) -> None:
-    assert spread_s(after, luck) == (None if expected is None else pytest.approx(expected))
+def test_spread(after: float | None, jitter: float, expected: float | None) -> None:
+    assert jittered_s(after, jitter) == (None if expected is None else pytest.approx(expected))
