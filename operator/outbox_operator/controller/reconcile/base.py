@@ -22,7 +22,7 @@ from outbox_operator.api import meta as names
 from outbox_operator.api.conditions import ConditionType, known_types
 from outbox_operator.api.resource import Meta, Resource, parse_meta, parse_status
 from outbox_operator.api.v1alpha1.common import StatusBase
-from outbox_operator.controller.reconcile.cache import Memo
+from outbox_operator.controller.reconcile.cache import LastResult
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.deletion import RETRY_SECONDS, may_go
 from outbox_operator.controller.reconcile.drift import Drift
@@ -92,7 +92,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         self.announcer = Announcer(context.kube)
         self._own = OwnWrites()
         self._uids: dict[ObjectKey, str] = {}
-        self._parsed: Memo[ResourceT] = Memo()
+        self._parsed: LastResult[ResourceT] = LastResult()
 
     @abstractmethod
     def parse(self, body: Mapping[str, Any]) -> ResourceT:

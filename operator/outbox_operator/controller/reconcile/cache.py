@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Memo(Generic[T]):
+class LastResult(Generic[T]):
     """One result per object, made anew when what it was made from changes."""
 
     def __init__(self) -> None:

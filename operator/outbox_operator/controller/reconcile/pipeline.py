@@ -17,7 +17,7 @@ from outbox_operator.api.resource import Meta, Pipeline, parse_pipeline
 from outbox_operator.api.unsupported import check_pipeline_supported
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus, RelayStatus
 from outbox_operator.controller.reconcile.base import BaseReconciler, Pass
-from outbox_operator.controller.reconcile.cache import Memo
+from outbox_operator.controller.reconcile.cache import LastResult
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.pipeline_children import ChildrenLook, PipelineChildren
 from outbox_operator.controller.reconcile.pipeline_database import DatabaseLook, PipelineDatabase
@@ -69,7 +69,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         self._children = PipelineChildren(context)
         self._database = PipelineDatabase(context)
         self._samples: dict[str, OutboxNumbers] = {}
-        self._rendered: Memo[list[dict[str, Any]]] = Memo()
+        self._rendered: LastResult[list[dict[str, Any]]] = LastResult()
 
     def parse(self, body: Mapping[str, Any]) -> Pipeline:
         """The typed resource."""

@@ -12,7 +12,7 @@ from outbox_operator.adapters.kubernetes.objects import ref_of
 from outbox_operator.api import meta as names
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Pipeline, parse_stream
-from outbox_operator.controller.reconcile.cache import Memo
+from outbox_operator.controller.reconcile.cache import LastResult
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.runtime.outcome import ObjectKey
 from outbox_operator.errors import ConflictError, OutboxError, SpecError
@@ -60,7 +60,7 @@ class PipelineChildren:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._known: dict[tuple[str, str], set[str]] = {}  # (kind, pipeline UID) -> child names
-        self._rendered: Memo[tuple[dict[str, Any] | None, list[dict[str, Any]]]] = Memo()
+        self._rendered = LastResult[tuple[dict[str, Any] | None, list[dict[str, Any]]]]()
 
     async def ensure(self, pipeline: Pipeline) -> ChildrenLook:
         """Apply what differs, delete what is no longer declared, sum up.
