@@ -26,7 +26,7 @@ from outbox_operator.controller.reconcile.cache import LastResult
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.deletion import RETRY_SECONDS, may_go
 from outbox_operator.controller.reconcile.drift import Drift
-from outbox_operator.controller.reconcile.events import Announcer
+from outbox_operator.controller.reconcile.events import EventRecorder
 from outbox_operator.controller.runtime.child_cache import owner_of
 from outbox_operator.controller.runtime.outcome import ObjectKey, Outcome
 from outbox_operator.controller.runtime.own_writes import OwnWrites
@@ -89,7 +89,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.announcer = Announcer(context.kube)
+        self.events = EventRecorder(context.kube)
         self._own = OwnWrites()
         self._uids: dict[ObjectKey, str] = {}
         self._parsed: LastResult[ResourceT] = LastResult()
@@ -200,8 +200,8 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         repaired = [*result.drifts, *result.corrections]
         if not await self._write(body, meta, status, now=bool(repaired)):
             result.requeue_after = min(result.requeue_after, LIVE_NUMBERS_INTERVAL_SECONDS)
-        await self.announcer.drift(body, repaired)
-        await self.announcer.ready(body, previous.conditions, after)
+        await self.events.drift(body, repaired)
+        await self.events.ready(body, previous.conditions, after)
         await self._remove_annotations(key, meta, result.acted_on)
         if ready:
             return Outcome(requeue_after=result.requeue_after)
@@ -287,7 +287,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             clean_up(),
             age=(self._now() - asked).total_seconds(),
             deadline=self.context.settings.deletion_deadline_s,
-            announcer=self.announcer,
+            events=self.events,
         ):
             return Outcome(failed=True, requeue_after=RETRY_SECONDS)
         await self.context.kube.merge_metadata(

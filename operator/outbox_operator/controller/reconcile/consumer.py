@@ -300,7 +300,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             "its EventStream is gone, so nobody knows where the stream is; left behind: durable "
             f"consumer {before.name} of stream {before.stream}, if that still exists"
         )
-        await self.announcer.event(body, reason="CleanupAbandoned", note=note)
+        await self.events.event(body, reason="CleanupAbandoned", note=note)
 
     def forget(self, key: ObjectKey, uid: str) -> None:
         """The object is gone."""

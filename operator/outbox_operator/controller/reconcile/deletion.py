@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
-from outbox_operator.controller.reconcile.events import Announcer
+from outbox_operator.controller.reconcile.events import EventRecorder
 from outbox_operator.errors import CredentialsError, OutboxError, SpecError
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ async def may_go(
     *,
     age: float,
     deadline: float,
-    announcer: Announcer,
+    events: EventRecorder,
 ) -> bool:
     """Tries to clean up; whether the object may go.
 
@@ -35,7 +35,7 @@ async def may_go(
         clean_up: Removes what it owns outside Kubernetes; raises until that is done.
         age: Seconds since its deletion was asked for.
         deadline: It may go after so many seconds, whatever was left behind.
-        announcer: Tells people what could not be cleaned up.
+        events: Tells people what could not be cleaned up.
     """
     try:
         async with asyncio.timeout(CLEAN_UP_SECONDS):
@@ -43,7 +43,7 @@ async def may_go(
     except SpecError as error:
         # Trying again cannot help: either nobody can read what it owned, or the server refuses.
         log.warning("clean-up abandoned: %s", error)
-        await announcer.event(body, reason="CleanupAbandoned", note=f"not cleaned up: {error}")
+        await events.event(body, reason="CleanupAbandoned", note=f"not cleaned up: {error}")
         return True
     except (OutboxError, TimeoutError) as error:
         if isinstance(error, CredentialsError) and error.reason.startswith("Secret"):
@@ -57,11 +57,11 @@ async def may_go(
     if age < deadline:
         log.warning("clean-up failed, trying again until %ss: %s", deadline, text)
         note = f"will be retried until {deadline:.0f} s after deletion: {text}"
-        await announcer.event(body, reason="CleanupFailed", note=note)
+        await events.event(body, reason="CleanupFailed", note=note)
         return False
     log.error("clean-up abandoned after %ss, left behind: %s", deadline, text)
     note = (
         f"let go after {deadline:.0f} s; what it owned outside Kubernetes was left behind: {text}"
     )
-    await announcer.event(body, reason="CleanupAbandoned", note=note)
+    await events.event(body, reason="CleanupAbandoned", note=note)
     return True

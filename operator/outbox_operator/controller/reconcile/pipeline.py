@@ -212,7 +212,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
                 f"found {value[:100]!r}; nothing was restarted"
             )
             if body is not None:
-                await self.announcer.event(body, reason="InvalidAnnotation", note=note)
+                await self.events.event(body, reason="InvalidAnnotation", note=note)
             result.acted_on.add(names.RESTART_ANNOTATION)
             return
         relay_waits = "relay" in targets and names.RESTART_ANNOTATION not in result.acted_on
