@@ -25,7 +25,7 @@ from typing import Any, Self
 from outbox_operator.api import meta
 from outbox_operator.controller import app, settings
 from outbox_operator.controller.reconcile.tools import Tools
-from outbox_operator.controller.runtime.outcome import ObjectKey, Outcome, Reconciler
+from outbox_operator.controller.runtime.reconciler import ObjectKey, Reconciler, ReconcileResult
 from outbox_operator.errors import OutboxError
 
 DEADLINE_S = 30.0
@@ -40,7 +40,7 @@ class Recorder:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
 
-    async def reconcile(self, key: ObjectKey, trigger: str) -> Outcome:
+    async def reconcile(self, key: ObjectKey, trigger: str) -> ReconcileResult:
         body = self._tools.objects.get(key)
         metadata = body["metadata"] if body else {}
         line = {
@@ -53,7 +53,7 @@ class Recorder:
         sys.stdout.flush()
         if (metadata.get("labels") or {}).get("test") == "fails":
             raise ValueError("made to fail")
-        return Outcome()
+        return ReconcileResult()
 
 
 @asynccontextmanager

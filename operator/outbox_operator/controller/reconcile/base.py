@@ -28,8 +28,8 @@ from outbox_operator.controller.reconcile.deletion import RETRY_SECONDS, may_go
 from outbox_operator.controller.reconcile.drift import Drift
 from outbox_operator.controller.reconcile.events import EventRecorder
 from outbox_operator.controller.runtime.child_cache import owner_of
-from outbox_operator.controller.runtime.outcome import ObjectKey, Outcome
 from outbox_operator.controller.runtime.own_writes import OwnWrites
+from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileResult
 from outbox_operator.errors import ConflictError, KubernetesError, OutboxError
 from outbox_operator.plan.status.conditions import (
     LIVE_NUMBERS_INTERVAL_SECONDS,
@@ -124,14 +124,14 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             if uid in uids:
                 self.context.wake(key, trigger)
 
-    async def reconcile(self, key: ObjectKey, trigger: str) -> Outcome:
+    async def reconcile(self, key: ObjectKey, trigger: str) -> ReconcileResult:
         """One pass. Called by the work queue, never twice at once for one object."""
         body = self.context.objects.get(key)
         known = self._uids.get(key)
         if known is not None and (body is None or body["metadata"]["uid"] != known):
             self.forget(key, known)
         if body is None:
-            return Outcome()
+            return ReconcileResult()
         meta = parse_meta(body)
         self._uids[key] = meta.uid
         try:
@@ -140,7 +140,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             return await self._live(key, body, self._effective(body, meta))
         except ConflictError as error:  # a write lost a race; the watch brings the newer object
             log.info("lost a race, trying again: %s", error)
-            return Outcome(requeue_after=LOST_RACE_SECONDS)
+            return ReconcileResult(requeue_after=LOST_RACE_SECONDS)
 
     def _effective(self, body: Mapping[str, Any], meta: Meta) -> Meta:
         """The metadata with the owner's pause, and without what we have acted on already."""
@@ -154,7 +154,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             annotations[names.PAUSE_ANNOTATION] = "true"
         return dataclasses.replace(meta, annotations=annotations)
 
-    async def _live(self, key: ObjectKey, body: Mapping[str, Any], meta: Meta) -> Outcome:
+    async def _live(self, key: ObjectKey, body: Mapping[str, Any], meta: Meta) -> ReconcileResult:
         if names.FINALIZER not in meta.finalizers and not self._own.is_stale(body):
             written = await self.context.kube.merge_metadata(
                 self.context.ref(key),
@@ -204,11 +204,11 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         await self.events.ready(body, previous.conditions, after)
         await self._remove_annotations(key, meta, result.acted_on)
         if ready:
-            return Outcome(requeue_after=result.requeue_after)
+            return ReconcileResult(requeue_after=result.requeue_after)
         if not any(part.failing for part in parts):
-            return Outcome(requeue_after=WAITING_SECONDS)
+            return ReconcileResult(requeue_after=WAITING_SECONDS)
         stalled = any(part.stalled for part in parts)
-        return Outcome(
+        return ReconcileResult(
             failed=True,
             requeue_after=STALLED_BACKOFF_SECONDS if stalled else DEPENDENCY_BACKOFF_SECONDS,
         )
@@ -274,9 +274,9 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         if written is not None:
             self._own.wrote_metadata(written)
 
-    async def _delete(self, key: ObjectKey, body: Mapping[str, Any], meta: Meta) -> Outcome:
+    async def _delete(self, key: ObjectKey, body: Mapping[str, Any], meta: Meta) -> ReconcileResult:
         if names.FINALIZER not in meta.finalizers:
-            return Outcome()
+            return ReconcileResult()
 
         async def clean_up() -> None:
             await self.clean_up(self.parse(body))
@@ -289,14 +289,14 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             deadline=self.context.settings.deletion_deadline_s,
             events=self.events,
         ):
-            return Outcome(failed=True, requeue_after=RETRY_SECONDS)
+            return ReconcileResult(failed=True, requeue_after=RETRY_SECONDS)
         await self.context.kube.merge_metadata(
             self.context.ref(key),
             resource_version=meta.resource_version,
             finalizers=[name for name in meta.finalizers if name != names.FINALIZER],
         )
         self.forget(key, meta.uid)
-        return Outcome()
+        return ReconcileResult()
 
     def _now(self) -> datetime:
         return datetime.now(UTC)

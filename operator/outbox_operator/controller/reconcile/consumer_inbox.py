@@ -8,7 +8,7 @@ from outbox_operator.api.fields import seconds
 from outbox_operator.api.resource import Consumer
 from outbox_operator.api.v1alpha1.handler import Inbox
 from outbox_operator.controller.reconcile.context import Context
-from outbox_operator.controller.runtime.outcome import ObjectKey
+from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import CredentialsError, OutboxError
 from outbox_operator.plan.postgres.migrations import DesiredInbox, plan_inbox
 from outbox_operator.plan.status.conditions import Part, failed, ok, waiting

@@ -8,7 +8,7 @@ from outbox_operator.api import meta as names
 from outbox_operator.api.resource import Consumer, parse_stream
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.controller.runtime.objects import Objects
-from outbox_operator.controller.runtime.outcome import ObjectKey
+from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import DependencyError, SpecError
 from outbox_operator.plan.jetstream.streams import dead_letter_name, dead_letter_prefix
 

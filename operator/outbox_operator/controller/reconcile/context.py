@@ -14,7 +14,7 @@ from outbox_operator.adapters.kubernetes.objects import Ref
 from outbox_operator.api import meta as names
 from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
 from outbox_operator.controller.reconcile.secrets import Secrets
-from outbox_operator.controller.runtime.outcome import ObjectKey
+from outbox_operator.controller.runtime.reconciler import ObjectKey
 
 if TYPE_CHECKING:
     from outbox_operator.adapters.kubernetes.client import Kube

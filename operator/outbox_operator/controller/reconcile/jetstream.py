@@ -13,7 +13,7 @@ from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.drift import Drift
 from outbox_operator.controller.reconcile.secrets import secret_names
-from outbox_operator.controller.runtime.outcome import ObjectKey
+from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import CredentialsError
 from outbox_operator.plan.jetstream.decide import Config, Create, Decision, InSync, Refused, Update
 from outbox_operator.plan.status.conditions import Part, failed, ok, waiting

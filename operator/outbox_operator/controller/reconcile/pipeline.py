@@ -22,7 +22,7 @@ from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.pipeline_children import ChildrenLook, PipelineChildren
 from outbox_operator.controller.reconcile.pipeline_database import DatabaseLook, PipelineDatabase
 from outbox_operator.controller.reconcile.workloads import Workloads
-from outbox_operator.controller.runtime.outcome import ObjectKey
+from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.checks import check_pipeline
 from outbox_operator.plan.kubernetes.workloads import (

@@ -14,7 +14,7 @@ from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Pipeline, parse_stream
 from outbox_operator.controller.reconcile.cache import LastResult
 from outbox_operator.controller.reconcile.context import Context
-from outbox_operator.controller.runtime.outcome import ObjectKey
+from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import ConflictError, OutboxError, SpecError
 from outbox_operator.plan.kubernetes.children import (
     event_consumers,

@@ -18,7 +18,7 @@ from outbox_operator.api.resource import Pipeline
 from outbox_operator.api.v1alpha1.pipeline import PendingPlan, SchemaStatus
 from outbox_operator.controller.reconcile.claims import Claims, Rivals
 from outbox_operator.controller.reconcile.context import Context
-from outbox_operator.controller.runtime.outcome import ObjectKey
+from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import ConflictError, CredentialsError, DependencyError, OutboxError
 from outbox_operator.plan.postgres.migrations import DesiredDatabase, MigrationPlan, plan_migrations
 from outbox_operator.plan.state import Owner

@@ -15,7 +15,7 @@ from outbox_operator.controller.reconcile.claims import Claims, Rivals, server_i
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.drift import Drift
 from outbox_operator.controller.reconcile.jetstream import carry_out, connect, live_owners, settled
-from outbox_operator.controller.runtime.outcome import ObjectKey
+from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import ConflictError, OutboxError
 from outbox_operator.plan.jetstream.streams import (
     ObservedStream,

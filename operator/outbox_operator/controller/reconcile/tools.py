@@ -10,7 +10,7 @@ from outbox_operator.adapters.kubernetes.client import Kube
 from outbox_operator.controller.metrics import OperatorMetrics
 from outbox_operator.controller.runtime.child_cache import Children
 from outbox_operator.controller.runtime.objects import Objects
-from outbox_operator.controller.runtime.outcome import ObjectKey, Reconciler
+from outbox_operator.controller.runtime.reconciler import ObjectKey, Reconciler
 from outbox_operator.controller.settings import Settings
 
 

@@ -12,7 +12,7 @@ from outbox_operator.controller.reconcile.pipeline import PipelineReconciler
 from outbox_operator.controller.reconcile.stream import StreamReconciler
 from outbox_operator.controller.reconcile.tools import Tools
 from outbox_operator.controller.reconcile.workloads import Workloads
-from outbox_operator.controller.runtime.outcome import Reconciler
+from outbox_operator.controller.runtime.reconciler import Reconciler
 
 
 @contextlib.asynccontextmanager

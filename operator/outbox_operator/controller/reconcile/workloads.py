@@ -16,7 +16,7 @@ from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Meta
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.runtime.child_cache import owner_of
-from outbox_operator.controller.runtime.outcome import ObjectKey
+from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import ConflictError
 from outbox_operator.plan.kubernetes.diff import differences, was_changed_by_others
 from outbox_operator.plan.kubernetes.workloads import restarted_at

@@ -17,7 +17,7 @@ from outbox_operator.adapters.kubernetes.objects import PLURALS
 from outbox_operator.adapters.kubernetes.watch import Listed
 from outbox_operator.api import meta
 from outbox_operator.controller.runtime.objects import Body, trimmed
-from outbox_operator.controller.runtime.outcome import ObjectKey
+from outbox_operator.controller.runtime.reconciler import ObjectKey
 
 KINDS: Final[Mapping[str, str]] = {
     "Deployment": "apps/v1",

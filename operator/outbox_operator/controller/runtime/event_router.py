@@ -15,7 +15,7 @@ from outbox_operator.api import meta
 from outbox_operator.controller.metrics import OperatorMetrics
 from outbox_operator.controller.runtime.child_cache import owner_of
 from outbox_operator.controller.runtime.objects import Body, Objects, key_of, trigger_of
-from outbox_operator.controller.runtime.outcome import ObjectKey
+from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.runtime.schedule import Urgency
 
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from outbox_operator.api import meta
-from outbox_operator.controller.runtime.outcome import ObjectKey
+from outbox_operator.controller.runtime.reconciler import ObjectKey
 
 Body = dict[str, Any]
 

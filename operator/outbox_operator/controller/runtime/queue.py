@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from outbox_operator.controller.metrics import OperatorMetrics
-from outbox_operator.controller.runtime.outcome import ObjectKey, Outcome, Reconciler
+from outbox_operator.controller.runtime.reconciler import ObjectKey, Reconciler, ReconcileResult
 from outbox_operator.controller.runtime.schedule import Schedule, Turn, Urgency
 from outbox_operator.errors import OutboxError
 from outbox_operator.telemetry.logging import bind
@@ -131,15 +131,15 @@ class WorkQueue:
         key = turn.key
         started = self._clock()
         with bind(object=str(key), reconcile_id=secrets.token_hex(4), trigger=turn.trigger):
-            outcome, result = await self._reconcile(turn)
+            result, label = await self._reconcile(turn)
             ended = self._clock()
-            next_s = self._schedule.finish(key, outcome, ended, self._jitter())
+            next_s = self._schedule.finish(key, result, ended, self._jitter())
             self._metrics.record_pass(
-                key.kind, result, duration_s=ended - started, waited_s=turn.waited_s
+                key.kind, label, duration_s=ended - started, waited_s=turn.waited_s
             )
             _log.debug(
                 "pass %s",
-                result,
+                label,
                 extra={
                     "duration_ms": round((ended - started) * 1000, 1),
                     "failures": turn.failures,
@@ -149,28 +149,28 @@ class WorkQueue:
         if self._is_gone(key):
             self._schedule.forget(key)
 
-    async def _reconcile(self, turn: Turn) -> tuple[Outcome, str]:
+    async def _reconcile(self, turn: Turn) -> tuple[ReconcileResult, str]:
         reconciler = self._reconcilers[turn.key.kind]
         limit = asyncio.timeout(self._pass_timeout_s)
         try:
             async with limit:
-                outcome = await reconciler.reconcile(turn.key, turn.trigger)
+                result = await reconciler.reconcile(turn.key, turn.trigger)
         except OutboxError as error:
             _log.warning("pass failed: %s", error, extra={"reason": error.reason})
             cap = RETRYABLE_CAP_S if error.retryable else None
-            return Outcome(cap, failed=True), "error"
+            return ReconcileResult(cap, failed=True), "error"
         except TimeoutError:
             if limit.expired():
                 _log.error("pass cut after %s s", self._pass_timeout_s)
-                return Outcome(failed=True), "timeout"
+                return ReconcileResult(failed=True), "timeout"
             _log.warning("pass failed: something in it timed out", exc_info=True)
-            return Outcome(RETRYABLE_CAP_S, failed=True), "error"
+            return ReconcileResult(RETRYABLE_CAP_S, failed=True), "error"
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
             _log.exception("pass failed: something in it was cancelled by mistake")
-            return Outcome(failed=True), "defect"
+            return ReconcileResult(failed=True), "defect"
         except Exception:  # noqa: BLE001  (the queue outlives every mistake in a reconciler)
             _log.exception("pass failed by a defect")
-            return Outcome(failed=True), "defect"
-        return outcome, "failed" if outcome.failed else "ok"
+            return ReconcileResult(failed=True), "defect"
+        return result, "failed" if result.failed else "ok"

@@ -19,7 +19,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Final
 
-from outbox_operator.controller.runtime.outcome import ObjectKey, Outcome
+from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileResult
 
 BACKOFF_MIN_S: Final = 1.0
 BACKOFF_MAX_S: Final = 300.0
@@ -63,7 +63,7 @@ class Schedule:
     Args:
         settle_s: Least time between two passes over one object, unless a person did something.
         backoff_min_s: First pause after a failure.
-        backoff_max_s: Longest pause, unless the outcome says otherwise.
+        backoff_max_s: Longest pause, unless the result says otherwise.
     """
 
     settle_s: float = SETTLE_S
@@ -102,12 +102,14 @@ class Schedule:
             return Turn(key, entry.trigger, entry.failures, max(0.0, now - due))
         return None
 
-    def finish(self, key: ObjectKey, outcome: Outcome, now: float, jitter: float) -> float | None:
+    def finish(
+        self, key: ObjectKey, result: ReconcileResult, now: float, jitter: float
+    ) -> float | None:
         """A pass ended.
 
         Args:
             key: The object.
-            outcome: How.
+            result: How.
             now: Seconds of a monotonic clock.
             jitter: 0 to 1; spreads the next pass.
 
@@ -119,15 +121,15 @@ class Schedule:
         entry.running = False
         entry.finished = now
         entry.urgency = Urgency.BACKGROUND
-        if outcome.failed and not (again and again[1] is Urgency.URGENT):
+        if result.failed and not (again and again[1] is Urgency.URGENT):
             entry.failures += 1
-            cap = outcome.requeue_after or self.backoff_max_s
+            cap = result.requeue_after or self.backoff_max_s
             delay: float | None = backoff_s(entry.failures, self.backoff_min_s, cap, jitter)
         else:
             entry.failures = 0
-            delay = jittered_s(outcome.requeue_after, jitter)
+            delay = jittered_s(result.requeue_after, jitter)
         if delay is not None:
-            trigger = "retry" if outcome.failed else "periodic"
+            trigger = "retry" if result.failed else "periodic"
             self._put(key, entry, trigger, Urgency.BACKGROUND, now + delay)
         if again is not None:
             self._advance(key, entry, *again, now)

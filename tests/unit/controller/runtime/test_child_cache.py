@@ -8,7 +8,7 @@ import pytest
 
 from outbox_operator.api import meta
 from outbox_operator.controller.runtime.child_cache import KINDS, Children
-from outbox_operator.controller.runtime.outcome import ObjectKey
+from outbox_operator.controller.runtime.reconciler import ObjectKey
 
 OWNER = ObjectKey(meta.PIPELINE, "shop", "orders")
 

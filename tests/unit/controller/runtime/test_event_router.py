@@ -10,7 +10,7 @@ from outbox_operator.api import meta
 from outbox_operator.controller.metrics import OperatorMetrics
 from outbox_operator.controller.runtime.event_router import EventRouter
 from outbox_operator.controller.runtime.objects import Objects, key_of
-from outbox_operator.controller.runtime.outcome import ObjectKey
+from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.runtime.schedule import Urgency
 
 READY = [{"type": "Ready", "status": "True", "reason": "InSync", "message": ""}]

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from outbox_operator.controller.metrics import OperatorMetrics
-from outbox_operator.controller.runtime.outcome import ObjectKey, Outcome
 from outbox_operator.controller.runtime.queue import WorkQueue
+from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileResult
 from outbox_operator.errors import NatsError
 
 DEADLINE_S = 10.0
@@ -24,13 +24,13 @@ def key(name: str) -> ObjectKey:
 class Script:
     """A reconciler that does what the test says, and tells when it did."""
 
-    def __init__(self, work: Callable[[ObjectKey, str], Awaitable[Outcome]]) -> None:
+    def __init__(self, work: Callable[[ObjectKey, str], Awaitable[ReconcileResult]]) -> None:
         self._work = work
         self.started: list[ObjectKey] = []
         self.ended = 0
         self._news = asyncio.Condition()
 
-    async def reconcile(self, key: ObjectKey, trigger: str) -> Outcome:
+    async def reconcile(self, key: ObjectKey, trigger: str) -> ReconcileResult:
         await self._tell(lambda: self.started.append(key))
         try:
             return await self._work(key, trigger)
@@ -69,17 +69,17 @@ async def running(
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def forever(key: ObjectKey, trigger: str) -> Outcome:
+async def forever(key: ObjectKey, trigger: str) -> ReconcileResult:
     await asyncio.Event().wait()
-    return Outcome()
+    return ReconcileResult()
 
 
 async def test_no_more_passes_at_once_than_workers() -> None:
     go = asyncio.Event()
 
-    async def work(key: ObjectKey, trigger: str) -> Outcome:
+    async def work(key: ObjectKey, trigger: str) -> ReconcileResult:
         await go.wait()
-        return Outcome()
+        return ReconcileResult()
 
     script = Script(work)
     async with running(script, workers=2) as queue:
@@ -94,7 +94,7 @@ async def test_one_object_is_never_worked_on_twice_at_once() -> None:
     at_once = most = 0
     queues: list[WorkQueue] = []
 
-    async def work(key: ObjectKey, trigger: str) -> Outcome:
+    async def work(key: ObjectKey, trigger: str) -> ReconcileResult:
         nonlocal at_once, most
         at_once += 1
         most = max(most, at_once)
@@ -102,7 +102,7 @@ async def test_one_object_is_never_worked_on_twice_at_once() -> None:
             queues[0].wake(key, "generation")
         await asyncio.sleep(0)
         at_once -= 1
-        return Outcome()
+        return ReconcileResult()
 
     script = Script(work)
     async with running(script) as queue:
@@ -125,10 +125,10 @@ async def test_one_object_is_never_worked_on_twice_at_once() -> None:
 async def test_an_error_is_logged_once_and_tried_again(
     error: BaseException, level: str, result: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def work(key: ObjectKey, trigger: str) -> Outcome:
+    async def work(key: ObjectKey, trigger: str) -> ReconcileResult:
         if trigger == "created":
             raise error
-        return Outcome()
+        return ReconcileResult()
 
     script = Script(work)
     with caplog.at_level(logging.INFO):
@@ -145,8 +145,8 @@ async def test_an_error_is_logged_once_and_tried_again(
 
 
 async def test_a_pass_that_hangs_is_cut_and_others_go_on() -> None:
-    async def work(key: ObjectKey, trigger: str) -> Outcome:
-        return await forever(key, trigger) if trigger == "hang" else Outcome()
+    async def work(key: ObjectKey, trigger: str) -> ReconcileResult:
+        return await forever(key, trigger) if trigger == "hang" else ReconcileResult()
 
     script = Script(work)
     async with running(script, workers=1, pass_timeout_s=0.05) as queue:
@@ -158,9 +158,9 @@ async def test_a_pass_that_hangs_is_cut_and_others_go_on() -> None:
 async def test_draining_waits_for_passes_and_starts_none() -> None:
     go = asyncio.Event()
 
-    async def work(key: ObjectKey, trigger: str) -> Outcome:
+    async def work(key: ObjectKey, trigger: str) -> ReconcileResult:
         await go.wait()
-        return Outcome()
+        return ReconcileResult()
 
     script = Script(work)
     async with running(script) as queue:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from outbox_operator.controller.runtime.outcome import ObjectKey, Outcome
+from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileResult
 from outbox_operator.controller.runtime.schedule import (
     SETTLE_S,
     Schedule,
@@ -19,10 +19,10 @@ MIDDLE = 0.5
 """Luck that changes nothing."""
 
 
-def run_once(schedule: Schedule, now: float, outcome: Outcome) -> float | None:
+def run_once(schedule: Schedule, now: float, result: ReconcileResult) -> float | None:
     turn = schedule.take(now)
     assert turn is not None
-    return schedule.finish(turn.key, outcome, now, MIDDLE)
+    return schedule.finish(turn.key, result, now, MIDDLE)
 
 
 def test_wakes_are_merged_into_one_pass() -> None:
@@ -34,7 +34,7 @@ def test_wakes_are_merged_into_one_pass() -> None:
 
     assert turn is not None
     assert turn.key == A
-    schedule.finish(A, Outcome(), 0, MIDDLE)
+    schedule.finish(A, ReconcileResult(), 0, MIDDLE)
     assert schedule.take(1000) is None
     assert schedule.wait_s(1000) is None
 
@@ -59,13 +59,13 @@ def test_a_wake_during_a_pass_brings_one_more(urgency: Urgency, runs_at: float) 
     schedule.wake(A, "news", urgency, 5)
     schedule.wake(A, "more", Urgency.BACKGROUND, 6)
 
-    schedule.finish(A, Outcome(), 10, MIDDLE)
+    schedule.finish(A, ReconcileResult(), 10, MIDDLE)
 
     assert schedule.wait_s(10) == pytest.approx(runs_at - 10)
     turn = schedule.take(runs_at)
     assert turn is not None
     assert turn.trigger == "news"
-    schedule.finish(A, Outcome(), runs_at, MIDDLE)
+    schedule.finish(A, ReconcileResult(), runs_at, MIDDLE)
     assert schedule.wait_s(runs_at) is None
 
 
@@ -93,7 +93,7 @@ def test_failures_back_off_and_a_success_forgets_them() -> None:
     schedule.wake(A, "created", Urgency.URGENT, 0)
     now, pauses = 0.0, []
     for _ in range(5):
-        pause = run_once(schedule, now, Outcome(failed=True, requeue_after=6))
+        pause = run_once(schedule, now, ReconcileResult(failed=True, requeue_after=6))
         assert pause is not None
         pauses.append(pause)
         assert schedule.take(now + pause - 0.01) is None
@@ -101,7 +101,7 @@ def test_failures_back_off_and_a_success_forgets_them() -> None:
 
     assert pauses == pytest.approx([1, 2, 4, 6, 6])
     assert schedule.failing() == 1
-    assert run_once(schedule, now, Outcome(requeue_after=30)) == pytest.approx(30)
+    assert run_once(schedule, now, ReconcileResult(requeue_after=30)) == pytest.approx(30)
     assert schedule.failing() == 0
 
 
@@ -110,7 +110,7 @@ def test_without_a_cap_the_back_off_ends_at_five_minutes() -> None:
     schedule.wake(A, "created", Urgency.URGENT, 0)
     now = 0.0
     for _ in range(12):
-        pause = run_once(schedule, now, Outcome(failed=True))
+        pause = run_once(schedule, now, ReconcileResult(failed=True))
         assert pause is not None
         now += pause
 
@@ -121,11 +121,11 @@ def test_a_person_ends_the_back_off() -> None:
     schedule = Schedule()
     schedule.wake(A, "created", Urgency.URGENT, 0)
     for now in (0, 10, 20):
-        run_once(schedule, now, Outcome(failed=True))
+        run_once(schedule, now, ReconcileResult(failed=True))
 
     schedule.wake(A, "generation", Urgency.URGENT, 20.1)
 
-    assert run_once(schedule, 20.1, Outcome(failed=True)) == pytest.approx(1)
+    assert run_once(schedule, 20.1, ReconcileResult(failed=True)) == pytest.approx(1)
 
 
 def test_children_that_flap_cannot_make_a_failing_object_hot() -> None:
@@ -136,7 +136,7 @@ def test_children_that_flap_cannot_make_a_failing_object_hot() -> None:
         schedule.wake(A, "child", Urgency.ORDINARY, now)
         if schedule.take(now) is not None:
             passes += 1
-            schedule.finish(A, Outcome(failed=True), now, MIDDLE)
+            schedule.finish(A, ReconcileResult(failed=True), now, MIDDLE)
         now += 0.01
 
     assert passes <= 11
@@ -149,7 +149,7 @@ def test_children_that_flap_wake_a_healthy_object_only_so_often() -> None:
         schedule.wake(A, "child", Urgency.ORDINARY, now)
         if schedule.take(now) is not None:
             passes += 1
-            schedule.finish(A, Outcome(), now, MIDDLE)
+            schedule.finish(A, ReconcileResult(), now, MIDDLE)
         now += 0.01
 
     assert passes <= 10 / SETTLE_S + 1
@@ -158,7 +158,7 @@ def test_children_that_flap_wake_a_healthy_object_only_so_often() -> None:
 def test_a_wake_never_puts_a_pass_back() -> None:
     schedule = Schedule()
     schedule.wake(A, "created", Urgency.URGENT, 0)
-    run_once(schedule, 0, Outcome(requeue_after=0.1))
+    run_once(schedule, 0, ReconcileResult(requeue_after=0.1))
 
     schedule.wake(A, "child", Urgency.ORDINARY, 0.05)
 
@@ -171,7 +171,7 @@ def test_an_object_that_is_gone_is_forgotten_unless_it_was_woken_again() -> None
     schedule.wake(B, "gone", Urgency.URGENT, 0)
     for key in (A, B):
         schedule.take(0)
-        schedule.finish(key, Outcome(), 0, MIDDLE)
+        schedule.finish(key, ReconcileResult(), 0, MIDDLE)
     schedule.wake(B, "created", Urgency.URGENT, 1)
 
     schedule.forget(A)

@@ -19,7 +19,7 @@ class ObjectKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ReconcileResult:
     """How a pass ended and when to look again if nothing happens meanwhile.
 
     Attributes:
@@ -35,7 +35,7 @@ class Outcome:
 class Reconciler(Protocol):
     """One idempotent pass over one object, whatever woke it."""
 
-    async def reconcile(self, key: ObjectKey, trigger: str) -> Outcome:
+    async def reconcile(self, key: ObjectKey, trigger: str) -> ReconcileResult:
         """Makes the world as the object says.
 
         Called by the work queue, never twice at once for one object. An exception counts as a
