@@ -17,14 +17,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from outbox_operator.api import meta
 from outbox_operator.controller import app, settings
-from outbox_operator.controller.reconcile.tools import Tools
+from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.runtime.reconciler import ObjectKey, Reconciler, ReconcileResult
 from outbox_operator.errors import OutboxError
 
@@ -37,11 +36,11 @@ Pass = Mapping[str, Any]
 class Recorder:
     """Writes one line for each pass; an object labelled `test: fails` makes it raise."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     async def reconcile(self, key: ObjectKey, trigger: str) -> ReconcileResult:
-        body = self._tools.objects.get(key)
+        body = self._context.objects.get(key)
         metadata = body["metadata"] if body else {}
         line = {
             "pass": str(key),
@@ -56,11 +55,9 @@ class Recorder:
         return ReconcileResult()
 
 
-@asynccontextmanager
-async def build(tools: Tools) -> AsyncIterator[Mapping[str, Reconciler]]:
+def build(context: Context) -> Mapping[str, Reconciler]:
     """Recorders for all kinds."""
-    recorder = Recorder(tools)
-    yield dict.fromkeys(meta.PLURALS, recorder)
+    return dict.fromkeys(meta.PLURALS, Recorder(context))
 
 
 class RecordingOperator:

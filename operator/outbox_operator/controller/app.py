@@ -10,20 +10,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from outbox_operator.adapters.kubernetes.client import Kube
 from outbox_operator.api import meta
 from outbox_operator.controller.health import Health
 from outbox_operator.controller.metrics import OperatorMetrics
-from outbox_operator.controller.reconcile.tools import BuildReconcilers, Tools
+from outbox_operator.controller.reconcile.consumer import ConsumerReconciler
+from outbox_operator.controller.reconcile.context import BuildReconcilers, Context
+from outbox_operator.controller.reconcile.pipeline import PipelineReconciler
+from outbox_operator.controller.reconcile.stream import StreamReconciler
+from outbox_operator.controller.reconcile.workloads import Workloads
 from outbox_operator.controller.runtime import kopf_glue
 from outbox_operator.controller.runtime.child_cache import Children
 from outbox_operator.controller.runtime.event_router import EventRouter
 from outbox_operator.controller.runtime.lease import Heartbeat, Lease
 from outbox_operator.controller.runtime.objects import Objects
 from outbox_operator.controller.runtime.queue import WorkQueue
+from outbox_operator.controller.runtime.reconciler import Reconciler
 from outbox_operator.controller.runtime.resync import Resync
 from outbox_operator.controller.runtime.schedule import Urgency
 from outbox_operator.controller.runtime.supervisor import Supervisor
@@ -39,8 +44,22 @@ DRAIN_S: Final = 5.0
 API_RETRY_S: Final = 2.0
 
 
-def main(settings: Settings, build_reconcilers: BuildReconcilers) -> None:
+def build_reconcilers(context: Context) -> Mapping[str, Reconciler]:
+    """One reconciler for each kind, over what they share."""
+    workloads = Workloads(context)
+    return {
+        meta.PIPELINE: PipelineReconciler(context, workloads),
+        meta.STREAM: StreamReconciler(context),
+        meta.CONSUMER: ConsumerReconciler(context, workloads),
+    }
+
+
+def main(settings: Settings, build: BuildReconcilers = build_reconcilers) -> None:
     """Runs the operator until SIGTERM or SIGINT.
+
+    Args:
+        settings: How this process works.
+        build: Makes the reconcilers; a test gives its own.
 
     Raises:
         OutboxError: What ended it before that, for example a lost Lease.
@@ -49,7 +68,7 @@ def main(settings: Settings, build_reconcilers: BuildReconcilers) -> None:
     # One line for every event is of use to kopf's authors only.
     logging.getLogger("kopf").setLevel(logging.WARNING)
     try:
-        asyncio.run(Operator(settings, build_reconcilers).run())
+        asyncio.run(Operator(settings, build).run())
     except OutboxError as error:
         _log.error("ended: %s", error, extra={"reason": error.reason})
         raise
@@ -58,9 +77,9 @@ def main(settings: Settings, build_reconcilers: BuildReconcilers) -> None:
 class Operator:
     """One operator process."""
 
-    def __init__(self, settings: Settings, build_reconcilers: BuildReconcilers) -> None:
+    def __init__(self, settings: Settings, build: BuildReconcilers) -> None:
         self._settings = settings
-        self._build_reconcilers = build_reconcilers
+        self._build_reconcilers = build
         self._stop = asyncio.Event()
         self._metrics = OperatorMetrics()
         self._objects = Objects()
@@ -125,18 +144,13 @@ class Operator:
         )
         children = Children(wake, settings.scopes)
         resync = Resync(kube, router, self._objects, self._metrics, settings)
-        tools = Tools(
-            kube=kube,
-            objects=self._objects,
-            children=children,
-            settings=settings,
-            metrics=self._metrics,
-            wake=wake,
-        )
         supervisor.start("the watch of children", children.run(kube))
         if not await supervisor.until(_fill(children, resync)):
             return
-        async with self._build_reconcilers(tools) as reconcilers:
+        async with Context.create(
+            kube=kube, objects=self._objects, children=children, settings=settings, wake=wake
+        ) as context:
+            reconcilers = self._build_reconcilers(context)
             work = supervisor.start("the work queue", queue.run(reconcilers))
             supervisor.start("the resync", resync.run())
             registry = kopf_glue.kopf_registry(router, kube.credentials)

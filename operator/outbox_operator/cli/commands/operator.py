@@ -30,10 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs until SIGTERM; what ends it before that is raised."""
     from outbox_operator.controller import app, settings
-    from outbox_operator.controller.reconcile import wiring
 
     given = {_key(name): getattr(args, name.replace("-", "_")) for name in _FLAGS}
-    app.main(settings.from_environment(os.environ, given), wiring.build_reconcilers)
+    app.main(settings.from_environment(os.environ, given))
     return 0
 
 

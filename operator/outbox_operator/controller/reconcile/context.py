@@ -1,4 +1,4 @@
-"""What every reconciler works with: the runtime's tools and the shared connections."""
+"""What every reconciler works with: what the runtime keeps, and the shared connections."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from outbox_operator.adapters.kubernetes.objects import Ref
-from outbox_operator.api import meta as names
+from outbox_operator.api import meta
 from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
 from outbox_operator.controller.reconcile.secrets import Secrets
-from outbox_operator.controller.runtime.reconciler import ObjectKey
+from outbox_operator.controller.runtime.reconciler import ObjectKey, Reconciler
 
 if TYPE_CHECKING:
     from outbox_operator.adapters.kubernetes.client import Kube
-    from outbox_operator.controller.reconcile.tools import Tools
     from outbox_operator.controller.runtime.child_cache import Children
     from outbox_operator.controller.runtime.objects import Objects
     from outbox_operator.controller.settings import Settings
@@ -30,30 +29,49 @@ SWEEP_SECONDS = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """Shared by the three reconcilers of one operator process."""
+    """Shared by the three reconcilers of one operator process.
+
+    Attributes:
+        kube: Connection to the API server.
+        objects: Latest bodies of our own objects.
+        children: Latest bodies of what we made in Kubernetes.
+        settings: Settings of the process.
+        wake: Asks for a pass over an object soon; call it from the event loop.
+        secrets: Secrets, read by name.
+        nats: Connections to NATS, by login.
+        postgres: Connections to PostgreSQL, by login.
+    """
 
     kube: Kube
     objects: Objects
     children: Children
     settings: Settings
+    wake: Callable[[ObjectKey, str], None]
     secrets: Secrets
     nats: NatsConnections
     postgres: PostgresConnections
-    wake: Callable[[ObjectKey, str], None]
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def create(cls, tools: Tools) -> AsyncIterator[Context]:
-        """The shared parts around what the runtime gives; connections close at the end."""
+    async def create(
+        cls,
+        *,
+        kube: Kube,
+        objects: Objects,
+        children: Children,
+        settings: Settings,
+        wake: Callable[[ObjectKey, str], None],
+    ) -> AsyncIterator[Context]:
+        """The context of a process that leads; its connections close at the end."""
         context = cls(
-            kube=tools.kube,
-            objects=tools.objects,
-            children=tools.children,
-            settings=tools.settings,
-            secrets=Secrets(tools.kube, time.monotonic),
-            nats=NatsConnections(tools.wake, time.monotonic),
-            postgres=PostgresConnections(tools.wake, time.monotonic),
-            wake=tools.wake,
+            kube=kube,
+            objects=objects,
+            children=children,
+            settings=settings,
+            wake=wake,
+            secrets=Secrets(kube, time.monotonic),
+            nats=NatsConnections(wake, time.monotonic),
+            postgres=PostgresConnections(wake, time.monotonic),
         )
         sweeper = asyncio.create_task(context._sweep_forever(), name="sweep connections")
         try:
@@ -65,7 +83,7 @@ class Context:
 
     def ref(self, key: ObjectKey) -> Ref:
         """Where one of our objects lives in the API."""
-        return Ref(names.API_VERSION, names.PLURALS[key.kind], key.namespace, key.name)
+        return Ref(meta.API_VERSION, meta.PLURALS[key.kind], key.namespace, key.name)
 
     async def _sweep_forever(self) -> None:
         while True:
@@ -76,3 +94,7 @@ class Context:
                 await self.postgres.sweep()
             except Exception:
                 log.exception("the sweep of connections failed, trying again")
+
+
+BuildReconcilers = Callable[[Context], Mapping[str, Reconciler]]
+"""Makes the reconcilers, by kind."""
