@@ -12,13 +12,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import chart_values
-import crd_files
-import library
-import performance
-import reference
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from outbox_operator.api import crdgen
+from generate import chart_values, crd_files, library, performance, reference  # noqa: E402
+from outbox_operator.api import crdgen  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 

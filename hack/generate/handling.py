@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tables import Figures, count, table
+from generate.tables import Figures, count, table
 
 _WAYS: Final = {
     "empty": "empty handler",

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import handling
-import svg
-from tables import Figures, count, table
+from generate import handling, svg
+from generate.tables import Figures, count, table
 
 FOLDER: Final = Path("docs/explanation")
 PAGE: Final = FOLDER / "performance.md"
@@ -217,7 +216,8 @@ def _drain(relay: Figures) -> str:
 
 
 def _most(relay: Figures, name: str) -> float:
-    return max(run[name] for _, figures in _drain_rows(relay) for run in figures["runs"])
+    most: float = max(run[name] for _, figures in _drain_rows(relay) for run in figures["runs"])
+    return most
 
 
 def _cpu(relay: Figures) -> str:

@@ -32,7 +32,7 @@ NAMESPACE: Final = "bench"
 PIPELINE: Final = "orders"
 STREAM: Final = "ORDERS"
 KEYS: Final = 1000
-POSTGRES_SETTINGS: Final = {
+POSTGRES_SETTINGS: Final[dict[str, Any]] = {
     "shared_buffers": "1GB",
     "max_wal_size": "4GB",
     "shared_preload_libraries": "pg_stat_statements",

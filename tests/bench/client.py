@@ -118,8 +118,8 @@ async def _sync_psycopg(url: str) -> dict[str, Any]:
     outbox = SyncOutbox()
     with psycopg.connect(url) as connection:
         figures: dict[str, Any] = await compared(
-            loop_of(lambda n: outbox.add(connection, event(n)) and None),
-            loop_of(lambda n: connection.execute(insert(*["%s"] * 4), row(n)) and None),
+            loop_of(lambda n: outbox.add(connection, event(n))),
+            loop_of(lambda n: connection.execute(insert(*["%s"] * 4), row(n))),
         )
         figures["add_many_per_s"] = await rate(lambda e: outbox.add_many(connection, e))
     return figures
@@ -143,10 +143,8 @@ async def _sync_session(url: str) -> dict[str, Any]:
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
     with Session(engine) as session:
         figures: dict[str, Any] = await compared(
-            loop_of(lambda n: outbox.add(session, event(n)) and None),
-            loop_of(
-                lambda n: session.execute(bare, dict(zip("abcd", row(n), strict=True))) and None
-            ),
+            loop_of(lambda n: outbox.add(session, event(n))),
+            loop_of(lambda n: session.execute(bare, dict(zip("abcd", row(n), strict=True)))),
         )
         figures["add_many_per_s"] = await rate(lambda e: outbox.add_many(session, e))
         session.commit()
@@ -165,7 +163,7 @@ async def _django(url: str) -> dict[str, Any]:
 
         with transaction.atomic():
             figures: dict[str, Any] = await compared(
-                loop_of(lambda n: outbox.add(connection, event(n)) and None), loop_of(execute)
+                loop_of(lambda n: outbox.add(connection, event(n))), loop_of(execute)
             )
             figures["add_many_per_s"] = await rate(lambda e: outbox.add_many(connection, e))
     return figures

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -132,6 +133,14 @@ def deployment(world: World, name: str) -> dict[str, Any]:
     return found
 
 
+def has_replicas(world: World, name: str, count: int) -> bool:
+    return bool(deployment(world, name)["spec"]["replicas"] == count)
+
+
+def passed_over(operator: OperatorProcess, kind: str) -> bool:
+    return operator.metric("outbox_operator_reconcile_duration_seconds_count", kind=kind) > 0
+
+
 async def execute(url: str, *statements: str) -> None:
     connection = await asyncpg.connect(url)
     try:
@@ -157,9 +166,7 @@ def test_a_restart_and_idle_passes_write_nothing(world: World, start: Start) -> 
         everything = ("OutboxPipeline", "EventStream", "EventConsumer")
         for kind in everything:
             world.wait(
-                lambda kind=kind: (
-                    second.metric("outbox_operator_reconcile_duration_seconds_count", kind=kind) > 0
-                ),
+                partial(passed_over, second, kind),
                 f"a pass over {kind}",
                 20,
                 second.tail,
@@ -207,9 +214,7 @@ def test_a_deployment_changed_by_hand_is_put_back_and_counted(world: World) -> N
     world.wait_ready(*PIPELINE)
     for name in ("orders-relay", "orders-billing-consumer"):
         world.kubectl("scale", "deployment", name, "-n", world.namespace, "--replicas=2")
-        world.wait(
-            lambda name=name: deployment(world, name)["spec"]["replicas"] == 0, "replicas: 0"
-        )
+        world.wait(partial(has_replicas, world, name, 0), "replicas: 0")
     world.kubectl("delete", "configmap", "orders-relay", "-n", world.namespace)
     world.wait(lambda: world.get("configmap", "orders-relay") is not None, "the ConfigMap")
 
@@ -217,10 +222,8 @@ def test_a_deployment_changed_by_hand_is_put_back_and_counted(world: World) -> N
         pipeline, consumer = world.get(*PIPELINE), world.get("EventConsumer", "orders-billing")
         assert pipeline is not None
         assert consumer is not None
-        return (
-            pipeline["status"].get("driftCorrectedCount") == 2
-            and consumer["status"].get("driftCorrectedCount") == 1
-        )
+        found = [one["status"].get("driftCorrectedCount") for one in (pipeline, consumer)]
+        return found == [2, 1]
 
     world.wait(counted, "two and one", detail=lambda: str(world.get(*PIPELINE)))
     body = world.get("EventConsumer", "orders-billing")
@@ -575,7 +578,7 @@ async def test_a_rotated_password_reconnects_and_rolls(world: World) -> None:
         world.apply(world.secret("database", url=with_login(world.database, role, "new")))
 
         def rolled() -> bool:
-            return deployment(world, "orders-relay")["metadata"]["generation"] > before
+            return bool(deployment(world, "orders-relay")["metadata"]["generation"] > before)
 
         world.wait(rolled, "the pods are rolled", deadline=60)
         world.wait_ready(*PIPELINE, deadline=20)

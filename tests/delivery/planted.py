@@ -14,7 +14,8 @@ from typing import Any, Final
 
 def _id_cursor() -> None:
     """The popular cursor: what is not newer than the newest seen is taken as seen."""
-    from outbox_operator.relay.paging import Bound, Snapshot
+    from outbox_operator.adapters.postgres.rows import Bound
+    from outbox_operator.relay.paging import Snapshot
 
     def bound(self: Snapshot) -> Bound:
         return Bound(str(self.xmax), ())
@@ -24,7 +25,8 @@ def _id_cursor() -> None:
 
 def _drop_ack() -> None:
     """What was handed to the connection is taken as stored."""
-    from outbox_operator.adapters.nats.publish_run import Run, Sent
+    from outbox_operator.adapters.nats.publish_run import Run
+    from outbox_operator.adapters.nats.publisher import Sent
 
     async def finish(self: Run) -> Sent:
         self._close()
@@ -43,7 +45,7 @@ def _skip_fence() -> None:
     def open_run(self: Publisher, *, fence: object, **options: Any) -> Any:
         return real(self, fence=None, **options)
 
-    Publisher.open_run = open_run  # type: ignore[method-assign,assignment]
+    Publisher.open_run = open_run  # type: ignore[method-assign]
 
 
 def _no_resume() -> None:
@@ -56,7 +58,7 @@ def _no_resume() -> None:
         real(self, *message)
         self.published.clear()
 
-    Tail.add = add  # type: ignore[method-assign]
+    Tail.add = add  # type: ignore[method-assign,assignment]
 
 
 def _order_by_id() -> None:

@@ -12,6 +12,7 @@ import signal
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -105,7 +106,7 @@ class Stage:
         relays = [replica.process for replica in self.servers.replicas if replica.process.running]
         polls = [relay.metric("polls_total") for relay in relays]
         for relay, before in zip(relays, polls, strict=True):
-            await eventually(lambda r=relay, n=before: at_rest(r, n + 3), "rest", relay=relay)
+            await eventually(partial(at_rest, relay, before + 3), "rest", relay=relay)
         return (await compare(self.settings, self.servers, self.journal))[0]
 
 

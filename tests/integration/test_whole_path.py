@@ -57,7 +57,7 @@ class ConsumerProcess:
         config = ConsumerConfig(
             namespace="shop",
             consumer="billing",
-            nats=NatsConfig(url=outbox.nats.url),
+            nats=NatsConfig(url=outbox.nats.auth.url),
             stream=outbox.prefix,
             durable="billing",
             python=PythonHandlerConfig(module="shop:handle"),

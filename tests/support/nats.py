@@ -246,6 +246,11 @@ class NatsCluster:
         """A login that tries each server."""
         return replace(self.servers[0].auth, url=",".join(server.url for server in self.servers))
 
+    @property
+    def version(self) -> str:
+        """As `NatsServer.version`; all run the same."""
+        return self.servers[0].version
+
     def start(self) -> Self:
         """Start all and wait until the three take streams with three replicas."""
         try:

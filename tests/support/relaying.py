@@ -297,7 +297,9 @@ class Outbox:
 
     async def cursor(self) -> asyncpg.Record:
         """The cursor's row."""
-        row = await self.connection.fetchrow("SELECT * FROM outbox.cursors WHERE shard = 0")
+        row: asyncpg.Record | None = await self.connection.fetchrow(
+            "SELECT * FROM outbox.cursors WHERE shard = 0"
+        )
         assert row is not None
         return row
 

@@ -14,7 +14,7 @@ from outbox_operator.errors import NatsError
 from support.nats import NatsCluster, NatsServer, connected, unique_prefix
 
 
-def generation(server: NatsServer) -> tuple[int, int]:
+def generation(server: NatsServer | NatsCluster) -> tuple[int, int]:
     """Major and minor version."""
     major, minor, _ = server.version.split(".")
     return int(major), int(minor)

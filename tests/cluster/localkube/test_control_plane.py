@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from localkube import cluster, processes, state
 from localkube.api import ApiClient
+from localkube.errors import LocalkubeError
 from localkube.layout import REPOSITORY, Endpoints, Roots, current_roots
 
 pytestmark = pytest.mark.cluster
@@ -34,7 +35,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Roots]:
 def localkube(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command as people do."""
     script = REPOSITORY / "hack" / "localkube" / "localkube"
-    command = [script, *arguments, "--name", NAME]
+    command = [str(script), *arguments, "--name", NAME]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -56,7 +57,7 @@ def test_life_of_a_control_plane(places: Roots) -> None:
     assert "already running" in said
 
     # The other kind of cluster under the same name is a mistake, not a reason to remove this one.
-    with pytest.raises(cluster.LocalkubeError, match="exists as control-plane, wanted node"):
+    with pytest.raises(LocalkubeError, match="exists as control-plane, wanted node"):
         cluster.up(places, NAME, state.NODE)
 
     for pid in facts["pids"].values():

@@ -121,7 +121,7 @@ async def test_the_backlog_shows_in_the_status(world: World) -> None:
 
     def shown() -> bool:
         body = world.get("OutboxPipeline", "orders")
-        return bool(body) and body["status"]["outbox"]["backlogRows"] == 1
+        return body is not None and body["status"]["outbox"]["backlogRows"] == 1
 
     world.wait(shown, "backlogRows: 1", deadline=60)
 

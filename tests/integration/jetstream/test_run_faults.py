@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -168,7 +169,7 @@ async def test_three_replicas_keep_the_order(cluster: NatsCluster, batches: bool
 @KINDS
 async def test_three_replicas_survive_refusals(cluster: NatsCluster, batches: bool) -> None:
     """Some refused messages stop a replicated stream for good; ours must not be among them."""
-    limits = {"max_msgs": 300, "discard": "new", "max_msg_size": 1000}
+    limits: dict[str, Any] = {"max_msgs": 300, "discard": "new", "max_msg_size": 1000}
     async with a_lane(
         cluster, unique_prefix(), allow_batched=batches, num_replicas=3, **limits
     ) as lane:

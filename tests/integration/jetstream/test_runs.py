@@ -161,7 +161,9 @@ async def test_nothing_behind_a_refused_message_is_stored(
         elif kind == "uncovered":
             messages[place] = message(f"elsewhere.{prefix}", place)
         else:
-            messages[place] = message(subject, place, **{"Nats-Expected-Last-Sequence": "99999"})
+            messages[place] = message(
+                subject, place, 20, **{"Nats-Expected-Last-Sequence": "99999"}
+            )
         sent = await lane.publish(messages)
         assert sent.count == place
         assert sent.last_sequence == (place or None)

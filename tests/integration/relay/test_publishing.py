@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,7 +81,7 @@ async def test_bytes_arrive_as_they_are(
 async def test_a_full_stream_is_waited_for_and_shown(
     database: str, nats_server: NatsServer, tmp_path: Path
 ) -> None:
-    limits = {"max_msgs": 30, "discard": "new"}
+    limits: dict[str, Any] = {"max_msgs": 30, "discard": "new"}
     async with an_outbox(database, nats_server, tmp_path, **limits) as outbox:
         await outbox.fill(100, keys=3)
         relay = outbox.relay().start()

@@ -9,6 +9,7 @@ import asyncio
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -139,7 +140,7 @@ async def test_events_can_be_sent_again_while_the_relay_runs(
     database: str, nats_server: NatsServer, tmp_path: Path, choice: list[str], repeated: list[int]
 ) -> None:
     # The stream forgets ids at once: otherwise it would drop what is sent again.
-    window = {"duplicate_window": 100_000_000}
+    window: dict[str, Any] = {"duplicate_window": 100_000_000}
     async with an_outbox(database, nats_server, tmp_path, **window) as outbox:
         relay = await outbox.relay().start().active()
         events = [await outbox.add("k") for _ in range(3)]

@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -21,7 +21,7 @@ from support.relaying import Outbox, RelayProcess, an_outbox, check_delivery, ev
 
 pytestmark = pytest.mark.integration
 
-FORGETFUL = {"duplicate_window": 100_000_000}
+FORGETFUL: Final[dict[str, Any]] = {"duplicate_window": 100_000_000}
 
 
 @pytest.fixture(params=["fast", "window"])

@@ -51,7 +51,8 @@ def test_one_server_has_one_replica_and_that_is_said() -> None:
 def test_the_owner_of_things_is_the_same_from_run_to_run() -> None:
     first, second = read(pipeline()), read(pipeline())
     assert first.streams[0].meta.uid == second.streams[0].meta.uid
-    assert len({one.meta.uid for one in (*first.pipelines, *first.streams, *first.consumers)}) == 4
+    kinds = first.pipelines, first.streams, first.consumers
+    assert len({one.meta.uid for kind in kinds for one in kind}) == 4
 
 
 def test_other_documents_are_left_out_by_name() -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
 import pytest
+from generate import performance, svg
 
 from support.kube import ROOT
-
-sys.path.insert(0, str(ROOT / "hack" / "generate"))
-import performance
-import svg
 
 FILES = performance.files(ROOT)
 PAGE = (ROOT / performance.PAGE).read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import inspect
 import threading
 from pathlib import Path
 from typing import Any
@@ -189,4 +190,6 @@ def test_finds_modules_in_the_working_directory(
     (tmp_path / "shop_local.py").write_text("def handle(event, context): return 'here'\n")
     monkeypatch.syspath_prepend(tmp_path / "elsewhere")  # restores sys.path afterwards
     monkeypatch.chdir(tmp_path)
-    assert loader.load("shop_local:handle")(None, None) == "here"
+    handle = loader.load("shop_local:handle")
+    assert inspect.isfunction(handle)
+    assert handle(None, None) == "here"

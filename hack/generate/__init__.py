@@ -1,0 +1,1 @@
+"""The generated files of the repository: CRDs, the chart's copies, parts of the docs."""
