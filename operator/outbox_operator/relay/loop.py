@@ -1,10 +1,10 @@
-"""The relay's heart: read pages, publish them in runs, save the cursor now and then.
+"""Publish the events of a shard: read pages, send them in runs, save the cursor now and then.
 
-Called by `relay.tenure` once this process owns the shard. Follow one event: `relay.reading` reads
-its page, `_run` makes a message of it (`relay.poison`, `relay.message`) and hands it to a run of
-the publisher, `_settle` moves the cursor in memory once it is acknowledged, `_save` stores the
-cursor. A crash between any two of these repeats nothing: the next relay finds in the stream what
-was published (`relay.stream`) and skips that.
+Called by `relay.shard_session` once this process owns the shard. Follow one event:
+`relay.reading` reads its page, `_run` makes a message of it (`relay.poison`, `relay.message`) and
+hands it to a run of the publisher, `_settle` moves the cursor in memory once it is acknowledged,
+`_save` stores the cursor. A crash between any two of these repeats nothing: the next relay finds
+in the stream what was published (`relay.stream`) and skips that.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class _StopRequestedError(Exception):
 
 
 class RelayLoop:
-    """One tenure as the owner of a shard.
+    """Publishes the events of one shard, for one session as its owner.
 
     Args:
         cursor: As read after taking ownership.

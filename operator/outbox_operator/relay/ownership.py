@@ -2,7 +2,7 @@
 
 Called by `relay.app` for as long as both connections live. Once a second, and at once when
 something changes, it looks at the lock table, lets `relay.balance` decide, and starts or ends a
-`relay.tenure` per shard. A tenure that fails hands its shard back and is tried again later; the
+`relay.shard_session` per shard. One that fails hands its shard back and is tried again later; the
 others never notice.
 """
 
@@ -21,8 +21,8 @@ from outbox_operator.relay.balance import decide
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.progress import Progress
 from outbox_operator.relay.settings import Settings
+from outbox_operator.relay.shard_session import ShardSession
 from outbox_operator.relay.signals import Signals
-from outbox_operator.relay.tenure import Tenure
 from outbox_operator.telemetry.logging import bind
 
 log = logging.getLogger(__name__)
@@ -35,14 +35,14 @@ WHOLE_PAGES: Final = 4
 _RETRY_FIRST_SECONDS: Final = 0.2
 _RETRY_MAX_SECONDS: Final = 10.0
 _STABLE_SECONDS: Final = 30.0
-"""A tenure this long was fine; the back-off starts anew after it."""
+"""A session this long was fine; the back-off starts anew after it."""
 
 
 @dataclass(slots=True)
 class _Held:
     """A shard whose lock is ours."""
 
-    tenure: Tenure
+    session: ShardSession
     task: asyncio.Task[None]
     since: float
     leaving_since: float | None = None
@@ -77,7 +77,7 @@ class Ownership:
         """Own a fair share of the shards until asked to stop; then hand all of them over.
 
         Raises:
-            OutboxError: A connection is lost. Every tenure is ended then.
+            OutboxError: A connection is lost. Every shard session is ended then.
         """
         try:
             await self.lease.join(self.signals.urge)
@@ -93,7 +93,7 @@ class Ownership:
     def nudged(self) -> None:
         """Events were committed, of whichever shard."""
         for held in self._held.values():
-            held.tenure.signals.nudge()
+            held.session.signals.nudge()
 
     async def _look(self) -> None:
         await self._let_go_of_ended()
@@ -123,7 +123,7 @@ class Ownership:
         self._share_out()
 
     def _start(self, shard: int) -> None:
-        tenure = Tenure(
+        session = ShardSession(
             shard,
             self.settings,
             self.publisher,
@@ -132,15 +132,15 @@ class Ownership:
             self.metrics,
         )
         with bind(shard=shard):
-            task = asyncio.create_task(tenure.run(), name=f"shard {shard}")
+            task = asyncio.create_task(session.run(), name=f"shard {shard}")
         task.add_done_callback(lambda _: self.signals.urge())
-        self._held[shard] = _Held(tenure, task, time.monotonic())
+        self._held[shard] = _Held(session, task, time.monotonic())
 
     def _share_out(self) -> None:
         """However many shards: little cost when quiet, and bounded memory when not."""
         least = len(self._held) / IDLE_POLLS_PER_SECOND
         for held in self._held.values():
-            signals = held.tenure.signals
+            signals = held.session.signals
             signals.poll_ceiling = max(self.settings.config.poll_max_seconds, least)
             signals.page_parts = -(-len(self._held) // WHOLE_PAGES)
 
@@ -149,7 +149,7 @@ class Ownership:
         if held.leaving_since is None:
             held.leaving_since = time.monotonic()
             log.info("handing the shard over: %s", why, extra={"shard": shard})
-            held.tenure.signals.request_stop()
+            held.session.signals.request_stop()
 
     def _end_overdue(self, now: float) -> None:
         """A hand-over that the stream holds up is cut short; what is in flight is sent again."""
@@ -167,7 +167,7 @@ class Ownership:
                 await self.lease.release(shard)
 
     def _note_end(self, shard: int, held: _Held) -> None:
-        """Why a tenure ended, told wherever somebody may look."""
+        """Say why a shard session ended, wherever somebody may look."""
         progress = self.progress.shard(shard)
         error = None if held.task.cancelled() else held.task.exception()
         if error is None:

@@ -1,8 +1,9 @@
 """What the relay is doing, for the probes: connections, shards, and whether it gets anywhere.
 
 `Progress` is the process, written by `relay.app` and `relay.ownership`; each shard it owns or
-owned has a `ShardProgress`, written by `relay.tenure` and `relay.loop`. The health server reads
-them. A pod that is connected but publishes nothing of its backlog is not ready, and says why.
+owned has a `ShardProgress`, written by `relay.shard_session` and `relay.loop`. The health server
+reads them. A pod that is connected but publishes nothing of its backlog is not ready, and says
+why.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What can end a wait of a relay: a nudge, a lost connection, a request to stop.
 
-One for the process (`relay.app`), and one for each shard it owns, shared by `relay.tenure` and
-`relay.loop`. Nudges that arrive while the relay works count as one.
+One for the process (`relay.app`), and one for each shard it owns, shared by `relay.shard_session`
+and `relay.loop`. Nudges that arrive while the relay works count as one.
 """
 
 from __future__ import annotations

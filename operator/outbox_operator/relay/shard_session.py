@@ -34,7 +34,7 @@ _IDLE_POLLS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Tenure:
+class ShardSession:
     """What it takes to be the active relay of a shard once.
 
     Attributes:
