@@ -18,8 +18,8 @@ JITTER: Final = 0.2
 LONGEST_ASKED_SECONDS: Final = 3600.0
 """A handler may ask for at most this delay; a mistaken Retry-After must not park an event."""
 UNANSWERED_ALLOWANCE: Final = 3
-"""Deliveries beyond `max_deliver` after which a message is buried unhandled. Not 0: a delivery
-that a draining pod gave back counts on the server, and the event is not to blame for it."""
+"""Deliveries beyond `max_deliver` after which a message becomes a dead letter unhandled. Not 0: a
+delivery that a draining pod gave back counts on the server, and the event is not to blame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Redeliver:
 
 
 @dataclass(frozen=True, slots=True)
-class Bury:
+class ToDeadLetters:
     """Store the message in the dead-letter stream, then tell the server that it is done."""
 
     reason: Reason
@@ -69,7 +69,7 @@ class Again:
     alone: bool = False
 
 
-Disposition = Acknowledge | Redeliver | Bury
+Disposition = Acknowledge | Redeliver | ToDeadLetters
 """What follows from an answer."""
 Settlement = Acknowledge | Redeliver | Terminate | Again
 """What is left to do with a message once it is processed."""
@@ -95,14 +95,14 @@ def backoff(failures: int, spread: float, delays: tuple[float, ...] = ()) -> flo
     return min(delay, BACKOFF_LONGEST_SECONDS) * (1 - JITTER * spread)
 
 
-def before_handling(deliveries: int, policy: Policy) -> Bury | None:
-    """Whether a message is to be buried without asking the handler again.
+def before_handling(deliveries: int, policy: Policy) -> ToDeadLetters | None:
+    """Whether a message becomes a dead letter without asking the handler again.
 
     The last allowed delivery normally ends in `decide`. If the message still comes again and
     again, the process dies in its handler each time, and would the next time.
     """
     if policy.max_deliver > 0 and policy.max_deliver + UNANSWERED_ALLOWANCE < deliveries:
-        return Bury(
+        return ToDeadLetters(
             "MaxDeliver",
             f"delivered {deliveries - 1} times without an answer from the handler: "
             "the process may die while it handles this event",
@@ -123,10 +123,10 @@ def decide(outcome: Outcome, deliveries: int, policy: Policy, spread: float) -> 
         case Ack():
             return ACKNOWLEDGE
         case DeadLetter(reason):
-            return Bury("Refused", reason)
+            return ToDeadLetters("Refused", reason)
         case RetryAfter(seconds, reason):
             if 0 < policy.max_deliver <= deliveries:
-                return Bury("MaxDeliver", reason)
+                return ToDeadLetters("MaxDeliver", reason)
             if seconds is None:
                 return Redeliver(backoff(deliveries, spread, policy.backoff), reason)
             return Redeliver(min(max(seconds, 0.0), LONGEST_ASKED_SECONDS), reason)

@@ -20,10 +20,10 @@ from outbox_operator.consumer.disposition import (
     AGAIN,
     AGAIN_ALONE,
     Acknowledge,
-    Bury,
     Redeliver,
     Settlement,
     Terminate,
+    ToDeadLetters,
 )
 from outbox_operator.consumer.handlers.types import (
     ACK,
@@ -85,7 +85,7 @@ class Processor:
         """Handle messages together; what is to be done with each."""
         dead = disposition.before_handling(items[0].delivery.deliveries, self._policy)
         if dead is not None and len(items) == 1:
-            return [await self._bury(dead, items[0])]
+            return [await self._dead_letter(dead, items[0])]
         try:
             if self._inbox is not None:
                 outcomes = await self._in_transaction(self._inbox, items)
@@ -129,8 +129,8 @@ class Processor:
                 self._breaker.succeeded()
             case _:
                 self._breaker.probe_ended()  # a delay that it asked for is no failure
-        if isinstance(decided, Bury):
-            return await self._bury(decided, item)
+        if isinstance(decided, ToDeadLetters):
+            return await self._dead_letter(decided, item)
         if isinstance(decided, Acknowledge):
             return decided
         self._metrics.processed("retry", item.event.type).inc()
@@ -243,7 +243,7 @@ class Processor:
                 self._metrics.duplicate(item.event.type)
         return answers
 
-    async def _bury(self, decided: Bury, item: Item) -> Settlement:
+    async def _dead_letter(self, decided: ToDeadLetters, item: Item) -> Settlement:
         event, delivery = item.event, item.delivery
         prefix = self._config.dead_letter_subject
         if prefix is not None:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from outbox_operator.adapters.postgres.rows import Burial
+from outbox_operator.adapters.postgres.rows import NewDeadLetter
 from outbox_operator.relay.poison import Plan
 from outbox_operator.relay.reading import Mark, Page
 
@@ -51,7 +51,7 @@ class _Flight:
     size: int
     inside: Mark
     after: Mark
-    burials: list[Burial]
+    dead_letters: list[NewDeadLetter]
 
 
 class Flights:
@@ -76,7 +76,7 @@ class Flights:
         size = sum([len(message[1]) + len(message[2]) for message in plan.messages])
         self.sent += len(plan.messages)
         self._under_way.append(
-            _Flight(self.sent, rows, plan.positions, size, inside, after, plan.burials)
+            _Flight(self.sent, rows, plan.positions, size, inside, after, plan.dead_letters)
         )
 
     def landed(self, count: int) -> Iterator[Landed]:
@@ -102,6 +102,6 @@ class Flights:
         """Position of the first message that has not landed; None when all have."""
         return self._under_way[0].messages[0] if self._under_way else None
 
-    def burials(self) -> list[Burial]:
+    def dead_letters(self) -> list[NewDeadLetter]:
         """Dead letters to be, of all pages that have not landed."""
-        return [burial for flight in self._under_way for burial in flight.burials]
+        return [letter for flight in self._under_way for letter in flight.dead_letters]

@@ -16,7 +16,7 @@ from typing import Final
 
 from outbox_operator.adapters.nats.publisher import Publisher, Refusal, Run, Sent, StreamFacts
 from outbox_operator.adapters.postgres.outbox import OutboxStore
-from outbox_operator.adapters.postgres.rows import Burial, Checkpoint, Cursor, Row
+from outbox_operator.adapters.postgres.rows import Checkpoint, Cursor, NewDeadLetter, Row
 from outbox_operator.errors import OutboxError
 from outbox_operator.relay import poison
 from outbox_operator.relay.flights import Flights
@@ -150,7 +150,7 @@ class RelayLoop:
                 pause = floor
 
     async def _run(self, page: Page) -> bool:
-        """Publish or bury rows from `page` on, in one run, until there is a reason to end it.
+        """Publish rows from `page` on in one run, until there is a reason to end it.
 
         Returns:
             Whether most likely nothing is left.
@@ -171,7 +171,7 @@ class RelayLoop:
                 halted = plan.halted
                 flights.add(following, plan)
                 ends = (
-                    following.closes or halted is not None or bool(plan.burials)
+                    following.closes or halted is not None or bool(plan.dead_letters)
                     or flights.sent >= RUN_EVENTS or time.monotonic() - started > RUN_SECONDS
                     or self._signals.stopping
                 )  # fmt: skip
@@ -217,7 +217,7 @@ class RelayLoop:
             emission=self._stream.numbers.last + sent,  # `_certain` may have found out more
         )
         if plan.found_poison:
-            # The stream may have been changed since we asked; never bury on old knowledge.
+            # The stream may have been changed since we asked; give no event up on old knowledge.
             self._stream.doubt_facts()
             if await self._certain() != facts:
                 return None
@@ -226,13 +226,13 @@ class RelayLoop:
     async def _end(self, result: Sent, flights: Flights) -> None:
         """Act on the fate of a run."""
         self._stream.ended(result)
-        burials = flights.burials()
+        dead_letters = flights.dead_letters()
         self._settle(flights, result.count)
         failed = flights.first_left()
         if failed is not None:
-            burials = [burial for burial in burials if burial.position < failed]
-        if burials or time.monotonic() - self._saved_at > SAVE_SECONDS:
-            await self._save(burials)
+            dead_letters = [letter for letter in dead_letters if letter.position < failed]
+        if dead_letters or time.monotonic() - self._saved_at > SAVE_SECONDS:
+            await self._save(dead_letters)
         self._metrics.batches.inc()
         if result.refusal is None:
             self._retry = _RETRY_FIRST_SECONDS
@@ -252,7 +252,7 @@ class RelayLoop:
             if landed.mark.upper is None:
                 self._stream.window_read()
 
-    async def _save(self, burials: Sequence[Burial] = ()) -> None:
+    async def _save(self, dead_letters: Sequence[NewDeadLetter] = ()) -> None:
         """Store the cursor, if there is news, and these dead letters with it."""
         done, stream = self._done, self._stream
         point = Checkpoint(
@@ -260,20 +260,20 @@ class RelayLoop:
             emission=stream.numbers.last, emission_gaps=stream.numbers.gaps,
             stream_sequence=stream.known, remark=stream.without_fence or None,
         )  # fmt: skip
-        if point == self._saved and not burials:
+        if point == self._saved and not dead_letters:
             return
-        await self._store.save(point, burials)
+        await self._store.save(point, dead_letters)
         self._saved, self._saved_at = point, time.monotonic()
         self._metrics.saves.inc()
-        for burial in burials:
-            self._metrics.poison(burial.reason).inc()
-            if not burial.blocked:
+        for letter in dead_letters:
+            self._metrics.poison(letter.reason).inc()
+            if not letter.blocked:
                 log.error(
-                    "event moved to the dead letters: %s", burial.error,
-                    extra={"reason": burial.reason, "position": burial.position},
+                    "event moved to the dead letters: %s", letter.error,
+                    extra={"reason": letter.reason, "position": letter.position},
                 )  # fmt: skip
-            if self._policy == "BlockKey" and burial.key:
-                self._blocked.add(burial.key)
+            if self._policy == "BlockKey" and letter.key:
+                self._blocked.add(letter.key)
 
     async def _after_refusal(self, refusal: Refusal, failed: int | None) -> None:
         """Take note of a refusal, and wait if that helps; `failed` is the position refused."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final, Literal
 
 from outbox_operator.adapters.nats.publisher import Message, Refusal, StreamFacts
-from outbox_operator.adapters.postgres.rows import Burial, Row, Rows
+from outbox_operator.adapters.postgres.rows import NewDeadLetter, Row, Rows
 from outbox_operator.errors import EventError, SpecError
 from outbox_operator.relay.message import Renderer
 from outbox_operator.wire.subjects import (
@@ -50,19 +50,19 @@ class Plan:
     Attributes:
         messages: To publish, in order, numbered.
         positions: Of their rows.
-        burials: To copy to the dead letters.
+        dead_letters: To copy to the dead letters.
         halted: Set with policy Halt: the row at which everything stops, and why.
     """
 
     messages: list[Message] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
-    burials: list[Burial] = field(default_factory=list)
+    dead_letters: list[NewDeadLetter] = field(default_factory=list)
     halted: tuple[Row, Poison] | None = None
 
     @property
     def found_poison(self) -> bool:
         """Whether a row is poison by itself, not just of a blocked key."""
-        return self.halted is not None or any(not burial.blocked for burial in self.burials)
+        return self.halted is not None or any(not letter.blocked for letter in self.dead_letters)
 
 
 class Treatment(enum.Enum):
@@ -109,8 +109,8 @@ def plan_page(
     for row in map(Row.named, rows):
         if row.partition_key in blocked:
             error = f"an earlier event of key {row.partition_key!r} is a dead letter"
-            plan.burials.append(
-                Burial(row.position, row.partition_key, KEY_BLOCKED, error, blocked=True)
+            plan.dead_letters.append(
+                NewDeadLetter(row.position, row.partition_key, KEY_BLOCKED, error, blocked=True)
             )
             continue
         number = emission + len(plan.messages) + 1
@@ -122,8 +122,8 @@ def plan_page(
         if policy == "Halt":
             plan.halted = (row, found)
             return plan
-        plan.burials.append(
-            Burial(row.position, row.partition_key, found.reason, found.error, blocked=False)
+        plan.dead_letters.append(
+            NewDeadLetter(row.position, row.partition_key, found.reason, found.error, blocked=False)
         )
         if policy == "BlockKey" and row.partition_key:
             blocked.add(row.partition_key)

@@ -134,7 +134,7 @@ async def test_an_event_that_kills_each_process_ends_as_a_dead_letter(
             async def ended(consumer: subprocess.Popen[str] = consumer) -> bool:
                 return consumer.poll() is not None or bool(await source.dead_letters())
 
-            await eventually(ended, "process died or buried the event")
+            await eventually(ended, "process died or gave the event up")
             deaths += consumer.poll() is not None
     [letter] = await source.dead_letters()
     assert deaths == 1 + UNANSWERED_ALLOWANCE

@@ -145,7 +145,7 @@ async def test_subjects_outside_the_stream_are_poison_until_the_stream_takes_the
         await eventually(
             lambda: relay.metric("poison_total", reason="SubjectNotInStream"), "poison found"
         )
-        # What the relay knows of the stream is old by now; it must ask before burying.
+        # What the relay knows of the stream is old by now; it must ask before giving up.
         await outbox.update_stream(subjects=[f"{outbox.prefix}.>"])
         await outbox.add("a", event_type="user.deleted")
         stored = await outbox.stored(2)
@@ -168,7 +168,7 @@ async def test_a_limit_lowered_behind_our_back_is_found_out(outbox: Outbox) -> N
     assert relay.metric("poison_total", reason=row["reason"]) == 1
 
 
-async def test_a_stream_for_other_subjects_buries_nothing(outbox: Outbox) -> None:
+async def test_a_stream_for_other_subjects_makes_no_dead_letters(outbox: Outbox) -> None:
     event = await outbox.add("a")
     await outbox.update_stream(subjects=[f"{outbox.prefix}-else.>"])
     relay = outbox.relay().start()

@@ -7,10 +7,10 @@ import pytest
 from outbox_operator.consumer.disposition import (
     UNANSWERED_ALLOWANCE,
     Acknowledge,
-    Bury,
     Disposition,
     Policy,
     Redeliver,
+    ToDeadLetters,
     backoff,
     before_handling,
     decide,
@@ -23,19 +23,19 @@ from outbox_operator.consumer.handlers.types import Ack, DeadLetter, Outcome, Re
     [
         (Ack(), 1, Policy(), Acknowledge()),
         (Ack(), 99, Policy(max_deliver=5), Acknowledge()),
-        (DeadLetter("bad"), 1, Policy(), Bury("Refused", "bad")),
-        (DeadLetter("bad"), 1, Policy(max_deliver=-1), Bury("Refused", "bad")),
+        (DeadLetter("bad"), 1, Policy(), ToDeadLetters("Refused", "bad")),
+        (DeadLetter("bad"), 1, Policy(max_deliver=-1), ToDeadLetters("Refused", "bad")),
         (RetryAfter(reason="no"), 1, Policy(), Redeliver(1.0, "no")),
         (RetryAfter(reason="no"), 4, Policy(), Redeliver(8.0, "no")),
-        (RetryAfter(reason="no"), 5, Policy(max_deliver=5), Bury("MaxDeliver", "no")),
-        (RetryAfter(reason="no"), 6, Policy(max_deliver=5), Bury("MaxDeliver", "no")),
-        (RetryAfter(reason="no"), 1, Policy(max_deliver=1), Bury("MaxDeliver", "no")),
+        (RetryAfter(reason="no"), 5, Policy(max_deliver=5), ToDeadLetters("MaxDeliver", "no")),
+        (RetryAfter(reason="no"), 6, Policy(max_deliver=5), ToDeadLetters("MaxDeliver", "no")),
+        (RetryAfter(reason="no"), 1, Policy(max_deliver=1), ToDeadLetters("MaxDeliver", "no")),
         (RetryAfter(reason="no"), 10**6, Policy(max_deliver=-1), Redeliver(300.0, "no")),
         (RetryAfter(7.5, "busy"), 1, Policy(), Redeliver(7.5, "busy")),
         (RetryAfter(0.0), 1, Policy(), Redeliver(0.0, "")),
         (RetryAfter(-3.0), 1, Policy(), Redeliver(0.0, "")),
         (RetryAfter(10.0**9), 1, Policy(), Redeliver(3600.0, "")),
-        (RetryAfter(7.5), 5, Policy(max_deliver=5), Bury("MaxDeliver", "")),
+        (RetryAfter(7.5), 5, Policy(max_deliver=5), ToDeadLetters("MaxDeliver", "")),
         (RetryAfter(), 1, Policy(backoff=(1.0, 5.0)), Redeliver(1.0, "")),
         (RetryAfter(), 2, Policy(backoff=(1.0, 5.0)), Redeliver(5.0, "")),
         (RetryAfter(), 4, Policy(backoff=(1.0, 5.0)), Redeliver(5.0, "")),
@@ -46,7 +46,7 @@ def test_decides(outcome: Outcome, deliveries: int, policy: Policy, expected: Di
 
 
 @pytest.mark.parametrize(
-    ("max_deliver", "deliveries", "buried"),
+    ("max_deliver", "deliveries", "dead"),
     [
         (5, 5, False),
         (5, 5 + UNANSWERED_ALLOWANCE, False),
@@ -54,11 +54,11 @@ def test_decides(outcome: Outcome, deliveries: int, policy: Policy, expected: Di
         (-1, 10**6, False),
     ],
 )
-def test_buries_what_kills_the_process_again_and_again(
-    max_deliver: int, deliveries: int, buried: bool
+def test_gives_up_what_kills_the_process_again_and_again(
+    max_deliver: int, deliveries: int, dead: bool
 ) -> None:
     found = before_handling(deliveries, Policy(max_deliver=max_deliver))
-    assert (found is not None) is buried
+    assert (found is not None) is dead
 
 
 def test_exponential_delays_grow_from_a_second_to_five_minutes_and_are_spread() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from outbox_operator.adapters.nats.publisher import Message
-from outbox_operator.adapters.postgres.rows import Burial, Row
+from outbox_operator.adapters.postgres.rows import NewDeadLetter, Row
 from outbox_operator.relay.flights import Flights, Landed
 from outbox_operator.relay.poison import Plan, Poison
 from outbox_operator.relay.reading import Mark, Page
@@ -56,14 +56,14 @@ def test_a_page_lands_bit_by_bit_and_nothing_is_told_twice() -> None:
 
 def test_rows_without_a_message_land_with_the_one_before_them() -> None:
     """Row 2 is in the stream already, and row 4 becomes a dead letter."""
-    letter = Burial(4, "k", "MessageTooLarge", "too large", blocked=False)
+    letter = NewDeadLetter(4, "k", "MessageTooLarge", "too large", blocked=False)
     flights = Flights()
-    flights.add(page(1, 2, 3, 4, 5), plan([1, 3, 5], burials=[letter]))
-    assert flights.burials() == [letter]
+    flights.add(page(1, 2, 3, 4, 5), plan([1, 3, 5], dead_letters=[letter]))
+    assert flights.dead_letters() == [letter]
     assert list(flights.landed(1)) == [Landed(inside(2), 2, 1, 10)]
     assert list(flights.landed(2)) == [Landed(inside(4), 2, 1, 10)]
     assert list(flights.landed(3)) == [Landed(inside(5), 1, 1, 10)]
-    assert flights.burials() == []
+    assert flights.dead_letters() == []
 
 
 def test_a_page_without_messages_lands_at_once() -> None:

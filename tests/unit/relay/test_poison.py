@@ -124,7 +124,7 @@ def test_good_events_are_numbered_densely_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "published", "buried", "halted"),
+    ("policy", "published", "dead", "halted"),
     [
         ("BlockKey", [1, 4, 6, 7], [(2, False), (3, True), (5, False)], None),
         ("Skip", [1, 3, 4, 6, 7], [(2, False), (5, False)], None),
@@ -132,12 +132,12 @@ def test_good_events_are_numbered_densely_in_order() -> None:
     ],
 )
 def test_policies(
-    policy: Policy, published: list[int], buried: list[tuple[int, bool]], halted: int | None
+    policy: Policy, published: list[int], dead: list[tuple[int, bool]], halted: int | None
 ) -> None:
     rows = [row(1, "a"), bad(2, "a"), row(3, "a"), row(4, "b"), bad(5, ""), row(6, ""), row(7, "c")]
     made = plan(rows, policy)
     assert made.positions == published
-    assert [(b.position, b.blocked) for b in made.burials] == buried
+    assert [(letter.position, letter.blocked) for letter in made.dead_letters] == dead
     assert (made.halted[0].position if made.halted else None) == halted
     assert made.found_poison
 
@@ -145,7 +145,9 @@ def test_policies(
 def test_keys_blocked_before_stay_blocked() -> None:
     made = plan([row(1, "a"), row(2, "b")], blocked_keys=frozenset({"a"}))
     assert made.positions == [2]
-    assert [(b.position, b.reason, b.blocked) for b in made.burials] == [(1, "KeyBlocked", True)]
+    assert [(letter.position, letter.reason, letter.blocked) for letter in made.dead_letters] == [
+        (1, "KeyBlocked", True)
+    ]
     assert not made.found_poison, "nothing new to ask the server about"
 
 
@@ -156,14 +158,17 @@ def test_other_policies_ignore_blocked_keys() -> None:
 
 def test_what_the_server_refused_is_poison_though_it_looks_fine() -> None:
     made = plan([row(1, "a"), row(2, "a")], refused={1: Poison("RefusedByStream", "no")})
-    assert [(b.position, b.blocked) for b in made.burials] == [(1, False), (2, True)]
+    assert [(letter.position, letter.blocked) for letter in made.dead_letters] == [
+        (1, False),
+        (2, True),
+    ]
 
 
 def test_what_is_in_the_stream_already_is_skipped_and_nothing_else() -> None:
     made = plan([row(1, "a"), row(2, "a"), row(3, "a")], published={1: row(1).event_id, 3: "other"})
     assert made.positions == [2, 3]
     assert [emission(message) for message in made.messages] == ["11", "12"]
-    assert made.burials == []
+    assert made.dead_letters == []
 
 
 def test_ordinary_pages_and_odd_ones_are_treated_alike() -> None:

@@ -2,7 +2,7 @@
 
 Called by the consumer runtime. Speaks the documented pull protocol by itself, because the driver's
 `fetch` cannot ask for more while messages arrive and costs several times more per message.
-Decides nothing: whether a message is acknowledged, repeated or buried is the caller's choice.
+Decides nothing: whether a message is acknowledged, repeated or put aside is the caller's choice.
 """
 
 from __future__ import annotations

@@ -190,7 +190,7 @@ class DeadLetterStore:
 
     def _lock_sql(self) -> str:
         """For the transaction: no writer has a position that is not committed, and no relay
-        buries anything."""
+        writes dead letters."""
         tables = (f"ONLY {qualify(self._schema, t)}" for t in (names.EVENTS, names.DEAD_LETTERS))
         return (
             f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}; "

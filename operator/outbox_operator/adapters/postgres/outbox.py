@@ -21,9 +21,9 @@ from outbox_operator.adapters.postgres.errors import errors
 from outbox_operator.adapters.postgres.relay_queries import PayloadType, statement
 from outbox_operator.adapters.postgres.rows import (
     Bound,
-    Burial,
     Checkpoint,
     Cursor,
+    NewDeadLetter,
     Polled,
     Rows,
     Span,
@@ -260,7 +260,7 @@ class OutboxStore:
             )
         return cast("Rows", records)
 
-    async def save(self, point: Checkpoint, burials: Sequence[Burial] = ()) -> None:
+    async def save(self, point: Checkpoint, dead_letters: Sequence[NewDeadLetter] = ()) -> None:
         """Store how far we are, if the shard is still ours.
 
         Dead letters are written in the same transaction, and durably; else a crash of the server
@@ -271,7 +271,7 @@ class OutboxStore:
         """
         arguments = (self._shard, self._epoch, *astuple(point))
         async with self._statement():
-            if not burials:
+            if not dead_letters:
                 done = await self._connection.fetchval(self._sql("relay_save"), *arguments, False)
                 self._check_owner(done)
                 return
@@ -279,11 +279,11 @@ class OutboxStore:
                 done = await self._connection.fetchval(self._sql("relay_save"), *arguments, True)
                 self._check_owner(done)
                 await self._connection.execute(
-                    self._sql("relay_bury"),
-                    [b.position for b in burials],
-                    [b.reason for b in burials],
-                    [b.error for b in burials],
-                    [b.blocked for b in burials],
+                    self._sql("relay_dead_letters"),
+                    [letter.position for letter in dead_letters],
+                    [letter.reason for letter in dead_letters],
+                    [letter.error for letter in dead_letters],
+                    [letter.blocked for letter in dead_letters],
                 )
 
     async def blocked_keys(self) -> frozenset[str]:

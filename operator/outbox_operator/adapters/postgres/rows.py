@@ -128,8 +128,12 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Burial:
-    """Why a row goes to the dead letters; `blocked`: only because its key is blocked."""
+class NewDeadLetter:
+    """A row on its way to the dead letters, and why.
+
+    Attributes:
+        blocked: Whether only because its key is blocked.
+    """
 
     position: int
     key: str

@@ -44,7 +44,7 @@ _EXCERPT_CHARACTERS: Final = 300
 _BODY_BYTES: Final = 16 * 1024
 _TRANSIENT_4XX: Final = frozenset({401, 403, 404, 407, 408, 409, 425, 429})
 """They blame a login, a route or the moment, and mostly not the event: a rollout that answers 404
-for a second must not bury all events of that second."""
+for a second must not give up all events of that second."""
 _HONOUR_RETRY_AFTER: Final = frozenset({429, 503})
 _NOT_FORWARDED: Final = frozenset(
     {
