@@ -18,7 +18,7 @@ from typing import Final
 from outbox_operator.adapters.nats.connection import NatsAuth
 from outbox_operator.adapters.nats.publisher import Publisher
 from outbox_operator.adapters.postgres import connection as postgres
-from outbox_operator.adapters.postgres.shard_locks import STATEMENT_SECONDS, RelayLease
+from outbox_operator.adapters.postgres.shard_locks import STATEMENT_SECONDS, ShardLocks
 from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.errors import OutboxError
 from outbox_operator.relay.metrics import RelayMetrics
@@ -105,23 +105,23 @@ class RelayApp:
 
     async def _session(self) -> None:
         """From both connections to the loss of one, or to the request to stop."""
-        lease, publisher = await asyncio.gather(self._postgres(), self._nats())
+        locks, publisher = await asyncio.gather(self._postgres(), self._nats())
         try:
-            if lease is None or publisher is None:
+            if locks is None or publisher is None:
                 return
             await publisher.subscribe(
                 nudge_subject(self._config.namespace, self._config.pipeline), self._nudged
             )
             self._ownership = Ownership(
-                self._settings, lease, publisher, self._signals, self._progress, self._metrics
+                self._settings, locks, publisher, self._signals, self._progress, self._metrics
             )
             await self._ownership.run()
         finally:
             self._ownership = None
             self._progress.left("between two sessions")
-            await asyncio.gather(*(part.close() for part in (lease, publisher) if part is not None))
+            await asyncio.gather(*(part.close() for part in (locks, publisher) if part is not None))
 
-    async def _postgres(self) -> RelayLease | None:
+    async def _postgres(self) -> ShardLocks | None:
         """Connect to the database, however long it takes; None when asked to stop."""
         retry = _RETRY_FIRST_SECONDS
         while not self._signals.stopping:
@@ -130,7 +130,7 @@ class RelayApp:
                 target = parse_url(read_database_url(self._config.database))
                 connection = await postgres.connect(
                     target,
-                    application_name=f"{self._settings.application_name} lease",
+                    application_name=f"{self._settings.application_name} locks",
                     statement_timeout=STATEMENT_SECONDS,
                 )
             except OutboxError as error:
@@ -139,11 +139,11 @@ class RelayApp:
                 await self._signals.rest(retry)
                 retry = min(retry * 2, _RETRY_MAX_SECONDS)
                 continue
-            lease = RelayLease(connection, target, schema=self._config.database.schema)
-            lease.on_lost(partial(self._lost_postgres, target.address))
+            locks = ShardLocks(connection, target, schema=self._config.database.schema)
+            locks.on_lost(partial(self._lost_postgres, target.address))
             self._progress.postgres(ok=True, reason=f"connected to {target.address}")
-            self._progress.watch_postgres(lease.waiting_seconds)
-            return lease
+            self._progress.watch_postgres(locks.waiting_seconds)
+            return locks
         return None
 
     async def _nats(self) -> Publisher | None:

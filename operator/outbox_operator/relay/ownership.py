@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from outbox_operator.adapters.nats.publisher import Publisher
-from outbox_operator.adapters.postgres.shard_locks import RelayLease
+from outbox_operator.adapters.postgres.shard_locks import ShardLocks
 from outbox_operator.errors import OutboxError
 from outbox_operator.relay.balance import decide
 from outbox_operator.relay.metrics import RelayMetrics
@@ -65,7 +65,7 @@ class Ownership:
     """
 
     settings: Settings
-    lease: RelayLease
+    locks: ShardLocks
     publisher: Publisher
     signals: Signals
     progress: Progress
@@ -80,8 +80,8 @@ class Ownership:
             OutboxError: A connection is lost. Every shard session is ended then.
         """
         try:
-            await self.lease.join(self.signals.urge)
-            log.info("joined the relays of the pipeline", extra={"member": self.lease.member})
+            await self.locks.join(self.signals.urge)
+            log.info("joined the relays of the pipeline", extra={"member": self.locks.member})
             while not self.signals.stopping:
                 self.signals.clear_urge()
                 await self._look()
@@ -99,13 +99,13 @@ class Ownership:
         await self._let_go_of_ended()
         if self.publisher.lost:
             raise self.publisher.lost_error()
-        view = await self.lease.view()
+        view = await self.locks.view()
         self.progress.joined(len(view.members))
         for shard in view.holders.keys() - self._held.keys():
             self.progress.elsewhere(shard)
         moves = decide(
             shards=self.settings.config.shards,
-            me=self.lease.member,
+            me=self.locks.member,
             members=view.members,
             holders=view.holders,
             leaving=[shard for shard, held in self._held.items() if held.leaving_since is not None],
@@ -117,7 +117,7 @@ class Ownership:
             rest = self._resting.get(shard)
             if rest is not None and now < rest.until:
                 asyncio.get_running_loop().call_later(rest.until - now, self.signals.urge)
-            elif await self.lease.take(shard):
+            elif await self.locks.take(shard):
                 self._start(shard)
         self._end_overdue(now)
         self._share_out()
@@ -164,7 +164,7 @@ class Ownership:
             if held.task.done():
                 del self._held[shard]
                 self._note_end(shard, held)
-                await self.lease.release(shard)
+                await self.locks.release(shard)
 
     def _note_end(self, shard: int, held: _Held) -> None:
         """Say why a shard session ended, wherever somebody may look."""
@@ -198,7 +198,7 @@ class Ownership:
 
     async def _leave(self) -> None:
         """Hand every shard over, each as soon as its page in flight is done."""
-        await self.lease.leave()
+        await self.locks.leave()
         self.progress.left("leaving")
         for shard in self._held:
             self._hand_over(shard, "asked to stop")

@@ -197,7 +197,7 @@ class Progress:
         return self._shards[number]
 
     def postgres(self, ok: bool, reason: str) -> None:
-        """The lease connection to the database came or went."""
+        """The connection that holds the locks came or went."""
         self._postgres = (ok, reason)
 
     def watch_postgres(self, waiting: Callable[[], float]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from outbox_operator.adapters.postgres import connection as postgres
 from outbox_operator.adapters.postgres.connection import connect
-from outbox_operator.adapters.postgres.shard_locks import RelayLease
+from outbox_operator.adapters.postgres.shard_locks import ShardLocks
 from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.errors import UnsupportedServerError
 from support.pgbouncer import pooler, through
@@ -42,16 +42,16 @@ async def test_session_mode_keeps_settings_statements_and_locks(
     assert await other.fetchval("SHOW statement_timeout") == "30s"
     for _ in range(3):
         assert await connection.fetchval("SELECT $1::int", 1) == 1
-    lease, second = (RelayLease(one, target, schema="s") for one in (connection, other))
+    locks, second = (ShardLocks(one, target, schema="s") for one in (connection, other))
     changed = asyncio.Event()
-    await lease.join(lambda: None)
+    await locks.join(lambda: None)
     await second.join(changed.set)
-    assert await lease.take(0)
+    assert await locks.take(0)
     assert not await second.take(0)
-    assert (await second.view()).holders == {0: lease.member}
-    await lease.release(0)
+    assert (await second.view()).holders == {0: locks.member}
+    await locks.release(0)
     await asyncio.wait_for(changed.wait(), 5)
-    await lease.close()
+    await locks.close()
     await second.close()
 
 
@@ -108,13 +108,13 @@ async def test_a_lease_notices_that_its_session_is_none(
         await asyncpg.connect(through(transaction_port, database), statement_cache_size=0)
         for _ in range(2)
     ]
-    lease = RelayLease(one, target, schema="s")
-    await lease.join(lambda: None)
+    locks = ShardLocks(one, target, schema="s")
+    await locks.join(lambda: None)
     async with other.transaction():
         # Now the process that holds our locks is somebody else's.
         await other.execute("SELECT 1")
         with pytest.raises(UnsupportedServerError) as caught:
-            await lease.view()
+            await locks.view()
     assert caught.value.reason == "TransactionPooler"
-    await lease.close()
+    await locks.close()
     await other.close()

@@ -99,7 +99,7 @@ async def test_a_frozen_relay_loses_its_shards_and_cannot_write_when_it_wakes(
     async with writing(sharded, keys=12):
         lost = (await shared(frozen, other))[0]
         frozen.signal(signal.SIGSTOP)
-        # The server hears nothing from it and ends its lease.
+        # The server hears nothing from it and ends its session.
         await eventually(lambda: len(other.owned) == SHARDS, "the other has all", relay=other)
         taken = await epochs(sharded)
         owners = "SELECT DISTINCT owner FROM outbox.cursors WHERE shard = ANY ($1::int[])"

@@ -32,7 +32,7 @@ _CLOSE_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class LeaseView:
+class LocksView:
     """The lock table as far as it is about us.
 
     Attributes:
@@ -44,7 +44,7 @@ class LeaseView:
     holders: Mapping[int, int | None]
 
 
-class RelayLease:
+class ShardLocks:
     """One connection that holds locks; used by one task at a time.
 
     Every method may raise the errors of `adapters.postgres_errors`.
@@ -107,7 +107,7 @@ class RelayLease:
         with self._statement():
             await self._unlock(self._members, self.member)
 
-    async def view(self) -> LeaseView:
+    async def view(self) -> LocksView:
         """Who is there, and who holds what.
 
         Raises:
@@ -116,12 +116,12 @@ class RelayLease:
         """
         with self._statement():
             rows = await self._connection.fetch(
-                statement("relay_lease_view"), self._members, self._shards
+                statement("relay_shard_locks"), self._members, self._shards
             )
         members = {row["pid"]: row["number"] for row in rows if row["is_member"]}
         if not any(row["ours"] and row["number"] == self.member for row in rows):
             raise transaction_pooler(self._target)
-        return LeaseView(
+        return LocksView(
             members=frozenset(members.values()),
             holders={
                 row["number"]: members.get(row["pid"]) for row in rows if not row["is_member"]
