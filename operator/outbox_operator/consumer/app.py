@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import signal
 import time
 from collections.abc import Iterator
@@ -21,9 +20,9 @@ from outbox_operator.adapters.nats import connection as nats
 from outbox_operator.adapters.nats.pull_consumer import PullConsumer
 from outbox_operator.adapters.postgres.inbox import InboxStore
 from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.aio import Backoff, wait
 from outbox_operator.consumer import dead_letters
 from outbox_operator.consumer.breaker import Breaker
-from outbox_operator.consumer.disposition import backoff
 from outbox_operator.consumer.handlers import loader
 from outbox_operator.consumer.handlers.http import HttpHandler
 from outbox_operator.consumer.handlers.python import PythonHandler
@@ -38,8 +37,8 @@ from outbox_operator.wire.config import ConsumerConfig
 
 log = logging.getLogger(__name__)
 
-LONGEST_RETRY_SECONDS: Final = 15.0
-"""Between attempts to reach a server: recovery within this time."""
+RETRY_SECONDS: Final = (1.0, 15.0)
+"""First and longest pause between attempts to reach a server: recovery within this time."""
 MOST_INBOX_CONNECTIONS: Final = 32
 """More transactions at once help no database; further messages wait their turn."""
 
@@ -132,7 +131,7 @@ class App:
             self._config.stream,
             self._handler.name,
         )
-        failures = 0
+        retry = Backoff(*RETRY_SECONDS)
         async with self.health:
             try:
                 await self._start_handler()
@@ -140,11 +139,10 @@ class App:
                     try:
                         await self._connected()
                     except OutboxError as error:
-                        failures += 1
                         log.debug("connection ended: %s", error)
-                        await self._pause(failures)
+                        await wait(self._stopping, retry.next())
                     else:
-                        failures = 0
+                        retry.reset()
             finally:
                 await self._handler.close()
                 if self._inbox is not None:
@@ -153,17 +151,16 @@ class App:
 
     async def _start_handler(self) -> None:
         """Start it, however often that fails at first."""
-        failures = 0
+        retry = Backoff(*RETRY_SECONDS)
         while not self._stopping.is_set():
             try:
                 await self._handler.start()
             except Exception as error:  # noqa: BLE001 - the application's own
-                failures += 1
                 self._states.start.set(
                     False,
                     f"handler {self._handler.name} cannot start: {dead_letters.describe(error)}",
                 )
-                await self._pause(failures)
+                await wait(self._stopping, retry.next())
             else:
                 self._states.start.set(True, f"handler {self._handler.name} started")
                 return
@@ -220,7 +217,7 @@ class App:
         Raises:
             OutboxError: The connection is closed for good.
         """
-        failures = 0
+        retry = Backoff(*RETRY_SECONDS)
         while not self._stopping.is_set():
             try:
                 if self._inbox is not None:
@@ -230,18 +227,12 @@ class App:
                 with self._states.durable.reporting():
                     await source.open()
                     self._states.durable.set(True, f"reading {self._config.durable!r}")
-                    failures = 0
+                    retry.reset()
                     await self._loop.run(source)
             except OutboxError:
                 if source.closed:
                     raise
-                failures += 1
-                await self._pause(failures)
-
-    async def _pause(self, failures: int) -> None:
-        seconds = min(backoff(failures, random.random()), LONGEST_RETRY_SECONDS)  # noqa: S311 - jitter
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+                await wait(self._stopping, retry.next())
 
     def _checks(self) -> dict[str, Check]:
         states = self._states

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from outbox_operator.aio import jittered, pause_after
+
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 15.0
 """Recovery within this time."""
-_JITTER: Final = 0.2
 
 
 class Breaker:
@@ -73,9 +74,9 @@ class Breaker:
         opened, self.is_open = not self.is_open, True
         self.why = why
         self._probing = False
-        pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(self._openings, 16), LONGEST_PAUSE_SECONDS)
         self._openings += 1
-        self._until = now + pause * (1 - _JITTER * spread)
+        pause = pause_after(self._openings, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+        self._until = now + jittered(pause, spread)
         return opened
 
     def probe_due(self, now: float) -> bool:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, assert_never
 
+from outbox_operator.aio import jittered, pause_after
 from outbox_operator.consumer.handlers.types import Ack, DeadLetter, Outcome, RetryAfter
 from outbox_operator.wire.dead_letters import Reason
 
 BACKOFF_FIRST_SECONDS: Final = 1.0
 BACKOFF_LONGEST_SECONDS: Final = 300.0
-JITTER: Final = 0.2
-"""Exponential delays are spread by up to this share, so that failures do not come back as one."""
 LONGEST_ASKED_SECONDS: Final = 3600.0
 """A handler may ask for at most this delay; a mistaken Retry-After must not park an event."""
 UNANSWERED_ALLOWANCE: Final = 3
@@ -90,9 +89,7 @@ def backoff(failures: int, spread: float, delays: tuple[float, ...] = ()) -> flo
     """
     if delays:
         return delays[min(failures, len(delays)) - 1]
-    # The exponent is bounded before the power, which would overflow a float otherwise.
-    delay = BACKOFF_FIRST_SECONDS * 2.0 ** min(failures - 1, 16)
-    return min(delay, BACKOFF_LONGEST_SECONDS) * (1 - JITTER * spread)
+    return jittered(pause_after(failures, BACKOFF_FIRST_SECONDS, BACKOFF_LONGEST_SECONDS), spread)
 
 
 def before_handling(deliveries: int, policy: Policy) -> ToDeadLetters | None:

@@ -15,6 +15,7 @@ from collections.abc import Hashable, Sequence
 from typing import Final
 
 from outbox_operator.adapters.nats.pull_consumer import Delivery, PullConsumer
+from outbox_operator.aio import wait
 from outbox_operator.consumer import events
 from outbox_operator.consumer.breaker import Breaker
 from outbox_operator.consumer.disposition import (
@@ -129,8 +130,7 @@ class Loop:
                     await self._gather(source)
                 await self._ask(source)
                 self._start()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), self._patience())
+                await wait(self._changed, self._patience())
             await source.close()
             await self._drain(source)
         finally:

@@ -7,7 +7,6 @@ consumers; the end is the other way round, so that nothing in flight is cut off.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,6 +17,7 @@ from typing import Final
 
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
+from outbox_operator.aio import wait
 from outbox_operator.dev import setup
 from outbox_operator.dev.manifest import Resources
 from outbox_operator.dev.printer import printer
@@ -139,15 +139,10 @@ async def _watch(
                     again = [name for name, count in processes.restarts.items() if count]
                     show(render(now, before, again))
                     before = now
-                    await _pause(stop)
+                    await wait(stop, _SAMPLE_SECONDS)
         except OutboxError as error:
             show([error.message])
-            await _pause(stop)
-
-
-async def _pause(stop: asyncio.Event) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), _SAMPLE_SECONDS)
+            await wait(stop, _SAMPLE_SECONDS)
 
 
 async def sample(

@@ -7,7 +7,6 @@ JSON lines in the data folder; secrets are files there too, as in a pod.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import os
 import signal
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from outbox_operator.aio import Backoff, wait
 from outbox_operator.api.resource import Consumer, Pipeline
 from outbox_operator.dev.manifest import Resources
 from outbox_operator.embedded.process import stop_orphan
@@ -24,8 +24,10 @@ from outbox_operator.plan.jetstream.streams import dead_letter_prefix
 from outbox_operator.plan.kubernetes.runtime_config import consumer_config, relay_config
 from outbox_operator.wire import config as wire
 
-_RESTART_FIRST_SECONDS: Final = 0.5
-_RESTART_MAX_SECONDS: Final = 10.0
+_RESTART_SECONDS: Final = (0.5, 10.0)
+"""First and longest pause before a process is started again."""
+_STABLE_SECONDS: Final = 10.0
+"""A process that ran for so long was fine; the pauses start anew after it."""
 _STOP_SECONDS: Final = 30.0
 
 
@@ -138,15 +140,12 @@ class Processes:
         path = self._folder / f"{job.name}.json"
         path.write_text(wire.encode(job.config))
         await asyncio.to_thread(stop_orphan, path.with_suffix(".pid"), path, signal.SIGTERM)
-        pause = _RESTART_FIRST_SECONDS
+        restart = Backoff(*_RESTART_SECONDS, stable_after=_STABLE_SECONDS)
         while not self._stopping.is_set():
             started = asyncio.get_running_loop().time()
             await self._run(job, path)
-            if asyncio.get_running_loop().time() - started > _RESTART_MAX_SECONDS:
-                pause = _RESTART_FIRST_SECONDS
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
-            pause = min(pause * 2, _RESTART_MAX_SECONDS)
+            lasted = asyncio.get_running_loop().time() - started
+            await wait(self._stopping, restart.next(lasted))
             self.restarts[job.name] += 1
 
     async def _run(self, job: Job, config: Path) -> None:

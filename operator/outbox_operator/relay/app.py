@@ -20,6 +20,7 @@ from outbox_operator.adapters.nats.publisher import Publisher
 from outbox_operator.adapters.postgres import connection as postgres
 from outbox_operator.adapters.postgres.shard_locks import STATEMENT_SECONDS, ShardLocks
 from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.aio import Backoff
 from outbox_operator.errors import OutboxError
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.ownership import Ownership
@@ -32,8 +33,8 @@ from outbox_operator.wire.subjects import nudge_subject
 
 log = logging.getLogger(__name__)
 
-_RETRY_FIRST_SECONDS: Final = 0.2
-_RETRY_MAX_SECONDS: Final = 10.0
+_RETRY_SECONDS: Final = (0.2, 10.0)
+"""First and longest pause between two attempts."""
 _STABLE_SECONDS: Final = 30.0
 """A session this long was fine; the back-off starts anew after it."""
 
@@ -86,22 +87,20 @@ class RelayApp:
                 raise result
 
     async def _sessions(self) -> None:
-        retry = _RETRY_FIRST_SECONDS
+        retry = Backoff(*_RETRY_SECONDS, stable_after=_STABLE_SECONDS)
         while not self._signals.stopping:
             started = time.monotonic()
             try:
                 await self._session()
             except OutboxError as error:
+                pause = retry.next(lasted=time.monotonic() - started)
                 log.warning(
                     "starting over: %s", error.message,
-                    extra={"reason": error.reason, "retry_seconds": retry},
+                    extra={"reason": error.reason, "retry_seconds": round(pause, 2)},
                 )  # fmt: skip
                 self._metrics.errors(error.reason).inc()
                 self._progress.left(error.message)
-                if time.monotonic() - started > _STABLE_SECONDS:
-                    retry = _RETRY_FIRST_SECONDS
-                await self._signals.rest(retry)
-                retry = min(retry * 2, _RETRY_MAX_SECONDS)
+                await self._signals.rest(pause)
 
     async def _session(self) -> None:
         """From both connections to the loss of one, or to the request to stop."""
@@ -123,7 +122,7 @@ class RelayApp:
 
     async def _postgres(self) -> ShardLocks | None:
         """Connect to the database, however long it takes; None when asked to stop."""
-        retry = _RETRY_FIRST_SECONDS
+        retry = Backoff(*_RETRY_SECONDS)
         while not self._signals.stopping:
             try:
                 # The Secret is read each time: a corrected one needs no restart.
@@ -134,10 +133,10 @@ class RelayApp:
                     statement_timeout=STATEMENT_SECONDS,
                 )
             except OutboxError as error:
-                self._failed(error, retry)
+                pause = retry.next()
+                self._failed(error, pause)
                 self._progress.postgres(ok=False, reason=error.message)
-                await self._signals.rest(retry)
-                retry = min(retry * 2, _RETRY_MAX_SECONDS)
+                await self._signals.rest(pause)
                 continue
             locks = ShardLocks(connection, target, schema=self._config.database.schema)
             locks.on_lost(partial(self._lost_postgres, target.address))
@@ -148,7 +147,7 @@ class RelayApp:
 
     async def _nats(self) -> Publisher | None:
         """Connect to NATS, however long it takes; None when asked to stop."""
-        retry = _RETRY_FIRST_SECONDS
+        retry = Backoff(*_RETRY_SECONDS)
         while not self._signals.stopping:
             try:
                 publisher = await Publisher.open(
@@ -158,20 +157,20 @@ class RelayApp:
                     window=self._config.publish_window,
                 )
             except OutboxError as error:
-                self._failed(error, retry)
+                pause = retry.next()
+                self._failed(error, pause)
                 self._progress.nats(ok=False, reason=error.message)
-                await self._signals.rest(retry)
-                retry = min(retry * 2, _RETRY_MAX_SECONDS)
+                await self._signals.rest(pause)
                 continue
             publisher.on_lost(partial(self._lost_nats, publisher))
             self._progress.nats(ok=True, reason=f"connected to {publisher.address}")
             return publisher
         return None
 
-    def _failed(self, error: OutboxError, retry: float) -> None:
+    def _failed(self, error: OutboxError, pause: float) -> None:
         log.warning(
             "cannot connect: %s", error.message,
-            extra={"reason": error.reason, "retry_seconds": retry},
+            extra={"reason": error.reason, "retry_seconds": round(pause, 2)},
         )  # fmt: skip
         self._metrics.errors(error.reason).inc()
 

@@ -17,6 +17,7 @@ from typing import Final
 from outbox_operator.adapters.nats.publisher import Publisher, Refusal, Run, Sent, StreamFacts
 from outbox_operator.adapters.postgres.outbox import OutboxStore
 from outbox_operator.adapters.postgres.rows import Checkpoint, Cursor, NewDeadLetter, Row
+from outbox_operator.aio import Backoff
 from outbox_operator.errors import OutboxError
 from outbox_operator.relay import poison
 from outbox_operator.relay.flights import Flights
@@ -45,8 +46,8 @@ NUDGED_PAUSES: Final = 10
 """Pauses are this much longer while writers nudge, in case that a nudge is lost."""
 QUIET_SECONDS: Final = 0.05
 """Without events for so long, polls become rarer and the cursor is saved."""
-_RETRY_FIRST_SECONDS: Final = 0.05
-_RETRY_MAX_SECONDS: Final = 2.0
+_RETRY_SECONDS: Final = (0.05, 2.0)
+"""First and longest pause between two attempts."""
 _HALT_RECHECK_SECONDS: Final = 5.0
 
 
@@ -101,7 +102,7 @@ class RelayLoop:
         )  # fmt: skip
         self._blocked: set[str] = set()
         self._refused: dict[int, poison.Poison] = {}
-        self._retry = _RETRY_FIRST_SECONDS
+        self._retry = Backoff(*_RETRY_SECONDS)
         self._nudged = False
         """Whether the last poll was asked for by a writer."""
         publisher.on_lost(self._lost)
@@ -235,7 +236,7 @@ class RelayLoop:
             await self._save(dead_letters)
         self._metrics.batches.inc()
         if result.refusal is None:
-            self._retry = _RETRY_FIRST_SECONDS
+            self._retry.reset()
             self._refused.clear()
         else:
             await self._after_refusal(result.refusal, failed)
@@ -299,8 +300,7 @@ class RelayLoop:
             extra={"reason": refusal.reason, "position": failed},
         )  # fmt: skip
         self._progress.trouble(refusal.text)
-        await self._rest(self._retry)
-        self._retry = min(self._retry * 2, _RETRY_MAX_SECONDS)
+        await self._rest(self._retry.next())
 
     async def _halt(self, row: Row, found: poison.Poison) -> None:
         """Policy Halt: stay at a poison event until a person has acted, looking every few s."""
@@ -325,7 +325,7 @@ class RelayLoop:
 
     async def _certain(self) -> StreamFacts:
         """What the stream accepts, asked for anew after trouble; waits until it is there."""
-        retry = _RETRY_FIRST_SECONDS
+        retry = Backoff(*_RETRY_SECONDS)
         while True:
             try:
                 facts = await self._stream.ask()
@@ -333,8 +333,7 @@ class RelayLoop:
                 log.warning("waiting for the stream: %s", error.message)
                 self._metrics.errors(error.reason).inc()
                 self._progress.stream(ok=False, reason=error.message)
-                await self._rest(retry)
-                retry = min(retry * 2, _RETRY_MAX_SECONDS)
+                await self._rest(retry.next())
             else:
                 self._progress.stream(
                     ok=True,

@@ -16,6 +16,7 @@ from typing import Final
 
 from outbox_operator.adapters.nats.publisher import Publisher
 from outbox_operator.adapters.postgres.shard_locks import ShardLocks
+from outbox_operator.aio import Backoff
 from outbox_operator.errors import OutboxError
 from outbox_operator.relay.balance import decide
 from outbox_operator.relay.metrics import RelayMetrics
@@ -32,8 +33,8 @@ IDLE_POLLS_PER_SECOND: Final = 8.0
 """Of all quiet shards of a process together."""
 WHOLE_PAGES: Final = 4
 """Shards of a process that may read whole pages; more of them share the memory of these."""
-_RETRY_FIRST_SECONDS: Final = 0.2
-_RETRY_MAX_SECONDS: Final = 10.0
+_RETRY_SECONDS: Final = (0.2, 10.0)
+"""First and longest pause before a shard that failed is tried again."""
 _STABLE_SECONDS: Final = 30.0
 """A session this long was fine; the back-off starts anew after it."""
 
@@ -52,8 +53,8 @@ class _Held:
 class _Rest:
     """A shard that failed here: not to be tried before `until`."""
 
-    until: float
-    seconds: float
+    backoff: Backoff
+    until: float = 0.0
 
 
 @dataclass(slots=True)
@@ -179,7 +180,7 @@ class Ownership:
         seconds = self._rest_after(shard, held)
         log.warning(
             "starting over: %s", message,
-            extra={"shard": shard, "reason": reason, "retry_seconds": seconds},
+            extra={"shard": shard, "reason": reason, "retry_seconds": round(seconds, 2)},
             exc_info=None if isinstance(error, OutboxError) else error,
         )  # fmt: skip
         self.metrics.errors(reason).inc()
@@ -189,11 +190,11 @@ class Ownership:
 
     def _rest_after(self, shard: int, held: _Held) -> float:
         now = time.monotonic()
-        before = self._resting.get(shard)
-        seconds = _RETRY_FIRST_SECONDS
-        if before is not None and now - held.since < _STABLE_SECONDS:
-            seconds = min(before.seconds * 2, _RETRY_MAX_SECONDS)
-        self._resting[shard] = _Rest(now + seconds, seconds)
+        rest = self._resting.get(shard)
+        if rest is None:
+            rest = self._resting[shard] = _Rest(Backoff(*_RETRY_SECONDS, _STABLE_SECONDS))
+        seconds = rest.backoff.next(lasted=now - held.since)
+        rest.until = now + seconds
         return seconds
 
     async def _leave(self) -> None:

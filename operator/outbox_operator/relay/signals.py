@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 
+from outbox_operator.aio import wait
+
 
 class Signals:
     """The events that waits listen to.
@@ -69,7 +71,7 @@ class Signals:
 
     async def pause(self, seconds: float) -> bool:
         """Wait for work; True when woken early."""
-        return await _wait(self._wake, seconds)
+        return await wait(self._wake, seconds)
 
     async def rest(self, seconds: float) -> None:
         """Wait before trying again; only a loss or a request to stop ends it early."""
@@ -79,13 +81,4 @@ class Signals:
 
     async def until_urged(self, seconds: float) -> None:
         """Like `rest`, but over at once when urged since `clear_urge`."""
-        await _wait(self._urgent, seconds)
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):  # takes no task of its own, as `wait_for` would
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
+        await wait(self._urgent, seconds)

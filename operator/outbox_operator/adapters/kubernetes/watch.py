@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from outbox_operator.adapters.kubernetes.objects import collection_path
 from outbox_operator.adapters.kubernetes.transport import ExpiredError, Transport, error_of
+from outbox_operator.aio import jittered, pause_after
 from outbox_operator.errors import AccessDeniedError, OutboxError
 
 _log = logging.getLogger(__name__)
@@ -97,5 +98,4 @@ async def watch(
 
 def pause_s(failures: int, luck: float) -> float:
     """Seconds before the next attempt: grows with failures, spread by `luck` (0 to 1)."""
-    ceiling = min(BACKOFF_MAX_S, BACKOFF_MIN_S * 2 ** min(failures, 10))
-    return float(ceiling * (0.5 + luck / 2))
+    return jittered(pause_after(failures + 1, BACKOFF_MIN_S, BACKOFF_MAX_S), luck, share=0.5)

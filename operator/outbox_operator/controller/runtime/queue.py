@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from outbox_operator.aio import wait
 from outbox_operator.controller.metrics import OperatorMetrics
 from outbox_operator.controller.runtime.reconciler import ObjectKey, Reconciler, ReconcileResult
 from outbox_operator.controller.runtime.schedule import Schedule, Turn, Urgency
@@ -114,11 +115,7 @@ class WorkQueue:
         """Waits until something may be due."""
         full = self._draining or len(self._running) >= self._workers
         wait_s = None if full else self._schedule.wait_s(self._clock())
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._changed.wait()
-        except TimeoutError:
-            return
+        await wait(self._changed, wait_s)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

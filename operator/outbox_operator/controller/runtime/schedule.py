@@ -19,6 +19,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Final
 
+from outbox_operator.aio import pause_after
 from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileResult
 
 BACKOFF_MIN_S: Final = 1.0
@@ -189,8 +190,7 @@ class Schedule:
 
 def backoff_s(failures: int, first_s: float, cap_s: float, jitter: float) -> float:
     """Pause after the n-th failure in a row: doubles up to the cap, spread by ±20 %."""
-    pause = min(cap_s, first_s * 2.0 ** min(failures - 1, 30))
-    return pause * (0.8 + 0.4 * jitter)
+    return pause_after(failures, first_s, cap_s) * (0.8 + 0.4 * jitter)
 
 
 def jittered_s(after_s: float | None, jitter: float) -> float | None:

@@ -1,0 +1,94 @@
+"""How long to wait and how to: pauses between failed attempts, and waits that an event ends.
+
+The lowest layer beside `errors`. Whoever tries something again takes its pauses from here, so
+that all of them double, end at a ceiling, and are spread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Callable
+from typing import Final
+
+JITTER: Final = 0.2
+"""Pauses are shortened by up to this share, so that what failed together comes back one by one."""
+_MOST_DOUBLINGS: Final = 30
+"""Bounds the power, which would overflow a float after enough failures."""
+
+
+def pause_after(failures: int, first: float, ceiling: float) -> float:
+    """Seconds to wait after the n-th failure in a row (from 1), before jitter.
+
+    Args:
+        failures: How often it failed.
+        first: Seconds after the first failure; doubled after each other.
+        ceiling: Most seconds.
+    """
+    return min(ceiling, first * 2.0 ** min(failures - 1, _MOST_DOUBLINGS))
+
+
+def jittered(seconds: float, draw: float, share: float = JITTER) -> float:
+    """A pause shortened at random, so never longer than its ceiling.
+
+    Args:
+        seconds: The pause.
+        draw: A random number in [0, 1).
+        share: By how much of the pause at most.
+    """
+    return seconds * (1 - share * draw)
+
+
+class Backoff:
+    """Pauses between attempts at one thing: doubled from failure to failure, and spread.
+
+    Args:
+        first: Seconds after the first failure.
+        ceiling: Most seconds.
+        stable_after: What lasted so many seconds before it failed was fine: the pauses start anew.
+        draw: Random numbers in [0, 1).
+    """
+
+    def __init__(
+        self,
+        first: float,
+        ceiling: float,
+        stable_after: float = math.inf,
+        *,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._first = first
+        self._ceiling = ceiling
+        self._stable_after = stable_after
+        self._draw = draw
+        self._failures = 0
+
+    def next(self, lasted: float = 0.0) -> float:
+        """Seconds to wait after one more failure.
+
+        Args:
+            lasted: For how many seconds it had worked before.
+        """
+        if lasted > self._stable_after:
+            self._failures = 0
+        self._failures += 1
+        return jittered(pause_after(self._failures, self._first, self._ceiling), self._draw())
+
+    def reset(self) -> None:
+        """It works; the pauses start anew."""
+        self._failures = 0
+
+
+async def wait(event: asyncio.Event, seconds: float | None) -> bool:
+    """Wait for an event, no longer than so many seconds (None: however long it takes).
+
+    Returns:
+        Whether it is set.
+    """
+    try:
+        async with asyncio.timeout(seconds):  # takes no task of its own, as `wait_for` may
+            await event.wait()
+    except TimeoutError:
+        return event.is_set()
+    return True
