@@ -6,6 +6,8 @@ cannot be continued (another boot, another version, a lost network namespace).
 
 from __future__ import annotations
 
+import contextlib
+import random
 import shutil
 import socket
 from pathlib import Path
@@ -29,6 +31,7 @@ from localkube.starter import Starter
 from localkube.state import State
 
 _PORT_TAKEN = "address already in use"
+_PORTS = range(12_000, 20_000)
 
 
 def cluster_layout(places: Roots, name: str) -> Layout:
@@ -155,12 +158,18 @@ def _free_slot(places: Roots) -> int:
 
 
 def _free_endpoints() -> Endpoints:
-    """Loopback ports nobody listens on at the moment."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return Endpoints("127.0.0.1", apiserver=ports[0], etcd_client=ports[1], etcd_peer=ports[2])
+    """Loopback ports nobody listens on at the moment.
+
+    They are kept over a repair, so they are none that the kernel gives to whoever connects.
+    """
+    ports: list[int] = []
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            ports.append(port)
+        if len(ports) == 3:
+            return Endpoints("127.0.0.1", *ports)
+    raise LocalkubeError(f"no three free ports from {_PORTS.start} to {_PORTS.stop - 1}")
 
 
 def _start(places: Roots, layout: Layout, current: State) -> None:
