@@ -75,7 +75,7 @@ COMPONENTS = {
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
 NODE = (*CONTROL_PLANE, "kube-scheduler", "kube-proxy", "kubelet", "coredns")
-EXTRAS = ("helm", "nats")
+EXTRAS = ("helm", "nats", "kind-check")
 
 
 def build_flags(component: Component) -> list[str]:

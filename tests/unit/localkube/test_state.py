@@ -38,27 +38,41 @@ def test_record_is_private_and_leaves_no_temporary_file(tmp_path: Path) -> None:
 
 
 def test_lock_excludes_others_even_when_its_file_was_removed(tmp_path: Path) -> None:
+    """Whoever waited for the removed file and whoever made a new one exclude each other too."""
     path = tmp_path / "lock"
     inside: list[str] = []
     overlaps: list[list[str]] = []
-    second_waits = threading.Event()
+    may_leave = threading.Event()
 
     def other(name: str) -> None:
-        second_waits.set()
         with state.locked(path):
             inside.append(name)
+            if name == "new":
+                assert may_leave.wait(10)
             overlaps.append(list(inside))
             inside.remove(name)
 
+    early, late, new = (
+        threading.Thread(target=other, args=(name,)) for name in ("early", "late", "new")
+    )
     with state.locked(path):
-        inside.append("first")
-        threads = [threading.Thread(target=other, args=(name,)) for name in ("b", "c")]
-        for thread in threads:
-            thread.start()
-        assert second_waits.wait(10)
+        early.start()
+        late.start()
+        assert wait_until(lambda: waiting(path) == 2, 10)
+        assert inside == []
+        # Removed by its holder as the last thing: whoever comes now makes another.
         path.unlink()
-        inside.remove("first")
-    for thread in threads:
+        new.start()
+        assert wait_until(lambda: inside == ["new"], 10)
+    assert wait_until(lambda: waiting(path) == 2, 10)
+    may_leave.set()
+    for thread in (early, late, new):
         thread.join(10)
-    assert wait_until(lambda: len(overlaps) == 2, 10)
-    assert all(len(seen) == 1 for seen in overlaps)
+    assert sorted(overlaps) == [["early"], ["late"], ["new"]]
+
+
+def waiting(path: Path) -> int:
+    """How many wait for the lock on a file."""
+    inode = str(path.stat().st_ino)
+    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return sum("->" in line and line[-3].rpartition(":")[2] == inode for line in lines)

@@ -60,11 +60,18 @@ def test_modules_that_call_themselves_pure_are_held_to_it() -> None:
     assert {name for name in claiming if not name.startswith(covered)} == set()
 
 
-def test_what_uv_runs_finds_uv() -> None:
+def test_what_uv_runs_finds_uv(tmp_path: Path) -> None:
     """Tools and tests that install a wheel call it; a machine need not have it by itself."""
+    script = (ROOT / "hack/uv").read_text()
+    version = re.search(r"^version=(.+)$", script, re.MULTILINE)
+    assert version is not None
+    installed = tmp_path / f"outbox-operator/uv-{version[1]}/bin/uv"
+    installed.parent.mkdir(parents=True)
+    installed.write_text('#!/bin/sh\n[ "$1" = run ] && shift && exec "$@"\necho "uv of the test"\n')
+    installed.chmod(0o755)
     found = subprocess.run(
-        [ROOT / "hack/uv", "run", "--no-project", "sh", "-c", "uv --version"],
-        env={"PATH": "/usr/bin:/bin", "HOME": str(Path.home())},
+        [ROOT / "hack/uv", "run", "sh", "-c", "uv --version"],
+        env={"PATH": "/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
