@@ -22,6 +22,8 @@ STEADY_SECONDS ?= 600
 # An option of a program when the variable of its name is given: SEED=7 becomes --seed 7.
 upper = $(shell echo $(1) | tr a-z A-Z)
 given = $(if $($(call upper,$(1))),--$(1) $($(call upper,$(1))))
+# Several workers, each with its own servers; a control plane stays with one. `ARGS=-n0` is serial.
+PYTEST := $(RUN) pytest -n auto --dist loadgroup --no-loadscope-reorder --durations=15
 # From the quickest to the slowest, so that a mistake shows early.
 TIERS := tests/unit tests/contract tests/chart tests/integration tests/delivery tests/cluster tests/e2e
 
@@ -43,7 +45,7 @@ demo-down: ## Remove all that `make demo` made
 
 .PHONY: test
 test: setup tools check ## Everything: check, then all tests; installs and builds what they need
-	$(RUN) pytest $(TIERS) $(ARGS)
+	$(PYTEST) $(TIERS) $(ARGS)
 
 ##@ While working
 
@@ -73,23 +75,23 @@ generate: setup ## Write the generated files: crds/, the chart's CRDs, the docs'
 
 .PHONY: test-unit
 test-unit: setup ## Pure code; needs nothing
-	$(RUN) pytest tests/unit $(ARGS)
+	$(PYTEST) tests/unit $(ARGS)
 
 .PHONY: test-contract
 test-contract: setup ## What one process writes, the next one reads; needs nothing
-	$(RUN) pytest tests/contract $(ARGS)
+	$(PYTEST) tests/contract $(ARGS)
 
 .PHONY: test-chart
 test-chart: setup ## The Helm chart as it renders; needs helm
-	$(RUN) pytest tests/chart $(ARGS)
+	$(PYTEST) tests/chart $(ARGS)
 
 .PHONY: test-integration
 test-integration: setup ## Real PostgreSQL and nats-server
-	$(RUN) pytest tests/integration $(ARGS)
+	$(PYTEST) tests/integration $(ARGS)
 
 .PHONY: test-delivery
 test-delivery: setup ## The delivery checker: itself, planted bugs, a short run
-	$(RUN) pytest tests/delivery $(ARGS)
+	$(PYTEST) tests/delivery $(ARGS)
 
 .PHONY: check-delivery
 check-delivery: setup ## Writers, faults, and every event accounted for; SEED SECONDS SERVERS REPLICAS SHARDS …
@@ -98,11 +100,11 @@ check-delivery: setup ## Writers, faults, and every event accounted for; SEED SE
 
 .PHONY: test-cluster
 test-cluster: setup ## Real kube-apiserver, PostgreSQL and nats-server; no pods
-	$(RUN) pytest tests/cluster $(ARGS)
+	$(PYTEST) tests/cluster $(ARGS)
 
 .PHONY: test-e2e
 test-e2e: setup ## A real node: chart installed, example applied, pods killed
-	$(RUN) pytest tests/e2e $(ARGS)
+	$(PYTEST) tests/e2e $(ARGS)
 
 .PHONY: bench-reconcile
 bench-reconcile: setup ## Times and costs of reconciling, into build/bench/reconcile.json

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from support.nats import NatsServer, connected, remove_streams, unique_prefix
 from support.postgres import PostgresServer, newest_binaries, running_server
 
+TESTS = Path(__file__).parent
+DEAREST_FIRST = ("e2e", "cluster", "delivery", "integration", "chart", "contract", "unit")
+"""Order of a parallel run: long groups must not start when everything else is done."""
+
+
+def pytest_xdist_auto_num_workers() -> int | None:
+    """More than cores, because most of what takes long waits for servers."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    return 2 * (os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep a module in one worker of a parallel run, if nothing else groups its tests."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            module = item.path.relative_to(TESTS).with_suffix("")
+            item.add_marker(pytest.mark.xdist_group(str(module)))
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: DEAREST_FIRST.index(item.path.relative_to(TESTS).parts[0]))
+
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """One PostgreSQL for the whole run; do not stop it (use `running_server` for that)."""
+    """One PostgreSQL for the whole run of a worker; do not stop it (`running_server` makes one)."""
     with running_server() as server:
         yield server
 
@@ -45,7 +68,7 @@ def any_database(any_postgres: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def nats_server() -> Iterator[NatsServer]:
-    """One nats-server with JetStream for the whole run; do not stop it (make your own for that)."""
+    """One nats-server with JetStream for the whole run of a worker; do not stop it."""
     with NatsServer() as server:
         yield server
 

@@ -22,10 +22,14 @@ from support.world import World
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder needs a control plane."""
+    """Everything in this folder needs a control plane; those who share one share a worker."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.cluster)
+            if "kube_cluster" in getattr(item, "fixturenames", ()):
+                operated = item.path.parent.name == "operated"
+                name = "operated" if operated else "control-plane"
+                item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(scope="session")

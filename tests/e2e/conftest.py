@@ -18,10 +18,12 @@ KEEP_ENV = "OUTBOX_E2E_CLUSTER"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder needs a node that runs pods."""
+    """Everything in this folder needs a node that runs pods; who shares one shares a worker."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.e2e)
+            if "stage" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group("stage"))
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 import ssl
 import time
 import uuid
@@ -29,6 +28,7 @@ from outbox_operator.wire.config import (
     NatsConfig,
     PythonHandlerConfig,
 )
+from support.ports import free_port
 
 DEADLINE_SECONDS = 20.0
 
@@ -145,7 +145,7 @@ class Source:
             ack_wait_seconds=ack_wait,
             dead_letter_subject=f"{prefix}.dead",
             backoff_seconds=(0.05,),
-            health_port=_free_port(),
+            health_port=free_port(),
         )
         config = replace(config, **settings)
         source = cls(client, prefix, config)
@@ -252,12 +252,6 @@ async def consuming(config: ConsumerConfig, handler: Handler | None = None) -> A
     finally:
         app.stop()
         await task
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def readiness(app: App) -> tuple[int, dict[str, Any]]:

@@ -7,7 +7,6 @@ import contextlib
 import importlib.metadata
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -25,10 +24,10 @@ import nats.errors
 from nats.aio.client import Client
 
 from outbox_operator.adapters.nats.connection import NatsAuth, connect
+from support.ports import free_port
 from support.processes import freeze
 
 START_SECONDS = 20.0
-_FIXED_PORTS = (20_000, 32_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +163,7 @@ class NatsServer:
         options = self.options
         config: dict[str, Any] = {
             "host": "127.0.0.1",
-            "port": -1 if self.port is None else self.port,
+            "port": self.port or free_port(),
             "ports_file_dir": str(self._path),
         }
         if options.jetstream:
@@ -233,7 +232,7 @@ class NatsCluster:
         base = options or NatsOptions()
         name = unique_prefix()
         # A server does not start before it has routes, so these ports must be known beforehand.
-        ports = _free_ports(NatsCluster.SIZE)
+        ports = [free_port() for _ in range(NatsCluster.SIZE)]
         self.servers = [
             NatsServer(
                 replace(base, extra=base.extra | self._member(name, ports, index)), version=version
@@ -330,18 +329,6 @@ class NatsCluster:
         ):
             return dict(json.load(answer).get("meta_cluster") or {})
         return {}
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, and that the kernel gives to nobody who asks for just any."""
-    found: list[int] = []
-    for port in random.sample(range(*_FIXED_PORTS), 1000):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise RuntimeError(f"no {count} free ports among {_FIXED_PORTS}")
 
 
 def server_binary(version: str | None = None) -> Path:

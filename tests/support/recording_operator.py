@@ -12,7 +12,6 @@ import dataclasses
 import json
 import os
 import signal
-import socket
 import sys
 import time
 import urllib.error
@@ -26,6 +25,7 @@ from outbox_operator.controller import app, settings
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.runtime.reconciler import ObjectKey, Reconciler, ReconcileResult
 from outbox_operator.errors import OutboxError
+from support.ports import free_port
 
 DEADLINE_S = 30.0
 TESTS = Path(__file__).resolve().parents[1]
@@ -69,7 +69,7 @@ class RecordingOperator:
     """
 
     def __init__(self, kubeconfig: Path, **environment: str) -> None:
-        self._port = _free_port()
+        self._port = free_port()
         self._environment = {
             **os.environ,
             "KUBECONFIG": str(kubeconfig),
@@ -183,12 +183,6 @@ async def eventually(
     while not await holds():
         assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
         await asyncio.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _main() -> int:
