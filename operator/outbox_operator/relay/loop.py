@@ -20,7 +20,7 @@ from outbox_operator.adapters.postgres.rows import Checkpoint, Cursor, NewDeadLe
 from outbox_operator.aio import Backoff
 from outbox_operator.errors import OutboxError
 from outbox_operator.relay import poison
-from outbox_operator.relay.flights import Flights
+from outbox_operator.relay.in_flight import PagesInFlight
 from outbox_operator.relay.message import Renderer
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.paging import largest_row
@@ -157,7 +157,7 @@ class RelayLoop:
             Whether most likely nothing is left.
         """
         run: Run | None = None
-        flights = Flights()
+        in_flight = PagesInFlight()
         started, halted, drained = time.monotonic(), None, False
         following: Page | None = page
         try:
@@ -166,14 +166,14 @@ class RelayLoop:
                 if not drained:
                     self._reader.read_ahead()
                 self._progress.backlog(following.waiting, following.rows[0][7] / 1e6)
-                plan = await self._plan(following, flights.sent)
+                plan = await self._plan(following, in_flight.sent)
                 if plan is None:
                     break
                 halted = plan.halted
-                flights.add(following, plan)
+                in_flight.add(following, plan)
                 ends = (
                     following.closes or halted is not None or bool(plan.dead_letters)
-                    or flights.sent >= RUN_EVENTS or time.monotonic() - started > RUN_SECONDS
+                    or in_flight.sent >= RUN_EVENTS or time.monotonic() - started > RUN_SECONDS
                     or self._signals.stopping
                 )  # fmt: skip
                 if plan.messages:
@@ -181,14 +181,14 @@ class RelayLoop:
                     await run.send(plan.messages, last=ends)
                 if ends or (run is not None and run.refused):
                     break
-                self._settle(flights, run.acked if run is not None else 0)
+                self._settle(in_flight, run.acked if run is not None else 0)
                 following = await self._reader.next()
         except BaseException:
             if run is not None:
                 run.abandon()
             raise
         result = await run.finish() if run is not None else Sent(0, None, None)
-        await self._end(result, flights)
+        await self._end(result, in_flight)
         if result.refusal is None and halted is not None:
             await self._halt(*halted)
         elif result.refusal is None and plan is None:
@@ -215,7 +215,8 @@ class RelayLoop:
             blocked_keys=self._blocked,
             refused=self._refused,
             published=self._stream.published,
-            emission=self._stream.numbers.last + sent,  # `_certain` may have found out more
+            # Not remembered from before: to ask for the facts may have moved them.
+            emission=self._stream.numbers.last + sent,
         )
         if plan.found_poison:
             # The stream may have been changed since we asked; give no event up on old knowledge.
@@ -224,12 +225,12 @@ class RelayLoop:
                 return None
         return plan
 
-    async def _end(self, result: Sent, flights: Flights) -> None:
+    async def _end(self, result: Sent, in_flight: PagesInFlight) -> None:
         """Act on the fate of a run."""
         self._stream.ended(result)
-        dead_letters = flights.dead_letters()
-        self._settle(flights, result.count)
-        failed = flights.first_left()
+        dead_letters = in_flight.dead_letters()
+        self._settle(in_flight, result.count)
+        failed = in_flight.first_unsettled()
         if failed is not None:
             dead_letters = [letter for letter in dead_letters if letter.position < failed]
         if dead_letters or time.monotonic() - self._saved_at > SAVE_SECONDS:
@@ -242,15 +243,15 @@ class RelayLoop:
             await self._after_refusal(result.refusal, failed)
             await self._reader.rewind(self._done)
 
-    def _settle(self, flights: Flights, count: int) -> None:
+    def _settle(self, in_flight: PagesInFlight, count: int) -> None:
         """Move the cursor in memory behind what is dealt with, now that `count` messages are
         stored."""
-        for landed in flights.landed(count):
-            self._done = landed.mark
-            self._progress.published(landed.messages)
-            self._metrics.published_bytes.inc(landed.size)
-            self._progress.moved(landed.rows)
-            if landed.mark.upper is None:
+        for settled in in_flight.settle(count):
+            self._done = settled.mark
+            self._progress.published(settled.messages)
+            self._metrics.published_bytes.inc(settled.size)
+            self._progress.moved(settled.rows)
+            if settled.mark.upper is None:
                 self._stream.window_read()
 
     async def _save(self, dead_letters: Sequence[NewDeadLetter] = ()) -> None:

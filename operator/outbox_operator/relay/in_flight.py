@@ -1,7 +1,7 @@
-"""Pages on their way to the stream, and what acknowledgements say of them. Pure.
+"""Pages in flight to the stream, and what acknowledgements settle of them. Pure.
 
 Used by `relay.loop`, for one run at a time. Rows of a page are messages, dead letters to be, or
-in the stream already; a page is dealt with when its last message is stored.
+in the stream already; a page is settled when its last message is stored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from outbox_operator.relay.reading import Mark, Page
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class Settled:
     """Rows that are dealt with.
 
     Attributes:
@@ -33,8 +33,8 @@ class Landed:
 
 
 @dataclass(slots=True)
-class _Flight:
-    """A page on its way; not its rows themselves, for the memory they take.
+class PageInFlight:
+    """What is kept of a page until it is settled; not its rows, for the memory they take.
 
     Attributes:
         end: Number of messages of the run up to the page's last.
@@ -43,6 +43,7 @@ class _Flight:
         size: Bytes of the messages.
         inside: A point inside the page, whatever its position.
         after: The point behind these rows.
+        dead_letters: To be written with the cursor that moves past them.
     """
 
     end: int
@@ -54,8 +55,8 @@ class _Flight:
     dead_letters: list[NewDeadLetter]
 
 
-class Flights:
-    """The pages of a run.
+class PagesInFlight:
+    """The pages of a run that are not settled.
 
     Attributes:
         sent: Messages in all pages so far.
@@ -63,10 +64,10 @@ class Flights:
 
     def __init__(self) -> None:
         self.sent = 0
-        self._under_way: deque[_Flight] = deque()
+        self._pages: deque[PageInFlight] = deque()
 
     def add(self, page: Page, plan: Plan) -> None:
-        """A page departs."""
+        """Remember a page whose messages are being sent."""
         rows = [row[0] for row in page.rows]
         after = page.mark(rows[-1])
         inside = replace(after, lower=page.lower, upper=page.upper)
@@ -75,33 +76,32 @@ class Flights:
             after = replace(inside, position=rows[-1]) if rows else page.before
         size = sum([len(message[1]) + len(message[2]) for message in plan.messages])
         self.sent += len(plan.messages)
-        self._under_way.append(
-            _Flight(self.sent, rows, plan.positions, size, inside, after, plan.dead_letters)
+        self._pages.append(
+            PageInFlight(self.sent, rows, plan.positions, size, inside, after, plan.dead_letters)
         )
 
-    def landed(self, count: int) -> Iterator[Landed]:
-        """What is dealt with once the first `count` messages of the run are stored; tells nothing
-        twice."""
-        under_way = self._under_way
-        while under_way and under_way[0].end <= count:
-            flight = under_way.popleft()
-            yield Landed(flight.after, len(flight.rows), len(flight.messages), flight.size)
-        if not under_way:
+    def settle(self, count: int) -> Iterator[Settled]:
+        """Take out what is dealt with once the first `count` messages of the run are stored."""
+        pages = self._pages
+        while pages and pages[0].end <= count:
+            page = pages.popleft()
+            yield Settled(page.after, len(page.rows), len(page.messages), page.size)
+        if not pages:
             return
-        flight = under_way[0]
-        stored = count - (flight.end - len(flight.messages))
+        page = pages[0]
+        stored = count - (page.end - len(page.messages))
         if stored > 0:
-            failed = flight.messages[stored]
-            done = [position for position in flight.rows if position < failed]
-            size = flight.size * stored // len(flight.messages)
-            flight.rows, flight.messages = flight.rows[len(done) :], flight.messages[stored:]
-            flight.size -= size
-            yield Landed(replace(flight.inside, position=done[-1]), len(done), stored, size)
+            failed = page.messages[stored]
+            done = [position for position in page.rows if position < failed]
+            size = page.size * stored // len(page.messages)
+            page.rows, page.messages = page.rows[len(done) :], page.messages[stored:]
+            page.size -= size
+            yield Settled(replace(page.inside, position=done[-1]), len(done), stored, size)
 
-    def first_left(self) -> int | None:
-        """Position of the first message that has not landed; None when all have."""
-        return self._under_way[0].messages[0] if self._under_way else None
+    def first_unsettled(self) -> int | None:
+        """Position of the first message that is not settled; None when all are."""
+        return self._pages[0].messages[0] if self._pages else None
 
     def dead_letters(self) -> list[NewDeadLetter]:
-        """Dead letters to be, of all pages that have not landed."""
-        return [letter for flight in self._under_way for letter in flight.dead_letters]
+        """Dead letters to be, of all pages that are not settled."""
+        return [letter for page in self._pages for letter in page.dead_letters]
