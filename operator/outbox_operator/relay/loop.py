@@ -116,7 +116,7 @@ class RelayLoop:
         try:
             if self._policy == "BlockKey":
                 self._blocked = set(await self._store.blocked_keys())
-            await self._certain()
+            await self._ensure_stream_facts()
             await self._poll_until_stopped()
         except _StopRequestedError:
             log.info("stopped while the stream takes no events; they stay in the outbox")
@@ -201,7 +201,7 @@ class RelayLoop:
         Args:
             sent: Messages of the run before it.
         """
-        facts = await self._certain()
+        facts = await self._ensure_stream_facts()
         if self._blocked:
             hit = self._blocked.intersection([row[3] for row in page.rows])
             if hit:
@@ -220,8 +220,8 @@ class RelayLoop:
         )
         if plan.found_poison:
             # The stream may have been changed since we asked; give no event up on old knowledge.
-            self._stream.doubt_facts()
-            if await self._certain() != facts:
+            self._stream.invalidate_facts()
+            if await self._ensure_stream_facts() != facts:
                 return None
         return plan
 
@@ -287,10 +287,10 @@ class RelayLoop:
             self._metrics.fence_losses.inc()
             await self._store.confirm_ownership()
             self._stream.fence_refused()
-            await self._certain()
+            await self._ensure_stream_facts()
             return
         self._metrics.errors(refusal.reason).inc()
-        self._stream.doubt_end()
+        self._stream.invalidate_tail()
         if treatment is poison.Treatment.POISON and failed is not None:
             self._refused[failed] = poison.Poison("RefusedByStream", refusal.text)
             return
@@ -310,7 +310,7 @@ class RelayLoop:
             extra={"reason": found.reason, "position": row.position},
         )  # fmt: skip
         self._progress.halted(found.error)
-        self._stream.doubt_facts()
+        self._stream.invalidate_facts()
         await self._save()
         await self._rest(_HALT_RECHECK_SECONDS)
         await self._reader.rewind(self._done)  # the row may have been changed or deleted
@@ -324,12 +324,12 @@ class RelayLoop:
             raise self._publisher.lost_error()
         await self._store.confirm_ownership()
 
-    async def _certain(self) -> StreamFacts:
-        """What the stream accepts, asked for anew after trouble; waits until it is there."""
+    async def _ensure_stream_facts(self) -> StreamFacts:
+        """Return what the stream accepts, asked for anew after trouble; wait until it is there."""
         retry = Backoff(*_RETRY_SECONDS)
         while True:
             try:
-                facts = await self._stream.ask()
+                facts = await self._stream.refresh()
             except OutboxError as error:
                 log.warning("waiting for the stream: %s", error.message)
                 self._metrics.errors(error.reason).inc()

@@ -1,6 +1,6 @@
 """What a shard's relay knows of its stream: what it takes, where it ends, what is in it already.
 
-Used by `relay.loop`. All of it may become doubtful: the stream was changed, a run ended without
+Used by `relay.loop`. All of it can become invalid: the stream was changed, a run ended without
 an answer, somebody else published. Then it is asked for again, and what the tail shows to be
 published is skipped when it is read.
 """
@@ -90,17 +90,17 @@ class StreamState:
         """Sequence to store with the cursor."""
         return self._known
 
-    def doubt_facts(self) -> None:
-        """The stream may have been changed."""
+    def invalidate_facts(self) -> None:
+        """Have `refresh` ask again what the stream accepts: it may have been changed."""
         self._facts = None
 
-    def doubt_end(self) -> None:
-        """It is not certain what was stored."""
+    def invalidate_tail(self) -> None:
+        """Have `refresh` read the tail again: it is not known what was stored."""
         self._facts = self._last = None
         self._outcome_open = True
 
-    async def ask(self) -> StreamFacts:
-        """Make everything certain again.
+    async def refresh(self) -> StreamFacts:
+        """Find out what has become invalid; costs nothing when nothing has.
 
         Raises:
             OutboxError: The stream is missing, takes none of our subjects, or does not answer.
@@ -114,10 +114,10 @@ class StreamState:
         return self._facts
 
     def open_run(self) -> Run:
-        """A run of messages behind the last one we know of; everything must be certain."""
+        """Open a run of messages behind the last one; call `refresh` first."""
         facts, last = self._facts, self._last
         if facts is None or last is None:
-            raise ValueError(f"stream of shard {self._shard}: ask() before open_run()")
+            raise ValueError(f"stream of shard {self._shard}: refresh() before open_run()")
         self._fenced = self._ordered and facts.fences and self._guard.up(time.monotonic())
         return self._publisher.open_run(
             batch=self._batches[0],
@@ -147,7 +147,7 @@ class StreamState:
             self._account()
 
     def fence_refused(self) -> None:
-        """Somebody published behind our last message, or that is gone; `ask` finds out."""
+        """Somebody published behind our last message, or that is gone; `refresh` finds out."""
         self._facts = self._last = None
         self._fence_refused = True
 
