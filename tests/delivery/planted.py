@@ -48,7 +48,7 @@ def _skip_fence() -> None:
     Publisher.open_run = open_run  # type: ignore[method-assign]
 
 
-def _no_resume() -> None:
+def _no_recovery() -> None:
     """The cursor is believed, however far the stream is ahead of it."""
     from outbox_operator.relay.recovery import Tail
 
@@ -92,7 +92,7 @@ PLANTS: Final[dict[str, Callable[[], None]]] = {
     "id-cursor": _id_cursor,
     "drop-ack": _drop_ack,
     "skip-fence": _skip_fence,
-    "no-resume": _no_resume,
+    "no-recovery": _no_recovery,
     "order-by-id": _order_by_id,
     "re-encode": _re_encode,
 }

@@ -268,7 +268,7 @@ TRAPS = {
     "id-cursor": Trap(a_transaction_commits_late, "lost"),
     "drop-ack": Trap(messages_vanish_on_the_way, "lost"),
     "skip-fence": Trap(a_zombie_wakes_up, "duplicate", 2, 0.1),
-    "no-resume": Trap(killed_in_the_middle_of_a_backlog, "duplicate", 1, 0.1),
+    "no-recovery": Trap(killed_in_the_middle_of_a_backlog, "duplicate", 1, 0.1),
     "order-by-id": Trap(a_backlog_of_one_key, "reordered"),
     "re-encode": Trap(numbers_with_many_digits, "altered"),
 }

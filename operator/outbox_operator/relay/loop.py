@@ -280,7 +280,7 @@ class RelayLoop:
     async def _after_refusal(self, refusal: Refusal, failed: int | None) -> None:
         """Take note of a refusal, and wait if that helps; `failed` is the position refused."""
         treatment = poison.treat(refusal)
-        if treatment is poison.Treatment.RESUME:
+        if treatment is poison.Treatment.RESEND:
             log.debug("another publisher wrote to the stream in between: %s", refusal.text)
             return
         if treatment is poison.Treatment.FENCE:

@@ -74,7 +74,7 @@ class Treatment(enum.Enum):
     """It will be refused for ever."""
     FENCE = "fence"
     """Somebody published behind our last message, or that is gone."""
-    RESUME = "resume"
+    RESEND = "resend"
     """Not its fault: somebody else published in between; send it again at once."""
 
 
@@ -205,7 +205,7 @@ def treat(refusal: Refusal) -> Treatment:
     if refusal.reason == _FENCE_REASON:
         return Treatment.FENCE
     if refusal.code in _CHAIN_BROKEN_CODES:
-        return Treatment.RESUME
+        return Treatment.RESEND
     return Treatment.RETRY
 
 

@@ -193,7 +193,7 @@ def test_the_limit_holds_in_ordinary_pages_too(size: int) -> None:
     [
         (10054, Treatment.POISON),
         (10097, Treatment.POISON),
-        (10070, Treatment.RESUME),
+        (10070, Treatment.RESEND),
         (10077, Treatment.RETRY),
         (10008, Treatment.RETRY),
         (503, Treatment.RETRY),
