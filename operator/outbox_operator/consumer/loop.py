@@ -36,7 +36,7 @@ from outbox_operator.wire.dead_letters import OWN_TERMINATION
 
 log = logging.getLogger(__name__)
 
-_LOOK_SECONDS: Final = 1.0
+_SILENCE_CHECK_SECONDS: Final = 1.0
 """How often the loop looks for silence when nothing wakes it."""
 _GATHER_SECONDS: Final = 0.1
 """How often it looks whether all messages under way have come in, in ordered mode."""
@@ -218,7 +218,7 @@ class Loop:
         """Seconds until there is something to do even if nothing happens."""
         if self._gathered:
             return _GATHER_SECONDS
-        return min(_LOOK_SECONDS, max(0.01, self._breaker.wait(time.monotonic())))
+        return min(_SILENCE_CHECK_SECONDS, max(0.01, self._breaker.wait(time.monotonic())))
 
     def _start(self) -> None:
         """Have a worker look at what is ready."""

@@ -55,7 +55,7 @@ class Processor:
         handler: Who handles.
         inbox: Where handled events are remembered; None: nowhere.
         metrics: What to count.
-        progress: What readiness is told.
+        progress: What readiness says of the handler.
         breaker: The circuit of the handler.
         draw: Random numbers in [0, 1).
     """

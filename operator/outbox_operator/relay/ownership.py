@@ -28,7 +28,7 @@ from outbox_operator.telemetry.logging import bind
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS: Final = 1.0
+BALANCE_SECONDS: Final = 1.0
 IDLE_POLLS_PER_SECOND: Final = 8.0
 """Of all quiet shards of a process together."""
 WHOLE_PAGES: Final = 4
@@ -85,8 +85,8 @@ class Ownership:
             log.info("joined the relays of the pipeline", extra={"member": self.locks.member})
             while not self.signals.stopping:
                 self.signals.clear_urge()
-                await self._look()
-                await self.signals.until_urged(LOOK_SECONDS)
+                await self._balance()
+                await self.signals.until_urged(BALANCE_SECONDS)
             await self._leave()
         finally:
             await self._abandon()
@@ -96,7 +96,7 @@ class Ownership:
         for held in self._held.values():
             held.session.signals.nudge()
 
-    async def _look(self) -> None:
+    async def _balance(self) -> None:
         await self._let_go_of_ended()
         if self.publisher.lost:
             raise self.publisher.lost_error()
@@ -173,7 +173,7 @@ class Ownership:
         error = None if held.task.cancelled() else held.task.exception()
         if error is None:
             self._resting.pop(shard, None)
-            progress.gone()
+            progress.released()
             return
         reason = error.reason if isinstance(error, OutboxError) else OutboxError.reason
         message = error.message if isinstance(error, OutboxError) else repr(error)
@@ -186,7 +186,7 @@ class Ownership:
         self.metrics.errors(reason).inc()
         if reason == "OwnershipLost":
             self.metrics.ownership_losses.inc()
-        progress.gone(message)
+        progress.released(message)
 
     def _rest_after(self, shard: int, held: _Held) -> float:
         now = time.monotonic()
@@ -215,5 +215,5 @@ class Ownership:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for shard in self._held:
-            self.progress.shard(shard).gone()
+            self.progress.shard(shard).released()
         self._held.clear()

@@ -78,8 +78,9 @@ class ShardProgress:
         self._failure = ""
         self._owner.set(1)
 
-    def gone(self, failure: str = "") -> None:
-        """No longer; `failure` when that was not asked for."""
+    def released(self, failure: str = "") -> None:
+        """Note that this process does not own the shard any more; `failure` says why, unless it was
+        asked to let go."""
         self._epoch = None
         self._failure = failure
         self._waiting = float
@@ -121,7 +122,7 @@ class ShardProgress:
         self.resumed()
 
     def trouble(self, reason: str) -> None:
-        """Publishing fails for the moment; told if it lasts."""
+        """Note that publishing fails for the moment; readiness says so if that lasts."""
         self._trouble = reason
 
     def halted(self, reason: str) -> None:
@@ -148,12 +149,12 @@ class ShardProgress:
         if self._backlog_since is None:
             return True, "nothing waits"
         waited = self._clock() - self._backlog_since
-        said = f": {self._trouble}" if self._trouble else ""
+        cause = f": {self._trouble}" if self._trouble else ""
         if waited > STALL_SECONDS:
             return False, (
-                f"{self._backlog_rows} events wait and none was published for {waited:.0f} s{said}"
+                f"{self._backlog_rows} events wait and none was published for {waited:.0f} s{cause}"
             )
-        return True, f"{self._backlog_rows} events wait{said}"
+        return True, f"{self._backlog_rows} events wait{cause}"
 
 
 class Progress:
@@ -216,7 +217,7 @@ class Progress:
     def elsewhere(self, shard: int) -> None:
         """Another relay owns the shard now, so what failed here is of the past."""
         if shard in self._shards:
-            self._shards[shard].gone()
+            self._shards[shard].released()
 
     def left(self, reason: str) -> None:
         """It is none of them: between two sessions, or leaving."""
@@ -227,7 +228,7 @@ class Progress:
         if not self._joined[0]:
             return self._joined
         failed = [
-            self._told(number, shard.failure)
+            self._of_shard(number, shard.failure)
             for number, shard in sorted(self._shards.items())
             if shard.failure
         ]
@@ -247,14 +248,14 @@ class Progress:
             return False, f"{reason}, but no answer for {waited:.0f} s"
         return ok, reason
 
-    def _each(self, look: Callable[[ShardProgress], tuple[bool, str]]) -> tuple[bool, str]:
-        """One answer for all shards we own: what fails, or else what the first says."""
-        seen = [(number, *look(s)) for number, s in sorted(self._shards.items()) if s.owned]
-        failed = [self._told(number, reason) for number, ok, reason in seen if not ok]
+    def _each(self, check: Callable[[ShardProgress], tuple[bool, str]]) -> tuple[bool, str]:
+        """Answer for all shards we own: what fails, or else what they say."""
+        found = [(number, *check(s)) for number, s in sorted(self._shards.items()) if s.owned]
+        failed = [self._of_shard(number, reason) for number, ok, reason in found if not ok]
         if failed:
             return False, "; ".join(failed)
-        told = dict.fromkeys(reason for _, _, reason in seen)
-        return True, "; ".join(told) or "left to the active relays"
+        reasons = dict.fromkeys(reason for _, _, reason in found)
+        return True, "; ".join(reasons) or "left to the active relays"
 
-    def _told(self, number: int, reason: str) -> str:
+    def _of_shard(self, number: int, reason: str) -> str:
         return reason if self._count == 1 else f"shard {number}: {reason}"

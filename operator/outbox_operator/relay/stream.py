@@ -48,7 +48,7 @@ class StreamState:
         published: Event ids by position of rows that are in the stream and that the cursor does
             not account for; they will be read once more.
         without_fence: Why we publish without the fence; empty when we do not.
-        max_message_bytes: As last heard of the stream.
+        max_message_bytes: As the stream last said.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class StreamState:
             poison.check_template(self._template, facts)
             self._facts, self.max_message_bytes = facts, facts.max_message_bytes
         if self._last is None:
-            await self._look_behind(self._facts)
+            await self._read_tail(self._facts)
         return self._facts
 
     def open_run(self) -> Run:
@@ -155,7 +155,7 @@ class StreamState:
         if self._last is not None:
             self._known = self._last
 
-    async def _look_behind(self, facts: StreamFacts) -> None:
+    async def _read_tail(self, facts: StreamFacts) -> None:
         """Read the tail: what is in the stream behind the point the cursor accounts for."""
         self._tail = tail = Tail(self._shard, self._source, self.numbers.last)
         found = await self._publisher.last_of(self._subjects)

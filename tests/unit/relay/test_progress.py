@@ -90,7 +90,7 @@ def test_one_of_several_shards_is_named_and_the_others_are_not_blamed(
     assert not ok
     assert reason.startswith("shard 3: 50 events wait")
     assert "shard 1" not in reason
-    progress.shard(3).gone("the cursor belongs to another server")
+    progress.shard(3).released("the cursor belongs to another server")
     assert progress.checks()["progress"]()[0]
     assert progress.checks()["role"]() == (False, "shard 3: the cursor belongs to another server")
     progress.elsewhere(3)
@@ -103,7 +103,7 @@ def test_every_shard_has_its_own_series(metrics: RelayMetrics, clock: Clock) -> 
     progress.shard(1).active(1)
     progress.shard(1).backlog(7, NOW)
     progress.shard(1).published(5)
-    progress.shard(0).gone()
+    progress.shard(0).released()
     text = generate_latest(metrics.metrics.registry).decode()
     identity = 'namespace="shop",pipeline="orders",shard'
     for line in (

@@ -58,7 +58,7 @@ class Threads:
                 # No future can carry this one; whoever waits would wait for ever.
                 failure = RuntimeError("the function raised StopIteration")
                 failure.__cause__ = error
-            except BaseException as error:  # noqa: BLE001 - told to whoever waits
+            except BaseException as error:  # noqa: BLE001 - raised where it is awaited
                 failure = error
             self._under_way.discard(future)
             if failure is None:
