@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from outbox_operator.adapters.postgres.rows import NewDeadLetter
 from outbox_operator.relay.poison import Plan
-from outbox_operator.relay.reading import Mark, Page
+from outbox_operator.relay.reading import Page, Point
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +20,13 @@ class Settled:
     """Rows that are dealt with.
 
     Attributes:
-        mark: The point behind them.
+        point: The point behind them.
         rows: How many.
         messages: How many of them were published.
         size: Bytes of these.
     """
 
-    mark: Mark
+    point: Point
     rows: int
     messages: int
     size: int
@@ -50,8 +50,8 @@ class PageInFlight:
     rows: Sequence[int]
     messages: Sequence[int]
     size: int
-    inside: Mark
-    after: Mark
+    inside: Point
+    after: Point
     dead_letters: list[NewDeadLetter]
 
 
@@ -69,7 +69,7 @@ class PagesInFlight:
     def add(self, page: Page, plan: Plan) -> None:
         """Remember a page whose messages are being sent."""
         rows = [row[0] for row in page.rows]
-        after = page.mark(rows[-1])
+        after = page.point(rows[-1])
         inside = replace(after, lower=page.lower, upper=page.upper)
         if plan.halted is not None:
             rows = [position for position in rows if position < plan.halted[0].position]

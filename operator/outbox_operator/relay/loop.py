@@ -16,7 +16,7 @@ from typing import Final
 
 from outbox_operator.adapters.nats.publisher import Publisher, Refusal, Run, Sent, StreamFacts
 from outbox_operator.adapters.postgres.outbox import OutboxStore
-from outbox_operator.adapters.postgres.rows import Checkpoint, Cursor, NewDeadLetter, Row
+from outbox_operator.adapters.postgres.rows import Cursor, NewDeadLetter, Row, StoredCursor
 from outbox_operator.aio import Backoff
 from outbox_operator.errors import OutboxError
 from outbox_operator.relay import poison
@@ -25,7 +25,7 @@ from outbox_operator.relay.message import Renderer
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.paging import largest_row
 from outbox_operator.relay.progress import ShardProgress
-from outbox_operator.relay.reading import Mark, Page, Reader
+from outbox_operator.relay.reading import Page, Point, Reader
 from outbox_operator.relay.recovery import Numbering
 from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.signals import Signals
@@ -59,7 +59,7 @@ class RelayLoop:
     """Publishes the events of one shard, for one session as its owner.
 
     Args:
-        cursor: As read after taking ownership.
+        stored: As read after taking ownership.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class RelayLoop:
         settings: Settings,
         store: OutboxStore,
         publisher: Publisher,
-        cursor: Cursor,
+        stored: StoredCursor,
         *,
         shard: int,
         signals: Signals,
@@ -75,7 +75,7 @@ class RelayLoop:
         metrics: RelayMetrics,
         wakeup: Wakeup,
     ) -> None:
-        config, stored = settings.config, cursor.stored
+        config, cursor = settings.config, stored.cursor
         self._settings = settings
         self._store = store
         self._publisher = publisher
@@ -89,12 +89,12 @@ class RelayLoop:
         )
         self._stream = StreamState(
             publisher, settings, metrics,
-            shard=shard, epoch=store.epoch, system=cursor.server_system,
-            known=stored.stream_sequence,
-            numbers=Numbering(stored.emission, stored.emission_gaps),
+            shard=shard, epoch=store.epoch, system=stored.server_system,
+            known=cursor.stream_sequence,
+            numbers=Numbering(cursor.emission, cursor.emission_gaps),
         )  # fmt: skip
-        self._done = Mark(stored.snapshot_from, stored.snapshot_to, stored.last_position)
-        self._saved = stored
+        self._done = Point(cursor.snapshot_from, cursor.snapshot_to, cursor.last_position)
+        self._saved = cursor
         self._saved_at = time.monotonic()
         self._reader = Reader(
             store, self._done, largest=self._largest, on_poll=self._on_poll,
@@ -247,25 +247,25 @@ class RelayLoop:
         """Move the cursor in memory behind what is dealt with, now that `count` messages are
         stored."""
         for settled in in_flight.settle(count):
-            self._done = settled.mark
+            self._done = settled.point
             self._progress.published(settled.messages)
             self._metrics.published_bytes.inc(settled.size)
             self._progress.moved(settled.rows)
-            if settled.mark.upper is None:
+            if settled.point.upper is None:
                 self._stream.window_read()
 
     async def _save(self, dead_letters: Sequence[NewDeadLetter] = ()) -> None:
         """Store the cursor, if there is news, and these dead letters with it."""
         done, stream = self._done, self._stream
-        point = Checkpoint(
+        cursor = Cursor(
             done.lower, done.upper, done.position,
             emission=stream.numbers.last, emission_gaps=stream.numbers.gaps,
             stream_sequence=stream.known, remark=stream.without_fence or None,
         )  # fmt: skip
-        if point == self._saved and not dead_letters:
+        if cursor == self._saved and not dead_letters:
             return
-        await self._store.save(point, dead_letters)
-        self._saved, self._saved_at = point, time.monotonic()
+        await self._store.save(cursor, dead_letters)
+        self._saved, self._saved_at = cursor, time.monotonic()
         self._metrics.saves.inc()
         for letter in dead_letters:
             self._metrics.poison(letter.reason).inc()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from outbox_operator.adapters.postgres.rows import Bound, Cursor
+from outbox_operator.adapters.postgres.rows import Bound, StoredCursor
 from outbox_operator.errors import ConflictError, PostgresError
 from outbox_operator.wire.cursors import FOREIGN_CURSOR, CursorOrigin, foreign_cursor_text
 
@@ -54,7 +54,7 @@ class Snapshot:
         return Bound(str(self.xmax), tuple(str(xid) for xid in self.open_xids))
 
 
-def check_cursor(cursor: Cursor, address: str) -> None:
+def check_cursor(stored: StoredCursor, address: str) -> None:
     """Refuse a cursor whose snapshots were not taken on this server.
 
     Transaction ids of another server mean nothing here: going on would skip or repeat events.
@@ -62,13 +62,13 @@ def check_cursor(cursor: Cursor, address: str) -> None:
     Raises:
         ConflictError: Reason CursorFromOtherServer; says what to do.
     """
-    newest = Snapshot.parse(cursor.stored.snapshot_to or cursor.stored.snapshot_from)
+    newest = Snapshot.parse(stored.cursor.snapshot_to or stored.cursor.snapshot_from)
     problem = CursorOrigin(
-        cursor_system=cursor.cursor_system,
-        server_system=cursor.server_system,
+        cursor_system=stored.cursor_system,
+        server_system=stored.server_system,
         seen_xid=newest.xmax,
-        server_xid=Snapshot.parse(cursor.server_snapshot).xmax,
-        newest_xid=None if cursor.newest_xid is None else int(cursor.newest_xid),
+        server_xid=Snapshot.parse(stored.server_snapshot).xmax,
+        newest_xid=None if stored.newest_xid is None else int(stored.newest_xid),
     ).problem()
     if problem is not None:
         raise ConflictError(

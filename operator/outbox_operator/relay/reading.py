@@ -23,7 +23,7 @@ between two rows of a window."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Point:
     """A point in the order of publishing.
 
     Attributes:
@@ -55,13 +55,13 @@ class Page:
     lower: str
     upper: str
     closes: bool
-    before: Mark
+    before: Point
 
-    def mark(self, position: int) -> Mark:
-        """The point behind the row at `position`."""
+    def point(self, position: int) -> Point:
+        """Return the point behind the row at `position`."""
         if self.closes and position == self.rows[-1][0]:
-            return Mark(self.upper, None, position)
-        return Mark(self.lower, self.upper, position)
+            return Point(self.upper, None, position)
+        return Point(self.lower, self.upper, position)
 
 
 @dataclass(slots=True)
@@ -89,14 +89,14 @@ class Reader:
     def __init__(
         self,
         store: OutboxStore,
-        start: Mark,
+        start: Point,
         *,
         largest: Callable[[], int],
         on_poll: Callable[[], None],
         page_parts: Callable[[], int],
     ) -> None:
         self._store = store
-        self._mark = start
+        self._point = start
         self._largest = largest
         self._on_poll = on_poll
         self._sizer = PageSizer(page_parts)
@@ -119,10 +119,10 @@ class Reader:
         if self._ahead is None:
             self._ahead = asyncio.create_task(self._read())
 
-    async def rewind(self, to: Mark) -> None:
+    async def rewind(self, to: Point) -> None:
         """Go on from another point, and forget what was read ahead."""
         await self.close()
-        self._mark, self._window = to, None
+        self._point, self._window = to, None
 
     async def close(self) -> None:
         """End what goes on in the background."""
@@ -133,12 +133,12 @@ class Reader:
 
     async def _read(self) -> Page | None:
         window = self._window
-        if window is None and self._mark.upper is not None:
-            window = await self._open(self._mark.lower, self._mark.upper, self._mark.position)
+        if window is None and self._point.upper is not None:
+            window = await self._open(self._point.lower, self._point.upper, self._point.position)
         if window is not None:
             return await self._page(window)
         self._on_poll()
-        lower = self._mark.lower
+        lower = self._point.lower
         polled = await self._store.poll(
             Snapshot.parse(lower).bound(),
             rows=self._sizer.rows, size=self._sizer.size, largest=self._largest(),
@@ -149,11 +149,11 @@ class Reader:
                 return await self._page(window)
         if not polled.rows:
             # Nothing between the two, so the newer serves as well.
-            self._mark = Mark(polled.snapshot, None, self._mark.position)
+            self._point = Point(polled.snapshot, None, self._point.position)
             return None
         self._learn(polled.rows)
-        page = Page(polled.rows, len(polled.rows), lower, polled.snapshot, True, self._mark)
-        self._mark = page.mark(polled.rows[-1][0])
+        page = Page(polled.rows, len(polled.rows), lower, polled.snapshot, True, self._point)
+        self._point = page.point(polled.rows[-1][0])
         return page
 
     async def _open(self, lower: str, upper: str, position: int) -> _Window | None:
@@ -161,9 +161,9 @@ class Reader:
         unseen, bound = Snapshot.parse(lower).bound(), Snapshot.parse(upper).bound()
         span = await self._store.span(unseen, bound, position)
         if span is None:
-            self._mark = Mark(upper, None, position)
+            self._point = Point(upper, None, position)
             return None
-        self._mark = Mark(lower, upper, position)
+        self._point = Point(lower, upper, position)
         self._window = _Window(
             unseen, bound, upper, max(position, span.first - 1), span.last, span.rows, span.late
         )
@@ -180,9 +180,9 @@ class Reader:
                 "published",
                 reason="EventsVanished",
             )
-        page = Page(rows, window.waiting, self._mark.lower, window.upper, closes, self._mark)
+        page = Page(rows, window.waiting, self._point.lower, window.upper, closes, self._point)
         window.waiting -= len(rows)
-        self._mark = page.mark(last)
+        self._point = page.point(last)
         if closes:
             self._window = None
         self._learn(rows)

@@ -8,9 +8,9 @@ from outbox_operator.adapters.nats.publisher import Message
 from outbox_operator.adapters.postgres.rows import NewDeadLetter, Row
 from outbox_operator.relay.in_flight import PagesInFlight, Settled
 from outbox_operator.relay.poison import Plan, Poison
-from outbox_operator.relay.reading import Mark, Page
+from outbox_operator.relay.reading import Page, Point
 
-BEFORE = Mark("1:1:", "9:9:", 0)
+BEFORE = Point("1:1:", "9:9:", 0)
 
 
 def row(position: int) -> Row:
@@ -29,8 +29,8 @@ def plan(published: Sequence[int], **changes: object) -> Plan:
     return made
 
 
-def inside(position: int) -> Mark:
-    return Mark("1:1:", "9:9:", position)
+def inside(position: int) -> Point:
+    return Point("1:1:", "9:9:", position)
 
 
 def test_a_page_is_settled_with_its_last_message() -> None:
@@ -40,7 +40,7 @@ def test_a_page_is_settled_with_its_last_message() -> None:
     assert in_flight.sent == 4
     assert list(in_flight.settle(2)) == [Settled(inside(2), 2, 2, 20)]
     assert in_flight.first_unsettled() == 5
-    assert list(in_flight.settle(4)) == [Settled(Mark("9:9:", None, 7), 2, 2, 20)]
+    assert list(in_flight.settle(4)) == [Settled(Point("9:9:", None, 7), 2, 2, 20)]
     assert list(in_flight.settle(4)) == []
     assert in_flight.first_unsettled() is None
 
@@ -69,7 +69,7 @@ def test_rows_without_a_message_are_settled_with_the_one_before_them() -> None:
 def test_a_page_without_messages_lands_at_once() -> None:
     in_flight = PagesInFlight()
     in_flight.add(page(1, 2, closes=True), plan([]))
-    assert list(in_flight.settle(0)) == [Settled(Mark("9:9:", None, 2), 2, 0, 0)]
+    assert list(in_flight.settle(0)) == [Settled(Point("9:9:", None, 2), 2, 0, 0)]
 
 
 def test_nothing_behind_a_poison_event_that_halts_is_dealt_with() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from outbox_operator.adapters.postgres.rows import Bound, Checkpoint, Cursor
+from outbox_operator.adapters.postgres.rows import Bound, Cursor, StoredCursor
 from outbox_operator.errors import ConflictError, PostgresError
 from outbox_operator.relay.paging import (
     PAGE_BYTES,
@@ -16,7 +16,7 @@ from outbox_operator.relay.paging import (
     check_cursor,
 )
 
-AT = Checkpoint(
+AT = Cursor(
     snapshot_from="100:105:100,103",
     snapshot_to=None,
     last_position=7,
@@ -25,8 +25,8 @@ AT = Checkpoint(
     stream_sequence=9,
     remark=None,
 )
-CURSOR = Cursor(
-    stored=AT,
+CURSOR = StoredCursor(
+    cursor=AT,
     cursor_system="42",
     server_system="42",
     server_snapshot="200:210:",
@@ -50,12 +50,12 @@ def test_rubbish_in_the_cursor_is_an_error(text: str) -> None:
     [
         CURSOR,
         replace(CURSOR, cursor_system=None),
-        replace(CURSOR, stored=replace(AT, snapshot_to="150:210:")),
-        replace(CURSOR, stored=replace(AT, snapshot_from="1:1:")),
+        replace(CURSOR, cursor=replace(AT, snapshot_to="150:210:")),
+        replace(CURSOR, cursor=replace(AT, snapshot_from="1:1:")),
         replace(CURSOR, newest_xid=None),
     ],
 )
-def test_a_cursor_of_this_server_is_accepted(cursor: Cursor) -> None:
+def test_a_cursor_of_this_server_is_accepted(cursor: StoredCursor) -> None:
     check_cursor(cursor, "db:5432/shop schema outbox")
 
 
@@ -65,11 +65,11 @@ def test_a_cursor_of_this_server_is_accepted(cursor: Cursor) -> None:
         (replace(CURSOR, server_system="43"), "43"),
         (replace(CURSOR, newest_xid="210"), "transaction 210 wrote an event"),
         (replace(CURSOR, server_snapshot="50:60:"), "transaction 104"),
-        (replace(CURSOR, stored=replace(AT, snapshot_to="300:305:")), "transaction 304"),
+        (replace(CURSOR, cursor=replace(AT, snapshot_to="300:305:")), "transaction 304"),
         (replace(CURSOR, cursor_system=None, server_snapshot="50:60:"), "transaction 104"),
     ],
 )
-def test_a_cursor_of_another_server_is_refused(cursor: Cursor, found: str) -> None:
+def test_a_cursor_of_another_server_is_refused(cursor: StoredCursor, found: str) -> None:
     with pytest.raises(ConflictError, match=found) as caught:
         check_cursor(cursor, "db:5432/shop schema outbox")
     assert caught.value.reason == "CursorFromOtherServer"

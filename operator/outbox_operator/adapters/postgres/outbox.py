@@ -21,12 +21,12 @@ from outbox_operator.adapters.postgres.errors import errors
 from outbox_operator.adapters.postgres.relay_queries import PayloadType, statement
 from outbox_operator.adapters.postgres.rows import (
     Bound,
-    Checkpoint,
     Cursor,
     NewDeadLetter,
     Polled,
     Rows,
     Span,
+    StoredCursor,
 )
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.adapters.postgres.wakeup import OutboxWakeup
@@ -127,7 +127,7 @@ class OutboxStore:
             for name, value in _PLANNING.items():
                 await self._connection.execute("SELECT set_config($1, $2, false)", name, value)
 
-    async def read_cursor(self) -> Cursor:
+    async def read_cursor(self) -> StoredCursor:
         """The stored cursor.
 
         Raises:
@@ -142,8 +142,8 @@ class OutboxStore:
             raise
         if row is None:
             raise self._unmigrated()
-        return Cursor(
-            stored=Checkpoint(**{each.name: row[each.name] for each in fields(Checkpoint)}),
+        return StoredCursor(
+            cursor=Cursor(**{each.name: row[each.name] for each in fields(Cursor)}),
             cursor_system=row["cursor_system"],
             server_system=row["server_system"],
             server_snapshot=row["server_snapshot"],
@@ -260,7 +260,7 @@ class OutboxStore:
             )
         return cast("Rows", records)
 
-    async def save(self, point: Checkpoint, dead_letters: Sequence[NewDeadLetter] = ()) -> None:
+    async def save(self, cursor: Cursor, dead_letters: Sequence[NewDeadLetter] = ()) -> None:
         """Store how far we are, if the shard is still ours.
 
         Dead letters are written in the same transaction, and durably; else a crash of the server
@@ -269,7 +269,7 @@ class OutboxStore:
         Raises:
             ConflictError: Somebody else owns the shard (reason OwnershipLost).
         """
-        arguments = (self._shard, self._epoch, *astuple(point))
+        arguments = (self._shard, self._epoch, *astuple(cursor))
         async with self._statement():
             if not dead_letters:
                 done = await self._connection.fetchval(self._sql("relay_save"), *arguments, False)

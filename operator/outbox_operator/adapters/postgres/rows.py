@@ -41,7 +41,7 @@ object of each would cost as much as to publish it; `Row.named` does it where na
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Cursor:
     """How far a shard is.
 
     Attributes:
@@ -64,18 +64,18 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
-    """What is stored about a shard, and what the server says of itself.
+class StoredCursor:
+    """The cursor of a shard as it was read, and what the server says of itself.
 
     Attributes:
-        stored: How far the last owner was.
+        cursor: How far the last owner was.
         cursor_system: System identifier of the server that the snapshots belong to, if known.
         server_system: System identifier of this server.
         server_snapshot: A snapshot of now.
         newest_xid: The latest transaction that wrote an event, if any did.
     """
 
-    stored: Checkpoint
+    cursor: Cursor
     cursor_system: str | None
     server_system: str
     server_snapshot: str
