@@ -30,7 +30,7 @@ _STATUS_TEXT: Final = {
 }
 
 
-class Outcome(NamedTuple):
+class CheckResult(NamedTuple):
     """What a check found; `reason` is a sentence for a person, also when all is well."""
 
     ok: bool
@@ -128,7 +128,7 @@ class HealthServer:
         checks = self._checks.get(path)
         if checks is None:
             return 404, _JSON, _json({"error": "use /healthz, /readyz or /metrics"})
-        found = {name: Outcome(*check()) for name, check in checks.items()}
+        found = {name: CheckResult(*check()) for name, check in checks.items()}
         ok = all(outcome.ok for outcome in found.values())
         body = {
             "status": "ok" if ok else "failing",
