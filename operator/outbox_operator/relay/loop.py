@@ -29,7 +29,7 @@ from outbox_operator.relay.reading import Page, Point, Reader
 from outbox_operator.relay.recovery import Numbering
 from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.signals import Signals
-from outbox_operator.relay.stream import StreamState
+from outbox_operator.relay.stream import ShardStream
 from outbox_operator.relay.wakeup import Wakeup
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class RelayLoop:
         self._renderer = Renderer(
             settings.template, config.database.schema, shard, settings.source, config.payload_type
         )
-        self._stream = StreamState(
+        self._stream = ShardStream(
             publisher, settings, metrics,
             shard=shard, epoch=store.epoch, system=stored.server_system,
             known=cursor.stream_sequence,

@@ -1,4 +1,4 @@
-"""What a shard's relay knows of its stream: what it takes, where it ends, what is in it already.
+"""What the relay of a shard knows of its stream: what it accepts, its end, what is in it already.
 
 Used by `relay.loop`. All of it can become invalid: the stream was changed, a run ended without
 an answer, somebody else published. Then it is asked for again, and what the tail shows to be
@@ -33,7 +33,7 @@ _KEEPS_ITS_TAIL: Final = "limits"
 """The retention with which messages stay although they were consumed."""
 
 
-class StreamState:
+class ShardStream:
     """Knowledge about one shard's end of a stream.
 
     Args:
