@@ -14,7 +14,14 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from generate import chart_values, crd_files, library, performance, reference  # noqa: E402
+from generate import (  # noqa: E402
+    chart_values,
+    crd_files,
+    library,
+    operator_pauses,
+    performance,
+    reference,
+)
 from outbox_operator.api import crdgen  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +35,7 @@ def generated_files() -> dict[Path, str]:
         **reference.files(crds),
         **chart_values.files(ROOT),
         **library.files(),
+        **operator_pauses.files(ROOT),
         **performance.files(ROOT),
     }
 

@@ -240,7 +240,11 @@ async def test_a_standby_is_ready_and_takes_over_when_the_leader_stops(
 async def test_a_standby_takes_over_from_a_leader_that_was_killed(
     start: Start, kubectl: Kubectl, namespace: str
 ) -> None:
-    quick = {"TEST_LEASE_DURATION_S": "5", "TEST_LEASE_RETRY_S": "0.5"}
+    quick = {
+        "OUTBOX_LEASE_DURATION": "5",
+        "OUTBOX_LEASE_DEADLINE": "4",
+        "OUTBOX_LEASE_RETRY": "0.5",
+    }
     async with start(OUTBOX_IDENTITY="one", **quick) as one:
         await one.leads()
         async with start(OUTBOX_IDENTITY="two", **quick) as two:
@@ -314,7 +318,7 @@ async def test_the_resync_finds_what_the_watch_lost(
 ) -> None:
     async with (
         ApiProxy(kube_cluster.kubeconfig, tmp_path) as proxy,
-        start(proxy.kubeconfig, TEST_RESYNC_S="0.5", TEST_SILENCE_S="3") as operator,
+        start(proxy.kubeconfig, OUTBOX_RESYNC="0.5", OUTBOX_SILENCE="3") as operator,
     ):
         await operator.leads()
         assert (await asyncio.to_thread(operator.probe, "/healthz"))[0] == 200
@@ -331,7 +335,7 @@ async def test_a_deaf_heartbeat_fails_the_liveness_probe(
 ) -> None:
     async with (
         ApiProxy(kube_cluster.kubeconfig, tmp_path) as proxy,
-        start(proxy.kubeconfig, TEST_SILENCE_S="3") as operator,
+        start(proxy.kubeconfig, OUTBOX_SILENCE="3") as operator,
     ):
         await operator.leads()
         proxy.deafen("leases")

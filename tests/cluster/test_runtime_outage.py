@@ -21,7 +21,7 @@ from support.kube import (
 )
 from support.recording_operator import RecordingOperator, eventually
 
-PATIENT = {"TEST_LEASE_DURATION_S": "120", "TEST_LEASE_DEADLINE_S": "100"}
+PATIENT = {"OUTBOX_LEASE_DURATION": "120", "OUTBOX_LEASE_DEADLINE": "100"}
 """An outage that ends the process in production must not do so on a slow test machine."""
 
 
@@ -99,9 +99,9 @@ async def test_a_leader_that_cannot_renew_ends_and_a_new_one_waits_for_the_api_s
     fragile: Cluster, kubectl: Kubectl, api_server: ApiServer
 ) -> None:
     short = {
-        "TEST_LEASE_DURATION_S": "5",
-        "TEST_LEASE_DEADLINE_S": "3",
-        "TEST_LEASE_RETRY_S": "0.5",
+        "OUTBOX_LEASE_DURATION": "5",
+        "OUTBOX_LEASE_DEADLINE": "3",
+        "OUTBOX_LEASE_RETRY": "0.5",
     }
     async with operator(fragile.kubeconfig, "unlucky", **short) as process:
         await process.leads()

@@ -137,6 +137,7 @@ class Operator:
             self._metrics,
             is_gone=lambda key: self._objects.get(key) is None,
             workers=settings.workers,
+            retry_ceiling_s=settings.retry_ceiling_s,
         )
         router = EventRouter(self._objects, queue.wake, self._metrics)
         wake: Callable[..., None] = lambda key, trigger: queue.wake(  # noqa: E731

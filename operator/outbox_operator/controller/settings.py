@@ -5,15 +5,22 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from outbox_operator.errors import SpecError
 
 PREFIX: Final = "OUTBOX_"
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _OWN_NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_LEAST_SECONDS: Final = 0.1
+_MOST_SECONDS: Final = 86_400
+
+
+def _seconds(default: float, meaning: str) -> Any:
+    """A pause or deadline in seconds, with its line in docs/reference/settings.md."""
+    return field(default=default, metadata={"meaning": meaning})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,14 +36,11 @@ class Settings:
         lease_namespace: Where it is.
         identity: Who we are in the Lease and in Events; must differ between replicas.
         workers: Passes that run at once.
-        lease_duration_s: A standby takes over when the holder was silent for this long.
-        lease_deadline_s: The holder gives up when it could not renew for this long; less than
-            the duration, so that it stops before another starts.
-        lease_retry_s: Seconds between two attempts to take or renew the Lease.
         deletion_deadline_s: After this time a deleted object is let go even though what it owned
             outside Kubernetes could not be cleaned up.
-        resync_s: Seconds between two comparisons of the watch with a list.
-        silence_s: The watch may be behind for this long before the process counts as dead.
+
+    The others are pauses in seconds, each with its meaning beside it. Changed only by the
+    environment: whoever needs to is a test, or has thousands of resources.
     """
 
     namespaces: tuple[str, ...] = ()
@@ -48,11 +52,47 @@ class Settings:
     identity: str
     workers: int = 20
     deletion_deadline_s: float = 120.0
-    lease_duration_s: int = 15
-    lease_deadline_s: float = 10.0
-    lease_retry_s: float = 2.0
-    resync_s: float = 60.0
-    silence_s: float = 180.0
+    lease_duration_s: float = _seconds(
+        15.0, "a standby takes over when the leader was silent for this long, in whole seconds"
+    )
+    lease_deadline_s: float = _seconds(
+        10.0, "the leader ends when it could not renew its Lease for this long"
+    )
+    lease_retry_s: float = _seconds(2.0, "between two attempts to take or renew the Lease")
+    resync_s: float = _seconds(60.0, "between two comparisons of the watches with lists")
+    silence_s: float = _seconds(
+        180.0, "the process counts as dead when a watch has been deaf for this long"
+    )
+    pipeline_interval_s: float = _seconds(30.0, "between two passes over a pipeline that is ready")
+    stream_interval_s: float = _seconds(60.0, "between two passes over a stream that is ready")
+    consumer_interval_s: float = _seconds(60.0, "the same for a consumer without a handler")
+    handler_interval_s: float = _seconds(
+        35.0, "the same for a consumer with a handler, whose pods follow its Secrets"
+    )
+    busy_interval_s: float = _seconds(15.0, "to the next pass while the numbers of a status move")
+    waiting_interval_s: float = _seconds(10.0, "to the next pass while pods or children start")
+    catalog_interval_s: float = _seconds(
+        300.0, "between two comparisons of a database's catalogue with what should be there"
+    )
+    status_interval_s: float = _seconds(
+        15.0, "least time between two writes of a status that differs in live numbers only"
+    )
+    status_refresh_s: float = _seconds(600.0, "numbers that stay the same are confirmed this often")
+    secret_age_s: float = _seconds(15.0, "longest time a Secret is remembered")
+    retry_ceiling_s: float = _seconds(
+        15.0, "longest pause after a failure that time can heal, such as a server that is away"
+    )
+    stalled_ceiling_s: float = _seconds(
+        45.0, "longest pause after a failure that somebody has to mend"
+    )
+
+    def __post_init__(self) -> None:
+        if not self.lease_retry_s < self.lease_deadline_s < self.lease_duration_s:
+            raise SpecError(
+                f"{PREFIX}LEASE_RETRY, {PREFIX}LEASE_DEADLINE, {PREFIX}LEASE_DURATION: wanted "
+                f"each less than the next, found {self.lease_retry_s:g}, "
+                f"{self.lease_deadline_s:g}, {self.lease_duration_s:g}"
+            )
 
     @property
     def scopes(self) -> tuple[str | None, ...]:
@@ -95,7 +135,22 @@ def from_environment(
         deletion_deadline_s=_number(
             "DELETION_DEADLINE", text("DELETION_DEADLINE", "120"), 5, 86_400
         ),
+        **{
+            one.name: _pause(variable(one), environment[variable(one)])
+            for one in pauses()
+            if environment.get(variable(one))
+        },
     )
+
+
+def pauses() -> list[Field[Any]]:
+    """The settings that are seconds, in the order of the page that lists them."""
+    return [one for one in fields(Settings) if "meaning" in one.metadata]
+
+
+def variable(one: Field[Any]) -> str:
+    """The environment variable of such a setting."""
+    return PREFIX + one.name.removesuffix("_s").upper()
 
 
 def _namespaces(text: str) -> tuple[str, ...]:
@@ -123,6 +178,18 @@ def _number(name: str, text: str, least: int, most: int) -> int:
         value = least - 1
     if not least <= value <= most:
         raise SpecError(f"OUTBOX_{name}: {text!r} is not a number from {least} to {most}")
+    return value
+
+
+def _pause(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not _LEAST_SECONDS <= value <= _MOST_SECONDS:  # which NaN is not either
+        raise SpecError(
+            f"{name}: {text!r} is not a number of seconds from {_LEAST_SECONDS} to {_MOST_SECONDS}"
+        )
     return value
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import Field
+from typing import Any
+
 import pytest
 
-from outbox_operator.controller.settings import from_environment
+from outbox_operator.controller.settings import from_environment, pauses, variable
 from outbox_operator.errors import SpecError
 
 BASE = {"OUTBOX_IMAGE": "registry.example/outbox:1", "POD_NAMESPACE": "system", "POD_NAME": "op-1"}
@@ -30,6 +33,14 @@ def test_flags_win_over_the_environment() -> None:
     assert found.scopes == ("b", "a")
 
 
+@pytest.mark.parametrize("one", pauses(), ids=lambda one: one.name)
+def test_each_pause_can_be_set(one: Field[Any]) -> None:
+    # Less than its default, as the parts of the Lease must stay in order.
+    less = getattr(from_environment(BASE), one.name) * 0.9
+    found = from_environment({**BASE, variable(one): str(less)})
+    assert getattr(found, one.name) == less
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
@@ -39,6 +50,10 @@ def test_flags_win_over_the_environment() -> None:
         ({"OUTBOX_HEALTH_PORT": "70000"}, "OUTBOX_HEALTH_PORT"),
         ({"OUTBOX_LOG_LEVEL": "loud"}, "OUTBOX_LOG_LEVEL"),
         ({"OUTBOX_NAMESPACES": "shop,Bad_Name"}, "Bad_Name"),
+        ({"OUTBOX_BUSY_INTERVAL": "soon"}, "OUTBOX_BUSY_INTERVAL"),
+        ({"OUTBOX_BUSY_INTERVAL": "nan"}, "OUTBOX_BUSY_INTERVAL"),
+        ({"OUTBOX_BUSY_INTERVAL": "0"}, "OUTBOX_BUSY_INTERVAL"),
+        ({"OUTBOX_LEASE_DEADLINE": "15"}, "LEASE_DEADLINE.* found 2, 15, 15"),
     ],
 )
 def test_a_bad_setting_is_named(changes: dict[str, str], named: str) -> None:

@@ -32,7 +32,6 @@ from outbox_operator.controller.runtime.own_writes import OwnWrites
 from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileResult
 from outbox_operator.errors import ConflictError, KubernetesError, OutboxError
 from outbox_operator.plan.status.conditions import (
-    LIVE_NUMBERS_INTERVAL_SECONDS,
     Part,
     conditions,
     first_sight,
@@ -44,11 +43,6 @@ from outbox_operator.plan.status.conditions import (
 
 log = logging.getLogger(__name__)
 
-DEPENDENCY_BACKOFF_SECONDS = 15.0
-STALLED_BACKOFF_SECONDS = 45.0
-"""With its spread below a minute: by then a Secret that was put right is noticed."""
-WAITING_SECONDS = 10.0
-"""Next look at something on its way (pods that start, a child that works), unless it says so."""
 LOST_RACE_SECONDS = 1.0
 
 ResourceT = TypeVar("ResourceT", bound=Resource[Any, Any])
@@ -84,7 +78,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
 
     kind: ClassVar[str]
     live_fields: ClassVar[frozenset[str]] = frozenset()
-    """Status fields that hold live numbers: alone they are written only every 15 s."""
+    """Status fields that hold live numbers: alone they are written only now and then."""
     status_type: type[StatusT]
 
     def __init__(self, context: Context) -> None:
@@ -198,19 +192,20 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             }
         )
         repaired = [*result.drifts, *result.corrections]
+        settings = self.context.settings
         if not await self._write(body, meta, status, now=bool(repaired)):
-            result.requeue_after = min(result.requeue_after, LIVE_NUMBERS_INTERVAL_SECONDS)
+            result.requeue_after = min(result.requeue_after, settings.status_interval_s)
         await self.events.drift(body, repaired)
         await self.events.ready(body, previous.conditions, after)
         await self._remove_annotations(key, meta, result.acted_on)
         if ready:
             return ReconcileResult(requeue_after=result.requeue_after)
         if not any(part.failing for part in parts):
-            return ReconcileResult(requeue_after=WAITING_SECONDS)
+            return ReconcileResult(requeue_after=settings.waiting_interval_s)
         stalled = any(part.stalled for part in parts)
         return ReconcileResult(
             failed=True,
-            requeue_after=STALLED_BACKOFF_SECONDS if stalled else DEPENDENCY_BACKOFF_SECONDS,
+            requeue_after=settings.stalled_ceiling_s if stalled else settings.retry_ceiling_s,
         )
 
     async def _work(
@@ -247,9 +242,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         """Write a status if it says enough that is new; False: new numbers have to wait."""
         after = status.model_dump(mode="json", by_alias=True, exclude_none=True)
         before = self._own.status(body)
-        if after == before or not (
-            now or worth_writing(before, after, self.live_fields, self._now())
-        ):
+        if after == before or not (now or self._worth_writing(before, after)):
             return says_the_same(before, after)
         written = await self.context.kube.apply_status(
             {
@@ -262,6 +255,13 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         if written is not None:
             self._own.wrote_status(written, after)
         return True
+
+    def _worth_writing(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+        settings = self.context.settings
+        return worth_writing(
+            before, after, self.live_fields, self._now(),
+            numbers_after=settings.status_interval_s, confirm_after=settings.status_refresh_s,
+        )  # fmt: skip
 
     async def _remove_annotations(self, key: ObjectKey, meta: Meta, acted_on: set[str]) -> None:
         """Remove one-shot annotations acted upon; a pass is all that reconcile-at asks for."""

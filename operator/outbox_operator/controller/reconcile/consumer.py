@@ -37,11 +37,6 @@ from outbox_operator.plan.names import durable_name, workload_name
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.status.conditions import Part, failed, ok, stamp, unknown, waiting
 
-RESYNC_SECONDS = 60.0
-POD_RESYNC_SECONDS = 35.0
-"""With pods: a rotated Secret must roll them within a minute, and is read at a pass."""
-BUSY_SECONDS = 15.0
-
 
 class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
     """One pass over one EventConsumer."""
@@ -73,8 +68,10 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         """Durable consumer, then inbox, then workload; each says for itself how it went."""
         check_consumer_supported(resource.spec)
         check_consumer(resource.spec)
-        resync = POD_RESYNC_SECONDS if resource.spec.handler is not None else RESYNC_SECONDS
-        result = Pass(ready_reason="InSync", requeue_after=resync)
+        settings = self.context.settings
+        handled = resource.spec.handler is not None
+        interval = settings.handler_interval_s if handled else settings.consumer_interval_s
+        result = Pass(ready_reason="InSync", requeue_after=interval)
         try:
             source = resolve(resource, self.context.objects)
             rivals = self._check_claim(resource, source)
@@ -136,7 +133,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
                 state = await self._state(resource, source, admin, observed, drift)
                 before = resource.status.consumer
                 if before is None or before.ackFloor != state.ackFloor or state.pending:
-                    result.requeue_after = BUSY_SECONDS
+                    result.requeue_after = self.context.settings.busy_interval_s
                 result.fields |= {"consumer": state.model_dump(), "sampledAt": stamp(self._now())}
                 result.corrections += drift.corrections
         except StreamNotFoundError as error:

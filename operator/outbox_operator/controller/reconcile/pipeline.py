@@ -42,8 +42,6 @@ from outbox_operator.plan.status.pipeline import (
     relay_status,
 )
 
-RESYNC_SECONDS = 30.0
-BUSY_SECONDS = 15.0
 RATE_SECONDS = 10.0
 """Rates are over at least this time, unless there was no earlier sample."""
 RESTARTS: Final = {
@@ -98,7 +96,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         children, database = children_task.result(), database_task.result()
         result = Pass(
             ready_reason="PipelineRunning",
-            requeue_after=RESYNC_SECONDS,
+            requeue_after=self.context.settings.pipeline_interval_s,
             parts=[*database.parts, *children.parts],
             drifts=children.drifts,
             corrections=database.drifts,
@@ -117,7 +115,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
             result.parts.append(failed(ConditionType.RELAY_AVAILABLE, error))
         await self._restart(resource, result)
         if self._is_busy(resource, result):
-            result.requeue_after = BUSY_SECONDS
+            result.requeue_after = self.context.settings.busy_interval_s
         return result
 
     async def _relay(

@@ -28,7 +28,6 @@ from outbox_operator.wire.cursors import foreign_cursor_text
 
 log = logging.getLogger(__name__)
 
-FULL_LOOK_SECONDS = 300.0
 """The catalogue is compared with the wanted schema this often, and at once when the numbers, which
 are read at every pass, cannot be read: then a table is gone."""
 
@@ -146,7 +145,7 @@ class PipelineDatabase:
         fresh = (
             memory.generation == pipeline.meta.generation
             and memory.targets == (relay, owner)
-            and time.monotonic() - memory.looked_at < FULL_LOOK_SECONDS
+            and time.monotonic() - memory.looked_at < self._context.settings.catalog_interval_s
             and not {names.APPROVE_PLAN_ANNOTATION, names.RECONCILE_AT_ANNOTATION}
             & pipeline.meta.annotations.keys()
         )

@@ -1,7 +1,7 @@
 """Secrets, read by name and remembered for a short while; and what we build from them.
 
 Secrets are never listed or watched, so the operator needs no more than `get` on them. The price
-is that a rotation is noticed by the next look, at most `TTL_SECONDS` later. Whoever sees a
+is that a rotation is noticed by the next look, at most the age of the cache later. Whoever sees a
 password refused calls `forget`, and the next pass reads the Secret anew.
 """
 
@@ -18,8 +18,6 @@ from outbox_operator.api.fields import SecretKeyRef
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.errors import CredentialsError
 
-TTL_SECONDS = 15.0
-
 
 class SecretSource(Protocol):
     """What reads a Secret from the API server."""
@@ -29,10 +27,17 @@ class SecretSource(Protocol):
 
 
 class Secrets:
-    """Reads Secrets through a short-lived cache; one request at a time per Secret."""
+    """Reads Secrets through a short-lived cache; one request at a time per Secret.
 
-    def __init__(self, source: SecretSource, clock: Callable[[], float]) -> None:
+    Args:
+        source: Reads them from the API server.
+        clock: Monotonic seconds.
+        age_s: How long one is remembered.
+    """
+
+    def __init__(self, source: SecretSource, clock: Callable[[], float], age_s: float) -> None:
         self._source = source
+        self._age_s = age_s
         self._clock = clock
         self._cache: dict[tuple[str, str], tuple[float, Mapping[str, bytes] | None]] = {}
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
@@ -42,7 +47,7 @@ class Secrets:
         key = (namespace, name)
         async with self._locks.setdefault(key, asyncio.Lock()):
             cached = self._cache.get(key)
-            if cached is not None and self._clock() - cached[0] < TTL_SECONDS:
+            if cached is not None and self._clock() - cached[0] < self._age_s:
                 return cached[1]
             found = await self._source.secret(namespace, name)
             self._cache[key] = (self._clock(), found)
@@ -91,7 +96,7 @@ class Secrets:
         """Drop what is too old to be used: Secrets do not stay in memory without need."""
         now = self._clock()
         for key, (read_at, _) in list(self._cache.items()):
-            if now - read_at >= TTL_SECONDS:
+            if now - read_at >= self._age_s:
                 del self._cache[key]
         for key, lock in list(self._locks.items()):
             if key not in self._cache and not lock.locked():

@@ -26,10 +26,6 @@ from outbox_operator.plan.jetstream.streams import (
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.status.conditions import Part, failed, ok, stamp
 
-RESYNC_SECONDS = 60.0
-BUSY_SECONDS = 15.0
-"""Next look while the numbers move."""
-
 
 class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
     """One pass over one EventStream."""
@@ -52,7 +48,7 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
 
     async def work(self, resource: Stream) -> Pass:
         """Connect, then make stream and dead-letter stream as declared."""
-        result = Pass(ready_reason="InSync", requeue_after=RESYNC_SECONDS)
+        result = Pass(ready_reason="InSync", requeue_after=self.context.settings.stream_interval_s)
         try:
             rivals = self._check_claim(resource)
         except ConflictError as error:
@@ -85,7 +81,7 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
             state = self._state(resource, observed, dead_letters, drift)
             before = resource.status.stream
             if before is None or before.lastSequence != state.lastSequence:
-                result.requeue_after = BUSY_SECONDS
+                result.requeue_after = self.context.settings.busy_interval_s
             result.fields = {"stream": state.model_dump(), "sampledAt": stamp(self._now())}
             result.corrections = drift.corrections
         return result

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -135,7 +136,7 @@ class Lease:
                 found = await self._kube.lease(self._namespace, self._name)
                 sighting = sight(sighting, found, self._clock())
                 if may_take(sighting, self._identity, self._clock()):
-                    duration_s = self._settings.lease_duration_s
+                    duration_s = math.ceil(self._settings.lease_duration_s)
                     await self._write(
                         claim(sighting, self._identity, duration_s, datetime.now(UTC))
                     )

@@ -26,8 +26,6 @@ _log = logging.getLogger(__name__)
 
 PASS_TIMEOUT_S: Final = 600.0
 """A pass that takes longer is cut: one that hangs must not keep its object for ever."""
-RETRYABLE_CAP_S: Final = 15.0
-"""Longest pause after an error that time can heal: what comes back must be noticed soon."""
 
 
 class WorkQueue:
@@ -37,6 +35,8 @@ class WorkQueue:
         metrics: Where to count.
         is_gone: Whether an object no longer exists, so that it can be forgotten.
         workers: How many passes run at once.
+        retry_ceiling_s: Longest pause after an error that time can heal: what comes back must be
+            noticed soon.
         clock: Monotonic seconds.
         jitter: 0 to 1, spreads retries.
         pass_timeout_s: Longest pass.
@@ -48,6 +48,7 @@ class WorkQueue:
         is_gone: Callable[[ObjectKey], bool],
         *,
         workers: int,
+        retry_ceiling_s: float,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
         pass_timeout_s: float = PASS_TIMEOUT_S,
@@ -56,6 +57,7 @@ class WorkQueue:
         self._metrics = metrics
         self._is_gone = is_gone
         self._workers = workers
+        self._retry_ceiling_s = retry_ceiling_s
         self._clock = clock
         self._jitter = jitter
         self._pass_timeout_s = pass_timeout_s
@@ -154,14 +156,14 @@ class WorkQueue:
                 result = await reconciler.reconcile(turn.key, turn.trigger)
         except OutboxError as error:
             _log.warning("pass failed: %s", error, extra={"reason": error.reason})
-            cap = RETRYABLE_CAP_S if error.retryable else None
+            cap = self._retry_ceiling_s if error.retryable else None
             return ReconcileResult(cap, failed=True), "error"
         except TimeoutError:
             if limit.expired():
                 _log.error("pass cut after %s s", self._pass_timeout_s)
                 return ReconcileResult(failed=True), "timeout"
             _log.warning("pass failed: something in it timed out", exc_info=True)
-            return ReconcileResult(RETRYABLE_CAP_S, failed=True), "error"
+            return ReconcileResult(self._retry_ceiling_s, failed=True), "error"
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise

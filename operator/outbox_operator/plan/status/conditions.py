@@ -15,11 +15,6 @@ from typing import Any, Literal
 from outbox_operator.api.conditions import Condition, ConditionStatus, ConditionType, merge, rfc3339
 from outbox_operator.errors import OutboxError
 
-LIVE_NUMBERS_INTERVAL_SECONDS = 15.0
-"""Live numbers alone are written at most this often (exact values are in the metrics)."""
-UNCHANGED_INTERVAL_SECONDS = 600.0
-"""Numbers that stay the same are confirmed this often: a quiet object costs no writes."""
-
 PartStatus = Literal["True", "False", "Unknown"]
 
 
@@ -185,6 +180,9 @@ def worth_writing(
     after: Mapping[str, Any],
     live_fields: Collection[str],
     now: datetime,
+    *,
+    numbers_after: float,
+    confirm_after: float,
 ) -> bool:
     """Whether a rendered status says enough that is new.
 
@@ -193,14 +191,18 @@ def worth_writing(
         after: The status as it would be.
         live_fields: Names of the fields that hold live numbers.
         now: Time of the pass.
+        numbers_after: Seconds after which live numbers alone are worth it (exact values are in
+            the metrics).
+        confirm_after: Seconds after which numbers that stayed the same are confirmed: a quiet
+            object costs no writes.
     """
     if after == before:
         return False
     sampled_at = _sampled_at(before)
     if says_the_same(before, after):
-        return due(sampled_at, now, UNCHANGED_INTERVAL_SECONDS)
+        return due(sampled_at, now, confirm_after)
     if unchanged_apart_from(live_fields, before, after):
-        return due(sampled_at, now, LIVE_NUMBERS_INTERVAL_SECONDS)
+        return due(sampled_at, now, numbers_after)
     return True
 
 

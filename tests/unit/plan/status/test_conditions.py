@@ -103,6 +103,7 @@ def test_unchanged_apart_from(after: dict[str, object], same: bool) -> None:
 
 
 LIVE = frozenset({"stream", "sampledAt", "outbox"})
+PAUSES = {"numbers_after": 15.0, "confirm_after": 600.0}
 
 
 def rendered(messages: int, sampled_at: str, **more: object) -> dict[str, object]:
@@ -125,13 +126,13 @@ def test_a_status_is_written_when_it_says_something_new(
     seconds: int, after: dict[str, object], written: bool
 ) -> None:
     before = rendered(1, stamp(NOW))
-    assert worth_writing(before, after, LIVE, NOW + timedelta(seconds=seconds)) is written
+    assert worth_writing(before, after, LIVE, NOW + timedelta(seconds=seconds), **PAUSES) is written
 
 
 def test_the_sample_time_of_a_pipeline_is_no_news() -> None:
     before = {"outbox": {"backlogRows": 0, "sampledAt": stamp(NOW)}}
     after = {"outbox": {"backlogRows": 0, "sampledAt": "later"}}
-    assert not worth_writing(before, after, LIVE, NOW + timedelta(seconds=60))
+    assert not worth_writing(before, after, LIVE, NOW + timedelta(seconds=60), **PAUSES)
 
 
 def test_due() -> None:
