@@ -10,18 +10,31 @@ RUN := $(UV) run
 # The demo and the local cluster need Python alone, and run before there is a virtual environment.
 BARE := $(RUN) --no-project --python '>=3.11' python
 LOCALKUBE := $(BARE) hack/localkube/localkube
-# Arguments for pytest, for example: make test-unit ARGS="-k subjects -x"
-ARGS ?=
-# Name of the local cluster of `make demo`, `make cluster-up` and `make cluster-down`.
-CLUSTER ?= outbox-demo
-# Parts of `make bench-relay`, separated by commas (default: all), and how long the steady one takes.
-PARTS ?=
-# How long the soak of `make bench-consumer` takes.
-SOAK_SECONDS ?= 600
-STEADY_SECONDS ?= 600
-# An option of a program when the variable of its name is given: SEED=7 becomes --seed 7.
-upper = $(shell echo $(1) | tr a-z A-Z)
-given = $(if $($(call upper,$(1))),--$(1) $($(call upper,$(1))))
+
+# What may be given, as in `make test-unit ARGS="-k subjects -x"`. Only make's own command line
+# counts, never the environment, where a WINDOW or SECONDS is somebody else's.
+# Arguments for pytest:
+ARGS :=
+# Name of the local cluster of `make demo`, `make cluster-up` and `make cluster-down`:
+CLUSTER := outbox-demo
+# Parts of `make bench-relay`, separated by commas (default: all), and how long the steady one takes:
+PARTS :=
+STEADY_SECONDS := 600
+# How long the soak of `make bench-consumer` takes:
+SOAK_SECONDS := 600
+# Options of `make check-delivery`: SEED=7 becomes --seed 7.
+DELIVERY := SEED SECONDS SERVERS REPLICAS SHARDS PAYLOAD PUBLISHING WRITERS RATE WAVE WINDOW PACE \
+	FAULTS PLANT
+KNOWN := ARGS CLUSTER PARTS STEADY_SECONDS SOAK_SECONDS $(DELIVERY)
+on_line = $(filter command,$(firstword $(origin $(1))))
+UNKNOWN := $(filter-out $(KNOWN),$(foreach name,$(.VARIABLES),$(if $(call on_line,$(name)),$(name))))
+ifneq ($(UNKNOWN),)
+$(error unknown variables: $(UNKNOWN); known are: $(KNOWN))
+endif
+quoted = '$(subst ','\'',$(1))'
+lower = $(shell echo $(1) | tr A-Z a-z)
+given = $(foreach name,$(1),$(if $(call on_line,$(name)),--$(call lower,$(name)) $(call quoted,$($(name)))))
+
 # Several workers, each with its own servers; a control plane stays with one. `ARGS=-n0` is serial.
 PYTEST := $(RUN) pytest -n auto --dist loadgroup --no-loadscope-reorder --durations=15
 # From the quickest to the slowest, so that a mistake shows early.
@@ -37,11 +50,11 @@ help: ## List the targets
 
 .PHONY: demo
 demo: ## A cluster, the operator and a small shop, live; ends with a check that nothing was lost
-	$(BARE) hack/demo --cluster $(CLUSTER)
+	$(BARE) hack/demo --cluster $(call quoted,$(CLUSTER))
 
 .PHONY: demo-down
 demo-down: ## Remove all that `make demo` made
-	$(BARE) hack/demo --cluster $(CLUSTER) --down
+	$(BARE) hack/demo --cluster $(call quoted,$(CLUSTER)) --down
 
 .PHONY: test
 test: setup tools check ## Everything: check, then all tests; installs and builds what they need
@@ -95,8 +108,7 @@ test-delivery: setup ## The delivery checker: itself, planted bugs, a short run
 
 .PHONY: check-delivery
 check-delivery: setup ## Writers, faults, and every event accounted for; SEED SECONDS SERVERS REPLICAS SHARDS …
-	PYTHONPATH=tests $(RUN) python -m delivery $(foreach option,seed seconds servers replicas shards \
-		payload publishing writers rate wave window pace faults plant,$(call given,$(option)))
+	PYTHONPATH=tests $(RUN) python -m delivery $(call given,$(DELIVERY))
 
 .PHONY: test-cluster
 test-cluster: setup ## Real kube-apiserver, PostgreSQL and nats-server; no pods
@@ -112,11 +124,12 @@ bench-reconcile: setup ## Times and costs of reconciling, into build/bench/recon
 
 .PHONY: bench-relay
 bench-relay: setup ## Speed, latency and costs of the relay, into build/bench/relay.json
-	PYTHONPATH=tests $(RUN) python -m bench.relay --parts "$(PARTS)" --steady-seconds $(STEADY_SECONDS)
+	PYTHONPATH=tests $(RUN) python -m bench.relay --parts $(call quoted,$(PARTS)) \
+		--steady-seconds $(call quoted,$(STEADY_SECONDS))
 
 .PHONY: bench-consumer
 bench-consumer: setup ## Speed and costs of handling events and of the library, into build/bench/consumer.json
-	PYTHONPATH=tests $(RUN) python -m bench.consumer --soak-seconds $(SOAK_SECONDS)
+	PYTHONPATH=tests $(RUN) python -m bench.consumer --soak-seconds $(call quoted,$(SOAK_SECONDS))
 
 .PHONY: bench-peers
 bench-peers: setup ## The relay beside Debezium Server, into build/bench/peers.json; needs Maven Central
@@ -140,11 +153,11 @@ tools: ## Install and build what the local cluster and the tests need; done once
 
 .PHONY: cluster-up
 cluster-up: tools ## A real Kubernetes node on this machine
-	$(LOCALKUBE) up --name $(CLUSTER)
+	$(LOCALKUBE) up --name $(call quoted,$(CLUSTER))
 
 .PHONY: cluster-down
 cluster-down: ## Remove it
-	$(LOCALKUBE) down --name $(CLUSTER)
+	$(LOCALKUBE) down --name $(call quoted,$(CLUSTER))
 
 ##@ Other
 

@@ -44,6 +44,7 @@ from outbox_operator.wire.config import (
     encode,
 )
 from support.nats import NatsServer, connected
+from support.options import positive, whole
 from support.outbox import migrate_inbox
 from support.postgres import PostgresServer, running_server
 
@@ -353,11 +354,11 @@ async def prepare(
 def main() -> None:
     """Measure, write the file, print it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=400_000)
-    parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--events", type=whole(1), default=400_000)
+    parser.add_argument("--size", type=whole(1), default=512)
+    parser.add_argument("--rounds", type=whole(1), default=3)
     parser.add_argument("--parts", default="rates,duplicates,client,soak")
-    parser.add_argument("--soak-seconds", type=float, default=60.0)
+    parser.add_argument("--soak-seconds", type=positive, default=60.0)
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     figures = asyncio.run(measure(options))

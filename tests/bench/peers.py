@@ -23,6 +23,7 @@ from bench.bed import POSTGRES_SETTINGS, Bed, a_bed
 from bench.conditions import conditions
 from bench.debezium import Debezium
 from support.nats import NatsServer
+from support.options import positive, whole
 from support.postgres import PostgresServer, running_server
 
 OUT: Final = Path("build/bench/peers.json")
@@ -136,10 +137,10 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 def main() -> int:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--events", type=int, default=200_000, help="backlog to drain")
-    parser.add_argument("--size", type=int, default=512, help="bytes of a payload")
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--latency-seconds", type=float, default=15)
+    parser.add_argument("--events", type=whole(1), default=200_000, help="backlog to drain")
+    parser.add_argument("--size", type=whole(1), default=512, help="bytes of a payload")
+    parser.add_argument("--rounds", type=whole(1), default=2)
+    parser.add_argument("--latency-seconds", type=positive, default=15)
     options = parser.parse_args()
     figures = asyncio.run(measure(options))
     OUT.parent.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,7 @@ from bench.measuring import cpu_seconds, peak_rss_mb
 from support.kube import Kubectl, control_plane, install_crds, kubectl_program, unique_cluster
 from support.nats import NatsServer, connected
 from support.operator import OperatorProcess, running_operator
+from support.options import positive, whole
 from support.postgres import PostgresServer, running_server
 
 NAMESPACE = "bench"
@@ -272,9 +273,9 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """Measure, write, show."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--pipelines", type=int, default=200)
-    parser.add_argument("--idle-seconds", type=float, default=120)
+    parser.add_argument("--rounds", type=whole(1), default=20)
+    parser.add_argument("--pipelines", type=whole(1), default=200)
+    parser.add_argument("--idle-seconds", type=positive, default=120)
     figures = asyncio.run(measure(parser.parse_args()))
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(figures, indent=2) + "\n")

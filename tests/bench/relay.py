@@ -23,6 +23,7 @@ from bench import drain, idle, latency, steady, writer_overhead
 from bench.bed import POSTGRES_SETTINGS, Bed, a_bed, held_transactions
 from bench.conditions import conditions
 from support.nats import NatsCluster, NatsServer
+from support.options import positive, whole
 from support.postgres import PostgresServer, running_server
 
 OUT: Final = Path("build/bench/relay.json")
@@ -177,19 +178,21 @@ def main() -> int:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--parts", type=parts, default="", help="comma-separated; default: all")
-    parser.add_argument("--events", type=int, default=500_000, help="backlog to drain")
-    parser.add_argument("--size", type=int, default=512, help="bytes of a payload")
-    parser.add_argument("--rounds", type=int, default=3, help="of the main figure")
-    parser.add_argument("--side-rounds", type=int, default=2, help="of the other drains")
+    parser.add_argument("--events", type=whole(1), default=500_000, help="backlog to drain")
+    parser.add_argument("--size", type=whole(1), default=512, help="bytes of a payload")
+    parser.add_argument("--rounds", type=whole(1), default=3, help="of the main figure")
+    parser.add_argument("--side-rounds", type=whole(1), default=2, help="of the other drains")
     parser.add_argument(
-        "--backlog-bytes", type=int, default=400_000_000, help="largest backlog of other sizes"
+        "--backlog-bytes", type=whole(1), default=400_000_000, help="largest backlog of other sizes"
     )
-    parser.add_argument("--latency-seconds", type=float, default=15, help="of each way and round")
-    parser.add_argument("--latency-rounds", type=int, default=2)
-    parser.add_argument("--writer-seconds", type=float, default=8, help="of each pgbench")
-    parser.add_argument("--idle-seconds", type=float, default=30)
-    parser.add_argument("--steady-rate", type=int, default=5_000, help="events per second")
-    parser.add_argument("--steady-seconds", type=float, default=600)
+    parser.add_argument(
+        "--latency-seconds", type=positive, default=15, help="of each way and round"
+    )
+    parser.add_argument("--latency-rounds", type=whole(1), default=2)
+    parser.add_argument("--writer-seconds", type=positive, default=8, help="of each pgbench")
+    parser.add_argument("--idle-seconds", type=positive, default=30)
+    parser.add_argument("--steady-rate", type=whole(1), default=5_000, help="events per second")
+    parser.add_argument("--steady-seconds", type=positive, default=600)
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     figures = asyncio.run(measure(options))

@@ -18,6 +18,7 @@ from pathlib import Path
 from delivery import planted, schedule
 from delivery.run import Result, run
 from delivery.settings import Settings
+from support.options import positive, whole
 
 OUT = Path("build/delivery")
 
@@ -25,18 +26,18 @@ OUT = Path("build/delivery")
 def parse(arguments: list[str] | None = None) -> Settings:
     """Settings from the command line."""
     parser = argparse.ArgumentParser(prog="delivery", description=__doc__)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seed", type=whole(0), default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--seconds", type=positive, default=60.0)
     parser.add_argument("--servers", choices=("single", "cluster"), default="single")
-    parser.add_argument("--replicas", type=int, default=1)
-    parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--replicas", type=whole(1), default=1)
+    parser.add_argument("--shards", type=whole(1, 64), default=1)
     parser.add_argument("--payload", choices=("jsonb", "bytea"), default="jsonb")
     parser.add_argument("--publishing", choices=("fast", "window"), default="fast")
-    parser.add_argument("--writers", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=600.0, help="events a second")
-    parser.add_argument("--wave", type=int, default=0, help="events committed at once, every 5 s")
-    parser.add_argument("--window", type=float, default=120.0, help="duplicateWindow in seconds")
-    parser.add_argument("--pace", type=float, default=1.0, help="how much more often faults happen")
+    parser.add_argument("--writers", type=whole(1), default=64)
+    parser.add_argument("--rate", type=positive, default=600.0, help="events a second")
+    parser.add_argument("--wave", type=whole(0), default=0, help="events at once, every 5 s")
+    parser.add_argument("--window", type=positive, default=120.0, help="duplicateWindow in seconds")
+    parser.add_argument("--pace", type=positive, default=1.0, help="faults so much more often")
     parser.add_argument("--faults", default="", help="kinds, separated by commas; default: all")
     parser.add_argument("--plant", choices=("", *planted.PLANTS), default="")
     given = parser.parse_args(arguments)

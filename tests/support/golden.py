@@ -1,4 +1,4 @@
-"""Compares rendered manifests with files that people can read.
+"""Compares rendered manifests and printed text with files that people can read.
 
 Set UPDATE_GOLDEN=1 to write the files anew, then read the difference before committing it.
 """
@@ -28,8 +28,18 @@ _Dumper.add_representer(str, _text)
 def assert_golden(path: Path, manifests: Sequence[dict[str, Any]]) -> None:
     """Fail unless the manifests are what the file holds."""
     text = yaml.dump_all(manifests, Dumper=_Dumper, sort_keys=False, explicit_start=True, width=100)
+    _update(path, text)
+    wanted = list(yaml.safe_load_all(path.read_text()))
+    assert list(manifests) == wanted, f"{path.name} differs; UPDATE_GOLDEN=1 writes it anew"
+
+
+def assert_golden_text(path: Path, text: str) -> None:
+    """Fail unless the text is what the file holds."""
+    _update(path, text)
+    assert text == path.read_text(), f"{path.name} differs; UPDATE_GOLDEN=1 writes it anew"
+
+
+def _update(path: Path, text: str) -> None:
     if os.environ.get("UPDATE_GOLDEN"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    wanted = list(yaml.safe_load_all(path.read_text()))
-    assert list(manifests) == wanted, f"{path.name} differs; UPDATE_GOLDEN=1 writes it anew"

@@ -16,6 +16,7 @@ configuration, a person must change something before it can work.
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import pkgutil
 import sys
@@ -25,6 +26,7 @@ from typing import Final
 
 from outbox_operator import errors
 from outbox_operator.cli import commands
+from outbox_operator.version import VERSION
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -51,7 +53,7 @@ def load(name: str) -> Verb:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `outbox`; returns the exit code."""
+    """Entry point of `outbox`; returns the exit code. Without a verb it shows the help."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     known = verbs()
     # Only the verb that is used is imported; help and mistakes need the list of all.
@@ -59,16 +61,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="outbox", description="Transactional outbox from PostgreSQL to NATS JetStream."
     )
-    subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    parser.add_argument(
+        "--version", action="version", version=f"outbox {VERSION}", help="show the version and exit"
+    )
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB")
     loaded = {name: load(name) for name in wanted}
     for name, verb in loaded.items():
         verb.configure(subparsers.add_parser(name, help=verb.help, description=verb.help))
+    if arguments and arguments[0] not in known and not arguments[0].startswith("-"):
+        parser.error(_unknown(arguments[0], known))
     args = parser.parse_args(arguments)
+    if args.verb is None:
+        parser.print_help(sys.stderr)
+        return EXIT_USAGE
     try:
         return loaded[args.verb].run(args)
     except errors.OutboxError as error:
         print(f"outbox {args.verb}: {error.message}", file=sys.stderr)
         return EXIT_USAGE if isinstance(error, errors.SpecError) else EXIT_FAILED
+
+
+def _unknown(found: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(found, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"wanted one of {', '.join(known)}"
+    return f"no verb {found!r}; {hint}"
 
 
 if __name__ == "__main__":

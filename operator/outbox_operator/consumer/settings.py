@@ -66,7 +66,7 @@ def by_hand(
     def required(option: str, variable: str) -> str:
         found = options.get(option) or environment.get(variable)
         if not found:
-            raise SpecError(f"outbox consume: --{option} (or {variable}) is missing")
+            raise SpecError(f"--{option} (or {variable}) is missing")
         return str(found)
 
     durable = required("durable", "OUTBOX_CONSUMER")

@@ -27,7 +27,7 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in shown for name in cli.verbs())
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["relay", "--nonsense"]])
+@pytest.mark.parametrize("arguments", [["nonsense"], ["relay", "--nonsense"]])
 def test_wrong_usage_is_exit_code_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

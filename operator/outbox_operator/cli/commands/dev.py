@@ -55,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
     for name in args.file:
         try:
             documents += yaml.safe_load_all(Path(name).read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except OSError as error:
+            raise SpecError(f"{name}: {error.strerror or error}") from error
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
             raise SpecError(f"{name}: cannot be read as YAML: {error}") from error
     resources = manifest.read(documents, ", ".join(args.file))
     logging.setup("dev", "error")

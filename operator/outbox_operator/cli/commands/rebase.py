@@ -137,7 +137,12 @@ async def _stream_ends(settings: Settings, shards: list[int]) -> list[StreamEnd]
 
 
 def _time(text: str) -> datetime:
-    found = datetime.fromisoformat(text)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"wanted a time like 2026-01-31T09:00+00:00, found {text!r}"
+        ) from error
     if found.tzinfo is None:
         raise argparse.ArgumentTypeError(f"{text!r} has no time zone; add for example +00:00")
     return found

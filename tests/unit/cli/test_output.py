@@ -1,0 +1,125 @@
+"""What `outbox` prints, word by word: the help of every verb, and how it says what is wrong."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from outbox_operator.cli import main as cli
+from outbox_operator.version import VERSION
+from support.golden import assert_golden_text
+
+GOLDEN: Final = Path(__file__).parent / "golden"
+WIDTH: Final = "100"
+FILES: Final = {
+    "short.json": '{"namespace": "shop"}',
+    "cut.json": "{",
+    "cut.yaml": "spec: [",
+    "other.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: database}\n",
+    "pipeline.yaml": (
+        "apiVersion: outbox.dev/v1alpha1\nkind: OutboxPipeline\n"
+        "metadata: {name: orders}\nspec: {maxDelivery: 3}\n"
+    ),
+    "database-url": "postgresql://nobody:secret@127.0.0.1:1/shop",
+}
+"""What the commands below read."""
+
+LINES: Final = {
+    "nothing": [""],
+    "unknown": ["rely", "nonsense", "--nonsense"],
+    "operator": ["operator", "operator --image shop:1 --workers many --log-level loud"],
+    "relay": [
+        "relay", "relay --nonsense", "relay --config none.json", "relay --config cut.json",
+        "relay --config short.json",
+    ],
+    "consume": [
+        "consume", "consume shop:handle", "consume shop:handle --durable billing",
+        "consume shop:handle --durable billing --nats nats://127.0.0.1:1 --stream ORDERS",
+    ],
+    "dev": [
+        "dev", "dev -f none.yaml", "dev -f cut.yaml", "dev -f other.yaml", "dev -f pipeline.yaml",
+    ],
+    "emit": [
+        "emit order.created", "emit order.created {", "emit order.created 1",
+        "emit order.created 1 --database-url-file database-url",
+    ],
+    "rebase": [
+        "rebase", "rebase --all --none", "rebase --created-after yesterday",
+        "rebase --created-after 2026-01-31", "rebase --url-file none",
+        "rebase --url-file database-url",
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _a_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One of a fixed width, without settings of ours; roles set logging up for their process."""
+    monkeypatch.setenv("COLUMNS", WIDTH)
+    for name in [name for name in os.environ if name.startswith(("OUTBOX_", "NATS_"))]:
+        monkeypatch.delenv(name)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def outbox(line: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """A command line and all it printed; then its exit code."""
+    try:
+        code = cli.main(shlex.split(line))
+    except SystemExit as exited:
+        code = int(exited.code or 0)
+    printed = capsys.readouterr()
+    return f"$ outbox {line}".rstrip() + f"\n{printed.out}{printed.err}exit code {code}\n"
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="argparse lays help out differently")
+@pytest.mark.parametrize("verb", cli.verbs())
+def test_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([verb, "--help"])
+    assert caught.value.code == 0
+    assert_golden_text(GOLDEN / f"help-{verb}.txt", capsys.readouterr().out)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="argparse lays usage out differently")
+@pytest.mark.parametrize("name", LINES)
+def test_output(
+    name: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file, text in FILES.items():
+        (tmp_path / file).write_text(text)
+    found = "\n".join(outbox(line, capsys) for line in LINES[name])
+    assert_golden_text(GOLDEN / f"{name}.txt", found.replace(str(tmp_path), "/work"))
+    assert "secret" not in found
+
+
+def test_every_verb_is_among_them() -> None:
+    assert set(cli.verbs()) <= set(LINES)
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"outbox {VERSION}\n"
+
+
+def test_without_a_verb_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("usage: outbox")
+    assert all(f"    {name} " in shown.err for name in cli.verbs())
