@@ -16,6 +16,7 @@ DEAREST_FIRST = ("e2e", "cluster", "delivery", "integration", "chart", "contract
 """Order of a parallel run: long groups must not start when everything else is done."""
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int | None:
     """More than cores, because most of what takes long waits for servers."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
