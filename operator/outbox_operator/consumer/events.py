@@ -13,7 +13,7 @@ from typing import Final
 
 from outbox_operator.adapters.postgres.inbox import Record
 from outbox_operator.consumer.handlers.types import ReceivedEvent
-from outbox_operator.consumer.lanes import Item
+from outbox_operator.consumer.key_queues import Item
 from outbox_operator.wire import headers as names
 
 _OCTETS: Final = "application/octet-stream"

@@ -26,7 +26,7 @@ from outbox_operator.consumer.disposition import (
     Terminate,
 )
 from outbox_operator.consumer.handlers.types import Handler, ReceivedEvent
-from outbox_operator.consumer.lanes import Item, Lanes
+from outbox_operator.consumer.key_queues import Item, KeyQueues
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.pace import Pace
 from outbox_operator.consumer.processor import Processor
@@ -83,7 +83,7 @@ class Loop:
         self._by_shard = config.inbox is not None and config.inbox.mode == "PerShard"
         self._ordered = config.ordering == "PerKey" or self._by_shard
         self._ack_all = False
-        self._lanes = Lanes()
+        self._queues = KeyQueues()
         self._in_hand: dict[int, Item] = {}
         """By sequence; in ordered mode in the order of the stream, but for what is gathered."""
         self._gathered: list[Item] = []
@@ -157,7 +157,7 @@ class Loop:
             sequence=delivery.sequence,
             stored=delivery.when_stored,
         )
-        item = Item(delivery, event, self._lane(event) if self._ordered else None)
+        item = Item(delivery, event, self._order_key(event) if self._ordered else None)
         if delivery.deliveries > 1:
             self._metrics.redeliveries.inc()
         self._in_hand[delivery.sequence] = item
@@ -166,11 +166,11 @@ class Loop:
             self._gathered.append(item)
             self._changed.set()
             return
-        self._lanes.add(item)
+        self._queues.add(item)
         if not self._starting:
             self._start()
 
-    def _lane(self, event: ReceivedEvent) -> Hashable:
+    def _order_key(self, event: ReceivedEvent) -> Hashable:
         if self._by_shard:
             return event.source, events.shard(event)
         return event.key or None
@@ -196,7 +196,7 @@ class Loop:
         for item in sorted(gathered, key=lambda item: item.delivery.sequence):
             # To the end, so that the messages in hand are in the order of the stream.
             self._in_hand[item.delivery.sequence] = self._in_hand.pop(item.delivery.sequence)
-            self._lanes.add(item)
+            self._queues.add(item)
 
     async def _ask(self, source: PullConsumer) -> None:
         """Ask for as many messages as there is room for."""
@@ -224,7 +224,7 @@ class Loop:
         """Have a worker look at what is ready."""
         if (
             self._starting
-            or not self._lanes.ready
+            or not self._queues.ready
             or len(self._workers) >= self._config.concurrency
             or (self._breaker.is_open and not self._breaker.probe_due(time.monotonic()))
         ):
@@ -261,11 +261,11 @@ class Loop:
         if self._stopping.is_set():
             return []
         if self._breaker.is_open:
-            if not self._lanes.ready or not self._breaker.probe_due(time.monotonic()):
+            if not self._queues.ready or not self._breaker.probe_due(time.monotonic()):
                 return []
             self._breaker.probe()
-            return [self._lanes.ready.pop()]  # the one that came last
-        first = self._lanes.take()
+            return [self._queues.ready.pop()]  # the one that came last
+        first = self._queues.take()
         if first is None:
             return []
         if first.alone or first.attempts > 1:
@@ -277,7 +277,7 @@ class Loop:
             most = min(size, _GROUP) if size > 1 else _GROUP
             return [
                 first,
-                *self._lanes.take_behind(
+                *self._queues.take_behind(
                     first,
                     most - 1,
                     lambda item: self._fits(item) and (size == 1 or item.event.type == kind),
@@ -287,7 +287,7 @@ class Loop:
             return [first]
         return [
             first,
-            *self._lanes.take_ready(
+            *self._queues.take_ready(
                 size - 1, lambda item: self._fits(item) and item.event.type == kind
             ),
         ]
@@ -312,11 +312,11 @@ class Loop:
                     case Again(alone):
                         item.alone = item.alone or alone
                         again.append(item)
-                    case Redeliver(seconds) if item.lane is None and not self._ack_all:
+                    case Redeliver(seconds) if item.order_key is None and not self._ack_all:
                         self._done(item)
                         item.delivery.nak(seconds)
                     case Redeliver(seconds):
-                        # It keeps its place: what follows in its lane waits for it.
+                        # It keeps its place: what follows in its queue waits for it.
                         item.retries += 1
                         asyncio.get_running_loop().call_later(seconds, self._retry, item)
         except NatsError as error:
@@ -324,28 +324,28 @@ class Loop:
             self._metrics.settle_failures.inc()
             log.warning("answers not sent, the events come again: %s", error)
         if again:
-            self._lanes.put_back(again)
+            self._queues.put_back(again)
         else:
             self._release(items)
         if len(self._in_hand) <= self._window - self._window // 4 or self._breaker.is_open:
             self._changed.set()
 
     def _release(self, items: list[Item]) -> None:
-        """Let what follows in their lanes come next."""
+        """Let what follows in their queues come next."""
         if not self._ordered:
             return
         last = items[-1]
         if self._by_shard:
             if last.done:
-                self._lanes.release(last)
+                self._queues.release(last)
             return
         for item in items:
             if item.done:
-                self._lanes.release(item)
+                self._queues.release(item)
 
     def _retry(self, item: Item) -> None:
         if not self._stopping.is_set():
-            self._lanes.ready.append(item)
+            self._queues.ready.append(item)
             self._start()
 
     def _done(self, item: Item) -> None:

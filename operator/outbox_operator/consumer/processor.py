@@ -34,7 +34,7 @@ from outbox_operator.consumer.handlers.types import (
     Outcome,
     RetryAfter,
 )
-from outbox_operator.consumer.lanes import Item
+from outbox_operator.consumer.key_queues import Item
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.progress import Progress
 from outbox_operator.errors import HandlerUnavailableError, OutboxError

@@ -1,7 +1,7 @@
 """Which of the messages in hand may be handled now. Pure.
 
-A lane is what must be handled in order: a key, or a shard. The first message of each lane is
-ready, the others wait until it is done. Messages without a lane are ready at once.
+What must be handled in order, a key or a shard, has a queue: its first message is ready, the
+others wait until that one is done. Messages without an order are ready at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ class Item:
     Attributes:
         delivery: What is to be answered.
         event: What the handler sees.
-        lane: What must be handled in order with it; None: nothing.
+        order_key: What it must be handled in order with: all messages of the same one. None:
+            nothing.
         retries: How often it failed in this process, beyond its deliveries.
         alone: It was in a batch that failed; it is handled by itself now.
         done: Whether it is settled.
@@ -29,7 +30,7 @@ class Item:
 
     delivery: Delivery
     event: ReceivedEvent
-    lane: Hashable = None
+    order_key: Hashable = None
     retries: int = 0
     alone: bool = False
     done: bool = False
@@ -40,76 +41,65 @@ class Item:
         return self.delivery.deliveries + self.retries
 
 
-class Lanes:
-    """Messages that are not with a handler at the moment."""
+class KeyQueues:
+    """The messages in hand that are not with a handler at the moment."""
 
     def __init__(self) -> None:
         self.ready: deque[Item] = deque()
         self._waiting: dict[Hashable, deque[Item]] = {}
 
     def add(self, item: Item) -> None:
-        """A message arrived; in the order of the stream."""
-        if item.lane is None:
+        """Add a message that arrived; call in the order of the stream."""
+        if item.order_key is None:
             self.ready.append(item)
             return
-        waiting = self._waiting.get(item.lane)
+        waiting = self._waiting.get(item.order_key)
         if waiting is None:
-            self._waiting[item.lane] = deque()
+            self._waiting[item.order_key] = deque()
             self.ready.append(item)
         else:
             waiting.append(item)
 
     def take(self) -> Item | None:
-        """The next message to handle."""
+        """Take out the next message to handle."""
         return self.ready.popleft() if self.ready else None
 
     def take_ready(self, most: int, fits: Callable[[Item], bool]) -> list[Item]:
-        """Up to `most` messages that come next and fit."""
+        """Take out up to `most` messages that come next and fit."""
         taken: list[Item] = []
         while self.ready and len(taken) < most and fits(self.ready[0]):
             taken.append(self.ready.popleft())
         return taken
 
     def take_behind(self, item: Item, most: int, fits: Callable[[Item], bool]) -> list[Item]:
-        """Up to `most` messages that follow `item` in its lane and fit."""
-        waiting = self._waiting.get(item.lane, deque())
+        """Take out up to `most` messages that follow `item` in its queue and fit."""
+        waiting = self._waiting.get(item.order_key, deque())
         taken: list[Item] = []
         while waiting and len(taken) < most and fits(waiting[0]):
             taken.append(waiting.popleft())
         return taken
 
     def put_back(self, items: list[Item]) -> None:
-        """Messages taken together are to be handled again, before all others."""
+        """Have messages that were taken together handled again, before all others."""
         last = None
         ready: list[Item] = []
         behind: list[Item] = []
         for item in items:
-            if item.lane is not None and item.lane == last:
+            if item.order_key is not None and item.order_key == last:
                 behind.append(item)
             else:
                 ready.append(item)
-            last = item.lane
+            last = item.order_key
         self.ready.extendleft(reversed(ready))
-        self.behind(behind)
-
-    def behind(self, items: list[Item]) -> None:
-        """Messages of one lane wait for an earlier one that is being retried."""
-        if items:
-            self._waiting[items[0].lane].extendleft(reversed(items))
+        if behind:
+            self._waiting[behind[0].order_key].extendleft(reversed(behind))
 
     def release(self, item: Item) -> None:
-        """The message in front of a lane is settled: the next one is ready."""
-        if item.lane is None:
+        """Make the next message of a queue ready, since its first one is settled."""
+        if item.order_key is None:
             return
-        waiting = self._waiting[item.lane]
+        waiting = self._waiting[item.order_key]
         if waiting:
             self.ready.append(waiting.popleft())
         else:
-            del self._waiting[item.lane]
-
-    def clear(self) -> list[Item]:
-        """Take all messages out."""
-        rest = [*self.ready, *(item for lane in self._waiting.values() for item in lane)]
-        self.ready.clear()
-        self._waiting.clear()
-        return rest
+            del self._waiting[item.order_key]
