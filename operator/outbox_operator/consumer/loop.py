@@ -28,7 +28,7 @@ from outbox_operator.consumer.disposition import (
 from outbox_operator.consumer.handlers.types import Handler, ReceivedEvent
 from outbox_operator.consumer.key_queues import Item, KeyQueues
 from outbox_operator.consumer.metrics import ConsumerMetrics
-from outbox_operator.consumer.pace import Pace
+from outbox_operator.consumer.prefetch_window import PrefetchWindow
 from outbox_operator.consumer.processor import Processor
 from outbox_operator.errors import NatsError
 from outbox_operator.wire.config import ConsumerConfig
@@ -93,7 +93,7 @@ class Loop:
         self._starting = False
         least = config.concurrency * (_ORDERED_AHEAD if self._ordered else 1)
         least = max(least, handler.largest_batch)
-        self._pace = Pace(least)
+        self._prefetch = PrefetchWindow(least)
         self._window = least
         metrics.in_flight.set_function(lambda: len(self._in_hand))
 
@@ -161,7 +161,7 @@ class Loop:
         if delivery.deliveries > 1:
             self._metrics.redeliveries.inc()
         self._in_hand[delivery.sequence] = item
-        self._pace.arrived(len(delivery.data))
+        self._prefetch.arrived(len(delivery.data))
         if self._gathered or (self._ordered and self._epoch != delivery.epoch):
             self._gathered.append(item)
             self._changed.set()
@@ -208,7 +208,7 @@ class Loop:
             room = min(len(self._in_hand) + 1, self._window) if due else 0
             room -= len(self._in_hand)
         else:
-            self._window = self._pace.window(time.monotonic(), source.most_in_flight)
+            self._window = self._prefetch.size(time.monotonic(), source.most_in_flight)
             room = self._window - len(self._in_hand)
         free = room - source.asked
         if free >= max(1, self._window // 4) or (free > 0 and source.asked == 0):
@@ -351,7 +351,7 @@ class Loop:
     def _done(self, item: Item) -> None:
         """It is not in hand any more."""
         item.done = True
-        self._pace.settled()
+        self._prefetch.settled()
         if not self._ack_all:
             self._in_hand.pop(item.delivery.sequence, None)
             return

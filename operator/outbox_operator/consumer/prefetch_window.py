@@ -16,7 +16,7 @@ _MEASURE_SECONDS: Final = 0.02
 _WEIGHT: Final = 0.3
 
 
-class Pace:
+class PrefetchWindow:
     """Follows the rate at which messages are settled.
 
     Args:
@@ -26,20 +26,20 @@ class Pace:
     def __init__(self, least: int) -> None:
         self._least = least
         self._rate = 0.0
-        self._size = 0.0
+        self._mean_bytes = 0.0
         self._settled = 0
         self._since = 0.0
 
     def arrived(self, size: int) -> None:
-        """A message of `size` bytes came."""
-        self._size += (size - self._size) * 0.01 if self._size else size
+        """Note a message of `size` bytes that came."""
+        self._mean_bytes += (size - self._mean_bytes) * 0.01 if self._mean_bytes else size
 
     def settled(self) -> None:
-        """A message is done."""
+        """Note a message that is done."""
         self._settled += 1
 
-    def window(self, now: float, most: int) -> int:
-        """How many messages to have in hand.
+    def size(self, now: float, most: int) -> int:
+        """Return how many messages to have in hand.
 
         Args:
             now: Seconds of a clock that only goes forward.
@@ -51,7 +51,7 @@ class Pace:
             self._rate += (rate - self._rate) * (_WEIGHT if rate < self._rate else 1.0)
             self._settled, self._since = 0, now
         ahead = min(int(self._rate * AHEAD_SECONDS), MOST_AHEAD)
-        if self._size * (self._least + ahead) > MOST_BYTES:
-            ahead = max(0, int(MOST_BYTES / self._size) - self._least)
+        if self._mean_bytes * (self._least + ahead) > MOST_BYTES:
+            ahead = max(0, int(MOST_BYTES / self._mean_bytes) - self._least)
         wanted = self._least + ahead
         return min(wanted, most) if most > 0 else wanted
