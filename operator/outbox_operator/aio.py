@@ -29,15 +29,15 @@ def pause_after(failures: int, first: float, ceiling: float) -> float:
     return min(ceiling, first * 2.0 ** min(failures - 1, _MOST_DOUBLINGS))
 
 
-def jittered(seconds: float, draw: float, share: float = JITTER) -> float:
+def jittered(seconds: float, jitter: float, share: float = JITTER) -> float:
     """A pause shortened at random, so never longer than its ceiling.
 
     Args:
         seconds: The pause.
-        draw: A random number in [0, 1).
+        jitter: A random number in [0, 1).
         share: By how much of the pause at most.
     """
-    return seconds * (1 - share * draw)
+    return seconds * (1 - share * jitter)
 
 
 class Backoff:
@@ -47,7 +47,7 @@ class Backoff:
         first: Seconds after the first failure.
         ceiling: Most seconds.
         stable_after: What lasted so many seconds before it failed was fine: the pauses start anew.
-        draw: Random numbers in [0, 1).
+        jitter: Random numbers in [0, 1).
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class Backoff:
         ceiling: float,
         stable_after: float = math.inf,
         *,
-        draw: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._first = first
         self._ceiling = ceiling
         self._stable_after = stable_after
-        self._draw = draw
+        self._jitter = jitter
         self._failures = 0
 
     def next(self, lasted: float = 0.0) -> float:
@@ -73,7 +73,7 @@ class Backoff:
         if lasted > self._stable_after:
             self._failures = 0
         self._failures += 1
-        return jittered(pause_after(self._failures, self._first, self._ceiling), self._draw())
+        return jittered(pause_after(self._failures, self._first, self._ceiling), self._jitter())
 
     def reset(self) -> None:
         """It works; the pauses start anew."""

@@ -21,14 +21,14 @@ def test_jitter_only_ever_shortens() -> None:
 
 
 def test_each_failure_in_a_row_waits_longer() -> None:
-    retry = Backoff(0.2, 1.0, draw=lambda: 0.0)
+    retry = Backoff(0.2, 1.0, jitter=lambda: 0.0)
     assert [retry.next() for _ in range(4)] == [0.2, 0.4, 0.8, 1.0]
     retry.reset()
     assert retry.next() == 0.2
 
 
 def test_what_worked_for_long_starts_anew() -> None:
-    retry = Backoff(1, 10, stable_after=30, draw=lambda: 0.0)
+    retry = Backoff(1, 10, stable_after=30, jitter=lambda: 0.0)
     assert [retry.next(lasted) for lasted in (0, 29, 31, 30)] == [1, 2, 1, 2]
 
 

@@ -49,7 +49,7 @@ class Breaker:
         sequence: int,
         why: str,
         now: float,
-        spread: float,
+        jitter: float,
         *,
         first: bool = True,
         unreachable: bool = False,
@@ -60,7 +60,7 @@ class Breaker:
             sequence: Stream sequence of the event.
             why: One sentence.
             now: Seconds of a clock that only goes forward.
-            spread: A random number in [0, 1).
+            jitter: A random number in [0, 1).
             first: It was its first attempt.
             unreachable: Handler or database could not be asked at all.
         """
@@ -76,7 +76,7 @@ class Breaker:
         self._probing = False
         self._openings += 1
         pause = pause_after(self._openings, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
-        self._until = now + jittered(pause, spread)
+        self._until = now + jittered(pause, jitter)
         return opened
 
     def probe_due(self, now: float) -> bool:

@@ -78,18 +78,18 @@ AGAIN: Final = Again()
 AGAIN_ALONE: Final = Again(alone=True)
 
 
-def backoff(failures: int, spread: float, delays: tuple[float, ...] = ()) -> float:
+def backoff(failures: int, jitter: float, delays: tuple[float, ...] = ()) -> float:
     """Seconds to wait after the `failures`-th failure in a row (from 1).
 
     Args:
         failures: How often it failed.
-        spread: A random number in [0, 1); used for the exponential delays only, because a
+        jitter: A random number in [0, 1); used for the exponential delays only, because a
             list is what somebody asked for.
         delays: Delay after each failure, the last one repeats; empty: exponential.
     """
     if delays:
         return delays[min(failures, len(delays)) - 1]
-    return jittered(pause_after(failures, BACKOFF_FIRST_SECONDS, BACKOFF_LONGEST_SECONDS), spread)
+    return jittered(pause_after(failures, BACKOFF_FIRST_SECONDS, BACKOFF_LONGEST_SECONDS), jitter)
 
 
 def before_handling(deliveries: int, policy: Policy) -> ToDeadLetters | None:
@@ -107,14 +107,14 @@ def before_handling(deliveries: int, policy: Policy) -> ToDeadLetters | None:
     return None
 
 
-def decide(outcome: Outcome, deliveries: int, policy: Policy, spread: float) -> Disposition:
+def decide(outcome: Outcome, deliveries: int, policy: Policy, jitter: float) -> Disposition:
     """What follows from the handler's answer.
 
     Args:
         outcome: The answer.
         deliveries: How often the message was delivered, this time included.
         policy: The consumer's settings.
-        spread: A random number in [0, 1).
+        jitter: A random number in [0, 1).
     """
     match outcome:
         case Ack():
@@ -125,7 +125,7 @@ def decide(outcome: Outcome, deliveries: int, policy: Policy, spread: float) -> 
             if 0 < policy.max_deliver <= deliveries:
                 return ToDeadLetters("MaxDeliver", reason)
             if seconds is None:
-                return Redeliver(backoff(deliveries, spread, policy.backoff), reason)
+                return Redeliver(backoff(deliveries, jitter, policy.backoff), reason)
             return Redeliver(min(max(seconds, 0.0), LONGEST_ASKED_SECONDS), reason)
         case _:
             assert_never(outcome)

@@ -57,7 +57,7 @@ class Processor:
         metrics: What to count.
         progress: What readiness says of the handler.
         breaker: The circuit of the handler.
-        draw: Random numbers in [0, 1).
+        jitter: Random numbers in [0, 1).
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Processor:
         metrics: ConsumerMetrics,
         progress: Progress,
         breaker: Breaker,
-        draw: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._config = config
         self._handler = handler
@@ -76,7 +76,7 @@ class Processor:
         self._metrics = metrics
         self._progress = progress
         self._breaker = breaker
-        self._draw = draw
+        self._jitter = jitter
         self._policy = disposition.Policy(
             max_deliver=config.max_deliver, backoff=config.backoff_seconds
         )
@@ -117,7 +117,7 @@ class Processor:
         return True
 
     async def _failed(self, item: Item, outcome: Outcome) -> Settlement:
-        decided = disposition.decide(outcome, item.attempts, self._policy, self._draw())
+        decided = disposition.decide(outcome, item.attempts, self._policy, self._jitter())
         now = time.monotonic()
         match outcome:
             case RetryAfter(None, reason):
@@ -152,7 +152,7 @@ class Processor:
             item.delivery.sequence,
             why,
             now,
-            self._draw(),
+            self._jitter(),
             first=item.attempts == 1,
             unreachable=unreachable,
         )
@@ -266,7 +266,7 @@ class Processor:
                 now = time.monotonic()
                 self._progress.failed(delivery.sequence, error.message, now, unavailable=True)
                 log.error("dead letter not stored: %s", error, extra=_facts(item))
-                pause = disposition.backoff(item.attempts, self._draw())
+                pause = disposition.backoff(item.attempts, self._jitter())
                 self._metrics.processed("retry", event.type).inc()
                 return Redeliver(max(pause, _GIVE_BACK_SECONDS), error.message)
         self._metrics.processed("dead_letter", event.type).inc()

@@ -42,7 +42,7 @@ from outbox_operator.consumer.handlers.types import Ack, DeadLetter, Outcome, Re
     ],
 )
 def test_decides(outcome: Outcome, deliveries: int, policy: Policy, expected: Disposition) -> None:
-    assert decide(outcome, deliveries, policy, spread=0.0) == expected
+    assert decide(outcome, deliveries, policy, jitter=0.0) == expected
 
 
 @pytest.mark.parametrize(
