@@ -62,7 +62,7 @@ class Breaker:
             now: Seconds of a clock that only goes forward.
             jitter: A random number in [0, 1).
             first: It was its first attempt.
-            unreachable: Handler or database could not be asked at all.
+            unreachable: Handler or database could not be reached at all.
         """
         if first:
             self._failed.add(sequence)

@@ -36,7 +36,7 @@ def received(
         data: Its payload.
         stream: Name of its stream.
         sequence: Its sequence there.
-        stored: Tells when the stream took it; asked only if the message does not say.
+        stored: Returns when the stream stored it; called only if the message does not say.
     """
     get = headers.get
     if names.EVENT_ID not in headers or names.EVENT_TYPE not in headers:

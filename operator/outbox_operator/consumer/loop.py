@@ -128,7 +128,7 @@ class Loop:
                     source.forget_requests()
                 if self._ordered and self._epoch != source.epoch and source.connected:
                     await self._gather(source)
-                await self._ask(source)
+                await self._request(source)
                 self._start()
                 await wait(self._changed, self._patience())
             await source.close()
@@ -198,8 +198,8 @@ class Loop:
             self._in_hand[item.delivery.sequence] = self._in_hand.pop(item.delivery.sequence)
             self._queues.add(item)
 
-    async def _ask(self, source: PullConsumer) -> None:
-        """Ask for as many messages as there is room for."""
+    async def _request(self, source: PullConsumer) -> None:
+        """Request as many messages as there is room for."""
         if self._gathered or (self._ordered and self._epoch != source.epoch):
             room = 1 if self._ordered and not self._in_hand else 0
         elif self._breaker.is_open:

@@ -78,8 +78,8 @@ class ConsumerMetrics:
         """An event is handled."""
         self._of(event_type).acknowledged.inc()
 
-    def took(self, event_type: str, seconds: float) -> None:
-        """A call of the handler ended."""
+    def handled(self, event_type: str, seconds: float) -> None:
+        """Record a call of the handler that ended."""
         self._of(event_type).duration.observe(seconds)
 
     def recorded(self, event_type: str, seconds: float) -> None:

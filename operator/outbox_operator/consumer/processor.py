@@ -90,7 +90,7 @@ class Processor:
             if self._inbox is not None:
                 outcomes = await self._in_transaction(self._inbox, items)
             else:
-                outcomes = await self._ask(items, None)
+                outcomes = await self._call(items, None)
         except CommitRefusedError as error:
             if len(items) > 1:
                 return [AGAIN_ALONE] * len(items)
@@ -168,13 +168,13 @@ class Processor:
         return self._breaker.is_open
 
     def _unavailable(self, item: Item, error: OutboxError) -> None:
-        """Handler or database could not be asked: says nothing about the event."""
+        """Note that handler or database were away, which says nothing about the event."""
         self._metrics.unavailable(error.reason).inc()
         now = time.monotonic()
         self._progress.failed(item.delivery.sequence, error.message, now, unavailable=True)
         self._note_failure(item, error.message, now, unreachable=True)
 
-    async def _ask(self, items: list[Item], connection: Borrowed | None) -> Sequence[Outcome]:
+    async def _call(self, items: list[Item], connection: Borrowed | None) -> Sequence[Outcome]:
         """The handler's answers.
 
         Raises:
@@ -198,7 +198,7 @@ class Processor:
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is its answer
             return [RetryAfter(reason=dead_letters.describe(error))] * len(items)
         finally:
-            self._metrics.took(first.event.type, time.perf_counter() - started)
+            self._metrics.handled(first.event.type, time.perf_counter() - started)
 
     async def _in_transaction(
         self, inbox: InboxStore, items: list[Item]
@@ -220,12 +220,12 @@ class Processor:
             fresh = new
             batched = self._handler.batch(items[0].event.type) > 1
             if batched:
-                given = await self._ask([items[index] for index in new], connection)
+                given = await self._call([items[index] for index in new], connection)
                 for index, outcome in zip(new, given, strict=True):
                     answers[index] = outcome
             else:
                 for index in new:
-                    [answers[index]] = await self._ask([items[index]], connection)
+                    [answers[index]] = await self._call([items[index]], connection)
                     if not isinstance(answers[index], Ack):
                         return False
             return all(isinstance(answers[index], Ack) for index in new)

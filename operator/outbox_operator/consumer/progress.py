@@ -1,6 +1,6 @@
 """Whether the handler gets anywhere: what readiness says of it. Pure; the caller brings the time.
 
-A failing event is not a failing handler. The handler counts as failing when it cannot be asked,
+A failing event is not a failing handler. The handler counts as failing when it cannot be reached,
 or when different events failed with no success between them, for a while. Readiness then says so,
 because the pod's readiness is what the operator and `kubectl` see; nothing routes traffic by it.
 """
@@ -47,7 +47,7 @@ class Progress:
             sequence: Stream sequence of the event.
             error: One sentence.
             now: Seconds of a clock that only goes forward.
-            unavailable: The handler could not be asked at all.
+            unavailable: The handler could not be reached at all.
         """
         if self._failures == 0 or now - self._last > FORGOTTEN_AFTER_SECONDS:
             self.succeeded()

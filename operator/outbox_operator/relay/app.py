@@ -178,11 +178,11 @@ class RelayApp:
         self._progress.postgres(
             ok=False, reason=f"PostgreSQL at {address}: the connection was lost"
         )
-        self._signals.urge()
+        self._signals.interrupt()
 
     def _lost_nats(self, publisher: Publisher) -> None:
         self._progress.nats(ok=False, reason=publisher.lost_error().message)
-        self._signals.urge()
+        self._signals.interrupt()
 
     def _nudged(self) -> None:
         self._metrics.nudges.inc()

@@ -351,4 +351,4 @@ class RelayLoop:
 
     def _lost(self) -> None:
         self._signals.wake()
-        self._signals.urge()
+        self._signals.interrupt()

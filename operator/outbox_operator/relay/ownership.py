@@ -62,7 +62,7 @@ class Ownership:
     """The shards of one process, while its two connections live.
 
     Attributes:
-        signals: Of the process; a request to stop ends `run`, `urge` makes it look at once.
+        signals: Of the process; a request to stop ends `run`, `interrupt` makes it look at once.
     """
 
     settings: Settings
@@ -81,12 +81,12 @@ class Ownership:
             OutboxError: A connection is lost. Every shard session is ended then.
         """
         try:
-            await self.locks.join(self.signals.urge)
+            await self.locks.join(self.signals.interrupt)
             log.info("joined the relays of the pipeline", extra={"member": self.locks.member})
             while not self.signals.stopping:
-                self.signals.clear_urge()
+                self.signals.clear_interrupt()
                 await self._balance()
-                await self.signals.until_urged(BALANCE_SECONDS)
+                await self.signals.until_interrupted(BALANCE_SECONDS)
             await self._leave()
         finally:
             await self._abandon()
@@ -117,7 +117,7 @@ class Ownership:
         for shard in moves.take:
             rest = self._resting.get(shard)
             if rest is not None and now < rest.until:
-                asyncio.get_running_loop().call_later(rest.until - now, self.signals.urge)
+                asyncio.get_running_loop().call_later(rest.until - now, self.signals.interrupt)
             elif await self.locks.take(shard):
                 self._start(shard)
         self._end_overdue(now)
@@ -134,7 +134,7 @@ class Ownership:
         )
         with bind(shard=shard):
             task = asyncio.create_task(session.run(), name=f"shard {shard}")
-        task.add_done_callback(lambda _: self.signals.urge())
+        task.add_done_callback(lambda _: self.signals.interrupt())
         self._held[shard] = _Held(session, task, time.monotonic())
 
     def _share_out(self) -> None:

@@ -134,7 +134,7 @@ def _all_fit(messages: Sequence[Message], renderer: Renderer, facts: StreamFacts
     """Whether nothing can be wrong with any of them; False: they must be looked at one by one."""
     subjects = {message[0] for message in messages}
     if (
-        not _takes_all(renderer.subjects, facts.subjects)
+        not _accepts_all(renderer.subjects, facts.subjects)
         or max(map(len, subjects), default=0) > MAX_SUBJECT_BYTES
     ):
         return False
@@ -210,14 +210,14 @@ def treat(refusal: Refusal) -> Treatment:
 
 
 @lru_cache(maxsize=64)
-def _takes_all(subjects: str, stream_subjects: tuple[str, ...]) -> bool:
-    """Whether a stream takes every subject under a filter."""
+def _accepts_all(subjects: str, stream_subjects: tuple[str, ...]) -> bool:
+    """Whether a stream accepts every subject under a filter."""
     return any(covers(wide, subjects) for wide in stream_subjects)
 
 
 @lru_cache(maxsize=4096)
 def _subject_problem(subject: str, subjects: tuple[str, ...]) -> str | None:
-    """Reason why a stream with these filters cannot take a message on a subject."""
+    """Reason why a stream with these filters does not accept a subject."""
     if not is_valid_filter(subject):
         return "InvalidSubject"
     if not any(covers(wide, subject) for wide in subjects):

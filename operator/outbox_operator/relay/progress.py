@@ -18,7 +18,7 @@ from outbox_operator.telemetry.health import Check
 STALL_SECONDS: Final = 20.0
 """Backlog without a single acknowledgement for this long means not ready."""
 ANSWER_SECONDS: Final = 15.0
-"""A database that takes longer for a statement is not there, as far as anybody can tell."""
+"""A database that needs longer for a statement counts as away."""
 
 
 class ShardProgress:
@@ -57,7 +57,7 @@ class ShardProgress:
         return self._failure
 
     def stream_state(self) -> tuple[bool, str]:
-        """Whether the stream takes its events, as last seen."""
+        """Return whether the stream accepts its events, and why not."""
         return self._stream
 
     def waiting_seconds(self) -> float:
@@ -89,7 +89,7 @@ class ShardProgress:
         self.idle()
 
     def stream(self, ok: bool, reason: str) -> None:
-        """The stream is there and takes our subjects, or not."""
+        """Note whether the stream is there and accepts our subjects."""
         self._stream = (ok, reason)
 
     def backlog(self, rows: int, oldest: float) -> None:

@@ -107,4 +107,4 @@ class ShardSession:
 
 def _lost(signals: Signals) -> None:
     signals.wake()
-    signals.urge()
+    signals.interrupt()

@@ -12,7 +12,7 @@ from outbox_operator.aio import wait
 
 
 class Signals:
-    """The events that waits listen to.
+    """What ends the waits of a relay.
 
     Attributes:
         poll_ceiling: Longest pause between two polls of a quiet shard, in seconds.
@@ -24,7 +24,7 @@ class Signals:
         self.page_parts = 1
         self._wake = asyncio.Event()
         self._nudged = False
-        self._urgent = asyncio.Event()
+        self._interrupted = asyncio.Event()
         self._stop = asyncio.Event()
 
     @property
@@ -33,26 +33,26 @@ class Signals:
         return self._stop.is_set()
 
     def request_stop(self) -> None:
-        """Leave soon."""
+        """Ask the relay to finish what is in flight and to leave."""
         self._stop.set()
         self.wake()
-        self.urge()
+        self.interrupt()
 
     async def stop_requested(self) -> None:
         """Wait for the request to stop."""
         await self._stop.wait()
 
     def wake(self) -> None:
-        """There is a reason to poll now."""
+        """End a `pause`: there is a reason to poll now."""
         self._wake.set()
 
     def nudge(self) -> None:
-        """A writer says that it has committed events, and will say so again."""
+        """Note that a writer has committed events; end a `pause`."""
         self._nudged = True
         self.wake()
 
     def clear_wake(self) -> bool:
-        """Call before a poll: what is committed from now on may be missed by it.
+        """Forget earlier wake-ups; call before a poll, which may miss what is committed after it.
 
         Returns:
             Whether a writer has asked for this poll.
@@ -61,13 +61,13 @@ class Signals:
         nudged, self._nudged = self._nudged, False
         return nudged
 
-    def urge(self) -> None:
-        """Something broke or changed: look at once. Also ends waits that a nudge must not end."""
-        self._urgent.set()
+    def interrupt(self) -> None:
+        """End every wait: something broke or changed. A nudge must not end all of them."""
+        self._interrupted.set()
 
-    def clear_urge(self) -> None:
-        """Call before a look: what happens from now on may be missed by it."""
-        self._urgent.clear()
+    def clear_interrupt(self) -> None:
+        """Forget earlier interrupts; call before looking at what may have changed."""
+        self._interrupted.clear()
 
     async def pause(self, seconds: float) -> bool:
         """Wait for work; True when woken early."""
@@ -76,9 +76,9 @@ class Signals:
     async def rest(self, seconds: float) -> None:
         """Wait before trying again; only a loss or a request to stop ends it early."""
         if not self.stopping:
-            self.clear_urge()
-            await self.until_urged(seconds)
+            self.clear_interrupt()
+            await self.until_interrupted(seconds)
 
-    async def until_urged(self, seconds: float) -> None:
-        """Like `rest`, but over at once when urged since `clear_urge`."""
-        await wait(self._urgent, seconds)
+    async def until_interrupted(self, seconds: float) -> None:
+        """Wait like `rest`, but not at all if there was an interrupt since `clear_interrupt`."""
+        await wait(self._interrupted, seconds)

@@ -103,7 +103,7 @@ class ShardStream:
         """Find out what has become invalid; costs nothing when nothing has.
 
         Raises:
-            OutboxError: The stream is missing, takes none of our subjects, or does not answer.
+            OutboxError: The stream is missing, accepts none of our subjects, or does not answer.
         """
         if self._facts is None:
             facts = await self._publisher.facts()

@@ -54,7 +54,7 @@ class PythonHandler:
 
     Args:
         path: Name of what was loaded, for people.
-        loaded: A function that takes every event, or `Handlers`.
+        loaded: A function that is given every event, or `Handlers`.
         timeout: Seconds a call may take unless its handler says otherwise; then it is cancelled
             (a thread is abandoned) and the event is delivered again.
         threads: Most calls at the same time of functions that are not async.

@@ -22,9 +22,9 @@ class Route:
     """One handler function.
 
     Attributes:
-        pattern: Event types it takes: tokens separated by dots, `*` is any one, `>` the rest.
+        pattern: Event types it accepts: tokens separated by dots, `*` is any one, `>` the rest.
         function: Async or not.
-        batch: Most events it is given at once; None: it takes single events.
+        batch: Most events it is given at once; None: it is given single events.
         timeout: Seconds a call may take; None: the consumer's setting.
     """
 
@@ -53,7 +53,7 @@ class Route:
 class Handlers:
     """A collection of handlers; name it in `handler.python.module` or `outbox consume`.
 
-    An event goes to the most specific handler that takes its type. One that nobody takes is
+    An event goes to the most specific handler that accepts its type. One that nobody accepts is
     acknowledged, and the log says so once for each type.
     """
 
@@ -63,7 +63,7 @@ class Handlers:
         self.stoppers: list[Callable[[], Any]] = []
 
     def handler(self, *event_types: str, timeout: float | None = None) -> Callable[[F], F]:
-        """Decorate a function that takes single events, async or not.
+        """Decorate a function of single events, async or not.
 
         Its parameters are filled by their annotations: `ReceivedEvent` gets the event, `Context`
         the circumstances, anything else the payload, decoded and checked (a pydantic model, a
@@ -79,7 +79,7 @@ class Handlers:
         return self._adder(event_types, None, timeout)
 
     def batch(self, *event_types: str, size: int, timeout: float | None = None) -> Callable[[F], F]:
-        """Decorate a function that takes a list of up to `size` events.
+        """Decorate a function of a list of up to `size` events.
 
         Annotate its parameter `list[ReceivedEvent]`, or `list[Order]` for the payloads. It
         answers for all, or returns a list with one outcome for each. Events that failed come

@@ -168,7 +168,7 @@ class Handler(Protocol):
         """The largest number that `batch` returns."""
 
     def batch(self, event_type: str) -> int:
-        """How many events of a type, and of those handled with it, it takes at once."""
+        """Return how many events of a type, and of those handled with it, go into one call."""
 
     async def start(self) -> None:
         """Called once before the first event.
@@ -181,7 +181,7 @@ class Handler(Protocol):
         """Handle one event.
 
         Raises:
-            HandlerUnavailableError: It could not be asked at all; says nothing about the event.
+            HandlerUnavailableError: It could not be reached at all; says nothing about the event.
             Exception: Anything else counts as a failed delivery.
         """
 
