@@ -1,0 +1,213 @@
+"""Numbers that pages repeat are those of the code: each sentence is built from the constant.
+
+A sentence here stands word by word in its page, whatever its line breaks. A number that is new in a
+page gets a line here, unless another test compares it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Final
+
+import pytest
+
+from outbox_operator.adapters.kubernetes import events
+from outbox_operator.adapters.postgres import connection, shard_locks
+from outbox_operator.api.fields import seconds
+from outbox_operator.api.v1alpha1.handler import PythonHandler
+from outbox_operator.api.v1alpha1.pipeline import Migrations, OutboxTable, Polling
+from outbox_operator.api.v1alpha1.stream import StreamConfig
+from outbox_operator.client import NatsLink, nats_link, rows, sending, statements
+from outbox_operator.consumer import breaker, dead_letters, disposition, loop, progress
+from outbox_operator.controller.reconcile import deletion
+from outbox_operator.controller.runtime import queue, schedule
+from outbox_operator.controller.settings import Settings
+from outbox_operator.plan import names
+from outbox_operator.plan.jetstream import consumers
+from outbox_operator.plan.kubernetes import runtime_config
+from outbox_operator.plan.postgres import partitions
+from outbox_operator.plan.status import pipeline
+from outbox_operator.relay import loop as relay_loop
+from outbox_operator.relay import ownership, poison, recovery
+from outbox_operator.relay import progress as relay_progress
+from outbox_operator.wire import subjects
+from support.kube import ROOT
+
+OPERATOR: Final = Settings(image="shop:1", lease_namespace="shop", identity="one")
+WORDS: Final = {5: "five", 10: "ten"}
+
+
+def duration(model: Any, field: str) -> float:
+    """Seconds of a field's default."""
+    return seconds(model.model_fields[field].default)
+
+
+def shards() -> int:
+    """The most that a pipeline may have."""
+    [most] = [m.le for m in OutboxTable.model_fields["shards"].metadata if hasattr(m, "le")]
+    return int(most)
+
+
+POLL: Final = duration(Polling, "min")
+WINDOW_MINUTES: Final = duration(StreamConfig, "duplicateWindow") / 60
+PYTHON_MINUTES: Final = duration(PythonHandler, "timeout") / 60
+DEAD_PEER: Final = connection._DEAD_PEER_MILLISECONDS / 1000
+STUCK: Final = relay_progress.STALL_SECONDS
+LINK_SECONDS: Final = inspect.signature(NatsLink).parameters["timeout_seconds"].default
+DRAIN: Final = runtime_config.GRACE_SECONDS - runtime_config.DRAIN_MARGIN_SECONDS
+RETRY, STALLED = OPERATOR.retry_ceiling_s, OPERATOR.stalled_ceiling_s
+
+README: Final = "README.md"
+GUARANTEES: Final = "docs/explanation/delivery-guarantees.md"
+SECURITY: Final = "docs/explanation/security.md"
+ARCHITECTURE: Final = "docs/explanation/architecture.md"
+DECISIONS: Final = "docs/explanation/decisions"
+CONDITIONS: Final = "docs/reference/conditions.md"
+METRICS: Final = "docs/reference/metrics.md"
+CONSUME: Final = "docs/how-to/consume-events.md"
+PRODUCE: Final = "docs/how-to/produce-events.md"
+SCALE: Final = "docs/how-to/scale-with-shards.md"
+TROUBLE: Final = "docs/how-to/troubleshoot.md"
+
+SENTENCES: Final = [
+    (README, f"Up to {shards()} lanes per outbox"),
+    ("docs/README.md", f"remembered for {OPERATOR.secret_age_s:g} seconds"),
+    (SECURITY, f"keeps them for {OPERATOR.secret_age_s:g} s."),
+    (SECURITY, f"bounded to one line of {dead_letters.ERROR_CHARACTERS} characters"),
+    (ARCHITECTURE, f"{OPERATOR.workers} objects at a time"),
+    (ARCHITECTURE, f"never sooner than {partitions.PUBLISHED_SECONDS / 60:g} minutes after that"),
+    (ARCHITECTURE, f"after {OPERATOR.lease_deadline_s:g} s the leader gives up its Lease"),
+    (ARCHITECTURE, f"retried within {breaker.LONGEST_PAUSE_SECONDS:g} s"),
+    (GUARANTEES, f"({WINDOW_MINUTES:g} minutes by default)"),
+    (GUARANTEES, f"every {WORDS[int(recovery.FENCE_PAUSE_SECONDS / 60)]} minutes"),
+    (f"{DECISIONS}/0002-no-notify-by-default.md", f"every {POLL * 1000:g} ms while events flow"),
+    (
+        f"{DECISIONS}/0005-secrets-by-name.md",
+        f"# 5. Secrets are read by name and remembered for {OPERATOR.secret_age_s:g} seconds",
+    ),
+    (f"{DECISIONS}/0005-secrets-by-name.md", f"with a cache of {OPERATOR.secret_age_s:g} s."),
+    (f"{DECISIONS}/0005-secrets-by-name.md", f"one request in {OPERATOR.secret_age_s:g} s."),
+    (
+        f"{DECISIONS}/0006-finalizer-with-a-deadline.md",
+        f"for {OPERATOR.deletion_deadline_s:g} s after the deletion (`deletionDeadlineSeconds`), "
+        f"{deletion.NO_CREDENTIALS_DEADLINE_SECONDS:g} s when the Secret is gone",
+    ),
+    (
+        f"{DECISIONS}/0009-session-locks-share-the-shards.md",
+        f"hears nothing from for {shard_locks.IDLE_SECONDS:g} seconds",
+    ),
+    (
+        f"{DECISIONS}/0009-session-locks-share-the-shards.md",
+        f"{shard_locks.IDLE_SECONDS:g} to {DEAD_PEER:g} s after a silent death",
+    ),
+    (CONDITIONS, f"{pipeline.LAG_ROWS} rows or more wait"),
+    (CONDITIONS, f"the oldest for {pipeline.LAG_SECONDS:g} s or more"),
+    (CONDITIONS, f"Tried again every {recovery.FENCE_PAUSE_SECONDS / 60:g} minutes."),
+    (
+        CONDITIONS,
+        f"| Ready | {OPERATOR.pipeline_interval_s:g} s (pipeline), "
+        f"{OPERATOR.handler_interval_s:g} s (consumer with handler), "
+        f"{OPERATOR.stream_interval_s:g} s (stream, other consumers); "
+        f"{OPERATOR.busy_interval_s:g} s while numbers move |",
+    ),
+    (CONDITIONS, f"tables and grants | {OPERATOR.catalog_interval_s / 60:g} min,"),
+    (CONDITIONS, f"(pods start, a child works) | {OPERATOR.waiting_interval_s:g} s,"),
+    (
+        CONDITIONS,
+        f"| an error that time can heal | {schedule.BACKOFF_MIN_S:g} s, 2 s, 4 s, … "
+        f"up to {RETRY:g} s |",
+    ),
+    (
+        CONDITIONS,
+        f"| an error that a person must solve | {schedule.BACKOFF_MIN_S:g} s, 2 s, 4 s, … "
+        f"up to {STALLED:g} s |",
+    ),
+    (CONDITIONS, f"at most {OPERATOR.secret_age_s:g} s after it was read"),
+    (
+        CONDITIONS,
+        f"rows wait for {pipeline.STUCK_SECONDS:g} s or more and nothing was published for "
+        f"{pipeline.STUCK_SECONDS:g} s",
+    ),
+    (CONDITIONS, f"is written once in {WORDS[int(events.QUIET_S / 60)]} minutes"),
+    (CONDITIONS, f"could not be renewed for {OPERATOR.lease_deadline_s:g} s"),
+    (METRICS, f"not behind by more than {OPERATOR.silence_s:g} s"),
+    (METRICS, f"(longer than {subjects.MAX_SUBJECT_BYTES} bytes)"),
+    (METRICS, f"more than {poison.MAX_HEADER_BYTES} bytes of headers"),
+    (METRICS, f"published in the last {STUCK:g} seconds"),
+    (METRICS, f"reached in the last {progress.FAILING_AFTER_SECONDS:g} s"),
+    (METRICS, f"different events for {progress.FAILING_AFTER_SECONDS:g} s"),
+    (METRICS, f"| {nats_link.MOST_WAITING} events wait to be sent already"),
+    ("docs/reference/headers.md", f"at most {dead_letters.ERROR_CHARACTERS} characters"),
+    ("docs/reference/settings.md", f"A pass is cut after {queue.PASS_TIMEOUT_S:g} s."),
+    (
+        "docs/reference/annotations-and-labels.md",
+        f"longer than {names.MAX_NAME} characters is cut",
+    ),
+    (CONSUME, f"After `timeout` ({PYTHON_MINUTES:g} min) the call is cancelled"),
+    (CONSUME, f"up to {loop._GROUP} events share a transaction"),
+    (
+        CONSUME,
+        f"{disposition.BACKOFF_FIRST_SECONDS:g} s, 2 s, 4 s, … up to "
+        f"{disposition.BACKOFF_LONGEST_SECONDS / 60:g} min",
+    ),
+    (CONSUME, f"at most every {breaker.LONGEST_PAUSE_SECONDS:g} s, until one succeeds"),
+    (
+        CONSUME,
+        f"could not be reached for {progress.FAILING_AFTER_SECONDS:g} s, or when different events "
+        f"failed for {progress.FAILING_AFTER_SECONDS:g} s",
+    ),
+    (
+        CONSUME,
+        f"({DRAIN} s, or `terminationGracePeriodSeconds` less "
+        f"{runtime_config.DRAIN_MARGIN_SECONDS} s)",
+    ),
+    ("docs/how-to/dead-letters.md", f"again every {relay_loop._HALT_RECHECK_SECONDS:g} s"),
+    (
+        "docs/how-to/handle-in-order.md",
+        f"after {seconds(consumers.SINGLE_READER_TTL):g} s without a request",
+    ),
+    (
+        "docs/how-to/migrations-and-approval.md",
+        f"`spec.database.migrations.lockTimeout` ({duration(Migrations, 'lockTimeout'):g} s)",
+    ),
+    (
+        "docs/how-to/other-languages.md",
+        f"{WORDS[relay_loop.NUDGED_PAUSES]} times `spec.relay.polling.min` "
+        f"({relay_loop.NUDGED_PAUSES * POLL * 1000:g} ms)",
+    ),
+    (
+        "docs/how-to/other-languages.md",
+        f"{relay_loop.QUIET_SECONDS * 1000:g} ms after the last event",
+    ),
+    (PRODUCE, f"statement per {statements._ROWS_EACH} events"),
+    (PRODUCE, f"(default {rows.DEFAULT_MAX_BYTES:,} bytes of payload and headers together)"),
+    (PRODUCE, f"at most {sending.MOST_DIRECT} events are published directly"),
+    (PRODUCE, f"(`timeout_seconds`, {LINK_SECONDS:g} s)"),
+    (
+        "docs/how-to/restore-a-database.md",
+        f"`spec.stream.duplicateWindow` ({WINDOW_MINUTES:g} minutes)",
+    ),
+    (SCALE, f"about {shard_locks.IDLE_SECONDS:g} s: the server ends a session"),
+    (SCALE, f"The {shard_locks.IDLE_SECONDS:g} seconds need PostgreSQL 14"),
+    (SCALE, f"a dead machine is noticed after {DEAD_PEER:g} s on both"),
+    (TROUBLE, f"a dead holder is replaced after {OPERATOR.lease_duration_s:g} s"),
+    (TROUBLE, f"looks for Postgres every {RETRY:g} s"),
+    (TROUBLE, f"after {shard_locks.IDLE_SECONDS:g} to {DEAD_PEER:g} s (PostgreSQL 13"),
+    (
+        TROUBLE,
+        f"tries for {OPERATOR.deletion_deadline_s:g} s after the deletion "
+        f"(`deletionDeadlineSeconds`), {deletion.NO_CREDENTIALS_DEADLINE_SECONDS:g} s when the "
+        "Secret is gone",
+    ),
+]
+
+
+@pytest.mark.parametrize(("page", "sentence"), SENTENCES, ids=lambda value: value[:60])
+def test_a_page_says_what_the_code_does(page: str, sentence: str) -> None:
+    text = " ".join((ROOT / page).read_text().split())
+    assert sentence in text, f"{page} says something else than: {sentence}"
+
+
+def test_once_a_second_means_once_a_second() -> None:
+    assert "Once a second it looks at the locks of all." in (ROOT / SCALE).read_text()
+    assert ownership.BALANCE_SECONDS == 1
