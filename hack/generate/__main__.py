@@ -20,6 +20,7 @@ from generate import (  # noqa: E402
     library,
     operator_pauses,
     performance,
+    reasons,
     reference,
 )
 from outbox_operator.api import crdgen  # noqa: E402
@@ -37,6 +38,7 @@ def generated_files() -> dict[Path, str]:
         **library.files(),
         **operator_pauses.files(ROOT),
         **performance.files(ROOT),
+        **reasons.files(ROOT),
     }
 
 

@@ -16,7 +16,7 @@
     ├── TransactionError         the application has no transaction open to write an event in
     └── HandlerUnavailableError  the handler cannot be asked at all; says nothing about the event
 
-`reason` is the CamelCase word that appears in a condition, an event and a metric label.
+`reason` is the word that appears in a condition, an event and a metric label (`reasons`).
 `retryable` says whether time alone can help: it picks the back-off, not whether we try again
 (the operator always tries again). Messages name object, field, wanted and found, and never
 hold a secret.
@@ -24,113 +24,115 @@ hold a secret.
 
 from __future__ import annotations
 
+from outbox_operator.reasons import Reason
+
 
 class OutboxError(Exception):
     """Root of all errors this project raises on purpose.
 
     Args:
         message: One sentence for a person: object, field, wanted, found, what to do.
-        reason: CamelCase word for conditions; defaults to the class's own.
+        reason: For conditions, logs and metrics; defaults to the class's own.
     """
 
-    reason: str = "InternalError"
+    reason: Reason = Reason.INTERNAL_ERROR
     retryable: bool = True
 
     def __init__(self, message: str, *, reason: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         if reason is not None:
-            self.reason = reason
+            self.reason = Reason(reason)
 
 
 class SpecError(OutboxError):
     """The resource cannot be carried out as written."""
 
-    reason = "InvalidSpec"
+    reason = Reason.INVALID_SPEC
     retryable = False
 
 
 class NotSupportedError(SpecError):
     """A field of the vocabulary whose behaviour does not exist yet."""
 
-    reason = "NotSupportedYet"
+    reason = Reason.NOT_SUPPORTED_YET
 
 
 class ConflictError(OutboxError):
     """Another owner holds the table, stream, durable consumer or child."""
 
-    reason = "ResourceConflict"
+    reason = Reason.RESOURCE_CONFLICT
     retryable = False
 
 
 class UnsafeChangeError(OutboxError):
     """The change would lose data or cannot be made in place."""
 
-    reason = "ImmutableFieldChanged"
+    reason = Reason.IMMUTABLE_FIELD_CHANGED
     retryable = False
 
 
 class AccessDeniedError(OutboxError):
     """The role or account lacks a right; the message says which and how to grant it."""
 
-    reason = "PermissionDenied"
+    reason = Reason.PERMISSION_DENIED
     retryable = False
 
 
 class CredentialsError(OutboxError):
     """A Secret or a key in it is missing, malformed, or the server refused it."""
 
-    reason = "CredentialsRejected"
+    reason = Reason.CREDENTIALS_REJECTED
     retryable = False
 
 
 class UnsupportedServerError(OutboxError):
     """The server is reachable but too old or lacks a needed feature."""
 
-    reason = "UnsupportedServer"
+    reason = Reason.UNSUPPORTED_SERVER
     retryable = False
 
 
 class DependencyError(OutboxError):
     """A server this project depends on is away or faulty. Retry with back-off."""
 
-    reason = "DependencyUnavailable"
+    reason = Reason.DEPENDENCY_UNAVAILABLE
     retryable = True
 
 
 class PostgresError(DependencyError):
     """PostgreSQL is unreachable or failed a statement."""
 
-    reason = "PostgresUnreachable"
+    reason = Reason.POSTGRES_UNREACHABLE
 
 
 class NatsError(DependencyError):
     """NATS or JetStream is unreachable or failed a request."""
 
-    reason = "NatsUnreachable"
+    reason = Reason.NATS_UNREACHABLE
 
 
 class KubernetesError(DependencyError):
     """The Kubernetes API is unreachable or failed a request."""
 
-    reason = "KubernetesUnavailable"
+    reason = Reason.KUBERNETES_UNAVAILABLE
 
 
 class EventError(OutboxError):
     """An event that must not be written or published as it is."""
 
-    reason = "InvalidEvent"
+    reason = Reason.INVALID_EVENT
     retryable = False
 
 
 class TransactionError(OutboxError):
     """The application's connection has no open transaction that a row could be part of."""
 
-    reason = "NoTransaction"
+    reason = Reason.NO_TRANSACTION
     retryable = False
 
 
 class HandlerUnavailableError(OutboxError):
     """A consumer's handler cannot be asked at all: nothing listens at its address."""
 
-    reason = "HandlerUnavailable"
+    reason = Reason.HANDLER_UNAVAILABLE

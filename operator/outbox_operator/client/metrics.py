@@ -8,6 +8,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Final, NamedTuple
 
+from outbox_operator.reasons import Reason
+
 LABELS: Final = ("namespace", "pipeline")
 _PREFIX: Final = "outbox_optimistic_send_"
 
@@ -74,7 +76,7 @@ class SendMetrics:
         if self._made:
             self._made[LATENCY.name].labels(namespace, pipeline).observe(seconds)
 
-    def failure(self, namespace: str, pipeline: str, reason: str) -> None:
+    def failure(self, namespace: str, pipeline: str, reason: Reason) -> None:
         """It was not; the relay will."""
         self._count(FAILURES, namespace, pipeline, reason)
 

@@ -14,7 +14,6 @@ from outbox_operator.errors import SpecError
 
 RETRY_SECONDS: Final = 1.0
 """After a failed attempt to connect, events are left to the relay for so long."""
-UNREACHABLE: Final = "NatsUnreachable"
 
 Connect = Callable[[], Awaitable[Any]]
 

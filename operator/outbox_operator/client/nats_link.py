@@ -19,7 +19,6 @@ from typing import Any, Final
 
 from outbox_operator.client.metrics import send_metrics
 from outbox_operator.client.nats_connection import (
-    UNREACHABLE,
     Connect,
     GivenConnection,
     OwnConnection,
@@ -27,6 +26,7 @@ from outbox_operator.client.nats_connection import (
     connector,
 )
 from outbox_operator.errors import SpecError
+from outbox_operator.reasons import Reason
 
 log: Final = logging.getLogger(__name__)
 
@@ -34,13 +34,6 @@ NUDGE_GAP_SECONDS: Final = 0.001
 """Commits closer together than this share a nudge."""
 MOST_WAITING: Final = 1000
 """Events handed over and not sent yet; more are left to the relay at once."""
-
-TIMED_OUT: Final = "SendTimeout"
-REFUSED: Final = "SendRefused"
-OVERLOADED: Final = "TooManyWaiting"
-CLOSED: Final = "LinkClosed"
-FORKED: Final = "ConnectionOfParent"
-REASONS: Final = (UNREACHABLE, TIMED_OUT, REFUSED, OVERLOADED, CLOSED, FORKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +122,7 @@ class NatsLink:
         try:
             self._running_loop().call_soon_threadsafe(self._start, job)
         except RuntimeError:  # the loop of a given connection is closed
-            self._failed(job, CLOSED, _DETAILS[CLOSED])
+            self._failed(job, Reason.LINK_CLOSED, _DETAILS[Reason.LINK_CLOSED])
             self._settle()
 
     def flush(self, timeout_seconds: float = 5.0) -> bool:
@@ -174,12 +167,12 @@ class NatsLink:
         self._reset()
         self._foreign = self._given is not None
 
-    def _refusal(self) -> str | None:
+    def _refusal(self) -> Reason | None:
         if self._closed:
-            return CLOSED
+            return Reason.LINK_CLOSED
         if self._foreign:
-            return FORKED
-        return OVERLOADED if self._waiting >= MOST_WAITING else None
+            return Reason.CONNECTION_OF_PARENT
+        return Reason.TOO_MANY_WAITING if self._waiting >= MOST_WAITING else None
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._given_loop is not None:
@@ -229,11 +222,13 @@ class NatsLink:
             async with asyncio.timeout(self._timeout_seconds):
                 await send(await self._connection.live())
         except UnreachableError as error:
-            self._all_failed(jobs, UNREACHABLE, str(error))
+            self._all_failed(jobs, Reason.NATS_UNREACHABLE, str(error))
         except TimeoutError:
-            self._all_failed(jobs, TIMED_OUT, f"no answer within {self._timeout_seconds:g} s")
+            self._all_failed(
+                jobs, Reason.SEND_TIMEOUT, f"no answer within {self._timeout_seconds:g} s"
+            )
         except Exception as error:  # noqa: BLE001 - whatever a driver raises, the relay has the event
-            self._all_failed(jobs, REFUSED, f"{type(error).__name__}: {error}"[:300])
+            self._all_failed(jobs, Reason.SEND_REFUSED, f"{type(error).__name__}: {error}"[:300])
         else:
             now = time.perf_counter()
             for job in jobs:
@@ -250,11 +245,11 @@ class NatsLink:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._connection.close()
 
-    def _all_failed(self, jobs: list[Job], reason: str, detail: str) -> None:
+    def _all_failed(self, jobs: list[Job], reason: Reason, detail: str) -> None:
         for job in jobs:
             self._failed(job, reason, detail)
 
-    def _failed(self, job: Job, reason: str, detail: str) -> None:
+    def _failed(self, job: Job, reason: Reason, detail: str) -> None:
         send_metrics().failure(job.namespace, job.pipeline, reason)
         if not self._failing:
             self._failing = True
@@ -305,9 +300,10 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 
 
 _DETAILS: Final = {
-    CLOSED: "the link is closed",
-    FORKED: "the connection was made by the parent process; pass a URL or a function that connects",
-    OVERLOADED: f"{MOST_WAITING} events wait already",
+    Reason.LINK_CLOSED: "the link is closed",
+    Reason.CONNECTION_OF_PARENT: "the connection was made by the parent process; pass a URL or a "
+    "function that connects",
+    Reason.TOO_MANY_WAITING: f"{MOST_WAITING} events wait already",
 }
 _LINKS: Final[weakref.WeakSet[NatsLink]] = weakref.WeakSet()
 

@@ -10,7 +10,8 @@ from typing import Final, assert_never
 
 from outbox_operator.aio import jittered, pause_after
 from outbox_operator.consumer.handlers.types import Ack, DeadLetter, Outcome, RetryAfter
-from outbox_operator.wire.dead_letters import Reason
+from outbox_operator.reasons import Reason
+from outbox_operator.wire.dead_letters import DeadLetterReason
 
 BACKOFF_FIRST_SECONDS: Final = 1.0
 BACKOFF_LONGEST_SECONDS: Final = 300.0
@@ -46,7 +47,7 @@ class Redeliver:
 class ToDeadLetters:
     """Store the message in the dead-letter stream, then tell the server that it is done."""
 
-    reason: Reason
+    reason: DeadLetterReason
     error: str
 
 
@@ -54,7 +55,7 @@ class ToDeadLetters:
 class Terminate:
     """Tell the server never to deliver the message again; there is no dead-letter stream."""
 
-    reason: Reason
+    reason: DeadLetterReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def before_handling(deliveries: int, policy: Policy) -> ToDeadLetters | None:
     """
     if policy.max_deliver > 0 and policy.max_deliver + UNANSWERED_ALLOWANCE < deliveries:
         return ToDeadLetters(
-            "MaxDeliver",
+            Reason.MAX_DELIVER,
             f"delivered {deliveries - 1} times without an answer from the handler: "
             "the process may die while it handles this event",
         )
@@ -120,10 +121,10 @@ def decide(outcome: Outcome, deliveries: int, policy: Policy, jitter: float) -> 
         case Ack():
             return ACKNOWLEDGE
         case DeadLetter(reason):
-            return ToDeadLetters("Refused", reason)
+            return ToDeadLetters(Reason.REFUSED, reason)
         case RetryAfter(seconds, reason):
             if 0 < policy.max_deliver <= deliveries:
-                return ToDeadLetters("MaxDeliver", reason)
+                return ToDeadLetters(Reason.MAX_DELIVER, reason)
             if seconds is None:
                 return Redeliver(backoff(deliveries, jitter, policy.backoff), reason)
             return Redeliver(min(max(seconds, 0.0), LONGEST_ASKED_SECONDS), reason)

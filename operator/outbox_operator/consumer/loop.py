@@ -31,6 +31,7 @@ from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.prefetch_window import PrefetchWindow
 from outbox_operator.consumer.processor import Processor
 from outbox_operator.errors import NatsError
+from outbox_operator.reasons import Reason
 from outbox_operator.wire.config import ConsumerConfig
 from outbox_operator.wire.dead_letters import OWN_TERMINATION
 
@@ -115,7 +116,7 @@ class Loop:
             raise NatsError(
                 f"durable consumer {self._config.durable!r}: ackPolicy All needs ordering PerKey "
                 "or an inbox of mode PerShard: an answer would count for events still in hand",
-                reason="WrongConsumer",
+                reason=Reason.WRONG_CONSUMER,
             )
         beats = asyncio.create_task(self._beat())
         try:

@@ -19,6 +19,7 @@ from outbox_operator.adapters.postgres.outbox import OutboxStore
 from outbox_operator.adapters.postgres.rows import Cursor, NewDeadLetter, Row, StoredCursor
 from outbox_operator.aio import Backoff
 from outbox_operator.errors import OutboxError
+from outbox_operator.reasons import Reason
 from outbox_operator.relay import poison
 from outbox_operator.relay.in_flight import PagesInFlight
 from outbox_operator.relay.message import Renderer
@@ -292,7 +293,7 @@ class RelayLoop:
         self._metrics.errors(refusal.reason).inc()
         self._stream.invalidate_tail()
         if treatment is poison.Treatment.POISON and failed is not None:
-            self._refused[failed] = poison.Poison("RefusedByStream", refusal.text)
+            self._refused[failed] = poison.Poison(Reason.REFUSED_BY_STREAM, refusal.text)
             return
         if self._publisher.lost:
             raise self._publisher.lost_error()

@@ -15,6 +15,7 @@ from typing import Final, Literal
 from outbox_operator.adapters.nats.publisher import Fence, Message
 from outbox_operator.adapters.postgres.rows import Row, Rows
 from outbox_operator.errors import EventError
+from outbox_operator.reasons import Reason
 from outbox_operator.wire import headers as names
 from outbox_operator.wire.event import check_header
 from outbox_operator.wire.subjects import SubjectTemplate
@@ -197,14 +198,14 @@ def _own_headers(row: Row, content_type: str) -> tuple[str, str]:
     if not isinstance(own, Mapping):
         raise EventError(
             f"{where}: headers must be a JSON object of texts, found {type(own).__name__}",
-            reason="InvalidHeaders",
+            reason=Reason.INVALID_HEADERS,
         )
     lines = []
     for name, value in own.items():
         try:
             check_header(where, name, value)
         except EventError as error:
-            raise EventError(error.message, reason="InvalidHeaders") from error
+            raise EventError(error.message, reason=Reason.INVALID_HEADERS) from error
         if name.lower() == names.CONTENT_TYPE.lower():
             content_type = _bytes(value)
         else:

@@ -18,6 +18,7 @@ from outbox_operator.adapters.nats.publisher import Publisher
 from outbox_operator.adapters.postgres.shard_locks import ShardLocks
 from outbox_operator.aio import Backoff
 from outbox_operator.errors import OutboxError
+from outbox_operator.reasons import Reason
 from outbox_operator.relay.balance import decide
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.progress import Progress
@@ -184,7 +185,7 @@ class Ownership:
             exc_info=None if isinstance(error, OutboxError) else error,
         )  # fmt: skip
         self.metrics.errors(reason).inc()
-        if reason == "OwnershipLost":
+        if reason == Reason.OWNERSHIP_LOST:
             self.metrics.ownership_losses.inc()
         progress.released(message)
 

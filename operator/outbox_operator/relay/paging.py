@@ -13,7 +13,8 @@ from typing import Final
 
 from outbox_operator.adapters.postgres.rows import Bound, StoredCursor
 from outbox_operator.errors import ConflictError, PostgresError
-from outbox_operator.wire.cursors import FOREIGN_CURSOR, CursorOrigin, foreign_cursor_text
+from outbox_operator.reasons import Reason
+from outbox_operator.wire.cursors import CursorOrigin, foreign_cursor_text
 
 PAGE_ROWS: Final = 1000
 """What is read stays in the processor's cache until it is sent; more rows cost more each."""
@@ -46,7 +47,7 @@ class Snapshot:
         except ValueError as error:
             raise PostgresError(
                 f"cursor: {text!r} is not a snapshot (wanted xmin:xmax:xip,…)",
-                reason="CursorInvalid",
+                reason=Reason.CURSOR_INVALID,
             ) from error
 
     def bound(self) -> Bound:
@@ -72,7 +73,8 @@ def check_cursor(stored: StoredCursor, address: str) -> None:
     ).problem()
     if problem is not None:
         raise ConflictError(
-            f"{foreign_cursor_text(address, problem)}; run: outbox rebase", reason=FOREIGN_CURSOR
+            f"{foreign_cursor_text(address, problem)}; run: outbox rebase",
+            reason=Reason.CURSOR_FROM_OTHER_SERVER,
         )
 
 

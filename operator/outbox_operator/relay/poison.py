@@ -15,6 +15,7 @@ from typing import Final, Literal
 from outbox_operator.adapters.nats.publisher import Message, Refusal, StreamFacts
 from outbox_operator.adapters.postgres.rows import NewDeadLetter, Row, Rows
 from outbox_operator.errors import EventError, SpecError
+from outbox_operator.reasons import Reason
 from outbox_operator.relay.message import Renderer
 from outbox_operator.wire.subjects import (
     MAX_SUBJECT_BYTES,
@@ -26,20 +27,18 @@ from outbox_operator.wire.subjects import (
 
 Policy = Literal["BlockKey", "Skip", "Halt"]
 
-KEY_BLOCKED: Final = "KeyBlocked"
 MAX_HEADER_BYTES: Final = 65535
 """JetStream stores the length of headers in two bytes."""
 
 _TOO_LARGE_CODES: Final = frozenset({10054, 10097})
 _CHAIN_BROKEN_CODES: Final = frozenset({10070})
-_FENCE_REASON: Final = "FenceRefused"
 
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """Why an event cannot be published: CamelCase reason and a sentence."""
+    """Why an event cannot be published: reason and a sentence."""
 
-    reason: str
+    reason: Reason
     error: str
 
 
@@ -110,7 +109,9 @@ def plan_page(
         if row.partition_key in blocked:
             error = f"an earlier event of key {row.partition_key!r} is a dead letter"
             plan.dead_letters.append(
-                NewDeadLetter(row.position, row.partition_key, KEY_BLOCKED, error, blocked=True)
+                NewDeadLetter(
+                    row.position, row.partition_key, Reason.KEY_BLOCKED, error, blocked=True
+                )
             )
             continue
         number = emission + len(plan.messages) + 1
@@ -163,7 +164,7 @@ def inspect(row: Row, renderer: Renderer, facts: StreamFacts, emission: int) -> 
     head = len(message.head) + renderer.reserve
     if head > MAX_HEADER_BYTES:
         return Poison(
-            "HeadersTooLarge",
+            Reason.HEADERS_TOO_LARGE,
             f"{_name(row)}: headers may take {MAX_HEADER_BYTES} bytes, found {head}",
         )
     if head + len(message.payload) > facts.max_message_bytes:
@@ -177,7 +178,7 @@ def _name(row: Row) -> str:
 
 def _too_large(row: Row, facts: StreamFacts, found: str) -> Poison:
     return Poison(
-        "MessageTooLarge",
+        Reason.MESSAGE_TOO_LARGE,
         f"{_name(row)}: stream {facts.stream} and its server take {facts.max_message_bytes} "
         f"bytes a message, headers included; found {found}",
     )
@@ -194,7 +195,7 @@ def check_template(template: SubjectTemplate, facts: StreamFacts) -> None:
         raise SpecError(
             f"stream {facts.stream} takes {', '.join(facts.subjects) or 'no subjects'}, the "
             f"subject template {template.text} makes {wanted}: no event could be published",
-            reason="SubjectNotInStream",
+            reason=Reason.SUBJECT_NOT_IN_STREAM,
         )
 
 
@@ -202,7 +203,7 @@ def treat(refusal: Refusal) -> Treatment:
     """Sort a refusal. What is unknown is retried: an event is never given up by mistake."""
     if refusal.code in _TOO_LARGE_CODES:
         return Treatment.POISON
-    if refusal.reason == _FENCE_REASON:
+    if refusal.reason == Reason.FENCE_REFUSED:
         return Treatment.FENCE
     if refusal.code in _CHAIN_BROKEN_CODES:
         return Treatment.RESEND
@@ -216,10 +217,10 @@ def _accepts_all(subjects: str, stream_subjects: tuple[str, ...]) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _subject_problem(subject: str, subjects: tuple[str, ...]) -> str | None:
+def _subject_problem(subject: str, subjects: tuple[str, ...]) -> Reason | None:
     """Reason why a stream with these filters does not accept a subject."""
     if not is_valid_filter(subject):
-        return "InvalidSubject"
+        return Reason.INVALID_SUBJECT
     if not any(covers(wide, subject) for wide in subjects):
-        return "SubjectNotInStream"
+        return Reason.SUBJECT_NOT_IN_STREAM
     return None

@@ -15,6 +15,7 @@ from typing import Final
 from outbox_operator.adapters.postgres.outbox import OutboxStore
 from outbox_operator.adapters.postgres.rows import Bound, Rows
 from outbox_operator.errors import PostgresError
+from outbox_operator.reasons import Reason
 from outbox_operator.relay.paging import PageSizer, Snapshot
 
 STRIDE: Final = 250_000
@@ -178,7 +179,7 @@ class Reader:
                 f"events in {self._store.address}: {window.waiting} rows up to position "
                 f"{window.last} were waiting, found {len(rows)}: some vanished before they were "
                 "published",
-                reason="EventsVanished",
+                reason=Reason.EVENTS_VANISHED,
             )
         page = Page(rows, window.waiting, self._point.lower, window.upper, closes, self._point)
         window.waiting -= len(rows)

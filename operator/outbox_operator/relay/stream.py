@@ -12,6 +12,7 @@ import time
 from typing import Final
 
 from outbox_operator.adapters.nats.publisher import Fence, Publisher, Run, Sent, StreamFacts
+from outbox_operator.reasons import Reason
 from outbox_operator.relay import poison
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.recovery import (
@@ -213,7 +214,7 @@ class ShardStream:
             f"{tail.foreign_subject} (sequence {tail.foreign_sequence}): publishing without the "
             f"fence, duplicates are dropped within {facts.duplicate_window_seconds:g} s only"
         )
-        log.warning("%s", self.without_fence, extra={"reason": "ForeignPublisher"})
+        log.warning("%s", self.without_fence, extra={"reason": Reason.PUBLISHING_WITHOUT_FENCE})
 
     def _acknowledged(self, _: int, seconds: float) -> None:
         self._metrics.ack_seconds.observe(seconds)

@@ -8,10 +8,6 @@ asks before it reads, the operator before it prunes, `outbox rebase` before it c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
-
-FOREIGN_CURSOR: Final = "CursorFromOtherServer"
-"""Reason of the error and of the condition."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,10 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Final, Literal
 
+from outbox_operator.reasons import Reason
 from outbox_operator.wire import headers as names
 
-Reason = Literal["MaxDeliver", "Refused", "Terminated"]
+DeadLetterReason = Literal[Reason.MAX_DELIVER, Reason.REFUSED, Reason.TERMINATED]
 """Why an event is a dead letter: deliveries used up, the handler said so, or a program that reads
 by itself told the server never to deliver it again."""
 
@@ -34,7 +35,7 @@ def advisory_subjects(stream: str, durable: str = ">") -> tuple[str, str]:
 def headers(
     original: Mapping[str, str],
     *,
-    reason: Reason,
+    reason: DeadLetterReason,
     error: str,
     deliveries: int,
     stream: str,
@@ -67,7 +68,7 @@ def headers(
     return {
         **kept,
         names.MSG_ID: f"{stream}:{sequence}:{consumer}:{stored.timestamp():.6f}",
-        names.DEAD_LETTER_REASON: reason,
+        names.DEAD_LETTER_REASON: reason.value,
         names.DEAD_LETTER_ERROR: error,
         names.DEAD_LETTER_DELIVERIES: str(deliveries),
         names.DEAD_LETTER_STREAM: stream,

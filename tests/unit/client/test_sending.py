@@ -10,6 +10,7 @@ import pytest
 from outbox_operator.client import NatsLink, Publish, SpecError
 from outbox_operator.client.metrics import SendMetrics
 from outbox_operator.client.nats_link import Job, _Nudges
+from outbox_operator.reasons import Reason
 
 
 def job(number: int) -> Job:
@@ -52,7 +53,7 @@ def test_without_prometheus_client_nothing_is_counted(monkeypatch: pytest.Monkey
     metrics = SendMetrics()
     metrics.attempt("shop", "orders")
     metrics.success("shop", "orders", 0.1)
-    metrics.failure("shop", "orders", "NatsUnreachable")
+    metrics.failure("shop", "orders", Reason.NATS_UNREACHABLE)
 
 
 def test_a_url_without_nats_py_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

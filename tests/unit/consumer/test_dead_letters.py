@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 
 from outbox_operator.consumer.dead_letters import ERROR_CHARACTERS, bounded, describe
+from outbox_operator.reasons import Reason
 from outbox_operator.wire.dead_letters import headers, replayed, subject
 
 
 def test_keeps_the_message_and_says_where_it_came_from_and_why() -> None:
     found = headers(
         {"Ce-Id": "e-1", "tenant": "a", "Nats-Msg-Id": "e-1", "Nats-Expected-Stream": "ORDERS"},
-        reason="MaxDeliver",
+        reason=Reason.MAX_DELIVER,
         error="answered 500",
         deliveries=5,
         stream="ORDERS",

@@ -16,6 +16,7 @@ from outbox_operator.consumer.disposition import (
     decide,
 )
 from outbox_operator.consumer.handlers.types import Ack, DeadLetter, Outcome, RetryAfter
+from outbox_operator.reasons import Reason
 
 
 @pytest.mark.parametrize(
@@ -23,19 +24,34 @@ from outbox_operator.consumer.handlers.types import Ack, DeadLetter, Outcome, Re
     [
         (Ack(), 1, Policy(), Acknowledge()),
         (Ack(), 99, Policy(max_deliver=5), Acknowledge()),
-        (DeadLetter("bad"), 1, Policy(), ToDeadLetters("Refused", "bad")),
-        (DeadLetter("bad"), 1, Policy(max_deliver=-1), ToDeadLetters("Refused", "bad")),
+        (DeadLetter("bad"), 1, Policy(), ToDeadLetters(Reason.REFUSED, "bad")),
+        (DeadLetter("bad"), 1, Policy(max_deliver=-1), ToDeadLetters(Reason.REFUSED, "bad")),
         (RetryAfter(reason="no"), 1, Policy(), Redeliver(1.0, "no")),
         (RetryAfter(reason="no"), 4, Policy(), Redeliver(8.0, "no")),
-        (RetryAfter(reason="no"), 5, Policy(max_deliver=5), ToDeadLetters("MaxDeliver", "no")),
-        (RetryAfter(reason="no"), 6, Policy(max_deliver=5), ToDeadLetters("MaxDeliver", "no")),
-        (RetryAfter(reason="no"), 1, Policy(max_deliver=1), ToDeadLetters("MaxDeliver", "no")),
+        (
+            RetryAfter(reason="no"),
+            5,
+            Policy(max_deliver=5),
+            ToDeadLetters(Reason.MAX_DELIVER, "no"),
+        ),
+        (
+            RetryAfter(reason="no"),
+            6,
+            Policy(max_deliver=5),
+            ToDeadLetters(Reason.MAX_DELIVER, "no"),
+        ),
+        (
+            RetryAfter(reason="no"),
+            1,
+            Policy(max_deliver=1),
+            ToDeadLetters(Reason.MAX_DELIVER, "no"),
+        ),
         (RetryAfter(reason="no"), 10**6, Policy(max_deliver=-1), Redeliver(300.0, "no")),
         (RetryAfter(7.5, "busy"), 1, Policy(), Redeliver(7.5, "busy")),
         (RetryAfter(0.0), 1, Policy(), Redeliver(0.0, "")),
         (RetryAfter(-3.0), 1, Policy(), Redeliver(0.0, "")),
         (RetryAfter(10.0**9), 1, Policy(), Redeliver(3600.0, "")),
-        (RetryAfter(7.5), 5, Policy(max_deliver=5), ToDeadLetters("MaxDeliver", "")),
+        (RetryAfter(7.5), 5, Policy(max_deliver=5), ToDeadLetters(Reason.MAX_DELIVER, "")),
         (RetryAfter(), 1, Policy(backoff=(1.0, 5.0)), Redeliver(1.0, "")),
         (RetryAfter(), 2, Policy(backoff=(1.0, 5.0)), Redeliver(5.0, "")),
         (RetryAfter(), 4, Policy(backoff=(1.0, 5.0)), Redeliver(5.0, "")),

@@ -1,102 +1,151 @@
-"""Every reason that can show in a condition, an event or a metric is explained, and no other."""
+"""Every reason is a documented member of one enumeration, and every member is in a page."""
 
 from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+from generate import reasons
+
 from outbox_operator.api.conditions import ConditionType
-from outbox_operator.plan.status.workload import STUCK_REASONS
-from outbox_operator.relay.poison import KEY_BLOCKED
-from outbox_operator.wire.cursors import FOREIGN_CURSOR
+from outbox_operator.reasons import Reason
 from support.kube import ROOT
 
 SOURCE = ROOT / "operator" / "outbox_operator"
 REFERENCE = ROOT / "docs" / "reference"
-REASON = re.compile(r"[A-Z][A-Za-z]+")
+WORD = re.compile(r"[A-Z][A-Za-z]+")
 KEYWORDS = {"reason", "ready_reason", "exists_reason"}
 POSITION = {
     "ok": 1, "waiting": 1, "unknown": 1, "info": 2, "_condition": 2, "Refusal": 0, "Poison": 0,
+    "errors": 0,
 }  # fmt: skip
 """Which argument of these calls is the reason."""
+OTHER_THINGS = {
+    "Paused", "Reconciling",  # types of conditions
+    "Stopped",  # a state in a specification
+    "InSync", "Refused",  # classes
+    "Terminated",
+}  # fmt: skip
+"""Words that are reasons and something else as well."""
 
 
-def text_of(node: ast.expr | None) -> str | None:
-    """The text of a literal."""
-    if isinstance(node, ast.IfExp):
-        return text_of(node.body)
-    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+def words_in(node: ast.AST | None) -> Iterator[str]:
+    """CamelCase words among the literals of an expression."""
+    for part in ast.walk(node) if node is not None else ():
+        if (
+            isinstance(part, ast.Constant)
+            and isinstance(part.value, str)
+            and WORD.fullmatch(part.value)
+        ):
+            yield part.value
 
 
-def reasons_of(tree: ast.AST) -> Iterator[str]:
-    """Every literal reason in a module."""
+def is_reason(node: ast.expr) -> bool:
+    """Whether an expression is called a reason."""
+    name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+    return name == "reason"
+
+
+def loose_reasons(tree: ast.AST) -> Iterator[str]:
+    """Literals that stand where a reason is wanted."""
     for node in ast.walk(tree):
-        found: list[str | None] = []
-        if isinstance(node, ast.Call):
-            found += [text_of(k.value) for k in node.keywords if k.arg in KEYWORDS]
-            place = POSITION.get(node.func.id) if isinstance(node.func, ast.Name) else None
-            if place is not None and len(node.args) > place:
-                found.append(text_of(node.args[place]))
-        elif isinstance(node, ast.ClassDef):
-            for line in node.body:
-                target = (
-                    line.targets[0]
-                    if isinstance(line, ast.Assign)
-                    else line.target
-                    if isinstance(line, ast.AnnAssign)
-                    else None
-                )
-                if isinstance(target, ast.Name) and target.id == "reason":
-                    assert isinstance(line, ast.Assign | ast.AnnAssign)
-                    found.append(text_of(line.value))
-        for text in found:
-            if text is not None and REASON.fullmatch(text):
-                yield text
+        match node:
+            case ast.Call(func=func, args=args, keywords=keywords):
+                for keyword in keywords:
+                    if keyword.arg in KEYWORDS:
+                        yield from words_in(keyword.value)
+                name = func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "")
+                place = POSITION.get(name)
+                if place is not None and len(args) > place:
+                    yield from words_in(args[place])
+            case ast.Compare(left=left, comparators=others) if any(map(is_reason, [left, *others])):
+                for part in [left, *others]:
+                    yield from words_in(part)
+            case ast.Assign(targets=[target], value=value) if is_reason(target):
+                yield from words_in(value)
+            case ast.AnnAssign(target=target, value=value) if is_reason(target):
+                yield from words_in(value)
+            case ast.Dict(keys=keys, values=values):
+                for key, value in zip(keys, values, strict=True):
+                    if isinstance(key, ast.Constant) and key.value == "reason":
+                        yield from words_in(value)
 
 
-def reasons_in_code() -> set[str]:
-    """Every reason of the package; a few are not where the search above looks."""
-    found: set[str] = set(STUCK_REASONS) | {KEY_BLOCKED, FOREIGN_CURSOR}
-    found |= {"Unschedulable", "PodsNotReady"}  # tuples in plan.workload_status
-    found |= {"InvalidSubject", "SubjectNotInStream"}  # returned by relay.poison
-    found |= {"NotObserved"}  # chosen in plan.status
-    found |= {"MaxDeliver", "Refused", "Terminated"}  # wire.dead_letters.Reason
-    for path in SOURCE.rglob("*.py"):
-        found |= set(reasons_of(ast.parse(path.read_text())))
-    return found
+def spelled_out(tree: ast.AST) -> Iterator[str]:
+    """Literals that are the word of a reason, wherever they stand."""
+    known = set(Reason) - OTHER_THINGS
+    yield from (word for word in words_in(tree) if word in known)
 
 
-def documented(page: Path) -> set[str]:
-    """Words in the first cell of table lines."""
-    cells = re.findall(r"^\| (`[^|]+) \|", page.read_text(), re.MULTILINE)
-    return {word for cell in cells for word in re.findall(r"`([A-Za-z]+)`", cell)}
+MODULES = sorted(
+    path
+    for path in SOURCE.rglob("*.py")
+    if path != SOURCE / "reasons.py" and SOURCE / "adapters/nats" not in path.parents
+)
 
 
-def test_every_reason_is_explained() -> None:
-    pages = documented(REFERENCE / "conditions.md") | documented(REFERENCE / "metrics.md")
-    assert reasons_in_code() - pages == set()
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_no_module_spells_a_reason_by_hand(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert sorted({*loose_reasons(tree), *spelled_out(tree)}) == []
 
 
-def test_no_reason_is_explained_that_does_not_exist() -> None:
-    types = {kind.value for kind in ConditionType}
-    assert documented(REFERENCE / "conditions.md") - types - reasons_in_code() == set()
+@pytest.mark.parametrize(
+    "text",
+    [
+        'raise SpecError("x", reason="NewWord")',
+        'Pass(ready_reason="NewWord")',
+        'Terms(exists_reason="NewWord")',
+        'ok(kind, "NewWord")',
+        'info(kind, True, "NewWord" if late else "Other")',
+        'Refusal("NewWord", 0, "text")',
+        'metrics.errors("NewWord").inc()',
+        'error.reason == "NewWord"',
+        'error.reason in ("NewWord", "Other")',
+        'class E(Exception):\n    reason = "NewWord"',
+        'class E(Exception):\n    reason: str = "NewWord"',
+        'log.warning("x", extra={"reason": "NewWord"})',
+    ],
+)
+def test_the_search_finds_each_form(text: str) -> None:
+    assert "NewWord" in set(loose_reasons(ast.parse(text)))
+
+
+def test_the_search_finds_known_words_anywhere() -> None:
+    assert set(spelled_out(ast.parse('LOST = {"StreamExists"}'))) == {"StreamExists"}
+
+
+def test_every_reason_is_explained_in_one_table() -> None:
+    entries = [entry.word for group in reasons.groups().values() for entry in group]
+    assert sorted(entries) == sorted(Reason)
+
+
+def test_a_member_is_named_as_its_word() -> None:
+    assert {
+        reason.name: reason.value
+        for reason in Reason
+        if reason.name.replace("_", "") != reason.value.upper()
+    } == {}
 
 
 def test_every_condition_type_is_explained() -> None:
-    types = {kind.value for kind in ConditionType}
-    assert types - documented(REFERENCE / "conditions.md") == set()
+    page = (REFERENCE / "conditions.md").read_text()
+    named = set(re.findall(r"^\| `([A-Za-z]+)` \|", page, re.MULTILINE))
+    assert {kind.value for kind in ConditionType} - named == set()
 
 
-def test_the_search_finds_reasons_of_each_form() -> None:
-    assert {
-        "InvalidSpec",  # attribute of a class
-        "SecretNotFound",  # keyword
-        "RelayNotProgressing",  # argument of waiting()
-        "BelowThreshold",  # argument of info()
-        "NewGeneration",  # argument of _condition()
-        "AckTimeout",  # argument of Refusal()
-        "PipelineRunning",  # ready_reason
-        "StreamExists",  # exists_reason
-    } <= reasons_in_code()
+def test_reasons_cost_an_importer_nothing_else() -> None:
+    """The client library of an application imports them too."""
+    program = (
+        "import __future__, enum, sys; before = set(sys.modules); import outbox_operator.reasons; "
+        "print(sorted(set(sys.modules) - before))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+    assert found.strip() == "['outbox_operator', 'outbox_operator.reasons']"

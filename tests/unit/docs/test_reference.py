@@ -13,7 +13,6 @@ import pytest
 from outbox_operator.api import meta
 from outbox_operator.cli import main as cli
 from outbox_operator.client import metrics as client_metrics
-from outbox_operator.client.nats_link import REASONS
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.controller.metrics import OperatorMetrics
 from outbox_operator.relay.metrics import RelayMetrics
@@ -152,8 +151,3 @@ def test_every_label_annotation_and_mark_is_listed() -> None:
     ]
     text = page("annotations-and-labels.md")
     assert [name for name in names if f"`{name}`" not in text] == []
-
-
-def test_every_reason_of_the_library_is_explained() -> None:
-    section = page("metrics.md").partition("## Library\n")[2].partition("\n## ")[0]
-    assert re.findall(r"^\| `([A-Z][A-Za-z]+)` \|", section, re.M) == list(REASONS)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from outbox_operator.adapters.nats.publisher import Message
 from outbox_operator.adapters.postgres.rows import NewDeadLetter, Row
+from outbox_operator.reasons import Reason
 from outbox_operator.relay.in_flight import PagesInFlight, Settled
 from outbox_operator.relay.poison import Plan, Poison
 from outbox_operator.relay.reading import Page, Point
@@ -73,7 +74,7 @@ def test_a_page_without_messages_lands_at_once() -> None:
 
 
 def test_nothing_behind_a_poison_event_that_halts_is_dealt_with() -> None:
-    stop = (row(2), Poison("InvalidSubject", "no"))
+    stop = (row(2), Poison(Reason.INVALID_SUBJECT, "no"))
     in_flight = PagesInFlight()
     in_flight.add(page(1, 2, 3, closes=True), plan([1], halted=stop))
     assert list(in_flight.settle(1)) == [Settled(inside(1), 1, 1, 10)]

@@ -10,6 +10,7 @@ from outbox_operator.adapters.nats.driver import parse_headers
 from outbox_operator.adapters.nats.publisher import Message, Refusal, StreamFacts
 from outbox_operator.adapters.postgres.rows import Row
 from outbox_operator.errors import SpecError
+from outbox_operator.reasons import Reason
 from outbox_operator.relay.message import Renderer
 from outbox_operator.relay.poison import (
     Plan,
@@ -157,7 +158,7 @@ def test_other_policies_ignore_blocked_keys() -> None:
 
 
 def test_what_the_server_refused_is_poison_though_it_looks_fine() -> None:
-    made = plan([row(1, "a"), row(2, "a")], refused={1: Poison("RefusedByStream", "no")})
+    made = plan([row(1, "a"), row(2, "a")], refused={1: Poison(Reason.REFUSED_BY_STREAM, "no")})
     assert [(letter.position, letter.blocked) for letter in made.dead_letters] == [
         (1, False),
         (2, True),

@@ -30,6 +30,7 @@ from outbox_operator.errors import (
     OutboxError,
     SpecError,
 )
+from outbox_operator.reasons import Reason
 
 CONNECT_TIMEOUT_S: Final = 10.0
 REQUEST_TIMEOUT_S: Final = 30.0
@@ -50,20 +51,20 @@ _FAILURES: Final = (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError)
 class NotFoundError(KubernetesError):
     """The object, its namespace or its kind does not exist."""
 
-    reason = "NotFound"
+    reason = Reason.NOT_FOUND
 
 
 class WriteConflictError(ConflictError):
     """Somebody wrote the object meanwhile, or created it anew; look again and decide anew."""
 
-    reason = "WriteConflict"
+    reason = Reason.WRITE_CONFLICT
     retryable = True
 
 
 class ExpiredError(KubernetesError):
     """The API server no longer has the history a watch asked for; list again."""
 
-    reason = "Expired"
+    reason = Reason.EXPIRED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,8 +260,8 @@ def error_of(verb: str, code: int, answer: Mapping[str, Any]) -> OutboxError:
         return WriteConflictError(text)
     if code == 410:
         return ExpiredError(text)
-    if code == 403 and any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
-        return AccessDeniedError(text, reason="NamespaceTerminating")
+    if code == 403 and any(cause.get("reason") == Reason.NAMESPACE_TERMINATING for cause in causes):
+        return AccessDeniedError(text, reason=Reason.NAMESPACE_TERMINATING)
     if code in (401, 403):
         return AccessDeniedError(text)
     if code in (400, 422):

@@ -21,6 +21,7 @@ from nats.aio.client import Client
 from outbox_operator.adapters.nats.connection import NatsAuth, jetstream_error
 from outbox_operator.adapters.nats.frame_reader import header_block
 from outbox_operator.errors import NatsError
+from outbox_operator.reasons import Reason
 from outbox_operator.wire import dead_letters, headers
 
 log = logging.getLogger(__name__)
@@ -158,7 +159,7 @@ class DeadLetters:
         deliveries = int(told.get("deliveries") or 0)
         found = dead_letters.headers(
             _headers(message),
-            reason="Terminated" if terminated else "MaxDeliver",
+            reason=Reason.TERMINATED if terminated else Reason.MAX_DELIVER,
             error=why or ("terminated by the handler" if terminated else "not acknowledged"),
             deliveries=deliveries,
             stream=source,

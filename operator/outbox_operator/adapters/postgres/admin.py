@@ -33,6 +33,7 @@ from outbox_operator.plan.postgres.state import (
     Statement,
 )
 from outbox_operator.plan.state import Owner
+from outbox_operator.reasons import Reason
 from outbox_operator.wire.tables import quote_identifier
 
 __all__ = ["MaintenanceResult", "OutboxSample", "PostgresAdmin"]
@@ -151,7 +152,7 @@ class PostgresAdmin:
                 raise PostgresError(
                     f"schema {desired.schema} of {self._target.address}: changed since plan "
                     f"{plan.hash} was made; the plan is now {now.hash}",
-                    reason="PlanOutdated",
+                    reason=Reason.PLAN_OUTDATED,
                 )
             await self._run_concurrent([s for s in now.statements if s.concurrent], lock_timeout)
             async with self._transaction(lock_timeout):
@@ -179,7 +180,7 @@ class PostgresAdmin:
                     raise PostgresError(
                         f"schema {schema} of {self._target.address}: another migration has been "
                         f"running for more than {lock_timeout:g} s",
-                        reason="LockTimeout",
+                        reason=Reason.LOCK_TIMEOUT,
                     )
                 await asyncio.sleep(_LOCK_PAUSE_SECONDS)
             try:

@@ -19,6 +19,7 @@ from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.errors import ConflictError, PostgresError
 from outbox_operator.plan.postgres.schema import qualify
+from outbox_operator.reasons import Reason
 from outbox_operator.wire import tables as names
 
 PAGE: Final = 100
@@ -184,7 +185,7 @@ class DeadLetterStore:
                     letters = await self._all(DeadLetterFilter(keys=(key,)))
                     return await self._release([letter.position for letter in letters]), None
         except PostgresError as error:
-            if error.reason not in ("LockTimeout", "StatementTimeout"):
+            if error.reason not in (Reason.LOCK_TIMEOUT, Reason.STATEMENT_TIMEOUT):
                 raise
             return {}, "a transaction that writes events has been open for a while"
 

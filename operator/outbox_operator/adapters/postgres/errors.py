@@ -16,6 +16,7 @@ from outbox_operator.errors import (
     PostgresError,
     UnsupportedServerError,
 )
+from outbox_operator.reasons import Reason
 
 
 @contextmanager
@@ -55,25 +56,25 @@ def _server_error(error: pg.PostgresError, target: PostgresTarget, where: str) -
         return CredentialsError(said)
     match code:
         case "3D000":
-            return CredentialsError(said, reason="DatabaseMissing")
+            return CredentialsError(said, reason=Reason.DATABASE_MISSING)
         case "42501":
             return AccessDeniedError(f"{said}; logged in as role {target.user}")
         case "25006":
             return read_only(target)
         case "55P03":
             return PostgresError(
-                f"{said}: another session holds the lock; see pg_locks", reason="LockTimeout"
+                f"{said}: another session holds the lock; see pg_locks", reason=Reason.LOCK_TIMEOUT
             )
         case "57014":
-            return PostgresError(said, reason="StatementTimeout")
+            return PostgresError(said, reason=Reason.STATEMENT_TIMEOUT)
         case "53300":
-            return PostgresError(said, reason="TooManyConnections")
+            return PostgresError(said, reason=Reason.TOO_MANY_CONNECTIONS)
         case "26000" | "42P05":
             # A statement that this session prepared is gone, or another session's is in its place.
             return transaction_pooler(target)
     if code[:2] in ("08", "57"):
         return PostgresError(said)
-    return PostgresError(said, reason="StatementFailed")
+    return PostgresError(said, reason=Reason.STATEMENT_FAILED)
 
 
 def transaction_pooler(target: PostgresTarget) -> UnsupportedServerError:
@@ -82,7 +83,7 @@ def transaction_pooler(target: PostgresTarget) -> UnsupportedServerError:
         f"PostgreSQL at {target.address}: a connection pooler in transaction or statement mode "
         "answers there; locks and settings of a session do not survive it: use the address of "
         "the server itself, or a pool in session mode (PgBouncer: pool_mode = session)",
-        reason="TransactionPooler",
+        reason=Reason.TRANSACTION_POOLER,
     )
 
 
@@ -90,7 +91,7 @@ def read_only(target: PostgresTarget) -> PostgresError:
     """What to say of a standby."""
     return PostgresError(
         f"PostgreSQL at {target.address}: this server is a standby; use the primary's address",
-        reason="ReadOnlyServer",
+        reason=Reason.READ_ONLY_SERVER,
     )
 
 

@@ -27,6 +27,7 @@ from outbox_operator.adapters.postgres.errors import errors, translate
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.errors import OutboxError, PostgresError
+from outbox_operator.reasons import Reason
 from outbox_operator.wire import tables
 
 _STATEMENT_SECONDS: Final = 300.0
@@ -44,7 +45,7 @@ Handle = Callable[[Borrowed, Sequence[int]], Awaitable[bool]]
 class CommitRefusedError(OutboxError):
     """The database is there, but does not take what the handler wrote."""
 
-    reason = "CommitRefused"
+    reason = Reason.COMMIT_REFUSED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

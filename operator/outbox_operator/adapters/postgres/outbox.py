@@ -31,6 +31,7 @@ from outbox_operator.adapters.postgres.rows import (
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.adapters.postgres.wakeup import OutboxWakeup
 from outbox_operator.errors import ConflictError, PostgresError
+from outbox_operator.reasons import Reason
 
 _CLOSE_SECONDS: Final = 2.0
 _PLANNING: Final = {
@@ -313,14 +314,14 @@ class OutboxStore:
             raise ConflictError(
                 f"cursor of shard {self._shard} in {self.address}: another relay took it over "
                 f"(our epoch was {self._epoch})",
-                reason="OwnershipLost",
+                reason=Reason.OWNERSHIP_LOST,
             )
 
     def _unmigrated(self) -> PostgresError:
         return PostgresError(
             f"table cursors in {self.address}: no row for shard {self._shard}; "
             "the migrations of the pipeline have not run yet",
-            reason="MigrationsMissing",
+            reason=Reason.MIGRATIONS_MISSING,
         )
 
     def _sql(self, name: str, *, late: bool = False) -> str:

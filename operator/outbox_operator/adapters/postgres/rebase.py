@@ -15,6 +15,7 @@ from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.errors import PostgresError
 from outbox_operator.plan.postgres.rebase import Choice, ShardFacts, StreamEnd
+from outbox_operator.reasons import Reason
 from outbox_operator.wire import tables as names
 from outbox_operator.wire.tables import quote_identifier as quote
 
@@ -64,7 +65,7 @@ class PostgresRebase:
                     raise PostgresError(
                         f"table cursors in {target.address} schema {schema}: no rows; the "
                         "migrations of the pipeline have not run yet",
-                        reason="MigrationsMissing",
+                        reason=Reason.MIGRATIONS_MISSING,
                     )
                 yield cls(connection, target, schema, snapshot, cursors)
 

@@ -23,6 +23,7 @@ from outbox_operator.adapters.postgres.errors import errors, transaction_pooler
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.errors import PostgresError
+from outbox_operator.reasons import Reason
 
 IDLE_SECONDS: Final = 10.0
 """Silence after which the server ends the session (from PostgreSQL 14 on); a relay that is alive
@@ -159,7 +160,7 @@ class ShardLocks:
             raise PostgresError(
                 f"PostgreSQL at {self.address}: this session does not hold advisory lock "
                 f"({kind}, {number}), which it took; something ran pg_advisory_unlock_all() in it",
-                reason="LockLost",
+                reason=Reason.LOCK_LOST,
             )
 
     @contextmanager

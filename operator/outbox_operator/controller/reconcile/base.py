@@ -40,6 +40,7 @@ from outbox_operator.plan.status.conditions import (
     with_missing,
     worth_writing,
 )
+from outbox_operator.reasons import Reason
 
 log = logging.getLogger(__name__)
 
@@ -229,12 +230,12 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
 
     def _paused(self, body: Mapping[str, Any], meta: Meta) -> Part:
         if not meta.paused:
-            return info(ConditionType.PAUSED, False, "Active")
+            return info(ConditionType.PAUSED, False, Reason.ACTIVE)
         if parse_meta(body).paused:
             text = f"annotation {names.PAUSE_ANNOTATION} is set; nothing is changed until it goes"
         else:
             text = f"its owner {owner_of(body)} is paused; nothing is changed until that ends"
-        return info(ConditionType.PAUSED, True, "Paused", text)
+        return info(ConditionType.PAUSED, True, Reason.PAUSED, text)
 
     async def _write(
         self, body: Mapping[str, Any], meta: Meta, status: StatusT, *, now: bool

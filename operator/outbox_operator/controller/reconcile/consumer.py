@@ -36,6 +36,7 @@ from outbox_operator.plan.kubernetes.workloads import consumer_objects, consumer
 from outbox_operator.plan.names import durable_name, workload_name
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.status.conditions import Part, failed, ok, stamp, unknown, waiting
+from outbox_operator.reasons import Reason
 
 
 class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
@@ -71,7 +72,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         settings = self.context.settings
         handled = resource.spec.handler is not None
         interval = settings.handler_interval_s if handled else settings.consumer_interval_s
-        result = Pass(ready_reason="InSync", requeue_after=interval)
+        result = Pass(ready_reason=Reason.IN_SYNC, requeue_after=interval)
         try:
             source = resolve(resource, self.context.objects)
             rivals = self._check_claim(resource, source)
@@ -124,7 +125,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
                 unknown(ConditionType.CONSUMER_READY, error.reason, text),
             ]
             return
-        result.parts.append(ok(ConditionType.NATS_REACHABLE, "Connected"))
+        result.parts.append(ok(ConditionType.NATS_REACHABLE, Reason.CONNECTED))
         drift = Drift.of(resource.status.consumer)
         try:
             observed, part = await self._ensure(resource, source, admin, drift, rivals)
@@ -241,7 +242,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         if not founded and not self.context.children.owned_by(meta.uid):
             # Pods that could only crash help nobody; the failing part says what is missing.
             text = "waits for the durable consumer and the inbox"
-            result.parts.append(unknown(ConditionType.WORKLOAD_AVAILABLE, "NotStarted", text))
+            result.parts.append(unknown(ConditionType.WORKLOAD_AVAILABLE, Reason.NOT_STARTED, text))
             return
         applied = await self._workloads.ensure(meta, manifests)
         result.drifts += applied.drifts
@@ -297,7 +298,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             "its EventStream is gone, so nobody knows where the stream is; left behind: durable "
             f"consumer {before.name} of stream {before.stream}, if that still exists"
         )
-        await self.events.event(body, reason="CleanupAbandoned", note=note)
+        await self.events.event(body, reason=Reason.CLEANUP_ABANDONED, note=note)
 
     def forget(self, key: ObjectKey, uid: str) -> None:
         """The object is gone."""

@@ -12,6 +12,7 @@ from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import CredentialsError, OutboxError
 from outbox_operator.plan.postgres.migrations import DesiredInbox, plan_inbox
 from outbox_operator.plan.status.conditions import Part, failed, ok, waiting
+from outbox_operator.reasons import Reason
 
 LOCK_TIMEOUT_SECONDS = 5.0
 
@@ -36,13 +37,13 @@ async def ensure_inbox(context: Context, consumer: Consumer) -> list[Part]:
                 meta.namespace, inbox.migrationSecretRef, "spec.inbox.migrationSecretRef"
             )
         async with context.postgres.lease(target, key) as admin:
-            parts.append(ok(ConditionType.DATABASE_REACHABLE, "Connected"))
+            parts.append(ok(ConditionType.DATABASE_REACHABLE, Reason.CONNECTED))
             parts.append(await _ensure(consumer, inbox, runtime.user, admin))
     except OutboxError as error:
         if isinstance(error, CredentialsError):
             refs = [inbox.connectionSecretRef, inbox.migrationSecretRef]
             context.secrets.forget(meta.namespace, [ref.name for ref in refs if ref is not None])
-        if not parts or error.reason == "PostgresUnreachable":
+        if not parts or error.reason == Reason.POSTGRES_UNREACHABLE:
             return [failed(ConditionType.DATABASE_REACHABLE, error)]
         return [parts[0], failed(ConditionType.SCHEMA_APPLIED, error)]
     return parts
@@ -56,8 +57,10 @@ async def _ensure(consumer: Consumer, inbox: Inbox, role: str, admin: PostgresAd
         if not consumer.meta.paused:
             name = f"{consumer.meta.namespace}/{consumer.meta.name}"
             await admin.prune_inbox(inbox.schema_, name, seconds(inbox.retention))
-        return ok(kind, "UpToDate")
+        return ok(kind, Reason.UP_TO_DATE)
     if consumer.meta.paused:
-        return waiting(kind, "UpdateFrozen", "the inbox table differs and is left so while paused")
+        return waiting(
+            kind, Reason.UPDATE_FROZEN, "the inbox table differs and is left so while paused"
+        )
     await admin.apply_inbox(plan, desired, lock_timeout=LOCK_TIMEOUT_SECONDS)
-    return ok(kind, "UpToDate")
+    return ok(kind, Reason.UP_TO_DATE)

@@ -11,6 +11,7 @@ from outbox_operator.controller.runtime.objects import Objects
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import DependencyError, SpecError
 from outbox_operator.plan.jetstream.streams import dead_letter_name, dead_letter_prefix
+from outbox_operator.reasons import Reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class Source:
 class StreamNotFoundError(DependencyError):
     """The EventStream or the JetStream stream is not there (yet)."""
 
-    reason = "StreamNotFound"
+    reason = Reason.STREAM_NOT_FOUND
 
 
 def resolve(consumer: Consumer, objects: Objects) -> Source:

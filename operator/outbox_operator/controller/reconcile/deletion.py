@@ -9,6 +9,7 @@ from typing import Any
 
 from outbox_operator.controller.reconcile.events import EventRecorder
 from outbox_operator.errors import CredentialsError, OutboxError, SpecError
+from outbox_operator.reasons import Reason
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ async def may_go(
     except SpecError as error:
         # Trying again cannot help: either nobody can read what it owned, or the server refuses.
         log.warning("clean-up abandoned: %s", error)
-        await events.event(body, reason="CleanupAbandoned", note=f"not cleaned up: {error}")
+        await events.event(body, reason=Reason.CLEANUP_ABANDONED, note=f"not cleaned up: {error}")
         return True
     except (OutboxError, TimeoutError) as error:
         if isinstance(error, CredentialsError) and error.reason.startswith("Secret"):
@@ -57,11 +58,11 @@ async def may_go(
     if age < deadline:
         log.warning("clean-up failed, trying again until %ss: %s", deadline, text)
         note = f"will be retried until {deadline:.0f} s after deletion: {text}"
-        await events.event(body, reason="CleanupFailed", note=note)
+        await events.event(body, reason=Reason.CLEANUP_FAILED, note=note)
         return False
     log.error("clean-up abandoned after %ss, left behind: %s", deadline, text)
     note = (
         f"let go after {deadline:.0f} s; what it owned outside Kubernetes was left behind: {text}"
     )
-    await events.event(body, reason="CleanupAbandoned", note=note)
+    await events.event(body, reason=Reason.CLEANUP_ABANDONED, note=note)
     return True

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from outbox_operator.api.conditions import Condition, ConditionType
 from outbox_operator.errors import OutboxError
+from outbox_operator.reasons import Reason
 
 if TYPE_CHECKING:
     from outbox_operator.adapters.kubernetes.client import Kube
@@ -60,4 +61,4 @@ class EventRecorder:
         """What somebody had changed and was put back."""
         for text in texts:
             log.warning("drift corrected: %s", text)
-            await self.event(body, reason="DriftCorrected", note=text)
+            await self.event(body, reason=Reason.DRIFT_CORRECTED, note=text)

@@ -17,6 +17,7 @@ from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import CredentialsError
 from outbox_operator.plan.jetstream.decide import Config, Create, Decision, InSync, Refused, Update
 from outbox_operator.plan.status.conditions import Part, failed, ok, waiting
+from outbox_operator.reasons import Reason
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ async def carry_out(
     """
     if paused and isinstance(decision, Create | Update):
         text = f"{what} differs from the specification and is left so while paused"
-        return observed, waiting(kind, "UpdateFrozen", text)
+        return observed, waiting(kind, Reason.UPDATE_FROZEN, text)
     match decision:
         case InSync():
             pass
@@ -100,4 +101,4 @@ async def carry_out(
                 drift.corrected(f"{what}: " + "; ".join(str(change) for change in changes))
         case Refused(error=error):
             return observed, failed(kind, error)
-    return observed, ok(kind, "InSync")
+    return observed, ok(kind, Reason.IN_SYNC)

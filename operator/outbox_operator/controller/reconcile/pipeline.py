@@ -41,6 +41,7 @@ from outbox_operator.plan.status.pipeline import (
     progress_part,
     relay_status,
 )
+from outbox_operator.reasons import Reason
 
 RATE_SECONDS = 10.0
 """Rates are over at least this time, unless there was no earlier sample."""
@@ -95,7 +96,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
             database_task = group.create_task(self._database.ensure(resource))
         children, database = children_task.result(), database_task.result()
         result = Pass(
-            ready_reason="PipelineRunning",
+            ready_reason=Reason.PIPELINE_RUNNING,
             requeue_after=self.context.settings.pipeline_interval_s,
             parts=[*database.parts, *children.parts],
             drifts=children.drifts,
@@ -127,7 +128,9 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
             await self._workloads.ensure(meta, [])
             whose = "schema" if database.lost else "stream"
             text = f"no relay runs: the {whose} belongs to another resource"
-            result.parts.append(unknown(ConditionType.RELAY_AVAILABLE, "ResourceConflict", text))
+            result.parts.append(
+                unknown(ConditionType.RELAY_AVAILABLE, Reason.RESOURCE_CONFLICT, text)
+            )
             result.fields["relay"] = None
             return
         exists = bool(self.context.children.owned_by(meta.uid))
@@ -135,7 +138,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         founded = exists or (database.migrated and children.stream is not None)
         if children.stream_name is None or not founded:
             text = "waits for the schema and the stream"
-            result.parts.append(unknown(ConditionType.RELAY_AVAILABLE, "NotStarted", text))
+            result.parts.append(unknown(ConditionType.RELAY_AVAILABLE, Reason.NOT_STARTED, text))
             return
         restarting = "relay" in self._restarting(meta)
         stream_name = children.stream_name
@@ -210,7 +213,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
                 f"found {value[:100]!r}; nothing was restarted"
             )
             if body is not None:
-                await self.events.event(body, reason="InvalidAnnotation", note=note)
+                await self.events.event(body, reason=Reason.INVALID_ANNOTATION, note=note)
             result.acted_on.add(names.RESTART_ANNOTATION)
             return
         relay_waits = "relay" in targets and names.RESTART_ANNOTATION not in result.acted_on

@@ -23,11 +23,12 @@ from outbox_operator.plan.kubernetes.children import (
 )
 from outbox_operator.plan.kubernetes.diff import differences, was_changed_by_others
 from outbox_operator.plan.status.conditions import Part, failed, ok, waiting
+from outbox_operator.reasons import Reason
 from outbox_operator.wire.subjects import SubjectTemplate, covers
 
 log = logging.getLogger(__name__)
 
-LOST_REASONS: Final = frozenset({"ResourceConflict", "StreamExists"})
+LOST_REASONS: Final = frozenset({Reason.RESOURCE_CONFLICT, Reason.STREAM_EXISTS})
 """Why an EventStream is not ready when the JetStream stream is not its own."""
 
 
@@ -105,7 +106,7 @@ class PipelineChildren:
         if body is None:
             return waiting(
                 ConditionType.STREAM_READY,
-                "StreamNotFound",
+                Reason.STREAM_NOT_FOUND,
                 f"spec.stream.ref.name: EventStream {pipeline.meta.namespace}/"
                 f"{event_stream_name(pipeline)} does not exist (yet)",
             )
@@ -229,12 +230,12 @@ def _child_part(kind: ConditionType, body: Mapping[str, Any], frozen: Container[
     name = f"{body['kind']} {body['metadata']['name']}"
     if body["metadata"]["name"] in frozen:
         text = f"{name} differs from the specification and is left so while paused"
-        return waiting(kind, "UpdateFrozen", text)
+        return waiting(kind, Reason.UPDATE_FROZEN, text)
     ready = _ready_condition(body)
     if ready is None:
-        return waiting(kind, "Reconciling", f"{name} has not been reconciled yet")
+        return waiting(kind, Reason.RECONCILING, f"{name} has not been reconciled yet")
     if ready["status"] == "True":
-        return ok(kind, "InSync")
+        return ok(kind, Reason.IN_SYNC)
     return Part(
         type=kind,
         status="False",
@@ -265,11 +266,11 @@ def _summary(name: str, body: Mapping[str, Any]) -> dict[str, Any]:
 def _consumers_part(bodies: Sequence[Mapping[str, Any]], frozen: Container[str]) -> Part:
     kind = ConditionType.CONSUMERS_READY
     if not bodies:
-        return ok(kind, "NoConsumers")
+        return ok(kind, Reason.NO_CONSUMERS)
     parts = [_child_part(kind, body, frozen) for body in bodies]
     bad = [part for part in parts if part.status != "True"]
     if not bad:
-        return ok(kind, "InSync")
+        return ok(kind, Reason.IN_SYNC)
     worst = next((part for part in bad if part.stalled), bad[0])
     more = f" (and {len(bad) - 1} more not ready)" if len(bad) > 1 else ""
     return dataclasses.replace(worst, message=worst.message + more)

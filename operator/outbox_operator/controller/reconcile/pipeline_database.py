@@ -24,6 +24,7 @@ from outbox_operator.plan.postgres.migrations import DesiredDatabase, MigrationP
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.status.conditions import Part, failed, ok, stamp, unknown, waiting
 from outbox_operator.plan.status.pipeline import OutboxNumbers
+from outbox_operator.reasons import Reason
 from outbox_operator.wire.cursors import foreign_cursor_text
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ class PipelineDatabase:
             look.lost = isinstance(error, ConflictError)
             kind = ConditionType.DATABASE_REACHABLE
             away = not look.parts and isinstance(error, CredentialsError | DependencyError)
-            if away or error.reason == "PostgresUnreachable":
+            if away or error.reason == Reason.POSTGRES_UNREACHABLE:
                 text = "not looked at: the database is away"
                 look.parts = [
                     failed(kind, error),
@@ -100,7 +101,7 @@ class PipelineDatabase:
                 # The role that migrates got in, the relay's did not.
                 look.parts = [failed(kind, error), *look.parts[1:]]
             else:
-                reached = look.parts[:1] or [ok(kind, "Connected")]
+                reached = look.parts[:1] or [ok(kind, Reason.CONNECTED)]
                 look.parts = [*reached, failed(ConditionType.SCHEMA_APPLIED, error)]
         return look
 
@@ -153,7 +154,7 @@ class PipelineDatabase:
             if fresh:
                 look.parts = list(memory.parts)
             else:
-                look.parts = [ok(ConditionType.DATABASE_REACHABLE, "Connected", "")]
+                look.parts = [ok(ConditionType.DATABASE_REACHABLE, Reason.CONNECTED, "")]
                 look.parts.append(await self._migrate(pipeline, relay, admin, rivals, look))
             look.migrated = look.parts[-1].status == "True"
             if look.migrated:
@@ -200,7 +201,7 @@ class PipelineDatabase:
         look.approved = plan.empty and names.APPROVE_PLAN_ANNOTATION in pipeline.meta.annotations
         if plan.empty:
             look.schema = before.model_copy(update=kept).model_dump()
-            return ok(ConditionType.SCHEMA_APPLIED, "UpToDate")
+            return ok(ConditionType.SCHEMA_APPLIED, Reason.UP_TO_DATE)
         held = self._held_back(pipeline, plan)
         if held is not None:
             pending = PendingPlan(
@@ -228,14 +229,14 @@ class PipelineDatabase:
                 update["lastDrift"] = "; ".join(plan.drift)[:1000]
         look.approved = names.APPROVE_PLAN_ANNOTATION in pipeline.meta.annotations
         look.schema = before.model_copy(update=update).model_dump()
-        return ok(ConditionType.SCHEMA_APPLIED, "UpToDate")
+        return ok(ConditionType.SCHEMA_APPLIED, Reason.UP_TO_DATE)
 
     def _held_back(self, pipeline: Pipeline, plan: MigrationPlan) -> Part | None:
         """Why a plan may not run now; None when it may."""
         kind = ConditionType.SCHEMA_APPLIED
         if pipeline.meta.paused:
             text = f"{len(plan.statements)} statements wait and are left so while paused"
-            return waiting(kind, "UpdateFrozen", text)
+            return waiting(kind, Reason.UPDATE_FROZEN, text)
         needs_approval = (
             plan.destructive or pipeline.spec.database.migrations.policy == "RequireApproval"
         )
@@ -246,7 +247,7 @@ class PipelineDatabase:
         return Part(
             type=kind,
             status="False",
-            reason="ApprovalPending",
+            reason=Reason.APPROVAL_PENDING,
             message=f"{len(plan.statements)} statements wait in status.schema.pendingPlan; approve "
             f"with annotation {names.APPROVE_PLAN_ANNOTATION}={plan.hash}{wrong}",
             stalled=True,

@@ -17,6 +17,7 @@ from outbox_operator.adapters.postgres.url import PostgresTarget, parse_url
 from outbox_operator.api.fields import SecretKeyRef
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.errors import CredentialsError
+from outbox_operator.reasons import Reason
 
 
 class SecretSource(Protocol):
@@ -66,24 +67,24 @@ class Secrets:
         if data is None:
             raise CredentialsError(
                 f"{field}: Secret {namespace}/{name} does not exist; create it with key {key!r}",
-                reason="SecretNotFound",
+                reason=Reason.SECRET_NOT_FOUND,
             )
         if key not in data:
             found = ", ".join(sorted(data)) or "none"
             raise CredentialsError(
                 f"{field}: Secret {namespace}/{name} has no key {key!r} (its keys: {found})",
-                reason="SecretKeyNotFound",
+                reason=Reason.SECRET_KEY_NOT_FOUND,
             )
         value = data[key].strip()
         if not value.isascii() and not _is_text(value):
             raise CredentialsError(
                 f"{field}: key {key!r} of Secret {namespace}/{name} is not UTF-8 text",
-                reason="SecretKeyNotText",
+                reason=Reason.SECRET_KEY_NOT_TEXT,
             )
         if not value:
             raise CredentialsError(
                 f"{field}: key {key!r} of Secret {namespace}/{name} is empty",
-                reason="SecretKeyNotFound",
+                reason=Reason.SECRET_KEY_NOT_FOUND,
             )
         return value
 

@@ -25,6 +25,7 @@ from outbox_operator.plan.jetstream.streams import (
 )
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.status.conditions import Part, failed, ok, stamp
+from outbox_operator.reasons import Reason
 
 
 class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
@@ -48,7 +49,9 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
 
     async def work(self, resource: Stream) -> Pass:
         """Connect, then make stream and dead-letter stream as declared."""
-        result = Pass(ready_reason="InSync", requeue_after=self.context.settings.stream_interval_s)
+        result = Pass(
+            ready_reason=Reason.IN_SYNC, requeue_after=self.context.settings.stream_interval_s
+        )
         try:
             rivals = self._check_claim(resource)
         except ConflictError as error:
@@ -59,7 +62,7 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
         except OutboxError as error:
             result.parts = [failed(ConditionType.NATS_REACHABLE, error)]
             return result
-        result.parts.append(ok(ConditionType.NATS_REACHABLE, "Connected"))
+        result.parts.append(ok(ConditionType.NATS_REACHABLE, Reason.CONNECTED))
         drift = Drift.of(resource.status.stream)
         try:
             owner = Owner.of(resource.meta)

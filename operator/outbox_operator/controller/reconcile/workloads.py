@@ -30,6 +30,7 @@ from outbox_operator.plan.status.workload import (
     replicas,
     restarts,
 )
+from outbox_operator.reasons import Reason
 from outbox_operator.wire.config import HEALTH_PORT
 
 log = logging.getLogger(__name__)
@@ -201,7 +202,7 @@ class Workloads:
                 said_by = await self._ask(pods)
         if applied.frozen:
             text = f"differs and is left so while paused: {', '.join(applied.frozen)}"
-            part = waiting(kind, "UpdateFrozen", text)
+            part = waiting(kind, Reason.UPDATE_FROZEN, text)
         else:
             part = deployment_part(
                 kind, deployment, stopped=stopped, pods=pods or (), said_by=said_by

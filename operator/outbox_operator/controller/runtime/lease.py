@@ -24,6 +24,7 @@ from outbox_operator.adapters.kubernetes.transport import NotFoundError
 from outbox_operator.adapters.kubernetes.watch import Changed
 from outbox_operator.controller.settings import Settings
 from outbox_operator.errors import ConflictError, KubernetesError, OutboxError
+from outbox_operator.reasons import Reason
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ RELEASE_TIMEOUT_S: Final = 3.0
 class LeaseLostError(KubernetesError):
     """The Lease went to another process, or could not be renewed in time."""
 
-    reason = "LeaseLost"
+    reason = Reason.LEASE_LOST
 
 
 @dataclass(frozen=True, slots=True)

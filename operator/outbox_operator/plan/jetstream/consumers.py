@@ -40,6 +40,7 @@ from outbox_operator.plan.jetstream.decide import (
     unordered,
 )
 from outbox_operator.plan.state import Owner
+from outbox_operator.reasons import Reason
 from outbox_operator.wire.subjects import is_valid_filter, overlaps
 
 __all__ = [
@@ -323,7 +324,7 @@ _SETTINGS: Final = (
 _KIND: Final = Kind(
     what="durable consumer",
     settings=_SETTINGS,
-    exists_reason="ConsumerExists",
+    exists_reason=Reason.CONSUMER_EXISTS,
     recreate="declare one with another durableName, or delete the durable consumer with its "
     "position and let it be created anew",
     canonical=_canonical,

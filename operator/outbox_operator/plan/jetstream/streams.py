@@ -40,6 +40,7 @@ from outbox_operator.plan.jetstream.decide import (
     without_empty,
 )
 from outbox_operator.plan.state import Owner
+from outbox_operator.reasons import Reason
 from outbox_operator.wire.dead_letters import advisory_subjects
 from outbox_operator.wire.subjects import is_valid_filter, overlaps
 
@@ -456,7 +457,7 @@ _SETTINGS: Final = (
 _KIND: Final = Kind(
     what="stream",
     settings=_SETTINGS,
-    exists_reason="StreamExists",
+    exists_reason=Reason.STREAM_EXISTS,
     recreate="declare a stream of another name, or delete the stream with its messages and let "
     "it be created anew",
     canonical=_canonical,

@@ -49,6 +49,7 @@ from outbox_operator.plan.postgres.state import (
 from outbox_operator.plan.postgres.tables import missing, table_statements
 from outbox_operator.plan.postgres.wakeup import wakeup_statements
 from outbox_operator.plan.state import Owner
+from outbox_operator.reasons import Reason
 from outbox_operator.wire import tables as names
 from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION
 from outbox_operator.wire.tables import quote_identifier as quote
@@ -104,7 +105,7 @@ def plan_migrations(
         raise UnsafeChangeError(
             f"schema {desired.schema} has version {observed.version}, this operator knows "
             f"{CURRENT_SCHEMA_VERSION}; run a newer operator",
-            reason="SchemaNewer",
+            reason=Reason.SCHEMA_NEWER,
         )
     relay = desired.relay_role if desired.relay_role != observed.role else None
     wanted_mark = Mark(

@@ -20,6 +20,7 @@ from outbox_operator.plan.postgres.state import (
     ObservedTable,
     Statement,
 )
+from outbox_operator.reasons import Reason
 from outbox_operator.wire.tables import FIRST_SCHEMA_VERSION
 from outbox_operator.wire.tables import quote_identifier as quote
 
@@ -69,7 +70,7 @@ def _check_table(table: Table, found: ObservedTable) -> None:
         raise UnsafeChangeError(
             f"{where}: wanted a table, found something else of that name "
             f"(relkind {found.kind}); use another schema, or rename it",
-            reason="IncompatibleTable",
+            reason=Reason.INCOMPATIBLE_TABLE,
         )
     if found.kind == "p" and found.partition_key != table.partition_key:
         raise _incompatible(
@@ -127,7 +128,7 @@ def _incompatible(place: str, wanted: str, found: str) -> UnsafeChangeError:
             "(docs/how-to/scale-with-shards.md)"
         )
     return UnsafeChangeError(
-        f"{place}: wanted {wanted}, found {found}; {remedy}", reason="IncompatibleTable"
+        f"{place}: wanted {wanted}, found {found}; {remedy}", reason=Reason.INCOMPATIBLE_TABLE
     )
 
 

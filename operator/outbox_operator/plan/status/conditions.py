@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from outbox_operator.api.conditions import Condition, ConditionStatus, ConditionType, merge, rfc3339
 from outbox_operator.errors import OutboxError
+from outbox_operator.reasons import Reason
 
 PartStatus = Literal["True", "False", "Unknown"]
 
@@ -102,8 +103,8 @@ def conditions(
         message = next((p.message for p in parts if p.blocks and p.message), "")
         summary = [
             _condition(ConditionType.READY, "True", ready_reason, message),
-            _condition(ConditionType.RECONCILING, "False", "Applied"),
-            _condition(ConditionType.STALLED, "False", "Applied"),
+            _condition(ConditionType.RECONCILING, "False", Reason.APPLIED),
+            _condition(ConditionType.STALLED, "False", Reason.APPLIED),
         ]
     else:
         text = broken.message or f"{broken.type} is {broken.status}"
@@ -118,7 +119,7 @@ def conditions(
             _condition(
                 ConditionType.STALLED,
                 "True" if broken.stalled else "False",
-                broken.reason if broken.stalled else "Progressing",
+                broken.reason if broken.stalled else Reason.PROGRESSING,
                 text if broken.stalled else "",
             ),
         ]
@@ -139,7 +140,7 @@ def with_missing(parts: Sequence[Part], types: Iterable[ConditionType]) -> list[
     """
     found = {part.type for part in parts}
     cause = next((part for part in parts if part.blocks and part.status != "True"), None)
-    reason = cause.reason if cause else "NotObserved"
+    reason = cause.reason if cause else Reason.NOT_OBSERVED
     text = f"not looked at: {cause.type} is {cause.status}" if cause else "not looked at"
     summary = {ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED}
     return [
@@ -158,9 +159,9 @@ def first_sight(
     """Conditions of a generation nobody has worked on yet: Ready is not known."""
     message = f"generation {generation} has just been seen"
     fresh = [
-        _condition(ConditionType.READY, "Unknown", "Reconciling", message),
-        _condition(ConditionType.RECONCILING, "True", "NewGeneration", message),
-        _condition(ConditionType.STALLED, "False", "Progressing"),
+        _condition(ConditionType.READY, "Unknown", Reason.RECONCILING, message),
+        _condition(ConditionType.RECONCILING, "True", Reason.NEW_GENERATION, message),
+        _condition(ConditionType.STALLED, "False", Reason.PROGRESSING),
     ]
     kept = [c for c in previous if c.type not in {f.type for f in fresh}]
     return [

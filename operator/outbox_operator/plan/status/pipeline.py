@@ -11,7 +11,7 @@ from outbox_operator.api.v1alpha1.pipeline import OutboxStatus, RelayStatus
 from outbox_operator.plan.names import relay_name
 from outbox_operator.plan.status.conditions import Part, info, round_age, stamp, waiting
 from outbox_operator.plan.status.workload import Replicas
-from outbox_operator.wire.cursors import FOREIGN_CURSOR
+from outbox_operator.reasons import Reason
 
 LAG_ROWS = 5000
 LAG_SECONDS = 60.0
@@ -114,7 +114,7 @@ def progress_part(part: Part, numbers: OutboxNumbers) -> Part:
     more = " or more" if numbers.backlog_is_estimate else ""
     return waiting(
         ConditionType.RELAY_AVAILABLE,
-        "RelayNotProgressing",
+        Reason.RELAY_NOT_PROGRESSING,
         f"{numbers.backlog_rows}{more} rows wait, the oldest for "
         f"{numbers.oldest_age_seconds:.0f} s, and nothing was published {since}; "
         "see the relay's log and /readyz",
@@ -132,7 +132,7 @@ def foreign_cursor_part(problem: str, meta: Meta) -> Part:
     return Part(
         type=ConditionType.RELAY_AVAILABLE,
         status="False",
-        reason=FOREIGN_CURSOR,
+        reason=Reason.CURSOR_FROM_OTHER_SERVER,
         message=f"{problem}; run: {command}",
         stalled=True,
     )
@@ -146,13 +146,13 @@ def lagging_part(numbers: OutboxNumbers) -> Part:
             f"{numbers.backlog_rows}{more} rows wait, "
             f"the oldest for {round_age(numbers.oldest_age_seconds):g} s"
         )
-        return info(ConditionType.LAGGING, True, "BacklogAboveThreshold", text)
-    return info(ConditionType.LAGGING, False, "BelowThreshold")
+        return info(ConditionType.LAGGING, True, Reason.BACKLOG_ABOVE_THRESHOLD, text)
+    return info(ConditionType.LAGGING, False, Reason.BELOW_THRESHOLD)
 
 
 def foreign_publisher_part(numbers: OutboxNumbers) -> Part:
     """Whether somebody else publishes to the pipeline's subjects; informs, never flips Ready."""
     kind = ConditionType.FOREIGN_PUBLISHER
     if numbers.remark:
-        return info(kind, True, "PublishingWithoutFence", numbers.remark)
-    return info(kind, False, "NobodyElse")
+        return info(kind, True, Reason.PUBLISHING_WITHOUT_FENCE, numbers.remark)
+    return info(kind, False, Reason.NOBODY_ELSE)

@@ -8,17 +8,18 @@ from typing import Any
 
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.plan.status.conditions import Part, ok, waiting
+from outbox_operator.reasons import Reason
 
 STUCK_REASONS = frozenset(
     {
-        "CrashLoopBackOff",
-        "ImagePullBackOff",
-        "ErrImagePull",
-        "ErrImageNeverPull",
-        "InvalidImageName",
-        "CreateContainerConfigError",
-        "CreateContainerError",
-        "RunContainerError",
+        Reason.CRASH_LOOP_BACK_OFF,
+        Reason.IMAGE_PULL_BACK_OFF,
+        Reason.ERR_IMAGE_PULL,
+        Reason.ERR_IMAGE_NEVER_PULL,
+        Reason.INVALID_IMAGE_NAME,
+        Reason.CREATE_CONTAINER_CONFIG_ERROR,
+        Reason.CREATE_CONTAINER_ERROR,
+        Reason.RUN_CONTAINER_ERROR,
     }
 )
 
@@ -79,30 +80,34 @@ def deployment_part(
         said_by: What pods that are not ready say of themselves, by pod name.
     """
     if deployment is None:
-        return waiting(kind, "Creating", "the Deployment does not exist yet")
+        return waiting(kind, Reason.CREATING, "the Deployment does not exist yet")
     name = deployment["metadata"]["name"]
     numbers = replicas(deployment)
     if stopped is not None:
         if numbers.existing:
             return waiting(
-                kind, "Stopping", f"Deployment {name}: {numbers.existing} pods still run"
+                kind, Reason.STOPPING, f"Deployment {name}: {numbers.existing} pods still run"
             )
-        return ok(kind, "Stopped", stopped)
+        return ok(kind, Reason.STOPPED, stopped)
     if is_settled(deployment):
         if numbers.wanted == 0:
-            return ok(kind, "ScaledToZero", f"Deployment {name} is scaled to zero")
-        return ok(kind, "MinimumReplicas", f"{numbers.ready} of {numbers.wanted} pods ready")
+            return ok(kind, Reason.SCALED_TO_ZERO, f"Deployment {name} is scaled to zero")
+        return ok(kind, Reason.MINIMUM_REPLICAS, f"{numbers.ready} of {numbers.wanted} pods ready")
     conditions = {c["type"]: c for c in (deployment.get("status") or {}).get("conditions") or ()}
     failure = conditions.get("ReplicaFailure")
     if failure is not None and failure.get("status") == "True":
-        return waiting(kind, "PodsRefused", f"Deployment {name}: {failure.get('message', '')}")
+        return waiting(
+            kind, Reason.PODS_REFUSED, f"Deployment {name}: {failure.get('message', '')}"
+        )
     progress = f"Deployment {name}: {numbers.ready} of {numbers.wanted} pods ready"
     trouble = next(iter(pod_troubles(pods, said_by or {})), None)
     if trouble is not None:
         return waiting(kind, trouble[0], f"{progress}; {trouble[1]}")
     if numbers.ready >= numbers.wanted:
-        return waiting(kind, "RollingOut", f"{progress}, {numbers.updated} of them up to date")
-    return waiting(kind, "PodsNotReady", progress)
+        return waiting(
+            kind, Reason.ROLLING_OUT, f"{progress}, {numbers.updated} of them up to date"
+        )
+    return waiting(kind, Reason.PODS_NOT_READY, progress)
 
 
 def pods_to_ask(pods: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
@@ -118,16 +123,16 @@ def pods_to_ask(pods: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 def pod_troubles(
     pods: Iterable[Mapping[str, Any]], said_by: Mapping[str, str]
-) -> list[tuple[str, str]]:
+) -> list[tuple[Reason, str]]:
     """(reason, text) per stuck pod, worst first: what `kubectl describe` would show."""
-    found: list[tuple[int, str, str]] = []
+    found: list[tuple[int, Reason, str]] = []
     for pod in pods:
         name = pod["metadata"]["name"]
         status = pod.get("status") or {}
         for condition in status.get("conditions") or ():
             if condition["type"] == "PodScheduled" and condition["status"] == "False":
                 text = f"pod {name} cannot be scheduled: {condition.get('message', '')}"
-                found.append((1, "Unschedulable", text))
+                found.append((1, Reason.UNSCHEDULABLE, text))
         for container in status.get("containerStatuses") or ():
             wait = (container.get("state") or {}).get("waiting") or {}
             last = (container.get("lastState") or {}).get("terminated") or {}
@@ -137,11 +142,11 @@ def pod_troubles(
                     said = (last.get("message") or "").strip()
                     detail = f"last exit code {last.get('exitCode')}{': ' + said if said else ''}"
                 text = f"pod {name}: {wait['reason']}: {detail}".rstrip(": ")
-                found.append((0, str(wait["reason"]), text))
+                found.append((0, Reason(wait["reason"]), text))
             elif container.get("started") and not container.get("ready"):
                 said = said_by.get(name)
                 text = f"pod {name} is not ready" + (f": {said}" if said else "")
-                found.append((1 if said else 2, "PodsNotReady", text))
+                found.append((1 if said else 2, Reason.PODS_NOT_READY, text))
     return [(reason, text) for _, reason, text in sorted(found)]
 
 
