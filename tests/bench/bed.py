@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
-from nats.aio.client import Client
 
 from bench.measuring import Usage
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.adapters.nats.connection import NatsAuth
+from outbox_operator.adapters.nats.driver import WireClient
 from outbox_operator.plan.jetstream import streams
 from support.jetstream import OWNER, pass_stream, stream_spec
 from support.nats import NatsServer, connected
@@ -83,7 +83,7 @@ class Bed:
     url: str
     directory: Path
     connection: asyncpg.Connection[Any]
-    client: Client
+    client: WireClient
     shards: int = 1
     replicas: int = 1
     _relays: list[RelayProcess] = field(default_factory=list)
@@ -177,7 +177,7 @@ class Bed:
         self._relays.clear()
 
 
-async def create_stream(client: Client, auth: NatsAuth, name: str, replicas: int) -> None:
+async def create_stream(client: WireClient, auth: NatsAuth, name: str, replicas: int) -> None:
     """A stream as an EventStream that sets nothing asks for; one of that name goes first."""
     await client.request(f"$JS.API.STREAM.DELETE.{name}", timeout=10)
     admin = JetStreamAdmin(client, auth)

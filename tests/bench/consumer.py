@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
-from nats.aio.client import Client
 
 from bench import consumer_soak
 from bench.bed import POSTGRES_SETTINGS, create_stream, until
 from bench.conditions import conditions
 from bench.measuring import cpu_seconds, median, peak_rss_mb
 from bench.nats_bench import program
+from outbox_operator.adapters.nats.driver import WireClient
 from outbox_operator.adapters.postgres.inbox import InboxStore, Record
 from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.wire.config import (
@@ -103,7 +103,7 @@ class Stage:
     options: argparse.Namespace
     folder: Path
     nats: NatsServer
-    client: Client
+    client: WireClient
     url: str
     config: ConsumerConfig
 
@@ -126,7 +126,7 @@ class Stage:
             )  # fmt: skip
             frames.append(head + block + payload + b"\r\n")
             if len(frames) == 500 or number == events - 1:
-                await self.client._send_command(b"".join(frames))
+                self.client.write(b"".join(frames))
                 await self.client.flush(timeout=60)
                 frames = []
 
@@ -337,7 +337,7 @@ async def prepare(
     folder: Path,
     postgres: PostgresServer,
     nats: NatsServer,
-    client: Client,
+    client: WireClient,
 ) -> Stage:
     """An inbox in a database, and handlers in a folder."""
     url = postgres.create_database()

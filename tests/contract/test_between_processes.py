@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from outbox_operator.adapters.nats.driver import parse_headers
+from outbox_operator.adapters.nats.frame_reader import parse_headers
 from outbox_operator.adapters.postgres.rows import Row
 from outbox_operator.api import meta
 from outbox_operator.api.resource import parse_consumer, parse_pipeline

@@ -24,6 +24,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from outbox_operator.adapters.nats.connection import NatsAuth, connect
+from outbox_operator.adapters.nats.driver import WireClient
 from support.ports import free_port
 from support.processes import freeze
 
@@ -363,7 +364,7 @@ def unique_prefix() -> str:
 
 
 @contextlib.asynccontextmanager
-async def connected(server: NatsServer | NatsCluster) -> AsyncIterator[Client]:
+async def connected(server: NatsServer | NatsCluster) -> AsyncIterator[WireClient]:
     """A connection for the length of a block."""
     client = await connect(server.auth, name="tests")
     try:

@@ -23,7 +23,7 @@ from nats.aio.client import Client
 from nats.js.api import DeliverPolicy
 from nats.js.client import JetStreamContext
 
-from outbox_operator.adapters.nats.connection import server_info
+from outbox_operator.adapters.nats.driver import WireClient
 from support.nats import NatsCluster, NatsServer, connected, unique_prefix
 from support.outbox import migrate
 
@@ -337,8 +337,10 @@ class Outbox:
         async with connected(self.nats) as client:
             await client.request(f"$JS.API.STREAM.PURGE.{self.prefix}", timeout=5)
 
-    async def _stream_request(self, client: Client, verb: str, config: Mapping[str, Any]) -> None:
-        version = tuple(map(int, server_info(client)["version"].split(".")[:2]))
+    async def _stream_request(
+        self, client: WireClient, verb: str, config: Mapping[str, Any]
+    ) -> None:
+        version = tuple(map(int, client.greeting["version"].split(".")[:2]))
         document = {
             "name": self.prefix,
             "subjects": [f"{self.prefix}.>"],

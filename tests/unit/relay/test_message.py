@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from outbox_operator.adapters.nats.driver import parse_headers
+from outbox_operator.adapters.nats.frame_reader import parse_headers
 from outbox_operator.adapters.nats.publisher import Message
 from outbox_operator.adapters.postgres.rows import Row
 from outbox_operator.errors import EventError

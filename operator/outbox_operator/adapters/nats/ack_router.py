@@ -11,7 +11,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from outbox_operator.adapters.nats.driver import NO_RESPONDERS, WireClient, status_of
+from outbox_operator.adapters.nats.driver import WireClient
+from outbox_operator.adapters.nats.frame_reader import NO_RESPONDERS, parse_headers
 from outbox_operator.adapters.nats.messages import Refusal
 
 WINDOW_BYTES: Final = 8 * 1024 * 1024
@@ -97,12 +98,12 @@ class Link:
         for run in tuple(self._runs.values()):
             run.cut(Refusal("ConnectionLost", 0, self.why_lost()))
 
-    def _heard(self, subject: bytes, _reply: bytes, headers: bytes | None, payload: bytes) -> None:
+    def _heard(self, subject: bytes, _reply: bytes, block: bytes, payload: bytes) -> None:
         tokens = subject.split(b".")
         run = self._runs.get(tokens[self._depth])
         if run is None:
             return  # of a run that was given up
-        if headers and status_of(headers) == NO_RESPONDERS:
+        if block and parse_headers(block).get("Status") == NO_RESPONDERS:
             run.heard_nobody(tokens[self._depth + 1 :])
             return
         try:

@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import nats.errors
-from nats.aio.client import Client
 
 from outbox_operator.adapters.nats.connection import (
     NatsAuth,
     connection_error,
     disconnected_error,
     no_responders,
-    server_info,
     server_version,
 )
 from outbox_operator.adapters.nats.dead_letters import DeadLetters
+from outbox_operator.adapters.nats.driver import WireClient
 from outbox_operator.adapters.nats.errors import (
     CONSUMER_NOT_FOUND,
     RESOURCES,
@@ -86,7 +85,7 @@ class JetStreamAdmin:
         auth: What it was made from: address for messages, JetStream domain.
     """
 
-    def __init__(self, client: Client, auth: NatsAuth) -> None:
+    def __init__(self, client: WireClient, auth: NatsAuth) -> None:
         self._client = client
         self._auth = auth
         self._prefix = f"$JS.{auth.domain}.API" if auth.domain else "$JS.API"
@@ -94,7 +93,7 @@ class JetStreamAdmin:
     @property
     def api_level(self) -> int:
         """JetStream API level of the connected server: 0 for 2.10, 1 for 2.11, 4 for 2.14."""
-        level = server_info(self._client).get("api_lvl")
+        level = self._client.greeting.get("api_lvl")
         if level is None:
             # 2.11 has level 1 but does not say so when greeting.
             return 1 if server_version(self._client) >= (2, 11, 0) else 0

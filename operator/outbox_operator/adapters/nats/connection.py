@@ -13,15 +13,15 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import nats.errors
 import nkeys
-from nats.aio.client import Client, RawCredentials
+from nats.aio.client import RawCredentials
 from nats.js.errors import APIError
 
-from outbox_operator.adapters.nats.driver import WireClient, abort
+from outbox_operator.adapters.nats.driver import WireClient
 from outbox_operator.adapters.network import network_problem
 from outbox_operator.errors import (
     AccessDeniedError,
@@ -142,7 +142,7 @@ async def connect(
     """
     _check_credentials(auth)
     tls = _tls_context(auth) if auth.wants_tls else None
-    client = WireClient(wants_tls=auth.wants_tls)
+    client = WireClient(address=auth.address, wants_tls=auth.wants_tls)
     attempts_left = len(auth.servers)
     established = False
 
@@ -187,10 +187,10 @@ async def connect(
             raise nats.errors.UnexpectedEOF
         _check_version(client, auth)
     except (OutboxError, asyncio.CancelledError):
-        await abandon(client)
+        await client.abandon()
         raise
     except Exception as error:
-        await abandon(client)
+        await client.abandon()
         raise connection_error(error, auth) from error
     established = True
     return client
@@ -215,7 +215,7 @@ def connection_error(error: BaseException, auth: NatsAuth) -> OutboxError:
     return NatsError(f"NATS at {auth.address}: {_describe(error)}")
 
 
-def disconnected_error(client: Client, auth: NatsAuth) -> OutboxError:
+def disconnected_error(client: WireClient, auth: NatsAuth) -> OutboxError:
     """Why a connection that once stood does not stand now."""
     last = client.last_error
     if last is not None:
@@ -224,7 +224,7 @@ def disconnected_error(client: Client, auth: NatsAuth) -> OutboxError:
 
 
 def jetstream_error(
-    error: BaseException, auth: NatsAuth, client: Client, doing: str
+    error: BaseException, auth: NatsAuth, client: WireClient, doing: str
 ) -> OutboxError:
     """What went wrong with a JetStream request of the driver, in our terms.
 
@@ -260,9 +260,9 @@ def no_jetstream(auth: NatsAuth) -> UnsupportedServerError:
     )
 
 
-def no_responders(auth: NatsAuth, client: Client, doing: str) -> OutboxError:
+def no_responders(auth: NatsAuth, client: WireClient, doing: str) -> OutboxError:
     """Nobody answers the JetStream API: there is none, or none at the moment."""
-    if auth.domain is None and not server_info(client).get("jetstream", False):
+    if auth.domain is None and not client.greeting.get("jetstream", False):
         return no_jetstream(auth)
     where = f" in domain {auth.domain!r}" if auth.domain else ""
     return NatsError(
@@ -272,26 +272,20 @@ def no_responders(auth: NatsAuth, client: Client, doing: str) -> OutboxError:
     )
 
 
-def server_info(client: Client) -> dict[str, Any]:
-    """What the connected server said of itself: version, jetstream, max_payload, …"""
-    # The driver has no public accessor for the whole document.
-    return dict(client._server_info)
-
-
-def server_version(client: Client) -> tuple[int, int, int]:
+def server_version(client: WireClient) -> tuple[int, int, int]:
     """Version of the connected server."""
-    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", str(server_info(client).get("version", "")))
+    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", str(client.greeting.get("version", "")))
     if found is None:
         return (0, 0, 0)
     major, minor, patch = found.groups()
     return (int(major), int(minor), int(patch))
 
 
-def _check_version(client: Client, auth: NatsAuth) -> None:
+def _check_version(client: WireClient, auth: NatsAuth) -> None:
     if server_version(client) < MINIMUM_VERSION:
         raise UnsupportedServerError(
             f"NATS at {auth.address}: nats-server {_dotted(MINIMUM_VERSION)} or newer is needed, "
-            f"found {server_info(client).get('version', 'unknown')}"
+            f"found {client.greeting.get('version', 'unknown')}"
         )
 
 
@@ -307,30 +301,13 @@ def _check_credentials(auth: NatsAuth) -> None:
             raise malformed from error
 
 
-def discard_unsent(client: Client) -> None:
-    """Forget what was published and not sent; a reconnection would send it, however late."""
-    client._pending = []
-    client._pending_data_size = 0
-
-
-async def finish(client: Client) -> None:
+async def finish(client: WireClient) -> None:
     """Send what is buffered, then close. What a lost connection cannot send is dropped."""
     try:
         await client.close()
     except (OSError, RuntimeError, nats.errors.Error):
         # uvloop says RuntimeError of a socket that is closed already.
-        await abandon(client)
-
-
-async def abandon(client: Client) -> None:
-    """Close a client at once, whatever state it is in; what is not sent yet never will be."""
-    client._closed_cb = None
-    client._disconnected_cb = None
-    # The driver waits for a polite goodbye, which a failed TLS handshake never says, and until
-    # everything is sent, which a peer that hangs never allows.
-    abort(client)
-    client._transport = None
-    await client.close()
+        await client.abandon()
 
 
 def _translate_login(error: BaseException, auth: NatsAuth) -> OutboxError | None:

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import nats.errors
-from nats.aio.client import Client
 
 from outbox_operator.adapters.nats.connection import NatsAuth, jetstream_error
-from outbox_operator.adapters.nats.frame_reader import header_block
+from outbox_operator.adapters.nats.driver import WireClient
+from outbox_operator.adapters.nats.frame_reader import parse_headers
 from outbox_operator.errors import NatsError
 from outbox_operator.reasons import Reason
 from outbox_operator.wire import dead_letters, headers
@@ -65,7 +65,7 @@ class DeadLetters:
         stream: Name of the dead-letter stream.
     """
 
-    def __init__(self, client: Client, auth: NatsAuth, stream: str) -> None:
+    def __init__(self, client: WireClient, auth: NatsAuth, stream: str) -> None:
         self._client = client
         self._auth = auth
         self._stream = stream
@@ -217,7 +217,7 @@ class DeadLetters:
 
 
 def _headers(message: Mapping[str, Any]) -> dict[str, str]:
-    return header_block(base64.b64decode(message["hdrs"])) if message.get("hdrs") else {}
+    return parse_headers(base64.b64decode(message["hdrs"])) if message.get("hdrs") else {}
 
 
 def _moment(text: str) -> dt.datetime:

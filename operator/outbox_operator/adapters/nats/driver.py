@@ -1,39 +1,87 @@
-"""The driver's client with a fast lane: frames out in large pieces, replies in without a task.
+"""The client of NATS, with what nats-py does not offer: frames, and the errors between requests.
 
-Used by `adapters.nats.connect`. The driver spends 20 µs on a message it publishes and 20 µs on
-one it delivers; a relay has 3 µs for an event. This is the one place that reaches into the
-driver's private parts for speed: connecting, login, pings, reconnecting and every request stay
-its own business.
+Made by `adapters.nats.connection.connect`. nats-py spends 20 µs on a message it publishes and
+10 µs on one it delivers; a relay has 3 µs for an event. It also drops what the server complains
+about between requests. Connecting, login, pings, reconnecting and every request stay its own
+business.
+
+Nothing outside this module and `frame_reader` touches a private attribute of nats-py;
+tests/contract/test_driver.py holds the installed version to those named here.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
+import re
 from collections.abc import Callable
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
-OnMessage = Callable[[bytes, bytes, bytes | None, bytes], None]
-"""Subject, reply subject or nothing, raw header block or None, payload."""
+from outbox_operator.adapters.nats.frame_reader import FrameReader, Sink
+from outbox_operator.wire.subjects import covers
+
+log = logging.getLogger(__name__)
+
+_MOST_TEXTS: Final = 50
+"""Different complaints of a server that are logged and remembered for a connection."""
+_LONGEST_TEXT: Final = 500
+_DENIED: Final = re.compile(
+    r'Permissions Violation for (Publish|Subscription) to "([^"\s]+)"', re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """The server did not let us do something.
+
+    Attributes:
+        action: What.
+        subject: Where; of a subscription it may hold wildcards.
+        text: The server's words.
+    """
+
+    action: Literal["publish", "subscribe"]
+    subject: str
+    text: str
+
+
+OnDenied = Callable[[Denial], None]
 
 
 class WireClient(Client):
-    """A client that also writes frames as they are and hands replies over as they come.
+    """A client that also writes frames as they are and hands messages over as they come.
 
     Args:
+        address: For the log; holds no secret.
         wants_tls: Refuse to log in over clear text.
     """
 
-    def __init__(self, *, wants_tls: bool) -> None:
+    def __init__(self, *, address: str, wants_tls: bool) -> None:
         super().__init__()
+        self._address = address
         self._wants_tls = wants_tls
-        self._listeners: dict[int, OnMessage] = {}
+        self._frames = FrameReader(self, self._server_said)
+        self._ps = self._frames
+        self._watches: list[tuple[Denial, OnDenied]] = []
+        self._said: set[str] = set()
+        self._unheard: list[Denial] = []
+        """Subscriptions that the server did not accept; it says so once for a connection."""
+        self.complaint = ""
+        """What the server complained about last, in its words; or nothing."""
 
-    async def listen(self, subject: str, on_message: OnMessage) -> Subscription:
-        """Call `on_message` at once, inside the reading task, for each message on `subject`.
+    @property
+    def greeting(self) -> dict[str, Any]:
+        """What the connected server said of itself: version, jetstream, max_payload, …"""
+        return dict(self._server_info)
+
+    async def listen(self, subject: str, sink: Sink) -> Subscription:
+        """Call `sink` at once, inside the reading task, for each message on `subject`.
 
         It must not raise and must not take long: nothing else is read meanwhile.
 
@@ -41,14 +89,48 @@ class WireClient(Client):
             nats.errors.Error: The connection is closed.
         """
         subscription = await self.subscribe(subject)
-        self._listeners[subscription._id] = on_message
+        self._frames.route(subscription._id, sink)
         return subscription
 
-    async def unlisten(self, subscription: Subscription) -> None:
-        """Undo `listen`; does nothing when the connection is closed."""
-        self._listeners.pop(subscription._id, None)
+    async def unlisten(self, subscription: Subscription, *, drain_seconds: float = 0) -> None:
+        """Undo `listen`; does nothing when the connection is closed.
+
+        Args:
+            drain_seconds: So long, messages that are on their way may still arrive.
+        """
+        with contextlib.suppress(TimeoutError, nats.errors.Error, OSError):
+            if drain_seconds and self.is_connected:
+                await asyncio.wait_for(subscription.drain(), drain_seconds)  # type: ignore[no-untyped-call]
+        self._frames.unroute(subscription._id)
         with contextlib.suppress(nats.errors.Error):
             await subscription.unsubscribe()
+
+    def on_denied(
+        self, action: Literal["publish", "subscribe"], subjects: str, on_denied: OnDenied
+    ) -> Callable[[], None]:
+        """Call `on_denied` each time the server does not let us publish or subscribe there.
+
+        It is called inside the reading task, and must not raise and must not take long; at once
+        when this connection was told so already of a subscription, which happens once only. The
+        first such complaint of a connection is logged, those that follow under `subjects` are not.
+
+        Args:
+            subjects: A filter.
+
+        Returns:
+            Undoes it.
+        """
+        watch = (Denial(action, subjects, ""), on_denied)
+        self._watches.append(watch)
+        for denial in self._unheard:
+            if _concerns(watch[0], denial):
+                on_denied(denial)
+
+        def forget() -> None:
+            with contextlib.suppress(ValueError):
+                self._watches.remove(watch)
+
+        return forget
 
     def write(self, frames: bytes) -> None:
         """Send complete protocol frames over this very connection, never over a later one.
@@ -62,53 +144,83 @@ class WireClient(Client):
             raise nats.errors.ConnectionClosedError
         self._transport.write(frames)
 
-    async def _process_msg(
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
-    ) -> None:
-        on_message = self._listeners.get(sid)
-        if on_message is None:
-            await super()._process_msg(sid, subject, reply, data, headers)
-        else:
-            on_message(subject, reply, headers, data)
+    def enqueue(self, frames: bytes, count: int) -> None:
+        """Send complete frames of `count` messages soon; while there is no connection, keep them
+        for the next. The caller bounds them by `pending_data_size`."""
+        self.stats["out_msgs"] += count
+        self.stats["out_bytes"] += len(frames)
+        self._pending.append(frames)
+        self._pending_data_size += len(frames)
+        queue = self._flush_queue
+        if self.is_connected and queue is not None and queue.empty():
+            queue.put_nowait(asyncio.get_running_loop().create_future())
+
+    def discard_unsent(self) -> None:
+        """Forget what was published and not sent; a reconnection would send it, however late."""
+        self._pending = []
+        self._pending_data_size = 0
+
+    def abort(self) -> None:
+        """Drop the connection and all that it has not sent, without a goodbye."""
+        for name in ("_io_writer", "_bare_io_writer"):
+            writer = getattr(self._transport, name, None)
+            if writer is not None:
+                writer.transport.abort()
+
+    async def abandon(self) -> None:
+        """Close at once, whatever state it is in; what is not sent yet never will be."""
+        self._closed_cb = None
+        self._disconnected_cb = None
+        # nats-py waits for a polite goodbye, which a failed TLS handshake never says, and until
+        # everything is sent, which a peer that hangs never allows.
+        self.abort()
+        self._transport = None
+        await self.close()
+
+    def _server_said(self, line: bytes) -> None:
+        """The server complained, outside of any request."""
+        text = line.decode(errors="replace").strip().strip("'")[:_LONGEST_TEXT]
+        self.complaint = text
+        denial = _denial(text)
+        owners = [] if denial is None else [w for w in self._watches if _concerns(w[0], denial)]
+        # Subjects of acknowledgements differ from message to message; their owner is one.
+        for topic in [watch.subject for watch, _ in owners] or [text]:
+            if topic not in self._said and len(self._said) < _MOST_TEXTS:
+                self._said.add(topic)
+                log.warning("NATS at %s said: %s", self._address, text)
+        if denial is not None:
+            if denial.action == "subscribe" and len(self._unheard) < _MOST_TEXTS:
+                self._unheard.append(denial)
+            for _, on_denied in owners:
+                on_denied(denial)
 
     async def _process_op_err(self, e: Exception) -> None:
-        # Before it reconnects, the driver waits until the broken connection has taken all that
+        # Before it reconnects, nats-py waits until the broken connection has taken all that
         # was written to it. One that hangs never does, and one that comes back to life would
         # deliver it late.
         if self.is_connected:
-            abort(self)
+            self.abort()
         await super()._process_op_err(e)
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         # Called before the credentials are sent.
-        if initial_connection and self._wants_tls and not info.get("tls_required", False):
-            raise nats.errors.SecureConnWantedError
+        if initial_connection:
+            if self._wants_tls and not info.get("tls_required", False):
+                raise nats.errors.SecureConnWantedError
+            self._said.clear()  # rights may be others on a new connection
+            self._unheard.clear()
         await super()._process_info(info, initial_connection)
 
 
-def abort(client: Client) -> None:
-    """Drop the connection and all that it has not sent, without a goodbye."""
-    for name in ("_io_writer", "_bare_io_writer"):
-        writer = getattr(client._transport, name, None)
-        if writer is not None:
-            writer.transport.abort()
+def _denial(text: str) -> Denial | None:
+    found = _DENIED.search(text)
+    if found is None:
+        return None
+    action: Literal["publish", "subscribe"] = (
+        "publish" if found[1].lower() == "publish" else "subscribe"
+    )
+    return Denial(action, found[2], text)
 
 
-NO_RESPONDERS: Final = b"503"
-"""Status of the answer that the server gives for nobody listens."""
-
-
-def status_of(headers: bytes) -> bytes:
-    """Status number of a header block, or nothing."""
-    first = headers[: headers.index(b"\r\n")].split()
-    return first[1] if len(first) > 1 else b""
-
-
-def parse_headers(headers: bytes) -> dict[str, str]:
-    """A header block as a dictionary; of repeated names the first counts."""
-    found: dict[str, str] = {}
-    for line in headers.decode(errors="replace").split("\r\n")[1:]:
-        name, colon, value = line.partition(":")
-        if colon:
-            found.setdefault(name, value.strip())
-    return found
+def _concerns(watch: Denial, denial: Denial) -> bool:
+    return watch.action == denial.action and covers(watch.subject, denial.subject)

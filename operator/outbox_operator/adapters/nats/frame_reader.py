@@ -1,18 +1,17 @@
-"""Read messages of chosen subscriptions straight from the connection.
+"""Bytes off the wire: split into frames, and header blocks into names and values.
 
-Used by the consumer runtime. The driver spends most of its time per message on a regular
+Used by `adapters.nats.driver`. nats-py spends most of its time per message on a regular
 expression, header objects and a queue; this splits whole buffers into frames and hands each to a
-plain function. Everything else (pings, errors, other subscriptions, reconnecting) stays the
-driver's business: it is fed the frames that are not ours.
+plain function. Everything else (pings, other subscriptions, reconnecting) stays its business: it
+is fed the frames that are not ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from nats.aio.client import Client
-from nats.aio.subscription import Subscription
 from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
 
@@ -24,29 +23,25 @@ _LONGEST_LINE: Final = 64 * 1024
 
 
 class FrameReader(Parser):
-    """The parser of one connection; install it with `install`."""
+    """The parser of one client, in place of its own.
 
-    def __init__(self, client: Client) -> None:
+    Args:
+        on_error: Told the server's words of each `-ERR`, before nats-py acts on it: that one
+            keeps only the last, in small letters.
+    """
+
+    def __init__(self, client: Client, on_error: Callable[[bytes], None]) -> None:
         self._sinks: dict[bytes, Sink] = {}
+        self._on_error = on_error
         super().__init__(client)
 
-    @classmethod
-    def install(cls, client: Client) -> FrameReader:
-        """Make a connected client use this parser from the next byte on."""
-        reader = cls(client)
-        replaced: Any = client._ps
-        reader._parts = [bytes(replaced.buf)] if replaced.buf else []
-        reader._have = len(replaced.buf)
-        client._ps = reader
-        return reader
-
-    def route(self, subscription: Subscription, sink: Sink) -> None:
+    def route(self, sid: int, sink: Sink) -> None:
         """Hand the messages of a subscription to `sink`, in order, from the reading task."""
-        self._sinks[b"%d" % subscription._id] = sink
+        self._sinks[b"%d" % sid] = sink
 
-    def unroute(self, subscription: Subscription) -> None:
+    def unroute(self, sid: int) -> None:
         """Undo `route`."""
-        self._sinks.pop(b"%d" % subscription._id, None)
+        self._sinks.pop(b"%d" % sid, None)
 
     def reset(self) -> None:
         """A new connection: forget the half frame of the old one."""
@@ -81,6 +76,8 @@ class FrameReader(Parser):
                 break
             headed = data.startswith(b"HMSG ", start)
             if not headed and not data.startswith(b"MSG ", start):
+                if data.startswith(b"-ERR", start):
+                    self._on_error(data[start + 4 : line_end])
                 await super().parse(data[start : line_end + 2])
                 if self._age != age:
                     return  # that line ended the connection
@@ -111,8 +108,15 @@ class FrameReader(Parser):
             self._parts = [data[start:]]
 
 
-def header_block(block: bytes) -> dict[str, str]:
-    """Names and values of a header block; the status line becomes `Status` and `Description`."""
+NO_RESPONDERS: Final = "503"
+"""Status of the answer that the server gives when nobody listens."""
+
+
+def parse_headers(block: bytes) -> dict[str, str]:
+    """Names and values of a header block; the status line becomes `Status` and `Description`.
+
+    Of repeated names the last counts.
+    """
     lines = block.decode("utf-8", "surrogateescape").split("\r\n")
     if lines[0] == "NATS/1.0" and b":  " not in block and b" \r\n" not in block:
         try:

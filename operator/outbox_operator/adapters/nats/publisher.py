@@ -21,10 +21,8 @@ from outbox_operator.adapters.nats.ack_router import ACK_SECONDS, Link
 from outbox_operator.adapters.nats.api import StreamApi
 from outbox_operator.adapters.nats.connection import (
     NatsAuth,
-    abandon,
     connect,
     connection_error,
-    discard_unsent,
 )
 from outbox_operator.adapters.nats.driver import WireClient
 from outbox_operator.adapters.nats.messages import Fence, Message, Refusal, Sent
@@ -126,7 +124,7 @@ class Publisher:
 
         def on_disconnected() -> None:
             if publisher is not None:
-                discard_unsent(publisher._client)
+                publisher._client.discard_unsent()
                 publisher._mark_lost()
 
         client = await connect(
@@ -286,7 +284,7 @@ class Publisher:
     async def close(self) -> None:
         """End the connection at once; messages on the way may or may not arrive."""
         self._on_lost.clear()
-        await abandon(self._client)
+        await self._client.abandon()
 
     def _mark_lost(self) -> None:
         self._lost = True

@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from nats.js.errors import NoStreamResponseError
 
@@ -28,7 +27,8 @@ from outbox_operator.adapters.nats.connection import (
     jetstream_error,
     no_jetstream,
 )
-from outbox_operator.adapters.nats.frame_reader import FrameReader, header_block
+from outbox_operator.adapters.nats.driver import WireClient
+from outbox_operator.adapters.nats.frame_reader import parse_headers
 from outbox_operator.errors import NatsError, OutboxError
 
 HEARTBEAT_SECONDS: Final = 5.0
@@ -164,7 +164,7 @@ class PullConsumer:
 
     def __init__(
         self,
-        client: Client,
+        client: WireClient,
         auth: NatsAuth,
         stream: str,
         durable: str,
@@ -178,7 +178,6 @@ class PullConsumer:
         self._durable = durable
         self._on_delivery = on_delivery
         self._on_change = on_change
-        self._reader = FrameReader.install(client)
         self._answers: list[bytes] = []
         self._flushing = False
         self._group: str | None = None
@@ -216,10 +215,9 @@ class PullConsumer:
         await self.verify()
         try:
             inbox = self._client.new_inbox()
-            self._subscription = await self._client.subscribe(inbox)
+            self._subscription = await self._client.listen(inbox, self._received)
         except (nats.errors.Error, OSError) as error:
             raise connection_error(error, self._auth) from error
-        self._reader.route(self._subscription, self._received)
         self._inbox = inbox
         self.forget_requests()
         self.failure = None
@@ -339,14 +337,8 @@ class PullConsumer:
     async def close(self) -> None:
         """Take no more messages. Those already on their way are still delivered, before the end."""
         subscription, self._subscription = self._subscription, None
-        if subscription is None:
-            return
-        try:
-            if self.connected:
-                await asyncio.wait_for(subscription.drain(), _API_SECONDS)  # type: ignore[no-untyped-call]
-        except (TimeoutError, nats.errors.Error, OSError):
-            pass  # the connection went at the same time, and the subscription with it
-        self._reader.unroute(subscription)
+        if subscription is not None:
+            await self._client.unlisten(subscription, drain_seconds=_API_SECONDS)
 
     def answer(self, reply: bytes, verb: bytes) -> None:
         """Send an answer with the next batch of them.
@@ -356,7 +348,7 @@ class PullConsumer:
                 that no more are kept.
         """
         client = self._client
-        if client.is_closed or client._pending_data_size > _LARGEST_BACKLOG_BYTES:
+        if client.is_closed or client.pending_data_size > _LARGEST_BACKLOG_BYTES:
             raise connection_error(nats.errors.ConnectionClosedError(), self._auth)
         self._answers.append(b"PUB %b %d\r\n%b\r\n" % (reply, len(verb), verb))
         if not self._flushing:
@@ -368,15 +360,8 @@ class PullConsumer:
         self._flushing = False
         if not self._answers:
             return
-        client, blob = self._client, b"".join(self._answers)
-        client.stats["out_msgs"] += len(self._answers)
-        client.stats["out_bytes"] += len(blob)
+        self._client.enqueue(b"".join(self._answers), len(self._answers))
         self._answers.clear()
-        client._pending.append(blob)
-        client._pending_data_size += len(blob)
-        queue = client._flush_queue
-        if client.is_connected and queue is not None and queue.empty():
-            queue.put_nowait(asyncio.get_running_loop().create_future())
 
     async def store(
         self, subject: str, data: bytes, headers: Mapping[str, str], *, doing: str
@@ -400,7 +385,7 @@ class PullConsumer:
 
     def _received(self, subject: bytes, reply: bytes, block: bytes, data: bytes) -> None:
         self._heard = time.monotonic()
-        headers = header_block(block) if block else {}
+        headers = parse_headers(block) if block else {}
         if "Status" in headers and not reply:
             self._status(headers)
             return

@@ -20,7 +20,8 @@ from nats.aio.subscription import Subscription
 
 from outbox_operator.adapters.nats.api import StreamApi
 from outbox_operator.adapters.nats.connection import jetstream_error
-from outbox_operator.adapters.nats.driver import WireClient, parse_headers, status_of
+from outbox_operator.adapters.nats.driver import WireClient
+from outbox_operator.adapters.nats.frame_reader import parse_headers
 from outbox_operator.errors import NatsError
 
 _NO_MESSAGE: Final = 10037
@@ -29,7 +30,7 @@ _PULL_SECONDS: Final = 1.0
 _ANSWER_SECONDS: Final = 5.0
 _EMPTY_PULLS: Final = 5
 """Pulls in a row that may bring nothing before the last message is reached: a replica lags."""
-_NO_MORE_FOR_NOW: Final = frozenset({b"404", b"408"})
+_NO_MORE_FOR_NOW: Final = frozenset({"404", "408"})
 _OLD_ACK_TOKENS: Final = 9
 _CONSUMER_IDLE_SECONDS: Final = 30
 
@@ -149,18 +150,17 @@ class _Pull:
             self.failed = "no answer in time"
         return self._messages
 
-    def _heard(self, subject: bytes, reply: bytes, headers: bytes | None, _payload: bytes) -> None:
+    def _heard(self, subject: bytes, reply: bytes, block: bytes, _payload: bytes) -> None:
+        headers = parse_headers(block)
         if not reply:
-            status = status_of(headers or b"\r\n")
+            status = headers.get("Status", "")
             if status not in _NO_MORE_FOR_NOW:
-                self.failed = f"status {status.decode()}"
+                self.failed = f"status {status}"
             self._complete.set()
             return
         # $JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.…, or with domain and account first
         tokens = reply.split(b".")
         sequence = int(tokens[5] if len(tokens) == _OLD_ACK_TOKENS else tokens[7])
-        self._messages.append(
-            TailMessage(sequence, subject.decode(), parse_headers(headers or b""))
-        )
+        self._messages.append(TailMessage(sequence, subject.decode(), headers))
         if len(self._messages) == _BATCH or sequence >= self._last_sequence:
             self._complete.set()

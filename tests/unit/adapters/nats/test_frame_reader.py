@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from nats.errors import ProtocolError
 
-from outbox_operator.adapters.nats.frame_reader import FrameReader, header_block
+from outbox_operator.adapters.nats.frame_reader import FrameReader, parse_headers
 
 HEADERS = b"NATS/1.0\r\nCe-Id: 1\r\n\r\n"
 HMSG = b"HMSG a.b 7 reply.1 %d %d\r\n%bpayload\r\n" % (len(HEADERS), len(HEADERS) + 7, HEADERS)
@@ -22,6 +21,7 @@ class Driver:
     def __init__(self) -> None:
         self.stats = {"in_msgs": 0, "in_bytes": 0}
         self.told: list[Any] = []
+        self.errors: list[bytes] = []
         self.reader: FrameReader | None = None
 
     async def _process_msg(self, *message: Any) -> None:
@@ -38,9 +38,8 @@ class Driver:
 
 def reader() -> tuple[FrameReader, Driver, list[Any]]:
     driver, messages = Driver(), []
-    made = driver.reader = FrameReader(driver)  # type: ignore[arg-type]
-    subscription: Any = SimpleNamespace(_id=7)
-    made.route(subscription, lambda *message: messages.append(message))
+    made = driver.reader = FrameReader(driver, driver.errors.append)  # type: ignore[arg-type]
+    made.route(7, lambda *message: messages.append(message))
     return made, driver, messages
 
 
@@ -67,6 +66,7 @@ async def test_nothing_of_an_ended_connection_is_left() -> None:
     await made.parse(b"-ERR 'Stale Connection'\r\nHMSG a.b 7 re")
     await made.parse(MSG)
     assert driver.told == ["'stale connection'"]
+    assert driver.errors == [b" 'Stale Connection'"]
     assert messages == [(b"a.b", b"", b"", b"h\r\nlo")]
 
 
@@ -90,5 +90,5 @@ async def test_something_else_than_nats_is_refused(line: bytes) -> None:
         ),
     ],
 )
-def test_header_blocks(block: bytes, found: dict[str, str]) -> None:
-    assert header_block(block) == found
+def test_parse_headerss(block: bytes, found: dict[str, str]) -> None:
+    assert parse_headers(block) == found
