@@ -17,6 +17,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 from generate import (  # noqa: E402
     chart_values,
     crd_files,
+    house,
     library,
     operator_pauses,
     performance,
@@ -37,6 +38,7 @@ def generated_files() -> dict[Path, str]:
         **chart_values.files(ROOT),
         **library.files(),
         **operator_pauses.files(ROOT),
+        **house.files(ROOT),
         **performance.files(ROOT),
         **reasons.files(ROOT),
     }

@@ -1,0 +1,1 @@
+"""`outbox …`: arguments in, exit code out."""

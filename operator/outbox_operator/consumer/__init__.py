@@ -1,6 +1,7 @@
-"""The consumer runtime, and the types that Python handlers are written against.
+"""The role `outbox consume`: messages to handlers, answers, retries, dead letters, breaker.
 
-Importing this package needs the standard library only.
+Importing this package, for the types that Python handlers are written against, needs the
+standard library only.
 """
 
 from __future__ import annotations

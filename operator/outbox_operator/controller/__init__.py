@@ -1,0 +1,1 @@
+"""The role `outbox operator`: looks after the resources of a cluster."""

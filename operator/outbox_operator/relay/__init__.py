@@ -1,0 +1,1 @@
+"""The role `outbox relay`: rows to messages in order; shards, pages, fence, recovery."""

@@ -1,0 +1,1 @@
+"""What crosses processes: event, headers, subjects, columns, configuration documents."""

@@ -1,0 +1,1 @@
+"""Kubernetes: requests, watches, Events, the Lease, what a pod says about itself."""

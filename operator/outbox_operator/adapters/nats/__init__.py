@@ -1,0 +1,1 @@
+"""NATS and JetStream: driver, streams, pull consumers, publishing, error codes."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: pages of rows, locks, inbox, dead letters; all statements are in `sql/`."""

@@ -1,0 +1,1 @@
+"""Spec and status of the three kinds in this version of the API."""

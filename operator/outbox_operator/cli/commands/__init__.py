@@ -1,1 +1,1 @@
-"""One module per verb of `outbox`; see `outbox_operator.cli.main` for what a module must define."""
+"""One module a verb; `outbox_operator.cli.main` says what it must define."""

@@ -1,0 +1,1 @@
+"""How a handler is called and what its answer means: HTTP statuses, Python functions."""

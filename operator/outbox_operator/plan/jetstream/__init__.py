@@ -1,0 +1,1 @@
+"""Streams and durable consumers: made, changed, made again, refused; all their settings."""

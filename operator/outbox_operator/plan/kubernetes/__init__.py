@@ -1,0 +1,1 @@
+"""From spec fields to Deployments, ConfigMaps and child resources, and what differs."""

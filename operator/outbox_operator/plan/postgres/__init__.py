@@ -1,0 +1,1 @@
+"""The outbox's schema: tables, migrations, grants, partitions, removal, rebase."""

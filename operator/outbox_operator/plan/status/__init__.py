@@ -1,0 +1,1 @@
+"""From what a pass found to conditions and status fields."""
