@@ -15,6 +15,7 @@ from outbox_operator.api import meta as names
 from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec, EventConsumerStatus
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec, OutboxPipelineStatus
 from outbox_operator.api.v1alpha1.stream import EventStreamSpec, EventStreamStatus
+from outbox_operator.documents import problems
 from outbox_operator.errors import SpecError
 
 SpecT = TypeVar("SpecT", bound=BaseModel)
@@ -125,11 +126,9 @@ def _parse_spec(body: Mapping[str, Any], spec_type: type[SpecT]) -> SpecT:
     try:
         return spec_type.model_validate(body.get("spec") or {})
     except ValidationError as error:
-        problems = "; ".join(
-            f"spec.{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
-            for problem in error.errors(include_url=False, include_input=False)
-        )
-        raise SpecError(f"{body['kind']} {body['metadata']['name']}: {problems}") from error
+        raise SpecError(
+            f"{body['kind']} {body['metadata']['name']}: {problems(error, 'spec')}"
+        ) from error
 
 
 def parse_status(body: Mapping[str, Any], status_type: type[StatusT]) -> StatusT:

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
-from pydantic import TypeAdapter, ValidationError
-
+from outbox_operator import documents
 from outbox_operator.errors import SpecError
 from outbox_operator.wire.config import (
-    CONFIG_PATH_ENV,
     ConsumerConfig,
     InboxConfig,
     NatsConfig,
@@ -32,15 +29,7 @@ def load(path: str | None = None) -> ConsumerConfig:
         SpecError: The variable is not set, the file cannot be read, or it is not a
             configuration; names each field with what is wrong.
     """
-    name = path or os.environ.get(CONFIG_PATH_ENV)
-    if not name:
-        raise SpecError(
-            f"no configuration: set {CONFIG_PATH_ENV} to the path of the consumer's JSON file"
-        )
-    try:
-        text = Path(name).read_bytes()
-    except OSError as error:
-        raise SpecError(f"configuration {name}: cannot be read: {error.strerror}") from error
+    text, name = documents.read(path, "consumer")
     return parse(text, where=name)
 
 
@@ -105,14 +94,7 @@ def parse(text: bytes | str, *, where: str) -> ConsumerConfig:
     Raises:
         SpecError: It is not a configuration; names each field with what is wrong.
     """
-    try:
-        config = TypeAdapter(ConsumerConfig).validate_json(text)
-    except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc']) or 'document'}: {item['msg']}"
-            for item in error.errors(include_url=False, include_input=False)
-        )
-        raise SpecError(f"configuration {where}: {wrong}") from error
+    config = documents.parse(ConsumerConfig, text, where)
     _check(config, where)
     return config
 

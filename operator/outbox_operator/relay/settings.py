@@ -11,8 +11,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
+from outbox_operator import documents
 from outbox_operator.errors import CredentialsError, SpecError
 from outbox_operator.wire import config as wire
 from outbox_operator.wire.headers import encode_value
@@ -47,29 +46,12 @@ def load(path: str | None = None) -> Settings:
     Raises:
         SpecError: Names the file, the field, what is wanted and found.
     """
-    name = path or os.environ.get(wire.CONFIG_PATH_ENV)
-    if not name:
-        raise SpecError(
-            f"no configuration: set {wire.CONFIG_PATH_ENV} to the path of the relay's JSON file"
-        )
-    try:
-        text = Path(name).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"configuration {name}: cannot be read ({type(error).__name__})") from error
-    return parse(text, name)
+    return parse(*documents.read(path, "relay"))
 
 
-def parse(text: str, name: str = "configuration") -> Settings:
+def parse(text: str | bytes, name: str = "configuration") -> Settings:
     """Check the text of a configuration. Raises SpecError; `name` is for its messages."""
-    try:
-        config = TypeAdapter(wire.RelayConfig).validate_json(text)
-    except ValidationError as error:
-        # Only the place and the rule: the input of a wrong field may be a misplaced secret.
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or 'document'}: {problem['msg']}"
-            for problem in error.errors(include_input=False, include_url=False)
-        )
-        raise SpecError(f"configuration {name}: {problems}") from error
+    config = documents.parse(wire.RelayConfig, text, name)
     _check(config, name)
     return Settings(
         config=config,

@@ -111,6 +111,8 @@ def payload(annotation: Any, name: str) -> Fill:
     from pydantic import TypeAdapter, ValidationError
     from pydantic.errors import PydanticUserError
 
+    from outbox_operator.documents import problems
+
     try:
         adapter = TypeAdapter(annotation)
     except PydanticUserError as error:
@@ -121,11 +123,7 @@ def payload(annotation: Any, name: str) -> Fill:
         try:
             return adapter.validate_json(event.data)
         except ValidationError as error:
-            wrong = "; ".join(
-                f"{'.'.join(str(part) for part in item['loc']) or 'document'}: {item['msg']}"
-                for item in error.errors(include_url=False, include_input=False)
-            )
-            raise DeadLetter(f"the payload is no {wanted}: {wrong}") from error
+            raise DeadLetter(f"the payload is no {wanted}: {problems(error)}") from error
 
     return decode
 
