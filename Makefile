@@ -81,7 +81,7 @@ format: setup ## Put every file into shape
 	$(RUN) ruff format --quiet
 
 .PHONY: generate
-generate: setup ## Write the generated files: crds/, the chart's CRDs, the docs' generated parts
+generate: setup ## Write the generated files: crds/, the chart's CRDs, the synchronous client, parts of docs/
 	$(RUN) python hack/generate
 
 ##@ Tests by what they need

@@ -14,23 +14,26 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from generate import (  # noqa: E402
-    chart_values,
-    crd_files,
-    house,
-    library,
-    operator_pauses,
-    performance,
-    reasons,
-    reference,
-)
-from outbox_operator.api import crdgen  # noqa: E402
+from generate import sync_client  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def generated_files() -> dict[Path, str]:
-    """Every generated file, by its path in the repository."""
+def resources_and_pages() -> dict[Path, str]:
+    """Every generated file made of what the package says of itself, by its path."""
+    # Now and not before: they import the library, half of which is generated itself.
+    from generate import (
+        chart_values,
+        crd_files,
+        house,
+        library,
+        operator_pauses,
+        performance,
+        reasons,
+        reference,
+    )
+    from outbox_operator.api import crdgen
+
     crds = crdgen.all_crds()
     return {
         **crd_files.files(crds),
@@ -44,22 +47,17 @@ def generated_files() -> dict[Path, str]:
     }
 
 
-def outdated(files: Mapping[Path, str]) -> list[Path]:
-    """Paths whose content differs from what should be there."""
-    return [
+def update(files: Mapping[Path, str], *, check: bool) -> bool:
+    """Write the files that differ from what should be there, or only name them.
+
+    Returns:
+        Whether there are any.
+    """
+    stale = [
         path
         for path, text in files.items()
         if not (ROOT / path).is_file() or (ROOT / path).read_text() != text
     ]
-
-
-def main() -> int:
-    """Exit status: 0 written or up to date, 1 out of date."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
-    check = parser.parse_args().check
-    files = generated_files()
-    stale = outdated(files)
     for path in stale:
         if check:
             print(f"{path} is out of date; run `make generate` and commit the result")
@@ -67,6 +65,17 @@ def main() -> int:
             (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
             (ROOT / path).write_text(files[path])
             print(f"wrote {path}")
+    return bool(stale)
+
+
+def main() -> int:
+    """Exit status: 0 written or up to date, 1 out of date."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
+    check = parser.parse_args().check
+    stale = update(sync_client.files(ROOT), check=check)
+    if not (check and stale):
+        stale = update(resources_and_pages(), check=check)
     return 1 if check and stale else 0
 
 

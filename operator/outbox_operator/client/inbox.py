@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from outbox_operator.client import drivers, encoding
+from outbox_operator.client.statements import Statement, table
 from outbox_operator.wire import tables
 
 
@@ -28,9 +29,9 @@ class Inbox:
 
     def __init__(self, consumer_name: str, *, schema: str = "outbox") -> None:
         self.consumer_name = consumer_name
-        table = drivers.table(schema, tables.INBOX)
-        self._claim = drivers.Statement.of(_CLAIM.replace("%TABLE%", table))
-        self._finish = drivers.Statement.of(_FINISH.replace("%TABLE%", table))
+        place = table(schema, tables.INBOX)
+        self._claim = Statement.of(_CLAIM.replace("%TABLE%", place))
+        self._finish = Statement.of(_FINISH.replace("%TABLE%", place))
 
     async def claim(
         self,
@@ -64,12 +65,14 @@ class Inbox:
         if payload is not None and not isinstance(payload, bytes):
             kept = encoding.to_json(f"event {event_id}", "payload", payload).encode()
         values = (str(event_id), self.consumer_name, source_topic, event_type, kept)
-        return await drivers.run(connection, self._claim, values) > 0
+        driver, connection = drivers.driver_of(connection)
+        return await driver.run(connection, self._claim, values) > 0
 
     async def finish(self, connection: object, event_id: uuid.UUID, seconds: float) -> None:
         """Note how long handling took, in the same transaction."""
         values = (str(round(seconds * 1000)), self.consumer_name, str(event_id))
-        await drivers.run(connection, self._finish, values)
+        driver, connection = drivers.driver_of(connection)
+        await driver.run(connection, self._finish, values)
 
     async def process_idempotent(
         self,

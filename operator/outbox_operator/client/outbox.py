@@ -11,7 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
-from outbox_operator.client import drivers, sending, sqlalchemy_hooks
+from outbox_operator.client import drivers, sending
 from outbox_operator.client.rows import DEFAULT_MAX_BYTES, PayloadType, Row, RowMaker
 from outbox_operator.client.sending import Nudge, Pending, Publish, Sender
 from outbox_operator.client.statements import NOTED, Inserts, chunks, keys_of
@@ -140,7 +140,7 @@ class Outbox:
             TransactionError: A transaction is open on the connection.
             TypeError: Not a connection this class knows.
         """
-        driver = drivers.driver_of(connection)
+        driver, connection = drivers.driver_of(connection)
         if driver.in_transaction(connection):
             raise TransactionError(
                 "a transaction is open on this connection already, so the end of an inner one "
@@ -157,13 +157,11 @@ class Outbox:
                 pending.send(standing)
 
     def _pending(self, connection: object) -> Pending:
-        drivers.driver_of(connection)
-        if sqlalchemy_hooks.is_session(connection):
-            return sqlalchemy_hooks.pending_of(sqlalchemy_hooks.sync_session(connection))
-        return sending.pending_of(connection)
+        driver, connection = drivers.driver_of(connection)
+        return driver.pending(connection)
 
     async def _write(self, connection: object, rows: Sequence[Row], *, noted: bool = False) -> None:
-        driver = drivers.driver_of(connection)
+        driver, connection = drivers.driver_of(connection)
         if self._strict and (keys := keys_of(rows)):
             await driver.run(connection, self._inserts.lock, (keys,))
         if len(rows) == 1:

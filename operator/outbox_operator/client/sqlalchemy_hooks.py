@@ -1,39 +1,27 @@
 """Learn from a SQLAlchemy session when its transaction is committed.
 
-Called by `client.outbox` and `client.sync_outbox` with the synchronous session, which an
-asynchronous one has inside. Events of savepoints and of flushes inside the transaction are not
-its end.
+Called by `client.drivers` and `client.sync_drivers`. Events of savepoints and of flushes inside
+the transaction are not its end.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from outbox_operator.client.drivers import clause
+from outbox_operator.client.connections import clause
 from outbox_operator.client.sending import Pending, failed_transaction
 from outbox_operator.client.statements import NOTED
 
 _KEY: Final = "outbox_operator.pending"
 
 
-def is_session(connection: object) -> bool:
-    """Whether it is a session of the ORM, of whatever kind."""
-    names = {kind.__name__ for kind in type(connection).__mro__}
-    return bool(names & {"Session", "AsyncSession", "scoped_session", "async_scoped_session"})
-
-
-def sync_session(connection: Any) -> Any:
-    """The session that has the events: inside an asynchronous or a scoped one."""
-    for kind in type(connection).__mro__:
-        if kind.__name__ in ("scoped_session", "async_scoped_session"):
-            return sync_session(connection())
-        if kind.__name__ == "AsyncSession":
-            return connection.sync_session
-    return connection
-
-
 def pending_of(session: Any) -> Pending:
-    """The events that wait for the session's transaction; listens to the session from now on."""
+    """The events that wait for the session's transaction; listens to the session from now on.
+
+    Args:
+        session: Of the ORM; an asynchronous one has a synchronous one inside, which is listened to.
+    """
+    session = getattr(session, "sync_session", session)
     found = session.info.get(_KEY)
     if isinstance(found, _Watch):
         return found.pending

@@ -1,14 +1,18 @@
-"""The SQL that writes events, for one schema and payload type."""
+"""The SQL of the library, in the spelling of each driver; that which writes events."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from outbox_operator.client.drivers import Statement, table
 from outbox_operator.client.rows import PayloadType, Row
+from outbox_operator.errors import SpecError
 from outbox_operator.wire import tables
 
+_IDENTIFIER: Final = re.compile(r"^[a-z_][a-z0-9_]{0,62}$")
+_PLACEHOLDER: Final = re.compile(r"\{(\d+)\}")
 _ROWS_EACH: Final = 1000
 _BYTES_EACH: Final = 4_000_000
 """Where statements for many rows are cut. Larger ones are no faster and need more memory."""
@@ -17,6 +21,42 @@ _SETTING: Final = "outbox.to_send"
 """Of the transaction: ids of the events to publish after the commit. A rollback to a savepoint
 takes back what was added after it, which nobody else could tell us."""
 _TYPES: Final = {"event_id": "uuid", "headers": "jsonb"}
+
+
+def table(schema: str, name: str) -> str:
+    """The quoted name of a table.
+
+    Raises:
+        SpecError: `schema` is not a plain lower-case identifier.
+    """
+    if not _IDENTIFIER.fullmatch(schema):
+        raise SpecError(
+            f"schema {schema!r}: wanted lower-case letters, digits and _, at most 63 characters"
+        )
+    return f"{tables.quote_identifier(schema)}.{tables.quote_identifier(name)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL in the spelling of each driver.
+
+    Values are always cast in the SQL (`CAST({1} AS text)`), because drivers guess the types of
+    parameters differently and applications register codecs of their own.
+    """
+
+    dollar: str
+    percent: str
+    colon: str
+
+    @classmethod
+    def of(cls, template: str) -> Statement:
+        """From SQL with `{1}`, `{2}`, … in order, each once, for the values."""
+        return cls(
+            dollar=_PLACEHOLDER.sub(r"$\1", template),
+            percent=_PLACEHOLDER.sub("%s", template),
+            colon=_PLACEHOLDER.sub(r":p\1", template),
+        )
+
 
 NOTED: Final = Statement.of(f"SELECT current_setting('{_SETTING}', true)")
 """Reads the ids, separated by spaces."""

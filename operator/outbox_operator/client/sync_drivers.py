@@ -1,6 +1,8 @@
+# Generated from client/drivers.py by `make generate`. Do not edit.
 """Run statements on whatever connection the application has open: synchronous drivers.
 
-Used by `client.sync_outbox`; the counterpart of `client.drivers`, with the same promises.
+Used by `client.sync_outbox`. Never opens a connection, commits only in
+`Driver.transaction`, and lets every error of the driver through untouched.
 """
 
 from __future__ import annotations
@@ -9,21 +11,22 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol
 
-from outbox_operator.client.drivers import (
-    Statement,
+from outbox_operator.client import django_driver, sending, sqlalchemy_hooks
+from outbox_operator.client.connections import (
+    IDLE,
+    SYNC_CONNECTIONS,
     check_psycopg,
     check_sqlalchemy,
     clause,
     known,
     named,
-    no_transaction,
+    plain_cursor,
 )
 from outbox_operator.client.sending import Pending
+from outbox_operator.client.statements import Statement
 
-_IDLE: Final = 0
 
-
-class SyncDriver(Protocol):
+class Driver(Protocol):
     """What the library needs of a connection. Each method raises what the driver raises."""
 
     def run(self, connection: Any, statement: Statement, values: Sequence[object]) -> int:
@@ -45,61 +48,64 @@ class SyncDriver(Protocol):
     def transaction(self, connection: Any) -> AbstractContextManager[object]:
         """Opens a transaction; the end of the block commits or rolls back."""
 
+    def pending(self, connection: Any) -> Pending:
+        """The events that wait for the commit of the open transaction.
 
-def driver_of(connection: object) -> SyncDriver:
-    """Who can talk to a connection.
+        Raises:
+            TransactionError: Nobody would tell us of it.
+        """
+
+
+def driver_of(connection: object) -> tuple[Driver, Any]:
+    """Who can talk to a connection, and the connection itself if it came by a proxy.
 
     Raises:
         TypeError: Nobody; says what is wanted.
     """
-    return known(
-        connection,
-        _DRIVERS,
-        "an open psycopg Connection, SQLAlchemy Connection or Session, or Django connection; "
-        "asynchronous connections go to Outbox",
-    )
+    return known(connection, _DRIVERS, SYNC_CONNECTIONS)
 
 
 class _Psycopg:
     def run(self, connection: Any, statement: Statement, values: Sequence[object]) -> int:
         check_psycopg(connection, "with connection.transaction(): ...")
-        return int(connection.execute(statement.percent, values).rowcount)
+        cursor = connection.execute(statement.percent, values)
+        return int(cursor.rowcount)
 
     def value(self, connection: Any, statement: Statement) -> object:
-        return _plain_cursor(connection).execute(statement.percent).fetchone()[0]
+        cursor = plain_cursor(connection).execute(statement.percent)
+        row = cursor.fetchone()
+        return row[0]
 
     def copy(self, connection: Any, sql: str, rows: Sequence[Sequence[object]]) -> bool:
         check_psycopg(connection, "with connection.transaction(): ...")
-        if connection.info.pipeline_status != _IDLE:
+        if connection.info.pipeline_status != IDLE:
             return False  # a pipeline cannot carry COPY
-        with _plain_cursor(connection) as cursor, cursor.copy(sql) as copy:
+        with plain_cursor(connection) as cursor, cursor.copy(sql) as copy:
             for row in rows:
                 copy.write_row(row)
         return True
 
     def in_transaction(self, connection: Any) -> bool:
-        return bool(connection.info.transaction_status != _IDLE)
+        return bool(connection.info.transaction_status != IDLE)
 
     def transaction(self, connection: Any) -> AbstractContextManager[object]:
         opened: AbstractContextManager[object] = connection.transaction()
         return opened
 
-
-def _plain_cursor(connection: Any) -> Any:
-    from psycopg.rows import tuple_row
-
-    return connection.cursor(row_factory=tuple_row)
+    def pending(self, connection: Any) -> Pending:
+        return sending.pending_of(connection)
 
 
 class _Sqlalchemy:
     def run(self, connection: Any, statement: Statement, values: Sequence[object]) -> int:
-        # A connection opens its transaction with the first statement; only in autocommit mode is
-        # there none.
-        check_sqlalchemy(connection.connection, "with engine.begin() as connection")
-        return int(connection.execute(clause(statement), named(values)).rowcount)
+        raw = connection.connection
+        check_sqlalchemy(raw, "with engine.begin() as connection")
+        result = connection.execute(clause(statement), named(values))
+        return int(result.rowcount)
 
     def value(self, connection: Any, statement: Statement) -> object:
-        found: object = connection.execute(clause(statement)).scalar()
+        result = connection.execute(clause(statement))
+        found: object = result.scalar()
         return found
 
     def copy(self, connection: Any, sql: str, rows: Sequence[Sequence[object]]) -> bool:
@@ -112,68 +118,21 @@ class _Sqlalchemy:
         opened: AbstractContextManager[object] = connection.begin()
         return opened
 
+    def pending(self, connection: Any) -> Pending:
+        return sending.pending_of(connection)
+
 
 class _SqlalchemySession(_Sqlalchemy):
     def run(self, connection: Any, statement: Statement, values: Sequence[object]) -> int:
         return super().run(connection.connection(), statement, values)
 
-
-class _Django:
-    def run(self, connection: Any, statement: Statement, values: Sequence[object]) -> int:
-        if connection.vendor != "postgresql":
-            raise TypeError(
-                f"database {connection.alias!r} of Django is {connection.vendor}, wanted "
-                "postgresql; pass django.db.connections['<alias>']"
-            )
-        if not connection.in_atomic_block and connection.get_autocommit():
-            raise no_transaction("Django (autocommit)", "with transaction.atomic(): ...")
-        with connection.cursor() as cursor:
-            cursor.execute(statement.percent, values)
-            return int(cursor.rowcount)
-
-    def value(self, connection: Any, statement: Statement) -> object:
-        with connection.cursor() as cursor:
-            cursor.execute(statement.percent)
-            return cursor.fetchone()[0]
-
-    def copy(self, connection: Any, sql: str, rows: Sequence[Sequence[object]]) -> bool:
-        return False  # its cursors are psycopg 3's or psycopg2's
-
-    def in_transaction(self, connection: Any) -> bool:
-        return bool(connection.in_atomic_block)
-
-    def transaction(self, connection: Any) -> AbstractContextManager[object]:
-        from django.db import transaction
-
-        opened: AbstractContextManager[object]
-        opened = transaction.atomic(using=connection.alias)
-        return opened
+    def pending(self, connection: Any) -> Pending:
+        return sqlalchemy_hooks.pending_of(connection)
 
 
-_DRIVERS: Final[dict[tuple[str, str], SyncDriver]] = {
+_DRIVERS: Final[dict[tuple[str, str], Driver]] = {
     ("psycopg", "Connection"): _Psycopg(),
     ("sqlalchemy", "Connection"): _Sqlalchemy(),
     ("sqlalchemy", "Session"): _SqlalchemySession(),
-    ("sqlalchemy", "scoped_session"): _SqlalchemySession(),
-    ("django", "ConnectionProxy"): _Django(),
-    ("django", "BaseDatabaseWrapper"): _Django(),
+    **django_driver.DRIVERS,
 }
-
-
-def is_django(connection: object) -> bool:
-    """Whether it is Django's, which tells of its commits itself."""
-    return isinstance(driver_of(connection), _Django)
-
-
-def pending_of_django(connection: Any) -> Pending:
-    """Events that wait for the commit of the outermost atomic block.
-
-    Raises:
-        TransactionError: No atomic block is open.
-    """
-    if not connection.in_atomic_block:
-        raise no_transaction("Django", "with transaction.atomic(): ...")
-    # Django forgets the call when a savepoint around it is rolled back.
-    pending = Pending(told_of_savepoints=True)
-    connection.on_commit(pending.send, robust=True)
-    return pending

@@ -1,7 +1,9 @@
-"""Write events through synchronous drivers; the counterpart of `client.outbox`.
+# Generated from client/outbox.py by `make generate`. Do not edit.
+"""Write events into the outbox table, inside the transaction the application has open.
 
-Imported by applications, with the same promises. A class of its own, because one method that
-must be awaited for some connections has no type that helps anybody.
+Imported by applications. Never opens a connection, never commits a transaction that it was not
+asked to open, never swallows an error: if `add` raises a driver's error, the caller's transaction
+is to be rolled back like after any failed statement.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from outbox_operator.client import sending, sqlalchemy_hooks, sync_drivers
+from outbox_operator.client import sending, sync_drivers
 from outbox_operator.client.rows import DEFAULT_MAX_BYTES, PayloadType, Row, RowMaker
 from outbox_operator.client.sending import Nudge, Pending, Publish, Sender
 from outbox_operator.client.statements import NOTED, Inserts, chunks, keys_of
@@ -140,7 +142,7 @@ class SyncOutbox:
             TransactionError: A transaction is open on the connection.
             TypeError: Not a connection this class knows.
         """
-        driver = sync_drivers.driver_of(connection)
+        driver, connection = sync_drivers.driver_of(connection)
         if driver.in_transaction(connection):
             raise TransactionError(
                 "a transaction is open on this connection already, so the end of an inner one "
@@ -157,15 +159,11 @@ class SyncOutbox:
                 pending.send(standing)
 
     def _pending(self, connection: object) -> Pending:
-        sync_drivers.driver_of(connection)
-        if sync_drivers.is_django(connection):
-            return sync_drivers.pending_of_django(connection)
-        if sqlalchemy_hooks.is_session(connection):
-            return sqlalchemy_hooks.pending_of(sqlalchemy_hooks.sync_session(connection))
-        return sending.pending_of(connection)
+        driver, connection = sync_drivers.driver_of(connection)
+        return driver.pending(connection)
 
     def _write(self, connection: object, rows: Sequence[Row], *, noted: bool = False) -> None:
-        driver = sync_drivers.driver_of(connection)
+        driver, connection = sync_drivers.driver_of(connection)
         if self._strict and (keys := keys_of(rows)):
             driver.run(connection, self._inserts.lock, (keys,))
         if len(rows) == 1:
@@ -177,7 +175,7 @@ class SyncOutbox:
                 driver.run(connection, self._inserts.many, arrays)
 
 
-def _standing(driver: sync_drivers.SyncDriver, connection: object, pending: Pending) -> str:
+def _standing(driver: sync_drivers.Driver, connection: object, pending: Pending) -> str:
     """Which of the events to publish still stand, asked just before the commit."""
     if not pending.noted:
         return ""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
-from outbox_operator.client.drivers import no_transaction
+from outbox_operator.client.connections import no_transaction
 from outbox_operator.client.outbox import Outbox
 from outbox_operator.client.rows import DEFAULT_MAX_BYTES, PayloadType, Row
 from outbox_operator.client.sending import Pending

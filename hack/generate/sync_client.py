@@ -1,0 +1,99 @@
+"""The synchronous half of the library, from the asynchronous one.
+
+What is written by hand is `client/drivers.py` and `client/outbox.py`. Words that only the
+asynchronous half needs go, names are exchanged, and what is said differently is listed here: a
+phrase that is found no longer is an error, so that the two halves cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+CLIENT = Path("operator/outbox_operator/client")
+HEADER = "# Generated from client/{source} by `make generate`. Do not edit.\n"
+
+WORDS = {
+    "AbstractAsyncContextManager": "AbstractContextManager",
+    "AsyncConnection": "Connection",
+    "AsyncIterator": "Iterator",
+    "AsyncSession": "Session",
+    "ASYNC_CONNECTIONS": "SYNC_CONNECTIONS",
+    "Outbox": "SyncOutbox",
+    "asynccontextmanager": "contextmanager",
+    "asyncpg_driver": "django_driver",
+    "drivers": "sync_drivers",
+}
+"""Names of the asynchronous half to those of the synchronous one."""
+
+PHRASES = {
+    "drivers.py": {
+        "asynchronous drivers.": "synchronous drivers.",
+        "Used by `client.outbox` and `client.inbox`.": "Used by `client.sync_outbox`.",
+        # An attribute where nothing can be awaited.
+        "connection.get_raw_connection()": "connection.connection",
+    },
+    "outbox.py": {
+        "for asynchronous drivers.": "for synchronous drivers.",
+        """\
+    Connections are asyncpg's `Connection` (or a pool's), psycopg's `AsyncConnection`, and
+    SQLAlchemy's `AsyncConnection` and `AsyncSession`. `SyncOutbox` is for the others. Every
+    method with a connection raises what its driver raises, besides what is listed.
+""": """\
+    Connections are psycopg's `Connection`, SQLAlchemy's `Connection` and `Session`, and Django's
+    `connection`. The methods are those of `Outbox`, without `await`. Every method with a
+    connection raises what its driver raises, besides what is listed.
+""",
+        """\
+            connection: A session of SQLAlchemy's ORM, or a connection whose transaction was
+                opened with `transaction`: the others do not tell when they commit.
+""": """\
+            connection: A session of SQLAlchemy's ORM, Django's connection in an atomic block, or
+                one whose transaction was opened with `transaction`: the others do not tell when
+                they commit.
+""",
+    },
+}
+"""By file: what the synchronous half says instead, word by word."""
+
+_NAME = re.compile(r"\b(" + "|".join(map(re.escape, WORDS)) + r")\b")
+
+
+def files(root: Path) -> dict[Path, str]:
+    """Path to text of every generated module.
+
+    Args:
+        root: Of the repository.
+    """
+    return {CLIENT / f"sync_{name}": _formatted(_sync(root, name)) for name in PHRASES}
+
+
+def _sync(root: Path, source: str) -> str:
+    text = (root / CLIENT / source).read_text()
+    kept: list[str] = []
+    for phrase, instead in PHRASES[source].items():
+        if text.count(phrase) != 1:
+            raise ValueError(f"{source}: wanted once, found {text.count(phrase)} times: {phrase!r}")
+        # What is said instead is not to be translated again.
+        text = text.replace(phrase, f"\0{len(kept)}\0")
+        kept.append(instead)
+    text = re.sub(r"\bawait ", "", text)
+    text = re.sub(r"\basync (def|with|for)\b", r"\1", text)
+    text = _NAME.sub(lambda match: WORDS[match[1]], text)
+    text = re.sub(r"\0(\d+)\0", lambda match: kept[int(match[1])], text)
+    return HEADER.format(source=source) + text
+
+
+def _formatted(text: str) -> str:
+    """Sorted imports and lines as `make format` would leave them."""
+    for command in (["check", "--select", "I", "--fix-only", "--quiet"], ["format", "--quiet"]):
+        text = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "--stdin-filename", CLIENT / "sync.py", "-"],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    return text

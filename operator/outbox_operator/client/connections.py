@@ -1,0 +1,117 @@
+"""What the drivers of all kinds share: which connection is whose, and what is refused.
+
+Used by `client.drivers`, which is for asynchronous connections, and by `client.sync_drivers`,
+which is generated from it. Knows connections by the names of their classes, so that importing
+this needs no driver at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, TypeVar
+
+from outbox_operator.client.statements import Statement
+from outbox_operator.errors import TransactionError
+
+IDLE: Final = 0
+"""psycopg's status of a connection without a transaction, and of one without a pipeline."""
+
+ASYNC_CONNECTIONS: Final = (
+    "an open asyncpg Connection, psycopg AsyncConnection, or SQLAlchemy AsyncConnection or "
+    "AsyncSession; synchronous connections go to SyncOutbox"
+)
+SYNC_CONNECTIONS: Final = (
+    "an open psycopg Connection, SQLAlchemy Connection or Session, or Django connection; "
+    "asynchronous connections go to Outbox"
+)
+
+D = TypeVar("D")
+
+
+def known(connection: object, drivers: Mapping[tuple[str, str], D], wanted: str) -> tuple[D, Any]:
+    """The entry for a connection's class, found by the names of package and class.
+
+    Returns:
+        The entry, and the connection: that behind a proxy, which stands for another one in each
+        thread or task.
+
+    Raises:
+        TypeError: There is none.
+    """
+    for kind in type(connection).__mro__:
+        name = (kind.__module__.partition(".")[0], kind.__name__)
+        found = drivers.get(name)
+        if found is not None:
+            return found, connection
+        behind = _PROXIES.get(name)
+        if behind is not None:
+            return known(behind(connection), drivers, wanted)
+    kind = type(connection)
+    raise TypeError(
+        f"{kind.__module__}.{kind.__qualname__} is not a connection this library can write "
+        f"through; pass {wanted}"
+    )
+
+
+def _behind_django(proxy: Any) -> Any:
+    from django.db import connections
+
+    return connections[proxy.alias]
+
+
+_PROXIES: Final[dict[tuple[str, str], Callable[[Any], Any]]] = {
+    ("django", "ConnectionProxy"): _behind_django,
+    ("sqlalchemy", "scoped_session"): lambda proxy: proxy(),
+    ("sqlalchemy", "async_scoped_session"): lambda proxy: proxy(),
+}
+
+
+def plain_cursor(connection: Any) -> Any:
+    """A cursor of psycopg's plain kind: applications set row factories of their own."""
+    from psycopg.rows import tuple_row
+
+    return connection.cursor(row_factory=tuple_row)
+
+
+def check_psycopg(connection: Any, how: str) -> None:
+    """Refuse a psycopg connection that commits every statement by itself.
+
+    Raises:
+        TransactionError: It does.
+    """
+    # Without autocommit the first statement opens the transaction.
+    if connection.autocommit and connection.info.transaction_status == IDLE:
+        raise no_transaction("psycopg (autocommit)", how)
+
+
+def check_sqlalchemy(raw: Any, how: str) -> None:
+    """Refuse a connection of SQLAlchemy's that commits every statement by itself.
+
+    Raises:
+        TransactionError: It does.
+    """
+    # Else it opens its transaction with the first statement.
+    if getattr(raw.dbapi_connection, "autocommit", False):
+        raise no_transaction("SQLAlchemy (AUTOCOMMIT)", how)
+
+
+def no_transaction(what: str, how: str) -> TransactionError:
+    """The error for a connection without a transaction."""
+    return TransactionError(
+        f"no transaction is open on this {what} connection, so the row would not be part of "
+        f"anything; open one first: {how}"
+    )
+
+
+@lru_cache(maxsize=64)
+def clause(statement: Statement) -> Any:
+    """A statement as SQLAlchemy takes it; parsed once."""
+    from sqlalchemy import text
+
+    return text(statement.colon)
+
+
+def named(values: Sequence[object]) -> dict[str, object]:
+    """Values by the names of their placeholders."""
+    return {f"p{number}": value for number, value in enumerate(values, 1)}
