@@ -1,0 +1,132 @@
+"""What follows when the stream refuses an event or is away: a pause, and another attempt.
+
+Used by `relay.loop`. Every pause ends early with a request to stop, the loss of a connection, or
+that of the shard, so that nobody waits for a stream on behalf of a shard that is not ours.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from outbox_operator.adapters.nats.publisher import Publisher, Refusal, StreamFacts
+from outbox_operator.adapters.postgres.outbox import OutboxStore
+from outbox_operator.aio import Backoff
+from outbox_operator.errors import OutboxError
+from outbox_operator.reasons import Reason
+from outbox_operator.relay import poison
+from outbox_operator.relay.metrics import RelayMetrics
+from outbox_operator.relay.progress import ShardProgress
+from outbox_operator.relay.signals import Signals
+from outbox_operator.relay.stream import ShardStream
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS: Final = (0.05, 2.0)
+"""First and longest pause between two attempts."""
+
+
+class StopRequestedError(Exception):
+    """Asked to stop while waiting to try again; the cursor is where it should be."""
+
+
+class Retrying:
+    """Attempts of one shard at its stream.
+
+    Attributes:
+        refused: What the server found to be poison in the run before, by position.
+    """
+
+    def __init__(
+        self,
+        store: OutboxStore,
+        publisher: Publisher,
+        stream: ShardStream,
+        signals: Signals,
+        progress: ShardProgress,
+        metrics: RelayMetrics,
+    ) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._stream = stream
+        self._signals = signals
+        self._progress = progress
+        self._metrics = metrics
+        self._retry = Backoff(*_RETRY_SECONDS)
+        self.refused: dict[int, poison.Poison] = {}
+
+    async def ensure_stream_facts(self) -> StreamFacts:
+        """Return what the stream accepts, asked for anew after trouble; wait until it is there.
+
+        Raises:
+            StopRequestedError: Asked to stop while it is not there.
+            OutboxError: A connection is lost, or the ownership is.
+        """
+        retry = Backoff(*_RETRY_SECONDS)
+        while True:
+            try:
+                facts = await self._stream.refresh()
+            except OutboxError as error:
+                log.warning("waiting for the stream: %s", error.message)
+                self._metrics.errors(error.reason).inc()
+                self._progress.stream(ok=False, reason=error.message)
+                await self.rest(retry.next())
+            else:
+                self._progress.stream(
+                    ok=True,
+                    reason=self._stream.without_fence or f"stream {facts.stream} takes our events",
+                )
+                return facts
+
+    def succeeded(self) -> None:
+        """Forget earlier refusals: a run went well."""
+        self._retry.reset()
+        self.refused.clear()
+
+    async def after_refusal(self, refusal: Refusal, failed: int | None) -> None:
+        """Act on a refusal, and wait if that helps.
+
+        Args:
+            failed: Position of the refused event; None when it is not known.
+
+        Raises:
+            StopRequestedError: Asked to stop while waiting.
+            OutboxError: A connection is lost, or the ownership is.
+        """
+        treatment = poison.treat(refusal)
+        if treatment is poison.Treatment.RESEND:
+            log.debug("another publisher wrote to the stream in between: %s", refusal.text)
+            return
+        if treatment is poison.Treatment.FENCE:
+            self._metrics.fence_losses.inc()
+            await self._store.confirm_ownership()
+            self._stream.fence_refused()
+            await self.ensure_stream_facts()
+            return
+        self._metrics.errors(refusal.reason).inc()
+        self._stream.invalidate_tail()
+        if treatment is poison.Treatment.POISON and failed is not None:
+            self.refused[failed] = poison.Poison(Reason.REFUSED_BY_STREAM, refusal.text)
+            return
+        if self._publisher.lost:
+            raise self._publisher.lost_error()
+        log.warning(
+            "the stream did not take an event, trying again: %s", refusal.text,
+            extra={"reason": refusal.reason, "position": failed},
+        )  # fmt: skip
+        self._progress.trouble(refusal.text)
+        await self.rest(self._retry.next())
+
+    async def rest(self, seconds: float) -> None:
+        """Wait before another attempt.
+
+        Raises:
+            StopRequestedError: Asked to stop, which ends the attempts.
+            OutboxError: A connection is lost, or the ownership is.
+        """
+        await self._signals.rest(seconds)
+        if self._signals.stopping:
+            raise StopRequestedError
+        if self._publisher.lost:
+            raise self._publisher.lost_error()
+        await self._store.confirm_ownership()

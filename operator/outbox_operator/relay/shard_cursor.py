@@ -1,0 +1,112 @@
+"""How far a shard is: in memory with each acknowledgement, in the table now and then.
+
+Used by `relay.loop`. What is not in the table yet, the next owner finds in the stream
+(`relay.stream`), so a save that never happened costs reading a longer tail and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from outbox_operator.adapters.postgres.outbox import OutboxStore
+from outbox_operator.adapters.postgres.rows import Cursor, NewDeadLetter, Rows
+from outbox_operator.relay.in_flight import PagesInFlight
+from outbox_operator.relay.metrics import RelayMetrics
+from outbox_operator.relay.poison import Policy
+from outbox_operator.relay.progress import ShardProgress
+from outbox_operator.relay.reading import Point
+from outbox_operator.relay.stream import ShardStream
+
+log = logging.getLogger(__name__)
+
+SAVE_SECONDS: Final = 0.2
+
+
+class ShardCursor:
+    """The cursor of a shard, and the keys that its dead letters block.
+
+    Args:
+        stored: As read after taking ownership.
+        policy: Whether dead letters block keys.
+
+    Attributes:
+        point: Everything before it is published or a dead letter.
+        blocked_keys: Keys with an unresolved dead letter, as far as we know.
+    """
+
+    def __init__(
+        self,
+        store: OutboxStore,
+        stream: ShardStream,
+        progress: ShardProgress,
+        metrics: RelayMetrics,
+        *,
+        stored: Cursor,
+        policy: Policy,
+    ) -> None:
+        self._store = store
+        self._stream = stream
+        self._progress = progress
+        self._metrics = metrics
+        self._blocks_keys = policy == "BlockKey"
+        self._saved = stored
+        self._saved_at = time.monotonic()
+        self.point = Point(stored.snapshot_from, stored.snapshot_to, stored.last_position)
+        self.blocked_keys: set[str] = set()
+
+    async def read_blocked_keys(self) -> None:
+        """Read which keys are blocked; call once, before the first page."""
+        if self._blocks_keys:
+            self.blocked_keys = set(await self._store.blocked_keys())
+
+    async def unblock_keys(self, rows: Rows) -> None:
+        """Unblock the keys of these rows whose dead letters somebody has removed."""
+        hit = self.blocked_keys.intersection([row[3] for row in rows])
+        if hit:
+            self.blocked_keys -= hit - await self._store.still_blocked(sorted(hit))
+
+    def settle(self, in_flight: PagesInFlight, count: int) -> None:
+        """Move on behind what is dealt with, now that `count` messages of a run are stored."""
+        for settled in in_flight.settle(count):
+            self.point = settled.point
+            self._progress.published(settled.messages)
+            self._metrics.published_bytes.inc(settled.size)
+            self._progress.moved(settled.rows)
+            if settled.point.upper is None:
+                self._stream.window_read()
+
+    async def save_if_due(self, dead_letters: Sequence[NewDeadLetter]) -> None:
+        """Store the cursor after a run: with its dead letters, or if the last save is old."""
+        if dead_letters or time.monotonic() - self._saved_at > SAVE_SECONDS:
+            await self.save(dead_letters)
+
+    async def save(self, dead_letters: Sequence[NewDeadLetter] = ()) -> None:
+        """Store the cursor, if there is news, and these dead letters with it.
+
+        Raises:
+            ConflictError: Somebody else owns the shard (reason OwnershipLost).
+            PostgresError: The database does not answer.
+        """
+        point, stream = self.point, self._stream
+        cursor = Cursor(
+            point.lower, point.upper, point.position,
+            emission=stream.numbers.last, emission_gaps=stream.numbers.gaps,
+            stream_sequence=stream.known, remark=stream.without_fence or None,
+        )  # fmt: skip
+        if cursor == self._saved and not dead_letters:
+            return
+        await self._store.save(cursor, dead_letters)
+        self._saved, self._saved_at = cursor, time.monotonic()
+        self._metrics.saves.inc()
+        for letter in dead_letters:
+            self._metrics.poison(letter.reason).inc()
+            if not letter.blocked:
+                log.error(
+                    "event moved to the dead letters: %s", letter.error,
+                    extra={"reason": letter.reason, "position": letter.position},
+                )  # fmt: skip
+            if self._blocks_keys and letter.key:
+                self.blocked_keys.add(letter.key)
