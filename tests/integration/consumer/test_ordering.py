@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from outbox_operator.consumer.app import App
 from outbox_operator.consumer.handlers.registry import Handlers
 from outbox_operator.consumer.handlers.types import Context, DeadLetter, ReceivedEvent, RetryAfter
-from support.consuming import Source, calling, consuming, eventually, readiness
+from support.consuming import Source, calling, consuming, eventually, metric, readiness
 
 pytestmark = pytest.mark.integration
 
@@ -119,7 +119,9 @@ async def test_the_next_reader_waits_for_what_the_last_one_held(
     first = App(source.python(), calling(hold))
     task = asyncio.create_task(first.run())
     await asyncio.wait_for(held.wait(), 10)
-    await eventually(lambda: len(first._loop._in_hand) == 10, "all are in its hands")
+    await eventually(
+        lambda: metric(first, "outbox_consumer_in_flight") == 10, "all are in its hands"
+    )
     await crash(first, task)
     await publish_in_turn(source, 20)
     async with consuming(source.python(), calling(handle)):
