@@ -19,7 +19,7 @@ from outbox_operator.api.resource import parse_consumer, parse_pipeline
 from outbox_operator.consumer import Context
 from outbox_operator.consumer import settings as consumer_settings
 from outbox_operator.consumer.events import inbox_id, received
-from outbox_operator.consumer.handlers.http import binary_request, structured_request
+from outbox_operator.consumer.handlers.http_request import binary_request, structured_request
 from outbox_operator.consumer.handlers.types import ReceivedEvent
 from outbox_operator.plan.kubernetes import runtime_config
 from outbox_operator.relay import settings as relay_settings

@@ -1,179 +1,36 @@
 """Deliver events to an HTTP endpoint as CloudEvents 1.0.
 
-A handler for the loop. What a request looks like and what an answer means are pure functions;
-the class holds the connections.
+A handler for the runtime. What a request looks like is in `http_request`, what an answer means in
+`http_outcome`; here are the connections, the Secrets, and what can go wrong on the way.
 """
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
-import email.utils
-import hashlib
-import hmac
-import json
 import ssl
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 
-from outbox_operator.consumer.handlers.types import (
-    Ack,
-    Context,
-    DeadLetter,
-    Outcome,
-    ReceivedEvent,
-    RetryAfter,
+from outbox_operator.consumer.handlers.http_outcome import outcome
+from outbox_operator.consumer.handlers.http_request import (
+    SIGNATURE_HEADER,
+    binary_request,
+    signature,
+    structured_request,
 )
+from outbox_operator.consumer.handlers.types import Context, Outcome, ReceivedEvent, RetryAfter
 from outbox_operator.errors import CredentialsError, HandlerUnavailableError
-from outbox_operator.wire import headers as names
 from outbox_operator.wire.config import HttpHandlerConfig
 
 CONNECT_SECONDS: Final = 10.0
-DELIVERIES_HEADER: Final = "Outbox-Deliveries"
-CONSUMER_HEADER: Final = "Outbox-Consumer"
-SIGNATURE_HEADER: Final = "Outbox-Signature"
 
-_SPEC_VERSION: Final = "1.0"
 _SECRET_SECONDS: Final = 10.0
-_STRUCTURED: Final = "application/cloudevents+json; charset=utf-8"
 _EXCERPT_CHARACTERS: Final = 300
 _BODY_BYTES: Final = 16 * 1024
-_TRANSIENT_4XX: Final = frozenset({401, 403, 404, 407, 408, 409, 425, 429})
-"""They blame a login, a route or the moment, and mostly not the event: a rollout that answers 404
-for a second must not give up all events of that second."""
-_HONOUR_RETRY_AFTER: Final = frozenset({429, 503})
-_NOT_FORWARDED: Final = frozenset(
-    {
-        "host", "content-length", "content-type", "content-encoding", "transfer-encoding",
-        "connection", "keep-alive", "te", "trailer", "upgrade", "expect", "proxy-authorization",
-        "proxy-connection", "authorization",
-    }
-)  # fmt: skip
-"""Headers that speak about one HTTP hop: an event must not set them for the endpoint."""
-
-
-def binary_request(event: ReceivedEvent, context: Context) -> tuple[dict[str, str], bytes]:
-    """Headers and body in binary mode: attributes as headers, the payload as it is."""
-    request = _common_headers(event, context)
-    for name, value in _attributes(event).items():
-        if name != "datacontenttype":
-            request[f"ce-{name}"] = names.encode_value(value)
-    request["Content-Type"] = event.content_type
-    return request, event.data
-
-
-def structured_request(event: ReceivedEvent, context: Context) -> tuple[dict[str, str], bytes]:
-    """Headers and body in structured mode: one JSON document."""
-    document: dict[str, Any] = dict(_attributes(event))
-    data = _json_or_none(event)
-    if data is None:
-        document["data_base64"] = base64.b64encode(event.data).decode()
-    request = _common_headers(event, context)
-    request["Content-Type"] = _STRUCTURED
-    head = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    if data is None:
-        return request, head.encode()
-    # The payload goes in as it is: decoding it would round numbers and lose their spelling.
-    return request, head[:-1].encode() + b',"data":' + data + b"}"
-
-
-def _json_or_none(event: ReceivedEvent) -> bytes | None:
-    if not event.is_json:
-        return None
-    try:
-        event.json()
-    except ValueError:
-        return None
-    return event.data
-
-
-def _attributes(event: ReceivedEvent) -> dict[str, str]:
-    attributes = {
-        "specversion": _SPEC_VERSION,
-        "id": event.id,
-        "type": event.type,
-        "source": event.source,
-        "time": event.time.isoformat().replace("+00:00", "Z"),
-        "datacontenttype": event.content_type,
-        "subject": event.subject,
-    }
-    if event.key:
-        attributes["partitionkey"] = event.key
-    found = {name.lower(): value for name, value in event.headers.items()}
-    for name in (names.TRACEPARENT, names.TRACESTATE):
-        if name in found:
-            attributes[name] = found[name]
-    return attributes
-
-
-def _common_headers(event: ReceivedEvent, context: Context) -> dict[str, str]:
-    """The event's own headers, and what we know of this delivery."""
-    return {
-        **{
-            name: value if value.isascii() and value.isprintable() else names.encode_value(value)
-            for name, value in event.headers.items()
-            if name.lower() not in _NOT_FORWARDED
-            and not name.lower().startswith(names.RESERVED_PREFIXES)
-        },
-        CONSUMER_HEADER: context.consumer,
-        DELIVERIES_HEADER: str(context.deliveries),
-    }
-
-
-def outcome(status: int, retry_after: str | None, body: str, now: dt.datetime) -> Outcome:
-    """What an answer means.
-
-    Args:
-        status: HTTP status.
-        retry_after: The Retry-After header.
-        body: Start of the body, for people.
-        now: The time, for a Retry-After that is a date.
-    """
-    if 200 <= status < 300:
-        return Ack()
-    said = f": {body}" if body else ""
-    if 300 <= status < 400:
-        return RetryAfter(
-            reason=f"answered {status}; redirects are not followed, set the final URL{said}"
-        )
-    sentence = f"answered {status}{said}"
-    if 400 <= status < 500 and status not in _TRANSIENT_4XX:
-        return DeadLetter(sentence)
-    if status in _HONOUR_RETRY_AFTER:
-        return RetryAfter(_delay(retry_after, now), sentence)
-    return RetryAfter(reason=sentence)
-
-
-def _delay(retry_after: str | None, now: dt.datetime) -> float | None:
-    """Seconds of a Retry-After header: a number, or a date; None for anything else."""
-    if retry_after is None:
-        return None
-    text = retry_after.strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        moment = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=dt.UTC)
-    return max(0.0, (moment - now).total_seconds())
-
-
-def signature(key: bytes, body: bytes, moment: int) -> str:
-    """The value of `SIGNATURE_HEADER`: when it was made, and HMAC-SHA256 over that and the body.
-
-    Args:
-        key: What both sides know.
-        body: The request's.
-        moment: Seconds since 1970; the receiver refuses old ones, so that nobody sends it again.
-    """
-    digest = hmac.new(key, b"%d." % moment + body, hashlib.sha256).hexdigest()
-    return f"t={moment},v1={digest}"
 
 
 class HttpHandler:

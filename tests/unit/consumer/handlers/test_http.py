@@ -9,7 +9,8 @@ import json
 
 import pytest
 
-from outbox_operator.consumer.handlers.http import binary_request, outcome, structured_request
+from outbox_operator.consumer.handlers.http_outcome import outcome
+from outbox_operator.consumer.handlers.http_request import binary_request, structured_request
 from outbox_operator.consumer.handlers.types import (
     Ack,
     Context,
