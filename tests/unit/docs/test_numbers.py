@@ -18,7 +18,7 @@ from outbox_operator.api.v1alpha1.handler import PythonHandler
 from outbox_operator.api.v1alpha1.pipeline import Migrations, OutboxTable, Polling
 from outbox_operator.api.v1alpha1.stream import StreamConfig
 from outbox_operator.client import NatsLink, nats_link, rows, sending, statements
-from outbox_operator.consumer import breaker, dead_letters, disposition, loop, progress
+from outbox_operator.consumer import breaker, dead_letters, disposition, progress, workers
 from outbox_operator.controller.reconcile import deletion
 from outbox_operator.controller.runtime import queue, schedule
 from outbox_operator.controller.settings import Settings
@@ -144,7 +144,7 @@ SENTENCES: Final = [
         f"longer than {names.MAX_NAME} characters is cut",
     ),
     (CONSUME, f"After `timeout` ({PYTHON_MINUTES:g} min) the call is cancelled"),
-    (CONSUME, f"up to {loop._GROUP} events share a transaction"),
+    (CONSUME, f"up to {workers._GROUP} events share a transaction"),
     (
         CONSUME,
         f"{disposition.BACKOFF_FIRST_SECONDS:g} s, 2 s, 4 s, … up to "
