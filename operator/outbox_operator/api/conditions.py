@@ -9,6 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from outbox_operator.wire.times import format_time
+
 ConditionStatus = Literal["True", "False", "Unknown"]
 
 
@@ -64,11 +66,6 @@ def known_types(conditions: Iterable[Condition]) -> list[ConditionType]:
     return [ours[condition.type] for condition in conditions if condition.type in ours]
 
 
-def rfc3339(moment: datetime) -> str:
-    """A time as Kubernetes writes it, in UTC with seconds."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def merge(
     old: Iterable[Condition], new: Iterable[Condition], *, now: datetime, generation: int
 ) -> list[Condition]:
@@ -82,7 +79,7 @@ def merge(
         merged.append(
             condition.model_copy(
                 update={
-                    "lastTransitionTime": time or rfc3339(now),
+                    "lastTransitionTime": time or format_time(now, "seconds"),
                     "observedGeneration": generation,
                     "message": condition.message[:4096],
                 }

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, Final, TextIO
 
+from outbox_operator.wire.times import format_time
+
 _STANDARD: Final = frozenset(
     [*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"]
 )
@@ -66,7 +68,7 @@ class JsonFormatter(logging.Formatter):
         """The JSON text of `record`; never raises for values JSON cannot hold."""
         moment = dt.datetime.fromtimestamp(record.created, dt.UTC)
         line: dict[str, Any] = {
-            "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": format_time(moment, "milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),

@@ -12,6 +12,7 @@ from typing import Final
 
 from outbox_operator.wire import headers as names
 from outbox_operator.wire.subjects import SubjectTemplate
+from outbox_operator.wire.times import format_time
 
 CONTENT_TYPES: Final = {"jsonb": "application/json", "bytea": "application/octet-stream"}
 """By `payloadType`."""
@@ -66,7 +67,7 @@ def event_headers(
         names.EVENT_ID: event_id,
         names.EVENT_TYPE: names.encode_value(event_type),
         names.EVENT_SOURCE: source,
-        names.EVENT_TIME: time.isoformat().replace("+00:00", "Z"),
+        names.EVENT_TIME: format_time(time),
         names.CONTENT_TYPE: content_type,
     }
     if partition_key:

@@ -14,6 +14,7 @@ from outbox_operator.adapters.kubernetes.objects import collection_path
 from outbox_operator.adapters.kubernetes.transport import Transport
 from outbox_operator.api import meta
 from outbox_operator.errors import OutboxError
+from outbox_operator.wire.times import format_time
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class EventRecorder:
                 "name": f"{metadata['name'][:200]}.{uuid4().hex[:16]}",
                 "namespace": namespace,
             },
-            "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "eventTime": format_time(datetime.now(UTC), "microseconds"),
             "reportingController": f"{meta.GROUP}/{meta.MANAGED_BY}",
             "reportingInstance": self._instance[:128],
             "type": type,

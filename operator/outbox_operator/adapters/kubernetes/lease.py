@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from outbox_operator.wire.times import format_time
+
 LEASE_API: Final = "coordination.k8s.io/v1"
 
 
@@ -56,8 +58,8 @@ def lease_manifest(namespace: str, name: str, record: LeaseRecord) -> dict[str, 
         "spec": {
             "holderIdentity": record.holder,
             "leaseDurationSeconds": record.duration_s,
-            "acquireTime": _format_time(record.acquired),
-            "renewTime": _format_time(record.renewed),
+            "acquireTime": format_time(record.acquired, "microseconds"),
+            "renewTime": format_time(record.renewed, "microseconds"),
             "leaseTransitions": record.transitions,
         },
     }
@@ -66,8 +68,4 @@ def lease_manifest(namespace: str, name: str, record: LeaseRecord) -> dict[str, 
 def _parse_time(text: str | None) -> datetime:
     if not text:
         return datetime.fromtimestamp(0, UTC)
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
-
-
-def _format_time(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromisoformat(text)

@@ -21,6 +21,7 @@ from outbox_operator.errors import (
     UnsupportedServerError,
 )
 from outbox_operator.plan.state import FieldChange, Owner
+from outbox_operator.wire.times import format_time
 
 Config = dict[str, Any]
 
@@ -305,7 +306,7 @@ def parse_time(text: str, path: str) -> datetime:
 
 def rfc3339(text: str, path: str) -> str:
     """The same moment as the server writes it: in UTC. Raises SpecError."""
-    return parse_time(text, path).isoformat().replace("+00:00", "Z")
+    return format_time(parse_time(text, path))
 
 
 def named(names: Mapping[str, str]) -> Callable[[Any], Any]:
@@ -331,7 +332,7 @@ def durations(value: Any) -> Any:
 
 def time_text(value: Any) -> Any:
     """Shows a moment."""
-    return value.isoformat().replace("+00:00", "Z") if value else None
+    return format_time(value) if value else None
 
 
 def switched_on(config: Config, settings: Iterable[tuple[str, Any]]) -> Config:

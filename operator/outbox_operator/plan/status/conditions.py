@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from outbox_operator.api.conditions import Condition, ConditionStatus, ConditionType, merge, rfc3339
+from outbox_operator.api.conditions import Condition, ConditionStatus, ConditionType, merge
 from outbox_operator.errors import OutboxError
 from outbox_operator.reasons import Reason
+from outbox_operator.wire.times import format_time
 
 PartStatus = Literal["True", "False", "Unknown"]
 
@@ -239,13 +240,13 @@ def due(sampled_at: str | None, now: datetime, interval: float) -> bool:
     """Whether the last sample is at least `interval` seconds old."""
     if not sampled_at:
         return True
-    then = datetime.fromisoformat(sampled_at.replace("Z", "+00:00"))
+    then = datetime.fromisoformat(sampled_at)
     return (now - then).total_seconds() >= interval
 
 
 def stamp(now: datetime) -> str:
     """The time as status fields carry it."""
-    return rfc3339(now)
+    return format_time(now, "seconds")
 
 
 def round_age(seconds: float) -> float:

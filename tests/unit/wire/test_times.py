@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from outbox_operator.wire.times import Precision, format_time
+
+MOMENT = dt.datetime(2026, 1, 31, 9, 30, 0, 123_987, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("precision", "text"),
+    [
+        ("auto", "2026-01-31T09:30:00.123987Z"),
+        ("seconds", "2026-01-31T09:30:00Z"),
+        ("milliseconds", "2026-01-31T09:30:00.123Z"),
+        ("microseconds", "2026-01-31T09:30:00.123987Z"),
+    ],
+)
+def test_precision(precision: Precision, text: str) -> None:
+    assert format_time(MOMENT, precision) == text
+
+
+def test_whole_seconds() -> None:
+    whole = MOMENT.replace(microsecond=0)
+    assert format_time(whole) == "2026-01-31T09:30:00Z"
+    assert format_time(whole, "microseconds") == "2026-01-31T09:30:00.000000Z"
+
+
+def test_another_zone_is_told_in_utc() -> None:
+    zone = dt.timezone(dt.timedelta(hours=2))
+    assert format_time(MOMENT.astimezone(zone)) == format_time(MOMENT)
