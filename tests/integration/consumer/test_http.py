@@ -339,7 +339,7 @@ async def test_a_missing_token_is_reported_at_the_start(
 
 
 async def test_trusts_the_authorities_it_is_given_and_no_others(
-    client: Client, stream_prefix: str, tmp_path: Path
+    client: Client, stream_prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     certificates = Certificates(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -357,6 +357,7 @@ async def test_trusts_the_authorities_it_is_given_and_no_others(
                 "refused",
             )
         assert endpoint.requests == []
+        assert "the server's certificate is not trusted" in caplog.text
         async with consuming(source.http(endpoint, ca_file=str(certificates.path("ca.pem")))):
             await source.settled(1)
         assert len(endpoint.requests) == 1

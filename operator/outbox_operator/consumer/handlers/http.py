@@ -15,6 +15,7 @@ from typing import Final
 
 import aiohttp
 
+from outbox_operator.adapters.network import network_problem
 from outbox_operator.consumer.handlers.http_outcome import outcome
 from outbox_operator.consumer.handlers.http_request import (
     SIGNATURE_HEADER,
@@ -173,10 +174,6 @@ def _trust(path: str | None) -> ssl.SSLContext | bool:
 def _describe(error: aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) -> str:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return "no connection in time"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return f"the certificate is not trusted: {error.certificate_error}"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "no such host"
-    if isinstance(error.os_error, ConnectionRefusedError):
-        return "connection refused"
-    return error.os_error.strerror or "no connection"
+        return "no such host"  # whichever resolver said so
+    return network_problem(error.os_error) or error.os_error.strerror or "no connection"

@@ -15,6 +15,7 @@ from outbox_operator.wire.headers import (
     TRACESTATE,
     encode_value,
 )
+from outbox_operator.wire.times import format_time
 
 DELIVERIES_HEADER: Final = "Outbox-Deliveries"
 CONSUMER_HEADER: Final = "Outbox-Consumer"
@@ -73,7 +74,7 @@ def _attributes(event: ReceivedEvent) -> dict[str, str]:
         "id": event.id,
         "type": event.type,
         "source": event.source,
-        "time": event.time.isoformat().replace("+00:00", "Z"),
+        "time": format_time(event.time),
         "datacontenttype": event.content_type,
         "subject": event.subject,
     }
