@@ -58,6 +58,8 @@ def test_roles_pin_the_version_that_is_tested(role: str) -> None:
         ("_closed_cb", type(None)),
         ("_disconnected_cb", type(None)),
         ("stats", dict),
+        ("_subs", dict),
+        ("_resp_sub_prefix", type(None)),
     ],
 )
 def test_attributes_of_a_client(name: str, kind: type) -> None:
@@ -93,6 +95,8 @@ def test_the_parser_is_made_once_and_only_reset_later() -> None:
         ("_process_op_err", ["self", "e"]),
         ("_process_info", ["self", "info", "initial_connection"]),
         ("_process_err", ["self", "err_msg"]),
+        ("_init_request_sub", ["self"]),
+        ("_flush_pending", ["self", "force_flush"]),
         ("_process_msg", ["self", "sid", "subject", "reply", "data", "headers"]),
     ],
 )

@@ -15,7 +15,7 @@ import tempfile
 import time
 import urllib.request
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -29,6 +29,9 @@ from support.ports import free_port
 from support.processes import freeze
 
 START_SECONDS = 20.0
+_RELOADED = "Reloaded server configuration"
+ADMIN = "admin"
+"""User of `with_permissions` who may do everything; its password is the same word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,22 @@ class NatsOptions:
     tls_handshake_first: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
     """Further top-level settings, as in the server's configuration file."""
+
+
+def with_permissions(**users: Mapping[str, Any]) -> NatsOptions:
+    """A server whose users may do what is said here, and `ADMIN` everything.
+
+    Args:
+        users: Permissions by user, as the server's configuration has them; the password of each
+            is its name.
+    """
+    logins: list[dict[str, Any]] = [{"user": ADMIN, "password": ADMIN}]
+    logins += [
+        {"user": name, "password": name, "permissions": dict(permissions)}
+        for name, permissions in users.items()
+    ]
+    extra = {"authorization": {"users": logins}}
+    return NatsOptions(username=ADMIN, password=ADMIN, extra=extra)
 
 
 class NatsServer:
@@ -111,9 +130,7 @@ class NatsServer:
     def start(self) -> Self:
         """Start and wait until clients can connect. The port stays the same ever after."""
         assert not self.running, "the server runs already"
-        config = self._path / "server.json"
-        config.write_text(json.dumps(self._config()))
-        config.chmod(0o600)
+        config = self._write_config()
         with (self._path / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [str(self._binary), "-c", str(config)], stdout=log, stderr=log
@@ -144,6 +161,20 @@ class NatsServer:
         self.options = replace(self.options, **changes)
         self.start()
 
+    def reload(self, **changes: Any) -> None:
+        """Change options of the running server, as a person who edits its file and sends SIGHUP.
+
+        Connections stay. Returns once the new configuration is in force.
+        """
+        self.options = replace(self.options, **changes)
+        before = self.log.count(_RELOADED)
+        self._write_config()
+        os.kill(self.pid, signal.SIGHUP)
+        deadline = time.monotonic() + START_SECONDS
+        while self.log.count(_RELOADED) == before:
+            assert time.monotonic() < deadline, f"configuration not reloaded:\n{self.log}"
+            time.sleep(0.005)
+
     def close(self) -> None:
         """End the process and remove its files."""
         if self.running:
@@ -159,6 +190,12 @@ class NatsServer:
     @property
     def _path(self) -> Path:
         return Path(self._directory.name)
+
+    def _write_config(self) -> Path:
+        config = self._path / "server.json"
+        config.write_text(json.dumps(self._config()))
+        config.chmod(0o600)
+        return config
 
     def _config(self) -> dict[str, Any]:
         options = self.options

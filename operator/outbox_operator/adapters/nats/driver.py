@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from outbox_operator.adapters.nats.frame_reader import FrameReader, Sink
@@ -70,8 +71,10 @@ class WireClient(Client):
         self._ps = self._frames
         self._watches: list[tuple[Denial, OnDenied]] = []
         self._said: set[str] = set()
-        self._unheard: list[Denial] = []
-        """Subscriptions that the server did not accept; it says so once for a connection."""
+        self._answers: Subscription | None = None
+        """Where the answers to requests come."""
+        self._deaf = False
+        """Whether the server did not accept that."""
         self.complaint = ""
         """What the server complained about last, in its words; or nothing."""
 
@@ -110,9 +113,9 @@ class WireClient(Client):
     ) -> Callable[[], None]:
         """Call `on_denied` each time the server does not let us publish or subscribe there.
 
-        It is called inside the reading task, and must not raise and must not take long; at once
-        when this connection was told so already of a subscription, which happens once only. The
-        first such complaint of a connection is logged, those that follow under `subjects` are not.
+        It is called inside the reading task, and must not raise and must not take long. The server
+        speaks of a subscription once, so watch before you subscribe. What nobody watches is
+        logged, each text once for a connection; who watches says it in words of its own.
 
         Args:
             subjects: A filter.
@@ -122,9 +125,6 @@ class WireClient(Client):
         """
         watch = (Denial(action, subjects, ""), on_denied)
         self._watches.append(watch)
-        for denial in self._unheard:
-            if _concerns(watch[0], denial):
-                on_denied(denial)
 
         def forget() -> None:
             with contextlib.suppress(ValueError):
@@ -155,6 +155,16 @@ class WireClient(Client):
         if self.is_connected and queue is not None and queue.empty():
             queue.put_nowait(asyncio.get_running_loop().create_future())
 
+    async def confirm(self, timeout: float) -> None:
+        """Wait until the server has taken, or complained of, all that was handed over until now.
+
+        Raises:
+            nats.errors.Error: The connection is lost, or there is no answer in time.
+        """
+        # The ping of `flush` alone would overtake what waits to be sent.
+        await asyncio.wait_for(self._flush_pending(force_flush=True), timeout)
+        await self.flush(timeout)  # type: ignore[arg-type]  # any number of seconds
+
     def discard_unsent(self) -> None:
         """Forget what was published and not sent; a reconnection would send it, however late."""
         self._pending = []
@@ -183,16 +193,38 @@ class WireClient(Client):
         self.complaint = text
         denial = _denial(text)
         owners = [] if denial is None else [w for w in self._watches if _concerns(w[0], denial)]
-        # Subjects of acknowledgements differ from message to message; their owner is one.
-        for topic in [watch.subject for watch, _ in owners] or [text]:
-            if topic not in self._said and len(self._said) < _MOST_TEXTS:
-                self._said.add(topic)
-                log.warning("NATS at %s said: %s", self._address, text)
-        if denial is not None:
-            if denial.action == "subscribe" and len(self._unheard) < _MOST_TEXTS:
-                self._unheard.append(denial)
-            for _, on_denied in owners:
-                on_denied(denial)
+        if not owners and text not in self._said and len(self._said) < _MOST_TEXTS:
+            self._said.add(text)
+            log.warning("NATS at %s said: %s", self._address, text)
+        if denial is None:
+            return
+        answers = self._answers
+        if denial.action == "subscribe" and answers is not None:
+            self._deaf = self._deaf or answers.subject == denial.subject
+        for _, on_denied in owners:
+            on_denied(denial)
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = 0.5,
+        old_style: bool = False,
+        headers: dict[str, Any] | None = None,
+    ) -> Msg:
+        """As nats-py, which however uses the inbox of its first request for ever, although the
+        server did not accept it, or has withdrawn the right to it."""
+        if self._deaf:
+            self._deaf, self._resp_sub_prefix = False, None
+        return await super().request(subject, payload, timeout, old_style, headers)
+
+    async def _init_request_sub(self) -> None:
+        before, known = self._answers, set(self._subs)
+        await super()._init_request_sub()
+        self._answers = next(sub for sid, sub in self._subs.items() if sid not in known)
+        if before is not None:  # it would be asked for again at each reconnection
+            with contextlib.suppress(nats.errors.Error):
+                await before.unsubscribe()
 
     async def _process_op_err(self, e: Exception) -> None:
         # Before it reconnects, nats-py waits until the broken connection has taken all that
@@ -208,7 +240,6 @@ class WireClient(Client):
             if self._wants_tls and not info.get("tls_required", False):
                 raise nats.errors.SecureConnWantedError
             self._said.clear()  # rights may be others on a new connection
-            self._unheard.clear()
         await super()._process_info(info, initial_connection)
 
 
