@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from outbox_operator.api import meta
-from outbox_operator.api.resource import Consumer, Pipeline, parse_consumer, parse_pipeline
+from outbox_operator.api.resource import (
+    Consumer,
+    Pipeline,
+    Stream,
+    parse_consumer,
+    parse_pipeline,
+    parse_stream,
+)
 
 
 def pipeline(
@@ -22,6 +29,17 @@ def pipeline(
         "stream": {"name": "ORDERS", "subject": "orders.{event_type}"},
     }
     return parse_pipeline(_body(meta.PIPELINE, namespace, name, {**base, **(spec or {}), **over}))
+
+
+def stream(*, name: str = "orders", namespace: str = "shop", **spec: Any) -> Stream:
+    """A small EventStream with a dead-letter stream; keywords replace parts of its spec."""
+    base: dict[str, Any] = {
+        "name": "ORDERS",
+        "subjects": ["orders.>"],
+        "nats": {"url": "nats://nats.nats:4222"},
+        "deadLetter": {},
+    }
+    return parse_stream(_body(meta.STREAM, namespace, name, {**base, **spec}))
 
 
 def consumer(

@@ -25,21 +25,23 @@ from outbox_operator.api.v1alpha1.common import StatusBase
 from outbox_operator.controller.reconcile.cache import LastResult
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.deletion import RETRY_SECONDS, may_go
-from outbox_operator.controller.reconcile.drift import Drift
 from outbox_operator.controller.reconcile.events import EventRecorder
 from outbox_operator.controller.runtime.child_cache import owner_of
 from outbox_operator.controller.runtime.own_writes import OwnWrites
 from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileResult
 from outbox_operator.errors import ConflictError, KubernetesError, OutboxError
+from outbox_operator.plan.passes.result import PassResult
 from outbox_operator.plan.status.conditions import (
     Part,
     conditions,
+    failed,
     first_sight,
     info,
     says_the_same,
     with_missing,
     worth_writing,
 )
+from outbox_operator.plan.status.drift import DriftCount
 from outbox_operator.reasons import Reason
 
 log = logging.getLogger(__name__)
@@ -52,26 +54,27 @@ StatusT = TypeVar("StatusT", bound=StatusBase)
 
 @dataclass(kw_only=True)
 class Pass:
-    """What the work of one pass found.
-
-    Attributes:
-        parts: One per part, in order of cause.
-        fields: Fields of the status besides the conditions.
-        ready_reason: Reason of Ready when all is well.
-        requeue_after: Seconds to the next look when nothing happens meanwhile.
-        drifts: Kubernetes objects that somebody had changed or deleted and that were put back;
-            counted in the status.
-        corrections: What else was put back; the part it belongs to has counted it.
-        acted_on: One-shot annotations to remove once the status is written.
-    """
+    """What the work of one pass found, while it is gathered; see `PassResult`."""
 
     parts: list[Part] = field(default_factory=list)
     fields: dict[str, Any] = field(default_factory=dict)
     ready_reason: str
-    requeue_after: float
+    busy: bool = False
     drifts: list[str] = field(default_factory=list)
     corrections: list[str] = field(default_factory=list)
     acted_on: set[str] = field(default_factory=set)
+
+    def result(self, before: StatusT) -> PassResult[StatusT]:
+        """The same as a value."""
+        return PassResult(
+            parts=tuple(self.parts),
+            status=type(before).model_validate({**before.model_dump(by_alias=True), **self.fields}),
+            ready_reason=self.ready_reason,
+            busy=self.busy,
+            drifts=tuple(self.drifts),
+            corrections=tuple(self.corrections),
+            acted_on=frozenset(self.acted_on),
+        )
 
 
 class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
@@ -98,8 +101,12 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         """The parts this resource has; a pass that did not get to one says so."""
 
     @abstractmethod
-    async def work(self, resource: ResourceT) -> Pass:
-        """Observe, plan, execute. Errors of a part become that part; others may be raised."""
+    async def work(self, resource: ResourceT) -> PassResult[StatusT]:
+        """Gather, plan, act. Errors of a part become that part; others may be raised."""
+
+    @abstractmethod
+    def interval_s(self, resource: ResourceT) -> float:
+        """Seconds to the next look at one that is ready, when nothing happens meanwhile."""
 
     @abstractmethod
     async def clean_up(self, resource: ResourceT) -> None:
@@ -170,22 +177,31 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             )
             await self._write(body, meta, seen, now=True)
             previous = seen
-        result, types = await self._work(body, meta, previous)
+        settings = self.context.settings
+        types: Sequence[ConditionType] = known_types(previous.conditions)
+        pause_s = settings.busy_interval_s
+        try:
+            parsed = self._parsed.get(meta.uid, meta.generation, lambda: self.parse(body))
+            resource = dataclasses.replace(parsed, meta=meta, status=previous)
+            types = self.condition_types(resource)
+            result = await self.work(resource)
+            if not result.busy:
+                pause_s = self.interval_s(resource)
+        except (KubernetesError, WriteConflictError):
+            raise  # nobody to tell: the API server itself is the trouble
+        except OutboxError as error:  # nobody's part: it becomes Ready itself
+            result = PassResult(parts=(failed(ConditionType.READY, error),), status=previous)
         parts = [*with_missing(result.parts, types), self._paused(body, meta)]
         after = conditions(
             parts, ready_reason=result.ready_reason, previous=previous.conditions,
             generation=meta.generation, now=self._now(),
         )  # fmt: skip
         ready = after[0].status == "True"
-        drift = Drift.of(previous)
-        for text in result.drifts:
-            drift.corrected(text)
-        status = self.status_type.model_validate(
-            {
-                **previous.model_dump(by_alias=True),
-                **result.fields,
+        drift = DriftCount.after(previous, result.drifts, self._now())
+        status = result.status.model_copy(
+            update={
                 "observedGeneration": meta.generation,
-                "conditions": [c.model_dump() for c in after],
+                "conditions": after,
                 "operatorVersion": version.VERSION if ready else previous.operatorVersion,
                 "driftCorrectedCount": drift.count,
                 "lastDriftTime": drift.time,
@@ -193,14 +209,13 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             }
         )
         repaired = [*result.drifts, *result.corrections]
-        settings = self.context.settings
         if not await self._write(body, meta, status, now=bool(repaired)):
-            result.requeue_after = min(result.requeue_after, settings.status_interval_s)
+            pause_s = min(pause_s, settings.status_interval_s)
         await self.events.drift(body, repaired)
         await self.events.ready(body, previous.conditions, after)
         await self._remove_annotations(key, meta, result.acted_on)
         if ready:
-            return ReconcileResult(requeue_after=result.requeue_after)
+            return ReconcileResult(requeue_after=pause_s)
         if not any(part.failing for part in parts):
             return ReconcileResult(requeue_after=settings.waiting_interval_s)
         stalled = any(part.stalled for part in parts)
@@ -208,25 +223,6 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             failed=True,
             requeue_after=settings.stalled_ceiling_s if stalled else settings.retry_ceiling_s,
         )
-
-    async def _work(
-        self, body: Mapping[str, Any], meta: Meta, previous: StatusT
-    ) -> tuple[Pass, Sequence[ConditionType]]:
-        """The kind's own work; an error that is nobody's part becomes Ready itself."""
-        types: Sequence[ConditionType] = known_types(previous.conditions)
-        try:
-            parsed = self._parsed.get(meta.uid, meta.generation, lambda: self.parse(body))
-            resource = dataclasses.replace(parsed, meta=meta, status=previous)
-            types = self.condition_types(resource)
-            return await self.work(resource), types
-        except (KubernetesError, WriteConflictError):
-            raise  # nobody to tell: the API server itself is the trouble
-        except OutboxError as error:
-            part = Part(
-                type=ConditionType.READY, status="False", reason=error.reason,
-                message=error.message, stalled=not error.retryable, failing=True,
-            )  # fmt: skip
-            return Pass(parts=[part], ready_reason="", requeue_after=0), types
 
     def _paused(self, body: Mapping[str, Any], meta: Meta) -> Part:
         if not meta.paused:
@@ -264,7 +260,9 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             numbers_after=settings.status_interval_s, confirm_after=settings.status_refresh_s,
         )  # fmt: skip
 
-    async def _remove_annotations(self, key: ObjectKey, meta: Meta, acted_on: set[str]) -> None:
+    async def _remove_annotations(
+        self, key: ObjectKey, meta: Meta, acted_on: frozenset[str]
+    ) -> None:
         """Remove one-shot annotations acted upon; a pass is all that reconcile-at asks for."""
         done = (acted_on | {names.RECONCILE_AT_ANNOTATION}) & meta.annotations.keys()
         if not done:

@@ -21,7 +21,7 @@ from outbox_operator.controller.reconcile.consumer_source import (
 )
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.drift import Drift
-from outbox_operator.controller.reconcile.jetstream import carry_out, connect, live_owners, settled
+from outbox_operator.controller.reconcile.jetstream import carry_out, connect, live_owners
 from outbox_operator.controller.reconcile.workloads import Workloads
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import ConflictError, OutboxError
@@ -34,8 +34,17 @@ from outbox_operator.plan.jetstream.consumers import (
 )
 from outbox_operator.plan.kubernetes.workloads import consumer_objects, consumer_secret_refs
 from outbox_operator.plan.names import durable_name, workload_name
+from outbox_operator.plan.passes.result import PassResult
 from outbox_operator.plan.state import Owner
-from outbox_operator.plan.status.conditions import Part, failed, ok, stamp, unknown, waiting
+from outbox_operator.plan.status.conditions import (
+    Part,
+    failed,
+    ok,
+    settled,
+    stamp,
+    unknown,
+    waiting,
+)
 from outbox_operator.reasons import Reason
 
 
@@ -65,14 +74,20 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             types.append(ConditionType.WORKLOAD_AVAILABLE)
         return types
 
-    async def work(self, resource: Consumer) -> Pass:
-        """Durable consumer, then inbox, then workload; each says for itself how it went."""
-        check_consumer_supported(resource.spec)
-        check_consumer(resource.spec)
+    def interval_s(self, resource: Consumer) -> float:
+        """Shorter with pods: a rotated Secret must roll them soon, and is read at a pass."""
         settings = self.context.settings
         handled = resource.spec.handler is not None
-        interval = settings.handler_interval_s if handled else settings.consumer_interval_s
-        result = Pass(ready_reason=Reason.IN_SYNC, requeue_after=interval)
+        return settings.handler_interval_s if handled else settings.consumer_interval_s
+
+    async def work(self, resource: Consumer) -> PassResult[EventConsumerStatus]:
+        """Durable consumer, then inbox, then workload; each says for itself how it went."""
+        return (await self._work(resource)).result(resource.status)
+
+    async def _work(self, resource: Consumer) -> Pass:
+        check_consumer_supported(resource.spec)
+        check_consumer(resource.spec)
+        result = Pass(ready_reason=Reason.IN_SYNC)
         try:
             source = resolve(resource, self.context.objects)
             rivals = self._check_claim(resource, source)
@@ -134,7 +149,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
                 state = await self._state(resource, source, admin, observed, drift)
                 before = resource.status.consumer
                 if before is None or before.ackFloor != state.ackFloor or state.pending:
-                    result.requeue_after = self.context.settings.busy_interval_s
+                    result.busy = True
                 result.fields |= {"consumer": state.model_dump(), "sampledAt": stamp(self._now())}
                 result.corrections += drift.corrections
         except StreamNotFoundError as error:

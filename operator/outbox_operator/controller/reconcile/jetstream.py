@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.api.conditions import ConditionType
-from outbox_operator.api.resource import Meta, Resource
+from outbox_operator.api.resource import Meta
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.drift import Drift
@@ -39,14 +39,6 @@ async def connect(context: Context, meta: Meta, nats: NatsConnection) -> JetStre
     except CredentialsError:
         context.secrets.forget(meta.namespace, secret_names(nats))
         raise
-
-
-def settled(resource: Resource[Any, Any], kind: ConditionType) -> bool:
-    """Whether this generation was in force before: a difference is then drift."""
-    return any(
-        c.type == kind and c.status == "True" and c.observedGeneration == resource.meta.generation
-        for c in resource.status.conditions
-    )
 
 
 def live_owners(context: Context, kind: str) -> frozenset[str]:

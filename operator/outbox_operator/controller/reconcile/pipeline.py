@@ -31,6 +31,7 @@ from outbox_operator.plan.kubernetes.workloads import (
     relay_secret_refs,
 )
 from outbox_operator.plan.names import relay_name
+from outbox_operator.plan.passes.result import PassResult
 from outbox_operator.plan.status.conditions import failed, unknown
 from outbox_operator.plan.status.pipeline import (
     OutboxNumbers,
@@ -86,7 +87,15 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
             ConditionType.FOREIGN_PUBLISHER,
         )
 
-    async def work(self, resource: Pipeline) -> Pass:
+    def interval_s(self, resource: Pipeline) -> float:
+        """Half a minute by default."""
+        return self.context.settings.pipeline_interval_s
+
+    async def work(self, resource: Pipeline) -> PassResult[OutboxPipelineStatus]:
+        """Children and database side by side, then the relay, then the sum."""
+        return (await self._work(resource)).result(resource.status)
+
+    async def _work(self, resource: Pipeline) -> Pass:
         """Children and database side by side, then the relay, then the sum."""
         check_pipeline_supported(resource.spec)
         check_pipeline(resource.spec)
@@ -97,7 +106,6 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         children, database = children_task.result(), database_task.result()
         result = Pass(
             ready_reason=Reason.PIPELINE_RUNNING,
-            requeue_after=self.context.settings.pipeline_interval_s,
             parts=[*database.parts, *children.parts],
             drifts=children.drifts,
             corrections=database.drifts,
@@ -116,7 +124,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
             result.parts.append(failed(ConditionType.RELAY_AVAILABLE, error))
         await self._restart(resource, result)
         if self._is_busy(resource, result):
-            result.requeue_after = self.context.settings.busy_interval_s
+            result.busy = True
         return result
 
     async def _relay(

@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
-from outbox_operator.api import meta as names
+from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Stream, parse_stream
-from outbox_operator.api.v1alpha1.stream import EventStreamStatus, StreamState
-from outbox_operator.controller.reconcile.base import BaseReconciler, Pass
-from outbox_operator.controller.reconcile.claims import Claims, Rivals, server_identity
+from outbox_operator.api.v1alpha1.stream import EventStreamStatus
+from outbox_operator.controller.reconcile.base import BaseReconciler
+from outbox_operator.controller.reconcile.claims import Claims, server_identity
 from outbox_operator.controller.reconcile.context import Context
-from outbox_operator.controller.reconcile.drift import Drift
-from outbox_operator.controller.reconcile.jetstream import carry_out, connect, live_owners, settled
+from outbox_operator.controller.reconcile.execute import execute
+from outbox_operator.controller.reconcile.jetstream import connect, live_owners
 from outbox_operator.controller.runtime.reconciler import ObjectKey
-from outbox_operator.errors import ConflictError, OutboxError
+from outbox_operator.errors import OutboxError
 from outbox_operator.plan.jetstream.streams import (
     ObservedStream,
-    decide_stream,
+    dead_letter_name,
     desired_dead_letter_stream,
     desired_stream,
 )
+from outbox_operator.plan.passes.result import PassResult
+from outbox_operator.plan.passes.stream import Reading, StreamObserved, plan_stream, stream_result
 from outbox_operator.plan.state import Owner
-from outbox_operator.plan.status.conditions import Part, failed, ok, stamp
-from outbox_operator.reasons import Reason
+from outbox_operator.plan.steps import Applied, Change
 
 
 class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
     """One pass over one EventStream."""
 
-    kind = names.STREAM
+    kind = meta.STREAM
     status_type = EventStreamStatus
     live_fields: ClassVar[frozenset[str]] = frozenset({"stream", "sampledAt"})
 
@@ -47,132 +49,55 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
         """The parts of an EventStream."""
         return (ConditionType.NATS_REACHABLE, ConditionType.STREAM_READY)
 
-    async def work(self, resource: Stream) -> Pass:
-        """Connect, then make stream and dead-letter stream as declared."""
-        result = Pass(
-            ready_reason=Reason.IN_SYNC, requeue_after=self.context.settings.stream_interval_s
-        )
-        try:
-            rivals = self._check_claim(resource)
-        except ConflictError as error:
-            result.parts = [failed(ConditionType.STREAM_READY, error)]
-            return result
-        try:
-            admin = await connect(self.context, resource.meta, resource.spec.nats)
-        except OutboxError as error:
-            result.parts = [failed(ConditionType.NATS_REACHABLE, error)]
-            return result
-        result.parts.append(ok(ConditionType.NATS_REACHABLE, Reason.CONNECTED))
-        drift = Drift.of(resource.status.stream)
-        try:
-            owner = Owner.of(resource.meta)
-            observed, part = await self._ensure(
-                resource, admin, desired_stream(resource.spec, owner), drift, rivals
-            )
-            dead_letters: ObservedStream | None = None
-            wanted = desired_dead_letter_stream(resource.spec, owner)
-            if wanted is not None and part.status == "True":
-                dead_letters, dead_part = await self._ensure(resource, admin, wanted, drift, rivals)
-                if dead_part.status != "True":
-                    part = dead_part
-        except OutboxError as error:
-            result.parts.append(failed(ConditionType.STREAM_READY, error))
-            result.corrections = drift.corrections
-            return result
-        result.parts.append(part)
-        if observed is not None:
-            state = self._state(resource, observed, dead_letters, drift)
-            before = resource.status.stream
-            if before is None or before.lastSequence != state.lastSequence:
-                result.requeue_after = self.context.settings.busy_interval_s
-            result.fields = {"stream": state.model_dump(), "sampledAt": stamp(self._now())}
-            result.corrections = drift.corrections
-        return result
+    def interval_s(self, resource: Stream) -> float:
+        """A minute by default."""
+        return self.context.settings.stream_interval_s
 
-    def _check_claim(self, resource: Stream) -> Rivals:
-        """Of two resources for one stream the older one has it."""
-        claim = (server_identity(resource.spec.nats), resource.spec.name)
+    async def work(self, resource: Stream) -> PassResult[EventStreamStatus]:
+        """Make stream and dead-letter stream as declared."""
+        admin, observed = await self._gather(resource)
+        plan = plan_stream(resource, observed)
+        applied: list[Applied[ObservedStream]] = []
+        if admin is not None:
+            applied = await execute(
+                plan.steps, create=admin.create_stream, patch=admin.update_stream
+            )
+        if any(one.change is Change.CREATED for one in applied):
+            self._wake_consumers(resource)
+        return stream_result(resource, plan, applied, datetime.now(UTC))
+
+    async def _gather(self, resource: Stream) -> tuple[JetStreamAdmin | None, StreamObserved]:
+        """What there is, and the connection to change it with."""
+        spec = resource.spec
+        claim = (server_identity(spec.nats), spec.name)
         self._claims.set(resource.meta.uid, claim)
-        streams = self.context.objects.of_kind(names.STREAM)
+        streams = self.context.objects.of_kind(meta.STREAM)
         rivals = self._claims.rivals(resource.meta, streams, claim)
         if rivals.older is not None:
-            raise ConflictError(
-                f"stream {resource.spec.name} at {resource.spec.nats.url} is already declared by "
-                f"{rivals.older}, which is older; rename spec.name or delete one of the two"
-            )
-        return rivals
-
-    async def _ensure(
-        self,
-        resource: Stream,
-        admin: JetStreamAdmin,
-        desired: dict[str, Any],
-        drift: Drift,
-        rivals: Rivals,
-    ) -> tuple[ObservedStream | None, Part]:
-        """Make one stream as desired; what it is afterwards, and how that went."""
-        name = str(desired["name"])
-        observed = await admin.stream_info(name)
-        was_settled = resource.status.stream is not None and settled(
-            resource, ConditionType.STREAM_READY
-        )
-        decision = decide_stream(
-            desired,
-            observed,
-            owner=Owner.of(resource.meta),
-            adoption=resource.spec.adoptionPolicy,
-            settled=was_settled,
-            live_owners=live_owners(self.context, names.STREAM),
-            yielding_owners=rivals.younger,
+            return None, StreamObserved(claimed_by=rivals.older)
+        try:
+            admin = await connect(self.context, resource.meta, spec.nats)
+        except OutboxError as error:
+            return None, StreamObserved(unreachable=error)
+        stream, dead_letters = await _read(admin, spec.name), None
+        if spec.deadLetter is not None and not isinstance(stream, OutboxError):
+            dead_letters = await _read(admin, dead_letter_name(spec))
+        return admin, StreamObserved(
             api_level=admin.api_level,
+            stream=stream,
+            dead_letters=dead_letters,
+            live_owners=live_owners(self.context, meta.STREAM),
+            yielding_owners=rivals.younger,
         )
-        kept = await carry_out(
-            decision,
-            observed,
-            what=f"stream {name}",
-            kind=ConditionType.STREAM_READY,
-            paused=resource.meta.paused,
-            was_settled=was_settled,
-            drift=drift,
-            create=admin.create_stream,
-            update=admin.update_stream,
-        )
-        if observed is None and kept[0] is not None:
-            self._wake_consumers(resource)
-        return kept
 
     def _wake_consumers(self, resource: Stream) -> None:
         """They wait for the stream, or their durables went with the one before."""
-        for body in self.context.objects.of_kind(names.CONSUMER, resource.meta.namespace):
+        for body in self.context.objects.of_kind(meta.CONSUMER, resource.meta.namespace):
             ref = (body.get("spec") or {}).get("streamRef") or {}
             if ref.get("name") == resource.meta.name:
-                meta = body["metadata"]
-                key = ObjectKey(names.CONSUMER, meta["namespace"], meta["name"])
+                metadata = body["metadata"]
+                key = ObjectKey(meta.CONSUMER, metadata["namespace"], metadata["name"])
                 self.context.wake(key, "stream created")
-
-    def _state(
-        self,
-        resource: Stream,
-        observed: ObservedStream,
-        dead_letters: ObservedStream | None,
-        drift: Drift,
-    ) -> StreamState:
-        before = resource.status.stream
-        return StreamState(
-            name=observed.name,
-            created=observed.created,
-            messages=observed.messages,
-            bytes=observed.bytes,
-            firstSequence=observed.first_sequence,
-            lastSequence=observed.last_sequence,
-            consumerCount=observed.consumer_count,
-            subjects=list(observed.subjects),
-            deadLetters=dead_letters.messages if dead_letters else None,
-            adopted=drift.adopted or bool(before and before.adopted),
-            driftCorrectedCount=drift.count,
-            lastDriftTime=drift.time,
-            lastDrift=drift.text,
-        )
 
     async def clean_up(self, resource: Stream) -> None:
         """With deletionPolicy Delete: delete the streams that carry our mark."""
@@ -194,3 +119,10 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
         """The object is gone."""
         self.wake_all(self._claims.drop(uid), "a rival is gone")
         super().forget(key, uid)
+
+
+async def _read(admin: JetStreamAdmin, name: str) -> Reading:
+    try:
+        return await admin.stream_info(name)
+    except OutboxError as error:
+        return error

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from outbox_operator.api.conditions import Condition, ConditionStatus, ConditionType, merge
+from outbox_operator.api.resource import Resource
 from outbox_operator.errors import OutboxError
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.times import format_time
@@ -130,6 +131,14 @@ def conditions(
         if part.type is not ConditionType.READY  # an error that is no single part's
     ]
     return merge(previous, [*summary, *singles], now=now, generation=generation)
+
+
+def settled(resource: Resource[Any, Any], kind: ConditionType) -> bool:
+    """Whether this generation was in force before: a difference is then drift."""
+    return any(
+        c.type == kind and c.status == "True" and c.observedGeneration == resource.meta.generation
+        for c in resource.status.conditions
+    )
 
 
 def with_missing(parts: Sequence[Part], types: Iterable[ConditionType]) -> list[Part]:

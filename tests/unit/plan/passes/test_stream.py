@@ -1,0 +1,156 @@
+"""A pass over an EventStream: what is planned over what was found, and what is said then."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from outbox_operator.api.conditions import Condition, ConditionType
+from outbox_operator.api.resource import Stream
+from outbox_operator.api.v1alpha1.stream import EventStreamStatus, StreamState
+from outbox_operator.errors import NatsError, OutboxError
+from outbox_operator.plan.jetstream.streams import (
+    ObservedStream,
+    desired_dead_letter_stream,
+    desired_stream,
+)
+from outbox_operator.plan.passes.result import PassResult
+from outbox_operator.plan.passes.stream import StreamObserved, plan_stream, stream_result
+from outbox_operator.plan.state import Owner
+from outbox_operator.plan.steps import Change
+from support.passes import NOW, carried_out, paused
+from support.resources import stream
+
+AWAY = NatsError("no answer")
+
+
+def kept(resource: Stream, **changes: Any) -> ObservedStream:
+    """The stream as the server has it when all is well."""
+    config = desired_stream(resource.spec, Owner.of(resource.meta)) | {"allow_batched": True}
+    return ObservedStream(name="ORDERS", config=config | changes, messages=5, last_sequence=5)
+
+
+def letters(resource: Stream, **changes: Any) -> ObservedStream:
+    """Its dead-letter stream."""
+    config = desired_dead_letter_stream(resource.spec, Owner.of(resource.meta))
+    assert config is not None
+    return ObservedStream(name="ORDERS_DLQ", config=config | changes, messages=2)
+
+
+def in_force(resource: Stream) -> Stream:
+    """The same, after a pass that found all well."""
+    ready = Condition(
+        type=ConditionType.STREAM_READY.value, status="True", reason="InSync", observedGeneration=1
+    )
+    state = StreamState(name="ORDERS", lastSequence=5, driftCorrectedCount=3)
+    return dataclasses.replace(resource, status=EventStreamStatus(conditions=[ready], stream=state))
+
+
+def run(
+    resource: Stream, observed: StreamObserved, error: OutboxError | None = None, fails: int = -1
+) -> PassResult[EventStreamStatus]:
+    plan = plan_stream(resource, observed)
+    applied = carried_out(plan, lambda c: ObservedStream(name=c["name"], config=c), error, fails)
+    return stream_result(resource, plan, applied, NOW)
+
+
+Found = Callable[[Stream], StreamObserved]
+
+
+@pytest.mark.parametrize(
+    ("found", "changes"),
+    [
+        (lambda s: StreamObserved(), [Change.CREATED, Change.CREATED]),
+        (lambda s: StreamObserved(stream=kept(s)), [Change.NOOP, Change.CREATED]),
+        (lambda s: StreamObserved(stream=kept(s), dead_letters=letters(s)),
+         [Change.NOOP, Change.NOOP]),
+        (lambda s: StreamObserved(stream=kept(s, max_msgs=7), dead_letters=letters(s)),
+         [Change.PATCHED, Change.NOOP]),
+        (lambda s: StreamObserved(claimed_by="EventStream/shop/elder"), []),
+        (lambda s: StreamObserved(unreachable=AWAY), []),
+        (lambda s: StreamObserved(stream=AWAY), []),
+        # What can be done is done, although the other one cannot be read.
+        (lambda s: StreamObserved(dead_letters=AWAY), [Change.CREATED]),
+        # Somebody else's: left alone, and so is what would copy it.
+        (lambda s: StreamObserved(stream=kept(s, metadata={})), [Change.NOOP]),
+    ],
+)  # fmt: skip
+def test_what_is_planned(found: Found, changes: list[Change]) -> None:
+    resource = stream()
+    observed = dataclasses.replace(found(resource), api_level=4)
+    assert [step.change for step in plan_stream(resource, observed).steps] == changes
+
+
+def test_a_paused_stream_is_left_as_it_is() -> None:
+    resource = paused(stream())
+    result = run(resource, StreamObserved(api_level=4, stream=kept(resource, max_msgs=7)))
+    ready = result.parts[-1]
+    assert (ready.type, ready.status, ready.reason) == (
+        ConditionType.STREAM_READY, "False", "UpdateFrozen",
+    )  # fmt: skip
+    assert result.status.stream is not None  # its numbers are read all the same
+    assert result.corrections == ()
+
+
+@pytest.mark.parametrize(
+    ("found", "type_", "status", "reason"),
+    [
+        (lambda s: StreamObserved(), ConditionType.STREAM_READY, "True", "InSync"),
+        (lambda s: StreamObserved(claimed_by="EventStream/shop/elder"),
+         ConditionType.STREAM_READY, "False", "ResourceConflict"),
+        (lambda s: StreamObserved(unreachable=AWAY),
+         ConditionType.NATS_REACHABLE, "False", "NatsUnreachable"),
+        (lambda s: StreamObserved(stream=AWAY),
+         ConditionType.STREAM_READY, "False", "NatsUnreachable"),
+        (lambda s: StreamObserved(dead_letters=AWAY),
+         ConditionType.STREAM_READY, "False", "NatsUnreachable"),
+        (lambda s: StreamObserved(stream=kept(s, metadata={})),
+         ConditionType.STREAM_READY, "False", "StreamExists"),
+        (lambda s: StreamObserved(stream=kept(s), dead_letters=letters(s, metadata={})),
+         ConditionType.STREAM_READY, "False", "StreamExists"),
+    ],
+)  # fmt: skip
+def test_what_is_said(found: Found, type_: ConditionType, status: str, reason: str) -> None:
+    resource = stream()
+    result = run(resource, dataclasses.replace(found(resource), api_level=4))
+    assert (result.parts[-1].type, result.parts[-1].status, result.parts[-1].reason) == (
+        type_, status, reason,
+    )  # fmt: skip
+
+
+def test_numbers_of_both_streams_are_in_the_status() -> None:
+    resource = stream()
+    observed = StreamObserved(api_level=4, stream=kept(resource), dead_letters=letters(resource))
+    result = run(resource, observed)
+    state = result.status.stream
+    assert state is not None
+    assert (state.messages, state.deadLetters, state.lastSequence) == (5, 2, 5)
+    assert result.status.sampledAt == "2026-01-02T03:04:05Z"
+    assert result.busy  # nothing was known before
+    assert not run(in_force(resource), observed).busy
+
+
+def test_what_somebody_changed_is_counted_and_said() -> None:
+    resource = in_force(stream())
+    result = run(resource, StreamObserved(api_level=4, stream=kept(resource, max_msgs=7)))
+    state = result.status.stream
+    assert state is not None
+    assert state.driftCorrectedCount == 3 + 2
+    assert result.corrections == (
+        "stream ORDERS: maxMessages: wanted -1, found 7",
+        "stream ORDERS_DLQ was missing and has been created again",
+    )
+    assert state.lastDrift == result.corrections[-1]
+
+
+@pytest.mark.parametrize("fails", [0, 1])
+def test_a_step_that_fails_keeps_the_numbers_of_the_last_status(fails: int) -> None:
+    resource = in_force(stream())
+    observed = StreamObserved(api_level=4, stream=kept(resource, max_msgs=7))
+    result = run(resource, observed, AWAY, fails)
+    assert result.status == resource.status
+    assert result.parts[-1].reason == "NatsUnreachable"
+    assert len(result.corrections) == fails
