@@ -20,7 +20,7 @@ CONTENT_TYPE: Final = "Content-Type"
 POSITION: Final = "Outbox-Position"
 """`position` of the row in the outbox table."""
 EMISSION: Final = "Outbox-Emission"
-"""The shard's emission counter: dense, strictly increasing in stream order."""
+"""Number of the event within its shard: only grows in stream order, and may jump."""
 SHARD: Final = "Outbox-Shard"
 
 TRACEPARENT: Final = "traceparent"
