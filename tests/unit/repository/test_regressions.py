@@ -1,0 +1,44 @@
+"""The table of mended faults names tests that exist."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Final
+
+import pytest
+
+from support.kube import ROOT
+
+PAGE: Final = ROOT / "tests/regressions.md"
+ROW: Final = re.compile(r"^\| (F[DCUT]-\d+) \| (.+) \| (.+) \|$", re.MULTILINE)
+TEST: Final = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+def rows() -> list[tuple[str, str, str]]:
+    """Id, what was wrong, tests."""
+    return ROW.findall(PAGE.read_text())
+
+
+def test_every_line_of_the_table_can_be_read() -> None:
+    lines = [line for line in PAGE.read_text().splitlines() if line.startswith("| F")]
+    assert len(lines) == len(rows()) > 0
+
+
+def test_ids_are_there_once_and_in_order() -> None:
+    ids = [(one[:2], int(one[3:])) for one, _, _ in rows()]
+    assert ids == sorted(set(ids))
+
+
+@pytest.mark.parametrize(("fault", "held_by"), [(row[0], row[2]) for row in rows()])
+def test_the_tests_named_exist(fault: str, held_by: str) -> None:
+    named = TEST.findall(held_by)
+    assert ", ".join(f"`{file}::{name}`" for file, name in named) == held_by
+    for file, name in named:
+        functions = {
+            node.name
+            for node in ast.walk(ast.parse((ROOT / file).read_text()))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        }
+        assert name.startswith("test_")
+        assert name in functions, f"{fault}: {file} has no {name}"
