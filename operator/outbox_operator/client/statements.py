@@ -10,6 +10,7 @@ from typing import Final
 from outbox_operator.client.rows import PayloadType, Row
 from outbox_operator.errors import SpecError
 from outbox_operator.wire import tables
+from outbox_operator.wire.advisory_locks import key_lock_sql
 
 _IDENTIFIER: Final = re.compile(r"^[a-z_][a-z0-9_]{0,62}$")
 _PLACEHOLDER: Final = re.compile(r"\{(\d+)\}")
@@ -107,7 +108,7 @@ class Inserts:
         )
         self.copy = f"COPY {place} ({', '.join(columns)}) FROM STDIN"
         self.lock = Statement.of(
-            f"SELECT {tables.key_lock_sql(schema, 'k.key')} "  # noqa: S608 - checked identifier
+            f"SELECT {key_lock_sql(schema, 'k.key')} "  # noqa: S608 - checked identifier
             "FROM unnest(CAST({1} AS text[])) AS k (key)"
         )
 

@@ -47,18 +47,3 @@ letters by key, function `emit_strict`."""
 def quote_identifier(name: str) -> str:
     """A name as SQL text, whatever is in it."""
     return '"' + name.replace('"', '""') + '"'
-
-
-def key_lock_sql(schema: str, key: str) -> str:
-    """An expression that waits for the other transactions writing events of a key, then keeps
-    them waiting until the end of this one.
-
-    Who holds the lock before a position is drawn commits its events in the order of positions.
-
-    Args:
-        schema: Of the outbox; equal keys of two outboxes do not wait for each other.
-        key: SQL expression of type text.
-    """
-    # Locks of one bigint are a space of their own, apart from those of two integers.
-    name = schema.replace("'", "''")
-    return f"pg_advisory_xact_lock(hashtextextended({key}, hashtextextended('{name}', 0)))"

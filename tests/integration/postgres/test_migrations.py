@@ -7,7 +7,6 @@ import asyncio
 import asyncpg
 import pytest
 
-from outbox_operator.adapters.postgres.queries import lock_key
 from outbox_operator.errors import (
     AccessDeniedError,
     ConflictError,
@@ -17,6 +16,7 @@ from outbox_operator.errors import (
 )
 from outbox_operator.plan.postgres.migrations import DesiredDatabase, plan_migrations
 from outbox_operator.plan.state import Owner
+from outbox_operator.wire.advisory_locks import schema_lock
 from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION, EVENT_COLUMNS
 from support.outbox import OWNER
 from support.owned import OwnedDatabase
@@ -322,7 +322,7 @@ async def test_of_two_at_once_one_migrates_and_the_other_finds_it_done(
 async def test_waits_for_another_migration_no_longer_than_told(owned: OwnedDatabase) -> None:
     plan = await owned.plan(OUTBOX)
     other, _ = await owned.second_owner()
-    await other.execute("SELECT pg_advisory_lock($1)", lock_key("migrations", "outbox"))
+    await other.execute("SELECT pg_advisory_lock($1)", schema_lock("migrations", "outbox"))
     with pytest.raises(PostgresError, match="another migration") as caught:
         await owned.admin.apply(
             plan, OUTBOX, OWNER, (OWNER.uid,), lock_timeout=0.05, operator_version="x"

@@ -8,9 +8,9 @@ import pytest
 
 from outbox_operator.adapters.postgres.admin import MaintenanceResult
 from outbox_operator.adapters.postgres.connection import Connection
-from outbox_operator.adapters.postgres.queries import lock_key
 from outbox_operator.plan.postgres.migrations import DesiredDatabase
 from outbox_operator.plan.postgres.schema import PARTITION_WIDTH, PARTITIONS_AHEAD
+from outbox_operator.wire.advisory_locks import schema_lock
 from support.outbox import let_time_pass, publish_all
 from support.owned import OwnedDatabase
 
@@ -257,7 +257,7 @@ async def test_a_copy_of_another_server_is_not_pruned(place: OwnedDatabase) -> N
 
 async def test_two_at_once_do_not_get_in_each_others_way(place: OwnedDatabase) -> None:
     other, _ = await place.second_owner()
-    await other.execute("SELECT pg_advisory_lock($1)", lock_key("upkeep", "outbox"))
+    await other.execute("SELECT pg_advisory_lock($1)", schema_lock("upkeep", "outbox"))
     await place.connection.execute(ADD_OLD)
     result = await place.admin.maintain("outbox", DAY)
     assert result.deferred

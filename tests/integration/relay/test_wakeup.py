@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from outbox_operator.wire.wakeup import sleep_lock
+from outbox_operator.wire.advisory_locks import sleep_lock
 from support.outbox import migrate
 from support.relaying import Outbox, check_delivery, eventually
 

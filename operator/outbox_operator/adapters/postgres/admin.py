@@ -20,7 +20,7 @@ from outbox_operator.adapters.postgres.connection import Connection
 from outbox_operator.adapters.postgres.cursors import read_cursors
 from outbox_operator.adapters.postgres.errors import errors, translate
 from outbox_operator.adapters.postgres.maintenance import MaintenanceResult
-from outbox_operator.adapters.postgres.queries import lock_key, statement
+from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.errors import PostgresError
 from outbox_operator.plan.postgres.drop import drop_statements, release_statements
@@ -34,7 +34,7 @@ from outbox_operator.plan.postgres.state import (
 )
 from outbox_operator.plan.state import Owner
 from outbox_operator.reasons import Reason
-from outbox_operator.wire.tables import quote_identifier
+from outbox_operator.wire.advisory_locks import schema_lock
 
 __all__ = ["MaintenanceResult", "OutboxSample", "PostgresAdmin"]
 
@@ -171,11 +171,11 @@ class PostgresAdmin:
         Asked for again and again instead of waited for: a session that waits in the server would
         itself be waited for by CREATE INDEX CONCURRENTLY.
         """
-        key = lock_key("migrations", schema)
+        key = schema_lock("migrations", schema)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + lock_timeout
         with errors(self._target):
-            while not await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", key):
+            while not await self._connection.fetchval(statement("lock_try"), key):
                 if loop.time() >= deadline:
                     raise PostgresError(
                         f"schema {schema} of {self._target.address}: another migration has been "
@@ -187,14 +187,17 @@ class PostgresAdmin:
                 yield
             finally:
                 if not self._connection.is_closed():
-                    await self._connection.execute("SELECT pg_advisory_unlock($1)", key)
+                    await self._connection.execute(statement("lock_release"), key)
 
     @asynccontextmanager
     async def _transaction(self, lock_timeout: float) -> AsyncIterator[None]:
         async with self._connection.transaction():
             await self._connection.execute(
-                f"SET LOCAL lock_timeout = {_milliseconds(lock_timeout)}; "
-                f"SET LOCAL statement_timeout = {_milliseconds(_MIGRATION_SECONDS)}"
+                statement(
+                    "session_limit_transaction",
+                    lock=_milliseconds(lock_timeout),
+                    whole=_milliseconds(_MIGRATION_SECONDS),
+                )
             )
             yield
 
@@ -202,25 +205,22 @@ class PostgresAdmin:
         """Steps that cannot be in a transaction; each is whole by itself and can be repeated."""
         if not statements:
             return
-        (before,) = await self._connection.fetch(
-            "SELECT current_setting('lock_timeout'), current_setting('statement_timeout')"
-        )
+        (before,) = await self._connection.fetch(statement("session_limits"))
         try:
             for step in statements:
                 # CONCURRENTLY waits for others without keeping anybody waiting: let it.
                 patience = 0 if "CONCURRENTLY" in step.sql else _milliseconds(lock_timeout)
                 await self._connection.execute(
-                    f"SET lock_timeout = {patience}; "
-                    f"SET statement_timeout = {_milliseconds(_MIGRATION_SECONDS)}"
+                    statement(
+                        "session_limit",
+                        lock=patience,
+                        whole=_milliseconds(_MIGRATION_SECONDS),
+                    )
                 )
                 await self._run([step])
         finally:
             if not self._connection.is_closed():
-                await self._connection.execute(
-                    "SELECT set_config('lock_timeout', $1, false), "
-                    "set_config('statement_timeout', $2, false)",
-                    *before,
-                )
+                await self._connection.execute(statement("session_limits_back"), *before)
 
     async def _run(self, statements: Sequence[Statement]) -> None:
         for step in statements:
@@ -304,7 +304,7 @@ class PostgresAdmin:
     async def _drop_empty_schema(self, schema: str) -> bool:
         try:
             async with self._connection.transaction():
-                await self._connection.execute(f"DROP SCHEMA {quote_identifier(schema)}")
+                await self._connection.execute(statement("admin_drop_schema", schema=schema))
         except asyncpg.DependentObjectsStillExistError:
             return False
         return True

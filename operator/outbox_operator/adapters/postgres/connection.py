@@ -15,6 +15,7 @@ import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
 from outbox_operator.adapters.postgres.errors import errors, read_only, transaction_pooler
+from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget, tls
 from outbox_operator.errors import (
     UnsupportedServerError,
@@ -108,7 +109,9 @@ async def reset(connection: Connection, *, statement_timeout: float) -> None:
     """
     settings = _settings(statement_timeout).items()
     again = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in settings)
-    await connection.execute(f"{connection.get_reset_query()} SELECT {again}")
+    await connection.execute(
+        statement("session_reset", reset=connection.get_reset_query(), settings=again)
+    )
 
 
 async def set_in_session(connection: Connection, settings: Mapping[str, int]) -> None:
@@ -117,8 +120,7 @@ async def set_in_session(connection: Connection, settings: Mapping[str, int]) ->
     Raises the driver's errors.
     """
     await connection.execute(
-        "SELECT set_config(s.name, s.value, false) FROM unnest($1::text[], $2::text[]) "
-        "AS s (name, value) WHERE s.name IN (SELECT name FROM pg_catalog.pg_settings)",
+        statement("session_set_known"),
         list(settings),
         [str(value) for value in settings.values()],
     )
@@ -157,7 +159,7 @@ async def _check(
             f"PostgreSQL at {target.address}: version {MINIMUM_VERSION} or newer is needed, "
             f"found {version.major}.{version.minor}"
         )
-    row = await connection.fetchrow("SELECT pg_backend_pid(), pg_is_in_recovery()")
+    row = await connection.fetchrow(statement("session_server"))
     if row is None or row[1]:
         raise read_only(target)
     if row[0] != connection.get_server_pid():
@@ -181,8 +183,8 @@ async def _check_pooler(
     try:
         for _ in range(_POOLER_ATTEMPTS):
             async with other.transaction():
-                taken = await other.fetchval("SELECT pg_backend_pid()")
-                ours = await connection.fetchval("SELECT pg_backend_pid()")
+                taken = await other.fetchval(statement("session_backend"))
+                ours = await connection.fetchval(statement("session_backend"))
             if ours != backend or taken == backend:
                 raise transaction_pooler(target)
     finally:

@@ -18,9 +18,7 @@ from outbox_operator.adapters.postgres.errors import errors
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.errors import ConflictError, PostgresError
-from outbox_operator.plan.postgres.schema import qualify
 from outbox_operator.reasons import Reason
-from outbox_operator.wire import tables as names
 
 PAGE: Final = 100
 _LOCK_MILLISECONDS: Final = 50
@@ -118,7 +116,7 @@ class DeadLetterStore:
 
     async def show(self, position: int) -> WholeDeadLetter | None:
         """One of them; None: there is no dead letter at that position."""
-        sql = self._sql("dead_letters_show").replace("{payload}", _PAYLOAD[self._payload_type])
+        sql = self._sql("dead_letters_show", payload=_PAYLOAD[self._payload_type])
         with errors(self._target):
             row = await self._connection.fetchrow(sql, position)
         return None if row is None else WholeDeadLetter(**dict(row))
@@ -192,11 +190,11 @@ class DeadLetterStore:
     def _lock_sql(self) -> str:
         """For the transaction: no writer has a position that is not committed, and no relay
         writes dead letters."""
-        tables = (f"ONLY {qualify(self._schema, t)}" for t in (names.EVENTS, names.DEAD_LETTERS))
-        return (
-            f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}; "
-            f"SET LOCAL statement_timeout = {_HELD_MILLISECONDS}; "
-            f"LOCK TABLE {', '.join(tables)} IN SHARE ROW EXCLUSIVE MODE"
+        return statement(
+            "dead_letters_lock",
+            schema=self._schema,
+            lock=_LOCK_MILLISECONDS,
+            held=_HELD_MILLISECONDS,
         )
 
     async def _waits(self, key: str) -> bool:
@@ -212,5 +210,5 @@ class DeadLetterStore:
             rows = await self._connection.fetch(self._sql("dead_letters_replay"), positions)
         return {row["was"]: row["id"] for row in rows}
 
-    def _sql(self, name: str) -> str:
-        return statement(name, schema=self._schema)
+    def _sql(self, name: str, **parts: str) -> str:
+        return statement(name, schema=self._schema, **parts)

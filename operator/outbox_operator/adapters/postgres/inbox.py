@@ -120,7 +120,9 @@ class InboxStore:
         try:
             with errors(self._target):
                 for table in tables.INBOX_TABLES:
-                    await connection.execute(f'SELECT FROM "{self._schema}"."{table}" LIMIT 0')
+                    await connection.execute(
+                        statement("inbox_check", schema=self._schema, table=table)
+                    )
         finally:
             await self._pool.release(connection)
 

@@ -16,7 +16,7 @@ import asyncpg
 
 from outbox_operator.adapters.postgres.connection import Connection
 from outbox_operator.adapters.postgres.cursors import StoredCursor, read_cursors
-from outbox_operator.adapters.postgres.queries import lock_key, statement
+from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.plan.postgres import partitions
 from outbox_operator.plan.postgres.partitions import Partition, Stamp, parse_stamp
 from outbox_operator.plan.postgres.schema import (
@@ -27,6 +27,7 @@ from outbox_operator.plan.postgres.schema import (
     qualify,
 )
 from outbox_operator.wire import tables as names
+from outbox_operator.wire.advisory_locks import schema_lock
 
 _LOCK_MILLISECONDS: Final = 50
 """Writers may queue behind us for that long."""
@@ -64,15 +65,15 @@ class MaintenanceResult:
 async def maintain(connection: Connection, schema: str, retention: float) -> MaintenanceResult:
     """One round of upkeep. Raises the driver's errors, but none for a busy table."""
     result = MaintenanceResult()
-    key = lock_key("upkeep", schema)
-    if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", key):
+    key = schema_lock("upkeep", schema)
+    if not await connection.fetchval(statement("lock_try"), key):
         result.deferred.append("another one is at it")
         return result
     try:
         await _Upkeep(connection, schema, retention, result).run()
     finally:
         if not connection.is_closed():
-            await connection.execute("SELECT pg_advisory_unlock($1)", key)
+            await connection.execute(statement("lock_release"), key)
     return result
 
 
@@ -84,7 +85,6 @@ class _Upkeep:
         self._schema = schema
         self._retention = retention
         self._result = result
-        self._events = qualify(schema, names.EVENTS)
         self._cursors = qualify(schema, names.CURSORS)
         self._sequence = qualify(schema, POSITION_SEQUENCE)
 
@@ -101,7 +101,7 @@ class _Upkeep:
                 await self._delete_published(cursors)
             return
         position: int = await self._connection.fetchval(
-            f"SELECT last_value FROM {self._sequence}"  # noqa: S608
+            statement("upkeep_position", sequence=self._sequence)
         )
         adding = partitions.missing(found, position)
         if adding or default_checked:
@@ -133,7 +133,7 @@ class _Upkeep:
         """A transaction that gives up soon, to be tried again in the next round."""
         try:
             async with self._connection.transaction():
-                await self._connection.execute(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}")
+                await self._connection.execute(statement("upkeep_brief", lock=_LOCK_MILLISECONDS))
                 yield
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             self._result.deferred.append(doing)
@@ -148,41 +148,33 @@ class _Upkeep:
             return
         for number in numbers:
             name, (low, high) = partition_name(number), partition_bounds(number)
-            child = qualify(self._schema, name)
             async with self._brief(f"add partition {name}"):
                 await self._connection.execute(
-                    f"CREATE TABLE {child} "
-                    f"(LIKE {self._events} INCLUDING DEFAULTS INCLUDING GENERATED); "
-                    f"ALTER TABLE {self._events} ATTACH PARTITION {child} "
-                    f"FOR VALUES FROM ({low}) TO ({high})"
+                    self._sql("upkeep_add_partition", name, low=low, high=high)
                 )
                 self._result.created.append(name)
             if self._busy:
                 break
         if default is not None and occupied:
             async with self._brief(f"drop the check of {default.name}"):
-                await self._connection.execute(_drop_check(self._schema, default.name))
+                await self._connection.execute(self._sql("upkeep_drop_check", default.name))
 
     async def _check_gap(self, default: str, numbers: Sequence[int]) -> bool:
         """Prove to the server that no row of the default partition is in the new ranges."""
-        table = qualify(self._schema, default)
         done = False
         async with self._brief(f"prepare {default} for new partitions"):
-            await self._connection.execute(_drop_check(self._schema, default))
+            await self._connection.execute(self._sql("upkeep_drop_check", default))
             if numbers:
                 low, high = partition_bounds(numbers[0])[0], partition_bounds(numbers[-1])[1]
                 await self._connection.execute(
-                    f"ALTER TABLE {table} ADD CONSTRAINT {_GAP_CHECK} "
-                    f"CHECK (position < {low} OR position >= {high}) NOT VALID"
+                    self._sql("upkeep_add_check", default, low=low, high=high)
                 )
             done = True
         if done and numbers:
             done = False
             async with self._brief(f"prepare {default} for new partitions"):
                 # Reads the whole partition, but under a lock that lets writers and readers pass.
-                await self._connection.execute(
-                    f"ALTER TABLE {table} VALIDATE CONSTRAINT {_GAP_CHECK}"
-                )
+                await self._connection.execute(self._sql("upkeep_validate_check", default))
                 done = True
         return done
 
@@ -190,18 +182,14 @@ class _Upkeep:
         """Move the sequence to the next partition when the current one has been filled a while."""
         now = partitions.current(found, position)
         if now is not None:
-            age: float | None = await self._connection.fetchval(
-                "SELECT extract(epoch FROM clock_timestamp() - created_at)::float8 "  # noqa: S608
-                f"FROM {qualify(self._schema, now.name)} ORDER BY position LIMIT 1"
-            )
+            age: float | None = await self._connection.fetchval(self._sql("upkeep_age", now.name))
             if age is None or age < partitions.rotation_seconds(self._retention):
                 return position
         target = partitions.rotation_target(found, position)
         if target is None:
             return position
         moved: int | None = await self._connection.fetchval(
-            f"SELECT setval($1::text::regclass, $2, false) FROM {self._sequence} "  # noqa: S608
-            "WHERE last_value < $2",
+            statement("upkeep_move_position", sequence=self._sequence),
             self._sequence,
             target,
         )
@@ -218,7 +206,7 @@ class _Upkeep:
                 # This one needs the lock on the whole table, if only for a moment. Who does not
                 # get it does not try again at once: writers have waited for that long already.
                 async with self._brief(f"drop partition {name}"):
-                    await self._connection.execute(f"DROP TABLE {qualify(self._schema, name)}")
+                    await self._connection.execute(self._sql("upkeep_drop_partition", name))
                     self._result.dropped.append(name)
             return
         stamp = _counting(partition.stamp, cursors)
@@ -231,18 +219,15 @@ class _Upkeep:
 
     async def _truncate(self, name: str, snapshots: Mapping[int, str]) -> None:
         """Empty a partition, unless a row has come meanwhile that is not published."""
-        child = qualify(self._schema, name)
         async with self._brief(f"empty partition {name}"):
             # Waits for writers that have a row in this very partition, and for no others.
-            await self._connection.execute(f"LOCK TABLE ONLY {child} IN ACCESS EXCLUSIVE MODE")
+            await self._connection.execute(self._sql("upkeep_lock_partition", name))
             if not await self._outside(name, snapshots):
-                await self._connection.execute(
-                    f"TRUNCATE ONLY {child}; COMMENT ON TABLE {child} IS NULL"
-                )
+                await self._connection.execute(self._sql("upkeep_empty_partition", name))
                 self._result.truncated.append(name)
 
     async def _clock(self) -> datetime:
-        clock: datetime = await self._connection.fetchval("SELECT clock_timestamp()")
+        clock: datetime = await self._connection.fetchval(statement("upkeep_clock"))
         return clock
 
     async def _new_stamp(self, cursors: Sequence[StoredCursor]) -> Stamp:
@@ -256,20 +241,18 @@ class _Upkeep:
         """Write a stamp on a table."""
         async with self._brief(f"note that {name} is published"):
             await self._connection.execute(
-                f"COMMENT ON TABLE {qualify(self._schema, name)} IS {literal(stamp.text())}"
+                self._sql("upkeep_comment", name, comment=literal(stamp.text()))
             )
 
     async def _has_rows(self, name: str) -> bool:
-        found: bool = await self._connection.fetchval(
-            f"SELECT EXISTS (SELECT FROM {qualify(self._schema, name)})"  # noqa: S608
-        )
+        found: bool = await self._connection.fetchval(self._sql("upkeep_has_rows", name))
         return found
 
     async def _outside(self, name: str, snapshots: Mapping[int, str]) -> bool:
         """Whether a partition holds a row that is in none of the snapshots."""
         shards = sorted(snapshots)
         outside: bool = await self._connection.fetchval(
-            statement("admin_unpublished", schema=self._schema, partition=name),
+            self._sql("admin_unpublished", name),
             shards,
             [snapshots[shard] for shard in shards],
         )
@@ -278,7 +261,7 @@ class _Upkeep:
     async def _delete_published(self, cursors: Sequence[StoredCursor]) -> None:
         """Without partitions rows go one by one; the cursors' table carries the stamp then."""
         comment: str | None = await self._connection.fetchval(
-            "SELECT obj_description($1::text::regclass, 'pg_class')", self._cursors
+            statement("upkeep_comment_of"), self._cursors
         )
         stamp = _counting(parse_stamp(comment), cursors)
         if stamp is not None:
@@ -299,6 +282,9 @@ class _Upkeep:
                 if deleted < _BATCH:
                     break
 
+    def _sql(self, name: str, table: str, **parts: str | int) -> str:
+        return statement(name, schema=self._schema, table=table, **parts)
+
 
 def _counting(stamp: Stamp | None, cursors: Sequence[StoredCursor]) -> Stamp | None:
     """The stamp, if it was made on this server."""
@@ -307,7 +293,3 @@ def _counting(stamp: Stamp | None, cursors: Sequence[StoredCursor]) -> Stamp | N
 
 def _default(found: Sequence[Partition]) -> Partition | None:
     return next((partition for partition in found if partition.is_default), None)
-
-
-def _drop_check(schema: str, default: str) -> str:
-    return f"ALTER TABLE {qualify(schema, default)} DROP CONSTRAINT IF EXISTS {_GAP_CHECK}"

@@ -18,7 +18,8 @@ import asyncpg
 
 from outbox_operator.adapters.postgres import connection as postgres
 from outbox_operator.adapters.postgres.errors import errors
-from outbox_operator.adapters.postgres.relay_queries import PayloadType, statement
+from outbox_operator.adapters.postgres.queries import statement
+from outbox_operator.adapters.postgres.relay_queries import PayloadType, relay_statement
 from outbox_operator.adapters.postgres.rows import (
     Bound,
     Cursor,
@@ -126,7 +127,7 @@ class OutboxStore:
         async with self._statement():
             await postgres.end_when_idle(self._connection, idle_seconds)
             for name, value in _PLANNING.items():
-                await self._connection.execute("SELECT set_config($1, $2, false)", name, value)
+                await self._connection.execute(statement("session_set"), name, value)
 
     async def read_cursor(self) -> StoredCursor:
         """The stored cursor.
@@ -326,4 +327,4 @@ class OutboxStore:
 
     def _sql(self, name: str, *, late: bool = False) -> str:
         modern = self._connection.get_server_version().major >= 14
-        return statement(name, self._schema, self._payload_type, modern, late=late)
+        return relay_statement(name, self._schema, self._payload_type, modern, late=late)

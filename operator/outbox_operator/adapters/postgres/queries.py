@@ -1,30 +1,38 @@
-"""Loads the statements of `adapters/postgres/sql/admin_*.sql` for a schema."""
+"""The only loader of SQL: the statements of `sql/*.sql` with their placeholders filled in.
+
+Files are named after who uses them: `relay_…`, `inbox_…`, `dead_letters_…`, `rebase_…`, `admin_…`
+(observing and migrating), `upkeep_…` (partitions and pruning), `session_…` and `lock_…`
+(everybody). What is made of a plan, as DDL is, comes from `plan.postgres`.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from functools import cache
+import re
+from functools import cache, lru_cache
 from importlib import resources
+from typing import Final
 
 from outbox_operator.wire.tables import quote_identifier
 
+_PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
 
-@cache
-def statement(name: str, *, schema: str = "", partition: str = "") -> str:
-    """A statement with its identifiers filled in.
+
+@lru_cache(maxsize=1024)
+def statement(name: str, *, schema: str = "", table: str = "", **parts: str | int) -> str:
+    """A statement with its placeholders filled in.
 
     Args:
         name: Name of the file without `.sql`.
-        schema: Replaces `{schema}`, quoted.
-        partition: Table of that schema; replaces `{partition}`, quoted and with its schema.
+        schema: Fills `{schema}`, quoted.
+        table: Of that schema; fills `{table}`, quoted and with its schema.
+        **parts: SQL text or numbers that fill the placeholders of these names, as they are.
     """
-    text = resources.files(__package__).joinpath("sql", f"{name}.sql").read_text("utf-8")
-    quoted = quote_identifier(schema)
-    text = text.replace("{partition}", f"{quoted}.{quote_identifier(partition)}")
-    return text.replace("{schema}", quoted)
+    values = {"schema": quote_identifier(schema), **parts}
+    if table:
+        values["table"] = f"{values['schema']}.{quote_identifier(table)}"
+    return _PLACEHOLDER.sub(lambda found: str(values[found[1]]), _text(name))
 
 
-def lock_key(purpose: str, schema: str) -> int:
-    """Key of an advisory lock: stable, 64 bits signed, unlike any other lock of ours."""
-    digest = hashlib.blake2b(f"outbox {purpose}\0{schema}".encode(), digest_size=8)
-    return int.from_bytes(digest.digest(), signed=True)
+@cache
+def _text(name: str) -> str:
+    return resources.files(__package__).joinpath("sql", f"{name}.sql").read_text("utf-8")

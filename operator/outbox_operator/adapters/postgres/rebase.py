@@ -16,8 +16,6 @@ from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.errors import PostgresError
 from outbox_operator.plan.postgres.rebase import Choice, ShardFacts, StreamEnd
 from outbox_operator.reasons import Reason
-from outbox_operator.wire import tables as names
-from outbox_operator.wire.tables import quote_identifier as quote
 
 
 class PostgresRebase:
@@ -55,11 +53,9 @@ class PostgresRebase:
         with errors(target):
             async with connection.transaction(isolation="repeatable_read"):
                 # Before the snapshot is taken: a relay must not write its cursor in between.
-                await connection.execute(
-                    f"LOCK TABLE {quote(schema)}.{quote(names.CURSORS)} IN SHARE ROW EXCLUSIVE MODE"
-                )
+                await connection.execute(statement("rebase_lock", schema=schema))
                 # And the snapshot before we have a transaction id, so that it does not see that.
-                snapshot = await connection.fetchval("SELECT pg_current_snapshot()::text")
+                snapshot = await connection.fetchval(statement("rebase_snapshot"))
                 cursors = await read_cursors(connection, schema)
                 if not cursors:
                     raise PostgresError(
@@ -113,4 +109,4 @@ class PostgresRebase:
 
     def _sql(self, name: str) -> str:
         chosen = statement("rebase_chosen", schema=self._schema)
-        return statement(name, schema=self._schema).replace("{chosen}", chosen)
+        return statement(name, schema=self._schema, chosen=chosen)

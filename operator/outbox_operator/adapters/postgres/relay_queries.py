@@ -1,12 +1,14 @@
-"""The statements of the data plane: `sql/relay_*.sql` with names and columns filled in."""
+"""What the statements of the data plane have in common: columns, their sizes, and their output.
+
+`sql/relay_*.sql` are filled in with it.
+"""
 
 from __future__ import annotations
 
 from functools import cache
-from importlib import resources
 from typing import Final, Literal
 
-from outbox_operator.wire.tables import quote_identifier
+from outbox_operator.adapters.postgres import queries
 
 PayloadType = Literal["jsonb", "bytea"]
 
@@ -31,7 +33,7 @@ _ROW_OVERHEAD_BYTES: Final = 300
 
 
 @cache
-def statement(
+def relay_statement(
     name: str, schema: str, payload_type: PayloadType, modern: bool, *, late: bool = False
 ) -> str:
     """The text of a statement.
@@ -41,21 +43,15 @@ def statement(
         modern: Whether the server is PostgreSQL 14 or newer.
         late: Whether a poll is to look for rows of transactions that were open before.
     """
-    text = _file(name)
-    for placeholder, value in {
-        "{late}": _file("relay_poll_late") if late else "",
-        "{schema}": quote_identifier(schema),
-        "{columns}": _COLUMNS,
-        "{size}": _size(payload_type, modern),
-        "{output}": _OUTPUT.replace("{payload}", _PAYLOAD[payload_type]),
-        "{largest}": _LARGEST.get(name, ""),
-    }.items():
-        text = text.replace(placeholder, value)
-    return text
-
-
-def _file(name: str) -> str:
-    return resources.files(__package__).joinpath("sql", f"{name}.sql").read_text("utf-8")
+    parts: dict[str, str] = {
+        "columns": _COLUMNS,
+        "size": _size(payload_type, modern),
+        "output": _OUTPUT.replace("{payload}", _PAYLOAD[payload_type]).replace(
+            "{largest}", _LARGEST.get(name, "")
+        ),
+    }
+    rows_of_late = queries.statement("relay_poll_late", schema=schema, **parts) if late else ""
+    return queries.statement(name, schema=schema, late=rows_of_late, **parts)
 
 
 def _size(payload_type: PayloadType, modern: bool) -> str:

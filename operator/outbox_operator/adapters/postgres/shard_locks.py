@@ -8,7 +8,6 @@ hears nothing for `IDLE_SECONDS`, so a frozen process loses its shards.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +23,7 @@ from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.errors import PostgresError
 from outbox_operator.reasons import Reason
+from outbox_operator.wire.advisory_locks import shard_lock_class
 
 IDLE_SECONDS: Final = 10.0
 """Silence after which the server ends the session (from PostgreSQL 14 on); a relay that is alive
@@ -64,8 +64,8 @@ class ShardLocks:
     ) -> None:
         self._connection = connection
         self._target = target
-        self._members = lock_class("member", schema)
-        self._shards = lock_class("shard", schema)
+        self._members = shard_lock_class("member", schema)
+        self._shards = shard_lock_class("shard", schema)
         self._channel = f"outbox_relay_{self._shards}"
         self._closing = False
         self._asked_at: float | None = None
@@ -148,13 +148,11 @@ class ShardLocks:
             self._connection.terminate()
 
     async def _lock(self, kind: int, number: int) -> bool:
-        return bool(
-            await self._connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", kind, number)
-        )
+        return bool(await self._connection.fetchval(statement("lock_try_two"), kind, number))
 
     async def _unlock(self, kind: int, number: int) -> None:
         held = await self._connection.fetchval(
-            "SELECT pg_advisory_unlock($1, $2) FROM pg_notify($3, '')", kind, number, self._channel
+            statement("lock_release_two"), kind, number, self._channel
         )
         if not held:
             raise PostgresError(
@@ -171,9 +169,3 @@ class ShardLocks:
                 yield
         finally:
             self._asked_at = None
-
-
-def lock_class(kind: str, schema: str) -> int:
-    """First key of our advisory locks: stable, 31 bits, unlike that of any other schema."""
-    digest = hashlib.blake2b(f"outbox relay {kind}\0{schema}".encode(), digest_size=4)
-    return int.from_bytes(digest.digest()) >> 1

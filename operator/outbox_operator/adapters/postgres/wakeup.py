@@ -10,7 +10,9 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from outbox_operator.adapters.postgres.connection import Connection
-from outbox_operator.wire.wakeup import sleep_lock, wakeup_channel
+from outbox_operator.adapters.postgres.queries import statement
+from outbox_operator.wire.advisory_locks import sleep_lock
+from outbox_operator.wire.wakeup import wakeup_channel
 
 
 class OutboxWakeup:
@@ -49,12 +51,10 @@ class OutboxWakeup:
     async def announce_sleep(self) -> bool:
         """Let writers notify from now on; False while one that did not is still under way."""
         async with self._turn():
-            asleep: bool = await self._connection.fetchval(
-                "SELECT pg_try_advisory_lock($1)", self._lock
-            )
+            asleep: bool = await self._connection.fetchval(statement("lock_try"), self._lock)
         return asleep
 
     async def announce_awake(self) -> None:
         """Writers need not notify any more."""
         async with self._turn():
-            await self._connection.execute("SELECT pg_advisory_unlock($1)", self._lock)
+            await self._connection.execute(statement("lock_release"), self._lock)

@@ -11,6 +11,7 @@ from typing import Final
 
 from outbox_operator.plan.postgres.state import DesiredDatabase
 from outbox_operator.wire import tables as names
+from outbox_operator.wire.advisory_locks import key_lock_sql
 from outbox_operator.wire.tables import quote_identifier as quote
 
 EMIT: Final = "emit"
@@ -90,5 +91,5 @@ def outbox_functions(desired: DesiredDatabase) -> tuple[Function, ...]:
 
 
 def _body(schema: str, *, strict: bool) -> str:
-    lock = _LOCK.format(lock=names.key_lock_sql(schema, "key")) if strict else ""
+    lock = _LOCK.format(lock=key_lock_sql(schema, "key")) if strict else ""
     return _BODY.format(events=f"{quote(schema)}.{quote(names.EVENTS)}", lock=lock)

@@ -12,7 +12,8 @@ from outbox_operator.plan.postgres.schema import literal, qualify
 from outbox_operator.plan.postgres.state import DesiredDatabase, ObservedDatabase, Statement
 from outbox_operator.plan.postgres.tables import missing
 from outbox_operator.wire import tables as names
-from outbox_operator.wire.wakeup import sleep_lock, wakeup_channel
+from outbox_operator.wire.advisory_locks import sleep_lock
+from outbox_operator.wire.wakeup import wakeup_channel
 
 TRIGGER: Final = "events_wakeup"
 FUNCTION: Final = "wake_relay"

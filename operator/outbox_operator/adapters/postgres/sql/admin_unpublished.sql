@@ -6,7 +6,7 @@ SELECT EXISTS (
     FROM unnest($1::smallint[], $2::text[]) AS s (shard, snapshot)
     CROSS JOIN LATERAL (
         (SELECT xid
-         FROM {partition} e
+         FROM {table} e
          WHERE e.shard = s.shard AND e.xid >= pg_snapshot_xmax(s.snapshot::pg_snapshot)
          ORDER BY xid
          LIMIT 1)
@@ -15,12 +15,12 @@ SELECT EXISTS (
          FROM pg_snapshot_xip(s.snapshot::pg_snapshot) AS o (xid)
          CROSS JOIN LATERAL (
              SELECT e.xid
-             FROM {partition} e
+             FROM {table} e
              WHERE e.shard = s.shard AND e.xid BETWEEN o.xid AND o.xid
              ORDER BY e.xid
              LIMIT 1
          ) late
          LIMIT 1)
     ) r
-) OR EXISTS (SELECT FROM {partition} e WHERE e.shard < ($1::smallint[])[1])
-  OR EXISTS (SELECT FROM {partition} e WHERE e.shard > ($1::smallint[])[cardinality($1::smallint[])])
+) OR EXISTS (SELECT FROM {table} e WHERE e.shard < ($1::smallint[])[1])
+  OR EXISTS (SELECT FROM {table} e WHERE e.shard > ($1::smallint[])[cardinality($1::smallint[])])

@@ -1,0 +1,1 @@
+LOCK TABLE {schema}.cursors IN SHARE ROW EXCLUSIVE MODE

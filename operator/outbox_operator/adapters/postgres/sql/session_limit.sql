@@ -1,0 +1,2 @@
+SET lock_timeout = {lock};
+SET statement_timeout = {whole}

@@ -1,0 +1,2 @@
+SET LOCAL lock_timeout = {lock};
+SET LOCAL statement_timeout = {whole}

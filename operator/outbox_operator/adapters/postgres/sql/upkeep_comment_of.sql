@@ -1,0 +1,1 @@
+SELECT obj_description($1::text::regclass, 'pg_class')

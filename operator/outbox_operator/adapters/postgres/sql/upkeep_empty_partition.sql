@@ -1,0 +1,2 @@
+TRUNCATE ONLY {table};
+COMMENT ON TABLE {table} IS NULL
