@@ -65,7 +65,7 @@ class Reason(StrEnum):
     """On `RelayAvailable`, `WorkloadAvailable`: pods still run although none is wanted."""
     STREAM_NOT_FOUND = "StreamNotFound"
     """On `StreamReady`, `ConsumerReady`: the `EventStream` named by `ref` or `streamRef`, or its
-    JetStream stream, does not exist yet.
+    JetStream stream, does not exist yet; relay and consumer runtime say it of the latter too.
     Do: create it, or correct the name; same namespace."""
     PLAN_OUTDATED = "PlanOutdated"
     """On `SchemaApplied`: the database changed between planning and migrating; it is planned
@@ -312,8 +312,6 @@ class Reason(StrEnum):
     """Another stream took the message."""
     UNEXPECTED_REPLY = "UnexpectedReply"
     """A program other than JetStream answered."""
-    STREAM_MISSING = "StreamMissing"
-    """The stream does not exist; the operator makes it again."""
     MIGRATIONS_MISSING = "MigrationsMissing"
     """The tables are not there yet."""
     OWNERSHIP_LOST = "OwnershipLost"

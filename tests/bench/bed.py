@@ -19,7 +19,7 @@ import asyncpg
 
 from bench.measuring import Usage
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
-from outbox_operator.adapters.nats.connection import NatsAuth
+from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.driver import WireClient
 from outbox_operator.plan.jetstream import streams
 from support.jetstream import OWNER, pass_stream, stream_spec

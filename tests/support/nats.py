@@ -23,7 +23,8 @@ from typing import Any, Self
 import nats.errors
 from nats.aio.client import Client
 
-from outbox_operator.adapters.nats.connection import NatsAuth, connect
+from outbox_operator.adapters.nats.auth import NatsAuth
+from outbox_operator.adapters.nats.connection import connect
 from outbox_operator.adapters.nats.driver import WireClient
 from support.kube import ROOT
 from support.ports import free_port

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from outbox_operator.adapters.nats import connection as nats
+from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.pull_consumer import PullConsumer
 from outbox_operator.adapters.postgres.inbox import InboxStore
 from outbox_operator.adapters.postgres.url import parse_url
@@ -188,7 +189,7 @@ class App:
                 source.fail(NatsError(f"NATS at {auth.address}: the server ended the session"))
 
         with state.reporting():
-            auth = nats.NatsAuth.from_files(self._config.nats)
+            auth = NatsAuth.from_files(self._config.nats)
             client = await nats.connect(
                 auth,
                 name=f"outbox-consumer {self._config.namespace}/{self._config.consumer}",

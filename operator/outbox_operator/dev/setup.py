@@ -13,7 +13,7 @@ from typing import Any, Final
 from outbox_operator import version
 from outbox_operator.adapters.nats import connection as nats
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
-from outbox_operator.adapters.nats.connection import NatsAuth
+from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.postgres import connection as postgres
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.adapters.postgres.errors import errors

@@ -15,7 +15,7 @@ import time
 from functools import partial
 from typing import Final
 
-from outbox_operator.adapters.nats.connection import NatsAuth
+from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.publisher import Publisher
 from outbox_operator.adapters.postgres import connection as postgres
 from outbox_operator.adapters.postgres.shard_locks import STATEMENT_SECONDS, ShardLocks

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Literal
 
+from outbox_operator.adapters.nats.errors import Kind
 from outbox_operator.adapters.nats.publisher import Message, Refusal, StreamFacts
 from outbox_operator.adapters.postgres.rows import NewDeadLetter, Row, Rows
 from outbox_operator.errors import EventError, SpecError
@@ -29,9 +30,6 @@ Policy = Literal["BlockKey", "Skip", "Halt"]
 
 MAX_HEADER_BYTES: Final = 65535
 """JetStream stores the length of headers in two bytes."""
-
-_TOO_LARGE_CODES: Final = frozenset({10054, 10097})
-_CHAIN_BROKEN_CODES: Final = frozenset({10070})
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,13 +199,14 @@ def check_template(template: SubjectTemplate, facts: StreamFacts) -> None:
 
 def treat(refusal: Refusal) -> Treatment:
     """Sort a refusal. What is unknown is retried: an event is never given up by mistake."""
-    if refusal.code in _TOO_LARGE_CODES:
-        return Treatment.POISON
-    if refusal.reason == Reason.FENCE_REFUSED:
-        return Treatment.FENCE
-    if refusal.code in _CHAIN_BROKEN_CODES:
-        return Treatment.RESEND
-    return Treatment.RETRY
+    return _TREATMENTS.get(refusal.kind, Treatment.RETRY)
+
+
+_TREATMENTS: Final = {
+    Kind.TOO_LARGE: Treatment.POISON,
+    Kind.FENCE_BROKEN: Treatment.FENCE,
+    Kind.CHAIN_BROKEN: Treatment.RESEND,
+}
 
 
 @lru_cache(maxsize=64)

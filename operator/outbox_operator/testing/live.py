@@ -19,7 +19,7 @@ from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from outbox_operator.adapters.nats import connection as nats
-from outbox_operator.adapters.nats.connection import NatsAuth
+from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.api.resource import Pipeline
 from outbox_operator.dev.processes import Job, Processes
 from outbox_operator.wire import headers as names

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from outbox_operator.adapters.nats.connection import NatsAuth, connect, server_version
+from outbox_operator.adapters.nats.auth import NatsAuth
+from outbox_operator.adapters.nats.connection import connect, server_version
 from outbox_operator.errors import CredentialsError, NatsError, UnsupportedServerError
 from outbox_operator.wire.config import NatsConfig
 from support.certificates import Certificates

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from outbox_operator.adapters.nats.connection import NatsAuth, connect
+from outbox_operator.adapters.nats.auth import NatsAuth
+from outbox_operator.adapters.nats.connection import connect
 from outbox_operator.adapters.nats.driver import Denial, WireClient
 from support.nats import NatsOptions, NatsServer
 

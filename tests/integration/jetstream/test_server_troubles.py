@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import re
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 
-from outbox_operator.adapters.nats import admin
+from outbox_operator.adapters.nats import api
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
-from outbox_operator.adapters.nats.connection import NatsAuth
+from outbox_operator.adapters.nats.api import JetStreamApi
+from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.connection import connect as connect_with
+from outbox_operator.adapters.nats.dead_letters import DeadLetters
+from outbox_operator.adapters.nats.driver import WireClient
+from outbox_operator.adapters.nats.publisher import Publisher
+from outbox_operator.adapters.nats.pull_consumer import PullConsumer
 from outbox_operator.errors import (
     AccessDeniedError,
     CredentialsError,
@@ -46,6 +52,7 @@ ACCOUNTS: dict[str, Any] = {
         "BUSY": {
             "users": [
                 {"user": "busy", "password": "p", "permissions": {"publish": "orders.>"}},
+                {"user": "deaf", "password": "p", "permissions": {"subscribe": "orders.>"}},
             ],
             "jetstream": "enabled",
         },
@@ -109,20 +116,92 @@ async def test_configuration_the_server_refuses(newest: JetStreamAdmin, prefix: 
         await newest.create_stream(desired_stream(spec, OWNER))
 
 
-async def test_user_who_may_not_call_the_api(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin, "REQUEST_SECONDS", 1.0)
+@pytest.fixture(scope="module")
+def accounts() -> Iterator[NatsServer]:
     with NatsServer(NatsOptions(extra=ACCOUNTS)) as server:
-        auth = NatsAuth(url=server.url, username="busy", password="p")
-        client = await connect_with(auth, name="tests")
-        try:
-            with pytest.raises(AccessDeniedError, match=r"may not publish on \$JS\.API"):
-                await JetStreamAdmin(client, auth).stream_info("ORDERS")
-        finally:
-            await client.close()
+        yield server
+
+
+Asks = Callable[[WireClient, NatsAuth], Awaitable[None]]
+
+
+async def ask_as_operator(client: WireClient, auth: NatsAuth) -> None:
+    await JetStreamAdmin(client, auth).stream_info("ORDERS")
+
+
+async def ask_as_relay(_: WireClient, auth: NatsAuth) -> None:
+    publisher = await Publisher.open(auth, name="tests", stream="ORDERS")
+    try:
+        await publisher.facts()
+    finally:
+        await publisher.close()
+
+
+async def ask_as_consumer(client: WireClient, auth: NatsAuth) -> None:
+    def ignore(_: object = None) -> None: ...
+
+    reader = PullConsumer(client, auth, "ORDERS", "x", on_delivery=ignore, on_change=ignore)
+    await reader.verify()
+
+
+async def ask_for_dead_letters(client: WireClient, auth: NatsAuth) -> None:
+    await DeadLetters(client, auth, "ORDERS").show(1)
+
+
+async def collect_dead_letters(client: WireClient, auth: NatsAuth) -> None:
+    await JetStreamApi(client, auth).publish("secret", b"", {"a": "b"}, "copy")
+
+
+ROLES = {
+    "operator": ask_as_operator,
+    "relay": ask_as_relay,
+    "consumer": ask_as_consumer,
+    "dead-letters": ask_for_dead_letters,
+    "publish": collect_dead_letters,
+}
+
+
+@pytest.mark.parametrize("ask", ROLES.values(), ids=ROLES)
+async def test_user_who_may_not_ask(accounts: NatsServer, ask: Asks) -> None:
+    """Whoever asks gets the same diagnosis, and without waiting for an answer."""
+    auth = NatsAuth(url=accounts.url, username="busy", password="p")
+    client = await connect_with(auth, name="tests")
+    try:
+        async with asyncio.timeout(api.REQUEST_SECONDS - 1):
+            with pytest.raises(AccessDeniedError, match="may not publish on") as caught:
+                await ask(client, auth)
+    finally:
+        await client.close()
+    assert re.search(r"on (\$JS\.API\.\S+|secret) at nats://", caught.value.message)
+    assert "allow publish on" in caught.value.message
+
+
+@pytest.mark.parametrize("ask", ROLES.values(), ids=ROLES)
+async def test_user_who_may_not_hear_the_answer(accounts: NatsServer, ask: Asks) -> None:
+    auth = NatsAuth(url=accounts.url, username="deaf", password="p")
+    client = await connect_with(auth, name="tests")
+    try:
+        for _ in range(2):
+            with pytest.raises(AccessDeniedError, match=r"may not subscribe on _INBOX\."):
+                await ask(client, auth)
+    finally:
+        await client.close()
+
+
+@pytest.mark.parametrize("ask", [ask_as_relay, ask_as_consumer, ask_for_dead_letters])
+async def test_a_stream_that_does_not_exist_has_one_reason(accounts: NatsServer, ask: Asks) -> None:
+    auth = NatsAuth(url=accounts.url, username="small", password="p")
+    client = await connect_with(auth, name="tests")
+    try:
+        with pytest.raises(NatsError, match="stream does not exist") as caught:
+            await ask(client, auth)
+    finally:
+        await client.close()
+    assert caught.value.reason == "StreamNotFound"
 
 
 async def test_server_that_stopped_answering(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin, "REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr(api, "REQUEST_SECONDS", 0.3)
     with NatsServer() as server:
         async with connected(server) as client:
             server.pause()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from outbox_operator.adapters.nats.errors import Kind
 from outbox_operator.adapters.nats.frame_reader import parse_headers
 from outbox_operator.adapters.nats.publisher import Message, Refusal, StreamFacts
 from outbox_operator.adapters.postgres.rows import Row
@@ -190,24 +191,18 @@ def test_the_limit_holds_in_ordinary_pages_too(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "treatment"),
+    ("kind", "treatment"),
     [
-        (10054, Treatment.POISON),
-        (10097, Treatment.POISON),
-        (10070, Treatment.RESEND),
-        (10077, Treatment.RETRY),
-        (10008, Treatment.RETRY),
-        (503, Treatment.RETRY),
-        (0, Treatment.RETRY),
-        (99999, Treatment.RETRY),
+        (Kind.TOO_LARGE, Treatment.POISON),
+        (Kind.CHAIN_BROKEN, Treatment.RESEND),
+        (Kind.FENCE_BROKEN, Treatment.FENCE),
+        (Kind.NO_ROOM, Treatment.RETRY),
+        (Kind.UNAVAILABLE, Treatment.RETRY),
+        (Kind.OTHER, Treatment.RETRY),
     ],
 )
-def test_refusals(code: int, treatment: Treatment) -> None:
-    assert treat(Refusal("StreamRefused", code, "text")) is treatment
-
-
-def test_a_fence_that_does_not_hold_is_no_fault_of_the_event() -> None:
-    assert treat(Refusal("FenceRefused", 10071, "text")) is Treatment.FENCE
+def test_refusals(kind: Kind, treatment: Treatment) -> None:
+    assert treat(Refusal(Reason.STREAM_REFUSED, "text", kind)) is treatment
 
 
 def test_a_template_that_cannot_match_the_stream_is_not_blamed_on_the_events() -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 from outbox_operator.adapters.nats.driver import WireClient
 from outbox_operator.adapters.nats.frame_reader import NO_RESPONDERS, parse_headers
 from outbox_operator.adapters.nats.messages import Refusal
+from outbox_operator.reasons import Reason
 
 WINDOW_BYTES: Final = 8 * 1024 * 1024
 """Volume in flight at which a run waits. A message is sent whole, however large it is."""
@@ -96,7 +97,7 @@ class Link:
     def lost(self) -> None:
         """The connection is gone: end all runs."""
         for run in tuple(self._runs.values()):
-            run.cut(Refusal("ConnectionLost", 0, self.why_lost()))
+            run.cut(Refusal(Reason.CONNECTION_LOST, self.why_lost()))
 
     def _heard(self, subject: bytes, _reply: bytes, block: bytes, payload: bytes) -> None:
         tokens = subject.split(b".")
@@ -110,4 +111,4 @@ class Link:
             run.heard(tokens[self._depth + 1 :], json.loads(payload))
         except (ValueError, LookupError, TypeError, AttributeError):
             text = "a program other than JetStream answers on this subject"
-            run.cut(Refusal("UnexpectedReply", 0, text))
+            run.cut(Refusal(Reason.UNEXPECTED_REPLY, text))

@@ -6,42 +6,21 @@ Decides nothing: what to write comes from plan.streams and plan.consumers.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import nats.errors
-
-from outbox_operator.adapters.nats.connection import (
-    NatsAuth,
-    connection_error,
-    disconnected_error,
-    no_responders,
-    server_version,
-)
+from outbox_operator.adapters.nats.api import JetStreamApi
+from outbox_operator.adapters.nats.auth import NatsAuth
+from outbox_operator.adapters.nats.connection import server_version
 from outbox_operator.adapters.nats.dead_letters import DeadLetters
 from outbox_operator.adapters.nats.driver import WireClient
-from outbox_operator.adapters.nats.errors import (
-    CONSUMER_NOT_FOUND,
-    RESOURCES,
-    STREAM_NOT_FOUND,
-    SUBJECT_OVERLAP,
-    ApiFaultError,
-    translate,
-)
-from outbox_operator.errors import (
-    AccessDeniedError,
-    ConflictError,
-    NatsError,
-    OutboxError,
-    SpecError,
-)
+from outbox_operator.adapters.nats.errors import ApiFaultError, Kind, translate
+from outbox_operator.errors import ConflictError, OutboxError, SpecError
 from outbox_operator.plan.jetstream.consumers import ObservedConsumer
 from outbox_operator.plan.jetstream.decide import Config, moment
 from outbox_operator.plan.jetstream.streams import ObservedStream
-
-REQUEST_SECONDS: Final = 5.0
+from outbox_operator.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +53,9 @@ class AccountInfo:
         return None if most < 0 else max(most - max(used, reserved), 0)
 
 
+_GONE: Final = (Kind.STREAM_MISSING, Kind.CONSUMER_MISSING)
+
+
 class JetStreamAdmin:
     """Streams and durable consumers of one account.
 
@@ -88,7 +70,7 @@ class JetStreamAdmin:
     def __init__(self, client: WireClient, auth: NatsAuth) -> None:
         self._client = client
         self._auth = auth
-        self._prefix = f"$JS.{auth.domain}.API" if auth.domain else "$JS.API"
+        self._api = JetStreamApi(client, auth)
 
     @property
     def api_level(self) -> int:
@@ -101,7 +83,7 @@ class JetStreamAdmin:
 
     async def account_info(self) -> AccountInfo:
         """Limits and use of the account."""
-        answer = await self._call("INFO", None, "account")
+        answer = await self._api.request("INFO", None, "account")
         limits = answer.get("limits") or {}
         return AccountInfo(
             api_level=int((answer.get("api") or {}).get("level") or 0),
@@ -119,13 +101,10 @@ class JetStreamAdmin:
 
     async def stream_info(self, name: str) -> ObservedStream | None:
         """A stream, or None when there is none."""
-        what = f"stream {name}"
-        try:
-            return _stream(await self._request(f"STREAM.INFO.{name}", None, what))
-        except ApiFaultError as fault:
-            if fault.err_code == STREAM_NOT_FOUND:
-                return None
-            raise translate(fault, self._auth, what) from fault
+        found = await self._api.find(
+            f"STREAM.INFO.{name}", None, f"stream {name}", Kind.STREAM_MISSING
+        )
+        return None if found is None else _stream(found)
 
     async def create_stream(self, config: Config) -> ObservedStream:
         """Create a stream; one that exists with the same configuration is fine.
@@ -147,17 +126,14 @@ class JetStreamAdmin:
 
     async def delete_stream(self, name: str) -> None:
         """Delete a stream and its messages; one that is gone already is fine."""
-        await self._delete(f"STREAM.DELETE.{name}", f"stream {name}")
+        await self._api.find(f"STREAM.DELETE.{name}", None, f"stream {name}", Kind.STREAM_MISSING)
 
     async def consumer_info(self, stream: str, durable: str) -> ObservedConsumer | None:
         """A durable consumer, or None when it or its stream does not exist."""
         what = f"durable consumer {durable} of stream {stream}"
-        try:
-            return _consumer(await self._request(f"CONSUMER.INFO.{stream}.{durable}", None, what))
-        except ApiFaultError as fault:
-            if fault.err_code in (CONSUMER_NOT_FOUND, STREAM_NOT_FOUND):
-                return None
-            raise translate(fault, self._auth, what) from fault
+        verb = f"CONSUMER.INFO.{stream}.{durable}"
+        found = await self._api.find(verb, None, what, *_GONE)
+        return None if found is None else _consumer(found)
 
     async def create_consumer(self, stream: str, config: Config) -> ObservedConsumer:
         """Create a durable consumer; one that exists with the same configuration is fine.
@@ -184,13 +160,13 @@ class JetStreamAdmin:
         name = config["name"]
         what = f"durable consumer {name} of stream {stream}"
         body = {"pause_until": wanted} if wanted else {}
-        await self._call(f"CONSUMER.PAUSE.{stream}.{name}", body, what)
+        await self._api.request(f"CONSUMER.PAUSE.{stream}.{name}", body, what, writing=True)
         return await self.consumer_info(stream, name) or observed
 
     async def delete_consumer(self, stream: str, durable: str) -> None:
         """Delete a durable consumer; one that is gone already is fine."""
         what = f"durable consumer {durable} of stream {stream}"
-        await self._delete(f"CONSUMER.DELETE.{stream}.{durable}", what)
+        await self._api.find(f"CONSUMER.DELETE.{stream}.{durable}", None, what, *_GONE)
 
     def dead_letters(self, stream: str) -> DeadLetters:
         """The letters in a dead-letter stream."""
@@ -198,7 +174,7 @@ class JetStreamAdmin:
 
     async def stream_names_for_subject(self, subject: str) -> tuple[str, ...]:
         """Names of the streams whose subjects overlap a subject filter."""
-        answer = await self._call("STREAM.NAMES", {"subject": subject}, f"subject {subject}")
+        answer = await self._api.request("STREAM.NAMES", {"subject": subject}, f"subject {subject}")
         return tuple(answer.get("streams") or ())
 
     async def subject_message_count(self, stream: str, subject_filter: str) -> int | None:
@@ -207,12 +183,9 @@ class JetStreamAdmin:
         count = offset = 0
         while True:
             body = {"subjects_filter": subject_filter, "offset": offset}
-            try:
-                answer = await self._request(f"STREAM.INFO.{stream}", body, what)
-            except ApiFaultError as fault:
-                if fault.err_code == STREAM_NOT_FOUND:
-                    return None
-                raise translate(fault, self._auth, what) from fault
+            answer = await self._api.find(f"STREAM.INFO.{stream}", body, what, Kind.STREAM_MISSING)
+            if answer is None:
+                return None
             subjects: dict[str, int] = answer["state"].get("subjects") or {}
             count += sum(subjects.values())
             offset += len(subjects)
@@ -222,29 +195,21 @@ class JetStreamAdmin:
     async def _write_stream(self, verb: str, config: Config) -> ObservedStream:
         what = f"stream {config['name']}"
         try:
-            return _stream(await self._request(f"STREAM.{verb}.{config['name']}", config, what))
+            return _stream(await self._api.ask(f"STREAM.{verb}.{config['name']}", config, what))
         except ApiFaultError as fault:
-            if fault.err_code == SUBJECT_OVERLAP:
+            if fault.kind is Kind.SUBJECT_OVERLAP:
                 raise await self._overlap(config) from fault
-            if fault.err_code in RESOURCES:
+            if fault.kind is Kind.NO_ROOM:
                 raise await self._no_room(config, fault) from fault
-            raise translate(fault, self._auth, what, updating=verb == "UPDATE") from fault
+            updating = verb == "UPDATE"
+            raise translate(fault, self._auth, what, writing=True, updating=updating) from fault
 
     async def _write_consumer(self, stream: str, config: Config, action: str) -> ObservedConsumer:
         what = f"durable consumer {config['name']} of stream {stream}"
         body = {"stream_name": stream, "config": config, "action": action}
-        try:
-            answer = await self._request(f"CONSUMER.CREATE.{stream}.{config['name']}", body, what)
-        except ApiFaultError as fault:
-            raise translate(fault, self._auth, what, updating=action == "update") from fault
-        return _consumer(answer)
-
-    async def _delete(self, subject: str, what: str) -> None:
-        try:
-            await self._request(subject, None, what)
-        except ApiFaultError as fault:
-            if fault.err_code not in (STREAM_NOT_FOUND, CONSUMER_NOT_FOUND):
-                raise translate(fault, self._auth, what) from fault
+        verb = f"CONSUMER.CREATE.{stream}.{config['name']}"
+        updating = action == "update"
+        return _consumer(await self._api.request(verb, body, what, writing=True, updating=updating))
 
     async def _overlap(self, config: Config) -> OutboxError:
         """Which stream has our subjects already; the server does not say."""
@@ -254,12 +219,12 @@ class JetStreamAdmin:
                     return ConflictError(
                         f"stream {config['name']}: subject {subject!r} overlaps the subjects of "
                         f"stream {other}; a subject can be stored in one stream only",
-                        reason="SubjectOverlap",
+                        reason=Reason.SUBJECT_OVERLAP,
                     )
         return ConflictError(
             f"stream {config['name']}: one of its subjects {config['subjects']} overlaps those of "
             "another stream",
-            reason="SubjectOverlap",
+            reason=Reason.SUBJECT_OVERLAP,
         )
 
     async def _no_room(self, config: Config, fault: ApiFaultError) -> OutboxError:
@@ -277,49 +242,7 @@ class JetStreamAdmin:
         return SpecError(
             f"stream {config['name']}: {asked}, {room}; lower maxBytes or raise the limit "
             f"({fault})",
-            reason="StorageExceeded",
-        )
-
-    async def _call(
-        self, subject: str, body: Mapping[str, Any] | None, what: str
-    ) -> dict[str, Any]:
-        try:
-            return await self._request(subject, body, what)
-        except ApiFaultError as fault:
-            raise translate(fault, self._auth, what) from fault
-
-    async def _request(
-        self, subject: str, body: Mapping[str, Any] | None, what: str
-    ) -> dict[str, Any]:
-        """One request; raises ApiFaultError when the server answers with an error."""
-        if not self._client.is_connected:
-            raise disconnected_error(self._client, self._auth)
-        subject = f"{self._prefix}.{subject}"
-        payload = b"" if body is None else json.dumps(body).encode()
-        try:
-            answer = await self._client.request(subject, payload, timeout=REQUEST_SECONDS)
-        except nats.errors.NoRespondersError as error:
-            raise no_responders(self._auth, self._client, what) from error
-        except (TimeoutError, nats.errors.TimeoutError) as error:
-            raise self._silence(subject, what) from error
-        except (OSError, nats.errors.Error) as error:
-            raise connection_error(error, self._auth) from error
-        document: dict[str, Any] = json.loads(answer.data)
-        if document.get("error"):
-            raise ApiFaultError(document["error"])
-        return document
-
-    def _silence(self, subject: str, what: str) -> OutboxError:
-        # A user who may not publish on the API gets no answer, only an error on the side.
-        last = str(self._client.last_error or "")
-        if "permissions violation" in last.lower() and subject.lower() in last.lower():
-            return AccessDeniedError(
-                f"{what}: this NATS user may not publish on {subject}; allow publish on "
-                f"{self._prefix}.> and subscribe on _INBOX.>"
-            )
-        return NatsError(
-            f"{what}: no answer from JetStream at {self._auth.address} within "
-            f"{REQUEST_SECONDS:.0f} s"
+            reason=Reason.STORAGE_EXCEEDED,
         )
 
 

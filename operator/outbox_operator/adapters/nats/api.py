@@ -1,91 +1,203 @@
-"""Requests to the JetStream API over a connection of the data plane, with our errors."""
+"""The only place that asks the JetStream API, and that stores a message with an answer awaited.
+
+Used by every module of this package that asks something of JetStream. Raw JSON, so that a field
+the driver does not know still reaches the server. Every refusal, silence and missing right has
+one diagnosis here, whoever asked.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 import nats.errors
+from nats.aio.msg import Msg
 
-from outbox_operator.adapters.nats.connection import (
-    NOT_ENABLED_CODES,
-    NatsAuth,
-    jetstream_error,
-    no_jetstream,
+from outbox_operator.adapters.nats.auth import NatsAuth
+from outbox_operator.adapters.nats.driver import Denial, WireClient
+from outbox_operator.adapters.nats.errors import (
+    ApiFaultError,
+    Kind,
+    connection_error,
+    denied,
+    disconnected_error,
     no_responders,
+    translate,
 )
-from outbox_operator.adapters.nats.driver import WireClient
 from outbox_operator.errors import NatsError, OutboxError
+from outbox_operator.reasons import Reason
 
-_API_SECONDS: Final = 5.0
-_STREAM_MISSING: Final = 10059
+REQUEST_SECONDS: Final = 5.0
+_INBOXES: Final = "_INBOX.>"
 
 
-class StreamApi:
-    """The API as far as it is about one stream."""
+class JetStreamApi:
+    """The API of one account over one connection.
 
-    def __init__(self, client: WireClient, auth: NatsAuth, stream: str) -> None:
+    All methods raise NatsError when the server is away, silent or faulty, UnsupportedServerError
+    without JetStream, AccessDeniedError when the user may not ask this, and otherwise what
+    `errors.translate` makes of the server's refusal.
+
+    Args:
+        client: A connection; stays the caller's.
+        auth: What it was made from: address for messages, JetStream domain.
+    """
+
+    def __init__(self, client: WireClient, auth: NatsAuth) -> None:
         self.client = client
         self.auth = auth
-        self.stream = stream
         self._prefix = f"$JS.{auth.domain}.API" if auth.domain else "$JS.API"
 
     def subject(self, verb: str) -> str:
-        """Where requests of this kind go: `STREAM.INFO`."""
-        return f"{self._prefix}.{verb}.{self.stream}"
+        """Where requests of this kind go: `STREAM.INFO.ORDERS`."""
+        return f"{self._prefix}.{verb}"
 
     async def request(
-        self, verb: str, body: Mapping[str, Any] | None, doing: str
+        self,
+        verb: str,
+        body: Mapping[str, Any] | None,
+        what: str,
+        *,
+        writing: bool = False,
+        updating: bool = False,
     ) -> dict[str, Any]:
         """Ask, and return the answer.
 
         Args:
-            doing: For messages: "read the last message".
-
-        Raises:
-            NatsError: No such stream (reason StreamMissing), or the request failed.
-            UnsupportedServerError: JetStream is not enabled.
+            verb: What: `STREAM.INFO.ORDERS`.
+            what: The thing, for messages: "stream ORDERS".
+            writing: As `errors.translate`.
+            updating: As `errors.translate`.
         """
-        document = await self._ask(verb, body, doing)
-        if "error" in document:
-            raise self._refused(document["error"], doing)
-        return document
+        try:
+            return await self.ask(verb, body, what)
+        except ApiFaultError as fault:
+            raise translate(fault, self.auth, what, writing=writing, updating=updating) from fault
 
     async def find(
-        self, verb: str, body: Mapping[str, Any], doing: str, *, absent: int
+        self, verb: str, body: Mapping[str, Any] | None, what: str, *absent: Kind
     ) -> dict[str, Any] | None:
-        """Like `request`, but None when the answer is the error code `absent`."""
-        document = await self._ask(verb, body, doing)
-        refusal = document.get("error")
-        if refusal is None:
-            return document
-        if refusal.get("err_code") == absent:
-            return None
-        raise self._refused(refusal, doing)
-
-    async def _ask(self, verb: str, body: Mapping[str, Any] | None, doing: str) -> dict[str, Any]:
-        what = f"stream {self.stream}: {doing}"
-        payload = json.dumps(body).encode() if body else b""
+        """Like `request`, but None when the answer is an error of one of these kinds."""
         try:
-            answer = await self.client.request(self.subject(verb), payload, timeout=_API_SECONDS)
-            return dict(json.loads(answer.data))
+            return await self.ask(verb, body, what)
+        except ApiFaultError as fault:
+            if fault.kind in absent:
+                return None
+            raise translate(fault, self.auth, what) from fault
+
+    async def ask(self, verb: str, body: Mapping[str, Any] | None, what: str) -> dict[str, Any]:
+        """Like `request`, for who looks at a refusal first.
+
+        Raises:
+            ApiFaultError: The server's answer is an error.
+        """
+        payload = b"" if body is None else json.dumps(body).encode()
+        allow = f"allow publish on {self._prefix}.> and subscribe on {_INBOXES}"
+        try:
+            answer = await self._exchange(self.subject(verb), payload, None, what, allow)
         except nats.errors.NoRespondersError as error:
             raise no_responders(self.auth, self.client, what) from error
-        except (nats.errors.Error, TimeoutError, ValueError) as error:
-            raise jetstream_error(error, self.auth, self.client, what) from error
+        return _document(answer, self.auth, what)
 
-    def _refused(self, refusal: Mapping[str, Any], doing: str) -> OutboxError:
-        code = refusal.get("err_code")
-        if code in NOT_ENABLED_CODES:
-            return no_jetstream(self.auth)
-        if code == _STREAM_MISSING:
-            return NatsError(
-                f"stream {self.stream} does not exist on NATS at {self.auth.address}",
-                reason="StreamMissing",
-            )
-        return NatsError(
-            f"stream {self.stream}: {doing}: refused by NATS at {self.auth.address}: "
-            f"{refusal.get('description')} (error {code})",
-            reason="JetStreamError",
+    async def publish(
+        self,
+        subject: str,
+        data: bytes,
+        headers: Mapping[str, str],
+        what: str,
+        *,
+        nobody: Reason = Reason.NO_STREAM_RESPONSE,
+    ) -> None:
+        """Publish a message and wait until a stream has it.
+
+        Args:
+            what: What is published, for messages.
+            nobody: Reason of the error when no stream takes the subject.
+        """
+        what = f"{what} on {subject!r}"
+        allow = f"allow publish on {subject} and subscribe on {_INBOXES}"
+        try:
+            answer = await self._exchange(subject, data, dict(headers), what, allow)
+        except nats.errors.NoRespondersError as error:
+            raise NatsError(
+                f"{what}: no stream takes this subject at {self.auth.address}", reason=nobody
+            ) from error
+        try:
+            _document(answer, self.auth, what)
+        except ApiFaultError as fault:
+            raise translate(fault, self.auth, what) from fault
+
+    async def _exchange(
+        self, subject: str, data: bytes, headers: dict[str, str] | None, what: str, allow: str
+    ) -> bytes:
+        """One request and its answer.
+
+        Args:
+            allow: What the user needs for it.
+
+        Raises:
+            nats.errors.NoRespondersError: Nobody listens on the subject.
+        """
+        client = self.client
+        if not client.is_connected:
+            raise disconnected_error(client, self.auth)
+        refused: asyncio.Future[Denial] = asyncio.get_running_loop().create_future()
+
+        def refuse(denial: Denial) -> None:
+            if not refused.done():
+                refused.set_result(denial)
+
+        asking = asyncio.ensure_future(
+            client.request(subject, data, timeout=REQUEST_SECONDS, headers=headers)
         )
+        # Never cancelled: the driver forgets a request by its answer or its timeout only.
+        asking.add_done_callback(_look_at)
+        # A user who lacks a right gets no answer, only an error on the side.
+        forget = [
+            client.on_denied("publish", subject, refuse),
+            client.on_denied("subscribe", _INBOXES, refuse),
+        ]
+        try:
+            either: set[asyncio.Future[Any]] = {asking, refused}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if refused.done():
+                raise denied(refused.result(), self.auth, what, allow)
+            return asking.result().data
+        except nats.errors.NoRespondersError:
+            raise
+        except TimeoutError as error:
+            raise self._silence(what) from error
+        except (OSError, nats.errors.Error) as error:
+            raise connection_error(error, self.auth, what) from error
+        finally:
+            for undo in forget:
+                undo()
+
+    def _silence(self, what: str) -> OutboxError:
+        return NatsError(
+            f"{what}: no answer from JetStream at {self.auth.address} within "
+            f"{REQUEST_SECONDS:.0f} s"
+        )
+
+
+def _look_at(asking: asyncio.Task[Msg]) -> None:
+    """Nobody may be waiting for it any more; its error is no news then."""
+    if not asking.cancelled():
+        asking.exception()
+
+
+def _document(answer: bytes, auth: NatsAuth, what: str) -> dict[str, Any]:
+    try:
+        document = json.loads(answer)
+        error = document.get("error")
+    except (ValueError, AttributeError) as problem:
+        raise NatsError(
+            f"{what}: a program other than JetStream answers at {auth.address}",
+            reason=Reason.JETSTREAM_ERROR,
+        ) from problem
+    if error:
+        raise ApiFaultError(error)
+    found: dict[str, Any] = document
+    return found

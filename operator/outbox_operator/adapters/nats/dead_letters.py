@@ -15,10 +15,10 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import nats.errors
-
-from outbox_operator.adapters.nats.connection import NatsAuth, jetstream_error
+from outbox_operator.adapters.nats.api import JetStreamApi
+from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.driver import WireClient
+from outbox_operator.adapters.nats.errors import Kind
 from outbox_operator.adapters.nats.frame_reader import parse_headers
 from outbox_operator.errors import NatsError
 from outbox_operator.reasons import Reason
@@ -26,8 +26,6 @@ from outbox_operator.wire import dead_letters, headers
 
 log = logging.getLogger(__name__)
 
-_API_SECONDS: Final = 5.0
-_NO_MESSAGE: Final = 10037
 _COLLECTED_AT_ONCE: Final = 500
 
 
@@ -66,10 +64,8 @@ class DeadLetters:
     """
 
     def __init__(self, client: WireClient, auth: NatsAuth, stream: str) -> None:
-        self._client = client
-        self._auth = auth
         self._stream = stream
-        self._api = f"$JS.{auth.domain}.API" if auth.domain else "$JS.API"
+        self._api = JetStreamApi(client, auth)
 
     async def letters(
         self, *, consumer: str | None = None, event_type: str | None = None
@@ -113,12 +109,13 @@ class DeadLetters:
                 f"stream {self._stream}: letter {letter.sequence} does not say where it came from"
             )
         published = dead_letters.replayed(letter.headers, self._stream, letter.sequence)
-        await self._publish(letter.subject, letter.data, published)
+        await self._api.publish(letter.subject, letter.data, published, f"letter {letter.sequence}")
         await self.purge(letter.sequence)
 
     async def purge(self, sequence: int) -> None:
         """Remove a letter for good. Raises NatsError."""
-        await self._request(f"STREAM.MSG.DELETE.{self._stream}", {"seq": sequence})
+        verb, what = f"STREAM.MSG.DELETE.{self._stream}", f"stream {self._stream}"
+        await self._api.find(verb, {"seq": sequence}, what, Kind.MESSAGE_MISSING)
 
     async def collect(self, source: str, durable: str, prefix: str) -> int:
         """Make letters of the messages that the server gave up on; how many.
@@ -170,7 +167,9 @@ class DeadLetters:
             now=dt.datetime.now(dt.UTC),
         )
         data = base64.b64decode(message.get("data") or "")
-        await self._publish(dead_letters.subject(prefix, durable), data, found)
+        await self._api.publish(
+            dead_letters.subject(prefix, durable), data, found, f"copy of {source}:{sequence}"
+        )
         await self.purge(int(advisory["seq"]))
         return 1
 
@@ -185,35 +184,11 @@ class DeadLetters:
             sequence = int(message["seq"]) + 1
 
     async def _get(self, stream: str, wanted: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        answer = await self._request(f"STREAM.MSG.GET.{stream}", wanted)
-        message: Mapping[str, Any] | None = answer.get("message")
+        answer = await self._api.find(
+            f"STREAM.MSG.GET.{stream}", wanted, f"stream {stream}", Kind.MESSAGE_MISSING
+        )
+        message: Mapping[str, Any] | None = None if answer is None else answer.get("message")
         return message
-
-    async def _publish(self, subject: str, data: bytes, found: Mapping[str, str]) -> None:
-        try:
-            js = self._client.jetstream(domain=self._auth.domain, timeout=_API_SECONDS)
-            await js.publish(subject, data, headers=dict(found))
-        except (TimeoutError, nats.errors.Error, OSError) as error:
-            doing = f"publish on {subject!r}"
-            raise jetstream_error(error, self._auth, self._client, doing) from error
-
-    async def _request(self, subject: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        doing = f"stream {self._stream}: {subject}"
-        try:
-            answer = await self._client.request(
-                f"{self._api}.{subject}", json.dumps(body).encode(), timeout=_API_SECONDS
-            )
-        except (TimeoutError, nats.errors.Error, OSError) as error:
-            raise jetstream_error(error, self._auth, self._client, doing) from error
-        document: dict[str, Any] = json.loads(answer.data)
-        fault = document.get("error")
-        if fault and fault.get("err_code") != _NO_MESSAGE:
-            raise NatsError(
-                f"{doing}: refused by NATS at {self._auth.address}: {fault.get('description')} "
-                f"(error {fault.get('err_code')})",
-                reason="JetStreamError",
-            )
-        return document
 
 
 def _headers(message: Mapping[str, Any]) -> dict[str, str]:

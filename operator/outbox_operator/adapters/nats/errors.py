@@ -1,59 +1,196 @@
-"""JetStream API errors in our terms, told apart by their code; the text is only passed on.
+"""What NATS and JetStream answer, in our terms: one table of codes, one way to describe trouble.
 
-Used by adapters.jetstream_admin alone. Codes: `err_code` in the server's list of errors.
+Nothing outside this module knows a code of the server. Codes: `err_code` in the server's list of
+errors (errors.json in its sources).
 """
 
 from __future__ import annotations
 
+import enum
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from outbox_operator.adapters.nats.connection import NOT_ENABLED_CODES, NatsAuth, no_jetstream
+import nats.errors
+
+from outbox_operator.adapters.nats.auth import NatsAuth
+from outbox_operator.adapters.nats.driver import Denial, WireClient
+from outbox_operator.adapters.network import network_problem
 from outbox_operator.errors import (
+    AccessDeniedError,
     ConflictError,
+    CredentialsError,
     NatsError,
     OutboxError,
     SpecError,
     UnsafeChangeError,
     UnsupportedServerError,
 )
+from outbox_operator.reasons import Reason
 
-CONSUMER_NOT_FOUND: Final = 10014
-STREAM_NOT_FOUND: Final = 10059
-SUBJECT_OVERLAP: Final = 10065
-RESOURCES: Final = frozenset({10002, 10023, 10028, 10047, 10122})
-"""Account limit, server limit, memory, storage, largest stream of the account."""
 
-_INVALID_JSON: Final = 10025
-_LIMIT_REACHED: Final = frozenset({10026, 10027})
-_EXISTS: Final = frozenset({10013, 10058, 10148})
-_WORK_QUEUE_TAKEN: Final = frozenset({10099, 10100})
-_CANNOT_CHANGE: Final = frozenset({10055})
-_CONSUMER_REFUSED: Final = 10012
-_INVALID_CONFIG: Final = 10052
-"""This and the one above come with class 500, although waiting does not help."""
-_NO_REPLICAS: Final = frozenset({10010, 10074})
-_NO_PEERS: Final = frozenset({10005, 10011})
-_NO_LEADER: Final = frozenset({10004, 10006, 10007, 10008, 10009})
+class Kind(enum.Enum):
+    """What an error of JetStream means, as far as somebody acts on it."""
+
+    OTHER = enum.auto()
+    """Nothing that we know of."""
+    NOT_ENABLED = enum.auto()
+    UNAVAILABLE = enum.auto()
+    """No leader, or too few servers; time helps."""
+    STREAM_MISSING = enum.auto()
+    CONSUMER_MISSING = enum.auto()
+    MESSAGE_MISSING = enum.auto()
+    EXISTS = enum.auto()
+    """With another configuration."""
+    SUBJECT_OVERLAP = enum.auto()
+    """Another stream has these subjects."""
+    NO_ROOM = enum.auto()
+    """More than the account or the server has left."""
+    INVALID = enum.auto()
+    """The request as it is written is refused for ever."""
+    IMMUTABLE = enum.auto()
+    """It cannot be changed in place."""
+    TOO_LARGE = enum.auto()
+    """A message is larger than stream or server allow."""
+    FENCE_BROKEN = enum.auto()
+    """The last message on our subjects is not the one we named."""
+    CHAIN_BROKEN = enum.auto()
+    """The last message of the stream is not the one we named."""
+    UNKNOWN_BATCH = enum.auto()
+    """No batch of this name is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """One line of the table.
+
+    Attributes:
+        error: Class of the error to raise.
+        reason: Its reason; None: that of the class.
+        text: The sentence; may name what, address and fault.
+        updating: Class to raise instead when an existing thing was to be changed.
+    """
+
+    kind: Kind
+    error: type[OutboxError] = NatsError
+    reason: Reason | None = None
+    text: str = "{what}: NATS at {address} refused it: {fault}"
+    updating: type[OutboxError] | None = None
+
+
+_NOT_ENABLED: Final = _Meaning(
+    Kind.NOT_ENABLED,
+    UnsupportedServerError,
+    Reason.JETSTREAM_NOT_ENABLED,
+    "NATS at {address}: JetStream is not enabled for this account; "
+    "enable it on the server (jetstream {{}}) and in the account",
+)
+_UNAVAILABLE: Final = _Meaning(Kind.UNAVAILABLE, reason=Reason.JETSTREAM_UNAVAILABLE)
+_OTHER: Final = _Meaning(Kind.OTHER, reason=Reason.JETSTREAM_ERROR)
+_INVALID: Final = _Meaning(Kind.INVALID, SpecError)
+_EXISTS: Final = _Meaning(
+    Kind.EXISTS,
+    ConflictError,
+    text="{what}: somebody else created it a moment ago, differently",
+)
+_WORK_QUEUE_TAKEN: Final = _Meaning(
+    Kind.EXISTS,
+    ConflictError,
+    text="{what}: its stream has retention WorkQueue, where each message belongs to one "
+    "consumer, and another one already reads these subjects; set filterSubjects apart. "
+    "{what}: NATS at {address} refused it: {fault}",
+)
+_LIMIT_REACHED: Final = _Meaning(Kind.INVALID, SpecError, Reason.LIMIT_REACHED)
+_NO_REPLICAS: Final = _Meaning(
+    Kind.INVALID,
+    UnsupportedServerError,
+    text="{what}: replicas > 1 needs a NATS cluster with that many JetStream servers. "
+    "{what}: NATS at {address} refused it: {fault}",
+)
+_NO_ROOM: Final = _Meaning(Kind.NO_ROOM, reason=Reason.JETSTREAM_ERROR)
+_TOO_LARGE: Final = _Meaning(Kind.TOO_LARGE, reason=Reason.JETSTREAM_ERROR)
+_FENCE_BROKEN: Final = _Meaning(Kind.FENCE_BROKEN, reason=Reason.JETSTREAM_ERROR)
+
+_CODES: Final[Mapping[int, _Meaning]] = {
+    10002: _NO_ROOM,  # account limit
+    10004: _UNAVAILABLE,
+    10005: _UNAVAILABLE,  # no peers for the replicas
+    10006: _UNAVAILABLE,
+    10007: _UNAVAILABLE,
+    10008: _UNAVAILABLE,
+    10009: _UNAVAILABLE,
+    10010: _NO_REPLICAS,
+    10011: _UNAVAILABLE,  # peers with the tags
+    10012: _Meaning(Kind.INVALID, SpecError, updating=UnsafeChangeError),  # of a consumer
+    10013: _EXISTS,  # a consumer
+    10014: _Meaning(
+        Kind.CONSUMER_MISSING,
+        reason=Reason.CONSUMER_MISSING,
+        text="{what} does not exist at {address}",
+    ),
+    10023: _Meaning(Kind.NO_ROOM, reason=Reason.JETSTREAM_UNAVAILABLE),  # server limit
+    10025: _Meaning(
+        Kind.INVALID,
+        UnsupportedServerError,
+        text="{what}: this server does not know a field of the request. "
+        "{what}: NATS at {address} refused it: {fault}",
+    ),
+    10026: _LIMIT_REACHED,  # of consumers
+    10027: _LIMIT_REACHED,  # of streams
+    10028: _NO_ROOM,  # memory
+    10037: _Meaning(Kind.MESSAGE_MISSING, reason=Reason.JETSTREAM_ERROR),
+    10039: _NOT_ENABLED,  # for the account
+    10047: _NO_ROOM,  # storage
+    10052: _INVALID,  # of a stream; comes with class 500, although waiting does not help
+    10054: _TOO_LARGE,
+    10055: _Meaning(Kind.IMMUTABLE, UnsafeChangeError),
+    10058: _EXISTS,  # a stream
+    10059: _Meaning(
+        Kind.STREAM_MISSING,
+        reason=Reason.STREAM_NOT_FOUND,
+        text="{what}: the stream does not exist at {address}",
+    ),
+    10065: _Meaning(Kind.SUBJECT_OVERLAP, ConflictError, Reason.SUBJECT_OVERLAP),
+    10070: _Meaning(Kind.CHAIN_BROKEN, reason=Reason.JETSTREAM_ERROR),
+    10071: _FENCE_BROKEN,
+    10074: _NO_REPLICAS,
+    10076: _NOT_ENABLED,  # on the server
+    10097: _TOO_LARGE,  # its headers
+    10099: _WORK_QUEUE_TAKEN,
+    10100: _WORK_QUEUE_TAKEN,
+    10122: _NO_ROOM,  # largest stream of the account
+    10148: _EXISTS,  # a consumer
+    10164: _FENCE_BROKEN,  # where two are checked at once
+    10208: _Meaning(Kind.UNKNOWN_BATCH, reason=Reason.JETSTREAM_ERROR),
+}
 
 
 class ApiFaultError(Exception):
-    """The server's answer is an error; never leaves this package.
+    """JetStream's answer is an error; never leaves this package.
 
     Attributes:
+        kind: What it means.
         code: Class of the error, like an HTTP status.
         err_code: Which error.
         description: The server's words.
     """
 
-    def __init__(self, error: dict[str, Any]) -> None:
+    def __init__(self, error: Mapping[str, Any]) -> None:
         self.code = int(error.get("code") or 500)
         self.err_code = int(error.get("err_code") or 0)
         self.description = str(error.get("description") or "no description")
+        self.kind = _CODES.get(self.err_code, _OTHER).kind
         super().__init__(f"{self.description} (error {self.err_code})")
 
 
 def translate(
-    fault: ApiFaultError, auth: NatsAuth, what: str, *, updating: bool = False
+    fault: ApiFaultError,
+    auth: NatsAuth,
+    what: str,
+    *,
+    writing: bool = False,
+    updating: bool = False,
 ) -> OutboxError:
     """An error of ours for one of theirs.
 
@@ -61,36 +198,102 @@ def translate(
         fault: The server's answer.
         auth: For the address.
         what: The thing: "stream ORDERS".
-        updating: Whether an existing thing was to be changed.
+        writing: Whether a configuration was sent, which may be at fault.
+        updating: Whether it was to change an existing thing.
     """
-    code = fault.err_code
-    said = f"{what}: NATS at {auth.address} refused it: {fault}"
-    if code in NOT_ENABLED_CODES:
-        return no_jetstream(auth)
-    if code in _EXISTS:
-        return ConflictError(f"{what}: somebody else created it a moment ago, differently")
-    if code in _WORK_QUEUE_TAKEN:
-        return ConflictError(
-            f"{what}: its stream has retention WorkQueue, where each message belongs to one "
-            f"consumer, and another one already reads these subjects; set filterSubjects apart. "
-            f"{said}"
-        )
-    if code in _CANNOT_CHANGE or (code == _CONSUMER_REFUSED and updating):
-        return UnsafeChangeError(said)
-    if code in _LIMIT_REACHED:
-        return SpecError(said, reason="LimitReached")
-    if code in _NO_REPLICAS:
+    meaning = _CODES.get(fault.err_code)
+    if meaning is None:
+        if fault.code == 503:
+            meaning = _UNAVAILABLE
+        else:
+            meaning = _INVALID if writing and fault.code < 500 else _OTHER
+    make = meaning.updating if updating and meaning.updating else meaning.error
+    text = meaning.text.format(what=what, address=auth.address, fault=fault)
+    return make(text, reason=meaning.reason)
+
+
+def denied(denial: Denial, auth: NatsAuth, what: str, allow: str) -> AccessDeniedError:
+    """The NATS user may not do something.
+
+    Args:
+        what: What was to be done with it: "stream ORDERS".
+        allow: What the user needs, for the message.
+    """
+    verb = "publish" if denial.action == "publish" else "subscribe"
+    return AccessDeniedError(
+        f"{what}: this NATS user may not {verb} on {denial.subject} at {auth.address}; {allow}"
+    )
+
+
+def connection_error(error: BaseException, auth: NatsAuth, what: str = "") -> OutboxError:
+    """What kept us from NATS, or broke a plain request, in our terms; never holds a secret.
+
+    Args:
+        what: What was tried: "stream ORDERS: publish".
+    """
+    if isinstance(error, OutboxError):
+        return error
+    login = login_error(error, auth)
+    if login is not None:
+        return login
+    return NatsError(
+        f"{what}: NATS at {auth.address}: {_describe(error)}"
+        if what
+        else f"NATS at {auth.address}: {_describe(error)}"
+    )
+
+
+def disconnected_error(client: WireClient, auth: NatsAuth) -> OutboxError:
+    """Why a connection that once stood does not stand now."""
+    last = client.last_error
+    if last is not None:
+        return connection_error(last, auth)
+    return NatsError(f"NATS at {auth.address}: the connection is lost, reconnecting")
+
+
+def no_responders(auth: NatsAuth, client: WireClient, what: str) -> OutboxError:
+    """Nobody answers the JetStream API: there is none, or none at the moment."""
+    if auth.domain is None and not client.greeting.get("jetstream", False):
         return UnsupportedServerError(
-            f"{what}: replicas > 1 needs a NATS cluster with that many JetStream servers. {said}"
+            _NOT_ENABLED.text.format(address=auth.address), reason=_NOT_ENABLED.reason
         )
-    if code == _INVALID_JSON:
-        return UnsupportedServerError(
-            f"{what}: this server does not know a field of the request. {said}"
-        )
-    if code in _NO_LEADER or code in _NO_PEERS or fault.code == 503:
-        return NatsError(said, reason="JetStreamUnavailable")
-    if code == STREAM_NOT_FOUND:
-        return NatsError(said, reason="StreamNotFound")
-    if fault.code < 500 or code in (_INVALID_CONFIG, _CONSUMER_REFUSED):
-        return SpecError(said)
-    return NatsError(said, reason="JetStreamError")
+    where = f" in domain {auth.domain!r}" if auth.domain else ""
+    return NatsError(
+        f"{what}: nothing answers the JetStream API{where} at {auth.address}; "
+        "the servers may be electing a leader, or the account may not use JetStream",
+        reason=_UNAVAILABLE.reason,
+    )
+
+
+def login_error(error: BaseException, auth: NatsAuth) -> OutboxError | None:
+    """Errors that a person must heal in a Secret or in the account; None for all others."""
+    # The protocol has no codes: `-ERR 'Authorization Violation'` is text.
+    text = str(error).lower()
+    if isinstance(error, nats.errors.Error) and (
+        isinstance(error, nats.errors.AuthorizationError)
+        or "authorization" in text
+        or "authentication" in text
+    ):
+        return CredentialsError(f"NATS at {auth.address}: the server refused the {auth.kind}")
+    if isinstance(error, nats.errors.Error) and "permissions violation" in text:
+        return AccessDeniedError(f"NATS at {auth.address}: {_describe(error)}")
+    return None
+
+
+def _describe(error: BaseException) -> str:
+    """One reason in plain words."""
+    if (problem := network_problem(error)) is not None:
+        return problem
+    if isinstance(error, ssl.SSLError):
+        return f"TLS handshake failed: {error.reason or 'connection ended'}"
+    if isinstance(error, TimeoutError):  # those of nats-py are ones too
+        return "no answer in time"
+    if isinstance(error, nats.errors.SecureConnWantedError):
+        return "TLS was asked for, but the server does not offer it"
+    if isinstance(error, (nats.errors.UnexpectedEOF, ConnectionResetError, BrokenPipeError)):
+        return "the server closed the connection"
+    if isinstance(error, nats.errors.ConnectionClosedError):
+        return "the connection is closed"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).removeprefix("nats: ") or type(error).__name__

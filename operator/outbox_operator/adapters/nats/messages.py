@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
-"""Error codes of a fence that does not hold; the second when two are checked at once."""
+from outbox_operator.adapters.nats.errors import Kind
 
 
 class Message(NamedTuple):
@@ -52,13 +51,13 @@ class Refusal:
 
     Attributes:
         reason: CamelCase word, for metrics.
-        code: JetStream's error code, 0 when there is none.
         text: For a person.
+        kind: What the stream's own error means; OTHER when the refusal is not the stream's.
     """
 
     reason: str
-    code: int
     text: str
+    kind: Kind = Kind.OTHER
 
 
 @dataclass(frozen=True, slots=True)

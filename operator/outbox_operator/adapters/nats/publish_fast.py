@@ -17,8 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from outbox_operator.adapters.nats.ack_router import Link
+from outbox_operator.adapters.nats.errors import Kind
 from outbox_operator.adapters.nats.messages import Fence, Message, Refusal
 from outbox_operator.adapters.nats.publish_run import BLOB_BYTES, SETTLE_SECONDS, Run
+from outbox_operator.reasons import Reason
 
 _START, _APPEND, _COMMIT, _END, _PING = range(5)
 _PING_TOKEN: Final = b"4"
@@ -33,8 +35,6 @@ _LINGER_SECONDS: Final = 2.0
 """Idle time after which an open batch is kept alive; the server drops it after 10 s."""
 _LINGERS: Final = 30
 """So often, then it is somebody's who forgot to finish it."""
-_UNKNOWN_BATCH: Final = 10208
-
 
 _FAR_OFF: Final = 1_000_000_000
 """Number of a message that no batch can be at."""
@@ -83,7 +83,7 @@ class FastRun(Run):
             index = self._base + int(document["seq"]) - 1
             self._refuse(index, self._refusal(document["error"]))
         elif kind == "gap":
-            self._lose(Refusal("AckMissing", 0, "a message was lost on its way to the stream"))
+            self._lose(Refusal(Reason.ACK_MISSING, "a message was lost on its way to the stream"))
         elif "error" in document:
             self._heard_error(tokens, document["error"])
         elif document["stream"] != self._link.stream:
@@ -106,9 +106,9 @@ class FastRun(Run):
     def _heard_error(self, tokens: list[bytes], error: Mapping[str, Any]) -> None:
         number, operation = int(tokens[3]), tokens[4]
         refusal = self._refusal(error)
-        if refusal.code == _UNKNOWN_BATCH:
+        if refusal.kind is Kind.UNKNOWN_BATCH:
             # Answers come in order: what the end of the batch was about has been said.
-            self._lose(Refusal("AckMissing", refusal.code, "the batch ended before its end"))
+            self._lose(Refusal(Reason.ACK_MISSING, "the batch ended before its end"))
             self._ended = self._ended or operation == _PING_TOKEN
         elif operation == _PING_TOKEN:
             self._lose(refusal)
@@ -128,7 +128,7 @@ class FastRun(Run):
         self._advance(count)
         self._ended = True
         if count < self._sent:
-            self._lose(Refusal("AckMissing", 0, "the batch ended before its end"))
+            self._lose(Refusal(Reason.ACK_MISSING, "the batch ended before its end"))
 
     def _lose(self, refusal: Refusal) -> None:
         """The batch is over, and it is not known whose fault that is."""
@@ -284,7 +284,7 @@ class _Farewell:
 
     def heard_nobody(self, _tokens: list[bytes]) -> None:
         """The stream has no leader."""
-        self._tell(Refusal("NoStreamResponse", 503, "nothing answers for the stream"))
+        self._tell(Refusal(Reason.NO_STREAM_RESPONSE, "nothing answers for the stream"))
 
     def cut(self, refusal: Refusal) -> None:
         """The connection is gone."""
@@ -313,6 +313,6 @@ async def end_batch(link: Link, batch: str, subject: str) -> Refusal | None:
         link.client.write(frame.encode())
         return await asyncio.wait_for(farewell.done, link.ack_seconds)
     except TimeoutError:
-        return Refusal("AckTimeout", 0, f"no answer within {link.ack_seconds:g} s")
+        return Refusal(Reason.ACK_TIMEOUT, f"no answer within {link.ack_seconds:g} s")
     finally:
         link.forget(token)

@@ -17,13 +17,9 @@ from typing import Any, Final
 import nats.errors
 
 from outbox_operator.adapters.nats.ack_router import Link
-from outbox_operator.adapters.nats.messages import (
-    WRONG_LAST_SEQUENCE,
-    Fence,
-    Message,
-    Refusal,
-    Sent,
-)
+from outbox_operator.adapters.nats.errors import ApiFaultError, Kind
+from outbox_operator.adapters.nats.messages import Fence, Message, Refusal, Sent
+from outbox_operator.reasons import Reason
 
 BLOB_BYTES: Final = 64 * 1024
 """What is handed to the connection at a time."""
@@ -197,7 +193,7 @@ class Run(ABC):
         try:
             self._link.client.write(frames)
         except nats.errors.Error:
-            self.cut(Refusal("ConnectionLost", 0, self._link.why_lost()))
+            self.cut(Refusal(Reason.CONNECTION_LOST, self._link.why_lost()))
 
     def _advance(self, acked: int) -> None:
         """The first `acked` messages are stored, unless an earlier one was refused."""
@@ -228,24 +224,24 @@ class Run(ABC):
 
     def _refusal(self, error: Mapping[str, Any]) -> Refusal:
         """JetStream's error as a refusal."""
-        code = int(error.get("err_code") or 0)
-        text = f"{error.get('description')} (error {code})"
-        if code in WRONG_LAST_SEQUENCE and self._fence is not None:
-            return Refusal("FenceRefused", code, f"subjects {self._fence.subject}: {text}")
-        return Refusal("StreamRefused", code, text)
+        fault = ApiFaultError(error)
+        if fault.kind is not Kind.FENCE_BROKEN:
+            return Refusal(Reason.STREAM_REFUSED, str(fault), fault.kind)
+        if self._fence is None:  # an application's own condition in its headers
+            return Refusal(Reason.STREAM_REFUSED, str(fault))
+        return Refusal(Reason.FENCE_REFUSED, f"subjects {self._fence.subject}: {fault}", fault.kind)
 
     def _nobody(self) -> Refusal:
         text = f"nothing answers for stream {self._link.stream} at the moment"
-        return Refusal("NoStreamResponse", 503, text)
+        return Refusal(Reason.NO_STREAM_RESPONSE, text)
 
     def _wrong_stream(self, found: object) -> Refusal:
-        return Refusal("WrongStream", 0, f"stored by stream {found!r} instead")
+        return Refusal(Reason.WRONG_STREAM, f"stored by stream {found!r} instead")
 
     def _silence(self, patience: float) -> Refusal:
         said = self._link.last_server_error()
         return Refusal(
-            "AckTimeout",
-            0,
+            Reason.ACK_TIMEOUT,
             f"no acknowledgement from NATS at {self._link.address} within {patience:g} s"
             + (f"; it said: {said}" if said else ""),
         )
@@ -262,7 +258,7 @@ class Run(ABC):
         if refusal is None:
             # A refusal of a later message says nothing about this one, which may even be stored.
             later = self._errors[min(self._errors)].text
-            refusal = Refusal("AckMissing", 0, f"the message was not acknowledged: {later}")
+            refusal = Refusal(Reason.ACK_MISSING, f"the message was not acknowledged: {later}")
         return Sent(count, refusal, sequence)
 
 

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from outbox_operator.adapters.nats.ack_router import Link
+from outbox_operator.adapters.nats.errors import Kind
 from outbox_operator.adapters.nats.messages import Fence, Message, Refusal
 from outbox_operator.adapters.nats.publish_run import BLOB_BYTES, SETTLE_SECONDS, Run
 from outbox_operator.wire import headers as names
 
-_CHAIN_BROKEN: Final = 10070
 _MSG_ID: Final = f"{names.MSG_ID}: "
 CHAIN_HEADER: Final = "Nats-Expected-Last-Msg-Id"
 
@@ -43,7 +43,7 @@ class Pace:
         """Learn from the end of a run."""
         if refusal is None:
             self.now = min(self.most, 2 * self.now)
-        elif refusal.code == _CHAIN_BROKEN:
+        elif refusal.kind is Kind.CHAIN_BROKEN:
             self.now = max(1, self.now // 2)
 
 

@@ -18,13 +18,11 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from outbox_operator.adapters.nats.ack_router import ACK_SECONDS, Link
-from outbox_operator.adapters.nats.api import StreamApi
-from outbox_operator.adapters.nats.connection import (
-    NatsAuth,
-    connect,
-    connection_error,
-)
+from outbox_operator.adapters.nats.api import JetStreamApi
+from outbox_operator.adapters.nats.auth import NatsAuth
+from outbox_operator.adapters.nats.connection import connect
 from outbox_operator.adapters.nats.driver import WireClient
+from outbox_operator.adapters.nats.errors import connection_error
 from outbox_operator.adapters.nats.messages import Fence, Message, Refusal, Sent
 from outbox_operator.adapters.nats.publish_fast import FastRun, end_batch
 from outbox_operator.adapters.nats.publish_run import Run
@@ -84,7 +82,7 @@ class Publisher:
         self._client = client
         self._auth = auth
         self._stream = stream
-        self._api = StreamApi(client, auth, stream)
+        self._api = JetStreamApi(client, auth)
         self._on_lost: list[Callable[[], None]] = []
         self._lost = False
         self._fast: bool | None = None
@@ -98,7 +96,7 @@ class Publisher:
             last_server_error=self.last_server_error,
             ack_seconds=ack_seconds,
         )
-        self._tail = TailReader(self._api)
+        self._tail = TailReader(self._api, stream)
 
     @classmethod
     async def open(
@@ -168,7 +166,7 @@ class Publisher:
         """Ask the server about the stream; runs opened from now on go by the answer.
 
         Raises:
-            NatsError: No such stream (reason StreamMissing), or the request failed.
+            NatsError: No such stream (reason StreamNotFound), or the request failed.
             UnsupportedServerError: JetStream is not enabled.
         """
         document = await self._stream_info()
@@ -264,7 +262,9 @@ class Publisher:
         return min(bounds)
 
     async def _stream_info(self) -> dict[str, Any]:
-        return await self._api.request("STREAM.INFO", None, "look it up")
+        return await self._api.request(
+            f"STREAM.INFO.{self._stream}", None, f"stream {self._stream}"
+        )
 
     async def subscribe(self, subject: str, callback: Callable[[], None]) -> None:
         """Call `callback` for each core-NATS message on `subject`; what it says is ignored.

@@ -18,26 +18,20 @@ from typing import Any, Final
 
 import nats.errors
 from nats.aio.subscription import Subscription
-from nats.js.errors import NoStreamResponseError
 
-from outbox_operator.adapters.nats.connection import (
-    NOT_ENABLED_CODES,
-    NatsAuth,
-    connection_error,
-    jetstream_error,
-    no_jetstream,
-)
+from outbox_operator.adapters.nats.api import JetStreamApi
+from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.driver import WireClient
+from outbox_operator.adapters.nats.errors import connection_error
 from outbox_operator.adapters.nats.frame_reader import parse_headers
 from outbox_operator.errors import NatsError, OutboxError
+from outbox_operator.reasons import Reason
 
 HEARTBEAT_SECONDS: Final = 5.0
 _EXPIRES_SECONDS: Final = 30.0
-_API_SECONDS: Final = 5.0
+_DRAIN_SECONDS: Final = 5.0
 _REFUSED_PAUSE_SECONDS: Final = 1.0
 """After a refused pull request, so that a full or electing server is not asked in a hot loop."""
-_DURABLE_MISSING: Final = 10014
-_STREAM_MISSING: Final = 10059
 _PIN: Final = "Nats-Pin-Id"
 _WRONG_PIN: Final = "423"
 _epochs: Final = itertools.count(1)
@@ -174,6 +168,7 @@ class PullConsumer:
     ) -> None:
         self._client = client
         self._auth = auth
+        self._api = JetStreamApi(client, auth)
         self._stream = stream
         self._durable = durable
         self._on_delivery = on_delivery
@@ -183,7 +178,7 @@ class PullConsumer:
         self._group: str | None = None
         self._pin: str | None = None
         self._subscription: Subscription | None = None
-        self._subject = f"{_api(auth)}.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        self._subject = self._api.subject(f"CONSUMER.MSG.NEXT.{stream}.{durable}")
         self._largest_batch = 0
         self._expires = _EXPIRES_SECONDS
         self._heard = 0.0
@@ -208,7 +203,7 @@ class PullConsumer:
         """Check that the durable consumer exists and listen for its messages.
 
         Raises:
-            NatsError: It does not exist (reason ConsumerMissing or StreamMissing), is not a pull
+            NatsError: It does not exist (reason ConsumerMissing or StreamNotFound), is not a pull
                 consumer with acknowledgements, or NATS does not answer.
         """
         await self.close()
@@ -237,11 +232,13 @@ class PullConsumer:
         answer = await self._info(where)
         config = answer["config"]
         if config.get("deliver_subject"):
-            raise NatsError(f"{where}: wanted a pull consumer, found push", reason="WrongConsumer")
+            raise NatsError(
+                f"{where}: wanted a pull consumer, found push", reason=Reason.WRONG_CONSUMER
+            )
         if config.get("ack_policy") not in ("explicit", "all"):
             raise NatsError(
                 f"{where}: ackPolicy: wanted explicit or all, found {config.get('ack_policy')}",
-                reason="WrongConsumer",
+                reason=Reason.WRONG_CONSUMER,
             )
         self.ack_all = config["ack_policy"] == "all"
         self.most_in_flight = int(config.get("max_ack_pending") or -1)
@@ -263,35 +260,7 @@ class PullConsumer:
         return int((await self._info(where))["num_ack_pending"])
 
     async def _info(self, where: str) -> Mapping[str, Any]:
-        subject = f"{_api(self._auth)}.CONSUMER.INFO.{self._stream}.{self._durable}"
-        try:
-            # By hand, because the driver's answer leaves out the limits of pull requests.
-            answer = json.loads((await self._client.request(subject, timeout=_API_SECONDS)).data)
-        except (TimeoutError, nats.errors.Error, OSError, ValueError) as error:
-            raise jetstream_error(error, self._auth, self._client, where) from error
-        self._check(answer.get("error"), where)
-        return answer  # type: ignore[no-any-return]
-
-    def _check(self, error: Mapping[str, Any] | None, where: str) -> None:
-        if error is None:
-            return
-        code = error.get("err_code")
-        if code == _STREAM_MISSING:
-            raise NatsError(
-                f"stream {self._stream!r} does not exist at {self._auth.address}",
-                reason="StreamMissing",
-            )
-        if code == _DURABLE_MISSING:
-            raise NatsError(
-                f"{where} does not exist at {self._auth.address}", reason="ConsumerMissing"
-            )
-        if code in NOT_ENABLED_CODES:
-            raise no_jetstream(self._auth)
-        raise NatsError(
-            f"{where}: refused by NATS at {self._auth.address}: {error.get('description')} "
-            f"(error {code})",
-            reason="JetStreamError",
-        )
+        return await self._api.request(f"CONSUMER.INFO.{self._stream}.{self._durable}", None, where)
 
     async def ask(self, count: int) -> None:
         """Ask for up to `count` more messages. Does nothing right after a refusal.
@@ -338,7 +307,7 @@ class PullConsumer:
         """Take no more messages. Those already on their way are still delivered, before the end."""
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
-            await self._client.unlisten(subscription, drain_seconds=_API_SECONDS)
+            await self._client.unlisten(subscription, drain_seconds=_DRAIN_SECONDS)
 
     def answer(self, reply: bytes, verb: bytes) -> None:
         """Send an answer with the next batch of them.
@@ -371,17 +340,9 @@ class PullConsumer:
         Raises:
             NatsError: No stream takes the subject, the message is too large, or NATS is away.
         """
-        try:
-            js = self._client.jetstream(domain=self._auth.domain, timeout=_API_SECONDS)
-            await js.publish(subject, data, headers=dict(headers))
-        except NoStreamResponseError as error:
-            raise NatsError(
-                f"{doing} on {subject!r}: no stream takes this subject at {self._auth.address}",
-                reason="DeadLetterStreamMissing",
-            ) from error
-        except (TimeoutError, nats.errors.Error, OSError) as error:
-            doing = f"{doing} on {subject!r}"
-            raise jetstream_error(error, self._auth, self._client, doing) from error
+        await self._api.publish(
+            subject, data, headers, doing, nobody=Reason.DEAD_LETTER_STREAM_MISSING
+        )
 
     def _received(self, subject: bytes, reply: bytes, block: bytes, data: bytes) -> None:
         self._heard = time.monotonic()
@@ -411,14 +372,10 @@ class PullConsumer:
             self.failure = NatsError(
                 f"durable consumer {self._durable!r} of stream {self._stream!r} at "
                 f"{self._auth.address} does not answer: {text or 'no responders'}",
-                reason="ConsumerMissing",
+                reason=Reason.CONSUMER_MISSING,
             )
         elif status == _WRONG_PIN:
             self._pin = None  # another reader has it; ask as one who waits for it
         elif status not in ("404", "408"):
             self._not_before = time.monotonic() + _REFUSED_PAUSE_SECONDS
         self._on_change()
-
-
-def _api(auth: NatsAuth) -> str:
-    return f"$JS.{auth.domain}.API" if auth.domain else "$JS.API"

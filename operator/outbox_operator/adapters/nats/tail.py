@@ -18,13 +18,12 @@ from typing import Final
 import nats.errors
 from nats.aio.subscription import Subscription
 
-from outbox_operator.adapters.nats.api import StreamApi
-from outbox_operator.adapters.nats.connection import jetstream_error
+from outbox_operator.adapters.nats.api import JetStreamApi
 from outbox_operator.adapters.nats.driver import WireClient
+from outbox_operator.adapters.nats.errors import Kind, connection_error
 from outbox_operator.adapters.nats.frame_reader import parse_headers
 from outbox_operator.errors import NatsError
 
-_NO_MESSAGE: Final = 10037
 _BATCH: Final = 1000
 _PULL_SECONDS: Final = 1.0
 _ANSWER_SECONDS: Final = 5.0
@@ -47,16 +46,17 @@ class TailMessage:
 class TailReader:
     """Reads one stream over one connection."""
 
-    def __init__(self, api: StreamApi) -> None:
+    def __init__(self, api: JetStreamApi, stream: str) -> None:
         self._api = api
+        self._stream = stream
 
     async def last_of(self, subject_filter: str) -> TailMessage | None:
         """See `Publisher.last_of`."""
         found = await self._api.find(
-            "STREAM.MSG.GET",
+            f"STREAM.MSG.GET.{self._stream}",
             {"last_by_subj": subject_filter},
-            f"read the last message on {subject_filter}",
-            absent=_NO_MESSAGE,
+            f"stream {self._stream}: read the last message on {subject_filter}",
+            Kind.MESSAGE_MISSING,
         )
         if found is None:
             return None
@@ -72,7 +72,7 @@ class TailReader:
         if last.sequence == after_sequence + 1:
             yield last
             return
-        doing = f"stream {self._api.stream}: read {subject_filter} behind {after_sequence}"
+        doing = f"stream {self._stream}: read {subject_filter} behind {after_sequence}"
         pull = _Pull(self._api.client, await self._consumer(subject_filter, after_sequence + 1))
         reached, empty_pulls = after_sequence, 0
         try:
@@ -91,16 +91,16 @@ class TailReader:
                 if not messages:  # what is missing may have expired, or been purged
                     last = await self.last_of(subject_filter)
         except (nats.errors.Error, OSError) as error:
-            raise jetstream_error(error, self._api.auth, self._api.client, doing) from error
+            raise connection_error(error, self._api.auth, doing) from error
         finally:
             await pull.stop()
 
     async def _consumer(self, subject_filter: str, first_sequence: int) -> str:
         """Make a consumer that ends by itself; returns where to pull from it."""
         created = await self._api.request(
-            "CONSUMER.CREATE",
+            f"CONSUMER.CREATE.{self._stream}",
             {
-                "stream_name": self._api.stream,
+                "stream_name": self._stream,
                 "config": {
                     "filter_subject": subject_filter,
                     "deliver_policy": "by_start_sequence",
@@ -112,9 +112,9 @@ class TailReader:
                     "inactive_threshold": _CONSUMER_IDLE_SECONDS * 1_000_000_000,
                 },
             },
-            f"read {subject_filter} from sequence {first_sequence}",
+            f"stream {self._stream}: read {subject_filter} from sequence {first_sequence}",
         )
-        return f"{self._api.subject('CONSUMER.MSG.NEXT')}.{created['name']}"
+        return self._api.subject(f"CONSUMER.MSG.NEXT.{self._stream}.{created['name']}")
 
 
 class _Pull:

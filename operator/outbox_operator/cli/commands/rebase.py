@@ -116,7 +116,7 @@ def _place(args: argparse.Namespace) -> tuple[PostgresTarget, str, Settings | No
 
 async def _stream_ends(settings: Settings, shards: list[int]) -> list[StreamEnd]:
     """The last message of each shard."""
-    from outbox_operator.adapters.nats.connection import NatsAuth
+    from outbox_operator.adapters.nats.auth import NatsAuth
     from outbox_operator.adapters.nats.publisher import Publisher
     from outbox_operator.plan.postgres.rebase import StreamEnd
     from outbox_operator.wire.headers import EMISSION

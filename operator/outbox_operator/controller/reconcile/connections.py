@@ -18,7 +18,8 @@ from typing import Any
 
 from outbox_operator.adapters.nats import connection as nats_adapter
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
-from outbox_operator.adapters.nats.connection import NatsAuth
+from outbox_operator.adapters.nats.auth import NatsAuth
+from outbox_operator.adapters.nats.errors import disconnected_error
 from outbox_operator.adapters.postgres import connection as postgres
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.adapters.postgres.url import PostgresTarget
@@ -73,7 +74,7 @@ class NatsConnections:
                 entry.admin = None  # for good, for example expired credentials: log in anew
             if entry.admin is not None:
                 if not entry.connection.is_connected:
-                    raise nats_adapter.disconnected_error(entry.connection, auth)
+                    raise disconnected_error(entry.connection, auth)
                 return entry.admin
             if entry.refused and self._clock() - entry.refused[0] < REFUSAL_SECONDS:
                 raise entry.refused[1]

@@ -1,0 +1,157 @@
+"""Where NATS is and how to log in, as a value; and what becomes of it for the driver.
+
+Made by the controller from Secrets and by the pods from the files of their configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import nkeys
+
+from outbox_operator.errors import CredentialsError
+from outbox_operator.wire.config import NatsConfig
+
+_CREDS_MARKS: Final = ("BEGIN NATS USER JWT", "BEGIN USER NKEY SEED")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NatsAuth:
+    """Where NATS is and how to log in; equal values may share a connection.
+
+    Attributes:
+        url: One or more server URLs, comma-separated, without credentials.
+        creds: Text of a `.creds` file.
+        nkey_seed: NKey seed.
+        ca_pem: Authorities that sign the server; None trusts the system's.
+        cert_pem: Client certificate; needs `key_pem`.
+        domain: JetStream domain, or None.
+    """
+
+    url: str
+    creds: str | None = field(default=None, repr=False)
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    nkey_seed: str | None = field(default=None, repr=False)
+    ca_pem: str | None = field(default=None, repr=False)
+    cert_pem: str | None = field(default=None, repr=False)
+    key_pem: str | None = field(default=None, repr=False)
+    tls_handshake_first: bool = False
+    domain: str | None = None
+
+    @classmethod
+    def from_files(cls, config: NatsConfig) -> NatsAuth:
+        """Read the files a pod's configuration names.
+
+        Raises:
+            CredentialsError: A file is missing or unreadable; names the file, not its content.
+        """
+        return cls(
+            url=config.url,
+            creds=_read(config.creds_file),
+            username=_read(config.username_file),
+            password=_read(config.password_file),
+            token=_read(config.token_file),
+            nkey_seed=_read(config.nkey_file),
+            ca_pem=_read(config.ca_file),
+            cert_pem=_read(config.cert_file),
+            key_pem=_read(config.key_file),
+            tls_handshake_first=config.tls_handshake_first,
+            domain=config.domain,
+        )
+
+    @property
+    def servers(self) -> list[str]:
+        """The URLs one by one."""
+        return [url.strip() for url in self.url.split(",") if url.strip()]
+
+    @property
+    def address(self) -> str:
+        """The URLs without anything secret; for messages and logs."""
+        return ",".join(_without_userinfo(url) for url in self.servers)
+
+    @property
+    def wants_tls(self) -> bool:
+        """Whether a connection in clear text would betray what was asked for."""
+        return (
+            self.ca_pem is not None
+            or self.cert_pem is not None
+            or self.tls_handshake_first
+            or any(url.startswith("tls://") for url in self.servers)
+        )
+
+    @property
+    def kind(self) -> str:
+        """What we log in with, for messages."""
+        if self.creds:
+            return "credentials file (JWT and seed)"
+        if self.nkey_seed:
+            return "NKey seed"
+        if self.token:
+            return "token"
+        if self.username or self.password:
+            return "user name and password"
+        if self.cert_pem:
+            return "client certificate"
+        return "login without credentials"
+
+    def check(self) -> None:
+        """Refuse what the driver cannot parse; on a malformed file it would loop for ever.
+
+        Raises:
+            CredentialsError: See above.
+        """
+        malformed = CredentialsError(f"NATS at {self.address}: the {self.kind} is malformed")
+        if self.creds and not all(mark in self.creds for mark in _CREDS_MARKS):
+            raise malformed
+        if self.nkey_seed:
+            try:
+                nkeys.from_seed(bytearray(self.nkey_seed.encode())).wipe()  # type: ignore[no-untyped-call]
+            except (nkeys.NkeysError, ValueError) as error:
+                raise malformed from error
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """What a connection is secured with; None: it may be in clear text.
+
+        Raises:
+            CredentialsError: Certificate, key or authority is malformed.
+        """
+        if not self.wants_tls:
+            return None
+        try:
+            context = ssl.create_default_context(cadata=self.ca_pem)
+            if self.cert_pem is not None:
+                # OpenSSL reads certificates from files only: an anonymous one in memory leaves
+                # nothing on a disk and needs no writable file system.
+                with open(os.memfd_create("client-certificate"), "w") as file:
+                    file.write(f"{self.cert_pem}\n{self.key_pem or ''}\n")
+                    file.flush()
+                    context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
+        except (ssl.SSLError, ValueError) as error:
+            raise CredentialsError(
+                f"NATS at {self.address}: the TLS certificate, key or authority is not valid PEM, "
+                "or key and certificate do not belong together"
+            ) from error
+        return context
+
+
+def _read(path: str | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CredentialsError(
+            f"file {path} for the NATS login: cannot be read ({type(error).__name__})"
+        ) from error
+
+
+def _without_userinfo(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

@@ -1,0 +1,100 @@
+"""What each error of the JetStream API is called here."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from outbox_operator.adapters.nats.auth import NatsAuth
+from outbox_operator.adapters.nats.errors import ApiFaultError, Kind, translate
+from outbox_operator.errors import (
+    ConflictError,
+    NatsError,
+    OutboxError,
+    SpecError,
+    UnsafeChangeError,
+    UnsupportedServerError,
+)
+from outbox_operator.reasons import Reason
+from support.kube import ROOT
+
+AUTH = NatsAuth(url="nats://n:4222")
+
+
+def fault(code: int, err_code: int) -> ApiFaultError:
+    return ApiFaultError({"code": code, "err_code": err_code, "description": "the words"})
+
+
+@pytest.mark.parametrize(
+    ("code", "err_code", "error", "reason"),
+    [
+        (404, 10059, NatsError, Reason.STREAM_NOT_FOUND),
+        (404, 10014, NatsError, Reason.CONSUMER_MISSING),
+        (503, 10039, UnsupportedServerError, Reason.JETSTREAM_NOT_ENABLED),
+        (503, 10076, UnsupportedServerError, Reason.JETSTREAM_NOT_ENABLED),
+        (503, 10008, NatsError, Reason.JETSTREAM_UNAVAILABLE),
+        (503, 10023, NatsError, Reason.JETSTREAM_UNAVAILABLE),
+        (503, 99999, NatsError, Reason.JETSTREAM_UNAVAILABLE),
+        (400, 10065, ConflictError, Reason.SUBJECT_OVERLAP),
+        (400, 10058, ConflictError, Reason.RESOURCE_CONFLICT),
+        (400, 10099, ConflictError, Reason.RESOURCE_CONFLICT),
+        (500, 10055, UnsafeChangeError, Reason.IMMUTABLE_FIELD_CHANGED),
+        (400, 10026, SpecError, Reason.LIMIT_REACHED),
+        (500, 10052, SpecError, Reason.INVALID_SPEC),
+        (500, 10074, UnsupportedServerError, Reason.UNSUPPORTED_SERVER),
+        (400, 10025, UnsupportedServerError, Reason.UNSUPPORTED_SERVER),
+        (500, 10047, NatsError, Reason.JETSTREAM_ERROR),
+        (400, 99999, NatsError, Reason.JETSTREAM_ERROR),
+        (500, 99999, NatsError, Reason.JETSTREAM_ERROR),
+    ],
+)
+def test_errors(code: int, err_code: int, error: type[OutboxError], reason: Reason) -> None:
+    made = translate(fault(code, err_code), AUTH, "stream ORDERS")
+    assert (type(made), made.reason) == (error, reason)
+    assert "nats://n:4222" in made.message or "a moment ago" in made.message
+    assert "stream ORDERS" in made.message or reason is Reason.JETSTREAM_NOT_ENABLED
+
+
+def test_a_configuration_may_be_at_fault_itself() -> None:
+    unknown = fault(400, 99999)
+    assert type(translate(unknown, AUTH, "stream ORDERS", writing=True)) is SpecError
+    assert type(translate(fault(500, 99999), AUTH, "stream ORDERS", writing=True)) is NatsError
+
+
+def test_what_a_change_in_place_is_refused_for() -> None:
+    refused = fault(400, 10012)
+    assert type(translate(refused, AUTH, "consumer x", writing=True)) is SpecError
+    made = translate(refused, AUTH, "consumer x", writing=True, updating=True)
+    assert type(made) is UnsafeChangeError
+
+
+@pytest.mark.parametrize(
+    ("err_code", "kind"),
+    [
+        (10054, Kind.TOO_LARGE),
+        (10097, Kind.TOO_LARGE),
+        (10070, Kind.CHAIN_BROKEN),
+        (10071, Kind.FENCE_BROKEN),
+        (10164, Kind.FENCE_BROKEN),
+        (10208, Kind.UNKNOWN_BATCH),
+        (10037, Kind.MESSAGE_MISSING),
+        (10122, Kind.NO_ROOM),
+        (10077, Kind.OTHER),
+        (0, Kind.OTHER),
+    ],
+)
+def test_kinds(err_code: int, kind: Kind) -> None:
+    assert fault(400, err_code).kind is kind
+
+
+def test_no_other_module_knows_a_code_of_the_server() -> None:
+    package = ROOT / "operator/outbox_operator"
+    found = [
+        f"{path.relative_to(package)}: {code}"
+        for room in ("adapters/nats", "relay", "consumer")
+        for path in (package / room).rglob("*.py")
+        if path.name != "errors.py"
+        for code in re.findall(r"\b10[01]\d\d\b", path.read_text())
+    ]
+    assert found == []
