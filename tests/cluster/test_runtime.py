@@ -14,7 +14,8 @@ import pytest
 from outbox_operator.api import meta
 from support.api_proxy import ApiProxy
 from support.kube import Cluster, Kubectl
-from support.recording_operator import RecordingOperator, eventually
+from support.recording_operator import RecordingOperator
+from support.waiting import eventually
 
 Start = Callable[..., RecordingOperator]
 

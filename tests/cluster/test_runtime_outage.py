@@ -19,7 +19,8 @@ from support.kube import (
     kubectl_program,
     unique_cluster,
 )
-from support.recording_operator import RecordingOperator, eventually
+from support.recording_operator import RecordingOperator
+from support.waiting import eventually
 
 PATIENT = {"OUTBOX_LEASE_DURATION": "120", "OUTBOX_LEASE_DEADLINE": "100"}
 """An outage that ends the process in production must not do so on a slow test machine."""
@@ -61,7 +62,7 @@ async def applied(kubectl: Kubectl, name: str) -> None:
     async def taken() -> bool:
         return (await asyncio.to_thread(kubectl.apply, stream(name))).code == 0
 
-    await eventually(taken, "the API server is back", within_s=60)
+    await eventually(taken, "the API server is back", seconds=60)
 
 
 def operator(kubeconfig: Path, lease: str, **settings: str) -> RecordingOperator:
@@ -92,7 +93,7 @@ async def test_a_restart_of_the_api_server_is_survived(
         api_server.start()
 
         await applied(kubectl, "after")
-        await process.worked_on("after", within_s=60)
+        await process.worked_on("after", seconds=60)
 
 
 async def test_a_leader_that_cannot_renew_ends_and_a_new_one_waits_for_the_api_server(
@@ -115,4 +116,4 @@ async def test_a_leader_that_cannot_renew_ends_and_a_new_one_waits_for_the_api_s
         assert (await asyncio.to_thread(process.probe, "/readyz"))[0] == 503
         api_server.start()
         await applied(kubectl, "later")
-        await process.worked_on("later", within_s=60)
+        await process.worked_on("later", seconds=60)

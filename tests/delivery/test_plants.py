@@ -29,7 +29,8 @@ from delivery.workload import Writer
 from support.nats import NatsServer
 from support.postgres import PostgresServer, running_server
 from support.processes import freeze
-from support.relaying import RelayProcess, eventually
+from support.relaying import RelayProcess
+from support.waiting import eventually
 
 _AT_A_TIME = 4
 _LOST_SECONDS = 3.0

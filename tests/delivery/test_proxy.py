@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from support.relaying import eventually
 from support.tcp_proxy import TcpProxy
+from support.waiting import eventually
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ from outbox_operator.wire.config import (
 )
 from support.nats import NatsServer, connected
 from support.outbox import migrate_inbox
-from support.relaying import Outbox, an_outbox, check_delivery, eventually, per_key
+from support.relaying import Outbox, an_outbox, check_delivery, per_key
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 log = logging.getLogger(__name__)

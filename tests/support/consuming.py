@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import json
 import ssl
-import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -29,23 +28,7 @@ from outbox_operator.wire.config import (
     PythonHandlerConfig,
 )
 from support.ports import free_port
-
-DEADLINE_SECONDS = 20.0
-
-
-async def eventually(
-    condition: Callable[[], Any], what: str, *, seconds: float = DEADLINE_SECONDS
-) -> Any:
-    """Wait until `condition` (plain or async) holds; returns what it returned."""
-    deadline = time.monotonic() + seconds
-    while True:
-        result = condition()
-        if isinstance(result, Awaitable):
-            result = await result
-        if result:
-            return result
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        await asyncio.sleep(0.02)
+from support.waiting import eventually
 
 
 @dataclass(frozen=True, slots=True)

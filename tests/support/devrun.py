@@ -7,9 +7,10 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
+
+from support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALLEST = ROOT / "examples/smallest/pipeline.yaml"
@@ -41,12 +42,16 @@ class Dev:
 
     def until(self, holds: Callable[[], bool], what: str) -> None:
         """Wait until `holds`; fails when it ends or takes too long."""
-        assert self._process is not None
-        end = time.monotonic() + DEADLINE_SECONDS
-        while not holds():
-            assert self._process.poll() is None, f"ended before: {what}\n{self.output}"
-            assert time.monotonic() < end, f"not in time: {what}\n{self.output}"
-            time.sleep(0.05)
+        process = self._process
+        assert process is not None
+
+        def there() -> bool:
+            if holds():
+                return True
+            assert process.poll() is None, f"ended before: {what}\n{self.output}"
+            return False
+
+        wait_until(there, what, seconds=DEADLINE_SECONDS, detail=lambda: self.output)
 
     def says(self, pattern: str) -> None:
         """Wait until its output matches."""

@@ -12,10 +12,9 @@ import json
 import os
 import signal
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -172,16 +171,6 @@ class RecordingOperator:
             async with self._news:
                 lines.append(document)
                 self._news.notify_all()
-
-
-async def eventually(
-    holds: Callable[[], Awaitable[bool]], what: str, within_s: float = DEADLINE_S
-) -> None:
-    """Waits until a condition of a server holds, looking often."""
-    deadline = time.monotonic() + within_s
-    while not await holds():
-        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
-        await asyncio.sleep(0.05)
 
 
 def _main() -> int:

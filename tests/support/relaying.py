@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import http.client
 import json
@@ -11,9 +10,8 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -26,34 +24,10 @@ from nats.js.client import JetStreamContext
 from outbox_operator.adapters.nats.driver import WireClient
 from support.nats import NatsCluster, NatsServer, connected, unique_prefix
 from support.outbox import migrate
+from support.waiting import eventually
 
 DEADLINE_SECONDS = 30.0
 NAMESPACE, PIPELINE = "shop", "orders"
-
-
-async def eventually(
-    condition: Callable[[], Any],
-    what: str,
-    *,
-    seconds: float = DEADLINE_SECONDS,
-    relay: RelayProcess | None = None,
-) -> Any:
-    """Wait until `condition` (plain or async) holds; returns what it returned.
-
-    Args:
-        what: In words, for the failure.
-        relay: Whose log is shown then.
-    """
-    deadline = time.monotonic() + seconds
-    while True:
-        result = condition()
-        if isinstance(result, Awaitable):
-            result = await result
-        if result:
-            return result
-        log = f"\n{relay.log[-3000:]}" if relay else ""
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}{log}"
-        await asyncio.sleep(0.02)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from demo.clusters import Images
 from demo.shop import DemoError, Kubectl, Shop
+
+from support.waiting import wait_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,19 +21,20 @@ class Stage:
 
     def eventually(self, what: str, check: Callable[[], bool], seconds: float = 90) -> None:
         """Wait until `check` holds; a command that fails in between counts as not yet."""
-        deadline = time.monotonic() + seconds
-        while True:
+        found: list[str] = []
+
+        def holds() -> bool:
+            found.clear()
             try:
-                if check():
-                    return
-                found = "it does not hold"
+                return check()
             except DemoError as error:
-                found = str(error)
-            assert time.monotonic() < deadline, (
-                f"{what}: {found}\n{self.shop.status()}\n{self.shop.conditions()}\n"
-                f"{self.shop.pods()}"
-            )
-            time.sleep(0.5)
+                found.append(str(error))
+                return False
+
+        def detail() -> str:
+            return "\n".join([*found, self.shop.status(), self.shop.conditions(), self.shop.pods()])
+
+        wait_until(holds, what, seconds=seconds, detail=detail, pause=0.5)
 
     def sql(self, database: str, statement: str) -> str:
         """Run SQL as the superuser of the shop's Postgres; columns are separated by `|`."""

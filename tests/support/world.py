@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from support.kube import Answer, Kubectl
 from support.nats import NatsServer
 from support.operator import OperatorProcess
+from support.waiting import wait_until
 
 DEADLINE = 40.0
 PLURALS = {"OutboxPipeline": "obp", "EventStream": "evs", "EventConsumer": "evc"}
@@ -148,10 +148,7 @@ class World:
         detail: Callable[[], str] = str,
     ) -> None:
         """Returns once `holds`; fails after the deadline saying what was waited for."""
-        end = time.monotonic() + deadline
-        while not holds():
-            assert time.monotonic() < end, f"not within {deadline} s: {what}\n{detail()}"
-            time.sleep(0.1)
+        wait_until(holds, what, seconds=deadline, detail=detail, pause=0.1)
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Kubernetes events about an object."""

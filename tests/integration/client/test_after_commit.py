@@ -29,8 +29,9 @@ from sqlalchemy.orm import Session
 from outbox_operator.client import Event, NatsLink, Nudge, Outbox, Publish, SpecError, SyncOutbox
 from support.books import call
 from support.nats import NatsServer, connected
-from support.relaying import an_outbox, eventually
+from support.relaying import an_outbox
 from support.shop import Shop, django_connection, savepoint
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -8,8 +8,8 @@ import uuid
 import pytest
 
 from outbox_operator.client import Inbox
-from support.consuming import eventually
 from support.shop import Insert, Open, Shop
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

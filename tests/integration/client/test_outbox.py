@@ -29,8 +29,8 @@ from outbox_operator.client import Event, EventError, Outbox, SyncOutbox, Transa
 from outbox_operator.testing import RecordedEvent, RecordingConnection, RecordingOutbox
 from support.books import Book, call
 from support.outbox import migrate
-from support.relaying import eventually
 from support.shop import Open, Shop, django_connection, savepoint
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

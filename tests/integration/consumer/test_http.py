@@ -27,10 +27,10 @@ from support.consuming import (
     accept,
     answering,
     consuming,
-    eventually,
     metric,
     readiness,
 )
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -27,17 +27,10 @@ from outbox_operator.consumer.handlers.types import (
     RetryAfter,
 )
 from outbox_operator.wire.config import ConsumerConfig, InboxConfig
-from support.consuming import (
-    Endpoint,
-    Source,
-    calling,
-    consuming,
-    eventually,
-    metric,
-    readiness,
-)
+from support.consuming import Endpoint, Source, calling, consuming, metric, readiness
 from support.outbox import migrate_inbox
 from support.postgres import PostgresServer, running_server
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

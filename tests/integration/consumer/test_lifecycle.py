@@ -16,17 +16,9 @@ from outbox_operator.adapters.nats import api, pull_consumer
 from outbox_operator.consumer.handlers.registry import Handlers
 from outbox_operator.consumer.handlers.types import Context, ReceivedEvent, RetryAfter
 from outbox_operator.wire.config import InboxConfig, NatsConfig
-from support.consuming import (
-    Endpoint,
-    Request,
-    Source,
-    calling,
-    consuming,
-    eventually,
-    metric,
-    readiness,
-)
+from support.consuming import Endpoint, Request, Source, calling, consuming, metric, readiness
 from support.nats import NatsServer, connected
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -14,7 +14,8 @@ from nats.aio.client import Client
 from outbox_operator.consumer.app import App
 from outbox_operator.consumer.handlers.registry import Handlers
 from outbox_operator.consumer.handlers.types import Context, DeadLetter, ReceivedEvent, RetryAfter
-from support.consuming import Source, calling, consuming, eventually, metric, readiness
+from support.consuming import Source, calling, consuming, metric, readiness
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

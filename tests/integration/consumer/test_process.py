@@ -19,9 +19,10 @@ from nats.aio.client import Client
 
 from outbox_operator.consumer.disposition import UNANSWERED_ALLOWANCE
 from outbox_operator.wire.config import ConsumerConfig, InboxConfig, encode
-from support.consuming import Source, eventually
+from support.consuming import Source
 from support.nats import NatsServer, connected
 from support.outbox import migrate_inbox
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -12,8 +12,8 @@ from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.dead_letters import DeadLetters, Letter
 from outbox_operator.errors import NatsError
 from outbox_operator.wire.dead_letters import advisory_subjects
-from support.consuming import eventually
 from support.nats import NatsServer, connected
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

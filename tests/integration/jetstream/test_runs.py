@@ -15,8 +15,8 @@ from outbox_operator.adapters.nats.errors import Kind
 from outbox_operator.adapters.nats.publisher import Fence, Sent
 from outbox_operator.errors import NatsError
 from support.nats import NatsServer, connected, remove_streams, unique_prefix
-from support.relaying import eventually
 from support.runs import Lane, a_lane, generation, message
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -28,6 +28,7 @@ from outbox_operator.errors import (
 from outbox_operator.plan.jetstream.streams import desired_stream
 from support.jetstream import OWNER, stream_spec
 from support.nats import NatsOptions, NatsServer, connected
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -218,7 +219,7 @@ async def test_lost_connection_is_said_at_once_with_the_reason() -> None:
         async with connected(server) as client:
             admin = JetStreamAdmin(client, server.auth)
             server.kill()
-            await eventually(lambda: "refused" in describe(client.last_error))
+            await eventually(lambda: "refused" in describe(client.last_error), "refused")
             with pytest.raises(NatsError, match="connection refused") as caught:
                 await admin.stream_info("ORDERS")
             server.start()
@@ -231,20 +232,15 @@ async def test_password_changed_on_the_server() -> None:
         async with connected(server) as client:
             admin = JetStreamAdmin(client, auth)
             server.restart(password="new")
-            await eventually(lambda: "authorization" in describe(client.last_error))
+            await eventually(
+                lambda: "authorization" in describe(client.last_error), "the login is refused"
+            )
             with pytest.raises(CredentialsError):
                 await admin.stream_info("ORDERS")
 
 
 def describe(error: Exception | None) -> str:
     return f"{type(error).__name__} {error}".lower()
-
-
-async def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until something holds; the driver has no signal for a failed reconnection."""
-    async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 async def test_domain() -> None:

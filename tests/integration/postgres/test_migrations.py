@@ -20,7 +20,7 @@ from outbox_operator.wire.advisory_locks import schema_lock
 from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION, EVENT_COLUMNS
 from support.outbox import OWNER
 from support.owned import OwnedDatabase
-from support.relaying import eventually
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -15,7 +15,7 @@ from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.errors import UnsupportedServerError
 from support.pgbouncer import pooler, through
 from support.postgres import PostgresServer
-from support.relaying import eventually
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

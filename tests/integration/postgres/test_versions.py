@@ -16,7 +16,8 @@ from support.nats import NatsServer, unique_prefix
 from support.outbox import let_time_pass
 from support.owned import OwnedDatabase
 from support.postgres import PostgresServer
-from support.relaying import Outbox, eventually
+from support.relaying import Outbox
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

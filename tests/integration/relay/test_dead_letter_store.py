@@ -13,7 +13,8 @@ from outbox_operator.adapters.postgres.connection import connect
 from outbox_operator.adapters.postgres.dead_letters import DeadLetterFilter, DeadLetterStore
 from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.errors import ConflictError
-from support.relaying import Outbox, RelayProcess, eventually
+from support.relaying import Outbox, RelayProcess
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

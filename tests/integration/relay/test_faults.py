@@ -11,7 +11,8 @@ import pytest
 
 from support.nats import NatsServer
 from support.postgres import PostgresServer, running_server
-from support.relaying import Outbox, an_outbox, check_delivery, eventually
+from support.relaying import Outbox, an_outbox, check_delivery
+from support.waiting import eventually
 from support.writing import check_everything, writing
 
 pytestmark = pytest.mark.integration

@@ -11,7 +11,8 @@ import pytest
 
 from support.nats import NatsOptions, NatsServer
 from support.processes import freeze
-from support.relaying import Outbox, an_outbox, check_delivery, eventually
+from support.relaying import Outbox, an_outbox, check_delivery
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from support.nats import NatsServer
-from support.relaying import Outbox, RelayProcess, an_outbox, check_delivery, eventually
+from support.relaying import Outbox, RelayProcess, an_outbox, check_delivery
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -6,7 +6,8 @@ import pytest
 
 from support.pgbouncer import pooler, through
 from support.postgres import PostgresServer
-from support.relaying import Outbox, check_delivery, eventually
+from support.relaying import Outbox, check_delivery
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -12,7 +12,8 @@ import pytest
 
 from outbox_operator.wire.headers import decode_value
 from support.nats import NatsServer, connected
-from support.relaying import Outbox, an_outbox, check_delivery, eventually, per_key
+from support.relaying import Outbox, an_outbox, check_delivery, per_key
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

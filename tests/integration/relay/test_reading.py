@@ -12,15 +12,8 @@ import pytest
 
 from support.nats import NatsServer, connected
 from support.postgres import PostgresServer
-from support.relaying import (
-    NAMESPACE,
-    PIPELINE,
-    Outbox,
-    an_outbox,
-    check_delivery,
-    eventually,
-    per_key,
-)
+from support.relaying import NAMESPACE, PIPELINE, Outbox, an_outbox, check_delivery, per_key
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -17,7 +17,8 @@ import pytest
 from support.command import outbox_command
 from support.nats import NatsServer
 from support.postgres import PostgresServer, newest_binaries, running_server
-from support.relaying import Outbox, RelayProcess, an_outbox, eventually
+from support.relaying import Outbox, RelayProcess, an_outbox
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -17,7 +17,8 @@ import pytest
 from outbox_operator.relay.recovery import EMISSION_GAP
 from support.nats import NatsServer, connected
 from support.outbox import migrate
-from support.relaying import Outbox, RelayProcess, an_outbox, check_delivery, eventually
+from support.relaying import Outbox, RelayProcess, an_outbox, check_delivery
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

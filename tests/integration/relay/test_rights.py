@@ -9,7 +9,8 @@ import pytest
 from support.nats import NatsOptions, NatsServer
 from support.outbox import migrate
 from support.postgres import PostgresServer
-from support.relaying import an_outbox, eventually
+from support.relaying import an_outbox
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -12,7 +12,8 @@ import pytest
 
 from outbox_operator.wire.subjects import nudge_subject
 from support.nats import NatsServer, connected
-from support.relaying import NAMESPACE, PIPELINE, Outbox, RelayProcess, an_outbox, eventually
+from support.relaying import NAMESPACE, PIPELINE, Outbox, RelayProcess, an_outbox
+from support.waiting import eventually
 from support.writing import check_everything, writing
 
 pytestmark = pytest.mark.integration

@@ -9,7 +9,8 @@ import pytest
 
 from outbox_operator.wire.advisory_locks import sleep_lock
 from support.outbox import migrate
-from support.relaying import Outbox, check_delivery, eventually
+from support.relaying import Outbox, check_delivery
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -1,0 +1,63 @@
+"""Waiting for conditions: the one loop of the tests, asynchronous and not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+
+SECONDS: Final = 30.0
+_PAUSE_SECONDS: Final = 0.02
+
+
+class HasLog(Protocol):
+    """A process whose log says why something did not come true."""
+
+    @property
+    def log(self) -> str: ...
+
+
+async def eventually(
+    condition: Callable[[], Any],
+    what: str,
+    *,
+    seconds: float = SECONDS,
+    relay: HasLog | None = None,
+) -> Any:
+    """Wait until `condition` (plain or async) holds; returns what it returned.
+
+    Args:
+        what: In words, for the failure.
+        relay: Whose log is shown then.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if isinstance(result, Awaitable):
+            result = await result
+        if result:
+            return result
+        log = f"\n{relay.log[-3000:]}" if relay else ""
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}{log}"
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+
+def wait_until(
+    holds: Callable[[], bool],
+    what: str,
+    *,
+    seconds: float = SECONDS,
+    detail: Callable[[], str] = str,
+    pause: float = _PAUSE_SECONDS,
+) -> None:
+    """The same without an event loop.
+
+    Args:
+        detail: More words for the failure, asked for only then.
+        pause: Between two looks, in seconds: longer where a look starts a program.
+    """
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}\n{detail()}"
+        time.sleep(pause)
