@@ -10,6 +10,7 @@ import yaml
 
 from outbox_operator.api.resource import parse_consumer, parse_pipeline, parse_stream
 from support.kube import ROOT, Kubectl
+from support.stream_options import CONSUMER, STREAM, Option, filled
 
 NATS = {"url": "nats://nats.nats:4222"}
 HTTP = {"http": {"url": "http://billing/events"}}
@@ -192,6 +193,23 @@ def test_bad_objects_are_refused(
 
 
 @pytest.mark.parametrize(
+    ("path", "option"),
+    [
+        *(("stream.", option) for option in STREAM if option.refused),
+        *(("consumers.0.", option) for option in CONSUMER if option.refused),
+    ],
+    ids=str,
+)
+def test_options_that_a_pipeline_cannot_have_are_refused(
+    kubectl: Kubectl, path: str, option: Option
+) -> None:
+    changes = {f"{path}{name}": filled(value, "orders") for name, value in option.fields.items()}
+    answer = kubectl.apply(resource("pipeline", "default", changes), dry_run=True)
+    assert answer.code != 0
+    assert option.refused in answer.err
+
+
+@pytest.mark.parametrize(
     ("kind", "before", "after", "message"),
     [
         ("pipeline", {}, {"database.schema": "other"}, "this field is fixed at creation"),
@@ -210,7 +228,7 @@ def test_bad_objects_are_refused(
             "name is fixed at creation",
         ),
         ("pipeline", {}, {"stream.storage": "Memory"}, "storage is fixed at creation"),
-        ("pipeline", {"stream.sealed": True}, {}, "sealed cannot be undone"),
+        ("stream", {"sealed": True}, {}, "sealed cannot be undone"),
         (
             "pipeline",
             {},

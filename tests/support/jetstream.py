@@ -67,6 +67,7 @@ async def pass_consumer(
     adoption: Any = "Fail",
     settled: bool = False,
     live_owners: tuple[str, ...] = (),
+    handled: bool = False,
 ) -> Decision:
     """Look, decide, do; the decision."""
     home = await admin.stream_info(stream)
@@ -78,6 +79,7 @@ async def pass_consumer(
         settled=settled,
         live_owners={owner.uid, *live_owners},
         api_level=admin.api_level,
+        handled=handled,
         stream_config=home.config if home else None,
     )
     match decision:

@@ -159,6 +159,7 @@ async def _durable(admin: JetStreamAdmin, stream: Stream, consumer: Consumer) ->
         settled=False,
         live_owners={owner.uid},
         api_level=admin.api_level,
+        handled=consumer.spec.handler is not None,
     )
     await _carry_out(
         decision,

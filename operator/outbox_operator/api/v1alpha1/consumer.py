@@ -177,6 +177,16 @@ CONSUMER_RULES: Final = (
         "self.priorityPolicy == 'None' || self.priorityGroups.size() > 0",
         "priorityPolicy needs priorityGroups",
     ),
+    cel(
+        "!has(self.inactiveThreshold) || !has(self.handler)",
+        "inactiveThreshold would remove the durable consumer of a handler that is stopped, and "
+        "with it how far it is: leave it out",
+    ),
+    cel(
+        "!self.headersOnly || !has(self.handler) || has(self.handler.container)",
+        "headersOnly leaves the payload out of dead letters too, for good: use it with programs "
+        "that read by themselves (handler.container, or no handler)",
+    ),
 )
 """What holds for a consumer wherever it is written: in an EventConsumer and in a pipeline."""
 

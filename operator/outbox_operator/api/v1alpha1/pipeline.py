@@ -30,7 +30,12 @@ from outbox_operator.api.v1alpha1.common import (
     pod_template,
 )
 from outbox_operator.api.v1alpha1.consumer import CONSUMER_RULES, ConsumerConfigSpec, StreamRef
-from outbox_operator.api.v1alpha1.stream import STREAM_RULES, StreamConfig, StreamState
+from outbox_operator.api.v1alpha1.stream import (
+    OUTBOX_RULES,
+    STREAM_RULES,
+    StreamConfig,
+    StreamState,
+)
 
 
 class Migrations(ApiModel):
@@ -122,8 +127,7 @@ class PipelineStream(StreamConfig):
         cel("has(self.name) != has(self.ref)", "set exactly one of name and ref"),
         fixed("name", optional=True),
         *STREAM_RULES,
-        cel("!self.noAck", "a pipeline needs acknowledgements: noAck must be false"),
-        cel("!has(self.mirror)", "a pipeline cannot publish into a mirror"),
+        *OUTBOX_RULES,
     )
 
     name: NatsName | None = Field(

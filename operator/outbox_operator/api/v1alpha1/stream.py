@@ -144,7 +144,9 @@ class StreamConfig(ApiModel):
         description="With discard New and maxMessagesPerSubject: refuse per subject.",
     )
     duplicateWindow: Duration = Field(
-        default="2m", description="Messages with an id seen within this time are dropped."
+        default="2m",
+        description="Messages with an id seen within this time are dropped. At most maxAge; the "
+        "default is cut down to it.",
     )
     compression: Literal["None", "S2"] = Field(
         default="None", description="Compression of stored blocks."
@@ -242,6 +244,51 @@ STREAM_RULES: Final = (
     ),
 )
 """What holds for a stream wherever it is written: in an EventStream and in a pipeline."""
+
+OUTBOX_RULES: Final = (
+    cel("!self.noAck", "a pipeline needs acknowledgements: noAck must be false"),
+    cel("!has(self.mirror)", "a pipeline cannot publish into a mirror"),
+    cel("!self.sealed", "a pipeline cannot publish into a sealed stream"),
+    cel(
+        "!self.allowMessageCounter",
+        "a pipeline cannot publish into a stream of counters, which refuses every event: "
+        "allowMessageCounter must be false",
+    ),
+    cel(
+        "!has(self.subjectTransform)",
+        "a pipeline's events are stored under the subjects they are published on, where the relay "
+        "looks for what it has sent: write the subject you want into stream.subject instead of "
+        "subjectTransform",
+    ),
+    cel(
+        "!has(self.subjectDeleteMarkerTTL)",
+        "delete markers would be stored among a pipeline's events and handed to its consumers as "
+        "such: leave subjectDeleteMarkerTTL out",
+    ),
+    cel(
+        "!has(self.consumerLimits) || !has(self.consumerLimits.inactiveThreshold)",
+        "consumerLimits.inactiveThreshold would remove the durable consumers of a pipeline that "
+        "is stopped, and with them how far they are: leave it out",
+    ),
+)
+"""What holds besides for a stream that a pipeline publishes into; `unfit_for_outbox` says the
+same of a stream that a pipeline refers to."""
+
+
+def unfit_for_outbox(stream: StreamConfig) -> str | None:
+    """The first field because of which no pipeline can publish into a stream; None: it can."""
+    limits = stream.consumerLimits
+    unfit = {
+        "noAck": stream.noAck,
+        "mirror": stream.mirror is not None,
+        "sealed": stream.sealed,
+        "allowMessageCounter": stream.allowMessageCounter,
+        "subjectTransform": stream.subjectTransform is not None,
+        "subjectDeleteMarkerTTL": stream.subjectDeleteMarkerTTL is not None,
+        "consumerLimits.inactiveThreshold": limits is not None
+        and limits.inactiveThreshold is not None,
+    }
+    return next((field for field, found in unfit.items() if found), None)
 
 
 class EventStreamSpec(StreamConfig):

@@ -187,6 +187,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             owner=owner,
             adoption=resource.spec.adoptionPolicy,
             settled=was_settled,
+            handled=resource.spec.handler is not None,
             stream_config=stream.config,
             live_owners=live_owners(self.context, names.CONSUMER),
             yielding_owners=rivals.younger,

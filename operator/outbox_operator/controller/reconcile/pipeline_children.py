@@ -12,6 +12,7 @@ from outbox_operator.adapters.kubernetes.objects import ref_of
 from outbox_operator.api import meta as names
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Pipeline, parse_stream
+from outbox_operator.api.v1alpha1.stream import unfit_for_outbox
 from outbox_operator.controller.reconcile.cache import LastResult
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.runtime.reconciler import ObjectKey
@@ -118,10 +119,11 @@ class PipelineChildren:
                 f"which EventStream {body['metadata']['name']} does not store "
                 f"(its subjects: {', '.join(spec.subjects) or 'none'})"
             )
-        if spec.noAck:
+        unfit = unfit_for_outbox(spec)
+        if unfit is not None:
             raise SpecError(
-                f"EventStream {body['metadata']['name']} has noAck: true; a pipeline needs "
-                "acknowledgements to lose nothing"
+                f"spec.stream.ref.name: EventStream {body['metadata']['name']} sets {unfit}, with "
+                "which no pipeline can publish into it (docs/reference/stream-options.md says why)"
             )
         look.stream_name = spec.name
         look.stream = (body.get("status") or {}).get("stream")

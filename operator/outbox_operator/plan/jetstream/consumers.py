@@ -215,15 +215,26 @@ def decide_consumer(
     live_owners: Container[str],
     yielding_owners: Container[str] = frozenset(),
     api_level: int,
+    handled: bool,
     stream_config: Mapping[str, Any] | None = None,
 ) -> ConsumerDecision:
     """What to do so that a durable consumer is as desired; arguments as `decide_stream`.
 
     Args:
+        handled: Whether pods of ours read it, which may be stopped for a while.
         stream_config: Configuration of its stream, whose consumer limits fill in an
             inactiveThreshold that was left out.
     """
     limits = (stream_config or {}).get("consumer_limits") or {}
+    if handled and limits.get("inactive_threshold"):
+        return Refused(
+            error=SpecError(
+                f"stream {(stream_config or {}).get('name')}: its consumerLimits.inactiveThreshold "
+                f"({duration(limits['inactive_threshold'])}) would remove this durable consumer "
+                "when its handler is stopped, and with it how far it is; wanted a stream without "
+                "it, or a consumer without handler"
+            )
+        )
     if not desired["inactive_threshold"]:
         desired = desired | {"inactive_threshold": limits.get("inactive_threshold") or 0}
     return decide(

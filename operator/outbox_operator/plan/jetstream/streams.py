@@ -133,8 +133,8 @@ def desired_stream(spec: EventStreamSpec, owner: Owner) -> Config:
         "max_consumers": limit(spec.maxConsumers),
         "discard": _DISCARD[spec.discard],
         "discard_new_per_subject": spec.discardNewPerSubject,
-        # The server refuses a window longer than maxAge, and the default must not stop anyone
-        # from declaring a stream that forgets sooner.
+        # The server refuses a window longer than maxAge, and the default, unlike one that was
+        # written, must not stop anyone from declaring a stream that forgets sooner.
         "duplicate_window": min(window, max_age) if max_age else window,
         "compression": _COMPRESSION[spec.compression],
         "no_ack": spec.noAck,
@@ -330,7 +330,14 @@ def _check(spec: EventStreamSpec) -> None:
                 raise SpecError(
                     f"{path}: {subject!r} overlaps {earlier!r} of the same list; keep the wider one"
                 )
-    for field_name in ("subjectDeleteMarkerTTL", "allowMessageSchedules"):
+    max_age, window = nanoseconds(spec.maxAge), nanoseconds(spec.duplicateWindow)
+    default = EventStreamSpec.model_fields["duplicateWindow"].default
+    if 0 < max_age < window and spec.duplicateWindow != default:
+        raise SpecError(
+            f"spec.duplicateWindow: wanted at most maxAge, {spec.maxAge}, after which the stream "
+            f"knows nothing of a message; found {spec.duplicateWindow}"
+        )
+    for field_name in ("subjectDeleteMarkerTTL", "allowMessageSchedules", "allowRollup"):
         if getattr(spec, field_name) and spec.denyPurge:
             raise SpecError(
                 f"spec.denyPurge cannot be combined with spec.{field_name}, which purges subjects"

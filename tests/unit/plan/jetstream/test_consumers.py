@@ -42,6 +42,7 @@ def decide(wanted: Config, observed: Config | None, **changes: Any) -> ConsumerD
         "settled": False,
         "live_owners": {CONSUMER_OWNER.uid},
         "api_level": 5,
+        "handled": False,
         **changes,
     }
     found = (
