@@ -47,7 +47,7 @@ class _Django:
             raise no_transaction("Django", "with transaction.atomic(): ...")
         # Django tells of its commits itself, and forgets the call when a savepoint around it is
         # rolled back.
-        pending = Pending(told_of_savepoints=True)
+        pending = Pending(follows_savepoints=True)
         connection.on_commit(pending.send, robust=True)
         return pending
 

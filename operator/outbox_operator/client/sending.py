@@ -143,12 +143,12 @@ class Pending:
     """Events of one open transaction that are to be sent when it is committed.
 
     Args:
-        told_of_savepoints: Whoever holds these forgets them when a savepoint takes them back;
+        follows_savepoints: Whoever holds these forgets them when a savepoint takes them back;
             else the database must be asked.
     """
 
-    def __init__(self, *, told_of_savepoints: bool = False) -> None:
-        self._told_of_savepoints = told_of_savepoints
+    def __init__(self, *, follows_savepoints: bool = False) -> None:
+        self._follows_savepoints = follows_savepoints
         self._nudges: dict[str, list[_Event]] = {}
         self._direct: dict[str, _Event] = {}
 
@@ -158,15 +158,15 @@ class Pending:
         return bool(self._nudges or self._direct)
 
     @property
-    def noted(self) -> bool:
+    def recorded(self) -> bool:
         """Whether the database must be asked, before the commit, which of them still stand."""
-        return bool(self._direct) and not self._told_of_savepoints
+        return bool(self._direct) and not self._follows_savepoints
 
-    def asks(self, sender: Sender) -> bool:
+    def must_record(self, sender: Sender) -> bool:
         """Whether the database must remember an event of this sender until then."""
-        return sender.publishes and not self._told_of_savepoints
+        return sender.publishes and not self._follows_savepoints
 
-    def takes(self, sender: Sender) -> bool:
+    def accepts(self, sender: Sender) -> bool:
         """Whether an event of this sender is to be sent, or left to the relay."""
         full = sender.publishes and len(self._direct) >= MOST_DIRECT
         return sender.enabled and not full
@@ -183,16 +183,16 @@ class Pending:
         """The transaction was rolled back."""
         self._nudges, self._direct = {}, {}
 
-    def send(self, standing: str = "") -> None:
+    def send(self, surviving: str = "") -> None:
         """The transaction is committed.
 
         Args:
-            standing: Ids of the noted events that no savepoint took back.
+            surviving: Ids of the recorded events that no savepoint took back.
         """
         now = time.perf_counter()
         nudges, direct = self._nudges, self._direct
         self.clear()
-        for event_id in direct if self._told_of_savepoints else standing.split():
+        for event_id in direct if self._follows_savepoints else surviving.split():
             if event_id in direct:
                 direct[event_id].submit(now)
         for events in nudges.values():

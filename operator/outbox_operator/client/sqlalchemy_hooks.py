@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from outbox_operator.client.connections import clause
 from outbox_operator.client.sending import Pending, failed_transaction
-from outbox_operator.client.statements import NOTED
+from outbox_operator.client.statements import RECORDED
 
 _KEY: Final = "outbox_operator.pending"
 
@@ -35,7 +35,7 @@ class _Watch:
 
     def __init__(self) -> None:
         self.pending = Pending()
-        self._standing = ""
+        self._surviving = ""
         self._connection: Any = None
 
     def listen(self, session: Any) -> None:
@@ -49,23 +49,23 @@ class _Watch:
         if session.in_nested_transaction() or not self.pending.some:
             return
         self._connection = session.connection()
-        self._standing = ""
-        if self.pending.noted:
+        self._surviving = ""
+        if self.pending.recorded:
             try:
-                found = self._connection.execute(clause(NOTED)).scalar()
+                found = self._connection.execute(clause(RECORDED)).scalar()
             except Exception as error:
                 # Then COMMIT rolls back without a word, as it would without us.
                 if not failed_transaction(error):
                     raise
             else:
-                self._standing = found or ""
+                self._surviving = found or ""
 
     def _after_commit(self, session: Any) -> None:
         if session.in_nested_transaction():
             return
         # A session on a connection whose transaction somebody else began has not committed it.
         if self._connection is not None and not self._connection.in_transaction():
-            self.pending.send(self._standing)
+            self.pending.send(self._surviving)
 
     def _after_end(self, session: Any, transaction: Any) -> None:
         if transaction.parent is None:

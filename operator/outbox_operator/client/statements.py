@@ -59,7 +59,7 @@ class Statement:
         )
 
 
-NOTED: Final = Statement.of(f"SELECT current_setting('{_SETTING}', true)")
+RECORDED: Final = Statement.of(f"SELECT current_setting('{_SETTING}', true)")
 """Reads the ids, separated by spaces."""
 
 
@@ -68,7 +68,7 @@ class Inserts:
 
     Attributes:
         one: A row; its values are a `Row`'s.
-        noted: The same, and notes the event's id for `NOTED`, which is the last value.
+        recorded: The same, and records the event's id for `RECORDED`, which is the last value.
         many: Rows; its values are an array per column.
         copy: COPY of rows.
         lock: Takes the turn of keys; its value is an array of keys.
@@ -97,10 +97,10 @@ class Inserts:
             for column in columns
         )
         self.one = Statement.of(f"{into}VALUES ({values})")
-        self.noted = Statement.of(
+        self.recorded = Statement.of(
             f"{into}SELECT {values} FROM (SELECT set_config('{_SETTING}', "  # noqa: S608 - checked
             f"concat(current_setting('{_SETTING}', true), ' ', "
-            f"CAST({{{len(columns) + 1}}} AS text)), true)) AS noted"
+            f"CAST({{{len(columns) + 1}}} AS text)), true)) AS recorded"
         )
         self.many = Statement.of(
             f"{into}SELECT {fields} "  # noqa: S608 - checked identifiers

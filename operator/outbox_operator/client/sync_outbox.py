@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from outbox_operator.client import sending, sync_drivers
 from outbox_operator.client.rows import DEFAULT_MAX_BYTES, PayloadType, Row, RowMaker
 from outbox_operator.client.sending import Nudge, Pending, Publish, Sender
-from outbox_operator.client.statements import NOTED, Inserts, chunks, keys_of
+from outbox_operator.client.statements import RECORDED, Inserts, chunks, keys_of
 from outbox_operator.errors import TransactionError
 from outbox_operator.wire.event import Event
 
@@ -118,8 +118,8 @@ class SyncOutbox:
         """
         row = self._rows.one(event)
         pending = self._pending(connection)
-        sender = self._sender if self._sender and pending.takes(self._sender) else None
-        self._write(connection, [row], noted=sender is not None and pending.asks(sender))
+        sender = self._sender if self._sender and pending.accepts(self._sender) else None
+        self._write(connection, [row], recorded=sender is not None and pending.must_record(sender))
         if sender is not None:
             pending.add(sender, row)
         return event.id
@@ -152,35 +152,35 @@ class SyncOutbox:
             committed = False
             with driver.transaction(connection):
                 yield
-                standing = _standing(driver, connection, pending)
+                surviving = _surviving(driver, connection, pending)
                 committed = True
             # Not so when the driver ended the block quietly, as psycopg's Rollback asks for.
             if committed:
-                pending.send(standing)
+                pending.send(surviving)
 
     def _pending(self, connection: object) -> Pending:
         driver, connection = sync_drivers.driver_of(connection)
         return driver.pending(connection)
 
-    def _write(self, connection: object, rows: Sequence[Row], *, noted: bool = False) -> None:
+    def _write(self, connection: object, rows: Sequence[Row], *, recorded: bool = False) -> None:
         driver, connection = sync_drivers.driver_of(connection)
         if self._strict and (keys := keys_of(rows)):
             driver.run(connection, self._inserts.lock, (keys,))
         if len(rows) == 1:
-            values = (*rows[0], rows[0].event_id) if noted else rows[0]
-            insert = self._inserts.noted if noted else self._inserts.one
+            values = (*rows[0], rows[0].event_id) if recorded else rows[0]
+            insert = self._inserts.recorded if recorded else self._inserts.one
             driver.run(connection, insert, values)
         elif rows and not driver.copy(connection, self._inserts.copy, rows):
             for arrays in chunks(rows):
                 driver.run(connection, self._inserts.many, arrays)
 
 
-def _standing(driver: sync_drivers.Driver, connection: object, pending: Pending) -> str:
+def _surviving(driver: sync_drivers.Driver, connection: object, pending: Pending) -> str:
     """Which of the events to publish still stand, asked just before the commit."""
-    if not pending.noted:
+    if not pending.recorded:
         return ""
     try:
-        return str(driver.value(connection, NOTED) or "")
+        return str(driver.value(connection, RECORDED) or "")
     except Exception as error:
         # Then COMMIT rolls back without a word, as it would without us.
         if sending.failed_transaction(error):

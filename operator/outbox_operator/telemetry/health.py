@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-log = logging.getLogger(__name__)
+log: Final = logging.getLogger(__name__)
 
-_READ_TIMEOUT: Final = 5.0
+_READ_SECONDS: Final = 5.0
 _MAX_HEAD_BYTES: Final = 16 * 1024
 _JSON: Final = "application/json; charset=utf-8"
 _STATUS_TEXT: Final = {
@@ -104,12 +104,12 @@ class HealthServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _READ_TIMEOUT)
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _READ_SECONDS)
             method, _, rest = head.split(b"\r\n", 1)[0].decode("latin-1").partition(" ")
             path = rest.split(" ", 1)[0].split("?", 1)[0]
             status, kind, body = self._answer(method, path)
             writer.write(_response(status, kind, body, with_body=method != "HEAD"))
-            await asyncio.wait_for(writer.drain(), _READ_TIMEOUT)
+            await asyncio.wait_for(writer.drain(), _READ_SECONDS)
         except (
             TimeoutError,
             ConnectionError,

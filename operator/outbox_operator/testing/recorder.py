@@ -51,25 +51,25 @@ class RecordingConnection:
 
     def __init__(self) -> None:
         self._frames: list[list[tuple[list[RecordedEvent], RecordedEvent]]] = []
-        self._told: list[bool] = []
+        self._observed: list[bool] = []
 
     def transaction(self) -> _Transaction:
         """A transaction, or within one a savepoint."""
-        return _Transaction(self, told=False)
+        return _Transaction(self, observed=False)
 
     def is_in_transaction(self) -> bool:
         """Whether a transaction is open."""
         return bool(self._frames)
 
-    def _begin(self, *, told: bool) -> None:
-        """Open a transaction or savepoint; `told`: its commit will be told of."""
+    def _begin(self, *, observed: bool) -> None:
+        """Open a transaction or savepoint; `observed`: somebody learns of its commit."""
         self._frames.append([])
-        self._told.append(told)
+        self._observed.append(observed)
 
     def _end(self, *, commit: bool) -> None:
         """Close the innermost one."""
         written = self._frames.pop()
-        self._told.pop()
+        self._observed.pop()
         if commit and self._frames:
             self._frames[-1].extend(written)
         elif commit:
@@ -83,18 +83,18 @@ class RecordingConnection:
         self._frames[-1].append((events, event))
 
     @property
-    def _tells(self) -> bool:
-        """Whether the commit of the open transaction will be told of."""
-        return bool(self._told) and self._told[0]
+    def _is_observed(self) -> bool:
+        """Whether somebody learns of the commit of the open transaction."""
+        return bool(self._observed) and self._observed[0]
 
 
 class _Transaction:
-    def __init__(self, connection: RecordingConnection, *, told: bool) -> None:
+    def __init__(self, connection: RecordingConnection, *, observed: bool) -> None:
         self._connection = connection
-        self._told = told
+        self._observed = observed
 
     def __enter__(self) -> Self:
-        self._connection._begin(told=self._told)
+        self._connection._begin(observed=self._observed)
         return self
 
     def __exit__(
@@ -140,9 +140,9 @@ class _Memory:
             else:
                 into._write(self.events, event)
 
-    def check_told(self, connection: object) -> None:
+    def check_observed(self, connection: object) -> None:
         into = self._recording(connection)
-        if into is not None and not into._tells:
+        if into is not None and not into._is_observed:
             raise TransactionError(
                 "nobody tells when the transaction of this recording connection is committed; "
                 "open it with outbox.transaction(connection), or use add"
@@ -159,7 +159,7 @@ class _Memory:
         recording = recording or RecordingConnection()
         self._stands_for[id(connection)] = recording
         try:
-            with _Transaction(recording, told=True):
+            with _Transaction(recording, observed=True):
                 yield
         finally:
             del self._stands_for[id(connection)]
@@ -198,11 +198,13 @@ class RecordingOutbox(Outbox):
         with self._memory.transaction(connection):
             yield
 
-    async def _write(self, connection: object, rows: Sequence[Row], *, noted: bool = False) -> None:
+    async def _write(
+        self, connection: object, rows: Sequence[Row], *, recorded: bool = False
+    ) -> None:
         self._memory.write(connection, rows)
 
     def _pending(self, connection: object) -> Pending:
-        self._memory.check_told(connection)
+        self._memory.check_observed(connection)
         return Pending()
 
 
@@ -231,9 +233,9 @@ class RecordingSyncOutbox(SyncOutbox):
         with self._memory.transaction(connection):
             yield
 
-    def _write(self, connection: object, rows: Sequence[Row], *, noted: bool = False) -> None:
+    def _write(self, connection: object, rows: Sequence[Row], *, recorded: bool = False) -> None:
         self._memory.write(connection, rows)
 
     def _pending(self, connection: object) -> Pending:
-        self._memory.check_told(connection)
+        self._memory.check_observed(connection)
         return Pending()
