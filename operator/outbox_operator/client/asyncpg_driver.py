@@ -9,7 +9,7 @@ from typing import Any, Final
 from outbox_operator.client import sending
 from outbox_operator.client.connections import no_transaction
 from outbox_operator.client.sending import Pending
-from outbox_operator.client.statements import Statement
+from outbox_operator.client.statements import PROBE, Statement
 
 
 class _Asyncpg:
@@ -32,6 +32,10 @@ class _Asyncpg:
     def transaction(self, connection: Any) -> AbstractAsyncContextManager[object]:
         opened: AbstractAsyncContextManager[object] = connection.transaction()
         return opened
+
+    async def failed(self, connection: Any) -> bool:
+        await self.value(connection, PROBE)
+        return False
 
     def pending(self, connection: Any) -> Pending:
         return sending.pending_of(connection)

@@ -17,6 +17,9 @@ from outbox_operator.errors import TransactionError
 IDLE: Final = 0
 """psycopg's status of a connection without a transaction, and of one without a pipeline."""
 
+_FAILED: Final = 3
+"""psycopg's status of a transaction in which a statement has failed; that of psycopg2 too."""
+
 ASYNC_CONNECTIONS: Final = (
     "an open asyncpg Connection, psycopg AsyncConnection, or SQLAlchemy AsyncConnection or "
     "AsyncSession; synchronous connections go to SyncOutbox"
@@ -94,6 +97,12 @@ def check_sqlalchemy(raw: Any, how: str) -> None:
     # Else it opens its transaction with the first statement.
     if getattr(raw.dbapi_connection, "autocommit", False):
         raise no_transaction("SQLAlchemy (AUTOCOMMIT)", how)
+
+
+def failed(raw: Any) -> bool | None:
+    """Whether the transaction of a driver's own connection has failed; None: it does not know."""
+    status = getattr(getattr(raw, "info", None), "transaction_status", None)
+    return None if status is None else bool(status == _FAILED)
 
 
 def no_transaction(what: str, how: str) -> TransactionError:

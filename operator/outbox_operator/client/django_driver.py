@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from outbox_operator.client.connections import no_transaction
+from outbox_operator.client.connections import failed, no_transaction
 from outbox_operator.client.sending import Pending
 from outbox_operator.client.statements import Statement
 
@@ -41,6 +41,9 @@ class _Django:
         opened: AbstractContextManager[object]
         opened = transaction.atomic(using=connection.alias)
         return opened
+
+    def failed(self, connection: Any) -> bool:
+        return failed(connection.connection) or False
 
     def pending(self, connection: Any) -> Pending:
         if not connection.in_atomic_block:

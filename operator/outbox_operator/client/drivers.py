@@ -17,12 +17,13 @@ from outbox_operator.client.connections import (
     check_psycopg,
     check_sqlalchemy,
     clause,
+    failed,
     known,
     named,
     plain_cursor,
 )
 from outbox_operator.client.sending import Pending
-from outbox_operator.client.statements import Statement
+from outbox_operator.client.statements import PROBE, Statement
 
 
 class Driver(Protocol):
@@ -46,6 +47,13 @@ class Driver(Protocol):
 
     def transaction(self, connection: Any) -> AbstractAsyncContextManager[object]:
         """Opens a transaction; the end of the block commits or rolls back."""
+
+    async def failed(self, connection: Any) -> bool:
+        """Whether a statement has failed, so that COMMIT would roll back.
+
+        Raises:
+            Exception: It has, and only the server knows: see `sending.failed_transaction`.
+        """
 
     def pending(self, connection: Any) -> Pending:
         """The events that wait for the commit of the open transaction.
@@ -91,6 +99,9 @@ class _Psycopg:
         opened: AbstractAsyncContextManager[object] = connection.transaction()
         return opened
 
+    async def failed(self, connection: Any) -> bool:
+        return failed(connection) or False
+
     def pending(self, connection: Any) -> Pending:
         return sending.pending_of(connection)
 
@@ -117,13 +128,29 @@ class _Sqlalchemy:
         opened: AbstractAsyncContextManager[object] = connection.begin()
         return opened
 
+    async def failed(self, connection: Any) -> bool:
+        raw = await connection.get_raw_connection()
+        known_here = failed(raw.driver_connection)
+        if known_here is None:
+            await connection.execute(clause(PROBE))
+        return known_here or False
+
     def pending(self, connection: Any) -> Pending:
         return sending.pending_of(connection)
 
 
 class _SqlalchemySession(_Sqlalchemy):
     async def run(self, connection: Any, statement: Statement, values: Sequence[object]) -> int:
-        return await super().run(await connection.connection(), statement, values)
+        return await super().run(await self._connection(connection), statement, values)
+
+    async def value(self, connection: Any, statement: Statement) -> object:
+        return await super().value(await self._connection(connection), statement)
+
+    async def failed(self, connection: Any) -> bool:
+        return await super().failed(await self._connection(connection))
+
+    async def _connection(self, session: Any) -> Any:
+        return await session.connection(bind_arguments=sqlalchemy_hooks.bind_arguments(session))
 
     def pending(self, connection: Any) -> Pending:
         return sqlalchemy_hooks.pending_of(connection)

@@ -8,6 +8,7 @@ cannot be sent within a bounded time is counted and left to the relay; nothing i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -107,46 +108,6 @@ class NatsLink:
         self._reset()
         _LINKS.add(self)
 
-    def _submit(self, job: Job) -> None:
-        """Send an event soon. Returns at once, raises nothing; from any thread."""
-        if not self.enabled:
-            return
-        send_metrics().attempt(job.namespace, job.pipeline)
-        with self._lock:
-            reason = self._refusal()
-            if reason is None:
-                self._waiting += 1
-        if reason is not None:
-            self._failed(job, reason, _DETAILS[reason])
-            return
-        try:
-            self._running_loop().call_soon_threadsafe(self._start, job)
-        except RuntimeError:  # the loop of a given connection is closed
-            self._failed(job, Reason.LINK_CLOSED, _DETAILS[Reason.LINK_CLOSED])
-            self._settle()
-
-    def flush(self, timeout_seconds: float = 5.0) -> bool:
-        """Wait until everything handed over is sent or left to the relay; not on the link's loop.
-
-        Returns:
-            Whether that was so in time.
-        """
-        with self._settled:
-            return self._settled.wait_for(lambda: self._waiting == 0, timeout_seconds)
-
-    def close(self, timeout_seconds: float = 5.0) -> None:
-        """Flush, then end the connection and thread of the link. A given connection stays open."""
-        if self._given is None:
-            self.flush(timeout_seconds)
-        with self._lock:
-            self._closed = True
-            loop, thread = self._loop, self._thread
-        if loop is None or thread is None:
-            return
-        asyncio.run_coroutine_threadsafe(self._shut(), loop).result(timeout_seconds)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(timeout_seconds)
-
     def _reset(self) -> None:
         """Start with nothing; also in a forked child, whose copy of a lock may be taken."""
         self._lock = threading.Lock()
@@ -167,6 +128,56 @@ class NatsLink:
         self._reset()
         self._foreign = self._given is not None
 
+    def _submit(self, job: Job) -> None:
+        """Send an event soon. Returns at once, raises nothing; from any thread."""
+        if not self.enabled:
+            return
+        send_metrics().attempt(job.namespace, job.pipeline)
+        with self._lock:
+            reason = self._refusal()
+            if reason is None:
+                self._waiting += 1
+        if reason is not None:
+            self._failed(job, reason, _DETAILS[reason])
+            return
+        try:
+            self._running_loop().call_soon_threadsafe(self._start, job)
+        except Exception as error:  # noqa: BLE001 - whoever has committed must not hear of it
+            given = self._given_loop
+            if self._closed or (given is not None and given.is_closed()):
+                self._failed(job, Reason.LINK_CLOSED, _DETAILS[Reason.LINK_CLOSED])
+            else:  # the process has no file or thread left for a loop
+                self._failed(job, Reason.NATS_UNREACHABLE, f"{type(error).__name__}: {error}")
+            self._settle()
+
+    def flush(self, timeout_seconds: float = 5.0) -> bool:
+        """Wait until everything handed over is sent or left to the relay; not on the link's loop.
+
+        Returns:
+            Whether that was so in time.
+        """
+        with self._settled:
+            return self._settled.wait_for(lambda: self._waiting == 0, timeout_seconds)
+
+    def close(self, timeout_seconds: float = 5.0) -> None:
+        """Flush, then end the connection and thread of the link. A given connection stays open.
+
+        May be called again, and by several threads.
+        """
+        if self._given is None:
+            self.flush(timeout_seconds)
+        with self._lock:
+            first = not self._closed
+            self._closed = True
+            loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return
+        if first:
+            with contextlib.suppress(TimeoutError):  # a server that hangs; the thread ends with us
+                asyncio.run_coroutine_threadsafe(self._shut(), loop).result(timeout_seconds)
+            loop.call_soon_threadsafe(loop.stop)
+        thread.join(timeout_seconds)
+
     def _refusal(self) -> Reason | None:
         if self._closed:
             return Reason.LINK_CLOSED
@@ -179,11 +190,16 @@ class NatsLink:
             return self._given_loop
         with self._lock:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=_run, args=(self._loop,), name="outbox-nats-link", daemon=True
+                loop = asyncio.new_event_loop()
+                thread = threading.Thread(
+                    target=_run, args=(loop,), name="outbox-nats-link", daemon=True
                 )
-                self._thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:
+                    loop.close()
+                    raise
+                self._loop, self._thread = loop, thread
             return self._loop
 
     # From here on: on the loop.

@@ -15,7 +15,6 @@ from outbox_operator.client import drivers, sending
 from outbox_operator.client.rows import DEFAULT_MAX_BYTES, PayloadType, Row, RowMaker
 from outbox_operator.client.sending import Nudge, Pending, Publish, Sender
 from outbox_operator.client.statements import RECORDED, Inserts, chunks, keys_of
-from outbox_operator.errors import TransactionError
 from outbox_operator.wire.event import Event
 
 
@@ -139,15 +138,13 @@ class Outbox:
             connection: Without an open transaction.
 
         Raises:
-            TransactionError: A transaction is open on the connection.
+            TransactionError: A transaction is open on the connection; or, at the end, a statement
+                had failed and its error was not let through, so that nothing can be committed.
             TypeError: Not a connection this class knows.
         """
         driver, connection = drivers.driver_of(connection)
         if driver.in_transaction(connection):
-            raise TransactionError(
-                "a transaction is open on this connection already, so the end of an inner one "
-                "would not be its commit; open the outermost with outbox.transaction(connection)"
-            )
+            raise sending.transaction_is_open()
         with sending.collecting(connection) as pending:
             committed = False
             async with driver.transaction(connection):
@@ -178,13 +175,19 @@ class Outbox:
 
 
 async def _surviving(driver: drivers.Driver, connection: object, pending: Pending) -> str:
-    """Which of the events to publish still stand, asked just before the commit."""
-    if not pending.recorded:
-        return ""
+    """Which of the events to publish survive, asked just before the commit.
+
+    Raises:
+        TransactionError: COMMIT would roll back, without a word of the driver's.
+    """
     try:
-        return str(await driver.value(connection, RECORDED) or "")
+        if pending.recorded:
+            return str(await driver.value(connection, RECORDED) or "")
+        failed = await driver.failed(connection)
     except Exception as error:
-        # Then COMMIT rolls back without a word, as it would without us.
-        if sending.failed_transaction(error):
-            return ""
-        raise
+        failed = sending.failed_transaction(error)
+        if not failed:
+            raise
+    if failed:
+        raise sending.rolled_back()
+    return ""

@@ -206,13 +206,35 @@ _OPEN: Final[dict[int, Pending]] = {}
 
 @contextmanager
 def collecting(connection: object) -> Iterator[Pending]:
-    """Within the block, `pending_of` knows the connection."""
-    pending = Pending()
-    _OPEN[id(connection)] = pending
+    """Within the block, `pending_of` knows the connection.
+
+    Raises:
+        TransactionError: Another block is open on it.
+    """
+    # Asked here too: until the answer to BEGIN is there the driver does not know of the first.
+    if id(connection) in _OPEN:
+        raise transaction_is_open()
+    pending = _OPEN[id(connection)] = Pending()
     try:
         yield pending
     finally:
         del _OPEN[id(connection)]
+
+
+def transaction_is_open() -> TransactionError:
+    """The error for a block inside a transaction."""
+    return TransactionError(
+        "a transaction is open on this connection already, so the end of an inner one would not "
+        "be its commit; open the outermost with outbox.transaction(connection)"
+    )
+
+
+def rolled_back() -> TransactionError:
+    """The error for a block whose end would not commit anything."""
+    return TransactionError(
+        "the transaction of this block is rolled back, because a statement in it had failed and "
+        "its error was not let through; let it through, or open a savepoint around what may fail"
+    )
 
 
 def pending_of(connection: object) -> Pending:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from outbox_operator.client.connections import clause
 from outbox_operator.client.sending import Pending, failed_transaction
 from outbox_operator.client.statements import RECORDED
+from outbox_operator.errors import TransactionError
 
 _KEY: Final = "outbox_operator.pending"
 
@@ -28,6 +29,33 @@ def pending_of(session: Any) -> Pending:
     watch = session.info[_KEY] = _Watch()
     watch.listen(session)
     return watch.pending
+
+
+def bind_arguments(session: Any) -> dict[str, Any]:
+    """What names the engine of a session that has one only.
+
+    Raises:
+        TransactionError: It has several, and each has a transaction of its own.
+    """
+    session = getattr(session, "sync_session", session)
+    from sqlalchemy.orm import Session
+
+    # The second name is that of SQLAlchemy 2.0.
+    named_binds = getattr(session, "binds", None) or getattr(session, "_Session__binds", None)
+    binds = list((named_binds or {}).values())
+    if session.bind is not None:
+        binds.append(session.bind)
+    if type(session).get_bind is not Session.get_bind:
+        # It chooses by rules of its own; what it would choose for what it holds is known.
+        binds.append(session.get_bind())
+        binds += [session.get_bind(mapper=kind) for kind in {type(one) for one in session}]
+    if len({id(bind) for bind in binds}) > 1:
+        raise TransactionError(
+            "this session has several engines, each with a transaction of its own, and the event "
+            "can be part of one only; name it, by passing the connection that the other rows go "
+            "through: session.connection(bind_arguments={'mapper': Order})"
+        )
+    return {"bind": binds[0]} if binds else {}
 
 
 class _Watch:
@@ -48,7 +76,7 @@ class _Watch:
     def _before_commit(self, session: Any) -> None:
         if session.in_nested_transaction() or not self.pending.some:
             return
-        self._connection = session.connection()
+        self._connection = session.connection(bind_arguments=bind_arguments(session))
         self._surviving = ""
         if self.pending.recorded:
             try:

@@ -59,6 +59,8 @@ class Statement:
         )
 
 
+PROBE: Final = Statement.of("SELECT 1")
+"""Fails if the transaction has failed."""
 RECORDED: Final = Statement.of(f"SELECT current_setting('{_SETTING}', true)")
 """Reads the ids, separated by spaces."""
 

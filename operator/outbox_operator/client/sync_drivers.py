@@ -18,12 +18,13 @@ from outbox_operator.client.connections import (
     check_psycopg,
     check_sqlalchemy,
     clause,
+    failed,
     known,
     named,
     plain_cursor,
 )
 from outbox_operator.client.sending import Pending
-from outbox_operator.client.statements import Statement
+from outbox_operator.client.statements import PROBE, Statement
 
 
 class Driver(Protocol):
@@ -47,6 +48,13 @@ class Driver(Protocol):
 
     def transaction(self, connection: Any) -> AbstractContextManager[object]:
         """Opens a transaction; the end of the block commits or rolls back."""
+
+    def failed(self, connection: Any) -> bool:
+        """Whether a statement has failed, so that COMMIT would roll back.
+
+        Raises:
+            Exception: It has, and only the server knows: see `sending.failed_transaction`.
+        """
 
     def pending(self, connection: Any) -> Pending:
         """The events that wait for the commit of the open transaction.
@@ -92,6 +100,9 @@ class _Psycopg:
         opened: AbstractContextManager[object] = connection.transaction()
         return opened
 
+    def failed(self, connection: Any) -> bool:
+        return failed(connection) or False
+
     def pending(self, connection: Any) -> Pending:
         return sending.pending_of(connection)
 
@@ -118,13 +129,29 @@ class _Sqlalchemy:
         opened: AbstractContextManager[object] = connection.begin()
         return opened
 
+    def failed(self, connection: Any) -> bool:
+        raw = connection.connection
+        known_here = failed(raw.driver_connection)
+        if known_here is None:
+            connection.execute(clause(PROBE))
+        return known_here or False
+
     def pending(self, connection: Any) -> Pending:
         return sending.pending_of(connection)
 
 
 class _SqlalchemySession(_Sqlalchemy):
     def run(self, connection: Any, statement: Statement, values: Sequence[object]) -> int:
-        return super().run(connection.connection(), statement, values)
+        return super().run(self._connection(connection), statement, values)
+
+    def value(self, connection: Any, statement: Statement) -> object:
+        return super().value(self._connection(connection), statement)
+
+    def failed(self, connection: Any) -> bool:
+        return super().failed(self._connection(connection))
+
+    def _connection(self, session: Any) -> Any:
+        return session.connection(bind_arguments=sqlalchemy_hooks.bind_arguments(session))
 
     def pending(self, connection: Any) -> Pending:
         return sqlalchemy_hooks.pending_of(connection)

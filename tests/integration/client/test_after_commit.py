@@ -26,7 +26,16 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from outbox_operator.client import Event, NatsLink, Nudge, Outbox, Publish, SpecError, SyncOutbox
+from outbox_operator.client import (
+    Event,
+    NatsLink,
+    Nudge,
+    Outbox,
+    Publish,
+    SpecError,
+    SyncOutbox,
+    TransactionError,
+)
 from support.books import call
 from support.nats import NatsServer, connected
 from support.relaying import an_outbox
@@ -240,12 +249,18 @@ async def test_nothing_is_sent_for_a_transaction_that_had_failed(
     subject = f"{stream_prefix}.{{event_type}}"
     pipeline = unique()
     outbox = Outbox(send=Publish(link=link, namespace="shop", pipeline=pipeline, subject=subject))
-    for begin in (by_asyncpg, by_sqlalchemy, by_session):
+    broken = "SELECT 1/0"
+
+    async def fail_quietly(begin: Begin) -> None:
         async with begin(shop.url, outbox) as connection:
             await outbox.publish_after_commit(connection, Event(type="a", payload=1))
-            broken = "SELECT 1/0"
             with pytest.raises(Exception, match="division by zero"):
                 await connection.execute(broken if begin is by_asyncpg else text(broken))
+
+    for begin in (by_asyncpg, by_sqlalchemy):
+        with pytest.raises(TransactionError, match="is rolled back"):
+            await fail_quietly(begin)
+    await fail_quietly(by_session)  # whose transaction is the application's
     assert await asyncio.to_thread(link.flush)
     assert figure("attempts_total", pipeline) == 0
     assert await shop.events() == []
@@ -367,6 +382,55 @@ async def test_when_nats_is_away_or_hangs_the_caller_never_notices(
         await commit(outbox, connection)
         assert figure("failures_total", pipeline, reason="LinkClosed") == 1
     assert len(await shop.events()) == figure("attempts_total", pipeline)
+
+
+async def test_a_link_may_be_closed_again(
+    shop: Shop, connection: Any, nats_server: NatsServer
+) -> None:
+    """By an exit handler and a framework's shut-down, say (FU-10)."""
+    link, pipeline = NatsLink(nats_server.url), unique()
+    outbox = Outbox(send=Nudge(link=link, namespace="shop", pipeline=pipeline))
+    await commit(outbox, connection)
+    await asyncio.gather(*(asyncio.to_thread(link.close) for _ in range(3)))
+    await asyncio.to_thread(link.close)
+    assert figure("success_total", pipeline) == 1
+    await commit(outbox, connection)
+    assert figure("failures_total", pipeline, reason="LinkClosed") == 1
+
+
+NO_FILES_LEFT = """
+import asyncio, resource, sys
+import asyncpg
+from outbox_operator.client import Event, NatsLink, Nudge, Outbox
+
+async def main(url):
+    connection, before = await asyncpg.connect(url), resource.getrlimit(resource.RLIMIT_NOFILE)
+    link = NatsLink("nats://127.0.0.1:1")
+    outbox = Outbox(send=Nudge(link=link, namespace="shop", pipeline="orders"))
+    async with outbox.transaction(connection):
+        await outbox.publish_after_commit(connection, Event(type="a", payload=1))
+        # From here on no file, socket or event loop can be opened.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert link.flush(), "something waits for ever"
+    await connection.close()
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+async def test_nothing_is_raised_after_the_commit(shop: Shop) -> None:
+    """Who got an error would do it all again, and the order would exist twice (kin of FU-6)."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", NO_FILES_LEFT, shop.url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(await shop.events()) == 1
 
 
 async def test_a_refused_message_is_left_to_the_relay(connection: Any, link: NatsLink) -> None:
