@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from demo import screen
 from demo.clusters import Cluster
@@ -61,17 +62,27 @@ def _demo(cluster: Cluster, seconds: float) -> int:
     return 0 if held else 1
 
 
-def install(helm: str, kubectl: Kubectl, image: str) -> None:
+def install(
+    helm: str, kubectl: Kubectl, image: str, environment: Mapping[str, str] | None = None
+) -> None:
     """Install or upgrade the chart with an image that the cluster has.
+
+    Args:
+        helm: The program.
+        kubectl: Against the cluster.
+        image: Of the operator, with its tag.
+        environment: More variables for the operator.
 
     Raises:
         DemoError: helm failed; with what it said, and what the operator said.
     """
     repository, _, tag = image.rpartition(":")
+    extra = [{"name": name, "value": value} for name, value in (environment or {}).items()]
     command = [
         helm, "upgrade", "--install", RELEASE, str(ROOT / "charts/outbox-operator"),
         "--namespace", RELEASE_NAMESPACE, "--create-namespace",
         "--set", f"image.repository={repository}", "--set", f"image.tag={tag}",
+        "--set-json", f"extraEnv={json.dumps(extra)}",
         "--wait", "--timeout", "2m",
     ]  # fmt: skip
     done = subprocess.run(

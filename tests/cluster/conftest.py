@@ -20,6 +20,8 @@ from support.nats import NatsServer
 from support.operator import OperatorProcess
 from support.world import World
 
+FIRST_HALF = ("test_bad_input", "test_pipeline", "test_shards")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this folder needs a control plane; those who share one share a worker."""
@@ -27,9 +29,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.cluster)
             if "kube_cluster" in getattr(item, "fixturenames", ()):
-                operated = item.path.parent.name == "operated"
-                name = "operated" if operated else "control-plane"
-                item.add_marker(pytest.mark.xdist_group(name))
+                item.add_marker(pytest.mark.xdist_group(_group(item.path)))
+
+
+def _group(module: Path) -> str:
+    """Those with an operator make two groups: too much for one worker, and planes are dear."""
+    if module.parent.name != "operated":
+        return "control-plane"
+    return "operated-pipelines" if module.stem in FIRST_HALF else "operated"
 
 
 @pytest.fixture(scope="session")
@@ -64,13 +71,13 @@ def world(
     nats_server: NatsServer,
     stream_prefix: str,
     operator: OperatorProcess,
-) -> World:
+) -> Iterator[World]:
     """A namespace, a database and a stream prefix of this test alone, under an operator's care.
 
     The folder or module brings `operator`, on a control plane of its own: it looks after every
     namespace, and would meddle with tests that expect nobody.
     """
-    return World(
+    yield World(
         kubectl=kubectl,
         namespace=namespace,
         database=database,
@@ -78,3 +85,5 @@ def world(
         prefix=stream_prefix,
         operator=operator,
     )
+    # Passes and writes are counted for the whole operator: the next test begins without these.
+    kubectl("delete", "obp,evs,evc", "--all", "-n", namespace, "--timeout=60s")

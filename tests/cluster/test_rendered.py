@@ -13,7 +13,7 @@ from outbox_operator.plan.kubernetes.diff import differences, was_changed_by_oth
 from support.chart import Helm, find_helm
 from support.kube import Kubectl
 
-GOLDEN = Path(__file__).resolve().parents[1] / "unit/plan/golden"
+GOLDEN = Path(__file__).resolve().parents[1] / "unit/plan/kubernetes/golden"
 FILES = sorted(path.name for path in GOLDEN.glob("*.yaml"))
 
 

@@ -11,6 +11,7 @@ from demo.cli import install
 from demo.clusters import Cluster
 from demo.shop import Shop
 
+from support.operator import QUICK
 from support.stage import Stage
 
 KEEP_ENV = "OUTBOX_E2E_CLUSTER"
@@ -34,7 +35,7 @@ def stage() -> Iterator[Stage]:
     try:
         kubectl = cluster.up()
         images = cluster.images()
-        install(cluster.program("helm"), kubectl, images.operator)
+        install(cluster.program("helm"), kubectl, images.operator, QUICK)
         shop = Shop(kubectl)
         shop.apply(images.shop, cluster.volumes(kubectl))
         shop.wait_ready(timeout=180)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import http.client
 import json
 import os
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -68,6 +71,48 @@ class Kubectl:
         """One object or list, decoded."""
         document: dict[str, Any] = json.loads(self("get", *arguments, "-o", "json"))
         return document
+
+
+class Reader:
+    """Reads from the API server over one connection: for looks that are repeated until they hold.
+
+    Args:
+        kubeconfig: Of a control plane made here; its certificates are files beside it.
+    """
+
+    def __init__(self, kubeconfig: Path) -> None:
+        server = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+        pki = kubeconfig.parent
+        tls = ssl.create_default_context(cafile=pki / "ca.crt")
+        tls.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+        address = server.removeprefix("https://")
+        self._connection = http.client.HTTPSConnection(address, timeout=60, context=tls)
+
+    def text(self, path: str) -> str | None:
+        """Body of an answer, None when there is no such object."""
+        try:
+            return self._ask(path)
+        except (http.client.HTTPException, OSError):  # it may have closed an idle connection
+            self._connection.close()
+            return self._ask(path)
+
+    def get(self, path: str) -> dict[str, Any] | None:
+        """The same, decoded."""
+        text = self.text(path)
+        return None if text is None else dict(json.loads(text))
+
+    def _ask(self, path: str) -> str | None:
+        self._connection.request("GET", path)
+        answer = self._connection.getresponse()
+        body = answer.read().decode()
+        assert answer.status in (200, 404), f"GET {path}: {answer.status} {body}"
+        return body if answer.status == 200 else None
+
+
+@functools.cache
+def reader(kubeconfig: Path) -> Reader:
+    """The reader of a cluster."""
+    return Reader(kubeconfig)
 
 
 @dataclass(frozen=True, slots=True)

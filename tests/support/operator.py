@@ -18,6 +18,22 @@ from support.kube import ROOT
 from support.ports import free_port
 
 IMAGE = "outbox-operator:test"
+QUICK = dict.fromkeys(
+    (
+        "OUTBOX_PIPELINE_INTERVAL",
+        "OUTBOX_STREAM_INTERVAL",
+        "OUTBOX_CONSUMER_INTERVAL",
+        "OUTBOX_HANDLER_INTERVAL",
+        "OUTBOX_BUSY_INTERVAL",
+        "OUTBOX_WAITING_INTERVAL",
+        "OUTBOX_STATUS_INTERVAL",
+        "OUTBOX_SECRET_AGE",
+        "OUTBOX_RETRY_CEILING",
+        "OUTBOX_STALLED_CEILING",
+    ),
+    "1",
+)
+"""Pauses for tests: nobody waits longer than a second for the next look."""
 
 
 @dataclass
@@ -44,13 +60,14 @@ class OperatorProcess:
         """Start it; returns at once."""
         environment = {
             **os.environ,
+            **QUICK,
             "KUBECONFIG": str(self.kubeconfig),
             "OUTBOX_IMAGE": IMAGE,
             "OUTBOX_IDENTITY": self.identity,
             "OUTBOX_LEASE_NAMESPACE": self.lease_namespace,
             "OUTBOX_NAMESPACES": ",".join(self.namespaces),
             "OUTBOX_HEALTH_PORT": str(self.port),
-            "OUTBOX_DELETION_DEADLINE": "20",
+            "OUTBOX_DELETION_DEADLINE": "5",
             "OUTBOX_LOG_LEVEL": self.log_level,
         }
         with self.log.open("ab") as out:

@@ -21,8 +21,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
+import asyncpg
 import psycopg
 from psycopg import sql
 
@@ -295,3 +296,19 @@ def running_server(folder: Path | None = None, **settings: str) -> Iterator[Post
         yield server.start()
     finally:
         server.remove()
+
+
+def with_login(url: str, user: str, password: str) -> str:
+    """The same database, for somebody else."""
+    parts = urlsplit(url)
+    return f"postgresql://{user}:{password}@{parts.hostname}:{parts.port}{parts.path}"
+
+
+async def execute(url: str, *statements: str) -> None:
+    """Run statements, each by itself."""
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -18,6 +19,7 @@ from typing import Any, Literal, Self
 
 import asyncpg
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js.api import DeliverPolicy
 from nats.js.client import JetStreamContext
 
@@ -333,25 +335,25 @@ class Outbox:
         async with connected(self.nats) as client:
             return await _count(client, self.prefix)
 
-    async def stored(self, at_least: int = 0) -> list[Stored]:
-        """All messages of the stream in order, once it has enough of them."""
+    async def published(self, at_least: int) -> None:
+        """Wait until the stream has enough messages."""
         async with connected(self.nats) as client:
 
             async def enough() -> bool:
                 return await _count(client, self.prefix) >= at_least
 
             await eventually(enough, f"{at_least} messages in stream {self.prefix}")
+
+    async def stored(self, at_least: int = 0) -> list[Stored]:
+        """All messages of the stream in order, once it has enough of them."""
+        await self.published(at_least)
+        async with connected(self.nats) as client:
             context: JetStreamContext = client.jetstream()
             count = await _count(client, self.prefix)
-            subscription = await context.subscribe(
-                f"{self.prefix}.>",
-                stream=self.prefix,
-                ordered_consumer=True,
-                deliver_policy=DeliverPolicy.ALL,
-            )
-            found = []
-            for _ in range(count):
-                message = await subscription.next_msg(timeout=10)
+            found: list[Stored] = []
+            complete = asyncio.Event()
+
+            async def take(message: Msg) -> None:
                 found.append(
                     Stored(
                         message.metadata.sequence.stream,
@@ -360,8 +362,21 @@ class Outbox:
                         message.data,
                     )
                 )
-            await subscription.unsubscribe()
-            return found
+                if len(found) == count:
+                    complete.set()
+
+            if count:
+                subscription = await context.subscribe(
+                    f"{self.prefix}.>",
+                    stream=self.prefix,
+                    cb=take,
+                    ordered_consumer=True,
+                    deliver_policy=DeliverPolicy.ALL,
+                )
+                async with asyncio.timeout(DEADLINE_SECONDS):
+                    await complete.wait()
+                await subscription.unsubscribe()
+            return found[:count]
 
     async def idle(self, relay: RelayProcess) -> None:
         """Wait until the relay polled twice and found nothing: all that was committed is done."""

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-import json
+import re
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from support.kube import Answer, Kubectl
+from support.kube import Answer, Kubectl, reader
 from support.nats import NatsServer
 from support.operator import OperatorProcess
 from support.waiting import wait_until
 
 DEADLINE = 40.0
-PLURALS = {"OutboxPipeline": "obp", "EventStream": "evs", "EventConsumer": "evc"}
+_CORE, _OURS = "/api/v1", "/apis/outbox.dev/v1alpha1"
+_PATHS = {
+    "OutboxPipeline": (_OURS, "outboxpipelines"),
+    "EventStream": (_OURS, "eventstreams"),
+    "EventConsumer": (_OURS, "eventconsumers"),
+    "Deployment": ("/apis/apps/v1", "deployments"),
+    "ConfigMap": (_CORE, "configmaps"),
+    "Event": ("/apis/events.k8s.io/v1", "events"),
+}
+"""Where the API server has the kinds that tests look at."""
+_WRITTEN = {*(plural for _, plural in _PATHS.values()), "serviceaccounts", "poddisruptionbudgets"}
+HANDLER = {"http": {"url": "http://handler.test/events"}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +80,18 @@ class World:
         }
         return self.resource("OutboxPipeline", name, {**base, **spec})
 
+    def whole(self) -> tuple[dict[str, Any], ...]:
+        """A pipeline with all that can be without pods: a relay and a handler, scaled to 0."""
+        return (
+            self.secret("database", url=self.database),
+            self.pipeline(
+                consumers=[
+                    {"name": "billing", "handler": HANDLER, "replicas": 0},
+                    {"name": "audit"},
+                ]
+            ),
+        )
+
     def stream(self, name: str = "orders", **spec: Any) -> dict[str, Any]:
         """An EventStream."""
         base = {
@@ -93,14 +118,26 @@ class World:
 
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
         """An object, None when there is none."""
-        answer = self.kubectl.run(
-            "get", PLURALS.get(kind, kind), name, "-n", self.namespace, "-o", "json"
-        )
-        if answer.code:
-            assert "NotFound" in answer.err, answer.err
-            return None
-        document: dict[str, Any] = json.loads(answer.out)
-        return document
+        return self._read(kind, name)
+
+    def _read(self, kind: str, name: str = "") -> dict[str, Any] | None:
+        group, plural = _PATHS[kind]
+        path = f"{group}/namespaces/{self.namespace}/{plural}/{name}".rstrip("/")
+        return reader(self.kubectl.kubeconfig).get(path)
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        """A Deployment that must be there."""
+        found = self.get("Deployment", name)
+        assert found is not None, f"no Deployment {name}"
+        return found
+
+    def annotate(self, kind: str, name: str, text: str) -> None:
+        """Set an annotation, or with a dash at the end remove it."""
+        self.kubectl("annotate", kind, name, "-n", self.namespace, text, "--overwrite")
+
+    def look_again(self, kind: str, name: str) -> None:
+        """Ask for a pass over an object."""
+        self.annotate(kind, name, "outbox.dev/reconcile-at=now")
 
     def condition(self, kind: str, name: str, type_: str) -> dict[str, Any]:
         """A condition as it is now, of the generation that is there now; else empty."""
@@ -148,11 +185,11 @@ class World:
         detail: Callable[[], str] = str,
     ) -> None:
         """Returns once `holds`; fails after the deadline saying what was waited for."""
-        wait_until(holds, what, seconds=deadline, detail=detail, pause=0.1)
+        wait_until(holds, what, seconds=deadline, detail=detail, pause=0.05)
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Kubernetes events about an object."""
-        items = self.kubectl.get("events.events.k8s.io", "-n", self.namespace)["items"]
+        items = (self._read("Event") or {})["items"]
         return [item for item in items if item.get("regarding", {}).get("name") == name]
 
     def log(self, lines: int = 15) -> str:
@@ -164,9 +201,45 @@ class World:
         ]
         return "\n".join(mine[-lines:])
 
-    def passes(self) -> int:
-        """Passes the operator has made over the objects of this test."""
-        return sum(
-            '"message": "pass ' in line and f"/{self.namespace}/" in line
-            for line in self.operator.text().splitlines()
-        )
+    def wait_passes(
+        self, kind: str, more: int, *, operator: OperatorProcess | None = None, **labels: str
+    ) -> float:
+        """Returns once the operator has made so many more passes over a kind; seconds it took."""
+        watched = operator or self.operator
+
+        def passes() -> float:
+            return watched.metric("outbox_operator_reconciles_total", kind=kind, **labels)
+
+        before, start = passes(), time.monotonic()
+        what = f"{more} passes over {kind} {labels or ''}"
+        self.wait(lambda: passes() >= before + more, what, detail=watched.tail)
+        return time.monotonic() - start
+
+    def assert_no_hot_loop(self, kind: str) -> None:
+        """What is wrong stays wrong: the operator must not spin on it."""
+        # The first may be due at once; the pauses after it are a second, less a fifth.
+        assert self.wait_passes(kind, 3, result="failed") > 1.5
+
+    def writes(self) -> Counter[str]:
+        """Applies and patches of our objects and their children that the API server counted."""
+        found: Counter[str] = Counter()
+        text = reader(self.kubectl.kubeconfig).text("/metrics") or ""
+        for labels, value in re.findall(r"apiserver_request_total\{(.*)\} (\d+)", text):
+            said = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+            if said["verb"] in ("APPLY", "PATCH") and said["resource"] in _WRITTEN:
+                found[f"{said['verb']} {said['resource']}/{said['subresource']}"] += int(value)
+        return found
+
+    def settle(self) -> Counter[str]:
+        """Returns once nothing was written for two rounds of passes; what was written so far."""
+        before, since = self.writes(), time.monotonic()
+
+        def settled() -> bool:
+            nonlocal before, since
+            now = self.writes()
+            if now != before:
+                before, since = now, time.monotonic()
+            return time.monotonic() - since > 2.5
+
+        self.wait(settled, "no more writes", 60, lambda: self.log(30))
+        return before

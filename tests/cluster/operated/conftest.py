@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 
@@ -36,7 +38,25 @@ def kubectl(kube_cluster: Cluster) -> Kubectl:
 def operator(
     kube_cluster: Cluster, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[OperatorProcess]:
-    """The operator as a process, for the whole run; do not stop it."""
+    """The operator as a process, for the whole run; who stops it starts it again."""
     log = tmp_path_factory.mktemp("operator") / "operator.log"
     with running_operator(kube_cluster.kubeconfig, log) as process:
         yield process
+
+
+@pytest.fixture
+def start(
+    kube_cluster: Cluster, namespace: str, tmp_path: Path
+) -> Callable[[str], AbstractContextManager[OperatorProcess]]:
+    """Starts another operator, which sees this test's namespace only and holds a Lease there."""
+
+    def make(identity: str) -> AbstractContextManager[OperatorProcess]:
+        return running_operator(
+            kube_cluster.kubeconfig,
+            tmp_path / f"{identity}.log",
+            namespaces=(namespace,),
+            lease_namespace=namespace,
+            identity=identity,
+        )
+
+    return make

@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 from nats.js.api import StreamConfig
 
-from support.kube import Kubectl, control_plane, install_crds, kubectl_program, unique_cluster
 from support.nats import NatsOptions, NatsServer, connected
-from support.operator import running_operator
-from support.postgres import running_server
+from support.postgres import execute, running_server, with_login
 from support.world import World
 
 PIPELINE = ("OutboxPipeline", "orders")
-
-
-async def sql(url: str, *statements: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        for statement in statements:
-            await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
-def with_login(url: str, user: str, password: str) -> str:
-    parts = urlsplit(url)
-    return f"postgresql://{user}:{password}@{parts.hostname}:{parts.port}{parts.path}"
-
-
-def assert_no_hot_loop(world: World, seconds: float = 4.0, most: int = 6) -> None:
-    """What is wrong stays wrong for a while: the operator must not spin on it."""
-    before, end = world.passes(), time.monotonic() + seconds
-    world.wait(lambda: time.monotonic() > end, "time passes", seconds + 5)
-    assert world.passes() - before <= most
 
 
 # --- refused by the API server -------------------------------------------------------------------
@@ -78,7 +51,7 @@ def test_a_template_that_cannot_match_the_stream(world: World) -> None:
     seen = world.wait_condition(*PIPELINE, "Stalled", "True", "InvalidSpec")
     assert f"{world.prefix}.orders." in seen["message"]
     assert f"{world.prefix}.other.>" in seen["message"]
-    assert_no_hot_loop(world)
+    world.assert_no_hot_loop("OutboxPipeline")
     world.apply(world.pipeline())
     world.wait_ready(*PIPELINE)
 
@@ -101,7 +74,7 @@ def test_an_immutable_field_that_only_the_server_knows(world: World) -> None:
     seen = world.wait_condition("EventStream", "orders", "Stalled", "True", "ImmutableFieldChanged")
     for word in ("storage", "file", "memory"):
         assert word in seen["message"].lower()
-    assert_no_hot_loop(world)
+    world.assert_no_hot_loop("EventStream")
 
 
 # --- two claims on one thing ---------------------------------------------------------------------
@@ -114,7 +87,7 @@ def test_two_pipelines_on_one_table(world: World) -> None:
     seen = world.wait_condition("OutboxPipeline", "second", "Stalled", "True", "ResourceConflict")
     assert f"OutboxPipeline/{world.namespace}/orders" in seen["message"]
     world.wait_ready(*PIPELINE)
-    assert_no_hot_loop(world)
+    world.assert_no_hot_loop("OutboxPipeline")
     world.kubectl("delete", "obp", "orders", "-n", world.namespace, "--timeout=60s")
     world.wait_condition("OutboxPipeline", "second", "SchemaApplied", "True", deadline=90)
 
@@ -152,7 +125,7 @@ def test_a_secret_that_comes_later(world: World) -> None:
     world.apply(world.pipeline())
     seen = world.wait_condition(*PIPELINE, "DatabaseReachable", "False", "SecretNotFound")
     assert f"{world.namespace}/database" in seen["message"]
-    assert_no_hot_loop(world)
+    world.assert_no_hot_loop("OutboxPipeline")
     world.apply(world.secret("database", uri=world.database))
     seen = world.wait_condition(
         *PIPELINE, "DatabaseReachable", "False", "SecretKeyNotFound", deadline=90
@@ -165,7 +138,7 @@ def test_a_secret_that_comes_later(world: World) -> None:
 async def test_a_wrong_password(world: World) -> None:
     role = f"r_{world.prefix.replace('-', '_')}".lower()
     name = urlsplit(world.database).path[1:]
-    await sql(
+    await execute(
         world.database,
         f"CREATE ROLE {role} LOGIN PASSWORD 'right'",
         f'GRANT CREATE ON DATABASE "{name}" TO {role}',
@@ -176,34 +149,34 @@ async def test_a_wrong_password(world: World) -> None:
         seen = world.wait_condition(*PIPELINE, "Stalled", "True", "CredentialsRejected")
         assert role in seen["message"]
         assert "wrong-secret" not in str(world.get(*PIPELINE))
-        assert_no_hot_loop(world)
+        world.assert_no_hot_loop("OutboxPipeline")
         world.apply(world.secret("database", url=with_login(world.database, role, "right")))
         world.wait_ready(*PIPELINE, deadline=90)
     finally:
         world.kubectl("delete", "obp", "orders", "-n", world.namespace, "--timeout=60s")
-        await sql(world.database, f"DROP OWNED BY {role} CASCADE", f"DROP ROLE {role}")
+        await execute(world.database, f"DROP OWNED BY {role} CASCADE", f"DROP ROLE {role}")
 
 
 async def test_a_role_that_may_not_create_tables(world: World) -> None:
     role = f"r_{world.prefix.replace('-', '_')}".lower()
     name = urlsplit(world.database).path[1:]
-    await sql(world.database, f"CREATE ROLE {role} LOGIN PASSWORD 'p'")
+    await execute(world.database, f"CREATE ROLE {role} LOGIN PASSWORD 'p'")
     try:
         url = with_login(world.database, role, "p")
         world.apply(world.secret("database", url=url), world.pipeline())
         seen = world.wait_condition(*PIPELINE, "SchemaApplied", "False", "PermissionDenied")
         assert "GRANT" in seen["message"]
         assert role in seen["message"]
-        assert_no_hot_loop(world)
-        await sql(world.database, f'GRANT CREATE ON DATABASE "{name}" TO {role}')
+        world.assert_no_hot_loop("OutboxPipeline")
+        await execute(world.database, f'GRANT CREATE ON DATABASE "{name}" TO {role}')
         world.wait_ready(*PIPELINE, deadline=90)
     finally:
         world.kubectl("delete", "obp", "orders", "-n", world.namespace, "--timeout=60s")
-        await sql(world.database, f"DROP OWNED BY {role} CASCADE", f"DROP ROLE {role}")
+        await execute(world.database, f"DROP OWNED BY {role} CASCADE", f"DROP ROLE {role}")
 
 
 async def test_a_table_of_that_name_with_other_columns(world: World) -> None:
-    await sql(
+    await execute(
         world.database,
         "CREATE SCHEMA outbox",
         "CREATE TABLE outbox.events (id int PRIMARY KEY, note text)",
@@ -213,10 +186,10 @@ async def test_a_table_of_that_name_with_other_columns(world: World) -> None:
     seen = world.wait_condition(*PIPELINE, "SchemaApplied", "False")
     assert "outbox.events" in seen["message"]
     assert world.condition(*PIPELINE, "Stalled")["status"] == "True"
-    assert_no_hot_loop(world)
-    await sql(world.database, "ALTER TABLE outbox.events SET SCHEMA public")
+    world.assert_no_hot_loop("OutboxPipeline")
+    await execute(world.database, "ALTER TABLE outbox.events SET SCHEMA public")
     world.wait_ready(*PIPELINE, deadline=90)
-    await sql(world.database, "SELECT id, note FROM public.events")
+    await execute(world.database, "SELECT id, note FROM public.events")
 
 
 # --- NATS is not as needed -----------------------------------------------------------------------
@@ -235,7 +208,7 @@ def test_nats_without_jetstream(world: World) -> None:
             "EventStream", "orders", "Ready", "False", "JetStreamNotEnabled"
         )
         assert "JetStream is not enabled" in seen["message"]
-        assert_no_hot_loop(world)
+        world.assert_no_hot_loop("EventStream")
         server.restart(jetstream=True)
         world.wait_ready("EventStream", "orders", deadline=90)
 
@@ -254,7 +227,7 @@ def test_more_storage_than_the_account_has(world: World) -> None:
         world.apply(world.stream(nats={"url": server.url}, maxBytes="1Gi"))
         seen = world.wait_condition("EventStream", "orders", "StreamReady", "False")
         assert "1073741824" in seen["message"] or "1Gi" in seen["message"]
-        assert_no_hot_loop(world)
+        world.assert_no_hot_loop("EventStream")
         world.apply(world.stream(nats={"url": server.url}, maxBytes="1Mi"))
         world.wait_ready("EventStream", "orders", deadline=90)
 
@@ -266,7 +239,7 @@ def test_nats_goes_and_comes_back(world: World, own_nats: NatsServer) -> None:
     own_nats.kill()
     seen = world.wait_condition(*PIPELINE, "Ready", "False", "NatsUnreachable", deadline=30)
     assert str(own_nats.port) in seen["message"]
-    assert_no_hot_loop(world)
+    world.assert_no_hot_loop("EventStream")
     own_nats.start()
     world.wait_ready(*PIPELINE, deadline=30)
 
@@ -315,23 +288,3 @@ def test_delete_of_the_namespace(world: World) -> None:
     world.wait_ready(*PIPELINE)
     world.kubectl("delete", "namespace", world.namespace, "--timeout=120s")
     world.kubectl("create", "namespace", world.namespace)  # the fixture deletes it again
-
-
-async def test_deleted_while_the_operator_is_down(world: World, tmp_path: Path) -> None:
-    """A control plane of its own, whose operator is away when it matters."""
-    log = tmp_path / "operator.log"
-    with control_plane(unique_cluster("down")) as cluster:
-        kubectl = Kubectl(kubectl_program(), cluster.kubeconfig)
-        install_crds(kubectl)
-        kubectl("create", "namespace", world.namespace)
-        with running_operator(cluster.kubeconfig, log) as operator:
-            own = replace(world, kubectl=kubectl, operator=operator)
-            own.apply(own.stream(deletionPolicy="Delete"))
-            own.wait_ready("EventStream", "orders")
-        own.kubectl("delete", "evs", "orders", "-n", own.namespace, "--wait=false")
-        assert own.get("EventStream", "orders") is not None, "the finalizer holds it"
-        with running_operator(cluster.kubeconfig, log):
-            own.wait_gone("EventStream", "orders")
-    async with connected(world.nats) as client:
-        names = [s.config.name for s in await client.jetstream().streams_info()]
-    assert f"{world.prefix}-orders" not in names

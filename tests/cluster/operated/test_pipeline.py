@@ -9,6 +9,7 @@ import pytest
 
 from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION
 from support.nats import connected
+from support.postgres import execute
 from support.world import World
 
 
@@ -16,15 +17,6 @@ async def rows(url: str, query: str) -> list[Any]:
     connection = await asyncpg.connect(url)
     try:
         return [tuple(record) for record in await connection.fetch(query)]
-    finally:
-        await connection.close()
-
-
-async def execute(url: str, *statements: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        for statement in statements:
-            await connection.execute(statement)
     finally:
         await connection.close()
 
@@ -73,7 +65,7 @@ async def test_a_cursor_of_another_server_stalls_the_pipeline(world: World) -> N
     world.apply(world.secret("database", url=world.database), world.pipeline())
     world.wait_ready("OutboxPipeline", "orders")
     await execute(world.database, "UPDATE outbox.cursors SET system_identifier = '42'")
-    world.kubectl("annotate", "obp/orders", "-n", world.namespace, "outbox.dev/reconcile-at=now")
+    world.look_again("obp", "orders")
     seen = world.wait_condition("OutboxPipeline", "orders", "Stalled", "True")
     assert seen["reason"] == "CursorFromOtherServer"
     assert (
@@ -89,7 +81,7 @@ async def test_other_publishers_that_a_relay_met_are_a_condition(world: World) -
     world.wait_ready("OutboxPipeline", "orders")
     assert world.condition("OutboxPipeline", "orders", "ForeignPublisher")["status"] == "False"
     await execute(world.database, "UPDATE outbox.cursors SET remark = 'somebody on orders.x'")
-    world.kubectl("annotate", "obp/orders", "-n", world.namespace, "outbox.dev/reconcile-at=now")
+    world.look_again("obp", "orders")
     seen = world.wait_condition("OutboxPipeline", "orders", "ForeignPublisher", "True")
     assert (seen["reason"], seen["message"]) == ("PublishingWithoutFence", "somebody on orders.x")
     assert world.condition("OutboxPipeline", "orders", "Ready")["status"] == "True"
@@ -107,7 +99,7 @@ def test_the_relay_is_rendered_and_waited_for(world: World) -> None:
     world.apply(world.secret("database", url=world.database), world.pipeline(relay={}))
     seen = world.wait_condition("OutboxPipeline", "orders", "RelayAvailable", "False")
     assert "0 of 1 pods ready" in seen["message"] or seen["reason"] == "Creating"
-    world.wait(lambda: world.get("deployment", "orders-relay") is not None, "a Deployment")
+    world.wait(lambda: world.get("Deployment", "orders-relay") is not None, "a Deployment")
     assert world.condition("OutboxPipeline", "orders", "Ready")["status"] == "False"
 
 
@@ -236,7 +228,7 @@ async def test_paused_changes_nothing_and_says_so(world: World) -> None:
     world.kubectl("annotate", "obp", "orders", "-n", world.namespace, "outbox.dev/paused=true")
     world.wait_condition("OutboxPipeline", "orders", "Paused", "True")
     await execute(world.database, "DROP INDEX outbox.events_shard_xid_idx CASCADE")
-    world.kubectl("annotate", "obp", "orders", "-n", world.namespace, "outbox.dev/reconcile-at=now")
+    world.look_again("obp", "orders")
     world.wait_condition("OutboxPipeline", "orders", "Ready", "False", "UpdateFrozen", deadline=90)
     world.kubectl("annotate", "obp", "orders", "-n", world.namespace, "outbox.dev/paused-")
     world.wait_ready("OutboxPipeline", "orders", deadline=60)
@@ -269,3 +261,20 @@ def test_no_secret_in_status_events_or_logs(world: World) -> None:
     )
     assert password
     assert password not in said
+
+
+def test_every_condition_is_there_whatever_is_wrong(world: World) -> None:
+    document = world.pipeline(
+        relay={"replicas": 0, "podTemplate": {"spec": {"containers": "none"}}}
+    )
+    world.apply(world.secret("database", url=world.database), document)
+    world.wait_condition("OutboxPipeline", "orders", "Stalled", "True")
+    body = world.get("OutboxPipeline", "orders")
+    assert body is not None
+    found = {c["type"]: c["status"] for c in body["status"]["conditions"]}
+    assert set(found) == {
+        "Ready", "Reconciling", "Stalled", "DatabaseReachable", "SchemaApplied", "StreamReady",
+        "ConsumersReady", "RelayAvailable", "Lagging", "ForeignPublisher", "Paused",
+    }  # fmt: skip
+    assert found["SchemaApplied"] == "True"
+    assert found["RelayAvailable"] == "False"

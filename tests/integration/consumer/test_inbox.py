@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import statistics
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -455,5 +454,6 @@ async def test_a_known_event_is_found_in_less_than_a_millisecond(
         assert await store.process([record], never)
         seconds.append(time.perf_counter() - started)
     await store.close()
-    # The check is one of three statements of this; a busy machine must not fail the test.
-    assert statistics.median(seconds) < 0.01
+    # The check is one of three statements of this. The quickest of many tells what it takes,
+    # however busy the machine is.
+    assert min(seconds) < 0.005

@@ -67,7 +67,7 @@ async def test_killed_in_the_middle_of_a_backlog(outbox: Outbox) -> None:
 
 
 async def test_sigterm_finishes_the_page_and_lets_go(outbox: Outbox) -> None:
-    await outbox.fill(60000)
+    await outbox.fill(20000)
     relay = outbox.relay(publish_window=32).start()
 
     async def under_way() -> bool:
@@ -79,14 +79,14 @@ async def test_sigterm_finishes_the_page_and_lets_go(outbox: Outbox) -> None:
     assert time.monotonic() - started < 10
     stored = await outbox.stored()
     cursor = await outbox.cursor()
-    assert 0 < len(stored) < 60000
+    assert 0 < len(stored) < 20000
     assert cursor["emission"] == len(stored), "the cursor knows every message"
     assert not await outbox.connection.fetchval(
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' "
         "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
     relay.start()
-    check_delivery(await outbox.stored(60000), await outbox.event_ids())
+    check_delivery(await outbox.stored(20000), await outbox.event_ids())
 
 
 async def test_the_broker_goes_away_and_comes_back(
@@ -95,7 +95,7 @@ async def test_the_broker_goes_away_and_comes_back(
     async with an_outbox(database, own_nats, tmp_path) as outbox:
         relay = await outbox.relay().start().active()
         async with writing(outbox):
-            await outbox.stored(100)
+            await outbox.published(100)
             own_nats.kill()
             await eventually(lambda: "nats" in relay.failing(), "not ready for want of NATS")
             assert f"127.0.0.1:{own_nats.port}" in relay.failing()["nats"]
@@ -109,7 +109,7 @@ async def test_the_broker_hangs(database: str, own_nats: NatsServer, tmp_path: P
     async with an_outbox(database, own_nats, tmp_path) as outbox:
         relay = await outbox.relay().start().active()
         await outbox.add("k0", value=0)
-        await outbox.stored(1)
+        await outbox.published(1)
         own_nats.pause()
         try:
             await outbox.add("k0", value=1)
@@ -120,7 +120,7 @@ async def test_the_broker_hangs(database: str, own_nats: NatsServer, tmp_path: P
             )
         finally:
             own_nats.resume()
-        await outbox.stored(3)
+        await outbox.published(3)
         await check_everything(outbox)
 
 
@@ -130,7 +130,7 @@ async def test_the_database_restarts(
     async with an_outbox(own_postgres.create_database(), nats_server, tmp_path) as outbox:
         relay = await outbox.relay().start().active()
         async with writing(outbox):
-            await outbox.stored(100)
+            await outbox.published(100)
             own_postgres.stop("immediate")
             await eventually(lambda: "postgres" in relay.failing(), "not ready for want of it")
             assert f"127.0.0.1:{own_postgres.port}" in relay.failing()["postgres"]
@@ -168,7 +168,7 @@ async def test_a_standby_takes_over_within_seconds(outbox: Outbox) -> None:
     second = await outbox.relay().start().standing_by()
     assert (first.metric("owner"), second.metric("owner")) == (1, 0)
     async with writing(outbox):
-        await outbox.stored(100)
+        await outbox.published(100)
         first.kill()
         started = time.monotonic()
         await second.active()
@@ -187,7 +187,7 @@ async def test_a_frozen_relay_that_lost_the_shard_does_no_harm(outbox: Outbox) -
     first = await outbox.relay().start().active()
     second = await outbox.relay().start().standing_by()
     async with writing(outbox):
-        await outbox.stored(50)
+        await outbox.published(50)
         first.signal(signal.SIGSTOP)
         # What idle_session_timeout does after some seconds.
         await outbox.connection.execute(
@@ -211,7 +211,7 @@ async def test_an_owner_that_was_overtaken_stops_at_its_next_write(outbox: Outbo
     await outbox.connection.execute("UPDATE outbox.cursors SET owner_epoch = owner_epoch + 7")
     await outbox.add("a")
     await eventually(lambda: relay.metric("ownership_losses_total") == 1, "the loss noticed")
-    await outbox.stored(1)
+    await outbox.published(1)
     await eventually(lambda: relay.metric("owner", shard="0") == 1, "owner again", relay=relay)
     assert (await outbox.cursor())["owner_epoch"] == 9
 
@@ -225,7 +225,7 @@ async def test_a_cursor_of_another_server_stops_everything(outbox: Outbox) -> No
     )
     assert await outbox.count() == 0
     await outbox.connection.execute("UPDATE outbox.cursors SET system_identifier = NULL")
-    await outbox.stored(1)
+    await outbox.published(1)
     await relay.ready()
 
 

@@ -35,7 +35,7 @@ async def published(relay: RelayProcess, count: int) -> None:
 async def test_block_key_parks_the_key_and_lets_others_pass(outbox: Outbox) -> None:
     ids = await add_mixture(outbox)
     relay = outbox.relay().start()
-    await outbox.stored(3)
+    await outbox.published(3)
     ids["a3"] = await outbox.add("a")
     ids["b2"] = await outbox.add("b")
     stored = await outbox.stored(4)
@@ -115,7 +115,7 @@ async def test_halt_stops_shows_why_and_goes_on_once_healed(
         large = await outbox.add("a", value="x" * 50_000)
         last = await outbox.add("b")
         relay = outbox.relay(on_poison="Halt").start()
-        await outbox.stored(1)
+        await outbox.published(1)
         await eventually(lambda: "progress" in relay.failing(), "halted")
         assert large in relay.failing()["progress"]
         assert relay.metric("halted") == 1
@@ -158,7 +158,7 @@ async def test_subjects_outside_the_stream_are_poison_until_the_stream_takes_the
 async def test_a_limit_lowered_behind_our_back_is_found_out(outbox: Outbox) -> None:
     relay = outbox.relay(on_poison="Skip").start()
     await outbox.add("a")
-    await outbox.stored(1)
+    await outbox.published(1)
     await outbox.update_stream(max_msg_size=2_000)
     ids = [await outbox.add("a", value=value) for value in ("s", "x" * 5_000, "t")]
     stored = await outbox.stored(3)
@@ -199,7 +199,7 @@ async def test_a_giant_is_not_even_fetched(
     async with an_outbox(database, nats_server, tmp_path, payload_type="bytea") as outbox:
         giant = await outbox.connection.fetchval(
             "INSERT INTO outbox.events (event_type, partition_key, payload) "
-            "SELECT 'created', 'a', decode(repeat('00', 200000000), 'hex') RETURNING event_id"
+            "SELECT 'created', 'a', convert_to(repeat('x', 150000000), 'UTF8') RETURNING event_id"
         )
         good = await outbox.add("b", value=b"x")
         relay = outbox.relay().start()

@@ -36,5 +36,5 @@ async def test_transaction_mode_is_told_until_it_is_corrected(
         assert relay.metric("errors_total", reason="TransactionPooler")
         assert await outbox.count() == 0
         (outbox.directory / "url").write_text(outbox.url)
-        await outbox.stored(1)
+        await outbox.published(1)
         await relay.ready()

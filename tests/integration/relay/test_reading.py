@@ -107,7 +107,7 @@ async def test_what_was_rolled_back_is_never_published(outbox: Outbox) -> None:
             await inner.rollback()
             async with writer.transaction():
                 kept.append(await outbox.add("a", on=writer))
-    await outbox.stored(3)
+    await outbox.published(3)
     await outbox.idle(relay)
     check_delivery(await outbox.stored(), kept)
 
@@ -175,7 +175,7 @@ async def test_interleaved_writers_keep_the_order_of_each_key(outbox: Outbox) ->
 async def test_an_idle_relay_writes_nothing_and_polls_rarely(outbox: Outbox) -> None:
     relay = await outbox.relay(poll_max_seconds=0.5).start().active()
     await outbox.add("a")
-    await outbox.stored(1)
+    await outbox.published(1)
     before, polls = await outbox.saved(1), relay.metric("polls_total")
     await eventually(lambda: relay.metric("polls_total") >= polls + 6, "pauses at their longest")
     polls, started = relay.metric("polls_total"), time.monotonic()
@@ -196,7 +196,7 @@ async def test_a_nudge_beats_the_poll(outbox: Outbox) -> None:
     async with connected(outbox.nats) as client:
         started = time.monotonic()
         await client.publish(f"outbox.nudge.{NAMESPACE}.{PIPELINE}", b"")
-        await outbox.stored(1)
+        await outbox.published(1)
         assert time.monotonic() - started < 2
 
 
@@ -210,7 +210,7 @@ async def test_writers_that_nudge_cost_one_poll_each(outbox: Outbox) -> None:
             await outbox.add("a")
             await client.publish(f"outbox.nudge.{NAMESPACE}.{PIPELINE}", b"")
             await client.flush()
-        await outbox.stored(200)
+        await outbox.published(200)
         polls, seconds = relay.metric("polls_total") - before, time.monotonic() - started
     assert polls <= 200 + seconds / 0.02 + 20
 
@@ -234,7 +234,7 @@ async def test_events_restored_from_another_server_are_not_published_over_and_ov
         "INSERT INTO outbox.events (xid, event_type, payload) VALUES ('999999999', 'created', '1')"
     )
     await outbox.add("a")
-    await outbox.stored(1)
+    await outbox.published(1)
     await outbox.idle(relay)
     await outbox.saved(1)
     assert relay.terminate() == 0
@@ -254,7 +254,7 @@ async def test_a_page_of_a_shard_is_not_sought_among_all_its_rows(
         if analyzed:
             await outbox.connection.execute("ANALYZE outbox.events")
         outbox.relay().start()
-        await outbox.stored(rows)
+        await outbox.published(rows)
         outbox.stop_all()
         read = "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE indexrelname LIKE $1"
 
@@ -271,7 +271,7 @@ async def test_the_tail_is_read_by_index_at_any_table_size(outbox: Outbox) -> No
     # Statistics from before the rows came are the worst case for the planner.
     relay = outbox.relay().start()
     await outbox.fill(3000)
-    await outbox.stored(3000)
+    await outbox.published(3000)
     await outbox.idle(relay)
     await outbox.connection.execute("SELECT pg_stat_force_next_flush()")
     name = "SELECT sum(seq_tup_read) FROM pg_stat_user_tables WHERE relname LIKE 'events%'"

@@ -73,14 +73,14 @@ async def test_a_restored_database_goes_on_once_its_cursor_is_set_anew(
     await spend_transactions(outbox.url if ahead == "source" else other_server.url(), 3000)
     relay = await outbox.relay().start().active()
     published = [await outbox.add("k") for _ in range(3)]
-    await outbox.stored(3)
+    await outbox.published(3)
     assert relay.terminate() == 0
     waiting = [await outbox.add("k") for _ in range(2)]
     target = await dump_and_restore(outbox.url, other_server)
     # The old server lives on for a moment: what waited is published, and one more, which is lost.
     relay.start()
     lost = await outbox.add("k")
-    await outbox.stored(6)
+    await outbox.published(6)
     assert relay.terminate() == 0
 
     source, outbox.url = outbox.url, target
@@ -145,7 +145,7 @@ async def test_events_can_be_sent_again_while_the_relay_runs(
     async with an_outbox(database, nats_server, tmp_path, **window) as outbox:
         relay = await outbox.relay().start().active()
         events = [await outbox.add("k") for _ in range(3)]
-        await outbox.stored(3)
+        await outbox.published(3)
         await outbox.idle(relay)
         refused = await outbox_command("rebase", "--config", str(relay.config), "--yes")
         assert refused.code == 2

@@ -142,7 +142,7 @@ async def test_a_shard_that_cannot_go_on_leaves_the_others_alone(sharded: Outbox
     assert {message.headers["Outbox-Shard"] for message in stored} == {"0", "1", "3"}
     assert relay.owned == {0, 1, 3}
     await sharded.connection.execute(bad, None)
-    await sharded.stored(8)
+    await sharded.published(8)
     await relay.ready()
     assert await epochs(sharded) == SHARDS
 

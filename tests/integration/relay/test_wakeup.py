@@ -33,7 +33,7 @@ async def test_an_event_after_a_lull_is_on_its_way_at_once(outbox: Outbox) -> No
         await eventually(lambda: asleep(outbox), "the relay sleeps", relay=relay)
         started = time.monotonic()
         await outbox.add("a")
-        await outbox.stored(number)
+        await outbox.published(number)
         assert time.monotonic() - started < LONG_SECONDS / 3
     assert relay.metric("wakeups_total") == 5
     assert relay.terminate() == 0
@@ -52,7 +52,7 @@ async def test_no_commit_goes_unnoticed_around_falling_asleep(outbox: Outbox) ->
             await asyncio.sleep(0.005 * (number % 12))  # all around the moment it falls asleep
             await transaction.commit()
             if number % 2:
-                await outbox.stored(number + 1)
+                await outbox.published(number + 1)
     check_delivery(await outbox.stored(60), await outbox.event_ids())
     assert time.monotonic() - started < LONG_SECONDS, "some had to wait for a poll"
     assert relay.metric("lag_rows") == 0

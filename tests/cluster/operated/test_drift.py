@@ -1,0 +1,78 @@
+"""What somebody changed or wiped is put back, unless the resource is paused."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from support.nats import connected
+from support.world import World
+
+PIPELINE = ("OutboxPipeline", "orders")
+STREAM = ("EventStream", "orders")
+
+
+def has_replicas(world: World, name: str, wanted: int) -> bool:
+    return bool(world.deployment(name)["spec"]["replicas"] == wanted)
+
+
+def test_a_deployment_changed_by_hand_is_put_back_and_counted(world: World) -> None:
+    world.apply(*world.whole())
+    world.wait_ready(*PIPELINE)
+    for name in ("orders-relay", "orders-billing-consumer"):
+        world.kubectl("scale", "deployment", name, "-n", world.namespace, "--replicas=2")
+        world.wait(partial(has_replicas, world, name, 0), "replicas: 0")
+    world.kubectl("delete", "configmap", "orders-relay", "-n", world.namespace)
+    world.wait(lambda: world.get("ConfigMap", "orders-relay") is not None, "the ConfigMap")
+
+    def counted() -> bool:
+        pipeline, consumer = world.get(*PIPELINE), world.get("EventConsumer", "orders-billing")
+        assert pipeline is not None
+        assert consumer is not None
+        found = [one["status"].get("driftCorrectedCount") for one in (pipeline, consumer)]
+        return found == [2, 1]
+
+    world.wait(counted, "two and one", detail=lambda: str(world.get(*PIPELINE)))
+    body = world.get("EventConsumer", "orders-billing")
+    assert body is not None
+    assert "spec.replicas" in body["status"]["lastDrift"]
+    notes = [event["note"] for event in world.events("orders-billing")]
+    assert any("spec.replicas" in note for note in notes)
+
+
+def test_a_status_that_was_wiped_comes_back(world: World) -> None:
+    """As after a restore from a backup, which leaves statuses out."""
+    world.apply(world.stream())
+    world.wait_ready(*STREAM)
+    world.settle()
+    world.kubectl(
+        "patch", "evs", "orders", "-n", world.namespace, "--subresource=status",
+        "--type=json", '-p=[{"op":"remove","path":"/status"}]',
+    )  # fmt: skip
+    world.look_again("evs", "orders")
+    world.wait_ready(*STREAM)
+
+
+async def test_paused_reaches_the_children_and_what_they_look_after(world: World) -> None:
+    """Paused means paused: what the children look after is left as it is too."""
+    world.apply(*world.whole())
+    world.wait_ready(*PIPELINE)
+    world.annotate("obp", "orders", "outbox.dev/paused=true")
+    for one in (PIPELINE, STREAM, ("EventConsumer", "orders-audit")):
+        world.wait_condition(*one, "Paused", "True")
+    world.kubectl("scale", "deployment", "orders-billing-consumer", "-n", world.namespace,
+                  "--replicas=2")  # fmt: skip
+    world.kubectl("delete", "evc", "orders-audit", "-n", world.namespace)
+    world.wait_condition(*PIPELINE, "ConsumersReady", "False", "UpdateFrozen")
+    async with connected(world.nats) as client:
+        await client.jetstream().delete_stream(f"{world.prefix}-orders")
+        world.look_again("evs", "orders")
+        world.look_again("evc", "orders-billing")
+        world.wait_condition(*STREAM, "StreamReady", "False", "UpdateFrozen")
+        billing = ("EventConsumer", "orders-billing")
+        world.wait_condition(*billing, "WorkloadAvailable", "False", "UpdateFrozen")
+        assert world.get("EventConsumer", "orders-audit") is None
+        assert world.deployment("orders-billing-consumer")["spec"]["replicas"] == 2
+        assert "created again" not in world.log(1000)
+        world.annotate("obp", "orders", "outbox.dev/paused-")
+        world.wait_ready(*PIPELINE, deadline=60)
+        await client.jetstream().stream_info(f"{world.prefix}-orders")

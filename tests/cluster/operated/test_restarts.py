@@ -1,0 +1,103 @@
+"""The operator goes and comes back, or runs twice: nothing is written without need."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from support.nats import connected
+from support.operator import OperatorProcess
+from support.world import World
+
+PIPELINE = ("OutboxPipeline", "orders")
+STREAM = ("EventStream", "orders")
+Start = Callable[..., AbstractContextManager[OperatorProcess]]
+
+
+@contextmanager
+def operator_down(world: World) -> Iterator[None]:
+    world.operator.stop()
+    try:
+        yield
+    finally:
+        world.operator.start()
+        world.operator.wait_ready()
+
+
+def assert_quiet(world: World, *operators: OperatorProcess) -> None:
+    """Nothing of a whole pipeline is written while each operator makes several passes over all."""
+    before = world.writes()
+    for operator in operators:
+        for kind, objects in (("OutboxPipeline", 1), ("EventStream", 1), ("EventConsumer", 2)):
+            world.wait_passes(kind, 3 * objects, operator=operator)
+    assert world.writes() - before == Counter()
+
+
+def durables_counted(world: World) -> int:
+    body = world.get(*STREAM) or {}
+    state = body.get("status", {}).get("stream") or {}
+    return int(state.get("consumerCount", 0))
+
+
+def test_a_restart_and_idle_passes_write_nothing(world: World, start: Start) -> None:
+    world.apply(*world.whole())
+    world.wait_ready(*PIPELINE)
+    world.wait(lambda: durables_counted(world) == 2, "the durables are counted")
+    before = world.settle()
+    with operator_down(world), start("two") as second:
+        assert_quiet(world, second)
+        assert world.writes() - before == Counter()
+
+
+async def test_two_leaders_do_no_harm(world: World, start: Start) -> None:
+    """The Lease should prevent it; when it does not, nothing flaps and nothing is counted twice."""
+    with start("two") as second:
+        world.apply(*world.whole())
+        world.wait_ready(*PIPELINE)
+        world.settle()
+        assert_quiet(world, world.operator, second)
+        async with connected(world.nats) as client:
+            await client.jetstream().delete_stream(f"{world.prefix}-orders")
+            world.look_again("evs", "orders")
+            # Which of the two counts it is a matter of luck; one of them says it.
+            world.wait(
+                lambda: any(e["reason"] == "DriftCorrected" for e in world.events("orders")),
+                "the repair is said",
+            )
+            await client.jetstream().stream_info(f"{world.prefix}-orders")
+        world.wait_ready(*PIPELINE, deadline=90)
+        world.settle()
+        assert_quiet(world, world.operator, second)
+        for said in (world.log(100_000), second.text()):
+            assert "pass failed by a defect" not in said
+            assert "changed and has been put back" not in said
+
+
+def test_what_a_consumer_leaves_behind_is_said(world: World) -> None:
+    """Its EventStream went first, while no operator was there to remember where it was."""
+    world.apply(world.stream(), world.consumer(deletionPolicy="Delete"))
+    world.wait_ready("EventConsumer", "billing")
+    with operator_down(world):
+        for kind, name in (("evs", "orders"), ("evc", "billing")):
+            world.kubectl("delete", kind, name, "-n", world.namespace, "--wait=false")
+        no_finalizers = '{"metadata":{"finalizers":null}}'
+        world.kubectl(
+            "patch", "evs", "orders", "-n", world.namespace, "--type=merge", f"-p={no_finalizers}"
+        )
+        world.wait_gone(*STREAM)
+    world.wait_gone("EventConsumer", "billing")
+    notes = {event["reason"]: event["note"] for event in world.events("billing")}
+    assert f"billing of stream {world.prefix}-orders" in notes["CleanupAbandoned"]
+
+
+async def test_what_is_deleted_while_the_operator_is_down_is_cleaned_up_later(world: World) -> None:
+    world.apply(world.stream(deletionPolicy="Delete"))
+    world.wait_ready(*STREAM)
+    with operator_down(world):
+        world.kubectl("delete", "evs", "orders", "-n", world.namespace, "--wait=false")
+        assert world.get(*STREAM) is not None, "the finalizer holds it"
+    world.wait_gone(*STREAM)
+    async with connected(world.nats) as client:
+        names = [s.config.name for s in await client.jetstream().streams_info()]
+    assert f"{world.prefix}-orders" not in names
