@@ -30,7 +30,7 @@ from support.kube import ROOT
 from support.ports import free_port
 from support.processes import freeze
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 _RELOADED = "Reloaded server configuration"
 ADMIN = "admin"
 """User of `with_permissions` who may do everything; its password is the same word."""

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from support.ports import free_port
 from support.postgres import PostgresServer, server_user, unprivileged
 
-START_SECONDS: Final = 20.0
+START_SECONDS: Final = 60.0
 
 
 def program() -> str:

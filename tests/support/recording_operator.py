@@ -25,7 +25,7 @@ from outbox_operator.controller.runtime.reconciler import ObjectKey, Reconciler,
 from outbox_operator.errors import OutboxError
 from support.ports import free_port
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 TESTS = Path(__file__).resolve().parents[1]
 
 Pass = Mapping[str, Any]

@@ -28,7 +28,7 @@ from support.nats import NatsCluster, NatsServer, connected, unique_prefix
 from support.outbox import migrate
 from support.waiting import eventually
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
 NAMESPACE, PIPELINE = "shop", "orders"
 
 

@@ -14,7 +14,7 @@ from support.nats import NatsServer
 from support.operator import OperatorProcess
 from support.waiting import wait_until
 
-DEADLINE = 40.0
+DEADLINE = 60.0
 _CORE, _OURS = "/api/v1", "/apis/outbox.dev/v1alpha1"
 _PATHS = {
     "OutboxPipeline": (_OURS, "outboxpipelines"),
