@@ -78,7 +78,7 @@ class _States:
 
 
 def build_handler(config: ConsumerConfig) -> Handler:
-    """The handler that a configuration names.
+    """Make the handler that a configuration names.
 
     Raises:
         SpecError: A Python handler cannot be loaded.
@@ -151,7 +151,7 @@ class App:
         log.info("stopped")
 
     async def _start_handler(self) -> None:
-        """Start it, however often that fails at first."""
+        """Start the handler, however often that fails at first."""
         retry = Backoff(*RETRY_SECONDS)
         while not self._stopping.is_set():
             try:

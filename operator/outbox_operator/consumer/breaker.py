@@ -35,7 +35,7 @@ class Breaker:
         self.why = ""
 
     def succeeded(self) -> bool:
-        """An event was handled. Returns whether that closed the circuit."""
+        """Record that an event was handled; return whether that closed the circuit."""
         if not self._failed and not self.is_open:
             return False
         was_open, self.is_open = self.is_open, False
@@ -54,7 +54,7 @@ class Breaker:
         first: bool = True,
         unreachable: bool = False,
     ) -> bool:
-        """An event failed. Returns whether that opened the circuit.
+        """Record that an event failed; return whether that opened the circuit.
 
         Args:
             sequence: Stream sequence of the event.
@@ -80,17 +80,17 @@ class Breaker:
         return opened
 
     def probe_due(self, now: float) -> bool:
-        """Whether one event is to be tried."""
+        """Return whether one event is to be tried."""
         return self.is_open and not self._probing and now >= self._until
 
     def probe(self) -> None:
-        """One event is being tried."""
+        """Record that one event is being tried."""
         self._probing = True
 
     def probe_ended(self) -> None:
-        """The try said nothing about the dependency; another one may follow."""
+        """Allow another try: this one said nothing about the dependency."""
         self._probing = False
 
     def wait(self, now: float) -> float:
-        """Seconds until something is to be done here."""
+        """Return the seconds until something is to be done here."""
         return max(0.0, self._until - now) if self.is_open and not self._probing else 3600.0

@@ -11,13 +11,13 @@ ERROR_CHARACTERS: Final = 2000
 
 
 def bounded(text: str) -> str:
-    """Text from outside as one line of bounded length, without what looks like a secret."""
+    """Put text from outside on one bounded line, without what looks like a secret."""
     line = " ".join(redact(text).split())
     return line if len(line) <= ERROR_CHARACTERS else f"{line[: ERROR_CHARACTERS - 1]}…"
 
 
 def describe(error: BaseException) -> str:
-    """An exception as one line: what, and the innermost places it came through."""
+    """Put an exception on one line: what, and the innermost places it came through."""
     what = "".join(traceback.format_exception_only(error)).strip()
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     where = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in frames[::-1])

@@ -80,7 +80,7 @@ AGAIN_ALONE: Final = Again(alone=True)
 
 
 def backoff(failures: int, jitter: float, delays: tuple[float, ...] = ()) -> float:
-    """Seconds to wait after the `failures`-th failure in a row (from 1).
+    """Return the seconds to wait after the `failures`-th failure in a row (from 1).
 
     Args:
         failures: How often it failed.
@@ -94,7 +94,7 @@ def backoff(failures: int, jitter: float, delays: tuple[float, ...] = ()) -> flo
 
 
 def before_handling(deliveries: int, policy: Policy) -> ToDeadLetters | None:
-    """Whether a message becomes a dead letter without asking the handler again.
+    """Decide whether a message becomes a dead letter without another call of the handler.
 
     The last allowed delivery normally ends in `decide`. If the message still comes again and
     again, the process dies in its handler each time, and would the next time.
@@ -109,7 +109,7 @@ def before_handling(deliveries: int, policy: Policy) -> ToDeadLetters | None:
 
 
 def decide(outcome: Outcome, deliveries: int, policy: Policy, jitter: float) -> Disposition:
-    """What follows from the handler's answer.
+    """Decide what follows from the handler's answer.
 
     Args:
         outcome: The answer.

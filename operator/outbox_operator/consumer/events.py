@@ -28,7 +28,7 @@ def received(
     sequence: int,
     stored: Callable[[], dt.datetime],
 ) -> ReceivedEvent:
-    """The event in a message.
+    """Make the event of a message.
 
     Args:
         subject: Subject the message is stored under.
@@ -58,7 +58,7 @@ def received(
 
 
 def inbox_id(event: ReceivedEvent) -> uuid.UUID:
-    """The UUID under which the inbox remembers an event: its id, or one derived from it."""
+    """Return the UUID that the inbox has for an event: its id, or one derived from it."""
     try:
         return uuid.UUID(event.id)
     except ValueError:
@@ -66,7 +66,7 @@ def inbox_id(event: ReceivedEvent) -> uuid.UUID:
 
 
 def record(item: Item) -> Record:
-    """What the inbox keeps of a message."""
+    """Make what the inbox keeps of a message."""
     event, delivery = item.event, item.delivery
     emission = delivery.headers.get(names.EMISSION, "")
     return Record(
@@ -82,7 +82,7 @@ def record(item: Item) -> Record:
 
 
 def shard(event: ReceivedEvent) -> str | None:
-    """The shard of the outbox an event comes from; None: no outbox of ours."""
+    """Return the shard of the outbox an event comes from; None: no outbox of ours."""
     return event.headers.get(names.SHARD)
 
 

@@ -68,7 +68,7 @@ class Loop:
         self.deliver = self._workers.deliver
 
     def wake(self) -> None:
-        """Something changed: look again."""
+        """Look again: something changed."""
         self._changed.set()
 
     async def run(self, source: PullConsumer) -> None:
@@ -143,7 +143,7 @@ class Loop:
             await source.ask(free)
 
     def _seconds_until_due(self) -> float:
-        """Return when there is something to do even if nothing happens."""
+        """Return the seconds until there is something to do even if nothing happens."""
         if self._workers.held_back:
             return _HELD_BACK_CHECK_SECONDS
         return min(_SILENCE_CHECK_SECONDS, max(0.01, self._breaker.wait(time.monotonic())))

@@ -75,7 +75,7 @@ class ConsumerMetrics:
         self.declarations = [*metrics.declarations, *inbox.declarations]
 
     def acknowledged(self, event_type: str) -> None:
-        """An event is handled."""
+        """Count an event that is handled."""
         self._of(event_type).acknowledged.inc()
 
     def handled(self, event_type: str, seconds: float) -> None:
@@ -83,17 +83,17 @@ class ConsumerMetrics:
         self._of(event_type).duration.observe(seconds)
 
     def recorded(self, event_type: str, seconds: float) -> None:
-        """An event is handled and in the inbox; `seconds` is its transaction."""
+        """Count an event that is handled and in the inbox; `seconds` is its transaction."""
         self.inbox_processed(event_type).inc()
         self.inbox_duration(event_type).observe(seconds)
 
     def duplicate(self, event_type: str) -> None:
-        """The inbox knew an event."""
+        """Count an event that the inbox knew."""
         self.duplicates.inc()
         self.inbox_duplicates(event_type).inc()
 
     def _of(self, event_type: str) -> _Series:
-        """What every event touches, looked up once for each type."""
+        """Return what every event touches, looked up once for each type."""
         found = self._series.get(event_type)
         if found is None:
             found = _Series(self.processed("ack", event_type), self.duration(event_type))

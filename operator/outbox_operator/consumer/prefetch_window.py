@@ -31,11 +31,11 @@ class PrefetchWindow:
         self._since = 0.0
 
     def arrived(self, size: int) -> None:
-        """Note a message of `size` bytes that came."""
+        """Record a message of `size` bytes that came."""
         self._mean_bytes += (size - self._mean_bytes) * 0.01 if self._mean_bytes else size
 
     def settled(self) -> None:
-        """Note a message that is done."""
+        """Record a message that is done."""
         self._settled += 1
 
     def size(self, now: float, most: int) -> int:

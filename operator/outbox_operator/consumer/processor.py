@@ -82,7 +82,7 @@ class Processor:
         )
 
     async def process(self, items: list[Item]) -> Sequence[Settlement]:
-        """Handle messages together; what is to be done with each."""
+        """Handle messages together; return what is to be done with each."""
         dead = disposition.before_handling(items[0].delivery.deliveries, self._policy)
         if dead is not None and len(items) == 1:
             return [await self._dead_letter(dead, items[0])]
@@ -106,7 +106,7 @@ class Processor:
         ]
 
     def _acknowledged(self, item: Item, outcome: Outcome) -> bool:
-        """Note success; it is the common case."""
+        """Record success, the common case; False: it is none."""
         if not isinstance(outcome, Ack):
             return False
         self._progress.succeeded()
@@ -146,7 +146,7 @@ class Processor:
     def _note_failure(
         self, item: Item, reason: str, now: float, *, unreachable: bool = False
     ) -> bool:
-        """Tell the circuit; whether it is open, so that the event is not to blame."""
+        """Record a failure; return whether the circuit is open: then the event is not to blame."""
         why = dead_letters.bounded(reason)
         opened = self._breaker.failed(
             item.delivery.sequence,
@@ -168,14 +168,14 @@ class Processor:
         return self._breaker.is_open
 
     def _unavailable(self, item: Item, error: OutboxError) -> None:
-        """Note that handler or database were away, which says nothing about the event."""
+        """Record that handler or database were away, which says nothing about the event."""
         self._metrics.unavailable(error.reason).inc()
         now = time.monotonic()
         self._progress.failed(item.delivery.sequence, error.message, now, unavailable=True)
         self._note_failure(item, error.message, now, unreachable=True)
 
     async def _call(self, items: list[Item], connection: Borrowed | None) -> Sequence[Outcome]:
-        """The handler's answers.
+        """Return the handler's answers.
 
         Raises:
             HandlerUnavailableError: See `Handler.handle`.
@@ -203,7 +203,7 @@ class Processor:
     async def _in_transaction(
         self, inbox: InboxStore, items: list[Item]
     ) -> Sequence[Outcome] | None:
-        """The handler's answers; events that the inbox knows are acknowledged without it.
+        """Return the handler's answers; events that the inbox knows are acknowledged without it.
 
         Returns:
             One outcome each, or None: nothing is committed, because one of several failed.

@@ -35,13 +35,13 @@ class Progress:
     _unavailable: bool = False
 
     def succeeded(self) -> None:
-        """The handler acknowledged an event."""
+        """Record that the handler acknowledged an event."""
         self._failures = self._events = 0
         self._event = -1
         self._unavailable = False
 
     def failed(self, sequence: int, error: str, now: float, *, unavailable: bool = False) -> None:
-        """The handler failed.
+        """Record that the handler failed.
 
         Args:
             sequence: Stream sequence of the event.
@@ -61,7 +61,7 @@ class Progress:
         self._unavailable = unavailable
 
     def check(self, now: float) -> tuple[bool, str]:
-        """Whether the handler works as far as we know, and a sentence that says why."""
+        """Return whether the handler works as far as we know, and a sentence that says why."""
         if self._failures == 0 or now - self._last > FORGOTTEN_AFTER_SECONDS:
             return True, f"handler {self.handler}: no failures"
         sentence = (

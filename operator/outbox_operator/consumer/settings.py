@@ -20,7 +20,7 @@ from outbox_operator.wire.config import (
 
 
 def load(path: str | None = None) -> ConsumerConfig:
-    """The configuration in a file.
+    """Read the configuration in a file.
 
     Args:
         path: Default: the environment variable `OUTBOX_CONFIG`.
@@ -42,7 +42,7 @@ _NATS_FILES: Final = (
 def by_hand(
     options: Mapping[str, Any], environment: Mapping[str, str] = os.environ
 ) -> ConsumerConfig:
-    """The configuration that a command line asks for.
+    """Make the configuration that a command line stands for.
 
     Args:
         options: Those of `outbox consume`.
@@ -85,7 +85,7 @@ def by_hand(
 
 
 def parse(text: bytes | str, *, where: str) -> ConsumerConfig:
-    """The configuration in a JSON document.
+    """Read the configuration in a JSON document.
 
     Args:
         text: The document.

@@ -287,7 +287,7 @@ class Workers:
             self.start()
 
     def _done(self, item: Item) -> None:
-        """Note that a message is settled, and not in hand any more."""
+        """Record that a message is settled, and not in hand any more."""
         item.done = True
         self._prefetch.settled()
         if not self.ack_all:

@@ -103,7 +103,7 @@ class RelayApp:
                 await self._signals.rest(pause)
 
     async def _session(self) -> None:
-        """From both connections to the loss of one, or to the request to stop."""
+        """Work from both connections to the loss of one, or to the request to stop."""
         locks, publisher = await asyncio.gather(self._postgres(), self._nats())
         try:
             if locks is None or publisher is None:

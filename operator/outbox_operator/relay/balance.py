@@ -20,7 +20,7 @@ class Moves(NamedTuple):
 
 
 def quotas(shards: int, members: Collection[int], held: Mapping[int, int]) -> dict[int, int]:
-    """How many shards each member is due: all the same, or one more.
+    """Return how many shards each member is due: all the same, or one more.
 
     Those who hold most get the one more, so that nobody hands over without need.
 
@@ -43,7 +43,7 @@ def decide(
     holders: Mapping[int, int | None],
     leaving: Collection[int] = (),
 ) -> Moves:
-    """The next moves of member `me`.
+    """Decide the next moves of member `me`.
 
     Args:
         shards: How many there are, numbered from 0.

@@ -99,9 +99,9 @@ class PagesInFlight:
             yield Settled(replace(page.inside, position=done[-1]), len(done), stored, size)
 
     def first_unsettled(self) -> int | None:
-        """Position of the first message that is not settled; None when all are."""
+        """Return the position of the first message that is not settled; None when all are."""
         return self._pages[0].messages[0] if self._pages else None
 
     def dead_letters(self) -> list[NewDeadLetter]:
-        """Dead letters to be, of all pages that are not settled."""
+        """Return the dead letters to be, of all pages that are not settled."""
         return [letter for page in self._pages for letter in page.dead_letters]

@@ -67,7 +67,7 @@ class Renderer:
         self.reserve = len(fence.lines()) + _ADDED_LATER
 
     def page(self, rows: Rows, emission: int) -> list[Message] | None:
-        """The messages of a page of ordinary rows; None when one of them is not.
+        """Make the messages of a page of ordinary rows; None when one of them is not.
 
         Ordinary are rows that were read whole, whose type and key need no encoding, and whose own
         headers, if any, are well-formed and leave the content type alone.
@@ -112,7 +112,7 @@ class Renderer:
         return messages
 
     def render(self, row: Row, payload: bytes, emission: int) -> Message:
-        """The message of any row.
+        """Make the message of any row.
 
         Args:
             payload: Of the row.
@@ -149,7 +149,7 @@ class Renderer:
         return True
 
     def _kind(self, event_type: str, routing_key: str | None) -> tuple[str, str]:
-        """Subject, unless it depends on the key too, and header lines of a type of events."""
+        """Make subject, unless it depends on the key too, and header lines of a type of events."""
         if len(self._kinds) >= _KINDS:
             self._kinds.clear()
         subject = self._subject(event_type, routing_key, "") if self._by_kind else ""
@@ -158,7 +158,7 @@ class Renderer:
         return found
 
     def _second(self, whole: int) -> str:
-        """A time up to its fraction; events come close together, so it serves many of them."""
+        """Make a time up to its fraction; events come close together, so it serves many of them."""
         if len(self._seconds) >= _SECONDS:
             self._seconds.clear()
         moment = _EPOCH + dt.timedelta(seconds=whole)
@@ -187,12 +187,12 @@ class Renderer:
 
 
 def _bytes(text: str) -> str:
-    """A text whose characters stand for the bytes of its UTF-8, as `Message` wants it."""
+    """Make a text whose characters stand for the bytes of its UTF-8, as `Message` wants it."""
     return text if text.isascii() else text.encode().decode("latin-1")
 
 
 def _own_headers(row: Row, content_type: str) -> tuple[str, str]:
-    """Headers the application gave, as lines; only the content type may replace one of ours."""
+    """Make lines of the application's headers; only the content type may replace one of ours."""
     where = f"event {row[1]} (position {row[0]})"
     own = json.loads(row[6] or "{}")
     if not isinstance(own, Mapping):

@@ -93,7 +93,7 @@ class Ownership:
             await self._abandon()
 
     def nudged(self) -> None:
-        """Events were committed, of whichever shard."""
+        """Pass a nudge on: events were committed, of whichever shard."""
         for held in self._held.values():
             held.session.signals.nudge()
 
@@ -139,7 +139,7 @@ class Ownership:
         self._held[shard] = _Held(session, task, time.monotonic())
 
     def _share_out(self) -> None:
-        """However many shards: little cost when quiet, and bounded memory when not."""
+        """Bound what all shards cost together: polls when quiet, memory of pages when not."""
         least = len(self._held) / IDLE_POLLS_PER_SECOND
         for held in self._held.values():
             signals = held.session.signals
@@ -154,7 +154,7 @@ class Ownership:
             held.session.signals.request_stop()
 
     def _end_overdue(self, now: float) -> None:
-        """A hand-over that the stream holds up is cut short; what is in flight is sent again."""
+        """Cut a hand-over short that the stream holds up; what is in flight is sent again."""
         for shard, held in self._held.items():
             since = held.leaving_since
             if since is not None and now - since > self.settings.config.drain_seconds:

@@ -51,7 +51,7 @@ class Snapshot:
             ) from error
 
     def bound(self) -> Bound:
-        """The transactions this snapshot does not see, as two ranges an index can answer."""
+        """Return the transactions this snapshot does not see, as two ranges an index can answer."""
         return Bound(str(self.xmax), tuple(str(xid) for xid in self.open_xids))
 
 
@@ -79,7 +79,7 @@ def check_cursor(stored: StoredCursor, address: str) -> None:
 
 
 def largest_row(max_message_bytes: int) -> int:
-    """Bytes of a row in the table above which it need not be fetched: no message can hold it.
+    """Return the bytes of a row in the table above which no message can hold it.
 
     What the table takes for a jsonb value can be several times its text (numbers and empty
     containers), so a row is left unread only when even that cannot make it fit.
@@ -112,7 +112,7 @@ class PageSizer:
         return PAGE_BYTES // self.parts()
 
     def learn(self, rows: int, size: int) -> None:
-        """Take note of a page: number of rows and their bytes."""
+        """Learn from a page: number of rows and their bytes."""
         if not rows:
             return
         fitting = 2 * self.size * rows // max(size, 1)

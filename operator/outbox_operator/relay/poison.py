@@ -130,7 +130,7 @@ def plan_page(
 
 
 def _all_fit(messages: Sequence[Message], renderer: Renderer, facts: StreamFacts) -> bool:
-    """Whether nothing can be wrong with any of them; False: they must be looked at one by one."""
+    """Return whether nothing can be wrong with any of them; False: they must be inspected."""
     subjects = {message[0] for message in messages}
     if (
         not _accepts_all(renderer.subjects, facts.subjects)
@@ -143,7 +143,7 @@ def _all_fit(messages: Sequence[Message], renderer: Renderer, facts: StreamFacts
 
 
 def inspect(row: Row, renderer: Renderer, facts: StreamFacts, emission: int) -> Message | Poison:
-    """The message of a row, or why it can never be published."""
+    """Make the message of a row, or say why it can never be published."""
     if row.payload is None:
         # It was left unread for its size, which is as good as having seen it.
         return _too_large(row, facts, "far more")
@@ -211,13 +211,13 @@ _TREATMENTS: Final = {
 
 @lru_cache(maxsize=64)
 def _accepts_all(subjects: str, stream_subjects: tuple[str, ...]) -> bool:
-    """Whether a stream accepts every subject under a filter."""
+    """Return whether a stream accepts every subject under a filter."""
     return any(covers(wide, subjects) for wide in stream_subjects)
 
 
 @lru_cache(maxsize=4096)
 def _subject_problem(subject: str, subjects: tuple[str, ...]) -> Reason | None:
-    """Reason why a stream with these filters does not accept a subject."""
+    """Return the reason why a stream with these filters does not accept a subject."""
     if not is_valid_filter(subject):
         return Reason.INVALID_SUBJECT
     if not any(covers(wide, subject) for wide in subjects):

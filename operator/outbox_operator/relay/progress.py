@@ -61,26 +61,29 @@ class ShardProgress:
         return self._stream
 
     def waiting_seconds(self) -> float:
-        """How long a statement has gone without an answer."""
+        """Return for how long a statement has had no answer, in seconds."""
         return self._waiting()
 
     def starting(self) -> None:
-        """The lock is ours, the rest is to come."""
+        """Record that the lock is ours, and the rest is to come."""
         self._failure = self._failure or "starting"
 
     def watch_postgres(self, waiting: Callable[[], float]) -> None:
-        """From now on `waiting` says for how many seconds a statement has had no answer."""
+        """Use `waiting` to find out for how many seconds a statement has had no answer."""
         self._waiting = waiting
 
     def active(self, epoch: int) -> None:
-        """This process owns the shard."""
+        """Record that this process owns the shard."""
         self._epoch = epoch
         self._failure = ""
         self._owner.set(1)
 
     def released(self, failure: str = "") -> None:
-        """Note that this process does not own the shard any more; `failure` says why, unless it was
-        asked to let go."""
+        """Record that this process does not own the shard any more.
+
+        Args:
+            failure: Why; empty when it was asked to let go.
+        """
         self._epoch = None
         self._failure = failure
         self._waiting = float
@@ -89,11 +92,11 @@ class ShardProgress:
         self.idle()
 
     def stream(self, ok: bool, reason: str) -> None:
-        """Note whether the stream is there and accepts our subjects."""
+        """Record whether the stream is there and accepts our subjects."""
         self._stream = (ok, reason)
 
     def backlog(self, rows: int, oldest: float) -> None:
-        """Events wait; the first of them was written at `oldest`, seconds since 1970."""
+        """Record that events wait; the first was written at `oldest`, seconds since 1970."""
         if self._backlog_since is None:
             self._backlog_since = self._clock()
         self._backlog_rows = rows
@@ -101,11 +104,11 @@ class ShardProgress:
         self._lag_rows.set(rows)
 
     def published(self, events: int) -> None:
-        """The stream has acknowledged so many more."""
+        """Record how many more the stream has acknowledged."""
         self._published.inc(events)
 
     def moved(self, rows: int) -> None:
-        """Some of those that waited were published or parked."""
+        """Record that some of those that waited were published or became dead letters."""
         self._backlog_since = self._clock()
         self._backlog_rows = max(0, self._backlog_rows - rows)
         self._lag_rows.set(self._backlog_rows)
@@ -113,7 +116,7 @@ class ShardProgress:
         self.resumed()
 
     def idle(self) -> None:
-        """Nothing waits."""
+        """Record that nothing waits."""
         self._backlog_since = None
         self._backlog_rows = 0
         self._trouble = ""
@@ -122,28 +125,28 @@ class ShardProgress:
         self.resumed()
 
     def trouble(self, reason: str) -> None:
-        """Note that publishing fails for the moment; readiness says so if that lasts."""
+        """Record that publishing fails for the moment; readiness says so if that lasts."""
         self._trouble = reason
 
     def halted(self, reason: str) -> None:
-        """Policy Halt stopped at a poison event."""
+        """Record that policy Halt stopped at a poison event."""
         self._halted = reason
         self._halted_metric.set(1)
 
     def resumed(self) -> None:
-        """No longer."""
+        """Record that policy Halt does not hold the shard any more."""
         if self._halted:
             self._halted = ""
             self._halted_metric.set(0)
 
     def lag_seconds(self) -> float:
-        """Age of the oldest event known to wait."""
+        """Return the age of the oldest event known to wait."""
         if self._oldest is None:
             return 0.0
         return max(0.0, time.time() - self._oldest)
 
     def progress(self) -> tuple[bool, str]:
-        """Whether waiting events get published."""
+        """Return whether waiting events get published, and a sentence about it."""
         if self._halted:
             return False, f"halted: {self._halted}"
         if self._backlog_since is None:
@@ -182,7 +185,7 @@ class Progress:
         self._joined = (False, "starting")
 
     def checks(self) -> Mapping[str, Check]:
-        """The checks behind /readyz."""
+        """Return the checks behind /readyz."""
         return {
             "postgres": self._postgres_answers,
             "nats": lambda: self._nats,
@@ -192,35 +195,35 @@ class Progress:
         }
 
     def shard(self, number: int) -> ShardProgress:
-        """The state of one shard."""
+        """Return the state of one shard."""
         if number not in self._shards:
             self._shards[number] = ShardProgress(str(number), self._metrics, self._clock)
         return self._shards[number]
 
     def postgres(self, ok: bool, reason: str) -> None:
-        """The connection that holds the locks came or went."""
+        """Record that the connection that holds the locks came or went."""
         self._postgres = (ok, reason)
 
     def watch_postgres(self, waiting: Callable[[], float]) -> None:
-        """From now on `waiting` says for how many seconds a statement has had no answer."""
+        """Use `waiting` to find out for how many seconds a statement has had no answer."""
         self._waiting = waiting
 
     def nats(self, ok: bool, reason: str) -> None:
-        """The connection to NATS came or went."""
+        """Record that the connection to NATS came or went."""
         self._nats = (ok, reason)
 
     def joined(self, members: int) -> None:
-        """This relay is one of so many that share the shards."""
+        """Record how many relays share the shards, this one included."""
         self._joined = (True, "")
         self._metrics.members.set(members)
 
     def elsewhere(self, shard: int) -> None:
-        """Another relay owns the shard now, so what failed here is of the past."""
+        """Forget what failed here of a shard that another relay owns now."""
         if shard in self._shards:
             self._shards[shard].released()
 
     def left(self, reason: str) -> None:
-        """It is none of them: between two sessions, or leaving."""
+        """Record that this relay is none of them: between two sessions, or leaving."""
         self._joined = (False, reason)
         self._metrics.members.set(0)
 

@@ -105,7 +105,7 @@ class Reader:
         self._ahead: asyncio.Task[Page | None] | None = None
 
     async def next(self) -> Page | None:
-        """The next page; None when a poll found nothing.
+        """Return the next page; None when a poll found nothing.
 
         Raises:
             PostgresError: Rows of the window are gone (reason EventsVanished).

@@ -35,7 +35,7 @@ FENCE_PAUSE_SECONDS: Final = 300.0
 
 
 def first_wanted(known: int | None, last: int) -> int:
-    """The sequence behind which the tail begins.
+    """Return the sequence behind which the tail begins.
 
     Args:
         known: Stream sequence of the last message that the cursor knows of; None: not recorded.
@@ -60,7 +60,7 @@ class Numbering:
     gaps: int
 
     def after(self, events: int) -> Numbering:
-        """When so many more are published."""
+        """Return the numbers when so many more are published."""
         return Numbering(self.last + events, self.gaps)
 
 
@@ -89,7 +89,7 @@ class Tail:
     foreign_sequence: int = 0
 
     def add(self, sequence: int, subject: str, headers: Mapping[str, str]) -> None:
-        """Take note of the next message."""
+        """Add the next message of the tail."""
         ours = (
             headers.get(names.EVENT_SOURCE) == self.source
             and headers.get(names.SHARD) == str(self.shard)
@@ -109,7 +109,7 @@ class Tail:
 def numbering(
     so_far: Numbering, tail: Tail, *, known: int | None, last: int, outcome_open: bool
 ) -> Numbering:
-    """Numbers of the last event published, or above it when that cannot be known.
+    """Return the numbers of the last event published, or above when that cannot be known.
 
     Consumers rely on numbers that only grow. Where the stream cannot tell what was published
     after the last save, a gap in the numbers is the price.
@@ -130,7 +130,7 @@ def numbering(
 
 
 def batch_names(system: str, source: str, shard: int, epoch: int) -> tuple[str, ...]:
-    """Names of the batches of this owner of a shard, first, and of the owners before it."""
+    """Name the batches of this owner of a shard, first, and of the owners before it."""
     digest = hashlib.blake2b(f"{system}\0{source}\0{shard}".encode(), digest_size=10).hexdigest()
     epochs = range(epoch, max(-1, epoch - PREDECESSORS), -1)
     return tuple(f"{digest}{number:x}" for number in epochs)
@@ -148,7 +148,7 @@ class FenceGuard:
         self._off_until: float | None = None
 
     def up(self, now: float) -> bool:
-        """Whether the next run is to be fenced.
+        """Return whether the next run is to be fenced.
 
         Args:
             now: Monotonic seconds.
@@ -158,7 +158,7 @@ class FenceGuard:
         return self._off_until is None
 
     def refused(self, now: float, *, by_others: bool) -> bool:
-        """A fence was refused; True when it is now laid aside.
+        """Record that a fence was refused; True when it is now laid aside.
 
         Args:
             by_others: Whether messages of others were found behind our last one.
@@ -170,5 +170,5 @@ class FenceGuard:
         return True
 
     def held(self) -> None:
-        """A run behind the fence went well."""
+        """Record that a run behind the fence went well."""
         self._refusals = 0

@@ -88,7 +88,7 @@ def _check(config: wire.RelayConfig, name: str) -> None:
 
 
 def read_database_url(config: wire.DatabaseConfig) -> str:
-    """The connection URL from its Secret file.
+    """Read the connection URL from its Secret file.
 
     Raises:
         CredentialsError: The file is missing or unreadable; names it.

@@ -128,7 +128,7 @@ class ShardStream:
         )
 
     def ended(self, sent: Sent) -> None:
-        """Take note of the end of a run."""
+        """Record the end of a run."""
         self.numbers = self.numbers.after(sent.count)
         if sent.last_sequence is not None:
             self._last = sent.last_sequence
@@ -141,14 +141,14 @@ class ShardStream:
             self.without_fence = ""
 
     def window_read(self) -> None:
-        """Everything that was visible at some moment has been read and dealt with."""
+        """Record that everything that was visible at some moment has been read and dealt with."""
         self._windows_left -= 1
         if self.published and self._windows_left <= 0:
             self.published.clear()
             self._account()
 
     def fence_refused(self) -> None:
-        """Somebody published behind our last message, or that is gone; `refresh` finds out."""
+        """Have `refresh` find out who published behind our last message, or that it is gone."""
         self._facts = self._last = None
         self._fence_refused = True
 
@@ -205,7 +205,7 @@ class ShardStream:
         self._outcome_open = False
 
     def _judge(self, facts: StreamFacts) -> None:
-        """Whether to go on behind the fence after it was refused."""
+        """Decide whether to go on behind the fence after it was refused."""
         tail = self._tail
         if not self._guard.refused(time.monotonic(), by_others=tail.foreign > 0):
             return

@@ -18,7 +18,7 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 def bind(function: Callable[..., Any], name: str) -> Callable[[ReceivedEvent, Context], Any]:
-    """A call of `function` with what its parameters ask for.
+    """Make a call of `function` with what its parameters are annotated with.
 
     Args:
         function: A handler of single events.
@@ -42,13 +42,13 @@ def bind(function: Callable[..., Any], name: str) -> Callable[[ReceivedEvent, Co
 def bind_batch(
     function: Callable[..., Any], name: str
 ) -> Callable[[Sequence[ReceivedEvent], Context], Any]:
-    """The same for a handler of lists. Raises SpecError as `bind`."""
+    """Make the same for a handler of lists. Raises SpecError as `bind`."""
     fills = [_many(annotation, index, name) for index, annotation in _wanted(function, name)]
     return lambda events, context: function(*[fill(events, context) for fill in fills])
 
 
 def _wanted(function: Callable[..., Any], name: str) -> list[tuple[int, Any]]:
-    """Position and annotation of each parameter without a default."""
+    """Return position and annotation of each parameter without a default."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (ValueError, TypeError):  # some built-in functions do not say
@@ -103,7 +103,8 @@ def _many(annotation: Any, index: int, name: str) -> FillMany:
 
 
 def payload(annotation: Any, name: str) -> Fill:
-    """Decodes payloads of a type; one that does not fit is a dead letter, since it never will."""
+    """Make a decoder for payloads of a type; one that does not fit is a dead letter, since it never
+    will."""
     if annotation is bytes:
         return lambda event, _: event.data
     if annotation in (dict, Any, object):

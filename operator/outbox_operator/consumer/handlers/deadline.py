@@ -17,7 +17,7 @@ class TooLateError(Exception):
 
 
 async def bounded(coroutine: Coroutine[Any, Any, object], context: Context) -> object:
-    """The result of a coroutine, which is cancelled at the context's deadline.
+    """Return the result of a coroutine, which is cancelled at the context's deadline.
 
     One that ends without waiting for anything needs no timer, which costs as much as all else.
 

@@ -60,16 +60,16 @@ class HttpHandler:
         return self._config.url
 
     def batch(self, event_type: str) -> int:
-        """A request carries one event."""
+        """Return 1: a request carries one event."""
         return 1
 
     async def start(self) -> None:
-        """Nothing to do: connections are made as they are needed."""
+        """Do nothing: connections are made as they are needed."""
 
     async def handle_batch(
         self, events: Sequence[ReceivedEvent], context: Context
     ) -> Sequence[Outcome]:
-        """One request each."""
+        """POST the events, in one request each."""
         return [await self.handle(event, context) for event in events]
 
     async def handle(self, event: ReceivedEvent, context: Context) -> Outcome:
@@ -142,7 +142,7 @@ class _Secret:
         self.read()
 
     def read(self) -> bytes | None:
-        """The value, looked at anew every few seconds; None: there is none.
+        """Return the value, read anew every few seconds; None: there is none.
 
         Raises:
             CredentialsError: It cannot be read; names the file.
@@ -160,7 +160,7 @@ class _Secret:
 
 
 def _trust(path: str | None) -> ssl.SSLContext | bool:
-    """Whom to trust for https: authorities in a file, or those of the system."""
+    """Say whom to trust for https: authorities in a file, or those of the system."""
     if path is None:
         return True
     try:

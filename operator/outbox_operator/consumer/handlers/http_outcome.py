@@ -15,7 +15,7 @@ _HONOUR_RETRY_AFTER: Final = frozenset({429, 503})
 
 
 def outcome(status: int, retry_after: str | None, body: str, now: dt.datetime) -> Outcome:
-    """What an answer means.
+    """Say what an answer means for the event.
 
     Args:
         status: HTTP status.
@@ -39,7 +39,7 @@ def outcome(status: int, retry_after: str | None, body: str, now: dt.datetime) -
 
 
 def _delay(retry_after: str | None, now: dt.datetime) -> float | None:
-    """Seconds of a Retry-After header: a number, or a date; None for anything else."""
+    """Return the seconds of a Retry-After header, a number or a date; None for anything else."""
     if retry_after is None:
         return None
     text = retry_after.strip()

@@ -34,7 +34,7 @@ _NOT_FORWARDED: Final = frozenset(
 
 
 def binary_request(event: ReceivedEvent, context: Context) -> tuple[dict[str, str], bytes]:
-    """Headers and body in binary mode: attributes as headers, the payload as it is."""
+    """Make headers and body in binary mode: attributes as headers, the payload as it is."""
     request = _common_headers(event, context)
     for name, value in _attributes(event).items():
         if name != "datacontenttype":
@@ -44,7 +44,7 @@ def binary_request(event: ReceivedEvent, context: Context) -> tuple[dict[str, st
 
 
 def structured_request(event: ReceivedEvent, context: Context) -> tuple[dict[str, str], bytes]:
-    """Headers and body in structured mode: one JSON document."""
+    """Make headers and body in structured mode: one JSON document."""
     document: dict[str, Any] = dict(_attributes(event))
     data = _json_or_none(event)
     if data is None:
@@ -88,7 +88,7 @@ def _attributes(event: ReceivedEvent) -> dict[str, str]:
 
 
 def _common_headers(event: ReceivedEvent, context: Context) -> dict[str, str]:
-    """The event's own headers, and what we know of this delivery."""
+    """Return the event's own headers, and what we know of this delivery."""
     return {
         **{
             name: value if value.isascii() and value.isprintable() else encode_value(value)
@@ -101,7 +101,7 @@ def _common_headers(event: ReceivedEvent, context: Context) -> dict[str, str]:
 
 
 def signature(key: bytes, body: bytes, moment: int) -> str:
-    """The value of `SIGNATURE_HEADER`: when it was made, and HMAC-SHA256 over that and the body.
+    """Make the value of `SIGNATURE_HEADER`: the time, and HMAC-SHA256 over it and the body.
 
     Args:
         key: What both sides know.

@@ -97,7 +97,7 @@ class PythonHandler:
         return self._path
 
     def batch(self, event_type: str) -> int:
-        """The size its batch handler asked for, or 1."""
+        """Return the size of its batch handler, or 1."""
         call = self._call_of(event_type)
         return 1 if call is None or call.batch is None else call.batch
 
@@ -179,7 +179,7 @@ class PythonHandler:
         )
 
     async def _within(self, call: _Call, given: Any, context: Context) -> object:
-        """The function's answer, or what follows when there is none in time."""
+        """Return the function's answer, or what follows when there is none in time."""
         started = time.monotonic()
         context.deadline = started + call.timeout
         try:

@@ -34,7 +34,7 @@ class Route:
     timeout: float | None = None
 
     def matches(self, event_type: str) -> bool:
-        """Whether events of a type are its business."""
+        """Return whether events of a type are for this handler."""
         wanted, found = self.pattern.split("."), event_type.split(".")
         for index, part in enumerate(wanted):
             if part == ">":
@@ -45,7 +45,7 @@ class Route:
 
     @property
     def rank(self) -> tuple[tuple[int, ...], int]:
-        """Sorts the more specific first: names before `*` before `>`."""
+        """A key that sorts the more specific first: names before `*` before `>`."""
         tokens = self.pattern.split(".")
         return tuple({">": 2, "*": 1}.get(token, 0) for token in tokens), -len(tokens)
 
@@ -103,7 +103,7 @@ class Handlers:
         return function
 
     def route(self, event_type: str) -> Route | None:
-        """Whose business an event type is; None: nobody's."""
+        """Return the handler of an event type; None: there is none."""
         found = (route for route in self.routes if route.matches(event_type))
         return min(found, key=lambda route: route.rank, default=None)
 

@@ -106,7 +106,7 @@ class ReceivedEvent:
         return media == "application/json" or media.endswith("+json")
 
     def json(self) -> Any:
-        """The payload, decoded.
+        """Decode the payload.
 
         Raises:
             ValueError: The payload is not JSON.
@@ -171,7 +171,7 @@ class Handler(Protocol):
         """Return how many events of a type, and of those handled with it, go into one call."""
 
     async def start(self) -> None:
-        """Called once before the first event.
+        """Prepare; called once before the first event.
 
         Raises:
             Exception: It cannot work; called again later.
@@ -188,7 +188,7 @@ class Handler(Protocol):
     async def handle_batch(
         self, events: Sequence[ReceivedEvent], context: Context
     ) -> Sequence[Outcome]:
-        """Handle events that `batch` allows together; one outcome each. Raises as `handle`.
+        """Handle events that `batch` allows together, with an outcome each. Raises as `handle`.
 
         `context` is that of the first event.
         """
