@@ -14,7 +14,18 @@ from typing import Final
 from outbox_operator.adapters.postgres.inbox import Record
 from outbox_operator.consumer.handlers.types import ReceivedEvent
 from outbox_operator.consumer.key_queues import Item
-from outbox_operator.wire import headers as names
+from outbox_operator.wire.headers import (
+    CONTENT_TYPE,
+    EMISSION,
+    EVENT_ID,
+    EVENT_KEY,
+    EVENT_SOURCE,
+    EVENT_TIME,
+    EVENT_TYPE,
+    MSG_ID,
+    SHARD,
+    decode_value,
+)
 
 _OCTETS: Final = "application/octet-stream"
 
@@ -39,19 +50,19 @@ def received(
         stored: Returns when the stream stored it; called only if the message does not say.
     """
     get = headers.get
-    if names.EVENT_ID not in headers or names.EVENT_TYPE not in headers:
+    if EVENT_ID not in headers or EVENT_TYPE not in headers:
         # Somebody else wrote it, and may spell the names in another way.
         found = {name.lower(): value for name, value in headers.items()}
         get = lambda name: found.get(name.lower())  # type: ignore[assignment] # noqa: E731
-    decode = names.decode_value
+    decode = decode_value
     return ReceivedEvent(
-        id=decode(get(names.EVENT_ID) or "") or get(names.MSG_ID) or f"{stream}:{sequence}",
-        type=decode(get(names.EVENT_TYPE) or "") or subject,
-        source=decode(get(names.EVENT_SOURCE) or "") or f"/{stream}",
-        key=decode(get(names.EVENT_KEY) or ""),
-        time=_time(get(names.EVENT_TIME)) or stored(),
+        id=decode(get(EVENT_ID) or "") or get(MSG_ID) or f"{stream}:{sequence}",
+        type=decode(get(EVENT_TYPE) or "") or subject,
+        source=decode(get(EVENT_SOURCE) or "") or f"/{stream}",
+        key=decode(get(EVENT_KEY) or ""),
+        time=_time(get(EVENT_TIME)) or stored(),
         subject=subject,
-        content_type=get(names.CONTENT_TYPE) or _OCTETS,
+        content_type=get(CONTENT_TYPE) or _OCTETS,
         headers=headers,
         data=data,
     )
@@ -68,7 +79,7 @@ def inbox_id(event: ReceivedEvent) -> uuid.UUID:
 def record(item: Item) -> Record:
     """Make what the inbox keeps of a message."""
     event, delivery = item.event, item.delivery
-    emission = delivery.headers.get(names.EMISSION, "")
+    emission = delivery.headers.get(EMISSION, "")
     return Record(
         event_id=inbox_id(event),
         source_topic=event.subject,
@@ -83,7 +94,7 @@ def record(item: Item) -> Record:
 
 def shard(event: ReceivedEvent) -> str | None:
     """Return the shard of the outbox an event comes from; None: no outbox of ours."""
-    return event.headers.get(names.SHARD)
+    return event.headers.get(SHARD)
 
 
 def _time(text: str | None) -> dt.datetime | None:

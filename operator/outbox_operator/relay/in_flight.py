@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from outbox_operator.adapters.postgres.rows import NewDeadLetter
+from outbox_operator.adapters.postgres.rows import POSITION, NewDeadLetter
 from outbox_operator.relay.poison import Plan
 from outbox_operator.relay.reading import Page, Point
 
@@ -68,7 +68,7 @@ class PagesInFlight:
 
     def add(self, page: Page, plan: Plan) -> None:
         """Remember a page whose messages are being sent."""
-        rows = [row[0] for row in page.rows]
+        rows = [row[POSITION] for row in page.rows]
         after = page.point(rows[-1])
         inside = replace(after, lower=page.lower, upper=page.upper)
         if plan.halted is not None:

@@ -16,7 +16,7 @@ from typing import Final
 
 from outbox_operator.adapters.nats.publisher import Publisher, Run, Sent
 from outbox_operator.adapters.postgres.outbox import OutboxStore
-from outbox_operator.adapters.postgres.rows import Row, StoredCursor
+from outbox_operator.adapters.postgres.rows import CREATED_AT, Row, StoredCursor
 from outbox_operator.relay import poison
 from outbox_operator.relay.in_flight import PagesInFlight
 from outbox_operator.relay.message import Renderer
@@ -154,7 +154,7 @@ class RelayLoop:
                 drained = following.closes and len(following.rows) < MORE_ROWS
                 if not drained:
                     self._reader.read_ahead()
-                self._progress.backlog(following.waiting, following.rows[0][7] / 1e6)
+                self._progress.backlog(following.waiting, following.rows[0][CREATED_AT] / 1e6)
                 plan = await self._plan(following, in_flight.sent)
                 if plan is None:
                     break

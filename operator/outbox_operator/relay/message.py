@@ -16,12 +16,25 @@ from outbox_operator.adapters.nats.publisher import Fence, Message
 from outbox_operator.adapters.postgres.rows import Row, Rows
 from outbox_operator.errors import EventError
 from outbox_operator.reasons import Reason
-from outbox_operator.wire import headers as names
 from outbox_operator.wire.event import check_header
+from outbox_operator.wire.headers import (
+    CONTENT_TYPE,
+    EMISSION,
+    EVENT_ID,
+    EVENT_KEY,
+    EVENT_SOURCE,
+    EVENT_SPEC_VERSION,
+    EVENT_TIME,
+    EVENT_TYPE,
+    MSG_ID,
+    POSITION,
+    SHARD,
+    encode_value,
+)
 from outbox_operator.wire.subjects import SubjectTemplate
 
 _CONTENT_TYPES: Final = {"jsonb": "application/json", "bytea": "application/octet-stream"}
-_PLAIN: Final = bytes(code for code in range(128) if names.encode_value(chr(code)) == chr(code))
+_PLAIN: Final = bytes(code for code in range(128) if encode_value(chr(code)) == chr(code))
 """Characters that header values hold as they are."""
 _LONGEST_PLAIN: Final = 1024
 """Keys and types of more characters are left to the slow way, which knows the limits."""
@@ -58,9 +71,7 @@ class Renderer:
         self._kinds: dict[tuple[str, str | None], tuple[str, str]] = {}
         self._seconds: dict[int, str] = {}
         self._common = (
-            f"\r\n{names.EVENT_SPEC_VERSION}: 1.0"
-            f"\r\n{names.EVENT_SOURCE}: {source}"
-            f"\r\n{names.SHARD}: {shard}"
+            f"\r\n{EVENT_SPEC_VERSION}: 1.0\r\n{EVENT_SOURCE}: {source}\r\n{SHARD}: {shard}"
         )
         self.subjects = template.filter(shard=shard)
         fence = Fence(self.subjects, 2**63)
@@ -124,14 +135,14 @@ class Renderer:
         content_type, own = self._content_type, ""
         if row.headers is not None:
             content_type, own = _own_headers(row, content_type)
-        keyed = f"\r\n{names.EVENT_KEY}: {names.encode_value(row.partition_key)}"
+        keyed = f"\r\n{EVENT_KEY}: {encode_value(row.partition_key)}"
         whole, micro = divmod(row.created_at, 1_000_000)
         head = (
-            f"NATS/1.0\r\n{names.MSG_ID}: {row.event_id}"
-            f"{self._kind_lines(row.event_type, content_type)}\r\n{names.EVENT_ID}: {row.event_id}"
-            f"\r\n{names.EVENT_TIME}: {self._second(whole)}{micro:06d}Z"
+            f"NATS/1.0\r\n{MSG_ID}: {row.event_id}"
+            f"{self._kind_lines(row.event_type, content_type)}\r\n{EVENT_ID}: {row.event_id}"
+            f"\r\n{EVENT_TIME}: {self._second(whole)}{micro:06d}Z"
             f"{keyed if row.partition_key else ''}"
-            f"\r\n{names.POSITION}: {row.position}\r\n{names.EMISSION}: {emission}\r\n{own}\r\n"
+            f"\r\n{POSITION}: {row.position}\r\n{EMISSION}: {emission}\r\n{own}\r\n"
         )
         subject = self._subject(row.event_type, row.routing_key, row.partition_key)
         return Message(subject, head, payload)
@@ -167,8 +178,8 @@ class Renderer:
 
     def _kind_lines(self, event_type: str, content_type: str) -> str:
         return (
-            f"{self._common}\r\n{names.CONTENT_TYPE}: {content_type}"
-            f"\r\n{names.EVENT_TYPE}: {names.encode_value(event_type)}"
+            f"{self._common}\r\n{CONTENT_TYPE}: {content_type}"
+            f"\r\n{EVENT_TYPE}: {encode_value(event_type)}"
         )
 
     def _subject(self, event_type: str, routing_key: str | None, key: str) -> str:
@@ -206,7 +217,7 @@ def _own_headers(row: Row, content_type: str) -> tuple[str, str]:
             check_header(where, name, value)
         except EventError as error:
             raise EventError(error.message, reason=Reason.INVALID_HEADERS) from error
-        if name.lower() == names.CONTENT_TYPE.lower():
+        if name.lower() == CONTENT_TYPE.lower():
             content_type = _bytes(value)
         else:
             lines.append(f"{name}: {value}\r\n")

@@ -14,7 +14,14 @@ from typing import Final, Literal
 
 from outbox_operator.adapters.nats.errors import Kind
 from outbox_operator.adapters.nats.publisher import Message, Refusal, StreamFacts
-from outbox_operator.adapters.postgres.rows import NewDeadLetter, Row, Rows
+from outbox_operator.adapters.postgres.rows import (
+    EVENT_ID,
+    PARTITION_KEY,
+    POSITION,
+    NewDeadLetter,
+    Row,
+    Rows,
+)
 from outbox_operator.errors import EventError, SpecError
 from outbox_operator.reasons import Reason
 from outbox_operator.relay.message import Renderer
@@ -96,12 +103,12 @@ def plan_page(
         emission: Number of the last event published.
     """
     if published:
-        rows = [row for row in rows if published.get(row[0]) != row[1]]
+        rows = [row for row in rows if published.get(row[POSITION]) != row[EVENT_ID]]
     blocked = set(blocked_keys) if policy == "BlockKey" else set()
-    if not refused and (not blocked or blocked.isdisjoint([row[3] for row in rows])):
+    if not refused and (not blocked or blocked.isdisjoint([row[PARTITION_KEY] for row in rows])):
         messages = renderer.page(rows, emission)
         if messages is not None and _all_fit(messages, renderer, facts):
-            return Plan(messages, [row[0] for row in rows])
+            return Plan(messages, [row[POSITION] for row in rows])
     plan = Plan()
     for row in map(Row.named, rows):
         if row.partition_key in blocked:

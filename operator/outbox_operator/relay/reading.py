@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from outbox_operator.adapters.postgres.outbox import OutboxStore
-from outbox_operator.adapters.postgres.rows import Bound, Rows
+from outbox_operator.adapters.postgres.rows import PAYLOAD, POSITION, Bound, Rows
 from outbox_operator.errors import PostgresError
 from outbox_operator.reasons import Reason
 from outbox_operator.relay.paging import PageSizer, Snapshot
@@ -60,7 +60,7 @@ class Page:
 
     def point(self, position: int) -> Point:
         """Return the point behind the row at `position`."""
-        if self.closes and position == self.rows[-1][0]:
+        if self.closes and position == self.rows[-1][POSITION]:
             return Point(self.upper, None, position)
         return Point(self.lower, self.upper, position)
 
@@ -154,7 +154,7 @@ class Reader:
             return None
         self._learn(polled.rows)
         page = Page(polled.rows, len(polled.rows), lower, polled.snapshot, True, self._point)
-        self._point = page.point(polled.rows[-1][0])
+        self._point = page.point(polled.rows[-1][POSITION])
         return page
 
     async def _open(self, lower: str, upper: str, position: int) -> _Window | None:
@@ -172,7 +172,7 @@ class Reader:
 
     async def _page(self, window: _Window) -> Page:
         rows = await (self._late(window) if window.late else self._walk(window))
-        last = rows[-1][0] if rows else window.last
+        last = rows[-1][POSITION] if rows else window.last
         closes = last == window.last
         if closes and len(rows) != window.waiting:
             raise PostgresError(
@@ -192,7 +192,7 @@ class Reader:
     async def _late(self, window: _Window) -> Rows:
         wanted = window.late[: self._sizer.rows]
         rows = await self._store.late_page(wanted, size=self._sizer.size, largest=self._largest())
-        done = rows[-1][0] if rows else wanted[-1]
+        done = rows[-1][POSITION] if rows else wanted[-1]
         window.late = tuple(position for position in window.late if position > done)
         return rows if rows or not window.late else await self._late(window)
 
@@ -205,8 +205,10 @@ class Reader:
                 after=window.after, last=stop,
                 rows=self._sizer.rows, size=self._sizer.size, largest=self._largest(),
             )  # fmt: skip
-            window.after = rows[-1][0] if rows else stop
+            window.after = rows[-1][POSITION] if rows else stop
         return rows
 
     def _learn(self, rows: Rows) -> None:
-        self._sizer.learn(len(rows), sum([len(row[5]) for row in rows if row[5] is not None]))
+        self._sizer.learn(
+            len(rows), sum([len(row[PAYLOAD]) for row in rows if row[PAYLOAD] is not None])
+        )

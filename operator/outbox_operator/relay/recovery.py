@@ -18,7 +18,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from outbox_operator.wire import headers as names
+from outbox_operator.wire.headers import (
+    EMISSION,
+    EVENT_ID,
+    EVENT_SOURCE,
+    POSITION,
+    SHARD,
+)
 
 UNKNOWN_TAIL: Final = 20_000
 """Stream sequences to look back when the cursor does not say where it ends in the stream: more
@@ -91,17 +97,17 @@ class Tail:
     def add(self, sequence: int, subject: str, headers: Mapping[str, str]) -> None:
         """Add the next message of the tail."""
         ours = (
-            headers.get(names.EVENT_SOURCE) == self.source
-            and headers.get(names.SHARD) == str(self.shard)
+            headers.get(EVENT_SOURCE) == self.source
+            and headers.get(SHARD) == str(self.shard)
         )  # fmt: skip
-        position, emission = headers.get(names.POSITION, ""), headers.get(names.EMISSION, "")
+        position, emission = headers.get(POSITION, ""), headers.get(EMISSION, "")
         if not (ours and position.isdecimal() and emission.isdecimal()):
             self.foreign += 1
             self.foreign_subject, self.foreign_sequence = subject, sequence
             return
         self.emission = max(self.emission, int(emission))
         self.counted += int(emission) > self.numbered
-        self.published[int(position)] = headers.get(names.EVENT_ID, "")
+        self.published[int(position)] = headers.get(EVENT_ID, "")
         if len(self.published) > MOST_SKIPPED:
             del self.published[next(iter(self.published))]
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from outbox_operator.adapters.postgres.outbox import OutboxStore
-from outbox_operator.adapters.postgres.rows import Cursor, NewDeadLetter, Rows
+from outbox_operator.adapters.postgres.rows import PARTITION_KEY, Cursor, NewDeadLetter, Rows
 from outbox_operator.relay.in_flight import PagesInFlight
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.poison import Policy
@@ -64,7 +64,7 @@ class ShardCursor:
 
     async def unblock_keys(self, rows: Rows) -> None:
         """Unblock the keys of these rows whose dead letters somebody has removed."""
-        hit = self.blocked_keys.intersection([row[3] for row in rows])
+        hit = self.blocked_keys.intersection([row[PARTITION_KEY] for row in rows])
         if hit:
             self.blocked_keys -= hit - await self._store.still_blocked(sorted(hit))
 

@@ -1,14 +1,14 @@
 """What the outbox tables hold, as the relay sees it: rows, cursor, bounds and extents.
 
-Values passed between `adapters.outbox_store` and `relay`; the tables themselves are described in
-`plan.postgres_schema`.
+Values passed between `adapters.postgres.outbox` and `relay`; the tables themselves are described
+in `plan.postgres.schema`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Row(NamedTuple):
@@ -37,7 +37,13 @@ class Row(NamedTuple):
 
 Rows = Sequence[Row]
 """What comes from the database only counts like a `Row`: by index, without names. To make an
-object of each would cost as much as to publish it; `Row.named` does it where names are wanted."""
+object of each would cost as much as to publish it; `Row.named` does it where names are wanted,
+and these are names for indexes. The renderer of pages has its own way."""
+POSITION: Final = 0
+EVENT_ID: Final = 1
+PARTITION_KEY: Final = 3
+PAYLOAD: Final = 5
+CREATED_AT: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
