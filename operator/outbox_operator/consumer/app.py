@@ -22,7 +22,7 @@ from outbox_operator.adapters.nats.pull_consumer import PullConsumer
 from outbox_operator.adapters.postgres.inbox import InboxStore
 from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.aio import Backoff, wait
-from outbox_operator.consumer import dead_letters
+from outbox_operator.consumer import error_text
 from outbox_operator.consumer.breaker import Breaker
 from outbox_operator.consumer.handlers import loader
 from outbox_operator.consumer.handlers.http import HttpHandler
@@ -159,7 +159,7 @@ class App:
             except Exception as error:  # noqa: BLE001 - the application's own
                 self._states.start.set(
                     False,
-                    f"handler {self._handler.name} cannot start: {dead_letters.describe(error)}",
+                    f"handler {self._handler.name} cannot start: {error_text.describe(error)}",
                 )
                 await wait(self._stopping, retry.next())
             else:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from outbox_operator.adapters.postgres.inbox import Borrowed, CommitRefusedError, InboxStore
-from outbox_operator.consumer import dead_letters, disposition, events
+from outbox_operator.consumer import disposition, error_text, events
 from outbox_operator.consumer.breaker import Breaker
 from outbox_operator.consumer.disposition import (
     ACKNOWLEDGE,
@@ -38,7 +38,7 @@ from outbox_operator.consumer.key_queues import Item
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.progress import Progress
 from outbox_operator.errors import HandlerUnavailableError, OutboxError
-from outbox_operator.wire import dead_letters as letters
+from outbox_operator.wire import dead_letters
 from outbox_operator.wire.config import ConsumerConfig
 
 log = logging.getLogger(__name__)
@@ -121,11 +121,11 @@ class Processor:
         now = time.monotonic()
         match outcome:
             case RetryAfter(None, reason):
-                self._progress.failed(item.delivery.sequence, dead_letters.bounded(reason), now)
+                self._progress.failed(item.delivery.sequence, error_text.bounded(reason), now)
                 if self._note_failure(item, reason, now):
                     return AGAIN
             case DeadLetter(reason):
-                self._progress.failed(item.delivery.sequence, dead_letters.bounded(reason), now)
+                self._progress.failed(item.delivery.sequence, error_text.bounded(reason), now)
                 self._breaker.succeeded()
             case _:
                 self._breaker.probe_ended()  # a delay that it asked for is no failure
@@ -138,7 +138,7 @@ class Processor:
             "event %s not handled, next delivery in %.1f s: %s",
             item.event.id,
             decided.seconds,
-            dead_letters.bounded(decided.error),
+            error_text.bounded(decided.error),
             extra=_facts(item),
         )
         return decided
@@ -147,7 +147,7 @@ class Processor:
         self, item: Item, reason: str, now: float, *, unreachable: bool = False
     ) -> bool:
         """Record a failure; return whether the circuit is open: then the event is not to blame."""
-        why = dead_letters.bounded(reason)
+        why = error_text.bounded(reason)
         opened = self._breaker.failed(
             item.delivery.sequence,
             why,
@@ -196,7 +196,7 @@ class Processor:
         except HandlerUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is its answer
-            return [RetryAfter(reason=dead_letters.describe(error))] * len(items)
+            return [RetryAfter(reason=error_text.describe(error))] * len(items)
         finally:
             self._metrics.handled(first.event.type, time.perf_counter() - started)
 
@@ -247,10 +247,10 @@ class Processor:
         event, delivery = item.event, item.delivery
         prefix = self._config.dead_letter_subject
         if prefix is not None:
-            headers = letters.headers(
+            headers = dead_letters.headers(
                 delivery.headers,
                 reason=decided.reason,
-                error=dead_letters.bounded(decided.error),
+                error=error_text.bounded(decided.error),
                 deliveries=item.attempts,
                 stream=delivery.stream,
                 sequence=delivery.sequence,
@@ -259,7 +259,7 @@ class Processor:
                 consumer=self._config.durable,
                 now=dt.datetime.now(dt.UTC),
             )
-            subject = letters.subject(prefix, self._config.durable)
+            subject = dead_letters.subject(prefix, self._config.durable)
             try:
                 await delivery.store_copy(subject, headers)
             except OutboxError as error:
@@ -275,7 +275,7 @@ class Processor:
             "event %s is a dead letter (%s): %s",
             event.id,
             decided.reason,
-            dead_letters.bounded(decided.error),
+            error_text.bounded(decided.error),
             extra=_facts(item),
         )
         return ACKNOWLEDGE if prefix is not None else Terminate(decided.reason)

@@ -209,6 +209,5 @@ class Reader:
         return rows
 
     def _learn(self, rows: Rows) -> None:
-        self._sizer.learn(
-            len(rows), sum([len(row[PAYLOAD]) for row in rows if row[PAYLOAD] is not None])
-        )
+        size = sum([len(row[PAYLOAD]) for row in rows if row[PAYLOAD] is not None])
+        self._sizer.learn(len(rows), size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from outbox_operator.consumer.dead_letters import ERROR_CHARACTERS, bounded, describe
+from outbox_operator.consumer.error_text import ERROR_CHARACTERS, bounded, describe
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.dead_letters import headers, replayed, subject
 

@@ -18,7 +18,7 @@ from outbox_operator.api.v1alpha1.handler import PythonHandler
 from outbox_operator.api.v1alpha1.pipeline import Migrations, OutboxTable, Polling
 from outbox_operator.api.v1alpha1.stream import StreamConfig
 from outbox_operator.client import NatsLink, nats_link, rows, sending, statements
-from outbox_operator.consumer import breaker, dead_letters, disposition, progress, workers
+from outbox_operator.consumer import breaker, disposition, error_text, progress, workers
 from outbox_operator.controller.reconcile import deletion
 from outbox_operator.controller.runtime import queue, schedule
 from outbox_operator.controller.settings import Settings
@@ -73,7 +73,7 @@ SENTENCES: Final = [
     (README, f"Up to {shards()} lanes per outbox"),
     ("docs/README.md", f"remembered for {OPERATOR.secret_age_s:g} seconds"),
     (SECURITY, f"keeps them for {OPERATOR.secret_age_s:g} s."),
-    (SECURITY, f"bounded to one line of {dead_letters.ERROR_CHARACTERS} characters"),
+    (SECURITY, f"bounded to one line of {error_text.ERROR_CHARACTERS} characters"),
     (ARCHITECTURE, f"{OPERATOR.workers} objects at a time"),
     (ARCHITECTURE, f"never sooner than {partitions.PUBLISHED_SECONDS / 60:g} minutes after that"),
     (ARCHITECTURE, f"after {OPERATOR.lease_deadline_s:g} s the leader gives up its Lease"),
@@ -137,7 +137,7 @@ SENTENCES: Final = [
     (METRICS, f"reached in the last {progress.FAILING_AFTER_SECONDS:g} s"),
     (METRICS, f"different events for {progress.FAILING_AFTER_SECONDS:g} s"),
     (METRICS, f"| {nats_link.MOST_WAITING} events wait to be sent already"),
-    ("docs/reference/headers.md", f"at most {dead_letters.ERROR_CHARACTERS} characters"),
+    ("docs/reference/headers.md", f"at most {error_text.ERROR_CHARACTERS} characters"),
     ("docs/reference/settings.md", f"A pass is cut after {queue.PASS_TIMEOUT_S:g} s."),
     (
         "docs/reference/annotations-and-labels.md",

@@ -38,7 +38,7 @@ class Row(NamedTuple):
 Rows = Sequence[Row]
 """What comes from the database only counts like a `Row`: by index, without names. To make an
 object of each would cost as much as to publish it; `Row.named` does it where names are wanted,
-and these are names for indexes. The renderer of pages has its own way."""
+and these are names of indexes. `relay.message` writes numbers, for speed."""
 POSITION: Final = 0
 EVENT_ID: Final = 1
 PARTITION_KEY: Final = 3
