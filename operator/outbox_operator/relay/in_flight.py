@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from outbox_operator.adapters.postgres.rows import POSITION, NewDeadLetter
-from outbox_operator.relay.poison import Plan
+from outbox_operator.relay.poison import PagePlan
 from outbox_operator.relay.reading import Page, Point
 
 
@@ -52,7 +52,7 @@ class PageInFlight:
     size: int
     inside: Point
     after: Point
-    dead_letters: list[NewDeadLetter]
+    dead_letters: Sequence[NewDeadLetter]
 
 
 class PagesInFlight:
@@ -66,7 +66,7 @@ class PagesInFlight:
         self.sent = 0
         self._pages: deque[PageInFlight] = deque()
 
-    def add(self, page: Page, plan: Plan) -> None:
+    def add(self, page: Page, plan: PagePlan) -> None:
         """Remember a page whose messages are being sent."""
         rows = [row[POSITION] for row in page.rows]
         after = page.point(rows[-1])

@@ -184,7 +184,7 @@ class RelayLoop:
             await self._reader.rewind(self._cursor.point)
         return drained and plan is not None and result.refusal is None and halted is None
 
-    async def _plan(self, page: Page, sent: int) -> poison.Plan | None:
+    async def _plan(self, page: Page, sent: int) -> poison.PagePlan | None:
         """Decide what to do with a page; None: read it again, since the stream has changed.
 
         Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -47,8 +47,8 @@ class Poison:
     error: str
 
 
-@dataclass(slots=True)
-class Plan:
+@dataclass(frozen=True, slots=True)
+class PagePlan:
     """What to do with the rows of a page; those it does not mention are published already.
 
     Attributes:
@@ -58,9 +58,9 @@ class Plan:
         halted: Set with policy Halt: the row at which everything stops, and why.
     """
 
-    messages: list[Message] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
-    dead_letters: list[NewDeadLetter] = field(default_factory=list)
+    messages: Sequence[Message]
+    positions: Sequence[int]
+    dead_letters: Sequence[NewDeadLetter] = ()
     halted: tuple[Row, Poison] | None = None
 
     @property
@@ -92,7 +92,7 @@ def plan_page(
     refused: Mapping[int, Poison],
     published: Mapping[int, str],
     emission: int,
-) -> Plan:
+) -> PagePlan:
     """Sort the rows of a page into messages and dead letters.
 
     Args:
@@ -104,36 +104,50 @@ def plan_page(
     """
     if published:
         rows = [row for row in rows if published.get(row[POSITION]) != row[EVENT_ID]]
-    blocked = set(blocked_keys) if policy == "BlockKey" else set()
+    blocked = blocked_keys if policy == "BlockKey" else frozenset()
     if not refused and (not blocked or blocked.isdisjoint([row[PARTITION_KEY] for row in rows])):
         messages = renderer.page(rows, emission)
         if messages is not None and _all_fit(messages, renderer, facts):
-            return Plan(messages, [row[POSITION] for row in rows])
-    plan = Plan()
+            return PagePlan(messages, [row[POSITION] for row in rows])
+    return _plan_one_by_one(rows, renderer, facts, policy, blocked, refused, emission)
+
+
+def _plan_one_by_one(
+    rows: Rows,
+    renderer: Renderer,
+    facts: StreamFacts,
+    policy: Policy,
+    blocked_keys: Set[str],
+    refused: Mapping[int, Poison],
+    emission: int,
+) -> PagePlan:
+    blocked = set(blocked_keys)
+    messages: list[Message] = []
+    positions: list[int] = []
+    dead: list[NewDeadLetter] = []
     for row in map(Row.named, rows):
         if row.partition_key in blocked:
             error = f"an earlier event of key {row.partition_key!r} is a dead letter"
-            plan.dead_letters.append(
+            dead.append(
                 NewDeadLetter(
                     row.position, row.partition_key, Reason.KEY_BLOCKED, error, blocked=True
                 )
             )
             continue
-        number = emission + len(plan.messages) + 1
+        number = emission + len(messages) + 1
         found = refused.get(row.position) or inspect(row, renderer, facts, number)
         if isinstance(found, Message):
-            plan.messages.append(found)
-            plan.positions.append(row.position)
+            messages.append(found)
+            positions.append(row.position)
             continue
         if policy == "Halt":
-            plan.halted = (row, found)
-            return plan
-        plan.dead_letters.append(
+            return PagePlan(messages, positions, dead, halted=(row, found))
+        dead.append(
             NewDeadLetter(row.position, row.partition_key, found.reason, found.error, blocked=False)
         )
         if policy == "BlockKey" and row.partition_key:
             blocked.add(row.partition_key)
-    return plan
+    return PagePlan(messages, positions, dead)
 
 
 def _all_fit(messages: Sequence[Message], renderer: Renderer, facts: StreamFacts) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from outbox_operator.adapters.nats.publisher import Message
 from outbox_operator.adapters.postgres.rows import NewDeadLetter, Row
 from outbox_operator.reasons import Reason
 from outbox_operator.relay.in_flight import PagesInFlight, Settled
-from outbox_operator.relay.poison import Plan, Poison
+from outbox_operator.relay.poison import PagePlan, Poison
 from outbox_operator.relay.reading import Page, Point
 
 BEFORE = Point("1:1:", "9:9:", 0)
@@ -23,11 +24,9 @@ def page(*positions: int, closes: bool = False) -> Page:
     return Page(rows, len(rows), "1:1:", "9:9:", closes, BEFORE)
 
 
-def plan(published: Sequence[int], **changes: object) -> Plan:
-    made = Plan([Message("s", "head.", b"12345") for _ in published], list(published))
-    for name, value in changes.items():
-        setattr(made, name, value)
-    return made
+def plan(published: Sequence[int], **more: Any) -> PagePlan:
+    messages = [Message("s", "head.", b"12345") for _ in published]
+    return PagePlan(messages, published, **more)
 
 
 def inside(position: int) -> Point:

@@ -14,7 +14,7 @@ from outbox_operator.errors import SpecError
 from outbox_operator.reasons import Reason
 from outbox_operator.relay.message import Renderer
 from outbox_operator.relay.poison import (
-    Plan,
+    PagePlan,
     Poison,
     Policy,
     Treatment,
@@ -63,7 +63,7 @@ def bad(position: int, key: str = "") -> Row:
     return row(position, key, event_type="user.created")
 
 
-def plan(rows: list[Row], policy: Policy = "BlockKey", **changes: Any) -> Plan:
+def plan(rows: list[Row], policy: Policy = "BlockKey", **changes: Any) -> PagePlan:
     arguments: dict[str, Any] = {
         "renderer": RENDERER,
         "facts": LIMITS,
@@ -170,7 +170,7 @@ def test_what_is_in_the_stream_already_is_skipped_and_nothing_else() -> None:
     made = plan([row(1, "a"), row(2, "a"), row(3, "a")], published={1: row(1).event_id, 3: "other"})
     assert made.positions == [2, 3]
     assert [emission(message) for message in made.messages] == ["11", "12"]
-    assert made.dead_letters == []
+    assert not made.dead_letters
 
 
 def test_ordinary_pages_and_odd_ones_are_treated_alike() -> None:
