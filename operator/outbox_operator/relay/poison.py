@@ -203,12 +203,17 @@ def _too_large(row: Row, facts: StreamFacts, found: str) -> Poison:
     )
 
 
-def check_template(template: SubjectTemplate, facts: StreamFacts) -> None:
+def check_stream(template: SubjectTemplate, facts: StreamFacts) -> None:
     """Refuse to start when no event at all could enter the stream: that is not the events' fault.
 
     Raises:
-        SpecError: Reason SubjectNotInStream.
+        SpecError: Reason SubjectNotInStream, or InvalidSpec for a setting of the stream.
     """
+    if facts.unfit:
+        raise SpecError(
+            f"stream {facts.stream} has {facts.unfit} set, with which it does not store events as "
+            "they are sent; take it away (docs/reference/stream-options.md)"
+        )
     wanted = template.filter()
     if not any(overlaps(subject, wanted) for subject in facts.subjects):
         raise SpecError(

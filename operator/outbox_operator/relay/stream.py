@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 _WINDOWS: Final = 3
 """The rest of an open window, what was being read meanwhile, and a poll: with these everything
 that was visible when we looked at the stream has been read."""
+FACTS_SECONDS: Final = 5.0
+"""Publishing for longer, ask again what the stream is like: it may be changed at any time."""
 _KEEPS_ITS_TAIL: Final = "limits"
 """The retention with which messages stay although they were consumed."""
 
@@ -79,6 +81,7 @@ class ShardStream:
         self._known = known
         self._last: int | None = None
         self._facts: StreamFacts | None = None
+        self._facts_at = 0.0
         self._tail = Tail(shard, settings.source, numbers.last)
         self._guard = FenceGuard()
         self._fenced = False
@@ -106,10 +109,12 @@ class ShardStream:
         Raises:
             OutboxError: The stream is missing, accepts none of our subjects, or does not answer.
         """
-        if self._facts is None:
+        if self._facts is None or time.monotonic() - self._facts_at > FACTS_SECONDS:
             facts = await self._publisher.facts()
-            poison.check_template(self._template, facts)
+            poison.check_stream(self._template, facts)
             self._facts, self.max_message_bytes = facts, facts.max_message_bytes
+            self._facts_at = time.monotonic()
+            self._note_republishing(facts)
         if self._last is None:
             await self._read_tail(self._facts)
         return self._facts
@@ -215,6 +220,14 @@ class ShardStream:
             f"fence, duplicates are dropped within {facts.duplicate_window_seconds:g} s only"
         )
         log.warning("%s", self.without_fence, extra={"reason": Reason.PUBLISHING_WITHOUT_FENCE})
+
+    def _note_republishing(self, facts: StreamFacts) -> None:
+        if facts.republishes and self._ordered:
+            self.without_fence = (
+                f"stream {facts.stream} republishes what it stores, and a stream that takes the "
+                "copies would refuse those with a fence: publishing without it, duplicates are "
+                f"dropped within {facts.duplicate_window_seconds:g} s only"
+            )
 
     def _acknowledged(self, _: int, seconds: float) -> None:
         self._metrics.ack_seconds.observe(seconds)

@@ -18,7 +18,7 @@ from outbox_operator.relay.poison import (
     Poison,
     Policy,
     Treatment,
-    check_template,
+    check_stream,
     inspect,
     plan_page,
     treat,
@@ -31,7 +31,9 @@ RENDERER = Renderer(
 
 
 def facts(*subjects: str, size: int = 1000) -> StreamFacts:
-    return StreamFacts("ORDERS", subjects, size, "limits", 120.0, True, True, "2026-11-21")
+    return StreamFacts(
+        "ORDERS", subjects, size, "limits", 120.0, True, True, False, "", "2026-11-21"
+    )
 
 
 LIMITS = facts("shop.order.>")
@@ -206,8 +208,8 @@ def test_refusals(kind: Kind, treatment: Treatment) -> None:
 
 
 def test_a_template_that_cannot_match_the_stream_is_not_blamed_on_the_events() -> None:
-    check_template(SubjectTemplate.parse("shop.{event_type}"), LIMITS)
+    check_stream(SubjectTemplate.parse("shop.{event_type}"), LIMITS)
     with pytest.raises(SpecError, match="ORDERS"):
-        check_template(SubjectTemplate.parse("other.{event_type}"), LIMITS)
+        check_stream(SubjectTemplate.parse("other.{event_type}"), LIMITS)
     with pytest.raises(SpecError, match="no subjects"):
-        check_template(SubjectTemplate.parse("a.{event_type}"), facts())
+        check_stream(SubjectTemplate.parse("a.{event_type}"), facts())

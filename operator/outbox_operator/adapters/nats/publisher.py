@@ -47,6 +47,11 @@ _FENCE_LEVEL: Final = 1
 _FAST_LEVEL: Final = 4
 """JetStream API levels of nats-server 2.11 and 2.14."""
 WINDOW_MESSAGES: Final = 1024
+_UNFIT: Final = (
+    "mirror", "no_ack", "sealed", "allow_msg_counter", "subject_transform",
+    "subject_delete_marker_ttl",
+)  # fmt: skip
+"""Settings that a pipeline's stream must not have; the same as the CRD refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,11 @@ class StreamFacts:
         retention: In NATS's words: limits, interest or workqueue.
         duplicate_window_seconds: How long it knows a message id.
         fast: Whether it takes fast-ingest batches.
-        fences: Whether it can check a `Fence`, and keeps the messages that a fence speaks of.
+        fences: Whether it can check a `Fence`, keeps the messages that a fence speaks of, and
+            nobody checks the fence once more.
+        republishes: Whether it publishes what it stores once more, headers and all. A stream that
+            takes these copies would check them against itself, and refuse them.
+        unfit: The setting because of which no event can be stored as it is sent; empty: none.
         created: RFC 3339; differs after it was deleted and made anew.
     """
 
@@ -70,6 +79,8 @@ class StreamFacts:
     duplicate_window_seconds: float
     fast: bool
     fences: bool
+    republishes: bool
+    unfit: str
     created: str
 
 
@@ -175,6 +186,7 @@ class Publisher:
         # stream, which in a mixed cluster is another than the one we are connected to.
         metadata = config.get("metadata") or {}
         level = int(metadata.get("_nats.level") or 0)
+        republishes = bool(config.get("republish"))
         facts = StreamFacts(
             stream=self._stream,
             subjects=tuple(config.get("subjects") or ()),
@@ -182,12 +194,14 @@ class Publisher:
             retention=str(config["retention"]),
             duplicate_window_seconds=config.get("duplicate_window", 0) / 1e9,
             fast=level >= _FAST_LEVEL and bool(config.get("allow_batched")),
-            fences=level >= _FENCE_LEVEL and config["retention"] == "limits",
+            fences=(level >= _FENCE_LEVEL and config["retention"] == "limits" and not republishes),
+            republishes=republishes,
+            unfit=next((name for name in _UNFIT if config.get(name)), ""),
             created=str(document["created"]),
         )
         if facts.fast != self._fast:
             _log_how(facts, level)
-        self._fast, self._chains = facts.fast, level < _FAST_LEVEL
+        self._fast, self._chains = facts.fast, level < _FAST_LEVEL and not republishes
         return facts
 
     def open_run(
