@@ -1,6 +1,6 @@
 """Messages from delivery to what is to be answered: inbox, handler, decision, dead letter.
 
-Called by the loop. Sends no answers itself; what it returns says which.
+Called by the workers. Sends no answers itself; what it returns says which.
 """
 
 from __future__ import annotations

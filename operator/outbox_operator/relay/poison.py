@@ -1,7 +1,8 @@
 """Which events cannot be published, and what happens to them and to their keys. Pure.
 
-Called by `relay.loop`. An event is poison when no amount of waiting helps: it is found here,
-before it is sent, wherever possible. What a server refuses is sorted by `treat`.
+Called by `relay.loop` and `relay.retrying`. An event is poison when no amount of waiting helps:
+it is found here, before it is sent, wherever possible. What a server refuses is sorted by
+`treat`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What to go on from when it is not certain how far the stream is. Pure.
 
-Called by `relay.loop`. The cursor is saved now and then, so it lags a little behind the stream.
+Called by `relay.stream`. The cursor is saved now and then, so it lags a little behind the stream.
 The messages behind it, the tail, say what was published: their headers hold position and
 emission. The rows at these positions are then skipped when they are read, and nothing else is:
 

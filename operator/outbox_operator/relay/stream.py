@@ -1,8 +1,8 @@
 """What the relay of a shard knows of its stream: what it accepts, its end, what is in it already.
 
-Used by `relay.loop`. All of it can become invalid: the stream was changed, a run ended without
-an answer, somebody else published. Then it is asked for again, and what the tail shows to be
-published is skipped when it is read.
+Used by `relay.loop` and its helpers. All of it can become invalid: the stream was changed, a run
+ended without an answer, somebody else published. Then it is asked for again, and what the tail
+shows to be published is skipped when it is read.
 """
 
 from __future__ import annotations

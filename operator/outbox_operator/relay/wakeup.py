@@ -11,7 +11,7 @@ from typing import Protocol
 
 
 class Sleep(Protocol):
-    """The announcements, as `adapters.outbox_wakeup` makes them."""
+    """The announcements, as `adapters.postgres.wakeup` makes them."""
 
     async def announce_sleep(self) -> bool: ...
 

@@ -47,6 +47,19 @@ def test_modules_stay_small() -> None:
     assert {str(f.relative_to(ROOT)): n for f, n in sizes.items() if n > 500} == {}
 
 
+def test_docstrings_name_modules_that_exist() -> None:
+    """`relay.loop`, `wire.headers.encode_value`: the first parts are a module, or all a room."""
+    rooms = "|".join(sorted(folder.name for folder in PACKAGE.iterdir() if folder.is_dir()))
+    wrong = []
+    for file in PACKAGE.rglob("*.py"):
+        for name in re.findall(rf"`((?:{rooms})(?:\.\w+)+)`", file.read_text()):
+            parts = name.split(".")
+            paths = [PACKAGE.joinpath(*parts[:end]) for end in range(2, len(parts) + 1)]
+            if not (any(path.with_suffix(".py").exists() for path in paths) or paths[-1].is_dir()):
+                wrong.append(f"{file.relative_to(PACKAGE)}: {name}")
+    assert wrong == []
+
+
 def test_modules_that_call_themselves_pure_are_held_to_it() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
     [held] = [c for c in contracts["contracts"] if c["name"] == "Decisions are pure"]

@@ -1,4 +1,7 @@
-"""The record of a coordination Lease, as a value. Pure; the decisions are `controller.lease`'s."""
+"""The record of a coordination Lease, as a value. Pure.
+
+What to do with it is decided in `controller.runtime.lease`.
+"""
 
 from __future__ import annotations
 

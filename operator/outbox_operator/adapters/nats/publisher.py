@@ -127,7 +127,7 @@ class Publisher:
             ack_seconds: Longest wait for an acknowledgement.
 
         Raises:
-            OutboxError: As `adapters.nats.connect`.
+            OutboxError: As `adapters.nats.connection.connect`.
         """
         publisher: Publisher | None = None
 

@@ -84,7 +84,7 @@ class WholeDeadLetter(DeadLetter):
 class DeadLetterStore:
     """The table of one outbox.
 
-    Every method may raise the errors of `adapters.postgres_errors`.
+    Every method may raise the errors of `adapters.postgres.errors`.
 
     Args:
         connection: Of the role that owns the tables.

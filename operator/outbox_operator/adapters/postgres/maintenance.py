@@ -1,4 +1,4 @@
-"""Carries out the upkeep of the events table that `plan.postgres_partitions` decides on.
+"""Carries out the upkeep of the events table that `plan.postgres.partitions` decides on.
 
 Called by `PostgresAdmin.maintain`. Every lock is asked for with a short timeout and on one
 partition only where that is possible: writers come first, upkeep tries again later.

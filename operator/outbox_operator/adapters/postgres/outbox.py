@@ -54,10 +54,10 @@ _BEYOND: Final = 2**63 - 1
 class OutboxStore:
     """The tables of one schema over one connection, for one shard.
 
-    Every method may raise the errors of `adapters.postgres_errors`.
+    Every method may raise the errors of `adapters.postgres.errors`.
 
     Args:
-        connection: From `adapters.postgres.connect`; used by nobody else.
+        connection: From `adapters.postgres.connection.connect`; used by nobody else.
         target: For messages.
     """
 

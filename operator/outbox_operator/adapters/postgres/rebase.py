@@ -1,6 +1,7 @@
 """Sets the cursors of an outbox anew, for the server that it is on now.
 
-Called by `outbox rebase`; `plan.rebase` decides. Needs the rights of the relay's role only.
+Called by `outbox rebase`; `plan.postgres.rebase` decides. Needs the rights of the relay's role
+only.
 """
 
 from __future__ import annotations

@@ -48,10 +48,10 @@ class LocksView:
 class ShardLocks:
     """One connection that holds locks; used by one task at a time.
 
-    Every method may raise the errors of `adapters.postgres_errors`.
+    Every method may raise the errors of `adapters.postgres.errors`.
 
     Args:
-        connection: From `adapters.postgres.connect`; used by nobody else.
+        connection: From `adapters.postgres.connection.connect`; used by nobody else.
         target: For messages.
         schema: Of the pipeline's tables; relays of other schemas do not meet ours.
 

@@ -1,6 +1,6 @@
 """The relay's side of the trigger that wakes it: announce sleep, listen, announce that it is over.
 
-Part of `adapters.outbox_store`, whose connection it shares. The statements are two calls for an
+Part of `adapters.postgres.outbox`, whose connection it shares. The statements are two calls for an
 advisory lock; `wire.wakeup` says why no wake-up is lost.
 """
 
@@ -18,7 +18,7 @@ from outbox_operator.wire.wakeup import wakeup_channel
 class OutboxWakeup:
     """Sleep and wake-ups of one shard.
 
-    Every method may raise the errors of `adapters.postgres_errors`.
+    Every method may raise the errors of `adapters.postgres.errors`.
 
     Args:
         turn: Entered for each statement on the connection.

@@ -1,7 +1,7 @@
 """Handlers by event type: the decorators that applications use, and who is called for what.
 
 Imported by applications through `outbox_operator.consumer`; standard library only. Calling them
-is `consumer.python`'s business.
+is `consumer.handlers.python`'s business.
 """
 
 from __future__ import annotations

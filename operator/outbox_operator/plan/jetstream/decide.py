@@ -187,7 +187,7 @@ def decide(
     yielding_owners: Container[str],
     api_level: int,
 ) -> Decision:
-    """What to do about one thing; see `plan.streams.decide_stream`."""
+    """What to do about one thing; see `plan.jetstream.streams.decide_stream`."""
     name = f"{kind.what} {desired['name']}"
     missing = _unsupported(kind, name, desired, api_level)
     if missing is not None:

@@ -4,7 +4,7 @@ The plan is declarative: every look compares the whole schema, so creating, upgr
 an existing table and undoing changes made by hand are one path. What is never planned is a step
 that loses or rewrites rows: that is refused with table, column, wanted and found.
 
-Called by the controller, and again by `adapters.postgres_admin` under the migration lock.
+Called by the controller, and again by `adapters.postgres.admin` under the migration lock.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Values that the plans for PostgreSQL are made of: what is wanted, and what was found.
 
-`adapters.postgres_admin` fills the observed ones; `plan.postgres` decides over both.
+`adapters.postgres.admin` fills the observed ones; `plan.postgres` decides over both.
 """
 
 from __future__ import annotations
