@@ -132,7 +132,7 @@ class Sender:
                 event_type=row.event_type,
                 partition_key=row.partition_key,
                 source=message.event_source(self._send.namespace, self._send.pipeline),
-                time=dt.datetime.now(dt.UTC),
+                time=message.event_time(dt.datetime.now(dt.UTC)),
                 content_type=message.CONTENT_TYPES[self._payload_type],
                 own=json.loads(row.headers),
             ),

@@ -16,25 +16,17 @@ from outbox_operator.adapters.nats.publisher import Fence, Message
 from outbox_operator.adapters.postgres.rows import Row, Rows
 from outbox_operator.errors import EventError
 from outbox_operator.reasons import Reason
+from outbox_operator.wire import headers
 from outbox_operator.wire.event import check_header
-from outbox_operator.wire.headers import (
-    CONTENT_TYPE,
-    EMISSION,
-    EVENT_ID,
-    EVENT_KEY,
-    EVENT_SOURCE,
-    EVENT_SPEC_VERSION,
-    EVENT_TIME,
-    EVENT_TYPE,
-    MSG_ID,
-    POSITION,
-    SHARD,
-    encode_value,
+from outbox_operator.wire.message import (
+    CONTENT_TYPES,
+    SPEC_VERSION,
+    Place,
+    event_head,
 )
 from outbox_operator.wire.subjects import SubjectTemplate
 
-_CONTENT_TYPES: Final = {"jsonb": "application/json", "bytea": "application/octet-stream"}
-_PLAIN: Final = bytes(code for code in range(128) if encode_value(chr(code)) == chr(code))
+_PLAIN: Final = bytes(code for code in range(128) if headers.encode_value(chr(code)) == chr(code))
 """Characters that header values hold as they are."""
 _LONGEST_PLAIN: Final = 1024
 """Keys and types of more characters are left to the slow way, which knows the limits."""
@@ -66,12 +58,15 @@ class Renderer:
     ) -> None:
         self._template = template
         self._fixed = {"shard": str(shard), "schema": schema}
-        self._content_type = _CONTENT_TYPES[payload_type]
+        self._content_type = CONTENT_TYPES[payload_type]
         self._by_kind = "partition_key" not in template.pieces[1::2]
         self._kinds: dict[tuple[str, str | None], tuple[str, str]] = {}
         self._seconds: dict[int, str] = {}
+        self._source, self._shard = source, shard
         self._common = (
-            f"\r\n{EVENT_SPEC_VERSION}: 1.0\r\n{EVENT_SOURCE}: {source}\r\n{SHARD}: {shard}"
+            f"\r\n{headers.EVENT_SPEC_VERSION}: {SPEC_VERSION}"
+            f"\r\n{headers.EVENT_SOURCE}: {source}"
+            f"\r\n{headers.SHARD}: {shard}"
         )
         self.subjects = template.filter(shard=shard)
         fence = Fence(self.subjects, 2**63)
@@ -135,17 +130,18 @@ class Renderer:
         content_type, own = self._content_type, ""
         if row.headers is not None:
             content_type, own = _own_headers(row, content_type)
-        keyed = f"\r\n{EVENT_KEY}: {encode_value(row.partition_key)}"
         whole, micro = divmod(row.created_at, 1_000_000)
-        head = (
-            f"NATS/1.0\r\n{MSG_ID}: {row.event_id}"
-            f"{self._kind_lines(row.event_type, content_type)}\r\n{EVENT_ID}: {row.event_id}"
-            f"\r\n{EVENT_TIME}: {self._second(whole)}{micro:06d}Z"
-            f"{keyed if row.partition_key else ''}"
-            f"\r\n{POSITION}: {row.position}\r\n{EMISSION}: {emission}\r\n{own}\r\n"
+        head = event_head(
+            event_id=row.event_id,
+            event_type=row.event_type,
+            partition_key=row.partition_key,
+            source=self._source,
+            time=f"{self._second(whole)}{micro:06d}Z",
+            content_type=content_type,
+            place=Place(self._shard, row.position, emission),
         )
         subject = self._subject(row.event_type, row.routing_key, row.partition_key)
-        return Message(subject, head, payload)
+        return Message(subject, f"NATS/1.0\r\n{_bytes(head)}{own}\r\n", payload)
 
     def _are_ordinary(self, rows: Rows) -> bool:
         keys = [row[3] for row in rows]
@@ -164,7 +160,11 @@ class Renderer:
         if len(self._kinds) >= _KINDS:
             self._kinds.clear()
         subject = self._subject(event_type, routing_key, "") if self._by_kind else ""
-        found = (subject, self._kind_lines(event_type, self._content_type))
+        lines = (
+            f"{self._common}\r\n{headers.CONTENT_TYPE}: {self._content_type}"
+            f"\r\n{headers.EVENT_TYPE}: {headers.encode_value(event_type)}"
+        )
+        found = (subject, lines)
         self._kinds[event_type, routing_key] = found
         return found
 
@@ -175,12 +175,6 @@ class Renderer:
         moment = _EPOCH + dt.timedelta(seconds=whole)
         found = self._seconds[whole] = f"{moment.isoformat()}."
         return found
-
-    def _kind_lines(self, event_type: str, content_type: str) -> str:
-        return (
-            f"{self._common}\r\n{CONTENT_TYPE}: {content_type}"
-            f"\r\n{EVENT_TYPE}: {encode_value(event_type)}"
-        )
 
     def _subject(self, event_type: str, routing_key: str | None, key: str) -> str:
         # A routing key stands in for the type wherever the template uses it.
@@ -217,8 +211,8 @@ def _own_headers(row: Row, content_type: str) -> tuple[str, str]:
             check_header(where, name, value)
         except EventError as error:
             raise EventError(error.message, reason=Reason.INVALID_HEADERS) from error
-        if name.lower() == CONTENT_TYPE.lower():
-            content_type = _bytes(value)
+        if name.lower() == headers.CONTENT_TYPE.lower():
+            content_type = value
         else:
             lines.append(f"{name}: {value}\r\n")
     return content_type, _bytes("".join(lines))

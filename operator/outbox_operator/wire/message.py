@@ -1,26 +1,47 @@
-"""Subject and headers of an event's message, as far as they follow from the event alone. Pure.
+"""Subject and headers of an event's message. Pure.
 
-The library uses them when it publishes an event itself. The relay writes the same, and adds what
-only it knows: position, shard and number of emission.
+The relay writes them for every row, the library when it publishes an event itself; the relay adds
+what only it knows: position, shard and number of emission.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
-from outbox_operator.wire import headers as names
+from outbox_operator.wire import headers
 from outbox_operator.wire.subjects import SubjectTemplate
 from outbox_operator.wire.times import format_time
 
 CONTENT_TYPES: Final = {"jsonb": "application/json", "bytea": "application/octet-stream"}
 """By `payloadType`."""
+SPEC_VERSION: Final = "1.0"
+"""Of CloudEvents."""
+
+
+class Place(NamedTuple):
+    """Where an event is in its outbox.
+
+    Attributes:
+        shard: Number of the shard.
+        position: Of the row.
+        emission: Number of the event among those of the shard that were published.
+    """
+
+    shard: int
+    position: int
+    emission: int
+
+
+def event_time(moment: dt.datetime) -> str:
+    """Value of `Ce-Time`."""
+    return format_time(moment, "microseconds")
 
 
 def event_source(namespace: str, pipeline: str) -> str:
     """Value of `Ce-Source`."""
-    return names.encode_value(f"/{namespace}/{pipeline}")
+    return headers.encode_value(f"/{namespace}/{pipeline}")
 
 
 def event_subject(
@@ -44,37 +65,73 @@ def event_subject(
     )
 
 
+def event_head(
+    *,
+    event_id: str,
+    event_type: str,
+    partition_key: str,
+    source: str,
+    time: str,
+    content_type: str,
+    place: Place | None = None,
+) -> str:
+    """The headers of an event but those of the application, as lines that end in CRLF.
+
+    CloudEvents in binary mode, the message id, and the place in the outbox.
+
+    Args:
+        source: As `event_source` makes it.
+        time: As `event_time` makes it.
+        place: Where it is in its outbox; None: whoever publishes it does not know.
+    """
+    shard = number = key = ""
+    if place is not None:
+        shard = f"{headers.SHARD}: {place[0]}\r\n"
+        number = f"{headers.POSITION}: {place[1]}\r\n{headers.EMISSION}: {place[2]}\r\n"
+    if partition_key:
+        key = f"{headers.EVENT_KEY}: {headers.encode_value(partition_key)}\r\n"
+    return (
+        f"{headers.MSG_ID}: {event_id}\r\n"
+        f"{headers.EVENT_SPEC_VERSION}: {SPEC_VERSION}\r\n"
+        f"{headers.EVENT_SOURCE}: {source}\r\n"
+        f"{shard}"
+        f"{headers.CONTENT_TYPE}: {content_type}\r\n"
+        f"{headers.EVENT_TYPE}: {headers.encode_value(event_type)}\r\n"
+        f"{headers.EVENT_ID}: {event_id}\r\n"
+        f"{headers.EVENT_TIME}: {time}\r\n"
+        f"{key}{number}"
+    )
+
+
 def event_headers(
     *,
     event_id: str,
     event_type: str,
     partition_key: str,
     source: str,
-    time: dt.datetime,
+    time: str,
     content_type: str,
     own: Mapping[str, str],
 ) -> dict[str, str]:
-    """The headers of an event: CloudEvents in binary mode, the message id, and the application's.
+    """The headers of an event that is not published by a relay, with the application's.
 
     Args:
         source: As `event_source` makes it.
-        time: Aware, UTC.
+        time: As `event_time` makes it.
         own: Headers the application gave; only its content type replaces one of ours.
     """
-    headers = {
-        names.MSG_ID: event_id,
-        names.EVENT_SPEC_VERSION: "1.0",
-        names.EVENT_ID: event_id,
-        names.EVENT_TYPE: names.encode_value(event_type),
-        names.EVENT_SOURCE: source,
-        names.EVENT_TIME: format_time(time),
-        names.CONTENT_TYPE: content_type,
-    }
-    if partition_key:
-        headers[names.EVENT_KEY] = names.encode_value(partition_key)
+    ours = event_head(
+        event_id=event_id,
+        event_type=event_type,
+        partition_key=partition_key,
+        source=source,
+        time=time,
+        content_type=content_type,
+    )
+    found = dict(line.split(": ", 1) for line in ours.split("\r\n") if line)
     for name, value in own.items():
-        if name.lower() == names.CONTENT_TYPE.lower():
-            headers[names.CONTENT_TYPE] = value
+        if name.lower() == headers.CONTENT_TYPE.lower():
+            found[headers.CONTENT_TYPE] = value
         else:
-            headers[name] = value
-    return headers
+            found[name] = value
+    return found
