@@ -12,7 +12,7 @@ from aiohttp import web
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from outbox_operator.adapters.nats import api, pull_consumer
+from outbox_operator.adapters.nats import api, pull_requests
 from outbox_operator.consumer.handlers.registry import Handlers
 from outbox_operator.consumer.handlers.types import Context, ReceivedEvent, RetryAfter
 from outbox_operator.wire.config import InboxConfig, NatsConfig
@@ -233,7 +233,7 @@ async def test_keeps_to_the_limits_of_the_durable_consumer(
 async def test_a_server_that_falls_silent_is_noticed_and_used_again(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pull_consumer, "HEARTBEAT_SECONDS", 0.3)
+    monkeypatch.setattr(pull_requests, "HEARTBEAT_SECONDS", 0.3)
     monkeypatch.setattr(api, "REQUEST_SECONDS", 0.5)
     with NatsServer() as server:
         async with connected(server) as client:

@@ -2,7 +2,7 @@
 
 Made by `adapters.nats.publisher.Publisher.open_run`. A run takes messages in order, keeps a bounded
 volume of them in flight, hears acknowledgements as they come, and says at its end how many of
-its leading messages are stored. `jetstream_fast` and `jetstream_window` differ in what they put
+its leading messages are stored. `publish_fast` and `publish_window` differ in what they put
 on the wire and in what the server answers. Decides nothing about retries.
 """
 

@@ -1,88 +1,42 @@
-"""The pull side of JetStream: ask for messages, answer for each, store dead letters.
+"""Reads one durable consumer: its limits, its messages, an answer for each, dead letters.
 
-Called by the consumer runtime. Speaks the documented pull protocol by itself, because the driver's
-`fetch` cannot ask for more while messages arrive and costs several times more per message.
-Decides nothing: whether a message is acknowledged, repeated or put aside is the caller's choice.
+Called by the consumer runtime. Decides nothing: whether a message is acknowledged, repeated or
+made a dead letter is the caller's choice.
 """
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import itertools
 import json
 import math
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import nats.errors
-from nats.aio.subscription import Subscription
 
 from outbox_operator.adapters.nats.api import JetStreamApi
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.driver import WireClient
 from outbox_operator.adapters.nats.errors import connection_error
-from outbox_operator.adapters.nats.frame_reader import parse_headers
+from outbox_operator.adapters.nats.pull_requests import (
+    EXPIRES_SECONDS,
+    PulledMessage,
+    PullRequests,
+)
 from outbox_operator.errors import NatsError, OutboxError
 from outbox_operator.reasons import Reason
 
-HEARTBEAT_SECONDS: Final = 5.0
-_EXPIRES_SECONDS: Final = 30.0
-_DRAIN_SECONDS: Final = 5.0
-_REFUSED_PAUSE_SECONDS: Final = 1.0
-"""After a refused pull request, so that a full or electing server is not asked in a hot loop."""
-_PIN: Final = "Nats-Pin-Id"
-_WRONG_PIN: Final = "423"
-_epochs: Final = itertools.count(1)
-"""No two readers of a process have an epoch in common."""
 _LARGEST_BACKLOG_BYTES: Final = 4 * 1024 * 1024
 """Answers kept while the connection is down; what does not fit comes again."""
 
 
-class Delivery:
-    """One delivery of one message; exactly one final answer is due.
+class Delivery(PulledMessage):
+    """One delivery of one message; exactly one final answer is due."""
 
-    Attributes:
-        stream: Name of the stream.
-        sequence: Sequence of the message there.
-        deliveries: How often the message was delivered, this time included.
-        headers: Headers of the message.
-        data: Its payload.
-        epoch: That of its source when it came.
-    """
+    __slots__ = ()
 
-    __slots__ = (
-        "_reply", "_source", "_stored_ns", "_subject", "data", "deliveries", "epoch", "headers",
-        "sequence", "stream",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        source: PullConsumer,
-        subject: bytes,
-        reply: bytes,
-        headers: Mapping[str, str],
-        data: bytes,
-    ) -> None:
-        facts = reply.decode().split(".")
-        # Since 2.15 servers may put domain and account in front.
-        at = 2 if len(facts) == 9 else 4
-        self.stream = facts[at]
-        self.deliveries = int(facts[at + 2])
-        self.sequence = int(facts[at + 3])
-        self._stored_ns = facts[at + 5]
-        self.headers = headers
-        self.data = data
-        self._subject = subject
-        self._reply = reply
-        self._source = source
-        self.epoch = source.epoch
-
-    @property
-    def subject(self) -> str:
-        """Subject the message is stored under."""
-        return self._subject.decode()
+    _source: PullConsumer
 
     def when_stored(self) -> dt.datetime:
         """When the stream took it."""
@@ -136,7 +90,7 @@ class Delivery:
         )
 
 
-class PullConsumer:
+class PullConsumer(PullRequests):
     """Reads one durable consumer. `open` it, then `ask` for as many messages as can be handled.
 
     Args:
@@ -148,13 +102,11 @@ class PullConsumer:
         on_change: Called when `asked` or `failure` changed.
 
     Attributes:
-        asked: Messages that were asked for and did not arrive yet.
-        failure: Why nothing can arrive any more until `open` is called again; None while it can.
         most_in_flight: Messages the server lets be unanswered over all readers.
         ack_all: Whether an acknowledgement counts for all earlier messages too.
-        epoch: Changes when messages may have gone elsewhere meanwhile: a new connection, or a
-            new pin of the priority group.
     """
+
+    message = Delivery
 
     def __init__(
         self,
@@ -166,33 +118,16 @@ class PullConsumer:
         on_delivery: Callable[[Delivery], None],
         on_change: Callable[[], None],
     ) -> None:
-        self._client = client
-        self._auth = auth
-        self._api = JetStreamApi(client, auth)
+        super().__init__(
+            JetStreamApi(client, auth), stream, durable,
+            on_message=on_delivery, on_change=on_change,
+        )  # fmt: skip
         self._stream = stream
         self._durable = durable
-        self._on_delivery = on_delivery
-        self._on_change = on_change
         self._answers: list[bytes] = []
         self._flushing = False
-        self._group: str | None = None
-        self._pin: str | None = None
-        self._subscription: Subscription | None = None
-        self._subject = self._api.subject(f"CONSUMER.MSG.NEXT.{stream}.{durable}")
-        self._largest_batch = 0
-        self._expires = _EXPIRES_SECONDS
-        self._heard = 0.0
-        self._not_before = 0.0
-        self.asked = 0
-        self.failure: OutboxError | None = None
         self.most_in_flight = 0
         self.ack_all = False
-        self.epoch = next(_epochs)
-
-    @property
-    def connected(self) -> bool:
-        """Whether the connection is up now."""
-        return bool(self._client.is_connected)
 
     @property
     def closed(self) -> bool:
@@ -208,14 +143,7 @@ class PullConsumer:
         """
         await self.close()
         await self.verify()
-        try:
-            inbox = self._client.new_inbox()
-            self._subscription = await self._client.listen(inbox, self._received)
-        except (nats.errors.Error, OSError) as error:
-            raise connection_error(error, self._auth) from error
-        self._inbox = inbox
-        self.forget_requests()
-        self.failure = None
+        await self.listen()
 
     def fail(self, error: OutboxError) -> None:
         """The connection is closed for good: nothing can arrive any more."""
@@ -243,7 +171,7 @@ class PullConsumer:
         self.ack_all = config["ack_policy"] == "all"
         self.most_in_flight = int(config.get("max_ack_pending") or -1)
         self._largest_batch = int(config.get("max_batch", 0))
-        self._expires = min(_EXPIRES_SECONDS, config.get("max_expires", 0) / 1e9 or math.inf)
+        self._expires = min(EXPIRES_SECONDS, config.get("max_expires", 0) / 1e9 or math.inf)
         self._group = None
         if config.get("priority_policy") == "pinned_client":
             self._group = config["priority_groups"][0]
@@ -261,53 +189,6 @@ class PullConsumer:
 
     async def _info(self, where: str) -> Mapping[str, Any]:
         return await self._api.request(f"CONSUMER.INFO.{self._stream}.{self._durable}", None, where)
-
-    async def ask(self, count: int) -> None:
-        """Ask for up to `count` more messages. Does nothing right after a refusal.
-
-        Raises:
-            NatsError: The connection is closed for good.
-        """
-        now = time.monotonic()
-        if now < self._not_before or not self.connected:
-            return
-        if self._largest_batch:
-            count = min(count, self._largest_batch)
-        request: dict[str, int | str] = {
-            "batch": count,
-            "expires": int(self._expires * 1e9),
-            "idle_heartbeat": int(min(HEARTBEAT_SECONDS, self._expires / 2.5) * 1e9),
-        }
-        if self._group is not None:
-            request["group"] = self._group
-            if self._pin is not None:
-                request["id"] = self._pin
-        self.asked += count
-        self._heard = now
-        try:
-            await self._client.publish(self._subject, json.dumps(request).encode(), self._inbox)
-        except (nats.errors.Error, OSError) as error:
-            self.asked -= count
-            raise connection_error(error, self._auth) from error
-
-    def forget_requests(self) -> None:
-        """After a reconnection: the server has forgotten what was asked."""
-        self.asked = 0
-        self._not_before = 0.0
-        self._pin = None
-        self.epoch = next(_epochs)
-        self._on_change()
-
-    @property
-    def silent(self) -> bool:
-        """Whether the server owes us heartbeats and sends none."""
-        return self.asked > 0 and time.monotonic() - self._heard > 2.5 * HEARTBEAT_SECONDS
-
-    async def close(self) -> None:
-        """Take no more messages. Those already on their way are still delivered, before the end."""
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            await self._client.unlisten(subscription, drain_seconds=_DRAIN_SECONDS)
 
     def answer(self, reply: bytes, verb: bytes) -> None:
         """Send an answer with the next batch of them.
@@ -343,39 +224,3 @@ class PullConsumer:
         await self._api.publish(
             subject, data, headers, doing, nobody=Reason.DEAD_LETTER_STREAM_MISSING
         )
-
-    def _received(self, subject: bytes, reply: bytes, block: bytes, data: bytes) -> None:
-        self._heard = time.monotonic()
-        headers = parse_headers(block) if block else {}
-        if "Status" in headers and not reply:
-            self._status(headers)
-            return
-        if not reply.startswith(b"$JS.ACK."):
-            return  # a flow-control request; pull consumers send none
-        self.asked = max(0, self.asked - 1)
-        pin = headers.get(_PIN)
-        if pin is not None and pin != self._pin:
-            self._pin = pin
-            self.epoch = next(_epochs)
-            self._on_change()
-        self._on_delivery(Delivery(self, subject, reply, headers, data))
-
-    def _status(self, headers: Mapping[str, str]) -> None:
-        """A request ended, or still lives (100)."""
-        status, text = headers["Status"], headers.get("Description", "")
-        if status == "100":
-            return
-        # What the ended request still wanted; a server that does not say ended all we know of.
-        self.asked = max(0, self.asked - int(headers.get("Nats-Pending-Messages", self.asked)))
-        lowered = text.lower()
-        if status == "503" or "consumer deleted" in lowered or "push based" in lowered:
-            self.failure = NatsError(
-                f"durable consumer {self._durable!r} of stream {self._stream!r} at "
-                f"{self._auth.address} does not answer: {text or 'no responders'}",
-                reason=Reason.CONSUMER_MISSING,
-            )
-        elif status == _WRONG_PIN:
-            self._pin = None  # another reader has it; ask as one who waits for it
-        elif status not in ("404", "408"):
-            self._not_before = time.monotonic() + _REFUSED_PAUSE_SECONDS
-        self._on_change()

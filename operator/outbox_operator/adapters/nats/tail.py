@@ -10,18 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import nats.errors
-from nats.aio.subscription import Subscription
-
 from outbox_operator.adapters.nats.api import JetStreamApi
-from outbox_operator.adapters.nats.driver import WireClient
-from outbox_operator.adapters.nats.errors import Kind, connection_error
+from outbox_operator.adapters.nats.errors import Kind
 from outbox_operator.adapters.nats.frame_reader import parse_headers
+from outbox_operator.adapters.nats.pull_requests import PulledMessage, PullRequests
 from outbox_operator.errors import NatsError
 
 _BATCH: Final = 1000
@@ -29,8 +25,6 @@ _PULL_SECONDS: Final = 1.0
 _ANSWER_SECONDS: Final = 5.0
 _EMPTY_PULLS: Final = 5
 """Pulls in a row that may bring nothing before the last message is reached: a replica lags."""
-_NO_MORE_FOR_NOW: Final = frozenset({"404", "408"})
-_OLD_ACK_TOKENS: Final = 9
 _CONSUMER_IDLE_SECONDS: Final = 30
 
 
@@ -73,10 +67,11 @@ class TailReader:
             yield last
             return
         doing = f"stream {self._stream}: read {subject_filter} behind {after_sequence}"
-        pull = _Pull(self._api.client, await self._consumer(subject_filter, after_sequence + 1))
+        consumer = await self._consumer(subject_filter, after_sequence + 1)
+        pull = _Pull(self._api, self._stream, consumer)
         reached, empty_pulls = after_sequence, 0
         try:
-            await pull.start()
+            await pull.requests.listen()
             while last is not None and reached < last.sequence:
                 messages = await pull.fetch(last.sequence)
                 for message in messages:
@@ -90,13 +85,11 @@ class TailReader:
                     )
                 if not messages:  # what is missing may have expired, or been purged
                     last = await self.last_of(subject_filter)
-        except (nats.errors.Error, OSError) as error:
-            raise connection_error(error, self._api.auth, doing) from error
         finally:
-            await pull.stop()
+            await pull.requests.close(drain_seconds=0)
 
     async def _consumer(self, subject_filter: str, first_sequence: int) -> str:
-        """Make a consumer that ends by itself; returns where to pull from it."""
+        """Make a consumer that ends by itself; returns its name."""
         created = await self._api.request(
             f"CONSUMER.CREATE.{self._stream}",
             {
@@ -114,53 +107,44 @@ class TailReader:
             },
             f"stream {self._stream}: read {subject_filter} from sequence {first_sequence}",
         )
-        return self._api.subject(f"CONSUMER.MSG.NEXT.{self._stream}.{created['name']}")
+        return str(created["name"])
 
 
 class _Pull:
-    """Pull requests, one at a time."""
+    """Pulls a batch at a time.
 
-    def __init__(self, client: WireClient, subject: str) -> None:
+    Attributes:
+        failed: Why no more can come.
+    """
+
+    def __init__(self, api: JetStreamApi, stream: str, consumer: str) -> None:
         self.failed = ""
-        """Why no more can come."""
-        self._client = client
-        self._subject = subject
-        self._inbox = client.new_inbox()
-        self._listening: Subscription | None = None
+        self.requests = PullRequests(
+            api, stream, consumer, expires_seconds=_PULL_SECONDS,
+            on_message=self._on_message, on_change=self._on_change,
+        )  # fmt: skip
         self._messages: list[TailMessage] = []
         self._last_sequence = 0
         self._complete = asyncio.Event()
-
-    async def start(self) -> None:
-        self._listening = await self._client.listen(self._inbox, self._heard)
-
-    async def stop(self) -> None:
-        if self._listening is not None:
-            await self._client.unlisten(self._listening)
 
     async def fetch(self, last_sequence: int) -> list[TailMessage]:
         """A batch, or less when the last is reached or nothing more comes for a while."""
         self._messages, self._last_sequence = [], last_sequence
         self._complete.clear()
-        request = {"batch": _BATCH, "expires": int(_PULL_SECONDS * 1e9)}
-        await self._client.publish(self._subject, json.dumps(request).encode(), reply=self._inbox)
+        await self.requests.ask(_BATCH)
         try:
             await asyncio.wait_for(self._complete.wait(), _ANSWER_SECONDS)
         except TimeoutError:
             self.failed = "no answer in time"
         return self._messages
 
-    def _heard(self, subject: bytes, reply: bytes, block: bytes, _payload: bytes) -> None:
-        headers = parse_headers(block)
-        if not reply:
-            status = headers.get("Status", "")
-            if status not in _NO_MORE_FOR_NOW:
-                self.failed = f"status {status}"
+    def _on_message(self, message: PulledMessage) -> None:
+        self._messages.append(TailMessage(message.sequence, message.subject, message.headers))
+        if not self.requests.asked or message.sequence >= self._last_sequence:
             self._complete.set()
-            return
-        # $JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.…, or with domain and account first
-        tokens = reply.split(b".")
-        sequence = int(tokens[5] if len(tokens) == _OLD_ACK_TOKENS else tokens[7])
-        self._messages.append(TailMessage(sequence, subject.decode(), headers))
-        if len(self._messages) == _BATCH or sequence >= self._last_sequence:
+
+    def _on_change(self) -> None:
+        requests = self.requests
+        self.failed = requests.refusal if requests.failure is None else requests.failure.message
+        if not requests.asked:
             self._complete.set()

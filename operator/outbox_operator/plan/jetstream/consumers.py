@@ -1,6 +1,6 @@
 """Durable consumers: the configuration a specification asks for, and what to do about what is.
 
-Called by the controller and, for its values, by adapters.jetstream_admin. Pure. What is said here
+Called by the controller and, for its values, by adapters.nats.admin. Pure. What is said here
 of the server was tried on nats-server 2.10 to 2.15; tests/integration/jetstream repeats it.
 """
 

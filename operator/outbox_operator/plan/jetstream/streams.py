@@ -1,6 +1,6 @@
 """Streams: the configuration a specification asks for, and what to do about what was found.
 
-Called by the controller and, for its values, by adapters.jetstream_admin. Pure. What is said here
+Called by the controller and, for its values, by adapters.nats.admin. Pure. What is said here
 of the server (what can be edited, what it adds by itself) was tried on nats-server 2.10 to 2.15;
 tests/integration/jetstream repeats it.
 """
