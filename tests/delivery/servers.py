@@ -265,7 +265,6 @@ async def until(condition: Callable[[], Any], seconds: float) -> bool:
 
 
 def _port(server: NatsServer) -> int:
-    assert server.port is not None
     return server.port
 
 

