@@ -149,9 +149,9 @@ async def test_keeps_the_order_of_a_key_that_is_written_meanwhile(
     writer = asyncio.create_task(write())
     replays = 0
     try:
-        while await store.find(EVERYTHING, limit=1) and replays < 50:
+        while await store.find(EVERYTHING, limit=1) and replays < 15:
             with contextlib.suppress(ConflictError):
-                await store.replay(EVERYTHING, patience=0.3)
+                await store.replay(EVERYTHING, patience=0.1)
             replays += 1
     finally:
         stop.set()

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from support import impatient
 from support.nats import NatsOptions, NatsServer
 from support.processes import freeze
-from support.relaying import Outbox, an_outbox, check_delivery
+from support.relaying import Outbox, RelayProcess, an_outbox, check_delivery
 from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -21,6 +22,12 @@ pytestmark = pytest.mark.integration
 def own_nats() -> Iterator[NatsServer]:
     with NatsServer(NatsOptions(extra={"max_payload": 8_000_000})) as server:
         yield server
+
+
+def impatient_relay(outbox: Outbox) -> RelayProcess:
+    relay = outbox.relay()
+    relay.program = ("-P", str(Path(impatient.__file__)))
+    return relay
 
 
 async def add_much(outbox: Outbox) -> None:
@@ -34,13 +41,11 @@ async def test_a_broker_that_hangs_while_much_is_sent_is_given_up(
     database: str, own_nats: NatsServer, tmp_path: Path
 ) -> None:
     async with an_outbox(database, own_nats, tmp_path) as outbox:
-        relay = await outbox.relay().start().active()
+        relay = await impatient_relay(outbox).start().active()
         own_nats.pause()
         try:
             await add_much(outbox)
-            await eventually(
-                lambda: "nats" in relay.failing(), "the loss noticed", seconds=55, relay=relay
-            )
+            await eventually(lambda: "nats" in relay.failing(), "the loss noticed", relay=relay)
         finally:
             own_nats.resume()
         check_delivery(await outbox.stored(3), await outbox.event_ids())
@@ -65,7 +70,7 @@ async def test_a_broker_that_hangs_does_not_hold_up_the_end(
 
 
 async def test_a_database_that_hangs_is_not_called_ready(outbox: Outbox) -> None:
-    relay = await outbox.relay().start().active()
+    relay = await impatient_relay(outbox).start().active()
     await relay.ready()
     backend: int = await outbox.connection.fetchval(
         "SELECT pid FROM pg_stat_activity WHERE application_name LIKE '%shard 0' "
