@@ -18,7 +18,7 @@ from outbox_operator.reasons import Reason
 
 WINDOW_BYTES: Final = 8 * 1024 * 1024
 """Volume in flight at which a run waits. A message is sent whole, however large it is."""
-LINK_BYTES: Final = 4 * WINDOW_BYTES
+CONNECTION_BYTES: Final = 4 * WINDOW_BYTES
 """Volume in flight of all runs of a connection; more of them at a time get smaller windows."""
 ACK_SECONDS: Final = 5.0
 """Longest wait without progress while messages are unacknowledged."""
@@ -37,8 +37,8 @@ class Listener(Protocol):
         """No further answer can come, or none can be trusted."""
 
 
-class Link:
-    """A connection to one stream, shared by its runs.
+class AckRouter:
+    """Brings acknowledgements of one stream over one connection to the runs they are for.
 
     Args:
         why_lost: The loss of the connection in words.
@@ -73,7 +73,7 @@ class Link:
         An eighth of the whole window at least: a batch that was opened with a whole window is
         acknowledged at every sixteenth of that.
         """
-        share = LINK_BYTES // max(1, len(self._runs))
+        share = CONNECTION_BYTES // max(1, len(self._runs))
         return max(WINDOW_BYTES // 8, min(WINDOW_BYTES, share))
 
     async def start(self) -> None:

@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from outbox_operator.adapters.nats.ack_router import Link
+from outbox_operator.adapters.nats.ack_router import AckRouter
 from outbox_operator.adapters.nats.errors import Kind
 from outbox_operator.adapters.nats.messages import Fence, Message, Refusal
 from outbox_operator.adapters.nats.publish_run import BLOB_BYTES, SETTLE_SECONDS, Run
@@ -49,13 +49,13 @@ class FastRun(Run):
 
     def __init__(
         self,
-        link: Link,
+        router: AckRouter,
         *,
         batch: str,
         fence: Fence | None,
         on_ack: Callable[[int, float], None] | None,
     ) -> None:
-        super().__init__(link, fence=fence, on_ack=on_ack)
+        super().__init__(router, fence=fence, on_ack=on_ack)
         self._batch = batch
         self._subject = ""
         self._base = 0
@@ -86,7 +86,7 @@ class FastRun(Run):
             self._lose(Refusal(Reason.ACK_MISSING, "a message was lost on its way to the stream"))
         elif "error" in document:
             self._heard_error(tokens, document["error"])
-        elif document["stream"] != self._link.stream:
+        elif document["stream"] != self._router.stream:
             self._refuse(self._base, self._wrong_stream(document["stream"]))
             self._ended = True
         else:
@@ -188,7 +188,7 @@ class FastRun(Run):
         """Prepare a batch that starts with these messages."""
         mean = sum(len(m.head) + len(m.payload) for m in sample) // len(sample)
         # Acknowledgements must come several times before the window is full.
-        volume = self._link.window_bytes // _ACKS_IN_FLIGHT
+        volume = self._router.window_bytes // _ACKS_IN_FLIGHT
         self._every = max(1, min(_MOST_PER_ACK, volume // (mean + 1)))
         self._subject = sample[0].subject
         self._flow = 0
@@ -227,15 +227,15 @@ class FastRun(Run):
 
     async def _make_room(self) -> None:
         if not self._flow:
-            await self._wait_for(lambda: self._flow > 0, self._link.ack_seconds)
+            await self._wait_for(lambda: self._flow > 0, self._router.ack_seconds)
         elif self._due():
             await self._wait_for(
-                lambda: self._half_free() or not self._due(), self._link.ack_seconds
+                lambda: self._half_free() or not self._due(), self._router.ack_seconds
             )
         else:
             # The window is full before an acknowledgement is due: let the end of a batch be one.
             self._end()
-            await self._wait_for(lambda: self._ended, self._link.ack_seconds)
+            await self._wait_for(lambda: self._ended, self._router.ack_seconds)
             if self._ended and not self.refused:
                 self._begin_anew()
 
@@ -244,8 +244,8 @@ class FastRun(Run):
         return self._sent - self.acked >= 2 * self._flow
 
     def _begin_anew(self) -> None:
-        self._link.forget(self._token)
-        self._token, self._reply = self._link.register(self)
+        self._router.forget(self._token)
+        self._token, self._reply = self._router.register(self)
         if self._fence is not None and self._final[1] is not None:
             self._fence = Fence(self._fence.subject, self._final[1])
         self._base, self._every = self._sent, 0
@@ -254,7 +254,7 @@ class FastRun(Run):
         if not self._ending and not self.refused and self._every:
             self._end()
         if not self.refused:
-            await self._wait_for(lambda: self._ended, self._link.ack_seconds)
+            await self._wait_for(lambda: self._ended, self._router.ack_seconds)
         nothing_stored = self._base in self._errors and self.acked == self._base
         if self.refused and self._over is None and not self._ended and not nothing_stored:
             # Nothing may be behind the refused message that would make the stream end the batch.
@@ -295,7 +295,7 @@ class _Farewell:
             self.done.set_result(refusal)
 
 
-async def end_batch(link: Link, batch: str, subject: str) -> Refusal | None:
+async def end_batch(router: AckRouter, batch: str, subject: str) -> Refusal | None:
     """End a batch, whoever opened it: what is still on its way for it will not be stored.
 
     A message with a number far off is a gap, and a gap ends the batch. Stores nothing.
@@ -307,12 +307,12 @@ async def end_batch(link: Link, batch: str, subject: str) -> Refusal | None:
         Why it is not known to have ended; None: it has, or there was none.
     """
     farewell = _Farewell()
-    token, reply = link.register(farewell)
+    token, reply = router.register(farewell)
     try:
         frame = f"PUB {subject} {reply}.{batch}.1.fail.{_FAR_OFF}.{_APPEND}.$FI 0\r\n\r\n"
-        link.client.write(frame.encode())
-        return await asyncio.wait_for(farewell.done, link.ack_seconds)
+        router.client.write(frame.encode())
+        return await asyncio.wait_for(farewell.done, router.ack_seconds)
     except TimeoutError:
-        return Refusal(Reason.ACK_TIMEOUT, f"no answer within {link.ack_seconds:g} s")
+        return Refusal(Reason.ACK_TIMEOUT, f"no answer within {router.ack_seconds:g} s")
     finally:
-        link.forget(token)
+        router.forget(token)

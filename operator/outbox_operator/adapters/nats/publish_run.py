@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import nats.errors
 
-from outbox_operator.adapters.nats.ack_router import Link
+from outbox_operator.adapters.nats.ack_router import AckRouter
 from outbox_operator.adapters.nats.errors import ApiFaultError, Kind
 from outbox_operator.adapters.nats.messages import Fence, Message, Refusal, Sent
 from outbox_operator.reasons import Reason
@@ -41,14 +41,14 @@ class Run(ABC):
 
     def __init__(
         self,
-        link: Link,
+        router: AckRouter,
         *,
         fence: Fence | None,
         on_ack: Callable[[int, float], None] | None,
     ) -> None:
         self.acked = 0
         """So many leading messages are stored for certain."""
-        self._link = link
+        self._router = router
         self._fence = fence
         self._on_ack = on_ack
         self._loop = asyncio.get_running_loop()
@@ -64,7 +64,7 @@ class Run(ABC):
         self._progress_at = self._loop.time()
         self._waiter: asyncio.Future[None] | None = None
         self._done: Callable[[], bool] = self._half_free
-        self._token, self._reply = link.register(self)
+        self._token, self._reply = router.register(self)
 
     @property
     def refused(self) -> bool:
@@ -136,18 +136,18 @@ class Run(ABC):
         """Ask a silent server for news."""
 
     def _room(self) -> int:
-        if self._bytes_sent - self._bytes_done >= self._link.window_bytes:
+        if self._bytes_sent - self._bytes_done >= self._router.window_bytes:
             return 0
         return self._limit() - (self._sent - self.acked)
 
     async def _make_room(self) -> None:
         """Wait until half the window is free: waking up for every acknowledgement is dear."""
-        await self._wait_for(self._half_free, self._link.ack_seconds)
+        await self._wait_for(self._half_free, self._router.ack_seconds)
 
     def _half_free(self) -> bool:
         return (
             2 * (self._sent - self.acked) <= self._limit()
-            and 2 * (self._bytes_sent - self._bytes_done) <= self._link.window_bytes
+            and 2 * (self._bytes_sent - self._bytes_done) <= self._router.window_bytes
         )
 
     async def _wait_for(self, done: Callable[[], bool], patience: float) -> bool:
@@ -191,9 +191,9 @@ class Run(ABC):
 
     def _wire(self, frames: bytes) -> None:
         try:
-            self._link.client.write(frames)
+            self._router.client.write(frames)
         except nats.errors.Error:
-            self.cut(Refusal(Reason.CONNECTION_LOST, self._link.why_lost()))
+            self.cut(Refusal(Reason.CONNECTION_LOST, self._router.why_lost()))
 
     def _advance(self, acked: int) -> None:
         """The first `acked` messages are stored, unless an earlier one was refused."""
@@ -232,22 +232,22 @@ class Run(ABC):
         return Refusal(Reason.FENCE_REFUSED, f"subjects {self._fence.subject}: {fault}", fault.kind)
 
     def _nobody(self) -> Refusal:
-        text = f"nothing answers for stream {self._link.stream} at the moment"
+        text = f"nothing answers for stream {self._router.stream} at the moment"
         return Refusal(Reason.NO_STREAM_RESPONSE, text)
 
     def _wrong_stream(self, found: object) -> Refusal:
         return Refusal(Reason.WRONG_STREAM, f"stored by stream {found!r} instead")
 
     def _silence(self, patience: float) -> Refusal:
-        said = self._link.last_server_error()
+        said = self._router.last_server_error()
         return Refusal(
             Reason.ACK_TIMEOUT,
-            f"no acknowledgement from NATS at {self._link.address} within {patience:g} s"
+            f"no acknowledgement from NATS at {self._router.address} within {patience:g} s"
             + (f"; it said: {said}" if said else ""),
         )
 
     def _close(self) -> None:
-        self._link.forget(self._token)
+        self._router.forget(self._token)
 
     def _result(self) -> Sent:
         count = self.acked

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from outbox_operator.adapters.nats.ack_router import Link
+from outbox_operator.adapters.nats.ack_router import AckRouter
 from outbox_operator.adapters.nats.errors import Kind
 from outbox_operator.adapters.nats.messages import Fence, Message, Refusal
 from outbox_operator.adapters.nats.publish_run import BLOB_BYTES, SETTLE_SECONDS, Run
@@ -57,7 +57,7 @@ class WindowRun(Run):
 
     def __init__(
         self,
-        link: Link,
+        router: AckRouter,
         *,
         pace: Pace,
         ordered: bool,
@@ -65,7 +65,7 @@ class WindowRun(Run):
         fence: Fence | None,
         on_ack: Callable[[int, float], None] | None,
     ) -> None:
-        super().__init__(link, fence=fence, on_ack=on_ack)
+        super().__init__(router, fence=fence, on_ack=on_ack)
         self._pace = pace
         self._chained = ordered and chains
         self._single = ordered and not chains
@@ -83,7 +83,7 @@ class WindowRun(Run):
         error = document.get("error")
         if error is not None:
             self._told(index, self._refusal(error))
-        elif document["stream"] != self._link.stream:
+        elif document["stream"] != self._router.stream:
             self._told(index, self._wrong_stream(document["stream"]))
         else:
             self._early[index] = None if document.get("duplicate") else int(document["seq"])
@@ -137,7 +137,7 @@ class WindowRun(Run):
         return at
 
     async def _settle(self) -> None:
-        await self._wait_for(self._all_told, self._link.ack_seconds)
+        await self._wait_for(self._all_told, self._router.ack_seconds)
         if self.refused and self._over is None:
             await self._wait_for(self._all_told, SETTLE_SECONDS)
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import nats.errors
 from nats.aio.msg import Msg
 
-from outbox_operator.adapters.nats.ack_router import ACK_SECONDS, Link
+from outbox_operator.adapters.nats.ack_router import ACK_SECONDS, AckRouter
 from outbox_operator.adapters.nats.api import JetStreamApi
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.connection import connect
@@ -99,7 +99,7 @@ class Publisher:
         self._fast: bool | None = None
         self._chains = False
         self._pace = Pace(window, window)
-        self._link = Link(
+        self._router = AckRouter(
             client,
             stream=stream,
             address=auth.address,
@@ -141,7 +141,7 @@ class Publisher:
         )
         publisher = cls(client, auth, stream, window=window, ack_seconds=ack_seconds)
         try:
-            await publisher._link.start()
+            await publisher._router.start()
         except nats.errors.Error as error:
             await client.close()
             raise connection_error(error, auth) from error
@@ -224,9 +224,9 @@ class Publisher:
         if self._fast is None:
             raise ValueError(f"stream {self._stream}: facts() was not asked before open_run()")
         if self._fast:
-            return FastRun(self._link, batch=batch, fence=fence, on_ack=on_ack)
+            return FastRun(self._router, batch=batch, fence=fence, on_ack=on_ack)
         return WindowRun(
-            self._link,
+            self._router,
             pace=self._pace,
             ordered=ordered,
             chains=self._chains,
@@ -245,7 +245,7 @@ class Publisher:
             NatsError: It is not known whether they have ended.
         """
         try:
-            ends = await asyncio.gather(*(end_batch(self._link, name, subject) for name in names))
+            ends = await asyncio.gather(*(end_batch(self._router, name, subject) for name in names))
         except nats.errors.Error as error:
             raise connection_error(error, self._auth) from error
         for refusal in filter(None, ends):
@@ -302,7 +302,7 @@ class Publisher:
 
     def _mark_lost(self) -> None:
         self._lost = True
-        self._link.lost()
+        self._router.lost()
         callbacks, self._on_lost = self._on_lost, []
         for callback in callbacks:
             callback()
