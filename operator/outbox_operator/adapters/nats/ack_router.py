@@ -27,10 +27,10 @@ ACK_SECONDS: Final = 5.0
 class Listener(Protocol):
     """A run, as far as answers are concerned. `tokens` are what it put behind its token."""
 
-    def heard(self, tokens: list[bytes], document: Mapping[str, Any]) -> None:
+    def on_reply(self, tokens: list[bytes], document: Mapping[str, Any]) -> None:
         """An answer of the stream to the message that `tokens` name."""
 
-    def heard_nobody(self, tokens: list[bytes]) -> None:
+    def on_no_responders(self, tokens: list[bytes]) -> None:
         """Nobody listens on the subject of that message."""
 
     def cut(self, refusal: Refusal) -> None:
@@ -82,7 +82,7 @@ class AckRouter:
         Raises:
             nats.errors.Error: The connection is closed.
         """
-        await self.client.listen(f"{self._prefix}.>", self._heard)
+        await self.client.listen(f"{self._prefix}.>", self._on_reply)
 
     def register(self, run: Listener) -> tuple[bytes, str]:
         """Give a run a token; answers to subjects under the returned one reach it."""
@@ -99,16 +99,16 @@ class AckRouter:
         for run in tuple(self._runs.values()):
             run.cut(Refusal(Reason.CONNECTION_LOST, self.why_lost()))
 
-    def _heard(self, subject: bytes, _reply: bytes, block: bytes, payload: bytes) -> None:
+    def _on_reply(self, subject: bytes, _reply: bytes, block: bytes, payload: bytes) -> None:
         tokens = subject.split(b".")
         run = self._runs.get(tokens[self._depth])
         if run is None:
             return  # of a run that was given up
         if block and parse_headers(block).get("Status") == NO_RESPONDERS:
-            run.heard_nobody(tokens[self._depth + 1 :])
+            run.on_no_responders(tokens[self._depth + 1 :])
             return
         try:
-            run.heard(tokens[self._depth + 1 :], json.loads(payload))
+            run.on_reply(tokens[self._depth + 1 :], json.loads(payload))
         except (ValueError, LookupError, TypeError, AttributeError):
             text = "a program other than JetStream answers on this subject"
             run.cut(Refusal(Reason.UNEXPECTED_REPLY, text))

@@ -139,9 +139,9 @@ class DeadLetters:
     async def _collect(
         self, advisory: Mapping[str, Any], source: str, durable: str, prefix: str
     ) -> int:
-        told = json.loads(base64.b64decode(advisory["data"]))
-        why = str(told.get("reason") or "")
-        sequence = int(told["stream_seq"])
+        facts = json.loads(base64.b64decode(advisory["data"]))
+        why = str(facts.get("reason") or "")
+        sequence = int(facts["stream_seq"])
         own = why.startswith(dead_letters.OWN_TERMINATION)
         message = None if own else await self._get(source, {"seq": sequence})
         if message is None:
@@ -152,8 +152,8 @@ class DeadLetters:
                 )  # fmt: skip
             await self.purge(int(advisory["seq"]))
             return 0
-        terminated = "terminated" in str(told["type"])
-        deliveries = int(told.get("deliveries") or 0)
+        terminated = "terminated" in str(facts["type"])
+        deliveries = int(facts.get("deliveries") or 0)
         found = dead_letters.headers(
             _headers(message),
             reason=Reason.TERMINATED if terminated else Reason.MAX_DELIVER,

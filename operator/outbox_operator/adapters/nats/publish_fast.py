@@ -2,7 +2,7 @@
 
 The stream takes the messages of a batch strictly in order, acknowledges them cumulatively,
 every so many, and ends the batch at the first it does not take: nothing behind a refused
-message is stored. Message and operation are told by the reply subject,
+message is stored. The reply subject names message and operation,
 
     <inbox>.<token>.<batch>.<acknowledge every>.fail.<number>.<operation>.$FI
 
@@ -68,12 +68,12 @@ class FastRun(Run):
         self._ended = False
         """The batch is no more, and all is known that can be."""
         self._final: tuple[int, int | None] = (0, None)
-        """Count and stream sequence that the end of a batch told."""
+        """Count and stream sequence that the end of a batch brought."""
         self._written_at = 0.0
         self._lingers = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def heard(self, tokens: list[bytes], document: Mapping[str, Any]) -> None:
+    def on_reply(self, tokens: list[bytes], document: Mapping[str, Any]) -> None:
         """See `Run`."""
         kind = document.get("type")
         if kind == "ack":
@@ -85,15 +85,15 @@ class FastRun(Run):
         elif kind == "gap":
             self._lose(Refusal(Reason.ACK_MISSING, "a message was lost on its way to the stream"))
         elif "error" in document:
-            self._heard_error(tokens, document["error"])
+            self._on_error(tokens, document["error"])
         elif document["stream"] != self._router.stream:
             self._refuse(self._base, self._wrong_stream(document["stream"]))
             self._ended = True
         else:
-            self._heard_end(document)
+            self._on_end(document)
         self._wake()
 
-    def heard_nobody(self, tokens: list[bytes]) -> None:
+    def on_no_responders(self, tokens: list[bytes]) -> None:
         """See `Run`."""
         number, operation = int(tokens[3]), tokens[4]
         if operation == _PING_TOKEN:
@@ -103,7 +103,7 @@ class FastRun(Run):
         else:
             self._refuse(self._base + number - 1, self._nobody())
 
-    def _heard_error(self, tokens: list[bytes], error: Mapping[str, Any]) -> None:
+    def _on_error(self, tokens: list[bytes], error: Mapping[str, Any]) -> None:
         number, operation = int(tokens[3]), tokens[4]
         refusal = self._refusal(error)
         if refusal.kind is Kind.UNKNOWN_BATCH:
@@ -116,7 +116,7 @@ class FastRun(Run):
         else:
             self._refuse(self._base + number - 1, refusal)
 
-    def _heard_end(self, document: Mapping[str, Any]) -> None:
+    def _on_end(self, document: Mapping[str, Any]) -> None:
         count = self._base + int(document["count"])
         sequence = int(document["seq"])
         if document.get("duplicate"):
@@ -277,12 +277,12 @@ class _Farewell:
     def __init__(self) -> None:
         self.done: asyncio.Future[Refusal | None] = asyncio.get_running_loop().create_future()
 
-    def heard(self, _tokens: list[bytes], document: Mapping[str, Any]) -> None:
+    def on_reply(self, _tokens: list[bytes], document: Mapping[str, Any]) -> None:
         """Its end, or that there was none; what comes before is passed over."""
         if document.get("type") is None:
             self._tell(None)
 
-    def heard_nobody(self, _tokens: list[bytes]) -> None:
+    def on_no_responders(self, _tokens: list[bytes]) -> None:
         """The stream has no leader."""
         self._tell(Refusal(Reason.NO_STREAM_RESPONSE, "nothing answers for the stream"))
 

@@ -1,7 +1,7 @@
 """Runs of messages into a stream: what is common to both ways of publishing.
 
 Made by `adapters.nats.publisher.Publisher.open_run`. A run takes messages in order, keeps a bounded
-volume of them in flight, hears acknowledgements as they come, and says at its end how many of
+volume of them in flight, counts acknowledgements as they come, and says at its end how many of
 its leading messages are stored. `publish_fast` and `publish_window` differ in what they put
 on the wire and in what the server answers. Decides nothing about retries.
 """
@@ -109,11 +109,11 @@ class Run(ABC):
         self._wake()
 
     @abstractmethod
-    def heard(self, tokens: list[bytes], document: Mapping[str, Any]) -> None:
+    def on_reply(self, tokens: list[bytes], document: Mapping[str, Any]) -> None:
         """An answer of the stream to the message that `tokens`, of its reply subject, name."""
 
     @abstractmethod
-    def heard_nobody(self, tokens: list[bytes]) -> None:
+    def on_no_responders(self, tokens: list[bytes]) -> None:
         """Nobody listens on the subject of that message."""
 
     @abstractmethod

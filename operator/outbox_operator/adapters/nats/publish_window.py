@@ -77,23 +77,23 @@ class WindowRun(Run):
         """Stream sequences of messages acknowledged before one sent earlier."""
         self._answers = 0
 
-    def heard(self, tokens: list[bytes], document: Mapping[str, Any]) -> None:
+    def on_reply(self, tokens: list[bytes], document: Mapping[str, Any]) -> None:
         """See `Run`."""
         index = int(tokens[0])
         error = document.get("error")
         if error is not None:
-            self._told(index, self._refusal(error))
+            self._answered(index, self._refusal(error))
         elif document["stream"] != self._router.stream:
-            self._told(index, self._wrong_stream(document["stream"]))
+            self._answered(index, self._wrong_stream(document["stream"]))
         else:
             self._early[index] = None if document.get("duplicate") else int(document["seq"])
-            self._told(index, None)
+            self._answered(index, None)
 
-    def heard_nobody(self, tokens: list[bytes]) -> None:
+    def on_no_responders(self, tokens: list[bytes]) -> None:
         """See `Run`."""
-        self._told(int(tokens[0]), self._nobody())
+        self._answered(int(tokens[0]), self._nobody())
 
-    def _told(self, index: int, refusal: Refusal | None) -> None:
+    def _answered(self, index: int, refusal: Refusal | None) -> None:
         self._answers += 1
         if refusal is not None:
             self._refuse(index, refusal)
@@ -137,11 +137,11 @@ class WindowRun(Run):
         return at
 
     async def _settle(self) -> None:
-        await self._wait_for(self._all_told, self._router.ack_seconds)
+        await self._wait_for(self._all_answered, self._router.ack_seconds)
         if self.refused and self._over is None:
-            await self._wait_for(self._all_told, SETTLE_SECONDS)
+            await self._wait_for(self._all_answered, SETTLE_SECONDS)
 
-    def _all_told(self) -> bool:
+    def _all_answered(self) -> bool:
         return self._answers >= self._sent
 
     def _close(self) -> None:

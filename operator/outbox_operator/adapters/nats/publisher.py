@@ -1,4 +1,4 @@
-"""The publishing side of JetStream: send without waiting, hear about each message later.
+"""The publishing side of JetStream: send without waiting, learn about each message later.
 
 Called by the relay. Built on the driver's plain publish and subscribe, because the futures of
 its `publish_async` are never completed when a connection is lost. One `Publisher` lives as long
