@@ -249,7 +249,7 @@ async def test_batches_not_allowed_is_said_and_asked_for_anew(
 async def test_an_idle_batch_is_kept_alive(
     nats_server: NatsServer, stream_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish_fast, "_LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(publish_fast, "_KEEPALIVE_SECONDS", 0.1)
     async with a_lane(nats_server, stream_prefix, allow_batched=True) as lane:
         run = lane.publisher.open_run(batch=unique_prefix(), fence=None, ordered=True)
         await run.send(lane.messages(10))

@@ -31,9 +31,9 @@ _ACKS_IN_FLIGHT: Final = 16
 """Window in messages, as a multiple of what the stream acknowledges at a time."""
 _MOST_PER_ACK: Final = 500
 """No server acknowledges more at a time."""
-_LINGER_SECONDS: Final = 2.0
+_KEEPALIVE_SECONDS: Final = 2.0
 """Idle time after which an open batch is kept alive; the server drops it after 10 s."""
-_LINGERS: Final = 30
+_MOST_KEEPALIVES: Final = 30
 """So often, then it is somebody's who forgot to finish it."""
 
 _FAR_OFF: Final = 1_000_000_000
@@ -70,7 +70,7 @@ class FastRun(Run):
         self._final: tuple[int, int | None] = (0, None)
         """Count and stream sequence that the end of a batch brought."""
         self._written_at = 0.0
-        self._lingers = 0
+        self._keepalives = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def on_reply(self, tokens: list[bytes], document: Mapping[str, Any]) -> None:
@@ -194,7 +194,7 @@ class FastRun(Run):
         self._flow = 0
         self._ending = self._ended = False
         if self._timer is None:
-            self._timer = self._loop.call_later(_LINGER_SECONDS, self._linger)
+            self._timer = self._loop.call_later(_KEEPALIVE_SECONDS, self._keep_alive)
 
     def _control(self, number: int, operation: int) -> None:
         """Send an operation that stores nothing; it goes the way of the messages."""
@@ -206,24 +206,24 @@ class FastRun(Run):
         self._ending = True
         self._control(self._sent - self._base + 1, _END)
 
-    def _prod(self) -> None:
+    def _ping(self) -> None:
         """Ask how far the batch is: the stream repeats itself, or ends it if something is lost."""
         if self._every and not self._ended:
             self._control(self._sent - self._base, _PING)
 
-    def _linger(self) -> None:
+    def _keep_alive(self) -> None:
         """Keep an idle batch alive while its owner looks for more messages."""
         self._timer = None
         if self._ending or self.refused:
             return
-        if self._loop.time() - self._written_at < _LINGER_SECONDS:
-            self._lingers = 0
-        elif self._lingers == _LINGERS:
+        if self._loop.time() - self._written_at < _KEEPALIVE_SECONDS:
+            self._keepalives = 0
+        elif self._keepalives == _MOST_KEEPALIVES:
             return
         else:
-            self._lingers += 1
-            self._prod()
-        self._timer = self._loop.call_later(_LINGER_SECONDS, self._linger)
+            self._keepalives += 1
+            self._ping()
+        self._timer = self._loop.call_later(_KEEPALIVE_SECONDS, self._keep_alive)
 
     async def _make_room(self) -> None:
         if not self._flow:
@@ -258,7 +258,7 @@ class FastRun(Run):
         nothing_stored = self._base in self._errors and self.acked == self._base
         if self.refused and self._over is None and not self._ended and not nothing_stored:
             # Nothing may be behind the refused message that would make the stream end the batch.
-            self._prod()
+            self._ping()
             await self._wait_for(lambda: self._ended, SETTLE_SECONDS)
 
     def _close(self) -> None:
@@ -271,8 +271,8 @@ class FastRun(Run):
         return sequence if count == self.acked else None
 
 
-class _Farewell:
-    """Hears that a batch is no more."""
+class _BatchEndWaiter:
+    """Waits until a batch is no more."""
 
     def __init__(self) -> None:
         self.done: asyncio.Future[Refusal | None] = asyncio.get_running_loop().create_future()
@@ -280,17 +280,17 @@ class _Farewell:
     def on_reply(self, _tokens: list[bytes], document: Mapping[str, Any]) -> None:
         """Its end, or that there was none; what comes before is passed over."""
         if document.get("type") is None:
-            self._tell(None)
+            self._resolve(None)
 
     def on_no_responders(self, _tokens: list[bytes]) -> None:
         """The stream has no leader."""
-        self._tell(Refusal(Reason.NO_STREAM_RESPONSE, "nothing answers for the stream"))
+        self._resolve(Refusal(Reason.NO_STREAM_RESPONSE, "nothing answers for the stream"))
 
     def cut(self, refusal: Refusal) -> None:
         """The connection is gone."""
-        self._tell(refusal)
+        self._resolve(refusal)
 
-    def _tell(self, refusal: Refusal | None) -> None:
+    def _resolve(self, refusal: Refusal | None) -> None:
         if not self.done.done():
             self.done.set_result(refusal)
 
@@ -306,12 +306,12 @@ async def end_batch(router: AckRouter, batch: str, subject: str) -> Refusal | No
     Returns:
         Why it is not known to have ended; None: it has, or there was none.
     """
-    farewell = _Farewell()
-    token, reply = router.register(farewell)
+    waiter = _BatchEndWaiter()
+    token, reply = router.register(waiter)
     try:
         frame = f"PUB {subject} {reply}.{batch}.1.fail.{_FAR_OFF}.{_APPEND}.$FI 0\r\n\r\n"
         router.client.write(frame.encode())
-        return await asyncio.wait_for(farewell.done, router.ack_seconds)
+        return await asyncio.wait_for(waiter.done, router.ack_seconds)
     except TimeoutError:
         return Refusal(Reason.ACK_TIMEOUT, f"no answer within {router.ack_seconds:g} s")
     finally:

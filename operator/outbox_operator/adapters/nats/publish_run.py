@@ -25,7 +25,7 @@ BLOB_BYTES: Final = 64 * 1024
 """What is handed to the connection at a time."""
 SETTLE_SECONDS: Final = 2.0
 """How long to wait for the fate of the others once one message was refused."""
-_PROD_SECONDS: Final = 1.0
+_PING_SECONDS: Final = 1.0
 """Silence after which a waiting run asks the server, where the protocol has a question for it."""
 _BLOBS_PER_TURN: Final = 4
 """Blobs after which acknowledgements and other work get their turn."""
@@ -132,7 +132,7 @@ class Run(ABC):
     def _last_sequence(self) -> int | None:
         """Stream sequence of the last acknowledged message, if known."""
 
-    def _prod(self) -> None:  # noqa: B027  # a protocol without a question has nothing to do
+    def _ping(self) -> None:  # noqa: B027  # a protocol without a question has nothing to do
         """Ask a silent server for news."""
 
     def _room(self) -> int:
@@ -159,8 +159,8 @@ class Run(ABC):
             give_up = max(since, self._progress_at) + patience
             if now >= give_up:
                 self.cut(self._silence(patience))
-            elif not await self._news(min(give_up, now + _PROD_SECONDS)):
-                self._prod()
+            elif not await self._news(min(give_up, now + _PING_SECONDS)):
+                self._ping()
         return done()
 
     async def _news(self, until: float) -> bool:
