@@ -34,7 +34,7 @@ def table(schema: str, name: str) -> str:
         raise SpecError(
             f"schema {schema!r}: wanted lower-case letters, digits and _, at most 63 characters"
         )
-    return f"{tables.quote_identifier(schema)}.{tables.quote_identifier(name)}"
+    return f"{tables.quoted(schema)}.{tables.quoted(name)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,13 @@ from outbox_operator.embedded.process import stop_orphan
 from outbox_operator.plan.jetstream.consumers import handled_by_runtime
 from outbox_operator.plan.jetstream.streams import dead_letter_prefix
 from outbox_operator.plan.kubernetes.runtime_config import consumer_config, relay_config
-from outbox_operator.wire import config as wire
+from outbox_operator.wire.config import (
+    CONFIG_PATH_ENV,
+    ConsumerConfig,
+    NatsConfig,
+    RelayConfig,
+    encode,
+)
 
 _RESTART_SECONDS: Final = (0.5, 10.0)
 """First and longest pause before a process is started again."""
@@ -56,7 +62,7 @@ class Job:
 
     name: str
     verb: str
-    config: wire.RelayConfig | wire.ConsumerConfig
+    config: RelayConfig | ConsumerConfig
 
 
 def jobs(resources: Resources, servers: Servers, endpoints: dict[str, str]) -> list[Job]:
@@ -77,7 +83,7 @@ def _relay(pipeline: Pipeline, resources: Resources, servers: Servers) -> Job:
     config = relay_config(pipeline, stream_name=resources.stream_of(pipeline).spec.name)
     database = dataclasses.replace(config.database, url_file=str(servers.database_url_file))
     config = dataclasses.replace(
-        config, database=database, nats=wire.NatsConfig(url=servers.nats_url), health_port=0
+        config, database=database, nats=NatsConfig(url=servers.nats_url), health_port=0
     )
     return Job(name=f"relay-{pipeline.meta.name}", verb="relay", config=config)
 
@@ -93,7 +99,7 @@ def _consumer(
         dead_letter_prefix=dead_letter_prefix(stream) if stream.deadLetter else None,
     )
     changes: dict[str, object] = {
-        "nats": wire.NatsConfig(url=servers.nats_url),
+        "nats": NatsConfig(url=servers.nats_url),
         "health_port": 0,
     }
     if config.inbox is not None:
@@ -138,7 +144,7 @@ class Processes:
     async def _keep(self, job: Job) -> None:
         """Run a job until asked to stop; after each end, wait and start it again."""
         path = self._folder / f"{job.name}.json"
-        path.write_text(wire.encode(job.config))
+        path.write_text(encode(job.config))
         await asyncio.to_thread(stop_orphan, path.with_suffix(".pid"), path, signal.SIGTERM)
         restart = Backoff(*_RESTART_SECONDS, stable_after=_STABLE_SECONDS)
         while not self._stopping.is_set():
@@ -156,7 +162,7 @@ class Processes:
                 sys.executable, "-m", "outbox_operator.cli.main", job.verb,
                 env={
                     **os.environ,
-                    wire.CONFIG_PATH_ENV: str(config),
+                    CONFIG_PATH_ENV: str(config),
                     "PYTHONPATH": os.pathsep.join(path for path in search if path),
                 },
                 stdin=asyncio.subprocess.DEVNULL,

@@ -43,7 +43,7 @@ from outbox_operator.plan.postgres.migrations import (
 )
 from outbox_operator.plan.state import Owner
 from outbox_operator.wire.event import Event
-from outbox_operator.wire.tables import quote_identifier
+from outbox_operator.wire.tables import quoted
 
 NAME: Final = "outbox-dev"
 _LOCK_SECONDS: Final = 5.0
@@ -197,13 +197,13 @@ async def create_database(url: str, name: str, *, template: str | None = None) -
     Args:
         url: Of a role that may do that.
     """
-    copied = f" TEMPLATE {quote_identifier(template)}" if template else ""
-    await _execute(url, f"CREATE DATABASE {quote_identifier(name)}{copied}")
+    copied = f" TEMPLATE {quoted(template)}" if template else ""
+    await _execute(url, f"CREATE DATABASE {quoted(name)}{copied}")
 
 
 async def drop_database(url: str, name: str) -> None:
     """Drop a database with everybody in it."""
-    await _execute(url, f"DROP DATABASE IF EXISTS {quote_identifier(name)} WITH (FORCE)")
+    await _execute(url, f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
 
 
 async def _execute(url: str, statement: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from outbox_operator import documents
 from outbox_operator.errors import CredentialsError, SpecError
-from outbox_operator.wire import config as wire
+from outbox_operator.wire.config import DatabaseConfig, RelayConfig
 from outbox_operator.wire.headers import encode_value
 from outbox_operator.wire.subjects import SubjectTemplate
 
@@ -30,7 +30,7 @@ class Settings:
         source: `Ce-Source` of every event.
     """
 
-    config: wire.RelayConfig
+    config: RelayConfig
     template: SubjectTemplate
     owner: str
     application_name: str
@@ -51,7 +51,7 @@ def load(path: str | None = None) -> Settings:
 
 def parse(text: str | bytes, name: str = "configuration") -> Settings:
     """Check the text of a configuration. Raises SpecError; `name` is for its messages."""
-    config = documents.parse(wire.RelayConfig, text, name)
+    config = documents.parse(RelayConfig, text, name)
     _check(config, name)
     return Settings(
         config=config,
@@ -62,7 +62,7 @@ def parse(text: str | bytes, name: str = "configuration") -> Settings:
     )
 
 
-def _check(config: wire.RelayConfig, name: str) -> None:
+def _check(config: RelayConfig, name: str) -> None:
     for field, wanted, fine in (
         ("poll_min_seconds", "above 0", config.poll_min_seconds > 0),
         (
@@ -87,7 +87,7 @@ def _check(config: wire.RelayConfig, name: str) -> None:
         )
 
 
-def read_database_url(config: wire.DatabaseConfig) -> str:
+def read_database_url(config: DatabaseConfig) -> str:
     """Read the connection URL from its Secret file.
 
     Raises:

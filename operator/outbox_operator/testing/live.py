@@ -22,7 +22,7 @@ from outbox_operator.adapters.nats import connection as nats
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.api.resource import Pipeline
 from outbox_operator.dev.processes import Job, Processes
-from outbox_operator.wire import headers as names
+from outbox_operator.wire.headers import CONTENT_TYPE, EVENT_ID, EVENT_KEY, EVENT_TYPE, decode_value
 
 T = TypeVar("T")
 
@@ -161,11 +161,11 @@ async def fetch(client: Client, stream: str, after: int, seconds: float) -> list
 
 
 def _event(subject: str, headers: Mapping[str, str], data: bytes, sequence: int) -> PublishedEvent:
-    is_json = "json" in headers.get(names.CONTENT_TYPE, "")
+    is_json = "json" in headers.get(CONTENT_TYPE, "")
     return PublishedEvent(
-        id=headers.get(names.EVENT_ID, ""),
-        type=names.decode_value(headers.get(names.EVENT_TYPE, "")),
-        key=names.decode_value(headers.get(names.EVENT_KEY, "")),
+        id=headers.get(EVENT_ID, ""),
+        type=decode_value(headers.get(EVENT_TYPE, "")),
+        key=decode_value(headers.get(EVENT_KEY, "")),
         payload=json.loads(data) if is_json else data,
         headers=dict(headers),
         subject=subject,

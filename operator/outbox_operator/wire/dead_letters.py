@@ -7,7 +7,20 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 from outbox_operator.reasons import Reason
-from outbox_operator.wire import headers as names
+from outbox_operator.wire.headers import (
+    DEAD_LETTER_CONSUMER,
+    DEAD_LETTER_DELIVERIES,
+    DEAD_LETTER_ERROR,
+    DEAD_LETTER_REASON,
+    DEAD_LETTER_SEQUENCE,
+    DEAD_LETTER_STREAM,
+    DEAD_LETTER_SUBJECT,
+    DEAD_LETTER_TIME,
+    EMISSION,
+    MSG_ID,
+    POSITION,
+    SHARD,
+)
 
 DeadLetterReason = Literal[Reason.MAX_DELIVER, Reason.REFUSED, Reason.TERMINATED]
 """Why an event is a dead letter: deliveries used up, the handler said so, or a program that reads
@@ -17,7 +30,7 @@ OWN_TERMINATION: Final = "dead letter: "
 """Start of the reason with which our runtime terminates a message; it has no copy to make."""
 
 _ADVISORIES: Final = "$JS.EVENT.ADVISORY.CONSUMER"
-_PLACE: Final = (names.POSITION, names.EMISSION, names.SHARD)
+_PLACE: Final = (POSITION, EMISSION, SHARD)
 
 
 def subject(prefix: str, durable: str) -> str:
@@ -67,15 +80,15 @@ def headers(
     kept = {name: value for name, value in original.items() if not name.lower().startswith("nats-")}
     return {
         **kept,
-        names.MSG_ID: f"{stream}:{sequence}:{consumer}:{stored.timestamp():.6f}",
-        names.DEAD_LETTER_REASON: reason.value,
-        names.DEAD_LETTER_ERROR: error,
-        names.DEAD_LETTER_DELIVERIES: str(deliveries),
-        names.DEAD_LETTER_STREAM: stream,
-        names.DEAD_LETTER_SEQUENCE: str(sequence),
-        names.DEAD_LETTER_SUBJECT: subject,
-        names.DEAD_LETTER_CONSUMER: consumer,
-        names.DEAD_LETTER_TIME: now.isoformat(timespec="milliseconds"),
+        MSG_ID: f"{stream}:{sequence}:{consumer}:{stored.timestamp():.6f}",
+        DEAD_LETTER_REASON: reason.value,
+        DEAD_LETTER_ERROR: error,
+        DEAD_LETTER_DELIVERIES: str(deliveries),
+        DEAD_LETTER_STREAM: stream,
+        DEAD_LETTER_SEQUENCE: str(sequence),
+        DEAD_LETTER_SUBJECT: subject,
+        DEAD_LETTER_CONSUMER: consumer,
+        DEAD_LETTER_TIME: now.isoformat(timespec="milliseconds"),
     }
 
 
@@ -95,5 +108,5 @@ def replayed(found: Mapping[str, str], stream: str, sequence: int) -> dict[str, 
         for name, value in found.items()
         if not name.lower().startswith(("nats-", "outbox-dead-letter-")) and name not in _PLACE
     }
-    died = found.get(names.DEAD_LETTER_TIME, "")
-    return {**kept, names.MSG_ID: f"replay:{stream}:{sequence}:{died}"}
+    died = found.get(DEAD_LETTER_TIME, "")
+    return {**kept, MSG_ID: f"replay:{stream}:{sequence}:{died}"}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from outbox_operator.errors import EventError
-from outbox_operator.wire import headers as names
+from outbox_operator.wire.headers import RESERVED_PREFIXES
 
 _DOTTED_NAME: Final = re.compile(r"^[^\s*>\x00-\x1f\x7f.]+(\.[^\s*>\x00-\x1f\x7f.]+)*$")
 _HEADER_NAME: Final = re.compile(r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")
@@ -60,7 +60,7 @@ def check_header(where: str, name: str, value: object) -> None:
         raise EventError(
             f"{where}: header name {name!r} is not a token (letters, digits, - and the like)"
         )
-    if name.lower().startswith(names.RESERVED_PREFIXES):
+    if name.lower().startswith(RESERVED_PREFIXES):
         raise EventError(
             f"{where}: header {name!r} is reserved (Nats-, Outbox- and Ce- belong to the system)"
         )

@@ -44,6 +44,6 @@ CURRENT_SCHEMA_VERSION: Final = 2
 letters by key, function `emit_strict`."""
 
 
-def quote_identifier(name: str) -> str:
+def quoted(name: str) -> str:
     """A name as SQL text, whatever is in it."""
     return '"' + name.replace('"', '""') + '"'

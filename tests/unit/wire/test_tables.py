@@ -20,4 +20,4 @@ def test_writable_columns_are_columns_without_what_the_database_decides() -> Non
     ("name", "quoted"), [("outbox", '"outbox"'), ('a"b', '"a""b"'), ("A b", '"A b"')]
 )
 def test_quote_identifier(name: str, quoted: str) -> None:
-    assert tables.quote_identifier(name) == quoted
+    assert tables.quoted(name) == quoted

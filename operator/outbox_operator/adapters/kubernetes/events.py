@@ -16,9 +16,9 @@ from outbox_operator.api import meta
 from outbox_operator.errors import OutboxError
 from outbox_operator.wire.times import format_time
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
-QUIET_S: Final = 600.0
+QUIET_SECONDS: Final = 600.0
 """The same thing about the same object is said again only after this time."""
 NOTE_LIMIT_BYTES: Final = 1024
 EVENTS_API: Final = "events.k8s.io/v1"
@@ -55,7 +55,7 @@ class EventRecorder:
         uid = metadata.get("uid", "")
         mark = (uid, reason, hashlib.sha256(note.encode()).hexdigest())
         now = self._clock()
-        self._said = {said: at for said, at in self._said.items() if now - at < QUIET_S}
+        self._said = {said: at for said, at in self._said.items() if now - at < QUIET_SECONDS}
         if mark in self._said:
             return
         self._said[mark] = now
@@ -94,7 +94,7 @@ class EventRecorder:
             )
         except OutboxError as error:
             del self._said[mark]
-            _log.warning("event not written: %s", error, extra={"event_reason": reason})
+            log.warning("event not written: %s", error, extra={"event_reason": reason})
 
 
 def cut(note: str) -> str:

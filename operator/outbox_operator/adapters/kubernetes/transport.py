@@ -32,9 +32,9 @@ from outbox_operator.errors import (
 )
 from outbox_operator.reasons import Reason
 
-CONNECT_TIMEOUT_S: Final = 10.0
-REQUEST_TIMEOUT_S: Final = 30.0
-SILENCE_TIMEOUT_S: Final = 75.0
+CONNECT_TIMEOUT_SECONDS: Final = 10.0
+REQUEST_TIMEOUT_SECONDS: Final = 30.0
+SILENCE_TIMEOUT_SECONDS: Final = 75.0
 """A watch that is silent for longer is dead: the API server sends a bookmark every minute."""
 
 JSON: Final = "application/json"
@@ -161,7 +161,9 @@ class Transport:
         Raises:
             NotFoundError, ConflictError, AccessDeniedError, SpecError, KubernetesError.
         """
-        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(
+            total=REQUEST_TIMEOUT_SECONDS, sock_connect=CONNECT_TIMEOUT_SECONDS
+        )
         verb = f"{method} {subject}"
         try:
             response = await self._send(method, path, query, body, content_type, accept, timeout)
@@ -179,7 +181,9 @@ class Transport:
     ) -> AsyncIterator[dict[str, Any]]:
         """Lines of a watch, decoded, until the server ends it or it goes silent."""
         timeout = aiohttp.ClientTimeout(
-            total=lifetime_s, sock_connect=CONNECT_TIMEOUT_S, sock_read=SILENCE_TIMEOUT_S
+            total=lifetime_s,
+            sock_connect=CONNECT_TIMEOUT_SECONDS,
+            sock_read=SILENCE_TIMEOUT_SECONDS,
         )
         verb = f"watch {subject}"
         try:

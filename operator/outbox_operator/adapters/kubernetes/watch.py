@@ -18,12 +18,12 @@ from outbox_operator.adapters.kubernetes.transport import ExpiredError, Transpor
 from outbox_operator.aio import jittered, pause_after
 from outbox_operator.errors import AccessDeniedError, OutboxError
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
-SERVER_TIMEOUT_S: Final = 300
-CLIENT_GRACE_S: Final = 30
-BACKOFF_MIN_S: Final = 0.1
-BACKOFF_MAX_S: Final = 10.0
+SERVER_TIMEOUT_SECONDS: Final = 300
+CLIENT_GRACE_SECONDS: Final = 30
+BACKOFF_MIN_SECONDS: Final = 0.1
+BACKOFF_MAX_SECONDS: Final = 10.0
 
 Lister = Callable[[], Awaitable[tuple[list[dict[str, Any]], str]]]
 
@@ -72,10 +72,13 @@ async def watch(
                 "watch": "true",
                 "allowWatchBookmarks": "true",
                 "resourceVersion": version,
-                "timeoutSeconds": str(SERVER_TIMEOUT_S),
+                "timeoutSeconds": str(SERVER_TIMEOUT_SECONDS),
             }
             lines = transport.stream(
-                path, query=query, lifetime_s=SERVER_TIMEOUT_S + CLIENT_GRACE_S, subject=subject
+                path,
+                query=query,
+                lifetime_s=SERVER_TIMEOUT_SECONDS + CLIENT_GRACE_SECONDS,
+                subject=subject,
             )
             async for line in lines:
                 kind, body = line["type"], line["object"]
@@ -91,11 +94,13 @@ async def watch(
             if isinstance(error, AccessDeniedError) and not listed_once:
                 raise
             failures += 1
-            _log.warning("watch interrupted, trying again: %s", error, extra={"failures": failures})
+            log.warning("watch interrupted, trying again: %s", error, extra={"failures": failures})
         # A pause even after a clean end keeps a server that hangs up at once from being hammered.
         await asyncio.sleep(pause_s(failures, random.random()))  # noqa: S311
 
 
 def pause_s(failures: int, luck: float) -> float:
     """Seconds before the next attempt: grows with failures, spread by `luck` (0 to 1)."""
-    return jittered(pause_after(failures + 1, BACKOFF_MIN_S, BACKOFF_MAX_S), luck, share=0.5)
+    return jittered(
+        pause_after(failures + 1, BACKOFF_MIN_SECONDS, BACKOFF_MAX_SECONDS), luck, share=0.5
+    )

@@ -25,9 +25,9 @@ from outbox_operator.plan.postgres.state import (
     ObservedSchema,
     ObservedTable,
 )
-from outbox_operator.wire import tables as names
+from outbox_operator.wire.tables import CURSORS, DEAD_LETTERS, EVENTS, INBOX_TABLES, SCHEMA_VERSION
 
-_OUTBOX = (names.EVENTS, names.CURSORS, names.DEAD_LETTERS, names.SCHEMA_VERSION)
+_OUTBOX = (EVENTS, CURSORS, DEAD_LETTERS, SCHEMA_VERSION)
 
 
 async def observe(
@@ -38,7 +38,7 @@ async def observe(
     arguments = (
         functions.arguments(desired.payload_type) if isinstance(desired, DesiredDatabase) else ""
     )
-    tables = _OUTBOX if outbox else names.INBOX_TABLES
+    tables = _OUTBOX if outbox else INBOX_TABLES
     document = await connection.fetchval(
         statement("admin_catalog"),
         desired.schema, tables, POSITION_SEQUENCE, functions.NAMES, arguments,
@@ -125,7 +125,7 @@ def _indexes(catalog: Mapping[str, Any]) -> dict[str, ObservedIndex]:
 async def _version(
     connection: Connection, schema: str, tables: Mapping[str, ObservedTable]
 ) -> int | None:
-    table = tables.get(names.SCHEMA_VERSION)
+    table = tables.get(SCHEMA_VERSION)
     if table is None or "version" not in table.columns:
         return None
     sql = statement("admin_version", schema=schema)
@@ -136,7 +136,7 @@ async def _version(
 async def _cursor_shards(
     connection: Connection, schema: str, tables: Mapping[str, ObservedTable]
 ) -> frozenset[int]:
-    table = tables.get(names.CURSORS)
+    table = tables.get(CURSORS)
     if table is None or "shard" not in table.columns:
         return frozenset()
     rows = await connection.fetch(statement("admin_shards", schema=schema))

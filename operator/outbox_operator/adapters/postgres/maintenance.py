@@ -26,7 +26,7 @@ from outbox_operator.plan.postgres.schema import (
     partition_name,
     qualify,
 )
-from outbox_operator.wire import tables as names
+from outbox_operator.wire import tables
 from outbox_operator.wire.advisory_locks import schema_lock
 
 _LOCK_MILLISECONDS: Final = 50
@@ -85,7 +85,7 @@ class _Upkeep:
         self._schema = schema
         self._retention = retention
         self._result = result
-        self._cursors = qualify(schema, names.CURSORS)
+        self._cursors = qualify(schema, tables.CURSORS)
         self._sequence = qualify(schema, POSITION_SEQUENCE)
 
     @property
@@ -115,7 +115,7 @@ class _Upkeep:
     async def _partitions(self) -> tuple[list[Partition], bool]:
         """The partitions, and whether a check of an interrupted round is still there."""
         rows = await self._connection.fetch(
-            statement("admin_partitions"), self._schema, names.EVENTS, _GAP_CHECK
+            statement("admin_partitions"), self._schema, tables.EVENTS, _GAP_CHECK
         )
         found = [
             Partition(
@@ -269,7 +269,7 @@ class _Upkeep:
             if not partitions.prunable(stamp, now=await self._clock(), retention=0):
                 return
             await self._delete(stamp.snapshots)
-        await self._stamp(names.CURSORS, await self._new_stamp(cursors))
+        await self._stamp(tables.CURSORS, await self._new_stamp(cursors))
 
     async def _delete(self, snapshots: Mapping[int, str]) -> None:
         for shard, snapshot in snapshots.items():

@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import Final
 
-from outbox_operator.wire.tables import quote_identifier
+from outbox_operator.wire.tables import quoted
 
 _PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
 
@@ -27,9 +27,9 @@ def statement(name: str, *, schema: str = "", table: str = "", **parts: str | in
         table: Of that schema; fills `{table}`, quoted and with its schema.
         **parts: SQL text or numbers that fill the placeholders of these names, as they are.
     """
-    values = {"schema": quote_identifier(schema), **parts}
+    values = {"schema": quoted(schema), **parts}
     if table:
-        values["table"] = f"{values['schema']}.{quote_identifier(table)}"
+        values["table"] = f"{values['schema']}.{quoted(table)}"
     return _PLACEHOLDER.sub(lambda found: str(values[found[1]]), _text(name))
 
 

@@ -19,7 +19,7 @@ from outbox_operator.errors import SpecError
 from outbox_operator.plan.kubernetes import podtemplate, secret_files
 from outbox_operator.plan.kubernetes.runtime_config import GRACE_SECONDS
 from outbox_operator.plan.kubernetes.secret_files import SecretFile
-from outbox_operator.wire import config as wire
+from outbox_operator.wire.config import CONFIG_MOUNT, CONFIG_PATH_ENV, HEALTH_PORT, SECRETS_MOUNT
 
 RUN_AS_USER: Final = 65532
 """User and group of our image; the group that may read mounted Secrets."""
@@ -66,9 +66,9 @@ def runtime_pod(
         "command": ["outbox"],
         "args": [role],
         "env": [
-            {"name": wire.CONFIG_PATH_ENV, "value": f"{wire.CONFIG_MOUNT}/{CONFIG_FILE}"},
+            {"name": CONFIG_PATH_ENV, "value": f"{CONFIG_MOUNT}/{CONFIG_FILE}"},
         ],
-        "ports": [{"name": "health", "containerPort": wire.HEALTH_PORT, "protocol": "TCP"}],
+        "ports": [{"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"}],
         # Starts are watched closely, so that a pod counts as soon as it is up.
         "startupProbe": _probe("/healthz", period=1, failures=60),
         "livenessProbe": _probe("/healthz", period=10, failures=3),
@@ -83,7 +83,7 @@ def runtime_pod(
             "readOnlyRootFilesystem": True,
         },
         "volumeMounts": [
-            {"name": "config", "mountPath": wire.CONFIG_MOUNT, "readOnly": True},
+            {"name": "config", "mountPath": CONFIG_MOUNT, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod's own
         ],
     }
@@ -175,7 +175,7 @@ def _mount_secrets(
     if not files:
         return
     mounts = container.setdefault("volumeMounts", [])
-    mounts.append({"name": "secrets", "mountPath": wire.SECRETS_MOUNT, "readOnly": True})
+    mounts.append({"name": "secrets", "mountPath": SECRETS_MOUNT, "readOnly": True})
     volumes.append({"name": "secrets", **secret_files.volume(files)})
 
 

@@ -12,7 +12,15 @@ from outbox_operator.api.resource import Consumer, Pipeline
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.plan import names
 from outbox_operator.plan.kubernetes import podtemplate, secret_files
-from outbox_operator.wire import config as wire
+from outbox_operator.wire.config import (
+    ConsumerConfig,
+    DatabaseConfig,
+    HttpHandlerConfig,
+    InboxConfig,
+    NatsConfig,
+    PythonHandlerConfig,
+    RelayConfig,
+)
 
 GRACE_SECONDS: Final = 30
 """Time a pod has to stop, unless its podTemplate says otherwise."""
@@ -20,10 +28,10 @@ DRAIN_MARGIN_SECONDS: Final = 5
 """The process drains in the time that the pod has, less this."""
 
 
-def nats_config(connection: NatsConnection) -> wire.NatsConfig:
+def nats_config(connection: NatsConnection) -> NatsConfig:
     """A NATS connection as pods have it: credentials are files."""
     files = {file.path: file.file for file in secret_files.nats_files(connection)}
-    return wire.NatsConfig(
+    return NatsConfig(
         url=connection.url,
         creds_file=files.get("nats/creds"),
         username_file=files.get("nats/username"),
@@ -38,14 +46,14 @@ def nats_config(connection: NatsConnection) -> wire.NatsConfig:
     )
 
 
-def relay_config(pipeline: Pipeline, *, stream_name: str) -> wire.RelayConfig:
+def relay_config(pipeline: Pipeline, *, stream_name: str) -> RelayConfig:
     """What a relay process is told."""
     spec = pipeline.spec
     grace = podtemplate.grace_seconds(spec.relay.podTemplate, GRACE_SECONDS)
-    return wire.RelayConfig(
+    return RelayConfig(
         namespace=pipeline.meta.namespace,
         pipeline=pipeline.meta.name,
-        database=wire.DatabaseConfig(
+        database=DatabaseConfig(
             url_file=secret_files.relay_files(spec)[0].file, schema=spec.database.schema_
         ),
         nats=nats_config(spec.nats),
@@ -64,7 +72,7 @@ def relay_config(pipeline: Pipeline, *, stream_name: str) -> wire.RelayConfig:
 
 def consumer_config(
     consumer: Consumer, *, stream_name: str, nats: NatsConnection, dead_letter_prefix: str | None
-) -> wire.ConsumerConfig:
+) -> ConsumerConfig:
     """What a consumer process is told. The handler must be of kind http or python."""
     spec = consumer.spec
     http = spec.handler.http if spec.handler else None
@@ -73,10 +81,10 @@ def consumer_config(
     files = {file.path: file.file for file in secret_files.consumer_files(spec, nats)}
     inbox = None
     if spec.inbox is not None:
-        inbox = wire.InboxConfig(
+        inbox = InboxConfig(
             url_file=files[secret_files.INBOX_URL], schema=spec.inbox.schema_, mode=spec.inbox.mode
         )
-    return wire.ConsumerConfig(
+    return ConsumerConfig(
         namespace=consumer.meta.namespace,
         consumer=consumer.meta.name,
         nats=nats_config(nats),
@@ -84,7 +92,7 @@ def consumer_config(
         durable=names.durable_name(consumer),
         http=None
         if http is None
-        else wire.HttpHandlerConfig(
+        else HttpHandlerConfig(
             url=http.url,
             timeout_seconds=seconds(http.timeout),
             headers=dict(http.headers),
@@ -95,9 +103,7 @@ def consumer_config(
         ),
         python=None
         if python is None
-        else wire.PythonHandlerConfig(
-            module=python.module, timeout_seconds=seconds(python.timeout)
-        ),
+        else PythonHandlerConfig(module=python.module, timeout_seconds=seconds(python.timeout)),
         inbox=inbox,
         ordering=spec.ordering,
         ack_wait_seconds=seconds(spec.ackWait),

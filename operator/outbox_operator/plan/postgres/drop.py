@@ -8,8 +8,8 @@ from outbox_operator.plan.postgres.schema import POSITION_SEQUENCE, literal, qua
 from outbox_operator.plan.postgres.state import ObservedDatabase, Statement
 from outbox_operator.plan.postgres.wakeup import FUNCTION
 from outbox_operator.plan.state import Owner
-from outbox_operator.wire import tables as names
-from outbox_operator.wire.tables import quote_identifier as quote
+from outbox_operator.wire import tables
+from outbox_operator.wire.tables import quoted
 
 
 def _own_mark(observed: ObservedDatabase, owner: Owner) -> Mark | None:
@@ -26,10 +26,10 @@ def drop_statements(schema: str, observed: ObservedDatabase, owner: Owner) -> tu
         return ()
     texts = [
         f"TABLE IF EXISTS {qualify(schema, table)}"
-        for table in (names.EVENTS, names.CURSORS, names.DEAD_LETTERS, names.SCHEMA_VERSION)
+        for table in (tables.EVENTS, tables.CURSORS, tables.DEAD_LETTERS, tables.SCHEMA_VERSION)
     ]
     texts += [
-        f"FUNCTION IF EXISTS {quote(schema)}.{name}({arguments(payload_type)})"
+        f"FUNCTION IF EXISTS {quoted(schema)}.{name}({arguments(payload_type)})"
         for name in NAMES
         for payload_type in ("jsonb", "bytea")
     ]
@@ -50,7 +50,7 @@ def release_statements(
     comment = literal(mark.comment) if mark.comment is not None else "NULL"
     return (
         Statement(
-            sql=f"COMMENT ON SCHEMA {quote(schema)} IS {comment}",
+            sql=f"COMMENT ON SCHEMA {quoted(schema)} IS {comment}",
             reason=f"release schema {schema}",
         ),
     )

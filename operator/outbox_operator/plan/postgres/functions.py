@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from outbox_operator.plan.postgres.state import DesiredDatabase
-from outbox_operator.wire import tables as names
+from outbox_operator.wire import tables
 from outbox_operator.wire.advisory_locks import key_lock_sql
-from outbox_operator.wire.tables import quote_identifier as quote
+from outbox_operator.wire.tables import quoted
 
 EMIT: Final = "emit"
 EMIT_STRICT: Final = "emit_strict"
@@ -64,7 +64,7 @@ class Function:
         # The argument names are part of the interface; columns of the same name are no conflict,
         # because an INSERT's column list and VALUES are told apart.
         return (
-            f"CREATE OR REPLACE FUNCTION {quote(self.schema)}.{self.name}("
+            f"CREATE OR REPLACE FUNCTION {quoted(self.schema)}.{self.name}("
             f"event_type text, key text, payload {self.payload_type}, "
             "headers jsonb DEFAULT '{}'::jsonb) RETURNS uuid LANGUAGE plpgsql AS "
             f"$emit${self.body}$emit$"
@@ -92,4 +92,4 @@ def outbox_functions(desired: DesiredDatabase) -> tuple[Function, ...]:
 
 def _body(schema: str, *, strict: bool) -> str:
     lock = _LOCK.format(lock=key_lock_sql(schema, "key")) if strict else ""
-    return _BODY.format(events=f"{quote(schema)}.{quote(names.EVENTS)}", lock=lock)
+    return _BODY.format(events=f"{quoted(schema)}.{quoted(tables.EVENTS)}", lock=lock)

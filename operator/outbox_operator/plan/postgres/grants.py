@@ -8,7 +8,7 @@ from itertools import groupby
 from outbox_operator.errors import AccessDeniedError
 from outbox_operator.plan.postgres.schema import columns_sql, qualify
 from outbox_operator.plan.postgres.state import Grant, ObservedDatabase, Statement
-from outbox_operator.wire.tables import quote_identifier as quote
+from outbox_operator.wire.tables import quoted
 
 
 def grant_statements(
@@ -19,7 +19,7 @@ def grant_statements(
         role = grants[0].role
         rights = _rights(grants)
         yield Statement(
-            sql=f"GRANT {rights} ON {_object(schema, grants[0])} TO {quote(role)}",
+            sql=f"GRANT {rights} ON {_object(schema, grants[0])} TO {quoted(role)}",
             reason=f"role {role} lacks {rights.replace(chr(34), '')} on {target}",
             drift=any(grant in drifted for grant in grants),
         )
@@ -31,7 +31,7 @@ def revoke_statements(schema: str, surplus: Iterable[Grant]) -> Iterator[Stateme
         role = grants[0].role
         rights = _rights(grants)
         yield Statement(
-            sql=f"REVOKE {rights} ON {_object(schema, grants[0])} FROM {quote(role)}",
+            sql=f"REVOKE {rights} ON {_object(schema, grants[0])} FROM {quoted(role)}",
             reason=f"role {role} no longer needs {rights.replace(chr(34), '')} on {target}",
         )
 
@@ -55,14 +55,14 @@ def _rights(grants: Sequence[Grant]) -> str:
 def _object(schema: str, grant: Grant) -> str:
     match grant.kind:
         case "schema":
-            return f"SCHEMA {quote(schema)}"
+            return f"SCHEMA {quoted(schema)}"
         case "table" | "column":
             return f"TABLE {qualify(schema, grant.object)}"
         case "sequence":
             return f"SEQUENCE {qualify(schema, grant.object)}"
         case "function":
             # The name already carries its argument types.
-            return f"FUNCTION {quote(schema)}.{grant.object}"
+            return f"FUNCTION {quoted(schema)}.{grant.object}"
 
 
 def check_rights(
@@ -84,25 +84,25 @@ def check_rights(
         if not observed.may_create_schema:
             raise AccessDeniedError(
                 f"role {role} may not create schema {schema} in database {database}; "
-                f"run: GRANT CREATE ON DATABASE {quote(database)} TO {quote(role)}, or: "
-                f"CREATE SCHEMA {quote(schema)} AUTHORIZATION {quote(role)}"
+                f"run: GRANT CREATE ON DATABASE {quoted(database)} TO {quoted(role)}, or: "
+                f"CREATE SCHEMA {quoted(schema)} AUTHORIZATION {quoted(role)}"
             )
         return
     if needs_schema_owner and not observed.schema.owned:
         raise AccessDeniedError(
             f"role {role} does not own schema {schema} of database {database} (its owner is "
-            f"{observed.schema.owner}); run: ALTER SCHEMA {quote(schema)} OWNER TO {quote(role)}, "
-            f"or: GRANT {quote(observed.schema.owner)} TO {quote(role)}"
+            f"{observed.schema.owner}); run: ALTER SCHEMA {quoted(schema)} OWNER TO "
+            f"{quoted(role)}, or: GRANT {quoted(observed.schema.owner)} TO {quoted(role)}"
         )
     if not observed.schema.may_create and any(s.sql.startswith("CREATE") for s in statements):
         raise AccessDeniedError(
             f"role {role} may not create tables in schema {schema} of database {database}; "
-            f"run: GRANT USAGE, CREATE ON SCHEMA {quote(schema)} TO {quote(role)}"
+            f"run: GRANT USAGE, CREATE ON SCHEMA {quoted(schema)} TO {quoted(role)}"
         )
     for name, table in observed.tables.items():
         if not table.owned:
             raise AccessDeniedError(
                 f"role {role} does not own table {schema}.{name} of database {database} (its "
                 f"owner is {table.owner}); run: ALTER TABLE {qualify(schema, name)} OWNER TO "
-                f"{quote(role)}, or: GRANT {quote(table.owner)} TO {quote(role)}"
+                f"{quoted(role)}, or: GRANT {quoted(table.owner)} TO {quoted(role)}"
             )

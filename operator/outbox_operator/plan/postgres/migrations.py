@@ -50,9 +50,8 @@ from outbox_operator.plan.postgres.tables import missing, table_statements
 from outbox_operator.plan.postgres.wakeup import wakeup_statements
 from outbox_operator.plan.state import Owner
 from outbox_operator.reasons import Reason
-from outbox_operator.wire import tables as names
-from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION
-from outbox_operator.wire.tables import quote_identifier as quote
+from outbox_operator.wire import tables
+from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION, quoted
 
 __all__ = [
     "DesiredDatabase",
@@ -142,7 +141,7 @@ def plan_inbox(desired: DesiredInbox, observed: ObservedDatabase) -> MigrationPl
         UnsupportedServerError: The server is too old.
     """
     _check_server(observed)
-    managed = names.INBOX in observed.tables
+    managed = tables.INBOX in observed.tables
     grants = inbox_grants(desired) if desired.consumer_role != observed.role else ()
     for role in {grant.role for grant in grants} - observed.roles:
         raise SpecError(_no_such_role(role, observed))
@@ -189,13 +188,13 @@ def _check_roles(observed: ObservedDatabase, mark: Mark) -> None:
 def _no_such_role(role: str, observed: ObservedDatabase) -> str:
     return (
         f"role {role} does not exist in the server of database {observed.database}; create it: "
-        f"CREATE ROLE {quote(role)} LOGIN"
+        f"CREATE ROLE {quoted(role)} LOGIN"
     )
 
 
 def _schema(schema: str, observed: ObservedDatabase) -> Iterator[Statement]:
     if observed.schema is None:
-        yield Statement(sql=f"CREATE SCHEMA {quote(schema)}", reason=f"create schema {schema}")
+        yield Statement(sql=f"CREATE SCHEMA {quoted(schema)}", reason=f"create schema {schema}")
 
 
 def _sequence(
@@ -225,7 +224,7 @@ def _sequence_start(
     schema = desired.schema
     if observed.sequence_cache is None and observed.tables:
         events, cursors, dead = (
-            qualify(schema, name) for name in (names.EVENTS, names.CURSORS, names.DEAD_LETTERS)
+            qualify(schema, name) for name in (tables.EVENTS, tables.CURSORS, tables.DEAD_LETTERS)
         )
         yield Statement(
             sql=f"SELECT setval({literal(qualify(schema, POSITION_SEQUENCE))}, 1 + greatest("  # noqa: S608
@@ -234,11 +233,11 @@ def _sequence_start(
             reason=f"start sequence {POSITION_SEQUENCE} after the positions in use",
             drift=managed,
         )
-    if observed.sequence_cache is None or names.EVENTS not in observed.tables:
+    if observed.sequence_cache is None or tables.EVENTS not in observed.tables:
         yield Statement(
             sql=f"ALTER SEQUENCE {qualify(schema, POSITION_SEQUENCE)} "
-            f"OWNED BY {qualify(schema, names.EVENTS)}.position",
-            reason=f"tie sequence {POSITION_SEQUENCE} to {names.EVENTS}",
+            f"OWNED BY {qualify(schema, tables.EVENTS)}.position",
+            reason=f"tie sequence {POSITION_SEQUENCE} to {tables.EVENTS}",
             drift=managed,
         )
 
@@ -247,8 +246,8 @@ def _partitions(
     desired: DesiredDatabase, observed: ObservedDatabase, managed: bool
 ) -> Iterator[Statement]:
     """Partitions of a new table, and the net below all partitions; later ones come by upkeep."""
-    found = observed.tables.get(names.EVENTS)
-    events = qualify(desired.schema, names.EVENTS)
+    found = observed.tables.get(tables.EVENTS)
+    events = qualify(desired.schema, tables.EVENTS)
     if found is None or (found.kind == "p" and not found.has_default_partition):
         yield Statement(
             sql=f"CREATE TABLE {qualify(desired.schema, DEFAULT_PARTITION)} "
@@ -289,10 +288,10 @@ def _cursor_rows(
     for shard in range(desired.shards):
         if shard not in observed.cursor_shards:
             yield Statement(
-                sql=f"INSERT INTO {qualify(desired.schema, names.CURSORS)} (shard) "  # noqa: S608
+                sql=f"INSERT INTO {qualify(desired.schema, tables.CURSORS)} (shard) "  # noqa: S608
                 f"VALUES ({shard}) ON CONFLICT DO NOTHING",
                 reason=missing("cursor of shard", str(shard), managed),
-                drift=managed and names.CURSORS in observed.tables,
+                drift=managed and tables.CURSORS in observed.tables,
             )
 
 
@@ -333,6 +332,6 @@ def _mark(
     else:
         reason = f"mark schema {desired.schema} as belonging to {after.owner.key}"
     yield Statement(
-        sql=f"COMMENT ON SCHEMA {quote(desired.schema)} IS {literal(after.text())}",
+        sql=f"COMMENT ON SCHEMA {quoted(desired.schema)} IS {literal(after.text())}",
         reason=reason,
     )

@@ -11,8 +11,8 @@ from typing import Final
 
 from outbox_operator.plan.postgres.functions import outbox_functions
 from outbox_operator.plan.postgres.state import DesiredDatabase, DesiredInbox, Grant
-from outbox_operator.wire import tables as names
-from outbox_operator.wire.tables import quote_identifier as quote
+from outbox_operator.wire import tables
+from outbox_operator.wire.tables import quoted
 
 POSITION_SEQUENCE: Final = "events_position_seq"
 DEFAULT_PARTITION: Final = "events_default"
@@ -41,7 +41,7 @@ class Column:
 
     def sql(self) -> str:
         """The column in CREATE TABLE and ADD COLUMN."""
-        parts = [quote(self.name), self.type]
+        parts = [quoted(self.name), self.type]
         if not self.nullable:
             parts.append("NOT NULL")
         if self.default is not None:
@@ -84,7 +84,7 @@ class Table:
     def create_sql(self) -> str:
         """CREATE TABLE with its primary key."""
         lines = [column.sql() for column in self.columns]
-        lines.append(f"CONSTRAINT {quote(self.primary_key_name)} {self.primary_key_sql()}")
+        lines.append(f"CONSTRAINT {quoted(self.primary_key_name)} {self.primary_key_sql()}")
         text = f"CREATE TABLE {self.qualified} (\n  " + ",\n  ".join(lines) + "\n)"
         if self.partition_key:
             text += f" PARTITION BY {self.partition_key}"
@@ -102,18 +102,18 @@ class Table:
     def index_sql(self, index: Index) -> str:
         """CREATE INDEX."""
         return (
-            f"CREATE INDEX {quote(index.name)} ON {self.qualified} ({columns_sql(index.columns)})"
+            f"CREATE INDEX {quoted(index.name)} ON {self.qualified} ({columns_sql(index.columns)})"
         )
 
 
 def qualify(schema: str, name: str) -> str:
     """A name with its schema, quoted."""
-    return f"{quote(schema)}.{quote(name)}"
+    return f"{quoted(schema)}.{quoted(name)}"
 
 
 def columns_sql(columns: tuple[str, ...]) -> str:
     """Column names, quoted, separated by commas."""
-    return ", ".join(quote(column) for column in columns)
+    return ", ".join(quoted(column) for column in columns)
 
 
 def position_default(schema: str) -> str:
@@ -154,7 +154,7 @@ def outbox_tables(desired: DesiredDatabase) -> tuple[Table, ...]:
     payload = desired.payload_type
     events = Table(
         schema=desired.schema,
-        name=names.EVENTS,
+        name=tables.EVENTS,
         columns=(
             Column(name="position", type="bigint", default=position_default(desired.schema)),
             Column(name="xid", type="xid8", default="pg_current_xact_id()"),
@@ -173,7 +173,7 @@ def outbox_tables(desired: DesiredDatabase) -> tuple[Table, ...]:
     )
     cursors = Table(
         schema=desired.schema,
-        name=names.CURSORS,
+        name=tables.CURSORS,
         columns=(
             Column(name="shard", type="smallint"),
             Column(name="snapshot_from", type="text", default="'1:1:'::text"),
@@ -196,7 +196,7 @@ def outbox_tables(desired: DesiredDatabase) -> tuple[Table, ...]:
     )
     dead_letters = Table(
         schema=desired.schema,
-        name=names.DEAD_LETTERS,
+        name=tables.DEAD_LETTERS,
         columns=(
             Column(name="position", type="bigint"),
             Column(name="shard", type="smallint", default="0"),
@@ -217,7 +217,7 @@ def outbox_tables(desired: DesiredDatabase) -> tuple[Table, ...]:
     )
     schema_version = Table(
         schema=desired.schema,
-        name=names.SCHEMA_VERSION,
+        name=tables.SCHEMA_VERSION,
         columns=(
             Column(name="version", type="integer"),
             Column(name="plan_hash", type="text"),
@@ -239,7 +239,7 @@ def inbox_tables(desired: DesiredInbox) -> tuple[Table, ...]:
     """What remembers handled events, shared by the consumers of a database."""
     inbox = Table(
         schema=desired.schema,
-        name=names.INBOX,
+        name=tables.INBOX,
         columns=(
             Column(name="event_id", type="uuid"),
             Column(name="consumer_name", type="text"),
@@ -258,7 +258,7 @@ def inbox_tables(desired: DesiredInbox) -> tuple[Table, ...]:
     )
     positions = Table(
         schema=desired.schema,
-        name=names.POSITIONS,
+        name=tables.POSITIONS,
         columns=(
             Column(name="consumer_name", type="text"),
             Column(name="source", type="text"),
@@ -294,27 +294,27 @@ def outbox_grants(
             grants.add(
                 Grant(role=role, kind="function", object=function.signature, privilege="EXECUTE")
             )
-        for column in names.WRITABLE_COLUMNS:
+        for column in tables.WRITABLE_COLUMNS:
             grants.add(
                 Grant(
-                    role=role, kind="column", object=names.EVENTS,
+                    role=role, kind="column", object=tables.EVENTS,
                     privilege="INSERT", column=column,
                 )
             )  # fmt: skip
     if relay_role is not None:
         grants.add(Grant(role=relay_role, kind="schema", object=schema, privilege="USAGE"))
         for table, privileges in (
-            (names.EVENTS, ("SELECT",)),
-            (names.CURSORS, ("SELECT", "INSERT", "UPDATE")),
-            (names.DEAD_LETTERS, ("SELECT", "INSERT", "DELETE")),
-            (names.SCHEMA_VERSION, ("SELECT",)),
+            (tables.EVENTS, ("SELECT",)),
+            (tables.CURSORS, ("SELECT", "INSERT", "UPDATE")),
+            (tables.DEAD_LETTERS, ("SELECT", "INSERT", "DELETE")),
+            (tables.SCHEMA_VERSION, ("SELECT",)),
         ):
             for privilege in privileges:
                 grants.add(Grant(role=relay_role, kind="table", object=table, privilege=privilege))
         # For `outbox rebase`, which runs in the relay's pod with the relay's login.
         grants.add(
             Grant(
-                role=relay_role, kind="column", object=names.EVENTS,
+                role=relay_role, kind="column", object=tables.EVENTS,
                 privilege="UPDATE", column="xid",
             )
         )  # fmt: skip
@@ -330,7 +330,7 @@ def inbox_grants(desired: DesiredInbox) -> tuple[Grant, ...]:
         Grant(role=role, kind="schema", object=desired.schema, privilege="USAGE"),
         *(
             Grant(role=role, kind="table", object=table, privilege=privilege)
-            for table in names.INBOX_TABLES
+            for table in tables.INBOX_TABLES
             for privilege in ("DELETE", "INSERT", "SELECT", "UPDATE")
         ),
     )

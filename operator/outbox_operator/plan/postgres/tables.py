@@ -21,8 +21,7 @@ from outbox_operator.plan.postgres.state import (
     Statement,
 )
 from outbox_operator.reasons import Reason
-from outbox_operator.wire.tables import FIRST_SCHEMA_VERSION
-from outbox_operator.wire.tables import quote_identifier as quote
+from outbox_operator.wire.tables import FIRST_SCHEMA_VERSION, quoted
 
 
 def missing(what: str, name: str, managed: bool) -> str:
@@ -151,7 +150,7 @@ def _columns(table: Table, found: ObservedTable, managed: bool) -> Iterator[Stat
         there = found.columns.get(column.name)
         if there is None:
             continue
-        alter = f"ALTER TABLE {table.qualified} ALTER COLUMN {quote(column.name)}"
+        alter = f"ALTER TABLE {table.qualified} ALTER COLUMN {quoted(column.name)}"
         if column.generated is None and not same_default(
             table.schema, column.default, there.default
         ):
@@ -192,7 +191,7 @@ def _difference(
 def _primary_key(table: Table, found: ObservedTable, managed: bool) -> Iterator[Statement]:
     if not found.primary_key:
         yield Statement(
-            sql=f"ALTER TABLE {table.qualified} ADD CONSTRAINT {quote(table.primary_key_name)} "
+            sql=f"ALTER TABLE {table.qualified} ADD CONSTRAINT {quoted(table.primary_key_name)} "
             f"{table.primary_key_sql()}",
             reason=missing("primary key of", table.name, managed),
             drift=managed,
@@ -228,7 +227,7 @@ def _index(
             concurrent=True,
         )
         yield Statement(
-            sql=f"CREATE INDEX CONCURRENTLY {quote(child)} ON {qualify(table.schema, name)} "
+            sql=f"CREATE INDEX CONCURRENTLY {quoted(child)} ON {qualify(table.schema, name)} "
             f"({columns_sql(index.columns)})",
             reason=f"create index {child}",
             concurrent=True,

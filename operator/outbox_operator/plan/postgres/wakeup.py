@@ -11,7 +11,7 @@ from typing import Final
 from outbox_operator.plan.postgres.schema import literal, qualify
 from outbox_operator.plan.postgres.state import DesiredDatabase, ObservedDatabase, Statement
 from outbox_operator.plan.postgres.tables import missing
-from outbox_operator.wire import tables as names
+from outbox_operator.wire import tables
 from outbox_operator.wire.advisory_locks import sleep_lock
 from outbox_operator.wire.wakeup import wakeup_channel
 
@@ -44,7 +44,7 @@ def wakeup_statements(
 ) -> Iterator[Statement]:
     """What makes the trigger as wanted."""
     function = qualify(desired.schema, FUNCTION)
-    events = qualify(desired.schema, names.EVENTS)
+    events = qualify(desired.schema, tables.EVENTS)
     if not desired.wakeup:
         if observed.wakeup_trigger is not None:
             yield Statement(
