@@ -32,7 +32,13 @@ from outbox_operator.consumer.loop import Loop
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.processor import Processor
 from outbox_operator.consumer.progress import Progress
-from outbox_operator.errors import CredentialsError, NatsError, OutboxError, SpecError
+from outbox_operator.errors import (
+    AccessDeniedError,
+    CredentialsError,
+    NatsError,
+    OutboxError,
+    SpecError,
+)
 from outbox_operator.telemetry.health import Check, HealthServer
 from outbox_operator.wire.config import ConsumerConfig
 
@@ -65,7 +71,7 @@ class _State:
         try:
             yield
         except OutboxError as error:
-            self.set(False, error.message)
+            self.set(False, f"{error.reason}: {error.message}")
             raise
 
 
@@ -205,6 +211,7 @@ class App:
             self._config.durable,
             on_delivery=self._loop.deliver,
             on_change=self._loop.wake,
+            on_refused=self._loop.answer_refused,
         )
         try:
             await self._read(source)
@@ -230,10 +237,19 @@ class App:
                     self._states.durable.set(True, f"reading {self._config.durable!r}")
                     retry.reset()
                     await self._loop.run(source)
-            except OutboxError:
-                if source.closed:
+            except OutboxError as error:
+                self.metrics.errors(error.reason).inc()
+                if source.closed or self._has_new_login(source):
                     raise
+                if isinstance(error, AccessDeniedError):
+                    await source.close()
                 await wait(self._stopping, retry.next())
+
+    def _has_new_login(self, source: PullConsumer) -> bool:
+        """Whether the files say otherwise than when we connected: the rights may be in them."""
+        with contextlib.suppress(CredentialsError):
+            return NatsAuth.from_files(self._config.nats) != source.auth
+        return False
 
     def _checks(self) -> dict[str, Check]:
         states = self._states

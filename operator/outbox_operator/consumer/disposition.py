@@ -32,7 +32,13 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledge:
-    """Tell the server that the message is done."""
+    """Tell the server that the message is done.
+
+    Attributes:
+        handled: The handler did it; else it is among the dead letters.
+    """
+
+    handled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,7 @@ Settlement = Acknowledge | Redeliver | Terminate | Again
 """What is left to do with a message once it is processed."""
 
 ACKNOWLEDGE: Final = Acknowledge()
+PUT_ASIDE: Final = Acknowledge(handled=False)
 AGAIN: Final = Again()
 AGAIN_ALONE: Final = Again(alone=True)
 

@@ -26,6 +26,7 @@ class Item:
         retries: How often it failed in this process, beyond its deliveries.
         alone: It was in a batch that failed; it is handled by itself now.
         done: Whether it is settled.
+        handled: Whether it is settled because the handler did it.
     """
 
     delivery: Delivery
@@ -34,6 +35,7 @@ class Item:
     retries: int = 0
     alone: bool = False
     done: bool = False
+    handled: bool = False
 
     @property
     def attempts(self) -> int:

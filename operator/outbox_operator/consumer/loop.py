@@ -30,6 +30,8 @@ _SILENCE_CHECK_SECONDS: Final = 1.0
 """How often the loop looks for silence when nothing wakes it."""
 _HELD_BACK_CHECK_SECONDS: Final = 0.1
 """How often it looks whether all messages under way have come in, in ordered mode."""
+_CONFIRM_SECONDS: Final = 2.0
+"""How long the last acknowledgements may take before the end."""
 _CANCEL_SECONDS: Final = 2.0
 """How long cancelled handlers may take to end."""
 
@@ -47,6 +49,7 @@ class Loop:
 
     Attributes:
         deliver: Takes one message in hand.
+        answer_refused: Told of a message to which the server refused an answer.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Loop:
             config, handler, processor, breaker, metrics, stopping=stopping, changed=self._changed
         )
         self.deliver = self._workers.deliver
+        self.answer_refused = self._workers.answer_refused
 
     def wake(self) -> None:
         """Look again: something changed."""
@@ -78,9 +82,15 @@ class Loop:
             source: An open durable consumer that reports to `deliver` and `wake`.
 
         Raises:
-            NatsError: Nothing can arrive any more. Messages in hand are still being handled.
+            OutboxError: Nothing can arrive any more. Messages in hand are still being handled,
+                unless answers are refused.
         """
         workers = self._workers
+        while workers.refused and not self._stopping.is_set():
+            if not workers.tasks:
+                workers.let_go()
+                break
+            await asyncio.wait(workers.tasks, timeout=_SILENCE_CHECK_SECONDS)
         workers.ack_all = source.ack_all
         if workers.ack_all and not workers.ordered:
             raise NatsError(
@@ -171,3 +181,6 @@ class Loop:
         workers.acknowledge_all()
         workers.give_back([item for item in workers.in_hand.values() if not item.done])
         source.flush()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CONFIRM_SECONDS):
+                await workers.count_acknowledgements(source.confirm)

@@ -28,6 +28,9 @@ class ConsumerMetrics:
             "outcome",
             "event_type",
         )
+        self.errors = metrics.counters(
+            "errors_total", "Failed connections and refused requests, by reason.", "reason"
+        )
         self.duplicates = metrics.counter(
             "duplicates_total", "Events that the inbox had seen before; the handler was not called."
         )
@@ -74,9 +77,9 @@ class ConsumerMetrics:
         self._series: dict[str, _Series] = {}
         self.declarations = [*metrics.declarations, *inbox.declarations]
 
-    def acknowledged(self, event_type: str) -> None:
-        """Count an event that is handled."""
-        self._of(event_type).acknowledged.inc()
+    def acknowledged(self, event_type: str, events: int) -> None:
+        """Count events that are handled, and the server knows it."""
+        self._of(event_type).acknowledged.inc(events)
 
     def handled(self, event_type: str, seconds: float) -> None:
         """Record a call of the handler that ended."""

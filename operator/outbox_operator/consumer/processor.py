@@ -19,6 +19,7 @@ from outbox_operator.consumer.disposition import (
     ACKNOWLEDGE,
     AGAIN,
     AGAIN_ALONE,
+    PUT_ASIDE,
     Acknowledge,
     Redeliver,
     Settlement,
@@ -113,7 +114,6 @@ class Processor:
         if self._breaker.succeeded():
             self._metrics.circuit_open.set(0)
             log.info("circuit closed: handler %s works again", self._handler.name)
-        self._metrics.acknowledged(item.event.type)
         return True
 
     async def _failed(self, item: Item, outcome: Outcome) -> Settlement:
@@ -264,8 +264,10 @@ class Processor:
                 await delivery.store_copy(subject, headers)
             except OutboxError as error:
                 now = time.monotonic()
-                self._progress.failed(delivery.sequence, error.message, now, unavailable=True)
-                log.error("dead letter not stored: %s", error, extra=_facts(item))
+                why = f"{error.reason}: {error.message}"
+                self._progress.failed(delivery.sequence, why, now, unavailable=True)
+                self._metrics.errors(error.reason).inc()
+                log.error("dead letter not stored: %s", why, extra=_facts(item))
                 pause = disposition.backoff(item.attempts, self._jitter())
                 self._metrics.processed("retry", event.type).inc()
                 return Redeliver(max(pause, _GIVE_BACK_SECONDS), error.message)
@@ -278,7 +280,7 @@ class Processor:
             error_text.bounded(decided.error),
             extra=_facts(item),
         )
-        return ACKNOWLEDGE if prefix is not None else Terminate(decided.reason)
+        return PUT_ASIDE if prefix is not None else Terminate(decided.reason)
 
 
 def _facts(item: Item) -> dict[str, object]:

@@ -11,11 +11,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Final
 
 from outbox_operator.adapters.nats.pull_consumer import Delivery
 from outbox_operator.consumer import events
+from outbox_operator.consumer.acknowledgements import Acknowledgements
 from outbox_operator.consumer.breaker import Breaker
 from outbox_operator.consumer.disposition import (
     Acknowledge,
@@ -35,6 +36,8 @@ from outbox_operator.wire.dead_letters import OWN_TERMINATION
 
 log = logging.getLogger(__name__)
 
+_CONFIRM_SECONDS: Final = 0.05
+"""Acknowledgements of this time are counted together; it takes a question to the server."""
 _BUG_SECONDS: Final = 30.0
 """Delay of a message whose processing ended in an error nobody foresaw."""
 _IN_A_ROW: Final = 64
@@ -66,6 +69,8 @@ class Workers:
         ordered: Whether messages of one key, or shard, are handled one after the other.
         ack_all: Whether an acknowledgement counts for all earlier messages too.
         window: How many messages to have in hand.
+        refused: Whether the server refuses answers. Nothing is begun then, and what arrives is
+            let go: it would be handled again and again.
     """
 
     def __init__(
@@ -95,6 +100,9 @@ class Workers:
         self._queues = KeyQueues()
         self.epoch = -1
         self._acknowledge_up_to: Delivery | None = None
+        self._acknowledgements = Acknowledgements()
+        self._confirming: asyncio.Task[None] | None = None
+        self.refused = False
         self._starting = False
         least = config.concurrency * (_ORDERED_AHEAD if self.ordered else 1)
         least = max(least, handler.largest_batch)
@@ -104,6 +112,8 @@ class Workers:
 
     def deliver(self, delivery: Delivery) -> None:
         """Take a message in hand that has arrived."""
+        if self.refused:
+            return
         if self._stopping.is_set():
             with contextlib.suppress(NatsError):
                 delivery.nak()
@@ -196,7 +206,7 @@ class Workers:
 
     def _take(self) -> list[Item]:
         """Take the messages to handle next out of the queues: one, or some that go together."""
-        if self._stopping.is_set():
+        if self.refused or self._stopping.is_set():
             return []
         if self._breaker.is_open:
             if not self._queues.ready or not self._breaker.probe_due(time.monotonic()):
@@ -239,10 +249,15 @@ class Workers:
         try:
             for item, settlement in zip(items, settlements, strict=True):
                 match settlement:
-                    case Acknowledge():
+                    case Acknowledge(handled):
+                        item.handled = handled
                         self._done(item)
                         if not self.ack_all:
                             item.delivery.ack()
+                            if handled:
+                                self._acknowledgements.sent[item.delivery.sequence] = (
+                                    item.event.type
+                                )
                     case Terminate(reason):
                         self._done(item)
                         if not self.ack_all:
@@ -261,6 +276,8 @@ class Workers:
             # Nothing is lost: without an answer the server delivers it again.
             self._metrics.settle_failures.inc()
             log.warning("answers not sent, the events come again: %s", error)
+        if self._confirming is None and self._acknowledgements.sent:
+            self._confirming = asyncio.create_task(self._confirm(items[0].delivery))
         if again:
             self._queues.put_back(again)
         else:
@@ -282,7 +299,7 @@ class Workers:
                 self._queues.release(item)
 
     def _retry(self, item: Item) -> None:
-        if not self._stopping.is_set():
+        if not self._stopping.is_set() and self.in_hand.get(item.delivery.sequence) is item:
             self._queues.ready.append(item)
             self.start()
 
@@ -299,6 +316,8 @@ class Workers:
             if not first.done:
                 break
             last = self.in_hand.pop(first.delivery.sequence)
+            if first.handled:
+                self._acknowledgements.sent[first.delivery.sequence] = first.event.type
         if last is not None:
             if self._acknowledge_up_to is None:
                 asyncio.get_running_loop().call_soon(self.acknowledge_all)
@@ -310,6 +329,45 @@ class Workers:
         if last is not None:
             with contextlib.suppress(NatsError):  # they come again
                 last.ack()
+
+    def answer_refused(self, sequence: int) -> None:
+        """Begin nothing more: the server refused an answer to the message of this sequence."""
+        self.refused = True
+        withdrawn = self._acknowledgements.refused(sequence, with_earlier=self.ack_all)
+        if withdrawn or sequence not in self.in_hand:  # else it was told that we are at work
+            self._metrics.settle_failures.inc()
+
+    def let_go(self) -> None:
+        """Forget what is in hand, none of it being handled: it comes again after ackWait."""
+        self.in_hand.clear()
+        self.held_back.clear()
+        self._queues = KeyQueues()
+        self._acknowledge_up_to = None
+        self.epoch = -1
+        self.refused = False
+
+    async def _confirm(self, delivery: Delivery) -> None:
+        """Ask what became of acknowledgements, and count those that were taken."""
+        try:
+            await asyncio.sleep(_CONFIRM_SECONDS)
+            await self.count_acknowledgements(delivery.confirm)
+        finally:
+            self._confirming = None
+
+    async def count_acknowledgements(self, confirm: Callable[[], Awaitable[None]]) -> None:
+        """Count those sent until now that the server took; if it does not say, the next time.
+
+        Args:
+            confirm: Waits until it has taken, or refused, what it was sent.
+        """
+        if self._confirming is not None and self._confirming is not asyncio.current_task():
+            self._confirming.cancel()
+        if not self._acknowledgements.ask():
+            return
+        with contextlib.suppress(NatsError):
+            await confirm()
+            for event_type, events in self._acknowledgements.taken().items():
+                self._metrics.acknowledged(event_type, events)
 
     def give_back(self, items: Sequence[Item]) -> None:
         """Have messages delivered again, to whichever pod."""

@@ -141,7 +141,9 @@ async def ask_as_relay(_: WireClient, auth: NatsAuth) -> None:
 async def ask_as_consumer(client: WireClient, auth: NatsAuth) -> None:
     def ignore(_: object = None) -> None: ...
 
-    reader = PullConsumer(client, auth, "ORDERS", "x", on_delivery=ignore, on_change=ignore)
+    reader = PullConsumer(
+        client, auth, "ORDERS", "x", on_delivery=ignore, on_change=ignore, on_refused=ignore
+    )
     await reader.verify()
 
 

@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.driver import Denial, WireClient
 from outbox_operator.adapters.nats.errors import (
+    INBOXES,
     ApiFaultError,
     Kind,
     connection_error,
@@ -30,7 +31,6 @@ from outbox_operator.errors import NatsError, OutboxError
 from outbox_operator.reasons import Reason
 
 REQUEST_SECONDS: Final = 5.0
-_INBOXES: Final = "_INBOX.>"
 
 
 class JetStreamApi:
@@ -94,7 +94,7 @@ class JetStreamApi:
             ApiFaultError: The server's answer is an error.
         """
         payload = b"" if body is None else json.dumps(body).encode()
-        allow = f"allow publish on {self._prefix}.> and subscribe on {_INBOXES}"
+        allow = f"allow publish on {self._prefix}.> and subscribe on {INBOXES}"
         try:
             answer = await self._exchange(self.subject(verb), payload, None, what, allow)
         except nats.errors.NoRespondersError as error:
@@ -117,7 +117,7 @@ class JetStreamApi:
             nobody: Reason of the error when no stream takes the subject.
         """
         what = f"{what} on {subject!r}"
-        allow = f"allow publish on {subject} and subscribe on {_INBOXES}"
+        allow = f"allow publish on {subject} and subscribe on {INBOXES}"
         try:
             answer = await self._exchange(subject, data, dict(headers), what, allow)
         except nats.errors.NoRespondersError as error:
@@ -157,7 +157,7 @@ class JetStreamApi:
         # A user who lacks a right gets no answer, only an error on the side.
         forget = [
             client.on_denied("publish", subject, refuse),
-            client.on_denied("subscribe", _INBOXES, refuse),
+            client.on_denied("subscribe", INBOXES, refuse),
         ]
         try:
             either: set[asyncio.Future[Any]] = {asking, refused}

@@ -29,6 +29,9 @@ from outbox_operator.errors import (
 )
 from outbox_operator.reasons import Reason
 
+INBOXES: Final = "_INBOX.>"
+"""Where answers come, to everybody."""
+
 
 class Kind(enum.Enum):
     """What an error of JetStream means, as far as somebody acts on it."""
@@ -212,16 +215,18 @@ def translate(
     return make(text, reason=meaning.reason)
 
 
-def denied(denial: Denial, auth: NatsAuth, what: str, allow: str) -> AccessDeniedError:
+def denied(denial: Denial, auth: NatsAuth, what: str, allow: str = "") -> AccessDeniedError:
     """The NATS user may not do something.
 
     Args:
         what: What was to be done with it: "stream ORDERS".
-        allow: What the user needs, for the message.
+        allow: What the user needs, for the message; nothing: just that.
     """
-    verb = "publish" if denial.action == "publish" else "subscribe"
+    # Each inbox has a name of its own; the right to one is the right to all.
+    subject = INBOXES if denial.subject.startswith(INBOXES[:-1]) else denial.subject
     return AccessDeniedError(
-        f"{what}: this NATS user may not {verb} on {denial.subject} at {auth.address}; {allow}"
+        f"{what}: this NATS user may not {denial.action} on {subject} at {auth.address}"
+        + (f"; {allow}" if allow else "")
     )
 
 

@@ -11,22 +11,27 @@ import datetime as dt
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import nats.errors
 
 from outbox_operator.adapters.nats.api import JetStreamApi
 from outbox_operator.adapters.nats.auth import NatsAuth
-from outbox_operator.adapters.nats.driver import WireClient
-from outbox_operator.adapters.nats.errors import connection_error
+from outbox_operator.adapters.nats.driver import Denial, WireClient
+from outbox_operator.adapters.nats.errors import connection_error, denied
 from outbox_operator.adapters.nats.pull_requests import (
     EXPIRES_SECONDS,
     PulledMessage,
     PullRequests,
+    sequence_of,
 )
 from outbox_operator.errors import NatsError, OutboxError
 from outbox_operator.reasons import Reason
 
+_ANSWERS: Final = "$JS.ACK.>"
+_CONFIRM_SECONDS: Final = 5.0
+_CONFIRM_AGAIN_SECONDS: Final = 1.0
 _LARGEST_BACKLOG_BYTES: Final = 4 * 1024 * 1024
 """Answers kept while the connection is down; what does not fit comes again."""
 
@@ -79,6 +84,10 @@ class Delivery(PulledMessage):
         """
         self._source.answer(self._reply, b"+WPI")
 
+    async def confirm(self) -> None:
+        """See `PullConsumer.confirm`."""
+        await self._source.confirm()
+
     async def store_copy(self, subject: str, headers: Mapping[str, str]) -> None:
         """Publish the payload elsewhere and wait until a stream has it.
 
@@ -100,8 +109,11 @@ class PullConsumer(PullRequests):
         durable: Name of the durable consumer.
         on_delivery: Called for each message, in order of arrival.
         on_change: Called when `asked` or `failure` changed.
+        on_refused: Called with the sequence of a message when the server refused an answer to
+            it. `failure` says so too.
 
     Attributes:
+        auth: As given.
         most_in_flight: Messages the server lets be unanswered over all readers.
         ack_all: Whether an acknowledgement counts for all earlier messages too.
     """
@@ -117,13 +129,20 @@ class PullConsumer(PullRequests):
         *,
         on_delivery: Callable[[Delivery], None],
         on_change: Callable[[], None],
+        on_refused: Callable[[int], None],
     ) -> None:
         super().__init__(
             JetStreamApi(client, auth), stream, durable,
             on_message=on_delivery, on_change=on_change,
         )  # fmt: skip
+        self.auth = auth
         self._stream = stream
         self._durable = durable
+        self._where = f"durable consumer {durable!r} of stream {stream!r}"
+        self._on_refused = on_refused
+        self._trial = f"$JS.ACK.{stream}.{durable}.1.0.0.0.0"
+        """Subject of an answer that shows whether answers are accepted."""
+        self._trying = False
         self._answers: list[bytes] = []
         self._flushing = False
         self.most_in_flight = 0
@@ -142,11 +161,61 @@ class PullConsumer(PullRequests):
                 consumer with acknowledgements, or NATS does not answer.
         """
         await self.close()
-        await self.verify()
+        await self._try_rights()
         await self.listen()
 
+    async def _try_rights(self) -> None:
+        """Find out whether we may ask and answer, before there is a message to answer for.
+
+        Raises:
+            AccessDeniedError: We may not.
+            NatsError: See `open`.
+        """
+        self.failure, self._trying = None, True
+        self._watch("publish", self._subject, self._denied)
+        self._watch("publish", _ANSWERS, self._answer_denied)
+        try:
+            # An answer for a message that nobody has, and a request that says not where to: a
+            # server that accepts them does nothing. It takes what we send in order, so its
+            # complaints are here before its answer to what `verify` asks behind them.
+            self._client.enqueue(
+                f"PUB {self._trial} 4\r\n+WPI\r\nPUB {self._subject} 0\r\n\r\n".encode(), 2
+            )
+            await self.verify()
+        finally:
+            self._trying = False
+        if self.failure is not None:
+            raise self.failure
+
+    def _answer_denied(self, denial: Denial) -> None:
+        if not self._trying or denial.subject != self._trial:
+            # Try what it looks like from now on, in case that some answers are allowed.
+            self._trial = denial.subject
+            self._on_refused(sequence_of(denial.subject))
+        # Told as one: the subjects differ from message to message.
+        every = replace(denial, subject=f"$JS.ACK.{self._stream}.{self._durable}.>")
+        what = f"{self._where}: nothing is handled, for no acknowledgement would count"
+        self.fail(denied(every, self._auth, what))
+
+    async def confirm(self) -> None:
+        """Wait until the server has taken, or refused, each answer given so far.
+
+        Raises:
+            NatsError: The connection is closed for good.
+        """
+        while True:
+            self.flush()
+            try:
+                await self._client.confirm(_CONFIRM_SECONDS)
+            except (TimeoutError, nats.errors.Error, OSError) as error:
+                if self.closed:
+                    raise connection_error(error, self._auth) from error
+                await asyncio.sleep(_CONFIRM_AGAIN_SECONDS)
+            else:
+                return
+
     def fail(self, error: OutboxError) -> None:
-        """The connection is closed for good: nothing can arrive any more."""
+        """Say why nothing can arrive any more."""
         self.failure = error
         self._on_change()
 
@@ -156,16 +225,16 @@ class PullConsumer(PullRequests):
         Raises:
             NatsError: See `open`.
         """
-        where = f"durable consumer {self._durable!r} of stream {self._stream!r}"
-        answer = await self._info(where)
+        answer = await self._info()
         config = answer["config"]
         if config.get("deliver_subject"):
             raise NatsError(
-                f"{where}: wanted a pull consumer, found push", reason=Reason.WRONG_CONSUMER
+                f"{self._where}: wanted a pull consumer, found push", reason=Reason.WRONG_CONSUMER
             )
         if config.get("ack_policy") not in ("explicit", "all"):
             raise NatsError(
-                f"{where}: ackPolicy: wanted explicit or all, found {config.get('ack_policy')}",
+                f"{self._where}: ackPolicy: wanted explicit or all, "
+                f"found {config.get('ack_policy')}",
                 reason=Reason.WRONG_CONSUMER,
             )
         self.ack_all = config["ack_policy"] == "all"
@@ -184,11 +253,11 @@ class PullConsumer(PullRequests):
         Raises:
             NatsError: As `open`.
         """
-        where = f"durable consumer {self._durable!r} of stream {self._stream!r}"
-        return int((await self._info(where))["num_ack_pending"])
+        return int((await self._info())["num_ack_pending"])
 
-    async def _info(self, where: str) -> Mapping[str, Any]:
-        return await self._api.request(f"CONSUMER.INFO.{self._stream}.{self._durable}", None, where)
+    async def _info(self) -> Mapping[str, Any]:
+        verb = f"CONSUMER.INFO.{self._stream}.{self._durable}"
+        return await self._api.request(verb, None, self._where)
 
     def answer(self, reply: bytes, verb: bytes) -> None:
         """Send an answer with the next batch of them.

@@ -10,13 +10,14 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
 import nats.errors
 from nats.aio.subscription import Subscription
 
 from outbox_operator.adapters.nats.api import JetStreamApi
-from outbox_operator.adapters.nats.errors import connection_error
+from outbox_operator.adapters.nats.driver import Denial, OnDenied
+from outbox_operator.adapters.nats.errors import connection_error, denied
 from outbox_operator.adapters.nats.frame_reader import NO_RESPONDERS, parse_headers
 from outbox_operator.errors import NatsError, OutboxError
 from outbox_operator.reasons import Reason
@@ -61,8 +62,7 @@ class PulledMessage:
     ) -> None:
         # $JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.<consumer's own>.<time>.<pending>
         facts = reply.decode().split(".")
-        # Since 2.15 servers may put domain and account in front.
-        at = 2 if len(facts) == 9 else 4
+        at = _start(facts)
         self.stream = facts[at]
         self.deliveries = int(facts[at + 2])
         self.sequence = int(facts[at + 3])
@@ -121,6 +121,7 @@ class PullRequests:
         self._group: str | None = None
         self._pin: str | None = None
         self._subscription: Subscription | None = None
+        self._forget: list[Callable[[], None]] = []
         self._inbox = ""
         self._subject = api.subject(f"CONSUMER.MSG.NEXT.{stream}.{consumer}")
         self._largest_batch = 0
@@ -144,13 +145,15 @@ class PullRequests:
             OutboxError: The connection is closed.
         """
         inbox = self._client.new_inbox()
+        self.failure = None
+        self._watch("publish", self._subject, self._denied)
+        self._watch("subscribe", inbox, self._denied)
         try:
             self._subscription = await self._client.listen(inbox, self._received)
         except (nats.errors.Error, OSError) as error:
             raise connection_error(error, self._auth) from error
         self._inbox = inbox
         self.forget_requests()
-        self.failure = None
 
     async def close(self, *, drain_seconds: float = _DRAIN_SECONDS) -> None:
         """Take no more messages. Those already on their way are still delivered, before the end.
@@ -158,6 +161,8 @@ class PullRequests:
         Args:
             drain_seconds: How long they may take; 0: they are not waited for.
         """
+        while self._forget:
+            self._forget.pop()()
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             await self._client.unlisten(subscription, drain_seconds=drain_seconds)
@@ -203,6 +208,16 @@ class PullRequests:
         """Whether the server owes us heartbeats and sends none."""
         return self.asked > 0 and time.monotonic() - self._last_sign > 2.5 * HEARTBEAT_SECONDS
 
+    def _watch(
+        self, action: Literal["publish", "subscribe"], subjects: str, on_denied: OnDenied
+    ) -> None:
+        """Hear of it, until `close`, when the server does not let us do something."""
+        self._forget.append(self._client.on_denied(action, subjects, on_denied))
+
+    def _denied(self, denial: Denial) -> None:
+        self.failure = denied(denial, self._auth, self._where)
+        self._on_change()
+
     def _received(self, subject: bytes, reply: bytes, block: bytes, data: bytes) -> None:
         self._last_sign = time.monotonic()
         headers = parse_headers(block) if block else {}
@@ -239,3 +254,15 @@ class PullRequests:
             self.refusal = f"{status} {text}".rstrip()
             self._not_before = time.monotonic() + _REFUSED_PAUSE_SECONDS
         self._on_change()
+
+
+def sequence_of(reply: str) -> int:
+    """Sequence of the message that is answered on this subject."""
+    facts = reply.split(".")
+    return int(facts[_start(facts) + 3])
+
+
+def _start(facts: list[str]) -> int:
+    """Which part of the subject of an answer is the stream."""
+    # Since 2.15 servers may put domain and account in front.
+    return 2 if len(facts) == 9 else 4

@@ -78,6 +78,8 @@ class TailReader:
                     reached = message.sequence
                     yield message
                 empty_pulls = 0 if messages else empty_pulls + 1
+                if pull.requests.failure is not None:
+                    raise pull.requests.failure
                 if pull.failed or empty_pulls == _EMPTY_PULLS:
                     raise NatsError(
                         f"{doing}: stopped at sequence {reached} before {last.sequence}: "
@@ -114,7 +116,7 @@ class _Pull:
     """Pulls a batch at a time.
 
     Attributes:
-        failed: Why no more can come.
+        failed: Why no more can come, when `requests.failure` does not say it.
     """
 
     def __init__(self, api: JetStreamApi, stream: str, consumer: str) -> None:
@@ -145,6 +147,6 @@ class _Pull:
 
     def _on_change(self) -> None:
         requests = self.requests
-        self.failed = requests.refusal if requests.failure is None else requests.failure.message
-        if not requests.asked:
+        self.failed = requests.refusal
+        if not requests.asked or requests.failure is not None:
             self._complete.set()
