@@ -18,6 +18,7 @@ HEADER = "# Generated from client/{source} by `make generate`. Do not edit.\n"
 WORDS = {
     "AbstractAsyncContextManager": "AbstractContextManager",
     "AsyncConnection": "Connection",
+    "AsyncCursor": "Cursor",
     "AsyncIterator": "Iterator",
     "AsyncSession": "Session",
     "ASYNC_CONNECTIONS": "SYNC_CONNECTIONS",

@@ -39,6 +39,8 @@ class OutboxError(Exception):
     retryable: bool = True
 
     def __init__(self, message: str, *, reason: str | None = None) -> None:
+        # Half a surrogate pair, say of an event's type, could not be printed or logged.
+        message = message.encode("utf-8", "backslashreplace").decode()
         super().__init__(message)
         self.message = message
         if reason is not None:

@@ -70,24 +70,6 @@ _PROXIES: Final[dict[tuple[str, str], Callable[[Any], Any]]] = {
 }
 
 
-def plain_cursor(connection: Any) -> Any:
-    """A cursor of psycopg's plain kind: applications set row factories of their own."""
-    from psycopg.rows import tuple_row
-
-    return connection.cursor(row_factory=tuple_row)
-
-
-def check_psycopg(connection: Any, how: str) -> None:
-    """Refuse a psycopg connection that commits every statement by itself.
-
-    Raises:
-        TransactionError: It does.
-    """
-    # Without autocommit the first statement opens the transaction.
-    if connection.autocommit and connection.info.transaction_status == IDLE:
-        raise no_transaction("psycopg (autocommit)", how)
-
-
 def check_sqlalchemy(raw: Any, how: str) -> None:
     """Refuse a connection of SQLAlchemy's that commits every statement by itself.
 

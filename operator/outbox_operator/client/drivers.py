@@ -14,13 +14,12 @@ from outbox_operator.client import asyncpg_driver, sending, sqlalchemy_hooks
 from outbox_operator.client.connections import (
     ASYNC_CONNECTIONS,
     IDLE,
-    check_psycopg,
     check_sqlalchemy,
     clause,
     failed,
     known,
     named,
-    plain_cursor,
+    no_transaction,
 )
 from outbox_operator.client.sending import Pending
 from outbox_operator.client.statements import PROBE, Statement
@@ -74,20 +73,20 @@ def driver_of(connection: object) -> tuple[Driver, Any]:
 
 class _Psycopg:
     async def run(self, connection: Any, statement: Statement, values: Sequence[object]) -> int:
-        check_psycopg(connection, "async with connection.transaction(): ...")
-        cursor = await connection.execute(statement.percent, values)
+        await self._check(connection)
+        cursor = await self._cursor(connection).execute(statement.percent, values)
         return int(cursor.rowcount)
 
     async def value(self, connection: Any, statement: Statement) -> object:
-        cursor = await plain_cursor(connection).execute(statement.percent)
+        cursor = await self._cursor(connection).execute(statement.percent)
         row = await cursor.fetchone()
         return row[0]
 
     async def copy(self, connection: Any, sql: str, rows: Sequence[Sequence[object]]) -> bool:
-        check_psycopg(connection, "async with connection.transaction(): ...")
+        await self._check(connection)
         if connection.info.pipeline_status != IDLE:
             return False  # a pipeline cannot carry COPY
-        async with plain_cursor(connection) as cursor, cursor.copy(sql) as copy:
+        async with self._cursor(connection) as cursor, cursor.copy(sql) as copy:
             for row in rows:
                 await copy.write_row(row)
         return True
@@ -101,6 +100,24 @@ class _Psycopg:
 
     async def failed(self, connection: Any) -> bool:
         return failed(connection) or False
+
+    def _cursor(self, connection: Any) -> Any:
+        # Of the plain kind: applications set cursors and row factories of their own.
+        from psycopg import AsyncCursor
+        from psycopg.rows import tuple_row
+
+        return AsyncCursor(connection, row_factory=tuple_row)
+
+    async def _check(self, connection: Any) -> None:
+        """Refuse a connection that commits every statement by itself."""
+        if not connection.autocommit:
+            return  # its first statement opens the transaction
+        if connection.info.pipeline_status != IDLE:
+            # What was sent and is not answered yet may have opened a transaction, or not.
+            async with connection.pipeline():
+                pass
+        if connection.info.transaction_status == IDLE:
+            raise no_transaction("psycopg (autocommit)", "async with connection.transaction(): ...")
 
     def pending(self, connection: Any) -> Pending:
         return sending.pending_of(connection)

@@ -10,6 +10,8 @@ Used by `client.outbox` and `client.inbox`. Pure.
     pydantic model          its `model_dump(mode="json")`
     set, frozenset          list
     bytes, NaN, infinity    refused
+
+Objects are written with their keys in order.
 """
 
 from __future__ import annotations
@@ -20,13 +22,19 @@ import decimal
 import enum
 import json
 import math
+import re
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from outbox_operator.errors import EventError
 
 _DEEPEST: Final = 200
+_LONGEST_NAME: Final = 100
+
+
+class _NoFormError(TypeError):
+    """A value that has no JSON form; the message says why, as the end of a sentence."""
 
 
 def to_json(where: str, field: str, value: object) -> str:
@@ -43,13 +51,59 @@ def to_json(where: str, field: str, value: object) -> str:
     try:
         text = _ENCODER.encode(value)
         text.encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise EventError(f"{where}: {_culprit(field, value) or f'{field}: {error}'}") from error
+    except Exception as error:
+        # Whatever it is: objects are asked for their own form, and may raise anything.
+        culprit = _culprit(field, value)
+        if culprit is not None or not isinstance(error, TypeError):
+            raise EventError(f"{where}: {culprit or f'{field}: {error}'}") from error
+        text = _UNSORTED.encode(value)  # keys of several kinds, which is no fault by itself
     if "\\u0000" in text:
         culprit = _culprit(field, value)
         if culprit is not None:
             raise EventError(f"{where}: {culprit}")
     return text
+
+
+def jsonb_bytes(text: str, limit: int) -> int:
+    """Bytes of the text that PostgreSQL gives back for a jsonb value, which is what is published.
+
+    It puts a blank behind each comma and colon, and writes numbers out: `1e+308` takes 309 bytes.
+
+    Args:
+        text: As `to_json` made it.
+        limit: Below it the number may be too large: more would not be looked at.
+    """
+    blanks = text.count(",") + text.count(":")
+    short = text.count("e+") + text.count("e-")
+    most = len(text.encode()) + blanks + short * _LONGEST_NUMBER
+    if most <= limit:
+        return most
+    bare = _STRING.sub("", text)
+    blanks = bare.count(",") + bare.count(":")
+    digits = sum(
+        len(format(decimal.Decimal(number), "f")) - len(number) for number in _SHORT.findall(bare)
+    )
+    return len(text.encode()) + blanks + digits
+
+
+_LONGEST_NUMBER: Final = 340
+"""Bytes that a float takes when it is written out: `-2.2250738585072014e-308` takes 326."""
+MOST_JSONB_BYTES_EACH: Final = 70
+"""What a character of JSON text can become in `jsonb_bytes`: of 5 in `1e-05`, or 6 in `5e-324`."""
+
+_STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+_SHORT: Final = re.compile(r"-?[0-9.]+e[+-]?[0-9]+")
+
+
+def _twins(value: Mapping[Any, object]) -> str | None:
+    """What is wrong with the keys of an object, if two of them have the same form in JSON."""
+    found: dict[str, object] = {}
+    for key in value:
+        text = key if isinstance(key, str) else _UNSORTED.encode(key)
+        if text in found:
+            return f"keys {found[text]!r} and {key!r} are the same in JSON; use text as key"
+        found[text] = key
+    return None
 
 
 def _plain(value: object) -> object:
@@ -60,7 +114,7 @@ def _plain(value: object) -> object:
         return str(value)
     if isinstance(value, decimal.Decimal):
         if not value.is_finite():
-            raise TypeError("is not a finite number")
+            raise _NoFormError("is not a finite number")
         return str(value)
     if isinstance(value, enum.Enum):
         return value.value
@@ -74,15 +128,19 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, bytes | bytearray | memoryview):
-        raise TypeError(
+        raise _NoFormError(
             "is bytes, which JSON cannot hold; encode it yourself (base64), or use a pipeline "
             "with payloadType bytea"
         )
-    raise TypeError(f"is {type(value).__name__}, which has no JSON form here")
+    raise _NoFormError(f"is {type(value).__name__}, which has no JSON form here")
 
 
-# Made once: this runs for every event.
+# Made once: this runs for every event. Two keys can have one form in JSON only if they are of
+# different types, and these cannot be sorted: so sorting, which the encoder does fast, finds them.
 _ENCODER: Final = json.JSONEncoder(
+    default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True
+)
+_UNSORTED: Final = json.JSONEncoder(
     default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")
 )
 
@@ -104,7 +162,9 @@ def _faults(path: str, value: object, depth: int) -> Iterator[str]:
                 yield f"{path}: key {name!r} is {type(name).__name__}; use text as key"
             elif (fault := _fault(name)) is not None:
                 yield f"{path}: key {name!r} {fault}"
-            yield from _faults(f"{path}.{name}", item, depth + 1)
+            yield from _faults(f"{path}.{str(name)[:_LONGEST_NAME]}", item, depth + 1)
+        if twins := _twins(value):
+            yield f"{path}: {twins}"
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from _faults(f"{path}[{index}]", item, depth + 1)
@@ -128,6 +188,8 @@ def _fault(item: object) -> str | None:
         return None
     try:
         _plain(item)
-    except TypeError as error:
+    except _NoFormError as error:
         return str(error)
+    except Exception as error:  # noqa: BLE001 - whatever the application's own class raises
+        return f"is {type(item).__name__}, whose own form fails: {type(error).__name__}: {error}"
     return None

@@ -7,19 +7,22 @@ refused event leaves the caller's transaction as it was.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal, NamedTuple
 
 from outbox_operator.client import encoding, tracing
 from outbox_operator.errors import EventError
 from outbox_operator.wire import subjects
-from outbox_operator.wire.event import Event, is_dotted_name
+from outbox_operator.wire.event import Event, is_dotted_name, shown
+from outbox_operator.wire.headers import MAX_HEADER_BYTES, ROOM_FOR_OURS, encode_value
 
 DEFAULT_MAX_BYTES: Final = 1_000_000
 """A little under the 1 MiB that nats-server takes by default, headers included."""
 
 _BYTES_PER_CHARACTER: Final = 12
 """Of a subject, at most: four bytes of UTF-8, percent-encoded."""
+_FEW_HEADERS: Final = 4096
+"""Characters of headers that fit whatever they are."""
 
 PayloadType = Literal["jsonb", "bytea"]
 
@@ -75,26 +78,50 @@ class RowMaker:
                 "Event(type=…, key=…, payload=…)"
             )
         event_id = str(event.id)
-        where = f"{place}event {event_id} ({event.type})"
+        where = f"{place}event {event_id} ({shown(event.type)})"
         if not isinstance(event.id, uuid.UUID):
             raise EventError(f"{where}: id is {type(event.id).__name__}, wanted uuid.UUID")
         own = tracing.with_trace(event.headers)
         headers = encoding.to_json(where, "headers", own) if own else "{}"
         payload = self._payload(where, event.payload)
-        size = len(payload.encode() if isinstance(payload, str) else payload) + len(headers)
-        if size > self._max_bytes:
-            raise EventError(
-                f"{where}: payload and headers are {size} bytes, at most {self._max_bytes} are "
-                "allowed; store the data elsewhere and send a reference"
-            )
+        most = len(payload) * encoding.MOST_JSONB_BYTES_EACH + len(headers) * _BYTES_PER_CHARACTER
+        if most > self._max_bytes or len(headers) > _FEW_HEADERS:
+            self._check_size(where, event, own, payload)
         return Row(
             event_id=event_id,
-            event_type=_subject_part(where, "type", event.type),
-            partition_key=_text(where, "key", event.key),
+            event_type=_subject_part(where, "type", event.type, subjects.escape_tokens),
+            partition_key=_subject_part(where, "key", event.key, subjects.escape_token),
             routing_key=_routing_key(where, event.routing_key),
             payload=payload,
             headers=headers,
         )
+
+    def _check_size(
+        self, where: str, event: Event, own: Mapping[str, str], payload: str | bytes
+    ) -> None:
+        """Refuse what is too large as the relay will measure it.
+
+        Raises:
+            EventError: It is.
+        """
+        head = sum(len(name) + len(value.encode()) + 4 for name, value in own.items())
+        room = MAX_HEADER_BYTES - ROOM_FOR_OURS
+        room -= len(encode_value(str(event.type))) + len(encode_value(str(event.key)))
+        if head > room:
+            raise EventError(
+                f"{where}: headers are {head} bytes, at most {room} are allowed; put the data "
+                "into the payload"
+            )
+        if isinstance(payload, str):
+            size, measured = encoding.jsonb_bytes(payload, self._max_bytes - head), " of jsonb text"
+        else:
+            size, measured = len(payload), ""
+        size += head
+        if size > self._max_bytes:
+            raise EventError(
+                f"{where}: payload and headers are {size} bytes{measured}, at most "
+                f"{self._max_bytes} are allowed; store the data elsewhere and send a reference"
+            )
 
     def _payload(self, where: str, payload: object) -> str | bytes:
         if self._payload_type == "jsonb":
@@ -115,11 +142,11 @@ def _text(where: str, field: str, value: object) -> str:
     return value
 
 
-def _subject_part(where: str, field: str, value: object) -> str:
+def _subject_part(where: str, field: str, value: object, escape: Callable[[str], str]) -> str:
     text = _text(where, field, value)
     if len(text) * _BYTES_PER_CHARACTER <= subjects.MAX_SUBJECT_BYTES:
         return text
-    found = len(subjects.escape_tokens(text))
+    found = len(escape(text))
     if found > subjects.MAX_SUBJECT_BYTES:
         raise EventError(
             f"{where}: {field} takes {found} bytes of the subject, which may have "
@@ -131,12 +158,12 @@ def _subject_part(where: str, field: str, value: object) -> str:
 def _routing_key(where: str, value: str | None) -> str | None:
     if value is None:
         return None
-    text = _subject_part(where, "routing_key", value)
+    text = _subject_part(where, "routing_key", value, subjects.escape_tokens)
     if text == "":
         raise EventError(f"{where}: routing_key is empty; leave it out to use the event type")
     if not is_dotted_name(text):
         raise EventError(
-            f"{where}: routing_key {text!r} is not a dotted name (no spaces, wildcards or empty "
-            "parts), for example 'eu.order.created'"
+            f"{where}: routing_key {shown(text)!r} is not a dotted name (no spaces, wildcards or "
+            "empty parts), for example 'eu.order.created'"
         )
     return text

@@ -15,13 +15,12 @@ from outbox_operator.client import django_driver, sending, sqlalchemy_hooks
 from outbox_operator.client.connections import (
     IDLE,
     SYNC_CONNECTIONS,
-    check_psycopg,
     check_sqlalchemy,
     clause,
     failed,
     known,
     named,
-    plain_cursor,
+    no_transaction,
 )
 from outbox_operator.client.sending import Pending
 from outbox_operator.client.statements import PROBE, Statement
@@ -75,20 +74,20 @@ def driver_of(connection: object) -> tuple[Driver, Any]:
 
 class _Psycopg:
     def run(self, connection: Any, statement: Statement, values: Sequence[object]) -> int:
-        check_psycopg(connection, "with connection.transaction(): ...")
-        cursor = connection.execute(statement.percent, values)
+        self._check(connection)
+        cursor = self._cursor(connection).execute(statement.percent, values)
         return int(cursor.rowcount)
 
     def value(self, connection: Any, statement: Statement) -> object:
-        cursor = plain_cursor(connection).execute(statement.percent)
+        cursor = self._cursor(connection).execute(statement.percent)
         row = cursor.fetchone()
         return row[0]
 
     def copy(self, connection: Any, sql: str, rows: Sequence[Sequence[object]]) -> bool:
-        check_psycopg(connection, "with connection.transaction(): ...")
+        self._check(connection)
         if connection.info.pipeline_status != IDLE:
             return False  # a pipeline cannot carry COPY
-        with plain_cursor(connection) as cursor, cursor.copy(sql) as copy:
+        with self._cursor(connection) as cursor, cursor.copy(sql) as copy:
             for row in rows:
                 copy.write_row(row)
         return True
@@ -102,6 +101,24 @@ class _Psycopg:
 
     def failed(self, connection: Any) -> bool:
         return failed(connection) or False
+
+    def _cursor(self, connection: Any) -> Any:
+        # Of the plain kind: applications set cursors and row factories of their own.
+        from psycopg import Cursor
+        from psycopg.rows import tuple_row
+
+        return Cursor(connection, row_factory=tuple_row)
+
+    def _check(self, connection: Any) -> None:
+        """Refuse a connection that commits every statement by itself."""
+        if not connection.autocommit:
+            return  # its first statement opens the transaction
+        if connection.info.pipeline_status != IDLE:
+            # What was sent and is not answered yet may have opened a transaction, or not.
+            with connection.pipeline():
+                pass
+        if connection.info.transaction_status == IDLE:
+            raise no_transaction("psycopg (autocommit)", "with connection.transaction(): ...")
 
     def pending(self, connection: Any) -> Pending:
         return sending.pending_of(connection)

@@ -29,8 +29,9 @@ class SyncOutbox:
     Args:
         schema: `database.schema` of the OutboxPipeline.
         payload_type: Its `outbox.payloadType`.
-        max_bytes: Payload and headers of an event may be this large together; larger ones are
-            refused before they are written, because NATS would refuse them later.
+        max_bytes: Payload and headers of an event may be this large together, as the relay
+            publishes them: jsonb as PostgreSQL writes it. Larger ones are refused before they are
+            written, because NATS would refuse them later.
         strict_keys: Transactions that write events of the same key wait for each other, each
             until the one before has ended. For writers that do not lock what the key stands
             for; costs a statement.

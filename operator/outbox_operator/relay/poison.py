@@ -26,6 +26,7 @@ from outbox_operator.adapters.postgres.rows import (
 from outbox_operator.errors import EventError, SpecError
 from outbox_operator.reasons import Reason
 from outbox_operator.relay.message import Renderer
+from outbox_operator.wire.headers import MAX_HEADER_BYTES
 from outbox_operator.wire.subjects import (
     MAX_SUBJECT_BYTES,
     SubjectTemplate,
@@ -35,9 +36,6 @@ from outbox_operator.wire.subjects import (
 )
 
 Policy = Literal["BlockKey", "Skip", "Halt"]
-
-MAX_HEADER_BYTES: Final = 65535
-"""JetStream stores the length of headers in two bytes."""
 
 
 @dataclass(frozen=True, slots=True)

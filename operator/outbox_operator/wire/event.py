@@ -12,6 +12,7 @@ from outbox_operator.errors import EventError
 from outbox_operator.wire.headers import RESERVED_PREFIXES
 
 _DOTTED_NAME: Final = re.compile(r"^[^\s*>\x00-\x1f\x7f.]+(\.[^\s*>\x00-\x1f\x7f.]+)*$")
+_LONGEST_SHOWN: Final = 100
 _HEADER_NAME: Final = re.compile(r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")
 
 
@@ -38,11 +39,22 @@ class Event:
     def __post_init__(self) -> None:
         if not is_dotted_name(str(self.type)):
             raise EventError(
-                f"event {self.id}: type {self.type!r} is not a dotted name "
+                f"event {self.id}: type {shown(self.type)!r} is not a dotted name "
                 "(no spaces, wildcards or empty parts), for example 'order.created'"
             )
+        if not isinstance(self.headers, Mapping):
+            raise EventError(
+                f"event {self.id} ({shown(self.type)}): headers are "
+                f"{type(self.headers).__name__}, wanted a mapping of texts"
+            )
         for name, value in self.headers.items():
-            check_header(f"event {self.id} ({self.type})", name, value)
+            check_header(f"event {self.id} ({shown(self.type)})", name, value)
+
+
+def shown(text: object) -> str:
+    """The beginning of a text, for messages: nobody reads a megabyte."""
+    found = str(text)
+    return found if len(found) <= _LONGEST_SHOWN else f"{found[:_LONGEST_SHOWN]}…"
 
 
 def is_dotted_name(text: str) -> bool:
@@ -50,21 +62,23 @@ def is_dotted_name(text: str) -> bool:
     return _DOTTED_NAME.fullmatch(text) is not None
 
 
-def check_header(where: str, name: str, value: object) -> None:
+def check_header(where: str, name: object, value: object) -> None:
     """Refuse a header that NATS cannot carry or that is ours.
 
     Raises:
         EventError: Names the event, the header, what is wanted and found.
     """
-    if not _HEADER_NAME.fullmatch(name):
+    if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
         raise EventError(
-            f"{where}: header name {name!r} is not a token (letters, digits, - and the like)"
+            f"{where}: header name {shown(name)!r} is not a token (letters, digits, - and the like)"
         )
     if name.lower().startswith(RESERVED_PREFIXES):
         raise EventError(
-            f"{where}: header {name!r} is reserved (Nats-, Outbox- and Ce- belong to the system)"
+            f"{where}: header {shown(name)!r} is reserved (Nats-, Outbox- and Ce- belong to the "
+            "system)"
         )
     if not isinstance(value, str) or "\r" in value or "\n" in value:
         raise EventError(
-            f"{where}: header {name!r} must be text in one line, found {type(value).__name__}"
+            f"{where}: header {shown(name)!r} must be text in one line, "
+            f"found {type(value).__name__}"
         )

@@ -38,6 +38,11 @@ DEAD_LETTER_TIME: Final = "Outbox-Dead-Letter-Time"
 RESERVED_PREFIXES: Final = ("nats-", "outbox-", "ce-")
 """Lower-cased prefixes an application may not set in `headers` of an event."""
 
+MAX_HEADER_BYTES: Final = 65535
+"""Of a message: JetStream stores the length of its headers in two bytes."""
+ROOM_FOR_OURS: Final = 2048
+"""Bytes of headers the relay adds at most, besides type and key: the source, numbers, the fence."""
+
 _ENCODED: Final = re.compile(r"[^\x21\x23\x24\x26-\x7e]")
 
 

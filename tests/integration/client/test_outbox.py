@@ -126,7 +126,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"payload": {}, "key": 7}, "key is int, wanted text"),
     ({"payload": {}, "routing_key": "eu..orders"}, "routing_key 'eu..orders' is not a dotted name"),
     ({"payload": {}, "type": "a" * 1025}, "type takes 1025 bytes of the subject"),
-    ({"payload": "x" * 400}, "are 404 bytes, at most 300 are allowed"),
+    ({"payload": "x" * 400}, "are 402 bytes of jsonb text, at most 300 are allowed"),
 ]
 
 
@@ -326,6 +326,40 @@ async def test_a_psycopg_pipeline_takes_many_events_too(shop: Shop) -> None:
     async with await psycopg.AsyncConnection.connect(shop.url) as connection, connection.pipeline():
         await Outbox().add_many(connection, events)
     assert [row["event_id"] for row in await shop.events()] == [event.id for event in events]
+
+
+@pytest.mark.parametrize("many", [False, True])
+async def test_a_psycopg_pipeline_hides_no_missing_transaction(shop: Shop, many: bool) -> None:
+    """In a pipeline an autocommit connection looks as if it were in a transaction (FU-10)."""
+    events = (
+        [Event(type="a", payload=n) for n in range(2)] if many else [Event(type="a", payload=0)]
+    )
+    connection = await psycopg.AsyncConnection.connect(shop.url, autocommit=True)
+    async with connection, connection.pipeline():
+        await connection.execute("SELECT 1")
+        with pytest.raises(TransactionError, match="no transaction is open"):
+            await Outbox().add_many(connection, events)
+        async with connection.transaction():
+            await Outbox().add_many(connection, events)
+    assert [row["event_id"] for row in await shop.events()] == [event.id for event in events]
+    with psycopg.connect(shop.url, autocommit=True) as plain, plain.pipeline():
+        plain.execute("SELECT 1")
+        with pytest.raises(TransactionError, match="no transaction is open"):
+            SyncOutbox().add_many(plain, events)
+
+
+@pytest.mark.parametrize("cursor", [psycopg.AsyncRawCursor, psycopg.AsyncClientCursor])
+async def test_the_applications_kind_of_cursor_is_its_own_business(shop: Shop, cursor: Any) -> None:
+    """The library's placeholders are not those of every kind of cursor (FU-10)."""
+    sync = psycopg.RawCursor if cursor is psycopg.AsyncRawCursor else psycopg.ClientCursor
+    events = [Event(type="a", payload={"n": n}) for n in range(3)]
+    outbox = Outbox(strict_keys=True)
+    async with await psycopg.AsyncConnection.connect(shop.url, cursor_factory=cursor) as connection:
+        await outbox.add(connection, Event(type="a", key="k", payload={}))
+        await outbox.add_many(connection, events)
+    with psycopg.connect(shop.url, cursor_factory=sync) as connection_:
+        SyncOutbox().add(connection_, Event(type="a", payload={}))
+    assert len(await shop.events()) == 5
 
 
 async def test_the_documented_sql_does_the_same(shop: Shop) -> None:

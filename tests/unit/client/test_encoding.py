@@ -8,14 +8,16 @@ import decimal
 import enum
 import json
 import uuid
-from collections import OrderedDict
+from collections import OrderedDict, UserDict
 from typing import Any
 
 import pydantic
 import pytest
 
 from outbox_operator.client.encoding import to_json
+from outbox_operator.client.rows import RowMaker
 from outbox_operator.errors import EventError
+from outbox_operator.wire.event import Event
 
 
 class Colour(enum.Enum):
@@ -35,6 +37,19 @@ class Line:
 class Order(pydantic.BaseModel):
     id: uuid.UUID
     lines: list[str]
+
+
+class Picture(pydantic.BaseModel):
+    data: bytes
+
+
+class Keyed(UserDict[Any, Any]):
+    """A mapping that is no dict."""
+
+
+class Broken(UserDict[str, Any]):
+    def keys(self) -> Any:
+        raise KeyError("secret")
 
 
 @pytest.mark.parametrize(
@@ -84,9 +99,37 @@ NESTED.append(NESTED)
         ({"a": object()}, r"payload\.a is object, which has no JSON form"),
         ({"a": Line}, r"payload\.a is type"),
         ({"a": Line("\x00", decimal.Decimal(1))}, r"payload\.a\.sku holds a NUL"),
+        ({"a": {1: "x", "1": "y"}}, r"payload\.a: keys 1 and '1' are the same in JSON"),
+        ([{True: 1, "true": 2}], r"payload\[0\]: keys True and 'true' are the same"),
+        ({"a": Keyed({None: 1, "null": 2})}, r"payload\.a: keys None and 'null' are the same"),
+        ({"a": Picture(data=b"\xff")}, r"payload\.a is Picture, whose own form fails: .*utf-8"),
+        ({"a": Broken({})}, r"payload\.a is Broken, whose own form fails: KeyError: 'secret'"),
         (NESTED, r"payload(\[0\])+ is nested more than 200 levels deep, or holds itself"),
     ],
 )
 def test_refuses_and_names_the_place(value: Any, message: str) -> None:
     with pytest.raises(EventError, match=f"^event 1: {message}"):
         to_json("event 1", "payload", value)
+
+
+def test_the_message_can_be_printed_whatever_it_names() -> None:
+    with pytest.raises(EventError) as caught:
+        Event(type="order.\ud800 created", payload={})
+    assert str(caught.value).encode()
+    with pytest.raises(EventError) as caught:
+        RowMaker("jsonb", 1000).one(Event(type="order.\ud800", payload={}))
+    assert str(caught.value).encode()
+
+
+def test_messages_stay_short_whatever_they_name() -> None:
+    long = "x" * 1_000_000
+    for fields in ({"type": long + " "}, {"headers": {long + " ": ""}}, {"type": long}):
+        with pytest.raises(EventError) as caught:
+            RowMaker("jsonb", 1000).one(Event(**{"type": "a", "payload": {}, **fields}))  # type: ignore[arg-type]
+        assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("headers", [None, ["a"], {1: "x"}, {"a": 1}, {"a b": "x"}, {"Ce-Id": "x"}])
+def test_headers_of_every_wrong_kind_are_refused_in_words(headers: Any) -> None:
+    with pytest.raises(EventError, match=r"^event .*header"):
+        Event(type="a", payload={}, headers=headers)

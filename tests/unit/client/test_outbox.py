@@ -20,7 +20,11 @@ from outbox_operator.errors import SpecError
         (Outbox(), {"payload": {}, "key": 7}, "key is int, wanted text"),
         (Outbox(), {"payload": {}, "key": "a\x00"}, "key holds a NUL character"),
         (Outbox(), {"payload": {}, "routing_key": ""}, "routing_key is empty"),
-        (Outbox(max_bytes=100), {"payload": "ä" * 60}, "are 124 bytes, at most 100 are allowed"),
+        (
+            Outbox(max_bytes=100),
+            {"payload": "ä" * 60},
+            "are 122 bytes of jsonb text, at most 100 are allowed",
+        ),
         (Outbox(payload_type="bytea"), {"payload": "text"}, "payload is str, wanted bytes"),
     ],
 )

@@ -29,9 +29,9 @@ from outbox_operator.plan.kubernetes import runtime_config
 from outbox_operator.plan.postgres import partitions
 from outbox_operator.plan.status import pipeline
 from outbox_operator.relay import loop as relay_loop
-from outbox_operator.relay import ownership, poison, recovery
+from outbox_operator.relay import ownership, recovery
 from outbox_operator.relay import progress as relay_progress
-from outbox_operator.wire import subjects
+from outbox_operator.wire import headers, subjects
 from support.kube import ROOT
 
 OPERATOR: Final = Settings(image="shop:1", lease_namespace="shop", identity="one")
@@ -133,7 +133,7 @@ SENTENCES: Final = [
     (CONDITIONS, f"could not be renewed for {OPERATOR.lease_deadline_s:g} s"),
     (METRICS, f"not behind by more than {OPERATOR.silence_s:g} s"),
     (METRICS, f"(longer than {subjects.MAX_SUBJECT_BYTES} bytes)"),
-    (METRICS, f"more than {poison.MAX_HEADER_BYTES} bytes of headers"),
+    (METRICS, f"more than {headers.MAX_HEADER_BYTES} bytes of headers"),
     (METRICS, f"published in the last {STUCK:g} seconds"),
     (METRICS, f"reached in the last {progress.FAILING_AFTER_SECONDS:g} s"),
     (METRICS, f"different events for {progress.FAILING_AFTER_SECONDS:g} s"),
