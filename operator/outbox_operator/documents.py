@@ -6,29 +6,74 @@ by the same library and their faults told in the same words.
 
 from __future__ import annotations
 
+import difflib
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Final, TypeVar, get_args, get_origin
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from outbox_operator.errors import SpecError
 from outbox_operator.wire.config import CONFIG_PATH_ENV
 
 T = TypeVar("T")
+_ALIKE: Final = 0.8
 
 
-def problems(error: ValidationError, *under: str) -> str:
+def problems(error: ValidationError, *under: str, kind: type[BaseModel] | None = None) -> str:
     """What is wrong, each field with its rule and never with its value, which may be a secret.
 
     Args:
         error: Of the validation.
         under: Where the value stands in a larger document.
+        kind: What the value was to be: a field that it does not know is told the nearest it does.
     """
     return "; ".join(
-        f"{'.'.join(map(str, (*under, *found['loc']))) or 'document'}: {found['msg']}"
+        f"{'.'.join(map(str, (*under, *found['loc']))) or 'document'}: {_rule(found, under, kind)}"
         for found in error.errors(include_url=False, include_input=False)
     )
+
+
+def _rule(found: Any, under: tuple[str, ...], kind: type[BaseModel] | None) -> str:
+    if found["type"] == "missing":
+        return "is missing"
+    if found["type"] != "extra_forbidden":
+        return str(found["msg"])
+    place = tuple("[]" if isinstance(part, int) else part for part in found["loc"])
+    near = _nearest(place, list(_fields(kind))) if kind is not None else None
+    if near is None:
+        return "is not known"
+    path = ".".join((*under, *near)).replace(".[]", "[]")
+    return f"is not known (did you mean {path}?)"
+
+
+def _nearest(place: tuple[str, ...], known: list[tuple[str, ...]]) -> tuple[str, ...] | None:
+    """The field with the most similar name: beside this one, else anywhere, the highest first."""
+    beside = [one for one in known if one[:-1] == place[:-1]]
+    for among in (beside, known):
+        names = {one[-1] for one in among}
+        if near := difflib.get_close_matches(place[-1], names, n=1, cutoff=_ALIKE):
+            return min((one for one in among if one[-1] == near[0]), key=len)
+    return None
+
+
+def _fields(kind: type[BaseModel], *under: str) -> Iterator[tuple[str, ...]]:
+    """Path of every field of a model and of the models in it; `[]` stands for items of a list."""
+    for name, field in kind.model_fields.items():
+        yield (*under, name)
+        for inner, place in _models(field.annotation):
+            yield from _fields(inner, *under, name, *place)
+
+
+def _models(annotation: object) -> Iterator[tuple[type[BaseModel], tuple[str, ...]]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation, ()
+        return
+    item = ("[]",) if get_origin(annotation) is list else ()
+    for part in get_args(annotation):
+        for model, place in _models(part):
+            yield model, (*item, *place)
 
 
 def parse(kind: type[T], text: str | bytes, where: str) -> T:

@@ -127,7 +127,7 @@ def _parse_spec(body: Mapping[str, Any], spec_type: type[SpecT]) -> SpecT:
         return spec_type.model_validate(body.get("spec") or {})
     except ValidationError as error:
         raise SpecError(
-            f"{body['kind']} {body['metadata']['name']}: {problems(error, 'spec')}"
+            f"{body['kind']} {body['metadata']['name']}: {problems(error, 'spec', kind=spec_type)}"
         ) from error
 
 

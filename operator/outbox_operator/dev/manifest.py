@@ -6,6 +6,7 @@ exactly as the operator compiles them.
 
 from __future__ import annotations
 
+import difflib
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -125,6 +126,8 @@ def read(documents: Iterable[object], where: str) -> Resources:
         body = _body(document, where)
         if body["kind"] in found and body["apiVersion"] == names.API_VERSION:
             found[body["kind"]].append(body)
+        elif body["apiVersion"].partition("/")[0] == names.GROUP:
+            raise SpecError(f"{where}: {_not_ours(body)}")
         else:
             ignored.append(f"{body['kind']} {body['metadata'].get('name', '')}".strip())
     pipelines = [parse_pipeline(body) for body in found[names.PIPELINE]]
@@ -153,6 +156,15 @@ def read(documents: Iterable[object], where: str) -> Resources:
     for pipeline in pipelines:
         resources.stream_of(pipeline)
     return resources
+
+
+def _not_ours(body: Mapping[str, Any]) -> str:
+    kind, version = body["kind"], body["apiVersion"]
+    if kind in _OURS:
+        return f"{kind}: apiVersion: wanted {names.API_VERSION}, found {version!r}"
+    near = difflib.get_close_matches(kind, _OURS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"wanted one of {', '.join(_OURS)}"
+    return f"kind {kind!r} of {version} is not known; {hint}"
 
 
 def _body(document: object, where: str) -> dict[str, Any]:

@@ -40,6 +40,33 @@ def test_problems_name_object_field_and_what_is_wanted() -> None:
     assert "spec.colour" in message
 
 
+@pytest.mark.parametrize(
+    ("kind", "spec", "said"),
+    [
+        (meta.STREAM, {"maxage": "1h"}, "spec.maxage: is not known (did you mean spec.maxAge?)"),
+        (meta.STREAM, {"colour": "red"}, "spec.colour: is not known"),
+        (
+            meta.PIPELINE,
+            {"maxDelivery": 3},
+            "spec.maxDelivery: is not known (did you mean spec.consumers[].maxDeliver?)",
+        ),
+        (
+            meta.PIPELINE,
+            {"consumers": [{"name": "a", "hanlder": {}}]},
+            "spec.consumers.0.hanlder: is not known (did you mean spec.consumers[].handler?)",
+        ),
+        (meta.PIPELINE, {}, "spec.database: is missing"),
+    ],
+)
+def test_a_field_that_is_not_known_is_told_the_nearest_that_is(
+    kind: str, spec: dict[str, Any], said: str
+) -> None:
+    parse = parse_stream if kind == meta.STREAM else parse_pipeline
+    with pytest.raises(SpecError) as caught:
+        parse(body(kind=kind, spec=spec))
+    assert said in caught.value.message.partition(": ")[2].split("; ")
+
+
 def test_passwords_in_a_refused_url_are_not_repeated() -> None:
     spec = {"nats": {"url": "nats://user:hunter2@nats"}, "name": "ORDERS"}
     with pytest.raises(SpecError) as caught:

@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from outbox_operator.errors import SpecError
 
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     options = app.Options(
         folder=Path(args.data).absolute(),
         database_url=os.environ.get(DATABASE_ENV),
-        nats_url=args.nats_url,
+        nats_url=None if args.nats_url is None else _nats_url(args.nats_url),
         endpoints=dict(_endpoint(text) for text in args.endpoint),
         printed=args.printed,
     )
@@ -82,6 +83,15 @@ def _endpoint(text: str) -> tuple[str, str]:
     if not found or not url.startswith(("http://", "https://")):
         raise SpecError(f"--endpoint: wanted CONSUMER=http://…, found {text!r}")
     return consumer, url
+
+
+def _nats_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("nats", "tls", "ws", "wss") or not parts.hostname:
+        # What stands before an @ may be a password.
+        shown = text.rpartition("@")[2]
+        raise SpecError(f"--nats-url: wanted nats://HOST:PORT, found {shown!r}")
+    return text
 
 
 class _Screen:
