@@ -38,13 +38,13 @@ class OutboxError(Exception):
     reason: Reason = Reason.INTERNAL_ERROR
     retryable: bool = True
 
-    def __init__(self, message: str, *, reason: str | None = None) -> None:
+    def __init__(self, message: str, *, reason: Reason | None = None) -> None:
         # Half a surrogate pair, say of an event's type, could not be printed or logged.
         message = message.encode("utf-8", "backslashreplace").decode()
         super().__init__(message)
         self.message = message
         if reason is not None:
-            self.reason = Reason(reason)
+            self.reason = reason
 
 
 class SpecError(OutboxError):

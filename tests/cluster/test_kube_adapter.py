@@ -15,6 +15,7 @@ from outbox_operator.adapters.kubernetes.objects import Ref, ref_of
 from outbox_operator.adapters.kubernetes.watch import Changed, Listed
 from outbox_operator.api import meta
 from outbox_operator.errors import ConflictError, KubernetesError, SpecError
+from outbox_operator.reasons import Reason
 from support.kube import Cluster, Kubectl
 
 DEADLINE_S = 20.0
@@ -223,7 +224,9 @@ async def test_an_event_is_said_once(kube: Kube, namespace: str) -> None:
 
 async def test_an_event_that_cannot_be_written_harms_nobody(kube: Kube) -> None:
     nowhere = config_map("no-such-namespace")
-    await kube.record_event(nowhere, type="Normal", reason="Ready", note="x", action="Reconcile")
+    await kube.record_event(
+        nowhere, type="Normal", reason=Reason.IN_SYNC, note="x", action="Reconcile"
+    )
 
 
 async def test_watch_lists_then_follows(kube: Kube, namespace: str) -> None:

@@ -56,7 +56,7 @@ def test_a_page_is_settled_bit_by_bit_and_nothing_twice() -> None:
 
 def test_rows_without_a_message_are_settled_with_the_one_before_them() -> None:
     """Row 2 is in the stream already, and row 4 becomes a dead letter."""
-    letter = NewDeadLetter(4, "k", "MessageTooLarge", "too large", blocked=False)
+    letter = NewDeadLetter(4, "k", Reason.MESSAGE_TOO_LARGE, "too large", blocked=False)
     in_flight = PagesInFlight()
     in_flight.add(page(1, 2, 3, 4, 5), plan([1, 3, 5], dead_letters=[letter]))
     assert in_flight.dead_letters() == [letter]

@@ -27,6 +27,7 @@ from outbox_operator.adapters.kubernetes.transport import (
 from outbox_operator.adapters.kubernetes.watch import Changed, Listed, watch
 from outbox_operator.api import meta
 from outbox_operator.errors import ConflictError, CredentialsError
+from outbox_operator.reasons import Reason
 
 PAGE = 500
 
@@ -249,7 +250,7 @@ class Kube:
         regarding_body: Mapping[str, Any],
         *,
         type: EventType,
-        reason: str,
+        reason: Reason,
         note: str,
         action: str,
     ) -> None:

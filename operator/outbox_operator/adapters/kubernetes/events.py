@@ -14,6 +14,7 @@ from outbox_operator.adapters.kubernetes.objects import collection_path
 from outbox_operator.adapters.kubernetes.transport import Transport
 from outbox_operator.api import meta
 from outbox_operator.errors import OutboxError
+from outbox_operator.reasons import Reason
 from outbox_operator.wire.times import format_time
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,13 @@ class EventRecorder:
         self._said: dict[tuple[str, str, str], float] = {}
 
     async def record(
-        self, regarding: Mapping[str, Any], *, type: EventType, reason: str, note: str, action: str
+        self,
+        regarding: Mapping[str, Any],
+        *,
+        type: EventType,
+        reason: Reason,
+        note: str,
+        action: str,
     ) -> None:
         """Says something about an object.
 

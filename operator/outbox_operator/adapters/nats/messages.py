@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from outbox_operator.adapters.nats.errors import Kind
+from outbox_operator.reasons import Reason
 
 
 class Message(NamedTuple):
@@ -55,7 +56,7 @@ class Refusal:
         kind: What the stream's own error means; OTHER when the refusal is not the stream's.
     """
 
-    reason: str
+    reason: Reason
     text: str
     kind: Kind = Kind.OTHER
 

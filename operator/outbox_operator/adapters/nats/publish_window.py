@@ -21,9 +21,9 @@ from outbox_operator.adapters.nats.ack_router import AckRouter
 from outbox_operator.adapters.nats.errors import Kind
 from outbox_operator.adapters.nats.messages import Fence, Message, Refusal
 from outbox_operator.adapters.nats.publish_run import BLOB_BYTES, SETTLE_SECONDS, Run
-from outbox_operator.wire import headers as names
+from outbox_operator.wire.headers import MSG_ID
 
-_MSG_ID: Final = f"{names.MSG_ID}: "
+_MSG_ID: Final = f"{MSG_ID}: "
 CHAIN_HEADER: Final = "Nats-Expected-Last-Msg-Id"
 
 

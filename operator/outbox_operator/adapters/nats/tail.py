@@ -18,6 +18,7 @@ from outbox_operator.adapters.nats.api import JetStreamApi
 from outbox_operator.adapters.nats.errors import Kind
 from outbox_operator.adapters.nats.frame_reader import parse_headers
 from outbox_operator.adapters.nats.pull_requests import PulledMessage, PullRequests
+from outbox_operator.aio import wait
 from outbox_operator.errors import NatsError
 
 _BATCH: Final = 1000
@@ -134,9 +135,7 @@ class _Pull:
         self._messages, self._last_sequence = [], last_sequence
         self._complete.clear()
         await self.requests.ask(_BATCH)
-        try:
-            await asyncio.wait_for(self._complete.wait(), _ANSWER_SECONDS)
-        except TimeoutError:
+        if not await wait(self._complete, _ANSWER_SECONDS):
             self.failed = "no answer in time"
         return self._messages
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from outbox_operator.reasons import Reason
+
 
 class Row(NamedTuple):
     """One event as it is in the table.
@@ -143,6 +145,6 @@ class NewDeadLetter:
 
     position: int
     key: str
-    reason: str
+    reason: Reason
     error: str
     blocked: bool

@@ -58,7 +58,7 @@ class Pass:
 
     parts: list[Part] = field(default_factory=list)
     fields: dict[str, Any] = field(default_factory=dict)
-    ready_reason: str
+    ready_reason: Reason
     busy: bool = False
     drifts: list[str] = field(default_factory=list)
     corrections: list[str] = field(default_factory=list)

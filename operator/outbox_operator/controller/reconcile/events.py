@@ -26,7 +26,7 @@ class EventRecorder:
         self,
         body: Mapping[str, Any],
         *,
-        reason: str,
+        reason: Reason,
         note: str,
         type: Literal["Normal", "Warning"] = "Warning",
     ) -> None:
@@ -53,7 +53,7 @@ class EventRecorder:
         await self.event(
             body,
             type="Normal" if good else "Warning",
-            reason=new.reason,
+            reason=Reason(new.reason),
             note=new.message or f"{body['kind']} is ready",
         )
 

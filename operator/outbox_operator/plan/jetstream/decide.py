@@ -21,6 +21,7 @@ from outbox_operator.errors import (
     UnsupportedServerError,
 )
 from outbox_operator.plan.state import FieldChange, Owner
+from outbox_operator.reasons import Reason
 from outbox_operator.wire.times import format_time
 
 Config = dict[str, Any]
@@ -170,7 +171,7 @@ class Kind:
 
     what: str
     settings: tuple[Setting, ...]
-    exists_reason: str
+    exists_reason: Reason
     recreate: str
     canonical: Callable[[Config], Config] = field(default=dict)
 

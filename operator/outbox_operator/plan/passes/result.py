@@ -58,7 +58,7 @@ class PassResult(Generic[StatusT]):
 
     parts: tuple[Part, ...]
     status: StatusT
-    ready_reason: str = ""
+    ready_reason: Reason = Reason.IN_SYNC
     busy: bool = False
     drifts: tuple[str, ...] = ()
     corrections: tuple[str, ...] = ()

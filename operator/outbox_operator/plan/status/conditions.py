@@ -38,14 +38,14 @@ class Part:
 
     type: ConditionType
     status: PartStatus
-    reason: str
+    reason: Reason
     message: str = ""
     stalled: bool = False
     failing: bool = False
     blocks: bool = True
 
 
-def ok(kind: ConditionType, reason: str, message: str = "") -> Part:
+def ok(kind: ConditionType, reason: Reason, message: str = "") -> Part:
     """A part that is as wanted."""
     return Part(type=kind, status="True", reason=reason, message=message)
 
@@ -62,17 +62,17 @@ def failed(kind: ConditionType, error: OutboxError) -> Part:
     )
 
 
-def waiting(kind: ConditionType, reason: str, message: str) -> Part:
+def waiting(kind: ConditionType, reason: Reason, message: str) -> Part:
     """A part that is on its way."""
     return Part(type=kind, status="False", reason=reason, message=message)
 
 
-def unknown(kind: ConditionType, reason: str, message: str) -> Part:
+def unknown(kind: ConditionType, reason: Reason, message: str) -> Part:
     """A part that could not be looked at because an earlier one is not there."""
     return Part(type=kind, status="Unknown", reason=reason, message=message)
 
 
-def info(kind: ConditionType, holds: bool, reason: str, message: str = "") -> Part:
+def info(kind: ConditionType, holds: bool, reason: Reason, message: str = "") -> Part:
     """A condition that informs and never decides about Ready (Lagging, Paused)."""
     return Part(
         type=kind, status="True" if holds else "False", reason=reason, message=message, blocks=False
@@ -82,7 +82,7 @@ def info(kind: ConditionType, holds: bool, reason: str, message: str = "") -> Pa
 def conditions(
     parts: Sequence[Part],
     *,
-    ready_reason: str,
+    ready_reason: Reason,
     previous: Iterable[Condition],
     generation: int,
     now: datetime,
@@ -181,7 +181,7 @@ def first_sight(
 
 
 def _condition(
-    kind: ConditionType, status: ConditionStatus, reason: str, message: str = ""
+    kind: ConditionType, status: ConditionStatus, reason: Reason, message: str = ""
 ) -> Condition:
     return Condition(type=kind.value, status=status, reason=reason, message=message)
 

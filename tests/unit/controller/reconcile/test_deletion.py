@@ -10,6 +10,7 @@ import pytest
 from outbox_operator.controller.reconcile.deletion import NO_CREDENTIALS_DEADLINE_SECONDS, may_go
 from outbox_operator.controller.reconcile.events import EventRecorder
 from outbox_operator.errors import CredentialsError, NatsError, SpecError
+from outbox_operator.reasons import Reason
 
 BODY = {"kind": "EventStream", "metadata": {"name": "a", "namespace": "n"}}
 
@@ -35,9 +36,9 @@ async def fails(error: Exception | None) -> None:
         (None, 0, True, []),
         (NatsError("away"), 119, False, ["CleanupFailed"]),
         (NatsError("away"), 120, True, ["CleanupAbandoned"]),
-        (CredentialsError("gone", reason="SecretNotFound"), 14, False, ["CleanupFailed"]),
+        (CredentialsError("gone", reason=Reason.SECRET_NOT_FOUND), 14, False, ["CleanupFailed"]),
         (
-            CredentialsError("gone", reason="SecretNotFound"),
+            CredentialsError("gone", reason=Reason.SECRET_NOT_FOUND),
             NO_CREDENTIALS_DEADLINE_SECONDS,
             True,
             ["CleanupAbandoned"],

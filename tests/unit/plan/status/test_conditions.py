@@ -25,29 +25,38 @@ from outbox_operator.plan.status.conditions import (
     with_missing,
     worth_writing,
 )
+from outbox_operator.reasons import Reason
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-STREAM_OK = ok(ConditionType.STREAM_READY, "InSync")
+STREAM_OK = ok(ConditionType.STREAM_READY, Reason.IN_SYNC)
 NATS_DOWN = failed(ConditionType.NATS_REACHABLE, NatsError("NATS nats:4222: connection refused"))
 LOST = failed(ConditionType.STREAM_READY, ConflictError("stream S is declared by EventStream/a/b"))
-NOT_LOOKED = unknown(ConditionType.STREAM_READY, "NatsUnreachable", "not looked at")
-STARTING = waiting(ConditionType.RELAY_AVAILABLE, "PodsNotReady", "0 of 1 pods ready")
+NOT_LOOKED = unknown(ConditionType.STREAM_READY, Reason.NATS_UNREACHABLE, "not looked at")
+STARTING = waiting(ConditionType.RELAY_AVAILABLE, Reason.PODS_NOT_READY, "0 of 1 pods ready")
 
 
 def by_type(parts: list[Part], previous: list[Condition] | None = None) -> dict[str, Condition]:
-    made = conditions(parts, ready_reason="Running", previous=previous or [], generation=7, now=NOW)
+    made = conditions(
+        parts, ready_reason=Reason.PIPELINE_RUNNING, previous=previous or [], generation=7, now=NOW
+    )
     return {condition.type: condition for condition in made}
 
 
 @pytest.mark.parametrize(
     ("parts", "ready", "reason", "reconciling", "stalled"),
     [
-        ([STREAM_OK], "True", "Running", "False", "False"),
+        ([STREAM_OK], "True", "PipelineRunning", "False", "False"),
         ([NATS_DOWN, NOT_LOOKED], "False", "NatsUnreachable", "True", "False"),
         ([NOT_LOOKED, NATS_DOWN], "False", "NatsUnreachable", "True", "False"),
         ([STREAM_OK, STARTING], "False", "PodsNotReady", "True", "False"),
         ([STARTING, LOST], "False", "ResourceConflict", "False", "True"),
-        ([STREAM_OK, info(ConditionType.LAGGING, True, "X")], "True", "Running", "False", "False"),
+        (
+            [STREAM_OK, info(ConditionType.LAGGING, True, Reason.BACKLOG_ABOVE_THRESHOLD)],
+            "True",
+            "PipelineRunning",
+            "False",
+            "False",
+        ),
         ([NOT_LOOKED], "False", "NatsUnreachable", "True", "False"),
     ],
 )
@@ -151,7 +160,9 @@ def test_ages_are_rough(age: float, rounded: float) -> None:
 
 def test_parts_that_were_not_looked_at_are_unknown_and_say_why() -> None:
     types = [ConditionType.DATABASE_REACHABLE, ConditionType.SCHEMA_APPLIED, ConditionType.LAGGING]
-    broken = waiting(ConditionType.DATABASE_REACHABLE, "PostgresUnreachable", "db:5432: refused")
+    broken = waiting(
+        ConditionType.DATABASE_REACHABLE, Reason.POSTGRES_UNREACHABLE, "db:5432: refused"
+    )
     found = with_missing([broken], types)
     assert [(part.type, part.status) for part in found] == [
         (ConditionType.DATABASE_REACHABLE, "False"),
@@ -163,10 +174,10 @@ def test_parts_that_were_not_looked_at_are_unknown_and_say_why() -> None:
 
 
 def test_an_error_of_no_part_is_said_once() -> None:
-    part = Part(type=ConditionType.READY, status="False", reason="InvalidSpec", stalled=True)
+    part = Part(type=ConditionType.READY, status="False", reason=Reason.INVALID_SPEC, stalled=True)
     after = conditions(
         with_missing([part], [ConditionType.READY, ConditionType.STREAM_READY]),
-        ready_reason="", previous=[], generation=1, now=NOW,
+        ready_reason=Reason.IN_SYNC, previous=[], generation=1, now=NOW,
     )  # fmt: skip
     assert [c.type for c in after] == ["Ready", "Reconciling", "Stalled", "StreamReady"]
     assert after[0].reason == after[2].reason == after[3].reason == "InvalidSpec"

@@ -18,6 +18,7 @@ from outbox_operator.plan.status.pipeline import (
     relay_status,
 )
 from outbox_operator.plan.status.workload import Replicas
+from outbox_operator.reasons import Reason
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 IDLE = OutboxNumbers(
@@ -25,7 +26,7 @@ IDLE = OutboxNumbers(
     published_total=1000, last_published_at=NOW - timedelta(hours=1), last_position=1000,
     remark=None, taken_at=NOW,
 )  # fmt: skip
-READY = ok(ConditionType.RELAY_AVAILABLE, "MinimumReplicas")
+READY = ok(ConditionType.RELAY_AVAILABLE, Reason.MINIMUM_REPLICAS)
 PODS = Replicas(wanted=1, existing=1, ready=1, updated=1)
 
 
