@@ -37,11 +37,11 @@ from outbox_operator.errors import KubernetesError, OutboxError, UnsupportedServ
 from outbox_operator.telemetry.health import HealthServer
 from outbox_operator.telemetry.logging import setup
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
-SYNC_TIMEOUT_S: Final = 60.0
-DRAIN_S: Final = 5.0
-API_RETRY_S: Final = 2.0
+SYNC_TIMEOUT_SECONDS: Final = 60.0
+DRAIN_SECONDS: Final = 5.0
+API_RETRY_SECONDS: Final = 2.0
 
 
 def build_reconcilers(context: Context) -> Mapping[str, Reconciler]:
@@ -70,7 +70,7 @@ def main(settings: Settings, build: BuildReconcilers = build_reconcilers) -> Non
     try:
         asyncio.run(Operator(settings, build).run())
     except OutboxError as error:
-        _log.error("ended: %s", error, extra={"reason": error.reason})
+        log.error("ended: %s", error, extra={"reason": error.reason})
         raise
 
 
@@ -98,7 +98,7 @@ class Operator:
         async with health:
             kube = await Kube.connect(instance=self._settings.identity)
             try:
-                _log.info(
+                log.info(
                     "started",
                     extra={
                         "server": kube.server,
@@ -109,7 +109,7 @@ class Operator:
                 await self._wait_and_lead(kube)
             finally:
                 await kube.close()
-        _log.info("stopped")
+        log.info("stopped")
 
     async def _wait_and_lead(self, kube: Kube) -> None:
         lease = Lease(kube, self._settings, self._heartbeat)
@@ -161,15 +161,15 @@ class Operator:
             )
             try:
                 await supervisor.run()
-                _log.info("stopping: passes under way may end")
-                await queue.drain(DRAIN_S)
+                log.info("stopping: passes under way may end")
+                await queue.drain(DRAIN_SECONDS)
             finally:
                 work.cancel()
                 await asyncio.wait({work})
 
     def _watching(self) -> None:
         self._catch_signals()  # kopf has just taken them
-        _log.info("watching")
+        log.info("watching")
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -188,8 +188,8 @@ async def check_kinds(kube: Kube) -> None:
             served = await kube.served_plurals(meta.API_VERSION)
             break
         except KubernetesError as error:
-            _log.warning("waiting for the API server: %s", error)
-            await asyncio.sleep(API_RETRY_S)
+            log.warning("waiting for the API server: %s", error)
+            await asyncio.sleep(API_RETRY_SECONDS)
     missing = sorted(
         f"{plural}.{meta.GROUP}" for plural in meta.PLURALS.values() if plural not in served
     )
@@ -203,10 +203,11 @@ async def check_kinds(kube: Kube) -> None:
 async def _fill(children: Children, resync: Resync) -> None:
     """Lists everything once, so that the first pass sees the whole picture."""
     try:
-        async with asyncio.timeout(SYNC_TIMEOUT_S):
+        async with asyncio.timeout(SYNC_TIMEOUT_SECONDS):
             await children.wait_synced()
             await resync.once()
     except TimeoutError:
         raise KubernetesError(
-            f"the first lists of our objects and their children took over {SYNC_TIMEOUT_S:.0f} s"
+            "the first lists of our objects and their children took over "
+            f"{SYNC_TIMEOUT_SECONDS:.0f} s"
         ) from None

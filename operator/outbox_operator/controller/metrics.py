@@ -7,7 +7,21 @@ from typing import Final
 
 from outbox_operator.telemetry.metrics import Metrics
 
-PASS_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
+PASS_BUCKETS_SECONDS: Final = (
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    120.0,
+)
 
 
 class OperatorMetrics:
@@ -27,10 +41,10 @@ class OperatorMetrics:
             "result",
         )
         self._duration = metrics.histograms(
-            "reconcile_duration_seconds", "Length of a pass.", "kind", buckets=PASS_BUCKETS_S
+            "reconcile_duration_seconds", "Length of a pass.", "kind", buckets=PASS_BUCKETS_SECONDS
         )
         self._waited = metrics.histogram(
-            "queue_wait_seconds", "From being due to being worked on.", buckets=PASS_BUCKETS_S
+            "queue_wait_seconds", "From being due to being worked on.", buckets=PASS_BUCKETS_SECONDS
         )
         self._depth = metrics.gauge("queue_depth", "Objects that are due and wait for a worker.")
         self._running = metrics.gauge("queue_running", "Passes under way.")

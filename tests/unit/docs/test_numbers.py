@@ -115,12 +115,12 @@ SENTENCES: Final = [
     (CONDITIONS, f"(pods start, a child works) | {OPERATOR.waiting_interval_s:g} s,"),
     (
         CONDITIONS,
-        f"| an error that time can heal | {schedule.BACKOFF_MIN_S:g} s, 2 s, 4 s, … "
+        f"| an error that time can heal | {schedule.BACKOFF_MIN_SECONDS:g} s, 2 s, 4 s, … "
         f"up to {RETRY:g} s |",
     ),
     (
         CONDITIONS,
-        f"| an error that a person must solve | {schedule.BACKOFF_MIN_S:g} s, 2 s, 4 s, … "
+        f"| an error that a person must solve | {schedule.BACKOFF_MIN_SECONDS:g} s, 2 s, 4 s, … "
         f"up to {STALLED:g} s |",
     ),
     (CONDITIONS, f"at most {OPERATOR.secret_age_s:g} s after it was read"),
@@ -139,7 +139,7 @@ SENTENCES: Final = [
     (METRICS, f"different events for {progress.FAILING_AFTER_SECONDS:g} s"),
     (METRICS, f"| {nats_link.MOST_WAITING} events wait to be sent already"),
     ("docs/reference/headers.md", f"at most {error_text.ERROR_CHARACTERS} characters"),
-    ("docs/reference/settings.md", f"A pass is cut after {queue.PASS_TIMEOUT_S:g} s."),
+    ("docs/reference/settings.md", f"A pass is cut after {queue.PASS_TIMEOUT_SECONDS:g} s."),
     (
         "docs/reference/annotations-and-labels.md",
         f"longer than {names.MAX_NAME} characters is cut",

@@ -18,7 +18,7 @@ from outbox_operator.controller.runtime.objects import Body, Objects, key_of, tr
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.runtime.schedule import Urgency
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 Wake = Callable[[ObjectKey, str, Urgency], None]
 

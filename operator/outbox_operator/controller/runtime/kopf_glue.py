@@ -19,7 +19,7 @@ from outbox_operator.api import meta
 from outbox_operator.controller.runtime.event_router import EventRouter
 from outbox_operator.errors import OutboxError
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class WatcherEndedError(OutboxError):
@@ -78,8 +78,8 @@ def kopf_registry(
     async def event(event: kopf.RawEvent, **_: Any) -> None:
         try:
             router.event(event["type"], event["object"])
-        except Exception:  # noqa: BLE001  (the resync makes up for it)
-            _log.exception("a watch event was dropped")
+        except Exception:
+            log.exception("a watch event was dropped")
 
     kopf.on.login(registry=registry)(login)
     for plural in meta.PLURALS.values():

@@ -26,9 +26,9 @@ from outbox_operator.controller.settings import Settings
 from outbox_operator.errors import ConflictError, KubernetesError, OutboxError
 from outbox_operator.reasons import Reason
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
-RELEASE_TIMEOUT_S: Final = 3.0
+RELEASE_TIMEOUT_SECONDS: Final = 3.0
 
 
 class LeaseLostError(KubernetesError):
@@ -141,15 +141,15 @@ class Lease:
                     await self._write(
                         claim(sighting, self._identity, duration_s, datetime.now(UTC))
                     )
-                    _log.info("%s is ours", self, extra={"identity": self._identity})
+                    log.info("%s is ours", self, extra={"identity": self._identity})
                     return
                 if sighting is not None and sighting.record.holder != waiting_for:
                     waiting_for = sighting.record.holder
-                    _log.info("standing by: %s is held by %s", self, waiting_for)
+                    log.info("standing by: %s is held by %s", self, waiting_for)
             except ConflictError:
-                _log.debug("another process was faster to take %s", self)
+                log.debug("another process was faster to take %s", self)
             except KubernetesError as error:
-                _log.warning("cannot read or take %s: %s", self, error)
+                log.warning("cannot read or take %s: %s", self, error)
             await asyncio.sleep(self._settings.lease_retry_s)
 
     async def hold(self) -> None:
@@ -168,7 +168,7 @@ class Lease:
             except (TimeoutError, KubernetesError, ConflictError) as error:
                 if isinstance(error, LeaseLostError):
                     raise
-                _log.warning("%s not renewed: %s", self, str(error) or "timed out")
+                log.warning("%s not renewed: %s", self, str(error) or "timed out")
                 if self._clock() >= deadline:
                     raise LeaseLostError(
                         f"{self} could not be renewed for {self._settings.lease_deadline_s:.0f} s"
@@ -181,11 +181,11 @@ class Lease:
             return
         freed = dataclasses.replace(record, holder="", duration_s=1, renewed=datetime.now(UTC))
         try:
-            async with asyncio.timeout(RELEASE_TIMEOUT_S):
+            async with asyncio.timeout(RELEASE_TIMEOUT_SECONDS):
                 await self._kube.put_lease(self._namespace, self._name, freed)
-            _log.info("%s released", self)
+            log.info("%s released", self)
         except (TimeoutError, OutboxError) as error:
-            _log.warning("%s not released: %s", self, str(error) or "timed out")
+            log.warning("%s not released: %s", self, str(error) or "timed out")
 
     async def watch_back(self) -> None:
         """Follows the Lease through a watch, for ever, as the heartbeat's other half."""

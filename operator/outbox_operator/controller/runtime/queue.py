@@ -22,9 +22,9 @@ from outbox_operator.controller.runtime.schedule import Schedule, Turn, Urgency
 from outbox_operator.errors import OutboxError
 from outbox_operator.telemetry.logging import bind
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
-PASS_TIMEOUT_S: Final = 600.0
+PASS_TIMEOUT_SECONDS: Final = 600.0
 """A pass that takes longer is cut: one that hangs must not keep its object for ever."""
 
 
@@ -51,7 +51,7 @@ class WorkQueue:
         retry_ceiling_s: float,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
-        pass_timeout_s: float = PASS_TIMEOUT_S,
+        pass_timeout_s: float = PASS_TIMEOUT_SECONDS,
     ) -> None:
         self._reconcilers: Mapping[str, Reconciler] = {}
         self._metrics = metrics
@@ -136,7 +136,7 @@ class WorkQueue:
             self._metrics.record_pass(
                 key.kind, label, duration_s=ended - started, waited_s=turn.waited_s
             )
-            _log.debug(
+            log.debug(
                 "pass %s",
                 label,
                 extra={
@@ -155,21 +155,21 @@ class WorkQueue:
             async with limit:
                 result = await reconciler.reconcile(turn.key, turn.trigger)
         except OutboxError as error:
-            _log.warning("pass failed: %s", error, extra={"reason": error.reason})
+            log.warning("pass failed: %s", error, extra={"reason": error.reason})
             cap = self._retry_ceiling_s if error.retryable else None
             return ReconcileResult(cap, failed=True), "error"
         except TimeoutError:
             if limit.expired():
-                _log.error("pass cut after %s s", self._pass_timeout_s)
+                log.error("pass cut after %s s", self._pass_timeout_s)
                 return ReconcileResult(failed=True), "timeout"
-            _log.warning("pass failed: something in it timed out", exc_info=True)
+            log.warning("pass failed: something in it timed out", exc_info=True)
             return ReconcileResult(self._retry_ceiling_s, failed=True), "error"
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
-            _log.exception("pass failed: something in it was cancelled by mistake")
+            log.exception("pass failed: something in it was cancelled by mistake")
             return ReconcileResult(failed=True), "defect"
-        except Exception:  # noqa: BLE001  (the queue outlives every mistake in a reconciler)
-            _log.exception("pass failed by a defect")
+        except Exception:
+            log.exception("pass failed by a defect")
             return ReconcileResult(failed=True), "defect"
         return result, "failed" if result.failed else "ok"

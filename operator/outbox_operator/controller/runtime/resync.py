@@ -17,7 +17,7 @@ from outbox_operator.controller.runtime.objects import Objects
 from outbox_operator.controller.settings import Settings
 from outbox_operator.errors import OutboxError
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Resync:
@@ -59,9 +59,9 @@ class Resync:
             try:
                 missed = await self.once()
             except OutboxError as error:
-                _log.warning("resync failed, trying again: %s", error)
+                log.warning("resync failed, trying again: %s", error)
                 continue
             for kind, count in missed.items():
                 if count:
                     self._metrics.missed(kind).inc(count)
-                    _log.warning("the watch had missed %d changes of %s", count, kind)
+                    log.warning("the watch had missed %d changes of %s", count, kind)

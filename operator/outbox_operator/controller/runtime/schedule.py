@@ -22,9 +22,9 @@ from typing import Final
 from outbox_operator.aio import pause_after
 from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileResult
 
-BACKOFF_MIN_S: Final = 1.0
-BACKOFF_MAX_S: Final = 300.0
-SETTLE_S: Final = 0.1
+BACKOFF_MIN_SECONDS: Final = 1.0
+BACKOFF_MAX_SECONDS: Final = 300.0
+SETTLE_SECONDS: Final = 0.1
 
 
 class Urgency(enum.IntEnum):
@@ -67,9 +67,9 @@ class Schedule:
         backoff_max_s: Longest pause, unless the result says otherwise.
     """
 
-    settle_s: float = SETTLE_S
-    backoff_min_s: float = BACKOFF_MIN_S
-    backoff_max_s: float = BACKOFF_MAX_S
+    settle_s: float = SETTLE_SECONDS
+    backoff_min_s: float = BACKOFF_MIN_SECONDS
+    backoff_max_s: float = BACKOFF_MAX_SECONDS
     _entries: dict[ObjectKey, _Entry] = field(default_factory=dict)
     # Both heaps hold (…, ticket, key); an entry whose ticket moved on is stale and skipped.
     _later: list[tuple[float, int, ObjectKey]] = field(default_factory=list)

@@ -6,7 +6,7 @@ import pytest
 
 from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileResult
 from outbox_operator.controller.runtime.schedule import (
-    SETTLE_S,
+    SETTLE_SECONDS,
     Schedule,
     Urgency,
     backoff_s,
@@ -50,7 +50,7 @@ def test_an_object_never_runs_twice_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("urgency", "runs_at"), [(Urgency.URGENT, 10.0), (Urgency.ORDINARY, 10 + SETTLE_S)]
+    ("urgency", "runs_at"), [(Urgency.URGENT, 10.0), (Urgency.ORDINARY, 10 + SETTLE_SECONDS)]
 )
 def test_a_wake_during_a_pass_brings_one_more(urgency: Urgency, runs_at: float) -> None:
     schedule = Schedule()
@@ -152,7 +152,7 @@ def test_children_that_flap_wake_a_healthy_object_only_so_often() -> None:
             schedule.finish(A, ReconcileResult(), now, MIDDLE)
         now += 0.01
 
-    assert passes <= 10 / SETTLE_S + 1
+    assert passes <= 10 / SETTLE_SECONDS + 1
 
 
 def test_a_wake_never_puts_a_pass_back() -> None:
