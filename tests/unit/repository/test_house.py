@@ -60,6 +60,22 @@ def test_docstrings_name_modules_that_exist() -> None:
     assert wrong == []
 
 
+def test_rooms_speak_one_dialect() -> None:
+    """Loggers, seconds and what processes share go by one name in every module."""
+    forms = {
+        "a logger is called log": r"^_log\b",
+        "a constant in seconds ends in _SECONDS": r"^_?[A-Z][A-Z_]*_S\b",
+        "modules of wire keep their names": r"^from outbox_operator\.wire import .* as ",
+    }
+    found = [
+        f"{path.relative_to(PACKAGE)}: {rule}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for rule, form in forms.items()
+        if re.search(form, path.read_text(), re.MULTILINE)
+    ]
+    assert found == []
+
+
 def test_modules_that_call_themselves_pure_are_held_to_it() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
     [held] = [c for c in contracts["contracts"] if c["name"] == "Decisions are pure"]
