@@ -24,6 +24,7 @@ def pytest_xdist_auto_num_workers() -> int | None:
     return 2 * (os.cpu_count() or 1)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep a module in one worker of a parallel run, if nothing else groups its tests."""
     for item in items:
@@ -32,6 +33,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.xdist_group(str(module)))
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: DEAREST_FIRST.index(item.path.relative_to(TESTS).parts[0]))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse to run when tests that share a control plane would go to several workers."""
+    if getattr(session.config.option, "loadgroup", False):
+        lost = [item.nodeid for item in session.items if "@" not in item.nodeid]
+        if lost:
+            raise pytest.UsageError(f"pytest-xdist does not see the group of {lost[0]}")
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from support.world import World
 FIRST_HALF = ("test_bad_input", "test_pipeline", "test_shards")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this folder needs a control plane; those who share one share a worker."""
     for item in items:

@@ -18,6 +18,7 @@ KEEP_ENV = "OUTBOX_E2E_CLUSTER"
 """Name of a cluster to use and keep; without it the tests make their own and remove it."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this folder needs a node that runs pods; who shares one shares a worker."""
     for item in items:
