@@ -39,9 +39,9 @@ WRITABLE_COLUMNS: Final = (
 """Columns an application may set; the others have defaults that must not be overridden."""
 
 FIRST_SCHEMA_VERSION: Final = 1
-CURRENT_SCHEMA_VERSION: Final = 2
+CURRENT_SCHEMA_VERSION: Final = 3
 """1: the first. 2: `cursors.stream_sequence`, `.emission_gaps` and `.remark`, an index of dead
-letters by key, function `emit_strict`."""
+letters by key, function `emit_strict`. 3: both functions refuse what could never be published."""
 
 
 def quoted(name: str) -> str:

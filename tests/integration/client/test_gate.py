@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import asyncpg
 import pytest
 
 from outbox_operator.adapters.nats.publisher import Message, StreamFacts
@@ -38,6 +39,7 @@ async def test_sizes_are_those_of_postgresql(shop: Shop) -> None:
 
 
 TEMPLATE = SubjectTemplate.parse("shop.{event_type}")
+FACTS = StreamFacts("S", ("shop.>",), 1024 * 1024, "limits", 120.0, True, True, False, "", "2026")
 SOURCE = "/" + "n" * 63 + "/" + "p" * 63
 
 
@@ -53,10 +55,7 @@ async def relayed(shop: Shop, event: Event, payload_type: PayloadType) -> Messag
         row.headers, 1_795_219_200_000_000,
     )  # fmt: skip
     renderer = Renderer(TEMPLATE, "outbox", 63, SOURCE, payload_type)
-    facts = StreamFacts(
-        "S", ("shop.>",), 1024 * 1024, "limits", 120.0, True, True, False, "", "2026"
-    )
-    return inspect(stored, renderer, facts, 2**62)
+    return inspect(stored, renderer, FACTS, 2**62)
 
 
 REFUSED: list[tuple[dict[str, Any], PayloadType, str]] = [
@@ -78,6 +77,66 @@ async def test_what_could_never_be_published_is_refused(
     """It went into the table, and the relay blocked its key (FU-7)."""
     with pytest.raises(EventError, match=message):
         RowMaker(payload_type, DEFAULT_MAX_BYTES).one(Event(**{"type": "a", **fields}))
+
+
+EMITTED: list[tuple[str, str]] = [
+    ("'', 'k', '{}'", "event_type '': wanted a dotted name"),
+    ("'order created', 'k', '{}'", "event_type 'order created': wanted a dotted name"),
+    ("'order.>', 'k', '{}'", "wanted a dotted name"),
+    ("'order..created', 'k', '{}'", "wanted a dotted name"),
+    ("'order.', 'k', '{}'", "wanted a dotted name"),
+    ("repeat('t', 1025), 'k', '{}'", "takes more than 1024 bytes of the subject"),
+    ("repeat('ü', 200), 'k', '{}'", "takes more than 1024 bytes of the subject"),
+    ("'a', repeat('k', 100000), '{}'", "event a: key 'kkk.* takes more than 1024 bytes"),
+    ("'a', repeat('.', 400), '{}'", "event a: key .* takes more than 1024 bytes"),
+    ("'a', 'k', '{}', '{\"Nats-Msg-Id\": \"x\"}'", "event a: header 'Nats-Msg-Id': wanted"),
+    ("'a', 'k', '{}', '{\"outbox-shard\": \"x\"}'", "header 'outbox-shard'"),
+    ("'a', 'k', '{}', '{\"x\": \"ok\", \"a b\": \"x\"}'", "header 'a b'"),
+    ("'a', 'k', '{}', '{\"x\": \"a\\nb\"}'", "header 'x': wanted a text in one line"),
+    ("'a', 'k', '{}', '{\"x\": 1}'", "header 'x'"),
+    ("'a', 'k', '{}', '{\"x\": null}'", "header 'x'"),
+    ("'a', 'k', '{}', '[1]'", "headers are a JSON array, wanted an object"),
+    ("'a', 'k', '{}', jsonb_build_object('x', repeat('y', 66000))", "headers are 66005 bytes"),
+    ("'a', 'k', to_jsonb(array_fill(1, '{499000}'))", "are 1497000 bytes, at most 1000000"),
+    ("'a', 'k', to_jsonb(array_fill(1e308::numeric, '{10000}'))", "are 3110000 bytes"),
+]
+
+
+@pytest.mark.parametrize("function", ["emit", "emit_strict"])
+async def test_sql_refuses_the_same(shop: Shop, function: str) -> None:
+    """Each by name, with a code that is not a server's fault; the next one goes through (FU-7)."""
+    connection = await asyncpg.connect(shop.url)
+    for arguments, message in EMITTED:
+        with pytest.raises(asyncpg.InvalidParameterValueError, match=message):
+            await connection.execute(f"SELECT outbox.{function}({arguments})")
+    await connection.execute("SET outbox.max_bytes = 2000000")
+    await connection.execute(f"SELECT outbox.{function}({EMITTED[-2][0]})")
+    headers = '{"traceparent": "00-ü", "Content-Type": "x\\ty", "empty": ""}'
+    for arguments in (
+        "'Bestellung.geändert', 'Zürich 8 %', '{}', $1::jsonb",
+        "repeat('t', 1024), repeat('k', 1024), '{}', $1::jsonb",
+        "'a', NULL, 'null', $1::jsonb",
+        "'a', '', '{}', NULLIF($1::jsonb, $1::jsonb)",
+    ):
+        await connection.execute(f"SELECT outbox.{function}({arguments})", headers)
+    await connection.close()
+    assert len(await shop.events()) == 5
+
+
+async def test_emitted_events_are_what_the_relay_can_send(shop: Shop) -> None:
+    connection = await asyncpg.connect(shop.url)
+    await connection.execute(
+        "SELECT outbox.emit(repeat('t', 1024 - 5), repeat('\"', 1024), "
+        "to_jsonb(repeat('x', 940000)), jsonb_build_object('x', repeat('ü', 28000)))"
+    )
+    await connection.close()
+    [row] = await shop.events()
+    stored = StoredRow(
+        2**62, str(row["event_id"]), row["event_type"], row["partition_key"], None,
+        row["payload"].encode(), row["headers"], 1_795_219_200_000_000,
+    )  # fmt: skip
+    found = inspect(stored, Renderer(TEMPLATE, "outbox", 63, SOURCE, "jsonb"), FACTS, 2**62)
+    assert isinstance(found, Message), found
 
 
 ROOMY = {"headers": {"x": "ü" * 29_000}, "key": '"' * 1000, "type": "t" * 1000}

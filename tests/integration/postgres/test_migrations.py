@@ -152,6 +152,31 @@ async def test_puts_back_what_was_changed_by_hand(
     await writer_connection.execute(ADD)
 
 
+async def test_functions_of_version_2_are_renewed_at_the_upgrade(owned: OwnedDatabase) -> None:
+    """They wrote what could never be published; that they do is nobody's drift."""
+    writer, connection = await owned.other_role("writer")
+    desired = DesiredDatabase(schema="outbox", writers=(writer,), relay_role=None)
+    await owned.migrate(desired)
+    for name in ("emit", "emit_strict"):
+        await owned.connection.execute(
+            f"CREATE OR REPLACE FUNCTION outbox.{name}(event_type text, key text, payload jsonb, "
+            "headers jsonb DEFAULT '{}') RETURNS uuid LANGUAGE plpgsql AS $$ DECLARE id uuid := "
+            "gen_random_uuid(); BEGIN INSERT INTO outbox.events (event_id, event_type, payload) "
+            "VALUES (id, event_type, payload); RETURN id; END $$"
+        )
+    await owned.connection.execute("UPDATE outbox.schema_version SET version = 2")
+    await connection.execute("SELECT outbox.emit('', NULL, '{}')")
+    plan = await owned.migrate(desired)
+    assert (plan.drift, len(plan.statements)) == ((), 2)
+    assert (await owned.plan(desired)).empty
+    for name in ("emit", "emit_strict"):
+        with pytest.raises(asyncpg.InvalidParameterValueError, match="wanted a dotted name"):
+            await connection.execute(f"SELECT outbox.{name}('', NULL, '{{}}')")
+        await connection.execute(f"SELECT outbox.{name}('a.b', NULL, '{{}}')")
+    versions = await owned.connection.fetch("SELECT version FROM outbox.schema_version")
+    assert max(row["version"] for row in versions) == CURRENT_SCHEMA_VERSION
+
+
 async def test_a_lost_index_is_built_again_while_writers_write(owned: OwnedDatabase) -> None:
     await owned.migrate(OUTBOX)
     await owned.connection.execute(

@@ -1,7 +1,8 @@
 """The functions that write an event from plain SQL: as values, and the SQL that creates them.
 
 `emit` inserts; `emit_strict` takes the lock of the event's key first, for writers that do not
-lock their aggregate themselves. Both make up the id: RETURNING would need the right to read. Pure.
+lock their aggregate themselves. Both make up the id: RETURNING would need the right to read. Both
+refuse what `client.rows` refuses, with SQLSTATE 22023: it could never be published. Pure.
 """
 
 from __future__ import annotations
@@ -9,20 +10,77 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from outbox_operator.client.rows import DEFAULT_MAX_BYTES
 from outbox_operator.plan.postgres.state import DesiredDatabase
 from outbox_operator.wire import tables
 from outbox_operator.wire.advisory_locks import key_lock_sql
+from outbox_operator.wire.headers import MAX_HEADER_BYTES, RESERVED_PREFIXES, ROOM_FOR_OURS
+from outbox_operator.wire.subjects import MAX_SUBJECT_BYTES
 from outbox_operator.wire.tables import quoted
 
 EMIT: Final = "emit"
 EMIT_STRICT: Final = "emit_strict"
 NAMES: Final = (EMIT, EMIT_STRICT)
 _SINCE: Final = {EMIT: 1, EMIT_STRICT: 2}
+_CHANGED: Final = 3
+"""Schema version of the bodies below."""
 
+_PLAIN: Final = "[]A-Za-z0-9_=@:/+!$#,;|~^()[&'\"?.-]"
+"""What a subject holds as it is, `wire.subjects` says; of a key, dots do not count."""
+
+# No backslashes: what they mean is the business of the session that calls.
 _BODY: Final = """
 DECLARE
   id uuid := gen_random_uuid();
-BEGIN{lock}
+  most bigint := coalesce(nullif(current_setting('outbox.max_bytes', true), ''), '{max_bytes}');
+  size bigint;
+  head bigint := 0;
+  wrong text;
+BEGIN
+  IF event_type !~ '^[^[:space:][:cntrl:]*>.]+([.][^[:space:][:cntrl:]*>.]+)*$' THEN
+    RAISE EXCEPTION 'event_type %: wanted a dotted name without spaces and wildcards',
+      quote_literal(left(event_type, 100)) USING ERRCODE = '22023';
+  END IF;
+  IF greatest(octet_length(event_type), octet_length(key)) * 3 > {max_subject} THEN
+    IF octet_length(event_type) + 2 * octet_length(regexp_replace(event_type, '{plain}', '', 'g'))
+        > {max_subject} THEN
+      RAISE EXCEPTION 'event_type % takes more than {max_subject} bytes of the subject',
+        quote_literal(left(event_type, 100)) USING ERRCODE = '22023';
+    END IF;
+    IF octet_length(key) + 2 * octet_length(regexp_replace(key, '{plain}', '', 'g'))
+        + 2 * (length(key) - length(replace(key, '.', ''))) > {max_subject} THEN
+      RAISE EXCEPTION 'event %: key % takes more than {max_subject} bytes of the subject',
+        left(event_type, 100), quote_literal(left(key, 100)) USING ERRCODE = '22023';
+    END IF;
+  END IF;
+  IF headers <> '{{}}' THEN
+    IF jsonb_typeof(headers) <> 'object' THEN
+      RAISE EXCEPTION 'event %: headers are a JSON %, wanted an object of texts',
+        left(event_type, 100), jsonb_typeof(headers) USING ERRCODE = '22023';
+    END IF;
+    SELECT min(h.name) FILTER (WHERE jsonb_typeof(h.value) <> 'string'
+        OR h.name !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]+$'
+        OR lower(h.name) ~ '^({reserved})'
+        OR translate(h.value #>> '{{}}', chr(10) || chr(13), '') <> h.value #>> '{{}}'),
+      coalesce(sum(octet_length(h.name) + octet_length(h.value #>> '{{}}') + 4), 0)
+      INTO wrong, head FROM jsonb_each(headers) AS h (name, value);
+    IF wrong IS NOT NULL THEN
+      RAISE EXCEPTION 'event %: header %: wanted a text in one line, under a token that does not '
+        'begin with Nats-, Outbox- or Ce-', left(event_type, 100), quote_literal(left(wrong, 100))
+        USING ERRCODE = '22023';
+    END IF;
+    IF head > {max_headers} THEN
+      RAISE EXCEPTION 'event %: headers are % bytes, at most {max_headers} are allowed',
+        left(event_type, 100), head USING ERRCODE = '22023';
+    END IF;
+  END IF;
+  size := octet_length({payload}) + head;
+  IF size > most THEN
+    RAISE EXCEPTION 'event %: payload and headers are % bytes, at most % are allowed',
+      left(event_type, 100), size, most USING ERRCODE = '22023',
+      HINT = 'Store the data elsewhere and send a reference; or raise the setting outbox.max_bytes '
+        'together with max_payload of the NATS servers.';
+  END IF;{lock}
   INSERT INTO {events} (event_id, event_type, partition_key, payload, headers)
   VALUES (id, event_type, coalesce(key, ''), payload, coalesce(headers, '{{}}'));
   RETURN id;
@@ -41,6 +99,7 @@ class Function:
 
     Attributes:
         since: Schema version that brought it.
+        changed: Schema version that brought its body.
     """
 
     schema: str
@@ -48,6 +107,7 @@ class Function:
     payload_type: str
     body: str
     since: int
+    changed: int
 
     @property
     def arguments(self) -> str:
@@ -83,13 +143,24 @@ def outbox_functions(desired: DesiredDatabase) -> tuple[Function, ...]:
             schema=desired.schema,
             name=name,
             payload_type=desired.payload_type,
-            body=_body(desired.schema, strict=name == EMIT_STRICT),
+            body=_body(desired, strict=name == EMIT_STRICT),
             since=_SINCE[name],
+            changed=_CHANGED,
         )
         for name in NAMES
     )
 
 
-def _body(schema: str, *, strict: bool) -> str:
-    lock = _LOCK.format(lock=key_lock_sql(schema, "key")) if strict else ""
-    return _BODY.format(events=f"{quoted(schema)}.{quoted(tables.EVENTS)}", lock=lock)
+def _body(desired: DesiredDatabase, *, strict: bool) -> str:
+    schema = desired.schema
+    return _BODY.format(
+        events=f"{quoted(schema)}.{quoted(tables.EVENTS)}",
+        lock=_LOCK.format(lock=key_lock_sql(schema, "key")) if strict else "",
+        payload="payload" if desired.payload_type == "bytea" else "payload::text",
+        plain=_PLAIN.replace("'", "''"),
+        reserved="|".join(RESERVED_PREFIXES),
+        max_bytes=DEFAULT_MAX_BYTES,
+        max_subject=MAX_SUBJECT_BYTES,
+        # Type and key stand there too: three bytes for each of theirs at the most.
+        max_headers=MAX_HEADER_BYTES - ROOM_FOR_OURS - 6 * MAX_SUBJECT_BYTES,
+    )

@@ -272,14 +272,16 @@ def _functions(
     for function in outbox_functions(desired):
         found = observed.functions.get(function.name)
         if found != function.body:
-            lost = managed and (observed.version or 0) >= function.since
-            yield Statement(
-                sql=function.create_sql(),
-                reason=f"function {function.name} has another body"
-                if found is not None
-                else missing("function", function.name, lost),
-                drift=lost,
-            )
+            version = observed.version or 0
+            came = function.since if found is None else function.changed
+            drift = managed and version >= came
+            if found is None:
+                reason = missing("function", function.name, drift)
+            elif drift:
+                reason = f"function {function.name} has another body"
+            else:
+                reason = f"renew function {function.name}"
+            yield Statement(sql=function.create_sql(), reason=reason, drift=drift)
 
 
 def _cursor_rows(

@@ -421,6 +421,18 @@ def test_an_older_outbox_gets_new_functions_and_nobody_is_blamed() -> None:
     ]
 
 
+@pytest.mark.parametrize(("version", "drift"), [(1, False), (2, False), (3, True)])
+def test_functions_of_before_are_renewed_and_nobody_is_blamed(version: int, drift: bool) -> None:
+    whole = complete()
+    made = plan(replace(whole, version=version, functions=dict.fromkeys(whole.functions, "old")))
+    assert [statement.drift for statement in made.statements] == [drift, drift]
+    assert [statement.reason for statement in made.statements] == [
+        f"function {name} has another body" if drift else f"renew function {name}"
+        for name in ("emit", "emit_strict")
+    ]
+    assert made.records_version == (not drift)
+
+
 def test_a_role_that_left_the_list_loses_what_it_got() -> None:
     observed = complete(replace(DESIRED, writers=("app", "old")))
     made = plan(replace(observed, roles=frozenset({"app", "old", "relay"})))
