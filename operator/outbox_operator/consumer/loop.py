@@ -130,8 +130,8 @@ class Loop:
             return
         if missing > 0:
             # They come again after ackWait, from a reader that is gone, or it answers them.
-            if source.asked == 0:
-                await source.ask(missing)
+            if source.requested == 0:
+                await source.request(missing)
             return
         self._workers.handle_held_back(epoch)
 
@@ -148,9 +148,9 @@ class Loop:
         else:
             workers.measure(source.most_in_flight)
             room = workers.window - in_hand
-        free = room - source.asked
-        if free >= max(1, workers.window // 4) or (free > 0 and source.asked == 0):
-            await source.ask(free)
+        free = room - source.requested
+        if free >= max(1, workers.window // 4) or (free > 0 and source.requested == 0):
+            await source.request(free)
 
     def _seconds_until_due(self) -> float:
         """Return the seconds until there is something to do even if nothing happens."""

@@ -100,7 +100,7 @@ class Delivery(PulledMessage):
 
 
 class PullConsumer(PullRequests):
-    """Reads one durable consumer. `open` it, then `ask` for as many messages as can be handled.
+    """Reads one durable consumer. `open` it, then `request` as many messages as can be handled.
 
     Args:
         client: A connection; may be lost and come back at any time.
@@ -108,7 +108,7 @@ class PullConsumer(PullRequests):
         stream: Name of the stream.
         durable: Name of the durable consumer.
         on_delivery: Called for each message, in order of arrival.
-        on_change: Called when `asked` or `failure` changed.
+        on_change: Called when `requested` or `failure` changed.
         on_refused: Called with the sequence of a message when the server refused an answer to
             it. `failure` says so too.
 

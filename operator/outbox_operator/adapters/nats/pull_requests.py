@@ -81,7 +81,7 @@ class PulledMessage:
 
 
 class PullRequests:
-    """Requests to one pull consumer of a stream. `listen`, then `ask` for messages.
+    """Requests to one pull consumer of a stream. `listen`, then `request` messages.
 
     Args:
         api: The connection; may be lost and come back at any time.
@@ -92,7 +92,7 @@ class PullRequests:
         on_change: Called when requests ended, `failure` or `epoch` changed.
 
     Attributes:
-        asked: Messages that were asked for and did not arrive yet.
+        requested: Messages that were requested and did not arrive yet.
         failure: Why nothing can arrive any more until `listen` is called again; None while it can.
         refusal: Why the last request ended before its time, in the server's words; or nothing.
         epoch: Changes when messages may have gone elsewhere meanwhile: a new connection, or a
@@ -128,7 +128,7 @@ class PullRequests:
         self._expires = expires_seconds
         self._last_sign = 0.0
         self._not_before = 0.0
-        self.asked = 0
+        self.requested = 0
         self.failure: OutboxError | None = None
         self.refusal = ""
         self.epoch = next(_epochs)
@@ -167,8 +167,8 @@ class PullRequests:
         if subscription is not None:
             await self._client.unlisten(subscription, drain_seconds=drain_seconds)
 
-    async def ask(self, count: int) -> None:
-        """Ask for up to `count` more messages. Does nothing right after a refusal.
+    async def request(self, count: int) -> None:
+        """Request up to `count` more messages. Does nothing right after a refusal.
 
         Raises:
             NatsError: The connection is closed for good.
@@ -178,26 +178,26 @@ class PullRequests:
             return
         if self._largest_batch:
             count = min(count, self._largest_batch)
-        request: dict[str, int | str] = {
+        body: dict[str, int | str] = {
             "batch": count,
             "expires": int(self._expires * 1e9),
             "idle_heartbeat": int(min(HEARTBEAT_SECONDS, self._expires / 2.5) * 1e9),
         }
         if self._group is not None:
-            request["group"] = self._group
+            body["group"] = self._group
             if self._pin is not None:
-                request["id"] = self._pin
-        self.asked += count
+                body["id"] = self._pin
+        self.requested += count
         self._last_sign = now
         try:
-            await self._client.publish(self._subject, json.dumps(request).encode(), self._inbox)
+            await self._client.publish(self._subject, json.dumps(body).encode(), self._inbox)
         except (nats.errors.Error, OSError) as error:
-            self.asked -= count
+            self.requested -= count
             raise connection_error(error, self._auth) from error
 
     def forget_requests(self) -> None:
-        """After a reconnection: the server has forgotten what was asked."""
-        self.asked = 0
+        """After a reconnection: the server has forgotten what was requested."""
+        self.requested = 0
         self._not_before = 0.0
         self._pin = None
         self.epoch = next(_epochs)
@@ -206,7 +206,7 @@ class PullRequests:
     @property
     def silent(self) -> bool:
         """Whether the server owes us heartbeats and sends none."""
-        return self.asked > 0 and time.monotonic() - self._last_sign > 2.5 * HEARTBEAT_SECONDS
+        return self.requested > 0 and time.monotonic() - self._last_sign > 2.5 * HEARTBEAT_SECONDS
 
     def _watch(
         self, action: Literal["publish", "subscribe"], subjects: str, on_denied: OnDenied
@@ -226,8 +226,8 @@ class PullRequests:
             return
         if not reply.startswith(b"$JS.ACK."):
             return  # a flow-control request; pull consumers send none
-        if self.asked:
-            self.asked -= 1
+        if self.requested:
+            self.requested -= 1
         pin = headers.get(_PIN)
         if pin is not None and pin != self._pin:
             self._pin = pin
@@ -241,7 +241,9 @@ class PullRequests:
         if status == _HEARTBEAT:
             return
         # What the ended request still wanted; a server that does not say ended all we know of.
-        self.asked = max(0, self.asked - int(headers.get("Nats-Pending-Messages", self.asked)))
+        self.requested = max(
+            0, self.requested - int(headers.get("Nats-Pending-Messages", self.requested))
+        )
         lowered = text.lower()
         if status == NO_RESPONDERS or "consumer deleted" in lowered or "push based" in lowered:
             self.failure = NatsError(

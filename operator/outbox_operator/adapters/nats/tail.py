@@ -134,18 +134,18 @@ class _Pull:
         """A batch, or less when the last is reached or nothing more comes for a while."""
         self._messages, self._last_sequence = [], last_sequence
         self._complete.clear()
-        await self.requests.ask(_BATCH)
+        await self.requests.request(_BATCH)
         if not await wait(self._complete, _ANSWER_SECONDS):
             self.failed = "no answer in time"
         return self._messages
 
     def _on_message(self, message: PulledMessage) -> None:
         self._messages.append(TailMessage(message.sequence, message.subject, message.headers))
-        if not self.requests.asked or message.sequence >= self._last_sequence:
+        if not self.requests.requested or message.sequence >= self._last_sequence:
             self._complete.set()
 
     def _on_change(self) -> None:
         requests = self.requests
         self.failed = requests.refusal
-        if not requests.asked or requests.failure is not None:
+        if not requests.requested or requests.failure is not None:
             self._complete.set()
