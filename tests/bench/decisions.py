@@ -1,8 +1,8 @@
-"""What two ways of our own save beside those of the libraries: figures for the decision records.
+"""What some ways of our own save beside those of the libraries: figures for the decision records.
 
 Run by `make bench-decisions`; writes build/bench/decisions.json. All figures are CPU time of this
-process, median of the rounds; the ways take turns within a round. Real kube-apiserver and
-PostgreSQL on loopback.
+process, median of the rounds; the ways take turns within a round. Real kube-apiserver,
+PostgreSQL and nats-server on loopback.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ import asyncpg
 import kubernetes
 import kubernetes.aio.client
 import kubernetes.aio.watch
+import uvloop
 import yaml
 
+from bench import nats_ways
 from bench.measuring import cpu_model
 from outbox_operator.adapters.kubernetes.client import PAGE, Kube
 from outbox_operator.adapters.postgres.rows import Row, Rows
@@ -263,7 +265,7 @@ async def _rows(connection: asyncpg.Connection[Any], rounds: int) -> dict[str, A
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Both."""
+    """What runs on asyncio's own event loop, as the operator does."""
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "cpu": cpu_model(),
@@ -279,7 +281,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="decisions", description=__doc__)
     parser.add_argument("--objects", type=whole(1), default=1_000)
     parser.add_argument("--rounds", type=whole(1), default=7)
-    figures = asyncio.run(measure(parser.parse_args()))
+    options = parser.parse_args()
+    figures = asyncio.run(measure(options))
+    # Relay and consumer runtime run on uvloop.
+    figures["nats"] = uvloop.run(nats_ways.figures(options.rounds))
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(figures, indent=2) + "\n")
     print(json.dumps(figures, indent=2))

@@ -203,10 +203,29 @@ SENTENCES: Final = [
 ]
 
 FIGURES: Final = json.loads((ROOT / "docs/explanation/figures/decisions.json").read_text())
-OBJECTS, ROWS = FIGURES["kubernetes"], FIGURES["rows"]
+OBJECTS, ROWS, NATS = FIGURES["kubernetes"], FIGURES["rows"], FIGURES["nats"]
 TRANSPORT: Final = f"{DECISIONS}/0010-own-kubernetes-transport.md"
 BY_INDEX: Final = f"{DECISIONS}/0011-rows-by-index.md"
+FRAMES: Final = f"{DECISIONS}/0012-own-driver-lane.md"
+PULL: Final = f"{DECISIONS}/0013-own-pull-consumer.md"
+
+
+def _nats(name: str) -> tuple[float, float]:
+    """What we and what the library use for a message."""
+    pair = NATS[f"{name}_us_per_message"]
+    return pair["ours"], pair["library"]
+
+
 MEASURED: Final = [
+    (FRAMES, "a subscription with a callback) | {:.1f} | {:.1f} |".format(*_nats("received"))),
+    (FRAMES, "against `publish_async`) | {:.1f} | {:.1f} |".format(*_nats("published"))),
+    (FRAMES, f"| nats-py {NATS['client']} |"),
+    (
+        PULL,
+        "{:.1f} µs here, {:.1f} µs with `fetch` and `ack` of nats-py {}.".format(
+            *_nats("consumed"), NATS["client"]
+        ),
+    ),
     (TRANSPORT, f"{OBJECTS['objects']:,} Deployments"),
     (TRANSPORT, f"| official client {OBJECTS['client']},"),
     (TRANSPORT, f"silent for {transport.SILENCE_TIMEOUT_SECONDS:g} s"),
@@ -234,7 +253,10 @@ MEASURED: Final = [
             ),
         )
     ),
-    *((page, f"median of {FIGURES['rounds']} rounds in turn") for page in (TRANSPORT, BY_INDEX)),
+    *(
+        (page, f"median of {FIGURES['rounds']} rounds in turn")
+        for page in (TRANSPORT, BY_INDEX, FRAMES, PULL)
+    ),
 ]
 
 

@@ -24,7 +24,6 @@ from outbox_operator.adapters.nats.pull_requests import (
     EXPIRES_SECONDS,
     PulledMessage,
     PullRequests,
-    sequence_of,
 )
 from outbox_operator.errors import NatsError, OutboxError
 from outbox_operator.reasons import Reason
@@ -191,7 +190,8 @@ class PullConsumer(PullRequests):
         if not self._trying or denial.subject != self._trial:
             # Try what it looks like from now on, in case that some answers are allowed.
             self._trial = denial.subject
-            self._on_refused(sequence_of(denial.subject))
+            refused = PulledMessage(self, b"", denial.subject.encode(), {}, b"")
+            self._on_refused(refused.sequence)
         # Told as one: the subjects differ from message to message.
         every = replace(denial, subject=f"$JS.ACK.{self._stream}.{self._durable}.>")
         what = f"{self._where}: nothing is handled, for no acknowledgement would count"

@@ -62,7 +62,8 @@ class PulledMessage:
     ) -> None:
         # $JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.<consumer's own>.<time>.<pending>
         facts = reply.decode().split(".")
-        at = _start(facts)
+        # Since 2.15 servers may put domain and account in front.
+        at = 2 if len(facts) == 9 else 4
         self.stream = facts[at]
         self.deliveries = int(facts[at + 2])
         self.sequence = int(facts[at + 3])
@@ -256,15 +257,3 @@ class PullRequests:
             self.refusal = f"{status} {text}".rstrip()
             self._not_before = time.monotonic() + _REFUSED_PAUSE_SECONDS
         self._on_change()
-
-
-def sequence_of(reply: str) -> int:
-    """Sequence of the message that is answered on this subject."""
-    facts = reply.split(".")
-    return int(facts[_start(facts) + 3])
-
-
-def _start(facts: list[str]) -> int:
-    """Which part of the subject of an answer is the stream."""
-    # Since 2.15 servers may put domain and account in front.
-    return 2 if len(facts) == 9 else 4
