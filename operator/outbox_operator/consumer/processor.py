@@ -212,35 +212,40 @@ class Processor:
             HandlerUnavailableError: See `Handler.handle`.
             OutboxError: See `InboxStore.process`.
         """
-        answers: list[Outcome] = [ACK] * len(items)
-        fresh: Sequence[int] = ()
+        answered: dict[int, Outcome] = {}
 
         async def handle(connection: Borrowed, new: Sequence[int]) -> bool:
-            nonlocal fresh
-            fresh = new
-            batched = self._handler.batch(items[0].event.type) > 1
-            if batched:
-                given = await self._call([items[index] for index in new], connection)
-                for index, outcome in zip(new, given, strict=True):
-                    answers[index] = outcome
-            else:
-                for index in new:
-                    [answers[index]] = await self._call([items[index]], connection)
-                    if not isinstance(answers[index], Ack):
-                        return False
-            return all(isinstance(answers[index], Ack) for index in new)
+            answered.update(await self._answers(items, new, connection))
+            return all(isinstance(outcome, Ack) for outcome in answered.values())
 
         started = time.perf_counter()
         committed = await inbox.process([events.record(item) for item in items], handle)
         if not committed:
-            return answers if len(items) == 1 else None
+            return [answered[0]] if len(items) == 1 else None
         seconds = time.perf_counter() - started
-        new = set(fresh)
-        for index, item in enumerate(items):
-            if index in new:
+        for place, item in enumerate(items):
+            if place in answered:
                 self._metrics.recorded(item.event.type, seconds)
             else:
                 self._metrics.duplicate(item.event.type)
+        return [ACK] * len(items)
+
+    async def _answers(
+        self, items: list[Item], new: Sequence[int], connection: Borrowed
+    ) -> dict[int, Outcome]:
+        """Return the handler's answers to new events by their places among `items`.
+
+        Those of a handler of single events end with the first failure, since nothing is
+        committed then.
+        """
+        if self._handler.batch(items[0].event.type) > 1:
+            outcomes = await self._call([items[place] for place in new], connection)
+            return dict(zip(new, outcomes, strict=True))
+        answers: dict[int, Outcome] = {}
+        for place in new:
+            [answers[place]] = await self._call([items[place]], connection)
+            if not isinstance(answers[place], Ack):
+                break
         return answers
 
     async def _dead_letter(self, decided: ToDeadLetters, item: Item) -> Settlement:

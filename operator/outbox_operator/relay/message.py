@@ -30,8 +30,8 @@ _PLAIN: Final = bytes(code for code in range(128) if headers.encode_value(chr(co
 """Characters that header values hold as they are."""
 _LONGEST_PLAIN: Final = 1024
 """Keys and types of more characters are left to the slow way, which knows the limits."""
-_KINDS: Final = 4096
-_SECONDS: Final = 4096
+_REMEMBERED: Final = 4096
+"""Header blocks of types, and seconds as text, that are kept at most; then they are made anew."""
 _EPOCH: Final = dt.datetime(1970, 1, 1)  # noqa: DTZ001  # Z is written by hand
 _ADDED_LATER: Final = len("Nats-Expected-Last-Msg-Id: 00000000-0000-0000-0000-000000000000\r\n")
 
@@ -157,7 +157,7 @@ class Renderer:
 
     def _kind(self, event_type: str, routing_key: str | None) -> tuple[str, str]:
         """Make subject, unless it depends on the key too, and header lines of a type of events."""
-        if len(self._kinds) >= _KINDS:
+        if len(self._kinds) >= _REMEMBERED:
             self._kinds.clear()
         subject = self._subject(event_type, routing_key, "") if self._by_kind else ""
         lines = (
@@ -170,7 +170,7 @@ class Renderer:
 
     def _second(self, whole: int) -> str:
         """Make a time up to its fraction; events come close together, so it serves many of them."""
-        if len(self._seconds) >= _SECONDS:
+        if len(self._seconds) >= _REMEMBERED:
             self._seconds.clear()
         moment = _EPOCH + dt.timedelta(seconds=whole)
         found = self._seconds[whole] = f"{moment.isoformat()}."
