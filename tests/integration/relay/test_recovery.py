@@ -238,6 +238,8 @@ async def test_a_continuous_foreign_publisher_stops_nothing_and_is_named(
 ) -> None:
     outbox = forgetful
     relay = await outbox.relay().start().active()
+    await outbox.add("a")
+    await outbox.saved(1)  # from here on it knows its numbers, whatever others publish
     done = asyncio.Event()
 
     async def interfere() -> None:
