@@ -41,7 +41,11 @@ def carried_out(
         if problem is not None:
             now = None if index == fails else step.found
             return [*applied, Applied(step=step, change=Change.NOOP, now=now, error=problem)]
-        now = written(step.wanted) if step.wanted else step.found
+        now = step.found
+        if step.change in (Change.CREATED, Change.PATCHED):
+            now = written(step.wanted)
+        elif step.change is Change.DELETED:
+            now = None
         applied.append(Applied(step=step, change=step.change, now=now))
     return applied
 

@@ -29,7 +29,7 @@ class Change(StrEnum):
     """It differs, and its owner is paused."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Step(Generic[T]):
     """One resource, and what shall become of it.
 
@@ -52,7 +52,7 @@ class Step(Generic[T]):
     refused: OutboxError | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Applied(Generic[T]):
     """What became of a step.
 

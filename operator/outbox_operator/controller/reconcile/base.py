@@ -12,7 +12,6 @@ import dataclasses
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -50,31 +49,6 @@ LOST_RACE_SECONDS = 1.0
 
 ResourceT = TypeVar("ResourceT", bound=Resource[Any, Any])
 StatusT = TypeVar("StatusT", bound=StatusBase)
-
-
-@dataclass(kw_only=True)
-class Pass:
-    """What the work of one pass found, while it is gathered; see `PassResult`."""
-
-    parts: list[Part] = field(default_factory=list)
-    fields: dict[str, Any] = field(default_factory=dict)
-    ready_reason: Reason
-    busy: bool = False
-    drifts: list[str] = field(default_factory=list)
-    corrections: list[str] = field(default_factory=list)
-    acted_on: set[str] = field(default_factory=set)
-
-    def result(self, before: StatusT) -> PassResult[StatusT]:
-        """The same as a value."""
-        return PassResult(
-            parts=tuple(self.parts),
-            status=type(before).model_validate({**before.model_dump(by_alias=True), **self.fields}),
-            ready_reason=self.ready_reason,
-            busy=self.busy,
-            drifts=tuple(self.drifts),
-            corrections=tuple(self.corrections),
-            acted_on=frozenset(self.acted_on),
-        )
 
 
 class BaseReconciler(ABC, Generic[ResourceT, StatusT]):

@@ -3,55 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
-from outbox_operator.api import meta as names
+from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Consumer, parse_consumer
 from outbox_operator.api.unsupported import check_consumer_supported
-from outbox_operator.api.v1alpha1.consumer import DurableState, EventConsumerStatus
-from outbox_operator.controller.reconcile.base import BaseReconciler, Pass
+from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
+from outbox_operator.controller.reconcile.base import BaseReconciler
 from outbox_operator.controller.reconcile.claims import Claims, Rivals, server_identity
 from outbox_operator.controller.reconcile.consumer_inbox import ensure_inbox
-from outbox_operator.controller.reconcile.consumer_source import (
-    Source,
-    StreamNotFoundError,
-    resolve,
-)
 from outbox_operator.controller.reconcile.context import Context
-from outbox_operator.controller.reconcile.drift import Drift
-from outbox_operator.controller.reconcile.jetstream import carry_out, connect, live_owners
+from outbox_operator.controller.reconcile.execute import execute
+from outbox_operator.controller.reconcile.jetstream import connect, live_owners
 from outbox_operator.controller.reconcile.workloads import Workloads
 from outbox_operator.controller.runtime.reconciler import ObjectKey
-from outbox_operator.errors import ConflictError, OutboxError
+from outbox_operator.errors import OutboxError
 from outbox_operator.plan.checks import check_consumer
-from outbox_operator.plan.jetstream.consumers import (
-    ObservedConsumer,
-    decide_consumer,
-    desired_consumer,
-    handled_by_runtime,
-)
+from outbox_operator.plan.jetstream.consumers import ObservedConsumer
 from outbox_operator.plan.kubernetes.workloads import consumer_objects, consumer_secret_refs
 from outbox_operator.plan.names import durable_name, workload_name
-from outbox_operator.plan.passes.result import PassResult
-from outbox_operator.plan.state import Owner
-from outbox_operator.plan.status.conditions import (
-    Part,
-    failed,
-    ok,
-    settled,
-    stamp,
-    unknown,
-    waiting,
+from outbox_operator.plan.passes.consumer import (
+    DurableObserved,
+    DurableResult,
+    claimed_elsewhere,
+    consumer_result,
+    durable_result,
+    not_ready,
+    plan_durable,
+    restarting,
 )
+from outbox_operator.plan.passes.result import PassResult
+from outbox_operator.plan.passes.source import Source, StreamNotFoundError, resolve
+from outbox_operator.plan.status.conditions import Part, failed
+from outbox_operator.plan.status.workload import (
+    WorkloadResult,
+    not_started,
+    replicas,
+    stopped_by,
+)
+from outbox_operator.plan.steps import Applied
 from outbox_operator.reasons import Reason
 
 
 class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
     """One pass over one EventConsumer."""
 
-    kind = names.CONSUMER
+    kind = meta.CONSUMER
     status_type = EventConsumerStatus
     live_fields: ClassVar[frozenset[str]] = frozenset({"consumer", "sampledAt"})
 
@@ -82,217 +82,126 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
 
     async def work(self, resource: Consumer) -> PassResult[EventConsumerStatus]:
         """Durable consumer, then inbox, then workload; each says for itself how it went."""
-        return (await self._work(resource)).result(resource.status)
-
-    async def _work(self, resource: Consumer) -> Pass:
         check_consumer_supported(resource.spec)
         check_consumer(resource.spec)
-        result = Pass(ready_reason=Reason.IN_SYNC)
+        inbox: tuple[Part, ...] = ()
+        workload = WorkloadResult()
         try:
-            source = resolve(resource, self.context.objects)
-            rivals = self._check_claim(resource, source)
-        except StreamNotFoundError as error:
-            result.parts = [waiting(ConditionType.CONSUMER_READY, error.reason, error.message)]
-            return result
-        except ConflictError as error:
-            result.parts = [failed(ConditionType.CONSUMER_READY, error)]
-            await self._no_workload(resource, result)
-            return result
+            source = self._resolve(resource)
+            rivals = self._rivals(resource, source)
         except OutboxError as error:
-            result.parts = [failed(ConditionType.CONSUMER_READY, error)]
-            return result
-        self._sources[resource.meta.uid] = source
-        await self._durable_part(resource, source, rivals, result)
-        result.parts += await ensure_inbox(self.context, resource)
-        if resource.spec.handler is None:
-            await self._no_workload(resource, result)
-            return result
-        try:
-            await self._workload_part(resource, source, result)
-        except OutboxError as error:
-            result.parts.append(failed(ConditionType.WORKLOAD_AVAILABLE, error))
-        return result
-
-    def _check_claim(self, resource: Consumer, source: Source) -> Rivals:
-        """Of two resources for one durable consumer the older one has it."""
-        durable = durable_name(resource)
-        claim = (server_identity(source.nats), source.stream, durable)
-        self._claims.set(resource.meta.uid, claim)
-        consumers = self.context.objects.of_kind(names.CONSUMER)
-        rivals = self._claims.rivals(resource.meta, consumers, claim)
+            durable = DurableResult(parts=(not_ready(error),))
+            return consumer_result(resource, durable, inbox, workload, datetime.now(UTC))
         if rivals.older is not None:
-            raise ConflictError(
-                f"durable consumer {durable} of stream {source.stream} is already declared by "
-                f"{rivals.older}, which is older; set another spec.durableName or delete one of "
-                "the two"
-            )
-        return rivals
+            lost = claimed_elsewhere(resource, source, rivals.older)
+            durable = DurableResult(parts=(not_ready(lost),))
+            workload = await self._no_workload(resource)
+        else:
+            self._sources[resource.meta.uid] = source
+            durable = await self._durable(resource, source, rivals)
+            inbox = await ensure_inbox(self.context, resource)
+            earlier = (*durable.parts, *inbox)
+            workload = await self._workload(resource, source, earlier)
+        return consumer_result(resource, durable, inbox, workload, datetime.now(UTC))
 
-    async def _durable_part(
-        self, resource: Consumer, source: Source, rivals: Rivals, result: Pass
-    ) -> None:
+    def _resolve(self, resource: Consumer) -> Source:
+        ref = resource.spec.streamRef
+        key = ObjectKey(meta.STREAM, resource.meta.namespace, ref.name if ref else "")
+        return resolve(resource, self.context.objects.get(key))
+
+    def _rivals(self, resource: Consumer, source: Source) -> Rivals:
+        claim = (server_identity(source.nats), source.stream, durable_name(resource))
+        self._claims.set(resource.meta.uid, claim)
+        consumers = self.context.objects.of_kind(meta.CONSUMER)
+        return self._claims.rivals(resource.meta, consumers, claim)
+
+    async def _durable(self, resource: Consumer, source: Source, rivals: Rivals) -> DurableResult:
+        """Make the durable consumer as declared."""
+        admin, observed = await self._gather_durable(resource, source, rivals)
+        plan = plan_durable(resource, source, observed)
+        applied: list[Applied[ObservedConsumer]] = []
+        letters: int | OutboxError | None = None
+        if admin is not None:
+            applied = await execute(
+                plan.steps,
+                create=lambda config: admin.create_consumer(source.stream, config),
+                patch=lambda config: admin.update_consumer(source.stream, config),
+            )
+            if applied and applied[0].now is not None:
+                letters = await _dead_letters(resource, source, admin)
+        return durable_result(resource, source, plan, applied, letters, datetime.now(UTC))
+
+    async def _gather_durable(
+        self, resource: Consumer, source: Source, rivals: Rivals
+    ) -> tuple[JetStreamAdmin | None, DurableObserved]:
+        """What there is, and the connection to change it with."""
         try:
             admin = await connect(self.context, resource.meta, source.nats)
         except OutboxError as error:
-            text = "not looked at: NATS is away"
-            result.parts += [
-                failed(ConditionType.NATS_REACHABLE, error),
-                unknown(ConditionType.CONSUMER_READY, error.reason, text),
-            ]
-            return
-        result.parts.append(ok(ConditionType.NATS_REACHABLE, Reason.CONNECTED))
-        drift = Drift.of(resource.status.consumer)
+            return None, DurableObserved(unreachable=error)
+        stream = consumer = unreadable = None
         try:
-            observed, part = await self._ensure(resource, source, admin, drift, rivals)
-            result.parts.append(part)
-            if observed is not None:
-                state = await self._state(resource, source, admin, observed, drift)
-                before = resource.status.consumer
-                if before is None or before.ackFloor != state.ackFloor or state.pending:
-                    result.busy = True
-                result.fields |= {"consumer": state.model_dump(), "sampledAt": stamp(self._now())}
-                result.corrections += drift.corrections
-        except StreamNotFoundError as error:
-            result.parts.append(waiting(ConditionType.CONSUMER_READY, error.reason, error.message))
+            stream = await admin.stream_info(source.stream)
+            consumer = await admin.consumer_info(source.stream, durable_name(resource))
         except OutboxError as error:
-            kept = [part for part in result.parts if part.type is not ConditionType.CONSUMER_READY]
-            result.parts = [*kept, failed(ConditionType.CONSUMER_READY, error)]
-
-    async def _ensure(
-        self,
-        resource: Consumer,
-        source: Source,
-        admin: JetStreamAdmin,
-        drift: Drift,
-        rivals: Rivals,
-    ) -> tuple[ObservedConsumer | None, Part]:
-        """Make the durable consumer as desired; what it is afterwards, and how that went."""
-        owner, durable = Owner.of(resource.meta), durable_name(resource)
-        runtime = handled_by_runtime(resource.spec)
-        desired = desired_consumer(
-            resource.spec, durable, owner, runtime=runtime, api_level=admin.api_level
-        )
-        stream = await admin.stream_info(source.stream)
-        if stream is None:
-            raise StreamNotFoundError(
-                f"stream {source.stream} does not exist at {source.nats.url} (yet)"
-            )
-        observed = await admin.consumer_info(source.stream, durable)
-        was_settled = resource.status.consumer is not None and settled(
-            resource, ConditionType.CONSUMER_READY
-        )
-        decision = decide_consumer(
-            desired,
-            observed,
-            owner=owner,
-            adoption=resource.spec.adoptionPolicy,
-            settled=was_settled,
-            handled=resource.spec.handler is not None,
-            stream_config=stream.config,
-            live_owners=live_owners(self.context, names.CONSUMER),
-            yielding_owners=rivals.younger,
+            unreadable = error
+        return admin, DurableObserved(
+            unreadable=unreadable,
             api_level=admin.api_level,
-        )
-        return await carry_out(
-            decision,
-            observed,
-            what=f"durable consumer {durable}",
-            kind=ConditionType.CONSUMER_READY,
-            paused=resource.meta.paused,
-            was_settled=was_settled,
-            drift=drift,
-            create=lambda config: admin.create_consumer(source.stream, config),
-            update=lambda config: admin.update_consumer(source.stream, config),
+            stream=stream,
+            consumer=consumer,
+            live_owners=live_owners(self.context, meta.CONSUMER),
+            yielding_owners=rivals.younger,
         )
 
-    async def _state(
-        self,
-        resource: Consumer,
-        source: Source,
-        admin: JetStreamAdmin,
-        observed: ObservedConsumer,
-        drift: Drift,
-    ) -> DurableState:
-        dead_letters = None
-        if source.dead_letter_stream is not None and source.dead_letter_prefix is not None:
-            if not resource.meta.paused:
-                await admin.dead_letters(source.dead_letter_stream).collect(
-                    source.stream, observed.name, source.dead_letter_prefix
-                )
-            dead_letters = await admin.subject_message_count(
-                source.dead_letter_stream, f"{source.dead_letter_prefix}.{observed.name}"
+    async def _workload(
+        self, resource: Consumer, source: Source, earlier: Sequence[Part]
+    ) -> WorkloadResult:
+        """The pods of a handler; they begin once everything before them is in place."""
+        owner, spec, kind = resource.meta, resource.spec, ConditionType.WORKLOAD_AVAILABLE
+        if spec.handler is None:
+            return await self._no_workload(resource)
+        restart = restarting(resource)
+        try:
+            refs = consumer_secret_refs(spec, source.nats)
+            manifests = consumer_objects(
+                resource,
+                stream_name=source.stream,
+                nats=source.nats,
+                dead_letter_prefix=source.dead_letter_prefix,
+                image=self.context.settings.image,
+                secret_checksum=await self.context.secrets.checksum(owner.namespace, refs),
+                restarted_at=self._workloads.restarted_at(
+                    owner, workload_name(owner.name), now=restart
+                ),
             )
-        before = resource.status.consumer
-        return DurableState(
-            name=observed.name,
-            stream=source.stream,
-            created=observed.created,
-            pending=observed.pending,
-            ackPending=observed.ack_pending,
-            redelivered=observed.redelivered,
-            waiting=observed.waiting,
-            ackFloor=observed.ack_floor,
-            deadLetters=dead_letters,
-            adopted=drift.adopted or bool(before and before.adopted),
-            driftCorrectedCount=drift.count,
-            lastDriftTime=drift.time,
-            lastDrift=drift.text,
-        )
+            prerequisites_met = all(part.status == "True" for part in earlier)
+            if not prerequisites_met and not self._workloads.exists(owner):
+                return not_started(kind, "waits for the durable consumer and the inbox")
+            return await self._workloads.ensure(
+                kind,
+                owner,
+                manifests,
+                stopped=stopped_by("spec", spec.state, spec.replicas),
+                restarting=restart,
+            )
+        except OutboxError as error:
+            return WorkloadResult(part=failed(kind, error))
 
-    async def _workload_part(self, resource: Consumer, source: Source, result: Pass) -> None:
-        meta, spec = resource.meta, resource.spec
-        refs = consumer_secret_refs(spec, source.nats)
-        restarting = names.RESTART_ANNOTATION in meta.annotations and not meta.paused
-        manifests = consumer_objects(
-            resource,
-            stream_name=source.stream,
-            nats=source.nats,
-            dead_letter_prefix=source.dead_letter_prefix,
-            image=self.context.settings.image,
-            secret_checksum=await self.context.secrets.checksum(meta.namespace, refs),
-            restarted_at=self._workloads.restarted_at(
-                meta, workload_name(meta.name), now=restarting
-            ),
-        )
-        founded = all(part.status == "True" for part in result.parts)
-        if not founded and not self.context.children.owned_by(meta.uid):
-            # Pods that could only crash help nobody; the failing part says what is missing.
-            text = "waits for the durable consumer and the inbox"
-            result.parts.append(unknown(ConditionType.WORKLOAD_AVAILABLE, Reason.NOT_STARTED, text))
-            return
-        applied = await self._workloads.ensure(meta, manifests)
-        result.drifts += applied.drifts
-        if restarting:
-            result.acted_on.add(names.RESTART_ANNOTATION)
-        stopped = None
-        if spec.state == "Stopped":
-            stopped = "spec.state is Stopped"
-        elif spec.replicas == 0:
-            stopped = "spec.replicas is 0"
-        look = await self._workloads.look(
-            ConditionType.WORKLOAD_AVAILABLE, meta.namespace, applied, stopped=stopped
-        )
-        result.parts.append(look.part)
-        result.fields |= {
-            "replicas": look.numbers.existing,
-            "readyReplicas": look.numbers.ready,
-            "selector": look.selector,
-        }
-
-    async def _no_workload(self, resource: Consumer, result: Pass) -> None:
+    async def _no_workload(self, resource: Consumer) -> WorkloadResult:
         """None is declared, or it would handle messages of somebody else's durable consumer."""
-        await self._workloads.ensure(resource.meta, [])
-        if not self.context.children.owned_by(resource.meta.uid):
-            result.fields |= {"replicas": 0, "readyReplicas": 0, "selector": ""}
-        if names.RESTART_ANNOTATION in resource.meta.annotations and not resource.meta.paused:
-            result.acted_on.add(names.RESTART_ANNOTATION)
+        await self._workloads.remove(resource.meta)
+        gone = not self._workloads.exists(resource.meta)
+        return WorkloadResult(
+            numbers=replicas(None) if gone else None, restarted=restarting(resource)
+        )
 
     async def clean_up(self, resource: Consumer) -> None:
         """With deletionPolicy Delete: delete the durable consumer that carries our mark."""
         if resource.spec.deletionPolicy == "Retain":
             return
         try:
-            source = resolve(resource, self.context.objects)
+            source = self._resolve(resource)
         except StreamNotFoundError:
             # The EventStream went with us; where it was is remembered unless we restarted since.
             remembered = self._sources.get(resource.meta.uid)
@@ -306,8 +215,8 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             await admin.delete_consumer(source.stream, observed.name)
 
     async def _left_behind(self, resource: Consumer) -> None:
-        meta, before = resource.meta, resource.status.consumer
-        body = self.context.objects.get(ObjectKey(meta.kind, meta.namespace, meta.name))
+        owner, before = resource.meta, resource.status.consumer
+        body = self.context.objects.get(ObjectKey(owner.kind, owner.namespace, owner.name))
         if body is None or before is None:
             return
         note = (
@@ -322,3 +231,22 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         self._sources.pop(uid, None)
         self.wake_all(self._claims.drop(uid), "a rival is gone")
         super().forget(key, uid)
+
+
+async def _dead_letters(
+    resource: Consumer, source: Source, admin: JetStreamAdmin
+) -> int | OutboxError | None:
+    """Take in what the server gave up on, and count the letters; None: not known where they are."""
+    stream, prefix, durable = (
+        source.dead_letter_stream,
+        source.dead_letter_prefix,
+        durable_name(resource),
+    )
+    if stream is None or prefix is None:
+        return None
+    try:
+        if not resource.meta.paused:
+            await admin.dead_letters(stream).collect(source.stream, durable, prefix)
+        return await admin.subject_message_count(stream, f"{prefix}.{durable}")
+    except OutboxError as error:
+        return error

@@ -2,65 +2,60 @@
 
 from __future__ import annotations
 
-from outbox_operator.adapters.postgres.admin import PostgresAdmin
-from outbox_operator.api.conditions import ConditionType
+from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.resource import Consumer
 from outbox_operator.api.v1alpha1.handler import Inbox
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import CredentialsError, OutboxError
+from outbox_operator.plan.passes.consumer import inbox_change, inbox_failed, inbox_parts
 from outbox_operator.plan.postgres.migrations import DesiredInbox, plan_inbox
-from outbox_operator.plan.status.conditions import Part, failed, ok, waiting
-from outbox_operator.reasons import Reason
+from outbox_operator.plan.status.conditions import Part
+from outbox_operator.plan.steps import Change
 
 LOCK_TIMEOUT_SECONDS = 5.0
 
 
-async def ensure_inbox(context: Context, consumer: Consumer) -> list[Part]:
+async def ensure_inbox(context: Context, consumer: Consumer) -> tuple[Part, ...]:
     """Make the inbox table as declared; DatabaseReachable and SchemaApplied, or none without one.
 
     Whatever goes wrong becomes one of the two.
     """
     inbox, meta = consumer.spec.inbox, consumer.meta
     if inbox is None:
-        return []
+        return ()
     key = ObjectKey(meta.kind, meta.namespace, meta.name)
-    parts: list[Part] = []
+    reached = False
     try:
-        runtime = await context.secrets.postgres_target(
-            meta.namespace, inbox.connectionSecretRef, "spec.inbox.connectionSecretRef"
-        )
-        target = runtime
-        if inbox.migrationSecretRef is not None:
-            target = await context.secrets.postgres_target(
-                meta.namespace, inbox.migrationSecretRef, "spec.inbox.migrationSecretRef"
-            )
-        async with context.postgres.lease(target, key) as admin:
-            parts.append(ok(ConditionType.DATABASE_REACHABLE, Reason.CONNECTED))
-            parts.append(await _ensure(consumer, inbox, runtime.user, admin))
+        runtime, owner = await _targets(context, meta.namespace, inbox)
+        desired = DesiredInbox(schema=inbox.schema_, consumer_role=runtime.user)
+        async with context.postgres.lease(owner, key) as admin:
+            reached = True
+            plan = plan_inbox(desired, await admin.observe(desired))
+            change = inbox_change(consumer, empty=plan.empty)
+            if change is Change.PATCHED:
+                await admin.apply_inbox(plan, desired, lock_timeout=LOCK_TIMEOUT_SECONDS)
+            elif change is Change.NOOP and not meta.paused:
+                name = f"{meta.namespace}/{meta.name}"
+                await admin.prune_inbox(inbox.schema_, name, seconds(inbox.retention))
     except OutboxError as error:
         if isinstance(error, CredentialsError):
             refs = [inbox.connectionSecretRef, inbox.migrationSecretRef]
             context.secrets.forget(meta.namespace, [ref.name for ref in refs if ref is not None])
-        if not parts or error.reason == Reason.POSTGRES_UNREACHABLE:
-            return [failed(ConditionType.DATABASE_REACHABLE, error)]
-        return [parts[0], failed(ConditionType.SCHEMA_APPLIED, error)]
-    return parts
+        return inbox_failed(error, reached=reached)
+    return inbox_parts(change)
 
 
-async def _ensure(consumer: Consumer, inbox: Inbox, role: str, admin: PostgresAdmin) -> Part:
-    kind = ConditionType.SCHEMA_APPLIED
-    desired = DesiredInbox(schema=inbox.schema_, consumer_role=role)
-    plan = plan_inbox(desired, await admin.observe(desired))
-    if plan.empty:
-        if not consumer.meta.paused:
-            name = f"{consumer.meta.namespace}/{consumer.meta.name}"
-            await admin.prune_inbox(inbox.schema_, name, seconds(inbox.retention))
-        return ok(kind, Reason.UP_TO_DATE)
-    if consumer.meta.paused:
-        return waiting(
-            kind, Reason.UPDATE_FROZEN, "the inbox table differs and is left so while paused"
-        )
-    await admin.apply_inbox(plan, desired, lock_timeout=LOCK_TIMEOUT_SECONDS)
-    return ok(kind, Reason.UP_TO_DATE)
+async def _targets(
+    context: Context, namespace: str, inbox: Inbox
+) -> tuple[PostgresTarget, PostgresTarget]:
+    """Logins of the consumer and of the role that migrates."""
+    runtime = await context.secrets.postgres_target(
+        namespace, inbox.connectionSecretRef, "spec.inbox.connectionSecretRef"
+    )
+    if inbox.migrationSecretRef is None:
+        return runtime, runtime
+    return runtime, await context.secrets.postgres_target(
+        namespace, inbox.migrationSecretRef, "spec.inbox.migrationSecretRef"
+    )

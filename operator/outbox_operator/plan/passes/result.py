@@ -22,7 +22,7 @@ T = TypeVar("T")
 StatusT = TypeVar("StatusT", bound=StatusBase)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class PassPlan(Generic[T]):
     """What to do about one or several parts.
 
@@ -41,7 +41,7 @@ class PassPlan(Generic[T]):
         return failure(applied) or self.problem
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class PassResult(Generic[StatusT]):
     """What a pass found and did.
 

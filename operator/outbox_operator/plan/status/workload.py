@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from outbox_operator.api.conditions import ConditionType
-from outbox_operator.plan.status.conditions import Part, ok, waiting
+from outbox_operator.errors import OutboxError
+from outbox_operator.plan.names import selector_text
+from outbox_operator.plan.status.conditions import Part, failed, ok, unknown, waiting
+from outbox_operator.plan.steps import Applied, Change, drifts
 from outbox_operator.reasons import Reason
 
 STUCK_REASONS = frozenset(
@@ -32,6 +35,115 @@ class Replicas:
     existing: int
     ready: int
     updated: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadObserved:
+    """A workload after its manifests were applied.
+
+    Attributes:
+        deployment: The live Deployment; None when it does not exist (yet).
+        pods: Its pods; None: all is well, and nobody looked.
+        said_by: What pods that are not ready say of themselves, by pod name.
+        unreadable: Why the API server did not say how the pods do.
+    """
+
+    deployment: Mapping[str, Any] | None = None
+    pods: tuple[Mapping[str, Any], ...] | None = None
+    said_by: Mapping[str, str] = field(default_factory=dict)
+    unreadable: OutboxError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadResult:
+    """A workload as it runs.
+
+    Attributes:
+        part: Whether it is as wanted, and why not; None: there is none to speak of.
+        numbers: Of its pods; None: nobody looked, so that they are what they were.
+        restarts: Of their containers; None: all is well and nobody counted.
+        selector: Picks its pods.
+        drifts: What somebody had changed or deleted and was put back.
+        restarted: Whether a restart that was asked for has been rendered and applied.
+    """
+
+    part: Part | None = None
+    numbers: Replicas | None = None
+    restarts: int | None = None
+    selector: str = ""
+    drifts: tuple[str, ...] = ()
+    restarted: bool = False
+
+
+def not_started(kind: ConditionType, text: str) -> WorkloadResult:
+    """Pods that could only crash help nobody; the part that failed says what is missing."""
+    return WorkloadResult(part=unknown(kind, Reason.NOT_STARTED, text))
+
+
+def workload_result(
+    kind: ConditionType,
+    applied: Sequence[Applied[dict[str, Any]]],
+    observed: WorkloadObserved,
+    *,
+    stopped: str | None,
+    restarting: bool,
+) -> WorkloadResult:
+    """How a workload does after its steps.
+
+    Args:
+        kind: Condition to report under.
+        applied: What became of its manifests.
+        observed: The workload afterwards.
+        stopped: Why no pods are wanted, None when they are.
+        restarting: Whether the manifests carry out a restart.
+    """
+    error = next((one.error for one in applied if one.error is not None), None)
+    if error is not None:
+        return WorkloadResult(part=failed(kind, error), drifts=drifts(applied))
+    if observed.unreadable is not None:
+        return WorkloadResult(
+            part=failed(kind, observed.unreadable), drifts=drifts(applied), restarted=restarting
+        )
+    frozen = [one.step.what for one in applied if one.change is Change.FROZEN]
+    if frozen:
+        text = f"differs and is left so while paused: {', '.join(frozen)}"
+        part = waiting(kind, Reason.UPDATE_FROZEN, text)
+    else:
+        part = deployment_part(
+            kind,
+            observed.deployment,
+            stopped=stopped,
+            pods=observed.pods or (),
+            said_by=observed.said_by,
+        )
+    return WorkloadResult(
+        part=part,
+        numbers=replicas(observed.deployment),
+        restarts=None if observed.pods is None else restarts(observed.pods),
+        selector=selector(observed.deployment),
+        drifts=drifts(applied),
+        restarted=restarting,
+    )
+
+
+def stopped_by(path: str, state: str, wanted: int | None) -> str | None:
+    """Why a relay or a consumer shall have no pods; None when it shall.
+
+    Args:
+        path: Where that is written: "spec" or "spec.relay".
+        state: Running or Stopped.
+        wanted: Number of pods; None: an autoscaler's.
+    """
+    if state == "Stopped":
+        return f"{path}.state is Stopped"
+    return f"{path}.replicas is 0" if wanted == 0 else None
+
+
+def selector(deployment: Mapping[str, Any] | None) -> str:
+    """The label selector that picks the pods of a Deployment; empty without one."""
+    if deployment is None:
+        return ""
+    return selector_text(deployment["spec"]["selector"]["matchLabels"])
 
 
 def replicas(deployment: Mapping[str, Any] | None) -> Replicas:

@@ -1,20 +1,19 @@
-"""Which stream an EventConsumer reads and where its dead letters go."""
+"""Which stream an EventConsumer reads and where its dead letters go. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from outbox_operator.api import meta as names
 from outbox_operator.api.resource import Consumer, parse_stream
 from outbox_operator.api.v1alpha1.common import NatsConnection
-from outbox_operator.controller.runtime.objects import Objects
-from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import DependencyError, SpecError
 from outbox_operator.plan.jetstream.streams import dead_letter_name, dead_letter_prefix
 from outbox_operator.reasons import Reason
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """The stream a consumer reads, resolved.
 
@@ -37,8 +36,12 @@ class StreamNotFoundError(DependencyError):
     reason = Reason.STREAM_NOT_FOUND
 
 
-def resolve(consumer: Consumer, objects: Objects) -> Source:
+def resolve(consumer: Consumer, event_stream: Mapping[str, Any] | None) -> Source:
     """The source of a consumer.
+
+    Args:
+        consumer: The resource.
+        event_stream: The EventStream that `spec.streamRef` names, if it exists.
 
     Raises:
         StreamNotFoundError: Its EventStream does not exist (yet).
@@ -52,13 +55,12 @@ def resolve(consumer: Consumer, objects: Objects) -> Source:
         return Source(
             stream=spec.streamName, nats=spec.nats, dead_letter_prefix=own, dead_letter_stream=None
         )
-    name = spec.streamRef.name if spec.streamRef else ""
-    body = objects.get(ObjectKey(names.STREAM, namespace, name))
-    if body is None:
+    if event_stream is None:
+        name = spec.streamRef.name if spec.streamRef else ""
         raise StreamNotFoundError(
             f"spec.streamRef.name: EventStream {namespace}/{name} does not exist (yet)"
         )
-    stream = parse_stream(body).spec
+    stream = parse_stream(event_stream).spec
     theirs = dead_letter_prefix(stream) if stream.deadLetter else None
     return Source(
         stream=stream.name,

@@ -1,0 +1,210 @@
+"""EventStream and EventConsumers of a pipeline within a pass: what they add up to. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from outbox_operator.api.conditions import Condition, ConditionType
+from outbox_operator.api.resource import Pipeline, parse_status, parse_stream
+from outbox_operator.api.v1alpha1.common import StatusBase
+from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
+from outbox_operator.api.v1alpha1.pipeline import ConsumerSummary
+from outbox_operator.api.v1alpha1.stream import EventStreamStatus, StreamState, unfit_for_outbox
+from outbox_operator.errors import OutboxError, SpecError
+from outbox_operator.plan.kubernetes.children import event_stream_name
+from outbox_operator.plan.kubernetes.resources import Body
+from outbox_operator.plan.status.conditions import Part, failed, ok, waiting
+from outbox_operator.plan.steps import Applied, Change, drifts
+from outbox_operator.reasons import Reason
+from outbox_operator.wire.subjects import SubjectTemplate, covers
+
+LOST_REASONS: Final = frozenset({Reason.RESOURCE_CONFLICT, Reason.STREAM_EXISTS})
+"""Why an EventStream is not ready when the JetStream stream is not its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildrenResult:
+    """The children after their steps.
+
+    Attributes:
+        parts: StreamReady and ConsumersReady.
+        stream_name: Name of the JetStream stream, None while it is not known.
+        stream: `status.stream` of the EventStream.
+        consumers: One line each.
+        drifts: Children that somebody had changed or deleted, and that were put back.
+        lost: The JetStream stream is somebody else's.
+    """
+
+    parts: tuple[Part, ...] = ()
+    stream_name: str | None = None
+    stream: StreamState | None = None
+    consumers: tuple[ConsumerSummary, ...] = ()
+    drifts: tuple[str, ...] = ()
+    lost: bool = False
+
+
+def children_result(
+    pipeline: Pipeline,
+    referred: Body | None,
+    stream: Sequence[Applied[Body]],
+    consumers: Sequence[Applied[Body]],
+) -> ChildrenResult:
+    """What the children add up to.
+
+    Args:
+        pipeline: Whose they are.
+        referred: The EventStream that `spec.stream.ref` names, if it exists.
+        stream: What became of its own EventStream; empty: it refers to one.
+        consumers: What became of its EventConsumers, and of those no longer declared.
+    """
+    result = ChildrenResult(drifts=(*drifts(stream), *drifts(consumers)))
+    try:
+        result = _with_stream(pipeline, _body(stream, referred), _is_frozen(stream), result)
+    except OutboxError as error:
+        part = failed(ConditionType.STREAM_READY, error)
+        result = dataclasses.replace(result, parts=(part,))
+    return _with_consumers(pipeline, consumers, result)
+
+
+def _body(applied: Sequence[Applied[Body]], referred: Body | None) -> Body | None:
+    """The EventStream as it is now. Raises why it could not be made so."""
+    if not applied:
+        return referred
+    one = applied[0]
+    if one.error is not None:
+        raise one.error
+    return one.now or one.step.wanted
+
+
+def _is_frozen(applied: Sequence[Applied[Body]]) -> bool:
+    return any(one.change is Change.FROZEN for one in applied)
+
+
+def _with_stream(
+    pipeline: Pipeline, body: Body | None, frozen: bool, result: ChildrenResult
+) -> ChildrenResult:
+    if body is None:
+        part = waiting(
+            ConditionType.STREAM_READY,
+            Reason.STREAM_NOT_FOUND,
+            f"spec.stream.ref.name: EventStream {pipeline.meta.namespace}/"
+            f"{event_stream_name(pipeline)} does not exist (yet)",
+        )
+        return dataclasses.replace(result, parts=(part,))
+    spec = parse_stream(body).spec
+    template = SubjectTemplate.parse(pipeline.spec.stream.subject)
+    if not any(covers(subject, template.filter()) for subject in spec.subjects):
+        raise SpecError(
+            f"spec.stream.subject {template.text!r} renders subjects in {template.filter()!r}, "
+            f"which EventStream {body['metadata']['name']} does not store "
+            f"(its subjects: {', '.join(spec.subjects) or 'none'})"
+        )
+    unfit = unfit_for_outbox(spec)
+    if unfit is not None:
+        raise SpecError(
+            f"spec.stream.ref.name: EventStream {body['metadata']['name']} sets {unfit}, with "
+            "which no pipeline can publish into it (docs/reference/stream-options.md says why)"
+        )
+    status = parse_status(body, EventStreamStatus)
+    part = _child_part(ConditionType.STREAM_READY, body, status, frozen)
+    return dataclasses.replace(
+        result,
+        parts=(part,),
+        stream_name=spec.name,
+        stream=status.stream,
+        lost=part.reason in LOST_REASONS,
+    )
+
+
+def _with_consumers(
+    pipeline: Pipeline, applied: Sequence[Applied[Body]], result: ChildrenResult
+) -> ChildrenResult:
+    kind = ConditionType.CONSUMERS_READY
+    error = next((one.error for one in applied if one.error is not None), None)
+    if error is not None:
+        return dataclasses.replace(result, parts=(*result.parts, failed(kind, error)))
+    kept = [one for one in applied if one.step.wanted]  # the others are no longer declared
+    summaries: list[ConsumerSummary] = []
+    parts: list[Part] = []
+    for declared, one in zip(pipeline.spec.consumers, kept, strict=True):
+        body = one.now or one.step.wanted
+        status = parse_status(body, EventConsumerStatus)
+        summaries.append(_summary(declared.name, body, status))
+        parts.append(_child_part(kind, body, status, one.change is Change.FROZEN))
+    return dataclasses.replace(
+        result, parts=(*result.parts, _consumers_part(parts)), consumers=tuple(summaries)
+    )
+
+
+def _child_part(
+    kind: ConditionType, body: Mapping[str, Any], status: StatusBase, frozen: bool
+) -> Part:
+    name = f"{body['kind']} {body['metadata']['name']}"
+    if frozen:
+        text = f"{name} differs from the specification and is left so while paused"
+        return waiting(kind, Reason.UPDATE_FROZEN, text)
+    ready = _ready_condition(body, status)
+    if ready is None:
+        return waiting(kind, Reason.RECONCILING, f"{name} has not been reconciled yet")
+    if ready.status == "True":
+        return ok(kind, Reason.IN_SYNC)
+    return Part(
+        type=kind,
+        status="False",
+        reason=_reason(ready.reason),
+        message=f"{name}: {ready.message}",
+        stalled=_holds(status, ConditionType.STALLED),
+    )
+
+
+def _reason(text: str) -> Reason:
+    """A child's reason; one that another version of the operator wrote will be ours soon."""
+    try:
+        return Reason(text)
+    except ValueError:
+        return Reason.RECONCILING
+
+
+def _ready_condition(body: Mapping[str, Any], status: StatusBase) -> Condition | None:
+    """The Ready condition, if it speaks of the generation that is there now."""
+    generation = body["metadata"].get("generation")
+    for condition in status.conditions:
+        if condition.type == ConditionType.READY and condition.observedGeneration == generation:
+            return condition
+    return None
+
+
+def _holds(status: StatusBase, kind: ConditionType) -> bool:
+    return any(one.type == kind and one.status == "True" for one in status.conditions)
+
+
+def _summary(name: str, body: Mapping[str, Any], status: EventConsumerStatus) -> ConsumerSummary:
+    ready, durable = _ready_condition(body, status), status.consumer
+    message = "not reconciled yet" if ready is None else ready.message
+    is_ready = ready is not None and ready.status == "True"
+    return ConsumerSummary(
+        name=name,
+        ready=is_ready,
+        replicas=status.replicas,
+        readyReplicas=status.readyReplicas,
+        pending=durable.pending if durable else 0,
+        ackPending=durable.ackPending if durable else 0,
+        redelivered=durable.redelivered if durable else 0,
+        deadLetters=(durable.deadLetters or 0) if durable else 0,
+        message="" if is_ready else message,
+    )
+
+
+def _consumers_part(parts: Sequence[Part]) -> Part:
+    kind = ConditionType.CONSUMERS_READY
+    if not parts:
+        return ok(kind, Reason.NO_CONSUMERS)
+    bad = [part for part in parts if part.status != "True"]
+    if not bad:
+        return ok(kind, Reason.IN_SYNC)
+    worst = next((part for part in bad if part.stalled), bad[0])
+    more = f" (and {len(bad) - 1} more not ready)" if len(bad) > 1 else ""
+    return dataclasses.replace(worst, message=worst.message + more)

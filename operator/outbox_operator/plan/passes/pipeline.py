@@ -1,0 +1,204 @@
+"""A pass over an OutboxPipeline: its relay, and the sum of database, children and relay. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from outbox_operator.api import meta
+from outbox_operator.api.conditions import ConditionType
+from outbox_operator.api.resource import Meta, Pipeline
+from outbox_operator.api.v1alpha1.pipeline import (
+    OutboxPipelineStatus,
+    OutboxStatus,
+    RelayStatus,
+)
+from outbox_operator.errors import OutboxError
+from outbox_operator.plan.passes.children import ChildrenResult
+from outbox_operator.plan.passes.database import DatabaseResult
+from outbox_operator.plan.passes.result import PassResult
+from outbox_operator.plan.status.conditions import Part, failed, unknown
+from outbox_operator.plan.status.pipeline import (
+    OutboxNumbers,
+    foreign_cursor_part,
+    foreign_publisher_part,
+    lagging_part,
+    outbox_status,
+    progress_part,
+    relay_status,
+)
+from outbox_operator.plan.status.workload import WorkloadResult
+from outbox_operator.reasons import Reason
+
+RESTARTS: Final[Mapping[str, frozenset[str]]] = {
+    "all": frozenset({"relay", "consumers"}),
+    "relay": frozenset({"relay"}),
+    "consumers": frozenset({"consumers"}),
+}
+"""What each value of the restart annotation names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayResult:
+    """The relay after its steps.
+
+    Attributes:
+        parts: RelayAvailable, and what the numbers of the outbox say.
+        relay: `status.relay`.
+        outbox: `status.outbox`.
+        busy: Whether events wait or go.
+        drifts: What somebody had changed or deleted and was put back.
+        restarted: Whether a restart that was asked for has been carried out.
+    """
+
+    parts: tuple[Part, ...]
+    relay: RelayStatus | None
+    outbox: OutboxStatus | None
+    busy: bool = False
+    drifts: tuple[str, ...] = ()
+    restarted: bool = False
+
+
+def restart_targets(owner: Meta) -> frozenset[str] | None:
+    """What the restart annotation names; None: it is not there, or its owner is paused."""
+    value = owner.annotations.get(meta.RESTART_ANNOTATION)
+    if value is None or owner.paused:
+        return None
+    return RESTARTS.get(value, frozenset())
+
+
+def lost_to(database: DatabaseResult, children: ChildrenResult) -> str | None:
+    """What of the pipeline belongs to another resource; None: nothing.
+
+    A relay would publish the winner's rows, or into the winner's stream.
+    """
+    if database.lost:
+        return "schema"
+    return "stream" if children.lost else None
+
+
+def prerequisites_met(database: DatabaseResult, children: ChildrenResult, *, exists: bool) -> bool:
+    """Whether a relay may be applied.
+
+    Args:
+        database: With the schema it reads.
+        children: With the stream it publishes into.
+        exists: Whether there is one already; it stays as declared whatever is away now.
+    """
+    if children.stream_name is None:
+        return False
+    # A stream that was never seen may turn out to be somebody else's.
+    return exists or (database.migrated and children.stream is not None)
+
+
+def no_relay(pipeline: Pipeline, whose: str) -> RelayResult:
+    """The relay of a pipeline that lost its schema or stream."""
+    text = f"no relay runs: the {whose} belongs to another resource"
+    part = unknown(ConditionType.RELAY_AVAILABLE, Reason.RESOURCE_CONFLICT, text)
+    return RelayResult(parts=(part,), relay=None, outbox=pipeline.status.outbox)
+
+
+def relay_waits(pipeline: Pipeline) -> RelayResult:
+    """The relay before the prerequisites are met."""
+    text = "waits for the schema and the stream"
+    return _unchanged(pipeline, unknown(ConditionType.RELAY_AVAILABLE, Reason.NOT_STARTED, text))
+
+
+def relay_failed(pipeline: Pipeline, error: OutboxError) -> RelayResult:
+    """The relay when it could not be rendered."""
+    return _unchanged(pipeline, failed(ConditionType.RELAY_AVAILABLE, error))
+
+
+def _unchanged(pipeline: Pipeline, part: Part) -> RelayResult:
+    status = pipeline.status
+    return RelayResult(parts=(part,), relay=status.relay, outbox=status.outbox)
+
+
+def relay_result(
+    pipeline: Pipeline,
+    database: DatabaseResult,
+    workload: WorkloadResult,
+    earlier: OutboxNumbers | None,
+    *,
+    stopped: str | None,
+) -> RelayResult:
+    """What became of the relay.
+
+    Args:
+        pipeline: The resource.
+        database: With the numbers of this pass.
+        workload: Its pods; `part` is set.
+        earlier: The sample that the rate is counted from.
+        stopped: Why no pods are wanted, None when they are.
+    """
+    status, part, sample = pipeline.status, workload.part, database.sample
+    assert part is not None  # noqa: S101  (a relay always has pods to speak of)
+    if workload.numbers is None:
+        return RelayResult(
+            parts=(part,),
+            relay=status.relay,
+            outbox=status.outbox,
+            drifts=workload.drifts,
+            restarted=workload.restarted,
+        )
+    relay = relay_status(status.relay, earlier, sample, workload.numbers, workload.restarts)
+    outbox = status.outbox if sample is None else outbox_status(sample)
+    if sample is not None and stopped is None and part.status == "True":
+        part = progress_part(part, sample)
+    if database.foreign is not None:
+        part = foreign_cursor_part(database.foreign, pipeline.meta)
+    informing = () if sample is None else (lagging_part(sample), foreign_publisher_part(sample))
+    before = status.relay
+    moved = before is not None and relay.publishedTotal != before.publishedTotal
+    return RelayResult(
+        parts=(part, *informing),
+        relay=relay,
+        outbox=outbox,
+        busy=moved or (sample is not None and sample.backlog_rows > 0),
+        drifts=workload.drifts,
+        restarted=workload.restarted,
+    )
+
+
+def pipeline_result(
+    pipeline: Pipeline,
+    database: DatabaseResult,
+    children: ChildrenResult,
+    relay: RelayResult,
+    *,
+    restarted: bool,
+) -> PassResult[OutboxPipelineStatus]:
+    """What a pass over an OutboxPipeline comes to.
+
+    Args:
+        pipeline: The resource.
+        database: Its database.
+        children: Its EventStream and EventConsumers.
+        relay: Its relay.
+        restarted: Whether all that the restart annotation names has been done.
+    """
+    acted_on = set()
+    if database.approved:
+        acted_on.add(meta.APPROVE_PLAN_ANNOTATION)
+    if restarted:
+        acted_on.add(meta.RESTART_ANNOTATION)
+    status = pipeline.status.model_copy(
+        update={
+            "schema_": database.schema,
+            "outbox": relay.outbox,
+            "stream": children.stream,
+            "relay": relay.relay,
+            "consumers": list(children.consumers),
+            "maxPending": max((one.pending for one in children.consumers), default=0),
+        }
+    )
+    return PassResult(
+        parts=(*database.parts, *children.parts, *relay.parts),
+        status=status,
+        ready_reason=Reason.PIPELINE_RUNNING,
+        busy=relay.busy,
+        drifts=(*children.drifts, *relay.drifts),
+        corrections=database.drifts,
+        acted_on=frozenset(acted_on),
+    )

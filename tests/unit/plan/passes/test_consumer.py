@@ -1,0 +1,199 @@
+"""A pass over an EventConsumer: what is planned over what was found, and what is said then."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from outbox_operator.api import meta
+from outbox_operator.api.conditions import ConditionType
+from outbox_operator.api.resource import Consumer
+from outbox_operator.api.v1alpha1.common import NatsConnection
+from outbox_operator.api.v1alpha1.consumer import DurableState, EventConsumerStatus
+from outbox_operator.errors import CredentialsError, NatsError, OutboxError, PostgresError
+from outbox_operator.plan.jetstream.consumers import ObservedConsumer, desired_consumer
+from outbox_operator.plan.jetstream.streams import ObservedStream
+from outbox_operator.plan.passes.consumer import (
+    DurableObserved,
+    DurableResult,
+    claimed_elsewhere,
+    consumer_result,
+    durable_result,
+    inbox_change,
+    inbox_failed,
+    inbox_parts,
+    not_ready,
+    plan_durable,
+)
+from outbox_operator.plan.passes.source import Source, StreamNotFoundError
+from outbox_operator.plan.state import Owner
+from outbox_operator.plan.status.conditions import ok
+from outbox_operator.plan.status.workload import Replicas, WorkloadResult
+from outbox_operator.plan.steps import Change
+from outbox_operator.reasons import Reason
+from support.passes import NOW, carried_out, paused
+from support.resources import consumer
+
+AWAY = NatsError("no answer")
+SOURCE = Source(
+    stream="ORDERS", nats=NatsConnection(url="nats://nats:4222"), dead_letter_prefix="dlq.ORDERS",
+    dead_letter_stream="ORDERS_DLQ",
+)  # fmt: skip
+ORDERS = ObservedStream(name="ORDERS", config={})
+
+
+def kept(resource: Consumer, **changes: Any) -> ObservedConsumer:
+    """The durable consumer as the server has it when all is well."""
+    config = desired_consumer(
+        resource.spec, "billing", Owner.of(resource.meta), runtime=False, api_level=4
+    )
+    return ObservedConsumer(
+        name="billing", stream="ORDERS", config=config | changes, ack_floor=5, pending=0
+    )
+
+
+def run(
+    resource: Consumer,
+    observed: DurableObserved,
+    letters: int | OutboxError | None = 2,
+    error: OutboxError | None = None,
+) -> DurableResult:
+    observed = dataclasses.replace(observed, api_level=4)
+    plan = plan_durable(resource, SOURCE, observed)
+    applied = carried_out(
+        plan,
+        lambda c: ObservedConsumer(name=c["name"], stream="ORDERS", config=c),
+        error,
+        -1 if error is None else 0,
+    )
+    return durable_result(resource, SOURCE, plan, applied, letters, NOW)
+
+
+Found = Callable[[Consumer], DurableObserved]
+
+
+@pytest.mark.parametrize(
+    ("found", "changes"),
+    [
+        (lambda c: DurableObserved(stream=ORDERS), [Change.CREATED]),
+        (lambda c: DurableObserved(stream=ORDERS, consumer=kept(c)), [Change.NOOP]),
+        (lambda c: DurableObserved(stream=ORDERS, consumer=kept(c, ack_wait=7)),
+         [Change.PATCHED]),
+        (lambda c: DurableObserved(unreachable=AWAY), []),
+        (lambda c: DurableObserved(unreadable=AWAY), []),
+        (lambda c: DurableObserved(), []),
+    ],
+)  # fmt: skip
+def test_what_is_planned(found: Found, changes: list[Change]) -> None:
+    resource = consumer()
+    observed = dataclasses.replace(found(resource), api_level=4)
+    assert [one.change for one in plan_durable(resource, SOURCE, observed).steps] == changes
+
+
+@pytest.mark.parametrize(
+    ("found", "letters", "said"),
+    [
+        (lambda c: DurableObserved(stream=ORDERS), 2,
+         [("NatsReachable", "True", "Connected"), ("ConsumerReady", "True", "InSync")]),
+        (lambda c: DurableObserved(unreachable=AWAY), None,
+         [("NatsReachable", "False", "NatsUnreachable"),
+          ("ConsumerReady", "Unknown", "NatsUnreachable")]),
+        (lambda c: DurableObserved(unreadable=AWAY), None,
+         [("NatsReachable", "True", "Connected"), ("ConsumerReady", "False", "NatsUnreachable")]),
+        (lambda c: DurableObserved(), None,
+         [("NatsReachable", "True", "Connected"), ("ConsumerReady", "False", "StreamNotFound")]),
+        (lambda c: DurableObserved(stream=ORDERS, consumer=kept(c, metadata={})), 2,
+         [("NatsReachable", "True", "Connected"), ("ConsumerReady", "False", "ConsumerExists")]),
+        (lambda c: DurableObserved(stream=ORDERS, consumer=kept(c)), AWAY,
+         [("NatsReachable", "True", "Connected"), ("ConsumerReady", "False", "NatsUnreachable")]),
+    ],
+)  # fmt: skip
+def test_what_is_said(
+    found: Found, letters: int | OutboxError | None, said: list[tuple[str, str, str]]
+) -> None:
+    resource = consumer()
+    result = run(resource, found(resource), letters)
+    assert [(one.type, one.status, one.reason) for one in result.parts] == said
+
+
+def test_a_stream_that_is_not_there_yet_is_waited_for() -> None:
+    """Time will help, and something will tell: no error, no growing pause."""
+    assert not run(consumer(), DurableObserved()).parts[-1].failing
+    assert not not_ready(StreamNotFoundError("gone")).failing
+    lost = not_ready(claimed_elsewhere(consumer(), SOURCE, "EventConsumer/shop/elder"))
+    assert (lost.reason, lost.stalled) == (Reason.RESOURCE_CONFLICT, True)
+
+
+def test_a_step_that_fails_keeps_the_numbers_of_the_last_status() -> None:
+    resource = consumer()
+    result = run(resource, DurableObserved(stream=ORDERS), error=AWAY)
+    assert (result.state, result.parts[-1].reason) == (None, Reason.NATS_UNREACHABLE)
+
+
+def test_a_paused_durable_consumer_is_left_as_it_is() -> None:
+    resource = paused(consumer())
+    result = run(resource, DurableObserved(stream=ORDERS, consumer=kept(resource, ack_wait=7)))
+    assert result.parts[-1].reason == Reason.UPDATE_FROZEN
+    assert result.state is not None  # its numbers are read all the same
+
+
+@pytest.mark.parametrize(
+    ("empty", "is_paused", "change", "reason"),
+    [
+        (True, False, Change.NOOP, Reason.UP_TO_DATE),
+        (True, True, Change.NOOP, Reason.UP_TO_DATE),
+        (False, False, Change.PATCHED, Reason.UP_TO_DATE),
+        (False, True, Change.FROZEN, Reason.UPDATE_FROZEN),
+    ],
+)
+def test_the_inbox(empty: bool, is_paused: bool, change: Change, reason: Reason) -> None:
+    resource = paused(consumer()) if is_paused else consumer()
+    assert inbox_change(resource, empty=empty) is change
+    assert inbox_parts(change)[-1].reason == reason
+
+
+@pytest.mark.parametrize(
+    ("error", "reached", "types"),
+    [
+        (CredentialsError("refused"), False, ["DatabaseReachable"]),
+        (PostgresError("gone"), True, ["DatabaseReachable"]),
+        (PostgresError("busy", reason=Reason.LOCK_TIMEOUT), True,
+         ["DatabaseReachable", "SchemaApplied"]),
+    ],
+)  # fmt: skip
+def test_an_inbox_that_failed(error: OutboxError, reached: bool, types: list[str]) -> None:
+    parts = inbox_failed(error, reached=reached)
+    assert [part.type for part in parts] == types
+    assert parts[-1].failing
+
+
+def test_the_sum() -> None:
+    before = EventConsumerStatus(
+        consumer=DurableState(name="billing", stream="ORDERS", ackFloor=5), replicas=3
+    )
+    resource = dataclasses.replace(consumer(), status=before)
+    durable = run(resource, DurableObserved(stream=ORDERS, consumer=kept(resource)))
+    pods = WorkloadResult(
+        part=ok(ConditionType.WORKLOAD_AVAILABLE, Reason.MINIMUM_REPLICAS),
+        numbers=Replicas(wanted=2, existing=2, ready=1, updated=2),
+        selector="a=b",
+        drifts=("Deployment billing was changed",),
+        restarted=True,
+    )
+    result = consumer_result(resource, durable, (), pods, NOW)
+    status = result.status
+    assert status.consumer is not None
+    assert (status.consumer.ackFloor, status.consumer.deadLetters) == (5, 2)
+    assert (status.replicas, status.readyReplicas, status.selector) == (2, 1, "a=b")
+    assert result.drifts == pods.drifts
+    assert result.acted_on == {meta.RESTART_ANNOTATION}
+    assert not result.busy  # nothing moved
+    moved = dataclasses.replace(
+        resource, status=EventConsumerStatus(consumer=DurableState(name="b", stream="ORDERS"))
+    )
+    assert consumer_result(moved, durable, (), pods, NOW).busy
+    nobody_looked = consumer_result(resource, durable, (), WorkloadResult(), NOW)
+    assert nobody_looked.status.replicas == 3
