@@ -21,7 +21,7 @@ from bench.measuring import Usage
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.driver import WireClient
-from outbox_operator.plan.jetstream import streams
+from outbox_operator.plan.jetstream.stream_config import desired_stream
 from support.jetstream import OWNER, pass_stream, stream_spec
 from support.nats import NatsServer, connected
 from support.outbox import migrate
@@ -181,7 +181,7 @@ async def create_stream(client: WireClient, auth: NatsAuth, name: str, replicas:
     """A stream as an EventStream that sets nothing asks for; one of that name goes first."""
     await client.request(f"$JS.API.STREAM.DELETE.{name}", timeout=10)
     admin = JetStreamAdmin(client, auth)
-    await pass_stream(admin, streams.desired_stream(stream_spec(name, replicas=replicas), OWNER))
+    await pass_stream(admin, desired_stream(stream_spec(name, replicas=replicas), OWNER))
 
 
 @contextlib.asynccontextmanager

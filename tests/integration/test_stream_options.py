@@ -14,7 +14,7 @@ from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec
 from outbox_operator.consumer import Context, ReceivedEvent
 from outbox_operator.plan.jetstream.consumers import desired_consumer
-from outbox_operator.plan.jetstream.streams import desired_dead_letter_stream, desired_stream
+from outbox_operator.plan.jetstream.stream_config import desired_dead_letter_stream, desired_stream
 from outbox_operator.wire.config import ConsumerConfig, NatsConfig
 from support.consuming import calling, consuming
 from support.jetstream import CONSUMER_OWNER, OWNER, pass_consumer, pass_stream, stream_spec

@@ -8,7 +8,7 @@ from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec
 from outbox_operator.api.v1alpha1.stream import EventStreamSpec
 from outbox_operator.plan.jetstream import consumers, streams
-from outbox_operator.plan.jetstream.decide import Config, Decision
+from outbox_operator.plan.jetstream.decide import Config, Create, Decision, Update
 from outbox_operator.plan.state import Owner
 
 OWNER = Owner(uid="uid-of-orders", key="EventStream/shop/orders")
@@ -51,9 +51,9 @@ async def pass_stream(
         api_level=admin.api_level,
     )
     match decision:
-        case streams.Create(config=config):
+        case Create(config=config):
             await admin.create_stream(config)
-        case streams.Update(config=config):
+        case Update(config=config):
             await admin.update_stream(config)
     return decision
 
@@ -83,8 +83,8 @@ async def pass_consumer(
         stream_config=home.config if home else None,
     )
     match decision:
-        case consumers.Create(config=config):
+        case Create(config=config):
             await admin.create_consumer(stream, config)
-        case consumers.Update(config=config):
+        case Update(config=config):
             await admin.update_consumer(stream, config)
     return decision

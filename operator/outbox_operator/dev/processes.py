@@ -20,7 +20,7 @@ from outbox_operator.api.resource import Consumer, Pipeline
 from outbox_operator.dev.manifest import Resources
 from outbox_operator.embedded.process import stop_orphan
 from outbox_operator.plan.jetstream.consumers import handled_by_runtime
-from outbox_operator.plan.jetstream.streams import dead_letter_prefix
+from outbox_operator.plan.jetstream.stream_config import dead_letter_prefix
 from outbox_operator.plan.kubernetes.runtime_config import consumer_config, relay_config
 from outbox_operator.wire.config import (
     CONFIG_PATH_ENV,

@@ -28,12 +28,12 @@ from outbox_operator.plan.jetstream.consumers import (
     handled_by_runtime,
 )
 from outbox_operator.plan.jetstream.decide import Create, Decision, Refused, Update
-from outbox_operator.plan.jetstream.streams import (
+from outbox_operator.plan.jetstream.stream_config import (
     dead_letter_name,
-    decide_stream,
     desired_dead_letter_stream,
     desired_stream,
 )
+from outbox_operator.plan.jetstream.streams import decide_stream
 from outbox_operator.plan.names import durable_name
 from outbox_operator.plan.postgres.migrations import (
     DesiredDatabase,

@@ -2,7 +2,7 @@
 
 The controller calls these right after parsing. Each problem names field, wanted and found, so
 that the condition it ends in can be acted on. What JetStream itself would refuse is said by
-plan.streams and plan.consumers.
+plan.jetstream.
 """
 
 from __future__ import annotations

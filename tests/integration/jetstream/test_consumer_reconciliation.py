@@ -14,14 +14,8 @@ from outbox_operator.errors import (
     UnsafeChangeError,
     UnsupportedServerError,
 )
-from outbox_operator.plan.jetstream.consumers import (
-    Create,
-    InSync,
-    Refused,
-    Update,
-    desired_consumer,
-)
-from outbox_operator.plan.jetstream.decide import Config
+from outbox_operator.plan.jetstream.consumers import desired_consumer
+from outbox_operator.plan.jetstream.decide import Config, Create, InSync, Refused, Update
 from outbox_operator.plan.state import Owner
 from support.jetstream import CONSUMER_OWNER, consumer_spec, pass_consumer
 from support.nats import NatsServer, connected

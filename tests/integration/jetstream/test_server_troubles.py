@@ -25,7 +25,7 @@ from outbox_operator.errors import (
     SpecError,
     UnsupportedServerError,
 )
-from outbox_operator.plan.jetstream.streams import desired_stream
+from outbox_operator.plan.jetstream.stream_config import desired_stream
 from support.jetstream import OWNER, stream_spec
 from support.nats import NatsOptions, NatsServer, connected
 from support.waiting import eventually

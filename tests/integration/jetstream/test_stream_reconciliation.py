@@ -10,14 +10,8 @@ from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.api import meta
 from outbox_operator.api.v1alpha1.stream import EventStreamSpec
 from outbox_operator.errors import ConflictError, UnsafeChangeError, UnsupportedServerError
-from outbox_operator.plan.jetstream.streams import (
-    Create,
-    InSync,
-    Refused,
-    Update,
-    desired_dead_letter_stream,
-    desired_stream,
-)
+from outbox_operator.plan.jetstream.decide import Create, InSync, Refused, Update
+from outbox_operator.plan.jetstream.stream_config import desired_dead_letter_stream, desired_stream
 from outbox_operator.plan.state import Owner
 from outbox_operator.wire.dead_letters import advisory_subjects
 from support.jetstream import OWNER, pass_stream, stream_spec

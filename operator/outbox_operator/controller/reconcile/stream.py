@@ -18,12 +18,12 @@ from outbox_operator.controller.reconcile.execute import execute
 from outbox_operator.controller.reconcile.jetstream import connect, live_owners
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import OutboxError
-from outbox_operator.plan.jetstream.streams import (
-    ObservedStream,
+from outbox_operator.plan.jetstream.stream_config import (
     dead_letter_name,
     desired_dead_letter_stream,
     desired_stream,
 )
+from outbox_operator.plan.jetstream.streams import ObservedStream
 from outbox_operator.plan.passes.result import PassResult
 from outbox_operator.plan.passes.stream import Reading, StreamObserved, plan_stream, stream_result
 from outbox_operator.plan.state import Owner

@@ -17,13 +17,10 @@ from outbox_operator.api.v1alpha1.consumer import ConsumerConfigSpec, EventConsu
 from outbox_operator.errors import SpecError
 from outbox_operator.plan.jetstream.decide import (
     Config,
-    Create,
     Decision,
-    InSync,
     Kind,
     Refused,
     Setting,
-    Update,
     at_least_zero,
     decide,
     duration,
@@ -42,20 +39,6 @@ from outbox_operator.plan.jetstream.decide import (
 from outbox_operator.plan.state import Owner
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.subjects import is_valid_filter, overlaps
-
-__all__ = [
-    "ConsumerDecision",
-    "Create",
-    "InSync",
-    "ObservedConsumer",
-    "Refused",
-    "Update",
-    "decide_consumer",
-    "desired_consumer",
-    "is_ordered",
-]
-
-ConsumerDecision = Decision
 
 _DELIVER: Final = {
     "All": "all",
@@ -217,7 +200,7 @@ def decide_consumer(
     api_level: int,
     handled: bool,
     stream_config: Mapping[str, Any] | None = None,
-) -> ConsumerDecision:
+) -> Decision:
     """What to do so that a durable consumer is as desired; arguments as `decide_stream`.
 
     Args:

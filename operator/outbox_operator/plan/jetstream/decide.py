@@ -1,6 +1,6 @@
 """What plans for streams and durable consumers share: settings, comparison, ownership, decisions.
 
-Used by plan.streams and plan.consumers only. A configuration here is the JSON document of the
+Used by plan.jetstream only. A configuration here is the JSON document of the
 JetStream API: its own field names, durations in nanoseconds, sizes in bytes. Pure.
 """
 

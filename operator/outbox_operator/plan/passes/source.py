@@ -9,7 +9,7 @@ from typing import Any
 from outbox_operator.api.resource import Consumer, parse_stream
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.errors import DependencyError, SpecError
-from outbox_operator.plan.jetstream.streams import dead_letter_name, dead_letter_prefix
+from outbox_operator.plan.jetstream.stream_config import dead_letter_name, dead_letter_prefix
 from outbox_operator.reasons import Reason
 
 

@@ -16,12 +16,8 @@ from outbox_operator.api.v1alpha1.stream import EventStreamStatus, StreamState
 from outbox_operator.errors import ConflictError, OutboxError
 from outbox_operator.plan.jetstream.decide import Config
 from outbox_operator.plan.jetstream.steps import step
-from outbox_operator.plan.jetstream.streams import (
-    ObservedStream,
-    decide_stream,
-    desired_dead_letter_stream,
-    desired_stream,
-)
+from outbox_operator.plan.jetstream.stream_config import desired_dead_letter_stream, desired_stream
+from outbox_operator.plan.jetstream.streams import ObservedStream, decide_stream
 from outbox_operator.plan.passes.result import PassPlan, PassResult, part_after
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.status.conditions import failed, ok, settled, stamp

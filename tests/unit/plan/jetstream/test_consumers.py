@@ -14,16 +14,11 @@ from outbox_operator.errors import (
     UnsupportedServerError,
 )
 from outbox_operator.plan.jetstream.consumers import (
-    ConsumerDecision,
-    Create,
-    InSync,
     ObservedConsumer,
-    Refused,
-    Update,
     decide_consumer,
     desired_consumer,
 )
-from outbox_operator.plan.jetstream.decide import Config
+from outbox_operator.plan.jetstream.decide import Config, Create, Decision, InSync, Refused, Update
 from support.jetstream import CONSUMER_OWNER, consumer_spec
 
 OTHER = "uid-of-other"
@@ -35,7 +30,7 @@ def desired(runtime: bool = False, **fields: Any) -> Config:
     )
 
 
-def decide(wanted: Config, observed: Config | None, **changes: Any) -> ConsumerDecision:
+def decide(wanted: Config, observed: Config | None, **changes: Any) -> Decision:
     arguments: dict[str, Any] = {
         "owner": CONSUMER_OWNER,
         "adoption": "Fail",

@@ -15,20 +15,14 @@ from outbox_operator.errors import (
     UnsafeChangeError,
     UnsupportedServerError,
 )
-from outbox_operator.plan.jetstream.decide import Config
-from outbox_operator.plan.jetstream.streams import (
-    Create,
-    InSync,
-    ObservedStream,
-    Refused,
-    StreamDecision,
-    Update,
+from outbox_operator.plan.jetstream.decide import Config, Create, Decision, InSync, Refused, Update
+from outbox_operator.plan.jetstream.stream_config import (
     dead_letter_name,
     dead_letter_prefix,
-    decide_stream,
     desired_dead_letter_stream,
     desired_stream,
 )
+from outbox_operator.plan.jetstream.streams import ObservedStream, decide_stream
 from outbox_operator.plan.state import Owner
 from outbox_operator.wire.dead_letters import advisory_subjects
 from support.jetstream import OWNER, stream_spec
@@ -37,7 +31,7 @@ OTHER = "uid-of-other"
 MARKS = {meta.OWNER_METADATA: OWNER.uid, meta.OWNER_NAME_METADATA: OWNER.key}
 
 
-def decide(desired: Config, observed: Config | None, **changes: Any) -> StreamDecision:
+def decide(desired: Config, observed: Config | None, **changes: Any) -> Decision:
     arguments: dict[str, Any] = {
         "owner": OWNER,
         "adoption": "Fail",
@@ -50,7 +44,7 @@ def decide(desired: Config, observed: Config | None, **changes: Any) -> StreamDe
     return decide_stream(desired, found, **arguments)
 
 
-def refusal(decision: StreamDecision) -> OutboxError:
+def refusal(decision: Decision) -> OutboxError:
     assert isinstance(decision, Refused)
     return decision.error
 

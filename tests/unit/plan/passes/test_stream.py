@@ -12,11 +12,8 @@ from outbox_operator.api.conditions import Condition, ConditionType
 from outbox_operator.api.resource import Stream
 from outbox_operator.api.v1alpha1.stream import EventStreamStatus, StreamState
 from outbox_operator.errors import NatsError, OutboxError
-from outbox_operator.plan.jetstream.streams import (
-    ObservedStream,
-    desired_dead_letter_stream,
-    desired_stream,
-)
+from outbox_operator.plan.jetstream.stream_config import desired_dead_letter_stream, desired_stream
+from outbox_operator.plan.jetstream.streams import ObservedStream
 from outbox_operator.plan.passes.result import PassResult
 from outbox_operator.plan.passes.stream import StreamObserved, plan_stream, stream_result
 from outbox_operator.plan.state import Owner
