@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from outbox_operator.api import meta as names
+from outbox_operator.api import meta
 from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec, EventConsumerStatus
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec, OutboxPipelineStatus
 from outbox_operator.api.v1alpha1.stream import EventStreamSpec, EventStreamStatus
@@ -49,12 +49,12 @@ class Meta:
     @property
     def paused(self) -> bool:
         """Whether the pause annotation is set."""
-        return self.annotations.get(names.PAUSE_ANNOTATION) == "true"
+        return self.annotations.get(meta.PAUSE_ANNOTATION) == "true"
 
     def owner_reference(self) -> dict[str, Any]:
         """Reference that makes a child go when this object goes."""
         return {
-            "apiVersion": names.API_VERSION,
+            "apiVersion": meta.API_VERSION,
             "kind": self.kind,
             "name": self.name,
             "uid": self.uid,

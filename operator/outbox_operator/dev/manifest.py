@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from outbox_operator.api import meta as names
+from outbox_operator.api import meta
 from outbox_operator.api.resource import (
     Consumer,
     Pipeline,
@@ -31,7 +31,7 @@ from outbox_operator.plan.kubernetes.children import (
 )
 
 _UID_SPACE: Final = uuid.UUID("6f7c1f1e-5a7b-4f0e-9a53-6d0f0c1f2a11")
-_OURS: Final = (names.PIPELINE, names.STREAM, names.CONSUMER)
+_OURS: Final = (meta.PIPELINE, meta.STREAM, meta.CONSUMER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +84,7 @@ class Resources:
         found = [
             consumer.meta.name
             for consumer in self.consumers
-            if consumer.meta.labels.get(names.CONSUMER_LABEL) == name
-            and consumer.meta.name in known
+            if consumer.meta.labels.get(meta.CONSUMER_LABEL) == name and consumer.meta.name in known
         ]
         if len(found) != 1:
             raise SpecError(
@@ -124,17 +123,17 @@ def read(documents: Iterable[object], where: str) -> Resources:
         if document is None:
             continue
         body = _body(document, where)
-        if body["kind"] in found and body["apiVersion"] == names.API_VERSION:
+        if body["kind"] in found and body["apiVersion"] == meta.API_VERSION:
             found[body["kind"]].append(body)
-        elif body["apiVersion"].partition("/")[0] == names.GROUP:
+        elif body["apiVersion"].partition("/")[0] == meta.GROUP:
             raise SpecError(f"{where}: {_not_ours(body)}")
         else:
             ignored.append(f"{body['kind']} {body['metadata'].get('name', '')}".strip())
-    pipelines = [parse_pipeline(body) for body in found[names.PIPELINE]]
-    streams = [parse_stream(body) for body in found[names.STREAM]]
-    consumers = [parse_consumer(body) for body in found[names.CONSUMER]]
+    pipelines = [parse_pipeline(body) for body in found[meta.PIPELINE]]
+    streams = [parse_stream(body) for body in found[meta.STREAM]]
+    consumers = [parse_consumer(body) for body in found[meta.CONSUMER]]
     if not (pipelines or streams or consumers):
-        raise SpecError(f"{where}: holds no {', '.join(_OURS)} of {names.API_VERSION}")
+        raise SpecError(f"{where}: holds no {', '.join(_OURS)} of {meta.API_VERSION}")
     for pipeline in pipelines:
         check_pipeline_supported(pipeline.spec)
         check_pipeline(pipeline.spec)
@@ -161,7 +160,7 @@ def read(documents: Iterable[object], where: str) -> Resources:
 def _not_ours(body: Mapping[str, Any]) -> str:
     kind, version = body["kind"], body["apiVersion"]
     if kind in _OURS:
-        return f"{kind}: apiVersion: wanted {names.API_VERSION}, found {version!r}"
+        return f"{kind}: apiVersion: wanted {meta.API_VERSION}, found {version!r}"
     near = difflib.get_close_matches(kind, _OURS, n=1)
     hint = f"did you mean {near[0]}?" if near else f"wanted one of {', '.join(_OURS)}"
     return f"kind {kind!r} of {version} is not known; {hint}"

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from outbox_operator import version
 from outbox_operator.adapters.kubernetes.transport import WriteConflictError
-from outbox_operator.api import meta as names
+from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType, known_types
 from outbox_operator.api.resource import Meta, Resource, parse_meta, parse_status
 from outbox_operator.api.v1alpha1.common import StatusBase
@@ -108,55 +108,57 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             self.forget(key, known)
         if body is None:
             return ReconcileResult()
-        meta = parse_meta(body)
-        self._uids[key] = meta.uid
+        metadata = parse_meta(body)
+        self._uids[key] = metadata.uid
         try:
-            if meta.deleted_at is not None:
-                return await self._delete(key, body, meta)
-            return await self._live(key, body, self._effective(body, meta))
+            if metadata.deleted_at is not None:
+                return await self._delete(key, body, metadata)
+            return await self._live(key, body, self._effective(body, metadata))
         except ConflictError as error:  # a write lost a race; the watch brings the newer object
             log.info("lost a race, trying again: %s", error)
             return ReconcileResult(requeue_after=LOST_RACE_SECONDS)
 
-    def _effective(self, body: Mapping[str, Any], meta: Meta) -> Meta:
+    def _effective(self, body: Mapping[str, Any], metadata: Meta) -> Meta:
         """The metadata with the owner's pause, and without what we have acted on already."""
-        annotations = dict(meta.annotations)
+        annotations = dict(metadata.annotations)
         if self._own.is_stale(body):
-            for name in names.ONE_SHOT_ANNOTATIONS:
+            for name in meta.ONE_SHOT_ANNOTATIONS:
                 annotations.pop(name, None)
         owner = owner_of(body)
         above = self.context.objects.get(owner) if owner is not None else None
         if above is not None and parse_meta(above).paused:
-            annotations[names.PAUSE_ANNOTATION] = "true"
-        return dataclasses.replace(meta, annotations=annotations)
+            annotations[meta.PAUSE_ANNOTATION] = "true"
+        return dataclasses.replace(metadata, annotations=annotations)
 
-    async def _live(self, key: ObjectKey, body: Mapping[str, Any], meta: Meta) -> ReconcileResult:
-        if names.FINALIZER not in meta.finalizers and not self._own.is_stale(body):
+    async def _live(
+        self, key: ObjectKey, body: Mapping[str, Any], metadata: Meta
+    ) -> ReconcileResult:
+        if meta.FINALIZER not in metadata.finalizers and not self._own.is_stale(body):
             written = await self.context.kube.merge_metadata(
                 self.context.ref(key),
-                resource_version=meta.resource_version,
-                finalizers=[*meta.finalizers, names.FINALIZER],
+                resource_version=metadata.resource_version,
+                finalizers=[*metadata.finalizers, meta.FINALIZER],
             )
             if written is not None:
                 self._own.wrote_metadata(written)
         previous = parse_status({**body, "status": self._own.status(body)}, self.status_type)
-        if previous.observedGeneration != meta.generation:
+        if previous.observedGeneration != metadata.generation:
             seen = previous.model_copy(
                 update={
-                    "observedGeneration": meta.generation,
+                    "observedGeneration": metadata.generation,
                     "conditions": first_sight(
-                        previous.conditions, generation=meta.generation, now=self._now()
+                        previous.conditions, generation=metadata.generation, now=self._now()
                     ),
                 }
             )
-            await self._write(body, meta, seen, now=True)
+            await self._write(body, metadata, seen, now=True)
             previous = seen
         settings = self.context.settings
         types: Sequence[ConditionType] = known_types(previous.conditions)
         pause_s = settings.busy_interval_s
         try:
-            parsed = self._parsed.get(meta.uid, meta.generation, lambda: self.parse(body))
-            resource = dataclasses.replace(parsed, meta=meta, status=previous)
+            parsed = self._parsed.get(metadata.uid, metadata.generation, lambda: self.parse(body))
+            resource = dataclasses.replace(parsed, meta=metadata, status=previous)
             types = self.condition_types(resource)
             result = await self.work(resource)
             if not result.busy:
@@ -165,16 +167,16 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             raise  # nobody to tell: the API server itself is the trouble
         except OutboxError as error:  # nobody's part: it becomes Ready itself
             result = PassResult(parts=(failed(ConditionType.READY, error),), status=previous)
-        parts = [*with_missing(result.parts, types), self._paused(body, meta)]
+        parts = [*with_missing(result.parts, types), self._paused(body, metadata)]
         after = conditions(
             parts, ready_reason=result.ready_reason, previous=previous.conditions,
-            generation=meta.generation, now=self._now(),
+            generation=metadata.generation, now=self._now(),
         )  # fmt: skip
         ready = after[0].status == "True"
         drift = DriftCount.after(previous, result.drifts, self._now())
         status = result.status.model_copy(
             update={
-                "observedGeneration": meta.generation,
+                "observedGeneration": metadata.generation,
                 "conditions": after,
                 "operatorVersion": version.VERSION if ready else previous.operatorVersion,
                 "driftCorrectedCount": drift.count,
@@ -183,11 +185,11 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             }
         )
         repaired = [*result.drifts, *result.corrections]
-        if not await self._write(body, meta, status, now=bool(repaired)):
+        if not await self._write(body, metadata, status, now=bool(repaired)):
             pause_s = min(pause_s, settings.status_interval_s)
         await self.events.drift(body, repaired)
         await self.events.ready(body, previous.conditions, after)
-        await self._remove_annotations(key, meta, result.acted_on)
+        await self._remove_annotations(key, metadata, result.acted_on)
         if ready:
             return ReconcileResult(requeue_after=pause_s)
         if not any(part.failing for part in parts):
@@ -198,17 +200,17 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             requeue_after=settings.stalled_ceiling_s if stalled else settings.retry_ceiling_s,
         )
 
-    def _paused(self, body: Mapping[str, Any], meta: Meta) -> Part:
-        if not meta.paused:
+    def _paused(self, body: Mapping[str, Any], metadata: Meta) -> Part:
+        if not metadata.paused:
             return info(ConditionType.PAUSED, False, Reason.ACTIVE)
         if parse_meta(body).paused:
-            text = f"annotation {names.PAUSE_ANNOTATION} is set; nothing is changed until it goes"
+            text = f"annotation {meta.PAUSE_ANNOTATION} is set; nothing is changed until it goes"
         else:
             text = f"its owner {owner_of(body)} is paused; nothing is changed until that ends"
         return info(ConditionType.PAUSED, True, Reason.PAUSED, text)
 
     async def _write(
-        self, body: Mapping[str, Any], meta: Meta, status: StatusT, *, now: bool
+        self, body: Mapping[str, Any], metadata: Meta, status: StatusT, *, now: bool
     ) -> bool:
         """Write a status if it says enough that is new; False: new numbers have to wait."""
         after = status.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -217,9 +219,13 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             return says_the_same(before, after)
         written = await self.context.kube.apply_status(
             {
-                "apiVersion": names.API_VERSION,
+                "apiVersion": meta.API_VERSION,
                 "kind": self.kind,
-                "metadata": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
+                "metadata": {
+                    "name": metadata.name,
+                    "namespace": metadata.namespace,
+                    "uid": metadata.uid,
+                },
                 "status": after,
             }
         )
@@ -235,10 +241,10 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         )  # fmt: skip
 
     async def _remove_annotations(
-        self, key: ObjectKey, meta: Meta, acted_on: frozenset[str]
+        self, key: ObjectKey, metadata: Meta, acted_on: frozenset[str]
     ) -> None:
         """Remove one-shot annotations acted upon; a pass is all that reconcile-at asks for."""
-        done = (acted_on | {names.RECONCILE_AT_ANNOTATION}) & meta.annotations.keys()
+        done = (acted_on | {meta.RECONCILE_AT_ANNOTATION}) & metadata.annotations.keys()
         if not done:
             return
         written = await self.context.kube.merge_metadata(
@@ -247,14 +253,16 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         if written is not None:
             self._own.wrote_metadata(written)
 
-    async def _delete(self, key: ObjectKey, body: Mapping[str, Any], meta: Meta) -> ReconcileResult:
-        if names.FINALIZER not in meta.finalizers:
+    async def _delete(
+        self, key: ObjectKey, body: Mapping[str, Any], metadata: Meta
+    ) -> ReconcileResult:
+        if meta.FINALIZER not in metadata.finalizers:
             return ReconcileResult()
 
         async def clean_up() -> None:
             await self.clean_up(self.parse(body))
 
-        asked = datetime.fromisoformat(str(meta.deleted_at))
+        asked = datetime.fromisoformat(str(metadata.deleted_at))
         if not await may_go(
             body,
             clean_up(),
@@ -265,10 +273,10 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             return ReconcileResult(failed=True, requeue_after=RETRY_SECONDS)
         await self.context.kube.merge_metadata(
             self.context.ref(key),
-            resource_version=meta.resource_version,
-            finalizers=[name for name in meta.finalizers if name != names.FINALIZER],
+            resource_version=metadata.resource_version,
+            finalizers=[name for name in metadata.finalizers if name != meta.FINALIZER],
         )
-        self.forget(key, meta.uid)
+        self.forget(key, metadata.uid)
         return ReconcileResult()
 
     def _now(self) -> datetime:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from outbox_operator.api import meta as meta_names
+from outbox_operator.api import meta
 from outbox_operator.api.resource import Meta
 from outbox_operator.api.v1alpha1.handler import ContainerHandler
 from outbox_operator.errors import SpecError
@@ -188,9 +188,9 @@ def _pod(
     restarted_at: str | None,
 ) -> dict[str, Any]:
     """A pod template that satisfies the restricted Pod Security Standard."""
-    annotations = {meta_names.CHECKSUM_ANNOTATION: checksum}
+    annotations = {meta.CHECKSUM_ANNOTATION: checksum}
     if restarted_at is not None:
-        annotations[meta_names.RESTARTED_AT_ANNOTATION] = restarted_at
+        annotations[meta.RESTARTED_AT_ANNOTATION] = restarted_at
     return {
         "metadata": {"labels": dict(workload.labels), "annotations": annotations},
         "spec": {

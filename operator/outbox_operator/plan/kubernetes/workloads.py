@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from outbox_operator.api import meta as meta_names
+from outbox_operator.api import meta
 from outbox_operator.api.resource import Consumer, Pipeline
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec
@@ -69,7 +69,7 @@ def restarted_at(deployment: Mapping[str, Any] | None) -> str | None:
     """
     template = ((deployment or {}).get("spec") or {}).get("template") or {}
     annotations = (template.get("metadata") or {}).get("annotations") or {}
-    value = annotations.get(meta_names.RESTARTED_AT_ANNOTATION)
+    value = annotations.get(meta.RESTARTED_AT_ANNOTATION)
     return value if isinstance(value, str) else None
 
 
@@ -163,8 +163,8 @@ def consumer_objects(
         labels=names.common_labels(
             "consumer",
             owner.name,
-            pipeline=owner.labels.get(meta_names.PIPELINE_LABEL),
-            consumer=owner.labels.get(meta_names.CONSUMER_LABEL, owner.name),
+            pipeline=owner.labels.get(meta.PIPELINE_LABEL),
+            consumer=owner.labels.get(meta.CONSUMER_LABEL, owner.name),
         ),
         selector=consumer_selector(consumer),
     )

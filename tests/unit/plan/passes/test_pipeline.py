@@ -100,6 +100,8 @@ def test_children_that_are_well() -> None:
         (("False", "NatsUnreachable"), "NatsUnreachable", False),
         (("False", "ResourceConflict"), "ResourceConflict", True),
         (("False", "StreamExists"), "StreamExists", True),
+        # As another version of the operator wrote it.
+        (("False", "OfTomorrow"), "Reconciling", False),
     ],
 )
 def test_a_stream_that_is_not_ready(stream: tuple[str, str], reason: str, lost: bool) -> None:
