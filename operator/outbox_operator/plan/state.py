@@ -1,4 +1,4 @@
-"""Values that plans are made of: who owns things, what was found, what is refused."""
+"""Values that plans are made of: who owns what, what was found, what is refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from outbox_operator.api.resource import Meta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """Who claims a thing outside Kubernetes; written into it as a mark."""
+    """Who claims a resource outside Kubernetes; written into it as a mark."""
 
     uid: str
     key: str

@@ -1,1 +1,1 @@
-"""What one pass over a pipeline, stream or consumer does: observe, plan, act, status."""
+"""What one pass over a pipeline, stream or consumer does: gather, plan, act, status."""

@@ -1,7 +1,7 @@
 """Who claims what: two resources that name one stream, durable consumer or table.
 
 The older one keeps it; the other is told who it lost to. A claim is known once its resource has
-had a pass. Across operators and after restarts the mark on the thing itself decides as well.
+had a pass. Across operators and after restarts the mark on what is claimed decides as well.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Rivals:
     """Other resources with the same claim.
 
     Attributes:
-        older: `Kind/namespace/name` of the oldest one that is older; it keeps the thing.
-        younger: UIDs of those that must yield, even where their mark is on the thing.
+        older: `Kind/namespace/name` of the oldest one that is older; it keeps what both claim.
+        younger: UIDs of those that must yield, even where it carries their mark.
     """
 
     older: str | None = None
@@ -34,7 +34,7 @@ class Claims:
     """Claims of the resources of one kind, by UID.
 
     Args:
-        held: Condition that is True on the resource that has the thing.
+        held: Condition that is True on the resource that has what it claims.
     """
 
     def __init__(self, held: ConditionType) -> None:
@@ -82,7 +82,7 @@ class Claims:
         )
 
     def _rank(self, body: Mapping[str, Any]) -> tuple[str, bool, str]:
-        """Sorts claimants: the older first; of one second the one that has the thing; the UID.
+        """Sorts claimants: the older first; of one second the one that has it; the UID.
 
         Creation times have whole seconds: without the middle part a newcomer of the same second
         could take a stream from a pipeline at work.

@@ -188,7 +188,7 @@ def decide(
     yielding_owners: Container[str],
     api_level: int,
 ) -> Decision:
-    """What to do about one thing; see `plan.jetstream.streams.decide_stream`."""
+    """What to do about one resource; see `plan.jetstream.streams.decide_stream`."""
     name = f"{kind.what} {desired['name']}"
     missing = _unsupported(kind, name, desired, api_level)
     if missing is not None:
@@ -239,7 +239,7 @@ def _foreign(
     adoption: AdoptionPolicy,
     live_owners: Container[str],
 ) -> OutboxError | None:
-    """Why a thing that does not carry our mark must be left alone; None if it may be taken."""
+    """Why a resource that does not carry our mark must be left alone; None if it may be taken."""
     metadata = own_metadata(observed.get("metadata"))
     mark = metadata.get(meta.OWNER_METADATA)
     marked_for = metadata.get(meta.OWNER_NAME_METADATA, "an unknown resource")
