@@ -51,4 +51,7 @@ def test_an_unknown_restart_is_said(world: World) -> None:
     world.wait(
         lambda: any("'relais'" in event["note"] for event in world.events("orders")), "an event"
     )
-    assert "outbox.dev/restart" not in (world.get(*PIPELINE) or {})["metadata"]["annotations"]
+    world.wait(
+        lambda: "outbox.dev/restart" not in (world.get(*PIPELINE) or {})["metadata"]["annotations"],
+        "the annotation removed",
+    )

@@ -144,9 +144,13 @@ async def test_what_somebody_breaks_is_put_back_and_said(world: World) -> None:
         world.wait(repaired, "both repairs counted", deadline=90)
         await client.jetstream().stream_info(stream)
     world.wait_ready("OutboxPipeline", "orders", deadline=90)
-    body = world.get("OutboxPipeline", "orders")
-    assert body is not None
-    assert "outbox.dev/reconcile-at" not in body["metadata"].get("annotations", {})
+
+    def annotation_removed() -> bool:
+        body = world.get("OutboxPipeline", "orders")
+        assert body is not None
+        return "outbox.dev/reconcile-at" not in body["metadata"].get("annotations", {})
+
+    world.wait(annotation_removed, "the annotation removed")
 
 
 def test_a_deleted_child_comes_back(world: World) -> None:
