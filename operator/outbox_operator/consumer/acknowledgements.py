@@ -1,8 +1,8 @@
-"""Count acknowledgements that the server took. Pure.
+"""Count acknowledgements that the server accepted. Pure.
 
 The server does not answer an acknowledgement, but it complains of each one that it refuses, in
 the order they were sent in. So those sent before a question, and not complained of before its
-answer, were taken. Until then they are not counted.
+answer, were accepted. Until then they are not counted.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ class Acknowledgements:
         self._in_question: dict[int, str] = {}
 
     def ask(self) -> bool:
-        """All that was sent until now is in question; False: nothing is."""
+        """Put all that was sent until now in question; False: nothing is."""
         self._in_question |= self.sent
         self.sent = {}
         return bool(self._in_question)
 
     def refused(self, sequence: int, *, with_earlier: bool) -> bool:
-        """The server did not take one. Returns whether it was one that is not counted.
+        """Forget one that the server refused; return whether it was not counted yet.
 
         Args:
             with_earlier: It stood for all earlier messages too.
@@ -38,7 +38,7 @@ class Acknowledgements:
                 found = waiting.pop(number, None) is not None or found
         return found
 
-    def taken(self) -> Mapping[str, int]:
-        """The server took what is left of those in question: how many of each type."""
-        taken, self._in_question = self._in_question, {}
-        return Counter(taken.values())
+    def accepted(self) -> Mapping[str, int]:
+        """Take out those in question that are left, the accepted ones: how many of each type."""
+        accepted, self._in_question = self._in_question, {}
+        return Counter(accepted.values())

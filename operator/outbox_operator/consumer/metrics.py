@@ -58,7 +58,7 @@ class ConsumerMetrics:
         )
         self.settle_failures = metrics.counter(
             "settle_failures_total",
-            "Answers or dead letters that NATS did not take; the message comes again.",
+            "Answers or dead letters that NATS did not accept; the message comes again.",
         )
         inbox = Metrics(
             "consumer_inbox", {"consumer_name": config.consumer}, registry=self.registry

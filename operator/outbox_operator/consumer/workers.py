@@ -347,7 +347,7 @@ class Workers:
         self.refused = False
 
     async def _confirm(self, delivery: Delivery) -> None:
-        """Ask what became of acknowledgements, and count those that were taken."""
+        """Ask what became of acknowledgements, and count those that were accepted."""
         try:
             await asyncio.sleep(_CONFIRM_SECONDS)
             await self.count_acknowledgements(delivery.confirm)
@@ -366,7 +366,7 @@ class Workers:
             return
         with contextlib.suppress(NatsError):
             await confirm()
-            for event_type, events in self._acknowledgements.taken().items():
+            for event_type, events in self._acknowledgements.accepted().items():
                 self._metrics.acknowledged(event_type, events)
 
     def give_back(self, items: Sequence[Item]) -> None:

@@ -10,8 +10,8 @@ def test_what_nobody_complained_of_is_taken() -> None:
     assert not made.ask()
     made.sent |= {1: "a", 2: "b", 3: "a"}
     assert made.ask()
-    assert made.taken() == {"a": 2, "b": 1}
-    assert made.taken() == {}
+    assert made.accepted() == {"a": 2, "b": 1}
+    assert made.accepted() == {}
     assert not made.ask()
 
 
@@ -20,9 +20,9 @@ def test_what_was_sent_behind_the_question_waits_for_the_next() -> None:
     made.sent[1] = "a"
     made.ask()
     made.sent[2] = "a"
-    assert made.taken() == {"a": 1}
+    assert made.accepted() == {"a": 1}
     assert made.ask()
-    assert made.taken() == {"a": 1}
+    assert made.accepted() == {"a": 1}
 
 
 def test_a_question_without_an_answer_is_asked_again() -> None:
@@ -30,7 +30,7 @@ def test_a_question_without_an_answer_is_asked_again() -> None:
     made.sent[1] = "a"
     assert made.ask()
     assert made.ask()
-    assert made.taken() == {"a": 1}
+    assert made.accepted() == {"a": 1}
 
 
 def test_what_is_refused_is_not_counted_wherever_it_is() -> None:
@@ -41,9 +41,9 @@ def test_what_is_refused_is_not_counted_wherever_it_is() -> None:
     assert made.refused(2, with_earlier=False)
     assert made.refused(3, with_earlier=False)
     assert not made.refused(9, with_earlier=False)
-    assert made.taken() == {"a": 1}
+    assert made.accepted() == {"a": 1}
     made.ask()
-    assert made.taken() == {"a": 1}
+    assert made.accepted() == {"a": 1}
 
 
 def test_one_that_stands_for_all_earlier_ones() -> None:
@@ -53,4 +53,4 @@ def test_one_that_stands_for_all_earlier_ones() -> None:
     made.sent |= {3: "a", 4: "a"}
     assert made.refused(3, with_earlier=True)
     made.ask()
-    assert made.taken() == {"a": 1}
+    assert made.accepted() == {"a": 1}
