@@ -96,11 +96,11 @@ async def watch(
             failures += 1
             log.warning("watch interrupted, trying again: %s", error, extra={"failures": failures})
         # A pause even after a clean end keeps a server that hangs up at once from being hammered.
-        await asyncio.sleep(pause_s(failures, random.random()))  # noqa: S311
+        await asyncio.sleep(pause_seconds(failures, random.random()))  # noqa: S311
 
 
-def pause_s(failures: int, luck: float) -> float:
-    """Seconds before the next attempt: grows with failures, spread by `luck` (0 to 1)."""
+def pause_seconds(failures: int, jitter: float) -> float:
+    """Return the seconds before the next attempt: grows with failures; `jitter` is 0 to 1."""
     return jittered(
-        pause_after(failures + 1, BACKOFF_MIN_SECONDS, BACKOFF_MAX_SECONDS), luck, share=0.5
+        pause_after(failures + 1, BACKOFF_MIN_SECONDS, BACKOFF_MAX_SECONDS), jitter, share=0.5
     )

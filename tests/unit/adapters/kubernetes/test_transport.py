@@ -14,7 +14,7 @@ from outbox_operator.adapters.kubernetes.transport import (
     WriteConflictError,
     error_of,
 )
-from outbox_operator.adapters.kubernetes.watch import pause_s
+from outbox_operator.adapters.kubernetes.watch import pause_seconds
 from outbox_operator.errors import (
     AccessDeniedError,
     KubernetesError,
@@ -93,7 +93,7 @@ def test_where_a_manifest_lives() -> None:
 
 
 def test_a_watch_pauses_longer_with_every_failure_but_not_for_ever() -> None:
-    pauses = [pause_s(failures, 0.5) for failures in range(40)]
+    pauses = [pause_seconds(failures, 0.5) for failures in range(40)]
     assert pauses == sorted(pauses)
     assert pauses[0] <= 0.1
     assert 5 <= pauses[-1] <= 10
