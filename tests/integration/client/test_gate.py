@@ -93,6 +93,7 @@ EMITTED: list[tuple[str, str]] = [
     ("'a', 'k', '{}', '{\"outbox-shard\": \"x\"}'", "header 'outbox-shard'"),
     ("'a', 'k', '{}', '{\"x\": \"ok\", \"a b\": \"x\"}'", "header 'a b'"),
     ("'a', 'k', '{}', '{\"x\": \"a\\nb\"}'", "header 'x': wanted a text in one line"),
+    ("'a', 'k', '{}', '{\"\u212a\": \"looks like K\"}'", "header '\u212a'"),
     ("'a', 'k', '{}', '{\"x\": 1}'", "header 'x'"),
     ("'a', 'k', '{}', '{\"x\": null}'", "header 'x'"),
     ("'a', 'k', '{}', '[1]'", "headers are a JSON array, wanted an object"),

@@ -35,6 +35,8 @@ DECLARE
   most bigint := coalesce(nullif(current_setting('outbox.max_bytes', true), ''), '{max_bytes}');
   size bigint;
   head bigint := 0;
+  own text;
+  ordinary boolean := true;
   wrong text;
 BEGIN
   IF event_type !~ '^[^[:space:][:cntrl:]*>.]+([.][^[:space:][:cntrl:]*>.]+)*$' THEN
@@ -54,6 +56,14 @@ BEGIN
     END IF;
   END IF;
   IF headers <> '{{}}' THEN
+    own := headers::text;
+    head := octet_length(own);
+    -- Ordinary ones are told by their text, in a quarter of the time.
+    ordinary := head <= 8192 AND strpos(own, chr(92)) = 0
+      AND own ~ '^[{{]("[A-Za-z0-9_-]+": "[^"]*"(, |}}))+$'
+      AND {none_reserved};
+  END IF;
+  IF NOT ordinary THEN
     IF jsonb_typeof(headers) <> 'object' THEN
       RAISE EXCEPTION 'event %: headers are a JSON %, wanted an object of texts',
         left(event_type, 100), jsonb_typeof(headers) USING ERRCODE = '22023';
@@ -159,6 +169,9 @@ def _body(desired: DesiredDatabase, *, strict: bool) -> str:
         payload="payload" if desired.payload_type == "bytea" else "payload::text",
         plain=_PLAIN.replace("'", "''"),
         reserved="|".join(RESERVED_PREFIXES),
+        none_reserved=" AND ".join(
+            f"strpos(lower(own), '\"{name}') = 0" for name in RESERVED_PREFIXES
+        ),
         max_bytes=DEFAULT_MAX_BYTES,
         max_subject=MAX_SUBJECT_BYTES,
         # Type and key stand there too: three bytes for each of theirs at the most.
