@@ -71,7 +71,7 @@ def test_a_pipeline_comes_and_goes_with_the_rights_of_the_chart(
         *("upgrade", "--install", RELEASE, str(CHART)),
         *("--set", f"watchNamespaces={{{watched}}}" if watched else "replicas=1"),
     )
-    cluster("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
+    cluster("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
     kubeconfig = operator_kubeconfig(cluster, tmp_path)
     log = tmp_path / "operator.log"
     with running_operator(

@@ -51,7 +51,7 @@ class Kubectl:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=150,
             check=False,
         )
         return Answer(done.returncode, done.stdout, done.stderr)
@@ -154,8 +154,8 @@ def kubectl_program() -> str:
 def install_crds(kubectl: Kubectl) -> None:
     """Apply crds/ and wait until the API server serves them."""
     kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
-    kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
-    deadline = time.monotonic() + 30
+    kubectl("wait", "--for=condition=Established", "--timeout=120s", "-f", str(CRDS))
+    deadline = time.monotonic() + 120
     while not _published(kubectl):
         assert time.monotonic() < deadline, "the API server does not publish our resources"
         time.sleep(0.1)

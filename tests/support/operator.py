@@ -79,7 +79,7 @@ class OperatorProcess:
                 stderr=subprocess.STDOUT,
             )
 
-    def wait_ready(self, deadline: float = 30.0) -> None:
+    def wait_ready(self, deadline: float = 120.0) -> None:
         """Returns when /readyz says ok; fails with the log when that does not happen."""
         end = time.monotonic() + deadline
         while time.monotonic() < end:
@@ -119,7 +119,7 @@ class OperatorProcess:
         """The end of its log."""
         return "\n".join(self.text().splitlines()[-lines:])
 
-    def stop(self, deadline: float = 20.0) -> int:
+    def stop(self, deadline: float = 60.0) -> int:
         """SIGTERM; its exit code."""
         if self.process is None:
             return 0

@@ -69,7 +69,7 @@ def test_an_immutable_field_that_only_the_server_knows(world: World) -> None:
     """The EventStream is new, the stream is not: storage cannot change in place."""
     world.apply(world.stream(storage="Memory"))
     world.wait_ready("EventStream", "orders")
-    world.kubectl("delete", "evs", "orders", "-n", world.namespace, "--timeout=30s")
+    world.kubectl("delete", "evs", "orders", "-n", world.namespace, "--timeout=60s")
     world.apply(world.stream(storage="File"))
     seen = world.wait_condition("EventStream", "orders", "Stalled", "True", "ImmutableFieldChanged")
     for word in ("storage", "file", "memory"):

@@ -33,7 +33,7 @@ def test_a_pipeline_into_a_shared_stream(world: World) -> None:
     body = world.get(*PIPELINE)
     assert body is not None
     assert body["status"]["stream"]["name"] == f"{world.prefix}-shared"
-    world.kubectl("delete", "obp", "orders", "-n", world.namespace, "--timeout=30s")
+    world.kubectl("delete", "obp", "orders", "-n", world.namespace, "--timeout=60s")
     world.wait_ready("EventStream", "shared")
 
 
@@ -91,7 +91,7 @@ def test_who_loses_the_stream_runs_no_relay(world: World) -> None:
     assert seen["status"] == "Unknown"
     assert "the stream belongs to another resource" in seen["message"]
     assert "applied Deployment second-relay" not in world.log(1000)
-    world.kubectl("delete", "obp", "orders", "-n", world.namespace, "--timeout=30s")
+    world.kubectl("delete", "obp", "orders", "-n", world.namespace, "--timeout=60s")
     world.wait_condition("EventStream", "second", "Ready", "False", "StreamExists", deadline=60)
 
 

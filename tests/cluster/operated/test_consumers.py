@@ -40,7 +40,7 @@ async def test_a_consumer_of_a_stream_that_something_else_declares(world: World)
             return body is not None and body["status"]["consumer"]["driftCorrectedCount"] == 1
 
         world.wait(counted, "the repair is counted")
-        world.kubectl("delete", "evc", "billing", "-n", world.namespace, "--timeout=30s")
+        world.kubectl("delete", "evc", "billing", "-n", world.namespace, "--timeout=60s")
         assert await js.consumers_info(name) == []
 
 

@@ -90,7 +90,7 @@ async def test_other_publishers_that_a_relay_met_are_a_condition(world: World) -
 def test_wait_for_ready_works_right_after_apply(world: World) -> None:
     world.apply(world.secret("database", url=world.database), world.pipeline())
     world.kubectl(
-        "wait", "obp/orders", "-n", world.namespace, "--for=condition=Ready", "--timeout=30s"
+        "wait", "obp/orders", "-n", world.namespace, "--for=condition=Ready", "--timeout=60s"
     )
 
 
