@@ -240,6 +240,23 @@ class Reason(StrEnum):
     Nothing is lost or reordered; a crash may store a second copy where de-duplication has
     forgotten the first. Give each publisher subjects of its own, or, if applications publish
     events of this outbox directly, set `outbox.ordering: None`."""
+    STREAM_REPUBLISHES = "StreamRepublishes"
+    """On `Unfenced`: the stream has `republish` set, and a stream that takes the copies would
+    refuse those that carry the fence. A crash may store a second copy where de-duplication has
+    forgotten the first."""
+    FENCED = "Fenced"
+    """On `Unfenced` (False): the stream refuses whoever does not own the shard, where it can."""
+    STREAM_ROLLED_BACK = "StreamRolledBack"
+    """On `StreamLostEvents`: the stream came back ending before messages that it had acknowledged,
+    as after a power cut with one replica. The relay sends again what the table still holds; the
+    message says how many. Also in the relay's log, where it ends the session of a shard.
+    Do: three replicas, or `sync_interval: always`, keep what is acknowledged."""
+    STREAM_RECREATED = "StreamRecreated"
+    """On `StreamLostEvents`: somebody deleted the stream, or it was in memory; the new one lacks
+    what was published before.
+    Do: `outbox rebase` sends again what the table still holds."""
+    NOTHING_LOST = "NothingLost"
+    """On `StreamLostEvents` (False): nothing within the last hour."""
     PAUSED = "Paused"
     """On `Paused`: `outbox.dev/paused: "true"` is set."""
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,8 +83,8 @@ class NatsServer:
         self.options = options or NatsOptions()
         self._binary = server_binary(version)
         self._directory = tempfile.TemporaryDirectory(prefix="outbox-nats-")
-        folder = Path(self._directory.name)
-        self._server = EmbeddedNats(folder, program=self._binary, port=free_port())
+        self._folder = Path(self._directory.name)
+        self._server = EmbeddedNats(self._folder, program=self._binary, port=free_port())
         self.port = self._server.port
 
     @property
@@ -174,6 +175,22 @@ class NatsServer:
         while self.log.count(_RELOADED) == before:
             assert time.monotonic() < deadline, f"configuration not reloaded:\n{self.log}"
             time.sleep(0.005)
+
+    def copy_store(self) -> None:
+        """Keep a copy of what is on disk, replacing an earlier one; the server must not run."""
+        assert not self.running, "a store is copied at rest"
+        shutil.rmtree(self._store_copy, ignore_errors=True)
+        shutil.copytree(self._folder / "store", self._store_copy)
+
+    def restore_store(self) -> None:
+        """Forget all since `copy_store`, as after a power cut; the server must not run."""
+        assert not self.running, "a store is put back at rest"
+        shutil.rmtree(self._folder / "store")
+        shutil.copytree(self._store_copy, self._folder / "store")
+
+    @property
+    def _store_copy(self) -> Path:
+        return self._folder / "store-copy"
 
     def close(self) -> None:
         """End the process and remove its files."""

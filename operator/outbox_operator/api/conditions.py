@@ -30,6 +30,8 @@ class ConditionType(StrEnum):
     WORKLOAD_AVAILABLE = "WorkloadAvailable"
     LAGGING = "Lagging"
     FOREIGN_PUBLISHER = "ForeignPublisher"
+    UNFENCED = "Unfenced"
+    STREAM_LOST_EVENTS = "StreamLostEvents"
     PAUSED = "Paused"
 
 

@@ -29,7 +29,7 @@ from outbox_operator.relay.retrying import Retrying, StopRequestedError
 from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.shard_cursor import ShardCursor
 from outbox_operator.relay.signals import Signals
-from outbox_operator.relay.stream import ShardStream
+from outbox_operator.relay.stream import ShardStream, StreamRolledBackError
 from outbox_operator.relay.wakeup import Wakeup
 
 log = logging.getLogger(__name__)
@@ -82,11 +82,11 @@ class RelayLoop:
         self._stream = ShardStream(
             publisher, settings, metrics,
             shard=shard, epoch=store.epoch, system=stored.server_system,
-            known=cursor.stream_sequence,
+            known=cursor.stream_sequence, created=cursor.stream_created, notice=cursor.notice,
             numbers=Numbering(cursor.emission, cursor.emission_gaps),
         )  # fmt: skip
         self._cursor = ShardCursor(
-            store, self._stream, progress, metrics, stored=cursor, policy=config.on_poison
+            store, self._stream, progress, metrics, stored=stored, policy=config.on_poison
         )
         self._retrying = Retrying(store, publisher, self._stream, signals, progress, metrics)
         self._reader = Reader(
@@ -106,9 +106,13 @@ class RelayLoop:
         try:
             await self._cursor.read_blocked_keys()
             await self._retrying.ensure_stream_facts()
+            await self._cursor.save()  # an earlier point to go back to
             await self._poll_until_stopped()
         except StopRequestedError:
             log.info("stopped while the stream takes no events; they stay in the outbox")
+        except StreamRolledBackError as error:
+            await self._cursor.go_back(error)
+            raise
         finally:
             await self._reader.close()
         await self._cursor.save()

@@ -31,6 +31,10 @@ class RelayMetrics:
         self.foreign = counter(
             "foreign_messages_total", "Messages of others found among the subjects of a shard."
         )
+        self.lost_messages = counter(
+            "stream_lost_messages_total",
+            "Messages that the stream had acknowledged and lost, ours or not.",
+        )
         self.ack_seconds = self.metrics.histogram(
             "ack_seconds", "From handing events to the connection to their acknowledgement."
         )

@@ -18,7 +18,7 @@ from outbox_operator.relay import poison
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.progress import ShardProgress
 from outbox_operator.relay.signals import Signals
-from outbox_operator.relay.stream import ShardStream
+from outbox_operator.relay.stream import ShardStream, StreamRolledBackError
 
 log = logging.getLogger(__name__)
 
@@ -60,12 +60,15 @@ class Retrying:
 
         Raises:
             StopRequestedError: Asked to stop while it is not there.
+            StreamRolledBackError: It has lost what it had acknowledged.
             OutboxError: A connection is lost, or the ownership is.
         """
         retry = Backoff(*_RETRY_SECONDS)
         while True:
             try:
                 facts = await self._stream.refresh()
+            except StreamRolledBackError:
+                raise
             except OutboxError as error:
                 log.warning("waiting for the stream: %s", error.message)
                 self._metrics.errors(error.reason).inc()

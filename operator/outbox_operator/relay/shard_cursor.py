@@ -12,13 +12,20 @@ from collections.abc import Sequence
 from typing import Final
 
 from outbox_operator.adapters.postgres.outbox import OutboxStore
-from outbox_operator.adapters.postgres.rows import PARTITION_KEY, Cursor, NewDeadLetter, Rows
+from outbox_operator.adapters.postgres.rows import (
+    PARTITION_KEY,
+    Cursor,
+    NewDeadLetter,
+    Rows,
+    StoredCursor,
+)
+from outbox_operator.relay import checkpoints
 from outbox_operator.relay.in_flight import PagesInFlight
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.poison import Policy
 from outbox_operator.relay.progress import ShardProgress
 from outbox_operator.relay.reading import Point
-from outbox_operator.relay.stream import ShardStream
+from outbox_operator.relay.stream import ShardStream, StreamRolledBackError
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +51,7 @@ class ShardCursor:
         progress: ShardProgress,
         metrics: RelayMetrics,
         *,
-        stored: Cursor,
+        stored: StoredCursor,
         policy: Policy,
     ) -> None:
         self._store = store
@@ -52,9 +59,11 @@ class ShardCursor:
         self._progress = progress
         self._metrics = metrics
         self._blocks_keys = policy == "BlockKey"
-        self._saved = stored
+        cursor = self._saved = stored.cursor
         self._saved_at = time.monotonic()
-        self.point = Point(stored.snapshot_from, stored.snapshot_to, stored.last_position)
+        self._checkpoints = checkpoints.parse(stored.checkpoints)
+        self._system = stored.server_system
+        self.point = Point(cursor.snapshot_from, cursor.snapshot_to, cursor.last_position)
         self.blocked_keys: set[str] = set()
 
     async def read_blocked_keys(self) -> None:
@@ -94,11 +103,15 @@ class ShardCursor:
         cursor = Cursor(
             point.lower, point.upper, point.position,
             emission=stream.numbers.last, emission_gaps=stream.numbers.gaps,
-            stream_sequence=stream.known, remark=stream.without_fence or None,
+            stream_sequence=stream.known, remark=stream.remark,
+            stream_created=stream.created, notice=stream.notice,
         )  # fmt: skip
-        if cursor == self._saved and not dead_letters:
+        grown = checkpoints.with_point(self._checkpoints, cursor, self._system, time.time())
+        if cursor == self._saved and not dead_letters and grown is None:
             return
-        await self._store.save(cursor, dead_letters)
+        text = None if grown is None else checkpoints.render(grown)
+        await self._store.save(cursor, dead_letters, text)
+        self._checkpoints = self._checkpoints if grown is None else grown
         self._saved, self._saved_at = cursor, time.monotonic()
         self._metrics.saves.inc()
         for letter in dead_letters:
@@ -110,3 +123,42 @@ class ShardCursor:
                 )  # fmt: skip
             if self._blocks_keys and letter.key:
                 self.blocked_keys.add(letter.key)
+
+    async def go_back(self, lost: StreamRolledBackError) -> None:
+        """Store the newest point that the stream still has all events of, for the next session.
+
+        Numbers of events go on from where they were: consumers rely on numbers that only grow.
+
+        Raises:
+            ConflictError: Somebody else owns the shard (reason OwnershipLost).
+            PostgresError: The database does not answer.
+        """
+        kept = tuple(
+            each for each in self._checkpoints if each.stream_sequence <= lost.last_sequence
+        )
+        point = checkpoints.newest_within(
+            kept, last_sequence=lost.last_sequence, created=lost.created, system=self._system
+        )
+        self._metrics.lost_messages.inc(lost.messages)
+        numbers = self._stream.numbers
+        if point is None:
+            end = (
+                "no point is kept from before, so nothing is sent again by itself: outbox rebase "
+                "sends what the table still holds"
+            )
+            at: tuple[str, str | None, int] = (
+                self.point.lower, self.point.upper, self.point.position
+            )  # fmt: skip
+            sequence = lost.last_sequence
+        else:
+            end = "what the table still holds of them is sent again"
+            at = point.snapshot_from, point.snapshot_to, point.last_position
+            sequence = point.stream_sequence
+        log.error("%s; %s", lost.message, end, extra={"reason": lost.reason})
+        cursor = Cursor(
+            *at,
+            emission=numbers.last, emission_gaps=numbers.gaps, stream_sequence=sequence,
+            remark=self._stream.remark, stream_created=lost.created,
+            notice=f"{lost.reason}: {lost.message}; {end}",
+        )  # fmt: skip
+        await self._store.save(cursor, (), checkpoints.render(kept))

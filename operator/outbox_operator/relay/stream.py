@@ -12,6 +12,7 @@ import time
 from typing import Final
 
 from outbox_operator.adapters.nats.publisher import Fence, Publisher, Run, Sent, StreamFacts
+from outbox_operator.errors import NatsError
 from outbox_operator.reasons import Reason
 from outbox_operator.relay import poison
 from outbox_operator.relay.metrics import RelayMetrics
@@ -24,6 +25,7 @@ from outbox_operator.relay.recovery import (
     numbering,
 )
 from outbox_operator.relay.settings import Settings
+from outbox_operator.wire.subjects import covers
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,27 @@ _KEEPS_ITS_TAIL: Final = "limits"
 """The retention with which messages stay although they were consumed."""
 
 
+class StreamRolledBackError(NatsError):
+    """The stream ends before messages that it had acknowledged: its server lost them.
+
+    Attributes:
+        last_sequence: Up to here all messages are those that we know.
+        messages: How many it lost, at most.
+        created: When the stream was created.
+    """
+
+    reason = Reason.STREAM_ROLLED_BACK
+
+    def __init__(self, stream: str, created: str, last_sequence: int, known: int) -> None:
+        self.last_sequence = last_sequence
+        self.messages = known - last_sequence
+        self.created = created
+        super().__init__(
+            f"stream {stream} has lost up to {self.messages} messages that it had acknowledged: it "
+            f"ended at sequence {known} and went on from {last_sequence}"
+        )
+
+
 class ShardStream:
     """Knowledge about one shard's end of a stream.
 
@@ -44,6 +67,8 @@ class ShardStream:
         system: System identifier of the database server.
         known: Sequence up to which the cursor accounts for all messages on our subjects; None
             when it does not say.
+        created: When the stream of that sequence was created; None when it is not known.
+        notice: What the stream lost, as the cursor says.
         numbers: Of the last event published, as far as the cursor knows.
 
     Attributes:
@@ -52,6 +77,8 @@ class ShardStream:
             not account for; they will be read once more.
         without_fence: Why we publish without the fence; empty when we do not.
         max_message_bytes: As the stream last said.
+        created: When the stream was created that `known` is about.
+        notice: What the stream has lost, after its reason and a colon; None: nothing new.
     """
 
     def __init__(
@@ -64,6 +91,8 @@ class ShardStream:
         epoch: int,
         system: str,
         known: int | None,
+        created: str | None,
+        notice: str | None,
         numbers: Numbering,
     ) -> None:
         self._batches = batch_names(system, settings.source, shard, epoch)
@@ -71,6 +100,9 @@ class ShardStream:
         self.published: dict[int, str] = {}
         self.without_fence = ""
         self.max_message_bytes = 0
+        self.created = created
+        self.notice = notice
+        self._why_unfenced = Reason.PUBLISHING_WITHOUT_FENCE
         self._publisher = publisher
         self._template = settings.template
         self._subjects = settings.template.filter(shard=shard)
@@ -93,6 +125,11 @@ class ShardStream:
     def known(self) -> int | None:
         """Sequence to store with the cursor."""
         return self._known
+
+    @property
+    def remark(self) -> str | None:
+        """Why we publish without the fence, after its reason; None when we do not."""
+        return f"{self._why_unfenced}: {self.without_fence}" if self.without_fence else None
 
     def invalidate_facts(self) -> None:
         """Have `refresh` ask again what the stream accepts: it may have been changed."""
@@ -135,6 +172,10 @@ class ShardStream:
     def ended(self, sent: Sent) -> None:
         """Record the end of a run."""
         self.numbers = self.numbers.after(sent.count)
+        if sent.last_sequence is not None and sent.last_sequence <= (self._known or 0):
+            # New messages behind the last one that we know have higher numbers than it.
+            self.invalidate_tail()
+            return
         if sent.last_sequence is not None:
             self._last = sent.last_sequence
         elif sent.count and self._fenced:
@@ -170,6 +211,7 @@ class ShardStream:
             await self._publisher.end_batches(self._batches, found.subject)
             found = await self._publisher.last_of(self._subjects)
         last = found.sequence if found is not None else 0
+        await self._look_for_losses(facts, last)
         if facts.retention != _KEEPS_ITS_TAIL:
             # What was consumed is gone: de-duplication alone has to do.
             self._last = last
@@ -202,6 +244,37 @@ class ShardStream:
             self._fence_refused = False
             self._judge(facts)
 
+    async def _look_for_losses(self, facts: StreamFacts, last: int) -> None:
+        """Tell whether the stream is the one we know, with all that it acknowledged.
+
+        Args:
+            last: Sequence of the last message on our subjects.
+
+        Raises:
+            StreamRolledBackError: It lost some.
+        """
+        known, created = self._known, self.created
+        self.created = facts.created
+        if created is None or known is None or (last >= known and created == facts.created):
+            return
+        if created != facts.created:
+            self._known = None
+            if not self.numbers.last:
+                return
+            self.notice = (
+                f"{Reason.STREAM_RECREATED}: stream {facts.stream} was made anew at "
+                f"{facts.created[:19]}Z: events that were published before are not in it"
+            )
+            log.warning("%s", self.notice, extra={"reason": Reason.STREAM_RECREATED})
+            return
+        end = await self._publisher.last_sequence()
+        if end >= known:
+            subject = await self._publisher.subject_at(known)
+            if subject is None or covers(self._subjects, subject):
+                return  # somebody deleted messages, or they expired
+            end = last  # others have published there since
+        raise StreamRolledBackError(facts.stream, facts.created, end, known)
+
     def _number_anew(self, tail: Tail, last: int) -> None:
         """Go on with numbers above every one that may be in the stream, or may have been."""
         self.numbers = numbering(
@@ -214,6 +287,7 @@ class ShardStream:
         tail = self._tail
         if not self._guard.refused(time.monotonic(), by_others=tail.foreign > 0):
             return
+        self._why_unfenced = Reason.PUBLISHING_WITHOUT_FENCE
         self.without_fence = (
             f"somebody else publishes to {self._subjects} of stream {facts.stream}, last on "
             f"{tail.foreign_subject} (sequence {tail.foreign_sequence}): publishing without the "
@@ -223,6 +297,7 @@ class ShardStream:
 
     def _note_republishing(self, facts: StreamFacts) -> None:
         if facts.republishes and self._ordered:
+            self._why_unfenced = Reason.STREAM_REPUBLISHES
             self.without_fence = (
                 f"stream {facts.stream} republishes what it stores, and a stream that takes the "
                 "copies would refuse those with a fence: publishing without it, duplicates are "

@@ -41,7 +41,8 @@ WRITABLE_COLUMNS: Final = (
 FIRST_SCHEMA_VERSION: Final = 1
 CURRENT_SCHEMA_VERSION: Final = 3
 """1: the first. 2: `cursors.stream_sequence`, `.emission_gaps` and `.remark`, an index of dead
-letters by key, function `emit_strict`. 3: both functions refuse what could never be published."""
+letters by key, function `emit_strict`. 3: `cursors.stream_created`, `.notice`, `.noticed_at`
+and `.checkpoints`; both functions refuse what could never be published."""
 
 
 def quoted(name: str) -> str:

@@ -55,6 +55,8 @@ async def test_one_apply_makes_everything(world: World) -> None:
         "Ready": "True", "Reconciling": "False", "Stalled": "False", "DatabaseReachable": "True",
         "SchemaApplied": "True", "StreamReady": "True", "ConsumersReady": "True",
         "RelayAvailable": "True", "Lagging": "False", "ForeignPublisher": "False",
+        "Unfenced": "False",
+        "StreamLostEvents": "False",
         "Paused": "False",
     }  # fmt: skip
     assert all(c["observedGeneration"] == 1 for c in status["conditions"])
@@ -278,7 +280,8 @@ def test_every_condition_is_there_whatever_is_wrong(world: World) -> None:
     found = {c["type"]: c["status"] for c in body["status"]["conditions"]}
     assert set(found) == {
         "Ready", "Reconciling", "Stalled", "DatabaseReachable", "SchemaApplied", "StreamReady",
-        "ConsumersReady", "RelayAvailable", "Lagging", "ForeignPublisher", "Paused",
+        "ConsumersReady", "RelayAvailable", "Lagging", "ForeignPublisher", "Unfenced",
+        "StreamLostEvents", "Paused",
     }  # fmt: skip
     assert found["SchemaApplied"] == "True"
     assert found["RelayAvailable"] == "False"

@@ -24,9 +24,12 @@ AT = Cursor(
     emission_gaps=0,
     stream_sequence=9,
     remark=None,
+    stream_created=None,
+    notice=None,
 )
 CURSOR = StoredCursor(
     cursor=AT,
+    checkpoints="[]",
     cursor_system="42",
     server_system="42",
     server_snapshot="200:210:",

@@ -261,6 +261,22 @@ class Publisher:
         """
         return await self._tail.last_of(subject_filter)
 
+    async def last_sequence(self) -> int:
+        """The sequence of the last message that the stream ever took, whatever became of it.
+
+        Raises:
+            OutboxError: As `facts`.
+        """
+        return int((await self._stream_info())["state"]["last_seq"])
+
+    async def subject_at(self, sequence: int) -> str | None:
+        """The subject of the message at a sequence; None: there is none (any more).
+
+        Raises:
+            OutboxError: As `facts`.
+        """
+        return await self._tail.subject_at(sequence)
+
     def tail(self, subject_filter: str, after_sequence: int) -> AsyncIterator[TailMessage]:
         """The messages on these subjects behind a sequence, in order, to the last there is now.
 

@@ -59,6 +59,16 @@ class TailReader:
         headers = base64.b64decode(message.get("hdrs") or "")
         return TailMessage(int(message["seq"]), message["subject"], parse_headers(headers))
 
+    async def subject_at(self, sequence: int) -> str | None:
+        """See `Publisher.subject_at`."""
+        found = await self._api.find(
+            f"STREAM.MSG.GET.{self._stream}",
+            {"seq": sequence},
+            f"stream {self._stream}: read message {sequence}",
+            Kind.MESSAGE_MISSING,
+        )
+        return None if found is None else str(found["message"]["subject"])
+
     async def read(self, subject_filter: str, after_sequence: int) -> AsyncIterator[TailMessage]:
         """See `Publisher.tail`."""
         last = await self.last_of(subject_filter)

@@ -60,7 +60,8 @@ class OutboxSample:
         last_position: Position of the last row published; 0 when a drain has just begun.
         cursor_updated_at: When a relay last wrote its cursor.
         relay_owner: The relay that last owned the cursor.
-        remark: What a relay wants a person to know; of several shards, one of them.
+        remark: Why a relay publishes without the fence; of several shards, one of them.
+        notice: What the stream lost within the last hour, likewise.
     """
 
     backlog_rows: int
@@ -73,6 +74,7 @@ class OutboxSample:
     cursor_updated_at: datetime | None
     relay_owner: str | None
     remark: str | None
+    notice: str | None
 
 
 class PostgresAdmin:
@@ -247,6 +249,7 @@ class PostgresAdmin:
             cursor_updated_at=row["updated_at"],
             relay_owner=row["owner"],
             remark=row["remark"],
+            notice=row["notice"],
         )
 
     async def foreign_cursor(self, schema: str) -> str | None:

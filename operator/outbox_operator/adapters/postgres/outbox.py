@@ -146,6 +146,7 @@ class OutboxStore:
             raise self._unmigrated()
         return StoredCursor(
             cursor=Cursor(**{each.name: row[each.name] for each in fields(Cursor)}),
+            checkpoints=row["checkpoints"],
             cursor_system=row["cursor_system"],
             server_system=row["server_system"],
             server_snapshot=row["server_snapshot"],
@@ -262,16 +263,24 @@ class OutboxStore:
             )
         return cast("Rows", records)
 
-    async def save(self, cursor: Cursor, dead_letters: Sequence[NewDeadLetter] = ()) -> None:
+    async def save(
+        self,
+        cursor: Cursor,
+        dead_letters: Sequence[NewDeadLetter] = (),
+        checkpoints: str | None = None,
+    ) -> None:
         """Store how far we are, if the shard is still ours.
 
         Dead letters are written in the same transaction, and durably; else a crash of the server
         may take the last saves back, which costs nothing but reading a longer tail.
 
+        Args:
+            checkpoints: Earlier points; None leaves them as they are.
+
         Raises:
             ConflictError: Somebody else owns the shard (reason OwnershipLost).
         """
-        arguments = (self._shard, self._epoch, *astuple(cursor))
+        arguments = (self._shard, self._epoch, *astuple(cursor), checkpoints)
         async with self._statement():
             if not dead_letters:
                 done = await self._connection.fetchval(self._sql("relay_save"), *arguments, False)

@@ -60,6 +60,8 @@ class Cursor:
         emission_gaps: How many numbers up to it were left out.
         stream_sequence: Sequence of that event in the stream; None when it is not known.
         remark: What a person should know of the shard; None: nothing.
+        stream_created: When the stream was created that `stream_sequence` is of; None: not known.
+        notice: What the stream has lost, for a person; None: nothing that we know of.
     """
 
     snapshot_from: str
@@ -69,6 +71,8 @@ class Cursor:
     emission_gaps: int
     stream_sequence: int | None
     remark: str | None
+    stream_created: str | None
+    notice: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class StoredCursor:
 
     Attributes:
         cursor: How far the last owner was.
+        checkpoints: Earlier points, as `relay.checkpoints` writes them.
         cursor_system: System identifier of the server that the snapshots belong to, if known.
         server_system: System identifier of this server.
         server_snapshot: A snapshot of now.
@@ -84,6 +89,7 @@ class StoredCursor:
     """
 
     cursor: Cursor
+    checkpoints: str
     cursor_system: str | None
     server_system: str
     server_snapshot: str

@@ -86,6 +86,8 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
             ConditionType.RELAY_AVAILABLE,
             ConditionType.LAGGING,
             ConditionType.FOREIGN_PUBLISHER,
+            ConditionType.UNFENCED,
+            ConditionType.STREAM_LOST_EVENTS,
         )
 
     def interval_s(self, resource: Pipeline) -> float:

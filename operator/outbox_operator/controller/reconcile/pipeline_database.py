@@ -203,6 +203,7 @@ async def _sample(admin: PostgresAdmin, schema: str) -> OutboxNumbers:
         last_published_at=sample.last_published_at,
         last_position=sample.last_position,
         remark=sample.remark,
+        notice=sample.notice,
         taken_at=datetime.now(UTC),
     )
 

@@ -24,9 +24,11 @@ from outbox_operator.plan.status.pipeline import (
     foreign_cursor_part,
     foreign_publisher_part,
     lagging_part,
+    lost_events_part,
     outbox_status,
     progress_part,
     relay_status,
+    unfenced_part,
 )
 from outbox_operator.plan.status.workload import WorkloadResult
 from outbox_operator.reasons import Reason
@@ -148,7 +150,8 @@ def relay_result(
         part = progress_part(part, sample)
     if database.foreign is not None:
         part = foreign_cursor_part(database.foreign, pipeline.meta)
-    informing = () if sample is None else (lagging_part(sample), foreign_publisher_part(sample))
+    informs = (lagging_part, foreign_publisher_part, unfenced_part, lost_events_part)
+    informing = () if sample is None else tuple(part(sample) for part in informs)
     before = status.relay
     moved = before is not None and relay.publishedTotal != before.publishedTotal
     return RelayResult(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Meta
@@ -13,6 +14,7 @@ from outbox_operator.plan.status.conditions import Part, info, round_age, stamp,
 from outbox_operator.plan.status.workload import Replicas
 from outbox_operator.reasons import Reason
 
+_REASONS: Final = frozenset(Reason)
 LAG_ROWS = 5000
 LAG_SECONDS = 60.0
 STUCK_SECONDS = 20.0
@@ -31,7 +33,8 @@ class OutboxNumbers:
         published_total: Events published since creation.
         last_published_at: When one was published last.
         last_position: Position of that row.
-        remark: What a relay wants a person to know: that others publish to its subjects.
+        remark: Why a relay publishes without the fence, after its reason and a colon; or None.
+        notice: What the stream lost within the last hour, likewise.
         taken_at: When the sample was taken.
     """
 
@@ -43,6 +46,7 @@ class OutboxNumbers:
     last_published_at: datetime | None
     last_position: int
     remark: str | None
+    notice: str | None
     taken_at: datetime
 
 
@@ -153,6 +157,31 @@ def lagging_part(numbers: OutboxNumbers) -> Part:
 def foreign_publisher_part(numbers: OutboxNumbers) -> Part:
     """Whether somebody else publishes to the pipeline's subjects; informs, never flips Ready."""
     kind = ConditionType.FOREIGN_PUBLISHER
-    if numbers.remark:
-        return info(kind, True, Reason.PUBLISHING_WITHOUT_FENCE, numbers.remark)
+    reason, text = _reason_and_text(numbers.remark, Reason.PUBLISHING_WITHOUT_FENCE)
+    if text and reason == Reason.PUBLISHING_WITHOUT_FENCE:
+        return info(kind, True, reason, text)
     return info(kind, False, Reason.NOBODY_ELSE)
+
+
+def unfenced_part(numbers: OutboxNumbers) -> Part:
+    """Whether a relay publishes without the fence, for whatever reason; informs."""
+    reason, text = _reason_and_text(numbers.remark, Reason.PUBLISHING_WITHOUT_FENCE)
+    if text:
+        return info(ConditionType.UNFENCED, True, reason, text)
+    return info(ConditionType.UNFENCED, False, Reason.FENCED)
+
+
+def lost_events_part(numbers: OutboxNumbers) -> Part:
+    """Whether the stream lost what it had acknowledged; informs, because the relay heals it."""
+    reason, text = _reason_and_text(numbers.notice, Reason.STREAM_ROLLED_BACK)
+    if text:
+        return info(ConditionType.STREAM_LOST_EVENTS, True, reason, text)
+    return info(ConditionType.STREAM_LOST_EVENTS, False, Reason.NOTHING_LOST)
+
+
+def _reason_and_text(remark: str | None, usual: Reason) -> tuple[Reason, str]:
+    """What a relay wrote as `Reason: text`; relays of before wrote the text alone."""
+    word, colon, text = (remark or "").partition(": ")
+    if colon and word in _REASONS:
+        return Reason(word), text
+    return usual, remark or ""

@@ -8,6 +8,7 @@
 -- one xid may well be all rows.
 WITH shards AS MATERIALIZED (
     SELECT shard, last_position, emission - emission_gaps AS published, remark, owner,
+           CASE WHEN noticed_at > clock_timestamp() - interval '1 hour' THEN notice END AS notice,
            published_at, updated_at, snapshot_to,
            snapshot_to::pg_snapshot AS upper,
            pg_snapshot_xmax(snapshot_from::pg_snapshot) AS from_xid,
@@ -72,7 +73,8 @@ unpublished AS (
 SELECT u.rows AS backlog_rows,
        greatest(extract(epoch FROM clock_timestamp() - u.oldest), 0)::float8 AS oldest_age_seconds,
        (SELECT count(*) FROM (SELECT FROM {schema}.dead_letters LIMIT $1) d) AS dead_letters,
-       c.published_total, c.last_position, c.last_published_at, c.updated_at, c.owner, c.remark
+       c.published_total, c.last_position, c.last_published_at, c.updated_at, c.owner, c.remark,
+       c.notice
 FROM (SELECT count(*) AS rows, min(created_at) AS oldest FROM unpublished) u
 CROSS JOIN (
     SELECT coalesce(sum(published), 0)::bigint AS published_total,
@@ -80,6 +82,7 @@ CROSS JOIN (
            max(published_at) AS last_published_at,
            max(updated_at) AS updated_at,
            min(owner) AS owner,
-           min(remark) AS remark
+           min(remark) AS remark,
+           min(notice) AS notice
     FROM shards
 ) c

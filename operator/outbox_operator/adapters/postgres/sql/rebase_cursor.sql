@@ -4,6 +4,7 @@ UPDATE {schema}.cursors
 SET snapshot_from = $2, snapshot_to = NULL, last_position = 0,
     stream_sequence = coalesce($3, stream_sequence), emission = greatest($4, emission),
     emission_gaps = emission_gaps + greatest($4 - emission, 0),
+    notice = NULL, checkpoints = '[]',
     owner_epoch = owner_epoch + 1, owner = NULL,
     system_identifier = (SELECT system_identifier::text FROM pg_control_system()),
     updated_at = clock_timestamp()

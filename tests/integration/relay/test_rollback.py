@@ -1,0 +1,156 @@
+"""A stream that has lost what it acknowledged: noticed, said, and sent again from the table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.nats import NatsServer, connected
+from support.relaying import Outbox, RelayProcess, an_outbox, per_key
+from support.waiting import eventually
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def forgetting() -> Iterator[NatsServer]:
+    """A server of the test's own, whose store is put back."""
+    with NatsServer() as server:
+        yield server
+
+
+async def fill(outbox: Outbox, first: int, last: int) -> None:
+    """Events of two keys whose payloads are numbers."""
+    for number in range(first, last + 1):
+        await outbox.add(f"k{number % 2}", value=number)
+
+
+async def forget_between(outbox: Outbox, server: NatsServer, relay: RelayProcess | None) -> None:
+    """Publish 1 to 5, then 6 to 10; the server then forgets the latter."""
+    await fill(outbox, 1, 5)
+    await outbox.stored(5)
+    server.stop()
+    server.copy_store()
+    server.start()
+    await fill(outbox, 6, 10)
+    await outbox.stored(10)
+    await outbox.saved(10)
+    if relay is not None:
+        relay.terminate()
+    server.kill()
+    server.restore_store()
+    server.start()
+
+
+async def all_there(outbox: Outbox, relay: RelayProcess, count: int) -> None:
+    """Every committed event is stored, those of a key in order."""
+
+    async def complete() -> bool:
+        return len({m.event_id for m in await outbox.stored()}) >= count
+
+    await eventually(complete, f"{count} events in the stream", relay=relay)
+    stored = await outbox.stored()
+    assert sorted(m.event_id for m in stored) == sorted(await outbox.event_ids())
+    for key, messages in per_key(stored):
+        numbers = [json.loads(message.data) for message in messages]
+        assert numbers == sorted(numbers), f"key {key} out of order"
+    emissions = [int(message.headers["Outbox-Emission"]) for message in stored]
+    assert emissions == sorted(set(emissions)), "numbers only grow"
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["relay runs", "relay is away"])
+@pytest.mark.parametrize("config", [{}, {"allow_batched": False}], ids=["fast", "window"])
+async def test_what_the_stream_forgot_is_sent_again(
+    database: str, forgetting: NatsServer, tmp_path: Path, running: bool, config: dict[str, Any]
+) -> None:
+    async with an_outbox(database, forgetting, tmp_path, **config) as outbox:
+        relay = await outbox.relay().start().active()
+        await forget_between(outbox, forgetting, None if running else relay)
+        if not running:
+            relay.start()
+        await all_there(outbox, relay, 10)
+        await outbox.add("k1", value=11)
+        await all_there(outbox, relay, 11)
+        assert relay.metric("stream_lost_messages_total") == 5
+        assert "has lost up to 5 messages that it had acknowledged" in relay.log
+        notice = (await outbox.cursor())["notice"]
+        assert notice.startswith("StreamRolledBack: stream ")
+        assert relay.failing() == {}
+
+
+async def test_the_place_of_lost_messages_may_be_taken_by_others(
+    database: str, forgetting: NatsServer, tmp_path: Path
+) -> None:
+    async with an_outbox(database, forgetting, tmp_path) as outbox:
+        subjects = [f"{outbox.prefix}.>", f"other.{outbox.prefix}"]
+        await outbox.update_stream(subjects=subjects)
+        relay = await outbox.relay().start().active()
+        await forget_between(outbox, forgetting, relay)
+        async with connected(forgetting) as client:
+            for _ in range(20):
+                await client.jetstream().publish(f"other.{outbox.prefix}", b"")
+        relay.start()
+
+        async def again() -> bool:
+            return relay.metric("published_total") >= 5
+
+        await eventually(again, "five events sent again", relay=relay)
+        async with connected(forgetting) as client:
+            info = await client.jetstream().stream_info(outbox.prefix)
+        assert info.state.messages == 5 + 20 + 5
+
+
+async def test_messages_that_somebody_removed_are_no_loss(
+    database: str, forgetting: NatsServer, tmp_path: Path
+) -> None:
+    async with an_outbox(database, forgetting, tmp_path) as outbox:
+        relay = await outbox.relay().start().active()
+        await fill(outbox, 1, 5)
+        await outbox.saved(5)
+        relay.terminate()
+        await outbox.purge_stream()
+        await relay.start().active()
+        await fill(outbox, 6, 7)
+        await outbox.stored(2)
+        await outbox.idle(relay)
+        assert [json.loads(m.data) for m in await outbox.stored()] == [6, 7]
+        assert (await outbox.cursor())["notice"] is None
+
+
+async def test_a_stream_made_anew_is_told_from_one_rolled_back(
+    database: str, forgetting: NatsServer, tmp_path: Path
+) -> None:
+    async with an_outbox(database, forgetting, tmp_path) as outbox:
+        relay = await outbox.relay().start().active()
+        await fill(outbox, 1, 5)
+        await outbox.saved(5)
+        relay.terminate()
+        await outbox.delete_stream()
+        await outbox.create_stream()
+        await relay.start().active()
+        await fill(outbox, 6, 7)
+        await outbox.stored(2)
+        await outbox.idle(relay)
+        assert [json.loads(m.data) for m in await outbox.stored()] == [6, 7]
+        assert (await outbox.cursor())["notice"].startswith("StreamRecreated: stream ")
+
+
+async def test_without_an_early_point_the_loss_is_said_and_the_rest_goes_on(
+    database: str, forgetting: NatsServer, tmp_path: Path
+) -> None:
+    async with an_outbox(database, forgetting, tmp_path) as outbox:
+        relay = await outbox.relay().start().active()
+        await forget_between(outbox, forgetting, relay)
+        await outbox.connection.execute("UPDATE outbox.cursors SET checkpoints = '[]'")
+        relay.start()
+        await outbox.add("k1", value=11)
+
+        async def goes_on() -> bool:
+            return [json.loads(m.data) for m in await outbox.stored()] == [1, 2, 3, 4, 5, 11]
+
+        await eventually(goes_on, "event 11", relay=relay)
+        assert "outbox rebase" in (await outbox.cursor())["notice"]
