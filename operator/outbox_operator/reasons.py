@@ -292,6 +292,9 @@ class Reason(StrEnum):
     """In the client library: the connection had no transaction open to write an event in."""
 
     # Poison events
+    UNREADABLE = "Unreadable"
+    """The event has something in it that nobody can make a message of, for example headers nested
+    thousands deep."""
     INVALID_HEADERS = "InvalidHeaders"
     """The event has headers that are not an object of one-line texts, or a reserved name (`Nats-`,
     `Outbox-`, `Ce-`)."""

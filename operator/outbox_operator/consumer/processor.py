@@ -5,6 +5,7 @@ Called by the workers. Sends no answers itself; what it returns says which.
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import logging
 import random
@@ -195,7 +196,10 @@ class Processor:
             return await self._handler.handle_batch([item.event for item in items], context)
         except HandlerUnavailableError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is its answer
+        except BaseException as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # ours: the process stops
             return [RetryAfter(reason=error_text.describe(error))] * len(items)
         finally:
             self._metrics.handled(first.event.type, time.perf_counter() - started)

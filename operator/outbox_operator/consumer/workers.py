@@ -104,6 +104,8 @@ class Workers:
         self._confirming: asyncio.Task[None] | None = None
         self.refused = False
         self._starting = False
+        self._probe: list[Item] | None = None
+        """What is being tried while the circuit is open."""
         least = config.concurrency * (_ORDERED_AHEAD if self.ordered else 1)
         least = max(least, handler.largest_batch)
         self._prefetch = PrefetchWindow(least)
@@ -199,6 +201,11 @@ class Workers:
                 log.exception("messages from %d on not processed", items[0].delivery.sequence)
                 settlements = [Redeliver(_BUG_SECONDS, "not processed")] * len(items)
             self._settle(items, settlements)
+            if items is self._probe:
+                # However it ended: what the handler did not answer says nothing about it, and
+                # the next message is to be tried.
+                self._probe = None
+                self._breaker.probe_ended()
             in_a_row += len(items)
             if in_a_row >= _IN_A_ROW:
                 in_a_row = 0
@@ -212,7 +219,8 @@ class Workers:
             if not self._queues.ready or not self._breaker.probe_due(time.monotonic()):
                 return []
             self._breaker.probe()
-            return [self._queues.ready.pop()]  # the one that came last
+            self._probe = [self._queues.ready.pop()]  # the one that came last
+            return self._probe
         first = self._queues.take()
         if first is None:
             return []

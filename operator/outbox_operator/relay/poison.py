@@ -37,6 +37,10 @@ from outbox_operator.wire.subjects import (
 
 Policy = Literal["BlockKey", "Skip", "Halt"]
 
+_ERROR_CHARACTERS: Final = 300
+_SHOWN_CHARACTERS: Final = 200
+"""What a sentence shows of a text that a row brought: rows may be large."""
+
 
 @dataclass(frozen=True, slots=True)
 class Poison:
@@ -105,7 +109,7 @@ def plan_page(
         rows = [row for row in rows if published.get(row[POSITION]) != row[EVENT_ID]]
     blocked = blocked_keys if policy == "BlockKey" else frozenset()
     if not refused and (not blocked or blocked.isdisjoint([row[PARTITION_KEY] for row in rows])):
-        messages = renderer.page(rows, emission)
+        messages = _render_ordinary(renderer, rows, emission)
         if messages is not None and _all_fit(messages, renderer, facts):
             return PagePlan(messages, [row[POSITION] for row in rows])
     return _plan_one_by_one(rows, renderer, facts, policy, blocked, refused, emission)
@@ -126,7 +130,8 @@ def _plan_one_by_one(
     dead: list[NewDeadLetter] = []
     for row in map(Row.named, rows):
         if row.partition_key in blocked:
-            error = f"an earlier event of key {row.partition_key!r} is a dead letter"
+            key = row.partition_key[:_SHOWN_CHARACTERS]
+            error = f"an earlier event of key {key!r} is a dead letter"
             dead.append(
                 NewDeadLetter(
                     row.position, row.partition_key, Reason.KEY_BLOCKED, error, blocked=True
@@ -147,6 +152,14 @@ def _plan_one_by_one(
         if policy == "BlockKey" and row.partition_key:
             blocked.add(row.partition_key)
     return PagePlan(messages, positions, dead)
+
+
+def _render_ordinary(renderer: Renderer, rows: Rows, emission: int) -> list[Message] | None:
+    """Make the messages of a page; None: one by one, to know which row is at fault."""
+    try:
+        return renderer.page(rows, emission)
+    except Exception:  # noqa: BLE001 - said of the row, by `inspect`
+        return None
 
 
 def _all_fit(messages: Sequence[Message], renderer: Renderer, facts: StreamFacts) -> bool:
@@ -171,6 +184,9 @@ def inspect(row: Row, renderer: Renderer, facts: StreamFacts, emission: int) -> 
         message = renderer.render(row, row.payload, emission)
     except EventError as error:
         return Poison(error.reason, error.message)
+    except Exception as error:  # noqa: BLE001 - whatever a row does is about that row alone
+        said = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
+        return Poison(Reason.UNREADABLE, f"{_name(row)}: cannot be read: {said}")
     problem = _subject_problem(message.subject, facts.subjects)
     if problem is not None:
         shown = message.subject if len(message.subject) < 200 else message.subject[:200] + "…"

@@ -209,3 +209,28 @@ async def test_a_giant_is_not_even_fetched(
         (row,) = await outbox.dead_letters()
         assert (row["event_id"], row["reason"]) == (giant, "MessageTooLarge")
         assert relay.peak_kilobytes() < 128 * 1024
+
+
+NESTED = '{"x": ' * 3000 + "1" + "}" * 3000
+
+
+@pytest.mark.parametrize("policy", ["BlockKey", "Skip"])
+@pytest.mark.parametrize(
+    "headers",
+    ['{"x": 1e5000}', NESTED, '{"x": "' + "y" * 70_000 + '"}', '{"x": [1e4300]}', "[]", '"text"'],
+    ids=["number", "nested", "long", "number in a list", "list", "text"],
+)
+async def test_headers_that_cannot_be_read_are_the_poison_of_their_row(
+    outbox: Outbox, policy: str, headers: str
+) -> None:
+    """Whatever goes wrong with a row is about that row; everybody else's events go on."""
+    relay = await outbox.relay(on_poison=policy).start().active()
+    before = [await outbox.add("other", value=1)]
+    await outbox.add("bad", value=2, headers=headers)
+    after = [await outbox.add("other", value=3)]
+    await outbox.idle(relay)
+    assert [message.event_id for message in await outbox.stored(2)] == before + after
+    [letter] = await outbox.dead_letters()
+    assert letter["reason"] in ("Unreadable", "InvalidHeaders", "HeadersTooLarge")
+    assert len(letter["error"]) < 1000
+    assert relay.failing() == {}

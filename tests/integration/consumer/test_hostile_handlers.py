@@ -1,0 +1,76 @@
+"""Handlers that end in ways nobody expects: each is a failed delivery like any other."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from nats.aio.client import Client
+
+from outbox_operator.consumer import Context, ReceivedEvent
+from support.consuming import Source, calling, consuming, metric, readiness
+from support.waiting import eventually
+
+pytestmark = pytest.mark.integration
+
+
+class PanicError(BaseException):
+    """As panics of extensions come, past `except Exception`."""
+
+
+ENDS = {
+    "panic": PanicError("index out of bounds"),
+    "group": BaseExceptionGroup("several", [PanicError("one"), ValueError("two")]),
+    "generator": GeneratorExit(),
+    "cancelled": asyncio.CancelledError(),
+    "exit": SystemExit(3),
+    "interrupt": KeyboardInterrupt(),
+}
+
+
+@pytest.mark.parametrize("ordering", ["None", "PerKey"])
+@pytest.mark.parametrize("end", ENDS)
+async def test_whatever_a_handler_raises_is_a_failed_delivery(
+    client: Client, stream_prefix: str, end: str, ordering: str
+) -> None:
+    source = await Source.create(
+        client, stream_prefix, max_deliver=2, ordering=ordering, concurrency=4, breaker_failures=0
+    )
+    if ordering == "PerKey":
+        await source.create_ordered()
+    handled: list[str] = []
+
+    async def handle(event: ReceivedEvent, context: Context) -> None:
+        if event.type == "bad":
+            raise ENDS[end]
+        handled.append(event.id)
+
+    for _ in range(5):
+        await source.publish(type="bad", **{"Ce-Partitionkey": "k"})
+    good = [await source.publish(type="good", **{"Ce-Partitionkey": "k"}) for _ in range(3)]
+    async with consuming(replace(source.config), calling(handle)) as app:
+        await source.settled(8)
+        assert (await readiness(app))[0] == 200
+        assert metric(app, "outbox_consumer_in_flight") == 0
+    assert handled == good
+    letters = await source.dead_letters()
+    assert len(letters) == 5
+    headers = letters[0].headers or {}
+    assert type(ENDS[end]).__name__ in headers["Outbox-Dead-Letter-Error"]
+
+
+async def test_a_handler_that_ends_the_loop_of_others_stops_with_the_process(
+    client: Client, stream_prefix: str
+) -> None:
+    source = await Source.create(client, stream_prefix, drain_seconds=1.0)
+    begun = asyncio.Event()
+
+    async def handle(event: ReceivedEvent, context: Context) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    await source.publish()
+    async with consuming(source.config, calling(handle)):
+        await eventually(begun.is_set, "the handler")
+    assert not await source.dead_letters()

@@ -1,0 +1,97 @@
+"""What workers do with messages whose processing ends without an answer of the handler."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from outbox_operator.consumer.breaker import Breaker
+from outbox_operator.consumer.disposition import PUT_ASIDE, Settlement
+from outbox_operator.consumer.key_queues import Item
+from outbox_operator.consumer.metrics import ConsumerMetrics
+from outbox_operator.consumer.workers import Workers
+from outbox_operator.wire.config import ConsumerConfig, NatsConfig
+
+
+class OneDelivery:
+    """A delivery that notes how it was answered."""
+
+    stream, deliveries, epoch, subject = "ORDERS", 1, 0, "orders.created"
+    headers: dict[str, str]
+    data = b"{}"
+
+    def __init__(self, sequence: int) -> None:
+        self.sequence = sequence
+        self.headers = {"Ce-Id": str(sequence)}
+        self.answers: list[str] = []
+
+    def when_stored(self) -> dt.datetime:
+        """Any time."""
+        return dt.datetime.now(dt.UTC)
+
+    def ack(self) -> None:
+        """Done."""
+        self.answers.append("ack")
+
+    def term(self, reason: str) -> None:
+        """Put aside."""
+        self.answers.append("term")
+
+    def nak(self, seconds: float = 0.0) -> None:
+        """Again."""
+        self.answers.append("nak")
+
+
+class AHandler:
+    """Takes events one by one."""
+
+    name, wants_connection, largest_batch = "tests:handler", False, 1
+
+    def batch(self, event_type: str) -> int:
+        """One."""
+        return 1
+
+
+class AProcessor:
+    """Ends as it is told."""
+
+    def __init__(self, end: Settlement | Exception) -> None:
+        self.end = end
+        self.seen: list[int] = []
+
+    async def process(self, items: list[Item]) -> Sequence[Settlement]:
+        """See `Processor.process`."""
+        self.seen += [item.delivery.sequence for item in items]
+        if isinstance(self.end, Exception):
+            raise self.end
+        return [self.end] * len(items)
+
+
+@pytest.mark.parametrize("end", [PUT_ASIDE, ValueError("a bug of ours")], ids=["buried", "bug"])
+async def test_the_end_of_a_probe_is_certain(end: Settlement | Exception) -> None:
+    """Else the circuit never closes again, and only a restart helps."""
+    config = ConsumerConfig(
+        namespace="shop", consumer="billing", nats=NatsConfig(url="nats://nats"),
+        stream="ORDERS", durable="billing", concurrency=1, health_port=0,
+    )  # fmt: skip
+    breaker, processor = Breaker(1), AProcessor(end)
+    handler: Any = AHandler()
+    processing: Any = processor
+    workers = Workers(
+        config, handler, processing, breaker, ConsumerMetrics(config),
+        stopping=asyncio.Event(), changed=asyncio.Event(),
+    )  # fmt: skip
+    breaker.failed(99, "down", time.monotonic() - 60, 0.0)
+    assert breaker.probe_due(time.monotonic())
+    for sequence in (1, 2):
+        delivery: Any = OneDelivery(sequence)
+        workers.deliver(delivery)
+        await asyncio.gather(*workers.tasks)
+        assert delivery.answers, "answered"
+    assert processor.seen == [1, 2], "one probe after the other"
+    assert breaker.probe_due(time.monotonic())
