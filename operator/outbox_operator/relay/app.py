@@ -22,7 +22,9 @@ from outbox_operator.adapters.postgres.shard_locks import STATEMENT_SECONDS, Sha
 from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.aio import Backoff
 from outbox_operator.errors import OutboxError
+from outbox_operator.reasons import Reason
 from outbox_operator.relay.metrics import RelayMetrics
+from outbox_operator.relay.nudges import Nudges
 from outbox_operator.relay.ownership import Ownership
 from outbox_operator.relay.progress import Progress
 from outbox_operator.relay.settings import Settings, read_database_url
@@ -49,6 +51,12 @@ class RelayApp:
         self._signals = Signals()
         self._metrics = RelayMetrics(config.namespace, config.pipeline)
         self._progress = Progress(self._metrics, shards=config.shards)
+        self._nudges = Nudges(
+            nudge_subject(config.namespace, config.pipeline),
+            self._progress, self._metrics, self._nudged,
+        )  # fmt: skip
+        self._denied = ""
+        """The missing right that was logged last."""
         self._ownership: Ownership | None = None
 
     async def run(self) -> None:
@@ -94,29 +102,27 @@ class RelayApp:
                 await self._session()
             except OutboxError as error:
                 pause = retry.next(lasted=time.monotonic() - started)
-                log.warning(
-                    "starting over: %s", error.message,
-                    extra={"reason": error.reason, "retry_seconds": round(pause, 2)},
-                )  # fmt: skip
-                self._metrics.errors(error.reason).inc()
+                self._warn("starting over: %s", error, pause)
                 self._progress.left(error.message)
                 await self._signals.rest(pause)
 
     async def _session(self) -> None:
         """Work from both connections to the loss of one, or to the request to stop."""
         locks, publisher = await asyncio.gather(self._postgres(), self._nats())
+        listening: asyncio.Task[None] | None = None
         try:
             if locks is None or publisher is None:
                 return
-            await publisher.subscribe(
-                nudge_subject(self._config.namespace, self._config.pipeline), self._nudged
-            )
+            listening = asyncio.create_task(self._nudges.listen(publisher))
+            await self._nudges.tried.wait()
             self._ownership = Ownership(
                 self._settings, locks, publisher, self._signals, self._progress, self._metrics
             )
             await self._ownership.run()
         finally:
             self._ownership = None
+            if listening is not None:
+                listening.cancel()
             self._progress.left("between two sessions")
             await asyncio.gather(*(part.close() for part in (locks, publisher) if part is not None))
 
@@ -154,25 +160,35 @@ class RelayApp:
                     NatsAuth.from_files(self._config.nats),
                     name=self._settings.application_name,
                     stream=self._config.stream,
+                    subjects=self._settings.template.filter(),
                     window=self._config.publish_window,
                 )
             except OutboxError as error:
                 pause = retry.next()
                 self._failed(error, pause)
-                self._progress.nats(ok=False, reason=error.message)
+                self._progress.nats(ok=False, reason=f"{error.reason}: {error.message}")
                 await self._signals.rest(pause)
                 continue
+            self._denied = ""
             publisher.on_lost(partial(self._lost_nats, publisher))
             self._progress.nats(ok=True, reason=f"connected to {publisher.address}")
             return publisher
         return None
 
     def _failed(self, error: OutboxError, pause: float) -> None:
+        self._warn("cannot connect: %s", error, pause)
+
+    def _warn(self, sentence: str, error: OutboxError, pause: float) -> None:
+        """Log why something is tried again, and count it; a missing right is logged once."""
+        self._metrics.errors(error.reason).inc()
+        if error.reason == Reason.PERMISSION_DENIED:
+            said, self._denied = self._denied, error.message
+            if said == error.message:
+                return
         log.warning(
-            "cannot connect: %s", error.message,
+            sentence, error.message,
             extra={"reason": error.reason, "retry_seconds": round(pause, 2)},
         )  # fmt: skip
-        self._metrics.errors(error.reason).inc()
 
     def _lost_postgres(self, address: str) -> None:
         self._progress.postgres(
@@ -181,7 +197,8 @@ class RelayApp:
         self._signals.interrupt()
 
     def _lost_nats(self, publisher: Publisher) -> None:
-        self._progress.nats(ok=False, reason=publisher.lost_error().message)
+        error = publisher.lost_error()
+        self._progress.nats(ok=False, reason=f"{error.reason}: {error.message}")
         self._signals.interrupt()
 
     def _nudged(self) -> None:

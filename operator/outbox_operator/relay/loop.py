@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import Final
 
+from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.publisher import Publisher, Run, Sent
 from outbox_operator.adapters.postgres.outbox import OutboxStore
 from outbox_operator.adapters.postgres.rows import CREATED_AT, Row, StoredCursor
@@ -88,7 +90,10 @@ class RelayLoop:
         self._cursor = ShardCursor(
             store, self._stream, progress, metrics, stored=stored, policy=config.on_poison
         )
-        self._retrying = Retrying(store, publisher, self._stream, signals, progress, metrics)
+        self._retrying = Retrying(
+            store, publisher, self._stream, signals, progress, metrics,
+            partial(NatsAuth.from_files, config.nats),
+        )  # fmt: skip
         self._reader = Reader(
             store, self._cursor.point, largest=self._largest, on_poll=self._on_poll,
             page_parts=lambda: signals.page_parts,

@@ -43,6 +43,7 @@ class ShardProgress:
         self._oldest: float | None = None
         self._backlog_rows = 0
         self._trouble = ""
+        self._denied = ""
         self._halted = ""
         metrics.lag_seconds(name).set_function(self.lag_seconds)
 
@@ -112,17 +113,21 @@ class ShardProgress:
         self._backlog_since = self._clock()
         self._backlog_rows = max(0, self._backlog_rows - rows)
         self._lag_rows.set(self._backlog_rows)
-        self._trouble = ""
+        self._trouble = self._denied = ""
         self.resumed()
 
     def idle(self) -> None:
         """Record that nothing waits."""
         self._backlog_since = None
         self._backlog_rows = 0
-        self._trouble = ""
+        self._trouble = self._denied = ""
         self._lag_rows.set(0)
         self._oldest = None
         self.resumed()
+
+    def denied(self, reason: str) -> None:
+        """Record that the next event may not be published; time alone does not help."""
+        self._denied = reason
 
     def trouble(self, reason: str) -> None:
         """Record that publishing fails for the moment; readiness says so if that lasts."""
@@ -149,6 +154,8 @@ class ShardProgress:
         """Return whether waiting events get published, and a sentence about it."""
         if self._halted:
             return False, f"halted: {self._halted}"
+        if self._denied:
+            return False, f"{self._backlog_rows} events wait: {self._denied}"
         if self._backlog_since is None:
             return True, "nothing waits"
         waited = self._clock() - self._backlog_since
@@ -182,13 +189,14 @@ class Progress:
         self._postgres = (False, "not connected yet")
         self._waiting: Callable[[], float] = float
         self._nats = (False, "not connected yet")
+        self._nudges = ""
         self._joined = (False, "starting")
 
     def checks(self) -> Mapping[str, Check]:
         """Return the checks behind /readyz."""
         return {
             "postgres": self._postgres_answers,
-            "nats": lambda: self._nats,
+            "nats": self._nats_stands,
             "stream": lambda: self._each(ShardProgress.stream_state),
             "role": self._role,
             "progress": lambda: self._each(ShardProgress.progress),
@@ -211,6 +219,10 @@ class Progress:
     def nats(self, ok: bool, reason: str) -> None:
         """Record that the connection to NATS came or went."""
         self._nats = (ok, reason)
+
+    def nudges(self, missing: str) -> None:
+        """Record why writers that nudge are not heard; empty when they are."""
+        self._nudges = missing
 
     def joined(self, members: int) -> None:
         """Record how many relays share the shards, this one included."""
@@ -243,6 +255,10 @@ class Progress:
         if self._count == 1:
             return True, "active: owns the shard"
         return True, f"active: owns {len(owned)} of {self._count} shards: {', '.join(owned)}"
+
+    def _nats_stands(self) -> tuple[bool, str]:
+        ok, reason = self._nats
+        return ok, f"{reason}; {self._nudges}" if ok and self._nudges else reason
 
     def _postgres_answers(self) -> tuple[bool, str]:
         ok, reason = self._postgres

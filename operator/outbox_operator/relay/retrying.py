@@ -6,13 +6,16 @@ that of the shard, so that nobody waits for a stream on behalf of a shard that i
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Callable
 from typing import Final
 
+from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.publisher import Publisher, Refusal, StreamFacts
 from outbox_operator.adapters.postgres.outbox import OutboxStore
 from outbox_operator.aio import Backoff
-from outbox_operator.errors import OutboxError
+from outbox_operator.errors import CredentialsError, OutboxError
 from outbox_operator.reasons import Reason
 from outbox_operator.relay import poison
 from outbox_operator.relay.metrics import RelayMetrics
@@ -33,6 +36,9 @@ class StopRequestedError(Exception):
 class Retrying:
     """Attempts of one shard at its stream.
 
+    Args:
+        read_login: Reads how to log in to NATS, which may have changed.
+
     Attributes:
         refused: What the server found to be poison in the run before, by position.
     """
@@ -45,6 +51,7 @@ class Retrying:
         signals: Signals,
         progress: ShardProgress,
         metrics: RelayMetrics,
+        read_login: Callable[[], NatsAuth],
     ) -> None:
         self._store = store
         self._publisher = publisher
@@ -52,6 +59,8 @@ class Retrying:
         self._signals = signals
         self._progress = progress
         self._metrics = metrics
+        self._read_login = read_login
+        self._said = ""
         self._retry = Backoff(*_RETRY_SECONDS)
         self.refused: dict[int, poison.Poison] = {}
 
@@ -70,9 +79,11 @@ class Retrying:
             except StreamRolledBackError:
                 raise
             except OutboxError as error:
-                log.warning("waiting for the stream: %s", error.message)
+                self._warn("waiting for the stream: %s", error.message, error.reason)
                 self._metrics.errors(error.reason).inc()
-                self._progress.stream(ok=False, reason=error.message)
+                self._progress.stream(ok=False, reason=f"{error.reason}: {error.message}")
+                if error.reason == Reason.PERMISSION_DENIED:
+                    self._take_new_login()
                 await self.rest(retry.next())
             else:
                 self._progress.stream(
@@ -85,6 +96,7 @@ class Retrying:
         """Forget earlier refusals: a run went well."""
         self._retry.reset()
         self.refused.clear()
+        self._said = ""
 
     async def after_refusal(self, refusal: Refusal, failed: int | None) -> None:
         """Act on a refusal, and wait if that helps.
@@ -113,12 +125,30 @@ class Retrying:
             return
         if self._publisher.lost:
             raise self._publisher.lost_error()
-        log.warning(
-            "the stream did not take an event, trying again: %s", refusal.text,
-            extra={"reason": refusal.reason, "position": failed},
-        )  # fmt: skip
-        self._progress.trouble(refusal.text)
+        self._warn(
+            "the stream did not take an event, trying again: %s",
+            refusal.text,
+            refusal.reason,
+            failed,
+        )
+        if refusal.reason == Reason.PERMISSION_DENIED:
+            self._progress.denied(f"{refusal.reason}: {refusal.text}")
+            self._take_new_login()
+        else:
+            self._progress.trouble(refusal.text)
         await self.rest(self._retry.next())
+
+    def _take_new_login(self) -> None:
+        """Connect anew if the login has changed, since rights may be in it."""
+        with contextlib.suppress(CredentialsError):
+            self._publisher.end_if_outdated(self._read_login())
+
+    def _warn(self, sentence: str, why: str, reason: str, position: int | None = None) -> None:
+        """Log trouble; a missing right once, until an event is published."""
+        said, self._said = self._said, why
+        if reason == Reason.PERMISSION_DENIED and why == said:
+            return
+        log.warning(sentence, why, extra={"reason": reason, "position": position})
 
     async def rest(self, seconds: float) -> None:
         """Wait before another attempt.

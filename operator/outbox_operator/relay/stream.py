@@ -164,6 +164,7 @@ class ShardStream:
         self._fenced = self._ordered and facts.fences and self._guard.up(time.monotonic())
         return self._publisher.open_run(
             batch=self._batches[0],
+            subjects=self._subjects,
             fence=Fence(self._subjects, last) if self._fenced else None,
             ordered=self._ordered,
             on_ack=self._acknowledged,

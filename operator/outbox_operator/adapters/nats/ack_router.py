@@ -11,10 +11,11 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from outbox_operator.adapters.nats.driver import WireClient
+from outbox_operator.adapters.nats.driver import OnDenied, WireClient
 from outbox_operator.adapters.nats.frame_reader import NO_RESPONDERS, parse_headers
 from outbox_operator.adapters.nats.messages import Refusal
 from outbox_operator.reasons import Reason
+from outbox_operator.wire.subjects import covers
 
 WINDOW_BYTES: Final = 8 * 1024 * 1024
 """Volume in flight at which a run waits. A message is sent whole, however large it is."""
@@ -27,6 +28,10 @@ ACK_SECONDS: Final = 5.0
 class Listener(Protocol):
     """A run, as far as answers are concerned. `tokens` are what it put behind its token."""
 
+    @property
+    def subjects(self) -> str:
+        """Filter of what it publishes on."""
+
     def on_reply(self, tokens: list[bytes], document: Mapping[str, Any]) -> None:
         """An answer of the stream to the message that `tokens` name."""
 
@@ -35,6 +40,9 @@ class Listener(Protocol):
 
     def cut(self, refusal: Refusal) -> None:
         """No further answer can come, or none can be trusted."""
+
+    def denied(self, refusal: Refusal) -> None:
+        """The server did not let somebody publish on these subjects: this run, if it waits."""
 
 
 class AckRouter:
@@ -76,13 +84,18 @@ class AckRouter:
         share = CONNECTION_BYTES // max(1, len(self._runs))
         return max(WINDOW_BYTES // 8, min(WINDOW_BYTES, share))
 
-    async def start(self) -> None:
+    async def start(self, on_denied: OnDenied) -> None:
         """Listen for what the server answers.
 
+        Args:
+            on_denied: Called when it does not let us, now or later.
+
         Raises:
-            nats.errors.Error: The connection is closed.
+            nats.errors.Error: The connection is closed, or does not answer.
         """
+        self.client.on_denied("subscribe", f"{self._prefix}.>", on_denied)
         await self.client.listen(f"{self._prefix}.>", self._on_reply)
+        await self.client.confirm(self.ack_seconds)
 
     def register(self, run: Listener) -> tuple[bytes, str]:
         """Give a run a token; answers to subjects under the returned one reach it."""
@@ -98,6 +111,12 @@ class AckRouter:
         """The connection is gone: end all runs."""
         for run in tuple(self._runs.values()):
             run.cut(Refusal(Reason.CONNECTION_LOST, self.why_lost()))
+
+    def denied(self, subject: str, refusal: Refusal) -> None:
+        """The server did not let us publish there: tell the runs that may have tried."""
+        for run in tuple(self._runs.values()):
+            if covers(run.subjects, subject):
+                run.denied(refusal)
 
     def _on_reply(self, subject: bytes, _reply: bytes, block: bytes, payload: bytes) -> None:
         tokens = subject.split(b".")

@@ -193,14 +193,14 @@ class WireClient(Client):
         self.complaint = text
         denial = _denial(text)
         owners = [] if denial is None else [w for w in self._watches if _concerns(w[0], denial)]
-        if not owners and text not in self._said and len(self._said) < _MOST_TEXTS:
+        answers = self._answers
+        if denial is not None and answers is not None and answers.subject == denial.subject:
+            self._deaf = True  # the next request says so
+        elif not owners and text not in self._said and len(self._said) < _MOST_TEXTS:
             self._said.add(text)
             log.warning("NATS at %s said: %s", self._address, text)
         if denial is None:
             return
-        answers = self._answers
-        if denial.action == "subscribe" and answers is not None:
-            self._deaf = self._deaf or answers.subject == denial.subject
         for _, on_denied in owners:
             on_denied(denial)
 

@@ -52,10 +52,11 @@ class FastRun(Run):
         router: AckRouter,
         *,
         batch: str,
+        subjects: str,
         fence: Fence | None,
         on_ack: Callable[[int, float], None] | None,
     ) -> None:
-        super().__init__(router, fence=fence, on_ack=on_ack)
+        super().__init__(router, subjects=subjects, fence=fence, on_ack=on_ack)
         self._batch = batch
         self._subject = ""
         self._base = 0
@@ -274,7 +275,8 @@ class FastRun(Run):
 class _BatchEndWaiter:
     """Waits until a batch is no more."""
 
-    def __init__(self) -> None:
+    def __init__(self, subject: str) -> None:
+        self.subjects = subject
         self.done: asyncio.Future[Refusal | None] = asyncio.get_running_loop().create_future()
 
     def on_reply(self, _tokens: list[bytes], document: Mapping[str, Any]) -> None:
@@ -288,6 +290,10 @@ class _BatchEndWaiter:
 
     def cut(self, refusal: Refusal) -> None:
         """The connection is gone."""
+        self._resolve(refusal)
+
+    def denied(self, refusal: Refusal) -> None:
+        """The server does not let us ask."""
         self._resolve(refusal)
 
     def _resolve(self, refusal: Refusal | None) -> None:
@@ -306,7 +312,7 @@ async def end_batch(router: AckRouter, batch: str, subject: str) -> Refusal | No
     Returns:
         Why it is not known to have ended; None: it has, or there was none.
     """
-    waiter = _BatchEndWaiter()
+    waiter = _BatchEndWaiter(subject)
     token, reply = router.register(waiter)
     try:
         frame = f"PUB {subject} {reply}.{batch}.1.fail.{_FAR_OFF}.{_APPEND}.$FI 0\r\n\r\n"

@@ -43,11 +43,14 @@ class Run(ABC):
         self,
         router: AckRouter,
         *,
+        subjects: str,
         fence: Fence | None,
         on_ack: Callable[[int, float], None] | None,
     ) -> None:
         self.acked = 0
         """So many leading messages are stored for certain."""
+        self.subjects = subjects
+        """Filter of the subjects of its messages."""
         self._router = router
         self._fence = fence
         self._on_ack = on_ack
@@ -107,6 +110,11 @@ class Run(ABC):
         if self._over is None:
             self._over = refusal
         self._wake()
+
+    def denied(self, refusal: Refusal) -> None:
+        """End the run if it may be about one of its messages: the server does not say whose."""
+        if self._sent > self.acked:
+            self.cut(refusal)
 
     @abstractmethod
     def on_reply(self, tokens: list[bytes], document: Mapping[str, Any]) -> None:

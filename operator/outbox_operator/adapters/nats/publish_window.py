@@ -62,10 +62,11 @@ class WindowRun(Run):
         pace: Pace,
         ordered: bool,
         chains: bool,
+        subjects: str,
         fence: Fence | None,
         on_ack: Callable[[int, float], None] | None,
     ) -> None:
-        super().__init__(router, fence=fence, on_ack=on_ack)
+        super().__init__(router, subjects=subjects, fence=fence, on_ack=on_ack)
         self._pace = pace
         self._chained = ordered and chains
         self._single = ordered and not chains

@@ -9,6 +9,7 @@ connection's send buffer can follow later messages. Decides nothing about retrie
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,14 +22,15 @@ from outbox_operator.adapters.nats.ack_router import ACK_SECONDS, AckRouter
 from outbox_operator.adapters.nats.api import JetStreamApi
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.connection import connect
-from outbox_operator.adapters.nats.driver import WireClient
-from outbox_operator.adapters.nats.errors import connection_error
+from outbox_operator.adapters.nats.driver import Denial, WireClient
+from outbox_operator.adapters.nats.errors import connection_error, denied
 from outbox_operator.adapters.nats.messages import Fence, Message, Refusal, Sent
 from outbox_operator.adapters.nats.publish_fast import FastRun, end_batch
 from outbox_operator.adapters.nats.publish_run import Run
 from outbox_operator.adapters.nats.publish_window import Pace, WindowRun
 from outbox_operator.adapters.nats.tail import TailMessage, TailReader
-from outbox_operator.errors import NatsError
+from outbox_operator.errors import NatsError, OutboxError
+from outbox_operator.reasons import Reason
 
 __all__ = [
     "Fence",
@@ -90,6 +92,8 @@ class Publisher:
     def __init__(
         self, client: WireClient, auth: NatsAuth, stream: str, *, window: int, ack_seconds: float
     ) -> None:
+        self._end: OutboxError | None = None
+        """Why it is of no use, when the connection itself is not lost."""
         self._client = client
         self._auth = auth
         self._stream = stream
@@ -116,18 +120,21 @@ class Publisher:
         *,
         name: str,
         stream: str,
+        subjects: str = "",
         window: int = WINDOW_MESSAGES,
         ack_seconds: float = ACK_SECONDS,
     ) -> Publisher:
         """Connect and subscribe to acknowledgements.
 
         Args:
+            subjects: Filter of all that will be published; nothing, if nothing will.
             name: Shown in the server's connection list.
             window: Most messages in flight where the stream takes no fast-ingest batches.
             ack_seconds: Longest wait for an acknowledgement.
 
         Raises:
             OutboxError: As `adapters.nats.connection.connect`.
+            AccessDeniedError: The user may not hear acknowledgements.
         """
         publisher: Publisher | None = None
 
@@ -141,10 +148,15 @@ class Publisher:
         )
         publisher = cls(client, auth, stream, window=window, ack_seconds=ack_seconds)
         try:
-            await publisher._router.start()
-        except nats.errors.Error as error:
-            await client.close()
+            await publisher._router.start(publisher._on_deaf)
+        except (nats.errors.Error, OSError) as error:
+            await publisher.close()
             raise connection_error(error, auth) from error
+        if publisher._end is not None:
+            await publisher.close()
+            raise publisher._end
+        if subjects:
+            client.on_denied("publish", subjects, publisher._on_denied)
         return publisher
 
     @property
@@ -161,8 +173,10 @@ class Publisher:
         """Call `callback` once when the connection is lost for whatever reason but `close`."""
         self._on_lost.append(callback)
 
-    def lost_error(self) -> NatsError:
+    def lost_error(self) -> OutboxError:
         """The loss as an error."""
+        if self._end is not None:
+            return self._end
         why = self.last_server_error()
         return NatsError(
             f"NATS at {self.address}: the connection was lost" + (f": {why}" if why else "")
@@ -172,6 +186,15 @@ class Publisher:
         """What the server complained about last, for example a missing permission; or ''."""
         said = self._client.last_error
         return str(said).removeprefix("nats: ") if said is not None else ""
+
+    def end_if_outdated(self, auth: NatsAuth) -> None:
+        """End as if the connection were lost when this is not the login it was made with.
+
+        The rights of a user may be in its credentials, so that new ones need a new connection.
+        """
+        if auth != self._auth:
+            self._end = NatsError(f"NATS at {self.address}: there is a new login, connecting anew")
+            self._mark_lost()
 
     async def facts(self) -> StreamFacts:
         """Ask the server about the stream; runs opened from now on go by the answer.
@@ -210,6 +233,7 @@ class Publisher:
         batch: str,
         fence: Fence | None,
         ordered: bool,
+        subjects: str = ">",
         on_ack: Callable[[int, float], None] | None = None,
     ) -> Run:
         """Begin a run; `facts` must have been asked before, and again after a refusal.
@@ -219,17 +243,19 @@ class Publisher:
                 time. Letters and digits.
             fence: To be checked by the stream before it stores the first message.
             ordered: Whether the messages must be stored in the order they are sent in.
+            subjects: Filter of what it will publish; tells which refusals concern it.
             on_ack: As `Run` takes it.
         """
         if self._fast is None:
             raise ValueError(f"stream {self._stream}: facts() was not asked before open_run()")
         if self._fast:
-            return FastRun(self._router, batch=batch, fence=fence, on_ack=on_ack)
+            return FastRun(self._router, batch=batch, subjects=subjects, fence=fence, on_ack=on_ack)
         return WindowRun(
             self._router,
             pace=self._pace,
             ordered=ordered,
             chains=self._chains,
+            subjects=subjects,
             fence=fence,
             on_ack=on_ack,
         )
@@ -296,25 +322,58 @@ class Publisher:
             f"STREAM.INFO.{self._stream}", None, f"stream {self._stream}"
         )
 
-    async def subscribe(self, subject: str, callback: Callable[[], None]) -> None:
-        """Call `callback` for each core-NATS message on `subject`; what it says is ignored.
+    async def listen(
+        self, subject: str, callback: Callable[[], None], accepted: Callable[[], None]
+    ) -> OutboxError:
+        """Call `callback` for each core-NATS message on `subject`, whatever it says.
+
+        Args:
+            accepted: Called once the server lets us.
+
+        Returns:
+            That it does not, or does not any more.
 
         Raises:
             NatsError: The connection is lost.
         """
+        refused: asyncio.Future[Denial] = asyncio.get_running_loop().create_future()
 
         async def receive(_: Msg) -> None:
             callback()
 
+        def refuse(denial: Denial) -> None:
+            if not refused.done():
+                refused.set_result(denial)
+
+        forget = self._client.on_denied("subscribe", subject, refuse)
+        subscription = None
         try:
-            await self._client.subscribe(subject, cb=receive)
-        except nats.errors.Error as error:
+            subscription = await self._client.subscribe(subject, cb=receive)
+            await self._client.confirm(self._router.ack_seconds)
+            if not refused.done():
+                accepted()
+            return denied(await refused, self._auth, "nudges of writers are not heard")
+        except (nats.errors.Error, OSError) as error:
             raise connection_error(error, self._auth) from error
+        finally:
+            forget()
+            if subscription is not None and refused.done():
+                with contextlib.suppress(nats.errors.Error):
+                    await subscription.unsubscribe()
 
     async def close(self) -> None:
         """End the connection at once; messages on the way may or may not arrive."""
         self._on_lost.clear()
         await self._client.abandon()
+
+    def _on_denied(self, denial: Denial) -> None:
+        error = denied(denial, self._auth, f"stream {self._stream}: publish events")
+        self._router.denied(denial.subject, Refusal(Reason.PERMISSION_DENIED, error.message))
+
+    def _on_deaf(self, denial: Denial) -> None:
+        """Every acknowledgement is lost on us."""
+        self._end = denied(denial, self._auth, f"stream {self._stream}: hear acknowledgements")
+        self._mark_lost()
 
     def _mark_lost(self) -> None:
         self._lost = True
