@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import cache
 from typing import Any, Final, Protocol
 
 from outbox_operator.client import asyncpg_driver, sending, sqlalchemy_hooks
@@ -103,10 +104,8 @@ class _Psycopg:
 
     def _cursor(self, connection: Any) -> Any:
         # Of the plain kind: applications set cursors and row factories of their own.
-        from psycopg import AsyncCursor
-        from psycopg.rows import tuple_row
-
-        return AsyncCursor(connection, row_factory=tuple_row)
+        kind, rows = _plain_cursor()
+        return kind(connection, row_factory=rows)
 
     async def _check(self, connection: Any) -> None:
         """Refuse a connection that commits every statement by itself."""
@@ -121,6 +120,15 @@ class _Psycopg:
 
     def pending(self, connection: Any) -> Pending:
         return sending.pending_of(connection)
+
+
+@cache
+def _plain_cursor() -> tuple[Any, Any]:
+    """Class and row factory of psycopg's plain cursor; looked up once, since every event asks."""
+    from psycopg import AsyncCursor
+    from psycopg.rows import tuple_row
+
+    return AsyncCursor, tuple_row
 
 
 class _Sqlalchemy:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any, Final, Protocol
 
 from outbox_operator.client import django_driver, sending, sqlalchemy_hooks
@@ -104,10 +105,8 @@ class _Psycopg:
 
     def _cursor(self, connection: Any) -> Any:
         # Of the plain kind: applications set cursors and row factories of their own.
-        from psycopg import Cursor
-        from psycopg.rows import tuple_row
-
-        return Cursor(connection, row_factory=tuple_row)
+        kind, rows = _plain_cursor()
+        return kind(connection, row_factory=rows)
 
     def _check(self, connection: Any) -> None:
         """Refuse a connection that commits every statement by itself."""
@@ -122,6 +121,15 @@ class _Psycopg:
 
     def pending(self, connection: Any) -> Pending:
         return sending.pending_of(connection)
+
+
+@cache
+def _plain_cursor() -> tuple[Any, Any]:
+    """Class and row factory of psycopg's plain cursor; looked up once, since every event asks."""
+    from psycopg import Cursor
+    from psycopg.rows import tuple_row
+
+    return Cursor, tuple_row
 
 
 class _Sqlalchemy:
