@@ -18,6 +18,7 @@ from outbox_operator.errors import PostgresError
 from outbox_operator.reasons import Reason
 from outbox_operator.relay.paging import PageSizer, Snapshot
 
+_BEFORE_ALL: Final = -(2**63)
 STRIDE: Final = 250_000
 """Positions that one statement walks over at most, so that none takes long, whatever lies
 between two rows of a window."""
@@ -160,13 +161,15 @@ class Reader:
     async def _open(self, lower: str, upper: str, position: int) -> _Window | None:
         """Begin a window, or what is left of it; an empty one is over at once."""
         unseen, bound = Snapshot.parse(lower).bound(), Snapshot.parse(upper).bound()
-        span = await self._store.span(unseen, bound, position)
+        # Position 0 is none, and whoever writes positions by hand may write smaller ones.
+        after = position or _BEFORE_ALL
+        span = await self._store.span(unseen, bound, after)
         if span is None:
             self._point = Point(upper, None, position)
             return None
         self._point = Point(lower, upper, position)
         self._window = _Window(
-            unseen, bound, upper, max(position, span.first - 1), span.last, span.rows, span.late
+            unseen, bound, upper, max(after, span.first - 1), span.last, span.rows, span.late
         )
         return self._window
 
@@ -205,8 +208,15 @@ class Reader:
                 after=window.after, last=stop,
                 rows=self._sizer.rows, size=self._sizer.size, largest=self._largest(),
             )  # fmt: skip
-            window.after = rows[-1][POSITION] if rows else stop
+            window.after = rows[-1][POSITION] if rows else await self._skip_gap(window, stop)
         return rows
+
+    async def _skip_gap(self, window: _Window, stop: int) -> int:
+        """Go on behind positions without a row, however many a rotation or `setval` left out."""
+        if stop == window.last:
+            return stop
+        found = await self._store.next_position(stop, window.last)
+        return window.last if found is None else found - 1
 
     def _learn(self, rows: Rows) -> None:
         size = sum([len(row[PAYLOAD]) for row in rows if row[PAYLOAD] is not None])

@@ -281,3 +281,44 @@ async def test_the_tail_is_read_by_index_at_any_table_size(outbox: Outbox) -> No
     assert relay.terminate() == 0
     await outbox.connection.execute("SELECT pg_stat_clear_snapshot()")
     assert await outbox.connection.fetchval(name) == before
+
+
+@pytest.mark.parametrize("gap", ["setval", "rotations"])
+async def test_gaps_of_positions_cost_nothing(outbox: Outbox, gap: str) -> None:
+    """A window across them is larger than a page, so that it is walked."""
+    rows, jumps = 1000, 40
+    async with outbox.session() as writer, writer.transaction():
+        for _ in range(jumps):
+            await writer.execute(
+                "INSERT INTO outbox.events (event_type, partition_key, payload) "
+                "SELECT 'created', 'k' || n % 10, '{}' FROM generate_series(1, $1::int) n",
+                rows // jumps * 10,
+            )
+            step = 10**9 if gap == "rotations" else 10**12
+            await writer.execute(
+                "SELECT setval('outbox.events_position_seq', "
+                "nextval('outbox.events_position_seq') + $1::bigint)",
+                step,
+            )
+    committed = await outbox.event_ids()
+    relay = await outbox.relay().start().active()
+    stored = await outbox.stored(len(committed))
+    check_delivery(stored, committed)
+    assert relay.failing() == {}
+
+
+@pytest.mark.parametrize("others", [1, 5000])
+async def test_positions_below_one_are_published_too(outbox: Outbox, others: int) -> None:
+    async with outbox.session() as writer, writer.transaction():
+        for position in (-7, 0):
+            await outbox.add("k", value=position, position=position, on=writer)
+        await writer.execute(
+            "INSERT INTO outbox.events (event_type, partition_key, payload) "
+            "SELECT 'created', 'k', '{}' FROM generate_series(1, $1::int)",
+            others,
+        )
+    committed = await outbox.event_ids()
+    outbox.relay().start()
+    stored = await outbox.stored(len(committed))
+    check_delivery(stored, committed)
+    assert [message.event_id for message in stored] == committed

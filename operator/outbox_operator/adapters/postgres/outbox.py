@@ -255,6 +255,14 @@ class OutboxStore:
             )  # fmt: skip
         return cast("Rows", records)
 
+    async def next_position(self, after: int, last: int) -> int | None:
+        """The first position behind `after` that any row has; None: none up to `last`."""
+        async with self._statement():
+            found: int | None = await self._connection.fetchval(
+                self._sql("relay_next_position"), after, last
+            )
+        return found
+
     async def late_page(self, positions: Sequence[int], *, size: int, largest: int) -> Rows:
         """Rows at `positions`, in order, about `size` bytes of them but at least one."""
         async with self._statement():
