@@ -1,7 +1,7 @@
 """How long to wait and how to: pauses between failed attempts, and waits that an event ends.
 
-The lowest layer beside `errors`. Whoever tries something again takes its pauses from here, so
-that all of them double, end at a ceiling, and are spread.
+A layer below all that waits. Whoever tries something again, with a pause that grows, takes it from
+here, so that all of these double, end at a ceiling, and are spread.
 """
 
 from __future__ import annotations

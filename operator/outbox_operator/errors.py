@@ -1,4 +1,4 @@
-"""The one error tree of the project. Importable by every layer.
+"""The one error tree of the project. Importable by every layer but `reasons` and `aio`.
 
     OutboxError                  reason, retryable, message
     ├── SpecError                the resource or configuration is wrong; a person must edit it

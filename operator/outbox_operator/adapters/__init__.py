@@ -1,1 +1,1 @@
-"""The only code that talks to PostgreSQL, NATS and Kubernetes; the rooms share nothing."""
+"""What talks to PostgreSQL, NATS and Kubernetes for the roles, a room each."""

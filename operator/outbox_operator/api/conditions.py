@@ -1,4 +1,4 @@
-"""Conditions: their types, their reasons, and the pure merge that keeps transition times."""
+"""Conditions: their types, and the pure merge that keeps transition times. Reasons: `reasons`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Names and labels of everything the operator makes. Pure; the same input gives the same name.
 
-Called by plan.children and plan.workloads to render, and by the controller to find children
-again. Must not know what the resources are made of.
+Called by `plan.kubernetes` to render, and by the controller to find children again. Must
+not know what the resources are made of.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""For the tests of applications: an outbox that records in memory what it is given.
+"""For the tests of applications: an outbox that records in memory, and real servers by fixtures.
 
     from outbox_operator.testing import RecordingOutbox
 

@@ -1,8 +1,8 @@
 """What the controller tells a relay or consumer pod: one JSON document, mounted from a ConfigMap.
 
-The controller renders these (plan.workloads), the roles load them (relay.settings,
-consumer.settings). Secrets never appear here: each `*_file` is the path of a file that a Secret
-volume provides. Durations are seconds, sizes bytes.
+The controller renders these (`plan.kubernetes.runtime_config`), the roles load them
+(`relay.settings`, `consumer.settings`). Secrets never appear here: each `*_file` is the path of a
+file that a Secret volume provides. Durations are seconds, sizes bytes.
 """
 
 from __future__ import annotations

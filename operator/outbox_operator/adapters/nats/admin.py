@@ -1,7 +1,7 @@
 """Administration of JetStream: streams and durable consumers, by the raw JSON API.
 
 Called by the controller. Raw, so that a field the driver does not know still reaches the server.
-Decides nothing: what to write comes from plan.streams and plan.consumers.
+Decides nothing: what to write comes from plan.jetstream.streams and plan.jetstream.consumers.
 """
 
 from __future__ import annotations

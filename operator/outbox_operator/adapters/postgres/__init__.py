@@ -1,1 +1,1 @@
-"""PostgreSQL: pages of rows, locks, inbox, dead letters; all statements are in `sql/`."""
+"""PostgreSQL: pages of rows, locks, inbox, dead letters; statements are in `sql/`."""

@@ -1,7 +1,7 @@
 """Renders pod templates that satisfy the restricted Pod Security Standard. Pure.
 
 Two kinds: pods that run a role of ours, and pods of a user's image of which we know neither user,
-ports nor health. Called by plan.workloads.
+ports nor health. Called by `plan.kubernetes.workloads`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Merges a user's `podTemplate` into a pod template of ours. Pure.
 
-Called by plan.workloads. The rules are those of Kubernetes' strategic merge patch, so that people
-can write what they know: maps merge, lists of named things merge by name, other lists are
-replaced (tolerations are added), null removes. What would keep the workload from running as the
+Called by `plan.kubernetes.workloads`. The rules are those of Kubernetes' strategic merge patch, so
+that people can write what they know: maps merge, lists of named things merge by name, other lists
+are replaced (tolerations are added), null removes. What would keep the workload from running as the
 operator means it is refused by name.
 """
 

@@ -1,6 +1,7 @@
 """What relay and consumer pods are told: configuration documents and environments. Pure.
 
-Called by plan.workloads. Secrets are files here, see plan.secret_files.
+Called by `plan.kubernetes.workloads`. Secrets are files here, see
+`plan.kubernetes.secret_files`.
 """
 
 from __future__ import annotations
