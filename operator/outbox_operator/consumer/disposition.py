@@ -1,6 +1,7 @@
 """What to do with a message once its handler answered: a pure decision.
 
-Called by the processor for each delivery. Sends nothing, reads no clock, draws no random number.
+Called by the processor for each delivery. Pure: sends nothing, reads no clock, draws no random
+number.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from outbox_operator.adapters.nats.publisher import Fence, Message
+from outbox_operator.adapters.nats.messages import Fence, Message
 from outbox_operator.adapters.postgres.rows import Row, Rows
 from outbox_operator.errors import EventError
 from outbox_operator.reasons import Reason

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
-from outbox_operator.adapters.nats.errors import Kind
-from outbox_operator.adapters.nats.publisher import Message, Refusal, StreamFacts
+from outbox_operator.adapters.nats.fault_kinds import FaultKind
+from outbox_operator.adapters.nats.messages import Message, Refusal, StreamFacts
 from outbox_operator.adapters.postgres.rows import (
     EVENT_ID,
     PARTITION_KEY,
@@ -244,9 +244,9 @@ def treat(refusal: Refusal) -> Treatment:
 
 
 _TREATMENTS: Final = {
-    Kind.TOO_LARGE: Treatment.POISON,
-    Kind.FENCE_BROKEN: Treatment.FENCE,
-    Kind.CHAIN_BROKEN: Treatment.RESEND,
+    FaultKind.TOO_LARGE: Treatment.POISON,
+    FaultKind.FENCE_BROKEN: Treatment.FENCE,
+    FaultKind.CHAIN_BROKEN: Treatment.RESEND,
 }
 
 

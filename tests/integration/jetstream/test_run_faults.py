@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from outbox_operator.adapters.nats.errors import Kind
+from outbox_operator.adapters.nats.fault_kinds import FaultKind
 from outbox_operator.adapters.nats.publisher import Fence, Publisher, Run, Sent
 from support.nats import NatsCluster, NatsServer, connected, unique_prefix
 from support.runs import Lane, a_lane
@@ -178,7 +178,7 @@ async def test_three_replicas_survive_refusals(cluster: NatsCluster, batches: bo
         sent = await lane.publish([*poison, *lane.messages(50, first=51)])
         assert sent.count == 50
         assert sent.refusal is not None
-        assert sent.refusal.kind is Kind.TOO_LARGE
+        assert sent.refusal.kind is FaultKind.TOO_LARGE
         full = await lane.publish(lane.messages(1000, first=50))
         assert full.count == 250
         assert full.refusal is not None

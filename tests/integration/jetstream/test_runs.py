@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from outbox_operator.adapters.nats import ack_router, publish_fast
-from outbox_operator.adapters.nats.errors import Kind
+from outbox_operator.adapters.nats.fault_kinds import FaultKind
 from outbox_operator.adapters.nats.publisher import Fence, Sent
 from outbox_operator.errors import NatsError
 from support.nats import NatsServer, connected, remove_streams, unique_prefix
@@ -129,7 +129,7 @@ async def test_a_fence_with_a_wildcard_holds(lane: Lane) -> None:
     assert stale.count == 0
     assert stale.refusal is not None
     assert stale.refusal.reason == "FenceRefused"
-    assert stale.refusal.kind is Kind.FENCE_BROKEN
+    assert stale.refusal.kind is FaultKind.FENCE_BROKEN
     if lane.facts.fast:
         assert max(await lane.stored()) < 1000
 
@@ -171,9 +171,9 @@ async def test_nothing_behind_a_refused_message_is_stored(
         assert (
             found
             == {
-                "large": ("StreamRefused", Kind.TOO_LARGE),
-                "uncovered": ("NoStreamResponse", Kind.OTHER),
-                "expired": ("StreamRefused", Kind.OTHER),
+                "large": ("StreamRefused", FaultKind.TOO_LARGE),
+                "uncovered": ("NoStreamResponse", FaultKind.OTHER),
+                "expired": ("StreamRefused", FaultKind.OTHER),
             }[kind]
         )
         assert await lane.stored() == list(range(place))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from outbox_operator.adapters.nats.errors import Kind
+from outbox_operator.adapters.nats.fault_kinds import FaultKind
 from outbox_operator.adapters.nats.frame_reader import parse_headers
 from outbox_operator.adapters.nats.publisher import Message, Refusal, StreamFacts
 from outbox_operator.adapters.postgres.rows import Row
@@ -195,15 +195,15 @@ def test_the_limit_holds_in_ordinary_pages_too(size: int) -> None:
 @pytest.mark.parametrize(
     ("kind", "treatment"),
     [
-        (Kind.TOO_LARGE, Treatment.POISON),
-        (Kind.CHAIN_BROKEN, Treatment.RESEND),
-        (Kind.FENCE_BROKEN, Treatment.FENCE),
-        (Kind.NO_ROOM, Treatment.RETRY),
-        (Kind.UNAVAILABLE, Treatment.RETRY),
-        (Kind.OTHER, Treatment.RETRY),
+        (FaultKind.TOO_LARGE, Treatment.POISON),
+        (FaultKind.CHAIN_BROKEN, Treatment.RESEND),
+        (FaultKind.FENCE_BROKEN, Treatment.FENCE),
+        (FaultKind.NO_ROOM, Treatment.RETRY),
+        (FaultKind.UNAVAILABLE, Treatment.RETRY),
+        (FaultKind.OTHER, Treatment.RETRY),
     ],
 )
-def test_refusals(kind: Kind, treatment: Treatment) -> None:
+def test_refusals(kind: FaultKind, treatment: Treatment) -> None:
     assert treat(Refusal(Reason.STREAM_REFUSED, "text", kind)) is treatment
 
 

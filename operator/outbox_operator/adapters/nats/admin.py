@@ -15,7 +15,8 @@ from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.connection import server_version
 from outbox_operator.adapters.nats.dead_letters import DeadLetters
 from outbox_operator.adapters.nats.driver import WireClient
-from outbox_operator.adapters.nats.errors import ApiFaultError, Kind, translate
+from outbox_operator.adapters.nats.errors import ApiFaultError, translate
+from outbox_operator.adapters.nats.fault_kinds import FaultKind
 from outbox_operator.errors import ConflictError, OutboxError, SpecError
 from outbox_operator.plan.jetstream.consumers import ObservedConsumer
 from outbox_operator.plan.jetstream.decide import Config, moment
@@ -53,7 +54,7 @@ class AccountInfo:
         return None if most < 0 else max(most - max(used, reserved), 0)
 
 
-_GONE: Final = (Kind.STREAM_MISSING, Kind.CONSUMER_MISSING)
+_GONE: Final = (FaultKind.STREAM_MISSING, FaultKind.CONSUMER_MISSING)
 
 
 class JetStreamAdmin:
@@ -70,7 +71,7 @@ class JetStreamAdmin:
     def __init__(self, client: WireClient, auth: NatsAuth) -> None:
         self._client = client
         self._auth = auth
-        self._api = JetStreamApi(client, auth)
+        self._api = JetStreamApi(client, auth, specified=True)
 
     @property
     def api_level(self) -> int:
@@ -102,7 +103,7 @@ class JetStreamAdmin:
     async def stream_info(self, name: str) -> ObservedStream | None:
         """A stream, or None when there is none."""
         found = await self._api.find(
-            f"STREAM.INFO.{name}", None, f"stream {name}", Kind.STREAM_MISSING
+            f"STREAM.INFO.{name}", None, f"stream {name}", FaultKind.STREAM_MISSING
         )
         return None if found is None else _stream(found)
 
@@ -126,7 +127,9 @@ class JetStreamAdmin:
 
     async def delete_stream(self, name: str) -> None:
         """Delete a stream and its messages; one that is gone already is fine."""
-        await self._api.find(f"STREAM.DELETE.{name}", None, f"stream {name}", Kind.STREAM_MISSING)
+        await self._api.find(
+            f"STREAM.DELETE.{name}", None, f"stream {name}", FaultKind.STREAM_MISSING
+        )
 
     async def consumer_info(self, stream: str, durable: str) -> ObservedConsumer | None:
         """A durable consumer, or None when it or its stream does not exist."""
@@ -160,7 +163,7 @@ class JetStreamAdmin:
         name = config["name"]
         what = f"durable consumer {name} of stream {stream}"
         body = {"pause_until": wanted} if wanted else {}
-        await self._api.request(f"CONSUMER.PAUSE.{stream}.{name}", body, what, writing=True)
+        await self._api.request(f"CONSUMER.PAUSE.{stream}.{name}", body, what)
         return await self.consumer_info(stream, name) or observed
 
     async def delete_consumer(self, stream: str, durable: str) -> None:
@@ -183,7 +186,9 @@ class JetStreamAdmin:
         count = offset = 0
         while True:
             body = {"subjects_filter": subject_filter, "offset": offset}
-            answer = await self._api.find(f"STREAM.INFO.{stream}", body, what, Kind.STREAM_MISSING)
+            answer = await self._api.find(
+                f"STREAM.INFO.{stream}", body, what, FaultKind.STREAM_MISSING
+            )
             if answer is None:
                 return None
             subjects: dict[str, int] = answer["state"].get("subjects") or {}
@@ -197,19 +202,19 @@ class JetStreamAdmin:
         try:
             return _stream(await self._api.ask(f"STREAM.{verb}.{config['name']}", config, what))
         except ApiFaultError as fault:
-            if fault.kind is Kind.SUBJECT_OVERLAP:
+            if fault.kind is FaultKind.SUBJECT_OVERLAP:
                 raise await self._overlap(config) from fault
-            if fault.kind is Kind.NO_ROOM:
+            if fault.kind is FaultKind.NO_ROOM:
                 raise await self._no_room(config, fault) from fault
             updating = verb == "UPDATE"
-            raise translate(fault, self._auth, what, writing=True, updating=updating) from fault
+            raise translate(fault, self._auth, what, specified=True, updating=updating) from fault
 
     async def _write_consumer(self, stream: str, config: Config, action: str) -> ObservedConsumer:
         what = f"durable consumer {config['name']} of stream {stream}"
         body = {"stream_name": stream, "config": config, "action": action}
         verb = f"CONSUMER.CREATE.{stream}.{config['name']}"
         updating = action == "update"
-        return _consumer(await self._api.request(verb, body, what, writing=True, updating=updating))
+        return _consumer(await self._api.request(verb, body, what, updating=updating))
 
     async def _overlap(self, config: Config) -> OutboxError:
         """Which stream has our subjects already; the server does not say."""

@@ -20,13 +20,13 @@ from outbox_operator.adapters.nats.driver import Denial, WireClient
 from outbox_operator.adapters.nats.errors import (
     INBOXES,
     ApiFaultError,
-    Kind,
     connection_error,
     denied,
     disconnected_error,
     no_responders,
     translate,
 )
+from outbox_operator.adapters.nats.fault_kinds import FaultKind
 from outbox_operator.errors import NatsError, OutboxError
 from outbox_operator.reasons import Reason
 
@@ -43,11 +43,13 @@ class JetStreamApi:
     Args:
         client: A connection; stays the caller's.
         auth: What it was made from: address for messages, JetStream domain.
+        specified: As `errors.translate`, of everything but `publish`.
     """
 
-    def __init__(self, client: WireClient, auth: NatsAuth) -> None:
+    def __init__(self, client: WireClient, auth: NatsAuth, *, specified: bool = False) -> None:
         self.client = client
         self.auth = auth
+        self._specified = specified
         self._prefix = f"$JS.{auth.domain}.API" if auth.domain else "$JS.API"
 
     def subject(self, verb: str) -> str:
@@ -60,7 +62,6 @@ class JetStreamApi:
         body: Mapping[str, Any] | None,
         what: str,
         *,
-        writing: bool = False,
         updating: bool = False,
     ) -> dict[str, Any]:
         """Ask, and return the answer.
@@ -68,16 +69,17 @@ class JetStreamApi:
         Args:
             verb: What: `STREAM.INFO.ORDERS`.
             what: The thing, for messages: "stream ORDERS".
-            writing: As `errors.translate`.
             updating: As `errors.translate`.
         """
         try:
             return await self.ask(verb, body, what)
         except ApiFaultError as fault:
-            raise translate(fault, self.auth, what, writing=writing, updating=updating) from fault
+            raise translate(
+                fault, self.auth, what, specified=self._specified, updating=updating
+            ) from fault
 
     async def find(
-        self, verb: str, body: Mapping[str, Any] | None, what: str, *absent: Kind
+        self, verb: str, body: Mapping[str, Any] | None, what: str, *absent: FaultKind
     ) -> dict[str, Any] | None:
         """Like `request`, but None when the answer is an error of one of these kinds."""
         try:
@@ -85,7 +87,7 @@ class JetStreamApi:
         except ApiFaultError as fault:
             if fault.kind in absent:
                 return None
-            raise translate(fault, self.auth, what) from fault
+            raise translate(fault, self.auth, what, specified=self._specified) from fault
 
     async def ask(self, verb: str, body: Mapping[str, Any] | None, what: str) -> dict[str, Any]:
         """Like `request`, for who looks at a refusal first.

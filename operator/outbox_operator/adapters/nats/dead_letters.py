@@ -18,7 +18,7 @@ from typing import Any, Final
 from outbox_operator.adapters.nats.api import JetStreamApi
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.driver import WireClient
-from outbox_operator.adapters.nats.errors import Kind
+from outbox_operator.adapters.nats.fault_kinds import FaultKind
 from outbox_operator.adapters.nats.frame_reader import parse_headers
 from outbox_operator.errors import NatsError
 from outbox_operator.reasons import Reason
@@ -115,7 +115,7 @@ class DeadLetters:
     async def purge(self, sequence: int) -> None:
         """Remove a letter for good. Raises NatsError."""
         verb, what = f"STREAM.MSG.DELETE.{self._stream}", f"stream {self._stream}"
-        await self._api.find(verb, {"seq": sequence}, what, Kind.MESSAGE_MISSING)
+        await self._api.find(verb, {"seq": sequence}, what, FaultKind.MESSAGE_MISSING)
 
     async def collect(self, source: str, durable: str, prefix: str) -> int:
         """Make letters of the messages that the server gave up on; how many.
@@ -185,7 +185,7 @@ class DeadLetters:
 
     async def _get(self, stream: str, wanted: Mapping[str, Any]) -> Mapping[str, Any] | None:
         answer = await self._api.find(
-            f"STREAM.MSG.GET.{stream}", wanted, f"stream {stream}", Kind.MESSAGE_MISSING
+            f"STREAM.MSG.GET.{stream}", wanted, f"stream {stream}", FaultKind.MESSAGE_MISSING
         )
         message: Mapping[str, Any] | None = None if answer is None else answer.get("message")
         return message

@@ -6,16 +6,16 @@ errors (errors.json in its sources).
 
 from __future__ import annotations
 
-import enum
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import nats.errors
 
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.driver import Denial, WireClient
+from outbox_operator.adapters.nats.fault_kinds import FaultKind
 from outbox_operator.adapters.network import network_problem
 from outbox_operator.errors import (
     AccessDeniedError,
@@ -33,37 +33,6 @@ INBOXES: Final = "_INBOX.>"
 """Where answers come, to everybody."""
 
 
-class Kind(enum.Enum):
-    """What an error of JetStream means, as far as somebody acts on it."""
-
-    OTHER = enum.auto()
-    """Nothing that we know of."""
-    NOT_ENABLED = enum.auto()
-    UNAVAILABLE = enum.auto()
-    """No leader, or too few servers; time helps."""
-    STREAM_MISSING = enum.auto()
-    CONSUMER_MISSING = enum.auto()
-    MESSAGE_MISSING = enum.auto()
-    EXISTS = enum.auto()
-    """With another configuration."""
-    SUBJECT_OVERLAP = enum.auto()
-    """Another stream has these subjects."""
-    NO_ROOM = enum.auto()
-    """More than the account or the server has left."""
-    INVALID = enum.auto()
-    """The request as it is written is refused for ever."""
-    IMMUTABLE = enum.auto()
-    """It cannot be changed in place."""
-    TOO_LARGE = enum.auto()
-    """A message is larger than stream or server allow."""
-    FENCE_BROKEN = enum.auto()
-    """The last message on our subjects is not the one we named."""
-    CHAIN_BROKEN = enum.auto()
-    """The last message of the stream is not the one we named."""
-    UNKNOWN_BATCH = enum.auto()
-    """No batch of this name is open."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Meaning:
     """One line of the table.
@@ -73,50 +42,54 @@ class _Meaning:
         reason: Its reason; None: that of the class.
         text: The sentence; may name what, address and fault.
         updating: Class to raise instead when an existing thing was to be changed.
+        specified: Class to raise instead, for its own reason, when somebody's specification
+            asked for it.
     """
 
-    kind: Kind
+    kind: FaultKind
     error: type[OutboxError] = NatsError
     reason: Reason | None = None
     text: str = "{what}: NATS at {address} refused it: {fault}"
     updating: type[OutboxError] | None = None
+    specified: type[OutboxError] | None = None
 
 
 _NOT_ENABLED: Final = _Meaning(
-    Kind.NOT_ENABLED,
+    FaultKind.NOT_ENABLED,
     UnsupportedServerError,
     Reason.JETSTREAM_NOT_ENABLED,
     "NATS at {address}: JetStream is not enabled for this account; "
     "enable it on the server (jetstream {{}}) and in the account",
 )
-_UNAVAILABLE: Final = _Meaning(Kind.UNAVAILABLE, reason=Reason.JETSTREAM_UNAVAILABLE)
-_OTHER: Final = _Meaning(Kind.OTHER, reason=Reason.JETSTREAM_ERROR)
-_INVALID: Final = _Meaning(Kind.INVALID, SpecError)
+_UNAVAILABLE: Final = _Meaning(FaultKind.UNAVAILABLE, reason=Reason.JETSTREAM_UNAVAILABLE)
+_OTHER: Final = _Meaning(FaultKind.OTHER, reason=Reason.JETSTREAM_ERROR)
+_INVALID: Final = _Meaning(FaultKind.INVALID, SpecError)
 _EXISTS: Final = _Meaning(
-    Kind.EXISTS,
+    FaultKind.EXISTS,
     ConflictError,
     text="{what}: somebody else created it a moment ago, differently",
 )
 _WORK_QUEUE_TAKEN: Final = _Meaning(
-    Kind.EXISTS,
+    FaultKind.EXISTS,
     ConflictError,
     text="{what}: its stream has retention WorkQueue, where each message belongs to one "
     "consumer, and another one already reads these subjects; set filterSubjects apart. "
     "{what}: NATS at {address} refused it: {fault}",
 )
-_LIMIT_REACHED: Final = _Meaning(Kind.INVALID, SpecError, Reason.LIMIT_REACHED)
+_LIMIT_REACHED: Final = _Meaning(FaultKind.INVALID, SpecError, Reason.LIMIT_REACHED)
 _NO_REPLICAS: Final = _Meaning(
-    Kind.INVALID,
+    FaultKind.INVALID,
     UnsupportedServerError,
     text="{what}: replicas > 1 needs a NATS cluster with that many JetStream servers. "
     "{what}: NATS at {address} refused it: {fault}",
 )
-_NO_ROOM: Final = _Meaning(Kind.NO_ROOM, reason=Reason.JETSTREAM_ERROR)
-_TOO_LARGE: Final = _Meaning(Kind.TOO_LARGE, reason=Reason.JETSTREAM_ERROR)
-_FENCE_BROKEN: Final = _Meaning(Kind.FENCE_BROKEN, reason=Reason.JETSTREAM_ERROR)
+_NO_ROOM: Final = _Meaning(FaultKind.NO_ROOM, reason=Reason.JETSTREAM_ERROR)
+_OVER_LIMIT: Final = _Meaning(FaultKind.NO_ROOM, reason=Reason.JETSTREAM_ERROR, specified=SpecError)
+_TOO_LARGE: Final = _Meaning(FaultKind.TOO_LARGE, reason=Reason.JETSTREAM_ERROR)
+_FENCE_BROKEN: Final = _Meaning(FaultKind.FENCE_BROKEN, reason=Reason.JETSTREAM_ERROR)
 
 _CODES: Final[Mapping[int, _Meaning]] = {
-    10002: _NO_ROOM,  # account limit
+    10002: _OVER_LIMIT,  # of the account
     10004: _UNAVAILABLE,
     10005: _UNAVAILABLE,  # no peers for the replicas
     10006: _UNAVAILABLE,
@@ -125,16 +98,16 @@ _CODES: Final[Mapping[int, _Meaning]] = {
     10009: _UNAVAILABLE,
     10010: _NO_REPLICAS,
     10011: _UNAVAILABLE,  # peers with the tags
-    10012: _Meaning(Kind.INVALID, SpecError, updating=UnsafeChangeError),  # of a consumer
+    10012: _Meaning(FaultKind.INVALID, SpecError, updating=UnsafeChangeError),  # of a consumer
     10013: _EXISTS,  # a consumer
     10014: _Meaning(
-        Kind.CONSUMER_MISSING,
+        FaultKind.CONSUMER_MISSING,
         reason=Reason.CONSUMER_MISSING,
         text="{what} does not exist at {address}",
     ),
-    10023: _Meaning(Kind.NO_ROOM, reason=Reason.JETSTREAM_UNAVAILABLE),  # server limit
+    10023: _Meaning(FaultKind.NO_ROOM, reason=Reason.JETSTREAM_UNAVAILABLE),  # server limit
     10025: _Meaning(
-        Kind.INVALID,
+        FaultKind.INVALID,
         UnsupportedServerError,
         text="{what}: this server does not know a field of the request. "
         "{what}: NATS at {address} refused it: {fault}",
@@ -142,30 +115,30 @@ _CODES: Final[Mapping[int, _Meaning]] = {
     10026: _LIMIT_REACHED,  # of consumers
     10027: _LIMIT_REACHED,  # of streams
     10028: _NO_ROOM,  # memory
-    10037: _Meaning(Kind.MESSAGE_MISSING, reason=Reason.JETSTREAM_ERROR),
+    10037: _Meaning(FaultKind.MESSAGE_MISSING, reason=Reason.JETSTREAM_ERROR),
     10039: _NOT_ENABLED,  # for the account
     10047: _NO_ROOM,  # storage
     10052: _INVALID,  # of a stream; comes with class 500, although waiting does not help
     10054: _TOO_LARGE,
-    10055: _Meaning(Kind.IMMUTABLE, UnsafeChangeError),
+    10055: _Meaning(FaultKind.IMMUTABLE, UnsafeChangeError),
     10058: _EXISTS,  # a stream
     10059: _Meaning(
-        Kind.STREAM_MISSING,
+        FaultKind.STREAM_MISSING,
         reason=Reason.STREAM_NOT_FOUND,
         text="{what}: the stream does not exist at {address}",
     ),
-    10065: _Meaning(Kind.SUBJECT_OVERLAP, ConflictError, Reason.SUBJECT_OVERLAP),
-    10070: _Meaning(Kind.CHAIN_BROKEN, reason=Reason.JETSTREAM_ERROR),
+    10065: _Meaning(FaultKind.SUBJECT_OVERLAP, ConflictError, Reason.SUBJECT_OVERLAP),
+    10070: _Meaning(FaultKind.CHAIN_BROKEN, reason=Reason.JETSTREAM_ERROR),
     10071: _FENCE_BROKEN,
     10074: _NO_REPLICAS,
     10076: _NOT_ENABLED,  # on the server
     10097: _TOO_LARGE,  # its headers
     10099: _WORK_QUEUE_TAKEN,
     10100: _WORK_QUEUE_TAKEN,
-    10122: _NO_ROOM,  # largest stream of the account
+    10122: _OVER_LIMIT,  # largest stream of the account
     10148: _EXISTS,  # a consumer
     10164: _FENCE_BROKEN,  # where two are checked at once
-    10208: _Meaning(Kind.UNKNOWN_BATCH, reason=Reason.JETSTREAM_ERROR),
+    10208: _Meaning(FaultKind.UNKNOWN_BATCH, reason=Reason.JETSTREAM_ERROR),
 }
 
 
@@ -192,7 +165,7 @@ def translate(
     auth: NatsAuth,
     what: str,
     *,
-    writing: bool = False,
+    specified: bool = False,
     updating: bool = False,
 ) -> OutboxError:
     """An error of ours for one of theirs.
@@ -201,7 +174,7 @@ def translate(
         fault: The server's answer.
         auth: For the address.
         what: The thing: "stream ORDERS".
-        writing: Whether a configuration was sent, which may be at fault.
+        specified: Whether somebody's specification asked for it, which may be at fault.
         updating: Whether it was to change an existing thing.
     """
     meaning = _CODES.get(fault.err_code)
@@ -209,7 +182,9 @@ def translate(
         if fault.code == 503:
             meaning = _UNAVAILABLE
         else:
-            meaning = _INVALID if writing and fault.code < 500 else _OTHER
+            meaning = _INVALID if specified and fault.code < 500 else _OTHER
+    if specified and meaning.specified:
+        meaning = replace(meaning, error=meaning.specified, reason=None)
     make = meaning.updating if updating and meaning.updating else meaning.error
     text = meaning.text.format(what=what, address=auth.address, fault=fault)
     return make(text, reason=meaning.reason)

@@ -1,11 +1,11 @@
-"""What goes into a run of messages and what comes out of it."""
+"""What goes into a run of messages, what comes out of it, and what is known of the stream."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from outbox_operator.adapters.nats.errors import Kind
+from outbox_operator.adapters.nats.fault_kinds import FaultKind
 from outbox_operator.reasons import Reason
 
 
@@ -58,7 +58,7 @@ class Refusal:
 
     reason: Reason
     text: str
-    kind: Kind = Kind.OTHER
+    kind: FaultKind = FaultKind.OTHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +75,33 @@ class Sent:
     count: int
     refusal: Refusal | None
     last_sequence: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFacts:
+    """What a stream accepts and what its servers can do.
+
+    Attributes:
+        subjects: Its subject filters.
+        max_message_bytes: Headers and payload together; the smaller of stream and server.
+        retention: In NATS's words: limits, interest or workqueue.
+        duplicate_window_seconds: How long it knows a message id.
+        fast: Whether it takes fast-ingest batches.
+        fences: Whether it can check a `Fence`, keeps the messages that a fence speaks of, and
+            nobody checks the fence once more.
+        republishes: Whether it publishes what it stores once more, headers and all. A stream that
+            takes these copies would check them against itself, and refuse them.
+        unfit: The setting because of which no event can be stored as it is sent; empty: none.
+        created: RFC 3339; differs after it was deleted and made anew.
+    """
+
+    stream: str
+    subjects: tuple[str, ...]
+    max_message_bytes: int
+    retention: str
+    duplicate_window_seconds: float
+    fast: bool
+    fences: bool
+    republishes: bool
+    unfit: str
+    created: str

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from outbox_operator.adapters.nats.ack_router import AckRouter
-from outbox_operator.adapters.nats.errors import Kind
+from outbox_operator.adapters.nats.fault_kinds import FaultKind
 from outbox_operator.adapters.nats.messages import Fence, Message, Refusal
 from outbox_operator.adapters.nats.publish_run import BLOB_BYTES, SETTLE_SECONDS, Run
 from outbox_operator.reasons import Reason
@@ -107,7 +107,7 @@ class FastRun(Run):
     def _on_error(self, tokens: list[bytes], error: Mapping[str, Any]) -> None:
         number, operation = int(tokens[3]), tokens[4]
         refusal = self._refusal(error)
-        if refusal.kind is Kind.UNKNOWN_BATCH:
+        if refusal.kind is FaultKind.UNKNOWN_BATCH:
             # Answers come in order: what the end of the batch was about has been said.
             self._lose(Refusal(Reason.ACK_MISSING, "the batch ended before its end"))
             self._ended = self._ended or operation == _PING_TOKEN

@@ -17,7 +17,8 @@ from typing import Any, Final
 import nats.errors
 
 from outbox_operator.adapters.nats.ack_router import AckRouter
-from outbox_operator.adapters.nats.errors import ApiFaultError, Kind
+from outbox_operator.adapters.nats.errors import ApiFaultError
+from outbox_operator.adapters.nats.fault_kinds import FaultKind
 from outbox_operator.adapters.nats.messages import Fence, Message, Refusal, Sent
 from outbox_operator.reasons import Reason
 
@@ -233,7 +234,7 @@ class Run(ABC):
     def _refusal(self, error: Mapping[str, Any]) -> Refusal:
         """JetStream's error as a refusal."""
         fault = ApiFaultError(error)
-        if fault.kind is not Kind.FENCE_BROKEN:
+        if fault.kind is not FaultKind.FENCE_BROKEN:
             return Refusal(Reason.STREAM_REFUSED, str(fault), fault.kind)
         if self._fence is None:  # an application's own condition in its headers
             return Refusal(Reason.STREAM_REFUSED, str(fault))

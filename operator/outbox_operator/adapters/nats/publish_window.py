@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from outbox_operator.adapters.nats.ack_router import AckRouter
-from outbox_operator.adapters.nats.errors import Kind
+from outbox_operator.adapters.nats.fault_kinds import FaultKind
 from outbox_operator.adapters.nats.messages import Fence, Message, Refusal
 from outbox_operator.adapters.nats.publish_run import BLOB_BYTES, SETTLE_SECONDS, Run
 from outbox_operator.wire.headers import MSG_ID
@@ -43,7 +43,7 @@ class Pace:
         """Learn from the end of a run."""
         if refusal is None:
             self.now = min(self.most, 2 * self.now)
-        elif refusal.kind is Kind.CHAIN_BROKEN:
+        elif refusal.kind is FaultKind.CHAIN_BROKEN:
             self.now = max(1, self.now // 2)
 
 

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import nats.errors
@@ -24,7 +23,7 @@ from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.connection import connect
 from outbox_operator.adapters.nats.driver import Denial, WireClient
 from outbox_operator.adapters.nats.errors import connection_error, denied
-from outbox_operator.adapters.nats.messages import Fence, Message, Refusal, Sent
+from outbox_operator.adapters.nats.messages import Fence, Message, Refusal, Sent, StreamFacts
 from outbox_operator.adapters.nats.publish_fast import FastRun, end_batch
 from outbox_operator.adapters.nats.publish_run import Run
 from outbox_operator.adapters.nats.publish_window import Pace, WindowRun
@@ -54,36 +53,6 @@ _UNFIT: Final = (
     "subject_delete_marker_ttl",
 )  # fmt: skip
 """Settings that a pipeline's stream must not have; the same as the CRD refuses."""
-
-
-@dataclass(frozen=True, slots=True)
-class StreamFacts:
-    """What a stream accepts and what its servers can do.
-
-    Attributes:
-        subjects: Its subject filters.
-        max_message_bytes: Headers and payload together; the smaller of stream and server.
-        retention: In NATS's words: limits, interest or workqueue.
-        duplicate_window_seconds: How long it knows a message id.
-        fast: Whether it takes fast-ingest batches.
-        fences: Whether it can check a `Fence`, keeps the messages that a fence speaks of, and
-            nobody checks the fence once more.
-        republishes: Whether it publishes what it stores once more, headers and all. A stream that
-            takes these copies would check them against itself, and refuse them.
-        unfit: The setting because of which no event can be stored as it is sent; empty: none.
-        created: RFC 3339; differs after it was deleted and made anew.
-    """
-
-    stream: str
-    subjects: tuple[str, ...]
-    max_message_bytes: int
-    retention: str
-    duplicate_window_seconds: float
-    fast: bool
-    fences: bool
-    republishes: bool
-    unfit: str
-    created: str
 
 
 class Publisher:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from outbox_operator.adapters.nats.api import JetStreamApi
-from outbox_operator.adapters.nats.errors import Kind
+from outbox_operator.adapters.nats.fault_kinds import FaultKind
 from outbox_operator.adapters.nats.frame_reader import parse_headers
 from outbox_operator.adapters.nats.pull_requests import PulledMessage, PullRequests
 from outbox_operator.aio import wait
@@ -51,7 +51,7 @@ class TailReader:
             f"STREAM.MSG.GET.{self._stream}",
             {"last_by_subj": subject_filter},
             f"stream {self._stream}: read the last message on {subject_filter}",
-            Kind.MESSAGE_MISSING,
+            FaultKind.MESSAGE_MISSING,
         )
         if found is None:
             return None
@@ -65,7 +65,7 @@ class TailReader:
             f"STREAM.MSG.GET.{self._stream}",
             {"seq": sequence},
             f"stream {self._stream}: read message {sequence}",
-            Kind.MESSAGE_MISSING,
+            FaultKind.MESSAGE_MISSING,
         )
         return None if found is None else str(found["message"]["subject"])
 

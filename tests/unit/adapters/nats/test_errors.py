@@ -7,7 +7,8 @@ import re
 import pytest
 
 from outbox_operator.adapters.nats.auth import NatsAuth
-from outbox_operator.adapters.nats.errors import ApiFaultError, Kind, translate
+from outbox_operator.adapters.nats.errors import ApiFaultError, translate
+from outbox_operator.adapters.nats.fault_kinds import FaultKind
 from outbox_operator.errors import (
     ConflictError,
     NatsError,
@@ -44,6 +45,7 @@ def fault(code: int, err_code: int) -> ApiFaultError:
         (500, 10052, SpecError, Reason.INVALID_SPEC),
         (500, 10074, UnsupportedServerError, Reason.UNSUPPORTED_SERVER),
         (400, 10025, UnsupportedServerError, Reason.UNSUPPORTED_SERVER),
+        (400, 10002, NatsError, Reason.JETSTREAM_ERROR),
         (500, 10047, NatsError, Reason.JETSTREAM_ERROR),
         (400, 99999, NatsError, Reason.JETSTREAM_ERROR),
         (500, 99999, NatsError, Reason.JETSTREAM_ERROR),
@@ -56,35 +58,53 @@ def test_errors(code: int, err_code: int, error: type[OutboxError], reason: Reas
     assert "stream ORDERS" in made.message or reason is Reason.JETSTREAM_NOT_ENABLED
 
 
+@pytest.mark.parametrize(
+    ("code", "err_code", "error", "reason"),
+    [
+        (400, 10002, SpecError, Reason.INVALID_SPEC),
+        (400, 10122, SpecError, Reason.INVALID_SPEC),
+        (500, 10028, NatsError, Reason.JETSTREAM_ERROR),
+        (500, 10047, NatsError, Reason.JETSTREAM_ERROR),
+        (503, 10023, NatsError, Reason.JETSTREAM_UNAVAILABLE),
+    ],
+)
+def test_a_specification_that_wants_more_than_the_account_may_have(
+    code: int, err_code: int, error: type[OutboxError], reason: Reason
+) -> None:
+    """No time helps against a limit; it may against a server or an account that is full."""
+    made = translate(fault(code, err_code), AUTH, "consumer x", specified=True)
+    assert (type(made), made.reason) == (error, reason)
+
+
 def test_a_configuration_may_be_at_fault_itself() -> None:
     unknown = fault(400, 99999)
-    assert type(translate(unknown, AUTH, "stream ORDERS", writing=True)) is SpecError
-    assert type(translate(fault(500, 99999), AUTH, "stream ORDERS", writing=True)) is NatsError
+    assert type(translate(unknown, AUTH, "stream ORDERS", specified=True)) is SpecError
+    assert type(translate(fault(500, 99999), AUTH, "stream ORDERS", specified=True)) is NatsError
 
 
 def test_what_a_change_in_place_is_refused_for() -> None:
     refused = fault(400, 10012)
-    assert type(translate(refused, AUTH, "consumer x", writing=True)) is SpecError
-    made = translate(refused, AUTH, "consumer x", writing=True, updating=True)
+    assert type(translate(refused, AUTH, "consumer x", specified=True)) is SpecError
+    made = translate(refused, AUTH, "consumer x", specified=True, updating=True)
     assert type(made) is UnsafeChangeError
 
 
 @pytest.mark.parametrize(
     ("err_code", "kind"),
     [
-        (10054, Kind.TOO_LARGE),
-        (10097, Kind.TOO_LARGE),
-        (10070, Kind.CHAIN_BROKEN),
-        (10071, Kind.FENCE_BROKEN),
-        (10164, Kind.FENCE_BROKEN),
-        (10208, Kind.UNKNOWN_BATCH),
-        (10037, Kind.MESSAGE_MISSING),
-        (10122, Kind.NO_ROOM),
-        (10077, Kind.OTHER),
-        (0, Kind.OTHER),
+        (10054, FaultKind.TOO_LARGE),
+        (10097, FaultKind.TOO_LARGE),
+        (10070, FaultKind.CHAIN_BROKEN),
+        (10071, FaultKind.FENCE_BROKEN),
+        (10164, FaultKind.FENCE_BROKEN),
+        (10208, FaultKind.UNKNOWN_BATCH),
+        (10037, FaultKind.MESSAGE_MISSING),
+        (10122, FaultKind.NO_ROOM),
+        (10077, FaultKind.OTHER),
+        (0, FaultKind.OTHER),
     ],
 )
-def test_kinds(err_code: int, kind: Kind) -> None:
+def test_kinds(err_code: int, kind: FaultKind) -> None:
     assert fault(400, err_code).kind is kind
 
 
