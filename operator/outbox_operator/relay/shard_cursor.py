@@ -75,6 +75,7 @@ class ShardCursor:
         """Unblock the keys of these rows whose dead letters somebody has removed."""
         hit = self.blocked_keys.intersection([row[PARTITION_KEY] for row in rows])
         if hit:
+            # Removing the dead letters of a key unblocks it, at once.
             self.blocked_keys -= hit - await self._store.still_blocked(sorted(hit))
 
     def settle(self, in_flight: PagesInFlight, count: int) -> None:

@@ -10,7 +10,7 @@ from outbox_operator.wire.cursors import CursorOrigin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredCursor:
+class ObservedCursor:
     """The cursor of a shard.
 
     Attributes:
@@ -23,11 +23,11 @@ class StoredCursor:
     origin: CursorOrigin
 
 
-async def read_cursors(connection: Connection, schema: str) -> list[StoredCursor]:
+async def read_cursors(connection: Connection, schema: str) -> list[ObservedCursor]:
     """All cursors by shard. Raises the driver's errors."""
     rows = await connection.fetch(statement("admin_cursors", schema=schema))
     return [
-        StoredCursor(
+        ObservedCursor(
             shard=row["shard"],
             snapshot=row["snapshot_from"],
             origin=CursorOrigin(

@@ -15,7 +15,7 @@ from typing import Final
 import asyncpg
 
 from outbox_operator.adapters.postgres.connection import Connection
-from outbox_operator.adapters.postgres.cursors import StoredCursor, read_cursors
+from outbox_operator.adapters.postgres.cursors import ObservedCursor, read_cursors
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.plan.postgres import partitions
 from outbox_operator.plan.postgres.partitions import Partition, Stamp, parse_stamp
@@ -199,7 +199,7 @@ class _Upkeep:
         self._result.rotated = into.name if into else None
         return target
 
-    async def _prune(self, partition: Partition, cursors: Sequence[StoredCursor]) -> None:
+    async def _prune(self, partition: Partition, cursors: Sequence[ObservedCursor]) -> None:
         name = partition.name
         if not await self._has_rows(name):
             if not partition.is_default and not self._busy:
@@ -230,7 +230,7 @@ class _Upkeep:
         clock: datetime = await self._connection.fetchval(statement("upkeep_clock"))
         return clock
 
-    async def _new_stamp(self, cursors: Sequence[StoredCursor]) -> Stamp:
+    async def _new_stamp(self, cursors: Sequence[ObservedCursor]) -> Stamp:
         return Stamp(
             published_at=await self._clock(),
             system=cursors[0].origin.server_system,
@@ -258,7 +258,7 @@ class _Upkeep:
         )
         return outside
 
-    async def _delete_published(self, cursors: Sequence[StoredCursor]) -> None:
+    async def _delete_published(self, cursors: Sequence[ObservedCursor]) -> None:
         """Without partitions rows go one by one; the cursors' table carries the stamp then."""
         comment: str | None = await self._connection.fetchval(
             statement("upkeep_comment_of"), self._cursors
@@ -286,7 +286,7 @@ class _Upkeep:
         return statement(name, schema=self._schema, table=table, **parts)
 
 
-def _counting(stamp: Stamp | None, cursors: Sequence[StoredCursor]) -> Stamp | None:
+def _counting(stamp: Stamp | None, cursors: Sequence[ObservedCursor]) -> Stamp | None:
     """The stamp, if it was made on this server."""
     return stamp if stamp is not None and stamp.counts_for(cursors[0].origin) else None
 

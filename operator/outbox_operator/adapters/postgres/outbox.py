@@ -8,8 +8,7 @@ what to read next or what to publish, and must not import `plan` or `api`.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import astuple, fields
 from typing import Any, Final, cast
@@ -17,7 +16,6 @@ from typing import Any, Final, cast
 import asyncpg
 
 from outbox_operator.adapters.postgres import connection as postgres
-from outbox_operator.adapters.postgres.errors import errors
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.relay_queries import PayloadType, relay_statement
 from outbox_operator.adapters.postgres.rows import (
@@ -29,12 +27,12 @@ from outbox_operator.adapters.postgres.rows import (
     Span,
     StoredCursor,
 )
+from outbox_operator.adapters.postgres.session import Session
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.adapters.postgres.wakeup import OutboxWakeup
 from outbox_operator.errors import ConflictError, PostgresError
 from outbox_operator.reasons import Reason
 
-_CLOSE_SECONDS: Final = 2.0
 _PLANNING: Final = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
@@ -51,7 +49,7 @@ _LATE_POSITIONS: Final = 100_000
 _BEYOND: Final = 2**63 - 1
 
 
-class OutboxStore:
+class OutboxStore(Session):
     """The tables of one schema over one connection, for one shard.
 
     Every method may raise the errors of `adapters.postgres.errors`.
@@ -70,14 +68,11 @@ class OutboxStore:
         payload_type: PayloadType,
         shard: int,
     ) -> None:
-        self._connection = connection
-        self._target = target
+        super().__init__(connection, target)
         self._schema = schema
         self._payload_type: PayloadType = payload_type
         self._shard = shard
         self._epoch = 0
-        self._closing = False
-        self._asked_at: float | None = None
         self._turn = asyncio.Lock()
         """A connection does one thing at a time, and a page may be read ahead meanwhile."""
 
@@ -91,32 +86,11 @@ class OutboxStore:
         """Where the tables are, safe to show."""
         return f"{self._target.address} schema {self._schema}"
 
-    def waiting_seconds(self) -> float:
-        """How long the statement under way has gone without an answer; 0 when there is none."""
-        return 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
-
     def wakeup(self) -> OutboxWakeup:
         """What the trigger of the table needs to know of us, on this connection."""
         return OutboxWakeup(
             self._connection, self._statement, schema=self._schema, shard=self._shard
         )
-
-    def on_lost(self, callback: Callable[[], None]) -> None:
-        """Call `callback` when the connection ends for whatever reason but `close`."""
-
-        def ended(_: object) -> None:
-            if not self._closing:
-                callback()
-
-        self._connection.add_termination_listener(ended)
-
-    async def close(self) -> None:
-        """End the connection."""
-        self._closing = True
-        try:
-            await self._connection.close(timeout=_CLOSE_SECONDS)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            self._connection.terminate()
 
     async def prepare(self, idle_seconds: float) -> None:
         """Let the server end this session when a frozen process leaves it idle.
@@ -320,12 +294,8 @@ class OutboxStore:
     @asynccontextmanager
     async def _statement(self) -> AsyncIterator[None]:
         async with self._turn:
-            self._asked_at = time.monotonic()
-            try:
-                with errors(self._target):
-                    yield
-            finally:
-                self._asked_at = None
+            with self._asking():
+                yield
 
     def _check_owner(self, done: Any) -> None:
         if done is None:

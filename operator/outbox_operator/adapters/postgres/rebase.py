@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from outbox_operator.adapters.postgres.connection import Connection
-from outbox_operator.adapters.postgres.cursors import StoredCursor, read_cursors
+from outbox_operator.adapters.postgres.cursors import ObservedCursor, read_cursors
 from outbox_operator.adapters.postgres.errors import errors
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
@@ -32,7 +32,7 @@ class PostgresRebase:
         target: PostgresTarget,
         schema: str,
         snapshot: str,
-        cursors: Sequence[StoredCursor],
+        cursors: Sequence[ObservedCursor],
     ) -> None:
         self._connection = connection
         self._target = target
@@ -104,7 +104,7 @@ class PostgresRebase:
                     end.emission if end else 0,
                 )
 
-    def _arguments(self, cursor: StoredCursor, choice: Choice) -> tuple[object, ...]:
+    def _arguments(self, cursor: ObservedCursor, choice: Choice) -> tuple[object, ...]:
         foreign = cursor.origin.problem() is not None
         return cursor.shard, choice.which, choice.position, choice.created_after, foreign
 

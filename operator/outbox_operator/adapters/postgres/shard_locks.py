@@ -9,17 +9,14 @@ hears nothing for `IDLE_SECONDS`, so a frozen process loses its shards.
 from __future__ import annotations
 
 import secrets
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import asyncpg
-
 from outbox_operator.adapters.postgres import connection as postgres
-from outbox_operator.adapters.postgres.errors import errors, transaction_pooler
+from outbox_operator.adapters.postgres.errors import transaction_pooler
 from outbox_operator.adapters.postgres.queries import statement
+from outbox_operator.adapters.postgres.session import Session
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.errors import PostgresError
 from outbox_operator.reasons import Reason
@@ -29,7 +26,6 @@ IDLE_SECONDS: Final = 10.0
 """Silence after which the server ends the session (from PostgreSQL 14 on); a relay that is alive
 asks every second."""
 STATEMENT_SECONDS: Final = 5.0
-_CLOSE_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +41,7 @@ class LocksView:
     holders: Mapping[int, int | None]
 
 
-class ShardLocks:
+class ShardLocks(Session):
     """One connection that holds locks; used by one task at a time.
 
     Every method may raise the errors of `adapters.postgres.errors`.
@@ -62,13 +58,10 @@ class ShardLocks:
     def __init__(
         self, connection: postgres.Connection, target: PostgresTarget, *, schema: str
     ) -> None:
-        self._connection = connection
-        self._target = target
+        super().__init__(connection, target)
         self._members = shard_lock_class("member", schema)
         self._shards = shard_lock_class("shard", schema)
         self._channel = f"outbox_relay_{self._shards}"
-        self._closing = False
-        self._asked_at: float | None = None
         self.member = 0
 
     @property
@@ -76,26 +69,13 @@ class ShardLocks:
         """Where the locks are, safe to show."""
         return self._target.address
 
-    def waiting_seconds(self) -> float:
-        """How long the statement under way has gone without an answer; 0 when there is none."""
-        return 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
-
-    def on_lost(self, callback: Callable[[], None]) -> None:
-        """Call `callback` when the connection ends for whatever reason but `close`."""
-
-        def ended(_: object) -> None:
-            if not self._closing:
-                callback()
-
-        self._connection.add_termination_listener(ended)
-
     async def join(self, on_change: Callable[[], None]) -> None:
         """Be there for the other relays.
 
         Args:
             on_change: Called when some relay has let go of something.
         """
-        with self._statement():
+        with self._asking():
             await postgres.end_when_idle(self._connection, IDLE_SECONDS)
             await self._connection.add_listener(self._channel, lambda *_: on_change())
             while not self.member:
@@ -105,7 +85,7 @@ class ShardLocks:
 
     async def leave(self) -> None:
         """No longer count as one who could own shards; those held stay ours until `release`."""
-        with self._statement():
+        with self._asking():
             await self._unlock(self._members, self.member)
 
     async def view(self) -> LocksView:
@@ -115,7 +95,7 @@ class ShardLocks:
             UnsupportedServerError: We joined, but this session does not hold our lock: a pooler
                 hands our statements to changing sessions (reason TransactionPooler).
         """
-        with self._statement():
+        with self._asking():
             rows = await self._connection.fetch(
                 statement("relay_shard_locks"), self._members, self._shards
             )
@@ -131,21 +111,13 @@ class ShardLocks:
 
     async def take(self, shard: int) -> bool:
         """Try to get a shard's lock; the answer comes at once."""
-        with self._statement():
+        with self._asking():
             return await self._lock(self._shards, shard)
 
     async def release(self, shard: int) -> None:
         """Let go of a shard, and tell the other relays."""
-        with self._statement():
+        with self._asking():
             await self._unlock(self._shards, shard)
-
-    async def close(self) -> None:
-        """End the connection, and every lock with it."""
-        self._closing = True
-        try:
-            await self._connection.close(timeout=_CLOSE_SECONDS)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            self._connection.terminate()
 
     async def _lock(self, kind: int, number: int) -> bool:
         return bool(await self._connection.fetchval(statement("lock_try_two"), kind, number))
@@ -160,12 +132,3 @@ class ShardLocks:
                 f"({kind}, {number}), which it took; something ran pg_advisory_unlock_all() in it",
                 reason=Reason.LOCK_LOST,
             )
-
-    @contextmanager
-    def _statement(self) -> Iterator[None]:
-        self._asked_at = time.monotonic()
-        try:
-            with errors(self._target):
-                yield
-        finally:
-            self._asked_at = None

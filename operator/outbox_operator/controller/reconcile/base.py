@@ -24,7 +24,7 @@ from outbox_operator.api.v1alpha1.common import StatusBase
 from outbox_operator.controller.reconcile.cache import LastResult
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.deletion import RETRY_SECONDS, may_go
-from outbox_operator.controller.reconcile.events import EventRecorder
+from outbox_operator.controller.reconcile.events import EventReporter
 from outbox_operator.controller.runtime.child_cache import owner_of
 from outbox_operator.controller.runtime.own_writes import OwnWrites
 from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileResult
@@ -61,7 +61,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.events = EventRecorder(context.kube)
+        self.events = EventReporter(context.kube)
         self._own = OwnWrites()
         self._uids: dict[ObjectKey, str] = {}
         self._parsed: LastResult[ResourceT] = LastResult()

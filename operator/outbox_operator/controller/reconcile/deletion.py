@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
-from outbox_operator.controller.reconcile.events import EventRecorder
+from outbox_operator.controller.reconcile.events import EventReporter
 from outbox_operator.errors import CredentialsError, OutboxError, SpecError
 from outbox_operator.reasons import Reason
 
@@ -27,7 +27,7 @@ async def may_go(
     *,
     age: float,
     deadline: float,
-    events: EventRecorder,
+    events: EventReporter,
 ) -> bool:
     """Tries to clean up; whether the object may go.
 

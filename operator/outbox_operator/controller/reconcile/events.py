@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class EventRecorder:
+class EventReporter:
     """Says what happened to an object, to people who look at it and in the log."""
 
     def __init__(self, kube: Kube) -> None:

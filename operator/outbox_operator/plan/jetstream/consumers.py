@@ -10,15 +10,14 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from outbox_operator.api import meta
 from outbox_operator.api.fields import nanoseconds, size_bytes
 from outbox_operator.api.v1alpha1.common import AdoptionPolicy
 from outbox_operator.api.v1alpha1.consumer import ConsumerConfigSpec, EventConsumerSpec
 from outbox_operator.errors import SpecError
 from outbox_operator.plan.jetstream.decide import (
     Config,
+    ConfigTraits,
     Decision,
-    Kind,
     Refused,
     Setting,
     at_least_zero,
@@ -31,6 +30,7 @@ from outbox_operator.plan.jetstream.decide import (
     named,
     nothing,
     own_metadata,
+    owner_uid,
     rfc3339,
     switched_on,
     time_text,
@@ -89,8 +89,7 @@ class ObservedConsumer:
     @property
     def owner_uid(self) -> str | None:
         """UID of the resource whose mark it carries."""
-        uid = own_metadata(self.config.get("metadata")).get(meta.OWNER_METADATA)
-        return None if uid is None else str(uid)
+        return owner_uid(self.config)
 
 
 def desired_consumer(
@@ -221,7 +220,7 @@ def decide_consumer(
     if not desired["inactive_threshold"]:
         desired = desired | {"inactive_threshold": limits.get("inactive_threshold") or 0}
     return decide(
-        _KIND,
+        _TRAITS,
         desired,
         None if observed is None else observed.config,
         owner=owner,
@@ -315,7 +314,7 @@ _SETTINGS: Final = (
     Setting(key="metadata", field="metadata", normal=own_metadata),
 )  # fmt: skip
 
-_KIND: Final = Kind(
+_TRAITS: Final = ConfigTraits(
     what="durable consumer",
     settings=_SETTINGS,
     exists_reason=Reason.CONSUMER_EXISTS,

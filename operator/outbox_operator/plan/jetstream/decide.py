@@ -129,6 +129,12 @@ def own_metadata(value: Any) -> Any:
     return {k: v for k, v in (value or {}).items() if not k.startswith(_SERVER_METADATA)}
 
 
+def owner_uid(config: Mapping[str, Any]) -> str | None:
+    """UID of the resource whose mark a configuration carries."""
+    uid = own_metadata(config.get("metadata")).get(meta.OWNER_METADATA)
+    return None if uid is None else str(uid)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """One field of a configuration that we manage.
@@ -158,7 +164,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class ConfigTraits:
     """What differs between streams and consumers when deciding.
 
     Attributes:
@@ -177,7 +183,7 @@ class Kind:
 
 
 def decide(
-    kind: Kind,
+    traits: ConfigTraits,
     desired: Config,
     observed: Mapping[str, Any] | None,
     *,
@@ -189,8 +195,8 @@ def decide(
     api_level: int,
 ) -> Decision:
     """What to do about one resource; see `plan.jetstream.streams.decide_stream`."""
-    name = f"{kind.what} {desired['name']}"
-    missing = _unsupported(kind, name, desired, api_level)
+    name = f"{traits.what} {desired['name']}"
+    missing = _unsupported(traits, name, desired, api_level)
     if missing is not None:
         return Refused(error=missing)
     if observed is None:
@@ -198,13 +204,13 @@ def decide(
     mark = own_metadata(observed.get("metadata")).get(meta.OWNER_METADATA)
     ours = mark == owner.uid or mark in yielding_owners
     if not ours:
-        refusal = _foreign(kind, name, observed, owner, adoption, live_owners)
+        refusal = _foreign(traits, name, observed, owner, adoption, live_owners)
         if refusal is not None:
             return Refused(error=refusal)
-    wanted_config, found_config = kind.canonical(desired), kind.canonical(dict(observed))
+    wanted_config, found_config = traits.canonical(desired), traits.canonical(dict(observed))
     changes: list[FieldChange] = []
     impossible: list[FieldChange] = []
-    for setting in kind.settings:
+    for setting in traits.settings:
         wanted, found = setting.of(wanted_config), setting.of(found_config)
         if wanted == found:
             continue
@@ -218,7 +224,7 @@ def decide(
         details = "; ".join(str(change) for change in impossible)
         return Refused(
             error=UnsafeChangeError(
-                f"{name}: cannot be changed in place: {details}. Set it back, or {kind.recreate}"
+                f"{name}: cannot be changed in place: {details}. Set it back, or {traits.recreate}"
             )
         )
     if not changes:
@@ -232,7 +238,7 @@ def decide(
 
 
 def _foreign(
-    kind: Kind,
+    traits: ConfigTraits,
     name: str,
     observed: Mapping[str, Any],
     owner: Owner,
@@ -258,12 +264,14 @@ def _foreign(
     return ConflictError(
         f"{name} {whose}; set adoptionPolicy: Adopt to take it over and change it to this "
         "specification, or choose another name",
-        reason=kind.exists_reason,
+        reason=traits.exists_reason,
     )
 
 
-def _unsupported(kind: Kind, name: str, desired: Config, api_level: int) -> OutboxError | None:
-    for setting in kind.settings:
+def _unsupported(
+    traits: ConfigTraits, name: str, desired: Config, api_level: int
+) -> OutboxError | None:
+    for setting in traits.settings:
         needed = setting.level
         if desired.get("priority_policy") == "prioritized" and setting.key == "priority_policy":
             needed = 2  # the other policies came one level earlier

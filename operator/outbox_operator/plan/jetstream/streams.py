@@ -11,13 +11,12 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from outbox_operator.api import meta
 from outbox_operator.api.v1alpha1.common import AdoptionPolicy
 from outbox_operator.errors import SpecError
 from outbox_operator.plan.jetstream.decide import (
     Config,
+    ConfigTraits,
     Decision,
-    Kind,
     Refused,
     Setting,
     Update,
@@ -28,6 +27,7 @@ from outbox_operator.plan.jetstream.decide import (
     nothing,
     only_on,
     own_metadata,
+    owner_uid,
     unordered,
     without_empty,
 )
@@ -73,8 +73,7 @@ class ObservedStream:
     @property
     def owner_uid(self) -> str | None:
         """UID of the resource whose mark it carries."""
-        uid = own_metadata(self.config.get("metadata")).get(meta.OWNER_METADATA)
-        return None if uid is None else str(uid)
+        return owner_uid(self.config)
 
 
 def decide_stream(
@@ -112,7 +111,7 @@ def decide_stream(
             )
         )
     decision = decide(
-        _KIND,
+        _TRAITS,
         _with_batches(desired, observed, api_level),
         None if observed is None else observed.config,
         owner=owner,
@@ -229,7 +228,7 @@ _SETTINGS: Final = (
     Setting(key="metadata", field="metadata", normal=own_metadata),
 )  # fmt: skip
 
-_KIND: Final = Kind(
+_TRAITS: Final = ConfigTraits(
     what="stream",
     settings=_SETTINGS,
     exists_reason=Reason.STREAM_EXISTS,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from outbox_operator.controller.reconcile.deletion import NO_CREDENTIALS_DEADLINE_SECONDS, may_go
-from outbox_operator.controller.reconcile.events import EventRecorder
+from outbox_operator.controller.reconcile.events import EventReporter
 from outbox_operator.errors import CredentialsError, NatsError, SpecError
 from outbox_operator.reasons import Reason
 
@@ -54,7 +54,7 @@ async def test_when_an_object_may_go(
     error: Exception | None, age: float, goes: bool, event: list[str]
 ) -> None:
     kube = Kube()
-    events = EventRecorder(kube)  # type: ignore[arg-type]
+    events = EventReporter(kube)  # type: ignore[arg-type]
     went = await may_go(BODY, fails(error), age=age, deadline=120, events=events)
     assert went is goes
     assert kube.reasons == event
