@@ -297,7 +297,7 @@ class Reason(StrEnum):
     thousands deep."""
     INVALID_HEADERS = "InvalidHeaders"
     """The event has headers that are not an object of one-line texts, or a reserved name (`Nats-`,
-    `Outbox-`, `Ce-`)."""
+    `Outbox-`, `Ce-`, `Status`, `Description`)."""
     INVALID_SUBJECT = "InvalidSubject"
     """The event has a type or key that makes a subject NATS does not accept (longer than 1024
     bytes)."""

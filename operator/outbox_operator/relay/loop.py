@@ -233,6 +233,8 @@ class RelayLoop:
         if result.refusal is None:
             self._retrying.succeeded()
         else:
+            if result.count:
+                self._retrying.progressed()
             await self._retrying.after_refusal(result.refusal, failed)
             await self._reader.rewind(self._cursor.point)
 

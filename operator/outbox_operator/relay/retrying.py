@@ -98,6 +98,10 @@ class Retrying:
         self.refused.clear()
         self._said = ""
 
+    def progressed(self) -> None:
+        """Begin with the first pause again: a stream that takes some events will take more."""
+        self._retry.reset()
+
     async def after_refusal(self, refusal: Refusal, failed: int | None) -> None:
         """Act on a refusal, and wait if that helps.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from outbox_operator.errors import EventError
-from outbox_operator.wire.headers import RESERVED_PREFIXES
+from outbox_operator.wire.headers import RESERVED_NAMES, RESERVED_PREFIXES
 
 _DOTTED_NAME: Final = re.compile(r"^[^\s*>\x00-\x1f\x7f.]+(\.[^\s*>\x00-\x1f\x7f.]+)*$")
 _LONGEST_SHOWN: Final = 100
@@ -24,7 +24,8 @@ class Event:
         type: Dotted name, for example `order.created`; becomes subject tokens.
         payload: JSON-serialisable value (payloadType jsonb) or bytes (payloadType bytea).
         key: Ordering key, usually the aggregate's id. Empty: no order is promised.
-        headers: Extra headers; names starting with `Nats-`, `Outbox-` or `Ce-` are reserved.
+        headers: Extra headers; names starting with `Nats-`, `Outbox-` or `Ce-` are reserved, and
+            `Status` and `Description`.
         routing_key: Replaces `{event_type}` in the subject template when set.
         id: Message id; a fresh random UUID unless given.
     """
@@ -72,10 +73,10 @@ def check_header(where: str, name: object, value: object) -> None:
         raise EventError(
             f"{where}: header name {shown(name)!r} is not a token (letters, digits, - and the like)"
         )
-    if name.lower().startswith(RESERVED_PREFIXES):
+    if name.lower().startswith(RESERVED_PREFIXES) or name.lower() in RESERVED_NAMES:
         raise EventError(
             f"{where}: header {shown(name)!r} is reserved (Nats-, Outbox- and Ce- belong to the "
-            "system)"
+            "system, Status and Description to answers of NATS)"
         )
     if not isinstance(value, str) or "\r" in value or "\n" in value:
         raise EventError(

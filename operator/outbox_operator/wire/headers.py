@@ -37,6 +37,9 @@ DEAD_LETTER_TIME: Final = "Outbox-Dead-Letter-Time"
 
 RESERVED_PREFIXES: Final = ("nats-", "outbox-", "ce-")
 """Lower-cased prefixes an application may not set in `headers` of an event."""
+RESERVED_NAMES: Final = ("status", "description")
+"""Nor these: to clients of NATS a message with them is the server's word about a request, and
+many of them cannot fetch it."""
 
 MAX_HEADER_BYTES: Final = 65535
 """Of a message: JetStream stores the length of its headers in two bytes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -214,12 +215,20 @@ async def test_a_giant_is_not_even_fetched(
 NESTED = '{"x": ' * 3000 + "1" + "}" * 3000
 
 
+UNREADABLE = {
+    "status": '{"Status": "404"}',
+    "description": '{"description": "x"}',
+    "number": '{"x": 1e5000}',
+    "nested": NESTED,
+    "long": json.dumps({"x": "y" * 70_000}),
+    "number in a list": '{"x": [1e4300]}',
+    "list": "[]",
+    "text": '"text"',
+}
+
+
 @pytest.mark.parametrize("policy", ["BlockKey", "Skip"])
-@pytest.mark.parametrize(
-    "headers",
-    ['{"x": 1e5000}', NESTED, '{"x": "' + "y" * 70_000 + '"}', '{"x": [1e4300]}', "[]", '"text"'],
-    ids=["number", "nested", "long", "number in a list", "list", "text"],
-)
+@pytest.mark.parametrize("headers", UNREADABLE.values(), ids=UNREADABLE)
 async def test_headers_that_cannot_be_read_are_the_poison_of_their_row(
     outbox: Outbox, policy: str, headers: str
 ) -> None:

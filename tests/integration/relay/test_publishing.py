@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import nats.errors
 import pytest
 
 from outbox_operator.wire.headers import decode_value
@@ -186,3 +188,27 @@ async def test_large_payloads_take_bounded_memory(outbox: Outbox) -> None:
     )
     peak = relay.peak_kilobytes()
     assert peak < 128 * 1024, f"{peak // 1024} MB at the peak"
+
+
+async def test_a_full_stream_that_is_being_emptied_is_filled_without_long_pauses(
+    database: str, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """Each attempt stores some: with pauses that grow all the same it would take minutes."""
+    limits: dict[str, Any] = {"retention": "workqueue", "discard": "new", "max_msgs": 20}
+    async with an_outbox(database, nats_server, tmp_path, **limits) as outbox:
+        await outbox.fill(1000)
+        async with connected(nats_server) as client:
+            subscription = await client.jetstream().pull_subscribe(
+                f"{outbox.prefix}.>", durable="reader", stream=outbox.prefix
+            )
+            outbox.relay().start()
+            ids: set[str] = set()
+
+            async def taken() -> bool:
+                with contextlib.suppress(TimeoutError, nats.errors.TimeoutError):
+                    for message in await subscription.fetch(20, timeout=0.2):
+                        ids.add((message.headers or {})["Ce-Id"])
+                        await message.ack()
+                return len(ids) == 1000
+
+            await eventually(taken, "1000 events through a stream of 20")

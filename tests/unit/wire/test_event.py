@@ -35,6 +35,8 @@ def test_bad_types_are_named(name: str) -> None:
         ({"nats-anything": "x"}, "reserved"),
         ({"OUTBOX-Shard": "x"}, "reserved"),
         ({"ce-id": "x"}, "reserved"),
+        ({"Status": "100"}, "reserved"),
+        ({"DESCRIPTION": "x"}, "reserved"),
         ({"": "x"}, "not a token"),
         ({"a b": "x"}, "not a token"),
         ({"a\n": "x"}, "not a token"),

@@ -14,7 +14,12 @@ from outbox_operator.client.rows import DEFAULT_MAX_BYTES
 from outbox_operator.plan.postgres.state import DesiredDatabase
 from outbox_operator.wire import tables
 from outbox_operator.wire.advisory_locks import key_lock_sql
-from outbox_operator.wire.headers import MAX_HEADER_BYTES, RESERVED_PREFIXES, ROOM_FOR_OURS
+from outbox_operator.wire.headers import (
+    MAX_HEADER_BYTES,
+    RESERVED_NAMES,
+    RESERVED_PREFIXES,
+    ROOM_FOR_OURS,
+)
 from outbox_operator.wire.subjects import MAX_SUBJECT_BYTES
 from outbox_operator.wire.tables import quoted
 
@@ -70,7 +75,7 @@ BEGIN
     END IF;
     SELECT min(h.name) FILTER (WHERE jsonb_typeof(h.value) <> 'string'
         OR h.name !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]+$'
-        OR lower(h.name) ~ '^({reserved})'
+        OR lower(h.name) ~ '^({reserved}|({reserved_names})$)'
         OR translate(h.value #>> '{{}}', chr(10) || chr(13), '') <> h.value #>> '{{}}'),
       coalesce(sum(octet_length(h.name) + octet_length(h.value #>> '{{}}') + 4), 0)
       INTO wrong, head FROM jsonb_each(headers) AS h (name, value);
@@ -169,8 +174,10 @@ def _body(desired: DesiredDatabase, *, strict: bool) -> str:
         payload="payload" if desired.payload_type == "bytea" else "payload::text",
         plain=_PLAIN.replace("'", "''"),
         reserved="|".join(RESERVED_PREFIXES),
+        reserved_names="|".join(RESERVED_NAMES),
         none_reserved=" AND ".join(
-            f"strpos(lower(own), '\"{name}') = 0" for name in RESERVED_PREFIXES
+            f"strpos(lower(own), '\"{name}') = 0"
+            for name in (*RESERVED_PREFIXES, *(f'{name}":' for name in RESERVED_NAMES))
         ),
         max_bytes=DEFAULT_MAX_BYTES,
         max_subject=MAX_SUBJECT_BYTES,
