@@ -185,7 +185,7 @@ async def consumer(world: World) -> None:
     await source.create_ordered(ack_policy="all")
     config = replace(source.config, ordering="PerKey")
     async with consuming.consuming(config, consuming.calling(handle)):
-        await source.publish(type="good", Ce_Partitionkey="k")
+        await source.publish(type="good", **{"Ce-Partitionkey": "k"})
         await source.settled(5)
 
 

@@ -97,7 +97,7 @@ async def test_without_the_right_to_acknowledge_nothing_is_handled(
         await source.create_ordered(ack_policy="all" if way == "ack-all" else "explicit")
         config = ordered(config)
     give(server, deny(publish=[ACK]))
-    event = await source.publish(Ce_Partitionkey="k")
+    event = await source.publish(**{"Ce-Partitionkey": "k"})
     async with consuming(config, calling(handler)) as app:
         await eventually(lambda: denied(app, "$JS.ACK.T.billing."), "says what is refused")
         tries = len(violations(server))

@@ -111,14 +111,16 @@ async def test_a_right_that_is_taken_away_and_given_back(
     await relay.ready()
 
 
-async def test_one_subject_of_many(server: NatsServer, limited: Outbox) -> None:
+@pytest.mark.parametrize("kind", ["secret", 'se"cret', "x" * 470], ids=["plain", "quote", "long"])
+async def test_one_subject_of_many(server: NatsServer, limited: Outbox, kind: str) -> None:
     """The event waits and says why; none of it is lost, and none slips by it."""
-    give(server, deny(publish=[f"{limited.prefix}.secret"]))
+    subject = f"{limited.prefix}.{kind}"
+    give(server, deny(publish=[subject]))
     relay = await as_role(limited, server).start().ready()
     first = await limited.add("a")
-    second = await limited.add("a", event_type="secret")
+    second = await limited.add("a", event_type=kind)
     third = await limited.add("a")
-    await eventually(lambda: denied(relay, f"{limited.prefix}.secret"), "says so", relay=relay)
+    await eventually(lambda: denied(relay, subject), "says so", relay=relay)
     assert [message.event_id for message in await limited.stored(1)] == [first]
     give(server, EVERYTHING)
     assert [message.event_id for message in await limited.stored(3)] == [first, second, third]

@@ -32,9 +32,16 @@ log = logging.getLogger(__name__)
 _MOST_TEXTS: Final = 50
 """Different complaints of a server that are logged and remembered for a connection."""
 _LONGEST_TEXT: Final = 500
+"""So much of a complaint is logged. Its subject may have 4 KiB, each byte written as four."""
 _DENIED: Final = re.compile(
-    r'Permissions Violation for (Publish|Subscription) to "([^"\s]+)"', re.IGNORECASE
+    r'Permissions Violation for (Publish|Subscription) to "((?:[^"\\]|\\.)+)"', re.IGNORECASE
 )
+_ESCAPED: Final = re.compile(
+    r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.DOTALL
+)
+_NAMED: Final = {
+    "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,7 @@ class Denial:
     Attributes:
         action: What.
         subject: Where; of a subscription it may hold wildcards.
-        text: The server's words.
+        text: The server's words, not more than fit into a log line.
     """
 
     action: Literal["publish", "subscribe"]
@@ -189,9 +196,9 @@ class WireClient(Client):
 
     def _server_said(self, line: bytes) -> None:
         """The server complained, outside of any request."""
-        text = line.decode(errors="replace").strip().strip("'")[:_LONGEST_TEXT]
-        self.complaint = text
-        denial = _denial(text)
+        whole = line.decode(errors="replace").strip().strip("'")
+        denial = denial_of(whole)
+        text = self.complaint = whole[:_LONGEST_TEXT]
         owners = [] if denial is None else [w for w in self._watches if _concerns(w[0], denial)]
         answers = self._answers
         if denial is not None and answers is not None and answers.subject == denial.subject:
@@ -243,14 +250,35 @@ class WireClient(Client):
         await super()._process_info(info, initial_connection)
 
 
-def _denial(text: str) -> Denial | None:
+def denial_of(text: str) -> Denial | None:
+    """What the server does not let us do, in its words; None: it complains of something else."""
     found = _DENIED.search(text)
     if found is None:
         return None
     action: Literal["publish", "subscribe"] = (
         "publish" if found[1].lower() == "publish" else "subscribe"
     )
-    return Denial(action, found[2], text)
+    return Denial(action, unquoted(found[2]), text[:_LONGEST_TEXT])
+
+
+def unquoted(text: str) -> str:
+    """A subject as it is, from how servers print it: as Go's `%q` does, here without the quotes.
+
+    A byte that is no UTF-8 becomes a replacement character.
+    """
+    if "\\" not in text:
+        return text
+    return _ESCAPED.sub(_meant, text)
+
+
+def _meant(escaped: re.Match[str]) -> str:
+    byte, short, long, name = escaped.groups()
+    if name is not None:
+        return _NAMED.get(name, name)
+    code = int(byte or short or long, 16)
+    if (byte is not None and code >= 0x80) or code > 0x10FFFF or 0xD800 <= code < 0xE000:
+        return "\ufffd"
+    return chr(code)
 
 
 def _concerns(watch: Denial, denial: Denial) -> bool:
