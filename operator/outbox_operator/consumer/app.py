@@ -213,9 +213,11 @@ class App:
             on_change=self._loop.wake,
             on_refused=self._loop.answer_refused,
         )
+        keeping = asyncio.create_task(self._loop.keep_in_progress())
         try:
             await self._read(source)
         finally:
+            keeping.cancel()
             source = None
             await nats.finish(client)
 
@@ -234,6 +236,13 @@ class App:
                     self._states.inbox.set(True, f"connected to {self._inbox.address}")
                 with self._states.durable.reporting():
                     await source.open()
+                    if self._loop.must_settle:
+                        self._states.durable.set(
+                            False,
+                            f"durable consumer {self._config.durable!r}: acknowledgements are "
+                            "accepted again; what handlers began before ends first, for the order",
+                        )
+                    await self._loop.settle(source)
                     self._states.durable.set(True, f"reading {self._config.durable!r}")
                     retry.reset()
                     await self._loop.run(source)

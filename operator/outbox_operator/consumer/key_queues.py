@@ -62,6 +62,10 @@ class KeyQueues:
         else:
             waiting.append(item)
 
+    def waiting(self) -> list[Item]:
+        """All of them."""
+        return [*self.ready, *(item for queue in self._waiting.values() for item in queue)]
+
     def take(self) -> Item | None:
         """Take out the next message to handle."""
         return self.ready.popleft() if self.ready else None

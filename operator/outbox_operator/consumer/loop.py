@@ -75,6 +75,33 @@ class Loop:
         """Look again: something changed."""
         self._changed.set()
 
+    @property
+    def must_settle(self) -> bool:
+        """Whether `settle` waits for handlers."""
+        return self._workers.refused and self._workers.ordered and bool(self._workers.tasks)
+
+    async def settle(self, source: PullConsumer) -> None:
+        """Forget what was in hand when answers were refused and is not with a handler.
+
+        In ordered mode all handlers end first: what comes again must not overtake what they have.
+
+        Args:
+            source: An open durable consumer.
+
+        Raises:
+            OutboxError: Nothing can arrive any more.
+        """
+        while self.must_settle and not self._stopping.is_set():
+            self._changed.clear()
+            if source.failure is not None:
+                raise source.failure
+            woken = asyncio.create_task(self._changed.wait())
+            either = {*self._workers.tasks, woken}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            woken.cancel()
+        if self._workers.refused and not self._stopping.is_set():
+            self._workers.let_go()
+
     async def run(self, source: PullConsumer) -> None:
         """Handle messages until `stopping`, then drain.
 
@@ -82,15 +109,10 @@ class Loop:
             source: An open durable consumer that reports to `deliver` and `wake`.
 
         Raises:
-            OutboxError: Nothing can arrive any more. Messages in hand are still being handled,
-                unless answers are refused.
+            OutboxError: Nothing can arrive any more. Messages in hand are still being handled;
+                only those that are with a handler, if answers are refused.
         """
         workers = self._workers
-        while workers.refused and not self._stopping.is_set():
-            if not workers.tasks:
-                workers.let_go()
-                break
-            await asyncio.wait(workers.tasks, timeout=_SILENCE_CHECK_SECONDS)
         workers.ack_all = source.ack_all
         if workers.ack_all and not workers.ordered:
             raise NatsError(
@@ -98,24 +120,22 @@ class Loop:
                 "or an inbox of mode PerShard: an answer would count for events still in hand",
                 reason=Reason.WRONG_CONSUMER,
             )
-        keeping = asyncio.create_task(self._keep_in_progress())
-        try:
-            while not self._stopping.is_set():
-                self._changed.clear()
-                if source.failure is not None:
-                    raise source.failure
-                if source.silent and source.connected:
-                    await source.verify()
-                    source.forget_requests()
-                if workers.ordered and workers.epoch != source.epoch and source.connected:
-                    await self._gather(source)
-                await self._request(source)
-                workers.start()
-                await wait(self._changed, self._seconds_until_due())
-            await source.close()
-            await self._drain(source)
-        finally:
-            keeping.cancel()
+        while not self._stopping.is_set():
+            self._changed.clear()
+            if source.failure is not None:
+                raise source.failure
+            if source.silent and source.connected:
+                await source.verify()
+                source.forget_requests()
+            if workers.ordered and workers.epoch != source.epoch and source.connected:
+                await self._gather(source)
+            await self._request(source)
+            workers.start()
+            await wait(self._changed, self._seconds_until_due())
+        await source.close()
+        await self._drain(source)
+        if source.failure is not None:
+            raise source.failure
 
     async def _gather(self, source: PullConsumer) -> None:
         """Wait for all messages under way, after some may have gone elsewhere.
@@ -158,11 +178,15 @@ class Loop:
             return _HELD_BACK_CHECK_SECONDS
         return min(_SILENCE_CHECK_SECONDS, max(0.01, self._breaker.wait(time.monotonic())))
 
-    async def _keep_in_progress(self) -> None:
-        """Restart the clock of ackWait for every message in hand, three times within it."""
+    async def keep_in_progress(self) -> None:
+        """Restart the clock of ackWait for every message in hand, three times within it.
+
+        Runs as long as there may be one, whether `run` does or not: refused for a moment, another
+        pod must not be given what is being handled here.
+        """
         while True:
             await asyncio.sleep(self._config.ack_wait_seconds / 3)
-            for item in list(self._workers.in_hand.values()):
+            for item in self._workers.kept():
                 with contextlib.suppress(NatsError):  # away: the server's clock runs out, once
                     item.delivery.in_progress()
 

@@ -70,7 +70,7 @@ class Workers:
         ack_all: Whether an acknowledgement counts for all earlier messages too.
         window: How many messages to have in hand.
         refused: Whether the server refuses answers. Nothing is begun then, and what arrives is
-            let go: it would be handled again and again.
+            let go: it would be handled again and again. What a handler has, it keeps.
     """
 
     def __init__(
@@ -345,9 +345,23 @@ class Workers:
         if withdrawn or sequence not in self.in_hand:  # else it was told that we are at work
             self._metrics.settle_failures.inc()
 
+    def kept(self) -> list[Item]:
+        """Messages that nobody else is to be given: those in hand, or, once the server refuses
+        answers, those of them that a handler has."""
+        if not self.refused:
+            return list(self.in_hand.values())
+        if not self.tasks:
+            return []
+        idle = {*self._queues.waiting(), *self.held_back}
+        return [item for item in self.in_hand.values() if item not in idle]
+
     def let_go(self) -> None:
-        """Forget what is in hand, none of it being handled: it comes again after ackWait."""
-        self.in_hand.clear()
+        """Forget what is in hand and not with a handler: it comes again after ackWait.
+
+        In ordered mode no handler may have any.
+        """
+        kept = self.kept()
+        self.in_hand = {item.delivery.sequence: item for item in kept}
         self.held_back.clear()
         self._queues = KeyQueues()
         self._acknowledge_up_to = None

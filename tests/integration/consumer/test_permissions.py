@@ -6,18 +6,21 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from nats.aio.client import Client
 
+from outbox_operator.adapters.nats.connection import connect
 from outbox_operator.consumer.app import App
-from outbox_operator.consumer.handlers.types import Context, DeadLetter, ReceivedEvent
+from outbox_operator.consumer.handlers.types import Context, DeadLetter, ReceivedEvent, RetryAfter
 from outbox_operator.wire.config import ConsumerConfig, NatsConfig
 from support.consuming import Source, calling, consuming, metric, readiness
-from support.nats import NatsServer, connected, with_permissions
+from support.nats import ADMIN, NatsOptions, NatsServer, connected, with_permissions
 from support.permissions import EVERYTHING, ROLE, deny, give, login, violations
+from support.ports import free_port
 from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -290,3 +293,233 @@ async def test_a_slow_handler_whose_beats_are_refused(server: NatsServer, source
         give(server, EVERYTHING)
         await source.settled(1)
     assert set(handled) == {event}
+
+
+class Held:
+    """A handler whose events of type `slow` end when they are let."""
+
+    def __init__(self, answer: Any = None) -> None:
+        self.answer = answer
+        self.began: list[str] = []
+        self.go_on = asyncio.Event()
+
+    async def __call__(self, event: ReceivedEvent, _: Context) -> Any:
+        self.began.append(event.type)
+        if event.type == "slow":
+            await self.go_on.wait()
+            return self.answer
+        return None
+
+
+async def patient(source: Source, way: str) -> Source:
+    """The same with an ackWait that does not run out."""
+    made = replace(source, config=replace(source.config, ack_wait_seconds=60.0))
+    if way == "ack-all":
+        await made.create_ordered(ack_policy="all")
+        return replace(made, config=ordered(made.config))
+    await source.client.jetstream().delete_consumer("T", "billing")
+    await made.create_durable()
+    return made
+
+
+def counted(app: App, outcome: str, event_type: str) -> float:
+    return metric(app, "outbox_consumer_processed_total", outcome=outcome, event_type=event_type)
+
+
+@pytest.mark.parametrize(
+    ("way", "answer"),
+    [
+        ("explicit", None),
+        ("ack-all", None),
+        ("explicit", RetryAfter(seconds=0.01, reason="not yet")),
+        ("explicit", DeadLetter("never")),
+    ],
+    ids=["ack", "ack-all", "nak", "dead-letter"],
+)
+async def test_handlers_that_end_after_the_refusal(
+    server: NatsServer, source: Source, way: str, answer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their answers are refused too: not counted, and not told one by one."""
+    handler = Held(answer)
+    source = await patient(source, way)
+    config = source.config
+    async with consuming(config, calling(handler)) as app:
+        await source.publish(type="quick", **{"Ce-Partitionkey": "q"})
+        await eventually(lambda: counted(app, "ack", "quick") == 1, "counted")
+        for number in range(4):
+            await source.publish(type="slow", **{"Ce-Partitionkey": str(number)})
+        await eventually(lambda: handler.began.count("slow") == 4, "all are with the handler")
+        give(server, deny(publish=[ACK]))
+        if way == "ack-all":  # one answer for all: the first of them shows it
+            handler.go_on.set()
+        else:
+            await source.publish(type="quick")
+        await eventually(lambda: denied(app, "$JS.ACK.T.billing."), "says what is refused")
+        handler.go_on.set()
+        failures = 1 if way == "ack-all" else 5
+        await eventually(
+            lambda: metric(app, "outbox_consumer_settle_failures_total") >= failures, "refused"
+        )
+        tries = len(violations(server))
+        await eventually(lambda: len(violations(server)) > tries, "another try")
+        assert counted(app, "ack", "slow") == 0
+        assert counted(app, "ack", "quick") == 1
+        assert (await source.info()).num_ack_pending >= 4
+    assert len(told(caplog, "$JS.ACK.T.billing.")) == 1
+
+
+@pytest.mark.parametrize("way", ["explicit", "ack-all"])
+async def test_refused_while_it_drains(
+    server: NatsServer, source: Source, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    handler = Held()
+    source = await patient(source, way)
+    config = source.config
+    async with consuming(config, calling(handler)) as app:
+        await source.publish(type="slow")
+        await eventually(lambda: handler.began, "with the handler")
+        give(server, deny(publish=[ACK]))
+        app.stop()
+        await eventually(lambda: "draining 1 handlers" in caplog.text, "drains")
+        handler.go_on.set()
+    assert counted(app, "ack", "slow") == 0
+    assert metric(app, "outbox_consumer_settle_failures_total") == 1
+    assert len(told(caplog, "$JS.ACK.T.billing.")) == 1
+    assert (await source.info()).num_ack_pending == 1
+
+
+@pytest.mark.parametrize("way", ["explicit", "ordered", "ack-all"])
+async def test_rights_that_are_gone_for_a_moment(
+    server: NatsServer, source: Source, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a handler has stays with it, though another pod could have it."""
+    config, handler, other = source.config, Held(), Held()
+    if way != "explicit":
+        await source.create_ordered(ack_policy="all" if way == "ack-all" else "explicit")
+        config = ordered(config)
+    async with consuming(config, calling(handler)) as app:
+        await source.publish(type="slow", **{"Ce-Partitionkey": "k"})
+        await eventually(lambda: handler.began, "with the handler")
+        beside = replace(config, health_port=free_port())
+        async with consuming(beside, calling(other)) as second:
+            await eventually(lambda: ready(second), "another pod")
+            give(server, deny(publish=[ACK]))
+            await eventually(lambda: denied(app, "$JS.ACK.T.billing."), "noticed by a beat")
+            give(server, EVERYTHING)
+            back = asyncio.get_running_loop().time()
+            # Longer than ackWait: without a beat the other pod would have it.
+            await eventually(
+                lambda: asyncio.get_running_loop().time() - back > 3 * config.ack_wait_seconds,
+                "ackWait over",
+            )
+            assert (handler.began, other.began) == (["slow"], [])
+            handler.go_on.set()
+            await source.settled(1)
+            await eventually(lambda: ready(app), "ready again")
+        assert (handler.began, other.began) == (["slow"], [])
+        await eventually(lambda: counted(app, "ack", "slow") == 1, "counted")
+
+
+def quick(app: App, events: int) -> bool:
+    return counted(app, "ack", "quick") == events
+
+
+async def test_a_slow_handler_keeps_nobody_waiting_after_a_refusal(
+    server: NatsServer, source: Source
+) -> None:
+    handler = Held()
+    async with consuming(source.config, calling(handler)) as app:
+        await source.publish(type="slow")
+        await eventually(lambda: handler.began, "with the handler")
+        for number in (1, 2):
+            give(server, deny(publish=[ACK]))
+            await eventually(lambda: denied(app, "$JS.ACK.T.billing."), "noticed by a beat")
+            give(server, EVERYTHING)
+            await source.publish(type="quick")
+            await eventually(partial(quick, app, number), "goes on")
+            await eventually(lambda: ready(app), "ready")
+        handler.go_on.set()
+        await source.settled(3)
+    assert handler.began.count("slow") == 1
+
+
+async def test_in_order_it_goes_on_when_the_slow_handler_has_ended(
+    server: NatsServer, source: Source
+) -> None:
+    """And says so, and that rights are taken away once more meanwhile."""
+    handler = Held()
+    await source.create_ordered()
+    async with consuming(ordered(source.config), calling(handler)) as app:
+        await source.publish(type="slow", **{"Ce-Partitionkey": "k"})
+        await source.publish(type="quick", **{"Ce-Partitionkey": "k"})
+        await eventually(lambda: handler.began, "with the handler")
+
+        async def waits() -> bool:
+            status, checks = await readiness(app)
+            return status == 503 and "ends first" in checks["consumer"]["reason"]
+
+        for _ in range(2):
+            give(server, deny(publish=[ACK]))
+            await eventually(lambda: denied(app, "$JS.ACK.T.billing."), "noticed by a beat")
+            give(server, EVERYTHING)
+            await eventually(waits, "waits for the handler")
+        assert handler.began == ["slow"]
+        handler.go_on.set()
+        await source.settled(2)
+        await eventually(lambda: ready(app), "ready")
+    assert handler.began == ["slow", "quick"]
+
+
+async def test_an_account_without_the_import_of_acknowledgements(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Then nobody refuses them, and nobody takes them either."""
+    exports: list[dict[str, Any]] = [
+        {"service": "$JS.API.CONSUMER.INFO.T.billing"},
+        {"service": "$JS.API.CONSUMER.MSG.NEXT.T.billing", "response": "stream"},
+        {"service": "$JS.ACK.T.billing.>"},
+    ]
+    imports = [
+        {
+            "service": {"account": "OWNER", "subject": export["service"]},
+            "to": export["service"].replace("$JS.API", "$JS.owner.API"),
+        }
+        for export in exports
+    ]
+
+    def options(imports: list[dict[str, Any]]) -> dict[str, Any]:
+        owner = {
+            "jetstream": "enabled",
+            "users": [{"user": ADMIN, "password": ADMIN}],
+            "exports": exports,
+        }
+        reader = {"users": [{"user": ROLE, "password": ROLE}], "imports": imports}
+        return {"extra": {"accounts": {"OWNER": owner, "READER": reader}}}
+
+    handler = Handler()
+    with NatsServer(NatsOptions(**options(imports[:2]))) as server:
+        auth = replace(server.auth, username=ADMIN, password=ADMIN)
+        admin = await connect(auth, name="admin")
+        try:
+            made = await Source.create(admin, "T", ack_wait=1.0)
+            nats = NatsConfig(**login(server, tmp_path), domain="owner")
+            event = await made.publish()
+            async with consuming(
+                replace(made.config, nats=nats, dead_letter_subject=None), calling(handler)
+            ) as app:
+
+                async def told_so() -> bool:
+                    status, checks = await readiness(app)
+                    reason = checks["consumer"]["reason"]
+                    return status == 503 and "nobody" in reason and "import" in reason
+
+                await eventually(told_so, "says what is missing")
+                assert not handler.handled
+                assert len(told(caplog, "$JS.ACK.T.billing.>")) == 1
+                server.reload(**options(imports))
+                await made.settled(1)
+                await eventually(lambda: ready(app), "ready")
+        finally:
+            await admin.close()
+    assert handler.handled == [event]

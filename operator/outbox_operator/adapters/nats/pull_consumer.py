@@ -20,15 +20,17 @@ from outbox_operator.adapters.nats.api import JetStreamApi
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.driver import Denial, WireClient
 from outbox_operator.adapters.nats.errors import connection_error, denied
+from outbox_operator.adapters.nats.frame_reader import NO_RESPONDERS
 from outbox_operator.adapters.nats.pull_requests import (
     EXPIRES_SECONDS,
     PulledMessage,
     PullRequests,
 )
-from outbox_operator.errors import NatsError, OutboxError
+from outbox_operator.errors import AccessDeniedError, NatsError, OutboxError
 from outbox_operator.reasons import Reason
 
 _ANSWERS: Final = "$JS.ACK.>"
+_NOTHING_HANDLED: Final = "nothing is handled, for no acknowledgement would count"
 _CONFIRM_SECONDS: Final = 5.0
 _CONFIRM_AGAIN_SECONDS: Final = 1.0
 _LARGEST_BACKLOG_BYTES: Final = 4 * 1024 * 1024
@@ -102,7 +104,8 @@ class PullConsumer(PullRequests):
     """Reads one durable consumer. `open` it, then `request` as many messages as can be handled.
 
     Args:
-        client: A connection; may be lost and come back at any time.
+        client: A connection; may be lost and come back at any time. It is the reader's for good:
+            answers are watched as long as it lasts, since a handler may end at any time.
         auth: Its login, for messages.
         stream: Name of the stream.
         durable: Name of the durable consumer.
@@ -139,13 +142,17 @@ class PullConsumer(PullRequests):
         self._durable = durable
         self._where = f"durable consumer {durable!r} of stream {stream!r}"
         self._on_refused = on_refused
+        self._every_answer = f"$JS.ACK.{stream}.{durable}.>"
         self._trial = f"$JS.ACK.{stream}.{durable}.1.0.0.0.0"
         """Subject of an answer that shows whether answers are accepted."""
         self._trying = False
+        self._nobody = False
+        """Whether nobody took the trial."""
         self._answers: list[bytes] = []
         self._flushing = False
         self.most_in_flight = 0
         self.ack_all = False
+        client.on_denied("publish", _ANSWERS, self._answer_denied)
 
     @property
     def closed(self) -> bool:
@@ -160,8 +167,8 @@ class PullConsumer(PullRequests):
                 consumer with acknowledgements, or NATS does not answer.
         """
         await self.close()
-        await self._try_rights()
         await self.listen()
+        await self._try_rights()
 
     async def _try_rights(self) -> None:
         """Find out whether we may ask and answer, before there is a message to answer for.
@@ -170,21 +177,34 @@ class PullConsumer(PullRequests):
             AccessDeniedError: We may not.
             NatsError: See `open`.
         """
-        self.failure, self._trying = None, True
-        self._watch("publish", self._subject, self._denied)
-        self._watch("publish", _ANSWERS, self._answer_denied)
+        self._trying, self._nobody = True, False
         try:
             # An answer for a message that nobody has, and a request that says not where to: a
             # server that accepts them does nothing. It takes what we send in order, so its
-            # complaints are here before its answer to what `verify` asks behind them.
+            # complaints are here before its answer to what `verify` asks behind them, and so is
+            # the word that nobody takes answers.
             self._client.enqueue(
-                f"PUB {self._trial} 4\r\n+WPI\r\nPUB {self._subject} 0\r\n\r\n".encode(), 2
+                f"PUB {self._trial} {self._inbox} 4\r\n+WPI\r\n"
+                f"PUB {self._subject} 0\r\n\r\n".encode(),
+                2,
             )
             await self.verify()
         finally:
             self._trying = False
         if self.failure is not None:
             raise self.failure
+        if self._nobody:
+            raise AccessDeniedError(
+                f"{self._where}: {_NOTHING_HANDLED}: nobody at {self._auth.address} takes "
+                f"{self._every_answer}; an account that imports a stream's API from another "
+                "needs an import of this subject too, and the other one an export"
+            )
+
+    def _status(self, headers: Mapping[str, str]) -> None:
+        if self._trying and headers["Status"] == NO_RESPONDERS:
+            self._nobody = True  # there is no other request yet
+            return
+        super()._status(headers)
 
     def _answer_denied(self, denial: Denial) -> None:
         if not self._trying or denial.subject != self._trial:
@@ -193,9 +213,8 @@ class PullConsumer(PullRequests):
             refused = PulledMessage(self, b"", denial.subject.encode(), {}, b"")
             self._on_refused(refused.sequence)
         # Told as one: the subjects differ from message to message.
-        every = replace(denial, subject=f"$JS.ACK.{self._stream}.{self._durable}.>")
-        what = f"{self._where}: nothing is handled, for no acknowledgement would count"
-        self.fail(denied(every, self._auth, what))
+        every = replace(denial, subject=self._every_answer)
+        self.fail(denied(every, self._auth, f"{self._where}: {_NOTHING_HANDLED}"))
 
     async def confirm(self) -> None:
         """Wait until the server has taken, or refused, each answer given so far.
