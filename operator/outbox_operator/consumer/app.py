@@ -31,7 +31,7 @@ from outbox_operator.consumer.handlers.types import Handler
 from outbox_operator.consumer.loop import Loop
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.processor import Processor
-from outbox_operator.consumer.progress import Progress
+from outbox_operator.consumer.progress import Letters, Progress
 from outbox_operator.errors import (
     AccessDeniedError,
     CredentialsError,
@@ -40,6 +40,7 @@ from outbox_operator.errors import (
     SpecError,
 )
 from outbox_operator.telemetry.health import Check, HealthServer
+from outbox_operator.wire import dead_letters
 from outbox_operator.wire.config import ConsumerConfig
 
 log = logging.getLogger(__name__)
@@ -115,10 +116,14 @@ class App:
         self._stopping = asyncio.Event()
         self._states = _States()
         self._progress = Progress(handler.name)
+        prefix = config.dead_letter_subject
+        self._letters = Letters(dead_letters.subject(prefix, config.durable) if prefix else "")
         self.metrics = ConsumerMetrics(config)
         self._inbox = _inbox(config)
         breaker = Breaker(config.breaker_failures)
-        processor = Processor(config, handler, self._inbox, self.metrics, self._progress, breaker)
+        processor = Processor(
+            config, handler, self._inbox, self.metrics, self._progress, self._letters, breaker
+        )
         self._loop = Loop(config, handler, processor, breaker, self.metrics, self._stopping)
         self.health = HealthServer(
             config.health_port, self._checks(), registry=self.metrics.registry
@@ -269,6 +274,8 @@ class App:
         }
         if self._inbox is not None:
             checks["inbox"] = states.inbox.check
+        if self._config.dead_letter_subject is not None:
+            checks["deadLetters"] = lambda: self._letters.check(time.monotonic())
         return checks
 
     def _check_handler(self) -> tuple[bool, str]:

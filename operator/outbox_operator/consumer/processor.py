@@ -38,7 +38,7 @@ from outbox_operator.consumer.handlers.types import (
 )
 from outbox_operator.consumer.key_queues import Item
 from outbox_operator.consumer.metrics import ConsumerMetrics
-from outbox_operator.consumer.progress import Progress
+from outbox_operator.consumer.progress import Letters, Progress
 from outbox_operator.errors import HandlerUnavailableError, OutboxError
 from outbox_operator.wire import dead_letters
 from outbox_operator.wire.config import ConsumerConfig
@@ -58,6 +58,7 @@ class Processor:
         inbox: Where handled events are remembered; None: nowhere.
         metrics: What to count.
         progress: What readiness says of the handler.
+        letters: What it says of dead letters.
         breaker: The circuit of the handler.
         jitter: Random numbers in [0, 1).
     """
@@ -69,6 +70,7 @@ class Processor:
         inbox: InboxStore | None,
         metrics: ConsumerMetrics,
         progress: Progress,
+        letters: Letters,
         breaker: Breaker,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -77,6 +79,7 @@ class Processor:
         self._inbox = inbox
         self._metrics = metrics
         self._progress = progress
+        self._letters = letters
         self._breaker = breaker
         self._jitter = jitter
         self._policy = disposition.Policy(
@@ -272,14 +275,15 @@ class Processor:
             try:
                 await delivery.store_copy(subject, headers)
             except OutboxError as error:
-                now = time.monotonic()
                 why = f"{error.reason}: {error.message}"
-                self._progress.failed(delivery.sequence, why, now, unavailable=True)
                 self._metrics.errors(error.reason).inc()
-                log.error("dead letter not stored: %s", why, extra=_facts(item))
+                if self._letters.failed(why, time.monotonic()):
+                    log.error("dead letter not stored: %s", why, extra=_facts(item))
                 pause = disposition.backoff(item.attempts, self._jitter())
                 self._metrics.processed("retry", event.type).inc()
                 return Redeliver(max(pause, _GIVE_BACK_SECONDS), error.message)
+            if self._letters.stored():
+                log.info("dead letters are stored again on %s", subject)
         self._metrics.processed("dead_letter", event.type).inc()
         self._metrics.dead_letters(decided.reason).inc()
         log.error(

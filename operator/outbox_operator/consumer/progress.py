@@ -1,4 +1,4 @@
-"""Whether the handler gets anywhere: what readiness says of it. Pure; the caller brings the time.
+"""Whether handler and dead letters get anywhere, for readiness. Pure; the caller brings the time.
 
 A failing event is not a failing handler. The handler counts as failing when it cannot be reached,
 or when different events failed with no success between them, for a while. Readiness then says so,
@@ -7,7 +7,7 @@ because the pod's readiness is what the operator and `kubectl` see; nothing rout
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 FAILING_AFTER_SECONDS: Final = 10.0
@@ -15,6 +15,8 @@ FAILING_AFTER_SECONDS: Final = 10.0
 FORGOTTEN_AFTER_SECONDS: Final = 400.0
 """Longer than the longest back-off: a handler that still fails would have failed again."""
 _EVENTS_NEEDED: Final = 2
+_MOST_TEXTS: Final = 20
+"""Different reasons that are logged before a letter is stored again."""
 
 
 @dataclass(slots=True)
@@ -71,3 +73,58 @@ class Progress:
         long_enough = now - self._first >= FAILING_AFTER_SECONDS
         convincing = self._unavailable or self._events >= _EVENTS_NEEDED
         return not (long_enough and convincing), sentence
+
+
+@dataclass(slots=True)
+class Letters:
+    """Remembers the dead letters that could not be stored since the last one that was.
+
+    Events that are handled say nothing about it: their letters are needed by others.
+
+    Args:
+        subject: Where they are stored, for the sentence.
+    """
+
+    subject: str
+    _failures: int = 0
+    _first: float = 0.0
+    _last: float = 0.0
+    _error: str = ""
+    _said: set[str] = field(default_factory=set)
+
+    def stored(self) -> bool:
+        """Record that one is stored; return whether the one before was not."""
+        failing = self._failures > 0
+        if failing:
+            self._failures = 0
+            self._said.clear()
+        return failing
+
+    def failed(self, error: str, now: float) -> bool:
+        """Record that one could not be stored; return whether that is to be logged.
+
+        Args:
+            error: One sentence, the same for all events.
+            now: Seconds of a clock that only goes forward.
+        """
+        if self._failures == 0 or now - self._last > FORGOTTEN_AFTER_SECONDS:
+            self._failures = 0
+            self._said.clear()
+            self._first = now
+        self._failures += 1
+        self._last = now
+        self._error = error
+        if error in self._said or len(self._said) >= _MOST_TEXTS:
+            return False
+        self._said.add(error)
+        return True
+
+    def check(self, now: float) -> tuple[bool, str]:
+        """Return whether they are stored as far as we know, and a sentence that says why."""
+        if self._failures == 0 or now - self._last > FORGOTTEN_AFTER_SECONDS:
+            return True, f"dead letters go to {self.subject}"
+        sentence = (
+            f"dead letters not stored, {self._failures} tries in {now - self._first:.0f} s, "
+            f"last: {self._error}"
+        )
+        return now - self._first < FAILING_AFTER_SECONDS, sentence

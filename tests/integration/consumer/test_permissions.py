@@ -273,6 +273,43 @@ async def test_a_dead_letter_that_may_not_be_stored_is_not_lost(
     assert all("PermissionDenied" in text for text in told(caplog, subject))
 
 
+async def test_refused_dead_letters_of_a_busy_consumer(
+    server: NatsServer, source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The good events between say nothing about it."""
+
+    async def handle(event: ReceivedEvent, _: Context) -> DeadLetter | None:
+        return DeadLetter("no such customer") if event.type == "bad" else None
+
+    subject = "T.dead.billing"
+    give(server, deny(publish=[subject]))
+    config = replace(source.config, ack_wait_seconds=30.0)
+    async with consuming(config, calling(handle)) as app:
+        for _ in range(3):
+            await source.publish(type="bad")
+
+        async def says_so() -> bool:
+            await source.publish(type="good")
+            status, checks = await readiness(app)
+            failing = [name for name, check in checks.items() if not check["ok"]]
+            assert failing in ([], ["deadLetters"])
+            return status == 503 and "PermissionDenied" in checks["deadLetters"]["reason"]
+
+        await eventually(says_so, "says that letters are not stored")
+        await eventually(lambda: counted(app, "ack", "good") > 1, "handles the good ones")
+        assert len(told(caplog, subject)) == 1
+        assert metric(app, "outbox_consumer_errors_total", reason="PermissionDenied") == (
+            counted(app, "retry", "bad")
+        )
+        give(server, EVERYTHING)
+
+        async def stored() -> bool:
+            return len(await source.dead_letters()) == 3
+
+        await eventually(stored, "stored")
+        await eventually(lambda: ready(app), "ready again")
+
+
 async def test_a_slow_handler_whose_beats_are_refused(server: NatsServer, source: Source) -> None:
     """`In progress` goes the way of acknowledgements: without it the event would come again."""
     began, go_on = asyncio.Event(), asyncio.Event()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import nats.errors
@@ -174,14 +174,22 @@ class JetStreamApi:
         except (OSError, nats.errors.Error) as error:
             raise connection_error(error, self.auth, what) from error
         finally:
-            for undo in forget:
-                undo()
+            if refused.done() and not asking.done():
+                # Other requests there heard the same word; the words about them are on the way.
+                asking.add_done_callback(lambda _: _undo(forget))
+            else:
+                _undo(forget)
 
     def _silence(self, what: str) -> OutboxError:
         return NatsError(
             f"{what}: no answer from JetStream at {self.auth.address} within "
             f"{REQUEST_SECONDS:.0f} s"
         )
+
+
+def _undo(watches: list[Callable[[], None]]) -> None:
+    for undo in watches:
+        undo()
 
 
 def _look_at(asking: asyncio.Task[Msg]) -> None:
