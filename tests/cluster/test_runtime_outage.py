@@ -93,7 +93,7 @@ async def test_a_restart_of_the_api_server_is_survived(
         api_server.start()
 
         await applied(kubectl, "after")
-        await process.worked_on("after", seconds=60)
+        await process.worked_on("after")
 
 
 async def test_a_leader_that_cannot_renew_ends_and_a_new_one_waits_for_the_api_server(
@@ -116,4 +116,4 @@ async def test_a_leader_that_cannot_renew_ends_and_a_new_one_waits_for_the_api_s
         assert (await asyncio.to_thread(process.probe, "/readyz"))[0] == 503
         api_server.start()
         await applied(kubectl, "later")
-        await process.worked_on("later", seconds=60)
+        await process.worked_on("later")

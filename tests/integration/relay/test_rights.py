@@ -61,7 +61,7 @@ async def test_a_subject_the_account_may_not_publish_to_is_named(
             login = {"url": nats.url, "username_file": str(tmp_path / "user")}
             relay = outbox.relay(nats={**login, "password_file": str(tmp_path / "user")}).start()
             await eventually(
-                lambda: "permissions violation" in relay.get("/readyz")[1].lower(),
+                lambda: "may not publish on" in relay.get("/readyz")[1],
                 "says why",
                 relay=relay,
             )

@@ -13,7 +13,7 @@ from support.kube import ROOT
 
 def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """What make would run; nothing of a make around these tests reaches it."""
-    inherited = {n: v for n, v in os.environ.items() if n not in ("MAKEFLAGS", "MAKEOVERRIDES")}
+    inherited = {n: v for n, v in os.environ.items() if not n.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
         ["make", "--dry-run", *arguments],
         cwd=ROOT,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from typing import Final
 
@@ -35,10 +34,6 @@ def test_the_tests_named_exist(fault: str, held_by: str) -> None:
     named = TEST.findall(held_by)
     assert ", ".join(f"`{file}::{name}`" for file, name in named) == held_by
     for file, name in named:
-        functions = {
-            node.name
-            for node in ast.walk(ast.parse((ROOT / file).read_text()))
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        }
+        functions = re.findall(r"^(?:async )?def (\w+)", (ROOT / file).read_text(), re.MULTILINE)
         assert name.startswith("test_")
         assert name in functions, f"{fault}: {file} has no {name}"
