@@ -26,6 +26,7 @@ from nats.protocol.parser import Parser
 from outbox_operator.adapters.nats.driver import WireClient
 from outbox_operator.adapters.nats.frame_reader import FrameReader
 from support.kube import ROOT
+from support.source import parsed
 
 PINNED = ">=2.16,<2.17"
 ROOM = ROOT / "operator/outbox_operator"
@@ -134,7 +135,7 @@ def test_nothing_else_touches_what_is_private_there() -> None:
         f"{path.relative_to(ROOT)}:{node.lineno} {node.attr}"
         for path in ROOM.rglob("*.py")
         if path not in DRIVER and "nats" in path.read_text() and "postgres" not in path.parts
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path.read_text()))
         if isinstance(node, ast.Attribute) and node.attr in private and not _own(node)
     ]
     assert found == []

@@ -15,6 +15,7 @@ from generate import reasons
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.reasons import Reason
 from support.kube import ROOT
+from support.source import parsed
 
 SOURCE = ROOT / "operator" / "outbox_operator"
 REFERENCE = ROOT / "docs" / "reference"
@@ -87,7 +88,7 @@ MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "reas
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_no_module_spells_a_reason_by_hand(path: Path) -> None:
-    tree = ast.parse(path.read_text())
+    tree = parsed(path.read_text())
     assert sorted({*loose_reasons(tree), *spelled_out(tree)}) == []
 
 
@@ -109,11 +110,11 @@ def test_no_module_spells_a_reason_by_hand(path: Path) -> None:
     ],
 )
 def test_the_search_finds_each_form(text: str) -> None:
-    assert "NewWord" in set(loose_reasons(ast.parse(text)))
+    assert "NewWord" in set(loose_reasons(parsed(text)))
 
 
 def test_the_search_finds_known_words_anywhere() -> None:
-    assert set(spelled_out(ast.parse('LOST = {"StreamExists"}'))) == {"StreamExists"}
+    assert set(spelled_out(parsed('LOST = {"StreamExists"}'))) == {"StreamExists"}
 
 
 def test_every_reason_is_explained_in_one_table() -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import yaml
 
+from support.source import parsed
+
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = ROOT / "operator/outbox_operator"
 
@@ -82,7 +84,7 @@ def test_modules_that_call_themselves_pure_are_held_to_it() -> None:
     claiming = {
         ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts)
         for file in PACKAGE.rglob("*.py")
-        if re.search(r"\bPure\b", ast.get_docstring(ast.parse(file.read_text())) or "")
+        if re.search(r"\bPure\b", ast.get_docstring(parsed(file.read_text())) or "")
     }
     assert claiming
     covered = tuple(held["source_modules"])

@@ -11,6 +11,7 @@ import pytest
 
 from outbox_operator.adapters.postgres.queries import statement
 from support.kube import ROOT
+from support.source import parsed
 
 ROOM = ROOT / "operator/outbox_operator/adapters/postgres"
 FILES = sorted((ROOM / "sql").glob("*.sql"))
@@ -34,7 +35,7 @@ def texts(tree: ast.AST) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", sorted(ROOM.glob("*.py")), ids=lambda path: path.name)
 def test_no_module_holds_a_statement(path: Path) -> None:
-    found = [text for text in texts(ast.parse(path.read_text())) if SQL.match(text)]
+    found = [text for text in texts(parsed(path.read_text())) if SQL.match(text)]
     assert found == []
 
 
