@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -27,11 +27,14 @@ from support.nats import NatsServer, connected
 from support.outbox import migrate
 from support.postgres import PostgresServer
 from support.relaying import RelayProcess
+from support.waiting import eventually
 
 NAMESPACE: Final = "bench"
 PIPELINE: Final = "orders"
 STREAM: Final = "ORDERS"
 KEYS: Final = 1000
+LONGEST_SECONDS: Final = 300.0
+"""For a bed to get somewhere; a measurement that takes longer has failed."""
 POSTGRES_SETTINGS: Final[dict[str, Any]] = {
     "shared_buffers": "1GB",
     "max_wal_size": "4GB",
@@ -54,17 +57,6 @@ BEGIN
     END LOOP;
 END $$
 """
-
-
-async def until(
-    done: Callable[[], Awaitable[bool]], what: str, *, pause: float, seconds: float = 300.0
-) -> None:
-    """Wait until `done`; asked every `pause` seconds."""
-    deadline = time.monotonic() + seconds
-    while not await done():
-        if time.monotonic() > deadline:
-            raise SystemExit(f"not within {seconds:.0f} s: {what}")
-        await asyncio.sleep(pause)
 
 
 @dataclass
@@ -153,7 +145,7 @@ class Bed:
             assert relay.running, relay.log
             return await self._epochs() > before
 
-        await until(claimed, "the relay to take a shard", pause=0.002)
+        await eventually(claimed, "the relay to take a shard", pause=0.002, seconds=LONGEST_SECONDS)
         return relay
 
     def usage(self, *relays: int) -> Usage:

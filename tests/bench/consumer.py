@@ -28,7 +28,7 @@ from typing import Any, Final
 import asyncpg
 
 from bench import consumer_soak
-from bench.bed import POSTGRES_SETTINGS, create_stream, until
+from bench.bed import POSTGRES_SETTINGS, create_stream
 from bench.conditions import conditions
 from bench.measuring import cpu_seconds, median, peak_rss_mb
 from bench.nats_bench import program
@@ -47,6 +47,7 @@ from support.nats import NatsServer, connected
 from support.options import positive, whole
 from support.outbox import migrate_inbox
 from support.postgres import PostgresServer, running_server
+from support.waiting import eventually
 
 OUT: Final = Path("build/bench/consumer.json")
 STREAM: Final = "EVENTS"
@@ -134,7 +135,7 @@ class Stage:
             answer = await self.client.request(f"$JS.API.STREAM.INFO.{STREAM}", timeout=10)
             return bool(json.loads(answer.data)["state"]["messages"] >= events)
 
-        await until(stored, "the stream to be filled", pause=0.05, seconds=120)
+        await eventually(stored, "the stream to be filled", pause=0.05, seconds=120)
 
     async def durable(self, **settings: Any) -> None:
         """A fresh durable consumer that starts at the first event."""

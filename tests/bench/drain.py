@@ -11,8 +11,9 @@ from typing import Any, Final
 import asyncpg
 
 from bench import nats_bench
-from bench.bed import Bed, until
+from bench.bed import LONGEST_SECONDS, Bed
 from bench.measuring import median, peak_rss_mb, spread
+from support.waiting import eventually
 
 _POLL_SECONDS: Final = 0.02
 
@@ -48,7 +49,9 @@ async def big_transaction(bed: Bed, events: int, size: int) -> float:
     async def gone() -> bool:
         return not await asyncio.to_thread(process.exists)
 
-    await until(gone, "the end of the writer's server process", pause=0.001)
+    await eventually(
+        gone, "the end of the writer's server process", pause=0.001, seconds=LONGEST_SECONDS
+    )
     return begun
 
 
@@ -93,7 +96,9 @@ async def _all_stored(bed: Bed, events: int) -> dict[str, Any]:
         state.update(await bed.stream_state())
         return bool(state["messages"] >= events)
 
-    await until(all_there, f"{events} messages in the stream", pause=_POLL_SECONDS)
+    await eventually(
+        all_there, f"{events} messages in the stream", pause=_POLL_SECONDS, seconds=LONGEST_SECONDS
+    )
     assert state["messages"] == state["last_seq"] == events, f"wanted {events}, found {state}"
     return state
 

@@ -15,7 +15,6 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from support.nats import NatsServer, connected
 from support.operator import OperatorProcess, running_operator
 from support.options import positive, whole
 from support.postgres import PostgresServer, running_server
+from support.waiting import eventually
 
 NAMESPACE = "bench"
 OUT = Path("build/bench/reconcile.json")
@@ -60,16 +60,6 @@ def secret(name: str, url: str) -> dict[str, Any]:
         "metadata": {"name": name, "namespace": NAMESPACE},
         "stringData": {"url": url},
     }
-
-
-async def until(done: Callable[[], Awaitable[bool]], deadline: float, pause: float) -> float:
-    """Seconds until `done`; fails after the deadline."""
-    start = time.perf_counter()
-    while not await done():
-        if time.perf_counter() - start > deadline:
-            raise SystemExit("the operator did not get there within the deadline")
-        await asyncio.sleep(pause)
-    return time.perf_counter() - start
 
 
 async def apply(kubectl: Kubectl, *documents: dict[str, Any]) -> float:
@@ -121,7 +111,7 @@ async def one_pipeline(
                     client, stream, durable
                 )
 
-            await until(done, 30, 0.005)
+            await eventually(done, f"{name} is there", seconds=30, pause=0.005)
             total.append(time.perf_counter() - start)
             apply_only.append(spent)
             await connection.close()
@@ -207,7 +197,7 @@ async def scale(
         )  # fmt: skip
         return text.split().count("True") == count
 
-    await until(all_ready, 300, 0.5)
+    await eventually(all_ready, f"{count} pipelines are Ready", seconds=300, pause=0.5)
     reconciled = time.perf_counter() - start
     assert operator.process is not None
     pid = operator.process.pid

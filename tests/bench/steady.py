@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from bench.bed import Bed, until
+from bench.bed import Bed
 from bench.measuring import peak_rss_mb, rss_mb, slope_per_minute
 from support.postgres import binaries
+from support.waiting import eventually
 
 _SAMPLE_SECONDS: Final = 5.0
 _CLIENTS: Final = 8
@@ -120,7 +121,7 @@ async def _caught_up(bed: Bed, before: float) -> float:
     async def caught_up() -> bool:
         return bool((await bed.stream_state())["messages"] >= committed)
 
-    await until(caught_up, "the relay to catch up", pause=0.01, seconds=60)
+    await eventually(caught_up, "the relay to catch up", pause=0.01, seconds=60)
     return round(time.monotonic() - begun, 2)
 
 

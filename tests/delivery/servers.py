@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from support.outbox import migrate
 from support.postgres import PostgresServer
 from support.relaying import Outbox, RelayProcess
 from support.tcp_proxy import TcpProxy
+from support.waiting import eventually
 
 PLANTED: Final = Path(__file__).with_name("planted.py")
 _ROWS_SQL: Final = """
@@ -254,13 +256,16 @@ async def relays(
 
 async def until(condition: Callable[[], Any], seconds: float) -> bool:
     """Wait for an async condition; False when it does not come true in time."""
+
+    async def holds() -> bool:
+        with contextlib.suppress(nats.errors.Error, OSError, asyncpg.PostgresError):
+            return bool(await condition())
+        return False
+
     with contextlib.suppress(TimeoutError):
+        # A question may hang as well.
         async with asyncio.timeout(seconds):
-            while True:
-                with contextlib.suppress(nats.errors.Error, OSError, asyncpg.PostgresError):
-                    if await condition():
-                        return True
-                await asyncio.sleep(0.05)
+            return bool(await eventually(holds, "the condition", seconds=math.inf))
     return False
 
 

@@ -25,12 +25,14 @@ async def eventually(
     *,
     seconds: float = SECONDS,
     relay: HasLog | None = None,
+    pause: float = _PAUSE_SECONDS,
 ) -> Any:
     """Wait until `condition` (plain or async) holds; returns what it returned.
 
     Args:
         what: In words, for the failure.
         relay: Whose log is shown then.
+        pause: Between two looks, in seconds.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -41,7 +43,7 @@ async def eventually(
             return result
         log = f"\n{relay.log[-3000:]}" if relay else ""
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}{log}"
-        await asyncio.sleep(_PAUSE_SECONDS)
+        await asyncio.sleep(pause)
 
 
 def wait_until(

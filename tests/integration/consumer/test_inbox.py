@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import statistics
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -428,7 +429,7 @@ async def test_a_session_is_handed_on_as_it_was_made(billing: Billing) -> None:
     assert seen[0]["statement_timeout"] == "5min"
 
 
-async def test_a_known_event_is_found_in_less_than_a_millisecond(
+async def test_a_known_event_is_found_within_milliseconds(
     billing: Billing, postgres_server: PostgresServer
 ) -> None:
     store = InboxStore(
@@ -454,6 +455,6 @@ async def test_a_known_event_is_found_in_less_than_a_millisecond(
         assert await store.process([record], never)
         seconds.append(time.perf_counter() - started)
     await store.close()
-    # The check is one of three statements of this. The quickest of many tells what it takes,
-    # however busy the machine is.
-    assert min(seconds) < 0.005
+    # The check is one of three statements of this and walks an index. A bound of
+    # reason, far off on any machine; what it takes is measured by the benchmarks.
+    assert statistics.median(seconds) < 0.010
