@@ -58,7 +58,7 @@ def _demo(cluster: Cluster, seconds: float) -> int:
         shop.wait_ready(timeout=300)
     _watch(shop, seconds)
     held = _check(shop)
-    _farewell(kubectl, cluster.name)
+    _show_next_steps(kubectl, cluster.name)
     return 0 if held else 1
 
 
@@ -133,7 +133,7 @@ def _check(shop: Shop) -> bool:
     return not problems
 
 
-def _farewell(kubectl: Kubectl, cluster: str) -> None:
+def _show_next_steps(kubectl: Kubectl, cluster: str) -> None:
     screen.title("The cluster stays up and the shop is open again. Try next:")
     down = "make demo-down" + ("" if cluster == DEFAULT_CLUSTER else f" CLUSTER={cluster}")
     lines = [f"export KUBECONFIG={kubectl.kubeconfig}"]

@@ -158,7 +158,7 @@ async def relay(world: World) -> None:
 
 
 async def consumer(world: World) -> None:
-    """Fetch, acknowledge, give back, take long, and bury; alone, and as one of many in order."""
+    """Fetch, acknowledge, give back, take long, and refuse; alone, and as one of many in order."""
     source = await Source.create(
         world.admin, STREAM, durable=DURABLE, dead_letter_subject="dlq.ORDERS", ack_wait=1.0,
         nats=NatsConfig(**login(world.server, world.directory)),

@@ -20,7 +20,7 @@ def generation(server: NatsServer | NatsCluster) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-class Lane:
+class PublishedStream:
     """A stream and a publisher into it."""
 
     def __init__(self, server: NatsServer | NatsCluster, prefix: str, publisher: Publisher) -> None:
@@ -30,10 +30,10 @@ class Lane:
         self.facts: StreamFacts | None = None
 
     def messages(
-        self, count: int, *, lane: str = "a", size: int = 20, first: int = 0
+        self, count: int, *, subject: str = "a", size: int = 20, first: int = 0
     ) -> list[Message]:
         return [
-            message(f"{self.prefix}.{lane}.{number % 7}", number, size)
+            message(f"{self.prefix}.{subject}.{number % 7}", number, size)
             for number in range(first, first + count)
         ]
 
@@ -82,17 +82,17 @@ def message(subject: str, number: int, size: int = 20, **headers: str) -> Messag
 
 
 @contextlib.asynccontextmanager
-async def a_lane(
+async def published_stream(
     server: NatsServer | NatsCluster, prefix: str, *, ack_seconds: float = 5.0, **config: Any
-) -> AsyncIterator[Lane]:
-    """A lane whose stream is created if it is not there; the publisher is closed after."""
+) -> AsyncIterator[PublishedStream]:
+    """The stream is created if it is not there; the publisher is closed after."""
     publisher = await Publisher.open(
         server.auth, name="tests", stream=prefix, ack_seconds=ack_seconds
     )
     try:
-        lane = Lane(server, prefix, publisher)
-        await lane.request("CREATE", **config)
-        lane.facts = await publisher.facts()
-        yield lane
+        stream = PublishedStream(server, prefix, publisher)
+        await stream.request("CREATE", **config)
+        stream.facts = await publisher.facts()
+        yield stream
     finally:
         await publisher.close()

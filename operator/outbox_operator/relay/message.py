@@ -13,7 +13,16 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 from outbox_operator.adapters.nats.messages import Fence, Message
-from outbox_operator.adapters.postgres.rows import Row, Rows
+from outbox_operator.adapters.postgres.rows import (
+    EVENT_ID,
+    EVENT_TYPE,
+    HEADERS,
+    PARTITION_KEY,
+    PAYLOAD,
+    POSITION,
+    Row,
+    Rows,
+)
 from outbox_operator.errors import EventError
 from outbox_operator.reasons import Reason
 from outbox_operator.wire import headers
@@ -144,10 +153,10 @@ class Renderer:
         return Message(subject, f"NATS/1.0\r\n{_bytes(head)}{own}\r\n", payload)
 
     def _are_ordinary(self, rows: Rows) -> bool:
-        keys = [row[3] for row in rows]
-        if any(row[5] is None for row in rows):
+        keys = [row[PARTITION_KEY] for row in rows]
+        if any(row[PAYLOAD] is None for row in rows):
             return False
-        for texts in (keys, [row[2] for row in rows]):
+        for texts in (keys, [row[EVENT_TYPE] for row in rows]):
             joined = "".join(texts)
             if not joined.isascii() or joined.encode().translate(None, _PLAIN):
                 return False
@@ -198,8 +207,8 @@ def _bytes(text: str) -> str:
 
 def _own_headers(row: Row, content_type: str) -> tuple[str, str]:
     """Make lines of the application's headers; only the content type may replace one of ours."""
-    where = f"event {row[1]} (position {row[0]})"
-    own = json.loads(row[6] or "{}")
+    where = f"event {row[EVENT_ID]} (position {row[POSITION]})"
+    own = json.loads(row[HEADERS] or "{}")
     if not isinstance(own, Mapping):
         raise EventError(
             f"{where}: headers must be a JSON object of texts, found {type(own).__name__}",

@@ -180,9 +180,9 @@ class Ownership:
         message = error.message if isinstance(error, OutboxError) else repr(error)
         seconds = self._rest_after(shard, held)
         # Of a right that the whole session lacks, the session speaks once.
-        told = reason == Reason.PERMISSION_DENIED and self.publisher.lost
+        reported = reason == Reason.PERMISSION_DENIED and self.publisher.lost
         log.log(
-            logging.DEBUG if told else logging.WARNING,
+            logging.DEBUG if reported else logging.WARNING,
             "starting over: %s", message,
             extra={"shard": shard, "reason": reason, "retry_seconds": round(seconds, 2)},
             exc_info=None if isinstance(error, OutboxError) else error,

@@ -1,4 +1,4 @@
-"""The one list of tables and columns that processes share.
+"""The one list of tables, and of the columns that applications write, for all processes.
 
 DDL (migrations), INSERT (library), SELECT (relay) and the observers all take names from here.
 """
@@ -14,19 +14,6 @@ SCHEMA_VERSION: Final = "schema_version"
 INBOX: Final = "consumer_inbox"
 POSITIONS: Final = "consumer_positions"
 INBOX_TABLES: Final = (INBOX, POSITIONS)
-
-EVENT_COLUMNS: Final = (
-    "position",  # bigint, sequence with CACHE 1: order of insertion
-    "xid",  # xid8, pg_current_xact_id(): which transaction wrote the row
-    "shard",  # smallint, hash of partition_key modulo shards
-    "event_id",  # uuid, default gen_random_uuid(): message id
-    "event_type",  # text, for example order.created
-    "partition_key",  # text, ordering key; empty means keyless
-    "routing_key",  # text or null, overrides {event_type} in the subject template when set
-    "payload",  # jsonb or bytea
-    "headers",  # jsonb object of text values, default {}
-    "created_at",  # timestamptz, default clock_timestamp()
-)
 
 WRITABLE_COLUMNS: Final = (
     "event_id",

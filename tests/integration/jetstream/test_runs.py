@@ -15,7 +15,7 @@ from outbox_operator.adapters.nats.fault_kinds import FaultKind
 from outbox_operator.adapters.nats.publisher import Fence, Sent
 from outbox_operator.errors import NatsError
 from support.nats import NatsServer, connected, remove_streams, unique_prefix
-from support.runs import Lane, a_lane, generation, message
+from support.runs import PublishedStream, generation, message, published_stream
 from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -47,58 +47,62 @@ async def server(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[N
 
 
 @pytest.fixture
-async def lane(server: NatsServer, prefix: str) -> AsyncIterator[Lane]:
+async def stream(server: NatsServer, prefix: str) -> AsyncIterator[PublishedStream]:
     """As the operator makes streams: fast ingest where the server has it."""
     fast = generation(server) >= (2, 14)
-    async with a_lane(server, prefix, **({"allow_batched": True} if fast else {})) as lane:
-        yield lane
+    async with published_stream(
+        server, prefix, **({"allow_batched": True} if fast else {})
+    ) as stream:
+        yield stream
 
 
-async def test_facts_tell_what_the_server_can_do(lane: Lane) -> None:
-    assert lane.facts is not None
-    assert lane.facts.fast is (generation(lane.server) >= (2, 14))
-    assert lane.facts.fences is (generation(lane.server) >= (2, 11))
-    assert lane.facts.subjects == (f"{lane.prefix}.>",)
-    assert lane.facts.duplicate_window_seconds == 120
-    assert lane.facts.retention == "limits"
+async def test_facts_tell_what_the_server_can_do(stream: PublishedStream) -> None:
+    assert stream.facts is not None
+    assert stream.facts.fast is (generation(stream.server) >= (2, 14))
+    assert stream.facts.fences is (generation(stream.server) >= (2, 11))
+    assert stream.facts.subjects == (f"{stream.prefix}.>",)
+    assert stream.facts.duplicate_window_seconds == 120
+    assert stream.facts.retention == "limits"
 
 
 async def test_a_work_queue_keeps_nothing_that_a_fence_could_speak_of(
     nats_server: NatsServer, stream_prefix: str
 ) -> None:
-    async with a_lane(nats_server, stream_prefix, retention="workqueue") as lane:
-        assert lane.facts is not None
-        assert not lane.facts.fences
-        assert not lane.facts.fast  # nobody allowed it
+    async with published_stream(nats_server, stream_prefix, retention="workqueue") as stream:
+        assert stream.facts is not None
+        assert not stream.facts.fences
+        assert not stream.facts.fast  # nobody allowed it
 
 
 @pytest.mark.parametrize("count", [1, 2, 63, 64, 65, 5000])
-async def test_messages_are_stored_in_order(lane: Lane, count: int) -> None:
-    sent = await lane.publish(lane.messages(count))
+async def test_messages_are_stored_in_order(stream: PublishedStream, count: int) -> None:
+    sent = await stream.publish(stream.messages(count))
     assert sent == Sent(count, None, count)
-    assert await lane.stored() == list(range(count))
+    assert await stream.stored() == list(range(count))
 
 
-async def test_a_run_spans_pages_and_may_end_without_knowing_its_last(lane: Lane) -> None:
-    sent = await lane.publish(lane.messages(3000), pages=7, last=False)
+async def test_a_run_spans_pages_and_may_end_without_knowing_its_last(
+    stream: PublishedStream,
+) -> None:
+    sent = await stream.publish(stream.messages(3000), pages=7, last=False)
     assert sent == Sent(3000, None, 3000)
-    assert await lane.stored() == list(range(3000))
+    assert await stream.stored() == list(range(3000))
 
 
-async def test_a_run_without_messages_is_nothing(lane: Lane) -> None:
-    run = lane.publisher.open_run(batch=unique_prefix(), fence=None, ordered=True)
+async def test_a_run_without_messages_is_nothing(stream: PublishedStream) -> None:
+    run = stream.publisher.open_run(batch=unique_prefix(), fence=None, ordered=True)
     assert await run.finish() == Sent(0, None, None)
 
 
-async def test_acknowledgements_are_counted_and_timed(lane: Lane) -> None:
+async def test_acknowledgements_are_counted_and_timed(stream: PublishedStream) -> None:
     told: list[tuple[int, float]] = []
-    run = lane.publisher.open_run(
+    run = stream.publisher.open_run(
         batch=unique_prefix(),
         fence=None,
         ordered=True,
         on_ack=lambda count, seconds: told.append((count, seconds)),
     )
-    await run.send(lane.messages(2000), last=True)
+    await run.send(stream.messages(2000), last=True)
     await run.finish()
     assert sum(count for count, _ in told) == run.acked == 2000
     assert all(0 < seconds < 5 for _, seconds in told)
@@ -106,44 +110,44 @@ async def test_acknowledgements_are_counted_and_timed(lane: Lane) -> None:
 
 @pytest.mark.parametrize("size", [100_000, 900_000])
 async def test_large_messages_pass_in_a_bounded_window(
-    lane: Lane, size: int, monkeypatch: pytest.MonkeyPatch
+    stream: PublishedStream, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Small ones first: what is acknowledged at a time is then far more than the window holds."""
     monkeypatch.setattr(ack_router, "WINDOW_BYTES", 4_000_000)
-    messages = lane.messages(100) + lane.messages(30, size=size, first=100)
-    sent = await lane.publish(messages)
+    messages = stream.messages(100) + stream.messages(30, size=size, first=100)
+    sent = await stream.publish(messages)
     assert sent == Sent(130, None, 130)
 
 
-async def test_a_fence_with_a_wildcard_holds(lane: Lane) -> None:
-    if not lane.facts or not lane.facts.fences:
-        assert generation(lane.server) < (2, 11)
+async def test_a_fence_with_a_wildcard_holds(stream: PublishedStream) -> None:
+    if not stream.facts or not stream.facts.fences:
+        assert generation(stream.server) < (2, 11)
         return
-    fence = f"{lane.prefix}.a.>"
-    assert await lane.publish(lane.messages(10), fence=Fence(fence, 0)) == Sent(10, None, 10)
-    other = lane.messages(5, lane="b", first=500)
-    assert (await lane.publish(other, fence=Fence(f"{lane.prefix}.b.>", 0))).count == 5
-    more = lane.messages(300, first=10)
-    assert await lane.publish(more, fence=Fence(fence, 10)) == Sent(300, None, 315)
-    stale = await lane.publish(lane.messages(300, first=1000), fence=Fence(fence, 10))
+    fence = f"{stream.prefix}.a.>"
+    assert await stream.publish(stream.messages(10), fence=Fence(fence, 0)) == Sent(10, None, 10)
+    other = stream.messages(5, subject="b", first=500)
+    assert (await stream.publish(other, fence=Fence(f"{stream.prefix}.b.>", 0))).count == 5
+    more = stream.messages(300, first=10)
+    assert await stream.publish(more, fence=Fence(fence, 10)) == Sent(300, None, 315)
+    stale = await stream.publish(stream.messages(300, first=1000), fence=Fence(fence, 10))
     assert stale.count == 0
     assert stale.refusal is not None
     assert stale.refusal.reason == "FenceRefused"
     assert stale.refusal.kind is FaultKind.FENCE_BROKEN
-    if lane.facts.fast:
-        assert max(await lane.stored()) < 1000
+    if stream.facts.fast:
+        assert max(await stream.stored()) < 1000
 
 
-async def test_duplicates_are_acknowledged_and_not_stored(lane: Lane) -> None:
-    messages = lane.messages(200)
-    await lane.publish(messages)
-    again = await lane.publish(messages, ordered=False)
+async def test_duplicates_are_acknowledged_and_not_stored(stream: PublishedStream) -> None:
+    messages = stream.messages(200)
+    await stream.publish(messages)
+    again = await stream.publish(messages, ordered=False)
     assert again == Sent(200, None, None)
-    one = await lane.publish(messages[:1])
+    one = await stream.publish(messages[:1])
     assert one == Sent(1, None, None)
-    mixed = await lane.publish([*messages[-50:], *lane.messages(50, first=200)], ordered=False)
+    mixed = await stream.publish([*messages[-50:], *stream.messages(50, first=200)], ordered=False)
     assert (mixed.count, mixed.refusal) == (100, None)
-    assert await lane.stored() == list(range(250))
+    assert await stream.stored() == list(range(250))
 
 
 @pytest.mark.parametrize("place", [0, 1, 5, 63, 700, 999])
@@ -152,8 +156,8 @@ async def test_nothing_behind_a_refused_message_is_stored(
     server: NatsServer, prefix: str, place: int, kind: str
 ) -> None:
     fast = {"allow_batched": True} if generation(server) >= (2, 14) else {}
-    async with a_lane(server, prefix, max_msg_size=1000, **fast) as lane:
-        messages = lane.messages(1000)
+    async with published_stream(server, prefix, max_msg_size=1000, **fast) as stream:
+        messages = stream.messages(1000)
         subject = messages[place].subject
         if kind == "large":
             messages[place] = message(subject, place, 2000)
@@ -163,7 +167,7 @@ async def test_nothing_behind_a_refused_message_is_stored(
             messages[place] = message(
                 subject, place, 20, **{"Nats-Expected-Last-Sequence": "99999"}
             )
-        sent = await lane.publish(messages)
+        sent = await stream.publish(messages)
         assert sent.count == place
         assert sent.last_sequence == (place or None)
         assert sent.refusal is not None
@@ -176,39 +180,39 @@ async def test_nothing_behind_a_refused_message_is_stored(
                 "expired": ("StreamRefused", FaultKind.OTHER),
             }[kind]
         )
-        assert await lane.stored() == list(range(place))
-        rest = await lane.publish([*messages[place + 1 :], *lane.messages(1, first=1000)])
+        assert await stream.stored() == list(range(place))
+        rest = await stream.publish([*messages[place + 1 :], *stream.messages(1, first=1000)])
         assert rest.refusal is None
 
 
 async def test_a_full_stream_takes_what_fits(server: NatsServer, prefix: str) -> None:
     fast = {"allow_batched": True} if generation(server) >= (2, 14) else {}
-    async with a_lane(server, prefix, max_msgs=300, discard="new", **fast) as lane:
-        sent = await lane.publish(lane.messages(1000))
+    async with published_stream(server, prefix, max_msgs=300, discard="new", **fast) as stream:
+        sent = await stream.publish(stream.messages(1000))
         assert (sent.count, sent.last_sequence) == (300, 300)
         assert sent.refusal is not None
         assert "maximum messages exceeded" in sent.refusal.text
-        assert await lane.stored() == list(range(300))
+        assert await stream.stored() == list(range(300))
 
 
 async def test_another_publisher_in_between_slows_a_window_down_but_never_stops_it(
-    lane: Lane,
+    stream: PublishedStream,
 ) -> None:
-    if lane.facts and lane.facts.fast:
+    if stream.facts and stream.facts.fast:
         return  # a batch does not mind
-    messages, done = lane.messages(400), 0
+    messages, done = stream.messages(400), 0
     noisy = True
 
     async def noise() -> None:
-        async with connected(lane.server) as client:
+        async with connected(stream.server) as client:
             while noisy:
-                await client.publish(f"{lane.prefix}.noise", b"")
+                await client.publish(f"{stream.prefix}.noise", b"")
                 await client.flush()
 
     other = asyncio.create_task(noise())
     try:
         while done < len(messages):
-            sent = await lane.publish(messages[done:])
+            sent = await stream.publish(messages[done:])
             assert sent.count, sent
             done += sent.count
     finally:
@@ -216,7 +220,7 @@ async def test_another_publisher_in_between_slows_a_window_down_but_never_stops_
         await other
     stored = [
         int(found.headers["Outbox-Position"])
-        async for found in lane.publisher.tail(f"{lane.prefix}.a.>", 0)
+        async for found in stream.publisher.tail(f"{stream.prefix}.a.>", 0)
     ]
     assert stored == list(range(400))
 
@@ -224,9 +228,11 @@ async def test_another_publisher_in_between_slows_a_window_down_but_never_stops_
 async def test_many_batches_of_one_stream_share_it(
     nats_server: NatsServer, stream_prefix: str
 ) -> None:
-    async with a_lane(nats_server, stream_prefix, allow_batched=True) as lane:
+    async with published_stream(nats_server, stream_prefix, allow_batched=True) as stream:
         runs = [
-            lane.publish(lane.messages(1000, lane=f"l{number}", first=1000 * number), pages=4)
+            stream.publish(
+                stream.messages(1000, subject=f"l{number}", first=1000 * number), pages=4
+            )
             for number in range(20)
         ]
         for sent in await asyncio.gather(*runs):
@@ -236,69 +242,69 @@ async def test_many_batches_of_one_stream_share_it(
 async def test_batches_not_allowed_is_said_and_asked_for_anew(
     nats_server: NatsServer, stream_prefix: str
 ) -> None:
-    async with a_lane(nats_server, stream_prefix, allow_batched=True) as lane:
-        await lane.request("UPDATE", allow_batched=False)
-        sent = await lane.publish(lane.messages(10))
+    async with published_stream(nats_server, stream_prefix, allow_batched=True) as stream:
+        await stream.request("UPDATE", allow_batched=False)
+        sent = await stream.publish(stream.messages(10))
         assert sent.count == 0
         assert sent.refusal is not None
         assert "error 10205" in sent.refusal.text
-        assert not (await lane.publisher.facts()).fast
-        assert await lane.publish(lane.messages(10)) == Sent(10, None, 10)
+        assert not (await stream.publisher.facts()).fast
+        assert await stream.publish(stream.messages(10)) == Sent(10, None, 10)
 
 
 async def test_an_idle_batch_is_kept_alive(
     nats_server: NatsServer, stream_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publish_fast, "_KEEPALIVE_SECONDS", 0.1)
-    async with a_lane(nats_server, stream_prefix, allow_batched=True) as lane:
-        run = lane.publisher.open_run(batch=unique_prefix(), fence=None, ordered=True)
-        await run.send(lane.messages(10))
+    async with published_stream(nats_server, stream_prefix, allow_batched=True) as stream:
+        run = stream.publisher.open_run(batch=unique_prefix(), fence=None, ordered=True)
+        await run.send(stream.messages(10))
         await asyncio.sleep(0.5)
-        await run.send(lane.messages(10, first=10), last=True)
+        await run.send(stream.messages(10, first=10), last=True)
         assert await run.finish() == Sent(20, None, 20)
 
 
-async def test_the_last_message_of_subjects(lane: Lane) -> None:
-    assert await lane.publisher.last_of(f"{lane.prefix}.a.>") is None
-    await lane.publish(lane.messages(10))
-    await lane.publish(lane.messages(5, lane="b", first=50))
-    last = await lane.publisher.last_of(f"{lane.prefix}.a.>")
+async def test_the_last_message_of_subjects(stream: PublishedStream) -> None:
+    assert await stream.publisher.last_of(f"{stream.prefix}.a.>") is None
+    await stream.publish(stream.messages(10))
+    await stream.publish(stream.messages(5, subject="b", first=50))
+    last = await stream.publisher.last_of(f"{stream.prefix}.a.>")
     assert last is not None
     assert (last.sequence, last.headers["Outbox-Position"]) == (10, "9")
-    await lane.request("PURGE", filter=f"{lane.prefix}.a.>")
-    assert await lane.publisher.last_of(f"{lane.prefix}.a.>") is None
+    await stream.request("PURGE", filter=f"{stream.prefix}.a.>")
+    assert await stream.publisher.last_of(f"{stream.prefix}.a.>") is None
 
 
 @pytest.mark.parametrize("behind", [0, 1200, 2498, 2499, 5000])
-async def test_the_tail_is_exact(lane: Lane, behind: int) -> None:
-    await lane.publish(lane.messages(2500))
-    tail = [found async for found in lane.publisher.tail(f"{lane.prefix}.a.>", behind)]
+async def test_the_tail_is_exact(stream: PublishedStream, behind: int) -> None:
+    await stream.publish(stream.messages(2500))
+    tail = [found async for found in stream.publisher.tail(f"{stream.prefix}.a.>", behind)]
     assert [found.sequence for found in tail] == list(range(behind + 1, 2501))
     assert all(int(found.headers["Outbox-Position"]) == found.sequence - 1 for found in tail)
 
 
-async def test_the_tail_of_an_empty_or_purged_stream_is_empty(lane: Lane) -> None:
-    assert await lane.stored() == []
-    await lane.publish(lane.messages(100))
-    await lane.request("PURGE")
-    assert await lane.stored() == []
-    assert (await lane.publish(lane.messages(1, first=100))).last_sequence == 101
-    assert await lane.stored() == [100]
+async def test_the_tail_of_an_empty_or_purged_stream_is_empty(stream: PublishedStream) -> None:
+    assert await stream.stored() == []
+    await stream.publish(stream.messages(100))
+    await stream.request("PURGE")
+    assert await stream.stored() == []
+    assert (await stream.publish(stream.messages(1, first=100))).last_sequence == 101
+    assert await stream.stored() == [100]
 
 
-async def test_the_tail_skips_what_is_not_asked_for(lane: Lane) -> None:
+async def test_the_tail_skips_what_is_not_asked_for(stream: PublishedStream) -> None:
     for number in range(5):
-        await lane.publish(lane.messages(100, lane="a", first=1000 * number))
-        await lane.publish(lane.messages(100, lane="b", first=1000 * number + 500))
-    tail = [found.sequence async for found in lane.publisher.tail(f"{lane.prefix}.b.>", 350)]
+        await stream.publish(stream.messages(100, subject="a", first=1000 * number))
+        await stream.publish(stream.messages(100, subject="b", first=1000 * number + 500))
+    tail = [found.sequence async for found in stream.publisher.tail(f"{stream.prefix}.b.>", 350)]
     assert tail == [*range(351, 401), *range(501, 601), *range(701, 801), *range(901, 1001)]
 
 
 async def test_a_missing_stream_is_named(nats_server: NatsServer, stream_prefix: str) -> None:
-    async with a_lane(nats_server, stream_prefix) as lane:
-        await lane.request("DELETE")
+    async with published_stream(nats_server, stream_prefix) as stream:
+        await stream.request("DELETE")
         with pytest.raises(NatsError) as caught:
-            await lane.publisher.last_of("a.>")
+            await stream.publisher.last_of("a.>")
         assert caught.value.reason == "StreamNotFound"
 
 
@@ -306,22 +312,22 @@ async def test_a_batch_that_was_ended_from_elsewhere_takes_nothing_more(
     nats_server: NatsServer, stream_prefix: str
 ) -> None:
     async with (
-        a_lane(nats_server, stream_prefix, allow_batched=True) as lane,
-        a_lane(nats_server, stream_prefix, allow_batched=True) as other,
+        published_stream(nats_server, stream_prefix, allow_batched=True) as stream,
+        published_stream(nats_server, stream_prefix, allow_batched=True) as other,
     ):
-        run = lane.publisher.open_run(batch="frozen", fence=None, ordered=True)
-        await run.send(lane.messages(10))
+        run = stream.publisher.open_run(batch="frozen", fence=None, ordered=True)
+        await run.send(stream.messages(10))
 
         async def begun() -> bool:
-            return await lane.stored() == list(range(10))
+            return await stream.stored() == list(range(10))
 
         await eventually(begun, "ten messages of an open batch")
         await other.publisher.end_batches(["frozen", "unknown"], f"{stream_prefix}.x")
-        await run.send(lane.messages(10, first=10))
+        await run.send(stream.messages(10, first=10))
         sent = await run.finish()
         assert sent.refusal is not None
-        assert await lane.stored() == list(range(10))
+        assert await stream.stored() == list(range(10))
         # Its name is free for the next owner of it.
-        run = lane.publisher.open_run(batch="frozen", fence=None, ordered=True)
-        await run.send(lane.messages(5, first=20), last=True)
+        run = stream.publisher.open_run(batch="frozen", fence=None, ordered=True)
+        await run.send(stream.messages(5, first=20), last=True)
         assert (await run.finish()).count == 5

@@ -72,7 +72,9 @@ class AProcessor:
         return [self.end] * len(items)
 
 
-@pytest.mark.parametrize("end", [PUT_ASIDE, ValueError("a bug of ours")], ids=["buried", "bug"])
+@pytest.mark.parametrize(
+    "end", [PUT_ASIDE, ValueError("a bug of ours")], ids=["dead letter", "bug"]
+)
 async def test_the_end_of_a_probe_is_certain(end: Settlement | Exception) -> None:
     """Else the circuit never closes again, and only a restart helps."""
     config = ConsumerConfig(

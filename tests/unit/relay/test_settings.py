@@ -10,7 +10,7 @@ import pytest
 
 from outbox_operator.errors import CredentialsError, SpecError
 from outbox_operator.relay import settings
-from outbox_operator.wire import config as wire
+from outbox_operator.wire.config import DatabaseConfig, NatsConfig, RelayConfig, encode
 
 
 def document(**changes: Any) -> str:
@@ -26,17 +26,17 @@ def document(**changes: Any) -> str:
 
 
 def test_what_the_controller_encodes_is_what_we_read() -> None:
-    config = wire.RelayConfig(
+    config = RelayConfig(
         namespace="shop",
         pipeline="orders",
-        database=wire.DatabaseConfig(url_file="/x"),
-        nats=wire.NatsConfig(url="nats://n"),
+        database=DatabaseConfig(url_file="/x"),
+        nats=NatsConfig(url="nats://n"),
         stream="S",
         subject="s.{event_type}",
         on_poison="Halt",
         poll_min_seconds=0.02,
     )
-    loaded = settings.parse(wire.encode(config))
+    loaded = settings.parse(encode(config))
     assert loaded.config == config
     assert loaded.source == "/shop/orders"
 
@@ -89,7 +89,7 @@ def test_a_missing_file_or_variable_is_named(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_database_url_comes_from_its_file(tmp_path: Path) -> None:
     file = tmp_path / "url"
     file.write_text("postgresql://a:b@c/d\n")
-    config = wire.DatabaseConfig(url_file=str(file))
+    config = DatabaseConfig(url_file=str(file))
     assert settings.read_database_url(config) == "postgresql://a:b@c/d"
     file.unlink()
     with pytest.raises(CredentialsError, match=str(file)):

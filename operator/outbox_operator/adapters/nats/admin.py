@@ -39,10 +39,6 @@ class AccountInfo:
     storage: int
     reserved_memory: int
     reserved_storage: int
-    streams: int
-    consumers: int
-    max_streams: int
-    max_consumers: int
 
     def left(self, storage: str) -> int | None:
         """Bytes that a new stream could reserve in "file" or "memory"; None: no limit here."""
@@ -94,10 +90,6 @@ class JetStreamAdmin:
             storage=answer.get("storage", 0),
             reserved_memory=_reserved(answer.get("reserved_memory", 0)),
             reserved_storage=_reserved(answer.get("reserved_storage", 0)),
-            streams=answer.get("streams", 0),
-            consumers=answer.get("consumers", 0),
-            max_streams=limits.get("max_streams", -1),
-            max_consumers=limits.get("max_consumers", -1),
         )
 
     async def stream_info(self, name: str) -> ObservedStream | None:

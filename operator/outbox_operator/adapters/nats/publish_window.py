@@ -28,23 +28,23 @@ CHAIN_HEADER: Final = "Nats-Expected-Last-Msg-Id"
 
 
 @dataclass(slots=True)
-class Pace:
+class AdaptiveWindow:
     """How many messages runs of one publisher may have in flight.
 
     Attributes:
-        most: What was configured.
-        now: What others in the stream let us have.
+        largest: What was configured.
+        current: What others in the stream let us have.
     """
 
-    most: int
-    now: int
+    largest: int
+    current: int
 
     def ended(self, refusal: Refusal | None) -> None:
         """Learn from the end of a run."""
         if refusal is None:
-            self.now = min(self.most, 2 * self.now)
+            self.current = min(self.largest, 2 * self.current)
         elif refusal.kind is FaultKind.CHAIN_BROKEN:
-            self.now = max(1, self.now // 2)
+            self.current = max(1, self.current // 2)
 
 
 class WindowRun(Run):
@@ -59,7 +59,7 @@ class WindowRun(Run):
         self,
         router: AckRouter,
         *,
-        pace: Pace,
+        window: AdaptiveWindow,
         ordered: bool,
         chains: bool,
         subjects: str,
@@ -67,7 +67,7 @@ class WindowRun(Run):
         on_ack: Callable[[int, float], None] | None,
     ) -> None:
         super().__init__(router, subjects=subjects, fence=fence, on_ack=on_ack)
-        self._pace = pace
+        self._window = window
         self._chained = ordered and chains
         self._single = ordered and not chains
         self._previous = ""
@@ -107,7 +107,7 @@ class WindowRun(Run):
         self._wake()
 
     def _limit(self) -> int:
-        return 1 if self._single else self._pace.now
+        return 1 if self._single else self._window.current
 
     def _write(self, messages: Sequence[Message], at: int, stop: int, last: bool) -> int:
         parts: list[bytes] = []
@@ -147,7 +147,7 @@ class WindowRun(Run):
 
     def _close(self) -> None:
         super()._close()
-        self._pace.ended(self._errors.get(self.acked))
+        self._window.ended(self._errors.get(self.acked))
 
     def _last_sequence(self) -> int | None:
         return self._sequence

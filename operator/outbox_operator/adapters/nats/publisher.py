@@ -26,7 +26,7 @@ from outbox_operator.adapters.nats.errors import connection_error, denied
 from outbox_operator.adapters.nats.messages import Fence, Message, Refusal, Sent, StreamFacts
 from outbox_operator.adapters.nats.publish_fast import FastRun, end_batch
 from outbox_operator.adapters.nats.publish_run import Run
-from outbox_operator.adapters.nats.publish_window import Pace, WindowRun
+from outbox_operator.adapters.nats.publish_window import AdaptiveWindow, WindowRun
 from outbox_operator.adapters.nats.tail import TailMessage, TailReader
 from outbox_operator.errors import NatsError, OutboxError
 from outbox_operator.reasons import Reason
@@ -71,7 +71,7 @@ class Publisher:
         self._lost = False
         self._fast: bool | None = None
         self._chains = False
-        self._pace = Pace(window, window)
+        self._window = AdaptiveWindow(window, window)
         self._router = AckRouter(
             client,
             stream=stream,
@@ -221,7 +221,7 @@ class Publisher:
             return FastRun(self._router, batch=batch, subjects=subjects, fence=fence, on_ack=on_ack)
         return WindowRun(
             self._router,
-            pace=self._pace,
+            window=self._window,
             ordered=ordered,
             chains=self._chains,
             subjects=subjects,

@@ -58,8 +58,6 @@ class OutboxSample:
         published_total: Events published since creation.
         last_published_at: When an event was published last.
         last_position: Position of the last row published; 0 when a drain has just begun.
-        cursor_updated_at: When a relay last wrote its cursor.
-        relay_owner: The relay that last owned the cursor.
         remark: Why a relay publishes without the fence; of several shards, one of them.
         notice: What the stream lost within the last hour, likewise.
     """
@@ -71,8 +69,6 @@ class OutboxSample:
     published_total: int
     last_published_at: datetime | None
     last_position: int
-    cursor_updated_at: datetime | None
-    relay_owner: str | None
     remark: str | None
     notice: str | None
 
@@ -246,8 +242,6 @@ class PostgresAdmin:
             published_total=row["published_total"],
             last_published_at=row["last_published_at"],
             last_position=row["last_position"],
-            cursor_updated_at=row["updated_at"],
-            relay_owner=row["owner"],
             remark=row["remark"],
             notice=row["notice"],
         )

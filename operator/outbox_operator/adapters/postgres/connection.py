@@ -160,11 +160,11 @@ async def _check(
             f"found {version.major}.{version.minor}"
         )
     row = await connection.fetchrow(statement("session_server"))
-    if row is None or row[1]:
+    if row is None or row["in_recovery"]:
         raise read_only(target)
-    if row[0] != connection.get_server_pid():
+    if row["pid"] != connection.get_server_pid():
         # A pooler makes up the process id that it announces.
-        await _check_pooler(connection, target, row[0], open_another)
+        await _check_pooler(connection, target, row["pid"], open_another)
 
 
 async def _check_pooler(

@@ -20,7 +20,7 @@ from outbox_operator.reasons import Reason
 
 
 class PostgresRebase:
-    """One rebase over one connection: look, then perhaps do it, in one transaction.
+    """One rebase over one connection: preview, then perhaps apply, in one transaction.
 
     Use `open`. Applications go on writing meanwhile; relays have to wait, and have lost the shard
     afterwards.
@@ -71,7 +71,7 @@ class PostgresRebase:
         """Numbers of the shards."""
         return [cursor.shard for cursor in self._cursors]
 
-    async def look(self, choice: Choice) -> list[ShardFacts]:
+    async def preview(self, choice: Choice) -> list[ShardFacts]:
         """What would be done to each shard."""
         found = []
         for cursor in self._cursors:

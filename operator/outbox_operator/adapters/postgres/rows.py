@@ -40,11 +40,14 @@ class Row(NamedTuple):
 Rows = Sequence[Row]
 """What comes from the database only counts like a `Row`: by index, without names. To make an
 object of each would cost as much as to publish it; `Row.named` does it where names are wanted,
-and these are names of indexes. `relay.message` writes numbers, for speed."""
+and these are names of indexes. The loop of `relay.message` that every event goes through writes
+numbers, for speed."""
 POSITION: Final = 0
 EVENT_ID: Final = 1
+EVENT_TYPE: Final = 2
 PARTITION_KEY: Final = 3
 PAYLOAD: Final = 5
+HEADERS: Final = 6
 CREATED_AT: Final = 7
 
 

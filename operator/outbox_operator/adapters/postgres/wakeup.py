@@ -41,12 +41,12 @@ class OutboxWakeup:
     async def listen(self, woken: Callable[[], None]) -> None:
         """Call `woken` whenever a transaction that found us asleep has committed."""
 
-        def heard(_connection: object, _pid: int, _channel: str, payload: object) -> None:
+        def on_notification(_connection: object, _pid: int, _channel: str, payload: object) -> None:
             if payload == str(self._shard):
                 woken()
 
         async with self._turn():
-            await self._connection.add_listener(self._channel, heard)
+            await self._connection.add_listener(self._channel, on_notification)
 
     async def announce_sleep(self) -> bool:
         """Let writers notify from now on; False while one that did not is still under way."""

@@ -79,7 +79,7 @@ async def _rebase(args: argparse.Namespace) -> None:
             ends = None
             if settings is not None and choice.repeats:
                 ends = await _stream_ends(settings, rebase.shards)
-            shards = await rebase.look(choice)
+            shards = await rebase.preview(choice)
             check_rebase(choice, shards, ends)
             print("\n".join(describe(choice, shards, f"{target.address} schema {schema}")))
             if args.yes:

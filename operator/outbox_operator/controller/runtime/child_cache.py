@@ -73,13 +73,8 @@ class Children:
         self._bodies: dict[str, dict[tuple[str, str], Body]] = {kind: {} for kind in KINDS}
         self._owned: dict[str, set[tuple[str, str, str]]] = defaultdict(set)
 
-    @property
-    def synced(self) -> bool:
-        """Whether every kind has been listed at least once."""
-        return self._all_listed.is_set()
-
     async def wait_synced(self) -> None:
-        """Returns as soon as `synced` holds."""
+        """Returns as soon as every kind has been listed at least once, in every namespace."""
         await self._all_listed.wait()
 
     def get(self, kind: str, namespace: str, name: str) -> Body | None:

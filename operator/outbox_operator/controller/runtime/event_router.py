@@ -88,7 +88,7 @@ class EventRouter:
                 self._wake(key, "gone", Urgency.URGENT)
                 self._wake_dependents(key, gone)
             return
-        old, new = self._objects.saw(body)
+        old, new = self._objects.observed(body)
         if old is new:
             return
         trigger = trigger_of(old, new)

@@ -1,6 +1,6 @@
 """The latest body of each of our objects, and what in a change deserves a pass.
 
-Fed by the kopf watch (`saw`, `lost`) and by the resync's lists (`compare`), read by the
+Fed by the kopf watch (`observed`, `lost`) and by the resync's lists (`compare`), read by the
 reconcilers. It also knows how far the watch is behind the lists: a watch can go deaf while its
 connection looks healthy, and the liveness probe must notice.
 """
@@ -129,7 +129,7 @@ class Objects:
                 del self._owned[uid]
         return body
 
-    def saw(self, body: Mapping[str, Any]) -> tuple[Body | None, Body]:
+    def observed(self, body: Mapping[str, Any]) -> tuple[Body | None, Body]:
         """The watch brought an object: returns the bodies before and now.
 
         An older version than we have changes nothing.

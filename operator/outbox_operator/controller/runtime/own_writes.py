@@ -1,7 +1,7 @@
 """What we wrote to our own objects and the watch has not brought back yet.
 
 A pass may start before the watch has told us of the writes of the pass before it. Without this
-memory it would count drift from an old status, or act twice on a one-shot annotation. As soon as
+record it would count drift from an old status, or act twice on a one-shot annotation. As soon as
 the watch has caught up it decides again, so that what others do to a status is seen.
 """
 
@@ -38,19 +38,19 @@ class OwnWrites:
             written: The object as the API server answered.
             status: What we wrote.
         """
-        memory = self._of(written)
-        memory.status, memory.body = version_of(written), status
+        last = self._of(written)
+        last.status, last.body = version_of(written), status
 
     def is_stale(self, body: Mapping[str, Any]) -> bool:
         """Whether the metadata of `body` is older than our last write to it."""
-        memory = self._written.get(body["metadata"]["uid"])
-        return memory is not None and version_of(body) < memory.metadata
+        last = self._written.get(body["metadata"]["uid"])
+        return last is not None and version_of(body) < last.metadata
 
     def status(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """The latest status: in `body`, unless we have written a newer one."""
-        memory = self._written.get(body["metadata"]["uid"])
-        if memory is not None and memory.body is not None and version_of(body) < memory.status:
-            return dict(memory.body)
+        last = self._written.get(body["metadata"]["uid"])
+        if last is not None and last.body is not None and version_of(body) < last.status:
+            return dict(last.body)
         return dict(body.get("status") or {})
 
     def forget(self, uid: str) -> None:

@@ -104,13 +104,13 @@ def _check_generated(place: str, column: Column, there: ObservedColumn) -> None:
     if found == column.generated:
         return
     if there.generated and not found:
-        told = "an identity column"
+        actual = "an identity column"
     else:
-        told = _value_told(found, there.default)
-    raise _incompatible(place, _value_told(column.generated, column.default), told)
+        actual = _describe_value(found, there.default)
+    raise _incompatible(place, _describe_value(column.generated, column.default), actual)
 
 
-def _value_told(generated: str | None, default: str | None) -> str:
+def _describe_value(generated: str | None, default: str | None) -> str:
     return f"generated as {generated}" if generated is not None else f"default {default}"
 
 

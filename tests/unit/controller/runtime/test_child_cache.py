@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from outbox_operator.api import meta
 from outbox_operator.controller.runtime.child_cache import KINDS, Children
 from outbox_operator.controller.runtime.reconciler import ObjectKey
+from support.waiting import SECONDS
 
 OWNER = ObjectKey(meta.PIPELINE, "shop", "orders")
 
@@ -109,10 +111,12 @@ def test_bookkeeping_of_field_managers_is_not_kept(children: Children) -> None:
     assert "managedFields" not in found["metadata"]
 
 
-def test_synced_once_every_kind_was_listed_in_every_namespace(woken: Woken) -> None:
+async def test_synced_once_every_kind_was_listed_in_every_namespace(woken: Woken) -> None:
     children = Children(woken, ["shop", "bank"])
     places = [(kind, namespace) for kind in KINDS for namespace in ("shop", "bank")]
+    synced = asyncio.create_task(children.wait_synced())
     for kind, namespace in places:
-        assert not children.synced
+        await asyncio.sleep(0)
+        assert not synced.done()
         children.listed(kind, namespace, [])
-    assert children.synced
+    await asyncio.wait_for(synced, SECONDS)

@@ -68,9 +68,9 @@ def test_something_new_deserves_a_pass() -> None:
 
 def test_an_older_version_changes_nothing() -> None:
     objects = Objects()
-    objects.saw(body(version=5, generation=2))
+    objects.observed(body(version=5, generation=2))
 
-    old, new = objects.saw(body(version=4))
+    old, new = objects.observed(body(version=4))
 
     assert old is new
     assert objects.get(A) is new
@@ -79,7 +79,7 @@ def test_an_older_version_changes_nothing() -> None:
 
 def test_bookkeeping_of_field_managers_is_not_kept() -> None:
     objects = Objects()
-    objects.saw(body(managedFields=[{"manager": "kubectl"}]))
+    objects.observed(body(managedFields=[{"manager": "kubectl"}]))
     found = objects.get(A)
     assert found is not None
     assert "managedFields" not in found["metadata"]
@@ -87,7 +87,7 @@ def test_bookkeeping_of_field_managers_is_not_kept() -> None:
 
 def test_the_deletion_of_a_namesake_does_not_remove_its_successor() -> None:
     objects = Objects()
-    objects.saw(body(version=7, uid="second"))
+    objects.observed(body(version=7, uid="second"))
 
     assert objects.lost(body(version=6, uid="first")) is None
     assert objects.get(A) is not None
@@ -95,10 +95,10 @@ def test_the_deletion_of_a_namesake_does_not_remove_its_successor() -> None:
 
 def test_a_list_finds_what_the_watch_missed() -> None:
     objects = Objects()
-    objects.saw(body("same", 1))
-    objects.saw(body("changed", 2))
-    objects.saw(body("status-only", 3))
-    objects.saw(body("vanished", 4))
+    objects.observed(body("same", 1))
+    objects.observed(body("changed", 2))
+    objects.observed(body("status-only", 3))
+    objects.observed(body("vanished", 4))
 
     missed = objects.compare(
         meta.STREAM,
@@ -127,7 +127,7 @@ def test_a_list_finds_what_the_watch_missed() -> None:
 
 def test_a_list_of_one_namespace_says_nothing_of_others() -> None:
     objects = Objects()
-    objects.saw(body())
+    objects.observed(body())
     assert objects.compare(meta.STREAM, [], 20, "elsewhere") == []
     assert objects.compare(meta.CONSUMER, [], 20, None) == []
     assert objects.get(A) is not None
@@ -135,8 +135,8 @@ def test_a_list_of_one_namespace_says_nothing_of_others() -> None:
 
 def test_a_list_older_than_the_watch_neither_removes_nor_brings_back() -> None:
     objects = Objects()
-    objects.saw(body("created-since", 21))
-    objects.saw(body("deleted-since", 5))
+    objects.observed(body("created-since", 21))
+    objects.observed(body("deleted-since", 5))
     objects.lost(body("deleted-since", 22))
 
     assert objects.compare(meta.STREAM, [body("deleted-since", 5)], 20, None) == []
@@ -148,7 +148,7 @@ def test_a_list_older_than_the_watch_neither_removes_nor_brings_back() -> None:
 def test_the_watch_is_behind_until_it_has_told_us(catch_up: str) -> None:
     clock = Clock()
     objects = Objects(clock)
-    objects.saw(body(version=1))
+    objects.observed(body(version=1))
     listed = [body(version=9, generation=2)] if catch_up == "change" else []
     assert objects.behind_s() == 0
 
@@ -158,7 +158,7 @@ def test_the_watch_is_behind_until_it_has_told_us(catch_up: str) -> None:
     assert objects.behind_s() == 60
 
     if catch_up == "change":
-        objects.saw(body(version=9, generation=2))
+        objects.observed(body(version=9, generation=2))
     else:
         objects.lost(body(version=9))
     assert objects.behind_s() == 0

@@ -16,7 +16,7 @@ from outbox_operator.controller.runtime.schedule import (
 A = ObjectKey("EventStream", "shop", "a")
 B = ObjectKey("EventStream", "shop", "b")
 MIDDLE = 0.5
-"""Luck that changes nothing."""
+"""Jitter that changes nothing."""
 
 
 def run_once(schedule: Schedule, now: float, result: ReconcileResult) -> float | None:

@@ -7,9 +7,9 @@
 -- BETWEEN with ORDER BY, where = ANY would do, keeps the planner on the index: to its statistics
 -- one xid may well be all rows.
 WITH shards AS MATERIALIZED (
-    SELECT shard, last_position, emission - emission_gaps AS published, remark, owner,
+    SELECT shard, last_position, emission - emission_gaps AS published, remark,
            CASE WHEN noticed_at > clock_timestamp() - interval '1 hour' THEN notice END AS notice,
-           published_at, updated_at, snapshot_to,
+           published_at, snapshot_to,
            snapshot_to::pg_snapshot AS upper,
            pg_snapshot_xmax(snapshot_from::pg_snapshot) AS from_xid,
            ARRAY(SELECT pg_snapshot_xip(snapshot_from::pg_snapshot)) AS open_xids,
@@ -73,15 +73,12 @@ unpublished AS (
 SELECT u.rows AS backlog_rows,
        greatest(extract(epoch FROM clock_timestamp() - u.oldest), 0)::float8 AS oldest_age_seconds,
        (SELECT count(*) FROM (SELECT FROM {schema}.dead_letters LIMIT $1) d) AS dead_letters,
-       c.published_total, c.last_position, c.last_published_at, c.updated_at, c.owner, c.remark,
-       c.notice
+       c.published_total, c.last_position, c.last_published_at, c.remark, c.notice
 FROM (SELECT count(*) AS rows, min(created_at) AS oldest FROM unpublished) u
 CROSS JOIN (
     SELECT coalesce(sum(published), 0)::bigint AS published_total,
            coalesce(max(last_position), 0) AS last_position,
            max(published_at) AS last_published_at,
-           max(updated_at) AS updated_at,
-           min(owner) AS owner,
            min(remark) AS remark,
            min(notice) AS notice
     FROM shards
