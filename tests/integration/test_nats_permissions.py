@@ -255,7 +255,12 @@ async def rebase(world: World) -> None:
         sys.executable, "-m", "outbox_operator.cli.main", "rebase", "--config", str(config),
         "--all", "--yes", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    said, _ = await program.communicate()
+    try:
+        said, _ = await program.communicate()
+    finally:
+        if program.returncode is None:  # enough was seen
+            program.kill()
+            await program.communicate()
     assert program.returncode == 0, said.decode()
 
 
