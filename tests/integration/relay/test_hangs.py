@@ -57,6 +57,7 @@ async def test_a_broker_that_hangs_does_not_hold_up_the_end(
 ) -> None:
     async with an_outbox(database, own_nats, tmp_path) as outbox:
         relay = await outbox.relay(drain_seconds=1).start().active()
+        await outbox.idle(relay)  # it has asked the broker what it needs to begin
         own_nats.pause()
         try:
             await add_much(outbox)
