@@ -94,14 +94,14 @@ class Tail:
     foreign_subject: str = ""
     foreign_sequence: int = 0
 
+    def is_ours(self, headers: Mapping[str, str]) -> bool:
+        """Return whether a message with these headers is of this shard of this outbox."""
+        return headers.get(EVENT_SOURCE) == self.source and headers.get(SHARD) == str(self.shard)
+
     def add(self, sequence: int, subject: str, headers: Mapping[str, str]) -> None:
         """Add the next message of the tail."""
-        ours = (
-            headers.get(EVENT_SOURCE) == self.source
-            and headers.get(SHARD) == str(self.shard)
-        )  # fmt: skip
         position, emission = headers.get(POSITION, ""), headers.get(EMISSION, "")
-        if not (ours and position.isdecimal() and emission.isdecimal()):
+        if not (self.is_ours(headers) and position.isdecimal() and emission.isdecimal()):
             self.foreign += 1
             self.foreign_subject, self.foreign_sequence = subject, sequence
             return

@@ -270,9 +270,13 @@ class ShardStream:
             return
         end = await self._publisher.last_sequence()
         if end >= known:
-            subject = await self._publisher.subject_at(known)
-            if subject is None or covers(self._subjects, subject):
-                return  # somebody deleted messages, or they expired
+            there = await self._publisher.message_at(known)
+            if (
+                there is None
+                or covers(self._subjects, there.subject)
+                or self._tail.is_ours(there.headers)
+            ):
+                return  # messages were deleted or expired, or we publish on other subjects now
             end = last  # others have published there since
         raise StreamRolledBackError(facts.stream, facts.created, end, known)
 

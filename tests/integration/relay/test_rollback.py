@@ -121,6 +121,23 @@ async def test_messages_that_somebody_removed_are_no_loss(
         assert (await outbox.cursor())["notice"] is None
 
 
+async def test_another_subject_template_is_no_loss(
+    database: str, forgetting: NatsServer, tmp_path: Path
+) -> None:
+    """The last message that we know is ours, though not on today's subjects."""
+    async with an_outbox(database, forgetting, tmp_path) as outbox:
+        relay = await outbox.relay().start().active()
+        await fill(outbox, 1, 5)
+        await outbox.saved(5)
+        relay.terminate()
+        relay = await outbox.relay(subject=f"{outbox.prefix}.v2.{{event_type}}").start().active()
+        await fill(outbox, 6, 7)
+        await outbox.stored(7)
+        await outbox.idle(relay)
+        assert [json.loads(m.data) for m in await outbox.stored()] == list(range(1, 8))
+        assert (await outbox.cursor())["notice"] is None
+
+
 async def test_a_stream_made_anew_is_told_from_one_rolled_back(
     database: str, forgetting: NatsServer, tmp_path: Path
 ) -> None:

@@ -264,13 +264,9 @@ class Publisher:
         """
         return int((await self._stream_info())["state"]["last_seq"])
 
-    async def subject_at(self, sequence: int) -> str | None:
-        """The subject of the message at a sequence; None: there is none (any more).
-
-        Raises:
-            OutboxError: As `facts`.
-        """
-        return await self._tail.subject_at(sequence)
+    async def message_at(self, sequence: int) -> TailMessage | None:
+        """The message at a sequence; None: there is none (any more). Raises as `facts`."""
+        return await self._tail.message_at(sequence)
 
     def tail(self, subject_filter: str, after_sequence: int) -> AsyncIterator[TailMessage]:
         """The messages on these subjects behind a sequence, in order, to the last there is now.

@@ -47,10 +47,19 @@ class TailReader:
 
     async def last_of(self, subject_filter: str) -> TailMessage | None:
         """See `Publisher.last_of`."""
+        return await self._get(
+            {"last_by_subj": subject_filter}, f"read the last message on {subject_filter}"
+        )
+
+    async def message_at(self, sequence: int) -> TailMessage | None:
+        """See `Publisher.message_at`."""
+        return await self._get({"seq": sequence}, f"read message {sequence}")
+
+    async def _get(self, wanted: Mapping[str, object], doing: str) -> TailMessage | None:
         found = await self._api.find(
             f"STREAM.MSG.GET.{self._stream}",
-            {"last_by_subj": subject_filter},
-            f"stream {self._stream}: read the last message on {subject_filter}",
+            wanted,
+            f"stream {self._stream}: {doing}",
             FaultKind.MESSAGE_MISSING,
         )
         if found is None:
@@ -58,16 +67,6 @@ class TailReader:
         message = found["message"]
         headers = base64.b64decode(message.get("hdrs") or "")
         return TailMessage(int(message["seq"]), message["subject"], parse_headers(headers))
-
-    async def subject_at(self, sequence: int) -> str | None:
-        """See `Publisher.subject_at`."""
-        found = await self._api.find(
-            f"STREAM.MSG.GET.{self._stream}",
-            {"seq": sequence},
-            f"stream {self._stream}: read message {sequence}",
-            FaultKind.MESSAGE_MISSING,
-        )
-        return None if found is None else str(found["message"]["subject"])
 
     async def read(self, subject_filter: str, after_sequence: int) -> AsyncIterator[TailMessage]:
         """See `Publisher.tail`."""
