@@ -42,6 +42,7 @@ async def test_a_broker_that_hangs_while_much_is_sent_is_given_up(
 ) -> None:
     async with an_outbox(database, own_nats, tmp_path) as outbox:
         relay = await impatient_relay(outbox).start().active()
+        await outbox.idle(relay)  # else it would hang before it has sent anything
         own_nats.pause()
         try:
             await add_much(outbox)
