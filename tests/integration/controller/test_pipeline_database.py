@@ -68,12 +68,12 @@ async def test_a_migration_that_waits_is_said_to_wait_until_it_is_approved(
     databases: PipelineDatabase, database: str
 ) -> None:
     asked = await databases.ensure(careful())
-    assert asked.parts[-1].reason == Reason.APPROVAL_PENDING
+    assert asked.schema_applied.reason == Reason.APPROVAL_PENDING
     assert asked.schema is not None
     assert asked.schema.pendingPlan is not None
     approving = careful(**{meta.APPROVE_PLAN_ANNOTATION: asked.schema.pendingPlan.hash})
     done = await databases.ensure(approving)
-    assert (done.parts[-1].reason, done.approved) == (Reason.UP_TO_DATE, True)
+    assert (done.schema_applied.reason, done.approved) == (Reason.UP_TO_DATE, True)
     assert done.sample is not None
 
     # Somebody breaks it, and somebody else asks for a look at once.
@@ -81,6 +81,6 @@ async def test_a_migration_that_waits_is_said_to_wait_until_it_is_approved(
     await connection.execute("ALTER TABLE outbox.events ALTER COLUMN event_type DROP NOT NULL")
     await connection.close()
     looked = await databases.ensure(careful(**{meta.RECONCILE_AT_ANNOTATION: "now"}))
-    assert looked.parts[-1].reason == Reason.APPROVAL_PENDING
+    assert looked.schema_applied.reason == Reason.APPROVAL_PENDING
     # The next pass has nothing that asks for a look, and what waits still waits.
-    assert (await databases.ensure(careful())).parts[-1].reason == Reason.APPROVAL_PENDING
+    assert (await databases.ensure(careful())).schema_applied.reason == Reason.APPROVAL_PENDING

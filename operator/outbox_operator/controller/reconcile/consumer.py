@@ -35,6 +35,7 @@ from outbox_operator.plan.passes.consumer import (
     plan_durable,
     restarting,
 )
+from outbox_operator.plan.passes.inbox import InboxResult
 from outbox_operator.plan.passes.result import PassResult
 from outbox_operator.plan.passes.source import Source, StreamNotFoundError, resolve
 from outbox_operator.plan.status.conditions import Part, failed
@@ -84,7 +85,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         """Durable consumer, then inbox, then workload; each says for itself how it went."""
         check_consumer_supported(resource.spec)
         check_consumer(resource.spec)
-        inbox: tuple[Part, ...] = ()
+        inbox = InboxResult()
         workload = WorkloadResult()
         try:
             source = self._resolve(resource)
@@ -100,7 +101,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             self._sources[resource.meta.uid] = source
             durable = await self._durable(resource, source, rivals)
             inbox = await ensure_inbox(self.context, resource)
-            earlier = (*durable.parts, *inbox)
+            earlier = (*durable.parts, *inbox.parts)
             workload = await self._workload(resource, source, earlier)
         return consumer_result(resource, durable, inbox, workload, datetime.now(UTC))
 
@@ -216,7 +217,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
 
     async def _left_behind(self, resource: Consumer) -> None:
         owner, before = resource.meta, resource.status.consumer
-        body = self.context.objects.get(ObjectKey(owner.kind, owner.namespace, owner.name))
+        body = self.context.objects.get(ObjectKey.of(owner))
         if body is None or before is None:
             return
         note = (

@@ -2,60 +2,86 @@
 
 from __future__ import annotations
 
-from outbox_operator.adapters.postgres.url import PostgresTarget
+from typing import Final
+
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.resource import Consumer
 from outbox_operator.api.v1alpha1.handler import Inbox
 from outbox_operator.controller.reconcile.context import Context
-from outbox_operator.controller.runtime.reconciler import ObjectKey
-from outbox_operator.errors import CredentialsError, OutboxError
-from outbox_operator.plan.passes.consumer import inbox_change, inbox_failed, inbox_parts
-from outbox_operator.plan.postgres.migrations import DesiredInbox, plan_inbox
-from outbox_operator.plan.status.conditions import Part
+from outbox_operator.controller.reconcile.postgres import (
+    Logins,
+    forget_refused,
+    in_session,
+    read_logins,
+)
+from outbox_operator.plan.passes.inbox import (
+    InboxPlan,
+    InboxResult,
+    inbox_result,
+    plan_inbox_table,
+)
+from outbox_operator.plan.passes.result import SessionFailure
+from outbox_operator.plan.postgres.state import DesiredInbox, MigrationPlan
 from outbox_operator.plan.steps import Change
 
-LOCK_TIMEOUT_SECONDS = 5.0
+LOCK_TIMEOUT_SECONDS: Final = 5.0
 
 
-async def ensure_inbox(context: Context, consumer: Consumer) -> tuple[Part, ...]:
-    """Make the inbox table as declared; DatabaseReachable and SchemaApplied, or none without one.
-
-    Whatever goes wrong becomes one of the two.
-    """
-    inbox, meta = consumer.spec.inbox, consumer.meta
+async def ensure_inbox(context: Context, consumer: Consumer) -> InboxResult:
+    """Make the inbox table as declared, if there is to be one; what goes wrong becomes a part."""
+    inbox, owner = consumer.spec.inbox, consumer.meta
     if inbox is None:
-        return ()
-    key = ObjectKey(meta.kind, meta.namespace, meta.name)
-    reached = False
-    try:
-        runtime, owner = await _targets(context, meta.namespace, inbox)
-        desired = DesiredInbox(schema=inbox.schema_, consumer_role=runtime.user)
-        async with context.postgres.lease(owner, key) as admin:
-            reached = True
-            plan = plan_inbox(desired, await admin.observe(desired))
-            change = inbox_change(consumer, empty=plan.empty)
-            if change is Change.PATCHED:
-                await admin.apply_inbox(plan, desired, lock_timeout=LOCK_TIMEOUT_SECONDS)
-            elif change is Change.NOOP and not meta.paused:
-                name = f"{meta.namespace}/{meta.name}"
-                await admin.prune_inbox(inbox.schema_, name, seconds(inbox.retention))
-    except OutboxError as error:
-        if isinstance(error, CredentialsError):
-            refs = [inbox.connectionSecretRef, inbox.migrationSecretRef]
-            context.secrets.forget(meta.namespace, [ref.name for ref in refs if ref is not None])
-        return inbox_failed(error, reached=reached)
-    return inbox_parts(change)
+        return InboxResult()
+    logins = await read_logins(context, owner, "spec.inbox", inbox)
+    if isinstance(logins, SessionFailure):
+        result = inbox_result(InboxPlan(failure=logins), None)
+    else:
+        result = await _with_logins(context, consumer, inbox, logins)
+    forget_refused(context, owner, inbox, result.error)
+    return result
 
 
-async def _targets(
-    context: Context, namespace: str, inbox: Inbox
-) -> tuple[PostgresTarget, PostgresTarget]:
-    """Logins of the consumer and of the role that migrates."""
-    runtime = await context.secrets.postgres_target(
-        namespace, inbox.connectionSecretRef, "spec.inbox.connectionSecretRef"
+async def _with_logins(
+    context: Context, consumer: Consumer, inbox: Inbox, logins: Logins
+) -> InboxResult:
+    desired = DesiredInbox(schema=inbox.schema_, consumer_role=logins.worker.user)
+    observed = await in_session(
+        context, consumer.meta, logins.owner, lambda admin: admin.observe(desired)
     )
-    if inbox.migrationSecretRef is None:
-        return runtime, runtime
-    return runtime, await context.secrets.postgres_target(
-        namespace, inbox.migrationSecretRef, "spec.inbox.migrationSecretRef"
+    plan = plan_inbox_table(consumer, desired, observed)
+    failure: SessionFailure | None = None
+    if plan.change is Change.PATCHED and plan.migration is not None:
+        failure = await _migrate(context, consumer, logins, desired, plan.migration)
+    elif plan.failure is None and plan.change is Change.NOOP and not consumer.meta.paused:
+        failure = await _prune(context, consumer, inbox, logins)
+    return inbox_result(plan, failure)
+
+
+async def _migrate(
+    context: Context,
+    consumer: Consumer,
+    logins: Logins,
+    desired: DesiredInbox,
+    migration: MigrationPlan,
+) -> SessionFailure | None:
+    done = await in_session(
+        context,
+        consumer.meta,
+        logins.owner,
+        lambda admin: admin.apply_inbox(migration, desired, lock_timeout=LOCK_TIMEOUT_SECONDS),
     )
+    return done if isinstance(done, SessionFailure) else None
+
+
+async def _prune(
+    context: Context, consumer: Consumer, inbox: Inbox, logins: Logins
+) -> SessionFailure | None:
+    owner, retention = consumer.meta, seconds(inbox.retention)
+    name = f"{owner.namespace}/{owner.name}"
+    pruned = await in_session(
+        context,
+        owner,
+        logins.owner,
+        lambda admin: admin.prune_inbox(inbox.schema_, name, retention),
+    )
+    return pruned if isinstance(pruned, SessionFailure) else None

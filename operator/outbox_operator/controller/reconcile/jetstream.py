@@ -19,7 +19,7 @@ async def connect(context: Context, meta: Meta, nats: NatsConnection) -> JetStre
         NatsError: Unreachable.
         UnsupportedServerError: No JetStream, or too old.
     """
-    key = ObjectKey(meta.kind, meta.namespace, meta.name)
+    key = ObjectKey.of(meta)
     try:
         auth = await context.secrets.nats_auth(meta.namespace, nats, "spec.nats")
         return await context.nats.admin(auth, key)

@@ -182,7 +182,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
 
     async def _say_unknown_restart(self, value: str, resource: Pipeline) -> None:
         owner = resource.meta
-        body = self.context.objects.get(ObjectKey(owner.kind, owner.namespace, owner.name))
+        body = self.context.objects.get(ObjectKey.of(owner))
         note = (
             f"annotation {meta.RESTART_ANNOTATION}: wanted one of {', '.join(RESTARTS)}, "
             f"found {value[:100]!r}; nothing was restarted"

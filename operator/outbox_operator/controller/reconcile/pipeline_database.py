@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from outbox_operator import version
-from outbox_operator.adapters.postgres.admin import PostgresAdmin
-from outbox_operator.adapters.postgres.url import PostgresTarget
+from outbox_operator.adapters.postgres.admin import OutboxSample, PostgresAdmin
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.fields import seconds
-from outbox_operator.api.resource import Pipeline
+from outbox_operator.api.resource import Meta, Pipeline
 from outbox_operator.controller.reconcile.claims import Claims, Rivals
 from outbox_operator.controller.reconcile.context import Context
-from outbox_operator.controller.runtime.reconciler import ObjectKey
-from outbox_operator.errors import CredentialsError, OutboxError
-from outbox_operator.plan.passes.database import (
-    CONNECTED,
-    MIGRATED,
-    DatabaseResult,
-    claimed_elsewhere,
-    database_failed,
-    schema_change,
-    schema_result,
+from outbox_operator.controller.reconcile.postgres import (
+    Logins,
+    forget_refused,
+    in_session,
+    read_logins,
 )
-from outbox_operator.plan.postgres.migrations import DesiredDatabase, plan_migrations
+from outbox_operator.errors import CredentialsError
+from outbox_operator.plan.passes.database import (
+    DatabaseApplied,
+    DatabaseObserved,
+    DatabasePlan,
+    DatabaseResult,
+    OutboxReading,
+    database_result,
+    desired_database,
+    plan_database,
+)
+from outbox_operator.plan.passes.result import SessionFailure
+from outbox_operator.plan.postgres.state import MigrationPlan
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.status.pipeline import OutboxNumbers
 from outbox_operator.plan.steps import Change
@@ -39,14 +45,6 @@ LOOK_AGAIN_ANNOTATIONS = frozenset({meta.APPROVE_PLAN_ANNOTATION, meta.RECONCILE
 """A person asks: the catalogue is compared whatever was found lately."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Targets:
-    """Logins of the relay and of the role that migrates."""
-
-    relay: PostgresTarget
-    owner: PostgresTarget
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Compared:
     """The last comparison of a pipeline's catalogue that found all as wanted.
@@ -56,7 +54,7 @@ class _Compared:
     """
 
     generation: int
-    targets: _Targets
+    logins: Logins
     at: float
 
 
@@ -70,121 +68,190 @@ class PipelineDatabase:
 
     async def ensure(self, pipeline: Pipeline) -> DatabaseResult:
         """Make the database as declared and read its numbers; what goes wrong becomes a part."""
-        owner, schema = pipeline.meta, pipeline.spec.database.schema_
-        key = ObjectKey(owner.kind, owner.namespace, owner.name)
-        result = DatabaseResult(schema=pipeline.status.schema_)
-        try:
-            targets = await self._targets(pipeline)
-            rivals = self._rivals(pipeline, targets)
-            fresh = self._is_fresh(pipeline, targets)
-            async with self._context.postgres.lease(targets.owner, key) as admin:
-                result = replace(result, parts=(CONNECTED,))
-                if fresh:
-                    result = replace(result, parts=(CONNECTED, MIGRATED), migrated=True)
-                else:
-                    result = await self._migrate(pipeline, targets, rivals, admin)
-                if result.migrated:
-                    result = replace(
-                        result,
-                        sample=await _sample(admin, schema),
-                        foreign=await _foreign(admin, schema, targets.owner),
-                    )
-                    if not fresh and not owner.paused:
-                        await admin.maintain(schema, seconds(pipeline.spec.outbox.retention))
-            if not fresh and targets.relay != targets.owner:
-                await self._try_login(targets.relay, key)
-        except OutboxError as error:
-            self._compared.pop(owner.uid, None)
-            if isinstance(error, CredentialsError):
-                self._context.secrets.forget(owner.namespace, _secret_names(pipeline))
-            return database_failed(result, error)
-        if result.migrated and not fresh:
-            self._compared[owner.uid] = _Compared(
-                generation=owner.generation, targets=targets, at=time.monotonic()
-            )
-        elif not result.migrated:
-            self._compared.pop(owner.uid, None)
+        logins, observed = await self._gather(pipeline)
+        plan = plan_database(pipeline, observed)
+        applied = DatabaseApplied()
+        if logins is not None and plan.failure is None:
+            applied = await self._act(pipeline, logins, observed, plan)
+        result = database_result(pipeline, plan, applied, datetime.now(UTC))
+        self._remember(pipeline, logins, plan, result)
         return result
 
-    def _is_fresh(self, pipeline: Pipeline, targets: _Targets) -> bool:
+    async def _gather(self, pipeline: Pipeline) -> tuple[Logins | None, DatabaseObserved]:
+        """What there is, and the logins to change it with."""
+        owner, database = pipeline.meta, pipeline.spec.database
+        logins = await read_logins(self._context, owner, "spec.database", database)
+        if isinstance(logins, SessionFailure):
+            return None, DatabaseObserved(failure=logins)
+        rivals = self._rivals(pipeline, logins)
+        if rivals.older is not None:
+            address = logins.owner.address
+            return None, DatabaseObserved(address=address, claimed_by=rivals.older)
+        relay_role = logins.worker.user
+        if self._is_fresh(pipeline, logins):
+            return logins, DatabaseObserved(relay_role=relay_role)
+        desired = desired_database(pipeline, relay_role)
+        catalogue = await in_session(
+            self._context, owner, logins.owner, lambda admin: admin.observe(desired)
+        )
+        if isinstance(catalogue, SessionFailure):
+            return None, DatabaseObserved(failure=catalogue)
+        return logins, DatabaseObserved(
+            relay_role=relay_role,
+            catalogue=catalogue,
+            live_owners=self._live_owners() - rivals.younger,
+        )
+
+    async def _act(
+        self,
+        pipeline: Pipeline,
+        logins: Logins,
+        observed: DatabaseObserved,
+        plan: DatabasePlan,
+    ) -> DatabaseApplied:
+        """Migrate unless that has to wait, read the numbers, and keep the tables up."""
+        migrated_now: bool | SessionFailure = False
+        if plan.change is Change.PATCHED and plan.migration is not None:
+            migrated_now = await self._migrate(pipeline, logins, observed, plan.migration)
+        if isinstance(migrated_now, SessionFailure):
+            return DatabaseApplied(not_migrated=migrated_now)
+        reading: OutboxReading | SessionFailure | None = None
+        if plan.change is not Change.FROZEN:
+            reading = await self._read(pipeline, logins)
+        if isinstance(reading, SessionFailure):
+            return DatabaseApplied(migrated_now=migrated_now, failure=reading)
+        return DatabaseApplied(
+            migrated_now=migrated_now,
+            reading=reading,
+            failure=await self._keep_up(pipeline, logins, plan),
+        )
+
+    def _is_fresh(self, pipeline: Pipeline, logins: Logins) -> bool:
         """Whether the catalogue was compared lately, and nothing asks for doing so again."""
         last = self._compared.get(pipeline.meta.uid)
         return (
             last is not None
             and last.generation == pipeline.meta.generation
-            and last.targets == targets
+            and last.logins == logins
             and time.monotonic() - last.at < self._context.settings.catalog_interval_s
             and not LOOK_AGAIN_ANNOTATIONS & pipeline.meta.annotations.keys()
         )
 
-    async def _targets(self, pipeline: Pipeline) -> _Targets:
-        database = pipeline.spec.database
-        secrets, namespace = self._context.secrets, pipeline.meta.namespace
-        relay = await secrets.postgres_target(
-            namespace, database.connectionSecretRef, "spec.database.connectionSecretRef"
-        )
-        if database.migrationSecretRef is None:
-            return _Targets(relay, relay)
-        owner = await secrets.postgres_target(
-            namespace, database.migrationSecretRef, "spec.database.migrationSecretRef"
-        )
-        return _Targets(relay, owner)
-
-    def _rivals(self, pipeline: Pipeline, targets: _Targets) -> Rivals:
-        """Who else claims the schema. Raises ConflictError when an older one does."""
-        address = targets.owner.address
-        claim = (address, pipeline.spec.database.schema_)
+    def _rivals(self, pipeline: Pipeline, logins: Logins) -> Rivals:
+        """Who else claims the schema."""
+        claim = (logins.owner.address, pipeline.spec.database.schema_)
         self._claims.set(pipeline.meta.uid, claim)
         pipelines = self._context.objects.of_kind(meta.PIPELINE)
-        rivals = self._claims.rivals(pipeline.meta, pipelines, claim)
-        if rivals.older is not None:
-            raise claimed_elsewhere(pipeline, address, rivals.older)
-        return rivals
-
-    async def _try_login(self, relay: PostgresTarget, key: ObjectKey) -> None:
-        """The relay's own login is tried as well: its password may be the wrong one."""
-        try:
-            async with self._context.postgres.lease(relay, key):
-                pass
-        except CredentialsError as error:
-            where = "spec.database.connectionSecretRef, the relay's login"
-            raise CredentialsError(f"{where}: {error.message}", reason=error.reason) from None
+        return self._claims.rivals(pipeline.meta, pipelines, claim)
 
     async def _migrate(
-        self, pipeline: Pipeline, targets: _Targets, rivals: Rivals, admin: PostgresAdmin
-    ) -> DatabaseResult:
-        """Compare the catalogue with what is wanted, and migrate unless that has to wait."""
-        database = pipeline.spec.database
-        desired = DesiredDatabase.of(
-            pipeline.spec, writers=tuple(database.grants.writers), relay_role=targets.relay.user
-        )
-        owner, live = Owner.of(pipeline.meta), self._live_owners() - rivals.younger
-        observed = await admin.observe(desired)
-        plan = plan_migrations(desired, observed, owner, live)
-        done = False
-        if schema_change(pipeline, plan) is Change.PATCHED:
-            done = await admin.apply(
-                plan,
+        self,
+        pipeline: Pipeline,
+        logins: Logins,
+        observed: DatabaseObserved,
+        migration: MigrationPlan,
+    ) -> bool | SessionFailure:
+        """Run a migration; False: another one was faster."""
+        desired = desired_database(pipeline, observed.relay_role)
+        done = await in_session(
+            self._context,
+            pipeline.meta,
+            logins.owner,
+            lambda admin: admin.apply(
+                migration,
                 desired,
-                owner,
-                live,
-                lock_timeout=seconds(database.migrations.lockTimeout),
+                Owner.of(pipeline.meta),
+                observed.live_owners,
+                lock_timeout=seconds(pipeline.spec.database.migrations.lockTimeout),
                 operator_version=version.VERSION,
+            ),
+        )
+        if done is True:
+            count = len(migration.statements)
+            log.info("migrated schema %s: %d statements", desired.schema, count)
+        return done
+
+    async def _read(self, pipeline: Pipeline, logins: Logins) -> OutboxReading | SessionFailure:
+        schema, login = pipeline.spec.database.schema_, logins.owner
+
+        async def read(admin: PostgresAdmin) -> OutboxReading:
+            numbers = _numbers(await admin.sample(schema))
+            problem = await admin.foreign_cursor(schema)
+            where = f"{login.address} schema {schema}"
+            foreign = None if problem is None else foreign_cursor_text(where, problem)
+            return OutboxReading(numbers=numbers, foreign=foreign)
+
+        return await in_session(self._context, pipeline.meta, login, read)
+
+    async def _keep_up(
+        self, pipeline: Pipeline, logins: Logins, plan: DatabasePlan
+    ) -> SessionFailure | None:
+        """What is done whenever the catalogue was compared, and not at every pass."""
+        if plan.migration is None:
+            return None
+        owner, schema = pipeline.meta, pipeline.spec.database.schema_
+        if plan.change is not Change.FROZEN and not owner.paused:
+            retention = seconds(pipeline.spec.outbox.retention)
+            kept = await in_session(
+                self._context, owner, logins.owner, lambda admin: admin.maintain(schema, retention)
             )
-        if done:
-            log.info("migrated schema %s: %d statements", desired.schema, len(plan.statements))
-        return schema_result(pipeline, plan, observed.version, done=done, now=datetime.now(UTC))
+            if isinstance(kept, SessionFailure):
+                return kept
+        return await self._try_relay_login(owner, logins)
+
+    async def _try_relay_login(self, owner: Meta, logins: Logins) -> SessionFailure | None:
+        """The relay's own login is tried as well: its password may be the wrong one."""
+        if logins.worker == logins.owner:
+            return None
+
+        async def nothing(_: PostgresAdmin) -> None:
+            pass
+
+        refused = await in_session(self._context, owner, logins.worker, nothing)
+        if refused is None:
+            return None
+        error = refused.error
+        if isinstance(error, CredentialsError):
+            where = "spec.database.connectionSecretRef, the relay's login"
+            error = CredentialsError(f"{where}: {error.message}", reason=error.reason)
+        # The role that migrates was let in.
+        return SessionFailure(error=error, entered=True)
+
+    def _remember(
+        self,
+        pipeline: Pipeline,
+        logins: Logins | None,
+        plan: DatabasePlan,
+        result: DatabaseResult,
+    ) -> None:
+        """When the schema was found as wanted; which login to read anew."""
+        owner = pipeline.meta
+        if logins is None or result.error is not None or not result.migrated:
+            self._compared.pop(owner.uid, None)
+        elif plan.migration is not None:
+            self._compared[owner.uid] = _Compared(
+                generation=owner.generation, logins=logins, at=time.monotonic()
+            )
+        forget_refused(self._context, owner, pipeline.spec.database, result.error)
 
     def _live_owners(self) -> frozenset[str]:
         objects = self._context.objects.of_kind(meta.PIPELINE)
         return frozenset(body["metadata"]["uid"] for body in objects)
 
     async def drop(self, pipeline: Pipeline) -> None:
-        """Drop our tables, if they carry this pipeline's mark."""
-        key = ObjectKey(pipeline.meta.kind, pipeline.meta.namespace, pipeline.meta.name)
-        targets = await self._targets(pipeline)
-        async with self._context.postgres.lease(targets.owner, key) as admin:
-            await admin.drop(pipeline.spec.database.schema_, Owner.of(pipeline.meta))
+        """Drop our tables, if they carry this pipeline's mark. Raises why it could not be done."""
+        owner, database = pipeline.meta, pipeline.spec.database
+        logins = await read_logins(self._context, owner, "spec.database", database)
+        if isinstance(logins, SessionFailure):
+            raise logins.error
+        dropped = await in_session(
+            self._context,
+            owner,
+            logins.owner,
+            lambda admin: admin.drop(database.schema_, Owner.of(owner)),
+        )
+        if isinstance(dropped, SessionFailure):
+            raise dropped.error
 
     def forget(self, uid: str) -> frozenset[str]:
         """The pipeline is gone; UIDs of those that claim the same schema."""
@@ -192,8 +259,7 @@ class PipelineDatabase:
         return self._claims.drop(uid)
 
 
-async def _sample(admin: PostgresAdmin, schema: str) -> OutboxNumbers:
-    sample = await admin.sample(schema)
+def _numbers(sample: OutboxSample) -> OutboxNumbers:
     return OutboxNumbers(
         backlog_rows=sample.backlog_rows,
         backlog_is_estimate=sample.backlog_is_estimate,
@@ -206,17 +272,3 @@ async def _sample(admin: PostgresAdmin, schema: str) -> OutboxNumbers:
         notice=sample.notice,
         taken_at=datetime.now(UTC),
     )
-
-
-async def _foreign(admin: PostgresAdmin, schema: str, owner: PostgresTarget) -> str | None:
-    """Why the cursors are those of another server."""
-    problem = await admin.foreign_cursor(schema)
-    if problem is None:
-        return None
-    return foreign_cursor_text(f"{owner.address} schema {schema}", problem)
-
-
-def _secret_names(pipeline: Pipeline) -> list[str]:
-    database = pipeline.spec.database
-    refs = [database.connectionSecretRef, database.migrationSecretRef]
-    return [ref.name for ref in refs if ref is not None]

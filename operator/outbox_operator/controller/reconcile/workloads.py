@@ -136,7 +136,7 @@ class Workloads:
 def _belongs(owner: Meta, body: Body) -> bool:
     """An object without our label that has the name we need is left alone."""
     if any(one.get("controller") for one in body["metadata"].get("ownerReferences") or ()):
-        return owner_of(body) == ObjectKey(owner.kind, owner.namespace, owner.name)
+        return owner_of(body) == ObjectKey.of(owner)
     labels = body["metadata"].get("labels") or {}
     return bool(labels.get(meta.MANAGED_BY_LABEL) == meta.MANAGED_BY)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from outbox_operator.api.resource import Meta
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class ObjectKey:
@@ -13,6 +15,11 @@ class ObjectKey:
     kind: str
     namespace: str
     name: str
+
+    @classmethod
+    def of(cls, owner: Meta) -> ObjectKey:
+        """The key of a resource."""
+        return cls(owner.kind, owner.namespace, owner.name)
 
     def __str__(self) -> str:
         return f"{self.kind}/{self.namespace}/{self.name}"

@@ -46,6 +46,16 @@ class ChildrenResult:
     lost: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StreamResult:
+    """StreamReady, and what is known of the stream; as in `ChildrenResult`."""
+
+    part: Part
+    name: str | None = None
+    state: StreamState | None = None
+    lost: bool = False
+
+
 def children_result(
     pipeline: Pipeline,
     referred: Body | None,
@@ -60,13 +70,19 @@ def children_result(
         stream: What became of its own EventStream; empty: it refers to one.
         consumers: What became of its EventConsumers, and of those no longer declared.
     """
-    result = ChildrenResult(drifts=(*drifts(stream), *drifts(consumers)))
     try:
-        result = _with_stream(pipeline, _body(stream, referred), _is_frozen(stream), result)
+        of_stream = _stream(pipeline, _body(stream, referred), _is_frozen(stream))
     except OutboxError as error:
-        part = failed(ConditionType.STREAM_READY, error)
-        result = dataclasses.replace(result, parts=(part,))
-    return _with_consumers(pipeline, consumers, result)
+        of_stream = _StreamResult(part=failed(ConditionType.STREAM_READY, error))
+    part, summaries = _consumers(pipeline, consumers)
+    return ChildrenResult(
+        parts=(of_stream.part, part),
+        stream_name=of_stream.name,
+        stream=of_stream.state,
+        consumers=summaries,
+        drifts=(*drifts(stream), *drifts(consumers)),
+        lost=of_stream.lost,
+    )
 
 
 def _body(applied: Sequence[Applied[Body]], referred: Body | None) -> Body | None:
@@ -83,9 +99,7 @@ def _is_frozen(applied: Sequence[Applied[Body]]) -> bool:
     return any(one.change is Change.FROZEN for one in applied)
 
 
-def _with_stream(
-    pipeline: Pipeline, body: Body | None, frozen: bool, result: ChildrenResult
-) -> ChildrenResult:
+def _stream(pipeline: Pipeline, body: Body | None, frozen: bool) -> _StreamResult:
     if body is None:
         part = waiting(
             ConditionType.STREAM_READY,
@@ -93,7 +107,7 @@ def _with_stream(
             f"spec.stream.ref.name: EventStream {pipeline.meta.namespace}/"
             f"{event_stream_name(pipeline)} does not exist (yet)",
         )
-        return dataclasses.replace(result, parts=(part,))
+        return _StreamResult(part=part)
     spec = parse_stream(body).spec
     template = SubjectTemplate.parse(pipeline.spec.stream.subject)
     if not any(covers(subject, template.filter()) for subject in spec.subjects):
@@ -110,22 +124,17 @@ def _with_stream(
         )
     status = parse_status(body, EventStreamStatus)
     part = _child_part(ConditionType.STREAM_READY, body, status, frozen)
-    return dataclasses.replace(
-        result,
-        parts=(part,),
-        stream_name=spec.name,
-        stream=status.stream,
-        lost=part.reason in LOST_REASONS,
-    )
+    lost = part.reason in LOST_REASONS
+    return _StreamResult(part=part, name=spec.name, state=status.stream, lost=lost)
 
 
-def _with_consumers(
-    pipeline: Pipeline, applied: Sequence[Applied[Body]], result: ChildrenResult
-) -> ChildrenResult:
+def _consumers(
+    pipeline: Pipeline, applied: Sequence[Applied[Body]]
+) -> tuple[Part, tuple[ConsumerSummary, ...]]:
     kind = ConditionType.CONSUMERS_READY
     error = next((one.error for one in applied if one.error is not None), None)
     if error is not None:
-        return dataclasses.replace(result, parts=(*result.parts, failed(kind, error)))
+        return failed(kind, error), ()
     kept = [one for one in applied if one.step.wanted]  # the others are no longer declared
     summaries: list[ConsumerSummary] = []
     parts: list[Part] = []
@@ -134,9 +143,7 @@ def _with_consumers(
         status = parse_status(body, EventConsumerStatus)
         summaries.append(_summary(declared.name, body, status))
         parts.append(_child_part(kind, body, status, one.change is Change.FROZEN))
-    return dataclasses.replace(
-        result, parts=(*result.parts, _consumers_part(parts)), consumers=tuple(summaries)
-    )
+    return _consumers_part(parts), tuple(summaries)
 
 
 def _child_part(

@@ -24,6 +24,7 @@ from outbox_operator.plan.jetstream.consumers import (
 from outbox_operator.plan.jetstream.steps import step
 from outbox_operator.plan.jetstream.streams import ObservedStream
 from outbox_operator.plan.names import durable_name
+from outbox_operator.plan.passes.inbox import InboxResult
 from outbox_operator.plan.passes.result import PassPlan, PassResult, part_after
 from outbox_operator.plan.passes.source import Source, StreamNotFoundError
 from outbox_operator.plan.state import Owner
@@ -38,7 +39,7 @@ from outbox_operator.plan.status.conditions import (
 )
 from outbox_operator.plan.status.drift import DriftCount
 from outbox_operator.plan.status.workload import WorkloadResult
-from outbox_operator.plan.steps import Applied, Change, Step, drifts
+from outbox_operator.plan.steps import Applied, Step, drifts
 from outbox_operator.reasons import Reason
 
 
@@ -209,43 +210,6 @@ def durable_result(
     return DurableResult(parts=parts, state=state, corrections=corrections)
 
 
-def inbox_change(consumer: Consumer, *, empty: bool) -> Change:
-    """What to do about the inbox table.
-
-    Args:
-        consumer: The resource.
-        empty: Whether the table is as declared, so that its migration has no steps.
-    """
-    if empty:
-        return Change.NOOP
-    return Change.FROZEN if consumer.meta.paused else Change.PATCHED
-
-
-def inbox_parts(change: Change) -> tuple[Part, ...]:
-    """DatabaseReachable and SchemaApplied of an inbox after its change was made."""
-    reached = ok(ConditionType.DATABASE_REACHABLE, Reason.CONNECTED)
-    kind = ConditionType.SCHEMA_APPLIED
-    if change is Change.FROZEN:
-        text = "the inbox table differs and is left so while paused"
-        return reached, waiting(kind, Reason.UPDATE_FROZEN, text)
-    return reached, ok(kind, Reason.UP_TO_DATE)
-
-
-def inbox_failed(error: OutboxError, *, reached: bool) -> tuple[Part, ...]:
-    """The same when something went wrong.
-
-    Args:
-        error: What.
-        reached: Whether the database had let us in before.
-    """
-    if not reached or error.reason == Reason.POSTGRES_UNREACHABLE:
-        return (failed(ConditionType.DATABASE_REACHABLE, error),)
-    return (
-        ok(ConditionType.DATABASE_REACHABLE, Reason.CONNECTED),
-        failed(ConditionType.SCHEMA_APPLIED, error),
-    )
-
-
 def restarting(consumer: Consumer) -> bool:
     """Whether a person asked for a restart that may be carried out."""
     return meta.RESTART_ANNOTATION in consumer.meta.annotations and not consumer.meta.paused
@@ -254,7 +218,7 @@ def restarting(consumer: Consumer) -> bool:
 def consumer_result(
     consumer: Consumer,
     durable: DurableResult,
-    inbox: Sequence[Part],
+    inbox: InboxResult,
     workload: WorkloadResult,
     now: datetime,
 ) -> PassResult[EventConsumerStatus]:
@@ -263,7 +227,7 @@ def consumer_result(
     Args:
         consumer: The resource.
         durable: Its durable consumer.
-        inbox: Parts of its inbox.
+        inbox: Its inbox table.
         workload: Its pods.
         now: Time of the pass.
     """
@@ -281,7 +245,7 @@ def consumer_result(
         status = status.model_copy(update=update)
     pods = () if workload.part is None else (workload.part,)
     return PassResult(
-        parts=(*durable.parts, *inbox, *pods),
+        parts=(*durable.parts, *inbox.parts, *pods),
         status=status,
         ready_reason=Reason.IN_SYNC,
         busy=busy,

@@ -1,9 +1,14 @@
-"""The database of a pipeline within a pass: what to do about its schema, what to say then. Pure."""
+"""The database of a pipeline within a pass: what to do about its schema, what to say then. Pure.
+
+`plan_database` and `database_result` are the two halves around what
+`controller.reconcile.pipeline_database` does: it gathers `DatabaseObserved`, carries out the plan,
+and hands on the result.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +17,10 @@ from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Pipeline
 from outbox_operator.api.v1alpha1.pipeline import PendingPlan, SchemaStatus
 from outbox_operator.errors import ConflictError, CredentialsError, DependencyError, OutboxError
-from outbox_operator.plan.postgres.migrations import MigrationPlan
+from outbox_operator.plan.passes.result import SessionFailure
+from outbox_operator.plan.postgres.migrations import plan_migrations
+from outbox_operator.plan.postgres.state import DesiredDatabase, MigrationPlan, ObservedDatabase
+from outbox_operator.plan.state import Owner
 from outbox_operator.plan.status.conditions import Part, failed, ok, stamp, unknown, waiting
 from outbox_operator.plan.status.drift import LONGEST_TEXT
 from outbox_operator.plan.status.pipeline import OutboxNumbers
@@ -24,89 +32,233 @@ MIGRATED = ok(ConditionType.SCHEMA_APPLIED, Reason.UP_TO_DATE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DatabaseResult:
-    """The database, as far as a pass has come.
+class DatabaseObserved:
+    """What there is for the outbox of a pipeline.
 
     Attributes:
-        parts: DatabaseReachable, then SchemaApplied; empty before the database let us in.
+        failure: Why nothing could be looked at: no login, no connection, no catalogue.
+        address: Of the database.
+        claimed_by: `Kind/namespace/name` of an older resource for the same schema.
+        relay_role: Role that the relay logs in as.
+        catalogue: What the schema holds; None: it was compared lately, and was as wanted.
+        live_owners: UIDs of all pipelines but younger ones for the same schema; the mark of any
+            other is nobody's.
+    """
+
+    failure: SessionFailure | None = None
+    address: str = ""
+    claimed_by: str | None = None
+    relay_role: str | None = None
+    catalogue: ObservedDatabase | None = None
+    live_owners: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabasePlan:
+    """What to do about the schema of a pipeline.
+
+    Attributes:
+        failure: Why nothing can be planned; nothing is done then.
+        change: NOOP: it is as wanted. PATCHED: migrate. FROZEN: the migration has to wait.
+        migration: Its statements; None: the schema was not compared.
+        found: Schema version that was found.
+        held: SchemaApplied while the migration waits.
+    """
+
+    failure: SessionFailure | None = None
+    change: Change = Change.NOOP
+    migration: MigrationPlan | None = None
+    found: int | None = None
+    held: Part | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxReading:
+    """Live numbers of an outbox.
+
+    Attributes:
+        numbers: Backlog, totals, and what the relay remarks.
+        foreign: Why the cursors are those of another server, so that no relay can go on.
+    """
+
+    numbers: OutboxNumbers
+    foreign: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseApplied:
+    """What became of a plan; what comes after a failure was not tried.
+
+    Attributes:
+        migrated_now: Whether we ran the migration; False: there was nothing to do, or another one
+            was faster.
+        not_migrated: Why the migration failed.
+        reading: Numbers, read afterwards; None: the schema is not as wanted.
+        failure: What went wrong after the migration.
+    """
+
+    migrated_now: bool = False
+    not_migrated: SessionFailure | None = None
+    reading: OutboxReading | None = None
+    failure: SessionFailure | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseResult:
+    """The database after its pass.
+
+    Attributes:
+        reachable: DatabaseReachable.
+        schema_applied: SchemaApplied.
         schema: `status.schema`.
         sample: Live numbers, None when they could not be read.
         migrated: Whether the tables are as wanted, so that a relay can run.
         approved: A plan was approved and has been carried out.
         drifts: What somebody had changed and was put back.
-        lost: The schema is another pipeline's.
         foreign: Why the cursors are those of another server, so that no relay can go on.
+        error: What went wrong.
     """
 
-    parts: tuple[Part, ...] = ()
+    reachable: Part
+    schema_applied: Part
     schema: SchemaStatus | None = None
     sample: OutboxNumbers | None = None
     migrated: bool = False
     approved: bool = False
     drifts: tuple[str, ...] = ()
-    lost: bool = False
     foreign: str | None = None
+    error: OutboxError | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether the schema is another pipeline's."""
+        return isinstance(self.error, ConflictError)
 
 
-def claimed_elsewhere(pipeline: Pipeline, address: str, older: str) -> ConflictError:
-    """Of two pipelines for one schema of one database the older one has it.
+def desired_database(pipeline: Pipeline, relay_role: str | None) -> DesiredDatabase:
+    """The outbox that a pipeline wants, with the role that its relay logs in as."""
+    writers = tuple(pipeline.spec.database.grants.writers)
+    return DesiredDatabase.of(pipeline.spec, writers=writers, relay_role=relay_role)
 
-    Args:
-        pipeline: The younger one.
-        address: Of the database.
-        older: `Kind/namespace/name` of the older one.
+
+def plan_database(pipeline: Pipeline, observed: DatabaseObserved) -> DatabasePlan:
+    """The migration that makes the schema as declared, and whether it may run now.
+
+    Of two pipelines for one schema of one database the older one has it: the other plans nothing.
     """
-    return ConflictError(
-        f"schema {pipeline.spec.database.schema_} of database {address} is already the outbox of "
-        f"{older}, which is older; set another spec.database.schema or delete one of the two"
-    )
+    if observed.failure is not None:
+        return DatabasePlan(failure=observed.failure)
+    if observed.claimed_by is not None:
+        error = ConflictError(
+            f"schema {pipeline.spec.database.schema_} of database {observed.address} is already "
+            f"the outbox of {observed.claimed_by}, which is older; set another "
+            "spec.database.schema or delete one of the two"
+        )
+        return DatabasePlan(failure=SessionFailure(error=error, entered=False))
+    if observed.catalogue is None:
+        return DatabasePlan()
+    try:
+        migration = plan_migrations(
+            desired_database(pipeline, observed.relay_role),
+            observed.catalogue,
+            Owner.of(pipeline.meta),
+            observed.live_owners,
+        )
+    except OutboxError as error:
+        return DatabasePlan(failure=SessionFailure(error=error, entered=True))
+    return with_migration(pipeline, migration, observed.catalogue.version)
 
 
-def schema_change(pipeline: Pipeline, plan: MigrationPlan) -> Change:
-    """What to do with a plan now."""
-    if plan.empty:
-        return Change.NOOP
-    return Change.PATCHED if _held_back(pipeline, plan) is None else Change.FROZEN
-
-
-def schema_result(
-    pipeline: Pipeline, plan: MigrationPlan, version: int | None, *, done: bool, now: datetime
-) -> DatabaseResult:
-    """The schema once its change was made.
+def with_migration(pipeline: Pipeline, migration: MigrationPlan, found: int | None) -> DatabasePlan:
+    """Whether a migration may run now.
 
     Args:
         pipeline: The resource.
-        plan: The plan; `schema_change` said what to do with it.
-        version: Schema version that was found.
-        done: Whether we ran it; False: there was nothing to do, or another one was faster.
+        migration: Perhaps an empty one.
+        found: Schema version that was found.
+    """
+    if migration.empty:
+        return DatabasePlan(migration=migration, found=found)
+    held = _held_back(pipeline, migration)
+    change = Change.PATCHED if held is None else Change.FROZEN
+    return DatabasePlan(change=change, migration=migration, found=found, held=held)
+
+
+def database_result(
+    pipeline: Pipeline, plan: DatabasePlan, applied: DatabaseApplied, now: datetime
+) -> DatabaseResult:
+    """What a pass over a database comes to.
+
+    Args:
+        pipeline: The resource.
+        plan: From `plan_database`.
+        applied: What became of it.
         now: Time of the pass.
     """
-    before = pipeline.status.schema_ or SchemaStatus()
+    failure = plan.failure or applied.not_migrated or applied.failure
+    as_wanted = (
+        plan.failure is None and applied.not_migrated is None and plan.change is not Change.FROZEN
+    )
+    reachable, schema_applied = _parts(plan.held, failure, as_wanted)
+    drifts = plan.migration.drift if plan.migration and applied.migrated_now else ()
     asked = meta.APPROVE_PLAN_ANNOTATION in pipeline.meta.annotations
-    held = None if plan.empty else _held_back(pipeline, plan)
-    if held is not None:
-        pending = PendingPlan(
-            hash=plan.hash,
-            statements=[str(statement.sql) for statement in plan.statements],
-            destructive=plan.destructive,
+    return DatabaseResult(
+        reachable=reachable,
+        schema_applied=schema_applied,
+        schema=_schema_status(pipeline.status.schema_, plan, applied, drifts, now),
+        sample=applied.reading.numbers if applied.reading else None,
+        migrated=as_wanted and (failure is None or failure.entered),
+        approved=as_wanted and asked and plan.migration is not None,
+        drifts=drifts,
+        foreign=applied.reading.foreign if applied.reading else None,
+        error=failure.error if failure else None,
+    )
+
+
+def _parts(held: Part | None, failure: SessionFailure | None, as_wanted: bool) -> tuple[Part, Part]:
+    """DatabaseReachable and SchemaApplied."""
+    if failure is None:
+        return CONNECTED, held or MIGRATED
+    error = failure.error
+    away = not failure.entered and isinstance(error, CredentialsError | DependencyError)
+    if away or error.reason == Reason.POSTGRES_UNREACHABLE:
+        text = "not looked at: the database is away"
+        return (
+            failed(ConditionType.DATABASE_REACHABLE, error),
+            unknown(ConditionType.SCHEMA_APPLIED, error.reason, text),
         )
-        schema = before.model_copy(update={"pendingPlan": pending, "currentVersion": version})
-        return DatabaseResult(parts=(CONNECTED, held), schema=schema)
+    if as_wanted and isinstance(error, CredentialsError):
+        # The role that migrates got in, the relay's did not.
+        return failed(ConditionType.DATABASE_REACHABLE, error), MIGRATED
+    return CONNECTED, failed(ConditionType.SCHEMA_APPLIED, error)
+
+
+def _schema_status(
+    before: SchemaStatus | None,
+    plan: DatabasePlan,
+    applied: DatabaseApplied,
+    drifts: tuple[str, ...],
+    now: datetime,
+) -> SchemaStatus | None:
+    """`status.schema`, which stays while nobody knows better."""
+    migration = plan.migration
+    if migration is None or applied.not_migrated is not None:
+        return before
+    before = before or SchemaStatus()
+    if plan.held is not None:
+        pending = PendingPlan(
+            hash=migration.hash,
+            statements=[str(statement.sql) for statement in migration.statements],
+            destructive=migration.destructive,
+        )
+        return before.model_copy(update={"pendingPlan": pending, "currentVersion": plan.found})
     update: dict[str, Any] = {
         "pendingPlan": None,
-        "currentVersion": version if plan.empty else plan.version,
+        "currentVersion": plan.found if migration.empty else migration.version,
     }
-    drifts: tuple[str, ...] = ()
-    if done:
-        drifts = plan.drift
+    if applied.migrated_now:
         update |= {"lastAppliedTime": stamp(now), **_drift(before, drifts)}
-    return DatabaseResult(
-        parts=(CONNECTED, MIGRATED),
-        schema=before.model_copy(update=update),
-        migrated=True,
-        approved=asked,
-        drifts=drifts,
-    )
+    return before.model_copy(update=update)
 
 
 def _drift(before: SchemaStatus, drifts: tuple[str, ...]) -> Mapping[str, Any]:
@@ -117,29 +269,6 @@ def _drift(before: SchemaStatus, drifts: tuple[str, ...]) -> Mapping[str, Any]:
         "driftCorrectedCount": before.driftCorrectedCount + 1,
         "lastDrift": "; ".join(drifts)[:LONGEST_TEXT],
     }
-
-
-def database_failed(so_far: DatabaseResult, error: OutboxError) -> DatabaseResult:
-    """The database when something went wrong.
-
-    Args:
-        so_far: How far the pass had come.
-        error: What went wrong then.
-    """
-    away = not so_far.parts and isinstance(error, CredentialsError | DependencyError)
-    if away or error.reason == Reason.POSTGRES_UNREACHABLE:
-        text = "not looked at: the database is away"
-        parts = (
-            failed(ConditionType.DATABASE_REACHABLE, error),
-            unknown(ConditionType.SCHEMA_APPLIED, error.reason, text),
-        )
-    elif so_far.migrated and isinstance(error, CredentialsError):
-        # The role that migrates got in, the relay's did not.
-        parts = (failed(ConditionType.DATABASE_REACHABLE, error), so_far.parts[1])
-    else:
-        reached = so_far.parts[0] if so_far.parts else CONNECTED
-        parts = (reached, failed(ConditionType.SCHEMA_APPLIED, error))
-    return replace(so_far, parts=parts, lost=isinstance(error, ConflictError))
 
 
 def _held_back(pipeline: Pipeline, plan: MigrationPlan) -> Part | None:

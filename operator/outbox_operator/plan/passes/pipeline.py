@@ -197,7 +197,7 @@ def pipeline_result(
         }
     )
     return PassResult(
-        parts=(*database.parts, *children.parts, *relay.parts),
+        parts=(database.reachable, database.schema_applied, *children.parts, *relay.parts),
         status=status,
         ready_reason=Reason.PIPELINE_RUNNING,
         busy=relay.busy,

@@ -65,6 +65,19 @@ class PassResult(Generic[StatusT]):
     acted_on: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionFailure:
+    """What went wrong at a database.
+
+    Attributes:
+        error: What.
+        entered: Whether the database had let us in by then.
+    """
+
+    error: OutboxError
+    entered: bool
+
+
 def part_after(kind: ConditionType, applied: Iterable[Applied[Any]]) -> Part:
     """How a part stands after its steps: as wanted unless one was refused, failed or is frozen."""
     for one in applied:

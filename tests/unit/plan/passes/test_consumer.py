@@ -13,7 +13,7 @@ from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Consumer
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.api.v1alpha1.consumer import DurableState, EventConsumerStatus
-from outbox_operator.errors import CredentialsError, NatsError, OutboxError, PostgresError
+from outbox_operator.errors import NatsError, OutboxError
 from outbox_operator.plan.jetstream.consumers import ObservedConsumer, desired_consumer
 from outbox_operator.plan.jetstream.streams import ObservedStream
 from outbox_operator.plan.passes.consumer import (
@@ -22,12 +22,10 @@ from outbox_operator.plan.passes.consumer import (
     claimed_elsewhere,
     consumer_result,
     durable_result,
-    inbox_change,
-    inbox_failed,
-    inbox_parts,
     not_ready,
     plan_durable,
 )
+from outbox_operator.plan.passes.inbox import InboxResult
 from outbox_operator.plan.passes.source import Source, StreamNotFoundError
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.status.conditions import ok
@@ -140,36 +138,6 @@ def test_a_paused_durable_consumer_is_left_as_it_is() -> None:
     assert result.state is not None  # its numbers are read all the same
 
 
-@pytest.mark.parametrize(
-    ("empty", "is_paused", "change", "reason"),
-    [
-        (True, False, Change.NOOP, Reason.UP_TO_DATE),
-        (True, True, Change.NOOP, Reason.UP_TO_DATE),
-        (False, False, Change.PATCHED, Reason.UP_TO_DATE),
-        (False, True, Change.FROZEN, Reason.UPDATE_FROZEN),
-    ],
-)
-def test_the_inbox(empty: bool, is_paused: bool, change: Change, reason: Reason) -> None:
-    resource = paused(consumer()) if is_paused else consumer()
-    assert inbox_change(resource, empty=empty) is change
-    assert inbox_parts(change)[-1].reason == reason
-
-
-@pytest.mark.parametrize(
-    ("error", "reached", "types"),
-    [
-        (CredentialsError("refused"), False, ["DatabaseReachable"]),
-        (PostgresError("gone"), True, ["DatabaseReachable"]),
-        (PostgresError("busy", reason=Reason.LOCK_TIMEOUT), True,
-         ["DatabaseReachable", "SchemaApplied"]),
-    ],
-)  # fmt: skip
-def test_an_inbox_that_failed(error: OutboxError, reached: bool, types: list[str]) -> None:
-    parts = inbox_failed(error, reached=reached)
-    assert [part.type for part in parts] == types
-    assert parts[-1].failing
-
-
 def test_the_sum() -> None:
     before = EventConsumerStatus(
         consumer=DurableState(name="billing", stream="ORDERS", ackFloor=5), replicas=3
@@ -183,7 +151,7 @@ def test_the_sum() -> None:
         drifts=("Deployment billing was changed",),
         restarted=True,
     )
-    result = consumer_result(resource, durable, (), pods, NOW)
+    result = consumer_result(resource, durable, InboxResult(), pods, NOW)
     status = result.status
     assert status.consumer is not None
     assert (status.consumer.ackFloor, status.consumer.deadLetters) == (5, 2)
@@ -194,6 +162,6 @@ def test_the_sum() -> None:
     moved = dataclasses.replace(
         resource, status=EventConsumerStatus(consumer=DurableState(name="b", stream="ORDERS"))
     )
-    assert consumer_result(moved, durable, (), pods, NOW).busy
-    nobody_looked = consumer_result(resource, durable, (), WorkloadResult(), NOW)
+    assert consumer_result(moved, durable, InboxResult(), pods, NOW).busy
+    nobody_looked = consumer_result(resource, durable, InboxResult(), WorkloadResult(), NOW)
     assert nobody_looked.status.replicas == 3

@@ -15,19 +15,26 @@ from outbox_operator.errors import (
     CredentialsError,
     OutboxError,
     PostgresError,
+    UnsupportedServerError,
 )
 from outbox_operator.plan.passes.database import (
-    CONNECTED,
-    MIGRATED,
+    DatabaseApplied,
+    DatabaseObserved,
+    DatabasePlan,
     DatabaseResult,
-    claimed_elsewhere,
-    database_failed,
-    schema_change,
-    schema_result,
+    OutboxReading,
+    database_result,
+    desired_database,
+    plan_database,
+    with_migration,
 )
-from outbox_operator.plan.postgres.state import MigrationPlan, Statement
+from outbox_operator.plan.passes.result import SessionFailure
+from outbox_operator.plan.postgres.state import MigrationPlan, ObservedDatabase, Statement
+from outbox_operator.plan.state import Owner
+from outbox_operator.plan.status.pipeline import OutboxNumbers
 from outbox_operator.plan.steps import Change
 from outbox_operator.reasons import Reason
+from support import schema
 from support.passes import NOW, paused
 from support.resources import pipeline
 
@@ -55,8 +62,92 @@ def careful() -> Pipeline:
     return pipeline(database=database)
 
 
+AS_WANTED = schema.as_wanted(
+    desired_database(pipeline(), relay_role=None), Owner.of(pipeline().meta)
+)
+READING = OutboxReading(
+    numbers=OutboxNumbers(
+        backlog_rows=3,
+        backlog_is_estimate=False,
+        oldest_age_seconds=1.0,
+        dead_letters=0,
+        published_total=10,
+        last_published_at=NOW,
+        last_position=10,
+        remark=None,
+        notice=None,
+        taken_at=NOW,
+    ),
+    foreign="another server's",
+)
+
+
+def refused(error: OutboxError) -> SessionFailure:
+    """The database did not let us in."""
+    return SessionFailure(error=error, entered=False)
+
+
+def inside(error: OutboxError) -> SessionFailure:
+    """It let us in, and then something went wrong."""
+    return SessionFailure(error=error, entered=True)
+
+
+def said(result: DatabaseResult) -> list[tuple[str, str]]:
+    parts = (result.reachable, result.schema_applied)
+    return [(part.status, part.reason) for part in parts]
+
+
 @pytest.mark.parametrize(
-    ("resource", "plan", "change", "reason"),
+    ("resource", "catalogue", "change", "statements"),
+    [
+        (pipeline(), None, Change.NOOP, None),  # it was compared lately
+        (pipeline(), AS_WANTED, Change.NOOP, False),
+        (pipeline(), schema.NOTHING, Change.PATCHED, True),
+        (paused(pipeline()), schema.NOTHING, Change.FROZEN, True),
+        (paused(pipeline()), AS_WANTED, Change.NOOP, False),
+        (careful(), schema.NOTHING, Change.FROZEN, True),
+    ],
+)
+def test_the_plan(
+    resource: Pipeline, catalogue: ObservedDatabase | None, change: Change, statements: bool | None
+) -> None:
+    plan = plan_database(resource, DatabaseObserved(catalogue=catalogue))
+    assert (plan.failure, plan.change) == (None, change)
+    assert (plan.held is not None) is (change is Change.FROZEN)
+    if statements is None:
+        assert plan.migration is None
+    else:
+        assert plan.migration is not None
+        assert plan.migration.empty is not statements
+
+
+def test_the_role_of_the_relay_and_other_pipelines_are_part_of_the_plan() -> None:
+    granting = plan_database(pipeline(), DatabaseObserved(catalogue=AS_WANTED, relay_role="relay"))
+    assert granting.migration is not None
+    assert any("relay" in str(one.sql) for one in granting.migration.statements)
+    theirs = schema.as_wanted(
+        desired_database(pipeline(), None), Owner(uid="2", key="OutboxPipeline/shop/rival")
+    )
+    alive = DatabaseObserved(catalogue=theirs, live_owners=frozenset({"2"}))
+    refusal = plan_database(pipeline(), alive).failure
+    assert refusal is not None
+    assert isinstance(refusal.error, ConflictError)
+    assert plan_database(pipeline(), DatabaseObserved(catalogue=theirs)).failure is None
+
+
+def test_the_older_of_two_pipelines_has_the_schema() -> None:
+    observed = DatabaseObserved(address="db:5432/shop", claimed_by="OutboxPipeline/shop/elder")
+    plan = plan_database(pipeline(), observed)
+    result = database_result(pipeline(), plan, DatabaseApplied(), NOW)
+    assert said(result) == [("True", "Connected"), ("False", "ResourceConflict")]
+    assert "database db:5432/shop is already the outbox of OutboxPipeline/shop/elder" in (
+        result.schema_applied.message
+    )
+    assert (result.lost, result.migrated) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("resource", "migration", "change", "reason"),
     [
         (pipeline(), NOTHING, Change.NOOP, Reason.UP_TO_DATE),
         (pipeline(), steps(CREATE), Change.PATCHED, Reason.UP_TO_DATE),
@@ -68,13 +159,15 @@ def careful() -> Pipeline:
         (approving(careful(), "old"), steps(CREATE), Change.FROZEN, Reason.APPROVAL_PENDING),
     ],
 )
-def test_what_is_done_with_a_plan(
-    resource: Pipeline, plan: MigrationPlan, change: Change, reason: Reason
+def test_what_is_done_with_a_migration(
+    resource: Pipeline, migration: MigrationPlan, change: Change, reason: Reason
 ) -> None:
-    assert schema_change(resource, plan) is change
+    plan = with_migration(resource, migration, 2)
+    assert plan.change is change
     done = change is Change.PATCHED
-    result = schema_result(resource, plan, 2, done=done, now=NOW)
-    assert result.parts[-1].reason == reason
+    result = database_result(resource, plan, DatabaseApplied(migrated_now=done), NOW)
+    assert said(result)[0] == ("True", "Connected")
+    assert result.schema_applied.reason == reason
     assert result.migrated is (change is not Change.FROZEN)
     assert result.schema is not None
     assert result.schema.currentVersion == (3 if done else 2)
@@ -82,54 +175,103 @@ def test_what_is_done_with_a_plan(
     assert (result.schema.pendingPlan is not None) is (change is Change.FROZEN)
 
 
-def test_an_approval_is_used_up_once_nothing_waits_any_more() -> None:
-    resource = approving(careful(), "abc")
-    assert schema_result(resource, NOTHING, 3, done=False, now=NOW).approved
-    assert schema_result(resource, steps(CREATE), 2, done=True, now=NOW).approved
-    wrong = approving(careful(), "old")
-    held = schema_result(wrong, steps(CREATE), 2, done=False, now=NOW)
-    assert not held.approved
-    assert "approves 'old', another plan" in held.parts[-1].message
+@pytest.mark.parametrize(
+    ("annotation", "migration", "approved"),
+    [
+        ("abc", NOTHING, True),
+        ("abc", steps(CREATE), True),
+        ("old", NOTHING, True),  # nothing waits for it any more
+        ("old", steps(CREATE), False),
+    ],
+)
+def test_an_approval_is_used_up_once_nothing_waits_any_more(
+    annotation: str, migration: MigrationPlan, approved: bool
+) -> None:
+    resource = approving(careful(), annotation)
+    plan = with_migration(resource, migration, 2)
+    done = DatabaseApplied(migrated_now=plan.change is Change.PATCHED)
+    result = database_result(resource, plan, done, NOW)
+    assert result.approved is approved
+    assert approved or "approves 'old', another plan" in result.schema_applied.message
 
 
 def test_one_migration_counts_once_whatever_it_puts_back() -> None:
     before = OutboxPipelineStatus(schema=SchemaStatus(driftCorrectedCount=4))
     resource = dataclasses.replace(pipeline(), status=before)
-    result = schema_result(resource, steps(REPAIR, REPAIR), 3, done=True, now=NOW)
+    plan = with_migration(resource, steps(REPAIR, REPAIR), 3)
+    result = database_result(resource, plan, DatabaseApplied(migrated_now=True), NOW)
     assert result.schema is not None
     assert result.schema.driftCorrectedCount == 5
     assert result.drifts == ("column c was dropped", "column c was dropped")
     # Another operator was faster: its drift to count.
-    assert schema_result(resource, steps(REPAIR), 3, done=False, now=NOW).drifts == ()
+    assert database_result(resource, plan, DatabaseApplied(), NOW).drifts == ()
+
+
+def test_the_numbers_of_an_outbox_compared_lately() -> None:
+    before = OutboxPipelineStatus(schema=SchemaStatus(currentVersion=3))
+    resource = dataclasses.replace(pipeline(), status=before)
+    result = database_result(resource, DatabasePlan(), DatabaseApplied(reading=READING), NOW)
+    assert said(result) == [("True", "Connected"), ("True", "UpToDate")]
+    assert (result.sample, result.foreign) == (READING.numbers, READING.foreign)
+    assert (result.migrated, result.schema) == (True, before.schema_)
+
+
+AWAY = [("False", "PostgresUnreachable"), ("Unknown", "PostgresUnreachable")]
+LOCKED = PostgresError("locked", reason=Reason.LOCK_TIMEOUT)
+CREATING = with_migration(pipeline(), steps(CREATE), 2)
+HELD = with_migration(careful(), steps(CREATE), 2)
 
 
 @pytest.mark.parametrize(
-    ("so_far", "error", "said"),
+    ("plan", "applied", "expected", "migrated"),
     [
-        ((), PostgresError("away"), [("False", "PostgresUnreachable"),
-                                     ("Unknown", "PostgresUnreachable")]),
-        ((), CredentialsError("refused"), [("False", "CredentialsRejected"),
-                                           ("Unknown", "CredentialsRejected")]),
-        ((), claimed_elsewhere(pipeline(), "db:5432/shop", "OutboxPipeline/shop/elder"),
-         [("True", "Connected"), ("False", "ResourceConflict")]),
-        ((CONNECTED,), AccessDeniedError("no"), [("True", "Connected"),
-                                                 ("False", "PermissionDenied")]),
-        ((CONNECTED,), PostgresError("locked", reason=Reason.LOCK_TIMEOUT),
-         [("True", "Connected"), ("False", "LockTimeout")]),
-        ((CONNECTED, MIGRATED), PostgresError("away"), [("False", "PostgresUnreachable"),
-                                                        ("Unknown", "PostgresUnreachable")]),
+        # Before anything could be looked at.
+        (DatabasePlan(failure=refused(PostgresError("away"))), DatabaseApplied(), AWAY, False),
+        (DatabasePlan(failure=refused(CredentialsError("refused"))), DatabaseApplied(),
+         [("False", "CredentialsRejected"), ("Unknown", "CredentialsRejected")], False),
+        (DatabasePlan(failure=refused(PostgresError("full", reason=Reason.TOO_MANY_CONNECTIONS))),
+         DatabaseApplied(),
+         [("False", "TooManyConnections"), ("Unknown", "TooManyConnections")], False),
+        (DatabasePlan(failure=refused(UnsupportedServerError("a pooler"))), DatabaseApplied(),
+         [("True", "Connected"), ("False", "UnsupportedServer")], False),
+        (DatabasePlan(failure=inside(AccessDeniedError("no"))), DatabaseApplied(),
+         [("True", "Connected"), ("False", "PermissionDenied")], False),
+        (DatabasePlan(failure=inside(PostgresError("away"))), DatabaseApplied(), AWAY, False),
+        # In the migration.
+        (CREATING, DatabaseApplied(not_migrated=inside(LOCKED)),
+         [("True", "Connected"), ("False", "LockTimeout")], False),
+        (CREATING, DatabaseApplied(not_migrated=inside(PostgresError("away"))), AWAY, False),
+        # Afterwards.
+        (CREATING, DatabaseApplied(migrated_now=True, failure=inside(LOCKED)),
+         [("True", "Connected"), ("False", "LockTimeout")], True),
+        (CREATING, DatabaseApplied(migrated_now=True, failure=inside(PostgresError("away"))),
+         AWAY, True),
+        (DatabasePlan(), DatabaseApplied(failure=refused(PostgresError("away"))), AWAY, False),
         # The role that migrates got in, the relay's did not.
-        ((CONNECTED, MIGRATED), CredentialsError("refused"), [("False", "CredentialsRejected"),
-                                                              ("True", "UpToDate")]),
+        (CREATING, DatabaseApplied(migrated_now=True, failure=inside(CredentialsError("refused"))),
+         [("False", "CredentialsRejected"), ("True", "UpToDate")], True),
+        (HELD, DatabaseApplied(failure=inside(CredentialsError("refused"))),
+         [("True", "Connected"), ("False", "CredentialsRejected")], False),
     ],
 )  # fmt: skip
 def test_which_part_an_error_is(
-    so_far: tuple[object, ...], error: OutboxError, said: list[tuple[str, str]]
+    plan: DatabasePlan,
+    applied: DatabaseApplied,
+    expected: list[tuple[str, str]],
+    migrated: bool,
 ) -> None:
-    reached = DatabaseResult(
-        parts=so_far,  # type: ignore[arg-type]
-        migrated=len(so_far) == 2,
-    )
-    result = database_failed(reached, error)
-    assert [(part.status, part.reason) for part in result.parts] == said
-    assert result.lost is isinstance(error, ConflictError)
+    result = database_result(pipeline(), plan, applied, NOW)
+    assert (said(result), result.migrated, result.lost) == (expected, migrated, False)
+    assert result.error is not None
+
+
+def test_what_was_done_before_a_failure_is_kept() -> None:
+    plan = with_migration(pipeline(), steps(REPAIR), 2)
+    applied = DatabaseApplied(migrated_now=True, reading=READING, failure=inside(LOCKED))
+    result = database_result(pipeline(), plan, applied, NOW)
+    assert result.schema is not None
+    assert (result.schema.currentVersion, result.schema.driftCorrectedCount) == (3, 1)
+    assert (result.sample, len(result.drifts)) == (READING.numbers, 1)
+    # A migration that failed has changed nothing.
+    failed = database_result(pipeline(), plan, DatabaseApplied(not_migrated=inside(LOCKED)), NOW)
+    assert (failed.schema, failed.drifts) == (None, ())

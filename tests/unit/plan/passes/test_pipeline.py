@@ -47,7 +47,10 @@ STREAM = {"name": "ORDERS", "lastSequence": 9}
 STATUS = OutboxPipelineStatus(
     relay=RelayStatus(publishedTotal=1000, readyReplicas=1), outbox=OutboxStatus(backlogRows=3)
 )
-DATABASE = DatabaseResult(parts=(CONNECTED, MIGRATED), migrated=True, sample=SAMPLE)
+DATABASE = DatabaseResult(
+    reachable=CONNECTED, schema_applied=MIGRATED, migrated=True, sample=SAMPLE
+)
+NO_SCHEMA = dataclasses.replace(DATABASE, migrated=False, sample=None)
 
 
 def child(manifest: Body, ready: str = "True", reason: str = "InSync", **status: Any) -> Body:
@@ -171,8 +174,8 @@ CHILDREN = children_result(pipeline(), None, [streamed(pipeline(), stream=STREAM
     ("database", "children", "exists", "met"),
     [
         (DATABASE, CHILDREN, False, True),
-        (DatabaseResult(), CHILDREN, False, False),
-        (DatabaseResult(), CHILDREN, True, True),
+        (NO_SCHEMA, CHILDREN, False, False),
+        (NO_SCHEMA, CHILDREN, True, True),
         (DATABASE, dataclasses.replace(CHILDREN, stream=None), False, False),
         (DATABASE, dataclasses.replace(CHILDREN, stream=None), True, True),
         (DATABASE, ChildrenResult(), True, False),
@@ -186,7 +189,9 @@ def test_when_a_relay_may_be_applied(
 
 def test_who_lost_something_runs_no_relay() -> None:
     assert lost_to(DATABASE, CHILDREN) is None
-    assert lost_to(dataclasses.replace(DATABASE, lost=True), CHILDREN) == "schema"
+    assert (
+        lost_to(dataclasses.replace(DATABASE, error=ConflictError("theirs")), CHILDREN) == "schema"
+    )
     assert lost_to(DATABASE, dataclasses.replace(CHILDREN, lost=True)) == "stream"
     resource = dataclasses.replace(pipeline(), status=STATUS)
     result = no_relay(resource, "schema")

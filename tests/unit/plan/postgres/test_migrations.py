@@ -15,7 +15,6 @@ from outbox_operator.errors import (
     UnsafeChangeError,
     UnsupportedServerError,
 )
-from outbox_operator.plan.postgres.functions import outbox_functions
 from outbox_operator.plan.postgres.mark import Mark, parse_mark
 from outbox_operator.plan.postgres.migrations import (
     DesiredDatabase,
@@ -30,66 +29,21 @@ from outbox_operator.plan.postgres.migrations import (
     plan_migrations,
 )
 from outbox_operator.plan.postgres.schema import (
-    Table,
     inbox_tables,
-    outbox_grants,
-    outbox_tables,
     shard_expression,
 )
 from outbox_operator.plan.state import Owner
-from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION
+from support.schema import NOTHING, as_wanted, found
 
 DESIRED = DesiredDatabase(schema="outbox", writers=("app",), relay_role="relay")
 OWNER = Owner(uid="1", key="OutboxPipeline/shop/orders")
 RIVAL = Owner(uid="2", key="OutboxPipeline/shop/rival")
 BIGINT = ObservedColumn(type="bigint")
-NOTHING = ObservedDatabase(
-    server_version=150018, database="shop", role="owner", roles=frozenset({"app", "relay"})
-)
-
-
-def found(table: Table) -> ObservedTable:
-    """A table exactly as wanted."""
-    return ObservedTable(
-        kind="p" if table.partition_key else "r",
-        owner="owner",
-        owned=True,
-        columns={
-            c.name: ObservedColumn(
-                type=c.type,
-                not_null=not c.nullable,
-                default=c.generated or c.default,
-                generated=c.generated is not None,
-            )
-            for c in table.columns
-        },
-        primary_key=table.primary_key,
-        partition_key=table.partition_key,
-        has_default_partition=table.partition_key is not None,
-    )
 
 
 def complete(desired: DesiredDatabase = DESIRED, owner: Owner = OWNER) -> ObservedDatabase:
     """A database in which nothing is to be done."""
-    tables = outbox_tables(desired)
-    mark = Mark(owner=owner, writers=desired.writers, relay_role=desired.relay_role)
-    return replace(
-        NOTHING,
-        schema=ObservedSchema(owner="owner", owned=True, may_create=True, comment=mark.text()),
-        tables={table.name: found(table) for table in tables},
-        indexes={
-            index.name: ObservedIndex(table=table.name, columns=index.columns)
-            for table in tables
-            for index in table.indexes
-        },
-        sequence_cache=1,
-        functions={f.name: f.body for f in outbox_functions(desired)},
-        granted=frozenset(
-            outbox_grants(desired, writers=desired.writers, relay_role=desired.relay_role)
-        ),
-        version=CURRENT_SCHEMA_VERSION,
-        cursor_shards=frozenset({0}),
-    )
+    return as_wanted(desired, owner)
 
 
 def plan(observed: ObservedDatabase, desired: DesiredDatabase = DESIRED) -> MigrationPlan:

@@ -1,0 +1,82 @@
+"""What the reconcilers that look after tables share: logins, and work over their connections."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from outbox_operator.adapters.postgres.admin import PostgresAdmin
+from outbox_operator.adapters.postgres.url import PostgresTarget
+from outbox_operator.api.resource import Meta
+from outbox_operator.api.v1alpha1.handler import Inbox
+from outbox_operator.api.v1alpha1.pipeline import Database
+from outbox_operator.controller.reconcile.context import Context
+from outbox_operator.controller.runtime.reconciler import ObjectKey
+from outbox_operator.errors import CredentialsError, OutboxError
+from outbox_operator.plan.passes.result import SessionFailure
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Logins:
+    """How to get into a database.
+
+    Attributes:
+        worker: Of the relay or consumer.
+        owner: Of the role that migrates; often the same.
+    """
+
+    worker: PostgresTarget
+    owner: PostgresTarget
+
+
+async def read_logins(
+    context: Context, owner: Meta, field: str, declared: Database | Inbox
+) -> Logins | SessionFailure:
+    """The logins of a database, from its Secrets; or why there are none.
+
+    Args:
+        context: With the Secrets.
+        owner: The resource that declares it.
+        field: Where it does, for messages: "spec.database".
+        declared: What stands there.
+    """
+    try:
+        worker = await context.secrets.postgres_target(
+            owner.namespace, declared.connectionSecretRef, f"{field}.connectionSecretRef"
+        )
+        if declared.migrationSecretRef is None:
+            return Logins(worker, worker)
+        migrating = await context.secrets.postgres_target(
+            owner.namespace, declared.migrationSecretRef, f"{field}.migrationSecretRef"
+        )
+    except OutboxError as error:
+        return SessionFailure(error=error, entered=False)
+    return Logins(worker, migrating)
+
+
+def forget_refused(
+    context: Context, owner: Meta, declared: Database | Inbox, error: OutboxError | None
+) -> None:
+    """A login that was refused is read anew at the next pass."""
+    if isinstance(error, CredentialsError):
+        refs = (declared.connectionSecretRef, declared.migrationSecretRef)
+        context.secrets.forget(owner.namespace, [ref.name for ref in refs if ref is not None])
+
+
+async def in_session(
+    context: Context,
+    owner: Meta,
+    target: PostgresTarget,
+    work: Callable[[PostgresAdmin], Awaitable[T]],
+) -> T | SessionFailure:
+    """Work over a shared connection of a login; its answer, or why there is none."""
+    entered = False
+    try:
+        async with context.postgres.lease(target, ObjectKey.of(owner)) as admin:
+            entered = True
+            return await work(admin)
+    except OutboxError as error:
+        return SessionFailure(error=error, entered=entered)

@@ -1,0 +1,74 @@
+"""The inbox table of a consumer within a pass: what is done about it, what is said then."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from outbox_operator.errors import CredentialsError, OutboxError, PostgresError
+from outbox_operator.plan.passes.inbox import InboxPlan, InboxResult, inbox_result, plan_inbox_table
+from outbox_operator.plan.passes.result import SessionFailure
+from outbox_operator.plan.postgres.schema import inbox_tables
+from outbox_operator.plan.postgres.state import DesiredInbox, ObservedDatabase, ObservedSchema
+from outbox_operator.plan.steps import Change
+from outbox_operator.reasons import Reason
+from support import schema
+from support.passes import paused
+from support.resources import consumer
+
+DESIRED = DesiredInbox(schema="outbox", consumer_role=None)
+AS_WANTED = dataclasses.replace(
+    schema.NOTHING,
+    schema=ObservedSchema(owner="owner", owned=True, may_create=True),
+    tables={table.name: schema.found(table) for table in inbox_tables(DESIRED)},
+    indexes=schema.found_indexes(inbox_tables(DESIRED)),
+)
+
+
+@pytest.mark.parametrize(
+    ("observed", "is_paused", "change", "reason"),
+    [
+        (AS_WANTED, False, Change.NOOP, Reason.UP_TO_DATE),
+        (AS_WANTED, True, Change.NOOP, Reason.UP_TO_DATE),
+        (schema.NOTHING, False, Change.PATCHED, Reason.UP_TO_DATE),
+        (schema.NOTHING, True, Change.FROZEN, Reason.UPDATE_FROZEN),
+    ],
+)
+def test_the_plan(
+    observed: ObservedDatabase, is_paused: bool, change: Change, reason: Reason
+) -> None:
+    resource = paused(consumer()) if is_paused else consumer()
+    plan = plan_inbox_table(resource, DESIRED, observed)
+    assert plan.change is change
+    result = inbox_result(plan, None)
+    assert [part.reason for part in result.parts] == [Reason.CONNECTED, reason]
+    assert result.error is None
+
+
+def test_no_inbox_has_nothing_to_say() -> None:
+    assert InboxResult().parts == ()
+
+
+@pytest.mark.parametrize(
+    ("error", "entered", "types"),
+    [
+        (CredentialsError("refused"), False, ["DatabaseReachable"]),
+        (PostgresError("gone"), True, ["DatabaseReachable"]),
+        (PostgresError("busy", reason=Reason.LOCK_TIMEOUT), True,
+         ["DatabaseReachable", "SchemaApplied"]),
+    ],
+)  # fmt: skip
+def test_what_went_wrong(error: OutboxError, entered: bool, types: list[str]) -> None:
+    failure = SessionFailure(error=error, entered=entered)
+    planned = plan_inbox_table(consumer(), DESIRED, failure)
+    for result in (inbox_result(planned, None), inbox_result(InboxPlan(), failure)):
+        assert [part.type for part in result.parts] == types
+        assert result.parts[-1].failing
+        assert result.error is error
+
+
+def test_a_table_that_cannot_be_made_so_is_a_failure_of_the_schema() -> None:
+    old = dataclasses.replace(AS_WANTED, server_version=120000)
+    result = inbox_result(plan_inbox_table(consumer(), DESIRED, old), None)
+    assert [part.status for part in result.parts] == ["True", "False"]
