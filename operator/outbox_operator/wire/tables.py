@@ -26,10 +26,11 @@ WRITABLE_COLUMNS: Final = (
 """Columns an application may set; the others have defaults that must not be overridden."""
 
 FIRST_SCHEMA_VERSION: Final = 1
-CURRENT_SCHEMA_VERSION: Final = 3
+CURRENT_SCHEMA_VERSION: Final = 4
 """1: the first. 2: `cursors.stream_sequence`, `.emission_gaps` and `.remark`, an index of dead
 letters by key, function `emit_strict`. 3: `cursors.stream_created`, `.notice`, `.noticed_at`
-and `.checkpoints`; both functions refuse what could never be published."""
+and `.checkpoints`; both functions refuse what could never be published. 4: the index
+of dead letters holds a hash of the key, which may be long."""
 
 
 def quoted(name: str) -> str:

@@ -178,6 +178,27 @@ async def test_functions_of_version_2_are_renewed_at_the_upgrade(owned: OwnedDat
     assert max(row["version"] for row in versions) == CURRENT_SCHEMA_VERSION
 
 
+async def test_the_index_of_dead_letters_is_renewed_at_the_upgrade(owned: OwnedDatabase) -> None:
+    """Until version 3 it held the key itself, which an index cannot when it is long."""
+    await owned.migrate(OUTBOX)
+    await owned.connection.execute(
+        "DROP INDEX outbox.dead_letters_key_idx;"
+        "CREATE INDEX dead_letters_key_idx ON outbox.dead_letters (shard, partition_key);"
+        "UPDATE outbox.schema_version SET version = 3"
+    )
+    bury = (
+        "INSERT INTO outbox.dead_letters (position, event_id, event_type, partition_key, payload,"
+        " headers, created_at, reason) SELECT n, gen_random_uuid(), 'a', $1 || n, '{}', '{}',"
+        " now(), 'test' FROM generate_series($2::int, $3::int) n"
+    )
+    await owned.connection.execute(bury, "key", 1, 1000)
+    plan = await owned.migrate(OUTBOX)
+    assert (plan.drift, len(plan.statements)) == ((), 2)
+    assert (await owned.plan(OUTBOX)).empty
+    await owned.connection.execute(bury, "".join(map(chr, range(0x4E00, 0x6000))), 1001, 1002)
+    assert await owned.connection.fetchval("SELECT count(*) FROM outbox.dead_letters") == 1002
+
+
 async def test_a_lost_index_is_built_again_while_writers_write(owned: OwnedDatabase) -> None:
     await owned.migrate(OUTBOX)
     await owned.connection.execute(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pytest
 
+from outbox_operator.adapters.postgres.queries import statement
 from support.nats import NatsServer
 from support.relaying import Outbox, RelayProcess, an_outbox, check_delivery
 from support.waiting import eventually
@@ -243,3 +245,38 @@ async def test_headers_that_cannot_be_read_are_the_poison_of_their_row(
     assert letter["reason"] in ("Unreadable", "InvalidHeaders", "HeadersTooLarge")
     assert len(letter["error"]) < 1000
     assert relay.failing() == {}
+
+
+@pytest.mark.parametrize("letters", ["0123456789abcdef", "\u65e5\u672c\U0001f642"], ids=ascii)
+async def test_a_long_key_can_be_buried_and_unblocked(outbox: Outbox, letters: str) -> None:
+    """An index takes 2,704 bytes; what cannot be buried would stop its shard."""
+    key = "".join(random.Random(1).choices(letters, k=6_000))
+    await outbox.add(key, headers="[]")
+    relay = outbox.relay().start()
+    good = await outbox.add("b")
+    assert [message.event_id for message in await outbox.stored(1)] == [good]
+    await outbox.add(key)
+    await outbox.idle(relay)
+    assert [row["blocked"] for row in await outbox.dead_letters()] == [False, True]
+    assert [row["partition_key"] for row in await outbox.dead_letters()] == [key, key]
+    await outbox.connection.execute("DELETE FROM outbox.dead_letters")
+    freed = await outbox.add(key)
+    assert [message.event_id for message in await outbox.stored(2)][1:] == [freed]
+
+
+async def test_blocked_keys_are_found_by_the_index(outbox: Outbox) -> None:
+    await outbox.connection.execute(
+        "INSERT INTO outbox.dead_letters (position, event_id, event_type, partition_key, payload,"
+        " headers, created_at, reason) SELECT n, gen_random_uuid(), 'a', 'key' || n, '{}', '{}',"
+        " now(), 'test' FROM generate_series(1, 20000) n"
+    )
+    await outbox.connection.execute("ANALYZE outbox.dead_letters")
+    lines = await outbox.connection.fetch(
+        "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, COSTS OFF) "
+        + statement("relay_blocked_of", schema="outbox"),
+        0,
+        ["key7", "none"],
+    )
+    plan = "\n".join(line[0] for line in lines)
+    assert "dead_letters_key_idx" in plan, plan
+    assert "Seq Scan" not in plan, plan

@@ -27,7 +27,7 @@ EMIT: Final = "emit"
 EMIT_STRICT: Final = "emit_strict"
 NAMES: Final = (EMIT, EMIT_STRICT)
 _SINCE: Final = {EMIT: 1, EMIT_STRICT: 2}
-_CHANGED: Final = 3
+_CHANGED: Final = 4
 """Schema version of the bodies below."""
 
 _PLAIN: Final = "[]A-Za-z0-9_=@:/+!$#,;|~^()[&'\"?.-]"
@@ -43,21 +43,26 @@ DECLARE
   own text;
   ordinary boolean := true;
   wrong text;
+  part bigint;
 BEGIN
   IF event_type !~ '^[^[:space:][:cntrl:]*>.]+([.][^[:space:][:cntrl:]*>.]+)*$' THEN
     RAISE EXCEPTION 'event_type %: wanted a dotted name without spaces and wildcards',
       quote_literal(left(event_type, 100)) USING ERRCODE = '22023';
   END IF;
   IF greatest(octet_length(event_type), octet_length(key)) * 3 > {max_subject} THEN
-    IF octet_length(event_type) + 2 * octet_length(regexp_replace(event_type, '{plain}', '', 'g'))
-        > {max_subject} THEN
-      RAISE EXCEPTION 'event_type % takes more than {max_subject} bytes of the subject',
-        quote_literal(left(event_type, 100)) USING ERRCODE = '22023';
+    part := octet_length(event_type)
+      + 2 * octet_length(regexp_replace(event_type, '{plain}', '', 'g'));
+    IF part > {max_subject} THEN
+      RAISE EXCEPTION 'event_type % takes % bytes of the subject, at most {max_subject} are '
+        'allowed',
+        quote_literal(left(event_type, 100)), part USING ERRCODE = '22023';
     END IF;
-    IF octet_length(key) + 2 * octet_length(regexp_replace(key, '{plain}', '', 'g'))
-        + 2 * (length(key) - length(replace(key, '.', ''))) > {max_subject} THEN
-      RAISE EXCEPTION 'event %: key % takes more than {max_subject} bytes of the subject',
-        left(event_type, 100), quote_literal(left(key, 100)) USING ERRCODE = '22023';
+    part := octet_length(key) + 2 * octet_length(regexp_replace(key, '{plain}', '', 'g'))
+      + 2 * (length(key) - length(replace(key, '.', '')));
+    IF part > {max_subject} THEN
+      RAISE EXCEPTION 'event %: key % takes % bytes of the subject, at most {max_subject} are '
+        'allowed',
+        left(event_type, 100), quote_literal(left(key, 100)), part USING ERRCODE = '22023';
     END IF;
   END IF;
   IF headers <> '{{}}' THEN

@@ -21,6 +21,8 @@ PARTITION_WIDTH: Final = 1_000_000_000
 """Positions per partition: more rows than a partition gets before it is rotated by time, and few
 enough that positions stay exact in JSON for centuries (2**53 / 10**9 partitions)."""
 PARTITIONS_AHEAD: Final = 3
+KEY_HASH: Final = "hashtextextended(partition_key, '0'::bigint)"
+"""What dead letters of a key are found by, in `sql/relay_blocked_of.sql`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +58,8 @@ class Index:
     """An index as wanted; another name with the same columns will do.
 
     Attributes:
-        since: Schema version that brought it.
+        columns: Names, or expressions as PostgreSQL prints them.
+        since: Schema version that brought it, as it is.
     """
 
     name: str
@@ -112,8 +115,8 @@ def qualify(schema: str, name: str) -> str:
 
 
 def columns_sql(columns: tuple[str, ...]) -> str:
-    """Column names, quoted, separated by commas."""
-    return ", ".join(quoted(column) for column in columns)
+    """Column names, quoted, or expressions, separated by commas."""
+    return ", ".join(column if "(" in column else quoted(column) for column in columns)
 
 
 def position_default(schema: str) -> str:
@@ -217,7 +220,8 @@ def outbox_tables(desired: DesiredDatabase) -> tuple[Table, ...]:
             Column(name="dead_at", type="timestamp with time zone", default="clock_timestamp()"),
         ),
         primary_key=("position",),
-        indexes=(Index(name="dead_letters_key_idx", columns=("shard", "partition_key"), since=2),),
+        # Of the key a hash, since a key may be longer than what an index takes.
+        indexes=(Index(name="dead_letters_key_idx", columns=("shard", KEY_HASH), since=4),),
     )
     schema_version = Table(
         schema=desired.schema,
