@@ -8,6 +8,7 @@ is read in order of position. Afterwards S2 takes the place of S1.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -22,6 +23,8 @@ _BEFORE_ALL: Final = -(2**63)
 STRIDE: Final = 250_000
 """Positions that one statement walks over at most, so that none takes long, whatever lies
 between two rows of a window."""
+LONG_SECONDS: Final = 0.05
+"""What a transaction can write in less is read in no time, even if it is not to be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,8 @@ class Reader:
         self._sizer = PageSizer(page_parts)
         self._window: _Window | None = None
         self._ahead: asyncio.Task[Page | None] | None = None
+        self._moved_at = -LONG_SECONDS
+        """When transactions were last seen to have ended, those of S1 among them."""
 
     async def next(self) -> Page | None:
         """Return the next page; None when a poll found nothing.
@@ -125,6 +130,7 @@ class Reader:
         """Go on from another point, and forget what was read ahead."""
         await self.close()
         self._point, self._window = to, None
+        self._moved_at = -LONG_SECONDS
 
     async def close(self) -> None:
         """End what goes on in the background."""
@@ -140,11 +146,15 @@ class Reader:
         if window is not None:
             return await self._page(window)
         self._on_poll()
-        lower = self._point.lower
+        lower, now = self._point.lower, time.monotonic()
         polled = await self._store.poll(
             Snapshot.parse(lower).bound(),
             rows=self._sizer.rows, size=self._sizer.size, largest=self._largest(),
+            # Whatever is under way and not known to S1 has had that long to write.
+            between=now - self._moved_at > LONG_SECONDS,
         )  # fmt: skip
+        if polled.snapshot != lower:
+            self._moved_at = now
         if not polled.complete:
             window = await self._open(lower, polled.snapshot, 0)
             if window is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from outbox_operator.adapters.postgres.queries import statement
@@ -17,6 +19,11 @@ pytestmark = pytest.mark.integration
 async def place(owned: OwnedDatabase) -> OwnedDatabase:
     await owned.migrate(DesiredDatabase(schema="outbox"))
     return owned
+
+
+def sample_sql(*, cap: int) -> str:
+    text = statement("admin_sample", schema="outbox", open=statement("admin_open_xids"))
+    return text.replace("$1", str(cap + 1))
 
 
 def add(rows: int) -> str:
@@ -119,12 +126,44 @@ async def test_an_idle_sample_touches_no_published_row(place: OwnedDatabase) -> 
     await place.connection.execute("ANALYZE outbox.events")
     await publish_all(place.connection, "outbox")
     plan = await place.connection.fetch(
-        "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, COSTS OFF, FORMAT TEXT) "
-        + statement("admin_sample", schema="outbox").replace("$1", "10001")
+        "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, COSTS OFF, FORMAT TEXT) " + sample_sql(cap=10_000)
     )
     text = "\n".join(row[0] for row in plan)
     assert "Seq Scan on events_p0" not in text, text
     assert "rows=20000" not in text, text
+
+
+@pytest.mark.parametrize("others", [0, 1])
+@pytest.mark.parametrize("question", ["sample", "unpublished"])
+async def test_rows_of_an_open_transaction_are_not_visited(
+    place: OwnedDatabase, question: str, others: int
+) -> None:
+    """Nor are those that were there before anything else ended."""
+    await place.connection.execute(add(1))
+    await publish_all(place.connection, "outbox")
+    before = await place.connection.fetchval("SELECT snapshot_from FROM outbox.cursors")
+    async with place.root.transaction():
+        for name in ("a", "b"):
+            await place.root.execute(f"SAVEPOINT {name}")
+            await place.root.execute(add(10_000))
+        if others:
+            await place.connection.execute(add(others))
+        sql = sample_sql(cap=10_000)
+        if question == "unpublished":
+            sql = statement(
+                "admin_unpublished", schema="outbox", table="events_p0",
+                open=statement("admin_open_xids"),
+            ).replace("$1", "'{0}'").replace("$2", f"'{{{before}}}'")  # fmt: skip
+        (plan,) = await place.connection.fetchrow(
+            f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {sql}"
+        ) or ("",)
+        (top,) = json.loads(plan)
+        visited = top["Plan"]["Shared Hit Blocks"] + top["Plan"]["Shared Read Blocks"]
+        assert visited < 200, "20,000 rows are 300 pages of the table"
+        if question == "sample":
+            assert (await place.admin.sample("outbox")).backlog_rows == others
+        else:
+            assert await place.connection.fetchval(sql) is bool(others)
 
 
 async def test_missing_tables_are_an_error_not_a_zero(place: OwnedDatabase) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -281,6 +283,60 @@ async def test_the_tail_is_read_by_index_at_any_table_size(outbox: Outbox) -> No
     assert relay.terminate() == 0
     await outbox.connection.execute("SELECT pg_stat_clear_snapshot()")
     assert await outbox.connection.fetchval(name) == before
+
+
+BULK_ROWS = 20_000
+BULK = (
+    "INSERT INTO outbox.events (event_type, partition_key, payload) "
+    "SELECT 'bulk', 'b' || n % 100, '{}' FROM generate_series(1, $1::int) n"
+)
+
+
+async def rows_read_by_index(outbox: Outbox) -> int:
+    """Entries of indexes that were read, visible or not, by sessions that have ended."""
+    await outbox.connection.execute("SELECT pg_stat_clear_snapshot()")
+    read: int = await outbox.connection.fetchval(
+        "SELECT sum(idx_tup_read)::bigint FROM pg_stat_user_indexes WHERE relname LIKE 'events%'"
+    )
+    return read
+
+
+@pytest.mark.parametrize("kind", ["one", "several", "savepoints", "prepared", "rolled back"])
+async def test_rows_of_an_open_transaction_are_no_work_for_others(
+    outbox: Outbox, kind: str
+) -> None:
+    """They are passed over, however many there are, until their transaction has ended."""
+    relay = await outbox.relay().start().active()
+    before = await rows_read_by_index(outbox)
+    async with contextlib.AsyncExitStack() as stack:
+        held: list[asyncpg.Connection[Any]] = []
+        for _ in range(4 if kind == "several" else 1):
+            session = await stack.enter_async_context(outbox.session())
+            await session.execute("BEGIN")
+            for part in range(2):
+                if kind == "savepoints":
+                    await session.execute(f"SAVEPOINT part_{part}")
+                await session.execute(BULK, BULK_ROWS // 2)
+            if kind == "prepared":
+                await session.execute("PREPARE TRANSACTION 'bulk'")
+            held.append(session)
+        for number in range(1, 21):
+            await outbox.add("a")
+            await outbox.published(number)
+        if kind == "rolled back":
+            await held[0].execute("ROLLBACK")
+            await outbox.add("a")
+            await outbox.published(21)
+        await outbox.idle(relay)
+        assert relay.terminate() == 0
+        read = await rows_read_by_index(outbox) - before
+        assert read < BULK_ROWS, "each row of it was visited"
+        relay.start()
+        for session in held:
+            finish = {"prepared": "COMMIT PREPARED 'bulk'", "rolled back": "SELECT"}
+            await session.execute(finish.get(kind, "COMMIT"))
+    committed = await outbox.event_ids()
+    check_delivery(await outbox.stored(len(committed)), committed)
 
 
 @pytest.mark.parametrize("gap", ["setval", "rotations"])

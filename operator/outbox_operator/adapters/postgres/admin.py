@@ -232,8 +232,9 @@ class PostgresAdmin:
 
     async def sample(self, schema: str, *, cap: int = 10_000) -> OutboxSample:
         """Live numbers in one query: a millisecond when idle, bounded by `cap` when not."""
+        query = statement("admin_sample", schema=schema, open=statement("admin_open_xids"))
         with errors(self._target):
-            (row,) = await self._connection.fetch(statement("admin_sample", schema=schema), cap + 1)
+            (row,) = await self._connection.fetch(query, cap + 1)
         return OutboxSample(
             backlog_rows=min(row["backlog_rows"], cap),
             backlog_is_estimate=row["backlog_rows"] > cap,

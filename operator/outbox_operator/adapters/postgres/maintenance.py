@@ -252,7 +252,7 @@ class _Upkeep:
         """Whether a partition holds a row that is in none of the snapshots."""
         shards = sorted(snapshots)
         outside: bool = await self._connection.fetchval(
-            self._sql("admin_unpublished", name),
+            self._sql("admin_unpublished", name, open=statement("admin_open_xids")),
             shards,
             [snapshots[shard] for shard in shards],
         )

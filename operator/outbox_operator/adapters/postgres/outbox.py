@@ -147,16 +147,20 @@ class OutboxStore(Session):
             )
         self._check_owner(done)
 
-    async def poll(self, unseen: Bound, *, rows: int, size: int, largest: int) -> Polled:
+    async def poll(
+        self, unseen: Bound, *, rows: int, size: int, largest: int, between: bool
+    ) -> Polled:
         """What became visible since S1, at most `rows` rows and about `size` bytes of it.
 
         Args:
             largest: Rows of more bytes come without payload and headers.
+            between: Pass over what transactions have written that are under way; without it,
+                each of these rows is visited if the transaction began after S1.
         """
         async with self._statement():
             late = (unseen.open_xids,) if unseen.open_xids else ()
             records = await self._connection.fetch(
-                self._sql("relay_poll", late=bool(late)),
+                self._sql("relay_poll", late=bool(late), between=between),
                 self._shard, unseen.from_xid, rows + 1, size, largest, *late,
             )  # fmt: skip
         snapshot, found = records[0]["snapshot"], records[0]["found"]
@@ -174,7 +178,7 @@ class OutboxStore(Session):
             async with self._statement():
                 end = await self._connection.fetchval(
                     self._sql("relay_span_end"),
-                    self._shard, begin, upper.from_xid, _COUNTED_AT_ONCE,
+                    self._shard, begin, upper.from_xid, upper.open_xids, _COUNTED_AT_ONCE,
                 )  # fmt: skip
             if end == begin:  # a single transaction with as many rows
                 end = str(int(begin) + 1)
@@ -312,6 +316,8 @@ class OutboxStore(Session):
             reason=Reason.MIGRATIONS_MISSING,
         )
 
-    def _sql(self, name: str, *, late: bool = False) -> str:
+    def _sql(self, name: str, *, late: bool = False, between: bool = False) -> str:
         modern = self._connection.get_server_version().major >= 14
-        return relay_statement(name, self._schema, self._payload_type, modern, late=late)
+        return relay_statement(
+            name, self._schema, self._payload_type, modern, late=late, between=between
+        )

@@ -34,7 +34,13 @@ _ROW_OVERHEAD_BYTES: Final = 300
 
 @cache
 def relay_statement(
-    name: str, schema: str, payload_type: PayloadType, modern: bool, *, late: bool = False
+    name: str,
+    schema: str,
+    payload_type: PayloadType,
+    modern: bool,
+    *,
+    late: bool = False,
+    between: bool = False,
 ) -> str:
     """The text of a statement.
 
@@ -42,6 +48,7 @@ def relay_statement(
         name: Of its file.
         modern: Whether the server is PostgreSQL 14 or newer.
         late: Whether a poll is to look for rows of transactions that were open before.
+        between: Whether it is to pass over the rows of transactions that are under way.
     """
     parts: dict[str, str] = {
         "columns": _COLUMNS,
@@ -50,8 +57,13 @@ def relay_statement(
             "{largest}", _LARGEST.get(name, "")
         ),
     }
-    rows_of_late = queries.statement("relay_poll_late", schema=schema, **parts) if late else ""
-    return queries.statement(name, schema=schema, late=rows_of_late, **parts)
+    if name == "relay_poll":
+        fresh = "relay_poll_between" if between else "relay_poll_fresh"
+        parts["fresh"] = queries.statement(fresh, schema=schema, **parts)
+        parts["late"] = queries.statement("relay_poll_late", schema=schema, **parts) if late else ""
+    elif name in ("relay_span", "relay_span_end"):
+        parts["ranges"] = queries.statement("relay_ranges")
+    return queries.statement(name, schema=schema, **parts)
 
 
 def _size(payload_type: PayloadType, modern: bool) -> str:

@@ -5,8 +5,14 @@
 -- rows behind the position it has reached. While that is 0 the whole window is still to come, and
 -- the first rows by xid will do; later the first rows by position will.
 -- BETWEEN with ORDER BY, where = ANY would do, keeps the planner on the index: to its statistics
--- one xid may well be all rows.
-WITH shards AS MATERIALIZED (
+-- one xid may well be all rows. What transactions have written that are under way is passed over:
+-- to see that a row is not to be seen takes a look at it.
+WITH under_way AS MATERIALIZED (
+    SELECT ARRAY(
+{open}
+    ) AS xids
+),
+shards AS MATERIALIZED (
     SELECT shard, last_position, emission - emission_gaps AS published, remark,
            CASE WHEN noticed_at > clock_timestamp() - interval '1 hour' THEN notice END AS notice,
            published_at, snapshot_to,
@@ -21,11 +27,21 @@ WITH shards AS MATERIALIZED (
 unpublished AS (
     SELECT e.created_at
     FROM shards s
+    CROSS JOIN under_way u
     CROSS JOIN LATERAL (
-        (SELECT created_at
-         FROM {schema}.events
-         WHERE shard = s.shard AND xid >= s.tail_xid
-         ORDER BY xid
+        (SELECT found.created_at
+         FROM (SELECT ARRAY(SELECT x FROM unnest(u.xids) AS o (x) WHERE x >= s.tail_xid) AS xids) o
+         CROSS JOIN LATERAL unnest(
+             (s.tail_xid::text::bigint - 1)::text::xid8 || o.xids,
+             o.xids || '18446744073709551615'::xid8
+         ) AS range (after, before)
+         CROSS JOIN LATERAL (
+             SELECT created_at
+             FROM {schema}.events
+             WHERE shard = s.shard AND xid > range.after AND xid < range.before
+             ORDER BY xid
+             LIMIT $1
+         ) found
          LIMIT $1)
         UNION ALL
         (SELECT late.created_at
@@ -37,6 +53,7 @@ unpublished AS (
              ORDER BY xid
              LIMIT $1
          ) late
+         WHERE o.xid <> ALL (u.xids)
          LIMIT $1)
         UNION ALL
         (SELECT created_at

@@ -4,16 +4,15 @@
 --   whole   $6 xids that were open in S1, if there were any
 -- A transaction is invisible to S1 when it is one of $6 or not below $2: two index ranges of
 -- (shard, xid). The first is relay_poll_late.sql, left out where no transaction was open: it would
--- be a third of what an idle poll costs.
+-- be a third of what an idle poll costs. The second is relay_poll_fresh.sql, or
+-- relay_poll_between.sql where transactions may have been under way for long.
 -- A transaction that this server has not reached yet belongs to another one (rows that were
 -- restored); without the upper bound its rows would be found again by every poll.
--- ORDER BY xid keeps the planner on that index however stale its statistics are.
+-- ORDER BY xid keeps the planner on that index however stale its statistics are. Rows of a
+-- transaction that is under way are in that index too, and it takes a look at each to know that it
+-- is not to be seen: so whether a transaction has ended is asked first, wherever there may be many.
 WITH fresh AS (
-    (SELECT {columns}, {size} AS size
-     FROM {schema}.events
-     WHERE shard = $1 AND xid >= $2::text::xid8 AND xid < pg_snapshot_xmax(pg_current_snapshot())
-     ORDER BY xid
-     LIMIT $3)
+    {fresh}
     {late}
 ),
 measured AS (

@@ -3,7 +3,10 @@
 -- Aggregated over the (shard, xid) index; nothing is sorted.
 --   $1 shard   $2 xid to begin with   $3 xid to end before   $4 xids that were open in S2
 --   $5 position already done
-SELECT min(position) AS first, max(position) AS last, count(*) AS rows
-FROM {schema}.events
-WHERE shard = $1 AND xid >= $2::text::xid8 AND xid < $3::text::xid8
-  AND xid <> ALL ((SELECT $4::text[]::xid8[])::xid8[]) AND position > $5
+SELECT min(e.position) AS first, max(e.position) AS last, count(*) AS rows
+FROM {ranges}
+CROSS JOIN LATERAL (
+    SELECT position
+    FROM {schema}.events
+    WHERE shard = $1 AND xid > range.after AND xid < range.before AND position > $5
+) e

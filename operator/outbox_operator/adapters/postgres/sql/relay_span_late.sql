@@ -12,6 +12,7 @@ WITH late AS MATERIALIZED (
         ORDER BY xid
     ) e
     WHERE open.xid <> ALL ($3::text[]::xid8[])
+      AND pg_xact_status(open.xid) IS DISTINCT FROM 'aborted'
 )
 SELECT min(position) AS first, max(position) AS last, count(*) AS rows,
        CASE WHEN count(*) FILTER (WHERE position < $5) <= $6
