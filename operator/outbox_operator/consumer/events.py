@@ -27,6 +27,8 @@ from outbox_operator.wire.headers import (
     decode_value,
 )
 
+_EMISSION_DIGITS: Final = 19
+_NO_EMISSION: Final = 2**63
 _OCTETS: Final = "application/octet-stream"
 
 
@@ -79,7 +81,6 @@ def inbox_id(event: ReceivedEvent) -> uuid.UUID:
 def record(item: Item) -> Record:
     """Make what the inbox keeps of a message."""
     event, delivery = item.event, item.delivery
-    emission = delivery.headers.get(EMISSION, "")
     return Record(
         event_id=inbox_id(event),
         source_topic=event.subject,
@@ -87,9 +88,19 @@ def record(item: Item) -> Record:
         payload=event.data,
         source=event.source,
         shard=shard(event),
-        emission=int(emission) if emission.isdecimal() else None,
+        emission=_emission(delivery.headers.get(EMISSION, "")),
         stored=delivery.when_stored(),
+        sequence=delivery.sequence,
+        durable=delivery.durable,
     )
+
+
+def _emission(text: str) -> int | None:
+    """Read the number of an event in its shard; None: no relay writes that."""
+    if not (len(text) <= _EMISSION_DIGITS and text.isdecimal()):
+        return None
+    number = int(text)
+    return number if number < _NO_EMISSION else None
 
 
 def shard(event: ReceivedEvent) -> str | None:

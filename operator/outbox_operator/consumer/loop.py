@@ -120,6 +120,14 @@ class Loop:
                 "or an inbox of mode PerShard: an answer would count for events still in hand",
                 reason=Reason.WRONG_CONSUMER,
             )
+        inbox = self._config.inbox
+        if inbox is not None and inbox.mode == "PerShard" and not source.durable.one_reader:
+            log.warning(
+                "durable consumer %r gives events to several readers at a time: each event gets a "
+                "row in the inbox, whatever its mode; wanted a pinned reader "
+                "(priorityPolicy: PinnedClient) or maxAckPending: 1",
+                self._config.durable,
+            )
         while not self._stopping.is_set():
             self._changed.clear()
             if source.failure is not None:

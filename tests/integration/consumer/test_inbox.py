@@ -29,6 +29,7 @@ from outbox_operator.consumer.handlers.types import (
 from outbox_operator.wire.config import ConsumerConfig, InboxConfig
 from support.consuming import Endpoint, Source, calling, consuming, metric, readiness
 from support.outbox import migrate_inbox
+from support.ports import free_port
 from support.postgres import PostgresServer, running_server
 from support.waiting import eventually
 
@@ -402,6 +403,108 @@ async def test_an_outbox_made_anew_is_not_mistaken_for_duplicates(
     assert await billing.effects() == [
         *(f"kind-{n}" for n in range(1, 11)), "kind-1", "kind-2", "kind-3", "from-somebody-else",
     ]  # fmt: skip
+
+
+async def test_what_lies_behind_the_mark_of_a_transaction_under_way_is_no_duplicate(
+    client: Client, stream_prefix: str, billing: Billing
+) -> None:
+    """All of it is in the stream before the consumer begins, so that it comes in one go."""
+    source = await by_shard(client, stream_prefix)
+    await publish_emissions(source, range(1, 101))
+    await publish_emissions(source, range(1, 51))
+    async with consuming(billing.config(source.python(), "PerShard"), calling(write_effect)) as app:
+        await source.settled(150)
+    assert len(await billing.effects()) == 150
+    assert metric(app, "outbox_consumer_duplicates_total") == 0
+
+
+@pytest.mark.parametrize("forged", [str(2**63 - 1), str(2**63), "9" * 5000, "-1", "0", "no", "٣"])
+async def test_a_forged_number_costs_nobody_anything(
+    forged: str, client: Client, stream_prefix: str, billing: Billing
+) -> None:
+    source = await by_shard(client, stream_prefix)
+    await publish_emissions(source, range(1, 31))
+    await source.publish(type="forged", **{"Outbox-Shard": "0", "Outbox-Emission": forged})
+    await source.publish(type="unplaced", **{"Outbox-Emission": "7"})
+    await publish_emissions(source, range(31, 61))
+    async with consuming(billing.config(source.python(), "PerShard"), calling(write_effect)):
+        await source.settled(62)
+        await publish_emissions(source, range(61, 71))
+        await source.settled(72)
+    effects = await billing.effects()
+    assert sorted(effects) == sorted([*(f"kind-{n}" for n in range(1, 71)), "forged", "unplaced"])
+
+
+async def test_a_stream_made_anew_is_handled_from_its_first_message(
+    client: Client, stream_prefix: str, billing: Billing
+) -> None:
+    source = await by_shard(client, stream_prefix)
+    config = billing.config(source.python(), "PerShard")
+    await publish_emissions(source, range(1, 21))
+    async with consuming(config, calling(write_effect)):
+        await source.settled(20)
+    js = client.jetstream()
+    await js.delete_stream(stream_prefix)
+    await js.add_stream(name=stream_prefix, subjects=[f"{stream_prefix}.evt.>"])
+    await source.create_durable(
+        priority_policy="pinned_client", priority_groups=["outbox"], priority_timeout=1_000_000_000
+    )
+    await publish_emissions(source, range(11, 31))  # the relay goes on, from what is kept
+    async with consuming(config, calling(write_effect)):
+        await source.settled(20)
+    assert sorted(await billing.effects()) == sorted(
+        f"kind-{n}" for n in [*range(1, 21), *range(11, 31)]
+    )
+
+
+async def test_what_a_consumer_was_not_given_before_is_no_duplicate(
+    client: Client, stream_prefix: str, billing: Billing
+) -> None:
+    """Made with deliverPolicy New and a filter, then again to have it all."""
+    source = await by_shard(client, stream_prefix)
+    js = client.jetstream()
+    config = billing.config(source.python(), "PerShard")
+    ordered = {
+        "priority_policy": "pinned_client",
+        "priority_groups": ["outbox"],
+        "priority_timeout": 1_000_000_000,
+    }
+    await publish_emissions(source, range(1, 6))
+    await js.delete_consumer(stream_prefix, "billing")
+    await source.create_durable(
+        **ordered, deliver_policy="new", filter_subject=f"{stream_prefix}.evt.kind-7"
+    )
+    await publish_emissions(source, range(6, 9))
+    async with consuming(config, calling(write_effect)):
+        await source.settled(7)
+    assert await billing.effects() == ["kind-7"]
+    await js.delete_consumer(stream_prefix, "billing")
+    await source.create_durable(**ordered)
+    async with consuming(config, calling(write_effect)) as app:
+        await source.settled(8)
+        assert metric(app, "outbox_consumer_duplicates_total") == 1
+    assert sorted(await billing.effects()) == [f"kind-{n}" for n in range(1, 9)]
+
+
+async def test_several_readers_of_a_shard_lose_nothing(
+    client: Client, stream_prefix: str, billing: Billing
+) -> None:
+    """A durable consumer made by hand, that nobody told of one reader."""
+    source = await Source.create(client, stream_prefix, max_deliver=3)
+    config = billing.config(source.python(), "PerShard")
+    failed: set[str] = set()
+
+    async def handle(event: ReceivedEvent, context: Context) -> None:
+        await write_effect(event, context)
+        if event.type.endswith("0") and event.type not in failed:
+            failed.add(event.type)
+            raise ValueError("not yet")
+
+    await publish_emissions(source, range(1, 101))
+    other = replace(config, health_port=free_port())
+    async with consuming(config, calling(handle)), consuming(other, calling(handle)):
+        await source.settled(100)
+    assert sorted(await billing.effects()) == sorted(f"kind-{n}" for n in range(1, 101))
 
 
 async def test_a_session_is_handed_on_as_it_was_made(billing: Billing) -> None:

@@ -28,6 +28,7 @@ from outbox_operator.adapters.nats.pull_requests import (
 )
 from outbox_operator.errors import AccessDeniedError, NatsError, OutboxError
 from outbox_operator.reasons import Reason
+from outbox_operator.wire.durable import Durable
 
 _ANSWERS: Final = "$JS.ACK.>"
 _NOTHING_HANDLED: Final = "nothing is handled, for no acknowledgement would count"
@@ -47,6 +48,11 @@ class Delivery(PulledMessage):
     def when_stored(self) -> dt.datetime:
         """When the stream took it."""
         return dt.datetime.fromtimestamp(int(self._stored_ns) / 1e9, dt.UTC)
+
+    @property
+    def durable(self) -> Durable:
+        """What it came through."""
+        return self._source.durable
 
     def replaces(self, other: Delivery) -> bool:
         """Whether an answer must be given to this one, because the other's connection is gone."""
@@ -117,6 +123,7 @@ class PullConsumer(PullRequests):
         auth: As given.
         most_in_flight: Messages the server lets be unanswered over all readers.
         ack_all: Whether an acknowledgement counts for all earlier messages too.
+        durable: What is read.
     """
 
     message = Delivery
@@ -151,6 +158,7 @@ class PullConsumer(PullRequests):
         self._flushing = False
         self.most_in_flight = 0
         self.ack_all = False
+        self.durable = Durable(stream, "", "", one_reader=False)
         client.on_denied("publish", _ANSWERS, self._answer_denied)
 
     @property
@@ -264,6 +272,13 @@ class PullConsumer(PullRequests):
             self._group = config["priority_groups"][0]
             # Asking anew keeps the pin; a reader that waits too long loses it.
             self._expires = min(self._expires, config["priority_timeout"] / 1e9 / 2)
+        filters = config.get("filter_subjects") or [config.get("filter_subject") or ""]
+        self.durable = Durable(
+            self._stream,
+            created=str(answer["created"]),
+            filter=" ".join(sorted(filters)),
+            one_reader=self._group is not None or self.most_in_flight == 1,
+        )
 
     async def unanswered(self) -> int:
         """How many messages are delivered, to anybody, and not answered for.

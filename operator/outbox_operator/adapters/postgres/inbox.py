@@ -24,11 +24,12 @@ from asyncpg.transaction import Transaction
 from outbox_operator.adapters.postgres import connection as postgres
 from outbox_operator.adapters.postgres.connection import Connection
 from outbox_operator.adapters.postgres.errors import errors, translate
+from outbox_operator.adapters.postgres.inbox_marks import Mark, Place, sort_out
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.errors import OutboxError, PostgresError
 from outbox_operator.reasons import Reason
-from outbox_operator.wire import tables
+from outbox_operator.wire.durable import Durable
 
 _STATEMENT_SECONDS: Final = 300.0
 """The handler's own statements run on these connections; its time is bounded elsewhere."""
@@ -61,6 +62,9 @@ class Record:
     emission: int | None
     """Number of the event in its shard; None: it comes from no outbox of ours."""
     stored: dt.datetime
+    sequence: int = 0
+    durable: Durable | None = None
+    """What it came through."""
 
 
 class InboxStore:
@@ -70,7 +74,7 @@ class InboxStore:
         target: The database.
         consumer_name: Whose inbox.
         schema: Schema of the inbox tables.
-        mode: What is remembered: each event, or how far each shard is handled. The latter needs
+        mode: What is remembered: each event, or how far each shard is handled. The latter takes
             the events of a shard one after another, in the order of the stream.
         size: Most connections, and so most transactions at the same time.
     """
@@ -119,10 +123,7 @@ class InboxStore:
         connection = await self._acquire()
         try:
             with errors(self._target):
-                for table in tables.INBOX_TABLES:
-                    await connection.execute(
-                        statement("inbox_check", schema=self._schema, table=table)
-                    )
+                await connection.execute(statement("inbox_check", schema=self._schema))
         finally:
             await self._pool.release(connection)
 
@@ -150,7 +151,7 @@ class InboxStore:
                 await transaction.start()
             try:
                 result = await self._process(connection, records, handle)
-                if result == "committed":
+                if result != "rolled back":
                     await self._commit(connection, transaction)
             finally:
                 # After a commit there is nothing left to undo.
@@ -168,14 +169,16 @@ class InboxStore:
     async def _process(
         self, connection: Borrowed, records: Sequence[Record], handle: Handle
     ) -> Literal["committed", "rolled back", "duplicates"]:
-        advanced: Record | None = None
+        mark: Mark | None = None
         with errors(self._target):
-            if self._by_shard and records[0].emission is not None:
-                new, claimed, advanced = await self._behind_position(connection, records)
+            if self._by_shard and records[0].shard is not None:
+                new, claimed, mark = await self._beyond_mark(connection, records)
             else:
                 new = claimed = await self._claim(connection, records, range(len(records)))
-        if not new:
-            return "duplicates"
+            if not new:
+                if mark is not None:
+                    await self._advance(connection, records[0], mark)
+                return "duplicates"
         started = time.perf_counter()
         keep = await handle(connection, new)
         if _is_lost(connection):
@@ -191,11 +194,8 @@ class InboxStore:
                 ids = [records[index].event_id for index in claimed]
                 milliseconds = round((time.perf_counter() - started) * 1000)
                 await connection.execute(self._finish_sql, self._consumer, ids, milliseconds)
-            if advanced is not None:
-                await connection.execute(
-                    self._advance_sql, self._consumer, advanced.source, advanced.shard,
-                    advanced.emission, advanced.stored,
-                )  # fmt: skip
+            if mark is not None:
+                await self._advance(connection, records[0], mark)
         return "committed"
 
     async def _claim(
@@ -213,29 +213,27 @@ class InboxStore:
         )
         return sorted(by_id[row["event_id"]] for row in rows)
 
-    async def _behind_position(
+    async def _beyond_mark(
         self, connection: Borrowed, records: Sequence[Record]
-    ) -> tuple[list[int], list[int], Record | None]:
-        """Which events are new, which of them got rows of their own, and the furthest."""
+    ) -> tuple[list[int], list[int], Mark | None]:
+        """Which events are new, which of them got rows of their own, and the mark if it moves."""
         key = (self._consumer, records[0].source, records[0].shard)
-        position = await connection.fetchrow(self._position_sql, *key)
-        if position is None:
+        row = await connection.fetchrow(self._position_sql, *key)
+        if row is None:
             await connection.execute(self._begin_sql, *key)
-            [position] = await connection.fetch(self._position_sql, *key)
-        reached, at = position["emission"], position["stored_at"]
-        new: list[int] = []
-        late: list[int] = []
-        furthest: Record | None = None
-        for index, record in enumerate(records):
-            if record.emission is not None and record.emission > reached:
-                new.append(index)
-                reached, furthest = record.emission, record
-            elif at is not None and record.stored > at and furthest is None:
-                # Stored after what we handled last, yet with a lower number: the outbox was made
-                # anew and counts from the start. Such events are remembered one by one.
-                late.append(index)
-        claimed = await self._claim(connection, records, late) if late else []
-        return sorted(new + claimed), claimed, furthest
+            [row] = await connection.fetch(self._position_sql, *key)
+        committed = None if row["last_sequence"] is None else _mark(row)
+        found = sort_out(committed, [_place(record) for record in records])
+        claimed = await self._claim(connection, records, found.unplaced) if found.unplaced else []
+        moved = None if found.mark is committed else found.mark
+        return sorted(found.new + claimed), claimed, moved
+
+    async def _advance(self, connection: Borrowed, record: Record, mark: Mark) -> None:
+        durable = mark.durable
+        await connection.execute(
+            self._advance_sql, self._consumer, record.source, record.shard, mark.emission,
+            mark.stored, durable.stream, durable.created, durable.filter, mark.first, mark.last,
+        )  # fmt: skip
 
     async def _commit(self, connection: Borrowed, transaction: Transaction) -> None:
         with self._refusals(connection):
@@ -270,6 +268,28 @@ class InboxStore:
             await self._pool  # opens it the first time
             self._used = True
             return await self._pool.acquire()
+
+
+def _place(record: Record) -> Place | None:
+    if record.durable is None or record.shard is None or record.emission is None:
+        return None
+    return Place(
+        durable=record.durable,
+        sequence=record.sequence,
+        stored=record.stored,
+        subject=record.source_topic,
+        emission=record.emission,
+    )
+
+
+def _mark(row: asyncpg.Record) -> Mark:
+    return Mark(
+        durable=Durable(row["stream"], row["durable_created"], row["durable_filter"]),
+        first=row["first_sequence"],
+        last=row["last_sequence"],
+        stored=row["stored_at"],
+        emission=row["emission"],
+    )
 
 
 async def _undo(connection: Borrowed, transaction: Transaction) -> None:

@@ -273,6 +273,11 @@ def inbox_tables(desired: DesiredInbox) -> tuple[Table, ...]:
             Column(name="shard", type="text"),
             Column(name="emission", type="bigint", default="0"),
             Column(name="stored_at", type="timestamp with time zone", nullable=True),
+            Column(name="stream", type="text", nullable=True, since=4),
+            Column(name="durable_created", type="text", nullable=True, since=4),
+            Column(name="durable_filter", type="text", nullable=True, since=4),
+            Column(name="first_sequence", type="bigint", nullable=True, since=4),
+            Column(name="last_sequence", type="bigint", nullable=True, since=4),
         ),
         primary_key=("consumer_name", "source", "shard"),
     )

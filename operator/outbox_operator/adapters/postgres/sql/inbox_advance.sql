@@ -1,4 +1,7 @@
 -- The shard is handled up to here.
---   $1 consumer   $2 source   $3 shard   $4 emission   $5 when the stream took it
-UPDATE {schema}.consumer_positions SET emission = $4, stored_at = $5
+--   $1 consumer   $2 source   $3 shard   $4 emission   $5 when the stream took it   $6 stream
+--   $7 when the durable consumer was made   $8 its filters   $9, $10 first and last sequence
+UPDATE {schema}.consumer_positions
+SET emission = $4, stored_at = $5, stream = $6, durable_created = $7, durable_filter = $8,
+    first_sequence = $9, last_sequence = $10
 WHERE consumer_name = $1 AND source = $2 AND shard = $3
