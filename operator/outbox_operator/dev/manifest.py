@@ -181,7 +181,15 @@ def _body(document: object, where: str) -> dict[str, Any]:
     place = f"{document['kind']}/{namespace}/{metadata.get('name', '')}"
     metadata["uid"] = str(uuid.uuid5(_UID_SPACE, place))
     metadata["generation"] = 1
-    return {**document, "metadata": metadata}
+    annotations = metadata.get("annotations")
+    if isinstance(annotations, Mapping):
+        # Each start is a first one: there is nothing yet that a pause could leave as it is.
+        metadata["annotations"] = {
+            name: value for name, value in annotations.items() if name != meta.PAUSE_ANNOTATION
+        }
+    body = {**document, "metadata": metadata}
+    body.pop("status", None)
+    return body
 
 
 def _single(stream: Stream) -> Stream:

@@ -6,35 +6,30 @@ reconciling here: the next start looks again.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from outbox_operator import version
+from outbox_operator.adapters.execute import execute
 from outbox_operator.adapters.nats import connection as nats
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.postgres import connection as postgres
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.adapters.postgres.errors import errors
+from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.resource import Consumer, Pipeline, Stream
 from outbox_operator.client import Outbox
 from outbox_operator.dev.manifest import Resources
-from outbox_operator.plan.jetstream.consumers import (
-    decide_consumer,
-    desired_consumer,
-    handled_by_runtime,
-)
-from outbox_operator.plan.jetstream.decide import Create, Decision, Refused, Update
-from outbox_operator.plan.jetstream.stream_config import (
-    dead_letter_name,
-    desired_dead_letter_stream,
-    desired_stream,
-)
-from outbox_operator.plan.jetstream.streams import decide_stream
+from outbox_operator.plan.jetstream.stream_config import dead_letter_name
 from outbox_operator.plan.names import durable_name
+from outbox_operator.plan.passes.consumer import DurableObserved, plan_durable
+from outbox_operator.plan.passes.result import PassPlan
+from outbox_operator.plan.passes.source import source_in
+from outbox_operator.plan.passes.stream import StreamObserved, plan_stream
 from outbox_operator.plan.postgres.migrations import (
     DesiredDatabase,
     DesiredInbox,
@@ -42,6 +37,7 @@ from outbox_operator.plan.postgres.migrations import (
     plan_migrations,
 )
 from outbox_operator.plan.state import Owner
+from outbox_operator.plan.steps import Applied
 from outbox_operator.wire.event import Event
 from outbox_operator.wire.tables import quoted
 
@@ -129,57 +125,43 @@ async def _inbox(admin: PostgresAdmin, consumer: Consumer) -> None:
 
 
 async def _stream(admin: JetStreamAdmin, stream: Stream) -> None:
-    owner = Owner.of(stream.meta)
-    for desired in (
-        desired_stream(stream.spec, owner),
-        desired_dead_letter_stream(stream.spec, owner),
-    ):
-        if desired is None:
-            continue
-        decision = decide_stream(
-            desired,
-            await admin.stream_info(str(desired["name"])),
-            owner=owner,
-            adoption=stream.spec.adoptionPolicy,
-            settled=False,
-            live_owners={owner.uid},
-            api_level=admin.api_level,
-        )
-        await _carry_out(decision, admin.create_stream, admin.update_stream)
+    spec, letters = stream.spec, None
+    if spec.deadLetter is not None:
+        letters = await admin.stream_info(dead_letter_name(spec))
+    observed = StreamObserved(
+        api_level=admin.api_level,
+        stream=await admin.stream_info(spec.name),
+        dead_letters=letters,
+        live_owners=frozenset({stream.meta.uid}),
+    )
+    plan = plan_stream(stream, observed)
+    _check(plan, await execute(plan.steps, create=admin.create_stream, patch=admin.update_stream))
 
 
 async def _durable(admin: JetStreamAdmin, stream: Stream, consumer: Consumer) -> None:
-    owner, durable, source = Owner.of(consumer.meta), durable_name(consumer), stream.spec.name
-    runtime = handled_by_runtime(consumer.spec)
-    decision = decide_consumer(
-        desired_consumer(consumer.spec, durable, owner, runtime=runtime, api_level=admin.api_level),
-        await admin.consumer_info(source, durable),
-        owner=owner,
-        adoption=consumer.spec.adoptionPolicy,
-        settled=False,
-        live_owners={owner.uid},
+    name = stream.spec.name
+    observed = DurableObserved(
         api_level=admin.api_level,
-        handled=consumer.spec.handler is not None,
+        stream=await admin.stream_info(name),
+        consumer=await admin.consumer_info(name, durable_name(consumer)),
+        live_owners=frozenset({consumer.meta.uid}),
     )
-    await _carry_out(
-        decision,
-        lambda config: admin.create_consumer(source, config),
-        lambda config: admin.update_consumer(source, config),
+    plan = plan_durable(consumer, source_in(consumer, stream), observed)
+    applied = await execute(
+        plan.steps,
+        create=lambda config: admin.create_consumer(name, config),
+        patch=lambda config: admin.update_consumer(name, config),
     )
+    _check(plan, applied)
 
 
-async def _carry_out(
-    decision: Decision,
-    create: Callable[[dict[str, Any]], Awaitable[object]],
-    update: Callable[[dict[str, Any]], Awaitable[object]],
-) -> None:
-    match decision:
-        case Create(config=config):
-            await create(config)
-        case Update(config=config):
-            await update(config)
-        case Refused(error=error):
-            raise error
+def _check(plan: PassPlan[Any], applied: Iterable[Applied[Any]]) -> None:
+    """Raises what was refused or failed."""
+    for one in applied:
+        if one.error is not None:
+            raise one.error
+    if plan.problem is not None:
+        raise plan.problem
 
 
 async def remove_streams(resources: Resources, url: str) -> None:
@@ -197,21 +179,25 @@ async def create_database(url: str, name: str, *, template: str | None = None) -
     Args:
         url: Of a role that may do that.
     """
-    copied = f" TEMPLATE {quoted(template)}" if template else ""
-    await _execute(url, f"CREATE DATABASE {quoted(name)}{copied}")
+    await _execute(
+        url,
+        statement(
+            "admin_create_database", database=quoted(name), template=quoted(template or "template1")
+        ),
+    )
 
 
 async def drop_database(url: str, name: str) -> None:
     """Drop a database with everybody in it."""
-    await _execute(url, f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
+    await _execute(url, statement("admin_drop_database", database=quoted(name)))
 
 
-async def _execute(url: str, statement: str) -> None:
+async def _execute(url: str, sql: str) -> None:
     target = parse_url(url)
     connection = await postgres.connect(target, application_name=NAME)
     try:
         with errors(target):
-            await connection.execute(statement)
+            await connection.execute(sql)
     finally:
         await connection.close()
 

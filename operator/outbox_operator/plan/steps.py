@@ -1,6 +1,6 @@
 """What a pass is going to do, and what became of it: one step for each resource outside us. Pure.
 
-A plan is a tuple of `Step`; `controller.reconcile.execute` carries them out in order and answers
+A plan is a tuple of `Step`; `adapters.execute` carries them out in order and answers
 with one `Applied` for each that it came to. Streams, durable consumers and Kubernetes objects
 share both.
 """

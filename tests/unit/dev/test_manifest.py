@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from outbox_operator.api import meta
 from outbox_operator.dev import manifest
 from outbox_operator.dev.manifest import Resources
 from outbox_operator.errors import SpecError
@@ -53,6 +54,17 @@ def test_the_owner_of_things_is_the_same_from_run_to_run() -> None:
     assert first.streams[0].meta.uid == second.streams[0].meta.uid
     kinds = first.pipelines, first.streams, first.consumers
     assert len({one.meta.uid for kind in kinds for one in kind}) == 4
+
+
+def test_every_start_is_a_first_one_whatever_a_copied_manifest_says() -> None:
+    document = pipeline()
+    document["metadata"]["annotations"] = {meta.PAUSE_ANNOTATION: "true", "team": "shop"}
+    document["status"] = {"conditions": [], "outbox": {"backlogRows": 7}}
+    resources = read(document)
+    assert dict(resources.pipelines[0].meta.annotations) == {"team": "shop"}
+    assert resources.pipelines[0].status.outbox is None
+    children = [one.meta for one in resources.streams] + [one.meta for one in resources.consumers]
+    assert not any(one.paused for one in children)
 
 
 def test_other_documents_are_left_out_by_name() -> None:

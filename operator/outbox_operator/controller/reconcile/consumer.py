@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+from outbox_operator.adapters.execute import execute
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
@@ -16,7 +17,6 @@ from outbox_operator.controller.reconcile.base import BaseReconciler
 from outbox_operator.controller.reconcile.claims import Claims, Rivals, server_identity
 from outbox_operator.controller.reconcile.consumer_inbox import ensure_inbox
 from outbox_operator.controller.reconcile.context import Context
-from outbox_operator.controller.reconcile.execute import execute
 from outbox_operator.controller.reconcile.jetstream import connect, live_owners
 from outbox_operator.controller.reconcile.workloads import Workloads
 from outbox_operator.controller.runtime.reconciler import ObjectKey

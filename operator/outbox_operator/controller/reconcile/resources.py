@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
+from outbox_operator.adapters.execute import execute
 from outbox_operator.adapters.kubernetes.client import Kube
 from outbox_operator.adapters.kubernetes.objects import ref_of
 from outbox_operator.api.resource import Meta
-from outbox_operator.controller.reconcile.execute import execute
 from outbox_operator.plan.kubernetes.resources import (
     Body,
     ObservedResources,

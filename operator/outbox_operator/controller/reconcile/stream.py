@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+from outbox_operator.adapters.execute import execute
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
@@ -14,7 +15,6 @@ from outbox_operator.api.v1alpha1.stream import EventStreamStatus
 from outbox_operator.controller.reconcile.base import BaseReconciler
 from outbox_operator.controller.reconcile.claims import Claims, server_identity
 from outbox_operator.controller.reconcile.context import Context
-from outbox_operator.controller.reconcile.execute import execute
 from outbox_operator.controller.reconcile.jetstream import connect, live_owners
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import OutboxError

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from outbox_operator.api.resource import Consumer, parse_stream
+from outbox_operator.api.resource import Consumer, Stream, parse_stream
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.errors import DependencyError, SpecError
 from outbox_operator.plan.jetstream.stream_config import dead_letter_name, dead_letter_prefix
@@ -48,19 +48,27 @@ def resolve(consumer: Consumer, event_stream: Mapping[str, Any] | None) -> Sourc
         SpecError: Its specification, or that of its EventStream, cannot be read.
     """
     spec, namespace = consumer.spec, consumer.meta.namespace
-    own = spec.deadLetter.subjectPrefix if spec.deadLetter else None
     if spec.streamName is not None:
         if spec.nats is None:
             raise SpecError("spec.nats is missing: with streamName it says where the stream is")
         return Source(
-            stream=spec.streamName, nats=spec.nats, dead_letter_prefix=own, dead_letter_stream=None
+            stream=spec.streamName,
+            nats=spec.nats,
+            dead_letter_prefix=spec.deadLetter.subjectPrefix if spec.deadLetter else None,
+            dead_letter_stream=None,
         )
     if event_stream is None:
         name = spec.streamRef.name if spec.streamRef else ""
         raise StreamNotFoundError(
             f"spec.streamRef.name: EventStream {namespace}/{name} does not exist (yet)"
         )
-    stream = parse_stream(event_stream).spec
+    return source_in(consumer, parse_stream(event_stream))
+
+
+def source_in(consumer: Consumer, event_stream: Stream) -> Source:
+    """The source of a consumer that reads an EventStream."""
+    spec, stream = consumer.spec, event_stream.spec
+    own = spec.deadLetter.subjectPrefix if spec.deadLetter else None
     theirs = dead_letter_prefix(stream) if stream.deadLetter else None
     return Source(
         stream=stream.name,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from outbox_operator.controller.reconcile.execute import execute
+from outbox_operator.adapters.execute import execute
 from outbox_operator.errors import ConflictError, NatsError
 from outbox_operator.plan.steps import Change, Step, drifts, failure
 
