@@ -127,6 +127,10 @@ class Model:
     made: int = 0
     sequence: int = 0
     clock: int = 0
+    begun: int = 0
+    """When the stream was made or put back. No clock goes back behind that: a message with an
+    earlier time and a lower number at a sequence given out again looks like one handled before."""
+    latest: int = 0
     emission: int = 0
     careful: bool = True
     """Whether nothing happened that may have an event handled again."""
@@ -140,6 +144,7 @@ class Model:
         self.made += 1
         self.sequence += 1
         self.clock += 1
+        self.latest = max(self.latest, self.clock)
         at = place(self.sequence, self.clock, emission=emission, subject=subject)
         self.stored.append((at, self.made))
 
@@ -178,6 +183,7 @@ class Model:
     def stream_made_anew(self) -> None:
         self.stored.clear()
         self.sequence = 0
+        self.begun = self.clock = max(self.clock, self.latest)
         self.made_anew(self.durable.filter, skips=False)
 
 
@@ -222,8 +228,9 @@ def test_nothing_is_lost_whatever_happens(steps: list[tuple[object, ...]]) -> No
             case "back", int(count):  # the stream's store is an earlier copy
                 del model.stored[-count:]
                 model.sequence = max(0, model.sequence - count)
+                model.begun = model.clock = model.latest
                 model.delivered = min(model.delivered, len(model.stored))
             case "clock", int(seconds):
-                model.clock = max(0, model.clock - seconds)
+                model.clock = max(model.begun, model.clock - seconds)
                 model.careful = False
     model.handle(1000, fails=False)
