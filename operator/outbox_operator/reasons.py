@@ -137,6 +137,11 @@ class Reason(StrEnum):
     NOT_SUPPORTED_YET = "NotSupportedYet"
     """On `Ready`: a field whose behaviour is not in this version.
     Do: remove it."""
+    INVALID_SECRET = "InvalidSecret"  # noqa: S105
+    """On `DatabaseReachable`, `NatsReachable`: what the Secret holds cannot be used: a malformed
+    URL, one that names files or unknown parameters, no valid certificate or key. No server was
+    asked.
+    Do: mend it; the message says what is wrong, and how it is done right."""
     SECRET_KEY_NOT_TEXT = "SecretKeyNotText"  # noqa: S105
     """On `DatabaseReachable`, `NatsReachable`: the key holds bytes that are not UTF-8 text.
     Do: put the URL, password or file there as text."""

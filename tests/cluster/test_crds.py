@@ -74,7 +74,7 @@ def test_smallest_example_is_accepted_and_completed(kubectl: Kubectl, namespace:
         "onPoison": "BlockKey",
         "polling": {"min": "2ms", "max": "1s"},
     }
-    assert stored["spec"]["database"]["connectionSecretRef"]["key"] == "url"
+    assert stored["spec"]["database"]["schema"] == "outbox"
     # What the server filled in is what our models would have: one meaning of "left out".
     assert parse_pipeline(stored).spec == parse_pipeline(document).spec
 
@@ -150,6 +150,17 @@ def test_server_defaults_equal_model_defaults(
             {"nats.tls": {"certSecretRef": SECRET}},
             "set certSecretRef and keySecretRef together",
         ),
+        (
+            "pipeline",
+            {"database.tls": {"keySecretRef": SECRET}},
+            "set certSecretRef and keySecretRef together",
+        ),
+        (
+            "pipeline",
+            {"database.tls": {"mode": "Disable", "caSecretRef": SECRET}},
+            "mode Disable uses no certificates",
+        ),
+        ("pipeline", {"database.host": "/tmp"}, "spec.database.host in body should match"),
         ("stream", {"name": "a.b"}, "spec.name in body should match"),
         ("stream", {"subjects": None}, "set subjects, a mirror or sources"),
         ("stream", {"subjects": ["has space"]}, "spec.subjects[0] in body should match"),
@@ -190,6 +201,24 @@ def test_bad_objects_are_refused(
     answer = kubectl.apply(resource(kind, "default", changes), dry_run=True)
     assert answer.code != 0
     assert message in answer.err
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        # As other operators name their Secrets.
+        ("database.connectionSecretRef", {"name": "app.shop.credentials.postgresql.acid.zalan.do"}),
+        ("nats.credentialsSecretRef", {"name": f"{'n' * 60}.{'m' * 60}", "key": "user.creds"}),
+        ("nats.userSecretRef", {"name": "a.b"}),
+        ("consumers.0.inbox.migrationSecretRef", {"name": "a.b-c.d"}),
+    ],
+)
+def test_what_is_accepted(kubectl: Kubectl, path: str, value: dict[str, Any]) -> None:
+    changes = {path: value}
+    if path.startswith("consumers"):
+        changes["consumers.0.inbox.connectionSecretRef"] = value
+    answer = kubectl.apply(resource("pipeline", "default", changes), dry_run=True)
+    assert answer.code == 0, answer.err
 
 
 @pytest.mark.parametrize(

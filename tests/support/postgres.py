@@ -134,6 +134,14 @@ class PostgresServer:
             "hostssl all all 127.0.0.1/32 scram-sha-256\n"
         )
 
+    def allow_certificates(self, authority: Path, role: str) -> None:
+        """Let a role log in with a client certificate of its name alone, from the next start on."""
+        shutil.copyfile(authority, self._server.data / "authority.crt")
+        (self._server.data / "authority.crt").chmod(0o644)
+        self._server.settings["ssl_ca_file"] = "authority.crt"
+        rules = self._server.data / "pg_hba.conf"
+        rules.write_text(f"hostssl all {role} 127.0.0.1/32 cert\n{rules.read_text()}")
+
     def stop(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> None:
         """Shut down and wait; `immediate` means recovery at the next start."""
         if self.running:

@@ -32,6 +32,17 @@ ObjectName = Annotated[
     str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)
 ]
 
+SecretName = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+        min_length=1,
+        max_length=253,
+    ),
+]
+"""Whatever Kubernetes allows: other operators make Secrets whose names have dots."""
+SecretKey = Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253)]
+
 
 def seconds(text: str) -> float:
     """Seconds of a duration such as `1h30m`, `500ms`, `30d` or `0`.
@@ -108,18 +119,5 @@ IMMUTABLE: Final = rules(cel("self == oldSelf", "this field is fixed at creation
 class SecretKeyRef(ApiModel):
     """One key of a Secret in the resource's own namespace."""
 
-    name: ObjectName = Field(description="Name of the Secret, in the namespace of this resource.")
-    key: str = Field(
-        description="Key in the Secret's data.", min_length=1, max_length=253,
-        pattern=r"^[-._a-zA-Z0-9]+$",
-    )  # fmt: skip
-
-
-class UrlSecretRef(SecretKeyRef):
-    """A Secret key that holds a PostgreSQL connection URL."""
-
-    key: str = Field(
-        default="url", min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$",
-        description="Key in the Secret's data that holds a URL such as "
-        "postgresql://user:password@host:5432/database?sslmode=verify-full.",
-    )  # fmt: skip
+    name: SecretName = Field(description="Name of the Secret, in the namespace of this resource.")
+    key: SecretKey = Field(description="Key in the Secret's data.")

@@ -13,14 +13,13 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from outbox_operator.adapters.nats import connection as nats
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.pull_consumer import PullConsumer
 from outbox_operator.adapters.postgres.inbox import InboxStore
-from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.adapters.postgres.url import Login, resolve
 from outbox_operator.aio import Backoff, wait
 from outbox_operator.consumer import error_text
 from outbox_operator.consumer.breaker import Breaker
@@ -299,15 +298,8 @@ async def main(config: ConsumerConfig) -> None:
 def _inbox(config: ConsumerConfig) -> InboxStore | None:
     if config.inbox is None:
         return None
-    path = config.inbox.url_file
-    try:
-        text = Path(path).read_text()
-    except OSError as error:
-        raise CredentialsError(
-            f"file {path} with the URL of the inbox database: {error.strerror}"
-        ) from error
     return InboxStore(
-        parse_url(text),
+        resolve(Login.from_files(config.inbox)),
         consumer_name=f"{config.namespace}/{config.consumer}",
         schema=config.inbox.schema,
         mode=config.inbox.mode,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -65,6 +66,8 @@ def main(settings: Settings, build: BuildReconcilers = build_reconcilers) -> Non
         OutboxError: What ended it before that, for example a lost Lease.
     """
     setup("operator", settings.log_level)
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]  # the driver would complete a tenant's login with what is ours
     # One line for every event is of use to kopf's authors only.
     logging.getLogger("kopf").setLevel(logging.WARNING)
     try:

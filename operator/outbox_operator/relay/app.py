@@ -19,7 +19,7 @@ from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.publisher import Publisher
 from outbox_operator.adapters.postgres import connection as postgres
 from outbox_operator.adapters.postgres.shard_locks import STATEMENT_SECONDS, ShardLocks
-from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.adapters.postgres.url import Login, resolve
 from outbox_operator.aio import Backoff
 from outbox_operator.errors import OutboxError
 from outbox_operator.reasons import Reason
@@ -27,7 +27,7 @@ from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.nudges import Nudges
 from outbox_operator.relay.ownership import Ownership
 from outbox_operator.relay.progress import Progress
-from outbox_operator.relay.settings import Settings, read_database_url
+from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.signals import Signals
 from outbox_operator.telemetry.health import HealthServer
 from outbox_operator.telemetry.logging import bind
@@ -132,7 +132,7 @@ class RelayApp:
         while not self._signals.stopping:
             try:
                 # The Secret is read each time: a corrected one needs no restart.
-                target = parse_url(read_database_url(self._config.database))
+                target = resolve(Login.from_files(self._config.database))
                 connection = await postgres.connect(
                     target,
                     application_name=f"{self._settings.application_name} locks",

@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass
-from pathlib import Path
 
 from outbox_operator import documents
-from outbox_operator.errors import CredentialsError, SpecError
-from outbox_operator.wire.config import DatabaseConfig, RelayConfig
+from outbox_operator.errors import SpecError
+from outbox_operator.wire.config import RelayConfig
 from outbox_operator.wire.headers import encode_value
 from outbox_operator.wire.subjects import SubjectTemplate
 
@@ -85,18 +84,3 @@ def _check(config: RelayConfig, name: str) -> None:
             f"be a token of its own before {{event_type}} and {{routing_key}}, found "
             f"{config.subject!r}"
         )
-
-
-def read_database_url(config: DatabaseConfig) -> str:
-    """Read the connection URL from its Secret file.
-
-    Raises:
-        CredentialsError: The file is missing or unreadable; names it.
-    """
-    try:
-        return Path(config.url_file).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CredentialsError(
-            f"file {config.url_file} for the database login: cannot be read "
-            f"({type(error).__name__})"
-        ) from error

@@ -15,12 +15,12 @@ from typing import Final
 from outbox_operator.adapters.nats.publisher import Publisher
 from outbox_operator.adapters.postgres import connection as postgres
 from outbox_operator.adapters.postgres.outbox import OutboxStore
-from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.adapters.postgres.url import Login, resolve
 from outbox_operator.relay.loop import RelayLoop
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.paging import check_cursor
 from outbox_operator.relay.progress import ShardProgress
-from outbox_operator.relay.settings import Settings, read_database_url
+from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.signals import Signals
 from outbox_operator.relay.wakeup import Wakeup
 
@@ -88,7 +88,7 @@ class ShardSession:
 
     async def _connect(self) -> OutboxStore:
         config = self.settings.config
-        target = parse_url(read_database_url(config.database))
+        target = resolve(Login.from_files(config.database))
         connection = await postgres.connect(
             target,
             application_name=f"{self.settings.application_name} shard {self.shard}",

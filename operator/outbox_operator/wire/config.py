@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 CONFIG_PATH_ENV: Final = "OUTBOX_CONFIG"
 CONFIG_MOUNT: Final = "/etc/outbox"
@@ -40,14 +40,32 @@ class NatsConfig:
     domain: str | None = None
 
 
+SslMode: TypeAlias = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseConfig:
-    """How to reach a database and where our tables are."""
+    """How to reach a database and where our tables are. One of `url_file`, `login_directory`."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
-    url_file: str
+    url_file: str | None = None
+    login_directory: str | None = None
+    """Holds `url`, `uri`, or what there is of `host`, `port`, `dbname`, `username`, `password`."""
+    host: str | None = None
+    """With `port` and `name`: what the login leaves out."""
+    port: str | None = None
+    name: str | None = None
+    tls_mode: SslMode | None = None
+    """None: what the URL says."""
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
     schema: str = "outbox"
+
+    def __post_init__(self) -> None:
+        if (self.url_file is None) == (self.login_directory is None):
+            raise ValueError("set exactly one of url_file and login_directory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,5 +159,13 @@ class ConsumerConfig:
 
 
 def encode(config: RelayConfig | ConsumerConfig) -> str:
-    """The JSON document of a configuration, stable across runs so that its hash is too."""
-    return json.dumps(dataclasses.asdict(config), indent=2, sort_keys=True) + "\n"
+    """The JSON document of a configuration, stable across runs so that its hash is too.
+
+    What is not used is left out: a process of the version before knows no field of tomorrow.
+    """
+    used = dataclasses.asdict(config, dict_factory=_used)
+    return json.dumps(used, indent=2, sort_keys=True) + "\n"
+
+
+def _used(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in items if value is not None}

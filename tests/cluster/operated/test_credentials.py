@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+import pytest
+
 from support.postgres import execute, with_login
 from support.world import HANDLER, World
 
@@ -31,6 +33,30 @@ async def test_the_relays_login_is_wrong_and_the_migrations_is_right(world: Worl
     finally:
         world.kubectl("delete", "obp", "orders", "-n", world.namespace, "--timeout=60s")
         await execute(world.database, f"DROP OWNED BY {role} CASCADE", f"DROP ROLE {role}")
+
+
+@pytest.mark.parametrize(
+    ("said", "cure"),
+    [
+        ("?sslmode=verify-full&sslrootcert=/proc/self/fd/1", "caSecretRef"),
+        ("?sslcert=/dev/zero&sslkey=/dev/zero", "certSecretRef"),
+        ("?passfile=/var/run/secrets/token", "remove it"),
+        ("?options=-c%20role%3Dadmin", "ALTER ROLE"),
+    ],
+)
+def test_a_secret_names_nothing_of_the_operators_machine(
+    world: World, said: str, cure: str
+) -> None:
+    url = f"postgresql://u:s3cret@127.0.0.1:1/d{said}"
+    world.apply(world.secret("database", url=url), world.pipeline())
+    seen = world.wait_condition(*PIPELINE, "DatabaseReachable", "False", "InvalidSecret")
+    assert f"{world.namespace}/database" in seen["message"]
+    assert cure in seen["message"]
+    assert "s3cret" not in seen["message"]
+    world.wait_condition(*PIPELINE, "Stalled", "True")
+    # The operator lives, and a corrected Secret is all it takes.
+    world.apply(world.secret("database", url=world.database))
+    world.wait_ready(*PIPELINE)
 
 
 def test_a_writer_that_does_not_exist(world: World) -> None:

@@ -6,12 +6,15 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from outbox_operator.adapters.postgres.connection import connect
 from outbox_operator.adapters.postgres.errors import errors
-from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.adapters.postgres.url import Login, parse_url, resolve
 from outbox_operator.errors import (
     AccessDeniedError,
     CredentialsError,
@@ -112,10 +115,42 @@ async def test_a_server_without_tls_where_tls_is_wanted(database: str) -> None:
         await connect(parse_url(database + "?sslmode=require"), application_name="t")
 
 
-async def test_missing_authority_file(database: str) -> None:
-    target = parse_url(database + "?sslmode=verify-full&sslrootcert=/nowhere/ca.crt")
-    with pytest.raises(CredentialsError, match="sslrootcert"):
+async def test_an_authority_that_is_none(database: str) -> None:
+    target = resolve(Login(url=database, tls_mode="verify-full", ca_pem="hunter2"))
+    with pytest.raises(CredentialsError, match="not valid PEM") as caught:
         await connect(target, application_name="t")
+    assert caught.value.reason == "InvalidSecret"
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_a_login_without_a_password_takes_nothing_of_this_process(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    url = postgres_server.create_database()
+    role, password = postgres_server.create_role("nobodys")
+    parts = urlsplit(url)
+    passfile = tmp_path / "pgpass"
+    passfile.write_text(f"*:*:*:*:{password}\n")
+    passfile.chmod(0o600)
+    monkeypatch.setenv("PGPASSWORD", password)
+    monkeypatch.setenv("PGPASSFILE", str(passfile))
+    target = parse_url(f"postgresql://{role}@{parts.hostname}:{parts.port}{parts.path}")
+    with pytest.raises(CredentialsError) as caught:
+        await connect(target, application_name="t")
+    assert caught.value.reason == "CredentialsRejected"
+    right = replace(target, password=password)
+    await (await connect(right, application_name="t")).close()
+
+
+async def test_options_of_a_url_are_settings_of_the_session(database: str) -> None:
+    options = "-c%20search_path%3Dshop%20-c%20timezone%3DAsia/Tokyo"
+    target = parse_url(f"{database}?options={options}")
+    connection = await connect(target, application_name="t")
+    try:
+        assert await connection.fetchval("SHOW search_path") == "shop"
+        assert await connection.fetchval("SHOW timezone") == "Asia/Tokyo"
+    finally:
+        await connection.close()
 
 
 async def test_translates_what_statements_meet(postgres_server: PostgresServer) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from outbox_operator.adapters.postgres.connection import connect
-from outbox_operator.adapters.postgres.url import parse_url
-from outbox_operator.errors import PostgresError
+from outbox_operator.adapters.postgres.url import Login, resolve
+from outbox_operator.errors import CredentialsError, PostgresError
 from support.certificates import Certificates
 from support.nats import NatsServer
 from support.postgres import PostgresServer
@@ -27,8 +29,11 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 def tls_server(certificates: Certificates) -> Iterator[PostgresServer]:
     server = PostgresServer()
     try:
-        server.demand_tls(certificates.path("server.pem"), certificates.path("server.key"))
-        yield server.start()
+        server.demand_tls(*(certificates.path(f"server.{end}") for end in ("pem", "key")))
+        server.allow_certificates(certificates.path("ca.pem"), "client")
+        server.start()
+        server.execute("CREATE ROLE client LOGIN")
+        yield server
     finally:
         server.remove()
 
@@ -38,7 +43,8 @@ async def test_a_verified_login_is_encrypted_and_scram(
     tls_server: PostgresServer, certificates: Certificates, host: str
 ) -> None:
     url = tls_server.url().replace("127.0.0.1", host)
-    target = parse_url(f"{url}?sslmode=verify-full&sslrootcert={certificates.path('ca.pem')}")
+    ca = certificates.path("ca.pem").read_text()
+    target = resolve(Login(url=url, tls_mode="verify-full", ca_pem=ca))
     connection = await connect(target, application_name="test")
     try:
         assert await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
@@ -50,9 +56,32 @@ async def test_a_verified_login_is_encrypted_and_scram(
         await connection.close()
 
 
+async def test_a_login_by_client_certificate(
+    tls_server: PostgresServer, certificates: Certificates
+) -> None:
+    parts = urlsplit(tls_server.url())
+    login = Login(
+        url=f"postgresql://client@localhost:{parts.port}{parts.path}",
+        ca_pem=certificates.text("ca.pem"),
+        cert_pem=certificates.text("client.pem"),
+        key_pem=certificates.text("client.key"),
+    )
+    connection = await connect(resolve(login), application_name="test")
+    try:
+        found = await connection.fetchval(
+            "SELECT client_dn FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+        )
+        assert found == "/CN=client"
+    finally:
+        await connection.close()
+    without = replace(login, cert_pem=None, key_pem=None)
+    with pytest.raises(CredentialsError, match="certificate"):
+        await connect(resolve(without), application_name="test")
+
+
 async def test_another_authority_is_refused(tls_server: PostgresServer, tmp_path: Path) -> None:
-    stranger = Certificates(tmp_path).path("ca.pem")
-    target = parse_url(f"{tls_server.url()}?sslmode=verify-full&sslrootcert={stranger}")
+    stranger = Certificates(tmp_path).path("ca.pem").read_text()
+    target = resolve(Login(url=tls_server.url(), tls_mode="verify-full", ca_pem=stranger))
     with pytest.raises(PostgresError, match="certificate is not trusted"):
         await connect(target, application_name="test")
 
@@ -66,9 +95,10 @@ async def test_the_relay_publishes_through_a_verified_connection(
     database = tls_server.create_database()
     try:
         async with an_outbox(database, nats_server, tmp_path) as outbox:
-            ca = certificates.path("ca.pem")
-            outbox.url = f"{database}?sslmode=verify-full&sslrootcert={ca}"
-            relay = await outbox.relay().start().ready()
+            outbox.url = database
+            login = {"url_file": str(outbox.directory / "url"), "tls_mode": "verify-full"}
+            ca = str(certificates.path("ca.pem"))
+            relay = await outbox.relay(database={**login, "ca_file": ca}).start().ready()
             added = await outbox.add("a")
             (message,) = await outbox.stored(1)
             assert message.event_id == added

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from outbox_operator.errors import CredentialsError, SpecError
+from outbox_operator.errors import SpecError
 from outbox_operator.relay import settings
 from outbox_operator.wire.config import DatabaseConfig, NatsConfig, RelayConfig, encode
 
@@ -46,7 +45,7 @@ def test_what_the_controller_encodes_is_what_we_read() -> None:
     [
         (document(colour="red"), "colour"),
         (document(stream=None), "stream"),
-        (document(database={}), "database.url_file"),
+        (document(database={}), "database: .*set exactly one of url_file and login_directory"),
         (document(on_poison="Panic"), "on_poison"),
         (document(nats={"url": "n", "pasword": "x"}), "nats.pasword"),
         (document(poll_min_seconds=0), "poll_min_seconds"),
@@ -84,13 +83,3 @@ def test_a_missing_file_or_variable_is_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("OUTBOX_CONFIG", "/nowhere/config.json")
     with pytest.raises(SpecError, match=r"/nowhere/config\.json"):
         settings.load()
-
-
-def test_the_database_url_comes_from_its_file(tmp_path: Path) -> None:
-    file = tmp_path / "url"
-    file.write_text("postgresql://a:b@c/d\n")
-    config = DatabaseConfig(url_file=str(file))
-    assert settings.read_database_url(config) == "postgresql://a:b@c/d"
-    file.unlink()
-    with pytest.raises(CredentialsError, match=str(file)):
-        settings.read_database_url(config)

@@ -5,7 +5,6 @@ Made by the controller from Secrets and by the pods from the files of their conf
 
 from __future__ import annotations
 
-import os
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,9 @@ from urllib.parse import urlsplit
 
 import nkeys
 
+from outbox_operator.adapters.tls import client_context
 from outbox_operator.errors import CredentialsError
+from outbox_operator.reasons import Reason
 from outbox_operator.wire.config import NatsConfig
 
 _CREDS_MARKS: Final = ("BEGIN NATS USER JWT", "BEGIN USER NKEY SEED")
@@ -125,20 +126,13 @@ class NatsAuth:
         if not self.wants_tls:
             return None
         try:
-            context = ssl.create_default_context(cadata=self.ca_pem)
-            if self.cert_pem is not None:
-                # OpenSSL reads certificates from files only: an anonymous one in memory leaves
-                # nothing on a disk and needs no writable file system.
-                with open(os.memfd_create("client-certificate"), "w") as file:
-                    file.write(f"{self.cert_pem}\n{self.key_pem or ''}\n")
-                    file.flush()
-                    context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
+            return client_context(ca_pem=self.ca_pem, cert_pem=self.cert_pem, key_pem=self.key_pem)
         except (ssl.SSLError, ValueError) as error:
             raise CredentialsError(
                 f"NATS at {self.address}: the TLS certificate, key or authority is not valid PEM, "
-                "or key and certificate do not belong together"
+                "the key is encrypted, or key and certificate do not belong together",
+                reason=Reason.INVALID_SECRET,
             ) from error
-        return context
 
 
 def _read(path: str | None) -> str | None:

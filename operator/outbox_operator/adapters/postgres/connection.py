@@ -80,7 +80,8 @@ async def _open(
         host=[host for host, _ in target.hosts],
         port=[port for _, port in target.hosts],
         user=target.user,
-        password=target.password,
+        # Never None: the driver would look for one in PGPASSWORD and ~/.pgpass of this process.
+        password=target.password or "",
         database=target.database,
         ssl=tls(target),
         timeout=timeout,
@@ -88,7 +89,7 @@ async def _open(
         target_session_attrs=(
             SessionAttribute.any if len(target.hosts) == 1 else SessionAttribute.read_write
         ),
-        server_settings={"application_name": application_name},
+        server_settings={**dict(target.settings), "application_name": application_name},
     )
     return connection
 

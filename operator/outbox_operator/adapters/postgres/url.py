@@ -1,24 +1,104 @@
-"""Where a database is and how to log in: what a connection URL says.
+"""Where a database is and how to log in: what a Secret and a resource say about it.
 
-Used by `adapters.postgres` to connect, and by everybody who is given a URL.
+Used by `adapters.postgres` to connect, and by everybody who is given a URL. What a URL holds may
+come from anybody who can write a Secret: it never names a file, a socket or a setting of this
+process, and nothing is taken from the environment in its place.
 """
 
 from __future__ import annotations
 
+import re
 import ssl
-from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias, get_args
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, NoReturn
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from outbox_operator.adapters.postgres.url_parameters import read_parameters
+from outbox_operator.adapters.tls import client_context
 from outbox_operator.errors import CredentialsError
+from outbox_operator.reasons import Reason
+from outbox_operator.wire.config import DatabaseConfig, SslMode
 
-_SCHEMES: Final = ("postgresql", "postgres")
-SslMode: TypeAlias = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
-_SSL_MODES: Final[tuple[SslMode, ...]] = get_args(SslMode)
-_FILES: Final = ("sslrootcert", "sslcert", "sslkey")
-_WITHOUT_EFFECT: Final = ("application_name", "connect_timeout")
-"""Ours are better; harmless to find in a URL."""
+_SCHEME: Final = re.compile(r"postgres(ql)?(\+[a-z0-9_]{1,32})?")
+"""With the driver that SQLAlchemy's URLs name."""
+_LABEL: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_IPV6: Final = re.compile(r"[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9._-]{1,32})?")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+MOST_BYTES: Final = 8192
+"""Of a URL or one part of a login."""
+MOST_HOSTS: Final = 16
+_MOST_HOST: Final = 253
 _EXAMPLE: Final = "postgresql://user:password@host:5432/database?sslmode=verify-full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """What is said about a database, as texts that nobody has looked at yet.
+
+    Attributes:
+        url: Connection URL; what it leaves out is taken from the rest.
+        host: One or more, comma-separated, each with an optional port.
+        tls_mode: Wins over `sslmode` in the URL.
+        ca_pem: Authorities that sign the server; None trusts the system's.
+        cert_pem: Client certificate; needs `key_pem`.
+    """
+
+    url: str | None = field(default=None, repr=False)
+    host: str | None = None
+    port: str | None = None
+    database: str | None = None
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls_mode: SslMode | None = None
+    ca_pem: str | None = field(default=None, repr=False)
+    cert_pem: str | None = field(default=None, repr=False)
+    key_pem: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_files(cls, config: DatabaseConfig) -> Login:
+        """Read the files that a pod's configuration names.
+
+        Raises:
+            CredentialsError: A file is missing or unreadable; names the file, not its content.
+        """
+        found: dict[str, str] = {}
+        if config.url_file is not None:
+            found["url"] = _read(Path(config.url_file))
+        elif config.login_directory is not None:
+            place = Path(config.login_directory)
+            names = chosen_keys([name for name in LOGIN_KEYS if (place / name).exists()])
+            found = from_keys({name: _read(place / name) for name in names})
+        tls = {"ca_pem": config.ca_file, "cert_pem": config.cert_file, "key_pem": config.key_file}
+        found |= {name: _read(Path(path)) for name, path in tls.items() if path is not None}
+        return cls(
+            **{"host": config.host, "port": config.port, "database": config.name, **found},
+            tls_mode=config.tls_mode,
+        )
+
+
+LOGIN_KEYS: Final = {
+    "url": "url",
+    "uri": "url",
+    "host": "host",
+    "port": "port",
+    "dbname": "database",
+    "username": "user",
+    "password": "password",
+}
+"""Keys of a Secret, as database operators name them, and what of a `Login` they hold."""
+
+
+def chosen_keys(names: Collection[str]) -> list[str]:
+    """Which keys of a Secret make a login: `url` wins over `uri`, a URL over parts."""
+    urls = [key for key in ("url", "uri") if key in names]
+    return urls[:1] or [key for key in LOGIN_KEYS if key in names]
+
+
+def from_keys(texts: Mapping[str, str]) -> dict[str, str]:
+    """Arguments of a `Login` from the texts of chosen keys."""
+    return {LOGIN_KEYS[key]: text for key, text in texts.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +108,9 @@ class PostgresTarget:
     Attributes:
         hosts: Host and port, tried in order until one is a primary.
         sslmode: As in libpq.
-        sslrootcert: File of authorities; None trusts the system's.
-        sslcert: File of a client certificate; with `sslkey`.
+        ca_pem: Authorities that sign the server; None trusts the system's.
+        cert_pem: Client certificate; with `key_pem`.
+        settings: Of the session, from `options` of the URL.
     """
 
     hosts: tuple[tuple[str, int], ...]
@@ -37,9 +118,10 @@ class PostgresTarget:
     user: str
     password: str | None = field(default=None, repr=False)
     sslmode: SslMode = "prefer"
-    sslrootcert: str | None = None
-    sslcert: str | None = None
-    sslkey: str | None = None
+    ca_pem: str | None = field(default=None, repr=False)
+    cert_pem: str | None = field(default=None, repr=False)
+    key_pem: str | None = field(default=None, repr=False)
+    settings: tuple[tuple[str, str], ...] = ()
 
     @property
     def address(self) -> str:
@@ -47,90 +129,174 @@ class PostgresTarget:
         hosts = ",".join(f"{f'[{h}]' if ':' in h else h}:{port}" for h, port in self.hosts)
         return f"{hosts}/{self.database}"
 
+    def within(self, namespace: str) -> PostgresTarget:
+        """As pods of a namespace see it: a bare name is a Service beside them.
+
+        The operator lives in another namespace, where the same name may be another server.
+        """
+        hosts = tuple(
+            (f"{host}.{namespace}.svc" if _is_bare(host) else host, port)
+            for host, port in self.hosts
+        )
+        return replace(self, hosts=hosts)
+
+
+def _is_bare(host: str) -> bool:
+    return "." not in host and ":" not in host and host != "localhost"
+
 
 def parse_url(text: str) -> PostgresTarget:
-    """Read a connection URL.
+    """Read a connection URL. Raises CredentialsError, see `resolve`."""
+    return resolve(Login(url=text))
+
+
+def resolve(login: Login) -> PostgresTarget:
+    """Make a target of what is said about a database.
 
     Raises:
-        CredentialsError: Says what is wrong with it, and shows nothing of it.
+        CredentialsError: Says what is wrong with it, and shows nothing of it (InvalidSecret).
     """
-    try:
-        parts = urlsplit(text.strip())
-        query = dict(
-            parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-        )
-        login, _, places = parts.netloc.rpartition("@")
-        hosts = tuple(_host(place) for place in places.split(","))
-    except ValueError:
-        # The message of a ValueError may quote the URL, password and all.
-        raise _malformed("it cannot be parsed") from None
-    if parts.scheme not in _SCHEMES:
-        raise _malformed("it must start with postgresql://")
-    user, has_password, password = login.partition(":")
-    database = unquote(parts.path.removeprefix("/"))
-    for value, what in ((user, "user"), (database, "database"), (hosts[0][0], "host")):
+    url = _Url() if login.url is None else _split(login.url)
+    user, database = url.user or login.user, url.database or login.database
+    hosts = url.hosts or _hosts(login.host or "", login.port)
+    for value, what in ((user, "user"), (database, "database"), (hosts, "host")):
         if not value:
-            raise _malformed(f"it names no {what}")
-    unknown = sorted(query.keys() - {"sslmode", *_FILES, *_WITHOUT_EFFECT})
-    if unknown:
-        raise _malformed(f"parameter {', '.join(unknown)} is not supported; remove it")
-    wanted = query.get("sslmode", "prefer")
-    sslmode = next((mode for mode in _SSL_MODES if mode == wanted), None)
-    if sslmode is None:
-        raise _malformed(f"sslmode must be one of {', '.join(_SSL_MODES)}")
+            _refuse(f"it names no {what}")
+    password = login.password if url.password is None else url.password
+    for value, what in ((user, "user"), (database, "database"), (password, "password")):
+        if value and (_CONTROL.search(value) or len(value) > MOST_BYTES):
+            _refuse(f"the {what} holds control characters or is over {MOST_BYTES} bytes")
+    if (login.cert_pem is None) != (login.key_pem is None):
+        _refuse("a client certificate and its key belong together")
+    by_reference: SslMode | None = "verify-full" if login.ca_pem or login.cert_pem else None
     return PostgresTarget(
         hosts=hosts,
-        database=database,
-        user=unquote(user),
-        password=unquote(password) if has_password else None,
-        sslmode=sslmode,
-        **{name: query[name] for name in _FILES if query.get(name)},
+        database=database or "",
+        user=user or "",
+        password=password,
+        sslmode=login.tls_mode or url.sslmode or by_reference or "prefer",
+        ca_pem=login.ca_pem,
+        cert_pem=login.cert_pem,
+        key_pem=login.key_pem,
+        settings=url.settings,
     )
 
 
-def _host(place: str) -> tuple[str, int]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Url:
+    """The parts of a URL; what it leaves out is empty or None."""
+
+    hosts: tuple[tuple[str, int], ...] = ()
+    database: str = ""
+    user: str = ""
+    password: str | None = None
+    sslmode: SslMode | None = None
+    settings: tuple[tuple[str, str], ...] = ()
+
+
+def _split(text: str) -> _Url:
+    if len(text) > MOST_BYTES:
+        _refuse(f"it is over {MOST_BYTES} bytes")
+    try:
+        parts = urlsplit(text.strip())
+        query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        login, _, places = parts.netloc.rpartition("@")
+    except ValueError:
+        # The message of a ValueError may quote the URL, password and all.
+        raise _malformed("it cannot be parsed") from None
+    if not _SCHEME.fullmatch(parts.scheme):
+        _refuse("it must start with postgresql://")
+    sslmode, settings = read_parameters(query)
+    user, has_password, password = login.partition(":")
+    return _Url(
+        hosts=_hosts(places, None),
+        database=unquote(parts.path.removeprefix("/")),
+        user=unquote(user),
+        password=unquote(password) if has_password else None,
+        sslmode=sslmode,
+        settings=settings,
+    )
+
+
+def _hosts(places: str, port: str | None) -> tuple[tuple[str, int], ...]:
+    if not places:
+        return ()
+    found = places.split(",")
+    if len(found) > MOST_HOSTS:
+        _refuse(f"it names over {MOST_HOSTS} hosts")
+    return tuple(_host(place.strip(), port) for place in found)
+
+
+def _host(place: str, default_port: str | None) -> tuple[str, int]:
     if place.startswith("["):
         host, bracket, rest = place[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
-            raise ValueError("bracket")
+            _refuse("it cannot be parsed")
         port = rest[1:]
+    elif place.count(":") > 1:
+        host, port = place, ""
     else:
         host, _, port = place.partition(":")
-    number = int(port) if port else 5432
-    if not 0 < number < 65536:
-        raise ValueError("port")
-    return unquote(host), number
+    host = unquote(host)
+    if not host:
+        _refuse("it names no host")
+    if host.startswith(("/", "@")):
+        _refuse("it names a socket in the file system; a host name or an address is wanted")
+    if not _is_host(host):
+        _refuse("its host is no host name and no address")
+    port = port or (default_port or "").strip() or "5432"
+    if not port.isascii() or not port.isdecimal() or not 0 < int(port[:6]) < 65536:
+        _refuse("its port is not a number from 1 to 65535")
+    return host, int(port)
+
+
+def _is_host(host: str) -> bool:
+    if ":" in host:
+        return _IPV6.fullmatch(host) is not None
+    labels = host.removesuffix(".").split(".")
+    return len(host) <= _MOST_HOST and all(_LABEL.fullmatch(label) for label in labels)
 
 
 def _malformed(problem: str) -> CredentialsError:
     return CredentialsError(
-        f"the connection URL is malformed: {problem}; wanted for example {_EXAMPLE}"
+        f"the connection URL is malformed: {problem}; wanted for example {_EXAMPLE}",
+        reason=Reason.INVALID_SECRET,
     )
 
 
+def _refuse(problem: str) -> NoReturn:
+    raise _malformed(problem)
+
+
 def tls(target: PostgresTarget) -> ssl.SSLContext | SslMode:
-    """What the driver is to make of `sslmode` and the files beside it.
+    """What the driver is to make of `sslmode`, certificates and key.
 
     Raises:
-        CredentialsError: A file cannot be used.
+        CredentialsError: A certificate, key or authority cannot be used (InvalidSecret).
     """
-    if target.sslmode in ("disable", "allow", "prefer") and not target.sslcert:
+    if target.sslmode in ("disable", "allow", "prefer") and target.cert_pem is None:
         return target.sslmode
     try:
-        if target.sslmode.startswith("verify") or target.sslrootcert:
-            context = ssl.create_default_context(cafile=target.sslrootcert)
-            context.check_hostname = target.sslmode == "verify-full"
-        else:
-            # `require` asks for encryption, not for proof of who is there; so says libpq too.
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if target.sslcert:
-            context.load_cert_chain(target.sslcert, target.sslkey)
-    except OSError as error:
-        names = ", ".join(name for name in _FILES if getattr(target, name))
+        context = client_context(
+            ca_pem=target.ca_pem, cert_pem=target.cert_pem, key_pem=target.key_pem
+        )
+    except (ssl.SSLError, ValueError):
         raise CredentialsError(
-            f"PostgreSQL at {target.address}: the files of {names} in the connection URL "
-            f"cannot be used: {error.strerror or type(error).__name__}"
-        ) from error
+            f"PostgreSQL at {target.address}: the TLS certificate, key or authority is not valid "
+            "PEM, the key is encrypted, or key and certificate do not belong together",
+            reason=Reason.INVALID_SECRET,
+        ) from None
+    context.check_hostname = target.sslmode == "verify-full"
+    if not target.sslmode.startswith("verify") and target.ca_pem is None:
+        # `require` asks for encryption, not for proof of who is there; so says libpq too.
+        context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CredentialsError(
+            f"file {path} for the database login: cannot be read ({type(error).__name__})"
+        ) from error

@@ -9,8 +9,9 @@ from pydantic import Field
 from outbox_operator.api.conditions import Condition
 from outbox_operator.api.fields import (
     ApiModel,
-    ObjectName,
+    SecretKey,
     SecretKeyRef,
+    SecretName,
     cel,
     model_rules,
 )
@@ -47,9 +48,9 @@ class NatsTls(ApiModel):
 class NatsUser(ApiModel):
     """User name and password from one Secret."""
 
-    name: ObjectName = Field(description="Name of the Secret.")
-    usernameKey: str = Field(default="username", description="Key of the user name.")
-    passwordKey: str = Field(default="password", description="Key of the password.")
+    name: SecretName = Field(description="Name of the Secret.")
+    usernameKey: SecretKey = Field(default="username", description="Key of the user name.")
+    passwordKey: SecretKey = Field(default="password", description="Key of the password.")
 
 
 class NatsConnection(ApiModel):

@@ -12,9 +12,13 @@ from outbox_operator.api.fields import (
     Duration,
     SecretKeyRef,
     SqlIdentifier,
-    UrlSecretRef,
     cel,
     model_rules,
+)
+from outbox_operator.api.v1alpha1.database import (
+    LoginSecretRef,
+    MigratedConnection,
+    PostgresConnection,
 )
 
 
@@ -94,10 +98,10 @@ class ContainerHandler(ApiModel):
     )
 
 
-class ArchiveHandler(ApiModel):
+class ArchiveHandler(PostgresConnection):
     """Store every event in Postgres and serve queries. Not supported yet."""
 
-    connectionSecretRef: UrlSecretRef = Field(description="Where the archive lives.")
+    connectionSecretRef: LoginSecretRef = Field(description="Where the archive lives.")
     retention: Duration | None = Field(default=None, description="How long events are kept.")
 
 
@@ -120,14 +124,11 @@ class Handler(ApiModel):
     )
 
 
-class Inbox(ApiModel):
+class Inbox(MigratedConnection):
     """Remember handled events in the handler's database, so that each takes effect once."""
 
-    connectionSecretRef: UrlSecretRef = Field(
+    connectionSecretRef: LoginSecretRef = Field(
         description="Database of the handler; its tables and the inbox share a transaction."
-    )
-    migrationSecretRef: UrlSecretRef | None = Field(
-        default=None, description="The role that may create the inbox table, when another."
     )
     schema_: SqlIdentifier = Field(
         default="outbox", alias="schema", description="Schema of the inbox table."

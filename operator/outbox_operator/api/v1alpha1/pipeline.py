@@ -15,7 +15,6 @@ from outbox_operator.api.fields import (
     RoleName,
     SqlIdentifier,
     Subject,
-    UrlSecretRef,
     cel,
     fixed,
     model_rules,
@@ -30,6 +29,7 @@ from outbox_operator.api.v1alpha1.common import (
     pod_template,
 )
 from outbox_operator.api.v1alpha1.consumer import CONSUMER_RULES, ConsumerConfigSpec, StreamRef
+from outbox_operator.api.v1alpha1.database import LoginSecretRef, MigratedConnection
 from outbox_operator.api.v1alpha1.stream import (
     OUTBOX_RULES,
     STREAM_RULES,
@@ -60,14 +60,10 @@ class Grants(ApiModel):
     )
 
 
-class Database(ApiModel):
+class Database(MigratedConnection):
     """The application's database."""
 
-    connectionSecretRef: UrlSecretRef = Field(description="Connection URL that the relay uses.")
-    migrationSecretRef: UrlSecretRef | None = Field(
-        default=None,
-        description="Connection URL of the role that may run DDL; default: connectionSecretRef.",
-    )
+    connectionSecretRef: LoginSecretRef = Field(description="The login that the relay uses.")
     schema_: SqlIdentifier = Field(
         default="outbox",
         alias="schema",

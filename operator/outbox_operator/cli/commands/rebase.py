@@ -34,6 +34,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "then not asked",
     )
     parser.add_argument(
+        "--ca-file",
+        metavar="FILE",
+        help="PEM bundle of the authorities that sign the database's server, with --url-file",
+    )
+    parser.add_argument(
         "--schema", default="outbox", help="schema of the tables, with --url-file (default: outbox)"
     )
     which = parser.add_mutually_exclusive_group()
@@ -101,17 +106,18 @@ def _choice(args: argparse.Namespace) -> Choice:
 
 def _place(args: argparse.Namespace) -> tuple[PostgresTarget, str, Settings | None]:
     """Where the outbox is, and the relay's configuration if there is one."""
-    from outbox_operator.adapters.postgres.url import parse_url
+    from outbox_operator.adapters.postgres.url import Login, resolve
     from outbox_operator.relay import settings
     from outbox_operator.wire.config import DatabaseConfig
 
     if args.url_file is not None:
-        config = DatabaseConfig(url_file=os.path.abspath(args.url_file), schema=args.schema)
-        return parse_url(settings.read_database_url(config)), config.schema, None
+        config = DatabaseConfig(
+            url_file=os.path.abspath(args.url_file), ca_file=args.ca_file, schema=args.schema
+        )
+        return resolve(Login.from_files(config)), config.schema, None
     loaded = settings.load(args.config)
     database = loaded.config.database
-    url = settings.read_database_url(database)
-    return parse_url(url), database.schema, loaded
+    return resolve(Login.from_files(database)), database.schema, loaded
 
 
 async def _stream_ends(settings: Settings, shards: list[int]) -> list[StreamEnd]:

@@ -9,9 +9,9 @@ from typing import TypeVar
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.api.resource import Meta
-from outbox_operator.api.v1alpha1.handler import Inbox
-from outbox_operator.api.v1alpha1.pipeline import Database
+from outbox_operator.api.v1alpha1.database import MigratedConnection
 from outbox_operator.controller.reconcile.context import Context
+from outbox_operator.controller.reconcile.secrets import database_secret_names
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import CredentialsError, OutboxError
 from outbox_operator.plan.passes.result import SessionFailure
@@ -33,7 +33,7 @@ class Logins:
 
 
 async def read_logins(
-    context: Context, owner: Meta, field: str, declared: Database | Inbox
+    context: Context, owner: Meta, field: str, declared: MigratedConnection
 ) -> Logins | SessionFailure:
     """The logins of a database, from its Secrets; or why there are none.
 
@@ -44,26 +44,18 @@ async def read_logins(
         declared: What stands there.
     """
     try:
-        worker = await context.secrets.postgres_target(
-            owner.namespace, declared.connectionSecretRef, f"{field}.connectionSecretRef"
-        )
-        if declared.migrationSecretRef is None:
-            return Logins(worker, worker)
-        migrating = await context.secrets.postgres_target(
-            owner.namespace, declared.migrationSecretRef, f"{field}.migrationSecretRef"
-        )
+        targets = await context.secrets.postgres_targets(owner.namespace, declared, field)
     except OutboxError as error:
         return SessionFailure(error=error, entered=False)
-    return Logins(worker, migrating)
+    return Logins(*targets)
 
 
 def forget_refused(
-    context: Context, owner: Meta, declared: Database | Inbox, error: OutboxError | None
+    context: Context, owner: Meta, declared: MigratedConnection, error: OutboxError | None
 ) -> None:
     """A login that was refused is read anew at the next pass."""
     if isinstance(error, CredentialsError):
-        refs = (declared.connectionSecretRef, declared.migrationSecretRef)
-        context.secrets.forget(owner.namespace, [ref.name for ref in refs if ref is not None])
+        context.secrets.forget(owner.namespace, database_secret_names(declared))
 
 
 async def in_session(

@@ -9,14 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from outbox_operator.adapters.nats.auth import NatsAuth
-from outbox_operator.adapters.postgres.url import PostgresTarget, parse_url
+from outbox_operator.adapters.postgres.url import (
+    Login,
+    PostgresTarget,
+    chosen_keys,
+    from_keys,
+    resolve,
+)
 from outbox_operator.api.fields import SecretKeyRef
 from outbox_operator.api.v1alpha1.common import NatsConnection
+from outbox_operator.api.v1alpha1.database import LoginSecretRef, MigratedConnection, PostgresTls
 from outbox_operator.errors import CredentialsError
+from outbox_operator.plan.kubernetes.runtime_config import TLS_MODES
 from outbox_operator.reasons import Reason
 
 
@@ -115,24 +124,71 @@ class Secrets:
             digest.update(f"{name}/{key}:{len(value)}:".encode() + value)
         return digest.hexdigest()[:32]
 
-    async def postgres_target(
-        self, namespace: str, ref: SecretKeyRef, field: str
+    async def postgres_targets(
+        self, namespace: str, connection: MigratedConnection, field: str
+    ) -> tuple[PostgresTarget, PostgresTarget]:
+        """The login that uses our tables, and the one that makes them.
+
+        Args:
+            namespace: Of the resource.
+            connection: What it says.
+            field: Where it says that, for messages.
+
+        Raises:
+            CredentialsError: Says what is missing or wrong, and shows no value.
+        """
+        login = _Login(connection, connection.connectionSecretRef, connection.tls)
+        user = await self._target(namespace, login, field, "connectionSecretRef", "tls")
+        ref, tls = connection.migrationSecretRef, connection.migrationTls
+        if ref is None:
+            return user, user
+        name = "tls" if tls is None else "migrationTls"
+        login = _Login(connection, ref, tls or connection.tls)
+        return user, await self._target(namespace, login, field, "migrationSecretRef", name)
+
+    async def _target(
+        self, namespace: str, login: _Login, field: str, ref_name: str, tls_name: str
     ) -> PostgresTarget:
-        """The login in a connection URL. Raises CredentialsError that never shows the URL."""
-        value = await self.value(namespace, ref, field)
+        where, connection, tls = f"{field}.{ref_name}", login.connection, login.tls
+        said = {
+            "host": connection.host,
+            "port": None if connection.port is None else str(connection.port),
+            "database": connection.name,
+        } | await self._login(namespace, login.ref, where)
+        tls_field, mode = f"{field}.{tls_name}", None
+        ca = cert = private = None
+        if tls is not None:
+            mode = TLS_MODES[tls.mode]
+            ca = await self._text(namespace, tls.caSecretRef, f"{tls_field}.caSecretRef")
+            cert = await self._text(namespace, tls.certSecretRef, f"{tls_field}.certSecretRef")
+            private = await self._text(namespace, tls.keySecretRef, f"{tls_field}.keySecretRef")
         try:
-            return parse_url(value.decode())
+            target = resolve(
+                Login(**said, tls_mode=mode, ca_pem=ca, cert_pem=cert, key_pem=private)
+            )
         except CredentialsError as error:
-            secret = f"{field}: Secret {namespace}/{ref.name}, key {ref.key!r}"
+            key = f", key {login.ref.key!r}" if login.ref.key else ""
+            secret = f"{where}: Secret {namespace}/{login.ref.name}{key}"
             raise CredentialsError(f"{secret}: {error.message}", reason=error.reason) from None
+        return target.within(namespace)
+
+    async def _login(self, namespace: str, ref: LoginSecretRef, where: str) -> dict[str, str]:
+        keys = [ref.key] if ref.key is not None else []
+        if not keys:
+            data = await self.data(namespace, ref.name) or {}
+            # Without any: the error says that there is no Secret, or what it holds instead.
+            keys = chosen_keys(data) or ["url"]
+        texts = {key: (await self._value(namespace, ref.name, key, where)).decode() for key in keys}
+        return {"url": texts[ref.key]} if ref.key is not None else from_keys(texts)
+
+    async def _text(self, namespace: str, ref: SecretKeyRef | None, where: str) -> str | None:
+        return None if ref is None else (await self.value(namespace, ref, where)).decode()
 
     async def nats_auth(self, namespace: str, nats: NatsConnection, field: str) -> NatsAuth:
         """Everything needed to log in to NATS. Raises CredentialsError."""
 
-        async def text(ref: SecretKeyRef | None, name: str) -> str | None:
-            if ref is None:
-                return None
-            return (await self.value(namespace, ref, f"{field}.{name}")).decode()
+        def text(ref: SecretKeyRef | None, name: str) -> Awaitable[str | None]:
+            return self._text(namespace, ref, f"{field}.{name}")
 
         username = password = None
         if nats.userSecretRef is not None:
@@ -156,12 +212,31 @@ class Secrets:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Login:
+    connection: MigratedConnection
+    ref: LoginSecretRef
+    tls: PostgresTls | None
+
+
 def _is_text(value: bytes) -> bool:
     try:
         value.decode()
     except UnicodeDecodeError:
         return False
     return True
+
+
+def database_secret_names(connection: MigratedConnection) -> set[str]:
+    """Names of all Secrets that the logins to a database use."""
+    refs: list[SecretKeyRef | LoginSecretRef | None] = [
+        connection.connectionSecretRef,
+        connection.migrationSecretRef,
+    ]
+    for tls in (connection.tls, connection.migrationTls):
+        if tls is not None:
+            refs += [tls.caSecretRef, tls.certSecretRef, tls.keySecretRef]
+    return {ref.name for ref in refs if ref is not None}
 
 
 def secret_names(nats: NatsConnection) -> set[str]:

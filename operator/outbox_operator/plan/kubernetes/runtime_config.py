@@ -6,14 +6,16 @@ Called by `plan.kubernetes.workloads`. Secrets are files here, see
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.resource import Consumer, Pipeline
 from outbox_operator.api.v1alpha1.common import NatsConnection
+from outbox_operator.api.v1alpha1.database import PostgresConnection, PostgresTlsMode
 from outbox_operator.plan import names
 from outbox_operator.plan.kubernetes import podtemplate, secret_files
 from outbox_operator.wire.config import (
+    SECRETS_MOUNT,
     ConsumerConfig,
     DatabaseConfig,
     HttpHandlerConfig,
@@ -21,8 +23,16 @@ from outbox_operator.wire.config import (
     NatsConfig,
     PythonHandlerConfig,
     RelayConfig,
+    SslMode,
 )
 
+TLS_MODES: Final[dict[PostgresTlsMode, SslMode]] = {
+    "Disable": "disable",
+    "Prefer": "prefer",
+    "Require": "require",
+    "VerifyCa": "verify-ca",
+    "VerifyFull": "verify-full",
+}
 GRACE_SECONDS: Final = 30
 """Time a pod has to stop, unless its podTemplate says otherwise."""
 DRAIN_MARGIN_SECONDS: Final = 5
@@ -55,7 +65,7 @@ def relay_config(pipeline: Pipeline, *, stream_name: str) -> RelayConfig:
         namespace=pipeline.meta.namespace,
         pipeline=pipeline.meta.name,
         database=DatabaseConfig(
-            url_file=secret_files.relay_files(spec)[0].file, schema=spec.database.schema_
+            **_login(secret_files.DATABASE, spec.database), schema=spec.database.schema_
         ),
         nats=nats_config(spec.nats),
         stream=stream_name,
@@ -83,7 +93,9 @@ def consumer_config(
     inbox = None
     if spec.inbox is not None:
         inbox = InboxConfig(
-            url_file=files[secret_files.INBOX_URL], schema=spec.inbox.schema_, mode=spec.inbox.mode
+            **_login(secret_files.INBOX, spec.inbox),
+            schema=spec.inbox.schema_,
+            mode=spec.inbox.mode,
         )
     return ConsumerConfig(
         namespace=consumer.meta.namespace,
@@ -117,6 +129,23 @@ def consumer_config(
     )
 
 
+def _login(directory: str, connection: PostgresConnection) -> dict[str, Any]:
+    """A database's login as pods have it: texts of Secrets are files."""
+    place = f"{SECRETS_MOUNT}/{directory}"
+    by_url, tls = connection.connectionSecretRef.key is not None, connection.tls
+    return {
+        "url_file": f"{place}/url" if by_url else None,
+        "login_directory": None if by_url else place,
+        "host": connection.host,
+        "port": None if connection.port is None else str(connection.port),
+        "name": connection.name,
+        "tls_mode": tls and TLS_MODES[tls.mode],
+        "ca_file": f"{place}/ca.crt" if tls and tls.caSecretRef else None,
+        "cert_file": f"{place}/tls.crt" if tls and tls.certSecretRef else None,
+        "key_file": f"{place}/tls.key" if tls and tls.keySecretRef else None,
+    }
+
+
 def container_environment(
     consumer: Consumer, *, stream_name: str, nats: NatsConnection, dead_letter_prefix: str | None
 ) -> dict[str, str]:
@@ -143,8 +172,15 @@ def container_environment(
         "OUTBOX_DEAD_LETTER_SUBJECT": dead_letter_prefix and f"{dead_letter_prefix}.{durable}",
     }
     if spec.inbox is not None:
-        files = {file.path: file.file for file in secret_files.consumer_files(spec, nats)}
-        facts["OUTBOX_INBOX_URL_FILE"] = files[secret_files.INBOX_URL]
+        login = _login(secret_files.INBOX, spec.inbox)
+        facts |= {
+            "OUTBOX_INBOX_URL_FILE": f"{SECRETS_MOUNT}/{secret_files.INBOX}/url",
+            "OUTBOX_INBOX_LOGIN_DIRECTORY": login["login_directory"],
+            **{
+                f"OUTBOX_INBOX_{name.upper()}": login[name]
+                for name in ("host", "port", "name", "tls_mode", "ca_file", "cert_file", "key_file")
+            },
+        }
         facts["OUTBOX_INBOX_SCHEMA"] = spec.inbox.schema_
         facts["OUTBOX_INBOX_CONSUMER"] = f"{consumer.meta.namespace}/{consumer.meta.name}"
     return {name: value for name, value in facts.items() if value is not None}

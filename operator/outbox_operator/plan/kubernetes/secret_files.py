@@ -8,10 +8,14 @@ from typing import Any, Final
 
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec
+from outbox_operator.api.v1alpha1.database import PostgresConnection
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec
 from outbox_operator.wire.config import SECRETS_MOUNT
 
-INBOX_URL: Final = "inbox/url"
+DATABASE: Final = "database"
+INBOX: Final = "inbox"
+"""Directories of a login: the files in them are named as in a Secret, see `_login`."""
+_LOGIN_KEYS: Final = ("url", "uri", "host", "port", "dbname", "username", "password")
 HTTP_TOKEN: Final = "http/token"  # noqa: S105 - a path
 HTTP_SIGNING_KEY: Final = "http/signing-key"
 HTTP_CA: Final = "http/ca.crt"
@@ -25,11 +29,13 @@ class SecretFile:
         path: File below SECRETS_MOUNT; says what it is for (`database/url`).
         secret: Name of the Secret.
         key: Key in its data.
+        optional: The pod starts without it.
     """
 
     path: str
     secret: str
     key: str
+    optional: bool = False
 
     @property
     def file(self) -> str:
@@ -58,21 +64,44 @@ def nats_files(connection: NatsConnection) -> tuple[SecretFile, ...]:
 
 def relay_files(spec: OutboxPipelineSpec) -> tuple[SecretFile, ...]:
     """What a relay pod needs: its database and NATS."""
-    ref = spec.database.connectionSecretRef
-    return (SecretFile("database/url", ref.name, ref.key), *nats_files(spec.nats))
+    return (*_login(DATABASE, spec.database), *nats_files(spec.nats))
 
 
 def consumer_files(spec: EventConsumerSpec, nats: NatsConnection) -> tuple[SecretFile, ...]:
     """What a consumer pod needs: the handler's database with an inbox, its endpoint's, NATS."""
     http = spec.handler.http if spec.handler else None
     refs = {
-        INBOX_URL: spec.inbox.connectionSecretRef if spec.inbox else None,
         HTTP_TOKEN: http.bearerTokenSecretRef if http else None,
         HTTP_SIGNING_KEY: http.signingSecretRef if http else None,
         HTTP_CA: http.caSecretRef if http else None,
     }
     files = [SecretFile(path, ref.name, ref.key) for path, ref in refs.items() if ref is not None]
-    return (*files, *nats_files(nats))
+    login = _login(INBOX, spec.inbox) if spec.inbox else ()
+    return (*login, *files, *nats_files(nats))
+
+
+def _login(directory: str, connection: PostgresConnection) -> tuple[SecretFile, ...]:
+    """What it takes to log in to a database.
+
+    Without a key nobody knows which form the Secret has before it is read, and it may change:
+    whatever is there of it is mounted, and the process makes of it what the operator does.
+    """
+    ref, tls = connection.connectionSecretRef, connection.tls
+    keys = _LOGIN_KEYS if ref.key is None else ()
+    files = [SecretFile(f"{directory}/{key}", ref.name, key, optional=True) for key in keys]
+    if ref.key is not None:
+        files.append(SecretFile(f"{directory}/url", ref.name, ref.key))
+    refs = {
+        "ca.crt": tls.caSecretRef if tls else None,
+        "tls.crt": tls.certSecretRef if tls else None,
+        "tls.key": tls.keySecretRef if tls else None,
+    }
+    files += [
+        SecretFile(f"{directory}/{path}", found.name, found.key)
+        for path, found in refs.items()
+        if found is not None
+    ]
+    return tuple(files)
 
 
 def secret_refs(files: Iterable[SecretFile]) -> tuple[tuple[str, str], ...]:
@@ -83,17 +112,20 @@ def secret_refs(files: Iterable[SecretFile]) -> tuple[tuple[str, str], ...]:
 def volume(files: Iterable[SecretFile]) -> dict[str, Any]:
     """Source of a volume that holds just these keys.
 
-    A Secret or key that is missing keeps the pod from starting, and the kubelet says which.
+    A Secret or key that is missing keeps the pod from starting, unless it is optional, and the
+    kubelet says which.
     """
-    items: dict[str, list[dict[str, str]]] = {}
+    items: dict[tuple[str, bool], list[dict[str, str]]] = {}
     for file in sorted(files):
-        items.setdefault(file.secret, []).append({"key": file.key, "path": file.path})
+        found = items.setdefault((file.secret, file.optional), [])
+        found.append({"key": file.key, "path": file.path})
     return {
         "projected": {
             # Read by the pod's group, never by others; the owner of the files is root.
             "defaultMode": 0o440,
             "sources": [
-                {"secret": {"name": name, "items": keys}} for name, keys in sorted(items.items())
+                {"secret": {"name": name, "items": keys} | ({"optional": True} if optional else {})}
+                for (name, optional), keys in sorted(items.items())
             ],
         }
     }

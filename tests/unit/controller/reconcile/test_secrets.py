@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
 from outbox_operator.api.fields import SecretKeyRef
-from outbox_operator.controller.reconcile.secrets import Secrets
+from outbox_operator.api.v1alpha1.database import MigratedConnection
+from outbox_operator.controller.reconcile.secrets import Secrets, database_secret_names
 from outbox_operator.errors import CredentialsError
 
 
@@ -31,6 +33,13 @@ class Clock:
 
 
 AGE = 15.0
+
+
+def connection(*, key: str | None = None, **more: Any) -> MigratedConnection:
+    ref = {"name": "db"} if key is None else {"name": "db", "key": key}
+    return MigratedConnection.model_validate({"connectionSecretRef": ref, **more})
+
+
 REF = SecretKeyRef(name="db", key="url")
 
 
@@ -75,8 +84,9 @@ async def test_what_is_missing_is_named(
 async def test_a_bad_url_is_named_without_being_shown() -> None:
     secrets = Secrets(Source({"n/db": {"url": b"mysql://root:hunter2@h/d"}}), Clock(), AGE)
     with pytest.raises(CredentialsError) as raised:
-        await secrets.postgres_target("n", REF, "spec.database.connectionSecretRef")
-    assert "n/db" in raised.value.message
+        await secrets.postgres_targets("n", connection(key="url"), "spec.database")
+    assert "spec.database.connectionSecretRef: Secret n/db, key 'url'" in raised.value.message
+    assert raised.value.reason == "InvalidSecret"
     assert "hunter2" not in raised.value.message
 
 
@@ -110,3 +120,71 @@ async def test_old_values_do_not_stay_in_memory() -> None:
     secrets.sweep()
     assert not secrets._cache
     assert not secrets._locks
+
+
+CNPG = {
+    "username": b"app", "password": b"pw", "dbname": b"app", "host": b"shop-rw", "port": b"5432",
+    "uri": b"postgresql://app:pw@shop-rw.n:5432/app", "pgpass": b"x", "jdbc-uri": b"jdbc:x",
+}  # fmt: skip
+"""As CloudNativePG writes it."""
+
+
+@pytest.mark.parametrize(
+    ("data", "more", "address", "user"),
+    [
+        (CNPG, {}, "shop-rw.n:5432/app", "app"),
+        ({key: CNPG[key] for key in CNPG if key != "uri"}, {}, "shop-rw.n.svc:5432/app", "app"),
+        # As Zalando's operator writes it: the rest is in the resource.
+        (
+            {"username": b"zalando", "password": b"pw"},
+            {"host": "acid-shop", "port": 5433, "name": "shop"},
+            "acid-shop.n.svc:5433/shop",
+            "zalando",
+        ),
+        ({"url": b"postgresql://u:p@h.x/d", "uri": b"nonsense"}, {}, "h.x:5432/d", "u"),
+    ],
+)
+async def test_secrets_of_database_operators_work_as_they_are(
+    data: dict[str, bytes], more: dict[str, Any], address: str, user: str
+) -> None:
+    secrets = Secrets(Source({"n/db": data}), Clock(), AGE)
+    target, owner = await secrets.postgres_targets("n", connection(**more), "spec.database")
+    assert (target.address, target.user, owner) == (address, user, target)
+
+
+async def test_tls_by_reference_and_another_certificate_to_migrate() -> None:
+    tls = {"ca": b"CA", "crt": b"C", "key": b"K", "crt2": b"C2", "key2": b"K2"}
+    url = b"postgresql://u:p@h.x/d?sslmode=disable"
+    source = Source({"n/db": {"url": url}, "n/owner": {"url": url}, "n/tls": tls})
+    asked = connection(
+        migrationSecretRef={"name": "owner"},
+        tls={
+            "caSecretRef": {"name": "tls", "key": "ca"},
+            "certSecretRef": {"name": "tls", "key": "crt"},
+            "keySecretRef": {"name": "tls", "key": "key"},
+        },
+        migrationTls={
+            "mode": "Require",
+            "certSecretRef": {"name": "tls", "key": "crt2"},
+            "keySecretRef": {"name": "tls", "key": "key2"},
+        },
+    )
+    target, owner = await Secrets(source, Clock(), AGE).postgres_targets("n", asked, "f")
+    assert (target.sslmode, target.ca_pem, target.cert_pem, target.key_pem) == (
+        "verify-full", "CA", "C", "K",
+    )  # fmt: skip
+    assert (owner.sslmode, owner.ca_pem, owner.cert_pem) == ("require", None, "C2")
+    assert database_secret_names(asked) == {"db", "owner", "tls"}
+
+
+async def test_a_missing_certificate_is_named() -> None:
+    source = Source({"n/db": {"url": b"postgresql://u:p@h.x/d"}})
+    asked = connection(tls={"caSecretRef": {"name": "ca", "key": "ca.crt"}})
+    with pytest.raises(CredentialsError, match=r"f\.tls\.caSecretRef: Secret n/ca does not exist"):
+        await Secrets(source, Clock(), AGE).postgres_targets("n", asked, "f")
+
+
+async def test_a_secret_without_any_login_says_what_it_holds() -> None:
+    source = Source({"n/db": {"token": b"x"}})
+    with pytest.raises(CredentialsError, match=r"no key 'url' \(its keys: token\)"):
+        await Secrets(source, Clock(), AGE).postgres_targets("n", connection(), "f")

@@ -8,16 +8,29 @@ from typing import Any
 
 import pytest
 
+from outbox_operator.adapters.postgres.url import LOGIN_KEYS, Login
 from outbox_operator.api.resource import Consumer, Pipeline
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.controller.runtime.child_cache import KINDS
 from outbox_operator.errors import SpecError
 from outbox_operator.plan.kubernetes import workloads
-from outbox_operator.wire.config import SECRETS_MOUNT
+from outbox_operator.wire.config import SECRETS_MOUNT, DatabaseConfig
 from support import resources
 from support.golden import assert_golden
 
 GOLDEN = Path(__file__).parent / "golden"
+INBOX = {
+    "connectionSecretRef": {"name": "db"},
+    "host": "db.data",
+    "port": 5433,
+    "name": "shop",
+    "tls": {
+        "mode": "VerifyCa",
+        "caSecretRef": {"name": "db-tls", "key": "ca"},
+        "certSecretRef": {"name": "db-tls", "key": "crt"},
+        "keySecretRef": {"name": "db-tls", "key": "key"},
+    },
+}
 NATS = NatsConnection(url="nats://nats.nats:4222")
 NATS_ALL = NatsConnection.model_validate(
     {
@@ -190,7 +203,8 @@ def test_only_the_keys_needed_are_mounted_where_the_config_says() -> None:
         for item in source["secret"]["items"]
     }
     assert mounted == {
-        told["database"]["url_file"]: ("orders-db", "url"),
+        f"{told['database']['login_directory']}/{key}": ("orders-db", key) for key in LOGIN_KEYS
+    } | {
         told["nats"]["username_file"]: ("nats-login", "username"),
         told["nats"]["password_file"]: ("nats-login", "password"),
         told["nats"]["ca_file"]: ("nats-tls", "ca.crt"),
@@ -203,7 +217,33 @@ def test_only_the_keys_needed_are_mounted_where_the_config_says() -> None:
         )
     )
     assert projected["defaultMode"] == 0o440
-    assert "optional" not in json.dumps(projected)
+    # What the process needs keeps the pod from starting when it is missing, and the kubelet says
+    # so; nobody knows which form of a login a Secret has.
+    optional = [s["secret"]["name"] for s in projected["sources"] if s["secret"].get("optional")]
+    assert optional == ["orders-db"]
+
+
+@pytest.mark.parametrize("key", ["uri", None])
+def test_a_database_login_is_found_where_the_config_says(key: str | None, tmp_path: Path) -> None:
+    """What the operator makes of a Secret and a resource, the process makes of its files."""
+    database = {
+        **INBOX,
+        "connectionSecretRef": {"name": "db", **({"key": key} if key else {})},
+    }
+    secret = {"uri": "postgresql://app@/", "username": "no", "ca": "CA", "crt": "C", "key": "K"}
+    objects = relay(resources.pipeline(database=database))
+    volumes = {volume["name"]: volume for volume in template(objects)["spec"]["volumes"]}
+    for source in volumes["secrets"]["projected"]["sources"]:
+        for item in source["secret"]["items"]:
+            path = tmp_path / item["path"]
+            path.parent.mkdir(exist_ok=True)
+            if item["key"] in secret:
+                path.write_text(secret[item["key"]])
+    told = json.loads(json.dumps(config(objects)["database"]).replace(SECRETS_MOUNT, str(tmp_path)))
+    assert Login.from_files(DatabaseConfig(**told)) == Login(
+        url="postgresql://app@/", host="db.data", port="5433", database="shop",
+        tls_mode="verify-ca", ca_pem="CA", cert_pem="C", key_pem="K",
+    )  # fmt: skip
 
 
 def test_a_consumer_that_needs_no_secret_mounts_none() -> None:
@@ -272,9 +312,7 @@ def test_every_variable_of_a_container_is_documented_and_no_other() -> None:
         "nkeySecretRef": {"name": "s", "key": "nkey"},
     }
     nats = NatsConnection.model_validate({**NATS_ALL.model_dump(exclude_none=True), **spec})
-    consumer = resources.consumer(
-        handler={"container": {"image": "x"}}, inbox={"connectionSecretRef": {"name": "db"}}
-    )
+    consumer = resources.consumer(handler={"container": {"image": "x"}}, inbox=INBOX)
     container = template(handle(consumer, nats=nats))["spec"]["containers"][0]
     page = Path(__file__).resolve().parents[4] / "docs/reference/container-environment.md"
     documented = [line.split("`")[1] for line in page.read_text().splitlines() if "| `" in line]
