@@ -6,10 +6,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import ssl
+import subprocess
+import sys
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import nats.errors
@@ -26,6 +30,7 @@ from outbox_operator.wire.config import (
     HttpHandlerConfig,
     NatsConfig,
     PythonHandlerConfig,
+    encode,
 )
 from support.ports import free_port
 from support.waiting import eventually
@@ -235,6 +240,28 @@ async def consuming(config: ConsumerConfig, handler: Handler | None = None) -> A
     finally:
         app.stop()
         await task
+
+
+@contextlib.contextmanager
+def consumer_process(
+    config: ConsumerConfig, folder: Path, handlers: str, **environment: str
+) -> Iterator[subprocess.Popen[str]]:
+    """`outbox consume` as a process in a folder that holds `handlers` as a module."""
+    (folder / "handlers.py").write_text(handlers)
+    (folder / "config.json").write_text(encode(config))
+    consumer = subprocess.Popen(
+        [sys.executable, "-m", "outbox_operator.cli.main", "consume"],
+        cwd=folder,
+        env={**os.environ, "OUTBOX_CONFIG": str(folder / "config.json"), **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield consumer
+    finally:
+        if consumer.poll() is None:
+            consumer.kill()
+        consumer.communicate()
 
 
 async def readiness(app: App) -> tuple[int, dict[str, Any]]:

@@ -23,6 +23,7 @@ from outbox_operator.adapters.postgres.url import Login, resolve
 from outbox_operator.aio import Backoff, wait
 from outbox_operator.consumer import error_text
 from outbox_operator.consumer.breaker import Breaker
+from outbox_operator.consumer.disposition import Policy
 from outbox_operator.consumer.handlers import loader
 from outbox_operator.consumer.handlers.http import HttpHandler
 from outbox_operator.consumer.handlers.python import PythonHandler
@@ -31,6 +32,9 @@ from outbox_operator.consumer.loop import Loop
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.processor import Processor
 from outbox_operator.consumer.progress import Letters, Progress
+from outbox_operator.consumer.suspects import Suspects
+from outbox_operator.consumer.trials import Trials
+from outbox_operator.consumer.workers import is_ordered
 from outbox_operator.errors import (
     AccessDeniedError,
     CredentialsError,
@@ -120,10 +124,18 @@ class App:
         self.metrics = ConsumerMetrics(config)
         self._inbox = _inbox(config)
         breaker = Breaker(config.breaker_failures)
-        processor = Processor(
-            config, handler, self._inbox, self.metrics, self._progress, self._letters, breaker
+        policy = Policy(max_deliver=config.max_deliver, backoff=config.backoff_seconds)
+        self._trials = Trials(f"{config.nats.url} {config.stream} {config.durable}")
+        suspects = Suspects(
+            policy, config.ack_wait_seconds, self._trials, ordered=is_ordered(config)
         )
-        self._loop = Loop(config, handler, processor, breaker, self.metrics, self._stopping)
+        processor = Processor(
+            config, handler, self._inbox, self.metrics, self._progress, self._letters, breaker,
+            policy, suspects,
+        )  # fmt: skip
+        self._loop = Loop(
+            config, handler, processor, breaker, suspects, self.metrics, self._stopping
+        )
         self.health = HealthServer(
             config.health_port, self._checks(), registry=self.metrics.registry
         )
@@ -158,6 +170,7 @@ class App:
                 await self._handler.close()
                 if self._inbox is not None:
                     await self._inbox.close()
+                self._trials.close()
         log.info("stopped")
 
     async def _start_handler(self) -> None:

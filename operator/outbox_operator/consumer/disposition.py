@@ -18,9 +18,6 @@ BACKOFF_FIRST_SECONDS: Final = 1.0
 BACKOFF_LONGEST_SECONDS: Final = 300.0
 LONGEST_ASKED_SECONDS: Final = 3600.0
 """A handler may ask for at most this delay; a mistaken Retry-After must not park an event."""
-UNANSWERED_ALLOWANCE: Final = 3
-"""Deliveries beyond `max_deliver` after which a message becomes a dead letter unhandled. Not 0: a
-delivery that a draining pod gave back counts on the server, and the event is not to blame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,27 +98,12 @@ def backoff(failures: int, jitter: float, delays: tuple[float, ...] = ()) -> flo
     return jittered(pause_after(failures, BACKOFF_FIRST_SECONDS, BACKOFF_LONGEST_SECONDS), jitter)
 
 
-def before_handling(deliveries: int, policy: Policy) -> ToDeadLetters | None:
-    """Decide whether a message becomes a dead letter without another call of the handler.
-
-    The last allowed delivery normally ends in `decide`. If the message still comes again and
-    again, the process dies in its handler each time, and would the next time.
-    """
-    if policy.max_deliver > 0 and policy.max_deliver + UNANSWERED_ALLOWANCE < deliveries:
-        return ToDeadLetters(
-            Reason.MAX_DELIVER,
-            f"delivered {deliveries - 1} times without an answer from the handler: "
-            "the process may die while it handles this event",
-        )
-    return None
-
-
-def decide(outcome: Outcome, deliveries: int, policy: Policy, jitter: float) -> Disposition:
+def decide(outcome: Outcome, attempts: int, policy: Policy, jitter: float) -> Disposition:
     """Decide what follows from the handler's answer.
 
     Args:
         outcome: The answer.
-        deliveries: How often the message was delivered, this time included.
+        attempts: How often the handler was given it, this time included.
         policy: The consumer's settings.
         jitter: A random number in [0, 1).
     """
@@ -131,10 +113,10 @@ def decide(outcome: Outcome, deliveries: int, policy: Policy, jitter: float) -> 
         case DeadLetter(reason):
             return ToDeadLetters(Reason.REFUSED, reason)
         case RetryAfter(seconds, reason):
-            if 0 < policy.max_deliver <= deliveries:
+            if 0 < policy.max_deliver <= attempts:
                 return ToDeadLetters(Reason.MAX_DELIVER, reason)
             if seconds is None:
-                return Redeliver(backoff(deliveries, jitter, policy.backoff), reason)
+                return Redeliver(backoff(attempts, jitter, policy.backoff), reason)
             return Redeliver(min(max(seconds, 0.0), LONGEST_ASKED_SECONDS), reason)
         case _:
             assert_never(outcome)

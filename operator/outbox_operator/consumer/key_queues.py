@@ -24,7 +24,9 @@ class Item:
         order_key: What it must be handled in order with: all messages of the same one. None:
             nothing.
         retries: How often it failed in this process, beyond its deliveries.
-        alone: It was in a batch that failed; it is handled by itself now.
+        uncounted: Deliveries among all that were no attempts.
+        alone: It was in a batch that failed, or came again; it is handled in a call of its own.
+        suspect: It may have ended a process; it is handled while nothing else is.
         done: Whether it is settled.
         handled: Whether it is settled because the handler did it.
     """
@@ -33,14 +35,21 @@ class Item:
     event: ReceivedEvent
     order_key: Hashable = None
     retries: int = 0
+    uncounted: int = 0
     alone: bool = False
+    suspect: bool = False
     done: bool = False
     handled: bool = False
 
     @property
-    def attempts(self) -> int:
-        """How often a handler was given it, this time included; at least 1."""
+    def deliveries(self) -> int:
+        """How often it was delivered or tried again here, this time included; at least 1."""
         return self.delivery.deliveries + self.retries
+
+    @property
+    def attempts(self) -> int:
+        """How often a handler was given it as far as we know, this time included; at least 1."""
+        return self.delivery.deliveries + self.retries - self.uncounted
 
 
 class KeyQueues:
@@ -48,6 +57,8 @@ class KeyQueues:
 
     def __init__(self) -> None:
         self.ready: deque[Item] = deque()
+        self.suspects: deque[Item] = deque()
+        """What would be ready, but has to wait until nothing else is handled."""
         self._waiting: dict[Hashable, deque[Item]] = {}
 
     def add(self, item: Item) -> None:
@@ -58,13 +69,35 @@ class KeyQueues:
         waiting = self._waiting.get(item.order_key)
         if waiting is None:
             self._waiting[item.order_key] = deque()
-            self.ready.append(item)
+            self.make_ready(item)
         else:
             waiting.append(item)
 
+    def make_ready(self, item: Item) -> None:
+        """Let a message come next that waits for no other of its queue."""
+        (self.suspects if item.suspect else self.ready).append(item)
+
+    def clear_suspects(self, keep: Callable[[Item], bool]) -> None:
+        """Treat suspects like all others, but for some."""
+        for item in self.waiting():
+            item.suspect = item.suspect and keep(item)
+        found, self.suspects = self.suspects, deque()
+        for item in found:
+            self.make_ready(item)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self.ready.clear()
+        self.suspects.clear()
+        self._waiting.clear()
+
     def waiting(self) -> list[Item]:
         """All of them."""
-        return [*self.ready, *(item for queue in self._waiting.values() for item in queue)]
+        return [
+            *self.ready,
+            *self.suspects,
+            *(item for queue in self._waiting.values() for item in queue),
+        ]
 
     def take(self) -> Item | None:
         """Take out the next message to handle."""
@@ -96,7 +129,8 @@ class KeyQueues:
             else:
                 ready.append(item)
             last = item.order_key
-        self.ready.extendleft(reversed(ready))
+        for item in reversed(ready):
+            (self.suspects if item.suspect else self.ready).appendleft(item)
         if behind:
             self._waiting[behind[0].order_key].extendleft(reversed(behind))
 
@@ -106,6 +140,6 @@ class KeyQueues:
             return
         waiting = self._waiting[item.order_key]
         if waiting:
-            self.ready.append(waiting.popleft())
+            self.make_ready(waiting.popleft())
         else:
             del self._waiting[item.order_key]

@@ -19,6 +19,7 @@ from outbox_operator.consumer.breaker import Breaker
 from outbox_operator.consumer.handlers.types import Handler
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.processor import Processor
+from outbox_operator.consumer.suspects import Suspects
 from outbox_operator.consumer.workers import Workers
 from outbox_operator.errors import NatsError
 from outbox_operator.reasons import Reason
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 _SILENCE_CHECK_SECONDS: Final = 1.0
 """How often the loop looks for silence when nothing wakes it."""
+_LEFT_CHECK_SECONDS: Final = 0.5
+"""How often it asks whether anything is left that others had in hand."""
 _HELD_BACK_CHECK_SECONDS: Final = 0.1
 """How often it looks whether all messages under way have come in, in ordered mode."""
 _CONFIRM_SECONDS: Final = 2.0
@@ -44,6 +47,7 @@ class Loop:
         handler: Who handles.
         processor: Handles messages.
         breaker: Says whether to go on.
+        suspects: Says whether to be careful.
         metrics: What to count.
         stopping: Ends the loop; call `wake` after setting it.
 
@@ -58,16 +62,22 @@ class Loop:
         handler: Handler,
         processor: Processor,
         breaker: Breaker,
+        suspects: Suspects,
         metrics: ConsumerMetrics,
         stopping: asyncio.Event,
     ) -> None:
         self._config = config
         self._breaker = breaker
+        self._suspects = suspects
+        self._careful = False
+        self._looked = 0.0
+        self._begun = False
         self._stopping = stopping
         self._changed = asyncio.Event()
         self._workers = Workers(
-            config, handler, processor, breaker, metrics, stopping=stopping, changed=self._changed
-        )
+            config, handler, processor, breaker, suspects, metrics,
+            stopping=stopping, changed=self._changed,
+        )  # fmt: skip
         self.deliver = self._workers.deliver
         self.answer_refused = self._workers.answer_refused
 
@@ -113,8 +123,8 @@ class Loop:
                 only those that are with a handler, if answers are refused.
         """
         workers = self._workers
-        workers.ack_all = source.ack_all
-        if workers.ack_all and not workers.ordered:
+        workers.answers.ack_all = source.ack_all
+        if source.ack_all and not workers.ordered:
             raise NatsError(
                 f"durable consumer {self._config.durable!r}: ackPolicy All needs ordering PerKey "
                 "or an inbox of mode PerShard: an answer would count for events still in hand",
@@ -128,6 +138,9 @@ class Loop:
                 "(priorityPolicy: PinnedClient) or maxAckPending: 1",
                 self._config.durable,
             )
+        if not self._begun and source.unanswered_before > 0:
+            self._suspects.beware(time.monotonic())
+        self._begun = True
         while not self._stopping.is_set():
             self._changed.clear()
             if source.failure is not None:
@@ -137,6 +150,7 @@ class Loop:
                 source.forget_requests()
             if workers.ordered and workers.epoch != source.epoch and source.connected:
                 await self._gather(source)
+            await self._watch_out(source)
             await self._request(source)
             workers.start()
             await wait(self._changed, self._seconds_until_due())
@@ -163,6 +177,20 @@ class Loop:
             return
         self._workers.handle_held_back(epoch)
 
+    async def _watch_out(self, source: PullConsumer) -> None:
+        """See whether messages that others left may still come."""
+        now = time.monotonic()
+        careful = self._suspects.careful(now)
+        if careful and not self._workers.ordered and now - self._looked > _LEFT_CHECK_SECONDS:
+            self._looked = now
+            source.flush()
+            if source.connected and await source.unanswered() <= len(self._workers.in_hand):
+                self._suspects.all_clear()
+                careful = False
+        if self._careful and not careful:
+            self._workers.end_care()
+        self._careful = careful
+
     async def _request(self, source: PullConsumer) -> None:
         """Request as many messages as there is room for."""
         workers = self._workers
@@ -176,6 +204,10 @@ class Loop:
         else:
             workers.measure(source.most_in_flight)
             room = workers.window - in_hand
+            if workers.suspicious:
+                room = 0
+            elif self._careful and not workers.ordered:
+                room = min(room, 1)  # what was left comes first, and comes alone
         free = room - source.requested
         if free >= max(1, workers.window // 4) or (free > 0 and source.requested == 0):
             await source.request(free)
@@ -210,9 +242,9 @@ class Loop:
         if cut:
             log.warning("%d handlers did not end in time; their events are given back", len(cut))
             await asyncio.wait(cut, timeout=_CANCEL_SECONDS)
-        workers.acknowledge_all()
+        workers.answers.acknowledge_all()
         workers.give_back([item for item in workers.in_hand.values() if not item.done])
         source.flush()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CONFIRM_SECONDS):
-                await workers.count_acknowledgements(source.confirm)
+                await workers.answers.count_acknowledgements(source.confirm)

@@ -39,6 +39,7 @@ from outbox_operator.consumer.handlers.types import (
 from outbox_operator.consumer.key_queues import Item
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.progress import Letters, Progress
+from outbox_operator.consumer.suspects import Suspects
 from outbox_operator.errors import HandlerUnavailableError, OutboxError
 from outbox_operator.wire import dead_letters
 from outbox_operator.wire.config import ConsumerConfig
@@ -60,6 +61,8 @@ class Processor:
         progress: What readiness says of the handler.
         letters: What it says of dead letters.
         breaker: The circuit of the handler.
+        policy: How failed deliveries are repeated.
+        suspects: Knows which messages may have ended a process.
         jitter: Random numbers in [0, 1).
     """
 
@@ -72,6 +75,8 @@ class Processor:
         progress: Progress,
         letters: Letters,
         breaker: Breaker,
+        policy: disposition.Policy,
+        suspects: Suspects,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._config = config
@@ -82,14 +87,12 @@ class Processor:
         self._letters = letters
         self._breaker = breaker
         self._jitter = jitter
-        self._policy = disposition.Policy(
-            max_deliver=config.max_deliver, backoff=config.backoff_seconds
-        )
+        self._policy = policy
+        self._suspects = suspects
 
     async def process(self, items: list[Item]) -> Sequence[Settlement]:
         """Handle messages together; return what is to be done with each."""
-        dead = disposition.before_handling(items[0].delivery.deliveries, self._policy)
-        if dead is not None and len(items) == 1:
+        if items[0].suspect and (dead := self._suspects.verdict(items[0])) is not None:
             return [await self._dead_letter(dead, items[0])]
         try:
             if self._inbox is not None:
@@ -187,7 +190,7 @@ class Processor:
         first = items[0]
         context = Context(
             consumer=self._config.consumer,
-            deliveries=first.attempts,
+            deliveries=first.deliveries,
             stream=first.delivery.stream,
             sequence=first.delivery.sequence,
             connection=connection if self._handler.wants_connection else None,
@@ -263,7 +266,7 @@ class Processor:
                 delivery.headers,
                 reason=decided.reason,
                 error=error_text.bounded(decided.error),
-                deliveries=item.attempts,
+                deliveries=item.deliveries,
                 stream=delivery.stream,
                 sequence=delivery.sequence,
                 stored=delivery.when_stored(),
@@ -301,5 +304,5 @@ def _facts(item: Item) -> dict[str, object]:
         "event_id": item.event.id,
         "event_type": item.event.type,
         "stream_sequence": item.delivery.sequence,
-        "deliveries": item.attempts,
+        "deliveries": item.deliveries,
     }

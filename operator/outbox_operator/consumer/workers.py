@@ -11,33 +11,25 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Final
 
 from outbox_operator.adapters.nats.pull_consumer import Delivery
 from outbox_operator.consumer import events
-from outbox_operator.consumer.acknowledgements import Acknowledgements
+from outbox_operator.consumer.answers import Answers
 from outbox_operator.consumer.breaker import Breaker
-from outbox_operator.consumer.disposition import (
-    Acknowledge,
-    Again,
-    Redeliver,
-    Settlement,
-    Terminate,
-)
+from outbox_operator.consumer.disposition import Again, Redeliver
 from outbox_operator.consumer.handlers.types import Handler, ReceivedEvent
 from outbox_operator.consumer.key_queues import Item, KeyQueues
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.prefetch_window import PrefetchWindow
 from outbox_operator.consumer.processor import Processor
+from outbox_operator.consumer.suspects import Suspects
 from outbox_operator.errors import NatsError
 from outbox_operator.wire.config import ConsumerConfig
-from outbox_operator.wire.dead_letters import OWN_TERMINATION
 
 log = logging.getLogger(__name__)
 
-_CONFIRM_SECONDS: Final = 0.05
-"""Acknowledgements of this time are counted together; it takes a question to the server."""
 _BUG_SECONDS: Final = 30.0
 """Delay of a message whose processing ended in an error nobody foresaw."""
 _IN_A_ROW: Final = 64
@@ -48,6 +40,15 @@ _ORDERED_AHEAD: Final = 8
 """Messages in hand for each that may be handled, so that different keys are among them."""
 
 
+def is_ordered(config: ConsumerConfig) -> bool:
+    """Whether messages of one key, or shard, are handled one after the other."""
+    return config.ordering == "PerKey" or _is_by_shard(config)
+
+
+def _is_by_shard(config: ConsumerConfig) -> bool:
+    return config.inbox is not None and config.inbox.mode == "PerShard"
+
+
 class Workers:
     """The messages in hand, and the tasks that handle them.
 
@@ -56,6 +57,7 @@ class Workers:
         handler: Who handles; says how many events of a type go into one call.
         processor: Handles messages.
         breaker: Says whether to go on.
+        suspects: Says what is handled alone.
         metrics: What to count.
         stopping: Nothing more is begun once it is set.
         changed: Set when there may be room for more messages.
@@ -67,7 +69,7 @@ class Workers:
         epoch: Of the messages that are handled as they come, in ordered mode.
         tasks: What runs now.
         ordered: Whether messages of one key, or shard, are handled one after the other.
-        ack_all: Whether an acknowledgement counts for all earlier messages too.
+        answers: Answers for what was handled.
         window: How many messages to have in hand.
         refused: Whether the server refuses answers. Nothing is begun then, and what arrives is
             let go: it would be handled again and again. What a handler has, it keeps.
@@ -79,6 +81,7 @@ class Workers:
         handler: Handler,
         processor: Processor,
         breaker: Breaker,
+        suspects: Suspects,
         metrics: ConsumerMetrics,
         *,
         stopping: asyncio.Event,
@@ -88,28 +91,31 @@ class Workers:
         self._handler = handler
         self._processor = processor
         self._breaker = breaker
+        self._suspects = suspects
         self._metrics = metrics
         self._stopping = stopping
         self._changed = changed
-        self._by_shard = config.inbox is not None and config.inbox.mode == "PerShard"
-        self.ordered = config.ordering == "PerKey" or self._by_shard
-        self.ack_all = False
+        self._by_shard = _is_by_shard(config)
+        self.ordered = is_ordered(config)
         self.in_hand: dict[int, Item] = {}
         self.held_back: list[Item] = []
         self.tasks: set[asyncio.Task[None]] = set()
         self._queues = KeyQueues()
         self.epoch = -1
-        self._acknowledge_up_to: Delivery | None = None
-        self._acknowledgements = Acknowledgements()
-        self._confirming: asyncio.Task[None] | None = None
         self.refused = False
         self._starting = False
         self._probe: list[Item] | None = None
         """What is being tried while the circuit is open."""
+        self._alone: list[Item] | None = None
+        """What is handled while nothing else may be."""
         least = config.concurrency * (_ORDERED_AHEAD if self.ordered else 1)
         least = max(least, handler.largest_batch)
         self._prefetch = PrefetchWindow(least)
         self.window = least
+        self.answers = Answers(
+            self.in_hand, self._queues, self._prefetch, suspects, metrics,
+            by_shard=self._by_shard, ordered=self.ordered, retry=self._retry,
+        )  # fmt: skip
         metrics.in_flight.set_function(lambda: len(self.in_hand))
 
     def deliver(self, delivery: Delivery) -> None:
@@ -138,13 +144,17 @@ class Workers:
         item = Item(delivery, event, self._order_key(event) if self.ordered else None)
         if delivery.deliveries > 1:
             self._metrics.redeliveries.inc()
+            self._suspects.judge(item, time.monotonic())
         self.in_hand[delivery.sequence] = item
         self._prefetch.arrived(len(delivery.data))
         if self.held_back or (self.ordered and self.epoch != delivery.epoch):
             self.held_back.append(item)
             self._changed.set()
             return
-        self._queues.add(item)
+        if item.suspect and item.order_key is None:
+            self._queues.make_ready(item)
+        else:
+            self._queues.add(item)
         if not self._starting:
             self.start()
 
@@ -157,6 +167,8 @@ class Workers:
         """Begin to handle messages of an epoch, since all that were under way have come in."""
         self.epoch = epoch
         held, self.held_back = self.held_back, []
+        if any(item.suspect for item in held):
+            self._suspects.beware(time.monotonic())
         for item in sorted(held, key=lambda item: item.delivery.sequence):
             # To the end, so that the messages in hand are in the order of the stream.
             self.in_hand[item.delivery.sequence] = self.in_hand.pop(item.delivery.sequence)
@@ -174,7 +186,8 @@ class Workers:
         """Start a worker if something is ready and none is starting."""
         if (
             self._starting
-            or not self._queues.ready
+            or self._alone is not None
+            or not (self._queues.ready or (self._queues.suspects and not self.tasks))
             or len(self.tasks) >= self._config.concurrency
             or (self._breaker.is_open and not self._breaker.probe_due(time.monotonic()))
         ):
@@ -182,7 +195,21 @@ class Workers:
         self._starting = True
         worker = asyncio.create_task(self._work())
         self.tasks.add(worker)
-        worker.add_done_callback(self.tasks.discard)
+        worker.add_done_callback(self._ended)
+
+    def _ended(self, worker: asyncio.Task[None]) -> None:
+        self.tasks.discard(worker)
+        if self._queues.suspects:
+            self.start()
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether something is handled alone, or is going to be."""
+        return self._alone is not None or bool(self._queues.suspects)
+
+    def end_care(self) -> None:
+        """Handle what comes again like everything else, unless it is beyond what is allowed."""
+        self._queues.clear_suspects(keep=self._suspects.exhausted)
 
     async def _work(self) -> None:
         """Handle what is ready until there is nothing more."""
@@ -194,13 +221,19 @@ class Workers:
             try:
                 settlements = await self._processor.process(items)
             except asyncio.CancelledError:
+                if items is self._alone:
+                    self._end_trial(items[0], survived=False)
                 self.give_back(items)
                 raise
             except Exception:
                 # A bug of ours: say so, and keep the message away from a hot loop.
                 log.exception("messages from %d on not processed", items[0].delivery.sequence)
                 settlements = [Redeliver(_BUG_SECONDS, "not processed")] * len(items)
-            self._settle(items, settlements)
+            if items is self._alone:
+                self._end_trial(items[0], survived=not isinstance(settlements[0], Again))
+            self.answers.settle(items, settlements)
+            if len(self.in_hand) <= self.window - self.window // 4 or self._breaker.is_open:
+                self._changed.set()
             if items is self._probe:
                 # However it ended: what the handler did not answer says nothing about it, and
                 # the next message is to be tried.
@@ -211,20 +244,20 @@ class Workers:
                 in_a_row = 0
                 await asyncio.sleep(0)
 
+    def _end_trial(self, item: Item, *, survived: bool) -> None:
+        self._alone = None
+        self._suspects.ended(item, time.monotonic(), survived=survived)
+
     def _take(self) -> list[Item]:
         """Take the messages to handle next out of the queues: one, or some that go together."""
-        if self.refused or self._stopping.is_set():
+        if self.refused or self._alone is not None or self._stopping.is_set():
             return []
         if self._breaker.is_open:
-            if not self._queues.ready or not self._breaker.probe_due(time.monotonic()):
-                return []
-            self._breaker.probe()
-            self._probe = [self._queues.ready.pop()]  # the one that came last
-            return self._probe
+            return self._take_probe()
         first = self._queues.take()
         if first is None:
-            return []
-        if first.alone or first.attempts > 1:
+            return self._take_suspect() if self._queues.suspects else []
+        if first.alone:
             return [first]
         kind = first.event.type
         size = self._handler.batch(kind)
@@ -248,100 +281,38 @@ class Workers:
             ),
         ]
 
+    def _take_probe(self) -> list[Item]:
+        """Take what is tried while the circuit is open."""
+        if not self._breaker.probe_due(time.monotonic()):
+            return []
+        # The one that came last.
+        found = [self._queues.ready.pop()] if self._queues.ready else self._take_suspect()
+        if found:
+            self._breaker.probe()
+            self._probe = found
+        return found
+
+    def _take_suspect(self) -> list[Item]:
+        """Take the next message that is handled while nothing else is."""
+        if not self._queues.suspects or len(self.tasks) > 1:  # one is the worker who asks
+            return []
+        item = self._queues.suspects.popleft()
+        self._alone = [item]
+        self._suspects.begin(item, time.monotonic())
+        return self._alone
+
     def _fits(self, item: Item) -> bool:
-        return not item.alone and item.attempts == 1
-
-    def _settle(self, items: list[Item], settlements: Sequence[Settlement]) -> None:
-        """Answer for messages that were handled together."""
-        again: list[Item] = []
-        try:
-            for item, settlement in zip(items, settlements, strict=True):
-                match settlement:
-                    case Acknowledge(handled):
-                        item.handled = handled
-                        self._done(item)
-                        if not self.ack_all:
-                            item.delivery.ack()
-                            if handled:
-                                self._acknowledgements.sent[item.delivery.sequence] = (
-                                    item.event.type
-                                )
-                    case Terminate(reason):
-                        self._done(item)
-                        if not self.ack_all:
-                            item.delivery.term(f"{OWN_TERMINATION}{reason}")
-                    case Again(alone):
-                        item.alone = item.alone or alone
-                        again.append(item)
-                    case Redeliver(seconds) if item.order_key is None and not self.ack_all:
-                        self._done(item)
-                        item.delivery.nak(seconds)
-                    case Redeliver(seconds):
-                        # It keeps its place: what follows in its queue waits for it.
-                        item.retries += 1
-                        asyncio.get_running_loop().call_later(seconds, self._retry, item)
-        except NatsError as error:
-            # Nothing is lost: without an answer the server delivers it again.
-            self._metrics.settle_failures.inc()
-            log.warning("answers not sent, the events come again: %s", error)
-        if self._confirming is None and self._acknowledgements.sent:
-            self._confirming = asyncio.create_task(self._confirm(items[0].delivery))
-        if again:
-            self._queues.put_back(again)
-        else:
-            self._release(items)
-        if len(self.in_hand) <= self.window - self.window // 4 or self._breaker.is_open:
-            self._changed.set()
-
-    def _release(self, items: list[Item]) -> None:
-        """Let what follows in their queues come next."""
-        if not self.ordered:
-            return
-        last = items[-1]
-        if self._by_shard:
-            if last.done:
-                self._queues.release(last)
-            return
-        for item in items:
-            if item.done:
-                self._queues.release(item)
+        return not item.alone
 
     def _retry(self, item: Item) -> None:
         if not self._stopping.is_set() and self.in_hand.get(item.delivery.sequence) is item:
-            self._queues.ready.append(item)
+            self._queues.make_ready(item)
             self.start()
-
-    def _done(self, item: Item) -> None:
-        """Record that a message is settled, and not in hand any more."""
-        item.done = True
-        self._prefetch.settled()
-        if not self.ack_all:
-            self.in_hand.pop(item.delivery.sequence, None)
-            return
-        last: Item | None = None
-        while self.in_hand:
-            first = next(iter(self.in_hand.values()))
-            if not first.done:
-                break
-            last = self.in_hand.pop(first.delivery.sequence)
-            if first.handled:
-                self._acknowledgements.sent[first.delivery.sequence] = first.event.type
-        if last is not None:
-            if self._acknowledge_up_to is None:
-                asyncio.get_running_loop().call_soon(self.acknowledge_all)
-            self._acknowledge_up_to = last.delivery
-
-    def acknowledge_all(self) -> None:
-        """Answer once for all messages that are done, if one answer counts for all."""
-        last, self._acknowledge_up_to = self._acknowledge_up_to, None
-        if last is not None:
-            with contextlib.suppress(NatsError):  # they come again
-                last.ack()
 
     def answer_refused(self, sequence: int) -> None:
         """Begin nothing more: the server refused an answer to the message of this sequence."""
         self.refused = True
-        withdrawn = self._acknowledgements.refused(sequence, with_earlier=self.ack_all)
+        withdrawn = self.answers.refused(sequence)
         if withdrawn or sequence not in self.in_hand:  # else it was told that we are at work
             self._metrics.settle_failures.inc()
 
@@ -361,35 +332,13 @@ class Workers:
         In ordered mode no handler may have any.
         """
         kept = self.kept()
-        self.in_hand = {item.delivery.sequence: item for item in kept}
+        self.in_hand.clear()
+        self.in_hand.update({item.delivery.sequence: item for item in kept})
         self.held_back.clear()
-        self._queues = KeyQueues()
-        self._acknowledge_up_to = None
+        self._queues.clear()
+        self.answers.forget_acknowledgement()
         self.epoch = -1
         self.refused = False
-
-    async def _confirm(self, delivery: Delivery) -> None:
-        """Ask what became of acknowledgements, and count those that were accepted."""
-        try:
-            await asyncio.sleep(_CONFIRM_SECONDS)
-            await self.count_acknowledgements(delivery.confirm)
-        finally:
-            self._confirming = None
-
-    async def count_acknowledgements(self, confirm: Callable[[], Awaitable[None]]) -> None:
-        """Count those sent until now that the server took; if it does not say, the next time.
-
-        Args:
-            confirm: Waits until it has taken, or refused, what it was sent.
-        """
-        if self._confirming is not None and self._confirming is not asyncio.current_task():
-            self._confirming.cancel()
-        if not self._acknowledgements.ask():
-            return
-        with contextlib.suppress(NatsError):
-            await confirm()
-            for event_type, events in self._acknowledgements.accepted().items():
-                self._metrics.acknowledged(event_type, events)
 
     def give_back(self, items: Sequence[Item]) -> None:
         """Have messages delivered again, to whichever pod."""

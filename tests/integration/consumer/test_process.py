@@ -8,8 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +16,8 @@ import asyncpg
 import pytest
 from nats.aio.client import Client
 
-from outbox_operator.consumer.disposition import UNANSWERED_ALLOWANCE
-from outbox_operator.wire.config import ConsumerConfig, InboxConfig, encode
-from support.consuming import Source
+from outbox_operator.wire.config import ConsumerConfig, InboxConfig
+from support.consuming import Source, consumer_process
 from support.nats import NatsServer, connected
 from support.outbox import migrate_inbox
 from support.waiting import eventually
@@ -42,9 +40,6 @@ async def hang_once(event, context):
     if not marker.exists():
         marker.touch()
         await asyncio.sleep(600)
-
-def die(event, context):
-    os._exit(1)
 
 from dataclasses import dataclass
 from outbox_operator.consumer import Handlers
@@ -77,24 +72,9 @@ async def finish(event, context):
 """
 
 
-@contextmanager
-def process(config: ConsumerConfig, folder: Path) -> Iterator[subprocess.Popen[str]]:
+def process(config: ConsumerConfig, folder: Path) -> AbstractContextManager[subprocess.Popen[str]]:
     """A consumer process whose working directory holds the handlers."""
-    (folder / "handlers.py").write_text(HANDLERS)
-    (folder / "config.json").write_text(encode(config))
-    consumer = subprocess.Popen(
-        [sys.executable, "-m", "outbox_operator.cli.main", "consume"],
-        cwd=folder,
-        env={**os.environ, "OUTBOX_CONFIG": str(folder / "config.json")},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield consumer
-    finally:
-        if consumer.poll() is None:
-            consumer.kill()
-        consumer.communicate()
+    return consumer_process(config, folder, HANDLERS)
 
 
 async def test_killed_in_the_middle_the_event_takes_effect_once(
@@ -119,27 +99,6 @@ async def test_killed_in_the_middle_the_event_takes_effect_once(
     effects = [row["event_id"] for row in await owner.fetch("SELECT event_id FROM effects")]
     await owner.close()
     assert effects == [event_id]
-
-
-async def test_an_event_that_kills_each_process_ends_as_a_dead_letter(
-    client: Client, stream_prefix: str, tmp_path: Path
-) -> None:
-    source = await Source.create(client, stream_prefix, ack_wait=0.3, max_deliver=1)
-    config = source.python("handlers:die")
-    await source.publish()
-    deaths = 0
-    while not await source.dead_letters():
-        assert deaths <= 1 + UNANSWERED_ALLOWANCE
-        with process(config, tmp_path) as consumer:
-
-            async def ended(consumer: subprocess.Popen[str] = consumer) -> bool:
-                return consumer.poll() is not None or bool(await source.dead_letters())
-
-            await eventually(ended, "process died or gave the event up")
-            deaths += consumer.poll() is not None
-    [letter] = await source.dead_letters()
-    assert deaths == 1 + UNANSWERED_ALLOWANCE
-    assert "the process may die" in (letter.headers or {})["Outbox-Dead-Letter-Error"]
 
 
 async def test_sigterm_drains_and_exits_with_0(

@@ -5,14 +5,12 @@ from __future__ import annotations
 import pytest
 
 from outbox_operator.consumer.disposition import (
-    UNANSWERED_ALLOWANCE,
     Acknowledge,
     Disposition,
     Policy,
     Redeliver,
     ToDeadLetters,
     backoff,
-    before_handling,
     decide,
 )
 from outbox_operator.consumer.handlers.types import Ack, DeadLetter, Outcome, RetryAfter
@@ -59,22 +57,6 @@ from outbox_operator.reasons import Reason
 )
 def test_decides(outcome: Outcome, deliveries: int, policy: Policy, expected: Disposition) -> None:
     assert decide(outcome, deliveries, policy, jitter=0.0) == expected
-
-
-@pytest.mark.parametrize(
-    ("max_deliver", "deliveries", "dead"),
-    [
-        (5, 5, False),
-        (5, 5 + UNANSWERED_ALLOWANCE, False),
-        (5, 6 + UNANSWERED_ALLOWANCE, True),
-        (-1, 10**6, False),
-    ],
-)
-def test_gives_up_what_kills_the_process_again_and_again(
-    max_deliver: int, deliveries: int, dead: bool
-) -> None:
-    found = before_handling(deliveries, Policy(max_deliver=max_deliver))
-    assert (found is not None) is dead
 
 
 def test_exponential_delays_grow_from_a_second_to_five_minutes_and_are_spread() -> None:

@@ -6,14 +6,17 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from outbox_operator.consumer.breaker import Breaker
-from outbox_operator.consumer.disposition import PUT_ASIDE, Settlement
+from outbox_operator.consumer.disposition import PUT_ASIDE, Policy, Settlement
 from outbox_operator.consumer.key_queues import Item
 from outbox_operator.consumer.metrics import ConsumerMetrics
+from outbox_operator.consumer.suspects import Suspects
+from outbox_operator.consumer.trials import Trials
 from outbox_operator.consumer.workers import Workers
 from outbox_operator.wire.config import ConsumerConfig, NatsConfig
 
@@ -75,7 +78,7 @@ class AProcessor:
 @pytest.mark.parametrize(
     "end", [PUT_ASIDE, ValueError("a bug of ours")], ids=["dead letter", "bug"]
 )
-async def test_the_end_of_a_probe_is_certain(end: Settlement | Exception) -> None:
+async def test_the_end_of_a_probe_is_certain(end: Settlement | Exception, tmp_path: Path) -> None:
     """Else the circuit never closes again, and only a restart helps."""
     config = ConsumerConfig(
         namespace="shop", consumer="billing", nats=NatsConfig(url="nats://nats"),
@@ -84,8 +87,9 @@ async def test_the_end_of_a_probe_is_certain(end: Settlement | Exception) -> Non
     breaker, processor = Breaker(1), AProcessor(end)
     handler: Any = AHandler()
     processing: Any = processor
+    suspects = Suspects(Policy(), 30.0, Trials("tests", tmp_path), ordered=False)
     workers = Workers(
-        config, handler, processing, breaker, ConsumerMetrics(config),
+        config, handler, processing, breaker, suspects, ConsumerMetrics(config),
         stopping=asyncio.Event(), changed=asyncio.Event(),
     )  # fmt: skip
     breaker.failed(99, "down", time.monotonic() - 60, 0.0)

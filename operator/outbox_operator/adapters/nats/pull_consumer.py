@@ -124,6 +124,8 @@ class PullConsumer(PullRequests):
         most_in_flight: Messages the server lets be unanswered over all readers.
         ack_all: Whether an acknowledgement counts for all earlier messages too.
         durable: What is read.
+        unanswered_before: Messages that were delivered, to anybody, and not answered for, when the
+            server was last asked for the durable consumer.
     """
 
     message = Delivery
@@ -159,6 +161,7 @@ class PullConsumer(PullRequests):
         self.most_in_flight = 0
         self.ack_all = False
         self.durable = Durable(stream, "", "", one_reader=False)
+        self.unanswered_before = 0
         client.on_denied("publish", _ANSWERS, self._answer_denied)
 
     @property
@@ -264,6 +267,7 @@ class PullConsumer(PullRequests):
                 reason=Reason.WRONG_CONSUMER,
             )
         self.ack_all = config["ack_policy"] == "all"
+        self.unanswered_before = int(answer["num_ack_pending"])
         self.most_in_flight = int(config.get("max_ack_pending") or -1)
         self._largest_batch = int(config.get("max_batch", 0))
         self._expires = min(EXPIRES_SECONDS, config.get("max_expires", 0) / 1e9 or math.inf)

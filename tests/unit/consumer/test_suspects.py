@@ -1,0 +1,129 @@
+"""What is known of attempts, and which messages are handled alone."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from outbox_operator.consumer.disposition import Policy
+from outbox_operator.consumer.key_queues import Item
+from outbox_operator.consumer.suspects import COUNT_ALLOWANCE, MOST_DEATHS, Suspects
+from outbox_operator.consumer.trials import Trials
+
+STORED = dt.datetime(2026, 11, 28, tzinfo=dt.UTC)
+
+
+class Delivered:
+    """A delivery with a count."""
+
+    def __init__(self, sequence: int, deliveries: int) -> None:
+        self.sequence = sequence
+        self.deliveries = deliveries
+
+    def when_stored(self) -> dt.datetime:
+        """Any time."""
+        return STORED
+
+
+def item(sequence: int, deliveries: int) -> Item:
+    delivery: Any = Delivered(sequence, deliveries)
+    event: Any = None
+    return Item(delivery, event)
+
+
+def suspects(
+    folder: Path, *, max_deliver: int = 5, ordered: bool = False, careful: bool = True
+) -> Suspects:
+    found = Suspects(Policy(max_deliver=max_deliver), 30.0, Trials("shop", folder), ordered=ordered)
+    if careful:
+        found.beware(0.0)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("deliveries", "max_deliver", "careful", "ordered", "suspect", "attempts"),
+    [
+        (2, 5, True, False, True, 1),  # left by who died, or by whoever
+        (9, 5, True, False, True, 1),
+        (2, 5, False, False, False, 2),  # another pod's failure
+        (5, 5, False, False, False, 5),
+        (6, 5, False, False, True, 5),  # an answer would have ended it
+        (50, 5, False, False, True, 5),
+        (50, -1, False, False, False, 50),
+        (2, 5, False, True, True, 1),  # in order, failures never go back
+    ],
+)
+def test_judges(
+    tmp_path: Path, deliveries: int, max_deliver: int, careful: bool, ordered: bool,
+    suspect: bool, attempts: int,
+) -> None:  # fmt: skip
+    found = item(7, deliveries)
+    suspects(tmp_path, max_deliver=max_deliver, ordered=ordered, careful=careful).judge(found, 1.0)
+    assert found.alone, "in no batch"
+    assert (found.suspect, found.attempts) == (suspect, attempts)
+
+
+def test_what_this_process_answered_is_no_suspect(tmp_path: Path) -> None:
+    known = suspects(tmp_path)
+    first = item(7, 2)
+    known.judge(first, 0.0)
+    known.answered(first)
+    again = item(7, 3)
+    known.judge(again, 0.0)
+    assert not again.suspect
+    assert again.attempts == 2, "the first one was nobody's"
+    known.answered(again)
+    elsewhere = item(7, 5)
+    known.judge(elsewhere, 0.0)
+    assert elsewhere.suspect, "somebody else had it since"
+
+
+def test_care_ends_and_handling_alone_does_not_count(tmp_path: Path) -> None:
+    known = suspects(tmp_path)
+    assert known.careful(34.0)
+    assert not known.careful(36.0)
+    for second in range(0, 1000, 20):
+        known.begin(item(1, 2), float(second))
+        known.ended(item(1, 2), float(second + 20), survived=True)
+    assert known.careful(349.0)
+    assert not known.careful(351.0), "not for ever"
+
+
+@pytest.mark.parametrize(("max_deliver", "allowed"), [(1, 1), (2, 2), (16, MOST_DEATHS)])
+def test_who_ends_processes_alone_is_given_up(
+    tmp_path: Path, max_deliver: int, allowed: int
+) -> None:
+    killer = item(7, 2)
+    for _ in range(allowed):
+        trials = Trials("shop", tmp_path)
+        known = Suspects(Policy(max_deliver=max_deliver), 30.0, trials, ordered=False)
+        assert known.verdict(killer) is None
+        known.begin(killer, 0.0)
+        trials.abandon()  # as a process that is killed
+    dead = suspects(tmp_path, max_deliver=max_deliver).verdict(killer)
+    assert dead is not None
+    assert f"ended {allowed} times" in dead.error
+
+
+@pytest.mark.parametrize("max_deliver", [-1, 1])
+def test_the_servers_count_decides_only_where_no_note_was_left(
+    tmp_path: Path, max_deliver: int
+) -> None:
+    much = item(7, max(max_deliver, 0) + COUNT_ALLOWANCE + 1)
+    dead = suspects(tmp_path, max_deliver=max_deliver).verdict(much)
+    assert (dead is not None) is (max_deliver > 0)
+    trials = Trials("shop", tmp_path)
+    trials.begin("somebody else")
+    trials.abandon()
+    assert suspects(tmp_path, max_deliver=max_deliver).verdict(much) is None
+
+
+def test_in_order_it_decides_only_for_the_first(tmp_path: Path) -> None:
+    known = suspects(tmp_path, max_deliver=1, ordered=True)
+    assert known.verdict(item(1, 20)) is not None
+    known.begin(item(1, 20), 0.0)
+    known.ended(item(1, 20), 0.0, survived=True)
+    assert known.verdict(item(2, 20)) is None, "it came as often, and had no turn"
