@@ -333,6 +333,10 @@ class Reason(StrEnum):
     FENCE_REFUSED = "FenceRefused"
     """Somebody else published to the shard's subjects since this relay last looked; it looks
     again."""
+    TAIL_INCOMPLETE = "TailIncomplete"
+    """In the relay's log, when it takes a shard: messages that were published after the last save
+    are no longer in the stream, by its limits, by consumption or by hand. The message says how
+    many of their events are known, and whether any is sent a second time."""
     WRONG_STREAM = "WrongStream"
     """Another stream took the message."""
     UNEXPECTED_REPLY = "UnexpectedReply"

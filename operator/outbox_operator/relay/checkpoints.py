@@ -102,3 +102,19 @@ def newest_within(
         and each.stream_sequence <= last_sequence
     )
     return next(fitting, None)
+
+
+def emission_at(kept: Sequence[Checkpoint], cursor: Cursor) -> int | None:
+    """Return the number of the last event before a cursor that went back; None: it did not."""
+    at = (
+        cursor.stream_sequence, cursor.snapshot_from, cursor.snapshot_to, cursor.last_position
+    )  # fmt: skip
+    return next(
+        (
+            each.emission
+            for each in kept
+            if at
+            == (each.stream_sequence, each.snapshot_from, each.snapshot_to, each.last_position)
+        ),
+        None,
+    )

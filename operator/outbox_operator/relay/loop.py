@@ -12,21 +12,22 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.publisher import Publisher, Run, Sent
 from outbox_operator.adapters.postgres.outbox import OutboxStore
-from outbox_operator.adapters.postgres.rows import CREATED_AT, Row, StoredCursor
-from outbox_operator.relay import poison
+from outbox_operator.adapters.postgres.rows import CREATED_AT, Candidate, Row, StoredCursor
+from outbox_operator.relay import checkpoints, poison
 from outbox_operator.relay.in_flight import PagesInFlight
 from outbox_operator.relay.message import Renderer
 from outbox_operator.relay.metrics import RelayMetrics
-from outbox_operator.relay.paging import largest_row
+from outbox_operator.relay.paging import Snapshot, largest_row
 from outbox_operator.relay.progress import ShardProgress
 from outbox_operator.relay.reading import Page, Reader
-from outbox_operator.relay.recovery import Numbering
+from outbox_operator.relay.recovery import MOST_SKIPPED, Numbering
 from outbox_operator.relay.retrying import Retrying, StopRequestedError
 from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.shard_cursor import ShardCursor
@@ -72,6 +73,7 @@ class RelayLoop:
     ) -> None:
         config, cursor = settings.config, stored.cursor
         self._settings = settings
+        self._store = store
         self._publisher = publisher
         self._signals = signals
         self._wakeup = wakeup
@@ -86,6 +88,8 @@ class RelayLoop:
             shard=shard, epoch=store.epoch, system=stored.server_system,
             known=cursor.stream_sequence, created=cursor.stream_created, notice=cursor.notice,
             numbers=Numbering(cursor.emission, cursor.emission_gaps),
+            numbered=checkpoints.emission_at(checkpoints.parse(stored.checkpoints), cursor),
+            candidates=self._candidates,
         )  # fmt: skip
         self._cursor = ShardCursor(
             store, self._stream, progress, metrics, stored=stored, policy=config.on_poison
@@ -249,6 +253,14 @@ class RelayLoop:
         await self._cursor.save()
         await self._retrying.rest(_HALT_RECHECK_SECONDS)
         await self._reader.rewind(self._cursor.point)  # the row may have been changed or deleted
+
+    async def _candidates(self, last: int) -> Sequence[Candidate]:
+        point = self._cursor.point
+        return await self._store.candidates(
+            Snapshot.parse(point.lower).bound(),
+            None if point.upper is None else Snapshot.parse(point.upper).bound(),
+            done=point.position, last=last, most=MOST_SKIPPED,
+        )  # fmt: skip
 
     def _largest(self) -> int:
         return largest_row(self._stream.max_message_bytes)

@@ -24,6 +24,11 @@ class RelayMetrics:
         self.resumed = counter(
             "resumed_total", "Events found in the stream behind the cursor, and not sent again."
         )
+        self.uncertain = counter(
+            "uncertain_total",
+            "Events sent although they may have been published before, because the stream no "
+            "longer shows it.",
+        )
         self.fence_losses = counter(
             "fence_losses_total",
             "Runs that the stream refused because its end was not where we knew it.",

@@ -9,18 +9,27 @@ emission. The rows at these positions are then skipped when they are read, and n
 - A row that became visible later cannot, for its key, come before one that was visible then.
 
 So the order of each key holds although the snapshot of the interrupted window was never stored.
+
+A tail may have holes: limits, consumption and people take messages out of the stream. The numbers
+of those that are left tell how many are missing. The rows that may be these, `Candidate`s, were
+published if they are as many; if not, then those of a key that the tail shows at a later position
+(`fill_holes`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
+from outbox_operator.adapters.postgres.rows import Candidate
 from outbox_operator.wire.headers import (
     EMISSION,
     EVENT_ID,
+    EVENT_KEY,
     EVENT_SOURCE,
     POSITION,
     SHARD,
@@ -38,6 +47,7 @@ PREDECESSORS: Final = 8
 FENCE_PATIENCE: Final = 3
 """Refusals in a row that other publishers cause before we publish without the fence."""
 FENCE_PAUSE_SECONDS: Final = 300.0
+_NUMBER: Final = re.compile("-?[0-9]{1,19}")
 
 
 def first_wanted(known: int | None, last: int) -> int:
@@ -78,7 +88,9 @@ class Tail:
         numbered: Number of the last event that the cursor accounts for.
         published: Event id by position, of our messages.
         emission: Number of the last of them, 0 if there is none.
-        counted: How many of them have a number above `numbered`.
+        missing: How many numbers up to it no message has.
+        left_out: How many of these no event ever had, because it was not known how far they went.
+        reached: The largest position of each key, which is named by its digest.
         foreign: How many messages are not ours.
         foreign_subject: Subject of the last of these.
         foreign_sequence: Its sequence.
@@ -89,7 +101,9 @@ class Tail:
     numbered: int = 0
     published: dict[int, str] = field(default_factory=dict)
     emission: int = 0
-    counted: int = 0
+    missing: int = 0
+    left_out: int = 0
+    reached: dict[bytes, int] = field(default_factory=dict)
     foreign: int = 0
     foreign_subject: str = ""
     foreign_sequence: int = 0
@@ -100,16 +114,75 @@ class Tail:
 
     def add(self, sequence: int, subject: str, headers: Mapping[str, str]) -> None:
         """Add the next message of the tail."""
-        position, emission = headers.get(POSITION, ""), headers.get(EMISSION, "")
-        if not (self.is_ours(headers) and position.isdecimal() and emission.isdecimal()):
+        position, emission = _number(headers.get(POSITION)), _number(headers.get(EMISSION))
+        if not self.is_ours(headers) or position is None or emission is None:
             self.foreign += 1
             self.foreign_subject, self.foreign_sequence = subject, sequence
             return
-        self.emission = max(self.emission, int(emission))
-        self.counted += int(emission) > self.numbered
-        self.published[int(position)] = headers.get(EVENT_ID, "")
+        hole = emission - max(self.emission, self.numbered) - 1
+        if hole >= EMISSION_GAP:
+            self.left_out += hole
+        self.missing += max(0, hole)
+        self.emission = max(self.emission, emission)
+        self.published[position] = headers.get(EVENT_ID, "")
+        if key := headers.get(EVENT_KEY, ""):
+            name = hashlib.sha256(unquote_to_bytes(key)).digest()
+            self.reached[name] = max(position, self.reached.get(name, position))
         if len(self.published) > MOST_SKIPPED:
             del self.published[next(iter(self.published))]
+
+
+def _number(text: str | None) -> int | None:
+    """Read a number of ours; headers of others may hold anything, at any length."""
+    return int(text) if text is not None and _NUMBER.fullmatch(text) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What became of the holes of a tail.
+
+    Attributes:
+        published: Event id by position of rows that were published, although nothing shows it.
+        repeated: Positions of rows that the tail shows and that are sent again all the same,
+            so that their key ends with the right one.
+        unsure: How many rows are sent although they may have been published.
+    """
+
+    published: Mapping[int, str]
+    repeated: frozenset[int]
+    unsure: int
+
+
+def fill_holes(tail: Tail, waiting: Sequence[Candidate]) -> Filled:
+    """Decide which rows are those whose messages are missing in the tail.
+
+    A row is never taken for published when the count says that one of its like was not: to send
+    an event twice is better than to lose it.
+
+    Args:
+        waiting: Every row up to the last position that the tail shows which the cursor does not
+            account for.
+    """
+    hidden = [row for row in waiting if tail.published.get(row.position) != row.event_id]
+    known = not tail.left_out
+    if known and len(hidden) == tail.missing:
+        return Filled({row.position: row.event_id for row in hidden}, frozenset(), 0)
+    overtaken = [
+        row for row in hidden if tail.reached.get(row.key, row.position - 1) >= row.position
+    ]
+    if not known or len(overtaken) <= tail.missing:
+        unsure = 0 if known and len(overtaken) == tail.missing else len(hidden) - len(overtaken)
+        return Filled({row.position: row.event_id for row in overtaken}, frozenset(), unsure)
+    # One of them became visible after a later one of its key, whose writers take no lock.
+    first: dict[bytes, int] = {}
+    for row in overtaken:
+        first[row.key] = min(row.position, first.get(row.key, row.position))
+    repeated = frozenset(
+        row.position
+        for row in waiting
+        if row.position in tail.published and first.get(row.key, row.position + 1) < row.position
+    )
+    return Filled({}, repeated, len(hidden))
 
 
 def numbering(
@@ -128,7 +201,7 @@ def numbering(
     """
     ahead = tail.emission - so_far.last
     if ahead > 0:
-        return Numbering(tail.emission, so_far.gaps + max(0, ahead - tail.counted))
+        return Numbering(tail.emission, so_far.gaps + tail.left_out)
     never_published = known is None and not last and not so_far.last
     if tail.emission or not outcome_open or last == known or never_published:
         return so_far

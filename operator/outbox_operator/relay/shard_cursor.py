@@ -101,6 +101,8 @@ class ShardCursor:
             PostgresError: The database does not answer.
         """
         point, stream = self.point, self._stream
+        if stream.tail_is_open and not dead_letters:
+            return
         cursor = Cursor(
             point.lower, point.upper, point.position,
             emission=stream.numbers.last, emission_gaps=stream.numbers.gaps,

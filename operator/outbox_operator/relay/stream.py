@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from outbox_operator.adapters.nats.publisher import Fence, Publisher, Run, Sent, StreamFacts
+from outbox_operator.adapters.postgres.rows import Candidate
 from outbox_operator.errors import NatsError
 from outbox_operator.reasons import Reason
 from outbox_operator.relay import poison
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.recovery import (
+    MOST_SKIPPED,
     FenceGuard,
     Numbering,
     Tail,
     batch_names,
+    fill_holes,
     first_wanted,
     numbering,
 )
@@ -32,6 +36,7 @@ log = logging.getLogger(__name__)
 _WINDOWS: Final = 3
 """The rest of an open window, what was being read meanwhile, and a poll: with these everything
 that was visible when we looked at the stream has been read."""
+_MOST_UNSAVED: Final = MOST_SKIPPED // 2
 FACTS_SECONDS: Final = 5.0
 """Publishing for longer, ask again what the stream is like: it may be changed at any time."""
 _KEEPS_ITS_TAIL: Final = "limits"
@@ -70,6 +75,8 @@ class ShardStream:
         created: When the stream of that sequence was created; None when it is not known.
         notice: What the stream lost, as the cursor says.
         numbers: Of the last event published, as far as the cursor knows.
+        numbered: Number of the event at `known`, when that is an earlier one.
+        candidates: Reads every row up to a position that the cursor does not account for.
 
     Attributes:
         numbers: Of the last event published.
@@ -94,9 +101,14 @@ class ShardStream:
         created: str | None,
         notice: str | None,
         numbers: Numbering,
+        numbered: int | None,
+        candidates: Callable[[int], Awaitable[Sequence[Candidate]]],
     ) -> None:
         self._batches = batch_names(system, settings.source, shard, epoch)
         self.numbers = numbers
+        self._numbered = numbered
+        self._resumed_at = 0
+        self._candidates = candidates
         self.published: dict[int, str] = {}
         self.without_fence = ""
         self.max_message_bytes = 0
@@ -125,6 +137,13 @@ class ShardStream:
     def known(self) -> int | None:
         """Sequence to store with the cursor."""
         return self._known
+
+    @property
+    def tail_is_open(self) -> bool:
+        """Whether to store no cursor yet: rows of the tail are still being read once more, and
+        what is missing between a point among them and the end could not be counted. Not for long:
+        no more is published meanwhile than the next owner can remember."""
+        return bool(self.published) and self.numbers.last - self._resumed_at < _MOST_UNSAVED
 
     @property
     def remark(self) -> str | None:
@@ -192,6 +211,7 @@ class ShardStream:
         self._windows_left -= 1
         if self.published and self._windows_left <= 0:
             self.published.clear()
+            self._numbered = None
             self._account()
 
     def fence_refused(self) -> None:
@@ -205,7 +225,8 @@ class ShardStream:
 
     async def _read_tail(self, facts: StreamFacts) -> None:
         """Read the tail: what is in the stream behind the point the cursor accounts for."""
-        self._tail = tail = Tail(self._shard, self._source, self.numbers.last)
+        numbered = self.numbers.last if self._numbered is None else self._numbered
+        self._tail = tail = Tail(self._shard, self._source, numbered)
         found = await self._publisher.last_of(self._subjects)
         if found is not None and facts.fast:
             # What a frozen relay has on its way for its batch must not come in between.
@@ -223,8 +244,11 @@ class ShardStream:
             async for message in self._publisher.tail(self._subjects, after):
                 tail.add(message.sequence, message.subject, message.headers)
                 last = message.sequence
+        await self._fill_holes(tail, facts)
         self._number_anew(tail, last)
+        self._resumed_at = self.numbers.last
         self.published.update(tail.published)
+        self._numbered = numbered if self.published else None
         self._metrics.resumed.inc(len(tail.published))
         self._windows_left = _WINDOWS
         self._last = last
@@ -240,10 +264,28 @@ class ShardStream:
                     "ours": len(tail.published), "foreign": tail.foreign,
                 },
             )  # fmt: skip
-
         if self._fence_refused:
             self._fence_refused = False
             self._judge(facts)
+
+    async def _fill_holes(self, tail: Tail, facts: StreamFacts) -> None:
+        """Find the rows whose messages are missing in the tail, and say what is not certain."""
+        if not tail.missing:
+            return
+        filled = fill_holes(tail, await self._candidates(max(tail.published)))
+        tail.published.update(filled.published)
+        for position in filled.repeated:
+            del tail.published[position]
+        text = (
+            f"stream {facts.stream} no longer has {tail.missing} messages behind the cursor, whose "
+            f"events need no sending: {len(filled.published)} of them are known by their rows"
+        )
+        again = filled.unsure + len(filled.repeated)
+        self._metrics.uncertain.inc(again)
+        if again:
+            text += f"; {again} events are sent although they may have been published before"
+        level = logging.WARNING if again else logging.INFO
+        log.log(level, "%s", text, extra={"reason": Reason.TAIL_INCOMPLETE})
 
     async def _look_for_losses(self, facts: StreamFacts, last: int) -> None:
         """Tell whether the stream is the one we know, with all that it acknowledged.

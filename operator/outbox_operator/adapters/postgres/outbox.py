@@ -20,6 +20,7 @@ from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.relay_queries import PayloadType, relay_statement
 from outbox_operator.adapters.postgres.rows import (
     Bound,
+    Candidate,
     Cursor,
     NewDeadLetter,
     Polled,
@@ -46,6 +47,8 @@ _PLANNING: Final = {
 _COUNTED_AT_ONCE: Final = 1_000_000
 """Rows that a statement counts: it ends within a second or so, whatever the backlog is."""
 _LATE_POSITIONS: Final = 100_000
+_LOOKED_AT: Final = 2_000_000
+"""Rows that may have been published are looked for among so many."""
 _BEYOND: Final = 2**63 - 1
 
 
@@ -248,6 +251,24 @@ class OutboxStore(Session):
                 self._sql("relay_late"), positions, size, largest
             )
         return cast("Rows", records)
+
+    async def candidates(
+        self, unseen: Bound, upper: Bound | None, *, done: int, last: int, most: int
+    ) -> list[Candidate]:
+        """Rows up to position `last` that the cursor does not account for, in no order.
+
+        Args:
+            upper: S2 of an open window, of which rows up to position `done` are dealt with.
+            most: How many at most.
+        """
+        bound = upper or Bound("", ())
+        async with self._statement():
+            records = await self._connection.fetch(
+                self._sql("relay_candidates"),
+                self._shard, unseen.from_xid, unseen.open_xids, bound.from_xid or None,
+                bound.open_xids, done, last, most, _LOOKED_AT,
+            )  # fmt: skip
+        return [Candidate(*record) for record in records]
 
     async def save(
         self,

@@ -144,6 +144,18 @@ class Span:
     late: tuple[int, ...] = ()
 
 
+class Candidate(NamedTuple):
+    """A row that may have been published, or not.
+
+    Attributes:
+        key: SHA-256 of its ordering key; of a row without one, of nothing.
+    """
+
+    position: int
+    event_id: str
+    key: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class NewDeadLetter:
     """A row on its way to the dead letters, and why.

@@ -1,0 +1,189 @@
+"""A tail with holes: what the stream has dropped behind the cursor is not sent again.
+
+The stream forgets ids at once, and saves are taken back, as in `test_recovery`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from support.nats import NatsServer, connected
+from support.relaying import Outbox, RelayProcess, an_outbox
+
+pytestmark = pytest.mark.integration
+
+FORGETFUL: Final[dict[str, Any]] = {"duplicate_window": 100_000_000}
+
+
+async def forget_saves(outbox: Outbox, relay: RelayProcess, before: Any) -> None:
+    """Kill the relay and take its saves back, as if it had died before the first of them."""
+    relay.kill()
+    await outbox.connection.execute(
+        "UPDATE outbox.cursors SET snapshot_from = $1, snapshot_to = $2, last_position = $3, "
+        "emission = $4, stream_sequence = $5, checkpoints = $6",
+        before["snapshot_from"], before["snapshot_to"], before["last_position"],
+        before["emission"], before["stream_sequence"], before["checkpoints"],
+    )  # fmt: skip
+    await asyncio.sleep(0.15)  # longer than the stream remembers ids
+
+
+async def values(outbox: Outbox) -> list[tuple[str, int]]:
+    return [(message.key, json.loads(message.data)) for message in await outbox.stored()]
+
+
+def by_key(outbox: Outbox) -> RelayProcess:
+    return outbox.relay(subject=f"{outbox.prefix}.{{partition_key}}")
+
+
+@pytest.fixture(params=["fast", "window"])
+async def last_values(
+    request: pytest.FixtureRequest, database: str, nats_server: NatsServer, tmp_path: Path
+) -> AsyncIterator[Outbox]:
+    """An outbox whose stream keeps the last message of each subject."""
+    config = {
+        **FORGETFUL,
+        "max_msgs_per_subject": 1,
+        "allow_batched": request.param == "fast",
+        "deny_delete": True,
+    }
+    async with an_outbox(database, nats_server, tmp_path, **config) as outbox:
+        yield outbox
+
+
+async def test_the_last_value_of_a_key_never_goes_back(last_values: Outbox) -> None:
+    outbox = last_values
+    relay = await by_key(outbox).start().active()
+    await outbox.add("k", value=0)
+    before = await outbox.saved(1)
+    for number in range(1, 7):
+        await outbox.add("k", value=number)
+        await outbox.add("other", value=number)
+    await outbox.saved(13)
+    await forget_saves(outbox, relay, before)
+    await relay.start().active()
+    await outbox.idle(relay)
+    assert await values(outbox) == [("k", 6), ("other", 6)]
+    assert relay.metric("published_total") == 0, "nothing is sent again"
+    # And it is certain, so that it goes on as ever, through another crash.
+    await outbox.add("k", value=7)
+    await outbox.published(2)
+    await outbox.saved(14)
+    await forget_saves(outbox, relay, before)
+    await outbox.add("k", value=8)
+    await relay.start().active()
+    await outbox.saved(15)
+    assert await values(outbox) == [("other", 6), ("k", 8)]
+    assert relay.metric("uncertain_total") == 0
+
+
+async def test_what_became_visible_meanwhile_is_sent(last_values: Outbox) -> None:
+    """A row of another key, whose position lies between those that were published."""
+    outbox = last_values
+    relay = await by_key(outbox).start().active()
+    await outbox.add("k", value=0)
+    before = await outbox.saved(1)
+    async with outbox.session() as slow:
+        late = slow.transaction()
+        await outbox.add("k", value=1)
+        await late.start()
+        await outbox.add("late", value=1, on=slow)
+        await outbox.add("late", value=2, on=slow)
+        for number in range(2, 5):
+            await outbox.add("k", value=number)
+        await outbox.saved(5)
+        await forget_saves(outbox, relay, before)
+        await late.commit()
+    await relay.start().active()
+    await outbox.saved(7)
+    assert await values(outbox) == [("k", 4), ("late", 2)]
+    assert relay.metric("published_total") == 2
+
+
+async def test_writers_without_a_lock_lose_nothing(last_values: Outbox) -> None:
+    """One of the rows before the last one shown was never published; nobody knows which."""
+    outbox = last_values
+    relay = await by_key(outbox).start().active()
+    await outbox.add("k", value=0)
+    before = await outbox.saved(1)
+    async with outbox.session() as slow:
+        late = slow.transaction()
+        await late.start()
+        await outbox.add("k", value=1, on=slow)
+        for number in range(2, 5):
+            await outbox.add("k", value=number)
+        await outbox.saved(4)
+        await forget_saves(outbox, relay, before)
+        await late.commit()
+    await relay.start().active()
+    await outbox.saved(8)
+    # All of them once more, so that the key ends as its rows do.
+    assert await values(outbox) == [("k", 4)]
+    assert relay.metric("uncertain_total") == 4
+    assert "4 events are sent although they may have been published before" in relay.log
+
+
+async def purge_some(outbox: Outbox) -> None:
+    """By hand: one key's, and single ones."""
+    async with connected(outbox.nats) as client:
+        await client.jetstream().purge_stream(outbox.prefix, subject=f"{outbox.prefix}.k1")
+        await client.jetstream().delete_msg(outbox.prefix, 6)
+
+
+async def grow_smaller(outbox: Outbox) -> None:
+    """A limit that drops the oldest."""
+    await outbox.update_stream(**FORGETFUL, max_msgs=3)
+
+
+async def purge_up_to(outbox: Outbox) -> None:
+    """All but the last, as `maxAge` does."""
+    async with connected(outbox.nats) as client:
+        await client.jetstream().purge_stream(outbox.prefix, seq=13)
+
+
+@pytest.mark.parametrize(("drop", "most"), [(purge_some, 20), (grow_smaller, 3), (purge_up_to, 20)])
+async def test_whoever_takes_messages_away(
+    database: str,
+    nats_server: NatsServer,
+    tmp_path: Path,
+    drop: Callable[[Outbox], Awaitable[None]],
+    most: int,
+) -> None:
+    async with an_outbox(database, nats_server, tmp_path, **FORGETFUL) as outbox:
+        relay = await by_key(outbox).start().active()
+        await outbox.add("k0", value=0)
+        before = await outbox.saved(1)
+        for number in range(1, 13):
+            await outbox.add(f"k{number % 3}", value=number)
+        await outbox.saved(13)
+        await drop(outbox)
+        left = await values(outbox)
+        await forget_saves(outbox, relay, before)
+        async with connected(outbox.nats) as client:  # somebody else has the last word
+            await client.jetstream().publish(f"{outbox.prefix}.k0", b"-1")
+        await outbox.add("k9", value=13)
+        await relay.start().active()
+        await outbox.saved(14)
+        assert await values(outbox) == [*left, ("", -1), ("k9", 13)][-most:]
+        assert relay.metric("uncertain_total") == 0
+        assert "no longer has" in relay.log
+
+
+async def test_positions_below_one_are_known_again(
+    database: str, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    async with an_outbox(database, nats_server, tmp_path, **FORGETFUL) as outbox:
+        relay = await outbox.relay().start().active()
+        before = await outbox.cursor()
+        await outbox.add("k", value=1, position=-7)
+        await outbox.saved(1)
+        await forget_saves(outbox, relay, before)
+        await relay.start().active()
+        await outbox.idle(relay)
+        assert await values(outbox) == [("k", 1)]
+        assert relay.metric("foreign_messages_total") == 0

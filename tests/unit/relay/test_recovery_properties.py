@@ -1,0 +1,105 @@
+"""What a tail with holes leads to, against a model of relay, stream and table."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from outbox_operator.adapters.postgres.rows import Candidate
+from outbox_operator.relay.recovery import Tail, fill_holes
+
+SOURCE = "/shop/orders"
+KEYS = ("", "a", "b", "c")
+SETTINGS = settings(database=None, deadline=None, derandomize=True, max_examples=400)
+
+
+@st.composite
+def crashes(draw: st.DrawFn, *, locked: bool) -> tuple[list[tuple[int, str]], set[int], set[int]]:
+    """Rows by position, which of them were published, and which of these the stream still has.
+
+    Args:
+        locked: Whether a row becomes visible before later ones of its key, as with writers that
+            lock their aggregate.
+    """
+    rows = [(place + 1, draw(st.sampled_from(KEYS))) for place in range(draw(st.integers(1, 12)))]
+    visible: list[tuple[int, str]] = []
+    late: Counter[str] = Counter()
+    for row in rows:
+        if draw(st.booleans()) and not (locked and row[1] and late[row[1]]):
+            visible.append(row)
+        else:
+            late[row[1]] += 1
+    published = {position for position, _ in visible[: draw(st.integers(0, len(visible)))]}
+    shown = {position for position in published if draw(st.booleans())}
+    if published:
+        shown.add(max(published))
+    return rows, published, shown
+
+
+def resume(
+    rows: list[tuple[int, str]], published: set[int], shown: set[int]
+) -> tuple[Tail, list[int], int]:
+    """The tail, the positions that are sent behind it, and how many of them are unsure."""
+    tail = Tail(0, SOURCE, 7)
+    keys = dict(rows)
+    for number, position in enumerate(sorted(published), 8):
+        if position in shown:
+            tail.add(
+                number,
+                "orders.x",
+                {
+                    "Ce-Source": SOURCE, "Outbox-Shard": "0", "Ce-Id": f"id-{position}",
+                    "Outbox-Position": str(position), "Outbox-Emission": str(number),
+                    "Ce-Partitionkey": keys[position],
+                },
+            )  # fmt: skip
+    skipped, unsure = set(tail.published), 0
+    if tail.missing:
+        waiting = [
+            Candidate(position, f"id-{position}", hashlib.sha256(key.encode()).digest())
+            for position, key in rows
+            if position <= max(tail.published)
+        ]
+        filled = fill_holes(tail, waiting)
+        skipped = (skipped | set(filled.published)) - filled.repeated
+        unsure = filled.unsure + len(filled.repeated)
+    return tail, [position for position, _ in rows if position not in skipped], unsure
+
+
+@SETTINGS
+@given(crashes(locked=True))
+def test_with_locks_nothing_is_lost_and_no_key_goes_back(
+    crash: tuple[list[tuple[int, str]], set[int], set[int]],
+) -> None:
+    rows, published, shown = crash
+    tail, sent, unsure = resume(rows, published, shown)
+    assert {position for position, _ in rows} - published <= set(sent), "lost"
+    keys = dict(rows)
+    for position in sent:
+        key = hashlib.sha256(keys[position].encode()).digest()
+        assert position > tail.reached.get(key, 0), "a key went back"
+    if set(sent) & published:
+        assert unsure, "sent twice, and not said"
+
+
+@SETTINGS
+@given(crashes(locked=False))
+def test_without_locks_each_key_ends_with_its_last_or_with_a_late_one(
+    crash: tuple[list[tuple[int, str]], set[int], set[int]],
+) -> None:
+    rows, published, shown = crash
+    tail, sent, unsure = resume(rows, published, shown)
+    hidden = {p for p, _ in rows if p <= max(shown, default=0)} - shown
+    if len(hidden) == tail.missing:
+        assert not set(sent) & published
+        assert not unsure
+    keys = dict(rows)
+    for key in set(keys.values()) - {""}:
+        ours = [position for position in sent if keys[position] == key]
+        last_shown = max((p for p in shown if keys[p] == key), default=0)
+        again = [position for position in ours if position in published]
+        if again and last_shown:
+            assert max(ours) >= last_shown, "a key ends with an older one"
