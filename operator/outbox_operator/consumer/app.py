@@ -101,6 +101,7 @@ def build_handler(config: ConsumerConfig) -> Handler:
         config.python.module,
         loader.load(config.python.module),
         timeout=config.python.timeout_seconds,
+        unhandled=config.python.unhandled,
         threads=config.concurrency,
     )
 

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from outbox_operator.aio import jittered, pause_after
-from outbox_operator.consumer.handlers.types import Ack, DeadLetter, Outcome, RetryAfter
+from outbox_operator.consumer.handlers.types import (
+    IGNORED,
+    Ack,
+    DeadLetter,
+    Outcome,
+    RetryAfter,
+    Unhandled,
+)
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.dead_letters import DeadLetterReason
 
@@ -33,7 +40,7 @@ class Acknowledge:
     """Tell the server that the message is done.
 
     Attributes:
-        handled: The handler did it; else it is among the dead letters.
+        handled: The handler did it; else it is among the dead letters, or nobody's business.
     """
 
     handled: bool = True
@@ -109,7 +116,9 @@ def decide(outcome: Outcome, attempts: int, policy: Policy, jitter: float) -> Di
     """
     match outcome:
         case Ack():
-            return ACKNOWLEDGE
+            return PUT_ASIDE if outcome is IGNORED else ACKNOWLEDGE
+        case Unhandled(reason):
+            return ToDeadLetters(Reason.UNHANDLED, reason)
         case DeadLetter(reason):
             return ToDeadLetters(Reason.REFUSED, reason)
         case RetryAfter(seconds, reason):

@@ -29,6 +29,7 @@ from outbox_operator.consumer.disposition import (
 )
 from outbox_operator.consumer.handlers.types import (
     ACK,
+    IGNORED,
     Ack,
     Context,
     DeadLetter,
@@ -115,7 +116,7 @@ class Processor:
 
     def _acknowledged(self, item: Item, outcome: Outcome) -> bool:
         """Record success, the common case; False: it is none."""
-        if not isinstance(outcome, Ack):
+        if not isinstance(outcome, Ack) or outcome is IGNORED:
             return False
         self._progress.succeeded()
         if self._breaker.succeeded():
@@ -131,6 +132,9 @@ class Processor:
                 self._progress.failed(item.delivery.sequence, error_text.bounded(reason), now)
                 if self._note_failure(item, reason, now):
                     return AGAIN
+            case Ack():
+                self._metrics.processed("unhandled", item.event.type).inc()
+                self._breaker.probe_ended()  # nobody was asked
             case DeadLetter(reason):
                 self._progress.failed(item.delivery.sequence, error_text.bounded(reason), now)
                 self._breaker.succeeded()
@@ -238,7 +242,7 @@ class Processor:
                 self._metrics.recorded(item.event.type, seconds)
             else:
                 self._metrics.duplicate(item.event.type)
-        return [ACK] * len(items)
+        return [answered.get(place, ACK) for place in range(len(items))]
 
     async def _answers(
         self, items: list[Item], new: Sequence[int], connection: Borrowed

@@ -69,7 +69,7 @@ def by_hand(
         ),
         stream=required("stream", "OUTBOX_STREAM"),
         durable=durable,
-        python=PythonHandlerConfig(module=options["module"]),
+        python=PythonHandlerConfig(module=options["module"], unhandled=options["unhandled"]),
         inbox=None
         if inbox is None
         else InboxConfig(url_file=inbox, schema=environment.get("OUTBOX_INBOX_SCHEMA", "outbox")),

@@ -125,6 +125,8 @@ class PythonHandlerConfig:
     module: str
     timeout_seconds: float = 300.0
     """A call that takes longer is cancelled, and the event delivered again."""
+    unhandled: Literal["DeadLetter", "Ack"] = "DeadLetter"
+    """What becomes of an event that no handler of the module takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,7 +75,7 @@ def test_says_which_file_or_variable_is_missing(
 GIVEN = {
     "module": "shop:app", "nats": None, "stream": None, "durable": None, "dead_letters": None,
     "inbox_url_file": None, "ordering": "PerKey", "concurrency": 3, "max_deliver": 2,
-    "health_port": 0,
+    "health_port": 0, "unhandled": "Ack",
 }  # fmt: skip
 ENVIRONMENT = {
     "NATS_URL": "nats://a:4222",

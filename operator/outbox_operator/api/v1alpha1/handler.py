@@ -71,6 +71,11 @@ class PythonHandler(ApiModel):
         description="A call that takes longer is cancelled and the event delivered again; a "
         "handler may set its own.",
     )
+    unhandled: Literal["DeadLetter", "Ack"] = Field(
+        default="DeadLetter",
+        description="What becomes of an event that no handler of the module takes: a dead letter "
+        "with the reason Unhandled, or nothing (Ack).",
+    )
     imagePullPolicy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
         default=None, description="As on any container."
     )

@@ -40,6 +40,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     by_hand.add_argument(
         "--ordering", choices=("None", "PerKey"), default="None", help="default: %(default)s"
     )
+    by_hand.add_argument(
+        "--unhandled",
+        choices=("DeadLetter", "Ack"),
+        default="DeadLetter",
+        help="what becomes of an event that no handler takes; default: %(default)s",
+    )
     by_hand.add_argument("--concurrency", type=int, default=16, help="default: %(default)s")
     by_hand.add_argument("--max-deliver", type=int, default=5, help="default: %(default)s")
     by_hand.add_argument(

@@ -14,21 +14,23 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from outbox_operator.consumer.handlers import binding, deadline
 from outbox_operator.consumer.handlers.registry import Handlers, Route
 from outbox_operator.consumer.handlers.threads import Threads
 from outbox_operator.consumer.handlers.types import (
     ACK,
+    IGNORED,
     Ack,
     Context,
     DeadLetter,
     Outcome,
     ReceivedEvent,
     RetryAfter,
+    Unhandled,
 )
-from outbox_operator.errors import HandlerUnavailableError
+from outbox_operator.errors import HandlerUnavailableError, SpecError
 
 log = logging.getLogger(__name__)
 
@@ -58,20 +60,34 @@ class PythonHandler:
         timeout: Seconds a call may take unless its handler says otherwise; then it is cancelled
             (a thread is abandoned) and the event is delivered again.
         threads: Most calls at the same time of functions that are not async.
+        unhandled: What becomes of events that no function takes.
 
     Raises:
         SpecError: A function asks for what nobody can give it, or there is none.
     """
 
     def __init__(
-        self, path: str, loaded: Callable[..., Any] | Handlers, *, timeout: float, threads: int
+        self,
+        path: str,
+        loaded: Callable[..., Any] | Handlers,
+        *,
+        timeout: float,
+        threads: int,
+        unhandled: Literal["DeadLetter", "Ack"] = "DeadLetter",
     ) -> None:
         self._path = path
+        self._unhandled = unhandled
         if isinstance(loaded, Handlers):
             self._handlers = loaded
         else:
             self._handlers = Handlers()
             self._handlers.handler(">")(loaded)
+        if not self._handlers.routes:
+            raise SpecError(
+                f"python handler {path!r}: wanted Handlers with a handler, found none: decorate a "
+                'function with @app.handler("order.created") or @app.batch(…) when the module is '
+                "imported"
+            )
         calls = {route: self._prepare(route, timeout) for route in self._handlers.routes}
         self._calls = calls
         self._by_type: dict[str, _Call | None] = {}
@@ -125,7 +141,7 @@ class PythonHandler:
         """
         call = self._call_of(event.type)
         if call is None:
-            return ACK
+            return self._no_handler(event.type)
         if call.batch is not None:
             return (await self.handle_batch([event], context))[0]
         answer = await self._within(call, event, context)
@@ -141,7 +157,7 @@ class PythonHandler:
         """Call the function for a list of events. Raises as `handle`."""
         call = self._call_of(events[0].type)
         if call is None:
-            return [ACK] * len(events)
+            return [self._no_handler(event.type) for event in events]
         answer = await self._within(call, events, context)
         if answer is None:
             return [ACK] * len(events)
@@ -163,14 +179,22 @@ class PythonHandler:
             call = None if route is None else self._calls[route]
             if call is None:
                 log.warning(
-                    "%s has no handler for events of type %r; they are acknowledged",
+                    "%s has no handler for events of type %r; they %s",
                     self._path,
                     event_type,
+                    "become dead letters"
+                    if self._unhandled == "DeadLetter"
+                    else "are acknowledged",
                 )
             if len(self._by_type) >= _REMEMBERED_TYPES:
                 self._by_type.clear()
             self._by_type[event_type] = call
             return call
+
+    def _no_handler(self, event_type: str) -> Outcome:
+        if self._unhandled == "Ack":
+            return IGNORED
+        return Unhandled(f"{self._path} has no handler for events of type {event_type!r}")
 
     def _wrong(self, answer: object) -> TypeError:
         return TypeError(

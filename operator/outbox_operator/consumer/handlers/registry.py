@@ -53,8 +53,9 @@ class Route:
 class Handlers:
     """A collection of handlers; name it in `handler.python.module` or `outbox consume`.
 
-    An event goes to the most specific handler that accepts its type. One that nobody accepts is
-    acknowledged, and the log says so once for each type.
+    An event goes to the most specific handler that accepts its type. One that nobody accepts is a
+    dead letter, or is acknowledged if `handler.python.unhandled` says so; the log names each type
+    once.
     """
 
     def __init__(self) -> None:

@@ -70,6 +70,12 @@ class DeadLetter(Exception):  # noqa: N818
 Outcome = Ack | RetryAfter | DeadLetter
 
 ACK: Final = Ack()
+IGNORED: Final = Ack()
+"""The runtime's own: nobody handles such events, and nobody shall."""
+
+
+class Unhandled(DeadLetter):
+    """The runtime's own: the application has no handler for the event."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -116,7 +116,11 @@ def consumer_config(
         ),
         python=None
         if python is None
-        else PythonHandlerConfig(module=python.module, timeout_seconds=seconds(python.timeout)),
+        else PythonHandlerConfig(
+            module=python.module,
+            timeout_seconds=seconds(python.timeout),
+            unhandled=python.unhandled,
+        ),
         inbox=inbox,
         ordering=spec.ordering,
         ack_wait_seconds=seconds(spec.ackWait),

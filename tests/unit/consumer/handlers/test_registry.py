@@ -20,6 +20,7 @@ from outbox_operator.consumer.handlers.types import (
     DeadLetter,
     ReceivedEvent,
     RetryAfter,
+    Unhandled,
 )
 from outbox_operator.errors import SpecError
 
@@ -204,17 +205,26 @@ async def test_a_batch_has_one_answer_or_one_for_each() -> None:
         await ask("short")
 
 
-async def test_a_type_without_handler_is_acknowledged_and_logged_once(
+async def test_a_type_without_handler_is_a_dead_letter_and_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = Handlers()
     app.handler("order.created")(print)
     handler = python(app)
+    wanted = Unhandled("shop:app has no handler for events of type 'other'")
     for _ in range(2):
-        assert await handler.handle(event("other"), context()) == Ack()
+        assert await handler.handle(event("other"), context()) == wanted
+    assert await handler.handle_batch([event("other")] * 2, context()) == [wanted] * 2
     assert [r.getMessage() for r in caplog.records] == [
-        "shop:app has no handler for events of type 'other'; they are acknowledged"
+        "shop:app has no handler for events of type 'other'; they become dead letters"
     ]
+
+
+def test_an_application_without_handlers_is_refused() -> None:
+    app = Handlers()
+    app.on_startup(lambda: app.handler(">")(print))  # too late: types are read before the start
+    with pytest.raises(SpecError, match="'shop:app': wanted Handlers with a handler, found none"):
+        python(app)
 
 
 async def test_a_handler_may_have_its_own_time_and_move_it() -> None:
