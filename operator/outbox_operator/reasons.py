@@ -262,6 +262,17 @@ class Reason(StrEnum):
     Do: `outbox rebase` sends again what the table still holds."""
     NOTHING_LOST = "NothingLost"
     """On `StreamLostEvents` (False): nothing within the last hour."""
+    SEQUENCE_BEHIND = "SequenceBehind"
+    """On `PositionsMoved`: the sequence of positions stood before positions that are in use, as
+    after a data-only restore, logical replication or a `setval`; inserts failed with duplicate
+    keys. Relay or operator moved it on. Also in the relay's log.
+    Do: find out who set it, if it was not a restore."""
+    SEQUENCE_AT_ITS_END = "SequenceAtItsEnd"
+    """On `PositionsMoved`: the sequence stood at its maximum, and inserts failed. It was moved
+    behind the positions that are in use, or will be once the operator has put its options right.
+    Do: find out who set it."""
+    SEQUENCE_AHEAD = "SequenceAhead"
+    """On `PositionsMoved` (False): it was behind all positions within the last hour."""
     PAUSED = "Paused"
     """On `Paused`: `outbox.dev/paused: "true"` is set."""
 

@@ -14,6 +14,7 @@ from outbox_operator.plan.postgres.state import (
     ObservedDatabase,
     ObservedIndex,
     ObservedSchema,
+    ObservedSequence,
     ObservedTable,
 )
 from outbox_operator.plan.state import Owner
@@ -63,7 +64,7 @@ def as_wanted(desired: DesiredDatabase, owner: Owner) -> ObservedDatabase:
         schema=ObservedSchema(owner="owner", owned=True, may_create=True, comment=mark.text()),
         tables={table.name: found(table) for table in tables},
         indexes=found_indexes(tables),
-        sequence_cache=1,
+        sequence=ObservedSequence(),
         functions={f.name: f.body for f in outbox_functions(desired)},
         granted=frozenset(
             outbox_grants(desired, writers=desired.writers, relay_role=desired.relay_role)

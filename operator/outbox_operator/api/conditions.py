@@ -32,6 +32,7 @@ class ConditionType(StrEnum):
     FOREIGN_PUBLISHER = "ForeignPublisher"
     UNFENCED = "Unfenced"
     STREAM_LOST_EVENTS = "StreamLostEvents"
+    POSITIONS_MOVED = "PositionsMoved"
     PAUSED = "Paused"
 
 

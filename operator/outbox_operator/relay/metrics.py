@@ -40,6 +40,10 @@ class RelayMetrics:
             "stream_lost_messages_total",
             "Messages that the stream had acknowledged and lost, ours or not.",
         )
+        self.position_moves = counter(
+            "position_moves_total",
+            "Times the sequence of positions stood before positions in use and was moved on.",
+        )
         self.ack_seconds = self.metrics.histogram(
             "ack_seconds", "From handing events to the connection to their acknowledgement."
         )

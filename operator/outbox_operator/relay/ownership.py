@@ -30,6 +30,9 @@ from outbox_operator.telemetry.logging import bind
 log = logging.getLogger(__name__)
 
 BALANCE_SECONDS: Final = 1.0
+POSITIONS_SECONDS: Final = 3.0
+"""Between two looks at the sequence of positions: for so long inserts may fail after a `setval`."""
+POSITIONS_RETRY_SECONDS: Final = 300.0
 IDLE_POLLS_PER_SECOND: Final = 8.0
 """Of all quiet shards of a process together."""
 WHOLE_PAGES: Final = 4
@@ -74,6 +77,7 @@ class Ownership:
     metrics: RelayMetrics
     _held: dict[int, _Held] = field(default_factory=dict)
     _resting: dict[int, _Rest] = field(default_factory=dict)
+    _positions_due: float = 0.0
 
     async def run(self) -> None:
         """Own a fair share of the shards until asked to stop; then hand all of them over.
@@ -121,8 +125,29 @@ class Ownership:
                 asyncio.get_running_loop().call_later(rest.until - now, self.signals.interrupt)
             elif await self.locks.take(shard):
                 self._start(shard)
+        await self._look_at_positions(now)
         self._end_overdue(now)
         self._share_out()
+
+    async def _look_at_positions(self, now: float) -> None:
+        """Let inserts of applications go on that fail because somebody set the sequence back."""
+        if not self._held or now < self._positions_due:
+            return
+        self._positions_due = now + POSITIONS_SECONDS
+        try:
+            moved = await self.locks.mend_positions()
+        except OutboxError as error:
+            # A lost connection is noticed elsewhere. A right may be missing that came with this
+            # version; the operator looks too.
+            self._positions_due = now + POSITIONS_RETRY_SECONDS
+            log.warning(
+                "cannot look at positions: %s", error.message, extra={"reason": error.reason}
+            )
+            return
+        if moved is not None:
+            reason, _, text = moved.partition(": ")
+            log.error("%s", text, extra={"reason": reason})
+            self.metrics.position_moves.inc()
 
     def _start(self, shard: int) -> None:
         session = ShardSession(

@@ -11,6 +11,7 @@ EVENTS: Final = "events"
 CURSORS: Final = "cursors"
 DEAD_LETTERS: Final = "dead_letters"
 SCHEMA_VERSION: Final = "schema_version"
+POSITION_SEQUENCE: Final = "events_position_seq"
 INBOX: Final = "consumer_inbox"
 POSITIONS: Final = "consumer_positions"
 INBOX_TABLES: Final = (INBOX, POSITIONS)
@@ -30,7 +31,8 @@ CURRENT_SCHEMA_VERSION: Final = 4
 """1: the first. 2: `cursors.stream_sequence`, `.emission_gaps` and `.remark`, an index of dead
 letters by key, function `emit_strict`. 3: `cursors.stream_created`, `.notice`, `.noticed_at`
 and `.checkpoints`; both functions refuse what could never be published. 4: the index
-of dead letters holds a hash of the key, which may be long."""
+of dead letters holds a hash of the key, which may be long; `cursors.position_notice` and
+`.position_noticed_at`."""
 
 
 def quoted(name: str) -> str:

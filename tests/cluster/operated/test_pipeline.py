@@ -57,6 +57,7 @@ async def test_one_apply_makes_everything(world: World) -> None:
         "RelayAvailable": "True", "Lagging": "False", "ForeignPublisher": "False",
         "Unfenced": "False",
         "StreamLostEvents": "False",
+        "PositionsMoved": "False",
         "Paused": "False",
     }  # fmt: skip
     assert all(c["observedGeneration"] == 1 for c in status["conditions"])
@@ -281,7 +282,7 @@ def test_every_condition_is_there_whatever_is_wrong(world: World) -> None:
     assert set(found) == {
         "Ready", "Reconciling", "Stalled", "DatabaseReachable", "SchemaApplied", "StreamReady",
         "ConsumersReady", "RelayAvailable", "Lagging", "ForeignPublisher", "Unfenced",
-        "StreamLostEvents", "Paused",
+        "StreamLostEvents", "PositionsMoved", "Paused",
     }  # fmt: skip
     assert found["SchemaApplied"] == "True"
     assert found["RelayAvailable"] == "False"

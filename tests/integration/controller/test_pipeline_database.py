@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
 
+import asyncpg
 import pytest
 
 from outbox_operator.adapters.postgres.connection import connect
@@ -84,3 +85,38 @@ async def test_a_migration_that_waits_is_said_to_wait_until_it_is_approved(
     assert looked.schema_applied.reason == Reason.APPROVAL_PENDING
     # The next pass has nothing that asks for a look, and what waits still waits.
     assert (await databases.ensure(careful())).schema_applied.reason == Reason.APPROVAL_PENDING
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "SELECT setval('outbox.events_position_seq', 1)",
+        "ALTER SEQUENCE outbox.events_position_seq MAXVALUE 50 RESTART 50 CYCLE",
+        "ALTER SEQUENCE outbox.events_position_seq INCREMENT -1",
+        "ALTER SEQUENCE outbox.events_position_seq MAXVALUE 30",
+    ],
+)
+async def test_a_sequence_that_gives_out_positions_in_use_is_put_right(
+    databases: PipelineDatabase, database: str, damage: str
+) -> None:
+    """Without any relay, and whatever was compared lately."""
+    await databases.ensure(pipeline())
+    connection = await connect(parse_url(database), application_name="test")
+    add = (
+        "INSERT INTO outbox.events (event_type, payload) "
+        "SELECT 'a', '[]' FROM generate_series(1, {})"
+    )
+    await connection.execute(add.format(30))
+    await databases.ensure(pipeline())
+    await connection.execute(damage)
+    if "CYCLE" in damage:
+        await connection.execute(add.format(1))
+    with pytest.raises(asyncpg.PostgresError):
+        await connection.execute(add.format(3))
+    for _ in range(2):
+        sample = (await databases.ensure(pipeline())).sample
+    assert sample is not None
+    assert (sample.position_notice or "").startswith("Sequence")
+    await connection.execute(add.format(30))
+    assert (await databases.ensure(pipeline())).error is None
+    await connection.close()

@@ -15,7 +15,7 @@ from typing import Final
 
 import asyncpg
 
-from outbox_operator.adapters.postgres import catalog, maintenance
+from outbox_operator.adapters.postgres import catalog, maintenance, positions
 from outbox_operator.adapters.postgres.connection import Connection
 from outbox_operator.adapters.postgres.cursors import read_cursors
 from outbox_operator.adapters.postgres.errors import errors, translate
@@ -60,6 +60,7 @@ class OutboxSample:
         last_position: Position of the last row published; 0 when a drain has just begun.
         remark: Why a relay publishes without the fence; of several shards, one of them.
         notice: What the stream lost within the last hour, likewise.
+        position_notice: How the sequence of positions was put right within the last hour, likewise.
     """
 
     backlog_rows: int
@@ -71,6 +72,7 @@ class OutboxSample:
     last_position: int
     remark: str | None
     notice: str | None
+    position_notice: str | None
 
 
 class PostgresAdmin:
@@ -245,6 +247,7 @@ class PostgresAdmin:
             last_position=row["last_position"],
             remark=row["remark"],
             notice=row["notice"],
+            position_notice=row["position_notice"],
         )
 
     async def foreign_cursor(self, schema: str) -> str | None:
@@ -266,6 +269,15 @@ class PostgresAdmin:
         """
         with errors(self._target):
             return await maintenance.maintain(self._connection, schema, retention)
+
+    async def mend_positions(self, schema: str) -> str | None:
+        """Move the sequence of positions behind all that are in use, if it is not there.
+
+        Returns:
+            What was found and done, after its reason and a colon; None: nothing.
+        """
+        with errors(self._target):
+            return await positions.mend_positions(self._connection, schema)
 
     async def prune_inbox(self, schema: str, consumer_name: str, retention: float) -> int:
         """Delete a bounded number of handled events older than `retention` seconds."""

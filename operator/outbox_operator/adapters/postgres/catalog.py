@@ -11,7 +11,6 @@ from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.plan.postgres import functions, wakeup
 from outbox_operator.plan.postgres.mark import parse_mark
 from outbox_operator.plan.postgres.schema import (
-    POSITION_SEQUENCE,
     inbox_grants,
     outbox_grants,
 )
@@ -23,9 +22,17 @@ from outbox_operator.plan.postgres.state import (
     ObservedDatabase,
     ObservedIndex,
     ObservedSchema,
+    ObservedSequence,
     ObservedTable,
 )
-from outbox_operator.wire.tables import CURSORS, DEAD_LETTERS, EVENTS, INBOX_TABLES, SCHEMA_VERSION
+from outbox_operator.wire.tables import (
+    CURSORS,
+    DEAD_LETTERS,
+    EVENTS,
+    INBOX_TABLES,
+    POSITION_SEQUENCE,
+    SCHEMA_VERSION,
+)
 
 _OUTBOX = (EVENTS, CURSORS, DEAD_LETTERS, SCHEMA_VERSION)
 
@@ -65,7 +72,7 @@ async def observe(
         schema=ObservedSchema(**catalog["schema"]) if catalog["schema"] else None,
         tables=found,
         indexes=_indexes(catalog),
-        sequence_cache=catalog["sequence_cache"],
+        sequence=ObservedSequence(**catalog["sequence"]) if catalog["sequence"] else None,
         functions=catalog["functions"] or {},
         wakeup_source=catalog["wakeup_source"],
         wakeup_trigger=catalog["wakeup_trigger"],

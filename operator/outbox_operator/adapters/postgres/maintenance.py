@@ -20,7 +20,6 @@ from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.plan.postgres import partitions
 from outbox_operator.plan.postgres.partitions import Partition, Stamp, parse_stamp
 from outbox_operator.plan.postgres.schema import (
-    POSITION_SEQUENCE,
     literal,
     partition_bounds,
     partition_name,
@@ -28,6 +27,7 @@ from outbox_operator.plan.postgres.schema import (
 )
 from outbox_operator.wire import tables
 from outbox_operator.wire.advisory_locks import schema_lock
+from outbox_operator.wire.tables import POSITION_SEQUENCE
 
 _LOCK_MILLISECONDS: Final = 50
 """Writers may queue behind us for that long."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from outbox_operator.adapters.postgres import connection as postgres
+from outbox_operator.adapters.postgres import positions
 from outbox_operator.adapters.postgres.errors import transaction_pooler
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.session import Session
@@ -59,6 +60,7 @@ class ShardLocks(Session):
         self, connection: postgres.Connection, target: PostgresTarget, *, schema: str
     ) -> None:
         super().__init__(connection, target)
+        self._schema = schema
         self._members = shard_lock_class("member", schema)
         self._shards = shard_lock_class("shard", schema)
         self._channel = f"outbox_relay_{self._shards}"
@@ -108,6 +110,15 @@ class ShardLocks(Session):
                 row["number"]: members.get(row["pid"]) for row in rows if not row["is_member"]
             },
         )
+
+    async def mend_positions(self) -> str | None:
+        """Let inserts go on that fail because the sequence of positions stands before some in use.
+
+        Returns:
+            What was found and done, after its reason and a colon; None: all is well.
+        """
+        with self._asking():
+            return await positions.mend_positions(self._connection, self._schema)
 
     async def take(self, shard: int) -> bool:
         """Try to get a shard's lock; the answer comes at once."""

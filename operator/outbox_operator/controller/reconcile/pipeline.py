@@ -88,6 +88,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
             ConditionType.FOREIGN_PUBLISHER,
             ConditionType.UNFENCED,
             ConditionType.STREAM_LOST_EVENTS,
+            ConditionType.POSITIONS_MOVED,
         )
 
     def interval_s(self, resource: Pipeline) -> float:

@@ -175,6 +175,11 @@ class PipelineDatabase:
         schema, login = pipeline.spec.database.schema_, logins.owner
 
         async def read(admin: PostgresAdmin) -> OutboxReading:
+            moved = None if pipeline.meta.paused else await admin.mend_positions(schema)
+            if moved is not None:
+                log.error("%s", moved)
+                # Somebody had a hand in it: look at its options too.
+                self._compared.pop(pipeline.meta.uid, None)
             numbers = _numbers(await admin.sample(schema))
             problem = await admin.foreign_cursor(schema)
             where = f"{login.address} schema {schema}"
@@ -270,5 +275,6 @@ def _numbers(sample: OutboxSample) -> OutboxNumbers:
         last_position=sample.last_position,
         remark=sample.remark,
         notice=sample.notice,
+        position_notice=sample.position_notice,
         taken_at=datetime.now(UTC),
     )

@@ -26,6 +26,7 @@ from outbox_operator.plan.status.pipeline import (
     lagging_part,
     lost_events_part,
     outbox_status,
+    positions_moved_part,
     progress_part,
     relay_status,
     unfenced_part,
@@ -150,7 +151,9 @@ def relay_result(
         part = progress_part(part, sample)
     if database.foreign is not None:
         part = foreign_cursor_part(database.foreign, pipeline.meta)
-    informs = (lagging_part, foreign_publisher_part, unfenced_part, lost_events_part)
+    informs = (
+        lagging_part, foreign_publisher_part, unfenced_part, lost_events_part, positions_moved_part
+    )  # fmt: skip
     informing = () if sample is None else tuple(part(sample) for part in informs)
     before = status.relay
     moved = before is not None and relay.publishedTotal != before.publishedTotal

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from outbox_operator.plan.postgres.functions import NAMES, arguments
 from outbox_operator.plan.postgres.mark import Mark, parse_mark
-from outbox_operator.plan.postgres.schema import POSITION_SEQUENCE, literal, qualify
+from outbox_operator.plan.postgres.schema import literal, qualify
 from outbox_operator.plan.postgres.state import ObservedDatabase, Statement
 from outbox_operator.plan.postgres.wakeup import FUNCTION
 from outbox_operator.plan.state import Owner
 from outbox_operator.wire import tables
-from outbox_operator.wire.tables import quoted
+from outbox_operator.wire.tables import POSITION_SEQUENCE, quoted
 
 
 def _own_mark(observed: ObservedDatabase, owner: Owner) -> Mark | None:

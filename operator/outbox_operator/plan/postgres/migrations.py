@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, astuple
 
 from outbox_operator.errors import (
     ConflictError,
@@ -24,7 +25,6 @@ from outbox_operator.plan.postgres.mark import Mark, parse_mark
 from outbox_operator.plan.postgres.schema import (
     DEFAULT_PARTITION,
     PARTITIONS_AHEAD,
-    POSITION_SEQUENCE,
     inbox_grants,
     inbox_tables,
     literal,
@@ -43,6 +43,7 @@ from outbox_operator.plan.postgres.state import (
     ObservedDatabase,
     ObservedIndex,
     ObservedSchema,
+    ObservedSequence,
     ObservedTable,
     Statement,
 )
@@ -51,7 +52,7 @@ from outbox_operator.plan.postgres.wakeup import wakeup_statements
 from outbox_operator.plan.state import Owner
 from outbox_operator.reasons import Reason
 from outbox_operator.wire import tables
-from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION, quoted
+from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION, POSITION_SEQUENCE, quoted
 
 __all__ = [
     "DesiredDatabase",
@@ -62,6 +63,7 @@ __all__ = [
     "ObservedDatabase",
     "ObservedIndex",
     "ObservedSchema",
+    "ObservedSequence",
     "ObservedTable",
     "Statement",
     "plan_inbox",
@@ -69,6 +71,8 @@ __all__ = [
 ]
 
 MINIMUM_SERVER = 130000
+_SEQUENCE = ObservedSequence()
+"""As it is wanted."""
 
 
 def plan_migrations(
@@ -201,18 +205,26 @@ def _sequence(
     desired: DesiredDatabase, observed: ObservedDatabase, managed: bool
 ) -> Iterator[Statement]:
     name = qualify(desired.schema, POSITION_SEQUENCE)
-    if observed.sequence_cache is None:
+    if observed.sequence is None:
         yield Statement(
             sql=f"CREATE SEQUENCE {name} AS bigint CACHE 1",
             reason=missing("sequence", POSITION_SEQUENCE, managed),
             drift=managed,
         )
-    elif observed.sequence_cache != 1:
-        # Sessions that cache positions would hand them out in the wrong order.
+    elif observed.sequence != _SEQUENCE:
+        # Sessions that cache positions would hand them out in the wrong order; one that goes down
+        # or round gives them out twice.
+        differences = ", ".join(
+            f"{option}: wanted {wanted}, found {found}"
+            for (option, wanted), found in zip(
+                asdict(_SEQUENCE).items(), astuple(observed.sequence), strict=True
+            )
+            if wanted != found
+        )
         yield Statement(
-            sql=f"ALTER SEQUENCE {name} CACHE 1",
-            reason=f"sequence {POSITION_SEQUENCE}: cache: wanted 1, "
-            f"found {observed.sequence_cache}",
+            sql=f"ALTER SEQUENCE {name} AS bigint CACHE 1 INCREMENT 1 MINVALUE 1 "
+            f"MAXVALUE {_SEQUENCE.maximum} NO CYCLE",
+            reason=f"sequence {POSITION_SEQUENCE}: {differences}",
             drift=managed,
         )
 
@@ -222,7 +234,7 @@ def _sequence_start(
 ) -> Iterator[Statement]:
     """A new sequence begins after every position that was ever used, and goes with its table."""
     schema = desired.schema
-    if observed.sequence_cache is None and observed.tables:
+    if observed.sequence is None and observed.tables:
         events, cursors, dead = (
             qualify(schema, name) for name in (tables.EVENTS, tables.CURSORS, tables.DEAD_LETTERS)
         )
@@ -233,7 +245,7 @@ def _sequence_start(
             reason=f"start sequence {POSITION_SEQUENCE} after the positions in use",
             drift=managed,
         )
-    if observed.sequence_cache is None or tables.EVENTS not in observed.tables:
+    if observed.sequence is None or tables.EVENTS not in observed.tables:
         yield Statement(
             sql=f"ALTER SEQUENCE {qualify(schema, POSITION_SEQUENCE)} "
             f"OWNED BY {qualify(schema, tables.EVENTS)}.position",

@@ -12,9 +12,8 @@ from typing import Final
 from outbox_operator.plan.postgres.functions import outbox_functions
 from outbox_operator.plan.postgres.state import DesiredDatabase, DesiredInbox, Grant
 from outbox_operator.wire import tables
-from outbox_operator.wire.tables import quoted
+from outbox_operator.wire.tables import POSITION_SEQUENCE, quoted
 
-POSITION_SEQUENCE: Final = "events_position_seq"
 DEFAULT_PARTITION: Final = "events_default"
 EVENTS_PARTITION_KEY: Final = 'RANGE ("position")'
 PARTITION_WIDTH: Final = 1_000_000_000
@@ -190,6 +189,10 @@ def outbox_tables(desired: DesiredDatabase) -> tuple[Table, ...]:
             Column(name="notice", type="text", nullable=True, since=3),
             Column(name="noticed_at", type="timestamp with time zone", nullable=True, since=3),
             Column(name="checkpoints", type="text", default="'[]'::text", since=3),
+            Column(name="position_notice", type="text", nullable=True, since=4),
+            Column(
+                name="position_noticed_at", type="timestamp with time zone", nullable=True, since=4
+            ),
             Column(name="owner_epoch", type="bigint", default="0"),
             Column(name="owner", type="text", nullable=True),
             Column(name="system_identifier", type="text", nullable=True),
@@ -324,6 +327,13 @@ def outbox_grants(
         ):
             for privilege in privileges:
                 grants.add(Grant(role=relay_role, kind="table", object=table, privilege=privilege))
+        # To move it on where it stands before positions in use.
+        for privilege in ("SELECT", "UPDATE"):
+            grants.add(
+                Grant(
+                    role=relay_role, kind="sequence", object=POSITION_SEQUENCE, privilege=privilege
+                )
+            )
         # For `outbox rebase`, which runs in the relay's pod with the relay's login.
         grants.add(
             Grant(

@@ -127,6 +127,17 @@ class ObservedSchema:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedSequence:
+    """Options of a sequence; the defaults are those of ours."""
+
+    cache: int = 1
+    increment: int = 1
+    minimum: int = 1
+    maximum: int = 2**63 - 1
+    cycle: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedDatabase:
     """What was found.
 
@@ -137,7 +148,7 @@ class ObservedDatabase:
         schema: None: does not exist.
         tables: By name; only names of ours.
         indexes: By name; only those of `tables`.
-        sequence_cache: CACHE of the sequence of positions; None: does not exist.
+        sequence: Of the positions; None: does not exist.
         functions: Bodies of our functions with our arguments, by name.
         wakeup_source: Body of the function that wakes a relay; None: does not exist.
         wakeup_trigger: Whether its trigger is enabled; None: does not exist.
@@ -154,7 +165,7 @@ class ObservedDatabase:
     schema: ObservedSchema | None = None
     tables: Mapping[str, ObservedTable] = field(default_factory=dict)
     indexes: Mapping[str, ObservedIndex] = field(default_factory=dict)
-    sequence_cache: int | None = None
+    sequence: ObservedSequence | None = None
     functions: Mapping[str, str] = field(default_factory=dict)
     wakeup_source: str | None = None
     wakeup_trigger: bool | None = None

@@ -35,6 +35,7 @@ class OutboxNumbers:
         last_position: Position of that row.
         remark: Why a relay publishes without the fence, after its reason and a colon; or None.
         notice: What the stream lost within the last hour, likewise.
+        position_notice: How the sequence of positions was put right within the last hour, likewise.
         taken_at: When the sample was taken.
     """
 
@@ -47,6 +48,7 @@ class OutboxNumbers:
     last_position: int
     remark: str | None
     notice: str | None
+    position_notice: str | None
     taken_at: datetime
 
 
@@ -177,6 +179,14 @@ def lost_events_part(numbers: OutboxNumbers) -> Part:
     if text:
         return info(ConditionType.STREAM_LOST_EVENTS, True, reason, text)
     return info(ConditionType.STREAM_LOST_EVENTS, False, Reason.NOTHING_LOST)
+
+
+def positions_moved_part(numbers: OutboxNumbers) -> Part:
+    """Whether the sequence stood before positions in use; informs, because it was moved on."""
+    reason, text = _reason_and_text(numbers.position_notice, Reason.SEQUENCE_BEHIND)
+    if text:
+        return info(ConditionType.POSITIONS_MOVED, True, reason, text)
+    return info(ConditionType.POSITIONS_MOVED, False, Reason.SEQUENCE_AHEAD)
 
 
 def _reason_and_text(remark: str | None, usual: Reason) -> tuple[Reason, str]:

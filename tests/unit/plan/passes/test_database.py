@@ -76,6 +76,7 @@ READING = OutboxReading(
         last_position=10,
         remark=None,
         notice=None,
+        position_notice=None,
         taken_at=NOW,
     ),
     foreign="another server's",

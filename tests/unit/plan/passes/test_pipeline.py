@@ -39,7 +39,7 @@ CONSUMERS = [{"name": "billing"}, {"name": "mail"}]
 SAMPLE = OutboxNumbers(
     backlog_rows=0, backlog_is_estimate=False, oldest_age_seconds=0, dead_letters=0,
     published_total=1000, last_published_at=NOW - timedelta(hours=1), last_position=1000,
-    remark=None, notice=None, taken_at=NOW,
+    remark=None, notice=None, position_notice=None, taken_at=NOW,
 )  # fmt: skip
 READY = ok(ConditionType.RELAY_AVAILABLE, Reason.MINIMUM_REPLICAS)
 PODS = WorkloadResult(part=READY, numbers=Replicas(wanted=1, existing=1, ready=1, updated=1))
@@ -234,7 +234,7 @@ def test_ready_pods_of_another_servers_cursor_or_without_progress() -> None:
     parts = relay_result(pipeline(), database, PODS, None, stopped=None).parts
     assert [part.reason for part in parts] == [
         Reason.RELAY_NOT_PROGRESSING, Reason.BACKLOG_ABOVE_THRESHOLD, Reason.NOBODY_ELSE,
-        Reason.FENCED, Reason.NOTHING_LOST,
+        Reason.FENCED, Reason.NOTHING_LOST, Reason.SEQUENCE_AHEAD,
     ]  # fmt: skip
     stopped = relay_result(pipeline(), database, PODS, None, stopped="spec.relay.replicas is 0")
     assert stopped.parts[0] == READY
@@ -269,7 +269,7 @@ def test_the_sum() -> None:
     result = pipeline_result(resource, database, children, relay, restarted=True)
     assert [part.type for part in result.parts] == [
         "DatabaseReachable", "SchemaApplied", "StreamReady", "ConsumersReady", "RelayAvailable",
-        "Lagging", "ForeignPublisher", "Unfenced", "StreamLostEvents",
+        "Lagging", "ForeignPublisher", "Unfenced", "StreamLostEvents", "PositionsMoved",
     ]  # fmt: skip
     assert result.acted_on == {meta.APPROVE_PLAN_ANNOTATION, meta.RESTART_ANNOTATION}
     assert result.drifts == ("child", "pods")  # counted in the status

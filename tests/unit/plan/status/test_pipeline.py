@@ -24,7 +24,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 IDLE = OutboxNumbers(
     backlog_rows=0, backlog_is_estimate=False, oldest_age_seconds=0, dead_letters=0,
     published_total=1000, last_published_at=NOW - timedelta(hours=1), last_position=1000,
-    remark=None, notice=None, taken_at=NOW,
+    remark=None, notice=None, position_notice=None, taken_at=NOW,
 )  # fmt: skip
 READY = ok(ConditionType.RELAY_AVAILABLE, Reason.MINIMUM_REPLICAS)
 PODS = Replicas(wanted=1, existing=1, ready=1, updated=1)

@@ -65,8 +65,10 @@ SELECT jsonb_build_object(
         JOIN pg_catalog.pg_index x ON x.indrelid = o.oid
         JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
     ),
-    'sequence_cache', (
-        SELECT s.seqcache
+    'sequence', (
+        SELECT jsonb_build_object(
+            'cache', s.seqcache, 'increment', s.seqincrement, 'minimum', s.seqmin,
+            'maximum', s.seqmax, 'cycle', s.seqcycle)
         FROM pg_catalog.pg_sequence s
         JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

@@ -15,6 +15,8 @@ WITH under_way AS MATERIALIZED (
 shards AS MATERIALIZED (
     SELECT shard, last_position, emission - emission_gaps AS published, remark,
            CASE WHEN noticed_at > clock_timestamp() - interval '1 hour' THEN notice END AS notice,
+           CASE WHEN position_noticed_at > clock_timestamp() - interval '1 hour'
+                THEN position_notice END AS position_notice,
            published_at, snapshot_to,
            snapshot_to::pg_snapshot AS upper,
            pg_snapshot_xmax(snapshot_from::pg_snapshot) AS from_xid,
@@ -90,13 +92,14 @@ unpublished AS (
 SELECT u.rows AS backlog_rows,
        greatest(extract(epoch FROM clock_timestamp() - u.oldest), 0)::float8 AS oldest_age_seconds,
        (SELECT count(*) FROM (SELECT FROM {schema}.dead_letters LIMIT $1) d) AS dead_letters,
-       c.published_total, c.last_position, c.last_published_at, c.remark, c.notice
+       c.published_total, c.last_position, c.last_published_at, c.remark, c.notice, c.position_notice
 FROM (SELECT count(*) AS rows, min(created_at) AS oldest FROM unpublished) u
 CROSS JOIN (
     SELECT coalesce(sum(published), 0)::bigint AS published_total,
            coalesce(max(last_position), 0) AS last_position,
            max(published_at) AS last_published_at,
            min(remark) AS remark,
-           min(notice) AS notice
+           min(notice) AS notice,
+           min(position_notice) AS position_notice
     FROM shards
 ) c

@@ -1,0 +1,50 @@
+"""The sequence of positions: whether inserts can go on drawing from it, and putting it right.
+
+Called by the relay every few seconds and by the operator at each pass. A data-only restore, logical
+replication and a `setval` by hand leave the sequence before positions that are in use: every
+insert of a business transaction then fails with a duplicate key.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from outbox_operator.adapters.postgres.connection import Connection
+from outbox_operator.adapters.postgres.queries import statement
+from outbox_operator.wire.advisory_locks import schema_lock
+from outbox_operator.wire.tables import POSITION_SEQUENCE, quoted
+
+_MARGIN: Final = 1_000_000
+"""Positions left out: more than writers draw while the sequence is being moved."""
+_EXACT: Final = 2**53
+"""Up to here positions are exact in JSON; the sequence never gets there by itself."""
+
+
+async def mend_positions(connection: Connection, schema: str) -> str | None:
+    """Move the sequence behind all positions in use, if it is not there.
+
+    Returns:
+        What was found and done, after its reason and a colon; None: all is well, or somebody
+        else is at it. The table keeps it for the status.
+
+    Raises the driver's errors.
+    """
+    name = f"{quoted(schema)}.{quoted(POSITION_SEQUENCE)}"
+    parts: dict[str, str | int] = {"sequence": name, "margin": _MARGIN, "exact": _EXACT}
+    parts["used"] = statement("upkeep_positions_used", schema=schema, **parts)
+    behind = await connection.fetchval(
+        statement("upkeep_position_behind", schema=schema, **parts), name
+    )
+    if not behind:
+        return None
+    key = schema_lock("upkeep", schema)
+    if not await connection.fetchval(statement("lock_try"), key):
+        return None
+    try:
+        done: str | None = await connection.fetchval(
+            statement("upkeep_mend_position", schema=schema, **parts), name
+        )
+    finally:
+        if not connection.is_closed():
+            await connection.execute(statement("lock_release"), key)
+    return done
