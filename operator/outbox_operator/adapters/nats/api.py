@@ -31,6 +31,8 @@ from outbox_operator.errors import NatsError, OutboxError
 from outbox_operator.reasons import Reason
 
 REQUEST_SECONDS: Final = 5.0
+_LARGEST_ANSWER: Final = 8 * 1024 * 1024
+"""A server that a tenant names may answer anything; JSON takes ten times its size in memory."""
 
 
 class JetStreamApi:
@@ -200,9 +202,11 @@ def _look_at(asking: asyncio.Task[Msg]) -> None:
 
 def _document(answer: bytes, auth: NatsAuth, what: str) -> dict[str, Any]:
     try:
+        if len(answer) > _LARGEST_ANSWER:
+            raise ValueError("too large")
         document = json.loads(answer)
         error = document.get("error")
-    except (ValueError, AttributeError) as problem:
+    except (ValueError, AttributeError, RecursionError) as problem:
         raise NatsError(
             f"{what}: a program other than JetStream answers at {auth.address}",
             reason=Reason.JETSTREAM_ERROR,

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _MOST_TEXTS: Final = 50
 """Different complaints of a server that are logged and remembered for a connection."""
+_MOST_SERVERS: Final = 100
+"""Of a cluster, learned from its members."""
 _LONGEST_TEXT: Final = 500
 """So much of a complaint is logged. Its subject may have 4 KiB, each byte written as four."""
 _DENIED: Final = re.compile(
@@ -247,6 +249,9 @@ class WireClient(Client):
             if self._wants_tls and not info.get("tls_required", False):
                 raise nats.errors.SecureConnWantedError
             self._said.clear()  # rights may be others on a new connection
+        # Other servers of its cluster, which nats-py remembers for good.
+        room = max(0, _MOST_SERVERS - len(self._server_pool))
+        info["connect_urls"] = list(info.get("connect_urls") or ())[:room]
         await super()._process_info(info, initial_connection)
 
 

@@ -21,6 +21,12 @@ Sink = Callable[[bytes, bytes, bytes, bytes], None]
 _LONGEST_LINE: Final = 64 * 1024
 """A control line longer than this is no NATS; subjects are bounded by 4 KiB on servers."""
 
+_LARGEST_MESSAGE: Final = 64 * 1024 * 1024
+"""What `max_payload` of a server can be at most."""
+
+_MALFORMED: Final = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What nats-py stumbles with over a greeting that is none."""
+
 
 class FrameReader(Parser):
     """The parser of one client, in place of its own.
@@ -78,7 +84,11 @@ class FrameReader(Parser):
             if not headed and not data.startswith(b"MSG ", start):
                 if data.startswith(b"-ERR", start):
                     self._on_error(data[start + 4 : line_end])
-                await super().parse(data[start : line_end + 2])
+                try:
+                    await super().parse(data[start : line_end + 2])
+                except _MALFORMED as error:
+                    # nats-py would stop reading, and say so in its log alone.
+                    raise ProtocolError("nats: malformed line") from error
                 if self._age != age:
                     return  # that line ended the connection
                 start = line_end + 2
@@ -91,7 +101,12 @@ class FrameReader(Parser):
             except (ValueError, IndexError) as error:
                 raise ProtocolError("nats: malformed message") from error
             stop = body + size
+            if not body <= split <= stop:
+                # A negative size would have us read the same bytes for ever.
+                raise ProtocolError("nats: malformed message")
             if stop + 2 > end:
+                if size > _LARGEST_MESSAGE:
+                    raise ProtocolError("nats: a message larger than any server takes")
                 self._need = stop + 2 - start
                 break
             sink = sinks.get(words[2])

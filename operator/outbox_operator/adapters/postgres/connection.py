@@ -6,15 +6,22 @@ asyncpg is configured. Holds no knowledge of our tables and must not import `pla
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
-from outbox_operator.adapters.postgres.errors import errors, read_only, transaction_pooler
+from outbox_operator.adapters.postgres.answer_guard import GuardedLoop
+from outbox_operator.adapters.postgres.errors import (
+    errors,
+    read_only,
+    transaction_pooler,
+    understood,
+)
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget, tls
 from outbox_operator.errors import (
@@ -42,6 +49,7 @@ async def connect(
     application_name: str,
     timeout: float = CONNECT_SECONDS,
     statement_timeout: float = STATEMENT_SECONDS,
+    guarded: bool = False,
 ) -> Connection:
     """Connect straight to a primary.
 
@@ -50,6 +58,8 @@ async def connect(
         application_name: Shown in `pg_stat_activity`.
         timeout: Seconds to connect and log in.
         statement_timeout: Seconds a statement may take before the server cancels it.
+        guarded: The server is named by somebody whom this process is not to suffer from: what it
+            answers is bounded. Needs the loop of the standard library.
 
     Raises:
         PostgresError: Not reachable, or a standby (reason ReadOnlyServer).
@@ -58,10 +68,11 @@ async def connect(
             to changing servers (reason TransactionPooler).
     """
     open_one = partial(
-        _open, target, application_name, timeout, statement_timeout + _ANSWER_SECONDS
+        _open, target, application_name, timeout, statement_timeout + _ANSWER_SECONDS, guarded
     )
     with errors(target, timeout=timeout):
-        connection = await open_one()
+        with understood(target):
+            connection = await open_one()
         try:
             _notice_dead_server(connection)
             await _check(connection, target, open_one)
@@ -74,9 +85,15 @@ async def connect(
 
 
 async def _open(
-    target: PostgresTarget, application_name: str, timeout: float, command_timeout: float
+    target: PostgresTarget,
+    application_name: str,
+    timeout: float,
+    command_timeout: float,
+    guarded: bool,
 ) -> Connection:
+    loop: Any = GuardedLoop(asyncio.get_running_loop()) if guarded else None
     connection: Connection = await asyncpg.connect(
+        loop=loop,
         host=[host for host, _ in target.hosts],
         port=[port for _, port in target.hosts],
         user=target.user,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from asyncpg import exceptions as pg
 
@@ -18,6 +20,8 @@ from outbox_operator.errors import (
 )
 from outbox_operator.reasons import Reason
 
+_MOST_CHARACTERS: Final = 600
+
 
 @contextmanager
 def errors(target: PostgresTarget, *, timeout: float | None = None) -> Iterator[None]:
@@ -31,6 +35,18 @@ def errors(target: PostgresTarget, *, timeout: float | None = None) -> Iterator[
         yield
     except (pg.PostgresError, pg.InterfaceError, pg.InternalClientError, OSError) as error:
         raise translate(error, target, timeout=timeout) from error
+
+
+@contextmanager
+def understood(target: PostgresTarget) -> Iterator[None]:
+    """Whatever else the driver stumbles over while it logs in is the server's doing."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, ArithmeticError, struct.error) as error:
+        raise PostgresError(
+            f"PostgreSQL at {target.address}: what answers there is no PostgreSQL that is "
+            f"understood here ({type(error).__name__})"
+        ) from error
 
 
 def translate(
@@ -51,7 +67,7 @@ def translate(
 
 def _server_error(error: pg.PostgresError, target: PostgresTarget, where: str) -> OutboxError:
     code = error.sqlstate or ""
-    said = f"{where}: {getattr(error, 'message', None) or error} (SQLSTATE {code})"
+    said = f"{where}: {_plain(getattr(error, 'message', None) or str(error))} (SQLSTATE {code})"
     if code.startswith("28"):
         return CredentialsError(said)
     match code:
@@ -95,9 +111,15 @@ def read_only(target: PostgresTarget) -> PostgresError:
     )
 
 
+def _plain(text: str) -> str:
+    """What a server says, which may be anything, on one line that fits a status."""
+    line = " ".join(text[: 2 * _MOST_CHARACTERS].split())
+    return line if len(line) <= _MOST_CHARACTERS else f"{line[:_MOST_CHARACTERS]}…"
+
+
 def _describe(error: BaseException) -> str:
     if (problem := network_problem(error)) is not None:
         return problem
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error) or type(error).__name__
+    return _plain(str(error)) or type(error).__name__

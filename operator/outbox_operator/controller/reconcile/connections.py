@@ -183,7 +183,9 @@ class PostgresConnections:
         if entry.refused and self._clock() - entry.refused[0] < REFUSAL_SECONDS:
             raise entry.refused[1]
         try:
-            connection = await postgres.connect(target, application_name="outbox-operator")
+            connection = await postgres.connect(
+                target, application_name="outbox-operator", guarded=True
+            )
         except OutboxError as error:
             entry.refused = (self._clock(), error)
             raise

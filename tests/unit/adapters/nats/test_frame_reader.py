@@ -27,6 +27,9 @@ class Driver:
     async def _process_msg(self, *message: Any) -> None:
         self.told.append(message)
 
+    async def _process_info(self, info: Any) -> None:
+        self.told.append(info["version"])
+
     async def _process_ping(self) -> None:
         self.told.append("ping")
 
@@ -70,7 +73,24 @@ async def test_nothing_of_an_ended_connection_is_left() -> None:
     assert messages == [(b"a.b", b"", b"", b"h\r\nlo")]
 
 
-@pytest.mark.parametrize("line", [b"MSG a b c\r\n", b"HMSG a 7 x y\r\n", b"x" * 70_000])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"MSG a b c\r\n",
+        b"HMSG a 7 x y\r\n",
+        b"x" * 70_000,
+        # Read again and again, without end.
+        b"MSG x 8 -15\r\n",
+        b"MSG a.b 7 -17\r\n",
+        b"HMSG a.b 7 -5 10\r\n0123456789\r\n",
+        b"HMSG a.b 7 20 10\r\n0123456789\r\n",
+        b"MSG a.b 7 2000000000\r\n",
+        b"INFO [1]\r\n",
+        b"INFO {\r\n",
+        b"INFO " + b"[" * 50_000 + b"\r\n",
+    ],
+    ids=lambda line: str(line[:20]),
+)
 async def test_something_else_than_nats_is_refused(line: bytes) -> None:
     made, _, _ = reader()
     with pytest.raises(ProtocolError):

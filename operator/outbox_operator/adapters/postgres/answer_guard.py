@@ -1,0 +1,159 @@
+"""What a server may answer: a bound on bytes, and on the work that its login asks for.
+
+The operator connects to servers that tenants name. The driver reads a message of any length into
+memory, keeps rows without end, and hashes a password as often as the server says, on the event
+loop: each of them would end the operator for everybody. The guard stands between socket and
+driver, looks at the head of every message, and puts an error in the place of one that is too much.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import struct
+from collections.abc import Callable
+from typing import Any, Final
+
+from asyncpg.protocol import Protocol
+
+MOST_ITERATIONS: Final = 600_000
+"""Of a SCRAM login, a fifth of a second; PostgreSQL's default is 4096."""
+MOST_ANSWER_BYTES: Final = 32 * 1024 * 1024
+"""Between two statements. The operator's own questions have answers of a few kB."""
+_MOST_LOGIN_BYTES: Final = 64 * 1024
+_HEAD: Final = struct.Struct("!cI")
+_LOGIN, _READY = b"R", b"Z"
+_LOGGED_IN, _SASL_CONTINUE = 0, 11
+_ITERATIONS: Final = re.compile(rb"(?:^|,)i=(\d+)")
+
+
+class GuardedLoop:
+    """An event loop whose connections to PostgreSQL are guarded; the rest is the loop's own.
+
+    The driver takes a loop to make its connections with; it has no other place to stand between.
+
+    Args:
+        loop: The running loop, of the standard library.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    async def create_connection(
+        self, factory: Callable[[], asyncio.Protocol], *args: Any, **options: Any
+    ) -> tuple[Any, asyncio.Protocol]:
+        """As the loop's."""
+        inner = factory()
+        transport, _ = await self._loop.create_connection(lambda: _guarded(inner), *args, **options)
+        return _guarding(transport), inner
+
+    async def start_tls(self, *args: Any, **options: Any) -> Any:
+        """As the loop's."""
+        transport = await self._loop.start_tls(*args, **options)
+        return None if transport is None else _guarding(transport)
+
+
+def _guarding(transport: Any) -> Any:
+    """A transport that puts the guard before whatever protocol it is given later."""
+    change = transport.set_protocol
+    transport.set_protocol = lambda protocol: change(_guarded(protocol, transport))
+    return transport
+
+
+def _guarded(protocol: asyncio.Protocol, transport: Any = None) -> asyncio.Protocol:
+    # Before TLS the driver reads a single byte with a protocol that keeps nothing.
+    return AnswerGuard(protocol, transport) if isinstance(protocol, Protocol) else protocol
+
+
+class AnswerGuard(asyncio.Protocol):
+    """Hands on what a server says as long as it is within bounds.
+
+    Args:
+        inner: The driver's protocol.
+        transport: When it is connected already.
+    """
+
+    def __init__(self, inner: asyncio.Protocol, transport: Any = None) -> None:
+        self._inner = inner
+        self._transport = transport
+        self._held = b""
+        """A head, or a message of the login, that has not come in whole."""
+        self._rest = 0
+        """Bytes of a message whose head has passed."""
+        self._answer = 0
+        """Bytes since the server was last ready for a statement."""
+        self._logged_in = False
+        self._refused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._inner.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        data, self._held = self._held + data, b""
+        end = min(self._rest, len(data))
+        self._rest -= end
+        while len(data) - end >= _HEAD.size:
+            kind, size = _HEAD.unpack_from(data, end)
+            problem = self._problem(kind, size)
+            if problem is None and kind == _LOGIN and not self._logged_in:
+                if len(data) - end <= size:
+                    break
+                problem = self._login(data[end + _HEAD.size : end + 1 + size])
+            if problem is not None:
+                self._refuse(data[:end], problem)
+                return
+            self._answer = 0 if kind == _READY else self._answer + size
+            taken = min(1 + size, len(data) - end)
+            self._rest = 1 + size - taken
+            end += taken
+        self._held = data[end:]
+        if end:
+            self._inner.data_received(data[:end])
+
+    def _problem(self, kind: bytes, size: int) -> str | None:
+        if size < 4 or not kind.isalnum():
+            return "what answers does not speak PostgreSQL's protocol"
+        if not self._logged_in and size > _MOST_LOGIN_BYTES:
+            return f"an answer to the login is over {_MOST_LOGIN_BYTES} bytes"
+        if self._answer + size > MOST_ANSWER_BYTES:
+            return f"the answer to a statement is over {MOST_ANSWER_BYTES} bytes"
+        return None
+
+    def _login(self, body: bytes) -> str | None:
+        step = int.from_bytes(body[:4], "big")
+        self._logged_in = step == _LOGGED_IN
+        if step == _SASL_CONTINUE:
+            found = _ITERATIONS.search(body[4:])
+            if found is not None and (len(found[1]) > 9 or int(found[1]) > MOST_ITERATIONS):
+                return (
+                    f"its login asks for over {MOST_ITERATIONS} rounds of hashing; set "
+                    "scram_iterations lower and the password anew"
+                )
+        return None
+
+    def _refuse(self, before: bytes, problem: str) -> None:
+        self._refused = True
+        fields = f"SFATAL\0VFATAL\0C08P01\0M{problem}\0\0".encode()
+        error = _HEAD.pack(b"E", 4 + len(fields)) + fields
+        # Ready, so that the driver ends the statement with the error at once.
+        ready = _HEAD.pack(_READY, 5) + b"I" if self._logged_in else b""
+        self._inner.data_received(before + error + ready)
+        self._transport.abort()
+
+    def eof_received(self) -> bool | None:
+        return self._inner.eof_received()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._inner.connection_lost(error)
+
+    def pause_writing(self) -> None:
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._inner.resume_writing()
