@@ -123,7 +123,7 @@ class Servers:
             shards=self._settings.shards,
         )
         if self._settings.plant:
-            process.program = ("-P", str(PLANTED), self._settings.plant)
+            process.run_by(PLANTED, self._settings.plant)
         return Replica(process, postgres, links)
 
     async def forget_ids(self) -> None:

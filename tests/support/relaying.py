@@ -24,6 +24,7 @@ from nats.js.api import DeliverPolicy
 from nats.js.client import JetStreamContext
 
 from outbox_operator.adapters.nats.driver import WireClient
+from outbox_operator.relay.progress import NOT_ASKED
 from support.nats import NatsCluster, NatsServer, connected, unique_prefix
 from support.outbox import migrate
 from support.waiting import eventually
@@ -53,11 +54,7 @@ class Stored:
 
 
 class RelayProcess:
-    """`outbox relay` as a process of its own.
-
-    Attributes:
-        program: What Python runs, before the verb.
-    """
+    """`outbox relay` as a process of its own."""
 
     def __init__(self, config: Mapping[str, Any], directory: Path, name: str) -> None:
         self.config = directory / f"{name}.json"
@@ -66,14 +63,24 @@ class RelayProcess:
         self._log.touch()
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
-        self.program: tuple[str, ...] = ("-m", "outbox_operator.cli.main")
+        self._program: tuple[str, ...] = ("-m", "outbox_operator.cli.main")
+
+    def run_by(self, program: Path | str, *arguments: str) -> Self:
+        """Have a file run it instead of the command line.
+
+        Args:
+            program: The file, with a path.
+            *arguments: What it takes before the verb.
+        """
+        self._program = ("-P", str(program), *arguments)
+        return self
 
     def start(self) -> Self:
         """Start (again)."""
         self._log_start = self._log.stat().st_size
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *self.program, "relay"],
+                [sys.executable, *self._program, "relay"],
                 env={**os.environ, "OUTBOX_CONFIG": str(self.config)},
                 stderr=log,
             )
@@ -137,6 +144,13 @@ class RelayProcess:
         finally:
             connection.close()
 
+    def checks(self) -> dict[str, str]:
+        """What each readiness check says; empty while it does not answer."""
+        status, body = self.get("/readyz")
+        if status == 0:
+            return {}
+        return {name: check["reason"] for name, check in json.loads(body)["checks"].items()}
+
     def failing(self) -> dict[str, str]:
         """Failed readiness checks with their reasons; empty when ready."""
         status, body = self.get("/readyz")
@@ -161,8 +175,17 @@ class RelayProcess:
         return self
 
     async def active(self) -> Self:
-        """Wait until it owns a shard, or the shard."""
-        await eventually(lambda: "active: owns" in self.get("/readyz")[1], "active", relay=self)
+        """Wait until it owns a shard, or the shard, and has asked what its stream is like.
+
+        Whatever then happens to the broker or in the stream meets a relay that has begun.
+        """
+
+        def begun() -> bool:
+            said = self.checks()
+            asked = NOT_ASKED not in said.get("stream", NOT_ASKED)
+            return asked and "active: owns" in said["role"]
+
+        await eventually(begun, "active", relay=self)
         return self
 
     @property

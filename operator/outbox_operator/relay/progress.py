@@ -20,6 +20,9 @@ STALL_SECONDS: Final = 20.0
 ANSWER_SECONDS: Final = 15.0
 """A database that needs longer for a statement counts as away."""
 
+NOT_ASKED: Final = "not asked yet"
+"""Of the stream, until a relay that has just become active has had its first look at it."""
+
 
 class ShardProgress:
     """State of one shard in this process; each change is one assignment.
@@ -37,7 +40,7 @@ class ShardProgress:
         self._halted_metric = metrics.halted(name)
         self._epoch: int | None = None
         self._failure = ""
-        self._stream = (True, "not asked yet")
+        self._stream = (True, NOT_ASKED)
         self._waiting: Callable[[], float] = float
         self._backlog_since: float | None = None
         self._oldest: float | None = None
@@ -77,6 +80,7 @@ class ShardProgress:
         """Record that this process owns the shard."""
         self._epoch = epoch
         self._failure = ""
+        self._stream = (True, NOT_ASKED)
         self._owner.set(1)
 
     def released(self, failure: str = "") -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from support import trusting
 from support.nats import NatsServer
 from support.postgres import PostgresServer, running_server
 from support.relaying import Outbox, an_outbox, check_delivery
@@ -107,7 +108,7 @@ async def test_the_broker_goes_away_and_comes_back(
 
 async def test_the_broker_hangs(database: str, own_nats: NatsServer, tmp_path: Path) -> None:
     async with an_outbox(database, own_nats, tmp_path) as outbox:
-        relay = await outbox.relay().start().active()
+        relay = await outbox.relay().run_by(trusting.__file__).start().active()
         await outbox.add("k0", value=0)
         await outbox.published(1)
         own_nats.pause()

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from support import impatient
+from support import impatient, trusting
 from support.nats import NatsOptions, NatsServer
 from support.processes import freeze
-from support.relaying import Outbox, RelayProcess, an_outbox, check_delivery
+from support.relaying import Outbox, an_outbox, check_delivery
 from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -22,12 +22,6 @@ pytestmark = pytest.mark.integration
 def own_nats() -> Iterator[NatsServer]:
     with NatsServer(NatsOptions(extra={"max_payload": 8_000_000})) as server:
         yield server
-
-
-def impatient_relay(outbox: Outbox) -> RelayProcess:
-    relay = outbox.relay()
-    relay.program = ("-P", str(Path(impatient.__file__)))
-    return relay
 
 
 async def add_much(outbox: Outbox) -> None:
@@ -41,8 +35,7 @@ async def test_a_broker_that_hangs_while_much_is_sent_is_given_up(
     database: str, own_nats: NatsServer, tmp_path: Path
 ) -> None:
     async with an_outbox(database, own_nats, tmp_path) as outbox:
-        relay = await impatient_relay(outbox).start().active()
-        await outbox.idle(relay)  # else it would hang before it has sent anything
+        relay = await outbox.relay().run_by(impatient.__file__).start().active()
         own_nats.pause()
         try:
             await add_much(outbox)
@@ -57,8 +50,8 @@ async def test_a_broker_that_hangs_does_not_hold_up_the_end(
     database: str, own_nats: NatsServer, tmp_path: Path
 ) -> None:
     async with an_outbox(database, own_nats, tmp_path) as outbox:
-        relay = await outbox.relay(drain_seconds=1).start().active()
-        await outbox.idle(relay)  # it has asked the broker what it needs to begin
+        relay = outbox.relay(drain_seconds=1).run_by(trusting.__file__)
+        await relay.start().active()
         own_nats.pause()
         try:
             await add_much(outbox)
@@ -72,7 +65,7 @@ async def test_a_broker_that_hangs_does_not_hold_up_the_end(
 
 
 async def test_a_database_that_hangs_is_not_called_ready(outbox: Outbox) -> None:
-    relay = await impatient_relay(outbox).start().active()
+    relay = await outbox.relay().run_by(impatient.__file__).start().active()
     await relay.ready()
     backend: int = await outbox.connection.fetchval(
         "SELECT pid FROM pg_stat_activity WHERE application_name LIKE '%shard 0' "

@@ -10,6 +10,7 @@ from prometheus_client import generate_latest
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.progress import (
     ANSWER_SECONDS,
+    NOT_ASKED,
     STALL_SECONDS,
     Progress,
     ShardProgress,
@@ -54,6 +55,19 @@ def shard(progress: Progress) -> ShardProgress:
 
 def failing(progress: Progress) -> list[str]:
     return [name for name, check in progress.checks().items() if not check()[0]]
+
+
+def test_an_active_relay_says_whether_it_has_asked_its_stream(
+    progress: Progress, shard: ShardProgress
+) -> None:
+    asks = progress.checks()["stream"]
+    assert asks() == (True, NOT_ASKED)
+    shard.stream(ok=True, reason="stream ORDERS takes our events")
+    assert asks() == (True, "stream ORDERS takes our events")
+    shard.released()
+    assert asks() == (True, "left to the active relays")
+    shard.active(2)
+    assert asks() == (True, NOT_ASKED)
 
 
 def test_a_relay_that_just_started_is_not_ready(progress: Progress) -> None:
