@@ -370,8 +370,7 @@ class Reason(StrEnum):
     REFUSED = "Refused"
     """In `outbox_consumer_dead_letters_total`: the handler refused the event."""
     UNHANDLED = "Unhandled"
-    """In `outbox_consumer_dead_letters_total`: the application has no handler for events of this
-    type.
+    """In `outbox_consumer_dead_letters_total`: the application has no handler for this type.
     Do: add one, filter such events out, or set `handler.python.unhandled: Ack`."""
     TERMINATED = "Terminated"
     """In the headers of dead letters: a container handler terminated the message."""

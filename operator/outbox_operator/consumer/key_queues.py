@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Final
 
 from outbox_operator.adapters.nats.pull_consumer import Delivery
 from outbox_operator.consumer.handlers.types import ReceivedEvent
+
+_LOOK_BEHIND: Final = 4
+"""Messages that may be passed over to fill a batch, for each of its size: a bound of the cost."""
 
 
 @dataclass(slots=True, eq=False)
@@ -104,10 +108,16 @@ class KeyQueues:
         return self.ready.popleft() if self.ready else None
 
     def take_ready(self, most: int, fits: Callable[[Item], bool]) -> list[Item]:
-        """Take out up to `most` messages that come next and fit."""
+        """Take out up to `most` messages that are ready and fit, from the first on.
+
+        What is in between keeps its place; far behind such messages nobody looks.
+        """
         taken: list[Item] = []
-        while self.ready and len(taken) < most and fits(self.ready[0]):
-            taken.append(self.ready.popleft())
+        passed: list[Item] = []
+        while self.ready and len(taken) < most and len(passed) < _LOOK_BEHIND * most:
+            item = self.ready.popleft()
+            (taken if fits(item) else passed).append(item)
+        self.ready.extendleft(reversed(passed))
         return taken
 
     def take_behind(self, item: Item, most: int, fits: Callable[[Item], bool]) -> list[Item]:

@@ -11,14 +11,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
 from outbox_operator.adapters.nats.pull_consumer import Delivery
 from outbox_operator.consumer import events
 from outbox_operator.consumer.answers import Answers
 from outbox_operator.consumer.breaker import Breaker
-from outbox_operator.consumer.disposition import Again, Redeliver
+from outbox_operator.consumer.disposition import AGAIN_ALONE, Again, Redeliver
 from outbox_operator.consumer.handlers.types import Handler, ReceivedEvent
 from outbox_operator.consumer.key_queues import Item, KeyQueues
 from outbox_operator.consumer.metrics import ConsumerMetrics
@@ -228,7 +228,11 @@ class Workers:
             except Exception:
                 # A bug of ours: say so, and keep the message away from a hot loop.
                 log.exception("messages from %d on not processed", items[0].delivery.sequence)
-                settlements = [Redeliver(_BUG_SECONDS, "not processed")] * len(items)
+                settlements = (
+                    [Redeliver(_BUG_SECONDS, "not processed")]
+                    if len(items) == 1
+                    else [AGAIN_ALONE] * len(items)  # in their order
+                )
             if items is self._alone:
                 self._end_trial(items[0], survived=not isinstance(settlements[0], Again))
             self.answers.settle(items, settlements)
@@ -269,17 +273,12 @@ class Workers:
                 *self._queues.take_behind(
                     first,
                     most - 1,
-                    lambda item: self._fits(item) and (size == 1 or item.event.type == kind),
+                    self._fits if size == 1 else self._fits_with(kind),
                 ),
             ]
         if size == 1:
             return [first]
-        return [
-            first,
-            *self._queues.take_ready(
-                size - 1, lambda item: self._fits(item) and item.event.type == kind
-            ),
-        ]
+        return [first, *self._queues.take_ready(size - 1, self._fits_with(kind))]
 
     def _take_probe(self) -> list[Item]:
         """Take what is tried while the circuit is open."""
@@ -303,6 +302,15 @@ class Workers:
 
     def _fits(self, item: Item) -> bool:
         return not item.alone
+
+    def _fits_with(self, kind: str) -> Callable[[Item], bool]:
+        """Make a test for what may be in a batch that begins with an event of a type."""
+
+        def fits(item: Item) -> bool:
+            found = item.event.type
+            return not item.alone and (found == kind or self._handler.shares_call(kind, found))
+
+        return fits
 
     def _retry(self, item: Item) -> None:
         if not self._stopping.is_set() and self.in_hand.get(item.delivery.sequence) is item:

@@ -77,7 +77,21 @@ def test_a_batch_over_keys_is_put_back_in_front() -> None:
 
 
 @pytest.mark.parametrize("most", [0, 1, 2])
-def test_a_batch_ends_at_what_does_not_fit(most: int) -> None:
+def test_a_batch_passes_over_what_does_not_fit(most: int) -> None:
     queues = filled(None, None, None)
     queues.ready[1].alone = True
-    assert numbers(queues.take_ready(most, lambda one: not one.alone)) == [0][:most]
+    assert numbers(queues.take_ready(most, lambda one: not one.alone)) == [0, 2][:most]
+    assert numbers(list(queues.ready)) == [n for n in range(3) if n not in [0, 2][:most]]
+
+
+def test_nobody_looks_far_to_fill_a_batch() -> None:
+    queues = filled(*[None] * 1000)
+    looked_at: list[Item] = []
+
+    def fits(one: Item) -> bool:
+        looked_at.append(one)
+        return False
+
+    assert queues.take_ready(5, fits) == []
+    assert len(looked_at) == 20
+    assert numbers(list(queues.ready)) == list(range(1000))

@@ -18,7 +18,7 @@ from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.suspects import Suspects
 from outbox_operator.consumer.trials import Trials
 from outbox_operator.consumer.workers import Workers
-from outbox_operator.wire.config import ConsumerConfig, NatsConfig
+from outbox_operator.wire.config import ConsumerConfig, InboxConfig, NatsConfig
 
 
 class OneDelivery:
@@ -59,6 +59,10 @@ class AHandler:
         """One."""
         return 1
 
+    def shares_call(self, event_type: str, other: str) -> bool:
+        """No other."""
+        return False
+
 
 class AProcessor:
     """Ends as it is told."""
@@ -73,6 +77,29 @@ class AProcessor:
         if isinstance(self.end, Exception):
             raise self.end
         return [self.end] * len(items)
+
+
+async def test_a_bug_of_ours_leaves_a_shard_in_order(tmp_path: Path) -> None:
+    """Side by side its events would overtake each other, and the mark of the shard with them."""
+    config = ConsumerConfig(
+        namespace="shop", consumer="billing", nats=NatsConfig(url="nats://nats"),
+        stream="ORDERS", durable="billing", concurrency=4, health_port=0,
+        inbox=InboxConfig(url_file="", mode="PerShard"),
+    )  # fmt: skip
+    processor = AProcessor(ValueError("a bug of ours"))
+    handler: Any = AHandler()
+    processing: Any = processor
+    workers = Workers(
+        config, handler, processing, Breaker(0),
+        Suspects(Policy(), 30.0, Trials("tests", tmp_path), ordered=True), ConsumerMetrics(config),
+        stopping=asyncio.Event(), changed=asyncio.Event(),
+    )  # fmt: skip
+    workers.handle_held_back(OneDelivery.epoch)
+    for sequence in (1, 2, 3):
+        delivery: Any = OneDelivery(sequence)
+        workers.deliver(delivery)
+    await asyncio.wait(set(workers.tasks))
+    assert processor.seen == [1, 2, 3, 1]  # together, then the first by itself, and none else
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,10 @@ class HttpHandler:
         """Return 1: a request carries one event."""
         return 1
 
+    def shares_call(self, event_type: str, other: str) -> bool:
+        """Return False: a request carries one event."""
+        return False
+
     async def start(self) -> None:
         """Do nothing: connections are made as they are needed."""
 

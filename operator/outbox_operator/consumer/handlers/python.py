@@ -46,6 +46,8 @@ class _Call:
     is_async: bool
     timeout: float
     batch: int | None
+    shared_by: tuple[int, int | None, float]
+    """Equal for patterns that one decorator gave one function."""
 
 
 class PythonHandler:
@@ -105,6 +107,7 @@ class PythonHandler:
             inspect.iscoroutinefunction(called),
             route.timeout or timeout,
             route.batch,
+            (id(function), route.batch, route.timeout or timeout),
         )
 
     @property
@@ -116,6 +119,13 @@ class PythonHandler:
         """Return the size of its batch handler, or 1."""
         call = self._call_of(event_type)
         return 1 if call is None or call.batch is None else call.batch
+
+    def shares_call(self, event_type: str, other: str) -> bool:
+        """Return whether both types go to the same function, whichever pattern says so."""
+        one, two = self._call_of(event_type), self._call_of(other)
+        return one is two or (
+            one is not None and two is not None and one.shared_by == two.shared_by
+        )
 
     async def start(self) -> None:
         """Call what is decorated with `on_startup`."""

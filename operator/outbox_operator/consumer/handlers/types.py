@@ -174,7 +174,10 @@ class Handler(Protocol):
         """The largest number that `batch` returns."""
 
     def batch(self, event_type: str) -> int:
-        """Return how many events of a type, and of those handled with it, go into one call."""
+        """Return how many events of a type, and of those that share a call, go into one."""
+
+    def shares_call(self, event_type: str, other: str) -> bool:
+        """Return whether events of another type may be in the same call of a batch handler."""
 
     async def start(self) -> None:
         """Prepare; called once before the first event.

@@ -205,6 +205,21 @@ async def test_a_batch_has_one_answer_or_one_for_each() -> None:
         await ask("short")
 
 
+def test_a_call_is_shared_by_what_goes_to_one_function() -> None:
+    app = Handlers()
+    app.batch("order.>", "invoice.paid", size=9)(sum)
+    app.batch("click", size=9)(sum)
+    app.batch("tap", size=8)(sum)
+    app.batch("swipe", size=9)(any)
+    handler = python(app)
+    assert handler.shares_call("order.created", "order.paid")
+    assert handler.shares_call("order.created", "invoice.paid")
+    assert handler.shares_call("order.created", "click")
+    assert not handler.shares_call("click", "tap")
+    assert not handler.shares_call("click", "swipe")
+    assert not handler.shares_call("click", "unknown")
+
+
 async def test_a_type_without_handler_is_a_dead_letter_and_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
