@@ -247,7 +247,7 @@ def test_options_that_a_pipeline_cannot_have_are_refused(
             "pipeline",
             {},
             {"outbox.shards": 4, "stream.subject": "orders.{shard}.{event_type}"},
-            "shards is fixed at creation: with another number, keys would change lanes",
+            "shards is fixed at creation: with another number, keys would change shards",
         ),
         ("pipeline", {}, {"stream.name": "OTHER"}, "name is fixed at creation"),
         (

@@ -1,4 +1,4 @@
-"""The lanes of an outbox: a key keeps to one, rows without a key take turns."""
+"""The shards of an outbox: a key keeps to one, rows without a key take turns."""
 
 from __future__ import annotations
 

@@ -88,12 +88,12 @@ class OutboxTable(ApiModel):
         default=1,
         ge=1,
         le=64,
-        description="Independent lanes that several relays share; a key always takes the same "
-        "one. More than 1 with ordering PerKey needs {shard} in stream.subject. Fixed at creation.",
+        description="Independent parts of the outbox that several relays share; a key always "
+        "takes the same one. More than 1 with ordering PerKey needs {shard} in stream.subject. Fixed at creation.",
         json_schema_extra=rules(
             cel(
                 "self == oldSelf",
-                "shards is fixed at creation: with another number, keys would change lanes and "
+                "shards is fixed at creation: with another number, keys would change shards and "
                 "their events could overtake each other; use another database.schema, or rebuild "
                 "a drained outbox (docs/how-to/scale-with-shards.md)",
             )

@@ -23,7 +23,7 @@ class DesiredDatabase:
         payload_type: Type of the payload column.
         writers: Roles that may insert events.
         relay_role: Role that the relay logs in as; it may own the tables as well.
-        shards: Lanes of the outbox; each has a row in the cursor table.
+        shards: How many parts the outbox has; each has a row in the cursor table.
         wakeup: Whether a trigger wakes a sleeping relay.
     """
 
