@@ -115,7 +115,7 @@ async def _transport(cluster: Cluster, count: int, rounds: int) -> dict[str, Any
             query = {"watch": "1", "resourceVersion": "0"}
             lines = kube._transport.stream(
                 f"/apis/{APPS}/namespaces/{NAMESPACE}/deployments",
-                query=query, lifetime_s=60.0, subject="deployments",
+                query=query, lifetime_seconds=60.0, subject="deployments",
             )  # fmt: skip
             async for _ in lines:
                 seen += 1

@@ -205,7 +205,7 @@ async def test_a_stop_is_quick_and_gives_the_lease_back(
     async with start() as operator:
         await operator.leads()
         operator.send(signal.SIGTERM)
-        assert await operator.exit_code(within_s=10) == 0
+        assert await operator.exit_code(within_seconds=10) == 0
     lease = kubectl.get("-n", namespace, "lease", "outbox-operator")
     assert not lease["spec"].get("holderIdentity")
 

@@ -107,9 +107,9 @@ class RecordingOperator:
         """Send a signal."""
         self._process.send_signal(number)
 
-    async def exit_code(self, within_s: float = DEADLINE_S) -> int:
+    async def exit_code(self, within_seconds: float = DEADLINE_S) -> int:
         """Waits for the end of the process."""
-        return await asyncio.wait_for(self._process.wait(), within_s)
+        return await asyncio.wait_for(self._process.wait(), within_seconds)
 
     async def leads(self) -> None:
         """Waits until the process watches and works."""
@@ -119,14 +119,18 @@ class RecordingOperator:
         """Waits for a log line that contains `text`."""
         return await self._first(self.logs, lambda line: text in line["message"], text, DEADLINE_S)
 
-    async def worked_on(self, name: str, *, within_s: float = DEADLINE_S, **facts: Any) -> Pass:
+    async def worked_on(
+        self, name: str, *, within_seconds: float = DEADLINE_S, **facts: Any
+    ) -> Pass:
         """Waits for a pass over an object of this name that shows `facts`, and forgets it."""
 
         def fits(one: Pass) -> bool:
             same = one["pass"].rpartition("/")[2] == name
             return same and all(one[key] == value for key, value in facts.items())
 
-        found = await self._first(self.passes, fits, f"pass over {name} with {facts}", within_s)
+        found = await self._first(
+            self.passes, fits, f"pass over {name} with {facts}", within_seconds
+        )
         self.passes.remove(found)
         return found
 
@@ -146,10 +150,10 @@ class RecordingOperator:
         lines: list[Mapping[str, Any]],
         fits: Callable[[Mapping[str, Any]], bool],
         what: str,
-        within_s: float,
+        within_seconds: float,
     ) -> Mapping[str, Any]:
         try:
-            async with asyncio.timeout(within_s), self._news:
+            async with asyncio.timeout(within_seconds), self._news:
                 while True:
                     for line in lines:
                         if fits(line):

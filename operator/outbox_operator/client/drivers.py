@@ -46,7 +46,7 @@ class Driver(Protocol):
         """Whether a transaction is open."""
 
     def transaction(self, connection: Any) -> AbstractAsyncContextManager[object]:
-        """Opens a transaction; the end of the block commits or rolls back."""
+        """Open a transaction; the end of the block commits or rolls back."""
 
     async def failed(self, connection: Any) -> bool:
         """Whether a statement has failed, so that COMMIT would roll back.

@@ -47,7 +47,7 @@ class Driver(Protocol):
         """Whether a transaction is open."""
 
     def transaction(self, connection: Any) -> AbstractContextManager[object]:
-        """Opens a transaction; the end of the block commits or rolls back."""
+        """Open a transaction; the end of the block commits or rolls back."""
 
     def failed(self, connection: Any) -> bool:
         """Whether a statement has failed, so that COMMIT would roll back.

@@ -56,7 +56,7 @@ def build_reconcilers(context: Context) -> Mapping[str, Reconciler]:
 
 
 def main(settings: Settings, build: BuildReconcilers = build_reconcilers) -> None:
-    """Runs the operator until SIGTERM or SIGINT.
+    """Run the operator until SIGTERM or SIGINT.
 
     Args:
         settings: How this process works.
@@ -87,7 +87,9 @@ class Operator:
         self._metrics = OperatorMetrics()
         self._objects = Objects()
         self._heartbeat = Heartbeat()
-        self._health = Health(settings.silence_s, self._objects.behind_s, self._heartbeat.silent_s)
+        self._health = Health(
+            settings.silence_seconds, self._objects.behind_seconds, self._heartbeat.silent_seconds
+        )
 
     async def run(self) -> None:
         """Everything from the first probe to the released Lease."""
@@ -140,7 +142,7 @@ class Operator:
             self._metrics,
             is_gone=lambda key: self._objects.get(key) is None,
             workers=settings.workers,
-            retry_ceiling_s=settings.retry_ceiling_s,
+            retry_ceiling_seconds=settings.retry_ceiling_seconds,
         )
         router = EventRouter(self._objects, queue.wake, self._metrics)
         wake: Callable[..., None] = lambda key, trigger: queue.wake(  # noqa: E731
@@ -181,7 +183,7 @@ class Operator:
 
 
 async def check_kinds(kube: Kube) -> None:
-    """Makes sure that the API server knows our kinds; one that is away is waited for.
+    """Make sure that the API server knows our kinds; one that is away is waited for.
 
     Raises:
         UnsupportedServerError: A resource definition is missing; the message names it.
@@ -204,7 +206,7 @@ async def check_kinds(kube: Kube) -> None:
 
 
 async def _fill(children: Children, resync: Resync) -> None:
-    """Lists everything once, so that the first pass sees the whole picture."""
+    """List everything once, so that the first pass sees the whole picture."""
     try:
         async with asyncio.timeout(SYNC_TIMEOUT_SECONDS):
             await children.wait_synced()

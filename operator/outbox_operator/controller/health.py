@@ -15,17 +15,20 @@ class Health:
     """State behind /healthz and /readyz.
 
     Args:
-        silence_s: How long a watch may owe us something.
-        behind_s: For how long the watch of our objects has been missing a change.
-        silent_s: For how long our own renewals have not come back through a watch.
+        silence_seconds: How long a watch may owe us something.
+        behind_seconds: For how long the watch of our objects has been missing a change.
+        silent_seconds: For how long our own renewals have not come back through a watch.
     """
 
     def __init__(
-        self, silence_s: float, behind_s: Callable[[], float], silent_s: Callable[[], float]
+        self,
+        silence_seconds: float,
+        behind_seconds: Callable[[], float],
+        silent_seconds: Callable[[], float],
     ) -> None:
-        self._silence_s = silence_s
-        self._behind_s = behind_s
-        self._silent_s = silent_s
+        self._silence_seconds = silence_seconds
+        self._behind_seconds = behind_seconds
+        self._silent_seconds = silent_seconds
         self.role = "starting"
         """`starting`, `standby`, `leader` or `stopping`."""
 
@@ -33,8 +36,8 @@ class Health:
     def live(self) -> Mapping[str, Check]:
         """Checks behind /healthz."""
         return {
-            "watch": lambda: self._quiet(self._behind_s(), "the watch of our objects"),
-            "heartbeat": lambda: self._quiet(self._silent_s(), "the watch of our Lease"),
+            "watch": lambda: self._quiet(self._behind_seconds(), "the watch of our objects"),
+            "heartbeat": lambda: self._quiet(self._silent_seconds(), "the watch of our Lease"),
         }
 
     @property
@@ -43,6 +46,9 @@ class Health:
         return {"role": lambda: (self.role in ("standby", "leader"), self.role)}
 
     def _quiet(self, seconds: float, what: str) -> tuple[bool, str]:
-        if seconds > self._silence_s:
-            return False, f"{what} has been deaf for {seconds:.0f} s, more than {self._silence_s} s"
+        if seconds > self._silence_seconds:
+            return (
+                False,
+                f"{what} has been deaf for {seconds:.0f} s, more than {self._silence_seconds} s",
+            )
         return True, f"{what} is up to date" if not seconds else f"{what}: {seconds:.0f} s behind"

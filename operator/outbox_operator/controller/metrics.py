@@ -72,8 +72,10 @@ class OperatorMetrics:
         self._objects.set_function(objects)
         self._failing.set_function(failing)
 
-    def record_pass(self, kind: str, result: str, *, duration_s: float, waited_s: float) -> None:
+    def record_pass(
+        self, kind: str, result: str, *, duration_seconds: float, waited_seconds: float
+    ) -> None:
         """A pass ended."""
         self._passes(kind, result).inc()
-        self._duration(kind).observe(duration_s)
-        self._waited.observe(waited_s)
+        self._duration(kind).observe(duration_seconds)
+        self._waited.observe(waited_seconds)

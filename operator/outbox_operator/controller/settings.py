@@ -36,8 +36,8 @@ class Settings:
         lease_namespace: Where it is.
         identity: Who we are in the Lease and in Events; must differ between replicas.
         workers: Passes that run at once.
-        deletion_deadline_s: After this time a deleted object is let go even though what it owned
-            outside Kubernetes could not be cleaned up.
+        deletion_deadline_seconds: After this time a deleted object is let go even though what it
+            owned outside Kubernetes could not be cleaned up.
 
     The others are pauses in seconds, each with its meaning beside it. Changed only by the
     environment: whoever needs to is a test, or has thousands of resources.
@@ -51,47 +51,57 @@ class Settings:
     lease_namespace: str
     identity: str
     workers: int = 20
-    deletion_deadline_s: float = 120.0
-    lease_duration_s: float = _seconds(
+    deletion_deadline_seconds: float = 120.0
+    lease_duration_seconds: float = _seconds(
         15.0, "a standby takes over when the leader was silent for this long, in whole seconds"
     )
-    lease_deadline_s: float = _seconds(
+    lease_deadline_seconds: float = _seconds(
         10.0, "the leader ends when it could not renew its Lease for this long"
     )
-    lease_retry_s: float = _seconds(2.0, "between two attempts to take or renew the Lease")
-    resync_s: float = _seconds(60.0, "between two comparisons of the watches with lists")
-    silence_s: float = _seconds(
+    lease_retry_seconds: float = _seconds(2.0, "between two attempts to take or renew the Lease")
+    resync_seconds: float = _seconds(60.0, "between two comparisons of the watches with lists")
+    silence_seconds: float = _seconds(
         180.0, "the process counts as dead when a watch has been deaf for this long"
     )
-    pipeline_interval_s: float = _seconds(30.0, "between two passes over a pipeline that is ready")
-    stream_interval_s: float = _seconds(60.0, "between two passes over a stream that is ready")
-    consumer_interval_s: float = _seconds(60.0, "the same for a consumer without a handler")
-    handler_interval_s: float = _seconds(
+    pipeline_interval_seconds: float = _seconds(
+        30.0, "between two passes over a pipeline that is ready"
+    )
+    stream_interval_seconds: float = _seconds(
+        60.0, "between two passes over a stream that is ready"
+    )
+    consumer_interval_seconds: float = _seconds(60.0, "the same for a consumer without a handler")
+    handler_interval_seconds: float = _seconds(
         35.0, "the same for a consumer with a handler, whose pods follow its Secrets"
     )
-    busy_interval_s: float = _seconds(15.0, "to the next pass while the numbers of a status move")
-    waiting_interval_s: float = _seconds(10.0, "to the next pass while pods or children start")
-    catalog_interval_s: float = _seconds(
+    busy_interval_seconds: float = _seconds(
+        15.0, "to the next pass while the numbers of a status move"
+    )
+    waiting_interval_seconds: float = _seconds(
+        10.0, "to the next pass while pods or children start"
+    )
+    catalog_interval_seconds: float = _seconds(
         300.0, "between two comparisons of a database's catalogue with what should be there"
     )
-    status_interval_s: float = _seconds(
+    status_interval_seconds: float = _seconds(
         15.0, "least time between two writes of a status that differs in live numbers only"
     )
-    status_refresh_s: float = _seconds(600.0, "numbers that stay the same are confirmed this often")
-    secret_age_s: float = _seconds(15.0, "longest time a Secret is remembered")
-    retry_ceiling_s: float = _seconds(
+    status_refresh_seconds: float = _seconds(
+        600.0, "numbers that stay the same are confirmed this often"
+    )
+    secret_age_seconds: float = _seconds(15.0, "longest time a Secret is remembered")
+    retry_ceiling_seconds: float = _seconds(
         15.0, "longest pause after a failure that time can heal, such as a server that is away"
     )
-    stalled_ceiling_s: float = _seconds(
+    stalled_ceiling_seconds: float = _seconds(
         45.0, "longest pause after a failure that somebody has to mend"
     )
 
     def __post_init__(self) -> None:
-        if not self.lease_retry_s < self.lease_deadline_s < self.lease_duration_s:
+        if not self.lease_retry_seconds < self.lease_deadline_seconds < self.lease_duration_seconds:
             raise SpecError(
                 f"{PREFIX}LEASE_RETRY, {PREFIX}LEASE_DEADLINE, {PREFIX}LEASE_DURATION: wanted "
-                f"each less than the next, found {self.lease_retry_s:g}, "
-                f"{self.lease_deadline_s:g}, {self.lease_duration_s:g}"
+                f"each less than the next, found {self.lease_retry_seconds:g}, "
+                f"{self.lease_deadline_seconds:g}, {self.lease_duration_seconds:g}"
             )
 
     @property
@@ -132,7 +142,7 @@ def from_environment(
         or _own_namespace(),
         identity=text("IDENTITY") or environment.get("POD_NAME") or socket.gethostname(),
         workers=_number("WORKERS", text("WORKERS", "20"), 1, 1000),
-        deletion_deadline_s=_number(
+        deletion_deadline_seconds=_number(
             "DELETION_DEADLINE", text("DELETION_DEADLINE", "120"), 5, 86_400
         ),
         **{
@@ -150,7 +160,7 @@ def pauses() -> list[Field[Any]]:
 
 def variable(one: Field[Any]) -> str:
     """The environment variable of such a setting."""
-    return PREFIX + one.name.removesuffix("_s").upper()
+    return PREFIX + one.name.removesuffix("_seconds").upper()
 
 
 def _namespaces(text: str) -> tuple[str, ...]:

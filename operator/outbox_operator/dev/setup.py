@@ -156,7 +156,7 @@ async def _durable(admin: JetStreamAdmin, stream: Stream, consumer: Consumer) ->
 
 
 def _check(plan: PassPlan[Any], applied: Iterable[Applied[Any]]) -> None:
-    """Raises what was refused or failed."""
+    """Raise what was refused or failed."""
     for one in applied:
         if one.error is not None:
             raise one.error

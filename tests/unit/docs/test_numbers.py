@@ -56,7 +56,7 @@ DEAD_PEER: Final = connection._DEAD_PEER_MILLISECONDS / 1000
 STUCK: Final = relay_progress.STALL_SECONDS
 LINK_SECONDS: Final = inspect.signature(NatsLink).parameters["timeout_seconds"].default
 DRAIN: Final = runtime_config.GRACE_SECONDS - runtime_config.DRAIN_MARGIN_SECONDS
-RETRY, STALLED = OPERATOR.retry_ceiling_s, OPERATOR.stalled_ceiling_s
+RETRY, STALLED = OPERATOR.retry_ceiling_seconds, OPERATOR.stalled_ceiling_seconds
 
 README: Final = "README.md"
 GUARANTEES: Final = "docs/explanation/delivery-guarantees.md"
@@ -71,26 +71,27 @@ SCALE: Final = "docs/how-to/scale-with-shards.md"
 TROUBLE: Final = "docs/how-to/troubleshoot.md"
 
 SENTENCES: Final = [
-    (README, f"Up to {shards()} lanes per outbox"),
-    ("docs/README.md", f"remembered for {OPERATOR.secret_age_s:g} seconds"),
-    (SECURITY, f"keeps them for {OPERATOR.secret_age_s:g} s."),
+    (README, f"Up to {shards()} shards per outbox"),
+    ("docs/README.md", f"remembered for {OPERATOR.secret_age_seconds:g} seconds"),
+    (SECURITY, f"keeps them for {OPERATOR.secret_age_seconds:g} s."),
     (SECURITY, f"bounded to one line of {error_text.ERROR_CHARACTERS} characters"),
     (ARCHITECTURE, f"{OPERATOR.workers} objects at a time"),
     (ARCHITECTURE, f"never sooner than {partitions.PUBLISHED_SECONDS / 60:g} minutes after that"),
-    (ARCHITECTURE, f"after {OPERATOR.lease_deadline_s:g} s the leader gives up its Lease"),
+    (ARCHITECTURE, f"after {OPERATOR.lease_deadline_seconds:g} s the leader gives up its Lease"),
     (ARCHITECTURE, f"retried within {breaker.LONGEST_PAUSE_SECONDS:g} s"),
     (GUARANTEES, f"({WINDOW_MINUTES:g} minutes by default)"),
     (GUARANTEES, f"every {WORDS[int(recovery.FENCE_PAUSE_SECONDS / 60)]} minutes"),
     (f"{DECISIONS}/0002-no-notify-by-default.md", f"every {POLL * 1000:g} ms while events flow"),
     (
         f"{DECISIONS}/0005-secrets-by-name.md",
-        f"# 5. Secrets are read by name and remembered for {OPERATOR.secret_age_s:g} seconds",
+        f"# 5. Secrets are read by name and remembered for {OPERATOR.secret_age_seconds:g} seconds",
     ),
-    (f"{DECISIONS}/0005-secrets-by-name.md", f"with a cache of {OPERATOR.secret_age_s:g} s."),
-    (f"{DECISIONS}/0005-secrets-by-name.md", f"one request in {OPERATOR.secret_age_s:g} s."),
+    (f"{DECISIONS}/0005-secrets-by-name.md", f"with a cache of {OPERATOR.secret_age_seconds:g} s."),
+    (f"{DECISIONS}/0005-secrets-by-name.md", f"one request in {OPERATOR.secret_age_seconds:g} s."),
     (
         f"{DECISIONS}/0006-finalizer-with-a-deadline.md",
-        f"for {OPERATOR.deletion_deadline_s:g} s after the deletion (`deletionDeadlineSeconds`), "
+        f"for {OPERATOR.deletion_deadline_seconds:g} s after the deletion "
+        "(`deletionDeadlineSeconds`), "
         f"{deletion.NO_CREDENTIALS_DEADLINE_SECONDS:g} s when the Secret is gone",
     ),
     (
@@ -106,13 +107,13 @@ SENTENCES: Final = [
     (CONDITIONS, f"Tried again every {recovery.FENCE_PAUSE_SECONDS / 60:g} minutes."),
     (
         CONDITIONS,
-        f"| Ready | {OPERATOR.pipeline_interval_s:g} s (pipeline), "
-        f"{OPERATOR.handler_interval_s:g} s (consumer with handler), "
-        f"{OPERATOR.stream_interval_s:g} s (stream, other consumers); "
-        f"{OPERATOR.busy_interval_s:g} s while numbers move |",
+        f"| Ready | {OPERATOR.pipeline_interval_seconds:g} s (pipeline), "
+        f"{OPERATOR.handler_interval_seconds:g} s (consumer with handler), "
+        f"{OPERATOR.stream_interval_seconds:g} s (stream, other consumers); "
+        f"{OPERATOR.busy_interval_seconds:g} s while numbers move |",
     ),
-    (CONDITIONS, f"tables and grants | {OPERATOR.catalog_interval_s / 60:g} min,"),
-    (CONDITIONS, f"(pods start, a child works) | {OPERATOR.waiting_interval_s:g} s,"),
+    (CONDITIONS, f"tables and grants | {OPERATOR.catalog_interval_seconds / 60:g} min,"),
+    (CONDITIONS, f"(pods start, a child works) | {OPERATOR.waiting_interval_seconds:g} s,"),
     (
         CONDITIONS,
         f"| an error that time can heal | {schedule.BACKOFF_MIN_SECONDS:g} s, 2 s, 4 s, … "
@@ -123,15 +124,15 @@ SENTENCES: Final = [
         f"| an error that a person must solve | {schedule.BACKOFF_MIN_SECONDS:g} s, 2 s, 4 s, … "
         f"up to {STALLED:g} s |",
     ),
-    (CONDITIONS, f"at most {OPERATOR.secret_age_s:g} s after it was read"),
+    (CONDITIONS, f"at most {OPERATOR.secret_age_seconds:g} s after it was read"),
     (
         CONDITIONS,
         f"rows wait for {pipeline.STUCK_SECONDS:g} s or more and nothing was published for "
         f"{pipeline.STUCK_SECONDS:g} s",
     ),
     (CONDITIONS, f"is written once in {WORDS[int(events.QUIET_SECONDS / 60)]} minutes"),
-    (CONDITIONS, f"could not be renewed for {OPERATOR.lease_deadline_s:g} s"),
-    (METRICS, f"not behind by more than {OPERATOR.silence_s:g} s"),
+    (CONDITIONS, f"could not be renewed for {OPERATOR.lease_deadline_seconds:g} s"),
+    (METRICS, f"not behind by more than {OPERATOR.silence_seconds:g} s"),
     (METRICS, f"(longer than {subjects.MAX_SUBJECT_BYTES} bytes)"),
     (METRICS, f"more than {headers.MAX_HEADER_BYTES} bytes of headers"),
     (METRICS, f"published in the last {STUCK:g} seconds"),
@@ -191,12 +192,12 @@ SENTENCES: Final = [
     (SCALE, f"about {shard_locks.IDLE_SECONDS:g} s: the server ends a session"),
     (SCALE, f"The {shard_locks.IDLE_SECONDS:g} seconds need PostgreSQL 14"),
     (SCALE, f"a dead machine is noticed after {DEAD_PEER:g} s on both"),
-    (TROUBLE, f"a dead holder is replaced after {OPERATOR.lease_duration_s:g} s"),
+    (TROUBLE, f"a dead holder is replaced after {OPERATOR.lease_duration_seconds:g} s"),
     (TROUBLE, f"looks for Postgres every {RETRY:g} s"),
     (TROUBLE, f"after {shard_locks.IDLE_SECONDS:g} to {DEAD_PEER:g} s (PostgreSQL 13"),
     (
         TROUBLE,
-        f"tries for {OPERATOR.deletion_deadline_s:g} s after the deletion "
+        f"tries for {OPERATOR.deletion_deadline_seconds:g} s after the deletion "
         f"(`deletionDeadlineSeconds`), {deletion.NO_CREDENTIALS_DEADLINE_SECONDS:g} s when the "
         "Secret is gone",
     ),

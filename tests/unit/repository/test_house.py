@@ -14,6 +14,14 @@ from support.source import parsed
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = ROOT / "operator/outbox_operator"
+_THIRD_PERSON = re.compile(
+    r"(Acts|Adds|Applies|Asks|Begins|Brings|Builds|Calls|Cancels|Closes|Compares|"
+    r"Connects|Creates|Deletes|Does|Drops|Finds|Follows|Gets|Gives|Handles|"
+    r"Keeps|Lists|Loads|Looks|Makes|Opens|Passes|Prepares|Puts|Raises|Reads|"
+    r"Removes|Renews|Returns|Runs|Says|Sends|Sets|Shows|Sorts|Starts|Stops|"
+    r"Takes|Tells|Tries|Turns|Waits|Wakes|Watches|Writes)\b"
+)
+"""Verbs; some other words of these forms are plurals: checks, limits, names."""
 
 
 def test_readme_shows_the_smallest_example_as_it_is() -> None:
@@ -67,6 +75,8 @@ def test_rooms_speak_one_dialect() -> None:
     forms = {
         "a logger is called log": r"^_log\b",
         "a constant in seconds ends in _SECONDS": r"^_?[A-Z][A-Z_]*_S\b",
+        "a name in seconds ends in _seconds": r"\b[a-z_]*[a-z]_s\b",
+        "a shard is called shard": r"\b[Ll]anes?\b",
         "modules of wire keep their names": r"^from outbox_operator\.wire import .* as ",
     }
     found = [
@@ -74,6 +84,17 @@ def test_rooms_speak_one_dialect() -> None:
         for path in sorted(PACKAGE.rglob("*.py"))
         for rule, form in forms.items()
         if re.search(form, path.read_text(), re.MULTILINE)
+    ]
+    assert found == []
+
+
+def test_what_a_function_does_is_said_as_an_order() -> None:
+    found = [
+        f"{path.relative_to(PACKAGE)}: {node.name}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(parsed(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and _THIRD_PERSON.match(ast.get_docstring(node) or "")
     ]
     assert found == []
 

@@ -43,7 +43,7 @@ class Kube:
 
     @classmethod
     async def connect(cls, *, instance: str | None = None) -> Kube:
-        """Connects with the credentials of the environment; see `Transport.connect`.
+        """Connect with the credentials of the environment; see `Transport.connect`.
 
         Args:
             instance: Who we are in Events; default: the host name, which is the pod's name.
@@ -53,7 +53,7 @@ class Kube:
         )
 
     async def close(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         await self._transport.close()
 
     @property
@@ -174,7 +174,7 @@ class Kube:
         finalizers: Sequence[str] | None = None,
         annotations: Mapping[str, str | None] | None = None,
     ) -> dict[str, Any] | None:
-        """Changes finalizers or annotations and nothing else; None when the object is gone.
+        """Change finalizers or annotations and nothing else; None when the object is gone.
 
         Args:
             ref: The object.
@@ -204,7 +204,7 @@ class Kube:
     async def delete(
         self, ref: Ref, uid: str | None = None, propagation: Propagation = "Background"
     ) -> bool:
-        """Deletes an object.
+        """Delete an object.
 
         Args:
             ref: The object.
@@ -254,7 +254,7 @@ class Kube:
         note: str,
         action: str,
     ) -> None:
-        """Writes a Kubernetes Event; the same again within ten minutes is dropped."""
+        """Write a Kubernetes Event; the same again within ten minutes is dropped."""
         await self._events.record(
             regarding_body, type=type, reason=reason, note=note, action=action
         )
@@ -268,7 +268,7 @@ class Kube:
         *,
         field_selector: str | None = None,
     ) -> AsyncIterator[Listed | Changed]:
-        """Follows a collection for ever: `Listed` first and after lost history, then `Changed`."""
+        """Follow a collection for ever: `Listed` first and after lost history, then `Changed`."""
 
         async def list_all() -> tuple[list[dict[str, Any]], str]:
             return await self.list(
@@ -294,7 +294,7 @@ class Kube:
         return parse_lease(body) if body is not None else None
 
     async def put_lease(self, namespace: str, name: str, record: LeaseRecord) -> LeaseRecord:
-        """Writes a Lease if nobody wrote it since `record` was read; else ConflictError."""
+        """Write a Lease if nobody wrote it since `record` was read; else ConflictError."""
         manifest = lease_manifest(namespace, name, record)
         ref = ref_of(manifest)
         create = record.version is None

@@ -47,7 +47,7 @@ class EventRecorder:
         note: str,
         action: str,
     ) -> None:
-        """Says something about an object.
+        """Say something about an object.
 
         Events are a courtesy: a failure to write one is logged and changes nothing else.
 

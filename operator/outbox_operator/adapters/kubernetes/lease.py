@@ -21,7 +21,7 @@ class LeaseRecord:
 
     Attributes:
         holder: Identity of the holder; empty when it was released.
-        duration_s: How long the holder may be silent.
+        duration_seconds: How long the holder may be silent.
         acquired: When the holder took it.
         renewed: When the holder last renewed it.
         transitions: How often the holder changed.
@@ -29,7 +29,7 @@ class LeaseRecord:
     """
 
     holder: str
-    duration_s: int
+    duration_seconds: int
     acquired: datetime
     renewed: datetime
     transitions: int
@@ -41,7 +41,7 @@ def parse_lease(body: Mapping[str, Any]) -> LeaseRecord:
     spec = body.get("spec") or {}
     return LeaseRecord(
         holder=spec.get("holderIdentity") or "",
-        duration_s=spec.get("leaseDurationSeconds") or 0,
+        duration_seconds=spec.get("leaseDurationSeconds") or 0,
         acquired=_parse_time(spec.get("acquireTime")),
         renewed=_parse_time(spec.get("renewTime")),
         transitions=spec.get("leaseTransitions") or 0,
@@ -60,7 +60,7 @@ def lease_manifest(namespace: str, name: str, record: LeaseRecord) -> dict[str, 
         "metadata": metadata,
         "spec": {
             "holderIdentity": record.holder,
-            "leaseDurationSeconds": record.duration_s,
+            "leaseDurationSeconds": record.duration_seconds,
             "acquireTime": format_time(record.acquired, "microseconds"),
             "renewTime": format_time(record.renewed, "microseconds"),
             "leaseTransitions": record.transitions,

@@ -91,7 +91,7 @@ class Transport:
 
     @classmethod
     async def connect(cls, user_agent: str) -> Transport:
-        """Loads credentials: `KUBECONFIG`, else the pod's service account, else `~/.kube/config`.
+        """Load credentials: `KUBECONFIG`, else the pod's service account, else `~/.kube/config`.
 
         Raises:
             KubernetesError: No usable credentials were found.
@@ -116,7 +116,7 @@ class Transport:
         return cls(client)
 
     async def close(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         await self._client.close()  # type: ignore[no-untyped-call]
 
     @property
@@ -177,11 +177,11 @@ class Transport:
         return answer
 
     async def stream(
-        self, path: str, *, query: Mapping[str, str], lifetime_s: float, subject: str
+        self, path: str, *, query: Mapping[str, str], lifetime_seconds: float, subject: str
     ) -> AsyncIterator[dict[str, Any]]:
         """Lines of a watch, decoded, until the server ends it or it goes silent."""
         timeout = aiohttp.ClientTimeout(
-            total=lifetime_s,
+            total=lifetime_seconds,
             sock_connect=CONNECT_TIMEOUT_SECONDS,
             sock_read=SILENCE_TIMEOUT_SECONDS,
         )

@@ -51,7 +51,7 @@ async def watch(
     namespace: str | None,
     selectors: dict[str, str],
 ) -> AsyncIterator[Listed | Changed]:
-    """Follows a collection; never ends by itself.
+    """Follow a collection; never ends by itself.
 
     Raises:
         AccessDeniedError: The very first list is forbidden: a lack of rights is not waited out.
@@ -77,7 +77,7 @@ async def watch(
             lines = transport.stream(
                 path,
                 query=query,
-                lifetime_s=SERVER_TIMEOUT_SECONDS + CLIENT_GRACE_SECONDS,
+                lifetime_seconds=SERVER_TIMEOUT_SECONDS + CLIENT_GRACE_SECONDS,
                 subject=subject,
             )
             async for line in lines:

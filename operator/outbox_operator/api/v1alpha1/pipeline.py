@@ -89,7 +89,8 @@ class OutboxTable(ApiModel):
         ge=1,
         le=64,
         description="Independent parts of the outbox that several relays share; a key always "
-        "takes the same one. More than 1 with ordering PerKey needs {shard} in stream.subject. Fixed at creation.",
+        "takes the same one. More than 1 with ordering PerKey needs {shard} in stream.subject. "
+        "Fixed at creation.",
         json_schema_extra=rules(
             cel(
                 "self == oldSelf",

@@ -19,7 +19,7 @@ DEFAULT_FOLDER: Final = ".outbox-dev"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Adds the options."""
+    """Add the options."""
     parser.add_argument(
         "-f", "--file", required=True, action="append", metavar="FILE",
         help="manifest with OutboxPipelines, EventStreams or EventConsumers; may be repeated",

@@ -15,7 +15,7 @@ HELP: Final = "write one event into an outbox, to try a pipeline out"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Adds the options."""
+    """Add the options."""
     parser.add_argument("type", metavar="TYPE", help="event type, for example order.created")
     parser.add_argument("payload", metavar="JSON", help="what happened")
     parser.add_argument("--key", default="", help="ordering key (default: none)")

@@ -22,13 +22,13 @@ _FLAGS: Final = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Adds the options; each has an environment variable `OUTBOX_…` of the same name."""
+    """Add the options; each has an environment variable `OUTBOX_…` of the same name."""
     for name, text in _FLAGS.items():
         parser.add_argument(f"--{name}", help=f"{text} (OUTBOX_{_key(name)})")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs until SIGTERM; what ends it before that is raised."""
+    """Run until SIGTERM; what ends it before that is raised."""
     from outbox_operator.controller import app, settings
 
     given = {_key(name): getattr(args, name.replace("-", "_")) for name in _FLAGS}

@@ -79,7 +79,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         """Gather, plan, act. Errors of a part become that part; others may be raised."""
 
     @abstractmethod
-    def interval_s(self, resource: ResourceT) -> float:
+    def interval_seconds(self, resource: ResourceT) -> float:
         """Seconds to the next look at one that is ready, when nothing happens meanwhile."""
 
     @abstractmethod
@@ -155,14 +155,14 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             previous = seen
         settings = self.context.settings
         types: Sequence[ConditionType] = known_types(previous.conditions)
-        pause_s = settings.busy_interval_s
+        pause_seconds = settings.busy_interval_seconds
         try:
             parsed = self._parsed.get(metadata.uid, metadata.generation, lambda: self.parse(body))
             resource = dataclasses.replace(parsed, meta=metadata, status=previous)
             types = self.condition_types(resource)
             result = await self.work(resource)
             if not result.busy:
-                pause_s = self.interval_s(resource)
+                pause_seconds = self.interval_seconds(resource)
         except (KubernetesError, WriteConflictError):
             raise  # nobody to tell: the API server itself is the trouble
         except OutboxError as error:  # nobody's part: it becomes Ready itself
@@ -186,18 +186,20 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         )
         repaired = [*result.drifts, *result.corrections]
         if not await self._write(body, metadata, status, now=bool(repaired)):
-            pause_s = min(pause_s, settings.status_interval_s)
+            pause_seconds = min(pause_seconds, settings.status_interval_seconds)
         await self.events.drift(body, repaired)
         await self.events.ready(body, previous.conditions, after)
         await self._remove_annotations(key, metadata, result.acted_on)
         if ready:
-            return ReconcileResult(requeue_after=pause_s)
+            return ReconcileResult(requeue_after=pause_seconds)
         if not any(part.failing for part in parts):
-            return ReconcileResult(requeue_after=settings.waiting_interval_s)
+            return ReconcileResult(requeue_after=settings.waiting_interval_seconds)
         stalled = any(part.stalled for part in parts)
         return ReconcileResult(
             failed=True,
-            requeue_after=settings.stalled_ceiling_s if stalled else settings.retry_ceiling_s,
+            requeue_after=settings.stalled_ceiling_seconds
+            if stalled
+            else settings.retry_ceiling_seconds,
         )
 
     def _paused(self, body: Mapping[str, Any], metadata: Meta) -> Part:
@@ -237,7 +239,8 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         settings = self.context.settings
         return worth_writing(
             before, after, self.live_fields, self._now(),
-            numbers_after=settings.status_interval_s, confirm_after=settings.status_refresh_s,
+            numbers_after=settings.status_interval_seconds,
+            confirm_after=settings.status_refresh_seconds,
         )  # fmt: skip
 
     async def _remove_annotations(
@@ -267,7 +270,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             body,
             clean_up(),
             age=(self._now() - asked).total_seconds(),
-            deadline=self.context.settings.deletion_deadline_s,
+            deadline=self.context.settings.deletion_deadline_seconds,
             events=self.events,
         ):
             return ReconcileResult(failed=True, requeue_after=RETRY_SECONDS)

@@ -82,7 +82,7 @@ class Claims:
         )
 
     def _rank(self, body: Mapping[str, Any]) -> tuple[str, bool, str]:
-        """Sorts claimants: the older first; of one second the one that has it; the UID.
+        """Sort claimants: the older first; of one second the one that has it; the UID.
 
         Creation times have whole seconds: without the middle part a newcomer of the same second
         could take a stream from a pipeline at work.

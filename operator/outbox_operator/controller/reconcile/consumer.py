@@ -75,11 +75,11 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             types.append(ConditionType.WORKLOAD_AVAILABLE)
         return types
 
-    def interval_s(self, resource: Consumer) -> float:
+    def interval_seconds(self, resource: Consumer) -> float:
         """Shorter with pods: a rotated Secret must roll them soon, and is read at a pass."""
         settings = self.context.settings
         handled = resource.spec.handler is not None
-        return settings.handler_interval_s if handled else settings.consumer_interval_s
+        return settings.handler_interval_seconds if handled else settings.consumer_interval_seconds
 
     async def work(self, resource: Consumer) -> PassResult[EventConsumerStatus]:
         """Durable consumer, then inbox, then workload; each says for itself how it went."""

@@ -69,7 +69,7 @@ class Context:
             children=children,
             settings=settings,
             wake=wake,
-            secrets=Secrets(kube, time.monotonic, settings.secret_age_s),
+            secrets=Secrets(kube, time.monotonic, settings.secret_age_seconds),
             nats=NatsConnections(wake, time.monotonic),
             postgres=PostgresConnections(wake, time.monotonic),
         )

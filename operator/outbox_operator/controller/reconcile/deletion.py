@@ -29,7 +29,7 @@ async def may_go(
     deadline: float,
     events: EventReporter,
 ) -> bool:
-    """Tries to clean up; whether the object may go.
+    """Try to clean up; whether the object may go.
 
     Args:
         body: The object.

@@ -91,9 +91,9 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
             ConditionType.POSITIONS_MOVED,
         )
 
-    def interval_s(self, resource: Pipeline) -> float:
+    def interval_seconds(self, resource: Pipeline) -> float:
         """Half a minute by default."""
-        return self.context.settings.pipeline_interval_s
+        return self.context.settings.pipeline_interval_seconds
 
     async def work(self, resource: Pipeline) -> PassResult[OutboxPipelineStatus]:
         """Children and database side by side, then the relay, then the sum."""

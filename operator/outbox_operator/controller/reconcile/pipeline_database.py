@@ -133,7 +133,7 @@ class PipelineDatabase:
             last is not None
             and last.generation == pipeline.meta.generation
             and last.logins == logins
-            and time.monotonic() - last.at < self._context.settings.catalog_interval_s
+            and time.monotonic() - last.at < self._context.settings.catalog_interval_seconds
             and not LOOK_AGAIN_ANNOTATIONS & pipeline.meta.annotations.keys()
         )
 

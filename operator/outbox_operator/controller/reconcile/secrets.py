@@ -42,12 +42,14 @@ class Secrets:
     Args:
         source: Reads them from the API server.
         clock: Monotonic seconds.
-        age_s: How long one is remembered.
+        age_seconds: How long one is remembered.
     """
 
-    def __init__(self, source: SecretSource, clock: Callable[[], float], age_s: float) -> None:
+    def __init__(
+        self, source: SecretSource, clock: Callable[[], float], age_seconds: float
+    ) -> None:
         self._source = source
-        self._age_s = age_s
+        self._age_seconds = age_seconds
         self._clock = clock
         self._cache: dict[tuple[str, str], tuple[float, Mapping[str, bytes] | None]] = {}
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
@@ -57,7 +59,7 @@ class Secrets:
         key = (namespace, name)
         async with self._locks.setdefault(key, asyncio.Lock()):
             cached = self._cache.get(key)
-            if cached is not None and self._clock() - cached[0] < self._age_s:
+            if cached is not None and self._clock() - cached[0] < self._age_seconds:
                 return cached[1]
             found = await self._source.secret(namespace, name)
             self._cache[key] = (self._clock(), found)
@@ -106,7 +108,7 @@ class Secrets:
         """Drop what is too old to be used: Secrets do not stay in memory without need."""
         now = self._clock()
         for key, (read_at, _) in list(self._cache.items()):
-            if now - read_at >= self._age_s:
+            if now - read_at >= self._age_seconds:
                 del self._cache[key]
         for key, lock in list(self._locks.items()):
             if key not in self._cache and not lock.locked():

@@ -49,9 +49,9 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
         """The parts of an EventStream."""
         return (ConditionType.NATS_REACHABLE, ConditionType.STREAM_READY)
 
-    def interval_s(self, resource: Stream) -> float:
+    def interval_seconds(self, resource: Stream) -> float:
         """A minute by default."""
-        return self.context.settings.stream_interval_s
+        return self.context.settings.stream_interval_seconds
 
     async def work(self, resource: Stream) -> PassResult[EventStreamStatus]:
         """Make stream and dead-letter stream as declared."""

@@ -74,7 +74,7 @@ class Children:
         self._owned: dict[str, set[tuple[str, str, str]]] = defaultdict(set)
 
     async def wait_synced(self) -> None:
-        """Returns as soon as every kind has been listed at least once, in every namespace."""
+        """Wait until every kind has been listed at least once, in every namespace."""
         await self._all_listed.wait()
 
     def get(self, kind: str, namespace: str, name: str) -> Body | None:
@@ -86,7 +86,7 @@ class Children:
         return [self._bodies[kind][ns, name] for kind, ns, name in sorted(self._owned.get(uid, ()))]
 
     async def run(self, kube: Kube) -> None:
-        """Watches for ever."""
+        """Watch for ever."""
         async with asyncio.TaskGroup() as tasks:
             for scope in self._scopes:
                 tasks.create_task(self._follow(kube, scope), name=f"watch {scope.kind}")

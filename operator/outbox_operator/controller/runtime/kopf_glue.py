@@ -92,7 +92,7 @@ async def watch(
     namespaces: Collection[str],
     after_start: Callable[[], None],
 ) -> None:
-    """Runs kopf until it ends or is cancelled.
+    """Run kopf until it ends or is cancelled.
 
     Args:
         registry: From `kopf_registry`.

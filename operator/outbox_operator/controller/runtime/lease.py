@@ -58,16 +58,18 @@ def may_take(sighting: Sighting | None, identity: str, now: float) -> bool:
     """Whether the Lease is free: absent, released, ours, or its holder is silent for too long."""
     if sighting is None or sighting.record.holder in ("", identity):
         return True
-    return now - sighting.since > sighting.record.duration_s
+    return now - sighting.since > sighting.record.duration_seconds
 
 
-def claim(sighting: Sighting | None, identity: str, duration_s: int, now: datetime) -> LeaseRecord:
+def claim(
+    sighting: Sighting | None, identity: str, duration_seconds: int, now: datetime
+) -> LeaseRecord:
     """The record that takes the Lease."""
     old = sighting.record if sighting else None
     stays = old is not None and old.holder == identity
     return LeaseRecord(
         holder=identity,
-        duration_s=duration_s,
+        duration_seconds=duration_seconds,
         acquired=old.acquired if old and stays else now,
         renewed=now,
         transitions=(old.transitions + (not stays)) if old else 0,
@@ -92,7 +94,7 @@ class Heartbeat:
         """A renewal came through the watch."""
         self._seen = now
 
-    def silent_s(self) -> float:
+    def silent_seconds(self) -> float:
         """For how long renewals succeeded without being seen; 0 while the API server is away."""
         if self._renewed is None or self._seen is None:
             return 0.0
@@ -129,7 +131,7 @@ class Lease:
         return f"Lease {self._namespace}/{self._name}"
 
     async def acquire(self) -> None:
-        """Waits until the Lease is ours, however long that takes."""
+        """Wait until the Lease is ours, however long that takes."""
         sighting: Sighting | None = None
         waiting_for = None
         while True:
@@ -137,9 +139,9 @@ class Lease:
                 found = await self._kube.lease(self._namespace, self._name)
                 sighting = sight(sighting, found, self._clock())
                 if may_take(sighting, self._identity, self._clock()):
-                    duration_s = math.ceil(self._settings.lease_duration_s)
+                    duration_seconds = math.ceil(self._settings.lease_duration_seconds)
                     await self._write(
-                        claim(sighting, self._identity, duration_s, datetime.now(UTC))
+                        claim(sighting, self._identity, duration_seconds, datetime.now(UTC))
                     )
                     log.info("%s is ours", self, extra={"identity": self._identity})
                     return
@@ -150,36 +152,39 @@ class Lease:
                 log.debug("another process was faster to take %s", self)
             except KubernetesError as error:
                 log.warning("cannot read or take %s: %s", self, error)
-            await asyncio.sleep(self._settings.lease_retry_s)
+            await asyncio.sleep(self._settings.lease_retry_seconds)
 
     async def hold(self) -> None:
-        """Renews for ever.
+        """Renew for ever.
 
         Raises:
             LeaseLostError: The Lease is no longer ours.
         """
-        deadline = self._clock() + self._settings.lease_deadline_s
+        deadline = self._clock() + self._settings.lease_deadline_seconds
         while True:
-            await asyncio.sleep(self._settings.lease_retry_s)
+            await asyncio.sleep(self._settings.lease_retry_seconds)
             try:
                 async with asyncio.timeout(max(0.0, deadline - self._clock())):
                     await self._renew()
-                deadline = self._clock() + self._settings.lease_deadline_s
+                deadline = self._clock() + self._settings.lease_deadline_seconds
             except (TimeoutError, KubernetesError, ConflictError) as error:
                 if isinstance(error, LeaseLostError):
                     raise
                 log.warning("%s not renewed: %s", self, str(error) or "timed out")
                 if self._clock() >= deadline:
+                    seconds = self._settings.lease_deadline_seconds
                     raise LeaseLostError(
-                        f"{self} could not be renewed for {self._settings.lease_deadline_s:.0f} s"
+                        f"{self} could not be renewed for {seconds:.0f} s"
                     ) from error
 
     async def release(self) -> None:
-        """Gives the Lease back, so that a standby need not wait; fails quietly."""
+        """Give the Lease back, so that a standby need not wait; fail quietly."""
         record, self._record = self._record, None
         if record is None:
             return
-        freed = dataclasses.replace(record, holder="", duration_s=1, renewed=datetime.now(UTC))
+        freed = dataclasses.replace(
+            record, holder="", duration_seconds=1, renewed=datetime.now(UTC)
+        )
         try:
             async with asyncio.timeout(RELEASE_TIMEOUT_SECONDS):
                 await self._kube.put_lease(self._namespace, self._name, freed)
@@ -188,7 +193,7 @@ class Lease:
             log.warning("%s not released: %s", self, str(error) or "timed out")
 
     async def watch_back(self) -> None:
-        """Follows the Lease through a watch, for ever, as the heartbeat's other half."""
+        """Follow the Lease through a watch, for ever, as the heartbeat's other half."""
         changes = self._kube.watch(
             LEASE_API, "leases", self._namespace, field_selector=f"metadata.name={self._name}"
         )

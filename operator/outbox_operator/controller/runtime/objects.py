@@ -157,7 +157,7 @@ class Objects:
     def compare(
         self, kind: str, listed: Iterable[Body], version: int, namespace: str | None
     ) -> list[Missed]:
-        """Compares a fresh list with what the watch told us, and takes over what is newer.
+        """Compare a fresh list with what the watch told us, and take over what is newer.
 
         Args:
             kind: Kind of the list.
@@ -197,7 +197,7 @@ class Objects:
         }
         return missed
 
-    def behind_s(self) -> float:
+    def behind_seconds(self) -> float:
         """For how long the watch has owed us a change; 0 when it owes none."""
         since = min((since for _, since in self._behind.values()), default=None)
         return 0.0 if since is None else self._clock() - since

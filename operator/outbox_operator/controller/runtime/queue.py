@@ -35,11 +35,11 @@ class WorkQueue:
         metrics: Where to count.
         is_gone: Whether an object no longer exists, so that it can be forgotten.
         workers: How many passes run at once.
-        retry_ceiling_s: Longest pause after an error that time can heal: what comes back must be
-            noticed soon.
+        retry_ceiling_seconds: Longest pause after an error that time can heal: what comes back
+            must be noticed soon.
         clock: Monotonic seconds.
         jitter: 0 to 1, spreads retries.
-        pass_timeout_s: Longest pass.
+        pass_timeout_seconds: Longest pass.
     """
 
     def __init__(
@@ -48,19 +48,19 @@ class WorkQueue:
         is_gone: Callable[[ObjectKey], bool],
         *,
         workers: int,
-        retry_ceiling_s: float,
+        retry_ceiling_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
-        pass_timeout_s: float = PASS_TIMEOUT_SECONDS,
+        pass_timeout_seconds: float = PASS_TIMEOUT_SECONDS,
     ) -> None:
         self._reconcilers: Mapping[str, Reconciler] = {}
         self._metrics = metrics
         self._is_gone = is_gone
         self._workers = workers
-        self._retry_ceiling_s = retry_ceiling_s
+        self._retry_ceiling_seconds = retry_ceiling_seconds
         self._clock = clock
         self._jitter = jitter
-        self._pass_timeout_s = pass_timeout_s
+        self._pass_timeout_seconds = pass_timeout_seconds
         self._schedule = Schedule()
         self._changed = asyncio.Event()
         self._draining = False
@@ -80,7 +80,7 @@ class WorkQueue:
         self._changed.set()
 
     async def run(self, reconcilers: Mapping[str, Reconciler]) -> None:
-        """Runs passes for ever; cancelled, it cuts those under way.
+        """Run passes for ever; cancelled, it cuts those under way.
 
         Args:
             reconcilers: By kind.
@@ -98,11 +98,11 @@ class WorkQueue:
                 task.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def drain(self, timeout_s: float) -> None:
-        """Starts no more passes and waits for those under way, but not for ever."""
+    async def drain(self, timeout_seconds: float) -> None:
+        """Start no more passes and wait for those under way, but not for ever."""
         self._draining = True
         if self._running:
-            await asyncio.wait(set(self._running), timeout=timeout_s)
+            await asyncio.wait(set(self._running), timeout=timeout_seconds)
 
     def _start_due(self) -> None:
         while not self._draining and len(self._running) < self._workers:
@@ -114,10 +114,10 @@ class WorkQueue:
             task.add_done_callback(self._done)
 
     async def _pause(self) -> None:
-        """Waits until something may be due."""
+        """Wait until something may be due."""
         full = self._draining or len(self._running) >= self._workers
-        wait_s = None if full else self._schedule.wait_s(self._clock())
-        await wait(self._changed, wait_s)
+        wait_seconds = None if full else self._schedule.wait_seconds(self._clock())
+        await wait(self._changed, wait_seconds)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
@@ -132,9 +132,12 @@ class WorkQueue:
         with bind(object=str(key), reconcile_id=secrets.token_hex(4), trigger=turn.trigger):
             result, label = await self._reconcile(turn)
             ended = self._clock()
-            next_s = self._schedule.finish(key, result, ended, self._jitter())
+            next_seconds = self._schedule.finish(key, result, ended, self._jitter())
             self._metrics.record_pass(
-                key.kind, label, duration_s=ended - started, waited_s=turn.waited_s
+                key.kind,
+                label,
+                duration_seconds=ended - started,
+                waited_seconds=turn.waited_seconds,
             )
             log.debug(
                 "pass %s",
@@ -142,7 +145,7 @@ class WorkQueue:
                 extra={
                     "duration_ms": round((ended - started) * 1000, 1),
                     "failures": turn.failures,
-                    "next_s": None if next_s is None else round(next_s, 1),
+                    "next_seconds": None if next_seconds is None else round(next_seconds, 1),
                 },
             )
         if self._is_gone(key):
@@ -150,20 +153,20 @@ class WorkQueue:
 
     async def _reconcile(self, turn: Turn) -> tuple[ReconcileResult, str]:
         reconciler = self._reconcilers[turn.key.kind]
-        limit = asyncio.timeout(self._pass_timeout_s)
+        limit = asyncio.timeout(self._pass_timeout_seconds)
         try:
             async with limit:
                 result = await reconciler.reconcile(turn.key, turn.trigger)
         except OutboxError as error:
             log.warning("pass failed: %s", error, extra={"reason": error.reason})
-            cap = self._retry_ceiling_s if error.retryable else None
+            cap = self._retry_ceiling_seconds if error.retryable else None
             return ReconcileResult(cap, failed=True), "error"
         except TimeoutError:
             if limit.expired():
-                log.error("pass cut after %s s", self._pass_timeout_s)
+                log.error("pass cut after %s s", self._pass_timeout_seconds)
                 return ReconcileResult(failed=True), "timeout"
             log.warning("pass failed: something in it timed out", exc_info=True)
-            return ReconcileResult(self._retry_ceiling_s, failed=True), "error"
+            return ReconcileResult(self._retry_ceiling_seconds, failed=True), "error"
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise

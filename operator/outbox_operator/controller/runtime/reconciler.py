@@ -43,7 +43,7 @@ class Reconciler(Protocol):
     """One idempotent pass over one object, whatever woke it."""
 
     async def reconcile(self, key: ObjectKey, trigger: str) -> ReconcileResult:
-        """Makes the world as the object says.
+        """Make the world as the object says.
 
         Called by the work queue, never twice at once for one object. An exception counts as a
         failure.

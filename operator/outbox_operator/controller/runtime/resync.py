@@ -1,7 +1,7 @@
 """The timed comparison of the watch with a list: finds what the watch missed.
 
 Run by the leader, once before the first pass and then every minute. It is the safety net under
-the kopf watch and feeds the liveness probe through `Objects.behind_s`.
+the kopf watch and feeds the liveness probe through `Objects.behind_seconds`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Resync:
         self._objects = objects
         self._metrics = metrics
         self._settings = settings
-        metrics.watch_behind.set_function(objects.behind_s)
+        metrics.watch_behind.set_function(objects.behind_seconds)
 
     async def once(self) -> dict[str, int]:
         """One comparison.
@@ -53,9 +53,9 @@ class Resync:
         return missed
 
     async def run(self) -> None:
-        """Compares for ever, beginning after one interval."""
+        """Compare for ever, beginning after one interval."""
         while True:
-            await asyncio.sleep(self._settings.resync_s)
+            await asyncio.sleep(self._settings.resync_seconds)
             try:
                 missed = await self.once()
             except OutboxError as error:

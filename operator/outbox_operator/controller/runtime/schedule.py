@@ -6,8 +6,8 @@ merged into it; those that find one running make it run once more afterwards.
     urgent wake      what a person did (new generation, deletion, annotation): at once, and the
                      back-off starts anew
     ordinary wake    a child or a referenced object changed: at once, but not within
-                     `settle_s` of the last pass, and during a back-off not within its first step,
-                     so that objects that change all the time cannot cause a hot loop
+                     `settle_seconds` of the last pass, and during a back-off not within its
+                     first step, so that objects that change all the time cannot cause a hot loop
     background wake  resync and start: as ordinary, behind the others when workers are short
 """
 
@@ -54,7 +54,7 @@ class Turn:
     key: ObjectKey
     trigger: str
     failures: int
-    waited_s: float
+    waited_seconds: float
 
 
 @dataclass
@@ -62,14 +62,15 @@ class Schedule:
     """All objects and when they are due.
 
     Args:
-        settle_s: Least time between two passes over one object, unless a person did something.
-        backoff_min_s: First pause after a failure.
-        backoff_max_s: Longest pause, unless the result says otherwise.
+        settle_seconds: Least time between two passes over one object, unless a person did
+            something.
+        backoff_min_seconds: First pause after a failure.
+        backoff_max_seconds: Longest pause, unless the result says otherwise.
     """
 
-    settle_s: float = SETTLE_SECONDS
-    backoff_min_s: float = BACKOFF_MIN_SECONDS
-    backoff_max_s: float = BACKOFF_MAX_SECONDS
+    settle_seconds: float = SETTLE_SECONDS
+    backoff_min_seconds: float = BACKOFF_MIN_SECONDS
+    backoff_max_seconds: float = BACKOFF_MAX_SECONDS
     _entries: dict[ObjectKey, _Entry] = field(default_factory=dict)
     # Both heaps hold (…, ticket, key); an entry whose ticket moved on is stale and skipped.
     _later: list[tuple[float, int, ObjectKey]] = field(default_factory=list)
@@ -124,11 +125,13 @@ class Schedule:
         entry.urgency = Urgency.BACKGROUND
         if result.failed and not (again and again[1] is Urgency.URGENT):
             entry.failures += 1
-            cap = result.requeue_after or self.backoff_max_s
-            delay: float | None = backoff_s(entry.failures, self.backoff_min_s, cap, jitter)
+            cap = result.requeue_after or self.backoff_max_seconds
+            delay: float | None = backoff_seconds(
+                entry.failures, self.backoff_min_seconds, cap, jitter
+            )
         else:
             entry.failures = 0
-            delay = jittered_s(result.requeue_after, jitter)
+            delay = jittered_seconds(result.requeue_after, jitter)
         if delay is not None:
             trigger = "retry" if result.failed else "periodic"
             self._put(key, entry, trigger, Urgency.BACKGROUND, now + delay)
@@ -142,7 +145,7 @@ class Schedule:
         if entry is not None and not entry.running and entry.due is None:
             del self._entries[key]
 
-    def wait_s(self, now: float) -> float | None:
+    def wait_seconds(self, now: float) -> float | None:
         """Seconds until something is due; 0 when something is, None when nothing ever will be."""
         self._promote(now)
         if any(self._is_live(ticket, key) for _, _, ticket, key in self._ready):
@@ -161,8 +164,8 @@ class Schedule:
     def _advance(
         self, key: ObjectKey, entry: _Entry, trigger: str, urgency: Urgency, now: float
     ) -> None:
-        """Brings the next pass forward as far as `urgency` allows; never puts it back."""
-        pause = self.backoff_min_s if entry.failures else self.settle_s
+        """Bring the next pass forward as far as `urgency` allows; never put it back."""
+        pause = self.backoff_min_seconds if entry.failures else self.settle_seconds
         due = now if urgency is Urgency.URGENT else max(now, entry.finished + pause)
         if entry.due is None or due < entry.due or urgency < entry.urgency:
             earlier = due if entry.due is None else min(due, entry.due)
@@ -188,11 +191,13 @@ class Schedule:
         return entry is not None and entry.ticket == ticket and not entry.running
 
 
-def backoff_s(failures: int, first_s: float, cap_s: float, jitter: float) -> float:
+def backoff_seconds(
+    failures: int, first_seconds: float, cap_seconds: float, jitter: float
+) -> float:
     """Pause after the n-th failure in a row: doubles up to the cap, spread by ±20 %."""
-    return pause_after(failures, first_s, cap_s) * (0.8 + 0.4 * jitter)
+    return pause_after(failures, first_seconds, cap_seconds) * (0.8 + 0.4 * jitter)
 
 
-def jittered_s(after_s: float | None, jitter: float) -> float | None:
+def jittered_seconds(after_seconds: float | None, jitter: float) -> float | None:
     """A periodic pause, spread by ±10 % so that objects made together do not stay together."""
-    return None if after_s is None else after_s * (0.9 + 0.2 * jitter)
+    return None if after_seconds is None else after_seconds * (0.9 + 0.2 * jitter)

@@ -21,13 +21,13 @@ class Supervisor:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Starts a supervised task."""
+        """Start a supervised task."""
         task = asyncio.create_task(work, name=name)
         self._tasks.append(task)
         return task
 
     async def until(self, work: Coroutine[Any, Any, object]) -> bool:
-        """Does something while watching over the supervised tasks.
+        """Do something while watching over the supervised tasks.
 
         Returns:
             True when `work` is done, False when it was cut because a stop was asked for.
@@ -51,17 +51,17 @@ class Supervisor:
             await cancel(main, stopped)
 
     async def run(self) -> None:
-        """Returns when a stop is asked for; raises as `until` when a supervised task ends."""
+        """Wait until a stop is asked for; raises as `until` when a supervised task ends."""
         await self.until(asyncio.Event().wait())
 
     async def cancel(self) -> None:
-        """Cancels all supervised tasks, the last one started first."""
+        """Cancel all supervised tasks, the last one started first."""
         for task in reversed(self._tasks):
             await cancel(task)
 
 
 async def cancel(*tasks: asyncio.Task[Any]) -> None:
-    """Cancels tasks and waits for them; their errors are dropped."""
+    """Cancel tasks and wait for them; their errors are dropped."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

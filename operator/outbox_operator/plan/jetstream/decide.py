@@ -319,13 +319,13 @@ def rfc3339(text: str, path: str) -> str:
 
 
 def named(names: Mapping[str, str]) -> Callable[[Any], Any]:
-    """Shows the API's word as the word of our resources; `names` maps ours to theirs."""
+    """Show the API's word as the word of our resources; `names` maps ours to theirs."""
     back = {theirs: ours for ours, theirs in names.items()}
     return lambda value: back.get(value, value)
 
 
 def duration(value: Any) -> Any:
-    """Shows nanoseconds as people write them."""
+    """Show nanoseconds as people write them."""
     if not value:
         return "0"
     for unit, nanos in _UNITS:
@@ -335,12 +335,12 @@ def duration(value: Any) -> Any:
 
 
 def durations(value: Any) -> Any:
-    """Shows a list of nanoseconds."""
+    """Show a list of nanoseconds."""
     return [duration(part) for part in value]
 
 
 def time_text(value: Any) -> Any:
-    """Shows a moment."""
+    """Show a moment."""
     return format_time(value) if value else None
 
 

@@ -15,7 +15,12 @@ NOW = datetime(2026, 1, 1, 0, 0, 5, 250_000, tzinfo=UTC)
 
 def record(holder: str = "other", version: str | None = "1") -> LeaseRecord:
     return LeaseRecord(
-        holder=holder, duration_s=15, acquired=THEN, renewed=THEN, transitions=3, version=version
+        holder=holder,
+        duration_seconds=15,
+        acquired=THEN,
+        renewed=THEN,
+        transitions=3,
+        version=version,
     )
 
 
@@ -57,7 +62,7 @@ def test_claim(
 ) -> None:
     assert claim(sighting, "me", 15, NOW) == LeaseRecord(
         holder="me",
-        duration_s=15,
+        duration_seconds=15,
         acquired=acquired,
         renewed=NOW,
         transitions=transitions,
@@ -79,15 +84,15 @@ def test_an_empty_lease_is_free() -> None:
 
 def test_the_heartbeat_is_silent_only_while_renewals_succeed() -> None:
     heart = Heartbeat()
-    assert heart.silent_s() == 0
+    assert heart.silent_seconds() == 0
     heart.renewed(10)
-    assert heart.silent_s() == 0
+    assert heart.silent_seconds() == 0
     heart.seen(11)
     heart.renewed(12)
-    assert heart.silent_s() == 1
+    assert heart.silent_seconds() == 1
     # The API server is away: neither renewals nor sightings.
-    assert heart.silent_s() == 1
+    assert heart.silent_seconds() == 1
     heart.renewed(200)
-    assert heart.silent_s() == 189
+    assert heart.silent_seconds() == 189
     heart.seen(200.5)
-    assert heart.silent_s() == 0
+    assert heart.silent_seconds() == 0

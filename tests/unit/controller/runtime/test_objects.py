@@ -150,18 +150,18 @@ def test_the_watch_is_behind_until_it_has_told_us(catch_up: str) -> None:
     objects = Objects(clock)
     objects.observed(body(version=1))
     listed = [body(version=9, generation=2)] if catch_up == "change" else []
-    assert objects.behind_s() == 0
+    assert objects.behind_seconds() == 0
 
     objects.compare(meta.STREAM, listed, 10, None)
     clock.now = 60
     objects.compare(meta.STREAM, listed, 11, None)
-    assert objects.behind_s() == 60
+    assert objects.behind_seconds() == 60
 
     if catch_up == "change":
         objects.observed(body(version=9, generation=2))
     else:
         objects.lost(body(version=9))
-    assert objects.behind_s() == 0
+    assert objects.behind_seconds() == 0
 
 
 def test_an_object_that_came_and_went_unseen_leaves_no_debt() -> None:
@@ -170,4 +170,4 @@ def test_an_object_that_came_and_went_unseen_leaves_no_debt() -> None:
     objects.compare(meta.STREAM, [body(version=5)], 6, None)
     objects.compare(meta.STREAM, [], 8, None)
     clock.now = 1000
-    assert objects.behind_s() == 0
+    assert objects.behind_seconds() == 0

@@ -53,7 +53,7 @@ class Script:
 
 @asynccontextmanager
 async def running(
-    script: Script, *, workers: int = 4, pass_timeout_s: float = 60
+    script: Script, *, workers: int = 4, pass_timeout_seconds: float = 60
 ) -> AsyncIterator[WorkQueue]:
     loop = asyncio.get_running_loop()
     skip_pauses(loop)
@@ -61,10 +61,10 @@ async def running(
         OperatorMetrics(),
         is_gone=lambda key: False,
         workers=workers,
-        retry_ceiling_s=15.0,
+        retry_ceiling_seconds=15.0,
         clock=loop.time,
         jitter=lambda: 0.5,
-        pass_timeout_s=pass_timeout_s,
+        pass_timeout_seconds=pass_timeout_seconds,
     )
     task = asyncio.create_task(queue.run({"EventStream": script}))
     try:
@@ -154,7 +154,7 @@ async def test_a_pass_that_hangs_is_cut_and_others_go_on() -> None:
         return await forever(key, trigger) if trigger == "hang" else ReconcileResult()
 
     script = Script(work)
-    async with running(script, workers=1, pass_timeout_s=5) as queue:
+    async with running(script, workers=1, pass_timeout_seconds=5) as queue:
         queue.wake(key("a"), "hang")
         queue.wake(key("b"), "created")
         await script.until(lambda: key("b") in script.started)

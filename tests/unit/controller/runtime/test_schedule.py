@@ -9,8 +9,8 @@ from outbox_operator.controller.runtime.schedule import (
     SETTLE_SECONDS,
     Schedule,
     Urgency,
-    backoff_s,
-    jittered_s,
+    backoff_seconds,
+    jittered_seconds,
 )
 
 A = ObjectKey("EventStream", "shop", "a")
@@ -36,7 +36,7 @@ def test_wakes_are_merged_into_one_pass() -> None:
     assert turn.key == A
     schedule.finish(A, ReconcileResult(), 0, MIDDLE)
     assert schedule.take(1000) is None
-    assert schedule.wait_s(1000) is None
+    assert schedule.wait_seconds(1000) is None
 
 
 def test_an_object_never_runs_twice_at_once() -> None:
@@ -61,12 +61,12 @@ def test_a_wake_during_a_pass_brings_one_more(urgency: Urgency, runs_at: float) 
 
     schedule.finish(A, ReconcileResult(), 10, MIDDLE)
 
-    assert schedule.wait_s(10) == pytest.approx(runs_at - 10)
+    assert schedule.wait_seconds(10) == pytest.approx(runs_at - 10)
     turn = schedule.take(runs_at)
     assert turn is not None
     assert turn.trigger == "news"
     schedule.finish(A, ReconcileResult(), runs_at, MIDDLE)
-    assert schedule.wait_s(runs_at) is None
+    assert schedule.wait_seconds(runs_at) is None
 
 
 def test_different_objects_run_side_by_side() -> None:
@@ -162,7 +162,7 @@ def test_a_wake_never_puts_a_pass_back() -> None:
 
     schedule.wake(A, "child", Urgency.ORDINARY, 0.05)
 
-    assert schedule.wait_s(0.05) == pytest.approx(0.05)
+    assert schedule.wait_seconds(0.05) == pytest.approx(0.05)
 
 
 def test_an_object_that_is_gone_is_forgotten_unless_it_was_woken_again() -> None:
@@ -200,11 +200,13 @@ def test_ready_counts_what_waits_for_a_worker() -> None:
      (1, 1, 1.2)],
 )  # fmt: skip
 def test_backoff(failures: int, jitter: float, expected: float) -> None:
-    assert backoff_s(failures, 1, 300, jitter) == pytest.approx(expected)
+    assert backoff_seconds(failures, 1, 300, jitter) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
     ("after", "jitter", "expected"), [(None, 0, None), (30, 0, 27), (30, 0.5, 30), (30, 1, 33)]
 )
 def test_spread(after: float | None, jitter: float, expected: float | None) -> None:
-    assert jittered_s(after, jitter) == (None if expected is None else pytest.approx(expected))
+    assert jittered_seconds(after, jitter) == (
+        None if expected is None else pytest.approx(expected)
+    )
