@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
-import sys
 from collections.abc import Iterable
 
 import pytest
@@ -18,6 +17,7 @@ from outbox_operator.controller.metrics import OperatorMetrics
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.telemetry.metrics import Declaration
 from outbox_operator.wire import config, headers
+from support.golden import without_layout
 from support.kube import ROOT
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -83,16 +83,11 @@ def help_of(verb: str) -> str:
     return parser.format_help()
 
 
-def words(text: str) -> str:
-    """Without line breaks and indentation, which depend on the width of the terminal."""
-    return " ".join(text.split())
-
-
-@pytest.mark.skipif(sys.version_info >= (3, 13), reason="argparse lays help out differently")
 @pytest.mark.parametrize("verb", cli.verbs())
 def test_the_page_shows_the_help_of_every_verb(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "90")
-    assert words(help_of(verb)) in words(page("cli.md"))
+    shown, printed = (without_layout(text).split() for text in (page("cli.md"), help_of(verb)))
+    assert " ".join(printed) in " ".join(shown)
 
 
 def test_operator_settings_are_listed() -> None:
