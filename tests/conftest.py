@@ -58,6 +58,13 @@ def database(postgres_server: PostgresServer) -> Iterator[str]:
     postgres_server.drop_database(url)
 
 
+@pytest.fixture(scope="session")
+def two_phase_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL where transactions may be prepared."""
+    with running_server(max_prepared_transactions="10") as server:
+        yield server
+
+
 @pytest.fixture(scope="session", params=["usual", "newest"])
 def any_postgres(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     """Each PostgreSQL that we test with, in turn: the system's, and the newest there is."""

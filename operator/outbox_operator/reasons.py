@@ -237,6 +237,12 @@ class Reason(StrEnum):
     """The container cannot be started.
     Do: what the message says."""
 
+    NOBODY_NOTIFIES = "NobodyNotifies"
+    """On the relay's `/readyz` and in its log: `outbox.wakeup: WhenIdle`, but the server allows
+    prepared transactions (`max_prepared_transactions`), and a transaction that has notified cannot
+    be prepared. So writers do not, and quiet shards are polled every second.
+    Do: nothing, or set `max_prepared_transactions` to 0 where nobody prepares any."""
+
     # Lagging, foreign publishers, paused
     BACKLOG_ABOVE_THRESHOLD = "BacklogAboveThreshold"
     """On `Lagging`: the relay is behind; the message has rows and age."""

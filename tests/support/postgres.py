@@ -90,11 +90,7 @@ class PostgresServer:
             programs=None if folder == newest_binaries() else folder,
             port=free_port(),
             launcher=NOT_PAST_OUR_DEATH,
-            **{
-                "log_line_prefix": "%m [%p] %d/%a ",
-                "max_prepared_transactions": "10",
-                **settings,
-            },
+            **{"log_line_prefix": "%m [%p] %d/%a ", **settings},
         )
         try:
             self._server.prepare()

@@ -33,6 +33,8 @@ BALANCE_SECONDS: Final = 1.0
 POSITIONS_SECONDS: Final = 3.0
 """Between two looks at the sequence of positions: for so long inserts may fail after a `setval`."""
 POSITIONS_RETRY_SECONDS: Final = 300.0
+UNWOKEN_POLL_SECONDS: Final = 1.0
+"""Longest pause of a quiet shard that was to be woken and cannot be: as by default."""
 IDLE_POLLS_PER_SECOND: Final = 8.0
 """Of all quiet shards of a process together."""
 WHOLE_PAGES: Final = 4
@@ -78,6 +80,8 @@ class Ownership:
     _held: dict[int, _Held] = field(default_factory=dict)
     _resting: dict[int, _Rest] = field(default_factory=dict)
     _positions_due: float = 0.0
+    _sleeps: bool = False
+    _poll_max: float = UNWOKEN_POLL_SECONDS
 
     async def run(self) -> None:
         """Own a fair share of the shards until asked to stop; then hand all of them over.
@@ -88,6 +92,7 @@ class Ownership:
         try:
             await self.locks.join(self.signals.interrupt)
             log.info("joined the relays of the pipeline", extra={"member": self.locks.member})
+            await self._see_who_wakes_us()
             while not self.signals.stopping:
                 self.signals.clear_interrupt()
                 await self._balance()
@@ -129,6 +134,22 @@ class Ownership:
         self._end_overdue(now)
         self._share_out()
 
+    async def _see_who_wakes_us(self) -> None:
+        """Whether shards may sleep until a writer notifies them, and how often else to poll."""
+        config = self.settings.config
+        self._sleeps = config.wakeup == "WhenIdle" and await self.locks.may_be_notified()
+        self._poll_max = config.poll_max_seconds
+        missing = ""
+        if config.wakeup == "WhenIdle" and not self._sleeps:
+            self._poll_max = min(self._poll_max, UNWOKEN_POLL_SECONDS)
+            missing = (
+                f"{Reason.NOBODY_NOTIFIES}: outbox.wakeup is WhenIdle, but the server allows "
+                "prepared transactions (max_prepared_transactions is not 0), which must not "
+                f"notify; quiet shards are polled every {self._poll_max:g} s or sooner instead"
+            )
+            log.warning("%s", missing, extra={"reason": Reason.NOBODY_NOTIFIES})
+        self.progress.wakeups(missing)
+
     async def _look_at_positions(self, now: float) -> None:
         """Let inserts of applications go on that fail because somebody set the sequence back."""
         if not self._held or now < self._positions_due:
@@ -154,9 +175,10 @@ class Ownership:
             shard,
             self.settings,
             self.publisher,
-            Signals(self.settings.config.poll_max_seconds),
+            Signals(self._poll_max),
             self.progress.shard(shard),
             self.metrics,
+            self._sleeps,
         )
         with bind(shard=shard):
             task = asyncio.create_task(session.run(), name=f"shard {shard}")
@@ -168,7 +190,7 @@ class Ownership:
         least = len(self._held) / IDLE_POLLS_PER_SECOND
         for held in self._held.values():
             signals = held.session.signals
-            signals.poll_ceiling = max(self.settings.config.poll_max_seconds, least)
+            signals.poll_ceiling = max(self._poll_max, least)
             signals.page_parts = -(-len(self._held) // WHOLE_PAGES)
 
     def _hand_over(self, shard: int, why: str) -> None:

@@ -194,6 +194,7 @@ class Progress:
         self._waiting: Callable[[], float] = float
         self._nats = (False, "not connected yet")
         self._nudges = ""
+        self._wakeups = ""
         self._joined = (False, "starting")
 
     def checks(self) -> Mapping[str, Check]:
@@ -227,6 +228,10 @@ class Progress:
     def nudges(self, missing: str) -> None:
         """Record why writers that nudge are not heard; empty when they are."""
         self._nudges = missing
+
+    def wakeups(self, missing: str) -> None:
+        """Record why writers do not wake a quiet shard although they should; empty: they do."""
+        self._wakeups = missing
 
     def joined(self, members: int) -> None:
         """Record how many relays share the shards, this one included."""
@@ -269,7 +274,7 @@ class Progress:
         waited = max(self._waiting(), *(s.waiting_seconds() for s in self._shards.values()), 0.0)
         if ok and waited > ANSWER_SECONDS:
             return False, f"{reason}, but no answer for {waited:.0f} s"
-        return ok, reason
+        return ok, f"{reason}; {self._wakeups}" if ok and self._wakeups else reason
 
     def _each(self, check: Callable[[ShardProgress], tuple[bool, str]]) -> tuple[bool, str]:
         """Answer for all shards we own: what fails, or else what they say."""

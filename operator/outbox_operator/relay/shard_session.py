@@ -40,6 +40,7 @@ class ShardSession:
     Attributes:
         publisher: Shared with the other shards of this process.
         signals: Of this shard alone; `request_stop` begins the hand-over.
+        sleeps: Whether writers notify us when we sleep.
     """
 
     shard: int
@@ -48,6 +49,7 @@ class ShardSession:
     signals: Signals
     progress: ShardProgress
     metrics: RelayMetrics
+    sleeps: bool
 
     async def run(self) -> None:
         """Publish until asked to stop.
@@ -76,7 +78,7 @@ class ShardSession:
             await store.close()
 
     async def _wakeup(self, store: OutboxStore) -> Wakeup:
-        if self.settings.config.wakeup == "Never":
+        if not self.sleeps:
             return Wakeup(None)
         sleep = store.wakeup()
         await sleep.listen(self._woken)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
+import asyncpg
 import pytest
 
 from outbox_operator.adapters.postgres.connection import connect
@@ -14,6 +15,7 @@ from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.adapters.postgres.wakeup import OutboxWakeup
 from outbox_operator.plan.postgres.migrations import DesiredDatabase
 from support.owned import OwnedDatabase
+from support.postgres import PostgresServer, newest_binaries, running_server
 
 pytestmark = pytest.mark.integration
 
@@ -48,6 +50,16 @@ async def place(owned: OwnedDatabase) -> OwnedDatabase:
 async def sleeper(place: OwnedDatabase, database: str) -> AsyncIterator[Sleeper]:
     async for one in a_sleeper(database, shard=0):
         yield one
+
+
+@pytest.fixture(scope="module")
+def narrow_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL with little room for notifications and locks."""
+    with running_server(
+        newest_binaries(),
+        max_notify_queue_pages="64", max_locks_per_transaction="10", max_connections="20",
+    ) as server:  # fmt: skip
+        yield server
 
 
 async def a_sleeper(database: str, shard: int) -> AsyncIterator[Sleeper]:
@@ -104,6 +116,61 @@ async def test_nobody_falls_asleep_beside_a_writer_that_did_not_notify(
         await place.root.execute(ADD, "a")
         assert not await sleeper.wakeup.announce_sleep()
     assert await sleeper.wakeup.announce_sleep()
+
+
+async def fill_queue(place: OwnedDatabase) -> None:
+    for _ in range(100):
+        await place.connection.execute(
+            "SELECT pg_notify('other', repeat('x', 7000) || n) FROM generate_series(1, 20) n"
+        )
+
+
+async def test_a_full_queue_is_nothing_to_writers(
+    narrow_server: PostgresServer,
+) -> None:
+    """Notifications wait for the slowest listener of the whole server, and a commit fails then."""
+    url = narrow_server.create_database()
+    async with OwnedDatabase(narrow_server, url) as place:
+        await place.migrate(DESIRED)
+        async for sleeper in a_sleeper(url, shard=0):
+            await place.root.execute("LISTEN other")
+            async with place.root.transaction():
+                await place.root.execute("SELECT 1")
+                with pytest.raises(asyncpg.PostgresError, match="too many notifications"):
+                    await fill_queue(place)
+                assert await sleeper.wakeup.announce_sleep()
+                await place.connection.execute(ADD, "a")
+            await place.root.execute("UNLISTEN other")
+
+
+async def test_an_exhausted_table_of_locks_is_nothing_to_writers(
+    narrow_server: PostgresServer,
+) -> None:
+    """Their own locks fit in, or are short of it; ours may not be what fills it."""
+    url = narrow_server.create_database()
+    async with OwnedDatabase(narrow_server, url) as place:
+        await place.migrate(replace(DESIRED, shards=64))
+        with pytest.raises(asyncpg.OutOfMemoryError):
+            await place.root.execute("SELECT pg_advisory_lock(n) FROM generate_series(1, 100000) n")
+        await place.root.execute("SELECT pg_advisory_unlock(n) FROM generate_series(1, 30) n")
+        await place.connection.execute(ADD, "a")
+
+
+async def test_functions_of_the_writers_path_are_not_called(
+    place: OwnedDatabase, sleeper: Sleeper
+) -> None:
+    await place.connection.execute(
+        "CREATE SCHEMA app;"
+        "CREATE FUNCTION app.pg_try_advisory_xact_lock_shared(bigint) RETURNS boolean "
+        "LANGUAGE plpgsql AS $$ BEGIN RAISE 'called'; END $$;"
+        "CREATE FUNCTION app.pg_notify(text, text) RETURNS void "
+        "LANGUAGE plpgsql AS $$ BEGIN RAISE 'called'; END $$;"
+        "SET search_path = app, pg_catalog"
+    )
+    assert await sleeper.wakeup.announce_sleep()
+    await place.connection.execute(ADD, "a")
+    await sleeper.next()
+    assert sleeper.woken == 1
 
 
 async def test_each_shard_sleeps_for_itself(owned: OwnedDatabase, database: str) -> None:

@@ -301,11 +301,23 @@ async def rows_read_by_index(outbox: Outbox) -> int:
     return read
 
 
-@pytest.mark.parametrize("kind", ["one", "several", "savepoints", "prepared", "rolled back"])
+@pytest.mark.parametrize("kind", ["one", "several", "savepoints", "rolled back"])
 async def test_rows_of_an_open_transaction_are_no_work_for_others(
     outbox: Outbox, kind: str
 ) -> None:
     """They are passed over, however many there are, until their transaction has ended."""
+    await check_that_others_are_spared(outbox, kind)
+
+
+async def test_nor_are_those_of_a_prepared_one(
+    two_phase_server: PostgresServer, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    url = two_phase_server.create_database()
+    async with an_outbox(url, nats_server, tmp_path) as outbox:
+        await check_that_others_are_spared(outbox, "prepared")
+
+
+async def check_that_others_are_spared(outbox: Outbox, kind: str) -> None:
     relay = await outbox.relay().start().active()
     before = await rows_read_by_index(outbox)
     async with contextlib.AsyncExitStack() as stack:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
 from outbox_operator.wire.advisory_locks import sleep_lock
+from support.nats import NatsServer
 from support.outbox import migrate
-from support.relaying import Outbox, check_delivery
+from support.postgres import PostgresServer
+from support.relaying import Outbox, an_outbox, check_delivery
 from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -39,6 +42,29 @@ async def test_an_event_after_a_lull_is_on_its_way_at_once(outbox: Outbox) -> No
     await eventually(lambda: relay.metric("wakeups_total") == 5, "five wake-ups", relay=relay)
     assert relay.terminate() == 0
     assert not await asleep(outbox)
+
+
+async def test_a_transaction_may_be_prepared(
+    two_phase_server: PostgresServer, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """Who has notified cannot: so nobody does, and the relay polls and says so."""
+    database = two_phase_server.create_database()
+    async with an_outbox(database, nats_server, tmp_path) as outbox:
+        await migrate(outbox.url, wakeup=True)
+        relay = outbox.relay(wakeup="WhenIdle", poll_max_seconds=LONG_SECONDS).start()
+        await relay.active()
+        polls = relay.metric("polls_total")
+        await eventually(lambda: relay.metric("polls_total") >= polls + 8, "quiet", relay=relay)
+        async with outbox.session() as writer:
+            await writer.execute("BEGIN")
+            await outbox.add("a", on=writer)
+            await writer.execute("PREPARE TRANSACTION 'wakeup'")
+            await writer.execute("COMMIT PREPARED 'wakeup'")
+        started = time.monotonic()
+        await outbox.published(1)
+        assert time.monotonic() - started < LONG_SECONDS / 3
+        assert "NobodyNotifies" in relay.get("/readyz")[1]
+        assert relay.failing() == {}
 
 
 async def test_no_commit_goes_unnoticed_around_falling_asleep(outbox: Outbox) -> None:

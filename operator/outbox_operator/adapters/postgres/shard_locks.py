@@ -111,6 +111,12 @@ class ShardLocks(Session):
             },
         )
 
+    async def may_be_notified(self) -> bool:
+        """Whether the trigger of the table notifies: not where transactions may be prepared."""
+        with self._asking():
+            prepares: bool = await self._connection.fetchval(statement("session_prepares"))
+        return not prepares
+
     async def mend_positions(self) -> str | None:
         """Let inserts go on that fail because the sequence of positions stands before some in use.
 

@@ -1,6 +1,8 @@
 """The trigger that wakes a sleeping relay: made when it is wanted, removed when it is not. Pure.
 
-One statement-level trigger on the table: a transaction of many rows pays once per statement.
+One statement-level trigger on the table: a transaction of many rows pays once per statement. It is
+a courtesy of writers, so nothing that it does may make their transaction fail: who is not notified
+is late, by a poll, and no more.
 """
 
 from __future__ import annotations
@@ -18,13 +20,24 @@ from outbox_operator.wire.wakeup import wakeup_channel
 TRIGGER: Final = "events_wakeup"
 FUNCTION: Final = "wake_relay"
 
+_FULL: Final = 0.5
+"""Of the queue of notifications. A commit that finds it full fails, whoever holds it up."""
+# Names with their schema: what the path of the caller finds first is the caller's business.
 _BODY: Final = """
 BEGIN
+  -- A transaction that has notified cannot be prepared, and nobody knows which one shall be; relays
+  -- do not sleep on such a server.
+  IF pg_catalog.current_setting('max_prepared_transactions') OPERATOR(pg_catalog.<>) '0' THEN
+    RETURN NULL;
+  END IF;
   FOR shard IN 0..{last} LOOP
-    IF NOT pg_try_advisory_xact_lock_shared({lock} | shard) THEN
-      PERFORM pg_notify({channel}, shard::text);
+    IF NOT pg_catalog.pg_try_advisory_xact_lock_shared({lock} OPERATOR(pg_catalog.|) shard)
+        AND pg_catalog.pg_notification_queue_usage() OPERATOR(pg_catalog.<) {full} THEN
+      PERFORM pg_catalog.pg_notify({channel}, shard::pg_catalog.text);
     END IF;
   END LOOP;
+  RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
   RETURN NULL;
 END
 """
@@ -34,7 +47,8 @@ def wakeup_body(desired: DesiredDatabase) -> str:
     """Body of the trigger's function."""
     return _BODY.format(
         last=desired.shards - 1,
-        lock=f"({sleep_lock(desired.schema, 0)})::bigint",
+        lock=f"({sleep_lock(desired.schema, 0)})::pg_catalog.int8",
+        full=f"{_FULL}::pg_catalog.float8",
         channel=literal(wakeup_channel(desired.schema)),
     )
 
