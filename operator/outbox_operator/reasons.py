@@ -38,8 +38,7 @@ class Reason(StrEnum):
     BELOW_THRESHOLD = "BelowThreshold"
     """On `Lagging` (False): the relay keeps up."""
     NOBODY_ELSE = "NobodyElse"
-    """On `ForeignPublisher` (False): nobody else publishes to the pipeline's subjects, or hardly
-    ever."""
+    """On `ForeignPublisher` (False): hardly anybody else publishes to its subjects."""
     ACTIVE = "Active"
     """On `Paused` (False): not paused."""
 
@@ -47,8 +46,7 @@ class Reason(StrEnum):
     NEW_GENERATION = "NewGeneration"
     """On `Reconciling`: a new specification has just been seen."""
     RECONCILING = "Reconciling"
-    """On `Ready`, `StreamReady`, `ConsumersReady`: a new specification has just been seen; or a
-    child has not been reconciled yet."""
+    """On `Ready`, `StreamReady`, `ConsumersReady`: a new specification, or a new child."""
     PROGRESSING = "Progressing"
     """On `Stalled` (False): time can help."""
     NOT_OBSERVED = "NotObserved"
@@ -68,8 +66,7 @@ class Reason(StrEnum):
     JetStream stream, does not exist yet; relay and consumer runtime say it of the latter too.
     Do: create it, or correct the name; same namespace."""
     PLAN_OUTDATED = "PlanOutdated"
-    """On `SchemaApplied`: the database changed between planning and migrating; it is planned
-    again."""
+    """On `SchemaApplied`: the database changed before the migration; planned again."""
 
     # Servers away or busy: heals by itself
     POSTGRES_UNREACHABLE = "PostgresUnreachable"
@@ -238,9 +235,8 @@ class Reason(StrEnum):
     Do: what the message says."""
 
     NOBODY_NOTIFIES = "NobodyNotifies"
-    """On the relay's `/readyz` and in its log: `outbox.wakeup: WhenIdle`, but the server allows
-    prepared transactions (`max_prepared_transactions`), and a transaction that has notified cannot
-    be prepared. So writers do not, and quiet shards are polled every second.
+    """On the relay's `/readyz`: `WhenIdle`, but the server allows prepared transactions, which must
+    not notify; quiet shards are polled every second.
     Do: nothing, or set `max_prepared_transactions` to 0 where nobody prepares any."""
 
     # Lagging, foreign publishers, paused
@@ -269,13 +265,11 @@ class Reason(StrEnum):
     NOTHING_LOST = "NothingLost"
     """On `StreamLostEvents` (False): nothing within the last hour."""
     SEQUENCE_BEHIND = "SequenceBehind"
-    """On `PositionsMoved`: the sequence of positions stood before positions that are in use, as
-    after a data-only restore, logical replication or a `setval`; inserts failed with duplicate
-    keys. Relay or operator moved it on. Also in the relay's log.
-    Do: find out who set it, if it was not a restore."""
+    """On `PositionsMoved` and in the relay's log: the sequence of positions stood before some in
+    use (restored data, replication, `setval`), so inserts failed; it was moved on.
+    Do: find out who set it."""
     SEQUENCE_AT_ITS_END = "SequenceAtItsEnd"
-    """On `PositionsMoved`: the sequence stood at its maximum, and inserts failed. It was moved
-    behind the positions that are in use, or will be once the operator has put its options right.
+    """On `PositionsMoved`: inserts failed; the sequence is moved once its options are right.
     Do: find out who set it."""
     SEQUENCE_AHEAD = "SequenceAhead"
     """On `PositionsMoved` (False): it was behind all positions within the last hour."""
@@ -288,8 +282,7 @@ class Reason(StrEnum):
     WRITE_CONFLICT = "WriteConflict"
     """Somebody wrote an object at the same moment; the operator looks again by itself."""
     DRIFT_CORRECTED = "DriftCorrected"
-    """Somebody changed or deleted something the operator owns, and it was put back; the text says
-    what."""
+    """Somebody changed or deleted what the operator owns; it was put back."""
     CLEANUP_FAILED = "CleanupFailed"
     """A deleted resource cannot remove what it owns yet; it is tried again."""
     CLEANUP_ABANDONED = "CleanupAbandoned"
@@ -301,8 +294,7 @@ class Reason(StrEnum):
     NOT_FOUND = "NotFound"
     """In the operator: an object is not there any more; looked at again."""
     EXPIRED = "Expired"
-    """In the operator: the API server forgot the history a watch goes on from; everything is listed
-    again."""
+    """In the operator: the API server forgot the history; everything is listed again."""
     LEASE_LOST = "LeaseLost"
     """In the operator: another process leads, or the Lease could not be renewed for 10 s; the
     process ends and starts anew as a standby."""
@@ -348,8 +340,7 @@ class Reason(StrEnum):
     STREAM_REFUSED = "StreamRefused"
     """The stream refused an event: full, sealed, a wrong expectation; the log has its words."""
     FENCE_REFUSED = "FenceRefused"
-    """Somebody else published to the shard's subjects since this relay last looked; it looks
-    again."""
+    """Somebody else published to the shard's subjects lately; this relay looks again."""
     TAIL_INCOMPLETE = "TailIncomplete"
     """In the relay's log, when it takes a shard: messages that were published after the last save
     are no longer in the stream, by its limits, by consumption or by hand. The message says how
@@ -383,8 +374,7 @@ class Reason(StrEnum):
     HANDLER_UNAVAILABLE = "HandlerUnavailable"
     """In `outbox_consumer_unavailable_total`: nothing listens at the handler's address."""
     COMMIT_REFUSED = "CommitRefused"
-    """In the log: the inbox database did not commit what the handler wrote; the event comes
-    again."""
+    """In the log: the inbox database did not commit; the event comes again."""
     DEAD_LETTER_STREAM_MISSING = "DeadLetterStreamMissing"
     """In the log: no stream takes the dead letter; the event comes again."""
     CONSUMER_MISSING = "ConsumerMissing"
