@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import asyncpg
@@ -30,13 +29,14 @@ from outbox_operator.plan.postgres.state import (
     DesiredInbox,
     MigrationPlan,
     ObservedDatabase,
+    OutboxNumbers,
     Statement,
 )
 from outbox_operator.plan.state import Owner
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.advisory_locks import schema_lock
 
-__all__ = ["MaintenanceResult", "OutboxSample", "PostgresAdmin"]
+__all__ = ["MaintenanceResult", "PostgresAdmin"]
 
 _MIGRATION_SECONDS: Final = 600.0
 """A statement of a migration may have to build an index."""
@@ -44,35 +44,6 @@ _DROP_LOCK_SECONDS: Final = 5.0
 _LOCK_PAUSE_SECONDS: Final = 0.1
 _INBOX_BATCH: Final = 1000
 _INBOX_BATCHES: Final = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutboxSample:
-    """Live numbers of an outbox.
-
-    Attributes:
-        backlog_rows: Committed rows that are not published.
-        backlog_is_estimate: There are at least that many; counting stopped there.
-        oldest_age_seconds: Age of the oldest unpublished row (of those counted).
-        dead_letters: Rows in the dead-letter table, up to the same cap.
-        published_total: Events published since creation.
-        last_published_at: When an event was published last.
-        last_position: Position of the last row published; 0 when a drain has just begun.
-        remark: Why a relay publishes without the fence; of several shards, one of them.
-        notice: What the stream lost within the last hour, likewise.
-        position_notice: How the sequence of positions was put right within the last hour, likewise.
-    """
-
-    backlog_rows: int
-    backlog_is_estimate: bool
-    oldest_age_seconds: float
-    dead_letters: int
-    published_total: int
-    last_published_at: datetime | None
-    last_position: int
-    remark: str | None
-    notice: str | None
-    position_notice: str | None
 
 
 class PostgresAdmin:
@@ -232,12 +203,12 @@ class PostgresAdmin:
                 translated.args = (translated.message,)
                 raise translated from error
 
-    async def sample(self, schema: str, *, cap: int = 10_000) -> OutboxSample:
+    async def sample(self, schema: str, *, cap: int = 10_000) -> OutboxNumbers:
         """Live numbers in one query: a millisecond when idle, bounded by `cap` when not."""
         query = statement("admin_sample", schema=schema, open=statement("admin_open_xids"))
         with errors(self._target):
             (row,) = await self._connection.fetch(query, cap + 1)
-        return OutboxSample(
+        return OutboxNumbers(
             backlog_rows=min(row["backlog_rows"], cap),
             backlog_is_estimate=row["backlog_rows"] > cap,
             oldest_age_seconds=row["oldest_age_seconds"] or 0.0,
@@ -248,6 +219,7 @@ class PostgresAdmin:
             remark=row["remark"],
             notice=row["notice"],
             position_notice=row["position_notice"],
+            taken_at=datetime.now(UTC),
         )
 
     async def foreign_cursor(self, schema: str) -> str | None:

@@ -47,7 +47,7 @@ from outbox_operator.plan.passes.pipeline import (
     restart_targets,
 )
 from outbox_operator.plan.passes.result import PassResult
-from outbox_operator.plan.status.pipeline import OutboxNumbers
+from outbox_operator.plan.postgres.state import OutboxNumbers
 from outbox_operator.plan.status.workload import stopped_by
 from outbox_operator.reasons import Reason
 

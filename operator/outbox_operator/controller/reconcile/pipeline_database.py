@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from outbox_operator import version
-from outbox_operator.adapters.postgres.admin import OutboxSample, PostgresAdmin
+from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.fields import seconds
@@ -35,7 +35,6 @@ from outbox_operator.plan.passes.database import (
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.postgres.state import MigrationPlan
 from outbox_operator.plan.state import Owner
-from outbox_operator.plan.status.pipeline import OutboxNumbers
 from outbox_operator.plan.steps import Change
 from outbox_operator.wire.cursors import foreign_cursor_text
 
@@ -180,7 +179,7 @@ class PipelineDatabase:
                 log.error("%s", moved)
                 # Somebody had a hand in it: look at its options too.
                 self._compared.pop(pipeline.meta.uid, None)
-            numbers = _numbers(await admin.sample(schema))
+            numbers = await admin.sample(schema)
             problem = await admin.foreign_cursor(schema)
             where = f"{login.address} schema {schema}"
             foreign = None if problem is None else foreign_cursor_text(where, problem)
@@ -262,19 +261,3 @@ class PipelineDatabase:
         """The pipeline is gone; UIDs of those that claim the same schema."""
         self._compared.pop(uid, None)
         return self._claims.drop(uid)
-
-
-def _numbers(sample: OutboxSample) -> OutboxNumbers:
-    return OutboxNumbers(
-        backlog_rows=sample.backlog_rows,
-        backlog_is_estimate=sample.backlog_is_estimate,
-        oldest_age_seconds=sample.oldest_age_seconds,
-        dead_letters=sample.dead_letters,
-        published_total=sample.published_total,
-        last_published_at=sample.last_published_at,
-        last_position=sample.last_position,
-        remark=sample.remark,
-        notice=sample.notice,
-        position_notice=sample.position_notice,
-        taken_at=datetime.now(UTC),
-    )

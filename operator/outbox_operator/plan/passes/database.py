@@ -19,11 +19,15 @@ from outbox_operator.api.v1alpha1.pipeline import PendingPlan, SchemaStatus
 from outbox_operator.errors import ConflictError, CredentialsError, DependencyError, OutboxError
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.postgres.migrations import plan_migrations
-from outbox_operator.plan.postgres.state import DesiredDatabase, MigrationPlan, ObservedDatabase
+from outbox_operator.plan.postgres.state import (
+    DesiredDatabase,
+    MigrationPlan,
+    ObservedDatabase,
+    OutboxNumbers,
+)
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.status.conditions import Part, failed, ok, stamp, unknown, waiting
 from outbox_operator.plan.status.drift import LONGEST_TEXT
-from outbox_operator.plan.status.pipeline import OutboxNumbers
 from outbox_operator.plan.steps import Change
 from outbox_operator.reasons import Reason
 

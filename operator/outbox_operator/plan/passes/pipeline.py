@@ -18,9 +18,9 @@ from outbox_operator.errors import OutboxError
 from outbox_operator.plan.passes.children import ChildrenResult
 from outbox_operator.plan.passes.database import DatabaseResult
 from outbox_operator.plan.passes.result import PassResult
+from outbox_operator.plan.postgres.state import OutboxNumbers
 from outbox_operator.plan.status.conditions import Part, failed, unknown
 from outbox_operator.plan.status.pipeline import (
-    OutboxNumbers,
     foreign_cursor_part,
     foreign_publisher_part,
     lagging_part,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec
@@ -173,6 +174,37 @@ class ObservedDatabase:
     granted: frozenset[Grant] = frozenset()
     version: int | None = None
     cursor_shards: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxNumbers:
+    """A sample of the outbox tables.
+
+    Attributes:
+        backlog_rows: Committed rows not published, counted up to a cap.
+        backlog_is_estimate: Whether the cap was reached.
+        oldest_age_seconds: Age of the oldest of them.
+        dead_letters: Rows set aside.
+        published_total: Events published since creation.
+        last_published_at: When one was published last.
+        last_position: Position of that row.
+        remark: Why a relay publishes without the fence, after its reason and a colon; or None.
+        notice: What the stream lost within the last hour, likewise.
+        position_notice: How the sequence of positions was put right within the last hour, likewise.
+        taken_at: When the sample was taken.
+    """
+
+    backlog_rows: int
+    backlog_is_estimate: bool
+    oldest_age_seconds: float
+    dead_letters: int
+    published_total: int
+    last_published_at: datetime | None
+    last_position: int
+    remark: str | None
+    notice: str | None
+    position_notice: str | None
+    taken_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

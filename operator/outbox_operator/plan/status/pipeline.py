@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Meta
 from outbox_operator.api.v1alpha1.pipeline import OutboxStatus, RelayStatus
 from outbox_operator.plan.names import relay_name
+from outbox_operator.plan.postgres.state import OutboxNumbers
 from outbox_operator.plan.status.conditions import Part, info, round_age, stamp, waiting
 from outbox_operator.plan.status.workload import Replicas
 from outbox_operator.reasons import Reason
@@ -19,37 +18,6 @@ LAG_ROWS = 5000
 LAG_SECONDS = 60.0
 STUCK_SECONDS = 20.0
 """A relay with backlog that published nothing for this long makes no progress."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutboxNumbers:
-    """A sample of the outbox tables.
-
-    Attributes:
-        backlog_rows: Committed rows not published, counted up to a cap.
-        backlog_is_estimate: Whether the cap was reached.
-        oldest_age_seconds: Age of the oldest of them.
-        dead_letters: Rows set aside.
-        published_total: Events published since creation.
-        last_published_at: When one was published last.
-        last_position: Position of that row.
-        remark: Why a relay publishes without the fence, after its reason and a colon; or None.
-        notice: What the stream lost within the last hour, likewise.
-        position_notice: How the sequence of positions was put right within the last hour, likewise.
-        taken_at: When the sample was taken.
-    """
-
-    backlog_rows: int
-    backlog_is_estimate: bool
-    oldest_age_seconds: float
-    dead_letters: int
-    published_total: int
-    last_published_at: datetime | None
-    last_position: int
-    remark: str | None
-    notice: str | None
-    position_notice: str | None
-    taken_at: datetime
 
 
 def outbox_status(numbers: OutboxNumbers) -> OutboxStatus:

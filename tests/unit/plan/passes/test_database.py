@@ -29,9 +29,13 @@ from outbox_operator.plan.passes.database import (
     with_migration,
 )
 from outbox_operator.plan.passes.result import SessionFailure
-from outbox_operator.plan.postgres.state import MigrationPlan, ObservedDatabase, Statement
+from outbox_operator.plan.postgres.state import (
+    MigrationPlan,
+    ObservedDatabase,
+    OutboxNumbers,
+    Statement,
+)
 from outbox_operator.plan.state import Owner
-from outbox_operator.plan.status.pipeline import OutboxNumbers
 from outbox_operator.plan.steps import Change
 from outbox_operator.reasons import Reason
 from support import schema

@@ -27,8 +27,8 @@ from outbox_operator.plan.passes.pipeline import (
     relay_waits,
     restart_targets,
 )
+from outbox_operator.plan.postgres.state import OutboxNumbers
 from outbox_operator.plan.status.conditions import ok
-from outbox_operator.plan.status.pipeline import OutboxNumbers
 from outbox_operator.plan.status.workload import Replicas, WorkloadResult
 from outbox_operator.plan.steps import Applied, Change, Step
 from outbox_operator.reasons import Reason

@@ -9,9 +9,9 @@ import pytest
 
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.v1alpha1.pipeline import RelayStatus
+from outbox_operator.plan.postgres.state import OutboxNumbers
 from outbox_operator.plan.status.conditions import ok
 from outbox_operator.plan.status.pipeline import (
-    OutboxNumbers,
     foreign_publisher_part,
     lagging_part,
     progress_part,
