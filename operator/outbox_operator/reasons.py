@@ -375,6 +375,8 @@ class Reason(StrEnum):
     """In `outbox_consumer_unavailable_total`: nothing listens at the handler's address."""
     COMMIT_REFUSED = "CommitRefused"
     """In the log: the inbox database did not commit; the event comes again."""
+    TRANSACTION_ENDED = "TransactionEnded"
+    """In the log and `outbox_consumer_errors_total`: a handler committed the inbox transaction."""
     DEAD_LETTER_STREAM_MISSING = "DeadLetterStreamMissing"
     """In the log: no stream takes the dead letter; the event comes again."""
     CONSUMER_MISSING = "ConsumerMissing"
@@ -386,8 +388,7 @@ class Reason(StrEnum):
     SEND_TIMEOUT = "SendTimeout"
     """No answer within `timeout_seconds`; NATS is slow or hangs."""
     SEND_REFUSED = "SendRefused"
-    """The stream did not take the message, or the login may not publish; the log has the words of
-    NATS."""
+    """The stream did not take it, or the login may not publish; the log has the words of NATS."""
     TOO_MANY_WAITING = "TooManyWaiting"
     """1000 events wait to be sent already; NATS is slower than the commits."""
     LINK_CLOSED = "LinkClosed"

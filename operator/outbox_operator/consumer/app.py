@@ -11,7 +11,7 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -42,6 +42,7 @@ from outbox_operator.errors import (
     OutboxError,
     SpecError,
 )
+from outbox_operator.reasons import Reason
 from outbox_operator.telemetry.health import Check, HealthServer
 from outbox_operator.wire import dead_letters
 from outbox_operator.wire.config import ConsumerConfig
@@ -123,7 +124,7 @@ class App:
         prefix = config.dead_letter_subject
         self._letters = Letters(dead_letters.subject(prefix, config.durable) if prefix else "")
         self.metrics = ConsumerMetrics(config)
-        self._inbox = _inbox(config)
+        self._inbox = _inbox(config, handler, self._transaction_ended)
         breaker = Breaker(config.breaker_failures)
         policy = Policy(max_deliver=config.max_deliver, backoff=config.backoff_seconds)
         self._trials = Trials(f"{config.nats.url} {config.stream} {config.durable}")
@@ -173,6 +174,10 @@ class App:
                     await self._inbox.close()
                 self._trials.close()
         log.info("stopped")
+
+    def _transaction_ended(self, what: str) -> None:
+        self.metrics.errors(Reason.TRANSACTION_ENDED).inc()
+        log.error("%s", what)
 
     async def _start_handler(self) -> None:
         """Start the handler, however often that fails at first."""
@@ -309,7 +314,9 @@ async def main(config: ConsumerConfig) -> None:
     await app.run()
 
 
-def _inbox(config: ConsumerConfig) -> InboxStore | None:
+def _inbox(
+    config: ConsumerConfig, handler: Handler, on_ended: Callable[[str], None]
+) -> InboxStore | None:
     if config.inbox is None:
         return None
     return InboxStore(
@@ -318,4 +325,8 @@ def _inbox(config: ConsumerConfig) -> InboxStore | None:
         schema=config.inbox.schema,
         mode=config.inbox.mode,
         size=min(config.concurrency, MOST_INBOX_CONNECTIONS),
+        handler=handler.name,
+        lends=handler.wants_connection,
+        prepare=handler.prepare,
+        on_ended=on_ended,
     )

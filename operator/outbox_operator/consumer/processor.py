@@ -13,7 +13,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from outbox_operator.adapters.postgres.inbox import Borrowed, CommitRefusedError, InboxStore
+from outbox_operator.adapters.postgres.inbox import (
+    Borrowed,
+    CommitRefusedError,
+    InboxStore,
+    in_transaction,
+)
 from outbox_operator.consumer import disposition, error_text, events
 from outbox_operator.consumer.breaker import Breaker
 from outbox_operator.consumer.disposition import (
@@ -230,7 +235,9 @@ class Processor:
 
         async def handle(connection: Borrowed, new: Sequence[int]) -> bool:
             answered.update(await self._answers(items, new, connection))
-            return all(isinstance(outcome, Ack) for outcome in answered.values())
+            return len(answered) == len(new) and all(
+                isinstance(outcome, Ack) for outcome in answered.values()
+            )
 
         started = time.perf_counter()
         committed = await inbox.process([events.record(item) for item in items], handle)
@@ -250,7 +257,7 @@ class Processor:
         """Return the handler's answers to new events by their places among `items`.
 
         Those of a handler of single events end with the first failure, since nothing is
-        committed then.
+        committed then, and when it has ended the transaction: others would write outside of it.
         """
         if self._handler.batch(items[0].event.type) > 1:
             outcomes = await self._call([items[place] for place in new], connection)
@@ -259,6 +266,8 @@ class Processor:
         for place in new:
             [answers[place]] = await self._call([items[place]], connection)
             if not isinstance(answers[place], Ack):
+                break
+            if len(new) > 1 and not in_transaction(connection):
                 break
         return answers
 

@@ -50,6 +50,7 @@ async def connect(
     timeout: float = CONNECT_SECONDS,
     statement_timeout: float = STATEMENT_SECONDS,
     guarded: bool = False,
+    connection_class: type[Connection] = asyncpg.Connection,
 ) -> Connection:
     """Connect straight to a primary.
 
@@ -60,6 +61,7 @@ async def connect(
         statement_timeout: Seconds a statement may take before the server cancels it.
         guarded: The server is named by somebody whom this process is not to suffer from: what it
             answers is bounded. Needs the loop of the standard library.
+        connection_class: What to make.
 
     Raises:
         PostgresError: Not reachable, or a standby (reason ReadOnlyServer).
@@ -68,8 +70,9 @@ async def connect(
             to changing servers (reason TransactionPooler).
     """
     open_one = partial(
-        _open, target, application_name, timeout, statement_timeout + _ANSWER_SECONDS, guarded
-    )
+        _open, target, application_name, timeout, statement_timeout + _ANSWER_SECONDS, guarded,
+        connection_class,
+    )  # fmt: skip
     with errors(target, timeout=timeout):
         with understood(target):
             connection = await open_one()
@@ -90,10 +93,12 @@ async def _open(
     timeout: float,
     command_timeout: float,
     guarded: bool,
+    connection_class: type[Connection],
 ) -> Connection:
     loop: Any = GuardedLoop(asyncio.get_running_loop()) if guarded else None
     connection: Connection = await asyncpg.connect(
         loop=loop,
+        connection_class=connection_class,
         host=[host for host, _ in target.hosts],
         port=[port for _, port in target.hosts],
         user=target.user,

@@ -8,36 +8,39 @@ share a transaction.
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
+import logging
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
 from asyncpg.transaction import Transaction
 
 from outbox_operator.adapters.postgres import connection as postgres
 from outbox_operator.adapters.postgres.connection import Connection
 from outbox_operator.adapters.postgres.errors import errors, translate
-from outbox_operator.adapters.postgres.inbox_marks import Mark, Place, sort_out
+from outbox_operator.adapters.postgres.inbox_records import Borrowed, Claim, InboxRecords, Record
+from outbox_operator.adapters.postgres.lent_connection import LentConnection
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.errors import OutboxError, PostgresError
 from outbox_operator.reasons import Reason
-from outbox_operator.wire.durable import Durable
+
+__all__ = ["Borrowed", "CommitRefusedError", "InboxStore", "Record", "in_transaction"]
+
+log = logging.getLogger(__name__)
 
 _STATEMENT_SECONDS: Final = 300.0
 """The handler's own statements run on these connections; its time is bounded elsewhere."""
 _IDLE_SECONDS: Final = 300.0
 _CLEANUP_SECONDS: Final = 5.0
 
-Borrowed: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
-"""An open connection, to be given back; has all methods of an asyncpg Connection."""
+_REMEDY: Final = (
+    "leave COMMIT, ROLLBACK and BEGIN on context.connection to the runtime; savepoints "
+    "(connection.transaction()) are fine"
+)
 
 Handle = Callable[[Borrowed, Sequence[int]], Awaitable[bool]]
 """Gets the connection and the numbers of the events that are new; True commits."""
@@ -47,24 +50,6 @@ class CommitRefusedError(OutboxError):
     """The database is there, but does not take what the handler wrote."""
 
     reason = Reason.COMMIT_REFUSED
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """What the inbox keeps of an event."""
-
-    event_id: uuid.UUID
-    source_topic: str
-    event_type: str
-    payload: bytes
-    source: str
-    shard: str | None
-    emission: int | None
-    """Number of the event in its shard; None: it comes from no outbox of ours."""
-    stored: dt.datetime
-    sequence: int = 0
-    durable: Durable | None = None
-    """What it came through."""
 
 
 class InboxStore:
@@ -77,6 +62,10 @@ class InboxStore:
         mode: What is remembered: each event, or how far each shard is handled. The latter takes
             the events of a shard one after another, in the order of the stream.
         size: Most connections, and so most transactions at the same time.
+        handler: Name of the handler, for messages.
+        lends: Whether it is given the connection.
+        prepare: Called with each new connection, before its first use; may raise any OutboxError.
+        on_ended: Told what happened when a handler ended the transaction by itself.
     """
 
     def __init__(
@@ -87,16 +76,18 @@ class InboxStore:
         schema: str,
         mode: Literal["PerEvent", "PerShard"],
         size: int,
+        handler: str = "",
+        lends: bool = True,
+        prepare: Callable[[Connection], Awaitable[None]] | None = None,
+        on_ended: Callable[[str], None] = log.error,
     ) -> None:
         self._target = target
-        self._consumer = consumer_name
-        self._by_shard = mode == "PerShard"
         self._schema = schema
-        self._claim_sql = statement("inbox_claim", schema=schema)
-        self._finish_sql = statement("inbox_finish", schema=schema)
-        self._position_sql = statement("inbox_position", schema=schema)
-        self._begin_sql = statement("inbox_begin", schema=schema)
-        self._advance_sql = statement("inbox_advance", schema=schema)
+        self._handler = handler
+        self._lends = lends
+        self._prepare = prepare
+        self._on_ended = on_ended
+        self._records = InboxRecords(consumer_name, schema, by_shard=mode == "PerShard")
         self._name = f"outbox-consumer {consumer_name}"
         self._used = False
         self._pool: asyncpg.Pool[asyncpg.Record] = asyncpg.create_pool(
@@ -104,6 +95,7 @@ class InboxStore:
             max_size=size,
             max_inactive_connection_lifetime=_IDLE_SECONDS,
             connect=self._connect,
+            connection_class=LentConnection,
             reset=partial(postgres.reset, statement_timeout=_STATEMENT_SECONDS),
         )
 
@@ -144,43 +136,52 @@ class InboxStore:
             CommitRefusedError: The database refused the commit: the handler's writes are at fault.
             Exception: Whatever `handle` raises; both are rolled back.
         """
-        connection = await self._acquire()
+        claim = Claim()
         try:
-            transaction = connection.transaction()
-            with errors(self._target):
-                await transaction.start()
-            try:
-                result = await self._process(connection, records, handle)
-                if result != "rolled back":
-                    await self._commit(connection, transaction)
-            finally:
-                # After a commit there is nothing left to undo.
-                if not _is_lost(connection) and connection.is_in_transaction():
-                    await _undo(connection, transaction)
-            return result != "rolled back"
-        finally:
-            await self._pool.release(connection)
+            result = await self._attempt(records, handle, claim)
+        except BaseException:
+            await self._take_back(claim)
+            raise
+        if result == "rolled back":
+            await self._take_back(claim)
+        return result == "committed"
 
     async def close(self) -> None:
         """Close all connections; open transactions are rolled back."""
         if self._used:  # the pool of a process that stops at once was never opened
             self._pool.terminate()
 
+    async def _attempt(
+        self, records: Sequence[Record], handle: Handle, claim: Claim
+    ) -> Literal["committed", "rolled back"]:
+        connection = await self._acquire()
+        try:
+            transaction = connection.transaction()
+            with errors(self._target):
+                await transaction.start()
+            try:
+                result = await self._process(connection, records, handle, claim)
+                if result == "committed":
+                    await self._commit(connection, transaction)
+            finally:
+                # After a commit there is nothing left to undo.
+                if in_transaction(connection):
+                    await _undo(connection, transaction)
+            return result
+        finally:
+            if not _is_lost(connection) and _is_altered(connection):
+                connection.terminate()
+            await self._pool.release(connection)
+
     async def _process(
-        self, connection: Borrowed, records: Sequence[Record], handle: Handle
-    ) -> Literal["committed", "rolled back", "duplicates"]:
-        mark: Mark | None = None
+        self, connection: Borrowed, records: Sequence[Record], handle: Handle, claim: Claim
+    ) -> Literal["committed", "rolled back"]:
         with errors(self._target):
-            if self._by_shard and records[0].shard is not None:
-                new, claimed, mark = await self._beyond_mark(connection, records)
-            else:
-                new = claimed = await self._claim(connection, records, range(len(records)))
-            if not new:
-                if mark is not None:
-                    await self._advance(connection, records[0], mark)
-                return "duplicates"
+            await self._records.claim(connection, records, claim)
+        if not claim.new:
+            return "committed"
         started = time.perf_counter()
-        keep = await handle(connection, new)
+        keep = await handle(connection, claim.new)
         if _is_lost(connection):
             raise PostgresError(
                 f"PostgreSQL at {self.address}: the connection was lost while the handler ran"
@@ -190,50 +191,39 @@ class InboxStore:
         # Also the proof that the handler left the transaction whole: a COMMIT after a failed
         # statement would roll back without a word.
         with self._refusals(connection):
-            if claimed:
-                ids = [records[index].event_id for index in claimed]
-                milliseconds = round((time.perf_counter() - started) * 1000)
-                await connection.execute(self._finish_sql, self._consumer, ids, milliseconds)
-            if mark is not None:
-                await self._advance(connection, records[0], mark)
+            seconds = time.perf_counter() - started
+            if not await self._records.finish(connection, records, claim, seconds):
+                await self._ended_by_handler(connection, claim)
         return "committed"
 
-    async def _claim(
-        self, connection: Borrowed, records: Sequence[Record], which: Sequence[int]
-    ) -> list[int]:
-        """Write a row for each of these events; which of them had none."""
-        by_id = {records[index].event_id: index for index in reversed(which)}
-        rows = await connection.fetch(
-            self._claim_sql,
-            self._consumer,
-            list(by_id),
-            [records[index].source_topic for index in by_id.values()],
-            [records[index].event_type for index in by_id.values()],
-            [records[index].payload for index in by_id.values()],
+    async def _ended_by_handler(self, connection: Borrowed, claim: Claim) -> None:
+        """Decide about events of a handler that succeeded, but ended our transaction."""
+        if not await self._records.is_committed(connection, claim):
+            raise CommitRefusedError(
+                f"handler {self._handler} rolled back the transaction of the inbox; {_REMEDY}"
+            )
+        self._on_ended(f"handler {self._handler} committed the transaction of the inbox; {_REMEDY}")
+
+    async def _take_back(self, claim: Claim) -> None:
+        """Let events come again whose handler failed, should it have committed before that."""
+        if claim.transaction is None or not self._lends:
+            return
+        try:
+            with errors(self._target):
+                connection = await self._acquire()
+                try:
+                    if not await self._records.is_committed(connection, claim):
+                        return
+                    await self._records.forget(connection, claim)
+                finally:
+                    await self._pool.release(connection)
+        except OutboxError as error:
+            log.warning("not known whether a handler that failed has committed: %s", error.message)
+            return
+        self._on_ended(
+            f"handler {self._handler} committed the transaction of the inbox and failed then: what "
+            f"it wrote before stays, and may be written again; {_REMEDY}"
         )
-        return sorted(by_id[row["event_id"]] for row in rows)
-
-    async def _beyond_mark(
-        self, connection: Borrowed, records: Sequence[Record]
-    ) -> tuple[list[int], list[int], Mark | None]:
-        """Which events are new, which of them got rows of their own, and the mark if it moves."""
-        key = (self._consumer, records[0].source, records[0].shard)
-        row = await connection.fetchrow(self._position_sql, *key)
-        if row is None:
-            await connection.execute(self._begin_sql, *key)
-            [row] = await connection.fetch(self._position_sql, *key)
-        committed = None if row["last_sequence"] is None else _mark(row)
-        found = sort_out(committed, [_place(record) for record in records])
-        claimed = await self._claim(connection, records, found.unplaced) if found.unplaced else []
-        moved = None if found.mark is committed else found.mark
-        return sorted(found.new + claimed), claimed, moved
-
-    async def _advance(self, connection: Borrowed, record: Record, mark: Mark) -> None:
-        durable = mark.durable
-        await connection.execute(
-            self._advance_sql, self._consumer, record.source, record.shard, mark.emission,
-            mark.stored, durable.stream, durable.created, durable.filter, mark.first, mark.last,
-        )  # fmt: skip
 
     async def _commit(self, connection: Borrowed, transaction: Transaction) -> None:
         with self._refusals(connection):
@@ -259,37 +249,27 @@ class InboxStore:
 
     async def _connect(self, *_: Any, **__: Any) -> Connection:
         # The pool's own arguments are the driver's defaults; ours are in `target`.
-        return await postgres.connect(
-            self._target, application_name=self._name, statement_timeout=_STATEMENT_SECONDS
+        connection: Any = await postgres.connect(
+            self._target,
+            application_name=self._name,
+            statement_timeout=_STATEMENT_SECONDS,
+            connection_class=LentConnection,
         )
+        if self._prepare is not None:
+            try:
+                await self._prepare(connection)
+            except BaseException:
+                connection.terminate()
+                raise
+            connection.altered = False
+        made: Connection = connection
+        return made
 
     async def _acquire(self) -> Borrowed:
         with errors(self._target):
             await self._pool  # opens it the first time
             self._used = True
             return await self._pool.acquire()
-
-
-def _place(record: Record) -> Place | None:
-    if record.durable is None or record.shard is None or record.emission is None:
-        return None
-    return Place(
-        durable=record.durable,
-        sequence=record.sequence,
-        stored=record.stored,
-        subject=record.source_topic,
-        emission=record.emission,
-    )
-
-
-def _mark(row: asyncpg.Record) -> Mark:
-    return Mark(
-        durable=Durable(row["stream"], row["durable_created"], row["durable_filter"]),
-        first=row["first_sequence"],
-        last=row["last_sequence"],
-        stored=row["stored_at"],
-        emission=row["emission"],
-    )
 
 
 async def _undo(connection: Borrowed, transaction: Transaction) -> None:
@@ -301,6 +281,15 @@ async def _undo(connection: Borrowed, transaction: Transaction) -> None:
     except asyncio.CancelledError:
         connection.terminate()
         raise
+
+
+def in_transaction(connection: Borrowed) -> bool:
+    """Return whether a transaction is open on a connection: ours, unless a handler ended it."""
+    return not _is_lost(connection) and connection.is_in_transaction()
+
+
+def _is_altered(connection: Any) -> bool:
+    return bool(connection.altered)  # of the LentConnection behind it
 
 
 def _is_lost(connection: Borrowed) -> bool:

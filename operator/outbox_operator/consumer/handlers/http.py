@@ -70,6 +70,9 @@ class HttpHandler:
     async def start(self) -> None:
         """Do nothing: connections are made as they are needed."""
 
+    async def prepare(self, connection: object) -> None:
+        """Do nothing: no endpoint sees the connection."""
+
     async def handle_batch(
         self, events: Sequence[ReceivedEvent], context: Context
     ) -> Sequence[Outcome]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from outbox_operator.consumer import error_text
 from outbox_operator.consumer.handlers import binding, deadline
 from outbox_operator.consumer.handlers.registry import Handlers, Route
 from outbox_operator.consumer.handlers.threads import Threads
@@ -131,6 +132,21 @@ class PythonHandler:
         """Call what is decorated with `on_startup`."""
         for starter in self._handlers.starters:
             await _run(starter)
+
+    async def prepare(self, connection: Any) -> None:
+        """Call what is decorated with `on_connect`.
+
+        Raises:
+            HandlerUnavailableError: It failed.
+        """
+        for connector in self._handlers.connectors:
+            try:
+                await connector(connection)
+            except Exception as error:
+                raise HandlerUnavailableError(
+                    f"handler {self._path}: {getattr(connector, '__name__', 'on_connect')} failed "
+                    f"with a new connection of the inbox: {error_text.describe(error)}"
+                ) from error
 
     async def close(self) -> None:
         """Call what is decorated with `on_shutdown`; threads that still run are not waited for."""

@@ -6,13 +6,14 @@ is `consumer.handlers.python`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from outbox_operator.errors import SpecError
 
 F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C", bound=Callable[[Any], Awaitable[Any]])
 
 LARGEST_BATCH: Final = 10_000
 
@@ -61,6 +62,7 @@ class Handlers:
     def __init__(self) -> None:
         self.routes: list[Route] = []
         self.starters: list[Callable[[], Any]] = []
+        self.connectors: list[Callable[[Any], Awaitable[Any]]] = []
         self.stoppers: list[Callable[[], Any]] = []
 
     def handler(self, *event_types: str, timeout: float | None = None) -> Callable[[F], F]:
@@ -96,6 +98,15 @@ class Handlers:
     def on_startup(self, function: F) -> F:
         """Decorate a function that is called before the first event, async or not."""
         self.starters.append(function)
+        return function
+
+    def on_connect(self, function: C) -> C:
+        """Decorate an async function that is given each new connection of the inbox.
+
+        The place for `set_type_codec` and the like, which last as long as the connection: it
+        becomes `Context.connection` of many events. Transactions and settings (`SET`) do not last.
+        """
+        self.connectors.append(function)
         return function
 
     def on_shutdown(self, function: F) -> F:

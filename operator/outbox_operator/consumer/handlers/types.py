@@ -130,7 +130,8 @@ class Context:
         stream: Stream the event is stored in.
         sequence: Its sequence there.
         connection: With `inbox`, for async handlers: the open asyncpg connection whose
-            transaction also holds the inbox record. Write through it, never commit it. Else None.
+            transaction also holds the inbox record. Write through it, never commit it. What you
+            set on it is undone after the call; codecs belong into `Handlers.on_connect`. Else None.
         deadline: When the call is cancelled, as `time.monotonic()` counts; None: never.
     """
 
@@ -184,6 +185,13 @@ class Handler(Protocol):
 
         Raises:
             Exception: It cannot work; called again later.
+        """
+
+    async def prepare(self, connection: Any) -> None:
+        """Prepare a new connection of the inbox, before its first use.
+
+        Raises:
+            HandlerUnavailableError: It cannot; called again later.
         """
 
     async def handle(self, event: ReceivedEvent, context: Context) -> Outcome:

@@ -6,4 +6,4 @@ FROM unnest($2::uuid[], $3::text[], $4::text[], $5::bytea[])
     AS given(event_id, source_topic, event_type, payload)
 ORDER BY event_id -- so that two transactions with the same events do not wait for each other
 ON CONFLICT DO NOTHING
-RETURNING event_id
+RETURNING event_id, pg_current_xact_id()::text AS transaction

@@ -1,0 +1,180 @@
+"""What the inbox writes and reads in a transaction: a row for each event, or one for each shard."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from outbox_operator.adapters.postgres.inbox_marks import Mark, Place, sort_out
+from outbox_operator.adapters.postgres.queries import statement
+from outbox_operator.wire.durable import Durable
+
+Borrowed: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+"""An open connection, to be given back; has all methods of an asyncpg Connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What the inbox keeps of an event."""
+
+    event_id: uuid.UUID
+    source_topic: str
+    event_type: str
+    payload: bytes
+    source: str
+    shard: str | None
+    emission: int | None
+    """Number of the event in its shard; None: it comes from no outbox of ours."""
+    stored: dt.datetime
+    sequence: int = 0
+    durable: Durable | None = None
+    """What it came through."""
+
+
+@dataclass(slots=True)
+class Claim:
+    """What a transaction has to do with events.
+
+    Attributes:
+        new: Which of them are not handled.
+        rows: Ids for which it wrote rows.
+        mark: How far their shard is handled once they are; None: that does not change.
+        transaction: Its number; None: nothing is new.
+    """
+
+    new: list[int] = field(default_factory=list)
+    rows: list[uuid.UUID] = field(default_factory=list)
+    mark: Mark | None = None
+    transaction: str | None = None
+
+
+class InboxRecords:
+    """The statements of one consumer. All raise the driver's errors.
+
+    Args:
+        consumer: Whose inbox.
+        schema: Schema of the inbox tables.
+        by_shard: Whether a row for each shard is kept.
+    """
+
+    def __init__(self, consumer: str, schema: str, *, by_shard: bool) -> None:
+        self._consumer = consumer
+        self._by_shard = by_shard
+        self._claim_sql = statement("inbox_claim", schema=schema)
+        self._finish_sql = statement("inbox_finish", schema=schema)
+        self._position_sql = statement("inbox_position", schema=schema)
+        self._begin_sql = statement("inbox_begin", schema=schema)
+        self._advance_sql = statement("inbox_advance", schema=schema)
+        self._fate_sql = statement("inbox_fate")
+        self._forget_sql = statement("inbox_forget", schema=schema)
+
+    async def claim(self, connection: Borrowed, records: Sequence[Record], claim: Claim) -> None:
+        """Find out what is new, and remember what gets rows of its own; fill `claim` in."""
+        if self._by_shard and records[0].shard is not None:
+            await self._claim_in_shard(connection, records, claim)
+        else:
+            claim.new = await self._claim_rows(connection, records, range(len(records)), claim)
+        if not claim.new and claim.mark is not None:
+            await self._advance(connection, records[0], claim.mark, claim.transaction)
+
+    async def finish(
+        self, connection: Borrowed, records: Sequence[Record], claim: Claim, seconds: float
+    ) -> bool:
+        """Remember that all are handled; False: in vain, the transaction is another one."""
+        if claim.rows:
+            done = await connection.execute(
+                self._finish_sql, self._consumer, claim.rows, round(seconds * 1000),
+                claim.transaction,
+            )  # fmt: skip
+            if _touched_none(done):
+                return False
+        return claim.mark is None or await self._advance(
+            connection, records[0], claim.mark, claim.transaction
+        )
+
+    async def is_committed(self, connection: Borrowed, claim: Claim) -> bool:
+        """Whether a transaction that has ended was committed."""
+        fate: str | None = await connection.fetchval(self._fate_sql, claim.transaction)
+        return fate == "committed"
+
+    async def forget(self, connection: Borrowed, claim: Claim) -> None:
+        """Let events that a transaction remembered come again."""
+        await connection.execute(self._forget_sql, self._consumer, claim.rows, claim.transaction)
+
+    async def _claim_rows(
+        self, connection: Borrowed, records: Sequence[Record], which: Sequence[int], claim: Claim
+    ) -> list[int]:
+        """Write a row for each of these events; which of them had none."""
+        by_id = {records[index].event_id: index for index in reversed(which)}
+        rows = await connection.fetch(
+            self._claim_sql,
+            self._consumer,
+            list(by_id),
+            [records[index].source_topic for index in by_id.values()],
+            [records[index].event_type for index in by_id.values()],
+            [records[index].payload for index in by_id.values()],
+        )
+        if rows:
+            claim.rows = [row["event_id"] for row in rows]
+            claim.transaction = rows[0]["transaction"]
+        return sorted(by_id[event_id] for event_id in claim.rows)
+
+    async def _claim_in_shard(
+        self, connection: Borrowed, records: Sequence[Record], claim: Claim
+    ) -> None:
+        key = (self._consumer, records[0].source, records[0].shard)
+        row = await connection.fetchrow(self._position_sql, *key)
+        if row is None:
+            await connection.execute(self._begin_sql, *key)
+            [row] = await connection.fetch(self._position_sql, *key)
+        claim.transaction = row["transaction"]
+        committed = None if row["last_sequence"] is None else _mark(row)
+        found = sort_out(committed, [_place(record) for record in records])
+        claimed: list[int] = []
+        if found.unplaced:
+            claimed = await self._claim_rows(connection, records, found.unplaced, claim)
+        claim.new = sorted(found.new + claimed)
+        claim.mark = None if found.mark is committed else found.mark
+
+    async def _advance(
+        self, connection: Borrowed, record: Record, mark: Mark, transaction: str | None
+    ) -> bool:
+        durable = mark.durable
+        done = await connection.execute(
+            self._advance_sql, self._consumer, record.source, record.shard, mark.emission,
+            mark.stored, durable.stream, durable.created, durable.filter, mark.first, mark.last,
+            transaction,
+        )  # fmt: skip
+        return not _touched_none(done)
+
+
+def _touched_none(status: str) -> bool:
+    return status.endswith(" 0")
+
+
+def _place(record: Record) -> Place | None:
+    if record.durable is None or record.shard is None or record.emission is None:
+        return None
+    return Place(
+        durable=record.durable,
+        sequence=record.sequence,
+        stored=record.stored,
+        subject=record.source_topic,
+        emission=record.emission,
+    )
+
+
+def _mark(row: asyncpg.Record) -> Mark:
+    return Mark(
+        durable=Durable(row["stream"], row["durable_created"], row["durable_filter"]),
+        first=row["first_sequence"],
+        last=row["last_sequence"],
+        stored=row["stored_at"],
+        emission=row["emission"],
+    )
