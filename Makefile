@@ -24,7 +24,7 @@ STEADY_SECONDS := 600
 SOAK_SECONDS := 600
 # Options of `make check-delivery`: SEED=7 becomes --seed 7.
 DELIVERY := SEED SECONDS SERVERS REPLICAS SHARDS PAYLOAD PUBLISHING WRITERS RATE WAVE WINDOW PACE \
-	FAULTS PLANT
+	FAULTS PLANT WORLD
 KNOWN := ARGS CLUSTER PARTS STEADY_SECONDS SOAK_SECONDS $(DELIVERY)
 on_line = $(filter command,$(firstword $(origin $(1))))
 UNKNOWN := $(filter-out $(KNOWN),$(foreach name,$(.VARIABLES),$(if $(call on_line,$(name)),$(name))))

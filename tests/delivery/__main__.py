@@ -13,14 +13,17 @@ import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from delivery import planted, schedule
+from delivery import planted, schedule, worlds
 from delivery.run import Result, run
 from delivery.settings import Settings
 from support.options import positive, whole
 
 OUT = Path("build/delivery")
+STEP_SECONDS = 45.0
+"""Of a random walk in one world; another one follows, with the next seed."""
 
 
 def parse(arguments: list[str] | None = None) -> Settings:
@@ -40,7 +43,11 @@ def parse(arguments: list[str] | None = None) -> Settings:
     parser.add_argument("--pace", type=positive, default=1.0, help="faults so much more often")
     parser.add_argument("--faults", default="", help="kinds, separated by commas; default: all")
     parser.add_argument("--plant", choices=("", *planted.PLANTS), default="")
+    parser.add_argument("--world", choices=(*worlds.WORLDS, worlds.RANDOM), default="plain")
     given = parser.parse_args(arguments)
+    if given.world == worlds.RANDOM:
+        parser.set_defaults(**({"seed": given.seed} | worlds.surroundings(given.seed)))
+        given = parser.parse_args(arguments)
     kinds = tuple(name for name in given.faults.split(",") if name)
     try:
         schedule.draw(0, 0, replicas=1, cluster=False, only=kinds)
@@ -51,6 +58,7 @@ def parse(arguments: list[str] | None = None) -> Settings:
         shards=given.shards, payload_type=given.payload, publishing=given.publishing,
         writers=given.writers, rate=given.rate, wave=given.wave,
         duplicate_window_seconds=given.window, pace=given.pace, faults=kinds, plant=given.plant,
+        world=worlds.named(given.world, given.seed),
     )  # fmt: skip
 
 
@@ -62,6 +70,7 @@ def describe(result: Result) -> str:
         f"({result.seconds:.0f} s in all), {settings.servers}, {settings.replicas} replicas, "
         f"{settings.shards} shards, {settings.payload_type}, {settings.publishing}"
         + (f", planted: {settings.plant}" if settings.plant else ""),
+        f"world {settings.world.described()}",
         f"transactions: {_counts(result.transactions)}",
         f"events: {result.events} committed, {result.rolled_back_events} rolled back, "
         f"{result.unknown_events} of unknown fate; {result.messages} messages in the stream",
@@ -82,18 +91,43 @@ def _counts(counter: Counter[str]) -> str:
 
 
 def main() -> int:
-    """Run, print, write the file."""
+    """Run, print, write the file. A random walk that is long takes a new world every minute."""
     settings = parse()
-    print(f"seed {settings.seed}", flush=True)
+    if settings.world.name != worlds.RANDOM or settings.seconds < 2 * STEP_SECONDS:
+        return 0 if one(settings).passed else 1
+    results = []
+    for seed in range(settings.seed, settings.seed + int(settings.seconds / STEP_SECONDS)):
+        step = ["--seed", str(seed), "--seconds", str(STEP_SECONDS)]
+        results.append(one(parse([*sys.argv[1:], *step])))
+        print(totals(results), flush=True)
+    return 0 if all(result.passed for result in results) else 1
+
+
+def one(settings: Settings) -> Result:
+    """One run."""
+    print(f"seed {settings.seed}, world {settings.world.described()}", flush=True)
     result = asyncio.run(run(settings, lambda line: print(line, flush=True)))
     OUT.mkdir(parents=True, exist_ok=True)
     name = f"{settings.servers}-r{settings.replicas}-s{settings.shards}-{settings.seed}"
-    path = OUT / f"{name}{'-' + settings.plant if settings.plant else ''}.json"
+    name += "".join(f"-{part}" for part in (settings.world.name, settings.plant) if part)
+    path = OUT / f"{name}.json"
     document = result.document() | {"finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     path.write_text(json.dumps(document, indent=2, default=str) + "\n")
     print(describe(result))
-    print(f"written: {path}")
-    return 0 if result.passed else 1
+    print(f"written: {path}", flush=True)
+    return result
+
+
+def totals(results: Sequence[Result]) -> str:
+    """A walk so far."""
+    failed = [str(result.settings.seed) for result in results if not result.passed]
+    return (
+        f"== {len(results)} worlds, {sum(result.seconds for result in results) / 60:.0f} minutes: "
+        f"{sum(result.transactions['committed'] for result in results)} committed transactions, "
+        f"{sum(result.events for result in results)} events, "
+        f"{sum(result.faults.total() for result in results)} faults; "
+        f"failed: {', '.join(failed) or 'none'}"
+    )
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ import base64
 import json
 import random
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
 PayloadType = Literal["jsonb", "bytea"]
 
@@ -44,7 +44,12 @@ WAVE_KEYS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One event as an application would write it; `key` empty means keyless."""
+    """One event as an application would write it; `key` empty means keyless.
+
+    Attributes:
+        odd: Whether only somebody hostile would write it.
+        poison: Whether no message can be made of it.
+    """
 
     event_id: str
     event_type: str
@@ -52,6 +57,8 @@ class Draft:
     routing_key: str | None
     payload: str | bytes
     headers: str
+    odd: bool = False
+    poison: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +128,21 @@ class Author:
 
     Args:
         hold_seconds: Longest time a transaction is held open.
+        hostile: Share of events that no ordinary application writes.
     """
 
-    def __init__(self, seed: int, writer: int, payload_type: PayloadType, hold_seconds: float):
+    def __init__(
+        self,
+        seed: int,
+        writer: int,
+        payload_type: PayloadType,
+        hold_seconds: float,
+        hostile: float = 0.0,
+    ):
         self._random = random.Random(f"{seed}/writer/{writer}")
         self._payload_type = payload_type
         self._hold_seconds = hold_seconds
+        self._hostile = hostile
 
     def transactions(self) -> Iterator[Transaction]:
         """One after the other, without end."""
@@ -175,6 +191,8 @@ class Author:
 
     def _draft(self, key: str) -> Draft:
         draw = self._random
+        if self._hostile and draw.random() < self._hostile:
+            return hostile(draw, key, self._payload_type)
         return Draft(
             event_id=str(uuid.UUID(int=draw.getrandbits(128), version=4)),
             event_type=draw.choice(TYPES) if draw.random() < 0.2 else TYPES[draw.randrange(3)],
@@ -215,3 +233,65 @@ class Author:
         }
         chosen = [name for name in found if draw.random() < 0.5]
         return json.dumps({name: found[name] for name in chosen})
+
+
+def hostile(
+    draw: random.Random,
+    key: str,
+    payload_type: PayloadType,
+    changes: Mapping[str, Any] | None = None,
+) -> Draft:
+    """An event with something in it that is absurd, and that a table may hold all the same.
+
+    Args:
+        changes: What; None: something.
+    """
+    draft = Draft(
+        event_id=str(uuid.UUID(int=draw.getrandbits(128), version=4)),
+        event_type="order.odd",
+        key=key,
+        routing_key=None,
+        payload='{"odd": true}' if payload_type == "jsonb" else b"odd\x00\xff",
+        headers="{}",
+        odd=True,
+    )
+    return replace(draft, **(draw.choice(HOSTILE[payload_type]) if changes is None else changes))
+
+
+_POISON_HEADERS: Final = (
+    '{"x": 1e5000}',
+    '{"x": ' + "[" * 3000 + "]" * 3000 + "}",
+    '{"x": "' + "y" * 70_000 + '"}',
+    '{"Nats-Msg-Id": "mine"}',
+    '{"x": "two\\r\\nlines"}',
+    '{"Status": "503"}',
+    '{"": "no name"}',
+    '{"x": null}',
+    "[]",
+    '"text"',
+)
+_ODD: Final[tuple[dict[str, Any], ...]] = (
+    *({"headers": headers, "poison": True} for headers in _POISON_HEADERS),
+    {"event_type": "t" * 1020, "poison": True},
+    {"routing_key": "r." * 600, "poison": True},
+    {"event_type": "..."},
+    {"event_type": "\x01\x1f\x7f\n"},
+    {"event_type": "\u2028\ufeff\U0010ffff"},
+    {"routing_key": " "},
+)
+HOSTILE: Final[dict[PayloadType, tuple[dict[str, Any], ...]]] = {
+    "jsonb": (
+        *_ODD,
+        {"payload": "[1e131071]"},
+        {"payload": "[" * 2000 + "]" * 2000},
+        {"payload": '"' + "z" * 1_100_000 + '"', "poison": True},
+        {"payload": "[" + ",".join(["1e131071"] * 9) + "]", "poison": True},
+    ),
+    "bytea": (
+        *_ODD,
+        {"payload": b"\x00" * 5000},
+        {"payload": b"\xff\xfe not UTF-8"},
+        {"payload": b"z" * 1_100_000, "poison": True},
+    ),
+}
+"""What differs from an ordinary event; where `poison` is not said it must arrive."""

@@ -16,7 +16,11 @@ from typing import Final
 _TOKEN_BYTES: Final = frozenset(
     (string.ascii_letters + string.digits + "_-=@:/+!$#,;|~^()[]&'\"?").encode()
 )
-_TRANSPORT: Final = ("Nats-Expected-", "Nats-Batch-")
+_TRANSPORT: Final = (
+    "Nats-Expected-", "Nats-Batch-",
+    # What the server adds to copies.
+    "Nats-Stream", "Nats-Sequence", "Nats-Time-Stamp", "Nats-Subject", "Nats-Last-Sequence",
+)  # fmt: skip
 """Headers of the way a message was sent; they say nothing about the event."""
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
@@ -72,12 +76,17 @@ class Form:
     content_type: str
 
 
+def subject_of(row: Row, form: Form) -> str:
+    """The subject that a row's message must have."""
+    hierarchy = ".".join(map(_token, (row.routing_key or row.event_type).split(".")))
+    subject = form.subject.replace("{shard}", str(row.shard)).replace("{event_type}", hierarchy)
+    return subject.replace("{partition_key}", _token(row.key))
+
+
 def differences(row: Row, message: Stored, form: Form) -> list[str]:
     """How a message differs from what its row must become; empty when it is right."""
     found = []
-    subject = form.subject.replace("{shard}", str(row.shard)).replace(
-        "{event_type}", ".".join(map(_token, (row.routing_key or row.event_type).split(".")))
-    )
+    subject = subject_of(row, form)
     if message.subject != subject:
         found.append(f"subject: wanted {subject!r}, found {message.subject!r}")
     if message.payload != row.payload:

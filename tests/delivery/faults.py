@@ -40,6 +40,7 @@ class Faults:
             "relay-freeze": self._relay_freeze,
             "relay-zombie": self._relay_zombie,
             "broker-kill": self._broker_kill,
+            "broker-rollback": self._broker_rollback,
             "broker-freeze": self._broker_freeze,
             "leader-kill": self._leader_kill,
             "postgres-crash": self._postgres_crash,
@@ -175,6 +176,17 @@ class Faults:
     async def _killed(self, member: NatsServer) -> AsyncIterator[None]:
         await asyncio.to_thread(member.kill)
         yield
+        await asyncio.to_thread(member.start)
+
+    @contextlib.asynccontextmanager
+    async def _broker_rollback(self, fault: Fault) -> AsyncIterator[bool]:
+        (member,) = self._servers.members
+        await asyncio.to_thread(member.stop)
+        await asyncio.to_thread(member.copy_store)
+        await asyncio.to_thread(member.start)
+        yield True
+        await asyncio.to_thread(member.kill)
+        await asyncio.to_thread(member.restore_store)
         await asyncio.to_thread(member.start)
 
     @contextlib.asynccontextmanager

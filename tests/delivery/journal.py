@@ -35,18 +35,26 @@ def digest(payload: str | bytes) -> bytes:
 
 @dataclass(slots=True)
 class Journal:
-    """Fates and payloads by event id, and counts of transactions by how they ended."""
+    """Fates by event id, payloads of ordinary events, and how transactions ended.
+
+    Attributes:
+        poison: Events that no message can be made of.
+    """
 
     fates: dict[str, Fate] = field(default_factory=dict)
     payloads: dict[str, bytes] = field(default_factory=dict)
     transactions: Counter[str] = field(default_factory=Counter)
+    poison: set[str] = field(default_factory=set)
 
     def note(self, drafts: Iterable[Draft], fate: Fate) -> None:
         """Take note of what became of these events."""
         for draft in drafts:
             self.fates[draft.event_id] = fate
             if fate is not Fate.ROLLED_BACK:
-                self.payloads[draft.event_id] = digest(draft.payload)
+                if not draft.odd:
+                    self.payloads[draft.event_id] = digest(draft.payload)
+                if draft.poison:
+                    self.poison.add(draft.event_id)
 
     def count(self, fate: Fate) -> int:
         """Events of that fate."""

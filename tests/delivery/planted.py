@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 
@@ -88,6 +89,91 @@ def _before_sending(change: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
     Run.send = send  # type: ignore[method-assign]
 
 
+def _fence_copies() -> None:
+    """The fence is stored although a second stream will check it once more."""
+    from outbox_operator.adapters.nats.publisher import Publisher
+
+    real = Publisher.facts
+
+    async def facts(self: Publisher) -> Any:
+        return replace(await real(self), fences=True, republishes=False)
+
+    Publisher.facts = facts  # type: ignore[method-assign]
+
+
+def _trust_transforms() -> None:
+    """Whatever the stream makes of our messages, it is taken to store them as they are."""
+    from outbox_operator.adapters.nats.publisher import Publisher
+
+    real = Publisher.facts
+
+    async def facts(self: Publisher) -> Any:
+        return replace(await real(self), unfit="")
+
+    Publisher.facts = facts  # type: ignore[method-assign]
+
+
+def _forget_holes() -> None:
+    """What the stream does not show was not published."""
+    from outbox_operator.relay import stream
+    from outbox_operator.relay.recovery import Filled
+
+    stream.fill_holes = lambda tail, waiting: Filled({}, frozenset(), 0)  # type: ignore[attr-defined]
+
+
+def _full_is_poison() -> None:
+    """An event that a full stream refuses is given up."""
+    from outbox_operator.relay import poison
+
+    poison.treat = lambda refusal: poison.Treatment.POISON
+
+
+def _believe_the_stream() -> None:
+    """Where the stream ends, there it is right."""
+    from outbox_operator.relay.stream import ShardStream
+
+    async def look_for_losses(self: ShardStream, facts: Any, last: int) -> None:
+        self.created = facts.created
+
+    ShardStream._look_for_losses = look_for_losses  # type: ignore[method-assign]
+
+
+def _whole_pages() -> None:
+    """What cannot be made a message is an error of the page, which is tried again."""
+    from outbox_operator.errors import OutboxError
+    from outbox_operator.reasons import Reason
+    from outbox_operator.relay import poison
+
+    real = poison.inspect
+
+    def inspect(*arguments: Any) -> Any:
+        found = real(*arguments)
+        if isinstance(found, poison.Poison):
+            raise OutboxError(found.error, reason=Reason.INTERNAL_ERROR)
+        return found
+
+    poison.inspect = inspect  # type: ignore[assignment]
+
+
+def _wait_for_oldest() -> None:
+    """Nothing is read while an older transaction is open: the reader that asks for `xmin`."""
+    from outbox_operator.adapters.postgres.outbox import OutboxStore
+    from outbox_operator.adapters.postgres.rows import Bound, Polled
+    from outbox_operator.relay.paging import Snapshot
+
+    real = OutboxStore.poll
+
+    async def poll(self: OutboxStore, unseen: Bound, **options: Any) -> Polled:
+        found = await real(self, unseen, **options)
+        if Snapshot.parse(found.snapshot).open_xids:
+            low = min([unseen.from_xid, *unseen.open_xids], key=int)
+            before = f"{low}:{unseen.from_xid}:{','.join(unseen.open_xids)}"
+            return Polled(before, (), complete=True)
+        return found
+
+    OutboxStore.poll = poll  # type: ignore[method-assign]
+
+
 PLANTS: Final[dict[str, Callable[[], None]]] = {
     "id-cursor": _id_cursor,
     "drop-ack": _drop_ack,
@@ -95,6 +181,13 @@ PLANTS: Final[dict[str, Callable[[], None]]] = {
     "no-recovery": _no_recovery,
     "order-by-id": _order_by_id,
     "re-encode": _re_encode,
+    "fence-copies": _fence_copies,
+    "trust-transforms": _trust_transforms,
+    "forget-holes": _forget_holes,
+    "full-is-poison": _full_is_poison,
+    "believe-the-stream": _believe_the_stream,
+    "whole-pages": _whole_pages,
+    "wait-for-oldest": _wait_for_oldest,
 }
 
 

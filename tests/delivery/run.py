@@ -12,21 +12,23 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from delivery import schedule
+from delivery.expected import Stored
 from delivery.faults import Faults
 from delivery.journal import Fate, Journal, digest
 from delivery.servers import Servers, running, until
 from delivery.settings import Settings
-from delivery.stream import read_stream
 from delivery.verdict import CHECKS, Verdict, judge
 from delivery.workload import Workload
 from support.relaying import RelayProcess
 
+COPY_SECONDS: Final = 3.0
+"""Between servers at rest copies take no time."""
 QUIET_SECONDS: Final = 60.0
 """How long a healed system may take without any progress until the last event is in the stream."""
 REPORT_SECONDS: Final = 10.0
@@ -95,6 +97,7 @@ async def run(settings: Settings, say: Callable[[str], None] = lambda _: None) -
     faults = schedule.draw(
         settings.seed, settings.seconds, replicas=settings.replicas,
         cluster=settings.servers == "cluster", only=settings.faults, pace=settings.pace,
+        rollbacks=settings.world.rollbacks, outages=settings.world.outages,
     )  # fmt: skip
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="outbox-delivery-") as scratch:
@@ -117,7 +120,7 @@ async def _run(
     workload = Workload(
         servers.database_url, journal, seed=settings.seed, writers=settings.writers,
         rate=settings.rate, payload_type=settings.payload_type, hold_seconds=settings.hold_seconds,
-        wave=settings.wave,
+        wave=settings.wave, hostile=settings.world.hostile, bulk=settings.world.bulk,
     )  # fmt: skip
     inflicted = Faults(servers)
     for replica in servers.replicas:
@@ -133,7 +136,9 @@ async def _run(
         workload.stop()
         await writing
         healed = time.monotonic()
-        troubles = await _come_to_rest(servers, last_restart=settings.last_restart)
+        troubles = await _come_to_rest(
+            servers, last_restart=settings.last_restart and settings.world.exact
+        )
         caught_up = time.monotonic() - healed
     finally:
         for task in (reports, supervision, writing):
@@ -141,7 +146,6 @@ async def _run(
         await asyncio.gather(reports, supervision, writing, return_exceptions=True)
     if supervision.done() and not supervision.cancelled() and supervision.exception():
         troubles.append(f"the supervisor failed: {supervision.exception()!r}")
-    troubles += [f"dead letter: {found}" for found in await servers.dead_letters()]
     verdict, events, messages = await compare(settings, servers, journal)
     exits = [code for replica in servers.replicas for code in replica.exits]
     if any(exits):
@@ -167,15 +171,44 @@ async def compare(
 ) -> tuple[Verdict, int, int]:
     """The verdict on what is in database and stream now, and how many rows and messages are."""
     rows = await servers.rows()
-    leader = await servers.leader() or servers.members[0]
-
-    messages = await asyncio.to_thread(read_stream, "127.0.0.1", leader.port, servers.stream)
-    verdict = judge(rows, messages, settings.form(servers.stream), journal.fates)
+    messages = await servers.messages(servers.stream)
+    letters = await servers.dead_letters()
+    verdict = judge(
+        rows, messages, settings.form(servers.stream), journal.fates, settings.promise,
+        letters=letters, poison=journal.poison,
+    )  # fmt: skip
+    if settings.world.copies:
+        await _compare_copies(settings, servers, messages, verdict)
     for row in rows:
+        if row.event_id not in journal.payloads and row.event_id in journal.fates:
+            continue
         text = row.payload.decode() if settings.payload_type == "jsonb" else row.payload
         if journal.payloads.get(row.event_id) != digest(text):
             verdict.add("unjournaled", f"event {row.event_id}: another payload than was written")
     return verdict, len(rows), len(messages)
+
+
+async def _compare_copies(
+    settings: Settings, servers: Servers, messages: Sequence[Stored], verdict: Verdict
+) -> None:
+    """What the stream has, its copy has: the same, and in the same order."""
+    wanted = [message.header("Nats-Msg-Id") for message in messages]
+
+    async def copied() -> list[str]:
+        copies = await servers.messages(f"{servers.stream}-copy")
+        return [message.header("Nats-Msg-Id") for message in copies]
+
+    async def complete() -> bool:
+        return set(wanted) <= set(await copied())
+
+    await until(complete, COPY_SECONDS)
+    found = await copied()
+    for event in set(wanted) - set(found):
+        verdict.add("lost", f"event {event}: not in the stream of copies")
+    order = {event: place for place, event in enumerate(dict.fromkeys(found))}
+    places = [order[event] for event in wanted if event in order]
+    if not settings.world.drops and places != sorted(places):
+        verdict.add("reordered", "the stream of copies has another order")
 
 
 async def _come_to_rest(servers: Servers, *, last_restart: bool) -> list[str]:

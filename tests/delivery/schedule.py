@@ -45,6 +45,7 @@ KINDS: Final = (
     Kind("nats-link-hold", "nats-link", 3, 0.5, 15.0),
     Kind("nats-link-lose", "nats-link", 1, 0.5, 12.0),
     Kind("broker-kill", "broker", 3, 0.0, 3.0),  # kill -9, started again; cluster: any server
+    Kind("broker-rollback", "broker", 3, 1.0, 8.0),  # kill -9, and its store is an earlier copy
     Kind("broker-freeze", "broker", 1, 0.5, 8.0),
     Kind("leader-kill", "broker", 4, 0.0, 3.0),  # cluster: the server that leads the stream
     Kind("postgres-crash", "postgres", 2, 0.0, 1.0),  # immediate shutdown, recovery at the start
@@ -86,12 +87,16 @@ def draw(
     *,
     replicas: int,
     cluster: bool,
+    rollbacks: bool = False,
+    outages: bool = True,
     only: Sequence[str] = (),
     pace: float = 1.0,
 ) -> list[Fault]:
     """The faults of a run in order of time.
 
     Args:
+        rollbacks: Whether the broker may forget what it acknowledged.
+        outages: Whether it may die.
         only: Names of the kinds that may happen; empty: all.
         pace: How much more often than usual they happen.
 
@@ -110,6 +115,8 @@ def draw(
             if kind.lane == lane
             and (not only or kind.name in only)
             and (cluster or kind.name != "leader-kill")
+            and (kind.name != "broker-rollback" or (rollbacks and not cluster))
+            and (outages or kind.name not in ("broker-kill", "leader-kill"))
         ]
         of_relays = lane not in ("broker", "postgres")
         for target in range(replicas if of_relays else 1):

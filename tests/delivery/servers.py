@@ -22,14 +22,18 @@ import asyncpg
 import nats.errors
 from nats.aio.client import Client
 
-from delivery.expected import Row
+from delivery.expected import Row, Stored
 from delivery.settings import Settings
+from delivery.stream import TAKER, Taker, read_stream
 from delivery.workload import LEDGER_SQL
 from outbox_operator.errors import OutboxError
+from outbox_operator.plan.jetstream.stream_config import desired_stream
+from support.jetstream import OWNER, stream_spec
 from support.nats import NatsCluster, NatsServer, connected, unique_prefix
 from support.outbox import migrate
 from support.postgres import PostgresServer
 from support.relaying import Outbox, RelayProcess
+from support.stream_options import filled
 from support.tcp_proxy import TcpProxy
 from support.waiting import eventually
 
@@ -41,6 +45,7 @@ FROM outbox.events e LEFT JOIN shop.ledger l USING (event_id)
 ORDER BY e.position
 """
 _ELECTION_SECONDS: Final = 30.0
+_TAKING_SECONDS: Final = 10.0
 _PAYLOAD: Final = {"jsonb": "convert_to(e.payload::text, 'UTF8')", "bytea": "e.payload"}
 
 
@@ -71,6 +76,7 @@ class Servers:
         self.postgres = postgres
         self.brokers = brokers
         self.replicas: list[Replica] = []
+        self.taker: Taker | None = None
 
     @property
     def members(self) -> list[NatsServer]:
@@ -93,23 +99,56 @@ class Servers:
         """Tables, stream, proxies and relays."""
         settings = self._settings
         url = self.postgres.create_database()
-        await migrate(url, payload_type=settings.payload_type, shards=settings.shards)
+        await migrate(
+            url, payload_type=settings.payload_type, shards=settings.shards,
+            wakeup=settings.world.wakeup != "Never",
+        )  # fmt: skip
         connection = await asyncpg.connect(url)
         await connection.execute(LEDGER_SQL)
         outbox = self._outbox = Outbox(
             url, self.brokers, directory, connection, unique_prefix(), settings.payload_type
         )
-        await outbox.create_stream(**self._stream_config(settings.duplicate_window_seconds))
+        await outbox.create_stream(**self._stream_config())
+        if settings.world.copies:
+            await self._copy(outbox.prefix)
+        if settings.world.consumed:
+            self.taker = Taker(outbox.prefix, lambda: self.members[0].port)
+            await self._request(f"CONSUMER.CREATE.{outbox.prefix}.{TAKER}", self.taker.config)
         await connection.close()
         for number in range(settings.replicas):
             self.replicas.append(await self._replica(outbox, directory, number))
 
-    def _stream_config(self, duplicate_window_seconds: float) -> dict[str, Any]:
-        return {
-            "duplicate_window": round(duplicate_window_seconds * 1e9),
-            "num_replicas": len(self.members),
-            "allow_batched": self._settings.publishing == "fast",
-        }
+    def _stream_config(self) -> dict[str, Any]:
+        """As the operator would have it, for the fields of the world."""
+        settings, name = self._settings, self.stream
+        window = f"{settings.duplicate_window_seconds * 1000:.0f}ms"
+        fields = {"duplicateWindow": window, **filled(settings.world.stream, name)}
+        config = desired_stream(stream_spec(name, replicas=len(self.members), **fields), OWNER)
+        config = {name: value for name, value in config.items() if value is not None}
+        if "allowBatchPublish" not in fields:
+            config["allow_batched"] = settings.publishing == "fast"
+        if settings.world.copies == "republish":
+            config["republish"] = {"src": f"{name}.>", "dest": f"copy.{name}.>"}
+        return config
+
+    async def _copy(self, name: str) -> None:
+        """A second stream that gets all that the first one stores."""
+        config: dict[str, Any] = {
+            "name": f"{name}-copy", "num_replicas": len(self.members), "storage": "file",
+        }  # fmt: skip
+        if self._settings.world.copies == "republish":
+            config["subjects"] = [f"copy.{name}.>"]
+        else:
+            moved = {"src": f"{name}.>", "dest": f"copy.{name}.>"}
+            config["sources"] = [{"name": name, "subject_transforms": [moved]}]
+        await self._request(f"STREAM.CREATE.{name}-copy", config)
+
+    async def _request(self, subject: str, body: dict[str, Any]) -> dict[str, Any]:
+        async with self.client() as client:
+            answer = await client.request(f"$JS.API.{subject}", json.dumps(body).encode())
+        document: dict[str, Any] = json.loads(answer.data)
+        assert "error" not in document, (subject, document)
+        return document
 
     async def _replica(self, outbox: Outbox, directory: Path, number: int) -> Replica:
         postgres = await TcpProxy(lambda: self.postgres.port).start()
@@ -121,6 +160,9 @@ class Servers:
             nats={"url": ",".join(f"nats://127.0.0.1:{link.port}" for link in links)},
             subject=f"{outbox.prefix}.{self._settings.subject}",
             shards=self._settings.shards,
+            ordering=self._settings.world.ordering,
+            on_poison=self._settings.world.on_poison,
+            wakeup=self._settings.world.wakeup,
         )
         if self._settings.plant:
             process.run_by(PLANTED, self._settings.plant)
@@ -128,15 +170,19 @@ class Servers:
 
     async def forget_ids(self) -> None:
         """Make the server forget the ids of messages: de-duplication helps no more."""
-        outbox = self._outbox
-        assert outbox is not None
 
         async def told() -> bool:
-            await outbox.update_stream(**self._stream_config(0.1))
+            await self.change_stream(duplicate_window=100_000_000)
             return True
 
         # A cluster that was just healed may take its time to elect.
         assert await until(told, _ELECTION_SECONDS), f"stream {self.stream} has no leader"
+
+    async def change_stream(self, **changes: Any) -> None:
+        """Change fields of the stream's configuration; None takes one away."""
+        config = (await self._request(f"STREAM.INFO.{self.stream}", {}))["config"] | changes
+        config = {name: value for name, value in config.items() if value is not None}
+        await self._request(f"STREAM.UPDATE.{self.stream}", config)
 
     async def committed(self) -> int:
         """Number of rows in the outbox."""
@@ -149,17 +195,40 @@ class Servers:
         async with self._session() as connection:
             return [Row(*record) for record in await connection.fetch(statement)]
 
-    async def dead_letters(self) -> list[str]:
-        """What a relay gave up, which none of our events is a reason for."""
+    async def dead_letters(self) -> dict[str, str]:
+        """What a relay gave up, by event id, and why."""
         async with self._session() as connection:
-            found = await connection.fetch("SELECT * FROM outbox.dead_letters ORDER BY position")
-        return [f"position {row['position']}: {row['reason']}: {row['error']}" for row in found]
+            found = await connection.fetch(
+                "SELECT event_id::text, reason, left(error, 200) AS error "
+                "FROM outbox.dead_letters ORDER BY position"
+            )
+        return {row["event_id"]: f"{row['reason']}: {row['error']}" for row in found}
 
     async def stored(self, client: Client) -> int:
-        """Number of messages in the stream."""
+        """Number of events that have arrived, as messages or as dead letters."""
+        world = self._settings.world
+        async with self._session() as connection:
+            counted = await connection.fetchval("SELECT count(*) FROM outbox.dead_letters")
+        letters = int(counted)
+        if self.taker is not None:
+            return len(self.taker.found) + letters
         answer = await client.request(f"$JS.API.STREAM.INFO.{self.stream}", timeout=5)
-        document = json.loads(answer.data)
-        return int(document["state"]["messages"]) if "state" in document else 0
+        state = json.loads(answer.data).get("state", {"last_seq": 0, "messages": 0})
+        before = int(world.stream.get("firstSequence", 1)) - 1
+        return letters + int(state["last_seq"] - before if world.drops else state["messages"])
+
+    async def messages(self, stream: str) -> list[Stored]:
+        """Every message of a stream, also those that left it."""
+        if self.taker is None or stream != self.stream:
+            leader = await self.leader() or self.members[0]
+            return await asyncio.to_thread(read_stream, "127.0.0.1", leader.port, stream)
+
+        async def all_taken() -> bool:
+            info = await self._request(f"STREAM.INFO.{stream}", {})
+            return bool(info["state"]["messages"] == 0)
+
+        await until(all_taken, _TAKING_SECONDS)
+        return [self.taker.found[sequence] for sequence in sorted(self.taker.found)]
 
     async def leader(self) -> NatsServer | None:
         """The server that leads the stream; None when there is one server, or no leader."""
@@ -211,6 +280,8 @@ class Servers:
 
     async def close(self) -> None:
         """End the relays and their proxies."""
+        if self.taker is not None:
+            await asyncio.to_thread(self.taker.stop)
         for replica in self.replicas:
             replica.down = True
             replica.process.kill()

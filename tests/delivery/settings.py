@@ -7,6 +7,8 @@ from typing import Literal
 
 from delivery.content import PayloadType
 from delivery.expected import Form
+from delivery.verdict import Promise
+from delivery.worlds import WORLDS, World
 from support.relaying import NAMESPACE, PIPELINE
 
 
@@ -27,6 +29,7 @@ class Settings:
         faults: Kinds of faults that may happen; empty: all, see `delivery.schedule`.
         pace: How much more often than usual faults happen.
         plant: Name of a planted bug, see `delivery.planted`; empty: the relay as it is.
+        world: What is special about stream, rows and faults.
         last_restart: End with a kill -9 of every relay at the very moment the last event is in the
             stream, and no memory of ids in the server.
     """
@@ -46,12 +49,27 @@ class Settings:
     faults: tuple[str, ...] = ()
     pace: float = 1.0
     plant: str = ""
+    world: World = WORLDS["plain"]
     last_restart: bool = True
 
     @property
     def subject(self) -> str:
         """Template behind the stream's own prefix."""
-        return "{shard}.{event_type}" if self.shards > 1 else "{event_type}"
+        end = "{partition_key}" if self.world.by_key else "{event_type}"
+        return "{shard}." + end if self.shards > 1 else end
+
+    @property
+    def promise(self) -> Promise:
+        """What must be true of the stream."""
+        world = self.world
+        return Promise(
+            drops=world.drops,
+            last_of_key=world.last_of_key,
+            ordered=world.ordering == "PerKey",
+            numbered=world.numbered,
+            once=world.once,
+            blocks=world.on_poison == "BlockKey",
+        )
 
     def form(self, prefix: str) -> Form:
         """What messages must look like."""

@@ -6,30 +6,37 @@ would parse headers, and what it tidies up could not be told from what the relay
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import threading
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final
 
 from delivery.expected import Stored
 
 _BATCH: Final = 2000
+_PULL_SECONDS: Final = 1.0
 _TIMEOUT_SECONDS: Final = 20.0
 _MOST_UNHEARD: Final = 100
 _PAUSE_SECONDS: Final = 0.05
-_INBOX: Final = "_INBOX.delivery"
+TAKER: Final = "taker"
+_TAKEN_AT_ONCE: Final = 50
 
 
 class _Session:
     """One connection, request by request."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._socket = socket.create_connection((host, port), timeout=_TIMEOUT_SECONDS)
+    def __init__(self, host: str, port: int, *, seconds: float = _TIMEOUT_SECONDS) -> None:
+        self._socket = socket.create_connection((host, port), timeout=seconds)
         self._file: BinaryIO = self._socket.makefile("rb")
+        # Nobody else's: sessions would get each other's answers.
+        self._inbox = f"_INBOX.{uuid.uuid4().hex}"
         self._file.readline()  # INFO
         options = {"headers": True, "no_responders": True, "verbose": False, "pedantic": False}
-        self._send(f"CONNECT {json.dumps(options)}\r\nSUB {_INBOX}.* 1\r\n".encode())
+        self._send(f"CONNECT {json.dumps(options)}\r\nSUB {self._inbox}.* 1\r\n".encode())
 
     def close(self) -> None:
         self._file.close()
@@ -38,7 +45,11 @@ class _Session:
     def ask(self, subject: str, body: dict[str, Any], inbox: str) -> None:
         """Publish a request; answers come out of `receive`."""
         data = json.dumps(body).encode()
-        self._send(f"PUB {subject} {_INBOX}.{inbox} {len(data)}\r\n".encode() + data + b"\r\n")
+        self._send(f"PUB {subject} {self._inbox}.{inbox} {len(data)}\r\n".encode() + data + b"\r\n")
+
+    def answer(self, reply: str) -> None:
+        """Acknowledge a message."""
+        self._send(f"PUB {reply} 4\r\n+ACK\r\n".encode())
 
     def receive(self) -> tuple[str, str, bytes, bytes]:
         """The next message: subject, reply, header block, payload."""
@@ -61,6 +72,58 @@ class _Session:
 
     def _send(self, data: bytes) -> None:
         self._socket.sendall(data)
+
+
+class Taker:
+    """Consumes a stream in a thread of its own, and keeps what it got.
+
+    Args:
+        port: Where the server is.
+
+    Attributes:
+        config: The request that makes its consumer.
+        found: Messages by sequence.
+    """
+
+    def __init__(self, stream: str, port: Callable[[], int]) -> None:
+        self.found: dict[int, Stored] = {}
+        self.config = {
+            "stream_name": stream,
+            "config": {
+                "durable_name": TAKER, "ack_policy": "explicit", "ack_wait": 2_000_000_000,
+                "deliver_policy": "all", "max_ack_pending": 1000,
+            },
+        }  # fmt: skip
+        self._stream = stream
+        self._port = port
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Return when it has ended."""
+        self._stopping.set()
+        self._thread.join(2 * _PULL_SECONDS)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(_PAUSE_SECONDS):
+            with contextlib.suppress(OSError, ValueError):
+                session = _Session("127.0.0.1", self._port(), seconds=2 * _PULL_SECONDS)
+                with contextlib.closing(session):
+                    self._take(session)
+
+    def _take(self, session: _Session) -> None:
+        request = {"batch": _TAKEN_AT_ONCE, "expires": int(_PULL_SECONDS * 1e9)}
+        while not self._stopping.is_set():
+            session.ask(f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{TAKER}", request, "next")
+            for _ in range(_TAKEN_AT_ONCE):
+                subject, reply, head, payload = session.receive()
+                if not reply.startswith("$JS.ACK."):
+                    self._stopping.wait(_PAUSE_SECONDS)
+                    break
+                sequence = int(reply.split(".")[-4])
+                self.found[sequence] = Stored(sequence, subject, tuple(_headers(head)), payload)
+                session.answer(reply)
 
 
 def read_stream(host: str, port: int, stream: str) -> list[Stored]:

@@ -7,34 +7,27 @@ takes a few seconds. `make check-delivery PLANT=…` finds the same bugs by chan
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import asyncpg
 import pytest
 
-from delivery.content import Draft, Emit, Hold, Transaction
+from delivery.content import Hold, Transaction
 from delivery.journal import Journal
 from delivery.planted import PLANTS
-from delivery.run import at_rest, compare
-from delivery.servers import Servers, relays, until
+from delivery.servers import relays
 from delivery.settings import Settings
+from delivery.stage import Stage, a_transaction
+from delivery.test_worlds import WORLD_TRAPS
 from delivery.verdict import Verdict
-from delivery.workload import Writer
 from support.nats import NatsServer
 from support.postgres import PostgresServer, running_server
 from support.processes import freeze
-from support.relaying import RelayProcess
 from support.waiting import eventually
 
 _AT_A_TIME = 4
-_LOST_SECONDS = 3.0
-"""What is not in the stream by then, with everything healed, is not going to be."""
 
 pytestmark = pytest.mark.integration
 
@@ -49,73 +42,6 @@ def postgres() -> Iterator[PostgresServer]:
 def nats() -> Iterator[NatsServer]:
     with NatsServer() as server:
         yield server
-
-
-@dataclass
-class Stage:
-    """Relays, one of them at work, and a writer."""
-
-    servers: Servers
-    journal: Journal
-    settings: Settings
-
-    def relay(self, number: int = 0) -> RelayProcess:
-        return self.servers.replicas[number].process
-
-    @contextlib.asynccontextmanager
-    async def writer(
-        self, hold: Callable[[float], Awaitable[None]] = asyncio.sleep
-    ) -> AsyncIterator[Writer]:
-        connection = await asyncpg.connect(self.servers.database_url)
-        try:
-            yield Writer(connection, self.journal, hold)
-        finally:
-            await connection.close()
-
-    async def write(self, count: int = 1, key: str = "k", payload: str = "{}") -> None:
-        """Commit events of one key in one transaction."""
-        async with self.writer() as writer:
-            await writer.write(a_transaction(count, key, payload))
-
-    async def stored(self, count: int) -> None:
-        """Wait until the stream has so many messages."""
-        async with self.servers.client() as client:
-
-            async def enough() -> bool:
-                return await self.servers.stored(client) >= count
-
-            await eventually(enough, f"{count} messages", relay=self.relay())
-
-    async def saved(self, emission: int) -> bool:
-        """Whether the cursor is as far as that within some seconds."""
-        async with self.writer() as writer:
-            return await until(lambda: self._saved(writer, emission), _LOST_SECONDS)
-
-    @staticmethod
-    async def _saved(writer: Writer, emission: int) -> bool:
-        found = await writer.connection.fetchval("SELECT sum(emission) FROM outbox.cursors")
-        return int(found) >= emission
-
-    async def verdict(self) -> Verdict:
-        """Once all is there, or lost, and every relay has looked again and found nothing to do."""
-        async with self.servers.client() as client:
-
-            async def all_stored() -> bool:
-                return await self.servers.stored(client) >= await self.servers.committed()
-
-            await until(all_stored, _LOST_SECONDS)
-        relays = [replica.process for replica in self.servers.replicas if replica.process.running]
-        polls = [relay.metric("polls_total") for relay in relays]
-        for relay, before in zip(relays, polls, strict=True):
-            await eventually(partial(at_rest, relay, before + 3), "rest", relay=relay)
-        return (await compare(self.settings, self.servers, self.journal))[0]
-
-
-def a_transaction(count: int = 1, key: str = "k", payload: str = "{}") -> Transaction:
-    drafts = [
-        Draft(str(uuid.uuid4()), "order.created", key, None, payload, "{}") for _ in range(count)
-    ]
-    return Transaction(tuple(map(Emit, drafts)), commit=True, pause=0)
 
 
 async def a_transaction_commits_late(stage: Stage) -> None:
@@ -279,7 +205,7 @@ TRAPS = {
 
 
 def test_each_bug_has_its_trap() -> None:
-    assert set(TRAPS) == set(PLANTS)
+    assert set(TRAPS) | {trap.plant for trap in WORLD_TRAPS.values()} == set(PLANTS)
 
 
 @pytest.mark.parametrize("planted", [False, True], ids=["as-it-is", "planted"])

@@ -47,8 +47,21 @@ def test_faults() -> None:
         return schedule.draw(seed, 300, replicas=3, cluster=True)
 
     assert draw(7) == draw(7) != draw(8)
-    assert {fault.kind for fault in draw(7)} == {kind.name for kind in schedule.KINDS}
+    kinds = {kind.name for kind in schedule.KINDS}
+    assert {fault.kind for fault in draw(7)} == kinds - {"broker-rollback"}
     assert {fault.target for fault in draw(7) if fault.kind.startswith("relay")} == {0, 1, 2}
+
+
+def test_a_broker_forgets_or_dies_only_where_it_may() -> None:
+    def kinds(*, rollbacks: bool = False, outages: bool = True) -> set[str]:
+        faults = schedule.draw(
+            7, 900, replicas=1, cluster=False, rollbacks=rollbacks, outages=outages
+        )
+        return {fault.kind for fault in faults if fault.kind.startswith("broker")}
+
+    assert kinds() == {"broker-kill", "broker-freeze"}
+    assert kinds(rollbacks=True) == {"broker-kill", "broker-freeze", "broker-rollback"}
+    assert kinds(outages=False) == {"broker-freeze"}
 
 
 def test_faults_of_some_kinds_only() -> None:

@@ -6,27 +6,53 @@ Called by `delivery.run` once everything is healed and at rest.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
-from delivery.expected import Form, Row, Stored, differences
+from delivery.expected import Form, Row, Stored, differences, subject_of
 from delivery.journal import Fate
 
 EXAMPLES: Final = 5
 CHECKS: Final = (
-    "lost", "phantom", "duplicate", "reordered", "altered", "misnumbered", "unjournaled",
+    "lost", "buried", "phantom", "duplicate", "reordered", "altered", "misnumbered",
+    "unjournaled",
 )  # fmt: skip
 """What can be wrong:
 
-lost: a committed event is not in the stream.
+lost: a committed event is neither in the stream nor among the dead letters; where the stream drops
+    messages by itself, one that should be left.
+buried: a dead letter of an event that nothing is wrong with.
 phantom: a message of no committed event.
 duplicate: a further message of an event that has one.
 reordered: an event comes after one of its key that was committed later.
 altered: subject, headers or payload are not what the row says.
-misnumbered: the emission numbers of a shard are not 1, 2, 3 … in stream order.
+misnumbered: the emission numbers of a shard are not 1, 2, 3 … in stream order; where gaps are
+    allowed, do not grow.
 unjournaled: the database disagrees with the writers or the ledger, so nothing else can be trusted.
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """What is promised of a stream; by default all there is.
+
+    Attributes:
+        drops: It drops the oldest messages, or the oldest of a subject.
+        last_of_key: The last message of each key stays nevertheless.
+        ordered: Events of a key are in order.
+        numbered: Emission numbers have no gaps.
+        once: No event is stored a second time.
+        blocks: A dead letter takes later events of its key along.
+    """
+
+    drops: bool = False
+    last_of_key: bool = False
+    ordered: bool = True
+    numbered: bool = True
+    once: bool = True
+    blocks: bool = True
 
 
 @dataclass(slots=True)
@@ -56,6 +82,10 @@ def judge(
     messages: Sequence[Stored],
     form: Form,
     fates: Mapping[str, Fate],
+    promise: Promise = Promise(),
+    *,
+    letters: Mapping[str, str] = MappingProxyType({}),
+    poison: Set[str] = frozenset(),
 ) -> Verdict:
     """Compare.
 
@@ -63,6 +93,8 @@ def judge(
         rows: Every committed row.
         messages: Every message, in stream order.
         fates: What the writers know, by event id.
+        letters: Reasons of dead letters, by event id.
+        poison: Events that no message can be made of.
     """
     verdict = Verdict()
     by_id = {row.event_id: row for row in rows}
@@ -77,21 +109,73 @@ def judge(
             verdict.add("phantom", f"{_show(message)}: no committed row has this id; {said}")
             continue
         if event in first:
-            verdict.add("duplicate", f"{_show(message)}: first at sequence {first[event].sequence}")
+            if promise.once:
+                seen = first[event].sequence
+                verdict.add("duplicate", f"{_show(message)}: first at sequence {seen}")
             continue
         first[event] = message
         for difference in differences(row, message, form):
             verdict.add("altered", f"{_show(message)}: {difference}")
-    for row in rows:
-        if row.event_id not in first:
+    _letters(verdict, by_id, letters, poison, blocks=promise.blocks)
+    wanted = _left(rows, first, form, promise) if promise.drops else rows
+    for row in wanted:
+        if row.event_id not in first and row.event_id not in letters:
             verdict.add(
                 "lost",
                 f"event {row.event_id} position {row.position} shard {row.shard} "
                 f"key {row.key[:40]!r} version {row.version}, committed {row.created_at}",
             )
-    _order(verdict, first, by_id)
-    _numbers(verdict, messages)
+    if promise.ordered:
+        _order(verdict, first, by_id)
+    _numbers(verdict, messages, gaps=not promise.numbered)
     return verdict
+
+
+def _left(
+    rows: Sequence[Row], stored: Mapping[str, Stored], form: Form, promise: Promise
+) -> list[Row]:
+    """Rows whose messages must be left: all that came after one of their key that is."""
+    versions: dict[tuple[str, str], int] = {}
+    newest: dict[str, int] = {}
+    for row in rows:
+        subject, version = subject_of(row, form), row.version or 0
+        newest[row.key] = max(version, newest.get(row.key, 0))
+        if row.event_id in stored:
+            versions[row.key, subject] = min(version, versions.get((row.key, subject), version))
+    return [
+        row
+        for row in rows
+        if row.key and row.version
+        and (
+            row.version > versions.get((row.key, subject_of(row, form)), row.version)
+            or (promise.last_of_key and row.version == newest[row.key])
+        )
+    ]  # fmt: skip
+
+
+def _letters(
+    verdict: Verdict,
+    by_id: Mapping[str, Row],
+    letters: Mapping[str, str],
+    poison: Set[str],
+    *,
+    blocks: bool,
+) -> None:
+    first: dict[str, int] = {}
+    for row in by_id.values():
+        if row.event_id in letters and row.event_id in poison:
+            first[row.key] = min(row.version or 0, first.get(row.key, row.version or 0))
+    for event, reason in letters.items():
+        if event in poison or (blocks and _overtaken(by_id.get(event), first)):
+            continue
+        verdict.add("buried", f"event {event}: {reason}")
+
+
+def _overtaken(row: Row | None, first: Mapping[str, int]) -> bool:
+    """Whether a dead letter of its key came before it."""
+    if row is None or not row.key or row.version is None:
+        return False
+    return row.version > first.get(row.key, row.version)
 
 
 def _journal(verdict: Verdict, by_id: Mapping[str, Row], fates: Mapping[str, Fate]) -> None:
@@ -126,12 +210,14 @@ def _order(verdict: Verdict, first: Mapping[str, Stored], by_id: Mapping[str, Ro
             latest[row.key] = (row.version, message)
 
 
-def _numbers(verdict: Verdict, messages: Sequence[Stored]) -> None:
+def _numbers(verdict: Verdict, messages: Sequence[Stored], *, gaps: bool) -> None:
     numbers: Counter[str] = Counter()
     for message in messages:
         shard, found = message.header("Outbox-Shard"), message.header("Outbox-Emission")
         numbers[shard] += 1
-        if found != str(numbers[shard]):
+        if gaps and found.isdecimal() and int(found) > numbers[shard]:
+            numbers[shard] = int(found)
+        elif found != str(numbers[shard]):
             verdict.add("misnumbered", f"{_show(message)}: wanted emission {numbers[shard]}")
             if found.isdecimal():
                 numbers[shard] = int(found)

@@ -48,6 +48,10 @@ _WRITE: Final = (
     "(event_id, event_type, partition_key, routing_key, payload, headers) "
     "VALUES ($1, $2, $3, $4, $5, $6)"
 )
+_BULK: Final = (
+    "INSERT INTO outbox.events (event_type, partition_key, payload) "
+    "SELECT 'bulk', 'bulk-' || n % 100, '7' FROM generate_series(1, $1::int) n"
+)
 _LOCK_TIMEOUT: Final = "SET lock_timeout = '500ms'"
 _LOST: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 _RETRY_SECONDS: Final = 0.1
@@ -63,6 +67,8 @@ class Workload:
     Args:
         rate: Events a second all writers together aim at.
         wave: Events that one more writer commits at once, every few seconds.
+        hostile: Share of events that no ordinary application writes.
+        bulk: Events of a transaction that stays open all the time, and is rolled back.
     """
 
     def __init__(
@@ -76,6 +82,8 @@ class Workload:
         payload_type: PayloadType,
         hold_seconds: float,
         wave: int = 0,
+        hostile: float = 0.0,
+        bulk: int = 0,
     ) -> None:
         self._url = url
         self._journal = journal
@@ -85,6 +93,8 @@ class Workload:
         self._payload_type = payload_type
         self._hold_seconds = hold_seconds
         self._wave = wave
+        self._hostile = hostile
+        self._bulk = bulk
         self._active = writers
         self._holding = 0
         self._stopping = asyncio.Event()
@@ -97,6 +107,8 @@ class Workload:
                 group.create_task(self._writer(number))
             if self._wave:
                 group.create_task(self._waves())
+            if self._bulk:
+                group.create_task(self._stay_open())
 
     def stop(self) -> None:
         """Begin no further transaction."""
@@ -114,6 +126,23 @@ class Workload:
             await asyncio.wait_for(self._stopping.wait(), seconds)
         except TimeoutError:
             return
+
+    async def _stay_open(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                connection = await asyncpg.connect(self._url, timeout=5)
+            except _LOST:
+                await self._rest(_RETRY_SECONDS)
+                continue
+            try:
+                await connection.execute("BEGIN")
+                await connection.execute(_BULK, self._bulk, timeout=_BULK_SECONDS)
+                while not self._stopping.is_set() and not connection.is_closed():
+                    await self._rest(_RETRY_SECONDS)
+            except _LOST:
+                await self._rest(_RETRY_SECONDS)
+            finally:
+                connection.terminate()
 
     async def _waves(self) -> None:
         """Now and then more than a relay reads at a time."""
@@ -134,7 +163,7 @@ class Workload:
                 connection.terminate()
 
     async def _writer(self, number: int) -> None:
-        author = Author(self._seed, number, self._payload_type, self._hold_seconds)
+        author = Author(self._seed, number, self._payload_type, self._hold_seconds, self._hostile)
         script = author.transactions()
         while not self._stopping.is_set():
             try:
