@@ -369,6 +369,9 @@ class Reason(StrEnum):
     UNHANDLED = "Unhandled"
     """In `outbox_consumer_dead_letters_total`: the application has no handler for this type.
     Do: add one, filter such events out, or set `handler.python.unhandled: Ack`."""
+    PUT_OFF_TOO_LONG = "PutOffTooLong"
+    """In `outbox_consumer_dead_letters_total`: the handler said "not now" of the event for longer
+    than `giveUpAfter`."""
     TERMINATED = "Terminated"
     """In the headers of dead letters: a container handler terminated the message."""
     HANDLER_UNAVAILABLE = "HandlerUnavailable"

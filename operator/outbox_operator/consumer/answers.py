@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -17,6 +18,7 @@ from outbox_operator.consumer.acknowledgements import Acknowledgements
 from outbox_operator.consumer.disposition import (
     Acknowledge,
     Again,
+    PutOff,
     Redeliver,
     Settlement,
     Terminate,
@@ -49,6 +51,7 @@ class Answers:
 
     Attributes:
         ack_all: Whether an acknowledgement counts for all earlier messages too.
+        put_off: Messages that wait here for another try because the handler said "not now".
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Answers:
         self._ordered = ordered
         self._retry = retry
         self.ack_all = False
+        self.put_off = 0
         self._acknowledge_up_to: Delivery | None = None
         self._acknowledgements = Acknowledgements()
         self._confirming: asyncio.Task[None] | None = None
@@ -102,6 +106,14 @@ class Answers:
                         self._done(item)
                         self._suspects.answered(item)
                         item.delivery.nak(seconds)
+                    case PutOff(seconds):
+                        # The server need not know, and counts nothing.
+                        item.retries += 1
+                        item.uncounted += 1
+                        item.alone = True
+                        self.put_off += 1
+                        item.due = time.monotonic() + seconds
+                        asyncio.get_running_loop().call_later(seconds, self._again, item)
                     case Redeliver(seconds):
                         # It keeps its place: what follows in its queue waits for it.
                         item.retries += 1
@@ -117,6 +129,11 @@ class Answers:
             self._queues.put_back(again)
         else:
             self._release(items)
+
+    def _again(self, item: Item) -> None:
+        self.put_off -= 1
+        item.due = 0.0
+        self._retry(item)
 
     def _release(self, items: list[Item]) -> None:
         """Let what follows in their queues come next."""

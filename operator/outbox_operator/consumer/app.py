@@ -30,6 +30,7 @@ from outbox_operator.consumer.handlers.python import PythonHandler
 from outbox_operator.consumer.handlers.types import Handler
 from outbox_operator.consumer.loop import Loop
 from outbox_operator.consumer.metrics import ConsumerMetrics
+from outbox_operator.consumer.pace import Pace
 from outbox_operator.consumer.processor import Processor
 from outbox_operator.consumer.progress import Letters, Progress
 from outbox_operator.consumer.suspects import Suspects
@@ -126,17 +127,22 @@ class App:
         self.metrics = ConsumerMetrics(config)
         self._inbox = _inbox(config, handler, self._transaction_ended)
         breaker = Breaker(config.breaker_failures)
-        policy = Policy(max_deliver=config.max_deliver, backoff=config.backoff_seconds)
+        policy = Policy(
+            max_deliver=config.max_deliver,
+            backoff=config.backoff_seconds,
+            give_up_after=config.give_up_after_seconds,
+        )
+        pace = Pace(config.concurrency)
         self._trials = Trials(f"{config.nats.url} {config.stream} {config.durable}")
         suspects = Suspects(
             policy, config.ack_wait_seconds, self._trials, ordered=is_ordered(config)
         )
         processor = Processor(
             config, handler, self._inbox, self.metrics, self._progress, self._letters, breaker,
-            policy, suspects,
+            policy, suspects, pace,
         )  # fmt: skip
         self._loop = Loop(
-            config, handler, processor, breaker, suspects, self.metrics, self._stopping
+            config, handler, processor, breaker, suspects, pace, self.metrics, self._stopping
         )
         self.health = HealthServer(
             config.health_port, self._checks(), registry=self.metrics.registry

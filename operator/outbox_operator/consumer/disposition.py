@@ -23,6 +23,11 @@ from outbox_operator.wire.dead_letters import DeadLetterReason
 
 BACKOFF_FIRST_SECONDS: Final = 1.0
 BACKOFF_LONGEST_SECONDS: Final = 300.0
+UNANSWERED_FIRST_SECONDS: Final = 1.0
+UNANSWERED_LONGEST_SECONDS: Final = 15.0
+"""Recovery within this time after the endpoint is back."""
+SHORTEST_ASKED_SECONDS: Final = 0.1
+"""Handlers that say "now" each time are not called in a hot loop."""
 LONGEST_ASKED_SECONDS: Final = 3600.0
 """A handler may ask for at most this delay; a mistaken Retry-After must not park an event."""
 
@@ -33,6 +38,8 @@ class Policy:
 
     max_deliver: int = 5
     backoff: tuple[float, ...] = ()
+    give_up_after: float | None = None
+    """Seconds that a handler may say "not now" of an event; None: for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,14 @@ class Acknowledge:
 @dataclass(frozen=True, slots=True)
 class Redeliver:
     """Ask the server for the message again after `seconds`."""
+
+    seconds: float
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """Keep the message, and handle it again after `seconds`; this was no attempt."""
 
     seconds: float
     error: str
@@ -80,9 +95,9 @@ class Again:
     alone: bool = False
 
 
-Disposition = Acknowledge | Redeliver | ToDeadLetters
+Disposition = Acknowledge | Redeliver | PutOff | ToDeadLetters
 """What follows from an answer."""
-Settlement = Acknowledge | Redeliver | Terminate | Again
+Settlement = Acknowledge | Redeliver | PutOff | Terminate | Again
 """What is left to do with a message once it is processed."""
 
 ACKNOWLEDGE: Final = Acknowledge()
@@ -105,7 +120,29 @@ def backoff(failures: int, jitter: float, delays: tuple[float, ...] = ()) -> flo
     return jittered(pause_after(failures, BACKOFF_FIRST_SECONDS, BACKOFF_LONGEST_SECONDS), jitter)
 
 
-def decide(outcome: Outcome, attempts: int, policy: Policy, jitter: float) -> Disposition:
+def unanswered_pause(times: int) -> float:
+    """Return the seconds to wait after so many tries in a row that nobody answered."""
+    return pause_after(times, UNANSWERED_FIRST_SECONDS, UNANSWERED_LONGEST_SECONDS)
+
+
+def put_off(seconds: float, error: str, waited: float, policy: Policy) -> PutOff | ToDeadLetters:
+    """Decide what follows from "not now".
+
+    Args:
+        seconds: The delay asked for.
+        error: Why.
+        waited: Seconds since the handler said so of this event for the first time.
+        policy: The consumer's settings.
+    """
+    if policy.give_up_after is not None and waited >= policy.give_up_after:
+        return ToDeadLetters(Reason.PUT_OFF_TOO_LONG, f"put off for {waited:.0f} s, last: {error}")
+    # In this order, so that what is no number is the shortest.
+    return PutOff(min(max(SHORTEST_ASKED_SECONDS, seconds), LONGEST_ASKED_SECONDS), error)
+
+
+def decide(
+    outcome: Outcome, attempts: int, policy: Policy, jitter: float, waited: float = 0.0
+) -> Disposition:
     """Decide what follows from the handler's answer.
 
     Args:
@@ -113,6 +150,7 @@ def decide(outcome: Outcome, attempts: int, policy: Policy, jitter: float) -> Di
         attempts: How often the handler was given it, this time included.
         policy: The consumer's settings.
         jitter: A random number in [0, 1).
+        waited: Seconds since the handler said "not now" of this event for the first time.
     """
     match outcome:
         case Ack():
@@ -122,10 +160,10 @@ def decide(outcome: Outcome, attempts: int, policy: Policy, jitter: float) -> Di
         case DeadLetter(reason):
             return ToDeadLetters(Reason.REFUSED, reason)
         case RetryAfter(seconds, reason):
+            if seconds is not None:
+                return put_off(seconds, reason, waited, policy)
             if 0 < policy.max_deliver <= attempts:
                 return ToDeadLetters(Reason.MAX_DELIVER, reason)
-            if seconds is None:
-                return Redeliver(backoff(attempts, jitter, policy.backoff), reason)
-            return Redeliver(min(max(seconds, 0.0), LONGEST_ASKED_SECONDS), reason)
+            return Redeliver(backoff(attempts, jitter, policy.backoff), reason)
         case _:
             assert_never(outcome)

@@ -30,6 +30,9 @@ class Item:
         retries: How often it failed in this process, beyond its deliveries.
         uncounted: Deliveries among all that were no attempts.
         alone: It was in a batch that failed, or came again; it is handled in a call of its own.
+        due: When it is to be handled again, as `time.monotonic()` counts, while it is put off.
+        put_off: When the handler said "not now" of it for the first time; 0: never.
+        unanswered: How often nobody knows who failed.
         suspect: It may have ended a process; it is handled while nothing else is.
         done: Whether it is settled.
         handled: Whether it is settled because the handler did it.
@@ -42,6 +45,9 @@ class Item:
     uncounted: int = 0
     alone: bool = False
     suspect: bool = False
+    due: float = 0.0
+    put_off: float = 0.0
+    unanswered: int = 0
     done: bool = False
     handled: bool = False
 

@@ -18,6 +18,7 @@ from outbox_operator.aio import wait
 from outbox_operator.consumer.breaker import Breaker
 from outbox_operator.consumer.handlers.types import Handler
 from outbox_operator.consumer.metrics import ConsumerMetrics
+from outbox_operator.consumer.pace import Pace
 from outbox_operator.consumer.processor import Processor
 from outbox_operator.consumer.suspects import Suspects
 from outbox_operator.consumer.workers import Workers
@@ -48,6 +49,7 @@ class Loop:
         processor: Handles messages.
         breaker: Says whether to go on.
         suspects: Says whether to be careful.
+        pace: Says how many may be handled at once.
         metrics: What to count.
         stopping: Ends the loop; call `wake` after setting it.
 
@@ -63,19 +65,21 @@ class Loop:
         processor: Processor,
         breaker: Breaker,
         suspects: Suspects,
+        pace: Pace,
         metrics: ConsumerMetrics,
         stopping: asyncio.Event,
     ) -> None:
         self._config = config
         self._breaker = breaker
         self._suspects = suspects
+        self._pace = pace
         self._careful = False
         self._looked = 0.0
         self._begun = False
         self._stopping = stopping
         self._changed = asyncio.Event()
         self._workers = Workers(
-            config, handler, processor, breaker, suspects, metrics,
+            config, handler, processor, breaker, suspects, pace, metrics,
             stopping=stopping, changed=self._changed,
         )  # fmt: skip
         self.deliver = self._workers.deliver
@@ -194,9 +198,9 @@ class Loop:
     async def _request(self, source: PullConsumer) -> None:
         """Request as many messages as there is room for."""
         workers = self._workers
-        in_hand = len(workers.in_hand)
+        in_hand = workers.occupied
         if workers.held_back or (workers.ordered and workers.epoch != source.epoch):
-            room = 1 if workers.ordered and not in_hand else 0
+            room = 1 if workers.ordered and not workers.in_hand else 0
         elif self._breaker.is_open:
             # One more for each try, so that a few bad events cannot keep the circuit open.
             due = self._breaker.probe_due(time.monotonic())
@@ -206,6 +210,9 @@ class Loop:
             room = workers.window - in_hand
             if workers.suspicious:
                 room = 0
+            elif self._pace.slowed:
+                paused = not self._pace.allows(0, time.monotonic())
+                room = 0 if paused else min(room, 2 * self._pace.limit - in_hand)
             elif self._careful and not workers.ordered:
                 room = min(room, 1)  # what was left comes first, and comes alone
         free = room - source.requested
@@ -216,7 +223,9 @@ class Loop:
         """Return the seconds until there is something to do even if nothing happens."""
         if self._workers.held_back:
             return _HELD_BACK_CHECK_SECONDS
-        return min(_SILENCE_CHECK_SECONDS, max(0.01, self._breaker.wait(time.monotonic())))
+        now = time.monotonic()
+        due = min(self._breaker.wait(now), self._pace.wait(now) or _SILENCE_CHECK_SECONDS)
+        return min(_SILENCE_CHECK_SECONDS, max(0.01, due))
 
     async def keep_in_progress(self) -> None:
         """Restart the clock of ackWait for every message in hand, three times within it.

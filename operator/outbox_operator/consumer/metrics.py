@@ -24,8 +24,8 @@ class ConsumerMetrics:
         self.registry = metrics.registry
         self.processed = metrics.counters(
             "processed_total",
-            "Events answered: ack, retry, dead_letter, or unhandled (no handler takes them, and "
-            "`unhandled` is Ack).",
+            "Events answered: ack, retry, put_off (not now), dead_letter, or unhandled (no handler "
+            "takes them, and `unhandled` is Ack).",
             "outcome",
             "event_type",
         )
@@ -36,7 +36,9 @@ class ConsumerMetrics:
             "duplicates_total", "Events that the inbox had seen before; the handler was not called."
         )
         self.dead_letters = metrics.counters(
-            "dead_letters_total", "Messages put aside: MaxDeliver, Refused or Unhandled.", "reason"
+            "dead_letters_total",
+            "Messages put aside: MaxDeliver, Refused, PutOffTooLong or Unhandled.",
+            "reason",
         )
         self.duration = metrics.histograms(
             "handler_duration_seconds", "Time the handler took, whatever it answered.", "event_type"

@@ -12,6 +12,8 @@ AHEAD_SECONDS: Final = 0.1
 """Messages for this time are fetched ahead."""
 MOST_AHEAD: Final = 4096
 MOST_BYTES: Final = 32 * 1024 * 1024
+MOST_SET_ASIDE: Final = 1000
+"""Messages that wait for a later try and take up no room."""
 _MEASURE_SECONDS: Final = 0.02
 _WEIGHT: Final = 0.3
 
@@ -37,6 +39,13 @@ class PrefetchWindow:
     def settled(self) -> None:
         """Record a message that is done."""
         self._settled += 1
+
+    def set_aside(self, waiting: int) -> int:
+        """Return how many of the messages that wait for a later try take up no room."""
+        most = MOST_SET_ASIDE
+        if self._mean_bytes * most > MOST_BYTES:
+            most = int(MOST_BYTES / self._mean_bytes)
+        return min(waiting, most)
 
     def size(self, now: float, most: int) -> int:
         """Return how many messages to have in hand.

@@ -27,6 +27,7 @@ from outbox_operator.consumer.disposition import (
     AGAIN_ALONE,
     PUT_ASIDE,
     Acknowledge,
+    PutOff,
     Redeliver,
     Settlement,
     Terminate,
@@ -36,14 +37,17 @@ from outbox_operator.consumer.handlers.types import (
     ACK,
     IGNORED,
     Ack,
+    Busy,
     Context,
     DeadLetter,
     Handler,
     Outcome,
     RetryAfter,
+    Unanswered,
 )
 from outbox_operator.consumer.key_queues import Item
 from outbox_operator.consumer.metrics import ConsumerMetrics
+from outbox_operator.consumer.pace import Pace
 from outbox_operator.consumer.progress import Letters, Progress
 from outbox_operator.consumer.suspects import Suspects
 from outbox_operator.errors import HandlerUnavailableError, OutboxError
@@ -69,6 +73,7 @@ class Processor:
         breaker: The circuit of the handler.
         policy: How failed deliveries are repeated.
         suspects: Knows which messages may have ended a process.
+        pace: Is told when the handler says "not now".
         jitter: Random numbers in [0, 1).
     """
 
@@ -83,6 +88,7 @@ class Processor:
         breaker: Breaker,
         policy: disposition.Policy,
         suspects: Suspects,
+        pace: Pace,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._config = config
@@ -95,6 +101,11 @@ class Processor:
         self._jitter = jitter
         self._policy = policy
         self._suspects = suspects
+        self._pace = pace
+        self._troubled = False
+        """Whether there was a failure that the next success ends."""
+        self._unanswered: set[int] = set()
+        """Sequences of messages that nobody answered, while nobody answered others either."""
 
     async def process(self, items: list[Item]) -> Sequence[Settlement]:
         """Handle messages together; return what is to be done with each."""
@@ -114,50 +125,95 @@ class Processor:
             return [AGAIN] * len(items)
         if outcomes is None:
             return [AGAIN_ALONE] * len(items)
-        return [
-            ACKNOWLEDGE if self._acknowledged(item, outcome) else await self._failed(item, outcome)
-            for item, outcome in zip(items, outcomes, strict=True)
-        ]
+        settlements: list[Settlement] = []
+        for item, outcome in zip(items, outcomes, strict=True):
+            if isinstance(outcome, Ack) and outcome is not IGNORED:
+                if self._troubled:
+                    self._recover()
+                settlements.append(ACKNOWLEDGE)
+            else:
+                settlements.append(await self._failed(item, outcome))
+        return settlements
 
-    def _acknowledged(self, item: Item, outcome: Outcome) -> bool:
-        """Record success, the common case; False: it is none."""
-        if not isinstance(outcome, Ack) or outcome is IGNORED:
-            return False
+    def _recover(self) -> None:
+        """Record that the handler works, after failures."""
         self._progress.succeeded()
         if self._breaker.succeeded():
             self._metrics.circuit_open.set(0)
             log.info("circuit closed: handler %s works again", self._handler.name)
-        return True
+        self._unanswered.clear()
+        if self._pace.succeeded():
+            log.info("handler %s takes as many events as before", self._handler.name)
+        self._troubled = self._pace.slowed
 
     async def _failed(self, item: Item, outcome: Outcome) -> Settlement:
-        decided = disposition.decide(outcome, item.attempts, self._policy, self._jitter())
+        if isinstance(outcome, Ack):
+            self._metrics.processed("unhandled", item.event.type).inc()
+            self._breaker.probe_ended()  # nobody was asked
+            return PUT_ASIDE
+        self._troubled = True
         now = time.monotonic()
+        waited = now - item.put_off if item.put_off else 0.0
+        decided = disposition.decide(outcome, item.attempts, self._policy, self._jitter(), waited)
+        sequence, why = item.delivery.sequence, error_text.bounded(outcome.reason)
         match outcome:
-            case RetryAfter(None, reason):
-                self._progress.failed(item.delivery.sequence, error_text.bounded(reason), now)
-                if self._note_failure(item, reason, now):
+            case Unanswered():
+                self._progress.failed(sequence, why, now, unavailable=True)
+                if self._note_failure(item, why, now):
                     return AGAIN
-            case Ack():
-                self._metrics.processed("unhandled", item.event.type).inc()
-                self._breaker.probe_ended()  # nobody was asked
-            case DeadLetter(reason):
-                self._progress.failed(item.delivery.sequence, error_text.bounded(reason), now)
+                if self._nobody_answers(item):
+                    decided = PutOff(disposition.unanswered_pause(item.unanswered), why)
+            case DeadLetter():
+                self._progress.failed(sequence, why, now)
                 self._breaker.succeeded()
+                self._unanswered.clear()
+            case RetryAfter(None):
+                self._progress.failed(sequence, why, now)
+                self._unanswered.clear()
+                if self._note_failure(item, why, now):
+                    return AGAIN
             case _:
-                self._breaker.probe_ended()  # a delay that it asked for is no failure
+                self._asked_to_wait(item, outcome, now)
         if isinstance(decided, ToDeadLetters):
             return await self._dead_letter(decided, item)
         if isinstance(decided, Acknowledge):
             return decided
-        self._metrics.processed("retry", item.event.type).inc()
+        label, words = "retry", "not handled, next delivery"
+        if isinstance(decided, PutOff):
+            label, words = "put_off", "put off, next try"
+        self._metrics.processed(label, item.event.type).inc()
         log.warning(
-            "event %s not handled, next delivery in %.1f s: %s",
-            item.event.id,
-            decided.seconds,
-            error_text.bounded(decided.error),
+            "event %s %s in %.1f s: %s", item.event.id, words, decided.seconds, why,
             extra=_facts(item),
-        )
+        )  # fmt: skip
         return decided
+
+    def _nobody_answers(self, item: Item) -> bool:
+        """Record that something answered in the handler's place, or nobody at all; return whether
+        that may well be so for every event.
+
+        It is not if others were answered since the last time: then it is this event's doing.
+        """
+        sequence = item.delivery.sequence
+        first = item.unanswered == 0 and item.attempts == 1
+        alike = first or sequence in self._unanswered
+        item.unanswered += 1
+        self._unanswered.add(sequence)
+        return alike
+
+    def _asked_to_wait(self, item: Item, outcome: RetryAfter, now: float) -> None:
+        """Record "not now", which is no failure."""
+        self._breaker.probe_ended()
+        item.put_off = item.put_off or now
+        if not isinstance(outcome, Busy):
+            return
+        self._progress.failed(item.delivery.sequence, error_text.bounded(outcome.reason), now)
+        if self._pace.refused(outcome.seconds or 0.0, now):
+            log.warning(
+                "handler %s is asked too much, and given fewer events at once: %s",
+                self._handler.name,
+                error_text.bounded(outcome.reason),
+            )
 
     def _note_failure(
         self, item: Item, reason: str, now: float, *, unreachable: bool = False
@@ -169,7 +225,7 @@ class Processor:
             why,
             now,
             self._jitter(),
-            first=item.attempts == 1,
+            first=item.attempts == 1 and item.unanswered == 0,
             unreachable=unreachable,
         )
         if opened:
@@ -185,6 +241,7 @@ class Processor:
 
     def _unavailable(self, item: Item, error: OutboxError) -> None:
         """Record that handler or database were away, which says nothing about the event."""
+        self._troubled = True
         self._metrics.unavailable(error.reason).inc()
         now = time.monotonic()
         self._progress.failed(item.delivery.sequence, error.message, now, unavailable=True)

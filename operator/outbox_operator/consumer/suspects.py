@@ -72,7 +72,9 @@ class Suspects:
         """Remember a message that goes back to the server because its handler said so."""
         if len(self._answered) >= _REMEMBERED:
             del self._answered[next(iter(self._answered))]
-        self._answered[item.delivery.sequence] = item.delivery.deliveries, item.uncounted
+        # Tries here that the server does not know of need not be taken off its count.
+        uncounted = max(0, item.uncounted - item.retries)
+        self._answered[item.delivery.sequence] = item.delivery.deliveries, uncounted
 
     def judge(self, item: Item, now: float) -> None:
         """Say how a message that was delivered before is to be handled."""

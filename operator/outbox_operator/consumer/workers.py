@@ -22,6 +22,7 @@ from outbox_operator.consumer.disposition import AGAIN_ALONE, Again, Redeliver
 from outbox_operator.consumer.handlers.types import Handler, ReceivedEvent
 from outbox_operator.consumer.key_queues import Item, KeyQueues
 from outbox_operator.consumer.metrics import ConsumerMetrics
+from outbox_operator.consumer.pace import Pace
 from outbox_operator.consumer.prefetch_window import PrefetchWindow
 from outbox_operator.consumer.processor import Processor
 from outbox_operator.consumer.suspects import Suspects
@@ -58,6 +59,7 @@ class Workers:
         processor: Handles messages.
         breaker: Says whether to go on.
         suspects: Says what is handled alone.
+        pace: Says how many may be handled at once.
         metrics: What to count.
         stopping: Nothing more is begun once it is set.
         changed: Set when there may be room for more messages.
@@ -82,6 +84,7 @@ class Workers:
         processor: Processor,
         breaker: Breaker,
         suspects: Suspects,
+        pace: Pace,
         metrics: ConsumerMetrics,
         *,
         stopping: asyncio.Event,
@@ -92,6 +95,7 @@ class Workers:
         self._processor = processor
         self._breaker = breaker
         self._suspects = suspects
+        self._pace = pace
         self._metrics = metrics
         self._stopping = stopping
         self._changed = changed
@@ -112,6 +116,8 @@ class Workers:
         least = max(least, handler.largest_batch)
         self._prefetch = PrefetchWindow(least)
         self.window = least
+        self._refill = least - least // 4
+        """With so many in hand there is room for a request that is worth it."""
         self.answers = Answers(
             self.in_hand, self._queues, self._prefetch, suspects, metrics,
             by_shard=self._by_shard, ordered=self.ordered, retry=self._retry,
@@ -174,6 +180,12 @@ class Workers:
             self.in_hand[item.delivery.sequence] = self.in_hand.pop(item.delivery.sequence)
             self._queues.add(item)
 
+    @property
+    def occupied(self) -> int:
+        """Messages in hand that take up room; those that wait for a later try do not, unless they
+        are many."""
+        return len(self.in_hand) - self._prefetch.set_aside(self.answers.put_off)
+
     def measure(self, most: int) -> None:
         """Set the window anew.
 
@@ -181,6 +193,9 @@ class Workers:
             most: What the server allows; -1: anything.
         """
         self.window = self._prefetch.size(time.monotonic(), most)
+        self._refill = self.window - self.window // 4
+        if self.answers.put_off:
+            self._refill += self._prefetch.set_aside(self.answers.put_off)
 
     def start(self) -> None:
         """Start a worker if something is ready and none is starting."""
@@ -188,7 +203,7 @@ class Workers:
             self._starting
             or self._alone is not None
             or not (self._queues.ready or (self._queues.suspects and not self.tasks))
-            or len(self.tasks) >= self._config.concurrency
+            or len(self.tasks) >= self._pace.limit
             or (self._breaker.is_open and not self._breaker.probe_due(time.monotonic()))
         ):
             return
@@ -236,7 +251,7 @@ class Workers:
             if items is self._alone:
                 self._end_trial(items[0], survived=not isinstance(settlements[0], Again))
             self.answers.settle(items, settlements)
-            if len(self.in_hand) <= self.window - self.window // 4 or self._breaker.is_open:
+            if len(self.in_hand) <= self._refill or self._breaker.is_open:
                 self._changed.set()
             if items is self._probe:
                 # However it ended: what the handler did not answer says nothing about it, and
@@ -258,6 +273,8 @@ class Workers:
             return []
         if self._breaker.is_open:
             return self._take_probe()
+        if self._pace.slowed and not self._pace.allows(len(self.tasks) - 1, time.monotonic()):
+            return []
         first = self._queues.take()
         if first is None:
             return self._take_suspect() if self._queues.suspects else []
@@ -353,4 +370,4 @@ class Workers:
         for item in items:
             self.in_hand.pop(item.delivery.sequence, None)
             with contextlib.suppress(NatsError):
-                item.delivery.nak()
+                item.delivery.nak(max(0.0, item.due - time.monotonic()) if item.due else 0.0)

@@ -151,6 +151,8 @@ class ConsumerConfig:
     """Deliveries before a message goes to the dead-letter stream; -1: never."""
     backoff_seconds: tuple[float, ...] = ()
     """Delay before redelivery n; the last one repeats. Empty: exponential from 1 s to 5 min."""
+    give_up_after_seconds: float | None = None
+    """How long a handler may say "not now" of an event until it is a dead letter. None: ever."""
     dead_letter_subject: str | None = None
     """Subject prefix of the dead-letter stream; None: no dead letters, terminate instead."""
     concurrency: int = 16

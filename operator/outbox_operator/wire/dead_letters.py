@@ -22,9 +22,13 @@ from outbox_operator.wire.headers import (
     SHARD,
 )
 
-DeadLetterReason = Literal[Reason.MAX_DELIVER, Reason.REFUSED, Reason.UNHANDLED, Reason.TERMINATED]
-"""Why an event is a dead letter: deliveries used up, the handler said so, there is none for it, or
-a program that reads by itself told the server never to deliver it again."""
+DeadLetterReason = Literal[
+    Reason.MAX_DELIVER, Reason.REFUSED, Reason.PUT_OFF_TOO_LONG, Reason.UNHANDLED,
+    Reason.TERMINATED,
+]  # fmt: skip
+"""Why an event is a dead letter: attempts used up, the handler said so, or said "not now" for too
+long, there is none for it, or a program that reads by itself told the server never to deliver it
+again."""
 
 OWN_TERMINATION: Final = "dead letter: "
 """Start of the reason with which our runtime terminates a message; it has no copy to make."""

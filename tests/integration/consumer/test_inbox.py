@@ -138,7 +138,7 @@ async def test_nothing_stays_of_a_handling_that_did_not_succeed(
             case "raises":
                 raise ValueError("no")
             case "retries":
-                return RetryAfter(0.01)
+                return RetryAfter()
             case "refuses":
                 return DeadLetter("no")
             case "swallows":

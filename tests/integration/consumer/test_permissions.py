@@ -368,7 +368,7 @@ def counted(app: App, outcome: str, event_type: str) -> float:
     [
         ("explicit", None),
         ("ack-all", None),
-        ("explicit", RetryAfter(seconds=0.01, reason="not yet")),
+        ("explicit", RetryAfter(reason="not yet")),
         ("explicit", DeadLetter("never")),
     ],
     ids=["ack", "ack-all", "nak", "dead-letter"],

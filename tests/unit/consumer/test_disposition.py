@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from outbox_operator.consumer.disposition import (
     Acknowledge,
     Disposition,
     Policy,
+    PutOff,
     Redeliver,
     ToDeadLetters,
     backoff,
     decide,
 )
-from outbox_operator.consumer.handlers.types import Ack, DeadLetter, Outcome, RetryAfter
+from outbox_operator.consumer.handlers.types import (
+    Ack,
+    Busy,
+    DeadLetter,
+    Outcome,
+    RetryAfter,
+    Unanswered,
+)
 from outbox_operator.reasons import Reason
 
 
@@ -45,11 +55,15 @@ from outbox_operator.reasons import Reason
             ToDeadLetters(Reason.MAX_DELIVER, "no"),
         ),
         (RetryAfter(reason="no"), 10**6, Policy(max_deliver=-1), Redeliver(300.0, "no")),
-        (RetryAfter(7.5, "busy"), 1, Policy(), Redeliver(7.5, "busy")),
-        (RetryAfter(0.0), 1, Policy(), Redeliver(0.0, "")),
-        (RetryAfter(-3.0), 1, Policy(), Redeliver(0.0, "")),
-        (RetryAfter(10.0**9), 1, Policy(), Redeliver(3600.0, "")),
-        (RetryAfter(7.5), 5, Policy(max_deliver=5), ToDeadLetters(Reason.MAX_DELIVER, "")),
+        (RetryAfter(7.5, "busy"), 1, Policy(), PutOff(7.5, "busy")),
+        (RetryAfter(0.0), 1, Policy(), PutOff(0.1, "")),
+        (RetryAfter(-3.0), 1, Policy(), PutOff(0.1, "")),
+        (RetryAfter(10.0**9), 1, Policy(), PutOff(3600.0, "")),
+        (RetryAfter(math.nan), 1, Policy(), PutOff(0.1, "")),
+        (RetryAfter(math.inf), 1, Policy(), PutOff(3600.0, "")),
+        (RetryAfter(7.5), 5, Policy(max_deliver=5), PutOff(7.5, "")),
+        (Busy(7.5, "busy"), 99, Policy(max_deliver=1), PutOff(7.5, "busy")),
+        (Unanswered("502"), 1, Policy(max_deliver=1), ToDeadLetters(Reason.MAX_DELIVER, "502")),
         (RetryAfter(), 1, Policy(backoff=(1.0, 5.0)), Redeliver(1.0, "")),
         (RetryAfter(), 2, Policy(backoff=(1.0, 5.0)), Redeliver(5.0, "")),
         (RetryAfter(), 4, Policy(backoff=(1.0, 5.0)), Redeliver(5.0, "")),
@@ -57,6 +71,17 @@ from outbox_operator.reasons import Reason
 )
 def test_decides(outcome: Outcome, deliveries: int, policy: Policy, expected: Disposition) -> None:
     assert decide(outcome, deliveries, policy, jitter=0.0) == expected
+
+
+@pytest.mark.parametrize(("waited", "dead"), [(0.0, False), (59.9, False), (60.0, True)])
+def test_gives_up_what_was_put_off_for_too_long_only_when_told_so(
+    waited: float, dead: bool
+) -> None:
+    for policy, expected in ((Policy(give_up_after=60.0), dead), (Policy(), False)):
+        found = decide(RetryAfter(5.0, "closed"), 1, policy, 0.0, waited)
+        assert isinstance(found, ToDeadLetters) is expected
+        if expected:
+            assert found == ToDeadLetters(Reason.PUT_OFF_TOO_LONG, "put off for 60 s, last: closed")
 
 
 def test_exponential_delays_grow_from_a_second_to_five_minutes_and_are_spread() -> None:

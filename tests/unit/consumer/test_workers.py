@@ -15,6 +15,7 @@ from outbox_operator.consumer.breaker import Breaker
 from outbox_operator.consumer.disposition import PUT_ASIDE, Policy, Settlement
 from outbox_operator.consumer.key_queues import Item
 from outbox_operator.consumer.metrics import ConsumerMetrics
+from outbox_operator.consumer.pace import Pace
 from outbox_operator.consumer.suspects import Suspects
 from outbox_operator.consumer.trials import Trials
 from outbox_operator.consumer.workers import Workers
@@ -91,7 +92,8 @@ async def test_a_bug_of_ours_leaves_a_shard_in_order(tmp_path: Path) -> None:
     processing: Any = processor
     workers = Workers(
         config, handler, processing, Breaker(0),
-        Suspects(Policy(), 30.0, Trials("tests", tmp_path), ordered=True), ConsumerMetrics(config),
+        Suspects(Policy(), 30.0, Trials("tests", tmp_path), ordered=True), Pace(4),
+        ConsumerMetrics(config),
         stopping=asyncio.Event(), changed=asyncio.Event(),
     )  # fmt: skip
     workers.handle_held_back(OneDelivery.epoch)
@@ -116,7 +118,7 @@ async def test_the_end_of_a_probe_is_certain(end: Settlement | Exception, tmp_pa
     processing: Any = processor
     suspects = Suspects(Policy(), 30.0, Trials("tests", tmp_path), ordered=False)
     workers = Workers(
-        config, handler, processing, breaker, suspects, ConsumerMetrics(config),
+        config, handler, processing, breaker, suspects, Pace(1), ConsumerMetrics(config),
         stopping=asyncio.Event(), changed=asyncio.Event(),
     )  # fmt: skip
     breaker.failed(99, "down", time.monotonic() - 60, 0.0)

@@ -58,7 +58,8 @@ class DurableConfig(ApiModel):
     maxDeliver: int = Field(
         default=5,
         ge=-1,
-        description="After this many deliveries an event is a dead letter; -1: never.",
+        description="After this many failed attempts an event is a dead letter; -1: never. For "
+        "containers, and where no handler is named, the server counts deliveries instead.",
         json_schema_extra=rules(cel("self != 0", "maxDeliver is -1 or at least 1")),
     )
     backoff: list[Duration] = Field(
@@ -122,6 +123,12 @@ class ConsumerConfigSpec(DurableConfig):
     inbox: Inbox | None = Field(
         default=None, description="Make handling idempotent with a table in the handler's database."
     )
+    giveUpAfter: Duration | None = Field(
+        default=None,
+        description='How long a handler of kind http or python may say "not now" (429, '
+        "Retry-After, RetryAfter(seconds)) of an event before it is a dead letter; default: for "
+        "ever. Such answers do not count for maxDeliver. Counted in the pod, anew after a restart.",
+    )
     durableName: NatsName | None = Field(
         default=None,
         description="Name of the durable consumer; default: the resource's. Fixed at creation.",
@@ -181,6 +188,11 @@ CONSUMER_RULES: Final = (
         "!has(self.inactiveThreshold) || !has(self.handler)",
         "inactiveThreshold would remove the durable consumer of a handler that is stopped, and "
         "with it how far it is: leave it out",
+    ),
+    cel(
+        "!has(self.giveUpAfter) || (has(self.handler) && !has(self.handler.container))",
+        "giveUpAfter is for handlers of kind http and python: programs that read by themselves "
+        "terminate what they give up",
     ),
     cel(
         "!self.headersOnly || !has(self.handler) || has(self.handler.container)",

@@ -23,7 +23,13 @@ from outbox_operator.consumer.handlers.http_request import (
     signature,
     structured_request,
 )
-from outbox_operator.consumer.handlers.types import Context, Outcome, ReceivedEvent, RetryAfter
+from outbox_operator.consumer.handlers.types import (
+    Context,
+    Outcome,
+    ReceivedEvent,
+    RetryAfter,
+    Unanswered,
+)
 from outbox_operator.errors import CredentialsError, HandlerUnavailableError
 from outbox_operator.wire.config import HttpHandlerConfig
 
@@ -112,6 +118,8 @@ class HttpHandler:
             raise HandlerUnavailableError(
                 f"handler {self._config.url}: {_describe(error)}"
             ) from error
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            return Unanswered(f"the connection broke: {_reason(error)}")
         except TimeoutError:
             return RetryAfter(reason=f"no answer within {limit:g} s")
         except aiohttp.ClientError as error:
@@ -126,11 +134,12 @@ class HttpHandler:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             limit = self._config.timeout_seconds
+            # Well before the whole time is over, so that it is known what took so long: names,
+            # connection and TLS say nothing about the event, an endpoint that does not answer may.
+            connect = min(limit / 2, CONNECT_SECONDS)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections, ssl=self._tls),
-                timeout=aiohttp.ClientTimeout(
-                    total=limit, sock_connect=min(limit, CONNECT_SECONDS)
-                ),
+                timeout=aiohttp.ClientTimeout(total=limit, connect=connect),
                 # Events belong to nobody's browser: no cookies are kept between them.
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": "outbox-operator"},
@@ -176,6 +185,10 @@ def _trust(path: str | None) -> ssl.SSLContext | bool:
         raise CredentialsError(
             f"file {path} with the authorities of the endpoint: no readable PEM bundle"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _describe(error: aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) -> str:

@@ -6,12 +6,22 @@ import datetime as dt
 import email.utils
 from typing import Final
 
-from outbox_operator.consumer.handlers.types import Ack, DeadLetter, Outcome, RetryAfter
+from outbox_operator.consumer.handlers.types import (
+    Ack,
+    Busy,
+    DeadLetter,
+    Outcome,
+    RetryAfter,
+    Unanswered,
+)
 
 _TRANSIENT_4XX: Final = frozenset({401, 403, 404, 407, 408, 409, 425, 429})
 """They blame a login, a route or the moment, and mostly not the event: a rollout that answers 404
 for a second must not give up all events of that second."""
-_HONOUR_RETRY_AFTER: Final = frozenset({429, 503})
+_BUSY_SECONDS: Final = 1.0
+"""After a 429 that does not say when."""
+_GATEWAY: Final = frozenset({502, 503, 504})
+"""What ingresses and meshes say while the endpoint behind them restarts."""
 
 
 def outcome(status: int, retry_after: str | None, body: str, now: dt.datetime) -> Outcome:
@@ -33,8 +43,13 @@ def outcome(status: int, retry_after: str | None, body: str, now: dt.datetime) -
     sentence = f"answered {status}{said}"
     if 400 <= status < 500 and status not in _TRANSIENT_4XX:
         return DeadLetter(sentence)
-    if status in _HONOUR_RETRY_AFTER:
-        return RetryAfter(_delay(retry_after, now), sentence)
+    delay = _delay(retry_after, now)
+    if status == 429:
+        return Busy(_BUSY_SECONDS if delay is None else delay, sentence)
+    if status == 503 and delay is not None:
+        return Busy(delay, sentence)
+    if status in _GATEWAY:
+        return Unanswered(sentence)
     return RetryAfter(reason=sentence)
 
 

@@ -21,12 +21,14 @@ class Ack:
 
 
 class RetryAfter(Exception):  # noqa: N818 - an answer more than an error
-    """The event is not handled; deliver it again. Return it or raise it.
+    """The event is not handled; try it again. Return it or raise it.
 
-    After `maxDeliver` deliveries it becomes a dead letter instead.
+    Without a delay it is a failure: after `maxDeliver` of them the event becomes a dead letter.
+    With one it means "not now", which is no failure, however often it is said; `giveUpAfter` sets
+    an end.
 
     Attributes:
-        seconds: Delay before the next delivery; None takes the consumer's back-off.
+        seconds: Delay before the next try; None takes the consumer's back-off.
         reason: One sentence for logs and the dead letter.
     """
 
@@ -34,17 +36,29 @@ class RetryAfter(Exception):  # noqa: N818 - an answer more than an error
 
     def __init__(self, seconds: float | None = None, reason: str = "") -> None:
         super().__init__(seconds, reason)
-        self.seconds = seconds
+        self.seconds = None if seconds is None else float(seconds)
         self.reason = reason
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RetryAfter) and self.args == other.args
+        return isinstance(other, type(self)) and self.args == other.args
 
     def __hash__(self) -> int:
         return hash(self.args)
 
     def __str__(self) -> str:
         return self.reason
+
+
+class Busy(RetryAfter):
+    """The handler as a whole is asked too much, or is not there for a while; always a delay."""
+
+
+class Unanswered(RetryAfter):
+    """Something between us and the handler answered in its place, or the connection broke: nobody
+    knows whether the event is at fault. It is if others are answered meanwhile."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(None, reason)
 
 
 class DeadLetter(Exception):  # noqa: N818

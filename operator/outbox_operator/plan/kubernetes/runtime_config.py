@@ -126,6 +126,7 @@ def consumer_config(
         ack_wait_seconds=seconds(spec.ackWait),
         max_deliver=spec.maxDeliver,
         backoff_seconds=tuple(seconds(delay) for delay in spec.backoff),
+        give_up_after_seconds=None if spec.giveUpAfter is None else seconds(spec.giveUpAfter),
         dead_letter_subject=dead_letter_prefix,
         concurrency=spec.concurrency,
         breaker_failures=spec.circuitBreaker.failures,

@@ -13,11 +13,13 @@ from outbox_operator.consumer.handlers.http_outcome import outcome
 from outbox_operator.consumer.handlers.http_request import binary_request, structured_request
 from outbox_operator.consumer.handlers.types import (
     Ack,
+    Busy,
     Context,
     DeadLetter,
     Outcome,
     ReceivedEvent,
     RetryAfter,
+    Unanswered,
 )
 
 NOW = dt.datetime(2026, 11, 21, 12, 0, tzinfo=dt.UTC)
@@ -99,16 +101,19 @@ def test_structured_mode_encodes_what_is_not_json(content_type: str, data: bytes
         (410, "5", DeadLetter("answered 410: why")),
         (408, None, RetryAfter(None, "answered 408: why")),
         (425, None, RetryAfter(None, "answered 425: why")),
-        (429, None, RetryAfter(None, "answered 429: why")),
-        (429, "7", RetryAfter(7.0, "answered 429: why")),
-        (429, "Sat, 21 Nov 2026 12:00:30 GMT", RetryAfter(30.0, "answered 429: why")),
-        (429, "Sat, 21 Nov 2026 11:00:00 GMT", RetryAfter(0.0, "answered 429: why")),
-        (429, "soon", RetryAfter(None, "answered 429: why")),
-        (429, "-1", RetryAfter(None, "answered 429: why")),
-        (429, "٣", RetryAfter(None, "answered 429: why")),
+        (429, None, Busy(1.0, "answered 429: why")),
+        (429, "7", Busy(7.0, "answered 429: why")),
+        (429, "Sat, 21 Nov 2026 12:00:30 GMT", Busy(30.0, "answered 429: why")),
+        (429, "Sat, 21 Nov 2026 11:00:00 GMT", Busy(0.0, "answered 429: why")),
+        (429, "soon", Busy(1.0, "answered 429: why")),
+        (429, "-1", Busy(1.0, "answered 429: why")),
+        (429, "٣", Busy(1.0, "answered 429: why")),
         (500, "7", RetryAfter(None, "answered 500: why")),
-        (503, "7", RetryAfter(7.0, "answered 503: why")),
-        (504, None, RetryAfter(None, "answered 504: why")),
+        (503, "7", Busy(7.0, "answered 503: why")),
+        (503, None, Unanswered("answered 503: why")),
+        (503, "soon", Unanswered("answered 503: why")),
+        (502, "7", Unanswered("answered 502: why")),
+        (504, None, Unanswered("answered 504: why")),
         (
             302,
             None,
