@@ -91,6 +91,41 @@ class OwnConnection:
             self._connecting = None
 
 
+async def flush(client: Any, timeout_seconds: float) -> None:
+    """Wait until the server has taken what was published before.
+
+    The driver's own flush overtakes what another task of it has not written yet: its answer alone
+    would say nothing of the message.
+
+    Args:
+        client: Of nats-py.
+        timeout_seconds: For each answer of the server.
+    """
+    await asyncio.sleep(0)  # that task's turn
+    if client.pending_data_size:
+        await client.flush(timeout_seconds)
+    await client.flush(timeout_seconds)
+
+
+def complaint_about(subject: str, client: Any, before: Exception | None) -> str | None:
+    """What the server said against publishing to a subject; None when it said nothing.
+
+    It says so without being asked, and before it answers a flush that follows. The driver keeps
+    the last of such errors, whoever made the connection.
+
+    Args:
+        subject: The one that was published to.
+        client: Of nats-py.
+        before: Its last error at the time.
+    """
+    last = client.last_error
+    if last is None or last is before:
+        return None
+    said = str(last)
+    about = f'permissions violation for publish to "{subject}"'.lower() in said.lower()
+    return said[:300] if about else None
+
+
 def _connected(client: Any) -> Any:
     # Without a connection the driver would keep messages and send them much later.
     if not client.is_connected:

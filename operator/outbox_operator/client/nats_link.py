@@ -24,7 +24,9 @@ from outbox_operator.client.nats_connection import (
     GivenConnection,
     OwnConnection,
     UnreachableError,
+    complaint_about,
     connector,
+    flush,
 )
 from outbox_operator.errors import SpecError
 from outbox_operator.reasons import Reason
@@ -221,7 +223,7 @@ class NatsLink:
     async def _send_nudge(self, jobs: list[Job]) -> None:
         async def send(client: Any) -> None:
             await client.publish(jobs[0].subject)
-            await client.flush(self._timeout_seconds)
+            await flush(client, self._timeout_seconds)
 
         await self._attempt(jobs, send)
 
@@ -235,17 +237,11 @@ class NatsLink:
 
     async def _attempt(self, jobs: list[Job], send: Callable[[Any], Awaitable[None]]) -> None:
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                await send(await self._connection.live())
-        except UnreachableError as error:
-            self._all_failed(jobs, Reason.NATS_UNREACHABLE, str(error))
-        except TimeoutError:
-            self._all_failed(
-                jobs, Reason.SEND_TIMEOUT, f"no answer within {self._timeout_seconds:g} s"
-            )
-        except Exception as error:  # noqa: BLE001 - whatever a driver raises, the relay has the event
-            self._all_failed(jobs, Reason.SEND_REFUSED, f"{type(error).__name__}: {error}"[:300])
-        else:
+            problem = await self._problem(jobs[0].subject, send)
+            if problem is not None:
+                for job in jobs:
+                    self._failed(job, *problem)
+                return
             now = time.perf_counter()
             for job in jobs:
                 send_metrics().success(job.namespace, job.pipeline, now - job.committed)
@@ -255,15 +251,32 @@ class NatsLink:
         finally:
             self._settle(len(jobs))
 
+    async def _problem(
+        self, subject: str, send: Callable[[Any], Awaitable[None]]
+    ) -> tuple[Reason, str] | None:
+        """Send; reason and words of what went wrong."""
+        client = before = problem = None
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                client = await self._connection.live()
+                before = client.last_error
+                await send(client)
+        except UnreachableError as error:
+            problem = Reason.NATS_UNREACHABLE, str(error)
+        except TimeoutError:
+            problem = Reason.SEND_TIMEOUT, f"no answer within {self._timeout_seconds:g} s"
+        except Exception as error:  # noqa: BLE001 - whatever a driver raises, the relay has the event
+            problem = Reason.SEND_REFUSED, f"{type(error).__name__}: {error}"[:300]
+        # Nobody answers what the login may not publish.
+        if client is not None and (complaint := complaint_about(subject, client, before)):
+            problem = Reason.SEND_REFUSED, complaint
+        return problem
+
     async def _shut(self) -> None:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._connection.close()
-
-    def _all_failed(self, jobs: list[Job], reason: Reason, detail: str) -> None:
-        for job in jobs:
-            self._failed(job, reason, detail)
 
     def _failed(self, job: Job, reason: Reason, detail: str) -> None:
         send_metrics().failure(job.namespace, job.pipeline, reason)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import nats
 import prometheus_client
 import psycopg
 import pytest
@@ -36,8 +37,10 @@ from outbox_operator.client import (
     SyncOutbox,
     TransactionError,
 )
+from outbox_operator.wire.subjects import nudge_subject
 from support.books import call
-from support.nats import NatsServer, connected
+from support.nats import NatsServer, connected, with_permissions
+from support.permissions import EVERYTHING, ROLE, deny, give
 from support.relaying import an_outbox
 from support.shop import Shop, django_connection, savepoint
 from support.waiting import eventually
@@ -439,6 +442,44 @@ async def test_a_refused_message_is_left_to_the_relay(connection: Any, link: Nat
     await commit(Outbox(send=nowhere), connection)
     assert await asyncio.to_thread(link.flush)
     assert figure("failures_total", pipeline, reason="SendRefused") == 1
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("publishes", [False, True])
+async def test_what_the_login_may_not_publish_is_a_failure_with_the_words_of_nats(
+    connection: Any, caplog: pytest.LogCaptureFixture, given: bool, publishes: bool
+) -> None:
+    pipeline = unique()
+    subject = "orders.a" if publishes else nudge_subject("shop", pipeline)
+    with NatsServer(with_permissions(**{ROLE: deny(publish=[subject])})) as server:
+        own = await nats.connect(server.url, user=ROLE, password=ROLE)
+        link = NatsLink(
+            own if given else lambda: nats.connect(server.url, user=ROLE, password=ROLE),
+            timeout_seconds=0.5,
+        )
+        send: Nudge | Publish = Nudge(link=link, namespace="shop", pipeline=pipeline)
+        if publishes:
+            send = Publish(
+                link=link, namespace="shop", pipeline=pipeline, subject="orders.{event_type}"
+            )
+        for _ in range(2):
+            await commit(Outbox(send=send), connection)
+            assert await asyncio.to_thread(link.flush)
+        assert figure("success_total", pipeline) == 0
+        assert figure("failures_total", pipeline, reason="SendRefused") == 2
+        assert f'permissions violation for publish to "{subject}"' in caplog.text.lower()
+        if not publishes:
+            give(server, EVERYTHING)
+            await eventually(lambda: healed(send, connection, pipeline), "heard again")
+        await asyncio.to_thread(link.close)
+        await own.close()
+
+
+async def healed(send: Nudge | Publish, connection: Any, pipeline: str) -> bool:
+    """Whether an event that is committed now is sent."""
+    await commit(Outbox(send=send), connection)
+    assert await asyncio.to_thread(send.link.flush)
+    return figure("success_total", pipeline) > 0
 
 
 async def test_the_flag_turns_all_of_it_off(shop: Shop, connection: Any) -> None:
