@@ -55,7 +55,10 @@ def encode_value(text: str) -> str:
     Spaces, double quotes, percent signs, control and non-ASCII characters are encoded, so any
     text survives; `decode_value` undoes it.
     """
-    return _ENCODED.sub(lambda m: "".join(f"%{byte:02X}" for byte in m.group().encode()), text)
+    return _ENCODED.sub(
+        lambda m: "".join(f"%{byte:02X}" for byte in m.group().encode("utf-8", "surrogateescape")),
+        text,
+    )
 
 
 def decode_value(value: str) -> str:

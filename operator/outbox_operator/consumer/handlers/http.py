@@ -6,6 +6,7 @@ A handler for the runtime. What a request looks like is in `http_request`, what 
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import ssl
 import time
@@ -22,6 +23,7 @@ from outbox_operator.consumer.handlers.http_request import (
     binary_request,
     signature,
     structured_request,
+    with_fixed,
 )
 from outbox_operator.consumer.handlers.types import (
     Context,
@@ -38,6 +40,10 @@ CONNECT_SECONDS: Final = 10.0
 _SECRET_SECONDS: Final = 10.0
 _EXCERPT_CHARACTERS: Final = 300
 _BODY_BYTES: Final = 16 * 1024
+_BODY_SECONDS: Final = 0.25
+"""How long the rest of an answer may take, so that the connection can be used again."""
+_HEADER_BYTES: Final = 64 * 1024
+"""Of one header of an answer."""
 
 
 class HttpHandler:
@@ -93,7 +99,8 @@ class HttpHandler:
             CredentialsError: The file of a Secret cannot be read.
         """
         headers, body = self._request(event, context)
-        headers |= self._config.headers
+        if self._config.headers:
+            headers = with_fixed(headers, self._config.headers)
         token, key = self._token.read(), self._key.read()
         if token is not None:
             headers["Authorization"] = f"Bearer {token.decode()}"
@@ -101,19 +108,19 @@ class HttpHandler:
             headers[SIGNATURE_HEADER] = signature(key, body, int(time.time()))
         limit = self._config.timeout_seconds
         try:
-            async with self._open().post(
+            response = await self._open().post(
                 self._config.url,
                 data=body,
                 headers=headers,
                 allow_redirects=False,
-            ) as response:
-                start = await response.content.read(_BODY_BYTES)
-                return outcome(
-                    response.status,
-                    response.headers.get("Retry-After"),
-                    " ".join(start.decode(errors="replace").split())[:_EXCERPT_CHARACTERS],
-                    dt.datetime.now(dt.UTC),
-                )
+            )
+            # With the status the event is decided on, whatever becomes of the rest.
+            return outcome(
+                response.status,
+                response.headers.get("Retry-After"),
+                " ".join((await _start_of_body(response)).split())[:_EXCERPT_CHARACTERS],
+                dt.datetime.now(dt.UTC),
+            )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise HandlerUnavailableError(
                 f"handler {self._config.url}: {_describe(error)}"
@@ -142,9 +149,33 @@ class HttpHandler:
                 timeout=aiohttp.ClientTimeout(total=limit, connect=connect),
                 # Events belong to nobody's browser: no cookies are kept between them.
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": "outbox-operator"},
+                # Of the body we show some words at most; nobody is to make us unpack it.
+                auto_decompress=False,
+                headers={"User-Agent": "outbox-operator", "Accept-Encoding": "identity"},
+                max_line_size=_HEADER_BYTES,
+                max_field_size=_HEADER_BYTES,
             )
         return self._session
+
+
+async def _start_of_body(response: aiohttp.ClientResponse) -> str:
+    """Return what an answer says to people, and let go of its connection."""
+    start = b""
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            while len(start) < _BODY_BYTES:
+                chunk = await response.content.read(_BODY_BYTES - len(start))
+                if not chunk:
+                    break
+                start += chunk
+    except (aiohttp.ClientError, OSError):
+        pass  # a body that breaks off; TimeoutError is an OSError
+    finally:
+        if response.content.at_eof():
+            response.release()
+        else:
+            response.close()
+    return "" if "Content-Encoding" in response.headers else start.decode(errors="replace")
 
 
 class _Secret:

@@ -6,6 +6,8 @@ import base64
 import hashlib
 import hmac
 import json
+import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from outbox_operator.consumer.handlers.types import Context, ReceivedEvent
@@ -27,10 +29,16 @@ _NOT_FORWARDED: Final = frozenset(
     {
         "host", "content-length", "content-type", "content-encoding", "transfer-encoding",
         "connection", "keep-alive", "te", "trailer", "upgrade", "expect", "proxy-authorization",
-        "proxy-connection", "authorization",
+        "proxy-connection", "authorization", "accept-encoding",
     }
 )  # fmt: skip
-"""Headers that speak about one HTTP hop: an event must not set them for the endpoint."""
+"""Headers that speak about one HTTP hop, or that we set: an event must not set them for the
+endpoint."""
+_CONTENT_ENCODING: Final = "content-encoding"
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""What HTTP takes for the name of a header."""
+_UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii"})
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def binary_request(event: ReceivedEvent, context: Context) -> tuple[dict[str, str], bytes]:
@@ -39,19 +47,28 @@ def binary_request(event: ReceivedEvent, context: Context) -> tuple[dict[str, st
     for name, value in _attributes(event).items():
         if name != "datacontenttype":
             request[f"ce-{name}"] = encode_value(value)
-    request["Content-Type"] = event.content_type
+    request["Content-Type"] = _sendable(event.content_type)
+    encoding = _content_encoding(event)
+    if encoding:
+        request["Content-Encoding"] = _sendable(encoding)
     return request, event.data
 
 
 def structured_request(event: ReceivedEvent, context: Context) -> tuple[dict[str, str], bytes]:
     """Make headers and body in structured mode: one JSON document."""
     document: dict[str, Any] = dict(_attributes(event))
-    data = _json_or_none(event)
+    encoding = _content_encoding(event)
+    if encoding:
+        # Of the payload, not of the request: an attribute of ours tells it.
+        document["contentencoding"] = encoding
+    data = None if encoding else _json_or_none(event)
     if data is None:
         document["data_base64"] = base64.b64encode(event.data).decode()
     request = _common_headers(event, context)
     request["Content-Type"] = _STRUCTURED
     head = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    if not _is_unicode(head):
+        head = head.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     if data is None:
         return request, head.encode()
     # The payload goes in as it is: decoding it would round numbers and lose their spelling.
@@ -59,13 +76,52 @@ def structured_request(event: ReceivedEvent, context: Context) -> tuple[dict[str
 
 
 def _json_or_none(event: ReceivedEvent) -> bytes | None:
-    if not event.is_json:
+    """Return the payload if it may stand in a JSON document as it is: RFC 8259, in UTF-8.
+
+    Numbers like NaN, a byte order mark, and halves of surrogate pairs, which many parsers refuse
+    together with all that stands around them, may not; nor may what is nested too deeply to be
+    looked at. Names that occur twice in an object are allowed.
+    """
+    if not (event.is_json and _charset(event.content_type) in _UTF8):
         return None
     try:
-        event.json()
-    except ValueError:
+        # Numbers stay text: a long one is allowed, and takes its time to become one.
+        value = json.loads(
+            event.data.decode(), parse_constant=_refuse, parse_int=str, parse_float=str
+        )
+    except (ValueError, RecursionError):
+        return None
+    if _SURROGATE.search(event.data) and not _is_unicode(json.dumps(value, ensure_ascii=False)):
         return None
     return event.data
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _charset(content_type: str) -> str:
+    for parameter in content_type.split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset":
+            return value.strip().strip('"').lower()
+    return "utf-8"
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _content_encoding(event: ReceivedEvent) -> str | None:
+    """Return how the payload is encoded, if the event says so."""
+    for name, value in event.headers.items():
+        if name.lower() == _CONTENT_ENCODING:
+            return value
+    return None
 
 
 def _attributes(event: ReceivedEvent) -> dict[str, str]:
@@ -91,13 +147,26 @@ def _common_headers(event: ReceivedEvent, context: Context) -> dict[str, str]:
     """Return the event's own headers, and what we know of this delivery."""
     return {
         **{
-            name: value if value.isascii() and value.isprintable() else encode_value(value)
+            name: _sendable(value)
             for name, value in event.headers.items()
-            if name.lower() not in _NOT_FORWARDED and not name.lower().startswith(RESERVED_PREFIXES)
+            if name.lower() not in _NOT_FORWARDED
+            and not name.lower().startswith(RESERVED_PREFIXES)
+            and _NAME.fullmatch(name)
         },
         CONSUMER_HEADER: context.consumer,
         DELIVERIES_HEADER: str(context.deliveries),
     }
+
+
+def _sendable(value: str) -> str:
+    return value if value.isascii() and value.isprintable() else encode_value(value)
+
+
+def with_fixed(headers: Mapping[str, str], fixed: Mapping[str, str]) -> dict[str, str]:
+    """Return headers with fixed ones, which an event cannot add to by spelling them otherwise."""
+    names = {name.lower() for name in fixed}
+    kept = {name: value for name, value in headers.items() if name.lower() not in names}
+    return {**kept, **fixed}
 
 
 def signature(key: bytes, body: bytes, moment: int) -> str:

@@ -5,12 +5,21 @@ from __future__ import annotations
 import base64
 import dataclasses
 import datetime as dt
+import gzip
 import json
+import re
+from urllib.parse import unquote_to_bytes
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from outbox_operator.consumer.handlers.http_outcome import outcome
-from outbox_operator.consumer.handlers.http_request import binary_request, structured_request
+from outbox_operator.consumer.handlers.http_request import (
+    binary_request,
+    structured_request,
+    with_fixed,
+)
 from outbox_operator.consumer.handlers.types import (
     Ack,
     Busy,
@@ -76,15 +85,144 @@ def test_structured_mode_is_one_json_document_with_the_payload_spelled_as_it_was
     assert document["datacontenttype"] == "application/json"
 
 
+JSON = "application/json"
+
+
 @pytest.mark.parametrize(
     ("content_type", "data"),
-    [("application/octet-stream", b"\x00\xff"), ("application/json", b"{broken")],
+    [
+        ("application/octet-stream", b"\x00\xff"),
+        (JSON, b"{broken"),
+        (JSON, b""),
+        (JSON, b"NaN"),
+        (JSON, b"[-Infinity]"),
+        (JSON, b"[1e5, Infinity]"),
+        (JSON, b"\xef\xbb\xbf{}"),
+        (JSON, b'"\xff"'),
+        (JSON, b'"\xed\xa0\x80"'),
+        (JSON, b'"\\ud800"'),
+        (JSON, b'{"\\udC00x": 1}'),
+        (JSON, "{}".encode("utf-16")),
+        (JSON, "{}".encode("utf-16-le")),
+        ("application/json; charset=utf-16", b"{}"),
+        ("application/vnd.order+json", b"01"),
+        (JSON, b"[" * 100_000 + b"]" * 100_000),
+        (JSON, b"{} {}"),
+        (JSON, b"'a'"),
+        (JSON, b"[1,]"),
+        (JSON, b'"\n"'),
+    ],
 )
 def test_structured_mode_encodes_what_is_not_json(content_type: str, data: bytes) -> None:
     event = dataclasses.replace(EVENT, content_type=content_type, data=data)
     document = json.loads(structured_request(event, CONTEXT)[1])
     assert base64.b64decode(document["data_base64"]) == data
     assert "data" not in document
+
+
+@pytest.mark.parametrize(
+    ("content_type", "data"),
+    [
+        (JSON, b" 1.0 "),
+        (JSON, b"1" * 5000),
+        (JSON, b"1e5000"),
+        (JSON, b'{"a": 1, "a": 2}'),
+        (JSON, b'"\\ud83d\\ude00 \\\\ud800"'),
+        (JSON, '["\u2028 日"]'.encode()),
+        ('application/json; charset="UTF-8"', b"{}"),
+        ("Application/Vnd.Order+JSON", b"null"),
+    ],
+)
+def test_structured_mode_leaves_json_as_it_is_spelled(content_type: str, data: bytes) -> None:
+    event = dataclasses.replace(EVENT, content_type=content_type, data=data)
+    body = structured_request(event, CONTEXT)[1]
+    assert body.endswith(b',"data":' + data + b"}")
+    json.loads(body, parse_int=str)
+
+
+def test_the_encoding_of_a_payload_is_told() -> None:
+    packed = gzip.compress(EVENT.data)
+    encoded = {**EVENT.headers, "content-encoding": "gzip"}
+    event = dataclasses.replace(EVENT, headers=encoded, data=packed)
+    headers, body = binary_request(event, CONTEXT)
+    assert (headers["Content-Encoding"], body) == ("gzip", packed)
+    assert "content-encoding" not in headers
+    headers, body = structured_request(event, CONTEXT)
+    document = json.loads(body)
+    assert not [name for name in headers if name.lower() == "content-encoding"]
+    assert document["contentencoding"] == "gzip"
+    assert base64.b64decode(document["data_base64"]) == packed
+    # It is what the event says that counts, not whether the payload happens to be JSON.
+    plain = dataclasses.replace(event, data=EVENT.data)
+    assert "data" not in json.loads(structured_request(plain, CONTEXT)[1])
+
+
+def test_an_event_adds_nothing_to_headers_that_the_consumer_sets() -> None:
+    sent = with_fixed({"x-tenant": "forged", "other": "1"}, {"X-Tenant": "shop"})
+    assert sent == {"X-Tenant": "shop", "other": "1"}
+
+
+texts = st.binary(max_size=20).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
+values = texts.filter(lambda text: "\r" not in text and "\n" not in text)
+payloads = st.one_of(
+    st.binary(max_size=40),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=8,
+    ).map(lambda value: json.dumps(value).encode()),
+)
+events = st.builds(
+    ReceivedEvent,
+    id=values,
+    type=values,
+    source=values,
+    key=values,
+    time=st.datetimes(timezones=st.just(dt.UTC)),
+    subject=values,
+    content_type=st.one_of(
+        st.sampled_from([JSON, "application/x+json;charset=utf8", "text/plain"]), values
+    ),
+    headers=st.dictionaries(
+        st.one_of(
+            values,
+            st.sampled_from(["Traceparent", "Content-Encoding", "X-A", "tracestate", "Ce-X"]),
+        ),
+        values,
+        max_size=5,
+    ),
+    data=payloads,
+)
+
+
+def refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} in an envelope")
+
+
+@settings(database=None, deadline=None, derandomize=True, max_examples=500)
+@given(events)
+def test_whatever_the_event_an_envelope_is_json_and_holds_its_payload(event: ReceivedEvent) -> None:
+    document = json.loads(structured_request(event, CONTEXT)[1].decode(), parse_constant=refuse)
+    json.dumps(document, ensure_ascii=False).encode()
+    assert ("data" in document) != ("data_base64" in document)
+    if "data" in document:
+        assert document["data"] == json.loads(event.data)
+    else:
+        assert base64.b64decode(document["data_base64"]) == event.data
+
+
+@settings(database=None, deadline=None, derandomize=True, max_examples=500)
+@given(events)
+def test_whatever_the_event_its_headers_can_be_sent(event: ReceivedEvent) -> None:
+    for headers, _ in (binary_request(event, CONTEXT), structured_request(event, CONTEXT)):
+        for name, value in headers.items():
+            assert re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name)
+            assert value.isascii()
+            assert value.isprintable()
+    headers, body = binary_request(event, CONTEXT)
+    assert body == event.data
+    found = unquote_to_bytes(headers["ce-type"]).decode("utf-8", "surrogateescape")
+    assert found == event.type
 
 
 @pytest.mark.parametrize(
