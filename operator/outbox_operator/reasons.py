@@ -317,6 +317,8 @@ class Reason(StrEnum):
     bytes)."""
     SUBJECT_NOT_IN_STREAM = "SubjectNotInStream"
     """The event has a subject that the stream does not take."""
+    COLUMN_TOO_LONG = "ColumnTooLong"
+    """The event has a type, key or routing key of far more than the 1024 bytes it may have."""
     HEADERS_TOO_LARGE = "HeadersTooLarge"
     """The event has more than 65535 bytes of headers."""
     MESSAGE_TOO_LARGE = "MessageTooLarge"

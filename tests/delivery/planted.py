@@ -158,13 +158,13 @@ def _whole_pages() -> None:
 def _wait_for_oldest() -> None:
     """Nothing is read while an older transaction is open: the reader that asks for `xmin`."""
     from outbox_operator.adapters.postgres.outbox import OutboxStore
-    from outbox_operator.adapters.postgres.rows import Bound, Polled
+    from outbox_operator.adapters.postgres.rows import Bound, Polled, Share
     from outbox_operator.relay.paging import Snapshot
 
     real = OutboxStore.poll
 
-    async def poll(self: OutboxStore, unseen: Bound, **options: Any) -> Polled:
-        found = await real(self, unseen, **options)
+    async def poll(self: OutboxStore, unseen: Bound, share: Share, *, between: bool) -> Polled:
+        found = await real(self, unseen, share, between=between)
         if Snapshot.parse(found.snapshot).open_xids:
             low = min([unseen.from_xid, *unseen.open_xids], key=int)
             before = f"{low}:{unseen.from_xid}:{','.join(unseen.open_xids)}"

@@ -172,12 +172,15 @@ class PostgresServer:
         login = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
         return f"postgresql://{login}@127.0.0.1:{self.port}/{quote(database, safe='')}"
 
-    def create_database(self, template: str | None = None, owner: str | None = None) -> str:
+    def create_database(
+        self, template: str | None = None, owner: str | None = None, encoding: str | None = None
+    ) -> str:
         """Create a database with a fresh name and return its (superuser) URL.
 
         Args:
             template: Name of the database to copy.
             owner: Role that owns it; default: the superuser.
+            encoding: Of its texts; default: UTF8.
         """
         name = f"test_{os.getpid()}_{next(_names)}"
         statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
@@ -185,6 +188,10 @@ class PostgresServer:
             statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
         if owner:
             statement += sql.SQL(" OWNER {}").format(sql.Identifier(owner))
+        if encoding:
+            statement += sql.SQL(" TEMPLATE template0 LOCALE 'C' ENCODING {}").format(
+                sql.Literal(encoding)
+            )
         self.execute(statement)
         return self.url(name)
 

@@ -34,6 +34,7 @@ from outbox_operator.wire.subjects import (
     is_valid_filter,
     overlaps,
 )
+from outbox_operator.wire.tables import MAX_NAME_BYTES
 
 Policy = Literal["BlockKey", "Skip", "Halt"]
 
@@ -178,15 +179,13 @@ def _all_fit(messages: Sequence[Message], renderer: Renderer, facts: StreamFacts
 def inspect(row: Row, renderer: Renderer, facts: StreamFacts, emission: int) -> Message | Poison:
     """Make the message of a row, or say why it can never be published."""
     if row.payload is None:
-        # It was left unread for its size, which is as good as having seen it.
-        return _too_large(row, facts, "far more")
+        return _not_read(row, facts)
     try:
         message = renderer.render(row, row.payload, emission)
     except EventError as error:
         return Poison(error.reason, error.message)
     except Exception as error:  # noqa: BLE001 - whatever a row does is about that row alone
-        said = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
-        return Poison(Reason.UNREADABLE, f"{_name(row)}: cannot be read: {said}")
+        return _unreadable(row, f"{type(error).__name__}: {error}")
     problem = _subject_problem(message.subject, facts.subjects)
     if problem is not None:
         shown = message.subject if len(message.subject) < 200 else message.subject[:200] + "…"
@@ -197,10 +196,7 @@ def inspect(row: Row, renderer: Renderer, facts: StreamFacts, emission: int) -> 
         )
     head = len(message.head) + renderer.reserve
     if head > MAX_HEADER_BYTES:
-        return Poison(
-            Reason.HEADERS_TOO_LARGE,
-            f"{_name(row)}: headers may take {MAX_HEADER_BYTES} bytes, found {head}",
-        )
+        return _headers_too_large(row, str(head))
     if head + len(message.payload) > facts.max_message_bytes:
         return _too_large(row, facts, str(head + len(message.payload)))
     return message
@@ -208,6 +204,32 @@ def inspect(row: Row, renderer: Renderer, facts: StreamFacts, emission: int) -> 
 
 def _name(row: Row) -> str:
     return f"event {row.event_id} (position {row.position})"
+
+
+def _not_read(row: Row, facts: StreamFacts) -> Poison:
+    """Say why a row was left unread: for something too large in it, most likely."""
+    column, _, found = (row.headers or "").partition(" ")
+    if not found.isdecimal():
+        return _unreadable(row, row.headers or "nobody knows why")
+    if column == "payload":
+        return _too_large(row, facts, f"at least {found}")
+    if column == "headers":
+        return _headers_too_large(row, f"at least {found}")
+    return Poison(
+        Reason.COLUMN_TOO_LONG,
+        f"{_name(row)}: {column} may have {MAX_NAME_BYTES} bytes, found {found}",
+    )
+
+
+def _unreadable(row: Row, why: str) -> Poison:
+    return Poison(Reason.UNREADABLE, f"{_name(row)}: cannot be read: {why[:_ERROR_CHARACTERS]}")
+
+
+def _headers_too_large(row: Row, found: str) -> Poison:
+    return Poison(
+        Reason.HEADERS_TOO_LARGE,
+        f"{_name(row)}: headers may take {MAX_HEADER_BYTES} bytes, found {found}",
+    )
 
 
 def _too_large(row: Row, facts: StreamFacts, found: str) -> Poison:

@@ -11,13 +11,15 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from outbox_operator.adapters.postgres.outbox import OutboxStore
-from outbox_operator.adapters.postgres.rows import PAYLOAD, POSITION, Bound, Rows
+from outbox_operator.adapters.postgres.rows import POSITION, Bound, Rows, Share
 from outbox_operator.errors import PostgresError
 from outbox_operator.reasons import Reason
-from outbox_operator.relay.paging import PageSizer, Snapshot
+from outbox_operator.relay.paging import Snapshot
+from outbox_operator.relay.row_reading import RowReader
 
 _BEFORE_ALL: Final = -(2**63)
 STRIDE: Final = 250_000
@@ -102,9 +104,8 @@ class Reader:
     ) -> None:
         self._store = store
         self._point = start
-        self._largest = largest
+        self._rows = RowReader(store, largest, page_parts)
         self._on_poll = on_poll
-        self._sizer = PageSizer(page_parts)
         self._window: _Window | None = None
         self._ahead: asyncio.Task[Page | None] | None = None
         self._moved_at = -LONG_SECONDS
@@ -147,12 +148,11 @@ class Reader:
             return await self._page(window)
         self._on_poll()
         lower, now = self._point.lower, time.monotonic()
-        polled = await self._store.poll(
+        polled = await self._rows.poll(
             Snapshot.parse(lower).bound(),
-            rows=self._sizer.rows, size=self._sizer.size, largest=self._largest(),
             # Whatever is under way and not known to S1 has had that long to write.
             between=now - self._moved_at > LONG_SECONDS,
-        )  # fmt: skip
+        )
         if polled.snapshot != lower:
             self._moved_at = now
         if not polled.complete:
@@ -163,7 +163,6 @@ class Reader:
             # Nothing between the two, so the newer serves as well.
             self._point = Point(polled.snapshot, None, self._point.position)
             return None
-        self._learn(polled.rows)
         page = Page(polled.rows, len(polled.rows), lower, polled.snapshot, True, self._point)
         self._point = page.point(polled.rows[-1][POSITION])
         return page
@@ -199,12 +198,17 @@ class Reader:
         self._point = page.point(last)
         if closes:
             self._window = None
-        self._learn(rows)
         return page
 
     async def _late(self, window: _Window) -> Rows:
-        wanted = window.late[: self._sizer.rows]
-        rows = await self._store.late_page(wanted, size=self._sizer.size, largest=self._largest())
+        wanted = window.late
+
+        async def ask(share: Share) -> Rows:
+            nonlocal wanted
+            wanted = window.late[: share.rows]
+            return await self._store.late_page(wanted, share)
+
+        rows = await self._rows.read(ask)
         done = rows[-1][POSITION] if rows else wanted[-1]
         window.late = tuple(position for position in window.late if position > done)
         return rows if rows or not window.late else await self._late(window)
@@ -213,11 +217,11 @@ class Reader:
         rows: Rows = ()
         while not rows and window.after < window.last:
             stop = min(window.last, window.after + STRIDE)
-            rows = await self._store.page(
-                window.unseen, window.bound,
-                after=window.after, last=stop,
-                rows=self._sizer.rows, size=self._sizer.size, largest=self._largest(),
-            )  # fmt: skip
+            rows = await self._rows.read(
+                partial(
+                    self._store.page, window.unseen, window.bound, after=window.after, last=stop
+                )
+            )
             window.after = rows[-1][POSITION] if rows else await self._skip_gap(window, stop)
         return rows
 
@@ -227,7 +231,3 @@ class Reader:
             return stop
         found = await self._store.next_position(stop, window.last)
         return window.last if found is None else found - 1
-
-    def _learn(self, rows: Rows) -> None:
-        size = sum([len(row[PAYLOAD]) for row in rows if row[PAYLOAD] is not None])
-        self._sizer.learn(len(rows), size)

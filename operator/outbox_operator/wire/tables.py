@@ -26,6 +26,13 @@ WRITABLE_COLUMNS: Final = (
 )
 """Columns an application may set; the others have defaults that must not be overridden."""
 
+NAME_COLUMNS: Final = ("event_type", "partition_key", "routing_key")
+"""Texts that name an event or what it is about: they become parts of subjects and headers."""
+MAX_NAME_BYTES: Final = 1024
+"""Of each of them; what a subject may have as a whole."""
+LONGEST_NAME_READ: Final = 3 * MAX_NAME_BYTES
+"""Of each of them in rows from before the table refused them; these are read nevertheless."""
+
 FIRST_SCHEMA_VERSION: Final = 1
 CURRENT_SCHEMA_VERSION: Final = 4
 """1: the first. 2: `cursors.stream_sequence`, `.emission_gaps` and `.remark`, an index of dead

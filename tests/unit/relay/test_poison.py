@@ -96,10 +96,23 @@ def test_what_can_never_be_published(changes: dict[str, Any], reason: str) -> No
     assert len(found.error) < 1000
 
 
-def test_a_row_left_unread_for_its_size_is_too_large() -> None:
-    found = inspect(row(7, payload=None, headers=None), RENDERER, LIMITS, 1)
+@pytest.mark.parametrize(
+    ("said", "reason", "error"),
+    [
+        ("payload 1179639000", "MessageTooLarge", "found at least 1179639000"),
+        ("headers 2000000", "HeadersTooLarge", "may take 65535 bytes, found at least 2000000"),
+        ("partition_key 1000000", "ColumnTooLong", "partition_key may have 1024 bytes, found 1"),
+        ("PostgreSQL at db: out of memory (SQLSTATE 54000)", "Unreadable", "out of memory"),
+        (None, "Unreadable", "cannot be read"),
+        ("x" * 100_000, "Unreadable", "cannot be read"),
+    ],
+)
+def test_a_row_that_was_not_read_whole_says_why(said: str | None, reason: str, error: str) -> None:
+    found = inspect(row(7, payload=None, headers=said), RENDERER, LIMITS, 1)
     assert isinstance(found, Poison)
-    assert found.reason == "MessageTooLarge"
+    assert found.reason == reason
+    assert error in found.error
+    assert len(found.error) < 1000
 
 
 def test_headers_have_a_limit_of_their_own() -> None:

@@ -21,6 +21,39 @@ from outbox_operator.errors import (
 from outbox_operator.reasons import Reason
 
 _MOST_CHARACTERS: Final = 600
+_OF_ROWS: Final = ("22", "54", "XX001")
+"""How SQLSTATEs begin: data exceptions, limits of the program, what is damaged on disk."""
+
+
+class UnreadableRowsError(PostgresError):
+    """A statement failed because of what is in the rows it reads or copies.
+
+    Attributes:
+        blames_rows: Whether it is surely these; that it took too long may be the server's fault.
+    """
+
+    reason = Reason.STATEMENT_FAILED
+
+    def __init__(self, message: str, *, blames_rows: bool) -> None:
+        super().__init__(message)
+        self.blames_rows = blames_rows
+
+
+@contextmanager
+def rows_at_fault(target: PostgresTarget) -> Iterator[None]:
+    """Raise UnreadableRowsError for what the rows of the statement inside may be to blame for."""
+    try:
+        yield
+    except pg.PostgresError as error:
+        code = error.sqlstate or ""
+        if code.startswith((*_OF_ROWS, "57014")):
+            raise UnreadableRowsError(
+                translate(error, target).message, blames_rows=code != "57014"
+            ) from error
+        raise
+    except UnicodeError as error:
+        said = f"PostgreSQL at {target.address}: a text that is not UTF-8"
+        raise UnreadableRowsError(said, blames_rows=True) from error
 
 
 @contextmanager

@@ -8,7 +8,7 @@ what to read next or what to publish, and must not import `plan` or `api`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import astuple, fields
 from typing import Any, Final, cast
@@ -16,6 +16,8 @@ from typing import Any, Final, cast
 import asyncpg
 
 from outbox_operator.adapters.postgres import connection as postgres
+from outbox_operator.adapters.postgres.dead_letter_copies import DeadLetterCopies
+from outbox_operator.adapters.postgres.errors import UnreadableRowsError, rows_at_fault
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.relay_queries import PayloadType, relay_statement
 from outbox_operator.adapters.postgres.rows import (
@@ -25,8 +27,10 @@ from outbox_operator.adapters.postgres.rows import (
     NewDeadLetter,
     Polled,
     Rows,
+    Share,
     Span,
     StoredCursor,
+    Way,
 )
 from outbox_operator.adapters.postgres.session import Session
 from outbox_operator.adapters.postgres.url import PostgresTarget
@@ -49,6 +53,9 @@ _COUNTED_AT_ONCE: Final = 1_000_000
 _LATE_POSITIONS: Final = 100_000
 _LOOKED_AT: Final = 2_000_000
 """Rows that may have been published are looked for among so many."""
+_PLAIN_SECONDS: Final = 5.0
+"""A page takes milliseconds, unless its rows unfold to something huge."""
+_MEASURED_SECONDS: Final = 70.0
 _BEYOND: Final = 2**63 - 1
 
 
@@ -150,28 +157,33 @@ class OutboxStore(Session):
             )
         self._check_owner(done)
 
-    async def poll(
-        self, unseen: Bound, *, rows: int, size: int, largest: int, between: bool
-    ) -> Polled:
-        """What became visible since S1, at most `rows` rows and about `size` bytes of it.
+    async def poll(self, unseen: Bound, share: Share, *, between: bool) -> Polled:
+        """What became visible since S1, at most a share of it.
 
         Args:
-            largest: Rows of more bytes come without payload and headers.
             between: Pass over what transactions have written that are under way; without it,
                 each of these rows is visited if the transaction began after S1.
+
+        Raises:
+            UnreadableRowsError: It cannot be read like that.
         """
-        async with self._statement():
-            late = (unseen.open_xids,) if unseen.open_xids else ()
-            records = await self._connection.fetch(
-                self._sql("relay_poll", late=bool(late), between=between),
-                self._shard, unseen.from_xid, rows + 1, size, largest, *late,
-            )  # fmt: skip
+        late = (unseen.open_xids,) if unseen.open_xids else ()
+        records = await self._read(
+            self._sql("relay_poll", late=bool(late), between=between, way=share.way), share.way,
+            self._shard, unseen.from_xid, share.rows + 1, share.size, share.largest, *late,
+        )  # fmt: skip
         snapshot, found = records[0]["snapshot"], records[0]["found"]
         if found is None:
             return Polled(snapshot, (), complete=True)
         # With more rows than asked for, these are not the first ones; only their number counts.
-        complete = found <= rows and found == len(records)
+        complete = found <= share.rows and found == len(records)
         return Polled(snapshot, cast("Rows", records) if complete else (), complete)
+
+    async def snapshot(self) -> str:
+        """A snapshot of now."""
+        async with self._statement():
+            found: str = await self._connection.fetchval(self._sql("relay_snapshot"))
+        return found
 
     async def span(self, unseen: Bound, upper: Bound, after: int) -> Span | None:
         """Extent of the window from S1 to S2 (`upper`) behind position `after`; None: empty."""
@@ -216,24 +228,23 @@ class OutboxStore(Session):
         self,
         unseen: Bound,
         upper: Bound,
+        share: Share,
         *,
         after: int,
         last: int,
-        rows: int,
-        size: int,
-        largest: int,
     ) -> Rows:
-        """The next rows of a window behind position `after`: at most `rows`, about `size` bytes.
+        """The next rows of a window behind position `after`: a share of it.
 
-        At least one row comes back if there is one up to position `last`; above `largest` bytes
-        it comes without payload and headers.
+        At least one row comes back if there is one up to position `last`.
+
+        Raises:
+            UnreadableRowsError: They cannot be read like that.
         """
-        async with self._statement():
-            records = await self._connection.fetch(
-                self._sql("relay_page"),
-                self._shard, unseen.from_xid, unseen.open_xids, upper.from_xid, upper.open_xids,
-                after, last, rows, size, largest,
-            )  # fmt: skip
+        records = await self._read(
+            self._sql("relay_page", way=share.way), share.way,
+            self._shard, unseen.from_xid, unseen.open_xids, upper.from_xid, upper.open_xids,
+            after, last, share.rows, share.size, share.largest,
+        )  # fmt: skip
         return cast("Rows", records)
 
     async def next_position(self, after: int, last: int) -> int | None:
@@ -244,12 +255,19 @@ class OutboxStore(Session):
             )
         return found
 
-    async def late_page(self, positions: Sequence[int], *, size: int, largest: int) -> Rows:
-        """Rows at `positions`, in order, about `size` bytes of them but at least one."""
-        async with self._statement():
-            records = await self._connection.fetch(
-                self._sql("relay_late"), positions, size, largest
-            )
+    async def late_page(self, positions: Sequence[int], share: Share) -> Rows:
+        """Rows at `positions`, in order: a share of them, but at least one.
+
+        Args:
+            positions: Not more than the share has rows.
+
+        Raises:
+            UnreadableRowsError: They cannot be read like that.
+        """
+        records = await self._read(
+            self._sql("relay_late", way=share.way), share.way,
+            positions, share.size, share.largest,
+        )  # fmt: skip
         return cast("Rows", records)
 
     async def candidates(
@@ -269,6 +287,22 @@ class OutboxStore(Session):
                 bound.open_xids, done, last, most, _LOOKED_AT,
             )  # fmt: skip
         return [Candidate(*record) for record in records]
+
+    async def _read(self, sql: str, way: Way, *arguments: object) -> list[asyncpg.Record]:
+        """Read rows; a page that takes long is given up early where there is a surer way."""
+        async with self._statement():
+            if way == "plain":
+                try:
+                    with rows_at_fault(self._target):
+                        return await self._connection.fetch(sql, *arguments, timeout=_PLAIN_SECONDS)
+                except TimeoutError as error:
+                    raise UnreadableRowsError(
+                        f"a page took more than {_PLAIN_SECONDS:g} s", blames_rows=False
+                    ) from error
+            # The driver waits for a page it has given up, and a frozen server never ends that.
+            async with asyncio.timeout(_MEASURED_SECONDS):
+                with rows_at_fault(self._target):
+                    return await self._connection.fetch(sql, *arguments)
 
     async def save(
         self,
@@ -293,16 +327,22 @@ class OutboxStore(Session):
                 done = await self._connection.fetchval(self._sql("relay_save"), *arguments, False)
                 self._check_owner(done)
                 return
-            async with self._connection.transaction():
-                done = await self._connection.fetchval(self._sql("relay_save"), *arguments, True)
-                self._check_owner(done)
-                await self._connection.execute(
-                    self._sql("relay_dead_letters"),
-                    [letter.position for letter in dead_letters],
-                    [letter.reason for letter in dead_letters],
-                    [letter.error for letter in dead_letters],
-                    [letter.blocked for letter in dead_letters],
-                )
+            letters = DeadLetterCopies(self._connection, self._target, self._sql)
+            try:
+                await self._bury(arguments, dead_letters, letters.together)
+            except UnreadableRowsError:
+                await self._bury(arguments, dead_letters, letters.one_by_one)
+
+    async def _bury(
+        self,
+        arguments: tuple[object, ...],
+        dead_letters: Sequence[NewDeadLetter],
+        copy: Callable[[Sequence[NewDeadLetter]], Awaitable[None]],
+    ) -> None:
+        async with self._connection.transaction():
+            done = await self._connection.fetchval(self._sql("relay_save"), *arguments, True)
+            self._check_owner(done)
+            await copy(dead_letters)
 
     async def blocked_keys(self) -> frozenset[str]:
         """Keys with an unresolved dead letter."""
@@ -337,8 +377,10 @@ class OutboxStore(Session):
             reason=Reason.MIGRATIONS_MISSING,
         )
 
-    def _sql(self, name: str, *, late: bool = False, between: bool = False) -> str:
+    def _sql(
+        self, name: str, *, late: bool = False, between: bool = False, way: Way = "plain"
+    ) -> str:
         modern = self._connection.get_server_version().major >= 14
         return relay_statement(
-            name, self._schema, self._payload_type, modern, late=late, between=between
+            name, self._schema, self._payload_type, modern, late=late, between=between, way=way
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from outbox_operator.reasons import Reason
 
@@ -17,8 +17,9 @@ class Row(NamedTuple):
     """One event as it is in the table.
 
     Attributes:
-        payload: None when the row is larger than asked for.
-        headers: JSON text; None when there are none, or likewise.
+        payload: None when the row was not read whole.
+        headers: JSON text; None when there are none. Of a row that was not read whole, what is
+            in the way: a column and its bytes, such as `payload 1179639000`, or a sentence.
         created_at: Microseconds since 1970, within the years 1 to 9999.
     """
 
@@ -97,6 +98,28 @@ class StoredCursor:
     server_system: str
     server_snapshot: str
     newest_xid: str | None
+
+
+Way = Literal["plain", "measured", "named", "placed"]
+"""How to read rows. plain: as fast as can be; without the payload of those that unfold to far more
+than is stored. measured: these too, unless no message can hold them, and those that cannot be are
+told what is in the way. named: without payload and headers. placed: position and id alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How much to read at once, and how.
+
+    Attributes:
+        rows: At most so many.
+        size: About so many bytes of them.
+        largest: Rows of more bytes in the table are not read whole.
+    """
+
+    rows: int
+    size: int
+    largest: int
+    way: Way = "plain"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,18 @@
 --   $1 positions   $2 bytes   $3 largest row that is sent whole
 SELECT {output}
 FROM (
-    SELECT *, sum(size) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - size AS bytes_before
+    SELECT *, {texts}
     FROM (
-        SELECT {columns}, {size} AS size
-        FROM {schema}.events
-        WHERE position = ANY ($1::bigint[])
-    ) page
-) m
-WHERE m.bytes_before < $2
-ORDER BY m.position
+        SELECT *, sum({size}) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - {size} AS bytes_before
+        FROM (
+            SELECT {columns}
+            FROM {schema}.events
+            WHERE position = ANY ($1::bigint[])
+            OFFSET 0
+        ) page
+    ) m
+    WHERE m.bytes_before < $2
+    ORDER BY m.position
+    OFFSET 0
+) r
+ORDER BY r.position

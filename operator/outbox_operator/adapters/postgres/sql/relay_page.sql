@@ -4,21 +4,27 @@
 --   $9 bytes   $10 largest row that is sent whole
 -- Walks the primary key. Sizes are summed before payloads are fetched, and large values pass
 -- the window function as references, so neither side ever holds more than a page.
--- The bounds stand in subqueries to be converted once, not for every row.
+-- The bounds stand in subqueries to be converted once, not for every row. OFFSET 0 keeps the
+-- planner from rendering a value each time it is looked at.
 SELECT {output}
 FROM (
-    SELECT *, sum(size) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - size AS bytes_before
+    SELECT *, {texts}
     FROM (
-        SELECT {columns}, {size} AS size
-        FROM {schema}.events
-        WHERE shard = $1 AND position > $6 AND position <= $7
-          AND (xid >= (SELECT $2::text::xid8)
-               OR xid = ANY ((SELECT $3::text[]::xid8[])::xid8[]))
-          AND xid < (SELECT $4::text::xid8)
-          AND xid <> ALL ((SELECT $5::text[]::xid8[])::xid8[])
-        ORDER BY position
-        LIMIT $8
-    ) page
-) m
-WHERE m.bytes_before < $9
-ORDER BY m.position
+        SELECT *, sum({size}) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - {size} AS bytes_before
+        FROM (
+            SELECT {columns}
+            FROM {schema}.events
+            WHERE shard = $1 AND position > $6 AND position <= $7
+              AND (xid >= (SELECT $2::text::xid8)
+                   OR xid = ANY ((SELECT $3::text[]::xid8[])::xid8[]))
+              AND xid < (SELECT $4::text::xid8)
+              AND xid <> ALL ((SELECT $5::text[]::xid8[])::xid8[])
+            ORDER BY position
+            LIMIT $8
+        ) page
+    ) m
+    WHERE m.bytes_before < $9
+    ORDER BY m.position
+    OFFSET 0
+) r
+ORDER BY r.position

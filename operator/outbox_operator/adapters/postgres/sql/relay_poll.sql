@@ -18,10 +18,16 @@ WITH fresh AS (
 measured AS (
     SELECT *,
            count(*) OVER () AS found,
-           sum(size) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - size AS bytes_before
+           sum({size}) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - {size} AS bytes_before
     FROM fresh
 )
-SELECT {output}, now.snapshot, m.found
+SELECT {output}, now.snapshot, r.found
 FROM (SELECT pg_current_snapshot()::text AS snapshot) now
-LEFT JOIN measured m ON m.bytes_before < $4
-ORDER BY m.position
+LEFT JOIN (
+    SELECT *, {texts}
+    FROM measured m
+    WHERE m.bytes_before < $4
+    ORDER BY m.position
+    OFFSET 0
+) r ON true
+ORDER BY r.position

@@ -8,7 +8,7 @@
      open.xids || pg_snapshot_xmax(pg_current_snapshot())
  ) AS range (after, before)
  CROSS JOIN LATERAL (
-     SELECT {columns}, {size} AS size
+     SELECT {columns}
      FROM {schema}.events
      WHERE shard = $1 AND xid > range.after AND xid < range.before
      ORDER BY xid

@@ -4,7 +4,7 @@ UNION ALL
 (SELECT late.*
  FROM unnest($6::text[]::xid8[]) AS open (xid)
  CROSS JOIN LATERAL (
-     SELECT {columns}, {size} AS size
+     SELECT {columns}
      FROM {schema}.events
      WHERE shard = $1 AND xid BETWEEN open.xid AND open.xid
      ORDER BY xid
