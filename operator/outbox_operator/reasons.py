@@ -135,13 +135,16 @@ class Reason(StrEnum):
     """On `Ready`: a field whose behaviour is not in this version.
     Do: remove it."""
     INVALID_SECRET = "InvalidSecret"  # noqa: S105
-    """On `DatabaseReachable`, `NatsReachable`: what the Secret holds cannot be used: a malformed
-    URL, one that names files or unknown parameters, no valid certificate or key. No server was
-    asked.
-    Do: mend it; the message says what is wrong, and how it is done right."""
+    """On `DatabaseReachable`, `NatsReachable`: a malformed URL, one that names files or unknown
+    parameters, no valid certificate or key. No server was asked.
+    Do: mend the Secret; the message says what is wrong, and how it is done right."""
     SECRET_KEY_NOT_TEXT = "SecretKeyNotText"  # noqa: S105
     """On `DatabaseReachable`, `NatsReachable`: the key holds bytes that are not UTF-8 text.
     Do: put the URL, password or file there as text."""
+    TAKEN_OVER = "TakenOver"
+    """On `SchemaApplied`, `StreamReady`, `ConsumerReady`: another resource with `adoptionPolicy:
+    Adopt` took over what this one had. Relay and handler stop.
+    Do: delete this resource, or take it back by a change of its adoptionPolicy."""
     RESOURCE_CONFLICT = "ResourceConflict"
     """On `SchemaApplied`, `StreamReady`, `ConsumerReady`: an older or another living resource has
     the schema, stream or durable consumer; or an object of the child's name belongs to somebody

@@ -9,6 +9,7 @@ from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec
 from outbox_operator.api.v1alpha1.stream import EventStreamSpec
 from outbox_operator.plan.jetstream import consumers, streams
 from outbox_operator.plan.jetstream.decide import Config, Create, Decision, Update
+from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.state import Owner
 
 OWNER = Owner(uid="uid-of-orders", key="EventStream/shop/orders")
@@ -34,20 +35,15 @@ async def pass_stream(
     desired: Config,
     *,
     owner: Owner = OWNER,
-    adoption: Any = "Fail",
     settled: bool = False,
-    live_owners: tuple[str, ...] = (),
-    yielding_owners: tuple[str, ...] = (),
+    **claim: Any,
 ) -> Decision:
     """Look, decide, do; the decision."""
     decision = streams.decide_stream(
         desired,
         await admin.stream_info(desired["name"]),
-        owner=owner,
-        adoption=adoption,
+        claim=Claim(owner=owner, **claim),
         settled=settled,
-        live_owners={owner.uid, *live_owners},
-        yielding_owners=yielding_owners,
         api_level=admin.api_level,
     )
     match decision:
@@ -64,20 +60,17 @@ async def pass_consumer(
     desired: Config,
     *,
     owner: Owner = CONSUMER_OWNER,
-    adoption: Any = "Fail",
     settled: bool = False,
-    live_owners: tuple[str, ...] = (),
     handled: bool = False,
+    **claim: Any,
 ) -> Decision:
     """Look, decide, do; the decision."""
     home = await admin.stream_info(stream)
     decision = consumers.decide_consumer(
         desired,
         await admin.consumer_info(stream, desired["name"]),
-        owner=owner,
-        adoption=adoption,
+        claim=Claim(owner=owner, **claim),
         settled=settled,
-        live_owners={owner.uid, *live_owners},
         api_level=admin.api_level,
         handled=handled,
         stream_config=home.config if home else None,

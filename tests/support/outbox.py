@@ -9,6 +9,7 @@ import asyncpg
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.adapters.postgres.connection import connect
 from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.postgres.migrations import (
     DesiredDatabase,
     DesiredInbox,
@@ -39,9 +40,9 @@ async def migrate(
     connection = await connect(target, application_name="test-migrations")
     try:
         admin = PostgresAdmin(connection, target)
-        plan = plan_migrations(desired, await admin.observe(desired), OWNER, {OWNER.uid})
+        plan = plan_migrations(desired, await admin.observe(desired), Claim(owner=OWNER))
         await admin.apply(
-            plan, desired, OWNER, {OWNER.uid}, lock_timeout=5.0, operator_version="test"
+            plan, desired, Claim(owner=OWNER), lock_timeout=5.0, operator_version="test"
         )
     finally:
         await connection.close()

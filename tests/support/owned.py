@@ -8,6 +8,8 @@ from typing import Any
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.adapters.postgres.connection import Connection, connect
 from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.api.v1alpha1.common import AdoptionPolicy
+from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.postgres.migrations import (
     DesiredDatabase,
     DesiredInbox,
@@ -68,22 +70,24 @@ class OwnedDatabase:
         return role, await self._open(self.server.url(self.name, role, password))
 
     async def plan(
-        self, desired: DesiredDatabase, owner: Owner = OWNER, live: tuple[str, ...] = (OWNER.uid,)
+        self, desired: DesiredDatabase, owner: Owner = OWNER, adoption: AdoptionPolicy = "Fail"
     ) -> MigrationPlan:
         """What would be done."""
-        return plan_migrations(desired, await self.admin.observe(desired), owner, live)
+        claim = Claim(owner=owner, adoption=adoption)
+        return plan_migrations(desired, await self.admin.observe(desired), claim)
 
     async def migrate(
         self,
         desired: DesiredDatabase,
         owner: Owner = OWNER,
-        live: tuple[str, ...] = (OWNER.uid,),
+        adoption: AdoptionPolicy = "Fail",
         **options: Any,
     ) -> MigrationPlan:
         """Plan and do it; returns the plan."""
-        plan = await self.plan(desired, owner, live)
+        plan = await self.plan(desired, owner, adoption)
         settings = {"lock_timeout": 5.0, "operator_version": "1.2.3", **options}
-        await self.admin.apply(plan, desired, owner, live, **settings)
+        claim = Claim(owner=owner, adoption=adoption)
+        await self.admin.apply(plan, desired, claim, **settings)
         return plan
 
     async def plan_inbox(self, desired: DesiredInbox) -> MigrationPlan:

@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import quote, urlsplit
 
 import asyncpg
@@ -235,6 +235,15 @@ def with_login(url: str, user: str, password: str) -> str:
     """The same database, for somebody else."""
     parts = urlsplit(url)
     return f"postgresql://{user}:{password}@{parts.hostname}:{parts.port}{parts.path}"
+
+
+async def fetch_value(url: str, query: str) -> Any:
+    """The first column of the first row."""
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(query)
+    finally:
+        await connection.close()
 
 
 async def execute(url: str, *statements: str) -> None:

@@ -84,4 +84,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+# Its UID tells this cluster from others in the marks on schemas and streams.
+- apiGroups: [""]
+  resources: [namespaces]
+  {{- if .Values.watchNamespaces }}
+  # Of this very namespace: that of kube-system may not be read.
+  {{- else }}
+  resourceNames: [kube-system]
+  {{- end }}
+  verbs: [get]
 {{- end }}

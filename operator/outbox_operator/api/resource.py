@@ -40,6 +40,8 @@ class Meta:
     owner_uid: str | None = None
     """UID of the controlling owner, for an EventStream or EventConsumer that a pipeline made."""
     resource_version: str = ""
+    cluster: str = ""
+    """UID of what stands for the cluster; the operator fills it in, empty where it may not."""
 
     @property
     def key(self) -> str:

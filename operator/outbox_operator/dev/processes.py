@@ -25,6 +25,8 @@ from outbox_operator.plan.kubernetes.runtime_config import consumer_config, rela
 from outbox_operator.wire.config import (
     CONFIG_PATH_ENV,
     ConsumerConfig,
+    DatabaseConfig,
+    InboxConfig,
     NatsConfig,
     RelayConfig,
     encode,
@@ -81,7 +83,8 @@ def jobs(resources: Resources, servers: Servers, endpoints: dict[str, str]) -> l
 
 def _relay(pipeline: Pipeline, resources: Resources, servers: Servers) -> Job:
     config = relay_config(pipeline, stream_name=resources.stream_of(pipeline).spec.name)
-    database = dataclasses.replace(config.database, url_file=str(servers.database_url_file))
+    url_file = str(servers.database_url_file)
+    database = DatabaseConfig(url_file=url_file, schema=config.database.schema)
     config = dataclasses.replace(
         config, database=database, nats=NatsConfig(url=servers.nats_url), health_port=0
     )
@@ -103,8 +106,10 @@ def _consumer(
         "health_port": 0,
     }
     if config.inbox is not None:
-        changes["inbox"] = dataclasses.replace(
-            config.inbox, url_file=str(servers.database_url_file)
+        changes["inbox"] = InboxConfig(
+            url_file=str(servers.database_url_file),
+            schema=config.inbox.schema,
+            mode=config.inbox.mode,
         )
     endpoint = endpoints.get(consumer.meta.name)
     if config.http is not None and endpoint is not None:

@@ -26,6 +26,7 @@ from outbox_operator.client import Outbox
 from outbox_operator.dev.manifest import Resources
 from outbox_operator.plan.jetstream.stream_config import dead_letter_name
 from outbox_operator.plan.names import durable_name
+from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.passes.consumer import DurableObserved, plan_durable
 from outbox_operator.plan.passes.result import PassPlan
 from outbox_operator.plan.passes.source import source_in
@@ -97,17 +98,15 @@ async def set_up_streams(resources: Resources, url: str) -> None:
 
 async def migrate(admin: PostgresAdmin, pipeline: Pipeline) -> None:
     """Bring the outbox of a pipeline to the current schema, and drop what is past its retention."""
-    spec, owner = pipeline.spec, Owner.of(pipeline.meta)
+    spec, claim = pipeline.spec, Claim(owner=Owner.of(pipeline.meta), adoption="Adopt")
     # No grants: on a laptop everybody logs in as the owner.
     desired = DesiredDatabase.of(spec, writers=(), relay_role=None)
-    live = {owner.uid}
-    plan = plan_migrations(desired, await admin.observe(desired), owner, live)
+    plan = plan_migrations(desired, await admin.observe(desired), claim)
     if not plan.empty:
         await admin.apply(
             plan,
             desired,
-            owner,
-            live,
+            claim,
             lock_timeout=_LOCK_SECONDS,
             operator_version=version.VERSION,
         )
@@ -132,7 +131,7 @@ async def _stream(admin: JetStreamAdmin, stream: Stream) -> None:
         api_level=admin.api_level,
         stream=await admin.stream_info(spec.name),
         dead_letters=letters,
-        live_owners=frozenset({stream.meta.uid}),
+        living=frozenset({stream.meta.uid}),
     )
     plan = plan_stream(stream, observed)
     _check(plan, await execute(plan.steps, create=admin.create_stream, patch=admin.update_stream))
@@ -144,7 +143,7 @@ async def _durable(admin: JetStreamAdmin, stream: Stream, consumer: Consumer) ->
         api_level=admin.api_level,
         stream=await admin.stream_info(name),
         consumer=await admin.consumer_info(name, durable_name(consumer)),
-        live_owners=frozenset({consumer.meta.uid}),
+        living=frozenset({consumer.meta.uid}),
     )
     plan = plan_durable(consumer, source_in(consumer, stream), observed)
     applied = await execute(

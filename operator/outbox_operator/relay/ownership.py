@@ -30,8 +30,9 @@ from outbox_operator.telemetry.logging import bind
 log = logging.getLogger(__name__)
 
 BALANCE_SECONDS: Final = 1.0
-POSITIONS_SECONDS: Final = 3.0
-"""Between two looks at the sequence of positions: for so long inserts may fail after a `setval`."""
+SCHEMA_SECONDS: Final = 3.0
+"""Between two looks at the mark and at the sequence of positions: for so long inserts may fail
+after a `setval`, and rows go out after their schema was taken over."""
 POSITIONS_RETRY_SECONDS: Final = 300.0
 UNWOKEN_POLL_SECONDS: Final = 1.0
 """Longest pause of a quiet shard that was to be woken and cannot be: as by default."""
@@ -79,6 +80,7 @@ class Ownership:
     metrics: RelayMetrics
     _held: dict[int, _Held] = field(default_factory=dict)
     _resting: dict[int, _Rest] = field(default_factory=dict)
+    _schema_due: float = 0.0
     _positions_due: float = 0.0
     _sleeps: bool = False
     _poll_max: float = UNWOKEN_POLL_SECONDS
@@ -89,6 +91,7 @@ class Ownership:
         Raises:
             OutboxError: A connection is lost. Every shard session is ended then.
         """
+        await self._check_mark()
         try:
             await self.locks.join(self.signals.interrupt)
             log.info("joined the relays of the pipeline", extra={"member": self.locks.member})
@@ -130,7 +133,7 @@ class Ownership:
                 asyncio.get_running_loop().call_later(rest.until - now, self.signals.interrupt)
             elif await self.locks.take(shard):
                 self._start(shard)
-        await self._look_at_positions(now)
+        await self._look_at_schema(now)
         self._end_overdue(now)
         self._share_out()
 
@@ -150,11 +153,19 @@ class Ownership:
             log.warning("%s", missing, extra={"reason": Reason.NOBODY_NOTIFIES})
         self.progress.wakeups(missing)
 
-    async def _look_at_positions(self, now: float) -> None:
-        """Let inserts of applications go on that fail because somebody set the sequence back."""
-        if not self._held or now < self._positions_due:
+    async def _check_mark(self) -> None:
+        """Raise when the tables were taken over: another relay is to publish them."""
+        await self.locks.check_mark(self.settings.config.owner_uid)
+
+    async def _look_at_schema(self, now: float) -> None:
+        """See that the tables are still ours, and let inserts go on that fail because somebody
+        set the sequence of positions back."""
+        if not self._held or now < self._schema_due:
             return
-        self._positions_due = now + POSITIONS_SECONDS
+        self._schema_due = now + SCHEMA_SECONDS
+        await self._check_mark()
+        if now < self._positions_due:
+            return
         try:
             moved = await self.locks.mend_positions()
         except OutboxError as error:

@@ -99,6 +99,8 @@ class RelayConfig:
     publish_window: int = 1024
     drain_seconds: float = 25.0
     health_port: int = HEALTH_PORT
+    owner_uid: str | None = None
+    """UID of the pipeline: tables that carry the mark of another one are left alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

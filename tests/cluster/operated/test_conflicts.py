@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from support.nats import NatsOptions, NatsServer
+from support.postgres import with_login
 from support.world import HANDLER, World
 
 PIPELINE = ("OutboxPipeline", "orders")
@@ -60,23 +63,50 @@ def test_a_deployment_of_that_name_that_is_not_ours_is_left_alone(world: World) 
     world.wait_ready(*PIPELINE, deadline=90)
 
 
-def test_who_loses_the_table_runs_no_relay(world: World) -> None:
+def test_who_has_the_table_keeps_it_whoever_is_older(world: World) -> None:
     """The older pipeline comes into force later, because its Secret does."""
     late = world.pipeline("orders")
     late["spec"]["database"]["connectionSecretRef"]["name"] = "late"
     world.apply(late)
     world.wait_condition(*PIPELINE, "DatabaseReachable", "False", "SecretNotFound")
-    wait_to_be_younger(world, *PIPELINE)
     world.apply(world.secret("database", url=world.database), world.pipeline("second"))
     world.wait_ready("OutboxPipeline", "second")
-    world.deployment("second-relay")
     world.apply(world.secret("late", url=world.database))
-    world.wait_ready(*PIPELINE, deadline=60)
+    seen = world.wait_condition(*PIPELINE, "Stalled", "True", "ResourceConflict")
+    assert f"OutboxPipeline/{world.namespace}/second" in seen["message"]
+    assert world.get("Deployment", "orders-relay") is None
     world.look_again("obp", "second")
-    seen = world.wait_condition("OutboxPipeline", "second", "Stalled", "True", "ResourceConflict")
-    assert f"OutboxPipeline/{world.namespace}/orders" in seen["message"]
-    world.wait(lambda: world.get("Deployment", "second-relay") is None, "its relay goes")
-    world.wait_ready(*PIPELINE)
+    world.wait_ready("OutboxPipeline", "second")
+    world.deployment("second-relay")
+
+
+def test_who_cannot_log_in_claims_nothing(world: World) -> None:
+    """Somebody else names the database and the stream of a pipeline at work, and is older."""
+    name = f"{world.namespace}-stranger"
+    world.kubectl("create", "namespace", name)
+    try:
+        stranger = dataclasses.replace(world, namespace=name)
+        wrong = with_login(world.database, "postgres", "not-the-password")
+        nats = {"url": world.nats.url, "tokenSecretRef": {"name": "none", "key": "token"}}
+        stranger.apply(
+            stranger.secret("database", url=wrong),
+            stranger.pipeline("older"),
+            stranger.resource("EventStream", "thief", {**stranger.stream()["spec"], "nats": nats}),
+        )
+        stranger.wait_condition("OutboxPipeline", "older", "DatabaseReachable", "False")
+        wait_to_be_younger(stranger, "OutboxPipeline", "older")
+        world.apply(*world.whole())
+        world.wait_ready(*PIPELINE)
+        world.deployment("orders-relay")
+        stranger.look_again("obp", "older")
+        stranger.look_again("evs", "thief")
+        world.look_again("obp", "orders")
+        world.look_again("evs", "orders")
+        world.wait_ready(*PIPELINE)
+        world.wait_ready(*STREAM)
+        world.deployment("orders-relay")
+    finally:
+        world.kubectl("delete", "namespace", name, "--timeout=90s")
 
 
 def test_who_loses_the_stream_runs_no_relay(world: World) -> None:
@@ -86,7 +116,7 @@ def test_who_loses_the_stream_runs_no_relay(world: World) -> None:
     other["spec"]["database"]["schema"] = "second"
     other["spec"]["stream"] = world.pipeline()["spec"]["stream"]
     world.apply(other)
-    world.wait_condition("OutboxPipeline", "second", "Stalled", "True", "ResourceConflict")
+    world.wait_condition("OutboxPipeline", "second", "Stalled", "True")
     seen = world.condition("OutboxPipeline", "second", "RelayAvailable")
     assert seen["status"] == "Unknown"
     assert "the stream belongs to another resource" in seen["message"]
@@ -95,18 +125,40 @@ def test_who_loses_the_stream_runs_no_relay(world: World) -> None:
     world.wait_condition("EventStream", "second", "Ready", "False", "StreamExists", deadline=60)
 
 
-def test_who_loses_a_durable_consumer_runs_no_workload(world: World) -> None:
+ACCOUNTS = {
+    "accounts": {
+        name: {"users": [{"user": name, "password": name}], "jetstream": "enabled"}
+        for name in ("blue", "green")
+    }
+}
+
+
+def test_accounts_of_one_server_are_tenants(world: World) -> None:
+    with NatsServer(NatsOptions(extra=ACCOUNTS)) as server:
+        for name in ("blue", "green"):
+            nats = {"url": server.url, "userSecretRef": {"name": name}}
+            world.apply(
+                world.secret(name, username=name, password=name),
+                world.resource("EventStream", name, {**world.stream()["spec"], "nats": nats}),
+            )
+        for name in ("blue", "green"):
+            world.wait_ready("EventStream", name)
+            world.kubectl("delete", "evs", name, "-n", world.namespace, "--timeout=60s")
+
+
+def test_who_has_a_durable_consumer_keeps_it(world: World) -> None:
     """The older one comes into force later, because its EventStream does."""
     same: dict[str, Any] = {"durableName": "same", "handler": HANDLER, "replicas": 0}
     world.apply(world.consumer("first", streamRef={"name": "alias"}, **same))
     world.wait_condition("EventConsumer", "first", "ConsumerReady", "False", "StreamNotFound")
-    wait_to_be_younger(world, "EventConsumer", "first")
     world.apply(world.stream(), world.consumer("second", **same))
     world.wait_ready("EventConsumer", "second")
-    world.deployment("second-consumer")
     world.apply(world.resource("EventStream", "alias", world.stream()["spec"]))
-    world.wait_ready("EventConsumer", "first")
+    world.look_again("evc", "first")
+    world.wait_condition("EventStream", "alias", "StreamReady", "False", "ResourceConflict")
+    seen = world.wait_condition("EventConsumer", "first", "Stalled", "True", "ResourceConflict")
+    assert f"EventConsumer/{world.namespace}/second" in seen["message"]
+    assert world.get("Deployment", "first-consumer") is None
     world.look_again("evc", "second")
-    seen = world.wait_condition("EventConsumer", "second", "Stalled", "True", "ResourceConflict")
-    assert f"EventConsumer/{world.namespace}/first" in seen["message"]
-    world.wait(lambda: world.get("Deployment", "second-consumer") is None, "its workload goes")
+    world.wait_ready("EventConsumer", "second")
+    world.deployment("second-consumer")

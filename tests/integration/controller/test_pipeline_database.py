@@ -14,6 +14,7 @@ from outbox_operator.adapters.postgres.connection import connect
 from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.api import meta
 from outbox_operator.api.resource import Pipeline
+from outbox_operator.controller.reconcile.cluster import ClusterIdentity
 from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.pipeline_database import PipelineDatabase
@@ -48,6 +49,7 @@ async def databases(database: str) -> AsyncIterator[PipelineDatabase]:
             secrets=Secrets(OneSecret(database), time.monotonic, 60.0),
             nats=NatsConnections(lambda _user, _trigger: None, time.monotonic),
             postgres=connections,
+            cluster=ClusterIdentity(absent),
         )
     )
     await connections.close()

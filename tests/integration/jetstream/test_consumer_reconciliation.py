@@ -223,7 +223,7 @@ async def test_durable_of_another_resource(admin: JetStreamAdmin, stream: str) -
     theirs = desired_consumer(consumer_spec(), "billing", other, runtime=False, api_level=4)
     await pass_consumer(admin, stream, theirs, owner=other)
     refused = await pass_consumer(
-        admin, stream, desired(stream), live_owners=(other.uid,), adoption="Adopt"
+        admin, stream, desired(stream), living={other.uid}, adoption="Adopt"
     )
     assert isinstance(refused, Refused)
     assert isinstance(refused.error, ConflictError)

@@ -340,15 +340,13 @@ async def test_undeclared_stream_is_left_alone_or_adopted(
 async def test_stream_of_another_resource(admin: JetStreamAdmin, prefix: str) -> None:
     await pass_stream(admin, desired_stream(stream_spec(prefix), OTHER), owner=OTHER)
     desired = desired_stream(stream_spec(prefix), OWNER)
-    refused = await pass_stream(admin, desired, live_owners=(OTHER.uid,), adoption="Adopt")
+    refused = await pass_stream(admin, desired, living={OTHER.uid}, adoption="Adopt")
     assert isinstance(refused, Refused)
     assert isinstance(refused.error, ConflictError)
     assert OTHER.key in refused.error.message
-    taken = await pass_stream(
-        admin, desired, live_owners=(OTHER.uid,), yielding_owners=(OTHER.uid,)
-    )
+    taken = await pass_stream(admin, desired, adoption="Adopt")
     assert isinstance(taken, Update)
-    assert not taken.adopted
+    assert taken.adopted
     assert await pass_stream(admin, desired) == InSync()
 
 

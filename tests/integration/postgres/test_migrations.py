@@ -14,6 +14,7 @@ from outbox_operator.errors import (
     SpecError,
     UnsafeChangeError,
 )
+from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.postgres.migrations import DesiredDatabase, plan_migrations
 from outbox_operator.plan.state import Owner
 from outbox_operator.wire.advisory_locks import schema_lock
@@ -25,6 +26,7 @@ from support.waiting import eventually
 pytestmark = pytest.mark.integration
 
 OUTBOX = DesiredDatabase(schema="outbox")
+CLAIM = Claim(owner=OWNER)
 RIVAL = Owner(uid="00000000-0000-0000-0000-000000000002", key="OutboxPipeline/shop/rival")
 ADD = "INSERT INTO outbox.events (event_type, payload) VALUES ('order.created', '{}')"
 
@@ -209,7 +211,7 @@ async def test_a_lost_index_is_built_again_while_writers_write(owned: OwnedDatab
     plan = await owned.plan(OUTBOX)
     assert all("CONCURRENTLY" in s.sql for s in plan.statements[:-1])
     repair = asyncio.create_task(
-        owned.admin.apply(plan, OUTBOX, OWNER, (OWNER.uid,), lock_timeout=5, operator_version="x")
+        owned.admin.apply(plan, OUTBOX, CLAIM, lock_timeout=5, operator_version="x")
     )
     written = 0
     while not repair.done():
@@ -359,7 +361,7 @@ async def test_of_two_at_once_one_migrates_and_the_other_finds_it_done(
 
     done = await asyncio.gather(
         *(
-            admin.apply(plan, OUTBOX, OWNER, (OWNER.uid,), lock_timeout=10, operator_version="x")
+            admin.apply(plan, OUTBOX, CLAIM, lock_timeout=10, operator_version="x")
             for admin in (owned.admin, second)
         )
     )
@@ -371,9 +373,7 @@ async def test_waits_for_another_migration_no_longer_than_told(owned: OwnedDatab
     other, _ = await owned.second_owner()
     await other.execute("SELECT pg_advisory_lock($1)", schema_lock("migrations", "outbox"))
     with pytest.raises(PostgresError, match="another migration") as caught:
-        await owned.admin.apply(
-            plan, OUTBOX, OWNER, (OWNER.uid,), lock_timeout=0.05, operator_version="x"
-        )
+        await owned.admin.apply(plan, OUTBOX, CLAIM, lock_timeout=0.05, operator_version="x")
     assert caught.value.reason == "LockTimeout"
     assert (await owned.plan(OUTBOX)).hash == plan.hash
 
@@ -390,25 +390,25 @@ async def test_an_approved_plan_does_not_run_when_the_database_has_changed(
     plan = await owned.plan(OUTBOX)
     await owned.connection.execute("CREATE SCHEMA outbox")
     with pytest.raises(PostgresError) as caught:
-        await owned.admin.apply(
-            plan, OUTBOX, OWNER, (OWNER.uid,), lock_timeout=5, operator_version="x"
-        )
+        await owned.admin.apply(plan, OUTBOX, CLAIM, lock_timeout=5, operator_version="x")
     assert caught.value.reason == "PlanOutdated"
     assert caught.value.retryable
 
 
-async def test_the_schema_of_a_living_pipeline_is_refused_and_of_a_dead_one_taken(
+async def test_the_schema_of_another_pipeline_is_taken_only_by_adoption(
     owned: OwnedDatabase,
 ) -> None:
     await owned.migrate(OUTBOX)
-    observed = await owned.admin.observe(OUTBOX)
     with pytest.raises(ConflictError, match="OutboxPipeline/shop/orders"):
-        plan_migrations(OUTBOX, observed, RIVAL, {OWNER.uid, RIVAL.uid})
-    plan = await owned.migrate(OUTBOX, RIVAL, (RIVAL.uid,))
+        await owned.plan(OUTBOX, RIVAL)
+    living = Claim(owner=RIVAL, adoption="Adopt", living={OWNER.uid})
+    with pytest.raises(ConflictError, match="belongs to OutboxPipeline/shop/orders"):
+        plan_migrations(OUTBOX, await owned.admin.observe(OUTBOX), living)
+    plan = await owned.migrate(OUTBOX, RIVAL, "Adopt")
     assert [s.reason for s in plan.statements] == [
-        "take over schema outbox from OutboxPipeline/shop/orders, which is gone"
+        "take over schema outbox from OutboxPipeline/shop/orders"
     ]
-    assert (await owned.plan(OUTBOX, RIVAL, (RIVAL.uid,))).empty
+    assert (await owned.plan(OUTBOX, RIVAL)).empty
 
 
 async def test_a_role_that_does_not_exist_is_named_and_later_found(owned: OwnedDatabase) -> None:
@@ -463,7 +463,7 @@ async def test_drop_leaves_a_schema_that_the_role_could_not_create_again(
     await owned.root.execute(f'CREATE SCHEMA outbox AUTHORIZATION "{owned.role}"')
     await owned.migrate(OUTBOX)
     assert await owned.admin.drop("outbox", OWNER)
-    await owned.migrate(OUTBOX, RIVAL, (OWNER.uid, RIVAL.uid))
+    await owned.migrate(OUTBOX, RIVAL)
 
 
 async def test_drop_leaves_what_is_not_ours(owned: OwnedDatabase) -> None:

@@ -7,7 +7,7 @@ consumer must not import this module. Every method raises only errors of `outbox
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
@@ -22,6 +22,7 @@ from outbox_operator.adapters.postgres.maintenance import MaintenanceResult
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.errors import PostgresError
+from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.postgres.drop import drop_statements, release_statements
 from outbox_operator.plan.postgres.migrations import plan_inbox, plan_migrations
 from outbox_operator.plan.postgres.state import (
@@ -34,6 +35,7 @@ from outbox_operator.plan.postgres.state import (
 )
 from outbox_operator.plan.state import Owner
 from outbox_operator.reasons import Reason
+from outbox_operator.wire import schema_mark
 from outbox_operator.wire.advisory_locks import schema_lock
 
 __all__ = ["MaintenanceResult", "PostgresAdmin"]
@@ -63,12 +65,17 @@ class PostgresAdmin:
         with errors(self._target):
             return await catalog.observe(self._connection, desired)
 
+    async def marked_uid(self, schema: str) -> str | None:
+        """UID of the resource whose mark the schema carries; None: nobody's."""
+        with errors(self._target):
+            comment = await self._connection.fetchval(statement("session_mark"), schema)
+        return schema_mark.owner_uid(comment)
+
     async def apply(
         self,
         plan: MigrationPlan,
         desired: DesiredDatabase,
-        owner: Owner,
-        live_owners: Collection[str],
+        claim: Claim,
         *,
         lock_timeout: float,
         operator_version: str,
@@ -78,8 +85,7 @@ class PostgresAdmin:
         Args:
             plan: As `plan_migrations` made it, perhaps a while ago.
             desired: What it was made for.
-            owner: The pipeline.
-            live_owners: UIDs of all pipelines that exist.
+            claim: Of the pipeline.
             lock_timeout: Seconds to wait for another migration, and for each table's lock.
             operator_version: Written down with the schema version.
 
@@ -93,7 +99,7 @@ class PostgresAdmin:
         """
 
         def replan(observed: ObservedDatabase) -> MigrationPlan:
-            return plan_migrations(desired, observed, owner, live_owners)
+            return plan_migrations(desired, observed, claim)
 
         return await self._apply(plan, desired, replan, lock_timeout, operator_version)
 

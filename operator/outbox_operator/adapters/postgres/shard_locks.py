@@ -19,8 +19,9 @@ from outbox_operator.adapters.postgres.errors import transaction_pooler
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.session import Session
 from outbox_operator.adapters.postgres.url import PostgresTarget
-from outbox_operator.errors import PostgresError
+from outbox_operator.errors import ConflictError, PostgresError
 from outbox_operator.reasons import Reason
+from outbox_operator.wire import schema_mark
 from outbox_operator.wire.advisory_locks import shard_lock_class
 
 IDLE_SECONDS: Final = 10.0
@@ -116,6 +117,27 @@ class ShardLocks(Session):
         with self._asking():
             prepares: bool = await self._connection.fetchval(statement("session_prepares"))
         return not prepares
+
+    async def check_mark(self, owner_uid: str | None) -> None:
+        """Whether the tables are those of our pipeline.
+
+        Args:
+            owner_uid: Its UID; None: whoever's.
+
+        Raises:
+            ConflictError: They carry the mark of another one, whose relay is to publish them.
+        """
+        if owner_uid is None:
+            return
+        with self._asking():
+            comment = await self._connection.fetchval(statement("session_mark"), self._schema)
+        found = schema_mark.owner_uid(comment)
+        if found not in (None, owner_uid):
+            raise ConflictError(
+                f"PostgreSQL at {self.address}: schema {self._schema} belongs to another pipeline "
+                "now; nothing of it is published here (see SchemaApplied of both)",
+                reason=Reason.TAKEN_OVER,
+            )
 
     async def mend_positions(self) -> str | None:
         """Let inserts go on that fail because the sequence of positions stands before some in use.

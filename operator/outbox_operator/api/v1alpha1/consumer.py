@@ -155,7 +155,8 @@ class ConsumerConfigSpec(DurableConfig):
     )
     adoptionPolicy: AdoptionPolicy = Field(
         default="Fail",
-        description="What to do when the durable consumer exists and nobody declared it.",
+        description="What to do when the durable consumer exists and nobody declared it, or a "
+        "resource that is not seen here; as of a stream.",
     )
     podTemplate: PodTemplate | None = pod_template("the consumer workload")
 

@@ -21,6 +21,7 @@ from outbox_operator.api.fields import (
     rules,
 )
 from outbox_operator.api.v1alpha1.common import (
+    AdoptionPolicy,
     Autoscaling,
     DeletionPolicy,
     NatsConnection,
@@ -74,6 +75,12 @@ class Database(MigratedConnection):
         default_factory=Migrations, description="How schema changes are carried out."
     )
     grants: Grants = Field(default_factory=Grants, description="Who may use the outbox.")
+    adoptionPolicy: AdoptionPolicy = Field(
+        default="Fail",
+        description="Fail refuses a schema that carries the mark of a pipeline of another name, "
+        "namespace or cluster; Adopt takes it over, once for each change of this specification. "
+        "Whoever had it stops.",
+    )
 
 
 class OutboxTable(ApiModel):

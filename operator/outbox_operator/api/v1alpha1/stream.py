@@ -222,8 +222,9 @@ class StreamConfig(ApiModel):
     )
     adoptionPolicy: AdoptionPolicy = Field(
         default="Fail",
-        description="What to do when the stream exists and nobody declared it: Fail leaves it "
-        "alone and says so, Adopt takes it over and changes it to this specification.",
+        description="What to do when the stream exists and nobody declared it, or a resource of "
+        "another name, namespace or cluster that is not seen here: Fail leaves it alone and says "
+        "so, Adopt takes it over, once for each change of this specification.",
     )
 
 

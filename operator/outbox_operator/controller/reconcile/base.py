@@ -29,6 +29,7 @@ from outbox_operator.controller.runtime.child_cache import owner_of
 from outbox_operator.controller.runtime.own_writes import OwnWrites
 from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileResult
 from outbox_operator.errors import ConflictError, KubernetesError, OutboxError
+from outbox_operator.plan.ownership import CONFLICTS
 from outbox_operator.plan.passes.result import PassResult
 from outbox_operator.plan.status.conditions import (
     Part,
@@ -93,12 +94,16 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         self._uids.pop(key, None)
         self.context.nats.forget(key)
         self.context.postgres.forget(key)
+        self._wake_rivals()
 
-    def wake_all(self, uids: frozenset[str], trigger: str) -> None:
-        """Ask for a pass over objects of this kind."""
-        for key, uid in self._uids.items():
-            if uid in uids:
-                self.context.wake(key, trigger)
+    def _wake_rivals(self) -> None:
+        """What the gone one had may be free now: those that wait for something look again."""
+        for body in self.context.objects.of_kind(self.kind):
+            conditions = (body.get("status") or {}).get("conditions") or ()
+            if any(one.get("reason") in CONFLICTS for one in conditions):
+                metadata = body["metadata"]
+                key = ObjectKey(self.kind, metadata["namespace"], metadata["name"])
+                self.context.wake(key, "a rival is gone")
 
     async def reconcile(self, key: ObjectKey, trigger: str) -> ReconcileResult:
         """One pass. Called by the work queue, never twice at once for one object."""
@@ -108,7 +113,8 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             self.forget(key, known)
         if body is None:
             return ReconcileResult()
-        metadata = parse_meta(body)
+        cluster = await self.context.cluster.of(key.namespace)
+        metadata = dataclasses.replace(parse_meta(body), cluster=cluster)
         self._uids[key] = metadata.uid
         try:
             if metadata.deleted_at is not None:

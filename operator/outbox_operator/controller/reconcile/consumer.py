@@ -14,10 +14,9 @@ from outbox_operator.api.resource import Consumer, parse_consumer
 from outbox_operator.api.unsupported import check_consumer_supported
 from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
 from outbox_operator.controller.reconcile.base import BaseReconciler
-from outbox_operator.controller.reconcile.claims import Claims, Rivals, server_identity
 from outbox_operator.controller.reconcile.consumer_inbox import ensure_inbox
 from outbox_operator.controller.reconcile.context import Context
-from outbox_operator.controller.reconcile.jetstream import connect, live_owners
+from outbox_operator.controller.reconcile.jetstream import connect
 from outbox_operator.controller.reconcile.workloads import Workloads
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import OutboxError
@@ -28,7 +27,6 @@ from outbox_operator.plan.names import durable_name, workload_name
 from outbox_operator.plan.passes.consumer import (
     DurableObserved,
     DurableResult,
-    claimed_elsewhere,
     consumer_result,
     durable_result,
     not_ready,
@@ -60,7 +58,6 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         super().__init__(context)
         self._workloads = workloads
         self._sources: dict[str, Source] = {}
-        self._claims = Claims(ConditionType.CONSUMER_READY)
 
     def parse(self, body: Mapping[str, Any]) -> Consumer:
         """The typed resource."""
@@ -89,19 +86,16 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         workload = WorkloadResult()
         try:
             source = self._resolve(resource)
-            rivals = self._rivals(resource, source)
         except OutboxError as error:
             durable = DurableResult(parts=(not_ready(error),))
             return consumer_result(resource, durable, inbox, workload, datetime.now(UTC))
-        if rivals.older is not None:
-            lost = claimed_elsewhere(resource, source, rivals.older)
-            durable = DurableResult(parts=(not_ready(lost),))
+        self._sources[resource.meta.uid] = source
+        durable = await self._durable(resource, source)
+        inbox = await ensure_inbox(self.context, resource)
+        earlier = (*durable.parts, *inbox.parts)
+        if any(part.reason == Reason.TAKEN_OVER for part in durable.parts):
             workload = await self._no_workload(resource)
         else:
-            self._sources[resource.meta.uid] = source
-            durable = await self._durable(resource, source, rivals)
-            inbox = await ensure_inbox(self.context, resource)
-            earlier = (*durable.parts, *inbox.parts)
             workload = await self._workload(resource, source, earlier)
         return consumer_result(resource, durable, inbox, workload, datetime.now(UTC))
 
@@ -110,15 +104,9 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         key = ObjectKey(meta.STREAM, resource.meta.namespace, ref.name if ref else "")
         return resolve(resource, self.context.objects.get(key))
 
-    def _rivals(self, resource: Consumer, source: Source) -> Rivals:
-        claim = (server_identity(source.nats), source.stream, durable_name(resource))
-        self._claims.set(resource.meta.uid, claim)
-        consumers = self.context.objects.of_kind(meta.CONSUMER)
-        return self._claims.rivals(resource.meta, consumers, claim)
-
-    async def _durable(self, resource: Consumer, source: Source, rivals: Rivals) -> DurableResult:
+    async def _durable(self, resource: Consumer, source: Source) -> DurableResult:
         """Make the durable consumer as declared."""
-        admin, observed = await self._gather_durable(resource, source, rivals)
+        admin, observed = await self._gather_durable(resource, source)
         plan = plan_durable(resource, source, observed)
         applied: list[Applied[ObservedConsumer]] = []
         letters: int | OutboxError | None = None
@@ -133,7 +121,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         return durable_result(resource, source, plan, applied, letters, datetime.now(UTC))
 
     async def _gather_durable(
-        self, resource: Consumer, source: Source, rivals: Rivals
+        self, resource: Consumer, source: Source
     ) -> tuple[JetStreamAdmin | None, DurableObserved]:
         """What there is, and the connection to change it with."""
         try:
@@ -151,8 +139,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             api_level=admin.api_level,
             stream=stream,
             consumer=consumer,
-            live_owners=live_owners(self.context, meta.CONSUMER),
-            yielding_owners=rivals.younger,
+            living=self.context.living(meta.CONSUMER),
         )
 
     async def _workload(
@@ -230,7 +217,6 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         """The object is gone."""
         self._workloads.forget(uid)
         self._sources.pop(uid, None)
-        self.wake_all(self._claims.drop(uid), "a rival is gone")
         super().forget(key, uid)
 
 

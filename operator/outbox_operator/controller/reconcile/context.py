@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from outbox_operator.adapters.kubernetes.objects import Ref
 from outbox_operator.api import meta
+from outbox_operator.controller.reconcile.cluster import ClusterIdentity
 from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
 from outbox_operator.controller.reconcile.secrets import Secrets
 from outbox_operator.controller.runtime.reconciler import ObjectKey, Reconciler
@@ -40,6 +41,7 @@ class Context:
         secrets: Secrets, read by name.
         nats: Connections to NATS, by login.
         postgres: Connections to PostgreSQL, by login.
+        cluster: Which cluster this is.
     """
 
     kube: Kube
@@ -50,6 +52,7 @@ class Context:
     secrets: Secrets
     nats: NatsConnections
     postgres: PostgresConnections
+    cluster: ClusterIdentity
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -72,6 +75,7 @@ class Context:
             secrets=Secrets(kube, time.monotonic, settings.secret_age_seconds),
             nats=NatsConnections(wake, time.monotonic),
             postgres=PostgresConnections(wake, time.monotonic),
+            cluster=ClusterIdentity(kube),
         )
         sweeper = asyncio.create_task(context._sweep_forever(), name="sweep connections")
         try:
@@ -80,6 +84,10 @@ class Context:
             sweeper.cancel()
             await context.nats.close()
             await context.postgres.close()
+
+    def living(self, kind: str) -> frozenset[str]:
+        """UIDs of all resources of a kind that are seen here."""
+        return frozenset(body["metadata"]["uid"] for body in self.objects.of_kind(kind))
 
     def ref(self, key: ObjectKey) -> Ref:
         """Where one of our objects lives in the API."""

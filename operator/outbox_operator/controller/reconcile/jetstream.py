@@ -26,8 +26,3 @@ async def connect(context: Context, meta: Meta, nats: NatsConnection) -> JetStre
     except CredentialsError:
         context.secrets.forget(meta.namespace, secret_names(nats))
         raise
-
-
-def live_owners(context: Context, kind: str) -> frozenset[str]:
-    """UIDs of all resources of a kind; the mark of any other is nobody's."""
-    return frozenset(body["metadata"]["uid"] for body in context.objects.of_kind(kind))

@@ -118,7 +118,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         owner, spec = resource.meta, resource.spec
         whose = lost_to(database, children)
         if whose is not None:
-            await self._workloads.remove(owner)
+            # What runs is left: a relay looks whose the schema is, and stops by itself.
             return no_relay(resource, whose)
         exists = self._workloads.exists(owner)
         stream_name = children.stream_name
@@ -203,6 +203,6 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         self._workloads.forget(uid)
         self._samples.pop(uid, None)
         self._rendered.forget(uid)
-        self.wake_all(self._database.forget(uid), "a rival is gone")
+        self._database.forget(uid)
         self._children.forget(uid)
         super().forget(key, uid)

@@ -10,10 +10,8 @@ from datetime import UTC, datetime
 from outbox_operator import version
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.api import meta
-from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.resource import Meta, Pipeline
-from outbox_operator.controller.reconcile.claims import Claims, Rivals
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.postgres import (
     Logins,
@@ -31,6 +29,7 @@ from outbox_operator.plan.passes.database import (
     database_result,
     desired_database,
     plan_database,
+    schema_claim,
 )
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.postgres.state import MigrationPlan
@@ -63,7 +62,6 @@ class PipelineDatabase:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._compared: dict[str, _Compared] = {}
-        self._claims = Claims(ConditionType.SCHEMA_APPLIED)
 
     async def ensure(self, pipeline: Pipeline) -> DatabaseResult:
         """Make the database as declared and read its numbers; what goes wrong becomes a part."""
@@ -82,13 +80,18 @@ class PipelineDatabase:
         logins = await read_logins(self._context, owner, "spec.database", database)
         if isinstance(logins, SessionFailure):
             return None, DatabaseObserved(failure=logins)
-        rivals = self._rivals(pipeline, logins)
-        if rivals.older is not None:
-            address = logins.owner.address
-            return None, DatabaseObserved(address=address, claimed_by=rivals.older)
         relay_role = logins.worker.user
         if self._is_fresh(pipeline, logins):
-            return logins, DatabaseObserved(relay_role=relay_role)
+            marked = await in_session(
+                self._context,
+                owner,
+                logins.owner,
+                lambda admin: admin.marked_uid(database.schema_),
+            )
+            if isinstance(marked, SessionFailure):
+                return None, DatabaseObserved(failure=marked)
+            if marked in (None, owner.uid):
+                return logins, DatabaseObserved(relay_role=relay_role)
         desired = desired_database(pipeline, relay_role)
         catalogue = await in_session(
             self._context, owner, logins.owner, lambda admin: admin.observe(desired)
@@ -98,7 +101,7 @@ class PipelineDatabase:
         return logins, DatabaseObserved(
             relay_role=relay_role,
             catalogue=catalogue,
-            live_owners=self._live_owners() - rivals.younger,
+            living=self._context.living(meta.PIPELINE),
         )
 
     async def _act(
@@ -136,13 +139,6 @@ class PipelineDatabase:
             and not LOOK_AGAIN_ANNOTATIONS & pipeline.meta.annotations.keys()
         )
 
-    def _rivals(self, pipeline: Pipeline, logins: Logins) -> Rivals:
-        """Who else claims the schema."""
-        claim = (logins.owner.address, pipeline.spec.database.schema_)
-        self._claims.set(pipeline.meta.uid, claim)
-        pipelines = self._context.objects.of_kind(meta.PIPELINE)
-        return self._claims.rivals(pipeline.meta, pipelines, claim)
-
     async def _migrate(
         self,
         pipeline: Pipeline,
@@ -159,8 +155,7 @@ class PipelineDatabase:
             lambda admin: admin.apply(
                 migration,
                 desired,
-                Owner.of(pipeline.meta),
-                observed.live_owners,
+                schema_claim(pipeline, observed.living),
                 lock_timeout=seconds(pipeline.spec.database.migrations.lockTimeout),
                 operator_version=version.VERSION,
             ),
@@ -238,10 +233,6 @@ class PipelineDatabase:
             )
         forget_refused(self._context, owner, pipeline.spec.database, result.error)
 
-    def _live_owners(self) -> frozenset[str]:
-        objects = self._context.objects.of_kind(meta.PIPELINE)
-        return frozenset(body["metadata"]["uid"] for body in objects)
-
     async def drop(self, pipeline: Pipeline) -> None:
         """Drop our tables, if they carry this pipeline's mark. Raises why it could not be done."""
         owner, database = pipeline.meta, pipeline.spec.database
@@ -257,7 +248,6 @@ class PipelineDatabase:
         if isinstance(dropped, SessionFailure):
             raise dropped.error
 
-    def forget(self, uid: str) -> frozenset[str]:
-        """The pipeline is gone; UIDs of those that claim the same schema."""
+    def forget(self, uid: str) -> None:
+        """The pipeline is gone."""
         self._compared.pop(uid, None)
-        return self._claims.drop(uid)

@@ -13,9 +13,8 @@ from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Stream, parse_stream
 from outbox_operator.api.v1alpha1.stream import EventStreamStatus
 from outbox_operator.controller.reconcile.base import BaseReconciler
-from outbox_operator.controller.reconcile.claims import Claims, server_identity
 from outbox_operator.controller.reconcile.context import Context
-from outbox_operator.controller.reconcile.jetstream import connect, live_owners
+from outbox_operator.controller.reconcile.jetstream import connect
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.jetstream.stream_config import (
@@ -39,7 +38,6 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._claims = Claims(ConditionType.STREAM_READY)
 
     def parse(self, body: Mapping[str, Any]) -> Stream:
         """The typed resource."""
@@ -69,12 +67,6 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
     async def _gather(self, resource: Stream) -> tuple[JetStreamAdmin | None, StreamObserved]:
         """What there is, and the connection to change it with."""
         spec = resource.spec
-        claim = (server_identity(spec.nats), spec.name)
-        self._claims.set(resource.meta.uid, claim)
-        streams = self.context.objects.of_kind(meta.STREAM)
-        rivals = self._claims.rivals(resource.meta, streams, claim)
-        if rivals.older is not None:
-            return None, StreamObserved(claimed_by=rivals.older)
         try:
             admin = await connect(self.context, resource.meta, spec.nats)
         except OutboxError as error:
@@ -86,8 +78,7 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
             api_level=admin.api_level,
             stream=stream,
             dead_letters=dead_letters,
-            live_owners=live_owners(self.context, meta.STREAM),
-            yielding_owners=rivals.younger,
+            living=self.context.living(meta.STREAM),
         )
 
     def _wake_consumers(self, resource: Stream) -> None:
@@ -114,11 +105,6 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
             observed = await admin.stream_info(str(wanted["name"]))
             if observed is not None and observed.owner_uid == owner.uid:
                 await admin.delete_stream(observed.name)
-
-    def forget(self, key: ObjectKey, uid: str) -> None:
-        """The object is gone."""
-        self.wake_all(self._claims.drop(uid), "a rival is gone")
-        super().forget(key, uid)
 
 
 async def _read(admin: JetStreamAdmin, name: str) -> Reading:

@@ -6,12 +6,11 @@ of the server was tried on nats-server 2.10 to 2.15; tests/integration/jetstream
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from outbox_operator.api.fields import nanoseconds, size_bytes
-from outbox_operator.api.v1alpha1.common import AdoptionPolicy
 from outbox_operator.api.v1alpha1.consumer import ConsumerConfigSpec, EventConsumerSpec
 from outbox_operator.errors import SpecError
 from outbox_operator.plan.jetstream.decide import (
@@ -25,17 +24,18 @@ from outbox_operator.plan.jetstream.decide import (
     duration,
     durations,
     limit,
+    mark_of,
     metadata_with_marks,
     moment,
     named,
     nothing,
     own_metadata,
-    owner_uid,
     rfc3339,
     switched_on,
     time_text,
     unordered,
 )
+from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.state import Owner
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.subjects import is_valid_filter, overlaps
@@ -89,7 +89,8 @@ class ObservedConsumer:
     @property
     def owner_uid(self) -> str | None:
         """UID of the resource whose mark it carries."""
-        return owner_uid(self.config)
+        mark = mark_of(self.config)
+        return None if mark is None else mark.uid
 
 
 def desired_consumer(
@@ -191,11 +192,8 @@ def decide_consumer(
     desired: Config,
     observed: ObservedConsumer | None,
     *,
-    owner: Owner,
-    adoption: AdoptionPolicy,
+    claim: Claim,
     settled: bool,
-    live_owners: Container[str],
-    yielding_owners: Container[str] = frozenset(),
     api_level: int,
     handled: bool,
     stream_config: Mapping[str, Any] | None = None,
@@ -223,11 +221,8 @@ def decide_consumer(
         _TRAITS,
         desired,
         None if observed is None else observed.config,
-        owner=owner,
-        adoption=adoption,
+        claim=claim,
         settled=settled,
-        live_owners=live_owners,
-        yielding_owners=yielding_owners,
         api_level=api_level,
     )
 

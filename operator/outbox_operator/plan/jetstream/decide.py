@@ -6,20 +6,19 @@ JetStream API: its own field names, durations in nanoseconds, sizes in bytes. Pu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from outbox_operator.api import meta
-from outbox_operator.api.v1alpha1.common import AdoptionPolicy
 from outbox_operator.errors import (
-    ConflictError,
     OutboxError,
     SpecError,
     UnsafeChangeError,
     UnsupportedServerError,
 )
+from outbox_operator.plan.ownership import Claim, refusal
 from outbox_operator.plan.state import FieldChange, Owner
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.times import format_time
@@ -129,10 +128,17 @@ def own_metadata(value: Any) -> Any:
     return {k: v for k, v in (value or {}).items() if not k.startswith(_SERVER_METADATA)}
 
 
-def owner_uid(config: Mapping[str, Any]) -> str | None:
-    """UID of the resource whose mark a configuration carries."""
-    uid = own_metadata(config.get("metadata")).get(meta.OWNER_METADATA)
-    return None if uid is None else str(uid)
+def mark_of(config: Mapping[str, Any]) -> Owner | None:
+    """Whose mark a configuration carries; None: nobody's."""
+    metadata = own_metadata(config.get("metadata"))
+    uid = metadata.get(meta.OWNER_METADATA)
+    if uid is None:
+        return None
+    return Owner(
+        uid=str(uid),
+        key=str(metadata.get(meta.OWNER_NAME_METADATA, "an unknown resource")),
+        cluster=str(metadata.get(meta.OWNER_CLUSTER_METADATA, "")),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,11 +193,8 @@ def decide(
     desired: Config,
     observed: Mapping[str, Any] | None,
     *,
-    owner: Owner,
-    adoption: AdoptionPolicy,
+    claim: Claim,
     settled: bool,
-    live_owners: Container[str],
-    yielding_owners: Container[str],
     api_level: int,
 ) -> Decision:
     """What to do about one resource; see `plan.jetstream.streams.decide_stream`."""
@@ -201,12 +204,10 @@ def decide(
         return Refused(error=missing)
     if observed is None:
         return Create(config=desired)
-    mark = own_metadata(observed.get("metadata")).get(meta.OWNER_METADATA)
-    ours = mark == owner.uid or mark in yielding_owners
-    if not ours:
-        refusal = _foreign(traits, name, observed, owner, adoption, live_owners)
-        if refusal is not None:
-            return Refused(error=refusal)
+    mark = mark_of(observed)
+    foreign = refusal(name, mark, claim, field="spec.adoptionPolicy", free=traits.exists_reason)
+    if foreign is not None:
+        return Refused(error=foreign)
     wanted_config, found_config = traits.canonical(desired), traits.canonical(dict(observed))
     changes: list[FieldChange] = []
     impossible: list[FieldChange] = []
@@ -232,40 +233,19 @@ def decide(
     return Update(
         config=desired,
         changes=tuple(changes),
-        drift=settled and mark == owner.uid,
-        adopted=mark is None,
+        drift=settled and _had_it(mark, claim) and not _only_place(changes, mark, claim.owner),
+        adopted=not _had_it(mark, claim) and not (mark and mark.is_before(claim.owner)),
     )
 
 
-def _foreign(
-    traits: ConfigTraits,
-    name: str,
-    observed: Mapping[str, Any],
-    owner: Owner,
-    adoption: AdoptionPolicy,
-    live_owners: Container[str],
-) -> OutboxError | None:
-    """Why a resource that does not carry our mark must be left alone; None if it may be taken."""
-    metadata = own_metadata(observed.get("metadata"))
-    mark = metadata.get(meta.OWNER_METADATA)
-    marked_for = metadata.get(meta.OWNER_NAME_METADATA, "an unknown resource")
-    if mark is not None and mark in live_owners:
-        return ConflictError(
-            f"{name} belongs to {marked_for} (uid {mark}); rename one of the two or delete it"
-        )
-    if mark is not None and marked_for == owner.key:
-        # Deleted with deletionPolicy Retain and created again: the same resource to a person.
-        return None
-    if adoption == "Adopt":
-        return None
-    whose = f"carries the mark of {marked_for}, which does not exist here" if mark else (
-        "exists and no resource declared it"
-    )  # fmt: skip
-    return ConflictError(
-        f"{name} {whose}; set adoptionPolicy: Adopt to take it over and change it to this "
-        "specification, or choose another name",
-        reason=traits.exists_reason,
-    )
+def _had_it(mark: Owner | None, claim: Claim) -> bool:
+    return claim.same if mark is None else mark.uid == claim.owner.uid
+
+
+def _only_place(changes: Iterable[FieldChange], mark: Owner | None, owner: Owner) -> bool:
+    """Whether nothing is amiss but that an older version did not say in which cluster."""
+    before = mark is not None and not mark.cluster and bool(owner.cluster)
+    return before and all(change.field == "metadata" for change in changes)
 
 
 def _unsupported(
@@ -295,7 +275,12 @@ def metadata_with_marks(labels: Mapping[str, str], owner: Owner) -> dict[str, st
                 f"spec.metadata: key {key!r} is reserved; keys must not start with "
                 f"{' or '.join(_RESERVED_METADATA)}"
             )
-    return {**labels, meta.OWNER_METADATA: owner.uid, meta.OWNER_NAME_METADATA: owner.key}
+    marks = {
+        meta.OWNER_METADATA: owner.uid,
+        meta.OWNER_NAME_METADATA: owner.key,
+        meta.OWNER_CLUSTER_METADATA: owner.cluster,
+    }
+    return {**labels, **{name: value for name, value in marks.items() if value}}
 
 
 def parse_time(text: str, path: str) -> datetime:

@@ -7,11 +7,10 @@ tests/integration/jetstream repeats it.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from outbox_operator.api.v1alpha1.common import AdoptionPolicy
 from outbox_operator.errors import SpecError
 from outbox_operator.plan.jetstream.decide import (
     Config,
@@ -23,11 +22,11 @@ from outbox_operator.plan.jetstream.decide import (
     decide,
     duration,
     limit,
+    mark_of,
     named,
     nothing,
     only_on,
     own_metadata,
-    owner_uid,
     unordered,
     without_empty,
 )
@@ -41,7 +40,7 @@ from outbox_operator.plan.jetstream.stream_config import (
     STORAGE,
     TWO_MINUTES,
 )
-from outbox_operator.plan.state import Owner
+from outbox_operator.plan.ownership import Claim
 from outbox_operator.reasons import Reason
 
 
@@ -73,18 +72,16 @@ class ObservedStream:
     @property
     def owner_uid(self) -> str | None:
         """UID of the resource whose mark it carries."""
-        return owner_uid(self.config)
+        mark = mark_of(self.config)
+        return None if mark is None else mark.uid
 
 
 def decide_stream(
     desired: Config,
     observed: ObservedStream | None,
     *,
-    owner: Owner,
-    adoption: AdoptionPolicy,
+    claim: Claim,
     settled: bool,
-    live_owners: Container[str],
-    yielding_owners: Container[str] = frozenset(),
     api_level: int,
 ) -> Decision:
     """What to do so that a stream is as desired.
@@ -92,11 +89,8 @@ def decide_stream(
     Args:
         desired: From `desired_stream` or `desired_dead_letter_stream`.
         observed: The stream, or None when there is none.
-        owner: Who asks.
-        adoption: What to do about a stream that belongs to nobody.
+        claim: Who asks.
         settled: Whether this very specification was in force before; a difference is then drift.
-        live_owners: UIDs of all resources that exist.
-        yielding_owners: UIDs of younger resources that claim the same stream; their mark yields.
         api_level: JetStream API level of the server.
 
     Returns:
@@ -114,11 +108,8 @@ def decide_stream(
         _TRAITS,
         _with_batches(desired, observed, api_level),
         None if observed is None else observed.config,
-        owner=owner,
-        adoption=adoption,
+        claim=claim,
         settled=settled,
-        live_owners=live_owners,
-        yielding_owners=yielding_owners,
         api_level=api_level,
     )
     if isinstance(decision, Update) and _only_batches(desired, decision):

@@ -64,6 +64,7 @@ def relay_config(pipeline: Pipeline, *, stream_name: str) -> RelayConfig:
     return RelayConfig(
         namespace=pipeline.meta.namespace,
         pipeline=pipeline.meta.name,
+        owner_uid=pipeline.meta.uid,
         database=DatabaseConfig(
             **_login(secret_files.DATABASE, spec.database), schema=spec.database.schema_
         ),

@@ -21,7 +21,7 @@ from outbox_operator.plan.steps import Applied, Change, drifts
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.subjects import SubjectTemplate, covers
 
-LOST_REASONS: Final = frozenset({Reason.RESOURCE_CONFLICT, Reason.STREAM_EXISTS})
+LOST_REASONS: Final = frozenset({Reason.RESOURCE_CONFLICT, Reason.STREAM_EXISTS, Reason.TAKEN_OVER})
 """Why an EventStream is not ready when the JetStream stream is not its own."""
 
 

@@ -14,7 +14,7 @@ from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Consumer
 from outbox_operator.api.v1alpha1.consumer import DurableState, EventConsumerStatus
-from outbox_operator.errors import ConflictError, OutboxError
+from outbox_operator.errors import OutboxError
 from outbox_operator.plan.jetstream.consumers import (
     ObservedConsumer,
     decide_consumer,
@@ -24,6 +24,7 @@ from outbox_operator.plan.jetstream.consumers import (
 from outbox_operator.plan.jetstream.steps import step
 from outbox_operator.plan.jetstream.streams import ObservedStream
 from outbox_operator.plan.names import durable_name
+from outbox_operator.plan.ownership import Claim, held_before
 from outbox_operator.plan.passes.inbox import InboxResult
 from outbox_operator.plan.passes.result import PassPlan, PassResult, part_after
 from outbox_operator.plan.passes.source import Source, StreamNotFoundError
@@ -53,8 +54,7 @@ class DurableObserved:
         api_level: JetStream API level of the server.
         stream: The stream it reads; None: there is none (yet).
         consumer: The durable consumer; None: there is none.
-        live_owners: UIDs of all EventConsumers; the mark of any other is nobody's.
-        yielding_owners: UIDs of younger ones for the same durable consumer; their mark yields.
+        living: UIDs of all EventConsumers that are seen here.
     """
 
     unreachable: OutboxError | None = None
@@ -62,8 +62,7 @@ class DurableObserved:
     api_level: int = 0
     stream: ObservedStream | None = None
     consumer: ObservedConsumer | None = None
-    live_owners: frozenset[str] = frozenset()
-    yielding_owners: frozenset[str] = frozenset()
+    living: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,20 +78,6 @@ class DurableResult:
     parts: tuple[Part, ...]
     state: DurableState | None = None
     corrections: tuple[str, ...] = ()
-
-
-def claimed_elsewhere(consumer: Consumer, source: Source, older: str) -> ConflictError:
-    """Of two resources for one durable consumer the older one has it.
-
-    Args:
-        consumer: The younger one.
-        source: What it reads.
-        older: `Kind/namespace/name` of the older one.
-    """
-    return ConflictError(
-        f"durable consumer {durable_name(consumer)} of stream {source.stream} is already declared "
-        f"by {older}, which is older; set another spec.durableName or delete one of the two"
-    )
 
 
 def not_ready(error: OutboxError) -> Part:
@@ -136,19 +121,23 @@ def _step(consumer: Consumer, source: Source, observed: DurableObserved) -> Step
         raise StreamNotFoundError(
             f"stream {source.stream} does not exist at {source.nats.url} (yet)"
         )
-    was_settled = consumer.status.consumer is not None and settled(
-        consumer, ConditionType.CONSUMER_READY
-    )
+    kind, before = ConditionType.CONSUMER_READY, consumer.status.consumer
+    was_settled = before is not None and settled(consumer, kind)
     decision = decide_consumer(
         desired,
         observed.consumer,
-        owner=owner,
-        adoption=consumer.spec.adoptionPolicy,
+        claim=Claim(
+            owner=owner,
+            adoption=consumer.spec.adoptionPolicy,
+            held=held_before(consumer, kind, has_it=before is not None),
+            same=before is not None
+            and observed.consumer is not None
+            and observed.consumer.created == before.created,
+            living=observed.living,
+        ),
         settled=was_settled,
         handled=consumer.spec.handler is not None,
         stream_config=observed.stream.config,
-        live_owners=observed.live_owners,
-        yielding_owners=observed.yielding_owners,
         api_level=observed.api_level,
     )
     return step(

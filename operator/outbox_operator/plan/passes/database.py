@@ -17,6 +17,7 @@ from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Pipeline
 from outbox_operator.api.v1alpha1.pipeline import PendingPlan, SchemaStatus
 from outbox_operator.errors import ConflictError, CredentialsError, DependencyError, OutboxError
+from outbox_operator.plan.ownership import Claim, held_before
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.postgres.migrations import plan_migrations
 from outbox_operator.plan.postgres.state import (
@@ -41,20 +42,15 @@ class DatabaseObserved:
 
     Attributes:
         failure: Why nothing could be looked at: no login, no connection, no catalogue.
-        address: Of the database.
-        claimed_by: `Kind/namespace/name` of an older resource for the same schema.
         relay_role: Role that the relay logs in as.
         catalogue: What the schema holds; None: it was compared lately, and was as wanted.
-        live_owners: UIDs of all pipelines but younger ones for the same schema; the mark of any
-            other is nobody's.
+        living: UIDs of all pipelines that are seen here.
     """
 
     failure: SessionFailure | None = None
-    address: str = ""
-    claimed_by: str | None = None
     relay_role: str | None = None
     catalogue: ObservedDatabase | None = None
-    live_owners: frozenset[str] = frozenset()
+    living: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,28 +141,29 @@ def desired_database(pipeline: Pipeline, relay_role: str | None) -> DesiredDatab
     return DesiredDatabase.of(pipeline.spec, writers=writers, relay_role=relay_role)
 
 
-def plan_database(pipeline: Pipeline, observed: DatabaseObserved) -> DatabasePlan:
-    """The migration that makes the schema as declared, and whether it may run now.
+def schema_claim(pipeline: Pipeline, living: frozenset[str]) -> Claim:
+    """What a pipeline says of its schema."""
+    before = pipeline.status.schema_
+    has_it = before is not None and before.currentVersion is not None
+    return Claim(
+        owner=Owner.of(pipeline.meta),
+        adoption=pipeline.spec.database.adoptionPolicy,
+        held=held_before(pipeline, ConditionType.SCHEMA_APPLIED, has_it=has_it),
+        living=living,
+    )
 
-    Of two pipelines for one schema of one database the older one has it: the other plans nothing.
-    """
+
+def plan_database(pipeline: Pipeline, observed: DatabaseObserved) -> DatabasePlan:
+    """The migration that makes the schema as declared, and whether it may run now."""
     if observed.failure is not None:
         return DatabasePlan(failure=observed.failure)
-    if observed.claimed_by is not None:
-        error = ConflictError(
-            f"schema {pipeline.spec.database.schema_} of database {observed.address} is already "
-            f"the outbox of {observed.claimed_by}, which is older; set another "
-            "spec.database.schema or delete one of the two"
-        )
-        return DatabasePlan(failure=SessionFailure(error=error, entered=False))
     if observed.catalogue is None:
         return DatabasePlan()
     try:
         migration = plan_migrations(
             desired_database(pipeline, observed.relay_role),
             observed.catalogue,
-            Owner.of(pipeline.meta),
-            observed.live_owners,
+            schema_claim(pipeline, observed.living),
         )
     except OutboxError as error:
         return DatabasePlan(failure=SessionFailure(error=error, entered=True))

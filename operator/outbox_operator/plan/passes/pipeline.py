@@ -97,7 +97,7 @@ def prerequisites_met(database: DatabaseResult, children: ChildrenResult, *, exi
 
 def no_relay(pipeline: Pipeline, whose: str) -> RelayResult:
     """The relay of a pipeline that lost its schema or stream."""
-    text = f"no relay runs: the {whose} belongs to another resource"
+    text = f"no relay is started or changed: the {whose} belongs to another resource"
     part = unknown(ConditionType.RELAY_AVAILABLE, Reason.RESOURCE_CONFLICT, text)
     return RelayResult(parts=(part,), relay=None, outbox=pipeline.status.outbox)
 

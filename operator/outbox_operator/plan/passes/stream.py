@@ -13,11 +13,12 @@ from datetime import datetime
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Stream
 from outbox_operator.api.v1alpha1.stream import EventStreamStatus, StreamState
-from outbox_operator.errors import ConflictError, OutboxError
+from outbox_operator.errors import OutboxError
 from outbox_operator.plan.jetstream.decide import Config
 from outbox_operator.plan.jetstream.steps import step
 from outbox_operator.plan.jetstream.stream_config import desired_dead_letter_stream, desired_stream
 from outbox_operator.plan.jetstream.streams import ObservedStream, decide_stream
+from outbox_operator.plan.ownership import Claim, held_before
 from outbox_operator.plan.passes.result import PassPlan, PassResult, part_after
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.status.conditions import failed, ok, settled, stamp
@@ -34,35 +35,22 @@ class StreamObserved:
     """What there is for an EventStream.
 
     Attributes:
-        claimed_by: `Kind/namespace/name` of an older resource for the same stream.
         unreachable: Why NATS could not be asked.
         api_level: JetStream API level of the server.
         stream: The stream.
         dead_letters: The stream of its dead letters.
-        live_owners: UIDs of all EventStreams; the mark of any other is nobody's.
-        yielding_owners: UIDs of younger ones for the same stream; their mark yields.
+        living: UIDs of all EventStreams that are seen here.
     """
 
-    claimed_by: str | None = None
     unreachable: OutboxError | None = None
     api_level: int = 0
     stream: Reading = None
     dead_letters: Reading = None
-    live_owners: frozenset[str] = frozenset()
-    yielding_owners: frozenset[str] = frozenset()
+    living: frozenset[str] = frozenset()
 
 
 def plan_stream(stream: Stream, observed: StreamObserved) -> PassPlan[ObservedStream]:
-    """The steps that make stream and dead-letter stream as declared.
-
-    Of two resources for one stream the older one has it: the other plans nothing.
-    """
-    if observed.claimed_by is not None:
-        error = ConflictError(
-            f"stream {stream.spec.name} at {stream.spec.nats.url} is already declared by "
-            f"{observed.claimed_by}, which is older; rename spec.name or delete one of the two"
-        )
-        return PassPlan(parts=(failed(ConditionType.STREAM_READY, error),))
+    """The steps that make stream and dead-letter stream as declared."""
     if observed.unreachable is not None:
         return PassPlan(parts=(failed(ConditionType.NATS_REACHABLE, observed.unreachable),))
     parts = (ok(ConditionType.NATS_REACHABLE, Reason.CONNECTED),)
@@ -145,16 +133,29 @@ def _step(
     """What to do about one of the two; raises why the server did not say how it is."""
     if isinstance(found, OutboxError):
         raise found
-    was_settled = stream.status.stream is not None and settled(stream, ConditionType.STREAM_READY)
+    kind, before = ConditionType.STREAM_READY, stream.status.stream
+    was_settled = before is not None and settled(stream, kind)
     decision = decide_stream(
         desired,
         found,
-        owner=Owner.of(stream.meta),
-        adoption=stream.spec.adoptionPolicy,
+        claim=Claim(
+            owner=Owner.of(stream.meta),
+            adoption=stream.spec.adoptionPolicy,
+            held=held_before(stream, kind, has_it=before is not None),
+            same=_same(before, found),
+            living=observed.living,
+        ),
         settled=was_settled,
-        live_owners=observed.live_owners,
-        yielding_owners=observed.yielding_owners,
         api_level=observed.api_level,
     )
     what = f"stream {desired['name']}"
     return step(what, decision, found, paused=stream.meta.paused, settled=was_settled)
+
+
+def _same(before: StreamState | None, found: ObservedStream | None) -> bool:
+    """Whether it is the stream that we had."""
+    return (
+        before is not None
+        and found is not None
+        and (found.name, found.created) == (before.name, before.created)
+    )

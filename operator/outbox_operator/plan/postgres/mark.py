@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from typing import Any
 
-from outbox_operator.api.meta import MANAGED_BY
 from outbox_operator.plan.state import Owner
+from outbox_operator.wire import schema_mark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +30,10 @@ class Mark:
     def text(self) -> str:
         """The comment."""
         document: dict[str, Any] = {
-            "managed-by": MANAGED_BY,
-            "owner": {"uid": self.owner.uid, "key": self.owner.key},
+            "managed-by": schema_mark.MANAGED_BY,
+            "owner": {
+                name: value for name, value in dataclasses.asdict(self.owner).items() if value
+            },
             "writers": list(self.writers),
         }
         if self.relay_role is not None:
@@ -42,15 +45,19 @@ class Mark:
 
 def parse_mark(comment: str | None) -> Mark | None:
     """The mark in a comment; None for a comment that is not ours."""
+    document = schema_mark.document(comment)
+    if document is None:
+        return None
     try:
-        document = json.loads(comment or "")
-        if document["managed-by"] != MANAGED_BY:
-            return None
         return Mark(
-            owner=Owner(uid=document["owner"]["uid"], key=document["owner"]["key"]),
+            owner=Owner(
+                uid=str(document["owner"]["uid"]),
+                key=str(document["owner"]["key"]),
+                cluster=str(document["owner"].get("cluster", "")),
+            ),
             writers=tuple(document.get("writers", ())),
             relay_role=document.get("relay"),
             comment=document.get("comment"),
         )
-    except (ValueError, KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError):
         return None

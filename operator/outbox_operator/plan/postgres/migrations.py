@@ -10,15 +10,15 @@ Called by the controller, and again by `adapters.postgres.admin` under the migra
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, astuple
 
 from outbox_operator.errors import (
-    ConflictError,
     SpecError,
     UnsafeChangeError,
     UnsupportedServerError,
 )
+from outbox_operator.plan.ownership import Claim, refusal
 from outbox_operator.plan.postgres.functions import outbox_functions
 from outbox_operator.plan.postgres.grants import check_rights, grant_statements, revoke_statements
 from outbox_operator.plan.postgres.mark import Mark, parse_mark
@@ -49,7 +49,6 @@ from outbox_operator.plan.postgres.state import (
 )
 from outbox_operator.plan.postgres.tables import missing, table_statements
 from outbox_operator.plan.postgres.wakeup import wakeup_statements
-from outbox_operator.plan.state import Owner
 from outbox_operator.reasons import Reason
 from outbox_operator.wire import tables
 from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION, POSITION_SEQUENCE, quoted
@@ -78,19 +77,17 @@ _SEQUENCE = ObservedSequence()
 def plan_migrations(
     desired: DesiredDatabase,
     observed: ObservedDatabase,
-    owner: Owner,
-    live_owners: Collection[str],
+    claim: Claim,
 ) -> MigrationPlan:
     """The steps that make the outbox of a pipeline as wanted.
 
     Args:
         desired: What the pipeline wants.
         observed: What is there.
-        owner: The pipeline.
-        live_owners: UIDs of all pipelines that exist; the mark of another one counts for nothing.
+        claim: Of the pipeline.
 
     Raises:
-        ConflictError: The schema is marked as another living pipeline's.
+        ConflictError: The schema is marked as another pipeline's.
         UnsafeChangeError: A table of that name has other columns, another payload type, or a
             newer operator made it.
         SpecError: A role that shall get rights does not exist.
@@ -99,11 +96,11 @@ def plan_migrations(
     """
     _check_server(observed)
     mark = parse_mark(observed.schema.comment) if observed.schema else None
-    if mark is not None and mark.owner.uid != owner.uid and mark.owner.uid in live_owners:
-        raise ConflictError(
-            f"schema {desired.schema} of database {observed.database} belongs to "
-            f"{mark.owner.key}; use another schema, or delete that resource first"
-        )
+    what, field = f"schema {desired.schema} of {observed.database}", "spec.database.adoptionPolicy"
+    conflict = refusal(what, None if mark is None else mark.owner, claim, field=field)
+    if conflict is not None:
+        raise conflict
+    owner = claim.owner
     if observed.version is not None and observed.version > CURRENT_SCHEMA_VERSION:
         raise UnsafeChangeError(
             f"schema {desired.schema} has version {observed.version}, this operator knows "
@@ -342,7 +339,7 @@ def _mark(
     if before == after:
         return
     if before is not None and before.owner != after.owner:
-        reason = f"take over schema {desired.schema} from {before.owner.key}, which is gone"
+        reason = f"take over schema {desired.schema} from {before.owner.key}"
     else:
         reason = f"mark schema {desired.schema} as belonging to {after.owner.key}"
     yield Statement(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from outbox_operator.api import meta
+from outbox_operator.api.v1alpha1.common import AdoptionPolicy
 from outbox_operator.errors import (
     ConflictError,
     SpecError,
@@ -19,6 +20,7 @@ from outbox_operator.plan.jetstream.consumers import (
     desired_consumer,
 )
 from outbox_operator.plan.jetstream.decide import Config, Create, Decision, InSync, Refused, Update
+from outbox_operator.plan.ownership import Claim
 from support.jetstream import CONSUMER_OWNER, consumer_spec
 
 OTHER = "uid-of-other"
@@ -32,10 +34,8 @@ def desired(runtime: bool = False, **fields: Any) -> Config:
 
 def decide(wanted: Config, observed: Config | None, **changes: Any) -> Decision:
     arguments: dict[str, Any] = {
-        "owner": CONSUMER_OWNER,
-        "adoption": "Fail",
+        "claim": Claim(owner=CONSUMER_OWNER),
         "settled": False,
-        "live_owners": {CONSUMER_OWNER.uid},
         "api_level": 5,
         "handled": False,
         **changes,
@@ -190,13 +190,12 @@ def test_inactive_threshold_of_the_stream_counts_as_default() -> None:
     ],
 )
 def test_ownership(
-    metadata: dict[str, str], adoption: str, live: tuple[str, ...], reason: str | None
+    metadata: dict[str, str], adoption: AdoptionPolicy, live: tuple[str, ...], reason: str | None
 ) -> None:
     decision = decide(
         desired(),
         {**desired(), "metadata": metadata},
-        adoption=adoption,
-        live_owners={CONSUMER_OWNER.uid, *live},
+        claim=Claim(owner=CONSUMER_OWNER, adoption=adoption, living={CONSUMER_OWNER.uid, *live}),
     )
     if reason is None:
         assert isinstance(decision, Update)

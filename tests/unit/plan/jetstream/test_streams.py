@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from outbox_operator.api import meta
+from outbox_operator.api.v1alpha1.common import AdoptionPolicy
 from outbox_operator.errors import (
     ConflictError,
     OutboxError,
@@ -23,6 +24,7 @@ from outbox_operator.plan.jetstream.stream_config import (
     desired_stream,
 )
 from outbox_operator.plan.jetstream.streams import ObservedStream, decide_stream
+from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.state import Owner
 from outbox_operator.wire.dead_letters import advisory_subjects
 from support.jetstream import OWNER, stream_spec
@@ -33,10 +35,8 @@ MARKS = {meta.OWNER_METADATA: OWNER.uid, meta.OWNER_NAME_METADATA: OWNER.key}
 
 def decide(desired: Config, observed: Config | None, **changes: Any) -> Decision:
     arguments: dict[str, Any] = {
-        "owner": OWNER,
-        "adoption": "Fail",
+        "claim": Claim(owner=OWNER),
         "settled": False,
-        "live_owners": {OWNER.uid},
         "api_level": 5,
         **changes,
     }
@@ -220,22 +220,20 @@ def test_a_difference_is_drift_only_if_it_was_right_before(
         ({meta.OWNER_METADATA: OTHER}, "Fail", (), "StreamExists"),
         ({meta.OWNER_METADATA: OTHER}, "Adopt", (), "taken"),
         ({**MARKS, meta.OWNER_METADATA: "uid-before"}, "Fail", (), "taken"),
-        ({**MARKS, meta.OWNER_METADATA: OTHER}, "Adopt", (OTHER,), "ResourceConflict"),
     ],
 )
 def test_ownership(
-    metadata: dict[str, str], adoption: str, live: tuple[str, ...], outcome: str
+    metadata: dict[str, str], adoption: AdoptionPolicy, live: tuple[str, ...], outcome: str
 ) -> None:
     desired = desired_stream(stream_spec(), OWNER)
     decision = decide(
         desired,
         {**desired, "metadata": metadata},
-        adoption=adoption,
-        live_owners={OWNER.uid, *live},
+        claim=Claim(owner=OWNER, adoption=adoption, living={OWNER.uid, *live}),
     )
     if outcome == "taken":
         assert isinstance(decision, Update)
-        assert decision.adopted is (meta.OWNER_METADATA not in metadata)
+        assert decision.adopted is (metadata.get(meta.OWNER_METADATA) != "uid-before")
     else:
         error = refusal(decision)
         assert isinstance(error, ConflictError)
@@ -243,12 +241,26 @@ def test_ownership(
         assert "stream ORDERS" in error.message
 
 
-def test_mark_of_a_younger_claimant_yields() -> None:
+@pytest.mark.parametrize(("same", "drift"), [(True, True), (False, False)])
+def test_a_stream_without_its_mark_is_ours_only_if_it_is_the_one_we_had(
+    same: bool, drift: bool
+) -> None:
     desired = desired_stream(stream_spec(), OWNER)
-    observed = {**desired, "metadata": {**MARKS, meta.OWNER_METADATA: OTHER}}
-    decision = decide(
-        desired, observed, live_owners={OWNER.uid, OTHER}, yielding_owners={OTHER}, settled=True
-    )
+    claim = Claim(owner=OWNER, held=True, same=same)
+    decision = decide(desired, {**desired, "metadata": {}}, claim=claim, settled=True)
+    if not same:
+        assert refusal(decision).reason == "StreamExists"
+        return
+    assert isinstance(decision, Update)
+    assert decision.drift is drift
+    assert not decision.adopted
+
+
+def test_a_mark_of_an_older_version_is_completed_without_a_word() -> None:
+    here = replace(OWNER, cluster="here")
+    desired = desired_stream(stream_spec(allowBatchPublish=False), here)
+    observed = {**desired, "metadata": MARKS}
+    decision = decide(desired, observed, claim=Claim(owner=here), settled=True)
     assert isinstance(decision, Update)
     assert not decision.drift
 

@@ -19,7 +19,6 @@ from outbox_operator.plan.jetstream.streams import ObservedStream
 from outbox_operator.plan.passes.consumer import (
     DurableObserved,
     DurableResult,
-    claimed_elsewhere,
     consumer_result,
     durable_result,
     not_ready,
@@ -121,8 +120,6 @@ def test_a_stream_that_is_not_there_yet_is_waited_for() -> None:
     """Time will help, and something will tell: no error, no growing pause."""
     assert not run(consumer(), DurableObserved()).parts[-1].failing
     assert not not_ready(StreamNotFoundError("gone")).failing
-    lost = not_ready(claimed_elsewhere(consumer(), SOURCE, "EventConsumer/shop/elder"))
-    assert (lost.reason, lost.stalled) == (Reason.RESOURCE_CONFLICT, True)
 
 
 def test_a_step_that_fails_keeps_the_numbers_of_the_last_status() -> None:

@@ -133,22 +133,15 @@ def test_the_role_of_the_relay_and_other_pipelines_are_part_of_the_plan() -> Non
     theirs = schema.as_wanted(
         desired_database(pipeline(), None), Owner(uid="2", key="OutboxPipeline/shop/rival")
     )
-    alive = DatabaseObserved(catalogue=theirs, live_owners=frozenset({"2"}))
-    refusal = plan_database(pipeline(), alive).failure
-    assert refusal is not None
-    assert isinstance(refusal.error, ConflictError)
-    assert plan_database(pipeline(), DatabaseObserved(catalogue=theirs)).failure is None
-
-
-def test_the_older_of_two_pipelines_has_the_schema() -> None:
-    observed = DatabaseObserved(address="db:5432/shop", claimed_by="OutboxPipeline/shop/elder")
-    plan = plan_database(pipeline(), observed)
+    plan = plan_database(pipeline(), DatabaseObserved(catalogue=theirs))
+    assert plan.failure is not None
+    assert isinstance(plan.failure.error, ConflictError)
     result = database_result(pipeline(), plan, DatabaseApplied(), NOW)
     assert said(result) == [("True", "Connected"), ("False", "ResourceConflict")]
-    assert "database db:5432/shop is already the outbox of OutboxPipeline/shop/elder" in (
-        result.schema_applied.message
-    )
     assert (result.lost, result.migrated) == (True, False)
+    database = {"connectionSecretRef": {"name": "orders-db"}, "adoptionPolicy": "Adopt"}
+    adopting = pipeline(database=database)
+    assert plan_database(adopting, DatabaseObserved(catalogue=theirs)).failure is None
 
 
 @pytest.mark.parametrize(

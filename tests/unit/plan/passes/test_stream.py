@@ -66,7 +66,6 @@ Found = Callable[[Stream], StreamObserved]
          [Change.NOOP, Change.NOOP]),
         (lambda s: StreamObserved(stream=kept(s, max_msgs=7), dead_letters=letters(s)),
          [Change.PATCHED, Change.NOOP]),
-        (lambda s: StreamObserved(claimed_by="EventStream/shop/elder"), []),
         (lambda s: StreamObserved(unreachable=AWAY), []),
         (lambda s: StreamObserved(stream=AWAY), []),
         # What can be done is done, although the other one cannot be read.
@@ -96,8 +95,6 @@ def test_a_paused_stream_is_left_as_it_is() -> None:
     ("found", "type_", "status", "reason"),
     [
         (lambda s: StreamObserved(), ConditionType.STREAM_READY, "True", "InSync"),
-        (lambda s: StreamObserved(claimed_by="EventStream/shop/elder"),
-         ConditionType.STREAM_READY, "False", "ResourceConflict"),
         (lambda s: StreamObserved(unreachable=AWAY),
          ConditionType.NATS_REACHABLE, "False", "NatsUnreachable"),
         (lambda s: StreamObserved(stream=AWAY),

@@ -15,6 +15,7 @@ from outbox_operator.errors import (
     UnsafeChangeError,
     UnsupportedServerError,
 )
+from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.postgres.mark import Mark, parse_mark
 from outbox_operator.plan.postgres.migrations import (
     DesiredDatabase,
@@ -48,7 +49,7 @@ def complete(desired: DesiredDatabase = DESIRED, owner: Owner = OWNER) -> Observ
 
 
 def plan(observed: ObservedDatabase, desired: DesiredDatabase = DESIRED) -> MigrationPlan:
-    return plan_migrations(desired, observed, OWNER, {OWNER.uid, RIVAL.uid})
+    return plan_migrations(desired, observed, Claim(owner=OWNER, living={OWNER.uid, RIVAL.uid}))
 
 
 def with_table(name: str, change: Callable[[ObservedTable], ObservedTable]) -> ObservedDatabase:
@@ -128,7 +129,7 @@ def test_another_number_of_shards_is_refused_with_what_to_do(wanted: int, there:
 
 def test_the_same_steps_have_the_same_hash_and_others_another() -> None:
     assert plan(NOTHING).hash == plan(NOTHING).hash
-    other = plan_migrations(replace(DESIRED, writers=()), NOTHING, OWNER, ())
+    other = plan_migrations(replace(DESIRED, writers=()), NOTHING, Claim(owner=OWNER))
     assert plan(NOTHING).hash != other.hash
 
 
@@ -353,10 +354,18 @@ def test_the_default_of_position_may_be_spelled_as_the_search_path_has_it(spelli
     assert plan(with_column("events", "position", default=spelling)).empty
 
 
-def test_the_mark_of_a_dead_owner_is_taken_over() -> None:
-    made = plan_migrations(DESIRED, complete(owner=RIVAL), OWNER, {OWNER.uid})
+def test_the_mark_of_an_earlier_resource_of_that_name_is_taken_over() -> None:
+    before = Owner(uid="before", key=OWNER.key)
+    made = plan_migrations(DESIRED, complete(owner=before), Claim(owner=OWNER))
     assert parse_mark_of(made).owner == OWNER
-    assert "is gone" in made.statements[-1].reason
+    assert "take over schema" in made.statements[-1].reason
+
+
+def test_an_old_mark_is_completed_with_the_cluster() -> None:
+    here = replace(OWNER, cluster="here")
+    made = plan_migrations(DESIRED, complete(), Claim(owner=here))
+    assert parse_mark_of(made).owner == here
+    assert [statement.reason for statement in made.statements if statement.drift] == []
 
 
 def test_an_older_outbox_gets_new_functions_and_nobody_is_blamed() -> None:
@@ -404,14 +413,14 @@ def test_a_role_that_left_the_list_loses_what_it_got() -> None:
 
 def test_the_role_that_migrates_needs_no_grants_to_be_the_relay() -> None:
     desired = DesiredDatabase(schema="outbox", relay_role="owner")
-    made = plan_migrations(desired, replace(NOTHING, roles=frozenset()), OWNER, ())
+    made = plan_migrations(desired, replace(NOTHING, roles=frozenset()), Claim(owner=OWNER))
     assert not [s.sql for s in made.statements if "GRANT" in s.sql]
 
 
 def test_names_are_quoted() -> None:
     desired = DesiredDatabase(schema='we"ird', writers=('a"b',))
     observed = replace(NOTHING, roles=frozenset({'a"b'}))
-    made = plan_migrations(desired, observed, OWNER, ())
+    made = plan_migrations(desired, observed, Claim(owner=OWNER))
     assert any('CREATE SCHEMA "we""ird"' in s.sql for s in made.statements)
     assert any('TO "a""b"' in s.sql for s in made.statements)
 

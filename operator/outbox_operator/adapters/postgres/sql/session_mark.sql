@@ -1,0 +1,2 @@
+-- The comment on the schema: whose tables these are.
+SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = $1
