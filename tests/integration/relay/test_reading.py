@@ -269,6 +269,25 @@ async def test_a_page_of_a_shard_is_not_sought_among_all_its_rows(
         assert await outbox.connection.fetchval(read, "events%shard_xid_idx") < 5 * rows
 
 
+async def test_what_was_published_before_is_not_read_again(outbox: Outbox) -> None:
+    """Not by windows larger than a page either, of which the extent is looked up first."""
+    relay = await outbox.relay().start().active()
+    for _ in range(8):
+        await outbox.fill(3000)
+    await outbox.published(24_000)
+    await outbox.idle(relay)
+    assert relay.terminate() == 0
+    before = await rows_read_by_index(outbox)
+    relay.start()
+    async with outbox.session() as held:  # as is usual; and one more range to look through
+        await held.execute("BEGIN; SELECT pg_current_xact_id()")
+        await outbox.fill(3000)
+        await outbox.published(27_000)
+        await outbox.idle(relay)
+    assert relay.terminate() == 0
+    assert await rows_read_by_index(outbox) - before < 6 * 3000
+
+
 async def test_the_tail_is_read_by_index_at_any_table_size(outbox: Outbox) -> None:
     # Statistics from before the rows came are the worst case for the planner.
     relay = outbox.relay().start()
