@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from delivery import planted, schedule, worlds
+from delivery import audience, planted, schedule, worlds
 from delivery.run import Result, run
 from delivery.settings import Settings
 from support.options import positive, whole
@@ -106,7 +106,8 @@ def main() -> int:
 def one(settings: Settings) -> Result:
     """One run."""
     print(f"seed {settings.seed}, world {settings.world.described()}", flush=True)
-    result = asyncio.run(run(settings, lambda line: print(line, flush=True)))
+    do = audience.run if settings.world.audience else run
+    result = asyncio.run(do(settings, lambda line: print(line, flush=True)))
     OUT.mkdir(parents=True, exist_ok=True)
     name = f"{settings.servers}-r{settings.replicas}-s{settings.shards}-{settings.seed}"
     name += "".join(f"-{part}" for part in (settings.world.name, settings.plant) if part)

@@ -174,6 +174,77 @@ def _wait_for_oldest() -> None:
     OutboxStore.poll = poll  # type: ignore[method-assign]
 
 
+def _count_deliveries() -> None:
+    """What the server counts is taken for attempts."""
+    from outbox_operator.consumer.disposition import ToDeadLetters
+    from outbox_operator.consumer.key_queues import Item
+    from outbox_operator.consumer.suspects import Suspects
+    from outbox_operator.reasons import Reason
+
+    def verdict(self: Suspects, item: Item) -> ToDeadLetters | None:
+        if self.exhausted(item):
+            return ToDeadLetters(Reason.MAX_DELIVER, "delivered too often")
+        return None
+
+    Suspects.verdict = verdict  # type: ignore[method-assign]
+
+
+def _only_exceptions() -> None:
+    """What a handler raises that is no `Exception` goes through."""
+    from outbox_operator.consumer.processor import Processor
+
+    class OtherError(BaseException):
+        pass
+
+    real = Processor._call
+
+    async def call(self: Processor, *arguments: Any) -> Any:
+        outcomes = await real(self, *arguments)
+        if "PanicError" in str(outcomes):
+            raise OtherError
+        return outcomes
+
+    Processor._call = call  # type: ignore[method-assign, assignment]
+
+
+def _unreachable_counts() -> None:
+    """Not to be reached is an answer."""
+    from outbox_operator.consumer.handlers.http import HttpHandler
+    from outbox_operator.consumer.handlers.types import RetryAfter
+    from outbox_operator.errors import HandlerUnavailableError
+
+    real = HttpHandler.handle
+
+    async def handle(self: HttpHandler, *arguments: Any) -> Any:
+        try:
+            return await real(self, *arguments)
+        except HandlerUnavailableError as error:
+            return RetryAfter(reason=error.message)
+
+    HttpHandler.handle = handle  # type: ignore[method-assign, assignment]
+
+
+def _high_water() -> None:
+    """A number that is not above the highest is one of a handled event."""
+    from outbox_operator.adapters.postgres import inbox_records
+    from outbox_operator.adapters.postgres.inbox_marks import Mark, Place, Sorted, sort_out
+
+    real = sort_out
+
+    def by_number(committed: Mark | None, places: Sequence[Place | None]) -> Sorted:
+        found = real(committed, places)
+        highest, new = committed.emission if committed is not None else 0, []
+        for index in found.new:
+            place = places[index]
+            if place is not None and place.emission > highest:
+                highest = place.emission
+                new.append(index)
+        found.new = new
+        return found
+
+    vars(inbox_records)["sort_out"] = by_number
+
+
 PLANTS: Final[dict[str, Callable[[], None]]] = {
     "id-cursor": _id_cursor,
     "drop-ack": _drop_ack,
@@ -188,6 +259,10 @@ PLANTS: Final[dict[str, Callable[[], None]]] = {
     "believe-the-stream": _believe_the_stream,
     "whole-pages": _whole_pages,
     "wait-for-oldest": _wait_for_oldest,
+    "count-deliveries": _count_deliveries,
+    "only-exceptions": _only_exceptions,
+    "unreachable-counts": _unreachable_counts,
+    "high-water": _high_water,
 }
 
 

@@ -281,12 +281,17 @@ async def _report(
         )
 
 
-def _keep_logs(settings: Settings, servers: Servers, directory: Path) -> Path:
+def keep_logs(settings: Settings, directory: Path) -> Path:
     """Copy what the processes said to where a person finds it."""
     kept = LOGS / f"seed-{settings.seed}-{time.strftime('%H%M%S')}"
     kept.mkdir(parents=True, exist_ok=True)
     for log in directory.glob("*.log"):
         shutil.copy(log, kept)
+    return kept
+
+
+def _keep_logs(settings: Settings, servers: Servers, directory: Path) -> Path:
+    kept = keep_logs(settings, directory)
     for number, member in enumerate(servers.members):
         (kept / f"nats-{number}.log").write_text(member.log)
     (kept / "postgres.log").write_text(servers.postgres.log())

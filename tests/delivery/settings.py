@@ -30,6 +30,7 @@ class Settings:
         pace: How much more often than usual faults happen.
         plant: Name of a planted bug, see `delivery.planted`; empty: the relay as it is.
         world: What is special about stream, rows and faults.
+        patience_seconds: How long nothing may move before somebody is taken to be stuck.
         last_restart: End with a kill -9 of every relay at the very moment the last event is in the
             stream, and no memory of ids in the server.
     """
@@ -50,6 +51,7 @@ class Settings:
     pace: float = 1.0
     plant: str = ""
     world: World = WORLDS["plain"]
+    patience_seconds: float = 60.0
     last_restart: bool = True
 
     @property

@@ -20,6 +20,7 @@ from delivery.planted import PLANTS
 from delivery.servers import relays
 from delivery.settings import Settings
 from delivery.stage import Stage, a_transaction
+from delivery.test_audience import AUDIENCE_TRAPS
 from delivery.test_worlds import WORLD_TRAPS
 from delivery.verdict import Verdict
 from support.nats import NatsServer
@@ -205,7 +206,9 @@ TRAPS = {
 
 
 def test_each_bug_has_its_trap() -> None:
-    assert set(TRAPS) | {trap.plant for trap in WORLD_TRAPS.values()} == set(PLANTS)
+    planted = {trap.plant for trap in WORLD_TRAPS.values()}
+    planted |= {plant for plant, _ in AUDIENCE_TRAPS.values()}
+    assert set(TRAPS) | planted == set(PLANTS)
 
 
 @pytest.mark.parametrize("planted", [False, True], ids=["as-it-is", "planted"])

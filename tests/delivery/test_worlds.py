@@ -20,6 +20,7 @@ from delivery.journal import Journal
 from delivery.servers import relays
 from delivery.settings import Settings
 from delivery.stage import Stage
+from delivery.test_audience import AUDIENCE_TRAPS
 from delivery.verdict import Verdict
 from delivery.worlds import RANDOM, WORLDS, drawn, named
 from support.nats import NatsServer
@@ -158,7 +159,9 @@ WORLD_TRAPS = {
 
 
 def test_each_world_has_its_trap() -> None:
-    assert set(WORLD_TRAPS) == set(WORLDS) - {"plain"}
+    audiences = {name for name, world in WORLDS.items() if world.audience}
+    assert set(WORLD_TRAPS) == set(WORLDS) - audiences - {"plain"}
+    assert set(AUDIENCE_TRAPS) == audiences
 
 
 @pytest.mark.parametrize("planted", [False, True], ids=["as-it-is", "planted"])

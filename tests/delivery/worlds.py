@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 
 from support.stream_options import APART, STREAM
 
+Kind = Literal["", "killers", "raisers", "limited", "unreachable", "foreign"]
 Copies = Literal["", "republish", "source"]
 
 
@@ -30,6 +31,9 @@ class World:
         bulk: Events of a transaction that stays open all the time.
         rollbacks: Whether the store of the broker may be put back to an earlier copy.
         outages: Whether the broker may die.
+        audience: Who handles the events of a stream, which is then what the run is about; empty:
+            nobody, the run ends at the stream. See `delivery.audience`.
+        consumer: Settings of the consumer runtime.
     """
 
     name: str = "plain"
@@ -43,6 +47,8 @@ class World:
     bulk: int = 0
     rollbacks: bool = False
     outages: bool = True
+    audience: Kind = ""
+    consumer: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def consumed(self) -> bool:
@@ -103,6 +109,10 @@ WORLDS: Final = {
         World(name="rollback", rollbacks=True),
         World(name="hostile", hostile=0.05, on_poison="BlockKey"),
         World(name="bulk", bulk=200_000),
+        World(name="killers", audience="killers", consumer={"max_deliver": 1}),
+        World(name="raisers", audience="raisers"),
+        World(name="unreachable", audience="unreachable"),
+        World(name="foreign", audience="foreign"),
     )
 }
 """Each with one thing that is special."""

@@ -152,6 +152,7 @@ class Source:
         answer = await self.client.request(
             f"$JS.API.CONSUMER.CREATE.{self.prefix}.{self.config.durable}",
             json.dumps({"stream_name": self.prefix, "config": config}).encode(),
+            timeout=5,
         )
         assert "error" not in json.loads(answer.data), answer.data
 
