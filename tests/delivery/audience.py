@@ -41,6 +41,8 @@ PLANTED: Final = Path(__file__).with_name("planted.py")
 GUILTY: Final = "guilty"
 _BURST: Final = 20
 _REST_SECONDS: Final = 0.3
+_A_SECOND: Final = 12
+"""Events that an endpoint with a limit takes."""
 _START_SECONDS: Final = 60.0
 _MOST_GUILTY: Final = 6
 """Who kills the process costs a restart each time."""
@@ -89,6 +91,7 @@ class Audience:
         self._pods: list[subprocess.Popen[bytes]] = []
         self._database: asyncpg.Connection[Any] | None = None
         self._emission = 0
+        self._away = False
         self.good: list[str] = []
         self.guilty: list[str] = []
         self.handled: Counter[str] = Counter()
@@ -131,7 +134,8 @@ class Audience:
             breaking = group.create_task(self._break(until))
             while time.monotonic() < until or not self.good:
                 await self._store(_BURST)
-                await asyncio.sleep(_REST_SECONDS / settings.pace)
+                slower = 4 if settings.world.audience == "limited" else 1
+                await asyncio.sleep(_REST_SECONDS * slower / settings.pace)
             await breaking
             await self._settled()
             restarting.cancel()
@@ -163,8 +167,10 @@ class Audience:
     async def _answer(self, request: Request) -> web.Response:
         """An endpoint that takes so many a second, and tells the others to come later."""
         now = time.monotonic()
+        if self._away:
+            return web.Response(status=self._random.choice((502, 503, 504)))
         self._accepted = [moment for moment in self._accepted if now - moment < 1.0]
-        if self._settings.world.audience == "limited" and len(self._accepted) >= 30:
+        if self._settings.world.audience == "limited" and len(self._accepted) >= _A_SECOND:
             return web.Response(status=429, headers={"Retry-After": "1"})
         self._accepted.append(now)
         self.handled[request.id] += 1
@@ -206,8 +212,11 @@ class Audience:
             await self._endpoint.stop()
             self.faults["endpoint-away"] += 1
             await self._store(_BURST)
-            await asyncio.sleep(max(1.0, min(10.0, settings.seconds / 4)))
+            await asyncio.sleep(max(0.5, min(5.0, settings.seconds / 8)))
+            self._away = True  # and so says what stands before it
             await self._endpoint.start()
+            await asyncio.sleep(max(0.5, min(5.0, settings.seconds / 8)))
+            self._away = False
         while (wait := draw.expovariate(settings.pace / 10)) < until - time.monotonic():
             await asyncio.sleep(wait)
             if draw.random() < 0.7:

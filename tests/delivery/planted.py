@@ -224,6 +224,19 @@ def _unreachable_counts() -> None:
     HttpHandler.handle = handle  # type: ignore[method-assign, assignment]
 
 
+def _busy_counts() -> None:
+    """Whoever says "not now" is taken to have tried."""
+    from outbox_operator.consumer.handlers import http
+    from outbox_operator.consumer.handlers.http_outcome import outcome
+    from outbox_operator.consumer.handlers.types import Busy, RetryAfter
+
+    def counted(*arguments: Any) -> Any:
+        found = outcome(*arguments)
+        return RetryAfter(reason=found.reason) if isinstance(found, Busy) else found
+
+    vars(http)["outcome"] = counted
+
+
 def _high_water() -> None:
     """A number that is not above the highest is one of a handled event."""
     from outbox_operator.adapters.postgres import inbox_records
@@ -262,6 +275,7 @@ PLANTS: Final[dict[str, Callable[[], None]]] = {
     "count-deliveries": _count_deliveries,
     "only-exceptions": _only_exceptions,
     "unreachable-counts": _unreachable_counts,
+    "busy-counts": _busy_counts,
     "high-water": _high_water,
 }
 

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.integration
 AUDIENCE_TRAPS = {
     "killers": ("count-deliveries", "buried"),
     "raisers": ("only-exceptions", "lost"),
+    "limited": ("busy-counts", "buried"),
     "unreachable": ("unreachable-counts", "buried"),
     "foreign": ("high-water", "lost"),
 }

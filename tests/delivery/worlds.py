@@ -111,6 +111,7 @@ WORLDS: Final = {
         World(name="bulk", bulk=200_000),
         World(name="killers", audience="killers", consumer={"max_deliver": 1}),
         World(name="raisers", audience="raisers"),
+        World(name="limited", audience="limited"),
         World(name="unreachable", audience="unreachable"),
         World(name="foreign", audience="foreign"),
     )
@@ -165,6 +166,18 @@ def drawn(seed: int) -> World:
     if "maxMessagesPerSubject" in stream and copies == "source":
         copies = ""
     rollbacks = draw.random() < 0.25 and outages and retention == "Limits" and not copies
+    if draw.random() < 0.25:
+        return World(
+            name=RANDOM,
+            audience=draw.choice(("killers", "raisers", "limited", "unreachable", "foreign")),
+            consumer={
+                "max_deliver": draw.choice((1, 3, 5)),
+                "concurrency": draw.choice((1, 4, 16)),
+                "ordering": draw.choice(("None", "PerKey")),
+                "breaker_failures": draw.choice((0, 3, 10)),
+                "ack_wait": draw.choice((1.0, 3.0)),
+            },
+        )
     return World(
         name=RANDOM,
         stream=stream,
