@@ -105,16 +105,14 @@ class Reason(StrEnum):
 
     # A login or a right is missing: a person must act
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105
-    """On `DatabaseReachable`, `NatsReachable`: the Secret does not exist in the resource's
-    namespace.
+    """On `DatabaseReachable`, `NatsReachable`: the namespace has no such Secret.
     Do: create it; the message names it and its key."""
     SECRET_KEY_NOT_FOUND = "SecretKeyNotFound"  # noqa: S105
     """On `DatabaseReachable`, `NatsReachable`: the Secret has no such key, or it is empty.
     Do: add the key, or name another in the resource."""
     CREDENTIALS_REJECTED = "CredentialsRejected"
-    """On `DatabaseReachable`, `NatsReachable`: wrong user or password, or the URL or file in the
-    Secret is malformed. "the relay's login": that of `connectionSecretRef`; the role that migrates
-    got in.
+    """On `DatabaseReachable`, `NatsReachable`: wrong user or password. "the relay's login": that of
+    `connectionSecretRef`; the role that migrates got in.
     Do: correct the Secret."""
     DATABASE_MISSING = "DatabaseMissing"
     """On `DatabaseReachable`: the database in the URL does not exist.
@@ -146,10 +144,9 @@ class Reason(StrEnum):
     Adopt` took over what this one had. Relay and handler stop.
     Do: delete this resource, or take it back by a change of its adoptionPolicy."""
     RESOURCE_CONFLICT = "ResourceConflict"
-    """On `SchemaApplied`, `StreamReady`, `ConsumerReady`: an older or another living resource has
-    the schema, stream or durable consumer; or an object of the child's name belongs to somebody
-    else. No relay or workload runs for the one that lost.
-    Do: rename one of the two, or delete it."""
+    """On `SchemaApplied`, `StreamReady`, `ConsumerReady`: the schema, stream or durable consumer is
+    another resource's; or an object of the child's name belongs to somebody else.
+    Do: rename one of the two, or delete it; or what the message says."""
     STREAM_EXISTS = "StreamExists"
     """On `StreamReady`: a stream of that name exists and nobody declared it.
     Do: set `adoptionPolicy: Adopt`, or choose another name."""
@@ -160,10 +157,9 @@ class Reason(StrEnum):
     """On `StreamReady`: another stream stores these subjects; the message names it.
     Do: separate the subjects."""
     IMMUTABLE_FIELD_CHANGED = "ImmutableFieldChanged"
-    """On `StreamReady`, `ConsumerReady`: the server cannot change this in place; field, wanted and
-    found are in the message.
-    Do: set it back, or use a new name, or delete the stream or durable consumer yourself and let
-    it be made anew."""
+    """On `StreamReady`, `ConsumerReady`: the server cannot change this in place.
+    Do: set the field of the message back, or use a new name, or delete the stream or durable
+    consumer yourself and let it be made anew."""
     STORAGE_EXCEEDED = "StorageExceeded"
     """On `StreamReady`: `maxBytes` does not fit the account or server.
     Do: lower it or raise the limit."""
@@ -180,11 +176,9 @@ class Reason(StrEnum):
     TRANSACTION_POOLER = "TransactionPooler"
     """On `SchemaApplied`, quoted in `RelayAvailable`: a pooler in transaction or statement mode
     answers, so that locks and settings of a session get lost.
-    Do: use the address of the server itself, or a pool in session mode (PgBouncer: `pool_mode =
-    session`)."""
+    Do: use the server's own address, or a pool in session mode (`pool_mode = session`)."""
     INCOMPATIBLE_TABLE = "IncompatibleTable"
     """On `SchemaApplied`: a table of that name is not ours: other columns, keys or payload type.
-    Nothing was changed.
     Do: use another schema, or move the table away."""
     SCHEMA_NEWER = "SchemaNewer"
     """On `SchemaApplied`: a newer operator migrated this schema.
