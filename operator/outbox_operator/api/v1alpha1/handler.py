@@ -45,8 +45,8 @@ class HttpHandler(ApiModel):
     )
     signingSecretRef: SecretKeyRef | None = Field(
         default=None,
-        description="Key that signs each request: HMAC-SHA256 over time and body, in the header "
-        "Outbox-Signature.",
+        description="Keys that sign each request as Standard Webhooks says, over id, time and "
+        "body; one a line, `whsec_` and base64 or any text. Read anew when they change.",
     )
     caSecretRef: SecretKeyRef | None = Field(
         default=None,

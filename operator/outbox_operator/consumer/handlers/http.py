@@ -10,18 +10,16 @@ import asyncio
 import datetime as dt
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import aiohttp
 
 from outbox_operator.adapters.network import network_problem
 from outbox_operator.consumer.handlers.http_outcome import outcome
 from outbox_operator.consumer.handlers.http_request import (
-    SIGNATURE_HEADER,
     binary_request,
-    signature,
     structured_request,
     with_fixed,
 )
@@ -32,6 +30,7 @@ from outbox_operator.consumer.handlers.types import (
     RetryAfter,
     Unanswered,
 )
+from outbox_operator.consumer.handlers.webhook_signature import keys, signature_headers
 from outbox_operator.errors import CredentialsError, HandlerUnavailableError
 from outbox_operator.wire.config import HttpHandlerConfig
 
@@ -44,6 +43,9 @@ _BODY_SECONDS: Final = 0.25
 """How long the rest of an answer may take, so that the connection can be used again."""
 _HEADER_BYTES: Final = 64 * 1024
 """Of one header of an answer."""
+
+
+T = TypeVar("T")
 
 
 class HttpHandler:
@@ -62,8 +64,8 @@ class HttpHandler:
         self._connections = connections
         self._request = structured_request if config.mode == "Structured" else binary_request
         self._session: aiohttp.ClientSession | None = None
-        self._token = _Secret(config.bearer_token_file, "the bearer token")
-        self._key = _Secret(config.signing_key_file, "the signing key")
+        self._authorization = _Secret(config.bearer_token_file, "the bearer token", _bearer)
+        self._keys = _Secret(config.signing_key_file, "the signing keys", keys)
         self._tls = _trust(config.ca_file)
 
     @property
@@ -101,11 +103,12 @@ class HttpHandler:
         headers, body = self._request(event, context)
         if self._config.headers:
             headers = with_fixed(headers, self._config.headers)
-        token, key = self._token.read(), self._key.read()
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token.decode()}"
-        if key is not None:
-            headers[SIGNATURE_HEADER] = signature(key, body, int(time.time()))
+        authorization, signing_keys = self._authorization.read(), self._keys.read()
+        if authorization is not None:
+            headers = with_fixed(headers, {"Authorization": authorization})
+        if signing_keys is not None:
+            signed = signature_headers(event.id, body, signing_keys, int(time.time()))
+            headers = with_fixed(headers, signed)
         limit = self._config.timeout_seconds
         try:
             response = await self._open().post(
@@ -178,30 +181,49 @@ async def _start_of_body(response: aiohttp.ClientResponse) -> str:
     return "" if "Content-Encoding" in response.headers else start.decode(errors="replace")
 
 
-class _Secret:
-    """What a file of a Secret holds; the kubelet replaces it when the Secret changes."""
+def _bearer(token: bytes) -> str:
+    """Make an Authorization header; raises ValueError if that is no token."""
+    text = token.strip()
+    if not text:
+        raise ValueError("it is empty")
+    if not (text.isascii() and text.decode("ascii").isprintable()):
+        raise ValueError("wanted printable ASCII on one line, found other bytes")
+    return f"Bearer {text.decode('ascii')}"
 
-    def __init__(self, path: str | None, what: str) -> None:
+
+class _Secret(Generic[T]):
+    """What a file of a Secret holds; the kubelet replaces it when the Secret changes.
+
+    Args:
+        path: The file; None: there is none.
+        what: For messages.
+        parse: Makes of its bytes what is needed; raises ValueError, which says nothing of them.
+    """
+
+    def __init__(self, path: str | None, what: str, parse: Callable[[bytes], T]) -> None:
         self._path = None if path is None else Path(path)
         self._what = what
-        self._value: bytes | None = None
+        self._parse = parse
+        self._value: T | None = None
         self._look = 0.0
         self.read()
 
-    def read(self) -> bytes | None:
+    def read(self) -> T | None:
         """Return the value, read anew every few seconds; None: there is none.
 
         Raises:
-            CredentialsError: It cannot be read; names the file.
+            CredentialsError: It cannot be read, or used; names the file.
         """
         now = time.monotonic()
         if self._path is not None and now >= self._look:
             try:
-                self._value = self._path.read_bytes().strip()
+                self._value = self._parse(self._path.read_bytes())
             except OSError as error:
                 raise CredentialsError(
                     f"file {self._path} with {self._what}: {error.strerror}"
                 ) from error
+            except ValueError as error:
+                raise CredentialsError(f"file {self._path} with {self._what}: {error}") from None
             self._look = now + _SECRET_SECONDS
         return self._value
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import json
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from outbox_operator.consumer.handlers.types import Context, ReceivedEvent
+from outbox_operator.consumer.handlers.webhook_signature import HEADER_PREFIX
 from outbox_operator.wire.headers import (
     RESERVED_PREFIXES,
     TRACEPARENT,
@@ -21,7 +20,6 @@ from outbox_operator.wire.times import format_time
 
 DELIVERIES_HEADER: Final = "Outbox-Deliveries"
 CONSUMER_HEADER: Final = "Outbox-Consumer"
-SIGNATURE_HEADER: Final = "Outbox-Signature"
 
 _SPEC_VERSION: Final = "1.0"
 _STRUCTURED: Final = "application/cloudevents+json; charset=utf-8"
@@ -34,6 +32,7 @@ _NOT_FORWARDED: Final = frozenset(
 )  # fmt: skip
 """Headers that speak about one HTTP hop, or that we set: an event must not set them for the
 endpoint."""
+_NOT_FORWARDED_PREFIXES: Final = (*RESERVED_PREFIXES, HEADER_PREFIX)
 _CONTENT_ENCODING: Final = "content-encoding"
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """What HTTP takes for the name of a header."""
@@ -150,7 +149,7 @@ def _common_headers(event: ReceivedEvent, context: Context) -> dict[str, str]:
             name: _sendable(value)
             for name, value in event.headers.items()
             if name.lower() not in _NOT_FORWARDED
-            and not name.lower().startswith(RESERVED_PREFIXES)
+            and not name.lower().startswith(_NOT_FORWARDED_PREFIXES)
             and _NAME.fullmatch(name)
         },
         CONSUMER_HEADER: context.consumer,
@@ -167,15 +166,3 @@ def with_fixed(headers: Mapping[str, str], fixed: Mapping[str, str]) -> dict[str
     names = {name.lower() for name in fixed}
     kept = {name: value for name, value in headers.items() if name.lower() not in names}
     return {**kept, **fixed}
-
-
-def signature(key: bytes, body: bytes, moment: int) -> str:
-    """Make the value of `SIGNATURE_HEADER`: the time, and HMAC-SHA256 over it and the body.
-
-    Args:
-        key: What both sides know.
-        body: The request's.
-        moment: Seconds since 1970; the receiver refuses old ones, so that nobody sends it again.
-    """
-    digest = hmac.new(key, b"%d." % moment + body, hashlib.sha256).hexdigest()
-    return f"t={moment},v1={digest}"
