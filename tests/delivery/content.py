@@ -48,7 +48,7 @@ class Draft:
 
     Attributes:
         odd: Whether only somebody hostile would write it.
-        poison: Whether no message can be made of it.
+        poison: Whether it may become a dead letter: in most worlds no message can be made of it.
     """
 
     event_id: str
@@ -274,6 +274,7 @@ _ODD: Final[tuple[dict[str, Any], ...]] = (
     *({"headers": headers, "poison": True} for headers in _POISON_HEADERS),
     {"event_type": "t" * 1020, "poison": True},
     {"routing_key": "r." * 600, "poison": True},
+    {"key": "K" * 3000, "poison": True},
     {"event_type": "..."},
     {"event_type": "\x01\x1f\x7f\n"},
     {"event_type": "\u2028\ufeff\U0010ffff"},
@@ -286,6 +287,7 @@ HOSTILE: Final[dict[PayloadType, tuple[dict[str, Any], ...]]] = {
         {"payload": "[" * 2000 + "]" * 2000},
         {"payload": '"' + "z" * 1_100_000 + '"', "poison": True},
         {"payload": "[" + ",".join(["1e131071"] * 9) + "]", "poison": True},
+        {"payload": "[" + ",".join(["1e131071"] * 9000) + "]", "poison": True},
     ),
     "bytea": (
         *_ODD,

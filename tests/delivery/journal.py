@@ -38,12 +38,14 @@ class Journal:
     """Fates by event id, payloads of ordinary events, and how transactions ended.
 
     Attributes:
-        poison: Events that no message can be made of.
+        odd: Events that only somebody hostile would write.
+        poison: Those of them that may become dead letters.
     """
 
     fates: dict[str, Fate] = field(default_factory=dict)
     payloads: dict[str, bytes] = field(default_factory=dict)
     transactions: Counter[str] = field(default_factory=Counter)
+    odd: set[str] = field(default_factory=set)
     poison: set[str] = field(default_factory=set)
 
     def note(self, drafts: Iterable[Draft], fate: Fate) -> None:
@@ -51,7 +53,9 @@ class Journal:
         for draft in drafts:
             self.fates[draft.event_id] = fate
             if fate is not Fate.ROLLED_BACK:
-                if not draft.odd:
+                if draft.odd:
+                    self.odd.add(draft.event_id)
+                else:
                     self.payloads[draft.event_id] = digest(draft.payload)
                 if draft.poison:
                     self.poison.add(draft.event_id)
