@@ -83,8 +83,9 @@ class Answers:
     def settle(self, items: list[Item], settlements: Sequence[Settlement]) -> None:
         """Answer for messages that were handled together."""
         again: list[Item] = []
-        try:
-            for item, settlement in zip(items, settlements, strict=True):
+        unsent: NatsError | None = None
+        for item, settlement in zip(items, settlements, strict=True):
+            try:
                 match settlement:
                     case Acknowledge(handled):
                         item.handled = handled
@@ -119,10 +120,12 @@ class Answers:
                         item.retries += 1
                         item.alone = True
                         asyncio.get_running_loop().call_later(seconds, self._retry, item)
-        except NatsError as error:
-            # Nothing is lost: without an answer the server delivers it again.
-            self._metrics.settle_failures.inc()
-            log.warning("answers not sent, the events come again: %s", error)
+            except NatsError as error:
+                # Nothing is lost: without an answer the server delivers it again.
+                self._metrics.settle_failures.inc()
+                unsent = error
+        if unsent is not None:
+            log.warning("answers not sent, the events come again: %s", unsent)
         if self._confirming is None and self._acknowledgements.sent:
             self._confirming = asyncio.create_task(self._confirm(items[0].delivery))
         if again:

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from outbox_operator.consumer.breaker import Breaker
-from outbox_operator.consumer.disposition import PUT_ASIDE, Policy, Settlement
+from outbox_operator.consumer.disposition import ACKNOWLEDGE, PUT_ASIDE, Policy, Settlement
 from outbox_operator.consumer.key_queues import Item
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.pace import Pace
 from outbox_operator.consumer.suspects import Suspects
 from outbox_operator.consumer.trials import Trials
 from outbox_operator.consumer.workers import Workers
+from outbox_operator.errors import NatsError
 from outbox_operator.wire.config import ConsumerConfig, InboxConfig, NatsConfig
 
 
@@ -29,7 +30,8 @@ class OneDelivery:
     headers: dict[str, str]
     data = b"{}"
 
-    def __init__(self, sequence: int) -> None:
+    def __init__(self, sequence: int, *, ends: bool = False) -> None:
+        self.ends = ends
         self.sequence = sequence
         self.headers = {"Ce-Id": str(sequence)}
         self.answers: list[str] = []
@@ -40,6 +42,8 @@ class OneDelivery:
 
     def ack(self) -> None:
         """Done."""
+        if self.ends:
+            raise NatsError("the connection is closed")
         self.answers.append("ack")
 
     def term(self, reason: str) -> None:
@@ -130,3 +134,33 @@ async def test_the_end_of_a_probe_is_certain(end: Settlement | Exception, tmp_pa
         assert delivery.answers, "answered"
     assert processor.seen == [1, 2], "one probe after the other"
     assert breaker.probe_due(time.monotonic())
+
+
+async def test_answers_that_cannot_be_sent_leave_nothing_in_hand(tmp_path: Path) -> None:
+    """Handled together while the connection ended: all of them come again, and may be handled."""
+    config = ConsumerConfig(
+        namespace="shop", consumer="billing", nats=NatsConfig(url="nats://nats"),
+        stream="ORDERS", durable="billing", concurrency=4, health_port=0,
+        inbox=InboxConfig(url_file="", mode="PerShard"),
+    )  # fmt: skip
+    processor = AProcessor(ACKNOWLEDGE)
+    handler: Any = AHandler()
+    processing: Any = processor
+    workers = Workers(
+        config, handler, processing, Breaker(0),
+        Suspects(Policy(), 30.0, Trials("tests", tmp_path), ordered=True), Pace(4),
+        ConsumerMetrics(config),
+        stopping=asyncio.Event(), changed=asyncio.Event(),
+    )  # fmt: skip
+    workers.handle_held_back(OneDelivery.epoch)
+    for sequence in (1, 2, 3):
+        delivery: Any = OneDelivery(sequence, ends=True)
+        workers.deliver(delivery)
+    await asyncio.wait(set(workers.tasks))
+    assert workers.in_hand == {}
+    for sequence in (1, 2, 3):
+        delivery = OneDelivery(sequence)
+        workers.deliver(delivery)
+    await asyncio.wait(set(workers.tasks))
+    assert processor.seen == [1, 2, 3, 1, 2, 3]
+    assert workers.in_hand == {}
