@@ -103,7 +103,7 @@ def build_handler(config: ConsumerConfig) -> Handler:
         config.python.module,
         loader.load(config.python.module),
         timeout=config.python.timeout_seconds,
-        unhandled=config.python.unhandled,
+        unhandled=config.python.unhandled or "DeadLetter",
         threads=config.concurrency,
     )
 

@@ -69,7 +69,9 @@ def by_hand(
         ),
         stream=required("stream", "OUTBOX_STREAM"),
         durable=durable,
-        python=PythonHandlerConfig(module=options["module"], unhandled=options["unhandled"]),
+        python=PythonHandlerConfig(
+            module=options["module"], unhandled="Ack" if options["unhandled"] == "Ack" else None
+        ),
         inbox=None
         if inbox is None
         else InboxConfig(url_file=inbox, schema=environment.get("OUTBOX_INBOX_SCHEMA", "outbox")),

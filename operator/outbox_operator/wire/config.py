@@ -127,8 +127,8 @@ class PythonHandlerConfig:
     module: str
     timeout_seconds: float = 300.0
     """A call that takes longer is cancelled, and the event delivered again."""
-    unhandled: Literal["DeadLetter", "Ack"] = "DeadLetter"
-    """What becomes of an event that no handler of the module takes."""
+    unhandled: Literal["Ack"] | None = None
+    """What becomes of an event that no handler of the module takes. None: a dead letter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,7 +120,7 @@ def consumer_config(
         else PythonHandlerConfig(
             module=python.module,
             timeout_seconds=seconds(python.timeout),
-            unhandled=python.unhandled,
+            unhandled="Ack" if python.unhandled == "Ack" else None,
         ),
         inbox=inbox,
         ordering=spec.ordering,
