@@ -17,6 +17,7 @@ from outbox_operator.plan.postgres.migrations import (
     plan_migrations,
 )
 from outbox_operator.plan.state import Owner
+from outbox_operator.wire.tables import MAX_NAME_BYTES, NAME_COLUMNS
 
 OWNER = Owner(uid="00000000-0000-0000-0000-000000000001", key="OutboxPipeline/shop/orders")
 
@@ -59,6 +60,14 @@ async def migrate_inbox(url: str, schema: str = "outbox", consumer_role: str | N
         await admin.apply_inbox(plan, desired, lock_timeout=5.0)
     finally:
         await connection.close()
+
+
+async def without_checks(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Take the limits of names off, as they were before version 4."""
+    for name in NAME_COLUMNS:
+        await connection.execute(
+            f"ALTER TABLE outbox.events DROP CONSTRAINT {name}_up_to_{MAX_NAME_BYTES}_bytes"
+        )
 
 
 async def publish_all(connection: asyncpg.Connection[asyncpg.Record], schema: str) -> None:

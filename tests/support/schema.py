@@ -43,6 +43,7 @@ def found(table: Table) -> ObservedTable:
         primary_key=table.primary_key,
         partition_key=table.partition_key,
         has_default_partition=table.partition_key is not None,
+        checks={check.name: f"CHECK ({check.condition})" for check in table.checks},
     )
 
 

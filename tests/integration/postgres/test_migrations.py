@@ -18,8 +18,8 @@ from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.postgres.migrations import DesiredDatabase, plan_migrations
 from outbox_operator.plan.state import Owner
 from outbox_operator.wire.advisory_locks import schema_lock
-from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION, WRITABLE_COLUMNS
-from support.outbox import OWNER
+from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION, NAME_COLUMNS, WRITABLE_COLUMNS
+from support.outbox import OWNER, without_checks
 from support.owned import OwnedDatabase
 from support.waiting import eventually
 
@@ -120,6 +120,15 @@ async def test_the_relay_role_may_read_and_keep_its_cursor(owned: OwnedDatabase)
             "events.event_type: null: wanted refused, found allowed",
         ),
         ("ALTER TABLE outbox.events DROP CONSTRAINT events_pkey", "primary key of events was"),
+        (
+            "ALTER TABLE outbox.events DROP CONSTRAINT partition_key_up_to_1024_bytes",
+            "check partition_key_up_to_1024_bytes was missing",
+        ),
+        (
+            "ALTER TABLE outbox.events DROP CONSTRAINT event_type_up_to_1024_bytes, ADD CONSTRAINT "
+            "event_type_up_to_1024_bytes CHECK (octet_length(event_type) <= 2000)",
+            "wanted (octet_length(event_type) <= 1024), found CHECK",
+        ),
         ("DROP SEQUENCE outbox.events_position_seq CASCADE", "sequence events_position_seq was"),
         ("ALTER SEQUENCE outbox.events_position_seq CACHE 32", "cache: wanted 1, found 32"),
         ("DROP FUNCTION outbox.emit", "function emit was missing"),
@@ -199,6 +208,42 @@ async def test_the_index_of_dead_letters_is_renewed_at_the_upgrade(owned: OwnedD
     assert (await owned.plan(OUTBOX)).empty
     await owned.connection.execute(bury, "".join(map(chr, range(0x4E00, 0x6000))), 1001, 1002)
     assert await owned.connection.fetchval("SELECT count(*) FROM outbox.dead_letters") == 1002
+
+
+LONG = """INSERT INTO outbox.events (event_type, partition_key, routing_key, payload)
+          VALUES ($1, $2, $3, '{}')"""
+
+
+async def test_absurd_names_are_refused_and_those_of_before_are_let_be(
+    owned: OwnedDatabase,
+) -> None:
+    """Rows that are older than the check stand in nobody's way, a rebase's UPDATE included."""
+    await owned.migrate(OUTBOX)
+    checks = [f"{name}_up_to_1024_bytes" for name in NAME_COLUMNS]
+    await without_checks(owned.connection)
+    await owned.connection.execute("UPDATE outbox.schema_version SET version = 3")
+    await owned.connection.execute(LONG, "t" * 2000, "k" * 2000, "r" * 2000)
+    await owned.connection.execute(
+        "INSERT INTO outbox.events (position, event_type, payload) VALUES (2000000005, $1, '{}')",
+        "t" * 2000,
+    )
+    plan = await owned.migrate(OUTBOX)
+    assert (plan.drift, [s.reason for s in plan.statements]) == (
+        (), [f"create check {check}" for check in checks]
+    )  # fmt: skip
+    assert (await owned.plan(OUTBOX)).empty
+    await owned.connection.execute("UPDATE outbox.events SET xid = pg_current_xact_id()")
+    await owned.connection.execute("SELECT setval('outbox.events_position_seq', 2000000006)")
+    edge = ["ü" * 512] * 3
+    await owned.connection.execute(LONG, *edge)
+    for number, check in enumerate(checks):
+        names = edge.copy()
+        names[number] = "ü" * 512 + "x"
+        with pytest.raises(asyncpg.CheckViolationError, match=check):
+            await owned.connection.execute(LONG, *names)
+    # New partitions have the checks too, and the pass goes on adding them.
+    assert (await owned.admin.maintain("outbox", 3600)).created
+    assert (await owned.plan(OUTBOX)).empty
 
 
 async def test_a_lost_index_is_built_again_while_writers_write(owned: OwnedDatabase) -> None:

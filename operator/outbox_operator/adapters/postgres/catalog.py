@@ -112,6 +112,7 @@ def _tables(catalog: Mapping[str, Any]) -> dict[str, ObservedTable]:
             partition_key=table["partition_key"],
             has_default_partition=table["has_default_partition"],
             partitions=tuple(table["partitions"] or ()),
+            checks=table["checks"] or {},
         )
         for name, table in (catalog["tables"] or {}).items()
     }

@@ -67,6 +67,32 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A limit on the bytes of a text, as wanted.
+
+    The rows that a table holds when it gets one are let be: they are published or poison, and a
+    rebase must be able to write their transaction.
+
+    Attributes:
+        since: Schema version that brought it.
+    """
+
+    column: str
+    most: int
+    since: int
+
+    @property
+    def name(self) -> str:
+        """Of the constraint: what a refused writer is told."""
+        return f"{self.column}_up_to_{self.most}_bytes"
+
+    @property
+    def condition(self) -> str:
+        """As PostgreSQL prints it, alone or as a part."""
+        return f"(octet_length({self.column}) <= {self.most})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """A table as wanted."""
 
@@ -75,6 +101,7 @@ class Table:
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...]
     indexes: tuple[Index, ...] = ()
+    checks: tuple[Check, ...] = ()
     partition_key: str | None = None
     storage: str = ""
 
@@ -87,6 +114,7 @@ class Table:
         """CREATE TABLE with its primary key."""
         lines = [column.sql() for column in self.columns]
         lines.append(f"CONSTRAINT {quoted(self.primary_key_name)} {self.primary_key_sql()}")
+        lines += [f"CONSTRAINT {quoted(c.name)} CHECK {c.condition}" for c in self.checks]
         text = f"CREATE TABLE {self.qualified} (\n  " + ",\n  ".join(lines) + "\n)"
         if self.partition_key:
             text += f" PARTITION BY {self.partition_key}"
@@ -171,6 +199,9 @@ def outbox_tables(desired: DesiredDatabase) -> tuple[Table, ...]:
         ),
         primary_key=("position",),
         indexes=(Index(name="events_shard_xid_idx", columns=("shard", "xid")),),
+        checks=tuple(
+            Check(column=name, most=tables.MAX_NAME_BYTES, since=4) for name in tables.NAME_COLUMNS
+        ),
         partition_key=EVENTS_PARTITION_KEY,
     )
     cursors = Table(

@@ -96,6 +96,7 @@ class ObservedTable:
         partition_key: As `pg_get_partkeydef` says it.
         has_default_partition: Whether rows outside all ranges have a home.
         partitions: Names of its partitions, sorted.
+        checks: Its CHECK constraints by name, as `pg_get_constraintdef` says them.
     """
 
     kind: str
@@ -106,6 +107,7 @@ class ObservedTable:
     partition_key: str | None = None
     has_default_partition: bool = False
     partitions: tuple[str, ...] = ()
+    checks: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from outbox_operator.errors import UnsafeChangeError
 from outbox_operator.plan.postgres.schema import (
     EVENTS_PARTITION_KEY,
+    Check,
     Column,
     Index,
     Table,
@@ -21,7 +22,7 @@ from outbox_operator.plan.postgres.state import (
     Statement,
 )
 from outbox_operator.reasons import Reason
-from outbox_operator.wire.tables import FIRST_SCHEMA_VERSION, quoted
+from outbox_operator.wire.tables import FIRST_SCHEMA_VERSION, POSITION_SEQUENCE, quoted
 
 
 def missing(what: str, name: str, managed: bool) -> str:
@@ -57,6 +58,8 @@ def table_statements(
         yield from _new_columns(table, found, managed, observed.version)
         yield from _columns(table, found, managed)
         yield from _primary_key(table, found, managed)
+        for check in table.checks:
+            yield from _check(table, check, found, managed, observed.version)
         for index in table.indexes:
             yield from _index(table, index, observed, managed)
 
@@ -196,6 +199,35 @@ def _primary_key(table: Table, found: ObservedTable, managed: bool) -> Iterator[
             reason=missing("primary key of", table.name, managed),
             drift=managed,
         )
+
+
+def _check(
+    table: Table, check: Check, found: ObservedTable, managed: bool, version: int | None
+) -> Iterator[Statement]:
+    """A limit that is missing; the rows that are there are exempt, by their positions.
+
+    The server need not look at them then, so that the lock is held for a moment only.
+    """
+    there = found.checks.get(check.name)
+    if there is not None and check.condition in there:
+        return
+    lost = managed and version is not None and version >= check.since
+    if there is None:
+        reason = missing("check", check.name, lost)
+    else:
+        reason = f"check {check.name}: wanted {check.condition}, found {there}"
+    name = quoted(check.name)
+    sequence = qualify(table.schema, POSITION_SEQUENCE)
+    yield Statement(
+        sql=f"DO $check$ BEGIN "  # noqa: S608
+        f"LOCK TABLE {table.qualified} IN ACCESS EXCLUSIVE MODE; "
+        f"EXECUTE format('ALTER TABLE {table.qualified} DROP CONSTRAINT IF EXISTS {name}, "
+        f'ADD CONSTRAINT {name} CHECK ({check.condition} OR "position" <= %s) NOT VALID\', '
+        f"(SELECT greatest((SELECT max(position) FROM {table.qualified}), "
+        f"(SELECT last_value FROM {sequence}), 0))); END $check$",
+        reason=reason,
+        drift=lost,
+    )
 
 
 def _index(

@@ -36,6 +36,10 @@ SELECT jsonb_build_object(
                 FROM pg_catalog.pg_inherits h
                 JOIN pg_catalog.pg_class p ON p.oid = h.inhrelid
                 WHERE h.inhparent = o.oid AND o.relkind = 'p'),
+            'checks', (
+                SELECT jsonb_object_agg(s.conname, pg_get_constraintdef(s.oid))
+                FROM pg_catalog.pg_constraint s
+                WHERE s.conrelid = o.oid AND s.contype = 'c'),
             'primary_key', (
                 SELECT jsonb_agg(a.attname ORDER BY k.number)
                 FROM pg_catalog.pg_constraint s,
