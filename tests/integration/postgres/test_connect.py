@@ -142,6 +142,32 @@ async def test_a_login_without_a_password_takes_nothing_of_this_process(
     await (await connect(right, application_name="t")).close()
 
 
+async def test_our_statements_are_not_compiled(database: str) -> None:
+    connection = await connect(parse_url(database), application_name="t")
+    try:
+        assert await connection.fetchval("SHOW jit") == "off"
+    finally:
+        await connection.close()
+
+
+async def test_no_word_of_the_drivers_state_reaches_anybody(database: str) -> None:
+    target = parse_url(database)
+    connection = await connect(target, application_name="t")
+    asking = asyncio.create_task(connection.execute("SELECT pg_sleep(30)"))
+    await asyncio.sleep(0)
+    try:
+        with pytest.raises(PostgresError) as busy, errors(target):
+            await connection.fetchval("SELECT 1")
+        connection.terminate()
+        with pytest.raises(PostgresError) as ended, errors(target):
+            await connection.fetchval("SELECT 1")
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    for caught in (busy, ended):
+        assert caught.value.message == f"PostgreSQL at {target.address}: the connection was lost"
+
+
 async def test_options_of_a_url_are_settings_of_the_session(database: str) -> None:
     options = "-c%20search_path%3Dshop%20-c%20timezone%3DAsia/Tokyo"
     target = parse_url(f"{database}?options={options}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -242,6 +243,13 @@ def _decode(payload: bytes) -> dict[str, Any]:
     return {"message": payload[:200].decode("utf-8", "replace").strip()}
 
 
+_MISTYPED: Final = re.compile(
+    r"field not declared in schema|failed to create typed patch|\.spec\.[\w.\[\]=\"]+: "
+    r"|cannot unmarshal|quantities must match|unmarshalerDecoder|expected (map|list|string|numeric)"
+)
+"""What a server-side apply says, as an internal error, of a manifest that is no object."""
+
+
 def error_of(verb: str, code: int, answer: Mapping[str, Any]) -> OutboxError:
     """The error that a refusal of the API server stands for.
 
@@ -268,6 +276,6 @@ def error_of(verb: str, code: int, answer: Mapping[str, Any]) -> OutboxError:
         return AccessDeniedError(text, reason=Reason.NAMESPACE_TERMINATING)
     if code in (401, 403):
         return AccessDeniedError(text)
-    if code in (400, 422):
+    if code in (400, 422) or (code == 500 and _MISTYPED.search(message)):
         return SpecError(text)
     return KubernetesError(f"{text} (HTTP {code})")

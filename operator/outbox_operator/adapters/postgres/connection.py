@@ -39,6 +39,9 @@ _ANSWER_SECONDS: Final = 5.0
 _POOLER_ATTEMPTS: Final = 20
 """Questions to a pooler whether it keeps sessions together; less than a millisecond each."""
 _DEAD_PEER_MILLISECONDS: Final = 15_000
+_OURS: Final = {"jit": 0}
+"""Of sessions that nobody else uses: on a table that was never analysed, compiling a statement of
+ours costs a hundred times what running it does."""
 _KEEPALIVE: Final = {"idle": 10, "interval": 5, "count": 3}
 """Seconds of silence, seconds between probes, probes; to notice a peer that is gone, both ways."""
 
@@ -80,7 +83,7 @@ async def connect(
             _notice_dead_server(connection)
             await _check(connection, target, open_one)
             # Not at login: a pooler refuses settings that it does not know.
-            await set_in_session(connection, _settings(statement_timeout))
+            await set_in_session(connection, {**_settings(statement_timeout), **_OURS})
         except BaseException:
             connection.terminate()
             raise

@@ -95,7 +95,20 @@ def translate(
         return read_only(target)
     if isinstance(error, TimeoutError):
         return PostgresError(f"{where}: no answer" + (f" within {timeout:g} s" if timeout else ""))
+    if isinstance(error, pg.InterfaceError | pg.InternalClientError) and not _of_login(error):
+        # Its words are of the driver's inner state; what it comes from is that somebody hung up.
+        return PostgresError(f"{where}: {_cause(error) or 'the connection was lost'}")
     return PostgresError(f"{where}: {_describe(error)}")
+
+
+def _of_login(error: BaseException) -> bool:
+    """Whether the driver tells what a server asks for and it cannot do."""
+    return "auth" in str(error).lower() or "SSL" in str(error)
+
+
+def _cause(error: BaseException) -> str | None:
+    cause = error.__cause__ or error.__context__
+    return None if cause is None else network_problem(cause)
 
 
 def _server_error(error: pg.PostgresError, target: PostgresTarget, where: str) -> OutboxError:

@@ -202,9 +202,16 @@ def pipeline_result(
     return PassResult(
         parts=(database.reachable, database.schema_applied, *children.parts, *relay.parts),
         status=status,
-        ready_reason=Reason.PIPELINE_RUNNING,
+        ready_reason=_ready_reason(relay),
         busy=relay.busy,
         drifts=(*children.drifts, *relay.drifts),
         corrections=database.drifts,
         acted_on=frozenset(acted_on),
     )
+
+
+def _ready_reason(relay: RelayResult) -> Reason:
+    """What Ready says when all is as declared: nobody takes a stopped relay for one that runs."""
+    resting = {Reason.STOPPED, Reason.SCALED_TO_ZERO}
+    reasons = [part.reason for part in relay.parts if part.type == ConditionType.RELAY_AVAILABLE]
+    return next((one for one in reasons if one in resting), Reason.PIPELINE_RUNNING)

@@ -277,3 +277,18 @@ def test_the_sum() -> None:
     assert result.status.stream == CHILDREN.stream
     assert result.status.outbox is not None
     assert result.status.outbox.backlogRows == 0
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (Reason.MINIMUM_REPLICAS, Reason.PIPELINE_RUNNING),
+        (Reason.STOPPED, Reason.STOPPED),
+        (Reason.SCALED_TO_ZERO, Reason.SCALED_TO_ZERO),
+    ],
+)
+def test_a_stopped_relay_is_not_said_to_run(reason: Reason, said: Reason) -> None:
+    pods = dataclasses.replace(PODS, part=ok(ConditionType.RELAY_AVAILABLE, reason))
+    relay = relay_result(pipeline(), DATABASE, pods, None, stopped=None)
+    result = pipeline_result(pipeline(), DATABASE, CHILDREN, relay, restarted=False)
+    assert result.ready_reason == said
