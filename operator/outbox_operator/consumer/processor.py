@@ -16,6 +16,7 @@ from typing import Final
 from outbox_operator.adapters.postgres.inbox import (
     Borrowed,
     CommitRefusedError,
+    HandledInVainError,
     InboxStore,
     in_transaction,
 )
@@ -297,7 +298,12 @@ class Processor:
             )
 
         started = time.perf_counter()
-        committed = await inbox.process([events.record(item) for item in items], handle)
+        try:
+            committed = await inbox.process([events.record(item) for item in items], handle)
+        except HandledInVainError as error:
+            if len(items) == 1 and isinstance(answered[0], Ack):
+                return [RetryAfter(reason=error.message)]
+            committed = False
         if not committed:
             return [answered[0]] if len(items) == 1 else None
         seconds = time.perf_counter() - started

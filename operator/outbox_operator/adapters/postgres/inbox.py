@@ -8,6 +8,7 @@ share a transaction.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -50,6 +51,12 @@ class CommitRefusedError(OutboxError):
     """The database is there, but does not take what the handler wrote."""
 
     reason = Reason.COMMIT_REFUSED
+
+
+class HandledInVainError(OutboxError):
+    """The handler ran, and the database is there, but the connection between them was lost."""
+
+    reason = Reason.CONNECTION_LOST
 
 
 class InboxStore:
@@ -132,15 +139,20 @@ class InboxStore:
 
         Raises:
             PostgresError: The database is away, or went away; nothing is committed as far as we
-                know. The same for every other OutboxError but the next.
+                know. The same for every other OutboxError but the next two.
             CommitRefusedError: The database refused the commit: the handler's writes are at fault.
+            HandledInVainError: The connection was lost while the handler ran, or after, although
+                the database was up all the time; nothing is committed.
             Exception: Whatever `handle` raises; both are rolled back.
         """
         claim = Claim()
         try:
             result = await self._attempt(records, handle, claim)
-        except BaseException:
-            await self._take_back(claim)
+        except BaseException as error:
+            if not claim.committing:
+                await self._take_back(claim)
+            if isinstance(error, HandledInVainError) and await self._is_committed(claim):
+                return True
             raise
         if result == "rolled back":
             await self._take_back(claim)
@@ -156,13 +168,14 @@ class InboxStore:
     ) -> Literal["committed", "rolled back"]:
         connection = await self._acquire()
         try:
+            claim.server_started = _server_started(connection)
             transaction = connection.transaction()
             with errors(self._target):
                 await transaction.start()
             try:
                 result = await self._process(connection, records, handle, claim)
                 if result == "committed":
-                    await self._commit(connection, transaction)
+                    await self._commit(connection, transaction, claim)
             finally:
                 # After a commit there is nothing left to undo.
                 if in_transaction(connection):
@@ -183,14 +196,12 @@ class InboxStore:
         started = time.perf_counter()
         keep = await handle(connection, claim.new)
         if _is_lost(connection):
-            raise PostgresError(
-                f"PostgreSQL at {self.address}: the connection was lost while the handler ran"
-            )
+            raise self._lost("while the handler ran")
         if not keep:
             return "rolled back"
         # Also the proof that the handler left the transaction whole: a COMMIT after a failed
         # statement would roll back without a word.
-        with self._refusals(connection):
+        with self._refusals(connection, claim):
             seconds = time.perf_counter() - started
             if not await self._records.finish(connection, records, claim, seconds):
                 await self._ended_by_handler(connection, claim)
@@ -225,12 +236,36 @@ class InboxStore:
             f"it wrote before stays, and may be written again; {_REMEDY}"
         )
 
-    async def _commit(self, connection: Borrowed, transaction: Transaction) -> None:
-        with self._refusals(connection):
+    async def _commit(self, connection: Borrowed, transaction: Transaction, claim: Claim) -> None:
+        claim.committing = bool(claim.new)
+        with self._refusals(connection, claim):
             await transaction.commit()
 
+    def _lost(self, when: str) -> HandledInVainError:
+        return HandledInVainError(f"PostgreSQL at {self.address}: the connection was lost {when}")
+
+    async def _is_committed(self, claim: Claim) -> bool:
+        """Find out what became of a transaction whose connection was lost.
+
+        Raises:
+            PostgresError: The database is away, or was: nobody here is to blame.
+        """
+        with errors(self._target):
+            connection = await self._acquire()
+            try:
+                started = await connection.fetchval(statement("server_started"))
+                if claim.committing and await self._records.is_committed(connection, claim):
+                    return True
+            finally:
+                await self._pool.release(connection)
+        if started != claim.server_started:
+            raise PostgresError(
+                f"PostgreSQL at {self.address}: the server was started anew while the handler ran"
+            )
+        return False
+
     @contextmanager
-    def _refusals(self, connection: Borrowed) -> Iterator[None]:
+    def _refusals(self, connection: Borrowed, claim: Claim) -> Iterator[None]:
         """Tell a database that refuses the handler's writes from one that is away."""
         try:
             yield
@@ -241,6 +276,8 @@ class InboxStore:
             OutboxError,
             OSError,
         ) as error:
+            if claim.new and _is_lost(connection):
+                raise self._lost("when what the handler wrote was committed") from error
             if _is_lost(connection) or isinstance(error, OSError | asyncpg.InternalClientError):
                 raise translate(error, self._target) from error
             raise CommitRefusedError(
@@ -262,6 +299,8 @@ class InboxStore:
                 connection.terminate()
                 raise
             connection.altered = False
+        with errors(self._target):
+            connection.server_started = await connection.fetchval(statement("server_started"))
         made: Connection = connection
         return made
 
@@ -290,6 +329,11 @@ def in_transaction(connection: Borrowed) -> bool:
 
 def _is_altered(connection: Any) -> bool:
     return bool(connection.altered)  # of the LentConnection behind it
+
+
+def _server_started(connection: Any) -> dt.datetime | None:
+    started: dt.datetime | None = connection.server_started  # of the LentConnection behind it
+    return started
 
 
 def _is_lost(connection: Borrowed) -> bool:

@@ -46,12 +46,16 @@ class Claim:
         rows: Ids for which it wrote rows.
         mark: How far their shard is handled once they are; None: that does not change.
         transaction: Its number; None: nothing is new.
+        committing: Whether it is being committed by us: from then on its fate may not be known.
+        server_started: When the server that it runs on was started.
     """
 
     new: list[int] = field(default_factory=list)
     rows: list[uuid.UUID] = field(default_factory=list)
     mark: Mark | None = None
     transaction: str | None = None
+    committing: bool = False
+    server_started: dt.datetime | None = None
 
 
 class InboxRecords:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import asyncpg
@@ -12,9 +13,11 @@ class LentConnection(asyncpg.Connection):
 
     Attributes:
         altered: It must not be handed on: codecs or observers of its user are in it.
+        server_started: When its server was started.
     """
 
     altered = False
+    server_started: dt.datetime | None = None
 
     async def set_type_codec(self, *args: Any, **options: Any) -> None:
         """As the driver's."""
