@@ -134,8 +134,10 @@ class Audience:
             breaking = group.create_task(self._break(until))
             while time.monotonic() < until or not self.good:
                 await self._store(_BURST)
-                slower = 4 if settings.world.audience == "limited" else 1
-                await asyncio.sleep(_REST_SECONDS * slower / settings.pace)
+                rest = _REST_SECONDS / settings.pace
+                if settings.world.audience == "limited" and settings.seconds > 1:
+                    rest = _BURST / _A_SECOND
+                await asyncio.sleep(rest)
             await breaking
             await self._settled()
             restarting.cancel()

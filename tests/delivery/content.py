@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+from delivery import fuzz
+
 PayloadType = Literal["jsonb", "bytea"]
 
 TYPES: Final = (
@@ -129,6 +131,7 @@ class Author:
     Args:
         hold_seconds: Longest time a transaction is held open.
         hostile: Share of events that no ordinary application writes.
+        fuzz: Whether these are drawn column by column.
     """
 
     def __init__(
@@ -138,11 +141,14 @@ class Author:
         payload_type: PayloadType,
         hold_seconds: float,
         hostile: float = 0.0,
+        *,
+        fuzz: bool = False,
     ):
         self._random = random.Random(f"{seed}/writer/{writer}")
         self._payload_type = payload_type
         self._hold_seconds = hold_seconds
         self._hostile = hostile
+        self._fuzz = fuzz
 
     def transactions(self) -> Iterator[Transaction]:
         """One after the other, without end."""
@@ -192,7 +198,9 @@ class Author:
     def _draft(self, key: str) -> Draft:
         draw = self._random
         if self._hostile and draw.random() < self._hostile:
-            return hostile(draw, key, self._payload_type)
+            jsonb = self._payload_type == "jsonb"
+            changes = fuzz.changes(draw, jsonb=jsonb) if self._fuzz else None
+            return hostile(draw, key, self._payload_type, changes)
         return Draft(
             event_id=str(uuid.UUID(int=draw.getrandbits(128), version=4)),
             event_type=draw.choice(TYPES) if draw.random() < 0.2 else TYPES[draw.randrange(3)],

@@ -31,6 +31,8 @@ COPY_SECONDS: Final = 3.0
 """Between servers at rest copies take no time."""
 QUIET_SECONDS: Final = 60.0
 """How long a healed system may take without any progress until the last event is in the stream."""
+MOST_MEGABYTES: Final = 400
+"""Memory that a relay may take, whatever the rows hold: less than its pod has."""
 REPORT_SECONDS: Final = 10.0
 LOGS: Final = Path("build/delivery/logs")
 
@@ -120,7 +122,8 @@ async def _run(
     workload = Workload(
         servers.database_url, journal, seed=settings.seed, writers=settings.writers,
         rate=settings.rate, payload_type=settings.payload_type, hold_seconds=settings.hold_seconds,
-        wave=settings.wave, hostile=settings.world.hostile, bulk=settings.world.bulk,
+        wave=settings.wave, bulk=settings.world.bulk,
+        hostile=settings.world.hostile, fuzz=settings.world.fuzz,
     )  # fmt: skip
     inflicted = Faults(servers)
     for replica in servers.replicas:
@@ -147,6 +150,11 @@ async def _run(
     if supervision.done() and not supervision.cancelled() and supervision.exception():
         troubles.append(f"the supervisor failed: {supervision.exception()!r}")
     verdict, events, messages = await compare(settings, servers, journal)
+    troubles += [
+        f"relay {number} took {most} MB"
+        for number, replica in enumerate(servers.replicas)
+        if (most := replica.process.peak_kilobytes() // 1024) > MOST_MEGABYTES
+    ]
     exits = [code for replica in servers.replicas for code in replica.exits]
     if any(exits):
         troubles.append(f"relays ended by themselves with codes {exits}")

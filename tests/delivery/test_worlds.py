@@ -15,6 +15,7 @@ from random import Random
 import asyncpg
 import pytest
 
+from delivery import fuzz
 from delivery.content import HOSTILE, Emit, Transaction, hostile
 from delivery.journal import Journal
 from delivery.servers import relays
@@ -112,11 +113,25 @@ async def the_store_is_put_back(stage: Stage) -> None:
 async def absurd_rows(stage: Stage) -> None:
     """One of each, and ordinary ones behind them."""
     draw = Random(0)
-    for number in range(len(HOSTILE["jsonb"])):
-        changes = HOSTILE["jsonb"][number]
-        event = hostile(draw, f"k{number}", "jsonb", changes)
-        async with stage.writer() as writer:
-            await writer.write(Transaction((Emit(event),), commit=True, pause=0))
+    events = [
+        hostile(draw, f"k{number}", "jsonb", changes)
+        for number, changes in enumerate(HOSTILE["jsonb"])
+    ]
+    async with stage.writer() as writer:
+        await writer.write(Transaction(tuple(map(Emit, events)), commit=True, pause=0))
+    await stage.write(5)
+    await stage.relay().start().active()
+
+
+async def rows_at_random(stage: Stage) -> None:
+    """Some hundreds, and ordinary ones behind them."""
+    draw = Random(1)
+    events = [
+        hostile(draw, f"k{number % 50}", "jsonb", fuzz.changes(draw, jsonb=True))
+        for number in range(100)
+    ]
+    async with stage.writer() as writer:
+        await writer.write(Transaction(tuple(map(Emit, events)), commit=True, pause=0))
     await stage.write(5)
     await stage.relay().start().active()
 
@@ -153,6 +168,7 @@ WORLD_TRAPS = {
     "small-old": WorldTrap(saves_are_lost, "forget-holes", "reordered", 0.1),
     "small-new": WorldTrap(more_than_fits, "full-is-poison", "buried"),
     "rollback": WorldTrap(the_store_is_put_back, "believe-the-stream", "lost", alone=True),
+    "fuzz": WorldTrap(rows_at_random, "whole-pages", "lost"),
     "hostile": WorldTrap(absurd_rows, "whole-pages", "lost"),
     "bulk": WorldTrap(a_bulk_load_is_open, "wait-for-oldest", "lost"),
 }

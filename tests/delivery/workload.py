@@ -68,6 +68,7 @@ class Workload:
         rate: Events a second all writers together aim at.
         wave: Events that one more writer commits at once, every few seconds.
         hostile: Share of events that no ordinary application writes.
+        fuzz: Whether these are drawn column by column.
         bulk: Events of a transaction that stays open all the time, and is rolled back.
     """
 
@@ -83,6 +84,7 @@ class Workload:
         hold_seconds: float,
         wave: int = 0,
         hostile: float = 0.0,
+        fuzz: bool = False,
         bulk: int = 0,
     ) -> None:
         self._url = url
@@ -94,6 +96,7 @@ class Workload:
         self._hold_seconds = hold_seconds
         self._wave = wave
         self._hostile = hostile
+        self._fuzz = fuzz
         self._bulk = bulk
         self._active = writers
         self._holding = 0
@@ -163,7 +166,14 @@ class Workload:
                 connection.terminate()
 
     async def _writer(self, number: int) -> None:
-        author = Author(self._seed, number, self._payload_type, self._hold_seconds, self._hostile)
+        author = Author(
+            self._seed,
+            number,
+            self._payload_type,
+            self._hold_seconds,
+            self._hostile,
+            fuzz=self._fuzz,
+        )
         script = author.transactions()
         while not self._stopping.is_set():
             try:

@@ -28,6 +28,7 @@ class World:
         copies: How a second stream gets what the first one stores; empty: there is none.
         ordering, on_poison, wakeup: Of the relay.
         hostile: Share of events that no ordinary application writes.
+        fuzz: Whether these are drawn column by column.
         bulk: Events of a transaction that stays open all the time.
         rollbacks: Whether the store of the broker may be put back to an earlier copy.
         outages: Whether the broker may die.
@@ -44,6 +45,7 @@ class World:
     on_poison: Literal["BlockKey", "Skip"] = "BlockKey"
     wakeup: Literal["Never", "WhenIdle"] = "Never"
     hostile: float = 0.0
+    fuzz: bool = False
     bulk: int = 0
     rollbacks: bool = False
     outages: bool = True
@@ -108,6 +110,7 @@ WORLDS: Final = {
         ),
         World(name="rollback", rollbacks=True),
         World(name="hostile", hostile=0.05, on_poison="BlockKey"),
+        World(name="fuzz", hostile=0.6, fuzz=True, on_poison="Skip"),
         World(name="bulk", bulk=200_000),
         World(name="killers", audience="killers", consumer={"max_deliver": 1}),
         World(name="raisers", audience="raisers"),
@@ -187,6 +190,7 @@ def drawn(seed: int) -> World:
         on_poison=draw.choice(("BlockKey", "Skip")),
         wakeup=draw.choice(("Never", "WhenIdle")),
         hostile=draw.choice((0.0, 0.0, 0.02)),
+        fuzz=draw.random() < 0.5,
         bulk=draw.choice((0, 0, 0, 50_000)),
         rollbacks=rollbacks,
         outages=outages,
