@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
 from outbox_operator.reasons import Reason
@@ -33,6 +33,10 @@ again."""
 OWN_TERMINATION: Final = "dead letter: "
 """Start of the reason with which our runtime terminates a message; it has no copy to make."""
 
+SHORT_ERROR_CHARACTERS: Final = 100
+_PREFIX: Final = "outbox-dead-letter-"
+_FEWEST: Final = (DEAD_LETTER_REASON, DEAD_LETTER_SEQUENCE)
+_FEW: Final = (*_FEWEST, MSG_ID, DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT)
 _ADVISORIES: Final = "$JS.EVENT.ADVISORY.CONSUMER"
 _PLACE: Final = (POSITION, EMISSION, SHARD)
 
@@ -96,6 +100,24 @@ def headers(
     }
 
 
+def smaller(found: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+    """Headers of a dead letter with less and less of ours, to be tried until the letter is taken.
+
+    The event met the limits of its stream. What we add must not keep it from being stored, and its
+    own headers and payload are not ours to cut. The last takes no more room than the headers with
+    which the relay stored the event, which are gone.
+    """
+    yield found
+    yield {**found, DEAD_LETTER_ERROR: found[DEAD_LETTER_ERROR][:SHORT_ERROR_CHARACTERS]}
+    for kept in (_FEW, _FEWEST):
+        yield {
+            name: value
+            for name, value in found.items()
+            if name in kept
+            or (not name.lower().startswith(("nats-", _PREFIX)) and name not in _PLACE)
+        }
+
+
 def replayed(found: Mapping[str, str], stream: str, sequence: int) -> dict[str, str]:
     """Headers under which a dead letter is published again.
 
@@ -110,7 +132,7 @@ def replayed(found: Mapping[str, str], stream: str, sequence: int) -> dict[str, 
     kept = {
         name: value
         for name, value in found.items()
-        if not name.lower().startswith(("nats-", "outbox-dead-letter-")) and name not in _PLACE
+        if not name.lower().startswith(("nats-", _PREFIX)) and name not in _PLACE
     }
     died = found.get(DEAD_LETTER_TIME, "")
     return {**kept, MSG_ID: f"replay:{stream}:{sequence}:{died}"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote
 
@@ -47,6 +48,16 @@ ROOM_FOR_OURS: Final = 2048
 """Bytes of headers the relay adds at most, besides type and key: the source, numbers, the fence."""
 
 _ENCODED: Final = re.compile(r"[^\x21\x23\x24\x26-\x7e]")
+
+
+def block_bytes(headers: Mapping[str, str]) -> int:
+    """Size of the header block of a message: what limits on sizes count besides the payload."""
+    return (
+        0
+        if not headers
+        else 12
+        + sum(len(name.encode()) + len(value.encode()) + 4 for name, value in headers.items())
+    )
 
 
 def encode_value(text: str) -> str:

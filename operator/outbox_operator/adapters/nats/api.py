@@ -29,6 +29,8 @@ from outbox_operator.adapters.nats.errors import (
 from outbox_operator.adapters.nats.fault_kinds import FaultKind
 from outbox_operator.errors import NatsError, OutboxError
 from outbox_operator.reasons import Reason
+from outbox_operator.wire import dead_letters
+from outbox_operator.wire.headers import block_bytes
 
 REQUEST_SECONDS: Final = 5.0
 _LARGEST_ANSWER: Final = 8 * 1024 * 1024
@@ -119,8 +121,18 @@ class JetStreamApi:
         Args:
             what: What is published, for messages.
             nobody: Reason of the error when no stream takes the subject.
+
+        Raises:
+            NatsError: With reason MessageTooLarge, it exceeds a limit of the server or the stream;
+                others as the reason says.
         """
         what = f"{what} on {subject!r}"
+        size, most = block_bytes(headers) + len(data), self.client.max_payload
+        if size > most:  # a server ends the connection for it
+            raise NatsError(
+                f"{what}: {size} bytes with headers, max_payload of {self.auth.address} is {most}",
+                reason=Reason.MESSAGE_TOO_LARGE,
+            )
         allow = f"allow publish on {subject} and subscribe on {INBOXES}"
         try:
             answer = await self._exchange(subject, data, dict(headers), what, allow)
@@ -181,6 +193,30 @@ class JetStreamApi:
                 asking.add_done_callback(lambda _: _undo(forget))
             else:
                 _undo(forget)
+
+    async def publish_letter(
+        self,
+        subject: str,
+        data: bytes,
+        headers: Mapping[str, str],
+        what: str,
+        *,
+        nobody: Reason = Reason.NO_STREAM_RESPONSE,
+    ) -> None:
+        """Publish a dead letter, with less of what we add to it if it is too large else.
+
+        Args, Raises: as `publish`.
+        """
+        for fewer in dead_letters.smaller(headers):
+            try:
+                await self.publish(subject, data, fewer, what, nobody=nobody)
+            except NatsError as error:
+                if error.reason is not Reason.MESSAGE_TOO_LARGE:
+                    raise
+                refusal = error
+            else:
+                return
+        raise refusal
 
     def _silence(self, what: str) -> OutboxError:
         return NatsError(

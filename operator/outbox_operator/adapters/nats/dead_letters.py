@@ -167,9 +167,19 @@ class DeadLetters:
             now=dt.datetime.now(dt.UTC),
         )
         data = base64.b64decode(message.get("data") or "")
-        await self._api.publish(
-            dead_letters.subject(prefix, durable), data, found, f"copy of {source}:{sequence}"
-        )
+        try:
+            await self._api.publish_letter(
+                dead_letters.subject(prefix, durable), data, found, f"copy of {source}:{sequence}"
+            )
+        except NatsError as error:
+            if error.reason is not Reason.MESSAGE_TOO_LARGE:
+                raise
+            # It keeps its advisory, and holds up no other.
+            log.warning(
+                "stream %s: message %d, given up for %s, cannot be kept: %s",
+                source, sequence, durable, error.message,
+            )  # fmt: skip
+            return 0
         await self.purge(int(advisory["seq"]))
         return 1
 

@@ -85,7 +85,7 @@ _NO_REPLICAS: Final = _Meaning(
 )
 _NO_ROOM: Final = _Meaning(FaultKind.NO_ROOM, reason=Reason.JETSTREAM_ERROR)
 _OVER_LIMIT: Final = _Meaning(FaultKind.NO_ROOM, reason=Reason.JETSTREAM_ERROR, specified=SpecError)
-_TOO_LARGE: Final = _Meaning(FaultKind.TOO_LARGE, reason=Reason.JETSTREAM_ERROR)
+_TOO_LARGE: Final = _Meaning(FaultKind.TOO_LARGE, reason=Reason.MESSAGE_TOO_LARGE)
 _FENCE_BROKEN: Final = _Meaning(FaultKind.FENCE_BROKEN, reason=Reason.JETSTREAM_ERROR)
 
 _CODES: Final[Mapping[int, _Meaning]] = {

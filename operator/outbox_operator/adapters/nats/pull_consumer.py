@@ -322,11 +322,12 @@ class PullConsumer(PullRequests):
     async def store(
         self, subject: str, data: bytes, headers: Mapping[str, str], *, doing: str
     ) -> None:
-        """Publish a message and wait until a stream has it.
+        """Publish a dead letter and wait until a stream has it.
 
         Raises:
-            NatsError: No stream takes the subject, the message is too large, or NATS is away.
+            NatsError: No stream takes the subject, the message is too large even without most of
+                what we add, or NATS is away.
         """
-        await self._api.publish(
+        await self._api.publish_letter(
             subject, data, headers, doing, nobody=Reason.DEAD_LETTER_STREAM_MISSING
         )
