@@ -19,7 +19,13 @@ from typing import Final
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.publisher import Publisher, Run, Sent
 from outbox_operator.adapters.postgres.outbox import OutboxStore
-from outbox_operator.adapters.postgres.rows import CREATED_AT, Candidate, Row, StoredCursor
+from outbox_operator.adapters.postgres.rows import (
+    CREATED_AT,
+    POSITION,
+    Candidate,
+    Row,
+    StoredCursor,
+)
 from outbox_operator.relay import checkpoints, poison
 from outbox_operator.relay.in_flight import PagesInFlight
 from outbox_operator.relay.message import Renderer
@@ -80,9 +86,13 @@ class RelayLoop:
         self._progress = progress
         self._metrics = metrics
         self._policy = config.on_poison
-        self._renderer = Renderer(
-            settings.template, config.database.schema, shard, settings.source, config.payload_type
-        )
+        renderer = partial(
+            Renderer, settings.template, config.database.schema, shard, settings.source,
+            config.payload_type,
+        )  # fmt: skip
+        self._renderer = renderer()
+        self._resent_to = stored.resent_to
+        self._resending = renderer(mark=f".{shard}.{stored.resent_epoch}")
         self._stream = ShardStream(
             publisher, settings, metrics,
             shard=shard, epoch=store.epoch, system=stored.server_system,
@@ -208,7 +218,7 @@ class RelayLoop:
             await self._cursor.unblock_keys(page.rows)
         plan = poison.plan_page(
             page.rows,
-            renderer=self._renderer,
+            renderer=self._renderer_of(page),
             facts=facts,
             policy=self._policy,
             blocked_keys=self._cursor.blocked_keys,
@@ -223,6 +233,15 @@ class RelayLoop:
             if await self._retrying.ensure_stream_facts() != facts:
                 return None
         return plan
+
+    def _renderer_of(self, page: Page) -> Renderer:
+        """Return what gives rows that a rebase had sent again message ids of their own.
+
+        The stream may know the others, and would drop the events. Rows behind them on the page are
+        given some too.
+        """
+        resent = self._resent_to and page.rows[0][POSITION] <= self._resent_to
+        return self._resending if resent else self._renderer
 
     async def _end(self, result: Sent, in_flight: PagesInFlight) -> None:
         """Act on how a run ended."""

@@ -51,6 +51,7 @@ class Renderer:
     Args:
         schema: For templates that name it.
         source: Value of `Ce-Source`, encoded as `wire.headers.encode_value` does.
+        mark: Put behind the event's id to make message ids that the stream cannot know yet.
 
     Attributes:
         subjects: Filter of all its subjects.
@@ -64,6 +65,8 @@ class Renderer:
         shard: int,
         source: str,
         payload_type: Literal["jsonb", "bytea"],
+        *,
+        mark: str = "",
     ) -> None:
         self._template = template
         self._fixed = {"shard": str(shard), "schema": schema}
@@ -71,15 +74,15 @@ class Renderer:
         self._by_kind = "partition_key" not in template.pieces[1::2]
         self._kinds: dict[tuple[str, str | None], tuple[str, str]] = {}
         self._seconds: dict[int, str] = {}
-        self._source, self._shard = source, shard
+        self._source, self._shard, self._mark = source, shard, mark
         self._common = (
-            f"\r\n{headers.EVENT_SPEC_VERSION}: {SPEC_VERSION}"
+            f"{mark}\r\n{headers.EVENT_SPEC_VERSION}: {SPEC_VERSION}"
             f"\r\n{headers.EVENT_SOURCE}: {source}"
             f"\r\n{headers.SHARD}: {shard}"
         )
         self.subjects = template.filter(shard=shard)
         fence = Fence(self.subjects, 2**63)
-        self.reserve = len(fence.lines()) + _ADDED_LATER
+        self.reserve = len(fence.lines()) + _ADDED_LATER + len(mark)
 
     def page(self, rows: Rows, emission: int) -> list[Message] | None:
         """Make the messages of a page of ordinary rows; None when one of them is not.
@@ -148,6 +151,7 @@ class Renderer:
             time=f"{self._second(whole)}{micro:06d}Z",
             content_type=content_type,
             place=Place(self._shard, row.position, emission),
+            mark=self._mark,
         )
         subject = self._subject(row.event_type, row.routing_key, row.partition_key)
         return Message(subject, f"NATS/1.0\r\n{_bytes(head)}{own}\r\n", payload)

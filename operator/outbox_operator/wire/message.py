@@ -74,6 +74,7 @@ def event_head(
     time: str,
     content_type: str,
     place: Place | None = None,
+    mark: str = "",
 ) -> str:
     """The headers of an event but those of the application, as lines that end in CRLF.
 
@@ -83,6 +84,7 @@ def event_head(
         source: As `event_source` makes it.
         time: As `event_time` makes it.
         place: Where it is in its outbox; None: whoever publishes it does not know.
+        mark: Put behind the event's id to make a message id of its own.
     """
     shard = number = key = ""
     if place is not None:
@@ -91,7 +93,7 @@ def event_head(
     if partition_key:
         key = f"{headers.EVENT_KEY}: {headers.encode_value(partition_key)}\r\n"
     return (
-        f"{headers.MSG_ID}: {event_id}\r\n"
+        f"{headers.MSG_ID}: {event_id}{mark}\r\n"
         f"{headers.EVENT_SPEC_VERSION}: {SPEC_VERSION}\r\n"
         f"{headers.EVENT_SOURCE}: {source}\r\n"
         f"{shard}"

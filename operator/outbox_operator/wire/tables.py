@@ -39,7 +39,8 @@ CURRENT_SCHEMA_VERSION: Final = 4
 letters by key, function `emit_strict`. 3: `cursors.stream_created`, `.notice`, `.noticed_at`
 and `.checkpoints`; both functions refuse what could never be published. 4: the index
 of dead letters holds a hash of the key, which may be long; `cursors.position_notice` and
-`.position_noticed_at`; checks of the bytes of names in `events`."""
+`.position_noticed_at`, `.resent_to` and `.resent_epoch`; checks of the bytes of names in
+`events`."""
 
 
 def quoted(name: str) -> str:

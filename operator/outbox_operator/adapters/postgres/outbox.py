@@ -131,6 +131,8 @@ class OutboxStore(Session):
         return StoredCursor(
             cursor=Cursor(**{each.name: row[each.name] for each in fields(Cursor)}),
             checkpoints=row["checkpoints"],
+            resent_to=row["resent_to"],
+            resent_epoch=row["resent_epoch"],
             cursor_system=row["cursor_system"],
             server_system=row["server_system"],
             server_snapshot=row["server_snapshot"],

@@ -102,6 +102,7 @@ class PostgresRebase:
                     self._snapshot,
                     end.sequence if end else None,
                     end.emission if end else 0,
+                    end is not None,
                 )
 
     def _arguments(self, cursor: ObservedCursor, choice: Choice) -> tuple[object, ...]:

@@ -86,6 +86,8 @@ class StoredCursor:
     Attributes:
         cursor: How far the last owner was.
         checkpoints: Earlier points, as `relay.checkpoints` writes them.
+        resent_to: A rebase had rows up to this position sent again; 0: none had.
+        resent_epoch: Number of the ownership since then, which no other rebase has.
         cursor_system: System identifier of the server that the snapshots belong to, if known.
         server_system: System identifier of this server.
         server_snapshot: A snapshot of now.
@@ -94,6 +96,8 @@ class StoredCursor:
 
     cursor: Cursor
     checkpoints: str
+    resent_to: int
+    resent_epoch: int
     cursor_system: str | None
     server_system: str
     server_snapshot: str

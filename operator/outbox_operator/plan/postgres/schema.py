@@ -224,6 +224,8 @@ def outbox_tables(desired: DesiredDatabase) -> tuple[Table, ...]:
             Column(
                 name="position_noticed_at", type="timestamp with time zone", nullable=True, since=4
             ),
+            Column(name="resent_to", type="bigint", default="0", since=4),
+            Column(name="resent_epoch", type="bigint", default="0", since=4),
             Column(name="owner_epoch", type="bigint", default="0"),
             Column(name="owner", type="text", nullable=True),
             Column(name="system_identifier", type="text", nullable=True),
