@@ -12,6 +12,7 @@ import json
 import random
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,12 +96,16 @@ def main() -> int:
     settings = parse()
     if settings.world.name != worlds.RANDOM or settings.seconds < 2 * STEP_SECONDS:
         return 0 if one(settings).passed else 1
-    results = []
+    results, broken = [], []
     for seed in range(settings.seed, settings.seed + int(settings.seconds / STEP_SECONDS)):
         step = ["--seed", str(seed), "--seconds", str(STEP_SECONDS)]
-        results.append(one(parse([*sys.argv[1:], *step])))
-        print(totals(results), flush=True)
-    return 0 if all(result.passed for result in results) else 1
+        try:
+            results.append(one(parse([*sys.argv[1:], *step])))
+        except Exception:  # noqa: BLE001 - the walk goes on, and says so
+            traceback.print_exc()
+            broken.append(seed)
+        print(totals(results, broken), flush=True)
+    return 0 if all(result.passed for result in results) and not broken else 1
 
 
 def one(settings: Settings) -> Result:
@@ -119,15 +124,20 @@ def one(settings: Settings) -> Result:
     return result
 
 
-def totals(results: Sequence[Result]) -> str:
-    """A walk so far."""
+def totals(results: Sequence[Result], broken: Sequence[int]) -> str:
+    """A walk so far.
+
+    Args:
+        broken: Seeds of runs that gave no verdict.
+    """
     failed = [str(result.settings.seed) for result in results if not result.passed]
     return (
         f"== {len(results)} worlds, {sum(result.seconds for result in results) / 60:.0f} minutes: "
         f"{sum(result.transactions['committed'] for result in results)} committed transactions, "
         f"{sum(result.events for result in results)} events, "
         f"{sum(result.faults.total() for result in results)} faults; "
-        f"failed: {', '.join(failed) or 'none'}"
+        f"failed: {', '.join(failed) or 'none'}; "
+        f"no verdict: {', '.join(map(str, broken)) or 'none'}"
     )
 
 

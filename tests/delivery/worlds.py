@@ -160,7 +160,7 @@ def drawn(seed: int) -> World:
     retention = draw.choices(("Limits", "WorkQueue", "Interest"), (7, 2, 1))[0]
     if retention != "Limits":
         stream["retention"] = retention
-        if draw.random() < 0.5:
+        if draw.random() < 0.5 and "allowMessageSchedules" not in stream:
             stream |= {"discard": "New", "maxMessages": draw.choice((100, 500))}
     elif draw.random() < 0.5:
         stream |= draw.choice(_TIGHT)
