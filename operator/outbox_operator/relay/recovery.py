@@ -186,7 +186,7 @@ def fill_holes(tail: Tail, waiting: Sequence[Candidate]) -> Filled:
 
 
 def numbering(
-    so_far: Numbering, tail: Tail, *, known: int | None, last: int, outcome_open: bool
+    so_far: Numbering, tail: Tail, *, known: int | None, last: int | None, outcome_open: bool
 ) -> Numbering:
     """Return the numbers of the last event published, or above when that cannot be known.
 
@@ -196,13 +196,14 @@ def numbering(
     Args:
         so_far: As far as the cursor, or the last acknowledged run, knows.
         known: Sequence in the stream that goes with it; None: never recorded.
-        last: Of the last message on our subjects; 0 when there is none.
+        last: Of the last message on our subjects; 0 when there is none, None when there may have
+            been one behind those that are left.
         outcome_open: Whether something may have been published that we do not know of.
     """
     ahead = tail.emission - so_far.last
     if ahead > 0:
         return Numbering(tail.emission, so_far.gaps + tail.left_out)
-    never_published = known is None and not last and not so_far.last
+    never_published = known is None and last == 0 and not so_far.last
     if tail.emission or not outcome_open or last == known or never_published:
         return so_far
     return Numbering(so_far.last + EMISSION_GAP, so_far.gaps + EMISSION_GAP)

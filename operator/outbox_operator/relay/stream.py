@@ -19,6 +19,7 @@ from outbox_operator.reasons import Reason
 from outbox_operator.relay import poison
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.recovery import (
+    EMISSION_GAP,
     MOST_SKIPPED,
     FenceGuard,
     Numbering,
@@ -235,9 +236,11 @@ class ShardStream:
         last = found.sequence if found is not None else 0
         await self._look_for_losses(facts, last)
         if facts.retention != _KEEPS_ITS_TAIL:
-            # What was consumed is gone: de-duplication alone has to do.
+            # What was consumed is gone: de-duplication alone has to do. And a message that nobody
+            # has consumed yet does not say that there was none behind it.
             self._last = last
-            self._number_anew(tail, last)
+            unseen = last == self._known and await self._publisher.last_sequence() > last
+            self._number_anew(tail, None if unseen else last, facts)
             return
         after = first_wanted(self._known, last)
         if last > after:
@@ -245,7 +248,7 @@ class ShardStream:
                 tail.add(message.sequence, message.subject, message.headers)
                 last = message.sequence
         await self._fill_holes(tail, facts)
-        self._number_anew(tail, last)
+        self._number_anew(tail, last, facts)
         self._resumed_at = self.numbers.last
         self.published.update(tail.published)
         self._numbered = numbered if self.published else None
@@ -322,12 +325,20 @@ class ShardStream:
             end = last  # others have published there since
         raise StreamRolledBackError(facts.stream, facts.created, end, known)
 
-    def _number_anew(self, tail: Tail, last: int) -> None:
+    def _number_anew(self, tail: Tail, last: int | None, facts: StreamFacts) -> None:
         """Go on with numbers above every one that may be in the stream, or may have been."""
+        before = self.numbers
         self.numbers = numbering(
-            self.numbers, tail, known=self._known, last=last, outcome_open=self._outcome_open
+            before, tail, known=self._known, last=last, outcome_open=self._outcome_open
         )
         self._outcome_open = False
+        if self.numbers.last - before.last >= EMISSION_GAP and not tail.emission:
+            log.info(
+                "stream %s no longer has what was published last: what was published after the "
+                "last save, if anything, is sent again and dropped within %g s only",
+                facts.stream, facts.duplicate_window_seconds,
+                extra={"reason": Reason.TAIL_INCOMPLETE},
+            )  # fmt: skip
 
     def _judge(self, facts: StreamFacts) -> None:
         """Decide whether to go on behind the fence after it was refused."""

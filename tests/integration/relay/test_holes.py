@@ -174,6 +174,42 @@ async def test_whoever_takes_messages_away(
         assert "no longer has" in relay.log
 
 
+async def test_a_message_that_nobody_consumed_hides_no_later_ones(
+    database: str, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """They were consumed, and their numbers are not given out again."""
+    config = {**FORGETFUL, "retention": "workqueue"}
+    async with (
+        an_outbox(database, nats_server, tmp_path, **config) as outbox,
+        connected(nats_server) as client,
+    ):
+        consumer = await client.jetstream().pull_subscribe(
+            f"{outbox.prefix}.>", durable="all", stream=outbox.prefix
+        )
+        relay = await outbox.relay().start().active()
+        await outbox.add("k", value=1)
+        before = await outbox.saved(1)
+        for number in range(2, 5):
+            await outbox.add("k", value=number)
+        await outbox.saved(4)
+        numbers: list[int] = []
+        while len(numbers) < 4:
+            for message in await consumer.fetch(10, timeout=5):
+                numbers.append(int((message.headers or {})["Outbox-Emission"]))
+                if numbers[-1] > 1:
+                    await message.ack_sync()
+        await forget_saves(outbox, relay, before)
+        await relay.start().active()
+        # Sent again, since nothing shows them; said, and not under numbers that others had.
+        again = [
+            int((message.headers or {})["Outbox-Emission"])
+            for message in await consumer.fetch(3, timeout=5)
+        ]
+        assert again == sorted(set(again))
+        assert min(again) > max(numbers)
+        assert "no longer has what was published last" in relay.log
+
+
 async def test_positions_below_one_are_known_again(
     database: str, nats_server: NatsServer, tmp_path: Path
 ) -> None:
