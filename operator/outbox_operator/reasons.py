@@ -369,8 +369,7 @@ class Reason(StrEnum):
     """In `outbox_consumer_dead_letters_total`: the application has no handler for this type.
     Do: add one, filter such events out, or set `handler.python.unhandled: Ack`."""
     PUT_OFF_TOO_LONG = "PutOffTooLong"
-    """In `outbox_consumer_dead_letters_total`: the handler said "not now" of the event for longer
-    than `giveUpAfter`."""
+    """In `outbox_consumer_dead_letters_total`: put off for longer than `giveUpAfter`."""
     TERMINATED = "Terminated"
     """In the headers of dead letters: a container handler terminated the message."""
     HANDLER_UNAVAILABLE = "HandlerUnavailable"
@@ -379,6 +378,8 @@ class Reason(StrEnum):
     """In the log: the inbox database did not commit; the event comes again."""
     TRANSACTION_ENDED = "TransactionEnded"
     """In the log and `outbox_consumer_errors_total`: a handler committed the inbox transaction."""
+    UNRECORDABLE = "Unrecordable"
+    """In the log: the inbox cannot hold the event's id, type or source; it is a dead letter."""
     DEAD_LETTER_STREAM_MISSING = "DeadLetterStreamMissing"
     """In the log: no stream takes the dead letter; the event comes again."""
     CONSUMER_MISSING = "ConsumerMissing"

@@ -18,6 +18,7 @@ from outbox_operator.adapters.postgres.inbox import (
     CommitRefusedError,
     HandledInVainError,
     InboxStore,
+    UnrecordableError,
     in_transaction,
 )
 from outbox_operator.consumer import disposition, error_text, events
@@ -121,6 +122,11 @@ class Processor:
             if len(items) > 1:
                 return [AGAIN_ALONE] * len(items)
             outcomes = [RetryAfter(reason=error.message)]
+        except UnrecordableError as error:
+            if len(items) > 1:
+                return [AGAIN_ALONE] * len(items)
+            kind = DeadLetter if error.for_ever else RetryAfter
+            outcomes = [kind(reason=error.message)]
         except OutboxError as error:
             self._unavailable(items[0], error)
             return [AGAIN] * len(items)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
@@ -20,6 +21,8 @@ from outbox_operator.wire.headers import (
     MSG_ID,
     POSITION,
     SHARD,
+    encode_value,
+    without_strays,
 )
 
 DeadLetterReason = Literal[
@@ -33,6 +36,7 @@ again."""
 OWN_TERMINATION: Final = "dead letter: "
 """Start of the reason with which our runtime terminates a message; it has no copy to make."""
 
+_NAME: Final = re.compile(r"[\x21-\x39\x3b-\x7e]+")
 SHORT_ERROR_CHARACTERS: Final = 100
 _PREFIX: Final = "outbox-dead-letter-"
 _FEWEST: Final = (DEAD_LETTER_REASON, DEAD_LETTER_SEQUENCE)
@@ -85,7 +89,11 @@ def headers(
         now: The time.
     """
     # Directives to the server (expected sequences, TTLs, ids) were for the first stream.
-    kept = {name: value for name, value in original.items() if not name.lower().startswith("nats-")}
+    kept = {
+        _storable(name): without_strays(value)
+        for name, value in original.items()
+        if not name.lower().startswith("nats-")
+    }
     return {
         **kept,
         MSG_ID: f"{stream}:{sequence}:{consumer}:{stored.timestamp():.6f}",
@@ -98,6 +106,11 @@ def headers(
         DEAD_LETTER_CONSUMER: consumer,
         DEAD_LETTER_TIME: now.isoformat(timespec="milliseconds"),
     }
+
+
+def _storable(name: str) -> str:
+    """A header's name as our driver lets it be stored."""
+    return name if _NAME.fullmatch(name) else encode_value(without_strays(name))
 
 
 def smaller(found: Mapping[str, str]) -> Iterator[Mapping[str, str]]:

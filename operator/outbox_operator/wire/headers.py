@@ -74,4 +74,11 @@ def encode_value(text: str) -> str:
 
 def decode_value(value: str) -> str:
     """Undo `encode_value`; bytes that are no UTF-8 become U+FFFD."""
-    return unquote(value) if "%" in value else value
+    if "%" in value:
+        value = unquote(value)
+    return value if value.isascii() else without_strays(value)
+
+
+def without_strays(value: str) -> str:
+    """Put U+FFFD for bytes that are no UTF-8, which the reader of headers keeps as they are."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

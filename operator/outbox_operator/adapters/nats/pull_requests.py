@@ -77,8 +77,8 @@ class PulledMessage:
 
     @property
     def subject(self) -> str:
-        """Subject the message is stored under."""
-        return self._subject.decode()
+        """Subject the message is stored under; bytes that are no UTF-8 are U+FFFD."""
+        return self._subject.decode(errors="replace")
 
 
 class PullRequests:

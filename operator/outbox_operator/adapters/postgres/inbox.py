@@ -53,6 +53,20 @@ class CommitRefusedError(OutboxError):
     reason = Reason.COMMIT_REFUSED
 
 
+class UnrecordableError(OutboxError):
+    """The database is there, but cannot hold what the inbox has to remember of an event.
+
+    Attributes:
+        for_ever: It never will.
+    """
+
+    reason = Reason.UNRECORDABLE
+
+    def __init__(self, message: str, *, for_ever: bool) -> None:
+        super().__init__(message)
+        self.for_ever = for_ever
+
+
 class HandledInVainError(OutboxError):
     """The handler ran, and the database is there, but the connection between them was lost."""
 
@@ -139,7 +153,8 @@ class InboxStore:
 
         Raises:
             PostgresError: The database is away, or went away; nothing is committed as far as we
-                know. The same for every other OutboxError but the next two.
+                know. The same for every other OutboxError but the next.
+            UnrecordableError: What the inbox has to remember of an event fits in no table.
             CommitRefusedError: The database refused the commit: the handler's writes are at fault.
             HandledInVainError: The connection was lost while the handler ran, or after, although
                 the database was up all the time; nothing is committed.
@@ -189,7 +204,7 @@ class InboxStore:
     async def _process(
         self, connection: Borrowed, records: Sequence[Record], handle: Handle, claim: Claim
     ) -> Literal["committed", "rolled back"]:
-        with errors(self._target):
+        with errors(self._target), self._unrecordable():
             await self._records.claim(connection, records, claim)
         if not claim.new:
             return "committed"
@@ -206,6 +221,22 @@ class InboxStore:
             if not await self._records.finish(connection, records, claim, seconds):
                 await self._ended_by_handler(connection, claim)
         return "committed"
+
+    @contextmanager
+    def _unrecordable(self) -> Iterator[None]:
+        """Tell an event that cannot be remembered from a database that is away."""
+        try:
+            yield
+        except (asyncpg.PostgresError, asyncpg.DataError, ValueError, OverflowError) as error:
+            code = getattr(error, "sqlstate", None) or ""
+            # Data, constraints (somebody's own), limits (an index row). The driver's own
+            # objections to a value have no code.
+            if code[:2] not in ("", "22", "23", "54"):
+                raise
+            raise UnrecordableError(
+                f"PostgreSQL at {self.address}: the inbox cannot remember the event: {error}",
+                for_ever=code[:2] != "23",
+            ) from error
 
     async def _ended_by_handler(self, connection: Borrowed, claim: Claim) -> None:
         """Decide about events of a handler that succeeded, but ended our transaction."""
