@@ -10,7 +10,9 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
 
+import asyncpg
 import pytest
 
 from support.nats import NatsServer, connected
@@ -208,6 +210,39 @@ async def test_a_message_that_nobody_consumed_hides_no_later_ones(
         assert again == sorted(set(again))
         assert min(again) > max(numbers)
         assert "no longer has what was published last" in relay.log
+
+
+async def test_keys_that_are_no_text_are_in_nobodys_way(
+    database: str, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """A database without an encoding takes any bytes."""
+    admin = await asyncpg.connect(database)
+    name = f"{urlsplit(database).path[1:]}_ascii"
+    await admin.execute(
+        f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' "
+        "LC_CTYPE 'C'"
+    )
+    await admin.close()
+    url = urlunsplit(urlsplit(database)._replace(path=f"/{name}"))
+    config = {**FORGETFUL, "max_msgs_per_subject": 1}
+    async with an_outbox(url, nats_server, tmp_path, **config) as outbox:
+        relay = await outbox.relay(on_poison="Skip").start().active()
+        await outbox.add("k", value=0)
+        before = await outbox.saved(1)
+        for number in range(1, 4):
+            await outbox.add("schlüssel", value=number)
+        await outbox.saved(4)
+        relay.kill()
+        await outbox.connection.execute(
+            "INSERT INTO outbox.events (position, event_type, partition_key, payload) "
+            "VALUES (-9, 'x', convert_from('\\xff'::bytea, 'SQL_ASCII'), '9')"
+        )
+        await forget_saves(outbox, relay, before)
+        await relay.start().active()
+        await outbox.idle(relay)
+        assert await values(outbox) == [("schl%C3%BCssel", 3)]
+        reason = await outbox.connection.fetchval("SELECT reason FROM outbox.dead_letters")
+        assert reason == "Unreadable"
 
 
 async def test_positions_below_one_are_known_again(

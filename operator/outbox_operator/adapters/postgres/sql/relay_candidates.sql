@@ -3,7 +3,8 @@
 --   $1 shard   $2 xmax of S1   $3 xids that were open in S1   $4 xmax of S2, or NULL: no window
 --   $5 xids that were open in S2   $6 position done in that window   $7 last position
 --   $8 most rows   $9 most rows to look at
--- Walks the (shard, xid) index: what was published first began first. Keys may be large.
+-- Walks the (shard, xid) index: what was published first began first. Keys may be large, and in a
+-- database without an encoding no text at all.
 WITH behind AS (
     (SELECT position, event_id, partition_key, xid
      FROM {schema}.events
@@ -20,7 +21,10 @@ WITH behind AS (
         ORDER BY xid
     ) e
 )
-SELECT position, event_id::text, sha256(convert_to(partition_key, 'UTF8')) AS key
+SELECT position, event_id::text, sha256(convert_to(
+    partition_key,
+    CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END
+)) AS key
 FROM behind
 WHERE position <= $7
   AND ($4::text IS NULL OR position > $6 OR xid >= $4::text::xid8
