@@ -150,7 +150,8 @@ class RelayLoop:
                 if not (drained and self._nudged):
                     continue
                 # The next writer will nudge as well, most likely.
-                pause = min(floor * NUDGED_PAUSES, self._signals.poll_ceiling)
+                pause = floor * NUDGED_PAUSES * self._signals.shards
+                pause = min(pause, self._signals.poll_ceiling)
             else:
                 self._progress.idle()
                 self._stream.window_read()

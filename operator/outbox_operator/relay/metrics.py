@@ -59,6 +59,7 @@ class RelayMetrics:
             "poison_total", "Events moved to the dead letters, by reason.", "reason"
         )
         self.polls = counter("polls_total", "Polls of the outbox table.")
+        self.sweeps = counter("sweeps_total", "Looks for news of all shards at once.")
         self.nudges = counter("nudges_total", "Wake-ups received from producers.")
         self.wakeups = counter("wakeups_total", "Wake-ups by the trigger of the table.")
         self.owner = self.metrics.gauges(

@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,6 +27,7 @@ from outbox_operator.relay.progress import Progress
 from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.shard_session import ShardSession
 from outbox_operator.relay.signals import Signals
+from outbox_operator.relay.sweeper import Sweeper
 from outbox_operator.telemetry.logging import bind
 
 log = logging.getLogger(__name__)
@@ -84,6 +87,7 @@ class Ownership:
     _positions_due: float = 0.0
     _sleeps: bool = False
     _poll_max: float = UNWOKEN_POLL_SECONDS
+    _sweeper: Sweeper | None = None
 
     async def run(self) -> None:
         """Own a fair share of the shards until asked to stop; then hand all of them over.
@@ -96,16 +100,42 @@ class Ownership:
             await self.locks.join(self.signals.interrupt)
             log.info("joined the relays of the pipeline", extra={"member": self.locks.member})
             await self._see_who_wakes_us()
-            while not self.signals.stopping:
-                self.signals.clear_interrupt()
-                await self._balance()
-                await self.signals.until_interrupted(BALANCE_SECONDS)
-            await self._leave()
+            async with self._sweeping():
+                while not self.signals.stopping:
+                    self.signals.clear_interrupt()
+                    await self._balance()
+                    await self.signals.until_interrupted(BALANCE_SECONDS)
+                await self._leave()
         finally:
             await self._abandon()
 
+    @asynccontextmanager
+    async def _sweeping(self) -> AsyncIterator[None]:
+        """Look for the news of all shards at once, where there are several."""
+        if self.settings.config.shards == 1:
+            yield
+            return
+        self._sweeper = Sweeper(
+            self.locks, self.metrics, self._several,
+            floor=self.settings.config.poll_min_seconds, ceiling=lambda: self._poll_max,
+        )  # fmt: skip
+        task = asyncio.create_task(self._sweeper.run(), name="sweeper")
+        try:
+            yield
+        finally:
+            await self._sweeper.stop(task)
+
+    def _several(self) -> Mapping[int, Signals]:
+        """The shards that are held, if one alone does not do as well by itself."""
+        if len(self._held) < 2:
+            return {}
+        return {shard: held.session.signals for shard, held in self._held.items()}
+
     def nudged(self) -> None:
         """Pass a nudge on: events were committed, of whichever shard."""
+        if self._sweeper is not None and self._sweeper.works and len(self._held) > 1:
+            self._sweeper.nudge()
+            return
         for held in self._held.values():
             held.session.signals.nudge()
 
@@ -202,6 +232,7 @@ class Ownership:
         for held in self._held.values():
             signals = held.session.signals
             signals.poll_ceiling = max(self._poll_max, least)
+            signals.shards = len(self._held)
             signals.page_parts = -(-len(self._held) // WHOLE_PAGES)
 
     def _hand_over(self, shard: int, why: str) -> None:

@@ -17,11 +17,13 @@ class Signals:
     Attributes:
         poll_ceiling: Longest pause between two polls of a quiet shard, in seconds.
         page_parts: A page of a shard is 1 of so many parts of a whole one.
+        shards: Shards of this process, which all poll now and then.
     """
 
     def __init__(self, poll_ceiling: float = 1.0) -> None:
         self.poll_ceiling = poll_ceiling
         self.page_parts = 1
+        self.shards = 1
         self._wake = asyncio.Event()
         self._nudged = False
         self._interrupted = asyncio.Event()

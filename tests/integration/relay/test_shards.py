@@ -12,7 +12,16 @@ import pytest
 
 from outbox_operator.wire.subjects import nudge_subject
 from support.nats import NatsServer, connected
-from support.relaying import NAMESPACE, PIPELINE, Outbox, RelayProcess, an_outbox
+from support.outbox import migrate
+from support.postgres import with_login
+from support.relaying import (
+    NAMESPACE,
+    PIPELINE,
+    Outbox,
+    RelayProcess,
+    an_outbox,
+    check_delivery,
+)
 from support.waiting import eventually
 from support.writing import check_everything, writing
 
@@ -185,3 +194,70 @@ async def test_quiet_shards_cost_little_and_a_nudge_wakes_all(
         started = time.monotonic()
         await eventually(lambda: relay.metric("polls_total") >= before + 16, "all polled")
         assert time.monotonic() - started < 1.5
+
+
+async def test_news_of_many_shards_cost_one_look(
+    database: str, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """Not a poll of each; whatever was open meanwhile, or moved the sequence, is found as soon."""
+    shards, events = 16, 40
+    async with an_outbox(database, nats_server, tmp_path, shards=shards) as outbox:
+        relay = outbox.relay(poll_max_seconds=20).start()
+        await shared(relay, shards=shards)
+        quiet = relay.metric("polls_total")
+        # Pauses of each shard double up to 20 s.
+        await eventually(lambda: relay.metric("polls_total") >= quiet + 8 * shards, "quiet")
+        polls, started = relay.metric("polls_total"), time.monotonic()
+        async with connected(nats_server) as client, outbox.session() as late:
+            await late.execute("BEGIN")
+            await outbox.add("late", on=late)
+
+            async def found(count: int) -> None:
+                await client.publish(nudge_subject(NAMESPACE, PIPELINE))
+                await outbox.published(count)
+
+            for number in range(1, events + 1):
+                await outbox.add(f"k{number}")
+                await found(number)
+            await late.execute("COMMIT")
+            await found(events + 1)
+            await outbox.connection.execute(
+                "SELECT setval('outbox.events_position_seq', 5000000000)"
+            )
+            await outbox.add("far")
+            await found(events + 2)
+        assert time.monotonic() - started < 15
+        assert relay.metric("polls_total") - polls < 4 * events
+        committed = await outbox.event_ids()
+        check_delivery(await outbox.stored(len(committed)), committed)
+
+
+async def test_shards_are_woken_one_by_one_where_they_cannot_be_looked_at_at_once(
+    database: str, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """A role of before lacks the right to read the sequence."""
+    async with an_outbox(database, nats_server, tmp_path, shards=SHARDS) as outbox:
+        role = f"relay_{outbox.prefix}"
+        await outbox.connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'a'")
+        try:
+            await migrate(outbox.url, relay_role=role, shards=SHARDS)
+            await outbox.connection.execute(
+                f"REVOKE ALL ON SEQUENCE outbox.events_position_seq FROM {role}"
+            )
+            url, outbox.url = outbox.url, with_login(outbox.url, role, "a")
+            relay = outbox.relay(poll_max_seconds=20).start()
+            outbox.url = url
+            await shared(relay)
+            await eventually(lambda: "cannot look at all shards" in relay.log, "said", relay=relay)
+            polls = relay.metric("polls_total")
+            await eventually(lambda: relay.metric("polls_total") >= polls + 6 * SHARDS, "quiet")
+            started = time.monotonic()
+            async with connected(nats_server) as client:
+                await outbox.add("a")
+                await client.publish(nudge_subject(NAMESPACE, PIPELINE))
+                await outbox.published(1)
+            assert time.monotonic() - started < 5
+            assert relay.failing() == {}
+            outbox.stop_all()
+        finally:
+            await outbox.connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")

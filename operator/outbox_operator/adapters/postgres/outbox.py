@@ -18,7 +18,6 @@ import asyncpg
 from outbox_operator.adapters.postgres import connection as postgres
 from outbox_operator.adapters.postgres.dead_letter_copies import DeadLetterCopies
 from outbox_operator.adapters.postgres.errors import UnreadableRowsError, rows_at_fault
-from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.relay_queries import PayloadType, relay_statement
 from outbox_operator.adapters.postgres.rows import (
     Bound,
@@ -38,16 +37,6 @@ from outbox_operator.adapters.postgres.wakeup import OutboxWakeup
 from outbox_operator.errors import ConflictError, PostgresError
 from outbox_operator.reasons import Reason
 
-_PLANNING: Final = {
-    "plan_cache_mode": "force_generic_plan",
-    "enable_seqscan": "off",
-    # Else a planner that thinks few rows are the shard's reads all of these and sorts them, for
-    # every page.
-    "enable_bitmapscan": "off",
-    "enable_sort": "off",
-    "max_parallel_workers_per_gather": "0",
-    "jit": "off",
-}
 _COUNTED_AT_ONCE: Final = 1_000_000
 """Rows that a statement counts: it ends within a second or so, whatever the backlog is."""
 _LATE_POSITIONS: Final = 100_000
@@ -110,8 +99,7 @@ class OutboxStore(Session):
         """
         async with self._statement():
             await postgres.end_when_idle(self._connection, idle_seconds)
-            for name, value in _PLANNING.items():
-                await self._connection.execute(statement("session_set"), name, value)
+            await self._plan_as_walks()
 
     async def read_cursor(self) -> StoredCursor:
         """The stored cursor.

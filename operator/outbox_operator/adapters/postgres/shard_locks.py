@@ -8,8 +8,10 @@ hears nothing for `IDLE_SECONDS`, so a frozen process loses its shards.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,17 +19,23 @@ from outbox_operator.adapters.postgres import connection as postgres
 from outbox_operator.adapters.postgres import positions
 from outbox_operator.adapters.postgres.errors import transaction_pooler
 from outbox_operator.adapters.postgres.queries import statement
+from outbox_operator.adapters.postgres.rows import Bound
 from outbox_operator.adapters.postgres.session import Session
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.errors import ConflictError, PostgresError
 from outbox_operator.reasons import Reason
 from outbox_operator.wire import schema_mark
 from outbox_operator.wire.advisory_locks import shard_lock_class
+from outbox_operator.wire.tables import POSITION_SEQUENCE, quoted
 
 IDLE_SECONDS: Final = 10.0
 """Silence after which the server ends the session (from PostgreSQL 14 on); a relay that is alive
 asks every second."""
 STATEMENT_SECONDS: Final = 5.0
+_NEAR: Final = 1_000_000
+"""Positions around the newest that news are looked for in: what a transaction commits elsewhere,
+because it began before a rotation, its shard finds by itself, a little later."""
+_LAST: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +51,23 @@ class LocksView:
     holders: Mapping[int, int | None]
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """What became visible since a snapshot.
+
+    Attributes:
+        snapshot: Of now.
+        position: The newest that was given out.
+        shards: Those that have such events.
+    """
+
+    snapshot: str
+    position: int
+    shards: Sequence[int]
+
+
 class ShardLocks(Session):
-    """One connection that holds locks; used by one task at a time.
+    """One connection that holds locks, and asks what concerns all shards.
 
     Every method may raise the errors of `adapters.postgres.errors`.
 
@@ -65,6 +88,7 @@ class ShardLocks(Session):
         self._members = shard_lock_class("member", schema)
         self._shards = shard_lock_class("shard", schema)
         self._channel = f"outbox_relay_{self._shards}"
+        self._turn = asyncio.Lock()
         self.member = 0
 
     @property
@@ -78,8 +102,9 @@ class ShardLocks(Session):
         Args:
             on_change: Called when some relay has let go of something.
         """
-        with self._asking():
+        async with self._statement():
             await postgres.end_when_idle(self._connection, IDLE_SECONDS)
+            await self._plan_as_walks()
             await self._connection.add_listener(self._channel, lambda *_: on_change())
             while not self.member:
                 number = 1 + secrets.randbelow(2**31 - 1)
@@ -88,7 +113,7 @@ class ShardLocks(Session):
 
     async def leave(self) -> None:
         """No longer count as one who could own shards; those held stay ours until `release`."""
-        with self._asking():
+        async with self._statement():
             await self._unlock(self._members, self.member)
 
     async def view(self) -> LocksView:
@@ -98,7 +123,7 @@ class ShardLocks(Session):
             UnsupportedServerError: We joined, but this session does not hold our lock: a pooler
                 hands our statements to changing sessions (reason TransactionPooler).
         """
-        with self._asking():
+        async with self._statement():
             rows = await self._connection.fetch(
                 statement("relay_shard_locks"), self._members, self._shards
             )
@@ -114,7 +139,7 @@ class ShardLocks(Session):
 
     async def may_be_notified(self) -> bool:
         """Whether the trigger of the table notifies: not where transactions may be prepared."""
-        with self._asking():
+        async with self._statement():
             prepares: bool = await self._connection.fetchval(statement("session_prepares"))
         return not prepares
 
@@ -129,7 +154,7 @@ class ShardLocks(Session):
         """
         if owner_uid is None:
             return
-        with self._asking():
+        async with self._statement():
             comment = await self._connection.fetchval(statement("session_mark"), self._schema)
         found = schema_mark.owner_uid(comment)
         if found not in (None, owner_uid):
@@ -145,18 +170,44 @@ class ShardLocks(Session):
         Returns:
             What was found and done, after its reason and a colon; None: all is well.
         """
-        with self._asking():
+        async with self._statement():
             return await positions.mend_positions(self._connection, self._schema)
+
+    async def news(self, shards: Sequence[int], since: Bound, near: int | None) -> News:
+        """Which of some shards have events that became visible since a snapshot.
+
+        Args:
+            shards: Their numbers.
+            since: Transactions that the snapshot did not see.
+            near: Position that was newest then; only events around it are looked for. None: all.
+        """
+        sequence = f"{quoted(self._schema)}.{quoted(POSITION_SEQUENCE)}"
+        sql = statement("relay_news", schema=self._schema, sequence=sequence)
+        low, high = (0, _LAST)
+        if near is not None:
+            low, high = max(near - _NEAR, 0), min(near + _NEAR, _LAST)
+        async with self._statement():
+            (row,) = await self._connection.fetch(
+                sql, shards, since.from_xid, since.open_xids, low, high
+            )
+        everywhere = row["position"] > high  # the sequence was moved, to another partition
+        return News(row["snapshot"], row["position"], shards if everywhere else row["shards"])
 
     async def take(self, shard: int) -> bool:
         """Try to get a shard's lock; the answer comes at once."""
-        with self._asking():
+        async with self._statement():
             return await self._lock(self._shards, shard)
 
     async def release(self, shard: int) -> None:
         """Let go of a shard, and tell the other relays."""
-        with self._asking():
+        async with self._statement():
             await self._unlock(self._shards, shard)
+
+    @asynccontextmanager
+    async def _statement(self) -> AsyncIterator[None]:
+        async with self._turn:
+            with self._asking():
+                yield
 
     async def _lock(self, kind: int, number: int) -> bool:
         return bool(await self._connection.fetchval(statement("lock_try_two"), kind, number))
