@@ -3,11 +3,53 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
 
 from prometheus_client import Counter, Histogram
+from prometheus_client.metrics import MetricWrapperBase
 
-from outbox_operator.telemetry.metrics import Metrics
+from outbox_operator.telemetry.metrics import Labelled, Metrics
 from outbox_operator.wire.config import ConsumerConfig
+
+MOST_TYPES: Final = 500
+OTHER_TYPES: Final = "(other types)"
+_LABEL_CHARACTERS: Final = 200
+
+
+class EventTypes:
+    """What event types are called in labels: the first so many by their names, the rest as one.
+
+    Whoever fills the stream decides about types; a message that says none has its subject as one,
+    in which there may be an id.
+    """
+
+    def __init__(self) -> None:
+        self._labels: dict[str, str] = {}
+
+    def label(self, event_type: str) -> str:
+        """Return the label of a type."""
+        found = self._labels.get(event_type)
+        if found is None:
+            if len(self._labels) >= MOST_TYPES:
+                return OTHER_TYPES
+            # What is no UTF-8 would keep all metrics from being read.
+            found = event_type[:_LABEL_CHARACTERS].encode(errors="replace").decode()
+            self._labels[event_type] = found
+        return found
+
+
+M = TypeVar("M", bound=MetricWrapperBase)
+
+
+class _ByType(Generic[M]):
+    """A metric whose last label is an event type."""
+
+    def __init__(self, metric: Labelled[M], types: EventTypes) -> None:
+        self._metric = metric
+        self._types = types
+
+    def __call__(self, *values: str) -> M:
+        return self._metric(*values[:-1], self._types.label(values[-1]))
 
 
 class ConsumerMetrics:
@@ -22,12 +64,16 @@ class ConsumerMetrics:
             "outbox_consumer", {"namespace": config.namespace, "consumer": config.consumer}
         )
         self.registry = metrics.registry
-        self.processed = metrics.counters(
-            "processed_total",
-            "Events answered: ack, retry, put_off (not now), dead_letter, or unhandled (no handler "
-            "takes them, and `unhandled` is Ack).",
-            "outcome",
-            "event_type",
+        self._types = types = EventTypes()
+        self.processed = _ByType(
+            metrics.counters(
+                "processed_total",
+                "Events answered: ack, retry, put_off (not now), dead_letter, or unhandled (no "
+                "handler takes them, and `unhandled` is Ack).",
+                "outcome",
+                "event_type",
+            ),
+            types,
         )
         self.errors = metrics.counters(
             "errors_total", "Failed connections and refused requests, by reason.", "reason"
@@ -40,8 +86,13 @@ class ConsumerMetrics:
             "Messages put aside: MaxDeliver, Refused, PutOffTooLong or Unhandled.",
             "reason",
         )
-        self.duration = metrics.histograms(
-            "handler_duration_seconds", "Time the handler took, whatever it answered.", "event_type"
+        self.duration = _ByType(
+            metrics.histograms(
+                "handler_duration_seconds",
+                "Time the handler took, whatever it answered.",
+                "event_type",
+            ),
+            types,
         )
         self.in_flight = metrics.gauge("in_flight", "Messages in hand now.")
         self.redeliveries = metrics.counter(
@@ -66,16 +117,23 @@ class ConsumerMetrics:
         inbox = Metrics(
             "consumer_inbox", {"consumer_name": config.consumer}, registry=self.registry
         )
-        self.inbox_processed = inbox.counters(
-            "processed_total", "Events handled and recorded in one transaction.", "event_type"
+        self.inbox_processed = _ByType(
+            inbox.counters(
+                "processed_total", "Events handled and recorded in one transaction.", "event_type"
+            ),
+            types,
         )
-        self.inbox_duplicates = inbox.counters(
-            "duplicates_total", "Events that were recorded before.", "event_type"
+        self.inbox_duplicates = _ByType(
+            inbox.counters("duplicates_total", "Events that were recorded before.", "event_type"),
+            types,
         )
-        self.inbox_duration = inbox.histograms(
-            "processing_duration_seconds",
-            "Time of the transaction of an event: claim, handler, commit.",
-            "event_type",
+        self.inbox_duration = _ByType(
+            inbox.histograms(
+                "processing_duration_seconds",
+                "Time of the transaction of an event: claim, handler, commit.",
+                "event_type",
+            ),
+            types,
         )
         self._series: dict[str, _Series] = {}
         self.declarations = [*metrics.declarations, *inbox.declarations]
@@ -102,8 +160,12 @@ class ConsumerMetrics:
         """Return what every event touches, looked up once for each type."""
         found = self._series.get(event_type)
         if found is None:
-            found = _Series(self.processed("ack", event_type), self.duration(event_type))
-            self._series[event_type] = found
+            label = self._types.label(event_type)
+            key = OTHER_TYPES if label == OTHER_TYPES else event_type
+            found = self._series.get(key)
+            if found is None:
+                found = _Series(self.processed("ack", event_type), self.duration(event_type))
+                self._series[key] = found
         return found
 
 

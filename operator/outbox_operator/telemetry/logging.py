@@ -80,7 +80,9 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         clean = {name: _plain(value) for name, value in line.items()}
-        return json.dumps(clean, ensure_ascii=False, default=_fallback)
+        text = json.dumps(clean, ensure_ascii=False, default=_fallback)
+        # What came in as no UTF-8 cannot go out: the line would be lost.
+        return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _plain(value: object) -> object:

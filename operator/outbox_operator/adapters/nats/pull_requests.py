@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, Literal
@@ -21,6 +22,8 @@ from outbox_operator.adapters.nats.errors import connection_error, denied
 from outbox_operator.adapters.nats.frame_reader import NO_RESPONDERS, parse_headers
 from outbox_operator.errors import NatsError, OutboxError
 from outbox_operator.reasons import Reason
+
+log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS: Final = 5.0
 EXPIRES_SECONDS: Final = 30.0
@@ -234,7 +237,11 @@ class PullRequests:
             self._pin = pin
             self.epoch = next(_epochs)
             self._on_change()
-        self._on_message(self.message(self, subject, reply, headers, data))
+        try:
+            self._on_message(self.message(self, subject, reply, headers, data))
+        except Exception:
+            # A bug of ours, which would end the task that reads the connection, without a word.
+            log.exception("%s: message not taken, it comes again: %r", self._where, reply)
 
     def _status(self, headers: Mapping[str, str]) -> None:
         """A request ended, or still lives."""

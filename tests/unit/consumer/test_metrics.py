@@ -1,0 +1,32 @@
+"""Metrics of a consumer stay readable and bounded, whatever types of events come."""
+
+from __future__ import annotations
+
+from prometheus_client import generate_latest
+
+from outbox_operator.consumer.metrics import MOST_TYPES, OTHER_TYPES, ConsumerMetrics
+from outbox_operator.wire.config import ConsumerConfig, NatsConfig
+
+
+def test_types_of_events_are_counted_by_name_up_to_a_number_and_then_together() -> None:
+    metrics = ConsumerMetrics(
+        ConsumerConfig(
+            namespace="shop", consumer="billing", nats=NatsConfig(url="nats://nats"),
+            stream="ORDERS", durable="billing",
+        )
+    )  # fmt: skip
+    strange = ["a\udcfe", "b" * 1_000_000, 'c"\n\\']
+    for kind in [*strange, *(f"orders.{number}" for number in range(MOST_TYPES * 2))]:
+        metrics.acknowledged(kind, 1)
+        metrics.handled(kind, 0.1)
+        metrics.processed("retry", kind).inc()
+        metrics.recorded(kind, 0.1)
+        metrics.duplicate(kind)
+    text = generate_latest(metrics.registry).decode()
+    assert len(text) < 20_000_000
+    assert text.count('outbox_consumer_processed_total{consumer="billing"') == 2 * (MOST_TYPES + 1)
+    others = {
+        "namespace": "shop", "consumer": "billing", "outcome": "ack", "event_type": OTHER_TYPES,
+    }  # fmt: skip
+    value = metrics.registry.get_sample_value("outbox_consumer_processed_total", others)
+    assert value == MOST_TYPES + len(strange)
