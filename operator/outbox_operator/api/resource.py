@@ -99,34 +99,45 @@ def parse_meta(body: Mapping[str, Any]) -> Meta:
     )
 
 
-def parse_pipeline(body: Mapping[str, Any]) -> Pipeline:
-    """An OutboxPipeline. Raises SpecError."""
-    return _parse(body, OutboxPipelineSpec, OutboxPipelineStatus)
+def parse_pipeline(body: Mapping[str, Any], *, stored: bool = False) -> Pipeline:
+    """An OutboxPipeline.
+
+    Args:
+        body: The object.
+        stored: The API server has taken it: a field that is not known is one of a newer version
+            of the resource definition, and no reason to do nothing.
+
+    Raises:
+        SpecError: Names each field with what is wrong.
+    """
+    return _parse(body, OutboxPipelineSpec, OutboxPipelineStatus, stored)
 
 
-def parse_stream(body: Mapping[str, Any]) -> Stream:
-    """An EventStream. Raises SpecError."""
-    return _parse(body, EventStreamSpec, EventStreamStatus)
+def parse_stream(body: Mapping[str, Any], *, stored: bool = False) -> Stream:
+    """An EventStream; as `parse_pipeline`."""
+    return _parse(body, EventStreamSpec, EventStreamStatus, stored)
 
 
-def parse_consumer(body: Mapping[str, Any]) -> Consumer:
-    """An EventConsumer. Raises SpecError."""
-    return _parse(body, EventConsumerSpec, EventConsumerStatus)
+def parse_consumer(body: Mapping[str, Any], *, stored: bool = False) -> Consumer:
+    """An EventConsumer; as `parse_pipeline`."""
+    return _parse(body, EventConsumerSpec, EventConsumerStatus, stored)
 
 
 def _parse(
-    body: Mapping[str, Any], spec_type: type[SpecT], status_type: type[StatusT]
+    body: Mapping[str, Any], spec_type: type[SpecT], status_type: type[StatusT], stored: bool
 ) -> Resource[SpecT, StatusT]:
     return Resource(
         meta=parse_meta(body),
-        spec=_parse_spec(body, spec_type),
+        spec=_parse_spec(body, spec_type, stored),
         status=parse_status(body, status_type),
     )
 
 
-def _parse_spec(body: Mapping[str, Any], spec_type: type[SpecT]) -> SpecT:
+def _parse_spec(body: Mapping[str, Any], spec_type: type[SpecT], stored: bool) -> SpecT:
     try:
-        return spec_type.model_validate(body.get("spec") or {})
+        return spec_type.model_validate(
+            body.get("spec") or {}, extra="ignore" if stored else "forbid"
+        )
     except ValidationError as error:
         raise SpecError(
             f"{body['kind']} {body['metadata']['name']}: {problems(error, 'spec', kind=spec_type)}"
@@ -136,6 +147,6 @@ def _parse_spec(body: Mapping[str, Any], spec_type: type[SpecT]) -> SpecT:
 def parse_status(body: Mapping[str, Any], status_type: type[StatusT]) -> StatusT:
     """The previous status; one that an other version wrote and we cannot read counts as empty."""
     try:
-        return status_type.model_validate(body.get("status") or {})
+        return status_type.model_validate(body.get("status") or {}, extra="ignore")
     except ValidationError:
         return status_type()

@@ -40,6 +40,21 @@ def test_problems_name_object_field_and_what_is_wanted() -> None:
     assert "spec.colour" in message
 
 
+def test_what_a_newer_definition_added_is_no_reason_to_do_nothing() -> None:
+    spec = {
+        "nats": {"url": "nats://nats:4222", "tomorrow": True},
+        "name": "ORDERS",
+        "sources": [{"name": "OTHER", "tomorrow": [1]}],
+        "tomorrow": {"a": 1},
+    }
+    newer = body(spec=spec, status={"observedGeneration": 3, "tomorrow": 1})
+    parsed = parse_stream(newer, stored=True)
+    assert parsed.spec.sources[0].name == "OTHER"
+    assert parsed.status.observedGeneration == 3
+    with pytest.raises(SpecError, match=r"spec\.tomorrow: is not known"):
+        parse_stream(newer)
+
+
 @pytest.mark.parametrize(
     ("kind", "spec", "said"),
     [

@@ -1,13 +1,19 @@
-"""Asks a pod of ours why it is not ready. Used by the controller to put the reason in a status."""
+"""Asks a pod of ours why it is not ready. Used by the controller to put the reason in a status.
+
+A pod may run a tenant's image, and the operator stands elsewhere in the network than its tenant:
+what answers can neither send it on nor fill its memory.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 
-TIMEOUT_SECONDS = 2.0
+TIMEOUT_SECONDS: Final = 2.0
+MOST_BYTES: Final = 16 * 1024
+_MOST_CHARACTERS: Final = 600
 
 
 async def unready_reason(address: str, port: int) -> str | None:
@@ -21,13 +27,22 @@ async def unready_reason(address: str, port: int) -> str | None:
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(f"http://{host}:{port}/readyz") as response,
+            aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session,
+            session.get(f"http://{host}:{port}/readyz", allow_redirects=False) as response,
         ):
-            body = json.loads(await response.read())
-    except (aiohttp.ClientError, TimeoutError, ValueError):
+            text = await _start(response.content)
+            body = json.loads(text) if len(text) <= MOST_BYTES else None
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError):
         return None  # a pod that cannot be asked is described by what Kubernetes knows of it
     return sentence(body)
+
+
+async def _start(content: aiohttp.StreamReader) -> bytes:
+    """As much of an answer as is read, and a byte more when there is more."""
+    text = b""
+    while len(text) <= MOST_BYTES and (piece := await content.read(MOST_BYTES + 1 - len(text))):
+        text += piece
+    return text
 
 
 def sentence(body: Any) -> str | None:
@@ -40,4 +55,4 @@ def sentence(body: Any) -> str | None:
         for name, check in checks.items()
         if isinstance(check, dict) and not check.get("ok")
     ]
-    return "; ".join(failing) or None
+    return " ".join("; ".join(failing).split())[:_MOST_CHARACTERS] or None

@@ -61,7 +61,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
 
     def parse(self, body: Mapping[str, Any]) -> Consumer:
         """The typed resource."""
-        return parse_consumer(body)
+        return parse_consumer(body, stored=True)
 
     def condition_types(self, resource: Consumer) -> Sequence[ConditionType]:
         """The parts of an EventConsumer, which depend on what it declares."""

@@ -74,7 +74,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
 
     def parse(self, body: Mapping[str, Any]) -> Pipeline:
         """The typed resource."""
-        return parse_pipeline(body)
+        return parse_pipeline(body, stored=True)
 
     def condition_types(self, resource: Pipeline) -> Sequence[ConditionType]:
         """The parts of a pipeline."""

@@ -41,7 +41,7 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
 
     def parse(self, body: Mapping[str, Any]) -> Stream:
         """The typed resource."""
-        return parse_stream(body)
+        return parse_stream(body, stored=True)
 
     def condition_types(self, resource: Stream) -> Sequence[ConditionType]:
         """The parts of an EventStream."""

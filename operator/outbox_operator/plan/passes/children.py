@@ -108,7 +108,7 @@ def _stream(pipeline: Pipeline, body: Body | None, frozen: bool) -> _StreamResul
             f"{event_stream_name(pipeline)} does not exist (yet)",
         )
         return _StreamResult(part=part)
-    spec = parse_stream(body).spec
+    spec = parse_stream(body, stored=True).spec
     template = SubjectTemplate.parse(pipeline.spec.stream.subject)
     if not any(covers(subject, template.filter()) for subject in spec.subjects):
         raise SpecError(

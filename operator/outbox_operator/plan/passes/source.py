@@ -62,7 +62,7 @@ def resolve(consumer: Consumer, event_stream: Mapping[str, Any] | None) -> Sourc
         raise StreamNotFoundError(
             f"spec.streamRef.name: EventStream {namespace}/{name} does not exist (yet)"
         )
-    return source_in(consumer, parse_stream(event_stream))
+    return source_in(consumer, parse_stream(event_stream, stored=True))
 
 
 def source_in(consumer: Consumer, event_stream: Stream) -> Source:

@@ -223,10 +223,18 @@ def deployment_part(
 
 
 def pods_to_ask(pods: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """(name, address) of pods that run, are not ready, and can say why."""
+    """(name, address) of pods of ours that run, are not ready, and can say why.
+
+    Not of one that somebody else made with our labels, nor of one in the node's network, where
+    other programs answer.
+    """
     asked = []
     for pod in pods:
         status = pod.get("status") or {}
+        owners = pod["metadata"].get("ownerReferences") or ()
+        made_by_us = any(one.get("controller") and one["kind"] == "ReplicaSet" for one in owners)
+        if not made_by_us or (pod.get("spec") or {}).get("hostNetwork"):
+            continue
         containers = status.get("containerStatuses") or ()
         if status.get("podIP") and any(c.get("started") and not c.get("ready") for c in containers):
             asked.append((str(pod["metadata"]["name"]), str(status["podIP"])))

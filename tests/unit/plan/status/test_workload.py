@@ -31,7 +31,12 @@ def pod(
     if last:
         container["lastState"] = {"terminated": last}
     return {
-        "metadata": {"name": "p1"},
+        "metadata": {
+            "name": "p1",
+            "ownerReferences": [
+                {"kind": "ReplicaSet", "name": "r", "uid": "u", "controller": True}
+            ],
+        },
         "status": {"podIP": "10.0.0.7", "containerStatuses": [container]},
     }
 
@@ -98,7 +103,10 @@ def test_deployment_part(
 
 
 def test_only_pods_that_run_and_are_not_ready_are_asked() -> None:
-    assert pods_to_ask([PULL, UNREADY, UNSCHEDULED]) == [("p1", "10.0.0.7")]
+    theirs = {**UNREADY, "metadata": {"name": "p1"}}
+    in_the_nodes_network = {**UNREADY, "spec": {"hostNetwork": True}}
+    pods = [PULL, UNREADY, UNSCHEDULED, theirs, in_the_nodes_network]
+    assert pods_to_ask(pods) == [("p1", "10.0.0.7")]
 
 
 def test_restarts_are_summed() -> None:
