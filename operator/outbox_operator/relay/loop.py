@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from functools import partial
 from typing import Final
 
@@ -34,6 +34,7 @@ from outbox_operator.relay.paging import Snapshot, largest_row
 from outbox_operator.relay.progress import ShardProgress
 from outbox_operator.relay.reading import Page, Reader
 from outbox_operator.relay.recovery import MOST_SKIPPED, Numbering
+from outbox_operator.relay.repeated_ids import RepeatedIds
 from outbox_operator.relay.retrying import Retrying, StopRequestedError
 from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.shard_cursor import ShardCursor
@@ -91,6 +92,7 @@ class RelayLoop:
             config.payload_type,
         )  # fmt: skip
         self._renderer = renderer()
+        self._ids = RepeatedIds()
         self._resent_to = stored.resent_to
         self._resending = renderer(mark=f".{shard}.{stored.resent_epoch}")
         self._stream = ShardStream(
@@ -217,6 +219,7 @@ class RelayLoop:
         facts = await self._retrying.ensure_stream_facts()
         if self._cursor.blocked_keys:
             await self._cursor.unblock_keys(page.rows)
+        repeated = self._ids.find(page.rows)
         plan = poison.plan_page(
             page.rows,
             renderer=self._renderer_of(page),
@@ -225,6 +228,7 @@ class RelayLoop:
             blocked_keys=self._cursor.blocked_keys,
             refused=self._retrying.refused,
             published=self._stream.published,
+            repeated=repeated,
             # Not remembered from before: to ask for the facts may have moved them.
             emission=self._stream.numbers.last + sent,
         )
@@ -233,7 +237,17 @@ class RelayLoop:
             self._stream.invalidate_facts()
             if await self._retrying.ensure_stream_facts() != facts:
                 return None
+        if not repeated.isdisjoint(plan.positions):
+            self._say_repeated(repeated.intersection(plan.positions))
         return plan
+
+    def _say_repeated(self, positions: Set[int]) -> None:
+        self._metrics.repeated_ids.inc(len(positions))
+        log.warning(
+            "%d rows have the event id of another row, the first at position %d: each is "
+            "published, with a message id of its own", len(positions), min(positions),
+            extra={"position": min(positions)},
+        )  # fmt: skip
 
     def _renderer_of(self, page: Page) -> Renderer:
         """Return what gives rows that a rebase had sent again message ids of their own.

@@ -42,7 +42,9 @@ _LONGEST_PLAIN: Final = 1024
 _REMEMBERED: Final = 4096
 """Header blocks of types, and seconds as text, that are kept at most; then they are made anew."""
 _EPOCH: Final = dt.datetime(1970, 1, 1)  # noqa: DTZ001  # Z is written by hand
-_ADDED_LATER: Final = len("Nats-Expected-Last-Msg-Id: 00000000-0000-0000-0000-000000000000\r\n")
+_ADDED_LATER: Final = len(
+    f"Nats-Expected-Last-Msg-Id: 00000000-0000-0000-0000-000000000000.{2**63}\r\n"
+)
 
 
 class Renderer:
@@ -129,12 +131,13 @@ class Renderer:
             )
         return messages
 
-    def render(self, row: Row, payload: bytes, emission: int) -> Message:
+    def render(self, row: Row, payload: bytes, emission: int, mark: str = "") -> Message:
         """Make the message of any row.
 
         Args:
             payload: Of the row.
             emission: The event's number.
+            mark: Put behind the event's id, and before the mark of all.
 
         Raises:
             EventError: Headers of its own are malformed (reason InvalidHeaders).
@@ -151,7 +154,7 @@ class Renderer:
             time=f"{self._second(whole)}{micro:06d}Z",
             content_type=content_type,
             place=Place(self._shard, row.position, emission),
-            mark=self._mark,
+            mark=f"{mark}{self._mark}",
         )
         subject = self._subject(row.event_type, row.routing_key, row.partition_key)
         return Message(subject, f"NATS/1.0\r\n{_bytes(head)}{own}\r\n", payload)

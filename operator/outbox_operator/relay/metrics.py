@@ -29,6 +29,15 @@ class RelayMetrics:
             "Events sent although they may have been published before, because the stream no "
             "longer shows it.",
         )
+        self.repeated_ids = counter(
+            "repeated_ids_total",
+            "Events with the id of another row; each was published, with a message id of its own.",
+        )
+        self.dropped = counter(
+            "dropped_total",
+            "Events that the stream acknowledged and dropped for their ids, at least, although no "
+            "copy of them was in it.",
+        )
         self.fence_losses = counter(
             "fence_losses_total",
             "Runs that the stream refused because its end was not where we knew it.",

@@ -95,6 +95,7 @@ def plan_page(
     blocked_keys: Set[str],
     refused: Mapping[int, Poison],
     published: Mapping[int, str],
+    repeated: Set[int] = frozenset(),
     emission: int,
 ) -> PagePlan:
     """Sort the rows of a page into messages and dead letters.
@@ -104,16 +105,19 @@ def plan_page(
         blocked_keys: Keys that already have an unresolved dead letter.
         refused: What the server found to be poison, by position.
         published: Event ids by position of what is in the stream although it is read again.
+        repeated: Positions of rows with the event id of another row.
         emission: Number of the last event published.
     """
     if published:
         rows = [row for row in rows if published.get(row[POSITION]) != row[EVENT_ID]]
     blocked = blocked_keys if policy == "BlockKey" else frozenset()
-    if not refused and (not blocked or blocked.isdisjoint([row[PARTITION_KEY] for row in rows])):
+    if not (refused or repeated) and (
+        not blocked or blocked.isdisjoint([row[PARTITION_KEY] for row in rows])
+    ):
         messages = _render_ordinary(renderer, rows, emission)
         if messages is not None and _all_fit(messages, renderer, facts):
             return PagePlan(messages, [row[POSITION] for row in rows])
-    return _plan_one_by_one(rows, renderer, facts, policy, blocked, refused, emission)
+    return _plan_one_by_one(rows, renderer, facts, policy, blocked, refused, repeated, emission)
 
 
 def _plan_one_by_one(
@@ -123,6 +127,7 @@ def _plan_one_by_one(
     policy: Policy,
     blocked_keys: Set[str],
     refused: Mapping[int, Poison],
+    repeated: Set[int],
     emission: int,
 ) -> PagePlan:
     blocked = set(blocked_keys)
@@ -140,7 +145,8 @@ def _plan_one_by_one(
             )
             continue
         number = emission + len(messages) + 1
-        found = refused.get(row.position) or inspect(row, renderer, facts, number)
+        mark = f".{row.position}" if row.position in repeated else ""
+        found = refused.get(row.position) or inspect(row, renderer, facts, number, mark)
         if isinstance(found, Message):
             messages.append(found)
             positions.append(row.position)
@@ -176,12 +182,18 @@ def _all_fit(messages: Sequence[Message], renderer: Renderer, facts: StreamFacts
     return head <= MAX_HEADER_BYTES and head + payload <= facts.max_message_bytes
 
 
-def inspect(row: Row, renderer: Renderer, facts: StreamFacts, emission: int) -> Message | Poison:
-    """Make the message of a row, or say why it can never be published."""
+def inspect(
+    row: Row, renderer: Renderer, facts: StreamFacts, emission: int, mark: str = ""
+) -> Message | Poison:
+    """Make the message of a row, or say why it can never be published.
+
+    Args:
+        mark: Put behind the event's id to make a message id of its own.
+    """
     if row.payload is None:
         return _not_read(row, facts)
     try:
-        message = renderer.render(row, row.payload, emission)
+        message = renderer.render(row, row.payload, emission, mark)
     except EventError as error:
         return Poison(error.reason, error.message)
     except Exception as error:  # noqa: BLE001 - whatever a row does is about that row alone

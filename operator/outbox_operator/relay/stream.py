@@ -198,6 +198,7 @@ class ShardStream:
             self.invalidate_tail()
             return
         if sent.last_sequence is not None:
+            self._notice_dropped(sent.count, sent.last_sequence)
             self._last = sent.last_sequence
         elif sent.count and self._fenced:
             self._last = None
@@ -206,6 +207,21 @@ class ShardStream:
         if sent.refusal is None and sent.count and self._fenced:
             self._guard.held()
             self.without_fence = ""
+
+    def _notice_dropped(self, count: int, last: int) -> None:
+        """Say when the stream holds fewer than it acknowledged: it knew their ids from others.
+
+        Behind a fence nobody else has sent them. What others sent to other subjects meanwhile
+        may hide some.
+        """
+        if not self._fenced or self._last is None or last - self._last >= count:
+            return
+        dropped = count - (last - self._last)
+        self._metrics.dropped.inc(dropped)
+        log.error(
+            "the stream of %s acknowledged at least %d events that it dropped, since it knew their "
+            "message ids: other rows have the same event_id", self._subjects, dropped,
+        )  # fmt: skip
 
     def window_read(self) -> None:
         """Record that everything that was visible at some moment has been read and dealt with."""

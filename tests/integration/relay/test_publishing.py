@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +213,47 @@ async def test_a_full_stream_that_is_being_emptied_is_filled_without_long_pauses
                 return len(ids) == 1000
 
             await eventually(taken, "1000 events through a stream of 20")
+
+
+@pytest.mark.parametrize("apart", [True, False], ids=["one by one", "at once"])
+async def test_rows_that_share_an_event_id_are_stored_as_often_as_committed(
+    outbox: Outbox, apart: bool
+) -> None:
+    """The stream drops what has an id that it knows, and acknowledges it (FD-A6)."""
+    relay = await outbox.relay().start().active()
+    shared = str(uuid.uuid4())
+    for number in range(3):
+        if apart:
+            await outbox.add("k", value=number, event_id=shared)
+            await outbox.published(number + 1)
+    if not apart:
+        await outbox.connection.execute(
+            "INSERT INTO outbox.events (event_id, event_type, partition_key, payload) "
+            "SELECT CASE WHEN n < 3 THEN $1::uuid ELSE gen_random_uuid() END, 'created', 'k', "
+            "to_jsonb(n) FROM generate_series(0, 499) n",
+            shared,
+        )
+    stored = await outbox.stored(3 if apart else 500)
+    await outbox.idle(relay)
+    assert [message.data for message in stored[:3]] == [b"0", b"1", b"2"]
+    assert [message.event_id for message in stored[:3]] == [shared] * 3
+    assert relay.metric("repeated_ids_total") == 2
+    assert relay.metric("dropped_total") == 0
+    assert (await outbox.saved(len(stored)))["emission_gaps"] == 0
+
+
+async def test_what_the_stream_drops_all_the_same_is_said(outbox: Outbox) -> None:
+    """A relay that starts anew does not know the ids of before."""
+    relay = await outbox.relay().start().active()
+    shared = str(uuid.uuid4())
+    await outbox.add("k", event_id=shared)
+    await outbox.published(1)
+    await outbox.idle(relay)
+    assert relay.terminate() == 0
+    await outbox.add("k", event_id=shared)
+    await outbox.add("k")
+    relay.start()
+    await outbox.published(2)
+    await outbox.idle(relay)
+    assert relay.metric("dropped_total") == 1
+    assert "it dropped, since it knew their message ids" in relay.log

@@ -1,0 +1,40 @@
+"""Rows with the id of an earlier row are found, and a row that is read again is not one."""
+
+from __future__ import annotations
+
+from outbox_operator.adapters.postgres.rows import Row
+from outbox_operator.relay.repeated_ids import LARGE_PAGE, REMEMBERED, RepeatedIds
+
+
+def rows(ids: list[str], first: int = 1) -> list[Row]:
+    return [
+        Row(position, event_id, "created", "k", None, b"", None, 0)
+        for position, event_id in enumerate(ids, first)
+    ]
+
+
+def test_the_later_rows_are_found() -> None:
+    ids = RepeatedIds()
+    assert ids.find(rows(["a", "b", "a", "a"])) == {3, 4}
+    assert ids.find(rows(["c", "b"], 5)) == {6}
+
+
+def test_a_row_that_is_read_again_is_none() -> None:
+    ids = RepeatedIds()
+    page = rows(["a", "b", "a"])
+    assert ids.find(page) == ids.find(page) == {3}
+
+
+def test_a_large_page_is_looked_at_by_itself() -> None:
+    ids = RepeatedIds()
+    many = [str(number) for number in range(LARGE_PAGE)]
+    assert ids.find(rows(many)) == frozenset()
+    assert ids.find(rows([*many, "7"], 1000)) == {1000 + LARGE_PAGE}
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    ids = RepeatedIds()
+    for number in range(5 * REMEMBERED // 10):
+        ids.find(rows([f"{number}-{n}" for n in range(10)], number * 10 + 1))
+    assert ids.find(rows(["0-0"], 10**6)) == frozenset()
+    assert ids.find(rows([f"{5 * REMEMBERED // 10 - 1}-0"], 10**6 + 1)) == {10**6 + 1}
