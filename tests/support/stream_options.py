@@ -127,8 +127,8 @@ STREAM: Final = (
     Option(field="firstSequence", value=100),
     Option(
         field="consumerLimits",
-        value={"maxAckPending": 1000},
-        note="A consumer whose `maxAckPending` is larger (1000 by default) is refused.",
+        value={"maxAckPending": 10_000},
+        note="A consumer whose `maxAckPending` is larger (10,000 by default) is refused.",
     ),
     Option(
         field="consumerLimits",

@@ -293,7 +293,7 @@ class App:
         states = self._states
         checks: dict[str, Check] = {
             "nats": states.nats.check,
-            "consumer": states.durable.check,
+            "consumer": self._check_durable,
             "handler": self._check_handler,
         }
         if self._inbox is not None:
@@ -301,6 +301,10 @@ class App:
         if self._config.dead_letter_subject is not None:
             checks["deadLetters"] = lambda: self._letters.check(time.monotonic())
         return checks
+
+    def _check_durable(self) -> tuple[bool, str]:
+        ok, reason = self._states.durable.check()
+        return (False, self._loop.stalled) if ok and self._loop.stalled else (ok, reason)
 
     def _check_handler(self) -> tuple[bool, str]:
         start = self._states.start.check()

@@ -22,7 +22,7 @@ from outbox_operator.reasons import Reason
 from outbox_operator.wire.dead_letters import DeadLetterReason
 
 BACKOFF_FIRST_SECONDS: Final = 1.0
-BACKOFF_LONGEST_SECONDS: Final = 300.0
+BACKOFF_LONGEST_SECONDS: Final = 3600.0
 UNANSWERED_FIRST_SECONDS: Final = 1.0
 UNANSWERED_LONGEST_SECONDS: Final = 15.0
 """Recovery within this time after the endpoint is back."""
@@ -36,7 +36,7 @@ LONGEST_ASKED_SECONDS: Final = 3600.0
 class Policy:
     """How failed deliveries are repeated. Seconds; `max_deliver` -1 means for ever."""
 
-    max_deliver: int = 5
+    max_deliver: int = 16
     backoff: tuple[float, ...] = ()
     give_up_after: float | None = None
     """Seconds that a handler may say "not now" of an event; None: for ever."""

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 _SILENCE_CHECK_SECONDS: Final = 1.0
 """How often the loop looks for silence when nothing wakes it."""
+_STALL_CHECK_SECONDS: Final = 5.0
+"""How often it asks, when nothing comes, whether what failed takes up all room on the server."""
 _LEFT_CHECK_SECONDS: Final = 0.5
 """How often it asks whether anything is left that others had in hand."""
 _HELD_BACK_CHECK_SECONDS: Final = 0.1
@@ -55,6 +57,7 @@ class Loop:
 
     Attributes:
         deliver: Takes one message in hand.
+        stalled: Why nothing is delivered although more may be there; or nothing.
         answer_refused: Told of a message to which the server refused an answer.
     """
 
@@ -76,6 +79,8 @@ class Loop:
         self._careful = False
         self._looked = 0.0
         self._begun = False
+        self.stalled = ""
+        self._room_asked = 0.0
         self._stopping = stopping
         self._changed = asyncio.Event()
         self._workers = Workers(
@@ -155,6 +160,7 @@ class Loop:
             if workers.ordered and workers.epoch != source.epoch and source.connected:
                 await self._gather(source)
             await self._watch_out(source)
+            await self._look_for_room(source)
             await self._request(source)
             workers.start()
             await wait(self._changed, self._seconds_until_due())
@@ -194,6 +200,29 @@ class Loop:
         if self._careful and not careful:
             self._workers.end_care()
         self._careful = careful
+
+    async def _look_for_room(self, source: PullConsumer) -> None:
+        """See whether messages that wait for another try are all that the server lets out."""
+        if self._workers.tasks or not (self._suspects.waiting or self._workers.answers.put_off):
+            self.stalled = ""
+            return
+        now = time.monotonic()
+        if not source.requested or not source.connected or source.most_in_flight < 1:
+            return
+        if now - self._room_asked < _STALL_CHECK_SECONDS:
+            return
+        self._room_asked = now
+        waiting = await source.unanswered()
+        stalled = ""
+        if waiting >= source.most_in_flight:
+            stalled = (
+                f"durable consumer {self._config.durable!r}: {waiting} events wait for another try "
+                "or are with other pods, as many as maxAckPending allows; no other is delivered "
+                "meanwhile"
+            )
+        if stalled and not self.stalled:
+            log.warning("%s", stalled)
+        self.stalled = stalled
 
     async def _request(self, source: PullConsumer) -> None:
         """Request as many messages as there is room for."""

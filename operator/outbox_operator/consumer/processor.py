@@ -58,6 +58,7 @@ from outbox_operator.wire.config import ConsumerConfig
 
 log = logging.getLogger(__name__)
 
+_LONGEST_GIVE_BACK_SECONDS: Final = 300.0
 _GIVE_BACK_SECONDS: Final = 1.0
 """After a dead letter could not be stored; then the whole message comes again."""
 
@@ -366,7 +367,9 @@ class Processor:
                     log.error("dead letter not stored: %s", why, extra=_facts(item))
                 pause = disposition.backoff(item.attempts, self._jitter())
                 self._metrics.processed("retry", event.type).inc()
-                return Redeliver(max(pause, _GIVE_BACK_SECONDS), error.message)
+                return Redeliver(
+                    min(max(pause, _GIVE_BACK_SECONDS), _LONGEST_GIVE_BACK_SECONDS), error.message
+                )
             if self._letters.stored():
                 log.info("dead letters are stored again on %s", subject)
         self._metrics.processed("dead_letter", event.type).inc()

@@ -12,7 +12,7 @@ from typing import Final
 
 FAILING_AFTER_SECONDS: Final = 10.0
 """Failures must span this long, so that a restarting endpoint is not reported."""
-FORGOTTEN_AFTER_SECONDS: Final = 400.0
+FORGOTTEN_AFTER_SECONDS: Final = 4000.0
 """Longer than the longest back-off: a handler that still fails would have failed again."""
 _EVENTS_NEEDED: Final = 2
 _MOST_TEXTS: Final = 20

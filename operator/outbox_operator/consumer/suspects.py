@@ -68,6 +68,11 @@ class Suspects:
         """Whether what comes again is handled alone."""
         return now < self._until
 
+    @property
+    def waiting(self) -> bool:
+        """Whether messages that failed here may be waiting for another try."""
+        return bool(self._answered)
+
     def answered(self, item: Item) -> None:
         """Remember a message that goes back to the server because its handler said so."""
         if len(self._answered) >= _REMEMBERED:

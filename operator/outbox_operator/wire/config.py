@@ -149,10 +149,10 @@ class ConsumerConfig:
     inbox: InboxConfig | None = None
     ordering: Literal["PerKey", "None"] = "None"
     ack_wait_seconds: float = 30.0
-    max_deliver: int = 5
-    """Deliveries before a message goes to the dead-letter stream; -1: never."""
+    max_deliver: int = 16
+    """Failed attempts before a message goes to the dead-letter stream; -1: never."""
     backoff_seconds: tuple[float, ...] = ()
-    """Delay before redelivery n; the last one repeats. Empty: exponential from 1 s to 5 min."""
+    """Delay before redelivery n; the last one repeats. Empty: exponential from 1 s to 1 h."""
     give_up_after_seconds: float | None = None
     """How long a handler may say "not now" of an event until it is a dead letter. None: ever."""
     dead_letter_subject: str | None = None

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 from nats.aio.client import Client
 
-from outbox_operator.consumer import Context, ReceivedEvent, RetryAfter, breaker, disposition
+from outbox_operator.consumer import Context, ReceivedEvent, RetryAfter, breaker, disposition, loop
 from support.consuming import (
     Endpoint,
     Request,
@@ -129,6 +129,35 @@ async def test_what_is_put_off_takes_no_room_and_is_given_back_with_its_delay(
         await source.publish()
         await eventually(lambda: handled, "the next process works")
         assert metric(app, "outbox_consumer_redeliveries_total") == 0, "not before their time"
+
+
+async def test_it_is_said_when_what_failed_leaves_no_room_for_others(
+    client: Client, stream_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_STALL_CHECK_SECONDS", 0.05)
+    source = await Source.create(
+        client, stream_prefix, backoff_seconds=(0.05, 3.0), breaker_failures=0
+    )
+    await client.jetstream().delete_consumer(source.prefix, source.config.durable)
+    await source.create_durable(max_ack_pending=4)
+    cured = asyncio.Event()
+
+    async def handle(event: ReceivedEvent, context: Context) -> None:
+        if not cured.is_set():
+            raise ValueError("no")
+
+    for _ in range(6):
+        await source.publish()
+    async with consuming(source.config, calling(handle)) as app:
+
+        async def said() -> bool:
+            status, checks = await readiness(app)
+            return status == 503 and "maxAckPending" in checks["consumer"]["reason"]
+
+        await eventually(said, "says why nothing comes")
+        cured.set()
+        await source.settled(6)
+        assert (await readiness(app))[0] == 200
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])

@@ -54,7 +54,7 @@ from outbox_operator.reasons import Reason
             Policy(max_deliver=1),
             ToDeadLetters(Reason.MAX_DELIVER, "no"),
         ),
-        (RetryAfter(reason="no"), 10**6, Policy(max_deliver=-1), Redeliver(300.0, "no")),
+        (RetryAfter(reason="no"), 10**6, Policy(max_deliver=-1), Redeliver(3600.0, "no")),
         (RetryAfter(7.5, "busy"), 1, Policy(), PutOff(7.5, "busy")),
         (RetryAfter(0.0), 1, Policy(), PutOff(0.1, "")),
         (RetryAfter(-3.0), 1, Policy(), PutOff(0.1, "")),
@@ -84,7 +84,14 @@ def test_gives_up_what_was_put_off_for_too_long_only_when_told_so(
             assert found == ToDeadLetters(Reason.PUT_OFF_TOO_LONG, "put off for 60 s, last: closed")
 
 
-def test_exponential_delays_grow_from_a_second_to_five_minutes_and_are_spread() -> None:
-    assert [backoff(n, 0.0) for n in (1, 2, 3, 9, 10, 5000)] == [1, 2, 4, 256, 300, 300]
+def test_exponential_delays_grow_from_a_second_to_an_hour_and_are_spread() -> None:
+    assert [backoff(n, 0.0) for n in (1, 2, 3, 12, 13, 5000)] == [1, 2, 4, 2048, 3600, 3600]
     assert backoff(3, 0.999) == pytest.approx(3.2, rel=0.01)
     assert backoff(3, 0.999, (4.0,)) == 4.0
+
+
+def test_the_attempts_that_are_the_default_take_hours() -> None:
+    most = Policy().max_deliver
+    window = sum(backoff(attempt, 0.0) for attempt in range(1, most))
+    assert 4 * 3600 < window < 5 * 3600
+    assert window * 0.8 > 3 * 3600, "spread as much as can be"

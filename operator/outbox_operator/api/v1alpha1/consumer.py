@@ -56,7 +56,7 @@ class DurableConfig(ApiModel):
         default="30s", description="An unacknowledged message comes again after this time."
     )
     maxDeliver: int = Field(
-        default=5,
+        default=16,
         ge=-1,
         description="After this many failed attempts an event is a dead letter; -1: never. For "
         "containers, and where no handler is named, the server counts deliveries instead.",
@@ -65,10 +65,14 @@ class DurableConfig(ApiModel):
     backoff: list[Duration] = Field(
         default_factory=list,
         max_length=64,
-        description="Delay before each redelivery; the last one repeats. Empty: exponential.",
+        description="Delay before each redelivery; the last one repeats. Empty: 1 s, doubled each "
+        "time up to 1 h; 16 attempts take four hours.",
     )
     maxAckPending: int = Field(
-        default=1000, ge=-1, description="Most messages in flight over all pods; -1: no limit."
+        default=10_000,
+        ge=-1,
+        description="Most messages in flight over all pods, those that wait for another attempt "
+        "included; -1: no limit.",
     )
     maxWaiting: int = Field(
         default=512, ge=1, description="Most waiting pull requests. Fixed at creation."

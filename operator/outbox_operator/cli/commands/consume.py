@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="what becomes of an event that no handler takes; default: %(default)s",
     )
     by_hand.add_argument("--concurrency", type=int, default=16, help="default: %(default)s")
-    by_hand.add_argument("--max-deliver", type=int, default=5, help="default: %(default)s")
+    by_hand.add_argument("--max-deliver", type=int, default=16, help="default: %(default)s")
     by_hand.add_argument(
         "--health-port", type=int, default=0, help="of /readyz and /metrics; default: any free one"
     )

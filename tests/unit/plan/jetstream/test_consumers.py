@@ -51,7 +51,7 @@ def decide(wanted: Config, observed: Config | None, **changes: Any) -> Decision:
 @pytest.mark.parametrize(
     ("fields", "runtime", "expected"),
     [
-        ({}, False, {"durable_name": "billing", "ack_policy": "explicit", "max_deliver": 5}),
+        ({}, False, {"durable_name": "billing", "ack_policy": "explicit", "max_deliver": 16}),
         ({"maxDeliver": 3}, True, {"max_deliver": -1}),
         ({"maxDeliver": 0}, False, {"max_deliver": -1}),
         ({"backoff": ["1s", "5s"]}, False,
@@ -229,7 +229,7 @@ def test_an_ordered_consumer_has_one_reader_at_a_time() -> None:
     config = ordered_config(1)
     assert (config["priority_policy"], config["priority_groups"]) == ("pinned_client", ["outbox"])
     assert config["priority_timeout"] == 20 * 10**9
-    assert config["max_ack_pending"] == 1000
+    assert config["max_ack_pending"] == 10_000
     own = ordered_config(
         1, priorityPolicy="PinnedClient", priorityGroups=["mine"], pinnedTTL="5s", ackPolicy="All"
     )
