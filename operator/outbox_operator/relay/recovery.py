@@ -161,10 +161,10 @@ def fill_holes(tail: Tail, waiting: Sequence[Candidate]) -> Filled:
 
     Args:
         waiting: Every row up to the last position that the tail shows which the cursor does not
-            account for.
+            account for; if these are too many, `MOST_SKIPPED` of them.
     """
     hidden = [row for row in waiting if tail.published.get(row.position) != row.event_id]
-    known = not tail.left_out
+    known = not tail.left_out and len(waiting) < MOST_SKIPPED
     if known and len(hidden) == tail.missing:
         return Filled({row.position: row.event_id for row in hidden}, frozenset(), 0)
     overtaken = [

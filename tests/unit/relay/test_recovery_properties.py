@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outbox_operator.adapters.postgres.rows import Candidate
-from outbox_operator.relay.recovery import Tail, fill_holes
+from outbox_operator.relay.recovery import MOST_SKIPPED, Tail, fill_holes
 
 SOURCE = "/shop/orders"
 KEYS = ("", "a", "b", "c")
@@ -83,6 +83,17 @@ def test_with_locks_nothing_is_lost_and_no_key_goes_back(
         assert position > tail.reached.get(key, 0), "a key went back"
     if set(sent) & published:
         assert unsure, "sent twice, and not said"
+
+
+def test_a_part_of_the_rows_proves_nothing() -> None:
+    """As many as are missing, by chance."""
+    tail = Tail(0, SOURCE, 0)
+    headers = {"Ce-Source": SOURCE, "Outbox-Shard": "0", "Ce-Id": "last"}
+    last = {"Outbox-Position": str(10**9), "Outbox-Emission": str(MOST_SKIPPED + 1)}
+    tail.add(1, "orders.x", headers | last)
+    waiting = [Candidate(position, "", b"") for position in range(MOST_SKIPPED)]
+    assert tail.missing == MOST_SKIPPED
+    assert fill_holes(tail, waiting).published == {}
 
 
 @SETTINGS
