@@ -25,8 +25,11 @@ from outbox_operator.wire.headers import (
     MSG_ID,
     SHARD,
     decode_value,
+    encode_value,
 )
 
+_STRAY: Final = "\ufffd"
+"""Stands for bytes that are no UTF-8."""
 _EMISSION_DIGITS: Final = 19
 _NO_EMISSION: Final = 2**63
 _OCTETS: Final = "application/octet-stream"
@@ -75,7 +78,12 @@ def inbox_id(event: ReceivedEvent) -> uuid.UUID:
     try:
         return uuid.UUID(event.id)
     except ValueError:
-        return uuid.uuid5(uuid.NAMESPACE_URL, f"{event.source}#{event.id}")
+        name = event.id
+        if _STRAY in name:
+            # Ids that differ in such bytes alone look the same, and are not.
+            written = (v for k, v in event.headers.items() if k.lower() == EVENT_ID.lower())
+            name = encode_value(next(written, name))
+        return uuid.uuid5(uuid.NAMESPACE_URL, f"{event.source}#{name}")
 
 
 def record(item: Item) -> Record:

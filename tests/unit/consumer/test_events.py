@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from outbox_operator.adapters.nats.frame_reader import parse_headers
 from outbox_operator.consumer.events import inbox_id, received
 from outbox_operator.consumer.handlers.types import ReceivedEvent
 
@@ -67,3 +68,17 @@ def test_the_inbox_tells_foreign_ids_of_different_sources_apart() -> None:
 )
 def test_knows_json_by_its_media_type(content_type: str, expected: bool) -> None:
     assert message({"Content-Type": content_type}).is_json is expected
+
+
+def test_ids_that_are_no_text_are_told_apart() -> None:
+    """Else the second of two events would be a duplicate of the first."""
+    block = b"NATS/1.0\r\nce-id: %b\r\n\r\n"
+    events = [
+        received(
+            subject="a", headers=parse_headers(block % name), data=b"", stream="ORDERS",
+            sequence=1, stored=lambda: dt.datetime(2026, 11, 21, tzinfo=dt.UTC),
+        )
+        for name in (b"\xfd", b"\xfe", b"%FF", b"%FC", b"\xef\xbf\xbd")
+    ]  # fmt: skip
+    assert {event.id for event in events} == {"\ufffd"}
+    assert len({inbox_id(event) for event in events}) == len(events)
