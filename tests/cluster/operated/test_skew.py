@@ -52,4 +52,4 @@ def test_definitions_newer_than_the_operator(world: World, newer_definitions: No
     world.settle()  # what the API server fills in is no drift that is put back for ever
     after = world.get("OutboxPipeline", "orders")
     assert after is not None
-    assert after["status"]["driftCorrectedCount"] == 0
+    assert after["status"]["driftCorrectedCount"] == 0, after["status"]["lastDrift"]

@@ -31,7 +31,11 @@ class PipelineChildren:
         self._context = context
         self._rendered = LastResult[Rendered]()
         self._resources = OwnedResources(
-            context.kube, cached=self._cached, owned_by=context.objects.owned_by, belongs=_belongs
+            context.kube,
+            cached=self._cached,
+            owned_by=context.objects.owned_by,
+            belongs=_belongs,
+            complete=True,
         )
 
     async def ensure(self, pipeline: Pipeline) -> ChildrenResult:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from outbox_operator.adapters.execute import execute
@@ -26,8 +26,7 @@ class OwnedResources:
         cached: A live object by kind, namespace and name.
         owned_by: All live objects of an owner, by its UID.
         belongs: Whether a live object of a wanted name is the owner's.
-        look_up: Asks the API server for one that the cache does not have, because the cache does
-            not hold what others made; None: it does.
+        complete: Whether the cache holds what others made as well.
     """
 
     def __init__(
@@ -37,13 +36,13 @@ class OwnedResources:
         cached: Callable[[str, str, str], Body | None],
         owned_by: Callable[[str], Sequence[Body]],
         belongs: Callable[[Meta, Body], bool],
-        look_up: Callable[[Body], Awaitable[Body | None]] | None = None,
+        complete: bool,
     ) -> None:
         self._kube = kube
         self._cached = cached
         self._owned_by = owned_by
         self._belongs = belongs
-        self._look_up = look_up
+        self._complete = complete
         self._seen: dict[str, set[ResourceId]] = {}
         """By UID of the owner."""
 
@@ -60,9 +59,13 @@ class OwnedResources:
                 seen.add(which)
             elif body is not None:
                 foreign.add(which)
-            elif self._look_up is not None and not owner.paused:
-                found = await self._look_up(manifest)
-                if found is not None and not self._belongs(owner, found):
+            elif which in seen or (not self._complete and not owner.paused):
+                # A cache that lost its watch for a moment lacks what was made meanwhile: nothing
+                # is said to be deleted before the API server was asked.
+                found = await self._kube.get(ref_of(manifest))
+                if found is not None and self._belongs(owner, found):
+                    live[which] = found
+                elif found is not None:
                     foreign.add(which)
         return ObservedResources(
             live=live,

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from outbox_operator.adapters.kubernetes.objects import ref_of
 from outbox_operator.adapters.kubernetes.pod_health import unready_reason
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
@@ -46,7 +45,7 @@ class Workloads:
             owned_by=context.children.owned_by,
             belongs=_belongs,
             # The cache holds what carries our label; the name may be somebody else's all the same.
-            look_up=lambda manifest: context.kube.get(ref_of(manifest)),
+            complete=False,
         )
 
     async def ensure(
