@@ -185,3 +185,44 @@ async def test_gives_up_what_is_asked_for_and_frees_the_key(
     added = await outbox.add("a")
     assert [m.event_id for m in await outbox.stored(1)] == [added]
     assert await store.purge(EVERYTHING) == []
+
+
+@pytest.mark.parametrize("column", ["payload", "headers"])
+async def test_what_unfolds_can_be_replayed_and_given_up(
+    outbox: Outbox, store: DeadLetterStore, column: str
+) -> None:
+    """Letters are moved as they are stored; nobody renders them (FD-B2)."""
+    numbers = "[" + ", ".join(["1e131071"] * 2000) + "]"
+    document = {"payload": numbers, "headers": f'{{"x": {numbers}}}'}[column]
+    await outbox.connection.execute(
+        f"INSERT INTO outbox.events (event_type, partition_key, {column}"
+        f"{', payload' if column == 'headers' else ''}) "
+        f"VALUES ('a', 'k', $1{', $2' if column == 'headers' else ''})",
+        *([document, "{}"] if column == "headers" else [document]),
+    )
+    await started(outbox)
+
+    async def dead() -> list[int]:
+        return [letter.position for letter in await store.find(EVERYTHING)]
+
+    first = await eventually(dead, "a dead letter")
+    assert list(await store.replay(EVERYTHING)) == first
+    again = await eventually(dead, "dead again")
+    assert again != first
+    assert await store.purge(EVERYTHING) == again
+
+
+async def test_names_that_the_table_does_not_take_back_are_said(
+    outbox: Outbox, store: DeadLetterStore
+) -> None:
+    """From before the check; of megabytes each, which listing them does not read (FD-B3)."""
+    await outbox.connection.execute(
+        "INSERT INTO outbox.dead_letters (position, event_id, event_type, partition_key, payload, "
+        "headers, created_at, reason) SELECT n, gen_random_uuid(), repeat('t', 1000000), "
+        "repeat('k', 1000000), '1', '{}', now(), 'ColumnTooLong' FROM generate_series(1, 20) n"
+    )
+    letters = await store.find(EVERYTHING)
+    assert max(len(letter.event_type) + len(letter.partition_key) for letter in letters) < 4000
+    with pytest.raises(ConflictError, match=r"dead letter 1 .* event_type has 1000000 bytes"):
+        await store.replay(EVERYTHING)
+    assert len(await store.purge(EVERYTHING)) == 20

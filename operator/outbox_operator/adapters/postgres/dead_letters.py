@@ -19,6 +19,7 @@ from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.errors import ConflictError, PostgresError
 from outbox_operator.reasons import Reason
+from outbox_operator.wire.tables import LONGEST_NAME_READ, MAX_NAME_BYTES
 
 PAGE: Final = 100
 _LOCK_MILLISECONDS: Final = 50
@@ -109,7 +110,7 @@ class DeadLetterStore:
         """A page of them by position, behind position `after`."""
         with errors(self._target):
             rows = await self._connection.fetch(
-                self._sql("dead_letters_list"),
+                self._sql("dead_letters_list", longest_name=LONGEST_NAME_READ),
                 wanted.positions, wanted.keys, wanted.event_types, wanted.reasons, after, limit,
             )  # fmt: skip
         return [DeadLetter(**dict(row)) for row in rows]
@@ -138,8 +139,8 @@ class DeadLetterStore:
             The new event id by old position.
 
         Raises:
-            ConflictError: Events of a key keep waiting or being written. What
-                was replayed until then, of other keys, is.
+            ConflictError: Events of a key keep waiting or being written, or the table of events
+                does not take one of them. What was replayed until then, of other keys, is.
         """
         chosen = await self._all(wanted)
         replayed = await self._release([d.position for d in chosen if not d.partition_key])
@@ -207,8 +208,18 @@ class DeadLetterStore:
         if not positions:
             return {}
         with errors(self._target):
+            unfit = await self._connection.fetch(
+                self._sql("dead_letters_unfit"), positions, MAX_NAME_BYTES
+            )
+            if unfit:
+                raise ConflictError(
+                    f"dead letter {unfit[0]['position']} in {self._target.address} schema "
+                    f"{self._schema}: {unfit[0]['name']} has {unfit[0]['bytes']} bytes, the table "
+                    f"of events takes {MAX_NAME_BYTES}; it can only be purged, and nothing that "
+                    "goes with it was replayed"
+                )
             rows = await self._connection.fetch(self._sql("dead_letters_replay"), positions)
         return {row["was"]: row["id"] for row in rows}
 
-    def _sql(self, name: str, **parts: str) -> str:
+    def _sql(self, name: str, **parts: str | int) -> str:
         return statement(name, schema=self._schema, **parts)
