@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from outbox_operator.wire.durable import Durable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Place:
     """Where a message stands.
 
@@ -35,7 +35,7 @@ class Place:
     emission: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Mark:
     """A stretch of a stream whose messages of a shard are handled.
 
@@ -117,15 +117,15 @@ def sort_out(committed: Mark | None, places: Sequence[Place | None]) -> Sorted:
                 found.mark = replace(mark, durable=place.durable)
         elif not place.durable.one_reader:
             found.unplaced.append(index)
-        elif mark is not None and place.durable == mark.durable:
+        elif mark is not None and (place.durable is mark.durable or place.durable == mark.durable):
             if place.sequence > mark.last and place.stored >= mark.stored:
                 found.new.append(index)
-                found.mark = replace(
-                    mark,
-                    last=place.sequence,
-                    stored=place.stored,
-                    emission=max(mark.emission, place.emission),
-                )
+                if mark is committed:
+                    found.mark = mark = replace(mark, durable=place.durable)
+                mark.last = place.sequence
+                mark.stored = place.stored
+                if place.emission > mark.emission:
+                    mark.emission = place.emission
             else:
                 found.unplaced.append(index)
         elif (
