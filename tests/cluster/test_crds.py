@@ -138,6 +138,14 @@ def test_server_defaults_equal_model_defaults(
             {"consumers.0.backoff": ["1s", "2s"], "consumers.0.maxDeliver": 2},
             "backoff has more delays than maxDeliver allows redeliveries",
         ),
+        (
+            "pipeline",
+            {
+                "consumers.0.giveUpAfter": "1h",
+                "consumers.0.handler": {"container": {"image": "i"}},
+            },
+            "giveUpAfter is for handlers of kind http and python",
+        ),
         ("pipeline", {"nats.url": "nats://user:pw@nats"}, "spec.nats.url in body should match"),
         ("pipeline", {"nats.url": "http://nats"}, "spec.nats.url in body should match"),
         (

@@ -167,7 +167,7 @@ CONSUMER: Final = (
     Option(field="backoff", value=["1s", "5s"]),
     Option(
         field="backoff",
-        value=["1s"] * 5,
+        value=["1s"] * 16,
         refused="backoff has more delays than maxDeliver allows redeliveries",
     ),
     Option(field="maxAckPending", value=1, note="One event at a time over all pods."),
