@@ -229,6 +229,48 @@ async def test_a_plan_waits_for_approval(world: World) -> None:
     )
 
 
+async def test_the_relay_of_the_version_before_goes_on_until_the_migration_has_run(
+    world: World,
+) -> None:
+    database = {
+        "connectionSecretRef": {"name": "database"},
+        "migrations": {"policy": "RequireApproval"},
+    }
+    world.apply(world.secret("database", url=world.database), world.pipeline(database=database))
+    approve(world)
+    world.wait_ready("OutboxPipeline", "orders")
+    # As an operator of the version before has left it.
+    await execute(world.database, "UPDATE outbox.schema_version SET version = version - 1")
+    world.look_again("obp", "orders")
+    world.wait_condition("OutboxPipeline", "orders", "SchemaApplied", "False", "ApprovalPending")
+    relay = ("deployment", "orders-relay", "-n", world.namespace)
+    world.kubectl("set", "image", "/".join(relay[:2]), *relay[2:], "relay=outbox-operator:before")
+    world.look_again("obp", "orders")
+    world.wait_passes("OutboxPipeline", 2)
+    assert image(world) == "outbox-operator:before"
+    seen = world.condition("OutboxPipeline", "orders", "RelayAvailable")
+    assert "until the schema is migrated" in seen["message"]
+    approve(world)
+    world.wait(lambda: image(world) != "outbox-operator:before", "the relay follows")
+    world.wait_ready("OutboxPipeline", "orders")
+
+
+def image(world: World) -> str:
+    """Image of the relay's pods."""
+    containers = world.deployment("orders-relay")["spec"]["template"]["spec"]["containers"]
+    return str(containers[0]["image"])
+
+
+def approve(world: World) -> None:
+    """Approve the plan that waits, once it does."""
+    world.wait_condition("OutboxPipeline", "orders", "SchemaApplied", "False", "ApprovalPending")
+    body = world.get("OutboxPipeline", "orders") or {}
+    plan = body["status"]["schema"]["pendingPlan"]["hash"]
+    world.kubectl(
+        "annotate", "obp", "orders", "-n", world.namespace, f"outbox.dev/approve-plan={plan}"
+    )
+
+
 async def test_paused_changes_nothing_and_says_so(world: World) -> None:
     world.apply(world.secret("database", url=world.database), world.pipeline())
     world.wait_ready("OutboxPipeline", "orders")

@@ -42,6 +42,7 @@ from outbox_operator.plan.passes.pipeline import (
     pipeline_result,
     prerequisites_met,
     relay_failed,
+    relay_kept,
     relay_result,
     relay_waits,
     restart_targets,
@@ -124,6 +125,8 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         stream_name = children.stream_name
         if stream_name is None or not prerequisites_met(database, children, exists=exists):
             return relay_waits(resource)
+        if exists and database.behind:
+            return relay_kept(resource)
         restarting = "relay" in (restart_targets(owner) or ())
         stopped = stopped_by("spec.relay", spec.relay.state, spec.relay.replicas)
         workload = await self._workloads.ensure(

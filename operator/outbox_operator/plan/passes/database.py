@@ -31,6 +31,7 @@ from outbox_operator.plan.status.conditions import Part, failed, ok, stamp, unkn
 from outbox_operator.plan.status.drift import LONGEST_TEXT
 from outbox_operator.plan.steps import Change
 from outbox_operator.reasons import Reason
+from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION
 
 CONNECTED = ok(ConditionType.DATABASE_REACHABLE, Reason.CONNECTED)
 MIGRATED = ok(ConditionType.SCHEMA_APPLIED, Reason.UP_TO_DATE)
@@ -116,6 +117,8 @@ class DatabaseResult:
         approved: A plan was approved and has been carried out.
         drifts: What somebody had changed and was put back.
         foreign: Why the cursors are those of another server, so that no relay can go on.
+        behind: The schema is of a version before this one's, for which the relay that runs was
+            made and a new one is not.
         error: What went wrong.
     """
 
@@ -127,6 +130,7 @@ class DatabaseResult:
     approved: bool = False
     drifts: tuple[str, ...] = ()
     foreign: str | None = None
+    behind: bool = False
     error: OutboxError | None = None
 
     @property
@@ -212,8 +216,17 @@ def database_result(
         approved=as_wanted and asked and plan.migration is not None,
         drifts=drifts,
         foreign=applied.reading.foreign if applied.reading else None,
+        behind=_behind(pipeline.status.schema_, plan, as_wanted=as_wanted),
         error=failure.error if failure else None,
     )
+
+
+def _behind(before: SchemaStatus | None, plan: DatabasePlan, *, as_wanted: bool) -> bool:
+    compared = plan.migration is not None
+    if compared and as_wanted:
+        return False
+    found = plan.found if compared else before.currentVersion if before else None
+    return found is not None and found < CURRENT_SCHEMA_VERSION
 
 
 def _parts(held: Part | None, failure: SessionFailure | None, as_wanted: bool) -> tuple[Part, Part]:

@@ -108,6 +108,16 @@ def relay_waits(pipeline: Pipeline) -> RelayResult:
     return _unchanged(pipeline, unknown(ConditionType.RELAY_AVAILABLE, Reason.NOT_STARTED, text))
 
 
+def relay_kept(pipeline: Pipeline) -> RelayResult:
+    """The relay of the version before, while the migration of its schema waits or fails.
+
+    One of this version would only fail on the older tables.
+    """
+    text = "left as it is until the schema is migrated to this version, see SchemaApplied"
+    part = unknown(ConditionType.RELAY_AVAILABLE, Reason.APPROVAL_PENDING, text)
+    return _unchanged(pipeline, part)
+
+
 def relay_failed(pipeline: Pipeline, error: OutboxError) -> RelayResult:
     """The relay when it could not be rendered."""
     return _unchanged(pipeline, failed(ConditionType.RELAY_AVAILABLE, error))

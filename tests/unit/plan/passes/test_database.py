@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from outbox_operator.api import meta
+from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Pipeline
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus, SchemaStatus
 from outbox_operator.errors import (
@@ -36,8 +37,10 @@ from outbox_operator.plan.postgres.state import (
     Statement,
 )
 from outbox_operator.plan.state import Owner
+from outbox_operator.plan.status.conditions import waiting
 from outbox_operator.plan.steps import Change
 from outbox_operator.reasons import Reason
+from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION
 from support import schema
 from support.passes import NOW, paused
 from support.resources import pipeline
@@ -45,6 +48,8 @@ from support.resources import pipeline
 NOTHING = MigrationPlan(version=3, statements=(), records_version=False, hash="none")
 CREATE = Statement(sql="CREATE TABLE events ()", reason="create events")
 REPAIR = Statement(sql="ALTER TABLE events ADD c int", reason="column c was dropped", drift=True)
+DB_AWAY = SessionFailure(error=PostgresError("away"), entered=False)
+DB_LOCKED = SessionFailure(error=PostgresError("busy", reason=Reason.LOCK_TIMEOUT), entered=True)
 DROP = Statement(sql="DROP COLUMN c", reason="drop c", destructive=True)
 
 
@@ -273,3 +278,40 @@ def test_what_was_done_before_a_failure_is_kept() -> None:
     # A migration that failed has changed nothing.
     failed = database_result(pipeline(), plan, DatabaseApplied(not_migrated=inside(LOCKED)), NOW)
     assert (failed.schema, failed.drifts) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("known", "found", "held", "failure", "behind"),
+    [
+        (None, None, False, None, False),  # made now
+        (CURRENT_SCHEMA_VERSION, CURRENT_SCHEMA_VERSION, True, None, False),  # only drift waits
+        (CURRENT_SCHEMA_VERSION - 1, CURRENT_SCHEMA_VERSION - 1, True, None, True),
+        (CURRENT_SCHEMA_VERSION - 1, CURRENT_SCHEMA_VERSION - 1, False, None, False),  # has run
+        (CURRENT_SCHEMA_VERSION - 1, CURRENT_SCHEMA_VERSION - 1, False, DB_LOCKED, True),
+        # The database is away at the first look of the new operator.
+        (CURRENT_SCHEMA_VERSION - 1, None, False, DB_AWAY, True),
+        (CURRENT_SCHEMA_VERSION, None, False, DB_AWAY, False),
+    ],
+)
+def test_whether_the_schema_is_of_an_older_version(
+    known: int | None,
+    found: int | None,
+    held: bool,
+    failure: SessionFailure | None,
+    behind: bool,
+) -> None:
+    before = SchemaStatus(currentVersion=known)
+    resource = dataclasses.replace(
+        pipeline(), status=pipeline().status.model_copy(update={"schema_": before})
+    )
+    waits = waiting(ConditionType.SCHEMA_APPLIED, Reason.APPROVAL_PENDING, "waits")
+    plan = DatabasePlan(failure=failure if failure is DB_AWAY else None)
+    if failure is not DB_AWAY:
+        plan = DatabasePlan(
+            change=Change.FROZEN if held else Change.PATCHED,
+            migration=steps(CREATE),
+            found=found,
+            held=waits if held else None,
+        )
+    applied = DatabaseApplied(not_migrated=failure if failure is DB_LOCKED else None)
+    assert database_result(resource, plan, applied, NOW).behind is behind
