@@ -43,19 +43,45 @@ async def endlessly(writer: asyncio.StreamWriter, data: bytes) -> None:
             await writer.drain()
 
 
-async def scram(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def asked_to_hash(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """Begin a SCRAM login; what the client is to repeat."""
     writer.write(message(b"R", struct.pack("!I", 10) + b"SCRAM-SHA-256\0\0"))
     said = await reader.readuntil(b"r=")
     nonce = await reader.read(100)
     assert said
-    salt = base64.b64encode(b"salt")
-    first = b"r=" + nonce + b"x,s=" + salt + b",i=2147483647"
+    return b"r=" + nonce + b"x,s=" + base64.b64encode(b"salt")
+
+
+def hashing(first: bytes) -> bytes:
+    return message(b"R", struct.pack("!I", 11) + first)
+
+
+async def scram(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    first = await asked_to_hash(reader, writer) + b",i=2147483647"
     # In pieces, as a network may deliver it.
-    whole = message(b"R", struct.pack("!I", 11) + first)
+    whole = hashing(first)
     for part in (whole[:3], whole[3:20], whole[20:]):
         writer.write(part)
         await writer.drain()
         await asyncio.sleep(0.01)
+    await reader.read()
+
+
+async def two_numbers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    first = await asked_to_hash(reader, writer)
+    writer.write(hashing(b"i=1," + first + b",i=60000000"))
+    await reader.read()
+
+
+async def again_and_again(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    first = await asked_to_hash(reader, writer)
+    writer.write(hashing(first + b",i=600000") * 100)
+    await reader.read()
+
+
+async def after_the_login(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    first = await asked_to_hash(reader, writer)
+    writer.write(LOGGED_IN + hashing(first + b",i=60000000"))
     await reader.read()
 
 
@@ -119,6 +145,9 @@ async def answering(answer: Answer) -> AsyncIterator[PostgresTarget]:
     ("answer", "words"),
     [
         (scram, "over 600000 rounds of hashing"),
+        (two_numbers, "over 600000 rounds of hashing"),
+        (again_and_again, "hashing again and again"),
+        (after_the_login, "a login after one"),
         (one_endless_message, "an answer to the login is over 65536 bytes"),
         (endless_notices, "the answer to a statement is over 33554432 bytes"),
         (garbage, "does not speak PostgreSQL's protocol|an answer to the login is over"),

@@ -24,7 +24,8 @@ _MOST_LOGIN_BYTES: Final = 64 * 1024
 _HEAD: Final = struct.Struct("!cI")
 _LOGIN, _READY = b"R", b"Z"
 _LOGGED_IN, _SASL_CONTINUE = 0, 11
-_ITERATIONS: Final = re.compile(rb"(?:^|,)i=(\d+)")
+_ITERATIONS: Final = re.compile(rb"i=(\d+)")
+"""Wherever it stands: who answers may name it twice, and the driver takes one of them."""
 
 
 class GuardedLoop:
@@ -86,6 +87,10 @@ class AnswerGuard(asyncio.Protocol):
         self._answer = 0
         """Bytes since the server was last ready for a statement."""
         self._logged_in = False
+        self._serving = False
+        """Whether the server was ready for a statement once."""
+        self._hashing = False
+        """Whether the login has asked for hashing."""
         self._refused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -101,14 +106,17 @@ class AnswerGuard(asyncio.Protocol):
         while len(data) - end >= _HEAD.size:
             kind, size = _HEAD.unpack_from(data, end)
             problem = self._problem(kind, size)
-            if problem is None and kind == _LOGIN and not self._logged_in:
+            if problem is None and kind == _LOGIN:
                 if len(data) - end <= size:
                     break
                 problem = self._login(data[end + _HEAD.size : end + 1 + size])
             if problem is not None:
                 self._refuse(data[:end], problem)
                 return
-            self._answer = 0 if kind == _READY else self._answer + size
+            if kind == _READY:
+                self._answer, self._serving = 0, True
+            else:
+                self._answer += size
             taken = min(1 + size, len(data) - end)
             self._rest = 1 + size - taken
             end += taken
@@ -119,6 +127,9 @@ class AnswerGuard(asyncio.Protocol):
     def _problem(self, kind: bytes, size: int) -> str | None:
         if size < 4 or not kind.isalnum():
             return "what answers does not speak PostgreSQL's protocol"
+        if self._logged_in and kind == _LOGIN:
+            # The driver would go on with the login, and hash.
+            return "what answers asks for a login after one"
         if not self._logged_in and size > _MOST_LOGIN_BYTES:
             return f"an answer to the login is over {_MOST_LOGIN_BYTES} bytes"
         if self._answer + size > MOST_ANSWER_BYTES:
@@ -129,8 +140,11 @@ class AnswerGuard(asyncio.Protocol):
         step = int.from_bytes(body[:4], "big")
         self._logged_in = step == _LOGGED_IN
         if step == _SASL_CONTINUE:
-            found = _ITERATIONS.search(body[4:])
-            if found is not None and (len(found[1]) > 9 or int(found[1]) > MOST_ITERATIONS):
+            if self._hashing:
+                return "its login asks for hashing again and again"
+            self._hashing = True
+            rounds = _ITERATIONS.findall(body)
+            if any(len(found) > 9 or int(found) > MOST_ITERATIONS for found in rounds):
                 return (
                     f"its login asks for over {MOST_ITERATIONS} rounds of hashing; set "
                     "scram_iterations lower and the password anew"
@@ -142,7 +156,7 @@ class AnswerGuard(asyncio.Protocol):
         fields = f"SFATAL\0VFATAL\0C08P01\0M{problem}\0\0".encode()
         error = _HEAD.pack(b"E", 4 + len(fields)) + fields
         # Ready, so that the driver ends the statement with the error at once.
-        ready = _HEAD.pack(_READY, 5) + b"I" if self._logged_in else b""
+        ready = _HEAD.pack(_READY, 5) + b"I" if self._serving else b""
         self._inner.data_received(before + error + ready)
         self._transport.abort()
 
