@@ -130,8 +130,7 @@ class Answers:
             self._confirming = asyncio.create_task(self._confirm(items[0].delivery))
         if again:
             self._queues.put_back(again)
-        else:
-            self._release(items)
+        self._release(items)
 
     def _again(self, item: Item) -> None:
         self.put_off -= 1

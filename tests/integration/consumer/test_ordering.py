@@ -13,7 +13,13 @@ from nats.aio.client import Client
 
 from outbox_operator.consumer.app import App
 from outbox_operator.consumer.handlers.registry import Handlers
-from outbox_operator.consumer.handlers.types import Context, DeadLetter, ReceivedEvent, RetryAfter
+from outbox_operator.consumer.handlers.types import (
+    Ack,
+    Context,
+    DeadLetter,
+    ReceivedEvent,
+    RetryAfter,
+)
 from support.consuming import Source, calling, consuming, metric, readiness
 from support.waiting import eventually
 
@@ -176,6 +182,30 @@ async def test_an_ordered_batch_holds_one_event_of_each_key(
     assert all(len({n % KEYS for n in batch}) == len(batch) for batch in batches)
     flat = [n for batch in batches for n in batch]
     assert by_key(flat) == by_key(list(range(40)))
+
+
+async def test_keys_go_on_when_the_circuit_opens_in_a_batch(
+    client: Client, stream_prefix: str
+) -> None:
+    """Some of the batch are done, some go back, and some are not to blame any more."""
+    source = await ordered(client, stream_prefix, breaker_failures=2)
+    app = Handlers()
+    handled: list[int] = []
+    down = True
+
+    @app.batch("order.>", size=100)
+    async def handle(events: list[ReceivedEvent]) -> list[Ack | RetryAfter]:
+        nonlocal down
+        works = [not down or place == 0 for place in range(len(events))]
+        down = len(events) < KEYS
+        handled.extend(event.json()["n"] for event, ok in zip(events, works, strict=True) if ok)
+        return [Ack() if ok else RetryAfter() for ok in works]
+
+    await publish_in_turn(source, 20)
+    async with consuming(source.python(), calling(app)) as running:
+        await source.settled(20)
+        assert metric(running, "outbox_consumer_circuit_openings_total") >= 1
+    assert by_key(handled) == by_key(list(range(20)))
 
 
 async def test_one_answer_for_many_needs_an_order(client: Client, stream_prefix: str) -> None:
