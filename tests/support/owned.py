@@ -46,15 +46,16 @@ class OwnedDatabase:
         self.root = await self._open(self._url)
         await self.root.execute(f'GRANT CREATE ON DATABASE "{self.name}" TO "{self.role}"')
         url = self.server.url(self.name, self.role, self._password)
-        self.connection = await self._open(url)
+        # As the operator's: whatever it asks passes the guard.
+        self.connection = await self._open(url, guarded=True)
         self.admin = PostgresAdmin(self.connection, parse_url(url))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def _open(self, url: str) -> Connection:
-        connection = await connect(parse_url(url), application_name="test")
+    async def _open(self, url: str, *, guarded: bool = False) -> Connection:
+        connection = await connect(parse_url(url), application_name="test", guarded=guarded)
         self._stack.push_async_callback(connection.close)
         return connection
 

@@ -149,7 +149,7 @@ async def answering(answer: Answer) -> AsyncIterator[PostgresTarget]:
         (again_and_again, "hashing again and again"),
         (after_the_login, "a login after one"),
         (one_endless_message, "an answer to the login is over 65536 bytes"),
-        (endless_notices, "the answer to a statement is over 33554432 bytes"),
+        (endless_notices, "the answer to a statement is over 4194304 bytes"),
         (garbage, "does not speak PostgreSQL's protocol|an answer to the login is over"),
         (strange_version, "is understood here|version"),
         (shouting, "a a a a"),
@@ -173,16 +173,36 @@ async def test_a_login_costs_little_whatever_is_answered(answer: Answer, words: 
 @pytest.mark.parametrize(
     "query",
     [
-        "SELECT repeat('x', 40000000)",
-        "SELECT repeat('x', 1000) FROM generate_series(1, 100000)",
-        "DO $$ BEGIN FOR i IN 1..50000 LOOP RAISE NOTICE '%', repeat('x', 1000); END LOOP; END $$",
+        "SELECT repeat('x', 5000000)",
+        "SELECT repeat('x', 1000) FROM generate_series(1, 10000)",
+        "DO $$ BEGIN FOR i IN 1..10000 LOOP RAISE NOTICE '%', repeat('x', 1000); END LOOP; END $$",
     ],
 )
 async def test_the_answer_to_a_statement_is_bounded(database: str, query: str) -> None:
     target = parse_url(database)
     connection = await connect(target, application_name="t", guarded=True)
-    with pytest.raises(PostgresError, match="over 33554432 bytes"), errors(target):
+    with pytest.raises(PostgresError, match="over 4194304 bytes"), errors(target):
         await connection.fetch(query)
+    await eventually(connection.is_closed, "the connection ends")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT ARRAY[1]",
+        "SELECT polygon '((0,0),(1,1))'",
+        "SELECT 10::numeric ^ 30000",
+        "SELECT pg_current_snapshot()",
+        "SELECT ROW(1, 2)",
+        "SELECT NULL::pg_catalog.pg_class",
+    ],
+)
+async def test_values_take_no_more_room_than_their_bytes(database: str, query: str) -> None:
+    """The driver would make room for as many points as a polygon claims to have: gigabytes."""
+    target = parse_url(database)
+    connection = await connect(target, application_name="t", guarded=True)
+    with pytest.raises(PostgresError, match="which was not asked for"), errors(target):
+        await connection.fetchval(query)
     await eventually(connection.is_closed, "the connection ends")
 
 
@@ -190,7 +210,7 @@ async def test_statements_one_after_another_have_their_bound_each(database: str)
     connection = await connect(parse_url(database), application_name="t", guarded=True)
     try:
         for _ in range(5):
-            assert len(await connection.fetchval("SELECT repeat('x', 10000000)")) == 10_000_000
+            assert len(await connection.fetchval("SELECT repeat('x', 3000000)")) == 3_000_000
         async with connection.transaction():
             await connection.execute("CREATE TEMP TABLE t (a int)")
             await connection.copy_records_to_table("t", records=[(n,) for n in range(10_000)])
@@ -208,8 +228,8 @@ async def test_a_guarded_connection_may_be_encrypted(tmp_path: Path) -> None:
         login = Login(url=server.url(), ca_pem=certificates.text("ca.pem"))
         target = resolve(login)
         connection = await connect(target, application_name="t", guarded=True)
-        with pytest.raises(PostgresError, match="over 33554432 bytes"), errors(target):
-            await connection.fetchval("SELECT repeat('x', 40000000)")
+        with pytest.raises(PostgresError, match="over 4194304 bytes"), errors(target):
+            await connection.fetchval("SELECT repeat('x', 5000000)")
         await eventually(connection.is_closed, "the connection ends")
     finally:
         server.remove()

@@ -497,7 +497,7 @@ async def test_drop_removes_the_schema_when_nothing_else_is_in_it(owned: OwnedDa
     await owned.migrate(OUTBOX)
     assert not await owned.admin.drop("outbox", RIVAL)
     assert await owned.admin.drop("outbox", OWNER)
-    assert await owned.connection.fetchval("SELECT to_regnamespace('outbox')") is None
+    assert await owned.root.fetchval("SELECT to_regnamespace('outbox')") is None
     assert not await owned.admin.drop("outbox", OWNER)
 
 

@@ -86,8 +86,8 @@ async def _nothing_changed_or_deleted(place: OwnedDatabase) -> None:
     """Our side left no dead row behind in the table that applications write to."""
 
     async def counted() -> bool:
-        await place.connection.execute("SELECT pg_stat_clear_snapshot()")
-        row = await place.connection.fetchrow(
+        await place.root.execute("SELECT pg_stat_clear_snapshot()")
+        row = await place.root.fetchrow(
             "SELECT sum(n_tup_ins) AS inserted, sum(n_tup_upd + n_tup_del) AS changed, "
             "sum(n_dead_tup) AS dead FROM pg_stat_user_tables WHERE relname LIKE 'events%'"
         )

@@ -1,9 +1,10 @@
 """What a server may answer: a bound on bytes, and on the work that its login asks for.
 
 The operator connects to servers that tenants name. The driver reads a message of any length into
-memory, keeps rows without end, and hashes a password as often as the server says, on the event
-loop: each of them would end the operator for everybody. The guard stands between socket and
-driver, looks at the head of every message, and puts an error in the place of one that is too much.
+memory, keeps rows without end, hashes a password on the event loop as often as the server says, and
+makes room for as many points as a polygon claims: each would end the operator for everybody. The
+guard stands between socket and driver, looks at the head of every message, and puts an error in
+the place of one that is too much.
 """
 
 from __future__ import annotations
@@ -18,11 +19,44 @@ from asyncpg.protocol import Protocol
 
 MOST_ITERATIONS: Final = 600_000
 """Of a SCRAM login, a fifth of a second; PostgreSQL's default is 4096."""
-MOST_ANSWER_BYTES: Final = 32 * 1024 * 1024
-"""Between two statements. The operator's own questions have answers of a few kB."""
+MOST_ANSWER_BYTES: Final = 4 * 1024 * 1024
+"""Between two statements. The operator's own questions have answers of a few kB. Rows, and JSON,
+take up to twenty times their size in memory."""
 _MOST_LOGIN_BYTES: Final = 64 * 1024
+_MOST_COLUMNS_BYTES: Final = 16 * 1024
+_PLAIN_TYPES: Final = frozenset(
+    {
+        16,
+        17,
+        18,
+        19,
+        20,
+        21,
+        23,
+        25,
+        26,
+        28,
+        114,
+        700,
+        701,
+        1042,
+        1043,
+        1184,
+        2278,
+        2950,
+        3802,
+        5069,
+    }
+)
+"""Types by their ids: bool, bytea, "char", name, the integers, text, oid, xid, json, the floats,
+char and varchar, timestamptz, void, uuid, jsonb, xid8. No others are in answers to the operator; a
+value of them is no larger than its bytes. Arrays, records and polygons may claim any number of
+parts, a number any number of digits, and of a type that it does not know the driver asks the
+server, again and again."""
 _HEAD: Final = struct.Struct("!cI")
-_LOGIN, _READY = b"R", b"Z"
+_LOGIN, _READY, _COLUMNS = b"R", b"Z", b"T"
+_TYPE: Final = struct.Struct("!IhIhih")
+"""Of a column, behind its name: table, number, type, size, modifier, format."""
 _LOGGED_IN, _SASL_CONTINUE = 0, 11
 _ITERATIONS: Final = re.compile(rb"i=(\d+)")
 """Wherever it stands: who answers may name it twice, and the driver takes one of them."""
@@ -81,7 +115,7 @@ class AnswerGuard(asyncio.Protocol):
         self._inner = inner
         self._transport = transport
         self._held = b""
-        """A head, or a message of the login, that has not come in whole."""
+        """What is looked at whole and has not come in so: a head, the login, names of columns."""
         self._rest = 0
         """Bytes of a message whose head has passed."""
         self._answer = 0
@@ -106,10 +140,11 @@ class AnswerGuard(asyncio.Protocol):
         while len(data) - end >= _HEAD.size:
             kind, size = _HEAD.unpack_from(data, end)
             problem = self._problem(kind, size)
-            if problem is None and kind == _LOGIN:
+            if problem is None and kind in (_LOGIN, _COLUMNS):
                 if len(data) - end <= size:
                     break
-                problem = self._login(data[end + _HEAD.size : end + 1 + size])
+                body = data[end + _HEAD.size : end + 1 + size]
+                problem = self._login(body) if kind == _LOGIN else _columns(body)
             if problem is not None:
                 self._refuse(data[:end], problem)
                 return
@@ -132,6 +167,8 @@ class AnswerGuard(asyncio.Protocol):
             return "what answers asks for a login after one"
         if not self._logged_in and size > _MOST_LOGIN_BYTES:
             return f"an answer to the login is over {_MOST_LOGIN_BYTES} bytes"
+        if kind == _COLUMNS and size > _MOST_COLUMNS_BYTES:
+            return f"the names of columns are over {_MOST_COLUMNS_BYTES} bytes"
         if self._answer + size > MOST_ANSWER_BYTES:
             return f"the answer to a statement is over {MOST_ANSWER_BYTES} bytes"
         return None
@@ -171,3 +208,17 @@ class AnswerGuard(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._inner.resume_writing()
+
+
+def _columns(body: bytes) -> str | None:
+    """What is wrong with the columns of an answer."""
+    at = 2
+    while at < len(body):
+        at = body.find(b"\0", at) + 1
+        if not at or at + _TYPE.size > len(body):
+            return "what answers does not speak PostgreSQL's protocol"
+        kind = _TYPE.unpack_from(body, at)[2]
+        if kind not in _PLAIN_TYPES:
+            return f"an answer holds type {kind}, which was not asked for"
+        at += _TYPE.size
+    return None

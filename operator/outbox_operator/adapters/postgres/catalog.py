@@ -76,8 +76,8 @@ async def observe(
         functions=catalog["functions"] or {},
         wakeup_source=catalog["wakeup_source"],
         wakeup_trigger=catalog["wakeup_trigger"],
-        roles=frozenset(rights["roles"]),
-        granted=frozenset(grants[number - 1] for number in rights["granted"]),
+        roles=frozenset(json.loads(rights["roles"])),
+        granted=frozenset(grants[number - 1] for number in json.loads(rights["granted"])),
         version=await _version(connection, desired.schema, found),
         cursor_shards=await _cursor_shards(connection, desired.schema, found),
     )

@@ -253,7 +253,7 @@ class _Upkeep:
         shards = sorted(snapshots)
         outside: bool = await self._connection.fetchval(
             self._sql("admin_unpublished", name, open=statement("admin_open_xids")),
-            shards,
+            [str(shard) for shard in shards],
             [snapshots[shard] for shard in shards],
         )
         return outside

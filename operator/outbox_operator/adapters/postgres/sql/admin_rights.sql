@@ -1,6 +1,6 @@
 -- Which of some roles exist, and which of some rights they have, directly or through others.
 --   $1 schema   $2 roles   $3..$7 rights: role, kind, object, privilege, column
--- Objects that are not there yield NULL, which is no right.
+-- Objects that are not there yield NULL, which is no right. As JSON, which the guard lets through.
 WITH wanted AS (
     SELECT w.*, r.oid AS role_oid, n.oid AS schema_oid, c.oid AS relation_oid, a.attnum
     FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[]) WITH ORDINALITY
@@ -11,8 +11,8 @@ WITH wanted AS (
     LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = w.col
 )
 SELECT
-    ARRAY(SELECT rolname::text FROM pg_catalog.pg_roles WHERE rolname = ANY ($2::text[])) AS roles,
-    ARRAY(
+    to_json(ARRAY(SELECT rolname::text FROM pg_catalog.pg_roles WHERE rolname = ANY ($2::text[]))) AS roles,
+    to_json(ARRAY(
         SELECT number
         FROM wanted
         WHERE CASE kind
@@ -26,4 +26,4 @@ SELECT
                   AND p.proname || '(' || oidvectortypes(p.proargtypes) || ')' = object
                   AND has_function_privilege(role_oid, p.oid, privilege))
         END
-    ) AS granted
+    )) AS granted

@@ -1,13 +1,14 @@
 -- Whether a partition holds a row that is not in the given snapshots: a few index probes (BETWEEN with
 -- ORDER BY keeps the planner on the index; to its statistics one xid may well be all rows).
 -- Transactions under way have nothing to be seen yet, however many rows they have written.
---   $1 shards (all of them, in order)   $2 their snapshots
+--   $1 shards (all of them, in order; as text, which the driver knows arrays of)
+--   $2 their snapshots
 SELECT EXISTS (
     SELECT
     FROM (SELECT ARRAY(
 {open}
     ) AS xids) u
-    CROSS JOIN unnest($1::smallint[], $2::text[]) AS s (shard, snapshot)
+    CROSS JOIN unnest($1::text[]::smallint[], $2::text[]) AS s (shard, snapshot)
     CROSS JOIN LATERAL (
         (SELECT found.xid
          FROM (SELECT pg_snapshot_xmax(s.snapshot::pg_snapshot) AS xid) tail
@@ -40,9 +41,9 @@ SELECT EXISTS (
          LIMIT 1)
     ) r
 ) OR (
-    SELECT e.shard FROM {table} e WHERE e.shard < ($1::smallint[])[1]
+    SELECT e.shard FROM {table} e WHERE e.shard < ($1::text[]::smallint[])[1]
     ORDER BY e.shard, e.xid LIMIT 1
 ) IS NOT NULL OR (
-    SELECT e.shard FROM {table} e WHERE e.shard > ($1::smallint[])[cardinality($1::smallint[])]
+    SELECT e.shard FROM {table} e WHERE e.shard > ($1::text[]::smallint[])[cardinality($1::text[]::smallint[])]
     ORDER BY e.shard, e.xid LIMIT 1
 ) IS NOT NULL
