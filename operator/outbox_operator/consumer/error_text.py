@@ -8,11 +8,16 @@ from typing import Final
 from outbox_operator.telemetry.logging import redact
 
 ERROR_CHARACTERS: Final = 2000
+_READ_CHARACTERS: Final = 100_000
+"""What is behind them is not looked at; exceptions may hold whole payloads."""
 
 
 def bounded(text: str) -> str:
-    """Put text from outside on one bounded line, without what looks like a secret."""
-    line = " ".join(redact(text).split())
+    """Put text from outside on one bounded line that any sink takes, without what looks like a
+    secret."""
+    # Names of files that are no UTF-8 have halves of surrogate pairs, which nobody can send.
+    sendable = text[:_READ_CHARACTERS].encode(errors="backslashreplace").decode()
+    line = " ".join(redact(sendable).split())
     return line if len(line) <= ERROR_CHARACTERS else f"{line[: ERROR_CHARACTERS - 1]}…"
 
 

@@ -24,7 +24,8 @@ _STANDARD: Final = frozenset(
     [*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"]
 )
 _NOISY: Final = ("asyncio", "nats", "kubernetes", "urllib3", "aiohttp.access")
-_URL_CREDENTIALS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)[^/\s@\"']+@")
+_URL_CREDENTIALS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]{0,30}://)[^/\s@\"']+@")
+"""The scheme is bounded, so that a long word costs no more than as many short ones."""
 _KEYWORD_SECRET: Final = re.compile(
     r"(?i)\b(password|passwd|pwd|token|secret|seed)([\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&\"']+)"
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from nats.aio.client import Client
 
-from outbox_operator.consumer import Context, ReceivedEvent
+from outbox_operator.consumer import Context, DeadLetter, ReceivedEvent, RetryAfter
 from support.consuming import Source, calling, consuming, metric, readiness
 from support.waiting import eventually
 
@@ -58,6 +59,47 @@ async def test_whatever_a_handler_raises_is_a_failed_delivery(
     assert len(letters) == 5
     headers = letters[0].headers or {}
     assert type(ENDS[end]).__name__ in headers["Outbox-Dead-Letter-Error"]
+
+
+class WordlessError(DeadLetter):
+    """Does not tell its base anything."""
+
+    def __init__(self) -> None:
+        pass
+
+
+class NoTextError(ValueError):
+    """Cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+ANSWERS: dict[str, tuple[Callable[[], Exception], str]] = {
+    "exception": (lambda: DeadLetter(ValueError("no such order")), "no such order"),
+    "nothing": (lambda: RetryAfter(None, None), "None"),
+    "wordless": (WordlessError, ""),
+    "no text": (lambda: DeadLetter(NoTextError()), "no text"),
+    "no Unicode": (lambda: FileNotFoundError("no file a\udcff"), r"no file a\udcff"),
+    "a payload": (lambda: ValueError("no picture: " + "ab" * 500_000), "no picture: abab"),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+async def test_whatever_a_handler_gives_as_its_reason_is_one(
+    client: Client, stream_prefix: str, answer: str
+) -> None:
+    source = await Source.create(client, stream_prefix, max_deliver=1)
+    make, wanted = ANSWERS[answer]
+
+    async def handle(event: ReceivedEvent, context: Context) -> None:
+        raise make()
+
+    await source.publish()
+    async with consuming(source.config, calling(handle)):
+        await source.settled(1)
+    [letter] = await source.dead_letters()
+    assert wanted in str((letter.headers or {})["Outbox-Dead-Letter-Error"])
 
 
 async def test_a_handler_that_ends_the_loop_of_others_stops_with_the_process(

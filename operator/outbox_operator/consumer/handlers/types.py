@@ -29,15 +29,19 @@ class RetryAfter(Exception):  # noqa: N818 - an answer more than an error
 
     Attributes:
         seconds: Delay before the next try; None takes the consumer's back-off.
-        reason: One sentence for logs and the dead letter.
+        reason: One sentence for logs and the dead letter; the text of anything else, say of an
+            exception.
     """
 
     __match_args__ = ("seconds", "reason")
+    # What a subclass that does not call `__init__` says.
+    seconds: float | None = None
+    reason: str = ""
 
-    def __init__(self, seconds: float | None = None, reason: str = "") -> None:
+    def __init__(self, seconds: float | None = None, reason: object = "") -> None:
         super().__init__(seconds, reason)
         self.seconds = None if seconds is None else float(seconds)
-        self.reason = reason
+        self.reason = str(reason)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, type(self)) and self.args == other.args
@@ -65,14 +69,16 @@ class DeadLetter(Exception):  # noqa: N818
     """The event can never be handled; put it aside now. Return it or raise it.
 
     Attributes:
-        reason: One sentence for logs and the dead letter.
+        reason: One sentence for logs and the dead letter; the text of anything else, say of an
+            exception.
     """
 
     __match_args__ = ("reason",)
+    reason: str = ""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: object) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason = str(reason)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DeadLetter) and self.args == other.args
