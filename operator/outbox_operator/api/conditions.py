@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,6 +36,10 @@ class ConditionType(StrEnum):
     PAUSED = "Paused"
 
 
+LONGEST_MESSAGE: Final = 4096
+"""Characters; what does not fit is cut."""
+
+
 class Condition(BaseModel):
     """One condition, in the form of the Kubernetes API conventions."""
 
@@ -51,7 +55,7 @@ class Condition(BaseModel):
     message: str = Field(
         default="",
         description="A sentence for people: object, field, wanted, found, what to do.",
-        max_length=4096,
+        max_length=LONGEST_MESSAGE,
     )
     lastTransitionTime: str = Field(
         default="",

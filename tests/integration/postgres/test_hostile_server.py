@@ -105,6 +105,26 @@ async def strange_version(reader: asyncio.StreamReader, writer: asyncio.StreamWr
     await reader.read()
 
 
+async def other_columns(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Lets in, and answers every question with a number named "a"."""
+    writer.write(LOGGED_IN + parameter("server_version", "16.0"))
+    writer.write(message(b"K", struct.pack("!II", 1, 2)) + READY)
+    columns = struct.pack("!H", 1) + b"a\0" + struct.pack("!IhIhih", 0, 0, 23, 4, -1, 1)
+    row = struct.pack("!HII", 1, 4, 7)
+    answers = {
+        b"P": message(b"1", b""),
+        b"D": message(b"t", b"\0\0") + message(b"T", columns),
+        b"B": message(b"2", b""),
+        b"E": message(b"D", row) + message(b"C", b"SELECT 1\0"),
+        b"S": READY,
+    }
+    while True:
+        kind = await reader.readexactly(1)
+        (size,) = struct.unpack("!I", await reader.readexactly(4))
+        await reader.readexactly(size - 4)
+        writer.write(answers.get(kind, b""))
+
+
 async def shouting(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     fields = b"SFATAL\0VFATAL\0CXX000\0M" + b"a\n" * 20_000 + b"\0\0"
     writer.write(message(b"E", fields))
@@ -152,6 +172,7 @@ async def answering(answer: Answer) -> AsyncIterator[PostgresTarget]:
         (endless_notices, "the answer to a statement is over 4194304 bytes"),
         (garbage, "does not speak PostgreSQL's protocol|an answer to the login is over"),
         (strange_version, "is understood here|version"),
+        (other_columns, "is understood here"),
         (shouting, "a a a a"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -6,9 +6,9 @@ Decides nothing: what to write comes from plan.jetstream.streams and plan.jetstr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from outbox_operator.adapters.nats.api import JetStreamApi
 from outbox_operator.adapters.nats.auth import NatsAuth
@@ -17,11 +17,13 @@ from outbox_operator.adapters.nats.dead_letters import DeadLetters
 from outbox_operator.adapters.nats.driver import WireClient
 from outbox_operator.adapters.nats.errors import ApiFaultError, translate
 from outbox_operator.adapters.nats.fault_kinds import FaultKind
-from outbox_operator.errors import ConflictError, OutboxError, SpecError
+from outbox_operator.errors import ConflictError, NatsError, OutboxError, SpecError
 from outbox_operator.plan.jetstream.consumers import ObservedConsumer
 from outbox_operator.plan.jetstream.decide import Config, moment
 from outbox_operator.plan.jetstream.streams import ObservedStream
 from outbox_operator.reasons import Reason
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,7 @@ class JetStreamAdmin:
         if level is None:
             # 2.11 has level 1 but does not say so when greeting.
             return 1 if server_version(self._client) >= (2, 11, 0) else 0
-        return int(level)
+        return level if isinstance(level, int) else 0
 
     async def account_info(self) -> AccountInfo:
         """Limits and use of the account."""
@@ -97,7 +99,7 @@ class JetStreamAdmin:
         found = await self._api.find(
             f"STREAM.INFO.{name}", None, f"stream {name}", FaultKind.STREAM_MISSING
         )
-        return None if found is None else _stream(found)
+        return None if found is None else self._understood(_stream, found, f"stream {name}")
 
     async def create_stream(self, config: Config) -> ObservedStream:
         """Create a stream; one that exists with the same configuration is fine.
@@ -128,7 +130,7 @@ class JetStreamAdmin:
         what = f"durable consumer {durable} of stream {stream}"
         verb = f"CONSUMER.INFO.{stream}.{durable}"
         found = await self._api.find(verb, None, what, *_GONE)
-        return None if found is None else _consumer(found)
+        return None if found is None else self._understood(_consumer, found, what)
 
     async def create_consumer(self, stream: str, config: Config) -> ObservedConsumer:
         """Create a durable consumer; one that exists with the same configuration is fine.
@@ -183,16 +185,17 @@ class JetStreamAdmin:
             )
             if answer is None:
                 return None
-            subjects: dict[str, int] = answer["state"].get("subjects") or {}
-            count += sum(subjects.values())
-            offset += len(subjects)
-            if not subjects or offset >= answer.get("total", 0):
+            counts, total = self._understood(_subject_counts, answer, what)
+            count += sum(counts)
+            offset += len(counts)
+            if not counts or offset >= total:
                 return count
 
     async def _write_stream(self, verb: str, config: Config) -> ObservedStream:
         what = f"stream {config['name']}"
         try:
-            return _stream(await self._api.ask(f"STREAM.{verb}.{config['name']}", config, what))
+            answer = await self._api.ask(f"STREAM.{verb}.{config['name']}", config, what)
+            return self._understood(_stream, answer, what)
         except ApiFaultError as fault:
             if fault.kind is FaultKind.SUBJECT_OVERLAP:
                 raise await self._overlap(config) from fault
@@ -206,7 +209,18 @@ class JetStreamAdmin:
         body = {"stream_name": stream, "config": config, "action": action}
         verb = f"CONSUMER.CREATE.{stream}.{config['name']}"
         updating = action == "update"
-        return _consumer(await self._api.request(verb, body, what, updating=updating))
+        answer = await self._api.request(verb, body, what, updating=updating)
+        return self._understood(_consumer, answer, what)
+
+    def _understood(self, make: Callable[[Mapping[str, Any]], T], answer: Any, what: str) -> T:
+        """What is made of an answer of a server that may say anything."""
+        try:
+            return make(answer)
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise NatsError(
+                f"{what}: a program other than JetStream answers at {self._auth.address}",
+                reason=Reason.JETSTREAM_ERROR,
+            ) from error
 
     async def _overlap(self, config: Config) -> OutboxError:
         """Which stream has our subjects already; the server does not say."""
@@ -248,18 +262,49 @@ def _reserved(value: int) -> int:
     return value if value < 2**63 else 0
 
 
+_MOST: Final = 2**63 - 1
+"""What a status takes; servers count with one bit more."""
+
+
+def _number(found: Mapping[str, Any], name: str) -> int:
+    number = found.get(name, 0)
+    if not isinstance(number, int):
+        raise TypeError(name)
+    return max(0, min(number, _MOST))
+
+
+def _text(found: Mapping[str, Any], name: str) -> str | None:
+    text = found.get(name)
+    if not isinstance(text, str | None):
+        raise TypeError(name)
+    return text
+
+
+def _config(answer: Mapping[str, Any]) -> Config:
+    config = answer["config"]
+    if not isinstance(config, dict):
+        raise TypeError("config")
+    return config
+
+
+def _subject_counts(answer: Mapping[str, Any]) -> tuple[list[int], int]:
+    """Numbers of messages by subject, and how many subjects there are."""
+    subjects = answer["state"].get("subjects") or {}
+    return [_number(subjects, name) for name in subjects], _number(answer, "total")
+
+
 def _stream(answer: Mapping[str, Any]) -> ObservedStream:
-    state = answer.get("state") or {}
+    state, config = answer.get("state") or {}, _config(answer)
     return ObservedStream(
-        name=answer["config"]["name"],
-        config=answer["config"],
-        created=answer.get("created"),
-        messages=state.get("messages", 0),
-        bytes=state.get("bytes", 0),
-        first_sequence=state.get("first_seq", 0),
-        last_sequence=state.get("last_seq", 0),
-        consumer_count=state.get("consumer_count", 0),
-        leader=(answer.get("cluster") or {}).get("leader"),
+        name=config["name"],
+        config=config,
+        created=_text(answer, "created"),
+        messages=_number(state, "messages"),
+        bytes=_number(state, "bytes"),
+        first_sequence=_number(state, "first_seq"),
+        last_sequence=_number(state, "last_seq"),
+        consumer_count=_number(state, "consumer_count"),
+        leader=_text(answer.get("cluster") or {}, "leader"),
     )
 
 
@@ -267,12 +312,12 @@ def _consumer(answer: Mapping[str, Any]) -> ObservedConsumer:
     return ObservedConsumer(
         name=answer["name"],
         stream=answer["stream_name"],
-        config=answer["config"],
-        created=answer.get("created"),
-        pending=answer.get("num_pending", 0),
-        ack_pending=answer.get("num_ack_pending", 0),
-        redelivered=answer.get("num_redelivered", 0),
-        waiting=answer.get("num_waiting", 0),
-        ack_floor=(answer.get("ack_floor") or {}).get("stream_seq", 0),
-        leader=(answer.get("cluster") or {}).get("leader"),
+        config=_config(answer),
+        created=_text(answer, "created"),
+        pending=_number(answer, "num_pending"),
+        ack_pending=_number(answer, "num_ack_pending"),
+        redelivered=_number(answer, "num_redelivered"),
+        waiting=_number(answer, "num_waiting"),
+        ack_floor=_number(answer.get("ack_floor") or {}, "stream_seq"),
+        leader=_text(answer.get("cluster") or {}, "leader"),
     )

@@ -249,6 +249,8 @@ class WireClient(Client):
             if self._wants_tls and not info.get("tls_required", False):
                 raise nats.errors.SecureConnWantedError
             self._said.clear()  # rights may be others on a new connection
+        if not isinstance(info.get("max_payload", 0), int):
+            raise TypeError("max_payload")  # nats-py would compare it at each message
         # Other servers of its cluster, which nats-py remembers for good.
         room = max(0, _MOST_SERVERS - len(self._server_pool))
         info["connect_urls"] = list(info.get("connect_urls") or ())[:room]

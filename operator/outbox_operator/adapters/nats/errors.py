@@ -29,6 +29,8 @@ from outbox_operator.errors import (
 )
 from outbox_operator.reasons import Reason
 
+_MOST_CHARACTERS: Final = 600
+"""Of what a server says; a status has room for it."""
 INBOXES: Final = "_INBOX.>"
 """Where answers come, to everybody."""
 
@@ -152,12 +154,17 @@ class ApiFaultError(Exception):
         description: The server's words.
     """
 
-    def __init__(self, error: Mapping[str, Any]) -> None:
-        self.code = int(error.get("code") or 500)
-        self.err_code = int(error.get("err_code") or 0)
-        self.description = str(error.get("description") or "no description")
+    def __init__(self, error: object) -> None:
+        said: Mapping[str, Any] = error if isinstance(error, dict) else {"description": error}
+        self.code = _number(said.get("code"), 500)
+        self.err_code = _number(said.get("err_code"), 0)
+        self.description = str(said.get("description") or "no description")[:_MOST_CHARACTERS]
         self.kind = _CODES.get(self.err_code, _OTHER).kind
         super().__init__(f"{self.description} (error {self.err_code})")
+
+
+def _number(found: object, otherwise: int) -> int:
+    return found if isinstance(found, int) and found else otherwise
 
 
 def translate(

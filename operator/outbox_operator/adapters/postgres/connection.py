@@ -81,7 +81,8 @@ async def connect(
             connection = await open_one()
         try:
             _notice_dead_server(connection)
-            await _check(connection, target, open_one)
+            with understood(target):
+                await _check(connection, target, open_one)
             # Not at login: a pooler refuses settings that it does not know.
             await set_in_session(connection, {**_settings(statement_timeout), **_OURS})
         except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,13 @@ from outbox_operator.errors import (
 )
 from outbox_operator.reasons import Reason
 
+log = logging.getLogger(__name__)
+
 _MOST_CHARACTERS: Final = 600
+_STUMBLED: Final = (
+    ValueError, LookupError, TypeError, ArithmeticError, AttributeError, AssertionError,
+    RecursionError, struct.error,
+)  # fmt: skip
 _OF_ROWS: Final = ("22", "54", "XX001")
 """How SQLSTATEs begin: data exceptions, limits of the program, what is damaged on disk."""
 
@@ -72,10 +79,14 @@ def errors(target: PostgresTarget, *, timeout: float | None = None) -> Iterator[
 
 @contextmanager
 def understood(target: PostgresTarget) -> Iterator[None]:
-    """Whatever else the driver stumbles over while it logs in is the server's doing."""
+    """Whatever else the driver, or we, stumble over in an answer is the server's doing.
+
+    For servers that a tenant names. In case it is ours, the log says where.
+    """
     try:
         yield
-    except (ValueError, LookupError, TypeError, ArithmeticError, struct.error) as error:
+    except _STUMBLED as error:
+        log.warning("PostgreSQL at %s is not understood", target.address, exc_info=True)
         raise PostgresError(
             f"PostgreSQL at {target.address}: what answers there is no PostgreSQL that is "
             f"understood here ({type(error).__name__})"

@@ -162,6 +162,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         settings = self.context.settings
         types: Sequence[ConditionType] = known_types(previous.conditions)
         pause_seconds = settings.busy_interval_seconds
+        defect: Exception | None = None
         try:
             parsed = self._parsed.get(metadata.uid, metadata.generation, lambda: self.parse(body))
             resource = dataclasses.replace(parsed, meta=metadata, status=previous)
@@ -173,6 +174,13 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             raise  # nobody to tell: the API server itself is the trouble
         except OutboxError as error:  # nobody's part: it becomes Ready itself
             result = PassResult(parts=(failed(ConditionType.READY, error),), status=previous)
+        except Exception as error:  # noqa: BLE001 - ours, or nonsense; raised again below
+            defect = error
+            said = OutboxError(
+                f"the pass ended unexpectedly ({type(error).__name__}) and is tried again; the "
+                "operator's log says where. A server that answers nonsense has this effect, too"
+            )
+            result = PassResult(parts=(failed(ConditionType.READY, said),), status=previous)
         parts = [*with_missing(result.parts, types), self._paused(body, metadata)]
         after = conditions(
             parts, ready_reason=result.ready_reason, previous=previous.conditions,
@@ -195,6 +203,8 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             pause_seconds = min(pause_seconds, settings.status_interval_seconds)
         await self.events.drift(body, repaired)
         await self.events.ready(body, previous.conditions, after)
+        if defect is not None:
+            raise defect  # once it has been said
         await self._remove_annotations(key, metadata, result.acted_on)
         if ready:
             return ReconcileResult(requeue_after=pause_seconds)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
+from outbox_operator.adapters.postgres.errors import understood
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.api.resource import Meta
 from outbox_operator.api.v1alpha1.database import MigratedConnection
@@ -69,6 +70,7 @@ async def in_session(
     try:
         async with context.postgres.lease(target, ObjectKey.of(owner)) as admin:
             entered = True
-            return await work(admin)
+            with understood(target):
+                return await work(admin)
     except OutboxError as error:
         return SessionFailure(error=error, entered=entered)

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from outbox_operator.api.conditions import Condition, ConditionStatus, ConditionType, merge
+from outbox_operator.api.conditions import (
+    LONGEST_MESSAGE,
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    merge,
+)
 from outbox_operator.api.resource import Resource
 from outbox_operator.errors import OutboxError
 from outbox_operator.reasons import Reason
@@ -183,6 +189,8 @@ def first_sight(
 def _condition(
     kind: ConditionType, status: ConditionStatus, reason: Reason, message: str = ""
 ) -> Condition:
+    if len(message) > LONGEST_MESSAGE:
+        message = f"{message[: LONGEST_MESSAGE - 1]}…"
     return Condition(type=kind.value, status=status, reason=reason, message=message)
 
 
