@@ -217,6 +217,8 @@ class RelayLoop:
             sent: Messages of the run before it.
         """
         facts = await self._retrying.ensure_stream_facts()
+        if not sent and self._cursor.numbers_must_be_saved:
+            await self._cursor.save()
         if self._cursor.blocked_keys:
             await self._cursor.unblock_keys(page.rows)
         repeated = self._ids.find(page.rows)

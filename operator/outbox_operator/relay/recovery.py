@@ -41,7 +41,8 @@ than any earlier relay published between two saves."""
 MOST_SKIPPED: Final = 500_000
 """Positions remembered at most, for the memory they take; older ones are left to de-duplication."""
 EMISSION_GAP: Final = 1_000_000
-"""More events than any relay publishes between two saves."""
+"""Twice as many events as any relay publishes between two saves. Who has left out so many saves
+that before it gives out the next number."""
 PREDECESSORS: Final = 8
 """Owners whose batches are ended: each ended those before it, unless it failed at that."""
 FENCE_PATIENCE: Final = 3

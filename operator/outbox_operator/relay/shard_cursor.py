@@ -25,6 +25,7 @@ from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.poison import Policy
 from outbox_operator.relay.progress import ShardProgress
 from outbox_operator.relay.reading import Point
+from outbox_operator.relay.recovery import EMISSION_GAP
 from outbox_operator.relay.stream import ShardStream, StreamRolledBackError
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,15 @@ class ShardCursor:
             self._progress.moved(settled.rows)
             if settled.point.upper is None:
                 self._stream.window_read()
+
+    @property
+    def numbers_must_be_saved(self) -> bool:
+        """Whether a next owner that goes by the table could give out our numbers again.
+
+        Where the stream cannot tell, it leaves out as many as nobody gives out between two saves;
+        so did we, maybe, and the table has to know of that before one behind the gap is given out.
+        """
+        return self._stream.numbers.last - self._saved.emission >= EMISSION_GAP // 2
 
     async def save_if_due(self, dead_letters: Sequence[NewDeadLetter]) -> None:
         """Store the cursor after a run: with its dead letters, or if the last save is old."""

@@ -257,6 +257,8 @@ class ShardStream:
             self._last = last
             unseen = last == self._known and await self._publisher.last_sequence() > last
             self._number_anew(tail, None if unseen else last, facts)
+            if self._known is None:
+                self._known = last  # so that nobody takes the shard for one that never published
             return
         after = first_wanted(self._known, last)
         if last > after:
