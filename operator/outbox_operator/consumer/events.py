@@ -121,6 +121,10 @@ def _time(text: str | None) -> dt.datetime | None:
         return None
     try:
         moment = dt.datetime.fromisoformat(text)
-    except ValueError:
+        if moment.tzinfo is None:
+            return moment.replace(tzinfo=dt.UTC)
+        if moment.tzinfo is not dt.UTC:
+            moment.astimezone(dt.UTC)  # in the first and the last year not all have one
+    except (ValueError, OverflowError):
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    return moment

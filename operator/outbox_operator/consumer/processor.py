@@ -46,6 +46,7 @@ from outbox_operator.consumer.handlers.types import (
     Outcome,
     RetryAfter,
     Unanswered,
+    Unhandled,
 )
 from outbox_operator.consumer.key_queues import Item
 from outbox_operator.consumer.metrics import ConsumerMetrics
@@ -146,13 +147,17 @@ class Processor:
     def _recover(self) -> None:
         """Record that the handler works, after failures."""
         self._progress.succeeded()
-        if self._breaker.succeeded():
-            self._metrics.circuit_open.set(0)
-            log.info("circuit closed: handler %s works again", self._handler.name)
-        self._unanswered.clear()
+        self._answered()
         if self._pace.succeeded():
             log.info("handler %s takes as many events as before", self._handler.name)
         self._troubled = self._pace.slowed
+
+    def _answered(self) -> None:
+        """Record that the handler decided about an event, whichever way."""
+        self._unanswered.clear()
+        if self._breaker.succeeded():
+            self._metrics.circuit_open.set(0)
+            log.info("circuit closed: handler %s works again", self._handler.name)
 
     async def _failed(self, item: Item, outcome: Outcome) -> Settlement:
         if isinstance(outcome, Ack):
@@ -171,10 +176,12 @@ class Processor:
                     return AGAIN
                 if self._nobody_answers(item):
                     decided = PutOff(disposition.unanswered_pause(item.unanswered), why)
+            case Unhandled():
+                self._progress.failed(sequence, why, now)
+                self._breaker.probe_ended()  # nobody was asked
             case DeadLetter():
                 self._progress.failed(sequence, why, now)
-                self._breaker.succeeded()
-                self._unanswered.clear()
+                self._answered()
             case RetryAfter(None):
                 self._progress.failed(sequence, why, now)
                 self._unanswered.clear()

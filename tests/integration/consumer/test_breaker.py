@@ -8,13 +8,14 @@ import pytest
 from aiohttp import web
 from nats.aio.client import Client
 
-from outbox_operator.consumer import breaker, progress
+from outbox_operator.consumer import Handlers, ReceivedEvent, breaker, progress
 from support.consuming import (
     Endpoint,
     Request,
     Source,
     accept,
     answering,
+    calling,
     consuming,
     metric,
     readiness,
@@ -77,3 +78,49 @@ async def test_one_bad_kind_of_event_stops_nothing_while_others_succeed(
         await source.settled(80)
     dead = {json.loads(letter.data or b"")["n"] for letter in await source.dead_letters()}
     assert dead == set(range(0, 80, 4))
+
+
+async def test_an_endpoint_that_refuses_events_works(
+    client: Client, stream_prefix: str, endpoint: Endpoint
+) -> None:
+    source = await Source.create(client, stream_prefix, breaker_failures=2, concurrency=2)
+    endpoint.answer = answering(500)
+    for _ in range(4):
+        await source.publish()
+    async with consuming(source.http(endpoint)) as app:
+        await eventually(lambda: metric(app, "outbox_consumer_circuit_open"), "circuit open")
+        endpoint.answer = answering(400)
+        await source.settled(4)
+        assert metric(app, "outbox_consumer_circuit_open") == 0
+
+
+async def test_what_nobody_takes_says_nothing_of_the_handler(
+    client: Client, stream_prefix: str
+) -> None:
+    source = await Source.create(
+        client, stream_prefix, breaker_failures=2, concurrency=8, max_deliver=50
+    )
+    app = Handlers()
+    works = False
+
+    @app.handler("order.created")
+    async def handle(event: ReceivedEvent) -> None:
+        if not works:
+            raise ConnectionError("no database")
+
+    for _ in range(2):
+        await source.publish()
+    for _ in range(20):
+        await source.publish(type="strange")
+    async with consuming(source.config, calling(app)) as running:
+        await eventually(lambda: metric(running, "outbox_consumer_circuit_open"), "circuit open")
+
+        async def others_are() -> bool:
+            return len(await source.dead_letters()) == 20
+
+        await eventually(others_are, "dead letters of what nobody takes")
+        assert metric(running, "outbox_consumer_circuit_open") == 1
+        assert metric(running, "outbox_consumer_circuit_openings_total") == 1
+        works = True
+        await source.settled(22)
+        assert metric(running, "outbox_consumer_circuit_open") == 0

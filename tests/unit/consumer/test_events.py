@@ -51,6 +51,21 @@ def test_a_message_that_says_nothing_is_an_event_too() -> None:
     assert not event.is_json
 
 
+@pytest.mark.parametrize(
+    ("said", "time"),
+    [
+        ("0001-01-01T00:00:00+14:00", STORED),
+        ("9999-12-31T23:59:59-14:00", STORED),
+        ("soon", STORED),
+        ("0001-01-01T00:00:00", dt.datetime(1, 1, 1, tzinfo=dt.UTC)),
+        ("2026-11-21T14:00:00+02:00", STORED),
+    ],
+)
+def test_a_time_that_no_clock_shows_is_none(said: str, time: dt.datetime) -> None:
+    """It would be no time in UTC, in which endpoints are told; they were told nothing at all."""
+    assert message({"Ce-Id": "1", "Ce-Type": "a", "Ce-Time": said}).time == time
+
+
 def test_the_inbox_tells_foreign_ids_of_different_sources_apart() -> None:
     one = message({"Ce-Id": "1", "Ce-Source": "/a"})
     other = message({"Ce-Id": "1", "Ce-Source": "/b"})

@@ -62,7 +62,7 @@ def _delay(retry_after: str | None, now: dt.datetime) -> float | None:
         return float(text)
     try:
         moment = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for years and zones of many digits
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=dt.UTC)

@@ -7,6 +7,7 @@ import dataclasses
 import datetime as dt
 import gzip
 import json
+import math
 import re
 from urllib.parse import unquote_to_bytes
 
@@ -245,6 +246,9 @@ def test_whatever_the_event_its_headers_can_be_sent(event: ReceivedEvent) -> Non
         (429, "Sat, 21 Nov 2026 11:00:00 GMT", Busy(0.0, "answered 429: why")),
         (429, "soon", Busy(1.0, "answered 429: why")),
         (429, "-1", Busy(1.0, "answered 429: why")),
+        (429, "9" * 400, Busy(math.inf, "answered 429: why")),
+        (429, f"Sat, 21 Nov {'9' * 20} 12:00:30 GMT", Busy(1.0, "answered 429: why")),
+        (429, f"Sat, 21 Nov 2026 12:00:30 +{'9' * 20}", Busy(1.0, "answered 429: why")),
         (429, "٣", Busy(1.0, "answered 429: why")),
         (500, "7", RetryAfter(None, "answered 500: why")),
         (503, "7", Busy(7.0, "answered 503: why")),
