@@ -1,4 +1,4 @@
-"""Why a connection failed, in the same words whatever it was to."""
+"""What is the same whatever a connection is to: names of hosts, and why it failed, in words."""
 
 from __future__ import annotations
 
@@ -15,3 +15,12 @@ def network_problem(error: BaseException) -> str | None:
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     return None
+
+
+def as_seen_in(namespace: str, host: str) -> str:
+    """A host as pods of a namespace see it: a bare name is a Service beside them.
+
+    The operator lives in another namespace, where the same name may be another server.
+    """
+    bare = "." not in host and ":" not in host and host != "localhost"
+    return f"{host}.{namespace}.svc" if bare else host

@@ -162,3 +162,10 @@ async def test_a_long_message_is_cut() -> None:
     await one_pass("nats://127.0.0.1:1", api, credentialsSecretRef={"name": "s", "key": "creds"})
     assert len(api.ready["message"]) == LONGEST_MESSAGE
     assert api.ready["reason"] == "SecretKeyNotFound"
+
+
+async def test_a_url_may_be_none() -> None:
+    api = ApiServer({})
+    await one_pass("nats://nats:99999", api)
+    assert "not the URL of a server" in api.ready["message"]
+    assert api.ready["reason"] == "InvalidSpec"

@@ -5,16 +5,18 @@ Made by the controller from Secrets and by the pods from the files of their conf
 
 from __future__ import annotations
 
+import re
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 import nkeys
 
+from outbox_operator.adapters.network import as_seen_in
 from outbox_operator.adapters.tls import client_context
-from outbox_operator.errors import CredentialsError
+from outbox_operator.errors import CredentialsError, SpecError
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.config import NatsConfig
 
@@ -77,6 +79,15 @@ class NatsAuth:
         """The URLs without anything secret; for messages and logs."""
         return ",".join(_without_userinfo(url) for url in self.servers)
 
+    def within(self, namespace: str) -> NatsAuth:
+        """As pods of a namespace see it, see `as_seen_in`.
+
+        Raises:
+            SpecError: A URL is malformed.
+        """
+        self._check_servers()
+        return replace(self, url=",".join(_within(namespace, url) for url in self.servers))
+
     @property
     def wants_tls(self) -> bool:
         """Whether a connection in clear text would betray what was asked for."""
@@ -107,7 +118,9 @@ class NatsAuth:
 
         Raises:
             CredentialsError: See above.
+            SpecError: A URL is malformed.
         """
+        self._check_servers()
         malformed = CredentialsError(f"NATS at {self.address}: the {self.kind} is malformed")
         if self.creds and not all(mark in self.creds for mark in _CREDS_MARKS):
             raise malformed
@@ -116,6 +129,20 @@ class NatsAuth:
                 nkeys.from_seed(bytearray(self.nkey_seed.encode())).wipe()  # type: ignore[no-untyped-call]
             except (nkeys.NkeysError, ValueError) as error:
                 raise malformed from error
+
+    def _check_servers(self) -> None:
+        for url in self.servers:
+            try:
+                parts = urlsplit(url)
+                # As the resolver will; the port is looked at when it is read.
+                named = bool((parts.hostname or "").encode("idna")) and parts.port != 0
+            except ValueError:
+                named = False
+            if not named:
+                raise SpecError(
+                    f"NATS at {_without_userinfo(url)}: not the URL of a server; "
+                    "wanted for example nats://nats.nats:4222"
+                )
 
     def tls_context(self) -> ssl.SSLContext | None:
         """What a connection is secured with; None: it may be in clear text.
@@ -147,5 +174,18 @@ def _read(path: str | None) -> str | None:
 
 
 def _without_userinfo(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{_place(rest).rpartition('@')[2]}"
+
+
+def _place(rest: str) -> str:
+    return re.split(r"[/?#]", rest, maxsplit=1)[0]
+
+
+def _within(namespace: str, url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    login, at, place = _place(rest).rpartition("@")
+    if place.startswith("["):
+        return url
+    host, colon, port = place.partition(":")
+    return f"{scheme}://{login}{at}{as_seen_in(namespace, host)}{colon}{port}"

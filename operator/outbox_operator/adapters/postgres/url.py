@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from outbox_operator.adapters.network import as_seen_in
 from outbox_operator.adapters.postgres.url_parameters import read_parameters
 from outbox_operator.adapters.tls import client_context
 from outbox_operator.errors import CredentialsError
@@ -130,19 +131,9 @@ class PostgresTarget:
         return f"{hosts}/{self.database}"
 
     def within(self, namespace: str) -> PostgresTarget:
-        """As pods of a namespace see it: a bare name is a Service beside them.
-
-        The operator lives in another namespace, where the same name may be another server.
-        """
-        hosts = tuple(
-            (f"{host}.{namespace}.svc" if _is_bare(host) else host, port)
-            for host, port in self.hosts
-        )
+        """As pods of a namespace see it, see `as_seen_in`."""
+        hosts = tuple((as_seen_in(namespace, host), port) for host, port in self.hosts)
         return replace(self, hosts=hosts)
-
-
-def _is_bare(host: str) -> bool:
-    return "." not in host and ":" not in host and host != "localhost"
 
 
 def parse_url(text: str) -> PostgresTarget:

@@ -68,7 +68,7 @@ class NatsConnection(ApiModel):
         pattern=r"^(nats|tls)://[^\s,/@]+(,(nats|tls)://[^\s,/@]+)*$",
         max_length=1024,
         description="One or more server URLs, comma-separated, without credentials: "
-        "nats://nats.nats:4222.",
+        "nats://nats.nats:4222. A host without a dot is a Service of the resource's namespace.",
     )
     credentialsSecretRef: SecretKeyRef | None = Field(
         default=None, description="A .creds file (JWT and seed)."

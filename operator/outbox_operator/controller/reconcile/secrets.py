@@ -187,7 +187,10 @@ class Secrets:
         return None if ref is None else (await self.value(namespace, ref, where)).decode()
 
     async def nats_auth(self, namespace: str, nats: NatsConnection, field: str) -> NatsAuth:
-        """Everything needed to log in to NATS. Raises CredentialsError."""
+        """Everything needed to log in to NATS, as pods of the namespace see it.
+
+        Raises CredentialsError, and SpecError for a malformed URL.
+        """
 
         def text(ref: SecretKeyRef | None, name: str) -> Awaitable[str | None]:
             return self._text(namespace, ref, f"{field}.{name}")
@@ -199,7 +202,7 @@ class Secrets:
             username = (await self._value(namespace, user.name, user.usernameKey, where)).decode()
             password = (await self._value(namespace, user.name, user.passwordKey, where)).decode()
         tls = nats.tls
-        return NatsAuth(
+        auth = NatsAuth(
             url=nats.url,
             creds=await text(nats.credentialsSecretRef, "credentialsSecretRef"),
             username=username,
@@ -212,6 +215,7 @@ class Secrets:
             tls_handshake_first=bool(tls and tls.handshakeFirst),
             domain=nats.domain,
         )
+        return auth.within(namespace)
 
 
 @dataclass(frozen=True, slots=True)

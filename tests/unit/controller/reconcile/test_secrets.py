@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from outbox_operator.api.fields import SecretKeyRef
+from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.api.v1alpha1.database import MigratedConnection
 from outbox_operator.controller.reconcile.secrets import Secrets, database_secret_names
 from outbox_operator.errors import CredentialsError
@@ -188,3 +189,14 @@ async def test_a_secret_without_any_login_says_what_it_holds() -> None:
     source = Source({"n/db": {"token": b"x"}})
     with pytest.raises(CredentialsError, match=r"no key 'url' \(its keys: token\)"):
         await Secrets(source, Clock(), AGE).postgres_targets("n", connection(), "f")
+
+
+async def test_a_bare_host_of_nats_is_looked_for_in_the_tenants_namespace() -> None:
+    """Two tenants may name it alike: they share no connection."""
+    secrets = Secrets(Source({}), Clock(), AGE)
+    nats = NatsConnection(url="nats://nats:4222")
+    found = [await secrets.nats_auth(name, nats, "spec.nats") for name in ("shop", "other")]
+    assert [auth.url for auth in found] == [
+        "nats://nats.shop.svc:4222",
+        "nats://nats.other.svc:4222",
+    ]

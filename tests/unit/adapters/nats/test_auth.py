@@ -1,0 +1,51 @@
+"""Where NATS is: what operator and pods make of a URL."""
+
+from __future__ import annotations
+
+import pytest
+
+from outbox_operator.adapters.nats.auth import NatsAuth
+from outbox_operator.errors import SpecError
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nats://[::1",
+        "nats://a..b:4222",
+        f"nats://{'a' * 64}:4222",
+        "nats://db:99999",
+        "nats://db:abc",
+        "nats://db:-1",
+        "nats://db:0",
+        "nats://:4222",
+        "nats://a:b:c",
+        "nats://fine:4222,nats://u:hunter2@db:99999",
+    ],
+)
+def test_says_what_is_no_url_of_a_server(url: str) -> None:
+    auth = NatsAuth(url=url)
+    for looked_at in (auth.check, lambda: auth.within("shop")):
+        with pytest.raises(SpecError, match="not the URL of a server") as caught:
+            looked_at()
+        assert "hunter2" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "url", ["nats://nats", "tls://u:p@[::1]:4222", "nats://a.b:4222,nats://c", "nats://x_y-1:1/z"]
+)
+def test_takes_the_others(url: str) -> None:
+    NatsAuth(url=url).check()
+
+
+def test_a_bare_name_is_a_service_beside_the_pods() -> None:
+    """The operator has another namespace, where the same name may be another server."""
+    urls = (
+        "nats://nats:4222", "tls://nats", "nats://u:p@nats:1", "nats://nats.other:4222",
+        "nats://10.0.0.1:4222", "nats://[::1]:4222", "nats://localhost:4222",
+    )  # fmt: skip
+    assert NatsAuth(url=", ".join(urls)).within("shop").servers == [
+        "nats://nats.shop.svc:4222", "tls://nats.shop.svc", "nats://u:p@nats.shop.svc:1",
+        "nats://nats.other:4222", "nats://10.0.0.1:4222", "nats://[::1]:4222",
+        "nats://localhost:4222",
+    ]  # fmt: skip
