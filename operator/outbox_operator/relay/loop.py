@@ -63,6 +63,8 @@ class RelayLoop:
 
     Args:
         stored: As read after taking ownership.
+        ids: Of the rows that were read last; shared with the other shards of the process, since
+            their messages go to the same stream.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class RelayLoop:
         progress: ShardProgress,
         metrics: RelayMetrics,
         wakeup: Wakeup,
+        ids: RepeatedIds,
     ) -> None:
         config, cursor = settings.config, stored.cursor
         self._settings = settings
@@ -92,7 +95,7 @@ class RelayLoop:
             config.payload_type,
         )  # fmt: skip
         self._renderer = renderer()
-        self._ids = RepeatedIds()
+        self._ids = ids
         self._resent_to = stored.resent_to
         self._resending = renderer(mark=f".{shard}.{stored.resent_epoch}")
         self._stream = ShardStream(
@@ -272,6 +275,8 @@ class RelayLoop:
         self._metrics.batches.inc()
         if result.refusal is None:
             self._retrying.succeeded()
+            if self._stream.in_doubt:
+                await self._retrying.ensure_stream_facts()
         else:
             if result.count:
                 self._retrying.progressed()

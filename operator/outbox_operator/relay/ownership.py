@@ -24,6 +24,7 @@ from outbox_operator.reasons import Reason
 from outbox_operator.relay.balance import decide
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.progress import Progress
+from outbox_operator.relay.repeated_ids import RepeatedIds
 from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.shard_session import ShardSession
 from outbox_operator.relay.signals import Signals
@@ -86,6 +87,7 @@ class Ownership:
     _schema_due: float = 0.0
     _positions_due: float = 0.0
     _sleeps: bool = False
+    _ids: RepeatedIds = field(default_factory=RepeatedIds)
     _poll_max: float = UNWOKEN_POLL_SECONDS
     _sweeper: Sweeper | None = None
 
@@ -220,6 +222,7 @@ class Ownership:
             self.progress.shard(shard),
             self.metrics,
             self._sleeps,
+            self._ids,
         )
         with bind(shard=shard):
             task = asyncio.create_task(session.run(), name=f"shard {shard}")

@@ -17,27 +17,38 @@ LARGE_PAGE: Final = 100
 
 
 class RepeatedIds:
-    """Remembers the ids of the rows of a shard that were read last."""
+    """Remembers the ids of the rows that were read last, of all shards of a process.
+
+    And those that several rows were seen to have, longer: their page may be read again from
+    between these, after a refusal.
+    """
 
     def __init__(self) -> None:
         self._newest: dict[str, int] = {}
         self._older: dict[str, int] = {}
+        self._shared: dict[str, int] = {}
 
     def find(self, rows: Rows) -> frozenset[int]:
         """Return the positions of the rows whose id another row came with first."""
         ids = [row[EVENT_ID] for row in rows]
+        if len(self._shared) >= REMEMBERED:
+            self._shared = {}
         if len(ids) >= LARGE_PAGE:
-            return frozenset() if len(set(ids)) == len(ids) else self._find(rows, {}, {})
+            if len(set(ids)) == len(ids) and self._shared.keys().isdisjoint(ids):
+                return frozenset()
+            return self._find(rows, {}, {})
         if len(self._newest) >= REMEMBERED:
             self._older, self._newest = self._newest, {}
         return self._find(rows, self._newest, self._older)
 
-    @staticmethod
-    def _find(rows: Rows, newest: dict[str, int], older: dict[str, int]) -> frozenset[int]:
-        found = set()
+    def _find(self, rows: Rows, newest: dict[str, int], older: dict[str, int]) -> frozenset[int]:
+        shared, found = self._shared, set()
         for row in rows:
-            position = row[POSITION]
-            first = older.get(row[EVENT_ID]) or newest.setdefault(row[EVENT_ID], position)
+            event_id, position = row[EVENT_ID], row[POSITION]
+            first = (
+                shared.get(event_id) or older.get(event_id) or newest.setdefault(event_id, position)
+            )
             if first != position:
+                shared[event_id] = first
                 found.add(position)
         return frozenset(found)

@@ -20,6 +20,7 @@ from outbox_operator.relay.loop import RelayLoop
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.paging import check_cursor
 from outbox_operator.relay.progress import ShardProgress
+from outbox_operator.relay.repeated_ids import RepeatedIds
 from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.signals import Signals
 from outbox_operator.relay.wakeup import Wakeup
@@ -41,6 +42,7 @@ class ShardSession:
         publisher: Shared with the other shards of this process.
         signals: Of this shard alone; `request_stop` begins the hand-over.
         sleeps: Whether writers notify us when we sleep.
+        ids: Of the rows that were read last, of all shards.
     """
 
     shard: int
@@ -50,6 +52,7 @@ class ShardSession:
     progress: ShardProgress
     metrics: RelayMetrics
     sleeps: bool
+    ids: RepeatedIds
 
     async def run(self) -> None:
         """Publish until asked to stop.
@@ -72,7 +75,7 @@ class ShardSession:
             await RelayLoop(
                 self.settings, store, self.publisher, cursor,
                 shard=self.shard, signals=self.signals, progress=self.progress,
-                metrics=self.metrics, wakeup=await self._wakeup(store),
+                metrics=self.metrics, wakeup=await self._wakeup(store), ids=self.ids,
             ).run()  # fmt: skip
         finally:
             await store.close()

@@ -133,6 +133,13 @@ class ShardStream:
         self._outcome_open = True
         self._fence_refused = False
         self._windows_left = 0
+        self._ended_behind: tuple[int, int] | None = None
+        """Messages of a fenced run that was answered, and the end before it."""
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether `refresh` is to see that what was acknowledged last is there."""
+        return self._ended_behind is not None
 
     @property
     def known(self) -> int | None:
@@ -193,13 +200,16 @@ class ShardStream:
     def ended(self, sent: Sent) -> None:
         """Record the end of a run."""
         self.numbers = self.numbers.after(sent.count)
+        self._ended_behind = None
+        if sent.count and self._fenced and self._last is not None:
+            self._ended_behind = (sent.count, self._last)
         if sent.last_sequence is not None and sent.last_sequence <= (self._known or 0):
             # New messages behind the last one that we know have higher numbers than it.
             self.invalidate_tail()
             return
         if sent.last_sequence is not None:
-            self._notice_dropped(sent.count, sent.last_sequence)
             self._last = sent.last_sequence
+            self._notice_dropped(self._last)
         elif sent.count and self._fenced:
             self._last = None
         if not self.published:
@@ -208,15 +218,20 @@ class ShardStream:
             self._guard.held()
             self.without_fence = ""
 
-    def _notice_dropped(self, count: int, last: int) -> None:
+    def _notice_dropped(self, last: int) -> None:
         """Say when the stream holds fewer than it acknowledged: it knew their ids from others.
 
         Behind a fence nobody else has sent them. What others sent to other subjects meanwhile
         may hide some.
+
+        Args:
+            last: Sequence of the last message on our subjects.
         """
-        if not self._fenced or self._last is None or last - self._last >= count:
+        count, before = self._ended_behind or (0, last)
+        self._ended_behind = None
+        dropped = count - max(0, last - before)
+        if dropped <= 0:
             return
-        dropped = count - (last - self._last)
         self._metrics.dropped.inc(dropped)
         log.error(
             "the stream of %s acknowledged at least %d events that it dropped, since it knew their "
@@ -251,6 +266,7 @@ class ShardStream:
             found = await self._publisher.last_of(self._subjects)
         last = found.sequence if found is not None else 0
         await self._look_for_losses(facts, last)
+        self._notice_dropped(last)
         if facts.retention != _KEEPS_ITS_TAIL:
             # What was consumed is gone: de-duplication alone has to do. And a message that nobody
             # has consumed yet does not say that there was none behind it.

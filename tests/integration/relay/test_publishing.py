@@ -242,7 +242,40 @@ async def test_rows_that_share_an_event_id_are_stored_as_often_as_committed(
     assert (await outbox.saved(len(stored)))["emission_gaps"] == 0
 
 
-async def test_what_the_stream_drops_all_the_same_is_said(outbox: Outbox) -> None:
+async def test_rows_that_share_an_event_id_on_a_page_that_a_refusal_cut(outbox: Outbox) -> None:
+    """The rest of the page is read again, without the first of them (FD-A6)."""
+    await outbox.update_stream(max_msgs=3, discard="new")
+    relay = await outbox.relay().start().active()
+    await outbox.connection.execute(
+        "INSERT INTO outbox.events (event_id, event_type, partition_key, payload) "
+        "SELECT CASE WHEN n IN (2, 3, 150) THEN $1::uuid ELSE gen_random_uuid() END, 'created', "
+        "'k', to_jsonb(n) FROM generate_series(0, 199) n",
+        str(uuid.uuid4()),
+    )
+    await eventually(lambda: "exceeded" in relay.log, "a refusal")
+    await outbox.update_stream()
+    stored = await outbox.stored(200)
+    assert [message.data for message in stored] == [b"%d" % number for number in range(200)]
+    assert relay.metric("dropped_total") == 0
+
+
+async def test_rows_of_several_shards_that_share_an_event_id(
+    database: str, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """Shards share the stream, which drops what has an id that it knows (FD-A6)."""
+    async with an_outbox(database, nats_server, tmp_path, shards=4) as outbox:
+        relay = await outbox.relay().start().ready()
+        await outbox.connection.execute(
+            "INSERT INTO outbox.events (event_id, event_type, partition_key, payload) "
+            "SELECT $1, 'created', 'k' || n, '{}' FROM generate_series(1, 16) n",
+            str(uuid.uuid4()),
+        )
+        assert len(await outbox.stored(16)) == 16
+        assert relay.metric("repeated_ids_total") == 15
+
+
+@pytest.mark.parametrize("behind", [0, 1], ids=["alone", "with another"])
+async def test_what_the_stream_drops_all_the_same_is_said(outbox: Outbox, behind: int) -> None:
     """A relay that starts anew does not know the ids of before."""
     relay = await outbox.relay().start().active()
     shared = str(uuid.uuid4())
@@ -250,10 +283,13 @@ async def test_what_the_stream_drops_all_the_same_is_said(outbox: Outbox) -> Non
     await outbox.published(1)
     await outbox.idle(relay)
     assert relay.terminate() == 0
-    await outbox.add("k", event_id=shared)
-    await outbox.add("k")
+    async with outbox.connection.transaction():
+        for _ in range(behind):
+            await outbox.add("k")
+        await outbox.add("k", event_id=shared)
     relay.start()
-    await outbox.published(2)
+    await outbox.published(1 + behind)
+    await outbox.saved(2 + behind)
     await outbox.idle(relay)
-    assert relay.metric("dropped_total") == 1
+    await eventually(lambda: relay.metric("dropped_total") == 1, "one was dropped")
     assert "it dropped, since it knew their message ids" in relay.log

@@ -32,6 +32,17 @@ def test_a_large_page_is_looked_at_by_itself() -> None:
     assert ids.find(rows([*many, "7"], 1000)) == {1000 + LARGE_PAGE}
 
 
+def test_a_page_that_is_read_again_from_between_them() -> None:
+    """A refusal ended the run behind the first of them."""
+    ids = RepeatedIds()
+    many = [str(number) for number in range(LARGE_PAGE)]
+    page = rows(["a", *many, "a", *many[1:], "a"])
+    again = {position for position in ids.find(page) if position > 1}
+    assert ids.find(page[1:]) == again
+    assert ids.find(page[-5:]) == {position for position in again if position > len(page) - 5}
+    assert ids.find(rows(["b", *many[1:]], 10**6)) == set(range(10**6 + 1, 10**6 + LARGE_PAGE))
+
+
 def test_what_is_remembered_is_bounded() -> None:
     ids = RepeatedIds()
     for number in range(5 * REMEMBERED // 10):
