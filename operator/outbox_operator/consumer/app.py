@@ -242,7 +242,7 @@ class App:
             on_change=self._loop.wake,
             on_refused=self._loop.answer_refused,
         )
-        keeping = asyncio.create_task(self._loop.keep_in_progress())
+        keeping = asyncio.create_task(self._loop.keep_in_progress(source))
         try:
             await self._read(source)
         finally:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from typing import Final
 
@@ -36,6 +37,7 @@ _LEFT_CHECK_SECONDS: Final = 0.5
 """How often it asks whether anything is left that others had in hand."""
 _HELD_BACK_CHECK_SECONDS: Final = 0.1
 """How often it looks whether all messages under way have come in, in ordered mode."""
+_SHORTEST_BEAT_SECONDS: Final = 0.03
 _CONFIRM_SECONDS: Final = 2.0
 """How long the last acknowledgements may take before the end."""
 _CANCEL_SECONDS: Final = 2.0
@@ -256,14 +258,20 @@ class Loop:
         due = min(self._breaker.wait(now), self._pace.wait(now) or _SILENCE_CHECK_SECONDS)
         return min(_SILENCE_CHECK_SECONDS, max(0.01, due))
 
-    async def keep_in_progress(self) -> None:
+    async def keep_in_progress(self, source: PullConsumer) -> None:
         """Restart the clock of ackWait for every message in hand, three times within it.
 
         Runs as long as there may be one, whether `run` does or not: refused for a moment, another
         pod must not be given what is being handled here.
+
+        Args:
+            source: Says how long ackWait is, should somebody else have made the durable consumer.
         """
         while True:
-            await asyncio.sleep(self._config.ack_wait_seconds / 3)
+            seconds = min(self._config.ack_wait_seconds, source.ack_wait) / 3
+            # Before the server was asked nothing can come.
+            known = source.ack_wait < math.inf
+            await asyncio.sleep(max(_SHORTEST_BEAT_SECONDS, seconds if known else 0.0))
             for item in self._workers.kept():
                 with contextlib.suppress(NatsError):  # away: the server's clock runs out, once
                     item.delivery.in_progress()

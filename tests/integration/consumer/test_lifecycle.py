@@ -16,8 +16,18 @@ from outbox_operator.adapters.nats import api, pull_requests
 from outbox_operator.consumer.handlers.registry import Handlers
 from outbox_operator.consumer.handlers.types import Context, ReceivedEvent, RetryAfter
 from outbox_operator.wire.config import InboxConfig, NatsConfig
-from support.consuming import Endpoint, Request, Source, calling, consuming, metric, readiness
+from support.consuming import (
+    Endpoint,
+    Request,
+    Source,
+    answering,
+    calling,
+    consuming,
+    metric,
+    readiness,
+)
 from support.nats import NatsServer, connected
+from support.ports import free_port
 from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -49,6 +59,48 @@ async def test_waits_for_its_durable_consumer_and_survives_its_loss(
         await source.publish()
         await source.settled(2)
     assert len(set(endpoint.ids())) == 2
+
+
+async def test_a_durable_consumer_that_gives_up_by_itself_is_refused(
+    client: Client, stream_prefix: str, endpoint: Endpoint
+) -> None:
+    """Made by hand with maxDeliver, it lost what failed so often: no dead letter, no word."""
+    source = await Source.create(client, stream_prefix, max_deliver=3)
+    await source.create_durable(max_deliver=2)
+    endpoint.answer = answering(500)
+    await source.publish()
+    async with consuming(source.http(endpoint)) as app:
+
+        async def refused() -> bool:
+            status, checks = await readiness(app)
+            return (
+                status == 503 and "maxDeliver: wanted -1, found 2" in checks["consumer"]["reason"]
+            )
+
+        await eventually(refused, "refused")
+        assert endpoint.requests == []
+        await source.create_durable()
+        await source.settled(1)
+    assert len(await source.dead_letters()) == 1
+
+
+async def test_what_is_in_hand_is_kept_however_short_its_ack_wait(
+    client: Client, stream_prefix: str
+) -> None:
+    """The durable consumer was made by hand, and nobody told the two processes."""
+    source = await Source.create(client, stream_prefix, ack_wait=30.0)
+    await source.create_durable(ack_wait=300_000_000)
+    calls: list[str] = []
+
+    async def handle(event: ReceivedEvent, context: Context) -> None:
+        calls.append(event.id)
+        await asyncio.sleep(1.0)
+
+    sent = await source.publish()
+    other = replace(source.config, health_port=free_port())
+    async with consuming(source.config, calling(handle)), consuming(other, calling(handle)):
+        await source.settled(1)
+    assert calls == [sent]
 
 
 async def test_goes_on_when_nats_is_back(endpoint: Endpoint) -> None:

@@ -122,6 +122,8 @@ class PullConsumer(PullRequests):
     Attributes:
         auth: As given.
         most_in_flight: Messages the server lets be unanswered over all readers.
+        ack_wait: Seconds after which a message comes again that nobody speaks of; infinite before
+            the server was asked.
         ack_all: Whether an acknowledgement counts for all earlier messages too.
         durable: What is read.
         unanswered_before: Messages that were delivered, to anybody, and not answered for, when the
@@ -159,6 +161,7 @@ class PullConsumer(PullRequests):
         self._answers: list[bytes] = []
         self._flushing = False
         self.most_in_flight = 0
+        self.ack_wait = math.inf
         self.ack_all = False
         self.durable = Durable(stream, "", "", one_reader=False)
         self.unanswered_before = 0
@@ -266,6 +269,13 @@ class PullConsumer(PullRequests):
                 f"found {config.get('ack_policy')}",
                 reason=Reason.WRONG_CONSUMER,
             )
+        if int(config.get("max_deliver") or -1) > 0:
+            raise NatsError(
+                f"{self._where}: maxDeliver: wanted -1, found {config['max_deliver']}: attempts "
+                "are counted here, and what the server gives up is no dead letter",
+                reason=Reason.WRONG_CONSUMER,
+            )
+        self.ack_wait = config["ack_wait"] / 1e9
         self.ack_all = config["ack_policy"] == "all"
         self.unanswered_before = int(answer["num_ack_pending"])
         self.most_in_flight = int(config.get("max_ack_pending") or -1)
