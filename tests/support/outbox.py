@@ -10,6 +10,7 @@ from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.adapters.postgres.connection import connect
 from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.plan.ownership import Claim
+from outbox_operator.plan.postgres.checks import event_checks
 from outbox_operator.plan.postgres.migrations import (
     DesiredDatabase,
     DesiredInbox,
@@ -17,7 +18,6 @@ from outbox_operator.plan.postgres.migrations import (
     plan_migrations,
 )
 from outbox_operator.plan.state import Owner
-from outbox_operator.wire.tables import MAX_NAME_BYTES, NAME_COLUMNS
 
 OWNER = Owner(uid="00000000-0000-0000-0000-000000000001", key="OutboxPipeline/shop/orders")
 
@@ -63,11 +63,9 @@ async def migrate_inbox(url: str, schema: str = "outbox", consumer_role: str | N
 
 
 async def without_checks(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    """Take the limits of names off, as they were before version 4."""
-    for name in NAME_COLUMNS:
-        await connection.execute(
-            f"ALTER TABLE outbox.events DROP CONSTRAINT {name}_up_to_{MAX_NAME_BYTES}_bytes"
-        )
+    """Take the checks of rows off, as it was before version 4."""
+    for check in event_checks():
+        await connection.execute(f"ALTER TABLE outbox.events DROP CONSTRAINT {check.name}")
 
 
 async def publish_all(connection: asyncpg.Connection[asyncpg.Record], schema: str) -> None:

@@ -229,7 +229,7 @@ async def test_absurd_names_are_refused_and_those_of_before_are_let_be(
     )
     plan = await owned.migrate(OUTBOX)
     assert (plan.drift, [s.reason for s in plan.statements]) == (
-        (), [f"create check {check}" for check in checks]
+        (), [f"create check {check}" for check in (*checks, NOBODYS)]
     )  # fmt: skip
     assert (await owned.plan(OUTBOX)).empty
     await owned.connection.execute("UPDATE outbox.events SET xid = pg_current_xact_id()")
@@ -244,6 +244,32 @@ async def test_absurd_names_are_refused_and_those_of_before_are_let_be(
     # New partitions have the checks too, and the pass goes on adding them.
     assert (await owned.admin.maintain("outbox", 3600)).created
     assert (await owned.plan(OUTBOX)).empty
+
+
+NOBODYS = "no_negative_position_without_key"
+AT = """INSERT INTO outbox.events (position, partition_key, event_type, payload)
+        VALUES ($1, $2, 'a', '{}')"""
+
+
+async def test_a_row_that_no_shard_would_own_is_refused(owned: OwnedDatabase) -> None:
+    """Also where such rows are there from before, which nothing writes to any more."""
+    desired = DesiredDatabase(schema="outbox", shards=4)
+    await owned.migrate(desired)
+    await without_checks(owned.connection)
+    await owned.connection.execute("UPDATE outbox.schema_version SET version = 3")
+    await owned.connection.execute(AT, -1, "")
+    plan = await owned.migrate(desired)
+    assert plan.drift == ()
+    assert (await owned.plan(desired)).empty
+    for position in (-2, -3, -5, -2000000005):
+        with pytest.raises(asyncpg.CheckViolationError, match=NOBODYS):
+            await owned.connection.execute(AT, position, "")
+    # What has an owner is as good as ever: a key, or a multiple of the shards.
+    for position, key in ((-2, "k"), (-4, ""), (0, ""), (7, "")):
+        await owned.connection.execute(AT, position, key)
+    await owned.connection.execute("SELECT setval('outbox.events_position_seq', 2000000006)")
+    assert (await owned.admin.maintain("outbox", 3600)).created
+    assert (await owned.plan(desired)).empty
 
 
 async def test_a_lost_index_is_built_again_while_writers_write(owned: OwnedDatabase) -> None:

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from outbox_operator.plan.postgres.checks import Check, event_checks
 from outbox_operator.plan.postgres.functions import outbox_functions
 from outbox_operator.plan.postgres.state import DesiredDatabase, DesiredInbox, Grant
 from outbox_operator.wire import tables
@@ -64,32 +65,6 @@ class Index:
     name: str
     columns: tuple[str, ...]
     since: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """A limit on the bytes of a text, as wanted.
-
-    The rows that a table holds when it gets one are let be: they are published or poison, and a
-    rebase must be able to write their transaction.
-
-    Attributes:
-        since: Schema version that brought it.
-    """
-
-    column: str
-    most: int
-    since: int
-
-    @property
-    def name(self) -> str:
-        """Of the constraint: what a refused writer is told."""
-        return f"{self.column}_up_to_{self.most}_bytes"
-
-    @property
-    def condition(self) -> str:
-        """As PostgreSQL prints it, alone or as a part."""
-        return f"(octet_length({self.column}) <= {self.most})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,9 +174,7 @@ def outbox_tables(desired: DesiredDatabase) -> tuple[Table, ...]:
         ),
         primary_key=("position",),
         indexes=(Index(name="events_shard_xid_idx", columns=("shard", "xid")),),
-        checks=tuple(
-            Check(column=name, most=tables.MAX_NAME_BYTES, since=4) for name in tables.NAME_COLUMNS
-        ),
+        checks=event_checks(),
         partition_key=EVENTS_PARTITION_KEY,
     )
     cursors = Table(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from outbox_operator.errors import UnsafeChangeError
+from outbox_operator.plan.postgres.checks import Check
 from outbox_operator.plan.postgres.schema import (
     EVENTS_PARTITION_KEY,
-    Check,
     Column,
     Index,
     Table,
@@ -204,9 +204,9 @@ def _primary_key(table: Table, found: ObservedTable, managed: bool) -> Iterator[
 def _check(
     table: Table, check: Check, found: ObservedTable, managed: bool, version: int | None
 ) -> Iterator[Statement]:
-    """A limit that is missing; the rows that are there are exempt, by their positions.
+    """A check that is missing; the rows that are there are exempt, by their positions if for ever.
 
-    The server need not look at them then, so that the lock is held for a moment only.
+    The server need not look at them, so that the lock is held for a moment only.
     """
     there = found.checks.get(check.name)
     if there is not None and check.condition in there:
@@ -217,17 +217,22 @@ def _check(
     else:
         reason = f"check {check.name}: wanted {check.condition}, found {there}"
     name = quoted(check.name)
-    sequence = qualify(table.schema, POSITION_SEQUENCE)
-    yield Statement(
-        sql=f"DO $check$ BEGIN "  # noqa: S608
-        f"LOCK TABLE {table.qualified} IN ACCESS EXCLUSIVE MODE; "
-        f"EXECUTE format('ALTER TABLE {table.qualified} DROP CONSTRAINT IF EXISTS {name}, "
-        f'ADD CONSTRAINT {name} CHECK ({check.condition} OR "position" <= %s) NOT VALID\', '
-        f"(SELECT greatest((SELECT max(position) FROM {table.qualified}), "
-        f"(SELECT last_value FROM {sequence}), 0))); END $check$",
-        reason=reason,
-        drift=lost,
+    change = (
+        f"ALTER TABLE {table.qualified} DROP CONSTRAINT IF EXISTS {name}, ADD CONSTRAINT {name}"
     )
+    if not check.exempts:
+        sql = f"{change} CHECK {check.condition} NOT VALID"
+    else:
+        sequence = qualify(table.schema, POSITION_SEQUENCE)
+        sql = (
+            f"DO $check$ BEGIN "  # noqa: S608
+            f"LOCK TABLE {table.qualified} IN ACCESS EXCLUSIVE MODE; "
+            f"EXECUTE format('{change} "
+            f'CHECK ({check.condition} OR "position" <= %s) NOT VALID\', '
+            f"(SELECT greatest((SELECT max(position) FROM {table.qualified}), "
+            f"(SELECT last_value FROM {sequence}), 0))); END $check$"
+        )
+    yield Statement(sql=sql, reason=reason, drift=lost)
 
 
 def _index(
