@@ -24,30 +24,9 @@ MOST_ANSWER_BYTES: Final = 4 * 1024 * 1024
 take up to twenty times their size in memory."""
 _MOST_LOGIN_BYTES: Final = 64 * 1024
 _MOST_COLUMNS_BYTES: Final = 16 * 1024
-_PLAIN_TYPES: Final = frozenset(
-    {
-        16,
-        17,
-        18,
-        19,
-        20,
-        21,
-        23,
-        25,
-        26,
-        28,
-        114,
-        700,
-        701,
-        1042,
-        1043,
-        1184,
-        2278,
-        2950,
-        3802,
-        5069,
-    }
-)
+_PLAIN_TYPES: Final = frozenset({
+    16, 17, 18, 19, 20, 21, 23, 25, 26, 28, 114, 700, 701, 1042, 1043, 1184, 2278, 2950, 3802, 5069,
+})  # fmt: skip
 """Types by their ids: bool, bytea, "char", name, the integers, text, oid, xid, json, the floats,
 char and varchar, timestamptz, void, uuid, jsonb, xid8. No others are in answers to the operator; a
 value of them is no larger than its bytes. Arrays, records and polygons may claim any number of

@@ -86,6 +86,8 @@ def understood(target: PostgresTarget) -> Iterator[None]:
     try:
         yield
     except _STUMBLED as error:
+        if isinstance(error, OSError):
+            raise  # a certificate that is not trusted is a ValueError as well
         log.warning("PostgreSQL at %s is not understood", target.address, exc_info=True)
         raise PostgresError(
             f"PostgreSQL at {target.address}: what answers there is no PostgreSQL that is "
