@@ -56,6 +56,18 @@ async def test_tells_the_age_of_the_oldest(place: OwnedDatabase) -> None:
     assert 90 <= (await place.admin.sample("outbox")).oldest_age_seconds < 120
 
 
+async def test_infinity_is_no_age(place: OwnedDatabase) -> None:
+    """PostgreSQL before 17 cannot subtract it, and a status cannot hold it."""
+    await place.connection.execute(
+        "INSERT INTO outbox.events (event_type, payload, created_at) "
+        "VALUES ('a', '{}', '-infinity'), ('a', '{}', 'infinity')"
+    )
+    await place.connection.execute("UPDATE outbox.cursors SET published_at = 'infinity'")
+    sample = await place.admin.sample("outbox")
+    assert (sample.backlog_rows, sample.oldest_age_seconds) == (2, 0)
+    assert sample.last_published_at is None
+
+
 async def test_looks_into_every_shard(owned: OwnedDatabase) -> None:
     await owned.migrate(DesiredDatabase(schema="outbox", shards=4))
     await owned.connection.execute(add(40))

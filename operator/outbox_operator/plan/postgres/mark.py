@@ -44,20 +44,30 @@ class Mark:
 
 
 def parse_mark(comment: str | None) -> Mark | None:
-    """The mark in a comment; None for a comment that is not ours."""
+    """The mark in a comment; None for a comment that is not ours.
+
+    Anybody who owns the schema may have changed it: what is no text there is left out.
+    """
     document = schema_mark.document(comment)
-    if document is None:
+    owner = None if document is None else document.get("owner")
+    if document is None or not isinstance(owner, dict):
         return None
-    try:
-        return Mark(
-            owner=Owner(
-                uid=str(document["owner"]["uid"]),
-                key=str(document["owner"]["key"]),
-                cluster=str(document["owner"].get("cluster", "")),
-            ),
-            writers=tuple(document.get("writers", ())),
-            relay_role=document.get("relay"),
-            comment=document.get("comment"),
-        )
-    except (KeyError, TypeError, AttributeError):
+    uid, key = _text(owner.get("uid")), _text(owner.get("key"))
+    if uid is None or key is None:
         return None
+    writers = document.get("writers")
+    return Mark(
+        owner=Owner(uid=uid, key=key, cluster=_text(owner.get("cluster")) or ""),
+        writers=tuple(
+            name for name in (writers if isinstance(writers, list) else ()) if _text(name)
+        ),
+        relay_role=_text(document.get("relay")),
+        comment=_text(document.get("comment")),
+    )
+
+
+def _text(found: object) -> str | None:
+    """A text as PostgreSQL may hold it."""
+    if not isinstance(found, str) or "\0" in found:
+        return None
+    return found if found.isascii() or found == found.encode(errors="replace").decode() else None

@@ -93,11 +93,14 @@ SELECT u.rows AS backlog_rows,
        greatest(extract(epoch FROM clock_timestamp() - u.oldest), 0)::float8 AS oldest_age_seconds,
        (SELECT count(*) FROM (SELECT FROM {schema}.dead_letters LIMIT $1) d) AS dead_letters,
        c.published_total, c.last_position, c.last_published_at, c.remark, c.notice, c.position_notice
-FROM (SELECT count(*) AS rows, min(created_at) AS oldest FROM unpublished) u
+FROM (
+    SELECT count(*) AS rows, min(created_at) FILTER (WHERE isfinite(created_at)) AS oldest
+    FROM unpublished
+) u
 CROSS JOIN (
     SELECT coalesce(sum(published), 0)::bigint AS published_total,
            coalesce(max(last_position), 0) AS last_position,
-           max(published_at) AS last_published_at,
+           max(published_at) FILTER (WHERE isfinite(published_at)) AS last_published_at,
            min(remark) AS remark,
            min(notice) AS notice,
            min(position_notice) AS position_notice
