@@ -91,6 +91,17 @@ class Breaker:
         """Allow another try: this one said nothing about the dependency."""
         self._probing = False
 
+    def put_off(self, seconds: float, now: float) -> None:
+        """Record "not now" of the handler as a whole: it is not tried with others meanwhile.
+
+        Args:
+            seconds: The delay it asked for.
+            now: Seconds of a clock that only goes forward.
+        """
+        self._probing = False
+        pause = min(max(seconds, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+        self._until = max(self._until, now + pause)
+
     def wait(self, now: float) -> float:
         """Return the seconds until something is to be done here."""
         return max(0.0, self._until - now) if self.is_open and not self._probing else 3600.0

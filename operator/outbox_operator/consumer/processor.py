@@ -218,12 +218,14 @@ class Processor:
 
     def _asked_to_wait(self, item: Item, outcome: RetryAfter, now: float) -> None:
         """Record "not now", which is no failure."""
-        self._breaker.probe_ended()
         item.put_off = item.put_off or now
         if not isinstance(outcome, Busy):
+            self._breaker.probe_ended()
             return
+        asked = outcome.seconds or 0.0
+        self._breaker.put_off(asked, now)
         self._progress.failed(item.delivery.sequence, error_text.bounded(outcome.reason), now)
-        if self._pace.refused(outcome.seconds or 0.0, now):
+        if self._pace.refused(asked, now):
             log.warning(
                 "handler %s is asked too much, and given fewer events at once: %s",
                 self._handler.name,
@@ -383,11 +385,8 @@ class Processor:
         self._metrics.dead_letters(decided.reason).inc()
         log.error(
             "event %s is a dead letter (%s): %s",
-            event.id,
-            decided.reason,
-            error_text.bounded(decided.error),
-            extra=_facts(item),
-        )
+            event.id, decided.reason, error_text.bounded(decided.error), extra=_facts(item),
+        )  # fmt: skip
         return PUT_ASIDE if prefix is not None else Terminate(decided.reason)
 
 

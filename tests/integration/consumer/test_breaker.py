@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from aiohttp import web
@@ -124,3 +125,31 @@ async def test_what_nobody_takes_says_nothing_of_the_handler(
         works = True
         await source.settled(22)
         assert metric(running, "outbox_consumer_circuit_open") == 0
+
+
+async def test_an_endpoint_that_is_asked_too_much_as_it_comes_back_is_not_hammered(
+    client: Client, stream_prefix: str, endpoint: Endpoint
+) -> None:
+    source = await Source.create(client, stream_prefix, breaker_failures=3, concurrency=4)
+    failed: set[str] = set()
+    tries: list[float] = []
+    busy = True
+
+    async def answer(request: Request) -> web.Response:
+        if len(failed) < 3:
+            failed.add(request.id)
+            return web.Response(status=500)
+        tries.append(time.monotonic())
+        return web.Response(status=429 if busy else 204, headers={"Retry-After": "0"})
+
+    endpoint.answer = answer
+    for _ in range(100):
+        await source.publish()
+    async with consuming(source.http(endpoint)) as app:
+        await eventually(lambda: len(tries) > 10, "it is tried")
+        assert metric(app, "outbox_consumer_circuit_open") == 1
+        assert tries[10] - tries[5] > 0.4, "with a pause each time"
+        busy = False
+        await source.settled(100)
+        assert metric(app, "outbox_consumer_circuit_open") == 0
+    assert await source.dead_letters() == []

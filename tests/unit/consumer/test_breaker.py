@@ -80,3 +80,13 @@ def test_pauses_are_spread() -> None:
     breaker = Breaker(1)
     breaker.failed(1, "", 0, 1.0)
     assert breaker.wait(0) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(("asked", "pause"), [(0.0, 1.0), (5.0, 5.0), (3600.0, 15.0)])
+def test_not_now_is_a_pause_of_all_tries(asked: float, pause: float) -> None:
+    breaker = opened()
+    breaker.probe()
+    breaker.put_off(asked, 10.0)
+    assert breaker.is_open
+    assert not breaker.probe_due(10.0 + pause - 0.1)
+    assert breaker.probe_due(10.0 + pause)
