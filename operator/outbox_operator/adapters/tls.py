@@ -19,7 +19,11 @@ def client_context(
     Raises:
         ssl.SSLError, ValueError: Not PEM, or key and certificate do not belong together.
     """
-    context = ssl.create_default_context(cadata=ca_pem)
+    # Python takes ASCII alone; bundles hold names of authorities, of any language, beside the PEM.
+    cadata = None if ca_pem is None else ca_pem.encode("ascii", "ignore").decode()
+    if cadata is not None and not cadata.strip():
+        raise ValueError("no authority")  # Python would trust the system's
+    context = ssl.create_default_context(cadata=cadata)
     if cert_pem is not None:
         # OpenSSL reads certificates from files only: an anonymous one in memory leaves nothing
         # on a disk and needs no writable file system.
