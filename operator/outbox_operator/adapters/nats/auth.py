@@ -166,7 +166,7 @@ def _read(path: str | None) -> str | None:
     if path is None:
         return None
     try:
-        return Path(path).read_text().strip()
+        return Path(path).read_bytes().strip().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise CredentialsError(
             f"file {path} for the NATS login: cannot be read ({type(error).__name__})"

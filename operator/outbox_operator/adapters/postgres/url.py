@@ -286,7 +286,7 @@ def tls(target: PostgresTarget) -> ssl.SSLContext | SslMode:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("utf-8").strip()
+        return path.read_bytes().strip().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise CredentialsError(
             f"file {path} for the database login: cannot be read ({type(error).__name__})"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from outbox_operator.adapters.nats.auth import NatsAuth
+from outbox_operator.adapters.postgres.url import Login
 from outbox_operator.errors import SpecError
+from outbox_operator.wire.config import DatabaseConfig, NatsConfig
 
 
 @pytest.mark.parametrize(
@@ -49,3 +53,14 @@ def test_a_bare_name_is_a_service_beside_the_pods() -> None:
         "nats://nats.other:4222", "nats://10.0.0.1:4222", "nats://[::1]:4222",
         "nats://localhost:4222",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("password", ["pw\u00a0", "\u3000pw", "pw\x1c", "a\rb"])
+def test_pods_read_of_a_secret_what_the_operator_reads(tmp_path: Path, password: str) -> None:
+    """Which takes spaces and ends of lines off, and no other space of Unicode."""
+    file = tmp_path / "password"
+    file.write_bytes(f" {password}\n".encode())
+    config = NatsConfig(url="nats://a.b", password_file=str(file))
+    assert NatsAuth.from_files(config).password == password
+    login = Login.from_files(DatabaseConfig(login_directory=str(tmp_path)))
+    assert login.password == password
