@@ -6,6 +6,7 @@ wanted for a second copy of a row, not for another row: each of these gets a mes
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Final
 
 from outbox_operator.adapters.postgres.rows import EVENT_ID, POSITION, Rows
@@ -40,6 +41,17 @@ class RepeatedIds:
         if len(self._newest) >= REMEMBERED:
             self._older, self._newest = self._newest, {}
         return self._find(rows, self._newest, self._older)
+
+    def forget(self, rows: Rows, positions: Set[int]) -> None:
+        """Forget the rows at these positions: the stream has none of them.
+
+        A dead letter that is taken back comes with its id.
+        """
+        for row in rows:
+            if row[POSITION] in positions:
+                for known in (self._newest, self._older, self._shared):
+                    if known.get(row[EVENT_ID]) == row[POSITION]:
+                        del known[row[EVENT_ID]]
 
     def _find(self, rows: Rows, newest: dict[str, int], older: dict[str, int]) -> frozenset[int]:
         shared, found = self._shared, set()

@@ -88,6 +88,22 @@ async def test_resolving_the_dead_letters_unblocks_the_key_without_a_restart(
     assert message.event_id == freed != parked
 
 
+async def test_a_released_event_is_no_second_row_with_its_id(outbox: Outbox) -> None:
+    """Released as docs/how-to/dead-letters.md says, it keeps its id (FD-A6)."""
+    relay = await outbox.relay().start().active()
+    event = await outbox.add("k", headers="[]")
+    await eventually(outbox.dead_letters, "a dead letter")
+    await outbox.connection.execute(
+        "WITH released AS (DELETE FROM outbox.dead_letters RETURNING *) "
+        "INSERT INTO outbox.events (event_id, event_type, partition_key, payload) "
+        "SELECT event_id, event_type, partition_key, payload FROM released"
+    )
+    (message,) = await outbox.stored(1)
+    assert (message.headers["Nats-Msg-Id"], message.event_id) == (event, event)
+    await outbox.idle(relay)
+    assert relay.metric("repeated_ids_total") == 0
+
+
 async def test_a_blocked_key_stays_blocked_over_a_restart(outbox: Outbox) -> None:
     await outbox.add("a", value=TOO_LARGE)
     relay = outbox.relay().start()

@@ -43,6 +43,14 @@ def test_a_page_that_is_read_again_from_between_them() -> None:
     assert ids.find(rows(["b", *many[1:]], 10**6)) == set(range(10**6 + 1, 10**6 + LARGE_PAGE))
 
 
+def test_what_was_forgotten_may_come_again() -> None:
+    ids = RepeatedIds()
+    page = rows(["a", "b", "b", "c"])
+    assert ids.find(page) == {3}
+    ids.forget(page, {1, 2, 3})
+    assert ids.find(rows(["a", "b", "c"], 5)) == {7}
+
+
 def test_what_is_remembered_is_bounded() -> None:
     ids = RepeatedIds()
     for number in range(5 * REMEMBERED // 10):
