@@ -80,6 +80,41 @@ async def test_what_the_server_gave_up_on_is_collected_once(
         assert state.messages == 2, "the advisories are gone"
 
 
+FORGED = [
+    b"", b"x", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"stream_seq": "a"}', b'{"stream_seq": 0}',
+    b'{"stream_seq": -1}', b'{"stream_seq": true}', b'{"stream_seq": null}',
+    b'{"stream_seq": 1, "deliveries": "x"}', b'{"stream_seq": 1, "deliveries": null}',
+    b'{"stream_seq": %d}' % 2**64,
+]  # fmt: skip
+
+
+async def test_what_is_no_advisory_holds_up_none(
+    nats_server: NatsServer, stream_prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In an account without permissions anybody may publish there."""
+    async with connected(nats_server) as client:
+        js = client.jetstream()
+        await given_up(client, stream_prefix)
+        on = f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{stream_prefix}.search"
+        for body in FORGED:
+            await js.publish(on, body)
+        said = {
+            "stream_seq": 1,
+            "type": "terminated",
+            "reason": "a\r\nOutbox-X: b \ud800",
+            "n": [1],
+        }
+        await js.publish(on, json.dumps(said).encode())
+        letters = DeadLetters(client, nats_server.auth, f"{stream_prefix}-dead")
+        assert await letters.collect(stream_prefix, "search", f"{stream_prefix}.dead") == 3
+        assert {letter.event_id for letter in await listed(letters)} == {"e0", "e1", "e2"}
+        told = {letter.event_id: letter.error for letter in await listed(letters)}
+        assert told["e0"] == r"a Outbox-X: b \ud800"
+        state = (await js.stream_info(f"{stream_prefix}-dead")).state
+        assert state.messages == 3
+    assert caplog.text.count("is no advisory, and removed") == len(FORGED)
+
+
 async def test_letters_are_filtered_replayed_and_purged(
     nats_server: NatsServer, stream_prefix: str
 ) -> None:

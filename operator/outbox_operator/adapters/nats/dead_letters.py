@@ -27,6 +27,7 @@ from outbox_operator.wire import dead_letters, headers
 log = logging.getLogger(__name__)
 
 _COLLECTED_AT_ONCE: Final = 500
+_REASON_CHARACTERS: Final = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +140,19 @@ class DeadLetters:
     async def _collect(
         self, advisory: Mapping[str, Any], source: str, durable: str, prefix: str
     ) -> int:
-        facts = json.loads(base64.b64decode(advisory["data"]))
-        why = str(facts.get("reason") or "")
-        sequence = int(facts["stream_seq"])
+        facts = _facts(advisory)
+        if facts is None:
+            # Whoever may publish can say such things; those of the server must not wait for it.
+            log.warning(
+                "stream %s: message %d on %s is no advisory, and removed",
+                self._stream, advisory["seq"], advisory["subject"],
+            )  # fmt: skip
+            await self.purge(int(advisory["seq"]))
+            return 0
+        # On one line, since it becomes a header.
+        why = " ".join(str(facts.get("reason") or "").split())[:_REASON_CHARACTERS]
+        why = why.encode(errors="backslashreplace").decode()
+        sequence = facts["stream_seq"]
         own = why.startswith(dead_letters.OWN_TERMINATION)
         message = None if own else await self._get(source, {"seq": sequence})
         if message is None:
@@ -153,7 +164,7 @@ class DeadLetters:
             await self.purge(int(advisory["seq"]))
             return 0
         terminated = "terminated" in str(facts["type"])
-        deliveries = int(facts.get("deliveries") or 0)
+        deliveries = facts["deliveries"]
         found = dead_letters.headers(
             _headers(message),
             reason=Reason.TERMINATED if terminated else Reason.MAX_DELIVER,
@@ -203,6 +214,19 @@ class DeadLetters:
 
 def _headers(message: Mapping[str, Any]) -> dict[str, str]:
     return parse_headers(base64.b64decode(message["hdrs"])) if message.get("hdrs") else {}
+
+
+def _facts(message: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what an advisory says; None: it is none."""
+    try:
+        facts = json.loads(base64.b64decode(message.get("data") or ""))
+        facts = {"deliveries": 0, "type": "", **facts}
+        numbers = facts["stream_seq"], facts["deliveries"] + 1
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if not all(type(number) is int and 0 < number < 2**63 for number in numbers):
+        return None
+    return facts
 
 
 def _moment(text: str) -> dt.datetime:
