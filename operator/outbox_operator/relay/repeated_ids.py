@@ -35,7 +35,8 @@ class RepeatedIds:
         if len(self._shared) >= REMEMBERED:
             self._shared = {}
         if len(ids) >= LARGE_PAGE:
-            if len(set(ids)) == len(ids) and self._shared.keys().isdisjoint(ids):
+            unique = set(ids)
+            if len(unique) == len(ids) and unique.isdisjoint(self._shared):
                 return frozenset()
             return self._find(rows, {}, {})
         if len(self._newest) >= REMEMBERED:
