@@ -242,8 +242,8 @@ class RelayLoop:
             self._stream.invalidate_facts()
             if await self._retrying.ensure_stream_facts() != facts:
                 return None
-        if plan.dead_letters:
-            self._ids.forget(page.rows, {letter.position for letter in plan.dead_letters})
+        if plan.found_poison or plan.dead_letters:
+            self._ids.forget(page.rows, plan.given_up)
         if not repeated.isdisjoint(plan.positions):
             self._say_repeated(repeated.intersection(plan.positions))
         return plan

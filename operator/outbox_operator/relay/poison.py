@@ -72,6 +72,12 @@ class PagePlan:
         """Whether a row is poison by itself, not just of a blocked key."""
         return self.halted is not None or any(not letter.blocked for letter in self.dead_letters)
 
+    @property
+    def given_up(self) -> Set[int]:
+        """Positions of the rows that are not published as they are."""
+        halted = () if self.halted is None else (self.halted[0].position,)
+        return {*halted, *(letter.position for letter in self.dead_letters)}
+
 
 class Treatment(enum.Enum):
     """What a refusal means for the refused event."""

@@ -88,13 +88,18 @@ async def test_resolving_the_dead_letters_unblocks_the_key_without_a_restart(
     assert message.event_id == freed != parked
 
 
-async def test_a_released_event_is_no_second_row_with_its_id(outbox: Outbox) -> None:
-    """Released as docs/how-to/dead-letters.md says, it keeps its id (FD-A6)."""
-    relay = await outbox.relay().start().active()
+@pytest.mark.parametrize("policy", ["Skip", "Halt"])
+async def test_a_released_event_is_no_second_row_with_its_id(outbox: Outbox, policy: str) -> None:
+    """Written again with its id, as docs/how-to/dead-letters.md says (FD-A6)."""
+    relay = await outbox.relay(on_poison=policy).start().active()
     event = await outbox.add("k", headers="[]")
-    await eventually(outbox.dead_letters, "a dead letter")
+    if policy == "Halt":
+        await eventually(lambda: "progress" in relay.failing(), "halted")
+    else:
+        await eventually(outbox.dead_letters, "a dead letter")
+    table = "events" if policy == "Halt" else "dead_letters"
     await outbox.connection.execute(
-        "WITH released AS (DELETE FROM outbox.dead_letters RETURNING *) "
+        f"WITH released AS (DELETE FROM outbox.{table} RETURNING *) "
         "INSERT INTO outbox.events (event_id, event_type, partition_key, payload) "
         "SELECT event_id, event_type, partition_key, payload FROM released"
     )
