@@ -183,9 +183,8 @@ async def test_takes_effect_once_though_answers_are_lost_and_redelivered(
     client: Client, stream_prefix: str, billing: Billing
 ) -> None:
     """Two pods, a short ackWait without beats in time: the same event is in hand twice."""
-    source = await Source.create(client, stream_prefix, ack_wait=0.4, concurrency=8)
-    # The pods believe in a longer ackWait than the server has, so their beats come too late.
-    config = billing.config(replace(source.python(), ack_wait_seconds=30.0))
+    source = await Source.create(client, stream_prefix, concurrency=8)
+    config = billing.config(source.python())
     other = replace(config, health_port=0)
 
     async def slow(event: ReceivedEvent, context: Context) -> None:
@@ -193,12 +192,14 @@ async def test_takes_effect_once_though_answers_are_lost_and_redelivered(
         await asyncio.sleep(1.0)
 
     sent = [f"kind-{number}" for number in range(10)]
-    for kind in sent:
-        await source.publish(type=kind)
     async with (
         consuming(config, calling(slow)) as one,
         consuming(other, calling(slow)) as two,
     ):
+        # Shorter than the pods found it when they began, so that their beats come too late.
+        await source.create_durable(ack_wait=400_000_000)
+        for kind in sent:
+            await source.publish(type=kind)
         await source.settled(10)
         apps = (one, two)
     assert sum(metric(app, "outbox_consumer_redeliveries_total") for app in apps) > 0
