@@ -196,12 +196,18 @@ async def test_takes_effect_once_though_answers_are_lost_and_redelivered(
         consuming(config, calling(slow)) as one,
         consuming(other, calling(slow)) as two,
     ):
+        apps = (one, two)
+
+        async def both_ask() -> bool:
+            found = await client.jetstream().consumer_info(stream_prefix, "billing")
+            return (found.num_waiting or 0) >= len(apps)
+
+        await eventually(both_ask, "both have read what the durable consumer is like")
         # Shorter than the pods found it when they began, so that their beats come too late.
         await source.create_durable(ack_wait=400_000_000)
         for kind in sent:
             await source.publish(type=kind)
         await source.settled(10)
-        apps = (one, two)
     assert sum(metric(app, "outbox_consumer_redeliveries_total") for app in apps) > 0
     assert sorted(await billing.effects()) == sent
 
