@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from outbox_operator.adapters.network import as_seen_in
-from outbox_operator.adapters.postgres.url_parameters import read_parameters
+from outbox_operator.adapters.postgres.url_parameters import malformed, read_parameters
 from outbox_operator.adapters.tls import client_context
 from outbox_operator.errors import CredentialsError
 from outbox_operator.reasons import Reason
@@ -31,7 +31,6 @@ MOST_BYTES: Final = 8192
 """Of a URL or one part of a login."""
 MOST_HOSTS: Final = 16
 _MOST_HOST: Final = 253
-_EXAMPLE: Final = "postgresql://user:password@host:5432/database?sslmode=verify-full"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +193,7 @@ def _split(text: str) -> _Url:
         login, _, places = parts.netloc.rpartition("@")
     except ValueError:
         # The message of a ValueError may quote the URL, password and all.
-        raise _malformed("it cannot be parsed") from None
+        raise malformed("it cannot be parsed") from None
     if not _SCHEME.fullmatch(parts.scheme):
         _refuse("it must start with postgresql://")
     sslmode, settings = read_parameters(query)
@@ -248,15 +247,8 @@ def _is_host(host: str) -> bool:
     return len(host) <= _MOST_HOST and all(_LABEL.fullmatch(label) for label in labels)
 
 
-def _malformed(problem: str) -> CredentialsError:
-    return CredentialsError(
-        f"the connection URL is malformed: {problem}; wanted for example {_EXAMPLE}",
-        reason=Reason.INVALID_SECRET,
-    )
-
-
 def _refuse(problem: str) -> NoReturn:
-    raise _malformed(problem)
+    raise malformed(problem)
 
 
 def tls(target: PostgresTarget) -> ssl.SSLContext | SslMode:

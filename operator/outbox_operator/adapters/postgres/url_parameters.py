@@ -37,6 +37,7 @@ SETTINGS: Final = frozenset(
 )  # fmt: skip
 """What `options` may set: nothing that changes who somebody is or what our statements do."""
 _SETTING: Final = re.compile(r"(?:-c\s*|--)([A-Za-z_.]{1,63})=((?:\\.|[^\s\\]){0,256})\s*")
+_EXAMPLE: Final = "postgresql://user:password@host:5432/database?sslmode=verify-full"
 _MOST_PARAMETERS: Final = 64
 
 
@@ -105,7 +106,13 @@ def _names(names: list[str]) -> str:
     return ", ".join(plain) if len(plain) == len(names) else "with a name that is none"
 
 
-def _refuse(problem: str) -> NoReturn:
-    raise CredentialsError(
-        f"the connection URL is malformed: {problem}", reason=Reason.INVALID_SECRET
+def malformed(problem: str) -> CredentialsError:
+    """What to say of a URL; `problem` shows nothing of it."""
+    return CredentialsError(
+        f"the connection URL is malformed: {problem}; wanted for example {_EXAMPLE}",
+        reason=Reason.INVALID_SECRET,
     )
+
+
+def _refuse(problem: str) -> NoReturn:
+    raise malformed(problem)
