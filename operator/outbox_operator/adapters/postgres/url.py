@@ -150,8 +150,14 @@ def resolve(login: Login) -> PostgresTarget:
     user, database = url.user or login.user, url.database or login.database
     hosts = url.hosts or _hosts(login.host or "", login.port)
     for value, what in ((user, "user"), (database, "database"), (hosts, "host")):
-        if not value:
+        if not value and login.url is not None:
             _refuse(f"it names no {what}")
+        elif not value:
+            raise CredentialsError(
+                f"the login names no {what}; add it to the Secret, or host, port and name beside "
+                "the reference to it",
+                reason=Reason.INVALID_SECRET,
+            )
     password = login.password if url.password is None else url.password
     for value, what in ((user, "user"), (database, "database"), (password, "password")):
         if value and (_CONTROL.search(value) or len(value) > MOST_BYTES):

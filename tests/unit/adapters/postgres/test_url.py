@@ -161,9 +161,10 @@ def test_a_login_in_parts(login: Login, target: PostgresTarget) -> None:
 @pytest.mark.parametrize(
     ("login", "problem"),
     [
-        (replace(PARTS, user=None), "names no user"),
-        (replace(PARTS, database=None), "names no database"),
-        (replace(PARTS, host=None), "names no host"),
+        (replace(PARTS, user=None), "^the login names no user; add it to the Secret"),
+        (replace(PARTS, database=None), "^the login names no database; .* name beside"),
+        (replace(PARTS, host=None), "^the login names no host; .* host, port"),
+        (replace(PARTS, host=None, url="postgresql:///"), "the connection URL .* names no host"),
         (replace(PARTS, host="/tmp"), "a socket"),
         (replace(PARTS, port="x"), "port"),
         (replace(PARTS, cert_pem="c"), "belong together"),
