@@ -10,6 +10,7 @@ import pytest
 
 from support.nats import NatsServer, connected, remove_streams, unique_prefix
 from support.postgres import PostgresServer, newest_binaries, running_server
+from support.watchdog import watched
 
 TESTS = Path(__file__).parent
 DEAREST_FIRST = ("e2e", "cluster", "delivery", "integration", "chart", "contract", "unit")
@@ -33,6 +34,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.xdist_group(str(module)))
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: DEAREST_FIRST.index(item.path.relative_to(TESTS).parts[0]))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Whatever waits for ever in a test or around it has an end."""
+    with watched(item):
+        return (yield)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
