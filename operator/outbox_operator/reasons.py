@@ -184,7 +184,7 @@ class Reason(StrEnum):
     """On `SchemaApplied`: a newer operator migrated this schema.
     Do: run that version of the operator."""
     APPROVAL_PENDING = "ApprovalPending"
-    """On `SchemaApplied`: a migration waits for you.
+    """On `SchemaApplied`: a migration waits for you, or a move that would leave rows behind.
     Do: [approve it](../how-to/migrations-and-approval.md)."""
     UPDATE_FROZEN = "UpdateFrozen"
     """On any part: something differs and is left so while paused.
@@ -230,7 +230,6 @@ class Reason(StrEnum):
     RUN_CONTAINER_ERROR = "RunContainerError"
     """The container cannot be started.
     Do: what the message says."""
-
     NOBODY_NOTIFIES = "NobodyNotifies"
     """On the relay's `/readyz`: `WhenIdle`, but the server allows prepared transactions, which must
     not notify; quiet shards are polled every second.
@@ -280,6 +279,8 @@ class Reason(StrEnum):
     """Somebody wrote an object at the same moment; the operator looks again by itself."""
     DRIFT_CORRECTED = "DriftCorrected"
     """Somebody changed or deleted what the operator owns; it was put back."""
+    MOVED = "Moved"
+    """The outbox or stream is elsewhere now, as declared; the text says what stayed behind."""
     CLEANUP_FAILED = "CleanupFailed"
     """A deleted resource cannot remove what it owns yet; it is tried again."""
     CLEANUP_ABANDONED = "CleanupAbandoned"
@@ -304,8 +305,7 @@ class Reason(StrEnum):
 
     # Poison events
     UNREADABLE = "Unreadable"
-    """The event has something in it that nobody can make a message of, for example headers nested
-    thousands deep."""
+    """No message can be made of the event, for example for headers nested thousands deep."""
     INVALID_HEADERS = "InvalidHeaders"
     """The event has headers that are not an object of one-line texts, or a reserved name (`Nats-`,
     `Outbox-`, `Ce-`, `Status`, `Description`)."""

@@ -14,6 +14,7 @@ from outbox_operator.adapters.postgres.connection import connect
 from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.api import meta
 from outbox_operator.api.resource import Pipeline
+from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus
 from outbox_operator.controller.reconcile.cluster import ClusterIdentity
 from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
 from outbox_operator.controller.reconcile.context import Context
@@ -21,7 +22,10 @@ from outbox_operator.controller.reconcile.pipeline_database import PipelineDatab
 from outbox_operator.controller.reconcile.secrets import Secrets
 from outbox_operator.controller.runtime.objects import Objects
 from outbox_operator.controller.settings import Settings
+from outbox_operator.plan.passes.database import DatabaseResult
+from outbox_operator.plan.status.pipeline import outbox_status
 from outbox_operator.reasons import Reason
+from support.postgres import PostgresServer
 from support.resources import pipeline
 
 
@@ -29,14 +33,19 @@ class OneSecret:
     """An API server that knows one Secret, the login of the database."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
 
     async def secret(self, namespace: str, name: str) -> Mapping[str, bytes] | None:
-        return {"url": self._url.encode()}
+        return {"url": self.url.encode()}
 
 
 @pytest.fixture
-async def databases(database: str) -> AsyncIterator[PipelineDatabase]:
+def secret(database: str) -> OneSecret:
+    return OneSecret(database)
+
+
+@pytest.fixture
+async def databases(secret: OneSecret) -> AsyncIterator[PipelineDatabase]:
     absent = cast(Any, None)  # nothing here asks Kubernetes
     connections = PostgresConnections(lambda _user, _trigger: None, time.monotonic)
     yield PipelineDatabase(
@@ -46,7 +55,7 @@ async def databases(database: str) -> AsyncIterator[PipelineDatabase]:
             children=absent,
             settings=Settings(image="i", lease_namespace="system", identity="a"),
             wake=lambda _key, _trigger: None,
-            secrets=Secrets(OneSecret(database), time.monotonic, 60.0),
+            secrets=Secrets(secret, time.monotonic, 0.0),
             nats=NatsConnections(lambda _user, _trigger: None, time.monotonic),
             postgres=connections,
             cluster=ClusterIdentity(absent),
@@ -65,6 +74,80 @@ def careful(**annotations: str) -> Pipeline:
     )
     changed = dataclasses.replace(resource.meta, annotations=annotations)
     return dataclasses.replace(resource, meta=changed)
+
+
+async def insert(url: str, rows: int) -> None:
+    connection = await connect(parse_url(url), application_name="test")
+    await connection.execute(
+        "INSERT INTO outbox.events (event_type, payload) "
+        f"SELECT 'a', '[]' FROM generate_series(1, {rows})"
+    )
+    await connection.close()
+
+
+def after(result: DatabaseResult, resource: Pipeline | None = None, **annotations: str) -> Pipeline:
+    """The pipeline with what a pass has written into its status."""
+    before = resource or pipeline()
+    outbox = before.status.outbox if result.sample is None else outbox_status(result.sample)
+    return dataclasses.replace(
+        before,
+        meta=dataclasses.replace(before.meta, annotations=annotations),
+        status=OutboxPipelineStatus(schema=result.schema, outbox=outbox),
+    )
+
+
+async def test_an_outbox_leaves_no_rows_behind_unless_somebody_says_so(
+    databases: PipelineDatabase, secret: OneSecret, postgres_server: PostgresServer
+) -> None:
+    """The Secret is edited, or the address in it leads elsewhere, while rows wait."""
+    home, other = secret.url, postgres_server.create_database()
+    resource = after(await databases.ensure(pipeline()))
+    await insert(home, 3)  # since the status was written
+    secret.url = other
+    held = await databases.ensure(resource)
+    assert (held.schema_applied.status, held.schema_applied.reason) == ("False", "ApprovalPending")
+    assert "3 rows wait in the database where" in held.schema_applied.message
+    assert (held.migrated, held.keeps_relay is not None, held.moved) == (False, True, None)
+    assert held.sample is not None
+    assert held.sample.backlog_rows == 3
+    # Nothing was made there, and the next look says the same.
+    resource = after(held, resource)
+    again = await databases.ensure(resource)
+    assert again.schema_applied == held.schema_applied
+    # Pointed back, all is as it was.
+    secret.url = home
+    back = await databases.ensure(resource)
+    assert (back.error, back.migrated, back.keeps_relay) == (None, True, None)
+    assert back.schema is not None
+    assert back.schema.pendingPlan is None
+    # A person says that they may stay.
+    secret.url = other
+    held = await databases.ensure(after(back))
+    assert held.schema is not None
+    assert held.schema.pendingPlan is not None
+    wrong = after(held, resource, **{meta.APPROVE_PLAN_ANNOTATION: "other"})
+    assert (await databases.ensure(wrong)).migrated is False
+    approved = after(held, resource, **{meta.APPROVE_PLAN_ANNOTATION: held.schema.pendingPlan.hash})
+    moved = await databases.ensure(approved)
+    assert (moved.migrated, moved.approved) == (True, True)
+    assert moved.moved is not None
+    assert "3 rows wait" in moved.moved
+    # The rows that wait there keep it from going back just as well, tables or not.
+    resource = after(moved)
+    await insert(other, 1)
+    secret.url = home
+    assert "1 rows wait" in (await databases.ensure(resource)).schema_applied.message
+    # Once they are published it goes by itself.
+    connection = await connect(parse_url(other), application_name="test")
+    await connection.execute(
+        "UPDATE outbox.cursors SET snapshot_from = pg_current_snapshot()::text"
+    )
+    await connection.close()
+    gone = await databases.ensure(resource)
+    assert (gone.migrated, gone.keeps_relay) == (True, None)
+    assert gone.moved is not None
+    assert "nothing waited" in gone.moved
+    postgres_server.drop_database(other)
 
 
 async def test_a_migration_that_waits_is_said_to_wait_until_it_is_approved(

@@ -228,6 +228,12 @@ class PostgresAdmin:
             taken_at=datetime.now(UTC),
         )
 
+    async def sample_at(self, schema: str, identity: str) -> OutboxNumbers | None:
+        """Live numbers, if this is the database of that identity; None: it is another one."""
+        with errors(self._target):
+            here = await catalog.identity(self._connection)
+        return await self.sample(schema) if here == identity else None
+
     async def foreign_cursor(self, schema: str) -> str | None:
         """Why the cursors or events are those of another server; None: they are at home."""
         with errors(self._target):

@@ -64,6 +64,7 @@ async def observe(
         [grant.column for grant in grants],
     )
     found = _tables(catalog)
+    cursors = await _cursors(connection, desired.schema, found)
     return ObservedDatabase(
         server_version=catalog["server_version"],
         database=catalog["database"],
@@ -79,7 +80,9 @@ async def observe(
         roles=frozenset(json.loads(rights["roles"])),
         granted=frozenset(grants[number - 1] for number in json.loads(rights["granted"])),
         version=await _version(connection, desired.schema, found),
-        cursor_shards=await _cursor_shards(connection, desired.schema, found),
+        cursor_shards=frozenset(shard for shard, _ in cursors),
+        identity=await identity(connection) if outbox else None,
+        cursor_systems=frozenset(system for _, system in cursors if system is not None),
     )
 
 
@@ -141,11 +144,17 @@ async def _version(
     return version
 
 
-async def _cursor_shards(
+async def _cursors(
     connection: Connection, schema: str, tables: Mapping[str, ObservedTable]
-) -> frozenset[int]:
+) -> list[tuple[int, str | None]]:
+    """Shard of each cursor, and the system identifier of the server that it is of."""
     table = tables.get(CURSORS)
     if table is None or "shard" not in table.columns:
-        return frozenset()
+        return []
     rows = await connection.fetch(statement("admin_shards", schema=schema))
-    return frozenset(row["shard"] for row in rows)
+    return [(row["shard"], row["system_identifier"]) for row in rows]
+
+
+async def identity(connection: Connection) -> str:
+    """Which database this is; as `ObservedDatabase.identity`."""
+    return str(await connection.fetchval(statement("admin_identity")))

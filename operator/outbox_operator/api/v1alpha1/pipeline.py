@@ -253,6 +253,10 @@ class SchemaStatus(ApiModel):
     """State of our tables."""
 
     currentVersion: int | None = Field(default=None, description="Schema version in the database.")
+    database: str | None = Field(
+        default=None,
+        description="Which database that is: system identifier of the server, and OID.",
+    )
     lastAppliedTime: str | None = Field(default=None, description="When it was migrated last.")
     pendingPlan: PendingPlan | None = Field(default=None, description="What waits for approval.")
     driftCorrectedCount: int = Field(default=0, description="How often drift was undone.")

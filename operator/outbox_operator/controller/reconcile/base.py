@@ -202,6 +202,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         if not await self._write(body, metadata, status, now=bool(repaired)):
             pause_seconds = min(pause_seconds, settings.status_interval_seconds)
         await self.events.drift(body, repaired)
+        await self.events.moved(body, result.moves)
         await self.events.ready(body, previous.conditions, after)
         if defect is not None:
             raise defect  # once it has been said

@@ -57,6 +57,12 @@ class EventReporter:
             note=new.message or f"{body['kind']} is ready",
         )
 
+    async def moved(self, body: Mapping[str, Any], texts: Iterable[str]) -> None:
+        """What is elsewhere now, because the specification or a Secret says so."""
+        for text in texts:
+            log.info("moved: %s", text)
+            await self.event(body, type="Normal", reason=Reason.MOVED, note=text)
+
     async def drift(self, body: Mapping[str, Any], texts: Iterable[str]) -> None:
         """What somebody had changed and was put back."""
         for text in texts:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from outbox_operator import version
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
+from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.api import meta
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.resource import Meta, Pipeline
@@ -32,7 +33,7 @@ from outbox_operator.plan.passes.database import (
     schema_claim,
 )
 from outbox_operator.plan.passes.result import SessionFailure
-from outbox_operator.plan.postgres.state import MigrationPlan
+from outbox_operator.plan.postgres.state import MigrationPlan, ObservedDatabase, OutboxNumbers
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.steps import Change
 from outbox_operator.wire.cursors import foreign_cursor_text
@@ -62,6 +63,8 @@ class PipelineDatabase:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._compared: dict[str, _Compared] = {}
+        self._homes: dict[str, PostgresTarget] = {}
+        """By UID, the login with which the outbox was as wanted last."""
 
     async def ensure(self, pipeline: Pipeline) -> DatabaseResult:
         """Make the database as declared and read its numbers; what goes wrong becomes a part."""
@@ -101,8 +104,24 @@ class PipelineDatabase:
         return logins, DatabaseObserved(
             relay_role=relay_role,
             catalogue=catalogue,
+            left=await self._look_back(pipeline, catalogue),
             living=self._context.living(meta.PIPELINE),
         )
+
+    async def _look_back(self, pipeline: Pipeline, found: ObservedDatabase) -> OutboxNumbers | None:
+        """Numbers of the database where the outbox was, if that is another one.
+
+        None: it is the same, or nobody can look there: this process never did.
+        """
+        owner, schema = pipeline.meta, pipeline.status.schema_
+        before, login = schema.database if schema else None, self._homes.get(owner.uid)
+        if before is None or before == found.identity or login is None:
+            return None
+        name = pipeline.spec.database.schema_
+        numbers = await in_session(
+            self._context, owner, login, lambda admin: admin.sample_at(name, before)
+        )
+        return None if isinstance(numbers, SessionFailure) else numbers
 
     async def _act(
         self,
@@ -231,6 +250,7 @@ class PipelineDatabase:
             self._compared[owner.uid] = _Compared(
                 generation=owner.generation, logins=logins, at=time.monotonic()
             )
+            self._homes[owner.uid] = logins.owner
         forget_refused(self._context, owner, pipeline.spec.database, result.error)
 
     async def drop(self, pipeline: Pipeline) -> None:
@@ -251,3 +271,4 @@ class PipelineDatabase:
     def forget(self, uid: str) -> None:
         """The pipeline is gone."""
         self._compared.pop(uid, None)
+        self._homes.pop(uid, None)

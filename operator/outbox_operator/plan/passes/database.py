@@ -7,6 +7,7 @@ and hands on the result.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,13 @@ from outbox_operator.api.resource import Pipeline
 from outbox_operator.api.v1alpha1.pipeline import PendingPlan, SchemaStatus
 from outbox_operator.errors import ConflictError, CredentialsError, DependencyError, OutboxError
 from outbox_operator.plan.ownership import Claim, held_before
+from outbox_operator.plan.passes.moving import (
+    KEPT_WHERE_IT_WAS,
+    Move,
+    move_held,
+    move_of,
+    moved_text,
+)
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.postgres.migrations import plan_migrations
 from outbox_operator.plan.postgres.state import (
@@ -35,6 +43,10 @@ from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION
 
 CONNECTED = ok(ConditionType.DATABASE_REACHABLE, Reason.CONNECTED)
 MIGRATED = ok(ConditionType.SCHEMA_APPLIED, Reason.UP_TO_DATE)
+KEPT_UNTIL_MIGRATED = (
+    "left as it is until the schema is migrated to this version, see SchemaApplied"
+)
+"""Of the relay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +57,14 @@ class DatabaseObserved:
         failure: Why nothing could be looked at: no login, no connection, no catalogue.
         relay_role: Role that the relay logs in as.
         catalogue: What the schema holds; None: it was compared lately, and was as wanted.
+        left: Numbers of the database where the outbox was, if that is another one and was asked.
         living: UIDs of all pipelines that are seen here.
     """
 
     failure: SessionFailure | None = None
     relay_role: str | None = None
     catalogue: ObservedDatabase | None = None
+    left: OutboxNumbers | None = None
     living: frozenset[str] = frozenset()
 
 
@@ -63,14 +77,18 @@ class DatabasePlan:
         change: NOOP: it is as wanted. PATCHED: migrate. FROZEN: the migration has to wait.
         migration: Its statements; None: the schema was not compared.
         found: Schema version that was found.
+        identity: Of the database that was found.
         held: SchemaApplied while the migration waits.
+        move: The outbox is declared elsewhere than it was.
     """
 
     failure: SessionFailure | None = None
     change: Change = Change.NOOP
     migration: MigrationPlan | None = None
     found: int | None = None
+    identity: str | None = None
     held: Part | None = None
+    move: Move | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +135,9 @@ class DatabaseResult:
         approved: A plan was approved and has been carried out.
         drifts: What somebody had changed and was put back.
         foreign: Why the cursors are those of another server, so that no relay can go on.
-        behind: The schema is of a version before this one's, for which the relay that runs was
-            made and a new one is not.
+        keeps_relay: Why the relay that runs is left as it is: a new one would need the tables of
+            this version, or would leave rows behind.
+        moved: That the outbox is elsewhere now, and what it left behind.
         error: What went wrong.
     """
 
@@ -130,7 +149,8 @@ class DatabaseResult:
     approved: bool = False
     drifts: tuple[str, ...] = ()
     foreign: str | None = None
-    behind: bool = False
+    keeps_relay: str | None = None
+    moved: str | None = None
     error: OutboxError | None = None
 
     @property
@@ -171,22 +191,34 @@ def plan_database(pipeline: Pipeline, observed: DatabaseObserved) -> DatabasePla
         )
     except OutboxError as error:
         return DatabasePlan(failure=SessionFailure(error=error, entered=True))
-    return with_migration(pipeline, migration, observed.catalogue.version)
+    move = move_of(pipeline, observed.catalogue, observed.left)
+    plan = with_migration(pipeline, migration, observed.catalogue.version, move)
+    return dataclasses.replace(plan, identity=observed.catalogue.identity)
 
 
-def with_migration(pipeline: Pipeline, migration: MigrationPlan, found: int | None) -> DatabasePlan:
+def with_migration(
+    pipeline: Pipeline, migration: MigrationPlan, found: int | None, move: Move | None = None
+) -> DatabasePlan:
     """Whether a migration may run now.
 
     Args:
         pipeline: The resource.
         migration: Perhaps an empty one.
         found: Schema version that was found.
+        move: The outbox is declared elsewhere than it was.
     """
-    if migration.empty:
-        return DatabasePlan(migration=migration, found=found)
-    held = _held_back(pipeline, migration)
-    change = Change.PATCHED if held is None else Change.FROZEN
-    return DatabasePlan(change=change, migration=migration, found=found, held=held)
+    leaving = move if move is not None and move.rows else None
+    if migration.empty and leaving is None:
+        return DatabasePlan(migration=migration, found=found, move=move)
+    held = _held_back(pipeline, migration, leaving)
+    change = Change.PATCHED if not migration.empty else Change.NOOP
+    return DatabasePlan(
+        change=change if held is None else Change.FROZEN,
+        migration=migration,
+        found=found,
+        held=held,
+        move=move,
+    )
 
 
 def database_result(
@@ -211,22 +243,33 @@ def database_result(
         reachable=reachable,
         schema_applied=schema_applied,
         schema=_schema_status(pipeline.status.schema_, plan, applied, drifts, now),
-        sample=applied.reading.numbers if applied.reading else None,
+        sample=_sample(plan, applied),
         migrated=as_wanted and (failure is None or failure.entered),
         approved=as_wanted and asked and plan.migration is not None,
         drifts=drifts,
         foreign=applied.reading.foreign if applied.reading else None,
-        behind=_behind(pipeline.status.schema_, plan, as_wanted=as_wanted),
+        keeps_relay=_keeps_relay(pipeline.status.schema_, plan, as_wanted=as_wanted),
+        moved=moved_text(plan.move) if plan.move and as_wanted else None,
         error=failure.error if failure else None,
     )
 
 
-def _behind(before: SchemaStatus | None, plan: DatabasePlan, *, as_wanted: bool) -> bool:
+def _sample(plan: DatabasePlan, applied: DatabaseApplied) -> OutboxNumbers | None:
+    """Live numbers; those of where the outbox was, as long as it has to stay there."""
+    if applied.reading is not None:
+        return applied.reading.numbers
+    return plan.move.numbers if plan.move is not None and plan.held is not None else None
+
+
+def _keeps_relay(before: SchemaStatus | None, plan: DatabasePlan, *, as_wanted: bool) -> str | None:
     compared = plan.migration is not None
     if compared and as_wanted:
-        return False
+        return None
+    if plan.move is not None:
+        return KEPT_WHERE_IT_WAS
     found = plan.found if compared else before.currentVersion if before else None
-    return found is not None and found < CURRENT_SCHEMA_VERSION
+    behind = found is not None and found < CURRENT_SCHEMA_VERSION
+    return KEPT_UNTIL_MIGRATED if behind else None
 
 
 def _parts(held: Part | None, failure: SessionFailure | None, as_wanted: bool) -> tuple[Part, Part]:
@@ -261,13 +304,16 @@ def _schema_status(
     before = before or SchemaStatus()
     if plan.held is not None:
         pending = PendingPlan(
-            hash=migration.hash,
+            hash=migration.hash if plan.move is None else plan.move.hash,
             statements=[str(statement.sql) for statement in migration.statements],
             destructive=migration.destructive,
         )
+        if plan.move is not None:  # nothing else is known of where it was
+            return before.model_copy(update={"pendingPlan": pending})
         return before.model_copy(update={"pendingPlan": pending, "currentVersion": plan.found})
     update: dict[str, Any] = {
         "pendingPlan": None,
+        "database": plan.identity or before.database,
         "currentVersion": plan.found if migration.empty else migration.version,
     }
     if applied.migrated_now:
@@ -285,16 +331,18 @@ def _drift(before: SchemaStatus, drifts: tuple[str, ...]) -> Mapping[str, Any]:
     }
 
 
-def _held_back(pipeline: Pipeline, plan: MigrationPlan) -> Part | None:
+def _held_back(pipeline: Pipeline, plan: MigrationPlan, leaving: Move | None) -> Part | None:
     """Why a plan may not run now; None when it may."""
     kind = ConditionType.SCHEMA_APPLIED
     if pipeline.meta.paused:
         text = f"{len(plan.statements)} statements wait and are left so while paused"
         return waiting(kind, Reason.UPDATE_FROZEN, text)
+    approved = pipeline.meta.annotations.get(meta.APPROVE_PLAN_ANNOTATION)
+    if leaving is not None:
+        return None if approved == leaving.hash else move_held(pipeline, leaving)
     needs_approval = (
         plan.destructive or pipeline.spec.database.migrations.policy == "RequireApproval"
     )
-    approved = pipeline.meta.annotations.get(meta.APPROVE_PLAN_ANNOTATION)
     if not needs_approval or approved == plan.hash:
         return None
     wrong = f" (the annotation approves {approved!r}, another plan)" if approved else ""

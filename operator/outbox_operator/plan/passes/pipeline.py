@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -108,14 +109,13 @@ def relay_waits(pipeline: Pipeline) -> RelayResult:
     return _unchanged(pipeline, unknown(ConditionType.RELAY_AVAILABLE, Reason.NOT_STARTED, text))
 
 
-def relay_kept(pipeline: Pipeline) -> RelayResult:
-    """The relay of the version before, while the migration of its schema waits or fails.
-
-    One of this version would only fail on the older tables.
-    """
-    text = "left as it is until the schema is migrated to this version, see SchemaApplied"
-    part = unknown(ConditionType.RELAY_AVAILABLE, Reason.APPROVAL_PENDING, text)
-    return _unchanged(pipeline, part)
+def relay_kept(pipeline: Pipeline, database: DatabaseResult, why: str) -> RelayResult:
+    """The relay as it was applied last, while a new one would fail, or leave rows behind."""
+    part = unknown(ConditionType.RELAY_AVAILABLE, Reason.APPROVAL_PENDING, why)
+    kept = _unchanged(pipeline, part)
+    if database.sample is None:
+        return kept
+    return dataclasses.replace(kept, outbox=outbox_status(database.sample))
 
 
 def relay_failed(pipeline: Pipeline, error: OutboxError) -> RelayResult:
@@ -217,6 +217,7 @@ def pipeline_result(
         drifts=(*children.drifts, *relay.drifts),
         corrections=database.drifts,
         acted_on=frozenset(acted_on),
+        moves=() if database.moved is None else (database.moved,),
     )
 
 

@@ -54,6 +54,7 @@ class PassResult(Generic[StatusT]):
             to be counted in the status.
         corrections: What else was put back; the part it belongs to has counted it.
         acted_on: One-shot annotations to remove once the status is written.
+        moves: What is elsewhere than it was, because the specification or a Secret says so.
     """
 
     parts: tuple[Part, ...]
@@ -63,6 +64,7 @@ class PassResult(Generic[StatusT]):
     drifts: tuple[str, ...] = ()
     corrections: tuple[str, ...] = ()
     acted_on: frozenset[str] = frozenset()
+    moves: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

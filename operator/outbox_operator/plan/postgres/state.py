@@ -159,6 +159,9 @@ class ObservedDatabase:
         granted: Those of the wanted rights that the roles have, directly or not.
         version: Newest row of `schema_version`; None: never migrated.
         cursor_shards: Shards with a cursor.
+        identity: Which database this is, whatever it is called: system identifier of the server,
+            and OID; None: nobody asked.
+        cursor_systems: System identifiers of the servers that the cursors are of.
     """
 
     server_version: int
@@ -176,6 +179,14 @@ class ObservedDatabase:
     granted: frozenset[Grant] = frozenset()
     version: int | None = None
     cursor_shards: frozenset[int] = frozenset()
+    identity: str | None = None
+    cursor_systems: frozenset[str] = frozenset()
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether the outbox came here from another server, with its rows."""
+        here = (self.identity or "").partition("/")[0]
+        return bool(self.cursor_systems - {here})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import pytest
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Pipeline
-from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus, SchemaStatus
+from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus, OutboxStatus, SchemaStatus
 from outbox_operator.errors import (
     AccessDeniedError,
     ConflictError,
@@ -314,4 +314,67 @@ def test_whether_the_schema_is_of_an_older_version(
             held=waits if held else None,
         )
     applied = DatabaseApplied(not_migrated=failure if failure is DB_LOCKED else None)
-    assert database_result(resource, plan, applied, NOW).behind is behind
+    assert bool(database_result(resource, plan, applied, NOW).keeps_relay) is behind
+
+
+HOME, ELSEWHERE = "71/5", "71/6"
+
+
+def lived_at_home(rows: int, annotations: dict[str, str] | None = None) -> Pipeline:
+    """A pipeline whose outbox was in one database, with so many rows when it was looked at."""
+    status = OutboxPipelineStatus(
+        schema=SchemaStatus(currentVersion=CURRENT_SCHEMA_VERSION, database=HOME),
+        outbox=OutboxStatus(backlogRows=rows),
+    )
+    changed = dataclasses.replace(pipeline().meta, annotations=annotations or {})
+    return dataclasses.replace(pipeline(), status=status, meta=changed)
+
+
+def numbers(rows: int) -> OutboxNumbers:
+    return dataclasses.replace(READING.numbers, backlog_rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "found", "left", "says"),
+    [
+        (3, dataclasses.replace(AS_WANTED, identity=HOME), None, None),
+        (3, dataclasses.replace(AS_WANTED, identity=None), None, None),
+        # Tables that are there already, as when it comes back to where it was once, change nothing.
+        (3, dataclasses.replace(AS_WANTED, identity=ELSEWHERE), None, "3 rows waited when"),
+        (3, dataclasses.replace(schema.NOTHING, identity=ELSEWHERE), None, "3 rows waited when"),
+        (0, dataclasses.replace(schema.NOTHING, identity=ELSEWHERE), None, None),
+        # Who can look there knows better than the last status.
+        (3, dataclasses.replace(schema.NOTHING, identity=ELSEWHERE), numbers(0), None),
+        (0, dataclasses.replace(schema.NOTHING, identity=ELSEWHERE), numbers(2), "2 rows wait in"),
+        # The same database of another server: from a dump, with its rows, or a new one.
+        (3, dataclasses.replace(AS_WANTED, identity="72/5", cursor_systems=frozenset({"71"})),
+         None, None),
+        (3, dataclasses.replace(AS_WANTED, identity="72/5", cursor_systems=frozenset({"72"})),
+         None, "3 rows waited when"),
+    ],
+)  # fmt: skip
+def test_what_waits_where_the_outbox_was(
+    rows: int, found: ObservedDatabase, left: OutboxNumbers | None, says: str | None
+) -> None:
+    resource = lived_at_home(rows)
+    plan = plan_database(resource, DatabaseObserved(catalogue=found, left=left))
+    result = database_result(resource, plan, DatabaseApplied(), NOW)
+    assert (plan.held is not None) is (says is not None)
+    assert result.migrated is (says is None)
+    assert bool(result.keeps_relay) is (says is not None)
+    assert result.schema is not None
+    if says is None:
+        assert result.schema.database == (found.identity or HOME)
+        return
+    assert says in result.schema_applied.message
+    assert result.schema_applied.stalled
+    assert (result.sample, result.schema.database) == (left, HOME)
+    pending = result.schema.pendingPlan
+    assert pending is not None
+    allowed = lived_at_home(rows, {meta.APPROVE_PLAN_ANNOTATION: pending.hash})
+    plan = plan_database(allowed, DatabaseObserved(catalogue=found, left=left))
+    result = database_result(allowed, plan, DatabaseApplied(reading=READING), NOW)
+    assert (result.migrated, result.approved, result.keeps_relay) == (True, True, None)
+    assert "and stay there" in (result.moved or "")
+    paused_plan = plan_database(paused(allowed), DatabaseObserved(catalogue=found, left=left))
+    assert paused_plan.change is Change.FROZEN

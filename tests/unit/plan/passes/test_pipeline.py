@@ -23,6 +23,7 @@ from outbox_operator.plan.passes.pipeline import (
     pipeline_result,
     prerequisites_met,
     relay_failed,
+    relay_kept,
     relay_result,
     relay_waits,
     restart_targets,
@@ -292,3 +293,14 @@ def test_a_stopped_relay_is_not_said_to_run(reason: Reason, said: Reason) -> Non
     relay = relay_result(pipeline(), DATABASE, pods, None, stopped=None)
     result = pipeline_result(pipeline(), DATABASE, CHILDREN, relay, restarted=False)
     assert result.ready_reason == said
+
+
+def test_a_relay_that_is_kept_shows_the_numbers_of_where_it_reads() -> None:
+    resource = dataclasses.replace(pipeline(), status=STATUS)
+    waiting = dataclasses.replace(SAMPLE, backlog_rows=7)
+    held = dataclasses.replace(NO_SCHEMA, sample=waiting, keeps_relay="rows wait")
+    kept = relay_kept(resource, held, "rows wait")
+    assert (kept.parts[0].status, kept.parts[0].message) == ("Unknown", "rows wait")
+    assert kept.outbox is not None
+    assert (kept.outbox.backlogRows, kept.relay) == (7, STATUS.relay)
+    assert relay_kept(resource, NO_SCHEMA, "rows wait").outbox == STATUS.outbox
