@@ -119,8 +119,8 @@ class Reason(StrEnum):
     Do: create it, or correct the URL."""
     PERMISSION_DENIED = "PermissionDenied"
     """On `SchemaApplied`, `NatsReachable`, `StreamReady`, `ConsumerReady`: the role or account may
-    not do this.
-    Do: run the `GRANT` of the message; or allow the subject in the NATS account."""
+    not do this; on any: nor the operator in this namespace.
+    Do: run the command of the message; or allow the subject in the NATS account."""
     NAMESPACE_TERMINATING = "NamespaceTerminating"
     """On `Ready`: the namespace is being deleted."""
 

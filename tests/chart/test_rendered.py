@@ -35,8 +35,10 @@ EVERYTHING: dict[str, Any] = {
     },
 }
 NAMESPACED = {"watchNamespaces": ["shop", "billing", "shop"]}
+PER_NAMESPACE = {"rbac": {"mode": "PerNamespace"}}
 VARIANTS = [
     pytest.param({}, id="defaults"),
+    pytest.param(PER_NAMESPACE, id="per-namespace"),
     pytest.param(EVERYTHING, id="everything"),
     pytest.param(NAMESPACED, id="namespaced"),
 ]
@@ -67,8 +69,14 @@ def environment(objects: list[Manifest]) -> dict[str, str]:
 
 
 def rules(objects: list[Manifest]) -> list[Manifest]:
+    """Of the operator's roles; those that are aggregated are people's."""
     roles = [*of_kind(objects, "ClusterRole"), *of_kind(objects, "Role")]
-    return [rule for role in roles for rule in role["rules"]]
+    return [
+        rule
+        for role in roles
+        if not any("aggregate-to" in label for label in role["metadata"]["labels"])
+        for rule in role["rules"]
+    ]
 
 
 def verbs(objects: list[Manifest], resource: str) -> set[str]:
@@ -135,7 +143,7 @@ def test_the_operator_has_every_right_over_what_it_makes(helm: Helm) -> None:
     for plural in ("eventstreams", "eventconsumers"):
         assert verbs(operator, plural) == needed
     for plural in meta.PLURALS.values():
-        assert {"get", "list", "watch", "patch"} <= verbs(operator, plural)
+        assert {"list", "watch", "patch"} <= verbs(operator, plural)
         assert verbs(operator, f"{plural}/status") == {"patch"}
 
 
@@ -156,6 +164,34 @@ def test_for_single_namespaces_there_is_nothing_cluster_wide(helm: Helm) -> None
     for binding in of_kind(objects, "RoleBinding"):
         assert binding["subjects"][0]["namespace"] == "outbox-system"
     assert environment(objects)["OUTBOX_NAMESPACES"] == "shop,billing"
+
+
+def test_per_namespace_only_our_kinds_are_seen_everywhere(helm: Helm) -> None:
+    objects = helm.render(PER_NAMESPACE)
+    roles = {role["metadata"]["name"]: role["rules"] for role in of_kind(objects, "ClusterRole")}
+    (binding,) = of_kind(objects, "ClusterRoleBinding")
+    bound = roles[binding["roleRef"]["name"]]
+    kinds = set(meta.PLURALS.values())
+    assert {resource for rule in bound for resource in rule["resources"]} == {
+        *kinds,
+        *(f"{kind}/status" for kind in kinds),
+        "namespaces",
+    }
+    for rule in bound:
+        assert set(rule["verbs"]) <= {"list", "watch", "patch"} or (
+            rule["resourceNames"] == ["kube-system"] and rule["verbs"] == ["get"]
+        )
+    (may_bind,) = roles["outbox-operator-namespace-bind"]
+    assert may_bind["verbs"] == ["bind"]
+    assert may_bind["resourceNames"] == ["outbox-operator-namespace"]
+    # What the two roles hold is what the one role holds otherwise.
+    both = {rule["resources"][0] for rule in [*bound, *roles["outbox-operator-namespace"]]}
+    (whole,) = (
+        role["rules"]
+        for role in of_kind(helm.render(), "ClusterRole")
+        if role["metadata"]["name"] == "outbox-operator"
+    )
+    assert {rule["resources"][0] for rule in whole} - both == {"customresourcedefinitions"}
 
 
 def test_people_get_rights_only_with_aggregation(helm: Helm) -> None:
@@ -187,6 +223,8 @@ def test_the_operator_understands_its_environment(helm: Helm, values: Manifest) 
     assert read.health_port == 8080
     assert (read.lease_namespace, read.lease_name) == ("here", "outbox-operator")
     assert read.identity == "pod-1"
+    role = "outbox-operator-namespace" if values is PER_NAMESPACE else ""
+    assert read.namespace_role == role
 
 
 def test_relays_run_the_image_of_the_operator(helm: Helm) -> None:

@@ -30,6 +30,8 @@ from support.chart import CHART, ChartRefusedError, Helm
         ({"watchNamespaces": ["Shop"]}, "watchNamespaces"),
         ({"crds": {"install": True}}, "install"),
         ({"rbac": {"create": "yes"}}, "create"),
+        ({"rbac": {"mode": "Namespaced"}}, "mode"),
+        ({"rbac": {"mode": "PerNamespace"}, "watchNamespaces": ["shop"]}, "watchNamespaces empty"),
         ({"imagePullSecrets": ["pull"]}, "imagePullSecrets"),
         ({"podLabels": {"a": 1}}, "podLabels"),
         ({"resources": {"requests": {"cpu": "lots"}}}, "cpu"),

@@ -15,6 +15,7 @@ from support.nats import NatsServer
 from support.operator import running_operator
 from support.world import World
 
+DENIED = "PermissionDenied"
 SYSTEM = "outbox-system"
 RELEASE = "outbox-operator"
 
@@ -52,9 +53,9 @@ def operator_kubeconfig(kubectl: Kubectl, folder: Path) -> Path:
     return path
 
 
-def names(kubectl: Kubectl, plural: str) -> set[str]:
-    """Names of all objects of a kind in the test's namespace."""
-    return {item["metadata"]["name"] for item in kubectl.get(plural, "-n", "shop")["items"]}
+def names(kubectl: Kubectl, plural: str, namespace: str = "shop") -> set[str]:
+    """Names of all objects of a kind in a namespace."""
+    return {item["metadata"]["name"] for item in kubectl.get(plural, "-n", namespace)["items"]}
 
 
 @pytest.mark.parametrize("watched", ["", "shop"], ids=["everywhere", "one namespace"])
@@ -109,6 +110,70 @@ def test_a_pipeline_comes_and_goes_with_the_rights_of_the_chart(
     said = log.read_text().lower()
     for trouble in ("forbidden", "permissiondenied", "not enough permissions", "cannot list"):
         assert trouble not in said, operator.tail()
+
+
+def test_the_owner_of_a_namespace_lets_the_operator_in(
+    cluster: Kubectl,
+    database: str,
+    nats_server: NatsServer,
+    stream_prefix: str,
+    tmp_path: Path,
+) -> None:
+    """With `rbac.mode: PerNamespace`; and without the owner nothing there is touched."""
+    install = ("upgrade", "--install", RELEASE, str(CHART), "--set", "rbac.mode=PerNamespace")
+    helm(cluster, *install)
+    cluster("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+    for name in ("open", "closed"):
+        cluster("create", "namespace", name)
+    cluster("create", "rolebinding", "owner", "--clusterrole=admin", "--user=ann", "-n", "open")
+    with running_operator(
+        operator_kubeconfig(cluster, tmp_path),
+        tmp_path / "operator.log",
+        lease_namespace=SYSTEM,
+        variables={
+            "OUTBOX_NAMESPACE_ROLE": f"{RELEASE}-namespace",
+            "OUTBOX_SERVICE_ACCOUNT": f"{SYSTEM}:{RELEASE}",
+        },
+    ) as operator:
+        worlds = [
+            World(
+                kubectl=cluster,
+                namespace=name,
+                database=database,
+                nats=nats_server,
+                prefix=f"{stream_prefix}-{name}",
+                operator=operator,
+            )
+            for name in ("open", "closed")
+        ]
+        for world in worlds:
+            world.apply(world.secret("database", url=database), world.pipeline(relay={}))
+        for world in worlds:
+            said = world.wait_condition("OutboxPipeline", "orders", "Ready", "False", DENIED)
+            assert f"--namespace={world.namespace}" in said["message"]
+        world, closed = worlds
+        said = world.condition("OutboxPipeline", "orders", "Ready")
+        command = said["message"].split(": ", 1)[1].split(" (")[0].split()
+        assert command[0] == "kubectl"
+        # The very command, run by somebody who owns the namespace and nothing else.
+        cluster(*command[1:], "--as=ann")
+        world.wait_condition("OutboxPipeline", "orders", "SchemaApplied", "True")
+        world.wait(
+            lambda: "orders-relay" in names(cluster, "deployments", "open"), "the Deployment"
+        )
+        cluster("delete", "deployment", "orders-relay", "-n", "open")
+        world.wait(
+            lambda: "orders-relay" in names(cluster, "deployments", "open"), "another Deployment"
+        )
+        untouched = closed.get("OutboxPipeline", "orders")
+        assert untouched is not None
+        assert "finalizers" not in untouched["metadata"]
+        assert not names(cluster, "eventstreams", "closed")
+        # Taken away: said again, and nothing hangs when the whole namespace goes with the binding.
+        cluster("delete", "rolebinding", RELEASE, "-n", "open", "--as=ann")
+        said = world.wait_condition("OutboxPipeline", "orders", "Ready", "False", DENIED)
+        assert "kubectl create rolebinding" in said["message"]
+        cluster("delete", "obp,evs,evc", "--all", "-n", "open", "--timeout=60s")
 
 
 def test_resource_definitions_outlive_the_chart(cluster: Kubectl) -> None:

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +45,7 @@ class OperatorProcess:
         log: File that gets its output.
         identity: Name in the Lease.
         namespaces: Namespaces to look after; empty: all.
+        variables: More of its environment.
     """
 
     kubeconfig: Path
@@ -53,6 +54,7 @@ class OperatorProcess:
     namespaces: tuple[str, ...] = ()
     lease_namespace: str = "default"
     log_level: str = "DEBUG"  # says each pass
+    variables: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -69,6 +71,7 @@ class OperatorProcess:
             "OUTBOX_HEALTH_PORT": str(self.port),
             "OUTBOX_DELETION_DEADLINE": "5",
             "OUTBOX_LOG_LEVEL": self.log_level,
+            **self.variables,
         }
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
@@ -150,6 +153,7 @@ def running_operator(
     lease_namespace: str = "default",
     identity: str = "test",
     log_level: str = "DEBUG",
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[OperatorProcess]:
     """A ready operator, stopped afterwards."""
     operator = OperatorProcess(
@@ -159,6 +163,7 @@ def running_operator(
         namespaces=namespaces,
         lease_namespace=lease_namespace,
         log_level=log_level,
+        variables=variables or {},
     )
     operator.start()
     try:

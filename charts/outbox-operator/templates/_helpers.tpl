@@ -46,19 +46,46 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
-{{/* What the operator does in a namespace it looks after. Never `list` on Secrets. */}}
-{{- define "outbox-operator.rules" -}}
-# Its own resources: read them, keep a finalizer, take one-shot annotations away.
+{{/* Whether namespaces let the operator in one by one. */}}
+{{- define "outbox-operator.perNamespace" -}}
+{{- if eq .Values.rbac.mode "PerNamespace" }}
+{{- if .Values.watchNamespaces }}
+{{- fail "rbac.mode PerNamespace looks at all namespaces, and their owners decide; leave watchNamespaces empty" }}
+{{- end }}true
+{{- end }}
+{{- end }}
+
+{{/* Whose name and rights the command for a namespace's owner has. */}}
+{{- define "outbox-operator.namespaceRole" -}}
+{{- printf "%s-namespace" (include "outbox-operator.fullname" .) }}
+{{- end }}
+
+{{/* What it takes to look after resources, and to say so in their status. */}}
+{{- define "outbox-operator.lookingRules" -}}
+# Its own resources: see them, keep a finalizer, take one-shot annotations away.
 - apiGroups: [outbox.dev]
-  resources: [outboxpipelines]
-  verbs: [get, list, watch, patch]
-# A pipeline makes streams and consumers.
-- apiGroups: [outbox.dev]
-  resources: [eventstreams, eventconsumers]
-  verbs: [get, list, watch, create, patch, delete]
+  resources: [outboxpipelines, eventstreams, eventconsumers]
+  verbs: [list, watch, patch]
 - apiGroups: [outbox.dev]
   resources: [outboxpipelines/status, eventstreams/status, eventconsumers/status]
   verbs: [patch]
+# Its UID tells this cluster from others in the marks on schemas and streams.
+- apiGroups: [""]
+  resources: [namespaces]
+  {{- if .Values.watchNamespaces }}
+  # Of this very namespace: that of kube-system may not be read.
+  {{- else }}
+  resourceNames: [kube-system]
+  {{- end }}
+  verbs: [get]
+{{- end }}
+
+{{/* What it takes to do what resources of a namespace say. Never `list` on Secrets. */}}
+{{- define "outbox-operator.workingRules" -}}
+# A pipeline makes streams and consumers.
+- apiGroups: [outbox.dev]
+  resources: [eventstreams, eventconsumers]
+  verbs: [get, create, delete]
 # Asked for by clusters that guard owner references (OwnerReferencesPermissionEnforcement).
 - apiGroups: [outbox.dev]
   resources: [outboxpipelines/finalizers, eventconsumers/finalizers]
@@ -83,14 +110,5 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   verbs: [get]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
-# Its UID tells this cluster from others in the marks on schemas and streams.
-- apiGroups: [""]
-  resources: [namespaces]
-  {{- if .Values.watchNamespaces }}
-  # Of this very namespace: that of kube-system may not be read.
-  {{- else }}
-  resourceNames: [kube-system]
-  {{- end }}
-  verbs: [get]
+  verbs: [create]
 {{- end }}

@@ -101,13 +101,18 @@ class Operator:
             registry=self._metrics.registry,
         )
         async with health:
-            kube = await Kube.connect(instance=self._settings.identity)
+            settings = self._settings
+            kube = await Kube.connect(
+                instance=settings.identity,
+                how_to_grant=settings.how_to_grant if settings.namespace_role else None,
+            )
             try:
                 log.info(
                     "started",
                     extra={
                         "server": kube.server,
-                        "namespaces": list(self._settings.namespaces) or "all",
+                        "namespaces": list(settings.namespaces) or "all",
+                        "rights": "per namespace" if settings.namespace_role else "all at once",
                         "health_port": health.port,
                     },
                 )
@@ -148,9 +153,10 @@ class Operator:
         wake: Callable[..., None] = lambda key, trigger: queue.wake(  # noqa: E731
             key, trigger, Urgency.ORDINARY
         )
-        children = Children(wake, settings.scopes)
+        children = Children(wake, () if settings.namespace_role else settings.scopes)
         resync = Resync(kube, router, self._objects, self._metrics, settings)
-        supervisor.start("the watch of children", children.run(kube))
+        if not settings.namespace_role:  # else each begins with the first pass in a namespace
+            supervisor.start("the watch of children", children.run(kube))
         if not await supervisor.until(_fill(children, resync)):
             return
         async with Context.create(
@@ -162,7 +168,12 @@ class Operator:
             registry = kopf_glue.kopf_registry(router, kube.credentials)
             supervisor.start(
                 "the watch of our objects",
-                kopf_glue.watch(registry, settings.namespaces, self._watching),
+                kopf_glue.watch(
+                    registry,
+                    settings.namespaces,
+                    self._watching,
+                    scans=not (settings.namespaces or settings.namespace_role),
+                ),
             )
             try:
                 await supervisor.run()

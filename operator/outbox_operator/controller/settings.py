@@ -29,6 +29,9 @@ class Settings:
 
     Attributes:
         namespaces: Where our resources are looked after; empty: everywhere.
+        namespace_role: ClusterRole that a namespace's owner binds to let the operator in; empty:
+            its rights hold everywhere it looks.
+        service_account: Whom that role is bound to, as `namespace:name`.
         image: Image of the relay and of the consumer runtime.
         log_level: Lowest level shown.
         health_port: Port of /healthz, /readyz and /metrics; 0 picks a free one.
@@ -44,6 +47,8 @@ class Settings:
     """
 
     namespaces: tuple[str, ...] = ()
+    namespace_role: str = ""
+    service_account: str = ""
     image: str
     log_level: str = "INFO"
     health_port: int = 8080
@@ -104,6 +109,13 @@ class Settings:
                 f"{self.lease_deadline_seconds:g}, {self.lease_duration_seconds:g}"
             )
 
+    def how_to_grant(self, namespace: str) -> str:
+        """The command by which the owner of a namespace lets the operator in."""
+        return (
+            f"kubectl create rolebinding {self.lease_name} --clusterrole={self.namespace_role} "
+            f"--serviceaccount={self.service_account} --namespace={namespace}"
+        )
+
     @property
     def scopes(self) -> tuple[str | None, ...]:
         """Namespaces to list and watch; None stands for all."""
@@ -128,11 +140,24 @@ def from_environment(
     def text(name: str, default: str = "") -> str:
         return given.get(name) or environment.get(PREFIX + name) or default
 
+    role, account = text("NAMESPACE_ROLE"), text("SERVICE_ACCOUNT")
+    if role and not re.fullmatch("[^:]+:[^:]+", account):
+        raise SpecError(
+            f"OUTBOX_SERVICE_ACCOUNT: wanted namespace:name, beside OUTBOX_NAMESPACE_ROLE; found "
+            f"{account!r}"
+        )
+    if role and text("NAMESPACES"):
+        raise SpecError(
+            "OUTBOX_NAMESPACES and OUTBOX_NAMESPACE_ROLE: wanted one of them; the first names "
+            "the namespaces, with the second their owners let the operator in"
+        )
     image = text("IMAGE")
     if not image:
         raise SpecError("OUTBOX_IMAGE (or --image) is not set: the image that relay pods run")
     return Settings(
         namespaces=_namespaces(text("NAMESPACES")),
+        namespace_role=role,
+        service_account=account,
         image=image,
         log_level=_level(text("LOG_LEVEL", "INFO")),
         health_port=_number("HEALTH_PORT", text("HEALTH_PORT", "8080"), 0, 65535),

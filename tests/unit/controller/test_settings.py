@@ -50,6 +50,15 @@ def test_each_pause_can_be_set(one: Field[Any]) -> None:
         ({"OUTBOX_HEALTH_PORT": "70000"}, "OUTBOX_HEALTH_PORT"),
         ({"OUTBOX_LOG_LEVEL": "loud"}, "OUTBOX_LOG_LEVEL"),
         ({"OUTBOX_NAMESPACES": "shop,Bad_Name"}, "Bad_Name"),
+        ({"OUTBOX_NAMESPACE_ROLE": "role"}, "OUTBOX_SERVICE_ACCOUNT: wanted namespace:name"),
+        (
+            {
+                "OUTBOX_NAMESPACE_ROLE": "role",
+                "OUTBOX_SERVICE_ACCOUNT": "a:b",
+                "OUTBOX_NAMESPACES": "shop",
+            },
+            "wanted one of them",
+        ),
         ({"OUTBOX_BUSY_INTERVAL": "soon"}, "OUTBOX_BUSY_INTERVAL"),
         ({"OUTBOX_BUSY_INTERVAL": "nan"}, "OUTBOX_BUSY_INTERVAL"),
         ({"OUTBOX_BUSY_INTERVAL": "0"}, "OUTBOX_BUSY_INTERVAL"),

@@ -21,6 +21,7 @@ from outbox_operator.adapters.kubernetes.transport import (
     MERGE_PATCH,
     METADATA_LIST,
     Credentials,
+    HowToGrant,
     NotFoundError,
     Transport,
 )
@@ -42,15 +43,17 @@ class Kube:
         self._events = EventRecorder(transport, instance)
 
     @classmethod
-    async def connect(cls, *, instance: str | None = None) -> Kube:
+    async def connect(
+        cls, *, instance: str | None = None, how_to_grant: HowToGrant | None = None
+    ) -> Kube:
         """Connect with the credentials of the environment; see `Transport.connect`.
 
         Args:
             instance: Who we are in Events; default: the host name, which is the pod's name.
+            how_to_grant: The command that gives us our rights in a namespace, for messages.
         """
-        return cls(
-            await Transport.connect(user_agent=meta.MANAGED_BY), instance or socket.gethostname()
-        )
+        transport = await Transport.connect(user_agent=meta.MANAGED_BY, how_to_grant=how_to_grant)
+        return cls(transport, instance or socket.gethostname())
 
     async def close(self) -> None:
         """Close all connections."""
@@ -267,8 +270,12 @@ class Kube:
         label_selector: str | None = None,
         *,
         field_selector: str | None = None,
+        ends_when_denied: bool = False,
     ) -> AsyncIterator[Listed | Changed]:
-        """Follow a collection for ever: `Listed` first and after lost history, then `Changed`."""
+        """Follow a collection for ever: `Listed` first and after lost history, then `Changed`.
+
+        With `ends_when_denied` a right that goes later ends it, too, by an AccessDeniedError.
+        """
 
         async def list_all() -> tuple[list[dict[str, Any]], str]:
             return await self.list(
@@ -276,7 +283,15 @@ class Kube:
             )
 
         selectors = _selectors(label_selector, field_selector)
-        return watch(self._transport, list_all, api_version, plural, namespace, selectors)
+        return watch(
+            self._transport,
+            list_all,
+            api_version,
+            plural,
+            namespace,
+            selectors,
+            ends_when_denied=ends_when_denied,
+        )
 
     async def served_plurals(self, api_version: str) -> set[str]:
         """Plurals that the API server serves of a group; empty when it does not know the group."""

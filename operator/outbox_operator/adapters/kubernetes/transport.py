@@ -13,7 +13,7 @@ import json
 import os
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -45,6 +45,11 @@ METADATA_LIST: Final = (
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 )
 
+HowToGrant = Callable[[str], str]
+"""The command for a namespace."""
+
+_NAMESPACE: Final = re.compile(r"/namespaces/([^/]+)/(?!leases)")
+"""Of a path; the Lease is in the operator's own, and no matter of who owns another."""
 _USER_CONFIG: Final = os.path.expanduser("~/.kube/config")
 _FAILURES: Final = (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError)
 
@@ -87,17 +92,24 @@ class Credentials:
 class Transport:
     """One connection pool to one API server."""
 
-    def __init__(self, client: ApiClient) -> None:
+    def __init__(self, client: ApiClient, how_to_grant: HowToGrant | None = None) -> None:
         self._client = client
+        self._how_to_grant = how_to_grant
 
     @classmethod
-    async def connect(cls, user_agent: str) -> Transport:
+    async def connect(cls, user_agent: str, how_to_grant: HowToGrant | None = None) -> Transport:
         """Load credentials: `KUBECONFIG`, else the pod's service account, else `~/.kube/config`.
+
+        Args:
+            user_agent: Who we are in the API server's log.
+            how_to_grant: The command that gives us our rights in a namespace: part of what is said
+                when one is missing.
 
         Raises:
             KubernetesError: No usable credentials were found.
         """
         configuration = Configuration()
+        configuration.connection_pool_maxsize = 0  # no limit: each watch keeps a connection
         path = os.environ.get("KUBECONFIG")
         try:
             if path or "KUBERNETES_SERVICE_HOST" not in os.environ:
@@ -114,7 +126,7 @@ class Transport:
             ) from error
         client = ApiClient(configuration)
         client.user_agent = user_agent
-        return cls(client)
+        return cls(client, how_to_grant)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -174,7 +186,7 @@ class Transport:
             raise self._unreachable(verb, error) from error
         answer = _decode(payload)
         if response.status >= 300:
-            raise error_of(verb, response.status, answer)
+            raise self._refused(verb, path, response.status, answer)
         return answer
 
     async def stream(
@@ -191,7 +203,8 @@ class Transport:
             response = await self._send("GET", path, query, None, JSON, JSON, timeout)
             async with response:
                 if response.status >= 300:
-                    raise error_of(verb, response.status, _decode(await response.read()))
+                    answer = _decode(await response.read())
+                    raise self._refused(verb, path, response.status, answer)
                 while line := await response.content.readline():
                     yield json.loads(line)
         except (*_FAILURES, ValueError) as error:
@@ -226,6 +239,10 @@ class Transport:
         headers: dict[str, str] = {}
         await self._client.update_params_for_auth(headers, [], ["BearerToken"], "", "", None)
         return headers
+
+    def _refused(self, verb: str, path: str, code: int, answer: Mapping[str, Any]) -> OutboxError:
+        error = error_of(verb, code, answer)
+        return error if code != 403 else with_cure(error, path, self._how_to_grant)
 
     def _unreachable(self, verb: str, error: Exception) -> KubernetesError:
         cause = "timed out" if isinstance(error, asyncio.TimeoutError) else str(error)
@@ -279,3 +296,20 @@ def error_of(verb: str, code: int, answer: Mapping[str, Any]) -> OutboxError:
     if code in (400, 422) or (code == 500 and _MISTYPED.search(message)):
         return SpecError(text)
     return KubernetesError(f"{text} (HTTP {code})")
+
+
+def with_cure(error: OutboxError, path: str, how_to_grant: HowToGrant | None) -> OutboxError:
+    """A missing right that the owner of a namespace can give, with the command; others as they are.
+
+    Args:
+        error: The refusal.
+        path: What was asked for.
+        how_to_grant: The command; None: rights are not given by namespace.
+    """
+    place = _NAMESPACE.search(path)
+    if how_to_grant is None or place is None or error.reason != Reason.PERMISSION_DENIED:
+        return error
+    return AccessDeniedError(
+        f"the operator lacks rights in namespace {place[1]}; who owns it gives them: "
+        f"{how_to_grant(place[1])} ({error.message})"
+    )

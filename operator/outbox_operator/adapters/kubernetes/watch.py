@@ -50,11 +50,14 @@ async def watch(
     plural: str,
     namespace: str | None,
     selectors: dict[str, str],
+    *,
+    ends_when_denied: bool,
 ) -> AsyncIterator[Listed | Changed]:
     """Follow a collection; never ends by itself.
 
     Raises:
         AccessDeniedError: The very first list is forbidden: a lack of rights is not waited out.
+            With `ends_when_denied` a later one is not either.
     """
     path = collection_path(api_version, plural, namespace)
     subject = f"{plural} in {namespace or 'all namespaces'}"
@@ -91,7 +94,8 @@ async def watch(
         except ExpiredError:
             version = None
         except OutboxError as error:
-            if isinstance(error, AccessDeniedError) and not listed_once:
+            final = ends_when_denied or not listed_once
+            if isinstance(error, AccessDeniedError) and final:
                 raise
             failures += 1
             log.warning("watch interrupted, trying again: %s", error, extra={"failures": failures})

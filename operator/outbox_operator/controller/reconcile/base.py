@@ -28,7 +28,7 @@ from outbox_operator.controller.reconcile.events import EventReporter
 from outbox_operator.controller.runtime.child_cache import owner_of
 from outbox_operator.controller.runtime.own_writes import OwnWrites
 from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileResult
-from outbox_operator.errors import ConflictError, KubernetesError, OutboxError
+from outbox_operator.errors import AccessDeniedError, ConflictError, KubernetesError, OutboxError
 from outbox_operator.plan.ownership import CONFLICTS
 from outbox_operator.plan.passes.result import PassResult
 from outbox_operator.plan.status.conditions import (
@@ -139,7 +139,9 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
     async def _live(
         self, key: ObjectKey, body: Mapping[str, Any], metadata: Meta
     ) -> ReconcileResult:
-        if meta.FINALIZER not in metadata.finalizers and not self._own.is_stale(body):
+        denied = await self._denied(key)
+        unmarked = meta.FINALIZER not in metadata.finalizers and not self._own.is_stale(body)
+        if unmarked and denied is None:
             written = await self.context.kube.merge_metadata(
                 self.context.ref(key),
                 resource_version=metadata.resource_version,
@@ -164,6 +166,8 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         pause_seconds = settings.busy_interval_seconds
         defect: Exception | None = None
         try:
+            if denied is not None:
+                raise denied
             parsed = self._parsed.get(metadata.uid, metadata.generation, lambda: self.parse(body))
             resource = dataclasses.replace(parsed, meta=metadata, status=previous)
             types = self.condition_types(resource)
@@ -218,6 +222,14 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             if stalled
             else settings.retry_ceiling_seconds,
         )
+
+    async def _denied(self, key: ObjectKey) -> AccessDeniedError | None:
+        """Why the operator may not work in a namespace that has not let it in."""
+        try:
+            await self.context.enter(key.namespace)
+        except AccessDeniedError as error:
+            return error
+        return None
 
     def _paused(self, body: Mapping[str, Any], metadata: Meta) -> Part:
         if not metadata.paused:
@@ -280,7 +292,10 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             return ReconcileResult()
 
         async def clean_up() -> None:
-            await self.clean_up(self.parse(body))
+            resource = self.parse(body)
+            if resource.spec.deletionPolicy != "Retain":
+                await self.context.enter(key.namespace)
+            await self.clean_up(resource)
 
         asked = datetime.fromisoformat(str(metadata.deleted_at))
         if not await may_go(

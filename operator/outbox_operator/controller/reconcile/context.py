@@ -15,6 +15,7 @@ from outbox_operator.api import meta
 from outbox_operator.controller.reconcile.cluster import ClusterIdentity
 from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
 from outbox_operator.controller.reconcile.secrets import Secrets
+from outbox_operator.controller.runtime.granted import GrantedNamespaces
 from outbox_operator.controller.runtime.reconciler import ObjectKey, Reconciler
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Context:
         nats: Connections to NATS, by login.
         postgres: Connections to PostgreSQL, by login.
         cluster: Which cluster this is.
+        granted: Namespaces that let the operator in one by one; None: it may work wherever it
+            looks.
     """
 
     kube: Kube
@@ -53,6 +56,7 @@ class Context:
     nats: NatsConnections
     postgres: PostgresConnections
     cluster: ClusterIdentity
+    granted: GrantedNamespaces | None = None
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -76,14 +80,27 @@ class Context:
             nats=NatsConnections(wake, time.monotonic),
             postgres=PostgresConnections(wake, time.monotonic),
             cluster=ClusterIdentity(kube),
+            granted=GrantedNamespaces(kube, children, time.monotonic)
+            if settings.namespace_role
+            else None,
         )
         sweeper = asyncio.create_task(context._sweep_forever(), name="sweep connections")
         try:
             yield context
         finally:
             sweeper.cancel()
+            if context.granted is not None:
+                await context.granted.close()
             await context.nats.close()
             await context.postgres.close()
+
+    async def enter(self, namespace: str) -> None:
+        """Before a pass over an object: what was made in its namespace is known.
+
+        Raises AccessDeniedError: the operator may not work there, and how that is changed.
+        """
+        if self.granted is not None:
+            await self.granted.enter(namespace)
 
     def living(self, kind: str) -> frozenset[str]:
         """UIDs of all resources of a kind that are seen here."""
@@ -100,6 +117,8 @@ class Context:
                 self.secrets.sweep()
                 await self.nats.sweep()
                 await self.postgres.sweep()
+                if self.granted is not None:
+                    await self.granted.keep(self.objects.namespaces())
             except Exception:
                 log.exception("the sweep of connections failed, trying again")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from outbox_operator.adapters.kubernetes.client import Kube
@@ -30,10 +30,13 @@ SELECTOR: Final = f"{meta.MANAGED_BY_LABEL}={meta.MANAGED_BY}"
 Wake = Callable[[ObjectKey, str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Scope:
-    kind: str
-    namespace: str | None
+@dataclass(slots=True)
+class _Place:
+    """A namespace that is watched, or all of them."""
+
+    waiting: set[str] = field(default_factory=lambda: set(KINDS))
+    """Kinds that have not been listed yet."""
+    listed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def owner_of(body: Mapping[str, Any]) -> ObjectKey | None:
@@ -62,20 +65,19 @@ class Children:
 
     Args:
         wake: Called with the owner's key and a trigger.
-        namespaces: Where to watch; None stands for all.
+        namespaces: Where to watch from the start; None stands for all.
     """
 
     def __init__(self, wake: Wake, namespaces: Iterable[str | None]) -> None:
         self._wake = wake
-        self._scopes = [_Scope(kind, namespace) for kind in KINDS for namespace in namespaces]
-        self._waiting = set(self._scopes)
-        self._all_listed = asyncio.Event()
+        self._places = {namespace: _Place() for namespace in namespaces}
         self._bodies: dict[str, dict[tuple[str, str], Body]] = {kind: {} for kind in KINDS}
         self._owned: dict[str, set[tuple[str, str, str]]] = defaultdict(set)
 
     async def wait_synced(self) -> None:
         """Wait until every kind has been listed at least once, in every namespace."""
-        await self._all_listed.wait()
+        for place in list(self._places.values()):
+            await place.listed.wait()
 
     def get(self, kind: str, namespace: str, name: str) -> Body | None:
         """A child, or None when there is none with our label."""
@@ -86,18 +88,45 @@ class Children:
         return [self._bodies[kind][ns, name] for kind, ns, name in sorted(self._owned.get(uid, ()))]
 
     async def run(self, kube: Kube) -> None:
-        """Watch for ever."""
+        """Watch the namespaces of the start for ever."""
         async with asyncio.TaskGroup() as tasks:
-            for scope in self._scopes:
-                tasks.create_task(self._follow(kube, scope), name=f"watch {scope.kind}")
+            for namespace in list(self._places):
+                for kind in KINDS:
+                    tasks.create_task(self._follow(kube, kind, namespace), name=f"watch {kind}")
 
-    async def _follow(self, kube: Kube, scope: _Scope) -> None:
-        changes = kube.watch(KINDS[scope.kind], PLURALS[scope.kind], scope.namespace, SELECTOR)
+    def enter(self, namespace: str) -> asyncio.Event:
+        """Announce `follow` for a namespace; the event says that all was listed there since."""
+        place = self._places[namespace] = _Place()
+        return place.listed
+
+    async def follow(self, kube: Kube, namespace: str) -> None:
+        """Watch one namespace more, for ever.
+
+        Raises:
+            ExceptionGroup: With an AccessDeniedError: the rights there are missing, or went.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            for kind in KINDS:
+                watching = self._follow(kube, kind, namespace, ends_when_denied=True)
+                tasks.create_task(watching, name=f"watch {kind} in {namespace}")
+
+    def leave(self, namespace: str) -> None:
+        """Forget a namespace that is no longer followed."""
+        for kind in KINDS:
+            self.listed(kind, namespace, ())
+        self._places.pop(namespace, None)
+
+    async def _follow(
+        self, kube: Kube, kind: str, namespace: str | None, *, ends_when_denied: bool = False
+    ) -> None:
+        changes = kube.watch(
+            KINDS[kind], PLURALS[kind], namespace, SELECTOR, ends_when_denied=ends_when_denied
+        )
         async for change in changes:
             if isinstance(change, Listed):
-                self.listed(scope.kind, scope.namespace, change.items)
+                self.listed(kind, namespace, change.items)
             else:
-                self.changed(scope.kind, change.body, deleted=change.deleted)
+                self.changed(kind, change.body, deleted=change.deleted)
 
     def listed(self, kind: str, namespace: str | None, items: Iterable[Body]) -> None:
         """A whole list: what is not in it is gone."""
@@ -108,9 +137,11 @@ class Children:
         for where, body in list(self._bodies[kind].items()):
             if namespace in (None, where[0]) and where not in found:
                 self.changed(kind, body, deleted=True)
-        self._waiting.discard(_Scope(kind, namespace))
-        if not self._waiting:
-            self._all_listed.set()
+        place = self._places.get(namespace)
+        if place is not None:
+            place.waiting.discard(kind)
+            if not place.waiting:
+                place.listed.set()
 
     def changed(self, kind: str, body: Body, *, deleted: bool) -> None:
         """One child was created, changed or deleted."""

@@ -26,12 +26,12 @@ class WatcherEndedError(OutboxError):
     """kopf ended although nobody asked it to."""
 
 
-def kopf_settings(*, namespaced: bool) -> kopf.OperatorSettings:
+def kopf_settings(*, scans: bool) -> kopf.OperatorSettings:
     """Settings that let a watch neither hang nor go deaf, and keep kopf's hands off our objects.
 
     Args:
-        namespaced: Whether single namespaces are watched: then nothing needs the right to list
-            all namespaces and resource definitions.
+        scans: Whether to notice that a resource definition goes and comes back, which needs the
+            right to list them.
     """
     settings = kopf.OperatorSettings()
     settings.watching.server_timeout = 300
@@ -42,7 +42,7 @@ def kopf_settings(*, namespaced: bool) -> kopf.OperatorSettings:
     settings.networking.connect_timeout = 10
     settings.posting.enabled = False
     settings.peering.standalone = True
-    settings.scanning.disabled = namespaced
+    settings.scanning.disabled = not scans
     settings.persistence.finalizer = f"{meta.GROUP}/kopf-unused"
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=meta.GROUP)
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=meta.GROUP)
@@ -91,6 +91,8 @@ async def watch(
     registry: kopf.OperatorRegistry,
     namespaces: Collection[str],
     after_start: Callable[[], None],
+    *,
+    scans: bool,
 ) -> None:
     """Run kopf until it ends or is cancelled.
 
@@ -99,13 +101,14 @@ async def watch(
         namespaces: Empty for all.
         after_start: Called once kopf's tasks exist. kopf takes the process's signal handlers
             for itself; this is the moment to take them back.
+        scans: As in `kopf_settings`.
 
     Raises:
         WatcherEndedError: kopf ended by itself.
     """
     tasks = await kopf.spawn_tasks(
         registry=registry,
-        settings=kopf_settings(namespaced=bool(namespaces)),
+        settings=kopf_settings(scans=scans),
         namespaces=list(namespaces),
         clusterwide=not namespaces,
         # Only peering reads this, and it is off. Left out, kopf asks for the name of the user, and

@@ -110,6 +110,10 @@ class Objects:
             body for key, body in self._bodies[kind].items() if namespace in (None, key.namespace)
         ]
 
+    def namespaces(self) -> set[str]:
+        """Where there are any."""
+        return {key.namespace for bodies in self._bodies.values() for key in bodies}
+
     def owned_by(self, uid: str) -> list[Body]:
         """All objects of ours that another one of ours controls."""
         return [self._bodies[key.kind][key] for key in sorted(self._owned.get(uid, ()))]

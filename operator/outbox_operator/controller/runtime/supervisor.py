@@ -42,7 +42,7 @@ class Supervisor:
             await asyncio.wait({main, stopped, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
             for task in self._tasks:
                 if task.done():
-                    raise _cause_of(task)
+                    raise cause_of(task)
             if stopped.done():
                 return False
             await main
@@ -67,8 +67,8 @@ async def cancel(*tasks: asyncio.Task[Any]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _cause_of(task: asyncio.Task[None]) -> OutboxError:
-    """What to say about a supervised task that ended."""
+def cause_of(task: asyncio.Task[None]) -> OutboxError:
+    """What to say about a task that should not have ended."""
     error = None if task.cancelled() else task.exception()
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

@@ -13,6 +13,7 @@ from outbox_operator.adapters.kubernetes.transport import (
     NotFoundError,
     WriteConflictError,
     error_of,
+    with_cure,
 )
 from outbox_operator.adapters.kubernetes.watch import pause_seconds
 from outbox_operator.errors import (
@@ -58,6 +59,27 @@ def test_refusals(
     assert found.reason == reason
     assert found.message.startswith("PATCH deployments shop/relay: ")
     assert text in found.message
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "said"),
+    [
+        ("/api/v1/namespaces/shop/secrets/db", {}, "gives them: bind shop (GET it: HTTP 403)"),
+        ("/apis/apps/v1/namespaces/shop/deployments", {}, "namespace shop; who owns it"),
+        # Nobody's to give, or no matter of rights.
+        ("/api/v1/namespaces/kube-system", {}, None),
+        ("/apis/coordination.k8s.io/v1/namespaces/system/leases/operator", {}, None),
+        ("/api/v1/namespaces/shop/secrets/db", TERMINATING, None),
+    ],
+)
+def test_a_right_that_a_namespace_lacks_comes_with_the_command(
+    path: str, answer: dict[str, Any], said: str | None
+) -> None:
+    error = error_of("GET it", 403, answer)
+    found = with_cure(error, path, lambda namespace: f"bind {namespace}")
+    assert found is error if said is None else said in found.message
+    assert found.reason == error.reason
+    assert with_cure(error, path, None) is error
 
 
 def test_credentials_do_not_show_the_token() -> None:
