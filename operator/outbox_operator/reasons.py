@@ -184,7 +184,7 @@ class Reason(StrEnum):
     """On `SchemaApplied`: a newer operator migrated this schema.
     Do: run that version of the operator."""
     APPROVAL_PENDING = "ApprovalPending"
-    """On `SchemaApplied`: a migration waits for you, or a move that would leave rows behind.
+    """On `SchemaApplied`, `StreamReady`: a migration waits, or a move that leaves events behind.
     Do: [approve it](../how-to/migrations-and-approval.md)."""
     UPDATE_FROZEN = "UpdateFrozen"
     """On any part: something differs and is left so while paused.

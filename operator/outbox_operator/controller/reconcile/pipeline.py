@@ -125,8 +125,9 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         stream_name = children.stream_name
         if stream_name is None or not prerequisites_met(database, children, exists=exists):
             return relay_waits(resource)
-        if exists and database.keeps_relay is not None:
-            return relay_kept(resource, database, database.keeps_relay)
+        why = database.keeps_relay or children.keeps_relay
+        if exists and why is not None:
+            return relay_kept(resource, database, why)
         restarting = "relay" in (restart_targets(owner) or ())
         stopped = stopped_by("spec.relay", spec.relay.state, spec.relay.replicas)
         workload = await self._workloads.ensure(

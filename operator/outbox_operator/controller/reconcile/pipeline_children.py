@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from outbox_operator.adapters.kubernetes.objects import ref_of
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
-from outbox_operator.api.resource import Meta, Pipeline
+from outbox_operator.api.resource import Meta, Pipeline, parse_status, parse_stream
+from outbox_operator.api.v1alpha1.stream import EventStreamStatus
 from outbox_operator.controller.reconcile.cache import LastResult
 from outbox_operator.controller.reconcile.context import Context
+from outbox_operator.controller.reconcile.jetstream import connect
 from outbox_operator.controller.reconcile.resources import OwnedResources
 from outbox_operator.controller.runtime.reconciler import ObjectKey
+from outbox_operator.errors import OutboxError
 from outbox_operator.plan.kubernetes.children import (
     event_consumers,
     event_stream,
     event_stream_name,
 )
 from outbox_operator.plan.kubernetes.resources import Body, pruning_steps, wanted_steps
-from outbox_operator.plan.passes.children import ChildrenResult, children_result
+from outbox_operator.plan.passes.children import ChildrenResult, children_result, waiting_for
+from outbox_operator.plan.passes.moving import StreamMove, stream_held, stream_move
 
 Rendered = tuple[Sequence[Body], Sequence[Body]]
 """The EventStream, none when the pipeline refers to one; and the EventConsumers."""
@@ -49,7 +54,10 @@ class PipelineChildren:
         )
         # The stream by itself: one that is somebody else's does not keep consumers from going.
         observed = await self._resources.observe(owner, stream)
-        stream_steps = wanted_steps(owner, stream, observed)
+        live = next(iter(observed.live.values()), None)
+        move = await self._move(pipeline, live)
+        held = move is not None and stream_held(pipeline, move) is not None
+        stream_steps = () if held else wanted_steps(owner, stream, observed)
         stream_applied = await self._resources.execute(owner, stream_steps)
         observed = await self._resources.observe(owner, consumers)
         consumer_steps = [
@@ -60,7 +68,30 @@ class PipelineChildren:
         consumers_applied = await self._resources.execute(owner, consumer_steps)
         referred = self._cached(meta.STREAM, owner.namespace, event_stream_name(pipeline))
         self._pass_pause_on(owner)
-        return children_result(pipeline, referred, stream_applied, consumers_applied)
+        return children_result(pipeline, referred, stream_applied, consumers_applied, move)
+
+    async def _move(self, pipeline: Pipeline, live: Body | None) -> StreamMove | None:
+        """Whether the stream is declared elsewhere than it was, and what waits there."""
+        owner, wanted = pipeline.meta, pipeline.spec.nats
+        if live is None or owner.paused:
+            return None
+        before = parse_stream(live, stored=True).spec
+        known = parse_status(live, EventStreamStatus).stream
+        if known is None or before.nats == wanted:
+            return None
+        with suppress(OutboxError):  # what cannot be looked at is another one
+            there = await (await connect(self._context, owner, wanted)).stream_info(before.name)
+            if there is not None and there.created == known.created:
+                return None  # by another name or login
+        bodies = self._context.objects.of_kind(meta.CONSUMER, owner.namespace)
+        waiting, durables = waiting_for(pipeline, before.name, bodies)
+        try:
+            admin = await connect(self._context, owner, before.nats)
+            infos = [await admin.consumer_info(before.name, durable) for durable in durables]
+        except OutboxError:
+            return stream_move(pipeline, before.nats, waiting, seen=False)
+        waiting = sum(one.pending + one.ack_pending for one in infos if one is not None)
+        return stream_move(pipeline, before.nats, waiting, seen=True)
 
     def _cached(self, kind: str, namespace: str, name: str) -> Body | None:
         return self._context.objects.get(ObjectKey(kind, namespace, name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from outbox_operator.api.v1alpha1.stream import EventStreamStatus, StreamState, 
 from outbox_operator.errors import OutboxError, SpecError
 from outbox_operator.plan.kubernetes.children import event_stream_name
 from outbox_operator.plan.kubernetes.resources import Body
+from outbox_operator.plan.passes.moving import KEPT_WHERE_STREAM_WAS, StreamMove, stream_held
 from outbox_operator.plan.status.conditions import Part, failed, ok, waiting
 from outbox_operator.plan.steps import Applied, Change, drifts
 from outbox_operator.reasons import Reason
@@ -36,6 +37,9 @@ class ChildrenResult:
         consumers: One line each.
         drifts: Children that somebody had changed or deleted, and that were put back.
         lost: The JetStream stream is somebody else's.
+        keeps_relay: Why the relay that runs is left as it is; None: it need not be.
+        moved: That the stream is elsewhere now, and what it left behind.
+        approved: Whether a person had to approve that, and did.
     """
 
     parts: tuple[Part, ...] = ()
@@ -44,6 +48,9 @@ class ChildrenResult:
     consumers: tuple[ConsumerSummary, ...] = ()
     drifts: tuple[str, ...] = ()
     lost: bool = False
+    keeps_relay: str | None = None
+    moved: str | None = None
+    approved: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,28 +68,54 @@ def children_result(
     referred: Body | None,
     stream: Sequence[Applied[Body]],
     consumers: Sequence[Applied[Body]],
+    move: StreamMove | None = None,
 ) -> ChildrenResult:
     """What the children add up to.
 
     Args:
         pipeline: Whose they are.
-        referred: The EventStream that `spec.stream.ref` names, if it exists.
-        stream: What became of its own EventStream; empty: it refers to one.
+        referred: The EventStream that `spec.stream.ref` names, if it exists; its own, if that may
+            not move.
+        stream: What became of its own EventStream; empty: it refers to one, or may not move.
         consumers: What became of its EventConsumers, and of those no longer declared.
+        move: Its own EventStream is declared elsewhere than it was.
     """
     try:
         of_stream = _stream(pipeline, _body(stream, referred), _is_frozen(stream))
     except OutboxError as error:
         of_stream = _StreamResult(part=failed(ConditionType.STREAM_READY, error))
+    held = None if move is None else stream_held(pipeline, move)
+    done = move is not None and any(one.change is Change.PATCHED for one in stream)
     part, summaries = _consumers(pipeline, consumers)
     return ChildrenResult(
-        parts=(of_stream.part, part),
+        parts=(held or of_stream.part, part),
         stream_name=of_stream.name,
         stream=of_stream.state,
         consumers=summaries,
         drifts=(*drifts(stream), *drifts(consumers)),
         lost=of_stream.lost,
+        keeps_relay=None if held is None else KEPT_WHERE_STREAM_WAS,
+        moved=move.text if move is not None and done else None,
+        approved=move is not None and done and move.waiting > 0,
     )
+
+
+def waiting_for(pipeline: Pipeline, stream: str, bodies: Iterable[Body]) -> tuple[int, list[str]]:
+    """Messages that consumers of a stream had not handled at the last look, and their durables.
+
+    Args:
+        pipeline: Whose they are.
+        stream: Name of the JetStream stream.
+        bodies: The EventConsumers of the namespace.
+    """
+    states = [
+        state
+        for body in bodies
+        if body["spec"].get("streamRef", {}).get("name") == event_stream_name(pipeline)
+        and (state := parse_status(body, EventConsumerStatus).consumer) is not None
+        and state.stream == stream
+    ]
+    return sum(one.pending + one.ackPending for one in states), [one.name for one in states]
 
 
 def _body(applied: Sequence[Applied[Body]], referred: Body | None) -> Body | None:

@@ -1,8 +1,8 @@
-"""An outbox that is declared elsewhere than it was, and what waits where it was. Pure.
+"""An outbox or a stream that is declared elsewhere than it was, and what waits where it was. Pure.
 
 A Secret that names another database, or an address that leads to one, leaves rows behind that
-nobody would ever publish. That waits for a person, or until the relay, which is left as it is
-meanwhile, has published them.
+nobody would ever publish; another NATS, messages that nobody would ever handle. Such a move waits
+for a person, or until they are published and handled; what runs is left as it is meanwhile.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Pipeline
+from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.plan.postgres.state import ObservedDatabase, OutboxNumbers
 from outbox_operator.plan.status.conditions import Part
 from outbox_operator.reasons import Reason
 
 KEPT_WHERE_IT_WAS = "left as it is until the outbox may move, see SchemaApplied"
+KEPT_WHERE_STREAM_WAS = "left as it is until the stream may move, see StreamReady"
 """Of the relay."""
 _HASH_LENGTH = 12
 
@@ -96,3 +98,68 @@ def moved_text(move: Move) -> str:
     """What is said once the outbox has moved."""
     left = f"{move.leaves}, and stay there" if move.rows else "nothing waited where it was"
     return f"the outbox is in another database now (identity {move.now}); {left}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamMove:
+    """A stream that is declared elsewhere than it was.
+
+    Attributes:
+        before: Where it was, for people.
+        now: Where it is declared.
+        waiting: Messages there that consumers have not handled; when nobody can look, those of
+            the last statuses.
+        seen: Whether that was looked at in this pass.
+        hash: What a person approves.
+    """
+
+    before: str
+    now: str
+    waiting: int
+    seen: bool
+    hash: str
+
+    @property
+    def leaves(self) -> str:
+        """What stays where it was, for people."""
+        when = "wait" if self.seen else "waited when they were counted last"
+        return f"{self.waiting} messages {when} for consumers at {self.before}"
+
+    @property
+    def text(self) -> str:
+        """What is said once the stream has moved."""
+        left = f"{self.leaves}, and stay there" if self.waiting else "nothing waited where it was"
+        return f"the stream is declared at {self.now} now; {left}"
+
+
+def stream_move(
+    pipeline: Pipeline, before: NatsConnection, waiting: int, *, seen: bool
+) -> StreamMove:
+    """A move to where a pipeline declares its stream now; arguments as `StreamMove`."""
+    now = pipeline.spec.nats
+    said = f"{pipeline.meta.uid} {before.model_dump_json()} {now.model_dump_json()}"
+    return StreamMove(
+        before=_place(before), now=_place(now), waiting=waiting, seen=seen,
+        hash=hashlib.sha256(said.encode()).hexdigest()[:_HASH_LENGTH],
+    )  # fmt: skip
+
+
+def stream_held(pipeline: Pipeline, move: StreamMove) -> Part | None:
+    """StreamReady while messages wait where the stream was; None: it may move."""
+    approved = pipeline.meta.annotations.get(meta.APPROVE_PLAN_ANNOTATION)
+    if not move.waiting or approved == move.hash:
+        return None
+    return Part(
+        type=ConditionType.STREAM_READY,
+        status="False",
+        reason=Reason.APPROVAL_PENDING,
+        message=f"spec.nats: the stream would be another one at {move.now}, and {move.leaves}. Set "
+        "it back and stop the relay, or wait until they are handled there, or leave them there: "
+        f"annotation {meta.APPROVE_PLAN_ANNOTATION}={move.hash}",
+        stalled=True,
+    )
+
+
+def _place(nats: NatsConnection) -> str:
+    domain = "" if nats.domain is None else f" (domain {nats.domain})"
+    return f"{nats.url}{domain}"

@@ -195,7 +195,7 @@ def pipeline_result(
         restarted: Whether all that the restart annotation names has been done.
     """
     acted_on = set()
-    if database.approved:
+    if database.approved or children.approved:
         acted_on.add(meta.APPROVE_PLAN_ANNOTATION)
     if restarted:
         acted_on.add(meta.RESTART_ANNOTATION)
@@ -217,7 +217,7 @@ def pipeline_result(
         drifts=(*children.drifts, *relay.drifts),
         corrections=database.drifts,
         acted_on=frozenset(acted_on),
-        moves=() if database.moved is None else (database.moved,),
+        moves=tuple(one for one in (database.moved, children.moved) if one is not None),
     )
 
 

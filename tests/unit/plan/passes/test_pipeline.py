@@ -11,12 +11,14 @@ import pytest
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Pipeline
+from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus, OutboxStatus, RelayStatus
 from outbox_operator.errors import ConflictError, KubernetesError, OutboxError
 from outbox_operator.plan.kubernetes.children import event_consumers, event_stream
 from outbox_operator.plan.kubernetes.resources import Body
-from outbox_operator.plan.passes.children import ChildrenResult, children_result
+from outbox_operator.plan.passes.children import ChildrenResult, children_result, waiting_for
 from outbox_operator.plan.passes.database import CONNECTED, MIGRATED, DatabaseResult
+from outbox_operator.plan.passes.moving import stream_held, stream_move
 from outbox_operator.plan.passes.pipeline import (
     lost_to,
     no_relay,
@@ -304,3 +306,37 @@ def test_a_relay_that_is_kept_shows_the_numbers_of_where_it_reads() -> None:
     assert kept.outbox is not None
     assert (kept.outbox.backlogRows, kept.relay) == (7, STATUS.relay)
     assert relay_kept(resource, NO_SCHEMA, "rows wait").outbox == STATUS.outbox
+
+
+def test_a_stream_that_may_not_move_yet() -> None:
+    """It is shown as it is, and so is the relay; what cannot be counted is as it was last."""
+    resource = pipeline(consumers=CONSUMERS)
+    before = NatsConnection(url="nats://before:4222")
+    bodies = [
+        child(one, consumer={"name": "a", "stream": "ORDERS", "pending": 4, "ackPending": 1})
+        for one in event_consumers(resource)
+    ]
+    waiting, durables = waiting_for(resource, "ORDERS", bodies)
+    assert (waiting, durables) == (10, ["a", "a"])
+    assert waiting_for(resource, "OTHER", bodies) == (0, [])
+    live = streamed(resource, stream=STREAM).now
+    move = stream_move(resource, before, waiting, seen=False)
+    consumers = [found(one) for one in bodies]
+    result = children_result(resource, live, [], consumers, move)
+    part = result.parts[0]
+    assert (part.status, part.reason, part.stalled) == ("False", "ApprovalPending", True)
+    assert "10 messages waited when they were counted last" in part.message
+    assert (result.stream_name, result.keeps_relay is not None) == ("ORDERS", True)
+    assert (result.moved, result.approved) == (None, False)
+    # With the other's approval nothing goes.
+    other = stream_move(resource, NatsConnection(url="nats://third:4222"), waiting, seen=False)
+    meta_ = dataclasses.replace(
+        resource.meta, annotations={meta.APPROVE_PLAN_ANNOTATION: move.hash}
+    )
+    approved = dataclasses.replace(resource, meta=meta_)
+    assert stream_held(approved, other) is not None
+    assert stream_held(approved, move) is None
+    done = [dataclasses.replace(streamed(resource), change=Change.PATCHED)]
+    gone = children_result(approved, None, done, consumers, move)
+    assert (gone.approved, gone.keeps_relay) == (True, None)
+    assert "and stay there" in (gone.moved or "")
