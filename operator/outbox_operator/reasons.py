@@ -85,8 +85,7 @@ class Reason(StrEnum):
     """On `SchemaApplied`, `DatabaseReachable`: a statement took too long and was cancelled.
     Do: look at the server's load."""
     STATEMENT_FAILED = "StatementFailed"
-    """On `SchemaApplied`, `DatabaseReachable`: the server refused a statement; the message holds
-    its words and SQLSTATE.
+    """On `SchemaApplied`, `DatabaseReachable`: the server refused a statement; the message quotes.
     Do: what the message says."""
     NATS_UNREACHABLE = "NatsUnreachable"
     """On `NatsReachable`: no connection; the message names address and cause.
@@ -96,8 +95,7 @@ class Reason(StrEnum):
     or has no leader.
     Do: look at the NATS cluster; check `spec.nats.domain`."""
     JETSTREAM_ERROR = "JetStreamError"
-    """On `NatsReachable`, `StreamReady`, `ConsumerReady`: JetStream answered with an error of its
-    own.
+    """On `NatsReachable`, `StreamReady`, `ConsumerReady`: JetStream answered with its own error.
     Do: what the message says."""
     DEPENDENCY_UNAVAILABLE = "DependencyUnavailable"
     """On any: another server that is needed is away.
@@ -126,9 +124,11 @@ class Reason(StrEnum):
 
     # The specification or what is there is in the way: a person must act
     INVALID_SPEC = "InvalidSpec"
-    """On any: a field cannot be carried out; also a role that does not exist, and a `podTemplate`
-    that Kubernetes refuses.
+    """On any: a field cannot be carried out, a role does not exist, a `podTemplate` is refused.
     Do: change the field the message names."""
+    FORBIDDEN_BY_POLICY = "ForbiddenByPolicy"
+    """On `RelayAvailable`, `WorkloadAvailable`: the installation forbids a part of the pods.
+    Do: leave it out, or ask who installed the operator for it (`dataPlane.podPolicy`)."""
     NOT_SUPPORTED_YET = "NotSupportedYet"
     """On `Ready`: a field whose behaviour is not in this version.
     Do: remove it."""

@@ -11,6 +11,7 @@ import yaml
 
 from outbox_operator.api import meta
 from outbox_operator.controller import settings
+from outbox_operator.plan.kubernetes.podsettings import PodPolicy, PodSettings
 from support.chart import CHART, ROOT, Helm, Manifest
 
 EVERYTHING: dict[str, Any] = {
@@ -24,6 +25,11 @@ EVERYTHING: dict[str, Any] = {
     "affinity": {"nodeAffinity": {}},
     "tolerations": [{"operator": "Exists"}],
     "priorityClassName": "high",
+    "dataPlane": {
+        "imagePullSecrets": [{"name": "pull"}],
+        "priorityClassName": "high",
+        "podPolicy": {"fields": ["spec.tolerations"], "serviceAccounts": [], "images": ["team/*"]},
+    },
     "serviceAccount": {"annotations": {"a": "b"}},
     "networkPolicy": {
         "metricsFrom": [{"namespaceSelector": {}}],
@@ -223,6 +229,9 @@ def test_the_operator_understands_its_environment(helm: Helm, values: Manifest) 
     assert read.health_port == 8080
     assert (read.lease_namespace, read.lease_name) == ("here", "outbox-operator")
     assert read.identity == "pod-1"
+    policy = PodPolicy(fields=("spec.tolerations",), service_accounts=(), images=("team/*",))
+    pods = PodSettings(pull_secrets=("pull",), priority_class="high", policy=policy)
+    assert read.pods == (pods if values is EVERYTHING else PodSettings())
     role = "outbox-operator-namespace" if values is PER_NAMESPACE else ""
     assert read.namespace_role == role
 

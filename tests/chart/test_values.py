@@ -34,6 +34,8 @@ from support.chart import CHART, ChartRefusedError, Helm
         ({"rbac": {"mode": "PerNamespace"}, "watchNamespaces": ["shop"]}, "watchNamespaces empty"),
         ({"imagePullSecrets": ["pull"]}, "imagePullSecrets"),
         ({"podLabels": {"a": 1}}, "podLabels"),
+        ({"dataPlane": {"podPolicy": {"fields": ["podTemplate.spec"]}}}, "fields"),
+        ({"dataPlane": {"podPolicy": {"images": ["a b"]}}}, "images"),
         ({"resources": {"requests": {"cpu": "lots"}}}, "cpu"),
         ({"resources": {"request": {}}}, "request"),
         ({"extraEnv": [{"value": "x"}]}, "extraEnv"),

@@ -46,6 +46,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
+{{/* What the pods of relays and consumers have in common, and may ask for. */}}
+{{- define "outbox-operator.pods" -}}
+{{- $secrets := list }}
+{{- range .Values.dataPlane.imagePullSecrets }}{{ $secrets = append $secrets .name }}{{ end }}
+{{- $policy := .Values.dataPlane.podPolicy }}
+{{- dict
+  "pull_secrets" $secrets
+  "priority_class" .Values.dataPlane.priorityClassName
+  "policy" (dict "fields" $policy.fields "service_accounts" $policy.serviceAccounts "images" $policy.images)
+  | toJson }}
+{{- end }}
+
 {{/* Whether namespaces let the operator in one by one. */}}
 {{- define "outbox-operator.perNamespace" -}}
 {{- if eq .Values.rbac.mode "PerNamespace" }}

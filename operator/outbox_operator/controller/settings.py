@@ -9,7 +9,9 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
+from outbox_operator.documents import parse
 from outbox_operator.errors import SpecError
+from outbox_operator.plan.kubernetes.podsettings import PodSettings
 
 PREFIX: Final = "OUTBOX_"
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -33,6 +35,7 @@ class Settings:
             its rights hold everywhere it looks.
         service_account: Whom that role is bound to, as `namespace:name`.
         image: Image of the relay and of the consumer runtime.
+        pods: What the pods of relays and consumers have in common, and may ask for.
         log_level: Lowest level shown.
         health_port: Port of /healthz, /readyz and /metrics; 0 picks a free one.
         lease_name: Lease that the leader holds.
@@ -50,6 +53,7 @@ class Settings:
     namespace_role: str = ""
     service_account: str = ""
     image: str
+    pods: PodSettings = field(default_factory=PodSettings)
     log_level: str = "INFO"
     health_port: int = 8080
     lease_name: str = "outbox-operator"
@@ -159,6 +163,7 @@ def from_environment(
         namespace_role=role,
         service_account=account,
         image=image,
+        pods=parse(PodSettings, text("PODS", "{}"), PREFIX + "PODS"),
         log_level=_level(text("LOG_LEVEL", "INFO")),
         health_port=_number("HEALTH_PORT", text("HEALTH_PORT", "8080"), 0, 65535),
         lease_name=text("LEASE_NAME", "outbox-operator"),

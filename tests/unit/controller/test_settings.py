@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import Field
 from typing import Any
 
@@ -33,6 +34,15 @@ def test_flags_win_over_the_environment() -> None:
     assert found.scopes == ("b", "a")
 
 
+def test_what_pods_have_in_common_is_a_document() -> None:
+    policy = {"fields": [], "images": ["x/*"]}
+    pods = {"pull_secrets": ["a"], "priority_class": "high", "policy": policy}
+    found = from_environment({**BASE, "OUTBOX_PODS": json.dumps(pods)}).pods
+    assert (found.pull_secrets, found.priority_class) == (("a",), "high")
+    assert (found.policy.fields, found.policy.images) == ((), ("x/*",))
+    assert found.policy.service_accounts == ("*",)
+
+
 @pytest.mark.parametrize("one", pauses(), ids=lambda one: one.name)
 def test_each_pause_can_be_set(one: Field[Any]) -> None:
     # Less than its default, as the parts of the Lease must stay in order.
@@ -59,6 +69,8 @@ def test_each_pause_can_be_set(one: Field[Any]) -> None:
             },
             "wanted one of them",
         ),
+        ({"OUTBOX_PODS": '{"policy": {"image": []}}'}, "OUTBOX_PODS: policy.image: Unexpected"),
+        ({"OUTBOX_PODS": '{"policy": {"images": "x"}}'}, "OUTBOX_PODS: policy.images"),
         ({"OUTBOX_BUSY_INTERVAL": "soon"}, "OUTBOX_BUSY_INTERVAL"),
         ({"OUTBOX_BUSY_INTERVAL": "nan"}, "OUTBOX_BUSY_INTERVAL"),
         ({"OUTBOX_BUSY_INTERVAL": "0"}, "OUTBOX_BUSY_INTERVAL"),

@@ -162,6 +162,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
                 restarted_at=self._workloads.restarted_at(
                     owner, workload_name(owner.name), now=restart
                 ),
+                settings=self.context.settings.pods,
             )
             prerequisites_met = all(part.status == "True" for part in earlier)
             if not prerequisites_met and not self._workloads.exists(owner):

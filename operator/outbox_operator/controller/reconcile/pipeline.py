@@ -159,6 +159,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
                 secret_checksum=checksum,
                 restarted_at=restarted_at,
                 replicas=relay_replicas(spec),
+                settings=self.context.settings.pods,
             ),
         )
 

@@ -16,7 +16,8 @@ from outbox_operator.api import meta
 from outbox_operator.api.resource import Meta
 from outbox_operator.api.v1alpha1.handler import ContainerHandler
 from outbox_operator.errors import SpecError
-from outbox_operator.plan.kubernetes import podtemplate, secret_files
+from outbox_operator.plan.kubernetes import podsettings, podtemplate, secret_files
+from outbox_operator.plan.kubernetes.podsettings import PodSettings
 from outbox_operator.plan.kubernetes.runtime_config import GRACE_SECONDS
 from outbox_operator.plan.kubernetes.secret_files import SecretFile
 from outbox_operator.wire.config import CONFIG_MOUNT, CONFIG_PATH_ENV, HEALTH_PORT, SECRETS_MOUNT
@@ -156,17 +157,43 @@ def with_overlay(
     path: str,
     *,
     owns_process: bool,
+    image: str,
+    settings: PodSettings,
 ) -> dict[str, Any]:
+    """A template with the defaults of the installation and the user's settings in it.
+
+    Args:
+        workload: Whose pods they are.
+        template: From one of the functions above.
+        overlay: The user's `podTemplate`.
+        path: Where the resource has it.
+        owns_process: Whether the main container runs our program.
+        image: The operator's own image.
+        settings: Of the installation.
+
+    Raises:
+        SpecError: The overlay would break the pods, or the policy forbids a part of them.
+    """
     try:
-        return podtemplate.merge(
-            template,
+        merged = podtemplate.merge(
+            podsettings.with_defaults(template, settings),
             overlay,
             container=workload.container,
             owns_process=owns_process,
             min_grace_seconds=GRACE_SECONDS if owns_process else 0,
         )
+        podsettings.check(
+            settings.policy,
+            merged,
+            overlay,
+            container=workload.container,
+            account=workload.name,
+            image=image,
+        )
     except SpecError as error:
-        raise SpecError(f"{workload.meta.key}: {path}.{error.message}") from error
+        text = f"{workload.meta.key}: {path}.{error.message}"
+        raise SpecError(text, reason=error.reason) from error
+    return merged
 
 
 def _mount_secrets(

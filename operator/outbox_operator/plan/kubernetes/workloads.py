@@ -18,6 +18,7 @@ from outbox_operator.plan import names
 from outbox_operator.plan.kubernetes import pods, secret_files
 from outbox_operator.plan.kubernetes.diff import stamped
 from outbox_operator.plan.kubernetes.pods import Workload
+from outbox_operator.plan.kubernetes.podsettings import PodSettings
 from outbox_operator.plan.kubernetes.runtime_config import (
     consumer_config,
     container_environment,
@@ -81,6 +82,7 @@ def relay_objects(
     secret_checksum: str,
     restarted_at: str | None,
     replicas: int | None,
+    settings: PodSettings,
 ) -> list[dict[str, Any]]:
     """Manifests of a relay: ServiceAccount, ConfigMap, PodDisruptionBudget, Deployment.
 
@@ -91,9 +93,10 @@ def relay_objects(
         secret_checksum: Hash of the values behind `relay_secret_refs`.
         restarted_at: See `restarted_at`; a new value rolls the pods.
         replicas: Pods; None leaves the number to an autoscaler.
+        settings: What all pods have in common, and what resources may ask for.
 
     Raises:
-        SpecError: `spec.relay.podTemplate` would break the pods.
+        SpecError: `spec.relay.podTemplate` would break the pods, or asks for what is forbidden.
     """
     owner = pipeline.meta
     workload = Workload(
@@ -115,7 +118,13 @@ def relay_objects(
         restarted_at=restarted_at,
     )
     template = pods.with_overlay(
-        workload, template, pipeline.spec.relay.podTemplate, "spec.relay", owns_process=True
+        workload,
+        template,
+        pipeline.spec.relay.podTemplate,
+        "spec.relay",
+        owns_process=True,
+        image=image,
+        settings=settings,
     )
     return [
         _service_account(workload),
@@ -138,6 +147,7 @@ def consumer_objects(
     image: str,
     secret_checksum: str,
     restarted_at: str | None,
+    settings: PodSettings,
 ) -> list[dict[str, Any]]:
     """Manifests of a consumer workload; none without a handler.
 
@@ -149,9 +159,11 @@ def consumer_objects(
         image: Our image, used where the handler brings none.
         secret_checksum: Hash of the values behind `consumer_secret_refs`.
         restarted_at: See `restarted_at`; a new value rolls the pods.
+        settings: What all pods have in common, and what resources may ask for.
 
     Raises:
-        SpecError: `spec.podTemplate` would break the pods, or the durable's name is not valid.
+        SpecError: `spec.podTemplate` would break the pods, pods or handler ask for what is
+            forbidden, or the durable's name is not valid.
     """
     handler, owner = consumer.spec.handler, consumer.meta
     if handler is None:
@@ -206,6 +218,8 @@ def consumer_objects(
         consumer.spec.podTemplate,
         "spec",
         owns_process=handler.container is None,
+        image=image,
+        settings=settings,
     )
     return [
         *objects,

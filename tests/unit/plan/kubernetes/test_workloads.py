@@ -14,6 +14,7 @@ from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.controller.runtime.child_cache import KINDS
 from outbox_operator.errors import SpecError
 from outbox_operator.plan.kubernetes import workloads
+from outbox_operator.plan.kubernetes.podsettings import PodPolicy, PodSettings
 from outbox_operator.wire.config import SECRETS_MOUNT, DatabaseConfig
 from support import resources
 from support.golden import assert_golden
@@ -63,6 +64,7 @@ def relay(pipeline: Pipeline | None = None, **over: Any) -> list[dict[str, Any]]
         "secret_checksum": "of-secrets",
         "restarted_at": None,
         "replicas": 1,
+        "settings": PodSettings(),
         **over,
     }
     return workloads.relay_objects(pipeline or resources.pipeline(), **settings)
@@ -76,6 +78,7 @@ def handle(consumer: Consumer, **over: Any) -> list[dict[str, Any]]:
         "image": "outbox-operator:0.1.0",
         "secret_checksum": "of-secrets",
         "restarted_at": None,
+        "settings": PodSettings(),
         **over,
     }
     return workloads.consumer_objects(consumer, **settings)
@@ -296,6 +299,19 @@ def test_the_restart_time_is_read_back_from_the_live_deployment() -> None:
     assert workloads.restarted_at(deployment) == moment
     assert workloads.restarted_at(of_kind(relay(), "Deployment")) is None
     assert workloads.restarted_at(None) is None
+
+
+def test_what_the_policy_forbids_is_refused_by_name() -> None:
+    settings = PodSettings(policy=PodPolicy(fields=("metadata",), images=("shop/*",)))
+    pipeline = resources.pipeline(relay={"podTemplate": {"spec": {"hostNetwork": True}}})
+    where = r"OutboxPipeline/shop/orders: spec\.relay\.podTemplate\.spec\.hostNetwork: not allowed"
+    with pytest.raises(SpecError, match=where) as caught:
+        relay(pipeline, settings=settings)
+    assert caught.value.reason == "ForbiddenByPolicy"
+    for handler in (PYTHON, CONTAINER):
+        with pytest.raises(SpecError, match=r"image 'registry\.example/.* of container consumer"):
+            handle(resources.consumer(handler=handler), settings=settings)
+    assert handle(resources.consumer(handler=HTTP), settings=settings)
 
 
 def test_a_pod_template_that_breaks_the_pods_names_resource_and_field() -> None:

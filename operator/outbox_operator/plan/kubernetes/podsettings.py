@@ -1,0 +1,156 @@
+"""What whoever installed the operator says of all pods it makes: defaults, and a policy. Pure.
+
+Read by the controller from its environment, applied by `plan.kubernetes.pods` around the merge of
+a user's `podTemplate`: defaults before it, so that a user may say otherwise; the policy on what
+came of it, so that no way of saying it leads around.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final
+
+from outbox_operator.errors import SpecError
+from outbox_operator.reasons import Reason
+
+ALL: Final = ("*",)
+_STRICT: Final[dict[str, Any]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodPolicy:
+    """What resources may ask of pods. `*` stands for anything.
+
+    Attributes:
+        fields: Fields of `podTemplate`, such as `spec.tolerations`, each with all that is below it;
+            lists are passed through, as in `spec.containers.resources`.
+        service_accounts: Those beside the one that the operator makes for the workload.
+        images: Those beside the operator's own, of all containers and of volumes.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    fields: tuple[str, ...] = ALL
+    service_accounts: tuple[str, ...] = ALL
+    images: tuple[str, ...] = ALL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodSettings:
+    """What all pods of relays and consumers have in common.
+
+    Attributes:
+        pull_secrets: Names of Secrets, of the pod's namespace, for pulling images.
+        priority_class: Name of a PriorityClass; empty: the cluster's default.
+        policy: What resources may ask for.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    pull_secrets: tuple[str, ...] = ()
+    priority_class: str = ""
+    policy: PodPolicy = field(default_factory=PodPolicy)
+
+
+def with_defaults(template: Mapping[str, Any], settings: PodSettings) -> dict[str, Any]:
+    """A pod template of ours with the defaults in it."""
+    spec = dict(template["spec"])
+    if settings.pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in settings.pull_secrets]
+    if settings.priority_class:
+        spec["priorityClassName"] = settings.priority_class
+    return {**template, "spec": spec}
+
+
+def check(
+    policy: PodPolicy,
+    merged: Mapping[str, Any],
+    overlay: Mapping[str, Any] | None,
+    *,
+    container: str,
+    account: str,
+    image: str,
+) -> None:
+    """Refuse what the policy forbids.
+
+    Args:
+        policy: What may be asked for.
+        merged: The pod template as it would be applied.
+        overlay: The user's `podTemplate`; it could be merged.
+        container: Name of our main container.
+        account: The ServiceAccount that the operator makes for these pods.
+        image: The operator's own.
+
+    Raises:
+        SpecError: Names the field, what it asks for and what is allowed.
+    """
+    if policy.fields != ALL:
+        allowed = [tuple(one.split(".")) for one in policy.fields]
+        for path in _set_fields(overlay or {}, container):
+            if not any(path[: len(one)] == one or one == ALL for one in allowed):
+                raise _forbidden(
+                    f"podTemplate.{'.'.join(path)}",
+                    "the fields",
+                    policy.fields,
+                    "dataPlane.podPolicy.fields",
+                )
+    spec = merged["spec"]
+    for name in ("serviceAccountName", "serviceAccount"):
+        found = spec.get(name)
+        if found not in (None, "", account) and not _matches(found, policy.service_accounts):
+            raise _forbidden(
+                f"podTemplate.spec.{name} {found!r}",
+                "the ServiceAccounts",
+                (account, *policy.service_accounts),
+                "dataPlane.podPolicy.serviceAccounts",
+            )
+    for whose, found in _images(spec):
+        if found != image and not _matches(found, policy.images):
+            raise _forbidden(
+                f"podTemplate or handler: image {found!r} of {whose}",
+                "the images",
+                (image, *policy.images),
+                "dataPlane.podPolicy.images",
+            )
+
+
+def _forbidden(what: str, kind: str, allowed: Sequence[str], value: str) -> SpecError:
+    return SpecError(
+        f"{what}: not allowed by who installed the operator; {kind} that are: "
+        f"{', '.join(allowed) or 'none'} (value {value} of the chart)",
+        reason=Reason.FORBIDDEN_BY_POLICY,
+    )
+
+
+def _set_fields(value: Any, container: str, *path: str) -> Iterator[tuple[str, ...]]:
+    """Paths of what an overlay sets or removes, without the numbers of list items."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            # Says which container is meant, and sets nothing.
+            if (*path, key) == ("spec", "containers", "name") and inner == container:
+                continue
+            yield from _set_fields(inner, container, *path, str(key))
+    elif isinstance(value, list) and value:
+        for item in value:
+            # An item without any field still is one.
+            yield from _set_fields(item, container, *path) if item else (path,)
+    else:
+        yield path
+
+
+def _images(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for kind in ("containers", "initContainers"):
+        for one in spec.get(kind) or ():
+            yield f"container {one['name']}", str(one.get("image") or "")
+    for one in spec.get("volumes") or ():
+        reference = (one.get("image") or {}).get("reference")
+        if reference:
+            yield f"volume {one['name']}", str(reference)
+
+
+def _matches(text: object, patterns: Sequence[str]) -> bool:
+    return any(
+        re.fullmatch(re.escape(one).replace(r"\*", ".*"), str(text), re.DOTALL) for one in patterns
+    )
