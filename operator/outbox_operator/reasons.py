@@ -76,7 +76,7 @@ class Reason(StrEnum):
     """On `DatabaseReachable`: the address leads to a standby.
     Do: use the primary's address, or list all hosts in the URL."""
     TOO_MANY_CONNECTIONS = "TooManyConnections"
-    """On `DatabaseReachable`: `max_connections` is used up.
+    """On `DatabaseReachable`: `max_connections`, or the role's limit, is used up.
     Do: free connections or raise it."""
     LOCK_TIMEOUT = "LockTimeout"
     """On `SchemaApplied`: another session holds a lock a migration needs.
@@ -116,8 +116,8 @@ class Reason(StrEnum):
     """On `DatabaseReachable`: the database in the URL does not exist.
     Do: create it, or correct the URL."""
     PERMISSION_DENIED = "PermissionDenied"
-    """On `SchemaApplied`, `NatsReachable`, `StreamReady`, `ConsumerReady`: the role or account may
-    not do this; on any: nor the operator in this namespace.
+    """On `DatabaseReachable`, `SchemaApplied`, `NatsReachable`, `StreamReady`, `ConsumerReady`: the
+    role or account may not do this; on any: nor the operator in this namespace.
     Do: run the command of the message; or allow the subject in the NATS account."""
     NAMESPACE_TERMINATING = "NamespaceTerminating"
     """On `Ready`: the namespace is being deleted."""

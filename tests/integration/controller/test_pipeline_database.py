@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -20,23 +21,25 @@ from outbox_operator.controller.reconcile.connections import NatsConnections, Po
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.pipeline_database import PipelineDatabase
 from outbox_operator.controller.reconcile.secrets import Secrets
+from outbox_operator.controller.runtime.child_cache import Children
 from outbox_operator.controller.runtime.objects import Objects
 from outbox_operator.controller.settings import Settings
 from outbox_operator.plan.passes.database import DatabaseResult
 from outbox_operator.plan.status.pipeline import outbox_status
 from outbox_operator.reasons import Reason
-from support.postgres import PostgresServer
+from support.postgres import PostgresServer, execute, with_login
 from support.resources import pipeline
 
 
 class OneSecret:
-    """An API server that knows one Secret, the login of the database."""
+    """An API server whose Secrets all hold one login, apart from some by name."""
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.others: dict[str, str] = {}
 
     async def secret(self, namespace: str, name: str) -> Mapping[str, bytes] | None:
-        return {"url": self.url.encode()}
+        return {"url": self.others.get(name, self.url).encode()}
 
 
 @pytest.fixture
@@ -45,14 +48,19 @@ def secret(database: str) -> OneSecret:
 
 
 @pytest.fixture
-async def databases(secret: OneSecret) -> AsyncIterator[PipelineDatabase]:
+def children() -> Children:
+    return Children(lambda _owner, _trigger: None, ())
+
+
+@pytest.fixture
+async def databases(secret: OneSecret, children: Children) -> AsyncIterator[PipelineDatabase]:
     absent = cast(Any, None)  # nothing here asks Kubernetes
     connections = PostgresConnections(lambda _user, _trigger: None, time.monotonic)
     yield PipelineDatabase(
         Context(
             kube=absent,
             objects=Objects(),
-            children=absent,
+            children=children,
             settings=Settings(image="i", lease_namespace="system", identity="a"),
             wake=lambda _key, _trigger: None,
             secrets=Secrets(secret, time.monotonic, 0.0),
@@ -148,6 +156,53 @@ async def test_an_outbox_leaves_no_rows_behind_unless_somebody_says_so(
     assert gone.moved is not None
     assert "nothing waited" in gone.moved
     postgres_server.drop_database(other)
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["with a login of its own", "with ours"])
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("ALTER ROLE {role} PASSWORD 'new'", "CredentialsRejected"),
+        ("ALTER ROLE {role} NOLOGIN", "CredentialsRejected"),
+        ("ALTER ROLE {role} CONNECTION LIMIT 0", "TooManyConnections"),
+        ("REVOKE CONNECT ON DATABASE {database} FROM PUBLIC", "PermissionDenied"),
+    ],
+)
+async def test_the_relays_login_is_tried_when_its_pods_are_not_ready(
+    databases: PipelineDatabase,
+    children: Children,
+    secret: OneSecret,
+    change: str,
+    reason: str,
+    alone: bool,
+) -> None:
+    """Although the catalogue was compared lately, and sessions of the operator live on."""
+    home, name = secret.url, urlsplit(secret.url).path[1:]
+    role = f"r_{name}"
+    await execute(
+        home,
+        f"CREATE ROLE {role} LOGIN PASSWORD 'old'",
+        f"GRANT CREATE ON DATABASE {name} TO {role}",
+    )
+    try:
+        declared: dict[str, Any] = {"connectionSecretRef": {"name": "orders-db"}}
+        secret.url = with_login(home, role, "old")
+        if alone:
+            declared["migrationSecretRef"] = {"name": "owner"}
+            secret.others["owner"] = home
+        resource = pipeline(database=declared)
+        assert (await databases.ensure(resource)).error is None
+        await execute(home, change.format(role=role, database=name))
+        assert (await databases.ensure(resource)).error is None  # all pods are ready
+        metadata = {"name": "orders-relay", "namespace": "shop", "uid": "d"}
+        relay = {"metadata": metadata, "spec": {"replicas": 1}, "status": {"readyReplicas": 0}}
+        children.changed("Deployment", relay, deleted=False)
+        refused = (await databases.ensure(resource)).reachable
+        assert (refused.status, refused.reason) == ("False", reason)
+        assert "spec.database.connectionSecretRef, the relay's login" in refused.message
+        assert refused.stalled is (reason != "TooManyConnections")
+    finally:
+        await execute(home, f"DROP OWNED BY {role} CASCADE", f"DROP ROLE {role}")
 
 
 async def test_a_migration_that_waits_is_said_to_wait_until_it_is_approved(

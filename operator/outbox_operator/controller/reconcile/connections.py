@@ -149,8 +149,15 @@ class PostgresConnections:
         self._closing = False
 
     @contextlib.asynccontextmanager
-    async def lease(self, target: PostgresTarget, user: Any) -> AsyncIterator[PostgresAdmin]:
+    async def lease(
+        self, target: PostgresTarget, user: Any, *, fresh: bool = False
+    ) -> AsyncIterator[PostgresAdmin]:
         """Administration over a connection for one pass; it goes back to the shelf afterwards.
+
+        Args:
+            target: The login.
+            user: Who is woken when it breaks.
+            fresh: Log in anew: a session of before says nothing of a password that was changed.
 
         Raises:
             PostgresError, CredentialsError, UnsupportedServerError: As `postgres.connect`.
@@ -160,7 +167,7 @@ class PostgresConnections:
         entry.leases += 1
         try:
             async with entry.slots:
-                connection = await self._take(target, entry)
+                connection = await self._take(target, entry, fresh)
                 clean = False
                 try:
                     yield PostgresAdmin(connection, target)
@@ -175,8 +182,8 @@ class PostgresConnections:
             entry.leases -= 1
             entry.used_at = self._clock()
 
-    async def _take(self, target: PostgresTarget, entry: _PostgresEntry) -> Any:
-        while entry.idle:
+    async def _take(self, target: PostgresTarget, entry: _PostgresEntry, fresh: bool) -> Any:
+        while entry.idle and not fresh:
             _, connection = entry.idle.pop()
             if not connection.is_closed():
                 return connection

@@ -13,7 +13,9 @@ from outbox_operator.controller.reconcile.postgres import (
     forget_refused,
     in_session,
     read_logins,
+    try_worker,
 )
+from outbox_operator.plan.names import workload_name
 from outbox_operator.plan.passes.inbox import (
     InboxPlan,
     InboxResult,
@@ -22,6 +24,7 @@ from outbox_operator.plan.passes.inbox import (
 )
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.postgres.state import DesiredInbox, MigrationPlan
+from outbox_operator.plan.status.workload import lacks_pods
 from outbox_operator.plan.steps import Change
 
 LOCK_TIMEOUT_SECONDS: Final = 5.0
@@ -54,6 +57,12 @@ async def _with_logins(
         failure = await _migrate(context, consumer, logins, desired, plan.migration)
     elif plan.failure is None and plan.change is Change.NOOP and not consumer.meta.paused:
         failure = await _prune(context, consumer, inbox, logins)
+    if plan.failure is None and failure is None:
+        name = workload_name(consumer.meta.name)
+        pods = context.children.get("Deployment", consumer.meta.namespace, name)
+        if lacks_pods(pods):
+            whose = "spec.inbox.connectionSecretRef, the consumer's login"
+            failure = await try_worker(context, consumer.meta, logins, whose, unwell=True)
     return inbox_result(plan, failure)
 
 

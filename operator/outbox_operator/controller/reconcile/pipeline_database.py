@@ -12,15 +12,16 @@ from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.api import meta
 from outbox_operator.api.fields import seconds
-from outbox_operator.api.resource import Meta, Pipeline
+from outbox_operator.api.resource import Pipeline
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.postgres import (
     Logins,
     forget_refused,
     in_session,
     read_logins,
+    try_worker,
 )
-from outbox_operator.errors import CredentialsError
+from outbox_operator.plan.names import relay_name
 from outbox_operator.plan.passes.database import (
     DatabaseApplied,
     DatabaseObserved,
@@ -35,6 +36,7 @@ from outbox_operator.plan.passes.database import (
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.postgres.state import MigrationPlan, ObservedDatabase, OutboxNumbers
 from outbox_operator.plan.state import Owner
+from outbox_operator.plan.status.workload import lacks_pods
 from outbox_operator.plan.steps import Change
 from outbox_operator.wire.cursors import foreign_cursor_text
 
@@ -204,36 +206,24 @@ class PipelineDatabase:
     async def _keep_up(
         self, pipeline: Pipeline, logins: Logins, plan: DatabasePlan
     ) -> SessionFailure | None:
-        """What is done whenever the catalogue was compared, and not at every pass."""
-        if plan.migration is None:
+        """What is done whenever the catalogue was compared, and not at every pass.
+
+        The relay's login is tried then, too, and whenever its pods are not ready.
+        """
+        name = relay_name(pipeline.meta.name)
+        relay = self._context.children.get("Deployment", pipeline.meta.namespace, name)
+        if plan.migration is None and not lacks_pods(relay):
             return None
         owner, schema = pipeline.meta, pipeline.spec.database.schema_
-        if plan.change is not Change.FROZEN and not owner.paused:
+        if plan.migration is not None and plan.change is not Change.FROZEN and not owner.paused:
             retention = seconds(pipeline.spec.outbox.retention)
             kept = await in_session(
                 self._context, owner, logins.owner, lambda admin: admin.maintain(schema, retention)
             )
             if isinstance(kept, SessionFailure):
                 return kept
-        return await self._try_relay_login(owner, logins)
-
-    async def _try_relay_login(self, owner: Meta, logins: Logins) -> SessionFailure | None:
-        """The relay's own login is tried as well: its password may be the wrong one."""
-        if logins.worker == logins.owner:
-            return None
-
-        async def nothing(_: PostgresAdmin) -> None:
-            pass
-
-        refused = await in_session(self._context, owner, logins.worker, nothing)
-        if refused is None:
-            return None
-        error = refused.error
-        if isinstance(error, CredentialsError):
-            where = "spec.database.connectionSecretRef, the relay's login"
-            error = CredentialsError(f"{where}: {error.message}", reason=error.reason)
-        # The role that migrates was let in.
-        return SessionFailure(error=error, entered=True)
+        whose = "spec.database.connectionSecretRef, the relay's login"
+        return await try_worker(self._context, owner, logins, whose, unwell=lacks_pods(relay))
 
     def _remember(
         self,

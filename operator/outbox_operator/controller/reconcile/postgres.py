@@ -64,13 +64,50 @@ async def in_session(
     owner: Meta,
     target: PostgresTarget,
     work: Callable[[PostgresAdmin], Awaitable[T]],
+    *,
+    fresh: bool = False,
 ) -> T | SessionFailure:
-    """Work over a shared connection of a login; its answer, or why there is none."""
+    """Work over a shared connection of a login; its answer, or why there is none.
+
+    Args:
+        context: With the connections.
+        owner: The resource on whose behalf.
+        target: The login.
+        work: What to do.
+        fresh: Log in anew.
+    """
     entered = False
     try:
-        async with context.postgres.lease(target, ObjectKey.of(owner)) as admin:
+        async with context.postgres.lease(target, ObjectKey.of(owner), fresh=fresh) as admin:
             entered = True
             with understood(target):
                 return await work(admin)
     except OutboxError as error:
         return SessionFailure(error=error, entered=entered)
+
+
+async def try_worker(
+    context: Context, owner: Meta, logins: Logins, whose: str, *, unwell: bool
+) -> SessionFailure | None:
+    """Why pods cannot log in; None: they can, or the operator has just done so with that login.
+
+    Args:
+        context: With the connections.
+        owner: The resource whose pods they are.
+        logins: Of pods and of the role that migrates.
+        whose: The field and whose login it names, for messages.
+        unwell: Whether pods are not ready: their login may have been changed since, while
+            sessions of the operator live on.
+    """
+    if logins.worker == logins.owner and not unwell:
+        return None
+
+    async def nothing(_: PostgresAdmin) -> None:
+        pass
+
+    refused = await in_session(context, owner, logins.worker, nothing, fresh=unwell)
+    if refused is None:
+        return None
+    error = type(refused.error)(f"{whose}: {refused.error.message}", reason=refused.error.reason)
+    # The role that migrates was let in.
+    return SessionFailure(error=error, entered=True, worker=True)

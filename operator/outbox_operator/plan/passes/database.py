@@ -284,8 +284,7 @@ def _parts(held: Part | None, failure: SessionFailure | None, as_wanted: bool) -
             failed(ConditionType.DATABASE_REACHABLE, error),
             unknown(ConditionType.SCHEMA_APPLIED, error.reason, text),
         )
-    if as_wanted and isinstance(error, CredentialsError):
-        # The role that migrates got in, the relay's did not.
+    if as_wanted and failure.worker:
         return failed(ConditionType.DATABASE_REACHABLE, error), MIGRATED
     return CONNECTED, failed(ConditionType.SCHEMA_APPLIED, error)
 

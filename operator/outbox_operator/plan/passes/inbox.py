@@ -88,8 +88,12 @@ def inbox_result(plan: InboxPlan, failure: SessionFailure | None) -> InboxResult
     kind = ConditionType.SCHEMA_APPLIED
     if failure is not None:
         error = failure.error
+        away = failed(ConditionType.DATABASE_REACHABLE, error)
+        if failure.worker:
+            return InboxResult(
+                reachable=away, schema_applied=ok(kind, Reason.UP_TO_DATE), error=error
+            )
         if not failure.entered or error.reason == Reason.POSTGRES_UNREACHABLE:
-            away = failed(ConditionType.DATABASE_REACHABLE, error)
             return InboxResult(reachable=away, error=error)
         return InboxResult(reachable=reached, schema_applied=failed(kind, error), error=error)
     if plan.change is Change.FROZEN:

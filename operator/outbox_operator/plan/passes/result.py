@@ -74,10 +74,12 @@ class SessionFailure:
     Attributes:
         error: What.
         entered: Whether the database had let us in by then.
+        worker: Whether it is the login of the pods that does not work; ours did.
     """
 
     error: OutboxError
     entered: bool
+    worker: bool = False
 
 
 def part_after(kind: ConditionType, applied: Iterable[Applied[Any]]) -> Part:

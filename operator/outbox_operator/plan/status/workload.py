@@ -159,6 +159,12 @@ def replicas(deployment: Mapping[str, Any] | None) -> Replicas:
     )
 
 
+def lacks_pods(deployment: Mapping[str, Any] | None) -> bool:
+    """Whether a Deployment that exists has fewer ready pods than it shall have."""
+    numbers = replicas(deployment)
+    return numbers.ready < numbers.wanted
+
+
 def is_settled(deployment: Mapping[str, Any] | None) -> bool:
     """Whether the roll-out is complete and every pod is ready."""
     if deployment is None:
