@@ -68,6 +68,15 @@ def test_what_went_wrong(error: OutboxError, entered: bool, types: list[str]) ->
         assert result.error is error
 
 
+def test_the_login_of_the_pods_is_no_failure_of_the_schema() -> None:
+    refused = SessionFailure(error=CredentialsError("refused"), entered=True, worker=True)
+    result = inbox_result(InboxPlan(), refused)
+    assert [(part.status, part.reason) for part in result.parts] == [
+        ("False", "CredentialsRejected"), ("True", "UpToDate"),
+    ]  # fmt: skip
+    assert result.parts[0].stalled
+
+
 def test_a_table_that_cannot_be_made_so_is_a_failure_of_the_schema() -> None:
     old = dataclasses.replace(AS_WANTED, server_version=120000)
     result = inbox_result(plan_inbox_table(consumer(), DESIRED, old), None)
