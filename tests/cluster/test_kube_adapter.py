@@ -207,10 +207,12 @@ async def test_secrets_are_decoded(kube: Kube, namespace: str) -> None:
     assert await kube.secret(namespace, "db") == {"url": b"postgresql://\xff"}
 
 
-async def test_an_event_is_said_once(kube: Kube, namespace: str) -> None:
+async def test_what_is_said_again_is_the_same_event_seen_last(
+    kube: Kube, namespace: str, kubectl: Kubectl
+) -> None:
     body = await kube.apply(config_map(namespace))
     facts = {"type": "Warning", "action": "Reconcile"}
-    for note in ("NATS is away", "NATS is away", "NATS is back"):
+    for note in ("NATS is away", "NATS is back", "NATS is away", "NATS is away", "NATS is back"):
         await kube.record_event(body, reason="NatsUnreachable", note=note, **facts)  # type: ignore[arg-type]
     await kube.record_event(body, reason="Other", note="x" * 5000, **facts)  # type: ignore[arg-type]
 
@@ -220,6 +222,16 @@ async def test_an_event_is_said_once(kube: Kube, namespace: str) -> None:
     notes = sorted(item["note"] for item in about_us)
     assert notes[:2] == ["NATS is away", "NATS is back"]
     assert [len(note.encode()) for note in notes[2:]] == [1024]
+    counts = {item["note"]: item.get("series", {}).get("count") for item in about_us}
+    assert (counts["NATS is away"], counts["NATS is back"]) == (3, 2)
+    lines = kubectl("events", "-n", namespace, "--no-headers").splitlines()
+    order = [line.split("NATS is ")[1] for line in lines if "NATS is " in line]
+    assert order == ["away", "back"]
+    # One that is gone is written anew.
+    kubectl("delete", "events.events.k8s.io", "--all", "-n", namespace)
+    await kube.record_event(body, reason="NatsUnreachable", note="NATS is back", **facts)  # type: ignore[arg-type]
+    items, _ = await kube.list(EVENTS_API, "events", namespace)
+    assert [item["note"] for item in items] == ["NATS is back"]
 
 
 async def test_an_event_that_cannot_be_written_harms_nobody(kube: Kube) -> None:

@@ -130,7 +130,7 @@ SENTENCES: Final = [
         f"rows wait for {pipeline.STUCK_SECONDS:g} s or more and nothing was published for "
         f"{pipeline.STUCK_SECONDS:g} s",
     ),
-    (CONDITIONS, f"is written once in {WORDS[int(events.QUIET_SECONDS / 60)]} minutes"),
+    (CONDITIONS, f"within {WORDS[int(events.SERIES_SECONDS / 60)]} minutes is the same event"),
     (CONDITIONS, f"could not be renewed for {OPERATOR.lease_deadline_seconds:g} s"),
     (METRICS, f"not behind by more than {OPERATOR.silence_seconds:g} s"),
     (METRICS, f"(longer than {subjects.MAX_SUBJECT_BYTES} bytes)"),

@@ -257,7 +257,7 @@ class Kube:
         note: str,
         action: str,
     ) -> None:
-        """Write a Kubernetes Event; the same again within ten minutes is dropped."""
+        """Write a Kubernetes Event; the same again within ten minutes is counted in it."""
         await self._events.record(
             regarding_body, type=type, reason=reason, note=note, action=action
         )

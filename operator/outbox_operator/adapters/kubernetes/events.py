@@ -1,4 +1,8 @@
-"""Kubernetes Events about our objects, each said once. Called through `Kube.record_event`."""
+"""Kubernetes Events about our objects. Called through `Kube.record_event`.
+
+What is said again within a while is the same Event, seen once more: `kubectl events` counts it and
+puts it last. So the last thing that a person sees is the last thing that was said.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,13 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 from uuid import uuid4
 
 from outbox_operator.adapters.kubernetes.objects import collection_path
-from outbox_operator.adapters.kubernetes.transport import Transport
+from outbox_operator.adapters.kubernetes.transport import MERGE_PATCH, Transport
 from outbox_operator.api import meta
 from outbox_operator.errors import OutboxError
 from outbox_operator.reasons import Reason
@@ -19,16 +24,23 @@ from outbox_operator.wire.times import format_time
 
 log = logging.getLogger(__name__)
 
-QUIET_SECONDS: Final = 600.0
-"""The same thing about the same object is said again only after this time."""
+SERIES_SECONDS: Final = 600.0
+"""The same thing about the same object makes another Event only after this time without it."""
 NOTE_LIMIT_BYTES: Final = 1024
 EVENTS_API: Final = "events.k8s.io/v1"
 
 EventType = Literal["Normal", "Warning"]
 
 
+@dataclass(slots=True)
+class _Said:
+    name: str
+    count: int
+    at: float
+
+
 class EventRecorder:
-    """Writes Events; remembers for a while what it said."""
+    """Writes Events; remembers for a while what it said, and in which Event."""
 
     def __init__(
         self, transport: Transport, instance: str, clock: Callable[[], float] = time.monotonic
@@ -36,7 +48,7 @@ class EventRecorder:
         self._transport = transport
         self._instance = instance
         self._clock = clock
-        self._said: dict[tuple[str, str, str], float] = {}
+        self._said: dict[tuple[str, str, str], _Said] = {}
 
     async def record(
         self,
@@ -62,17 +74,24 @@ class EventRecorder:
         uid = metadata.get("uid", "")
         mark = (uid, reason, hashlib.sha256(note.encode()).hexdigest())
         now = self._clock()
-        self._said = {said: at for said, at in self._said.items() if now - at < QUIET_SECONDS}
-        if mark in self._said:
-            return
-        self._said[mark] = now
+        self._said = {
+            key: said for key, said in self._said.items() if now - said.at < SERIES_SECONDS
+        }
         namespace = metadata.get("namespace") or "default"
+        subject = f"events about {regarding['kind']} {namespace}/{metadata['name']}"
+        # 253 characters is the limit of a name; ours stay well below, others' may not.
+        fresh = _Said(f"{metadata['name'][:200]}.{uuid4().hex[:16]}", 1, now)
+        said = self._said.setdefault(mark, fresh)
+        if said is not fresh:
+            said.count, said.at = said.count + 1, now
+            if await self._count(said, namespace, subject):
+                return
+            said = self._said[mark] = fresh
         event = {
             "apiVersion": EVENTS_API,
             "kind": "Event",
             "metadata": {
-                # 253 characters is the limit of a name; ours stay well below, others' may not.
-                "name": f"{metadata['name'][:200]}.{uuid4().hex[:16]}",
+                "name": said.name,
                 "namespace": namespace,
             },
             "eventTime": format_time(datetime.now(UTC), "microseconds"),
@@ -91,7 +110,6 @@ class EventRecorder:
                 "resourceVersion": metadata.get("resourceVersion", ""),
             },
         }
-        subject = f"events about {regarding['kind']} {namespace}/{metadata['name']}"
         try:
             await self._transport.request(
                 "POST",
@@ -100,8 +118,24 @@ class EventRecorder:
                 subject=subject,
             )
         except OutboxError as error:
-            del self._said[mark]
+            self._said.pop(mark, None)
             log.warning("event not written: %s", error, extra={"event_reason": reason})
+
+    async def _count(self, said: _Said, namespace: str, subject: str) -> bool:
+        """See an Event once more; False: it is gone, or may not be changed."""
+        seen = format_time(datetime.now(UTC), "microseconds")
+        try:
+            await self._transport.request(
+                "PATCH",
+                f"{collection_path(EVENTS_API, 'events', namespace)}/{said.name}",
+                body={"series": {"count": said.count, "lastObservedTime": seen}},
+                content_type=MERGE_PATCH,
+                subject=subject,
+            )
+        except OutboxError as error:
+            log.info("event not counted, written anew: %s", error)
+            return False
+        return True
 
 
 def cut(note: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from outbox_operator.api.conditions import Condition, ConditionType
 from outbox_operator.errors import OutboxError
+from outbox_operator.plan.status.conditions import ROUTINE
 from outbox_operator.reasons import Reason
 
 if TYPE_CHECKING:
@@ -41,19 +42,20 @@ class EventReporter:
     async def ready(
         self, body: Mapping[str, Any], before: Sequence[Condition], after: Sequence[Condition]
     ) -> None:
-        """One event whenever Ready changes its status or reason."""
+        """One event whenever Ready changes its status or reason; a Warning when it is wrong."""
         old = next((c for c in before if c.type == ConditionType.READY), None)
         new = next(c for c in after if c.type == ConditionType.READY)
         if old is not None and (old.status, old.reason) == (new.status, new.reason):
             return
-        good = new.status == "True"
+        reason = Reason(new.reason)
+        good = new.status == "True" or reason in ROUTINE
         log.log(
             logging.INFO if good else logging.WARNING, "%s: %s", new.reason, new.message or "ready"
         )
         await self.event(
             body,
             type="Normal" if good else "Warning",
-            reason=Reason(new.reason),
+            reason=reason,
             note=new.message or f"{body['kind']} is ready",
         )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from outbox_operator.api.conditions import (
     LONGEST_MESSAGE,
@@ -25,6 +25,20 @@ from outbox_operator.reasons import Reason
 from outbox_operator.wire.times import format_time
 
 PartStatus = Literal["True", "False", "Unknown"]
+
+ROUTINE: Final = frozenset(
+    {
+        Reason.NEW_GENERATION,
+        Reason.RECONCILING,
+        Reason.NOT_OBSERVED,
+        Reason.NOT_STARTED,
+        Reason.CREATING,
+        Reason.ROLLING_OUT,
+        Reason.STOPPING,
+        Reason.PLAN_OUTDATED,
+    }
+)
+"""Steps on the way to what is declared: nothing is wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
