@@ -82,6 +82,7 @@ def install(
         helm, "upgrade", "--install", RELEASE, str(ROOT / "charts/outbox-operator"),
         "--namespace", RELEASE_NAMESPACE, "--create-namespace",
         "--set", f"image.repository={repository}", "--set", f"image.tag={tag}",
+        "--set", "replicas=1",  # one node: a standby would have nowhere else to be
         "--set-json", f"extraEnv={json.dumps(extra)}",
         "--wait", "--timeout", "2m",
     ]  # fmt: skip

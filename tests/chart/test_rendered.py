@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,28 @@ from outbox_operator.plan.kubernetes.podsettings import PodPolicy, PodSettings
 from support.chart import CHART, ROOT, Helm, Manifest
 
 EVERYTHING: dict[str, Any] = {
-    "replicas": 2,
-    "image": {"repository": "registry.example:5000/team/outbox", "tag": "1.2.3"},
+    "global": {"imageRegistry": "mirror.example:5000"},
+    "commonLabels": {"owner": "data", "app.kubernetes.io/name": "mine"},
+    "replicas": 3,
+    "image": {"registry": "registry.example", "repository": "team/outbox", "tag": "1.2.3"},
     "imagePullSecrets": [{"name": "pull"}],
     "podAnnotations": {"note": "x"},
     "podLabels": {"team": "shop", "app.kubernetes.io/name": "mine"},
     "extraEnv": [{"name": "TZ", "value": "UTC"}],
     "nodeSelector": {"disk": "fast"},
     "affinity": {"nodeAffinity": {}},
+    "topologySpreadConstraints": [
+        {
+            "topologyKey": "topology.kubernetes.io/zone",
+            "maxSkew": 1,
+            "whenUnsatisfiable": "DoNotSchedule",
+        }
+    ],
+    "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["db.shop"]}],
+    "dnsPolicy": "None",
+    "dnsConfig": {"nameservers": ["10.0.0.2"], "options": [{"name": "ndots", "value": "2"}]},
+    "extraVolumes": [{"name": "authorities", "configMap": {"name": "authorities"}}],
+    "extraVolumeMounts": [{"name": "authorities", "mountPath": "/etc/authorities"}],
     "tolerations": [{"operator": "Exists"}],
     "priorityClassName": "high",
     "dataPlane": {
@@ -38,8 +53,11 @@ EVERYTHING: dict[str, Any] = {
     "metrics": {
         "service": {"annotations": {"a": "b"}},
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "kubeStateMetrics": {"enabled": True, "labels": {"for": "metrics"}},
     },
 }
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+DIGEST = "sha256:" + "0" * 64
 NAMESPACED = {"watchNamespaces": ["shop", "billing", "shop"]}
 PER_NAMESPACE = {"rbac": {"mode": "PerNamespace"}}
 VARIANTS = [
@@ -108,6 +126,8 @@ def test_every_object_is_labelled_and_in_the_right_place(helm: Helm, values: Man
         labels = one["metadata"]["labels"]
         assert labels["app.kubernetes.io/managed-by"] == "Helm"
         assert labels["app.kubernetes.io/instance"] == "outbox-operator"
+        assert labels["app.kubernetes.io/name"] == "outbox-operator"
+        assert values.get("commonLabels", {}).get("owner") == labels.get("owner")
         if not one["kind"].startswith(("Cluster", "CustomResource")):
             allowed = {"outbox-system", *values.get("watchNamespaces", ())}
             assert one["metadata"]["namespace"] in allowed
@@ -236,29 +256,82 @@ def test_the_operator_understands_its_environment(helm: Helm, values: Manifest) 
     assert read.namespace_role == role
 
 
-def test_relays_run_the_image_of_the_operator(helm: Helm) -> None:
-    objects = helm.render(EVERYTHING)
-    image = container(objects)["image"]
-    assert (
-        image == environment(objects)["OUTBOX_IMAGE"] == "registry.example:5000/team/outbox:1.2.3"
-    )
-    digest = "sha256:" + "0" * 64
-    objects = helm.render({"image": {"digest": digest}})
-    assert container(objects)["image"] == f"outbox-operator@{digest}"
+@pytest.mark.parametrize(
+    ("values", "image"),
+    [
+        (EVERYTHING, "mirror.example:5000/team/outbox:1.2.3"),
+        (
+            {"image": {"registry": "registry.example"}},
+            f"registry.example/outbox-operator:{VERSION}",
+        ),
+        ({"image": {"repository": "a.example:5000/b", "tag": "7"}}, "a.example:5000/b:7"),
+        ({"image": {"digest": DIGEST, "registry": "c"}}, f"c/outbox-operator@{DIGEST}"),
+    ],
+)
+def test_relays_run_the_image_of_the_operator(helm: Helm, values: Manifest, image: str) -> None:
+    objects = helm.render(values)
+    assert container(objects)["image"] == environment(objects)["OUTBOX_IMAGE"] == image
 
 
 def test_pods_get_what_is_asked_for(helm: Helm) -> None:
     objects = helm.render(EVERYTHING)
-    assert deployment(objects)["spec"]["replicas"] == 2
+    assert deployment(objects)["spec"]["replicas"] == 3
     template = deployment(objects)["spec"]["template"]
     assert template["metadata"]["labels"]["team"] == "shop"
     assert template["metadata"]["labels"]["app.kubernetes.io/name"] == "outbox-operator"
     assert template["metadata"]["annotations"] == {"note": "x"}
     assert environment(objects)["TZ"] == "UTC"
-    for field in ("imagePullSecrets", "nodeSelector", "affinity", "tolerations"):
+    for field in (
+        *("imagePullSecrets", "nodeSelector", "affinity", "tolerations", "hostAliases"),
+        *("topologySpreadConstraints", "dnsPolicy", "dnsConfig"),
+    ):
         assert pod(objects)[field] == EVERYTHING[field]
+    assert pod(objects)["volumes"][1:] == EVERYTHING["extraVolumes"]
+    assert container(objects)["volumeMounts"][1:] == EVERYTHING["extraVolumeMounts"]
     assert pod(objects)["priorityClassName"] == "high"
     assert pod(objects)["terminationGracePeriodSeconds"] == 30
+
+
+def test_two_pods_spread_over_nodes_unless_told_otherwise(helm: Helm) -> None:
+    objects = helm.render()
+    assert deployment(objects)["spec"]["replicas"] == 2
+    (spread,) = pod(objects)["topologySpreadConstraints"]
+    assert spread["topologyKey"] == "kubernetes.io/hostname"
+    assert spread["whenUnsatisfiable"] == "ScheduleAnyway"
+    (budget,) = of_kind(objects, "PodDisruptionBudget")
+    assert budget["spec"]["maxUnavailable"] == 1
+    assert "topologySpreadConstraints" not in pod(helm.render({"affinity": {"nodeAffinity": {}}}))
+
+
+def test_kube_state_metrics_reads_fields_that_there_are(helm: Helm) -> None:
+    objects = helm.render(EVERYTHING)
+    (config,) = of_kind(objects, "ConfigMap")
+    assert config["metadata"]["labels"]["for"] == "metrics"
+    resources = yaml.safe_load(config["data"]["outbox.yaml"])["spec"]["resources"]
+    crds = of_kind(objects, "CustomResourceDefinition")
+    schemas = {
+        crd["spec"]["names"]["kind"]: crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        for crd in crds
+    }
+    assert [one["groupVersionKind"]["kind"] for one in resources] == list(meta.PLURALS)
+    for one in resources:
+        schema = schemas[one["groupVersionKind"]["kind"]]
+        assert len({metric["name"] for metric in one["metrics"]}) == len(one["metrics"])
+        for metric in one["metrics"]:
+            each = metric["each"][metric["each"]["type"].lower()]
+            place = _below(schema, each.get("path", ()))
+            for path in [each.get("valueFrom", ()), *each.get("labelsFromPath", {}).values()]:
+                assert _below(place, path), (metric["name"], path)
+
+
+def _below(schema: Manifest, path: Sequence[str]) -> Manifest:
+    """The schema of a field; of the items where it is a list."""
+    for part in path:
+        if part in ("name", "namespace", "generation") and "properties" not in schema:
+            return {"type": "of metadata"}
+        schema = schema["properties"][part]
+        schema = schema.get("items", schema)
+    return schema
 
 
 def test_probes_and_metrics_meet_the_port(helm: Helm) -> None:

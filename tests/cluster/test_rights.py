@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support.chart import CHART, find_helm
+from support.chart import CHART, ROOT, find_helm
 from support.kube import Kubectl, control_plane, kubectl_program, unique_cluster
 from support.nats import NatsServer
 from support.operator import running_operator
@@ -182,4 +183,13 @@ def test_resource_definitions_outlive_the_chart(cluster: Kubectl) -> None:
     kept = cluster("get", "crd", "-o", "name").split()
     assert "customresourcedefinition.apiextensions.k8s.io/outboxpipelines.outbox.dev" in kept
     assert cluster.run("get", "clusterrole", RELEASE).code != 0
-    helm(cluster, "upgrade", "--install", RELEASE, str(CHART))
+    # Another release is refused, until the page's two commands gave it what was kept.
+    install = ("upgrade", "--install", "outbox", str(CHART))
+    with pytest.raises(AssertionError, match="invalid ownership metadata"):
+        helm(cluster, *install)
+    page = (ROOT / "docs/how-to/install.md").read_text().replace("\\\n", "")
+    commands = re.findall(r"^kubectl ((?:annotate|label) --overwrite crd .*)$", page, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        cluster(*command.split())
+    helm(cluster, *install)
