@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             cluster.down()
             return 0
         return _demo(cluster, options.seconds)
-    except DemoError as error:
+    except (DemoError, subprocess.TimeoutExpired) as error:
         screen.title("The demo cannot go on")
         screen.say(str(error))
         return 1
@@ -87,7 +87,7 @@ def install(
         "--wait", "--timeout", "2m",
     ]  # fmt: skip
     done = subprocess.run(
-        command, env=kubectl.environment(), capture_output=True, text=True, check=False
+        command, env=kubectl.environment(), capture_output=True, text=True, check=False, timeout=300
     )
     if done.returncode:
         pods = kubectl("get", "pods", "-n", RELEASE_NAMESPACE)

@@ -48,7 +48,7 @@ class Cluster:
 
         What is missing is on the screen then.
         """
-        return subprocess.run([*LOCALKUBE, "prereqs"], check=False).returncode == 0
+        return subprocess.run([*LOCALKUBE, "prereqs"], check=False, timeout=3600).returncode == 0
 
     def up(self) -> Kubectl:
         """Bring it up, or use the one that runs."""
@@ -111,7 +111,9 @@ def shop_image(operator_image: str) -> str:
 
 def _answer(*arguments: str) -> str:
     """What localkube answers; its progress stays on the screen."""
-    done = subprocess.run([*LOCALKUBE, *arguments], check=False, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [*LOCALKUBE, *arguments], check=False, stdout=subprocess.PIPE, text=True, timeout=3600
+    )
     if done.returncode:
         raise DemoError(f"localkube {' '.join(arguments)} failed; the reason is above")
     return done.stdout.strip()

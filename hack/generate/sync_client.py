@@ -96,5 +96,6 @@ def _formatted(text: str) -> str:
             capture_output=True,
             text=True,
             check=True,
+            timeout=60,
         ).stdout
     return text

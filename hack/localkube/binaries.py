@@ -150,6 +150,7 @@ def _build_one(go: Path, component: Component, cache: Path) -> None:
             stdout=output,
             stderr=subprocess.STDOUT,
             check=False,
+            timeout=1800,
         )
     if result.returncode != 0:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
@@ -178,6 +179,7 @@ def find_go(cache: Path) -> Path:
             text=True,
             check=False,
             env={**os.environ, "GOTOOLCHAIN": "local"},
+            timeout=60,
         )
         if parse_go_version(answer.stdout) >= MINIMUM_GO:
             return Path(installed)
@@ -209,7 +211,7 @@ def python_package(cache: Path, requirement: str) -> Path:
         "--no-deps", "--target", str(temporary), requirement,
     ]  # fmt: skip
     with ui.step(f"download {requirement}"):
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
         if result.returncode != 0:
             raise LocalkubeError(f"downloading {requirement} failed: {result.stderr.strip()}")
         temporary.replace(target)

@@ -73,7 +73,7 @@ class Store:
         """The id of an image, which says its content; None when the store has no such image."""
         show = "{{.FromImageID}}"
         command = self._command("inspect", "--type", "image", "--format", show, full_name(image))
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
         return result.stdout.strip() if result.returncode == 0 else None
 
     def exists(self, image: str) -> bool:
@@ -108,12 +108,14 @@ class Store:
         if self._unnamed() - earlier:
             # The last build stage now has a newer unnamed image, which shares what still holds.
             for image in earlier:
-                subprocess.run(self._command("rmi", image), capture_output=True, check=False)
+                subprocess.run(
+                    self._command("rmi", image), capture_output=True, check=False, timeout=300
+                )
 
     def _unnamed(self) -> set[str]:
         """Images that are only there as the cached end of a build stage."""
         command = self._command("images", "--quiet", "--no-trunc", "--filter", "dangling=true")
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
         return set(result.stdout.split())
 
     def debian(self, base: DebianBase, tag: str) -> None:
@@ -145,7 +147,7 @@ class Store:
     def tags(self, repository: str) -> list[str]:
         """Tags of a repository in the store."""
         command = self._command("images", "--format", "{{.Name}} {{.Tag}}")
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
         pairs = [line.split() for line in result.stdout.splitlines()]
         return [tag for name, tag in pairs if name == full_name(repository)]
 
@@ -173,7 +175,9 @@ class Store:
         log = self._logs / f"{what.replace(' ', '-').replace('/', '_').replace(':', '_')}.log"
         try:
             with log.open("wb") as output:
-                subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=True)
+                subprocess.run(
+                    command, stdout=output, stderr=subprocess.STDOUT, check=True, timeout=1800
+                )
         except FileNotFoundError as error:
             raise LocalkubeError(f"{command[0]} is not installed: `localkube prereqs`") from error
         except subprocess.CalledProcessError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         code: int = arguments.run(arguments)
-    except LocalkubeError as error:
+    except (LocalkubeError, subprocess.TimeoutExpired) as error:
         print(f"localkube: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

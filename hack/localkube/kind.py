@@ -107,7 +107,7 @@ class KindEngine:
         """See `Engine`."""
         name = images.image_name(images.OPERATOR)
         known = subprocess.run(
-            ["docker", "image", "inspect", name], capture_output=True, check=False
+            ["docker", "image", "inspect", name], capture_output=True, check=False, timeout=60
         )
         if known.returncode != 0:
             self.build_one(name, REPOSITORY / images.OPERATOR.dockerfile, REPOSITORY, {})

@@ -43,7 +43,7 @@ def remove_below(folder: Path) -> None:
             return
         for point in points:
             done = subprocess.run(
-                ["umount", "-l", point], capture_output=True, text=True, check=False
+                ["umount", "-l", point], capture_output=True, text=True, check=False, timeout=60
             )
             problem = done.stderr.strip() or problem
     raise LocalkubeError(f"mounts below {folder} cannot be removed: {problem}")

@@ -76,7 +76,7 @@ def create(netns: str, addresses: NodeAddresses) -> None:
 def remove(netns: str, addresses: NodeAddresses) -> None:
     """Remove link and namespace, whichever of them is there."""
     for command in (["ip", "link", "del", addresses.link], ["ip", "netns", "del", netns]):
-        subprocess.run(command, capture_output=True, check=False)
+        subprocess.run(command, capture_output=True, check=False, timeout=60)
 
 
 def require_bridge_filtering() -> None:

@@ -134,6 +134,8 @@ def _uses(config: Path) -> list[str]:
 
 
 def _openssl(arguments: Sequence[str]) -> None:
-    result = subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        ["openssl", *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
     if result.returncode != 0:
         raise LocalkubeError(f"openssl {arguments[0]} failed: {result.stderr.strip()}")

@@ -143,7 +143,9 @@ def install(purposes: Sequence[str]) -> None:
         (f"install {' '.join(packages)}", ["apt-get", "install", *options, *packages]),
     ):
         with ui.step(what):
-            done = subprocess.run(command, capture_output=True, text=True, env=quiet, check=False)
+            done = subprocess.run(
+                command, capture_output=True, text=True, env=quiet, check=False, timeout=1800
+            )
             if done.returncode != 0:
                 raise LocalkubeError(f"{' '.join(command)} failed:\n{done.stderr.strip()}")
     require(purposes)

@@ -13,7 +13,7 @@ def run(*argv: str) -> str:
     Raises:
         LocalkubeError: it failed; the text holds its own words.
     """
-    result = subprocess.run(argv, capture_output=True, text=True, check=False)
+    result = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=600)
     if result.returncode != 0:
         raise LocalkubeError(f"{' '.join(argv)} failed: {result.stderr.strip()}")
     return result.stdout

@@ -73,6 +73,7 @@ def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on a file; released when the block or the command ends.
 
+    Waits as long as the holder takes, who waits for nothing without an end.
     The holder may remove the file: whoever waited for the removed one starts over with a new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

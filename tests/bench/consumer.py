@@ -192,7 +192,7 @@ class Stage:
             "--acks", "explicit", "--no-progress",
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
-        output = (await process.communicate())[0].decode()
+        output = (await asyncio.wait_for(process.communicate(), 1800))[0].decode()
         found = _RATE.search(output)
         if process.returncode or found is None:
             raise SystemExit(f"nats bench failed:\n{output}")

@@ -190,7 +190,7 @@ def distribution(version: str) -> Path:
         subprocess.run(
             ["mvn", "-q", "-B", "dependency:get", f"-Dartifact={ARTIFACT}:{version}:tar.gz",
              "-Dtransitive=false"],
-            check=True,
+            check=True, timeout=1800,
         )  # fmt: skip
         archive = (
             Path.home() / ".m2/repository" / ARTIFACT.replace(".", "/").replace(":", "/") / version

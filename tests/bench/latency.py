@@ -59,8 +59,8 @@ async def run(bed: Bed, mode: Mode, seconds: float, relay: int | None) -> dict[s
     usage = bed.usage(*([relay] if relay else []))
     begun = time.monotonic()
     writer = await _program("writer", task)
-    written = json.loads((await writer.communicate())[0])
-    arrived = json.loads((await consumer.communicate())[0])
+    written = json.loads((await asyncio.wait_for(writer.communicate(), 1800))[0])
+    arrived = json.loads((await asyncio.wait_for(consumer.communicate(), 600))[0])
     elapsed, used = time.monotonic() - begun, usage.used()
     assert writer.returncode == 0, "the writer failed"
     assert consumer.returncode == 0, "the consumer failed"

@@ -20,7 +20,7 @@ def program() -> str:
     """Path of the `nats` command line, which `make tools` builds."""
     return subprocess.run(
         [sys.executable, str(ROOT / "hack/localkube/localkube"), "path", "nats"],
-        check=True, capture_output=True, text=True,
+        check=True, capture_output=True, text=True, timeout=600,
     ).stdout.strip()  # fmt: skip
 
 
@@ -48,7 +48,7 @@ async def publish(bed: Bed, messages: int, size: int, *, ids: bool = False) -> R
             "--no-progress", *(["--dedup"] if ids else []),
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
-        output = (await process.communicate())[0].decode()
+        output = (await asyncio.wait_for(process.communicate(), 1800))[0].decode()
         server, client = usage.used()["nats"], _children_seconds() - begun
     finally:
         await bed.client.request(f"$JS.API.STREAM.DELETE.{STREAM}", timeout=10)

@@ -61,7 +61,7 @@ async def _pgbench(bed: Bed, table: str, clients: int, size: int, seconds: float
         f"--file={script}", bed.url,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
-    output = (await process.communicate())[0].decode()
+    output = (await asyncio.wait_for(process.communicate(), seconds + 600))[0].decode()
     found = _TPS.search(output)
     if process.returncode or found is None:
         raise SystemExit(f"pgbench failed:\n{output}")

@@ -38,6 +38,7 @@ def helm(kubectl: Kubectl, *arguments: str) -> str:
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

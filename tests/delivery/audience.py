@@ -273,7 +273,7 @@ class Audience:
         for pod in self._pods:
             if pod.poll() is None:
                 pod.kill()
-            pod.wait()
+            pod.wait(10)
         await self._endpoint.stop()
         if self._database is not None:
             await self._database.close()

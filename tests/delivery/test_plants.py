@@ -29,6 +29,8 @@ from support.processes import freeze
 from support.waiting import eventually
 
 _AT_A_TIME = 4
+_SCENARIO_SECONDS = 180.0
+"""A writer that fails tells nobody who waits for what it does."""
 
 pytestmark = pytest.mark.integration
 
@@ -226,7 +228,8 @@ async def test_traps(
         )  # fmt: skip
         async with at_a_time, relays(settings, directory, postgres, nats) as servers:
             stage = Stage(servers, Journal(), settings)
-            await trap.scenario(stage)
+            async with asyncio.timeout(_SCENARIO_SECONDS):
+                await trap.scenario(stage)
             return await stage.verdict()
 
     verdicts = await asyncio.gather(*(spring(name, trap) for name, trap in TRAPS.items()))
@@ -244,6 +247,7 @@ async def test_late_frames_of_an_open_run_are_refused(
     settings = Settings(seed=0, replicas=2, duplicate_window_seconds=0.1)
     async with relays(settings, tmp_path, postgres, nats) as servers:
         stage = Stage(servers, Journal(), settings)
-        await frames_of_an_open_run_arrive_late(stage)
+        async with asyncio.timeout(_SCENARIO_SECONDS):
+            await frames_of_an_open_run_arrive_late(stage)
         verdict = await stage.verdict()
     assert verdict.clean, dict(verdict.examples)

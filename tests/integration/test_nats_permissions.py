@@ -7,8 +7,7 @@ import asyncio
 import contextlib
 import logging
 import subprocess
-import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,13 +26,15 @@ from outbox_operator.consumer.handlers.types import Context, DeadLetter, Receive
 from outbox_operator.errors import ConflictError, SpecError
 from outbox_operator.wire.config import NatsConfig
 from support import consuming
+from support.command import outbox_command
 from support.consuming import Source
+from support.links import open_link
 from support.nats import NatsServer, connected, server_binary, with_permissions
 from support.outbox import migrate
 from support.permission_page import Right, block, in_configuration, in_nsc, rights
 from support.permissions import EVERYTHING, ROLE, allow, give, login, violations
 from support.relaying import Outbox
-from support.waiting import eventually
+from support.waiting import SECONDS, HangsError, eventually, frames
 
 pytestmark = pytest.mark.integration
 
@@ -55,7 +56,7 @@ class World:
         return replace(self.server.auth, username=ROLE, password=ROLE)
 
 
-Life = Callable[[World], Awaitable[None]]
+Life = Callable[[World], Coroutine[Any, Any, None]]
 
 
 async def operator(world: World) -> None:
@@ -197,28 +198,28 @@ async def nudging(world: World) -> None:
     """Write, commit, nudge."""
     nudges = await world.admin.subscribe("outbox.nudge.shop.orders")
     await world.admin.flush()
-    link = sender(world)
-    await commit(world, Writer(send=Nudge(link=link, namespace="shop", pipeline="orders")))
-    assert (await nudges.next_msg(10)).data == b""
-    await asyncio.to_thread(link.close)
+    async with sender(world) as link:
+        await commit(world, Writer(send=Nudge(link=link, namespace="shop", pipeline="orders")))
+        assert (await nudges.next_msg(10)).data == b""
 
 
 async def sending(world: World) -> None:
     """Write, commit, publish."""
     await world.admin.jetstream().add_stream(name=STREAM, subjects=["orders.>"])
-    link = sender(world)
-    send = Publish(link=link, namespace="shop", pipeline="orders", subject="orders.{event_type}")
     attempts = figure("attempts_total")
     successes = figure("success_total")
-    await commit(world, Writer(send=send))
-    assert await asyncio.to_thread(link.flush)
+    async with sender(world) as link:
+        send = Publish(
+            link=link, namespace="shop", pipeline="orders", subject="orders.{event_type}"
+        )
+        await commit(world, Writer(send=send))
+        assert await asyncio.to_thread(link.flush)
     assert figure("attempts_total") - attempts == figure("success_total") - successes == 1
     assert (await world.admin.jetstream().stream_info(STREAM)).state.messages == 1
-    await asyncio.to_thread(link.close)
 
 
-def sender(world: World) -> NatsLink:
-    return NatsLink(
+def sender(world: World) -> contextlib.AbstractAsyncContextManager[NatsLink]:
+    return open_link(
         lambda: nats.connect(world.server.url, user=ROLE, password=ROLE), timeout_seconds=5
     )
 
@@ -251,17 +252,8 @@ async def rebase(world: World) -> None:
         nats=login(world.server, world.directory), stream=STREAM, subject="orders.{event_type}"
     ).config
     await connection.close()
-    program = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "outbox_operator.cli.main", "rebase", "--config", str(config),
-        "--all", "--yes", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    try:
-        said, _ = await program.communicate()
-    finally:
-        if program.returncode is None:  # enough was seen
-            program.kill()
-            await program.communicate()
-    assert program.returncode == 0, said.decode()
+    done = await outbox_command("rebase", "--config", str(config), "--all", "--yes")
+    assert done.code == 0, done.output
 
 
 LIVES: dict[str, Life] = {
@@ -319,7 +311,7 @@ async def test_no_right_can_be_left_out(
     caplog.set_level(logging.CRITICAL)
     others = [r for r in rights() if r.role == left_out.role and r != left_out]
     give(world.server, permissions(others))
-    life = asyncio.ensure_future(LIVES[left_out.role](world))
+    life = asyncio.create_task(LIVES[left_out.role](world))
     try:
         await eventually(
             lambda: life.done() or violations(world.server), "refused something", seconds=240
@@ -327,8 +319,10 @@ async def test_no_right_can_be_left_out(
         assert violations(world.server), "nothing was refused"
     finally:
         life.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await life
+        await asyncio.wait([life], timeout=2 * SECONDS)
+        assert life.done(), f"goes on although it was cancelled: {''.join(frames(life.get_coro()))}"
+        # Of whatever kind, for enough was seen; but it does end.
+        assert life.cancelled() or not isinstance(life.exception(), HangsError), life.exception()
 
 
 @pytest.mark.parametrize("found", [in_configuration(), in_nsc()], ids=["configuration", "nsc"])
@@ -352,6 +346,10 @@ def test_the_server_understands_its_block(tmp_path: Path) -> None:
     config = tmp_path / "nats.conf"
     config.write_text(block("text"))
     answer = subprocess.run(
-        [str(server_binary()), "-t", "-c", str(config)], capture_output=True, text=True, check=False
+        [str(server_binary()), "-t", "-c", str(config)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert answer.returncode == 0, answer.stderr

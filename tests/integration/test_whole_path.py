@@ -90,7 +90,7 @@ class ConsumerProcess:
         """End it at once."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
-            self._process.wait()
+            self._process.wait(10)
 
 
 @contextlib.contextmanager

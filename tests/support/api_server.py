@@ -30,7 +30,7 @@ class ApiServer:
         """kill -9; returns once the process is gone."""
         if self._started is not None:
             self._started.kill()
-            self._started.wait()
+            self._started.wait(10)
             self._started = None
             return
         handle = os.pidfd_open(self._pid)
@@ -64,5 +64,6 @@ def _pid_of(program: str, cluster: Cluster) -> int:
         check=True,
         stdout=subprocess.PIPE,
         text=True,
+        timeout=600,
     )
     return int(json.loads(done.stdout)["pids"][program])

@@ -42,4 +42,6 @@ class Certificates:
         )  # fmt: skip
 
     def _openssl(self, *arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=self.directory, check=True, capture_output=True)
+        subprocess.run(
+            ["openssl", *arguments], cwd=self.directory, check=True, capture_output=True, timeout=60
+        )

@@ -30,7 +30,9 @@ def find_helm() -> Path:
     Raises:
         RuntimeError: It is neither there nor can be built; holds the reason.
     """
-    found = subprocess.run([LOCALKUBE, "path", "helm"], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [LOCALKUBE, "path", "helm"], capture_output=True, text=True, check=False, timeout=600
+    )
     path = Path(found.stdout.strip() or "/nonexistent")
     if found.returncode or not path.is_file():
         raise RuntimeError(f"no helm; run `make tools`. {LOCALKUBE.name} said: {found.stderr}")
@@ -87,6 +89,7 @@ def _output(program: Path, arguments: tuple[str, ...], values: str) -> str:
         capture_output=True,
         text=True,
         check=False,
+        timeout=600,
     )
     if done.returncode:
         raise ChartRefusedError(done.stderr)

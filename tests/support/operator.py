@@ -131,7 +131,7 @@ class OperatorProcess:
             return self.process.wait(deadline)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait()
+            self.process.wait(10)
             raise AssertionError(f"the operator did not stop:\n{self.tail()}") from None
         finally:
             self.process = None
@@ -140,7 +140,7 @@ class OperatorProcess:
         """SIGKILL."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait()
+            self.process.wait(10)
             self.process = None
 
 

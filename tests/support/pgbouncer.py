@@ -69,7 +69,7 @@ def pooler(
             yield port
         finally:
             process.kill()
-            process.wait()
+            process.wait(10)
 
 
 def through(port: int, url: str) -> str:

@@ -100,8 +100,8 @@ class RecordingOperator:
     async def __aexit__(self, *_: object) -> None:
         if self._process.returncode is None:
             self._process.kill()
-        await self._process.wait()
-        await self._readers
+        await asyncio.wait_for(self._process.wait(), DEADLINE_S)
+        await asyncio.wait_for(self._readers, DEADLINE_S)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""

@@ -120,7 +120,7 @@ class RelayProcess:
         """End it at once, if it runs."""
         if self._process is not None and self.running:
             self._process.kill()
-            self._process.wait()
+            self._process.wait(10)
 
     def peak_kilobytes(self) -> int:
         """Most memory it ever used."""

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Final, Protocol, TypeVar
 
 SECONDS: Final = 60.0
 """Longer than anything takes on a machine that is busy with other workers' tests."""
 _PAUSE_SECONDS: Final = 0.02
+T = TypeVar("T")
+
+
+class HangsError(AssertionError):
+    """What was to end does not."""
 
 
 class HasLog(Protocol):
@@ -44,6 +49,28 @@ async def eventually(
         log = f"\n{relay.log[-3000:]}" if relay else ""
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}{log}"
         await asyncio.sleep(pause)
+
+
+async def ended(task: asyncio.Task[T], what: str, *, seconds: float = SECONDS) -> T:
+    """What a task returns.
+
+    Raises:
+        HangsError: It does not end; says where it waits.
+    """
+    await asyncio.wait([task], timeout=seconds)
+    if not task.done():
+        where = "".join(frames(task.get_coro()))
+        raise HangsError(f"not within {seconds:g} s: {what}: {where}")
+    return await task
+
+
+def frames(coroutine: Any) -> Iterator[str]:
+    """Where a task waits, from the outside to the inside."""
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None)
+        if frame is not None:
+            yield f"\n  {frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}"
+        coroutine = getattr(coroutine, "cr_await", None)
 
 
 def wait_until(

@@ -7,12 +7,16 @@ import contextlib
 import faulthandler
 import gc
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
 import pytest
+
+from support.waiting import frames
 
 SECONDS: Final = 900.0
 """Longer than any test takes with all that it sets up and takes down."""
@@ -26,7 +30,7 @@ def watched(item: pytest.Item) -> Iterator[None]:
 
     Nothing milder is sure: a test that failed may hang where its fixtures are taken down, and
     neither a signal nor a cancellation ends a thread. pytest and its plugins stop watching a test
-    when it has failed. Servers die with us, pytest-xdist names the test and goes on without it.
+    when it has failed. Our processes die with us; pytest-xdist names the test and goes on.
     """
     seconds = float(os.environ.get(ENV, SECONDS))
     watchdog = threading.Timer(seconds, _end, (item, seconds))
@@ -47,17 +51,18 @@ def _end(item: pytest.Item, seconds: float) -> None:
         sys.stderr.write(f"\n{item.nodeid} hangs: no end within {seconds:g} s\n")
         for task in gc.get_objects():
             if isinstance(task, asyncio.Task) and not task.done():
-                sys.stderr.write(f"{task.get_name()} waits:{''.join(_frames(task.get_coro()))}\n")
+                sys.stderr.write(f"{task.get_name()} waits:{''.join(frames(task.get_coro()))}\n")
         sys.stderr.flush()
         faulthandler.dump_traceback()
+        for pid in _descendants(os.getpid()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     finally:
         os._exit(1)
 
 
-def _frames(coroutine: Any) -> Iterator[str]:
-    """Where it waits, from the outside to the inside."""
-    while coroutine is not None:
-        frame = getattr(coroutine, "cr_frame", None)
-        if frame is not None:
-            yield f"\n  {frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}"
-        coroutine = getattr(coroutine, "cr_await", None)
+def _descendants(pid: int) -> Iterator[int]:
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in children.read_text().split():
+            yield from _descendants(int(child))
+            yield int(child)

@@ -36,7 +36,7 @@ def localkube(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command as people do."""
     script = REPOSITORY / "hack" / "localkube" / "localkube"
     command = [str(script), *arguments, "--name", NAME]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
 
 
 def up() -> tuple[dict[str, Any], str]:

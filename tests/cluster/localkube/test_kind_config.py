@@ -19,7 +19,9 @@ def check() -> Path:
 
 
 def test_configuration_is_valid(check: Path) -> None:
-    done = subprocess.run([check, kind.CONFIG], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [check, kind.CONFIG], capture_output=True, text=True, check=False, timeout=60
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "1 nodes\n", "")
 
 
@@ -38,7 +40,7 @@ def test_mistakes_are_noticed(
     assert before in text
     (tmp_path / "bad.yaml").write_text(text.replace(before, after))
     done = subprocess.run(
-        [check, tmp_path / "bad.yaml"], capture_output=True, text=True, check=False
+        [check, tmp_path / "bad.yaml"], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 1
     assert problem in done.stderr

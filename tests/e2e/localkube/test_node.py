@@ -62,6 +62,7 @@ class Node:
             capture_output=True,
             text=True,
             check=False,
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

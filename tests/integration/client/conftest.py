@@ -36,7 +36,7 @@ def shop_template(postgres_server: PostgresServer) -> Iterator[Template]:
         await migrate_inbox(url, consumer_role=template.role)
 
     with ThreadPoolExecutor(1) as apart:  # from the event loop of the tests
-        apart.submit(asyncio.run, fill()).result()
+        apart.submit(asyncio.run, fill()).result(60)
     postgres_server.execute(
         f"CREATE TABLE orders (id text PRIMARY KEY); GRANT ALL ON orders TO {template.role}",
         template.name,

@@ -39,6 +39,7 @@ from outbox_operator.client import (
 )
 from outbox_operator.wire.subjects import nudge_subject
 from support.books import call
+from support.links import open_link
 from support.nats import NatsServer, connected, with_permissions
 from support.permissions import EVERYTHING, ROLE, deny, give
 from support.relaying import an_outbox
@@ -143,9 +144,8 @@ BEGINS: dict[str, tuple[type[Outbox] | type[SyncOutbox], Any]] = {
 
 @pytest.fixture
 def link(nats_server: NatsServer) -> Iterator[NatsLink]:
-    made = NatsLink(nats_server.url, timeout_seconds=20)
-    yield made
-    made.close()
+    with contextlib.closing(NatsLink(nats_server.url, timeout_seconds=20)) as made:
+        yield made
 
 
 @pytest.fixture
@@ -313,9 +313,11 @@ async def test_the_relay_drops_what_was_published_and_would_have_written_the_sam
         },
         {"type": "a", "payload": 1, "routing_key": "eu.b", "headers": {"content-type": "a/b"}},
     ]
-    async with an_outbox(database, nats_server, tmp_path) as whole:
+    async with (
+        an_outbox(database, nats_server, tmp_path) as whole,
+        open_link(nats_server.url, timeout_seconds=20) as link,
+    ):
         subject = whole.prefix + ".{event_type}.{partition_key}"
-        link = NatsLink(nats_server.url, timeout_seconds=20)
         outbox = Outbox(
             send=Publish(link=link, namespace="shop", pipeline="orders", subject=subject)
         )
@@ -325,7 +327,6 @@ async def test_the_relay_drops_what_was_published_and_would_have_written_the_sam
             for one in fields:
                 await outbox.publish_after_commit(whole.connection, Event(**one))
         direct = await whole.stored(len(fields))
-        await asyncio.to_thread(link.close)
         await whole.idle(whole.relay(ordering="None", subject=subject).start())
         stored = await whole.stored(2 * len(fields))
     assert stored[: len(fields)] == direct
@@ -358,32 +359,32 @@ async def test_when_nats_is_away_or_hangs_the_caller_never_notices(
     caplog.set_level(logging.INFO, "outbox_operator.client")
     pipeline = unique()
     with NatsServer() as server:
-        link = NatsLink(server.url, timeout_seconds=0.3)
-        outbox = Outbox(send=Nudge(link=link, namespace="shop", pipeline=pipeline))
-        server.stop()
-        took = [await commit(outbox, connection) for _ in range(20)]
-        assert await asyncio.to_thread(link.flush)
-        assert figure("failures_total", pipeline, reason="NatsUnreachable") == 20
-        assert [r.levelname for r in caplog.records] == ["WARNING"]
-        assert "immediate sending fails, events of shop/" in caplog.text
-        server.start()
+        async with open_link(server.url, timeout_seconds=0.3) as link:
+            outbox = Outbox(send=Nudge(link=link, namespace="shop", pipeline=pipeline))
+            server.stop()
+            took = [await commit(outbox, connection) for _ in range(20)]
+            assert await asyncio.to_thread(link.flush)
+            assert figure("failures_total", pipeline, reason="NatsUnreachable") == 20
+            assert [r.levelname for r in caplog.records] == ["WARNING"]
+            assert "immediate sending fails, events of shop/" in caplog.text
+            server.start()
 
-        async def works() -> bool:
+            async def works() -> bool:
+                await commit(outbox, connection)
+                await asyncio.to_thread(link.flush)
+                return figure("success_total", pipeline) > 0
+
+            await eventually(works, "nudges go out again")
+            assert [r.levelname for r in caplog.records] == ["WARNING", "INFO"]
+            server.pause()
+            took += [await commit(outbox, connection) for _ in range(20)]
+            assert await asyncio.to_thread(link.flush)
+            assert figure("failures_total", pipeline, reason="SendTimeout") >= 20
+            server.resume()
+            assert sorted(took)[20] < 0.2
+            await asyncio.to_thread(link.close)
             await commit(outbox, connection)
-            await asyncio.to_thread(link.flush)
-            return figure("success_total", pipeline) > 0
-
-        await eventually(works, "nudges go out again")
-        assert [r.levelname for r in caplog.records] == ["WARNING", "INFO"]
-        server.pause()
-        took += [await commit(outbox, connection) for _ in range(20)]
-        assert await asyncio.to_thread(link.flush)
-        assert figure("failures_total", pipeline, reason="SendTimeout") >= 20
-        server.resume()
-        assert sorted(took)[20] < 0.2
-        await asyncio.to_thread(link.close)
-        await commit(outbox, connection)
-        assert figure("failures_total", pipeline, reason="LinkClosed") == 1
+            assert figure("failures_total", pipeline, reason="LinkClosed") == 1
     assert len(await shop.events()) == figure("attempts_total", pipeline)
 
 
@@ -391,14 +392,15 @@ async def test_a_link_may_be_closed_again(
     shop: Shop, connection: Any, nats_server: NatsServer
 ) -> None:
     """By an exit handler and a framework's shut-down, say (FU-10)."""
-    link, pipeline = NatsLink(nats_server.url), unique()
-    outbox = Outbox(send=Nudge(link=link, namespace="shop", pipeline=pipeline))
-    await commit(outbox, connection)
-    await asyncio.gather(*(asyncio.to_thread(link.close) for _ in range(3)))
-    await asyncio.to_thread(link.close)
-    assert figure("success_total", pipeline) == 1
-    await commit(outbox, connection)
-    assert figure("failures_total", pipeline, reason="LinkClosed") == 1
+    pipeline = unique()
+    async with open_link(nats_server.url) as link:
+        outbox = Outbox(send=Nudge(link=link, namespace="shop", pipeline=pipeline))
+        await commit(outbox, connection)
+        await asyncio.gather(*(asyncio.to_thread(link.close) for _ in range(3)))
+        await asyncio.to_thread(link.close)
+        assert figure("success_total", pipeline) == 1
+        await commit(outbox, connection)
+        assert figure("failures_total", pipeline, reason="LinkClosed") == 1
 
 
 NO_FILES_LEFT = """
@@ -453,26 +455,28 @@ async def test_what_the_login_may_not_publish_is_a_failure_with_the_words_of_nat
     subject = "orders.a" if publishes else nudge_subject("shop", pipeline)
     with NatsServer(with_permissions(**{ROLE: deny(publish=[subject])})) as server:
         own = await nats.connect(server.url, user=ROLE, password=ROLE)
-        link = NatsLink(
-            own if given else lambda: nats.connect(server.url, user=ROLE, password=ROLE),
-            timeout_seconds=0.5,
-        )
-        send: Nudge | Publish = Nudge(link=link, namespace="shop", pipeline=pipeline)
-        if publishes:
-            send = Publish(
-                link=link, namespace="shop", pipeline=pipeline, subject="orders.{event_type}"
-            )
-        for _ in range(2):
-            await commit(Outbox(send=send), connection)
-            assert await asyncio.to_thread(link.flush)
-        assert figure("success_total", pipeline) == 0
-        assert figure("failures_total", pipeline, reason="SendRefused") == 2
-        assert f'permissions violation for publish to "{subject}"' in caplog.text.lower()
-        if not publishes:
-            give(server, EVERYTHING)
-            await eventually(lambda: healed(send, connection, pipeline), "heard again")
-        await asyncio.to_thread(link.close)
-        await own.close()
+        how = own if given else lambda: nats.connect(server.url, user=ROLE, password=ROLE)
+        try:
+            async with open_link(how, timeout_seconds=0.5) as link:
+                send: Nudge | Publish = Nudge(link=link, namespace="shop", pipeline=pipeline)
+                if publishes:
+                    send = Publish(
+                        link=link,
+                        namespace="shop",
+                        pipeline=pipeline,
+                        subject="orders.{event_type}",
+                    )
+                for _ in range(2):
+                    await commit(Outbox(send=send), connection)
+                    assert await asyncio.to_thread(link.flush)
+                assert figure("success_total", pipeline) == 0
+                assert figure("failures_total", pipeline, reason="SendRefused") == 2
+                assert f'permissions violation for publish to "{subject}"' in caplog.text.lower()
+                if not publishes:
+                    give(server, EVERYTHING)
+                    await eventually(lambda: healed(send, connection, pipeline), "heard again")
+        finally:
+            await own.close()
 
 
 async def healed(send: Nudge | Publish, connection: Any, pipeline: str) -> bool:

@@ -40,14 +40,14 @@ async def committed(shop: Shop) -> list[str]:
 
 async def test_overlapping_threads_of_django_have_a_block_each(shop: Shop, nudge: Nudge) -> None:
     """`django.db.connection` is one object that stands for another one in each thread (FU-6)."""
-    outbox, meet = SyncOutbox(send=nudge), threading.Barrier(2, timeout=60)
+    outbox, meet = SyncOutbox(send=nudge), threading.Barrier(2)
 
     def order(connection: Any, key: str) -> None:
         try:
             with outbox.transaction(connection):
-                meet.wait()
+                meet.wait(60)
                 outbox.publish_after_commit(connection, event(key))
-                meet.wait()
+                meet.wait(60)
         finally:
             connection.close()
 
@@ -71,7 +71,7 @@ async def test_a_second_block_on_one_connection_is_refused_and_spares_the_first(
 
     async def first() -> None:
         async with outbox.transaction(connection):
-            await refused.wait()
+            await asyncio.wait_for(refused.wait(), 60)
             await outbox.publish_after_commit(connection, event("first"))
 
     async def second() -> None:

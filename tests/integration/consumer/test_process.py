@@ -93,7 +93,7 @@ async def test_killed_in_the_middle_the_event_takes_effect_once(
     with process(config, tmp_path) as consumer:
         await eventually((tmp_path / "started").exists, "handler started")
         consumer.kill()
-        consumer.wait()
+        consumer.wait(10)
     with process(config, tmp_path):
         await source.settled(1)
     effects = [row["event_id"] for row in await owner.fetch("SELECT event_id FROM effects")]

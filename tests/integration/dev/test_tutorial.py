@@ -24,7 +24,7 @@ def test_the_tutorial_holds(dev: Dev) -> None:
         done = subprocess.run(
             ["bash", "-c", blocks[name]],
             cwd=dev.folder, env={**os.environ, "PATH": path},
-            capture_output=True, text=True, check=False,
+            capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout

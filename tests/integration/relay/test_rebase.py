@@ -46,7 +46,11 @@ async def dump_and_restore(source: str, server: PostgresServer) -> str:
         f"{server.program('psql')[0]} --quiet --set ON_ERROR_STOP=1 '{target}'"
     )
     done = await asyncio.to_thread(
-        subprocess.run, ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True
+        subprocess.run,
+        ["bash", "-o", "pipefail", "-c", command],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     return target

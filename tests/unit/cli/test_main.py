@@ -45,6 +45,7 @@ def test_a_wrong_configuration_is_exit_code_2_and_names_the_field(tmp_path: Path
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
     assert done.returncode == 2
     assert done.stderr.startswith("outbox relay: configuration")
@@ -57,5 +58,7 @@ def test_a_verb_does_not_import_what_other_verbs_need() -> None:
         "import sys; from outbox_operator.cli import main; main.load('relay');"
         "print(sorted(m for m in ('kopf', 'kubernetes', 'nats', 'asyncpg') if m in sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
     assert done.stdout.strip() == "[]"

@@ -58,7 +58,7 @@ def test_needs_the_standard_library_only() -> None:
         "- {'outbox_operator', '__main__', '__mp_main__'}))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     loaded = {name for name in eval(done.stdout) if not name.startswith(("_", "sitecustomize"))}
     assert loaded == set()

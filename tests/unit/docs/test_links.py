@@ -18,7 +18,7 @@ def pages() -> list[Path]:
     """Every Markdown file of the repository, new ones included."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
-        cwd=ROOT, check=True, capture_output=True, text=True,
+        cwd=ROOT, check=True, capture_output=True, text=True, timeout=60,
     ).stdout.split()  # fmt: skip
     return [ROOT / path for path in listed if (ROOT / path).is_file()]
 

@@ -143,6 +143,6 @@ def test_reasons_cost_an_importer_nothing_else() -> None:
         "print(sorted(set(sys.modules) - before))"
     )
     found = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     ).stdout
     assert found.strip() == "['outbox_operator', 'outbox_operator.reasons']"

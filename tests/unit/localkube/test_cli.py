@@ -60,7 +60,11 @@ def test_wrong_usage(argv: list[str]) -> None:
 def test_runs_from_a_checkout_without_any_environment() -> None:
     script = REPOSITORY / "hack" / "localkube" / "localkube"
     done = subprocess.run(
-        [sys.executable, "-I", str(script), "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-I", str(script), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert "load-image" in done.stdout
 

@@ -96,12 +96,13 @@ def test_certificates_hold_and_name_the_server(tmp_path: Path) -> None:
     pki.create(tmp_path, node_endpoints(ADDRESSES), node=True, cluster="demo")
     for name in ("apiserver", "kubelet", "admin"):
         ca, certificate = str(tmp_path / "ca.crt"), str(tmp_path / f"{name}.crt")
-        subprocess.run(["openssl", "verify", "-CAfile", ca, certificate], check=True)
+        subprocess.run(["openssl", "verify", "-CAfile", ca, certificate], check=True, timeout=60)
     text = subprocess.run(
         ["openssl", "x509", "-noout", "-ext", "subjectAltName", "-in", tmp_path / "apiserver.crt"],
         check=True,
         capture_output=True,
         text=True,
+        timeout=60,
     ).stdout
     assert ADDRESSES.node in text
     context = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))

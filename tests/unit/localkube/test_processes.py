@@ -71,7 +71,7 @@ def test_signal_spares_a_process_that_only_has_the_same_pid() -> None:
 
 def test_records_leave_out_pids_without_a_process() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
-        gone.wait()
+        gone.wait(10)
     assert processes.records([gone.pid]) == []
 
 

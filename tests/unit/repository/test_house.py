@@ -127,6 +127,7 @@ def test_what_uv_runs_finds_uv(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
     assert found.returncode == 0, found.stderr
     assert found.stdout.startswith("uv ")

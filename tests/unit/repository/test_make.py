@@ -21,6 +21,7 @@ def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
 
 

@@ -125,7 +125,7 @@ async def test_a_cancelled_handling_ends() -> None:
         await asyncio.Event().wait()
 
     task = asyncio.create_task(ask(hanging))
-    await started.wait()
+    await asyncio.wait_for(started.wait(), 10)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -141,7 +141,7 @@ async def test_events_wait_while_abandoned_calls_occupy_the_threads() -> None:
     handled: list[str] = []
 
     def stuck(event: ReceivedEvent, context: Context) -> None:
-        free.wait()
+        free.wait(60)
         handled.append(event.id)
 
     handler = PythonHandler("shop:handle", stuck, timeout=0.05, threads=2)
