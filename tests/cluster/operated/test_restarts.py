@@ -50,6 +50,34 @@ def test_a_restart_and_idle_passes_write_nothing(world: World, start: Start) -> 
         assert world.writes() - before == Counter()
 
 
+async def test_what_went_while_the_operator_was_down_is_put_back_and_said(world: World) -> None:
+    world.apply(*world.whole())
+    world.wait_ready(*PIPELINE)
+    world.settle()
+    with operator_down(world):
+        world.kubectl("delete", "deployment,configmap", "orders-relay", "-n", world.namespace)
+        async with connected(world.nats) as client:  # and the durables with it
+            await client.jetstream().delete_stream(f"{world.prefix}-orders")
+    for name, said in (
+        ("orders", "Deployment orders-relay was deleted and has been created again"),
+        ("orders", "ConfigMap orders-relay was deleted and has been created again"),
+        ("orders", f"stream {world.prefix}-orders was missing and has been created again"),
+        ("orders-audit", "durable consumer orders-audit was missing and has been created again"),
+    ):
+        world.wait(
+            lambda name=name, said=said: any(  # type: ignore[misc]
+                one["reason"] == "DriftCorrected" and said in one["note"]
+                for one in world.events(name)
+            ),
+            said,
+            detail=lambda name=name: str([one["note"] for one in world.events(name)]),  # type: ignore[misc]
+        )
+    world.wait_ready(*PIPELINE, deadline=90)
+    body = world.get(*PIPELINE)
+    assert body is not None
+    assert body["status"]["driftCorrectedCount"] == 2
+
+
 async def test_two_leaders_do_no_harm(world: World, start: Start) -> None:
     """The Lease should prevent it; when it does not, nothing flaps and nothing is counted twice."""
     with start("two") as second:

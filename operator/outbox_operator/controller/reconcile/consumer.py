@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+from outbox_operator import version
 from outbox_operator.adapters.execute import execute
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.api import meta
@@ -42,6 +43,7 @@ from outbox_operator.plan.status.workload import (
     not_started,
     replicas,
     stopped_by,
+    was_there,
 )
 from outbox_operator.plan.steps import Applied
 from outbox_operator.reasons import Reason
@@ -173,6 +175,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
                 manifests,
                 stopped=stopped_by("spec", spec.state, spec.replicas),
                 restarting=restart,
+                had=was_there(resource, kind, version.VERSION),
             )
         except OutboxError as error:
             return WorkloadResult(part=failed(kind, error))

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from outbox_operator import version
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Pipeline, parse_pipeline
@@ -49,7 +50,7 @@ from outbox_operator.plan.passes.pipeline import (
 )
 from outbox_operator.plan.passes.result import PassResult
 from outbox_operator.plan.postgres.state import OutboxNumbers
-from outbox_operator.plan.status.workload import stopped_by
+from outbox_operator.plan.status.workload import stopped_by, was_there
 from outbox_operator.reasons import Reason
 
 RATE_SECONDS = 10.0
@@ -136,6 +137,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
             await self._render(resource, stream_name, restarting=restarting),
             stopped=stopped,
             restarting=restarting,
+            had=was_there(resource, ConditionType.RELAY_AVAILABLE, version.VERSION),
         )
         result = relay_result(
             resource, database, workload, self._samples.get(owner.uid), stopped=stopped

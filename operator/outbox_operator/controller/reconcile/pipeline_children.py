@@ -22,7 +22,12 @@ from outbox_operator.plan.kubernetes.children import (
     event_stream_name,
 )
 from outbox_operator.plan.kubernetes.resources import Body, pruning_steps, wanted_steps
-from outbox_operator.plan.passes.children import ChildrenResult, children_result, waiting_for
+from outbox_operator.plan.passes.children import (
+    ChildrenResult,
+    children_result,
+    had_before,
+    waiting_for,
+)
 from outbox_operator.plan.passes.moving import StreamMove, stream_held, stream_move
 
 Rendered = tuple[Sequence[Body], Sequence[Body]]
@@ -53,13 +58,14 @@ class PipelineChildren:
             owner.uid, owner.generation, lambda: _render(pipeline)
         )
         # The stream by itself: one that is somebody else's does not keep consumers from going.
-        observed = await self._resources.observe(owner, stream)
+        had = had_before(pipeline)
+        observed = await self._resources.observe(owner, stream, had=had)
         live = next(iter(observed.live.values()), None)
         move = await self._move(pipeline, live)
         held = move is not None and stream_held(pipeline, move) is not None
         stream_steps = () if held else wanted_steps(owner, stream, observed)
         stream_applied = await self._resources.execute(owner, stream_steps)
-        observed = await self._resources.observe(owner, consumers)
+        observed = await self._resources.observe(owner, consumers, had=had)
         consumer_steps = [
             # First: a durable consumer may pass from one to another.
             *pruning_steps(owner, [*stream, *consumers], observed),

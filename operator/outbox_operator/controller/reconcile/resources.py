@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 from outbox_operator.adapters.execute import execute
@@ -46,13 +46,27 @@ class OwnedResources:
         self._seen: dict[str, set[ResourceId]] = {}
         """By UID of the owner."""
 
-    async def observe(self, owner: Meta, manifests: Iterable[Body] = ()) -> ObservedResources:
-        """What there is of the wanted ones, and what else the owner has."""
+    async def observe(
+        self,
+        owner: Meta,
+        manifests: Iterable[Body] = (),
+        *,
+        had: Container[ResourceId] = frozenset(),
+    ) -> ObservedResources:
+        """What there is of the wanted ones, and what else the owner has.
+
+        Args:
+            owner: Whose they are.
+            manifests: The wanted ones.
+            had: Those that the owner's last status speaks of, perhaps of another process.
+        """
         live: dict[ResourceId, Body] = {}
         foreign: set[ResourceId] = set()
         seen = self._seen.setdefault(owner.uid, set())
         for manifest in manifests:
             which = id_of(manifest)
+            if which in had:
+                seen.add(which)
             body = self._cached(which[0], owner.namespace, which[1])
             if body is not None and self._belongs(owner, body):
                 live[which] = body

@@ -16,7 +16,7 @@ from outbox_operator.controller.reconcile.resources import OwnedResources
 from outbox_operator.controller.runtime.child_cache import owner_of
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import OutboxError
-from outbox_operator.plan.kubernetes.resources import Body, pruning_steps, wanted_steps
+from outbox_operator.plan.kubernetes.resources import Body, id_of, pruning_steps, wanted_steps
 from outbox_operator.plan.kubernetes.workloads import restarted_at
 from outbox_operator.plan.status.conditions import stamp
 from outbox_operator.plan.status.workload import (
@@ -56,6 +56,7 @@ class Workloads:
         *,
         stopped: str | None,
         restarting: bool,
+        had: bool,
     ) -> WorkloadResult:
         """Make the workload of an owner as rendered, and look how it does.
 
@@ -65,8 +66,9 @@ class Workloads:
             manifests: All its objects.
             stopped: Why no pods are wanted, None when they are.
             restarting: Whether the manifests carry out a restart.
+            had: Whether the owner had all of it before, by its last status.
         """
-        applied = await self._apply(owner, manifests)
+        applied = await self._apply(owner, manifests, had=had)
         observed = WorkloadObserved()
         if all(one.error is None for one in applied):
             try:
@@ -95,8 +97,11 @@ class Workloads:
         """An owner is gone."""
         self._resources.forget(uid)
 
-    async def _apply(self, owner: Meta, manifests: Sequence[Body]) -> list[Applied[Body]]:
-        observed = await self._resources.observe(owner, manifests)
+    async def _apply(
+        self, owner: Meta, manifests: Sequence[Body], *, had: bool = False
+    ) -> list[Applied[Body]]:
+        before = frozenset(id_of(one) for one in manifests) if had else frozenset()
+        observed = await self._resources.observe(owner, manifests, had=before)
         steps = [
             *wanted_steps(owner, manifests, observed),
             # Last: what runs may still need it.

@@ -10,7 +10,9 @@ from outbox_operator.plan.steps import Change, Step
 T = TypeVar("T")
 
 
-def step(what: str, decision: Decision, found: T | None, *, paused: bool, settled: bool) -> Step[T]:
+def step(
+    what: str, decision: Decision, found: T | None, *, paused: bool, lost: str | None
+) -> Step[T]:
     """The step for a decision.
 
     Args:
@@ -18,7 +20,7 @@ def step(what: str, decision: Decision, found: T | None, *, paused: bool, settle
         decision: What to do.
         found: The resource as it was found.
         paused: Whether nothing may be changed.
-        settled: Whether it was as desired before, so that its absence is drift.
+        lost: What is lost with it if it is not there, a clause; None: it was never there.
     """
     match decision:
         case InSync():
@@ -28,7 +30,9 @@ def step(what: str, decision: Decision, found: T | None, *, paused: bool, settle
         case Create() | Update() if paused:
             return Step(what=what, change=Change.FROZEN, wanted={}, found=found)
         case Create(config=config):
-            drift = f"{what} was missing and has been created again" if settled else None
+            drift = None
+            if lost is not None:
+                drift = f"{what} was missing and has been created again{lost and '; '}{lost}"
             return Step(what=what, change=Change.CREATED, wanted=config, drift=drift)
         case Update(config=config, changes=changes, drift=drifted, adopted=adopted):
             text = f"{what}: " + "; ".join(str(change) for change in changes)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from outbox_operator.api import meta
 from outbox_operator.api.conditions import Condition, ConditionType
 from outbox_operator.api.resource import Pipeline, parse_status, parse_stream
 from outbox_operator.api.v1alpha1.common import StatusBase
@@ -15,7 +16,8 @@ from outbox_operator.api.v1alpha1.pipeline import ConsumerSummary
 from outbox_operator.api.v1alpha1.stream import EventStreamStatus, StreamState, unfit_for_outbox
 from outbox_operator.errors import OutboxError, SpecError
 from outbox_operator.plan.kubernetes.children import event_stream_name
-from outbox_operator.plan.kubernetes.resources import Body
+from outbox_operator.plan.kubernetes.resources import Body, ResourceId
+from outbox_operator.plan.names import event_consumer_name
 from outbox_operator.plan.passes.moving import KEPT_WHERE_STREAM_WAS, StreamMove, stream_held
 from outbox_operator.plan.status.conditions import Part, failed, ok, waiting
 from outbox_operator.plan.steps import Applied, Change, drifts
@@ -98,6 +100,19 @@ def children_result(
         moved=move.text if move is not None and done else None,
         approved=move is not None and done and move.waiting > 0,
     )
+
+
+def had_before(pipeline: Pipeline) -> frozenset[ResourceId]:
+    """Children that the last status speaks of: what is missing of them was deleted."""
+    status, name = pipeline.status, pipeline.meta.name
+    had = {(meta.CONSUMER, event_consumer_name(name, one.name)) for one in status.consumers}
+    generation = pipeline.meta.generation
+    if status.stream is not None and any(
+        one.type == ConditionType.STREAM_READY and one.observedGeneration == generation
+        for one in status.conditions
+    ):
+        had.add((meta.STREAM, event_stream_name(pipeline)))
+    return frozenset(had)
 
 
 def waiting_for(pipeline: Pipeline, stream: str, bodies: Iterable[Body]) -> tuple[int, list[str]]:

@@ -145,8 +145,15 @@ def _step(consumer: Consumer, source: Source, observed: DurableObserved) -> Step
         decision,
         observed.consumer,
         paused=consumer.meta.paused,
-        settled=was_settled,
+        lost=_lost(before, durable),
     )
+
+
+def _lost(before: DurableState | None, durable: str) -> str | None:
+    """What is lost with a durable consumer that is missing; None: it was never there."""
+    if before is None or before.name != durable:
+        return None
+    return f"all up to message {before.ackFloor} of stream {before.stream} had been handled"
 
 
 def durable_result(
@@ -239,6 +246,6 @@ def consumer_result(
         ready_reason=Reason.IN_SYNC,
         busy=busy,
         drifts=workload.drifts,
-        corrections=durable.corrections,
+        corrections=(*durable.corrections, *inbox.corrections),
         acted_on=frozenset({meta.RESTART_ANNOTATION} if workload.restarted else ()),
     )

@@ -237,7 +237,7 @@ def database_result(
         plan.failure is None and applied.not_migrated is None and plan.change is not Change.FROZEN
     )
     reachable, schema_applied = _parts(plan.held, failure, as_wanted)
-    drifts = plan.migration.drift if plan.migration and applied.migrated_now else ()
+    drifts = _drifts(pipeline, plan) if applied.migrated_now else ()
     asked = meta.APPROVE_PLAN_ANNOTATION in pipeline.meta.annotations
     return DatabaseResult(
         reachable=reachable,
@@ -252,6 +252,19 @@ def database_result(
         moved=moved_text(plan.move) if plan.move and as_wanted else None,
         error=failure.error if failure else None,
     )
+
+
+def _drifts(pipeline: Pipeline, plan: DatabasePlan) -> tuple[str, ...]:
+    """What a migration that has run has put back."""
+    before, outbox = pipeline.status.schema_, pipeline.status.outbox
+    had = before is not None and before.currentVersion is not None
+    if had and plan.found is None and plan.move is None:
+        rows = 0 if outbox is None else outbox.backlogRows
+        return (
+            f"the tables of schema {pipeline.spec.database.schema_} were gone and have been made "
+            f"again; {rows} rows waited when they were counted last, and are lost",
+        )
+    return () if plan.migration is None else plan.migration.drift
 
 
 def _sample(plan: DatabasePlan, applied: DatabaseApplied) -> OutboxNumbers | None:

@@ -14,9 +14,10 @@ from outbox_operator.errors import OutboxError
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.postgres.migrations import plan_inbox
 from outbox_operator.plan.postgres.state import DesiredInbox, MigrationPlan, ObservedDatabase
-from outbox_operator.plan.status.conditions import Part, failed, ok, waiting
+from outbox_operator.plan.status.conditions import Part, failed, ok, settled, waiting
 from outbox_operator.plan.steps import Change
 from outbox_operator.reasons import Reason
+from outbox_operator.wire.tables import INBOX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +28,13 @@ class InboxPlan:
         failure: Why nothing can be planned; nothing is done then.
         change: NOOP: it is as wanted. PATCHED: migrate. FROZEN: paused.
         migration: Its statements; None: nothing can be planned.
+        gone: That the table was there before and is not; None: it is, or never was.
     """
 
     failure: SessionFailure | None = None
     change: Change = Change.NOOP
     migration: MigrationPlan | None = None
+    gone: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +45,13 @@ class InboxResult:
         reachable: DatabaseReachable; None: no inbox is declared.
         schema_applied: SchemaApplied; None: nobody could look.
         error: What went wrong.
+        corrections: What somebody had changed or dropped and was put back.
     """
 
     reachable: Part | None = None
     schema_applied: Part | None = None
     error: OutboxError | None = None
+    corrections: tuple[str, ...] = ()
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -73,7 +78,13 @@ def plan_inbox_table(
     if migration.empty:
         return InboxPlan(migration=migration)
     change = Change.FROZEN if consumer.meta.paused else Change.PATCHED
-    return InboxPlan(change=change, migration=migration)
+    gone = None
+    if INBOX not in observed.tables and settled(consumer, ConditionType.SCHEMA_APPLIED):
+        gone = (
+            f"table {desired.schema}.{INBOX} was gone and has been made again; which events had "
+            "been handled is lost with it"
+        )
+    return InboxPlan(change=change, migration=migration, gone=gone)
 
 
 def inbox_result(plan: InboxPlan, failure: SessionFailure | None) -> InboxResult:
@@ -100,4 +111,9 @@ def inbox_result(plan: InboxPlan, failure: SessionFailure | None) -> InboxResult
         text = "the inbox table differs and is left so while paused"
         held = waiting(kind, Reason.UPDATE_FROZEN, text)
         return InboxResult(reachable=reached, schema_applied=held)
-    return InboxResult(reachable=reached, schema_applied=ok(kind, Reason.UP_TO_DATE))
+    drift = () if plan.migration is None else plan.migration.drift
+    return InboxResult(
+        reachable=reached,
+        schema_applied=ok(kind, Reason.UP_TO_DATE),
+        corrections=drift if plan.gone is None else (plan.gone,),
+    )

@@ -148,8 +148,14 @@ def _step(
         settled=was_settled,
         api_level=observed.api_level,
     )
-    what = f"stream {desired['name']}"
-    return step(what, decision, found, paused=stream.meta.paused, settled=was_settled)
+    what, lost = f"stream {desired['name']}", None
+    if before is not None and desired["name"] == before.name:
+        lost = f"it held {before.messages} messages when it was looked at last"
+    elif before is not None and before.deadLetters is None and was_settled:
+        lost = ""
+    elif before is not None and before.deadLetters is not None:
+        lost = f"it held {before.deadLetters} dead letters when it was looked at last"
+    return step(what, decision, found, paused=stream.meta.paused, lost=lost)
 
 
 def _same(before: StreamState | None, found: ObservedStream | None) -> bool:

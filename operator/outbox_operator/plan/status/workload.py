@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from outbox_operator.api.conditions import ConditionType
+from outbox_operator.api.resource import Resource
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.names import selector_text
 from outbox_operator.plan.status.conditions import Part, failed, ok, unknown, waiting
@@ -25,6 +26,21 @@ STUCK_REASONS = frozenset(
         Reason.RUN_CONTAINER_ERROR,
     }
 )
+
+
+_OF_PODS: Final = STUCK_REASONS | {
+    Reason.STOPPING,
+    Reason.STOPPED,
+    Reason.SCALED_TO_ZERO,
+    Reason.MINIMUM_REPLICAS,
+    Reason.ROLLING_OUT,
+    Reason.PODS_NOT_READY,
+    Reason.PODS_REFUSED,
+    Reason.UNSCHEDULABLE,
+    Reason.RELAY_NOT_PROGRESSING,
+    Reason.CURSOR_FROM_OTHER_SERVER,
+}
+"""What is said of a workload that is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +139,24 @@ def workload_result(
         selector=selector(observed.deployment),
         drifts=drifts(applied),
         restarted=restarting,
+    )
+
+
+def was_there(resource: Resource[Any, Any], kind: ConditionType, version: str) -> bool:
+    """Whether a workload was there as this very specification has it, by the last status.
+
+    What is missing then was deleted, also while no operator looked.
+
+    Args:
+        resource: The resource with its last status.
+        kind: Condition of the workload.
+        version: Of this operator: another one may have made less.
+    """
+    return resource.status.operatorVersion == version and any(
+        one.type == kind
+        and one.reason in _OF_PODS
+        and one.observedGeneration == resource.meta.generation
+        for one in resource.status.conditions
     )
 
 

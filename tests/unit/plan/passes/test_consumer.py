@@ -162,3 +162,19 @@ def test_the_sum() -> None:
     assert consumer_result(moved, durable, InboxResult(), pods, NOW).busy
     nobody_looked = consumer_result(resource, durable, InboxResult(), WorkloadResult(), NOW)
     assert nobody_looked.status.replicas == 3
+
+
+def test_a_durable_that_went_with_its_stream_is_made_again_and_said() -> None:
+    """The last pass found no stream, so that nothing was in force any more."""
+    state = DurableState(name="billing", stream="ORDERS", ackFloor=41)
+    lost = dataclasses.replace(consumer(), status=EventConsumerStatus(consumer=state))
+    result = run(lost, DurableObserved(api_level=4, stream=ORDERS))
+    assert result.corrections == (
+        "durable consumer billing was missing and has been created again; all up to message 41 "
+        "of stream ORDERS had been handled",
+    )
+    other = dataclasses.replace(
+        consumer(), status=EventConsumerStatus(consumer=state.model_copy(update={"name": "other"}))
+    )
+    assert run(other, DurableObserved(api_level=4, stream=ORDERS)).corrections == ()
+    assert run(consumer(), DurableObserved(api_level=4, stream=ORDERS)).corrections == ()

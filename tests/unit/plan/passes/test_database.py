@@ -383,3 +383,12 @@ def test_what_waits_where_the_outbox_was(
     assert "and stay there" in (result.moved or "")
     paused_plan = plan_database(paused(allowed), DatabaseObserved(catalogue=found, left=left))
     assert paused_plan.change is Change.FROZEN
+
+
+def test_tables_that_were_dropped_are_made_again_and_said() -> None:
+    dropped = dataclasses.replace(schema.NOTHING, identity=HOME)
+    for resource, said in ((lived_at_home(3), ["3 rows waited"]), (pipeline(), [])):
+        plan = plan_database(resource, DatabaseObserved(catalogue=dropped))
+        result = database_result(resource, plan, DatabaseApplied(migrated_now=True), NOW)
+        assert [one for one in said if one not in " ".join(result.drifts)] == []
+        assert bool(result.drifts) is bool(said)

@@ -6,6 +6,8 @@ import dataclasses
 
 import pytest
 
+from outbox_operator.api.conditions import Condition
+from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
 from outbox_operator.errors import CredentialsError, OutboxError, PostgresError
 from outbox_operator.plan.passes.inbox import InboxPlan, InboxResult, inbox_result, plan_inbox_table
 from outbox_operator.plan.passes.result import SessionFailure
@@ -13,6 +15,7 @@ from outbox_operator.plan.postgres.schema import inbox_tables
 from outbox_operator.plan.postgres.state import DesiredInbox, ObservedDatabase, ObservedSchema
 from outbox_operator.plan.steps import Change
 from outbox_operator.reasons import Reason
+from outbox_operator.wire.tables import INBOX
 from support import schema
 from support.passes import paused
 from support.resources import consumer
@@ -81,3 +84,21 @@ def test_a_table_that_cannot_be_made_so_is_a_failure_of_the_schema() -> None:
     old = dataclasses.replace(AS_WANTED, server_version=120000)
     result = inbox_result(plan_inbox_table(consumer(), DESIRED, old), None)
     assert [part.status for part in result.parts] == ["True", "False"]
+
+
+def test_an_inbox_that_was_dropped_is_made_again_and_said() -> None:
+    applied = Condition(
+        type="SchemaApplied", status="True", reason="UpToDate", observedGeneration=1
+    )
+    before = dataclasses.replace(consumer(), status=EventConsumerStatus(conditions=[applied]))
+    (said,) = inbox_result(plan_inbox_table(before, DESIRED, schema.NOTHING), None).corrections
+    assert said.startswith("table outbox.consumer_inbox was gone and has been made again")
+    new = inbox_result(plan_inbox_table(consumer(), DESIRED, schema.NOTHING), None)
+    assert new.corrections == ()
+    bare = dataclasses.replace(
+        AS_WANTED, tables={INBOX: AS_WANTED.tables[INBOX]}
+    )  # without the positions
+    (said,) = inbox_result(plan_inbox_table(before, DESIRED, bare), None).corrections
+    assert "was missing" in said
+    away = SessionFailure(error=PostgresError("away"), entered=False)
+    assert inbox_result(plan_inbox_table(before, DESIRED, schema.NOTHING), away).corrections == ()

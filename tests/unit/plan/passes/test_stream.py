@@ -148,3 +148,21 @@ def test_a_step_that_fails_keeps_the_numbers_of_the_last_status(fails: int) -> N
     assert result.status == resource.status
     assert result.parts[-1].reason == "NatsUnreachable"
     assert len(result.corrections) == fails
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_a_stream_that_was_lost_is_made_again_and_said(settled: bool) -> None:
+    """Also when a pass came before that found something else amiss."""
+    resource = in_force(stream())
+    state = StreamState(name="ORDERS", messages=7, deadLetters=2)
+    conditions = resource.status.conditions if settled else []
+    status = EventStreamStatus(conditions=conditions, stream=state)
+    result = run(dataclasses.replace(resource, status=status), StreamObserved(api_level=4))
+    assert result.corrections == (
+        "stream ORDERS was missing and has been created again; it held 7 messages when it was "
+        "looked at last",
+        "stream ORDERS_DLQ was missing and has been created again; it held 2 dead letters when "
+        "it was looked at last",
+    )
+    # One that was never there is no loss.
+    assert run(stream(), StreamObserved(api_level=4)).corrections == ()

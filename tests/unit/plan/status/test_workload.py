@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
-from outbox_operator.api.conditions import ConditionType
-from outbox_operator.plan.status.workload import deployment_part, pods_to_ask, restarts
+from outbox_operator.api.conditions import Condition, ConditionType
+from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus
+from outbox_operator.plan.status.workload import deployment_part, pods_to_ask, restarts, was_there
+from support.resources import pipeline
 
 
 def deployment(wanted: int = 1, **status: Any) -> dict[str, Any]:
@@ -111,3 +114,25 @@ def test_only_pods_that_run_and_are_not_ready_are_asked() -> None:
 
 def test_restarts_are_summed() -> None:
     assert restarts([PULL, CRASH, UNSCHEDULED]) == 6
+
+
+@pytest.mark.parametrize(
+    ("reason", "generation", "version", "was"),
+    [
+        ("MinimumReplicas", 1, "1.0", True),
+        ("PodsNotReady", 1, "1.0", True),
+        ("Stopped", 1, "1.0", True),
+        ("MinimumReplicas", 0, "1.0", False),
+        ("MinimumReplicas", 1, "0.9", False),  # which may have made less
+        ("Creating", 1, "1.0", False),
+        ("NotStarted", 1, "1.0", False),
+        ("ResourceConflict", 1, "1.0", False),
+    ],
+)
+def test_whether_a_workload_was_there(
+    reason: str, generation: int, version: str, was: bool
+) -> None:
+    kind = ConditionType.RELAY_AVAILABLE
+    said = Condition(type=kind, status="True", reason=reason, observedGeneration=generation)
+    status = OutboxPipelineStatus(conditions=[said], operatorVersion=version)
+    assert was_there(dataclasses.replace(pipeline(), status=status), kind, "1.0") is was
