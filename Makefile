@@ -95,7 +95,7 @@ test-contract: setup ## What one process writes, the next one reads; needs nothi
 	$(PYTEST) tests/contract $(ARGS)
 
 .PHONY: test-chart
-test-chart: setup ## The Helm chart as it renders; needs helm
+test-chart: setup ## The Helm chart as it renders, and what linters say; needs helm
 	$(PYTEST) tests/chart $(ARGS)
 
 .PHONY: test-integration

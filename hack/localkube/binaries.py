@@ -68,6 +68,8 @@ COMPONENTS = {
             "-X helm.sh/helm/v3/internal/version.version=v3.19.0",
         ),
         Component("nats", "natscli", "github.com/nats-io/natscli/nats"),
+        Component("kubeconform", "kubelint", "github.com/yannh/kubeconform/cmd/kubeconform"),
+        Component("kube-score", "kubelint", "github.com/zegl/kube-score/cmd/kube-score"),
         Component("kind", "kind", "sigs.k8s.io/kind"),
         Component("kind-check", "kind", "./check"),
     )
@@ -75,7 +77,7 @@ COMPONENTS = {
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
 NODE = (*CONTROL_PLANE, "kube-scheduler", "kube-proxy", "kubelet", "coredns")
-EXTRAS = ("helm", "nats", "kind-check")
+EXTRAS = ("helm", "nats", "kubeconform", "kube-score", "kind-check")
 
 
 def build_flags(component: Component) -> list[str]:

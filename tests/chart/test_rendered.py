@@ -5,7 +5,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -14,58 +13,10 @@ from outbox_operator.api import meta
 from outbox_operator.controller import settings
 from outbox_operator.plan.kubernetes.podsettings import PodPolicy, PodSettings
 from support.chart import CHART, ROOT, Helm, Manifest
+from support.chart_values import EVERYTHING, NAMESPACED, PER_NAMESPACE, VARIANTS
 
-EVERYTHING: dict[str, Any] = {
-    "global": {"imageRegistry": "mirror.example:5000"},
-    "commonLabels": {"owner": "data", "app.kubernetes.io/name": "mine"},
-    "replicas": 3,
-    "image": {"registry": "registry.example", "repository": "team/outbox", "tag": "1.2.3"},
-    "imagePullSecrets": [{"name": "pull"}],
-    "podAnnotations": {"note": "x"},
-    "podLabels": {"team": "shop", "app.kubernetes.io/name": "mine"},
-    "extraEnv": [{"name": "TZ", "value": "UTC"}],
-    "nodeSelector": {"disk": "fast"},
-    "affinity": {"nodeAffinity": {}},
-    "topologySpreadConstraints": [
-        {
-            "topologyKey": "topology.kubernetes.io/zone",
-            "maxSkew": 1,
-            "whenUnsatisfiable": "DoNotSchedule",
-        }
-    ],
-    "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["db.shop"]}],
-    "dnsPolicy": "None",
-    "dnsConfig": {"nameservers": ["10.0.0.2"], "options": [{"name": "ndots", "value": "2"}]},
-    "extraVolumes": [{"name": "authorities", "configMap": {"name": "authorities"}}],
-    "extraVolumeMounts": [{"name": "authorities", "mountPath": "/etc/authorities"}],
-    "tolerations": [{"operator": "Exists"}],
-    "priorityClassName": "high",
-    "dataPlane": {
-        "imagePullSecrets": [{"name": "pull"}],
-        "priorityClassName": "high",
-        "podPolicy": {"fields": ["spec.tolerations"], "serviceAccounts": [], "images": ["team/*"]},
-    },
-    "serviceAccount": {"annotations": {"a": "b"}},
-    "networkPolicy": {
-        "metricsFrom": [{"namespaceSelector": {}}],
-        "egress": [{"ports": [{"port": 443}]}],
-    },
-    "metrics": {
-        "service": {"annotations": {"a": "b"}},
-        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
-        "kubeStateMetrics": {"enabled": True, "labels": {"for": "metrics"}},
-    },
-}
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 DIGEST = "sha256:" + "0" * 64
-NAMESPACED = {"watchNamespaces": ["shop", "billing", "shop"]}
-PER_NAMESPACE = {"rbac": {"mode": "PerNamespace"}}
-VARIANTS = [
-    pytest.param({}, id="defaults"),
-    pytest.param(PER_NAMESPACE, id="per-namespace"),
-    pytest.param(EVERYTHING, id="everything"),
-    pytest.param(NAMESPACED, id="namespaced"),
-]
 
 
 def of_kind(objects: list[Manifest], kind: str) -> list[Manifest]:
@@ -283,9 +234,12 @@ def test_pods_get_what_is_asked_for(helm: Helm) -> None:
     assert environment(objects)["TZ"] == "UTC"
     for field in (
         *("imagePullSecrets", "nodeSelector", "affinity", "tolerations", "hostAliases"),
-        *("topologySpreadConstraints", "dnsPolicy", "dnsConfig"),
+        *("dnsPolicy", "dnsConfig"),
     ):
         assert pod(objects)[field] == EVERYTHING[field]
+    (spread,) = pod(objects)["topologySpreadConstraints"]
+    ours = deployment(objects)["spec"]["selector"]
+    assert spread == {**EVERYTHING["topologySpreadConstraints"][0], "labelSelector": ours}
     assert pod(objects)["volumes"][1:] == EVERYTHING["extraVolumes"]
     assert container(objects)["volumeMounts"][1:] == EVERYTHING["extraVolumeMounts"]
     assert pod(objects)["priorityClassName"] == "high"

@@ -24,19 +24,25 @@ class ChartRefusedError(Exception):
     """helm did not render; the text is what it said."""
 
 
-def find_helm() -> Path:
-    """The helm of the local cluster's tools, built if it is missing.
+@functools.cache
+def find_program(name: str) -> Path:
+    """A program of the local cluster's tools, built if it is missing.
 
     Raises:
         RuntimeError: It is neither there nor can be built; holds the reason.
     """
     found = subprocess.run(
-        [LOCALKUBE, "path", "helm"], capture_output=True, text=True, check=False, timeout=600
+        [LOCALKUBE, "path", name], capture_output=True, text=True, check=False, timeout=600
     )
     path = Path(found.stdout.strip() or "/nonexistent")
     if found.returncode or not path.is_file():
-        raise RuntimeError(f"no helm; run `make tools`. {LOCALKUBE.name} said: {found.stderr}")
+        raise RuntimeError(f"no {name}; run `make tools`. {LOCALKUBE.name} said: {found.stderr}")
     return path
+
+
+def find_helm() -> Path:
+    """The helm of the local cluster's tools; as `find_program`."""
+    return find_program("helm")
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,10 @@ class Helm:
             values or {},
         )
         return [document for document in yaml.safe_load_all(text) if document]
+
+    def lint(self, values: Manifest) -> None:
+        """`helm lint --strict`. Raises ChartRefusedError."""
+        self._run(["lint", "--strict", str(CHART), "--kube-version", KUBE_VERSION], values)
 
     def notes(self, values: Manifest, scratch: Path) -> str:
         """What an installation says at its end.
@@ -92,5 +102,5 @@ def _output(program: Path, arguments: tuple[str, ...], values: str) -> str:
         timeout=600,
     )
     if done.returncode:
-        raise ChartRefusedError(done.stderr)
+        raise ChartRefusedError(done.stdout + done.stderr)
     return done.stdout
