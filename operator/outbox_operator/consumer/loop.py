@@ -178,8 +178,7 @@ class Loop:
             NatsError: NATS does not answer.
         """
         epoch = source.epoch
-        source.flush()
-        missing = await source.unanswered() - len(self._workers.in_hand)
+        missing = await self._elsewhere(source)
         if epoch != source.epoch:
             return
         if missing > 0:
@@ -189,14 +188,25 @@ class Loop:
             return
         self._workers.handle_held_back(epoch)
 
+    async def _elsewhere(self, source: PullConsumer) -> int:
+        """How many messages under way are not in hand, or have only just come.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        source.flush()
+        in_hand = self._workers.in_hand
+        before = set(in_hand)
+        unanswered = await source.unanswered()
+        return unanswered.elsewhere(before & in_hand.keys())
+
     async def _watch_out(self, source: PullConsumer) -> None:
         """See whether messages that others left may still come."""
         now = time.monotonic()
         careful = self._suspects.careful(now)
         if careful and not self._workers.ordered and now - self._looked > _LEFT_CHECK_SECONDS:
             self._looked = now
-            source.flush()
-            if source.connected and await source.unanswered() <= len(self._workers.in_hand):
+            if source.connected and await self._elsewhere(source) <= 0:
                 self._suspects.all_clear()
                 careful = False
         if self._careful and not careful:
@@ -214,7 +224,7 @@ class Loop:
         if now - self._room_asked < _STALL_CHECK_SECONDS:
             return
         self._room_asked = now
-        waiting = await source.unanswered()
+        waiting = (await source.unanswered()).count
         stalled = ""
         if waiting >= source.most_in_flight:
             stalled = (

@@ -21,6 +21,7 @@ from outbox_operator.consumer.handlers.types import (
     RetryAfter,
 )
 from support.consuming import Source, calling, consuming, metric, readiness
+from support.overtaking_proxy import OvertakingProxy
 from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -100,6 +101,16 @@ async def test_a_dead_letter_lets_its_key_go_on(client: Client, stream_prefix: s
     assert letters == {"MaxDeliver", "Refused"}
 
 
+async def never(_: ReceivedEvent, __: Context) -> None:
+    """A handler that does not end."""
+    await asyncio.Event().wait()
+
+
+def port(source: Source) -> int:
+    """Where the server listens."""
+    return int(source.config.nats.url.rpartition(":")[2])
+
+
 async def crash(app: App, task: asyncio.Task[None]) -> None:
     """End a consumer without a word to the server about the messages in its hands."""
     task.cancel()
@@ -136,6 +147,35 @@ async def test_the_next_reader_waits_for_what_the_last_one_held(
     assert handled[:1] != [], "something was handled"
     expected = [*range(10), *range(20)]
     assert by_key(handled) == by_key(expected)
+
+
+@pytest.mark.parametrize("ack_policy", ["explicit", "all"])
+async def test_what_the_server_knew_before_it_delivered_is_not_taken_for_all(
+    client: Client, stream_prefix: str, ack_policy: str
+) -> None:
+    source = await Source.create(client, stream_prefix, ordering="PerKey", ack_wait=1.5)
+    await source.create_ordered(ack_policy=ack_policy)
+    await publish_in_turn(source, 10)
+    first = App(source.python(), calling(never))
+    task = asyncio.create_task(first.run())
+    await eventually(
+        lambda: metric(first, "outbox_consumer_in_flight") == 10, "all are in its hands"
+    )
+    await crash(first, task)
+    await publish_in_turn(source, 60)
+    handled: list[int] = []
+
+    async def handle(event: ReceivedEvent, context: Context) -> None:
+        handled.append(event.json()["n"])
+
+    proxy = await OvertakingProxy(lambda: port(source)).start()
+    nats = replace(source.config.nats, url=f"nats://127.0.0.1:{proxy.port}")
+    try:
+        async with consuming(replace(source.python(), nats=nats), calling(handle)):
+            await source.settled(70)
+    finally:
+        await proxy.close()
+    assert by_key(handled) == by_key([*range(10), *range(60)])
 
 
 async def test_of_two_readers_one_works_and_the_other_takes_over(

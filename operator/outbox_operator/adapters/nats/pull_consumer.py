@@ -10,8 +10,8 @@ import asyncio
 import datetime as dt
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import nats.errors
@@ -103,6 +103,28 @@ class Delivery(PulledMessage):
         """
         # Whose copy, the caller knows; so all that one missing right concerns say the same.
         await self._source.store(subject, self.data, headers, doing="copy")
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """Messages of a durable consumer that are delivered and not answered for.
+
+    Attributes:
+        count: How many.
+        after: All have sequences above this.
+    """
+
+    count: int
+    after: int
+
+    def elsewhere(self, in_hand: Iterable[int]) -> int:
+        """How many of them nobody has here; never too few.
+
+        Args:
+            in_hand: Sequences that were in hand before the server was asked and still are. What
+                came later it may not have counted yet, and what was answered since is among them.
+        """
+        return self.count - sum(sequence > self.after for sequence in in_hand)
 
 
 class PullConsumer(PullRequests):
@@ -294,13 +316,16 @@ class PullConsumer(PullRequests):
             one_reader=self._group is not None or self.most_in_flight == 1,
         )
 
-    async def unanswered(self) -> int:
-        """How many messages are delivered, to anybody, and not answered for.
+    async def unanswered(self) -> Unanswered:
+        """What is delivered, to anybody, and not answered for, as the server saw it lately.
 
         Raises:
             NatsError: As `open`.
         """
-        return int((await self._info())["num_ack_pending"])
+        answer = await self._info()
+        return Unanswered(
+            count=int(answer["num_ack_pending"]), after=int(answer["ack_floor"]["stream_seq"])
+        )
 
     async def _info(self) -> Mapping[str, Any]:
         verb = f"CONSUMER.INFO.{self._stream}.{self._durable}"
