@@ -278,7 +278,7 @@ class Reason(StrEnum):
     WRITE_CONFLICT = "WriteConflict"
     """Somebody wrote an object at the same moment; the operator looks again by itself."""
     DRIFT_CORRECTED = "DriftCorrected"
-    """Somebody changed or deleted what the operator owns; it was put back."""
+    """Somebody changed, deleted or added to what the operator owns; it was put back."""
     MOVED = "Moved"
     """The outbox or stream is elsewhere now, as declared; the text says what stayed behind."""
     CLEANUP_FAILED = "CleanupFailed"

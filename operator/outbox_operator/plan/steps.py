@@ -40,6 +40,7 @@ class Step(Generic[T]):
         found: The resource as it was found; None: there is none.
         drift: What somebody did that this step undoes, a sentence; None: nobody did.
         adopted: Whether it existed, belonged to nobody, and is taken over.
+        surplus: JSON pointers of what others added to `found` and is removed, the last one first.
         refused: Why nothing may be done; the steps after it are not tried.
     """
 
@@ -49,6 +50,7 @@ class Step(Generic[T]):
     found: T | None = None
     drift: str | None = None
     adopted: bool = False
+    surplus: tuple[str, ...] = ()
     refused: OutboxError | None = None
 
 

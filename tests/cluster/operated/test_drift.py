@@ -39,6 +39,59 @@ def test_a_deployment_changed_by_hand_is_put_back_and_counted(world: World) -> N
     assert any("spec.replicas" in note for note in notes)
 
 
+def test_what_somebody_adds_is_taken_away_and_said(world: World) -> None:
+    world.apply(*world.whole())
+    world.wait_ready(*PIPELINE)
+
+    def patch(kind: str, name: str, said: str) -> None:
+        world.kubectl("patch", kind, name, "-n", world.namespace, "--type=strategic", f"-p={said}")
+
+    patch(
+        "deployment",
+        "orders-relay",
+        """{"spec": {"paused": true, "template": {"spec": {
+        "hostNetwork": true, "dnsPolicy": "ClusterFirstWithHostNet",
+        "initContainers": [{"name": "first", "image": "i"}],
+        "containers": [{"name": "spy", "image": "i"},
+                       {"name": "relay", "env": [{"name": "SPY", "value": "s3cret"}]}]}}}}""",
+    )
+    patch("configmap", "orders-relay", '{"data": {"more": "s3cret"}}')
+    world.kubectl("patch", "evs", "orders", "-n", world.namespace, "--type=merge",
+                  '-p={"spec": {"description": "mine"}}')  # fmt: skip
+    # A restart of kubectl's is what it says, and stays.
+    world.kubectl("rollout", "restart", "deployment/orders-billing-consumer", "-n", world.namespace)
+
+    def as_declared() -> bool:
+        spec = world.deployment("orders-relay")["spec"]
+        pod, config = spec["template"]["spec"], world.get("ConfigMap", "orders-relay")
+        stream = world.get(*STREAM)
+        assert config is not None
+        assert stream is not None
+        return (
+            not {"paused"} & spec.keys()
+            and not {"hostNetwork", "initContainers"} & pod.keys()
+            and pod["dnsPolicy"] == "ClusterFirst"
+            and [one["name"] for one in pod["containers"]] == ["relay"]
+            and "SPY" not in str(pod)
+            and "more" not in config["data"]
+            and "description" not in stream["spec"]
+        )
+
+    world.wait(as_declared, "all is as declared", detail=lambda: world.log(30))
+    world.wait_ready(*PIPELINE)
+    notes = " ".join(one["note"] for one in world.events("orders"))
+    for said in (
+        "Deployment orders-relay was changed and has been put back", "containers[spy]",
+        "spec.template.spec.hostNetwork: wanted None, found True", "env[SPY]", "data.more",
+        "spec.description",
+    ):  # fmt: skip
+        assert said in notes
+    assert "s3cret" not in notes
+    world.settle()
+    restarted = world.deployment("orders-billing-consumer")["spec"]["template"]["metadata"]
+    assert "kubectl.kubernetes.io/restartedAt" in restarted["annotations"]
+
+
 def test_a_status_that_was_wiped_comes_back(world: World) -> None:
     """As after a restore from a backup, which leaves statuses out."""
     world.apply(world.stream())

@@ -18,6 +18,7 @@ from outbox_operator.adapters.kubernetes.objects import Ref, collection_path, ob
 from outbox_operator.adapters.kubernetes.transport import (
     APPLY_PATCH,
     JSON,
+    JSON_PATCH,
     MERGE_PATCH,
     METADATA_LIST,
     Credentials,
@@ -203,6 +204,24 @@ class Kube:
             )
         except NotFoundError:
             return None
+
+    async def remove_fields(self, ref: Ref, pointers: Sequence[str], resource_version: str) -> None:
+        """Remove what others added to an object, whoever owns it.
+
+        Args:
+            ref: The object.
+            pointers: JSON pointers, the last item of a list first.
+            resource_version: Refuse (ConflictError) if the object changed since.
+        """
+        version = {"op": "replace", "path": "/metadata/resourceVersion", "value": resource_version}
+        await self._transport.request(
+            "PATCH",
+            object_path(ref),
+            query={"fieldManager": meta.FIELD_MANAGER},
+            body=[version, *({"op": "remove", "path": pointer} for pointer in pointers)],
+            content_type=JSON_PATCH,
+            subject=str(ref),
+        )
 
     async def delete(
         self, ref: Ref, uid: str | None = None, propagation: Propagation = "Background"

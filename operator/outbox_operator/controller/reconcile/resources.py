@@ -90,9 +90,17 @@ class OwnedResources:
 
     async def execute(self, owner: Meta, steps: Iterable[Step[Body]]) -> list[Applied[Body]]:
         """Carry out steps of `plan.kubernetes.resources`."""
-        applied = await execute(
-            steps, create=self._kube.apply, patch=self._kube.apply, delete=self._delete
-        )
+        planned = list(steps)
+        added = {id_of(one.wanted): one for one in planned if one.surplus}
+
+        async def patch(manifest: Body) -> Body:
+            step = added.get(id_of(manifest))
+            if step is not None and step.found is not None:
+                version = step.found["metadata"]["resourceVersion"]
+                await self._kube.remove_fields(ref_of(manifest), step.surplus, version)
+            return await self._kube.apply(manifest)
+
+        applied = await execute(planned, create=self._kube.apply, patch=patch, delete=self._delete)
         seen = self._seen.setdefault(owner.uid, set())
         for one in applied:
             if one.change in (Change.CREATED, Change.PATCHED):

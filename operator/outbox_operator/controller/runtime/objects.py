@@ -15,6 +15,7 @@ from typing import Any
 
 from outbox_operator.api import meta
 from outbox_operator.controller.runtime.reconciler import ObjectKey
+from outbox_operator.plan.kubernetes.surplus import entries_of_others
 
 Body = dict[str, Any]
 
@@ -80,8 +81,13 @@ def _owners(body: Mapping[str, Any]) -> list[str]:
 
 
 def trimmed(body: Mapping[str, Any]) -> Body:
-    """The body without the bookkeeping of field managers, which is half of it."""
+    """The body without the bookkeeping of field managers, which is half of it.
+
+    What others added to an object that we made is kept: it is drift.
+    """
     metadata = {k: v for k, v in body["metadata"].items() if k != "managedFields"}
+    if metadata.get("ownerReferences") and (others := entries_of_others(body["metadata"])):
+        metadata["managedFields"] = others
     return {**body, "metadata": metadata}
 
 

@@ -3,7 +3,7 @@
 The controller asks before every apply: no difference, no call. Each difference names its field,
 so that a status can say what somebody changed.
 
-Only fields that we set are compared: what the API server or others add is not ours. That alone
+Only fields that we set are compared; what others add is told by `surplus` beside this. That alone
 would overlook a field that we no longer set, so every manifest carries a hash of itself
 (`stamped`); the hash that is live tells which manifest was applied last.
 """
@@ -80,7 +80,7 @@ def _compare(wanted: Any, found: Any, path: tuple[str, ...], changes: list[Field
     elif isinstance(wanted, list) and isinstance(found, list):
         _compare_lists(wanted, found, path, changes)
     elif not _equal(wanted, found, path):
-        changes.append(_change(path, wanted, found))
+        changes.append(change_at(path, wanted, found))
 
 
 def _compare_lists(
@@ -94,7 +94,7 @@ def _compare_lists(
             _compare(item, by_name.get(name), (*path, f"[{name}]"), changes)
         return
     if len(wanted) != len(found):
-        changes.append(_change(path, f"{len(wanted)} items", f"{len(found)} items"))
+        changes.append(change_at(path, f"{len(wanted)} items", f"{len(found)} items"))
         return
     for index, (one, other) in enumerate(zip(wanted, found, strict=True)):
         _compare(one, other, (*path, f"[{index}]"), changes)
@@ -114,7 +114,8 @@ def _quantity(value: Any) -> Decimal | None:
     return Decimal(match[1]) * _FACTORS[match[2] or ""] if match else None
 
 
-def _change(path: tuple[str, ...], wanted: object, found: object) -> FieldChange:
+def change_at(path: tuple[str, ...], wanted: object, found: object) -> FieldChange:
+    """A difference as it may be shown: without what could be a secret."""
     hidden = _is_private(path)
     return FieldChange(
         field=".".join(path).replace(".[", "["),

@@ -13,6 +13,7 @@ from typing import Any
 from outbox_operator.api.resource import Meta
 from outbox_operator.errors import ConflictError
 from outbox_operator.plan.kubernetes.diff import differences, was_changed_by_others
+from outbox_operator.plan.kubernetes.surplus import surplus
 from outbox_operator.plan.steps import Change, Step
 
 Body = dict[str, Any]
@@ -88,13 +89,21 @@ def _wanted(owner: Meta, manifest: Body, observed: ObservedResources) -> Step[Bo
         return Step(what=what, change=Change.CREATED, wanted=manifest, drift=drift)
     if live["metadata"].get("deletionTimestamp"):  # made anew once it is gone
         return Step(what=what, change=Change.NOOP, wanted=manifest, found=live)
-    changes = differences(manifest, live)
-    if not changes:
+    changes, added = differences(manifest, live), surplus(manifest, live)
+    if not changes and not added:
         return Step(what=what, change=Change.NOOP, wanted=manifest, found=live)
     if owner.paused:
         return Step(what=what, change=Change.FROZEN, wanted=manifest, found=live)
     drift = None
-    if was_changed_by_others(changes):
-        text = "; ".join(str(change) for change in changes[:SHOWN_CHANGES])
+    foreign = [*(changes if was_changed_by_others(changes) else ()), *(a.change for a in added)]
+    if foreign:
+        text = "; ".join(str(change) for change in foreign[:SHOWN_CHANGES])
         drift = f"{what} was changed and has been put back: {text}"
-    return Step(what=what, change=Change.PATCHED, wanted=manifest, found=live, drift=drift)
+    return Step(
+        what=what,
+        change=Change.PATCHED,
+        wanted=manifest,
+        found=live,
+        drift=drift,
+        surplus=tuple(one.pointer for one in added),
+    )
