@@ -14,7 +14,7 @@ from outbox_operator.adapters.nats.connection import connect, server_version
 from outbox_operator.errors import CredentialsError, NatsError, UnsupportedServerError
 from outbox_operator.wire.config import NatsConfig
 from support.certificates import Certificates
-from support.nats import NatsOptions, NatsServer
+from support.nats import NatsOptions, NatsServer, connected, unique_prefix
 
 pytestmark = pytest.mark.integration
 
@@ -88,6 +88,18 @@ async def test_silent_server_times_out() -> None:
                 await connect(server.auth, name="test", timeout=0.3)
         finally:
             server.resume()
+
+
+async def test_what_is_unsent_at_the_end_is_sent_first(nats_server: NatsServer) -> None:
+    subject = unique_prefix()
+    async with connected(nats_server) as other:
+        arrivals = await other.subscribe(subject)
+        await other.flush()
+        client = await connect(nats_server.auth, name="test")
+        client.enqueue(f"PUB {subject} 1\r\nx\r\n".encode() * 100, 100)
+        await client.close()
+        for _ in range(100):
+            await arrivals.next_msg(10)
 
 
 async def test_second_server_of_the_list_is_used(nats_server: NatsServer) -> None:
@@ -182,6 +194,29 @@ async def test_key_of_another_certificate(certificates: Certificates) -> None:
             ),
             name="test",
         )
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["clear", "tls"])
+async def test_the_end_does_not_wait_for_a_server_that_hangs(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch, tls: bool
+) -> None:
+    """More than the network takes is unsent: the polite goodbye would wait for it for ever."""
+    options = NatsOptions()
+    if tls:
+        options = NatsOptions(
+            tls_cert=certificates.path("server.pem"), tls_key=certificates.path("server.key")
+        )
+    monkeypatch.setattr("outbox_operator.adapters.nats.driver._CLOSE_SECONDS", 0.5)
+    with NatsServer(options) as server:
+        auth = replace(server.auth, ca_pem=certificates.text("ca.pem") if tls else None)
+        client = await connect(auth, name="test")
+        server.pause()
+        frame = b"PUB x 1000000\r\n" + bytes(1_000_000) + b"\r\n"
+        client.enqueue(frame * 32, 32)
+        async with asyncio.timeout(10):
+            await client.close()
+        assert client.is_closed
+        server.resume()
 
 
 async def test_asking_for_tls_never_falls_back_to_clear_text(nats_server: NatsServer) -> None:

@@ -33,6 +33,8 @@ _MOST_TEXTS: Final = 50
 """Different complaints of a server that are logged and remembered for a connection."""
 _MOST_SERVERS: Final = 100
 """Of a cluster, learned from its members."""
+_CLOSE_SECONDS: Final = 2.0
+"""How long what is unsent at the end may take."""
 _LONGEST_TEXT: Final = 500
 """So much of a complaint is logged. Its subject may have 4 KiB, each byte written as four."""
 _DENIED: Final = re.compile(
@@ -185,6 +187,18 @@ class WireClient(Client):
             writer = getattr(self._transport, name, None)
             if writer is not None:
                 writer.transport.abort()
+
+    async def close(self) -> None:
+        """As nats-py, but a server that hangs is not waited for until it takes what is unsent, nor
+        for the goodbye of its TLS."""
+        cut = asyncio.get_running_loop().call_later(_CLOSE_SECONDS, self.abort)
+        try:
+            if self.is_connected and self._transport is not None and self._pending:
+                self._transport.write(b"".join(self._pending))  # sent before the end
+                self.discard_unsent()
+            await super().close()
+        finally:
+            cut.cancel()
 
     async def abandon(self) -> None:
         """Close at once, whatever state it is in; what is not sent yet never will be."""
