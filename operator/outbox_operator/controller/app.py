@@ -178,7 +178,9 @@ class Operator:
             try:
                 await supervisor.run()
                 log.info("stopping: passes under way may end")
-                await queue.drain(DRAIN_SECONDS)
+                await asyncio.gather(
+                    queue.drain(DRAIN_SECONDS), context.background.drain(DRAIN_SECONDS)
+                )
             finally:
                 work.cancel()
                 await asyncio.wait({work})

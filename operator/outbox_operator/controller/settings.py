@@ -91,6 +91,9 @@ class Settings:
     catalog_interval_seconds: float = _seconds(
         300.0, "between two comparisons of a database's catalogue with what should be there"
     )
+    postgres_check_seconds: float = _seconds(
+        10.0, "between two questions to a PostgreSQL whether it still answers"
+    )
     status_interval_seconds: float = _seconds(
         15.0, "least time between two writes of a status that differs in live numbers only"
     )

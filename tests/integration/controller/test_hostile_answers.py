@@ -13,6 +13,7 @@ import pytest
 
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import LONGEST_MESSAGE
+from outbox_operator.controller.reconcile.background import Background
 from outbox_operator.controller.reconcile.cluster import ClusterIdentity
 from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
 from outbox_operator.controller.reconcile.context import Context
@@ -117,6 +118,7 @@ async def one_pass(url: str, api: ApiServer, **nats: object) -> None:
         secrets=Secrets(kube, time.monotonic, 60.0),
         nats=connections,
         postgres=PostgresConnections(lambda _user, _trigger: None, time.monotonic),
+        background=Background(lambda _key, _trigger: None),
         cluster=ClusterIdentity(kube),
     )
     try:

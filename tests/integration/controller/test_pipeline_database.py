@@ -16,6 +16,7 @@ from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.api import meta
 from outbox_operator.api.resource import Pipeline
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus
+from outbox_operator.controller.reconcile.background import Background
 from outbox_operator.controller.reconcile.cluster import ClusterIdentity
 from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
 from outbox_operator.controller.reconcile.context import Context
@@ -66,6 +67,7 @@ async def databases(secret: OneSecret, children: Children) -> AsyncIterator[Pipe
             secrets=Secrets(secret, time.monotonic, 0.0),
             nats=NatsConnections(lambda _user, _trigger: None, time.monotonic),
             postgres=connections,
+            background=Background(lambda _key, _trigger: None),
             cluster=ClusterIdentity(absent),
         )
     )

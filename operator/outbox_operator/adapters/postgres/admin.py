@@ -65,6 +65,11 @@ class PostgresAdmin:
         with errors(self._target):
             return await catalog.observe(self._connection, desired)
 
+    async def ping(self) -> None:
+        """Wait until the server has answered."""
+        with errors(self._target):
+            await self._connection.fetchval(statement("session_backend"))
+
     async def marked_uid(self, schema: str) -> str | None:
         """UID of the resource whose mark the schema carries; None: nobody's."""
         with errors(self._target):

@@ -95,6 +95,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         self.context.nats.forget(key)
         self.context.postgres.forget(key)
         self._wake_rivals()
+        self.context.background.cancel(uid)
 
     def _wake_rivals(self) -> None:
         """What the gone one had may be free now: those that wait for something look again."""

@@ -3,7 +3,8 @@
 One NATS connection per server and login, whatever the number of resources (hosted NATS limits
 connections); a few Postgres connections per login, closed when idle. A connection that breaks or
 comes back wakes every resource that used it, so that statuses follow within moments instead of at
-the next resync.
+the next resync. So does a PostgreSQL that no longer answers: it is asked now and then whatever the
+passes do, because the end of a statement that hangs is too late a sign.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from outbox_operator.adapters.nats import connection as nats_adapter
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
@@ -22,8 +23,10 @@ from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.errors import disconnected_error
 from outbox_operator.adapters.postgres import connection as postgres
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
+from outbox_operator.adapters.postgres.errors import understood
 from outbox_operator.adapters.postgres.url import PostgresTarget
-from outbox_operator.errors import OutboxError
+from outbox_operator.errors import OutboxError, PostgresError
+from outbox_operator.reasons import Reason
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +35,9 @@ IDLE_SECONDS = 120.0
 REFUSAL_SECONDS = 1.0
 """A refused connection is not tried again within this time, however many resources ask."""
 PER_TARGET = 2
-"""Postgres connections per login; more passes wait their turn."""
+"""Postgres connections per login; more work waits its turn."""
+ANSWER_SECONDS: Final = 8.0
+"""A PostgreSQL that has not answered within this time counts as silent."""
 
 
 @dataclass
@@ -132,19 +137,27 @@ class _PostgresEntry:
     leases: int = 0
     used_at: float = 0.0
     refused: tuple[float, OutboxError] | None = None
+    silent: PostgresError | None = None
 
 
 class PostgresConnections:
     """Shared Postgres connections, by login.
 
     Args:
-        wake: Called with every user of a connection that broke.
+        wake: Called with every user of a connection that broke, and of a server that fell silent.
         clock: Monotonic seconds.
+        answer_seconds: How long a server may take to answer the question whether it is there.
     """
 
-    def __init__(self, wake: Callable[[Any, str], None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        wake: Callable[[Any, str], None],
+        clock: Callable[[], float],
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
         self._wake = wake
         self._clock = clock
+        self._answer_seconds = answer_seconds
         self._entries: dict[PostgresTarget, _PostgresEntry] = {}
         self._closing = False
 
@@ -173,31 +186,86 @@ class PostgresConnections:
                     yield PostgresAdmin(connection, target)
                     clean = True
                 finally:
-                    # After an error nobody knows in which state the session is.
-                    if clean and not connection.is_closed() and not self._closing:
-                        entry.idle.append((self._clock(), connection))
-                    else:
-                        connection.terminate()
+                    self._give_back(entry, connection, clean=clean)
         finally:
             entry.leases -= 1
             entry.used_at = self._clock()
 
-    async def _take(self, target: PostgresTarget, entry: _PostgresEntry, fresh: bool) -> Any:
-        while entry.idle and not fresh:
+    def silence(self, target: PostgresTarget) -> PostgresError | None:
+        """Why a server is not to be waited for: it does not answer; None as far as is known."""
+        entry = self._entries.get(target)
+        return None if entry is None else entry.silent
+
+    async def check(self) -> None:
+        """Ask every server in use for a sign of life, and wake the users of those that change."""
+        await asyncio.gather(*(self._check(*one) for one in list(self._entries.items())))
+
+    async def _check(self, target: PostgresTarget, entry: _PostgresEntry) -> None:
+        connection = self._idle(entry)
+        if connection is None and not entry.leases:
+            return  # nobody is there who could notice; the next one who comes will
+        silent: PostgresError | None = None
+        try:
+            async with asyncio.timeout(self._answer_seconds):
+                if connection is None:
+                    # Those in use may be at work on something long; whether the server is there
+                    # is asked beside them.
+                    connection = await self._connect(target)
+                with understood(target):
+                    await PostgresAdmin(connection, target).ping()
+        except TimeoutError:
+            text = f"PostgreSQL at {target.address}: no answer within {self._answer_seconds:g} s"
+            silent = PostgresError(text)
+        except OutboxError as error:
+            # A refusal is an answer.
+            if isinstance(error, PostgresError) and error.reason == Reason.POSTGRES_UNREACHABLE:
+                silent = error
+        finally:
+            self._give_back(entry, connection, clean=silent is None)
+        if silent is not None:
+            idle, entry.idle = entry.idle, deque()
+            for _, other in idle:
+                other.terminate()
+        changed = (silent is None) is not (entry.silent is None)
+        entry.silent = silent
+        if changed:
+            self._wake_users(entry, "postgres answers" if silent is None else "postgres is silent")
+
+    def _idle(self, entry: _PostgresEntry) -> Any:
+        while entry.idle:
             _, connection = entry.idle.pop()
             if not connection.is_closed():
                 return connection
+        return None
+
+    def _give_back(self, entry: _PostgresEntry, connection: Any, *, clean: bool) -> None:
+        """Onto the shelf; after an error nobody knows in which state the session is."""
+        if connection is None:
+            return
+        room = len(entry.idle) < PER_TARGET
+        if clean and room and not connection.is_closed() and not self._closing:
+            entry.idle.append((self._clock(), connection))
+        else:
+            connection.terminate()
+
+    async def _connect(self, target: PostgresTarget) -> Any:
+        connection = await postgres.connect(
+            target, application_name="outbox-operator", guarded=True
+        )
+        connection.add_termination_listener(lambda _: self._terminated(target))
+        return connection
+
+    async def _take(self, target: PostgresTarget, entry: _PostgresEntry, fresh: bool) -> Any:
+        if not fresh and (connection := self._idle(entry)) is not None:
+            return connection
         if entry.refused and self._clock() - entry.refused[0] < REFUSAL_SECONDS:
             raise entry.refused[1]
         try:
-            connection = await postgres.connect(
-                target, application_name="outbox-operator", guarded=True
-            )
+            connection = await self._connect(target)
         except OutboxError as error:
             entry.refused = (self._clock(), error)
             raise
         entry.refused = None
-        connection.add_termination_listener(lambda _: self._terminated(target))
         return connection
 
     def _terminated(self, target: PostgresTarget) -> None:
@@ -207,8 +275,11 @@ class PostgresConnections:
         lost = [c for _, c in entry.idle if c.is_closed()]
         if not lost:
             return  # closed on purpose, or in use by a pass that will see it
+        self._wake_users(entry, "postgres disconnected")
+
+    def _wake_users(self, entry: _PostgresEntry, trigger: str) -> None:
         for user in list(entry.users):
-            self._wake(user, "postgres disconnected")
+            self._wake(user, trigger)
 
     def forget(self, user: Any) -> None:
         """A resource is gone: do not wake it any more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from outbox_operator import version
 from outbox_operator.adapters.execute import execute
@@ -47,6 +47,8 @@ from outbox_operator.plan.status.workload import (
 )
 from outbox_operator.plan.steps import Applied
 from outbox_operator.reasons import Reason
+
+INBOX_PENDING: Final = "started or changed once the inbox has been looked at"
 
 
 class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
@@ -97,6 +99,8 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         earlier = (*durable.parts, *inbox.parts)
         if any(part.reason == Reason.TAKEN_OVER for part in durable.parts):
             workload = await self._no_workload(resource)
+        elif inbox.pending and resource.spec.handler is not None:
+            workload = not_started(ConditionType.WORKLOAD_AVAILABLE, INBOX_PENDING)
         else:
             workload = await self._workload(resource, source, earlier)
         return consumer_result(resource, durable, inbox, workload, datetime.now(UTC))

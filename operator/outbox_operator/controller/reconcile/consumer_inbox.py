@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from outbox_operator.api.fields import seconds
@@ -11,6 +12,7 @@ from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.postgres import (
     Logins,
     forget_refused,
+    in_background,
     in_session,
     read_logins,
     try_worker,
@@ -22,6 +24,7 @@ from outbox_operator.plan.passes.inbox import (
     inbox_result,
     plan_inbox_table,
 )
+from outbox_operator.plan.passes.pending import inbox_pending
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.postgres.state import DesiredInbox, MigrationPlan
 from outbox_operator.plan.status.workload import lacks_pods
@@ -34,14 +37,22 @@ async def ensure_inbox(context: Context, consumer: Consumer) -> InboxResult:
     """Make the inbox table as declared, if there is to be one; what goes wrong becomes a part."""
     inbox, owner = consumer.spec.inbox, consumer.meta
     if inbox is None:
+        context.background.cancel(owner.uid)
         return InboxResult()
     logins = await read_logins(context, owner, "spec.inbox", inbox)
+    done: InboxResult | SessionFailure | None
     if isinstance(logins, SessionFailure):
-        result = inbox_result(InboxPlan(failure=logins), None)
+        context.background.cancel(owner.uid)
+        done = logins
     else:
-        result = await _with_logins(context, consumer, inbox, logins)
-    forget_refused(context, owner, inbox, result.error)
-    return result
+        work = partial(_with_logins, context, consumer, inbox, logins)
+        done = await in_background(context, owner, logins, (owner.generation, owner.paused), work)
+    if done is None:
+        return inbox_pending(consumer)
+    if isinstance(done, SessionFailure):
+        done = inbox_result(InboxPlan(failure=done), None)
+    forget_refused(context, owner, inbox, done.error)
+    return done
 
 
 async def _with_logins(

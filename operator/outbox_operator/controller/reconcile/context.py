@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from outbox_operator.adapters.kubernetes.objects import Ref
 from outbox_operator.api import meta
+from outbox_operator.controller.reconcile.background import Background
 from outbox_operator.controller.reconcile.cluster import ClusterIdentity
 from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
 from outbox_operator.controller.reconcile.secrets import Secrets
@@ -42,6 +43,7 @@ class Context:
         secrets: Secrets, read by name.
         nats: Connections to NATS, by login.
         postgres: Connections to PostgreSQL, by login.
+        background: Work on databases that passes do not wait for.
         cluster: Which cluster this is.
         granted: Namespaces that let the operator in one by one; None: it may work wherever it
             looks.
@@ -55,6 +57,7 @@ class Context:
     secrets: Secrets
     nats: NatsConnections
     postgres: PostgresConnections
+    background: Background
     cluster: ClusterIdentity
     granted: GrantedNamespaces | None = None
 
@@ -79,16 +82,22 @@ class Context:
             secrets=Secrets(kube, time.monotonic, settings.secret_age_seconds),
             nats=NatsConnections(wake, time.monotonic),
             postgres=PostgresConnections(wake, time.monotonic),
+            background=Background(wake),
             cluster=ClusterIdentity(kube),
             granted=GrantedNamespaces(kube, children, time.monotonic)
             if settings.namespace_role
             else None,
         )
-        sweeper = asyncio.create_task(context._sweep_forever(), name="sweep connections")
+        upkeep = [
+            asyncio.create_task(context._sweep_forever(), name="sweep connections"),
+            asyncio.create_task(context._check_forever(), name="check servers"),
+        ]
         try:
             yield context
         finally:
-            sweeper.cancel()
+            for task in upkeep:
+                task.cancel()
+            await context.background.close()
             if context.granted is not None:
                 await context.granted.close()
             await context.nats.close()
@@ -121,6 +130,14 @@ class Context:
                     await self.granted.keep(self.objects.namespaces())
             except Exception:
                 log.exception("the sweep of connections failed, trying again")
+
+    async def _check_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.postgres_check_seconds)
+            try:
+                await self.postgres.check()
+            except Exception:
+                log.exception("asking the databases for a sign of life failed, trying again")
 
 
 BuildReconcilers = Callable[[Context], Mapping[str, Reconciler]]

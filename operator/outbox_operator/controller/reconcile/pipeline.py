@@ -45,6 +45,7 @@ from outbox_operator.plan.passes.pipeline import (
     relay_failed,
     relay_kept,
     relay_result,
+    relay_unchanged,
     relay_waits,
     restart_targets,
 )
@@ -126,6 +127,8 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         stream_name = children.stream_name
         if stream_name is None or not prerequisites_met(database, children, exists=exists):
             return relay_waits(resource)
+        if database.pending and exists:
+            return relay_unchanged(resource)
         why = database.keeps_relay or children.keeps_relay
         if exists and why is not None:
             return relay_kept(resource, database, why)

@@ -12,11 +12,12 @@ from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.api import meta
 from outbox_operator.api.fields import seconds
-from outbox_operator.api.resource import Pipeline
+from outbox_operator.api.resource import Meta, Pipeline
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.postgres import (
     Logins,
     forget_refused,
+    in_background,
     in_session,
     read_logins,
     try_worker,
@@ -33,6 +34,7 @@ from outbox_operator.plan.passes.database import (
     plan_database,
     schema_claim,
 )
+from outbox_operator.plan.passes.pending import database_pending
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.postgres.state import MigrationPlan, ObservedDatabase, OutboxNumbers
 from outbox_operator.plan.state import Owner
@@ -67,24 +69,54 @@ class PipelineDatabase:
         self._compared: dict[str, _Compared] = {}
         self._homes: dict[str, PostgresTarget] = {}
         """By UID, the login with which the outbox was as wanted last."""
+        self._last: dict[str, tuple[int, Logins, DatabaseResult]] = {}
+        """By UID, what came of the last look, and of what it was one."""
 
     async def ensure(self, pipeline: Pipeline) -> DatabaseResult:
-        """Make the database as declared and read its numbers; what goes wrong becomes a part."""
-        logins, observed = await self._gather(pipeline)
+        """Make the database as declared and read its numbers; what goes wrong becomes a part.
+
+        A database that keeps one waiting is left to the background, and what was known of it is
+        said meanwhile.
+        """
+        owner, database = pipeline.meta, pipeline.spec.database
+        logins = await read_logins(self._context, owner, "spec.database", database)
+        if isinstance(logins, SessionFailure):
+            self._context.background.cancel(owner.uid)
+            return self._not_looked(pipeline, logins)
+        if LOOK_AGAIN_ANNOTATIONS & owner.annotations.keys():
+            self._compared.pop(owner.uid, None)
+        result = await in_background(
+            self._context, owner, logins, _wishes(owner), lambda: self._look(pipeline, logins)
+        )
+        if result is None:
+            generation, login, last = self._last.get(owner.uid, (0, None, None))
+            same = (generation, login) == (owner.generation, logins)
+            return database_pending(pipeline, last if same else None)
+        if isinstance(result, SessionFailure):
+            return self._not_looked(pipeline, result)
+        self._last[owner.uid] = owner.generation, logins, result
+        return result
+
+    def _not_looked(self, pipeline: Pipeline, failure: SessionFailure) -> DatabaseResult:
+        plan = DatabasePlan(failure=failure)
+        result = database_result(pipeline, plan, DatabaseApplied(), datetime.now(UTC))
+        self._remember(pipeline, None, plan, result)
+        return result
+
+    async def _look(self, pipeline: Pipeline, logins: Logins) -> DatabaseResult:
+        """Gather, plan, act."""
+        observed = await self._gather(pipeline, logins)
         plan = plan_database(pipeline, observed)
         applied = DatabaseApplied()
-        if logins is not None and plan.failure is None:
+        if plan.failure is None:
             applied = await self._act(pipeline, logins, observed, plan)
         result = database_result(pipeline, plan, applied, datetime.now(UTC))
         self._remember(pipeline, logins, plan, result)
         return result
 
-    async def _gather(self, pipeline: Pipeline) -> tuple[Logins | None, DatabaseObserved]:
-        """What there is, and the logins to change it with."""
+    async def _gather(self, pipeline: Pipeline, logins: Logins) -> DatabaseObserved:
+        """What there is."""
         owner, database = pipeline.meta, pipeline.spec.database
-        logins = await read_logins(self._context, owner, "spec.database", database)
-        if isinstance(logins, SessionFailure):
-            return None, DatabaseObserved(failure=logins)
         relay_role = logins.worker.user
         if self._is_fresh(pipeline, logins):
             marked = await in_session(
@@ -94,16 +126,16 @@ class PipelineDatabase:
                 lambda admin: admin.marked_uid(database.schema_),
             )
             if isinstance(marked, SessionFailure):
-                return None, DatabaseObserved(failure=marked)
+                return DatabaseObserved(failure=marked)
             if marked in (None, owner.uid):
-                return logins, DatabaseObserved(relay_role=relay_role)
+                return DatabaseObserved(relay_role=relay_role)
         desired = desired_database(pipeline, relay_role)
         catalogue = await in_session(
             self._context, owner, logins.owner, lambda admin: admin.observe(desired)
         )
         if isinstance(catalogue, SessionFailure):
-            return None, DatabaseObserved(failure=catalogue)
-        return logins, DatabaseObserved(
+            return DatabaseObserved(failure=catalogue)
+        return DatabaseObserved(
             relay_role=relay_role,
             catalogue=catalogue,
             left=await self._look_back(pipeline, catalogue),
@@ -150,14 +182,13 @@ class PipelineDatabase:
         )
 
     def _is_fresh(self, pipeline: Pipeline, logins: Logins) -> bool:
-        """Whether the catalogue was compared lately, and nothing asks for doing so again."""
+        """Whether the catalogue was compared lately."""
         last = self._compared.get(pipeline.meta.uid)
         return (
             last is not None
             and last.generation == pipeline.meta.generation
             and last.logins == logins
             and time.monotonic() - last.at < self._context.settings.catalog_interval_seconds
-            and not LOOK_AGAIN_ANNOTATIONS & pipeline.meta.annotations.keys()
         )
 
     async def _migrate(
@@ -246,6 +277,7 @@ class PipelineDatabase:
     async def drop(self, pipeline: Pipeline) -> None:
         """Drop our tables, if they carry this pipeline's mark. Raises why it could not be done."""
         owner, database = pipeline.meta, pipeline.spec.database
+        self._context.background.cancel(owner.uid)
         logins = await read_logins(self._context, owner, "spec.database", database)
         if isinstance(logins, SessionFailure):
             raise logins.error
@@ -262,3 +294,10 @@ class PipelineDatabase:
         """The pipeline is gone."""
         self._compared.pop(uid, None)
         self._homes.pop(uid, None)
+        self._last.pop(uid, None)
+
+
+def _wishes(owner: Meta) -> tuple[object, ...]:
+    """What a person may have asked for since a look began: it is then begun anew."""
+    approved = owner.annotations.get(meta.APPROVE_PLAN_ANNOTATION)
+    return owner.generation, owner.paused, approved

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.adapters.postgres.errors import understood
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.api.resource import Meta
 from outbox_operator.api.v1alpha1.database import MigratedConnection
+from outbox_operator.controller.reconcile.background import LONGEST_SECONDS
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.secrets import database_secret_names
 from outbox_operator.controller.runtime.reconciler import ObjectKey
-from outbox_operator.errors import CredentialsError, OutboxError
+from outbox_operator.errors import CredentialsError, OutboxError, PostgresError
 from outbox_operator.plan.passes.result import SessionFailure
 
 T = TypeVar("T")
@@ -111,3 +112,34 @@ async def try_worker(
     error = type(refused.error)(f"{whose}: {refused.error.message}", reason=refused.error.reason)
     # The role that migrates was let in.
     return SessionFailure(error=error, entered=True, worker=True)
+
+
+async def in_background(
+    context: Context,
+    owner: Meta,
+    logins: Logins,
+    token: Hashable,
+    work: Callable[[], Coroutine[Any, Any, T]],
+) -> T | SessionFailure | None:
+    """What came of work over connections; the pass waits for it no longer than a moment.
+
+    Args:
+        context: With the work that is under way.
+        owner: The resource.
+        logins: Whose sessions it needs.
+        token: What it depends on besides.
+        work: Begins it.
+
+    Returns:
+        What `work` answered, or why nobody waits for that any more: it took too long, or the server
+        answers to nothing. None: it is under way.
+    """
+    try:
+        done = await context.background.result(owner, (logins, token), work)
+    except TimeoutError:
+        text = f"PostgreSQL at {logins.owner.address}: not done within {LONGEST_SECONDS:g} s"
+        return SessionFailure(error=PostgresError(text), entered=False)
+    silent = context.postgres.silence(logins.owner)
+    if done is None and silent is not None:
+        return SessionFailure(error=silent, entered=False)
+    return done

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 PASS_TIMEOUT_SECONDS: Final = 600.0
 """A pass that takes longer is cut: one that hangs must not keep its object for ever."""
+SLOW_SECONDS: Final = 2.0
+"""A pass that takes longer waits for a server, and holds no worker any more: slow servers of some
+objects must not keep others waiting."""
 
 
 class WorkQueue:
@@ -34,12 +37,14 @@ class WorkQueue:
     Args:
         metrics: Where to count.
         is_gone: Whether an object no longer exists, so that it can be forgotten.
-        workers: How many passes run at once.
+        workers: How many passes run at once, besides slow ones. Of those there are at most as many
+            as objects.
         retry_ceiling_seconds: Longest pause after an error that time can heal: what comes back
             must be noticed soon.
         clock: Monotonic seconds.
         jitter: 0 to 1, spreads retries.
         pass_timeout_seconds: Longest pass.
+        slow_seconds: From when on a pass is a slow one.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class WorkQueue:
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
         pass_timeout_seconds: float = PASS_TIMEOUT_SECONDS,
+        slow_seconds: float = SLOW_SECONDS,
     ) -> None:
         self._reconcilers: Mapping[str, Reconciler] = {}
         self._metrics = metrics
@@ -61,11 +67,14 @@ class WorkQueue:
         self._clock = clock
         self._jitter = jitter
         self._pass_timeout_seconds = pass_timeout_seconds
+        self._slow_seconds = slow_seconds
         self._schedule = Schedule()
         self._changed = asyncio.Event()
         self._draining = False
         self._defect: BaseException | None = None
         self._running: set[asyncio.Task[None]] = set()
+        self._quick: set[asyncio.Task[None]] = set()
+        """Those running that hold a worker."""
         metrics.observe_queue(
             depth=lambda: self._schedule.ready(self._clock()),
             running=lambda: len(self._running),
@@ -105,22 +114,31 @@ class WorkQueue:
             await asyncio.wait(set(self._running), timeout=timeout_seconds)
 
     def _start_due(self) -> None:
-        while not self._draining and len(self._running) < self._workers:
+        while not self._draining and len(self._quick) < self._workers:
             turn = self._schedule.take(self._clock())
             if turn is None:
                 return
             task = asyncio.create_task(self._pass(turn), name=f"reconcile {turn.key}")
             self._running.add(task)
+            self._quick.add(task)
             task.add_done_callback(self._done)
+            asyncio.get_running_loop().call_later(self._slow_seconds, self._let_go, task)
 
     async def _pause(self) -> None:
         """Wait until something may be due."""
-        full = self._draining or len(self._running) >= self._workers
+        full = self._draining or len(self._quick) >= self._workers
         wait_seconds = None if full else self._schedule.wait_seconds(self._clock())
         await wait(self._changed, wait_seconds)
 
+    def _let_go(self, slow: asyncio.Task[None]) -> None:
+        """A pass that still runs gives its worker to the next."""
+        if slow in self._quick:
+            self._quick.discard(slow)
+            self._changed.set()
+
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
+        self._quick.discard(task)
         if not task.cancelled():
             # A mistake of this module would leave its object running for ever: end loudly.
             self._defect = self._defect or task.exception()

@@ -5,10 +5,16 @@ merged into it; those that find one running make it run once more afterwards.
 
     urgent wake      what a person did (new generation, deletion, annotation): at once, and the
                      back-off starts anew
-    ordinary wake    a child or a referenced object changed: at once, but not within
-                     `settle_seconds` of the last pass, and during a back-off not within its
-                     first step, so that objects that change all the time cannot cause a hot loop
-    background wake  resync and start: as ordinary, behind the others when workers are short
+    ordinary wake    a child or a referenced object changed, or a child was written by its owner:
+                     at once, but not within `settle_seconds` of the last pass, and during a
+                     back-off not within its first step, so that objects that change all the time
+                     cannot cause a hot loop
+    background wake  what was there when this process began and nobody has touched since, and
+                     passes that are due by the clock: as ordinary, behind the others when workers
+                     are short
+
+When workers are short, namespaces take turns: the next is of the one with the fewest passes under
+way, so that what one tenant's slow servers hold up does not hold up the next tenant.
 """
 
 from __future__ import annotations
@@ -16,8 +22,9 @@ from __future__ import annotations
 import enum
 import heapq
 import itertools
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from outbox_operator.aio import pause_after
 from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileResult
@@ -47,6 +54,9 @@ class _Entry:
     ticket: int = 0
 
 
+_Ready: TypeAlias = tuple[Urgency, float, int, ObjectKey]
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One pass to run now."""
@@ -72,9 +82,12 @@ class Schedule:
     backoff_min_seconds: float = BACKOFF_MIN_SECONDS
     backoff_max_seconds: float = BACKOFF_MAX_SECONDS
     _entries: dict[ObjectKey, _Entry] = field(default_factory=dict)
-    # Both heaps hold (…, ticket, key); an entry whose ticket moved on is stale and skipped.
+    # All heaps hold (…, ticket, key); an entry whose ticket moved on is stale and skipped.
     _later: list[tuple[float, int, ObjectKey]] = field(default_factory=list)
-    _ready: list[tuple[Urgency, float, int, ObjectKey]] = field(default_factory=list)
+    _ready: dict[str, list[_Ready]] = field(default_factory=lambda: defaultdict(list))
+    """By namespace."""
+    _running: Counter[str] = field(default_factory=Counter)
+    """Passes under way, by namespace."""
     _tickets: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def __len__(self) -> int:
@@ -94,15 +107,29 @@ class Schedule:
     def take(self, now: float) -> Turn | None:
         """The next pass to run, if one is due; its object then counts as running."""
         self._promote(now)
-        while self._ready:
-            _, due, ticket, key = heapq.heappop(self._ready)
-            entry = self._entries.get(key)
-            if entry is None or entry.ticket != ticket or entry.running:
-                continue
-            entry.running = True
-            entry.due = None
-            return Turn(key, entry.trigger, entry.failures, max(0.0, now - due))
-        return None
+        self._drop_stale()
+        if not self._ready:
+            return None
+        namespace = min(self._ready, key=self._precedence)
+        _, due, _, key = heapq.heappop(self._ready[namespace])
+        entry = self._entries[key]
+        entry.running = True
+        entry.due = None
+        self._running[namespace] += 1
+        return Turn(key, entry.trigger, entry.failures, max(0.0, now - due))
+
+    def _precedence(self, namespace: str) -> tuple[bool, int, Urgency, float]:
+        """Lower goes first; compares the first ones of all namespaces."""
+        urgency, due, _, _ = self._ready[namespace][0]
+        return urgency is Urgency.BACKGROUND, self._running[namespace], urgency, due
+
+    def _drop_stale(self) -> None:
+        """Afterwards the first one of each namespace is live."""
+        for namespace, ready in list(self._ready.items()):
+            while ready and not self._is_live(ready[0][2], ready[0][3]):
+                heapq.heappop(ready)
+            if not ready:
+                del self._ready[namespace]
 
     def finish(
         self, key: ObjectKey, result: ReconcileResult, now: float, jitter: float
@@ -122,6 +149,9 @@ class Schedule:
         again, entry.again = entry.again, None
         entry.running = False
         entry.finished = now
+        self._running[key.namespace] -= 1
+        if not self._running[key.namespace]:
+            del self._running[key.namespace]
         entry.urgency = Urgency.BACKGROUND
         if result.failed and not (again and again[1] is Urgency.URGENT):
             entry.failures += 1
@@ -148,14 +178,19 @@ class Schedule:
     def wait_seconds(self, now: float) -> float | None:
         """Seconds until something is due; 0 when something is, None when nothing ever will be."""
         self._promote(now)
-        if any(self._is_live(ticket, key) for _, _, ticket, key in self._ready):
+        self._drop_stale()
+        if self._ready:
             return 0.0
         return max(0.0, self._later[0][0] - now) if self._later else None
 
     def ready(self, now: float) -> int:
         """How many passes are due and wait for a worker."""
         self._promote(now)
-        return sum(self._is_live(ticket, key) for _, _, ticket, key in self._ready)
+        return sum(
+            self._is_live(ticket, key)
+            for ready in self._ready.values()
+            for _, _, ticket, key in ready
+        )
 
     def failing(self) -> int:
         """How many objects are in a back-off."""
@@ -184,7 +219,8 @@ class Schedule:
         ):
             due, ticket, key = heapq.heappop(self._later)
             if self._is_live(ticket, key):
-                heapq.heappush(self._ready, (self._entries[key].urgency, due, ticket, key))
+                ready = (self._entries[key].urgency, due, ticket, key)
+                heapq.heappush(self._ready[key.namespace], ready)
 
     def _is_live(self, ticket: int, key: ObjectKey) -> bool:
         entry = self._entries.get(key)

@@ -35,7 +35,14 @@ from outbox_operator.plan.postgres.state import (
     OutboxNumbers,
 )
 from outbox_operator.plan.state import Owner
-from outbox_operator.plan.status.conditions import Part, failed, ok, stamp, unknown, waiting
+from outbox_operator.plan.status.conditions import (
+    Part,
+    failed,
+    ok,
+    stamp,
+    unknown,
+    waiting,
+)
 from outbox_operator.plan.status.drift import LONGEST_TEXT
 from outbox_operator.plan.steps import Change
 from outbox_operator.reasons import Reason
@@ -138,6 +145,7 @@ class DatabaseResult:
         keeps_relay: Why the relay that runs is left as it is: a new one would need the tables of
             this version, or would leave rows behind.
         moved: That the outbox is elsewhere now, and what it left behind.
+        pending: A look is under way, and nothing is known of this generation with this login.
         error: What went wrong.
     """
 
@@ -151,6 +159,7 @@ class DatabaseResult:
     foreign: str | None = None
     keeps_relay: str | None = None
     moved: str | None = None
+    pending: bool = False
     error: OutboxError | None = None
 
     @property

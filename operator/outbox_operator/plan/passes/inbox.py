@@ -14,7 +14,13 @@ from outbox_operator.errors import OutboxError
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.postgres.migrations import plan_inbox
 from outbox_operator.plan.postgres.state import DesiredInbox, MigrationPlan, ObservedDatabase
-from outbox_operator.plan.status.conditions import Part, failed, ok, settled, waiting
+from outbox_operator.plan.status.conditions import (
+    Part,
+    failed,
+    ok,
+    settled,
+    waiting,
+)
 from outbox_operator.plan.steps import Change
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.tables import INBOX
@@ -44,12 +50,14 @@ class InboxResult:
     Attributes:
         reachable: DatabaseReachable; None: no inbox is declared.
         schema_applied: SchemaApplied; None: nobody could look.
+        pending: Nothing is known of this generation yet.
         error: What went wrong.
         corrections: What somebody had changed or dropped and was put back.
     """
 
     reachable: Part | None = None
     schema_applied: Part | None = None
+    pending: bool = False
     error: OutboxError | None = None
     corrections: tuple[str, ...] = ()
 

@@ -20,7 +20,7 @@ from outbox_operator.plan.passes.children import ChildrenResult
 from outbox_operator.plan.passes.database import DatabaseResult
 from outbox_operator.plan.passes.result import PassResult
 from outbox_operator.plan.postgres.state import OutboxNumbers
-from outbox_operator.plan.status.conditions import Part, failed, unknown
+from outbox_operator.plan.status.conditions import Part, as_before, failed, unknown
 from outbox_operator.plan.status.pipeline import (
     foreign_cursor_part,
     foreign_publisher_part,
@@ -116,6 +116,14 @@ def relay_kept(pipeline: Pipeline, database: DatabaseResult, why: str) -> RelayR
     if database.sample is None:
         return kept
     return dataclasses.replace(kept, outbox=outbox_status(database.sample))
+
+
+def relay_unchanged(pipeline: Pipeline) -> RelayResult:
+    """The relay that runs, as long as nobody knows what became of the schema it is to read."""
+    kind = ConditionType.RELAY_AVAILABLE
+    text = "left as it is until the database has been looked at, see DatabaseReachable"
+    part = as_before(pipeline, kind) or unknown(kind, Reason.NOT_OBSERVED, text)
+    return _unchanged(pipeline, part)
 
 
 def relay_failed(pipeline: Pipeline, error: OutboxError) -> RelayResult:

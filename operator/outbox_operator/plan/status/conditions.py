@@ -161,6 +161,16 @@ def settled(resource: Resource[Any, Any], kind: ConditionType) -> bool:
     )
 
 
+def as_before(resource: Resource[Any, Any], kind: ConditionType) -> Part | None:
+    """A part as the last status says it of this generation; None: it was not as wanted."""
+    if not settled(resource, kind):
+        return None
+    said = next(c for c in resource.status.conditions if c.type == kind)
+    known = set(Reason)
+    reason = Reason(said.reason) if said.reason in known else Reason.IN_SYNC
+    return ok(kind, reason, said.message or "")
+
+
 def with_missing(parts: Sequence[Part], types: Iterable[ConditionType]) -> list[Part]:
     """Parts that a pass did not get to are said to be unknown, so that no condition goes missing.
 

@@ -53,7 +53,11 @@ class Script:
 
 @asynccontextmanager
 async def running(
-    script: Script, *, workers: int = 4, pass_timeout_seconds: float = 60
+    script: Script,
+    *,
+    workers: int = 4,
+    pass_timeout_seconds: float = 60,
+    slow_seconds: float = 600,
 ) -> AsyncIterator[WorkQueue]:
     loop = asyncio.get_running_loop()
     skip_pauses(loop)
@@ -65,6 +69,7 @@ async def running(
         clock=loop.time,
         jitter=lambda: 0.5,
         pass_timeout_seconds=pass_timeout_seconds,
+        slow_seconds=slow_seconds,
     )
     task = asyncio.create_task(queue.run({"EventStream": script}))
     try:
@@ -158,6 +163,22 @@ async def test_a_pass_that_hangs_is_cut_and_others_go_on() -> None:
         queue.wake(key("a"), "hang")
         queue.wake(key("b"), "created")
         await script.until(lambda: key("b") in script.started)
+
+
+async def test_passes_that_wait_for_servers_hold_no_workers() -> None:
+    """However many there are, of one namespace or of many."""
+
+    async def work(key: ObjectKey, trigger: str) -> ReconcileResult:
+        return await forever(key, trigger) if trigger == "slow" else ReconcileResult()
+
+    script = Script(work)
+    async with running(script, workers=2, slow_seconds=0.1) as queue:
+        for number in range(44):
+            queue.wake(ObjectKey("EventStream", f"shop-{number % 3}", str(number)), "slow")
+        queue.wake(key("healthy"), "created")
+        await script.until(lambda: key("healthy") in script.started)
+        assert len(script.started) < 10  # its namespace had none under way
+        await script.until(lambda: len(script.started) == 45)
 
 
 async def test_draining_waits_for_passes_and_starts_none() -> None:

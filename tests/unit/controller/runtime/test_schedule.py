@@ -88,6 +88,24 @@ def test_what_a_person_did_goes_before_a_resync() -> None:
     assert turn.key == B
 
 
+def test_namespaces_take_turns() -> None:
+    """One with much to do leaves room for the next, and what a person did goes first in each."""
+    schedule = Schedule()
+    for number in range(5):
+        schedule.wake(ObjectKey("EventStream", "busy", str(number)), "new", Urgency.URGENT, 0)
+    late = ObjectKey("EventStream", "calm", "late")
+    schedule.wake(late, "child", Urgency.ORDINARY, 1)
+    old = ObjectKey("EventStream", "old", "one")
+    schedule.wake(old, "resync", Urgency.BACKGROUND, 0)
+
+    turns = [schedule.take(2) for _ in range(7)]
+
+    order = [turn.key.namespace for turn in turns if turn is not None]
+    assert order == ["busy", "calm", "busy", "busy", "busy", "busy", "old"]
+    assert schedule.take(2) is None
+    assert schedule.wait_seconds(2) is None
+
+
 def test_failures_back_off_and_a_success_forgets_them() -> None:
     schedule = Schedule()
     schedule.wake(A, "created", Urgency.URGENT, 0)

@@ -9,7 +9,12 @@ import pytest
 from outbox_operator.api.conditions import Condition
 from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
 from outbox_operator.errors import CredentialsError, OutboxError, PostgresError
-from outbox_operator.plan.passes.inbox import InboxPlan, InboxResult, inbox_result, plan_inbox_table
+from outbox_operator.plan.passes.inbox import (
+    InboxPlan,
+    InboxResult,
+    inbox_result,
+    plan_inbox_table,
+)
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.postgres.schema import inbox_tables
 from outbox_operator.plan.postgres.state import DesiredInbox, ObservedDatabase, ObservedSchema

@@ -1,0 +1,119 @@
+"""Work of a part that may take long, beside the passes over its object.
+
+A pass waits a moment for it. If that is not enough, the pass goes on with what is known, says the
+other parts, and leaves its worker to others; the end of the work wakes the object, and the next
+pass takes up what came of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Hashable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from outbox_operator.api.resource import Meta
+from outbox_operator.controller.runtime.reconciler import ObjectKey
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS: Final = 2.0
+"""How long a pass waits: longer than a look at a server that is well, with its migration."""
+CLOSE_SECONDS: Final = 1.0
+LONGEST_SECONDS: Final = 600.0
+"""Work that takes longer is cut: what hangs must not keep its object's part for ever."""
+
+
+@dataclass(slots=True)
+class _Work:
+    task: asyncio.Task[Any]
+    token: Hashable
+    left: bool = False
+    """Whether a pass went on without it."""
+
+
+class Background:
+    """The work under way, at most one piece for each object.
+
+    Args:
+        wake: Asks for a pass over an object.
+        patience_seconds: How long a pass waits for its work.
+        longest_seconds: How long work may take.
+    """
+
+    def __init__(
+        self,
+        wake: Callable[[ObjectKey, str], None],
+        patience_seconds: float = PATIENCE_SECONDS,
+        longest_seconds: float = LONGEST_SECONDS,
+    ) -> None:
+        self._wake = wake
+        self._patience_seconds = patience_seconds
+        self._longest_seconds = longest_seconds
+        self._works: dict[str, _Work] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def result(
+        self, owner: Meta, token: Hashable, work: Callable[[], Coroutine[Any, Any, T]]
+    ) -> T | None:
+        """What came of an object's work, which is begun unless it is under way.
+
+        Args:
+            owner: The object.
+            token: What the work depends on. Work that was begun for another one is cut: a person
+                who mends something does not wait for what hangs because of it.
+            work: Begins it.
+
+        Returns:
+            None: it is under way; its end wakes the object.
+
+        Raises:
+            TimeoutError: It was cut because it took too long.
+        """
+        running = self._works.get(owner.uid)
+        if running is not None and running.token != token:
+            self.cancel(owner.uid)
+            running = None
+        if running is None:
+            task = asyncio.create_task(self._bounded(work), name=f"background {owner.name}")
+            running = self._works[owner.uid] = _Work(task, token)
+            self._tasks.add(task)
+            task.add_done_callback(lambda _: self._ended(ObjectKey.of(owner), owner.uid, running))
+            try:
+                await asyncio.wait({task}, timeout=self._patience_seconds)
+            finally:
+                running.left = not task.done()
+        if not running.task.done():
+            return None
+        if self._works.get(owner.uid) is running:
+            del self._works[owner.uid]
+        answer: T = running.task.result()
+        return answer
+
+    async def _bounded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        async with asyncio.timeout(self._longest_seconds):
+            return await work()
+
+    def _ended(self, key: ObjectKey, uid: str, work: _Work) -> None:
+        self._tasks.discard(work.task)
+        if not work.task.cancelled():
+            work.task.exception()  # raised where it is taken up, if anybody still does
+        if work.left and self._works.get(uid) is work:
+            self._wake(key, "background")
+
+    def cancel(self, uid: str) -> None:
+        """Cut an object's work, and forget what came of it. Its session ends in its own time."""
+        work = self._works.pop(uid, None)
+        if work is not None:
+            work.task.cancel()
+
+    async def drain(self, timeout_seconds: float) -> None:
+        """Wait for what is under way, but not for ever."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=timeout_seconds)
+
+    async def close(self) -> None:
+        """Cut all, and wait for a moment until it has ended."""
+        for task in self._tasks:
+            task.cancel()
+        await self.drain(CLOSE_SECONDS)

@@ -1,0 +1,53 @@
+"""What a pass says of a database while a look at it is under way beside the passes. Pure.
+
+What was known of this generation, by this process or by the one before, still holds; the look
+will say when it does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from outbox_operator.api.conditions import ConditionType
+from outbox_operator.api.resource import Consumer, Pipeline
+from outbox_operator.plan.passes.database import DatabaseResult
+from outbox_operator.plan.passes.inbox import InboxResult
+from outbox_operator.plan.status.conditions import as_before, unknown
+from outbox_operator.reasons import Reason
+
+NOT_LOOKED: Final = (
+    "not looked at yet: waits for an answer of the database, or for a connection to it"
+)
+_KINDS: Final = (ConditionType.DATABASE_REACHABLE, ConditionType.SCHEMA_APPLIED)
+
+
+def database_pending(pipeline: Pipeline, last: DatabaseResult | None) -> DatabaseResult:
+    """What is said of the database of a pipeline.
+
+    Args:
+        pipeline: The resource.
+        last: Of the last look of this process at this generation, with this login.
+    """
+    if last is not None:
+        return replace(last, sample=None, drifts=(), approved=False, moved=None)
+    reachable, schema_applied = (as_before(pipeline, kind) for kind in _KINDS)
+    if reachable is None or schema_applied is None:
+        reachable, schema_applied = (
+            unknown(kind, Reason.NOT_OBSERVED, NOT_LOOKED) for kind in _KINDS
+        )
+    return DatabaseResult(
+        reachable=reachable,
+        schema_applied=schema_applied,
+        schema=pipeline.status.schema_,
+        pending=True,
+    )
+
+
+def inbox_pending(consumer: Consumer) -> InboxResult:
+    """What is said of the inbox of a consumer."""
+    known = [as_before(consumer, kind) for kind in _KINDS]
+    if None not in known:
+        return InboxResult(reachable=known[0], schema_applied=known[1])
+    reachable, schema_applied = (unknown(kind, Reason.NOT_OBSERVED, NOT_LOOKED) for kind in _KINDS)
+    return InboxResult(reachable=reachable, schema_applied=schema_applied, pending=True)

@@ -1,0 +1,180 @@
+"""A database that keeps one waiting holds up nothing but its own part, on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import pytest
+
+from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.api.resource import Pipeline
+from outbox_operator.controller.reconcile.background import Background
+from outbox_operator.controller.reconcile.cluster import ClusterIdentity
+from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
+from outbox_operator.controller.reconcile.consumer_inbox import ensure_inbox
+from outbox_operator.controller.reconcile.context import Context
+from outbox_operator.controller.reconcile.pipeline_database import PipelineDatabase
+from outbox_operator.controller.reconcile.secrets import Secrets
+from outbox_operator.controller.runtime.child_cache import Children
+from outbox_operator.controller.runtime.objects import Objects
+from outbox_operator.controller.settings import Settings
+from outbox_operator.reasons import Reason
+from support.resources import consumer, pipeline
+from support.tcp_proxy import TcpProxy
+from support.waiting import eventually
+
+ANSWER_SECONDS = 0.3
+
+
+class OneSecret:
+    """An API server that knows one Secret, the login of the database."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    async def secret(self, namespace: str, name: str) -> dict[str, bytes]:
+        return {"url": self._url.encode()}
+
+
+@pytest.fixture
+async def proxy(database: str) -> AsyncIterator[TcpProxy]:
+    started = await TcpProxy(lambda: urlsplit(database).port or 5432).start()
+    yield started
+    await started.close()
+
+
+@pytest.fixture
+def woken() -> list[tuple[str, str]]:
+    """Names of objects that are to be looked at, and why."""
+    return []
+
+
+@pytest.fixture
+async def context(
+    database: str, proxy: TcpProxy, woken: list[tuple[str, str]]
+) -> AsyncIterator[Context]:
+    port = urlsplit(database).port
+    url = database.replace(f":{port}/", f":{proxy.port}/")
+    absent = cast(Any, None)  # nothing here asks Kubernetes
+    children = Children(lambda _owner, _trigger: None, ())
+
+    def wake(key: Any, trigger: str) -> None:
+        woken.append((key.name, trigger))
+
+    shared = Context(
+        kube=absent,
+        objects=Objects(),
+        children=children,
+        settings=Settings(image="i", lease_namespace="system", identity="a"),
+        wake=wake,
+        secrets=Secrets(OneSecret(url), time.monotonic, 60.0),
+        nats=NatsConnections(wake, time.monotonic),
+        postgres=PostgresConnections(wake, time.monotonic, answer_seconds=ANSWER_SECONDS),
+        background=Background(wake, patience_seconds=1.0),
+        cluster=ClusterIdentity(absent),
+    )
+    yield shared
+    proxy.heal()
+    await shared.background.close()
+    await shared.postgres.close()
+
+
+def named(name: str, generation: int = 1) -> Pipeline:
+    resource = pipeline(
+        name=name,
+        database={"connectionSecretRef": {"name": "db"}, "schema": f"outbox_{name}"},
+    )
+    changed = dataclasses.replace(resource.meta, uid=f"uid-{name}", generation=generation)
+    return dataclasses.replace(resource, meta=changed)
+
+
+def is_in(wanted: tuple[str, str], found: list[tuple[str, str]]) -> bool:
+    return wanted in found
+
+
+async def test_passes_do_not_wait_for_the_connections_of_others(
+    context: Context, proxy: TcpProxy, woken: list[tuple[str, str]]
+) -> None:
+    """Two connections per login; whoever waits for one ends its pass and says the other parts."""
+    databases = PipelineDatabase(context)
+    proxy.hold()
+    names = [f"p{number}" for number in range(20)]
+    started = time.monotonic()
+    looks = await asyncio.gather(*(databases.ensure(named(name)) for name in names))
+    assert time.monotonic() - started < 5
+    assert {look.reachable.reason for look in looks} == {Reason.NOT_OBSERVED}
+    assert all(look.pending for look in looks)
+
+    proxy.heal()
+    for name in names:
+        await eventually(partial(is_in, (name, "background"), woken), "its look has ended")
+    looks = await asyncio.gather(*(databases.ensure(named(name)) for name in names))
+    assert {look.schema_applied.reason for look in looks} == {Reason.UP_TO_DATE}
+
+
+async def test_a_server_that_hangs_is_seen_while_looks_at_it_wait(
+    context: Context, proxy: TcpProxy, woken: list[tuple[str, str]]
+) -> None:
+    databases, target = PipelineDatabase(context), parse_url("postgresql://u@h/d")
+    assert context.postgres.silence(target) is None
+    known = await databases.ensure(named("orders"))
+    assert known.schema_applied.reason == Reason.UP_TO_DATE
+
+    proxy.hold()
+    meanwhile = await databases.ensure(named("orders"))
+    # What was known holds until somebody knows better; a newer generation is not known.
+    assert (meanwhile.reachable, meanwhile.migrated) == (known.reachable, True)
+    assert meanwhile.sample is None
+    assert (await databases.ensure(named("orders", generation=2))).pending
+
+    await context.postgres.check()
+    assert ("orders", "postgres is silent") in woken
+    silent = await databases.ensure(named("orders", generation=2))
+    assert (silent.reachable.status, silent.reachable.reason) == (
+        "False", Reason.POSTGRES_UNREACHABLE,
+    )  # fmt: skip
+    assert "no answer within 0.3 s" in silent.reachable.message
+    inbox = await ensure_inbox(context, handling())
+    assert inbox.reachable is not None
+    assert inbox.reachable.reason == Reason.POSTGRES_UNREACHABLE
+
+    proxy.heal()
+    await eventually(partial(is_in, ("orders", "background"), woken), "the look has ended")
+    await context.postgres.check()
+    assert ("orders", "postgres answers") in woken
+    again = await databases.ensure(named("orders", generation=2))
+    assert again.schema_applied.reason == Reason.UP_TO_DATE
+
+
+def handling() -> Any:
+    return consumer(
+        handler={"http": {"url": "http://handler/events"}},
+        inbox={"connectionSecretRef": {"name": "db"}},
+    )
+
+
+async def test_an_idle_connection_tells_that_its_server_hangs(
+    context: Context, proxy: TcpProxy, woken: list[tuple[str, str]]
+) -> None:
+    """Nobody looks just now: the next look would find it half a minute later."""
+    await PipelineDatabase(context).ensure(named("orders"))
+    await context.postgres.check()
+    assert woken == []
+    proxy.hold()
+    await context.postgres.check()
+    assert woken == [("orders", "postgres is silent")]
+
+
+async def test_a_handlers_pods_wait_for_an_inbox_that_is_not_known(
+    context: Context, proxy: TcpProxy
+) -> None:
+    proxy.hold()
+    pending = await ensure_inbox(context, handling())
+    assert pending.pending
+    assert [part.status for part in pending.parts] == ["Unknown", "Unknown"]

@@ -1,0 +1,63 @@
+"""Work beside the passes over its object."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from outbox_operator.api.resource import Meta
+from outbox_operator.controller.reconcile.background import Background
+from support.resources import pipeline
+
+
+@pytest.fixture
+def owner() -> Meta:
+    return pipeline().meta
+
+
+async def test_work_for_what_is_no_longer_wanted_is_cut(owner: Meta) -> None:
+    """A person who mends the login does not wait for what hangs because of the old one."""
+    woken: list[str] = []
+    background = Background(lambda _key, trigger: woken.append(trigger), patience_seconds=0.01)
+    cut = asyncio.Event()
+
+    async def hang() -> str:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cut.set()
+        return "never"
+
+    async def answer() -> str:
+        return "done"
+
+    assert await background.result(owner, 1, hang) is None
+    assert await background.result(owner, 1, answer) is None  # still the first
+    assert await background.result(owner, 2, answer) == "done"
+    await asyncio.wait_for(cut.wait(), 5)
+    assert woken == []
+
+
+@pytest.mark.parametrize("end", ["cut", "fails"])
+async def test_what_ended_badly_is_raised_to_the_next_pass(owner: Meta, end: str) -> None:
+    news = asyncio.Event()
+    background = Background(
+        lambda _key, _trigger: news.set(), patience_seconds=0.01, longest_seconds=0.1
+    )
+    go = asyncio.Event()
+
+    async def work() -> str:
+        await go.wait()
+        raise ValueError
+
+    assert await background.result(owner, 1, work) is None
+    if end == "fails":
+        go.set()
+    await asyncio.wait_for(news.wait(), 5)
+    wanted: type[Exception] = ValueError if end == "fails" else TimeoutError
+    with pytest.raises(wanted):
+        await background.result(owner, 1, work)
+    go.clear()
+    assert await background.result(owner, 1, work) is None  # begins anew
+    await background.close()

@@ -1,0 +1,74 @@
+"""What is said of a database while a look at it is under way."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from outbox_operator.api.conditions import Condition
+from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
+from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus, SchemaStatus
+from outbox_operator.plan.passes.database import CONNECTED, MIGRATED, DatabaseResult
+from outbox_operator.plan.passes.pending import NOT_LOOKED, database_pending, inbox_pending
+from outbox_operator.plan.passes.pipeline import relay_unchanged
+from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION
+from support.resources import consumer, pipeline
+
+
+@pytest.mark.parametrize(
+    ("schema_applied", "generation", "reasons", "said"),
+    [
+        # As the process before left it: a new leader whose look waits says no less.
+        ("True", 1, ["Connected", "UpToDate"], "True"),
+        ("False", 1, ["NotObserved", "NotObserved"], "Unknown"),
+        ("True", 0, ["NotObserved", "NotObserved"], "Unknown"),
+    ],
+)
+def test_what_is_said_while_a_look_is_under_way(
+    schema_applied: str, generation: int, reasons: list[str], said: str
+) -> None:
+    said_before = [
+        Condition(type=kind, status=status, reason=reason, observedGeneration=generation)
+        for kind, status, reason in (
+            ("DatabaseReachable", "True", "Connected"),
+            ("SchemaApplied", schema_applied, "UpToDate"),
+            ("RelayAvailable", schema_applied, "MinimumReplicas"),
+        )
+    ]
+    before = SchemaStatus(currentVersion=CURRENT_SCHEMA_VERSION - 1)
+    status = OutboxPipelineStatus(conditions=said_before, schema=before)
+    resource = dataclasses.replace(pipeline(), status=status)
+    result = database_pending(resource, None)
+    assert [result.reachable.reason, result.schema_applied.reason] == reasons
+    # No relay is made or changed: its Secret may lead elsewhere by now.
+    assert (result.pending, result.migrated, result.schema, result.sample) == (
+        True, False, before, None,
+    )  # fmt: skip
+    assert [part.status for part in relay_unchanged(resource).parts] == [said]
+    if said == "Unknown":
+        assert result.reachable.message == NOT_LOOKED
+
+
+def test_a_look_under_way_repeats_the_last_without_what_was_done() -> None:
+    last = DatabaseResult(
+        reachable=CONNECTED, schema_applied=MIGRATED, migrated=True, approved=True,
+        drifts=("a column was dropped",),
+    )  # fmt: skip
+    result = database_pending(pipeline(), last)
+    assert (result.reachable, result.schema_applied, result.migrated) == (CONNECTED, MIGRATED, True)
+    assert (result.drifts, result.approved, result.pending) == ((), False, False)
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+def test_what_is_said_of_an_inbox(generation: int) -> None:
+    """What was known of this generation; of a new one, nothing: no pods start on a guess."""
+    known = [
+        Condition(type=kind, status="True", reason="R", observedGeneration=generation)
+        for kind in ("DatabaseReachable", "SchemaApplied")
+    ]
+    resource = dataclasses.replace(consumer(), status=EventConsumerStatus(conditions=known))
+    result = inbox_pending(resource)
+    holds = generation == 1
+    assert [part.status for part in result.parts] == ["True" if holds else "Unknown"] * 2
+    assert result.pending is not holds
