@@ -129,22 +129,27 @@ class Children:
                 self.changed(kind, change.body, deleted=change.deleted)
 
     def listed(self, kind: str, namespace: str | None, items: Iterable[Body]) -> None:
-        """A whole list: what is not in it is gone."""
+        """A whole list: what is not in it is gone.
+
+        The first one of a place is no news: its owners have their first pass before them, and who
+        did something meanwhile goes first.
+        """
+        place = self._places.get(namespace)
+        is_news = place is None or kind not in place.waiting
         found = set()
         for body in items:
             found.add(_where(body))
-            self.changed(kind, body, deleted=False)
+            self.changed(kind, body, deleted=False, is_news=is_news)
         for where, body in list(self._bodies[kind].items()):
             if namespace in (None, where[0]) and where not in found:
                 self.changed(kind, body, deleted=True)
-        place = self._places.get(namespace)
         if place is not None:
             place.waiting.discard(kind)
             if not place.waiting:
                 place.listed.set()
 
-    def changed(self, kind: str, body: Body, *, deleted: bool) -> None:
-        """One child was created, changed or deleted."""
+    def changed(self, kind: str, body: Body, *, deleted: bool, is_news: bool = True) -> None:
+        """One child was created, changed or deleted; wakes its owner if that `is_news`."""
         where = _where(body)
         old = self._bodies[kind].pop(where, None)
         if old is not None:
@@ -153,7 +158,7 @@ class Children:
         if new is not None:
             self._bodies[kind][where] = new
             self._index(kind, new, present=True)
-        if old is not None and new is not None and same(old, new):
+        if not is_news or (old is not None and new is not None and same(old, new)):
             return
         owners = {owner_of(version) for version in (old, new or body) if version is not None}
         for owner in owners - {None}:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from outbox_operator.api import meta
+from outbox_operator.api.conditions import ConditionType
 from outbox_operator.controller.metrics import OperatorMetrics
 from outbox_operator.controller.runtime.child_cache import owner_of
 from outbox_operator.controller.runtime.objects import Body, Objects, key_of, trigger_of
@@ -19,6 +20,9 @@ from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.runtime.schedule import Urgency
 
 log = logging.getLogger(__name__)
+
+_WRITTEN_BY_OWNER: Final = frozenset({"created", "generation", "labels"})
+"""What befalls a child because the pass over its owner has written it."""
 
 Wake = Callable[[ObjectKey, str, Urgency], None]
 
@@ -38,6 +42,39 @@ def relevant_fields(body: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "replicas": (status.get("replicas"), status.get("readyReplicas")),
     }
+
+
+def urgency_of(trigger: str, body: Body) -> Urgency:
+    """How soon an object of ours deserves its pass: what a person did goes first.
+
+    Args:
+        trigger: From `trigger_of`.
+        body: The object now.
+    """
+    metadata, status = body["metadata"], body.get("status") or {}
+    if trigger == "created" and not _asked_for(metadata, status):
+        return Urgency.BACKGROUND  # it was there before this process, and nobody has touched it
+    ours = owner_of(body) is not None and metadata.get("deletionTimestamp") is None
+    if ours and trigger in _WRITTEN_BY_OWNER:
+        return Urgency.ORDINARY
+    return Urgency.URGENT
+
+
+def _asked_for(metadata: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    """Whether somebody wants something of an object that its status does not answer yet."""
+    annotations = metadata.get("annotations") or {}
+    paused = any(
+        one.get("type") == ConditionType.PAUSED and one.get("status") == "True"
+        for one in status.get("conditions") or ()
+    )
+    wants_pause = annotations.get(meta.PAUSE_ANNOTATION) == "true"
+    return (
+        metadata.get("deletionTimestamp") is not None
+        or status.get("observedGeneration") != metadata.get("generation")
+        or any(name in annotations for name in meta.ONE_SHOT_ANNOTATIONS)
+        # A child is paused with its owner.
+        or (paused is not wants_pause and not metadata.get("ownerReferences"))
+    )
 
 
 def dependents(body: Mapping[str, Any], neighbours: Iterable[Body]) -> set[ObjectKey]:
@@ -93,7 +130,7 @@ class EventRouter:
             return
         trigger = trigger_of(old, new)
         if trigger is not None:
-            self._wake(key, trigger, Urgency.URGENT)
+            self._wake(key, trigger, urgency_of(trigger, new))
         if old is None or relevant_fields(old) != relevant_fields(new):
             self._wake_dependents(key, *(version for version in (old, new) if version is not None))
 
@@ -105,12 +142,16 @@ class EventRouter:
         """
         missed = self._objects.compare(kind, items, version, namespace)
         for one in missed:
-            self._wake(one.key, f"resync:{one.trigger}", Urgency.URGENT)
-            if (body := self._objects.get(one.key)) is not None:
-                self._wake_dependents(one.key, body)
+            body = self._objects.get(one.key)
+            urgency = Urgency.URGENT if body is None else urgency_of(one.trigger, body)
+            self._wake(one.key, f"resync:{one.trigger}", urgency)
+            if body is not None:
+                self._wake_dependents(one.key, body, urgency=max(urgency, Urgency.ORDINARY))
         return len(missed)
 
-    def _wake_dependents(self, key: ObjectKey, *versions: Body) -> None:
+    def _wake_dependents(
+        self, key: ObjectKey, *versions: Body, urgency: Urgency = Urgency.ORDINARY
+    ) -> None:
         neighbours: list[Body] = []
         if key.kind == meta.STREAM:
             neighbours = [
@@ -120,4 +161,4 @@ class EventRouter:
             ]
         found = {other for body in versions for other in dependents(body, neighbours)}
         for other in sorted(found):
-            self._wake(other, f"child:{key.kind}/{key.name}", Urgency.ORDINARY)
+            self._wake(other, f"child:{key.kind}/{key.name}", urgency)

@@ -11,7 +11,7 @@ from outbox_operator.controller.metrics import OperatorMetrics
 from outbox_operator.controller.runtime.event_router import EventRouter
 from outbox_operator.controller.runtime.objects import Objects, key_of
 from outbox_operator.controller.runtime.reconciler import ObjectKey
-from outbox_operator.controller.runtime.schedule import Urgency
+from outbox_operator.controller.runtime.schedule import Schedule, Urgency
 
 READY = [{"type": "Ready", "status": "True", "reason": "InSync", "message": ""}]
 
@@ -77,7 +77,7 @@ def world() -> World:
 def test_a_pipeline_hears_of_its_stream(world: World) -> None:
     world.router.event(None, body(meta.STREAM, "s", ownerReferences=OWNED_BY_ORDERS))
     assert world.woken() == {
-        "EventStream/shop/s": ("created", Urgency.URGENT),
+        "EventStream/shop/s": ("created", Urgency.ORDINARY),  # by the pass over its owner
         "OutboxPipeline/shop/orders": ("child:EventStream/s", Urgency.ORDINARY),
     }
 
@@ -141,8 +141,74 @@ def test_a_list_wakes_what_the_watch_missed_and_who_cares(world: World) -> None:
     )
     assert count == 1
     assert world.woken() == {
-        "EventStream/shop/s": ("resync:created", Urgency.URGENT),
+        "EventStream/shop/s": ("resync:created", Urgency.ORDINARY),
         "OutboxPipeline/shop/orders": ("child:EventStream/s", Urgency.ORDINARY),
     }
     world.router.event(None, body(meta.STREAM, "s", ownerReferences=OWNED_BY_ORDERS))
     assert world.woken() == {}
+
+
+SEEN = {"observedGeneration": 1, "conditions": READY}
+PAUSED = [*READY, {"type": "Paused", "status": "True", "reason": "Paused", "message": ""}]
+
+
+@pytest.mark.parametrize(
+    ("status", "metadata", "urgency"),
+    [
+        (SEEN, {}, Urgency.BACKGROUND),
+        ({}, {}, Urgency.URGENT),
+        (SEEN, {"generation": 2}, Urgency.URGENT),
+        (SEEN, {"deletionTimestamp": "2026-01-01T00:00:00Z"}, Urgency.URGENT),
+        (SEEN, {"annotations": {meta.RESTART_ANNOTATION: "all"}}, Urgency.URGENT),
+        (SEEN, {"annotations": {meta.PAUSE_ANNOTATION: "true"}}, Urgency.URGENT),
+        ({**SEEN, "conditions": PAUSED}, {}, Urgency.URGENT),
+        (
+            {**SEEN, "conditions": PAUSED},
+            {"annotations": {meta.PAUSE_ANNOTATION: "true"}},
+            Urgency.BACKGROUND,
+        ),
+        ({**SEEN, "conditions": PAUSED}, {"ownerReferences": OWNED_BY_ORDERS}, Urgency.BACKGROUND),
+        (SEEN, {"generation": 2, "ownerReferences": OWNED_BY_ORDERS}, Urgency.ORDINARY),
+        (
+            SEEN,
+            {"deletionTimestamp": "2026-01-01T00:00:00Z", "ownerReferences": OWNED_BY_ORDERS},
+            Urgency.URGENT,
+        ),
+    ],
+)
+def test_a_new_leader_begins_with_what_a_person_did_meanwhile(
+    world: World, status: dict[str, Any], metadata: dict[str, Any], urgency: Urgency
+) -> None:
+    world.router.listed(
+        meta.CONSUMER, [body(meta.CONSUMER, "c", status=status, **metadata)], 5, None
+    )
+    assert world.woken()["EventConsumer/shop/c"] == ("resync:created", urgency)
+
+
+def test_a_person_does_not_queue_behind_all_that_a_new_leader_looks_at() -> None:
+    schedule = Schedule()
+    objects = Objects()
+    router = EventRouter(
+        objects,
+        lambda key, trigger, urgency: schedule.wake(key, trigger, urgency, 0),
+        OperatorMetrics(),
+    )
+    for kind in (meta.PIPELINE, meta.STREAM):
+        names = [f"p{number}" for number in range(300)]
+        router.listed(
+            kind,
+            [
+                body(kind, name, 5, status=SEEN, namespace=f"n{index % 7}")
+                for index, name in enumerate(names)
+            ],
+            5,
+            None,
+        )
+    for _ in range(20):
+        assert schedule.take(0) is not None
+    router.event(
+        "MODIFIED", body(meta.PIPELINE, "p299", 6, status=SEEN, namespace="n5", generation=2)
+    )
+    turn = schedule.take(1)
+    assert turn is not None
+    assert (turn.key.name, turn.trigger) == ("p299", "generation")
