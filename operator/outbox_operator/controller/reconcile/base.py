@@ -26,6 +26,7 @@ from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.deletion import RETRY_SECONDS, may_go
 from outbox_operator.controller.reconcile.events import EventReporter
 from outbox_operator.controller.runtime.child_cache import owner_of
+from outbox_operator.controller.runtime.objects import cleaned_up_after
 from outbox_operator.controller.runtime.own_writes import OwnWrites
 from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileResult
 from outbox_operator.errors import AccessDeniedError, ConflictError, KubernetesError, OutboxError
@@ -94,8 +95,8 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         self._uids.pop(key, None)
         self.context.nats.forget(key)
         self.context.postgres.forget(key)
-        self._wake_rivals()
         self.context.background.cancel(uid)
+        self._wake_rivals()
 
     def _wake_rivals(self) -> None:
         """What the gone one had may be free now: those that wait for something look again."""
@@ -141,15 +142,8 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         self, key: ObjectKey, body: Mapping[str, Any], metadata: Meta
     ) -> ReconcileResult:
         denied = await self._denied(key)
-        unmarked = meta.FINALIZER not in metadata.finalizers and not self._own.is_stale(body)
-        if unmarked and denied is None:
-            written = await self.context.kube.merge_metadata(
-                self.context.ref(key),
-                resource_version=metadata.resource_version,
-                finalizers=[*metadata.finalizers, meta.FINALIZER],
-            )
-            if written is not None:
-                self._own.wrote_metadata(written)
+        if denied is None:
+            await self._hold(key, body, metadata)
         previous = parse_status({**body, "status": self._own.status(body)}, self.status_type)
         if previous.observedGeneration != metadata.generation:
             seen = previous.model_copy(
@@ -231,6 +225,23 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         except AccessDeniedError as error:
             return error
         return None
+
+    async def _hold(self, key: ObjectKey, body: Mapping[str, Any], metadata: Meta) -> None:
+        """Our finalizer, where something has to be removed first; nowhere else.
+
+        A namespace can then go while no operator is there.
+        """
+        wanted = cleaned_up_after(body)
+        if wanted is (meta.FINALIZER in metadata.finalizers) or self._own.is_stale(body):
+            return
+        others = [name for name in metadata.finalizers if name != meta.FINALIZER]
+        written = await self.context.kube.merge_metadata(
+            self.context.ref(key),
+            resource_version=metadata.resource_version,
+            finalizers=[*others, meta.FINALIZER] if wanted else others,
+        )
+        if written is not None:
+            self._own.wrote_metadata(written)
 
     def _paused(self, body: Mapping[str, Any], metadata: Meta) -> Part:
         if not metadata.paused:

@@ -59,9 +59,18 @@ def trigger_of(old: Body | None, new: Body) -> str | None:
         return "annotation"
     if (before.get("labels") or {}) != (now.get("labels") or {}):
         return "labels"
-    if _finalizer(before) and not _finalizer(now):
+    if _finalizer(before) and not _finalizer(now) and cleaned_up_after(new):
         return "finalizer"
     return None
+
+
+def cleaned_up_after(body: Mapping[str, Any]) -> bool:
+    """Whether an object leaves something to remove when it goes: only then it is held back.
+
+    Of the raw body, because one that cannot be read in full may have to go as well.
+    """
+    spec = body.get("spec")
+    return isinstance(spec, Mapping) and spec.get("deletionPolicy") == "Delete"
 
 
 def _annotations_differ(old: Mapping[str, str], new: Mapping[str, str]) -> bool:

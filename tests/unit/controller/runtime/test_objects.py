@@ -10,7 +10,9 @@ from outbox_operator.api import meta
 from outbox_operator.controller.runtime.objects import Missed, Objects, key_of, trigger_of
 
 
-def body(name: str = "a", version: int = 1, **metadata: Any) -> dict[str, Any]:
+def body(
+    name: str = "a", version: int = 1, policy: str = "Delete", **metadata: Any
+) -> dict[str, Any]:
     return {
         "apiVersion": meta.API_VERSION,
         "kind": meta.STREAM,
@@ -23,7 +25,7 @@ def body(name: str = "a", version: int = 1, **metadata: Any) -> dict[str, Any]:
             "finalizers": [meta.FINALIZER],
             **metadata,
         },
-        "spec": {},
+        "spec": {"deletionPolicy": policy},
     }
 
 
@@ -54,6 +56,7 @@ class Clock:
         ({"annotations": {meta.APPROVE_PLAN_ANNOTATION: "x"}}, {}, None),
         ({}, {"annotations": {"someone.else/note": "x"}}, None),
         ({}, {"finalizers": []}, "finalizer"),
+        ({"policy": "Retain"}, {"policy": "Retain", "finalizers": []}, None),
         ({"finalizers": []}, {}, None),
         ({}, {"finalizers": [meta.FINALIZER, "someone.else/hold"]}, None),
     ],
