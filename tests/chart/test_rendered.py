@@ -11,7 +11,11 @@ import yaml
 
 from outbox_operator.api import meta
 from outbox_operator.controller import settings
-from outbox_operator.plan.kubernetes.podsettings import PodPolicy, PodSettings
+from outbox_operator.plan.kubernetes.podsettings import (
+    NetworkPolicySettings,
+    PodPolicy,
+    PodSettings,
+)
 from support.chart import CHART, ROOT, Helm, Manifest
 from support.chart_values import EVERYTHING, NAMESPACED, PER_NAMESPACE, VARIANTS
 
@@ -114,6 +118,8 @@ def test_the_operator_has_every_right_over_what_it_makes(helm: Helm) -> None:
     needed = {"get", "list", "watch", "create", "patch", "delete"}
     for resource in ("deployments", "configmaps", "serviceaccounts", "poddisruptionbudgets"):
         assert verbs(objects, resource) == needed
+    assert verbs(objects, "networkpolicies") == set()
+    assert verbs(helm.render(EVERYTHING), "networkpolicies") == needed
     operator = [
         r for r in of_kind(objects, "ClusterRole") if r["metadata"]["name"] == "outbox-operator"
     ]
@@ -194,14 +200,24 @@ def test_without_rbac_and_account_none_is_made(helm: Helm) -> None:
 
 @pytest.mark.parametrize("values", VARIANTS)
 def test_the_operator_understands_its_environment(helm: Helm, values: Manifest) -> None:
-    variables = environment(helm.render(values)) | {"POD_NAME": "pod-1", "POD_NAMESPACE": "here"}
+    objects = helm.render(values)
+    variables = environment(objects) | {"POD_NAME": "pod-1", "POD_NAMESPACE": "here"}
     read = settings.from_environment(variables)
     assert read.namespaces == tuple(dict.fromkeys(values.get("watchNamespaces", ())))
     assert read.health_port == 8080
     assert (read.lease_namespace, read.lease_name) == ("here", "outbox-operator")
     assert read.identity == "pod-1"
     policy = PodPolicy(fields=("spec.tolerations",), service_accounts=(), images=("team/*",))
-    pods = PodSettings(pull_secrets=("pull",), priority_class="high", policy=policy)
+    operator = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "outbox-system"}},
+        "podSelector": of_kind(objects, "Deployment")[0]["spec"]["selector"],
+    }
+    network = NetworkPolicySettings(
+        metrics_from=({"namespaceSelector": {}}, operator), egress=({"ports": [{"port": 4222}]},)
+    )
+    pods = PodSettings(
+        pull_secrets=("pull",), priority_class="high", policy=policy, network_policy=network
+    )
     assert read.pods == (pods if values is EVERYTHING else PodSettings())
     role = "outbox-operator-namespace" if values is PER_NAMESPACE else ""
     assert read.namespace_role == role

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,14 @@ def operator_kubeconfig(kubectl: Kubectl, folder: Path) -> Path:
 def names(kubectl: Kubectl, plural: str, namespace: str = "shop") -> set[str]:
     """Names of all objects of a kind in a namespace."""
     return {item["metadata"]["name"] for item in kubectl.get(plural, "-n", namespace)["items"]}
+
+
+def _another(kubectl: Kubectl, kind: str, made: str) -> bool:
+    """Whether the relay's object of a kind was made again."""
+    answer = kubectl.run(
+        "get", kind, "orders-relay", "-n", "open", "-o", "jsonpath={.metadata.uid}"
+    )
+    return answer.out not in ("", made)
 
 
 @pytest.mark.parametrize("watched", ["", "shop"], ids=["everywhere", "one namespace"])
@@ -122,8 +131,11 @@ def test_the_owner_of_a_namespace_lets_the_operator_in(
     tmp_path: Path,
 ) -> None:
     """With `rbac.mode: PerNamespace`; and without the owner nothing there is touched."""
-    install = ("upgrade", "--install", RELEASE, str(CHART), "--set", "rbac.mode=PerNamespace")
-    helm(cluster, *install)
+    helm(
+        cluster,
+        *("upgrade", "--install", RELEASE, str(CHART)),
+        *("--set", "rbac.mode=PerNamespace", "--set", "dataPlane.networkPolicy.enabled=true"),
+    )
     cluster("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
     for name in ("open", "closed"):
         cluster("create", "namespace", name)
@@ -135,6 +147,7 @@ def test_the_owner_of_a_namespace_lets_the_operator_in(
         variables={
             "OUTBOX_NAMESPACE_ROLE": f"{RELEASE}-namespace",
             "OUTBOX_SERVICE_ACCOUNT": f"{SYSTEM}:{RELEASE}",
+            "OUTBOX_PODS": '{"network_policy": {}}',
         },
     ) as operator:
         worlds = [
@@ -163,10 +176,10 @@ def test_the_owner_of_a_namespace_lets_the_operator_in(
         world.wait(
             lambda: "orders-relay" in names(cluster, "deployments", "open"), "the Deployment"
         )
-        cluster("delete", "deployment", "orders-relay", "-n", "open")
-        world.wait(
-            lambda: "orders-relay" in names(cluster, "deployments", "open"), "another Deployment"
-        )
+        for kind in ("deployments", "networkpolicies"):
+            made = cluster.get(kind, "orders-relay", "-n", "open")["metadata"]["uid"]
+            cluster("delete", kind, "orders-relay", "-n", "open")
+            world.wait(partial(_another, cluster, kind, made), f"another one of {kind}")
         untouched = closed.get("OutboxPipeline", "orders")
         assert untouched is not None
         assert "finalizers" not in untouched["metadata"]

@@ -34,6 +34,11 @@ EVERYTHING: dict[str, Any] = {
     "dataPlane": {
         "imagePullSecrets": [{"name": "pull"}],
         "priorityClassName": "high",
+        "networkPolicy": {
+            "enabled": True,
+            "metricsFrom": [{"namespaceSelector": {}}],
+            "egress": [{"ports": [{"port": 4222}]}],
+        },
         "podPolicy": {"fields": ["spec.tolerations"], "serviceAccounts": [], "images": ["team/*"]},
     },
     "serviceAccount": {"annotations": {"a": "b"}},

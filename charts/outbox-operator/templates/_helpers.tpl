@@ -57,11 +57,22 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $secrets := list }}
 {{- range .Values.dataPlane.imagePullSecrets }}{{ $secrets = append $secrets .name }}{{ end }}
 {{- $policy := .Values.dataPlane.podPolicy }}
-{{- dict
+{{- $pods := dict
   "pull_secrets" $secrets
   "priority_class" .Values.dataPlane.priorityClassName
-  "policy" (dict "fields" $policy.fields "service_accounts" $policy.serviceAccounts "images" $policy.images)
-  | toJson }}
+  "policy" (dict "fields" $policy.fields "service_accounts" $policy.serviceAccounts "images" $policy.images) }}
+{{- $network := .Values.dataPlane.networkPolicy }}
+{{- if $network.enabled }}
+{{- $from := $network.metricsFrom }}
+{{- if $from }}
+{{- /* The operator asks pods that are not ready for the reason. */}}
+{{- $from = append $from (dict
+  "namespaceSelector" (dict "matchLabels" (dict "kubernetes.io/metadata.name" .Release.Namespace))
+  "podSelector" (dict "matchLabels" (include "outbox-operator.selectorLabels" . | fromYaml))) }}
+{{- end }}
+{{- $pods = set $pods "network_policy" (dict "metrics_from" $from "egress" $network.egress) }}
+{{- end }}
+{{- $pods | toJson }}
 {{- end }}
 
 {{/* Whether namespaces let the operator in one by one. */}}
@@ -118,6 +129,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
+{{- if .Values.dataPlane.networkPolicy.enabled }}
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end }}
 # Why a pod does not start.
 - apiGroups: [""]
   resources: [pods]

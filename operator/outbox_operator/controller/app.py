@@ -24,7 +24,7 @@ from outbox_operator.controller.reconcile.pipeline import PipelineReconciler
 from outbox_operator.controller.reconcile.stream import StreamReconciler
 from outbox_operator.controller.reconcile.workloads import Workloads
 from outbox_operator.controller.runtime import kopf_glue
-from outbox_operator.controller.runtime.child_cache import Children
+from outbox_operator.controller.runtime.child_cache import KINDS, NETWORK_KINDS, Children
 from outbox_operator.controller.runtime.event_router import EventRouter
 from outbox_operator.controller.runtime.lease import Heartbeat, Lease
 from outbox_operator.controller.runtime.objects import Objects
@@ -153,7 +153,8 @@ class Operator:
         wake: Callable[..., None] = lambda key, trigger: queue.wake(  # noqa: E731
             key, trigger, Urgency.ORDINARY
         )
-        children = Children(wake, () if settings.namespace_role else settings.scopes)
+        kinds = KINDS if settings.pods.network_policy is None else {**KINDS, **NETWORK_KINDS}
+        children = Children(wake, () if settings.namespace_role else settings.scopes, kinds)
         resync = Resync(kube, router, self._objects, self._metrics, settings)
         if not settings.namespace_role:  # else each begins with the first pass in a namespace
             supervisor.start("the watch of children", children.run(kube))

@@ -25,6 +25,8 @@ KINDS: Final[Mapping[str, str]] = {
     "ServiceAccount": "v1",
     "PodDisruptionBudget": "policy/v1",
 }
+NETWORK_KINDS: Final[Mapping[str, str]] = {"NetworkPolicy": "networking.k8s.io/v1"}
+"""Made, and so watched, only where the installation wants them: rights are asked for no sooner."""
 SELECTOR: Final = f"{meta.MANAGED_BY_LABEL}={meta.MANAGED_BY}"
 
 Wake = Callable[[ObjectKey, str], None]
@@ -34,7 +36,7 @@ Wake = Callable[[ObjectKey, str], None]
 class _Place:
     """A namespace that is watched, or all of them."""
 
-    waiting: set[str] = field(default_factory=lambda: set(KINDS))
+    waiting: set[str]
     """Kinds that have not been listed yet."""
     listed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -66,12 +68,19 @@ class Children:
     Args:
         wake: Called with the owner's key and a trigger.
         namespaces: Where to watch from the start; None stands for all.
+        kinds: What there is to watch, each with its version of the API.
     """
 
-    def __init__(self, wake: Wake, namespaces: Iterable[str | None]) -> None:
+    def __init__(
+        self,
+        wake: Wake,
+        namespaces: Iterable[str | None],
+        kinds: Mapping[str, str] = KINDS,
+    ) -> None:
         self._wake = wake
-        self._places = {namespace: _Place() for namespace in namespaces}
-        self._bodies: dict[str, dict[tuple[str, str], Body]] = {kind: {} for kind in KINDS}
+        self._kinds = kinds
+        self._places = {namespace: _Place(set(kinds)) for namespace in namespaces}
+        self._bodies: dict[str, dict[tuple[str, str], Body]] = {kind: {} for kind in kinds}
         self._owned: dict[str, set[tuple[str, str, str]]] = defaultdict(set)
 
     async def wait_synced(self) -> None:
@@ -91,12 +100,12 @@ class Children:
         """Watch the namespaces of the start for ever."""
         async with asyncio.TaskGroup() as tasks:
             for namespace in list(self._places):
-                for kind in KINDS:
+                for kind in self._kinds:
                     tasks.create_task(self._follow(kube, kind, namespace), name=f"watch {kind}")
 
     def enter(self, namespace: str) -> asyncio.Event:
         """Announce `follow` for a namespace; the event says that all was listed there since."""
-        place = self._places[namespace] = _Place()
+        place = self._places[namespace] = _Place(set(self._kinds))
         return place.listed
 
     async def follow(self, kube: Kube, namespace: str) -> None:
@@ -106,13 +115,13 @@ class Children:
             ExceptionGroup: With an AccessDeniedError: the rights there are missing, or went.
         """
         async with asyncio.TaskGroup() as tasks:
-            for kind in KINDS:
+            for kind in self._kinds:
                 watching = self._follow(kube, kind, namespace, ends_when_denied=True)
                 tasks.create_task(watching, name=f"watch {kind} in {namespace}")
 
     def leave(self, namespace: str) -> None:
         """Forget a namespace that is no longer followed."""
-        for kind in KINDS:
+        for kind in self._kinds:
             self.listed(kind, namespace, ())
         self._places.pop(namespace, None)
 
@@ -120,7 +129,7 @@ class Children:
         self, kube: Kube, kind: str, namespace: str | None, *, ends_when_denied: bool = False
     ) -> None:
         changes = kube.watch(
-            KINDS[kind], PLURALS[kind], namespace, SELECTOR, ends_when_denied=ends_when_denied
+            self._kinds[kind], PLURALS[kind], namespace, SELECTOR, ends_when_denied=ends_when_denied
         )
         async for change in changes:
             if isinstance(change, Listed):

@@ -38,6 +38,21 @@ class PodPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkPolicySettings:
+    """What the pods may exchange with others, in the words of a NetworkPolicy.
+
+    Attributes:
+        metrics_from: Who may come to the port of probes and metrics; empty: everybody.
+        egress: Where pods may go; empty: everywhere.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    metrics_from: tuple[dict[str, Any], ...] = ()
+    egress: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PodSettings:
     """What all pods of relays and consumers have in common.
 
@@ -45,6 +60,7 @@ class PodSettings:
         pull_secrets: Names of Secrets, of the pod's namespace, for pulling images.
         priority_class: Name of a PriorityClass; empty: the cluster's default.
         policy: What resources may ask for.
+        network_policy: Each workload gets a NetworkPolicy of this content; None: none.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -52,6 +68,7 @@ class PodSettings:
     pull_secrets: tuple[str, ...] = ()
     priority_class: str = ""
     policy: PodPolicy = field(default_factory=PodPolicy)
+    network_policy: NetworkPolicySettings | None = None
 
 
 def with_defaults(template: Mapping[str, Any], settings: PodSettings) -> dict[str, Any]:

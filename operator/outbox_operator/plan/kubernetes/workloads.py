@@ -24,7 +24,7 @@ from outbox_operator.plan.kubernetes.runtime_config import (
     container_environment,
     relay_config,
 )
-from outbox_operator.wire.config import encode
+from outbox_operator.wire.config import HEALTH_PORT, encode
 
 
 def relay_replicas(spec: OutboxPipelineSpec) -> int | None:
@@ -84,7 +84,8 @@ def relay_objects(
     replicas: int | None,
     settings: PodSettings,
 ) -> list[dict[str, Any]]:
-    """Manifests of a relay: ServiceAccount, ConfigMap, PodDisruptionBudget, Deployment.
+    """Manifests of a relay: ServiceAccount, ConfigMap, PodDisruptionBudget, Deployment, and a
+    NetworkPolicy where they are wanted.
 
     Args:
         pipeline: Whose relay it is.
@@ -132,6 +133,7 @@ def relay_objects(
         # One relay works and the others stand by ready, so a voluntary disruption may take one
         # at any time; it must never block the drain of a node.
         _disruption_budget(workload, 1),
+        *_network_policies(workload, settings, runs_ours=True),
         # Two relays at once are safe (a lock in the database, a fence at the broker), so the new
         # pod is ready before the old one stops: a broken change leaves the old relay at work.
         _deployment(workload, template, replicas, {"maxSurge": 1, "maxUnavailable": 0}),
@@ -225,6 +227,7 @@ def consumer_objects(
         *objects,
         # Rounded up, so that a single pod never blocks the drain of a node.
         _disruption_budget(workload, "25%"),
+        *_network_policies(workload, settings, runs_ours=handler.container is None),
         _deployment(
             workload,
             template,
@@ -271,6 +274,30 @@ def _disruption_budget(workload: Workload, max_unavailable: int | str) -> dict[s
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
         },
     )
+
+
+def _network_policies(
+    workload: Workload, settings: PodSettings, *, runs_ours: bool
+) -> list[dict[str, Any]]:
+    """What lets pods do their work where a namespace denies everything, if that is wanted.
+
+    Ports of databases and brokers are not in it: a policy counts the port of the pod behind
+    a Service, which nobody here knows. Who calls a program of the user's is not known either.
+    """
+    wanted = settings.network_policy
+    if wanted is None:
+        return []
+    spec: dict[str, Any] = {
+        "podSelector": {"matchLabels": dict(workload.selector)},
+        "policyTypes": ["Egress"],
+        "egress": list(wanted.egress) or [{}],
+    }
+    if runs_ours:
+        rule: dict[str, Any] = {"ports": [{"port": HEALTH_PORT, "protocol": "TCP"}]}
+        if wanted.metrics_from:
+            rule["from"] = list(wanted.metrics_from)
+        spec |= {"policyTypes": ["Ingress", "Egress"], "ingress": [rule]}
+    return [_object(workload, "networking.k8s.io/v1", "NetworkPolicy", spec=spec)]
 
 
 def _deployment(

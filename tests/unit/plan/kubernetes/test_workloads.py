@@ -11,10 +11,14 @@ import pytest
 from outbox_operator.adapters.postgres.url import LOGIN_KEYS, Login
 from outbox_operator.api.resource import Consumer, Pipeline
 from outbox_operator.api.v1alpha1.common import NatsConnection
-from outbox_operator.controller.runtime.child_cache import KINDS
+from outbox_operator.controller.runtime.child_cache import KINDS, NETWORK_KINDS
 from outbox_operator.errors import SpecError
 from outbox_operator.plan.kubernetes import workloads
-from outbox_operator.plan.kubernetes.podsettings import PodPolicy, PodSettings
+from outbox_operator.plan.kubernetes.podsettings import (
+    NetworkPolicySettings,
+    PodPolicy,
+    PodSettings,
+)
 from outbox_operator.wire.config import SECRETS_MOUNT, DatabaseConfig
 from support import resources
 from support.golden import assert_golden
@@ -103,7 +107,9 @@ def config(objects: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+WITH_POLICY = PodSettings(network_policy=NetworkPolicySettings())
 ALL_WORKLOADS = [
+    pytest.param(relay(settings=WITH_POLICY), id="relay-with-policy"),
     pytest.param(relay(), id="relay"),
     pytest.param(handle(resources.consumer(handler=HTTP)), id="http"),
     pytest.param(handle(resources.consumer(handler=PYTHON)), id="python"),
@@ -142,6 +148,35 @@ def test_consumer_manifests(name: str, spec: dict[str, Any]) -> None:
     assert_golden(GOLDEN / f"consumer-{name}.yaml", objects)
 
 
+EGRESS = {"ports": [{"port": 4222, "protocol": "TCP"}]}
+FROM = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+
+
+def test_network_policies_as_the_installation_wants_them() -> None:
+    network = NetworkPolicySettings(metrics_from=(FROM,), egress=(EGRESS,))
+    objects = relay(settings=PodSettings(network_policy=network))
+    assert_golden(GOLDEN / "relay-network-policy.yaml", objects)
+
+
+@pytest.mark.parametrize(
+    ("handler", "ingress"),
+    [(HTTP, [8080]), (PYTHON, [8080]), (CONTAINER, None)],
+    ids=["http", "python", "container"],
+)
+def test_a_policy_lets_pods_do_what_is_known_of_them(handler: Any, ingress: Any) -> None:
+    objects = handle(resources.consumer(handler=handler), settings=WITH_POLICY)
+    policy = of_kind(objects, "NetworkPolicy")["spec"]
+    selector = of_kind(objects, "Deployment")["spec"]["selector"]
+    assert policy["podSelector"] == selector
+    assert policy["egress"] == [{}]
+    rules = policy.get("ingress")
+    assert (rules and [port["port"] for rule in rules for port in rule["ports"]]) == ingress
+    assert not any("from" in rule for rule in rules or ())
+    # A program of the user's listens where it likes: only what it sends is spoken of.
+    assert policy["policyTypes"] == (["Egress"] if ingress is None else ["Ingress", "Egress"])
+    assert "NetworkPolicy" not in {one["kind"] for one in handle(resources.consumer(handler=HTTP))}
+
+
 def test_a_consumer_without_handler_has_no_workload() -> None:
     assert handle(resources.consumer()) == []
 
@@ -163,7 +198,7 @@ def test_every_object_is_owned_labelled_and_known_for_pruning(
     objects: list[dict[str, Any]],
 ) -> None:
     for one in objects:
-        assert KINDS[one["kind"]] == one["apiVersion"]
+        assert {**KINDS, **NETWORK_KINDS}[one["kind"]] == one["apiVersion"]
         assert one["metadata"]["ownerReferences"][0]["controller"] is True
         assert one["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "outbox-operator"
     deployment = of_kind(objects, "Deployment")
