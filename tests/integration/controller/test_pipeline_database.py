@@ -207,6 +207,36 @@ async def test_the_relays_login_is_tried_when_its_pods_are_not_ready(
         await execute(home, f"DROP OWNED BY {role} CASCADE", f"DROP ROLE {role}")
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "REVOKE INSERT (event_type) ON outbox.events FROM {role}",
+        "REVOKE USAGE ON SCHEMA outbox FROM {role}",
+        "REVOKE USAGE ON SEQUENCE outbox.events_position_seq FROM {role}",
+        "REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA outbox FROM {role}, PUBLIC",
+    ],
+)
+async def test_a_writer_that_may_not_write_is_let_in_again_at_the_next_look(
+    databases: PipelineDatabase, database: str, damage: str
+) -> None:
+    """Although the catalogue was compared lately: nothing is more urgent for who uses it."""
+    role = f"w_{urlsplit(database).path[1:]}"
+    await execute(database, f"CREATE ROLE {role}")
+    try:
+        declared = {"connectionSecretRef": {"name": "orders-db"}, "grants": {"writers": [role]}}
+        await databases.ensure(pipeline(database=declared))
+        assert (await databases.ensure(pipeline(database=declared))).drifts == ()
+        await execute(database, damage.format(role=role))
+        mended = await databases.ensure(pipeline(database=declared))
+        assert mended.error is None
+        assert role in " ".join(mended.drifts)
+        insert_one = "INSERT INTO outbox.events (event_type, payload) VALUES ('a', '1')"
+        await execute(database, f"SET ROLE {role}", insert_one)
+        assert (await databases.ensure(pipeline(database=declared))).drifts == ()
+    finally:
+        await execute(database, f"DROP OWNED BY {role} CASCADE", f"DROP ROLE {role}")
+
+
 async def test_a_migration_that_waits_is_said_to_wait_until_it_is_approved(
     databases: PipelineDatabase, database: str
 ) -> None:

@@ -70,11 +70,16 @@ class PostgresAdmin:
         with errors(self._target):
             await self._connection.fetchval(statement("session_backend"))
 
-    async def marked_uid(self, schema: str) -> str | None:
-        """UID of the resource whose mark the schema carries; None: nobody's."""
+    async def still_ours(self, desired: DesiredDatabase, uid: str) -> bool:
+        """Whether a schema that was as wanted has nobody else's mark, and all have their rights.
+
+        A quick look for each pass: who may not write any more is the first thing to mend.
+        """
         with errors(self._target):
-            comment = await self._connection.fetchval(statement("session_mark"), schema)
-        return schema_mark.owner_uid(comment)
+            comment = await self._connection.fetchval(statement("session_mark"), desired.schema)
+            if schema_mark.owner_uid(comment) not in (None, uid):
+                return False
+            return await catalog.has_rights(self._connection, desired)
 
     async def apply(
         self,

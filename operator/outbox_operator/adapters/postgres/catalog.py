@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from outbox_operator.adapters.postgres.connection import Connection
@@ -53,16 +53,7 @@ async def observe(
     )  # fmt: skip
     catalog = json.loads(document)
     grants, roles = _wanted_rights(desired, catalog)
-    (rights,) = await connection.fetch(
-        statement("admin_rights"),
-        desired.schema,
-        sorted(roles),
-        [grant.role for grant in grants],
-        [grant.kind for grant in grants],
-        [grant.object for grant in grants],
-        [grant.privilege for grant in grants],
-        [grant.column for grant in grants],
-    )
+    existing, granted = await _rights(connection, desired.schema, roles, grants)
     found = _tables(catalog)
     cursors = await _cursors(connection, desired.schema, found)
     return ObservedDatabase(
@@ -77,13 +68,39 @@ async def observe(
         functions=catalog["functions"] or {},
         wakeup_source=catalog["wakeup_source"],
         wakeup_trigger=catalog["wakeup_trigger"],
-        roles=frozenset(json.loads(rights["roles"])),
-        granted=frozenset(grants[number - 1] for number in json.loads(rights["granted"])),
+        roles=existing,
+        granted=granted,
         version=await _version(connection, desired.schema, found),
         cursor_shards=frozenset(shard for shard, _ in cursors),
         identity=await identity(connection) if outbox else None,
         cursor_systems=frozenset(system for _, system in cursors if system is not None),
     )
+
+
+async def has_rights(connection: Connection, desired: DesiredDatabase) -> bool:
+    """Whether writers and relay have all the rights that are wanted for them."""
+    grants = outbox_grants(desired, writers=desired.writers, relay_role=desired.relay_role)
+    roles = {grant.role for grant in grants}
+    _, granted = await _rights(connection, desired.schema, roles, grants)
+    return len(granted) == len(grants)
+
+
+async def _rights(
+    connection: Connection, schema: str, roles: Collection[str], grants: Sequence[Grant]
+) -> tuple[frozenset[str], frozenset[Grant]]:
+    """Those of the roles that exist, and those of the rights that they have."""
+    (rights,) = await connection.fetch(
+        statement("admin_rights"),
+        schema,
+        sorted(roles),
+        [grant.role for grant in grants],
+        [grant.kind for grant in grants],
+        [grant.object for grant in grants],
+        [grant.privilege for grant in grants],
+        [grant.column for grant in grants],
+    )
+    granted = frozenset(grants[number - 1] for number in json.loads(rights["granted"]))
+    return frozenset(json.loads(rights["roles"])), granted
 
 
 def _wanted_rights(

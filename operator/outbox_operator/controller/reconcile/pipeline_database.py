@@ -116,20 +116,20 @@ class PipelineDatabase:
 
     async def _gather(self, pipeline: Pipeline, logins: Logins) -> DatabaseObserved:
         """What there is."""
-        owner, database = pipeline.meta, pipeline.spec.database
+        owner = pipeline.meta
         relay_role = logins.worker.user
+        desired = desired_database(pipeline, relay_role)
         if self._is_fresh(pipeline, logins):
-            marked = await in_session(
+            fine = await in_session(
                 self._context,
                 owner,
                 logins.owner,
-                lambda admin: admin.marked_uid(database.schema_),
+                lambda admin: admin.still_ours(desired, owner.uid),
             )
-            if isinstance(marked, SessionFailure):
-                return DatabaseObserved(failure=marked)
-            if marked in (None, owner.uid):
+            if isinstance(fine, SessionFailure):
+                return DatabaseObserved(failure=fine)
+            if fine:
                 return DatabaseObserved(relay_role=relay_role)
-        desired = desired_database(pipeline, relay_role)
         catalogue = await in_session(
             self._context, owner, logins.owner, lambda admin: admin.observe(desired)
         )
