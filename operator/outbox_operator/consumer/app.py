@@ -223,6 +223,12 @@ class App:
             if source is not None:
                 source.fail(NatsError(f"NATS at {auth.address}: the server ended the session"))
 
+        def refused(error: OutboxError) -> None:
+            if not self._stopping.is_set():
+                state.set(False, f"{error.reason}: {error.message}")
+            if source is not None:
+                source.fail(error)  # so that the files are looked at, which may say otherwise now
+
         with state.reporting():
             auth = NatsAuth.from_files(self._config.nats)
             client = await nats.connect(
@@ -231,6 +237,7 @@ class App:
                 on_disconnected=disconnected,
                 on_reconnected=reconnected,
                 on_closed=closed,
+                on_refused=refused,
             )
         state.set(True, f"connected to {auth.address}")
         source = PullConsumer(

@@ -250,6 +250,26 @@ async def test_an_inbox_that_is_taken_away(server: NatsServer, source: Source) -
     assert handler.handled[-1] == second
 
 
+async def test_a_login_that_is_refused_after_a_while(
+    server: NatsServer, source: Source, tmp_path: Path
+) -> None:
+    """A user who was removed: a connection that is lost is no word about why it stays so."""
+    handler = Handler()
+    async with consuming(source.config, calling(handler)) as app:
+        await eventually(lambda: ready(app), "ready")
+        server.reload(extra=with_permissions(successor=EVERYTHING).extra)
+
+        async def refused() -> bool:
+            return "CredentialsRejected" in (await readiness(app))[1]["nats"]["reason"]
+
+        await eventually(refused, "says that the login is refused")
+        (tmp_path / "role").write_text("successor")  # as a Secret that is changed
+        await eventually(lambda: ready(app), "ready with the new login")
+        event = await source.publish()
+        await source.settled(1)
+    assert handler.handled == [event]
+
+
 async def test_a_dead_letter_that_may_not_be_stored_is_not_lost(
     server: NatsServer, source: Source, caplog: pytest.LogCaptureFixture
 ) -> None:

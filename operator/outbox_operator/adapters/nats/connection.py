@@ -37,6 +37,7 @@ async def connect(
     on_disconnected: Callback | None = None,
     on_reconnected: Callback | None = None,
     on_closed: Callback | None = None,
+    on_refused: Callable[[CredentialsError], None] | None = None,
     timeout: float = CONNECT_SECONDS,
 ) -> WireClient:
     """Connect, trying each server once. Later losses are healed by the client without end.
@@ -48,6 +49,8 @@ async def connect(
         on_reconnected: Called when it is back.
         on_closed: Called when the client gave up for good: `close()` was called, or the server
             ended the session on purpose (credentials expired or revoked). Connect anew then.
+        on_refused: Called each time the server refuses the login of a connection that was lost.
+            The client goes on trying, with the same login.
         timeout: Seconds allowed per server.
 
     Raises:
@@ -66,6 +69,9 @@ async def connect(
         # every server had its turn. After that errors are the reconnect loop's own business.
         nonlocal attempts_left
         if established:
+            refusal = login_error(error, auth)
+            if on_refused is not None and isinstance(refusal, CredentialsError):
+                on_refused(refusal)
             return
         attempts_left -= 1
         if attempts_left <= 0 or isinstance(login_error(error, auth), CredentialsError):
