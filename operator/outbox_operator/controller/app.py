@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
+from asyncio import sslproto
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -41,6 +43,12 @@ from outbox_operator.telemetry.logging import setup
 log = logging.getLogger(__name__)
 
 SYNC_TIMEOUT_SECONDS: Final = 60.0
+SYNC_SECONDS_PER_NAMESPACE: Final = 0.6
+"""Watched one by one, each has lists and connections of its own."""
+TLS_BUFFER_BYTES: Final = 16_384
+"""Each connection has such a buffer, 256 KiB by default: a gigabyte for some thousand watches."""
+OPEN_FILES: Final = 65_536
+"""Seven watches a namespace that is watched by itself; many systems begin with 1024."""
 DRAIN_SECONDS: Final = 5.0
 API_RETRY_SECONDS: Final = 2.0
 
@@ -68,6 +76,8 @@ def main(settings: Settings, build: BuildReconcilers = build_reconcilers) -> Non
     setup("operator", settings.log_level)
     for name in [name for name in os.environ if name.startswith("PG")]:
         del os.environ[name]  # the driver would complete a tenant's login with what is ours
+    _allow_open_files()
+    sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
     # One line for every event is of use to kopf's authors only.
     logging.getLogger("kopf").setLevel(logging.WARNING)
     try:
@@ -158,7 +168,8 @@ class Operator:
         resync = Resync(kube, router, self._objects, self._metrics, settings)
         if not settings.namespace_role:  # else each begins with the first pass in a namespace
             supervisor.start("the watch of children", children.run(kube))
-        if not await supervisor.until(_fill(children, resync)):
+        seconds = SYNC_TIMEOUT_SECONDS + len(settings.namespaces) * SYNC_SECONDS_PER_NAMESPACE
+        if not await supervisor.until(_fill(children, resync, seconds)):
             return
         async with Context.create(
             kube=kube, objects=self._objects, children=children, settings=settings, wake=wake
@@ -219,14 +230,21 @@ async def check_kinds(kube: Kube) -> None:
         )
 
 
-async def _fill(children: Children, resync: Resync) -> None:
+async def _fill(children: Children, resync: Resync, seconds: float) -> None:
     """List everything once, so that the first pass sees the whole picture."""
     try:
-        async with asyncio.timeout(SYNC_TIMEOUT_SECONDS):
+        async with asyncio.timeout(seconds):
             await children.wait_synced()
             await resync.once()
     except TimeoutError:
         raise KubernetesError(
-            "the first lists of our objects and their children took over "
-            f"{SYNC_TIMEOUT_SECONDS:.0f} s"
+            f"the first lists of our objects and their children took over {seconds:.0f} s"
         ) from None
+
+
+def _allow_open_files() -> None:
+    """Raise the soft limit as far as the hard one allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

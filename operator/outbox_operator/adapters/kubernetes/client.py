@@ -69,10 +69,11 @@ class Kube:
         """What another client needs to log in as we do."""
         return await self._transport.credentials()
 
-    async def get(self, ref: Ref) -> dict[str, Any] | None:
-        """The object, or None when there is none."""
+    async def get(self, ref: Ref, *, first: bool = False) -> dict[str, Any] | None:
+        """The object, or None when there is none; `first`: ahead of other requests."""
+        path = object_path(ref)
         try:
-            return await self._transport.request("GET", object_path(ref), subject=str(ref))
+            return await self._transport.request("GET", path, subject=str(ref), first=first)
         except NotFoundError:
             return None
 
@@ -324,7 +325,8 @@ class Kube:
 
     async def lease(self, namespace: str, name: str) -> LeaseRecord | None:
         """The record of a Lease, or None when there is none."""
-        body = await self.get(Ref("coordination.k8s.io/v1", "leases", namespace, name))
+        ref = Ref("coordination.k8s.io/v1", "leases", namespace, name)
+        body = await self.get(ref, first=True)
         return parse_lease(body) if body is not None else None
 
     async def put_lease(self, namespace: str, name: str, record: LeaseRecord) -> LeaseRecord:
@@ -336,9 +338,10 @@ class Kube:
             collection_path(ref.api_version, ref.plural, namespace) if create else object_path(ref)
         )
         method = "POST" if create else "PUT"
-        return parse_lease(
-            await self._transport.request(method, path, body=manifest, subject=str(ref))
+        written = await self._transport.request(
+            method, path, body=manifest, subject=str(ref), first=True
         )
+        return parse_lease(written)
 
 
 def _selectors(label_selector: str | None, field_selector: str | None) -> dict[str, str]:

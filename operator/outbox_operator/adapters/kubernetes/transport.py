@@ -9,6 +9,7 @@ and `kube_watch`; it knows nothing of particular kinds.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -35,6 +36,8 @@ from outbox_operator.reasons import Reason
 
 CONNECT_TIMEOUT_SECONDS: Final = 10.0
 REQUEST_TIMEOUT_SECONDS: Final = 30.0
+REQUESTS_AT_ONCE: Final = 50
+"""More wait their turn. A watch counts until it has begun: there may be thousands of them."""
 SILENCE_TIMEOUT_SECONDS: Final = 75.0
 """A watch that is silent for longer is dead: the API server sends a bookmark every minute."""
 
@@ -96,6 +99,7 @@ class Transport:
     def __init__(self, client: ApiClient, how_to_grant: HowToGrant | None = None) -> None:
         self._client = client
         self._how_to_grant = how_to_grant
+        self._room = asyncio.Semaphore(REQUESTS_AT_ONCE)
 
     @classmethod
     async def connect(cls, user_agent: str, how_to_grant: HowToGrant | None = None) -> Transport:
@@ -160,6 +164,7 @@ class Transport:
         content_type: str = JSON,
         accept: str = JSON,
         subject: str,
+        first: bool = False,
     ) -> dict[str, Any]:
         """One call.
 
@@ -171,6 +176,7 @@ class Transport:
             content_type: Says which kind of patch `body` is.
             accept: Form of the answer.
             subject: Names what the call is about, for error messages.
+            first: Do not wait behind other requests; for those that keep the process alive.
 
         Raises:
             NotFoundError, ConflictError, AccessDeniedError, SpecError, KubernetesError.
@@ -179,9 +185,14 @@ class Transport:
             total=REQUEST_TIMEOUT_SECONDS, sock_connect=CONNECT_TIMEOUT_SECONDS
         )
         verb = f"{method} {subject}"
+        room = contextlib.nullcontext() if first else self._room
         try:
-            response = await self._send(method, path, query, body, content_type, accept, timeout)
-            async with response:
+            async with (
+                room,
+                await self._send(
+                    method, path, query, body, content_type, accept, timeout
+                ) as response,
+            ):
                 payload = await response.read()
         except _FAILURES as error:
             raise self._unreachable(verb, error) from error
@@ -201,7 +212,8 @@ class Transport:
         )
         verb = f"watch {subject}"
         try:
-            response = await self._send("GET", path, query, None, JSON, JSON, timeout)
+            async with self._room:
+                response = await self._send("GET", path, query, None, JSON, JSON, timeout)
             async with response:
                 if response.status >= 300:
                     answer = _decode(await response.read())

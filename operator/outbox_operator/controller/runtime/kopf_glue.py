@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
+import aiohttp
 import kopf
 
 from outbox_operator.adapters.kubernetes.transport import Credentials
@@ -21,24 +23,31 @@ from outbox_operator.errors import OutboxError
 
 log = logging.getLogger(__name__)
 
+SECONDS_PER_NAMESPACE: Final = 0.2
+"""More patience for each namespace that is watched by itself: its requests wait for their turn."""
+BEGINNING_AT_ONCE: Final = 16
+"""Requests of kopf whose answer has not begun."""
+
 
 class WatcherEndedError(OutboxError):
     """kopf ended although nobody asked it to."""
 
 
-def kopf_settings(*, scans: bool) -> kopf.OperatorSettings:
+def kopf_settings(*, scans: bool, namespaces: int) -> kopf.OperatorSettings:
     """Settings that let a watch neither hang nor go deaf, and keep kopf's hands off our objects.
 
     Args:
         scans: Whether to notice that a resource definition goes and comes back, which needs the
             right to list them.
+        namespaces: How many are watched one by one; 0: all at once.
     """
     settings = kopf.OperatorSettings()
+    crowd = namespaces * SECONDS_PER_NAMESPACE
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
     settings.watching.connect_timeout = 10
-    settings.watching.inactivity_timeout = 70
-    settings.networking.request_timeout = 30
+    settings.watching.inactivity_timeout = 70 + crowd
+    settings.networking.request_timeout = 30 + crowd
     settings.networking.connect_timeout = 10
     settings.posting.enabled = False
     settings.peering.standalone = True
@@ -49,6 +58,50 @@ def kopf_settings(*, scans: bool) -> kopf.OperatorSettings:
     # The process ends itself in time; kopf's own last resort is a SIGKILL.
     settings.process.ultimate_exiting_timeout = None
     return settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Session(kopf.AiohttpSession):
+    """A session of kopf's; two with the same credentials are the same to it."""
+
+    aiohttp_session: aiohttp.ClientSession = field(compare=False)
+    credentials: Credentials
+
+
+def _session(found: Credentials) -> _Session:
+    """A log-in whose requests begin a few at a time.
+
+    kopf begins with all kinds in all namespaces at once. Hundreds of handshakes side by side all
+    time out, and keep the Lease from being renewed meanwhile.
+    """
+    scheme, token = (*(found.authorization or "").split(" ", 1), "", "")[:2]
+    info = kopf.ConnectionInfo(
+        server=found.server,
+        insecure=found.insecure,
+        ca_path=found.ca_path,
+        certificate_path=found.certificate_path,
+        private_key_path=found.private_key_path,
+        scheme=scheme or None,
+        token=token or None,
+    )
+    room = asyncio.Semaphore(BEGINNING_AT_ONCE)
+
+    async def begins(*_: Any) -> None:
+        await room.acquire()
+
+    async def has_begun(*_: Any) -> None:
+        room.release()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(begins)
+    trace.on_request_end.append(has_begun)
+    trace.on_request_exception.append(has_begun)
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+        headers=info.as_http_headers(),
+        trace_configs=[trace],
+    )
+    return _Session(server=found.server, aiohttp_session=session, credentials=found)
 
 
 def kopf_registry(
@@ -62,18 +115,8 @@ def kopf_registry(
     """
     registry = kopf.OperatorRegistry()
 
-    async def login(**_: Any) -> kopf.ConnectionInfo:
-        found = await log_in()
-        scheme, token = (*(found.authorization or "").split(" ", 1), "", "")[:2]
-        return kopf.ConnectionInfo(
-            server=found.server,
-            insecure=found.insecure,
-            ca_path=found.ca_path,
-            certificate_path=found.certificate_path,
-            private_key_path=found.private_key_path,
-            scheme=scheme or None,
-            token=token or None,
-        )
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        return _session(await log_in())
 
     async def event(event: kopf.RawEvent, **_: Any) -> None:
         try:
@@ -108,7 +151,7 @@ async def watch(
     """
     tasks = await kopf.spawn_tasks(
         registry=registry,
-        settings=kopf_settings(scans=scans),
+        settings=kopf_settings(scans=scans, namespaces=len(namespaces)),
         namespaces=list(namespaces),
         clusterwide=not namespaces,
         # Only peering reads this, and it is off. Left out, kopf asks for the name of the user, and

@@ -212,7 +212,9 @@ class Objects:
                     self._behind.pop(key, None)
                 missed.append(Missed(key, "gone"))
         self._deleted = {
-            key: at for key, at in self._deleted.items() if key.kind != kind or at > version
+            key: at
+            for key, at in self._deleted.items()
+            if key.kind != kind or namespace not in (None, key.namespace) or at > version
         }
         return missed
 

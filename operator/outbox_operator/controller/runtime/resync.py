@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Final
 
 from outbox_operator.adapters.kubernetes.client import Kube
 from outbox_operator.api import meta
@@ -18,6 +19,9 @@ from outbox_operator.controller.settings import Settings
 from outbox_operator.errors import OutboxError
 
 log = logging.getLogger(__name__)
+
+LISTS_AT_ONCE: Final = 10
+"""There may be hundreds of namespaces, each with lists of its own."""
 
 
 class Resync:
@@ -36,6 +40,7 @@ class Resync:
         self._objects = objects
         self._metrics = metrics
         self._settings = settings
+        self._room = asyncio.Semaphore(LISTS_AT_ONCE)
         metrics.watch_behind.set_function(objects.behind_seconds)
 
     async def once(self) -> dict[str, int]:
@@ -45,12 +50,15 @@ class Resync:
             By kind, how many objects deserved a pass.
         """
         missed = {}
-        for kind, plural in meta.PLURALS.items():
-            missed[kind] = 0
-            for namespace in self._settings.scopes:
-                items, version = await self._kube.list(meta.API_VERSION, plural, namespace)
-                missed[kind] += self._router.listed(kind, items, int(version), namespace)
+        for kind in meta.PLURALS:
+            lists = (self._list(kind, namespace) for namespace in self._settings.scopes)
+            missed[kind] = sum(await asyncio.gather(*lists))
         return missed
+
+    async def _list(self, kind: str, namespace: str | None) -> int:
+        async with self._room:
+            items, version = await self._kube.list(meta.API_VERSION, meta.PLURALS[kind], namespace)
+        return self._router.listed(kind, items, int(version), namespace)
 
     async def run(self) -> None:
         """Compare for ever, beginning after one interval."""
