@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,30 @@ def files(crds: Iterable[dict[str, Any]]) -> dict[Path, str]:
     result = {}
     for crd in crds:
         group, plural = crd["spec"]["group"], crd["spec"]["names"]["plural"]
-        result[Path("crds") / f"{group}_{plural}.yaml"] = HEADER + _yaml(crd)
-        result[CHART / f"{plural}.yaml"] = _template(crd)
+        explained = _with_defaults(crd)
+        result[Path("crds") / f"{group}_{plural}.yaml"] = HEADER + _yaml(explained)
+        result[CHART / f"{plural}.yaml"] = _template(explained)
     return result
+
+
+def _with_defaults(crd: dict[str, Any]) -> dict[str, Any]:
+    """A copy whose descriptions tell defaults: `kubectl explain` shows nothing else of them."""
+    copy = deepcopy(crd)
+    for version in copy["spec"]["versions"]:
+        _tell_defaults(version["schema"]["openAPIV3Schema"])
+    return copy
+
+
+def _tell_defaults(node: dict[str, Any]) -> None:
+    value = node.get("default")
+    if value not in (None, "", [], {}):
+        told = value if isinstance(value, str) else json.dumps(value)
+        node["description"] = f"{node['description']} Default: {told}."
+    for child in node.get("properties", {}).values():
+        _tell_defaults(child)
+    for key in ("items", "additionalProperties"):
+        if isinstance(node.get(key), dict):
+            _tell_defaults(node[key])
 
 
 def _yaml(document: dict[str, Any]) -> str:

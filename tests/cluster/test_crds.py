@@ -63,6 +63,19 @@ def test_explain_describes_every_field_of_a_part(kubectl: Kubectl) -> None:
     assert "Published rows are kept at least this long" in text
 
 
+def test_explain_tells_every_default(kubectl: Kubectl) -> None:
+    """Text, numbers and switches, in lists and parts as well."""
+    for path, told in (
+        ("outboxpipelines.spec.outbox.retention", "24h"),
+        ("outboxpipelines.spec.relay.replicas", "1"),
+        ("outboxpipelines.spec.consumers.ackWait", "30s"),
+        ("eventstreams.spec.noAck", "false"),
+        ("eventstreams.spec.maxBytes", "-1"),
+    ):
+        text = " ".join(kubectl("explain", path).split())
+        assert text.endswith(f"Default: {told}."), text
+
+
 def test_smallest_example_is_accepted_and_completed(kubectl: Kubectl, namespace: str) -> None:
     document = yaml.safe_load((ROOT / "examples/smallest/pipeline.yaml").read_text())
     document["metadata"]["namespace"] = namespace

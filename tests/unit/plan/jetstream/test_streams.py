@@ -58,6 +58,12 @@ def refusal(decision: Decision) -> OutboxError:
         ({"maxBytes": "0", "maxMessages": 0}, {"max_bytes": -1, "max_msgs": -1}),
         ({"maxMessageSize": "1k"}, {"max_msg_size": 1000}),
         ({"duplicateWindow": "30s"}, {"duplicate_window": 30 * 10**9}),
+        # The default is cut down, as its description says.
+        ({"maxAge": "1m"}, {"max_age": 60 * 10**9, "duplicate_window": 60 * 10**9}),
+        (
+            {"maxAge": "1m", "duplicateWindow": "60s"},
+            {"max_age": 60 * 10**9, "duplicate_window": 60 * 10**9},
+        ),
         ({"maxAge": "10s"}, {"duplicate_window": 10 * 10**9}),
         ({"retention": "WorkQueue"}, {"retention": "workqueue"}),
         ({"storage": "Memory"}, {"storage": "memory"}),
@@ -110,6 +116,12 @@ def test_a_plain_stream_says_every_field_and_no_newer_one() -> None:
         ({"mirror": {"name": "A", "startTime": "2026-01-01T00:00:00"}}, "is not a time"),
         ({"sources": [{"name": "A", "filterSubject": "a."}]}, r"spec\.sources\[0\]\.filterSubject"),
         ({"denyPurge": True, "subjectDeleteMarkerTTL": "1m"}, "denyPurge cannot be combined"),
+        (
+            {"maxAge": "1m", "duplicateWindow": "10m"},
+            r"spec\.duplicateWindow: wanted at most maxAge, 1m,.*found 10m",
+        ),
+        ({"maxAge": "60s", "duplicateWindow": "61s"}, r"spec\.duplicateWindow: wanted at most"),
+        ({"maxAge": "1m", "duplicateWindow": "120s"}, r"spec\.duplicateWindow: wanted at most"),
     ],
 )
 def test_what_no_server_accepts_is_refused_by_field(fields: dict[str, Any], words: str) -> None:
