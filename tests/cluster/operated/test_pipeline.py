@@ -145,6 +145,8 @@ async def test_what_somebody_breaks_is_put_back_and_said(world: World) -> None:
             )
 
         world.wait(repaired, "both repairs counted", deadline=90)
+        told = {"kind": "EventStream", "trigger": "changed in JetStream"}
+        assert world.operator.metric("outbox_operator_wakeups_total", **told) > 0
         await client.jetstream().stream_info(stream)
     world.wait_ready("OutboxPipeline", "orders", deadline=90)
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from outbox_operator.adapters.nats import connection as nats_adapter
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
+from outbox_operator.adapters.nats.advisories import Heard, listen_for_changes
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.errors import disconnected_error
 from outbox_operator.adapters.postgres import connection as postgres
@@ -54,12 +55,20 @@ class NatsConnections:
     """Shared NATS connections, by login.
 
     Args:
-        wake: Called with every user of a connection that broke or came back.
+        wake: Called with every user of a connection that broke or came back, and with those whose
+            stream or durable consumer the server says was changed or deleted.
         clock: Monotonic seconds.
+        cares_for: Streams and durable consumers that a user looks after.
     """
 
-    def __init__(self, wake: Callable[[Any, str], None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        wake: Callable[[Any, str], None],
+        clock: Callable[[], float],
+        cares_for: Callable[[Any], Heard] = lambda _user: frozenset(),
+    ) -> None:
         self._wake = wake
+        self._cares_for = cares_for
         self._clock = clock
         self._entries: dict[NatsAuth, _NatsEntry] = {}
 
@@ -94,6 +103,7 @@ class NatsConnections:
             except OutboxError as error:
                 entry.refused = (self._clock(), error)
                 raise
+            await listen_for_changes(entry.connection, lambda heard: self._heard(auth, heard))
             entry.refused = None
             entry.admin = JetStreamAdmin(entry.connection, auth)
             return entry.admin
@@ -103,6 +113,12 @@ class NatsConnections:
         log.info("%s", trigger, extra={"address": auth.address})
         for user in list(entry.users) if entry else ():
             self._wake(user, trigger)
+
+    def _heard(self, auth: NatsAuth, heard: Heard) -> None:
+        entry = self._entries.get(auth)
+        for user in list(entry.users) if entry else ():
+            if heard & self._cares_for(user):
+                self._wake(user, "changed in JetStream")
 
     def forget(self, user: Any) -> None:
         """A resource is gone: do not wake it any more."""

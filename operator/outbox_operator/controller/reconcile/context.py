@@ -18,6 +18,7 @@ from outbox_operator.controller.reconcile.connections import NatsConnections, Po
 from outbox_operator.controller.reconcile.secrets import Secrets
 from outbox_operator.controller.runtime.granted import GrantedNamespaces
 from outbox_operator.controller.runtime.reconciler import ObjectKey, Reconciler
+from outbox_operator.plan.jetstream.names import cares_for
 
 if TYPE_CHECKING:
     from outbox_operator.adapters.kubernetes.client import Kube
@@ -80,7 +81,7 @@ class Context:
             settings=settings,
             wake=wake,
             secrets=Secrets(kube, time.monotonic, settings.secret_age_seconds),
-            nats=NatsConnections(wake, time.monotonic),
+            nats=NatsConnections(wake, time.monotonic, lambda user: cares_for(objects.get(user))),
             postgres=PostgresConnections(wake, time.monotonic),
             background=Background(wake),
             cluster=ClusterIdentity(kube),
