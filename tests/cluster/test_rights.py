@@ -162,7 +162,8 @@ def test_the_owner_of_a_namespace_lets_the_operator_in(
             for name in ("open", "closed")
         ]
         for world in worlds:
-            world.apply(world.secret("database", url=database), world.pipeline(relay={}))
+            pipeline = world.pipeline(relay={}, deletionPolicy="Delete")
+            world.apply(world.secret("database", url=database), pipeline)
         for world in worlds:
             said = world.wait_condition("OutboxPipeline", "orders", "Ready", "False", DENIED)
             assert f"--namespace={world.namespace}" in said["message"]
@@ -184,11 +185,12 @@ def test_the_owner_of_a_namespace_lets_the_operator_in(
         assert untouched is not None
         assert "finalizers" not in untouched["metadata"]
         assert not names(cluster, "eventstreams", "closed")
-        # Taken away: said again, and nothing hangs when the whole namespace goes with the binding.
+        # Taken away: said again, and nothing hangs though nothing can be cleaned up.
         cluster("delete", "rolebinding", RELEASE, "-n", "open", "--as=ann")
         said = world.wait_condition("OutboxPipeline", "orders", "Ready", "False", DENIED)
         assert "kubectl create rolebinding" in said["message"]
-        cluster("delete", "obp,evs,evc", "--all", "-n", "open", "--timeout=60s")
+        for name in ("open", "closed"):
+            cluster("delete", "obp,evs,evc", "--all", "-n", name, "--timeout=60s")
 
 
 def test_resource_definitions_outlive_the_chart(cluster: Kubectl) -> None:
