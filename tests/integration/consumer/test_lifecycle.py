@@ -89,12 +89,12 @@ async def test_what_is_in_hand_is_kept_however_short_its_ack_wait(
 ) -> None:
     """The durable consumer was made by hand, and nobody told the two processes."""
     source = await Source.create(client, stream_prefix, ack_wait=30.0)
-    await source.create_durable(ack_wait=300_000_000)
+    await source.create_durable(ack_wait=1_000_000_000)
     calls: list[str] = []
 
     async def handle(event: ReceivedEvent, context: Context) -> None:
         calls.append(event.id)
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(2.5)
 
     sent = await source.publish()
     other = replace(source.config, health_port=free_port())

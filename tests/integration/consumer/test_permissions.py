@@ -52,13 +52,19 @@ async def source(server: NatsServer, admin: Client, tmp_path: Path) -> Source:
 
 
 class Handler:
-    """Handles everything, and remembers what."""
+    """Handles everything, and remembers what.
 
-    def __init__(self) -> None:
+    Args:
+        seconds: What it takes for each event.
+    """
+
+    def __init__(self, seconds: float = 0.0) -> None:
         self.handled: list[str] = []
+        self._seconds = seconds
 
     async def __call__(self, event: ReceivedEvent, _: Context) -> None:
         self.handled.append(event.id)
+        await asyncio.sleep(self._seconds)
 
 
 async def denied(app: App, subject: str) -> bool:
@@ -146,7 +152,7 @@ async def test_a_busy_consumer_stops_when_acknowledgements_are_refused(
     server: NatsServer, source: Source
 ) -> None:
     """What was in hand then is let go, and comes again."""
-    handler = Handler()
+    handler = Handler(seconds=0.02)  # not done with all of them before the server complains
     async with consuming(replace(source.config, concurrency=4), calling(handler)) as app:
         await source.publish()
         await source.settled(1)
