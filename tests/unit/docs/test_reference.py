@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 
 import pytest
+import yaml
 
 from outbox_operator.api import meta
 from outbox_operator.cli import main as cli
@@ -146,3 +147,15 @@ def test_every_label_annotation_and_mark_is_listed() -> None:
     ]
     text = page("annotations-and-labels.md")
     assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_the_page_has_each_metric_of_kube_state_metrics() -> None:
+    config = yaml.safe_load(
+        (ROOT / "charts/outbox-operator/files/kube-state-metrics.yaml").read_text()
+    )
+    shown = re.findall(r"^\| `(kube_[a-z_]+)` \|", page("metrics.md"), re.M)
+    assert shown == [
+        f"{one['metricNamePrefix']}_{metric['name']}"
+        for one in config["spec"]["resources"]
+        for metric in one["metrics"]
+    ]
