@@ -58,7 +58,7 @@ class Reason(StrEnum):
     CREATING = "Creating"
     """On `RelayAvailable`, `WorkloadAvailable`: the Deployment does not exist yet."""
     ROLLING_OUT = "RollingOut"
-    """On `RelayAvailable`, `WorkloadAvailable`: not all pods are up to date yet."""
+    """On `RelayAvailable`, `WorkloadAvailable`: pods are being made or exchanged."""
     STOPPING = "Stopping"
     """On `RelayAvailable`, `WorkloadAvailable`: pods still run although none is wanted."""
     STREAM_NOT_FOUND = "StreamNotFound"

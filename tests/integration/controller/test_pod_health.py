@@ -94,3 +94,15 @@ async def test_an_answer_is_bounded(answer: Answer) -> None:
     assert said is None or (len(said) <= 600 and "\n" not in said)
     if answer is not bomb:  # which the test itself has to make
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024
+
+
+async def test_a_pod_that_takes_connections_and_says_nothing_is_called_silent() -> None:
+    """As a process that is frozen: the kernel takes connections for it. Nobody listens: no word."""
+
+    async def nothing(_writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(10)
+
+    async with answering(nothing) as port:
+        said = await unready_reason("127.0.0.1", port)
+        assert "answers nothing within 2 s" in (said or "")
+    assert await unready_reason("127.0.0.1", port) is None

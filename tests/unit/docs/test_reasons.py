@@ -27,7 +27,7 @@ POSITION = {
 }  # fmt: skip
 """Which argument of these calls is the reason."""
 OTHER_THINGS = {
-    "Paused", "Reconciling",  # types of conditions
+    "Paused", "Reconciling", "Progressing",  # types of conditions, ours and of Deployments
     "Stopped",  # a state in a specification
     "InSync", "Refused",  # classes
     "Terminated",

@@ -12,19 +12,23 @@ from typing import Any, Final
 import aiohttp
 
 TIMEOUT_SECONDS: Final = 2.0
+SILENT: Final = (
+    f"it takes connections and answers nothing within {TIMEOUT_SECONDS:g} s: it is frozen, or gets "
+    "no CPU"
+)
 MOST_BYTES: Final = 16 * 1024
 _MOST_CHARACTERS: Final = 600
 
 
 async def unready_reason(address: str, port: int) -> str | None:
-    """The failing checks of a pod's /readyz as one sentence; None when it cannot be asked.
+    """The failing checks of a pod's /readyz, or that it is silent; None: it cannot be asked.
 
     Args:
         address: IP of the pod.
         port: Its health port.
     """
     host = f"[{address}]" if ":" in address else address
-    timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS, sock_connect=TIMEOUT_SECONDS / 2)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session,
@@ -32,7 +36,11 @@ async def unready_reason(address: str, port: int) -> str | None:
         ):
             text = await _start(response.content)
             body = json.loads(text) if len(text) <= MOST_BYTES else None
-    except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError):
+    except aiohttp.ConnectionTimeoutError:
+        return None  # the operator may stand where no pod can be reached
+    except TimeoutError:
+        return SILENT
+    except (aiohttp.ClientError, OSError, ValueError, RecursionError):
         return None  # a pod that cannot be asked is described by what Kubernetes knows of it
     return sentence(body)
 

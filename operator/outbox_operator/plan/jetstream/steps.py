@@ -35,7 +35,8 @@ def step(
                 drift = f"{what} was missing and has been created again{lost and '; '}{lost}"
             return Step(what=what, change=Change.CREATED, wanted=config, drift=drift)
         case Update(config=config, changes=changes, drift=drifted, adopted=adopted):
-            text = f"{what}: " + "; ".join(str(change) for change in changes)
+            text = f"{what} was changed and has been put back: "
+            text += "; ".join(str(change) for change in changes)
             return Step(
                 what=what,
                 change=Change.PATCHED,

@@ -273,7 +273,7 @@ def _drifts(pipeline: Pipeline, plan: DatabasePlan) -> tuple[str, ...]:
             f"the tables of schema {pipeline.spec.database.schema_} were gone and have been made "
             f"again; {rows} rows waited when they were counted last, and are lost",
         )
-    return () if plan.migration is None else plan.migration.drift
+    return () if plan.migration is None else plan.migration.repairs
 
 
 def _sample(plan: DatabasePlan, applied: DatabaseApplied) -> OutboxNumbers | None:

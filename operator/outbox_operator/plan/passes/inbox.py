@@ -119,9 +119,9 @@ def inbox_result(plan: InboxPlan, failure: SessionFailure | None) -> InboxResult
         text = "the inbox table differs and is left so while paused"
         held = waiting(kind, Reason.UPDATE_FROZEN, text)
         return InboxResult(reachable=reached, schema_applied=held)
-    drift = () if plan.migration is None else plan.migration.drift
+    repairs = () if plan.migration is None else plan.migration.repairs
     return InboxResult(
         reachable=reached,
         schema_applied=ok(kind, Reason.UP_TO_DATE),
-        corrections=drift if plan.gone is None else (plan.gone,),
+        corrections=repairs if plan.gone is None else (plan.gone,),
     )

@@ -269,3 +269,8 @@ class MigrationPlan:
     def drift(self) -> tuple[str, ...]:
         """What was changed by hand, a sentence each."""
         return tuple(statement.reason for statement in self.statements if statement.drift)
+
+    @property
+    def repairs(self) -> tuple[str, ...]:
+        """The same, once these steps have been done."""
+        return tuple(f"{one} (put right)" for one in self.drift)

@@ -255,11 +255,38 @@ def deployment_part(
     trouble = next(iter(pod_troubles(pods, said_by or {})), None)
     if trouble is not None:
         return waiting(kind, trouble[0], f"{progress}; {trouble[1]}")
-    if numbers.ready >= numbers.wanted:
-        return waiting(
-            kind, Reason.ROLLING_OUT, f"{progress}, {numbers.updated} of them up to date"
-        )
-    return waiting(kind, Reason.PODS_NOT_READY, progress)
+    overdue = conditions.get("Progressing")
+    if overdue is not None and overdue.get("status") == "False":
+        text = f"{progress}; {overdue.get('message') or 'it makes no progress any more'}"
+        return waiting(kind, Reason.PODS_NOT_READY, text)
+    missing = _missing(deployment, numbers, pods)
+    text = f"{progress}, {numbers.updated} up to date; waits for {missing}"
+    return waiting(kind, Reason.ROLLING_OUT, text)
+
+
+def _missing(
+    deployment: Mapping[str, Any], numbers: Replicas, pods: Iterable[Mapping[str, Any]]
+) -> str:
+    """What a roll-out waits for in which nothing is wrong."""
+    seen = int((deployment.get("status") or {}).get("observedGeneration") or 0)
+    if seen < int(deployment["metadata"].get("generation") or 0):
+        return "its controller, which has not taken the change up yet"
+    alive = [one for one in pods if not one["metadata"].get("deletionTimestamp")]
+    starting = [text for one in alive if (text := _starting(one)) is not None]
+    if starting:
+        return ", ".join(starting)
+    to_come = numbers.wanted - min(numbers.ready, numbers.updated)
+    return f"{to_come} more to be made" if to_come > 0 else "those of before to end"
+
+
+def _starting(pod: Mapping[str, Any]) -> str | None:
+    """A pod that is on its way to be ready, and how far it is; None: it is ready."""
+    containers = (pod.get("status") or {}).get("containerStatuses") or ()
+    if containers and all(one.get("ready") for one in containers):
+        return None
+    states = [(one.get("state") or {}).get("waiting") or {} for one in containers]
+    reasons = [str(one["reason"]) for one in states if one.get("reason")]
+    return f"pod {pod['metadata']['name']} ({reasons[0] if reasons else 'starting'})"
 
 
 def pods_to_ask(pods: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -134,7 +134,7 @@ def test_what_somebody_changed_is_counted_and_said() -> None:
     assert state is not None
     assert state.driftCorrectedCount == 3 + 2
     assert result.corrections == (
-        "stream ORDERS: maxMessages: wanted -1, found 7",
+        "stream ORDERS was changed and has been put back: maxMessages: wanted -1, found 7",
         "stream ORDERS_DLQ was missing and has been created again",
     )
     assert state.lastDrift == result.corrections[-1]

@@ -63,7 +63,16 @@ UNSCHEDULED = {
         (RUNNING, "spec.replicas is 0", [], "False", "Stopping", "1 pods still run"),
         (deployment(0), "spec.replicas is 0", [], "True", "Stopped", "spec.replicas is 0"),
         (deployment(0), None, [], "True", "ScaledToZero", "scaled to zero"),
-        (STARTING, None, [], "False", "PodsNotReady", "0 of 1"),
+        # On its way, and what is missing.
+        (STARTING, None, [], "False", "RollingOut", "0 of 1 pods ready, 1 up to date; waits for 1"),
+        (deployment(2), None, [], "False", "RollingOut", "waits for 2 more to be made"),
+        (STARTING, None, [pod(waiting={"reason": "ContainerCreating"})], "False", "RollingOut",
+         "waits for pod p1 (ContainerCreating)"),
+        (STARTING, None, [pod()], "False", "RollingOut", "waits for pod p1 (starting)"),
+        (deployment(1, replicas=2, readyReplicas=2, updatedReplicas=1), None, [], "False",
+         "RollingOut", "waits for those of before to end"),
+        (deployment(1, conditions=[{"type": "Progressing", "status": "False", "message": "late"}]),
+         None, [], "False", "PodsNotReady", "0 of 1 pods ready; late"),
         (STARTING, None, [PULL], "False", "ImagePullBackOff", "no such image"),
         (STARTING, None, [CRASH], "False", "CrashLoopBackOff", "exit code 2: bad config"),
         (STARTING, None, [UNREADY], "False", "PodsNotReady", "nats: connection refused"),
@@ -71,11 +80,11 @@ UNSCHEDULED = {
         (STARTING, None, [UNSCHEDULED], "False", "Unschedulable", "no node fits"),
         (
             deployment(2, replicas=3, readyReplicas=2, updatedReplicas=1),
-            None, [], "False", "RollingOut", "1 of them up to date",
+            None, [], "False", "RollingOut", "2 of 2 pods ready, 1 up to date; waits for 1 more",
         ),
         (
             {**RUNNING, "metadata": {"name": "orders-relay", "generation": 2}},
-            None, [], "False", "RollingOut", "1 of 1",
+            None, [], "False", "RollingOut", "waits for its controller",
         ),
         (
             deployment(
