@@ -114,11 +114,10 @@ def check(
                     "dataPlane.podPolicy.fields",
                 )
     spec = merged["spec"]
-    for name in ("serviceAccountName", "serviceAccount"):
-        found = spec.get(name)
-        if found not in (None, "", account) and not _matches(found, policy.service_accounts):
+    for found in _accounts(spec):
+        if found != account and not _matches(found, policy.service_accounts):
             raise _forbidden(
-                f"podTemplate.spec.{name} {found!r}",
+                f"podTemplate.spec.serviceAccountName {found!r}",
                 "the ServiceAccounts",
                 (account, *policy.service_accounts),
                 "dataPlane.podPolicy.serviceAccounts",
@@ -155,6 +154,12 @@ def _set_fields(value: Any, container: str, *path: str) -> Iterator[tuple[str, .
             yield from _set_fields(item, container, *path) if item else (path,)
     else:
         yield path
+
+
+def _accounts(spec: Mapping[str, Any]) -> set[str]:
+    """Whom pods run as: also by the field's older name, and by Kubernetes' default without any."""
+    named = {str(spec[one]) for one in ("serviceAccountName", "serviceAccount") if spec.get(one)}
+    return named or {"default"}
 
 
 def _images(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -115,6 +115,15 @@ def test_service_accounts(field: str, account: str, allowed: bool) -> None:
         assert "orders-relay, reader, team-*" in said
 
 
+@pytest.mark.parametrize("nobody", [None, ""])
+def test_without_an_account_it_is_the_default_of_the_namespace(nobody: str | None) -> None:
+    overlay = {"spec": {"serviceAccountName": nobody}}
+    assert "'default': not allowed" in refused(PodPolicy(service_accounts=()), overlay)
+    assert refused(PodPolicy(service_accounts=("default",)), overlay) == ""
+    both = {"spec": {"serviceAccountName": "orders-relay", "serviceAccount": "admin"}}
+    assert "'admin': not allowed" in refused(PodPolicy(service_accounts=()), both)
+
+
 @pytest.mark.parametrize(
     ("overlay", "whose"),
     [
