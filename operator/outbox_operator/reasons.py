@@ -349,7 +349,7 @@ class Reason(StrEnum):
     UNEXPECTED_REPLY = "UnexpectedReply"
     """A program other than JetStream answered."""
     MIGRATIONS_MISSING = "MigrationsMissing"
-    """The tables are not there yet."""
+    """The tables are not there yet, or of a version before."""
     OWNERSHIP_LOST = "OwnershipLost"
     """Another relay took the shard over."""
     LOCK_LOST = "LockLost"

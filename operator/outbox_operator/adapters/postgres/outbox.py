@@ -105,17 +105,20 @@ class OutboxStore(Session):
         """The stored cursor.
 
         Raises:
-            PostgresError: The shard has no cursor (reason MigrationsMissing).
+            PostgresError: The shard has no cursor, or one of a version before (reason
+                MigrationsMissing).
         """
         try:
             async with self._statement():
                 row = await self._connection.fetchrow(self._sql("relay_read_cursor"), self._shard)
         except PostgresError as error:
             if isinstance(error.__cause__, asyncpg.UndefinedTableError):
-                raise self._unmigrated() from error
+                raise self._unmigrated("there is none") from error
+            if isinstance(error.__cause__, asyncpg.UndefinedColumnError):
+                raise self._unmigrated("of a version before this relay's") from error
             raise
         if row is None:
-            raise self._unmigrated()
+            raise self._unmigrated(f"no row for shard {self._shard}")
         return StoredCursor(
             cursor=Cursor(**{each.name: row[each.name] for each in fields(Cursor)}),
             checkpoints=row["checkpoints"],
@@ -360,9 +363,9 @@ class OutboxStore(Session):
                 reason=Reason.OWNERSHIP_LOST,
             )
 
-    def _unmigrated(self) -> PostgresError:
+    def _unmigrated(self, found: str) -> PostgresError:
         return PostgresError(
-            f"table cursors in {self.address}: no row for shard {self._shard}; "
+            f"table cursors in {self.address}: {found}; "
             "the migrations of the pipeline have not run yet",
             reason=Reason.MIGRATIONS_MISSING,
         )
