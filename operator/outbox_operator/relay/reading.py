@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from outbox_operator.adapters.postgres.outbox import OutboxStore
-from outbox_operator.adapters.postgres.rows import POSITION, Bound, Rows, Share
+from outbox_operator.adapters.postgres.rows import POSITION, Bound, Rows, Share, Span
 from outbox_operator.errors import PostgresError
 from outbox_operator.reasons import Reason
 from outbox_operator.relay.paging import Snapshot
 from outbox_operator.relay.row_reading import RowReader
+from outbox_operator.relay.stretches import LISTED, next_stretch
 
 _BEFORE_ALL: Final = -(2**63)
 STRIDE: Final = 250_000
@@ -73,15 +75,24 @@ class Page:
 
 @dataclass(slots=True)
 class _Window:
-    """What is left of a window: late rows first, then those from behind `after` to `last`."""
+    """What is left of a window.
+
+    Attributes:
+        span: Its extent when it was opened.
+        after: Rows up to here are read, or are among those `listed`.
+        stop: To walk up to before it is decided how to go on.
+        listed: Positions to read next.
+        waiting: Rows that are left.
+    """
 
     unseen: Bound
     bound: Bound
     upper: str
+    span: Span
     after: int
-    last: int
+    stop: int
+    listed: Sequence[int]
     waiting: int
-    late: tuple[int, ...]
 
 
 class Reader:
@@ -177,20 +188,21 @@ class Reader:
             self._point = Point(upper, None, position)
             return None
         self._point = Point(lower, upper, position)
+        after = max(after, span.first - 1)
         self._window = _Window(
-            unseen, bound, upper, max(after, span.first - 1), span.last, span.rows, span.late
+            unseen, bound, upper, span, after, stop=after, listed=span.late, waiting=span.rows
         )
         return self._window
 
     async def _page(self, window: _Window) -> Page:
-        rows = await (self._late(window) if window.late else self._walk(window))
-        last = rows[-1][POSITION] if rows else window.last
-        closes = last == window.last
+        end = window.span.last
+        rows = await self._more(window)
+        last = rows[-1][POSITION] if rows else end
+        closes = last == end
         if closes and len(rows) != window.waiting:
             raise PostgresError(
-                f"events in {self._store.address}: {window.waiting} rows up to position "
-                f"{window.last} were waiting, found {len(rows)}: some vanished before they were "
-                "published",
+                f"events in {self._store.address}: {window.waiting} rows up to position {end} "
+                f"were waiting, found {len(rows)}: some vanished before they were published",
                 reason=Reason.EVENTS_VANISHED,
             )
         page = Page(rows, window.waiting, self._point.lower, window.upper, closes, self._point)
@@ -200,34 +212,57 @@ class Reader:
             self._window = None
         return page
 
-    async def _late(self, window: _Window) -> Rows:
-        wanted = window.late
+    async def _more(self, window: _Window) -> Rows:
+        rows: Rows = ()
+        while not rows:
+            if window.listed:
+                rows = await self._at_listed(window)
+            elif window.after < window.stop:
+                rows = await self._walk(window)
+            elif window.after < window.span.last:
+                await self._enter_stretch(window)
+            else:
+                break
+        return rows
+
+    async def _enter_stretch(self, window: _Window) -> None:
+        stretch = next_stretch(window.span, window.after)
+        window.stop, window.listed = stretch.last, stretch.listed
+        if stretch.wrote is not None:
+            window.listed = await self._store.positions(
+                window.unseen, window.bound, stretch.wrote,
+                after=window.after, last=stretch.last, most=LISTED,
+            )  # fmt: skip
+            if len(window.listed) == LISTED:
+                window.stop = window.listed[-1]
+        if stretch.wrote is not None or window.listed:
+            window.after = window.stop
+
+    async def _at_listed(self, window: _Window) -> Rows:
+        wanted = window.listed
 
         async def ask(share: Share) -> Rows:
             nonlocal wanted
-            wanted = window.late[: share.rows]
-            return await self._store.late_page(wanted, share)
+            wanted = window.listed[: share.rows]
+            return await self._store.page_at(wanted, share)
 
         rows = await self._rows.read(ask)
         done = rows[-1][POSITION] if rows else wanted[-1]
-        window.late = tuple(position for position in window.late if position > done)
-        return rows if rows or not window.late else await self._late(window)
+        window.listed = window.listed[bisect_right(window.listed, done) :]
+        return rows
 
     async def _walk(self, window: _Window) -> Rows:
-        rows: Rows = ()
-        while not rows and window.after < window.last:
-            stop = min(window.last, window.after + STRIDE)
-            rows = await self._rows.read(
-                partial(
-                    self._store.page, window.unseen, window.bound, after=window.after, last=stop
-                )
-            )
-            window.after = rows[-1][POSITION] if rows else await self._skip_gap(window, stop)
+        stop = min(window.stop, window.after + STRIDE)
+        rows = await self._rows.read(
+            partial(self._store.page, window.unseen, window.bound, after=window.after, last=stop)
+        )
+        window.after = rows[-1][POSITION] if rows else await self._skip_gap(window, stop)
         return rows
 
     async def _skip_gap(self, window: _Window, stop: int) -> int:
         """Go on behind positions without a row, however many a rotation or `setval` left out."""
-        if stop == window.last:
+        last = window.span.last
+        if stop == last:
             return stop
-        found = await self._store.next_position(stop, window.last)
-        return window.last if found is None else found - 1
+        found = await self._store.next_position(stop, last)
+        return last if found is None else found - 1

@@ -8,6 +8,7 @@ what to read next or what to publish, and must not import `plan` or `api`.
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import astuple, fields
@@ -34,18 +35,15 @@ from outbox_operator.adapters.postgres.rows import (
 from outbox_operator.adapters.postgres.session import Session
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.adapters.postgres.wakeup import OutboxWakeup
+from outbox_operator.adapters.postgres.windows import Windows
 from outbox_operator.errors import ConflictError, PostgresError
 from outbox_operator.reasons import Reason
 
-_COUNTED_AT_ONCE: Final = 1_000_000
-"""Rows that a statement counts: it ends within a second or so, whatever the backlog is."""
-_LATE_POSITIONS: Final = 100_000
 _LOOKED_AT: Final = 2_000_000
 """Rows that may have been published are looked for among so many."""
 _PLAIN_SECONDS: Final = 5.0
 """A page takes milliseconds, unless its rows unfold to something huge."""
 _MEASURED_SECONDS: Final = 70.0
-_BEYOND: Final = 2**63 - 1
 
 
 class OutboxStore(Session):
@@ -74,6 +72,7 @@ class OutboxStore(Session):
         self._epoch = 0
         self._turn = asyncio.Lock()
         """A connection does one thing at a time, and a page may be read ahead meanwhile."""
+        self._windows = Windows(connection, shard, self._sql, self._statement)
 
     @property
     def epoch(self) -> int:
@@ -180,42 +179,27 @@ class OutboxStore(Session):
 
     async def span(self, unseen: Bound, upper: Bound, after: int) -> Span | None:
         """Extent of the window from S1 to S2 (`upper`) behind position `after`; None: empty."""
-        firsts, lasts, rows = [], [], 0
-        begin: str | None = unseen.from_xid
-        while begin is not None:
-            async with self._statement():
-                end = await self._connection.fetchval(
-                    self._sql("relay_span_end"),
-                    self._shard, begin, upper.from_xid, upper.open_xids, _COUNTED_AT_ONCE,
-                )  # fmt: skip
-            if end == begin:  # a single transaction with as many rows
-                end = str(int(begin) + 1)
-            async with self._statement():
-                counted = await self._connection.fetchrow(
-                    self._sql("relay_span"),
-                    self._shard, begin, end or upper.from_xid, upper.open_xids, after,
-                )  # fmt: skip
-            if counted is not None and counted["rows"]:
-                firsts.append(counted["first"])
-                lasts.append(counted["last"])
-                rows += counted["rows"]
-            begin = end
-        first = min(firsts) if firsts else _BEYOND
-        late: tuple[int, ...] = ()
-        if unseen.open_xids:
-            async with self._statement():
-                found = await self._connection.fetchrow(
-                    self._sql("relay_span_late"),
-                    self._shard, unseen.open_xids, upper.open_xids, after, first, _LATE_POSITIONS,
-                )  # fmt: skip
-            if found is not None and found["rows"]:
-                rows += found["rows"]
-                lasts.append(found["last"])
-                if found["positions"] is None:
-                    first = min(first, found["first"])
-                else:
-                    late = tuple(found["positions"])
-        return Span(first, max(lasts), rows, late) if rows else None
+        return await self._windows.span(unseen, upper, after)
+
+    async def positions(
+        self,
+        unseen: Bound,
+        upper: Bound,
+        wrote: tuple[str, str],
+        *,
+        after: int,
+        last: int,
+        most: int,
+    ) -> array[int]:
+        """Where the next rows of a window are, behind position `after` and up to `last`.
+
+        Args:
+            wrote: Transactions since S1 that wrote there: from the first on, before the second.
+            most: How many at most; then there may be more.
+        """
+        return await self._windows.positions(
+            unseen, upper, wrote, after=after, last=last, most=most
+        )
 
     async def page(
         self,
@@ -248,7 +232,7 @@ class OutboxStore(Session):
             )
         return found
 
-    async def late_page(self, positions: Sequence[int], share: Share) -> Rows:
+    async def page_at(self, positions: Sequence[int], share: Share) -> Rows:
         """Rows at `positions`, in order: a share of them, but at least one.
 
         Args:
@@ -258,7 +242,7 @@ class OutboxStore(Session):
             UnreadableRowsError: They cannot be read like that.
         """
         records = await self._read(
-            self._sql("relay_late", way=share.way), share.way,
+            self._sql("relay_page_at", way=share.way), share.way,
             positions, share.size, share.largest,
         )  # fmt: skip
         return cast("Rows", records)

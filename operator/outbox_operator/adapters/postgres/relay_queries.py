@@ -27,7 +27,8 @@ _CREATED_AT: Final = (
     f"least(greatest(date_part('epoch', r.created_at) * 1e6, {_FIRST_TIME}), {_LAST_TIME})::bigint "
     "AS created_at"
 )
-_LARGEST: Final = {"relay_poll": "$5", "relay_page": "$10", "relay_late": "$3"}
+_LARGEST: Final = {"relay_poll": "$5", "relay_page": "$10", "relay_page_at": "$3"}
+_RANGES: Final = ("relay_span", "relay_span_end", "relay_span_whole", "relay_positions")
 _LARGEST_TO_MESSAGE: Final = 8
 """`relay.paging.largest_row` has so many times the bytes of a message."""
 _PAYLOAD: Final = {"jsonb": "convert_to(m.payload::text, 'UTF8')", "bytea": "m.payload"}
@@ -80,7 +81,7 @@ def relay_statement(
         fresh = "relay_poll_between" if between else "relay_poll_fresh"
         parts["fresh"] = queries.statement(fresh, schema=schema, **parts)
         parts["late"] = queries.statement("relay_poll_late", schema=schema, **parts) if late else ""
-    elif name in ("relay_span", "relay_span_end"):
+    elif name in _RANGES:
         parts["ranges"] = queries.statement("relay_ranges")
     return queries.statement(name, schema=schema, **parts)
 

@@ -154,6 +154,24 @@ class Polled:
     complete: bool
 
 
+class Part(NamedTuple):
+    """Some of the transactions of a window, and where their rows are.
+
+    Attributes:
+        begin: From this transaction on.
+        end: And before this one.
+        first: Position of the first of their rows.
+        last: And of the last.
+        rows: How many there are.
+    """
+
+    begin: str
+    end: str
+    first: int
+    last: int
+    rows: int
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """Extent of what is left of a window.
@@ -163,12 +181,19 @@ class Span:
         last: Where it ends.
         rows: How many there are, late ones included.
         late: Positions before `first` that are read one by one.
+        behind: The transactions that were open in S1, if rows of theirs are not among `late`: no
+            range, but all their rows, the late ones included.
+        parts: The rows of the others, in order of transactions.
+        positions: Of all rows of `parts`, if there is just one.
     """
 
     first: int
     last: int
     rows: int
-    late: tuple[int, ...] = ()
+    late: Sequence[int] = ()
+    behind: Part | None = None
+    parts: tuple[Part, ...] = ()
+    positions: Sequence[int] | None = None
 
 
 class Candidate(NamedTuple):

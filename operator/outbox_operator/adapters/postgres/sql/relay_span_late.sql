@@ -1,5 +1,5 @@
--- The same for transactions that were open in S1 and committed before S2, and their positions
--- below $5, unless these are more than $6.
+-- The same as relay_span.sql for transactions that were open in S1 and committed before S2, and their
+-- positions below $5, unless these are more than $6.
 --   $1 shard   $2 xids that were open in S1   $3 xids that were open in S2
 --   $4 position already done   $5 first position of the others   $6 most positions
 WITH late AS MATERIALIZED (

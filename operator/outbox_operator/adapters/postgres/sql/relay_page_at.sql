@@ -1,5 +1,5 @@
--- Rows at given positions, in their order, cut by bytes: what committed late, with positions
--- far below the rest of its window, is read without walking over all that lies between.
+-- Rows at given positions, in their order, cut by bytes: those of a shard are read without walking
+-- over all that lies between.
 --   $1 positions   $2 bytes   $3 largest row that is sent whole
 SELECT {output}
 FROM (
