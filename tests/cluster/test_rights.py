@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support.chart import CHART, ROOT, find_helm
+from support.chart import CHART, OLDER_CHART, ROOT, find_helm
 from support.kube import Kubectl, control_plane, kubectl_program, unique_cluster
 from support.nats import NatsServer
 from support.operator import running_operator
@@ -191,6 +191,43 @@ def test_the_owner_of_a_namespace_lets_the_operator_in(
         assert "kubectl create rolebinding" in said["message"]
         for name in ("open", "closed"):
             cluster("delete", "obp,evs,evc", "--all", "-n", name, "--timeout=60s")
+
+
+def test_an_upgrade_from_the_first_chart_and_back_and_again(
+    cluster: Kubectl,
+    database: str,
+    nats_server: NatsServer,
+    stream_prefix: str,
+    tmp_path: Path,
+) -> None:
+    """Definitions, rights and resources follow; nothing is lost and nothing stalls."""
+    upgrade = ("upgrade", "--install", RELEASE)
+    helm(cluster, *upgrade, str(OLDER_CHART), "--set", "replicas=1")
+    first = cluster("get", "crd", "outboxpipelines.outbox.dev", "-o", "jsonpath={.metadata.uid}")
+    uids: set[str] = set()
+    for turn in range(2):
+        helm(cluster, *upgrade, str(CHART))
+        kubeconfig = operator_kubeconfig(cluster, tmp_path)
+        with running_operator(
+            kubeconfig, tmp_path / f"{turn}.log", lease_namespace=SYSTEM
+        ) as operator:
+            world = World(
+                kubectl=cluster, namespace="shop", database=database, nats=nats_server,
+                prefix=stream_prefix, operator=operator,
+            )  # fmt: skip
+            if turn == 0:
+                world.apply(*world.whole())
+            for kind, name in (("OutboxPipeline", "orders"), ("EventConsumer", "orders-billing")):
+                world.look_again({"OutboxPipeline": "obp"}.get(kind, "evc"), name)
+                world.wait_ready(kind, name)
+                uids.add((world.get(kind, name) or {})["metadata"]["uid"])
+        if turn == 0:
+            helm(cluster, "rollback", RELEASE)
+    assert len(uids) == 2
+    assert first == cluster(
+        "get", "crd", "outboxpipelines.outbox.dev", "-o", "jsonpath={.metadata.uid}"
+    )
+    cluster("delete", "obp,evs,evc", "--all", "-n", "shop", "--timeout=60s")
 
 
 def test_resource_definitions_outlive_the_chart(cluster: Kubectl) -> None:

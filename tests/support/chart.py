@@ -14,6 +14,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "outbox-operator"
 LOCALKUBE = ROOT / "hack" / "localkube" / "localkube"
+OLDER_CHART = ROOT / "tests" / "support" / "chart_3257158.tgz"
+"""`helm package` of that commit's, the first with this API: a clone without history has it, too."""
 KUBE_VERSION = "1.34.0"
 """Given to helm, because a `template` asks no server."""
 

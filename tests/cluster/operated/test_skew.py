@@ -6,7 +6,6 @@ another release's for ever.
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from support.kube import ROOT, Kubectl, install_crds
+from support.chart import OLDER_CHART, Helm, find_helm
+from support.kube import Kubectl, install_crds
 from support.waiting import wait_until
 from support.world import World
 
@@ -49,17 +49,15 @@ def newer_definitions(kubectl: Kubectl) -> Iterator[None]:
         install_crds(kubectl)
 
 
-OLDER = ROOT / "tests/support/definitions_3257158.json.gz"
-"""A List of the definitions of that commit, the first of this API, without descriptions: a clone
-without history has them, too."""
-
-
 @pytest.fixture
 def older_definitions(kubectl: Kubectl, namespace: str) -> Iterator[Callable[[], None]]:
     """Brings the older definitions into force when it is called."""
 
     def install() -> None:
-        text = gzip.decompress(OLDER.read_bytes()).decode()
+        found = Helm(find_helm()).render(chart=OLDER_CHART)
+        crds = [one for one in found if one["kind"] == "CustomResourceDefinition"]
+        assert len(crds) == len(CRDS)
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": crds})
         kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text)
         probe = {
             "apiVersion": "outbox.dev/v1alpha1",
