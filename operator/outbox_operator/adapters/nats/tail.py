@@ -23,7 +23,8 @@ from outbox_operator.errors import NatsError
 
 _BATCH: Final = 1000
 _PULL_SECONDS: Final = 1.0
-_ANSWER_SECONDS: Final = 5.0
+_SILENCE_SECONDS: Final = 5.0
+"""Longest wait for another message. How long all take depends on the network and their headers."""
 _EMPTY_PULLS: Final = 5
 """Pulls in a row that may bring nothing before the last message is reached: a replica lags."""
 _CONSUMER_IDLE_SECONDS: Final = 30
@@ -39,11 +40,20 @@ class TailMessage:
 
 
 class TailReader:
-    """Reads one stream over one connection."""
+    """Reads one stream over one connection.
 
-    def __init__(self, api: JetStreamApi, stream: str) -> None:
+    Args:
+        api: The connection.
+        stream: Name of the stream.
+        silence_seconds: Longest wait for another message.
+    """
+
+    def __init__(
+        self, api: JetStreamApi, stream: str, silence_seconds: float = _SILENCE_SECONDS
+    ) -> None:
         self._api = api
         self._stream = stream
+        self._silence_seconds = silence_seconds
 
     async def last_of(self, subject_filter: str) -> TailMessage | None:
         """See `Publisher.last_of`."""
@@ -78,7 +88,7 @@ class TailReader:
             return
         doing = f"stream {self._stream}: read {subject_filter} behind {after_sequence}"
         consumer = await self._consumer(subject_filter, after_sequence + 1)
-        pull = _Pull(self._api, self._stream, consumer)
+        pull = _Pull(self._api, self._stream, consumer, self._silence_seconds)
         reached, empty_pulls = after_sequence, 0
         try:
             await pull.requests.listen()
@@ -129,8 +139,11 @@ class _Pull:
         failed: Why no more can come, when `requests.failure` does not say it.
     """
 
-    def __init__(self, api: JetStreamApi, stream: str, consumer: str) -> None:
+    def __init__(
+        self, api: JetStreamApi, stream: str, consumer: str, silence_seconds: float
+    ) -> None:
         self.failed = ""
+        self._silence_seconds = silence_seconds
         self.requests = PullRequests(
             api, stream, consumer, expires_seconds=_PULL_SECONDS,
             on_message=self._on_message, on_change=self._on_change,
@@ -140,12 +153,16 @@ class _Pull:
         self._complete = asyncio.Event()
 
     async def fetch(self, last_sequence: int) -> list[TailMessage]:
-        """A batch, or less when the last is reached or nothing more comes for a while."""
+        """A batch, or less when the last is reached or the server falls silent."""
         self._messages, self._last_sequence = [], last_sequence
         self._complete.clear()
         await self.requests.request(_BATCH)
-        if not await wait(self._complete, _ANSWER_SECONDS):
-            self.failed = "no answer in time"
+        arrived = 0
+        while not await wait(self._complete, self._silence_seconds):
+            if len(self._messages) == arrived:
+                self.failed = "no answer in time"
+                break
+            arrived = len(self._messages)
         return self._messages
 
     def _on_message(self, message: PulledMessage) -> None:
