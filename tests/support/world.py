@@ -241,5 +241,6 @@ class World:
                 before, since = now, time.monotonic()
             return time.monotonic() - since > 2.5
 
-        self.wait(settled, "no more writes", 60, lambda: self.log(30))
+        start = before
+        self.wait(settled, "no more writes", 60, lambda: f"{self.writes() - start}\n{self.log(30)}")
         return before
