@@ -17,6 +17,7 @@ from typing import Final, Generic, TypeVar
 import aiohttp
 
 from outbox_operator.adapters.network import network_problem
+from outbox_operator.consumer.handlers.http_connector import HeadFirstConnector
 from outbox_operator.consumer.handlers.http_outcome import outcome
 from outbox_operator.consumer.handlers.http_request import (
     binary_request,
@@ -148,7 +149,7 @@ class HttpHandler:
             # connection and TLS say nothing about the event, an endpoint that does not answer may.
             connect = min(limit / 2, CONNECT_SECONDS)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections, ssl=self._tls),
+                connector=HeadFirstConnector(limit=self._connections, trust=self._tls),
                 timeout=aiohttp.ClientTimeout(total=limit, connect=connect),
                 # Events belong to nobody's browser: no cookies are kept between them.
                 cookie_jar=aiohttp.DummyCookieJar(),
