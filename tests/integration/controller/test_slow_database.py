@@ -13,7 +13,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.api.conditions import Condition
 from outbox_operator.api.resource import Pipeline
+from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
+from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus
 from outbox_operator.controller.reconcile.background import Background
 from outbox_operator.controller.reconcile.cluster import ClusterIdentity
 from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
@@ -24,6 +27,8 @@ from outbox_operator.controller.reconcile.secrets import Secrets
 from outbox_operator.controller.runtime.child_cache import Children
 from outbox_operator.controller.runtime.objects import Objects
 from outbox_operator.controller.settings import Settings
+from outbox_operator.plan.passes.database import DatabaseResult
+from outbox_operator.plan.status.conditions import Part
 from outbox_operator.reasons import Reason
 from support.resources import consumer, pipeline
 from support.tcp_proxy import TcpProxy
@@ -36,10 +41,10 @@ class OneSecret:
     """An API server that knows one Secret, the login of the database."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
 
     async def secret(self, namespace: str, name: str) -> dict[str, bytes]:
-        return {"url": self._url.encode()}
+        return {"url": self.url.encode()}
 
 
 @pytest.fixture
@@ -56,11 +61,14 @@ def woken() -> list[tuple[str, str]]:
 
 
 @pytest.fixture
+def secret(database: str, proxy: TcpProxy) -> OneSecret:
+    return OneSecret(database.replace(f":{urlsplit(database).port}/", f":{proxy.port}/"))
+
+
+@pytest.fixture
 async def context(
-    database: str, proxy: TcpProxy, woken: list[tuple[str, str]]
+    secret: OneSecret, proxy: TcpProxy, woken: list[tuple[str, str]]
 ) -> AsyncIterator[Context]:
-    port = urlsplit(database).port
-    url = database.replace(f":{port}/", f":{proxy.port}/")
     absent = cast(Any, None)  # nothing here asks Kubernetes
     children = Children(lambda _owner, _trigger: None, ())
 
@@ -73,7 +81,7 @@ async def context(
         children=children,
         settings=Settings(image="i", lease_namespace="system", identity="a"),
         wake=wake,
-        secrets=Secrets(OneSecret(url), time.monotonic, 60.0),
+        secrets=Secrets(secret, time.monotonic, 0.0),
         nats=NatsConnections(wake, time.monotonic),
         postgres=PostgresConnections(wake, time.monotonic, answer_seconds=ANSWER_SECONDS),
         background=Background(wake, patience_seconds=1.0),
@@ -157,6 +165,63 @@ def handling() -> Any:
         handler={"http": {"url": "http://handler/events"}},
         inbox={"connectionSecretRef": {"name": "db"}},
     )
+
+
+async def test_what_was_known_does_not_outlive_a_look_that_failed(
+    context: Context, proxy: TcpProxy
+) -> None:
+    context = dataclasses.replace(
+        context, background=Background(context.wake, patience_seconds=0.2, longest_seconds=0.4)
+    )
+    databases = PipelineDatabase(context)
+    orders = as_known(await databases.ensure(named("orders")), named("orders"))
+    proxy.hold()
+    assert (await databases.ensure(orders)).reachable.status == "True"
+    cut = await until_cut(databases, orders)
+    assert "not done within" in cut.reachable.message
+    # The next look has only begun.
+    again = await databases.ensure(as_known(cut, orders))
+    assert (again.reachable.status, again.schema_applied.status) == ("Unknown", "Unknown")
+    await context.background.close()
+
+
+async def test_what_was_known_says_nothing_of_another_database(
+    context: Context, proxy: TcpProxy, secret: OneSecret
+) -> None:
+    """The Secret leads elsewhere, and whatever is there keeps one waiting."""
+    databases = PipelineDatabase(context)
+    orders = as_known(await databases.ensure(named("orders")), named("orders"))
+    inbox = await ensure_inbox(context, handling())
+    known = [condition(part) for part in inbox.parts]
+    handler = dataclasses.replace(handling(), status=EventConsumerStatus(conditions=known))
+    proxy.hold()
+    secret.url = secret.url.replace("127.0.0.1", "localhost")
+    looked, inbox = await asyncio.gather(databases.ensure(orders), ensure_inbox(context, handler))
+    parts = [looked.reachable, looked.schema_applied, *inbox.parts]
+    assert [part.status for part in parts] == ["Unknown"] * 4
+    assert (looked.pending, inbox.pending) == (True, True)
+
+
+def as_known(result: DatabaseResult, resource: Pipeline) -> Pipeline:
+    """A pipeline whose status says what a look came to."""
+    said = [condition(result.reachable), condition(result.schema_applied)]
+    status = OutboxPipelineStatus(conditions=said, schema=result.schema)
+    return dataclasses.replace(resource, status=status)
+
+
+def condition(part: Part) -> Condition:
+    return Condition(
+        type=part.type.value, status=part.status, reason=part.reason, observedGeneration=1
+    )
+
+
+async def until_cut(databases: PipelineDatabase, resource: Pipeline) -> DatabaseResult:
+    for _ in range(10):
+        result = await databases.ensure(resource)
+        if result.error is not None:
+            return result
+        await asyncio.sleep(0.1)
+    raise AssertionError("the look is never cut")
 
 
 async def test_an_idle_connection_tells_that_its_server_hangs(

@@ -51,6 +51,8 @@ class Background:
         self._patience_seconds = patience_seconds
         self._longest_seconds = longest_seconds
         self._works: dict[str, _Work] = {}
+        self._answered: dict[str, Hashable] = {}
+        """By UID, the token of the last work that ended by itself."""
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def result(
@@ -72,7 +74,7 @@ class Background:
         """
         running = self._works.get(owner.uid)
         if running is not None and running.token != token:
-            self.cancel(owner.uid)
+            self._cut(owner.uid)
             running = None
         if running is None:
             task = asyncio.create_task(self._bounded(work), name=f"background {owner.name}")
@@ -88,7 +90,12 @@ class Background:
         if self._works.get(owner.uid) is running:
             del self._works[owner.uid]
         answer: T = running.task.result()
+        self._answered[owner.uid] = token
         return answer
+
+    def answered(self, uid: str) -> Hashable | None:
+        """Token of an object's last work that ended by itself; None: there was none."""
+        return self._answered.get(uid)
 
     async def _bounded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         async with asyncio.timeout(self._longest_seconds):
@@ -103,6 +110,10 @@ class Background:
 
     def cancel(self, uid: str) -> None:
         """Cut an object's work, and forget what came of it. Its session ends in its own time."""
+        self._cut(uid)
+        self._answered.pop(uid, None)
+
+    def _cut(self, uid: str) -> None:
         work = self._works.pop(uid, None)
         if work is not None:
             work.task.cancel()

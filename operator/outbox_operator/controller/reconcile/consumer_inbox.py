@@ -11,6 +11,7 @@ from outbox_operator.api.v1alpha1.handler import Inbox
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.postgres import (
     Logins,
+    Pending,
     forget_refused,
     in_background,
     in_session,
@@ -40,15 +41,15 @@ async def ensure_inbox(context: Context, consumer: Consumer) -> InboxResult:
         context.background.cancel(owner.uid)
         return InboxResult()
     logins = await read_logins(context, owner, "spec.inbox", inbox)
-    done: InboxResult | SessionFailure | None
+    done: InboxResult | SessionFailure | Pending
     if isinstance(logins, SessionFailure):
         context.background.cancel(owner.uid)
         done = logins
     else:
         work = partial(_with_logins, context, consumer, inbox, logins)
         done = await in_background(context, owner, logins, (owner.generation, owner.paused), work)
-    if done is None:
-        return inbox_pending(consumer)
+    if isinstance(done, Pending):
+        return inbox_pending(consumer, elsewhere=done.elsewhere)
     if isinstance(done, SessionFailure):
         done = inbox_result(InboxPlan(failure=done), None)
     forget_refused(context, owner, inbox, done.error)

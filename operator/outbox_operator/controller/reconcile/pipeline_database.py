@@ -16,6 +16,7 @@ from outbox_operator.api.resource import Meta, Pipeline
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.postgres import (
     Logins,
+    Pending,
     forget_refused,
     in_background,
     in_session,
@@ -88,10 +89,10 @@ class PipelineDatabase:
         result = await in_background(
             self._context, owner, logins, _wishes(owner), lambda: self._look(pipeline, logins)
         )
-        if result is None:
+        if isinstance(result, Pending):
             generation, login, last = self._last.get(owner.uid, (0, None, None))
             same = (generation, login) == (owner.generation, logins)
-            return database_pending(pipeline, last if same else None)
+            return database_pending(pipeline, last if same else None, elsewhere=result.elsewhere)
         if isinstance(result, SessionFailure):
             return self._not_looked(pipeline, result)
         self._last[owner.uid] = owner.generation, logins, result
@@ -101,6 +102,8 @@ class PipelineDatabase:
         plan = DatabasePlan(failure=failure)
         result = database_result(pipeline, plan, DatabaseApplied(), datetime.now(UTC))
         self._remember(pipeline, None, plan, result)
+        # Nobody knows whether what was found before still holds.
+        self._last.pop(pipeline.meta.uid, None)
         return result
 
     async def _look(self, pipeline: Pipeline, logins: Logins) -> DatabaseResult:

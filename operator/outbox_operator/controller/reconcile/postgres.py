@@ -34,6 +34,17 @@ class Logins:
     owner: PostgresTarget
 
 
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Work over connections that is under way.
+
+    Attributes:
+        elsewhere: Whether the last answer was of other logins, and says nothing of these.
+    """
+
+    elsewhere: bool
+
+
 async def read_logins(
     context: Context, owner: Meta, field: str, declared: MigratedConnection
 ) -> Logins | SessionFailure:
@@ -120,7 +131,7 @@ async def in_background(
     logins: Logins,
     token: Hashable,
     work: Callable[[], Coroutine[Any, Any, T]],
-) -> T | SessionFailure | None:
+) -> T | SessionFailure | Pending:
     """What came of work over connections; the pass waits for it no longer than a moment.
 
     Args:
@@ -132,7 +143,7 @@ async def in_background(
 
     Returns:
         What `work` answered, or why nobody waits for that any more: it took too long, or the server
-        answers to nothing. None: it is under way.
+        answers to nothing.
     """
     try:
         done = await context.background.result(owner, (logins, token), work)
@@ -140,6 +151,12 @@ async def in_background(
         text = f"PostgreSQL at {logins.owner.address}: not done within {LONGEST_SECONDS:g} s"
         return SessionFailure(error=PostgresError(text), entered=False)
     silent = context.postgres.silence(logins.owner)
-    if done is None and silent is not None:
+    if done is not None:
+        return done
+    if silent is not None:
         return SessionFailure(error=silent, entered=False)
-    return done
+    match context.background.answered(owner.uid):
+        case (Logins() as before, _):
+            return Pending(elsewhere=before != logins)
+        case _:
+            return Pending(elsewhere=False)

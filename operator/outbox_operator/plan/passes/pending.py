@@ -1,7 +1,7 @@
 """What a pass says of a database while a look at it is under way beside the passes. Pure.
 
 What was known of this generation, by this process or by the one before, still holds; the look
-will say when it does not.
+will say when it does not. It says nothing of another database, to which a Secret leads by now.
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ NOT_LOOKED: Final = (
 _KINDS: Final = (ConditionType.DATABASE_REACHABLE, ConditionType.SCHEMA_APPLIED)
 
 
-def database_pending(pipeline: Pipeline, last: DatabaseResult | None) -> DatabaseResult:
+def database_pending(
+    pipeline: Pipeline, last: DatabaseResult | None, *, elsewhere: bool
+) -> DatabaseResult:
     """What is said of the database of a pipeline.
 
     Args:
         pipeline: The resource.
         last: Of the last look of this process at this generation, with this login.
+        elsewhere: Whether what is known was found with another login.
     """
     if last is not None:
         return replace(last, sample=None, drifts=(), approved=False, moved=None)
     reachable, schema_applied = (as_before(pipeline, kind) for kind in _KINDS)
-    if reachable is None or schema_applied is None:
+    if elsewhere or reachable is None or schema_applied is None:
         reachable, schema_applied = (
             unknown(kind, Reason.NOT_OBSERVED, NOT_LOOKED) for kind in _KINDS
         )
@@ -44,10 +47,10 @@ def database_pending(pipeline: Pipeline, last: DatabaseResult | None) -> Databas
     )
 
 
-def inbox_pending(consumer: Consumer) -> InboxResult:
-    """What is said of the inbox of a consumer."""
+def inbox_pending(consumer: Consumer, *, elsewhere: bool) -> InboxResult:
+    """What is said of the inbox of a consumer; arguments as `database_pending`."""
     known = [as_before(consumer, kind) for kind in _KINDS]
-    if None not in known:
+    if None not in known and not elsewhere:
         return InboxResult(reachable=known[0], schema_applied=known[1])
     reachable, schema_applied = (unknown(kind, Reason.NOT_OBSERVED, NOT_LOOKED) for kind in _KINDS)
     return InboxResult(reachable=reachable, schema_applied=schema_applied, pending=True)

@@ -17,16 +17,17 @@ from support.resources import consumer, pipeline
 
 
 @pytest.mark.parametrize(
-    ("schema_applied", "generation", "reasons", "said"),
+    ("schema_applied", "generation", "elsewhere", "reasons", "said"),
     [
         # As the process before left it: a new leader whose look waits says no less.
-        ("True", 1, ["Connected", "UpToDate"], "True"),
-        ("False", 1, ["NotObserved", "NotObserved"], "Unknown"),
-        ("True", 0, ["NotObserved", "NotObserved"], "Unknown"),
+        ("True", 1, False, ["Connected", "UpToDate"], "True"),
+        ("True", 1, True, ["NotObserved", "NotObserved"], "True"),
+        ("False", 1, False, ["NotObserved", "NotObserved"], "Unknown"),
+        ("True", 0, False, ["NotObserved", "NotObserved"], "Unknown"),
     ],
 )
 def test_what_is_said_while_a_look_is_under_way(
-    schema_applied: str, generation: int, reasons: list[str], said: str
+    schema_applied: str, generation: int, elsewhere: bool, reasons: list[str], said: str
 ) -> None:
     said_before = [
         Condition(type=kind, status=status, reason=reason, observedGeneration=generation)
@@ -39,7 +40,7 @@ def test_what_is_said_while_a_look_is_under_way(
     before = SchemaStatus(currentVersion=CURRENT_SCHEMA_VERSION - 1)
     status = OutboxPipelineStatus(conditions=said_before, schema=before)
     resource = dataclasses.replace(pipeline(), status=status)
-    result = database_pending(resource, None)
+    result = database_pending(resource, None, elsewhere=elsewhere)
     assert [result.reachable.reason, result.schema_applied.reason] == reasons
     # No relay is made or changed: its Secret may lead elsewhere by now.
     assert (result.pending, result.migrated, result.schema, result.sample) == (
@@ -55,20 +56,20 @@ def test_a_look_under_way_repeats_the_last_without_what_was_done() -> None:
         reachable=CONNECTED, schema_applied=MIGRATED, migrated=True, approved=True,
         drifts=("a column was dropped",),
     )  # fmt: skip
-    result = database_pending(pipeline(), last)
+    result = database_pending(pipeline(), last, elsewhere=False)
     assert (result.reachable, result.schema_applied, result.migrated) == (CONNECTED, MIGRATED, True)
     assert (result.drifts, result.approved, result.pending) == ((), False, False)
 
 
-@pytest.mark.parametrize("generation", [1, 2])
-def test_what_is_said_of_an_inbox(generation: int) -> None:
-    """What was known of this generation; of a new one, nothing: no pods start on a guess."""
+@pytest.mark.parametrize(("generation", "elsewhere"), [(1, False), (1, True), (2, False)])
+def test_what_is_said_of_an_inbox(generation: int, elsewhere: bool) -> None:
+    """What was known of this generation there; else nothing: no pods start on a guess."""
     known = [
         Condition(type=kind, status="True", reason="R", observedGeneration=generation)
         for kind in ("DatabaseReachable", "SchemaApplied")
     ]
     resource = dataclasses.replace(consumer(), status=EventConsumerStatus(conditions=known))
-    result = inbox_pending(resource)
-    holds = generation == 1
+    result = inbox_pending(resource, elsewhere=elsewhere)
+    holds = generation == 1 and not elsewhere
     assert [part.status for part in result.parts] == ["True" if holds else "Unknown"] * 2
     assert result.pending is not holds
