@@ -115,7 +115,7 @@ async def test_passes_do_not_wait_for_the_connections_of_others(
     names = [f"p{number}" for number in range(20)]
     started = time.monotonic()
     looks = await asyncio.gather(*(databases.ensure(named(name)) for name in names))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15  # one after the other they would take 40
     assert {look.reachable.reason for look in looks} == {Reason.NOT_OBSERVED}
     assert all(look.pending for look in looks)
 

@@ -199,7 +199,7 @@ async def test_a_nudge_beats_the_poll(outbox: Outbox) -> None:
         started = time.monotonic()
         await client.publish(f"outbox.nudge.{NAMESPACE}.{PIPELINE}", b"")
         await outbox.published(1)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5
 
 
 async def test_writers_that_nudge_cost_one_poll_each(outbox: Outbox) -> None:

@@ -171,7 +171,7 @@ async def test_a_halted_shard_is_named_and_the_others_flow(sharded: Outbox) -> N
     assert str(shard) not in {message.headers["Outbox-Shard"] for message in stored}
 
 
-async def test_quiet_shards_cost_little_and_a_nudge_wakes_all(
+async def test_quiet_shards_cost_little(
     database: str, nats_server: NatsServer, tmp_path: Path
 ) -> None:
     async with an_outbox(database, nats_server, tmp_path, shards=16) as outbox:
@@ -187,13 +187,6 @@ async def test_quiet_shards_cost_little_and_a_nudge_wakes_all(
             return await rate(2) < 9
 
         await eventually(quiet, "fewer than 9 polls a second")
-        before = relay.metric("polls_total")
-        async with connected(nats_server) as client:
-            await client.publish(nudge_subject(NAMESPACE, PIPELINE))
-            await client.flush()
-        started = time.monotonic()
-        await eventually(lambda: relay.metric("polls_total") >= before + 16, "all polled")
-        assert time.monotonic() - started < 1.5
 
 
 async def test_news_of_many_shards_cost_one_look(
@@ -226,7 +219,7 @@ async def test_news_of_many_shards_cost_one_look(
             )
             await outbox.add("far")
             await found(events + 2)
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 60  # 42 polls would take 840
         assert relay.metric("polls_total") - polls < 4 * events
         committed = await outbox.event_ids()
         check_delivery(await outbox.stored(len(committed)), committed)
