@@ -246,7 +246,7 @@ class Reason(StrEnum):
     STREAM_REPUBLISHES = "StreamRepublishes"
     """On `Unfenced`: the stream has `republish` set, and a stream that takes the copies would
     refuse those that carry the fence. A crash may store a second copy where de-duplication has
-    forgotten the first."""
+    forgotten the first. Also in the relay's log, where copies may be missing."""
     FENCED = "Fenced"
     """On `Unfenced` (False): the stream refuses whoever does not own the shard, where it can."""
     STREAM_ROLLED_BACK = "StreamRolledBack"

@@ -16,7 +16,7 @@ from outbox_operator.adapters.nats.publisher import Fence, Publisher, Run, Sent,
 from outbox_operator.adapters.postgres.rows import Candidate
 from outbox_operator.errors import NatsError
 from outbox_operator.reasons import Reason
-from outbox_operator.relay import poison
+from outbox_operator.relay import poison, unfenced
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.recovery import (
     EMISSION_GAP,
@@ -177,8 +177,8 @@ class ShardStream:
             facts = await self._publisher.facts()
             poison.check_stream(self._template, facts)
             self._facts, self.max_message_bytes = facts, facts.max_message_bytes
-            self._facts_at = time.monotonic()
-            self._note_republishing(facts)
+            before, self._facts_at = self._facts_at, time.monotonic()
+            self._note_republishing(facts, self._facts_at - before)
         if self._last is None:
             await self._read_tail(self._facts)
         return self._facts
@@ -380,21 +380,20 @@ class ShardStream:
         if not self._guard.refused(time.monotonic(), by_others=tail.foreign > 0):
             return
         self._why_unfenced = Reason.PUBLISHING_WITHOUT_FENCE
-        self.without_fence = (
-            f"somebody else publishes to {self._subjects} of stream {facts.stream}, last on "
-            f"{tail.foreign_subject} (sequence {tail.foreign_sequence}): publishing without the "
-            f"fence, duplicates are dropped within {facts.duplicate_window_seconds:g} s only"
+        self.without_fence = unfenced.beside_others(
+            self._subjects, facts, subject=tail.foreign_subject, sequence=tail.foreign_sequence
         )
         log.warning("%s", self.without_fence, extra={"reason": Reason.PUBLISHING_WITHOUT_FENCE})
 
-    def _note_republishing(self, facts: StreamFacts) -> None:
-        if facts.republishes and self._ordered:
-            self._why_unfenced = Reason.STREAM_REPUBLISHES
-            self.without_fence = (
-                f"stream {facts.stream} republishes what it stores, and a stream that takes the "
-                "copies would refuse those with a fence: publishing without it, duplicates are "
-                f"dropped within {facts.duplicate_window_seconds:g} s only"
-            )
+    def _note_republishing(self, facts: StreamFacts, seconds: float) -> None:
+        if not (facts.republishes and self._ordered):
+            return
+        noted = self.without_fence and self._why_unfenced is Reason.STREAM_REPUBLISHES
+        if self._fenced and not noted:
+            text = unfenced.copies_refused(facts, seconds)
+            log.warning("%s", text, extra={"reason": Reason.STREAM_REPUBLISHES})
+        self._why_unfenced = Reason.STREAM_REPUBLISHES
+        self.without_fence = unfenced.republishing(facts)
 
     def _acknowledged(self, _: int, seconds: float) -> None:
         self._metrics.ack_seconds.observe(seconds)

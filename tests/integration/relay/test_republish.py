@@ -92,6 +92,7 @@ async def test_a_running_relay_notices_that_republishing_began(outbox: Outbox) -
             return await copies(client, outbox.prefix) > before
 
         await eventually(copied, "the first copy", relay=relay)
+        assert "copies of what was published" in relay.log
         before = await copies(client, outbox.prefix)
         for number in range(5):
             await outbox.add("k", value=number)
