@@ -96,7 +96,8 @@ def move_held(pipeline: Pipeline, move: Move) -> Part:
 
 def moved_text(move: Move) -> str:
     """What is said once the outbox has moved."""
-    left = f"{move.leaves}, and stay there" if move.rows else "nothing waited where it was"
+    nothing = _nothing(seen=move.numbers is not None)
+    left = f"{move.leaves}, and stay there" if move.rows else nothing
     return f"the outbox is in another database now (identity {move.now}); {left}"
 
 
@@ -128,7 +129,7 @@ class StreamMove:
     @property
     def text(self) -> str:
         """What is said once the stream has moved."""
-        left = f"{self.leaves}, and stay there" if self.waiting else "nothing waited where it was"
+        left = f"{self.leaves}, and stay there" if self.waiting else _nothing(seen=self.seen)
         return f"the stream is declared at {self.now} now; {left}"
 
 
@@ -158,6 +159,12 @@ def stream_held(pipeline: Pipeline, move: StreamMove) -> Part | None:
         f"annotation {meta.APPROVE_PLAN_ANNOTATION}={move.hash}",
         stalled=True,
     )
+
+
+def _nothing(*, seen: bool) -> str:
+    """That it may move: what nobody could look at may hold what came since."""
+    said = "nothing waited where it was"
+    return said if seen else f"{said} when it was looked at last, and nobody can look there now"
 
 
 def _place(nats: NatsConnection) -> str:

@@ -370,6 +370,8 @@ def test_what_waits_where_the_outbox_was(
     assert result.schema is not None
     if says is None:
         assert result.schema.database == (found.identity or HOME)
+        if result.moved is not None:  # what was not looked at is not said to be empty
+            assert ("nobody can look there now" in result.moved) is (left is None)
         return
     assert says in result.schema_applied.message
     assert result.schema_applied.stalled
