@@ -1,7 +1,8 @@
 """What a JetStream server tells of streams and durable consumers that somebody changed or deleted.
 
 A courtesy: who may not hear it looks now and then. Of each kind of advisory there may be many that
-concern nobody here, so what was heard is gathered for a moment and told at once.
+concern nobody here, so what was heard is gathered for a moment and told at once; and a server that
+goes on and on, or somebody who may publish there, is heard now and then.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ SUBJECTS: Final = (
 )
 """The server has none for a durable consumer that was edited."""
 GATHER_SECONDS: Final = 0.1
+REST_SECONDS: Final = 1.0
+"""After something was told: each time, all that care make a pass."""
 _MOST_HEARD: Final = 1000
 """A server may say anything; what is left out is seen at the next look."""
 
@@ -36,10 +39,13 @@ async def listen_for_changes(client: WireClient, tell: Callable[[Heard], None]) 
     """Call `tell` with what was changed or deleted, as long as the connection lives."""
     loop = asyncio.get_running_loop()
     heard: set[tuple[str, str | None]] = set()
+    rested = loop.time()
 
     def hand_over() -> None:
+        nonlocal rested
         names = frozenset(heard)
         heard.clear()
+        rested = loop.time() + REST_SECONDS
         tell(names)
 
     def hear(subject: bytes, _reply: bytes, _headers: bytes, _payload: bytes) -> None:
@@ -47,7 +53,7 @@ async def listen_for_changes(client: WireClient, tell: Callable[[Heard], None]) 
         if len(tokens) not in (6, 7) or len(heard) >= _MOST_HEARD:
             return
         if not heard:
-            loop.call_later(GATHER_SECONDS, hand_over)
+            loop.call_at(max(loop.time() + GATHER_SECONDS, rested), hand_over)
         heard.add((tokens[5], tokens[6] if len(tokens) == 7 else None))
 
     def denied(denial: Denial) -> None:
