@@ -166,6 +166,12 @@ class Source:
             priority_timeout=1_000_000_000,
         )
 
+    async def unpin(self) -> None:
+        """Take the place of the reader away, as `nats consumer unpin` does."""
+        await self.client.request(
+            f"$JS.API.CONSUMER.UNPIN.{self.prefix}.{self.config.durable}", b'{"group": "outbox"}'
+        )
+
     async def publish(
         self,
         payload: Any = None,

@@ -178,6 +178,7 @@ class Loop:
             NatsError: NATS does not answer.
         """
         epoch = source.epoch
+        self._workers.give_back_held_before(epoch)
         missing = await self._elsewhere(source)
         if epoch != source.epoch:
             return

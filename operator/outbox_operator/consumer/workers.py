@@ -180,6 +180,16 @@ class Workers:
             self.in_hand[item.delivery.sequence] = self.in_hand.pop(item.delivery.sequence)
             self._queues.add(item)
 
+    def give_back_held_before(self, epoch: int) -> None:
+        """Have what was held back before an epoch delivered again, to whoever reads now.
+
+        Two readers that each held something back would wait for each other.
+        """
+        over = [item for item in self.held_back if item.delivery.epoch != epoch]
+        if over:
+            self.held_back = [item for item in self.held_back if item.delivery.epoch == epoch]
+            self.give_back(over)
+
     @property
     def occupied(self) -> int:
         """Messages in hand that take up room; those that wait for a later try do not, unless they

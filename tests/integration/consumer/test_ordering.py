@@ -22,6 +22,7 @@ from outbox_operator.consumer.handlers.types import (
 )
 from support.consuming import Source, calling, consuming, metric, readiness
 from support.overtaking_proxy import OvertakingProxy
+from support.tcp_proxy import TcpProxy
 from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -176,6 +177,50 @@ async def test_what_the_server_knew_before_it_delivered_is_not_taken_for_all(
     finally:
         await proxy.close()
     assert by_key(handled) == by_key([*range(10), *range(60)])
+
+
+@pytest.mark.parametrize("how", ["unpinned", "cut off"])
+async def test_readers_that_hold_something_back_do_not_wait_for_each_other(
+    client: Client, stream_prefix: str, how: str
+) -> None:
+    """A reader loses its place while it still waits for what a killed one had."""
+    source = await ordered(client, stream_prefix, ack_wait=2.5)
+    await publish_in_turn(source, 10)
+    killed = App(source.python(), calling(never))
+    task = asyncio.create_task(killed.run())
+    await eventually(
+        lambda: metric(killed, "outbox_consumer_in_flight") == 10, "all are in its hands"
+    )
+    await crash(killed, task)
+    handled: list[int] = []
+
+    async def handle(event: ReceivedEvent, context: Context) -> None:
+        handled.append(event.json()["n"])
+
+    proxy = await TcpProxy(lambda: port(source)).start()
+    nats = replace(source.config.nats, url=f"nats://127.0.0.1:{proxy.port}")
+    config = replace(source.python(), health_port=0)
+    try:
+        async with consuming(replace(config, nats=nats), calling(handle)) as one:
+            await publish_in_turn(source, 5)
+            await eventually(
+                lambda: metric(one, "outbox_consumer_in_flight") >= 5, "one holds back"
+            )
+            async with consuming(config, calling(handle)) as other:
+                if how == "unpinned":
+                    await source.unpin()
+                else:
+                    proxy.hold()
+                await publish_in_turn(source, 5)
+                await eventually(
+                    lambda: metric(other, "outbox_consumer_in_flight") > 0, "the other reads"
+                )
+                assert not handled
+                proxy.release()
+                await source.settled(20)
+    finally:
+        await proxy.close()
+    assert by_key(handled) == by_key([*range(10), *range(5), *range(5)])
 
 
 async def test_of_two_readers_one_works_and_the_other_takes_over(

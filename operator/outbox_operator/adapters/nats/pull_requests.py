@@ -100,7 +100,7 @@ class PullRequests:
         failure: Why nothing can arrive any more until `listen` is called again; None while it can.
         refusal: Why the last request ended before its time, in the server's words; or nothing.
         epoch: Changes when messages may have gone elsewhere meanwhile: a new connection, or a
-            new pin of the priority group.
+            pin of the priority group that is new or gone.
     """
 
     message: ClassVar[type[PulledMessage]] = PulledMessage
@@ -260,6 +260,7 @@ class PullRequests:
             )
         elif status == _WRONG_PIN:
             self._pin = None  # another reader has it; ask as one who waits for it
+            self.epoch = next(_epochs)
         elif status not in _NOTHING_NOW:
             self.refusal = f"{status} {text}".rstrip()
             self._not_before = time.monotonic() + _REFUSED_PAUSE_SECONDS
