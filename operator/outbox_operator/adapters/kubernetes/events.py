@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 SERIES_SECONDS: Final = 600.0
 """The same thing about the same object makes another Event only after this time without it."""
+MOST_REMEMBERED: Final = 5_000
+"""What somebody has us say, with another name each time, must not fill memory."""
 NOTE_LIMIT_BYTES: Final = 1024
 EVENTS_API: Final = "events.k8s.io/v1"
 
@@ -49,6 +51,7 @@ class EventRecorder:
         self._instance = instance
         self._clock = clock
         self._said: dict[tuple[str, str, str], _Said] = {}
+        """By object, reason and digest of the note; what was said last comes last."""
 
     async def record(
         self,
@@ -74,14 +77,12 @@ class EventRecorder:
         uid = metadata.get("uid", "")
         mark = (uid, reason, hashlib.sha256(note.encode()).hexdigest())
         now = self._clock()
-        self._said = {
-            key: said for key, said in self._said.items() if now - said.at < SERIES_SECONDS
-        }
+        self._forget_old(now)
         namespace = metadata.get("namespace") or "default"
         subject = f"events about {regarding['kind']} {namespace}/{metadata['name']}"
         # 253 characters is the limit of a name; ours stay well below, others' may not.
         fresh = _Said(f"{metadata['name'][:200]}.{uuid4().hex[:16]}", 1, now)
-        said = self._said.setdefault(mark, fresh)
+        said = self._said[mark] = self._said.pop(mark, fresh)
         if said is not fresh:
             said.count, said.at = said.count + 1, now
             if await self._count(said, namespace, subject):
@@ -120,6 +121,14 @@ class EventRecorder:
         except OutboxError as error:
             self._said.pop(mark, None)
             log.warning("event not written: %s", error, extra={"event_reason": reason})
+
+    def _forget_old(self, now: float) -> None:
+        while self._said:
+            oldest = next(iter(self._said))
+            recent = now - self._said[oldest].at < SERIES_SECONDS
+            if recent and len(self._said) < MOST_REMEMBERED:
+                return
+            del self._said[oldest]
 
     async def _count(self, said: _Said, namespace: str, subject: str) -> bool:
         """See an Event once more; False: it is gone, or may not be changed."""
