@@ -18,11 +18,13 @@ from support.consuming import Source, consuming
 pytestmark = pytest.mark.integration
 
 BOMB = gzip.compress(bytes(20_000_000))
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n"
 REST = {
     "no body comes": b"Content-Length: 5\r\n\r\n",
     "body breaks off": b"Content-Length: 5\r\nConnection: close\r\n\r\nab",
     "endless": b"Transfer-Encoding: chunked\r\n\r\n",
     "no chunks": b"Transfer-Encoding: chunked\r\n\r\nzz\r\nok",
+    "no chunks, behind hints": b"Transfer-Encoding: chunked\r\n\r\nzz\r\nok",
     "more than a chunk": b"Transfer-Encoding: chunked\r\n\r\n1\r\nok\r\n0\r\n\r\n",
     "more than it says": b"Content-Length: 2\r\n\r\nok, and more",
     "not what it says": b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
@@ -37,6 +39,7 @@ class RawEndpoint:
 
     def __init__(self) -> None:
         self.status = 200
+        self.hints = b""
         self.rest = b""
         self.endless = False
         self.requests = 0
@@ -49,7 +52,7 @@ class RawEndpoint:
             while True:
                 await reader.readuntil(b"\r\n\r\n")
                 self.requests += 1
-                writer.write(b"HTTP/1.1 %d Status\r\n" % self.status + self.rest)
+                writer.write(self.hints + b"HTTP/1.1 %d Status\r\n" % self.status + self.rest)
                 while self.endless:
                     writer.write(b"400\r\n" + b"a" * 1024 + b"\r\n")
                     await writer.drain()
@@ -72,6 +75,7 @@ async def test_the_status_decides_whatever_becomes_of_the_body(
     rest: str, client: Client, stream_prefix: str, raw: RawEndpoint
 ) -> None:
     raw.rest, raw.endless = REST[rest], rest == "endless"
+    raw.hints = HINTS if "hints" in rest else b""
     source = await Source.create(client, stream_prefix, max_deliver=3)
     http = HttpHandlerConfig(url=f"http://127.0.0.1:{raw.port}/", timeout_seconds=5.0)
     await source.publish()

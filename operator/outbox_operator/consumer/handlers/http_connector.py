@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 import ssl
 from typing import Final
 
@@ -11,6 +12,9 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
+_INTERIM: Final = re.compile(rb"HTTP/1\.\d 1\d\d")
+"""An answer before the answer, such as 100 or 103."""
+_MOST_HEADS: Final = 8
 
 
 class HeadFirstConnector(aiohttp.TCPConnector):
@@ -32,10 +36,15 @@ class HeadFirstConnector(aiohttp.TCPConnector):
 
 class _HeadFirst(ResponseHandler):
     def data_received(self, data: bytes) -> None:
-        head, end, rest = data.partition(_END_OF_HEAD)
-        super().data_received(head + end)
-        if rest and self.exception() is None:
-            super().data_received(rest)
+        rest = data
+        for _ in range(_MOST_HEADS):
+            head, end, rest = rest.partition(_END_OF_HEAD)
+            super().data_received(head + end)
+            if not rest or self.exception() is not None:
+                return
+            if not _INTERIM.match(head):
+                break
+        super().data_received(rest)
 
 
 def _head_first(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
