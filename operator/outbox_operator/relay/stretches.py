@@ -23,6 +23,8 @@ _FIND: Final = 5
 """To find out where a row is costs so many."""
 _ASK: Final = 1000
 """And a statement so many."""
+_MOST_FOUND: Final = 1_000_000
+"""Of so many rows the positions are found within a second or two, whatever a walk would cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,9 @@ def next_stretch(span: Span, after: int) -> Stretch:
         listed = span.positions[bisect_right(span.positions, after) :]
         return Stretch(last, listed=listed if _PICK * found < walking else ())
     times = max(1, -(-found // LISTED))
-    listing = _PICK * found + times * (_FIND * sum(part.rows for part in asked) + _ASK)
-    if listing >= walking:
+    looked_at = sum(part.rows for part in asked)
+    listing = _PICK * found + times * (_FIND * looked_at + _ASK)
+    if listing >= walking or looked_at > _MOST_FOUND:
         return Stretch(last)
     begun = asked[: len(asked) - len(late)] or late
     return Stretch(last, wrote=(begun[0].begin, begun[-1].end))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -9,6 +10,7 @@ import pytest
 
 from outbox_operator.adapters.postgres.connection import connect
 from outbox_operator.adapters.postgres.outbox import OutboxStore
+from outbox_operator.adapters.postgres.relay_queries import relay_statement
 from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.relay.reading import Page, Point, Reader
 from support.outbox import migrate
@@ -95,3 +97,25 @@ async def test_a_window_is_read_whole_and_in_order(
     finally:
         for connection in connections:
             await connection.close()
+
+
+async def test_what_is_done_of_a_huge_window_is_not_looked_at_in_one_statement(
+    database: str, store: OutboxStore
+) -> None:
+    """It takes longer than a statement may, and whoever goes on begins with that."""
+    connection = await asyncpg.connect(database, command_timeout=30)
+    try:
+        await connection.execute(ADD, 0, 1, 1000)
+        last_xid = await connection.fetchval("SELECT pg_current_xact_id()::text")
+        sql = relay_statement("relay_span_whole", "outbox", "jsonb", modern=True)
+        await connection.execute(
+            f"PREPARE whole (int, text, text, text[], bigint, bigint) AS {sql}"
+        )
+        ((plan,),) = await connection.fetch(
+            "EXPLAIN (ANALYZE, TIMING off, FORMAT JSON) "
+            f"EXECUTE whole (0, '3', '{last_xid}', '{{}}', 999, 10)"
+        )
+    finally:
+        await connection.close()
+    looked_at = re.findall('"(?:Actual Rows|Rows Removed by Filter)": ([0-9]+)', plan)
+    assert max(int(rows) for rows in looked_at) <= 11

@@ -31,6 +31,7 @@ OF_MANY = window(
 LATE = Part("100", "100", 1, 1_200_000, 1_000)
 HUGE = window(part(1, 1, 16 * 1_000_000, 1_000_000))
 GAP = window(part(1, 1, 10**12, 25_000))
+HUGE_GAP = window(part(1, 1, 2**62, 1_000_001))
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,10 @@ GAP = window(part(1, 1, 10**12, 25_000))
         ),
         pytest.param(HUGE, 0, Stretch(16_000_000), id="one transaction, looked at again and again"),
         pytest.param(GAP, 0, Stretch(10**12, wrote=("100", "200")), id="positions were left out"),
+        pytest.param(HUGE_GAP, 0, Stretch(2**62), id="in a transaction that takes long to look at"),
+        pytest.param(
+            HUGE_GAP, 2**62 - 10**12, Stretch(2**62), id="which it does for the last rows, too"
+        ),
         pytest.param(Span(1, 9, 3), 0, Stretch(9), id="nothing is known"),
     ],
 )  # fmt: skip

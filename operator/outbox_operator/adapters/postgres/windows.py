@@ -67,15 +67,16 @@ class Windows:
     ) -> tuple[tuple[Part, ...], array[int] | None]:
         """Where the rows are of what began after S1, and their positions, if it is one part."""
         async with self._turn():
-            ((*extent, positions),) = await self._connection.fetch(
+            positions = await self._connection.fetchval(
                 self._sql("relay_span_whole"),
                 self._shard, unseen.from_xid, upper.from_xid, upper.open_xids, after, _PART_ROWS,
             )  # fmt: skip
-        if positions is None:
-            return (), None
-        if len(positions) <= _PART_ROWS:
-            whole = Part(unseen.from_xid, upper.from_xid, *extent)
-            return (whole,), array("q", sorted(positions))
+        if positions is not None:
+            found = array("q", sorted(positions))
+            if not found:
+                return (), None
+            whole = Part(unseen.from_xid, upper.from_xid, found[0], found[-1], len(found))
+            return (whole,), found
         parts = []
         begin: str | None = unseen.from_xid
         while begin is not None:
