@@ -37,6 +37,8 @@ _LEFT_CHECK_SECONDS: Final = 0.5
 """How often it asks whether anything is left that others had in hand."""
 _HELD_BACK_CHECK_SECONDS: Final = 0.1
 """How often it looks whether all messages under way have come in, in ordered mode."""
+_MARGIN_SECONDS: Final = 1.0
+"""So long after ackWait all that a killed reader had has come again."""
 _SHORTEST_BEAT_SECONDS: Final = 0.03
 _CONFIRM_SECONDS: Final = 2.0
 """How long the last acknowledgements may take before the end."""
@@ -80,6 +82,8 @@ class Loop:
         self._pace = pace
         self._careful = False
         self._looked = 0.0
+        self._gathering: tuple[int, float] = (-1, 0.0)
+        """Of which epoch, and since when."""
         self._begun = False
         self.stalled = ""
         self._room_asked = 0.0
@@ -179,15 +183,25 @@ class Loop:
         """
         epoch = source.epoch
         self._workers.give_back_held_before(epoch)
+        if self._gathering[0] != epoch:
+            self._gathering = epoch, time.monotonic()
         missing = await self._elsewhere(source)
         if epoch != source.epoch:
             return
-        if missing > 0:
+        if missing > 0 and not self._others_live(source):
             # They come again after ackWait, from a reader that is gone, or it answers them.
             if source.requested == 0:
                 await source.request(missing)
             return
         self._workers.handle_held_back(epoch)
+
+    def _others_live(self, source: PullConsumer) -> bool:
+        """Whether what is missing is in hand of readers beside us, not of one that is gone.
+
+        They may wait for what we hold back, as we do for theirs, and there is no order among many.
+        """
+        waited = time.monotonic() - self._gathering[1]
+        return not source.durable.one_reader and waited > source.ack_wait + _MARGIN_SECONDS
 
     async def _elsewhere(self, source: PullConsumer) -> int:
         """How many messages under way are not in hand, or have only just come.

@@ -223,6 +223,49 @@ async def test_readers_that_hold_something_back_do_not_wait_for_each_other(
     assert by_key(handled) == by_key([*range(10), *range(5), *range(5)])
 
 
+async def test_readers_of_a_durable_that_gives_to_several_do_not_wait_for_each_other(
+    client: Client, stream_prefix: str
+) -> None:
+    """Somebody else made it, without a place for one reader; the server's restart cuts both off."""
+    source = await Source.create(client, stream_prefix, ordering="PerKey", ack_wait=1.0)
+    handled: list[int] = []
+    goes_on = asyncio.Event()
+
+    async def handle(event: ReceivedEvent, context: Context) -> None:
+        handled.append(event.json()["n"])
+        await goes_on.wait()
+
+    proxy = await TcpProxy(lambda: port(source)).start()
+    nats = replace(source.config.nats, url=f"nats://127.0.0.1:{proxy.port}")
+    config = replace(source.python(), health_port=0, nats=nats)
+    try:
+        async with consuming(config, calling(handle)) as a, consuming(config, calling(handle)) as b:
+
+            def both_have(more_than: int) -> bool:
+                held = (metric(app, "outbox_consumer_in_flight") for app in (a, b))
+                return min(held) > more_than
+
+            await publish_until(source, lambda: both_have(0))
+            had = max(metric(app, "outbox_consumer_in_flight") for app in (a, b))
+            proxy.cut()
+            await publish_until(source, lambda: both_have(int(had)))
+            goes_on.set()
+            await source.settled((await source.info()).delivered.stream_seq)
+    finally:
+        await proxy.close()
+    assert handled
+
+
+async def publish_until(source: Source, done: Callable[[], bool]) -> None:
+    """Publish one event after the other until it is so."""
+
+    async def one_more() -> bool:
+        await publish_in_turn(source, 1)
+        return done()
+
+    await eventually(one_more, "published enough")
+
+
 async def test_of_two_readers_one_works_and_the_other_takes_over(
     client: Client, stream_prefix: str
 ) -> None:
