@@ -200,7 +200,7 @@ def drawn(seed: int) -> World:
 def surroundings(seed: int) -> dict[str, Any]:
     """What a random world is run with, unless the command line says otherwise."""
     draw = random.Random(f"{seed}/surroundings")
-    return {
+    found = {
         "replicas": draw.choice((1, 2, 3)),
         "shards": draw.choice((1, 1, 4, 16)),
         "payload": draw.choice(("jsonb", "bytea")),
@@ -209,6 +209,9 @@ def surroundings(seed: int) -> dict[str, Any]:
         "pace": draw.choice((1.0, 2.0, 4.0)),
         "wave": draw.choice((0, 0, 0, 3000)),
     }
+    if "persistMode" in drawn(seed).stream:  # which a server refuses for replicated streams
+        found["servers"] = "single"
+    return found
 
 
 def named(name: str, seed: int) -> World:
