@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from outbox_operator.adapters.postgres.url import parse_url
@@ -179,21 +180,29 @@ def handling() -> Any:
 
 
 async def test_what_was_known_does_not_outlive_a_look_that_failed(
-    context: Context, proxy: TcpProxy
+    context: Context, database: str
 ) -> None:
-    orders = as_known(await a_look(PipelineDatabase(context)), named("orders"))
+    """The server answers, and the look is not done all the same: a table is locked."""
     context = dataclasses.replace(
-        context, background=Background(context.wake, patience_seconds=0.2, longest_seconds=0.4)
+        context, background=Background(context.wake, patience_seconds=0.2, longest_seconds=1.0)
     )
-    databases = PipelineDatabase(context)
-    proxy.hold()
-    assert (await databases.ensure(orders)).reachable.status == "True"
-    cut = await until_cut(databases, orders)
-    assert "not done within" in cut.reachable.message
-    # The next look has only begun.
-    again = await databases.ensure(as_known(cut, orders))
-    assert (again.reachable.status, again.schema_applied.status) == ("Unknown", "Unknown")
-    await context.background.close()
+    databases, orders = PipelineDatabase(context), named("orders")
+    known = await looked_at(databases, orders, lambda result: result.migrated)
+    orders = as_known(known, orders)
+    locker = await asyncpg.connect(database)
+    async with locker.transaction():
+        await locker.execute("LOCK TABLE outbox_orders.cursors")
+        assert (await databases.ensure(orders)).schema_applied.status == "True"
+        cut = await looked_at(databases, orders, lambda result: result.error is not None)
+        assert (cut.reachable.status, cut.schema_applied.reason, cut.migrated) == (
+            "True", Reason.STATEMENT_TIMEOUT, False,
+        )  # fmt: skip
+        assert "was not done within 1 s" in cut.schema_applied.message
+        # The next look has only begun.
+        again = await databases.ensure(as_known(cut, orders))
+        assert (again.reachable.status, again.schema_applied.status) == ("Unknown", "Unknown")
+        await context.background.close()
+    await locker.close()
 
 
 async def test_what_was_known_says_nothing_of_another_database(
@@ -226,13 +235,16 @@ def condition(part: Part) -> Condition:
     )
 
 
-async def until_cut(databases: PipelineDatabase, resource: Pipeline) -> DatabaseResult:
-    for _ in range(10):
+async def looked_at(
+    databases: PipelineDatabase, resource: Pipeline, holds: Callable[[DatabaseResult], bool]
+) -> DatabaseResult:
+    """Passes until one comes to what is wanted."""
+    for _ in range(300):
         result = await databases.ensure(resource)
-        if result.error is not None:
+        if holds(result):
             return result
-        await asyncio.sleep(0.1)
-    raise AssertionError("the look is never cut")
+        await asyncio.sleep(0.05)
+    raise AssertionError(result)
 
 
 async def test_an_idle_connection_tells_that_its_server_hangs(

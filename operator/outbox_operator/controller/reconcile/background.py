@@ -20,8 +20,9 @@ T = TypeVar("T")
 PATIENCE_SECONDS: Final = 2.0
 """How long a pass waits: longer than a look at a server that is well, with its migration."""
 CLOSE_SECONDS: Final = 1.0
-LONGEST_SECONDS: Final = 600.0
-"""Work that takes longer is cut: what hangs must not keep its object's part for ever."""
+LONGEST_SECONDS: Final = 1800.0
+"""Work that takes longer is cut: what hangs must not keep its object's part for ever. Longer than
+the longest statement of a migration, which ends with an error that names it."""
 
 
 @dataclass(slots=True)
@@ -49,7 +50,7 @@ class Background:
     ) -> None:
         self._wake = wake
         self._patience_seconds = patience_seconds
-        self._longest_seconds = longest_seconds
+        self.longest_seconds: Final = longest_seconds
         self._works: dict[str, _Work] = {}
         self._answered: dict[str, Hashable] = {}
         """By UID, the token of the last work that ended by itself."""
@@ -98,7 +99,7 @@ class Background:
         return self._answered.get(uid)
 
     async def _bounded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        async with asyncio.timeout(self._longest_seconds):
+        async with asyncio.timeout(self.longest_seconds):
             return await work()
 
     def _ended(self, key: ObjectKey, uid: str, work: _Work) -> None:

@@ -11,12 +11,12 @@ from outbox_operator.adapters.postgres.errors import understood
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.api.resource import Meta
 from outbox_operator.api.v1alpha1.database import MigratedConnection
-from outbox_operator.controller.reconcile.background import LONGEST_SECONDS
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.secrets import database_secret_names
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import CredentialsError, OutboxError, PostgresError
 from outbox_operator.plan.passes.result import SessionFailure
+from outbox_operator.reasons import Reason
 
 T = TypeVar("T")
 
@@ -145,17 +145,24 @@ async def in_background(
         What `work` answered, or why nobody waits for that any more: it took too long, or the server
         answers to nothing.
     """
+    background = context.background
     try:
-        done = await context.background.result(owner, (logins, token), work)
+        done = await background.result(owner, (logins, token), work)
+        silent = context.postgres.silence(logins.owner)
     except TimeoutError:
-        text = f"PostgreSQL at {logins.owner.address}: not done within {LONGEST_SECONDS:g} s"
-        return SessionFailure(error=PostgresError(text), entered=False)
-    silent = context.postgres.silence(logins.owner)
+        silent = context.postgres.silence(logins.owner)
+        if silent is None:  # it answers to others
+            where = f"PostgreSQL at {logins.owner.address}"
+            text = f"{where}: what was to be done there was not done within "
+            text += f"{background.longest_seconds:g} s"
+            slow = PostgresError(text, reason=Reason.STATEMENT_TIMEOUT)
+            return SessionFailure(error=slow, entered=True)
+        done = None
     if done is not None:
         return done
     if silent is not None:
         return SessionFailure(error=silent, entered=False)
-    match context.background.answered(owner.uid):
+    match background.answered(owner.uid):
         case (Logins() as before, _):
             return Pending(elsewhere=before != logins)
         case _:
