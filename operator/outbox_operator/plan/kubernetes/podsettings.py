@@ -167,7 +167,8 @@ def _images(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for one in spec.get(kind) or ():
             yield f"container {one['name']}", str(one.get("image") or "")
     for one in spec.get("volumes") or ():
-        reference = (one.get("image") or {}).get("reference")
+        image = one.get("image")
+        reference = image.get("reference") if isinstance(image, Mapping) else image
         if reference:
             yield f"volume {one['name']}", str(reference)
 

@@ -132,6 +132,8 @@ def test_without_an_account_it_is_the_default_of_the_namespace(nobody: str | Non
         ({"spec": {"containers": [{"name": "s", "image": "evil"}]}}, "container s"),
         ({"spec": {"initContainers": [{"name": "i", "image": "evil"}]}}, "container i"),
         ({"spec": {"volumes": [{"name": "v", "image": {"reference": "evil"}}]}}, "volume v"),
+        # Not as Kubernetes has it, and no reason to stumble.
+        ({"spec": {"volumes": [{"name": "v", "image": "evil"}]}}, "volume v"),
     ],
 )
 def test_images(overlay: Any, whose: str) -> None:
