@@ -119,3 +119,18 @@ async def test_what_is_done_of_a_huge_window_is_not_looked_at_in_one_statement(
         await connection.close()
     looked_at = re.findall('"(?:Actual Rows|Rows Removed by Filter)": ([0-9]+)', plan)
     assert max(int(rows) for rows in looked_at) <= 11
+
+
+async def test_only_partitions_that_have_such_positions_are_read(
+    database: str, store: OutboxStore
+) -> None:
+    connection = await asyncpg.connect(database, command_timeout=30)
+    try:
+        await connection.execute("SET plan_cache_mode = force_generic_plan")
+        sql = relay_statement("relay_page_at", "outbox", "jsonb", modern=True)
+        await connection.execute(f"PREPARE at (bigint[], bigint, bigint) AS {sql}")
+        plan = await connection.fetch("EXPLAIN EXECUTE at ('{1,5,9}', 1000, 1000)")
+    finally:
+        await connection.close()
+    partitions = {name for (line,) in plan for name in re.findall("on (events_[a-z0-9]+)", line)}
+    assert partitions == {"events_p0"}

@@ -236,7 +236,7 @@ class OutboxStore(Session):
         """Rows at `positions`, in order: a share of them, but at least one.
 
         Args:
-            positions: Not more than the share has rows.
+            positions: In order; not more than the share has rows.
 
         Raises:
             UnreadableRowsError: They cannot be read like that.

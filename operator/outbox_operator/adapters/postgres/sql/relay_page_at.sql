@@ -1,6 +1,6 @@
 -- Rows at given positions, in their order, cut by bytes: those of a shard are read without walking
--- over all that lies between.
---   $1 positions   $2 bytes   $3 largest row that is sent whole
+-- over all that lies between. By the first and the last the server knows the partitions that have any.
+--   $1 positions, in order   $2 bytes   $3 largest row that is sent whole
 SELECT {output}
 FROM (
     SELECT *, {texts}
@@ -10,6 +10,7 @@ FROM (
             SELECT {columns}
             FROM {schema}.events
             WHERE position = ANY ($1::bigint[])
+              AND position BETWEEN ($1::bigint[])[1] AND ($1::bigint[])[cardinality($1::bigint[])]
             OFFSET 0
         ) page
     ) m
