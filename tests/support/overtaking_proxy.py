@@ -20,8 +20,13 @@ _LATE_SECONDS: Final = 0.2
 
 class OvertakingProxy(TcpProxy):
     """Passes a pull request on when the next question about the consumer has been answered, and
-    that answer when the messages are there; for one client at a time."""
+    that answer when the messages are there; for one client at a time.
 
+    Attributes:
+        late: Whether it does so; set to False, all goes its way.
+    """
+
+    late = True
     _request: bytes = b""
     _server_writer: asyncio.StreamWriter | None = None
 
@@ -29,7 +34,8 @@ class OvertakingProxy(TcpProxy):
         async with asyncio.TaskGroup() as group:
             async for frame in _frames(reader):
                 head = frame.partition(b"\r\n")[0]
-                if head.startswith((b"PUB ", b"HPUB ")) and b".CONSUMER.MSG.NEXT." in head:
+                asks = head.startswith((b"PUB ", b"HPUB ")) and b".CONSUMER.MSG.NEXT." in head
+                if asks and self.late:
                     self._request, self._server_writer = self._request + frame, writer
                 elif head.startswith((b"MSG ", b"HMSG ")) and b'"num_ack_pending"' in frame:
                     group.create_task(self._answer_late(frame, writer))
@@ -40,7 +46,7 @@ class OvertakingProxy(TcpProxy):
         request, self._request = self._request, b""
         if request and self._server_writer is not None:
             self._server_writer.write(request)
-            await asyncio.sleep(_LATE_SECONDS)
+            await asyncio.sleep(_LATE_SECONDS if self.late else 0)
         writer.write(answer)
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Self
 
 _CHUNK_BYTES = 64 * 1024
+_ACCEPT_TURNS = 5
+"""Of the event loop, from a connection that asyncio has taken to its `_accept`."""
 
 
 class TcpProxy:
@@ -22,6 +24,7 @@ class TcpProxy:
         delay_seconds: Wait this long before a piece is passed on, in each direction.
         bytes_per_second: Pass on no more than this, per connection and direction; 0: any.
         held: Pieces that `hold` keeps back at the moment.
+        held_bytes: How many bytes they have.
     """
 
     def __init__(self, target: Callable[[], int]) -> None:
@@ -33,6 +36,7 @@ class TcpProxy:
         self.delay_seconds = 0.0
         self.bytes_per_second = 0
         self.held = 0
+        self.held_bytes = 0
 
     async def start(self) -> Self:
         """Listen on a free port."""
@@ -79,8 +83,11 @@ class TcpProxy:
         if self._server is not None:
             self._server.close()
         self.heal()
-        self.cut()
-        await asyncio.gather(*self._links)
+        for _ in range(_ACCEPT_TURNS):  # who connects in this moment is let in yet
+            await asyncio.sleep(0)
+        while self._links:
+            self.cut()
+            await asyncio.gather(*self._links, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -118,10 +125,12 @@ class TcpProxy:
                 if self.bytes_per_second:
                     await asyncio.sleep(len(data) / self.bytes_per_second)
                 self.held += 1
+                self.held_bytes += len(data)
                 try:
                     await self._flowing.wait()
                 finally:
                     self.held -= 1
+                    self.held_bytes -= len(data)
                 writer.write(data)
                 await writer.drain()
             await self._flowing.wait()

@@ -164,12 +164,13 @@ async def test_what_the_server_knew_before_it_delivered_is_not_taken_for_all(
     )
     await crash(first, task)
     await publish_in_turn(source, 60)
+    proxy = await OvertakingProxy(lambda: port(source)).start()
     handled: list[int] = []
 
     async def handle(event: ReceivedEvent, context: Context) -> None:
         handled.append(event.json()["n"])
+        proxy.late = False  # it has decided
 
-    proxy = await OvertakingProxy(lambda: port(source)).start()
     nats = replace(source.config.nats, url=f"nats://127.0.0.1:{proxy.port}")
     try:
         async with consuming(replace(source.python(), nats=nats), calling(handle)):
