@@ -87,7 +87,7 @@ def _endpoint(text: str) -> tuple[str, str]:
 
 def _nats_url(text: str) -> str:
     parts = urlsplit(text)
-    if parts.scheme not in ("nats", "tls", "ws", "wss") or not parts.hostname:
+    if parts.scheme not in ("nats", "tls") or not parts.hostname:
         # What stands before an @ may be a password.
         shown = text.rpartition("@")[2]
         raise SpecError(f"--nats-url: wanted nats://HOST:PORT, found {shown!r}")
