@@ -116,14 +116,15 @@ def condition(stage: Stage, kind: str) -> dict[str, Any]:
 )
 def test_a_bad_endpoint_shows_and_heals(served: Stage, url: str, word: str) -> None:
     served.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(consumer(url)))
+    host = url.split("//")[1].split("/")[0]
     try:
 
         def said() -> bool:
             ready = condition(served, "Ready")
-            return ready.get("status") == "False" and word in ready.get("message", "")
+            message = ready.get("message", "")
+            return ready.get("status") == "False" and word in message and host in message
 
-        served.eventually(f"Ready=False with a message that says {word!r}", said)
-        assert url.split("//")[1].split("/")[0] in condition(served, "Ready")["message"]
+        served.eventually(f"Ready=False with a message that says {word!r} and {host}", said)
 
         healthy = consumer("http://endpoint.shop/ok")
         served.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(healthy))

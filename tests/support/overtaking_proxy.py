@@ -30,7 +30,13 @@ class OvertakingProxy(TcpProxy):
     _request: bytes = b""
     _server_writer: asyncio.StreamWriter | None = None
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        counted: bool = False,
+    ) -> None:
         async with asyncio.TaskGroup() as group:
             async for frame in _frames(reader):
                 head = frame.partition(b"\r\n")[0]

@@ -24,7 +24,7 @@ class TcpProxy:
         delay_seconds: Wait this long before a piece is passed on, in each direction.
         bytes_per_second: Pass on no more than this, per connection and direction; 0: any.
         held: Pieces that `hold` keeps back at the moment.
-        held_bytes: How many bytes they have.
+        held_bytes: How many bytes of them came from the client.
     """
 
     def __init__(self, target: Callable[[], int]) -> None:
@@ -63,6 +63,11 @@ class TcpProxy:
         """Pass nothing on, not even the end of a connection; nothing is lost."""
         self._flowing.clear()
 
+    def step(self) -> None:
+        """Pass on what is held, and hold what comes behind it."""
+        self._flowing.set()
+        self._flowing.clear()
+
     def release(self) -> None:
         """End of `hold`: what was held back arrives now."""
         self._flowing.set()
@@ -98,7 +103,7 @@ class TcpProxy:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target())
             ends.append(far_writer)
             pumps = [
-                asyncio.create_task(self._pump(reader, far_writer)),
+                asyncio.create_task(self._pump(reader, far_writer, counted=True)),
                 asyncio.create_task(self._pump(far_reader, writer)),
             ]
             try:
@@ -116,7 +121,13 @@ class TcpProxy:
                     await end.wait_closed()
             del self._links[task]
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        counted: bool = False,
+    ) -> None:
         """Forward until one side ends."""
         with contextlib.suppress(OSError):
             while data := await reader.read(_CHUNK_BYTES):
@@ -125,12 +136,12 @@ class TcpProxy:
                 if self.bytes_per_second:
                     await asyncio.sleep(len(data) / self.bytes_per_second)
                 self.held += 1
-                self.held_bytes += len(data)
+                self.held_bytes += len(data) if counted else 0
                 try:
                     await self._flowing.wait()
                 finally:
                     self.held -= 1
-                    self.held_bytes -= len(data)
+                    self.held_bytes -= len(data) if counted else 0
                 writer.write(data)
                 await writer.drain()
             await self._flowing.wait()

@@ -28,10 +28,12 @@ def http(status: str, body: bytes = b"", *headers: str) -> bytes:
 @contextlib.asynccontextmanager
 async def answering(answer: Answer) -> AsyncIterator[int]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await reader.readuntil(b"\r\n\r\n")
-            await answer(writer)
-        writer.transport.abort()
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                await reader.readuntil(b"\r\n\r\n")
+                await answer(writer)
+        finally:  # also of an answer that never ends
+            writer.transport.abort()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
