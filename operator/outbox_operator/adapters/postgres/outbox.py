@@ -158,6 +158,8 @@ class OutboxStore(Session):
 
         Raises:
             UnreadableRowsError: It cannot be read like that.
+            ConflictError: Somebody else owns the shard (reason OwnershipLost), and may have made
+                rows new.
         """
         late = (unseen.open_xids,) if unseen.open_xids else ()
         records = await self._read(
@@ -165,6 +167,7 @@ class OutboxStore(Session):
             self._shard, unseen.from_xid, share.rows + 1, share.size, share.largest, *late,
         )  # fmt: skip
         snapshot, found = records[0]["snapshot"], records[0]["found"]
+        self._check_owner(records[0]["owner_epoch"] == self._epoch or None)
         if found is None:
             return Polled(snapshot, (), complete=True)
         # With more rows than asked for, these are not the first ones; only their number counts.
