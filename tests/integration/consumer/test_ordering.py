@@ -119,6 +119,16 @@ async def crash(app: App, task: asyncio.Task[None]) -> None:
         await task
 
 
+async def leave_in_hand(source: Source, events: int) -> None:
+    """Have a reader take that many events in hand, and crash."""
+    app = App(source.python(), calling(never))
+    task = asyncio.create_task(app.run())
+    await eventually(
+        lambda: metric(app, "outbox_consumer_in_flight") == events, "all are in its hands"
+    )
+    await crash(app, task)
+
+
 async def test_the_next_reader_waits_for_what_the_last_one_held(
     client: Client, stream_prefix: str
 ) -> None:
@@ -157,12 +167,7 @@ async def test_what_the_server_knew_before_it_delivered_is_not_taken_for_all(
     source = await Source.create(client, stream_prefix, ordering="PerKey", ack_wait=1.5)
     await source.create_ordered(ack_policy=ack_policy)
     await publish_in_turn(source, 10)
-    first = App(source.python(), calling(never))
-    task = asyncio.create_task(first.run())
-    await eventually(
-        lambda: metric(first, "outbox_consumer_in_flight") == 10, "all are in its hands"
-    )
-    await crash(first, task)
+    await leave_in_hand(source, 10)
     await publish_in_turn(source, 60)
     proxy = await OvertakingProxy(lambda: port(source)).start()
     handled: list[int] = []
@@ -187,12 +192,7 @@ async def test_readers_that_hold_something_back_do_not_wait_for_each_other(
     """A reader loses its place while it still waits for what a killed one had."""
     source = await ordered(client, stream_prefix, ack_wait=2.5)
     await publish_in_turn(source, 10)
-    killed = App(source.python(), calling(never))
-    task = asyncio.create_task(killed.run())
-    await eventually(
-        lambda: metric(killed, "outbox_consumer_in_flight") == 10, "all are in its hands"
-    )
-    await crash(killed, task)
+    await leave_in_hand(source, 10)
     handled: list[int] = []
 
     async def handle(event: ReceivedEvent, context: Context) -> None:
