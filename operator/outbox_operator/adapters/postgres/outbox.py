@@ -166,8 +166,7 @@ class OutboxStore(Session):
             self._sql("relay_poll", late=bool(late), between=between, way=share.way), share.way,
             self._shard, unseen.from_xid, share.rows + 1, share.size, share.largest, *late,
         )  # fmt: skip
-        snapshot, found = records[0]["snapshot"], records[0]["found"]
-        self._check_owner(records[0]["owner_epoch"] == self._epoch or None)
+        snapshot, found = self._ours(records[0]), records[0]["found"]
         if found is None:
             return Polled(snapshot, (), complete=True)
         # With more rows than asked for, these are not the first ones; only their number counts.
@@ -175,10 +174,14 @@ class OutboxStore(Session):
         return Polled(snapshot, cast("Rows", records) if complete else (), complete)
 
     async def snapshot(self) -> str:
-        """A snapshot of now."""
+        """A snapshot of now.
+
+        Raises:
+            ConflictError: As `poll`.
+        """
         async with self._statement():
-            found: str = await self._connection.fetchval(self._sql("relay_snapshot"))
-        return found
+            (record,) = await self._connection.fetch(self._sql("relay_snapshot"), self._shard)
+        return self._ours(record)
 
     async def span(self, unseen: Bound, upper: Bound, after: int) -> Span | None:
         """Extent of the window from S1 to S2 (`upper`) behind position `after`; None: empty."""
@@ -341,6 +344,12 @@ class OutboxStore(Session):
         async with self._turn:
             with self._asking():
                 yield
+
+    def _ours(self, now: asyncpg.Record) -> str:
+        """A snapshot in which the shard is ours."""
+        self._check_owner(now["owner_epoch"] if now["owner_epoch"] == self._epoch else None)
+        snapshot: str = now["snapshot"]
+        return snapshot
 
     def _check_owner(self, done: Any) -> None:
         if done is None:

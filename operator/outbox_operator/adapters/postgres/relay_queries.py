@@ -78,6 +78,7 @@ def relay_statement(
     parts["longest_name"] = str(LONGEST_NAME_READ)
     parts["nothing"] = _NOTHING[payload_type]
     if name == "relay_poll":
+        parts["now"] = queries.statement("relay_snapshot", schema=schema)
         fresh = "relay_poll_between" if between else "relay_poll_fresh"
         parts["fresh"] = queries.statement(fresh, schema=schema, **parts)
         parts["late"] = queries.statement("relay_poll_late", schema=schema, **parts) if late else ""

@@ -2,8 +2,6 @@
 -- In READ COMMITTED both come from the same snapshot, so what is in S2 is also in the result.
 --   $1 shard   $2 xmax of S1   $3 rows wanted plus one   $4 bytes   $5 largest row that is sent
 --   whole   $6 xids that were open in S1, if there were any
--- And who owns the shard in that snapshot: `outbox rebase` makes rows new and takes the shard away in one
--- transaction, and who published these as its own would have them dropped for the ids of before.
 -- A transaction is invisible to S1 when it is one of $6 or not below $2: two index ranges of
 -- (shard, xid). The first is relay_poll_late.sql, left out where no transaction was open: it would
 -- be a third of what an idle poll costs. The second is relay_poll_fresh.sql, or
@@ -24,10 +22,7 @@ measured AS (
     FROM fresh
 )
 SELECT {output}, now.snapshot, r.found, now.owner_epoch
-FROM (
-    SELECT pg_current_snapshot()::text AS snapshot,
-           (SELECT owner_epoch FROM {schema}.cursors WHERE shard = $1) AS owner_epoch
-) now
+FROM ({now}) now
 LEFT JOIN (
     SELECT *, {texts}
     FROM measured m
