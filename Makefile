@@ -165,6 +165,10 @@ cluster-down: ## Remove it
 
 ##@ Other
 
+.PHONY: plugin
+plugin: setup ## One file of kubectl outbox for each platform, with krew's manifest, in build/plugin
+	$(RUN) python hack/plugin $(ARGS)
+
 .PHONY: clean
 clean: ## Remove build products and caches of this folder; the tools built once stay
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
@@ -51,10 +52,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             raise pytest.UsageError(f"pytest-xdist does not see the group of {lost[0]}")
 
 
+_SHARED: Final[dict[str, Any]] = {
+    # Its locks, sessions and transactions would be among those of a test, now and then.
+    "autovacuum": "off"
+}
+"""Settings of a PostgreSQL of many tests."""
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """One PostgreSQL for the whole run of a worker; do not stop it (`running_server` makes one)."""
-    with running_server() as server:
+    with running_server(**_SHARED) as server:
         yield server
 
 
@@ -69,7 +77,7 @@ def database(postgres_server: PostgresServer) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def two_phase_server() -> Iterator[PostgresServer]:
     """A PostgreSQL where transactions may be prepared."""
-    with running_server(max_prepared_transactions="10") as server:
+    with running_server(max_prepared_transactions="10", **_SHARED) as server:
         yield server
 
 
@@ -79,7 +87,7 @@ def any_postgres(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     if request.param == "usual":
         yield request.getfixturevalue("postgres_server")
         return
-    with running_server(newest_binaries()) as server:
+    with running_server(newest_binaries(), **_SHARED) as server:
         yield server
 
 

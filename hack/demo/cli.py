@@ -9,9 +9,10 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 
-from demo import screen
+from demo import monitoring, screen
 from demo.clusters import Cluster
-from demo.shop import ROOT, DemoError, Kubectl, Shop
+from demo.kubectl import ROOT, DemoError, Kubectl
+from demo.shop import Shop
 
 DEFAULT_CLUSTER = "outbox-demo"
 RELEASE = "outbox-operator"
@@ -56,6 +57,8 @@ def _demo(cluster: Cluster, seconds: float) -> int:
     with screen.timed("The shop: examples/shop, until its pipeline is Ready"):
         shop.apply(images.shop, cluster.volumes(kubectl))
         shop.wait_ready(timeout=300)
+    with screen.timed("Prometheus with our alerts: examples/monitoring"):
+        monitoring.apply(kubectl, images.monitoring)
     _watch(shop, seconds)
     held = _check(shop)
     _show_next_steps(kubectl, cluster.name)
@@ -63,7 +66,11 @@ def _demo(cluster: Cluster, seconds: float) -> int:
 
 
 def install(
-    helm: str, kubectl: Kubectl, image: str, environment: Mapping[str, str] | None = None
+    helm: str,
+    kubectl: Kubectl,
+    image: str,
+    environment: Mapping[str, str] | None = None,
+    values: Mapping[str, object] | None = None,
 ) -> None:
     """Install or upgrade the chart with an image that the cluster has.
 
@@ -72,6 +79,7 @@ def install(
         kubectl: Against the cluster.
         image: Of the operator, with its tag.
         environment: More variables for the operator.
+        values: More values of the chart, by their paths.
 
     Raises:
         DemoError: helm failed; with what it said, and what the operator said.
@@ -84,6 +92,7 @@ def install(
         "--set", f"image.repository={repository}", "--set", f"image.tag={tag}",
         "--set", "replicas=1",  # one node: a standby would have nowhere else to be
         "--set-json", f"extraEnv={json.dumps(extra)}",
+        *(f"--set-json={path}={json.dumps(value)}" for path, value in (values or {}).items()),
         "--wait", "--timeout", "2m",
     ]  # fmt: skip
     done = subprocess.run(
@@ -126,9 +135,11 @@ def _check(shop: Shop) -> bool:
     if problems:
         screen.say("\nThe promise did NOT hold:\n" + "\n".join(f"- {one}" for one in problems))
     else:
+        again = ", and once more for each replay of them" if ledger.again else ""
+        none = f"None of the {len(ledger.declined)} rolled back orders was ever seen."
         screen.say(
             f"\nAll {len(ledger.committed)} committed orders took effect exactly once in each "
-            f"consumer.\nNone of the {len(ledger.declined)} rolled back orders was ever seen."
+            f"consumer{again}.\n{none}"
         )
     shop.take_orders(1)
     return not problems
@@ -145,6 +156,8 @@ def _show_next_steps(kubectl: Kubectl, cluster: str) -> None:
         "kubectl explain obp.spec.outbox            # every field says what it does",
         "kubectl -n shop delete pod nats-0          # break something, then look again",
         "kubectl -n shop get obp orders -o yaml     # the conditions name what is wrong",
+        f"{monitoring.FORWARD} &",
+        f"{monitoring.ADDRESS + '/alerts':<42} # every alert and whether it fires; queries: README",
         f"{down:<42} # remove the cluster and all in it",
     ]
     screen.say("\n".join(lines))

@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo.shop import ROOT, DemoError, Kubectl
+from demo.kubectl import ROOT, DemoError, Kubectl
 
 LOCALKUBE = (sys.executable, str(ROOT / "hack/localkube/localkube"))
 SHOP = ROOT / "examples/shop"
@@ -31,10 +31,12 @@ class Images:
     Attributes:
         operator: the project's image.
         shop: images of examples/shop, by the name they have in its manifests.
+        monitoring: the same of examples/monitoring.
     """
 
     operator: str
     shop: dict[str, str]
+    monitoring: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,11 @@ class Cluster:
             "--build-arg", f"OPERATOR_IMAGE={names['operator']}", str(SHOP),
         )  # fmt: skip
         servers = {name: names[name] for name in ("postgres", "nats")}
-        return Images(names["operator"], {**servers, SHOP_IMAGE: shop})
+        return Images(
+            names["operator"],
+            {**servers, SHOP_IMAGE: shop},
+            {"prom/prometheus": names["prometheus"]},
+        )
 
     def program(self, name: str) -> str:
         """Path of kubectl or helm."""

@@ -33,11 +33,16 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Every order by id: what the order service did and what each consumer handled."""
+    """Every order by id: what the order service did and what each consumer handled.
+
+    Attributes:
+        again: Orders whose events a replay of history has sent again, once for each time.
+    """
 
     committed: frozenset[str]
     declined: frozenset[str]
     handled: Mapping[str, Sequence[str]]
+    again: Sequence[str] = ()
 
     def problems(self) -> list[str]:
         """Everything that must not be; empty: the promise held."""
@@ -46,12 +51,13 @@ class Ledger:
             found.append("no order was committed, so nothing was shown")
         if not self.declined:
             found.append("no order was rolled back, so nothing was shown of that")
+        again = Counter(self.again)
         for name, ids in self.handled.items():
             times = Counter(ids)
             missing = self.committed - times.keys()
             ghosts = times.keys() & self.declined
             strangers = times.keys() - self.committed - self.declined
-            twice = [one for one, count in times.items() if count > 1]
+            twice = [one for one, count in times.items() if count > 1 + again[one]]
             for what, ones in (
                 ("committed orders never arrived", missing),
                 ("rolled back orders arrived", ghosts),
@@ -64,12 +70,13 @@ class Ledger:
 
     def summary(self) -> str:
         """The table at the end."""
-        rows: list[list[object]] = [["", "handled", "of committed", "of rolled back"]]
+        rows: list[list[object]] = [["", "handled", "again", "of committed", "of rolled back"]]
         for name, ids in self.handled.items():
             rows.append(
                 [
                     name,
-                    len(ids),
+                    len(set(ids)),
+                    len(ids) - len(set(ids)),
                     f"{len(self.committed.intersection(ids))} of {len(self.committed)}",
                     f"{len(self.declined.intersection(ids))} of {len(self.declined)}",
                 ]

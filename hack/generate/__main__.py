@@ -23,14 +23,17 @@ def resources_and_pages() -> dict[Path, str]:
     """Every generated file made of what the package says of itself, by its path."""
     # Now and not before: they import the library, half of which is generated itself.
     from generate import (
+        alerts,
         chart_values,
         crd_files,
+        dashboards,
         house,
         library,
+        metrics,
         operator_pauses,
         performance,
-        reasons,
         reference,
+        steps,
     )
     from outbox_operator.api import crdgen
 
@@ -39,11 +42,14 @@ def resources_and_pages() -> dict[Path, str]:
         **crd_files.files(crds),
         **reference.files(crds),
         **chart_values.files(ROOT),
+        **alerts.files(ROOT),
         **library.files(),
+        **metrics.files(ROOT),
+        **dashboards.files(),
         **operator_pauses.files(ROOT),
+        **steps.files(ROOT),
         **house.files(ROOT),
         **performance.files(ROOT),
-        **reasons.files(ROOT),
     }
 
 

@@ -72,12 +72,13 @@ COMPONENTS = {
         Component("kube-score", "kubelint", "github.com/zegl/kube-score/cmd/kube-score"),
         Component("kind", "kind", "sigs.k8s.io/kind"),
         Component("kind-check", "kind", "./check"),
+        Component("otelcol", "otelcol", "./collector"),
     )
 }
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
 NODE = (*CONTROL_PLANE, "kube-scheduler", "kube-proxy", "kubelet", "coredns")
-EXTRAS = ("helm", "nats", "kubeconform", "kube-score", "kind-check")
+EXTRAS = ("helm", "nats", "kubeconform", "kube-score", "kind-check", "otelcol")
 
 
 def build_flags(component: Component) -> list[str]:

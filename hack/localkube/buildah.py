@@ -70,11 +70,19 @@ class Store:
         self._logs.mkdir(parents=True, exist_ok=True)
 
     def identity(self, image: str) -> str | None:
-        """The id of an image, which says its content; None when the store has no such image."""
+        """The id of an image, which says its content; None when the store has no such image.
+
+        Raises:
+            LocalkubeError: the store cannot be asked; names what buildah said.
+        """
         show = "{{.FromImageID}}"
-        command = self._command("inspect", "--type", "image", "--format", show, full_name(image))
-        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-        return result.stdout.strip() if result.returncode == 0 else None
+        name = full_name(image)
+        try:
+            return self._answer("inspect", "--type", "image", "--format", show, name).strip()
+        except LocalkubeError as error:
+            if "image not known" in str(error):
+                return None
+            raise
 
     def exists(self, image: str) -> bool:
         """Whether the store has an image of that name."""
@@ -105,18 +113,20 @@ class Store:
         )
         earlier = self._unnamed()
         self._run_logged(command, f"image {tag}")
-        if self._unnamed() - earlier:
+        now = self._unnamed()
+        if now - earlier:
             # The last build stage now has a newer unnamed image, which shares what still holds.
-            for image in earlier:
+            # An earlier one may have a name again, taken from the cache: that is the image.
+            for image in earlier & now:
                 subprocess.run(
                     self._command("rmi", image), capture_output=True, check=False, timeout=300
                 )
 
     def _unnamed(self) -> set[str]:
         """Images that are only there as the cached end of a build stage."""
-        command = self._command("images", "--quiet", "--no-trunc", "--filter", "dangling=true")
-        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-        return set(result.stdout.split())
+        return set(
+            self._answer("images", "--quiet", "--no-trunc", "--filter", "dangling=true").split()
+        )
 
     def debian(self, base: DebianBase, tag: str) -> None:
         """Make a base image of Debian packages.
@@ -146,9 +156,8 @@ class Store:
 
     def tags(self, repository: str) -> list[str]:
         """Tags of a repository in the store."""
-        command = self._command("images", "--format", "{{.Name}} {{.Tag}}")
-        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-        pairs = [line.split() for line in result.stdout.splitlines()]
+        lines = self._answer("images", "--format", "{{.Name}} {{.Tag}}").splitlines()
+        pairs = [line.split() for line in lines]
         return [tag for name, tag in pairs if name == full_name(repository)]
 
     def tag(self, image: str, alias: str) -> None:
@@ -164,6 +173,15 @@ class Store:
         driver = "overlay" if kind == "overlayfs" else "vfs"
         folders = ["--root", str(self._root / "store"), "--runroot", str(self._root / "run")]
         return ["buildah", *folders, "--storage-driver", driver, *arguments]
+
+    def _answer(self, *arguments: str) -> str:
+        """What the store says to a question."""
+        result = subprocess.run(
+            self._command(*arguments), capture_output=True, text=True, check=False, timeout=300
+        )
+        if result.returncode:
+            raise LocalkubeError(f"buildah {' '.join(arguments)}: {result.stderr.strip()}")
+        return result.stdout
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:

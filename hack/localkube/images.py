@@ -40,6 +40,7 @@ POSTGRES_BASE = DebianBase(
         "/usr/lib/*/libLLVM-*",
     ),
 )
+PROMETHEUS_BASE = DebianBase("prometheus", ("prometheus", "ca-certificates"))
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,14 @@ POSTGRES = ProjectImage(
     (("BASE_IMAGE", POSTGRES_BASE),),
 )
 NATS = ProjectImage("nats", "outbox-nats", "images/nats/Dockerfile", ("images/nats",))
-PROJECT_IMAGES = (OPERATOR, POSTGRES, NATS)
+PROMETHEUS = ProjectImage(
+    "prometheus",
+    "outbox-prometheus",
+    "images/prometheus/Dockerfile",
+    ("images/prometheus",),
+    (("BASE_IMAGE", PROMETHEUS_BASE),),
+)
+PROJECT_IMAGES = (OPERATOR, POSTGRES, NATS, PROMETHEUS)
 
 
 def input_files(root: Path, inputs: Iterable[str]) -> list[Path]:

@@ -100,7 +100,14 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
         Requirement("busybox (static)", _has_static_busybox, "busybox-static"),
     ),
     IMAGES: (_program("buildah", "buildah"), _program("mmdebstrap", "mmdebstrap")),
-    TESTS: (_file(_POSTGRES, "postgresql-15"), _program("pgbouncer", "pgbouncer")),
+    TESTS: (
+        _file(_POSTGRES, "postgresql-15"),
+        _program("pgbouncer", "pgbouncer"),
+        _program("prometheus", "prometheus"),
+        _program("prometheus-alertmanager", "prometheus-alertmanager"),
+        _program("zsh", "zsh"),
+        _program("fish", "fish"),
+    ),
 }
 
 

@@ -12,6 +12,9 @@ from localkube.prereqs import search_path
 from localkube.state import State
 
 _READY_SECONDS = 90.0
+_THRIFT = {"GOGC": "400", "GOMEMLIMIT": "1GiB"}
+"""All daemons are written in Go. A cluster for tests and trials is short of processors, not of
+memory, and kube-apiserver spends more than a third of its time collecting garbage otherwise."""
 
 
 class Starter:
@@ -71,4 +74,4 @@ class Starter:
 
 def daemon_environment() -> dict[str, str]:
     """Environment of the daemons: nothing of the caller's but where programs are found."""
-    return {"PATH": search_path(), "HOME": str(Path.home())}
+    return {"PATH": search_path(), "HOME": str(Path.home()), **_THRIFT}

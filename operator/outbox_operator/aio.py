@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+T = TypeVar("T")
 
 JITTER: Final = 0.2
 """Pauses are shortened by up to this share, so that what failed together comes back one by one."""
@@ -78,6 +80,21 @@ class Backoff:
     def reset(self) -> None:
         """It works; the pauses start anew."""
         self._failures = 0
+
+
+async def heed_cancellation(work: Awaitable[T]) -> T:
+    """Await something that may lose the cancellation of this task, and raise it all the same.
+
+    `asyncio.wait_for` of Python 3.11 gives back an answer that came in the very moment of the
+    cancellation, and forgets that (nats-py is built on it): the task goes on for ever, and so does
+    who waits for its end. `asyncio.timeout` does not.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    result = await work
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return result
 
 
 async def wait(event: asyncio.Event, seconds: float | None) -> bool:

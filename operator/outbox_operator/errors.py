@@ -13,6 +13,7 @@
     │   ├── NatsError
     │   └── KubernetesError
     ├── EventError               an event is malformed; refused before it is written or sent
+    ├── TaskFailedError          a one-shot task cannot be carried out, and ends
     ├── TransactionError         the application has no transaction open to write an event in
     └── HandlerUnavailableError  the handler cannot be asked at all; says nothing about the event
 
@@ -52,6 +53,10 @@ class SpecError(OutboxError):
 
     reason = Reason.INVALID_SPEC
     retryable = False
+
+
+class UnknownFieldError(SpecError):
+    """The resource says something that this version has no word for."""
 
 
 class NotSupportedError(SpecError):
@@ -124,6 +129,16 @@ class EventError(OutboxError):
     """An event that must not be written or published as it is."""
 
     reason = Reason.INVALID_EVENT
+    retryable = False
+
+
+class TaskFailedError(OutboxError):
+    """A task cannot be carried out, and time will not help: it ends as Failed.
+
+    Other errors in a task are told and tried again.
+    """
+
+    reason = Reason.INVALID_SPEC
     retryable = False
 
 

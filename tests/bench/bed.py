@@ -36,11 +36,13 @@ KEYS: Final = 1000
 LONGEST_SECONDS: Final = 300.0
 """For a bed to get somewhere; a measurement that takes longer has failed."""
 POSTGRES_SETTINGS: Final[dict[str, Any]] = {
+    "fsync": "on",
+    "full_page_writes": "on",
     "shared_buffers": "1GB",
     "max_wal_size": "4GB",
     "shared_preload_libraries": "pg_stat_statements",
 }
-"""What differs from the defaults of the server; fsync and synchronous_commit stay on."""
+"""What differs from the defaults of the server, or of servers for tests."""
 
 _FILL: Final = """
 CREATE PROCEDURE bench_fill(rows int, bytes int, own_transactions bool) LANGUAGE plpgsql AS $$

@@ -232,7 +232,7 @@ async def _latency(nats: NatsServer, database: str, how: str) -> dict[str, float
 
 def figures() -> dict[str, Any]:
     """`add` per driver, and latencies of `publish_after_commit`; takes about a minute."""
-    with running_server() as server, NatsServer() as nats:
+    with running_server(fsync="on") as server, NatsServer() as nats:
         adds = {}
         for name, measure in DRIVERS.items():
             url = server.create_database()

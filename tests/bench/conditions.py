@@ -15,7 +15,7 @@ from support.nats import NatsServer
 from support.postgres import PostgresServer
 
 _SETTINGS: Final = (
-    "server_version", "fsync", "synchronous_commit", "full_page_writes", "wal_level",
+    "server_version", "synchronous_commit", "wal_level",
     *POSTGRES_SETTINGS,
 )  # fmt: skip
 

@@ -60,7 +60,7 @@ async def run(seconds: float) -> dict[str, Any]:
     """
     with (
         tempfile.TemporaryDirectory() as folder,
-        running_server(max_connections="200") as postgres,
+        running_server(fsync="on", max_connections="200") as postgres,
         NatsServer() as broker,
     ):
         async with a_bed(postgres, [broker], Path(folder)) as bed:

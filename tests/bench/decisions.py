@@ -185,7 +185,7 @@ class _Object:
 
 async def rows(options: argparse.Namespace) -> dict[str, Any]:
     """A page of the relay's rows, from the server and in several forms."""
-    with running_server() as server:
+    with running_server(fsync="on") as server:
         url = server.create_database()
         await migrate(url)
         connection = await asyncpg.connect(url)

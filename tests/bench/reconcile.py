@@ -185,7 +185,9 @@ async def scale(
     documents = [
         pipeline(f"scale-{i}", nats_server.url, f"scale_{i}", "shared") for i in range(count)
     ]
-    start = time.perf_counter()
+    assert operator.process is not None
+    pid = operator.process.pid
+    start, cpu_before = time.perf_counter(), cpu_seconds(pid)
     for first in range(0, count, 20):  # kubectl is given a minute a call
         await apply(kubectl, *documents[first : first + 20])
     applied = time.perf_counter() - start
@@ -198,9 +200,7 @@ async def scale(
         return text.split().count("True") == count
 
     await eventually(all_ready, f"{count} pipelines are Ready", seconds=300, pause=0.5)
-    reconciled = time.perf_counter() - start
-    assert operator.process is not None
-    pid = operator.process.pid
+    reconciled, cpu_reconciled = time.perf_counter() - start, cpu_seconds(pid) - cpu_before
     await asyncio.sleep(30)  # let the tail of the start settle
     async with connected(nats_server) as client:
         monitor = await asyncpg.connect(url)
@@ -218,6 +218,7 @@ async def scale(
         "pipelines": count,
         "apply_s": round(applied, 1),
         "reconciled_s": round(reconciled, 1),
+        "reconciled_cpu_ms_each": round(cpu_reconciled / count * 1000),
         "peak_rss_mb": peak_rss_mb(pid),
         "idle_cpu_s_per_min": round(cpu_used / minutes, 2),
         "idle_nats_calls_per_min": round(api_used / minutes),
@@ -230,14 +231,14 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory() as folder,
         control_plane(unique_cluster("bench")) as cluster,
-        running_server() as server,
+        running_server(fsync="on") as server,
         NatsServer() as nats_server,
     ):
         kubectl = Kubectl(kubectl_program(), cluster.kubeconfig)
         install_crds(kubectl)
         kubectl("create", "namespace", NAMESPACE)
         log = Path(folder) / "operator.log"
-        with running_operator(cluster.kubeconfig, log, log_level="INFO") as operator:
+        with running_operator(cluster.kubeconfig, log, log_level="INFO", pauses={}) as operator:
             figures: dict[str, Any] = {
                 "conditions": {
                     "date": time.strftime("%Y-%m-%d"),

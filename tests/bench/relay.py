@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bench import drain, idle, latency, steady, writer_overhead
+from bench import drain, idle, latency, probes, steady, writer_overhead
 from bench.bed import POSTGRES_SETTINGS, Bed, a_bed, held_transactions
 from bench.conditions import conditions
 from support.nats import NatsCluster, NatsServer
@@ -113,6 +113,14 @@ async def writers(stage: Stage) -> dict[str, Any]:
         )
 
 
+async def probing(stage: Stage) -> dict[str, Any]:
+    """A thousand probes of relays that drain."""
+    options = stage.options
+    async with stage.bed() as bed:
+        await bed.fill(options.events, options.size)
+        return await probes.answered(bed, options.events)
+
+
 async def idleness(stage: Stage) -> dict[str, Any]:
     """A relay without events."""
     async with stage.bed() as bed:
@@ -133,6 +141,7 @@ PARTS: Final[dict[str, Callable[[Stage], Awaitable[dict[str, Any]]]]] = {
     "cluster": cluster,
     "latency": latencies,
     "writer_overhead": writers,
+    "probes": probing,
     "idle": idleness,
     "steady": steadiness,
 }

@@ -62,7 +62,8 @@ def conform(objects: list[Manifest], schemas: Path) -> subprocess.CompletedProce
         "kubeconform",
         *("-kubernetes-version", KUBE_VERSION),
         *("-schema-location", f"{schemas}/{{{{ .ResourceKind }}}}{{{{ .KindSuffix }}}}.json"),
-        *("-skip", "ServiceMonitor"),  # its definition is the Prometheus operator's
+        # Defined by the Prometheus operator.
+        *("-skip", "ServiceMonitor,PodMonitor,PrometheusRule"),
         objects=objects,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,39 +11,26 @@ import yaml
 from outbox_operator.api import meta
 from outbox_operator.controller import settings
 from outbox_operator.plan.kubernetes.podsettings import (
+    SCRAPE_ANNOTATIONS,
     NetworkPolicySettings,
     PodPolicy,
     PodSettings,
 )
-from support.chart import CHART, ROOT, Helm, Manifest
+from support.chart import (
+    CHART,
+    ROOT,
+    Helm,
+    Manifest,
+    container,
+    deployment,
+    environment,
+    of_kind,
+    pod,
+)
 from support.chart_values import EVERYTHING, NAMESPACED, PER_NAMESPACE, VARIANTS
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 DIGEST = "sha256:" + "0" * 64
-
-
-def of_kind(objects: list[Manifest], kind: str) -> list[Manifest]:
-    return [one for one in objects if one["kind"] == kind]
-
-
-def deployment(objects: list[Manifest]) -> Manifest:
-    (found,) = of_kind(objects, "Deployment")
-    return found
-
-
-def pod(objects: list[Manifest]) -> Manifest:
-    spec: Manifest = deployment(objects)["spec"]["template"]["spec"]
-    return spec
-
-
-def container(objects: list[Manifest]) -> Manifest:
-    (found,) = pod(objects)["containers"]
-    assert isinstance(found, dict)
-    return found
-
-
-def environment(objects: list[Manifest]) -> dict[str, str]:
-    return {one["name"]: one.get("value", "") for one in container(objects)["env"]}
 
 
 def rules(objects: list[Manifest]) -> list[Manifest]:
@@ -83,7 +69,7 @@ def test_every_object_is_labelled_and_in_the_right_place(helm: Helm, values: Man
         assert labels["app.kubernetes.io/instance"] == "outbox-operator"
         assert labels["app.kubernetes.io/name"] == "outbox-operator"
         assert values.get("commonLabels", {}).get("owner") == labels.get("owner")
-        if not one["kind"].startswith(("Cluster", "CustomResource")):
+        if not one["kind"].startswith(("Cluster", "CustomResource", "ValidatingAdmission")):
             allowed = {"outbox-system", *values.get("watchNamespaces", ())}
             assert one["metadata"]["namespace"] in allowed
 
@@ -126,7 +112,8 @@ def test_the_operator_has_every_right_over_what_it_makes(helm: Helm) -> None:
     for plural in ("eventstreams", "eventconsumers"):
         assert verbs(operator, plural) == needed
     for plural in meta.PLURALS.values():
-        assert {"list", "watch", "patch"} <= verbs(operator, plural)
+        patches = set() if plural == "outboxtasks" else {"patch"}
+        assert {"list", "watch", *patches} <= verbs(operator, plural)
         assert verbs(operator, f"{plural}/status") == {"patch"}
 
 
@@ -216,8 +203,10 @@ def test_the_operator_understands_its_environment(helm: Helm, values: Manifest) 
         metrics_from=({"namespaceSelector": {}}, operator), egress=({"ports": [{"port": 4222}]},)
     )
     pods = PodSettings(
-        pull_secrets=("pull",), priority_class="high", policy=policy, network_policy=network
-    )
+        pull_secrets=("pull",), priority_class="high", policy=policy, network_policy=network,
+        env=({"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://otel:4318"},),
+        scrape_annotations=True,
+    )  # fmt: skip
     assert read.pods == (pods if values is EVERYTHING else PodSettings())
     role = "outbox-operator-namespace" if values is PER_NAMESPACE else ""
     assert read.namespace_role == role
@@ -246,7 +235,7 @@ def test_pods_get_what_is_asked_for(helm: Helm) -> None:
     template = deployment(objects)["spec"]["template"]
     assert template["metadata"]["labels"]["team"] == "shop"
     assert template["metadata"]["labels"]["app.kubernetes.io/name"] == "outbox-operator"
-    assert template["metadata"]["annotations"] == {"note": "x"}
+    assert template["metadata"]["annotations"] == {"note": "x", **SCRAPE_ANNOTATIONS}
     assert environment(objects)["TZ"] == "UTC"
     for field in (
         *("imagePullSecrets", "nodeSelector", "affinity", "tolerations", "hostAliases"),
@@ -273,52 +262,9 @@ def test_two_pods_spread_over_nodes_unless_told_otherwise(helm: Helm) -> None:
     assert "topologySpreadConstraints" not in pod(helm.render({"affinity": {"nodeAffinity": {}}}))
 
 
-def test_kube_state_metrics_reads_fields_that_there_are(helm: Helm) -> None:
-    objects = helm.render(EVERYTHING)
-    (config,) = of_kind(objects, "ConfigMap")
-    assert config["metadata"]["labels"]["for"] == "metrics"
-    resources = yaml.safe_load(config["data"]["outbox.yaml"])["spec"]["resources"]
-    crds = of_kind(objects, "CustomResourceDefinition")
-    schemas = {
-        crd["spec"]["names"]["kind"]: crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-        for crd in crds
-    }
-    assert [one["groupVersionKind"]["kind"] for one in resources] == list(meta.PLURALS)
-    for one in resources:
-        schema = schemas[one["groupVersionKind"]["kind"]]
-        assert len({metric["name"] for metric in one["metrics"]}) == len(one["metrics"])
-        for metric in one["metrics"]:
-            each = metric["each"][metric["each"]["type"].lower()]
-            place = _below(schema, each.get("path", ()))
-            for path in [each.get("valueFrom", ()), *each.get("labelsFromPath", {}).values()]:
-                assert _below(place, path), (metric["name"], path)
-
-
-def _below(schema: Manifest, path: Sequence[str]) -> Manifest:
-    """The schema of a field; of the items where it is a list."""
-    for part in path:
-        if part in ("name", "namespace", "generation") and "properties" not in schema:
-            return {"type": "of metadata"}
-        schema = schema["properties"][part]
-        schema = schema.get("items", schema)
-    return schema
-
-
-def test_probes_and_metrics_meet_the_port(helm: Helm) -> None:
-    objects = helm.render(EVERYTHING)
-    (port,) = container(objects)["ports"]
-    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-        assert container(objects)[probe]["httpGet"]["port"] == port["name"]
-    (service_port,) = of_kind(objects, "Service")[0]["spec"]["ports"]
-    assert service_port["targetPort"] == port["name"]
-    (monitor,) = of_kind(objects, "ServiceMonitor")
-    assert monitor["spec"]["endpoints"][0]["port"] == service_port["name"]
-    assert monitor["metadata"]["labels"]["release"] == "prometheus"
-    assert environment(objects)["OUTBOX_HEALTH_PORT"] == str(port["containerPort"])
-
-
 def test_optional_objects(helm: Helm) -> None:
     assert not of_kind(helm.render(), "ServiceMonitor")
+    assert not of_kind(helm.render(), "PodMonitor")
     off = {
         "podDisruptionBudget": {"enabled": False},
         "networkPolicy": {"enabled": False},

@@ -50,6 +50,8 @@ from support.chart import CHART, ChartRefusedError, Helm
         ({"terminationGracePeriodSeconds": 1}, "terminationGracePeriodSeconds"),
         ({"metrics": {"service": {"port": 0}}}, "port"),
         ({"metrics": {"serviceMonitor": {"interval": "soon"}}}, "interval"),
+        ({"metrics": {"podMonitor": {"interval": 30}}}, "interval"),
+        ({"metrics": {"scrapeAnnotations": "yes"}}, "scrapeAnnotations"),
         ({"extraEnv": [{"name": "OUTBOX_IMAGE", "value": "x"}]}, "OUTBOX_IMAGE is set by"),
         ({"serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
         (

@@ -11,6 +11,7 @@ import pytest
 from support.kube import (
     Cluster,
     Kubectl,
+    api,
     control_plane,
     install_crds,
     kubectl_program,
@@ -40,14 +41,14 @@ def _group(module: Path) -> str:
     return "operated-pipelines" if module.stem in FIRST_HALF else "operated"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def kube_cluster() -> Iterator[Cluster]:
-    """One control plane for the whole run."""
+    """One control plane for all tests of this folder."""
     with control_plane(unique_cluster("cluster")) as cluster:
         yield cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def kubectl(kube_cluster: Cluster) -> Kubectl:
     """kubectl against it, with our CRDs installed."""
     program = Kubectl(kubectl_program(), kube_cluster.kubeconfig)
@@ -59,9 +60,10 @@ def kubectl(kube_cluster: Cluster) -> Kubectl:
 def namespace(kubectl: Kubectl) -> Iterator[str]:
     """A namespace for one test, deleted in the background afterwards."""
     name = f"t-{uuid.uuid4().hex[:8]}"
-    kubectl("create", "namespace", name)
+    server = api(kubectl.kubeconfig)
+    server.create("/api/v1/namespaces", {"metadata": {"name": name}})
     yield name
-    kubectl("delete", "namespace", name, "--wait=false")
+    server.delete(f"/api/v1/namespaces/{name}")
 
 
 @pytest.fixture
@@ -78,7 +80,7 @@ def world(
     The folder or module brings `operator`, on a control plane of its own: it looks after every
     namespace, and would meddle with tests that expect nobody.
     """
-    yield World(
+    world = World(
         kubectl=kubectl,
         namespace=namespace,
         database=database,
@@ -86,5 +88,6 @@ def world(
         prefix=stream_prefix,
         operator=operator,
     )
+    yield world
     # Passes and writes are counted for the whole operator: the next test begins without these.
-    kubectl("delete", "obp,evs,evc", "--all", "-n", namespace, "--timeout=60s")
+    world.clear()

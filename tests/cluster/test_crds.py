@@ -8,14 +8,19 @@ from typing import Any
 import pytest
 import yaml
 
-from outbox_operator.api.resource import parse_consumer, parse_pipeline, parse_stream
+from outbox_operator.api.resource import parse_consumer, parse_pipeline, parse_stream, parse_task
 from support.kube import ROOT, Kubectl
 from support.stream_options import CONSUMER, STREAM, Option, filled
 
 NATS = {"url": "nats://nats.nats:4222"}
 HTTP = {"http": {"url": "http://billing/events"}}
 SECRET = {"name": "s", "key": "k"}
-KINDS = {"pipeline": "OutboxPipeline", "stream": "EventStream", "consumer": "EventConsumer"}
+KINDS = {
+    "pipeline": "OutboxPipeline",
+    "stream": "EventStream",
+    "consumer": "EventConsumer",
+    "task": "OutboxTask",
+}
 SPECS: dict[str, dict[str, Any]] = {
     "pipeline": {
         "database": {"connectionSecretRef": {"name": "orders-db"}},
@@ -25,6 +30,7 @@ SPECS: dict[str, dict[str, Any]] = {
     },
     "stream": {"nats": NATS, "name": "ORDERS", "subjects": ["orders.>"]},
     "consumer": {"streamRef": {"name": "orders"}, "handler": HTTP},
+    "task": {"pipelineRef": {"name": "orders"}, "replayDeadLetters": {}},
 }
 
 
@@ -93,7 +99,8 @@ def test_smallest_example_is_accepted_and_completed(kubectl: Kubectl, namespace:
 
 
 @pytest.mark.parametrize(
-    ("kind", "parse"), [("stream", parse_stream), ("consumer", parse_consumer)]
+    ("kind", "parse"),
+    [("stream", parse_stream), ("consumer", parse_consumer), ("task", parse_task)],
 )
 def test_server_defaults_equal_model_defaults(
     kubectl: Kubectl, namespace: str, kind: str, parse: Any
@@ -110,6 +117,7 @@ def test_server_defaults_equal_model_defaults(
         ("pipeline", {"colour": "red"}, 'unknown field "spec.colour"'),
         ("pipeline", {"database": None}, "spec.database: Required value"),
         ("pipeline", {"outbox.retention": "a day"}, "spec.outbox.retention in body should match"),
+        ("pipeline", {"database.migrations.approvedPlan": "yes"}, "approvedPlan in body should"),
         ("pipeline", {"outbox.shards": 0}, "should be greater than or equal to 1"),
         ("pipeline", {"outbox.shards": 4}, "stream.subject needs {shard} as a token of its own"),
         (
@@ -214,6 +222,40 @@ def test_server_defaults_equal_model_defaults(
             {"handler": {"python": {"image": "i", "module": "no_function"}}},
             "spec.handler.python.module in body should match",
         ),
+        ("task", {"pipelineRef": None}, "set exactly one of pipelineRef, consumerRef and"),
+        ("task", {"consumerRef": {"name": "x"}}, "set exactly one of pipelineRef, consumerRef and"),
+        ("task", {"replayDeadLetters": None}, "set exactly one action: replayDeadLetters, purge"),
+        ("task", {"diagnose": {}}, "set exactly one action"),
+        (
+            "task",
+            {"replayDeadLetters": None, "resetConsumer": {"to": "Start"}},
+            "resetConsumer needs consumerRef",
+        ),
+        (
+            "task",
+            {"replayDeadLetters": None, "purgeDeadLetters": {}},
+            "set confirm to true, or dryRun",
+        ),
+        (
+            "task",
+            {"replayDeadLetters": {"ids": ["a"], "filter": {"keys": ["k"]}}},
+            "set ids or filter, not both",
+        ),
+        (
+            "task",
+            {"replayDeadLetters": {"filter": {"since": "yesterday"}}},
+            "spec.replayDeadLetters.filter.since in body must be of type date-time",
+        ),
+        (
+            "task",
+            {
+                "pipelineRef": None,
+                "consumerRef": {"name": "x"},
+                "replayDeadLetters": None,
+                "resetConsumer": {"to": "Time"},
+            },
+            "time belongs to `to: Time`",
+        ),
     ],
 )
 def test_bad_objects_are_refused(
@@ -293,6 +335,10 @@ def test_options_that_a_pipeline_cannot_have_are_refused(
         ("consumer", {"durableName": "one"}, {"durableName": "two"}, "durableName is fixed"),
         ("consumer", {}, {"memoryStorage": True}, "memoryStorage is fixed at creation"),
         ("consumer", {}, {"ackPolicy": "All"}, "ackPolicy is fixed at creation"),
+        ("task", {}, {"pipelineRef.name": "other"}, "pipelineRef is fixed at creation"),
+        ("task", {}, {"replayDeadLetters.limit": 3}, "replayDeadLetters is fixed at creation"),
+        ("task", {}, {"dryRun": True}, "dryRun is fixed at creation"),
+        ("task", {}, {"requestedBy": "somebody"}, "requestedBy is fixed at creation"),
     ],
 )
 def test_changes_that_cannot_be_carried_out_are_refused(
@@ -315,6 +361,14 @@ def test_harmless_changes_pass(kubectl: Kubectl, namespace: str) -> None:
     assert kubectl.apply(resource("pipeline", namespace, changes)).code == 0
 
 
+def test_of_a_task_only_when_it_works_and_goes_can_be_changed(
+    kubectl: Kubectl, namespace: str
+) -> None:
+    assert kubectl.apply(resource("task", namespace)).code == 0
+    changes = {"suspend": True, "ttlSecondsAfterFinished": 60}
+    assert kubectl.apply(resource("task", namespace, changes)).code == 0
+
+
 def test_consumer_scales(kubectl: Kubectl, namespace: str) -> None:
     assert kubectl.apply(resource("consumer", namespace)).code == 0
     kubectl("scale", "evc/orders", "--replicas=4", "-n", namespace)
@@ -326,12 +380,15 @@ def test_columns_and_category(kubectl: Kubectl, namespace: str) -> None:
         assert kubectl.apply(resource(kind, namespace)).code == 0
     heads = {
         name: kubectl("get", name, "-n", namespace).splitlines()[0].split()
-        for name in ("obp", "evs", "evc")
+        for name in ("obp", "evs", "evc", "obt")
     }
     assert heads == {
         "obp": ["NAME", "READY", "REASON", "STREAM", "BACKLOG", "RELAY", "AGE"],
         "evs": ["NAME", "READY", "REASON", "STREAM", "MESSAGES", "AGE"],
         "evc": ["NAME", "READY", "REASON", "STREAM", "PENDING", "REPLICAS", "AGE"],
-    }
+        "obt": [
+            "NAME", "ACTION", "TARGET", "COMPLETE", "REASON", "SELECTED", "DONE", "FAILED", "AGE",
+        ],
+    }  # fmt: skip
     everything = kubectl("get", "outbox", "-n", namespace, "-o", "name").split()
-    assert len(everything) == 3
+    assert len(everything) == len(SPECS)

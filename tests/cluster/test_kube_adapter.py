@@ -17,8 +17,7 @@ from outbox_operator.api import meta
 from outbox_operator.errors import ConflictError, KubernetesError, SpecError
 from outbox_operator.reasons import Reason
 from support.kube import Cluster, Kubectl
-
-DEADLINE_S = 20.0
+from support.waiting import SECONDS
 
 
 @pytest.fixture
@@ -119,8 +118,15 @@ async def test_status_is_applied_apart_from_the_spec(
     assert first is not None
     assert second is not None
     assert first["metadata"]["generation"] == body["metadata"]["generation"]
-    assert first["status"]["conditions"][0]["reason"] == "InSync"
+    now = await kube.get(ref_of(body))
+    assert now is not None
+    assert now["status"]["conditions"][0]["reason"] == "InSync"
     assert second["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+    # Of an object that somebody wrote since, on request.
+    old = status_of(body)
+    old["metadata"]["resourceVersion"] = body["metadata"]["resourceVersion"]
+    with pytest.raises(ConflictError):
+        await kube.apply_status(old)
 
 
 async def test_a_status_for_an_object_that_is_gone(
@@ -244,7 +250,7 @@ async def test_an_event_that_cannot_be_written_harms_nobody(kube: Kube) -> None:
 async def test_watch_lists_then_follows(kube: Kube, namespace: str) -> None:
     await kube.apply(config_map(namespace, "before"))
     changes = kube.watch("v1", "configmaps", namespace, "test=yes")
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(SECONDS):
         listed = await anext(changes)
         assert isinstance(listed, Listed)
         assert [item["metadata"]["name"] for item in listed.items] == ["before"]
@@ -275,10 +281,12 @@ async def test_a_server_that_is_away_is_named(
     elsewhere = tmp_path / "kubeconfig"
     elsewhere.write_text(text.replace(server, "https://127.0.0.1:1"))
     monkeypatch.setenv("KUBECONFIG", str(elsewhere))
-    kube = await Kube.connect()
+    calls: list[tuple[str, int]] = []
+    kube = await Kube.connect(on_answer=lambda method, status: calls.append((method, status)))
     try:
         with pytest.raises(KubernetesError, match=r"127\.0\.0\.1:1"):
             await kube.get(Ref("v1", "namespaces", "", "default"))
+        assert calls == [("GET", 0)]
     finally:
         await kube.close()
 

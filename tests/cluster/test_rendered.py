@@ -109,14 +109,14 @@ def test_the_chart_is_accepted_and_gives_just_the_rights_needed(
             arguments = ("auth", "can-i", verb, resource, "-n", where, "--as", account)
             return kubectl.run(*arguments).out.strip() == "yes"
 
-        assert may("create", "deployments.apps")
+        lease = f"leases.coordination.k8s.io/{release}-outbox-operator"
+        kubectl.wait_may(account, "create", "deployments.apps", "default")
+        kubectl.wait_may(account, "update", lease, namespace)
         assert may("patch", "outboxpipelines.outbox.dev/status")
         assert may("get", "secrets")
         assert not may("list", "secrets")
         assert not may("delete", "outboxpipelines.outbox.dev")
         assert not may("create", "pods")
-        lease = f"leases.coordination.k8s.io/{release}-outbox-operator"
-        assert may("update", lease, namespace)
         assert not may("update", "leases.coordination.k8s.io/another", namespace)
         assert may("create", "deployments.apps", "kube-public") is (not watched)
     finally:

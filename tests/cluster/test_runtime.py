@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -187,11 +190,17 @@ async def test_a_reconciler_that_fails_is_tried_again_but_not_in_a_hot_loop(
         kubectl("-n", namespace, "label", "eventstream", "a", "test-")
         await operator.worked_on("a", trigger="labels")
 
-        # One pass and one retry a second later failed: two lines, whatever the machine's speed.
-        failed = [line for line in operator.logs if "defect" in line["message"]]
-        assert len(failed) == 2
-        assert all(line["object"] == f"EventStream/{namespace}/a" for line in failed)
-        assert len({line["reconcile_id"] for line in failed}) == 2
+        # One line a pass; how many there were nobody knows, but not how soon one comes again.
+        failures = 2 + sum(one["trigger"] == "retry" for one in operator.passes)
+
+        def failed() -> list[Mapping[str, Any]]:
+            return [line for line in operator.logs if "defect" in line["message"]]
+
+        await eventually(lambda: len(failed()) == failures, "each is logged once")
+        assert all(line["object"] == f"EventStream/{namespace}/a" for line in failed())
+        assert len({line["reconcile_id"] for line in failed()}) == failures
+        times = [datetime.fromisoformat(line["time"]) for line in failed()]
+        assert min(after - before for before, after in pairwise(times)) > timedelta(seconds=0.7)
 
 
 async def test_kopf_writes_nothing_to_our_objects(
@@ -210,13 +219,12 @@ async def test_kopf_writes_nothing_to_our_objects(
     assert "status" not in after
 
 
-async def test_a_stop_is_quick_and_gives_the_lease_back(
-    start: Start, kubectl: Kubectl, namespace: str
-) -> None:
+async def test_a_stop_gives_the_lease_back(start: Start, kubectl: Kubectl, namespace: str) -> None:
     async with start() as operator:
         await operator.leads()
         operator.send(signal.SIGTERM)
-        assert await operator.exit_code(within_seconds=10) == 0
+        # It would be another code if anything had to be cut short.
+        assert await operator.exit_code() == 0
     lease = kubectl.get("-n", namespace, "lease", "outbox-operator")
     assert not lease["spec"].get("holderIdentity")
 
@@ -228,7 +236,11 @@ async def test_probes_and_metrics(start: Start, kubectl: Kubectl, namespace: str
         await operator.worked_on("a")
         assert operator.probe("/healthz")[0] == 200
         assert operator.probe("/readyz")[0] == 200
-        assert "outbox_operator_leader 1.0" in operator.probe("/metrics")[1]
+        metrics = operator.probe("/metrics")[1]
+        assert re.search(
+            r'^outbox_operator_leader\{lease="[^/]+/[^/]+"\} 1.0$', metrics, re.MULTILINE
+        )
+        assert "outbox_operator_leader_since_timestamp_seconds{" in metrics
 
 
 async def test_a_standby_is_ready_and_takes_over_when_the_leader_stops(
@@ -239,7 +251,9 @@ async def test_a_standby_is_ready_and_takes_over_when_the_leader_stops(
         async with start(OUTBOX_IDENTITY="two") as two:
             await two.logged("standing by")
             assert two.probe("/readyz")[0] == 200
-            assert "outbox_operator_leader 0.0" in two.probe("/metrics")[1]
+            metrics = two.probe("/metrics")[1]
+            assert re.search(r"^outbox_operator_leader\{.+\} 0.0$", metrics, re.MULTILINE)
+            assert "outbox_operator_leader_since_timestamp_seconds{" not in metrics
 
             one.send(signal.SIGTERM)
             assert await one.exit_code() == 0
@@ -253,8 +267,8 @@ async def test_a_standby_takes_over_from_a_leader_that_was_killed(
     start: Start, kubectl: Kubectl, namespace: str
 ) -> None:
     quick = {
-        "OUTBOX_LEASE_DURATION": "5",
-        "OUTBOX_LEASE_DEADLINE": "4",
+        "OUTBOX_LEASE_DURATION": "8",
+        "OUTBOX_LEASE_DEADLINE": "6",
         "OUTBOX_LEASE_RETRY": "0.5",
     }
     async with start(OUTBOX_IDENTITY="one", **quick) as one:
@@ -333,7 +347,7 @@ async def test_the_resync_finds_what_the_watch_lost(
         start(proxy.kubeconfig, OUTBOX_RESYNC="0.5", OUTBOX_SILENCE="3") as operator,
     ):
         await operator.leads()
-        assert (await asyncio.to_thread(operator.probe, "/healthz"))[0] == 200
+        await eventually(lambda: _alive(operator), "it counts as alive")
         proxy.deafen("eventstreams")
         await asyncio.to_thread(kubectl.apply, stream(namespace))
 
@@ -352,6 +366,10 @@ async def test_a_deaf_heartbeat_fails_the_liveness_probe(
         await operator.leads()
         proxy.deafen("leases")
         await eventually(lambda: _dead(operator, "Lease"), "a deaf heartbeat fails liveness")
+
+
+async def _alive(operator: RecordingOperator) -> bool:
+    return (await asyncio.to_thread(operator.probe, "/healthz"))[0] == 200
 
 
 async def _dead(operator: RecordingOperator, because_of: str) -> bool:

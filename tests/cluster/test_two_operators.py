@@ -110,7 +110,7 @@ async def test_a_copied_manifest_takes_nothing_until_it_says_adopt(
     blue.wait_condition("EventConsumer", "orders-billing", "ConsumerReady", "False", "TakenOver")
     blue.wait(lambda: blue.get("Deployment", "orders-billing-consumer") is None, "it handles none")
     # What has gone from blue is not missed by green.
-    two.kubectl("delete", "obp", "orders", "-n", "blue", "--timeout=60s")
+    two.kubectl("delete", "obp", "orders", "-n", "blue", "--timeout=120s")
     green.wait_ready(*PIPELINE)
     assert await fetch_value(database, MARK) == taken
 
@@ -126,6 +126,6 @@ async def test_who_comes_again_under_its_name_finds_its_things(
     again = world.pipeline("again", database={"connectionSecretRef": {"name": "again"}})
     world.apply(again)
     world.wait_ready("OutboxPipeline", "again")
-    two.kubectl("delete", "obp", "again", "-n", "green", "--timeout=60s")
+    two.kubectl("delete", "obp", "again", "-n", "green", "--timeout=120s")
     world.apply(again)
     world.wait_ready("OutboxPipeline", "again")

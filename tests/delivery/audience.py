@@ -35,7 +35,7 @@ from support.consuming import Endpoint, Request, Source
 from support.nats import NatsServer, connected, unique_prefix
 from support.outbox import migrate_inbox
 from support.postgres import PostgresServer, running_server
-from support.waiting import eventually
+from support.waiting import SECONDS, eventually
 
 PLANTED: Final = Path(__file__).with_name("planted.py")
 GUILTY: Final = "guilty"
@@ -44,6 +44,8 @@ _REST_SECONDS: Final = 0.3
 _A_SECOND: Final = 12
 """Events that an endpoint with a limit takes."""
 _START_SECONDS: Final = 60.0
+_LEAST: Final = 3 * _BURST
+"""Events that are stored however long that takes: what is planted shows when they are many."""
 _MOST_GUILTY: Final = 6
 """Who kills the process costs a restart each time."""
 
@@ -132,7 +134,7 @@ class Audience:
         async with asyncio.TaskGroup() as group:
             restarting = group.create_task(self._restart())
             breaking = group.create_task(self._break(until))
-            while time.monotonic() < until or not self.good:
+            while time.monotonic() < until or self._emission < _LEAST:
                 await self._store(_BURST)
                 rest = _REST_SECONDS / settings.pace
                 if settings.world.audience == "limited" and settings.seconds > 1:
@@ -273,7 +275,7 @@ class Audience:
         for pod in self._pods:
             if pod.poll() is None:
                 pod.kill()
-            pod.wait(10)
+            pod.wait(SECONDS)
         await self._endpoint.stop()
         if self._database is not None:
             await self._database.close()

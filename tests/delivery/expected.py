@@ -32,7 +32,9 @@ class Row:
     Attributes:
         payload: `bytea` as it is, `jsonb` as PostgreSQL writes it, in UTF-8.
         headers: JSON text.
+        created_at: When the event happened.
         version: Place among the committed events of the key, from 1; None: not in the ledger.
+        replay: Of a copy, the replay that has written it.
     """
 
     position: int
@@ -45,6 +47,12 @@ class Row:
     headers: str
     created_at: dt.datetime
     version: int | None
+    replay: str = ""
+
+    @property
+    def message_id(self) -> str:
+        """What tells its message from all others."""
+        return f"{self.event_id}:{self.replay}" if self.replay else self.event_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +118,7 @@ def differences(row: Row, message: Stored, form: Form) -> list[str]:
 def _headers(row: Row, form: Form) -> list[tuple[str, str]]:
     own: dict[str, str] = json.loads(row.headers)
     headers = {
-        "Nats-Msg-Id": row.event_id,
+        "Nats-Msg-Id": row.message_id,
         "Ce-Specversion": "1.0",
         "Ce-Id": row.event_id,
         "Ce-Type": _value(row.event_type),
@@ -121,6 +129,8 @@ def _headers(row: Row, form: Form) -> list[tuple[str, str]]:
     }
     if row.key:
         headers["Ce-Partitionkey"] = _value(row.key)
+    if row.replay:
+        headers["Outbox-Replay"] = row.replay
     return list((headers | own).items())
 
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -96,7 +97,7 @@ class Faults:
             unprepared = code == -signal.SIGTERM and "relay started" not in replica.process.log
             if code and not unprepared:
                 replica.exits.append(code)
-        except TimeoutError:
+        except subprocess.TimeoutExpired:
             replica.process.kill()
             self.happened["relay-terminate-too-slow"] += 1
         yield True

@@ -89,6 +89,13 @@ def _before_sending(change: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
     Run.send = send  # type: ignore[method-assign]
 
 
+def _plain_ids_of_copies() -> None:
+    """What a replay sends again has the message id of the first time."""
+    from outbox_operator.wire.replay import Replay
+
+    Replay.mark = property(lambda _: "")  # type: ignore[assignment,method-assign]
+
+
 def _fence_copies() -> None:
     """The fence is stored although a second stream will check it once more."""
     from outbox_operator.adapters.nats.publisher import Publisher
@@ -191,20 +198,20 @@ def _count_deliveries() -> None:
 
 def _only_exceptions() -> None:
     """What a handler raises that is no `Exception` goes through."""
-    from outbox_operator.consumer.processor import Processor
+    from outbox_operator.consumer.handler_calls import HandlerCalls
 
     class OtherError(BaseException):
         pass
 
-    real = Processor._call
+    real = HandlerCalls._call
 
-    async def call(self: Processor, *arguments: Any) -> Any:
+    async def call(self: HandlerCalls, *arguments: Any) -> Any:
         outcomes = await real(self, *arguments)
         if "PanicError" in str(outcomes):
             raise OtherError
         return outcomes
 
-    Processor._call = call  # type: ignore[method-assign, assignment]
+    HandlerCalls._call = call  # type: ignore[method-assign, assignment]
 
 
 def _unreachable_counts() -> None:
@@ -265,6 +272,7 @@ PLANTS: Final[dict[str, Callable[[], None]]] = {
     "no-recovery": _no_recovery,
     "order-by-id": _order_by_id,
     "re-encode": _re_encode,
+    "plain-ids-of-copies": _plain_ids_of_copies,
     "fence-copies": _fence_copies,
     "trust-transforms": _trust_transforms,
     "forget-holes": _forget_holes,

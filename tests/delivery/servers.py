@@ -41,12 +41,15 @@ PLANTED: Final = Path(__file__).with_name("planted.py")
 _ROWS_SQL: Final = """
 SELECT e.position, e.shard, e.event_id::text, e.event_type, e.partition_key, e.routing_key,
        CASE WHEN e.event_id = ANY ($1::uuid[]) THEN '' ELSE {payload} END,
-       e.headers::text, e.created_at, l.version
+       e.headers::text,
+       coalesce('epoch'::timestamptz + (e.replay ->> 'time')::bigint * interval '1 microsecond',
+                e.created_at),
+       l.version, coalesce(e.replay ->> 'name', '')
 FROM outbox.events e LEFT JOIN shop.ledger l USING (event_id)
 ORDER BY e.position
 """
 _ELECTION_SECONDS: Final = 30.0
-_TAKING_SECONDS: Final = 10.0
+_TAKING_SECONDS: Final = 60.0
 _PAYLOAD: Final = {"jsonb": "convert_to(e.payload::text, 'UTF8')", "bytea": "e.payload"}
 
 
@@ -217,7 +220,7 @@ class Servers:
         letters = int(counted)
         if self.taker is not None:
             return len(self.taker.found) + letters
-        answer = await client.request(f"$JS.API.STREAM.INFO.{self.stream}", timeout=5)
+        answer = await client.request(f"$JS.API.STREAM.INFO.{self.stream}")
         state = json.loads(answer.data).get("state", {"last_seq": 0, "messages": 0})
         before = int(world.stream.get("firstSequence", 1)) - 1
         return letters + int(state["last_seq"] - before if world.drops else state["messages"])

@@ -18,14 +18,16 @@ import asyncpg
 from delivery.content import Draft, Emit, Transaction
 from delivery.journal import Journal
 from delivery.run import at_rest, compare
+from delivery.second_opinion import disagreements
 from delivery.servers import Servers, until
 from delivery.settings import Settings
 from delivery.verdict import Verdict
 from delivery.workload import Writer
+from support.postgres import sessions_ended
 from support.relaying import RelayProcess
-from support.waiting import eventually
+from support.waiting import SECONDS, eventually
 
-_LOST_SECONDS: Final = 3.0
+LOST_SECONDS: Final = 3.0
 """What is not in the stream by then, with everything healed, is not going to be."""
 
 
@@ -74,10 +76,10 @@ class Stage:
 
             await eventually(enough, f"{count} messages", relay=self.relay())
 
-    async def saved(self, emission: int) -> bool:
+    async def saved(self, emission: int, seconds: float = SECONDS) -> bool:
         """Whether the cursor is as far as that within some seconds."""
         async with self.writer() as writer:
-            return await until(lambda: self._saved(writer, emission), _LOST_SECONDS)
+            return await until(lambda: self._saved(writer, emission), seconds)
 
     async def cursor(self) -> asyncpg.Record:
         """The row of shard 0."""
@@ -91,6 +93,7 @@ class Stage:
     async def forget_saves(self, before: asyncpg.Record) -> None:
         """Kill the relay and take its saves back, as if it had died before the first of them."""
         self.relay().kill()
+        await sessions_ended(self.servers.database_url, "application_name LIKE 'outbox-relay %'")
         names = (
             "snapshot_from", "snapshot_to", "last_position", "emission", "stream_sequence",
             "checkpoints",
@@ -114,12 +117,15 @@ class Stage:
             async def all_stored() -> bool:
                 return await self.servers.stored(client) >= await self.servers.committed()
 
-            await until(all_stored, _LOST_SECONDS)
+            await until(all_stored, LOST_SECONDS if self.settings.plant else SECONDS)
         relays = [replica.process for replica in self.servers.replicas if replica.process.running]
         polls = [relay.metric("polls_total") for relay in relays]
         for relay, before in zip(relays, polls, strict=True):
             await eventually(partial(at_rest, relay, before + 3), "rest", relay=relay)
-        return (await compare(self.settings, self.servers, self.journal))[0]
+        verdict = (await compare(self.settings, self.servers, self.journal))[0]
+        differing = await disagreements(self.settings, self.servers, verdict)
+        assert not differing, f"{self.settings.plant}: {differing}"
+        return verdict
 
 
 def a_transaction(count: int = 1, key: str = "k", payload: str = "{}") -> Transaction:

@@ -19,7 +19,7 @@ from delivery.expected import Stored
 
 _BATCH: Final = 2000
 _PULL_SECONDS: Final = 1.0
-_TIMEOUT_SECONDS: Final = 20.0
+_TIMEOUT_SECONDS: Final = 60.0
 _MOST_UNHEARD: Final = 100
 _PAUSE_SECONDS: Final = 0.05
 TAKER: Final = "taker"

@@ -19,7 +19,7 @@ from delivery.journal import Journal
 from delivery.planted import PLANTS
 from delivery.servers import relays
 from delivery.settings import Settings
-from delivery.stage import Stage, a_transaction
+from delivery.stage import LOST_SECONDS, Stage, a_transaction
 from delivery.test_audience import AUDIENCE_TRAPS
 from delivery.test_worlds import WORLD_TRAPS
 from delivery.verdict import Verdict
@@ -60,7 +60,7 @@ async def a_transaction_commits_late(stage: Stage) -> None:
         await begun.wait()
         # With the bug a relay that looks just before an event is committed loses this one too.
         await stage.write(key="early")
-        while not await stage.saved(1):
+        while not await stage.saved(1, LOST_SECONDS):
             await stage.write(key="early")
         await stage.stored(1)
         go_on.set()
@@ -76,7 +76,7 @@ async def messages_vanish_on_the_way(stage: Stage) -> None:
     link.hold()
     await stage.write(50)
     await eventually(lambda: link.held, "messages under way")
-    await stage.saved(51)
+    await stage.saved(51, LOST_SECONDS)
     link.cut()
     link.heal()
     await stage.relay().active()
@@ -170,8 +170,8 @@ async def frames_of_an_open_run_arrive_late(stage: Stage) -> None:
         await late_begun.wait()
         go_on.set()
         await writing
-        frozen.nats[0].bytes_per_second = 100_000
         # Not done with all of them before a busy test has looked how far it is.
+        frozen.nats[0].bytes_per_second = 20_000
         successor.nats[0].bytes_per_second = 50_000
         await frozen.process.start().active()
         await successor.process.start().standing_by()
@@ -179,6 +179,7 @@ async def frames_of_an_open_run_arrive_late(stage: Stage) -> None:
         frozen.nats[0].hold()
         await messages_held(frozen.nats[0])
         freeze(frozen.process.pid)
+        frozen.nats[0].bytes_per_second = 100_000
         await stage.servers.evict(frozen)
         commit.set()
         await writing_late

@@ -18,6 +18,7 @@ import pytest
 from delivery import fuzz
 from delivery.content import HOSTILE, Emit, Transaction, hostile
 from delivery.journal import Journal
+from delivery.replays import Replays
 from delivery.servers import relays
 from delivery.settings import Settings
 from delivery.stage import Stage
@@ -148,6 +149,21 @@ async def a_bulk_load_is_open(stage: Stage) -> None:
         await stage.write()
 
 
+async def history_is_sent_again(stage: Stage) -> None:
+    """Twice, with a relay that dies in between, and writers that go on."""
+    await stage.relay().start().active()
+    await stage.write(5)
+    await stage.write(5, key="other")
+    await stage.stored(10)
+    replays = Replays(stage.servers.database_url, 0)
+    for name in ("one", "two"):
+        await replays.one(name)
+        await stage.write(2)
+        stage.relay().kill()
+        await stage.relay().start().active()
+    assert replays.troubles == []
+
+
 @dataclass(frozen=True)
 class WorldTrap:
     """A scenario in a world, and what it finds with a bug that belongs there."""
@@ -166,6 +182,7 @@ WORLD_TRAPS = {
     "small-old": WorldTrap(saves_are_lost, "forget-holes", "reordered", 0.1),
     "small-new": WorldTrap(more_than_fits, "full-is-poison", "buried"),
     "rollback": WorldTrap(the_store_is_put_back, "believe-the-stream", "lost", alone=True),
+    "replays": WorldTrap(history_is_sent_again, "plain-ids-of-copies", "lost"),
     "fuzz": WorldTrap(rows_at_random, "whole-pages", "lost"),
     "hostile": WorldTrap(absurd_rows, "whole-pages", "lost"),
     "bulk": WorldTrap(a_bulk_load_is_open, "wait-for-oldest", "lost"),

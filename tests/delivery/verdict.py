@@ -97,7 +97,7 @@ def judge(
         poison: Events that no message can be made of.
     """
     verdict = Verdict()
-    by_id = {row.event_id: row for row in rows}
+    by_id = {row.message_id: row for row in rows}
     _journal(verdict, by_id, fates)
     first: dict[str, Stored] = {}
     for message in messages:
@@ -119,7 +119,7 @@ def judge(
     _letters(verdict, by_id, letters, poison, blocks=promise.blocks)
     wanted = _left(rows, first, form, promise) if promise.drops else rows
     for row in wanted:
-        if row.event_id not in first and row.event_id not in letters:
+        if row.message_id not in first and row.event_id not in letters:
             verdict.add(
                 "lost",
                 f"event {row.event_id} position {row.position} shard {row.shard} "
@@ -140,7 +140,7 @@ def _left(
     for row in rows:
         subject, version = subject_of(row, form), row.version or 0
         newest[row.key] = max(version, newest.get(row.key, 0))
-        if row.event_id in stored:
+        if row.message_id in stored:
             versions[row.key, subject] = min(version, versions.get((row.key, subject), version))
     return [
         row
@@ -193,13 +193,16 @@ def _journal(verdict: Verdict, by_id: Mapping[str, Row], fates: Mapping[str, Fat
 
 
 def _order(verdict: Verdict, first: Mapping[str, Stored], by_id: Mapping[str, Row]) -> None:
-    """The ledger's versions count the events of a key in the order in which it was locked."""
-    latest: dict[str, tuple[int, Stored]] = {}
+    """The ledger's versions count the events of a key in the order in which it was locked.
+
+    Those of a replay begin anew.
+    """
+    latest: dict[tuple[str, str], tuple[int, Stored]] = {}
     for event, message in first.items():  # in stream order
         row = by_id[event]
         if not row.key or row.version is None:
             continue
-        before = latest.get(row.key)
+        before = latest.get((row.key, row.replay))
         if before is not None and row.version < before[0]:
             verdict.add(
                 "reordered",
@@ -207,7 +210,7 @@ def _order(verdict: Verdict, first: Mapping[str, Stored], by_id: Mapping[str, Ro
                 f"(sequence {before[1].sequence}, position {before[1].header('Outbox-Position')})",
             )
         else:
-            latest[row.key] = (row.version, message)
+            latest[row.key, row.replay] = (row.version, message)
 
 
 def _numbers(verdict: Verdict, messages: Sequence[Stored], *, gaps: bool) -> None:

@@ -32,6 +32,7 @@ class World:
         bulk: Events of a transaction that stays open all the time.
         rollbacks: Whether the store of the broker may be put back to an earlier copy.
         outages: Whether the broker may die.
+        replays: Whether history is sent again all the time, by somebody who dies at that.
         audience: Who handles the events of a stream, which is then what the run is about; empty:
             nobody, the run ends at the stream. See `delivery.audience`.
         consumer: Settings of the consumer runtime.
@@ -49,6 +50,7 @@ class World:
     bulk: int = 0
     rollbacks: bool = False
     outages: bool = True
+    replays: bool = False
     audience: Kind = ""
     consumer: Mapping[str, Any] = field(default_factory=dict)
 
@@ -62,6 +64,15 @@ class World:
         """Whether the stream drops messages by itself."""
         names = {"maxAge", "maxBytes", "maxMessages", "maxMessagesPerSubject"}
         return self.stream.get("discard") != "New" and bool(names & set(self.stream))
+
+    @property
+    def countable(self) -> bool:
+        """Whether the stream counts every event in the end.
+
+        Not where it drops and is put back: what it forgot and would have dropped by now need not
+        come again, and its last sequence is the one of before.
+        """
+        return not (self.drops and self.rollbacks)
 
     @property
     def last_of_key(self) -> bool:
@@ -109,6 +120,7 @@ WORLDS: Final = {
             stream={"maxMessages": 300, "discard": "New", "retention": "WorkQueue"},
         ),
         World(name="rollback", rollbacks=True),
+        World(name="replays", replays=True),
         World(name="hostile", hostile=0.05, on_poison="BlockKey"),
         World(name="fuzz", hostile=0.6, fuzz=True, on_poison="Skip"),
         World(name="bulk", bulk=200_000),
@@ -181,6 +193,10 @@ def drawn(seed: int) -> World:
                 "ack_wait": draw.choice((1.0, 3.0)),
             },
         )
+    # Drawn by itself, so that the worlds of before stay what they were.
+    replays = random.Random(f"{seed}/replays").random() < 0.25
+    if rollbacks or retention != "Limits" or World(stream=stream).drops:
+        replays = False
     return World(
         name=RANDOM,
         stream=stream,
@@ -194,6 +210,7 @@ def drawn(seed: int) -> World:
         bulk=draw.choice((0, 0, 0, 50_000)),
         rollbacks=rollbacks,
         outages=outages,
+        replays=replays,
     )
 
 

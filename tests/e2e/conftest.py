@@ -9,13 +9,21 @@ from pathlib import Path
 import pytest
 from demo.cli import install
 from demo.clusters import Cluster
-from demo.shop import Shop
+from demo.shop import NAMESPACE, Shop
 
 from support.operator import QUICK
 from support.stage import Stage
 
 KEEP_ENV = "OUTBOX_E2E_CLUSTER"
 """Name of a cluster to use and keep; without it the tests make their own and remove it."""
+
+POLICIES = {
+    "dataPlane.networkPolicy.enabled": True,
+    "dataPlane.networkPolicy.metricsFrom": [
+        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}}
+    ],
+}
+"""The local cluster enforces none; the test of them does."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
@@ -28,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.xdist_group("stage"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stage() -> Iterator[Stage]:
     """What `make demo` sets up, before the shop opens."""
     kept = os.environ.get(KEEP_ENV)
@@ -36,7 +44,7 @@ def stage() -> Iterator[Stage]:
     try:
         kubectl = cluster.up()
         images = cluster.images()
-        install(cluster.program("helm"), kubectl, images.operator, QUICK)
+        install(cluster.program("helm"), kubectl, images.operator, QUICK, POLICIES)
         shop = Shop(kubectl)
         shop.apply(images.shop, cluster.volumes(kubectl))
         shop.wait_ready(timeout=180)

@@ -85,7 +85,7 @@ def consumer(url: str) -> dict[str, Any]:
 def served(stage: Stage) -> Iterator[Stage]:
     """The shop with the endpoint, taking orders."""
     stage.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(endpoint(stage.images.operator)))
-    stage.kubectl("rollout", "status", "-n", NAMESPACE, "deployment/endpoint", "--timeout=60s")
+    stage.kubectl("rollout", "status", "-n", NAMESPACE, "deployment/endpoint", "--timeout=110s")
     stage.shop.take_orders(1)
     yield stage
     stage.shop.take_orders(0)
@@ -137,4 +137,4 @@ def test_a_bad_endpoint_shows_and_heals(served: Stage, url: str, word: str) -> N
         served.eventually("what failed is handled", caught_up)
         assert (status(served)["consumer"].get("deadLetters") or 0) == 0
     finally:
-        served.kubectl("delete", "-n", NAMESPACE, "evc/watcher", "--timeout=60s")
+        served.kubectl("delete", "-n", NAMESPACE, "evc/watcher", "--timeout=110s")

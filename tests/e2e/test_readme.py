@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
-from demo.shop import ROOT
+from demo.kubectl import ROOT
 
 from support.stage import Stage
 
@@ -67,7 +67,7 @@ def smallest(stage: Stage) -> Iterator[None]:
     stage.kubectl("apply", "-f", "-", stdin=surroundings(stage.images.shop["nats"]))
     stage.kubectl("apply", "-n", NAMESPACE, "-f", str(ROOT / "examples/smallest/pipeline.yaml"))
     yield
-    stage.kubectl("delete", "-n", NAMESPACE, "obp/orders", "--timeout=60s")
+    stage.kubectl("delete", "-n", NAMESPACE, "obp/orders", "--timeout=110s")
     stage.kubectl("delete", "namespace", NAMESPACE, "nats", "--timeout=120s", timeout=150)
     stage.sql("postgres", "DROP DATABASE readme WITH (FORCE)")
     stage.sql("postgres", "DROP ROLE readme")

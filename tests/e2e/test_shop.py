@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from demo.shop import NAMESPACE, DemoError
+from demo.kubectl import DemoError
+from demo.shop import NAMESPACE
 
 from support.stage import Stage
 
@@ -37,7 +38,7 @@ def pods(stage: Stage, namespace: str, selector: str) -> dict[str, bool]:
 def close_and_compare(stage: Stage) -> None:
     """Stop taking orders, let consumers catch up, and compare order by order."""
     stage.shop.take_orders(0)
-    stage.shop.settle(timeout=120)
+    stage.shop.settle(timeout=240)
     assert stage.shop.ledger().problems() == []
 
 
@@ -73,9 +74,9 @@ def test_a_dead_nats_shows_with_address_and_heals(stage: Stage) -> None:
     stage.kubectl("scale", "-n", NAMESPACE, "statefulset/nats", "--replicas=0")
     try:
         stage.eventually(
-            "a condition names the address", lambda: "nats.shop:4222" in stage.shop.conditions(), 60
+            "a condition names the address", lambda: "nats.shop:4222" in stage.shop.conditions()
         )
-        stage.eventually("the pipeline is not ready", lambda: not ready(stage), 30)
+        stage.eventually("the pipeline is not ready", lambda: not ready(stage))
     finally:
         stage.kubectl("scale", "-n", NAMESPACE, "statefulset/nats", "--replicas=1")
     stage.eventually("the pipeline is ready", lambda: ready(stage))

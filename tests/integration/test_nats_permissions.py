@@ -79,7 +79,7 @@ async def operate(admin: JetStreamAdmin, other: Client) -> None:
     }  # fmt: skip
     durable: dict[str, Any] = {
         "name": DURABLE, "durable_name": DURABLE, "ack_policy": "explicit", "max_deliver": 1,
-        "ack_wait": 1_000_000_000,
+        "ack_wait": 60_000_000_000,
     }  # fmt: skip
     context = other.jetstream()
     await context.add_stream(name="OTHER", subjects=["orders.>"])
@@ -98,6 +98,7 @@ async def operate(admin: JetStreamAdmin, other: Client) -> None:
     later = {**durable, "pause_until": "2100-01-01T00:00:00Z"}
     await admin.update_consumer(STREAM, later)
     await admin.update_consumer(STREAM, durable)
+    await admin.reset_consumer(STREAM, DURABLE, 1)
     await give_up_on_one(other)
     assert await admin.dead_letters(LETTERS).collect(STREAM, DURABLE, "dlq.ORDERS") == 1
     assert await admin.subject_message_count(LETTERS, "dlq.ORDERS.>") == 1
@@ -113,7 +114,7 @@ async def give_up_on_one(other: Client) -> None:
     context = other.jetstream()
     await context.publish("orders.created", b"{}", headers={"Ce-Id": "e1"})
     reader = await context.pull_subscribe_bind(DURABLE, STREAM)
-    (message,) = await reader.fetch(1)
+    (message,) = await reader.fetch(1, timeout=SECONDS)
     await message.term()
 
     async def told() -> bool:
@@ -141,7 +142,7 @@ async def relay(world: World) -> None:
             return process.metric("nudges_total") > 0
 
         await eventually(nudged, "nudged", relay=process)
-        process.kill()
+        await outbox.killed(process)
         await connection.execute(
             "UPDATE outbox.cursors SET stream_sequence = 2, emission = 2, last_position = 2"
         )
@@ -200,7 +201,7 @@ async def nudging(world: World) -> None:
     await world.admin.flush()
     async with sender(world) as link:
         await commit(world, Writer(send=Nudge(link=link, namespace="shop", pipeline="orders")))
-        assert (await nudges.next_msg(10)).data == b""
+        assert (await nudges.next_msg(SECONDS)).data == b""
 
 
 async def sending(world: World) -> None:
@@ -213,14 +214,14 @@ async def sending(world: World) -> None:
             link=link, namespace="shop", pipeline="orders", subject="orders.{event_type}"
         )
         await commit(world, Writer(send=send))
-        assert await asyncio.to_thread(link.flush)
+        assert await asyncio.to_thread(link.flush, SECONDS)
     assert figure("attempts_total") - attempts == figure("success_total") - successes == 1
     assert (await world.admin.jetstream().stream_info(STREAM)).state.messages == 1
 
 
 def sender(world: World) -> contextlib.AbstractAsyncContextManager[NatsLink]:
     return open_link(
-        lambda: nats.connect(world.server.url, user=ROLE, password=ROLE), timeout_seconds=5
+        lambda: nats.connect(world.server.url, user=ROLE, password=ROLE), timeout_seconds=SECONDS
     )
 
 
@@ -256,6 +257,20 @@ async def rebase(world: World) -> None:
     assert done.code == 0, done.output
 
 
+async def list_dead_letters(world: World) -> None:
+    """`kubectl outbox dlq list` runs `outbox dead-letters` in a relay's pod."""
+    context = world.admin.jetstream()
+    await context.add_stream(name=LETTERS, subjects=["dlq.ORDERS.>"])
+    letter = {"Outbox-Dead-Letter-Reason": "MaxDeliver", "Ce-Id": "event-1"}
+    await context.publish(f"dlq.ORDERS.{DURABLE}", b"{}", headers=letter)
+    connection = await asyncpg.connect(world.database)
+    outbox = Outbox(world.database, world.server, world.directory, connection, STREAM)
+    config = outbox.relay(nats=login(world.server, world.directory), stream=STREAM).config
+    await connection.close()
+    done = await outbox_command("dead-letters", "--config", str(config), "--stream", LETTERS)
+    assert (done.code, "event-1" in done.output) == (0, True), done.output
+
+
 LIVES: dict[str, Life] = {
     "operator": operator,
     "relay": relay,
@@ -263,6 +278,7 @@ LIVES: dict[str, Life] = {
     "service that nudges": nudging,
     "service that sends": sending,
     "`outbox rebase`": rebase,
+    "`kubectl outbox dlq list`": list_dead_letters,
 }
 
 

@@ -30,7 +30,7 @@ from outbox_operator.wire.config import (
 from support.nats import NatsServer, connected
 from support.outbox import migrate_inbox
 from support.relaying import Outbox, an_outbox, check_delivery, per_key
-from support.waiting import eventually
+from support.waiting import SECONDS, eventually
 
 pytestmark = pytest.mark.integration
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class ConsumerProcess:
         """End it at once."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(SECONDS)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """A proxy in front of a real API server that can lose what a watch says, as networks do.
 
 Requests pass unchanged; with `deafen`, watches of a resource stay open and keep their
-bookmarks, but their events vanish: the failure that a healthy-looking connection hides.
+bookmarks, but their events vanish: the failure that a healthy-looking connection hides. With
+`lose`, requests reach the server and their answers nobody.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ class ApiProxy:
         self._tls = _client_context(cluster, document["users"][0]["user"], folder)
         self.kubeconfig = folder / "proxied"
         self._deaf: set[str] = set()
+        self._lost = self._asked = 0
+
+    def lose(self, every: int) -> None:
+        """Lose every so many-th answer from now on, and hang up."""
+        self._lost = every
 
     def deafen(self, plural: str) -> None:
         """Lose all events of this resource from now on."""
@@ -84,7 +90,10 @@ class ApiProxy:
             headers=headers,
             data=await request.read() or None,
         )
+        self._asked += 1
         async with sent as answer:
+            if self._lost and self._asked % self._lost == 0 and request.transport is not None:
+                request.transport.close()
             kept = ("content-type", "content-encoding", "retry-after")
             response = web.StreamResponse(
                 status=answer.status,

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 from support.kube import LOCALKUBE, Cluster
+from support.waiting import SECONDS
 
 
 class ApiServer:
@@ -30,7 +31,7 @@ class ApiServer:
         """kill -9; returns once the process is gone."""
         if self._started is not None:
             self._started.kill()
-            self._started.wait(10)
+            self._started.wait(SECONDS)
             self._started = None
             return
         handle = os.pidfd_open(self._pid)
@@ -38,7 +39,7 @@ class ApiServer:
             signal.pidfd_send_signal(handle, signal.SIGKILL)
             gone = select.poll()
             gone.register(handle, select.POLLIN)
-            assert gone.poll(10_000), "the API server outlived kill -9"
+            assert gone.poll(SECONDS * 1000), "the API server outlived kill -9"
         finally:
             os.close(handle)
 

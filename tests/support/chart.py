@@ -64,7 +64,7 @@ class Helm:
             ],
             values or {},
         )
-        return [document for document in yaml.safe_load_all(text) if document]
+        return [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
 
     def lint(self, values: Manifest) -> None:
         """`helm lint --strict`. Raises ChartRefusedError."""
@@ -106,3 +106,32 @@ def _output(program: Path, arguments: tuple[str, ...], values: str) -> str:
     if done.returncode:
         raise ChartRefusedError(done.stdout + done.stderr)
     return done.stdout
+
+
+def of_kind(objects: list[Manifest], kind: str) -> list[Manifest]:
+    """Those of a kind."""
+    return [one for one in objects if one["kind"] == kind]
+
+
+def deployment(objects: list[Manifest]) -> Manifest:
+    """The operator's."""
+    (found,) = of_kind(objects, "Deployment")
+    return found
+
+
+def pod(objects: list[Manifest]) -> Manifest:
+    """What its pods are."""
+    spec: Manifest = deployment(objects)["spec"]["template"]["spec"]
+    return spec
+
+
+def container(objects: list[Manifest]) -> Manifest:
+    """The one of its pods."""
+    (found,) = pod(objects)["containers"]
+    assert isinstance(found, dict)
+    return found
+
+
+def environment(objects: list[Manifest]) -> dict[str, str]:
+    """Variables of that container; those read from elsewhere are empty."""
+    return {one["name"]: one.get("value", "") for one in container(objects)["env"]}

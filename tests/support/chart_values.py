@@ -34,6 +34,7 @@ EVERYTHING: dict[str, Any] = {
     "dataPlane": {
         "imagePullSecrets": [{"name": "pull"}],
         "priorityClassName": "high",
+        "extraEnv": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://otel:4318"}],
         "networkPolicy": {
             "enabled": True,
             "metricsFrom": [{"namespaceSelector": {}}],
@@ -41,6 +42,7 @@ EVERYTHING: dict[str, Any] = {
         },
         "podPolicy": {"fields": ["spec.tolerations"], "serviceAccounts": [], "images": ["team/*"]},
     },
+    "rbac": {"separateApproval": True},
     "serviceAccount": {"annotations": {"a": "b"}},
     "networkPolicy": {
         "metricsFrom": [{"namespaceSelector": {}}],
@@ -49,7 +51,24 @@ EVERYTHING: dict[str, Any] = {
     "metrics": {
         "service": {"annotations": {"a": "b"}},
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "scrapeAnnotations": True,
         "kubeStateMetrics": {"enabled": True, "labels": {"for": "metrics"}},
+        "dashboards": {"enabled": True, "annotations": {"grafana_folder": "Outbox"}},
+    },
+    "alerts": {
+        "enabled": True,
+        "labels": {"release": "prometheus"},
+        "alertLabels": {"team": "data"},
+        "namespaces": ["shop", "billing"],
+        "groupLabels": ["cluster"],
+        "gap": "2m",
+        "runbooks": "https://runbooks.example/outbox",
+        "rules": {
+            "OutboxHighLag": {"severity": "page", "for": "1m", "threshold": 9999},
+            "OutboxHighLatency": {"threshold": 0.25, "window": "2m", "labels": {"team": "shop"}},
+            "OutboxWorkerIdle": {"enabled": False},
+        },
     },
 }
 NAMESPACED = {"watchNamespaces": ["shop", "billing", "shop"]}

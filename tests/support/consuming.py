@@ -25,6 +25,7 @@ from outbox_operator.consumer.app import App, build_handler
 from outbox_operator.consumer.handlers.python import PythonHandler
 from outbox_operator.consumer.handlers.registry import Handlers
 from outbox_operator.consumer.handlers.types import Handler
+from outbox_operator.telemetry.tracing import Tracer
 from outbox_operator.wire.config import (
     ConsumerConfig,
     HttpHandlerConfig,
@@ -33,7 +34,7 @@ from outbox_operator.wire.config import (
     encode,
 )
 from support.ports import free_port
-from support.waiting import ended, eventually
+from support.waiting import SECONDS, ended, eventually
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +89,13 @@ class Endpoint:
 
     async def start(self) -> None:
         """Listen (again)."""
+        self.port = self.port or free_port()  # nobody takes it while it is not listened on
         app = web.Application()
         app.router.add_post("/events", self._serve)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self.tls)
         await site.start()
-        self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
         """Refuse connections."""
@@ -152,7 +153,6 @@ class Source:
         answer = await self.client.request(
             f"$JS.API.CONSUMER.CREATE.{self.prefix}.{self.config.durable}",
             json.dumps({"stream_name": self.prefix, "config": config}).encode(),
-            timeout=5,
         )
         assert "error" not in json.loads(answer.data), answer.data
 
@@ -169,7 +169,9 @@ class Source:
     async def unpin(self) -> None:
         """Take the place of the reader away, as `nats consumer unpin` does."""
         await self.client.request(
-            f"$JS.API.CONSUMER.UNPIN.{self.prefix}.{self.config.durable}", b'{"group": "outbox"}'
+            f"$JS.API.CONSUMER.UNPIN.{self.prefix}.{self.config.durable}",
+            b'{"group": "outbox"}',
+            timeout=SECONDS,
         )
 
     async def publish(
@@ -237,9 +239,11 @@ def calling(function: Callable[..., Any] | Handlers, *, timeout: float = 30.0) -
 
 
 @contextlib.asynccontextmanager
-async def consuming(config: ConsumerConfig, handler: Handler | None = None) -> AsyncIterator[App]:
+async def consuming(
+    config: ConsumerConfig, handler: Handler | None = None, tracer: Tracer | None = None
+) -> AsyncIterator[App]:
     """A consumer that runs in this process for the length of a block, then drains."""
-    app = App(config, handler or build_handler(config))
+    app = App(config, handler or build_handler(config), tracer)
     task = asyncio.create_task(app.run())
     try:
         await eventually(lambda: app.health.port or task.done(), "consumer started")
@@ -268,7 +272,7 @@ def consumer_process(
     finally:
         if consumer.poll() is None:
             consumer.kill()
-        consumer.communicate(timeout=10)
+        consumer.communicate(timeout=SECONDS)
 
 
 async def readiness(app: App) -> tuple[int, dict[str, Any]]:

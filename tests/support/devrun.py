@@ -58,9 +58,9 @@ class Dev:
         self.until(lambda: re.search(pattern, self.output) is not None, pattern)
 
     def emit(self, *arguments: str) -> str:
-        """Run `outbox emit`; returns the event's id."""
+        """Run `outbox dev emit orders`; returns the event's id."""
         done = subprocess.run(
-            [*outbox("emit"), *arguments],
+            [*outbox("dev"), "emit", "orders", *arguments, "-o", "name"],
             cwd=self.folder, capture_output=True, text=True, check=True, timeout=60,
         )  # fmt: skip
         return done.stdout.strip()

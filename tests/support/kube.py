@@ -8,14 +8,16 @@ import json
 import os
 import ssl
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCALKUBE = ROOT / "hack/localkube/localkube"
@@ -49,6 +51,8 @@ class Kubectl:
                 *arguments,
             ],
             input=stdin,
+            # It ends before its garbage would matter, and a sixth of its start is collecting that.
+            env={**os.environ, "GOGC": "off"},
             capture_output=True,
             text=True,
             timeout=150,
@@ -72,9 +76,22 @@ class Kubectl:
         document: dict[str, Any] = json.loads(self("get", *arguments, "-o", "json"))
         return document
 
+    def wait_may(self, user: str, verb: str, resource: str, namespace: str) -> None:
+        """Returns once a user may do something.
 
-class Reader:
-    """Reads from the API server over one connection: for looks that are repeated until they hold.
+        API servers hear of roles and bindings a moment after they were made.
+        """
+        asked = ("auth", "can-i", verb, resource, "-n", namespace, f"--as={user}")
+        wait_until(
+            lambda: self.run(*asked).out.strip() == "yes",
+            f"{user} may {verb} {resource} in {namespace}", pause=0.1,
+        )  # fmt: skip
+
+
+class Api:
+    """The API server over one connection, without a kubectl to start.
+
+    For looks that are repeated until they hold, and for what every test does.
 
     Args:
         kubeconfig: Of a control plane made here; its certificates are files beside it.
@@ -91,28 +108,63 @@ class Reader:
     def text(self, path: str) -> str | None:
         """Body of an answer, None when there is no such object."""
         try:
-            return self._ask(path)
+            return self._read(path)
         except (http.client.HTTPException, OSError):  # it may have closed an idle connection
             self._connection.close()
-            return self._ask(path)
+            return self._read(path)
 
     def get(self, path: str) -> dict[str, Any] | None:
         """The same, decoded."""
         text = self.text(path)
         return None if text is None else dict(json.loads(text))
 
-    def _ask(self, path: str) -> str | None:
-        self._connection.request("GET", path)
-        answer = self._connection.getresponse()
-        body = answer.read().decode()
-        assert answer.status in (200, 404), f"GET {path}: {answer.status} {body}"
-        return body if answer.status == 200 else None
+    def create(self, path: str, body: dict[str, Any]) -> None:
+        """Create an object below a path."""
+        self._write("POST", path, json.dumps(body))
+
+    def delete(self, path: str) -> None:
+        """Delete an object, or all below a path; they may take a while to go."""
+        self._write("DELETE", path, None)
+
+    def _read(self, path: str) -> str | None:
+        status, body = self._ask("GET", path, None)
+        assert status in (200, 404), f"GET {path}: {status} {body}"
+        return body if status == 200 else None
+
+    def _write(self, verb: str, path: str, sent: str | None) -> None:
+        self._connection.close()  # by and by the server closes an idle one; none may be sent twice
+        status, body = self._ask(verb, path, sent)
+        assert status in (200, 201, 202), f"{verb} {path}: {status} {body}"
+
+    def _ask(self, verb: str, path: str, sent: str | None) -> tuple[int, str]:
+        """The status and body of an answer that is one: 429 asks to come again, as kubectl does.
+
+        It is what a server says of a kind whose definition was changed a moment ago.
+        """
+        status, body = HTTPStatus.TOO_MANY_REQUESTS, ""
+
+        def answered() -> bool:
+            nonlocal status, body
+            self._connection.request(verb, path, sent, {"Content-Type": "application/json"})
+            answer = self._connection.getresponse()
+            status, body = HTTPStatus(answer.status), answer.read().decode()
+            return status != HTTPStatus.TOO_MANY_REQUESTS
+
+        wait_until(answered, f"{verb} {path}", detail=lambda: body, pause=0.2)
+        return status, body
+
+
+def api(kubeconfig: Path) -> Api:
+    """The API server of a cluster.
+
+    One that was ended and started again has the same path, and another port and authority.
+    """
+    return _api(kubeconfig, kubeconfig.read_text(), (kubeconfig.parent / "ca.crt").read_bytes())
 
 
 @functools.cache
-def reader(kubeconfig: Path) -> Reader:
-    """The reader of a cluster."""
-    return Reader(kubeconfig)
+def _api(kubeconfig: Path, _text: str, _authority: bytes) -> Api:
+    return Api(kubeconfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +208,7 @@ def install_crds(kubectl: Kubectl) -> None:
     """Apply crds/ and wait until the API server serves them."""
     kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
     kubectl("wait", "--for=condition=Established", "--timeout=120s", "-f", str(CRDS))
-    deadline = time.monotonic() + 120
-    while not _published(kubectl):
-        assert time.monotonic() < deadline, "the API server does not publish our resources"
-        time.sleep(0.1)
+    wait_until(lambda: _published(kubectl), "the API server publishes our resources", pause=0.1)
 
 
 def _published(kubectl: Kubectl) -> bool:

@@ -21,6 +21,8 @@ from typing import Any, Self
 
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.connection import connect
@@ -29,6 +31,7 @@ from outbox_operator.embedded.nats import EmbeddedNats, installed_program
 from support.kube import ROOT
 from support.ports import free_port
 from support.processes import freeze
+from support.waiting import eventually
 
 START_SECONDS = 60.0
 _RELOADED = "Reloaded server configuration"
@@ -377,10 +380,38 @@ def unique_prefix() -> str:
     return f"t{uuid.uuid4().hex[:10]}"
 
 
+class _Patient(WireClient):
+    """Waits for answers as long as a busy machine takes; nats-py gives up after half a second."""
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = START_SECONDS,
+        old_style: bool = False,
+        headers: dict[str, Any] | None = None,
+    ) -> Msg:
+        """As nats-py's."""
+        return await super().request(subject, payload, timeout, old_style, headers)
+
+    def jetstream(self, **options: Any) -> JetStreamContext:
+        """As nats-py's, which gives up after five seconds."""
+        return super().jetstream(**{"timeout": START_SECONDS, **options})
+
+
 @contextlib.asynccontextmanager
-async def connected(server: NatsServer | NatsCluster) -> AsyncIterator[WireClient]:
-    """A connection for the length of a block."""
-    client = await connect(server.auth, name="tests")
+async def connected(
+    server: NatsServer | NatsCluster, user: str | None = None
+) -> AsyncIterator[WireClient]:
+    """A connection for the length of a block.
+
+    Args:
+        server: Where to.
+        user: Who logs in, with the same word as password; None: as the server's options say.
+    """
+    login: dict[str, Any] = {} if user is None else {"username": user, "password": user}
+    client = await connect(replace(server.auth, **login), name="tests", timeout=START_SECONDS)
+    client.__class__ = _Patient
     try:
         yield client
     finally:
@@ -389,7 +420,28 @@ async def connected(server: NatsServer | NatsCluster) -> AsyncIterator[WireClien
 
 async def remove_streams(client: Client, prefix: str) -> None:
     """Delete every stream whose name starts with a prefix."""
-    answer = await client.request("$JS.API.STREAM.NAMES", b"{}", timeout=5)
+    answer = await client.request("$JS.API.STREAM.NAMES", b"{}", timeout=START_SECONDS)
     for name in json.loads(answer.data).get("streams") or ():
         if name.startswith(prefix):
-            await client.request(f"$JS.API.STREAM.DELETE.{name}", timeout=5)
+            await client.request(f"$JS.API.STREAM.DELETE.{name}", timeout=START_SECONDS)
+
+
+async def make_stream(client: Client, **config: Any) -> dict[str, Any]:
+    """Make a stream of these fields, also one of a name that was deleted a moment ago; the answer.
+
+    A server takes the files of a deleted stream away beside its other work, and once in some
+    thousands of times it refuses a stream of the same name meanwhile.
+    """
+    document = json.dumps(config).encode()
+
+    async def made() -> dict[str, Any] | None:
+        subject = f"$JS.API.STREAM.CREATE.{config['name']}"
+        said = await client.request(subject, document, timeout=START_SECONDS)
+        answer: dict[str, Any] = json.loads(said.data)
+        if "creating store" in answer.get("error", {}).get("description", ""):
+            return None
+        assert "error" not in answer, answer
+        return answer
+
+    found: dict[str, Any] = await eventually(made, f"stream {config['name']}")
+    return found

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from support.kube import ROOT
 from support.ports import free_port
+from support.waiting import SECONDS
 
 IMAGE = "outbox-operator:test"
 QUICK = dict.fromkeys(
@@ -34,6 +35,8 @@ QUICK = dict.fromkeys(
     "1",
 )
 """Pauses for tests: nobody waits longer than a second for the next look."""
+PATIENT = {"OUTBOX_LEASE_DURATION": "120", "OUTBOX_LEASE_DEADLINE": "100"}
+"""Nobody starts an operator here that ended because the machine did not let it renew its Lease."""
 
 
 @dataclass
@@ -46,6 +49,8 @@ class OperatorProcess:
         identity: Name in the Lease.
         namespaces: Namespaces to look after; empty: all.
         variables: More of its environment.
+        pauses: Its pauses between two looks; empty: those that users have.
+        program: Module and arguments.
     """
 
     kubeconfig: Path
@@ -55,6 +60,8 @@ class OperatorProcess:
     lease_namespace: str = "default"
     log_level: str = "DEBUG"  # says each pass
     variables: Mapping[str, str] = field(default_factory=dict)
+    pauses: Mapping[str, str] = field(default_factory=lambda: QUICK)
+    program: tuple[str, ...] = ("outbox_operator.cli.main", "operator")
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -62,7 +69,8 @@ class OperatorProcess:
         """Start it; returns at once."""
         environment = {
             **os.environ,
-            **QUICK,
+            **PATIENT,
+            **self.pauses,
             "KUBECONFIG": str(self.kubeconfig),
             "OUTBOX_IMAGE": IMAGE,
             "OUTBOX_IDENTITY": self.identity,
@@ -75,14 +83,14 @@ class OperatorProcess:
         }
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "outbox_operator.cli.main", "operator"],
+                [sys.executable, "-m", *self.program],
                 env=environment,
                 cwd=ROOT,
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )
 
-    def wait_ready(self, deadline: float = 120.0) -> None:
+    def wait_ready(self, deadline: float = SECONDS) -> None:
         """Returns when /readyz says ok; fails with the log when that does not happen."""
         end = time.monotonic() + deadline
         while time.monotonic() < end:
@@ -99,20 +107,24 @@ class OperatorProcess:
     def fetch(self, path: str) -> str:
         """Body of a health or metrics request."""
         url = f"http://127.0.0.1:{self.port}{path}"
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=SECONDS) as answer:
             text: str = answer.read().decode()
             return text
 
-    def metric(self, name: str, **labels: str) -> float:
-        """Sum of the samples of a metric whose labels match."""
-        total = 0.0
+    def samples(self, name: str, /, **labels: str) -> list[float]:
+        """The samples of a metric whose labels match."""
+        found = []
         for line in self.fetch("/metrics").splitlines():
             head, _, value = line.rpartition(" ")
             if head.split("{", 1)[0] == name and all(
                 f'{key}="{wanted}"' in head for key, wanted in labels.items()
             ):
-                total += float(value)
-        return total
+                found.append(float(value))
+        return found
+
+    def metric(self, name: str, /, **labels: str) -> float:
+        """Sum of the samples of a metric whose labels match."""
+        return sum(self.samples(name, **labels))
 
     def text(self) -> str:
         """All it has logged."""
@@ -122,7 +134,7 @@ class OperatorProcess:
         """The end of its log."""
         return "\n".join(self.text().splitlines()[-lines:])
 
-    def stop(self, deadline: float = 60.0) -> int:
+    def stop(self, deadline: float = SECONDS) -> int:
         """SIGTERM; its exit code."""
         if self.process is None:
             return 0
@@ -131,7 +143,7 @@ class OperatorProcess:
             return self.process.wait(deadline)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(SECONDS)
             raise AssertionError(f"the operator did not stop:\n{self.tail()}") from None
         finally:
             self.process = None
@@ -140,7 +152,7 @@ class OperatorProcess:
         """SIGKILL."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(SECONDS)
             self.process = None
 
 
@@ -154,6 +166,7 @@ def running_operator(
     identity: str = "test",
     log_level: str = "DEBUG",
     variables: Mapping[str, str] | None = None,
+    pauses: Mapping[str, str] = QUICK,
 ) -> Iterator[OperatorProcess]:
     """A ready operator, stopped afterwards."""
     operator = OperatorProcess(
@@ -164,6 +177,7 @@ def running_operator(
         lease_namespace=lease_namespace,
         log_level=log_level,
         variables=variables or {},
+        pauses=pauses,
     )
     operator.start()
     try:

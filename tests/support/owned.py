@@ -35,7 +35,7 @@ class OwnedDatabase:
     def __init__(self, server: PostgresServer, url: str) -> None:
         self.server = server
         self.name = url.rpartition("/")[2]
-        self._url = url
+        self._root_url = url
         self._stack = AsyncExitStack()
         self.root: Connection
         self.connection: Connection
@@ -43,13 +43,17 @@ class OwnedDatabase:
         self.role, self._password = server.create_role("owner")
 
     async def __aenter__(self) -> OwnedDatabase:
-        self.root = await self._open(self._url)
+        self.root = await self._open(self._root_url)
         await self.root.execute(f'GRANT CREATE ON DATABASE "{self.name}" TO "{self.role}"')
-        url = self.server.url(self.name, self.role, self._password)
         # As the operator's: whatever it asks passes the guard.
-        self.connection = await self._open(url, guarded=True)
-        self.admin = PostgresAdmin(self.connection, parse_url(url))
+        self.connection = await self._open(self.url, guarded=True)
+        self.admin = PostgresAdmin(self.connection, parse_url(self.url))
         return self
+
+    @property
+    def url(self) -> str:
+        """For the role that migrates."""
+        return self.server.url(self.name, self.role, self._password)
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
@@ -61,9 +65,8 @@ class OwnedDatabase:
 
     async def second_owner(self) -> tuple[Connection, PostgresAdmin]:
         """Another session of the migration role."""
-        url = self.server.url(self.name, self.role, self._password)
-        connection = await self._open(url)
-        return connection, PostgresAdmin(connection, parse_url(url))
+        connection = await self._open(self.url)
+        return connection, PostgresAdmin(connection, parse_url(self.url))
 
     async def other_role(self, prefix: str) -> tuple[str, Connection]:
         """A new role without any right, and its connection."""

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from support.ports import free_port
 from support.postgres import NOT_PAST_OUR_DEATH, PostgresServer
+from support.waiting import SECONDS
 
 START_SECONDS: Final = 60.0
 
@@ -69,7 +70,7 @@ def pooler(
             yield port
         finally:
             process.kill()
-            process.wait(10)
+            process.wait(SECONDS)
 
 
 def through(port: int, url: str) -> str:

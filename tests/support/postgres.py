@@ -27,16 +27,31 @@ from psycopg import sql
 
 from outbox_operator.embedded.postgres import SUPERUSER, EmbeddedPostgres
 from support.ports import free_port
+from support.scratch import in_memory
+from support.waiting import eventually
 
 SERVER_ENV: Final = "OUTBOX_TEST_POSTGRES"
 """Folder of the server that all tests shall use; default: the newest that is installed."""
 NOT_PAST_OUR_DEATH: Final = ("setpriv", "--pdeathsig", "SIGQUIT", "--")
+_COPIES_FILES: Final = 150_000
+"""The first version that has more than one way to make a database."""
 _STOP_SIGNALS: Final = {
     "smart": signal.SIGTERM,
     "fast": signal.SIGINT,
     "immediate": signal.SIGQUIT,
 }
 _names = itertools.count(1)
+_SETTINGS: Final = {
+    "log_line_prefix": "%m [%p] %d/%a ",
+    # What tests kill are processes, never the machine: nothing has to reach the disk.
+    "fsync": "off",
+    "full_page_writes": "off",
+}
+_IN_MEMORY: Final = {
+    "max_wal_size": "256MB",
+    # In the server's folder: elsewhere in memory they stay when it is killed.
+    "dynamic_shared_memory_type": "mmap",
+}
 
 
 def binaries() -> Path:
@@ -83,14 +98,19 @@ class PostgresServer:
     """
 
     def __init__(self, folder: Path | None = None, **settings: str) -> None:
-        self._root = Path(tempfile.mkdtemp(prefix="outbox-postgres-"))
+        settings = {**_SETTINGS, **settings}
+        # A database is some hundred files, and to make one takes far longer on a disk.
+        place = in_memory() if settings["fsync"] == "off" else None
+        if place is not None:
+            settings = {**_IN_MEMORY, **settings}
+        self._root = Path(tempfile.mkdtemp(prefix="outbox-postgres-", dir=place))
         folder = folder or binaries()
         self._server = EmbeddedPostgres(
             self._root,
             programs=None if folder == newest_binaries() else folder,
             port=free_port(),
             launcher=NOT_PAST_OUR_DEATH,
-            **{"log_line_prefix": "%m [%p] %d/%a ", **settings},
+            **settings,
         )
         try:
             self._server.prepare()
@@ -99,6 +119,7 @@ class PostgresServer:
             raise
         self.port = self._server.port
         self.password = self._server.password
+        self._connection: psycopg.Connection[Any] | None = None
 
     @property
     def pid(self) -> int:
@@ -140,11 +161,13 @@ class PostgresServer:
 
     def stop(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> None:
         """Shut down and wait; `immediate` means recovery at the next start."""
+        self._disconnect()
         if self.running:
             self._server.stop(_STOP_SIGNALS[mode])
 
     def kill(self) -> None:
         """Kill the server and all its backends at once, as a dying machine would."""
+        self._disconnect()
         if not self.running:
             return
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
@@ -192,13 +215,18 @@ class PostgresServer:
             statement += sql.SQL(" TEMPLATE template0 LOCALE 'C' ENCODING {}").format(
                 sql.Literal(encoding)
             )
-        self.execute(statement)
+        connection = self._connected()
+        if connection.info.server_version >= _COPIES_FILES:
+            # The other strategy writes each page to the log as well.
+            statement += sql.SQL(" STRATEGY file_copy")
+        connection.execute(statement)
         return self.url(name)
 
     def drop_database(self, url: str) -> None:
         """Drop the database of a URL, with everybody in it."""
         name = sql.Identifier(url.rpartition("/")[2])
-        self.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+        statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name)
+        self._connected().execute(statement)
 
     def create_role(self, prefix: str, options: str = "LOGIN") -> tuple[str, str]:
         """Create a role with a fresh name; returns its name and password."""
@@ -209,6 +237,17 @@ class PostgresServer:
             )
         )
         return name, password
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        """The superuser's connection to `postgres`, kept: a login takes as long as a database."""
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(self.url(), autocommit=True)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def program(self, name: str) -> list[str]:
         """Start of a command line that runs a client program of this server's version."""
@@ -242,6 +281,30 @@ async def fetch_value(url: str, query: str) -> Any:
     connection = await asyncpg.connect(url)
     try:
         return await connection.fetchval(query)
+    finally:
+        await connection.close()
+
+
+async def sessions_ended(url: str, which: str, *values: Any) -> None:
+    """Wait until the server has no sessions of this database any more that were left by their
+    clients: they may be in the middle of a statement, and hold locks.
+
+    Args:
+        url: Of the database.
+        which: Condition of `pg_stat_activity`.
+        *values: Of its parameters.
+    """
+    connection = await asyncpg.connect(url)
+    found = (
+        "SELECT EXISTS (SELECT FROM pg_stat_activity "
+        f"WHERE datname = current_database() AND {which})"
+    )
+
+    async def gone() -> bool:
+        return not await connection.fetchval(found, *values)
+
+    try:
+        await eventually(gone, f"sessions ended: {which} {values}")
     finally:
         await connection.close()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 from pathlib import Path
 
+from support.waiting import SECONDS
 
-def freeze(pid: int, deadline: float = 5.0) -> None:
+
+def freeze(pid: int, deadline: float = SECONDS) -> None:
     """Stop a process and return once every thread of it stands still.
 
     The signal alone returns while threads still run, and one of them may yet answer.
@@ -23,5 +26,6 @@ def freeze(pid: int, deadline: float = 5.0) -> None:
 def _stands_still(pid: int) -> bool:
     states = set()
     for task in Path(f"/proc/{pid}/task").iterdir():
-        states.add((task / "stat").read_text().rsplit(")", 1)[1].split()[0])
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended
+            states.add((task / "stat").read_text().rsplit(")", 1)[1].split()[0])
     return states <= {"T", "t", "Z", "X"}

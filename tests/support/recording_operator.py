@@ -8,6 +8,7 @@ kopf, queue, signals, probes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -23,9 +24,11 @@ from outbox_operator.controller import app, settings
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.runtime.reconciler import ObjectKey, Reconciler, ReconcileResult
 from outbox_operator.errors import OutboxError
+from support.operator import PATIENT
 from support.ports import free_port
+from support.waiting import SECONDS
 
-DEADLINE_S = 60.0
+DEADLINE_S = SECONDS
 TESTS = Path(__file__).resolve().parents[1]
 
 Pass = Mapping[str, Any]
@@ -70,8 +73,10 @@ class RecordingOperator:
         self._port = free_port()
         self._environment = {
             **os.environ,
+            **PATIENT,
             "KUBECONFIG": str(kubeconfig),
             "OUTBOX_IMAGE": "unused",
+            "OUTBOX_RESYNC": "3600",  # the watch tells, unless the test is about the other way
             "OUTBOX_HEALTH_PORT": str(self._port),
             "PYTHONPATH": str(TESTS),
             **environment,
@@ -104,8 +109,9 @@ class RecordingOperator:
         await asyncio.wait_for(self._readers, DEADLINE_S)
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal."""
-        self._process.send_signal(number)
+        """Send a signal; one that has ended already hears nothing."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(number)
 
     async def exit_code(self, within_seconds: float = DEADLINE_S) -> int:
         """Waits for the end of the process."""
@@ -138,7 +144,7 @@ class RecordingOperator:
         """Status and text of a probe; call it once the process has `started`."""
         try:
             with urllib.request.urlopen(
-                f"http://127.0.0.1:{self._port}{path}", timeout=5
+                f"http://127.0.0.1:{self._port}{path}", timeout=DEADLINE_S
             ) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:

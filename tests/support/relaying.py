@@ -25,11 +25,11 @@ from nats.js.client import JetStreamContext
 
 from outbox_operator.adapters.nats.driver import WireClient
 from outbox_operator.relay.progress import NOT_ASKED
-from support.nats import NatsCluster, NatsServer, connected, unique_prefix
+from support.nats import NatsCluster, NatsServer, connected, make_stream, unique_prefix
 from support.outbox import migrate
-from support.waiting import eventually
+from support.postgres import sessions_ended
+from support.waiting import SECONDS, eventually
 
-DEADLINE_SECONDS = 60.0
 NAMESPACE, PIPELINE = "shop", "orders"
 
 
@@ -63,6 +63,7 @@ class RelayProcess:
         self._log.touch()
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
+        self.environment: dict[str, str] = {}
         self._program: tuple[str, ...] = ("-m", "outbox_operator.cli.main")
 
     def run_by(self, program: Path | str, *arguments: str) -> Self:
@@ -81,7 +82,7 @@ class RelayProcess:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *self._program, "relay"],
-                env={**os.environ, "OUTBOX_CONFIG": str(self.config)},
+                env={**os.environ, "OUTBOX_CONFIG": str(self.config), **self.environment},
                 stderr=log,
             )
         return self
@@ -99,14 +100,15 @@ class RelayProcess:
 
     @property
     def log(self) -> str:
-        """What it logged since it was started last."""
-        return self._log.read_bytes()[self._log_start :].decode()
+        """What it logged since it was started last, in whole lines."""
+        said = self._log.read_bytes()[self._log_start :].decode()
+        return said[: said.rfind("\n") + 1]
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
         os.kill(self.pid, number)
 
-    def wait(self, seconds: float = DEADLINE_SECONDS) -> int:
+    def wait(self, seconds: float = SECONDS) -> int:
         """Wait for the end; returns the exit code."""
         assert self._process is not None, "never started"
         return self._process.wait(seconds)
@@ -120,7 +122,7 @@ class RelayProcess:
         """End it at once, if it runs."""
         if self._process is not None and self.running:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(SECONDS)
 
     def peak_kilobytes(self) -> int:
         """Most memory it ever used."""
@@ -129,17 +131,22 @@ class RelayProcess:
         assert found is not None
         return int(found.group(1))
 
+    @property
+    def health_port(self) -> int:
+        """Of its probes and metrics; 0 while it does not listen."""
+        found = re.search(r'"health_port": (\d+)', self.log)
+        return int(found.group(1)) if found else 0
+
     def get(self, path: str) -> tuple[int, str]:
         """Ask the probe server; status 0 while it does not listen."""
-        found = re.search(r'"health_port": (\d+)', self.log)
-        if found is None:
+        if not self.health_port:
             return 0, ""
-        connection = http.client.HTTPConnection("127.0.0.1", int(found.group(1)), timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.health_port, timeout=SECONDS)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
             return response.status, response.read().decode()
-        except OSError:
+        except (OSError, http.client.HTTPException):  # also one that was killed meanwhile
             return 0, ""
         finally:
             connection.close()
@@ -241,6 +248,11 @@ class Outbox:
         self._relays.append(relay)
         return relay
 
+    async def killed(self, relay: RelayProcess) -> None:
+        """Kill a relay, and wait until nothing comes of what it had sent to PostgreSQL."""
+        relay.kill()
+        await sessions_ended(self.url, "application_name LIKE 'outbox-relay %'")
+
     def stop_all(self) -> None:
         """End every relay."""
         for relay in self._relays:
@@ -329,12 +341,12 @@ class Outbox:
     async def delete_stream(self) -> None:
         """Delete the stream."""
         async with connected(self.nats) as client:
-            await client.request(f"$JS.API.STREAM.DELETE.{self.prefix}", timeout=5)
+            await client.request(f"$JS.API.STREAM.DELETE.{self.prefix}")
 
     async def purge_stream(self) -> None:
         """Remove all messages of the stream."""
         async with connected(self.nats) as client:
-            await client.request(f"$JS.API.STREAM.PURGE.{self.prefix}", timeout=5)
+            await client.request(f"$JS.API.STREAM.PURGE.{self.prefix}")
 
     async def _stream_request(
         self, client: WireClient, verb: str, config: Mapping[str, Any]
@@ -348,8 +360,11 @@ class Outbox:
             **({"allow_batched": True} if version >= (2, 14) else {}),
             **config,
         }
+        if verb == "CREATE":
+            await make_stream(client, **document)
+            return
         answer = await client.request(
-            f"$JS.API.STREAM.{verb}.{self.prefix}", json.dumps(document).encode(), timeout=5
+            f"$JS.API.STREAM.{verb}.{self.prefix}", json.dumps(document).encode()
         )
         assert "error" not in json.loads(answer.data), answer.data
 
@@ -396,7 +411,7 @@ class Outbox:
                     ordered_consumer=True,
                     deliver_policy=DeliverPolicy.ALL,
                 )
-                async with asyncio.timeout(DEADLINE_SECONDS):
+                async with asyncio.timeout(SECONDS):
                     await complete.wait()
                 await subscription.unsubscribe()
             return found[:count]
@@ -405,13 +420,16 @@ class Outbox:
         """Wait until the relay polled twice and found nothing: all that was committed is done."""
         before = relay.metric("polls_total")
         await eventually(
-            lambda: relay.metric("polls_total") >= before + 2 and relay.metric("lag_rows") == 0,
+            lambda: (
+                relay.metric("polls_total") >= before + 2
+                and relay.metric("known_backlog_rows") == 0
+            ),
             "an idle relay",
         )
 
 
 async def _count(client: Client, stream: str) -> int:
-    answer = await client.request(f"$JS.API.STREAM.INFO.{stream}", timeout=5)
+    answer = await client.request(f"$JS.API.STREAM.INFO.{stream}")
     document = json.loads(answer.data)
     return int(document["state"]["messages"]) if "state" in document else 0
 

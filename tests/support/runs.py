@@ -11,7 +11,8 @@ from typing import Any
 
 from outbox_operator.adapters.nats.publisher import Fence, Message, Publisher, Sent, StreamFacts
 from outbox_operator.errors import NatsError
-from support.nats import NatsCluster, NatsServer, connected, unique_prefix
+from support.nats import NatsCluster, NatsServer, connected, make_stream, unique_prefix
+from support.waiting import SECONDS
 
 
 def generation(server: NatsServer | NatsCluster) -> tuple[int, int]:
@@ -55,7 +56,7 @@ class PublishedStream:
 
     async def stored(self) -> list[int]:
         """Numbers of the messages in the stream, in its order; waits while it elects a leader."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             while True:
                 with contextlib.suppress(NatsError):
                     found = self.publisher.tail(f"{self.prefix}.>", 0)
@@ -67,8 +68,10 @@ class PublishedStream:
         if verb in ("CREATE", "UPDATE"):
             document |= {"name": self.prefix, "subjects": [f"{self.prefix}.>"]}
         async with connected(self.server) as client:
+            if verb == "CREATE":
+                return await make_stream(client, **document)
             answer = await client.request(
-                f"$JS.API.STREAM.{verb}.{self.prefix}", json.dumps(document).encode(), timeout=5
+                f"$JS.API.STREAM.{verb}.{self.prefix}", json.dumps(document).encode()
             )
         parsed: dict[str, Any] = json.loads(answer.data)
         assert "error" not in parsed, parsed
@@ -83,7 +86,7 @@ def message(subject: str, number: int, size: int = 20, **headers: str) -> Messag
 
 @contextlib.asynccontextmanager
 async def published_stream(
-    server: NatsServer | NatsCluster, prefix: str, *, ack_seconds: float = 5.0, **config: Any
+    server: NatsServer | NatsCluster, prefix: str, *, ack_seconds: float = SECONDS, **config: Any
 ) -> AsyncIterator[PublishedStream]:
     """The stream is created if it is not there; the publisher is closed after."""
     publisher = await Publisher.open(

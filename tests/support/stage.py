@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from demo.clusters import Images
-from demo.shop import DemoError, Kubectl, Shop
+from demo.kubectl import DemoError, Kubectl
+from demo.shop import Shop
 
 from support.waiting import wait_until
 
@@ -19,7 +20,7 @@ class Stage:
     shop: Shop
     images: Images
 
-    def eventually(self, what: str, check: Callable[[], bool], seconds: float = 90) -> None:
+    def eventually(self, what: str, check: Callable[[], bool], seconds: float = 180) -> None:
         """Wait until `check` holds; a command that fails in between counts as not yet."""
         found: list[str] = []
 

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from support.kube import Answer, Kubectl, reader
+from support.kube import Answer, Kubectl, api
 from support.nats import NatsServer
 from support.operator import OperatorProcess
-from support.waiting import wait_until
+from support.waiting import SECONDS, wait_until
 
-DEADLINE = 60.0
 _CORE, _OURS = "/api/v1", "/apis/outbox.dev/v1alpha1"
 _PATHS = {
+    "OutboxTask": (_OURS, "outboxtasks"),
     "OutboxPipeline": (_OURS, "outboxpipelines"),
     "EventStream": (_OURS, "eventstreams"),
     "EventConsumer": (_OURS, "eventconsumers"),
@@ -26,6 +26,8 @@ _PATHS = {
 }
 """Where the API server has the kinds that tests look at."""
 _WRITTEN = {*(plural for _, plural in _PATHS.values()), "serviceaccounts", "poddisruptionbudgets"}
+_LOOKED_AFTER = ("OutboxPipeline", "EventStream", "EventConsumer")
+_THEIRS = ("events", "")
 HANDLER = {"http": {"url": "http://handler.test/events"}}
 
 
@@ -123,7 +125,7 @@ class World:
     def _read(self, kind: str, name: str = "") -> dict[str, Any] | None:
         group, plural = _PATHS[kind]
         path = f"{group}/namespaces/{self.namespace}/{plural}/{name}".rstrip("/")
-        return reader(self.kubectl.kubeconfig).get(path)
+        return api(self.kubectl.kubeconfig).get(path)
 
     def deployment(self, name: str) -> dict[str, Any]:
         """A Deployment that must be there."""
@@ -155,7 +157,7 @@ class World:
         type_: str,
         status: str,
         reason: str | None = None,
-        deadline: float = DEADLINE,
+        deadline: float = SECONDS,
     ) -> dict[str, Any]:
         """Returns the condition once it is as wanted."""
         seen: dict[str, Any] = {}
@@ -169,11 +171,11 @@ class World:
         self.wait(holds, what, deadline, lambda: f"last seen: {seen}\n{self.log()}")
         return seen
 
-    def wait_ready(self, kind: str, name: str, deadline: float = DEADLINE) -> None:
+    def wait_ready(self, kind: str, name: str, deadline: float = SECONDS) -> None:
         """Returns once the object is Ready."""
         self.wait_condition(kind, name, "Ready", "True", deadline=deadline)
 
-    def wait_gone(self, kind: str, name: str, deadline: float = DEADLINE) -> None:
+    def wait_gone(self, kind: str, name: str, deadline: float = SECONDS) -> None:
         """Returns once the object is gone."""
         self.wait(lambda: self.get(kind, name) is None, f"{kind} {name} gone", deadline)
 
@@ -181,7 +183,7 @@ class World:
         self,
         holds: Callable[[], bool],
         what: str,
-        deadline: float = DEADLINE,
+        deadline: float = SECONDS,
         detail: Callable[[], str] = str,
     ) -> None:
         """Returns once `holds`; fails after the deadline saying what was waited for."""
@@ -192,6 +194,20 @@ class World:
         items = (self._read("Event") or {})["items"]
         return [item for item in items if item.get("regarding", {}).get("name") == name]
 
+    def wait_event(self, name: str, reason: str, *words: str) -> None:
+        """Returns once an Event about an object says so: the operator writes the status first."""
+
+        def said() -> bool:
+            return any(
+                one["reason"] == reason and all(word in one["note"] for word in words)
+                for one in self.events(name)
+            )
+
+        def notes() -> str:
+            return "\n".join(f"{one['reason']}: {one['note']}" for one in self.events(name))
+
+        self.wait(said, f"event {reason} about {name}: {', '.join(words)}", detail=notes)
+
     def log(self, lines: int = 15) -> str:
         """The end of what the operator said about the objects of this test."""
         mine = [
@@ -201,18 +217,35 @@ class World:
         ]
         return "\n".join(mine[-lines:])
 
+    def exported(self, name: str, /, **labels: str) -> float | None:
+        """A number that the operator exports of an object of this test; None: there is none."""
+        found = self.operator.samples(f"outbox_{name}", namespace=self.namespace, **labels)
+        assert len(found) < 2, f"{name} {labels}: {found}"
+        return found[0] if found else None
+
+    def wait_exported(self, wanted: float | None, name: str, /, **labels: str) -> None:
+        """Returns once the operator exports this number, or none any more."""
+        seen: float | None = None
+
+        def holds() -> bool:
+            nonlocal seen
+            seen = self.exported(name, **labels)
+            return seen == wanted
+
+        what = f"{name} {labels}: {wanted}"
+        self.wait(holds, what, detail=lambda: f"{seen}\n{self.log()}")
+
     def wait_passes(
         self, kind: str, more: int, *, operator: OperatorProcess | None = None, **labels: str
     ) -> float:
         """Returns once the operator has made so many more passes over a kind; seconds it took."""
         watched = operator or self.operator
-
-        def passes() -> float:
-            return watched.metric("outbox_operator_reconciles_total", kind=kind, **labels)
-
-        before, start = passes(), time.monotonic()
+        # Passes of the time that the answer is under way count; it counts as well.
+        start, before = time.monotonic(), _passes(watched, kind, **labels)
         what = f"{more} passes over {kind} {labels or ''}"
-        self.wait(lambda: passes() >= before + more, what, detail=watched.tail)
+        self.wait(
+            lambda: _passes(watched, kind, **labels) >= before + more, what, detail=watched.tail
+        )
         return time.monotonic() - start
 
     def assert_no_hot_loop(self, kind: str) -> None:
@@ -223,24 +256,60 @@ class World:
     def writes(self) -> Counter[str]:
         """Applies and patches of our objects and their children that the API server counted."""
         found: Counter[str] = Counter()
-        text = reader(self.kubectl.kubeconfig).text("/metrics") or ""
+        text = api(self.kubectl.kubeconfig).text("/metrics") or ""
         for labels, value in re.findall(r"apiserver_request_total\{(.*)\} (\d+)", text):
             said = dict(re.findall(r'(\w+)="([^"]*)"', labels))
-            if said["verb"] in ("APPLY", "PATCH") and said["resource"] in _WRITTEN:
+            # Kubernetes' own controllers count their Events in the older group.
+            ours = said["resource"] in _WRITTEN and (said["resource"], said["group"]) != _THEIRS
+            if said["verb"] in ("APPLY", "PATCH") and ours:
                 found[f"{said['verb']} {said['resource']}/{said['subresource']}"] += int(value)
         return found
 
     def settle(self) -> Counter[str]:
-        """Returns once nothing was written for two rounds of passes; what was written so far."""
-        before, since = self.writes(), time.monotonic()
+        """Returns once nothing was written for three rounds of passes; what was written so far.
+
+        The first round may have begun before the last write.
+        """
+        start = before = self.writes()
+        wanted = self._after_rounds(3)
 
         def settled() -> bool:
-            nonlocal before, since
+            nonlocal before, wanted
+            made = all(_passes(self.operator, kind) >= most for kind, most in wanted.items())
             now = self.writes()
             if now != before:
-                before, since = now, time.monotonic()
-            return time.monotonic() - since > 2.5
+                before, wanted = now, self._after_rounds(3)
+                return False
+            return made
 
-        start = before
-        self.wait(settled, "no more writes", 60, lambda: f"{self.writes() - start}\n{self.log(30)}")
+        wait_until(
+            settled, "no more writes",
+            seconds=120,
+            detail=lambda: f"{self.writes() - start}\n{self.log(30)}",
+            pause=0.5,  # all that the API server counts is two megabytes
+        )  # fmt: skip
         return before
+
+    def _after_rounds(self, rounds: int) -> dict[str, float]:
+        """How many passes over each kind there will have been after so many over each object."""
+        objects = {kind: len((self._read(kind) or {})["items"]) for kind in _LOOKED_AFTER}
+        return {
+            kind: _passes(self.operator, kind) + rounds * number for kind, number in objects.items()
+        }
+
+    def clear(self) -> None:
+        """Delete our resources; returns once they are gone."""
+        server, place = api(self.kubectl.kubeconfig), f"{_OURS}/namespaces/{self.namespace}"
+        ours = [plural for group, plural in _PATHS.values() if group == _OURS]
+        for plural in ours:
+            server.delete(f"{place}/{plural}")
+
+        def left() -> list[str]:
+            found = [(server.get(f"{place}/{plural}") or {})["items"] for plural in ours]
+            return [one["metadata"]["name"] for kind in found for one in kind]
+
+        self.wait(lambda: not left(), "all is gone", 120, lambda: f"{left()}\n{self.log()}")
+
+
+def _passes(operator: OperatorProcess, kind: str, **labels: str) -> float:
+    return operator.metric("outbox_operator_reconciles_total", kind=kind, **labels)

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
-from outbox_operator.aio import Backoff, jittered, pause_after, wait
+from outbox_operator.aio import Backoff, heed_cancellation, jittered, pause_after, wait
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,45 @@ async def test_an_event_ends_a_wait() -> None:
 async def test_a_wait_ends_without_its_event() -> None:
     assert not await wait(asyncio.Event(), 0.001)
     assert not await wait(asyncio.Event(), 0)
+
+
+async def test_a_cancellation_that_is_lost_in_the_work_is_raised() -> None:
+    async def forgetful() -> str:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(30)
+        return "answer"
+
+    task = asyncio.create_task(heed_cancellation(forgetful()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_what_cleans_up_after_a_cancellation_is_not_cancelled_again() -> None:
+    done = asyncio.Event()
+
+    async def work() -> str:
+        try:
+            await asyncio.sleep(30)
+        finally:
+            assert await heed_cancellation(asyncio.sleep(0, "cleaned")) == "cleaned"
+            done.set()
+        return ""
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done.is_set()
+
+
+async def test_a_time_limit_within_the_work_is_no_cancellation() -> None:
+    async def limited() -> str:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await asyncio.sleep(30)
+        return "answer"
+
+    assert await heed_cancellation(limited()) == "answer"

@@ -60,6 +60,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $pods := dict
   "pull_secrets" $secrets
   "priority_class" .Values.dataPlane.priorityClassName
+  "env" .Values.dataPlane.extraEnv
+  "scrape_annotations" .Values.metrics.scrapeAnnotations
   "policy" (dict "fields" $policy.fields "service_accounts" $policy.serviceAccounts "images" $policy.images) }}
 {{- $network := .Values.dataPlane.networkPolicy }}
 {{- if $network.enabled }}
@@ -84,6 +86,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
+{{/* Whether who asked for a task is compared with who creates it. */}}
+{{- define "outbox-operator.requestersVerified" -}}
+{{- if and .Values.tasks.verifyRequester (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy") }}true
+{{- end }}
+{{- end }}
+
 {{/* Whose name and rights the command for a namespace's owner has. */}}
 {{- define "outbox-operator.namespaceRole" -}}
 {{- printf "%s-namespace" (include "outbox-operator.fullname" .) }}
@@ -96,7 +104,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   resources: [outboxpipelines, eventstreams, eventconsumers]
   verbs: [list, watch, patch]
 - apiGroups: [outbox.dev]
-  resources: [outboxpipelines/status, eventstreams/status, eventconsumers/status]
+  resources: [outboxtasks]
+  verbs: [list, watch]
+- apiGroups: [outbox.dev]
+  resources: [outboxpipelines/status, eventstreams/status, eventconsumers/status, outboxtasks/status]
   verbs: [patch]
 # Its UID tells this cluster from others in the marks on schemas and streams.
 - apiGroups: [""]
@@ -115,6 +126,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [outbox.dev]
   resources: [eventstreams, eventconsumers]
   verbs: [get, create, delete]
+# A task goes when its time after its end is over.
+- apiGroups: [outbox.dev]
+  resources: [outboxtasks]
+  verbs: [get, delete]
 # Asked for by clusters that guard owner references (OwnerReferencesPermissionEnforcement).
 - apiGroups: [outbox.dev]
   resources: [outboxpipelines/finalizers, eventconsumers/finalizers]

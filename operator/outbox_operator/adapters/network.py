@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 import ssl
+from typing import Final
+
+_ERRNO: Final = re.compile(r"\[Errno (\d+)\]")
 
 
 def network_problem(error: BaseException) -> str | None:
@@ -14,6 +19,18 @@ def network_problem(error: BaseException) -> str | None:
         return "no such host"
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
+    if isinstance(error, OSError) and error.errno is None:
+        return _in_words(str(error))
+    return None
+
+
+def _in_words(text: str) -> str | None:
+    """What libraries say of a connection in terms of their own, in those of everybody."""
+    if "connection_lost()" in text:
+        return "the connection was closed"
+    if text.startswith("Multiple exceptions: "):  # one for each address of a name
+        causes = sorted({int(number) for number in _ERRNO.findall(text)})
+        return ", ".join(os.strerror(one).lower() for one in causes) or None
     return None
 
 

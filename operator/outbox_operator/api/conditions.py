@@ -15,7 +15,7 @@ ConditionStatus = Literal["True", "False", "Unknown"]
 
 
 class ConditionType(StrEnum):
-    """Every condition type of the three kinds."""
+    """Every condition type of the four kinds."""
 
     READY = "Ready"
     RECONCILING = "Reconciling"
@@ -34,7 +34,22 @@ class ConditionType(StrEnum):
     STREAM_LOST_EVENTS = "StreamLostEvents"
     POSITIONS_MOVED = "PositionsMoved"
     PAUSED = "Paused"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+    SUSPENDED = "Suspended"
 
+
+INFORMING: Final = frozenset(
+    {
+        ConditionType.LAGGING,
+        ConditionType.FOREIGN_PUBLISHER,
+        ConditionType.UNFENCED,
+        ConditionType.STREAM_LOST_EVENTS,
+        ConditionType.POSITIONS_MOVED,
+        ConditionType.PAUSED,
+    }
+)
+"""Those that are True when something is worth a look. They never decide about Ready."""
 
 LONGEST_MESSAGE: Final = 4096
 """Characters; what does not fit is cut."""

@@ -1,4 +1,4 @@
-"""How the three kinds present themselves: names, printer columns, scale. Read by `api.crdgen`."""
+"""How the four kinds present themselves: names, printer columns, scale. Read by `api.crdgen`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from outbox_operator.api import meta
 from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec, EventConsumerStatus
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec, OutboxPipelineStatus
 from outbox_operator.api.v1alpha1.stream import EventStreamSpec, EventStreamStatus
+from outbox_operator.api.v1alpha1.task import OutboxTaskSpec, OutboxTaskStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ def _condition(name: str, part: str, *, wide: bool = False) -> Column:
     )
 
 
+_COMPLETE: Final = '.status.conditions[?(@.type=="Complete")].{}'
 _READY: Final = (_condition("Ready", "status"), _condition("Reason", "reason"))
 _AGE: Final = Column("Age", ".metadata.creationTimestamp", "date")
 _MESSAGE: Final = _condition("Message", "message", wide=True)
@@ -122,5 +124,26 @@ KINDS: Final = (
             _MESSAGE,
         ),
         scalable=True,
+    ),
+    Kind(
+        name=meta.TASK,
+        short_name="obt",
+        description="One piece of work that the operator carries out once: dead letters, replays, "
+        "resets, approvals, checks.",
+        spec=OutboxTaskSpec,
+        status=OutboxTaskStatus,
+        columns=(
+            Column("Action", ".status.action", description="What is done."),
+            Column("Target", ".status.target.name", description="What it is about."),
+            Column("Complete", _COMPLETE.format("status"), description="Whether all is done."),
+            Column("Reason", _COMPLETE.format("reason"), description="How it stands."),
+            Column("Selected", ".status.selected", "integer", "Events that it is about."),
+            Column("Done", ".status.done", "integer", "Events that are done."),
+            Column("Failed", ".status.failed", "integer", "Events that could not be done."),
+            _AGE,
+            Column("Requested By", ".spec.requestedBy", description="Who asked.", wide=True),
+            Column("Message", _COMPLETE.format("message"),
+                   description="Message of the Complete condition.", wide=True),
+        ),
     ),
 )  # fmt: skip

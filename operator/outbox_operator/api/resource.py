@@ -15,8 +15,9 @@ from outbox_operator.api import meta
 from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec, EventConsumerStatus
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec, OutboxPipelineStatus
 from outbox_operator.api.v1alpha1.stream import EventStreamSpec, EventStreamStatus
+from outbox_operator.api.v1alpha1.task import OutboxTaskSpec, OutboxTaskStatus
 from outbox_operator.documents import problems
-from outbox_operator.errors import SpecError
+from outbox_operator.errors import SpecError, UnknownFieldError
 
 SpecT = TypeVar("SpecT", bound=BaseModel)
 StatusT = TypeVar("StatusT", bound=BaseModel)
@@ -39,6 +40,8 @@ class Meta:
     deleted_at: str | None = None
     owner_uid: str | None = None
     """UID of the controlling owner, for an EventStream or EventConsumer that a pipeline made."""
+    pipeline: str = ""
+    """Name of the OutboxPipeline that made it; empty: none did."""
     resource_version: str = ""
     cluster: str = ""
     """UID of what stands for the cluster; the operator fills it in, empty where it may not."""
@@ -77,6 +80,7 @@ class Resource(Generic[SpecT, StatusT]):
 Pipeline = Resource[OutboxPipelineSpec, OutboxPipelineStatus]
 Stream = Resource[EventStreamSpec, EventStreamStatus]
 Consumer = Resource[EventConsumerSpec, EventConsumerStatus]
+Task = Resource[OutboxTaskSpec, OutboxTaskStatus]
 
 
 def parse_meta(body: Mapping[str, Any]) -> Meta:
@@ -95,6 +99,7 @@ def parse_meta(body: Mapping[str, Any]) -> Meta:
         finalizers=tuple(raw.get("finalizers") or ()),
         deleted_at=raw.get("deletionTimestamp"),
         owner_uid=owners[0]["uid"] if owners else None,
+        pipeline=next((str(o["name"]) for o in owners if o.get("kind") == meta.PIPELINE), ""),
         resource_version=raw.get("resourceVersion", ""),
     )
 
@@ -123,6 +128,15 @@ def parse_consumer(body: Mapping[str, Any], *, stored: bool = False) -> Consumer
     return _parse(body, EventConsumerSpec, EventConsumerStatus, stored)
 
 
+def parse_task(body: Mapping[str, Any], *, stored: bool = False) -> Task:
+    """An OutboxTask; as `parse_pipeline`.
+
+    What carries it out must not take it as `stored`: a field that is not known may say what is to
+    be left alone.
+    """
+    return _parse(body, OutboxTaskSpec, OutboxTaskStatus, stored)
+
+
 def _parse(
     body: Mapping[str, Any], spec_type: type[SpecT], status_type: type[StatusT], stored: bool
 ) -> Resource[SpecT, StatusT]:
@@ -134,12 +148,15 @@ def _parse(
 
 
 def _parse_spec(body: Mapping[str, Any], spec_type: type[SpecT], stored: bool) -> SpecT:
+    spec = body.get("spec") or {}
+    if meta.LEFT_OUT in spec:
+        what = f"{body['kind']} {body['metadata']['name']}"
+        raise SpecError(f"{what}: spec is not read: {spec[meta.LEFT_OUT]}; make it smaller")
     try:
-        return spec_type.model_validate(
-            body.get("spec") or {}, extra="ignore" if stored else "forbid"
-        )
+        return spec_type.model_validate(spec, extra="ignore" if stored else "forbid")
     except ValidationError as error:
-        raise SpecError(
+        unknown = any(one["type"] == "extra_forbidden" for one in error.errors(include_input=False))
+        raise (UnknownFieldError if unknown else SpecError)(
             f"{body['kind']} {body['metadata']['name']}: {problems(error, 'spec', kind=spec_type)}"
         ) from error
 

@@ -3,25 +3,36 @@
 Every module of `outbox_operator.cli.commands` is one verb, named after its file, and defines
 
     HELP: str                                            one line for `outbox --help`
+    EXTRA: str                                           what to install for it; default: cli
+    LAPTOP: bool | str                                   whether `outbox dev VERB` works, or why not
     configure(parser: argparse.ArgumentParser) -> None   adds the verb's own options
     run(args: argparse.Namespace) -> int                 does the work, returns the exit code
 
 and imports heavy packages inside `run` only, so that each role pays for its own extra. No work
 is done here.
 
-Exit codes: 0 done (for a role: asked to stop and drained); 1 failed; 2 wrong usage or
-configuration, a person must change something before it can work.
+Exit codes: 0 done (for a role: asked to stop and drained; for a verb that looks: all is well);
+1 failed or not well; 2 wrong usage or configuration, a person must change something before it can
+work.
+
+A verb whose parser has a default of `passed_on` is given there what stands behind `--`.
+
+The same program is `kubectl outbox`: kubectl runs what is called `kubectl-outbox` on the path.
 """
 
 from __future__ import annotations
 
 import argparse
 import difflib
+import errno
+import functools
 import importlib
+import os
 import pkgutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from outbox_operator import errors
@@ -30,6 +41,15 @@ from outbox_operator.version import VERSION
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
+PLUGIN: Final = "kubectl-outbox"
+_HEADINGS: Final = {"cli": "in a cluster, as `kubectl outbox` too", "dev": "on this machine"}
+_WITH_VALUE: Final = ("-n", "--namespace", "--context", "--kubeconfig", "-o", "--output")
+_NO_READER: Final = (errno.EPIPE, errno.ENOSPC, errno.EIO)
+"""What is printed cannot be written."""
+_IN_PODS: Final = "in pods"
+_LAPTOP: Final = "dev"
+_OF_A_CLUSTER: Final = ("context", "kubeconfig")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +59,8 @@ class Verb:
     help: str
     configure: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+    extra: str
+    laptop: bool | str
 
 
 def verbs() -> list[str]:
@@ -49,36 +71,151 @@ def verbs() -> list[str]:
 def load(name: str) -> Verb:
     """Import the module of one verb."""
     module = importlib.import_module(f"{commands.__name__}.{name.replace('-', '_')}")
-    return Verb(module.HELP, module.configure, module.run)
+    return Verb(
+        module.HELP,
+        module.configure,
+        module.run,
+        getattr(module, "EXTRA", "cli"),
+        getattr(module, "LAPTOP", False),
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `outbox`; returns the exit code. Without a verb it shows the help."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(argv)
+    except KeyboardInterrupt:  # while it imports, too, which takes seconds on a busy machine
+        return EXIT_INTERRUPTED
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever called
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     known = verbs()
+    folder, arguments = _on_a_laptop(sys.argv[1:] if argv is None else argv, known)
+    arguments = _reordered(arguments, known)
     # Only the verb that is used is imported; help and mistakes need the list of all.
     wanted = [arguments[0]] if arguments and arguments[0] in known else known
+    loaded = {name: load(name) for name in wanted}
+    prog = "kubectl outbox" if Path(sys.argv[0]).name.startswith(PLUGIN) else "outbox"
+    prog += "" if folder is None else f" {_LAPTOP}"
     parser = argparse.ArgumentParser(
-        prog="outbox", description="Transactional outbox from PostgreSQL to NATS JetStream."
+        prog=prog,
+        usage=f"{prog} [-h] [--version] VERB ...",
+        description="Transactional outbox from PostgreSQL to NATS JetStream.",
+        epilog=_listed(loaded),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--version", action="version", version=f"outbox {VERSION}", help="show the version and exit"
     )
-    subparsers = parser.add_subparsers(dest="verb", metavar="VERB")
-    loaded = {name: load(name) for name in wanted}
+    subparsers = parser.add_subparsers(dest="verb", prog=prog, help=argparse.SUPPRESS)
+    parsers = {name: subparsers.add_parser(name, description=loaded[name].help) for name in loaded}
     for name, verb in loaded.items():
-        verb.configure(subparsers.add_parser(name, help=verb.help, description=verb.help))
+        verb.configure(parsers[name])
+    passed_on = parsers[wanted[0]].get_default("passed_on")
+    if passed_on is not None and "--" in arguments:
+        end = arguments.index("--")
+        arguments, passed_on = arguments[:end], arguments[end + 1 :]
     if arguments and arguments[0] not in known and not arguments[0].startswith("-"):
         parser.error(_unknown(arguments[0], known))
-    args = parser.parse_args(arguments)
+    args, rest = parser.parse_known_args(arguments)
+    if rest:
+        parsers.get(args.verb, parser).error(f"unrecognized arguments: {' '.join(rest)}")
     if args.verb is None:
         parser.print_help(sys.stderr)
         return EXIT_USAGE
+    if passed_on is not None:
+        args.passed_on = passed_on
     try:
-        return loaded[args.verb].run(args)
+        if folder is not None:
+            _turn_to_laptop(args, folder, loaded[args.verb].laptop)
+        code = loaded[args.verb].run(args)
+        sys.stdout.flush()
+        return code
+    except OSError as error:
+        if error.errno not in _NO_READER:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno != errno.EPIPE:  # `| head` has seen enough
+            print(f"{prog} {args.verb}: standard output: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except ModuleNotFoundError as error:
+        extra = loaded[args.verb].extra if folder is None else _LAPTOP
+        if error.name is None or error.name.startswith("outbox_operator"):
+            raise
+        print(
+            f"{prog} {args.verb}: {error.name} is not installed; "
+            f"pip install 'outbox-operator[{extra}]'",
+            file=sys.stderr,
+        )
+        return EXIT_USAGE
     except errors.OutboxError as error:
-        print(f"outbox {args.verb}: {error.message}", file=sys.stderr)
+        from outbox_operator.cli.cluster.screen import clean  # servers and pods wrote parts of it
+
+        lines = f"{prog} {args.verb}: {error.message}".split("\n")
+        print("\n".join(map(clean, lines)), file=sys.stderr)
         return EXIT_USAGE if isinstance(error, errors.SpecError) else EXIT_FAILED
+
+
+def _on_a_laptop(
+    arguments: Sequence[str], known: Sequence[str]
+) -> tuple[str | None, Sequence[str]]:
+    """Folder and arguments of a verb that is about what `outbox dev` runs; None: it is not.
+
+    That is `dev VERB …` or `dev --data FOLDER VERB …`.
+    """
+    if not arguments or arguments[0] != _LAPTOP:
+        return None, arguments
+    folder, rest = ".outbox-dev", list(arguments[1:])
+    if rest and rest[0].startswith("--data="):
+        folder, rest = rest[0].partition("=")[2], rest[1:]
+    elif rest and rest[0] == "--data":
+        folder, rest = "".join(rest[1:2]), rest[2:]
+    return (folder, rest) if rest and rest[0] in known else (None, arguments)
+
+
+def _turn_to_laptop(args: argparse.Namespace, folder: str, works: bool | str) -> None:
+    """Have a verb ask what `outbox dev` runs in a folder, in place of a cluster.
+
+    Raises:
+        SpecError: It has no meaning there.
+    """
+    if works is not True:
+        raise errors.NotSupportedError(works or f"{args.verb} has no meaning on a laptop")
+    for name in _OF_A_CLUSTER:
+        if getattr(args, name, None) is not None:
+            raise errors.SpecError(f"--{name} is of a cluster, and this looks at {folder}")
+    from outbox_operator.cli.laptop.api import Laptop
+
+    args.laptop = functools.partial(Laptop.open, Path(folder))
+
+
+def _reordered(arguments: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Options before the verb put behind it, as people write them who use kubectl."""
+    at = 0
+    while at < len(arguments) and arguments[at].startswith("-"):
+        at += 2 if arguments[at] in _WITH_VALUE else 1
+    if not 0 < at < len(arguments) or arguments[at] not in known:
+        return list(arguments)
+    rest = list(arguments[at:])
+    end = rest.index("--") if "--" in rest else len(rest)
+    return [*rest[:end], *arguments[:at], *rest[end:]]
+
+
+def _listed(loaded: Mapping[str, Verb]) -> str:
+    """The verbs under what they are for."""
+    lines = ["verbs:"]
+    width = max(map(len, loaded)) + 2
+    for heading in (*_HEADINGS.values(), _IN_PODS):
+        lines += [f"  {heading}"]
+        lines += [
+            f"    {name.ljust(width)}{verb.help}"
+            for name, verb in loaded.items()
+            if _HEADINGS.get(verb.extra, _IN_PODS) == heading
+        ]
+    return "\n".join(lines)
 
 
 def _unknown(found: str, known: Sequence[str]) -> str:

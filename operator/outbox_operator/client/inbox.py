@@ -14,6 +14,7 @@ from typing import Final
 from outbox_operator.client import drivers, encoding
 from outbox_operator.client.statements import Statement, table
 from outbox_operator.wire import tables
+from outbox_operator.wire.replay import replayed_id
 
 
 class Inbox:
@@ -41,6 +42,7 @@ class Inbox:
         source_topic: str,
         event_type: str,
         payload: object = None,
+        replay: str | None = None,
     ) -> bool:
         """Record an event as handled by the transaction that is open on `connection`.
 
@@ -52,6 +54,8 @@ class Inbox:
             source_topic: Subject it came from.
             event_type: Its type.
             payload: What to keep with the record: bytes, or a value to encode as JSON, or None.
+            replay: Header `Outbox-Replay` of its message, if it has one: what a replay sends again
+                is new, once.
 
         Returns:
             True if the event is new: handle it, then commit. False if it was handled before.
@@ -64,13 +68,21 @@ class Inbox:
         kept = payload
         if payload is not None and not isinstance(payload, bytes):
             kept = encoding.to_json(f"event {event_id}", "payload", payload).encode()
-        values = (str(event_id), self.consumer_name, source_topic, event_type, kept)
+        values = (str(_known(event_id, replay)), self.consumer_name, source_topic, event_type, kept)
         driver, connection = drivers.driver_of(connection)
         return await driver.run(connection, self._claim, values) > 0
 
-    async def finish(self, connection: object, event_id: uuid.UUID, seconds: float) -> None:
-        """Note how long handling took, in the same transaction."""
-        values = (str(round(seconds * 1000)), self.consumer_name, str(event_id))
+    async def finish(
+        self,
+        connection: object,
+        event_id: uuid.UUID,
+        seconds: float,
+        *,
+        replay: str | None = None,
+    ) -> None:
+        """Note how long handling took, in the same transaction; `replay` as for `claim`."""
+        known = str(_known(event_id, replay))
+        values = (str(round(seconds * 1000)), self.consumer_name, known)
         driver, connection = drivers.driver_of(connection)
         await driver.run(connection, self._finish, values)
 
@@ -83,11 +95,12 @@ class Inbox:
         event_type: str,
         payload: object,
         handler: Callable[[], Awaitable[object]],
+        replay: str | None = None,
     ) -> bool:
         """Call `handler` unless this consumer handled the event before.
 
         The record and what the handler writes through `connection` are one transaction: the
-        caller's. Roll it back when this raises.
+        caller's. Roll it back when this raises. `replay` as for `claim`.
 
         Returns:
             True if the handler ran, False if the event was a duplicate.
@@ -101,12 +114,17 @@ class Inbox:
             source_topic=source_topic,
             event_type=event_type,
             payload=payload,
+            replay=replay,
         )
         if new:
             started = time.perf_counter()
             await handler()
-            await self.finish(connection, event_id, time.perf_counter() - started)
+            await self.finish(connection, event_id, time.perf_counter() - started, replay=replay)
         return new
+
+
+def _known(event_id: uuid.UUID, replay: str | None) -> uuid.UUID:
+    return event_id if replay is None else replayed_id(event_id, replay)
 
 
 _CLAIM: Final = (

@@ -46,11 +46,22 @@ DECLARATIONS: Final = (ATTEMPTS, SUCCESSES, FAILURES, LATENCY)
 _BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Seconds; from a nudge on loopback to the bounded wait."""
 
+_FAILURES: Final = (
+    Reason.SEND_TIMEOUT,
+    Reason.SEND_REFUSED,
+    Reason.TOO_MANY_WAITING,
+    Reason.LINK_CLOSED,
+    Reason.CONNECTION_OF_PARENT,
+    Reason.NATS_UNREACHABLE,
+)
+"""There from the first attempt on, with 0: a rate does not see the first value of a series."""
+
 
 class SendMetrics:
     """Counts what becomes of events that were to be sent at once. Safe in every thread."""
 
     def __init__(self) -> None:
+        self._begun: set[tuple[str, str]] = set()
         try:
             import prometheus_client
         except ImportError:
@@ -68,6 +79,10 @@ class SendMetrics:
 
     def attempt(self, namespace: str, pipeline: str) -> None:
         """An event was committed and shall be sent."""
+        if self._made and (namespace, pipeline) not in self._begun:
+            self._begun.add((namespace, pipeline))
+            for reason in _FAILURES:
+                self._made[FAILURES.name].labels(namespace, pipeline, reason)
         self._count(ATTEMPTS, namespace, pipeline)
 
     def success(self, namespace: str, pipeline: str, seconds: float) -> None:

@@ -82,7 +82,10 @@ class OwnConnection:
 
     async def _open(self) -> None:
         try:
-            self._client = await asyncio.wait_for(self._connect(), self._timeout_seconds)
+            # In a task of its own, which nobody cancels.
+            self._client = await asyncio.wait_for(  # noqa: TID251
+                self._connect(), self._timeout_seconds
+            )
         except Exception as error:
             self._retry_at = time.monotonic() + RETRY_SECONDS
             detail = str(error) or type(error).__name__

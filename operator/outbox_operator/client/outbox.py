@@ -11,7 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
-from outbox_operator.client import drivers, sending
+from outbox_operator.client import drivers, sending, tracing
 from outbox_operator.client.rows import DEFAULT_MAX_BYTES, PayloadType, Row, RowMaker
 from outbox_operator.client.sending import Nudge, Pending, Publish, Sender
 from outbox_operator.client.statements import RECORDED, Inserts, chunks, keys_of
@@ -49,6 +49,7 @@ class Outbox:
         strict_keys: bool = False,
         send: Nudge | Publish | None = None,
     ) -> None:
+        self._schema = schema
         self._rows = RowMaker(payload_type, max_bytes)
         self._inserts = Inserts(schema, payload_type)
         self._strict = strict_keys
@@ -69,7 +70,8 @@ class Outbox:
             TransactionError: No transaction is open on the connection; nothing was sent.
             TypeError: Not a connection this class knows; nothing was sent.
         """
-        await self._write(connection, [self._rows.one(event)])
+        with tracing.writing(self._schema, event) as trace:
+            await self._write(connection, [self._rows.one(event, trace)])
         return event.id
 
     async def add_many(self, connection: object, events: Iterable[Event]) -> list[uuid.UUID]:
@@ -90,8 +92,10 @@ class Outbox:
             TransactionError: No transaction is open on the connection; nothing was sent.
             TypeError: Not a connection this class knows; nothing was sent.
         """
-        rows = self._rows.many(events)
-        await self._write(connection, rows)
+        given = list(events)
+        with tracing.writing(self._schema, given and given[0], len(given)) as trace:
+            rows = self._rows.many(given, trace)
+            await self._write(connection, rows)
         return [uuid.UUID(row.event_id) for row in rows]
 
     async def publish_after_commit(self, connection: object, event: Event) -> uuid.UUID:
@@ -114,12 +118,13 @@ class Outbox:
             TransactionError: The transaction was opened in another way; nothing was sent.
             TypeError: Not a connection this class knows; nothing was sent.
         """
-        row = self._rows.one(event)
-        pending = self._pending(connection)
-        sender = self._sender if self._sender and pending.accepts(self._sender) else None
-        await self._write(
-            connection, [row], recorded=sender is not None and pending.must_record(sender)
-        )
+        with tracing.writing(self._schema, event) as trace:
+            row = self._rows.one(event, trace)
+            pending = self._pending(connection)
+            sender = self._sender if self._sender and pending.accepts(self._sender) else None
+            await self._write(
+                connection, [row], recorded=sender is not None and pending.must_record(sender)
+            )
         if sender is not None:
             pending.add(sender, row)
         return event.id

@@ -55,18 +55,22 @@ class RowMaker:
         self._payload_type = payload_type
         self._max_bytes = max_bytes
 
-    def many(self, events: Iterable[Event]) -> list[Row]:
+    def many(self, events: Iterable[Event], trace: Mapping[str, str] | None = None) -> list[Row]:
         """The rows of several events.
+
+        Args:
+            trace: Headers of the trace that they belong to.
 
         Raises:
             EventError: One of them cannot be stored or published; names its index and field.
         """
-        return [self.one(event, f"events[{index}]: ") for index, event in enumerate(events)]
+        return [self.one(event, trace, f"events[{index}]: ") for index, event in enumerate(events)]
 
-    def one(self, event: Event, place: str = "") -> Row:
+    def one(self, event: Event, trace: Mapping[str, str] | None = None, place: str = "") -> Row:
         """The row of an event.
 
         Args:
+            trace: Headers of the trace that it belongs to, unless it says so itself.
             place: Put before messages.
 
         Raises:
@@ -81,7 +85,7 @@ class RowMaker:
         where = f"{place}event {event_id} ({shown(event.type)})"
         if not isinstance(event.id, uuid.UUID):
             raise EventError(f"{where}: id is {type(event.id).__name__}, wanted uuid.UUID")
-        own = tracing.with_trace(event.headers)
+        own = tracing.with_trace(event.headers, trace)
         headers = encoding.to_json(where, "headers", own) if own else "{}"
         payload = self._payload(where, event.payload)
         most = len(payload) * encoding.MOST_JSONB_BYTES_EACH + len(headers) * _BYTES_PER_CHARACTER

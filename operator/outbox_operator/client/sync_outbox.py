@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from outbox_operator.client import sending, sync_drivers
+from outbox_operator.client import sending, sync_drivers, tracing
 from outbox_operator.client.rows import DEFAULT_MAX_BYTES, PayloadType, Row, RowMaker
 from outbox_operator.client.sending import Nudge, Pending, Publish, Sender
 from outbox_operator.client.statements import RECORDED, Inserts, chunks, keys_of
@@ -50,6 +50,7 @@ class SyncOutbox:
         strict_keys: bool = False,
         send: Nudge | Publish | None = None,
     ) -> None:
+        self._schema = schema
         self._rows = RowMaker(payload_type, max_bytes)
         self._inserts = Inserts(schema, payload_type)
         self._strict = strict_keys
@@ -70,7 +71,8 @@ class SyncOutbox:
             TransactionError: No transaction is open on the connection; nothing was sent.
             TypeError: Not a connection this class knows; nothing was sent.
         """
-        self._write(connection, [self._rows.one(event)])
+        with tracing.writing(self._schema, event) as trace:
+            self._write(connection, [self._rows.one(event, trace)])
         return event.id
 
     def add_many(self, connection: object, events: Iterable[Event]) -> list[uuid.UUID]:
@@ -91,8 +93,10 @@ class SyncOutbox:
             TransactionError: No transaction is open on the connection; nothing was sent.
             TypeError: Not a connection this class knows; nothing was sent.
         """
-        rows = self._rows.many(events)
-        self._write(connection, rows)
+        given = list(events)
+        with tracing.writing(self._schema, given and given[0], len(given)) as trace:
+            rows = self._rows.many(given, trace)
+            self._write(connection, rows)
         return [uuid.UUID(row.event_id) for row in rows]
 
     def publish_after_commit(self, connection: object, event: Event) -> uuid.UUID:
@@ -116,10 +120,13 @@ class SyncOutbox:
             TransactionError: The transaction was opened in another way; nothing was sent.
             TypeError: Not a connection this class knows; nothing was sent.
         """
-        row = self._rows.one(event)
-        pending = self._pending(connection)
-        sender = self._sender if self._sender and pending.accepts(self._sender) else None
-        self._write(connection, [row], recorded=sender is not None and pending.must_record(sender))
+        with tracing.writing(self._schema, event) as trace:
+            row = self._rows.one(event, trace)
+            pending = self._pending(connection)
+            sender = self._sender if self._sender and pending.accepts(self._sender) else None
+            self._write(
+                connection, [row], recorded=sender is not None and pending.must_record(sender)
+            )
         if sender is not None:
             pending.add(sender, row)
         return event.id

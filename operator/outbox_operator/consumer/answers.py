@@ -29,6 +29,7 @@ from outbox_operator.consumer.prefetch_window import PrefetchWindow
 from outbox_operator.consumer.suspects import Suspects
 from outbox_operator.errors import NatsError
 from outbox_operator.wire.dead_letters import OWN_TERMINATION
+from outbox_operator.wire.headers import REPLAY
 
 log = logging.getLogger(__name__)
 
@@ -84,11 +85,14 @@ class Answers:
         """Answer for messages that were handled together."""
         again: list[Item] = []
         unsent: NatsError | None = None
+        now = time.time()
         for item, settlement in zip(items, settlements, strict=True):
             try:
                 match settlement:
                     case Acknowledge(handled):
                         item.handled = handled
+                        if handled and REPLAY not in item.event.headers:
+                            self._metrics.end_to_end.observe(now - item.event.time.timestamp())
                         self._done(item)
                         if not self.ack_all:
                             item.delivery.ack()

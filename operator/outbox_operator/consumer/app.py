@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +26,7 @@ from outbox_operator.aio import Backoff, wait
 from outbox_operator.consumer import error_text
 from outbox_operator.consumer.breaker import Breaker
 from outbox_operator.consumer.disposition import Policy
+from outbox_operator.consumer.handler_calls import Inbox
 from outbox_operator.consumer.handlers import loader
 from outbox_operator.consumer.handlers.http import HttpHandler
 from outbox_operator.consumer.handlers.python import PythonHandler
@@ -34,6 +37,13 @@ from outbox_operator.consumer.pace import Pace
 from outbox_operator.consumer.processor import Processor
 from outbox_operator.consumer.progress import Letters, Progress
 from outbox_operator.consumer.suspects import Suspects
+from outbox_operator.consumer.traces import (
+    Processing,
+    TracedHandler,
+    TracedInbox,
+    TracedProcessor,
+    Traces,
+)
 from outbox_operator.consumer.trials import Trials
 from outbox_operator.consumer.workers import is_ordered
 from outbox_operator.errors import (
@@ -44,7 +54,10 @@ from outbox_operator.errors import (
     SpecError,
 )
 from outbox_operator.reasons import Reason
+from outbox_operator.telemetry import tracing
 from outbox_operator.telemetry.health import Check, HealthServer
+from outbox_operator.telemetry.logging import bind
+from outbox_operator.telemetry.tracing import Tracer, process_spans_are_children
 from outbox_operator.wire import dead_letters
 from outbox_operator.wire.config import ConsumerConfig
 
@@ -114,9 +127,12 @@ class App:
     Args:
         config: What to consume.
         handler: Who handles.
+        tracer: Makes spans; None: nobody wants any.
     """
 
-    def __init__(self, config: ConsumerConfig, handler: Handler) -> None:
+    def __init__(
+        self, config: ConsumerConfig, handler: Handler, tracer: Tracer | None = None
+    ) -> None:
         self._config = config
         self._handler = handler
         self._stopping = asyncio.Event()
@@ -137,10 +153,19 @@ class App:
         suspects = Suspects(
             policy, config.ack_wait_seconds, self._trials, ordered=is_ordered(config)
         )
-        processor = Processor(
-            config, handler, self._inbox, self.metrics, self._progress, self._letters, breaker,
-            policy, suspects, pace,
+        inbox: Inbox | None = self._inbox
+        traces = None
+        if tracer is not None:
+            children = process_spans_are_children(os.environ)
+            traces = Traces(tracer, config, handler, children=children)
+            handler = TracedHandler(handler, traces)
+            inbox = TracedInbox(inbox, traces) if inbox is not None else None
+        processor: Processing = Processor(
+            config, handler, inbox, self.metrics, self._progress, self._letters, breaker,
+            policy, suspects, pace, traces=traces,
         )  # fmt: skip
+        if traces is not None:
+            processor = TracedProcessor(processor, traces)
         self._loop = Loop(
             config, handler, processor, breaker, suspects, pace, self.metrics, self._stopping
         )
@@ -324,11 +349,19 @@ async def main(config: ConsumerConfig) -> None:
     Raises:
         SpecError: The handler cannot be loaded.
     """
-    app = App(config, build_handler(config))
+    handler = build_handler(config)
+    # Behind the application's own code, which may have set OpenTelemetry up.
+    name, namespace = f"{config.consumer}-consumer", config.namespace
+    tracer = tracing.start("consumer", name=name, namespace=namespace)
+    app = App(config, handler, tracer)
+    gc.freeze()  # what these have imported, too: see `cli.event_loop`
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, app.stop)
-    await app.run()
+    with bind(consumer=f"{namespace}/{config.consumer}"):
+        await app.run()
+    if tracer is not None:
+        tracer.close()
 
 
 def _inbox(

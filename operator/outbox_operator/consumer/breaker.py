@@ -53,8 +53,11 @@ class Breaker:
         *,
         first: bool = True,
         unreachable: bool = False,
+        answered: bool = False,
     ) -> bool:
         """Record that an event failed; return whether that opened the circuit.
+
+        An answer may close it: where failures do not open it, they do not keep it open either.
 
         Args:
             sequence: Stream sequence of the event.
@@ -63,12 +66,16 @@ class Breaker:
             jitter: A random number in [0, 1).
             first: It was its first attempt.
             unreachable: Handler or database could not be reached at all.
+            answered: It was the handler that said so.
         """
         if first:
             self._failed.add(sequence)
         enough = self._limit > 0 and len(self._failed) >= self._limit
         if self.is_open and not self._probing:
             return False  # it was under way when the circuit opened
+        if self.is_open and answered and not self._limit:
+            self.succeeded()
+            return False
         if not (self.is_open or unreachable or enough):
             return False
         opened, self.is_open = not self.is_open, True

@@ -23,10 +23,12 @@ from outbox_operator.wire.headers import (
     EVENT_TIME,
     EVENT_TYPE,
     MSG_ID,
+    REPLAY,
     SHARD,
     decode_value,
     encode_value,
 )
+from outbox_operator.wire.replay import replayed_id
 
 _STRAY: Final = "\ufffd"
 """Stands for bytes that are no UTF-8."""
@@ -74,7 +76,16 @@ def received(
 
 
 def inbox_id(event: ReceivedEvent) -> uuid.UUID:
-    """Return the UUID that the inbox has for an event: its id, or one derived from it."""
+    """Return the UUID that the inbox has for an event: its id, or one derived from it.
+
+    What a replay sends again has another one: it is new, once.
+    """
+    event_id = _inbox_id(event)
+    replay = event.headers.get(REPLAY)
+    return event_id if replay is None else replayed_id(event_id, replay)
+
+
+def _inbox_id(event: ReceivedEvent) -> uuid.UUID:
     try:
         return uuid.UUID(event.id)
     except ValueError:

@@ -13,6 +13,8 @@ from typing import Final
 
 from outbox_operator.adapters.nats.pull_consumer import Delivery
 from outbox_operator.consumer.handlers.types import ReceivedEvent
+from outbox_operator.wire.headers import SHARD
+from outbox_operator.wire.trace_context import trace_id_of
 
 _LOOK_BEHIND: Final = 4
 """Messages that may be passed over to fill a batch, for each of its size: a bound of the cost."""
@@ -60,6 +62,21 @@ class Item:
     def attempts(self) -> int:
         """How often a handler was given it as far as we know, this time included; at least 1."""
         return self.delivery.deliveries + self.retries - self.uncounted
+
+    def facts(self) -> dict[str, object]:
+        """Return which message it is, for a line of the log."""
+        event = self.event
+        facts: dict[str, object] = {
+            "event_id": event.id,
+            "event_type": event.type,
+            "stream_sequence": self.delivery.sequence,
+            "deliveries": self.deliveries,
+        }
+        if SHARD in event.headers:  # of an outbox, whose relay names the pipeline so
+            facts["pipeline"] = event.source.removeprefix("/")
+        if (trace_id := trace_id_of(event.headers)) is not None:
+            facts["trace_id"] = trace_id
+        return facts
 
 
 class KeyQueues:

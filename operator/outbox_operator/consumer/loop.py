@@ -20,8 +20,8 @@ from outbox_operator.consumer.breaker import Breaker
 from outbox_operator.consumer.handlers.types import Handler
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.pace import Pace
-from outbox_operator.consumer.processor import Processor
 from outbox_operator.consumer.suspects import Suspects
+from outbox_operator.consumer.traces import Processing
 from outbox_operator.consumer.workers import Workers
 from outbox_operator.errors import NatsError
 from outbox_operator.reasons import Reason
@@ -69,7 +69,7 @@ class Loop:
         self,
         config: ConsumerConfig,
         handler: Handler,
-        processor: Processor,
+        processor: Processing,
         breaker: Breaker,
         suspects: Suspects,
         pace: Pace,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from prometheus_client import Counter, Histogram
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client import Counter
 
-from outbox_operator.telemetry.metrics import Labelled, Metrics
+from outbox_operator.telemetry.metrics import LATENCY_BUCKETS, Metrics
+from outbox_operator.telemetry.series import Distribution
 from outbox_operator.wire.config import ConsumerConfig
 
-MOST_TYPES: Final = 500
+MOST_TYPES: Final = 100
+"""Each has some fifty series."""
 OTHER_TYPES: Final = "(other types)"
 _LABEL_CHARACTERS: Final = 200
 
@@ -38,13 +40,13 @@ class EventTypes:
         return found
 
 
-M = TypeVar("M", bound=MetricWrapperBase)
+M = TypeVar("M")
 
 
 class _ByType(Generic[M]):
     """A metric whose last label is an event type."""
 
-    def __init__(self, metric: Labelled[M], types: EventTypes) -> None:
+    def __init__(self, metric: Callable[..., M], types: EventTypes) -> None:
         self._metric = metric
         self._types = types
 
@@ -81,19 +83,28 @@ class ConsumerMetrics:
         self.duplicates = metrics.counter(
             "duplicates_total", "Events that the inbox had seen before; the handler was not called."
         )
+        self.for_others = metrics.counter(
+            "for_others_total",
+            "Events that a replay has sent again for another consumer; the handler was not called.",
+        )
         self.dead_letters = metrics.counters(
-            "dead_letters_total",
+            "dead_lettered_total",
             "Messages put aside: MaxDeliver, Refused, PutOffTooLong or Unhandled.",
             "reason",
         )
         self.duration = _ByType(
-            metrics.histograms(
+            metrics.distributions(
                 "handler_duration_seconds",
                 "Time the handler took, whatever it answered.",
                 "event_type",
+                buckets=LATENCY_BUCKETS,
             ),
             types,
         )
+        self.end_to_end = metrics.distributions(
+            "end_to_end_seconds",
+            "Age of events when the handler had done them, since the time that they say.",
+        )()
         self.in_flight = metrics.gauge("in_flight", "Messages in hand now.")
         self.redeliveries = metrics.counter(
             "redeliveries_total", "Messages that came for the second or a later time."
@@ -128,10 +139,11 @@ class ConsumerMetrics:
             types,
         )
         self.inbox_duration = _ByType(
-            inbox.histograms(
+            inbox.distributions(
                 "processing_duration_seconds",
                 "Time of the transaction of an event: claim, handler, commit.",
                 "event_type",
+                buckets=LATENCY_BUCKETS,
             ),
             types,
         )
@@ -164,6 +176,9 @@ class ConsumerMetrics:
             key = OTHER_TYPES if label == OTHER_TYPES else event_type
             found = self._series.get(key)
             if found is None:
+                # With 0 before the first failure: a rate does not see a series' first value.
+                for outcome in ("retry", "dead_letter"):
+                    self.processed(outcome, event_type)
                 found = _Series(self.processed("ack", event_type), self.duration(event_type))
                 self._series[key] = found
         return found
@@ -172,4 +187,4 @@ class ConsumerMetrics:
 @dataclass(frozen=True, slots=True)
 class _Series:
     acknowledged: Counter
-    duration: Histogram
+    duration: Distribution

@@ -24,8 +24,8 @@ from outbox_operator.consumer.key_queues import Item, KeyQueues
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.pace import Pace
 from outbox_operator.consumer.prefetch_window import PrefetchWindow
-from outbox_operator.consumer.processor import Processor
 from outbox_operator.consumer.suspects import Suspects
+from outbox_operator.consumer.traces import Processing
 from outbox_operator.errors import NatsError
 from outbox_operator.wire.config import ConsumerConfig
 
@@ -81,7 +81,7 @@ class Workers:
         self,
         config: ConsumerConfig,
         handler: Handler,
-        processor: Processor,
+        processor: Processing,
         breaker: Breaker,
         suspects: Suspects,
         pace: Pace,

@@ -12,12 +12,15 @@ import logging
 import os
 import resource
 import signal
+import threading
 from asyncio import sslproto
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from outbox_operator.adapters.kubernetes.client import Kube
 from outbox_operator.api import meta
+from outbox_operator.controller.exported import Exported
 from outbox_operator.controller.health import Health
 from outbox_operator.controller.metrics import OperatorMetrics
 from outbox_operator.controller.reconcile.consumer import ConsumerReconciler
@@ -36,6 +39,7 @@ from outbox_operator.controller.runtime.resync import Resync
 from outbox_operator.controller.runtime.schedule import Urgency
 from outbox_operator.controller.runtime.supervisor import Supervisor
 from outbox_operator.controller.settings import Settings
+from outbox_operator.controller.tasks.reconciler import TaskReconciler
 from outbox_operator.errors import KubernetesError, OutboxError, UnsupportedServerError
 from outbox_operator.telemetry.health import HealthServer
 from outbox_operator.telemetry.logging import setup
@@ -48,9 +52,13 @@ SYNC_SECONDS_PER_NAMESPACE: Final = 0.6
 TLS_BUFFER_BYTES: Final = 16_384
 """Each connection has such a buffer, 256 KiB by default: a gigabyte for some thousand watches."""
 OPEN_FILES: Final = 65_536
-"""Seven watches a namespace that is watched by itself; many systems begin with 1024."""
+"""Eight watches a namespace that is watched by itself; many systems begin with 1024."""
 DRAIN_SECONDS: Final = 5.0
 API_RETRY_SECONDS: Final = 2.0
+LOOKUPS_AT_ONCE: Final = 100
+"""Names of hosts that are looked up side by side."""
+END_SECONDS: Final = 10.0
+"""What still runs when the Lease has been given back, such as a lookup, gets this long to end."""
 
 
 def build_reconcilers(context: Context) -> Mapping[str, Reconciler]:
@@ -60,6 +68,7 @@ def build_reconcilers(context: Context) -> Mapping[str, Reconciler]:
         meta.PIPELINE: PipelineReconciler(context, workloads),
         meta.STREAM: StreamReconciler(context),
         meta.CONSUMER: ConsumerReconciler(context, workloads),
+        meta.TASK: TaskReconciler(context),
     }
 
 
@@ -94,9 +103,10 @@ class Operator:
         self._settings = settings
         self._build_reconcilers = build
         self._stop = asyncio.Event()
-        self._metrics = OperatorMetrics()
+        self._metrics = OperatorMetrics(f"{settings.lease_namespace}/{settings.lease_name}")
         self._objects = Objects()
         self._heartbeat = Heartbeat()
+        self._exported = Exported(self._objects.uid, settings.sample_age_seconds)
         self._health = Health(
             settings.silence_seconds, self._objects.behind_seconds, self._heartbeat.silent_seconds
         )
@@ -104,17 +114,20 @@ class Operator:
     async def run(self) -> None:
         """Everything from the first probe to the released Lease."""
         self._catch_signals()
+        allow_lookups()
         health = HealthServer(
             self._settings.health_port,
             self._health.ready,
             live=self._health.live,
             registry=self._metrics.registry,
+            large=self._exported.registry,
         )
         async with health:
             settings = self._settings
             kube = await Kube.connect(
                 instance=settings.identity,
                 how_to_grant=settings.how_to_grant if settings.namespace_role else None,
+                on_answer=self._metrics.record_request,
             )
             try:
                 log.info(
@@ -128,6 +141,7 @@ class Operator:
                 )
                 await self._wait_and_lead(kube)
             finally:
+                end_in_time(END_SECONDS)
                 await kube.close()
         log.info("stopped")
 
@@ -140,13 +154,13 @@ class Operator:
             self._health.role = "standby"
             if await supervisor.until(lease.acquire()):
                 self._health.role = "leader"
-                self._metrics.leader.set(1)
+                self._metrics.lead()
                 supervisor.start("the Lease's renewal", lease.hold())
                 supervisor.start("the Lease's watch", lease.watch_back())
                 await self._lead(kube, supervisor)
         finally:
             self._health.role = "stopping"
-            self._metrics.leader.set(0)
+            self._metrics.retire()
             await supervisor.cancel()
             # Last, when nothing of ours works any more: another process starts at once.
             await lease.release()
@@ -172,8 +186,9 @@ class Operator:
         if not await supervisor.until(_fill(children, resync, seconds)):
             return
         async with Context.create(
-            kube=kube, objects=self._objects, children=children, settings=settings, wake=wake
-        ) as context:
+            kube=kube, objects=self._objects, children=children, settings=settings,
+            exported=self._exported, wake=wake,
+        ) as context:  # fmt: skip
             reconcilers = self._build_reconcilers(context)
             work = supervisor.start("the work queue", queue.run(reconcilers))
             supervisor.start("the resync", resync.run())
@@ -187,6 +202,7 @@ class Operator:
                     scans=not (settings.namespaces or settings.namespace_role),
                 ),
             )
+            self._exported.begin()
             try:
                 await supervisor.run()
                 log.info("stopping: passes under way may end")
@@ -194,6 +210,7 @@ class Operator:
                     queue.drain(DRAIN_SECONDS), context.background.drain(DRAIN_SECONDS)
                 )
             finally:
+                self._exported.end()
                 work.cancel()
                 await asyncio.wait({work})
 
@@ -210,6 +227,8 @@ class Operator:
 async def check_kinds(kube: Kube) -> None:
     """Make sure that the API server knows our kinds; one that is away is waited for.
 
+    Definitions may be those of an older release: what that does not have is said, and left alone.
+
     Raises:
         UnsupportedServerError: A resource definition is missing; the message names it.
     """
@@ -220,14 +239,18 @@ async def check_kinds(kube: Kube) -> None:
         except KubernetesError as error:
             log.warning("waiting for the API server: %s", error)
             await asyncio.sleep(API_RETRY_SECONDS)
-    missing = sorted(
-        f"{plural}.{meta.GROUP}" for plural in meta.PLURALS.values() if plural not in served
-    )
-    if missing:
+    missing = {kind for kind, plural in meta.PLURALS.items() if plural not in served}
+    names = ", ".join(sorted(f"{meta.PLURALS[kind]}.{meta.GROUP}" for kind in missing))
+    if missing - meta.LATER_KINDS:
         raise UnsupportedServerError(
-            f"Kubernetes API at {kube.server}: CustomResourceDefinition {', '.join(missing)} "
+            f"Kubernetes API at {kube.server}: CustomResourceDefinition {names} "
             f"is missing or does not serve {meta.VERSION}; install the chart's CRDs first"
         )
+    if missing:
+        log.warning(
+            "CustomResourceDefinition %s is missing, as of an older release: nothing of that kind "
+            "is carried out until the definitions of this chart are installed", names,
+        )  # fmt: skip
 
 
 async def _fill(children: Children, resync: Resync, seconds: float) -> None:
@@ -240,6 +263,27 @@ async def _fill(children: Children, resync: Resync, seconds: float) -> None:
         raise KubernetesError(
             f"the first lists of our objects and their children took over {seconds:.0f} s"
         ) from None
+
+
+def allow_lookups() -> None:
+    """Let names of hosts, which tenants choose, be looked up beside those that hang.
+
+    A lookup keeps a thread until name servers have answered or were waited for; by default there
+    are few, and a tenant whose name servers are away would keep everybody from connecting.
+    """
+    threads = ThreadPoolExecutor(LOOKUPS_AT_ONCE, thread_name_prefix="lookup")
+    asyncio.get_running_loop().set_default_executor(threads)
+
+
+def end_in_time(seconds: float) -> None:
+    """End the process after a while, whatever keeps it.
+
+    A task of kopf's that does not heed its cancellation, or a lookup, would leave a process that
+    does nothing and looks alive until the kubelet's probes have failed often enough.
+    """
+    end = threading.Timer(seconds, os._exit, (1,))
+    end.daemon = True
+    end.start()
 
 
 def _allow_open_files() -> None:

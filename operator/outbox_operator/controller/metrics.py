@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Final
 
+from outbox_operator.api import meta
 from outbox_operator.telemetry.metrics import Metrics
 
 PASS_BUCKETS_SECONDS: Final = (
@@ -25,9 +27,13 @@ PASS_BUCKETS_SECONDS: Final = (
 
 
 class OperatorMetrics:
-    """Declared on construction; attributes are the metrics."""
+    """Declared on construction; attributes are the metrics.
 
-    def __init__(self) -> None:
+    Args:
+        lease: What the processes of this operator compete for, `<namespace>/<name>`.
+    """
+
+    def __init__(self, lease: str = "") -> None:
         metrics = Metrics("outbox_operator")
         self.registry = metrics.registry
         self.declarations = metrics.declarations
@@ -40,6 +46,10 @@ class OperatorMetrics:
             "kind",
             "result",
         )
+        # With 0 from the start: a rate does not see a series' first value.
+        for kind in (meta.PIPELINE, meta.STREAM, meta.CONSUMER):
+            for result in ("error", "timeout", "defect"):
+                self._passes(kind, result)
         self._duration = metrics.histograms(
             "reconcile_duration_seconds", "Length of a pass.", "kind", buckets=PASS_BUCKETS_SECONDS
         )
@@ -50,13 +60,42 @@ class OperatorMetrics:
         self._running = metrics.gauge("queue_running", "Passes under way.")
         self._objects = metrics.gauge("objects", "Objects under the operator's care.")
         self._failing = metrics.gauge("objects_failing", "Objects in a back-off.")
-        self.leader = metrics.gauge("leader", "1 while this process holds the Lease.")
+        self._requests = metrics.counters(
+            "api_requests_total",
+            "Calls of the Kubernetes API by HTTP method and status, 0 when there was no answer; a "
+            "watch is one.",
+            "verb",
+            "code",
+        )
+        self._leader = metrics.gauges("leader", "1 while this process holds the Lease.", "lease")(
+            lease
+        )
+        self._leads_since: float | None = None
+        metrics.readings(
+            "leader_since_timestamp_seconds",
+            "When this process began to lead; absent while it does not.",
+            "lease",
+        ).watch(lambda: self._leads_since, lease)
         self.missed = metrics.counters(
             "resync_missed_total", "Changes that the watch missed and the resync found.", "kind"
         )
         self.watch_behind = metrics.gauge(
             "watch_behind_seconds", "For how long the watch has been missing a change; 0: none."
         )
+
+    def lead(self) -> None:
+        """This process holds the Lease from now on."""
+        self._leader.set(1)
+        self._leads_since = time.time()
+
+    def retire(self) -> None:
+        """It does not any more."""
+        self._leader.set(0)
+        self._leads_since = None
+
+    def record_request(self, method: str, status: int) -> None:
+        """A call of the Kubernetes API was answered, or not: then `status` is 0."""
+        self._requests(method, str(status)).inc()
 
     def observe_queue(
         self,

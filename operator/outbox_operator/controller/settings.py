@@ -18,6 +18,10 @@ _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _OWN_NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _LEAST_SECONDS: Final = 0.1
 _MOST_SECONDS: Final = 86_400
+_SAMPLES_MISSED: Final = 4
+"""Passes in a row that may be late before what the last one read is too old to be exported."""
+_LEAST_SAMPLE_AGE_SECONDS: Final = 60.0
+"""Whatever the pauses: a pass itself may take long."""
 
 
 def _seconds(default: float, meaning: str) -> Any:
@@ -41,6 +45,7 @@ class Settings:
         lease_name: Lease that the leader holds.
         lease_namespace: Where it is.
         identity: Who we are in the Lease and in Events; must differ between replicas.
+        requesters_verified: Whether the cluster compares who asks for a task with who creates it.
         workers: Passes that run at once.
         deletion_deadline_seconds: After this time a deleted object is let go even though what it
             owned outside Kubernetes could not be cleaned up.
@@ -59,6 +64,7 @@ class Settings:
     lease_name: str = "outbox-operator"
     lease_namespace: str
     identity: str
+    requesters_verified: bool = False
     workers: int = 20
     deletion_deadline_seconds: float = 120.0
     lease_duration_seconds: float = _seconds(
@@ -124,6 +130,21 @@ class Settings:
         )
 
     @property
+    def sample_age_seconds(self) -> float:
+        """Numbers that no pass has read for so long are not exported any more."""
+        longest = max(
+            self.pipeline_interval_seconds,
+            self.stream_interval_seconds,
+            self.consumer_interval_seconds,
+            self.handler_interval_seconds,
+            self.busy_interval_seconds,
+            self.waiting_interval_seconds,
+            self.retry_ceiling_seconds,
+            self.stalled_ceiling_seconds,
+        )
+        return max(_SAMPLES_MISSED * longest, _LEAST_SAMPLE_AGE_SECONDS)
+
+    @property
     def scopes(self) -> tuple[str | None, ...]:
         """Namespaces to list and watch; None stands for all."""
         return self.namespaces or (None,)
@@ -174,6 +195,7 @@ def from_environment(
         or environment.get("POD_NAMESPACE")
         or _own_namespace(),
         identity=text("IDENTITY") or environment.get("POD_NAME") or socket.gethostname(),
+        requesters_verified=_switch("REQUESTERS_VERIFIED", text("REQUESTERS_VERIFIED", "false")),
         workers=_number("WORKERS", text("WORKERS", "20"), 1, 1000),
         deletion_deadline_seconds=_number(
             "DELETION_DEADLINE", text("DELETION_DEADLINE", "120"), 5, 86_400
@@ -222,6 +244,12 @@ def _number(name: str, text: str, least: int, most: int) -> int:
     if not least <= value <= most:
         raise SpecError(f"OUTBOX_{name}: {text!r} is not a number from {least} to {most}")
     return value
+
+
+def _switch(name: str, text: str) -> bool:
+    if text not in ("true", "false"):
+        raise SpecError(f"OUTBOX_{name}: {text!r} is neither true nor false")
+    return text == "true"
 
 
 def _pause(name: str, text: str) -> float:

@@ -7,6 +7,7 @@ consumers; the end is the other way round, so that nothing in flight is cut off.
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -30,6 +31,8 @@ from outbox_operator.plan.names import durable_name
 
 DATABASE_URL_FILE: Final = "database-url"
 NATS_URL_FILE: Final = "nats-url"
+RESOURCES_FILE: Final = "resources.json"
+RUN_FOLDER: Final = "run"
 _SAMPLE_SECONDS: Final = 1.0
 
 
@@ -80,9 +83,11 @@ async def run(
             url = await stack.enter_async_context(printer(say))
             endpoints = {name: f"{url}/{name}" for name in resources.http_consumers()} | endpoints
         database_url = where.database_url_file.read_text()
+        documents = json.dumps(resources.documents, default=str)
+        (options.folder / RESOURCES_FILE).write_text(documents)
         await setup.set_up(resources, database_url=database_url, nats_url=where.nats_url)
         work = jobs(resources, where, endpoints)
-        async with Processes(work, options.folder / "run") as processes:
+        async with Processes(work, options.folder / RUN_FOLDER) as processes:
             say(f"database  {where.database_url_file} holds its URL")
             say(f"nats      {where.nats_url}")
             say(f"logs      {options.folder / 'run'}/*.log: {', '.join(job.name for job in work)}")

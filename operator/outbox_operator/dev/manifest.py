@@ -39,6 +39,7 @@ class Resources:
     """What runs locally.
 
     Attributes:
+        documents: What the manifests hold of ours, as JSON.
         ignored: Kind and name of documents that mean nothing without Kubernetes.
         reduced: Streams that asked for replicas, which one server does not have.
     """
@@ -46,6 +47,7 @@ class Resources:
     pipelines: tuple[Pipeline, ...]
     streams: tuple[Stream, ...]
     consumers: tuple[Consumer, ...]
+    documents: tuple[Mapping[str, Any], ...]
     ignored: tuple[str, ...]
     reduced: tuple[str, ...]
 
@@ -147,6 +149,7 @@ def read(documents: Iterable[object], where: str) -> Resources:
         pipelines=tuple(pipelines),
         streams=tuple(_single(stream) for stream in streams),
         consumers=tuple(consumers),
+        documents=tuple(body for bodies in found.values() for body in bodies),
         ignored=tuple(ignored),
         reduced=tuple(stream.spec.name for stream in streams if stream.spec.replicas > 1),
     )

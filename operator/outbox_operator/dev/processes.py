@@ -11,6 +11,9 @@ import dataclasses
 import os
 import signal
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -37,6 +40,10 @@ _RESTART_SECONDS: Final = (0.5, 10.0)
 _STABLE_SECONDS: Final = 10.0
 """A process that ran for so long was fine; the pauses start anew after it."""
 _STOP_SECONDS: Final = 30.0
+_HELD_AT_MOST_SECONDS: Final = 300.0
+"""What holds it back was killed, and its number may be another's by now."""
+_HELD_SECONDS: Final = 0.2
+"""Between two looks whether a process may run again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +125,36 @@ def _consumer(
     return Job(name=f"consumer-{consumer.meta.name}", verb="consume", config=config)
 
 
+@contextmanager
+def held(folder: Path, name: str) -> Iterator[None]:
+    """Within it a process of `outbox dev` that ends is not started again.
+
+    Args:
+        folder: Where configurations and logs are.
+        name: Of the job.
+    """
+    path = _hold(folder, name)
+    path.write_text(str(os.getpid()))
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _hold(folder: Path, name: str) -> Path:
+    return folder / f"{name}.held"
+
+
+def is_held(folder: Path, name: str) -> bool:
+    """Whether somebody who lives holds a process back, and not for ever."""
+    path = _hold(folder, name)
+    try:
+        os.kill(int(path.read_text()), 0)
+        return time.time() - path.stat().st_mtime < _HELD_AT_MOST_SECONDS
+    except (OSError, ValueError):
+        return False
+
+
 class Processes:
     """The running jobs. Use as an asynchronous context manager: its end stops them.
 
@@ -153,6 +190,9 @@ class Processes:
         await asyncio.to_thread(stop_orphan, path.with_suffix(".pid"), path, signal.SIGTERM)
         restart = Backoff(*_RESTART_SECONDS, stable_after=_STABLE_SECONDS)
         while not self._stopping.is_set():
+            if is_held(self._folder, job.name):
+                await wait(self._stopping, _HELD_SECONDS)
+                continue
             started = asyncio.get_running_loop().time()
             await self._run(job, path)
             lasted = asyncio.get_running_loop().time() - started

@@ -22,12 +22,11 @@ from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.resource import Consumer, Pipeline, Stream
-from outbox_operator.client import Outbox
 from outbox_operator.dev.manifest import Resources
 from outbox_operator.plan.jetstream.stream_config import dead_letter_name
 from outbox_operator.plan.names import durable_name
 from outbox_operator.plan.ownership import Claim
-from outbox_operator.plan.passes.consumer import DurableObserved, plan_durable
+from outbox_operator.plan.passes.durable import DurableObserved, plan_durable
 from outbox_operator.plan.passes.result import PassPlan
 from outbox_operator.plan.passes.source import source_in
 from outbox_operator.plan.passes.stream import StreamObserved, plan_stream
@@ -39,7 +38,6 @@ from outbox_operator.plan.postgres.migrations import (
 )
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.steps import Applied
-from outbox_operator.wire.event import Event
 from outbox_operator.wire.tables import quoted
 
 NAME: Final = "outbox-dev"
@@ -197,17 +195,5 @@ async def _execute(url: str, sql: str) -> None:
     try:
         with errors(target):
             await connection.execute(sql)
-    finally:
-        await connection.close()
-
-
-async def emit(url: str, schema: str, event: Event) -> None:
-    """Write one event in a transaction of its own."""
-    target = parse_url(url)
-    connection = await postgres.connect(target, application_name=NAME)
-    try:
-        with errors(target):
-            async with connection.transaction():
-                await Outbox(schema=schema).add(connection, event)
     finally:
         await connection.close()

@@ -31,6 +31,7 @@ from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.signals import Signals
 from outbox_operator.telemetry.health import HealthServer
 from outbox_operator.telemetry.logging import bind
+from outbox_operator.telemetry.tracing import Tracer
 from outbox_operator.wire.subjects import nudge_subject
 
 log = logging.getLogger(__name__)
@@ -42,11 +43,16 @@ _STABLE_SECONDS: Final = 30.0
 
 
 class RelayApp:
-    """One relay process."""
+    """One relay process.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        tracer: Makes spans; None: nobody wants any.
+    """
+
+    def __init__(self, settings: Settings, tracer: Tracer | None = None) -> None:
         config = settings.config
         self._settings = settings
+        self._tracer = tracer
         self._config = config
         self._signals = Signals()
         self._metrics = RelayMetrics(config.namespace, config.pipeline)
@@ -116,8 +122,9 @@ class RelayApp:
             listening = asyncio.create_task(self._nudges.listen(publisher))
             await self._nudges.tried.wait()
             self._ownership = Ownership(
-                self._settings, locks, publisher, self._signals, self._progress, self._metrics
-            )
+                self._settings, locks, publisher, self._signals, self._progress, self._metrics,
+                self._tracer,
+            )  # fmt: skip
             await self._ownership.run()
         finally:
             self._ownership = None

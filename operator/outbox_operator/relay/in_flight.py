@@ -7,10 +7,11 @@ in the stream already; a page is settled when its last message is stored.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
-from outbox_operator.adapters.postgres.rows import POSITION, NewDeadLetter
+from outbox_operator.adapters.postgres.rows import CREATED_AT, POSITION, NewDeadLetter, Row
 from outbox_operator.relay.poison import PagePlan
 from outbox_operator.relay.reading import Page, Point
 
@@ -24,12 +25,14 @@ class Settled:
         rows: How many.
         messages: How many of them were published.
         size: Bytes of these.
+        born: When their events were created, or committed, in microseconds since 1970.
     """
 
     point: Point
     rows: int
     messages: int
     size: int
+    born: Sequence[int]
 
 
 @dataclass(slots=True)
@@ -41,6 +44,7 @@ class PageInFlight:
         rows: Positions of all rows; with policy Halt, of those before the poison.
         messages: Positions of those that are published.
         size: Bytes of the messages.
+        born: When their events were created, or committed, in microseconds since 1970.
         inside: A point inside the page, whatever its position.
         after: The point behind these rows.
         dead_letters: To be written with the cursor that moves past them.
@@ -50,6 +54,7 @@ class PageInFlight:
     rows: Sequence[int]
     messages: Sequence[int]
     size: int
+    born: Sequence[int]
     inside: Point
     after: Point
     dead_letters: Sequence[NewDeadLetter]
@@ -58,26 +63,37 @@ class PageInFlight:
 class PagesInFlight:
     """The pages of a run that are not settled.
 
+    Args:
+        since: Index of the column of rows from which the age of events counts.
+
     Attributes:
         sent: Messages in all pages so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, since: int = CREATED_AT) -> None:
         self.sent = 0
+        self._birth: Callable[[Row], int] = itemgetter(since)
         self._pages: deque[PageInFlight] = deque()
 
     def add(self, page: Page, plan: PagePlan) -> None:
         """Remember a page whose messages are being sent."""
-        rows = [row[POSITION] for row in page.rows]
+        published, rows = page.rows, plan.positions
+        if len(rows) < len(published):
+            some = frozenset(plan.positions)
+            rows = [row[POSITION] for row in page.rows]
+            published = [row for row in published if row[POSITION] in some]
         after = page.point(rows[-1])
         inside = replace(after, lower=page.lower, upper=page.upper)
         if plan.halted is not None:
             rows = [position for position in rows if position < plan.halted[0].position]
             after = replace(inside, position=rows[-1]) if rows else page.before
         size = sum([len(message[1]) + len(message[2]) for message in plan.messages])
+        born = list(map(self._birth, published))
         self.sent += len(plan.messages)
         self._pages.append(
-            PageInFlight(self.sent, rows, plan.positions, size, inside, after, plan.dead_letters)
+            PageInFlight(
+                self.sent, rows, plan.positions, size, born, inside, after, plan.dead_letters
+            )
         )
 
     def settle(self, count: int) -> Iterator[Settled]:
@@ -85,7 +101,7 @@ class PagesInFlight:
         pages = self._pages
         while pages and pages[0].end <= count:
             page = pages.popleft()
-            yield Settled(page.after, len(page.rows), len(page.messages), page.size)
+            yield Settled(page.after, len(page.rows), len(page.messages), page.size, page.born)
         if not pages:
             return
         page = pages[0]
@@ -95,8 +111,9 @@ class PagesInFlight:
             done = [position for position in page.rows if position < failed]
             size = page.size * stored // len(page.messages)
             page.rows, page.messages = page.rows[len(done) :], page.messages[stored:]
+            born, page.born = page.born[:stored], page.born[stored:]
             page.size -= size
-            yield Settled(replace(page.inside, position=done[-1]), len(done), stored, size)
+            yield Settled(replace(page.inside, position=done[-1]), len(done), stored, size, born)
 
     def first_unsettled(self) -> int | None:
         """Return the position of the first message that is not settled; None when all are."""

@@ -20,6 +20,7 @@ from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.publisher import Publisher, Run, Sent
 from outbox_operator.adapters.postgres.outbox import OutboxStore
 from outbox_operator.adapters.postgres.rows import (
+    COMMITTED_AT,
     CREATED_AT,
     POSITION,
     Candidate,
@@ -28,6 +29,7 @@ from outbox_operator.adapters.postgres.rows import (
 )
 from outbox_operator.relay import checkpoints, poison
 from outbox_operator.relay.in_flight import PagesInFlight
+from outbox_operator.relay.losses import StreamRolledBackError
 from outbox_operator.relay.message import Renderer
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.paging import Snapshot, largest_row
@@ -39,8 +41,11 @@ from outbox_operator.relay.retrying import Retrying, StopRequestedError
 from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.shard_cursor import ShardCursor
 from outbox_operator.relay.signals import Signals
-from outbox_operator.relay.stream import ShardStream, StreamRolledBackError
+from outbox_operator.relay.stream import ShardStream
+from outbox_operator.relay.traces import Traces
 from outbox_operator.relay.wakeup import Wakeup
+from outbox_operator.telemetry.tracing import Tracer
+from outbox_operator.wire.trace_context import trace_id_in
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +70,7 @@ class RelayLoop:
         stored: As read after taking ownership.
         ids: Of the rows that were read last; shared with the other shards of the process, since
             their messages go to the same stream.
+        tracer: Makes spans; None: nobody wants any.
     """
 
     def __init__(
@@ -80,6 +86,7 @@ class RelayLoop:
         metrics: RelayMetrics,
         wakeup: Wakeup,
         ids: RepeatedIds,
+        tracer: Tracer | None = None,
     ) -> None:
         config, cursor = settings.config, stored.cursor
         self._settings = settings
@@ -90,11 +97,13 @@ class RelayLoop:
         self._progress = progress
         self._metrics = metrics
         self._policy = config.on_poison
+        self._since = COMMITTED_AT if stored.commit_times else CREATED_AT
         renderer = partial(
             Renderer, settings.template, config.database.schema, shard, settings.source,
             config.payload_type,
         )  # fmt: skip
         self._renderer = renderer()
+        self._traces = Traces(tracer, settings, shard, self._since) if tracer is not None else None
         self._ids = ids
         self._resent_to = stored.resent_to
         self._resending = renderer(mark=f".{shard}.{stored.resent_epoch}")
@@ -107,8 +116,9 @@ class RelayLoop:
             candidates=self._candidates,
         )  # fmt: skip
         self._cursor = ShardCursor(
-            store, self._stream, progress, metrics, stored=stored, policy=config.on_poison
-        )
+            store, self._stream, progress, metrics,
+            stored=stored, policy=config.on_poison, traces=self._traces,
+        )  # fmt: skip
         self._retrying = Retrying(
             store, publisher, self._stream, signals, progress, metrics,
             partial(NatsAuth.from_files, config.nats),
@@ -175,9 +185,11 @@ class RelayLoop:
             Whether most likely nothing is left.
         """
         run: Run | None = None
-        in_flight = PagesInFlight()
+        in_flight = PagesInFlight(self._since)
         started, halted, drained = time.monotonic(), None, False
         following: Page | None = page
+        if self._traces is not None:
+            self._traces.begin_run()
         try:
             while following is not None:
                 drained = following.closes and len(following.rows) < MORE_ROWS
@@ -189,6 +201,8 @@ class RelayLoop:
                     break
                 halted = plan.halted
                 in_flight.add(following, plan)
+                if self._traces is not None:
+                    self._traces.sending(following.rows, plan)
                 ends = (
                     following.closes or halted is not None or bool(plan.dead_letters)
                     or in_flight.sent >= RUN_EVENTS or time.monotonic() - started > RUN_SECONDS
@@ -199,7 +213,7 @@ class RelayLoop:
                     await run.send(plan.messages, last=ends)
                 if ends or (run is not None and run.refused):
                     break
-                self._cursor.settle(in_flight, run.acked if run is not None else 0)
+                self._cursor.settle(in_flight, *((run.acked, run.acked_at) if run else (0, 0.0)))
                 following = await self._reader.next()
         except BaseException:
             if run is not None:
@@ -269,11 +283,13 @@ class RelayLoop:
         """Act on how a run ended."""
         self._stream.ended(result)
         dead_letters = in_flight.dead_letters()
-        self._cursor.settle(in_flight, result.count)
+        self._cursor.settle(in_flight, result.count, result.acked_at)
         failed = in_flight.first_unsettled()
         if failed is not None:
             dead_letters = [letter for letter in dead_letters if letter.position < failed]
         await self._cursor.save_if_due(dead_letters)
+        if self._traces is not None and dead_letters:
+            self._traces.put_aside(dead_letters)
         self._metrics.batches.inc()
         if result.refusal is None:
             self._retrying.succeeded()
@@ -289,7 +305,10 @@ class RelayLoop:
         """Stay at a poison event, with policy Halt, until a person has acted."""
         log.error(
             "halted at an event that cannot be published: %s", found.error,
-            extra={"reason": found.reason, "position": row.position},
+            extra={
+                "reason": found.reason, "position": row.position, "event_id": row.event_id,
+                **({"trace_id": trace_id} if (trace_id := trace_id_in(row.headers)) else {}),
+            },
         )  # fmt: skip
         self._progress.halted(found.error)
         self._stream.invalidate_facts()

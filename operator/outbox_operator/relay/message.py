@@ -14,6 +14,8 @@ from typing import Final, Literal
 
 from outbox_operator.adapters.nats.messages import Fence, Message
 from outbox_operator.adapters.postgres.rows import (
+    COPY_MARK,
+    CREATED_AT,
     EVENT_ID,
     EVENT_TYPE,
     HEADERS,
@@ -33,6 +35,7 @@ from outbox_operator.wire.message import (
     Place,
     event_head,
 )
+from outbox_operator.wire.replay import MAX_NAME_CHARACTERS, Replay
 from outbox_operator.wire.subjects import SubjectTemplate
 
 _PLAIN: Final = bytes(code for code in range(128) if headers.encode_value(chr(code)) == chr(code))
@@ -44,7 +47,7 @@ _REMEMBERED: Final = 4096
 _EPOCH: Final = dt.datetime(1970, 1, 1)  # noqa: DTZ001  # Z is written by hand
 _ADDED_LATER: Final = len(
     f"Nats-Expected-Last-Msg-Id: 00000000-0000-0000-0000-000000000000.{2**63}\r\n"
-)
+) + len(f":{'r' * MAX_NAME_CHARACTERS}")
 
 
 class Renderer:
@@ -106,23 +109,22 @@ class Renderer:
             event_id, event_type, key, routing_key = row[1], row[2], row[3], row[4]
             kind = kinds.get((event_type, routing_key)) or kind_of(event_type, routing_key)
             keyed = f"\r\nCe-Partitionkey: {key}" if key else ""
-            created = row[7]
-            whole = created // 1_000_000
-            second = seconds.get(whole) or second_of(whole)
-            own = ""
+            created, mark, own = row[7], "", ""
             if row[6] is not None:
                 try:
-                    content_type, own = _own_headers(row, self._content_type)
+                    content_type, own, mark, created = _own_headers(row, self._content_type)
                 except EventError:
                     return None
                 if content_type != self._content_type:
                     return None
+            whole = created // 1_000_000
+            second = seconds.get(whole) or second_of(whole)
             append(
                 new(
                     Message,
                     (
                         kind[0] or self._subject(event_type, routing_key, key),
-                        f"NATS/1.0\r\nNats-Msg-Id: {event_id}{kind[1]}\r\nCe-Id: {event_id}"
+                        f"NATS/1.0\r\nNats-Msg-Id: {event_id}{mark}{kind[1]}\r\nCe-Id: {event_id}"
                         f"\r\nCe-Time: {second}{created - whole * 1_000_000:06d}Z{keyed}"
                         f"\r\nOutbox-Position: {row[0]}\r\nOutbox-Emission: {number}\r\n{own}\r\n",
                         row[5],
@@ -142,10 +144,10 @@ class Renderer:
         Raises:
             EventError: Headers of its own are malformed (reason InvalidHeaders).
         """
-        content_type, own = self._content_type, ""
+        content_type, own, of_copy, created = self._content_type, "", "", row.created_at
         if row.headers is not None:
-            content_type, own = _own_headers(row, content_type)
-        whole, micro = divmod(row.created_at, 1_000_000)
+            content_type, own, of_copy, created = _own_headers(row, content_type)
+        whole, micro = divmod(created, 1_000_000)
         head = event_head(
             event_id=row.event_id,
             event_type=row.event_type,
@@ -154,7 +156,7 @@ class Renderer:
             time=f"{self._second(whole)}{micro:06d}Z",
             content_type=content_type,
             place=Place(self._shard, row.position, emission),
-            mark=f"{mark}{self._mark}",
+            mark=f"{of_copy}{mark}{self._mark}",
         )
         subject = self._subject(row.event_type, row.routing_key, row.partition_key)
         return Message(subject, f"NATS/1.0\r\n{_bytes(head)}{own}\r\n", payload)
@@ -212,16 +214,29 @@ def _bytes(text: str) -> str:
     return text if text.isascii() else text.encode().decode("latin-1")
 
 
-def _own_headers(row: Row, content_type: str) -> tuple[str, str]:
-    """Make lines of the application's headers; only the content type may replace one of ours."""
+def _own_headers(row: Row, content_type: str) -> tuple[str, str, str, int]:
+    """Make lines of the application's headers; only the content type may replace one of ours.
+
+    Returns:
+        Content type, lines, what is put behind the event's id to make the message id, and when the
+        event happened, which a copy says by itself.
+    """
     where = f"event {row[EVENT_ID]} (position {row[POSITION]})"
-    own = json.loads(row[HEADERS] or "{}")
+    text, lines, mark, created = row[HEADERS] or "{}", [], "", row[CREATED_AT]
+    if text.startswith(COPY_MARK):
+        found, own = json.loads(text.split(" ", 2)[2])
+        replay = Replay.read(found, where)
+        mark, created = replay.mark, replay.time
+        lines.append(f"{headers.REPLAY}: {replay.name}\r\n")
+        if replay.to is not None:
+            lines.append(f"{headers.REPLAY_TO}: {replay.to}\r\n")
+    else:
+        own = json.loads(text)
     if not isinstance(own, Mapping):
         raise EventError(
             f"{where}: headers must be a JSON object of texts, found {type(own).__name__}",
             reason=Reason.INVALID_HEADERS,
         )
-    lines = []
     for name, value in own.items():
         try:
             check_header(where, name, value)
@@ -231,4 +246,4 @@ def _own_headers(row: Row, content_type: str) -> tuple[str, str]:
             content_type = value
         else:
             lines.append(f"{name}: {value}\r\n")
-    return content_type, _bytes("".join(lines))
+    return content_type, _bytes("".join(lines)), mark, created

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from outbox_operator.telemetry.metrics import Metrics
+from typing import Final
+
+from outbox_operator.reasons import Reason
+from outbox_operator.telemetry.metrics import LATENCY_BUCKETS, Metrics
+
+REFUSALS: Final = (
+    Reason.STREAM_REFUSED,
+    Reason.NO_STREAM_RESPONSE,
+    Reason.ACK_TIMEOUT,
+    Reason.ACK_MISSING,
+    Reason.WRONG_STREAM,
+    Reason.UNEXPECTED_REPLY,
+    Reason.PERMISSION_DENIED,
+)
+"""Of a publish. There from the start, with 0: a rate does not see the first value of a series."""
 
 
 class RelayMetrics:
@@ -53,16 +67,28 @@ class RelayMetrics:
             "position_moves_total",
             "Times the sequence of positions stood before positions in use and was moved on.",
         )
-        self.ack_seconds = self.metrics.histogram(
-            "ack_seconds", "From handing events to the connection to their acknowledgement."
+        self.ack_seconds = self.metrics.distributions(
+            "ack_seconds",
+            "From handing events to the connection to their acknowledgement.",
+            buckets=LATENCY_BUCKETS,
+        )()
+        self.delivery = self.metrics.distributions(
+            "delivery_seconds",
+            "Age of events when the stream acknowledged them, since `created_at`, or since the "
+            "`commit` where the database keeps its time (track_commit_timestamp).",
+            "since",
         )
-        self.lag_rows = self.metrics.gauges(
-            "lag_rows",
-            "Events known to wait: the rest of the open window; later commits are not counted.",
+        self.known_backlog_rows = self.metrics.readings(
+            "known_backlog_rows",
+            "Events that wait, as this relay knows it: the rest of its open window, without later "
+            "commits. Absent while it does not know: before its first look, and while a server "
+            "does not answer.",
             "shard",
         )
-        self.lag_seconds = self.metrics.gauges(
-            "lag_seconds", "Age of the oldest event known to wait; 0 when none is.", "shard"
+        self.known_oldest_age_seconds = self.metrics.readings(
+            "known_oldest_age_seconds",
+            "Age of the first of these events; 0 when none waits. Absent while it does not know.",
+            "shard",
         )
         self.poison = self.metrics.counters(
             "poison_total", "Events moved to the dead letters, by reason.", "reason"
@@ -83,6 +109,8 @@ class RelayMetrics:
         self.errors = self.metrics.counters(
             "errors_total", "Refused publishes and failed connections, by reason.", "reason"
         )
+        for reason in REFUSALS:
+            self.errors(reason)
         self.halted = self.metrics.gauges(
             "halted", "1 while policy Halt holds the relay at a poison event of the shard.", "shard"
         )

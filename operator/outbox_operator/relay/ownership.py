@@ -30,6 +30,7 @@ from outbox_operator.relay.shard_session import ShardSession
 from outbox_operator.relay.signals import Signals
 from outbox_operator.relay.sweeper import Sweeper
 from outbox_operator.telemetry.logging import bind
+from outbox_operator.telemetry.tracing import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class Ownership:
     signals: Signals
     progress: Progress
     metrics: RelayMetrics
+    tracer: Tracer | None
     _held: dict[int, _Held] = field(default_factory=dict)
     _resting: dict[int, _Rest] = field(default_factory=dict)
     _schema_due: float = 0.0
@@ -223,6 +225,7 @@ class Ownership:
             self.metrics,
             self._sleeps,
             self._ids,
+            self.tracer,
         )
         with bind(shard=shard):
             task = asyncio.create_task(session.run(), name=f"shard {shard}")

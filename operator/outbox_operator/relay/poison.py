@@ -22,6 +22,7 @@ from outbox_operator.adapters.postgres.rows import (
     NewDeadLetter,
     Row,
     Rows,
+    is_copy,
 )
 from outbox_operator.errors import EventError, SpecError
 from outbox_operator.reasons import Reason
@@ -35,6 +36,7 @@ from outbox_operator.wire.subjects import (
     overlaps,
 )
 from outbox_operator.wire.tables import MAX_NAME_BYTES
+from outbox_operator.wire.trace_context import trace_id_in
 
 Policy = Literal["BlockKey", "Skip", "Halt"]
 
@@ -106,6 +108,8 @@ def plan_page(
 ) -> PagePlan:
     """Sort the rows of a page into messages and dead letters.
 
+    Copies of a replay are past and over: whatever becomes of one, its key flows, and the shard.
+
     Args:
         facts: About stream and server.
         blocked_keys: Keys that already have an unresolved dead letter.
@@ -141,12 +145,18 @@ def _plan_one_by_one(
     positions: list[int] = []
     dead: list[NewDeadLetter] = []
     for row in map(Row.named, rows):
-        if row.partition_key in blocked:
+        copied = is_copy(row.headers)
+        if row.partition_key in blocked and not copied:
             key = row.partition_key[:_SHOWN_CHARACTERS]
             error = f"an earlier event of key {key!r} is a dead letter"
             dead.append(
                 NewDeadLetter(
-                    row.position, row.partition_key, Reason.KEY_BLOCKED, error, blocked=True
+                    row.position,
+                    row.partition_key,
+                    Reason.KEY_BLOCKED,
+                    error,
+                    blocked=True,
+                    event_id=row.event_id,
                 )
             )
             continue
@@ -157,12 +167,20 @@ def _plan_one_by_one(
             messages.append(found)
             positions.append(row.position)
             continue
-        if policy == "Halt":
+        if policy == "Halt" and not copied:
             return PagePlan(messages, positions, dead, halted=(row, found))
         dead.append(
-            NewDeadLetter(row.position, row.partition_key, found.reason, found.error, blocked=False)
+            NewDeadLetter(
+                row.position,
+                row.partition_key,
+                found.reason,
+                found.error,
+                blocked=False,
+                event_id=row.event_id,
+                trace_id=trace_id_in(row.headers),
+            )
         )
-        if policy == "BlockKey" and row.partition_key:
+        if policy == "BlockKey" and row.partition_key and not copied:
             blocked.add(row.partition_key)
     return PagePlan(messages, positions, dead)
 

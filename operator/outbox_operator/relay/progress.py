@@ -36,7 +36,6 @@ class ShardProgress:
         self._clock = clock
         self._published = metrics.published(name)
         self._owner = metrics.owner(name)
-        self._lag_rows = metrics.lag_rows(name)
         self._halted_metric = metrics.halted(name)
         self._epoch: int | None = None
         self._failure = ""
@@ -44,11 +43,12 @@ class ShardProgress:
         self._waiting: Callable[[], float] = float
         self._backlog_since: float | None = None
         self._oldest: float | None = None
-        self._backlog_rows = 0
+        self._backlog_rows: int | None = None
         self._trouble = ""
         self._denied = ""
         self._halted = ""
-        metrics.lag_seconds(name).set_function(self.lag_seconds)
+        metrics.known_backlog_rows.watch(self.backlog_rows, name)
+        metrics.known_oldest_age_seconds.watch(self.oldest_age_seconds, name)
 
     @property
     def owned(self) -> bool:
@@ -95,6 +95,7 @@ class ShardProgress:
         self._stream = (True, "left to the active relay")
         self._owner.set(0)
         self.idle()
+        self._backlog_rows = None
 
     def stream(self, ok: bool, reason: str) -> None:
         """Record whether the stream is there and accepts our subjects."""
@@ -106,7 +107,6 @@ class ShardProgress:
             self._backlog_since = self._clock()
         self._backlog_rows = rows
         self._oldest = oldest
-        self._lag_rows.set(rows)
 
     def published(self, events: int) -> None:
         """Record how many more the stream has acknowledged."""
@@ -115,8 +115,7 @@ class ShardProgress:
     def moved(self, rows: int) -> None:
         """Record that some of those that waited were published or became dead letters."""
         self._backlog_since = self._clock()
-        self._backlog_rows = max(0, self._backlog_rows - rows)
-        self._lag_rows.set(self._backlog_rows)
+        self._backlog_rows = max(0, (self._backlog_rows or 0) - rows)
         self._trouble = self._denied = ""
         self.resumed()
 
@@ -125,7 +124,6 @@ class ShardProgress:
         self._backlog_since = None
         self._backlog_rows = 0
         self._trouble = self._denied = ""
-        self._lag_rows.set(0)
         self._oldest = None
         self.resumed()
 
@@ -148,10 +146,15 @@ class ShardProgress:
             self._halted = ""
             self._halted_metric.set(0)
 
-    def lag_seconds(self) -> float:
-        """Return the age of the oldest event known to wait."""
-        if self._oldest is None:
-            return 0.0
+    def backlog_rows(self) -> int | None:
+        """Return how many events are known to wait; None while that is not known."""
+        return None if self.waiting_seconds() > ANSWER_SECONDS else self._backlog_rows
+
+    def oldest_age_seconds(self) -> float | None:
+        """Return the age of the first event known to wait, 0 when none does; None: not known."""
+        rows = self.backlog_rows()
+        if not rows or self._oldest is None:
+            return None if rows is None else 0.0
         return max(0.0, time.time() - self._oldest)
 
     def progress(self) -> tuple[bool, str]:

@@ -183,7 +183,7 @@ class Reader:
         unseen, bound = Snapshot.parse(lower).bound(), Snapshot.parse(upper).bound()
         # Position 0 is none, and whoever writes positions by hand may write smaller ones.
         after = position or _BEFORE_ALL
-        span = await self._store.span(unseen, bound, after)
+        span = await self._store.windows.span(unseen, bound, after)
         if span is None:
             self._point = Point(upper, None, position)
             return None
@@ -229,7 +229,7 @@ class Reader:
         stretch = next_stretch(window.span, window.after)
         window.stop, window.listed = stretch.last, stretch.listed
         if stretch.wrote is not None:
-            window.listed = await self._store.positions(
+            window.listed = await self._store.windows.positions(
                 window.unseen, window.bound, stretch.wrote,
                 after=window.after, last=stretch.last, most=LISTED,
             )  # fmt: skip

@@ -6,7 +6,8 @@ emission. The rows at these positions are then skipped when they are read, and n
 
 - What was visible to the relay that published them is visible to the one that reads the tail.
 - Published rows were the first ones, by position, of what was visible then.
-- A row that became visible later cannot, for its key, come before one that was visible then.
+- A row that became visible later cannot, for its key, come before one that was visible then;
+  copies of a replay are in order among themselves.
 
 So the order of each key holds although the snapshot of the interrupted window was never stored.
 
@@ -32,6 +33,7 @@ from outbox_operator.wire.headers import (
     EVENT_KEY,
     EVENT_SOURCE,
     POSITION,
+    REPLAY,
     SHARD,
 )
 
@@ -45,9 +47,6 @@ EMISSION_GAP: Final = 1_000_000
 that before it gives out the next number."""
 PREDECESSORS: Final = 8
 """Owners whose batches are ended: each ended those before it, unless it failed at that."""
-FENCE_PATIENCE: Final = 3
-"""Refusals in a row that other publishers cause before we publish without the fence."""
-FENCE_PAUSE_SECONDS: Final = 300.0
 _NUMBER: Final = re.compile("-?[0-9]{1,19}")
 
 
@@ -91,7 +90,8 @@ class Tail:
         emission: Number of the last of them, 0 if there is none.
         missing: How many numbers up to it no message has.
         left_out: How many of these no event ever had, because it was not known how far they went.
-        reached: The largest position of each key, which is named by its digest.
+        reached: The largest position of each key, which is named by its digest; of a key's copies
+            in each replay apart.
         foreign: How many messages are not ours.
         foreign_subject: Subject of the last of these.
         foreign_sequence: Its sequence.
@@ -127,10 +127,19 @@ class Tail:
         self.emission = max(self.emission, emission)
         self.published[position] = headers.get(EVENT_ID, "")
         if key := headers.get(EVENT_KEY, ""):
-            name = hashlib.sha256(unquote_to_bytes(key)).digest()
+            name = _order_name(unquote_to_bytes(key), headers.get(REPLAY))
             self.reached[name] = max(position, self.reached.get(name, position))
         if len(self.published) > MOST_SKIPPED:
             del self.published[next(iter(self.published))]
+
+
+def _order_name(key: bytes, replay: str | None) -> bytes:
+    """Name what a message has a place in the order of: as `relay_candidates.sql` does.
+
+    Copies of a replay have one of their own: rows of their key that were open meanwhile have lower
+    positions, and come behind them.
+    """
+    return hashlib.sha256(key if replay is None else key + b"\0" + replay.encode()).digest()
 
 
 def _number(text: str | None) -> int | None:
@@ -215,41 +224,3 @@ def batch_names(system: str, source: str, shard: int, epoch: int) -> tuple[str, 
     digest = hashlib.blake2b(f"{system}\0{source}\0{shard}".encode(), digest_size=10).hexdigest()
     epochs = range(epoch, max(-1, epoch - PREDECESSORS), -1)
     return tuple(f"{digest}{number:x}" for number in epochs)
-
-
-class FenceGuard:
-    """Whether to publish behind the fence, in the face of other publishers on our subjects.
-
-    A fence that somebody else keeps moving would stop the pipeline for ever. After a few refusals
-    in a row it is laid aside for some minutes: de-duplication alone guards against a second copy.
-    """
-
-    def __init__(self) -> None:
-        self._refusals = 0
-        self._off_until: float | None = None
-
-    def up(self, now: float) -> bool:
-        """Return whether the next run is to be fenced.
-
-        Args:
-            now: Monotonic seconds.
-        """
-        if self._off_until is not None and now >= self._off_until:
-            self._off_until, self._refusals = None, FENCE_PATIENCE - 1
-        return self._off_until is None
-
-    def refused(self, now: float, *, by_others: bool) -> bool:
-        """Record that a fence was refused; True when it is now laid aside.
-
-        Args:
-            by_others: Whether messages of others were found behind our last one.
-        """
-        self._refusals = self._refusals + 1 if by_others else 0
-        if self._refusals < FENCE_PATIENCE:
-            return False
-        self._off_until = now + FENCE_PAUSE_SECONDS
-        return True
-
-    def held(self) -> None:
-        """Record that a run behind the fence went well."""
-        self._refusals = 0

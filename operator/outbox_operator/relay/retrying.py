@@ -18,10 +18,11 @@ from outbox_operator.aio import Backoff
 from outbox_operator.errors import CredentialsError, OutboxError
 from outbox_operator.reasons import Reason
 from outbox_operator.relay import poison
+from outbox_operator.relay.losses import StreamRolledBackError
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.progress import ShardProgress
 from outbox_operator.relay.signals import Signals
-from outbox_operator.relay.stream import ShardStream, StreamRolledBackError
+from outbox_operator.relay.stream import ShardStream
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class Retrying:
             else:
                 self._progress.stream(
                     ok=True,
-                    reason=self._stream.without_fence or f"stream {facts.stream} takes our events",
+                    reason=self._stream.fence.missing or f"stream {facts.stream} takes our events",
                 )
                 return facts
 

@@ -21,12 +21,14 @@ from outbox_operator.adapters.postgres.rows import (
 )
 from outbox_operator.relay import checkpoints
 from outbox_operator.relay.in_flight import PagesInFlight
+from outbox_operator.relay.losses import StreamRolledBackError
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.poison import Policy
 from outbox_operator.relay.progress import ShardProgress
 from outbox_operator.relay.reading import Point
 from outbox_operator.relay.recovery import EMISSION_GAP
-from outbox_operator.relay.stream import ShardStream, StreamRolledBackError
+from outbox_operator.relay.stream import ShardStream
+from outbox_operator.relay.traces import Traces
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ class ShardCursor:
     Args:
         stored: As read after taking ownership.
         policy: Whether dead letters block keys.
+        traces: Is told what is stored; None: nobody wants spans.
 
     Attributes:
         point: Everything before it is published or a dead letter.
@@ -54,11 +57,14 @@ class ShardCursor:
         *,
         stored: StoredCursor,
         policy: Policy,
+        traces: Traces | None,
     ) -> None:
         self._store = store
         self._stream = stream
         self._progress = progress
         self._metrics = metrics
+        self._delivery = metrics.delivery("commit" if stored.commit_times else "created_at")
+        self._traces = traces
         self._blocks_keys = policy == "BlockKey"
         cursor = self._saved = stored.cursor
         self._saved_at = time.monotonic()
@@ -79,9 +85,16 @@ class ShardCursor:
             # Removing the dead letters of a key unblocks it, at once.
             self.blocked_keys -= hit - await self._store.still_blocked(sorted(hit))
 
-    def settle(self, in_flight: PagesInFlight, count: int) -> None:
-        """Move on behind what is dealt with, now that `count` messages of a run are stored."""
+    def settle(self, in_flight: PagesInFlight, count: int, acked_at: float) -> None:
+        """Move on behind what is dealt with, now that `count` messages of a run are stored.
+
+        Args:
+            acked_at: When the last of them was acknowledged, in seconds since 1970.
+        """
         for settled in in_flight.settle(count):
+            self._delivery.observe_ages(settled.born, int(acked_at * 1e6))
+            if self._traces is not None:
+                self._traces.stored(settled.messages, acked_at)
             self.point = settled.point
             self._progress.published(settled.messages)
             self._metrics.published_bytes.inc(settled.size)
@@ -116,7 +129,7 @@ class ShardCursor:
         cursor = Cursor(
             point.lower, point.upper, point.position,
             emission=stream.numbers.last, emission_gaps=stream.numbers.gaps,
-            stream_sequence=stream.known, remark=stream.remark,
+            stream_sequence=stream.known, remark=stream.fence.remark,
             stream_created=stream.created, notice=stream.notice,
         )  # fmt: skip
         grown = checkpoints.with_point(self._checkpoints, cursor, self._system, time.time())
@@ -132,7 +145,11 @@ class ShardCursor:
             if not letter.blocked:
                 log.error(
                     "event moved to the dead letters: %s", letter.error,
-                    extra={"reason": letter.reason, "position": letter.position},
+                    extra={
+                        "reason": letter.reason, "position": letter.position,
+                        "event_id": letter.event_id,
+                        **({"trace_id": letter.trace_id} if letter.trace_id else {}),
+                    },
                 )  # fmt: skip
             if self._blocks_keys and letter.key:
                 self.blocked_keys.add(letter.key)
@@ -167,11 +184,12 @@ class ShardCursor:
             end = "what the table still holds of them is sent again"
             at = point.snapshot_from, point.snapshot_to, point.last_position
             sequence = point.stream_sequence
+            await self._store.settle_letters(point.snapshot_from)
         log.error("%s; %s", lost.message, end, extra={"reason": lost.reason})
         cursor = Cursor(
             *at,
             emission=numbers.last, emission_gaps=numbers.gaps, stream_sequence=sequence,
-            remark=self._stream.remark, stream_created=lost.created,
+            remark=self._stream.fence.remark, stream_created=lost.created,
             notice=f"{lost.reason}: {lost.message}; {end}",
         )  # fmt: skip
         await self._store.save(cursor, (), checkpoints.render(kept))

@@ -24,6 +24,7 @@ from outbox_operator.relay.repeated_ids import RepeatedIds
 from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.signals import Signals
 from outbox_operator.relay.wakeup import Wakeup
+from outbox_operator.telemetry.tracing import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class ShardSession:
         signals: Of this shard alone; `request_stop` begins the hand-over.
         sleeps: Whether writers notify us when we sleep.
         ids: Of the rows that were read last, of all shards.
+        tracer: Makes spans; None: nobody wants any.
     """
 
     shard: int
@@ -53,6 +55,7 @@ class ShardSession:
     metrics: RelayMetrics
     sleeps: bool
     ids: RepeatedIds
+    tracer: Tracer | None
 
     async def run(self) -> None:
         """Publish until asked to stop.
@@ -76,6 +79,7 @@ class ShardSession:
                 self.settings, store, self.publisher, cursor,
                 shard=self.shard, signals=self.signals, progress=self.progress,
                 metrics=self.metrics, wakeup=await self._wakeup(store), ids=self.ids,
+                tracer=self.tracer,
             ).run()  # fmt: skip
         finally:
             await store.close()

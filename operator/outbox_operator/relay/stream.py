@@ -14,14 +14,13 @@ from typing import Final
 
 from outbox_operator.adapters.nats.publisher import Fence, Publisher, Run, Sent, StreamFacts
 from outbox_operator.adapters.postgres.rows import Candidate
-from outbox_operator.errors import NatsError
 from outbox_operator.reasons import Reason
-from outbox_operator.relay import poison, unfenced
+from outbox_operator.relay import losses, poison
+from outbox_operator.relay.fencing import Fencing
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.recovery import (
     EMISSION_GAP,
     MOST_SKIPPED,
-    FenceGuard,
     Numbering,
     Tail,
     batch_names,
@@ -30,7 +29,6 @@ from outbox_operator.relay.recovery import (
     numbering,
 )
 from outbox_operator.relay.settings import Settings
-from outbox_operator.wire.subjects import covers
 
 log = logging.getLogger(__name__)
 
@@ -42,27 +40,6 @@ FACTS_SECONDS: Final = 5.0
 """Publishing for longer, ask again what the stream is like: it may be changed at any time."""
 _KEEPS_ITS_TAIL: Final = "limits"
 """The retention with which messages stay although they were consumed."""
-
-
-class StreamRolledBackError(NatsError):
-    """The stream ends before messages that it had acknowledged: its server lost them.
-
-    Attributes:
-        last_sequence: Up to here all messages are those that we know.
-        messages: How many it lost, at most.
-        created: When the stream was created.
-    """
-
-    reason = Reason.STREAM_ROLLED_BACK
-
-    def __init__(self, stream: str, created: str, last_sequence: int, known: int) -> None:
-        self.last_sequence = last_sequence
-        self.messages = known - last_sequence
-        self.created = created
-        super().__init__(
-            f"stream {stream} has lost up to {self.messages} messages that it had acknowledged: it "
-            f"ended at sequence {known} and went on from {last_sequence}"
-        )
 
 
 class ShardStream:
@@ -83,7 +60,7 @@ class ShardStream:
         numbers: Of the last event published.
         published: Event ids by position of rows that are in the stream and that the cursor does
             not account for; they will be read once more.
-        without_fence: Why we publish without the fence; empty when we do not.
+        fence: Whether we publish behind it, and why not.
         max_message_bytes: As the stream last said.
         created: When the stream was created that `known` is about.
         notice: What the stream has lost, after its reason and a colon; None: nothing new.
@@ -111,16 +88,15 @@ class ShardStream:
         self._resumed_at = 0
         self._candidates = candidates
         self.published: dict[int, str] = {}
-        self.without_fence = ""
         self.max_message_bytes = 0
         self.created = created
         self.notice = notice
-        self._why_unfenced = Reason.PUBLISHING_WITHOUT_FENCE
         self._publisher = publisher
         self._template = settings.template
         self._subjects = settings.template.filter(shard=shard)
         self._source = settings.source
         self._ordered = settings.config.ordering == "PerKey"
+        self.fence = Fencing(self._subjects, ordered=self._ordered)
         self._shard = shard
         self._metrics = metrics
         self._known = known
@@ -128,8 +104,6 @@ class ShardStream:
         self._facts: StreamFacts | None = None
         self._facts_at = 0.0
         self._tail = Tail(shard, settings.source, numbers.last)
-        self._guard = FenceGuard()
-        self._fenced = False
         self._outcome_open = True
         self._fence_refused = False
         self._windows_left = 0
@@ -153,11 +127,6 @@ class ShardStream:
         no more is published meanwhile than the next owner can remember."""
         return bool(self.published) and self.numbers.last - self._resumed_at < _MOST_UNSAVED
 
-    @property
-    def remark(self) -> str | None:
-        """Why we publish without the fence, after its reason; None when we do not."""
-        return f"{self._why_unfenced}: {self.without_fence}" if self.without_fence else None
-
     def invalidate_facts(self) -> None:
         """Have `refresh` ask again what the stream accepts: it may have been changed."""
         self._facts = None
@@ -178,7 +147,7 @@ class ShardStream:
             poison.check_stream(self._template, facts)
             self._facts, self.max_message_bytes = facts, facts.max_message_bytes
             before, self._facts_at = self._facts_at, time.monotonic()
-            self._note_republishing(facts, self._facts_at - before)
+            self.fence.note_republishing(facts, self._facts_at - before)
         if self._last is None:
             await self._read_tail(self._facts)
         return self._facts
@@ -188,11 +157,10 @@ class ShardStream:
         facts, last = self._facts, self._last
         if facts is None or last is None:
             raise ValueError(f"stream of shard {self._shard}: refresh() before open_run()")
-        self._fenced = self._ordered and facts.fences and self._guard.up(time.monotonic())
         return self._publisher.open_run(
             batch=self._batches[0],
             subjects=self._subjects,
-            fence=Fence(self._subjects, last) if self._fenced else None,
+            fence=Fence(self._subjects, last) if self.fence.raised(facts) else None,
             ordered=self._ordered,
             on_ack=self._acknowledged,
         )
@@ -201,7 +169,7 @@ class ShardStream:
         """Record the end of a run."""
         self.numbers = self.numbers.after(sent.count)
         self._ended_behind = None
-        if sent.count and self._fenced and self._last is not None:
+        if sent.count and self.fence.up and self._last is not None:
             self._ended_behind = (sent.count, self._last)
         if sent.last_sequence is not None and sent.last_sequence <= (self._known or 0):
             # New messages behind the last one that we know have higher numbers than it.
@@ -210,27 +178,22 @@ class ShardStream:
         if sent.last_sequence is not None:
             self._last = sent.last_sequence
             self._notice_dropped(self._last)
-        elif sent.count and self._fenced:
+        elif sent.count and self.fence.up:
             self._last = None
         if not self.published:
             self._account()
-        if sent.refusal is None and sent.count and self._fenced:
-            self._guard.held()
-            self.without_fence = ""
+        if sent.refusal is None and sent.count and self.fence.up:
+            self.fence.held()
 
     def _notice_dropped(self, last: int) -> None:
         """Say when the stream holds fewer than it acknowledged: it knew their ids from others.
 
-        Behind a fence nobody else has sent them. What others sent to other subjects meanwhile
-        may hide some.
-
         Args:
             last: Sequence of the last message on our subjects.
         """
-        count, before = self._ended_behind or (0, last)
+        dropped = losses.dropped(*self._ended_behind, last) if self._ended_behind else 0
         self._ended_behind = None
-        dropped = count - max(0, last - before)
-        if dropped <= 0:
+        if not dropped:
             return
         self._metrics.dropped.inc(dropped)
         log.error(
@@ -303,7 +266,7 @@ class ShardStream:
             )  # fmt: skip
         if self._fence_refused:
             self._fence_refused = False
-            self._judge(facts)
+            self.fence.refused(facts, tail)
 
     async def _fill_holes(self, tail: Tail, facts: StreamFacts) -> None:
         """Find the rows whose messages are missing in the tail, and say what is not certain."""
@@ -335,29 +298,18 @@ class ShardStream:
         """
         known, created = self._known, self.created
         self.created = facts.created
-        if created is None or known is None or (last >= known and created == facts.created):
+        if created is None or known is None:
             return
-        if created != facts.created:
-            self._known = None
-            if not self.numbers.last:
-                return
-            self.notice = (
-                f"{Reason.STREAM_RECREATED}: stream {facts.stream} was made anew at "
-                f"{facts.created[:19]}Z: events that were published before are not in it"
-            )
+        if created == facts.created:
+            if last < known:
+                await losses.check_end(
+                    self._publisher, self._subjects, facts, self._tail, known, last
+                )
+            return
+        self._known = None
+        if self.numbers.last:
+            self.notice = losses.made_anew(facts)
             log.warning("%s", self.notice, extra={"reason": Reason.STREAM_RECREATED})
-            return
-        end = await self._publisher.last_sequence()
-        if end >= known:
-            there = await self._publisher.message_at(known)
-            if (
-                there is None
-                or covers(self._subjects, there.subject)
-                or self._tail.is_ours(there.headers)
-            ):
-                return  # messages were deleted or expired, or we publish on other subjects now
-            end = last  # others have published there since
-        raise StreamRolledBackError(facts.stream, facts.created, end, known)
 
     def _number_anew(self, tail: Tail, last: int | None, facts: StreamFacts) -> None:
         """Go on with numbers above every one that may be in the stream, or may have been."""
@@ -373,27 +325,6 @@ class ShardStream:
                 facts.stream, facts.duplicate_window_seconds,
                 extra={"reason": Reason.TAIL_INCOMPLETE},
             )  # fmt: skip
-
-    def _judge(self, facts: StreamFacts) -> None:
-        """Decide whether to go on behind the fence after it was refused."""
-        tail = self._tail
-        if not self._guard.refused(time.monotonic(), by_others=tail.foreign > 0):
-            return
-        self._why_unfenced = Reason.PUBLISHING_WITHOUT_FENCE
-        self.without_fence = unfenced.beside_others(
-            self._subjects, facts, subject=tail.foreign_subject, sequence=tail.foreign_sequence
-        )
-        log.warning("%s", self.without_fence, extra={"reason": Reason.PUBLISHING_WITHOUT_FENCE})
-
-    def _note_republishing(self, facts: StreamFacts, seconds: float) -> None:
-        if not (facts.republishes and self._ordered):
-            return
-        noted = self.without_fence and self._why_unfenced is Reason.STREAM_REPUBLISHES
-        if self._fenced and not noted:
-            text = unfenced.copies_refused(facts, seconds)
-            log.warning("%s", text, extra={"reason": Reason.STREAM_REPUBLISHES})
-        self._why_unfenced = Reason.STREAM_REPUBLISHES
-        self.without_fence = unfenced.republishing(facts)
 
     def _acknowledged(self, _: int, seconds: float) -> None:
         self._metrics.ack_seconds.observe(seconds)

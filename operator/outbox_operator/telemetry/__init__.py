@@ -1,1 +1,1 @@
-"""Logs, metrics and probes of every role."""
+"""Logs, metrics, probes and spans of every role."""

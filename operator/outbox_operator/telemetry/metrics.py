@@ -8,7 +8,6 @@ do not meet.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from prometheus_client import (
@@ -21,22 +20,17 @@ from prometheus_client import (
 )
 from prometheus_client.metrics import MetricWrapperBase
 
+from outbox_operator.telemetry.declaration import Declaration
+from outbox_operator.telemetry.series import Distributions, Readings
+
 LATENCY_BUCKETS: Final = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 )  # fmt: skip
 """Seconds; from a loopback acknowledgement to a handler's time-out."""
+AGE_BUCKETS: Final = (*LATENCY_BUCKETS, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
+"""Seconds; from an event that is on its way at once to one that waited for an hour."""
 
 M = TypeVar("M", bound=MetricWrapperBase)
-
-
-@dataclass(frozen=True, slots=True)
-class Declaration:
-    """What the reference page says about a metric."""
-
-    kind: str
-    name: str
-    help: str
-    labels: tuple[str, ...]
 
 
 class Labelled(Generic[M]):
@@ -108,6 +102,23 @@ class Metrics:
     ) -> Labelled[Histogram]:
         """A distribution for each combination of `labels`."""
         return Labelled(self._histogram(name, help_text, buckets, labels), self._values)
+
+    def readings(self, name: str, help_text: str, *labels: str) -> Readings:
+        """Gauges read with each scrape; what is not known has no series."""
+        full = self._note("gauge", name, help_text, labels)
+        return Readings(full, help_text, self._identity(), labels, self.registry)
+
+    def distributions(
+        self, name: str, help_text: str, *labels: str, buckets: Sequence[float] = AGE_BUCKETS
+    ) -> Distributions:
+        """A histogram of what is observed in large numbers, by one call for many."""
+        full = self._note("histogram", name, help_text, labels)
+        return Distributions(
+            full, help_text, self._identity(), labels, self.registry, buckets=buckets
+        )
+
+    def _identity(self) -> Mapping[str, str]:
+        return dict(zip(self._names, self._values, strict=True))
 
     def _declare(
         self, kind: type[M], word: str, name: str, help_text: str, labels: tuple[str, ...]

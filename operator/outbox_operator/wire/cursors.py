@@ -58,3 +58,16 @@ def foreign_cursor_text(place: str, problem: str) -> str:
         "from a dump, or upgraded?); nothing is published until the cursor is set anew, because "
         "going on would skip or repeat events"
     )
+
+
+def stream_made_anew_text(stream: str, created: str) -> str:
+    """The sentence for people.
+
+    Args:
+        stream: Its name.
+        created: When, as JetStream says it.
+    """
+    return (
+        f"stream {stream} was made anew at {created[:19]}Z: events that were published before are "
+        "not in it"
+    )

@@ -143,9 +143,17 @@ def replayed(found: Mapping[str, str], stream: str, sequence: int) -> dict[str, 
         sequence: Its sequence there; repeated tries to release it are one message.
     """
     kept = {
-        name: value
+        _storable(name): without_strays(value)
         for name, value in found.items()
         if not name.lower().startswith(("nats-", _PREFIX)) and name not in _PLACE
     }
-    died = found.get(DEAD_LETTER_TIME, "")
-    return {**kept, MSG_ID: f"replay:{stream}:{sequence}:{died}"}
+    return {**kept, MSG_ID: replay_id(found, stream, sequence)}
+
+
+def replay_id(found: Mapping[str, str], stream: str, sequence: int) -> str:
+    """Message id of a dead letter that is published again; arguments as of `replayed`.
+
+    Of the letter, and not of who replays it: whoever tries it again after a crash stores no second
+    copy. One that dies again is another letter.
+    """
+    return f"replay:{stream}:{sequence}:{without_strays(found.get(DEAD_LETTER_TIME, ''))}"

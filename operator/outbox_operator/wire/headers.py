@@ -10,6 +10,9 @@ from urllib.parse import unquote
 MSG_ID: Final = "Nats-Msg-Id"
 """Event id; JetStream's de-duplication key."""
 
+EXPECTED_STREAM: Final = "Nats-Expected-Stream"
+"""The server refuses the message if another stream than this one takes its subject."""
+
 EVENT_ID: Final = "Ce-Id"
 EVENT_TYPE: Final = "Ce-Type"
 EVENT_SOURCE: Final = "Ce-Source"
@@ -23,6 +26,11 @@ POSITION: Final = "Outbox-Position"
 EMISSION: Final = "Outbox-Emission"
 """Number of the event within its shard: only grows in stream order, and may jump."""
 SHARD: Final = "Outbox-Shard"
+
+REPLAY: Final = "Outbox-Replay"
+"""Name of the replay that sent an event of the past again; other messages have none."""
+REPLAY_TO: Final = "Outbox-Replay-To"
+"""The only durable consumer that is to handle it."""
 
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"

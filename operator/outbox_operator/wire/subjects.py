@@ -22,6 +22,7 @@ _HIERARCHICAL: Final = frozenset({"event_type", "routing_key"})
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 _UNSAFE_IN_TOKEN: Final = re.compile(r"[^A-Za-z0-9_\-=@:/+!$#,;|~^()\[\]&'\"?]")
 _LITERAL: Final = re.compile(r"^[^\s*>{}\x00-\x1f\x7f]*$")
+_CHANCE_CHARACTERS: Final = 5
 MAX_SUBJECT_BYTES: Final = 1024
 
 
@@ -32,6 +33,15 @@ def escape_token(value: str) -> str:
     return _UNSAFE_IN_TOKEN.sub(
         lambda m: "".join(f"%{byte:02X}" for byte in m.group().encode()), value
     )
+
+
+def names_key(subject: str, key: str) -> bool:
+    """Return whether a subject has a partition key in it, which may be a person's: as a token, or
+    within one if it is too long for that to be by chance."""
+    if not key:
+        return False
+    token = escape_token(key)
+    return token in subject.split(".") or (len(token) > _CHANCE_CHARACTERS and token in subject)
 
 
 def escape_tokens(value: str) -> str:

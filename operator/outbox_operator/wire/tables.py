@@ -11,6 +11,16 @@ EVENTS: Final = "events"
 CURSORS: Final = "cursors"
 DEAD_LETTERS: Final = "dead_letters"
 SCHEMA_VERSION: Final = "schema_version"
+REPLAYS: Final = "replays"
+FORMER_DEAD_LETTERS: Final = "former_dead_letters"
+OUTBOX_TABLES: Final = (
+    EVENTS,
+    CURSORS,
+    DEAD_LETTERS,
+    SCHEMA_VERSION,
+    REPLAYS,
+    FORMER_DEAD_LETTERS,
+)
 POSITION_SEQUENCE: Final = "events_position_seq"
 INBOX: Final = "consumer_inbox"
 POSITIONS: Final = "consumer_positions"
@@ -34,13 +44,14 @@ LONGEST_NAME_READ: Final = 3 * MAX_NAME_BYTES
 """Of each of them in rows from before the table refused them; these are read nevertheless."""
 
 FIRST_SCHEMA_VERSION: Final = 1
-CURRENT_SCHEMA_VERSION: Final = 4
+CURRENT_SCHEMA_VERSION: Final = 5
 """1: the first. 2: `cursors.stream_sequence`, `.emission_gaps` and `.remark`, an index of dead
 letters by key, function `emit_strict`. 3: `cursors.stream_created`, `.notice`, `.noticed_at`
 and `.checkpoints`; both functions refuse what could never be published. 4: the index
 of dead letters holds a hash of the key, which may be long; `cursors.position_notice` and
 `.position_noticed_at`, `.resent_to` and `.resent_epoch`; checks of the bytes of names in
-`events`."""
+`events`. 5: `events.replay`, `dead_letters.replay`, and the tables `replays`
+and `former_dead_letters`."""
 
 
 def quoted(name: str) -> str:

@@ -19,14 +19,14 @@ from support.kube import (
 from support.operator import OperatorProcess, running_operator
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def kube_cluster() -> Iterator[Cluster]:
     """The control plane that the operator works on."""
     with control_plane(unique_cluster("operated")) as cluster:
         yield cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def kubectl(kube_cluster: Cluster) -> Kubectl:
     """kubectl against it, with our CRDs installed."""
     program = Kubectl(kubectl_program(), kube_cluster.kubeconfig)
@@ -34,11 +34,11 @@ def kubectl(kube_cluster: Cluster) -> Kubectl:
     return program
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def operator(
     kube_cluster: Cluster, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[OperatorProcess]:
-    """The operator as a process, for the whole run; who stops it starts it again."""
+    """The operator as a process, for all tests here; who stops it starts it again."""
     log = tmp_path_factory.mktemp("operator") / "operator.log"
     with running_operator(kube_cluster.kubeconfig, log) as process:
         yield process
@@ -47,15 +47,20 @@ def operator(
 @pytest.fixture
 def start(
     kube_cluster: Cluster, namespace: str, tmp_path: Path
-) -> Callable[[str], AbstractContextManager[OperatorProcess]]:
-    """Starts another operator, which sees this test's namespace only and holds a Lease there."""
+) -> Callable[..., AbstractContextManager[OperatorProcess]]:
+    """Starts another operator, which sees this test's namespace only.
 
-    def make(identity: str) -> AbstractContextManager[OperatorProcess]:
+    It holds a Lease there, or waits for one in another namespace.
+    """
+
+    def make(
+        identity: str, lease_namespace: str = namespace
+    ) -> AbstractContextManager[OperatorProcess]:
         return running_operator(
             kube_cluster.kubeconfig,
             tmp_path / f"{identity}.log",
             namespaces=(namespace,),
-            lease_namespace=namespace,
+            lease_namespace=lease_namespace,
             identity=identity,
         )
 

@@ -36,7 +36,7 @@ def test_a_pipeline_into_a_shared_stream(world: World) -> None:
     body = world.get(*PIPELINE)
     assert body is not None
     assert body["status"]["stream"]["name"] == f"{world.prefix}-shared"
-    world.kubectl("delete", "obp", "orders", "-n", world.namespace, "--timeout=60s")
+    world.kubectl("delete", "obp", "orders", "-n", world.namespace, "--timeout=120s")
     world.wait_ready("EventStream", "shared")
 
 
@@ -60,7 +60,7 @@ def test_a_deployment_of_that_name_that_is_not_ours_is_left_alone(world: World) 
     assert [container["image"] for container in containers] == ["theirs"]
     assert world.condition(*PIPELINE, "SchemaApplied")["status"] == "True"
     world.kubectl("delete", "deployment", "orders-relay", "-n", world.namespace)
-    world.wait_ready(*PIPELINE, deadline=90)
+    world.wait_ready(*PIPELINE)
 
 
 def test_who_has_the_table_keeps_it_whoever_is_older(world: World) -> None:
@@ -106,7 +106,7 @@ def test_who_cannot_log_in_claims_nothing(world: World) -> None:
         world.wait_ready(*STREAM)
         world.deployment("orders-relay")
     finally:
-        world.kubectl("delete", "namespace", name, "--timeout=90s")
+        world.kubectl("delete", "namespace", name, "--timeout=120s")
 
 
 def test_who_loses_the_stream_runs_no_relay(world: World) -> None:
@@ -121,8 +121,8 @@ def test_who_loses_the_stream_runs_no_relay(world: World) -> None:
     assert seen["status"] == "Unknown"
     assert "the stream belongs to another resource" in seen["message"]
     assert "applied Deployment second-relay" not in world.log(1000)
-    world.kubectl("delete", "obp", "orders", "-n", world.namespace, "--timeout=60s")
-    world.wait_condition("EventStream", "second", "Ready", "False", "StreamExists", deadline=60)
+    world.kubectl("delete", "obp", "orders", "-n", world.namespace, "--timeout=120s")
+    world.wait_condition("EventStream", "second", "Ready", "False", "StreamExists")
 
 
 ACCOUNTS = {
@@ -143,7 +143,7 @@ def test_accounts_of_one_server_are_tenants(world: World) -> None:
             )
         for name in ("blue", "green"):
             world.wait_ready("EventStream", name)
-            world.kubectl("delete", "evs", name, "-n", world.namespace, "--timeout=60s")
+            world.kubectl("delete", "evs", name, "-n", world.namespace, "--timeout=120s")
 
 
 def test_who_has_a_durable_consumer_keeps_it(world: World) -> None:

@@ -40,7 +40,7 @@ async def test_a_consumer_of_a_stream_that_something_else_declares(world: World)
             return body is not None and body["status"]["consumer"]["driftCorrectedCount"] == 1
 
         world.wait(counted, "the repair is counted")
-        world.kubectl("delete", "evc", "billing", "-n", world.namespace, "--timeout=60s")
+        world.kubectl("delete", "evc", "billing", "-n", world.namespace, "--timeout=120s")
         assert await js.consumers_info(name) == []
 
 
@@ -66,7 +66,4 @@ def test_the_scale_of_a_pipelines_consumer_belongs_to_the_pipeline(world: World)
         return body is not None and body["spec"]["replicas"] == 0
 
     world.wait(put_back, "replicas: 0")
-    world.wait(
-        lambda: any("spec.replicas" in event["note"] for event in world.events("orders")),
-        "an event that names the field",
-    )
+    world.wait_event("orders", "DriftCorrected", "spec.replicas")

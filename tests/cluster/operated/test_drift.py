@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from outbox_operator.plan.kubernetes.contest import MANY
 from support.nats import connected
 from support.world import World
 
@@ -35,8 +36,37 @@ def test_a_deployment_changed_by_hand_is_put_back_and_counted(world: World) -> N
     body = world.get("EventConsumer", "orders-billing")
     assert body is not None
     assert "spec.replicas" in body["status"]["lastDrift"]
-    notes = [event["note"] for event in world.events("orders-billing")]
-    assert any("spec.replicas" in note for note in notes)
+    world.wait_event("orders-billing", "DriftCorrected", "spec.replicas")
+
+
+def test_a_contest_is_recognised_and_does_not_run_hot(world: World) -> None:
+    """A tool that adds to our Deployment whenever it was taken away, as fast as it hears of it."""
+    annotations = '"annotations": {"outbox.dev/applied": "mine"}'
+    forged = f'{{"metadata": {{{annotations}}}, "spec": {{"minReadySeconds": 7}}}}'
+    world.apply(*world.whole())
+    world.wait_ready(*PIPELINE)
+
+    def add() -> None:
+        world.kubectl("patch", "deployment", "orders-relay", "-n", world.namespace,
+                      "--type=merge", f"-p={forged}", "--field-manager=rival")  # fmt: skip
+
+    def put_back() -> bool:
+        return "minReadySeconds" not in world.deployment("orders-relay")["spec"]
+
+    for _ in range(MANY):
+        add()
+        world.wait(put_back, "it is put back")
+    add()
+    world.look_again("obp", "orders")
+    world.settle()
+    assert not put_back()
+    body = world.get(*PIPELINE)
+    assert body is not None
+    # With our annotation forged it looks like an older manifest of ours, until it is too often.
+    assert body["status"]["driftCorrectedCount"] >= 1
+    assert "again and again by rival" in body["status"]["lastDrift"]
+    notes = [one["note"] for one in world.events("orders")]
+    assert sum("again and again by rival" in note for note in notes) == 1
 
 
 def test_what_somebody_adds_is_taken_away_and_said(world: World) -> None:
@@ -130,5 +160,5 @@ async def test_paused_reaches_the_children_and_what_they_look_after(world: World
         assert world.deployment("orders-billing-consumer")["spec"]["replicas"] == 2
         assert "created again" not in world.log(1000)
         world.annotate("obp", "orders", "outbox.dev/paused-")
-        world.wait_ready(*PIPELINE, deadline=60)
+        world.wait_ready(*PIPELINE)
         await client.jetstream().stream_info(f"{world.prefix}-orders")

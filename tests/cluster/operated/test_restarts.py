@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -12,6 +13,7 @@ from support.world import World
 
 PIPELINE = ("OutboxPipeline", "orders")
 STREAM = ("EventStream", "orders")
+OF_OBJECTS = re.compile(r"^outbox_(?:pipeline|consumer|stream|condition)\w*\{", re.M)
 Start = Callable[..., AbstractContextManager[OperatorProcess]]
 
 
@@ -41,13 +43,21 @@ def durables_counted(world: World) -> int:
 
 
 def test_a_restart_and_idle_passes_write_nothing(world: World, start: Start) -> None:
+    """The standby takes over, and what only a leader exports with it."""
     world.apply(*world.whole())
     world.wait_ready(*PIPELINE)
     world.wait(lambda: durables_counted(world) == 2, "the durables are counted")
     before = world.settle()
-    with operator_down(world), start("two") as second:
-        assert_quiet(world, second)
-        assert world.writes() - before == Counter()
+    ours = {"namespace": world.namespace}
+    with start("two", "default") as standby:
+        assert standby.metric("outbox_operator_leader") == 0
+        assert OF_OBJECTS.findall(standby.fetch("/metrics")) == []
+        assert world.operator.samples("outbox_pipeline_backlog_rows", **ours) == [0]
+        with operator_down(world):
+            assert_quiet(world, standby)
+            assert world.writes() - before == Counter()
+            assert standby.samples("outbox_pipeline_backlog_rows", **ours) == [0]
+            assert len(standby.samples("outbox_consumer_pending", **ours)) == 2
 
 
 async def test_what_went_while_the_operator_was_down_is_put_back_and_said(world: World) -> None:
@@ -64,15 +74,8 @@ async def test_what_went_while_the_operator_was_down_is_put_back_and_said(world:
         ("orders", f"stream {world.prefix}-orders was missing and has been created again"),
         ("orders-audit", "durable consumer orders-audit was missing and has been created again"),
     ):
-        world.wait(
-            lambda name=name, said=said: any(  # type: ignore[misc]
-                one["reason"] == "DriftCorrected" and said in one["note"]
-                for one in world.events(name)
-            ),
-            said,
-            detail=lambda name=name: str([one["note"] for one in world.events(name)]),  # type: ignore[misc]
-        )
-    world.wait_ready(*PIPELINE, deadline=90)
+        world.wait_event(name, "DriftCorrected", said)
+    world.wait_ready(*PIPELINE)
     body = world.get(*PIPELINE)
     assert body is not None
     assert body["status"]["driftCorrectedCount"] == 2
@@ -89,12 +92,9 @@ async def test_two_leaders_do_no_harm(world: World, start: Start) -> None:
             await client.jetstream().delete_stream(f"{world.prefix}-orders")
             world.look_again("evs", "orders")
             # Which of the two counts it is a matter of luck; one of them says it.
-            world.wait(
-                lambda: any(e["reason"] == "DriftCorrected" for e in world.events("orders")),
-                "the repair is said",
-            )
+            world.wait_event("orders", "DriftCorrected")
             await client.jetstream().stream_info(f"{world.prefix}-orders")
-        world.wait_ready(*PIPELINE, deadline=90)
+        world.wait_ready(*PIPELINE)
         world.settle()
         assert_quiet(world, world.operator, second)
         for said in (world.log(100_000), second.text()):
@@ -135,7 +135,7 @@ async def test_what_is_deleted_while_the_operator_is_down_is_cleaned_up_later(wo
         world.kubectl("delete", "evs", "orders", "-n", world.namespace, "--wait=false")
         assert world.get(*STREAM) is not None, "the finalizer holds it"
         for kind, name in (("evs", "kept"), ("evc", "billing")):
-            world.kubectl("delete", kind, name, "-n", world.namespace, "--timeout=10s")
+            world.kubectl("delete", kind, name, "-n", world.namespace, "--timeout=120s")
     world.wait_gone(*STREAM)
     async with connected(world.nats) as client:
         names = [s.config.name for s in await client.jetstream().streams_info()]

@@ -50,7 +50,7 @@ async def test_shards_are_made_watched_and_never_changed(world: World) -> None:
     assert "docs/how-to/scale-with-shards.md" in said
 
     # Whoever deletes the resource to get around that finds the tables as they are.
-    world.kubectl("delete", "obp", "orders", "-n", world.namespace, "--timeout=60s")
+    world.kubectl("delete", "obp", "orders", "-n", world.namespace, "--timeout=120s")
     world.apply(with_shards(world, 8))
     seen = world.wait_condition(*PIPELINE, "Stalled", "True", "IncompatibleTable")
     assert "shards is fixed at creation" in seen["message"]
@@ -73,4 +73,4 @@ def test_a_pooler_works_in_session_mode_only(
         else:
             seen = world.wait_condition(*PIPELINE, "Ready", "False", "TransactionPooler")
             assert "pool in session mode" in seen["message"]
-        world.kubectl("delete", "obp", "orders", "-n", world.namespace, "--timeout=60s")
+        world.kubectl("delete", "obp", "orders", "-n", world.namespace, "--timeout=120s")

@@ -69,7 +69,7 @@ class Node:
 
     def pod_works(self) -> None:
         """The pod is ready, and reachable by name through its service."""
-        self.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
+        self.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=180s")
 
         def answers() -> bool:
             script = "wget -q -O - http://web.default.svc.cluster.local/busybox | head -c 4"
@@ -79,7 +79,7 @@ class Node:
                 return False
             return "ELF" in reply
 
-        assert processes.wait_until(answers, 30, interval=0.5)
+        assert processes.wait_until(answers, 180, interval=0.5)  # it may have been ready before
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +109,14 @@ def kill(tested: Node, *names: str) -> None:
     for name in names or current.processes:
         processes.send(current.processes[name], signal.SIGKILL)
     gone = [current.processes[name] for name in names or current.processes]
-    assert processes.wait_until(lambda: not any(map(processes.is_alive, gone)), 10)
+    assert processes.wait_until(lambda: not any(map(processes.is_alive, gone)), 60)
 
 
 def test_pod_service_name_exec_and_logs(cluster_node: Node) -> None:
     cluster_node.pod_works()
-    assert "response:200" in cluster_node.kubectl("logs", "web")
+    # What a container says is in its log a moment later.
+    said = lambda: "response:200" in cluster_node.kubectl("logs", "web")  # noqa: E731
+    assert processes.wait_until(said, 60, interval=0.5)
 
 
 def test_names_outside_the_cluster_are_refused_at_once(cluster_node: Node) -> None:

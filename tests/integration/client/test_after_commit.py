@@ -44,7 +44,7 @@ from support.nats import NatsServer, connected, with_permissions
 from support.permissions import EVERYTHING, ROLE, deny, give
 from support.relaying import an_outbox
 from support.shop import Shop, django_connection, savepoint
-from support.waiting import eventually
+from support.waiting import SECONDS, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -144,7 +144,7 @@ BEGINS: dict[str, tuple[type[Outbox] | type[SyncOutbox], Any]] = {
 
 @pytest.fixture
 def link(nats_server: NatsServer) -> Iterator[NatsLink]:
-    with contextlib.closing(NatsLink(nats_server.url, timeout_seconds=20)) as made:
+    with contextlib.closing(NatsLink(nats_server.url, timeout_seconds=SECONDS)) as made:
         yield made
 
 
@@ -177,7 +177,7 @@ async def received(subscription: Any) -> list[Msg]:
     """All messages until the one that says `last`."""
     found: list[Msg] = []
     while True:
-        message = await asyncio.wait_for(subscription.next_msg(), 10)
+        message = await subscription.next_msg(SECONDS)
         if message.data == b'"last"' or message.subject == "last":
             return found
         found.append(message)
@@ -210,14 +210,18 @@ async def test_only_what_is_committed_is_published(
         async with begin(shop.url, outbox) as connection:
             await call(outbox.publish_after_commit(connection, Event(type="declined", payload=4)))
             raise _DeclinedError
-    assert await asyncio.to_thread(link.flush)
+    assert await asyncio.to_thread(link.flush, SECONDS)
     async with begin(shop.url, outbox) as connection:
         await call(outbox.publish_after_commit(connection, Event(type="end", payload="last")))
     found = await received(arrivals)
     assert {message.subject.rpartition(".")[2] for message in found} == {"kept", "nested"}
-    assert await asyncio.to_thread(link.flush)
+    assert await asyncio.to_thread(link.flush, SECONDS)
     assert figure("attempts_total", pipeline) == figure("success_total", pipeline) == 3
     assert figure("latency_seconds_count", pipeline) == 3
+    # There before the first one: a rate does not see the first value of a series.
+    labels = {"namespace": "shop", "pipeline": pipeline, "reason": "SendTimeout"}
+    sample = prometheus_client.REGISTRY.get_sample_value
+    assert sample("outbox_optimistic_send_failures_total", labels) == 0
     types = [row["event_type"] for row in await shop.events()]
     assert types == ["kept", "nested", "end"]
 
@@ -239,9 +243,9 @@ async def test_a_commit_nudges_the_relay_and_a_rollback_does_not(
     async with begin(shop.url, outbox) as connection:
         for _ in range(3):
             await call(outbox.publish_after_commit(connection, Event(type="a", payload=1)))
-    message = await nudges.next_msg(10)
+    message = await nudges.next_msg(SECONDS)
     assert message.data == b""
-    assert await asyncio.to_thread(link.flush)
+    assert await asyncio.to_thread(link.flush, SECONDS)
     assert figure("attempts_total", pipeline) == figure("success_total", pipeline) == 3
 
 
@@ -264,7 +268,7 @@ async def test_nothing_is_sent_for_a_transaction_that_had_failed(
         with pytest.raises(TransactionError, match="is rolled back"):
             await fail_quietly(begin)
     await fail_quietly(by_session)  # whose transaction is the application's
-    assert await asyncio.to_thread(link.flush)
+    assert await asyncio.to_thread(link.flush, SECONDS)
     assert figure("attempts_total", pipeline) == 0
     assert await shop.events() == []
 
@@ -315,7 +319,7 @@ async def test_the_relay_drops_what_was_published_and_would_have_written_the_sam
     ]
     async with (
         an_outbox(database, nats_server, tmp_path) as whole,
-        open_link(nats_server.url, timeout_seconds=20) as link,
+        open_link(nats_server.url, timeout_seconds=SECONDS) as link,
     ):
         subject = whole.prefix + ".{event_type}.{partition_key}"
         outbox = Outbox(
@@ -359,11 +363,12 @@ async def test_when_nats_is_away_or_hangs_the_caller_never_notices(
     caplog.set_level(logging.INFO, "outbox_operator.client")
     pipeline = unique()
     with NatsServer() as server:
-        async with open_link(server.url, timeout_seconds=0.3) as link:
+        # Refused at once; of what hangs the test waits for the whole time.
+        async with open_link(server.url, timeout_seconds=2) as link:
             outbox = Outbox(send=Nudge(link=link, namespace="shop", pipeline=pipeline))
             server.stop()
             took = [await commit(outbox, connection) for _ in range(20)]
-            assert await asyncio.to_thread(link.flush)
+            assert await asyncio.to_thread(link.flush, SECONDS)
             assert figure("failures_total", pipeline, reason="NatsUnreachable") == 20
             assert [r.levelname for r in caplog.records] == ["WARNING"]
             assert "immediate sending fails, events of shop/" in caplog.text
@@ -371,17 +376,18 @@ async def test_when_nats_is_away_or_hangs_the_caller_never_notices(
 
             async def works() -> bool:
                 await commit(outbox, connection)
-                await asyncio.to_thread(link.flush)
+                await asyncio.to_thread(link.flush, SECONDS)
                 return figure("success_total", pipeline) > 0
 
             await eventually(works, "nudges go out again")
             assert [r.levelname for r in caplog.records] == ["WARNING", "INFO"]
             server.pause()
             took += [await commit(outbox, connection) for _ in range(20)]
-            assert await asyncio.to_thread(link.flush)
+            assert await asyncio.to_thread(link.flush, SECONDS)
             assert figure("failures_total", pipeline, reason="SendTimeout") >= 20
             server.resume()
-            assert sorted(took)[20] < 0.2
+            assert min(took[:20]) < 0.2
+            assert min(took[20:]) < 0.2
             await asyncio.to_thread(link.close)
             await commit(outbox, connection)
             assert figure("failures_total", pipeline, reason="LinkClosed") == 1
@@ -393,10 +399,10 @@ async def test_a_link_may_be_closed_again(
 ) -> None:
     """By an exit handler and a framework's shut-down, say (FU-10)."""
     pipeline = unique()
-    async with open_link(nats_server.url) as link:
+    async with open_link(nats_server.url, timeout_seconds=SECONDS) as link:
         outbox = Outbox(send=Nudge(link=link, namespace="shop", pipeline=pipeline))
         await commit(outbox, connection)
-        await asyncio.gather(*(asyncio.to_thread(link.close) for _ in range(3)))
+        await asyncio.gather(*(asyncio.to_thread(link.close, SECONDS) for _ in range(3)))
         await asyncio.to_thread(link.close)
         assert figure("success_total", pipeline) == 1
         await commit(outbox, connection)
@@ -417,7 +423,7 @@ async def main(url):
         # From here on no file, socket or event loop can be opened.
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    assert link.flush(), "something waits for ever"
+    assert link.flush(50), "something waits for ever"
     await connection.close()
 
 asyncio.run(main(sys.argv[1]))
@@ -442,7 +448,7 @@ async def test_a_refused_message_is_left_to_the_relay(connection: Any, link: Nat
     pipeline = unique()
     nowhere = Publish(link=link, namespace="shop", pipeline=pipeline, subject="nobody.takes.this")
     await commit(Outbox(send=nowhere), connection)
-    assert await asyncio.to_thread(link.flush)
+    assert await asyncio.to_thread(link.flush, SECONDS)
     assert figure("failures_total", pipeline, reason="SendRefused") == 1
 
 
@@ -457,7 +463,7 @@ async def test_what_the_login_may_not_publish_is_a_failure_with_the_words_of_nat
         own = await nats.connect(server.url, user=ROLE, password=ROLE)
         how = own if given else lambda: nats.connect(server.url, user=ROLE, password=ROLE)
         try:
-            async with open_link(how, timeout_seconds=0.5) as link:
+            async with open_link(how, timeout_seconds=1 if publishes else SECONDS) as link:
                 send: Nudge | Publish = Nudge(link=link, namespace="shop", pipeline=pipeline)
                 if publishes:
                     send = Publish(
@@ -468,7 +474,7 @@ async def test_what_the_login_may_not_publish_is_a_failure_with_the_words_of_nat
                     )
                 for _ in range(2):
                     await commit(Outbox(send=send), connection)
-                    assert await asyncio.to_thread(link.flush)
+                    assert await asyncio.to_thread(link.flush, SECONDS)
                 assert figure("success_total", pipeline) == 0
                 assert figure("failures_total", pipeline, reason="SendRefused") == 2
                 assert f'permissions violation for publish to "{subject}"' in caplog.text.lower()
@@ -482,7 +488,7 @@ async def test_what_the_login_may_not_publish_is_a_failure_with_the_words_of_nat
 async def healed(send: Nudge | Publish, connection: Any, pipeline: str) -> bool:
     """Whether an event that is committed now is sent."""
     await commit(Outbox(send=send), connection)
-    assert await asyncio.to_thread(send.link.flush)
+    assert await asyncio.to_thread(send.link.flush, SECONDS)
     return figure("success_total", pipeline) > 0
 
 
@@ -510,7 +516,7 @@ async def test_a_transaction_may_write_to_several_pipelines(
         await orders.publish_after_commit(connection, Event(type="a", payload=1))
         await audit.publish_after_commit(connection, Event(type="b", payload=2))
     for subscription in nudges.values():
-        await subscription.next_msg(10)
+        await subscription.next_msg(SECONDS)
 
 
 async def test_a_given_connection_is_used(shop: Shop, client: Client) -> None:
@@ -519,7 +525,7 @@ async def test_a_given_connection_is_used(shop: Shop, client: Client) -> None:
     nudges = await client.subscribe(f"outbox.nudge.shop.{pipeline}")
     async with by_asyncpg(shop.url, outbox) as connection:
         await outbox.publish_after_commit(connection, Event(type="a", payload=1))
-    await nudges.next_msg(10)
+    await nudges.next_msg(SECONDS)
     with pytest.raises(SpecError, match="where its event loop runs"):
         await asyncio.to_thread(NatsLink, client)
 
@@ -530,14 +536,14 @@ import psycopg
 from outbox_operator.client import Event, NatsLink, Nudge, SyncOutbox
 
 url, nats, pipeline = sys.argv[1:]
-link = NatsLink(nats, timeout_seconds=20)
+link = NatsLink(nats, timeout_seconds=50)
 outbox = SyncOutbox(send=Nudge(link=link, namespace="shop", pipeline=pipeline))
 
 
 def work(number):
     with psycopg.connect(url) as connection, outbox.transaction(connection):
         outbox.publish_after_commit(connection, Event(type="a", payload=number))
-    assert link.flush(20)
+    assert link.flush(50)
     return 0
 
 
@@ -568,5 +574,5 @@ async def test_forked_processes_send_by_connections_of_their_own(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for _ in range(4):
-        await nudges.next_msg(10)
+        await nudges.next_msg(SECONDS)
     assert len(await shop.events()) == 4

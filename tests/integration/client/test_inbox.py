@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from functools import partial
 
 import pytest
 
@@ -63,6 +64,26 @@ async def test_consumers_do_not_share_what_they_handled(shop: Shop, opened: Open
         async with opened(shop.url) as (connection, insert):
             assert await handle(connection, insert, Inbox(name), name) is True
     assert await shop.orders() == ["billing", "shipping"]
+
+
+async def test_an_event_that_a_replay_sends_again_is_new_once(shop: Shop, opened: Open) -> None:
+    """With the very ids that the consumer runtime has for it."""
+    inbox = Inbox("billing")
+    async with opened(shop.url) as (connection, insert):
+        assert await handle(connection, insert, inbox, "first") is True
+    for place, expected in (("again", True), ("once-more", False)):
+        async with opened(shop.url) as (connection, insert):
+            new = await inbox.process_idempotent(
+                connection, event_id=EVENT, source_topic="s", event_type="e", payload=None,
+                handler=partial(insert, place), replay="monday.1a2b3c4d",
+            )  # fmt: skip
+        assert new is expected
+    assert sorted(await shop.orders()) == ["again", "first"]
+    rows = await shop.owner.fetch(
+        "SELECT event_id, processing_duration_ms FROM outbox.consumer_inbox"
+    )
+    assert {row["event_id"] for row in rows} == {EVENT, uuid.uuid5(EVENT, "monday.1a2b3c4d")}
+    assert all(row["processing_duration_ms"] >= 0 for row in rows)
 
 
 async def test_a_second_transaction_waits_for_the_first(shop: Shop, opened: Open) -> None:

@@ -15,9 +15,12 @@ import asyncpg
 import psycopg
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
+    SpanKind,
     TraceFlags,
     TraceState,
     use_span,
@@ -150,6 +153,7 @@ async def test_an_event_carries_the_trace_that_is_active(book: Book) -> None:
     tracer = TracerProvider().get_tracer("test")
     outbox = book.outbox()
     state = TraceState([("vendor", "x")])
+    long = TraceState([(f"vendor{number}", "x" * 200) for number in range(3)])
     with tracer.start_as_current_span("order") as span:
         context = span.get_span_context()
         other = NonRecordingSpan(
@@ -159,6 +163,8 @@ async def test_an_event_carries_the_trace_that_is_active(book: Book) -> None:
             await call(outbox.add(connection, Event(type="a", payload=1)))
             with use_span(other):
                 await call(outbox.add(connection, Event(type="b", payload=1)))
+            with use_span(NonRecordingSpan(SpanContext(*other.get_span_context()[:4], long))):
+                await call(outbox.add(connection, Event(type="long", payload=1)))
             own = {"Traceparent": "mine"}
             await call(outbox.add(connection, Event(type="c", payload=1, headers=own)))
     async with book.opened() as (connection, _):
@@ -168,9 +174,58 @@ async def test_an_event_carries_the_trace_that_is_active(book: Book) -> None:
     assert [event.headers for event in await book.events()] == [
         {"traceparent": parent + flags},
         {"traceparent": parent + "01", "tracestate": "vendor=x"},
+        {"traceparent": parent + "01"},
         {"Traceparent": "mine"},
         {"x": "y"},
     ]
+
+
+async def test_the_writing_of_events_is_a_span_of_the_application(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    monkeypatch.setattr("opentelemetry.trace._TRACER_PROVIDER", provider)
+    tracer, outbox = provider.get_tracer("test"), book.outbox()
+    first = Event(type="order.created", payload=1)
+    with tracer.start_as_current_span("order") as order:
+        async with book.opened() as (connection, _):
+            await call(outbox.add(connection, first))
+            await call(outbox.add_many(connection, [Event(type="b", payload=n) for n in (1, 2)]))
+            await call(outbox.add_many(connection, []))
+            with pytest.raises(EventError):
+                await call(outbox.add(connection, Event(type="c", payload=object())))
+            unsampled = NonRecordingSpan(SpanContext(7, 8, False, TraceFlags(0)))
+            with use_span(unsampled):
+                await call(outbox.add(connection, Event(type="d", payload=1)))
+            own = {"traceparent": "mine"}
+            await call(outbox.add(connection, Event(type="e", payload=1, headers=own)))
+    one, several, refused, _ = kept.get_finished_spans()
+    assert [span.name for span in (one, several, refused)] == [
+        "create order.created", "create events", "create c",
+    ]  # fmt: skip
+    for span in (one, several, refused):
+        assert span.parent == order.get_span_context()
+        assert span.kind is SpanKind.PRODUCER
+    assert one.attributes == {
+        "messaging.system": "nats",
+        "messaging.operation.name": "create",
+        "messaging.operation.type": "create",
+        "messaging.message.id": str(first.id),
+        "cloudevents.event_type": "order.created",
+        "outbox.schema": "outbox",
+    }
+    assert several.attributes is not None
+    assert several.attributes["messaging.batch.message_count"] == 2
+    assert (one.status.is_ok or one.status.is_unset, refused.status.description) == (
+        True, "EventError",
+    )  # fmt: skip
+    carried = [event.headers.get("traceparent", "")[36:] for event in await book.events()]
+    ids = [f"{span.context.span_id:016x}-" for span in (one, several)]
+    assert [text[:17] for text in carried] == [
+        ids[0], ids[1], ids[1], "0000000000000008-", "",
+    ]  # fmt: skip
 
 
 async def test_publish_after_commit_wants_to_be_told_of_the_commit(book: Book) -> None:

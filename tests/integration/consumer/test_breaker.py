@@ -153,3 +153,27 @@ async def test_an_endpoint_that_is_asked_too_much_as_it_comes_back_is_not_hammer
         await source.settled(100)
         assert metric(app, "outbox_consumer_circuit_open") == 0
     assert await source.dead_letters() == []
+
+
+async def test_an_endpoint_that_comes_back_to_answer_500_is_not_away(
+    client: Client, stream_prefix: str, endpoint: Endpoint
+) -> None:
+    """Where failures do not open the circuit, bad events become dead letters as ever."""
+    source = await Source.create(
+        client, stream_prefix, max_deliver=2, concurrency=4, breaker_failures=0
+    )
+
+    async def answer(request: Request) -> web.Response:
+        return web.Response(status=500 if json.loads(request.body)["n"] < 40 else 204)
+
+    endpoint.answer = answer
+    config = source.http(endpoint)
+    await endpoint.stop()
+    for number in range(60):
+        await source.publish({"n": number})
+    async with consuming(config) as app:
+        await eventually(lambda: metric(app, "outbox_consumer_circuit_open"), "circuit open")
+        await endpoint.start()
+        await source.settled(60)
+        assert metric(app, "outbox_consumer_circuit_open") == 0
+    assert len(await source.dead_letters()) == 40

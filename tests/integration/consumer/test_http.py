@@ -30,6 +30,7 @@ from support.consuming import (
     metric,
     readiness,
 )
+from support.nats import make_stream
 from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -73,11 +74,15 @@ async def test_handles_no_more_than_concurrency_at_once(
 ) -> None:
     source = await Source.create(client, stream_prefix, concurrency=3)
     now = highest = 0
+    three = asyncio.Event()
 
     async def slow(_: Request) -> web.Response:
         nonlocal now, highest
         now += 1
         highest = max(highest, now)
+        if now == 3:
+            three.set()
+        await three.wait()
         await asyncio.sleep(0.01)
         now -= 1
         return web.Response()
@@ -128,7 +133,7 @@ async def test_after_max_deliver_the_event_is_a_dead_letter(
     assert headers["Outbox-Dead-Letter-Sequence"] == "1"
     assert headers["Outbox-Dead-Letter-Subject"] == f"{stream_prefix}.evt.order.created"
     assert headers["Outbox-Dead-Letter-Consumer"] == "billing"
-    assert metric(app, "outbox_consumer_dead_letters_total", reason="MaxDeliver") == 1
+    assert metric(app, "outbox_consumer_dead_lettered_total", reason="MaxDeliver") == 1
 
 
 async def test_a_refused_event_is_a_dead_letter_at_once(
@@ -154,7 +159,7 @@ async def test_a_stream_made_anew_does_not_cost_a_dead_letter(
         first = await source.publish()
         await source.settled(1)
         await js.delete_stream(stream_prefix)
-        await js.add_stream(name=stream_prefix, subjects=[f"{stream_prefix}.evt.>"])
+        await make_stream(client, name=stream_prefix, subjects=[f"{stream_prefix}.evt.>"])
         await source.create_durable()
         second = await source.publish()  # has sequence 1 as well
         await source.settled(1)
@@ -187,7 +192,8 @@ async def test_an_event_stays_while_its_dead_letter_cannot_be_stored(
             lambda: metric(app, "outbox_consumer_processed_total", **labels), "given back"
         )
         assert (await source.info()).ack_floor.stream_seq == 0
-        await js.add_stream(name=f"{stream_prefix}-dead", subjects=[f"{stream_prefix}.dead.>"])
+        dead = {"name": f"{stream_prefix}-dead", "subjects": [f"{stream_prefix}.dead.>"]}
+        await make_stream(client, **dead)
         await source.settled(1)
     assert len(await source.dead_letters()) == 1
 
@@ -213,7 +219,7 @@ async def test_honours_retry_after(client: Client, stream_prefix: str, endpoint:
 async def test_a_hanging_endpoint_is_cut_off_and_does_not_stop_the_others(
     client: Client, stream_prefix: str, endpoint: Endpoint
 ) -> None:
-    source = await Source.create(client, stream_prefix, max_deliver=2)
+    source = await Source.create(client, stream_prefix, max_deliver=4)
     stuck = await source.publish()
 
     async def hang_for_one(request: Request) -> web.Response:
@@ -225,8 +231,10 @@ async def test_a_hanging_endpoint_is_cut_off_and_does_not_stop_the_others(
     others = [await source.publish() for _ in range(20)]
     async with consuming(source.http(endpoint, timeout_seconds=0.3)):
         await source.settled(21)
-    assert sorted(endpoint.ids()) == sorted([stuck, stuck, *others])
+    # On a busy machine others may be cut off as well, but not that often.
+    assert set(endpoint.ids()) == {stuck, *others}
     [letter] = await source.dead_letters()
+    assert (letter.headers or {})["Ce-Id"] == stuck
     assert (letter.headers or {})["Outbox-Dead-Letter-Error"] == "no answer within 0.3 s"
 
 

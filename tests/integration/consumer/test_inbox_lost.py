@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -15,6 +16,7 @@ from outbox_operator.consumer import Context, DeadLetter, ReceivedEvent
 from outbox_operator.wire.config import InboxConfig
 from support.consuming import Source, calling, consuming, metric
 from support.outbox import migrate_inbox
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -27,13 +29,21 @@ CREATE CONSTRAINT TRIGGER hangs_up AFTER INSERT ON effects DEFERRABLE INITIALLY 
 """
 
 
+def is_lost(connection: Any) -> bool:
+    """Whether the server has ended it."""
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:  # the pool has taken it back
+        return True
+
+
 async def lose(event: ReceivedEvent, context: Context) -> None:
     """End the connection in the way that the event's type says."""
     connection = context.connection
     match event.type:
         case "idles":
             await connection.execute("SET idle_in_transaction_session_timeout = '10ms'")
-            await asyncio.sleep(0.1)
+            await eventually(lambda: is_lost(connection), "the server has ended it")
         case "raises":
             await connection.execute(KILL)
         case "swallows":

@@ -28,7 +28,7 @@ from support.consuming import (
 )
 from support.nats import NatsServer, connected
 from support.ports import free_port
-from support.waiting import eventually
+from support.waiting import SECONDS, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -89,12 +89,12 @@ async def test_what_is_in_hand_is_kept_however_short_its_ack_wait(
 ) -> None:
     """The durable consumer was made by hand, and nobody told the two processes."""
     source = await Source.create(client, stream_prefix, ack_wait=30.0)
-    await source.create_durable(ack_wait=1_000_000_000)
+    await source.create_durable(ack_wait=2_000_000_000)
     calls: list[str] = []
 
     async def handle(event: ReceivedEvent, context: Context) -> None:
         calls.append(event.id)
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(2.5)  # longer than ackWait
 
     sent = await source.publish()
     other = replace(source.config, health_port=free_port())
@@ -156,11 +156,11 @@ async def test_an_answer_due_while_nats_is_away_is_not_lost(endpoint: Endpoint) 
             endpoint.answer = wait
             await source.publish()
             async with consuming(source.http(endpoint)):
-                await asyncio.wait_for(arrived.wait(), 10)
+                await asyncio.wait_for(arrived.wait(), SECONDS)
                 server.kill()
                 go_on.set()
                 server.start()
-                await eventually(lambda: client.is_connected, "test is connected again")
+                await eventually(lambda: client.stats["reconnects"], "test is connected again")
                 await source.settled(1)
 
 
@@ -199,7 +199,7 @@ async def test_drain_lets_handlers_end_and_gives_the_rest_back(
         seen.append(event.type)
 
     async with consuming(source.python(), calling(note)):
-        await eventually(lambda: len(seen) == 2, "handled by the next pod", seconds=5.0)
+        await eventually(lambda: len(seen) == 2, "handled by the next pod", seconds=20.0)
     assert sorted(seen) == ["endless", "never-started"]
 
 
@@ -210,7 +210,7 @@ async def test_messages_held_for_an_unavailable_endpoint_do_not_delay_the_stop(
     await endpoint.stop()
     await source.publish()
     config = source.http(endpoint)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(50):
         async with consuming(config) as app:
             await eventually(
                 lambda: metric(
@@ -261,6 +261,7 @@ async def test_keeps_to_the_limits_of_the_durable_consumer(
     answer = await client.request(
         f"$JS.API.CONSUMER.CREATE.{stream_prefix}.billing",
         json.dumps({"stream_name": stream_prefix, "config": limits}).encode(),
+        timeout=SECONDS,
     )
     assert "error" not in json.loads(answer.data)
     requests: list[dict[str, int]] = []
@@ -316,7 +317,7 @@ async def test_stops_at_once_while_nothing_can_be_reached(
         nats=NatsConfig(url="nats://127.0.0.1:1"),
         inbox=InboxConfig(url_file=str(tmp_path / "url")),
     )
-    async with asyncio.timeout(10), consuming(config, calling(print)) as app:
+    async with asyncio.timeout(25), consuming(config, calling(print)) as app:
         status, checks = await readiness(app)
     assert status == 503
     assert not any("secret" in check["reason"] for check in checks.values())
@@ -329,11 +330,12 @@ async def test_a_handler_that_cannot_start_is_reported_and_started_later(
     await source.publish()
     app_ = Handlers()
     attempts: list[str] = []
+    opened = False
 
     @app_.on_startup
     async def connect() -> None:
         attempts.append("start")
-        if len(attempts) < 3:
+        if not opened:
             raise ConnectionError("the warehouse is closed")
 
     @app_.handler(">")
@@ -347,5 +349,8 @@ async def test_a_handler_that_cannot_start_is_reported_and_started_later(
             return status == 503 and "the warehouse is closed" in checks["handler"]["reason"]
 
         await eventually(reported, "reason on /readyz")
+        opened = True
         await source.settled(1)
-    assert attempts == ["start"] * 3 + ["order.created"]
+    *starts, last = attempts
+    assert (set(starts), last) == ({"start"}, "order.created")
+    assert len(starts) > 1

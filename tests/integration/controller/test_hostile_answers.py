@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from outbox_operator.api import meta
-from outbox_operator.api.conditions import LONGEST_MESSAGE
+from outbox_operator.controller.exported import Exported
 from outbox_operator.controller.reconcile.background import Background
 from outbox_operator.controller.reconcile.cluster import ClusterIdentity
 from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
@@ -114,6 +114,7 @@ async def one_pass(url: str, api: ApiServer, **nats: object) -> None:
         objects=objects,
         children=absent,
         settings=Settings(image="i", lease_namespace="system", identity="a"),
+        exported=Exported(lambda _key: None, 60),
         wake=lambda _key, _trigger: None,
         secrets=Secrets(kube, time.monotonic, 60.0),
         nats=connections,
@@ -162,7 +163,7 @@ async def test_a_long_message_is_cut() -> None:
     """A Secret of many keys, none of which is the one that is named."""
     api = ApiServer({f"key-{number:04}": b"x" for number in range(1000)})
     await one_pass("nats://127.0.0.1:1", api, credentialsSecretRef={"name": "s", "key": "creds"})
-    assert len(api.ready["message"]) == LONGEST_MESSAGE
+    assert api.ready["message"].endswith("key-0009 and 990 more)")
     assert api.ready["reason"] == "SecretKeyNotFound"
 
 

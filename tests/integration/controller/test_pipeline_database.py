@@ -1,4 +1,4 @@
-"""The database of a pipeline from pass to pass, on a real server."""
+"""The databases of pipelines and inboxes from pass to pass, on a real server."""
 
 from __future__ import annotations
 
@@ -15,21 +15,27 @@ from outbox_operator.adapters.postgres.connection import connect
 from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.api import meta
 from outbox_operator.api.resource import Pipeline
+from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus
+from outbox_operator.controller.exported import Exported
 from outbox_operator.controller.reconcile.background import Background
 from outbox_operator.controller.reconcile.cluster import ClusterIdentity
 from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
+from outbox_operator.controller.reconcile.consumer_inbox import ensure_inbox
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.pipeline_database import PipelineDatabase
+from outbox_operator.controller.reconcile.postgres import Logins
 from outbox_operator.controller.reconcile.secrets import Secrets
 from outbox_operator.controller.runtime.child_cache import Children
 from outbox_operator.controller.runtime.objects import Objects
 from outbox_operator.controller.settings import Settings
 from outbox_operator.plan.passes.database import DatabaseResult
+from outbox_operator.plan.passes.inbox import InboxResult
 from outbox_operator.plan.status.pipeline import outbox_status
 from outbox_operator.reasons import Reason
 from support.postgres import PostgresServer, execute, with_login
-from support.resources import pipeline
+from support.resources import consumer, pipeline
+from support.waiting import SECONDS
 
 
 class OneSecret:
@@ -54,24 +60,28 @@ def children() -> Children:
 
 
 @pytest.fixture
-async def databases(secret: OneSecret, children: Children) -> AsyncIterator[PipelineDatabase]:
+async def context(secret: OneSecret, children: Children) -> AsyncIterator[Context]:
     absent = cast(Any, None)  # nothing here asks Kubernetes
     connections = PostgresConnections(lambda _user, _trigger: None, time.monotonic)
-    yield PipelineDatabase(
-        Context(
-            kube=absent,
-            objects=Objects(),
-            children=children,
-            settings=Settings(image="i", lease_namespace="system", identity="a"),
-            wake=lambda _key, _trigger: None,
-            secrets=Secrets(secret, time.monotonic, 0.0),
-            nats=NatsConnections(lambda _user, _trigger: None, time.monotonic),
-            postgres=connections,
-            background=Background(lambda _key, _trigger: None),
-            cluster=ClusterIdentity(absent),
-        )
+    yield Context(
+        kube=absent,
+        objects=Objects(),
+        children=children,
+        settings=Settings(image="i", lease_namespace="system", identity="a"),
+        exported=Exported(lambda _key: None, 60),
+        wake=lambda _key, _trigger: None,
+        secrets=Secrets(secret, time.monotonic, 0.0),
+        nats=NatsConnections(lambda _user, _trigger: None, time.monotonic),
+        postgres=connections,
+        background=Background(lambda _key, _trigger: None, patience_seconds=SECONDS),
+        cluster=ClusterIdentity(absent),
     )
     await connections.close()
+
+
+@pytest.fixture
+def databases(context: Context) -> PipelineDatabase:
+    return PipelineDatabase(context)
 
 
 def careful(**annotations: str) -> Pipeline:
@@ -139,7 +149,7 @@ async def test_an_outbox_leaves_no_rows_behind_unless_somebody_says_so(
     assert (await databases.ensure(wrong)).migrated is False
     approved = after(held, resource, **{meta.APPROVE_PLAN_ANNOTATION: held.schema.pendingPlan.hash})
     moved = await databases.ensure(approved)
-    assert (moved.migrated, moved.approved) == (True, True)
+    assert (moved.migrated, moved.question is not None) == (True, True)
     assert moved.moved is not None
     assert "3 rows wait" in moved.moved
     # The rows that wait there keep it from going back just as well, tables or not.
@@ -158,6 +168,48 @@ async def test_an_outbox_leaves_no_rows_behind_unless_somebody_says_so(
     assert gone.moved is not None
     assert "nothing waited" in gone.moved
     postgres_server.drop_database(other)
+
+
+async def test_pods_work_where_the_migrations_were_made(
+    context: Context, databases: PipelineDatabase, secret: OneSecret
+) -> None:
+    """The Secret of the pods names another database than that of the migrations."""
+    both = {"connectionSecretRef": {"name": "pods"}, "migrationSecretRef": {"name": "owner"}}
+    tried: dict[str, Logins] = {}
+
+    async def looks() -> tuple[DatabaseResult, InboxResult]:
+        inbox = await ensure_inbox(context, consumer(inbox=both), tried)
+        return await databases.ensure(pipeline(database=both)), inbox
+
+    assert [one.located for one in await looks()] == [True, True]
+    secret.others["pods"] = urlsplit(secret.url)._replace(path="/postgres").geturl()
+    for _ in range(2):
+        for found in await looks():
+            assert found.located is False
+            assert found.reachable is not None
+            assert found.reachable.reason == Reason.INVALID_SECRET
+            assert "leads to another database" in found.reachable.message
+    del secret.others["pods"]
+    assert [one.located for one in await looks()] == [True, True]
+
+
+async def test_an_inbox_of_others_knows_nothing_of_a_consumer(
+    context: Context, secret: OneSecret
+) -> None:
+    """A database that several consumers share: not what a dump brings along."""
+    declared = {"connectionSecretRef": {"name": "inbox"}}
+    assert (await ensure_inbox(context, consumer(name="other", inbox=declared), {})).located
+    insert = (
+        "INSERT INTO outbox.consumer_inbox (consumer_name, event_id, source_topic, event_type, "
+        "payload) VALUES ('shop/{}', gen_random_uuid(), 's', 't', '[]')"
+    )
+    await execute(secret.url, insert.format("other"))
+    billing = consumer(inbox=declared)
+    billing = dataclasses.replace(billing, status=EventConsumerStatus(inboxDatabase="1/5"))
+    for held in (True, False):
+        found = await ensure_inbox(context, billing, {}, unacknowledged=3)
+        assert (found.held, found.located, found.moved is None) == (held, not held, held)
+        await execute(secret.url, insert.format("billing"))
 
 
 @pytest.mark.parametrize("alone", [True, False], ids=["with a login of its own", "with ours"])
@@ -246,7 +298,7 @@ async def test_a_migration_that_waits_is_said_to_wait_until_it_is_approved(
     assert asked.schema.pendingPlan is not None
     approving = careful(**{meta.APPROVE_PLAN_ANNOTATION: asked.schema.pendingPlan.hash})
     done = await databases.ensure(approving)
-    assert (done.schema_applied.reason, done.approved) == (Reason.UP_TO_DATE, True)
+    assert done.schema_applied.reason == Reason.UP_TO_DATE
     assert done.sample is not None
 
     # Somebody breaks it, and somebody else asks for a look at once.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from outbox_operator.api.conditions import Condition
 from outbox_operator.api.resource import Pipeline
 from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus
+from outbox_operator.controller.exported import Exported
 from outbox_operator.controller.reconcile.background import Background
 from outbox_operator.controller.reconcile.cluster import ClusterIdentity
 from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
@@ -33,9 +35,10 @@ from outbox_operator.plan.status.conditions import Part
 from outbox_operator.reasons import Reason
 from support.resources import consumer, pipeline
 from support.tcp_proxy import TcpProxy
-from support.waiting import eventually
+from support.waiting import SECONDS, eventually
 
 ANSWER_SECONDS = 0.3
+"""Of a server that hangs; one that does not may be as busy as the machine."""
 
 
 class OneSecret:
@@ -81,10 +84,11 @@ async def context(
         objects=Objects(),
         children=children,
         settings=Settings(image="i", lease_namespace="system", identity="a"),
+        exported=Exported(lambda _key: None, 60),
         wake=wake,
         secrets=Secrets(secret, time.monotonic, 0.0),
         nats=NatsConnections(wake, time.monotonic),
-        postgres=PostgresConnections(wake, time.monotonic, answer_seconds=ANSWER_SECONDS),
+        postgres=PostgresConnections(wake, time.monotonic, answer_seconds=SECONDS),
         background=Background(wake, patience_seconds=1.0),
         cluster=ClusterIdentity(absent),
     )
@@ -107,11 +111,21 @@ def is_in(wanted: tuple[str, str], found: list[tuple[str, str]]) -> bool:
     return wanted in found
 
 
-async def a_look(databases: PipelineDatabase) -> DatabaseResult:
+@contextlib.contextmanager
+def hanging(context: Context, proxy: TcpProxy) -> Iterator[None]:
+    """A server that does not answer, and that nobody waits long for."""
+    proxy.hold()
+    context.postgres._answer_seconds = ANSWER_SECONDS
+    yield
+    context.postgres._answer_seconds = SECONDS
+    proxy.heal()
+
+
+async def a_look(databases: PipelineDatabase, generation: int = 1) -> DatabaseResult:
     """What a look at the database of a pipeline comes to, however busy the machine is."""
 
     async def ended() -> DatabaseResult | None:
-        result = await databases.ensure(named("orders"))
+        result = await databases.ensure(named("orders", generation))
         return None if result.pending else result
 
     found: DatabaseResult = await eventually(ended, "a look at the database")
@@ -146,29 +160,29 @@ async def test_a_server_that_hangs_is_seen_while_looks_at_it_wait(
     known = await a_look(databases)
     assert known.schema_applied.reason == Reason.UP_TO_DATE
 
-    proxy.hold()
-    meanwhile = await databases.ensure(named("orders"))
-    # What was known holds until somebody knows better; a newer generation is not known.
-    assert (meanwhile.reachable, meanwhile.migrated) == (known.reachable, True)
-    assert meanwhile.sample is None
-    assert (await databases.ensure(named("orders", generation=2))).pending
+    woken.clear()  # of looks that took long
+    with hanging(context, proxy):
+        meanwhile = await databases.ensure(named("orders"))
+        # What was known holds until somebody knows better; a newer generation is not known.
+        assert (meanwhile.reachable, meanwhile.migrated) == (known.reachable, True)
+        assert meanwhile.sample is None
+        assert (await databases.ensure(named("orders", generation=2))).pending
 
-    await context.postgres.check()
-    assert ("orders", "postgres is silent") in woken
-    silent = await databases.ensure(named("orders", generation=2))
-    assert (silent.reachable.status, silent.reachable.reason) == (
-        "False", Reason.POSTGRES_UNREACHABLE,
-    )  # fmt: skip
-    assert "no answer within 0.3 s" in silent.reachable.message
-    inbox = await ensure_inbox(context, handling())
-    assert inbox.reachable is not None
-    assert inbox.reachable.reason == Reason.POSTGRES_UNREACHABLE
+        await context.postgres.check()
+        assert ("orders", "postgres is silent") in woken
+        silent = await databases.ensure(named("orders", generation=2))
+        assert (silent.reachable.status, silent.reachable.reason) == (
+            "False", Reason.POSTGRES_UNREACHABLE,
+        )  # fmt: skip
+        assert "no answer within 0.3 s" in silent.reachable.message
+        inbox = await ensure_inbox(context, handling(), {})
+        assert inbox.reachable is not None
+        assert inbox.reachable.reason == Reason.POSTGRES_UNREACHABLE
 
-    proxy.heal()
     await eventually(partial(is_in, ("orders", "background"), woken), "the look has ended")
     await context.postgres.check()
     assert ("orders", "postgres answers") in woken
-    again = await databases.ensure(named("orders", generation=2))
+    again = await a_look(databases, generation=2)
     assert again.schema_applied.reason == Reason.UP_TO_DATE
 
 
@@ -211,12 +225,14 @@ async def test_what_was_known_says_nothing_of_another_database(
     """The Secret leads elsewhere, and whatever is there keeps one waiting."""
     databases = PipelineDatabase(context)
     orders = as_known(await a_look(databases), named("orders"))
-    inbox = await ensure_inbox(context, handling())
+    inbox = await ensure_inbox(context, handling(), {})
     known = [condition(part) for part in inbox.parts]
     handler = dataclasses.replace(handling(), status=EventConsumerStatus(conditions=known))
     proxy.hold()
     secret.url = secret.url.replace("127.0.0.1", "localhost")
-    looked, inbox = await asyncio.gather(databases.ensure(orders), ensure_inbox(context, handler))
+    looked, inbox = await asyncio.gather(
+        databases.ensure(orders), ensure_inbox(context, handler, {})
+    )
     parts = [looked.reachable, looked.schema_applied, *inbox.parts]
     assert [part.status for part in parts] == ["Unknown"] * 4
     assert (looked.pending, inbox.pending) == (True, True)
@@ -239,12 +255,13 @@ async def looked_at(
     databases: PipelineDatabase, resource: Pipeline, holds: Callable[[DatabaseResult], bool]
 ) -> DatabaseResult:
     """Passes until one comes to what is wanted."""
-    for _ in range(300):
+
+    async def comes() -> DatabaseResult | None:
         result = await databases.ensure(resource)
-        if holds(result):
-            return result
-        await asyncio.sleep(0.05)
-    raise AssertionError(result)
+        return result if holds(result) else None
+
+    found: DatabaseResult = await eventually(comes, "what is wanted", pause=0.05)
+    return found
 
 
 async def test_an_idle_connection_tells_that_its_server_hangs(
@@ -254,15 +271,15 @@ async def test_an_idle_connection_tells_that_its_server_hangs(
     await a_look(PipelineDatabase(context))
     await context.postgres.check()
     woken.clear()
-    proxy.hold()
-    await context.postgres.check()
-    assert woken == [("orders", "postgres is silent")]
+    with hanging(context, proxy):
+        await context.postgres.check()
+        assert woken == [("orders", "postgres is silent")]
 
 
 async def test_a_handlers_pods_wait_for_an_inbox_that_is_not_known(
     context: Context, proxy: TcpProxy
 ) -> None:
     proxy.hold()
-    pending = await ensure_inbox(context, handling())
+    pending = await ensure_inbox(context, handling(), {})
     assert pending.pending
     assert [part.status for part in pending.parts] == ["Unknown", "Unknown"]

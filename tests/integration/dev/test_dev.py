@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import subprocess
 
 import pytest
 
+from outbox_operator.embedded.postgres import EmbeddedPostgres
+from support.cli import CommandLine
 from support.devrun import Dev, processes_of
+from support.devrun import outbox as outbox_of
+
+KILL = """INSERT INTO outbox.dead_letters
+  (position, event_id, event_type, partition_key, payload, headers, created_at, reason, error)
+VALUES (nextval('outbox.events_position_seq'), gen_random_uuid(), 'order.lost', '9', '{}', '{}',
+  now(), 'MessageTooLarge', 'too large by far')
+RETURNING event_id"""
 
 
 def test_from_nothing_to_a_handled_event_and_again_with_the_same_data(dev: Dev) -> None:
@@ -30,7 +41,46 @@ def test_from_nothing_to_a_handled_event_and_again_with_the_same_data(dev: Dev) 
     dev.emit("order.paid", '{"id": 1}', "--key", "1")
     dev.says(r"orders-billing <- order\.paid of 1")
     assert "order.created" not in dev.output, "handled twice"
+    the_verbs_of_a_cluster_answer_here(dev)
     assert dev.end(signal.SIGTERM) == 0
+
+
+def the_verbs_of_a_cluster_answer_here(dev: Dev) -> None:
+    outbox = CommandLine.of_laptop(dev.data)
+    [pipeline] = outbox.facts("status", "orders")["pipelines"]
+    assert (pipeline["ready"], pipeline["relay"]["publishedTotal"]) == ("True", 2)
+    hops = {hop["hop"]: hop for hop in outbox.facts("lag", "orders")["hops"]}
+    assert (hops["outbox"]["waiting"], hops["consumer/billing"]["deadLetters"]) == (0, 0)
+    assert "all of 2 rows are accounted for" in outbox("verify", "orders")
+    lines = outbox.facts("logs", "orders", "--tail", "3")["lines"]
+    assert {line["pod"] for line in lines} == {"relay-orders", "consumer-orders-billing"}
+    event = psql(dev, KILL)
+    assert "dlq list orders" in outbox("status", "orders")
+    [place] = outbox.facts("dlq", "list", "orders")["places"]
+    assert [letter["id"] for letter in place["letters"]] == [event]
+    [task] = outbox.facts("dlq", "replay", "orders", "--all")["tasks"]
+    assert (task["done"], task["failed"]) == (1, 0)
+    dev.says(r"orders-billing <- order\.lost of 9")
+    reset = ("reset", "orders", "--consumer", "billing", "--to-start", "--yes")
+    assert "3 messages to deliver" in outbox(*reset)
+    dev.until(lambda: dev.output.count("<- order.lost") == 2, "all of them again")
+    refused = outbox.run("doctor")
+    assert (refused.code, refused.err) == (
+        2,
+        "outbox dev doctor: there is no cluster to look at; `outbox dev status` says what is not "
+        "well\n",
+    )
+
+
+def psql(dev: Dev, statement: str) -> str:
+    """What `outbox dev psql` prints, with the client that comes with the server."""
+    programs = EmbeddedPostgres(dev.data / "postgres").programs()
+    done = subprocess.run(
+        [*outbox_of("dev"), "psql", "orders", "--", "-AtqX", "-c", statement],
+        env={**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
+        cwd=dev.folder, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    return done.stdout.strip()
 
 
 def test_what_a_killed_run_left_is_taken_down_by_the_next(dev: Dev) -> None:

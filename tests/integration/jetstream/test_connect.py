@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
 
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.connection import connect, server_version
+from outbox_operator.adapters.nats.diagnose import JetStreamLook
 from outbox_operator.errors import CredentialsError, NatsError, UnsupportedServerError
+from outbox_operator.plan.doctor.logins import check_login
 from outbox_operator.wire.config import NatsConfig
 from support.certificates import Certificates
 from support.nats import NatsOptions, NatsServer, connected, unique_prefix
+from support.waiting import SECONDS, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -99,7 +104,35 @@ async def test_what_is_unsent_at_the_end_is_sent_first(nats_server: NatsServer) 
         client.enqueue(f"PUB {subject} 1\r\nx\r\n".encode() * 100, 100)
         await client.close()
         for _ in range(100):
-            await arrivals.next_msg(10)
+            await arrivals.next_msg(SECONDS)
+
+
+@pytest.mark.parametrize("what", ["request", "confirm"])
+async def test_a_cancellation_in_the_moment_of_the_answer_counts(
+    nats_server: NatsServer, what: str
+) -> None:
+    async with connected(nats_server) as other:
+        client = await connect(nats_server.auth, name="test")
+        subject = unique_prefix()
+
+        async def answer(message: Msg) -> None:
+            await other.publish(message.reply, b"here")
+
+        await other.subscribe(subject, cb=answer)
+        await other.flush()
+        asked = client.request(subject, timeout=30) if what == "request" else client.confirm(30)
+        task = asyncio.create_task(asked)
+        waiting: Callable[[], list[asyncio.Future[object]]] = (
+            (lambda: list(client._resp_map.values()))
+            if what == "request"
+            else (lambda: list(client._pongs))
+        )
+        (future,) = await eventually(waiting, "it was asked", pause=0)
+        # Behind what wakes the task, and before it runs.
+        future.add_done_callback(lambda _: task.cancel())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await client.close()
 
 
 async def test_second_server_of_the_list_is_used(nats_server: NatsServer) -> None:
@@ -115,10 +148,10 @@ async def test_connection_heals_after_a_restart() -> None:
             server.auth, name="test", on_disconnected=lost.set, on_reconnected=back.set
         )
         server.kill()
-        await asyncio.wait_for(lost.wait(), 10)
+        await asyncio.wait_for(lost.wait(), SECONDS)
         server.start()
-        await asyncio.wait_for(back.wait(), 10)
-        await client.flush(timeout=5)
+        await asyncio.wait_for(back.wait(), SECONDS)
+        await client.flush(timeout=60)
         await client.close()
 
 
@@ -177,7 +210,14 @@ async def test_mutual_tls(
         key_pem=certificates.text("client.key"),
         tls_handshake_first=handshake_first,
     )
-    await connect_closed(full)
+    client = await connect(full, name="test")
+    facts = JetStreamLook(client, full).login()
+    await client.close()
+    # The certificates of tests end in two days, which the doctor says of each of the three.
+    said = [one.message for one in check_login(facts, datetime.now(UTC))]
+    assert [text.partition(" ends in")[0] for text in said] == [
+        "the certificate of the server", "our client certificate", "the last of the authorities",
+    ]  # fmt: skip
     with pytest.raises(NatsError, match="certificate is not trusted"):
         await connect(replace(full, ca_pem=None), name="test")
     with pytest.raises(NatsError, match=r"server closed the connection|CERTIFICATE_REQUIRED"):
@@ -213,7 +253,7 @@ async def test_the_end_does_not_wait_for_a_server_that_hangs(
         server.pause()
         frame = b"PUB x 1000000\r\n" + bytes(1_000_000) + b"\r\n"
         client.enqueue(frame * 32, 32)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS):
             await client.close()
         assert client.is_closed
         server.resume()
@@ -242,4 +282,4 @@ async def test_too_old_server_is_refused() -> None:
         port = listener.sockets[0].getsockname()[1]
         with pytest.raises(UnsupportedServerError, match=r"2\.10\.0 or newer .* found 2\.9\.25"):
             await connect(NatsAuth(url=f"nats://127.0.0.1:{port}"), name="test")
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), SECONDS)

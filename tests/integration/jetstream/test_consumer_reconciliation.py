@@ -19,6 +19,7 @@ from outbox_operator.plan.jetstream.decide import Config, Create, InSync, Refuse
 from outbox_operator.plan.state import Owner
 from support.jetstream import CONSUMER_OWNER, consumer_spec, pass_consumer
 from support.nats import NatsServer, connected
+from support.waiting import SECONDS
 
 pytestmark = pytest.mark.integration
 
@@ -330,10 +331,10 @@ async def test_numbers(newest: JetStreamAdmin, nats_server: NatsServer, prefix: 
     await newest.create_consumer(prefix, desired(prefix))
     async with connected(nats_server) as client:
         for index in range(5):
-            await client.request(f"{prefix}.{'a' if index < 3 else 'b'}", b"x", timeout=5)
+            await client.request(f"{prefix}.{'a' if index < 3 else 'b'}", b"x")
         subscription = await client.jetstream().pull_subscribe_bind("billing", prefix)
-        first, _second = await subscription.fetch(2, timeout=5)
-        await first.ack_sync(timeout=5)
+        first, _second = await subscription.fetch(2, timeout=SECONDS)
+        await first.ack_sync(timeout=SECONDS)
         observed = await newest.consumer_info(prefix, "billing")
         await subscription.unsubscribe()
     assert observed is not None

@@ -11,6 +11,7 @@ from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.connection import connect
 from outbox_operator.adapters.nats.driver import Denial, WireClient
 from support.nats import NatsOptions, NatsServer
+from support.waiting import SECONDS
 
 pytestmark = pytest.mark.integration
 
@@ -43,7 +44,7 @@ async def denials(client: WireClient, *subjects: str) -> None:
     """Publish there, and wait until the server has answered for all of it."""
     # The driver's own `publish` waits for its turn, and the ping of `flush` does not.
     client.write(b"".join(f"PUB {subject} 0\r\n\r\n".encode() for subject in subjects))
-    await client.flush(5)
+    await client.flush(60)
 
 
 async def test_each_denial_reaches_its_owner_as_it_was_said(
@@ -74,6 +75,7 @@ async def test_each_request_hears_that_it_may_not_hear(client: WireClient) -> No
     for number in (1, 2):
         with pytest.raises(TimeoutError):
             await client.request("nobody", timeout=0.2)
+        await client.flush(60)  # behind what a busy server says of the request
         assert [denial.action for denial in heard] == ["subscribe"] * number
 
 
@@ -91,7 +93,7 @@ async def test_rights_may_be_others_after_a_reconnection(
     client = await connect(auth, name="test", on_reconnected=back.set)
     await denials(client, "other")
     server.restart()
-    await asyncio.wait_for(back.wait(), 20)
+    await asyncio.wait_for(back.wait(), SECONDS)
     await denials(client, "other", "other")
     await client.close()
     lines = [record for record in caplog.records if '"other"' in record.getMessage()]

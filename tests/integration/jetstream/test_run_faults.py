@@ -13,6 +13,7 @@ from outbox_operator.adapters.nats.fault_kinds import FaultKind
 from outbox_operator.adapters.nats.publisher import Fence, Publisher, Run, Sent
 from support.nats import NatsCluster, NatsServer, connected, unique_prefix
 from support.runs import PublishedStream, published_stream
+from support.waiting import SECONDS
 
 pytestmark = pytest.mark.integration
 
@@ -45,7 +46,7 @@ async def feed(stream: PublishedStream, run: Run, *, most: int = 2_000_000) -> i
 
 async def acknowledged(run: Run, count: int) -> None:
     """Wait until so many messages are acknowledged."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SECONDS):
         while run.acked < count:  # noqa: ASYNC110  # a run tells a callback, which others use
             await asyncio.sleep(0.001)
 
@@ -60,7 +61,7 @@ async def test_a_broker_that_is_killed(own_server: NatsServer, batches: bool) ->
         feeding = asyncio.create_task(feed(stream, run))
         await acknowledged(run, 3000)
         own_server.kill()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS):
             await feeding
             sent = await run.finish()
             await lost.wait()
@@ -89,7 +90,7 @@ async def test_a_broker_that_hangs(own_server: NatsServer, batches: bool) -> Non
         own_server.pause()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(SECONDS):
                 handed_over = await feeding
                 sent = await run.finish()
         finally:
@@ -99,7 +100,7 @@ async def test_a_broker_that_hangs(own_server: NatsServer, batches: bool) -> Non
         assert sent.refusal.reason == "AckTimeout"
         assert handed_over - sent.count < 20_000
         assert grown < 50_000, f"{grown} KiB"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS):
             while len(stored := await stream.stored()) < sent.count:
                 pass
         assert stored == list(range(len(stored)))
@@ -115,7 +116,7 @@ async def test_a_stream_deleted_in_the_middle(own_server: NatsServer, batches: b
         feeding = asyncio.create_task(feed(stream, run))
         await acknowledged(run, 2000)
         await stream.request("DELETE")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS):
             await feeding
             sent = await run.finish()
         assert sent.refusal is not None
@@ -210,10 +211,8 @@ async def test_a_change_of_leader(cluster: NatsCluster, batches: bool, how: str)
                 killed = await cluster.leader(client, stream.prefix)
                 killed.kill()
             else:
-                await client.request(
-                    f"$JS.API.STREAM.LEADER.STEPDOWN.{stream.prefix}", b"", timeout=5
-                )
-            async with asyncio.timeout(30):
+                await client.request(f"$JS.API.STREAM.LEADER.STEPDOWN.{stream.prefix}", b"")
+            async with asyncio.timeout(3 * SECONDS):
                 await feeding
                 sent = await run.finish()
             done = sent.count

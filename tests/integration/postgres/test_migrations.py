@@ -21,7 +21,7 @@ from outbox_operator.wire.advisory_locks import schema_lock
 from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION, NAME_COLUMNS, WRITABLE_COLUMNS
 from support.outbox import OWNER, without_checks
 from support.owned import OwnedDatabase
-from support.waiting import eventually
+from support.waiting import SECONDS, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -49,7 +49,7 @@ async def test_creates_everything_from_nothing_and_then_has_nothing_to_do(
         f"SELECT \"{schema}\".emit('a.b', 'key', $1)", "{}" if payload_type == "jsonb" else b"\0"
     )
     (row,) = await owned.connection.fetch(f'SELECT * FROM "{schema}".events')
-    decided_by_the_database = {"position", "xid", "shard", "created_at"}
+    decided_by_the_database = {"position", "xid", "shard", "created_at", "replay"}
     assert set(row.keys()) == {*WRITABLE_COLUMNS, *decided_by_the_database}
     assert (row["event_id"], row["partition_key"], row["shard"]) == (event_id, "key", 0)
     sample = await owned.admin.sample(schema)
@@ -286,7 +286,7 @@ async def test_a_lost_index_is_built_again_while_writers_write(owned: OwnedDatab
     )
     written = 0
     while not repair.done():
-        await asyncio.wait_for(owned.root.execute(ADD), 5)
+        await asyncio.wait_for(owned.root.execute(ADD), SECONDS)
         written += 1
     assert await repair
     assert written > 1

@@ -15,7 +15,7 @@ from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.errors import UnsupportedServerError
 from support.pgbouncer import pooler, through
 from support.postgres import PostgresServer
-from support.waiting import eventually
+from support.waiting import SECONDS, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -50,7 +50,7 @@ async def test_session_mode_keeps_settings_statements_and_locks(
     assert not await second.take(0)
     assert (await second.view()).holders == {0: locks.member}
     await locks.release(0)
-    await asyncio.wait_for(changed.wait(), 5)
+    await asyncio.wait_for(changed.wait(), SECONDS)
     await locks.close()
     await second.close()
 

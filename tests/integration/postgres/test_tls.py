@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from outbox_operator.adapters.postgres.connection import connect
+from outbox_operator.adapters.postgres.diagnose import PostgresLook
 from outbox_operator.adapters.postgres.url import Login, resolve
 from outbox_operator.errors import CredentialsError, PostgresError
+from outbox_operator.plan.doctor.logins import check_login
 from support.certificates import Certificates
 from support.nats import NatsServer
 from support.postgres import PostgresServer
@@ -72,6 +75,13 @@ async def test_a_login_by_client_certificate(
             "SELECT client_dn FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
         )
         assert found == "/CN=client"
+        # The certificates of tests end in two days, which the doctor says of each of the three.
+        facts = await PostgresLook(connection, resolve(login)).login()
+        said = [one.message for one in check_login(facts, datetime.now(UTC))]
+        assert [text.partition(" ends in")[0] for text in said] == [
+            "the certificate of the server", "our client certificate",
+            "the last of the authorities",
+        ]  # fmt: skip
     finally:
         await connection.close()
     without = replace(login, cert_pem=None, key_pem=None)

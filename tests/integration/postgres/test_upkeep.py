@@ -184,7 +184,7 @@ async def test_a_busy_table_defers_the_drop_and_stops_no_writer(place: OwnedData
         await place.root.execute(ADD)
         upkeep = asyncio.create_task(place.admin.maintain("outbox", 0))
         writer, _ = await place.second_owner()
-        await writer.execute("SET lock_timeout = '2s'")
+        await writer.execute("SET lock_timeout = '10s'")
         while not upkeep.done():
             await writer.execute(ADD)
         assert (await upkeep).deferred == ["drop partition events_p0"]

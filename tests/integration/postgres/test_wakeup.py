@@ -16,6 +16,7 @@ from outbox_operator.adapters.postgres.wakeup import OutboxWakeup
 from outbox_operator.plan.postgres.migrations import DesiredDatabase
 from support.owned import OwnedDatabase
 from support.postgres import PostgresServer, newest_binaries, running_server
+from support.waiting import SECONDS
 
 pytestmark = pytest.mark.integration
 
@@ -36,7 +37,7 @@ class Sleeper:
         self._event.set()
 
     async def next(self) -> None:
-        await asyncio.wait_for(self._event.wait(), 5)
+        await asyncio.wait_for(self._event.wait(), SECONDS)
         self._event.clear()
 
 
@@ -211,6 +212,6 @@ async def test_no_commit_is_missed_however_they_interleave(
             continue
         seen = await count()
         if seen == before:
-            await sleeper.next()  # fails after 5 s: somebody committed unnoticed
+            await sleeper.next()  # fails in the end: somebody committed unnoticed
         await sleeper.wakeup.announce_awake()
     await writing

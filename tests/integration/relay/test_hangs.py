@@ -13,7 +13,7 @@ from support import impatient, trusting
 from support.nats import NatsOptions, NatsServer
 from support.processes import freeze
 from support.relaying import Outbox, an_outbox, check_delivery
-from support.waiting import eventually
+from support.waiting import SECONDS, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -55,9 +55,11 @@ async def test_a_broker_that_hangs_does_not_hold_up_the_end(
         own_nats.pause()
         try:
             await add_much(outbox)
-            await eventually(lambda: relay.metric("lag_rows"), "events in flight", relay=relay)
+            await eventually(
+                lambda: relay.metric("known_backlog_rows"), "events in flight", relay=relay
+            )
             relay.signal(signal.SIGTERM)
-            assert relay.wait(10) == 0
+            assert relay.wait(SECONDS) == 0
         finally:
             own_nats.resume()
         relay.start()

@@ -15,8 +15,12 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
+from outbox_operator.adapters.postgres.connection import connect
+from outbox_operator.adapters.postgres.replays import ReplayStore, Selection
+from outbox_operator.adapters.postgres.url import parse_url
 from support.nats import NatsServer, connected
 from support.relaying import Outbox, RelayProcess, an_outbox
+from support.waiting import SECONDS
 
 pytestmark = pytest.mark.integration
 
@@ -25,7 +29,7 @@ FORGETFUL: Final[dict[str, Any]] = {"duplicate_window": 100_000_000}
 
 async def forget_saves(outbox: Outbox, relay: RelayProcess, before: Any) -> None:
     """Kill the relay and take its saves back, as if it had died before the first of them."""
-    relay.kill()
+    await outbox.killed(relay)
     await outbox.connection.execute(
         "UPDATE outbox.cursors SET snapshot_from = $1, snapshot_to = $2, last_position = $3, "
         "emission = $4, stream_sequence = $5, checkpoints = $6",
@@ -196,16 +200,16 @@ async def test_a_message_that_nobody_consumed_hides_no_later_ones(
         await outbox.saved(4)
         numbers: list[int] = []
         while len(numbers) < 4:
-            for message in await consumer.fetch(10, timeout=5):
+            for message in await consumer.fetch(10, timeout=SECONDS):
                 numbers.append(int((message.headers or {})["Outbox-Emission"]))
                 if numbers[-1] > 1:
-                    await message.ack_sync()
+                    await message.ack_sync(timeout=SECONDS)
         await forget_saves(outbox, relay, before)
         await relay.start().active()
         # Sent again, since nothing shows them; said, and not under numbers that others had.
         again = [
             int((message.headers or {})["Outbox-Emission"])
-            for message in await consumer.fetch(3, timeout=5)
+            for message in await consumer.fetch(3, timeout=SECONDS)
         ]
         assert again == sorted(set(again))
         assert min(again) > max(numbers)
@@ -232,7 +236,7 @@ async def test_keys_that_are_no_text_are_in_nobodys_way(
         for number in range(1, 4):
             await outbox.add("schlüssel", value=number)
         await outbox.saved(4)
-        relay.kill()
+        await outbox.killed(relay)
         await outbox.connection.execute(
             "INSERT INTO outbox.events (position, event_type, partition_key, payload) "
             "VALUES (-9, 'x', convert_from('\\xff'::bytea, 'SQL_ASCII'), '9')"
@@ -258,3 +262,39 @@ async def test_positions_below_one_are_known_again(
         await outbox.idle(relay)
         assert await values(outbox) == [("k", 1)]
         assert relay.metric("foreign_messages_total") == 0
+
+
+async def test_a_copy_of_a_replay_says_nothing_of_what_its_key_was_up_to(
+    database: str, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """Its position is a new one, and rows of its key that were open meanwhile have lower ones."""
+    async with an_outbox(database, nats_server, tmp_path, **FORGETFUL) as outbox:
+        relay = await outbox.relay().start().active()
+        first = await outbox.add("k")
+        before = await outbox.saved(1)
+        target = parse_url(outbox.url)
+        connection = await connect(target, application_name="test")
+        async with outbox.session() as late:
+            transaction = late.transaction()
+            await transaction.start()
+            open_meanwhile = await outbox.add("k", on=late)
+            selection = Selection(keys=("k",))
+            store = ReplayStore(connection, target, "outbox", name="again", selection=selection)
+            bounds = await store.settle()
+            await store.begin(bounds)
+            assert (await store.copy(bounds)).rows == 1
+            await outbox.published(2)
+            gone = await outbox.add("other")
+            await outbox.published(3)
+            await outbox.add("last")
+            await outbox.published(4)
+            await forget_saves(outbox, relay, before)
+            async with connected(nats_server) as client:
+                await client.jetstream().delete_msg(outbox.prefix, 3)
+            await transaction.commit()
+        await connection.close()
+        await outbox.idle(await outbox.relay().start().active())
+        found = [message.event_id for message in await outbox.stored(4)]
+        assert found.count(open_meanwhile) == 1
+        assert found.count(first) == 2
+        assert found.count(gone) <= 1

@@ -14,6 +14,7 @@ from nats.js.client import JetStreamContext
 
 from support.nats import NatsServer, connected
 from support.relaying import Outbox, an_outbox
+from support.waiting import SECONDS
 
 pytestmark = pytest.mark.integration
 
@@ -60,10 +61,10 @@ class Consumed:
         """Consume so many messages, one by one."""
         taken: list[Taken] = []
         while len(taken) < count:
-            for message in await self._consumer.fetch(1, timeout=20):
+            for message in await self._consumer.fetch(1, timeout=SECONDS):
                 number = int((message.headers or {})["Outbox-Emission"])
                 taken.append(Taken(number, message.metadata.timestamp))
-                await message.ack_sync()
+                await message.ack_sync(timeout=SECONDS)
                 if self._purges:
                     await self.outbox.purge_stream()
         return taken
@@ -109,7 +110,7 @@ async def test_a_relay_may_die_at_any_moment_beside_a_full_stream(consumed: Cons
         for number in range(12):
             await outbox.add("k", value=number)
     taken = await consumed.take(12)
-    relay.kill()
+    await outbox.killed(relay)
     numbers = [each.number for each in taken]
     assert numbers == sorted(set(numbers))
     saves = await outbox.connection.fetch("SELECT * FROM saves ORDER BY saved_at")
@@ -131,7 +132,7 @@ async def test_the_first_event_was_consumed_before_the_first_save(consumed: Cons
     [before] = await outbox.connection.fetch("SELECT * FROM outbox.cursors")
     await outbox.add("k")
     [first] = await consumed.take(1)
-    relay.kill()
+    await outbox.killed(relay)
     await consumed.go_back(before)
     await asyncio.sleep(0.15)  # longer than the stream remembers ids
     await relay.start().active()

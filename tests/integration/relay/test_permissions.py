@@ -134,7 +134,7 @@ async def test_reading_the_tail_is_refused(server: NatsServer, limited: Outbox) 
     await limited.fill(20)
     await limited.stored(20)
     await limited.idle(relay)
-    relay.kill()
+    await limited.killed(relay)
     await limited.connection.execute(
         "UPDATE outbox.cursors SET stream_sequence = 2, emission = 2, last_position = 2"
     )

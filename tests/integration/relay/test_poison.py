@@ -90,7 +90,7 @@ async def test_resolving_the_dead_letters_unblocks_the_key_without_a_restart(
 
 @pytest.mark.parametrize("policy", ["Skip", "Halt"])
 async def test_a_released_event_is_no_second_row_with_its_id(outbox: Outbox, policy: str) -> None:
-    """Written again with its id, as docs/how-to/dead-letters.md says (FD-A6)."""
+    """Written again with its id, as a dead letter that is released (FD-A6)."""
     relay = await outbox.relay(on_poison=policy).start().active()
     event = await outbox.add("k", headers="[]")
     if policy == "Halt":

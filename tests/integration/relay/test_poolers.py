@@ -33,7 +33,9 @@ async def test_transaction_mode_is_told_until_it_is_corrected(
         await eventually(
             lambda: "pool in session mode" in relay.failing().get("postgres", ""), "told"
         )
-        assert relay.metric("errors_total", reason="TransactionPooler")
+        await eventually(
+            lambda: relay.metric("errors_total", reason="TransactionPooler"), "counted"
+        )
         assert await outbox.count() == 0
         (outbox.directory / "url").write_text(outbox.url)
         await outbox.published(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from functools import partial
 
 import asyncpg
@@ -12,6 +13,7 @@ from outbox_operator.adapters.postgres.connection import connect
 from outbox_operator.adapters.postgres.positions import mend_positions
 from outbox_operator.adapters.postgres.url import parse_url
 from support.outbox import migrate
+from support.processes import freeze
 from support.relaying import Outbox, check_delivery
 from support.waiting import eventually
 
@@ -49,12 +51,14 @@ async def test_inserts_go_on_and_the_status_says_why(
     await outbox.fill(100)
     await outbox.add("far", position=2**62)
     relay = await outbox.relay().start().active()
+    freeze(relay.pid)  # or it is faster than the application, now and then
     await outbox.connection.execute(f"SELECT {call}")
     assert not await add(outbox)
+    relay.signal(signal.SIGCONT)
     await eventually(lambda: relay.metric("position_moves_total") >= 1, "moved", relay=relay)
     for _ in range(10):
         assert await add(outbox)
-    assert f'"{reason}"' in relay.log
+    await eventually(lambda: f'"{reason}"' in relay.log, "said", relay=relay)
     notice = await outbox.connection.fetchval("SELECT position_notice FROM outbox.cursors")
     assert notice.startswith(f"{reason}: ")
     last = await outbox.connection.fetchval(f"SELECT last_value FROM {SEQUENCE}")

@@ -93,7 +93,9 @@ async def test_a_full_stream_is_waited_for_and_shown(
         await eventually(
             lambda: relay.metric("errors_total", reason="StreamRefused"), "a refusal that counts"
         )
-        assert "maximum messages exceeded" in relay.get("/readyz")[1]
+        await eventually(
+            lambda: "maximum messages exceeded" in relay.get("/readyz")[1], "told", relay=relay
+        )
         assert await outbox.dead_letters() == []
         await outbox.update_stream(max_msgs=-1)
         committed = await outbox.event_ids()
@@ -292,4 +294,5 @@ async def test_what_the_stream_drops_all_the_same_is_said(outbox: Outbox, behind
     await outbox.saved(2 + behind)
     await outbox.idle(relay)
     await eventually(lambda: relay.metric("dropped_total") == 1, "one was dropped")
-    assert "it dropped, since it knew their message ids" in relay.log
+    words = "it dropped, since it knew their message ids"
+    await eventually(lambda: words in relay.log, "said", relay=relay)

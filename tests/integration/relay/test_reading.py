@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from support.nats import NatsServer, connected
-from support.postgres import PostgresServer
+from support.postgres import PostgresServer, sessions_ended
 from support.relaying import NAMESPACE, PIPELINE, Outbox, an_outbox, check_delivery, per_key
 from support.waiting import eventually
 
@@ -180,7 +180,7 @@ async def test_an_idle_relay_writes_nothing_and_polls_rarely(outbox: Outbox) -> 
     await outbox.published(1)
     before, polls = await outbox.saved(1), relay.metric("polls_total")
     await eventually(lambda: relay.metric("polls_total") >= polls + 6, "pauses at their longest")
-    polls, started = relay.metric("polls_total"), time.monotonic()
+    started, polls = time.monotonic(), relay.metric("polls_total")
     await eventually(lambda: relay.metric("polls_total") >= polls + 4, "four idle polls")
     assert time.monotonic() - started > 1.0
     assert await outbox.cursor() == before
@@ -279,6 +279,7 @@ async def test_what_was_published_before_is_not_read_again(outbox: Outbox) -> No
     await outbox.published(24_000)
     await outbox.idle(relay)
     assert relay.terminate() == 0
+    await sessions_ended(outbox.url, "application_name LIKE 'outbox-relay %'")
     before = await rows_read_by_index(outbox)
     relay.start()
     async with outbox.session() as held:  # as is usual; and one more range to look through

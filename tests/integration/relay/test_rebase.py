@@ -13,6 +13,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from outbox_operator.adapters.postgres.connection import connect
+from outbox_operator.adapters.postgres.dead_letters import DeadLetterStore
+from outbox_operator.adapters.postgres.rebase import PostgresRebase
+from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.plan.postgres.rebase import Choice
 from support.command import outbox_command
 from support.nats import NatsServer
 from support.postgres import PostgresServer, newest_binaries, running_server
@@ -151,7 +156,7 @@ async def test_events_can_be_sent_again_while_the_relay_runs(
         await outbox.idle(relay)
         refused = await outbox_command("rebase", "--config", str(relay.config), "--yes")
         assert refused.code == 2
-        assert "--from-position" in refused.output
+        assert "those from a position on" in refused.output
         done = await outbox_command("rebase", "--config", str(relay.config), *choice, "--yes")
         assert done.code == 0, done.output
         added = await outbox.add("k")
@@ -187,6 +192,16 @@ async def test_dead_letters_stay_where_they_are(outbox: Outbox) -> None:
     assert relay.terminate() == 0
     shown = await outbox_command("rebase", "--config", str(relay.config), "--all")
     assert "none of 1 rows will be published" in shown.output
+    letters = DeadLetterStore(outbox.connection, parse_url(outbox.url), "outbox")
+    await outbox.add("l")  # waits
+    (position,) = [letter["position"] for letter in await outbox.dead_letters()]
+    assert await letters.purge([position]) == [position]
+    shown = await outbox_command("rebase", "--config", str(relay.config), "--all")
+    assert "1 of 2 rows will be published" in shown.output
+    # A dump of before does not know; it can be set anew all the same.
+    await outbox.connection.execute("DROP TABLE outbox.former_dead_letters")
+    shown = await outbox_command("rebase", "--config", str(relay.config), "--all")
+    assert "2 of 2 rows will be published" in shown.output
 
 
 async def test_sending_again_needs_the_end_of_the_stream(outbox: Outbox) -> None:
@@ -197,3 +212,14 @@ async def test_sending_again_needs_the_end_of_the_stream(outbox: Outbox) -> None
     assert "give --config" in done.output
     assert (await outbox_command("rebase", "--url-file", url, "--none", "--yes")).code == 0
     assert (await outbox.cursor())["owner_epoch"] == 1
+
+
+async def test_nobody_waits_for_who_only_looks(outbox: Outbox) -> None:
+    await outbox.relay().start().active()
+    target = parse_url(outbox.url)
+    connection = await connect(target, application_name="test")
+    async with PostgresRebase.open(connection, target, "outbox", looks=True) as rebase:
+        assert [shard.rows for shard in await rebase.preview(Choice(which="all"))] == [0]
+        await outbox.add("k")
+        await outbox.published(1)
+    await connection.close()

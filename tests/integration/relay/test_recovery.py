@@ -18,7 +18,7 @@ from outbox_operator.relay.recovery import EMISSION_GAP
 from support.nats import NatsServer, connected
 from support.outbox import migrate
 from support.relaying import Outbox, RelayProcess, an_outbox, check_delivery
-from support.waiting import eventually
+from support.waiting import SECONDS, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -43,7 +43,7 @@ def old_nats(request: pytest.FixtureRequest) -> Iterator[NatsServer]:
 
 async def forget_saves(outbox: Outbox, relay: RelayProcess, before: Any) -> None:
     """Kill the relay and take its saves back, as if it had died before the first of them."""
-    relay.kill()
+    await outbox.killed(relay)
     await outbox.connection.execute(
         "UPDATE outbox.cursors SET snapshot_from = $1, snapshot_to = $2, last_position = $3, "
         "emission = $4, stream_sequence = $5",
@@ -122,7 +122,6 @@ async def test_a_tail_that_is_gone_leaves_it_to_de_duplication(
         await outbox.fill(50)
         await outbox.published(51)
         await outbox.purge_stream()
-        relay.kill()
         await forget_saves(outbox, relay, before)
         relay.start()
         last = await outbox.add("a")
@@ -148,11 +147,11 @@ async def test_streams_that_drop_what_was_consumed_rely_on_de_duplication(
 
         async def handle(until: int) -> None:
             while len(handled) < until:
-                for message in await consumer.fetch(100, timeout=5):
+                for message in await consumer.fetch(100, timeout=SECONDS):
                     headers = message.headers or {}
                     handled.append(headers["Ce-Id"])
                     numbers.append(int(headers["Outbox-Emission"]))
-                    await message.ack_sync()
+                    await message.ack_sync(timeout=SECONDS)
 
         relay = await outbox.relay().start().active()
         await outbox.add("a")
@@ -181,6 +180,8 @@ async def test_a_stream_made_anew_takes_what_is_left(forgetful: Outbox) -> None:
     await outbox.fill(10)
     relay.start()
     await outbox.published(10)
+    # The stream may be gone with acknowledgements that it has not sent yet.
+    await eventually(lambda: relay.metric("published_total") >= 10, "acknowledged", relay=relay)
     await outbox.delete_stream()
     await outbox.create_stream(**FORGETFUL)
     await outbox.fill(10)

@@ -94,7 +94,7 @@ async def test_shards_move_once_with_every_relay_that_comes_or_goes(sharded: Out
 
         started = time.monotonic()
         assert first.terminate() == 0
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 9  # and not the whole time that it may take
         taken += len(owned[0])
         await shared(third, fourth)
         assert await epochs(sharded) == taken

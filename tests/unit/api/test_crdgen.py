@@ -50,6 +50,16 @@ def test_descriptions_end_as_sentences_do() -> None:
     assert loose == []
 
 
+def test_no_bound_is_beyond_what_the_api_server_counts() -> None:
+    """The API server takes 2**63 for a negative number, and refuses every value."""
+    beyond = [
+        f"{kind}{path}"
+        for kind, path, node in ALL
+        if max(abs(node.get("maximum", 0)), abs(node.get("minimum", 0))) > 2**62
+    ]
+    assert beyond == []
+
+
 def test_nothing_structural_schemas_forbid() -> None:
     for kind, path, node in ALL:
         assert not {"$ref", "$defs", "anyOf", "title", "const", "nullable"} & set(node), (
@@ -84,6 +94,7 @@ def test_names_and_subresources() -> None:
         "OutboxPipeline": ["obp"],
         "EventStream": ["evs"],
         "EventConsumer": ["evc"],
+        "OutboxTask": ["obt"],
     }
 
 

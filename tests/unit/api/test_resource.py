@@ -8,7 +8,7 @@ import pytest
 
 from outbox_operator.api import meta
 from outbox_operator.api.resource import parse_meta, parse_pipeline, parse_stream
-from outbox_operator.errors import SpecError
+from outbox_operator.errors import SpecError, UnknownFieldError
 
 
 def body(**changes: Any) -> dict[str, Any]:
@@ -53,6 +53,14 @@ def test_what_a_newer_definition_added_is_no_reason_to_do_nothing() -> None:
     assert parsed.status.observedGeneration == 3
     with pytest.raises(SpecError, match=r"spec\.tomorrow: is not known"):
         parse_stream(newer)
+
+
+def test_what_nobody_knows_is_told_from_what_is_wrong() -> None:
+    with pytest.raises(UnknownFieldError):
+        parse_stream(body(spec={"nats": {"url": "nats://nats:4222", "tomorrow": True}}))
+    with pytest.raises(SpecError) as caught:
+        parse_stream(body(spec={"nats": {"url": "http://nats"}}))
+    assert not isinstance(caught.value, UnknownFieldError)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +110,7 @@ def test_a_missing_spec_is_refused() -> None:
 def test_metadata() -> None:
     owners = [
         {"kind": "Other", "uid": "x"},
-        {"kind": "OutboxPipeline", "uid": "p1", "controller": True},
+        {"kind": "OutboxPipeline", "name": "orders", "uid": "p1", "controller": True},
     ]
     raw = body()
     raw["metadata"] |= {

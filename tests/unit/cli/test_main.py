@@ -53,6 +53,53 @@ def test_a_wrong_configuration_is_exit_code_2_and_names_the_field(tmp_path: Path
     assert "Traceback" not in done.stderr
 
 
+HEAVY = "'kopf', 'kubernetes', 'nats', 'asyncpg', 'aiohttp', 'pydantic', 'yaml'"
+
+
+def test_help_imports_nothing_that_takes_long() -> None:
+    """That is what its start takes: the rest is Python's own."""
+    code = (
+        "import sys; from outbox_operator.cli import main\n"
+        "try: main.main(['--help'])\n"
+        f"except SystemExit: print([m for m in ({HEAVY}) if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("line", "lacks", "extra"),
+    [(["status"], "kubernetes", "cli"), (["dev", "lag"], "asyncpg", "dev")],
+)
+def test_what_is_not_installed_is_named_with_its_extra(
+    line: list[str], lacks: str, extra: str
+) -> None:
+    code = (
+        f"import sys; sys.modules[{lacks!r}] = None; from outbox_operator.cli import main\n"
+        f"sys.exit(main.main({line!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2
+    assert lacks in done.stderr
+    assert f"pip install 'outbox-operator[{extra}]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_it_is_called_as_kubectl_calls_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/local/bin/kubectl-outbox"])
+    with pytest.raises(SystemExit):
+        cli.main(["status", "--nonsense"])
+    said = capsys.readouterr().err
+    assert said.startswith("usage: kubectl outbox status")
+    assert "kubectl outbox status: error: unrecognized arguments: --nonsense" in said
+
+
 def test_a_verb_does_not_import_what_other_verbs_need() -> None:
     code = (
         "import sys; from outbox_operator.cli import main; main.load('relay');"
@@ -62,3 +109,45 @@ def test_a_verb_does_not_import_what_other_verbs_need() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (["-n", "shop", "status"], ["status", "-n", "shop"]),
+        (
+            ["--context=prod", "-A", "status", "orders"],
+            ["status", "orders", "--context=prod", "-A"],
+        ),
+        (["-n", "shop", "dlq", "list", "-o", "json"], ["dlq", "list", "-o", "json", "-n", "shop"]),
+        (["-n", "shop", "psql", "--", "-c", "x"], ["-n", "shop", "psql", "--", "-c", "x"]),
+        (["-n", "status", "lag"], ["lag", "-n", "status"]),
+        (["--version"], ["--version"]),
+        (["-n", "shop"], ["-n", "shop"]),
+        ([], []),
+    ],
+)
+def test_options_may_stand_before_the_verb(given: list[str], read: list[str]) -> None:
+    assert cli._reordered(given, ["status", "lag", "dlq"]) == read
+
+
+@pytest.mark.parametrize("where", ["| true", "> /dev/full", ">&-"])
+def test_what_cannot_be_written_ends_in_no_traceback(where: str) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {sys.executable} -m outbox_operator.cli.main "
+         f"completion bash {where}"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("moment", ["load", "verbs"])
+def test_ctrl_c_while_it_imports_ends_in_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, moment, interrupted)
+    assert cli.main(["status"]) == 130

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import shlex
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import yaml
 
 from outbox_operator.cli import main as cli
 from outbox_operator.version import VERSION
@@ -34,6 +36,10 @@ FILES: Final = {
         "metadata: {name: orders}\nspec: {maxDelivery: 3}\n"
     ),
     "good.yaml": (ROOT / "examples/smallest/pipeline.yaml").read_text(),
+    "resources.json": json.dumps(
+        [yaml.safe_load((ROOT / "examples/smallest/pipeline.yaml").read_text())]
+    ),
+    "nats-url": "nats://127.0.0.1:1",
     "database-url": "postgresql://nobody:secret@127.0.0.1:1/shop",
 }
 """What the commands below read."""
@@ -57,13 +63,56 @@ LINES: Final = {
         "dev -f good.yaml --endpoint billing",
     ],
     "emit": [
-        "emit order.created", "emit order.created {", "emit order.created 1",
-        "emit order.created 1 --database-url-file database-url",
+        "emit orders order.created", "emit orders order.created 1 --header tenant",
+        "emit orders order.created 1 --id 1", "emit orders order.created 1 --kubeconfig none.yaml",
+        "dev emit orders order.created 1", "dev --data=. emit orders order.created {",
+        "dev --data . emit orders order.created 1 --context shop",
+        "dev --data . emit shop order.created 1", "dev emit orders --nonsense",
     ],
+    "laptop": [
+        "dev status", "dev --data . dlq list orders", "dev --data . pause orders",
+        "dev --data . doctor", "dev --data . plan show orders", "dev --data . lag --kubeconfig a",
+        "dev --data . completion bash",
+    ],
+    "write-event": ["write-event", "write-event --config short.json"],
     "rebase": [
         "rebase", "rebase --all --none", "rebase --created-after yesterday",
         "rebase --created-after 2026-01-31", "rebase --url-file none",
-        "rebase --url-file database-url",
+        "rebase --url-file database-url", "rebase orders --url-file database-url",
+        "rebase orders --from-position 0",
+    ],
+    "plan": [
+        "plan", "plan approve orders", "plan approve orders yes", "plan show pod/orders",
+        "plan show evs/orders --kubeconfig none.yaml",
+    ],
+    "dead-letters": ["dead-letters", "dead-letters --config short.json"],
+    "login-files": ["login-files", "login-files psql . --config short.json"],
+    "nats": ["nats", "nats orders stream ls", "nats orders --kubeconfig none.yaml -- stream ls"],
+    "psql": ["psql orders --as owner", "psql orders --lifetime 0 -- -c 'select 1'"],
+    "dlq": [
+        "dlq", "dlq show orders", "dlq replay orders --limit 0", "dlq purge orders --since monday",
+    ],
+    "doctor": ["doctor orders --timeout soon", "doctor orders --watch"],
+    "report": ["report --tail 0"],
+    "verify": ["verify", "verify orders --since yesterday"],
+    "replay": ["replay orders --since 2h --from-position 1"],
+    "reset": ["reset evc/mailer", "reset evc/mailer --to-start --to-end"],
+    "task": ["task"],
+    "completion": [
+        "completion bash", "completion zsh", "completion fish", "completion tcsh",
+        "completion words -- dlq re",
+    ],
+    "version": ["version --kubeconfig none.yaml", "version -n a -A"],
+    "lag": ["lag --over"],
+    "logs": ["logs", "logs orders --since yesterday", "logs orders --only relay --consumer a"],
+    "pause": ["pause", "pause pod/orders"],
+    "reconcile": ["reconcile orders --timeout soon"],
+    "restart": ["restart orders --only relays"],
+    "resume": ["resume orders -o wide"],
+    "start": ["start evc/"],
+    "stop": ["stop orders --timeout 0"],
+    "status": [
+        "status -n shop -A", "status --kubeconfig none.yaml", "status --kubeconfig cut.json",
     ],
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ from outbox_operator.client import NatsLink, Publish, SpecError
 from outbox_operator.client.metrics import SendMetrics
 from outbox_operator.client.nats_link import Job, _Nudges
 from outbox_operator.reasons import Reason
+from support.waiting import SECONDS
 
 
 def job(number: int) -> Job:
@@ -31,7 +32,7 @@ async def test_the_first_nudge_goes_at_once_and_close_ones_go_together() -> None
     for number in range(100):
         nudges.add(job(number), send)
     assert sent[0] == [job(0)]
-    await asyncio.wait_for(complete.wait(), 10)
+    await asyncio.wait_for(complete.wait(), SECONDS)
     assert [one for jobs in sent for one in jobs] == [job(number) for number in range(100)]
     assert len(sent) < 10
 

@@ -90,3 +90,19 @@ def test_not_now_is_a_pause_of_all_tries(asked: float, pause: float) -> None:
     assert breaker.is_open
     assert not breaker.probe_due(10.0 + pause - 0.1)
     assert breaker.probe_due(10.0 + pause)
+
+
+@pytest.mark.parametrize(
+    ("failures", "answered", "stays"),
+    [(0, True, False), (0, False, True), (1, True, True), (10, True, True)],
+)
+def test_where_failures_do_not_open_it_they_do_not_keep_it_open(
+    failures: int, answered: bool, stays: bool
+) -> None:
+    breaker = Breaker(failures)
+    assert breaker.failed(1, "refused", 0, 0, unreachable=True)
+    assert not breaker.failed(2, "500", 0.5, 0, answered=True), "it was under way"
+    assert breaker.is_open
+    breaker.probe()
+    assert not breaker.failed(1, "500", 1, 0, answered=answered)
+    assert breaker.is_open is stays

@@ -37,7 +37,17 @@ def test_a_shop_that_did_nothing_proves_nothing() -> None:
 
 def test_summary_counts_each_consumer_against_both() -> None:
     lines = Ledger(COMMITTED, DECLINED, {"billing": ["a", "b"]}).summary().splitlines()
-    assert lines[1].split() == ["billing", "2", "2", "of", "2", "0", "of", "1"]
+    assert lines[1].split() == ["billing", "2", "0", "2", "of", "2", "0", "of", "1"]
+
+
+def test_what_a_replay_sent_again_may_take_effect_again() -> None:
+    """Counted by events: one that was sent twice more may be handled thrice, another one not."""
+    billing = ["a", "a", "b", "b", "b"]
+    ledger = Ledger(COMMITTED, DECLINED, {"billing": billing, "mailer": ["a", "b"]}, ["a", "b"])
+    assert ledger.problems() == ["billing: 1 orders took effect more than once, for example b"]
+    assert Ledger(COMMITTED, DECLINED, {"billing": billing}, ["a", "b", "b"]).problems() == []
+    lines = ledger.summary().splitlines()
+    assert lines[1].split()[:3] == ["billing", "2", "3"]
 
 
 def test_settled_when_nobody_is_behind() -> None:

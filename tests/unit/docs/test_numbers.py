@@ -28,8 +28,8 @@ from outbox_operator.plan.jetstream import consumers
 from outbox_operator.plan.kubernetes import runtime_config
 from outbox_operator.plan.postgres import partitions
 from outbox_operator.plan.status import pipeline
+from outbox_operator.relay import fencing, ownership
 from outbox_operator.relay import loop as relay_loop
-from outbox_operator.relay import ownership, recovery
 from outbox_operator.relay import progress as relay_progress
 from outbox_operator.wire import headers, subjects
 from support.kube import ROOT
@@ -80,7 +80,7 @@ SENTENCES: Final = [
     (ARCHITECTURE, f"after {OPERATOR.lease_deadline_seconds:g} s the leader gives up its Lease"),
     (ARCHITECTURE, f"retried within {breaker.LONGEST_PAUSE_SECONDS:g} s"),
     (GUARANTEES, f"({WINDOW_MINUTES:g} minutes by default)"),
-    (GUARANTEES, f"every {WORDS[int(recovery.FENCE_PAUSE_SECONDS / 60)]} minutes"),
+    (GUARANTEES, f"every {WORDS[int(fencing.FENCE_PAUSE_SECONDS / 60)]} minutes"),
     (f"{DECISIONS}/0002-no-notify-by-default.md", f"every {POLL * 1000:g} ms while events flow"),
     (
         f"{DECISIONS}/0005-secrets-by-name.md",
@@ -104,7 +104,7 @@ SENTENCES: Final = [
     ),
     (CONDITIONS, f"{pipeline.LAG_ROWS} rows or more wait"),
     (CONDITIONS, f"the oldest for {pipeline.LAG_SECONDS:g} s or more"),
-    (CONDITIONS, f"Tried again every {recovery.FENCE_PAUSE_SECONDS / 60:g} minutes."),
+    (CONDITIONS, f"Tried again every {fencing.FENCE_PAUSE_SECONDS / 60:g} minutes."),
     (
         CONDITIONS,
         f"| Ready | {OPERATOR.pipeline_interval_seconds:g} s (pipeline), "

@@ -1,18 +1,23 @@
-"""Every reason is a documented member of one enumeration, and every member is in a page."""
+"""Every reason is a member of one enumeration, and every member is explained in a page."""
 
 from __future__ import annotations
 
+import argparse
 import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
-from generate import reasons
+from generate.steps import COLUMN
 
 from outbox_operator.api.conditions import ConditionType
+from outbox_operator.cli import main as cli
+from outbox_operator.plan.advice import STEPS
 from outbox_operator.reasons import Reason
 from support.kube import ROOT
 from support.source import parsed
@@ -28,7 +33,8 @@ POSITION = {
 """Which argument of these calls is the reason."""
 OTHER_THINGS = {
     "Paused", "Reconciling", "Progressing",  # types of conditions, ours and of Deployments
-    "Stopped",  # a state in a specification
+    "Suspended",  # and of Jobs
+    "Stopped", "Running",  # states in a specification
     "InSync", "Refused",  # classes
     "Terminated",
 }  # fmt: skip
@@ -117,9 +123,44 @@ def test_the_search_finds_known_words_anywhere() -> None:
     assert set(spelled_out(parsed('LOST = {"StreamExists"}'))) == {"StreamExists"}
 
 
+def explained(page: str) -> Iterator[str]:
+    """First words of the rows of the tables of reasons."""
+    for table in re.findall(r"^\| Reason \|.*\n\| ---.*\n((?:\|.*\n)+)", page, re.MULTILINE):
+        yield from re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
+
+
 def test_every_reason_is_explained_in_one_table() -> None:
-    entries = [entry.word for group in reasons.groups().values() for entry in group]
-    assert sorted(entries) == sorted(Reason)
+    pages = [(REFERENCE / name).read_text() for name in ("conditions.md", "metrics.md")]
+    found = Counter(word for page in pages for word in explained(page))
+    wanted = Counter(str(reason) for reason in Reason)
+    assert (wanted - found, found - wanted) == (Counter(), Counter()), "no row; one too many"
+
+
+ALONE: Final = "## Reasons in logs and metrics only"
+"""From here on conditions.md speaks of no resource."""
+
+
+def test_every_reason_of_a_resource_leads_to_a_command() -> None:
+    """In the page, in the operator's events and on the screen of `outbox status`."""
+    of_resources = (REFERENCE / "conditions.md").read_text().partition(ALONE)[0]
+    assert "CursorFromOtherServer" in of_resources
+    assert [one for one in explained(of_resources) if not STEPS.get(Reason(one))] == []
+    ends = re.findall(r"^\| Reason \|.*\| (.*) \|$", of_resources, re.MULTILINE)
+    assert set(ends) == {COLUMN}
+
+
+def test_every_command_for_a_reason_is_there() -> None:
+    """With its verb, and with every option that is named."""
+    for step in set(STEPS.values()):
+        words = step.format(
+            pipeline="orders ", target="evc/billing", name="orders", namespace="shop",
+            short="obp", label="a=b",
+        ).split()  # fmt: skip
+        if words[:2] == ["kubectl", "outbox"]:
+            assert words[2] in cli.verbs(), step
+            parser = argparse.ArgumentParser()
+            cli.load(words[2]).configure(parser)
+            parser.parse_args(words[3:])
 
 
 def test_a_member_is_named_as_its_word() -> None:

@@ -186,3 +186,24 @@ def test_lengths_are_those_on_the_wire() -> None:
     assert "tenant: büro" in message.head.encode("latin-1").decode()
     assert message.subject.encode("latin-1").decode() == "büro.order.created"
     assert len(message.head) == len(message.head.encode("latin-1"))
+
+
+def copied(**changes: Any) -> str:
+    """What is read of a copy instead of headers."""
+    replay = {"name": "again.1", "of": 3, "time": 1_600_000_000_000_001, **changes}
+    own = json.dumps([replay, {"X-Own": "1"}])
+    return f"replay {replay['name']} {own}"
+
+
+@pytest.mark.parametrize("whole_page", [True, False])
+def test_a_copy_is_the_event_of_then_with_a_message_id_of_its_own(whole_page: bool) -> None:
+    by = renderer(mark=".0.7")
+    one = row(headers=copied(to="billing"))
+    message = (by.page([one], 4) or [])[0] if whole_page else render(one, by)
+    found = headers_of(message)
+    assert found["Nats-Msg-Id"] == f"{EVENT_ID}:again.1.0.7"
+    assert found["Ce-Id"] == EVENT_ID
+    assert found["Ce-Time"] == "2020-09-13T12:26:40.000001Z"
+    assert (found["Outbox-Replay"], found["Outbox-Replay-To"]) == ("again.1", "billing")
+    assert (found["Outbox-Position"], found["X-Own"]) == ("17", "1")
+    assert "Outbox-Replay-To" not in headers_of(render(row(headers=copied()), by))

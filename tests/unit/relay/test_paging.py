@@ -36,6 +36,7 @@ CURSOR = StoredCursor(
     server_system="42",
     server_snapshot="200:210:",
     newest_xid="209",
+    commit_times=False,
 )
 
 

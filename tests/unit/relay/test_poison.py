@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -226,3 +227,33 @@ def test_a_template_that_cannot_match_the_stream_is_not_blamed_on_the_events() -
         check_stream(SubjectTemplate.parse("other.{event_type}"), LIMITS)
     with pytest.raises(SpecError, match="no subjects"):
         check_stream(SubjectTemplate.parse("a.{event_type}"), facts())
+
+
+def copied(row: Row, **changes: Any) -> Row:
+    """As a copy of a replay is read."""
+    replay = {"name": "again.1", "of": 3, "time": 1_600_000_000_000_001, **changes}
+    return row._replace(headers=f"replay {replay['name']} {json.dumps([replay, {}])}")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "a b"}, {"name": "x" * 73}, {"name": "a\r\nNats-Msg-Id: b"}, {"to": "b\r\nc: d"},
+        {"to": 1}, {"time": "soon"}, {"time": 10**30}, {"time": True}, {"time": None},
+    ],
+)  # fmt: skip
+def test_what_no_replay_writes_is_poison(wrong: dict[str, Any]) -> None:
+    found = inspect(copied(row(1), **wrong), RENDERER, LIMITS, 0)
+    assert isinstance(found, Poison)
+
+
+@pytest.mark.parametrize("policy", ["BlockKey", "Skip", "Halt"])
+def test_a_copy_that_is_poison_hurts_neither_key_nor_shard(policy: Policy) -> None:
+    rows = [copied(row(1, "a", event_type="no.order")), row(2, "a"), copied(row(3, "b"))]
+    planned = plan_page(
+        rows, renderer=RENDERER, facts=LIMITS, policy=policy, blocked_keys={"b"}, refused={},
+        published={}, emission=0,
+    )  # fmt: skip
+    assert planned.halted is None
+    assert list(planned.positions) == [2, 3]
+    assert [letter.position for letter in planned.dead_letters] == [1]

@@ -123,7 +123,7 @@ def test_every_shard_has_its_own_series(metrics: RelayMetrics, clock: Clock) -> 
     for line in (
         f'outbox_relay_owner{{{identity}="0"}} 0.0',
         f'outbox_relay_owner{{{identity}="1"}} 1.0',
-        f'outbox_relay_lag_rows{{{identity}="1"}} 7.0',
+        f'outbox_relay_known_backlog_rows{{{identity}="1"}} 7.0',
         f'outbox_relay_published_total{{{identity}="1"}} 5.0',
     ):
         assert line in text
@@ -172,16 +172,38 @@ def test_a_halt_shows_at_once_and_ends_with_movement(shard: ShardProgress) -> No
     assert shard.progress()[0]
 
 
-def test_lag_is_the_age_of_the_oldest_waiting_event(
+def known(metrics: RelayMetrics) -> list[str]:
+    """What a scrape says of what waits."""
+    text = generate_latest(metrics.metrics.registry).decode()
+    return [line for line in text.splitlines() if line.startswith("outbox_relay_known_")]
+
+
+def test_what_waits_is_told_while_it_is_known_and_absent_while_it_is_not(
     shard: ShardProgress, metrics: RelayMetrics
 ) -> None:
-    shard.backlog(3, time.time() - 90)
-    assert 89 < shard.lag_seconds() < 95
-    text = generate_latest(metrics.metrics.registry).decode()
-    assert 'outbox_relay_lag_rows{namespace="shop",pipeline="orders",shard="0"} 3.0' in text
-    assert 'outbox_relay_lag_seconds{namespace="shop",pipeline="orders",shard="0"} 9' in text
+    rows = 'outbox_relay_known_backlog_rows{namespace="shop",pipeline="orders",shard="0"}'
+    age = 'outbox_relay_known_oldest_age_seconds{namespace="shop",pipeline="orders",shard="0"}'
+    assert known(metrics) == []  # it has not looked yet
+    shard.backlog(3, time.time() - 95)
+    found = known(metrics)
+    assert found[0] == f"{rows} 3.0"
+    assert found[1].startswith(f"{age} 9")
+    assert 94 < (shard.oldest_age_seconds() or 0) < 105
+    shard.moved(3)
+    assert known(metrics) == [f"{rows} 0.0", f"{age} 0.0"]
     shard.idle()
-    assert shard.lag_seconds() == 0
+    assert known(metrics) == [f"{rows} 0.0", f"{age} 0.0"]
+    waited = ANSWER_SECONDS
+    shard.watch_postgres(lambda: waited)
+    assert len(known(metrics)) == 2
+    waited += 1  # whatever was committed meanwhile, it has not heard of it
+    assert known(metrics) == []
+    waited = 0
+    assert len(known(metrics)) == 2
+    shard.released("the connection to NATS is lost")
+    assert known(metrics) == []
+    shard.active(2)
+    assert known(metrics) == []  # the next owner, too, has to look first
 
 
 def test_a_database_that_keeps_a_statement_waiting_is_not_there(progress: Progress) -> None:

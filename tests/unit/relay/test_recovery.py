@@ -1,20 +1,22 @@
-"""What the stream holds behind the cursor, and whether to trust the fence."""
+"""What the stream holds behind the cursor."""
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
+from outbox_operator.adapters.postgres.rows import Candidate
 from outbox_operator.relay.recovery import (
     EMISSION_GAP,
-    FENCE_PATIENCE,
-    FENCE_PAUSE_SECONDS,
     MOST_SKIPPED,
     PREDECESSORS,
     UNKNOWN_TAIL,
-    FenceGuard,
+    Filled,
     Numbering,
     Tail,
     batch_names,
+    fill_holes,
     first_wanted,
     numbering,
 )
@@ -87,33 +89,6 @@ def test_memory_is_bounded_and_keeps_the_newest() -> None:
     assert MOST_SKIPPED + 9 in made.published
 
 
-def test_a_fence_that_others_keep_moving_is_laid_aside_for_a_while() -> None:
-    guard = FenceGuard()
-    for _ in range(FENCE_PATIENCE - 1):
-        assert not guard.refused(0.0, by_others=True)
-        assert guard.up(0.0)
-    assert guard.refused(0.0, by_others=True)
-    assert not guard.up(FENCE_PAUSE_SECONDS - 1)
-    assert guard.up(FENCE_PAUSE_SECONDS)
-    # One attempt is enough to see that nothing has changed.
-    assert guard.refused(FENCE_PAUSE_SECONDS, by_others=True)
-
-
-def test_an_occasional_stranger_does_not_cost_the_fence() -> None:
-    guard = FenceGuard()
-    for _ in range(10):
-        assert not guard.refused(0.0, by_others=True)
-        guard.held()
-    assert guard.up(0.0)
-
-
-def test_messages_that_expired_are_nobodys_fault() -> None:
-    guard = FenceGuard()
-    for _ in range(10):
-        assert not guard.refused(0.0, by_others=False)
-    assert guard.up(0.0)
-
-
 @pytest.mark.parametrize(
     ("emission", "in_tail", "known", "last", "outcome_open", "expected"),
     [
@@ -149,6 +124,26 @@ def test_what_was_published_can_be_counted_although_numbers_are_left_out() -> No
     assert found.last == unknown.last + 3
     assert found.last - found.gaps == 10
     assert found.after(5) == Numbering(found.last + 5, found.gaps)
+
+
+@pytest.mark.parametrize(("shown", "hidden"), [("again", ""), ("", "again"), ("again", "other")])
+def test_copies_and_others_of_a_key_say_nothing_of_each_other(shown: str, hidden: str) -> None:
+    """What has a lower position may have become visible later; one message is missing."""
+
+    def key(replay: str) -> bytes:
+        return hashlib.sha256(b"k" + (b"\0" + replay.encode() if replay else b"")).digest()
+
+    made = Tail(2, "/shop/orders", 40)
+    headers = {"Ce-Partitionkey": "k", **({"Outbox-Replay": shown} if shown else {})}
+    made.add(10, "orders.created", ours(9, 42, **headers))
+    rows = [
+        Candidate(7, "id-7", key(hidden)),
+        Candidate(8, "id-8", hashlib.sha256(b"gone").digest()),
+        Candidate(9, "id-9", key(shown)),
+    ]
+    assert fill_holes(made, rows) == Filled({}, frozenset(), 2)
+    within = [Candidate(7, "id-7", key(shown)), *rows[1:]]
+    assert fill_holes(made, within).published == {7: "id-7"}
 
 
 def test_batches_are_named_by_their_owner_and_those_before_it_are_known() -> None:

@@ -57,3 +57,12 @@ def test_what_is_remembered_is_bounded() -> None:
         ids.find(rows([f"{number}-{n}" for n in range(10)], number * 10 + 1))
     assert ids.find(rows(["0-0"], 10**6)) == frozenset()
     assert ids.find(rows([f"{5 * REMEMBERED // 10 - 1}-0"], 10**6 + 1)) == {10**6 + 1}
+
+
+def test_copies_of_a_replay_are_compared_among_themselves() -> None:
+    ids = RepeatedIds()
+    first = rows(["a", "b"])
+    again = [row._replace(headers='replay r1 [{"name": "r1"}, {}]') for row in rows(["a", "b"], 3)]
+    other = [row._replace(headers='replay r2 [{"name": "r2"}, {}]') for row in rows(["a", "a"], 5)]
+    assert ids.find([*first, *again, *other]) == {6}
+    assert ids.find(again) == frozenset()

@@ -112,8 +112,9 @@ def test_modules_that_call_themselves_pure_are_held_to_it() -> None:
     assert {name for name in claiming if not name.startswith(covered)} == set()
 
 
-def test_what_uv_runs_finds_uv(tmp_path: Path) -> None:
-    """Tools and tests that install a wheel call it; a machine need not have it by itself."""
+def test_what_uv_runs_finds_uv_and_keeps_compiled_python(tmp_path: Path) -> None:
+    """Tools and tests that install a wheel call it; a machine need not have it by itself, and may
+    be told to compile all that a program imports at each start."""
     script = (ROOT / "hack/uv").read_text()
     version = re.search(r"^version=(.+)$", script, re.MULTILINE)
     assert version is not None
@@ -121,9 +122,10 @@ def test_what_uv_runs_finds_uv(tmp_path: Path) -> None:
     installed.parent.mkdir(parents=True)
     installed.write_text('#!/bin/sh\n[ "$1" = run ] && shift && exec "$@"\necho "uv of the test"\n')
     installed.chmod(0o755)
+    not_to_keep = {"PYTHONDONTWRITEBYTECODE": "1"}
     found = subprocess.run(
-        [ROOT / "hack/uv", "run", "sh", "-c", "uv --version"],
-        env={"PATH": "/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path)},
+        [ROOT / "hack/uv", "run", "sh", "-c", 'uv --version; echo "${PYTHONDONTWRITEBYTECODE-}."'],
+        env={"PATH": "/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path), **not_to_keep},
         capture_output=True,
         text=True,
         check=False,
@@ -131,3 +133,4 @@ def test_what_uv_runs_finds_uv(tmp_path: Path) -> None:
     )
     assert found.returncode == 0, found.stderr
     assert found.stdout.startswith("uv ")
+    assert found.stdout.endswith("\n.\n")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from prometheus_client import generate_latest
 
-from outbox_operator.telemetry.metrics import Declaration, Metrics
+from outbox_operator.telemetry.declaration import Declaration
+from outbox_operator.telemetry.metrics import Metrics
 
 
 def test_every_series_carries_the_identity() -> None:

@@ -185,3 +185,18 @@ def test_overlaps_means_some_subject_matches_both() -> None:
 )
 def test_is_valid_filter(text: str, valid: bool) -> None:
     assert subjects.is_valid_filter(text) is valid
+
+
+@pytest.mark.parametrize(
+    ("subject", "key", "found"),
+    [
+        ("orders.created.mr%2Esmith", "mr.smith", True),
+        ("orders.created.7", "7", True),
+        ("orders.of-mr%2Esmith.created", "mr.smith", True),
+        ("orders.12345.created", "2", False),
+        ("orders.order.created", "e", False),
+        ("orders.created", "", False),
+    ],
+)
+def test_names_key(subject: str, key: str, found: bool) -> None:
+    assert subjects.names_key(subject, key) is found

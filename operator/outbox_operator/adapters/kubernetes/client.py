@@ -14,24 +14,35 @@ from typing import Any, Literal
 
 from outbox_operator.adapters.kubernetes.events import EventRecorder, EventType
 from outbox_operator.adapters.kubernetes.lease import LeaseRecord, lease_manifest, parse_lease
-from outbox_operator.adapters.kubernetes.objects import Ref, collection_path, object_path, ref_of
+from outbox_operator.adapters.kubernetes.login import Credentials
+from outbox_operator.adapters.kubernetes.objects import (
+    Ref,
+    collection_path,
+    object_path,
+    ref_of,
+    selectors,
+)
 from outbox_operator.adapters.kubernetes.transport import (
     APPLY_PATCH,
     JSON,
     JSON_PATCH,
     MERGE_PATCH,
+    METADATA,
     METADATA_LIST,
-    Credentials,
     HowToGrant,
     NotFoundError,
+    OnAnswer,
+    TooLargeError,
     Transport,
 )
 from outbox_operator.adapters.kubernetes.watch import Changed, Listed, watch
 from outbox_operator.api import meta
-from outbox_operator.errors import ConflictError, CredentialsError
+from outbox_operator.errors import ConflictError, CredentialsError, KubernetesError
 from outbox_operator.reasons import Reason
 
 PAGE = 500
+MOST_PAGE_BYTES = 8 * 1024 * 1024
+"""A page with more, of objects that somebody made large, is asked for again in smaller ones."""
 
 Propagation = Literal["Background", "Foreground", "Orphan"]
 
@@ -45,15 +56,21 @@ class Kube:
 
     @classmethod
     async def connect(
-        cls, *, instance: str | None = None, how_to_grant: HowToGrant | None = None
+        cls,
+        *,
+        instance: str | None = None,
+        how_to_grant: HowToGrant | None = None,
+        on_answer: OnAnswer | None = None,
     ) -> Kube:
         """Connect with the credentials of the environment; see `Transport.connect`.
 
         Args:
             instance: Who we are in Events; default: the host name, which is the pod's name.
             how_to_grant: The command that gives us our rights in a namespace, for messages.
+            on_answer: See `Transport`.
         """
         transport = await Transport.connect(user_agent=meta.MANAGED_BY, how_to_grant=how_to_grant)
+        transport.on_answer = on_answer or transport.on_answer
         return cls(transport, instance or socket.gethostname())
 
     async def close(self) -> None:
@@ -97,16 +114,25 @@ class Kube:
             field_selector: Only objects with these fields.
             metadata_only: Leave spec and status out.
         """
-        query = {**_selectors(label_selector, field_selector), "limit": str(PAGE)}
+        query, limit = selectors(label_selector, field_selector), PAGE
         items: list[dict[str, Any]] = []
         while True:
-            page = await self._transport.request(
-                "GET",
-                collection_path(api_version, plural, namespace),
-                query=query,
-                accept=METADATA_LIST if metadata_only else JSON,
-                subject=f"{plural} in {namespace or 'all namespaces'}",
-            )
+            try:
+                page = await self._transport.request(
+                    "GET",
+                    collection_path(api_version, plural, namespace),
+                    query={**query, "limit": str(limit)},
+                    accept=METADATA_LIST if metadata_only else JSON,
+                    subject=f"{plural} in {namespace or 'all namespaces'}",
+                    most_bytes=MOST_PAGE_BYTES if limit > 1 else None,
+                )
+            except TooLargeError:
+                limit = max(1, limit // 8)
+                continue
+            if not str(page.get("kind", "")).endswith("List") or "metadata" not in page:
+                raise KubernetesError(
+                    f"{plural}: the answer of {self.server} is no list: {str(page)[:200]}"
+                )
             # The API leaves both out of the items of built-in kinds.
             named = {
                 "apiVersion": page["apiVersion"],
@@ -137,7 +163,7 @@ class Kube:
         return await self._apply(ref_of(manifest), "", manifest, field_manager, force)
 
     async def apply_status(self, manifest: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Server-side apply of a status; None when the object is gone.
+        """Server-side apply of a status; the metadata then, None when the object is gone.
 
         Args:
             manifest: apiVersion, kind, metadata (name, namespace, uid if known) and the whole
@@ -151,7 +177,7 @@ class Kube:
         ref = ref_of(manifest)
         try:
             written = await self._apply(
-                ref, "status", manifest, meta.STATUS_FIELD_MANAGER, force=True
+                ref, "status", manifest, meta.STATUS_FIELD_MANAGER, force=True, accept=METADATA
             )
         except NotFoundError:
             return None
@@ -160,7 +186,13 @@ class Kube:
         return written
 
     async def _apply(
-        self, ref: Ref, subresource: str, manifest: Mapping[str, Any], manager: str, force: bool
+        self,
+        ref: Ref,
+        subresource: str,
+        manifest: Mapping[str, Any],
+        manager: str,
+        force: bool,
+        accept: str = JSON,
     ) -> dict[str, Any]:
         return await self._transport.request(
             "PATCH",
@@ -168,6 +200,7 @@ class Kube:
             query={"fieldManager": manager, "force": "true" if force else "false"},
             body=manifest,
             content_type=APPLY_PATCH,
+            accept=accept,
             subject=f"{ref} {subresource}".rstrip(),
         )
 
@@ -179,7 +212,9 @@ class Kube:
         finalizers: Sequence[str] | None = None,
         annotations: Mapping[str, str | None] | None = None,
     ) -> dict[str, Any] | None:
-        """Change finalizers or annotations and nothing else; None when the object is gone.
+        """Change finalizers or annotations and nothing else.
+
+        Returns the metadata then, None when the object is gone.
 
         Args:
             ref: The object.
@@ -201,6 +236,7 @@ class Kube:
                 query={"fieldManager": meta.FIELD_MANAGER},
                 body={"metadata": metadata},
                 content_type=MERGE_PATCH,
+                accept=METADATA,
                 subject=str(ref),
             )
         except NotFoundError:
@@ -262,6 +298,10 @@ class Kube:
         body = await self.get(Ref("v1", "secrets", namespace, name))
         if body is None:
             return None
+        if (problem := (body.get("data") or {}).get(meta.LEFT_OUT)) is not None:
+            raise CredentialsError(
+                f"Secret {namespace}/{name} is not read: {problem}", reason=Reason.INVALID_SECRET
+            )
         try:
             return {key: base64.b64decode(v) for key, v in (body.get("data") or {}).items()}
         except binascii.Error:
@@ -302,14 +342,14 @@ class Kube:
                 api_version, plural, namespace, label_selector, field_selector=field_selector
             )
 
-        selectors = _selectors(label_selector, field_selector)
+        query = selectors(label_selector, field_selector)
         return watch(
             self._transport,
             list_all,
             api_version,
             plural,
             namespace,
-            selectors,
+            query,
             ends_when_denied=ends_when_denied,
         )
 
@@ -322,6 +362,18 @@ class Kube:
         except NotFoundError:
             return set()
         return {resource["name"] for resource in answer.get("resources") or ()}
+
+    async def rights(self, namespace: str) -> Sequence[Mapping[str, Any]]:
+        """The rules by which we may do things in a namespace, as the API server sees them."""
+        version, kind = "authorization.k8s.io/v1", "SelfSubjectRulesReview"
+        review = {"apiVersion": version, "kind": kind, "spec": {"namespace": namespace}}
+        answer = await self._transport.request(
+            "POST",
+            "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews",
+            body=review,
+            subject=f"our rights in {namespace}",
+        )
+        return (answer.get("status") or {}).get("resourceRules") or ()
 
     async def lease(self, namespace: str, name: str) -> LeaseRecord | None:
         """The record of a Lease, or None when there is none."""
@@ -342,12 +394,3 @@ class Kube:
             method, path, body=manifest, subject=str(ref), first=True
         )
         return parse_lease(written)
-
-
-def _selectors(label_selector: str | None, field_selector: str | None) -> dict[str, str]:
-    query = {}
-    if label_selector:
-        query["labelSelector"] = label_selector
-    if field_selector:
-        query["fieldSelector"] = field_selector
-    return query

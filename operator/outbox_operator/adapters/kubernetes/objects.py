@@ -80,3 +80,13 @@ def object_path(ref: Ref, subresource: str = "") -> str:
     """Path of one object or of its subresource."""
     tail = f"/{subresource}" if subresource else ""
     return f"{collection_path(ref.api_version, ref.plural, ref.namespace)}/{ref.name}{tail}"
+
+
+def selectors(label_selector: str | None, field_selector: str | None) -> dict[str, str]:
+    """The part of a query that picks objects of a collection."""
+    query = {}
+    if label_selector:
+        query["labelSelector"] = label_selector
+    if field_selector:
+        query["fieldSelector"] = field_selector
+    return query

@@ -7,6 +7,9 @@ what answers can neither send it on nor fill its memory.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import aiohttp
@@ -20,6 +23,19 @@ MOST_BYTES: Final = 16 * 1024
 _MOST_CHARACTERS: Final = 600
 
 
+@dataclass(frozen=True, slots=True)
+class PodAnswer:
+    """What a pod says.
+
+    Attributes:
+        unready: Its failing checks, or that it is silent; None: none fails, or it cannot be asked.
+        at: Its clock, to the second; None: it does not say.
+    """
+
+    unready: str | None = None
+    at: datetime | None = None
+
+
 async def unready_reason(address: str, port: int) -> str | None:
     """The failing checks of a pod's /readyz, or that it is silent; None: it cannot be asked.
 
@@ -27,6 +43,11 @@ async def unready_reason(address: str, port: int) -> str | None:
         address: IP of the pod.
         port: Its health port.
     """
+    return (await ask(address, port)).unready
+
+
+async def ask(address: str, port: int) -> PodAnswer:
+    """What a pod's /readyz says; Args as `unready_reason`."""
     host = f"[{address}]" if ":" in address else address
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS, sock_connect=TIMEOUT_SECONDS / 2)
     try:
@@ -34,15 +55,25 @@ async def unready_reason(address: str, port: int) -> str | None:
             aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session,
             session.get(f"http://{host}:{port}/readyz", allow_redirects=False) as response,
         ):
+            at = _moment(response.headers.get("Date", ""))
             text = await _start(response.content)
             body = json.loads(text) if len(text) <= MOST_BYTES else None
     except aiohttp.ConnectionTimeoutError:
-        return None  # the operator may stand where no pod can be reached
+        return PodAnswer()  # the operator may stand where no pod can be reached
     except TimeoutError:
-        return SILENT
+        return PodAnswer(unready=SILENT)
     except (aiohttp.ClientError, OSError, ValueError, RecursionError):
-        return None  # a pod that cannot be asked is described by what Kubernetes knows of it
-    return sentence(body)
+        # A pod that cannot be asked is described by what Kubernetes knows of it.
+        return PodAnswer()
+    return PodAnswer(unready=sentence(body), at=at)
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    return found if found.tzinfo is not None else None
 
 
 async def _start(content: aiohttp.StreamReader) -> bytes:

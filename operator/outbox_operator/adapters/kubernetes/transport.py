@@ -1,30 +1,27 @@
 """HTTP to the Kubernetes API: credentials, timeouts, JSON in and out, errors in our words.
 
-The one module that imports the `kubernetes` client. Only its configuration loading, token refresh
-and connection pool are used: requests and answers stay plain dictionaries, because building
-a typed model for every object costs most of the client's processor time. Called by `kube.Kube`
-and `kube_watch`; it knows nothing of particular kinds.
+With `adapters.kubernetes.login` the only module that imports the `kubernetes` client. Of it only
+configuration, token refresh and connection pool are used: requests and answers stay plain
+dictionaries, because building a typed model for every object costs most of the client's processor
+time. Called by the modules beside this one; it knows nothing of particular kinds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
-from kubernetes.aio.client.configuration import Configuration
-from kubernetes.aio.config import load_incluster_config, load_kube_config
-from kubernetes.aio.config.config_exception import ConfigException
 
+from outbox_operator.adapters.kubernetes import login
+from outbox_operator.adapters.kubernetes.answers import decoded_aside, document, lines
+from outbox_operator.adapters.kubernetes.login import Credentials
 from outbox_operator.errors import (
     AccessDeniedError,
     ConflictError,
@@ -41,10 +38,12 @@ REQUESTS_AT_ONCE: Final = 50
 SILENCE_TIMEOUT_SECONDS: Final = 75.0
 """A watch that is silent for longer is dead: the API server sends a bookmark every minute."""
 
+ANY: Final = "*/*"
 JSON: Final = "application/json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
+METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 METADATA_LIST: Final = (
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 )
@@ -52,9 +51,10 @@ METADATA_LIST: Final = (
 HowToGrant = Callable[[str], str]
 """The command for a namespace."""
 
+OnAnswer = Callable[[str, int], None]
+
 _NAMESPACE: Final = re.compile(r"/namespaces/([^/]+)/(?!leases)")
 """Of a path; the Lease is in the operator's own, and no matter of who owns another."""
-_USER_CONFIG: Final = os.path.expanduser("~/.kube/config")
 _FAILURES: Final = (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError)
 
 
@@ -71,67 +71,63 @@ class WriteConflictError(ConflictError):
     retryable = True
 
 
+class TooLargeError(KubernetesError):
+    """An answer is longer than was asked for."""
+
+
 class ExpiredError(KubernetesError):
     """The API server no longer has the history a watch asked for; list again."""
 
     reason = Reason.EXPIRED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
-    """How to reach and log in to the API server; for the other client of this process (kopf)."""
-
-    server: str
-    insecure: bool
-    ca_path: str | None
-    certificate_path: str | None
-    private_key_path: str | None
-    authorization: str | None
-    """Value of the Authorization header, such as `Bearer …`."""
-
-    def __repr__(self) -> str:
-        return f"Credentials(server={self.server!r})"
-
-
 class Transport:
-    """One connection pool to one API server."""
+    """One connection pool to one API server.
+
+    Attributes:
+        on_answer: Told of each call: HTTP method and status, 0 when there was no answer.
+        context: Name of the kubeconfig's context; see `login.Login`.
+        namespace: That the context is in; None: it names none.
+        acts_as: See `login.Login`.
+    """
 
     def __init__(self, client: ApiClient, how_to_grant: HowToGrant | None = None) -> None:
+        self.context = ""
+        self.namespace: str | None = None
+        self.acts_as: str | None = None
+        self.on_answer: OnAnswer = lambda method, status: None
         self._client = client
         self._how_to_grant = how_to_grant
         self._room = asyncio.Semaphore(REQUESTS_AT_ONCE)
 
     @classmethod
-    async def connect(cls, user_agent: str, how_to_grant: HowToGrant | None = None) -> Transport:
-        """Load credentials: `KUBECONFIG`, else the pod's service account, else `~/.kube/config`.
+    async def connect(
+        cls,
+        user_agent: str,
+        how_to_grant: HowToGrant | None = None,
+        *,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+    ) -> Transport:
+        """Load credentials; see `login.find`.
 
         Args:
             user_agent: Who we are in the API server's log.
             how_to_grant: The command that gives us our rights in a namespace: part of what is said
                 when one is missing.
+            kubeconfig: A file; None: as the environment says.
+            context: Of the kubeconfig.
 
         Raises:
             KubernetesError: No usable credentials were found.
         """
-        configuration = Configuration()
-        configuration.connection_pool_maxsize = 0  # no limit: each watch keeps a connection
-        path = os.environ.get("KUBECONFIG")
-        try:
-            if path or "KUBERNETES_SERVICE_HOST" not in os.environ:
-                await load_kube_config(  # type: ignore[no-untyped-call]
-                    config_file=path or _USER_CONFIG,
-                    client_configuration=configuration,
-                    persist_config=False,
-                )
-            else:
-                load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        except (ConfigException, OSError) as error:
-            raise KubernetesError(
-                f"no access to a Kubernetes cluster: {error}; set KUBECONFIG or run in a pod"
-            ) from error
-        client = ApiClient(configuration)
+        found = await login.find(kubeconfig, context)
+        client = ApiClient(found.configuration)
         client.user_agent = user_agent
-        return cls(client, how_to_grant)
+        transport = cls(client, how_to_grant)
+        transport.context, transport.namespace = found.context, found.namespace
+        transport.acts_as = found.acts_as
+        return transport
 
     async def close(self) -> None:
         """Close all connections."""
@@ -143,7 +139,16 @@ class Transport:
         return str(self._client.configuration.host)
 
     async def credentials(self) -> Credentials:
-        """The current credentials, with a fresh token."""
+        """The current credentials, with a fresh token.
+
+        Raises:
+            KubernetesError: We act as somebody else, which no credentials say.
+        """
+        if self.acts_as is not None:
+            raise KubernetesError(
+                f"kubeconfig, context {self.context}: it acts as {self.acts_as} (`as`), and an "
+                "operator works as itself; take a login without"
+            )
         configuration = self._client.configuration
         return Credentials(
             server=self.server,
@@ -165,6 +170,7 @@ class Transport:
         accept: str = JSON,
         subject: str,
         first: bool = False,
+        most_bytes: int | None = None,
     ) -> dict[str, Any]:
         """One call.
 
@@ -177,9 +183,11 @@ class Transport:
             accept: Form of the answer.
             subject: Names what the call is about, for error messages.
             first: Do not wait behind other requests; for those that keep the process alive.
+            most_bytes: Longest answer; None: whatever comes.
 
         Raises:
-            NotFoundError, ConflictError, AccessDeniedError, SpecError, KubernetesError.
+            NotFoundError, ConflictError, AccessDeniedError, SpecError, KubernetesError;
+            TooLargeError: The answer is longer than `most_bytes`.
         """
         timeout = aiohttp.ClientTimeout(
             total=REQUEST_TIMEOUT_SECONDS, sock_connect=CONNECT_TIMEOUT_SECONDS
@@ -193,10 +201,10 @@ class Transport:
                     method, path, query, body, content_type, accept, timeout
                 ) as response,
             ):
-                payload = await response.read()
+                payload = await _read(response, most_bytes, verb)
         except _FAILURES as error:
             raise self._unreachable(verb, error) from error
-        answer = _decode(payload)
+        answer = await document(payload)
         if response.status >= 300:
             raise self._refused(verb, path, response.status, answer)
         return answer
@@ -210,17 +218,77 @@ class Transport:
             sock_connect=CONNECT_TIMEOUT_SECONDS,
             sock_read=SILENCE_TIMEOUT_SECONDS,
         )
-        verb = f"watch {subject}"
+        try:
+            async with self._opened(f"watch {subject}", path, query, JSON, timeout) as response:
+                async for line in lines(response.content):
+                    yield await decoded_aside(line)
+        except ValueError as error:
+            raise self._unreachable(f"watch {subject}", error) from error
+
+    async def text(
+        self, path: str, *, query: Mapping[str, str], subject: str, endless: bool = False
+    ) -> AsyncIterator[str]:
+        """Lines of plain text, as logs are; `endless`: as they are written, silence no failure."""
+        timeout = aiohttp.ClientTimeout(
+            total=None if endless else REQUEST_TIMEOUT_SECONDS, sock_connect=CONNECT_TIMEOUT_SECONDS
+        )
+        async with self._opened(f"GET {subject}", path, query, ANY, timeout) as response:
+            async for line in lines(response.content):
+                yield line.decode("utf-8", "replace")
+
+    @contextlib.asynccontextmanager
+    async def websocket(
+        self, path: str, *, query: Sequence[tuple[str, str]], protocol: str, subject: str
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A connection of messages, as `exec` has; `protocol` says what they are."""
+        client = self._client.rest_client
+        if client.pool_manager is None:
+            client.pool_manager = client._create_pool_manager()
+        url, headers = f"{self.server}{path}?{urlencode(query)}", await self._authorization()
+        connecting = client.pool_manager.ws_connect(
+            url, headers=headers, protocols=(protocol,),
+            server_hostname=self._client.configuration.tls_server_name,
+        )  # fmt: skip
+        verb = f"GET {subject}"
+        try:
+            async with connecting as connection:
+                yield connection
+        except aiohttp.WSServerHandshakeError as error:
+            raise await self._why_not(path, query, error.status, subject) from error
+        except _FAILURES as error:
+            raise self._unreachable(verb, error) from error
+
+    async def _why_not(
+        self, path: str, query: Sequence[tuple[str, str]], code: int, subject: str
+    ) -> OutboxError:
+        """Why there is no connection of messages: the library throws away what the server says."""
+        try:  # which refuses this as well, and if only because it is no connection of messages
+            await self.request("GET", f"{path}?{urlencode(query)}", subject=subject)
+        except SpecError:
+            pass
+        except OutboxError as error:
+            return error
+        return self._refused(f"GET {subject}", path, code, {})
+
+    @contextlib.asynccontextmanager
+    async def _opened(
+        self,
+        verb: str,
+        path: str,
+        query: Mapping[str, str],
+        accept: str,
+        timeout: aiohttp.ClientTimeout,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer that comes bit by bit."""
         try:
             async with self._room:
-                response = await self._send("GET", path, query, None, JSON, JSON, timeout)
+                response = await self._send("GET", path, query, None, JSON, accept, timeout)
             async with response:
                 if response.status >= 300:
-                    answer = _decode(await response.read())
+                    answer = await document(await response.read())
                     raise self._refused(verb, path, response.status, answer)
-                while line := await response.content.readline():
-                    yield json.loads(line)
-        except (*_FAILURES, ValueError) as error:
+                yield response
+        except _FAILURES as error:
             raise self._unreachable(verb, error) from error
 
     async def _send(
@@ -239,13 +307,16 @@ class Transport:
             "User-Agent": self._client.user_agent,
             **await self._authorization(),
         }
-        url = f"{self.server}{path}"
-        if query:
-            url += f"?{urlencode(query)}"
-        answer = await self._client.rest_client.request(  # type: ignore[no-untyped-call]
-            method, url, headers=headers, body=body, _request_timeout=timeout
-        )
-        response: aiohttp.ClientResponse = answer.response
+        url = f"{self.server}{path}" + (f"?{urlencode(query)}" if query else "")
+        status = 0
+        try:
+            answer = await self._client.rest_client.request(  # type: ignore[no-untyped-call]
+                method, url, headers=headers, body=body, _request_timeout=timeout
+            )
+            response: aiohttp.ClientResponse = answer.response
+            status = response.status
+        finally:
+            self.on_answer(method, status)
         return response
 
     async def _authorization(self) -> dict[str, str]:
@@ -262,15 +333,16 @@ class Transport:
         return KubernetesError(f"{verb}: Kubernetes API at {self.server}: {cause or repr(error)}")
 
 
-def _decode(payload: bytes) -> dict[str, Any]:
-    """The answer's JSON object; a proxy's HTML page or plain text becomes a message."""
-    try:
-        answer = json.loads(payload)
-    except ValueError:
-        answer = None
-    if isinstance(answer, dict):
-        return answer
-    return {"message": payload[:200].decode("utf-8", "replace").strip()}
+async def _read(response: aiohttp.ClientResponse, most_bytes: int | None, verb: str) -> bytes:
+    if most_bytes is None:
+        return await response.read()
+    payload = bytearray()
+    async for chunk in response.content.iter_any():
+        payload += chunk
+        if len(payload) > most_bytes:
+            response.close()  # not released: the rest is not wanted
+            raise TooLargeError(f"{verb}: the answer is over {most_bytes} bytes")
+    return bytes(payload)
 
 
 _MISTYPED: Final = re.compile(

@@ -7,21 +7,31 @@ Decides nothing: what to write comes from plan.jetstream.streams and plan.jetstr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
+from nats.errors import NoRespondersError
+
+from outbox_operator.adapters.nats import answers
+from outbox_operator.adapters.nats.answers import StoredMessage
 from outbox_operator.adapters.nats.api import JetStreamApi
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.connection import server_version
 from outbox_operator.adapters.nats.dead_letters import DeadLetters
+from outbox_operator.adapters.nats.diagnose import JetStreamLook
 from outbox_operator.adapters.nats.driver import WireClient
 from outbox_operator.adapters.nats.errors import ApiFaultError, translate
 from outbox_operator.adapters.nats.fault_kinds import FaultKind
+from outbox_operator.adapters.nats.tail import TailReader
 from outbox_operator.errors import ConflictError, NatsError, OutboxError, SpecError
 from outbox_operator.plan.jetstream.consumers import ObservedConsumer
 from outbox_operator.plan.jetstream.decide import Config, moment
 from outbox_operator.plan.jetstream.streams import ObservedStream
 from outbox_operator.reasons import Reason
+
+__all__ = ["AccountInfo", "JetStreamAdmin", "StoredMessage"]
 
 T = TypeVar("T")
 
@@ -52,6 +62,9 @@ class AccountInfo:
         return None if most < 0 else max(most - max(used, reserved), 0)
 
 
+_LONGEST_NAME: Final = 256
+_MOST_PAGES: Final = 20
+"""Of a few hundred consumers each."""
 _GONE: Final = (FaultKind.STREAM_MISSING, FaultKind.CONSUMER_MISSING)
 
 
@@ -70,6 +83,13 @@ class JetStreamAdmin:
         self._client = client
         self._auth = auth
         self._api = JetStreamApi(client, auth, specified=True)
+        self._account: tuple[object, str | None] | None = None
+        """By session, because a server may put a user elsewhere: the answer to `whereabouts`."""
+
+    @property
+    def auth(self) -> NatsAuth:
+        """The login."""
+        return self._auth
 
     @property
     def api_level(self) -> int:
@@ -94,12 +114,24 @@ class JetStreamAdmin:
             reserved_storage=_reserved(answer.get("reserved_storage", 0)),
         )
 
+    async def whereabouts(self) -> tuple[str | None, str | None]:
+        """Name of the servers' cluster, and the account of the login; None: nobody says."""
+        greeting = self._client.greeting
+        session = greeting.get("server_id"), greeting.get("client_id")
+        if self._account is None or self._account[0] != session:
+            account: object = None
+            # A right that few grant, asked for once in a session: it must keep nobody waiting.
+            with suppress(OutboxError, ApiFaultError, NoRespondersError):
+                account = (await self._api.user_info()).get("account")
+            self._account = session, _short(account)
+        return _short(greeting.get("cluster")), self._account[1]
+
     async def stream_info(self, name: str) -> ObservedStream | None:
         """A stream, or None when there is none."""
         found = await self._api.find(
             f"STREAM.INFO.{name}", None, f"stream {name}", FaultKind.STREAM_MISSING
         )
-        return None if found is None else self._understood(_stream, found, f"stream {name}")
+        return None if found is None else self._understood(answers.stream, found, f"stream {name}")
 
     async def create_stream(self, config: Config) -> ObservedStream:
         """Create a stream; one that exists with the same configuration is fine.
@@ -130,17 +162,40 @@ class JetStreamAdmin:
         what = f"durable consumer {durable} of stream {stream}"
         verb = f"CONSUMER.INFO.{stream}.{durable}"
         found = await self._api.find(verb, None, what, *_GONE)
-        return None if found is None else self._understood(_consumer, found, what)
+        return None if found is None else self._understood(answers.consumer, found, what)
 
-    async def create_consumer(self, stream: str, config: Config) -> ObservedConsumer:
+    async def durables(self, stream: str) -> tuple[str, ...]:
+        """Names of the durable consumers of a stream, the first few thousand of them.
+
+        Readers that end with their program, such as a relay's that takes over, are not among them.
+        """
+        what, found, offset = f"stream {stream}", list[str](), 0
+        for _ in range(_MOST_PAGES):
+            body = {"offset": offset}
+            answer = await self._api.find(
+                f"CONSUMER.LIST.{stream}", body, what, FaultKind.STREAM_MISSING
+            )
+            names, count, total = self._understood(answers.durables, answer or {}, what)
+            found += names
+            offset += count
+            if not count or offset >= total:
+                break
+        return tuple(found)
+
+    async def create_consumer(
+        self, stream: str, config: Config, *, until: float | None = None
+    ) -> ObservedConsumer:
         """Create a durable consumer; one that exists with the same configuration is fine.
+
+        Args:
+            until: By the clock of the loop: nothing is changed later than that.
 
         Raises:
             ConflictError: It exists with another configuration, or a work-queue stream already
                 has a consumer of these subjects.
             SpecError: The server refuses the configuration.
         """
-        return await self._write_consumer(stream, config, "create")
+        return await self._write_consumer(stream, config, "create", until=until)
 
     async def update_consumer(self, stream: str, config: Config) -> ObservedConsumer:
         """Replace the configuration of a durable consumer that exists.
@@ -160,14 +215,58 @@ class JetStreamAdmin:
         await self._api.request(f"CONSUMER.PAUSE.{stream}.{name}", body, what)
         return await self.consumer_info(stream, name) or observed
 
-    async def delete_consumer(self, stream: str, durable: str) -> None:
-        """Delete a durable consumer; one that is gone already is fine."""
+    async def delete_consumer(
+        self, stream: str, durable: str, *, until: float | None = None
+    ) -> None:
+        """Delete a durable consumer; one that is gone already is fine; `until` as creating."""
         what = f"durable consumer {durable} of stream {stream}"
-        await self._api.find(f"CONSUMER.DELETE.{stream}.{durable}", None, what, *_GONE)
+        verb = f"CONSUMER.DELETE.{stream}.{durable}"
+        await self._api.find(verb, None, what, *_GONE, until=until)
+
+    async def check_reset(self, stream: str, durable: str) -> None:
+        """See that the user may reset a durable consumer that exists, and the server can.
+
+        Raises:
+            AccessDeniedError: The user may not.
+            NatsError: The server that leads it does not know of it.
+        """
+        what = f"reset of durable consumer {durable} of stream {stream}"
+        verb = f"CONSUMER.RESET.{stream}.{durable}"
+        with suppress(ApiFaultError):  # what is no sequence is refused before anything else
+            await self._api.ask(verb, {"seq": "none"}, what)
+
+    async def reset_consumer(
+        self, stream: str, durable: str, sequence: int, *, until: float | None = None
+    ) -> ObservedConsumer:
+        """Have a durable consumer go on with a message; API level 4 (`RESET_LEVEL`).
+
+        It forgets what it has delivered and what was acknowledged. One that is missing gives no
+        answer.
+
+        Args:
+            sequence: Of that message; not before the place where the durable consumer began.
+            until: By the clock of the loop: nothing is changed later than that.
+
+        Raises:
+            SpecError: Its deliver policy does not allow the place.
+        """
+        what = f"durable consumer {durable} of stream {stream}"
+        verb = f"CONSUMER.RESET.{stream}.{durable}"
+        answer = await self._api.request(verb, {"seq": sequence}, what, until=until)
+        return self._understood(answers.consumer, answer, what)
 
     def dead_letters(self, stream: str) -> DeadLetters:
         """The letters in a dead-letter stream."""
         return DeadLetters(self._client, self._auth, stream)
+
+    @property
+    def look(self) -> JetStreamLook:
+        """What can be found out about the account and its streams."""
+        return JetStreamLook(self._client, self._auth)
+
+    def tail(self, stream: str) -> TailReader:
+        """The reader of what is in a stream, without payloads."""
+        return TailReader(self._api, stream)
 
     async def stream_names_for_subject(self, subject: str) -> tuple[str, ...]:
         """Names of the streams whose subjects overlap a subject filter."""
@@ -185,17 +284,44 @@ class JetStreamAdmin:
             )
             if answer is None:
                 return None
-            counts, total = self._understood(_subject_counts, answer, what)
+            counts, total = self._understood(answers.subject_counts, answer, what)
             count += sum(counts)
             offset += len(counts)
             if not counts or offset >= total:
                 return count
 
+    async def first_message(
+        self, stream: str, subject_filter: str, sequence: int
+    ) -> StoredMessage | None:
+        """The first message from a sequence on that matches a filter; None: there is none."""
+        what = f"stream {stream}"
+        wanted = {"seq": sequence, "next_by_subj": subject_filter}
+        answer = await self._api.find(
+            f"STREAM.MSG.GET.{stream}", wanted, what,
+            FaultKind.MESSAGE_MISSING, FaultKind.STREAM_MISSING,
+        )  # fmt: skip
+        return None if answer is None else self._understood(answers.stored, answer, what)
+
+    async def first_since(self, stream: ObservedStream, since: datetime) -> int:
+        """Sequence of the first message stored at a time or later; behind the last: none is.
+
+        Asks as often as there are binary digits in the number of sequences.
+        """
+        low, high = max(1, stream.first_sequence), stream.last_sequence + 1
+        while low < high:
+            middle = (low + high) // 2
+            found = await self.first_message(stream.name, ">", middle)
+            if found is None or found.sequence >= high or found.stored_at >= since:
+                high = middle
+            else:
+                low = found.sequence + 1
+        return low
+
     async def _write_stream(self, verb: str, config: Config) -> ObservedStream:
         what = f"stream {config['name']}"
         try:
             answer = await self._api.ask(f"STREAM.{verb}.{config['name']}", config, what)
-            return self._understood(_stream, answer, what)
+            return self._understood(answers.stream, answer, what)
         except ApiFaultError as fault:
             if fault.kind is FaultKind.SUBJECT_OVERLAP:
                 raise await self._overlap(config) from fault
@@ -204,13 +330,15 @@ class JetStreamAdmin:
             updating = verb == "UPDATE"
             raise translate(fault, self._auth, what, specified=True, updating=updating) from fault
 
-    async def _write_consumer(self, stream: str, config: Config, action: str) -> ObservedConsumer:
+    async def _write_consumer(
+        self, stream: str, config: Config, action: str, *, until: float | None = None
+    ) -> ObservedConsumer:
         what = f"durable consumer {config['name']} of stream {stream}"
         body = {"stream_name": stream, "config": config, "action": action}
         verb = f"CONSUMER.CREATE.{stream}.{config['name']}"
         updating = action == "update"
-        answer = await self._api.request(verb, body, what, updating=updating)
-        return self._understood(_consumer, answer, what)
+        answer = await self._api.request(verb, body, what, updating=updating, until=until)
+        return self._understood(answers.consumer, answer, what)
 
     def _understood(self, make: Callable[[Mapping[str, Any]], T], answer: Any, what: str) -> T:
         """What is made of an answer of a server that may say anything."""
@@ -262,62 +390,6 @@ def _reserved(value: int) -> int:
     return value if value < 2**63 else 0
 
 
-_MOST: Final = 2**63 - 1
-"""What a status takes; servers count with one bit more."""
-
-
-def _number(found: Mapping[str, Any], name: str) -> int:
-    number = found.get(name, 0)
-    if not isinstance(number, int):
-        raise TypeError(name)
-    return max(0, min(number, _MOST))
-
-
-def _text(found: Mapping[str, Any], name: str) -> str | None:
-    text = found.get(name)
-    if not isinstance(text, str | None):
-        raise TypeError(name)
-    return text
-
-
-def _config(answer: Mapping[str, Any]) -> Config:
-    config = answer["config"]
-    if not isinstance(config, dict):
-        raise TypeError("config")
-    return config
-
-
-def _subject_counts(answer: Mapping[str, Any]) -> tuple[list[int], int]:
-    """Numbers of messages by subject, and how many subjects there are."""
-    subjects = answer["state"].get("subjects") or {}
-    return [_number(subjects, name) for name in subjects], _number(answer, "total")
-
-
-def _stream(answer: Mapping[str, Any]) -> ObservedStream:
-    state, config = answer.get("state") or {}, _config(answer)
-    return ObservedStream(
-        name=config["name"],
-        config=config,
-        created=_text(answer, "created"),
-        messages=_number(state, "messages"),
-        bytes=_number(state, "bytes"),
-        first_sequence=_number(state, "first_seq"),
-        last_sequence=_number(state, "last_seq"),
-        consumer_count=_number(state, "consumer_count"),
-        leader=_text(answer.get("cluster") or {}, "leader"),
-    )
-
-
-def _consumer(answer: Mapping[str, Any]) -> ObservedConsumer:
-    return ObservedConsumer(
-        name=answer["name"],
-        stream=answer["stream_name"],
-        config=_config(answer),
-        created=_text(answer, "created"),
-        pending=_number(answer, "num_pending"),
-        ack_pending=_number(answer, "num_ack_pending"),
-        redelivered=_number(answer, "num_redelivered"),
-        waiting=_number(answer, "num_waiting"),
-        ack_floor=_number(answer.get("ack_floor") or {}, "stream_seq"),
-        leader=_text(answer.get("cluster") or {}, "leader"),
-    )
+def _short(name: object) -> str | None:
+    """A name that a server gives, which goes into a status."""
+    return name[:_LONGEST_NAME] if isinstance(name, str) and name else None

@@ -27,12 +27,13 @@ from outbox_operator.adapters.nats.errors import (
     translate,
 )
 from outbox_operator.adapters.nats.fault_kinds import FaultKind
-from outbox_operator.errors import NatsError, OutboxError
+from outbox_operator.errors import DependencyError, NatsError, OutboxError
 from outbox_operator.reasons import Reason
 from outbox_operator.wire import dead_letters
 from outbox_operator.wire.headers import block_bytes
 
 REQUEST_SECONDS: Final = 5.0
+_USER_INFO: Final = "$SYS.REQ.USER.INFO"
 _LARGEST_ANSWER: Final = 8 * 1024 * 1024
 """A server that a tenant names may answer anything; JSON takes ten times its size in memory."""
 
@@ -67,6 +68,7 @@ class JetStreamApi:
         what: str,
         *,
         updating: bool = False,
+        until: float | None = None,
     ) -> dict[str, Any]:
         """Ask, and return the answer.
 
@@ -74,27 +76,44 @@ class JetStreamApi:
             verb: What: `STREAM.INFO.ORDERS`.
             what: The thing, for messages: "stream ORDERS".
             updating: As `errors.translate`.
+            until: As `ask`.
         """
         try:
-            return await self.ask(verb, body, what)
+            return await self.ask(verb, body, what, until=until)
         except ApiFaultError as fault:
             raise translate(
                 fault, self.auth, what, specified=self._specified, updating=updating
             ) from fault
 
     async def find(
-        self, verb: str, body: Mapping[str, Any] | None, what: str, *absent: FaultKind
+        self,
+        verb: str,
+        body: Mapping[str, Any] | None,
+        what: str,
+        *absent: FaultKind,
+        until: float | None = None,
     ) -> dict[str, Any] | None:
         """Like `request`, but None when the answer is an error of one of these kinds."""
         try:
-            return await self.ask(verb, body, what)
+            return await self.ask(verb, body, what, until=until)
         except ApiFaultError as fault:
             if fault.kind in absent:
                 return None
             raise translate(fault, self.auth, what, specified=self._specified) from fault
 
-    async def ask(self, verb: str, body: Mapping[str, Any] | None, what: str) -> dict[str, Any]:
+    async def ask(
+        self,
+        verb: str,
+        body: Mapping[str, Any] | None,
+        what: str,
+        *,
+        until: float | None = None,
+    ) -> dict[str, Any]:
         """Like `request`, for who looks at a refusal first.
+
+        Args:
+            until: By the clock of the loop: later than that nothing is sent, because another
+                process may do it by then.
 
         Raises:
             ApiFaultError: The server's answer is an error.
@@ -102,10 +121,23 @@ class JetStreamApi:
         payload = b"" if body is None else json.dumps(body).encode()
         allow = f"allow publish on {self._prefix}.> and subscribe on {INBOXES}"
         try:
-            answer = await self._exchange(self.subject(verb), payload, None, what, allow)
+            answer = await self._exchange(
+                self.subject(verb), payload, None, what, allow, until=until
+            )
         except nats.errors.NoRespondersError as error:
             raise no_responders(self.auth, self.client, what) from error
         return _document(answer, self.auth, what)
+
+    async def user_info(self) -> dict[str, Any]:
+        """Who we are there: `user`, `account` and more, as the server says it.
+
+        Raises:
+            nats.errors.NoRespondersError: The server knows no such question.
+        """
+        what, allow = "the user's account", f"allow publish on {_USER_INFO}"
+        answer = await self._exchange(_USER_INFO, b"", None, what, allow)
+        found = _document(answer, self.auth, what).get("data")
+        return found if isinstance(found, dict) else {}
 
     async def publish(
         self,
@@ -146,7 +178,14 @@ class JetStreamApi:
             raise translate(fault, self.auth, what) from fault
 
     async def _exchange(
-        self, subject: str, data: bytes, headers: dict[str, str] | None, what: str, allow: str
+        self,
+        subject: str,
+        data: bytes,
+        headers: dict[str, str] | None,
+        what: str,
+        allow: str,
+        *,
+        until: float | None = None,
     ) -> bytes:
         """One request and its answer.
 
@@ -165,6 +204,8 @@ class JetStreamApi:
             if not refused.done():
                 refused.set_result(denial)
 
+        if until is not None and asyncio.get_running_loop().time() >= until:
+            raise DependencyError(f"{what}: not changed, because it took too long until here")
         asking = asyncio.ensure_future(
             client.request(subject, data, timeout=REQUEST_SECONDS, headers=headers)
         )

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import nkeys
 
 from outbox_operator.adapters.network import as_seen_in
-from outbox_operator.adapters.tls import client_context
+from outbox_operator.adapters.tls import client_context, system_context
 from outbox_operator.errors import CredentialsError, SpecError
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.config import NatsConfig
@@ -88,6 +88,10 @@ class NatsAuth:
         self._check_servers()
         return replace(self, url=",".join(_within(namespace, url) for url in self.servers))
 
+    def is_same_user(self, other: NatsAuth) -> bool:
+        """Whether another login is of the same user, as far as logins tell."""
+        return replace(self, url="", password=None) == replace(other, url="", password=None)
+
     @property
     def wants_tls(self) -> bool:
         """Whether a connection in clear text would betray what was asked for."""
@@ -152,12 +156,14 @@ class NatsAuth:
         """
         if not self.wants_tls:
             return None
+        if self.ca_pem is None and self.cert_pem is None:
+            return system_context()
         try:
             return client_context(ca_pem=self.ca_pem, cert_pem=self.cert_pem, key_pem=self.key_pem)
         except (ssl.SSLError, ValueError) as error:
             raise CredentialsError(
                 f"NATS at {self.address}: the TLS certificate, key or authority is not valid PEM, "
-                "the key is encrypted, or key and certificate do not belong together",
+                "the key is encrypted or over 8 kB, or key and certificate do not belong together",
                 reason=Reason.INVALID_SECRET,
             ) from error
 

@@ -17,6 +17,7 @@ from nats.aio.client import RawCredentials
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.driver import WireClient
 from outbox_operator.adapters.nats.errors import connection_error, login_error
+from outbox_operator.aio import heed_cancellation
 from outbox_operator.errors import CredentialsError, OutboxError, UnsupportedServerError
 
 MINIMUM_VERSION: Final = (2, 10, 0)
@@ -78,7 +79,7 @@ async def connect(
             raise connection_error(error, auth) from error
 
     try:
-        await asyncio.wait_for(
+        logging_in = asyncio.wait_for(  # noqa: TID251
             client.connect(
                 auth.servers,
                 name=name,
@@ -102,6 +103,7 @@ async def connect(
             ),
             timeout=timeout * len(auth.servers) + 1,
         )
+        await heed_cancellation(logging_in)
         if not client.is_connected:
             # The driver takes an end of stream during login for success. A server that demands
             # a client certificate ends it like this under TLS 1.3.

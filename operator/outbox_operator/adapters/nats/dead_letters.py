@@ -1,17 +1,17 @@
 """The dead letters of a stream: list, show, replay and purge them, and collect new ones.
 
 Called by the controller, which collects what the server gave up on, and by the command line. Reads
-messages one by one, because they are few and a reader's durable consumer would be one thing more
-to own.
+messages by their sequence, because a reader's durable consumer would be one thing more to own.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import datetime as dt
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 
 _COLLECTED_AT_ONCE: Final = 500
 _REASON_CHARACTERS: Final = 2000
+_ASKED_AT_ONCE: Final = 8
+_FEW_CHARACTERS: Final = 256 * 1024
+"""Of a message as the server sends it; larger ones are read one by one, for a pod's memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,7 @@ class Letter:
     Attributes:
         sequence: In the dead-letter stream; names the letter.
         subject: Where the message was stored first; replayed there.
+        stream_sequence: In the stream where it was stored first.
         headers: All of them.
     """
 
@@ -51,6 +55,7 @@ class Letter:
     subject: str
     consumer: str
     time: str
+    stream_sequence: str
     headers: Mapping[str, str]
     data: bytes
 
@@ -68,24 +73,48 @@ class DeadLetters:
         self._stream = stream
         self._api = JetStreamApi(client, auth)
 
-    async def letters(
-        self, *, consumer: str | None = None, event_type: str | None = None
-    ) -> AsyncIterator[Letter]:
-        """The letters, oldest first.
+    async def letters(self, subject: str = ">") -> AsyncIterator[tuple[int, Letter | None]]:
+        """All messages on a subject, oldest first, several asked for at a time.
+
+        There may be tens of thousands after a night, and each costs an answer's way.
 
         Args:
-            consumer: Only those of this durable consumer.
-            event_type: Only those of this type.
+            subject: With wildcards or without; without, what others have there costs nothing.
+
+        Yields:
+            Sequence and letter; None: the message is no dead letter.
 
         Raises:
             NatsError: NATS does not answer, or there is no such stream.
         """
-        async for message in self._messages(">"):
-            letter = _letter(message)
-            if letter is None:
-                continue
-            if consumer in (None, letter.consumer) and event_type in (None, letter.event_type):
-                yield letter
+        sequence, width = 1, 1
+        while True:
+            asked = [
+                self._get(self._stream, {"seq": sequence + step, "next_by_subj": subject})
+                for step in range(width)
+            ]
+            answers = await asyncio.gather(*asked)
+            # Each is the first at or behind its sequence: together all up to the last of them.
+            found = {int(one["seq"]): one for one in answers if one is not None}
+            for number in sorted(found):
+                yield number, _letter(found[number])
+            if None in answers:
+                return
+            sequence = max(found) + 1
+            large = max(len(one.get("data") or "") for one in found.values())
+            width = 1 if large > _FEW_CHARACTERS else min(_ASKED_AT_ONCE, 2 * len(found))
+
+    async def behind(self, sequence: int, subject: str) -> AsyncIterator[tuple[int, Letter | None]]:
+        """The messages on a subject behind a sequence, oldest first.
+
+        Yields:
+            Sequence and letter; None: the message is no dead letter.
+
+        Raises:
+            NatsError: As `letters`.
+        """
+        async for message in self._messages(subject, sequence + 1):
+            yield int(message["seq"]), _letter(message)
 
     async def show(self, sequence: int) -> Letter:
         """One letter.
@@ -93,25 +122,68 @@ class DeadLetters:
         Raises:
             NatsError: There is none of that number, or NATS does not answer.
         """
-        message = await self._get(self._stream, {"seq": sequence})
-        letter = None if message is None else _letter(message)
+        letter = await self.get(sequence)
         if letter is None:
             raise NatsError(f"stream {self._stream}: no dead letter {sequence}")
         return letter
 
-    async def replay(self, letter: Letter) -> None:
-        """Publish a letter where it came from, then remove it. Twice is once.
+    async def get(self, sequence: int) -> Letter | None:
+        """One letter; None: there is none of that number. Raises NatsError."""
+        message = await self._get(self._stream, {"seq": sequence})
+        return None if message is None else _letter(message)
+
+    async def replay(self, letter: Letter, subject: str, into: str) -> None:
+        """Publish a letter again, then remove it.
+
+        Twice is once for as long as the stream remembers ids (`duplicateWindow`).
+
+        Args:
+            letter: As it is in its stream.
+            subject: Where to: where it was stored first, or what the stream makes that of.
+            into: The stream that has to take it.
 
         Raises:
             NatsError: No stream takes it, or NATS does not answer; the letter stays.
         """
-        if not letter.subject:
-            raise NatsError(
-                f"stream {self._stream}: letter {letter.sequence} does not say where it came from"
-            )
-        published = dead_letters.replayed(letter.headers, self._stream, letter.sequence)
-        await self._api.publish(letter.subject, letter.data, published, f"letter {letter.sequence}")
+        published = {
+            **dead_letters.replayed(letter.headers, self._stream, letter.sequence),
+            headers.EXPECTED_STREAM: into,
+        }
+        await self._api.publish(subject, letter.data, published, f"letter {letter.sequence}")
         await self.purge(letter.sequence)
+
+    async def replayed(
+        self, letters: Iterable[Letter], stream: str, after: int, *, seconds: float
+    ) -> tuple[set[int], bool]:
+        """Which letters a stream holds that were published again.
+
+        Args:
+            letters: Those that may have been.
+            stream: Where they came from.
+            after: The sequence that was the last one before somebody began with them.
+            seconds: So long it looks; a busy subject may have any number of messages.
+
+        Returns:
+            Sequences of the letters that are there, and whether all of the stream was looked
+            through.
+        """
+        wanted: dict[str, dict[str, int]] = {}
+        for letter in letters:
+            name = dead_letters.replay_id(letter.headers, self._stream, letter.sequence)
+            wanted.setdefault(letter.subject, {})[name] = letter.sequence
+        found = set[int]()
+        try:
+            async with asyncio.timeout(seconds):
+                for subject, ids in wanted.items():
+                    async for message in self._messages(subject, after + 1, stream):
+                        sequence = ids.pop(_headers(message).get(headers.MSG_ID, ""), None)
+                        if sequence is not None:
+                            found.add(sequence)
+                        if not ids:
+                            break
+        except TimeoutError:
+            return found, False
+        return found, True
 
     async def purge(self, sequence: int) -> None:
         """Remove a letter for good. Raises NatsError."""
@@ -194,11 +266,12 @@ class DeadLetters:
         await self.purge(int(advisory["seq"]))
         return 1
 
-    async def _messages(self, subject: str) -> AsyncIterator[Mapping[str, Any]]:
-        sequence = 1
+    async def _messages(
+        self, subject: str, sequence: int = 1, stream: str = ""
+    ) -> AsyncIterator[Mapping[str, Any]]:
         while True:
             wanted = {"seq": sequence, "next_by_subj": subject}
-            message = await self._get(self._stream, wanted)
+            message = await self._get(stream or self._stream, wanted)
             if message is None:
                 return
             yield message
@@ -234,6 +307,11 @@ def _moment(text: str) -> dt.datetime:
     return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
 
 
+def _count(text: str) -> int:
+    """Of a header that anybody may have written."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
 def _letter(message: Mapping[str, Any]) -> Letter | None:
     found = _headers(message)
     if headers.DEAD_LETTER_REASON not in found:
@@ -246,11 +324,12 @@ def _letter(message: Mapping[str, Any]) -> Letter | None:
         key=headers.decode_value(get(headers.EVENT_KEY, "")),
         reason=found[headers.DEAD_LETTER_REASON],
         error=get(headers.DEAD_LETTER_ERROR, ""),
-        deliveries=int(get(headers.DEAD_LETTER_DELIVERIES, "0")),
+        deliveries=_count(get(headers.DEAD_LETTER_DELIVERIES, "")),
         stream=get(headers.DEAD_LETTER_STREAM, ""),
         subject=get(headers.DEAD_LETTER_SUBJECT, ""),
         consumer=get(headers.DEAD_LETTER_CONSUMER, ""),
         time=get(headers.DEAD_LETTER_TIME, ""),
+        stream_sequence=get(headers.DEAD_LETTER_SEQUENCE, ""),
         headers=found,
         data=base64.b64decode(message.get("data") or ""),
     )

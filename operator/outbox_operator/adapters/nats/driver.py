@@ -25,6 +25,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from outbox_operator.adapters.nats.frame_reader import FrameReader, Sink
+from outbox_operator.aio import heed_cancellation
 from outbox_operator.wire.subjects import covers
 
 log = logging.getLogger(__name__)
@@ -94,6 +95,14 @@ class WireClient(Client):
         """What the connected server said of itself: version, jetstream, max_payload, …"""
         return dict(self._server_info)
 
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """The server's certificate in DER; None: the connection is not encrypted."""
+        writer = getattr(self._transport, "_io_writer", None)
+        tls = None if writer is None else writer.get_extra_info("ssl_object")
+        found: bytes | None = None if tls is None else tls.getpeercert(True)
+        return found
+
     async def listen(self, subject: str, sink: Sink) -> Subscription:
         """Call `sink` at once, inside the reading task, for each message on `subject`.
 
@@ -114,7 +123,8 @@ class WireClient(Client):
         """
         with contextlib.suppress(TimeoutError, nats.errors.Error, OSError):
             if drain_seconds and self.is_connected:
-                await asyncio.wait_for(subscription.drain(), drain_seconds)  # type: ignore[no-untyped-call]
+                async with asyncio.timeout(drain_seconds):
+                    await subscription.drain()  # type: ignore[no-untyped-call]
         self._frames.unroute(subscription._id)
         with contextlib.suppress(nats.errors.Error):
             await subscription.unsubscribe()
@@ -173,8 +183,9 @@ class WireClient(Client):
             nats.errors.Error: The connection is lost, or there is no answer in time.
         """
         # The ping of `flush` alone would overtake what waits to be sent.
-        await asyncio.wait_for(self._flush_pending(force_flush=True), timeout)
-        await self.flush(timeout)  # type: ignore[arg-type]  # any number of seconds
+        pending = asyncio.wait_for(self._flush_pending(force_flush=True), timeout)  # noqa: TID251
+        await heed_cancellation(pending)
+        await heed_cancellation(self.flush(timeout))  # type: ignore[arg-type]  # any number of seconds
 
     def discard_unsent(self) -> None:
         """Forget what was published and not sent; a reconnection would send it, however late."""
@@ -239,7 +250,9 @@ class WireClient(Client):
         server did not accept it, or has withdrawn the right to it."""
         if self._deaf:
             self._deaf, self._resp_sub_prefix = False, None
-        return await super().request(subject, payload, timeout, old_style, headers)
+        return await heed_cancellation(
+            super().request(subject, payload, timeout, old_style, headers)
+        )
 
     async def _init_request_sub(self) -> None:
         before, known = self._answers, set(self._subs)

@@ -133,7 +133,10 @@ def parse_headers(block: bytes) -> dict[str, str]:
     Of repeated names the last counts.
     """
     lines = block.decode("utf-8", "surrogateescape").split("\r\n")
-    if lines[0] == "NATS/1.0" and b":  " not in block and b" \r\n" not in block:
+    if lines[0] == "NATS/1.0" and (
+        block.count(b" ") == len(lines) - 3  # those behind the colons; of most messages
+        or (b":  " not in block and b" \r\n" not in block)
+    ):
         try:
             return dict([line.split(": ", 1) for line in lines[1:-2]])
         except ValueError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from outbox_operator.adapters.nats.fault_kinds import FaultKind
@@ -70,11 +70,13 @@ class Sent:
         refusal: Why not all are; it is about the first that is not. None: all are.
         last_sequence: Of the last stored message in the stream. None: not known, because it was
             a duplicate or its acknowledgement is missing; look it up.
+        acked_at: When the last of the stored was acknowledged, in seconds since 1970.
     """
 
     count: int
     refusal: Refusal | None
     last_sequence: int | None
+    acked_at: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -317,7 +317,8 @@ async def end_batch(router: AckRouter, batch: str, subject: str) -> Refusal | No
     try:
         frame = f"PUB {subject} {reply}.{batch}.1.fail.{_FAR_OFF}.{_APPEND}.$FI 0\r\n\r\n"
         router.client.write(frame.encode())
-        return await asyncio.wait_for(waiter.done, router.ack_seconds)
+        async with asyncio.timeout(router.ack_seconds):
+            return await waiter.done
     except TimeoutError:
         return Refusal(Reason.ACK_TIMEOUT, f"no answer within {router.ack_seconds:g} s")
     finally:

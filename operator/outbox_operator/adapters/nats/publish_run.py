@@ -9,6 +9,7 @@ on the wire and in what the server answers. Decides nothing about retries.
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -50,6 +51,8 @@ class Run(ABC):
     ) -> None:
         self.acked = 0
         """So many leading messages are stored for certain."""
+        self.acked_at = 0.0
+        """When the last of them was acknowledged, in seconds since 1970."""
         self.subjects = subjects
         """Filter of the subjects of its messages."""
         self._router = router
@@ -210,7 +213,7 @@ class Run(ABC):
         news = acked - self.acked
         if news <= 0:
             return
-        self.acked = acked
+        self.acked, self.acked_at = acked, time.time()
         self._progress_at = now = self._loop.time()
         sent_at = now
         blobs = self._blobs
@@ -262,13 +265,13 @@ class Run(ABC):
         count = self.acked
         sequence = self._last_sequence() if count else None
         if count == self._sent and not self._dropped:
-            return Sent(count, None, sequence)
+            return Sent(count, None, sequence, self.acked_at)
         refusal = self._errors.get(count) or self._over
         if refusal is None:
             # A refusal of a later message says nothing about this one, which may even be stored.
             later = self._errors[min(self._errors)].text
             refusal = Refusal(Reason.ACK_MISSING, f"the message was not acknowledged: {later}")
-        return Sent(count, refusal, sequence)
+        return Sent(count, refusal, sequence, self.acked_at)
 
 
 def _resolve(waiter: asyncio.Future[None]) -> None:

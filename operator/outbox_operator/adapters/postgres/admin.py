@@ -6,20 +6,24 @@ consumer must not import this module. Every method raises only errors of `outbox
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
 
 import asyncpg
 
 from outbox_operator.adapters.postgres import catalog, maintenance, positions
-from outbox_operator.adapters.postgres.connection import Connection
+from outbox_operator.adapters.postgres.connection import STANDSTILL_MILLISECONDS, Connection
 from outbox_operator.adapters.postgres.cursors import read_cursors
+from outbox_operator.adapters.postgres.dead_letters import DeadLetterStore
+from outbox_operator.adapters.postgres.diagnose import PostgresLook
 from outbox_operator.adapters.postgres.errors import errors, translate
 from outbox_operator.adapters.postgres.maintenance import MaintenanceResult
 from outbox_operator.adapters.postgres.queries import statement
+from outbox_operator.adapters.postgres.replays import ReplayStore, Selection
+from outbox_operator.adapters.postgres.rows_range import RowsRange
+from outbox_operator.adapters.postgres.schema_locks import holding
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.errors import PostgresError
 from outbox_operator.plan.ownership import Claim
@@ -43,7 +47,6 @@ __all__ = ["MaintenanceResult", "PostgresAdmin"]
 _MIGRATION_SECONDS: Final = 600.0
 """A statement of a migration may have to build an index."""
 _DROP_LOCK_SECONDS: Final = 5.0
-_LOCK_PAUSE_SECONDS: Final = 0.1
 _INBOX_BATCH: Final = 1000
 _INBOX_BATCHES: Final = 20
 
@@ -64,6 +67,15 @@ class PostgresAdmin:
         """What is there of what is wanted."""
         with errors(self._target):
             return await catalog.observe(self._connection, desired)
+
+    @property
+    def look(self) -> PostgresLook:
+        """What can be found out about the server and the tables."""
+        return PostgresLook(self._connection, self._target)
+
+    def rows(self, schema: str) -> RowsRange:
+        """The rows of an outbox by position."""
+        return RowsRange(self._connection, self._target, schema)
 
     async def ping(self) -> None:
         """Wait until the server has answered."""
@@ -153,28 +165,17 @@ class PostgresAdmin:
 
     @asynccontextmanager
     async def _alone(self, schema: str, lock_timeout: float) -> AsyncIterator[None]:
-        """Hold the migration lock of a schema.
-
-        Asked for again and again instead of waited for: a session that waits in the server would
-        itself be waited for by CREATE INDEX CONCURRENTLY.
-        """
+        """Hold the migration lock of a schema."""
         key = schema_lock("migrations", schema)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + lock_timeout
         with errors(self._target):
-            while not await self._connection.fetchval(statement("lock_try"), key):
-                if loop.time() >= deadline:
+            async with holding(self._connection, key, patience=lock_timeout) as held:
+                if not held:
                     raise PostgresError(
                         f"schema {schema} of {self._target.address}: another migration has been "
                         f"running for more than {lock_timeout:g} s",
                         reason=Reason.LOCK_TIMEOUT,
                     )
-                await asyncio.sleep(_LOCK_PAUSE_SECONDS)
-            try:
                 yield
-            finally:
-                if not self._connection.is_closed():
-                    await self._connection.execute(statement("lock_release"), key)
 
     @asynccontextmanager
     async def _transaction(self, lock_timeout: float) -> AsyncIterator[None]:
@@ -184,6 +185,7 @@ class PostgresAdmin:
                     "session_limit_transaction",
                     lock=_milliseconds(lock_timeout),
                     whole=_milliseconds(_MIGRATION_SECONDS),
+                    idle=STANDSTILL_MILLISECONDS,
                 )
             )
             yield
@@ -235,8 +237,13 @@ class PostgresAdmin:
             remark=row["remark"],
             notice=row["notice"],
             position_notice=row["position_notice"],
+            stream_created=row["stream_created"],
             taken_at=datetime.now(UTC),
         )
+
+    async def identity(self) -> str:
+        """Which database this is; as `ObservedDatabase.identity`."""
+        return await catalog.identity(self._connection)
 
     async def sample_at(self, schema: str, identity: str) -> OutboxNumbers | None:
         """Live numbers, if this is the database of that identity; None: it is another one."""
@@ -264,6 +271,28 @@ class PostgresAdmin:
         with errors(self._target):
             return await maintenance.maintain(self._connection, schema, retention)
 
+    async def marked_uid(self, schema: str) -> str | None:
+        """UID of the resource whose mark a schema carries; None: it carries none."""
+        with errors(self._target):
+            comment = await self._connection.fetchval(statement("session_mark"), schema)
+        return schema_mark.owner_uid(comment)
+
+    def dead_letters(
+        self, schema: str, payload_type: Literal["jsonb", "bytea"] = "jsonb"
+    ) -> DeadLetterStore:
+        """The dead letters of the outbox in a schema."""
+        return DeadLetterStore(self._connection, self._target, schema, payload_type)
+
+    def replay(self, schema: str, name: str, selection: Selection, to: str | None) -> ReplayStore:
+        """A replay of what an outbox still has.
+
+        Raises:
+            SpecError: No replay may have this name, or no durable consumer that.
+        """
+        return ReplayStore(
+            self._connection, self._target, schema, name=name, selection=selection, to=to
+        )
+
     async def mend_positions(self, schema: str) -> str | None:
         """Move the sequence of positions behind all that are in use, if it is not there.
 
@@ -272,6 +301,15 @@ class PostgresAdmin:
         """
         with errors(self._target):
             return await positions.mend_positions(self._connection, schema)
+
+    async def knows_consumer(self, schema: str, tables: Iterable[str], consumer_name: str) -> bool:
+        """Whether one of these tables of an inbox has anything of a consumer."""
+        with errors(self._target):
+            for table in tables:
+                text = statement("admin_knows_consumer", schema=schema, table=table)
+                if await self._connection.fetchval(text, consumer_name):
+                    return True
+        return False
 
     async def prune_inbox(self, schema: str, consumer_name: str, retention: float) -> int:
         """Delete a bounded number of handled events older than `retention` seconds."""
@@ -286,6 +324,29 @@ class PostgresAdmin:
                 if deleted < _INBOX_BATCH:
                     break
         return total
+
+    async def forget_handled(self, schema: str, consumer_name: str, since: datetime | None) -> int:
+        """Let a bounded number of events be new again to a consumer; 0: there are no more.
+
+        Args:
+            since: Those that it has handled since then; None: all.
+        """
+        with errors(self._target):
+            await self._connection.execute(
+                statement("admin_forget_positions", schema=schema), consumer_name
+            )
+            gone: int = await self._connection.fetchval(
+                statement("admin_forget_handled", schema=schema),
+                consumer_name, since, _INBOX_BATCH,
+            )  # fmt: skip
+        return gone
+
+    async def part_positions(self, schema: str, consumer_name: str, stream: str) -> None:
+        """Have no shard of a consumer be handled beyond where it is, whatever it is given next."""
+        with errors(self._target):
+            await self._connection.execute(
+                statement("admin_part_positions", schema=schema), consumer_name, stream
+            )
 
     async def drop(self, schema: str, owner: Owner) -> bool:
         """Drop our tables with all events, and the schema if nothing else is in it.

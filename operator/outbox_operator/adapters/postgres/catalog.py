@@ -27,14 +27,11 @@ from outbox_operator.plan.postgres.state import (
 )
 from outbox_operator.wire.tables import (
     CURSORS,
-    DEAD_LETTERS,
-    EVENTS,
     INBOX_TABLES,
+    OUTBOX_TABLES,
     POSITION_SEQUENCE,
     SCHEMA_VERSION,
 )
-
-_OUTBOX = (EVENTS, CURSORS, DEAD_LETTERS, SCHEMA_VERSION)
 
 
 async def observe(
@@ -45,7 +42,7 @@ async def observe(
     arguments = (
         functions.arguments(desired.payload_type) if isinstance(desired, DesiredDatabase) else ""
     )
-    tables = _OUTBOX if outbox else INBOX_TABLES
+    tables = OUTBOX_TABLES if outbox else INBOX_TABLES
     document = await connection.fetchval(
         statement("admin_catalog"),
         desired.schema, tables, POSITION_SEQUENCE, functions.NAMES, arguments,
@@ -72,7 +69,7 @@ async def observe(
         granted=granted,
         version=await _version(connection, desired.schema, found),
         cursor_shards=frozenset(shard for shard, _ in cursors),
-        identity=await identity(connection) if outbox else None,
+        identity=await identity(connection),
         cursor_systems=frozenset(system for _, system in cursors if system is not None),
     )
 

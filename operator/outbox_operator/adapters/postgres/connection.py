@@ -36,6 +36,8 @@ CONNECT_SECONDS: Final = 10.0
 STATEMENT_SECONDS: Final = 30.0
 _ANSWER_SECONDS: Final = 5.0
 """Beyond the statement timeout: the server did not even report that; the network is gone."""
+STANDSTILL_MILLISECONDS: Final = 2000
+"""So long others wait at most for what a transaction has locked whose process stands still."""
 _POOLER_ATTEMPTS: Final = 20
 """Questions to a pooler whether it keeps sessions together; less than a millisecond each."""
 _DEAD_PEER_MILLISECONDS: Final = 15_000
@@ -173,6 +175,13 @@ def _notice_dead_server(connection: Connection) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE["interval"])
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE["count"])
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_PEER_MILLISECONDS)
+
+
+def server_certificate(connection: Connection) -> bytes | None:
+    """The server's certificate in DER; None: the connection is not encrypted."""
+    tls = connection._transport.get_extra_info("ssl_object")  # type: ignore[attr-defined]
+    found: bytes | None = None if tls is None else tls.getpeercert(True)
+    return found
 
 
 async def _check(

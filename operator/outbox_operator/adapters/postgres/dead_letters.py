@@ -1,33 +1,27 @@
-"""The dead letters of an outbox: list, show, replay, purge. For people, by way of the CLI.
+"""The dead letters of an outbox: list, show, count, release, purge.
 
-Replay writes new events. A key that has dead letters is blocked, so all of its dead letters go
-together, oldest first, and only when nothing of the key is on its way: order is kept, or the
-replay is refused. Needs the rights of the role that owns the tables.
+Called by tasks of the operator, and by the command line to list and show. A release writes new rows
+of the same events. A key that has dead letters is blocked, so all of its dead letters go together,
+oldest first, and only when nothing of the key is on its way: order is kept, or nothing is done.
+Release and purge need the rights of the role that owns the tables.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from outbox_operator.adapters.postgres.connection import Connection
+from outbox_operator.adapters.postgres.dead_letter_release import DeadLetterRelease
 from outbox_operator.adapters.postgres.errors import errors
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
-from outbox_operator.errors import ConflictError, PostgresError
-from outbox_operator.reasons import Reason
-from outbox_operator.wire.tables import LONGEST_NAME_READ, MAX_NAME_BYTES
+from outbox_operator.wire.tables import LONGEST_NAME_READ
 
 PAGE: Final = 100
-_LOCK_MILLISECONDS: Final = 50
-"""Writers may queue behind us for that long."""
-_HELD_MILLISECONDS: Final = 1000
-"""No statement of ours takes longer while they do."""
-_PAUSE_SECONDS: Final = 0.1
-_WAITING: Final = "events of the key wait for the relay"
 _PAYLOAD: Final = {"jsonb": "convert_to(payload::text, 'UTF8')", "bytea": "payload"}
 
 
@@ -37,15 +31,33 @@ class DeadLetterFilter:
 
     Attributes:
         positions: Of the events in the outbox.
+        event_ids: As text.
         keys: Partition keys.
         event_types: Exact types.
         reasons: Why they are dead.
+        since: Dead since then.
+        before: Dead before that.
+        up_to: Up to this position, which is included.
+        dead_until: Dead until then, which is included, by the clock of the database.
     """
 
     positions: tuple[int, ...] | None = None
+    event_ids: tuple[str, ...] | None = None
     keys: tuple[str, ...] | None = None
     event_types: tuple[str, ...] | None = None
     reasons: tuple[str, ...] | None = None
+    since: datetime | None = None
+    before: datetime | None = None
+    up_to: int | None = None
+    dead_until: datetime | None = None
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Of `dead_letters_which.sql`."""
+        lists = (self.positions, self.event_ids, self.keys, self.event_types, self.reasons)
+        return (
+            *(None if one is None else _list(one) for one in lists),
+            self.since, self.before, self.up_to, self.dead_until,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +65,7 @@ class DeadLetter:
     """One dead letter, without its payload.
 
     Attributes:
+        partition_key: Empty also when it is longer than the table of events takes.
         blocked: It is fine itself; an earlier event of its key is not.
     """
 
@@ -82,6 +95,23 @@ class WholeDeadLetter(DeadLetter):
     headers: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """How many dead letters there are of some.
+
+    Attributes:
+        chosen: Those that were asked for.
+        others_of_keys: Those of the same keys that were not.
+        last_position: Of the last one chosen; 0: there is none.
+        taken_at: When, by the clock of the database.
+    """
+
+    chosen: int
+    others_of_keys: int
+    last_position: int
+    taken_at: datetime
+
+
 class DeadLetterStore:
     """The table of one outbox.
 
@@ -103,16 +133,15 @@ class DeadLetterStore:
         self._target = target
         self._schema = schema
         self._payload_type = payload_type
+        self._release = DeadLetterRelease(connection, target, schema)
 
     async def find(
         self, wanted: DeadLetterFilter, *, after: int = 0, limit: int = PAGE
     ) -> list[DeadLetter]:
         """A page of them by position, behind position `after`."""
+        sql = self._sql("dead_letters_list", longest_name=LONGEST_NAME_READ, which=_which())
         with errors(self._target):
-            rows = await self._connection.fetch(
-                self._sql("dead_letters_list", longest_name=LONGEST_NAME_READ),
-                wanted.positions, wanted.keys, wanted.event_types, wanted.reasons, after, limit,
-            )  # fmt: skip
+            rows = await self._connection.fetch(sql, *wanted.arguments(), after, limit)
         return [DeadLetter(**dict(row)) for row in rows]
 
     async def show(self, position: int) -> WholeDeadLetter | None:
@@ -122,104 +151,80 @@ class DeadLetterStore:
             row = await self._connection.fetchrow(sql, position)
         return None if row is None else WholeDeadLetter(**dict(row))
 
-    async def purge(self, wanted: DeadLetterFilter) -> Sequence[int]:
-        """Give them up; returns their positions. A key without any flows again."""
-        positions = [letter.position for letter in await self._all(wanted)]
+    async def count(self, wanted: DeadLetterFilter, *, limit: int | None = None) -> Counted:
+        """How many there are now, of the oldest `limit`."""
+        sql = self._sql("dead_letters_count", which=_which())
         with errors(self._target):
-            rows = await self._connection.fetch(self._sql("dead_letters_purge"), positions)
+            (row,) = await self._connection.fetch(sql, *wanted.arguments(), limit)
+        return Counted(**dict(row))
+
+    async def ids(self, wanted: Sequence[str]) -> frozenset[str]:
+        """Which of some event ids are dead letters."""
+        with errors(self._target):
+            rows = await self._connection.fetch(self._sql("dead_letters_ids"), _list(wanted))
+        return frozenset(row["event_id"] for row in rows)
+
+    async def of_keys(self, keys: Collection[str]) -> Mapping[str, int]:
+        """How many dead letters each key has; those without any are left out."""
+        with errors(self._target):
+            rows = await self._connection.fetch(self._sql("dead_letters_of_keys"), _list(keys))
+        return {row["partition_key"]: row["letters"] for row in rows}
+
+    async def purge(self, positions: Sequence[int]) -> list[int]:
+        """Give them up; returns those that were there. A key without any flows again."""
+        with errors(self._target):
+            rows = await self._connection.fetch(self._sql("dead_letters_purge"), _list(positions))
         return sorted(row[0] for row in rows)
 
-    async def replay(self, wanted: DeadLetterFilter, *, patience: float = 10.0) -> dict[int, str]:
-        """Write them as new events, and with them all other dead letters of their keys.
-
-        Args:
-            patience: Seconds to wait for a moment in which nothing of a key is on its way.
-
-        Returns:
-            The new event id by old position.
-
-        Raises:
-            ConflictError: Events of a key keep waiting or being written, or the table of events
-                does not take one of them. What was replayed until then, of other keys, is.
-        """
-        chosen = await self._all(wanted)
-        replayed = await self._release([d.position for d in chosen if not d.partition_key])
-        for key in dict.fromkeys(d.partition_key for d in chosen if d.partition_key):
-            replayed |= await self._release_key(key, patience)
-        return replayed
-
-    async def _all(self, wanted: DeadLetterFilter) -> list[DeadLetter]:
-        found: list[DeadLetter] = []
-        while True:
-            after = found[-1].position if found else 0
-            page = await self.find(wanted, after=after, limit=1000)
-            if not page:
-                return found
-            found += page
-
-    async def _release_key(self, key: str, patience: float) -> dict[int, str]:
-        deadline = asyncio.get_running_loop().time() + patience
-        while True:
-            released, waiting_for = await self._try_key(key)
-            if waiting_for is None:
-                return released
-            if asyncio.get_running_loop().time() >= deadline:
-                raise ConflictError(
-                    f"dead letters of key {key!r} in {self._target.address} schema "
-                    f"{self._schema}: {waiting_for}; nothing of this key was replayed, because "
-                    "its order would change; try again later"
-                )
-            await asyncio.sleep(_PAUSE_SECONDS)
-
-    async def _try_key(self, key: str) -> tuple[dict[int, str], str | None]:
-        """Replay a key now; the second part says what is in the way, if anything is."""
-        if await self._waits(key):
-            return {}, _WAITING
-        try:
-            with errors(self._target):
-                async with self._connection.transaction():
-                    await self._connection.execute(self._lock_sql())
-                    if await self._waits(key):
-                        return {}, _WAITING
-                    letters = await self._all(DeadLetterFilter(keys=(key,)))
-                    return await self._release([letter.position for letter in letters]), None
-        except PostgresError as error:
-            if error.reason not in (Reason.LOCK_TIMEOUT, Reason.STATEMENT_TIMEOUT):
-                raise
-            return {}, "a transaction that writes events has been open for a while"
-
-    def _lock_sql(self) -> str:
-        """For the transaction: no writer has a position that is not committed, and no relay
-        writes dead letters."""
-        return statement(
-            "dead_letters_lock",
-            schema=self._schema,
-            lock=_LOCK_MILLISECONDS,
-            held=_HELD_MILLISECONDS,
-        )
-
-    async def _waits(self, key: str) -> bool:
-        """Whether events of the key wait that the relay has not accounted for."""
-        with errors(self._target):
-            found: bool = await self._connection.fetchval(self._sql("dead_letters_pending"), key)
-        return found
-
-    async def _release(self, positions: list[int]) -> dict[int, str]:
+    async def fates(self, positions: Sequence[int]) -> Mapping[int, bool]:
+        """Which of these were dead letters, and whether they were released, or given up."""
         if not positions:
             return {}
         with errors(self._target):
-            unfit = await self._connection.fetch(
-                self._sql("dead_letters_unfit"), positions, MAX_NAME_BYTES
-            )
-            if unfit:
-                raise ConflictError(
-                    f"dead letter {unfit[0]['position']} in {self._target.address} schema "
-                    f"{self._schema}: {unfit[0]['name']} has {unfit[0]['bytes']} bytes, the table "
-                    f"of events takes {MAX_NAME_BYTES}; it can only be purged, and nothing that "
-                    "goes with it was replayed"
-                )
-            rows = await self._connection.fetch(self._sql("dead_letters_replay"), positions)
-        return {row["was"]: row["id"] for row in rows}
+            rows = await self._connection.fetch(self._sql("dead_letters_fates"), _list(positions))
+        return {row["position"]: row["released"] for row in rows}
+
+    async def release(self, positions: Sequence[int]) -> list[int]:
+        """Write dead letters without a key as new rows; returns those that were there.
+
+        Raises:
+            ConflictError: The table of events does not take one of them; none was written.
+            UnreadableRowsError: What one of them holds cannot be copied; none was written.
+        """
+        return await self._release.at(positions) if positions else []
+
+    async def release_key(self, key: str, *, within: float | None = None) -> int | str | None:
+        """Write all dead letters of a key as new rows, if nothing of the key is on its way.
+
+        However many there are: nobody waits for it while they are moved.
+
+        Args:
+            within: Seconds that it may take; None: as long as it takes.
+
+        Returns:
+            How many there were; or what is in the way, or None when it takes longer, and nothing
+            was done.
+
+        Raises:
+            ConflictError: The table of events does not take one of them; none was written.
+            UnreadableRowsError: What one of them holds cannot be copied; none was written.
+        """
+        return await self._release.of_key(key, within)
 
     def _sql(self, name: str, **parts: str | int) -> str:
         return statement(name, schema=self._schema, **parts)
+
+
+def _list(values: Iterable[int | str]) -> str:
+    """As JSON that the server takes: no text of its tables holds a null byte or half a pair."""
+    return json.dumps(
+        [
+            one.encode(errors="replace").decode() if isinstance(one, str) else one
+            for one in values
+            if not (isinstance(one, str) and "\0" in one)
+        ]
+    )
+
+
+def _which() -> str:
+    return statement("dead_letters_which")

@@ -147,7 +147,7 @@ def _server_error(error: pg.PostgresError, target: PostgresTarget, where: str) -
         case "26000" | "42P05":
             # A statement that this session prepared is gone, or another session's is in its place.
             return transaction_pooler(target)
-    if code[:2] in ("08", "57"):
+    if code[:2] in ("08", "57") or code == "25P03":  # we stood still, and the server hung up
         return PostgresError(said)
     return PostgresError(said, reason=Reason.STATEMENT_FAILED)
 

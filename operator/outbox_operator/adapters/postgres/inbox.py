@@ -345,7 +345,8 @@ class InboxStore:
 async def _undo(connection: Borrowed, transaction: Transaction) -> None:
     """Roll back, or throw the connection away if that is not possible in time."""
     try:
-        await asyncio.wait_for(transaction.rollback(), _CLEANUP_SECONDS)
+        async with asyncio.timeout(_CLEANUP_SECONDS):
+            await transaction.rollback()
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
         connection.terminate()
     except asyncio.CancelledError:

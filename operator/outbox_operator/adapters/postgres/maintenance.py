@@ -14,9 +14,11 @@ from typing import Final
 
 import asyncpg
 
-from outbox_operator.adapters.postgres.connection import Connection
+from outbox_operator.adapters.postgres.connection import STANDSTILL_MILLISECONDS, Connection
 from outbox_operator.adapters.postgres.cursors import ObservedCursor, read_cursors
 from outbox_operator.adapters.postgres.queries import statement
+from outbox_operator.adapters.postgres.replays import KEPT_SECONDS
+from outbox_operator.adapters.postgres.schema_locks import holding
 from outbox_operator.plan.postgres import partitions
 from outbox_operator.plan.postgres.partitions import Partition, Stamp, parse_stamp
 from outbox_operator.plan.postgres.schema import (
@@ -65,15 +67,11 @@ class MaintenanceResult:
 async def maintain(connection: Connection, schema: str, retention: float) -> MaintenanceResult:
     """One round of upkeep. Raises the driver's errors, but none for a busy table."""
     result = MaintenanceResult()
-    key = schema_lock("upkeep", schema)
-    if not await connection.fetchval(statement("lock_try"), key):
-        result.deferred.append("another one is at it")
-        return result
-    try:
-        await _Upkeep(connection, schema, retention, result).run()
-    finally:
-        if not connection.is_closed():
-            await connection.execute(statement("lock_release"), key)
+    async with holding(connection, schema_lock("upkeep", schema)) as held:
+        if held:
+            await _Upkeep(connection, schema, retention, result).run()
+        else:
+            result.deferred.append("another one is at it")
     return result
 
 
@@ -99,6 +97,7 @@ class _Upkeep:
         if not found:  # adopted as it was, without partitions
             if known:
                 await self._delete_published(cursors)
+            await self._forget()
             return
         position: int = await self._connection.fetchval(
             statement("upkeep_position", sequence=self._sequence)
@@ -111,6 +110,25 @@ class _Upkeep:
         if known:  # otherwise nobody can tell what is published
             for partition in partitions.closed(found, position):
                 await self._prune(partition, cursors)
+        await self._forget()
+
+    async def _forget(self) -> None:
+        """Forget the notes about rows that are gone."""
+        if (self._result.truncated or self._result.deleted) and await self._connection.fetchval(
+            statement("session_former_known", schema=self._schema)
+        ):
+            await self._connection.execute(statement("upkeep_forget_former", schema=self._schema))
+
+    async def _replayed(self) -> range | None:
+        """Return the positions that replays have still to copy; None: none."""
+        if not await self._connection.fetchval(
+            statement("upkeep_replays_known", schema=self._schema)
+        ):
+            return None
+        (row,) = await self._connection.fetch(
+            statement("upkeep_replaying", schema=self._schema, kept=KEPT_SECONDS)
+        )
+        return None if row["after"] is None else range(row["after"] + 1, row["up_to"] + 1)
 
     async def _partitions(self) -> tuple[list[Partition], bool]:
         """The partitions, and whether a check of an interrupted round is still there."""
@@ -133,7 +151,9 @@ class _Upkeep:
         """A transaction that gives up soon, to be tried again in the next round."""
         try:
             async with self._connection.transaction():
-                await self._connection.execute(statement("upkeep_brief", lock=_LOCK_MILLISECONDS))
+                await self._connection.execute(
+                    statement("upkeep_brief", lock=_LOCK_MILLISECONDS, idle=STANDSTILL_MILLISECONDS)
+                )
                 yield
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             self._result.deferred.append(doing)
@@ -215,14 +235,17 @@ class _Upkeep:
             if not await self._outside(name, fresh.snapshots):
                 await self._stamp(name, fresh)
         elif partitions.prunable(stamp, now=await self._clock(), retention=self._retention):
-            await self._truncate(name, stamp.snapshots)
+            await self._truncate(partition, stamp.snapshots)
 
-    async def _truncate(self, name: str, snapshots: Mapping[int, str]) -> None:
+    async def _truncate(self, partition: Partition, snapshots: Mapping[int, str]) -> None:
         """Empty a partition, unless a row has come meanwhile that is not published."""
+        name = partition.name
         async with self._brief(f"empty partition {name}"):
             # Waits for writers that have a row in this very partition, and for no others.
             await self._connection.execute(self._sql("upkeep_lock_partition", name))
-            if not await self._outside(name, snapshots):
+            if partition.overlaps(await self._replayed()):
+                self._result.deferred.append(f"empty partition {name}, which a replay reads")
+            elif not await self._outside(name, snapshots):
                 await self._connection.execute(self._sql("upkeep_empty_partition", name))
                 self._result.truncated.append(name)
 
@@ -267,6 +290,9 @@ class _Upkeep:
         if stamp is not None:
             # The age of a row says nothing about when it was published, hence both.
             if not partitions.prunable(stamp, now=await self._clock(), retention=0):
+                return
+            if await self._replayed():
+                self._result.deferred.append("delete rows, which a replay reads")
                 return
             await self._delete(stamp.snapshots)
         await self._stamp(tables.CURSORS, await self._new_stamp(cursors))

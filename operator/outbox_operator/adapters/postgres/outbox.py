@@ -8,7 +8,6 @@ what to read next or what to publish, and must not import `plan` or `api`.
 from __future__ import annotations
 
 import asyncio
-from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import astuple, fields
@@ -19,6 +18,7 @@ import asyncpg
 from outbox_operator.adapters.postgres import connection as postgres
 from outbox_operator.adapters.postgres.dead_letter_copies import DeadLetterCopies
 from outbox_operator.adapters.postgres.errors import UnreadableRowsError, rows_at_fault
+from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.relay_queries import PayloadType, relay_statement
 from outbox_operator.adapters.postgres.rows import (
     Bound,
@@ -28,7 +28,6 @@ from outbox_operator.adapters.postgres.rows import (
     Polled,
     Rows,
     Share,
-    Span,
     StoredCursor,
     Way,
 )
@@ -54,6 +53,9 @@ class OutboxStore(Session):
     Args:
         connection: From `adapters.postgres.connection.connect`; used by nobody else.
         target: For messages.
+
+    Attributes:
+        windows: Where the rows of a window are.
     """
 
     def __init__(
@@ -70,9 +72,10 @@ class OutboxStore(Session):
         self._payload_type: PayloadType = payload_type
         self._shard = shard
         self._epoch = 0
+        self._commit_times = False
         self._turn = asyncio.Lock()
         """A connection does one thing at a time, and a page may be read ahead meanwhile."""
-        self._windows = Windows(connection, shard, self._sql, self._statement)
+        self.windows = Windows(connection, shard, self._sql, self._statement)
 
     @property
     def epoch(self) -> int:
@@ -118,6 +121,7 @@ class OutboxStore(Session):
             raise
         if row is None:
             raise self._unmigrated(f"no row for shard {self._shard}")
+        self._commit_times = row["commit_times"]
         return StoredCursor(
             cursor=Cursor(**{each.name: row[each.name] for each in fields(Cursor)}),
             checkpoints=row["checkpoints"],
@@ -127,6 +131,7 @@ class OutboxStore(Session):
             server_system=row["server_system"],
             server_snapshot=row["server_snapshot"],
             newest_xid=row["newest_xid"],
+            commit_times=self._commit_times,
         )
 
     async def claim(self, owner: str, server_system: str) -> int:
@@ -182,30 +187,6 @@ class OutboxStore(Session):
         async with self._statement():
             (record,) = await self._connection.fetch(self._sql("relay_snapshot"), self._shard)
         return self._ours(record)
-
-    async def span(self, unseen: Bound, upper: Bound, after: int) -> Span | None:
-        """Extent of the window from S1 to S2 (`upper`) behind position `after`; None: empty."""
-        return await self._windows.span(unseen, upper, after)
-
-    async def positions(
-        self,
-        unseen: Bound,
-        upper: Bound,
-        wrote: tuple[str, str],
-        *,
-        after: int,
-        last: int,
-        most: int,
-    ) -> array[int]:
-        """Where the next rows of a window are, behind position `after` and up to `last`.
-
-        Args:
-            wrote: Transactions since S1 that wrote there: from the first on, before the second.
-            most: How many at most; then there may be more.
-        """
-        return await self._windows.positions(
-            unseen, upper, wrote, after=after, last=last, most=most
-        )
 
     async def page(
         self,
@@ -327,6 +308,20 @@ class OutboxStore(Session):
             self._check_owner(done)
             await copy(dead_letters)
 
+    async def settle_letters(self, snapshot: str) -> None:
+        """Have no relay read dead letters again that lie behind a point, nor former ones.
+
+        What was released is another row, and what was given up is not sent; so whoever loses the
+        shard meanwhile has done no harm.
+        """
+        async with self._statement():
+            known = await self._connection.fetchval(
+                statement("session_former_known", schema=self._schema)
+            )
+            former = statement("relay_settle_former", schema=self._schema) if known else ""
+            sql = statement("relay_settle_letters", schema=self._schema, former=former)
+            await self._connection.execute(sql, self._shard, snapshot)
+
     async def blocked_keys(self) -> frozenset[str]:
         """Keys with an unresolved dead letter."""
         async with self._statement():
@@ -371,5 +366,6 @@ class OutboxStore(Session):
     ) -> str:
         modern = self._connection.get_server_version().major >= 14
         return relay_statement(
-            name, self._schema, self._payload_type, modern, late=late, between=between, way=way
-        )
+            name, self._schema, self._payload_type, modern, late=late, between=between, way=way,
+            commit_times=self._commit_times,
+        )  # fmt: skip

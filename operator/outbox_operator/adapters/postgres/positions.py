@@ -11,6 +11,7 @@ from typing import Final
 
 from outbox_operator.adapters.postgres.connection import Connection
 from outbox_operator.adapters.postgres.queries import statement
+from outbox_operator.adapters.postgres.schema_locks import holding
 from outbox_operator.wire.advisory_locks import schema_lock
 from outbox_operator.wire.tables import POSITION_SEQUENCE, quoted
 
@@ -37,14 +38,10 @@ async def mend_positions(connection: Connection, schema: str) -> str | None:
     )
     if not behind:
         return None
-    key = schema_lock("upkeep", schema)
-    if not await connection.fetchval(statement("lock_try"), key):
-        return None
-    try:
+    async with holding(connection, schema_lock("upkeep", schema)) as held:
+        if not held:
+            return None
         done: str | None = await connection.fetchval(
             statement("upkeep_mend_position", schema=schema, **parts), name
         )
-    finally:
-        if not connection.is_closed():
-            await connection.execute(statement("lock_release"), key)
     return done

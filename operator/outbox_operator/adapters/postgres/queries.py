@@ -2,7 +2,8 @@
 
 Files are named after who uses them: `relay_…`, `inbox_…`, `dead_letters_…`, `rebase_…`, `admin_…`
 (observing and migrating), `upkeep_…` (partitions and pruning), `session_…` and `lock_…`
-(everybody). What is made of a plan, as DDL is, comes from `plan.postgres`.
+(everybody). `{readable(column)}` is the moment next to a column's that can be read. What is made of
+a plan, as DDL is, comes from `plan.postgres`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,12 @@ from typing import Final
 from outbox_operator.wire.tables import quoted
 
 _PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
+_READABLE: Final = re.compile(r"\{readable\(([a-z_.()]+)\)\}")
+_READABLE_SQL: Final = (
+    r"least(greatest(\1, timestamptz '0001-01-02 00:00Z'), timestamptz '9999-12-30 00:00Z')"
+)
+"""Columns that writers fill may hold times of 4713 BC or of the year 294276, which Python has no
+moment for. A day before its ends leaves room for slack and time zones."""
 
 
 @lru_cache(maxsize=1024)
@@ -35,4 +42,5 @@ def statement(name: str, *, schema: str = "", table: str = "", **parts: str | in
 
 @cache
 def _text(name: str) -> str:
-    return resources.files(__package__).joinpath("sql", f"{name}.sql").read_text("utf-8")
+    text = resources.files(__package__).joinpath("sql", f"{name}.sql").read_text("utf-8")
+    return _READABLE.sub(_READABLE_SQL, text)

@@ -12,14 +12,20 @@ from functools import cache
 from typing import Final, Literal
 
 from outbox_operator.adapters.postgres import queries
-from outbox_operator.adapters.postgres.rows import Way
+from outbox_operator.adapters.postgres.rows import COPY_MARK, Way
 from outbox_operator.wire.tables import LONGEST_NAME_READ
 
 PayloadType = Literal["jsonb", "bytea"]
 
 _COLUMNS: Final = (
-    "position, event_id, event_type, partition_key, routing_key, payload, headers, created_at"
+    "position, event_id, event_type, partition_key, routing_key, payload, headers, created_at, "
+    "replay"
 )
+_OF_COPY: Final = (
+    f"'{COPY_MARK}' || coalesce(m.replay ->> 'name', '') || ' ' "
+    "|| jsonb_build_array(m.replay, m.headers)::text"
+)
+"""What `Row.headers` is of a copy that a replay has written."""
 _FIRST_TIME: Final = "-62135596800e6"
 _LAST_TIME: Final = "253402300799e6"
 """Years 1 and 9999: a column may hold infinity, and header values may not."""
@@ -27,7 +33,15 @@ _CREATED_AT: Final = (
     f"least(greatest(date_part('epoch', r.created_at) * 1e6, {_FIRST_TIME}), {_LAST_TIME})::bigint "
     "AS created_at"
 )
+_COMMITTED_AT: Final = (
+    "least(greatest(date_part('epoch', coalesce("
+    "pg_xact_commit_timestamp(nullif(r.xid::xid, '0'::xid)), r.created_at)) * 1e6, "
+    f"{_FIRST_TIME}), {_LAST_TIME})::bigint AS committed_at"
+)
+"""Not all are kept: of transactions from before the setting, and of long ago. No server gives out a
+transaction of the number 0, and who writes it by hand must not stop the reading."""
 _LARGEST: Final = {"relay_poll": "$5", "relay_page": "$10", "relay_page_at": "$3"}
+_BYTES: Final = {"relay_page": "$9", "relay_page_at": "$2"}
 _RANGES: Final = ("relay_span", "relay_span_end", "relay_span_whole", "relay_positions")
 _LARGEST_TO_MESSAGE: Final = 8
 """`relay.paging.largest_row` has so many times the bytes of a message."""
@@ -61,6 +75,7 @@ def relay_statement(
     late: bool = False,
     between: bool = False,
     way: Way = "plain",
+    commit_times: bool = False,
 ) -> str:
     """The text of a statement.
 
@@ -70,11 +85,16 @@ def relay_statement(
         late: Whether a poll is to look for rows of transactions that were open before.
         between: Whether it is to pass over the rows of transactions that are under way.
         way: How rows are read.
+        commit_times: Whether rows come with `committed_at`; a server that does not keep the times
+            of commits refuses to be asked for them.
     """
     parts = {
         place: text.replace("{largest}", _LARGEST.get(name, ""))
         for place, text in _parts(payload_type, modern, way).items()
     }
+    if commit_times:
+        parts["columns"] += ", xid"
+        parts["output"] += f", {_COMMITTED_AT}"
     parts["longest_name"] = str(LONGEST_NAME_READ)
     parts["nothing"] = _NOTHING[payload_type]
     if name == "relay_poll":
@@ -84,6 +104,10 @@ def relay_statement(
         parts["late"] = queries.statement("relay_poll_late", schema=schema, **parts) if late else ""
     elif name in _RANGES:
         parts["ranges"] = queries.statement("relay_ranges")
+        parts["walk"] = queries.statement("relay_walk", schema=schema)
+    elif name in _BYTES:
+        parts["rows"] = queries.statement(name, schema=schema, **parts)
+        return queries.statement("relay_page_cut", bytes=_BYTES[name], **parts)
     return queries.statement(name, schema=schema, **parts)
 
 
@@ -123,7 +147,8 @@ def _plain(payload_type: PayloadType, modern: bool) -> dict[str, str]:
         f"{_stored('headers', 'jsonb', modern)} AS headers_bytes, {_NAMES} AS names",
         "size": _SIZE,
         "texts": f"CASE WHEN {fits} THEN {_PAYLOAD[payload_type]} END AS body, "
-        f"CASE WHEN m.headers <> '{{}}' AND {fits} THEN m.headers::text END AS own",
+        f"CASE WHEN m.replay IS NOT NULL AND {fits} THEN {_OF_COPY} "
+        f"WHEN m.headers <> '{{}}' AND {fits} THEN m.headers::text END AS own",
         "output": _output(
             event_type=short.format("event_type"),
             partition_key=short.format("partition_key"),
@@ -155,6 +180,7 @@ def _measured(payload_type: PayloadType, modern: bool) -> dict[str, str]:
         "size": f"(CASE WHEN {unfit} IS NULL THEN {_SIZE} ELSE {stored} END)",
         "texts": f"CASE WHEN {unfit} IS NULL THEN {_PAYLOAD[payload_type]} END AS body, "
         f"CASE WHEN {unfit} IS NOT NULL THEN {unfit} "
+        f"WHEN m.replay IS NOT NULL THEN {_OF_COPY} "
         "WHEN m.headers <> '{}' THEN m.headers::text END AS own",
         "output": _output(
             event_type=_cut("event_type"),

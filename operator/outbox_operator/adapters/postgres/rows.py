@@ -18,8 +18,11 @@ class Row(NamedTuple):
 
     Attributes:
         payload: None when the row was not read whole.
-        headers: JSON text; None when there are none. Of a row that was not read whole, what is
-            in the way: a column and its bytes, such as `payload 1179639000`, or a sentence.
+        headers: JSON text; None when there are none. Of a copy that a replay has written,
+            `COPY_MARK`, the name of the replay, and, behind a space, a JSON array of what is in
+            `replay` and of the headers. Of a row that
+            was not read whole, what is in the way: a column and its bytes, such as
+            `payload 1179639000`, or a sentence.
         created_at: Microseconds since 1970, within the years 1 to 9999.
     """
 
@@ -43,6 +46,8 @@ Rows = Sequence[Row]
 object of each would cost as much as to publish it; `Row.named` does it where names are wanted,
 and these are names of indexes. The loop of `relay.message` that every event goes through writes
 numbers, for speed."""
+COPY_MARK: Final = "replay "
+"""No JSON text begins with it, so whatever an application writes is no copy."""
 POSITION: Final = 0
 EVENT_ID: Final = 1
 EVENT_TYPE: Final = 2
@@ -50,6 +55,13 @@ PARTITION_KEY: Final = 3
 PAYLOAD: Final = 5
 HEADERS: Final = 6
 CREATED_AT: Final = 7
+COMMITTED_AT: Final = 8
+"""As `created_at`, of a server that keeps the times of commits (`StoredCursor.commit_times`)."""
+
+
+def is_copy(headers: str | None) -> bool:
+    """Whether a row with these `Row.headers` is a copy that a replay has written."""
+    return headers is not None and headers.startswith(COPY_MARK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +104,7 @@ class StoredCursor:
         server_system: System identifier of this server.
         server_snapshot: A snapshot of now.
         newest_xid: The latest transaction that wrote an event, if any did.
+        commit_times: Whether rows come with the time of their commit.
     """
 
     cursor: Cursor
@@ -102,6 +115,7 @@ class StoredCursor:
     server_system: str
     server_snapshot: str
     newest_xid: str | None
+    commit_times: bool
 
 
 Way = Literal["plain", "measured", "named", "placed"]
@@ -200,7 +214,8 @@ class Candidate(NamedTuple):
     """A row that may have been published, or not.
 
     Attributes:
-        key: SHA-256 of its ordering key; of a row without one, of nothing.
+        key: SHA-256 of its ordering key, of a row without one, of nothing; of a copy, of that, a
+            zero and the name of its replay.
     """
 
     position: int
@@ -214,6 +229,8 @@ class NewDeadLetter:
 
     Attributes:
         blocked: Whether only because its key is blocked.
+        event_id: Of the event, for the log.
+        trace_id: Of its trace, likewise; None: it has none.
     """
 
     position: int
@@ -221,3 +238,5 @@ class NewDeadLetter:
     reason: Reason
     error: str
     blocked: bool
+    event_id: str = ""
+    trace_id: str | None = None

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from outbox_operator.adapters.network import as_seen_in
 from outbox_operator.adapters.postgres.url_parameters import malformed, read_parameters
-from outbox_operator.adapters.tls import client_context
+from outbox_operator.adapters.tls import client_context, system_context
 from outbox_operator.errors import CredentialsError
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.config import DatabaseConfig, SslMode
@@ -265,6 +265,11 @@ def tls(target: PostgresTarget) -> ssl.SSLContext | SslMode:
     """
     if target.sslmode in ("disable", "allow", "prefer") and target.cert_pem is None:
         return target.sslmode
+    verify_name = target.sslmode == "verify-full"
+    # `require` asks for encryption, not for proof of who is there; so says libpq too.
+    verify = target.sslmode.startswith("verify") or target.ca_pem is not None
+    if target.ca_pem is None and target.cert_pem is None:
+        return system_context(verify=verify, verify_name=verify_name)
     try:
         context = client_context(
             ca_pem=target.ca_pem, cert_pem=target.cert_pem, key_pem=target.key_pem
@@ -272,12 +277,11 @@ def tls(target: PostgresTarget) -> ssl.SSLContext | SslMode:
     except (ssl.SSLError, ValueError):
         raise CredentialsError(
             f"PostgreSQL at {target.address}: the TLS certificate, key or authority is not valid "
-            "PEM, the key is encrypted, or key and certificate do not belong together",
+            "PEM, the key is encrypted or over 8 kB, or key and certificate do not belong together",
             reason=Reason.INVALID_SECRET,
         ) from None
-    context.check_hostname = target.sslmode == "verify-full"
-    if not target.sslmode.startswith("verify") and target.ca_pem is None:
-        # `require` asks for encryption, not for proof of who is there; so says libpq too.
+    context.check_hostname = verify_name
+    if not verify:
         context.verify_mode = ssl.CERT_NONE
     return context
 

@@ -1,6 +1,6 @@
 """Where the rows of a window are: its extent, and their positions, by the shard's own index.
 
-Used by `adapters.postgres.outbox`. No statement here reads rows of other shards.
+An `OutboxStore` has one. No statement here reads rows of other shards.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ _BEYOND: Final = 2**63 - 1
 class Windows:
     """The statements about the windows of one shard.
 
+    Every method may raise the errors of `adapters.postgres.errors`.
+
     Args:
         sql: Gives the text of a statement by its name.
         turn: Entered for each statement.
@@ -40,7 +42,7 @@ class Windows:
         self._turn = turn
 
     async def span(self, unseen: Bound, upper: Bound, after: int) -> Span | None:
-        """As `OutboxStore.span`."""
+        """Extent of the window from S1 to S2 (`upper`) behind position `after`; None: empty."""
         parts, positions = await self._parts(unseen, upper, after)
         rows = sum(part.rows for part in parts)
         first = min((part.first for part in parts), default=_BEYOND)
@@ -107,7 +109,12 @@ class Windows:
         last: int,
         most: int,
     ) -> array[int]:
-        """As `OutboxStore.positions`."""
+        """Where the next rows of a window are, behind position `after` and up to `last`.
+
+        Args:
+            wrote: Transactions since S1 that wrote there: from the first on, before the second.
+            most: How many at most; then there may be more.
+        """
         async with self._turn():
             found = await self._connection.fetchval(
                 self._sql("relay_positions"),

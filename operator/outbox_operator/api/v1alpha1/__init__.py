@@ -1,1 +1,1 @@
-"""Spec and status of the three kinds in this version of the API."""
+"""Spec and status of the four kinds in this version of the API."""

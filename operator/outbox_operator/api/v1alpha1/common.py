@@ -1,4 +1,4 @@
-"""Parts that all three kinds share: the NATS connection, policies, pod settings, status base."""
+"""Parts that several kinds share: the NATS connection, policies, pod settings, status base."""
 
 from __future__ import annotations
 
@@ -82,6 +82,18 @@ class NatsConnection(ApiModel):
         pattern=r"^[^\s.*>]+$",
         description="JetStream domain, for servers behind a leaf node.",
     )
+
+
+class StreamPlace(ApiModel):
+    """Where a stream was seen, by which a login that leads elsewhere is told from a lost stream."""
+
+    url: str = Field(description="The servers that were asked, as declared.")
+    domain: str | None = Field(default=None, description="JetStream domain, as declared.")
+    cluster: str | None = Field(default=None, description="Name that the servers' cluster gives.")
+    account: str | None = Field(
+        default=None, description="NATS account of the login; absent: the server does not say."
+    )
+    declared: str | None = Field(default=None, description="Hash of the declared connection.")
 
 
 class Autoscaling(ApiModel):

@@ -19,6 +19,7 @@ from outbox_operator.api.fields import (
     model_rules,
     rules,
 )
+from outbox_operator.api.v1alpha1.approval import Approvals, PendingMove, PlanHash
 from outbox_operator.api.v1alpha1.common import (
     AdoptionPolicy,
     Autoscaling,
@@ -26,6 +27,7 @@ from outbox_operator.api.v1alpha1.common import (
     NatsConnection,
     PodTemplate,
     StatusBase,
+    StreamPlace,
     pod_template,
 )
 from outbox_operator.api.v1alpha1.handler import CircuitBreaker, Handler, Inbox
@@ -242,6 +244,11 @@ class EventConsumerSpec(ConsumerConfigSpec):
         default=None,
         description="Where dead letters go; default: the dead-letter stream of the EventStream.",
     )
+    approvedPlan: PlanHash | None = Field(
+        default=None,
+        description="Hash of the move in `status.pendingMove` that may happen; counts once. With "
+        "an inbox, `inbox.approvedPlan` says so.",
+    )
     deletionPolicy: DeletionPolicy = Field(
         default="Retain",
         description="What happens to the durable consumer (its position, not the messages) when "
@@ -270,11 +277,18 @@ class DurableState(ApiModel):
     name: str = Field(description="Name of the durable consumer.")
     stream: str = Field(description="Name of its stream.")
     created: str | None = Field(default=None, description="When it was created.")
+    streamCreated: str | None = Field(default=None, description="When its stream was created.")
+    place: StreamPlace | None = Field(default=None, description="Where it was seen last.")
     pending: int = Field(default=0, description="Messages not delivered yet.")
     ackPending: int = Field(default=0, description="Messages delivered and not acknowledged.")
     redelivered: int = Field(default=0, description="Messages in flight delivered more than once.")
     waiting: int = Field(default=0, description="Pull requests that wait for messages.")
     ackFloor: int = Field(default=0, description="All up to this stream sequence are done.")
+    oldestUnreadSeconds: float | None = Field(
+        default=None,
+        description="Age of the oldest message that is not handled; 0: there is none, absent: not "
+        "known.",
+    )
     deadLetters: int | None = Field(
         default=None, description="Dead letters of this consumer; absent: not known."
     )
@@ -294,6 +308,17 @@ class EventConsumerStatus(StatusBase):
     replicas: int = Field(default=0, description="Pods that exist.")
     readyReplicas: int = Field(default=0, description="Pods that are ready.")
     selector: str = Field(default="", description="Label selector of the pods, for autoscalers.")
+    inboxDatabase: str | None = Field(
+        default=None,
+        description="Identity of the database that the inbox is in: a login that leads to another "
+        "one is not followed while handled messages may come again.",
+    )
+    pendingMove: PendingMove | None = Field(
+        default=None, description="An inbox that would forget what was handled and waits."
+    )
+    approvals: Approvals | None = Field(
+        default=None, description="Who approved or rejected what, and when."
+    )
 
 
 EventConsumerSpec.model_rebuild()

@@ -15,6 +15,7 @@ from outbox_operator.api.fields import (
     cel,
     model_rules,
 )
+from outbox_operator.api.v1alpha1.approval import PlanHash
 from outbox_operator.api.v1alpha1.database import (
     LoginSecretRef,
     MigratedConnection,
@@ -148,6 +149,11 @@ class Inbox(MigratedConnection):
     retention: Duration = Field(
         default="7d",
         description="Handled ids are kept this long; must exceed the longest redelivery.",
+    )
+    approvedPlan: PlanHash | None = Field(
+        default=None,
+        description="Hash of the move to another database that may happen although messages may "
+        "be handled again: status.pendingMove.hash. Approves once, and may stay.",
     )
 
 

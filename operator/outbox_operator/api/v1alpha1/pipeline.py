@@ -20,6 +20,7 @@ from outbox_operator.api.fields import (
     model_rules,
     rules,
 )
+from outbox_operator.api.v1alpha1.approval import Approvals, PendingMove, PlanHash
 from outbox_operator.api.v1alpha1.common import (
     AdoptionPolicy,
     Autoscaling,
@@ -44,8 +45,14 @@ class Migrations(ApiModel):
 
     policy: Literal["Automatic", "RequireApproval"] = Field(
         default="Automatic",
-        description="RequireApproval shows the plan in status.schema.pendingPlan and waits for "
-        "the annotation outbox.dev/approve-plan=<hash>.",
+        description="RequireApproval shows the plan in status.schema.pendingPlan and waits until "
+        "somebody approves it, by approvedPlan or by an OutboxTask.",
+    )
+    approvedPlan: PlanHash | None = Field(
+        default=None,
+        description="Hash of the plan that may run: status.schema.pendingPlan.hash, or "
+        "status.pendingMove.hash of a stream that moves. Approves once, and may stay: the hash of "
+        "another plan does nothing.",
     )
     lockTimeout: Duration = Field(
         default="5s",
@@ -244,7 +251,7 @@ class OutboxPipelineSpec(ApiModel):
 class PendingPlan(ApiModel):
     """A migration that waits."""
 
-    hash: str = Field(description="Approve with outbox.dev/approve-plan=<hash>.")
+    hash: str = Field(description="Names this plan, for whoever approves or rejects it.")
     statements: list[str] = Field(default_factory=list, description="What would run.")
     destructive: bool = Field(default=False, description="Whether data would be lost.")
 
@@ -307,6 +314,13 @@ class OutboxPipelineStatus(StatusBase):
     # `schema` would hide a method of pydantic's base class, hence the alias.
     schema_: SchemaStatus | None = Field(
         default=None, alias="schema", description="State of our tables."
+    )
+    pendingMove: PendingMove | None = Field(
+        default=None,
+        description="A stream that would leave messages behind and waits for approval.",
+    )
+    approvals: Approvals | None = Field(
+        default=None, description="Who approved or rejected what, and when."
     )
     outbox: OutboxStatus | None = Field(default=None, description="Rows that wait.")
     stream: StreamState | None = Field(default=None, description="The stream.")

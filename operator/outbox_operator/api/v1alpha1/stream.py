@@ -18,11 +18,13 @@ from outbox_operator.api.fields import (
     keeps_true,
     model_rules,
 )
+from outbox_operator.api.v1alpha1.approval import Approvals, PendingMove, PlanHash
 from outbox_operator.api.v1alpha1.common import (
     AdoptionPolicy,
     DeletionPolicy,
     NatsConnection,
     StatusBase,
+    StreamPlace,
 )
 
 
@@ -317,6 +319,11 @@ class EventStreamSpec(StreamConfig):
         max_length=256,
         description="Subject filters whose messages are stored. Must not overlap another stream's.",
     )
+    approvedPlan: PlanHash | None = Field(
+        default=None,
+        description="Hash of the move in `status.pendingMove` that may happen; counts once. Of a "
+        "pipeline's stream the pipeline decides.",
+    )
     deletionPolicy: DeletionPolicy = Field(
         default="Retain",
         description="What happens to the JetStream stream (and its messages) when this resource "
@@ -329,6 +336,7 @@ class StreamState(ApiModel):
 
     name: str = Field(description="Name of the JetStream stream.")
     created: str | None = Field(default=None, description="When the stream was created.")
+    place: StreamPlace | None = Field(default=None, description="Where it was seen last.")
     messages: int = Field(default=0, description="Messages stored.")
     bytes: int = Field(default=0, description="Bytes stored.")
     firstSequence: int = Field(default=0, description="Sequence of the oldest message.")
@@ -350,4 +358,10 @@ class EventStreamStatus(StatusBase):
     """What is true of the stream now."""
 
     stream: StreamState | None = Field(default=None, description="The stream as the server has it.")
+    pendingMove: PendingMove | None = Field(
+        default=None, description="The login leads elsewhere, and it waits to be approved."
+    )
+    approvals: Approvals | None = Field(
+        default=None, description="What was decided about moves; the last ten."
+    )
     sampledAt: str | None = Field(default=None, description="When the numbers were read.")

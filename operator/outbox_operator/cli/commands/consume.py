@@ -12,6 +12,7 @@ from typing import Final
 from outbox_operator.cli import event_loop, pod_options
 
 HELP: Final = "hand the events of one durable consumer to an HTTP endpoint or Python functions"
+EXTRA: Final = "consumer"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from outbox_operator.errors import SpecError
 
 HELP: Final = "run the pipelines of a manifest on this machine: servers, relay and consumers"
+EXTRA: Final = "dev"
 
 DATABASE_ENV: Final = "OUTBOX_DEV_DATABASE_URL"
 DEFAULT_FOLDER: Final = ".outbox-dev"
@@ -40,6 +41,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="print the events of consumers with an HTTP handler that has no --endpoint",
     )  # fmt: skip
     parser.epilog = (
+        "`outbox dev VERB` is a verb of a cluster for what runs here, "
+        "`outbox dev --data FOLDER VERB` for what runs with that folder. "
         f"The environment variable {DATABASE_ENV} names a database to use instead of an embedded "
         "one; it must be a role that may create tables."
     )

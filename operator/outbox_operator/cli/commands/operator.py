@@ -7,6 +7,7 @@ import os
 from typing import Final
 
 HELP: Final = "run the Kubernetes operator"
+EXTRA: Final = "operator"
 
 _FLAGS: Final = {
     "namespaces": "namespaces to look after, with commas between them; default: all",

@@ -1,4 +1,8 @@
-"""`outbox rebase`: set the cursors of an outbox anew after its database was restored or moved."""
+"""`outbox rebase`: set the cursors of an outbox anew after its database was restored or moved.
+
+With the name of a pipeline the operator does it. In a relay's pod, or with `--url-file` from
+anywhere, it is done from here, with that login.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,17 @@ import os
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from outbox_operator.cli.cluster import options
+from outbox_operator.errors import SpecError
+
 if TYPE_CHECKING:
     from outbox_operator.adapters.postgres.url import PostgresTarget
     from outbox_operator.plan.postgres.rebase import Choice, StreamEnd
     from outbox_operator.relay.settings import Settings
 
 HELP: Final = "set the cursors anew after the database was restored or moved, or to send again"
+LAPTOP: Final = True
+EXTRA: Final = "cli"
 
 _STATEMENT_SECONDS: Final = 3600.0
 """A large table is rewritten in one statement."""
@@ -21,7 +30,12 @@ _STATEMENT_SECONDS: Final = 3600.0
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    where = parser.add_mutually_exclusive_group()
+    parser.add_argument(
+        "name", nargs="?", metavar="PIPELINE",
+        help="name of an OutboxPipeline, which the operator sets anew, by a task",
+    )  # fmt: skip
+    direct = parser.add_argument_group("instead, from here and with a login of the database")
+    where = direct.add_mutually_exclusive_group()
     where.add_argument(
         "--config",
         metavar="FILE",
@@ -33,15 +47,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="instead of a configuration: file that holds the database's connection URL; NATS is "
         "then not asked",
     )
-    parser.add_argument(
+    direct.add_argument(
         "--ca-file",
         metavar="FILE",
         help="PEM bundle of the authorities that sign the database's server, with --url-file",
     )
-    parser.add_argument(
+    direct.add_argument(
         "--schema", default="outbox", help="schema of the tables, with --url-file (default: outbox)"
     )
-    which = parser.add_mutually_exclusive_group()
+    which = parser.add_argument_group("which rows").add_mutually_exclusive_group()
     which.add_argument(
         "--unpublished",
         action="store_true",
@@ -50,7 +64,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--all", action="store_true", help="publish every row of the table")
     which.add_argument("--none", action="store_true", help="publish none of them")
     which.add_argument(
-        "--from-position", type=int, metavar="N", help="publish the rows from position N on"
+        "--from-position",
+        type=options.number,
+        metavar="N",
+        help="publish the rows from position N on",
     )
     which.add_argument(
         "--created-after",
@@ -59,13 +76,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="publish the rows written since TIME, for example 2026-01-31T09:00+00:00",
     )
     parser.add_argument(
-        "--yes", action="store_true", help="do it; without this only what would be done is shown"
-    )
+        "--yes", action="store_true",
+        help="do it; without this what would be done is shown, and a person is asked",
+    )  # fmt: skip
+    options.task(parser, paced=False)
+    options.configure(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Show, and with --yes do it; 0 when that was possible."""
-    asyncio.run(_rebase(args))
+    if args.name is not None:
+        from outbox_operator.cli.cluster import rebase, session
+
+        if args.config or args.url_file:
+            raise SpecError("give the name of a pipeline, or --config or --url-file, not both")
+        return session.run(args, rebase.rebase)
+    try:
+        asyncio.run(_rebase(args))
+    except ModuleNotFoundError as error:
+        raise SpecError(
+            f"{error.name} is not installed; pip install 'outbox-operator[relay]'"
+        ) from error
     return 0
 
 
@@ -80,18 +111,19 @@ async def _rebase(args: argparse.Namespace) -> None:
         target, application_name="outbox-rebase", statement_timeout=_STATEMENT_SECONDS
     )
     try:
-        async with PostgresRebase.open(connection, target, schema) as rebase:
+        looks = args.dry_run or not args.yes
+        async with PostgresRebase.open(connection, target, schema, looks=looks) as rebase:
             ends = None
             if settings is not None and choice.repeats:
                 ends = await _stream_ends(settings, rebase.shards)
             shards = await rebase.preview(choice)
             check_rebase(choice, shards, ends)
             print("\n".join(describe(choice, shards, f"{target.address} schema {schema}")))
-            if args.yes:
+            if not looks:
                 await rebase.apply(choice, ends)
     finally:
         await connection.close()
-    print("Done; the relay goes on by itself." if args.yes else "Nothing was changed; add --yes.")
+    print("Nothing was changed; add --yes." if looks else "Done; the relay goes on by itself.")
 
 
 def _choice(args: argparse.Namespace) -> Choice:

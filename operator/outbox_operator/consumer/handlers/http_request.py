@@ -11,12 +11,14 @@ from typing import Any, Final
 from outbox_operator.consumer.handlers.types import Context, ReceivedEvent
 from outbox_operator.consumer.handlers.webhook_signature import HEADER_PREFIX
 from outbox_operator.wire.headers import (
+    REPLAY,
     RESERVED_PREFIXES,
     TRACEPARENT,
     TRACESTATE,
     encode_value,
 )
 from outbox_operator.wire.times import format_time
+from outbox_operator.wire.trace_context import parent_of
 
 DELIVERIES_HEADER: Final = "Outbox-Deliveries"
 CONSUMER_HEADER: Final = "Outbox-Consumer"
@@ -27,7 +29,7 @@ _NOT_FORWARDED: Final = frozenset(
     {
         "host", "content-length", "content-type", "content-encoding", "transfer-encoding",
         "connection", "keep-alive", "te", "trailer", "upgrade", "expect", "proxy-authorization",
-        "proxy-connection", "authorization", "accept-encoding",
+        "proxy-connection", "authorization", "accept-encoding", TRACEPARENT, TRACESTATE,
     }
 )  # fmt: skip
 """Headers that speak about one HTTP hop, or that we set: an event must not set them for the
@@ -135,11 +137,13 @@ def _attributes(event: ReceivedEvent) -> dict[str, str]:
     }
     if event.key:
         attributes["partitionkey"] = event.key
-    found = {name.lower(): value for name, value in event.headers.items()}
-    for name in (TRACEPARENT, TRACESTATE):
-        if name in found:
-            attributes[name] = found[name]
-    return attributes
+    return {**attributes, **_producer(event)}
+
+
+def _producer(event: ReceivedEvent) -> Mapping[str, str]:
+    """Return the headers that name the producer's span; what is malformed is not handed on."""
+    parent = parent_of(event.headers)
+    return {} if parent is None else parent.headers
 
 
 def _common_headers(event: ReceivedEvent, context: Context) -> dict[str, str]:
@@ -152,6 +156,8 @@ def _common_headers(event: ReceivedEvent, context: Context) -> dict[str, str]:
             and not name.lower().startswith(_NOT_FORWARDED_PREFIXES)
             and _NAME.fullmatch(name)
         },
+        **(_producer(event) if context._span is None else context._span),
+        **({REPLAY: replay} if (replay := event.headers.get(REPLAY)) is not None else {}),
         CONSUMER_HEADER: context.consumer,
         DELIVERIES_HEADER: str(context.deliveries),
     }

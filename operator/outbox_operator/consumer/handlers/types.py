@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from outbox_operator.wire.trace_context import parent_of
+
 
 @dataclass(frozen=True, slots=True)
 class Ack:
@@ -161,7 +163,18 @@ class Context:
     sequence: int
     connection: Any = None
     deadline: float | None = None
+    _headers: Mapping[str, str] | None = None
+    _span: Mapping[str, str] | None = None
     _moved: Callable[[float], None] | None = None
+
+    @property
+    def trace(self) -> Mapping[str, str]:
+        """The headers `traceparent` and `tracestate` to hand on in requests: of the span of this
+        call, or of the event's producer where the call has none; empty without a trace."""
+        if self._span is not None:
+            return self._span
+        parent = parent_of(self._headers or {})
+        return {} if parent is None else parent.headers
 
     @property
     def remaining(self) -> float:

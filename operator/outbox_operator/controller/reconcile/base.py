@@ -1,4 +1,4 @@
-"""What the three reconcilers have in common: one idempotent pass over one object.
+"""What the reconcilers of pipelines, streams and consumers share: one idempotent pass.
 
 A pass reads the object from the watch cache, makes sure of our finalizer, does the kind's own
 work, and writes the status whatever the outcome. Errors become conditions and a back-off; only
@@ -13,7 +13,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from outbox_operator import version
 from outbox_operator.adapters.kubernetes.transport import WriteConflictError
@@ -29,7 +29,13 @@ from outbox_operator.controller.runtime.child_cache import owner_of
 from outbox_operator.controller.runtime.objects import cleaned_up_after
 from outbox_operator.controller.runtime.own_writes import OwnWrites
 from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileResult
-from outbox_operator.errors import AccessDeniedError, ConflictError, KubernetesError, OutboxError
+from outbox_operator.errors import (
+    AccessDeniedError,
+    ConflictError,
+    KubernetesError,
+    OutboxError,
+    SpecError,
+)
 from outbox_operator.plan.ownership import CONFLICTS
 from outbox_operator.plan.passes.result import PassResult
 from outbox_operator.plan.status.conditions import (
@@ -48,6 +54,9 @@ from outbox_operator.reasons import Reason
 log = logging.getLogger(__name__)
 
 LOST_RACE_SECONDS = 1.0
+_MOST_OWED: Final = 20
+"""Texts of each kind that an object is owed, while the API server takes no status."""
+APPROVE_INSTEAD: Final = "set the field approvedPlan, or use kubectl outbox plan approve"
 
 ResourceT = TypeVar("ResourceT", bound=Resource[Any, Any])
 StatusT = TypeVar("StatusT", bound=StatusBase)
@@ -67,6 +76,8 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         self._own = OwnWrites()
         self._uids: dict[ObjectKey, str] = {}
         self._parsed: LastResult[ResourceT] = LastResult()
+        self._owed: dict[str, PassResult[StatusT]] = {}
+        """By UID, what passes did whose status could not be written."""
 
     @abstractmethod
     def parse(self, body: Mapping[str, Any]) -> ResourceT:
@@ -92,7 +103,9 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         """The object is gone: drop what is remembered of it."""
         self._own.forget(uid)
         self._parsed.forget(uid)
+        self._owed.pop(uid, None)
         self._uids.pop(key, None)
+        self.context.exported.forget(key)
         self.context.nats.forget(key)
         self.context.postgres.forget(key)
         self.context.background.cancel(uid)
@@ -180,11 +193,13 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
                 "operator's log says where. A server that answers nonsense has this effect, too"
             )
             result = PassResult(parts=(failed(ConditionType.READY, said),), status=previous)
+        result = self._owed[metadata.uid] = self._with_owed(metadata.uid, result)
         parts = [*with_missing(result.parts, types), self._paused(body, metadata)]
         after = conditions(
             parts, ready_reason=result.ready_reason, previous=previous.conditions,
             generation=metadata.generation, now=self._now(),
         )  # fmt: skip
+        self.context.exported.put(metadata, result.sampled, after)
         ready = after[0].status == "True"
         drift = DriftCount.after(previous, result.drifts, self._now())
         status = result.status.model_copy(
@@ -200,9 +215,12 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         repaired = [*result.drifts, *result.corrections]
         if not await self._write(body, metadata, status, now=bool(repaired)):
             pause_seconds = min(pause_seconds, settings.status_interval_seconds)
+        self._owed.pop(metadata.uid, None)
         await self.events.drift(body, repaired)
         await self.events.moved(body, result.moves)
         await self.events.ready(body, previous.conditions, after)
+        if meta.APPROVE_PLAN_ANNOTATION in result.acted_on:
+            await self.events.deprecated(body, meta.APPROVE_PLAN_ANNOTATION, APPROVE_INSTEAD)
         if defect is not None:
             raise defect  # once it has been said
         await self._remove_annotations(key, metadata, result.acted_on)
@@ -216,6 +234,18 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             requeue_after=settings.stalled_ceiling_seconds
             if stalled
             else settings.retry_ceiling_seconds,
+        )
+
+    def _with_owed(self, uid: str, result: PassResult[StatusT]) -> PassResult[StatusT]:
+        """A result, and what earlier passes did and could tell nobody."""
+        owed = self._owed.get(uid)
+        if owed is None:
+            return result
+        return dataclasses.replace(
+            result,
+            drifts=(*owed.drifts, *result.drifts)[-_MOST_OWED:],
+            corrections=(*owed.corrections, *result.corrections)[-_MOST_OWED:],
+            moves=(*owed.moves, *result.moves)[-_MOST_OWED:],
         )
 
     async def _denied(self, key: ObjectKey) -> AccessDeniedError | None:
@@ -256,11 +286,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         self, body: Mapping[str, Any], metadata: Meta, status: StatusT, *, now: bool
     ) -> bool:
         """Write a status if it says enough that is new; False: new numbers have to wait."""
-        after = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-        before = self._own.status(body)
-        if after == before or not (now or self._worth_writing(before, after)):
-            return says_the_same(before, after)
-        written = await self.context.kube.apply_status(
+        manifest = self.context.undeclared.left_out(
             {
                 "apiVersion": meta.API_VERSION,
                 "kind": self.kind,
@@ -269,9 +295,18 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
                     "namespace": metadata.namespace,
                     "uid": metadata.uid,
                 },
-                "status": after,
+                "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
             }
         )
+        after, before = manifest["status"], self._own.status(body)
+        if after == before or not (now or self._worth_writing(before, after)):
+            return says_the_same(before, after)
+        try:
+            written = await self.context.kube.apply_status(manifest)
+        except SpecError as error:  # of a definition that is older than this operator
+            if not self.context.undeclared.learn(self.kind, error):
+                raise
+            return await self._write(body, metadata, status, now=now)
         if written is not None:
             self._own.wrote_status(written, after)
         return True

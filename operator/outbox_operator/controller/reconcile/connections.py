@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -34,7 +35,8 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 120.0
 """Longer than a resync of a quiet resource, so that its connection is still there."""
 REFUSAL_SECONDS = 1.0
-"""A refused connection is not tried again within this time, however many resources ask."""
+"""A refused connection is not tried again within this time, however many resources ask. The refusal
+is kept as a copy: what was raised holds on to the whole attempt, with its TLS context."""
 PER_TARGET = 2
 """Postgres connections per login; more work waits its turn."""
 ANSWER_SECONDS: Final = 8.0
@@ -91,7 +93,8 @@ class NatsConnections:
                     raise disconnected_error(entry.connection, auth)
                 return entry.admin
             if entry.refused and self._clock() - entry.refused[0] < REFUSAL_SECONDS:
-                raise entry.refused[1]
+                raise copy.copy(entry.refused[1])
+            refusal: OutboxError | None = None
             try:
                 entry.connection = await nats_adapter.connect(
                     auth,
@@ -101,8 +104,10 @@ class NatsConnections:
                     on_closed=lambda: self._changed(auth, "nats closed the session"),
                 )
             except OutboxError as error:
-                entry.refused = (self._clock(), error)
-                raise
+                refusal = copy.copy(error)
+            if refusal is not None:
+                entry.refused = (self._clock(), refusal)
+                raise copy.copy(refusal)
             await listen_for_changes(entry.connection, lambda heard: self._heard(auth, heard))
             entry.refused = None
             entry.admin = JetStreamAdmin(entry.connection, auth)
@@ -275,12 +280,15 @@ class PostgresConnections:
         if not fresh and (connection := self._idle(entry)) is not None:
             return connection
         if entry.refused and self._clock() - entry.refused[0] < REFUSAL_SECONDS:
-            raise entry.refused[1]
+            raise copy.copy(entry.refused[1])
+        refusal: OutboxError | None = None
         try:
             connection = await self._connect(target)
         except OutboxError as error:
-            entry.refused = (self._clock(), error)
-            raise
+            refusal = copy.copy(error)
+        if refusal is not None:
+            entry.refused = (self._clock(), refusal)
+            raise copy.copy(refusal)
         entry.refused = None
         return connection
 

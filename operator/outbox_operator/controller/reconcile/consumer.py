@@ -3,52 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
 from outbox_operator import version
 from outbox_operator.adapters.execute import execute
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
+from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Consumer, parse_consumer
 from outbox_operator.api.unsupported import check_consumer_supported
 from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
 from outbox_operator.controller.reconcile.base import BaseReconciler
+from outbox_operator.controller.reconcile.cache import LastResult
 from outbox_operator.controller.reconcile.consumer_inbox import ensure_inbox
 from outbox_operator.controller.reconcile.context import Context
-from outbox_operator.controller.reconcile.jetstream import connect
+from outbox_operator.controller.reconcile.jetstream import Seen, connect, look_back, sight_of
+from outbox_operator.controller.reconcile.oldest_unread import OldestUnread
+from outbox_operator.controller.reconcile.postgres import Logins
+from outbox_operator.controller.reconcile.votes import votes_on
 from outbox_operator.controller.reconcile.workloads import Workloads
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.checks import check_consumer
 from outbox_operator.plan.jetstream.consumers import ObservedConsumer
-from outbox_operator.plan.kubernetes.workloads import consumer_objects, consumer_secret_refs
+from outbox_operator.plan.kubernetes.logins import consumer_logins
+from outbox_operator.plan.kubernetes.workloads import (
+    consumer_login_refs,
+    consumer_objects,
+    consumer_secret_refs,
+)
 from outbox_operator.plan.names import durable_name, workload_name
-from outbox_operator.plan.passes.consumer import (
+from outbox_operator.plan.passes.approval import Vote
+from outbox_operator.plan.passes.consumer import consumer_result, keeps_pods, restarting
+from outbox_operator.plan.passes.durable import (
     DurableObserved,
     DurableResult,
-    consumer_result,
     durable_result,
     not_ready,
     plan_durable,
-    restarting,
+    unacknowledged,
 )
 from outbox_operator.plan.passes.inbox import InboxResult
 from outbox_operator.plan.passes.result import PassResult
 from outbox_operator.plan.passes.source import Source, StreamNotFoundError, resolve
+from outbox_operator.plan.passes.stream_moving import NOTHING_KNOWN, Left, durable_elsewhere
 from outbox_operator.plan.status.conditions import Part, failed
 from outbox_operator.plan.status.workload import (
     WorkloadResult,
+    kept,
     not_started,
     replicas,
     stopped_by,
     was_there,
 )
 from outbox_operator.plan.steps import Applied
+from outbox_operator.plan.tasks.reset import standing_still_for
 from outbox_operator.reasons import Reason
 
 INBOX_PENDING: Final = "started or changed once the inbox has been looked at"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Secrets:
+    """What pods would be made with.
+
+    Attributes:
+        checksum: Of all that they mount.
+        logins: Of what they log in with.
+    """
+
+    checksum: str
+    logins: str
 
 
 class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
@@ -62,6 +90,12 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         super().__init__(context)
         self._workloads = workloads
         self._sources: dict[str, Source] = {}
+        self._unread = OldestUnread()
+        self._homes: dict[str, NatsAuth] = {}
+        """By UID, the login with which the durable consumer was as wanted last."""
+        self._logins: LastResult[str] = LastResult()
+        self._tried: dict[str, Logins] = {}
+        """By UID, logins of an inbox that lead to one database."""
 
     def parse(self, body: Mapping[str, Any]) -> Consumer:
         """The typed resource."""
@@ -86,45 +120,105 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         """Durable consumer, then inbox, then workload; each says for itself how it went."""
         check_consumer_supported(resource.spec)
         check_consumer(resource.spec)
+        votes = votes_on(self.context.objects, resource)
         inbox = InboxResult()
         workload = WorkloadResult()
         try:
             source = self._resolve(resource)
         except OutboxError as error:
             durable = DurableResult(parts=(not_ready(error),))
-            return consumer_result(resource, durable, inbox, workload, datetime.now(UTC))
+            return self._result(resource, durable, inbox, workload, votes)
         self._sources[resource.meta.uid] = source
-        durable = await self._durable(resource, source)
-        inbox = await ensure_inbox(self.context, resource)
+        # Before anything is looked at: pods are rolled to nothing newer than what was seen.
+        secrets = await self._secrets(resource, source)
+        durable = await self._durable(resource, source, votes)
+        inbox = await ensure_inbox(
+            self.context, resource, self._tried, unacknowledged(resource, durable), votes
+        )
         earlier = (*durable.parts, *inbox.parts)
         if any(part.reason == Reason.TAKEN_OVER for part in durable.parts):
             workload = await self._no_workload(resource)
         elif inbox.pending and resource.spec.handler is not None:
             workload = not_started(ConditionType.WORKLOAD_AVAILABLE, INBOX_PENDING)
+        elif isinstance(secrets, OutboxError):
+            workload = WorkloadResult(part=failed(ConditionType.WORKLOAD_AVAILABLE, secrets))
+        elif (why := self._keeps_pods(resource, durable, inbox, secrets)) is not None:
+            workload = kept(ConditionType.WORKLOAD_AVAILABLE, why)
         else:
-            workload = await self._workload(resource, source, earlier)
-        return consumer_result(resource, durable, inbox, workload, datetime.now(UTC))
+            workload = await self._workload(resource, source, secrets, earlier)
+        return self._result(resource, durable, inbox, workload, votes)
+
+    def _result(
+        self,
+        resource: Consumer,
+        durable: DurableResult,
+        inbox: InboxResult,
+        workload: WorkloadResult,
+        votes: Sequence[Vote],
+    ) -> PassResult[EventConsumerStatus]:
+        pods = self._workloads.pods(resource.meta)
+        now = datetime.now(UTC)
+        return consumer_result(resource, durable, inbox, workload, now, pods=pods, votes=votes)
+
+    async def _secrets(self, resource: Consumer, source: Source) -> _Secrets | OutboxError:
+        """What pods would be made with; or why nobody knows."""
+        namespace, spec, nats = resource.meta.namespace, resource.spec, source.nats
+        checksum = self.context.secrets.checksum
+        if spec.handler is None:
+            return _Secrets(checksum="", logins="")
+        try:
+            mounted = await checksum(namespace, consumer_secret_refs(spec, nats))
+            of_logins = await checksum(namespace, consumer_login_refs(spec, nats))
+        except OutboxError as error:
+            return error
+        logins = self._logins.get(
+            resource.meta.uid,
+            (resource.meta.generation, nats, of_logins),
+            lambda: consumer_logins(resource, nats, of_logins),
+        )
+        return _Secrets(checksum=mounted, logins=logins)
+
+    def _keeps_pods(
+        self, resource: Consumer, durable: DurableResult, inbox: InboxResult, secrets: _Secrets
+    ) -> str | None:
+        """Why pods that run are left as they are; None: they need not be."""
+        owner = resource.meta
+        if not self._workloads.exists(owner):
+            return None
+        name = workload_name(owner.name)
+        changed = self._workloads.logins_changed(owner, name, secrets.logins)
+        return keeps_pods(durable, inbox, changed=changed)
 
     def _resolve(self, resource: Consumer) -> Source:
         ref = resource.spec.streamRef
         key = ObjectKey(meta.STREAM, resource.meta.namespace, ref.name if ref else "")
         return resolve(resource, self.context.objects.get(key))
 
-    async def _durable(self, resource: Consumer, source: Source) -> DurableResult:
+    async def _durable(
+        self, resource: Consumer, source: Source, votes: Sequence[Vote]
+    ) -> DurableResult:
         """Make the durable consumer as declared."""
         admin, observed = await self._gather_durable(resource, source)
-        plan = plan_durable(resource, source, observed)
+        plan = plan_durable(resource, source, observed, votes)
         applied: list[Applied[ObservedConsumer]] = []
         letters: int | OutboxError | None = None
+        unread: float | None = None
         if admin is not None:
             applied = await execute(
                 plan.steps,
                 create=lambda config: admin.create_consumer(source.stream, config),
                 patch=lambda config: admin.update_consumer(source.stream, config),
             )
-            if applied and applied[0].now is not None:
+            if applied and applied[0].error is None:
+                self._homes[resource.meta.uid] = admin.auth
+            if applied and (now := applied[0].now) is not None:
                 letters = await _dead_letters(resource, source, admin)
-        return durable_result(resource, source, plan, applied, letters, datetime.now(UTC))
+                first = observed.stream.first_sequence if observed.stream else 0
+                unread = await self._unread.seconds(resource.meta.uid, admin, now, first)
+        return durable_result(
+            resource, source, plan, applied, letters, datetime.now(UTC), observed,
+            unread_seconds=unread, votes=votes,
+        )  # fmt: skip
 
     async def _gather_durable(
         self, resource: Consumer, source: Source
@@ -134,37 +228,62 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             admin = await connect(self.context, resource.meta, source.nats)
         except OutboxError as error:
             return None, DurableObserved(unreachable=error)
-        stream = consumer = unreadable = None
+        stream = consumer = unreadable = sight = None
+        home, left = self._homes.get(resource.meta.uid), NOTHING_KNOWN
         try:
             stream = await admin.stream_info(source.stream)
+            sight = await sight_of(admin, source.nats, stream, home)
             consumer = await admin.consumer_info(source.stream, durable_name(resource))
         except OutboxError as error:
             unreadable = error
+        if sight is not None and durable_elsewhere(resource, sight, left) is not None:
+            left = await self._look_back(resource, home)
         return admin, DurableObserved(
             unreadable=unreadable,
             api_level=admin.api_level,
             stream=stream,
             consumer=consumer,
             living=self.context.living(meta.CONSUMER),
+            sight=sight,
+            left=left,
+            resetting=self._resetting(resource),
         )
 
+    def _resetting(self, resource: Consumer) -> str | None:
+        tasks = self.context.objects.of_kind(meta.TASK, resource.meta.namespace)
+        return standing_still_for(resource.meta.uid, tasks)
+
+    async def _look_back(self, resource: Consumer, home: NatsAuth | None) -> Left:
+        """What waits for the durable consumer where it was."""
+        before = resource.status.consumer
+        counted = 0 if before is None else before.pending + before.ackPending
+        if home is None or before is None:
+            return Left(waiting=counted, seen=False)
+        looking = self.context.nats.admin(home, ObjectKey.of(resource.meta))
+        was = Seen(stream=before.stream, created=before.streamCreated, place=before.place)
+        return await look_back(looking, was, [before.name], counted, same_login=True)
+
     async def _workload(
-        self, resource: Consumer, source: Source, earlier: Sequence[Part]
+        self, resource: Consumer, source: Source, secrets: _Secrets, earlier: Sequence[Part]
     ) -> WorkloadResult:
         """The pods of a handler; they begin once everything before them is in place."""
         owner, spec, kind = resource.meta, resource.spec, ConditionType.WORKLOAD_AVAILABLE
         if spec.handler is None:
             return await self._no_workload(resource)
         restart = restarting(resource)
+        stopped = stopped_by("spec", spec.state, spec.replicas)
+        if (task := self._resetting(resource)) is not None:
+            stopped = f"task {task} resets it"
+            resource = replace(resource, spec=spec.model_copy(update={"state": "Stopped"}))
         try:
-            refs = consumer_secret_refs(spec, source.nats)
             manifests = consumer_objects(
                 resource,
                 stream_name=source.stream,
                 nats=source.nats,
                 dead_letter_prefix=source.dead_letter_prefix,
                 image=self.context.settings.image,
-                secret_checksum=await self.context.secrets.checksum(owner.namespace, refs),
+                secret_checksum=secrets.checksum,
+                logins=secrets.logins,
                 restarted_at=self._workloads.restarted_at(
                     owner, workload_name(owner.name), now=restart
                 ),
@@ -177,7 +296,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
                 kind,
                 owner,
                 manifests,
-                stopped=stopped_by("spec", spec.state, spec.replicas),
+                stopped=stopped,
                 restarting=restart,
                 had=was_there(resource, kind, version.VERSION),
             )
@@ -225,6 +344,10 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         """The object is gone."""
         self._workloads.forget(uid)
         self._sources.pop(uid, None)
+        self._unread.forget(uid)
+        self._homes.pop(uid, None)
+        self._tried.pop(uid, None)
+        self._logins.forget(uid)
         super().forget(key, uid)
 
 

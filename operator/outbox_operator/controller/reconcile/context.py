@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from outbox_operator.adapters.kubernetes.objects import Ref
@@ -18,10 +18,12 @@ from outbox_operator.controller.reconcile.connections import NatsConnections, Po
 from outbox_operator.controller.reconcile.secrets import Secrets
 from outbox_operator.controller.runtime.granted import GrantedNamespaces
 from outbox_operator.controller.runtime.reconciler import ObjectKey, Reconciler
+from outbox_operator.controller.runtime.undeclared import Undeclared
 from outbox_operator.plan.jetstream.names import cares_for
 
 if TYPE_CHECKING:
     from outbox_operator.adapters.kubernetes.client import Kube
+    from outbox_operator.controller.exported import Exported
     from outbox_operator.controller.runtime.child_cache import Children
     from outbox_operator.controller.runtime.objects import Objects
     from outbox_operator.controller.settings import Settings
@@ -33,13 +35,14 @@ SWEEP_SECONDS = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """Shared by the three reconcilers of one operator process.
+    """Shared by the reconcilers of one operator process.
 
     Attributes:
         kube: Connection to the API server.
         objects: Latest bodies of our own objects.
         children: Latest bodies of what we made in Kubernetes.
         settings: Settings of the process.
+        exported: Numbers of each object for Prometheus.
         wake: Asks for a pass over an object soon; call it from the event loop.
         secrets: Secrets, read by name.
         nats: Connections to NATS, by login.
@@ -48,12 +51,14 @@ class Context:
         cluster: Which cluster this is.
         granted: Namespaces that let the operator in one by one; None: it may work wherever it
             looks.
+        undeclared: Fields of statuses that the resource definitions do not know.
     """
 
     kube: Kube
     objects: Objects
     children: Children
     settings: Settings
+    exported: Exported
     wake: Callable[[ObjectKey, str], None]
     secrets: Secrets
     nats: NatsConnections
@@ -61,6 +66,7 @@ class Context:
     background: Background
     cluster: ClusterIdentity
     granted: GrantedNamespaces | None = None
+    undeclared: Undeclared = field(default_factory=Undeclared)
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -71,6 +77,7 @@ class Context:
         objects: Objects,
         children: Children,
         settings: Settings,
+        exported: Exported,
         wake: Callable[[ObjectKey, str], None],
     ) -> AsyncIterator[Context]:
         """The context of a process that leads; its connections close at the end."""
@@ -79,6 +86,7 @@ class Context:
             objects=objects,
             children=children,
             settings=settings,
+            exported=exported,
             wake=wake,
             secrets=Secrets(kube, time.monotonic, settings.secret_age_seconds),
             nats=NatsConnections(wake, time.monotonic, lambda user: cares_for(objects.get(user))),

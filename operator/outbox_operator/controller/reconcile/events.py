@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from outbox_operator.api.conditions import Condition, ConditionType
 from outbox_operator.errors import OutboxError
+from outbox_operator.plan.advice import next_step
 from outbox_operator.plan.status.conditions import ROUTINE
 from outbox_operator.reasons import Reason
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from outbox_operator.adapters.kubernetes.client import Kube
 
 log = logging.getLogger(__name__)
+
+LONGEST_NOTE = 1000
+"""Bytes: Kubernetes takes 1 kB."""
 
 
 class EventReporter:
@@ -31,7 +35,14 @@ class EventReporter:
         note: str,
         type: Literal["Normal", "Warning"] = "Warning",
     ) -> None:
-        """Record a Kubernetes event; failing to do so is logged and nothing more."""
+        """Record a Kubernetes event; failing to do so is logged and nothing more.
+
+        A warning ends with the command that shows more or heals it.
+        """
+        if type == "Warning":
+            metadata = body["metadata"]
+            place = (body["kind"], metadata.get("namespace", ""), metadata["name"])
+            note = with_step(note, next_step(reason, *place))
         try:
             await self._kube.record_event(
                 body, type=type, reason=reason, note=note, action="Reconcile"
@@ -59,6 +70,12 @@ class EventReporter:
             note=new.message or f"{body['kind']} is ready",
         )
 
+    async def deprecated(self, body: Mapping[str, Any], annotation: str, instead: str) -> None:
+        """An annotation was heeded that a coming version will not know."""
+        note = f"annotation {annotation} was heeded; a coming version does not know it: {instead}"
+        log.warning("%s", note)
+        await self.event(body, reason=Reason.DEPRECATED, note=note)
+
     async def moved(self, body: Mapping[str, Any], texts: Iterable[str]) -> None:
         """What is elsewhere now, because the specification or a Secret says so."""
         for text in texts:
@@ -70,3 +87,15 @@ class EventReporter:
         for text in texts:
             log.warning("drift corrected: %s", text)
             await self.event(body, reason=Reason.DRIFT_CORRECTED, note=text)
+
+
+def with_step(note: str, step: str) -> str:
+    """A note that ends with a command, which stays whole when the note has to be cut."""
+    if not step or step in note:
+        return note
+    end = f"; see: {step}"
+    room = LONGEST_NOTE - len(end.encode())
+    encoded = note.encode()
+    if len(encoded) > room:
+        note = f"{encoded[: room - 3].decode(errors='ignore')}…"
+    return note.rstrip(".") + end

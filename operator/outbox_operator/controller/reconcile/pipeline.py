@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from outbox_operator import version
@@ -22,10 +23,12 @@ from outbox_operator.controller.reconcile.cache import LastResult
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.pipeline_children import PipelineChildren
 from outbox_operator.controller.reconcile.pipeline_database import PipelineDatabase
+from outbox_operator.controller.reconcile.votes import votes_on
 from outbox_operator.controller.reconcile.workloads import Workloads
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.checks import check_pipeline
+from outbox_operator.plan.kubernetes.logins import relay_logins
 from outbox_operator.plan.kubernetes.resources import Body
 from outbox_operator.plan.kubernetes.workloads import (
     relay_objects,
@@ -38,6 +41,7 @@ from outbox_operator.plan.passes.database import DatabaseResult
 from outbox_operator.plan.passes.pipeline import (
     RESTARTS,
     RelayResult,
+    changed_logins,
     lost_to,
     no_relay,
     pipeline_result,
@@ -74,6 +78,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         self._database = PipelineDatabase(context)
         self._samples: dict[str, OutboxNumbers] = {}
         self._rendered: LastResult[list[Body]] = LastResult()
+        self._logins: LastResult[str] = LastResult()
 
     def parse(self, body: Mapping[str, Any]) -> Pipeline:
         """The typed resource."""
@@ -102,20 +107,39 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         """Children and database side by side, then the relay, then the sum."""
         check_pipeline_supported(resource.spec)
         check_pipeline(resource.spec)
+        # First: the relay is rolled to nothing newer than what is seen afterwards.
+        secrets = await self._secrets(resource)
+        votes = votes_on(self.context.objects, resource)
         # Neither raises for what is wrong with its part.
         async with asyncio.TaskGroup() as group:
-            children_task = group.create_task(self._children.ensure(resource))
-            database_task = group.create_task(self._database.ensure(resource))
+            children_task = group.create_task(self._children.ensure(resource, votes))
+            database_task = group.create_task(self._database.ensure(resource, votes))
         children, database = children_task.result(), database_task.result()
         try:
-            relay = await self._relay(resource, database, children)
+            relay = await self._relay(resource, database, children, secrets)
         except OutboxError as error:
             relay = relay_failed(resource, error)
         restarted = await self._restart(resource, relay_restarted=relay.restarted)
-        return pipeline_result(resource, database, children, relay, restarted=restarted)
+        pods = self._workloads.pods(resource.meta)
+        return pipeline_result(
+            resource, database, children, relay,
+            pods=pods, restarted=restarted, now=datetime.now(UTC), votes=votes,
+        )  # fmt: skip
+
+    async def _secrets(self, resource: Pipeline) -> str | OutboxError:
+        """Hash of what relay pods mount; or why nobody knows."""
+        refs = relay_secret_refs(resource.spec)
+        try:
+            return await self.context.secrets.checksum(resource.meta.namespace, refs)
+        except OutboxError as error:
+            return error
 
     async def _relay(
-        self, resource: Pipeline, database: DatabaseResult, children: ChildrenResult
+        self,
+        resource: Pipeline,
+        database: DatabaseResult,
+        children: ChildrenResult,
+        secrets: str | OutboxError,
     ) -> RelayResult:
         """The relay, once there is a schema to read and a stream to publish into."""
         owner, spec = resource.meta, resource.spec
@@ -129,7 +153,15 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
             return relay_waits(resource)
         if database.pending and exists:
             return relay_unchanged(resource)
+        if isinstance(secrets, OutboxError):
+            raise secrets
+        logins = self._logins.get(
+            owner.uid, (owner.generation, secrets), lambda: relay_logins(resource, secrets)
+        )
         why = database.keeps_relay or children.keeps_relay
+        if why is None and self._workloads.logins_changed(owner, relay_name(owner.name), logins):
+            sees = await self._children.sees_stream(resource, stream_name)
+            why = changed_logins(database, sees_stream=sees)
         if exists and why is not None:
             return relay_kept(resource, database, why)
         restarting = "relay" in (restart_targets(owner) or ())
@@ -137,31 +169,32 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         workload = await self._workloads.ensure(
             ConditionType.RELAY_AVAILABLE,
             owner,
-            await self._render(resource, stream_name, restarting=restarting),
+            self._render(resource, stream_name, secrets, logins, restarting=restarting),
             stopped=stopped,
             restarting=restarting,
             had=was_there(resource, ConditionType.RELAY_AVAILABLE, version.VERSION),
         )
         result = relay_result(
-            resource, database, workload, self._samples.get(owner.uid), stopped=stopped
-        )
+            resource, database, workload, self._samples.get(owner.uid),
+            stopped=stopped, full=children.full, stream=children.stream,
+        )  # fmt: skip
         self._keep_sample(owner.uid, database.sample)
         return result
 
-    async def _render(
-        self, resource: Pipeline, stream_name: str, *, restarting: bool
+    def _render(
+        self, resource: Pipeline, stream_name: str, secrets: str, logins: str, *, restarting: bool
     ) -> list[Body]:
         owner, spec = resource.meta, resource.spec
-        checksum = await self.context.secrets.checksum(owner.namespace, relay_secret_refs(spec))
         restarted_at = self._workloads.restarted_at(owner, relay_name(owner.name), now=restarting)
         return self._rendered.get(
             owner.uid,
-            (owner.generation, stream_name, checksum, restarted_at),
+            (owner.generation, stream_name, secrets, restarted_at),
             lambda: relay_objects(
                 resource,
                 stream_name=stream_name,
                 image=self.context.settings.image,
-                secret_checksum=checksum,
+                secret_checksum=secrets,
+                logins=logins,
                 restarted_at=restarted_at,
                 replicas=relay_replicas(spec),
                 settings=self.context.settings.pods,
@@ -213,6 +246,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         self._workloads.forget(uid)
         self._samples.pop(uid, None)
         self._rendered.forget(uid)
+        self._logins.forget(uid)
         self._database.forget(uid)
         self._children.forget(uid)
         super().forget(key, uid)

@@ -12,7 +12,7 @@ from outbox_operator.api.resource import Meta, Pipeline, parse_status, parse_str
 from outbox_operator.api.v1alpha1.stream import EventStreamStatus
 from outbox_operator.controller.reconcile.cache import LastResult
 from outbox_operator.controller.reconcile.context import Context
-from outbox_operator.controller.reconcile.jetstream import connect
+from outbox_operator.controller.reconcile.jetstream import Seen, connect, look_back
 from outbox_operator.controller.reconcile.resources import OwnedResources
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import OutboxError
@@ -22,13 +22,18 @@ from outbox_operator.plan.kubernetes.children import (
     event_stream_name,
 )
 from outbox_operator.plan.kubernetes.resources import Body, pruning_steps, wanted_steps
+from outbox_operator.plan.passes.approval import Vote, allows, last_word
 from outbox_operator.plan.passes.children import (
     ChildrenResult,
     children_result,
     had_before,
     waiting_for,
 )
-from outbox_operator.plan.passes.moving import StreamMove, stream_held, stream_move
+from outbox_operator.plan.passes.stream_moving import (
+    StreamMove,
+    declared_elsewhere,
+    move_held,
+)
 
 Rendered = tuple[Sequence[Body], Sequence[Body]]
 """The EventStream, none when the pipeline refers to one; and the EventConsumers."""
@@ -48,10 +53,14 @@ class PipelineChildren:
             complete=True,
         )
 
-    async def ensure(self, pipeline: Pipeline) -> ChildrenResult:
+    async def ensure(self, pipeline: Pipeline, votes: Sequence[Vote] = ()) -> ChildrenResult:
         """Apply what differs, delete what is no longer declared, sum up.
 
         `check_pipeline` has passed. What goes wrong becomes a part.
+
+        Args:
+            pipeline: The resource.
+            votes: What tasks say of plans.
         """
         owner = pipeline.meta
         stream, consumers = self._rendered.get(
@@ -61,8 +70,8 @@ class PipelineChildren:
         had = had_before(pipeline)
         observed = await self._resources.observe(owner, stream, had=had)
         live = next(iter(observed.live.values()), None)
-        move = await self._move(pipeline, live)
-        held = move is not None and stream_held(pipeline, move) is not None
+        move, kind = await self._move(pipeline, live), ConditionType.STREAM_READY
+        held = move is not None and move_held(pipeline, kind, move, votes) is not None
         stream_steps = () if held else wanted_steps(owner, stream, observed)
         stream_applied = await self._resources.execute(owner, stream_steps)
         observed = await self._resources.observe(owner, consumers, had=had)
@@ -74,7 +83,13 @@ class PipelineChildren:
         consumers_applied = await self._resources.execute(owner, consumer_steps)
         referred = self._cached(meta.STREAM, owner.namespace, event_stream_name(pipeline))
         self._pass_pause_on(owner)
-        return children_result(pipeline, referred, stream_applied, consumers_applied, move)
+        result = children_result(pipeline, referred, stream_applied, consumers_applied, move, votes)
+        pending = result.pending_move
+        if pending is not None and allows(last_word(pipeline, "Stream", pending.hash, votes)):
+            # The login of the EventStream leads elsewhere: it waits for what is decided here.
+            key = ObjectKey(meta.STREAM, owner.namespace, event_stream_name(pipeline))
+            self._context.wake(key, "approved")
+        return result
 
     async def _move(self, pipeline: Pipeline, live: Body | None) -> StreamMove | None:
         """Whether the stream is declared elsewhere than it was, and what waits there."""
@@ -90,14 +105,26 @@ class PipelineChildren:
             if there is not None and there.created == known.created:
                 return None  # by another name or login
         bodies = self._context.objects.of_kind(meta.CONSUMER, owner.namespace)
-        waiting, durables = waiting_for(pipeline, before.name, bodies)
+        counted, durables = waiting_for(event_stream_name(pipeline), before.name, bodies)
+        looking = connect(self._context, owner, before.nats)
+        was = Seen(stream=before.name, created=known.created, place=known.place)
+        left = await look_back(looking, was, durables, counted, same_login=False)
+        return declared_elsewhere(pipeline, before.nats, left)
+
+    async def sees_stream(self, pipeline: Pipeline, stream: str) -> bool:
+        """Whether the relay's login leads to the stream that the EventStream has."""
+        owner = pipeline.meta
+        body = self._cached(meta.STREAM, owner.namespace, event_stream_name(pipeline))
+        known = None if body is None else parse_status(body, EventStreamStatus).stream
+        if known is None:
+            return False
         try:
-            admin = await connect(self._context, owner, before.nats)
-            infos = [await admin.consumer_info(before.name, durable) for durable in durables]
+            found = await (await connect(self._context, owner, pipeline.spec.nats)).stream_info(
+                stream
+            )
         except OutboxError:
-            return stream_move(pipeline, before.nats, waiting, seen=False)
-        waiting = sum(one.pending + one.ack_pending for one in infos if one is not None)
-        return stream_move(pipeline, before.nats, waiting, seen=True)
+            return False
+        return found is not None and found.created == known.created
 
     def _cached(self, kind: str, namespace: str, name: str) -> Body | None:
         return self._context.objects.get(ObjectKey(kind, namespace, name))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from outbox_operator import version
@@ -24,17 +25,18 @@ from outbox_operator.controller.reconcile.postgres import (
     try_worker,
 )
 from outbox_operator.plan.names import relay_name
+from outbox_operator.plan.passes.approval import Vote
 from outbox_operator.plan.passes.database import (
     DatabaseApplied,
     DatabaseObserved,
     DatabasePlan,
     DatabaseResult,
     OutboxReading,
-    database_result,
     desired_database,
     plan_database,
     schema_claim,
 )
+from outbox_operator.plan.passes.database_result import database_result
 from outbox_operator.plan.passes.pending import database_pending
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.postgres.state import MigrationPlan, ObservedDatabase, OutboxNumbers
@@ -73,11 +75,15 @@ class PipelineDatabase:
         self._last: dict[str, tuple[int, Logins, DatabaseResult]] = {}
         """By UID, what came of the last look, and of what it was one."""
 
-    async def ensure(self, pipeline: Pipeline) -> DatabaseResult:
+    async def ensure(self, pipeline: Pipeline, votes: Sequence[Vote] = ()) -> DatabaseResult:
         """Make the database as declared and read its numbers; what goes wrong becomes a part.
 
         A database that keeps one waiting is left to the background, and what was known of it is
         said meanwhile.
+
+        Args:
+            pipeline: The resource.
+            votes: What tasks say of plans.
         """
         owner, database = pipeline.meta, pipeline.spec.database
         logins = await read_logins(self._context, owner, "spec.database", database)
@@ -87,7 +93,11 @@ class PipelineDatabase:
         if LOOK_AGAIN_ANNOTATIONS & owner.annotations.keys():
             self._compared.pop(owner.uid, None)
         result = await in_background(
-            self._context, owner, logins, _wishes(owner), lambda: self._look(pipeline, logins)
+            self._context,
+            owner,
+            logins,
+            _wishes(owner, votes),
+            lambda: self._look(pipeline, logins, votes),
         )
         if isinstance(result, Pending):
             generation, login, last = self._last.get(owner.uid, (0, None, None))
@@ -106,9 +116,11 @@ class PipelineDatabase:
         self._last.pop(pipeline.meta.uid, None)
         return result
 
-    async def _look(self, pipeline: Pipeline, logins: Logins) -> DatabaseResult:
+    async def _look(
+        self, pipeline: Pipeline, logins: Logins, votes: Sequence[Vote]
+    ) -> DatabaseResult:
         """Gather, plan, act."""
-        observed = await self._gather(pipeline, logins)
+        observed = replace(await self._gather(pipeline, logins), votes=tuple(votes))
         plan = plan_database(pipeline, observed)
         applied = DatabaseApplied()
         if plan.failure is None:
@@ -257,7 +269,9 @@ class PipelineDatabase:
             if isinstance(kept, SessionFailure):
                 return kept
         whose = "spec.database.connectionSecretRef, the relay's login"
-        return await try_worker(self._context, owner, logins, whose, unwell=lacks_pods(relay))
+        return await try_worker(
+            self._context, owner, logins, whose, identity=plan.identity, unwell=lacks_pods(relay)
+        )
 
     def _remember(
         self,
@@ -300,7 +314,7 @@ class PipelineDatabase:
         self._last.pop(uid, None)
 
 
-def _wishes(owner: Meta) -> tuple[object, ...]:
+def _wishes(owner: Meta, votes: Sequence[Vote]) -> tuple[object, ...]:
     """What a person may have asked for since a look began: it is then begun anew."""
     approved = owner.annotations.get(meta.APPROVE_PLAN_ANNOTATION)
-    return owner.generation, owner.paused, approved
+    return owner.generation, owner.paused, approved, *votes

@@ -99,28 +99,41 @@ async def in_session(
 
 
 async def try_worker(
-    context: Context, owner: Meta, logins: Logins, whose: str, *, unwell: bool
+    context: Context,
+    owner: Meta,
+    logins: Logins,
+    whose: str,
+    *,
+    identity: str | None,
+    unwell: bool,
 ) -> SessionFailure | None:
-    """Why pods cannot log in; None: they can, or the operator has just done so with that login.
+    """Why pods cannot log in where our tables are; None: they can, or the operator just did so.
 
     Args:
         context: With the connections.
         owner: The resource whose pods they are.
         logins: Of pods and of the role that migrates.
         whose: The field and whose login it names, for messages.
+        identity: Of the database where our tables are; None: nobody knows.
         unwell: Whether pods are not ready: their login may have been changed since, while
             sessions of the operator live on.
     """
     if logins.worker == logins.owner and not unwell:
         return None
 
-    async def nothing(_: PostgresAdmin) -> None:
-        pass
-
-    refused = await in_session(context, owner, logins.worker, nothing, fresh=unwell)
-    if refused is None:
+    found = await in_session(
+        context, owner, logins.worker, lambda admin: admin.identity(), fresh=unwell
+    )
+    if isinstance(found, SessionFailure):
+        error = type(found.error)(f"{whose}: {found.error.message}", reason=found.error.reason)
+    elif identity in (None, found):
         return None
-    error = type(refused.error)(f"{whose}: {refused.error.message}", reason=refused.error.reason)
+    else:
+        error = CredentialsError(
+            f"{whose}: it leads to another database (identity {found}) than the role that migrates "
+            f"(identity {identity}): name the same database in both Secrets",
+            reason=Reason.INVALID_SECRET,
+        )
     # The role that migrates was let in.
     return SessionFailure(error=error, entered=True, worker=True)
 

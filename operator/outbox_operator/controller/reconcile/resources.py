@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 from outbox_operator.adapters.execute import execute
 from outbox_operator.adapters.kubernetes.client import Kube
 from outbox_operator.adapters.kubernetes.objects import ref_of
+from outbox_operator.api import meta
 from outbox_operator.api.resource import Meta
+from outbox_operator.plan.kubernetes.contest import is_contested, recent, rests
 from outbox_operator.plan.kubernetes.resources import (
     Body,
     ObservedResources,
@@ -27,6 +30,7 @@ class OwnedResources:
         owned_by: All live objects of an owner, by its UID.
         belongs: Whether a live object of a wanted name is the owner's.
         complete: Whether the cache holds what others made as well.
+        clock: Monotonic seconds.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class OwnedResources:
         owned_by: Callable[[str], Sequence[Body]],
         belongs: Callable[[Meta, Body], bool],
         complete: bool,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kube = kube
         self._cached = cached
@@ -45,6 +50,11 @@ class OwnedResources:
         self._complete = complete
         self._seen: dict[str, set[ResourceId]] = {}
         """By UID of the owner."""
+        self._repairs: dict[str, dict[ResourceId, list[float]]] = {}
+        """By UID of the owner, when each was put back lately."""
+        self._applied: dict[str, dict[ResourceId, str]] = {}
+        """By UID of the owner, the hash of what each was applied as."""
+        self._clock = clock
 
     async def observe(
         self,
@@ -81,11 +91,18 @@ class OwnedResources:
                     live[which] = found
                 elif found is not None:
                     foreign.add(which)
+        now, applied = self._clock(), self._applied.get(owner.uid, {})
+        # What we want otherwise than before is no contest, and goes at once.
+        wanted = {id_of(one) for one in manifests if applied.get(id_of(one)) == _hash(one)}
+        lately = self._repairs.get(owner.uid, {})
+        repairs = {which: at for which, at in lately.items() if which in wanted}
         return ObservedResources(
             live=live,
             foreign=frozenset(foreign),
             owned=tuple(self._owned_by(owner.uid)),
             seen_before=frozenset(seen),
+            contested=frozenset(one for one, at in repairs.items() if is_contested(at, now)),
+            resting=frozenset(one for one, at in repairs.items() if rests(at, now)),
         )
 
     async def execute(self, owner: Meta, steps: Iterable[Step[Body]]) -> list[Applied[Body]]:
@@ -105,13 +122,29 @@ class OwnedResources:
         for one in applied:
             if one.change in (Change.CREATED, Change.PATCHED):
                 seen.add(id_of(one.step.wanted))
+                self._note(owner, one.step.wanted, drift=one.drift is not None)
             elif one.change is Change.DELETED and one.step.found is not None:
                 seen.discard(id_of(one.step.found))
         return applied
 
+    def _note(self, owner: Meta, manifest: Body, *, drift: bool) -> None:
+        """One was written: as before, which is a repair whatever it looked like, or otherwise."""
+        which, now = id_of(manifest), self._clock()
+        applied = self._applied.setdefault(owner.uid, {})
+        if drift or applied.get(which) == _hash(manifest):
+            repairs = self._repairs.setdefault(owner.uid, {})
+            repairs[which] = recent([*repairs.get(which, ()), now], now)
+        applied[which] = _hash(manifest)
+
     def forget(self, uid: str) -> None:
         """An owner is gone."""
         self._seen.pop(uid, None)
+        self._repairs.pop(uid, None)
+        self._applied.pop(uid, None)
 
     async def _delete(self, body: Body) -> Any:
         await self._kube.delete(ref_of(body), uid=body["metadata"]["uid"])
+
+
+def _hash(manifest: Body) -> str:
+    return str(manifest["metadata"]["annotations"][meta.APPLIED_ANNOTATION])

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.postgres.url import (
@@ -27,6 +27,13 @@ from outbox_operator.api.v1alpha1.database import LoginSecretRef, MigratedConnec
 from outbox_operator.errors import CredentialsError
 from outbox_operator.plan.kubernetes.runtime_config import TLS_MODES
 from outbox_operator.reasons import Reason
+
+MOST_VALUE_BYTES: Final = 256 * 1024
+"""Of a key of a Secret: the bundles of public authorities take less."""
+MOST_CACHED_BYTES: Final = 16 * 1024 * 1024
+"""Of all Secrets that are remembered. There is no bound on how many a tenant makes."""
+
+SHOWN_KEYS: Final = 10
 
 
 class SecretSource(Protocol):
@@ -52,6 +59,8 @@ class Secrets:
         self._age_seconds = age_seconds
         self._clock = clock
         self._cache: dict[tuple[str, str], tuple[float, Mapping[str, bytes] | None]] = {}
+        """From the oldest to the newest."""
+        self._cached_bytes = 0
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
 
     async def data(self, namespace: str, name: str) -> Mapping[str, bytes] | None:
@@ -62,8 +71,20 @@ class Secrets:
             if cached is not None and self._clock() - cached[0] < self._age_seconds:
                 return cached[1]
             found = await self._source.secret(namespace, name)
-            self._cache[key] = (self._clock(), found)
+            self._remember(key, found)
             return found
+
+    def _remember(self, key: tuple[str, str], found: Mapping[str, bytes] | None) -> None:
+        """Keep a Secret; the oldest ones make room for it."""
+        self._drop(key)
+        self._cache[key] = (self._clock(), found)
+        self._cached_bytes += _size(found)
+        while self._cached_bytes > MOST_CACHED_BYTES:
+            self._drop(next(iter(self._cache)))
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        _, data = self._cache.pop(key, (0.0, None))
+        self._cached_bytes -= _size(data)
 
     async def value(self, namespace: str, ref: SecretKeyRef, field: str) -> bytes:
         """One key.
@@ -81,12 +102,19 @@ class Secrets:
                 reason=Reason.SECRET_NOT_FOUND,
             )
         if key not in data:
-            found = ", ".join(sorted(data)) or "none"
+            found = ", ".join(sorted(data)[:SHOWN_KEYS]) or "none"
+            found += f" and {len(data) - SHOWN_KEYS} more" if len(data) > SHOWN_KEYS else ""
             raise CredentialsError(
                 f"{field}: Secret {namespace}/{name} has no key {key!r} (its keys: {found})",
                 reason=Reason.SECRET_KEY_NOT_FOUND,
             )
         value = data[key].strip()
+        if len(value) > MOST_VALUE_BYTES:
+            raise CredentialsError(
+                f"{field}: key {key!r} of Secret {namespace}/{name} has {len(value)} bytes; at "
+                f"most {MOST_VALUE_BYTES} are taken",
+                reason=Reason.INVALID_SECRET,
+            )
         if not value.isascii() and not _is_text(value):
             raise CredentialsError(
                 f"{field}: key {key!r} of Secret {namespace}/{name} is not UTF-8 text",
@@ -102,14 +130,14 @@ class Secrets:
     def forget(self, namespace: str, names: Iterable[str]) -> None:
         """Read these Secrets anew at the next look (a server refused what they hold)."""
         for name in names:
-            self._cache.pop((namespace, name), None)
+            self._drop((namespace, name))
 
     def sweep(self) -> None:
         """Drop what is too old to be used: Secrets do not stay in memory without need."""
         now = self._clock()
         for key, (read_at, _) in list(self._cache.items()):
             if now - read_at >= self._age_seconds:
-                del self._cache[key]
+                self._drop(key)
         for key, lock in list(self._locks.items()):
             if key not in self._cache and not lock.locked():
                 del self._locks[key]
@@ -223,6 +251,10 @@ class _Login:
     connection: MigratedConnection
     ref: LoginSecretRef
     tls: PostgresTls | None
+
+
+def _size(data: Mapping[str, bytes] | None) -> int:
+    return sum(len(key) + len(value) for key, value in (data or {}).items())
 
 
 def _is_text(value: bytes) -> bool:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from outbox_operator.adapters.execute import execute
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
+from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
-from outbox_operator.api.resource import Stream, parse_stream
+from outbox_operator.api.resource import Pipeline, Stream, parse_pipeline, parse_stream
 from outbox_operator.api.v1alpha1.stream import EventStreamStatus
 from outbox_operator.controller.reconcile.base import BaseReconciler
 from outbox_operator.controller.reconcile.context import Context
-from outbox_operator.controller.reconcile.jetstream import connect
+from outbox_operator.controller.reconcile.jetstream import Seen, connect, look_back, sight_of
+from outbox_operator.controller.reconcile.votes import votes_on
+from outbox_operator.controller.runtime.child_cache import owner_of
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.jetstream.stream_config import (
@@ -23,8 +27,10 @@ from outbox_operator.plan.jetstream.stream_config import (
     desired_stream,
 )
 from outbox_operator.plan.jetstream.streams import ObservedStream
+from outbox_operator.plan.passes.children import waiting_for
 from outbox_operator.plan.passes.result import PassResult
 from outbox_operator.plan.passes.stream import Reading, StreamObserved, plan_stream, stream_result
+from outbox_operator.plan.passes.stream_moving import Left, stream_elsewhere
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.steps import Applied, Change
 
@@ -38,6 +44,8 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
+        self._homes: dict[str, NatsAuth] = {}
+        """By UID, the login with which the stream was as wanted last."""
 
     def parse(self, body: Mapping[str, Any]) -> Stream:
         """The typed resource."""
@@ -60,9 +68,11 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
             applied = await execute(
                 plan.steps, create=admin.create_stream, patch=admin.update_stream
             )
+            if applied and all(one.error is None for one in applied):
+                self._homes[resource.meta.uid] = admin.auth
         if any(one.change is Change.CREATED for one in applied):
             self._wake_consumers(resource)
-        return stream_result(resource, plan, applied, datetime.now(UTC))
+        return stream_result(resource, plan, applied, datetime.now(UTC), observed)
 
     async def _gather(self, resource: Stream) -> tuple[JetStreamAdmin | None, StreamObserved]:
         """What there is, and the connection to change it with."""
@@ -74,12 +84,45 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
         stream, dead_letters = await _read(admin, spec.name), None
         if spec.deadLetter is not None and not isinstance(stream, OutboxError):
             dead_letters = await _read(admin, dead_letter_name(spec))
-        return admin, StreamObserved(
+        observed = StreamObserved(
             api_level=admin.api_level,
             stream=stream,
             dead_letters=dead_letters,
             living=self.context.living(meta.STREAM),
         )
+        if isinstance(stream, OutboxError):
+            return admin, observed
+        home = self._homes.get(resource.meta.uid)
+        sight = await sight_of(admin, spec.nats, stream, home)
+        observed = replace(observed, sight=sight)
+        if stream_elsewhere(resource, sight, observed.left) is None:
+            return admin, observed
+        left = await self._look_back(resource, home)
+        votes = votes_on(self.context.objects, resource)
+        return admin, replace(observed, left=left, pipeline=self._pipeline(resource), votes=votes)
+
+    async def _look_back(self, resource: Stream, home: NatsAuth | None) -> Left:
+        """What waits where the stream was; by its consumers, if nobody can look there."""
+        owner, before = resource.meta, resource.status.stream
+        bodies = self.context.objects.of_kind(meta.CONSUMER, owner.namespace)
+        counted, durables = waiting_for(owner.name, resource.spec.name, bodies)
+        if home is None or before is None:
+            return Left(waiting=counted, seen=False)
+        looking = self.context.nats.admin(home, ObjectKey.of(owner))
+        was = Seen(stream=before.name, created=before.created, place=before.place)
+        return await look_back(looking, was, durables, counted, same_login=True)
+
+    def _pipeline(self, resource: Stream) -> Pipeline | None:
+        """Which made it: what becomes of the stream is decided there."""
+        body = self.context.objects.get(ObjectKey.of(resource.meta))
+        owner = None if body is None else owner_of(body)
+        above = None if owner is None else self.context.objects.get(owner)
+        return None if above is None else parse_pipeline(above, stored=True)
+
+    def forget(self, key: ObjectKey, uid: str) -> None:
+        """The object is gone."""
+        self._homes.pop(uid, None)
+        super().forget(key, uid)
 
     def _wake_consumers(self, resource: Stream) -> None:
         """They wait for the stream, or their durables went with the one before."""

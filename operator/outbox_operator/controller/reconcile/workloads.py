@@ -16,14 +16,17 @@ from outbox_operator.controller.reconcile.resources import OwnedResources
 from outbox_operator.controller.runtime.child_cache import owner_of
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import OutboxError
+from outbox_operator.plan.kubernetes.logins import logins_changed
 from outbox_operator.plan.kubernetes.resources import Body, id_of, pruning_steps, wanted_steps
 from outbox_operator.plan.kubernetes.workloads import restarted_at
 from outbox_operator.plan.status.conditions import stamp
 from outbox_operator.plan.status.workload import (
+    Replicas,
     WorkloadObserved,
     WorkloadResult,
     is_settled,
     pods_to_ask,
+    replicas,
     selector,
     workload_result,
 )
@@ -86,6 +89,16 @@ class Workloads:
     def exists(self, owner: Meta) -> bool:
         """Whether an owner has any object of a workload."""
         return bool(self._context.children.owned_by(owner.uid))
+
+    def logins_changed(self, owner: Meta, deployment: str, logins: str) -> bool:
+        """Whether the pods of an owner that run were made with other logins."""
+        live = self._context.children.get("Deployment", owner.namespace, deployment)
+        return logins_changed(live, logins)
+
+    def pods(self, owner: Meta) -> Replicas:
+        """Numbers of an owner's pods, as its Deployment was last seen."""
+        owned = self._context.children.owned_by(owner.uid)
+        return replicas(next((one for one in owned if one["kind"] == "Deployment"), None))
 
     def restarted_at(self, owner: Meta, deployment: str, *, now: bool) -> str | None:
         """The restart stamp for pod templates: now on request, else what the pods carry."""

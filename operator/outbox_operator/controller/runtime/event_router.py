@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
+from outbox_operator.api.v1alpha1.task import REFS
 from outbox_operator.controller.metrics import OperatorMetrics
 from outbox_operator.controller.runtime.child_cache import owner_of
 from outbox_operator.controller.runtime.objects import Body, Objects, key_of, trigger_of
@@ -78,7 +79,7 @@ def _asked_for(metadata: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
 
 
 def dependents(body: Mapping[str, Any], neighbours: Iterable[Body]) -> set[ObjectKey]:
-    """Objects that care about this one: its owner, and what refers to it.
+    """Objects that care about this one: its owner, what refers to it, and who stands still for it.
 
     Args:
         body: An object of ours.
@@ -89,6 +90,14 @@ def dependents(body: Mapping[str, Any], neighbours: Iterable[Body]) -> set[Objec
     if body["kind"] == meta.STREAM:
         name = body["metadata"]["name"]
         found |= {key_of(other) for other in neighbours if _refers_to(other, name)}
+    if body["kind"] in REFS.values():
+        kind, name = body["kind"], body["metadata"]["name"]
+        tasks = (other for other in neighbours if other["kind"] == meta.TASK)
+        found |= {key_of(task) for task in tasks if _is_about(task, kind, name)}
+    if body["kind"] == meta.TASK and (spec := body.get("spec") or {}).get("resetConsumer"):
+        # Its pods end for the task, and come back after it.
+        name = (spec.get("consumerRef") or {}).get("name", "")
+        found.add(ObjectKey(meta.CONSUMER, body["metadata"]["namespace"], name))
     return found
 
 
@@ -101,6 +110,17 @@ def _refers_to(body: Mapping[str, Any], stream: str) -> bool:
     else:
         ref = None
     return isinstance(ref, dict) and ref.get("name") == stream
+
+
+def _is_about(task: Mapping[str, Any], kind: str, name: str) -> bool:
+    """Whether a task that is not at its end names an object."""
+    status = task.get("status") or {}
+    if status.get("completionTime"):
+        return False
+    spec = task.get("spec") or {}
+    field = next((field for field, one in REFS.items() if one == kind), "")
+    ref = spec.get(field)
+    return isinstance(ref, dict) and ref.get("name") == name
 
 
 class EventRouter:
@@ -152,13 +172,10 @@ class EventRouter:
     def _wake_dependents(
         self, key: ObjectKey, *versions: Body, urgency: Urgency = Urgency.ORDINARY
     ) -> None:
-        neighbours: list[Body] = []
+        kinds = [meta.TASK]
         if key.kind == meta.STREAM:
-            neighbours = [
-                body
-                for kind in (meta.PIPELINE, meta.CONSUMER)
-                for body in self._objects.of_kind(kind, key.namespace)
-            ]
+            kinds += [meta.PIPELINE, meta.CONSUMER]
+        neighbours = [body for kind in kinds for body in self._objects.of_kind(kind, key.namespace)]
         found = {other for body in versions for other in dependents(body, neighbours)}
         for other in sorted(found):
             self._wake(other, f"child:{key.kind}/{key.name}", urgency)

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
 import kopf
 
-from outbox_operator.adapters.kubernetes.transport import Credentials
+from outbox_operator.adapters.kubernetes.answers import (
+    bounded_aside,
+    decoded_aside,
+    lines,
+)
+from outbox_operator.adapters.kubernetes.login import Credentials
 from outbox_operator.api import meta
 from outbox_operator.controller.runtime.event_router import EventRouter
 from outbox_operator.errors import OutboxError
@@ -25,6 +30,8 @@ log = logging.getLogger(__name__)
 
 SECONDS_PER_NAMESPACE: Final = 0.2
 """More patience for each namespace that is watched by itself: its requests wait for their turn."""
+PAGE: Final = 10
+"""Objects in an answer: each may be as long as the API server takes it."""
 BEGINNING_AT_ONCE: Final = 16
 """Requests of kopf whose answer has not begun."""
 
@@ -43,6 +50,7 @@ def kopf_settings(*, scans: bool, namespaces: int) -> kopf.OperatorSettings:
     """
     settings = kopf.OperatorSettings()
     crowd = namespaces * SECONDS_PER_NAMESPACE
+    settings.watching.chunk_size = PAGE
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
     settings.watching.connect_timeout = 10
@@ -58,6 +66,35 @@ def kopf_settings(*, scans: bool, namespaces: int) -> kopf.OperatorSettings:
     # The process ends itself in time; kopf's own last resort is a SIGKILL.
     settings.process.ultimate_exiting_timeout = None
     return settings
+
+
+class _Answer(aiohttp.ClientResponse):
+    """An answer of the API server as kopf reads it: within bounds."""
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        """As the parent's; what kopf reads line by line then comes so."""
+        await super().start(connection)
+        self.content = _Lines(self.content)  # type: ignore[assignment]
+        return self
+
+    async def json(self, **_: Any) -> Any:
+        """The value."""
+        return await decoded_aside(await self.read())
+
+
+class _Lines:
+    """The body of an answer: as it is, or by lines that kopf's decoder can take."""
+
+    def __init__(self, content: aiohttp.StreamReader) -> None:
+        self._content = content
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
+
+    async def iter_chunked(self, _: int) -> AsyncIterator[bytes]:
+        """What kopf asks of a watch alone."""
+        async for line in lines(self._content):
+            yield await bounded_aside(line) + b"\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +137,7 @@ def _session(found: Credentials) -> _Session:
         connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
         headers=info.as_http_headers(),
         trace_configs=[trace],
+        response_class=_Answer,
     )
     return _Session(server=found.server, aiohttp_session=session, credentials=found)
 

@@ -16,6 +16,7 @@ from typing import Any
 from outbox_operator.api import meta
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.plan.kubernetes.surplus import entries_of_others
+from outbox_operator.plan.tasks.lean import lean
 
 Body = dict[str, Any]
 
@@ -90,14 +91,15 @@ def _owners(body: Mapping[str, Any]) -> list[str]:
 
 
 def trimmed(body: Mapping[str, Any]) -> Body:
-    """The body without the bookkeeping of field managers, which is half of it.
+    """The body without the bookkeeping of field managers, which is half of it, and without long
+    lists of tasks.
 
     What others added to an object that we made is kept: it is drift.
     """
     metadata = {k: v for k, v in body["metadata"].items() if k != "managedFields"}
     if metadata.get("ownerReferences") and (others := entries_of_others(body["metadata"])):
         metadata["managedFields"] = others
-    return {**body, "metadata": metadata}
+    return lean({**body, "metadata": metadata})
 
 
 class Objects:
@@ -118,6 +120,11 @@ class Objects:
     def get(self, key: ObjectKey) -> Body | None:
         """Latest body, or None when there is no such object."""
         return self._bodies[key.kind].get(key)
+
+    def uid(self, key: ObjectKey) -> str | None:
+        """UID of an object that is there."""
+        body = self.get(key)
+        return None if body is None else str(body["metadata"]["uid"])
 
     def of_kind(self, kind: str, namespace: str | None = None) -> list[Body]:
         """All objects of a kind, in one namespace or all."""

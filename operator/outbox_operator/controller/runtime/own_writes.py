@@ -53,6 +53,11 @@ class OwnWrites:
             return dict(last.body)
         return dict(body.get("status") or {})
 
+    def newest(self, body: Mapping[str, Any]) -> int:
+        """The newest version of an object that we know: of `body`, or of our last write."""
+        last = self._written.get(body["metadata"]["uid"], _Written())
+        return max(version_of(body), last.metadata, last.status)
+
     def forget(self, uid: str) -> None:
         """The object is gone."""
         self._written.pop(uid, None)

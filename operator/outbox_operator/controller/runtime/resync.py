@@ -11,6 +11,7 @@ import logging
 from typing import Final
 
 from outbox_operator.adapters.kubernetes.client import Kube
+from outbox_operator.adapters.kubernetes.transport import NotFoundError
 from outbox_operator.api import meta
 from outbox_operator.controller.metrics import OperatorMetrics
 from outbox_operator.controller.runtime.event_router import EventRouter
@@ -57,7 +58,14 @@ class Resync:
 
     async def _list(self, kind: str, namespace: str | None) -> int:
         async with self._room:
-            items, version = await self._kube.list(meta.API_VERSION, meta.PLURALS[kind], namespace)
+            try:
+                items, version = await self._kube.list(
+                    meta.API_VERSION, meta.PLURALS[kind], namespace
+                )
+            except NotFoundError:
+                if kind not in meta.LATER_KINDS:
+                    raise
+                return 0
         return self._router.listed(kind, items, int(version), namespace)
 
     async def run(self) -> None:

@@ -14,7 +14,9 @@ merged into it; those that find one running make it run once more afterwards.
                      are short
 
 When workers are short, namespaces take turns: the next is of the one with the fewest passes under
-way, so that what one tenant's slow servers hold up does not hold up the next tenant.
+way, so that what one tenant's slow servers hold up does not hold up the next tenant. A background
+pass that has waited for long takes its turn like the others: a tenant who makes hundreds of objects
+must not keep the numbers of all others from being read.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileRe
 BACKOFF_MIN_SECONDS: Final = 1.0
 BACKOFF_MAX_SECONDS: Final = 300.0
 SETTLE_SECONDS: Final = 0.1
+BACKGROUND_SECONDS: Final = 5.0
+"""So long a background pass stands behind those of other namespaces that are not."""
 
 
 class Urgency(enum.IntEnum):
@@ -110,7 +114,7 @@ class Schedule:
         self._drop_stale()
         if not self._ready:
             return None
-        namespace = min(self._ready, key=self._precedence)
+        namespace = min(self._ready, key=lambda name: self._precedence(name, now))
         _, due, _, key = heapq.heappop(self._ready[namespace])
         entry = self._entries[key]
         entry.running = True
@@ -118,10 +122,11 @@ class Schedule:
         self._running[namespace] += 1
         return Turn(key, entry.trigger, entry.failures, max(0.0, now - due))
 
-    def _precedence(self, namespace: str) -> tuple[bool, int, Urgency, float]:
+    def _precedence(self, namespace: str, now: float) -> tuple[bool, int, Urgency, float]:
         """Lower goes first; compares the first ones of all namespaces."""
         urgency, due, _, _ = self._ready[namespace][0]
-        return urgency is Urgency.BACKGROUND, self._running[namespace], urgency, due
+        stands_back = urgency is Urgency.BACKGROUND and now - due < BACKGROUND_SECONDS
+        return stands_back, self._running[namespace], urgency, due
 
     def _drop_stale(self) -> None:
         """Afterwards the first one of each namespace is live."""

@@ -35,6 +35,7 @@ from outbox_operator.plan.jetstream.decide import (
     time_text,
     unordered,
 )
+from outbox_operator.plan.jetstream.starts import keeping_reset
 from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.state import Owner
 from outbox_operator.reasons import Reason
@@ -85,6 +86,14 @@ class ObservedConsumer:
     waiting: int = 0
     ack_floor: int = 0
     leader: str | None = None
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """Subjects that it is given; empty: all."""
+        one, several = self.config.get("filter_subject"), self.config.get("filter_subjects")
+        if one:
+            return (str(one),)
+        return tuple(map(str, several)) if isinstance(several, list) else ()
 
     @property
     def owner_uid(self) -> str | None:
@@ -217,6 +226,8 @@ def decide_consumer(
         )
     if not desired["inactive_threshold"]:
         desired = desired | {"inactive_threshold": limits.get("inactive_threshold") or 0}
+    if observed is not None:
+        desired = keeping_reset(desired, observed.config)
     return decide(
         _TRAITS,
         desired,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Final
 
 from outbox_operator.errors import SpecError
@@ -52,6 +53,7 @@ class ObservedStream:
         config: Its configuration, as in the JetStream API.
         created: RFC 3339.
         leader: Server that leads it; None outside a cluster.
+        clock: What time it was at the server.
     """
 
     name: str
@@ -63,6 +65,7 @@ class ObservedStream:
     last_sequence: int = 0
     consumer_count: int = 0
     leader: str | None = None
+    clock: datetime | None = field(default=None, compare=False)
 
     @property
     def subjects(self) -> tuple[str, ...]:

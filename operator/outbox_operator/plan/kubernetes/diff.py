@@ -34,6 +34,7 @@ _FACTORS: Final = {
     "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30),
     "Ti": Decimal(2**40), "Pi": Decimal(2**50),
 }  # fmt: skip
+_PLAIN: Final = frozenset({str, int, bool})
 _HIDDEN: Final = "(hidden)"
 _MAX_SHOWN: Final = 120
 
@@ -51,6 +52,8 @@ def stamped(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def differences(desired: Mapping[str, Any], live: Mapping[str, Any]) -> tuple[FieldChange, ...]:
     """Every field of `desired` that `live` has otherwise; empty: nothing to apply.
+
+    Both are made of dictionaries, lists and plain values, as JSON is.
 
     Values that may hold secrets or whole documents (environment, ConfigMap data) are not shown.
     """
@@ -74,9 +77,13 @@ def _compare(wanted: Any, found: Any, path: tuple[str, ...], changes: list[Field
     # The API server leaves out what has its zero value.
     if found is None and not wanted:
         return
-    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
+    if isinstance(wanted, dict) and isinstance(found, dict):
         for key, value in wanted.items():
-            _compare(value, found.get(key), (*path, key), changes)
+            other = found.get(key)
+            # Most of what every pass compares are texts and numbers as they should be.
+            if value.__class__ in _PLAIN and value.__class__ is other.__class__ and value == other:
+                continue
+            _compare(value, other, (*path, key), changes)
     elif isinstance(wanted, list) and isinstance(found, list):
         _compare_lists(wanted, found, path, changes)
     elif not _equal(wanted, found, path):
@@ -87,7 +94,7 @@ def _compare_lists(
     wanted: list[Any], found: list[Any], path: tuple[str, ...], changes: list[FieldChange]
 ) -> None:
     merge_key = MERGE_KEYS.get(path[-1])
-    if merge_key is not None and all(isinstance(i, Mapping) and merge_key in i for i in wanted):
+    if merge_key is not None and all(isinstance(i, dict) and merge_key in i for i in wanted):
         by_name = {item.get(merge_key): item for item in found}
         for item in wanted:
             name = item[merge_key]

@@ -99,7 +99,7 @@ def runtime_pod(
         workload,
         container,
         volumes,
-        checksum=_checksum(config, secret_checksum, workload.meta.uid),
+        checksum=checksum_of(config, secret_checksum, workload.meta.uid),
         restarted_at=restarted_at,
     )
     template["spec"]["securityContext"] |= {"runAsUser": RUN_AS_USER, "runAsGroup": RUN_AS_USER}
@@ -145,7 +145,7 @@ def foreign_pod(
         workload,
         container,
         volumes,
-        checksum=_checksum("", secret_checksum, workload.meta.uid),
+        checksum=checksum_of("", secret_checksum, workload.meta.uid),
         restarted_at=restarted_at,
     )
 
@@ -182,6 +182,9 @@ def with_overlay(
             owns_process=owns_process,
             min_grace_seconds=GRACE_SECONDS if owns_process else 0,
         )
+        if owns_process:  # behind the merge, so that what a user says of the name stands
+            merged = podsettings.with_environment(merged, settings, container=workload.container)
+            merged = podsettings.with_scraping(merged, settings)
         podsettings.check(
             settings.policy,
             merged,
@@ -255,7 +258,7 @@ def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=2048)
-def _checksum(config: str, secret_checksum: str, salt: str) -> str:
+def checksum_of(config: str, secret_checksum: str, salt: str) -> str:
     """One hash over configuration and Secrets, for an annotation that many may read.
 
     Salted and slow, so that a short password cannot be guessed from it at speed; remembered,

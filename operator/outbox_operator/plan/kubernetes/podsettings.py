@@ -14,8 +14,15 @@ from typing import Any, ClassVar, Final
 
 from outbox_operator.errors import SpecError
 from outbox_operator.reasons import Reason
+from outbox_operator.wire.config import HEALTH_PORT
 
 ALL: Final = ("*",)
+SCRAPE_ANNOTATIONS: Final = {
+    "prometheus.io/scrape": "true",
+    "prometheus.io/port": str(HEALTH_PORT),
+    "prometheus.io/path": "/metrics",
+}
+"""By custom; the usual configuration of a Prometheus that finds pods by itself reads them."""
 _STRICT: Final[dict[str, Any]] = {"extra": "forbid"}
 
 
@@ -59,16 +66,21 @@ class PodSettings:
     Attributes:
         pull_secrets: Names of Secrets, of the pod's namespace, for pulling images.
         priority_class: Name of a PriorityClass; empty: the cluster's default.
+        env: More environment of what runs our program, as on any container.
         policy: What resources may ask for.
         network_policy: Each workload gets a NetworkPolicy of this content; None: none.
+        scrape_annotations: Whether pods that serve metrics say so in the annotations by which a
+            Prometheus without its operator finds them.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     pull_secrets: tuple[str, ...] = ()
     priority_class: str = ""
+    env: tuple[dict[str, Any], ...] = ()
     policy: PodPolicy = field(default_factory=PodPolicy)
     network_policy: NetworkPolicySettings | None = None
+    scrape_annotations: bool = False
 
 
 def with_defaults(template: Mapping[str, Any], settings: PodSettings) -> dict[str, Any]:
@@ -79,6 +91,38 @@ def with_defaults(template: Mapping[str, Any], settings: PodSettings) -> dict[st
     if settings.priority_class:
         spec["priorityClassName"] = settings.priority_class
     return {**template, "spec": spec}
+
+
+def with_scraping(template: Mapping[str, Any], settings: PodSettings) -> dict[str, Any]:
+    """A finished template of a program of ours with the annotations that it does not have yet."""
+    if not settings.scrape_annotations:
+        return dict(template)
+    metadata = template["metadata"]
+    annotations = {**SCRAPE_ANNOTATIONS, **metadata.get("annotations", {})}
+    return {**template, "metadata": {**metadata, "annotations": annotations}}
+
+
+def with_environment(
+    template: Mapping[str, Any], settings: PodSettings, *, container: str
+) -> dict[str, Any]:
+    """A finished template with the variables in our main container that it does not have yet."""
+    if not settings.env:
+        return dict(template)
+    spec = dict(template["spec"])
+    spec["containers"] = [
+        {**one, "env": _completed(one.get("env") or (), settings.env)}
+        if one["name"] == container
+        else one
+        for one in spec["containers"]
+    ]
+    return {**template, "spec": spec}
+
+
+def _completed(
+    given: Sequence[Mapping[str, Any]], more: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    names = {one["name"] for one in given}
+    return [dict(one) for one in given] + [dict(one) for one in more if one["name"] not in names]
 
 
 def check(

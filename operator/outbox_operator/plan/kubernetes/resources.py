@@ -12,8 +12,9 @@ from typing import Any
 
 from outbox_operator.api.resource import Meta
 from outbox_operator.errors import ConflictError
+from outbox_operator.plan.kubernetes.contest import managers
 from outbox_operator.plan.kubernetes.diff import differences, was_changed_by_others
-from outbox_operator.plan.kubernetes.surplus import surplus
+from outbox_operator.plan.kubernetes.surplus import entries_of_others, surplus
 from outbox_operator.plan.steps import Change, Step
 
 Body = dict[str, Any]
@@ -32,12 +33,16 @@ class ObservedResources:
         foreign: Those of the wanted ones whose name somebody else's resource has.
         owned: All that the owner has, wanted or not.
         seen_before: Those that were there once: if they are gone, it was not we who removed them.
+        contested: Those that somebody changes again and again.
+        resting: Those of them that are left as they are for now; they were applied as wanted.
     """
 
     live: Mapping[ResourceId, Body] = field(default_factory=dict)
     foreign: frozenset[ResourceId] = frozenset()
     owned: tuple[Body, ...] = ()
     seen_before: frozenset[ResourceId] = frozenset()
+    contested: frozenset[ResourceId] = frozenset()
+    resting: frozenset[ResourceId] = frozenset()
 
 
 def id_of(body: Mapping[str, Any]) -> ResourceId:
@@ -85,7 +90,10 @@ def _wanted(owner: Meta, manifest: Body, observed: ObservedResources) -> Step[Bo
         if owner.paused:
             return Step(what=what, change=Change.FROZEN, wanted=manifest)
         gone = which in observed.seen_before
-        drift = f"{what} was deleted and has been created again" if gone else None
+        if gone and which in observed.resting:
+            return Step(what=what, change=Change.NOOP, wanted=manifest)
+        again = " again and again" if which in observed.contested else ""
+        drift = f"{what} was deleted{again} and has been created again" if gone else None
         return Step(what=what, change=Change.CREATED, wanted=manifest, drift=drift)
     if live["metadata"].get("deletionTimestamp"):  # made anew once it is gone
         return Step(what=what, change=Change.NOOP, wanted=manifest, found=live)
@@ -94,11 +102,19 @@ def _wanted(owner: Meta, manifest: Body, observed: ObservedResources) -> Step[Bo
         return Step(what=what, change=Change.NOOP, wanted=manifest, found=live)
     if owner.paused:
         return Step(what=what, change=Change.FROZEN, wanted=manifest, found=live)
+    if which in observed.resting:
+        return Step(what=what, change=Change.NOOP, wanted=manifest, found=live)
     drift = None
-    foreign = [*(changes if was_changed_by_others(changes) else ()), *(a.change for a in added)]
+    contested = which in observed.contested
+    # Who changes it again and again may forge the hash as well.
+    by_others = contested or was_changed_by_others(changes)
+    foreign = [*(changes if by_others else ()), *(one.change for one in added)]
     if foreign:
         text = "; ".join(str(change) for change in foreign[:SHOWN_CHANGES])
         drift = f"{what} was changed and has been put back: {text}"
+        if contested:
+            who = managers(entries_of_others(live["metadata"]))
+            drift = f"{what} is changed again and again by {who}, and put back now and then: {text}"
     return Step(
         what=what,
         change=Change.PATCHED,

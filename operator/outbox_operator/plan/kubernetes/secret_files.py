@@ -76,8 +76,13 @@ def consumer_files(spec: EventConsumerSpec, nats: NatsConnection) -> tuple[Secre
         HTTP_CA: http.caSecretRef if http else None,
     }
     files = [SecretFile(path, ref.name, ref.key) for path, ref in refs.items() if ref is not None]
+    return (*consumer_login_files(spec, nats), *files)
+
+
+def consumer_login_files(spec: EventConsumerSpec, nats: NatsConnection) -> tuple[SecretFile, ...]:
+    """What of it decides where the pod is at work: the handler's database, NATS."""
     login = _login(INBOX, spec.inbox) if spec.inbox else ()
-    return (*login, *files, *nats_files(nats))
+    return (*login, *nats_files(nats))
 
 
 def _login(directory: str, connection: PostgresConnection) -> tuple[SecretFile, ...]:

@@ -50,7 +50,8 @@ def entries_of_others(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = []
     for entry in metadata.get("managedFields") or ():
         fields = {k: v for k, v in (entry.get("fieldsV1") or {}).items() if k in _LOOKED_AT}
-        if fields and entry.get("manager") not in _OURS and not entry.get("subresource"):
+        through = entry.get("subresource") or "scale"
+        if fields and entry.get("manager") not in _OURS and through == "scale":
             found.append({"manager": entry.get("manager"), "fieldsV1": fields})
     return found
 

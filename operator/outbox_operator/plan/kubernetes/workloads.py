@@ -53,6 +53,13 @@ def consumer_secret_refs(
     return secret_files.secret_refs(secret_files.consumer_files(spec, nats))
 
 
+def consumer_login_refs(
+    spec: EventConsumerSpec, nats: NatsConnection
+) -> tuple[tuple[str, str], ...]:
+    """Those of them that consumer pods log in with."""
+    return secret_files.secret_refs(secret_files.consumer_login_files(spec, nats))
+
+
 def relay_selector(pipeline: Pipeline) -> dict[str, str]:
     """Labels that pick the relay's pods."""
     return names.selector_labels("relay", pipeline.meta.name)
@@ -80,6 +87,7 @@ def relay_objects(
     stream_name: str,
     image: str,
     secret_checksum: str,
+    logins: str,
     restarted_at: str | None,
     replicas: int | None,
     settings: PodSettings,
@@ -92,6 +100,7 @@ def relay_objects(
         stream_name: The JetStream stream to publish into.
         image: Our image.
         secret_checksum: Hash of the values behind `relay_secret_refs`.
+        logins: See `plan.kubernetes.logins`.
         restarted_at: See `restarted_at`; a new value rolls the pods.
         replicas: Pods; None leaves the number to an autoscaler.
         settings: What all pods have in common, and what resources may ask for.
@@ -136,7 +145,7 @@ def relay_objects(
         *_network_policies(workload, settings, runs_ours=True),
         # Two relays at once are safe (a lock in the database, a fence at the broker), so the new
         # pod is ready before the old one stops: a broken change leaves the old relay at work.
-        _deployment(workload, template, replicas, {"maxSurge": 1, "maxUnavailable": 0}),
+        _deployment(workload, template, logins, replicas, {"maxSurge": 1, "maxUnavailable": 0}),
     ]
 
 
@@ -148,6 +157,7 @@ def consumer_objects(
     dead_letter_prefix: str | None,
     image: str,
     secret_checksum: str,
+    logins: str,
     restarted_at: str | None,
     settings: PodSettings,
 ) -> list[dict[str, Any]]:
@@ -160,6 +170,7 @@ def consumer_objects(
         dead_letter_prefix: Subject prefix of the dead-letter stream; None: there is none.
         image: Our image, used where the handler brings none.
         secret_checksum: Hash of the values behind `consumer_secret_refs`.
+        logins: See `plan.kubernetes.logins`.
         restarted_at: See `restarted_at`; a new value rolls the pods.
         settings: What all pods have in common, and what resources may ask for.
 
@@ -231,13 +242,21 @@ def consumer_objects(
         _deployment(
             workload,
             template,
+            logins,
             consumer_replicas(consumer.spec),
             {"maxSurge": "25%", "maxUnavailable": 0},
         ),
     ]
 
 
-def _object(workload: Workload, api_version: str, kind: str, **body: Any) -> dict[str, Any]:
+def _object(
+    workload: Workload,
+    api_version: str,
+    kind: str,
+    *,
+    annotations: Mapping[str, str] | None = None,
+    **body: Any,
+) -> dict[str, Any]:
     return stamped(
         {
             "apiVersion": api_version,
@@ -246,6 +265,7 @@ def _object(workload: Workload, api_version: str, kind: str, **body: Any) -> dic
                 "name": workload.name,
                 "namespace": workload.meta.namespace,
                 "labels": dict(workload.labels),
+                **({"annotations": dict(annotations)} if annotations else {}),
                 "ownerReferences": [workload.meta.owner_reference()],
             },
             **body,
@@ -303,6 +323,7 @@ def _network_policies(
 def _deployment(
     workload: Workload,
     template: Mapping[str, Any],
+    logins: str,
     replicas: int | None,
     rolling_update: Mapping[str, int | str],
 ) -> dict[str, Any]:
@@ -314,4 +335,5 @@ def _deployment(
         "strategy": {"type": "RollingUpdate", "rollingUpdate": dict(rolling_update)},
         "template": dict(template),
     }
-    return _object(workload, "apps/v1", "Deployment", spec=spec)
+    annotations = {meta.LOGINS_ANNOTATION: logins}
+    return _object(workload, "apps/v1", "Deployment", annotations=annotations, spec=spec)

@@ -10,16 +10,29 @@ from typing import Any, Final
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import Condition, ConditionType
 from outbox_operator.api.resource import Pipeline, parse_status, parse_stream
+from outbox_operator.api.v1alpha1.approval import PendingMove
 from outbox_operator.api.v1alpha1.common import StatusBase
 from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
 from outbox_operator.api.v1alpha1.pipeline import ConsumerSummary
-from outbox_operator.api.v1alpha1.stream import EventStreamStatus, StreamState, unfit_for_outbox
+from outbox_operator.api.v1alpha1.stream import (
+    EventStreamSpec,
+    EventStreamStatus,
+    StreamState,
+    unfit_for_outbox,
+)
 from outbox_operator.errors import OutboxError, SpecError
 from outbox_operator.plan.kubernetes.children import event_stream_name
 from outbox_operator.plan.kubernetes.resources import Body, ResourceId
 from outbox_operator.plan.names import event_consumer_name
-from outbox_operator.plan.passes.moving import KEPT_WHERE_STREAM_WAS, StreamMove, stream_held
+from outbox_operator.plan.passes.approval import Question, Vote
+from outbox_operator.plan.passes.stream_moving import (
+    KEPT_WHERE_STREAM_WAS,
+    StreamMove,
+    move_held,
+    pending_move,
+)
 from outbox_operator.plan.status.conditions import Part, failed, ok, waiting
+from outbox_operator.plan.status.full_stream import Fullness, fullness
 from outbox_operator.plan.steps import Applied, Change, drifts
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.subjects import SubjectTemplate, covers
@@ -41,7 +54,9 @@ class ChildrenResult:
         lost: The JetStream stream is somebody else's.
         keeps_relay: Why the relay that runs is left as it is; None: it need not be.
         moved: That the stream is elsewhere now, and what it left behind.
-        approved: Whether a person had to approve that, and did.
+        question: What a person decides about the stream; None: nobody could look.
+        pending_move: The stream may not move yet.
+        full: How full the stream is, if it refuses what comes then.
     """
 
     parts: tuple[Part, ...] = ()
@@ -52,17 +67,25 @@ class ChildrenResult:
     lost: bool = False
     keeps_relay: str | None = None
     moved: str | None = None
-    approved: bool = False
+    question: Question | None = None
+    pending_move: PendingMove | None = None
+    full: Fullness | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _StreamResult:
-    """StreamReady, and what is known of the stream; as in `ChildrenResult`."""
+    """StreamReady, and what is known of the stream; as in `ChildrenResult`.
+
+    Attributes:
+        pending: Its own EventStream waits for the pipeline's approval.
+    """
 
     part: Part
     name: str | None = None
     state: StreamState | None = None
     lost: bool = False
+    pending: PendingMove | None = None
+    spec: EventStreamSpec | None = None
 
 
 def children_result(
@@ -71,6 +94,7 @@ def children_result(
     stream: Sequence[Applied[Body]],
     consumers: Sequence[Applied[Body]],
     move: StreamMove | None = None,
+    votes: Sequence[Vote] = (),
 ) -> ChildrenResult:
     """What the children add up to.
 
@@ -81,25 +105,61 @@ def children_result(
         stream: What became of its own EventStream; empty: it refers to one, or may not move.
         consumers: What became of its EventConsumers, and of those no longer declared.
         move: Its own EventStream is declared elsewhere than it was.
+        votes: What tasks say of plans.
     """
     try:
         of_stream = _stream(pipeline, _body(stream, referred), _is_frozen(stream))
     except OutboxError as error:
         of_stream = _StreamResult(part=failed(ConditionType.STREAM_READY, error))
-    held = None if move is None else stream_held(pipeline, move)
+    held = None
+    if move is not None:
+        held = move_held(pipeline, ConditionType.STREAM_READY, move, votes)
     done = move is not None and any(one.change is Change.PATCHED for one in stream)
+    stream_ready = held or of_stream.part
+    waits = stream_ready.reason in (Reason.APPROVAL_PENDING, Reason.PLAN_REJECTED)
     part, summaries = _consumers(pipeline, consumers)
+    ref = pipeline.spec.stream.ref
+    full = None
+    if of_stream.spec is not None:
+        full = fullness(of_stream.spec, of_stream.state, summaries, ref.name if ref else None)
     return ChildrenResult(
-        parts=(held or of_stream.part, part),
+        parts=(stream_ready, part),
         stream_name=of_stream.name,
         stream=of_stream.state,
         consumers=summaries,
         drifts=(*drifts(stream), *drifts(consumers)),
         lost=of_stream.lost,
-        keeps_relay=None if held is None else KEPT_WHERE_STREAM_WAS,
+        keeps_relay=KEPT_WHERE_STREAM_WAS if waits else None,
         moved=move.text if move is not None and done else None,
-        approved=move is not None and done and move.waiting > 0,
+        question=_question(pipeline, move, of_stream.pending, waits=not done),
+        pending_move=_pending(pipeline, move, of_stream.pending, held=held is not None),
+        full=full,
     )
+
+
+def _question(
+    pipeline: Pipeline, move: StreamMove | None, of_child: PendingMove | None, *, waits: bool
+) -> Question:
+    """What a person decides about the stream; while paused nobody looks where it is."""
+    before = pipeline.status.pendingMove
+    plan = None if of_child is None else of_child.hash
+    if move is not None:
+        plan = move.hash if move.waiting else None
+    if pipeline.meta.paused:
+        plan, waits = before.hash if before else None, before is not None
+    return Question(
+        part="Stream", before=before.hash if before else None, plan=plan, waits=waits and bool(plan)
+    )
+
+
+def _pending(
+    pipeline: Pipeline, move: StreamMove | None, of_child: PendingMove | None, *, held: bool
+) -> PendingMove | None:
+    if pipeline.meta.paused:
+        return pipeline.status.pendingMove
+    if move is None:
+        return of_child
+    return pending_move(move) if held else None
 
 
 def had_before(pipeline: Pipeline) -> frozenset[ResourceId]:
@@ -115,18 +175,18 @@ def had_before(pipeline: Pipeline) -> frozenset[ResourceId]:
     return frozenset(had)
 
 
-def waiting_for(pipeline: Pipeline, stream: str, bodies: Iterable[Body]) -> tuple[int, list[str]]:
+def waiting_for(name: str, stream: str, bodies: Iterable[Body]) -> tuple[int, list[str]]:
     """Messages that consumers of a stream had not handled at the last look, and their durables.
 
     Args:
-        pipeline: Whose they are.
+        name: Of its EventStream.
         stream: Name of the JetStream stream.
         bodies: The EventConsumers of the namespace.
     """
     states = [
         state
         for body in bodies
-        if body["spec"].get("streamRef", {}).get("name") == event_stream_name(pipeline)
+        if body["spec"].get("streamRef", {}).get("name") == name
         and (state := parse_status(body, EventConsumerStatus).consumer) is not None
         and state.stream == stream
     ]
@@ -173,7 +233,10 @@ def _stream(pipeline: Pipeline, body: Body | None, frozen: bool) -> _StreamResul
     status = parse_status(body, EventStreamStatus)
     part = _child_part(ConditionType.STREAM_READY, body, status, frozen)
     lost = part.reason in LOST_REASONS
-    return _StreamResult(part=part, name=spec.name, state=status.stream, lost=lost)
+    pending = status.pendingMove if pipeline.spec.stream.ref is None else None
+    return _StreamResult(
+        part=part, name=spec.name, state=status.stream, lost=lost, pending=pending, spec=spec
+    )
 
 
 def _consumers(

@@ -1,26 +1,32 @@
-"""An outbox or a stream that is declared elsewhere than it was, and what waits where it was. Pure.
+"""An outbox or an inbox that is declared elsewhere than it was, and what waits where it was. Pure.
 
 A Secret that names another database, or an address that leads to one, leaves rows behind that
-nobody would ever publish; another NATS, messages that nobody would ever handle. Such a move waits
-for a person, or until they are published and handled; what runs is left as it is meanwhile.
+nobody would ever publish. Such a move waits for a person, or until they are published; what runs is
+left as it is meanwhile. `stream_moving` says the same of streams.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
-from outbox_operator.api.resource import Pipeline
-from outbox_operator.api.v1alpha1.common import NatsConnection
+from outbox_operator.api.resource import Consumer, Pipeline
+from outbox_operator.plan.passes.approval import Vote, allows, held, last_word
+from outbox_operator.plan.plan_hash import plan_hash
 from outbox_operator.plan.postgres.state import ObservedDatabase, OutboxNumbers
 from outbox_operator.plan.status.conditions import Part
-from outbox_operator.reasons import Reason
 
 KEPT_WHERE_IT_WAS = "left as it is until the outbox may move, see SchemaApplied"
-KEPT_WHERE_STREAM_WAS = "left as it is until the stream may move, see StreamReady"
 """Of the relay."""
+KEPT_WHERE_INBOX_WAS = "left as it is until the inbox may move, see SchemaApplied"
+"""Of a consumer's pods."""
+KEPT_UNTIL_DATABASE_SEEN = (
+    "left as it is until it is known which database the changed login leads to, see "
+    "DatabaseReachable and SchemaApplied"
+)
+"""Of both."""
 _HASH_LENGTH = 12
 
 
@@ -75,98 +81,104 @@ def move_of(pipeline: Pipeline, found: ObservedDatabase, left: OutboxNumbers | N
     digest = hashlib.sha256(f"{pipeline.meta.uid} {before} {found.identity}".encode()).hexdigest()
     return Move(
         before=before, now=found.identity, rows=rows, more=more, numbers=left,
-        hash=digest[:_HASH_LENGTH],
+        hash=plan_hash(digest, _HASH_LENGTH),
     )  # fmt: skip
 
 
-def move_held(pipeline: Pipeline, move: Move) -> Part:
-    """SchemaApplied while rows wait where the outbox was."""
+def move_held(pipeline: Pipeline, move: Move, votes: Sequence[Vote] = ()) -> Part | None:
+    """SchemaApplied while rows wait where the outbox was; None: it may move."""
+    word = last_word(pipeline, "Schema", move.hash, votes)
+    if not move.rows or allows(word):
+        return None
     ref = pipeline.spec.database.connectionSecretRef.name
-    return Part(
-        type=ConditionType.SCHEMA_APPLIED,
-        status="False",
-        reason=Reason.APPROVAL_PENDING,
-        message=f"spec.database.connectionSecretRef: Secret {ref} leads to another database "
-        f"(identity {move.now}), and {move.leaves}. Point it back, or wait until they are "
-        "published there, or leave them there unpublished: annotation "
-        f"{meta.APPROVE_PLAN_ANNOTATION}={move.hash}",
-        stalled=True,
+    text = (
+        f"spec.database.connectionSecretRef: Secret {ref} leads to another database (identity "
+        f"{move.now}), and {move.leaves}. Point it back, or wait until they are published there, "
+        "or approve that they stay there unpublished"
     )
+    return held(pipeline, ConditionType.SCHEMA_APPLIED, move.hash, word, text)
 
 
 def moved_text(move: Move) -> str:
     """What is said once the outbox has moved."""
-    nothing = _nothing(seen=move.numbers is not None)
+    nothing = nothing_waited(seen=move.numbers is not None)
     left = f"{move.leaves}, and stay there" if move.rows else nothing
     return f"the outbox is in another database now (identity {move.now}); {left}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StreamMove:
-    """A stream that is declared elsewhere than it was.
+class InboxMove:
+    """An inbox whose login leads to another database than before.
 
     Attributes:
-        before: Where it was, for people.
-        now: Where it is declared.
-        waiting: Messages there that consumers have not handled; when nobody can look, those of
-            the last statuses.
-        seen: Whether that was looked at in this pass.
+        before: Identity of the database where it was.
+        now: Identity of the one that the login leads to.
+        unacknowledged: Messages that were handed out and may come again, although handled.
+        copied: The inbox there knows the consumer already, from a dump for example.
         hash: What a person approves.
     """
 
     before: str
     now: str
-    waiting: int
-    seen: bool
+    unacknowledged: int
+    copied: bool
     hash: str
 
     @property
     def leaves(self) -> str:
-        """What stays where it was, for people."""
-        when = "wait" if self.seen else "waited when they were counted last"
-        return f"{self.waiting} messages {when} for consumers at {self.before}"
+        """What may come again, for people."""
+        return (
+            f"{self.unacknowledged} messages are handed out and not acknowledged: which of them "
+            f"were handled is known where the inbox was (identity {self.before})"
+        )
 
     @property
     def text(self) -> str:
-        """What is said once the stream has moved."""
-        left = f"{self.leaves}, and stay there" if self.waiting else _nothing(seen=self.seen)
-        return f"the stream is declared at {self.now} now; {left}"
+        """What is said once the inbox has moved."""
+        there = "what had been handled is known where it was alone"
+        if self.copied:
+            there = "the inbox there knew the consumer already"
+        return (
+            f"the inbox is in another database now (identity {self.now}, before {self.before}); "
+            f"{self.unacknowledged} messages were handed out and not acknowledged; {there}"
+        )
 
 
-def stream_move(
-    pipeline: Pipeline, before: NatsConnection, waiting: int, *, seen: bool
-) -> StreamMove:
-    """A move to where a pipeline declares its stream now; arguments as `StreamMove`."""
-    now = pipeline.spec.nats
-    said = f"{pipeline.meta.uid} {before.model_dump_json()} {now.model_dump_json()}"
-    return StreamMove(
-        before=_place(before), now=_place(now), waiting=waiting, seen=seen,
-        hash=hashlib.sha256(said.encode()).hexdigest()[:_HASH_LENGTH],
+def inbox_move(
+    consumer: Consumer, found: ObservedDatabase, unacknowledged: int, *, known: bool
+) -> InboxMove | None:
+    """Whether an inbox is elsewhere than it was; None: it is where it was, or new.
+
+    Args:
+        consumer: With the last status.
+        found: The database that is declared now.
+        unacknowledged: Messages that were handed out and not acknowledged.
+        known: Whether the inbox there has anything of the consumer.
+    """
+    before, now = consumer.status.inboxDatabase, found.identity
+    if before is None or now is None or now == before:
+        return None
+    digest = hashlib.sha256(f"{consumer.meta.uid} inbox {before} {now}".encode()).hexdigest()
+    return InboxMove(
+        before=before, now=now, unacknowledged=unacknowledged, copied=known,
+        hash=plan_hash(digest, _HASH_LENGTH),
     )  # fmt: skip
 
 
-def stream_held(pipeline: Pipeline, move: StreamMove) -> Part | None:
-    """StreamReady while messages wait where the stream was; None: it may move."""
-    approved = pipeline.meta.annotations.get(meta.APPROVE_PLAN_ANNOTATION)
-    if not move.waiting or approved == move.hash:
+def inbox_held(consumer: Consumer, move: InboxMove, votes: Sequence[Vote] = ()) -> Part | None:
+    """SchemaApplied while handled messages may come again; None: it may move."""
+    word = last_word(consumer, "Inbox", move.hash, votes)
+    if not move.unacknowledged or move.copied or allows(word):
         return None
-    return Part(
-        type=ConditionType.STREAM_READY,
-        status="False",
-        reason=Reason.APPROVAL_PENDING,
-        message=f"spec.nats: the stream would be another one at {move.now}, and {move.leaves}. Set "
-        "it back and stop the relay, or wait until they are handled there, or leave them there: "
-        f"annotation {meta.APPROVE_PLAN_ANNOTATION}={move.hash}",
-        stalled=True,
+    text = (
+        f"spec.inbox.connectionSecretRef: the login leads to another database (identity {move.now})"
+        f", and {move.leaves}. Point it back, or stop the consumer until none are left, or copy "
+        "the tables, or approve that they may be handled again"
     )
+    return held(consumer, ConditionType.SCHEMA_APPLIED, move.hash, word, text)
 
 
-def _nothing(*, seen: bool) -> str:
+def nothing_waited(*, seen: bool) -> str:
     """That it may move: what nobody could look at may hold what came since."""
     said = "nothing waited where it was"
     return said if seen else f"{said} when it was looked at last, and nobody can look there now"
-
-
-def _place(nats: NatsConnection) -> str:
-    domain = "" if nats.domain is None else f" (domain {nats.domain})"
-    return f"{nats.url}{domain}"

@@ -33,7 +33,7 @@ def database_pending(
         elsewhere: Whether what is known was found with another login.
     """
     if last is not None:
-        return replace(last, sample=None, drifts=(), approved=False, moved=None)
+        return replace(last, sample=None, waiting=True, drifts=(), question=None, moved=None)
     reachable, schema_applied = (as_before(pipeline, kind) for kind in _KINDS)
     if elsewhere or reachable is None or schema_applied is None:
         reachable, schema_applied = (
@@ -44,6 +44,7 @@ def database_pending(
         schema_applied=schema_applied,
         schema=pipeline.status.schema_,
         pending=True,
+        waiting=True,
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from outbox_operator.api import meta
@@ -15,12 +16,17 @@ from outbox_operator.api.v1alpha1.pipeline import (
     OutboxStatus,
     RelayStatus,
 )
+from outbox_operator.api.v1alpha1.stream import StreamState
 from outbox_operator.errors import OutboxError
+from outbox_operator.plan.passes.approval import Vote, annotation_counted, approvals_after
 from outbox_operator.plan.passes.children import ChildrenResult
 from outbox_operator.plan.passes.database import DatabaseResult
+from outbox_operator.plan.passes.moving import KEPT_UNTIL_DATABASE_SEEN
 from outbox_operator.plan.passes.result import PassResult
+from outbox_operator.plan.passes.stream_moving import KEPT_UNTIL_STREAM_SEEN
 from outbox_operator.plan.postgres.state import OutboxNumbers
 from outbox_operator.plan.status.conditions import Part, as_before, failed, unknown
+from outbox_operator.plan.status.full_stream import Fullness, full_part
 from outbox_operator.plan.status.pipeline import (
     foreign_cursor_part,
     foreign_publisher_part,
@@ -32,7 +38,8 @@ from outbox_operator.plan.status.pipeline import (
     relay_status,
     unfenced_part,
 )
-from outbox_operator.plan.status.workload import WorkloadResult
+from outbox_operator.plan.status.sampled import of_pipeline
+from outbox_operator.plan.status.workload import Replicas, WorkloadResult
 from outbox_operator.reasons import Reason
 
 RESTARTS: Final[Mapping[str, frozenset[str]]] = {
@@ -118,6 +125,18 @@ def relay_kept(pipeline: Pipeline, database: DatabaseResult, why: str) -> RelayR
     return dataclasses.replace(kept, outbox=outbox_status(database.sample))
 
 
+def changed_logins(database: DatabaseResult, *, sees_stream: bool) -> str | None:
+    """Why a relay that runs is not rolled to other logins; None: it may be.
+
+    Args:
+        database: Where those of the database lead.
+        sees_stream: Whether that of NATS leads to the stream.
+    """
+    if not database.located:
+        return KEPT_UNTIL_DATABASE_SEEN
+    return None if sees_stream else KEPT_UNTIL_STREAM_SEEN.format(ConditionType.STREAM_READY)
+
+
 def relay_unchanged(pipeline: Pipeline) -> RelayResult:
     """The relay that runs, as long as nobody knows what became of the schema it is to read."""
     kind = ConditionType.RELAY_AVAILABLE
@@ -143,6 +162,8 @@ def relay_result(
     earlier: OutboxNumbers | None,
     *,
     stopped: str | None,
+    full: Fullness | None = None,
+    stream: StreamState | None = None,
 ) -> RelayResult:
     """What became of the relay.
 
@@ -152,6 +173,8 @@ def relay_result(
         workload: Its pods; `part` is set.
         earlier: The sample that the rate is counted from.
         stopped: Why no pods are wanted, None when they are.
+        full: Of its stream.
+        stream: As it is; None: nobody knows.
     """
     status, part, sample = pipeline.status, workload.part, database.sample
     assert part is not None  # noqa: S101  (a relay always has pods to speak of)
@@ -167,12 +190,15 @@ def relay_result(
     outbox = status.outbox if sample is None else outbox_status(sample)
     if sample is not None and stopped is None and part.status == "True":
         part = progress_part(part, sample)
+    part = full_part(part, full)
     if database.foreign is not None:
         part = foreign_cursor_part(database.foreign, pipeline.meta)
-    informs = (
-        lagging_part, foreign_publisher_part, unfenced_part, lost_events_part, positions_moved_part
-    )  # fmt: skip
-    informing = () if sample is None else tuple(part(sample) for part in informs)
+    informing: tuple[Part, ...] = ()
+    if sample is not None:
+        informing = (
+            lagging_part(sample), foreign_publisher_part(sample), unfenced_part(sample),
+            lost_events_part(sample, stream), positions_moved_part(sample),
+        )  # fmt: skip
     before = status.relay
     moved = before is not None and relay.publishedTotal != before.publishedTotal
     return RelayResult(
@@ -191,7 +217,10 @@ def pipeline_result(
     children: ChildrenResult,
     relay: RelayResult,
     *,
+    pods: Replicas,
     restarted: bool,
+    now: datetime,
+    votes: Sequence[Vote] = (),
 ) -> PassResult[OutboxPipelineStatus]:
     """What a pass over an OutboxPipeline comes to.
 
@@ -200,10 +229,15 @@ def pipeline_result(
         database: Its database.
         children: Its EventStream and EventConsumers.
         relay: Its relay.
+        pods: The relay's, as its Deployment says it.
         restarted: Whether all that the restart annotation names has been done.
+        now: Time of the pass.
+        votes: What tasks say of plans.
     """
     acted_on = set()
-    if database.approved or children.approved:
+    questions = [database.question, children.question]
+    approvals = approvals_after(pipeline, questions, votes, now)
+    if annotation_counted(pipeline, questions, approvals):
         acted_on.add(meta.APPROVE_PLAN_ANNOTATION)
     if restarted:
         acted_on.add(meta.RESTART_ANNOTATION)
@@ -214,6 +248,8 @@ def pipeline_result(
             "stream": children.stream,
             "relay": relay.relay,
             "consumers": list(children.consumers),
+            "pendingMove": children.pending_move,
+            "approvals": approvals,
             "maxPending": max((one.pending for one in children.consumers), default=0),
         }
     )
@@ -226,6 +262,7 @@ def pipeline_result(
         corrections=database.drifts,
         acted_on=frozenset(acted_on),
         moves=tuple(one for one in (database.moved, children.moved) if one is not None),
+        sampled=of_pipeline(pipeline, database.sample, pods, waiting=database.waiting),
     )
 
 

@@ -15,6 +15,7 @@ from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.v1alpha1.common import StatusBase
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.status.conditions import Part, failed, ok, waiting
+from outbox_operator.plan.status.sampled import NOTHING, Sampled
 from outbox_operator.plan.steps import Applied, Change, Step, failure
 from outbox_operator.reasons import Reason
 
@@ -55,6 +56,7 @@ class PassResult(Generic[StatusT]):
         corrections: What else was put back; the part it belongs to has counted it.
         acted_on: One-shot annotations to remove once the status is written.
         moves: What is elsewhere than it was, because the specification or a Secret says so.
+        sampled: The numbers to export.
     """
 
     parts: tuple[Part, ...]
@@ -65,6 +67,7 @@ class PassResult(Generic[StatusT]):
     corrections: tuple[str, ...] = ()
     acted_on: frozenset[str] = frozenset()
     moves: tuple[str, ...] = ()
+    sampled: Sampled = NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from outbox_operator.api.resource import Consumer, Stream, parse_stream
 from outbox_operator.api.v1alpha1.common import NatsConnection
+from outbox_operator.api.v1alpha1.stream import StreamState
 from outbox_operator.errors import DependencyError, SpecError
 from outbox_operator.plan.jetstream.stream_config import dead_letter_name, dead_letter_prefix
 from outbox_operator.reasons import Reason
@@ -22,12 +23,16 @@ class Source:
         nats: Where it is.
         dead_letter_prefix: Subject prefix of dead letters; None: there is no place for them.
         dead_letter_stream: Stream that keeps them; None: not known.
+        follows: EventStream that decides where the stream is; None: the consumer says that itself.
+        seen: The stream as its EventStream saw it last; None: nobody did.
     """
 
     stream: str
     nats: NatsConnection
     dead_letter_prefix: str | None
     dead_letter_stream: str | None
+    follows: str | None = None
+    seen: StreamState | None = None
 
 
 class StreamNotFoundError(DependencyError):
@@ -76,4 +81,6 @@ def source_in(consumer: Consumer, event_stream: Stream) -> Source:
         dead_letter_prefix=own or theirs,
         # Letters sent elsewhere are in a stream that we do not know.
         dead_letter_stream=dead_letter_name(stream) if theirs and own in (None, theirs) else None,
+        follows=event_stream.meta.name if spec.nats is None else None,
+        seen=event_stream.status.stream,
     )

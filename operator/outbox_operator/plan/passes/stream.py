@@ -7,11 +7,13 @@ does: it gathers `StreamObserved`, carries out the steps, and writes the result.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
+from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
-from outbox_operator.api.resource import Stream
+from outbox_operator.api.resource import Pipeline, Stream
 from outbox_operator.api.v1alpha1.stream import EventStreamStatus, StreamState
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.jetstream.decide import Config
@@ -19,10 +21,26 @@ from outbox_operator.plan.jetstream.steps import step
 from outbox_operator.plan.jetstream.stream_config import desired_dead_letter_stream, desired_stream
 from outbox_operator.plan.jetstream.streams import ObservedStream, decide_stream
 from outbox_operator.plan.ownership import Claim, held_before
+from outbox_operator.plan.passes.approval import (
+    Question,
+    Vote,
+    annotation_counted,
+    approvals_after,
+)
+from outbox_operator.plan.passes.place import Sight, declared_hash, remembered
 from outbox_operator.plan.passes.result import PassPlan, PassResult, part_after
+from outbox_operator.plan.passes.stream_moving import (
+    NOTHING_KNOWN,
+    Left,
+    StreamMove,
+    move_held,
+    pending_move,
+    stream_elsewhere,
+)
 from outbox_operator.plan.state import Owner
-from outbox_operator.plan.status.conditions import failed, ok, settled, stamp
+from outbox_operator.plan.status.conditions import Part, failed, ok, settled, stamp, waiting
 from outbox_operator.plan.status.drift import DriftCount
+from outbox_operator.plan.status.sampled import of_stream
 from outbox_operator.plan.steps import Applied, Change, Step, drifts
 from outbox_operator.reasons import Reason
 
@@ -40,6 +58,10 @@ class StreamObserved:
         stream: The stream.
         dead_letters: The stream of its dead letters.
         living: UIDs of all EventStreams that are seen here.
+        sight: What the login leads to; None: nobody could look.
+        left: What waits where the stream was, if the login leads elsewhere.
+        pipeline: Which made it, if the login leads elsewhere: on it that is decided.
+        votes: What tasks say of its plans.
     """
 
     unreachable: OutboxError | None = None
@@ -47,6 +69,10 @@ class StreamObserved:
     stream: Reading = None
     dead_letters: Reading = None
     living: frozenset[str] = frozenset()
+    sight: Sight | None = None
+    left: Left = NOTHING_KNOWN
+    pipeline: Pipeline | None = None
+    votes: tuple[Vote, ...] = ()
 
 
 def plan_stream(stream: Stream, observed: StreamObserved) -> PassPlan[ObservedStream]:
@@ -54,6 +80,9 @@ def plan_stream(stream: Stream, observed: StreamObserved) -> PassPlan[ObservedSt
     if observed.unreachable is not None:
         return PassPlan(parts=(failed(ConditionType.NATS_REACHABLE, observed.unreachable),))
     parts = (ok(ConditionType.NATS_REACHABLE, Reason.CONNECTED),)
+    held = _held(stream, observed)
+    if held is not None:
+        return PassPlan(parts=(*parts, held))
     owner = Owner.of(stream.meta)
     steps: list[Step[ObservedStream]] = []
     try:
@@ -67,11 +96,42 @@ def plan_stream(stream: Stream, observed: StreamObserved) -> PassPlan[ObservedSt
     return PassPlan(parts=parts, steps=tuple(steps))
 
 
+def _move(stream: Stream, observed: StreamObserved) -> StreamMove | None:
+    """The move to where the login leads; None: the stream is where it was."""
+    sight = observed.sight
+    return None if sight is None else stream_elsewhere(stream, sight, observed.left)
+
+
+def _held(stream: Stream, observed: StreamObserved) -> Part | None:
+    """StreamReady while it may not move; None: it may, or is where it was."""
+    kind, move = ConditionType.STREAM_READY, _move(stream, observed)
+    if move is None or _is_decided(stream, observed):
+        return None
+    if stream.meta.paused:
+        text = (
+            f"the login leads to {move.now}, and the stream is left at {move.before} while paused"
+        )
+        return waiting(kind, Reason.UPDATE_FROZEN, text)
+    if observed.pipeline is not None:
+        return move_held(observed.pipeline, kind, move)
+    return move_held(stream, kind, move, observed.votes)
+
+
+def _is_decided(stream: Stream, observed: StreamObserved) -> bool:
+    """Whether its pipeline declares it where it is found, and has seen what it leaves."""
+    before, pipeline = stream.status.stream, observed.pipeline
+    if pipeline is None or before is None or before.place is None:
+        return False
+    declared = declared_hash(pipeline.spec.nats)
+    return before.place.declared != declared == declared_hash(stream.spec.nats)
+
+
 def stream_result(
     stream: Stream,
     plan: PassPlan[ObservedStream],
     applied: Sequence[Applied[ObservedStream]],
     now: datetime,
+    observed: StreamObserved,
 ) -> PassResult[EventStreamStatus]:
     """What a pass over an EventStream comes to.
 
@@ -80,28 +140,37 @@ def stream_result(
         plan: From `plan_stream`.
         applied: What became of its steps; the stream first, then its dead-letter stream.
         now: Time of the pass.
+        observed: What there was before.
     """
-    before = stream.status
+    before, decided = stream.status, _decisions(stream, observed, now, waits=True)
     kind = ConditionType.STREAM_READY
     corrections = drifts(applied)
+    unread = PassResult(
+        parts=plan.parts, status=before.model_copy(update=decided), corrections=corrections,
+        sampled=of_stream(stream, None, {}, now),
+    )  # fmt: skip
     problem = plan.failure(applied)
     if problem is not None:
-        parts = (*plan.parts, failed(kind, problem))
-        return PassResult(
-            parts=parts, status=before, ready_reason=Reason.IN_SYNC, corrections=corrections
-        )
+        return replace(unread, parts=(*plan.parts, failed(kind, problem)))
     if not plan.steps:
-        return PassResult(parts=plan.parts, status=before, ready_reason=Reason.IN_SYNC)
+        return unread
     parts = (*plan.parts, part_after(kind, applied))
     found = applied[0].now
-    if found is None:
-        return PassResult(parts=parts, status=before, ready_reason=Reason.IN_SYNC)
+    move, sight, place = _move(stream, observed), observed.sight, None
+    if found is None or (move is not None and applied[0].error is not None):
+        return replace(unread, parts=parts)  # not there (yet)
     letters = applied[1].now if len(applied) > 1 else None
     adopted = any(one.step.adopted for one in applied)
     drift = DriftCount.after(before.stream, corrections, now)
+    if sight is not None:
+        had = None if before.stream is None else before.stream.place
+        place = remembered(had, sight.place, moved=move is not None)
+    if before.stream is not None and move is None:
+        adopted = adopted or before.stream.adopted
     state = StreamState(
         name=found.name,
         created=found.created,
+        place=place,
         messages=found.messages,
         bytes=found.bytes,
         firstSequence=found.first_sequence,
@@ -109,18 +178,51 @@ def stream_result(
         consumerCount=found.consumer_count,
         subjects=list(found.subjects),
         deadLetters=letters.messages if letters else None,
-        adopted=adopted or bool(before.stream and before.stream.adopted),
+        adopted=adopted,
         driftCorrectedCount=drift.count,
         lastDriftTime=drift.time,
         lastDrift=drift.text,
     )
+    said = None if _is_decided(stream, observed) else move
+    decided = _decisions(stream, observed, now, waits=False)
+    asked = [_question(stream, observed, waits=False)]
+    heeded = annotation_counted(stream, asked, decided.get("approvals"))
     return PassResult(
         parts=parts,
-        status=before.model_copy(update={"stream": state, "sampledAt": stamp(now)}),
-        ready_reason=Reason.IN_SYNC,
+        status=before.model_copy(update={"stream": state, "sampledAt": stamp(now), **decided}),
         busy=before.stream is None or before.stream.lastSequence != state.lastSequence,
         corrections=corrections,
+        acted_on=frozenset({meta.APPROVE_PLAN_ANNOTATION} if heeded else ()),
+        moves=() if said is None else (said.text,),
+        sampled=of_stream(stream, state, found.config, now),
     )
+
+
+def _question(stream: Stream, observed: StreamObserved, *, waits: bool) -> Question | None:
+    """What a person decides here; None: nobody could look, or it is decided on its pipeline."""
+    before, move = stream.status.pendingMove, _move(stream, observed)
+    if observed.sight is None or stream.meta.paused or observed.pipeline is not None:
+        return None
+    plan = move.hash if move is not None and move.waiting else None
+    return Question(
+        part="Stream", before=before.hash if before else None, plan=plan, waits=waits and bool(plan)
+    )
+
+
+def _decisions(
+    stream: Stream, observed: StreamObserved, now: datetime, *, waits: bool
+) -> dict[str, Any]:
+    """What the status says of moves; `waits`: the stream has not moved in this pass."""
+    if observed.sight is None or stream.meta.paused:
+        return {}
+    move = _move(stream, observed)
+    held = move is not None and _held(stream, observed) is not None
+    return {
+        "pendingMove": pending_move(move) if move is not None and held else None,
+        "approvals": approvals_after(
+            stream, [_question(stream, observed, waits=waits)], observed.votes, now
+        ),
+    }
 
 
 def _frozen(one: Step[ObservedStream]) -> bool:
@@ -134,6 +236,8 @@ def _step(
     if isinstance(found, OutboxError):
         raise found
     kind, before = ConditionType.STREAM_READY, stream.status.stream
+    if _move(stream, observed) is not None:
+        before = None  # what is there says nothing of what was elsewhere
     was_settled = before is not None and settled(stream, kind)
     decision = decide_stream(
         desired,

@@ -24,10 +24,7 @@ def drop_statements(schema: str, observed: ObservedDatabase, owner: Owner) -> tu
     """
     if _own_mark(observed, owner) is None:
         return ()
-    texts = [
-        f"TABLE IF EXISTS {qualify(schema, table)}"
-        for table in (tables.EVENTS, tables.CURSORS, tables.DEAD_LETTERS, tables.SCHEMA_VERSION)
-    ]
+    texts = [f"TABLE IF EXISTS {qualify(schema, table)}" for table in tables.OUTBOX_TABLES]
     texts += [
         f"FUNCTION IF EXISTS {quoted(schema)}.{name}({arguments(payload_type)})"
         for name in NAMES

@@ -19,6 +19,7 @@ from outbox_operator.errors import (
     UnsupportedServerError,
 )
 from outbox_operator.plan.ownership import Claim, refusal
+from outbox_operator.plan.plan_hash import plan_hash
 from outbox_operator.plan.postgres.functions import outbox_functions
 from outbox_operator.plan.postgres.grants import check_rights, grant_statements, revoke_statements
 from outbox_operator.plan.postgres.mark import Mark, parse_mark
@@ -164,7 +165,7 @@ def _plan(statements: Sequence[Statement], *, records_version: bool) -> Migratio
         version=CURRENT_SCHEMA_VERSION,
         statements=tuple(statements),
         records_version=records_version,
-        hash=digest.hexdigest()[:16],
+        hash=plan_hash(digest.hexdigest(), 16),
     )
 
 

@@ -92,6 +92,14 @@ class Partition:
         """Whether a row of that position belongs to its range."""
         return self.low is not None and self.high is not None and self.low <= position < self.high
 
+    def overlaps(self, positions: range | None) -> bool:
+        """Whether rows of these positions may be in it."""
+        if not positions:
+            return False
+        if self.low is None or self.high is None:
+            return True
+        return self.low < positions.stop and positions.start < self.high
+
 
 def current(partitions: Sequence[Partition], position: int) -> Partition | None:
     """The partition whose range holds the next position; None: the default one is in use."""

@@ -81,7 +81,7 @@ def check_rebase(
     if choice.which == "unpublished" and not any(shard.problem for shard in shards):
         raise SpecError(
             "the cursors belong to this server, nothing has to be set anew; to publish events "
-            "again, say which: --all, --from-position or --created-after"
+            "again, say which: all of them, those from a position on, or those of after a time"
         )
     if choice.repeats and ends is None:
         raise SpecError(

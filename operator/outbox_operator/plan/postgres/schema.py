@@ -171,6 +171,8 @@ def outbox_tables(desired: DesiredDatabase) -> tuple[Table, ...]:
             Column(name="payload", type=payload),
             Column(name="headers", type="jsonb", default="'{}'::jsonb"),
             Column(name="created_at", type="timestamp with time zone", default="clock_timestamp()"),
+            # Of a copy: by which replay, for whom, and of what; nobody may set it but the owner.
+            Column(name="replay", type="jsonb", nullable=True, since=5),
         ),
         primary_key=("position",),
         indexes=(Index(name="events_shard_xid_idx", columns=("shard", "xid")),),
@@ -227,6 +229,7 @@ def outbox_tables(desired: DesiredDatabase) -> tuple[Table, ...]:
             Column(name="error", type="text", default="''::text"),
             Column(name="blocked", type="boolean", default="false"),
             Column(name="dead_at", type="timestamp with time zone", default="clock_timestamp()"),
+            Column(name="replay", type="jsonb", nullable=True, since=5),
         ),
         primary_key=("position",),
         # Of the key a hash, since a key may be longer than what an index takes.
@@ -243,7 +246,34 @@ def outbox_tables(desired: DesiredDatabase) -> tuple[Table, ...]:
         ),
         primary_key=("version",),
     )
-    return (events, cursors, dead_letters, schema_version)
+    replays = Table(
+        schema=desired.schema,
+        name=tables.REPLAYS,
+        columns=(
+            Column(name="name", type="text"),
+            Column(name="target", type="text", nullable=True),
+            Column(name="up_to", type="bigint"),
+            Column(name="copied", type="bigint", default="0"),
+            Column(name="copied_to", type="bigint"),
+            Column(name="last_xid", type="xid8", nullable=True),
+            Column(name="started_at", type="timestamp with time zone", default="clock_timestamp()"),
+            Column(name="moved_at", type="timestamp with time zone", default="clock_timestamp()"),
+            Column(name="ended_at", type="timestamp with time zone", nullable=True),
+        ),
+        primary_key=("name",),
+    )
+    # Their rows in `events` were not published, and never are: what was released is another row.
+    former_dead_letters = Table(
+        schema=desired.schema,
+        name=tables.FORMER_DEAD_LETTERS,
+        columns=(
+            Column(name="position", type="bigint"),
+            Column(name="released", type="boolean"),
+            Column(name="since", type="timestamp with time zone", default="clock_timestamp()"),
+        ),
+        primary_key=("position",),
+    )
+    return (events, cursors, dead_letters, schema_version, replays, former_dead_letters)
 
 
 def _shard_column(shards: int) -> Column:
@@ -330,6 +360,7 @@ def outbox_grants(
             (tables.CURSORS, ("SELECT", "INSERT", "UPDATE")),
             (tables.DEAD_LETTERS, ("SELECT", "INSERT", "DELETE")),
             (tables.SCHEMA_VERSION, ("SELECT",)),
+            (tables.FORMER_DEAD_LETTERS, ("SELECT",)),
         ):
             for privilege in privileges:
                 grants.add(Grant(role=relay_role, kind="table", object=table, privilege=privilege))

@@ -204,6 +204,8 @@ class OutboxNumbers:
         remark: Why a relay publishes without the fence, after its reason and a colon; or None.
         notice: What the stream lost within the last hour, likewise.
         position_notice: How the sequence of positions was put right within the last hour, likewise.
+        stream_created: When the newest stream was made, as JetStream says it, that a relay has
+            published to.
         taken_at: When the sample was taken.
     """
 
@@ -217,6 +219,7 @@ class OutboxNumbers:
     remark: str | None
     notice: str | None
     position_notice: str | None
+    stream_created: str | None
     taken_at: datetime
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final
 
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Meta
 from outbox_operator.api.v1alpha1.pipeline import OutboxStatus, RelayStatus
-from outbox_operator.plan.names import relay_name
+from outbox_operator.api.v1alpha1.stream import StreamState
+from outbox_operator.plan.advice import next_step
 from outbox_operator.plan.postgres.state import OutboxNumbers
 from outbox_operator.plan.status.conditions import Part, info, round_age, stamp, waiting
 from outbox_operator.plan.status.workload import Replicas
 from outbox_operator.reasons import Reason
+from outbox_operator.wire.cursors import stream_made_anew_text
 
 _REASONS: Final = frozenset(Reason)
 LAG_ROWS = 5000
@@ -102,11 +105,12 @@ def foreign_cursor_part(problem: str, meta: Meta) -> Part:
         problem: A sentence.
         meta: Of the pipeline.
     """
-    command = f"kubectl -n {meta.namespace} exec deploy/{relay_name(meta.name)} -- outbox rebase"
+    reason = Reason.CURSOR_FROM_OTHER_SERVER
+    command = next_step(reason, meta.kind, meta.namespace, meta.name)
     return Part(
         type=ConditionType.RELAY_AVAILABLE,
         status="False",
-        reason=Reason.CURSOR_FROM_OTHER_SERVER,
+        reason=reason,
         message=f"{problem}; run: {command}",
         stalled=True,
     )
@@ -141,12 +145,28 @@ def unfenced_part(numbers: OutboxNumbers) -> Part:
     return info(ConditionType.UNFENCED, False, Reason.FENCED)
 
 
-def lost_events_part(numbers: OutboxNumbers) -> Part:
-    """Whether the stream lost what it had acknowledged; informs, because the relay heals it."""
+def lost_events_part(numbers: OutboxNumbers, stream: StreamState | None) -> Part:
+    """Whether the stream lost what it had acknowledged; informs, because the relay heals it.
+
+    Args:
+        numbers: What relays have noted. They look when there is something to publish.
+        stream: The stream as it is; None: nobody knows.
+    """
     reason, text = _reason_and_text(numbers.notice, Reason.STREAM_ROLLED_BACK)
+    if not text and stream is not None and _newer(stream.created, numbers.stream_created):
+        reason = Reason.STREAM_RECREATED
+        text = stream_made_anew_text(stream.name, stream.created or "")
     if text:
         return info(ConditionType.STREAM_LOST_EVENTS, True, reason, text)
     return info(ConditionType.STREAM_LOST_EVENTS, False, Reason.NOTHING_LOST)
+
+
+def _newer(created: str | None, known: str | None) -> bool:
+    """Whether a stream was made after the one that relays know. What is no time is not newer."""
+    try:
+        return datetime.fromisoformat(created or "") > datetime.fromisoformat(known or "")
+    except (TypeError, ValueError):  # with and without a zone cannot be compared
+        return False
 
 
 def positions_moved_part(numbers: OutboxNumbers) -> Part:

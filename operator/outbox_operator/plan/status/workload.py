@@ -38,6 +38,7 @@ _OF_PODS: Final = STUCK_REASONS | {
     Reason.PODS_REFUSED,
     Reason.UNSCHEDULABLE,
     Reason.RELAY_NOT_PROGRESSING,
+    Reason.STREAM_FULL,
     Reason.CURSOR_FROM_OTHER_SERVER,
 }
 """What is said of a workload that is there."""
@@ -94,6 +95,11 @@ class WorkloadResult:
 def not_started(kind: ConditionType, text: str) -> WorkloadResult:
     """Pods that could only crash help nobody; the part that failed says what is missing."""
     return WorkloadResult(part=unknown(kind, Reason.NOT_STARTED, text))
+
+
+def kept(kind: ConditionType, text: str) -> WorkloadResult:
+    """Pods that stay as they are, because what they would be made from may not be followed yet."""
+    return WorkloadResult(part=unknown(kind, Reason.APPROVAL_PENDING, text))
 
 
 def workload_result(

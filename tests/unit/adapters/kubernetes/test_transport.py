@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from outbox_operator.adapters.kubernetes.login import Credentials
 from outbox_operator.adapters.kubernetes.objects import Ref, collection_path, object_path, ref_of
 from outbox_operator.adapters.kubernetes.transport import (
-    Credentials,
     ExpiredError,
     NotFoundError,
     WriteConflictError,

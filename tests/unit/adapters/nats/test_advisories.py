@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import Any, Final, cast
 
+import pytest
+
+from outbox_operator.adapters.nats import advisories
 from outbox_operator.adapters.nats.advisories import (
     GATHER_SECONDS,
-    REST_SECONDS,
     SUBJECTS,
     Heard,
     listen_for_changes,
 )
 from outbox_operator.adapters.nats.frame_reader import Sink
+from support.clock import skip_pauses
+from support.waiting import SECONDS
+
+REST_SECONDS: Final = SECONDS
 
 
 class Server:
@@ -31,8 +37,12 @@ class Server:
         self.sinks[SUBJECTS[1]](b"$JS.EVENT.ADVISORY.STREAM.UPDATED." + stream, b"", b"", b"")
 
 
-async def test_a_server_that_goes_on_and_on_is_heard_now_and_then() -> None:
+async def test_a_server_that_goes_on_and_on_is_heard_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Each time, those who care make a pass: it could keep the operator at work."""
+    monkeypatch.setattr(advisories, "REST_SECONDS", REST_SECONDS)
+    skip_pauses(asyncio.get_running_loop())
     told: list[Heard] = []
     news = asyncio.Event()
 
@@ -50,12 +60,12 @@ async def test_a_server_that_goes_on_and_on_is_heard_now_and_then() -> None:
     assert told == [{("A", None)}]
     # What came meanwhile is told, too.
     news.clear()
-    await asyncio.wait_for(news.wait(), 10 * REST_SECONDS)
+    await asyncio.wait_for(news.wait(), 10 * SECONDS)
     assert told[1:] == [{("A", None), ("B", None)}]
     # The first after a rest is told at once.
     await asyncio.sleep(REST_SECONDS)
     news.clear()
     began = loop.time()
     server.says(b"C")
-    await asyncio.wait_for(news.wait(), 10)
+    await asyncio.wait_for(news.wait(), SECONDS)
     assert loop.time() - began < REST_SECONDS

@@ -103,6 +103,8 @@ async def test_something_else_than_nats_is_refused(line: bytes) -> None:
         (b"NATS/1.0\r\n\r\n", {}),
         (b"NATS/1.0\r\nA: 1\r\nB: x: y\r\n\r\n", {"A": "1", "B": "x: y"}),
         (b"NATS/1.0\r\nA:1\r\nB:  2 \r\nC:\r\n\r\n", {"A": "1", "B": "2", "C": ""}),
+        (b"NATS/1.0\r\nA: 1 \r\nB:2\r\n\r\n", {"A": "1", "B": "2"}),
+        (b"NATS/1.0\r\nA: 1\r\nB: 2 3\r\nC:  4\r\n\r\n", {"A": "1", "B": "2 3", "C": "4"}),
         (b"NATS/1.0 404\r\n\r\n", {"Status": "404"}),
         (
             b"NATS/1.0 409 Consumer Deleted\r\nNats-Pending-Messages: 5\r\n\r\n",

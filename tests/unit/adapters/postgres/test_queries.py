@@ -50,7 +50,8 @@ def test_names_are_quoted_and_parts_are_not() -> None:
     assert statement("upkeep_has_rows", schema='a"b', table="T").strip() == (
         'SELECT EXISTS (SELECT FROM "a""b"."T")'
     )
-    assert statement("upkeep_brief", lock=50).strip() == "SET LOCAL lock_timeout = 50"
+    idle = "SET LOCAL idle_in_transaction_session_timeout = 50"
+    assert statement("session_idle", idle=50).strip() == idle
 
 
 def test_what_fills_a_placeholder_is_not_searched_for_others() -> None:

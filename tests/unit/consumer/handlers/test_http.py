@@ -76,6 +76,42 @@ def test_binary_mode_carries_attributes_as_headers_and_the_payload_untouched() -
     }
 
 
+TRACE = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"
+SPAN = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+
+
+@pytest.mark.parametrize(
+    ("own", "span", "told", "producer"),
+    [
+        ({}, None, {}, {}),
+        (
+            {"Traceparent": f"00-{TRACE}-00", "TraceState": "a=1"}, None,
+            {"traceparent": f"00-{TRACE}-00", "tracestate": "a=1"},
+            {"traceparent": f"00-{TRACE}-00", "tracestate": "a=1"},
+        ),
+        ({"traceparent": "nonsense", "tracestate": "a=1"}, None, {}, {}),
+        (
+            {"traceparent": f"00-{TRACE}-01", "tracestate": "k=" + "v" * 60_000}, None,
+            {"traceparent": f"00-{TRACE}-01"}, {"traceparent": f"00-{TRACE}-01"},
+        ),
+        (
+            {"traceparent": f"00-{TRACE}-01", "tracestate": "a=1"}, SPAN,
+            SPAN, {"traceparent": f"00-{TRACE}-01", "tracestate": "a=1"},
+        ),
+        ({"traceparent": f"00-{TRACE}-01", "tracestate": "a=1,a=2"}, SPAN,
+         SPAN, {"traceparent": f"00-{TRACE}-01"}),
+    ],
+)  # fmt: skip
+def test_a_trace_is_handed_on_whole_or_not_at_all(
+    own: dict[str, str], span: dict[str, str] | None, told: dict[str, str], producer: dict[str, str]
+) -> None:
+    """A `tracestate` belongs to its `traceparent`."""
+    context = dataclasses.replace(CONTEXT, _span=span)
+    headers, _ = binary_request(dataclasses.replace(EVENT, headers=own), context)
+    traces = {name: value for name, value in headers.items() if "trace" in name.lower()}
+    assert traces == {**told, **{f"ce-{name}": value for name, value in producer.items()}}
+
+
 def test_structured_mode_is_one_json_document_with_the_payload_spelled_as_it_was() -> None:
     headers, body = structured_request(EVENT, CONTEXT)
     assert headers["Content-Type"] == "application/cloudevents+json; charset=utf-8"

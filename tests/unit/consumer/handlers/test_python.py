@@ -23,6 +23,7 @@ from outbox_operator.consumer.handlers.types import (
     RetryAfter,
 )
 from outbox_operator.errors import HandlerUnavailableError, SpecError
+from support.waiting import SECONDS, eventually
 
 CONTEXT = Context(consumer="billing", deliveries=1, stream="ORDERS", sequence=7)
 EVENT = ReceivedEvent(
@@ -125,7 +126,7 @@ async def test_a_cancelled_handling_ends() -> None:
         await asyncio.Event().wait()
 
     task = asyncio.create_task(ask(hanging))
-    await asyncio.wait_for(started.wait(), 10)
+    await asyncio.wait_for(started.wait(), SECONDS)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -151,13 +152,12 @@ async def test_events_wait_while_abandoned_calls_occupy_the_threads() -> None:
         await handler.handle(EVENT, CONTEXT)
     free.set()
 
-    async def once_free() -> Outcome:
-        while True:
-            with contextlib.suppress(HandlerUnavailableError):
-                return await handler.handle(EVENT, CONTEXT)
-            await asyncio.sleep(0)
+    async def works() -> bool:
+        with contextlib.suppress(HandlerUnavailableError):
+            return await handler.handle(EVENT, CONTEXT) == Ack()
+        return False
 
-    assert await asyncio.wait_for(once_free(), 5) == Ack()
+    await eventually(works, "it is called once threads are free", pause=0)
     assert handled
     await handler.close()
 

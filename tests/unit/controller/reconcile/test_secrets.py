@@ -10,7 +10,11 @@ import pytest
 from outbox_operator.api.fields import SecretKeyRef
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.api.v1alpha1.database import MigratedConnection
-from outbox_operator.controller.reconcile.secrets import Secrets, database_secret_names
+from outbox_operator.controller.reconcile.secrets import (
+    MOST_CACHED_BYTES,
+    Secrets,
+    database_secret_names,
+)
 from outbox_operator.errors import CredentialsError
 
 
@@ -64,9 +68,23 @@ async def test_forgetting_reads_anew() -> None:
     assert source.reads == 2
 
 
+async def test_what_is_remembered_is_bounded_however_many_there_are() -> None:
+    count = 2 * MOST_CACHED_BYTES // 1_000_000
+    source = Source({f"n/s{number}": {"url": bytes(1_000_000)} for number in range(count)})
+    secrets = Secrets(source, Clock(), AGE)
+    for number in range(count):
+        await secrets.data("n", f"s{number}")
+    for number in reversed(range(count)):
+        await secrets.data("n", f"s{number}")
+    kept = 2 * count - source.reads
+    assert 0.9 < kept * 1_000_000 / MOST_CACHED_BYTES <= 1
+
+
 @pytest.mark.parametrize(
     ("data", "reason", "words"),
     [
+        ({"n/db": {"url": b"x" * 300_000}}, "InvalidSecret", ["n/db", "'url'", "300000", "262144"]),
+        ({"n/db": {f"k{n}": b"" for n in range(4000)}}, "SecretKeyNotFound", ["k0", "3990 more"]),
         ({}, "SecretNotFound", ["spec.x", "n/db", "does not exist", "'url'"]),
         ({"n/db": {"uri": b"a"}}, "SecretKeyNotFound", ["spec.x", "n/db", "'url'", "uri"]),
         ({"n/db": {"url": b" \n"}}, "SecretKeyNotFound", ["spec.x", "n/db", "empty"]),

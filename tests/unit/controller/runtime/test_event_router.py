@@ -97,6 +97,20 @@ def test_who_refers_to_a_stream_hears_of_it(world: World) -> None:
     assert set(world.woken()) == {"OutboxPipeline/shop/p", "EventConsumer/shop/c"}
 
 
+def test_a_consumer_hears_of_the_task_that_resets_it(world: World) -> None:
+    spec = {"consumerRef": {"name": "c"}, "resetConsumer": {"to": "Start"}}
+    other = {"consumerRef": {"name": "c"}, "diagnose": {}}
+    for kind, name, said in ((meta.TASK, "t", spec), (meta.TASK, "d", other)):
+        world.router.event("ADDED", body(kind, name, spec=said))
+        woken = set(world.woken()) - {f"OutboxTask/shop/{name}"}
+        assert woken == ({"EventConsumer/shop/c"} if said is spec else set())
+    suspended = [{"type": "Suspended", "status": "True", "reason": "Suspended"}]
+    world.router.event(
+        "MODIFIED", body(meta.TASK, "t", 2, spec=spec, status={"conditions": suspended})
+    )
+    assert "EventConsumer/shop/c" in world.woken()
+
+
 def test_live_numbers_wake_nobody(world: World) -> None:
     status = {"conditions": READY, "stream": {"messages": 1}}
     world.router.event(None, body(meta.STREAM, "s", status=status, ownerReferences=OWNED_BY_ORDERS))

@@ -6,6 +6,7 @@ import pytest
 
 from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileResult
 from outbox_operator.controller.runtime.schedule import (
+    BACKGROUND_SECONDS,
     SETTLE_SECONDS,
     Schedule,
     Urgency,
@@ -104,6 +105,29 @@ def test_namespaces_take_turns() -> None:
     assert order == ["busy", "calm", "busy", "busy", "busy", "busy", "old"]
     assert schedule.take(2) is None
     assert schedule.wait_seconds(2) is None
+
+
+def test_a_crowd_of_one_tenant_does_not_starve_what_is_due_elsewhere() -> None:
+    """Hundreds of objects of one namespace, each touched again and again."""
+    schedule = Schedule()
+    crowd = [ObjectKey("EventConsumer", "red", f"c{number}") for number in range(50)]
+    schedule.wake(A, "periodic", Urgency.BACKGROUND, 0)
+    started = []
+    for now in range(20):
+        for one in crowd:
+            schedule.wake(one, "annotation", Urgency.URGENT, now)
+        turn = schedule.take(now)
+        assert turn is not None
+        started.append(turn.key)
+    assert started.index(A) == BACKGROUND_SECONDS
+    # What a person does elsewhere still goes before it.
+    schedule.finish(A, ReconcileResult(), 20, MIDDLE)
+    schedule.wake(A, "periodic", Urgency.BACKGROUND, 20)
+    other = ObjectKey("EventStream", "blue", "a")
+    schedule.wake(other, "generation", Urgency.URGENT, 40)
+    turn = schedule.take(40)
+    assert turn is not None
+    assert turn.key == other
 
 
 def test_failures_back_off_and_a_success_forgets_them() -> None:

@@ -9,10 +9,13 @@ import pytest
 from outbox_operator.errors import SpecError
 from outbox_operator.plan.kubernetes import podtemplate
 from outbox_operator.plan.kubernetes.podsettings import (
+    SCRAPE_ANNOTATIONS,
     PodPolicy,
     PodSettings,
     check,
     with_defaults,
+    with_environment,
+    with_scraping,
 )
 
 OURS: dict[str, Any] = {
@@ -160,3 +163,23 @@ def test_defaults_may_be_changed_by_a_pod_template() -> None:
     assert merged["priorityClassName"] == "low"
     assert merged["imagePullSecrets"] == [{"name": "pull"}, {"name": "mine"}]
     assert with_defaults(OURS, PodSettings()) == OURS
+
+
+def test_variables_are_added_where_nobody_has_set_them() -> None:
+    env = ({"name": "A", "value": "1"}, {"name": "B", "value": "2"}, {"name": "OUTBOX_CONFIG"})
+    own = [{"name": "OUTBOX_CONFIG", "value": "/etc"}, {"name": "B", "value": "mine"}]
+    beside = {"name": "sidecar", "image": "x"}
+    ours = {"spec": {"containers": [{"name": "relay", "env": own}, beside]}}
+    found = with_environment(ours, PodSettings(env=env), container="relay")
+    assert found["spec"]["containers"] == [{"name": "relay", "env": [*own, env[0]]}, beside]
+    assert with_environment(ours, PodSettings(), container="relay") == ours
+
+
+def test_pods_that_serve_metrics_say_so_where_nobody_says_otherwise() -> None:
+    settings = PodSettings(scrape_annotations=True)
+    assert with_scraping(OURS, PodSettings()) == OURS
+    ours = with_scraping(OURS, settings)
+    assert ours["metadata"] == {**OURS["metadata"], "annotations": SCRAPE_ANNOTATIONS}
+    refusing = {**OURS, "metadata": {"annotations": {"prometheus.io/scrape": "false"}}}
+    found = with_scraping(refusing, settings)["metadata"]["annotations"]
+    assert found == {**SCRAPE_ANNOTATIONS, "prometheus.io/scrape": "false"}

@@ -84,6 +84,42 @@ def test_what_is_wanted_is_applied_when_it_differs(
     assert step.wanted == MANIFEST
 
 
+def by(manager: str, **spec: Any) -> Body:
+    """Changed by somebody with a name."""
+    body = live(**spec)
+    fields: Body = {"f:spec": {f"f:{name}": {} for name in spec}}
+    entry = {"manager": manager, "subresource": "scale", "fieldsV1": fields}
+    body["metadata"]["managedFields"] = [entry]
+    return body
+
+
+@pytest.mark.parametrize(
+    ("found", "resting", "change", "drift"),
+    [
+        (by("autoscaler", replicas=7), False, Change.PATCHED, "again and again by autoscaler"),
+        (by("autoscaler", replicas=7), True, Change.NOOP, None),
+        (by("injector", paused=True), True, Change.NOOP, None),
+        (older(), False, Change.PATCHED, "again and again by somebody"),  # the hash was forged
+        (live(), True, Change.NOOP, None),
+        (None, False, Change.CREATED, "was deleted again and again"),
+        (None, True, Change.NOOP, None),
+    ],
+)
+def test_a_contest_is_named_and_slow(
+    found: Body | None, resting: bool, change: Change, drift: str | None
+) -> None:
+    which = frozenset({WHICH})
+    observed = ObservedResources(
+        live={} if found is None else {WHICH: found},
+        seen_before=which,
+        contested=which,
+        resting=which if resting else frozenset(),
+    )
+    step = planned(observed)
+    assert step.change is change
+    assert drift is None if step.drift is None else drift is not None and drift in step.drift
+
+
 @pytest.mark.parametrize(
     ("observed", "change"),
     [

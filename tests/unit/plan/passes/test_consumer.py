@@ -15,11 +15,12 @@ from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.api.v1alpha1.consumer import DurableState, EventConsumerStatus
 from outbox_operator.errors import NatsError, OutboxError
 from outbox_operator.plan.jetstream.consumers import ObservedConsumer, desired_consumer
+from outbox_operator.plan.jetstream.starts import LeftAt
 from outbox_operator.plan.jetstream.streams import ObservedStream
-from outbox_operator.plan.passes.consumer import (
+from outbox_operator.plan.passes.consumer import consumer_result
+from outbox_operator.plan.passes.durable import (
     DurableObserved,
     DurableResult,
-    consumer_result,
     durable_result,
     not_ready,
     plan_durable,
@@ -66,7 +67,7 @@ def run(
         error,
         -1 if error is None else 0,
     )
-    return durable_result(resource, SOURCE, plan, applied, letters, NOW)
+    return durable_result(resource, SOURCE, plan, applied, letters, NOW, observed)
 
 
 Found = Callable[[Consumer], DurableObserved]
@@ -141,14 +142,15 @@ def test_the_sum() -> None:
     )
     resource = dataclasses.replace(consumer(), status=before)
     durable = run(resource, DurableObserved(stream=ORDERS, consumer=kept(resource)))
+    replicas = Replicas(wanted=2, existing=2, ready=1, updated=2)
     pods = WorkloadResult(
         part=ok(ConditionType.WORKLOAD_AVAILABLE, Reason.MINIMUM_REPLICAS),
-        numbers=Replicas(wanted=2, existing=2, ready=1, updated=2),
+        numbers=replicas,
         selector="a=b",
         drifts=("Deployment billing was changed",),
         restarted=True,
     )
-    result = consumer_result(resource, durable, InboxResult(), pods, NOW)
+    result = consumer_result(resource, durable, InboxResult(), pods, NOW, pods=replicas)
     status = result.status
     assert status.consumer is not None
     assert (status.consumer.ackFloor, status.consumer.deadLetters) == (5, 2)
@@ -159,8 +161,10 @@ def test_the_sum() -> None:
     moved = dataclasses.replace(
         resource, status=EventConsumerStatus(consumer=DurableState(name="b", stream="ORDERS"))
     )
-    assert consumer_result(moved, durable, InboxResult(), pods, NOW).busy
-    nobody_looked = consumer_result(resource, durable, InboxResult(), WorkloadResult(), NOW)
+    assert consumer_result(moved, durable, InboxResult(), pods, NOW, pods=replicas).busy
+    nobody_looked = consumer_result(
+        resource, durable, InboxResult(), WorkloadResult(), NOW, pods=replicas
+    )
     assert nobody_looked.status.replicas == 3
 
 
@@ -178,3 +182,24 @@ def test_a_durable_that_went_with_its_stream_is_made_again_and_said() -> None:
     )
     assert run(other, DurableObserved(api_level=4, stream=ORDERS)).corrections == ()
     assert run(consumer(), DurableObserved(api_level=4, stream=ORDERS)).corrections == ()
+
+
+def test_one_that_a_reset_deleted_is_made_where_it_was() -> None:
+    resource = consumer()
+    left = LeftAt(
+        task="t1", consumer=resource.meta.uid, stream="ORDERS", created=ORDERS.created, sequence=6
+    )
+    noted = dataclasses.replace(
+        resource.meta, annotations={meta.RESET_LEFT_ANNOTATION: left.text()}
+    )
+    resource = dataclasses.replace(resource, meta=noted)
+    (step,) = plan_durable(resource, SOURCE, DurableObserved(api_level=4, stream=ORDERS)).steps
+    assert step.wanted["opt_start_seq"] == 6
+    assert run(resource, DurableObserved(stream=ORDERS)).reset_over
+    at_it = DurableObserved(api_level=4, stream=ORDERS, resetting="back")
+    plan = plan_durable(resource, SOURCE, at_it)
+    assert plan.steps == ()
+    assert plan.problem is not None
+    assert plan.problem.reason is Reason.WAITS_FOR_TASK
+    there = dataclasses.replace(at_it, consumer=kept(resource))
+    assert not run(resource, there).reset_over

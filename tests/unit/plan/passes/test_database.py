@@ -18,17 +18,18 @@ from outbox_operator.errors import (
     PostgresError,
     UnsupportedServerError,
 )
+from outbox_operator.plan.passes.approval import Question, annotation_counted, approvals_after
 from outbox_operator.plan.passes.database import (
     DatabaseApplied,
     DatabaseObserved,
     DatabasePlan,
     DatabaseResult,
     OutboxReading,
-    database_result,
     desired_database,
     plan_database,
     with_migration,
 )
+from outbox_operator.plan.passes.database_result import database_result
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.postgres.state import (
     MigrationPlan,
@@ -86,6 +87,7 @@ READING = OutboxReading(
         remark=None,
         notice=None,
         position_notice=None,
+        stream_created=None,
         taken_at=NOW,
     ),
     foreign="another server's",
@@ -199,7 +201,8 @@ def test_an_approval_is_used_up_once_nothing_waits_any_more(
     plan = with_migration(resource, migration, 2)
     done = DatabaseApplied(migrated_now=plan.change is Change.PATCHED)
     result = database_result(resource, plan, done, NOW)
-    assert result.approved is approved
+    approvals = approvals_after(resource, [result.question], (), NOW)
+    assert annotation_counted(resource, [result.question], approvals) is approved
     assert approved or "approves 'old', another plan" in result.schema_applied.message
 
 
@@ -381,7 +384,8 @@ def test_what_waits_where_the_outbox_was(
     allowed = lived_at_home(rows, {meta.APPROVE_PLAN_ANNOTATION: pending.hash})
     plan = plan_database(allowed, DatabaseObserved(catalogue=found, left=left))
     result = database_result(allowed, plan, DatabaseApplied(reading=READING), NOW)
-    assert (result.migrated, result.approved, result.keeps_relay) == (True, True, None)
+    assert (result.migrated, result.keeps_relay) == (True, None)
+    assert result.question == Question(part="Schema", before=None, plan=pending.hash)
     assert "and stay there" in (result.moved or "")
     paused_plan = plan_database(paused(allowed), DatabaseObserved(catalogue=found, left=left))
     assert paused_plan.change is Change.FROZEN

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from outbox_operator.api import meta
 from outbox_operator.api.conditions import Condition
 from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
 from outbox_operator.errors import CredentialsError, OutboxError, PostgresError
@@ -107,3 +108,54 @@ def test_an_inbox_that_was_dropped_is_made_again_and_said() -> None:
     assert "was missing" in said
     away = SessionFailure(error=PostgresError("away"), entered=False)
     assert inbox_result(plan_inbox_table(before, DESIRED, schema.NOTHING), away).corrections == ()
+
+
+ELSEWHERE = dataclasses.replace(schema.NOTHING, identity="2/7")
+COPIED = dataclasses.replace(AS_WANTED, identity="2/7")
+HASH, KNOWN = "HASH", "KNOWN"
+
+
+@pytest.mark.parametrize(
+    ("before", "found", "unacknowledged", "approve", "held", "says"),
+    [
+        (None, ELSEWHERE, 3, None, False, None),  # a new one
+        ("2/7", ELSEWHERE, 3, None, False, None),  # by another name or login
+        ("1/5", dataclasses.replace(ELSEWHERE, identity=None), 3, None, False, None),
+        ("1/5", ELSEWHERE, 3, None, True, None),
+        ("1/5", ELSEWHERE, 3, "another", True, None),
+        ("1/5", ELSEWHERE, 3, HASH, False, "3 messages were handed out"),
+        ("1/5", ELSEWHERE, 0, None, False, "0 messages were handed out"),
+        ("1/5", COPIED, 3, None, True, None),  # an inbox of others
+        ("1/5", COPIED, 3, KNOWN, False, "knew the consumer already"),
+    ],
+)
+def test_a_login_that_leads_to_another_database(
+    before: str | None,
+    found: ObservedDatabase,
+    unacknowledged: int,
+    approve: str | None,
+    held: bool,
+    says: str | None,
+) -> None:
+    """What was handled is known where the inbox was: what may come again would be handled again."""
+    resource = consumer()
+    status = EventConsumerStatus(inboxDatabase=before)
+    resource = dataclasses.replace(resource, status=status)
+    if approve == HASH:
+        first = plan_inbox_table(resource, DESIRED, found, unacknowledged)
+        assert first.move is not None
+        approve = first.move.hash
+    if approve not in (None, KNOWN):
+        annotations = {meta.APPROVE_PLAN_ANNOTATION: approve}
+        resource = dataclasses.replace(
+            resource, meta=dataclasses.replace(resource.meta, annotations=annotations)
+        )
+    known = approve == KNOWN
+    plan = plan_inbox_table(resource, DESIRED, found, unacknowledged, known=known)
+    result = inbox_result(plan, None)
+    assert result.held is held
+    assert (result.moved is None) is (says is None)
+    assert says is None or says in str(result.moved)
+    assert result.corrections == ()
+    assert result.database == (None if held else found.identity)
+    assert (result.parts[-1].reason is Reason.APPROVAL_PENDING) is held

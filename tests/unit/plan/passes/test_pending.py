@@ -9,7 +9,9 @@ import pytest
 from outbox_operator.api.conditions import Condition
 from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus, SchemaStatus
-from outbox_operator.plan.passes.database import CONNECTED, MIGRATED, DatabaseResult
+from outbox_operator.plan.passes.approval import Question
+from outbox_operator.plan.passes.database import DatabaseResult
+from outbox_operator.plan.passes.database_result import CONNECTED, MIGRATED
 from outbox_operator.plan.passes.pending import NOT_LOOKED, database_pending, inbox_pending
 from outbox_operator.plan.passes.pipeline import relay_unchanged
 from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION
@@ -46,6 +48,7 @@ def test_what_is_said_while_a_look_is_under_way(
     assert (result.pending, result.migrated, result.schema, result.sample) == (
         True, False, before, None,
     )  # fmt: skip
+    assert result.waiting  # so that the numbers that were read last are exported yet
     assert [part.status for part in relay_unchanged(resource).parts] == [said]
     if said == "Unknown":
         assert result.reachable.message == NOT_LOOKED
@@ -53,12 +56,13 @@ def test_what_is_said_while_a_look_is_under_way(
 
 def test_a_look_under_way_repeats_the_last_without_what_was_done() -> None:
     last = DatabaseResult(
-        reachable=CONNECTED, schema_applied=MIGRATED, migrated=True, approved=True,
-        drifts=("a column was dropped",),
+        reachable=CONNECTED, schema_applied=MIGRATED, migrated=True,
+        question=Question(part="Schema", plan="abc"), drifts=("a column was dropped",),
     )  # fmt: skip
     result = database_pending(pipeline(), last, elsewhere=False)
     assert (result.reachable, result.schema_applied, result.migrated) == (CONNECTED, MIGRATED, True)
-    assert (result.drifts, result.approved, result.pending) == ((), False, False)
+    assert result.waiting
+    assert (result.drifts, result.question, result.pending) == ((), None, False)
 
 
 @pytest.mark.parametrize(("generation", "elsewhere"), [(1, False), (1, True), (2, False)])

@@ -14,11 +14,16 @@ from outbox_operator.api.resource import Pipeline
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus, OutboxStatus, RelayStatus
 from outbox_operator.errors import ConflictError, KubernetesError, OutboxError
-from outbox_operator.plan.kubernetes.children import event_consumers, event_stream
+from outbox_operator.plan.kubernetes.children import (
+    event_consumers,
+    event_stream,
+    event_stream_name,
+)
 from outbox_operator.plan.kubernetes.resources import Body
+from outbox_operator.plan.passes.approval import Question
 from outbox_operator.plan.passes.children import ChildrenResult, children_result, waiting_for
-from outbox_operator.plan.passes.database import CONNECTED, MIGRATED, DatabaseResult
-from outbox_operator.plan.passes.moving import stream_held, stream_move
+from outbox_operator.plan.passes.database import DatabaseResult
+from outbox_operator.plan.passes.database_result import CONNECTED, MIGRATED
 from outbox_operator.plan.passes.pipeline import (
     lost_to,
     no_relay,
@@ -30,6 +35,7 @@ from outbox_operator.plan.passes.pipeline import (
     relay_waits,
     restart_targets,
 )
+from outbox_operator.plan.passes.stream_moving import Left, declared_elsewhere, move_held
 from outbox_operator.plan.postgres.state import OutboxNumbers
 from outbox_operator.plan.status.conditions import ok
 from outbox_operator.plan.status.workload import Replicas, WorkloadResult
@@ -42,10 +48,11 @@ CONSUMERS = [{"name": "billing"}, {"name": "mail"}]
 SAMPLE = OutboxNumbers(
     backlog_rows=0, backlog_is_estimate=False, oldest_age_seconds=0, dead_letters=0,
     published_total=1000, last_published_at=NOW - timedelta(hours=1), last_position=1000,
-    remark=None, notice=None, position_notice=None, taken_at=NOW,
+    remark=None, notice=None, position_notice=None, stream_created=None, taken_at=NOW,
 )  # fmt: skip
 READY = ok(ConditionType.RELAY_AVAILABLE, Reason.MINIMUM_REPLICAS)
-PODS = WorkloadResult(part=READY, numbers=Replicas(wanted=1, existing=1, ready=1, updated=1))
+REPLICAS = Replicas(wanted=1, existing=1, ready=1, updated=1)
+PODS = WorkloadResult(part=READY, numbers=REPLICAS)
 STREAM = {"name": "ORDERS", "lastSequence": 9}
 STATUS = OutboxPipelineStatus(
     relay=RelayStatus(publishedTotal=1000, readyReplicas=1), outbox=OutboxStatus(backlogRows=3)
@@ -265,11 +272,18 @@ def test_what_a_restart_names(value: str | None, is_paused: bool, targets: set[s
 
 def test_the_sum() -> None:
     resource = dataclasses.replace(pipeline(), status=STATUS)
-    database = dataclasses.replace(DATABASE, approved=True, drifts=("column",))
+    annotated = {meta.APPROVE_PLAN_ANNOTATION: "abc"}
+    resource = dataclasses.replace(
+        resource, meta=dataclasses.replace(resource.meta, annotations=annotated)
+    )
+    asked = Question(part="Schema", plan="abc")
+    database = dataclasses.replace(DATABASE, question=asked, drifts=("column",))
     children = dataclasses.replace(CHILDREN, drifts=("child",))
     pods = dataclasses.replace(PODS, drifts=("pods",))
     relay = relay_result(resource, database, pods, None, stopped=None)
-    result = pipeline_result(resource, database, children, relay, restarted=True)
+    result = pipeline_result(
+        resource, database, children, relay, pods=REPLICAS, restarted=True, now=NOW
+    )
     assert [part.type for part in result.parts] == [
         "DatabaseReachable", "SchemaApplied", "StreamReady", "ConsumersReady", "RelayAvailable",
         "Lagging", "ForeignPublisher", "Unfenced", "StreamLostEvents", "PositionsMoved",
@@ -293,7 +307,9 @@ def test_the_sum() -> None:
 def test_a_stopped_relay_is_not_said_to_run(reason: Reason, said: Reason) -> None:
     pods = dataclasses.replace(PODS, part=ok(ConditionType.RELAY_AVAILABLE, reason))
     relay = relay_result(pipeline(), DATABASE, pods, None, stopped=None)
-    result = pipeline_result(pipeline(), DATABASE, CHILDREN, relay, restarted=False)
+    result = pipeline_result(
+        pipeline(), DATABASE, CHILDREN, relay, pods=REPLICAS, restarted=False, now=NOW
+    )
     assert result.ready_reason == said
 
 
@@ -316,27 +332,33 @@ def test_a_stream_that_may_not_move_yet() -> None:
         child(one, consumer={"name": "a", "stream": "ORDERS", "pending": 4, "ackPending": 1})
         for one in event_consumers(resource)
     ]
-    waiting, durables = waiting_for(resource, "ORDERS", bodies)
+    waiting, durables = waiting_for(event_stream_name(resource), "ORDERS", bodies)
     assert (waiting, durables) == (10, ["a", "a"])
-    assert waiting_for(resource, "OTHER", bodies) == (0, [])
+    assert waiting_for(event_stream_name(resource), "OTHER", bodies) == (0, [])
     live = streamed(resource, stream=STREAM).now
-    move = stream_move(resource, before, waiting, seen=False)
+    left = Left(waiting=waiting, seen=False)
+    move = declared_elsewhere(resource, before, left)
     consumers = [found(one) for one in bodies]
     result = children_result(resource, live, [], consumers, move)
     part = result.parts[0]
     assert (part.status, part.reason, part.stalled) == ("False", "ApprovalPending", True)
     assert "10 messages waited when they were counted last" in part.message
     assert (result.stream_name, result.keeps_relay is not None) == ("ORDERS", True)
-    assert (result.moved, result.approved) == (None, False)
+    assert result.moved is None
+    assert result.question == Question(part="Stream", plan=move.hash, waits=True)
+    assert result.pending_move is not None
+    assert result.pending_move.hash == move.hash
     # With the other's approval nothing goes.
-    other = stream_move(resource, NatsConnection(url="nats://third:4222"), waiting, seen=False)
+    other = declared_elsewhere(resource, NatsConnection(url="nats://third:4222"), left)
     meta_ = dataclasses.replace(
         resource.meta, annotations={meta.APPROVE_PLAN_ANNOTATION: move.hash}
     )
     approved = dataclasses.replace(resource, meta=meta_)
-    assert stream_held(approved, other) is not None
-    assert stream_held(approved, move) is None
+    kind = ConditionType.STREAM_READY
+    assert move_held(approved, kind, other) is not None
+    assert move_held(approved, kind, move) is None
     done = [dataclasses.replace(streamed(resource), change=Change.PATCHED)]
     gone = children_result(approved, None, done, consumers, move)
-    assert (gone.approved, gone.keeps_relay) == (True, None)
+    assert gone.question == Question(part="Stream", plan=move.hash)
+    assert (gone.pending_move, gone.keeps_relay) == (None, None)
     assert "and stay there" in (gone.moved or "")

@@ -51,7 +51,7 @@ def run(
 ) -> PassResult[EventStreamStatus]:
     plan = plan_stream(resource, observed)
     applied = carried_out(plan, lambda c: ObservedStream(name=c["name"], config=c), error, fails)
-    return stream_result(resource, plan, applied, NOW)
+    return stream_result(resource, plan, applied, NOW, observed)
 
 
 Found = Callable[[Stream], StreamObserved]

@@ -179,6 +179,7 @@ def test_the_same_steps_have_the_same_hash_and_others_another() -> None:
                 "GRANT DELETE, INSERT, SELECT",
                 "GRANT SELECT",
                 "GRANT SELECT",
+                "GRANT SELECT",
             ],
         ),
     ],
@@ -397,7 +398,7 @@ def test_functions_of_before_are_renewed_and_nobody_is_blamed(version: int, drif
         f"function {name} has another body" if drift else f"renew function {name}"
         for name in ("emit", "emit_strict")
     ]
-    assert made.records_version == (not drift)
+    assert made.records_version
 
 
 def test_a_role_that_left_the_list_loses_what_it_got() -> None:

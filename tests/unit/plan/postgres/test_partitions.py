@@ -115,3 +115,19 @@ def test_a_stamp_counts_on_its_own_server_only(system: str, server_xid: int, cou
 @pytest.mark.parametrize("comment", [None, "", "by hand", "{}", "[]", '{"published_at": 1}'])
 def test_another_comment_is_no_stamp(comment: str | None) -> None:
     assert parse_stamp(comment) is None
+
+
+@pytest.mark.parametrize(
+    ("positions", "held"),
+    [
+        (None, set()),
+        (range(5, 5), set()),
+        (range(-(2**63) + 1, 5), {"events_p0", "events_default"}),
+        (range(PARTITION_WIDTH - 1, PARTITION_WIDTH + 1), {"events_p0", "events_p1"}),
+        (range(PARTITION_WIDTH, PARTITION_WIDTH + 1), {"events_p1"}),
+    ],
+)
+def test_what_a_replay_has_still_to_read_is_held(positions: range | None, held: set[str]) -> None:
+    found = {p.name for p in ranges(0, 1) if p.overlaps(positions)}
+    assert found - {"events_default"} == held - {"events_default"}
+    assert DEFAULT.overlaps(positions) == bool(positions)

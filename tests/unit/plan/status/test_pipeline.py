@@ -9,11 +9,13 @@ import pytest
 
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.v1alpha1.pipeline import RelayStatus
+from outbox_operator.api.v1alpha1.stream import StreamState
 from outbox_operator.plan.postgres.state import OutboxNumbers
 from outbox_operator.plan.status.conditions import ok
 from outbox_operator.plan.status.pipeline import (
     foreign_publisher_part,
     lagging_part,
+    lost_events_part,
     progress_part,
     relay_status,
 )
@@ -24,7 +26,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 IDLE = OutboxNumbers(
     backlog_rows=0, backlog_is_estimate=False, oldest_age_seconds=0, dead_letters=0,
     published_total=1000, last_published_at=NOW - timedelta(hours=1), last_position=1000,
-    remark=None, notice=None, position_notice=None, taken_at=NOW,
+    remark=None, notice=None, position_notice=None, stream_created=None, taken_at=NOW,
 )  # fmt: skip
 READY = ok(ConditionType.RELAY_AVAILABLE, Reason.MINIMUM_REPLICAS)
 PODS = Replicas(wanted=1, existing=1, ready=1, updated=1)
@@ -50,6 +52,31 @@ def test_a_relay_with_backlog_must_publish(
     if status == "False":
         assert part.reason == "RelayNotProgressing"
         assert "5 rows wait" in part.message
+
+
+KNOWN = "2026-01-01T00:00:00.123456789Z"
+
+
+@pytest.mark.parametrize(
+    ("created", "known", "notice", "reason"),
+    [
+        (KNOWN, KNOWN, None, Reason.NOTHING_LOST),
+        ("2026-01-01T00:00:01Z", KNOWN, None, Reason.STREAM_RECREATED),  # no relay knows it yet
+        (KNOWN, "2026-01-01T00:00:01Z", None, Reason.NOTHING_LOST),  # what is read is of before
+        ("2026-01-01T00:00:01Z", None, None, Reason.NOTHING_LOST),  # nothing was published yet
+        (None, KNOWN, None, Reason.NOTHING_LOST),
+        ("soon", KNOWN, None, Reason.NOTHING_LOST),
+        ("2026-01-01T00:00:01", KNOWN, None, Reason.NOTHING_LOST),
+        (KNOWN, KNOWN, "StreamRolledBack: 3 of them", Reason.STREAM_ROLLED_BACK),
+    ],
+)
+def test_a_stream_that_was_made_anew_lost_events_before_a_relay_notices(
+    created: str | None, known: str | None, notice: str | None, reason: Reason
+) -> None:
+    numbers = replace(IDLE, stream_created=known, notice=notice)
+    part = lost_events_part(numbers, StreamState(name="ORDERS", created=created))
+    assert (part.reason, part.status) == (reason, str(reason != Reason.NOTHING_LOST))
+    assert lost_events_part(replace(numbers, notice=None), None).status == "False"
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ shards AS MATERIALIZED (
            CASE WHEN noticed_at > clock_timestamp() - interval '1 hour' THEN notice END AS notice,
            CASE WHEN position_noticed_at > clock_timestamp() - interval '1 hour'
                 THEN position_notice END AS position_notice,
+           CASE WHEN emission > emission_gaps THEN stream_created END AS stream_created,
            published_at, snapshot_to,
            snapshot_to::pg_snapshot AS upper,
            pg_snapshot_xmax(snapshot_from::pg_snapshot) AS from_xid,
@@ -92,7 +93,8 @@ unpublished AS (
 SELECT u.rows AS backlog_rows,
        greatest(extract(epoch FROM clock_timestamp() - u.oldest), 0)::float8 AS oldest_age_seconds,
        (SELECT count(*) FROM (SELECT FROM {schema}.dead_letters LIMIT $1) d) AS dead_letters,
-       c.published_total, c.last_position, c.last_published_at, c.remark, c.notice, c.position_notice
+       c.published_total, c.last_position, c.last_published_at, c.remark, c.notice, c.position_notice,
+       c.stream_created
 FROM (
     SELECT count(*) AS rows, min(created_at) FILTER (WHERE isfinite(created_at)) AS oldest
     FROM unpublished
@@ -100,9 +102,10 @@ FROM (
 CROSS JOIN (
     SELECT coalesce(sum(published), 0)::bigint AS published_total,
            coalesce(max(last_position), 0) AS last_position,
-           max(published_at) FILTER (WHERE isfinite(published_at)) AS last_published_at,
+           max({readable(published_at)}) FILTER (WHERE isfinite(published_at)) AS last_published_at,
            min(remark) AS remark,
            min(notice) AS notice,
-           min(position_notice) AS position_notice
+           min(position_notice) AS position_notice,
+           max(stream_created) AS stream_created
     FROM shards
 ) c

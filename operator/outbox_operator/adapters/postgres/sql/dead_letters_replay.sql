@@ -1,17 +1,19 @@
--- Write dead letters as new events, in their old order, and take them off the table.
---   $1 positions
+-- Write dead letters as new rows, in their old order, and take them off the table. They were never
+-- published, so each keeps its id. Their first rows are still there: the note says that these were not.
+--   $1 positions, JSON, or the key
 WITH released AS (
-    DELETE FROM {schema}.dead_letters WHERE position = ANY ($1::bigint[]) RETURNING *
-), renewed AS MATERIALIZED (
-    SELECT position AS was, gen_random_uuid() AS id, event_type, partition_key, routing_key, payload,
-           headers, created_at
-    FROM released
-    ORDER BY position
+    DELETE FROM {schema}.dead_letters
+    WHERE {these}
+    RETURNING *
 ), written AS (
     INSERT INTO {schema}.events
-        (event_id, event_type, partition_key, routing_key, payload, headers, created_at)
-    SELECT id, event_type, partition_key, routing_key, payload, headers, created_at
-    FROM renewed
-    ORDER BY was
+        (event_id, event_type, partition_key, routing_key, payload, headers, created_at, replay)
+    SELECT event_id, event_type, partition_key, routing_key, payload, headers, created_at, replay
+    FROM released
+    ORDER BY position
+), noted AS (
+    INSERT INTO {schema}.former_dead_letters (position, released)
+    SELECT position, true FROM released
+    ON CONFLICT (position) DO UPDATE SET released = excluded.released, since = excluded.since
 )
-SELECT was, id::text FROM renewed ORDER BY was
+SELECT position FROM released ORDER BY position

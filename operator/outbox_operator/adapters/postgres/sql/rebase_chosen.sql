@@ -7,6 +7,7 @@
 -- Physical ids have 32 bits; the last 2^32 of them are unambiguous.
     SELECT e.position, e.xid, e.created_at,
            NOT EXISTS (SELECT FROM {schema}.dead_letters d WHERE d.position = e.position)
+           {no_former}
            AND CASE $2
                WHEN 'all' THEN true
                WHEN 'none' THEN false

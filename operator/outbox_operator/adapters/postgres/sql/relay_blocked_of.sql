@@ -7,5 +7,5 @@ WHERE EXISTS (
     SELECT
     FROM {schema}.dead_letters d
     WHERE d.shard = $1 AND hashtextextended(d.partition_key, 0) = hashtextextended(k.key, 0)
-      AND d.partition_key = k.key
+      AND d.partition_key = k.key AND d.replay IS NULL
 )

@@ -4,18 +4,19 @@
 --   $5 xids that were open in S2   $6 position done in that window   $7 last position
 --   $8 most rows   $9 most rows to look at
 -- Walks the (shard, xid) index: what was published first began first. Keys may be large, and in a
--- database without an encoding no text at all.
+-- database without an encoding no text at all. Copies of a replay are in order among themselves only;
+-- its name is ASCII.
 WITH behind AS (
-    (SELECT position, event_id, partition_key, xid
+    (SELECT position, event_id, partition_key, xid, replay
      FROM {schema}.events
      WHERE shard = $1 AND xid >= $2::text::xid8
      ORDER BY xid
      LIMIT $9)
     UNION ALL
-    SELECT e.position, e.event_id, e.partition_key, e.xid
+    SELECT e.position, e.event_id, e.partition_key, e.xid, e.replay
     FROM unnest($3::text[]::xid8[]) AS open (xid)
     CROSS JOIN LATERAL (
-        SELECT position, event_id, partition_key, xid
+        SELECT position, event_id, partition_key, xid, replay
         FROM {schema}.events
         WHERE shard = $1 AND xid BETWEEN open.xid AND open.xid
         ORDER BY xid
@@ -24,7 +25,7 @@ WITH behind AS (
 SELECT position, event_id::text, sha256(convert_to(
     partition_key,
     CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END
-)) AS key
+) || coalesce('\x00'::bytea || convert_to(replay ->> 'name', 'SQL_ASCII'), '')) AS key
 FROM behind
 WHERE position <= $7
   AND ($4::text IS NULL OR position > $6 OR xid >= $4::text::xid8

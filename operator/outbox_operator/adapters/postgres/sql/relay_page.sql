@@ -1,30 +1,14 @@
--- The next rows of a window in order of position, cut by number and by bytes.
+-- The next rows of a window in order of position, cut by number; relay_page_cut.sql cuts them by bytes.
 --   $1 shard   $2 xmax of S1   $3 xids that were open in S1   $4 xmax of S2
 --   $5 xids that were open in S2   $6 position already done   $7 position to stop at   $8 rows
 --   $9 bytes   $10 largest row that is sent whole
--- Walks the primary key. Sizes are summed before payloads are fetched, and large values pass
--- the window function as references, so neither side ever holds more than a page.
--- The bounds stand in subqueries to be converted once, not for every row. OFFSET 0 keeps the
--- planner from rendering a value each time it is looked at.
-SELECT {output}
-FROM (
-    SELECT *, {texts}
-    FROM (
-        SELECT *, sum({size}) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - {size} AS bytes_before
-        FROM (
-            SELECT {columns}
-            FROM {schema}.events
-            WHERE shard = $1 AND position > $6 AND position <= $7
-              AND (xid >= (SELECT $2::text::xid8)
-                   OR xid = ANY ((SELECT $3::text[]::xid8[])::xid8[]))
-              AND xid < (SELECT $4::text::xid8)
-              AND xid <> ALL ((SELECT $5::text[]::xid8[])::xid8[])
-            ORDER BY position
-            LIMIT $8
-        ) page
-    ) m
-    WHERE m.bytes_before < $9
-    ORDER BY m.position
-    OFFSET 0
-) r
-ORDER BY r.position
+-- Walks the primary key. The bounds stand in subqueries to be converted once, not for every row.
+SELECT {columns}
+FROM {schema}.events
+WHERE shard = $1 AND position > $6 AND position <= $7
+  AND (xid >= (SELECT $2::text::xid8)
+       OR xid = ANY ((SELECT $3::text[]::xid8[])::xid8[]))
+  AND xid < (SELECT $4::text::xid8)
+  AND xid <> ALL ((SELECT $5::text[]::xid8[])::xid8[])
+ORDER BY position
+LIMIT $8

@@ -7,11 +7,6 @@ SELECT CASE WHEN count(*) <= $6
 FROM (
     SELECT e.position
     FROM {ranges}
-    CROSS JOIN LATERAL (
-        SELECT position
-        FROM {schema}.events
-        WHERE shard = $1 AND xid > range.after AND xid < range.before
-        OFFSET 0
-    ) e
+    {walk}
     LIMIT $6::bigint + 1
 ) e

@@ -1,0 +1,3 @@
+-- Let go of the lock, and keep what is moved.
+ROLLBACK TO SAVEPOINT finish;
+RELEASE SAVEPOINT finish

@@ -1,0 +1,2 @@
+-- Whether the schema is new enough for replays.
+SELECT to_regclass('{schema}.replays') IS NOT NULL

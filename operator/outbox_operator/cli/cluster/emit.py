@@ -1,0 +1,209 @@
+"""What `outbox emit` does: one event from the command line into a pipeline's outbox.
+
+It is written by a command in a pod that has the login for it: the relay's, where the relay's role
+owns the tables; else one made for it, with the Secret of the owner or of a writer. A person needs
+the right to create `pods/exec`, then pods as well, and no login. The event goes there as standard
+input: no pod, no URL of an API server, no event and no log holds anything of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from outbox_operator.adapters.kubernetes.in_pod import Ran
+from outbox_operator.adapters.kubernetes.objects import Ref
+from outbox_operator.api import meta
+from outbox_operator.api.resource import Pipeline, parse_pipeline
+from outbox_operator.cli import event_document
+from outbox_operator.cli.cluster import logins, pods, reading, throwaway, throwaway_pods
+from outbox_operator.cli.cluster.report import Report
+from outbox_operator.cli.cluster.screen import Screen
+from outbox_operator.cli.cluster.session import Session
+from outbox_operator.client.rows import DEFAULT_MAX_BYTES, RowMaker
+from outbox_operator.errors import EventError, KubernetesError, OutboxError, SpecError
+from outbox_operator.plan import names
+from outbox_operator.plan.kubernetes.children import event_stream_name
+from outbox_operator.wire.event import Event
+
+_MOST_BYTES: Final = 64 * 1024
+_WRITE_SECONDS: Final = 45.0
+_LIFETIME_SECONDS: Final = 600
+_TOO_OLD: Final = ("no verb 'write-event'", "unrecognized arguments")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emitted:
+    """An event that was written.
+
+    Attributes:
+        published: Whether it is in the stream; None: nobody looked.
+        stream: Name of that stream, if it is there.
+        sequence: Its place in the stream.
+        dead_letter: Reason because of which it became a dead letter; None: it did not.
+        problem: Why it could not be seen what became of it.
+    """
+
+    namespace: str
+    pipeline: str
+    id: str
+    type: str
+    published: bool | None = None
+    stream: str | None = None
+    sequence: int | None = None
+    dead_letter: str | None = None
+    problem: str | None = None
+
+
+async def emit(session: Session) -> Report:
+    """Check the event, ask, write it, and with `args.wait` look what becomes of it."""
+    args = session.args
+    pipeline = parse_pipeline(await reading.one(session, meta.PIPELINE, args.name), stored=True)
+    event = event_of(args, pipeline.spec.outbox.payloadType)
+    _, stream = await _stream(session, pipeline)
+    if not session.kube.is_laptop:
+        session.confirm(f"write event {event.id} ({event.type}) for all consumers of {args.name}")
+    facts = await _written(session, pipeline, stream, event)
+    return Report(
+        facts=facts,
+        lines=lambda screen: lines(facts, args.timeout, screen),
+        names=[facts.id],
+        problems=[] if facts.problem is None else [facts.problem],
+        well=facts.published is not False,
+    )
+
+
+def event_of(args: argparse.Namespace, payload_type: Any) -> Event:
+    """The event that the arguments say, checked as the library checks it before it writes one.
+
+    Raises:
+        SpecError: It is none that could be stored and published; names field, wanted and found.
+    """
+    payload = event_document.payload(_given(args.payload), payload_type)
+    headers: dict[str, str] = {}
+    for name, value in args.header:
+        if name in headers:
+            raise SpecError(f"--header {name}: is given twice")
+        headers[name] = value
+    try:
+        event = Event(
+            id=args.id or uuid.uuid4(), type=args.type, payload=payload, key=args.key,
+            headers=headers, routing_key=args.routing_key,
+        )  # fmt: skip
+        RowMaker(payload_type, DEFAULT_MAX_BYTES).one(event)
+    except EventError as error:
+        raise SpecError(error.message) from error
+    return event
+
+
+def _given(text: str) -> bytes:
+    """The payload as it stands on the command line, in a file, or on standard input."""
+    most = event_document.MOST_BYTES + 1
+    if text == "-":
+        return sys.stdin.buffer.read(most)
+    if not text.startswith("@"):
+        return text.encode("utf-8", "surrogateescape")
+    try:
+        with Path(text[1:]).open("rb") as file:
+            return file.read(most)
+    except OSError as error:
+        raise SpecError(f"payload {text}: {error.strerror or error}") from error
+
+
+async def _stream(session: Session, pipeline: Pipeline) -> tuple[str, str]:
+    """Names of the EventStream and of its stream."""
+    name = event_stream_name(pipeline)
+    body = await reading.one(session, meta.STREAM, name)
+    return name, str(body["spec"]["name"])
+
+
+async def _written(session: Session, pipeline: Pipeline, stream: str, event: Event) -> Emitted:
+    args = session.args
+    wait = args.timeout if args.wait else 0.0
+    what = logins.as_writer(pipeline, stream, args.writer)
+    with throwaway_pods.ended_by_signals():
+        async with _pod(session, pipeline, what) as (pod, container):
+            try:
+                ran = await session.kube.run_in_pod(
+                    pod, container,
+                    ["outbox", "write-event", *([f"--wait={wait:g}"] if wait else [])],
+                    most_bytes=_MOST_BYTES, seconds=_WRITE_SECONDS + wait,
+                    stdin=event_document.encode(event),
+                )  # fmt: skip
+            except KubernetesError as error:
+                if type(error) is not KubernetesError:  # it was not begun
+                    raise
+                raise KubernetesError(
+                    f"{error.message}; event {event.id} may have been written all the same: to "
+                    f"try again, give it the same --id={event.id}"
+                ) from error
+    facts = told(ran, pod.name)
+    return Emitted(
+        namespace=pipeline.meta.namespace, pipeline=args.name, id=str(event.id), type=event.type,
+        stream=stream if facts.get("sequence") else None, **facts,
+    )  # fmt: skip
+
+
+def told(ran: Ran, pod: str) -> dict[str, Any]:
+    """What the command in a pod says, as fields of `Emitted`.
+
+    Raises:
+        OutboxError: Nothing was written.
+    """
+    facts: list[Mapping[str, Any]] = []
+    for line in ran.out.splitlines():
+        try:
+            facts.append(json.loads(line))
+        except ValueError:
+            break  # it ended in the middle of a line; why it failed counts
+    said = " ".join(ran.err.split())[-1000:]
+    if any(one in said for one in _TOO_OLD):
+        said = "its image is of a version that cannot write events; bring it up to date"
+    if not facts:
+        raise OutboxError(f"pod {pod}: nothing was written: {said or f'exit code {ran.code}'}")
+    if ran.code:
+        return {"published": False, "problem": f"pod {pod}: {said or f'exit code {ran.code}'}"}
+    if len(facts) == 1:
+        return {}
+    sequence, dead = facts[1].get("sequence"), facts[1].get("deadLetter")
+    return {"published": sequence is not None, "sequence": sequence, "dead_letter": dead}
+
+
+@asynccontextmanager
+async def _pod(
+    session: Session, pipeline: Pipeline, what: dict[str, Any]
+) -> AsyncIterator[tuple[Ref, str]]:
+    """A pod that may write, and the container: one that runs, or one made with other logins."""
+    found = None if what else await pods.ready_relay(session, pipeline.meta.name)
+    if found is not None:
+        yield found.ref, found.container
+        return
+    deployment = await throwaway_pods.deployment(session, names.relay_name(pipeline.meta.name))
+    session.say("a pod is made for this" + (", with the login of a writer" if what else ""))
+    async with throwaway_pods.made(
+        session, deployment, timeout=throwaway_pods.START_SECONDS, verb="emit",
+        pipeline=pipeline.meta.name, seconds=_LIFETIME_SECONDS, **what,
+    ) as pod:  # fmt: skip
+        yield pod, throwaway.CONTAINER
+
+
+def lines(facts: Emitted, seconds: float, screen: Screen) -> Iterator[str]:
+    """What became of it, and where to look on."""
+    yield from screen.wrap(f"event {facts.id} written to {facts.namespace}/{facts.pipeline}")
+    where = f"-n {facts.namespace}"
+    if facts.published:
+        yield from screen.wrap(f"published: message {facts.sequence} of {facts.stream}", "  ")
+    elif facts.dead_letter is not None:
+        yield from screen.wrap(f"it is a dead letter: {facts.dead_letter}", "  ")
+        yield f"  kubectl outbox dlq show {facts.pipeline} {facts.id} {where}"
+    elif facts.published is False:
+        why = facts.problem or f"not published within {seconds:g} s"
+        yield from screen.wrap(why, "  ")
+        yield f"  kubectl outbox status {facts.pipeline} {where}"

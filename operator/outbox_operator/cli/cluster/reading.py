@@ -1,0 +1,99 @@
+"""Reads our kinds, and the operator's events about them, as values.
+
+A few lists whatever the number of objects. A field that this version does not know is passed over,
+and a status that it cannot read counts as empty: the numbers are then not known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from outbox_operator.adapters.kubernetes.transport import NotFoundError
+from outbox_operator.api import meta
+from outbox_operator.api.resource import parse_meta, parse_status
+from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
+from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus
+from outbox_operator.api.v1alpha1.stream import EventStreamStatus
+from outbox_operator.cli.cluster.seen import Everything, Seen, StatusT
+from outbox_operator.cli.cluster.session import Session
+
+OPERATOR_EVENTS: Final = f"reportingComponent={meta.GROUP}/{meta.MANAGED_BY}"
+
+
+async def everything(session: Session) -> Everything:
+    """What there is in the session's scope. Raises the errors of `Kube.list`."""
+    kinds = (meta.PIPELINE, meta.STREAM, meta.CONSUMER)
+    found = await asyncio.gather(*(_all(session, kind) for kind in kinds), return_exceptions=True)
+    lists = []
+    for one_list in found:
+        # In this order: the same list speaks each time of a right that is missing.
+        if isinstance(one_list, BaseException):
+            raise one_list
+        lists.append(one_list)
+    pipelines, streams, consumers = lists
+    return Everything(
+        pipelines=_seen(pipelines, OutboxPipelineStatus),
+        streams=_seen(streams, EventStreamStatus),
+        consumers=_seen(consumers, EventConsumerStatus),
+    )
+
+
+async def one(session: Session, kind: str, name: str) -> dict[str, Any]:
+    """An object of one of our kinds, as the API server has it.
+
+    Raises:
+        NotFoundError: There is none of that name; the message names those that are there.
+    """
+    found, _ = await session.kube.list(
+        meta.API_VERSION, meta.PLURALS[kind], session.namespace,
+        field_selector=f"metadata.name={name}",
+    )  # fmt: skip
+    if found:
+        return found[0]
+    raise missing(kind, name, session.namespace, await _names(session, kind))
+
+
+def missing(kind: str, name: str, namespace: str, there: Iterable[str]) -> NotFoundError:
+    """There is no such object; says which there are."""
+    names = sorted(there)
+    some = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    return NotFoundError(f"no {kind} {name!r} in namespace {namespace}; there is {some or 'none'}")
+
+
+async def events(session: Session, namespace: str) -> list[dict[str, Any]]:
+    """What the operator said lately in a namespace, oldest first."""
+    found, _ = await session.kube.list("v1", "events", namespace, field_selector=OPERATOR_EVENTS)
+    return sorted(found, key=last_seen)
+
+
+def last_seen(event: Mapping[str, Any]) -> str:
+    """When an event was seen last; empty: it does not say."""
+    series = event.get("series") or {}
+    said = series.get("lastObservedTime") or event.get("eventTime") or event.get("lastTimestamp")
+    return str(said or event["metadata"].get("creationTimestamp") or "")
+
+
+async def _names(session: Session, kind: str) -> list[str]:
+    found, _ = await session.kube.list(
+        meta.API_VERSION, meta.PLURALS[kind], session.namespace, metadata_only=True
+    )
+    return [str(item["metadata"]["name"]) for item in found]
+
+
+async def _all(session: Session, kind: str) -> list[dict[str, Any]]:
+    found, _ = await session.kube.list(meta.API_VERSION, meta.PLURALS[kind], session.scope)
+    return found
+
+
+def _seen(bodies: Iterable[Mapping[str, Any]], status: type[StatusT]) -> tuple[Seen[StatusT], ...]:
+    found = [
+        Seen(
+            meta=parse_meta(body),
+            spec=body.get("spec") or {},
+            status=parse_status(body, status),
+        )
+        for body in bodies
+    ]
+    return tuple(sorted(found, key=lambda seen: (seen.meta.namespace, seen.meta.name)))

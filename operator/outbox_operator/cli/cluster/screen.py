@@ -1,0 +1,156 @@
+"""Text for a terminal of any width, for none, and for those who want no colour. Pure."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Tone = Literal["plain", "good", "bad", "warn", "dim"]
+
+_COLOURS: Final[Mapping[Tone, str]] = {"good": "32", "bad": "31", "warn": "33", "dim": "2"}
+_LEAST_WIDTH: Final = 40
+_LEAST_CELL: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What text is shown on.
+
+    Attributes:
+        width: Columns; None: nobody counts them, and nothing is cut or wrapped.
+        colour: Whether it shows colours.
+    """
+
+    width: int | None = None
+    colour: bool = False
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str], *, terminal: bool, columns: int) -> Screen:
+        """The screen that a stream is.
+
+        Args:
+            environment: `COLUMNS` says the width, `NO_COLOR` and `TERM=dumb` forbid colour.
+            terminal: Whether the stream is one.
+            columns: Of the terminal.
+        """
+        said = environment.get("COLUMNS", "")
+        width = int(said) if said.isdecimal() and int(said) > 0 else columns if terminal else None
+        plain = bool(environment.get("NO_COLOR")) or environment.get("TERM") == "dumb"
+        return cls(
+            width=None if width is None else max(width, _LEAST_WIDTH),
+            colour=terminal and not plain,
+        )
+
+    def paint(self, text: str, tone: Tone) -> str:
+        """Text in a tone, where there is colour."""
+        code = _COLOURS.get(tone)
+        return f"\x1b[{code}m{text}\x1b[0m" if code and self.colour and text else text
+
+    def wrap(self, text: str, indent: str = "", *, hang: str | None = None) -> list[str]:
+        """A sentence as lines.
+
+        Args:
+            text: The sentence.
+            indent: Before the first line.
+            hang: Before the others; None: as the first.
+        """
+        said = clean(text)
+        if self.width is None:
+            return [f"{indent}{said}"]
+        return textwrap.wrap(
+            said, self.width, initial_indent=indent,
+            subsequent_indent=indent if hang is None else hang,
+            break_on_hyphens=False, break_long_words=False,
+        ) or [indent.rstrip()]  # fmt: skip
+
+    def table(
+        self, columns: Sequence[Column], rows: Sequence[Sequence[str | Cell]], indent: str = ""
+    ) -> list[str]:
+        """Rows under a head; columns that may shrink are cut, and then those that may go do."""
+        table = [[Cell(column.head, "dim") for column in columns]]
+        table += [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
+        kept = list(range(len(columns)))
+        widths = [max(len(row[i].shown) for row in table) for i in kept]
+        if self.width is not None:
+            room = self.width - len(indent)
+            for i in sorted(kept, key=lambda i: columns[i].goes):
+                if columns[i].goes and _taken(widths, kept, columns) > room:
+                    kept.remove(i)
+            surplus = _taken(widths, kept, columns, shrunk=False) - room
+            for _ in range(surplus):
+                widest = max(
+                    (i for i in kept if columns[i].shrinks and widths[i] > _LEAST_CELL),
+                    key=widths.__getitem__,
+                    default=None,
+                )
+                if widest is not None:
+                    widths[widest] -= 1
+        return [self._row(row, widths, kept, columns, indent) for row in table]
+
+    def _row(
+        self,
+        row: Sequence[Cell],
+        widths: Sequence[int],
+        kept: Sequence[int],
+        columns: Sequence[Column],
+        indent: str,
+    ) -> str:
+        cells = []
+        for i in kept:
+            text, width = row[i].shown, widths[i]
+            text = text if len(text) <= width else f"{text[: width - 1]}…"
+            padding = " " * (width - len(text))
+            shown = self.paint(text, row[i].tone)
+            last = i == kept[-1] and not columns[i].right
+            cells.append(
+                padding + shown if columns[i].right else shown if last else shown + padding
+            )
+        return f"{indent}{'  '.join(cells)}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        head: Its name, in capitals.
+        right: Whether it holds numbers.
+        shrinks: Whether its cells may be cut.
+        goes: When there is no room, columns with a number go, the least first; 0: never.
+    """
+
+    head: str
+    right: bool = False
+    shrinks: bool = False
+    goes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell in a tone."""
+
+    text: str
+    tone: Tone = "plain"
+
+    @property
+    def shown(self) -> str:
+        """What is printed of it."""
+        return clean(self.text)
+
+
+def clean(text: str) -> str:
+    """Text on one line without what a terminal would obey: others wrote it."""
+    flat = " ".join(text.split()) if not text.isprintable() else text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in flat)
+
+
+def _taken(
+    widths: Sequence[int], kept: Sequence[int], columns: Sequence[Column], *, shrunk: bool = True
+) -> int:
+    """Columns of the screen that a table takes; `shrunk`: at the least."""
+    each = [
+        min(widths[i], _LEAST_CELL) if shrunk and columns[i].shrinks else widths[i] for i in kept
+    ]
+    return sum(each) + 2 * (len(each) - 1)

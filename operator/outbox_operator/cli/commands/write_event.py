@@ -1,0 +1,136 @@
+"""`outbox write-event`: write an event read from standard input, with a pod's own login.
+
+`kubectl outbox emit` runs it in a relay's pod, or in one made for it. The event comes as one line
+of JSON on standard input, so that nothing of it is in a command, which API servers write down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from outbox_operator.adapters.nats.tail import TailReader
+    from outbox_operator.adapters.postgres.dead_letters import DeadLetterStore
+    from outbox_operator.wire.config import RelayConfig
+    from outbox_operator.wire.event import Event
+
+HELP: Final = "write one event of standard input, for `kubectl outbox emit`"
+EXTRA: Final = "relay"
+
+_NAME: Final = "outbox-write-event"
+_LOOK_SECONDS: Final = 0.2
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument(
+        "--config", metavar="FILE", help="JSON configuration (default: the value of OUTBOX_CONFIG)"
+    )
+    parser.add_argument(
+        "--wait", type=float, default=0.0, metavar="SECONDS",
+        help="look so long for what becomes of it (default: not at all)",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write it, and print its id and what became of it, a JSON line each."""
+    from outbox_operator import documents
+    from outbox_operator.cli import event_document
+    from outbox_operator.wire.config import RelayConfig
+
+    text, name = documents.read(args.config, "relay")
+    config = documents.parse(RelayConfig, text, name)
+    event = event_document.decode(sys.stdin.buffer.readline(event_document.MOST_BYTES * 2))
+    asyncio.run(_run(config, event, args.wait))
+    return 0
+
+
+async def _run(config: RelayConfig, event: Event, wait: float) -> None:
+    from outbox_operator.adapters.postgres import connection as postgres
+    from outbox_operator.adapters.postgres.dead_letters import DeadLetterStore
+    from outbox_operator.adapters.postgres.errors import errors
+    from outbox_operator.adapters.postgres.url import Login, resolve
+    from outbox_operator.client import Outbox
+    from outbox_operator.wire.subjects import SubjectTemplate
+
+    schema = config.database.schema
+    outbox = Outbox(schema=schema, payload_type=config.payload_type)
+    async with contextlib.AsyncExitStack() as stack:
+        target = resolve(Login.from_files(config.database))
+        connection = await postgres.connect(target, application_name=_NAME)
+        stack.push_async_callback(connection.close)
+        subjects = SubjectTemplate.parse(config.subject).filter()
+        tail, last = None, 0
+        if wait:  # before anything is written: what comes is behind this
+            tail = await stack.enter_async_context(_tail(config))
+            found = await tail.last_of(subjects)
+            last = 0 if found is None else found.sequence
+        with errors(target):
+            async with connection.transaction():
+                await outbox.add(connection, event)
+        _say({"written": str(event.id)})
+        if tail is not None:
+            letters = DeadLetterStore(connection, target, schema, config.payload_type)
+            _say(await _outcome(event, tail, subjects, last, letters, wait))
+
+
+@contextlib.asynccontextmanager
+async def _tail(config: RelayConfig) -> AsyncIterator[TailReader]:
+    """The end of the stream, read as the relay does, with its rights."""
+    from outbox_operator.adapters.nats import connection as nats
+    from outbox_operator.adapters.nats.api import JetStreamApi
+    from outbox_operator.adapters.nats.auth import NatsAuth
+    from outbox_operator.adapters.nats.tail import TailReader
+
+    auth = NatsAuth.from_files(config.nats)
+    client = await nats.connect(auth, name=_NAME)
+    try:
+        yield TailReader(JetStreamApi(client, auth), config.stream)
+    finally:
+        await nats.finish(client)
+
+
+async def _outcome(
+    event: Event,
+    tail: TailReader,
+    subjects: str,
+    last: int,
+    letters: DeadLetterStore,
+    seconds: float,
+) -> dict[str, Any]:
+    """What became of an event: its place in the stream, or why it is dead; empty: nothing yet."""
+    from outbox_operator.wire.headers import MSG_ID
+
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while True:
+                async for message in tail.read(subjects, last):
+                    last = message.sequence
+                    if message.headers.get(MSG_ID) == str(event.id):
+                        return {"sequence": message.sequence}
+                if (reason := await _death(event, letters)) is not None:
+                    return {"deadLetter": reason}
+                await asyncio.sleep(_LOOK_SECONDS)
+    return {}
+
+
+async def _death(event: Event, letters: DeadLetterStore) -> str | None:
+    """Why it is a dead letter; None: it is none, as far as this login may know."""
+    from outbox_operator.adapters.postgres.dead_letters import DeadLetterFilter
+    from outbox_operator.errors import AccessDeniedError
+
+    try:
+        found = await letters.find(DeadLetterFilter(event_ids=(str(event.id),)), limit=1)
+    except AccessDeniedError:  # a writer's: it may write events and do nothing else
+        return None
+    return found[0].reason if found else None
+
+
+def _say(fact: dict[str, Any]) -> None:
+    print(json.dumps(fact), flush=True)

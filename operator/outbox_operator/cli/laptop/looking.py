@@ -1,0 +1,135 @@
+"""Reads the numbers of what `outbox dev` runs from its servers, for statuses."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from outbox_operator.adapters.nats.admin import JetStreamAdmin
+from outbox_operator.adapters.postgres.admin import PostgresAdmin
+from outbox_operator.api.resource import Consumer, Pipeline, Stream
+from outbox_operator.cli.laptop import statuses
+from outbox_operator.cli.laptop.statuses import DurableNumbers, Status, StreamNumbers
+from outbox_operator.controller.reconcile.oldest_unread import OldestUnread
+from outbox_operator.dev import setup
+from outbox_operator.dev.manifest import Resources
+from outbox_operator.errors import OutboxError
+from outbox_operator.plan.jetstream.stream_config import dead_letter_name, dead_letter_prefix
+from outbox_operator.plan.names import durable_name
+from outbox_operator.plan.postgres.state import OutboxNumbers
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Servers:
+    """Where the servers are, and where each process has its files."""
+
+    database_url: str
+    nats_url: str
+    run: Path
+
+    def runs(self, name: str) -> bool:
+        """Whether a process of `outbox dev` lives."""
+        return self.pid(name) is not None
+
+    def pid(self, name: str) -> int | None:
+        """Number of a process of `outbox dev`; None: it does not live."""
+        try:
+            pid = int((self.run / f"{name}.pid").read_text())
+            os.kill(pid, 0)
+            environment = Path(f"/proc/{pid}/environ")
+            mark = os.fsencode(self.run / f"{name}.json")  # numbers are used again
+            known = not environment.exists() or mark in environment.read_bytes()
+        except (OSError, ValueError):
+            return None
+        return pid if known else None
+
+
+async def look(resources: Resources, servers: Servers) -> dict[tuple[str, str, str], Status]:
+    """The status of each object, by kind, namespace and name; what is away is said in it."""
+    now, found = datetime.now(UTC), dict[tuple[str, str, str], Status]()
+    async with AsyncExitStack() as stack:
+        admin = await _entered(stack, setup.database(servers.database_url))
+        jetstream = await _entered(stack, setup.jetstream(servers.nats_url))
+        streams = {one.meta.key: await _stream(jetstream, one) for one in resources.streams}
+        for stream in resources.streams:
+            found[_key(stream)] = statuses.of_stream(streams[stream.meta.key], now)
+        for consumer in resources.consumers:
+            numbers = await _durable(jetstream, resources.source_of(consumer), consumer)
+            runs = servers.runs(f"consumer-{consumer.meta.name}")
+            found[_key(consumer)] = statuses.of_consumer(consumer, numbers, runs=runs, now=now)
+        for pipeline in resources.pipelines:
+            own = resources.stream_of(pipeline)
+            found[_key(pipeline)] = statuses.of_pipeline(
+                pipeline, own, await _rows(admin, pipeline), streams[own.meta.key],
+                runs=servers.runs(f"relay-{pipeline.meta.name}"), now=now,
+            )  # fmt: skip
+    return found
+
+
+def _key(one: Pipeline | Stream | Consumer) -> tuple[str, str, str]:
+    return one.meta.kind, one.meta.namespace, one.meta.name
+
+
+async def _entered(
+    stack: AsyncExitStack, session: AbstractAsyncContextManager[T]
+) -> T | OutboxError:
+    """A session with a server; or why there is none."""
+    try:
+        return await stack.enter_async_context(session)
+    except OutboxError as error:
+        return error
+
+
+async def _rows(
+    admin: PostgresAdmin | OutboxError, pipeline: Pipeline
+) -> OutboxNumbers | OutboxError:
+    if isinstance(admin, OutboxError):
+        return admin
+    try:
+        return await admin.sample(pipeline.spec.database.schema_)
+    except OutboxError as error:
+        return error
+
+
+async def _stream(
+    admin: JetStreamAdmin | OutboxError, stream: Stream
+) -> StreamNumbers | OutboxError:
+    if isinstance(admin, OutboxError):
+        return admin
+    try:
+        letters = None
+        if stream.spec.deadLetter is not None:
+            letters = await admin.stream_info(dead_letter_name(stream.spec))
+        return StreamNumbers(
+            stream=await admin.stream_info(stream.spec.name),
+            dead_letters=None if letters is None else letters.messages,
+        )
+    except OutboxError as error:
+        return error
+
+
+async def _durable(
+    admin: JetStreamAdmin | OutboxError, stream: Stream, consumer: Consumer
+) -> DurableNumbers | OutboxError:
+    if isinstance(admin, OutboxError):
+        return admin
+    spec, durable = stream.spec, durable_name(consumer)
+    try:
+        held = await admin.stream_info(spec.name)
+        found = await admin.consumer_info(spec.name, durable)
+        letters, oldest = None, None
+        if spec.deadLetter is not None:
+            subject = f"{dead_letter_prefix(spec)}.{durable}"
+            letters = await admin.subject_message_count(dead_letter_name(spec), subject)
+        if held is not None and found is not None:
+            unread, first = OldestUnread(), held.first_sequence
+            oldest = await unread.seconds(consumer.meta.uid, admin, found, first)
+        return DurableNumbers(durable=found, dead_letters=letters, oldest_unread_seconds=oldest)
+    except OutboxError as error:
+        return error

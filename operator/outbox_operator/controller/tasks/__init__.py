@@ -1,0 +1,1 @@
+"""One-shot tasks: their pass, and what each action does in slices that survive a crash"""

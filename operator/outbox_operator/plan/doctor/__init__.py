@@ -1,0 +1,1 @@
+"""What is not well and what heals it: from facts of cluster, PostgreSQL and NATS to findings."""

@@ -1,0 +1,120 @@
+"""A verdict on table and stream as a task keeps it between windows, and as it answers. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+from outbox_operator.api.resource import Meta
+from outbox_operator.api.v1alpha1.task import Finding, TaskResult
+from outbox_operator.plan.doctor.findings import cut
+from outbox_operator.plan.doctor.verdict import FINE, WRONG, Verdict
+
+_MEANS: Final = {
+    "lost": "published, by the relay's word, and neither in the stream nor a dead letter",
+    "duplicate": "further messages of rows that have one already",
+    "reordered": "messages that come after one of their key that was written later",
+    "misnumbered": "messages whose numbers do not grow",
+    "phantom": "messages of rows that do not exist",
+}
+_REMEDIES: Final = {
+    "lost": "kubectl outbox replay {name} -n {namespace}{positions}",
+    "duplicate": "an inbox in each consumer keeps effects from repeating  # docs: consume events",
+    "reordered": "docs: ordering  # do the writers of a key lock it?",
+}
+
+
+def kept_verdict(verdict: Verdict) -> dict[str, Any]:
+    """As JSON, of a kilobyte or two."""
+    return {
+        "rows": verdict.rows,
+        "messages": verdict.messages,
+        "counts": dict(verdict.counts),
+        "examples": {
+            word: [cut(text) for text in found] for word, found in verdict.examples.items()
+        },
+        "unproven": verdict.unproven,
+        "lost": [list(stretch) for stretch in verdict.lost],
+        "moreLost": verdict.more_lost,
+    }
+
+
+def verdict_of(kept: Mapping[str, Any]) -> Verdict:
+    """What `kept_verdict` made."""
+    return Verdict(
+        rows=int(kept["rows"]),
+        messages=int(kept["messages"]),
+        counts=Counter(kept["counts"]),
+        examples={word: list(found) for word, found in kept["examples"].items()},
+        unproven=list(kept["unproven"]),
+        lost=[(int(first), int(last)) for first, last in kept.get("lost", ())],
+        more_lost=bool(kept.get("moreLost")),
+    )
+
+
+def result_of(verdict: Verdict, pipeline: Meta) -> TaskResult:
+    """The answer of a `verify` task: ids and positions, never what is in an event."""
+    findings = []
+    for word in WRONG:
+        count = verdict.counts[word]
+        if count:
+            some = "; ".join(verdict.examples.get(word, ()))
+            findings.append(
+                Finding(
+                    severity="Error",
+                    check=word.capitalize(),
+                    object=pipeline.key,
+                    message=cut(f"{count} {word}: {_MEANS[word]}: {some}"),
+                    remedy=_REMEDIES.get(word, "").format(
+                        name=pipeline.name,
+                        namespace=pipeline.namespace,
+                        positions=_positions(verdict),
+                    ),
+                )
+            )
+    if verdict.clean and is_void(verdict):
+        text = "nothing is known to be wrong, and nothing is proved"
+        findings.append(
+            Finding(severity="Error", check="NothingCompared", object=pipeline.key, message=text)
+        )
+    findings += [
+        Finding(severity="Unknown", check="Unproven", object=pipeline.key, message=cut(text))
+        for text in verdict.unproven
+    ]
+    counts = {"rows": verdict.rows, "messages": verdict.messages}
+    counts |= {word: verdict.counts[word] for word in WRONG}
+    counts |= {word: verdict.counts[word] for word in FINE if verdict.counts[word]}
+    return TaskResult(summary=summary(verdict), counts=counts, findings=findings)
+
+
+def _positions(verdict: Verdict) -> str:
+    """Options that say which events are to be sent again."""
+    said = "".join(
+        f" --position {first}" if first == last else f" --position {first}-{last}"
+        for first, last in verdict.lost
+    )
+    return said + "  # and verify again: there are more" * verdict.more_lost
+
+
+def summary(verdict: Verdict) -> str:
+    """The verdict in a sentence."""
+    rows, missing, waiting = verdict.rows, verdict.uncompared, verdict.counts["waiting"]
+    proved = "; not all could be proved" if verdict.unproven else ""
+    if missing:
+        proved = f"; {missing} cannot be compared"
+    if not verdict.clean:
+        wrong = ", ".join(f"{verdict.counts[w]} {w}" for w in WRONG if verdict.counts[w])
+        return f"not all is well: {wrong}, of {rows} rows{proved}"
+    if not rows:
+        return f"there were no rows to compare{proved}"
+    rest = f", {waiting} still wait" if waiting else ""
+    if is_void(verdict):
+        return f"none of {missing} published rows can be compared{rest}"
+    counted = f"{rows - missing} of {rows}" if missing else f"all of {rows}"
+    return f"{counted} rows are accounted for, once and in order{rest}{proved}"
+
+
+def is_void(verdict: Verdict) -> bool:
+    """Whether rows are published, and of none can be said whether it was in the stream."""
+    return 0 < verdict.uncompared >= verdict.rows - verdict.counts["waiting"]

@@ -1,0 +1,1 @@
+"""One-shot tasks: when one may run, on what, after whom, and what its status says"""

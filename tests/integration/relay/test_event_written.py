@@ -1,0 +1,91 @@
+"""`outbox write-event`, as it runs in a pod: one event read, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from outbox_operator.cli import event_document
+from outbox_operator.wire.event import Event
+from support.outbox import migrate
+from support.postgres import PostgresServer
+from support.relaying import Outbox, RelayProcess
+
+pytestmark = pytest.mark.integration
+
+CARD = "4111-of-nobody"
+
+
+async def written(
+    relay: RelayProcess, event: Event, *arguments: str
+) -> tuple[Sequence[dict[str, Any]], str]:
+    """What the command prints with a relay's configuration, and what it says is wrong."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "outbox_operator.cli.main", "write-event", *arguments],
+        env={**os.environ, "OUTBOX_CONFIG": str(relay.config)},
+        input=event_document.encode(event),
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    said = done.stderr.decode()
+    assert CARD.encode() not in done.stdout + done.stderr
+    assert (done.returncode == 0) is (said == ""), said
+    return [json.loads(line) for line in done.stdout.splitlines()], said
+
+
+async def test_what_becomes_of_an_event(outbox: Outbox) -> None:
+    await outbox.connection.execute(
+        """INSERT INTO outbox.dead_letters
+           (position, event_id, event_type, partition_key, payload, headers, created_at, reason,
+            error)
+           VALUES (nextval('outbox.events_position_seq'), gen_random_uuid(), 'placed', 'dead',
+                   '1', '{}', now(), 'MessageTooLarge', 'too large')"""
+    )
+    relay = outbox.relay()
+    late = Event(type="placed", payload=None)
+    assert await written(relay, late, "--wait", "0.5") == ([{"written": str(late.id)}, {}], "")
+    await relay.start().ready()
+    fine = Event(type="placed", payload={"card": CARD}, key="a", headers={"tenant": "b"})
+    dead = Event(type="placed", payload=[CARD], key="dead", routing_key="eu.placed")
+    (facts, _), (of_dead, _) = await asyncio.gather(
+        written(relay, fine, "--wait", "30"), written(relay, dead, "--wait", "30")
+    )
+    stored = {message.event_id: message for message in await outbox.stored(2)}
+    message = stored[str(fine.id)]
+    assert facts == [{"written": str(fine.id)}, {"sequence": message.sequence}]
+    assert json.loads(message.data) == {"card": CARD}
+    assert message.headers["tenant"] == "b"
+    assert of_dead == [{"written": str(dead.id)}, {"deadLetter": "KeyBlocked"}]
+
+
+async def test_who_may_write_and_who_may_not(
+    outbox: Outbox, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    name = outbox.url.rpartition("/")[2]
+    of_relay, of_writer = (
+        postgres_server.create_role("relay"),
+        postgres_server.create_role("writer"),
+    )
+    await migrate(outbox.url, relay_role=of_relay[0], writers=(of_writer[0],))
+    event = Event(type="placed", payload={"card": CARD})
+    urls = {"relay": of_relay, "writer": of_writer}
+    answers = {}
+    for who, (role, password) in urls.items():
+        (tmp_path / who).write_text(postgres_server.url(name, role, password))
+        config = outbox.relay(database={"url_file": str(tmp_path / who)})
+        answers[who] = await written(config, event, "--wait", "0.1")
+    assert answers["relay"][0] == []
+    assert "permission denied for table events" in answers["relay"][1]
+    # A writer cannot see dead letters; whether it is in the stream it can.
+    assert answers["writer"] == ([{"written": str(event.id)}, {}], "")
+    assert await outbox.event_ids() == [str(event.id)]

@@ -1,0 +1,168 @@
+"""An event of the command line: what it says, with which login it is written, what is shown."""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final
+
+import pytest
+
+from outbox_operator.adapters.kubernetes.in_pod import Ran
+from outbox_operator.cli import event_document
+from outbox_operator.cli.cluster import emit, logins
+from outbox_operator.cli.cluster.emit import Emitted
+from outbox_operator.cli.cluster.screen import Screen
+from outbox_operator.cli.commands import emit as verb
+from outbox_operator.errors import EventError, OutboxError, SpecError
+from outbox_operator.wire.event import Event
+from support import resources
+from support.cli import parsed
+
+ID: Final = uuid.UUID("0c9f6f0e-8a5e-4d5a-9f1b-1c2d3e4f5a6b")
+
+
+def event(*arguments: str, payload_type: str = "jsonb") -> Event:
+    """The event of a command line."""
+    return emit.event_of(parsed(verb, "orders", *arguments), payload_type)
+
+
+def test_what_arguments_say() -> None:
+    found = event(
+        "order.created", '{"total": 12.5, "n": [1, null]}', "--key=42", "--header", "tenant=a=b",
+        "--routing-key=eu.order", f"--id={ID}",
+    )  # fmt: skip
+    assert found == Event(
+        id=ID, type="order.created", payload={"total": 12.5, "n": [1, None]}, key="42",
+        headers={"tenant": "a=b"}, routing_key="eu.order",
+    )  # fmt: skip
+    assert event("order.created", "null").id != event("order.created", "null").id
+
+
+def test_where_a_payload_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "payload").write_bytes(b"\xff{}")
+    stdin = SimpleNamespace(buffer=io.BytesIO(b"[1]\n"))
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert event("order.created", "-").payload == [1]
+    found = event("order.created", f"@{tmp_path / 'payload'}", payload_type="bytea")
+    assert found.payload == b"\xff{}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["order.created", "{"], "the payload is not JSON: Expecting property name"),
+        (["order.created", "[" * 100_000], "the payload is not JSON: maximum recursion"),
+        (["order.created", "[1e999]"], "number 1e999, which a float rounds to inf"),
+        (["order.created", "0.12345678901234567890"], "which a float rounds to 0.1234567890123456"),
+        (["order.created", '"\\u0000"'], "payload holds a NUL character"),
+        (["order.created", f'"{"x" * 1_000_001}"'], "are 1000003 bytes of jsonb text, at most"),
+        (["order created", "1"], "type 'order created' is not a dotted name"),
+        (["order.created", "1", "--header", "Nats-Msg-Id=1"], "header 'Nats-Msg-Id' is reserved"),
+        (
+            ["order.created", "1", "--header", "a=1", "--header", "a=2"],
+            "--header a: is given twice",
+        ),
+        (["order.created", "1", "--routing-key", ""], "routing_key is empty"),
+        (["order.created", "1", "--key", "k" * 2000], "key takes 2000 bytes of the subject"),
+        (["order.created", "@none/such"], "payload @none/such: No such file or directory"),
+    ],
+)
+def test_what_could_never_be_published_is_refused(arguments: list[str], said: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        event(*arguments)
+    assert said in refused.value.message
+
+
+@pytest.mark.parametrize("payload", [{"a": [1.5, None, "ü\ud7ff"]}, None, b"\x00\xff", b""])
+def test_an_event_arrives_as_it_was_sent(payload: object) -> None:
+    sent = Event(type="a.b", payload=payload, key="ü", headers={"x": "1"}, routing_key="c")
+    line = event_document.encode(sent)
+    assert line.count(b"\n") == 1
+    assert event_document.decode(line) == sent
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "said"),
+    [
+        (b'{"id": "', SpecError, "standard input ended before the event did"),
+        (b"[]\n", SpecError, "holds no event of `outbox emit`"),
+        (b'{"id": "1"}\n', SpecError, "holds no event of `outbox emit`"),
+        (
+            json.dumps({"id": str(ID), "type": "a b", "key": "", "payload": 1}).encode() + b"\n",
+            EventError, "is not a dotted name",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_no_event(line: bytes, error: type[OutboxError], said: str) -> None:
+    with pytest.raises(error, match=said):
+        event_document.decode(line)
+
+
+@pytest.mark.parametrize(
+    ("database", "secret", "read"),
+    [
+        ({}, None, None),
+        ({"migrationSecretRef": {"name": "relay-db", "key": "url"}}, None, None),
+        ({"migrationSecretRef": {"name": "owner-db"}}, None, {"owner-db"}),
+        ({"migrationSecretRef": {"name": "owner-db"}}, "app-db", {"app-db"}),
+        ({}, "app-db", {"app-db"}),
+    ],
+)
+def test_whose_login_writes(
+    database: dict[str, Any], secret: str | None, read: set[str] | None
+) -> None:
+    given = {"connectionSecretRef": {"name": "relay-db", "key": "url"}, **database}
+    what = logins.as_writer(resources.pipeline(database=given), "ORDERS_EU", secret)
+    if read is None:  # the relay's own, in the relay's pod
+        assert what == {}
+    else:
+        assert {file.secret for file in what["files"]} == read
+        assert json.loads(what["config"])["stream"] == "ORDERS_EU"
+
+
+def test_what_the_pod_says() -> None:
+    written = b'{"written": "1"}\n'
+    assert emit.told(Ran(code=0, out=written, err=""), "p") == {}
+    both = Ran(code=0, out=written + b'{"sequence": 7}\n', err="")
+    assert emit.told(both, "p") == {"published": True, "sequence": 7, "dead_letter": None}
+    cut = emit.told(Ran(code=1, out=written + b'{"seq', err="no answer"), "p")
+    assert cut == {"published": False, "problem": "pod p: no answer"}
+    for err, said in (
+        ("refused", "nothing was written: refused"),
+        ("no verb 'write-event'", "old"),
+    ):
+        with pytest.raises(OutboxError, match=said if said != "old" else "bring it up to date"):
+            emit.told(Ran(code=2, out=b"", err=err), "p")
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({}, []),
+        (
+            {"published": True, "stream": "ORDERS", "sequence": 7},
+            ["published: message 7 of ORDERS"],
+        ),
+        (
+            {"published": False, "dead_letter": "KeyBlocked"},
+            ["it is a dead letter: KeyBlocked", f"kubectl outbox dlq show orders {ID} -n shop"],
+        ),
+        (
+            {"published": False},
+            ["not published within 30 s", "kubectl outbox status orders -n shop"],
+        ),
+        (
+            {"published": False, "problem": "pod p: no answer"},
+            ["pod p: no answer", "kubectl outbox status orders -n shop"],
+        ),
+    ],
+)
+def test_what_is_shown(facts: dict[str, Any], said: list[str]) -> None:
+    found = Emitted(namespace="shop", pipeline="orders", id=str(ID), type="a", **facts)
+    first, *rest = emit.lines(found, 30, Screen())
+    assert first == f"event {ID} written to shop/orders"
+    assert [line.strip() for line in rest] == said

@@ -1,0 +1,116 @@
+"""What is said of pipelines on a laptop whose servers answer, or do not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from outbox_operator.api.resource import parse_meta, parse_status
+from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
+from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus
+from outbox_operator.api.v1alpha1.stream import EventStreamStatus
+from outbox_operator.cli.cluster import derived
+from outbox_operator.cli.cluster.facts import PipelineFacts
+from outbox_operator.cli.cluster.seen import Everything, Seen
+from outbox_operator.cli.laptop import objects, statuses
+from outbox_operator.cli.laptop.statuses import DurableNumbers, StreamNumbers
+from outbox_operator.dev import manifest
+from outbox_operator.errors import NatsError, OutboxError, PostgresError
+from outbox_operator.plan.postgres.state import OutboxNumbers
+from support.kube import ROOT
+
+NOW: Final = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+RESOURCES: Final = manifest.read(
+    [yaml.safe_load((ROOT / "examples/smallest/pipeline.yaml").read_text())], "it"
+)
+ROWS: Final = OutboxNumbers(
+    backlog_rows=3, backlog_is_estimate=False, oldest_age_seconds=2.0, dead_letters=1,
+    published_total=40, last_published_at=NOW, last_position=40, remark=None, notice=None,
+    position_notice=None, stream_created=None, taken_at=NOW,
+)  # fmt: skip
+NO_STREAM: Final = StreamNumbers(stream=None, dead_letters=None)
+NO_DURABLE: Final = DurableNumbers(durable=None, dead_letters=None, oldest_unread_seconds=None)
+
+
+def facts(
+    rows: OutboxNumbers | OutboxError = ROWS,
+    stream: StreamNumbers | OutboxError = NO_STREAM,
+    durable: DurableNumbers | OutboxError = NO_DURABLE,
+    *,
+    runs: bool = True,
+) -> PipelineFacts:
+    """What `outbox dev status` makes of it."""
+    pipeline, consumer = RESOURCES.pipelines[0], RESOURCES.consumers[0]
+    own = RESOURCES.stream_of(pipeline)
+    said: dict[str, Any] = {
+        "OutboxPipeline": statuses.of_pipeline(pipeline, own, rows, stream, runs=runs, now=NOW),
+        "EventStream": statuses.of_stream(stream, NOW),
+        "EventConsumer": statuses.of_consumer(consumer, durable, runs=runs, now=NOW),
+    }
+    kinds: dict[str, Any] = {
+        "OutboxPipeline": OutboxPipelineStatus, "EventStream": EventStreamStatus,
+        "EventConsumer": EventConsumerStatus,
+    }  # fmt: skip
+    seen: dict[str, list[Any]] = {kind: [] for kind in kinds}
+    for body in objects.bodies(RESOURCES):
+        kind = body["kind"]
+        body["status"] = json.loads(json.dumps(said[kind]))
+        status = parse_status(body, kinds[kind])
+        seen[kind].append(Seen(meta=parse_meta(body), spec=body["spec"], status=status))
+    everything = Everything(
+        pipelines=tuple(seen["OutboxPipeline"]), streams=tuple(seen["EventStream"]),
+        consumers=tuple(seen["EventConsumer"]),
+    )  # fmt: skip
+    [found] = derived.pipelines(everything, NOW)
+    return found
+
+
+def test_what_is_known() -> None:
+    found = facts()
+    assert (found.ready, found.seen) == ("True", True)
+    assert (found.rows.waiting, found.rows.dead_letters) == (3, 1)
+    assert (found.relay.wanted, found.relay.ready, found.relay.published_total) == (1, 1, 40)
+    assert found.consumers[0].ready_pods == 1
+
+
+@pytest.mark.parametrize(
+    ("found", "reasons", "known"),
+    [
+        (facts(PostgresError("away")), {"PostgresUnreachable"}, False),
+        (facts(stream=NatsError("away")), {"NatsUnreachable"}, True),
+        (facts(runs=False), {"PodsNotReady"}, True),
+        (facts(replace(ROWS, oldest_age_seconds=90.0, last_published_at=None)),
+         {"RelayNotProgressing", "BacklogAboveThreshold"}, True),
+    ],
+)  # fmt: skip
+def test_what_is_not_well(found: PipelineFacts, reasons: set[str], known: bool) -> None:
+    assert {one.reason for one in found.not_well} - {"NotObserved"} <= reasons
+    assert found.not_well
+    assert found.rows.sample.known is known
+    assert not found.well
+
+
+def test_tasks_work_with_what_is_here() -> None:
+    pipeline, stream, consumer = (
+        objects.with_logins(body, "nats://127.0.0.1:1") for body in objects.bodies(RESOURCES)
+    )
+    database = pipeline["spec"]["database"]
+    assert database["connectionSecretRef"] == {"name": "outbox-dev", "key": "url"}
+    assert "migrationSecretRef" not in database
+    assert pipeline["spec"]["nats"] == stream["spec"]["nats"] == {"url": "nats://127.0.0.1:1"}
+    assert "nats" not in consumer["spec"]
+
+
+def test_selectors_pick_as_an_api_server_does() -> None:
+    pods = list(objects.pods(RESOURCES, Path("/run")))
+    assert [one["metadata"]["name"] for one in pods] == ["relay-orders", "consumer-orders-billing"]
+    labels = "app.kubernetes.io/component=relay,outbox.dev/pipeline=orders"
+    assert objects.matching(pods, labels, None) == pods[:1]
+    assert objects.matching(pods, None, "metadata.name=relay-orders") == pods[:1]
+    assert objects.matching(pods, "app.kubernetes.io/component=relay,a=b", None) == []
