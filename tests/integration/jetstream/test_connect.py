@@ -107,6 +107,28 @@ async def test_what_is_unsent_at_the_end_is_sent_first(nats_server: NatsServer) 
             await arrivals.next_msg(SECONDS)
 
 
+async def test_a_flush_is_answered_behind_what_was_handed_over_before_it() -> None:
+    """Without a pause in between, which would give nats-py's own writer its turn."""
+    heard: list[str] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_id":"s","version":"2.15.1","max_payload":1000000}\r\n')
+        async for line in reader:
+            heard.append(line.split()[0].decode())
+            if heard[-1] == "PING":
+                writer.write(b"PONG\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        client = await connect(NatsAuth(url=f"nats://127.0.0.1:{port}"), name="test")
+        heard.clear()
+        await client.subscribe("a")
+        await client.flush()
+        assert heard == ["SUB", "PING"]
+        await client.close()
+
+
 @pytest.mark.parametrize("what", ["request", "confirm"])
 async def test_a_cancellation_in_the_moment_of_the_answer_counts(
     nats_server: NatsServer, what: str
