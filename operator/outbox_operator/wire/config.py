@@ -10,7 +10,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from outbox_operator.wire.archive import ArchiveConfig
 
 CONFIG_PATH_ENV: Final = "OUTBOX_CONFIG"
 CONFIG_MOUNT: Final = "/etc/outbox"
@@ -164,7 +167,7 @@ class ConsumerConfig:
     health_port: int = HEALTH_PORT
 
 
-def encode(config: RelayConfig | ConsumerConfig) -> str:
+def encode(config: RelayConfig | ConsumerConfig | ArchiveConfig) -> str:
     """The JSON document of a configuration, stable across runs so that its hash is too.
 
     What is not used is left out: a process of the version before knows no field of tomorrow.
