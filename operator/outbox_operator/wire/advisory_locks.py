@@ -1,7 +1,8 @@
 """Keys of every advisory lock that this project takes. Pure.
 
     one bigint    migrations and upkeep of a schema (session), a sleeping shard (session, shared by
-                  the trigger), events of one key (transaction)
+                  the trigger), events of one key (transaction), an event written by hand
+                  (transaction)
     two integers  relays that are there, and the shards they own (session)
 
 PostgreSQL keeps the two forms apart. Keys are hashes, so that those of two schemas, or of two
@@ -23,6 +24,11 @@ def sleep_lock(schema: str, shard: int) -> int:
     """Key of the lock of a sleeping shard: 64 bits, signed; see `wire.wakeup`."""
     # The low byte is the shard's: there are at most 64.
     return (int.from_bytes(_digest(f"wakeup\0{schema}", 16)[:8], signed=True) & ~0xFF) | shard
+
+
+def event_lock(schema: str, event_id: str) -> int:
+    """Key of an event while it is written by hand: 64 bits, signed."""
+    return int.from_bytes(_digest(f"event {event_id}\0{schema}", 8), signed=True)
 
 
 def shard_lock_class(kind: Literal["member", "shard"], schema: str) -> int:

@@ -84,8 +84,31 @@ async def test_who_may_write_and_who_may_not(
         (tmp_path / who).write_text(postgres_server.url(name, role, password))
         config = outbox.relay(database={"url_file": str(tmp_path / who)})
         answers[who] = await written(config, event, "--wait", "0.1")
-    assert answers["relay"][0] == []
+    assert answers["relay"][0] == [{"unwritten": str(event.id)}]
     assert "permission denied for table events" in answers["relay"][1]
     # A writer cannot see dead letters; whether it is in the stream it can.
     assert answers["writer"] == ([{"written": str(event.id)}, {}], "")
+    # Nor whether it is there already, and writes nothing that may be there.
+    config = outbox.relay(database={"url_file": str(tmp_path / "writer")})
+    facts, said = await written(config, event, "--once")
+    assert facts == [{"unwritten": str(event.id)}]
+    assert f"cannot see whether event {event.id} was written already" in said
+    assert await outbox.event_ids() == [str(event.id)]
+
+
+async def test_a_second_try_of_what_may_be_written(outbox: Outbox) -> None:
+    """The answer to COMMIT is lost, here that of one which was not carried out."""
+    await outbox.connection.execute(
+        """CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS
+           'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END';
+           CREATE CONSTRAINT TRIGGER cut AFTER INSERT ON outbox.events
+           DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION cut()"""
+    )
+    relay, event = outbox.relay(), Event(type="placed", payload={"card": CARD})
+    facts, said = await written(relay, event)
+    assert (facts, bool(said)) == ([], True)
+    await outbox.connection.execute("DROP FUNCTION cut CASCADE")
+    assert await written(relay, event, "--once") == ([{"written": str(event.id)}], "")
+    again = await written(relay, event, "--once", "--wait", "0.1")
+    assert again == ([{"there": str(event.id)}, {}], "")
     assert await outbox.event_ids() == [str(event.id)]

@@ -9,6 +9,7 @@ input: no pod, no URL of an API server, no event and no log holds anything of it
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
 import uuid
@@ -20,6 +21,7 @@ from typing import Any, Final
 
 from outbox_operator.adapters.kubernetes.in_pod import Ran
 from outbox_operator.adapters.kubernetes.objects import Ref
+from outbox_operator.adapters.kubernetes.transport import NotFoundError
 from outbox_operator.api import meta
 from outbox_operator.api.resource import Pipeline, parse_pipeline
 from outbox_operator.cli import event_document
@@ -37,6 +39,8 @@ _MOST_BYTES: Final = 64 * 1024
 _WRITE_SECONDS: Final = 45.0
 _LIFETIME_SECONDS: Final = 600
 _TOO_OLD: Final = ("no verb 'write-event'", "unrecognized arguments")
+_NOT_BEGUN: Final = (2, 126, 127)
+"""Exit codes of a command that was wrong, or that did not start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +48,7 @@ class Emitted:
     """An event that was written.
 
     Attributes:
+        already: Whether it was there before, by an earlier try with its id.
         published: Whether it is in the stream; None: nobody looked.
         stream: Name of that stream, if it is there.
         sequence: Its place in the stream.
@@ -55,6 +60,7 @@ class Emitted:
     pipeline: str
     id: str
     type: str
+    already: bool = False
     published: bool | None = None
     stream: str | None = None
     sequence: int | None = None
@@ -128,34 +134,37 @@ async def _written(session: Session, pipeline: Pipeline, stream: str, event: Eve
     args = session.args
     wait = args.timeout if args.wait else 0.0
     what = logins.as_writer(pipeline, stream, args.writer)
+    options = [f"--wait={wait:g}"] if wait else []
+    if args.id is not None:  # perhaps not for the first time
+        options.append("--once")
     with throwaway_pods.ended_by_signals():
         async with _pod(session, pipeline, what) as (pod, container):
             try:
                 ran = await session.kube.run_in_pod(
                     pod, container,
-                    ["outbox", "write-event", *([f"--wait={wait:g}"] if wait else [])],
+                    ["outbox", "write-event", *options],
                     most_bytes=_MOST_BYTES, seconds=_WRITE_SECONDS + wait,
                     stdin=event_document.encode(event),
                 )  # fmt: skip
+            except NotFoundError:  # it was not begun
+                raise
             except KubernetesError as error:
-                if type(error) is not KubernetesError:  # it was not begun
-                    raise
-                raise KubernetesError(
-                    f"{error.message}; event {event.id} may have been written all the same: to "
-                    f"try again, give it the same --id={event.id}"
-                ) from error
-    facts = told(ran, pod.name)
+                raise KubernetesError(f"{error.message}: {_not_known(event.id)}") from error
+            except asyncio.CancelledError:
+                session.say(f"interrupted: {_not_known(event.id)}")
+                raise
+    facts = told(ran, pod.name, event.id)
     return Emitted(
         namespace=pipeline.meta.namespace, pipeline=args.name, id=str(event.id), type=event.type,
         stream=stream if facts.get("sequence") else None, **facts,
     )  # fmt: skip
 
 
-def told(ran: Ran, pod: str) -> dict[str, Any]:
+def told(ran: Ran, pod: str, event_id: uuid.UUID) -> dict[str, Any]:
     """What the command in a pod says, as fields of `Emitted`.
 
     Raises:
-        OutboxError: Nothing was written.
+        OutboxError: Nothing was written; or whether it was is not known, and how to try again.
     """
     facts: list[Mapping[str, Any]] = []
     for line in ran.out.splitlines():
@@ -166,14 +175,27 @@ def told(ran: Ran, pod: str) -> dict[str, Any]:
     said = " ".join(ran.err.split())[-1000:]
     if any(one in said for one in _TOO_OLD):
         said = "its image is of a version that cannot write events; bring it up to date"
-    if not facts:
-        raise OutboxError(f"pod {pod}: nothing was written: {said or f'exit code {ran.code}'}")
+    said = said or f"exit code {ran.code}"
+    first = facts[0] if facts else {}
+    if "unwritten" in first or (not facts and ran.code in _NOT_BEGUN):
+        raise OutboxError(f"pod {pod}: nothing was written: {said}")
+    if not facts:  # the answer to COMMIT may be lost, or the process was killed
+        raise OutboxError(f"pod {pod}: {said}: {_not_known(event_id)}")
+    already = {"already": True} if "there" in first else {}
     if ran.code:
-        return {"published": False, "problem": f"pod {pod}: {said or f'exit code {ran.code}'}"}
+        return {"published": False, "problem": f"pod {pod}: {said}", **already}
     if len(facts) == 1:
-        return {}
+        return already
     sequence, dead = facts[1].get("sequence"), facts[1].get("deadLetter")
-    return {"published": sequence is not None, "sequence": sequence, "dead_letter": dead}
+    published = sequence is not None or facts[1].get("published") is True
+    return {"published": published, "sequence": sequence, "dead_letter": dead, **already}
+
+
+def _not_known(event_id: uuid.UUID) -> str:
+    return (
+        f"whether event {event_id} was written is not known; the same command with --id={event_id} "
+        "looks for it, and writes it only if it is not there"
+    )
 
 
 @asynccontextmanager
@@ -196,9 +218,15 @@ async def _pod(
 
 def lines(facts: Emitted, seconds: float, screen: Screen) -> Iterator[str]:
     """What became of it, and where to look on."""
-    yield from screen.wrap(f"event {facts.id} written to {facts.namespace}/{facts.pipeline}")
+    home = f"{facts.namespace}/{facts.pipeline}"
+    if facts.already:
+        yield from screen.wrap(f"event {facts.id} was in {home} already: nothing was written now")
+    else:
+        yield from screen.wrap(f"event {facts.id} written to {home}")
     where = f"-n {facts.namespace}"
-    if facts.published:
+    if facts.published and facts.sequence is None:
+        yield from screen.wrap("published, by the relay's word", "  ")
+    elif facts.published:
         yield from screen.wrap(f"published: message {facts.sequence} of {facts.stream}", "  ")
     elif facts.dead_letter is not None:
         yield from screen.wrap(f"it is a dead letter: {facts.dead_letter}", "  ")

@@ -28,7 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="header of its own; may be repeated",
     )  # fmt: skip
     event.add_argument("--routing-key", metavar="KEY", help="in place of the type in the subject")
-    event.add_argument("--id", type=_id, metavar="UUID", help="its id (default: a new one)")
+    event.add_argument(
+        "--id", type=_id, metavar="UUID",
+        help="its id (default: a new one); written only if no row of it is there, so that one may "
+        "try again",
+    )  # fmt: skip
     parser.add_argument(
         "--writer", metavar="NAME",
         help="Secret with the login of a writer (default: the role that owns the tables)",

@@ -11,12 +11,13 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from outbox_operator.adapters.nats.tail import TailReader
     from outbox_operator.adapters.postgres.dead_letters import DeadLetterStore
+    from outbox_operator.adapters.postgres.written_event import WrittenEvent, WrittenEvents
     from outbox_operator.wire.config import RelayConfig
     from outbox_operator.wire.event import Event
 
@@ -36,10 +37,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--wait", type=float, default=0.0, metavar="SECONDS",
         help="look so long for what becomes of it (default: not at all)",
     )  # fmt: skip
+    parser.add_argument(
+        "--once", action="store_true", help="not if it was written already, as far as rows are kept"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write it, and print its id and what became of it, a JSON line each."""
+    """Write it, and print its id and what became of it, a JSON line each.
+
+    What fails before the transaction's end says so by a line: without it nobody knows.
+    """
     from outbox_operator import documents
     from outbox_operator.cli import event_document
     from outbox_operator.wire.config import RelayConfig
@@ -47,37 +54,89 @@ def run(args: argparse.Namespace) -> int:
     text, name = documents.read(args.config, "relay")
     config = documents.parse(RelayConfig, text, name)
     event = event_document.decode(sys.stdin.buffer.readline(event_document.MOST_BYTES * 2))
-    asyncio.run(_run(config, event, args.wait))
+    asyncio.run(_run(config, event, args.wait, once=args.once))
     return 0
 
 
-async def _run(config: RelayConfig, event: Event, wait: float) -> None:
+async def _run(config: RelayConfig, event: Event, wait: float, *, once: bool) -> None:
     from outbox_operator.adapters.postgres import connection as postgres
     from outbox_operator.adapters.postgres.dead_letters import DeadLetterStore
     from outbox_operator.adapters.postgres.errors import errors
     from outbox_operator.adapters.postgres.url import Login, resolve
+    from outbox_operator.adapters.postgres.written_event import WrittenEvents
     from outbox_operator.client import Outbox
     from outbox_operator.wire.subjects import SubjectTemplate
 
     schema = config.database.schema
     outbox = Outbox(schema=schema, payload_type=config.payload_type)
+    subjects = SubjectTemplate.parse(config.subject).filter()
     async with contextlib.AsyncExitStack() as stack:
-        target = resolve(Login.from_files(config.database))
-        connection = await postgres.connect(target, application_name=_NAME)
-        stack.push_async_callback(connection.close)
-        subjects = SubjectTemplate.parse(config.subject).filter()
         tail, last = None, 0
-        if wait:  # before anything is written: what comes is behind this
-            tail = await stack.enter_async_context(_tail(config))
-            found = await tail.last_of(subjects)
-            last = 0 if found is None else found.sequence
+        with _unwritten(event):
+            target = resolve(Login.from_files(config.database))
+            connection = await postgres.connect(target, application_name=_NAME)
+            stack.push_async_callback(connection.close)
+            if wait:  # before anything is written: what comes is behind this
+                tail = await stack.enter_async_context(_tail(config))
+                found = await tail.last_of(subjects)
+                last = 0 if found is None else found.sequence
+            rows = WrittenEvents(connection, target, schema)
+            with errors(target):
+                transaction = connection.transaction()
+                await transaction.start()
+                # Whoever tries again waits until it is known what became of this.
+                await rows.lock(event.id)
+                there = await _there(rows, event) if once else None
+                if there is None:
+                    await outbox.add(connection, event)
         with errors(target):
-            async with connection.transaction():
-                await outbox.add(connection, event)
+            await transaction.commit()
+        if there is not None:
+            _say({"there": str(event.id)})
+            if wait:
+                _say(await _fate(event, rows, there, wait))
+            return
         _say({"written": str(event.id)})
         if tail is not None:
             letters = DeadLetterStore(connection, target, schema, config.payload_type)
             _say(await _outcome(event, tail, subjects, last, letters, wait))
+
+
+@contextlib.contextmanager
+def _unwritten(event: Event) -> Iterator[None]:
+    """Say of what fails in the block that nothing was written."""
+    try:
+        yield
+    except Exception:
+        _say({"unwritten": str(event.id)})
+        raise
+
+
+async def _there(rows: WrittenEvents, event: Event) -> WrittenEvent | None:
+    """The event, if it was written already. Raises when that cannot be seen."""
+    from outbox_operator.errors import AccessDeniedError
+
+    try:
+        return await rows.find(event.id)
+    except AccessDeniedError as error:
+        raise AccessDeniedError(
+            f"this login, which may only write, cannot see whether event {event.id} was written "
+            f"already ({error.message}); leave --writer out, or --id for a new event"
+        ) from error
+
+
+async def _fate(
+    event: Event, rows: WrittenEvents, there: WrittenEvent, seconds: float
+) -> dict[str, Any]:
+    """What became of an event that was there; empty: nothing yet."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while not there.published and there.dead_letter is None:
+                await asyncio.sleep(_LOOK_SECONDS)
+                there = await rows.find(event.id) or there
+    if there.dead_letter is not None:
+        return {"deadLetter": there.dead_letter}
+    return {"published": True} if there.published else {}
 
 
 @contextlib.asynccontextmanager

@@ -125,18 +125,37 @@ def test_whose_login_writes(
 
 
 def test_what_the_pod_says() -> None:
-    written = b'{"written": "1"}\n'
-    assert emit.told(Ran(code=0, out=written, err=""), "p") == {}
-    both = Ran(code=0, out=written + b'{"sequence": 7}\n', err="")
-    assert emit.told(both, "p") == {"published": True, "sequence": 7, "dead_letter": None}
-    cut = emit.told(Ran(code=1, out=written + b'{"seq', err="no answer"), "p")
+    def told(code: int, out: bytes, err: str = "") -> dict[str, Any]:
+        return emit.told(Ran(code=code, out=out, err=err), "p", ID)
+
+    written, there = b'{"written": "1"}\n', b'{"there": "1"}\n'
+    assert told(0, written) == {}
+    both = told(0, written + b'{"sequence": 7}\n')
+    assert both == {"published": True, "sequence": 7, "dead_letter": None}
+    cut = told(1, written + b'{"seq', "no answer")
     assert cut == {"published": False, "problem": "pod p: no answer"}
-    for err, said in (
-        ("refused", "nothing was written: refused"),
-        ("no verb 'write-event'", "old"),
-    ):
-        with pytest.raises(OutboxError, match=said if said != "old" else "bring it up to date"):
-            emit.told(Ran(code=2, out=b"", err=err), "p")
+    assert told(0, there) == {"already": True}
+    found = told(0, there + b'{"published": true}\n')
+    assert found == {"already": True, "published": True, "sequence": None, "dead_letter": None}
+
+
+@pytest.mark.parametrize(
+    ("code", "out", "err", "said"),
+    [
+        (1, b'{"unwritten": "1"}\n', "refused", "pod p: nothing was written: refused"),
+        (2, b"", "no config", "pod p: nothing was written: no config"),
+        (127, b"", "", "pod p: nothing was written: exit code 127"),
+        (2, b"", "no verb 'write-event'", "bring it up to date"),
+        # The answer to COMMIT was lost; or a version that does not say what it knows.
+        (1, b"", "connection was closed", f"connection was closed: whether event {ID} was written"),
+        (137, b"", "", f"with --id={ID} looks for it, and writes it only if it is not there"),
+    ],
+)
+def test_nothing_was_written_or_nobody_knows(code: int, out: bytes, err: str, said: str) -> None:
+    with pytest.raises(OutboxError) as raised:
+        emit.told(Ran(code=code, out=out, err=err), "p", ID)
+    assert said in raised.value.message
+    assert ("nothing was written" in raised.value.message) is ("whether" not in said and code < 137)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +166,7 @@ def test_what_the_pod_says() -> None:
             {"published": True, "stream": "ORDERS", "sequence": 7},
             ["published: message 7 of ORDERS"],
         ),
+        ({"already": True, "published": True}, ["published, by the relay's word"]),
         (
             {"published": False, "dead_letter": "KeyBlocked"},
             ["it is a dead letter: KeyBlocked", f"kubectl outbox dlq show orders {ID} -n shop"],
@@ -164,5 +184,9 @@ def test_what_the_pod_says() -> None:
 def test_what_is_shown(facts: dict[str, Any], said: list[str]) -> None:
     found = Emitted(namespace="shop", pipeline="orders", id=str(ID), type="a", **facts)
     first, *rest = emit.lines(found, 30, Screen())
-    assert first == f"event {ID} written to shop/orders"
+    assert first == (
+        f"event {ID} was in shop/orders already: nothing was written now"
+        if found.already
+        else f"event {ID} written to shop/orders"
+    )
     assert [line.strip() for line in rest] == said
