@@ -44,11 +44,17 @@ EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
 PLUGIN: Final = "kubectl-outbox"
 _HEADINGS: Final = {"cli": "in a cluster, as `kubectl outbox` too", "dev": "on this machine"}
-_WITH_VALUE: Final = ("-n", "--namespace", "--context", "--kubeconfig", "-o", "--output")
+_OF_DEV: Final = ("-f", "--file", "--nats-url", "--endpoint")
+"""With a value, of `outbox dev` itself."""
+_DATA: Final = "--data"
+_WITH_VALUE: Final = (
+    "-n", "--namespace", "--context", "--kubeconfig", "-o", "--output", _DATA
+)  # fmt: skip
 _NO_READER: Final = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 """What is printed cannot be written."""
 _IN_PODS: Final = "in pods"
 _LAPTOP: Final = "dev"
+_WITHOUT_VERB: Final = f"; that is for `outbox {_LAPTOP}` without a verb, in another terminal"
 _OF_A_CLUSTER: Final = ("context", "kubeconfig")
 
 
@@ -93,8 +99,8 @@ def _main(argv: Sequence[str] | None) -> int:
         if getattr(sys, name) is None:  # closed by whoever called
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     known = verbs()
-    folder, arguments = _on_a_laptop(sys.argv[1:] if argv is None else argv, known)
-    arguments = _reordered(arguments, known)
+    given = _reordered(sys.argv[1:] if argv is None else argv, known)
+    folder, arguments = _on_a_laptop(given, known)
     # Only the verb that is used is imported; help and mistakes need the list of all.
     wanted = [arguments[0]] if arguments and arguments[0] in known else known
     loaded = {name: load(name) for name in wanted}
@@ -122,7 +128,8 @@ def _main(argv: Sequence[str] | None) -> int:
         parser.error(_unknown(arguments[0], known))
     args, rest = parser.parse_known_args(arguments)
     if rest:
-        parsers.get(args.verb, parser).error(f"unrecognized arguments: {' '.join(rest)}")
+        hint = "" if folder is None or not {*_OF_DEV} & {*rest} else _WITHOUT_VERB
+        parsers.get(args.verb, parser).error(f"unrecognized arguments: {' '.join(rest)}{hint}")
     if args.verb is None:
         parser.print_help(sys.stderr)
         return EXIT_USAGE
@@ -154,7 +161,12 @@ def _main(argv: Sequence[str] | None) -> int:
     except errors.OutboxError as error:
         from outbox_operator.cli.cluster.screen import clean  # servers and pods wrote parts of it
 
-        lines = f"{prog} {args.verb}: {error.message}".split("\n")
+        said = error.message
+        if folder is not None:
+            from outbox_operator.cli.laptop.words import local
+
+            said = local(said)
+        lines = f"{prog} {args.verb}: {said}".split("\n")
         print("\n".join(map(clean, lines)), file=sys.stderr)
         return EXIT_USAGE if isinstance(error, errors.SpecError) else EXIT_FAILED
 
@@ -164,16 +176,21 @@ def _on_a_laptop(
 ) -> tuple[str | None, Sequence[str]]:
     """Folder and arguments of a verb that is about what `outbox dev` runs; None: it is not.
 
-    That is `dev VERB …` or `dev --data FOLDER VERB …`.
+    That is `dev VERB …`, with options before the verb or behind it, `--data FOLDER` among them.
     """
-    if not arguments or arguments[0] != _LAPTOP:
+    rest = _reordered(arguments[1:], known, (*_WITH_VALUE, *_OF_DEV))
+    if not rest or arguments[0] != _LAPTOP or rest[0] not in known:
         return None, arguments
-    folder, rest = ".outbox-dev", list(arguments[1:])
-    if rest and rest[0].startswith("--data="):
-        folder, rest = rest[0].partition("=")[2], rest[1:]
-    elif rest and rest[0] == "--data":
-        folder, rest = "".join(rest[1:2]), rest[2:]
-    return (folder, rest) if rest and rest[0] in known else (None, arguments)
+    end = rest.index("--") if "--" in rest else len(rest)
+    own, passed_on, folder, left = iter(rest[:end]), rest[end:], ".outbox-dev", []
+    for one in own:
+        if one == _DATA:
+            folder = next(own, "")
+        elif one.startswith(f"{_DATA}="):
+            folder = one.partition("=")[2]
+        else:
+            left.append(one)
+    return folder, [*left, *passed_on]
 
 
 def _turn_to_laptop(args: argparse.Namespace, folder: str, works: bool | str) -> None:
@@ -192,11 +209,13 @@ def _turn_to_laptop(args: argparse.Namespace, folder: str, works: bool | str) ->
     args.laptop = functools.partial(Laptop.open, Path(folder))
 
 
-def _reordered(arguments: Sequence[str], known: Sequence[str]) -> list[str]:
+def _reordered(
+    arguments: Sequence[str], known: Sequence[str], with_value: Sequence[str] = _WITH_VALUE
+) -> list[str]:
     """Options before the verb put behind it, as people write them who use kubectl."""
     at = 0
     while at < len(arguments) and arguments[at].startswith("-"):
-        at += 2 if arguments[at] in _WITH_VALUE else 1
+        at += 2 if arguments[at] in with_value else 1
     if not 0 < at < len(arguments) or arguments[at] not in known:
         return list(arguments)
     rest = list(arguments[at:])

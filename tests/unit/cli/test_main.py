@@ -131,6 +131,39 @@ def test_options_may_stand_before_the_verb(given: list[str], read: list[str]) ->
     assert cli._reordered(given, ["status", "lag", "dlq"]) == read
 
 
+@pytest.mark.parametrize(
+    ("given", "folder", "read"),
+    [
+        (["dev", "status"], ".outbox-dev", ["status"]),
+        (["dev", "-o", "json", "status"], ".outbox-dev", ["status", "-o", "json"]),
+        (["dev", "--data", "d", "-n", "a", "status", "x"], "d", ["status", "x", "-n", "a"]),
+        (["dev", "-o=json", "--data=d", "status"], "d", ["status", "-o=json"]),
+        (["dev", "status", "--data", "d", "x"], "d", ["status", "x"]),
+        (["-o", "json", "dev", "status"], ".outbox-dev", ["status", "-o", "json"]),
+        (["--data", "d", "dev", "psql", "x", "--", "--data", "e"], "d",
+         ["psql", "x", "--", "--data", "e"]),
+        (["dev", "-f", "p", "status"], ".outbox-dev", ["status", "-f", "p"]),
+        (["dev", "-f", "status", "--data", "d"], None, ["dev", "-f", "status", "--data", "d"]),
+        (["dev", "--print", "-f", "p"], None, ["dev", "--print", "-f", "p"]),
+        (["dev"], None, ["dev"]),
+        (["status", "dev"], None, ["status", "dev"]),
+    ],
+)  # fmt: skip
+def test_verbs_of_a_laptop_have_options_on_both_sides(
+    given: list[str], folder: str | None, read: list[str]
+) -> None:
+    known = ["dev", "psql", "status"]
+    assert cli._on_a_laptop(cli._reordered(given, known), known) == (folder, read)
+
+
+def test_who_starts_and_looks_at_once_is_told_how(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["dev", "-f", "pipeline.yaml", "status"])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert "arguments: -f; that is for `outbox dev` without a verb, in another terminal" in said
+
+
 @pytest.mark.parametrize("where", ["| true", "> /dev/full", ">&-"])
 def test_what_cannot_be_written_ends_in_no_traceback(where: str) -> None:
     done = subprocess.run(

@@ -114,9 +114,10 @@ async def _cut_off(connection: aiohttp.ClientWebSocketResponse) -> AsyncIterator
 def _code(end: bytes, subject: str) -> int:
     """The exit code in the `Status` that comes last."""
     try:
-        status: dict[str, Any] = json.loads(end)
-    except ValueError as error:
+        said: Any = json.loads(end)
+    except (ValueError, RecursionError) as error:
         raise KubernetesError(f"{subject}: the connection ended before the command did") from error
+    status: dict[str, Any] = said if isinstance(said, dict) else {}
     if status.get("status") == "Success":
         return 0
     causes = (status.get("details") or {}).get("causes") or ()

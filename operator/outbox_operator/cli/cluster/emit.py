@@ -13,6 +13,7 @@ import asyncio
 import json
 import sys
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,18 +27,20 @@ from outbox_operator.api import meta
 from outbox_operator.api.resource import Pipeline, parse_pipeline
 from outbox_operator.cli import event_document
 from outbox_operator.cli.cluster import logins, pods, reading, throwaway, throwaway_pods
-from outbox_operator.cli.cluster.report import Report
+from outbox_operator.cli.cluster.report import Report, prose
 from outbox_operator.cli.cluster.screen import Screen
 from outbox_operator.cli.cluster.session import Session
 from outbox_operator.client.rows import DEFAULT_MAX_BYTES, RowMaker
 from outbox_operator.errors import EventError, KubernetesError, OutboxError, SpecError
 from outbox_operator.plan import names
 from outbox_operator.plan.kubernetes.children import event_stream_name
-from outbox_operator.wire.event import Event
+from outbox_operator.wire.event import Event, shown
 
 _MOST_BYTES: Final = 64 * 1024
 _WRITE_SECONDS: Final = 45.0
 _LIFETIME_SECONDS: Final = 600
+_FIRST: Final = frozenset(("written", "there", "unwritten"))
+"""What became of the event, which `outbox write-event` says first."""
 _TOO_OLD: Final = ("no verb 'write-event'", "unrecognized arguments")
 _NOT_BEGUN: Final = (2, 126, 127)
 """Exit codes of a command that was wrong, or that did not start."""
@@ -65,7 +68,7 @@ class Emitted:
     stream: str | None = None
     sequence: int | None = None
     dead_letter: str | None = None
-    problem: str | None = None
+    problem: str | None = prose(default=None)
 
 
 async def emit(session: Session) -> Report:
@@ -93,11 +96,10 @@ def event_of(args: argparse.Namespace, payload_type: Any) -> Event:
         SpecError: It is none that could be stored and published; names field, wanted and found.
     """
     payload = event_document.payload(_given(args.payload), payload_type)
-    headers: dict[str, str] = {}
-    for name, value in args.header:
-        if name in headers:
-            raise SpecError(f"--header {name}: is given twice")
-        headers[name] = value
+    headers = dict(args.header)
+    if len(headers) < len(args.header):
+        [(twice, _)] = Counter(name for name, _ in args.header).most_common(1)
+        raise SpecError(f"--header {shown(twice)}: is given twice")
     try:
         event = Event(
             id=args.id or uuid.uuid4(), type=args.type, payload=payload, key=args.key,
@@ -166,12 +168,7 @@ def told(ran: Ran, pod: str, event_id: uuid.UUID) -> dict[str, Any]:
     Raises:
         OutboxError: Nothing was written; or whether it was is not known, and how to try again.
     """
-    facts: list[Mapping[str, Any]] = []
-    for line in ran.out.splitlines():
-        try:
-            facts.append(json.loads(line))
-        except ValueError:
-            break  # it ended in the middle of a line; why it failed counts
+    facts = list(_facts(ran.out))
     said = " ".join(ran.err.split())[-1000:]
     if any(one in said for one in _TOO_OLD):
         said = "its image is of a version that cannot write events; bring it up to date"
@@ -187,8 +184,25 @@ def told(ran: Ran, pod: str, event_id: uuid.UUID) -> dict[str, Any]:
     if len(facts) == 1:
         return already
     sequence, dead = facts[1].get("sequence"), facts[1].get("deadLetter")
-    published = sequence is not None or facts[1].get("published") is True
-    return {"published": published, "sequence": sequence, "dead_letter": dead, **already}
+    sequence = sequence if type(sequence) is int else None
+    return {
+        "published": sequence is not None or facts[1].get("published") is True,
+        "sequence": sequence,
+        "dead_letter": None if dead is None else str(dead),
+        **already,
+    }
+
+
+def _facts(out: bytes) -> Iterator[Mapping[str, Any]]:
+    """What the command prints, from what became of the event on; others may print beside it."""
+    begun = False
+    for line in out.splitlines():
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            continue  # nothing of ours, or it ended in the middle of it: why it failed counts
+        if isinstance(found, dict) and (begun := begun or not _FIRST.isdisjoint(found)):
+            yield found
 
 
 def _not_known(event_id: uuid.UUID) -> str:
@@ -230,8 +244,8 @@ def lines(facts: Emitted, seconds: float, screen: Screen) -> Iterator[str]:
         yield from screen.wrap(f"published: message {facts.sequence} of {facts.stream}", "  ")
     elif facts.dead_letter is not None:
         yield from screen.wrap(f"it is a dead letter: {facts.dead_letter}", "  ")
-        yield f"  kubectl outbox dlq show {facts.pipeline} {facts.id} {where}"
+        yield screen.command(f"kubectl outbox dlq show {facts.pipeline} {facts.id} {where}")
     elif facts.published is False:
         why = facts.problem or f"not published within {seconds:g} s"
-        yield from screen.wrap(why, "  ")
-        yield f"  kubectl outbox status {facts.pipeline} {where}"
+        yield from screen.tell(why, "  ")
+        yield screen.command(f"kubectl outbox status {facts.pipeline} {where}")

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from outbox_operator.cli.cluster.report import prose
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
@@ -95,9 +97,9 @@ class Trouble:
     type: str
     status: str
     reason: str
-    message: str
+    message: str = prose()
     since: datetime | None
-    next: str
+    next: str = prose()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +111,7 @@ class Said:
     kind: str
     name: str
     reason: str
-    message: str
+    message: str = prose()
     count: int
 
 
@@ -128,7 +130,7 @@ class PipelineFacts:
     name: str
     ready: str
     reason: str
-    message: str
+    message: str = prose()
     seen: bool
     paused: bool
     well: bool
@@ -139,7 +141,7 @@ class PipelineFacts:
     consumers: tuple[ConsumerFacts, ...]
     not_well: tuple[Trouble, ...]
     events: tuple[Said, ...]
-    next: tuple[str, ...]
+    next: tuple[str, ...] = prose()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

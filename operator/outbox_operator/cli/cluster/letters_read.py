@@ -22,6 +22,7 @@ from outbox_operator.cli.cluster.letters import Place
 from outbox_operator.cli.cluster.pods import Pod
 from outbox_operator.cli.cluster.reading import one
 from outbox_operator.cli.cluster.refusals import explained
+from outbox_operator.cli.cluster.report import prose
 from outbox_operator.cli.cluster.session import Session
 from outbox_operator.cli.cluster.target import Target
 from outbox_operator.errors import KubernetesError, NotSupportedError, OutboxError
@@ -47,7 +48,7 @@ class Read:
     place: Place
     letters: tuple[Mapping[str, Any], ...] = ()
     more: bool = False
-    problem: str | None = None
+    problem: str | None = prose(default=None)
 
 
 async def read(session: Session, places: Sequence[Place], options: Sequence[str]) -> list[Read]:
@@ -106,7 +107,7 @@ def parse(out: bytes) -> tuple[tuple[Mapping[str, Any], ...], bool]:
     """
     try:
         found = [json.loads(line) for line in out.splitlines()]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise KubernetesError(f"the pod printed no dead letters: {out[:200]!r}") from error
     letters = tuple(one for one in found if isinstance(one, dict) and "id" in one)
     return letters, any(isinstance(one, dict) and one.get("more") is True for one in found)

@@ -40,7 +40,7 @@ def counts(all_: Sequence[Place], screen: Screen, *, namespaces: bool) -> Iterat
     yield from screen.table(columns, rows)
     first = shown[0]
     target = first.pipeline or f"evc/{first.name}"
-    yield from ("", f"  kubectl outbox dlq list {target} -n {first.namespace}")
+    yield from ("", screen.command(f"kubectl outbox dlq list {target} -n {first.namespace}"))
 
 
 def listed(all_: Sequence[Read], now: datetime, screen: Screen) -> Iterator[str]:
@@ -91,7 +91,7 @@ def problems(all_: Sequence[Read], screen: Screen) -> Iterator[str]:
     """What could not be read."""
     for one in all_:
         if one.problem is not None:
-            yield from screen.wrap(problem(one), hang="  ")
+            yield from screen.tell(problem(one), hang="  ")
 
 
 def problem(one: Read) -> str:
@@ -109,8 +109,12 @@ def _whole(letter: Mapping[str, Any], place: Place, screen: Screen) -> Iterator[
     for line in str(letter.get("error", "")).splitlines():
         yield from screen.wrap(line, "    ")
     yield "  headers:"
-    for name, value in (letter.get("headers") or {}).items():
-        yield from screen.wrap(f"{name}: {value}", "    ", hang="      ")
+    headers = letter.get("headers") or {}
+    if isinstance(headers, Mapping):
+        for name, value in headers.items():
+            yield from screen.wrap(f"{name}: {value}", "    ", hang="      ")
+    else:  # of a row whose headers are none
+        yield from screen.wrap(str(headers), "    ", hang="      ")
     yield f"  payload: {letter.get('payloadBytes')} bytes" + (
         "" if "payload" in letter or "payloadBase64" in letter else "; --payload shows it"
     )

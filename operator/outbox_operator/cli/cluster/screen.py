@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -21,19 +21,29 @@ class Screen:
     Attributes:
         width: Columns; None: nobody counts them, and nothing is cut or wrapped.
         colour: Whether it shows colours.
+        words: Has our sentences and commands as they are typed where it is; never data.
     """
 
     width: int | None = None
     colour: bool = False
+    words: Callable[[str], str] = str
 
     @classmethod
-    def of(cls, environment: Mapping[str, str], *, terminal: bool, columns: int) -> Screen:
+    def of(
+        cls,
+        environment: Mapping[str, str],
+        *,
+        terminal: bool,
+        columns: int,
+        words: Callable[[str], str] = str,
+    ) -> Screen:
         """The screen that a stream is.
 
         Args:
             environment: `COLUMNS` says the width, `NO_COLOR` and `TERM=dumb` forbid colour.
             terminal: Whether the stream is one.
             columns: Of the terminal.
+            words: See the attribute.
         """
         said = environment.get("COLUMNS", "")
         width = int(said) if said.isdecimal() and int(said) > 0 else columns if terminal else None
@@ -41,6 +51,7 @@ class Screen:
         return cls(
             width=None if width is None else max(width, _LEAST_WIDTH),
             colour=terminal and not plain,
+            words=words,
         )
 
     def paint(self, text: str, tone: Tone) -> str:
@@ -48,11 +59,19 @@ class Screen:
         code = _COLOURS.get(tone)
         return f"\x1b[{code}m{text}\x1b[0m" if code and self.colour and text else text
 
+    def tell(self, text: str, indent: str = "", *, hang: str | None = None) -> list[str]:
+        """A sentence of ours as lines, in the words of the place; see `wrap`."""
+        return self.wrap(self.words(text), indent, hang=hang)
+
+    def command(self, text: str) -> str:
+        """A command on a line of its own, as it is typed here."""
+        return f"  {clean(self.words(text))}"
+
     def wrap(self, text: str, indent: str = "", *, hang: str | None = None) -> list[str]:
-        """A sentence as lines.
+        """A text as lines.
 
         Args:
-            text: The sentence.
+            text: Whatever it is.
             indent: Before the first line.
             hang: Before the others; None: as the first.
         """

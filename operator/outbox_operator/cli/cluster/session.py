@@ -64,10 +64,15 @@ class Session:
         """The time."""
         return datetime.now(UTC)
 
+    @property
+    def words(self) -> Callable[[str], str]:
+        """Has our sentences as commands are typed where the verb works."""
+        return words(self.args)
+
     def say(self, line: str) -> None:
         """What goes on, for people who wait; never among the facts."""
         if self.args.output == "text":
-            print(clean(line), file=sys.stderr, flush=True)
+            print(clean(self.words(line)), file=sys.stderr, flush=True)
 
     async def look_again(self, look: Callable[[], Awaitable[T]]) -> T | None:
         """What is followed, as it is now; None: no answer came, which may be better next time."""
@@ -96,6 +101,11 @@ class Session:
         print(f"{clean(what)}? [y/N] ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise SpecError("nothing was done")
+
+
+def words(args: argparse.Namespace) -> Callable[[str], str]:
+    """Has our sentences as commands are typed on a laptop, if it is about one."""
+    return str if args.laptop is None else local
 
 
 Work = Callable[[Session], Awaitable[Report]]
@@ -156,7 +166,7 @@ async def _look(session: Session, work: Work) -> Report | None:
         # The first look of a watch fails as a single one does.
         if isinstance(found, SpecError) or not session.memory.get("looked"):
             raise found from error
-        said = clean(f"outbox {session.args.verb}: {found.message}")
+        said = clean(f"outbox {session.args.verb}: {session.words(found.message)}")
         print(said, file=sys.stderr, flush=True)
         return None
     finally:
@@ -166,14 +176,15 @@ async def _look(session: Session, work: Work) -> Report | None:
 def show(report: Report, args: argparse.Namespace, *, one_line: bool = False) -> None:
     """Print a report in the form that was asked for; `one_line`: one of many."""
     terminal = sys.stdout.isatty()
-    screen = Screen.of(os.environ, terminal=terminal, columns=shutil.get_terminal_size().columns)
+    columns = shutil.get_terminal_size().columns
+    screen = Screen.of(os.environ, terminal=terminal, columns=columns, words=words(args))
     text = rendered(report, args.output, screen, one_line=one_line)
-    if args.laptop is not None:
-        text = local(text)
     if args.watch and terminal and args.output == "text":
         text = f"\x1b[H\x1b[J{text}"
     sys.stdout.write(text)
     sys.stdout.flush()
     if args.output == "name":
         for problem in report.problems:
-            print(clean(f"outbox {args.verb}: {problem}"), file=sys.stderr, flush=True)
+            print(
+                clean(f"outbox {args.verb}: {screen.words(problem)}"), file=sys.stderr, flush=True
+            )

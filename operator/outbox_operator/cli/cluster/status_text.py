@@ -51,7 +51,7 @@ def one(facts: PipelineFacts, now: datetime, screen: Screen) -> Iterator[str]:
         yield from _events(facts.events[-MOST_EVENTS:], now, screen)
     if facts.next:
         yield from ("", "next")
-        yield from (f"  {command}" for command in facts.next)
+        yield from map(screen.command, facts.next)
 
 
 def many(
@@ -76,12 +76,13 @@ def many(
         yield from ("", f"{len(bad)} of {len(all_)} not well")
     for facts in bad[:MOST_NOT_WELL]:
         text = f"{facts.namespace}/{facts.name}: {_first(facts, now)}"
-        yield from screen.wrap(text, "  ", hang="    ")
+        yield from screen.tell(text, "  ", hang="    ")
     if len(bad) > MOST_NOT_WELL:
         yield f"  and {len(bad) - MOST_NOT_WELL} more"
     if bad:
         worst = bad[0]
-        yield from ("", f"  kubectl outbox status {worst.name} -n {worst.namespace}")
+        command = f"kubectl outbox status {worst.name} -n {worst.namespace}"
+        yield from ("", screen.command(command))
 
 
 def alone(
@@ -214,7 +215,7 @@ def _troubles(troubles: Sequence[Trouble], now: datetime, screen: Screen) -> Ite
         head = f"  {trouble.kind} {trouble.name}: {trouble.type} {trouble.status}"
         yield from screen.wrap(f"{head.strip()}, {trouble.reason}{since}", "  ", hang="    ")
         if trouble.message:
-            yield from screen.wrap(_short(trouble.message, _LONGEST_MESSAGE), "    ")
+            yield from screen.tell(_short(trouble.message, _LONGEST_MESSAGE), "    ")
     if len(troubles) > MOST_NOT_WELL:
         yield f"  and {len(troubles) - MOST_NOT_WELL} more"
 
@@ -224,7 +225,7 @@ def _events(events: Iterable[Said], now: datetime, screen: Screen) -> Iterator[s
         again = f" ({said.count} times)" if said.count > 1 else ""
         message = _short(said.message, _LONGEST_EVENT)
         text = f"{ago(said.at, now)} {said.reason}{again} {said.name}: {message}"
-        yield from screen.wrap(text, "  ", hang="    ")
+        yield from screen.tell(text, "  ", hang="    ")
 
 
 def _short(text: str, longest: int) -> str:

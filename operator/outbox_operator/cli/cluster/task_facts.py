@@ -10,7 +10,7 @@ from typing import Any
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import parse_status
 from outbox_operator.api.v1alpha1.task import REFS, TARGETS, Failure, OutboxTaskStatus, TaskResult
-from outbox_operator.cli.cluster.report import count, moment
+from outbox_operator.cli.cluster.report import count, moment, prose
 from outbox_operator.cli.cluster.screen import Screen, Tone
 from outbox_operator.plan.amounts import span
 from outbox_operator.reasons import Reason
@@ -36,12 +36,12 @@ class TaskFacts:
     ended: bool
     well: bool
     reason: str
-    message: str
+    message: str = prose()
     selected: int | None
     done: int
     failed: int
-    failures: tuple[Mapping[str, Any], ...]
-    result: Mapping[str, Any] | None
+    failures: tuple[Mapping[str, Any], ...] = prose()
+    result: Mapping[str, Any] | None = prose()
     requested_by: str | None
     requested_by_verified: bool | None
     started_at: datetime | None
@@ -106,10 +106,10 @@ def _lines(facts: TaskFacts, screen: Screen) -> Iterator[str]:
     state = screen.paint(facts.reason, tone)
     yield f"  {state}{took}" if facts.ended else f"  {state}, goes on"
     if facts.message:
-        yield from screen.wrap(facts.message, "  ")
+        yield from screen.tell(facts.message, "  ")
     for one in facts.failures:
         text = f"{one['id']}: {one['reason']}: {one['message']}".rstrip(": ")
-        yield from screen.wrap(text, "    ", hang="      ")
+        yield from screen.tell(text, "    ", hang="      ")
     unlisted = facts.failed - len(facts.failures)
     if unlisted > 0:
         yield f"    and {unlisted} more that failed"
@@ -124,9 +124,9 @@ def _result(result: Mapping[str, Any], screen: Screen) -> Iterator[str]:
     for found in result["findings"]:
         about = f" {found['object']}" if found["object"] else ""
         text = f"{found['severity']} {found['check']}{about}: {found['message']}"
-        yield from screen.wrap(text, "  ", hang="    ")
+        yield from screen.tell(text, "  ", hang="    ")
         if found["remedy"]:
-            yield from screen.wrap(found["remedy"], "    ")
+            yield from screen.tell(found["remedy"], "    ")
     if result["omitted"]:
         yield f"  and {result['omitted']} more findings"
 

@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the last lines of each pod (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--since", type=moments.length, metavar="TIME", help="younger than 30s, 10m, 2h, 1d"
+        "--since", type=moments.length, metavar="TIME", help="not older than 30s, 10m, 2h, 1d"
     )
     parser.add_argument(
         "--previous", action="store_true", help="of containers before their last restart"

@@ -1,20 +1,43 @@
-"""The commands that verbs name, as they are typed on a laptop. Pure."""
+"""The commands that our sentences name, as they are typed on a laptop. Pure.
+
+For sentences alone. What others wrote, payloads and lines of logs, is data, and stays as it is.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-_OUTBOX: Final = re.compile(r"kubectl outbox ([^`\n]*?) -n [\w.-]+")
-_KUBECTL: Final = re.compile(r"kubectl (?:edit|describe|get)\b[^`\n]*")
-_DOCTOR: Final = re.compile(r"outbox dev doctor (?!-)([\w.-]+)")
-_AT_ALL: Final = re.compile(r"(?:outbox|outbox dev) doctor\b[^`\n]*")
+VERBS: Final = frozenset(
+    ("dlq", "emit", "lag", "logs", "nats", "psql", "rebase", "replay", "reset", "status", "verify")
+)
+"""What `outbox dev` has; to the other verbs nothing on a laptop answers."""
+_AGAIN: Final = "start `outbox dev` again"
+_NAME: Final = r"[\w.-]*\w"
+_OUTBOX: Final = re.compile(
+    r"(?P<tick>`?)kubectl outbox (?P<verb>[a-z]+)"
+    rf"(?P<arguments>(?: (?!-n |kubectl )[^\s`]+)*?)(?: -n {_NAME})"
+    r"(?P<options>(?: --[\w-]+)*)(?P=tick)"
+    r"|(?P<tick_>`?)kubectl outbox (?P<verb_>[a-z]+)(?P=tick_)"
+)
+_KUBECTL: Final = re.compile(
+    r"(?P<tick>`?)kubectl (?:edit|describe|get) (?:namespace )?[\w./,-]*\w(?: -[nl] [\w./=-]*\w)*"
+    r"(?P=tick)"
+)
 
 
 def local(text: str) -> str:
-    """A text with the commands of a cluster as those of `outbox dev`."""
-    text = _OUTBOX.sub(r"outbox dev \1", text)
-    text = text.replace("kubectl outbox", "outbox")
-    text = _DOCTOR.sub(r"outbox dev logs \1", text)  # which has no cluster to look at
-    text = _AT_ALL.sub("start `outbox dev` again", text)
-    return _KUBECTL.sub("change the manifest and start `outbox dev` again", text)
+    """A sentence with the commands of a cluster as those of `outbox dev`."""
+    text = _OUTBOX.sub(_verb, text)
+    return _KUBECTL.sub(f"change the manifest and {_AGAIN}", text)
+
+
+def _verb(found: re.Match[str]) -> str:
+    """One command of ours; in which namespace goes without saying."""
+    tick, verb = found["tick"] or found["tick_"] or "", found["verb"] or found["verb_"]
+    arguments, options = found["arguments"] or "", found["options"] or ""
+    if verb == "doctor" and arguments and not arguments.startswith(" -"):
+        verb, options = "logs", ""  # there is no cluster to look at
+    if verb not in VERBS:
+        return _AGAIN
+    return f"{tick}outbox dev {verb}{arguments}{options}{tick}"
