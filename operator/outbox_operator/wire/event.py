@@ -25,7 +25,7 @@ class Event:
         payload: JSON-serialisable value (payloadType jsonb) or bytes (payloadType bytea).
         key: Ordering key, usually the aggregate's id. Empty: no order is promised.
         headers: Extra headers; names starting with `Nats-`, `Outbox-` or `Ce-` are reserved, and
-            `Status` and `Description`.
+            `Status` and `Description`. No two may differ in the case of letters alone.
         routing_key: Replaces `{event_type}` in the subject template when set.
         id: Message id; a fresh random UUID unless given.
     """
@@ -48,8 +48,11 @@ class Event:
                 f"event {self.id} ({shown(self.type)}): headers are "
                 f"{type(self.headers).__name__}, wanted a mapping of texts"
             )
+        where = f"event {self.id} ({shown(self.type)})"
         for name, value in self.headers.items():
-            check_header(f"event {self.id} ({shown(self.type)})", name, value)
+            check_header(where, name, value)
+        if len(self.headers) > 1:
+            _check_names(where, self.headers)
 
 
 def shown(text: object) -> str:
@@ -61,6 +64,18 @@ def shown(text: object) -> str:
 def is_dotted_name(text: str) -> bool:
     """Whether a text is subject tokens: no spaces, wildcards, control characters, empty parts."""
     return _DOTTED_NAME.fullmatch(text) is not None
+
+
+def _check_names(where: str, headers: Mapping[str, str]) -> None:
+    """Refuse names that differ in case alone: whoever reads them as HTTP does has one of two."""
+    seen: dict[str, str] = {}
+    for name in headers:
+        before = seen.setdefault(name.lower(), name)
+        if before is not name:
+            raise EventError(
+                f"{where}: headers {shown(before)!r} and {shown(name)!r} are one name to readers, "
+                "which do not tell the cases of letters apart"
+            )
 
 
 def check_header(where: str, name: object, value: object) -> None:

@@ -45,6 +45,8 @@ def test_bad_types_are_named(name: str) -> None:
         ({"a": "two\nlines"}, "one line"),
         ({"a": "x\r"}, "one line"),
         ({"a": 1}, "found int"),
+        ({"x": "1", "X-Tenant": "a", "x-tenant": "b"}, "'X-Tenant' and 'x-tenant' are one name"),
+        ({"content-type": "a", "Content-Type": "b"}, "'content-type' and 'Content-Type' are one"),
     ],
 )
 def test_bad_headers_are_named(headers: dict[str, str], words: str) -> None:

@@ -55,7 +55,24 @@ def test_where_a_payload_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ("arguments", "said"),
     [
         (["order.created", "{"], "the payload is not JSON: Expecting property name"),
-        (["order.created", "[" * 100_000], "the payload is not JSON: maximum recursion"),
+        (["order.created", "[" * 100_000], "the payload is nested more than 200 levels deep"),
+        (["order.created", f"{'[' * 201}{']' * 201}"], "nested more than 200 levels deep"),
+        (["order.created", f"{'[' * 900}{']' * 900}"], "nested more than 200 levels deep"),
+        (["order.created", "1e-99999999999999999999"], "which a float rounds to 0.0"),
+        (["order.created", "[-1E+99999999999999999999]"], "which a float rounds to -inf"),
+        (["order.created", "[NaN]"], "the payload is not JSON: it holds NaN"),
+        (["order.created", "[-Infinity]"], "the payload is not JSON: it holds -Infinity"),
+        (["order.created", "9" * 5000], "a number of 5000 digits, at most 4000 are allowed"),
+        (
+            ["order.created", '{"a": [{"n": 1, "b": 2, "n": 1}]}'],
+            "the name 'n' twice in one object",
+        ),
+        (["order.created", '{"a": 1, "\\u0061": 1}'], "the name 'a' twice in one object"),
+        (["order.created", '"\\ud800"'], "payload holds half a surrogate pair"),
+        (["order.created", '"\udcff"'], "payload is not JSON: 'utf-8' codec"),
+        (["order.created", "1", "--key", "\udcff"], "key holds half a surrogate pair"),
+        (["order.\udcff", "1"], "type holds half a surrogate pair"),
+        (["order.created", "1", "--header", "a=\udcff"], "headers.a holds half a surrogate pair"),
         (["order.created", "[1e999]"], "number 1e999, which a float rounds to inf"),
         (["order.created", "0.12345678901234567890"], "which a float rounds to 0.1234567890123456"),
         (["order.created", '"\\u0000"'], "payload holds a NUL character"),
@@ -65,6 +82,10 @@ def test_where_a_payload_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (
             ["order.created", "1", "--header", "a=1", "--header", "a=2"],
             "--header a: is given twice",
+        ),
+        (
+            ["order.created", "1", "--header", "Tenant=1", "--header", "tenant=2"],
+            "headers 'Tenant' and 'tenant' are one name to readers",
         ),
         (["order.created", "1", "--routing-key", ""], "routing_key is empty"),
         (["order.created", "1", "--key", "k" * 2000], "key takes 2000 bytes of the subject"),
@@ -77,7 +98,12 @@ def test_what_could_never_be_published_is_refused(arguments: list[str], said: st
     assert said in refused.value.message
 
 
-@pytest.mark.parametrize("payload", [{"a": [1.5, None, "ü\ud7ff"]}, None, b"\x00\xff", b""])
+DEEPEST: Final = event_document.payload(b"[" * 200 + b"]" * 200, "jsonb")
+
+
+@pytest.mark.parametrize(
+    "payload", [{"a": [1.5, None, "ü\ud7ff"]}, None, b"\x00\xff", b"", DEEPEST, 10**3999]
+)
 def test_an_event_arrives_as_it_was_sent(payload: object) -> None:
     sent = Event(type="a.b", payload=payload, key="ü", headers={"x": "1"}, routing_key="c")
     line = event_document.encode(sent)
@@ -91,6 +117,8 @@ def test_an_event_arrives_as_it_was_sent(payload: object) -> None:
         (b'{"id": "', SpecError, "standard input ended before the event did"),
         (b"[]\n", SpecError, "holds no event of `outbox emit`"),
         (b'{"id": "1"}\n', SpecError, "holds no event of `outbox emit`"),
+        (b"[" * 100_000 + b"\n", SpecError, "holds no event of `outbox emit`"),
+        (b'{"key": "1", "key": "2"}\n', SpecError, "the name 'key' twice"),
         (
             json.dumps({"id": str(ID), "type": "a b", "key": "", "payload": 1}).encode() + b"\n",
             EventError, "is not a dotted name",
@@ -137,6 +165,14 @@ def test_what_the_pod_says() -> None:
     assert told(0, there) == {"already": True}
     found = told(0, there + b'{"published": true}\n')
     assert found == {"already": True, "published": True, "sequence": None, "dead_letter": None}
+    deep = b"[" * 100_000 + b"\n"
+    for noise in (b"1\n", b"null\n", b'"text"\n', b"[]\n", b"\xff{\n", deep, b"{}\n"):
+        out = noise + written + noise.replace(b"{}\n", b"") + b'{"sequence": 7}\n'
+        assert told(0, out)["sequence"] == 7
+        with pytest.raises(OutboxError, match="nothing was written: exit code 2"):
+            told(2, noise)
+    wrong = told(0, written + b'{"sequence": "7", "deadLetter": 1}\n')
+    assert wrong == {"published": False, "sequence": None, "dead_letter": "1"}
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,24 @@ def test_one_with_all_that_is_known() -> None:
 
 
 @pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        ('{"tenant": "a"}', {"tenant": "a"}),
+        ("[1]", "[1]"),
+        ('{"x": 1}', '{"x": 1}'),
+        (f'{{"x": {"9" * 5001}}}', f'{{"x": {"9" * 4090}'),
+        ("[" * 3000 + "]" * 3000, "[" * 3000 + "]" * 1096),
+    ],
+)
+def test_headers_that_are_none_are_shown_as_they_stand(stored: str, shown: object) -> None:
+    found = dead_letters.headers_of(stored)
+    assert found == shown
+    letter = {**ROW, "headers": found, "payloadBytes": 1}
+    text = "".join(letters_text.whole([Read(place=place("relay"), letters=(letter,))], Screen()))
+    assert ("tenant: a" if isinstance(shown, dict) else str(shown)) in text
+
+
+@pytest.mark.parametrize(
     ("all_", "shown"),
     [
         ([], "nothing is there that could have any"),
