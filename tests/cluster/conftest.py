@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from outbox_operator.adapters.kubernetes.client import Kube
 from support.kube import (
     Cluster,
     Kubectl,
@@ -54,6 +55,15 @@ def kubectl(kube_cluster: Cluster) -> Kubectl:
     program = Kubectl(kubectl_program(), kube_cluster.kubeconfig)
     install_crds(program)
     return program
+
+
+@pytest.fixture
+async def kube(kube_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kube]:
+    """Our connection to it."""
+    monkeypatch.setenv("KUBECONFIG", str(kube_cluster.kubeconfig))
+    connection = await Kube.connect(instance="test")
+    yield connection
+    await connection.close()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -18,14 +17,6 @@ from outbox_operator.errors import ConflictError, KubernetesError, SpecError
 from outbox_operator.reasons import Reason
 from support.kube import Cluster, Kubectl
 from support.waiting import SECONDS
-
-
-@pytest.fixture
-async def kube(kube_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kube]:
-    monkeypatch.setenv("KUBECONFIG", str(kube_cluster.kubeconfig))
-    connection = await Kube.connect(instance="test")
-    yield connection
-    await connection.close()
 
 
 def config_map(namespace: str, name: str = "a", **data: str) -> dict[str, Any]:

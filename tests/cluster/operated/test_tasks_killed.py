@@ -116,7 +116,8 @@ def noted(world: World) -> dict[str, str]:
 
 async def as_if_sent(world: World, *events: str) -> str:
     """Send the first of these letters, and leave it; the note of who was about to send all."""
-    stream = f"{world.prefix}-orders"
+    stream, consumer = f"{world.prefix}-orders", world.get("EventConsumer", DURABLE)
+    assert consumer is not None
     async with connected(world.nats) as client:
         jetstream = client.jetstream()
         source, dead = await jetstream.stream_info(stream), f"{stream}_DLQ"
@@ -135,7 +136,7 @@ async def as_if_sent(world: World, *events: str) -> str:
         "last": source.state.last_seq, "deleted": 0,
     }  # fmt: skip
     one = {
-        "task": "gone", "stream": dead, "created": answer["created"], "batch": batch,
-        "source": seen,
+        "task": "gone", "consumer": consumer["metadata"]["uid"], "stream": dead,
+        "created": answer["created"], "batch": batch, "source": seen,
     }  # fmt: skip
     return json.dumps([one])

@@ -13,12 +13,7 @@ from typing import Final
 
 from outbox_operator.adapters.nats.dead_letters import Letter
 from outbox_operator.controller.tasks.action import Frozen, Work
-from outbox_operator.controller.tasks.letter_notes import (
-    announcing,
-    look_at_notes,
-    note,
-    notes_of_others,
-)
+from outbox_operator.controller.tasks.letter_notes import announcing, look_at_notes, note
 from outbox_operator.controller.tasks.letter_places import (
     UNCERTAIN,
     Place,
@@ -89,7 +84,7 @@ class _ConsumerLetters:
         else:
             progress = await self._batch(work, progress, where, place, selection)
         if progress.finished and self.may_be_sent:
-            await note(work, notes_of_others(work, place.stream, place.created))
+            await note(work, announcing(work, place, StreamWhere()))
         return progress
 
     async def _batch(
@@ -116,8 +111,7 @@ class _ConsumerLetters:
         where = where.model_copy(update={"after": looked_at})
         where = where.announcing(chosen, place.source)
         if self.may_be_sent:
-            mine = announcing(work, place, where)
-            await note(work, [*notes_of_others(work, place.stream, place.created), mine])
+            await note(work, announcing(work, place, where))
         await work.save(replace(progress, where=kept(where)))
         for sequence in chosen:
             letter = await place.letters.get(sequence)

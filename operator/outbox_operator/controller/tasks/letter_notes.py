@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
+from outbox_operator.adapters.kubernetes.transport import WriteConflictError
 from outbox_operator.api import meta
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.tasks.action import Work
@@ -17,46 +19,97 @@ from outbox_operator.controller.tasks.letter_places import (
     sent,
 )
 from outbox_operator.errors import ConflictError
-from outbox_operator.plan.tasks.announced import Announced, announced, noting, of_others
+from outbox_operator.plan.tasks.announced import (
+    Announced,
+    Entry,
+    SourceNoted,
+    announced,
+    noting,
+    of_others,
+    with_announced,
+)
 from outbox_operator.plan.tasks.letters import kept
 from outbox_operator.plan.tasks.status import Progress
 from outbox_operator.plan.tasks.stream_letters import StreamSelection, StreamWhere
 from outbox_operator.reasons import Reason
 
-_NOTED_SECONDS: Final = 0.5
+_TRIES: Final = 5
 
 
-def notes_of_others(work: Work, stream: str, created: str | None) -> list[Announced]:
+async def notes_of_others(work: Work, stream: str, created: str | None) -> list[Announced]:
     """What other tasks have announced of the letters of a consumer, and may have sent.
+
+    Asked of the API server: the watch may not have brought what ended a moment ago.
 
     Args:
         work: Of the task that comes after them.
         stream: The dead-letter stream.
         created: When that was made.
-    """
-    found = announced(work.consumer.meta.annotations.get(meta.LETTERS_ANNOTATION))
-    return of_others(found, work.task.meta.uid, stream, created)
-
-
-async def note(work: Work, ones: list[Announced]) -> None:
-    """Note announcements in the place of all that were; nothing to say: the note goes.
 
     Raises:
-        ConflictError: The consumer is gone or another one: then nothing may be sent.
+        ConflictError: The consumer is gone, or its note cannot be read.
     """
+    entries, _ = await _noted(work)
+    return of_others(
+        entries, task=work.task.meta.uid, consumer=work.consumer.meta.uid, stream=stream,
+        created=created,
+    )  # fmt: skip
+
+
+async def note(work: Work, mine: Announced) -> None:
+    """Note an announcement in the place of the same task's; without letters that goes.
+
+    Raises:
+        ConflictError: The consumer is gone or another one, or its note cannot be read: then
+            nothing may be sent.
+        WriteConflictError: Others keep writing to the consumer.
+    """
+    ref = work.context.ref(ObjectKey.of(work.consumer.meta))
+    for left in reversed(range(_TRIES)):
+        entries, found = await _noted(work)
+        before = (found.get("annotations") or {}).get(meta.LETTERS_ANNOTATION)
+        text = noting(with_announced(entries, mine))
+        if text == before:
+            return
+        try:
+            written = await work.context.kube.merge_metadata(
+                ref,
+                resource_version=found["resourceVersion"],
+                annotations={meta.LETTERS_ANNOTATION: text},
+            )
+        except WriteConflictError:  # whoever wrote meanwhile may have noted something
+            if not left:
+                raise
+            continue
+        if written is None:
+            raise ConflictError(f"{work.consumer.meta.key} is gone")
+        return
+
+
+async def _noted(work: Work) -> tuple[list[Entry], Mapping[str, Any]]:
+    """The note of the consumer, and its metadata."""
     consumer = work.consumer.meta
-    text = noting(ones)
-    written = await work.context.kube.merge_metadata(
-        work.context.ref(ObjectKey.of(consumer)), annotations={meta.LETTERS_ANNOTATION: text}
-    )
-    if written is None or written["metadata"]["uid"] != consumer.uid:
+    body = await work.context.kube.get(work.context.ref(ObjectKey.of(consumer)))
+    if body is None or body["metadata"]["uid"] != consumer.uid:
         raise ConflictError(f"{consumer.key} is gone or another one now")
+    entries = announced((body["metadata"].get("annotations") or {}).get(meta.LETTERS_ANNOTATION))
+    if entries is None:
+        raise ConflictError(
+            f"annotation {meta.LETTERS_ANNOTATION} of {consumer.key} is none that this version "
+            "writes, so nobody knows which letters were sent by tasks that ended in the middle. "
+            "If they may be sent again, remove it: kubectl annotate "
+            f"evc/{consumer.name} {meta.LETTERS_ANNOTATION}- -n {consumer.namespace}"
+        )
+    return entries, body["metadata"]
 
 
 def announcing(work: Work, place: Place, where: StreamWhere) -> Announced:
+    """What a task is about to send, or nothing any more."""
+    source = where.source
     return Announced(
-        task=work.task.meta.uid, stream=place.stream, created=place.created, batch=where.batch,
-        source=where.source,
+        task=work.task.meta.uid, consumer=work.consumer.meta.uid, stream=place.stream,
+        created=place.created, batch=where.batch,
+        source=None if source is None else SourceNoted.model_validate(source.model_dump()),
     )  # fmt: skip
 
 
@@ -64,8 +117,8 @@ async def look_at_notes(
     work: Work, progress: Progress, where: StreamWhere, place: Place, selection: StreamSelection
 ) -> Progress:
     """Tell which letters a task that is no more has sent, or may have; one such task at a time."""
-    all_of_them = notes_of_others(work, place.stream, place.created)
-    notes = [one for one in all_of_them if one.task not in where.looked]
+    others = await notes_of_others(work, place.stream, place.created)
+    notes = [one for one in others if one.task not in where.looked]
     if not notes:
         where = where.model_copy(update={"looked": ()})
         return replace(progress, where=kept(where.model_copy(update={"noted": True})))
@@ -93,7 +146,5 @@ async def look_at_notes(
     where = where.model_copy(update={"uncertain": tuple(unclear), "looked": looked})
     progress = replace(progress, where=kept(where))
     await work.save(progress)
-    others = [each for each in all_of_them if each is not one]
-    await note(work, [*others, one.model_copy(update={"batch": tuple(left)})])
-    # What was noted comes back by the watch.
-    return replace(progress, pause_seconds=_NOTED_SECONDS)
+    await note(work, one.model_copy(update={"batch": tuple(left)}))
+    return progress

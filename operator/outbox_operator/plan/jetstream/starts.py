@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -61,12 +61,13 @@ def left_at(note: str | None, consumer: str, stream: str, created: str | None) -
     """
     try:
         found = json.loads(note or "") if len(note or "") <= _LONGEST_NOTE else {}
-        one = LeftAt(**found)
-    except (TypeError, ValueError, RecursionError):
+        known = {field.name for field in fields(LeftAt)}  # a later version may say more
+        one = LeftAt(**{name: value for name, value in found.items() if name in known})
+    except (AttributeError, TypeError, ValueError, RecursionError):
         return None
-    known = (one.consumer, one.stream, one.created) == (consumer, stream, created)
+    ours = (one.consumer, one.stream, one.created) == (consumer, stream, created)
     whole = type(one.sequence) is int and 0 < one.sequence < 2**63 and isinstance(one.task, str)
-    return one if known and whole else None
+    return one if ours and whole else None
 
 
 def lowest_place(config: Mapping[str, Any]) -> int | datetime | None:
