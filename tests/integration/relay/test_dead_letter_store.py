@@ -13,14 +13,17 @@ import pytest
 from asyncpg.exceptions import LockNotAvailableError
 
 from outbox_operator.adapters.postgres import dead_letter_release
+from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.adapters.postgres.connection import Connection, connect
 from outbox_operator.adapters.postgres.dead_letters import DeadLetterFilter, DeadLetterStore
 from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.api.v1alpha1.task import OutboxTaskSpec
 from outbox_operator.controller.tasks.outbox_letters import PurgeOutboxLetters, ReplayOutboxLetters
 from outbox_operator.errors import ConflictError
 from outbox_operator.plan.tasks.letters import OutboxWhere, Unit
-from outbox_operator.plan.tasks.status import Progress
+from outbox_operator.plan.tasks.status import Progress, settled
 from outbox_operator.wire.times import format_time
+from support import resources
 from support.frozen import frozen_at_each
 from support.relaying import Outbox, RelayProcess
 from support.waiting import SECONDS, eventually
@@ -238,15 +241,50 @@ async def test_a_task_tells_what_it_did_from_what_others_did(
     )
     await store.release([1])
     await store.purge([2])
+    await outbox.connection.execute("DELETE FROM outbox.dead_letters WHERE position = 6")
     work: Any = SimpleNamespace(time_left=5.0)
     for action, batch in ((ReplayOutboxLetters(), (1, 2, 3)), (PurgeOutboxLetters(), (1, 2, 4))):
-        where = OutboxWhere(batch=tuple(Unit(position, 1) for position in batch))
-        progress = await action._do(work, Progress(selected=3), where, store)
-        assert (progress.done, progress.failed) == (2, 1)
-        assert [one.id for one in progress.failures] == [
-            "position 2" if isinstance(action, ReplayOutboxLetters) else "position 1"
-        ]
-    assert await every_position(store) == [5, 6]
+        where = OutboxWhere(batch=tuple(Unit(position, 1) for position in (*batch, 6)))
+        progress = await action._do(work, Progress(selected=4), where, store)
+        assert (progress.done, progress.failed) == (2, 2)
+        by_others, by_sql = progress.failures
+        replays = isinstance(action, ReplayOutboxLetters)
+        assert by_others.id == ("position 2" if replays else "position 1")
+        assert by_sql.id == "position 6"
+        assert "nothing tells what became of it" in by_sql.message
+    assert await every_position(store) == [5]
+
+
+async def test_letters_that_come_stand_for_none_that_somebody_took_away(
+    outbox: Outbox, store: DeadLetterStore
+) -> None:
+    bury = (
+        "INSERT INTO outbox.dead_letters (position, event_id, event_type, partition_key, payload, "
+        "headers, created_at, reason) SELECT n, gen_random_uuid(), 'a', $2, '1', '{}', now(), "
+        "'InvalidHeaders' FROM generate_series($1::int, $1::int + 1) n"
+    )
+    await outbox.connection.execute(bury, 1, "a")
+    await outbox.connection.execute(bury, 3, "b")
+    spec = OutboxTaskSpec.model_validate(
+        {"pipelineRef": {"name": "orders"}, "replayDeadLetters": {}}
+    )
+
+    async def save(_: Progress) -> None:
+        """Nobody comes after this task."""
+
+    work: Any = SimpleNamespace(
+        task=SimpleNamespace(spec=spec), time_left=5.0, most=100, save=save, dry_run=False
+    )
+    action, admin = ReplayOutboxLetters(), PostgresAdmin(store._connection, store._target)
+    work.pipeline = resources.pipeline()
+    frozen = await action._freeze(work, admin)
+    work.selection, progress = frozen.selection, frozen.progress
+    await outbox.connection.execute("DELETE FROM outbox.dead_letters WHERE partition_key = 'a'")
+    await outbox.connection.execute(bury, 5, "b")
+    while not progress.finished:
+        progress = await action._step(work, progress, store)
+    end = settled(progress, dry_run=False)
+    assert (end.selected, end.done, end.failed) == (6, 4, 2)
 
 
 @pytest.mark.parametrize("column", ["payload", "headers"])

@@ -164,10 +164,11 @@ class DeadLetterStore:
             rows = await self._connection.fetch(self._sql("dead_letters_ids"), _list(wanted))
         return frozenset(row["event_id"] for row in rows)
 
-    async def of_keys(self, keys: Collection[str]) -> Mapping[str, int]:
-        """How many dead letters each key has; those without any are left out."""
+    async def of_keys(self, keys: Collection[str], dead_until: datetime) -> Mapping[str, int]:
+        """How many letters each key has that were dead by then; keys without any are left out."""
+        sql = self._sql("dead_letters_of_keys")
         with errors(self._target):
-            rows = await self._connection.fetch(self._sql("dead_letters_of_keys"), _list(keys))
+            rows = await self._connection.fetch(sql, _list(keys), dead_until)
         return {row["partition_key"]: row["letters"] for row in rows}
 
     async def purge(self, positions: Sequence[int]) -> list[int]:

@@ -98,7 +98,7 @@ class _OutboxLetters:
             where = where.model_copy(
                 update={
                     "after": page[-1].position,
-                    "batch": await self._batch(store, page, where),
+                    "batch": await self._batch(store, page, where, selection.dead_until),
                     "since": datetime.now(UTC),
                 }
             )
@@ -107,7 +107,11 @@ class _OutboxLetters:
         return await self._do(work, progress, where, store)
 
     async def _batch(
-        self, store: DeadLetterStore, page: list[DeadLetter], where: OutboxWhere
+        self,
+        store: DeadLetterStore,
+        page: list[DeadLetter],
+        where: OutboxWhere,
+        dead_until: datetime,
     ) -> tuple[Unit, ...]:
         raise NotImplementedError
 
@@ -124,7 +128,11 @@ class PurgeOutboxLetters(_OutboxLetters):
     most = MOST_IN_A_SLICE
 
     async def _batch(
-        self, store: DeadLetterStore, page: list[DeadLetter], where: OutboxWhere
+        self,
+        store: DeadLetterStore,
+        page: list[DeadLetter],
+        where: OutboxWhere,
+        dead_until: datetime,
     ) -> tuple[Unit, ...]:
         return tuple(Unit(letter.position, 1) for letter in page)
 
@@ -146,12 +154,16 @@ class ReplayOutboxLetters(_OutboxLetters):
     most = _KEYS
 
     async def _batch(
-        self, store: DeadLetterStore, page: list[DeadLetter], where: OutboxWhere
+        self,
+        store: DeadLetterStore,
+        page: list[DeadLetter],
+        where: OutboxWhere,
+        dead_until: datetime,
     ) -> tuple[Unit, ...]:
         keys = {letter.partition_key for letter in page if letter.partition_key}
         return units_of(
             ((letter.position, letter.partition_key) for letter in page),
-            await store.of_keys(keys),
+            await store.of_keys(keys, dead_until),
             where.stopped,
         )
 
@@ -184,7 +196,7 @@ class ReplayOutboxLetters(_OutboxLetters):
                 left.append(unit)
                 slow, waits = unit.position, _BESIDE
             elif isinstance(released, int):
-                progress = replace(progress, done=progress.done + released)
+                progress = _released(progress, unit, released)
             elif isinstance(released, str) and patient < PATIENCE_SECONDS:
                 left.append(unit)
                 waits = released
@@ -227,7 +239,7 @@ class ReplayOutboxLetters(_OutboxLetters):
         if released == 0:
             progress = await _gone(progress, store, [unit], released=True)
         elif isinstance(released, int):
-            progress = replace(progress, done=progress.done + released)
+            progress = _released(progress, unit, released)
         elif letter is not None:
             progress = await _failing(progress, store, letter, unit, released, PATIENCE_SECONDS)
             stopped = stop(stopped, letter.partition_key)
@@ -252,6 +264,16 @@ def _after(progress: Progress, where: OutboxWhere) -> Progress:
     return replace(progress, where=kept(where))
 
 
+def _released(progress: Progress, unit: Unit, letters: int) -> Progress:
+    """With a unit that was released.
+
+    What came to its key since the task began goes along, and is selected as well: it must not stand
+    for letters that somebody has taken away meanwhile.
+    """
+    more = max(0, letters - unit.letters)
+    return replace(progress, done=progress.done + letters, selected=(progress.selected or 0) + more)
+
+
 async def _gone(
     progress: Progress, store: DeadLetterStore, units: list[Unit], *, released: bool
 ) -> Progress:
@@ -265,12 +287,15 @@ async def _gone(
     """
     fates = await store.fates([unit.position for unit in units])
     for unit in units:
-        if fates.get(unit.position, released) is released:
+        fate = fates.get(unit.position)
+        if fate is released:
             progress = replace(progress, done=progress.done + unit.letters)
             continue
-        how = "given up" if released else "released"
+        how = "was given up" if released else "was released"
+        if fate is None:  # by SQL; or so long ago that its row is gone as well
+            how = "is no dead letter any more, and nothing tells what became of it: it went"
         progress = progress.failing(
-            f"position {unit.position}", Reason.NOT_FOUND, f"was {how} before its turn came",
+            f"position {unit.position}", Reason.NOT_FOUND, f"{how} before its turn came",
             count=unit.letters,
         )  # fmt: skip
     return progress

@@ -114,7 +114,7 @@ def units_of(
 
     Args:
         letters: Position and key of each; without a key the text is empty.
-        of_keys: How many letters each key has.
+        of_keys: How many letters each key has that were there when the task began.
         stopped: Hashes of keys that are left alone.
     """
     seen, left_alone = set[str](), set(stopped)

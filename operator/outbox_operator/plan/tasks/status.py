@@ -183,7 +183,8 @@ def settled(progress: Progress, *, dry_run: bool) -> Progress:
     """What a task comes to that has nothing left to do: each selected event is accounted for.
 
     One that nobody did was not there when its turn came. More than were selected are done when
-    events of their keys came after the task began, and had to go along.
+    events of their keys came after the task began, and had to go along; actions that can tell count
+    those as selected.
     """
     if progress.selected is None or dry_run or progress.gives_up:
         return progress
