@@ -23,8 +23,10 @@ from outbox_operator.consumer.handlers.http_request import binary_request, struc
 from outbox_operator.consumer.handlers.types import ReceivedEvent
 from outbox_operator.plan.kubernetes import runtime_config
 from outbox_operator.relay import settings as relay_settings
-from outbox_operator.relay.message import Renderer
+from outbox_operator.relay.chain import Naming
+from outbox_operator.relay.message import Renderer, name_predecessor
 from outbox_operator.wire import config, subjects
+from outbox_operator.wire.dead_letters import replayed
 from outbox_operator.wire.event import Event
 from outbox_operator.wire.subjects import SubjectTemplate
 from support.kube import ROOT
@@ -55,7 +57,7 @@ def stored_row(event: Event, position: int = 9) -> Row:
     )  # fmt: skip
 
 
-def delivered(event: Event) -> ReceivedEvent:
+def delivered(event: Event, naming: Naming | None = None) -> ReceivedEvent:
     """The event after relay, stream and consumer."""
     renderer = Renderer(
         template=SubjectTemplate.parse("orders.{event_type}"),
@@ -66,6 +68,8 @@ def delivered(event: Event) -> ReceivedEvent:
     )
     row = stored_row(event)
     message = renderer.render(row, row.payload or b"", 1)
+    if naming is not None:
+        [message] = name_predecessor([message], naming)
     assert subjects.covers("orders.>", message.subject)
     headers = parse_headers(message.head.encode("latin-1"))
     assert len(headers) == message.head.count("\r\n") - 2
@@ -94,6 +98,13 @@ def test_a_handler_sees_what_the_application_wrote(event: Event) -> None:
         assert got.json() == event.payload
     for name, value in event.headers.items():
         assert got.headers[name] == value
+
+
+def test_a_jump_in_the_numbers_is_between_relay_and_reader() -> None:
+    got, plain = delivered(EVENTS[0], Naming(7, every=True)), delivered(EVENTS[0])
+    assert got.headers == {**plain.headers, "Outbox-Predecessor": "7"}
+    assert binary_request(got, CONTEXT) == binary_request(plain, CONTEXT)
+    assert replayed(got.headers, "dead", 1) == replayed(plain.headers, "dead", 1)
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.type)

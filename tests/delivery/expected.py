@@ -22,6 +22,8 @@ _TRANSPORT: Final = (
     "Nats-Stream", "Nats-Sequence", "Nats-Time-Stamp", "Nats-Subject", "Nats-Last-Sequence",
 )  # fmt: skip
 """Headers of the way a message was sent; they say nothing about the event."""
+_ELSEWHERE: Final = ("Ce-Time", "Outbox-Emission", "Outbox-Predecessor")
+"""Headers that are compared otherwise."""
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
@@ -106,7 +108,7 @@ def differences(row: Row, message: Stored, form: Form) -> list[str]:
     ours = [
         pair
         for pair in message.headers
-        if not pair[0].startswith(_TRANSPORT) and pair[0] not in ("Ce-Time", "Outbox-Emission")
+        if not pair[0].startswith(_TRANSPORT) and pair[0] not in _ELSEWHERE
     ]
     found += [f"header missing: {pair}" for pair in wanted if pair not in ours]
     found += [f"header not expected: {pair}" for pair in ours if pair not in wanted]

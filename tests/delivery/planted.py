@@ -265,6 +265,16 @@ def _high_water() -> None:
     vars(inbox_records)["sort_out"] = by_number
 
 
+def _forget_predecessor() -> None:
+    """Numbers jump, and nobody is told that it is meant."""
+    from outbox_operator.relay.chain import Chain, Naming
+
+    def naming(self: Chain, sent: int) -> Naming | None:
+        return None
+
+    Chain.naming = naming  # type: ignore[method-assign]
+
+
 PLANTS: Final[dict[str, Callable[[], None]]] = {
     "id-cursor": _id_cursor,
     "drop-ack": _drop_ack,
@@ -285,6 +295,7 @@ PLANTS: Final[dict[str, Callable[[], None]]] = {
     "unreachable-counts": _unreachable_counts,
     "busy-counts": _busy_counts,
     "high-water": _high_water,
+    "forget-predecessor": _forget_predecessor,
 }
 
 

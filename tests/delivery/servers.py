@@ -225,17 +225,21 @@ class Servers:
         before = int(world.stream.get("firstSequence", 1)) - 1
         return letters + int(state["last_seq"] - before if world.drops else state["messages"])
 
+    async def all_taken(self) -> None:
+        """Wait until whoever consumes has consumed everything."""
+
+        async def empty() -> bool:
+            info = await self._request(f"STREAM.INFO.{self.stream}", {})
+            return bool(info["state"]["messages"] == 0)
+
+        await until(empty, _TAKING_SECONDS)
+
     async def messages(self, stream: str) -> list[Stored]:
         """Every message of a stream, also those that left it."""
         if self.taker is None or stream != self.stream:
             leader = await self.leader() or self.members[0]
             return await asyncio.to_thread(read_stream, "127.0.0.1", leader.port, stream)
-
-        async def all_taken() -> bool:
-            info = await self._request(f"STREAM.INFO.{stream}", {})
-            return bool(info["state"]["messages"] == 0)
-
-        await until(all_taken, _TAKING_SECONDS)
+        await self.all_taken()
         return [self.taker.found[sequence] for sequence in sorted(self.taker.found)]
 
     async def leader(self) -> NatsServer | None:

@@ -69,6 +69,8 @@ class Settings:
             last_of_key=world.last_of_key,
             ordered=world.ordering == "PerKey",
             numbered=world.numbered,
+            # Without order and batches an event that was refused is behind those sent after it.
+            chained=world.ordering == "PerKey" or self.publishing == "fast",
             once=world.once,
             blocks=world.on_poison == "BlockKey",
         )

@@ -23,6 +23,7 @@ from delivery.stage import LOST_SECONDS, Stage, a_transaction
 from delivery.test_audience import AUDIENCE_TRAPS
 from delivery.test_worlds import WORLD_TRAPS
 from delivery.verdict import Verdict
+from delivery.worlds import WORLDS
 from support.nats import NatsServer
 from support.postgres import PostgresServer, running_server
 from support.processes import freeze
@@ -134,6 +135,17 @@ async def killed_in_the_middle_of_a_backlog(stage: Stage) -> None:
     await stage.stored(1000)
 
 
+async def a_relay_starts_on_an_empty_stream(stage: Stage) -> None:
+    """Everything was consumed, so that nothing tells how far the numbers are."""
+    for number in range(3):
+        await stage.relay().start().active()
+        await stage.write(2)
+        await stage.stored(2 * number + 2)
+        await stage.servers.all_taken()
+        stage.relay().kill()
+    await stage.relay().start().active()
+
+
 async def a_backlog_of_one_key(stage: Stage) -> None:
     """Its events lie in many transactions."""
     for _ in range(10):
@@ -210,6 +222,7 @@ class Trap:
     finding: str
     replicas: int = 1
     duplicate_window_seconds: float = 120.0
+    world: str = "plain"
 
 
 TRAPS = {
@@ -220,6 +233,7 @@ TRAPS = {
     "no-recovery": Trap(killed_in_the_middle_of_a_backlog, "duplicate", 1, 0.1),
     "order-by-id": Trap(a_backlog_of_one_key, "reordered"),
     "re-encode": Trap(numbers_with_many_digits, "altered"),
+    "forget-predecessor": Trap(a_relay_starts_on_an_empty_stream, "unchained", world="small-new"),
 }
 
 
@@ -240,7 +254,7 @@ async def test_traps(
         directory.mkdir()
         settings = Settings(
             seed=0, replicas=trap.replicas, plant=name if planted else "",
-            duplicate_window_seconds=trap.duplicate_window_seconds,
+            duplicate_window_seconds=trap.duplicate_window_seconds, world=WORLDS[trap.world],
         )  # fmt: skip
         async with at_a_time, relays(settings, directory, postgres, nats) as servers:
             stage = Stage(servers, Journal(), settings)

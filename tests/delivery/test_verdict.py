@@ -9,7 +9,7 @@ import pytest
 
 from delivery.expected import Form, Row, Stored, differences
 from delivery.journal import Fate, digest
-from delivery.verdict import CHECKS, judge
+from delivery.verdict import CHECKS, Promise, judge
 
 FORM = Form("orders.{event_type}", "/shop/orders", "application/json")
 NOON = dt.datetime(2026, 11, 21, 12, 0, 0, 250, tzinfo=dt.UTC)
@@ -65,7 +65,10 @@ FATES = {row.event_id: Fate.COMMITTED for row in ROWS} | {"id-9": Fate.ROLLED_BA
         ([RIGHT[0], a_message(2, Ce_Type="x"), RIGHT[2]], {"altered": 2}),
         ([RIGHT[0], a_message(2, X_More="x"), RIGHT[2]], {"altered": 1}),
         ([RIGHT[0], a_message(2, Ce_Time="2026-11-21T12:00:00Z"), RIGHT[2]], {"altered": 1}),
-        ([RIGHT[0], a_message(2, Outbox_Emission="3"), RIGHT[2]], {"misnumbered": 2}),
+        (
+            [RIGHT[0], a_message(2, Outbox_Emission="3"), RIGHT[2]],
+            {"misnumbered": 2, "unchained": 1},
+        ),
     ],
 )
 def test_findings(messages: list[Stored], found: dict[str, int]) -> None:
@@ -73,6 +76,37 @@ def test_findings(messages: list[Stored], found: dict[str, int]) -> None:
     assert dict(verdict.counts) == found
     assert verdict.clean == (not found)
     assert set(verdict.examples) == set(found) <= set(CHECKS)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "unchained"),
+    [
+        (("1", "2", "3"), 0),
+        (("1", "2", "4"), 1),
+        (("2", "3", "4"), 1),
+        (("1", "9<1", "10"), 0),
+        (("9<0", "10", "20<10"), 0),
+        (("1", "9<1", "19<1"), 0),  # it was not known whether the one before was stored
+        (("1", "9<1", "19"), 1),
+        (("1", "9<5", "10"), 1),
+        (("1", "9<9", "10"), 1),
+        (("1", "9<x", "10"), 1),
+    ],
+)
+def test_gaps_in_the_numbers_are_said_to_be_meant(numbers: tuple[str, ...], unchained: int) -> None:
+    messages = []
+    for number, text in enumerate(numbers, 1):
+        emission, _, before = text.partition("<")
+        message = a_message(number, Outbox_Emission=emission)
+        named = (("Outbox-Predecessor", before),) if before else ()
+        messages.append(replace(message, headers=(*message.headers, *named)))
+    verdict = judge(ROWS, messages, FORM, FATES, Promise(numbered=False))
+    assert dict(verdict.counts) == ({"unchained": unchained} if unchained else {})
+
+
+def test_where_messages_may_be_missing_so_may_numbers() -> None:
+    messages = [a_message(1), a_message(2, Outbox_Emission="5"), a_message(3, Outbox_Emission="9")]
+    assert judge(ROWS, messages, FORM, FATES, Promise(numbered=False, chained=False)).clean
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from delivery.journal import Fate
 EXAMPLES: Final = 5
 CHECKS: Final = (
     "lost", "buried", "phantom", "duplicate", "reordered", "altered", "misnumbered",
-    "unjournaled",
+    "unchained", "unjournaled",
 )  # fmt: skip
 """What can be wrong:
 
@@ -30,6 +30,8 @@ reordered: an event comes after one of its key that was committed later.
 altered: subject, headers or payload are not what the row says.
 misnumbered: the emission numbers of a shard are not 1, 2, 3 … in stream order; where gaps are
     allowed, do not grow.
+unchained: a gap in the numbers of a shard is not said to be meant, by the name of an earlier number
+    that the stream took; a reader would take it for a loss.
 unjournaled: the database disagrees with the writers or the ledger, so nothing else can be trusted.
 """
 
@@ -43,6 +45,7 @@ class Promise:
         last_of_key: The last message of each key stays nevertheless.
         ordered: Events of a key are in order.
         numbered: Emission numbers have no gaps.
+        chained: The message behind a gap says that it is meant.
         once: No event is stored a second time.
         blocks: A dead letter takes later events of its key along.
     """
@@ -51,6 +54,7 @@ class Promise:
     last_of_key: bool = False
     ordered: bool = True
     numbered: bool = True
+    chained: bool = True
     once: bool = True
     blocks: bool = True
 
@@ -128,6 +132,7 @@ def judge(
     if promise.ordered:
         _order(verdict, first, by_id)
     _numbers(verdict, messages, gaps=not promise.numbered)
+    _chain(verdict, messages, gaps=promise.drops or not promise.chained)
     return verdict
 
 
@@ -224,6 +229,29 @@ def _numbers(verdict: Verdict, messages: Sequence[Stored], *, gaps: bool) -> Non
             verdict.add("misnumbered", f"{_show(message)}: wanted emission {numbers[shard]}")
             if found.isdecimal():
                 numbers[shard] = int(found)
+
+
+def _chain(verdict: Verdict, messages: Sequence[Stored], *, gaps: bool) -> None:
+    """As a reader does that wants to know whether anything is missing.
+
+    Args:
+        gaps: Messages may be missing, so that numbers which are named need not be there.
+    """
+    taken: dict[str, set[int]] = defaultdict(lambda: {0})
+    last: Counter[str] = Counter()
+    for message in messages:
+        shard, found = message.header("Outbox-Shard"), message.header("Outbox-Emission")
+        if not found.isdecimal():
+            continue  # which is altered
+        number, named = int(found), message.header("Outbox-Predecessor")
+        if named and not (named.isdecimal() and int(named) < number):
+            verdict.add("unchained", f"{_show(message)}: names {named}")
+        elif named and not gaps and int(named) not in taken[shard]:
+            verdict.add("unchained", f"{_show(message)}: names {named}, which the stream never had")
+        elif not named and not gaps and number > last[shard] + 1:
+            verdict.add("unchained", f"{_show(message)}: names none, and behind {last[shard]}")
+        taken[shard].add(number)
+        last[shard] = max(last[shard], number)
 
 
 def _show(message: Stored) -> str:

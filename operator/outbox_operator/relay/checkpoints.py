@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Final
 
 from outbox_operator.adapters.postgres.rows import Cursor
@@ -22,6 +22,8 @@ SPACING_EVENTS: Final = 250_000
 """What lies between two of them may have to be read again, so it is bounded both ways."""
 MOST: Final = 64
 """Twenty minutes, or as many events as a relay publishes in two minutes at the broker's speed."""
+ROWS_KEPT_SECONDS: Final = 180.0
+"""So long rows stay in the table at least once they are published."""
 LONGEST_SNAPSHOT: Final = 4000
 """Characters: with thousands of open transactions a point is not kept, for the room it takes."""
 
@@ -36,6 +38,8 @@ class Checkpoint:
         created: When the stream was created.
         stream_sequence: All events up to the point are in the stream up to this sequence.
         emission: Number of the last event published then.
+        held: Number of the last event that the stream was known to have taken then; None: that
+            was no other one.
     """
 
     taken: float
@@ -46,6 +50,7 @@ class Checkpoint:
     snapshot_from: str
     snapshot_to: str | None
     last_position: int
+    held: int | None = None
 
 
 def parse(text: str) -> tuple[Checkpoint, ...]:
@@ -58,17 +63,21 @@ def parse(text: str) -> tuple[Checkpoint, ...]:
 
 def render(checkpoints: Sequence[Checkpoint]) -> str:
     """Write checkpoints as one text for the table."""
-    return json.dumps([astuple(each) for each in checkpoints], separators=(",", ":"))
+    rows = (astuple(each) for each in checkpoints)
+    # Without what it does not know the relay of an earlier version can read it.
+    short = [row[:-1] if row[-1] is None else row for row in rows]
+    return json.dumps(short, separators=(",", ":"))
 
 
 def with_point(
-    kept: Sequence[Checkpoint], cursor: Cursor, system: str, now: float
+    kept: Sequence[Checkpoint], cursor: Cursor, system: str, now: float, held: int | None = None
 ) -> tuple[Checkpoint, ...] | None:
     """Add a cursor to the checkpoints; None: it is not time yet, or it cannot be one.
 
     Args:
         system: System identifier of the database server.
         now: Seconds since 1970.
+        held: Of the point; it is time when this has changed.
     """
     if cursor.stream_sequence is None or cursor.stream_created is None:
         return None
@@ -77,7 +86,7 @@ def with_point(
     fitting = [
         each for each in kept if (each.system, each.created) == (system, cursor.stream_created)
     ]
-    if fitting:
+    if fitting and fitting[-1].held == held:
         newest = fitting[-1]
         elapsed, events = now - newest.taken, cursor.emission - newest.emission
         if cursor.stream_sequence == newest.stream_sequence and not events:
@@ -86,7 +95,7 @@ def with_point(
             return None
     point = Checkpoint(
         round(now, 3), system, cursor.stream_created, cursor.stream_sequence, cursor.emission,
-        cursor.snapshot_from, cursor.snapshot_to, cursor.last_position,
+        cursor.snapshot_from, cursor.snapshot_to, cursor.last_position, held,
     )  # fmt: skip
     return (*fitting[-MOST + 1 :], point)
 
@@ -102,6 +111,25 @@ def newest_within(
         and each.stream_sequence <= last_sequence
     )
     return next(fitting, None)
+
+
+def gone_back_to(
+    kept: Sequence[Checkpoint], point: Checkpoint, emission: int, now: float
+) -> tuple[Checkpoint, ...]:
+    """Return the checkpoints of a cursor that goes back to one of them.
+
+    What was published behind it is published again, under numbers after `emission`, which name the
+    point's as the one before them. Not when some of it may have gone from the table: then the gap
+    is of events that are lost.
+
+    Args:
+        emission: Number of the last event published.
+        now: Seconds since 1970.
+    """
+    if not 0 <= now - point.taken < ROWS_KEPT_SECONDS:
+        return tuple(kept)
+    held = point.emission if point.held is None else point.held
+    return (*kept, replace(point, emission=emission, held=held))
 
 
 def emission_at(kept: Sequence[Checkpoint], cursor: Cursor) -> int | None:

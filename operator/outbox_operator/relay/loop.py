@@ -89,6 +89,7 @@ class RelayLoop:
         tracer: Tracer | None = None,
     ) -> None:
         config, cursor = settings.config, stored.cursor
+        points = checkpoints.parse(stored.checkpoints)
         self._settings = settings
         self._store = store
         self._publisher = publisher
@@ -112,7 +113,8 @@ class RelayLoop:
             shard=shard, epoch=store.epoch, system=stored.server_system,
             known=cursor.stream_sequence, created=cursor.stream_created, notice=cursor.notice,
             numbers=Numbering(cursor.emission, cursor.emission_gaps),
-            numbered=checkpoints.emission_at(checkpoints.parse(stored.checkpoints), cursor),
+            numbered=checkpoints.emission_at(points, cursor),
+            held=points[-1].held if points else None,
             candidates=self._candidates,
         )  # fmt: skip
         self._cursor = ShardCursor(
@@ -260,7 +262,8 @@ class RelayLoop:
             self._ids.forget(page.rows, plan.given_up)
         if not repeated.isdisjoint(plan.positions):
             self._say_repeated(repeated.intersection(plan.positions))
-        return plan
+        naming = self._stream.chain.naming(sent)
+        return plan if naming is None else plan.naming(naming)
 
     def _say_repeated(self, positions: Set[int]) -> None:
         self._metrics.repeated_ids.inc(len(positions))

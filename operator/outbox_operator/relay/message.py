@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 from outbox_operator.adapters.nats.messages import Fence, Message
@@ -27,6 +27,7 @@ from outbox_operator.adapters.postgres.rows import (
 )
 from outbox_operator.errors import EventError
 from outbox_operator.reasons import Reason
+from outbox_operator.relay.chain import Naming
 from outbox_operator.wire import headers
 from outbox_operator.wire.event import check_header
 from outbox_operator.wire.message import (
@@ -47,7 +48,7 @@ _REMEMBERED: Final = 4096
 _EPOCH: Final = dt.datetime(1970, 1, 1)  # noqa: DTZ001  # Z is written by hand
 _ADDED_LATER: Final = len(
     f"Nats-Expected-Last-Msg-Id: 00000000-0000-0000-0000-000000000000.{2**63}\r\n"
-) + len(f":{'r' * MAX_NAME_CHARACTERS}")
+) + len(f":{'r' * MAX_NAME_CHARACTERS}{headers.PREDECESSOR}: {2**63}\r\n")
 
 
 class Renderer:
@@ -207,6 +208,14 @@ class Renderer:
                 }
             )
         )
+
+
+def name_predecessor(messages: Sequence[Message], naming: Naming) -> list[Message]:
+    """Have messages name the number before theirs: each, or the first of them."""
+    line = f"{headers.PREDECESSOR}: {naming.number}\r\n\r\n"
+    count = len(messages) if naming.every else 1
+    named = [message._replace(head=message.head[:-2] + line) for message in messages[:count]]
+    return [*named, *messages[count:]]
 
 
 def _bytes(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -26,7 +26,8 @@ from outbox_operator.adapters.postgres.rows import (
 )
 from outbox_operator.errors import EventError, SpecError
 from outbox_operator.reasons import Reason
-from outbox_operator.relay.message import Renderer
+from outbox_operator.relay.chain import Naming
+from outbox_operator.relay.message import Renderer, name_predecessor
 from outbox_operator.wire.headers import MAX_HEADER_BYTES
 from outbox_operator.wire.subjects import (
     MAX_SUBJECT_BYTES,
@@ -68,6 +69,10 @@ class PagePlan:
     positions: Sequence[int]
     dead_letters: Sequence[NewDeadLetter] = ()
     halted: tuple[Row, Poison] | None = None
+
+    def naming(self, naming: Naming) -> PagePlan:
+        """Return the plan with messages that name the number before theirs."""
+        return replace(self, messages=name_predecessor(self.messages, naming))
 
     @property
     def found_poison(self) -> bool:

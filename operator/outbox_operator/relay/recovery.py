@@ -45,6 +45,9 @@ MOST_SKIPPED: Final = 500_000
 EMISSION_GAP: Final = 1_000_000
 """Twice as many events as any relay publishes between two saves. Who has left out so many saves
 that before it gives out the next number."""
+WINDOWS: Final = 3
+"""The rest of an open window, what was being read meanwhile, and a poll: with these everything
+that was visible when we looked at the stream has been read."""
 PREDECESSORS: Final = 8
 """Owners whose batches are ended: each ended those before it, unless it failed at that."""
 _NUMBER: Final = re.compile("-?[0-9]{1,19}")
@@ -112,6 +115,10 @@ class Tail:
     def is_ours(self, headers: Mapping[str, str]) -> bool:
         """Return whether a message with these headers is of this shard of this outbox."""
         return headers.get(EVENT_SOURCE) == self.source and headers.get(SHARD) == str(self.shard)
+
+    def number_in(self, headers: Mapping[str, str]) -> int:
+        """Return the number of the event of a message with these headers; 0: it is not ours."""
+        return (_number(headers.get(EMISSION)) or 0) if self.is_ours(headers) else 0
 
     def add(self, sequence: int, subject: str, headers: Mapping[str, str]) -> None:
         """Add the next message of the tail."""

@@ -132,7 +132,9 @@ class ShardCursor:
             stream_sequence=stream.known, remark=stream.fence.remark,
             stream_created=stream.created, notice=stream.notice,
         )  # fmt: skip
-        grown = checkpoints.with_point(self._checkpoints, cursor, self._system, time.time())
+        grown = checkpoints.with_point(
+            self._checkpoints, cursor, self._system, time.time(), stream.chain.held
+        )
         if cursor == self._saved and not dead_letters and grown is None:
             return
         text = None if grown is None else checkpoints.render(grown)
@@ -184,6 +186,7 @@ class ShardCursor:
             end = "what the table still holds of them is sent again"
             at = point.snapshot_from, point.snapshot_to, point.last_position
             sequence = point.stream_sequence
+            kept = checkpoints.gone_back_to(kept, point, numbers.last, time.time())
             await self._store.settle_letters(point.snapshot_from)
         log.error("%s; %s", lost.message, end, extra={"reason": lost.reason})
         cursor = Cursor(

@@ -16,11 +16,13 @@ from outbox_operator.adapters.nats.publisher import Fence, Publisher, Run, Sent,
 from outbox_operator.adapters.postgres.rows import Candidate
 from outbox_operator.reasons import Reason
 from outbox_operator.relay import losses, poison
+from outbox_operator.relay.chain import Chain
 from outbox_operator.relay.fencing import Fencing
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.recovery import (
     EMISSION_GAP,
     MOST_SKIPPED,
+    WINDOWS,
     Numbering,
     Tail,
     batch_names,
@@ -32,9 +34,6 @@ from outbox_operator.relay.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_WINDOWS: Final = 3
-"""The rest of an open window, what was being read meanwhile, and a poll: with these everything
-that was visible when we looked at the stream has been read."""
 _MOST_UNSAVED: Final = MOST_SKIPPED // 2
 FACTS_SECONDS: Final = 5.0
 """Publishing for longer, ask again what the stream is like: it may be changed at any time."""
@@ -54,9 +53,12 @@ class ShardStream:
         notice: What the stream lost, as the cursor says.
         numbers: Of the last event published, as far as the cursor knows.
         numbered: Number of the event at `known`, when that is an earlier one.
+        held: Number of the last event that the stream is known to have taken; None: that is no
+            other one than the last published.
         candidates: Reads every row up to a position that the cursor does not account for.
 
     Attributes:
+        chain: What messages name as the number before theirs.
         numbers: Of the last event published.
         published: Event ids by position of rows that are in the stream and that the cursor does
             not account for; they will be read once more.
@@ -80,10 +82,12 @@ class ShardStream:
         notice: str | None,
         numbers: Numbering,
         numbered: int | None,
+        held: int | None,
         candidates: Callable[[int], Awaitable[Sequence[Candidate]]],
     ) -> None:
         self._batches = batch_names(system, settings.source, shard, epoch)
         self.numbers = numbers
+        self.chain = Chain(held)
         self._numbered = numbered
         self._resumed_at = 0
         self._candidates = candidates
@@ -157,6 +161,7 @@ class ShardStream:
         facts, last = self._facts, self._last
         if facts is None or last is None:
             raise ValueError(f"stream of shard {self._shard}: refresh() before open_run()")
+        self.chain.opened()
         return self._publisher.open_run(
             batch=self._batches[0],
             subjects=self._subjects,
@@ -168,6 +173,7 @@ class ShardStream:
     def ended(self, sent: Sent) -> None:
         """Record the end of a run."""
         self.numbers = self.numbers.after(sent.count)
+        self.chain.stored(sent.count)
         self._ended_behind = None
         if sent.count and self.fence.up and self._last is not None:
             self._ended_behind = (sent.count, self._last)
@@ -204,6 +210,7 @@ class ShardStream:
     def window_read(self) -> None:
         """Record that everything that was visible at some moment has been read and dealt with."""
         self._windows_left -= 1
+        self.chain.window_read()
         if self.published and self._windows_left <= 0:
             self.published.clear()
             self._numbered = None
@@ -228,6 +235,7 @@ class ShardStream:
             await self._publisher.end_batches(self._batches, found.subject)
             found = await self._publisher.last_of(self._subjects)
         last = found.sequence if found is not None else 0
+        shown = tail.number_in(found.headers) if found is not None else 0
         await self._look_for_losses(facts, last)
         self._notice_dropped(last)
         if facts.retention != _KEEPS_ITS_TAIL:
@@ -236,6 +244,7 @@ class ShardStream:
             self._last = last
             unseen = last == self._known and await self._publisher.last_sequence() > last
             self._number_anew(tail, None if unseen else last, facts)
+            self.chain.seen(shown)
             if self._known is None:
                 self._known = last  # so that nobody takes the shard for one that never published
             return
@@ -246,11 +255,12 @@ class ShardStream:
                 last = message.sequence
         await self._fill_holes(tail, facts)
         self._number_anew(tail, last, facts)
+        self.chain.seen(max(shown, tail.emission))
         self._resumed_at = self.numbers.last
         self.published.update(tail.published)
         self._numbered = numbered if self.published else None
         self._metrics.resumed.inc(len(tail.published))
-        self._windows_left = _WINDOWS
+        self._windows_left = WINDOWS
         self._last = last
         if self._ordered:  # else applications may well publish by themselves
             self._metrics.foreign.inc(tail.foreign)
@@ -281,6 +291,8 @@ class ShardStream:
             f"events need no sending: {len(filled.published)} of them are known by their rows"
         )
         again = filled.unsure + len(filled.repeated)
+        if again:
+            self.chain.doubted(self.numbers.last)
         self._metrics.uncertain.inc(again)
         if again:
             text += f"; {again} events are sent although they may have been published before"
@@ -319,6 +331,7 @@ class ShardStream:
         )
         self._outcome_open = False
         if self.numbers.last - before.last >= EMISSION_GAP and not tail.emission:
+            self.chain.doubted(before.last)
             log.info(
                 "stream %s no longer has what was published last: what was published after the "
                 "last save, if anything, is sent again and dropped within %g s only",

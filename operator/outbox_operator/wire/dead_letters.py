@@ -20,6 +20,7 @@ from outbox_operator.wire.headers import (
     EMISSION,
     MSG_ID,
     POSITION,
+    PREDECESSOR,
     SHARD,
     encode_value,
     without_strays,
@@ -42,7 +43,7 @@ _PREFIX: Final = "outbox-dead-letter-"
 _FEWEST: Final = (DEAD_LETTER_REASON, DEAD_LETTER_SEQUENCE)
 _FEW: Final = (*_FEWEST, MSG_ID, DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT)
 _ADVISORIES: Final = "$JS.EVENT.ADVISORY.CONSUMER"
-_PLACE: Final = (POSITION, EMISSION, SHARD)
+_PLACE: Final = (POSITION, EMISSION, PREDECESSOR, SHARD)
 
 
 def subject(prefix: str, durable: str) -> str:

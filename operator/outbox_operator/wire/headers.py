@@ -25,6 +25,9 @@ POSITION: Final = "Outbox-Position"
 """`position` of the row in the outbox table."""
 EMISSION: Final = "Outbox-Emission"
 """Number of the event within its shard: only grows in stream order, and may jump."""
+PREDECESSOR: Final = "Outbox-Predecessor"
+"""Where numbers jump: number of an event of the shard that the stream is known to have taken. None
+of those between it and this one is missing; messages without it follow the number before theirs."""
 SHARD: Final = "Outbox-Shard"
 
 REPLAY: Final = "Outbox-Replay"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -40,10 +40,12 @@ class Taken:
 
     Attributes:
         number: Of its event.
+        predecessor: That it names; None: it names none.
         stored_at: When the stream took it.
     """
 
     number: int
+    predecessor: int | None
     stored_at: datetime
 
 
@@ -62,8 +64,15 @@ class Consumed:
         taken: list[Taken] = []
         while len(taken) < count:
             for message in await self._consumer.fetch(1, timeout=SECONDS):
-                number = int((message.headers or {})["Outbox-Emission"])
-                taken.append(Taken(number, message.metadata.timestamp))
+                headers = message.headers or {}
+                named = headers.get("Outbox-Predecessor")
+                taken.append(
+                    Taken(
+                        int(headers["Outbox-Emission"]),
+                        None if named is None else int(named),
+                        message.metadata.timestamp,
+                    )
+                )
                 await message.ack_sync(timeout=SECONDS)
                 if self._purges:
                     await self.outbox.purge_stream()
@@ -75,6 +84,18 @@ class Consumed:
         await self.outbox.connection.execute(
             f"UPDATE outbox.cursors SET {fields}", *[save[name] for name in POINT]
         )
+
+
+def assert_chained(taken: Sequence[Taken]) -> None:
+    """Every gap in the numbers is said to be meant."""
+    last = 0
+    for each in taken:
+        if each.predecessor is None:
+            assert each.number == last + 1
+        else:
+            assert each.predecessor in {0, *(one.number for one in taken)}
+            assert each.predecessor <= last < each.number
+        last = each.number
 
 
 @pytest.fixture(params=["workqueue", "interest"])
@@ -104,7 +125,7 @@ async def test_a_relay_may_die_at_any_moment_beside_a_full_stream(consumed: Cons
     await outbox.connection.execute(HISTORY)
     relay = await outbox.relay().start().active()
     await outbox.add("k")
-    await consumed.take(1)
+    [first] = await consumed.take(1)
     await outbox.saved(1)
     async with outbox.connection.transaction():
         for number in range(12):
@@ -123,6 +144,7 @@ async def test_a_relay_may_die_at_any_moment_beside_a_full_stream(consumed: Cons
     await relay.start().active()
     [after] = await consumed.take(1)
     assert after.number > taken[worst].number
+    assert_chained([first, *taken[: worst + 1], after])
 
 
 async def test_the_first_event_was_consumed_before_the_first_save(consumed: Consumed) -> None:
@@ -138,3 +160,4 @@ async def test_the_first_event_was_consumed_before_the_first_save(consumed: Cons
     await relay.start().active()
     [after] = await consumed.take(1)
     assert after.number > first.number
+    assert_chained([first, after])

@@ -71,6 +71,13 @@ async def all_there(outbox: Outbox, relay: RelayProcess, count: int) -> None:
         assert numbers == sorted(numbers), f"key {key} out of order"
     emissions = [int(message.headers["Outbox-Emission"]) for message in stored]
     assert emissions == sorted(set(emissions)), "numbers only grow"
+    gaps = [
+        (message, before)
+        for message, before in zip(stored[1:], emissions, strict=False)
+        if int(message.headers["Outbox-Emission"]) > before + 1
+    ]
+    for message, before in gaps:
+        assert message.headers["Outbox-Predecessor"] == str(before), "a gap that is meant"
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["relay runs", "relay is away"])

@@ -13,6 +13,8 @@ from outbox_operator.relay.checkpoints import (
     SPACING_EVENTS,
     SPACING_SECONDS,
     Checkpoint,
+    emission_at,
+    gone_back_to,
     newest_within,
     parse,
     render,
@@ -90,6 +92,36 @@ def test_the_newest_that_the_stream_still_has_is_found() -> None:
 def test_what_is_written_can_be_read() -> None:
     kept = grown((0.0, 1), (100.0, 5))
     assert parse(render(kept)) == kept
+
+
+def test_a_doubt_is_kept_at_once_and_so_is_its_end() -> None:
+    kept = grown((0.0, 1))
+    doubt = with_point(kept, CURSOR, SYSTEM, 1.0, 5) or ()
+    assert [each.held for each in doubt] == [None, 5]
+    assert with_point(doubt, replace(CURSOR, emission=8), SYSTEM, 2.0, 5) is None
+    over = with_point(doubt, replace(CURSOR, emission=9), SYSTEM, 3.0) or ()
+    assert [each.held for each in over] == [None, 5, None]
+    assert parse(render(over)) == over
+
+
+def test_points_without_doubt_are_written_as_before() -> None:
+    """A relay of the version before can read them."""
+    assert render(grown((0.0, 1))).count(",") == 7
+
+
+@pytest.mark.parametrize(
+    ("held", "seconds", "found"), [(None, 179, 7), (3, 0, 3), (None, 180, None)]
+)
+def test_who_goes_back_names_the_point_while_all_rows_behind_it_are_there(
+    held: int | None, seconds: float, found: int | None
+) -> None:
+    kept = with_point((), CURSOR, SYSTEM, 100.0, held) or ()
+    after = gone_back_to(kept, kept[0], 50, 100.0 + seconds)
+    assert after[-1].held == (found if found else held)
+    assert len(after) == (2 if found else 1)
+    if found:
+        assert after[-1].emission == 50
+    assert emission_at(after, CURSOR) == 7, "the number of what is before the point"
 
 
 @pytest.mark.parametrize("text", ["", "[", "{}", "[1]", '[["x"]]', "null"])
