@@ -153,7 +153,7 @@ bench-page: setup ## docs/explanation/performance.md with its charts, from the l
 
 .PHONY: tools
 tools: ## Install and build what the local cluster and the tests need; done once
-	$(LOCALKUBE) prereqs
+	$(LOCALKUBE) prereqs --possible
 	$(LOCALKUBE) prereqs tests
 	$(LOCALKUBE) build
 

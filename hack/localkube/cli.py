@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from localkube import binaries, cluster, engines, kind, prereqs, state, ui
+from localkube import binaries, caches, cluster, engines, kind, prereqs, state, ui
 from localkube.errors import LocalkubeError
-from localkube.layout import DEFAULT_NAME, check_name, current_roots
+from localkube.layout import DEFAULT_NAME, check_name, command, current_roots, roots
+from localkube.processes import is_alive
 
 _PREBUILT = (*binaries.NODE, *binaries.EXTRAS)
 
@@ -26,6 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = arguments.run(arguments)
     except (LocalkubeError, subprocess.TimeoutExpired) as error:
         print(f"localkube: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        advice = "LOCALKUBE_STATE and LOCALKUBE_CACHE choose other folders"
+        print(f"localkube: {error.filename}: {error.strerror}; {advice}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("localkube: interrupted; the same command goes on from here", file=sys.stderr)
@@ -49,11 +58,21 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="etcd, API server and controller manager on loopback; no pods, no root needed",
     )
+    up.add_argument(
+        "--recreate", action="store_true", help="remove what is there first, with all objects"
+    )
     up.add_argument("--json", action="store_true", help="print where it is and its pids")
     up.set_defaults(run=_up)
 
     down = commands.add_parser("down", parents=[named], help="remove the cluster and all it left")
     down.set_defaults(run=_down)
+
+    listing = commands.add_parser("list", help="the clusters of this user, one a line")
+    listing.set_defaults(run=_list)
+
+    cache = commands.add_parser("cache", help="what is kept to be used again, and how much")
+    cache.add_argument("--clear", action="store_true", help="remove it; no cluster may run")
+    cache.set_defaults(run=_cache)
 
     status = commands.add_parser("status", parents=[named], help="how the cluster is")
     status.add_argument("--json", action="store_true", help="the same for programs")
@@ -93,6 +112,9 @@ def parser() -> argparse.ArgumentParser:
     needed = commands.add_parser("prereqs", help="install what the machine lacks, or say what")
     needed.add_argument("--check", action="store_true", help="install nothing")
     needed.add_argument(
+        "--possible", action="store_true", help="leave out, and say, what this user cannot have"
+    )
+    needed.add_argument(
         "purpose", nargs="*", help=f"default: what this machine needs of {prereqs.PURPOSES}"
     )
     needed.set_defaults(run=_prereqs)
@@ -117,16 +139,16 @@ def _up(arguments: argparse.Namespace) -> int:
     places = current_roots()
     if arguments.control_plane_only:
         prereqs.require((prereqs.CONTROL_PLANE,))
-        cluster.up(places, arguments.name, state.CONTROL_PLANE)
+        cluster.up(places, arguments.name, state.CONTROL_PLANE, recreate=arguments.recreate)
         engine: engines.Engine = engines.NodeEngine(places)
     else:
         engine = engines.choose(places, arguments.name)
         engine.check()
-        engine.up(arguments.name)
+        engine.up(arguments.name, recreate=arguments.recreate)
     if arguments.json:
         print(json.dumps(_facts(engine, arguments.name), indent=1))
     else:
-        ui.say(f"ready: export KUBECONFIG={engine.kubeconfig(arguments.name)}")
+        ui.say(f"ready: export KUBECONFIG={shlex.quote(str(engine.kubeconfig(arguments.name)))}")
     return 0
 
 
@@ -153,7 +175,7 @@ def _status(arguments: argparse.Namespace) -> int:
     engine = engines.choose(current_roots(), arguments.name)
     parts = engine.inspect(arguments.name)
     if parts is None:
-        print(f"there is no cluster {arguments.name}", file=sys.stderr)
+        print(f"there is no cluster {arguments.name}{_elsewhere(arguments.name)}", file=sys.stderr)
         return 3
     ok = all(part.ok for part in parts)
     if arguments.json:
@@ -164,6 +186,36 @@ def _status(arguments: argparse.Namespace) -> int:
         for part in parts:
             print(f"  {'ok ' if part.ok else 'BAD'} {part.name:<24} {part.detail}")
     return 0 if ok else 1
+
+
+def _elsewhere(name: str) -> str:
+    """Where there is a cluster of that name, or what there is instead."""
+    places = current_roots()
+    machine = cluster.cluster_layout(roots({}, uid=0, home=Path("/root")), name)
+    if os.geteuid() != 0 and machine.root.exists():
+        return f"; root has one: sudo {command('status', name)}"
+    others = [layout.name for layout, _ in state.load_all(places.state / "clusters")]
+    return f"; there are: {', '.join(others)}" if others else ""
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    for layout, current in state.load_all(current_roots().state / "clusters"):
+        mode = "?" if current is None else current.mode
+        running = current is not None and any(map(is_alive, current.processes.values()))
+        print(f"{layout.name:<40} {mode:<13} {'runs' if running else 'stopped'}")
+    return 0
+
+
+def _cache(arguments: argparse.Namespace) -> int:
+    places = current_roots()
+    if arguments.clear:
+        running = [layout.name for layout, _ in state.load_all(places.state / "clusters")]
+        if running:
+            raise LocalkubeError(f"clusters use it: {', '.join(running)}; remove them first")
+        caches.clear(places)
+    for what, folder, size in caches.sizes(places):
+        print(f"{size / 2**30:6.1f} GiB  {what:<28} {folder}")
+    return 0
 
 
 def _kubeconfig(arguments: argparse.Namespace) -> int:
@@ -224,6 +276,9 @@ def _prereqs(arguments: argparse.Namespace) -> int:
     if not purposes:
         docker = kind.docker_answers()
         purposes = (prereqs.CONTROL_PLANE,) if docker else prereqs.PURPOSES[:3]
+    if arguments.possible and os.geteuid() != 0 and prereqs.NODE in purposes:
+        purposes = tuple(one for one in purposes if one not in (prereqs.NODE, prereqs.IMAGES))
+        ui.say(f"left out is what runs pods, for which this machine lacks {prereqs.ROOT}")
     if arguments.check:
         lacking = prereqs.missing(purposes)
         if lacking:

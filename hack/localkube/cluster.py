@@ -1,7 +1,8 @@
 """Bringing a cluster up, asking how it is, and taking it down.
 
-`up` converges: it keeps what runs, starts what is missing, and begins afresh when what is left
-cannot be continued (another boot, another version, a lost network namespace).
+`up` converges: it keeps what runs and starts what is missing. What is left and cannot be
+continued (another boot, another version, a lost network namespace) stays until somebody says
+`--recreate`: the objects in it may be wanted.
 """
 
 from __future__ import annotations
@@ -26,12 +27,24 @@ from localkube import (
 )
 from localkube.api import ApiClient
 from localkube.errors import LocalkubeError
-from localkube.layout import Endpoints, Layout, NodeAddresses, Roots, node_endpoints
+from localkube.layout import (
+    DEFAULT_NETWORK,
+    Endpoints,
+    Layout,
+    NodeAddresses,
+    Roots,
+    command,
+    current_network,
+    node_endpoints,
+)
 from localkube.starter import Starter
 from localkube.state import State
 
 _PORT_TAKEN = "address already in use"
 _PORTS = range(12_000, 20_000)
+# Networks of nodes are the machine's, whoever's folder the cluster is in.
+_SLOTS_LOCK = Path("/run/localkube-slots.lock")
+_RUNTIME = "containerd"
 
 
 def cluster_layout(places: Roots, name: str) -> Layout:
@@ -44,24 +57,29 @@ def cluster_lock(places: Roots, name: str) -> Path:
     return places.state / "locks" / name
 
 
-def up(places: Roots, name: str, mode: str) -> State:
+def up(places: Roots, name: str, mode: str, *, recreate: bool = False) -> State:
     """Bring a cluster up, or what is missing of it.
 
     Args:
         places: folders of state and cache.
         name: name of the cluster.
         mode: `state.NODE` or `state.CONTROL_PLANE`.
+        recreate: remove what is there first, with all objects.
 
     Raises:
-        LocalkubeError: the cluster did not become ready, or exists in the other mode.
+        LocalkubeError: the cluster did not become ready, cannot be continued, or exists in the
+            other mode. What is there stays.
     """
     layout = cluster_layout(places, name)
     with state.locked(cluster_lock(places, name)):
+        if recreate and layout.root.exists():
+            ui.say(f"cluster {name}: removing what is there")
+            _down(layout, _recorded(layout))
         current = state.load(layout)
         if current is not None and current.mode != mode:
             raise LocalkubeError(
                 f"cluster {name!r} exists as {current.mode}, wanted {mode}: choose another --name,"
-                f" or remove it with `localkube down --name {name}`"
+                f" or remove it with `{command('down', name)}`"
             )
         if current is not None and all(part.ok for part in health.inspect(layout, current)):
             ui.say(f"cluster {name} is already running")
@@ -69,17 +87,36 @@ def up(places: Roots, name: str, mode: str) -> State:
         wanted = binaries.NODE if mode == state.NODE else binaries.CONTROL_PLANE
         binaries.build(places, wanted)
         fingerprint = _fingerprint(places.cache, wanted)
+        if current is None or not current.processes:
+            if layout.root.exists():
+                ui.say(f"cluster {name}: an unfinished start was left behind; removing it")
+                _down(layout, current)
+            return _fresh(places, layout, mode, fingerprint)
+        recreating = command("up", name, *_options(mode), "--recreate")
+        afresh = f"`{recreating}` begins afresh without them"
         if reason := _cannot_continue(layout, current, fingerprint):
-            ui.say(f"cluster {name}: {reason}; removing what is left of it")
-            _down(layout, current)
-            current = None
-        if current is not None:
-            ui.say(f"cluster {name} is incomplete; starting what is missing")
-            if _try_to_continue(places, layout, current):
-                return current
-            ui.say(f"cluster {name} did not recover; removing it and starting afresh")
-            _down(layout, current)
-        return _fresh(places, layout, mode, fingerprint)
+            raise LocalkubeError(f"cluster {name}: {reason}; its objects are kept: {afresh}")
+        ui.say(f"cluster {name} is incomplete; starting what is missing")
+        try:
+            _start(places, layout, current)
+        except LocalkubeError as error:
+            raise LocalkubeError(
+                f"{error}\ncluster {name} did not recover and stays as it is, its objects too: "
+                f"the same command tries again, {afresh}"
+            ) from error
+        return current
+
+
+def _options(mode: str) -> list[str]:
+    return ["--control-plane-only"] if mode == state.CONTROL_PLANE else []
+
+
+def _recorded(layout: Layout) -> State | None:
+    """What `up` recorded; None where that cannot be read."""
+    try:
+        return state.load(layout)
+    except state.UnreadableStateError:
+        return None
 
 
 def _fingerprint(cache: Path, names: tuple[str, ...]) -> str:
@@ -87,10 +124,8 @@ def _fingerprint(cache: Path, names: tuple[str, ...]) -> str:
     return " ".join(sorted({binaries.path(cache, name).parent.name for name in names}))
 
 
-def _cannot_continue(layout: Layout, current: State | None, fingerprint: str) -> str | None:
+def _cannot_continue(layout: Layout, current: State, fingerprint: str) -> str | None:
     """Why what is left of an earlier cluster must be removed first; None when it can go on."""
-    if current is None:
-        return "an unfinished start was left behind" if layout.root.exists() else None
     if current.boot_id != processes.boot_id():
         return "the machine was restarted since it was started"
     if current.binaries != fingerprint:
@@ -98,15 +133,6 @@ def _cannot_continue(layout: Layout, current: State | None, fingerprint: str) ->
     if current.mode == state.NODE and not node.network_exists(layout, current):
         return "its network namespace or link is gone"
     return None
-
-
-def _try_to_continue(places: Roots, layout: Layout, current: State) -> bool:
-    try:
-        _start(places, layout, current)
-    except LocalkubeError as error:
-        ui.say(f"  {error}")
-        return False
-    return True
 
 
 def _fresh(places: Roots, layout: Layout, mode: str, fingerprint: str) -> State:
@@ -117,11 +143,15 @@ def _fresh(places: Roots, layout: Layout, mode: str, fingerprint: str) -> State:
     """
     ui.say(f"starting cluster {layout.name} ({mode})")
     if mode == state.NODE:
-        with state.locked(places.state / "locks" / ".slots"):
-            current = _record_new(layout, mode, fingerprint, slot=_free_slot(places))
+        with state.locked(_SLOTS_LOCK):
+            within = current_network()
+            slot = _free_slot(places, within)
+            current = _record_new(layout, mode, fingerprint, slot, within)
+            node.make_network(layout, current)
+            _SLOTS_LOCK.unlink()
         _start(places, layout, current)
         return current
-    current = _record_new(layout, mode, fingerprint, slot=None)
+    current = _record_new(layout, mode, fingerprint)
     try:
         _start(places, layout, current)
     except LocalkubeError as error:
@@ -129,32 +159,40 @@ def _fresh(places: Roots, layout: Layout, mode: str, fingerprint: str) -> State:
             raise
         # Somebody else took a port between our looking and our listening: once more with others.
         _down(layout, current)
-        current = _record_new(layout, mode, fingerprint, slot=None)
+        current = _record_new(layout, mode, fingerprint)
         _start(places, layout, current)
     return current
 
 
-def _record_new(layout: Layout, mode: str, fingerprint: str, slot: int | None) -> State:
-    endpoints = _free_endpoints() if slot is None else node_endpoints(NodeAddresses(slot))
+def _record_new(
+    layout: Layout,
+    mode: str,
+    fingerprint: str,
+    slot: int | None = None,
+    within: str = DEFAULT_NETWORK,
+) -> State:
+    endpoints = _free_endpoints() if slot is None else node_endpoints(NodeAddresses(slot, within))
     current = State(
         mode=mode,
         boot_id=processes.boot_id(),
         binaries=fingerprint,
         endpoints=endpoints,
         slot=slot,
+        network=within,
     )
     layout.root.mkdir(parents=True, exist_ok=True)
     state.save(layout, current)
     return current
 
 
-def _free_slot(places: Roots) -> int:
-    claimed = set()
-    for folder in (places.state / "clusters").glob("*"):
-        other = state.load(Layout(name=folder.name, root=folder))
-        if other is not None and other.slot is not None:
-            claimed.add(other.slot)
-    return network.free_slot(claimed, network.host_networks())
+def _free_slot(places: Roots, within: str) -> int:
+    """A slot no cluster of this folder has; those of others show as routes of the machine."""
+    claimed = {
+        NodeAddresses(other.slot, other.network).subnet
+        for _, other in state.load_all(places.state / "clusters")
+        if other is not None and other.slot is not None
+    }
+    return network.free_slot(claimed, network.host_networks(), within)
 
 
 def _free_endpoints() -> Endpoints:
@@ -208,7 +246,7 @@ def down(places: Roots, name: str) -> bool:
         if not layout.root.exists():
             return False
         with ui.step(f"removing cluster {name}"):
-            _down(layout, state.load(layout))
+            _down(layout, _recorded(layout))
         cluster_lock(places, name).unlink()
     return True
 
@@ -221,7 +259,23 @@ def _down(layout: Layout, current: State | None) -> None:
         processes.stop(current.processes.values(), grace=1)
         if current.mode == state.NODE:
             node.remove(layout, current)
+    else:
+        _stop_unrecorded(layout)
     _remove_folder(layout)
+
+
+def _stop_unrecorded(layout: Layout) -> None:
+    """Stop what runs of a cluster whose record is lost: our programs that were given its folder."""
+    folder = f"{layout.root}/"
+    programs = {*binaries.COMPONENTS, _RUNTIME}
+    found = processes.records(
+        pid
+        for pid, argv in processes.command_lines().items()
+        if Path(argv[0]).name in programs and any(folder in argument for argument in argv)
+    )
+    # First who would start others again.
+    processes.stop(found, grace=1)
+    node.sweep(layout)
 
 
 def _remove_folder(layout: Layout) -> None:

@@ -13,7 +13,7 @@ from localkube import cluster, health, images, prereqs, state
 from localkube.errors import LocalkubeError
 from localkube.health import Part
 from localkube.kind import KindEngine, docker_answers
-from localkube.layout import Roots
+from localkube.layout import Roots, command
 
 
 class Engine(Protocol):
@@ -22,8 +22,8 @@ class Engine(Protocol):
     def check(self) -> None:
         """Raise LocalkubeError when the machine lacks something."""
 
-    def up(self, name: str) -> None:
-        """Bring the cluster up, or repair it."""
+    def up(self, name: str, *, recreate: bool = False) -> None:
+        """Bring the cluster up, or repair it; `recreate` removes what is there first."""
 
     def down(self, name: str) -> bool:
         """Remove the cluster; False when there was none."""
@@ -59,9 +59,9 @@ class NodeEngine:
         """See `Engine`."""
         prereqs.require((prereqs.CONTROL_PLANE, prereqs.NODE, prereqs.IMAGES))
 
-    def up(self, name: str) -> None:
+    def up(self, name: str, *, recreate: bool = False) -> None:
         """See `Engine`."""
-        cluster.up(self._places, name, state.NODE)
+        cluster.up(self._places, name, state.NODE, recreate=recreate)
 
     def down(self, name: str) -> bool:
         """See `Engine`."""
@@ -113,5 +113,5 @@ def existing_kubeconfig(engine: Engine, name: str) -> Path:
     """
     path = engine.kubeconfig(name)
     if not path.exists():
-        raise LocalkubeError(f"there is no cluster {name}: run `localkube up` first")
+        raise LocalkubeError(f"there is no cluster {name}: run `{command('up', name)}` first")
     return path

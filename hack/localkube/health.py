@@ -53,7 +53,7 @@ def inspect(layout: Layout, current: State) -> list[Part]:
     answers = client.get("/readyz") is not None
     parts.append(Part("api", answers, current.endpoints.server if answers else "does not answer"))
     if current.mode == state.NODE and current.slot is not None:
-        addresses = NodeAddresses(current.slot)
+        addresses = NodeAddresses(current.slot, current.network)
         linked = network.exists(layout.netns, addresses)
         parts.append(
             Part("network", linked, addresses.node if linked else "namespace or link gone")

@@ -10,16 +10,18 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from localkube import binaries, buildah, cluster, node, state, ui
 from localkube.buildah import DebianBase, Store
 from localkube.errors import LocalkubeError
-from localkube.layout import REPOSITORY, Roots
+from localkube.layout import REPOSITORY, Roots, command
 
+_USERS = Path("images/users.json")
 _PYTHON = ("python3-minimal", "libpython3-stdlib", "ca-certificates")
 PYTHON_BASE = DebianBase("python", _PYTHON)
 PYTHON_BUILD_BASE = DebianBase("python-build", (*_PYTHON, "python3-pip"))
@@ -135,9 +137,9 @@ def build_all(places: Roots) -> dict[str, str]:
     Raises:
         LocalkubeError: a build failed.
     """
-    store = Store(places.cache)
     names = {image.key: image_name(image) for image in PROJECT_IMAGES}
-    with state.locked(places.cache / "images.lock"):
+    with _building(places) as store:
+        _note_use(places, names.values())
         changed = [image for image in PROJECT_IMAGES if not store.exists(names[image.key])]
         # Different bases can be downloaded and unpacked side by side.
         bases = {base for image in changed for _, base in image.bases}
@@ -148,37 +150,92 @@ def build_all(places: Roots) -> dict[str, str]:
             with ui.step(f"image {name}"):
                 _build(store, image, name, places)
             store.tag(name, f"{image.repository}:dev")
-            _remove_replaced(store, name)
+            _remove_replaced(places, store, name)
     return names
 
 
-def replaced_tags(name: str, tags: Iterable[str]) -> list[str]:
-    """Tags that an image replaces: earlier contents of it, if its own tag says its content."""
+@contextmanager
+def _building(places: Roots) -> Iterator[Store]:
+    """The store, for as long as nobody else builds in it."""
+    with state.locked(places.cache / "images.lock"):
+        store = Store(places.cache)
+        store.forget_unfinished()
+        yield store
+
+
+def _note_use(places: Roots, names: Iterable[str]) -> None:
+    """Note which images this checkout uses now: checkouts share the store."""
+    record = places.cache / _USERS
+    known = _users(record)
+    mine = dict(known.get(str(REPOSITORY), {}))
+    mine |= {repository: tag for repository, _, tag in (one.rpartition(":") for one in names)}
+    known[str(REPOSITORY)] = mine
+    record.parent.mkdir(parents=True, exist_ok=True)
+    state.write_atomically(record, json.dumps(known, indent=1, sort_keys=True))
+
+
+def _users(record: Path) -> dict[str, dict[str, str]]:
+    """Checkout -> repository -> the tag it uses; checkouts that are gone use none."""
+    try:
+        known: dict[str, dict[str, str]] = json.loads(record.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return {checkout: uses for checkout, uses in known.items() if Path(checkout).exists()}
+
+
+def replaced_tags(name: str, tags: Iterable[str], used: Iterable[str] = ()) -> list[str]:
+    """Tags that an image replaces: earlier contents of it, if its own tag says its content.
+
+    Args:
+        name: the image, with its tag.
+        tags: what there is of its repository.
+        used: tags that any checkout uses.
+    """
     _, _, current = name.rpartition(":")
     if not current.startswith("dev-"):
         return []
-    return [tag for tag in tags if tag.startswith("dev-") and tag != current]
+    kept = {current, *used}
+    return [tag for tag in tags if tag.startswith("dev-") and tag not in kept]
 
 
-def _remove_replaced(store: Store, name: str) -> None:
+def _remove_replaced(places: Roots, store: Store, name: str) -> None:
     """Every replaced image would keep a copy of all our dependencies on the disk."""
     repository, _, _ = name.rpartition(":")
-    for tag in replaced_tags(name, store.tags(repository)):
+    used = [
+        uses[repository] for uses in _users(places.cache / _USERS).values() if repository in uses
+    ]
+    for tag in replaced_tags(name, store.tags(repository), used):
         store.remove(f"{repository}:{tag}")
+
+
+def copy_plainly(root: Path, files: Iterable[Path], target: Path) -> None:
+    """Copy files so that everybody may read them, whatever mask they were checked out with.
+
+    Args:
+        root: folder the files are in.
+        files: their paths in it.
+        target: a folder; made.
+    """
+    for file in files:
+        copy = target / file
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / file, copy)
+        copy.chmod(0o755 if (root / file).stat().st_mode & 0o100 else 0o644)
+    for folder in (target, *(one for one in target.rglob("*") if one.is_dir())):
+        folder.chmod(0o755)
 
 
 def _build(store: Store, image: ProjectImage, name: str, places: Roots) -> None:
     dockerfile = REPOSITORY / image.dockerfile
     arguments = {argument: base_tag(base) for argument, base in image.bases}
-    if image is OPERATOR:
-        store.build(name, dockerfile, REPOSITORY, arguments)
-        return
+    root = REPOSITORY if image is OPERATOR else dockerfile.parent
+    files = input_files(root, image.inputs if image is OPERATOR else ["."])
     with tempfile.TemporaryDirectory(prefix="localkube-") as folder:
         context = Path(folder) / "context"
-        shutil.copytree(dockerfile.parent, context)
+        copy_plainly(root, files, context)
         if image is NATS:
             shutil.copy(binaries.nats_server(places.cache), context / "nats-server")
-        store.build(name, context / dockerfile.name, context, arguments)
+        store.build(name, context / dockerfile.relative_to(root), context, arguments)
 
 
 def build_one(
@@ -189,10 +246,19 @@ def build_one(
     Raises:
         LocalkubeError: the build failed.
     """
-    with state.locked(places.cache / "images.lock"), ui.step(f"image {tag}"):
-        store = Store(places.cache)
-        store.build(tag, dockerfile, context, build_args)
-        _remove_replaced(store, tag)
+    with (
+        _building(places) as store,
+        tempfile.TemporaryDirectory(prefix="localkube-") as folder,
+        ui.step(f"image {tag}"),
+    ):
+        _note_use(places, [tag])
+        plain = Path(folder) / "context"
+        copy_plainly(context, input_files(context, ["."]), plain)
+        beside = [Path(dockerfile.name), Path(f"{dockerfile.name}.dockerignore")]
+        there = [one for one in beside if (dockerfile.parent / one).exists()]
+        copy_plainly(dockerfile.parent, there, plain.with_name("file"))
+        store.build(tag, plain.with_name("file") / dockerfile.name, plain, build_args)
+        _remove_replaced(places, store, tag)
 
 
 def load(places: Roots, cluster_name: str, images: Iterable[str]) -> None:
@@ -206,7 +272,9 @@ def load(places: Roots, cluster_name: str, images: Iterable[str]) -> None:
     layout = cluster.cluster_layout(places, cluster_name)
     current = state.load(layout)
     if current is None or current.mode != state.NODE:
-        raise LocalkubeError(f"no node named {cluster_name!r} runs: `localkube up` starts one")
+        raise LocalkubeError(
+            f"no node named {cluster_name!r} runs: `{command('up', cluster_name)}` starts one"
+        )
     present = node.images(layout)
     record = layout.root / "loaded-images.json"
     loaded: dict[str, str] = json.loads(record.read_text()) if record.exists() else {}

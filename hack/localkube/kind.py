@@ -56,8 +56,10 @@ class KindEngine:
         """See `Engine`."""
         prereqs.require((prereqs.CONTROL_PLANE,))
 
-    def up(self, name: str) -> None:
+    def up(self, name: str, *, recreate: bool = False) -> None:
         """See `Engine`."""
+        if recreate:
+            self.down(name)
         kubeconfig = self.kubeconfig(name)
         kubeconfig.parent.mkdir(parents=True, exist_ok=True)
         if name in self._kind("get", "clusters").split():

@@ -6,8 +6,10 @@ move the folders are read by `roots`.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,8 @@ from localkube.errors import LocalkubeError
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 TOOLS = Path(__file__).resolve().parent / "tools"
 
-DEFAULT_NAME = "outbox"
+DEFAULT_NAME = "outbox-demo"
+DEFAULT_NETWORK = "10.88"
 NODE_NAME = "node"
 CLUSTER_DOMAIN = "cluster.local"
 # Pods and services live inside the node's network namespace, so every cluster can use the same.
@@ -25,6 +28,7 @@ POD_CIDR = "10.244.0.0/24"
 SERVICE_CIDR = "10.96.0.0/16"
 SERVICE_IP = "10.96.0.1"
 
+_NETWORK = re.compile(r"(\d{1,3})\.(\d{1,3})")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -53,6 +57,17 @@ def roots(environ: Mapping[str, str], *, uid: int, home: Path) -> Roots:
     return Roots(state=state.absolute(), cache=cache.absolute())
 
 
+def current_network() -> str:
+    """The first two numbers of the addresses of new nodes."""
+    return check_network(os.environ.get("LOCALKUBE_NETWORK") or DEFAULT_NETWORK)
+
+
+def command(verb: str, name: str, *options: str) -> str:
+    """A command of localkube as it can be pasted, about the cluster of that name."""
+    named = () if name == DEFAULT_NAME else ("--name", name)
+    return shlex.join([str(REPOSITORY / "hack/localkube/localkube"), verb, *named, *options])
+
+
 def current_roots() -> Roots:
     """`roots` of the calling process."""
     return roots(os.environ, uid=os.geteuid(), home=Path.home())
@@ -69,6 +84,22 @@ def check_name(name: str) -> str:
             f"cluster name {name!r}: wanted 1 to 40 lower-case letters, digits and inner dashes"
         )
     return name
+
+
+def check_network(text: str) -> str:
+    """Return the first two numbers of the addresses of nodes, if they can be that.
+
+    Raises:
+        LocalkubeError: they are none, or addresses that pods and services have.
+    """
+    found = _NETWORK.fullmatch(text)
+    taken = {".".join(one.split(".")[:2]) for one in (POD_CIDR, SERVICE_CIDR)}
+    if not found or not 1 <= int(found[1]) <= 223 or int(found[2]) > 255 or text in taken:
+        raise LocalkubeError(
+            f"LOCALKUBE_NETWORK: wanted the first two numbers of a free network, such as "
+            f"172.30 (not {' or '.join(sorted(taken))}), found {text!r}"
+        )
+    return text
 
 
 @dataclass(frozen=True)
@@ -105,8 +136,9 @@ class Layout:
 
     @property
     def netns(self) -> str:
-        """Name of the node's network namespace."""
-        return f"localkube-{self.name}"
+        """Name of the node's network namespace, of which the machine has one list."""
+        folder = hashlib.sha256(str(self.root).encode()).hexdigest()[:6]
+        return f"localkube-{self.name}-{folder}"
 
     @property
     def cgroup(self) -> str:
@@ -114,34 +146,40 @@ class Layout:
 
         Two kubelets under one parent would remove each other's pods as orphans.
         """
-        return f"localkube-{self.name}"
+        return self.netns
+
+    @property
+    def volumes(self) -> Path:
+        """Where volumes are that go with the cluster."""
+        return self.root / "volumes"
 
 
 @dataclass(frozen=True)
 class NodeAddresses:
-    """Addresses of one full node, derived from its slot (0 to 63)."""
+    """Addresses of one full node, derived from its slot (0 to 63) of a network of 64."""
 
     slot: int
+    network: str = DEFAULT_NETWORK
 
     @property
     def link(self) -> str:
         """Host end of the veth pair."""
-        return f"localkube{self.slot}"
+        return f"lk-{self.network.replace('.', '-')}-{self.slot}"
 
     @property
     def subnet(self) -> str:
         """The network between the host and the node."""
-        return f"10.88.{self.slot}.0/24"
+        return f"{self.network}.{self.slot}.0/24"
 
     @property
     def host(self) -> str:
         """The host as the node sees it."""
-        return f"10.88.{self.slot}.1"
+        return f"{self.network}.{self.slot}.1"
 
     @property
     def node(self) -> str:
         """The node as the host sees it."""
-        return f"10.88.{self.slot}.2"
+        return f"{self.network}.{self.slot}.2"
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,14 @@ def below(mounts: str, folder: Path) -> list[str]:
     """
     found = []
     for line in mounts.splitlines():
-        point = _unescape(line.split()[1])
+        point = unescape(line.split()[1])
         if Path(point).is_relative_to(folder):
             found.append(point)
     return sorted(found, key=lambda point: point.count("/"), reverse=True)
 
 
-def _unescape(text: str) -> str:
+def unescape(text: str) -> str:
+    """A path as /proc/mounts writes it, as it is."""
     for code, character in (("040", " "), ("011", "\t"), ("012", "\n"), ("134", "\\")):
         text = text.replace(f"\\{code}", character)
     return text

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from localkube.errors import LocalkubeError
-from localkube.layout import NodeAddresses
+from localkube.layout import DEFAULT_NETWORK, NodeAddresses
 from localkube.shell import run
 
 SLOTS = 64
@@ -29,19 +29,32 @@ def used_networks(routes: str) -> list[ipaddress.IPv4Network]:
     ]
 
 
-def free_slot(claimed: set[int], used: Iterable[ipaddress.IPv4Network]) -> int:
+def free_slot(
+    claimed: set[str], used: Iterable[ipaddress.IPv4Network], within: str = DEFAULT_NETWORK
+) -> int:
     """The first slot no other cluster has and whose network the host does not use.
 
+    Args:
+        claimed: networks of other clusters, as `NodeAddresses.subnet` says them.
+        used: networks of the host.
+        within: the first two numbers of the addresses to choose from.
+
     Raises:
-        LocalkubeError: all are taken.
+        LocalkubeError: all are taken; names by what, and what chooses others.
     """
     networks = list(used)
+    in_the_way: set[str] = set()
     for slot in range(SLOTS):
-        wanted = ipaddress.IPv4Network(NodeAddresses(slot).subnet)
-        if slot not in claimed and not any(wanted.overlaps(network) for network in networks):
+        subnet = NodeAddresses(slot, within).subnet
+        overlapping = [one for one in networks if ipaddress.IPv4Network(subnet).overlaps(one)]
+        if subnet not in claimed and not overlapping:
             return slot
+        in_the_way |= {f"the route to {one}" for one in overlapping}
+        in_the_way |= {"clusters that run"} if subnet in claimed else set()
+    last = NodeAddresses(SLOTS - 1, within).subnet
     raise LocalkubeError(
-        f"no network is free for a node: all of 10.88.0.0/24 to 10.88.{SLOTS - 1}.0/24 are in use"
+        f"no network is free for a node: all of {within}.0.0/24 to {last} are in use, by "
+        f"{', '.join(sorted(in_the_way))}; LOCALKUBE_NETWORK=172.30 takes those of 172.30.0.0/16"
     )
 
 
@@ -75,8 +88,16 @@ def create(netns: str, addresses: NodeAddresses) -> None:
 
 def remove(netns: str, addresses: NodeAddresses) -> None:
     """Remove link and namespace, whichever of them is there."""
-    for command in (["ip", "link", "del", addresses.link], ["ip", "netns", "del", netns]):
-        subprocess.run(command, capture_output=True, check=False, timeout=60)
+    subprocess.run(
+        ["ip", "link", "del", addresses.link], capture_output=True, check=False, timeout=60
+    )
+    remove_namespace(netns)
+
+
+def remove_namespace(netns: str) -> None:
+    """Remove a namespace, and with it the link that leads there."""
+    if (Path("/run/netns") / netns).exists():
+        run("ip", "netns", "del", netns)
 
 
 def require_bridge_filtering() -> None:

@@ -40,7 +40,7 @@ def addresses(current: State) -> NodeAddresses:
     """Addresses of a full node."""
     if current.slot is None:
         raise LocalkubeError("the recorded state of this node has no slot; run `localkube down`")
-    return NodeAddresses(current.slot)
+    return NodeAddresses(current.slot, current.network)
 
 
 def network_exists(layout: Layout, current: State) -> bool:
@@ -48,14 +48,17 @@ def network_exists(layout: Layout, current: State) -> bool:
     return network.exists(layout.netns, addresses(current))
 
 
-def prepare(layout: Layout, current: State) -> None:
-    """Make what the daemons need before they start: network, cgroup, configuration files."""
-    where = addresses(current)
+def make_network(layout: Layout, current: State) -> None:
+    """Make the node's namespace and link, which whoever looks for a free network sees."""
     network.require_bridge_filtering()
+    network.create(layout.netns, addresses(current))
+
+
+def prepare(layout: Layout, current: State) -> None:
+    """Make what the daemons need before they start: cgroup, configuration files."""
+    where = addresses(current)
     if not current.sysctls:
         _record_machine(layout, current)
-    if not network_exists(layout, current):
-        network.create(layout.netns, where)
     cgroups.create(layout.cgroup)
     kind = node_config.snapshotter(Path("/proc/self/mounts").read_text(), layout.root)
     for path, text in node_config.files(layout, where.node, kind).items():
@@ -76,13 +79,11 @@ def _record_machine(layout: Layout, current: State) -> None:
 
 
 def _other_nodes(layout: Layout) -> list[State]:
-    others = []
-    for folder in layout.root.parent.iterdir():
-        if folder.name != layout.name:
-            other = state.load(Layout(name=folder.name, root=folder))
-            if other is not None and other.mode == state.NODE and other.sysctls:
-                others.append(other)
-    return others
+    return [
+        other
+        for place, other in state.load_all(layout.root.parent)
+        if place != layout and other is not None and other.mode == state.NODE and other.sysctls
+    ]
 
 
 def start_runtime(starter: Starter) -> None:
@@ -191,6 +192,15 @@ def remove(layout: Layout, current: State) -> None:
             link.unlink()
     if not _other_nodes(layout):
         _restore_machine(current)
+
+
+def sweep(layout: Layout) -> None:
+    """Stop and remove what a node without a record left outside its folder, by its names."""
+    processes.stop(_shims(layout), grace=0)
+    processes.stop(cgroups.members(layout.cgroup), grace=0)
+    mounts.remove_below(layout.root)
+    network.remove_namespace(layout.netns)
+    cgroups.remove(layout.cgroup)
 
 
 def _remove_shim_sockets(layout: Layout) -> None:

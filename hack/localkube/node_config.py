@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from localkube.layout import CLUSTER_DOMAIN, NODE_NAME, POD_CIDR, Layout
+from localkube.mounts import unescape
 
 CNI_PLUGINS = Path("/usr/lib/cni")
 PAUSE_IMAGE = "localhost/pause:1"
@@ -61,6 +62,7 @@ def snapshotter(mounts: str, folder: Path) -> str:
     kind, longest = "", -1
     for line in mounts.splitlines():
         _, point, kind_here, *_ = line.split()
+        point = unescape(point)
         if folder.is_relative_to(point) and len(point) > longest:
             kind, longest = kind_here, len(point)
     return "native" if kind == "overlay" else "overlayfs"
@@ -161,7 +163,7 @@ def corefile(layout: Layout, node_ip: str) -> str:
     errors
     ready {node_ip}:{DNS_READY_PORT}
     kubernetes {CLUSTER_DOMAIN} in-addr.arpa ip6.arpa {{
-        kubeconfig {layout.pki / "coredns.kubeconfig"}
+        kubeconfig "{layout.pki / "coredns.kubeconfig"}"
         ttl 5
     }}
 }}

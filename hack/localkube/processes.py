@@ -6,6 +6,7 @@ start time of that pid on this boot: a reused pid never matches, so nobody else'
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,8 +14,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 PROC = Path("/proc")
+UMASK = 0o022
 
 
 @dataclass(frozen=True)
@@ -101,11 +104,42 @@ def spawn(argv: Sequence[str], log: Path, environment: dict[str, str]) -> Proces
             stderr=output,
             env=environment,
             cwd="/",
+            # What daemons make is for the users of pods to read, whatever the caller's mask says.
+            umask=UMASK,
             start_new_session=True,
         )
     # The daemon outlives this command; Popen must not complain that nobody waited for it.
     child.returncode = 0
     return record(child.pid)
+
+
+def run_apart(argv: Sequence[str], output: IO[bytes], timeout: float) -> int:
+    """Run a program in a session of its own, and end all of it when this one is interrupted.
+
+    What signals its own process group reaches nobody else, and nothing of it stays behind.
+
+    Args:
+        argv: its command line.
+        output: where what it says goes.
+        timeout: seconds it may take.
+
+    Returns:
+        Its exit status; below 0: the signal that ended it.
+
+    Raises:
+        FileNotFoundError: there is no such program.
+        subprocess.TimeoutExpired: it took too long, and was ended.
+    """
+    child = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+        umask=UMASK, start_new_session=True,
+    )  # fmt: skip
+    try:
+        return child.wait(timeout)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait(60)
 
 
 def send(wanted: ProcessRecord, number: signal.Signals) -> None:

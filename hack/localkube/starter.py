@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from localkube.prereqs import search_path
 from localkube.state import State
 
 _READY_SECONDS = 90.0
+# As etcd (JSON), the programs of Kubernetes (klog), Go itself and containerd say it.
+_FATAL = re.compile(
+    r'"level":"(fatal|panic)"|^[EF]\d{4} |^(panic|fatal error|Error): |level=(error|fatal)|^error: '
+)
 _THRIFT = {"GOGC": "400", "GOMEMLIMIT": "1GiB"}
 """All daemons are written in Go. A cluster for tests and trials is short of processors, not of
 memory, and kube-apiserver spends more than a third of its time collecting garbage otherwise."""
@@ -68,8 +73,14 @@ class Starter:
 
     def _complaint(self, name: str, what: str) -> str:
         log = self.layout.logs / f"{name}.log"
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-6:])
-        return f"{name} {what}, see {log}:\n{tail}"
+        return f"{name} {what}, see {log}:\n{cause(log.read_text(errors='replace'))}"
+
+
+def cause(log: str) -> str:
+    """The lines of a daemon's log that say why it ended: what is fatal first, without its stack."""
+    lines = log.splitlines()
+    said = [line[:500] for line in lines if _FATAL.search(line)]
+    return "\n".join(said[-3:] or lines[-6:])
 
 
 def daemon_environment() -> dict[str, str]:

@@ -13,11 +13,16 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from localkube.layout import Endpoints, Layout
+from localkube.errors import LocalkubeError
+from localkube.layout import DEFAULT_NETWORK, Endpoints, Layout, command
 from localkube.processes import ProcessRecord
 
 NODE = "node"
 CONTROL_PLANE = "control-plane"
+
+
+class UnreadableStateError(LocalkubeError):
+    """The record of a cluster cannot be read; the text says what to do."""
 
 
 @dataclass
@@ -29,6 +34,7 @@ class State:
     binaries: str
     endpoints: Endpoints
     slot: int | None = None
+    network: str = DEFAULT_NETWORK
     processes: dict[str, ProcessRecord] = field(default_factory=dict)
     sysctls: dict[str, str] = field(default_factory=dict)
     created_folders: list[str] = field(default_factory=list)
@@ -40,19 +46,48 @@ def to_json(state: State) -> str:
 
 
 def from_json(text: str) -> State:
-    """The state written by `to_json`."""
-    raw = json.loads(text)
-    raw["endpoints"] = Endpoints(**raw["endpoints"])
-    raw["processes"] = {name: ProcessRecord(**one) for name, one in raw["processes"].items()}
-    return State(**raw)
+    """The state written by `to_json`.
+
+    Raises:
+        ValueError: it is none: cut, or written by another version.
+    """
+    try:
+        raw = json.loads(text)
+        raw["endpoints"] = Endpoints(**raw["endpoints"])
+        raw["processes"] = {name: ProcessRecord(**one) for name, one in raw["processes"].items()}
+        return State(**raw)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(str(error)) from error
 
 
 def load(layout: Layout) -> State | None:
-    """The recorded state, or None when there is no cluster of that name."""
+    """The recorded state, or None when there is no cluster of that name.
+
+    Raises:
+        UnreadableStateError: the record is damaged, or of another version.
+    """
     try:
         return from_json(layout.state_file.read_text())
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise UnreadableStateError(
+            f"{layout.state_file} is damaged or of another version of localkube ({error}): "
+            f"`{command('down', layout.name)}` removes the cluster by what runs of it"
+        ) from error
+
+
+def load_all(clusters: Path) -> Iterator[tuple[Layout, State | None]]:
+    """Every cluster of a folder, by name; None: its record cannot be read."""
+    for folder in sorted(clusters.iterdir()) if clusters.exists() else []:
+        layout = Layout(name=folder.name, root=folder)
+        try:
+            current = load(layout)
+        except UnreadableStateError:
+            yield layout, None
+            continue
+        if current is not None:
+            yield layout, current
 
 
 def save(layout: Layout, state: State) -> None:

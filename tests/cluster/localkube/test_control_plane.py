@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from localkube import cluster, processes, state
+from localkube import cluster, processes, starter, state
 from localkube.api import ApiClient
 from localkube.errors import LocalkubeError
 from localkube.layout import REPOSITORY, Endpoints, Roots, current_roots
@@ -46,7 +47,7 @@ def up() -> tuple[dict[str, Any], str]:
     return json.loads(done.stdout), done.stderr
 
 
-def test_life_of_a_control_plane(places: Roots) -> None:
+def test_life_of_a_control_plane(places: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
     facts, _ = up()
     client = ApiClient(facts["server"], Path(facts["kubeconfig"]).parent)
     client.create("/api/v1/namespaces", NAMESPACE)
@@ -66,6 +67,21 @@ def test_life_of_a_control_plane(places: Roots) -> None:
     repaired, said = up()
     assert "starting what is missing" in said
     assert repaired["server"] == facts["server"]
+    assert client.get("/api/v1/namespaces/kept") is not None
+
+    # A server that is too slow loses nothing, and the next try goes on.
+    monkeypatch.setattr(starter, "_READY_SECONDS", 1)
+    frozen = repaired["pids"]["kube-apiserver"]
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        with pytest.raises(LocalkubeError, match="did not recover and stays as it is"):
+            cluster.up(places, NAME, state.CONTROL_PLANE)
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+    monkeypatch.undo()
+    monkeypatch.setenv("LOCALKUBE_STATE", str(places.state))
+    again, _ = up()
+    assert again == repaired
     assert client.get("/api/v1/namespaces/kept") is not None
 
     assert localkube("down").returncode == 0
@@ -88,8 +104,24 @@ def test_rest_of_another_boot_or_of_an_unfinished_start_is_replaced(places: Root
     assert recorded is not None
     recorded.boot_id = "another boot"
     state.save(layout, recorded)
-    _, said = up()
-    assert "machine was restarted" in said
+    refused = localkube("up", "--control-plane-only")
+    assert refused.returncode == 1
+    assert "machine was restarted" in refused.stderr
+    recreating = refused.stderr.partition("`")[2].partition("`")[0]
+    assert recreating.endswith(f"up --name {NAME} --control-plane-only --recreate")
+    done = subprocess.run(
+        shlex.split(recreating), capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    assert localkube("status").returncode == 0
+
+    # Without the record it is still found by what runs of it.
+    recorded = state.load(layout)
+    assert recorded is not None
+    layout.state_file.write_text("")
+    assert localkube("down").returncode == 0
+    assert not any(map(processes.is_alive, recorded.processes.values()))
+    assert not layout.root.exists()
 
 
 def test_port_taken_between_looking_and_listening(

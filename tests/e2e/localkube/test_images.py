@@ -41,6 +41,19 @@ def test_only_the_newest_unnamed_end_of_a_stage_is_kept(tmp_path: Path) -> None:
     assert len(store._unnamed()) == 1
 
 
+def test_what_a_build_that_was_cut_off_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    store = Store(tmp_path / "cache")
+    context = checkout(tmp_path / "ours", 0o644)
+    store.build(IMAGE, context / "Dockerfile", context, {})
+    container = store._answer("from", "--name", "unfinished", f"docker.io/library/{IMAGE}")
+    store._answer("mount", container.strip())
+    with pytest.raises(LocalkubeError, match="in use"):
+        store.remove(IMAGE)
+    store.forget_unfinished()
+    store.remove(IMAGE)
+    assert not store.exists(IMAGE)
+
+
 def test_a_store_that_cannot_be_asked_is_not_an_empty_one(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     assert Store(cache).identity("nobody:dev") is None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
 import pytest
 from localkube import archive, buildah, images, kind
 from localkube.buildah import DebianBase
+from localkube.layout import Roots
 
 
 @pytest.fixture
@@ -55,16 +57,46 @@ def test_names_of_project_images(image: images.ProjectImage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "tags", "expected"),
+    ("name", "tags", "used", "expected"),
     [
-        ("shop:dev-2", ["dev", "dev-1", "dev-2", "1.0"], ["dev-1"]),
-        ("shop:1.0", ["dev-1", "0.9"], []),
+        ("shop:dev-2", ["dev", "dev-1", "dev-2", "1.0"], [], ["dev-1"]),
+        ("shop:1.0", ["dev-1", "0.9"], [], []),
+        ("shop:dev-2", ["dev-0", "dev-1", "dev-2"], ["dev-1", "dev-2"], ["dev-0"]),
     ],
 )
-def test_only_earlier_contents_are_replaced(
-    name: str, tags: list[str], expected: list[str]
+def test_only_earlier_contents_that_no_checkout_uses_are_replaced(
+    name: str, tags: list[str], used: list[str], expected: list[str]
 ) -> None:
-    assert images.replaced_tags(name, tags) == expected
+    assert images.replaced_tags(name, tags, used) == expected
+
+
+def test_checkouts_that_are_gone_use_nothing(tmp_path: Path) -> None:
+    places = Roots(state=tmp_path, cache=tmp_path / "cache")
+    record = places.cache / images._USERS
+    images._note_use(places, ["shop:dev-1", "outbox-operator:dev-3"])
+    known = json.loads(record.read_text())
+    record.write_text(json.dumps({**known, str(tmp_path / "gone"): {"shop": "dev-2"}}))
+    images._note_use(places, ["shop:dev-4"])
+    [uses] = images._users(record).values()
+    assert uses == {"shop": "dev-4", "outbox-operator": "dev-3"}
+
+
+def test_an_image_holds_what_everybody_may_read_whoever_checked_it_out(tmp_path: Path) -> None:
+    root, copies = tmp_path / "checkout", []
+    (root / "src").mkdir(parents=True)
+    for name in ("program", "data"):
+        (root / "src" / name).write_text(name)
+    for mask, place in ((0o022, "open"), (0o077, "closed")):
+        for file in (root / "src").iterdir():
+            file.chmod((0o777 if file.name == "program" else 0o666) & ~mask)
+        before = os.umask(mask)
+        try:
+            images.copy_plainly(root, images.input_files(root, ["."]), tmp_path / place)
+        finally:
+            os.umask(before)
+        there = sorted((tmp_path / place).rglob("*"))
+        copies.append({one.name: oct(one.stat().st_mode & 0o777) for one in there})
+    assert copies == [{"src": "0o755", "program": "0o755", "data": "0o644"}] * 2
 
 
 def test_other_packages_are_another_base() -> None:

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 from localkube.errors import LocalkubeError
-from localkube.layout import Layout, NodeAddresses, check_name, node_endpoints, roots
+from localkube.layout import (
+    Layout,
+    NodeAddresses,
+    check_name,
+    check_network,
+    command,
+    node_endpoints,
+    roots,
+)
 
 HOME = Path("/home/me")
 
@@ -52,9 +60,10 @@ def test_refused_names(name: str) -> None:
 
 
 def test_every_slot_has_its_own_addresses_and_a_link_name_the_kernel_takes() -> None:
-    all_slots = [NodeAddresses(slot) for slot in range(64)]
-    assert len({one.subnet for one in all_slots}) == 64
-    assert len({one.link for one in all_slots}) == 64
+    networks = ("10.88", "172.30", "192.168")
+    all_slots = [NodeAddresses(slot, network) for slot in range(64) for network in networks]
+    assert len({one.subnet for one in all_slots}) == len(all_slots)
+    assert len({one.link for one in all_slots}) == len(all_slots)
     assert max(len(one.link) for one in all_slots) <= 15
 
 
@@ -64,6 +73,26 @@ def test_server_of_a_node_is_its_own_address() -> None:
 
 def test_clusters_share_no_path_and_no_kernel_object() -> None:
     one, two = Layout("a", Path("/s/a")), Layout("b", Path("/s/b"))
-    assert one.netns != two.netns
-    assert one.cgroup != two.cgroup
+    elsewhere = Layout("a", Path("/other/a"))
+    assert len({one.netns, two.netns, elsewhere.netns}) == 3
+    assert len({one.cgroup, two.cgroup, elsewhere.cgroup}) == 3
     assert not one.containerd_socket.is_relative_to(two.root)
+    assert one.volumes.is_relative_to(one.root), "what pods wrote goes with the cluster"
+
+
+@pytest.mark.parametrize("text", ["10.88", "172.30", "192.168"])
+def test_networks_that_nodes_may_have(text: str) -> None:
+    assert check_network(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["10", "10.88.0.0/16", "10.256", "0.1", "224.0", "10.244", "10.96"]
+)
+def test_networks_that_are_none_or_those_of_pods_and_services(text: str) -> None:
+    with pytest.raises(LocalkubeError, match="LOCALKUBE_NETWORK: wanted"):
+        check_network(text)
+
+
+def test_commands_that_are_shown_can_be_pasted() -> None:
+    assert command("down", "outbox-demo").endswith("hack/localkube/localkube down")
+    assert command("up", "b", "--recreate").endswith("localkube up --name b --recreate")

@@ -110,3 +110,11 @@ def test_certificates_hold_and_name_the_server(tmp_path: Path) -> None:
     config = yaml.safe_load((tmp_path / "admin.kubeconfig").read_text())
     assert config["clusters"][0]["cluster"]["server"] == "https://10.88.5.2:6443"
     assert (tmp_path / "admin.kubeconfig").stat().st_mode & 0o077 == 0
+
+
+def test_a_folder_may_have_a_space_in_its_name() -> None:
+    layout = Layout("demo", Path("/my state/demo"))
+    kubeconfig = '    kubeconfig "/my state/demo/pki/coredns.kubeconfig"\n'
+    assert kubeconfig in node_config.corefile(layout, ADDRESSES.node)
+    mounts = "/dev/vda / ext4 rw 0 0\noverlay /my\\040state overlay rw 0 0\n"
+    assert node_config.snapshotter(mounts, layout.root) == "native"

@@ -75,5 +75,35 @@ def test_records_leave_out_pids_without_a_process() -> None:
     assert processes.records([gone.pid]) == []
 
 
+def test_what_daemons_make_is_for_all_to_read(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    before = os.umask(0o077)
+    try:
+        record = processes.spawn(["/bin/sh", "-c", "umask"], log, {})
+    finally:
+        os.umask(before)
+    assert processes.wait_until(lambda: log.read_text() == "0022\n", 20)
+    processes.stop([record], grace=5)
+
+
+def test_who_signals_its_own_group_reaches_nobody_else_and_leaves_nothing(tmp_path: Path) -> None:
+    script = f"sleep 600 & echo $! >{tmp_path}/child; kill -HUP 0"
+    with (tmp_path / "log").open("wb") as output:
+        code = processes.run_apart(["/bin/sh", "-c", script], output, timeout=60)
+    assert code == -signal.SIGHUP
+    child = int((tmp_path / "child").read_text())
+    gone = lambda: getattr(processes.read_stat(child), "state", "X") in "ZX"  # noqa: E731
+    assert processes.wait_until(gone, 20)
+
+
+def test_what_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
+    script = f"sleep 600 & echo $! >{tmp_path}/child; wait"
+    with (tmp_path / "log").open("wb") as output, pytest.raises(subprocess.TimeoutExpired):
+        processes.run_apart(["/bin/sh", "-c", script], output, timeout=1)
+    child = int((tmp_path / "child").read_text())
+    gone = lambda: getattr(processes.read_stat(child), "state", "X") in "ZX"  # noqa: E731
+    assert processes.wait_until(gone, 20)
+
+
 def test_own_command_line_is_found() -> None:
     assert os.getpid() in processes.command_lines()

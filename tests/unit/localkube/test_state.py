@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pytest
 from localkube import state
 from localkube.layout import Endpoints, Layout
 from localkube.processes import ProcessRecord, wait_until
@@ -27,6 +28,29 @@ def test_round_trip(tmp_path: Path) -> None:
     assert state.load(layout) is None
     state.save(layout, STATE)
     assert state.load(layout) == STATE
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", '{"mode": "no', "[]", '{"mode": "node"}', state.to_json(STATE).replace("slot", "place")],
+    ids=["empty", "cut", "another document", "fields are missing", "of another version"],
+)
+def test_what_cannot_be_read_is_said_with_the_cure_and_keeps_nobody_else_away(
+    tmp_path: Path, text: str
+) -> None:
+    damaged, whole = Layout("damaged", tmp_path / "damaged"), Layout("whole", tmp_path / "whole")
+    state.save(whole, STATE)
+    damaged.root.mkdir()
+    damaged.state_file.write_text(text)
+    with pytest.raises(state.UnreadableStateError, match=r"localkube down --name damaged` removes"):
+        state.load(damaged)
+    assert list(state.load_all(tmp_path)) == [(damaged, None), (whole, STATE)]
+
+
+def test_a_record_from_before_nodes_could_have_other_networks() -> None:
+    older = state.to_json(STATE).replace(' "network": "10.88",\n', "")
+    assert "network" not in older
+    assert state.from_json(older) == STATE
 
 
 def test_record_is_private_and_leaves_no_temporary_file(tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""`hack/uv` on a machine without uv: installed once, whoever asks at the same time."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from support.kube import ROOT
+
+# What of Python's venv and pip counts here, and slow enough for others to come in between.
+PYTHON3 = """#!/bin/sh
+[ "$1" != -c ] || exit 0
+echo installed >>"$LOG"
+mkdir "$3" "$3/bin" || exit 1
+sleep 0.3
+cp "$PROGRAMS/pip" "$3/bin/python"
+"""
+PIP = """#!/bin/sh
+cp "$PROGRAMS/uv-to-install" "${0%python}uv"
+"""
+UV = """#!/bin/sh
+echo uv ran "$1"
+"""
+
+
+def test_several_at_once_install_one(tmp_path: Path) -> None:
+    programs, log = tmp_path / "bin", tmp_path / "log"
+    programs.mkdir()
+    for name, text in {"python3": PYTHON3, "pip": PIP, "uv-to-install": UV}.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    environment = {
+        "PATH": f"{programs}:/usr/bin:/bin",
+        "PROGRAMS": str(programs),
+        "HOME": str(tmp_path),
+        "LOG": str(log),
+    }
+    started = [
+        subprocess.Popen(
+            [ROOT / "hack/uv", str(number)], env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for number in range(4)
+    ]  # fmt: skip
+    for number, one in enumerate(started):
+        out, err = one.communicate(timeout=60)
+        assert (one.returncode, out) == (0, f"uv ran {number}\n"), err
+    assert log.read_text() == "installed\n"
