@@ -8,15 +8,16 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import outbox_operator.client
+import outbox_operator.consumer
 import outbox_operator.testing
 from outbox_operator.errors import OutboxError
 
 HEADER = "<!-- Generated from the docstrings of the library by `make generate`. Do not edit. -->\n"
 PAGE = Path("docs/reference/library.md")
-MODULES = (outbox_operator.client, outbox_operator.testing)
+MODULES = (outbox_operator.client, outbox_operator.consumer, outbox_operator.testing)
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises):$")
 ITEM = re.compile(r"^    (\S[^:]*): (.*)$")
 
@@ -41,8 +42,11 @@ def _module(module: ModuleType) -> Iterator[str]:
         yield from _class(name, getattr(module, name))
 
 
-def _class(name: str, kind: type) -> Iterator[str]:
+def _class(name: str, kind: Any) -> Iterator[str]:
     yield f"### {name}\n"
+    if not isinstance(kind, type):  # one of several
+        yield " | ".join(f"`{one.__name__}`" for one in get_args(kind)) + "\n"
+        return
     if not issubclass(kind, Exception | enum.Enum):
         yield f"```python\n{_signature(name, kind)}\n```\n"
     yield _text(inspect.getdoc(kind) or "")

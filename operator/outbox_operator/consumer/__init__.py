@@ -7,6 +7,7 @@ standard library only.
 from __future__ import annotations
 
 from outbox_operator.consumer.handlers.registry import Handlers
+from outbox_operator.consumer.handlers.retry import Retry
 from outbox_operator.consumer.handlers.types import (
     Ack,
     Context,
@@ -16,4 +17,13 @@ from outbox_operator.consumer.handlers.types import (
     RetryAfter,
 )
 
-__all__ = ["Ack", "Context", "DeadLetter", "Handlers", "Outcome", "ReceivedEvent", "RetryAfter"]
+__all__ = [
+    "Ack",
+    "Context",
+    "DeadLetter",
+    "Handlers",
+    "Outcome",
+    "ReceivedEvent",
+    "Retry",
+    "RetryAfter",
+]

@@ -59,12 +59,15 @@ class DeadLetterWriter:
         self._jitter = jitter
         self._traces = traces
 
-    async def put_aside(self, decided: ToDeadLetters, item: Item) -> Settlement:
+    async def put_aside(
+        self, decided: ToDeadLetters, item: Item, cause: BaseException | None = None
+    ) -> Settlement:
         """Store a message with its reason, if there is a stream for it; return what is left to do.
 
         Args:
             decided: Why.
             item: The message.
+            cause: What its handler raised, for the log.
         """
         event, delivery = item.event, item.delivery
         prefix = self._config.dead_letter_subject
@@ -104,6 +107,7 @@ class DeadLetterWriter:
         self._metrics.dead_letters(decided.reason).inc()
         log.error(
             "event %s is a dead letter (%s): %s",
-            event.id, decided.reason, error_text.bounded(decided.error), extra=item.facts(),
+            event.id, decided.reason, error_text.bounded(decided.error),
+            exc_info=cause, extra=item.facts(),
         )  # fmt: skip
         return PUT_ASIDE if prefix is not None else Terminate(decided.reason)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from outbox_operator.aio import jittered, pause_after
+from outbox_operator.consumer.handlers.retry import Retry
 from outbox_operator.consumer.handlers.types import (
     IGNORED,
     Ack,
@@ -162,8 +163,10 @@ def decide(
         case RetryAfter(seconds, reason):
             if seconds is not None:
                 return put_off(seconds, reason, waited, policy)
-            if 0 < policy.max_deliver <= attempts:
+            own = outcome.retry or Retry()
+            most = policy.max_deliver if own.max_deliver is None else own.max_deliver
+            if 0 < most <= attempts:
                 return ToDeadLetters(Reason.MAX_DELIVER, reason)
-            return Redeliver(backoff(attempts, jitter, policy.backoff), reason)
+            return Redeliver(backoff(attempts, jitter, own.delays or policy.backoff), reason)
         case _:
             assert_never(outcome)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sysconfig
 import traceback
+from pathlib import Path
 from typing import Final
 
 from outbox_operator.telemetry.logging import redact
@@ -12,6 +14,11 @@ ERROR_CHARACTERS: Final = 2000
 _WORDS: Final = re.compile(r"[:;]| at \S+ \(")
 _READ_CHARACTERS: Final = 100_000
 """What is behind them is not looked at; exceptions may hold whole payloads."""
+_SHOWN: Final = 3
+"""Lines of code, causes and members of a group."""
+_LIBRARIES: Final = tuple(
+    f"{path}/" for path in (sysconfig.get_path("stdlib"), Path(__file__).parents[1])
+)
 
 
 def bounded(text: str) -> str:
@@ -30,10 +37,45 @@ def kind(text: str) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """Put an exception on one line: what, and the innermost places it came through."""
+    """Put an exception on one line: what, and where, the application's own lines first; then what
+    is in it, if it is a group, and what caused it."""
+    parts, seen = [_one(error)], {id(error)}
+    if isinstance(error, BaseExceptionGroup):
+        parts += [f"[{_one(inside)}]" for inside in error.exceptions[:_SHOWN]]
+    while (cause := _cause(error)) is not None and id(cause) not in seen and len(seen) < _SHOWN:
+        seen.add(id(cause))
+        parts.append(f"caused by {_one(cause)}")
+        error = cause
+    return bounded("; ".join(parts))
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _one(error: BaseException) -> str:
     what = "".join(traceback.format_exception_only(error)).strip()
     if isinstance(error, SyntaxError):  # before its name comes the line, which may be the payload
         what = f"{type(error).__name__}: {error}"
-    frames = traceback.extract_tb(error.__traceback__)[-3:]
-    where = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in frames[::-1])
-    return bounded(f"{what} at {where}" if where else what)
+    what = bounded(what)
+    frames = traceback.StackSummary.extract(
+        traceback.walk_tb(error.__traceback__), lookup_lines=False
+    )[::-1]
+    own = [frame for frame in frames if not _is_library(frame.filename)][:_SHOWN]
+    shown = " < ".join(map(_place, own or frames[:_SHOWN]))
+    if own and own[0] is not frames[0]:
+        shown += f", inside {_place(frames[0])}"
+    return f"{what} at {shown}" if shown else what
+
+
+def _place(frame: traceback.FrameSummary) -> str:
+    return f"{frame.name} ({frame.filename}:{frame.lineno})"
+
+
+def _is_library(path: str) -> bool:
+    """Whether a file is not the application's: installed, of Python itself, or ours."""
+    return (
+        path.startswith((*_LIBRARIES, "<frozen "))
+        or "/site-packages/" in path
+        or "/dist-packages/" in path
+    )

@@ -25,6 +25,7 @@ from outbox_operator.consumer.handlers.types import (
     Handler,
     Outcome,
     RetryAfter,
+    caused,
 )
 from outbox_operator.consumer.key_queues import Item
 from outbox_operator.consumer.metrics import ConsumerMetrics
@@ -92,7 +93,8 @@ class HandlerCalls:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise  # ours: the process stops
-            return [RetryAfter(reason=error_text.describe(error))] * len(items)
+            failed = caused(RetryAfter(reason=error_text.describe(error)), error)
+            return [failed] * len(items)
         finally:
             self._metrics.handled(first.event.type, time.perf_counter() - started)
 

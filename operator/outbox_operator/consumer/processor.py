@@ -39,6 +39,7 @@ from outbox_operator.consumer.handlers.types import (
     RetryAfter,
     Unanswered,
     Unhandled,
+    cause_of,
 )
 from outbox_operator.consumer.key_queues import Item
 from outbox_operator.consumer.metrics import ConsumerMetrics
@@ -196,7 +197,7 @@ class Processor:
             case _:
                 self._asked_to_wait(item, outcome, now)
         if isinstance(decided, ToDeadLetters):
-            return await self._dead_letters.put_aside(decided, item)
+            return await self._dead_letters.put_aside(decided, item, cause_of(outcome))
         if isinstance(decided, Acknowledge):
             return decided
         label, words = "retry", "not handled, next delivery"
@@ -205,7 +206,7 @@ class Processor:
         self._metrics.processed(label, item.event.type).inc()
         log.warning(
             "event %s %s in %.1f s: %s", item.event.id, words, decided.seconds, why,
-            extra=item.facts(),
+            exc_info=cause_of(outcome) if item.attempts == 1 else None, extra=item.facts(),
         )  # fmt: skip
         return decided
 

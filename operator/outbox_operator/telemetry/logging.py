@@ -30,6 +30,8 @@ _KEYWORD_SECRET: Final = re.compile(
     r"(?i)\b(password|passwd|pwd|token|secret|seed)([\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&\"']+)"
 )
 
+_EXCEPTION_CHARACTERS: Final = 16_000
+
 _context: contextvars.ContextVar[Mapping[str, object]] = contextvars.ContextVar(
     "outbox_log_context", default=MappingProxyType({})
 )
@@ -79,11 +81,20 @@ class JsonFormatter(logging.Formatter):
         for name, value in {**_context.get(), **extra}.items():
             line.setdefault(name, value)
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = _middle_cut(self.formatException(record.exc_info))
         clean = {name: _plain(value) for name, value in line.items()}
         text = json.dumps(clean, ensure_ascii=False, default=_fallback)
         # What came in as no UTF-8 cannot go out: the line would be lost.
         return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _middle_cut(text: str) -> str:
+    """Keep both ends of a long text: of a traceback the last lines say most. An exception may hold
+    whole payloads, or have thousands of causes."""
+    if len(text) <= _EXCEPTION_CHARACTERS:
+        return text
+    half = _EXCEPTION_CHARACTERS // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half} characters …\n{text[-half:]}"
 
 
 def _plain(value: object) -> object:

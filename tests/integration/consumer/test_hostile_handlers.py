@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import pytest
 from nats.aio.client import Client
 
 from outbox_operator.consumer import Context, DeadLetter, ReceivedEvent, RetryAfter
+from outbox_operator.telemetry.logging import JsonFormatter
 from support.consuming import Source, calling, consuming, metric, readiness
 from support.waiting import eventually
 
@@ -87,8 +89,10 @@ ANSWERS: dict[str, tuple[Callable[[], Exception], str]] = {
 
 @pytest.mark.parametrize("answer", ANSWERS)
 async def test_whatever_a_handler_gives_as_its_reason_is_one(
-    client: Client, stream_prefix: str, answer: str
+    client: Client, stream_prefix: str, answer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Reports of workers are UTF-8, and one of these tracebacks is not.
+    monkeypatch.setattr(logging.getLogger("outbox_operator.consumer"), "propagate", False)
     source = await Source.create(client, stream_prefix, max_deliver=1)
     make, wanted = ANSWERS[answer]
 
@@ -100,6 +104,33 @@ async def test_whatever_a_handler_gives_as_its_reason_is_one(
         await source.settled(1)
     [letter] = await source.dead_letters()
     assert wanted in str((letter.headers or {})["Outbox-Dead-Letter-Error"])
+
+
+async def test_the_log_has_the_whole_traceback_at_the_first_failure_and_at_the_last(
+    client: Client, stream_prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = await Source.create(client, stream_prefix, max_deliver=3)
+    raised: list[Exception] = []
+    cards: dict[str, str] = {}
+
+    async def handle(event: ReceivedEvent, context: Context) -> None:
+        try:
+            cards["card"]
+        except KeyError as error:
+            raised.append(ValueError("no card"))
+            raise raised[-1] from error
+
+    await source.publish()
+    async with consuming(source.config, calling(handle)):
+        await source.settled(1)
+    shown = [record.exc_info for record in caplog.records if record.getMessage()[:6] == "event "]
+    assert [info and info[1] for info in shown] == [raised[0], None, raised[2]]
+    text = JsonFormatter("consumer").format(caplog.records[-1]) if shown else ""
+    assert text.index("KeyError: 'card'") < text.index("direct cause") < text.rindex("in handle")
+    [letter] = await source.dead_letters()
+    told = str((letter.headers or {})["Outbox-Dead-Letter-Error"])
+    assert told.startswith("ValueError: no card at handle (")
+    assert "caused by KeyError: 'card' at handle (" in told
 
 
 async def test_a_handler_that_ends_the_loop_of_others_stops_with_the_process(

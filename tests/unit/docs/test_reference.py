@@ -6,10 +6,11 @@ import argparse
 import dataclasses
 import os
 import re
+from types import ModuleType
 
 import pytest
 import yaml
-from generate import metrics
+from generate import library, metrics
 
 from outbox_operator.api import meta
 from outbox_operator.cli import main as cli
@@ -190,3 +191,10 @@ def test_the_page_has_each_metric_of_kube_state_metrics() -> None:
         for one in config["spec"]["resources"]
         for metric in one["metrics"]
     ]
+
+
+@pytest.mark.parametrize("module", library.MODULES, ids=lambda module: module.__name__)
+def test_the_library_is_described(module: ModuleType) -> None:
+    text = (ROOT / library.PAGE).read_text()
+    assert f"## `{module.__name__}`\n" in text
+    assert [name for name in module.__all__ if f"\n### {name}\n" not in text] == []

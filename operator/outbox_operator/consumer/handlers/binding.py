@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import inspect
+import collections.abc
 import json
-import typing
 from collections.abc import Callable, Sequence
-from typing import Any, get_args, get_origin
+from typing import Any, Final, get_args, get_origin
 
+from outbox_operator.consumer.handlers.signatures import Parameter, Signature
 from outbox_operator.consumer.handlers.types import Context, DeadLetter, ReceivedEvent
 from outbox_operator.errors import SpecError
 
 Fill = Callable[[ReceivedEvent, Context], Any]
 FillMany = Callable[[Sequence[ReceivedEvent], Context], Any]
 
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_LISTS: Final = (
+    list, collections.abc.Sequence, collections.abc.Collection, collections.abc.Iterable,
+)  # fmt: skip
 
 
-def bind(function: Callable[..., Any], name: str) -> Callable[[ReceivedEvent, Context], Any]:
-    """Make a call of `function` with what its parameters are annotated with.
+def bind(signature: Signature, name: str) -> Callable[[ReceivedEvent, Context], Any]:
+    """Make a call of a function with what its parameters are annotated with.
 
     Args:
-        function: A handler of single events.
+        signature: Of a handler of single events.
         name: For messages.
 
     Raises:
-        SpecError: A parameter that nothing can fill, or an annotation that cannot be resolved.
+        SpecError: A parameter that nothing can fill.
     """
-    fills = [_single(annotation, index, name) for index, annotation in _wanted(function, name)]
+    function = signature.call
+    fills = [_single(one, place, name) for place, one in enumerate(signature.parameters)]
+    names = [one.name for one in signature.parameters if one.keyword]
+    if names:
+        return _with_names(function, fills, names)
     match fills:
         case [first]:
             return lambda event, context: function(first(event, context))
@@ -40,40 +46,29 @@ def bind(function: Callable[..., Any], name: str) -> Callable[[ReceivedEvent, Co
 
 
 def bind_batch(
-    function: Callable[..., Any], name: str
+    signature: Signature, name: str
 ) -> Callable[[Sequence[ReceivedEvent], Context], Any]:
     """Make the same for a handler of lists. Raises SpecError as `bind`."""
-    fills = [_many(annotation, index, name) for index, annotation in _wanted(function, name)]
-    return lambda events, context: function(*[fill(events, context) for fill in fills])
+    fills = [_many(one, place, name) for place, one in enumerate(signature.parameters)]
+    return _with_names(signature.call, fills, [p.name for p in signature.parameters if p.keyword])
 
 
-def _wanted(function: Callable[..., Any], name: str) -> list[tuple[int, Any]]:
-    """Return position and annotation of each parameter without a default."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (ValueError, TypeError):  # some built-in functions do not say
-        parameters = ()  # type: ignore[assignment]
-    called = function if inspect.isroutine(function) else type(function).__call__
-    try:
-        hints = typing.get_type_hints(called)
-    except (NameError, TypeError) as error:
-        raise SpecError(f"handler {name}: an annotation cannot be resolved: {error}") from error
-    wanted: list[Any] = []
-    for parameter in parameters:
-        if parameter.kind is inspect.Parameter.VAR_POSITIONAL and not wanted:
-            wanted = [ReceivedEvent, Context]
-        if parameter.kind in _POSITIONAL and parameter.default is inspect.Parameter.empty:
-            wanted.append(hints.get(parameter.name))
-    if not wanted or len(wanted) > 3:
-        raise SpecError(
-            f"handler {name}: wanted a function of the event, the context, the payload, or some "
-            f"of them; found {len(wanted)} parameters"
-        )
-    return list(enumerate(wanted))
+def _with_names(
+    function: Callable[..., Any], fills: Sequence[Callable[..., Any]], names: Sequence[str]
+) -> Callable[..., Any]:
+    """Make a call whose last parameters are given by name."""
+    first = len(fills) - len(names)
+
+    def call(given: Any, context: Context) -> Any:
+        values = [fill(given, context) for fill in fills]
+        return function(*values[:first], **dict(zip(names, values[first:], strict=True)))
+
+    return call
 
 
-def _single(annotation: Any, index: int, name: str) -> Fill:
-    if annotation is ReceivedEvent or (annotation is None and index == 0):
+def _single(parameter: Parameter, place: int, name: str) -> Fill:
+    annotation = parameter.annotation
+    if annotation is ReceivedEvent or (annotation is None and place == 0):
         return _event
     if annotation is Context or annotation is None:
         return _context
@@ -88,17 +83,18 @@ def _context(_: ReceivedEvent, context: Context) -> Context:
     return context
 
 
-def _many(annotation: Any, index: int, name: str) -> FillMany:
-    if annotation is Context or (annotation is None and index > 0):
+def _many(parameter: Parameter, place: int, name: str) -> FillMany:
+    annotation = parameter.annotation
+    if annotation is Context or (annotation is None and place > 0):
         return lambda _, context: context
     if annotation is None:
         return lambda events, _: list(events)
-    if get_origin(annotation) not in (list, Sequence):
+    if get_origin(annotation) not in _LISTS:
         raise SpecError(
             f"handler {name}: a batch handler takes list[ReceivedEvent] or list[…] of payloads; "
             f"found {annotation}"
         )
-    fill = _single((get_args(annotation) or (None,))[0], 0, name)
+    fill = _single(Parameter("", (get_args(annotation) or (None,))[0], False), 0, name)
     return lambda events, context: [fill(event, context) for event in events]
 
 

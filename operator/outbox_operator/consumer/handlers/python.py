@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from outbox_operator.consumer import error_text
-from outbox_operator.consumer.handlers import binding, deadline
+from outbox_operator.consumer.handlers import binding, deadline, signatures
 from outbox_operator.consumer.handlers.registry import Handlers, Route
+from outbox_operator.consumer.handlers.retry import Retry, leaves
 from outbox_operator.consumer.handlers.threads import Threads
 from outbox_operator.consumer.handlers.types import (
     ACK,
@@ -30,6 +31,7 @@ from outbox_operator.consumer.handlers.types import (
     ReceivedEvent,
     RetryAfter,
     Unhandled,
+    caused,
 )
 from outbox_operator.errors import HandlerUnavailableError, SpecError
 
@@ -47,7 +49,8 @@ class _Call:
     is_async: bool
     timeout: float
     batch: int | None
-    shared_by: tuple[int, int | None, float]
+    retry: Retry | None
+    shared_by: tuple[int, int | None, float, int]
     """Equal for patterns that one decorator gave one function."""
 
 
@@ -55,7 +58,7 @@ class PythonHandler:
     """Calls functions by event type.
 
     None and `Ack()` acknowledge; `RetryAfter` and `DeadLetter`, returned or raised, do what they
-    say; any other exception is a failed delivery.
+    say; any other exception is a failed delivery, and any other answer a dead letter.
 
     Args:
         path: Name of what was loaded, for people.
@@ -91,7 +94,13 @@ class PythonHandler:
                 'function with @app.handler("order.created") or @app.batch(…) when the module is '
                 "imported"
             )
-        calls = {route: self._prepare(route, timeout) for route in self._handlers.routes}
+        calls: dict[str, _Call] = {}
+        for route in self._handlers.routes:
+            if route.pattern in calls:  # what was added to included handlers afterwards
+                raise SpecError(
+                    f"python handler {path!r}: event type {route.pattern!r} has several handlers"
+                )
+            calls[route.pattern] = self._prepare(route, timeout)
         self._calls = calls
         self._by_type: dict[str, _Call | None] = {}
         self._threads = Threads(threads)
@@ -99,16 +108,16 @@ class PythonHandler:
         self.wants_connection = any(call.is_async for call in calls.values())
 
     def _prepare(self, route: Route, timeout: float) -> _Call:
-        function = route.function
-        called = function if inspect.isroutine(function) else getattr(function, "__call__", None)  # noqa: B004
         name = f"{self._path} ({route.pattern})"
+        signature = signatures.read(route.function, name, batch=route.batch is not None)
         bind = binding.bind if route.batch is None else binding.bind_batch
         return _Call(
-            bind(function, name),
-            inspect.iscoroutinefunction(called),
+            bind(signature, name),
+            signature.is_async,
             route.timeout or timeout,
             route.batch,
-            (id(function), route.batch, route.timeout or timeout),
+            route.retry,
+            (id(route.function), route.batch, route.timeout or timeout, id(route.retry)),
         )
 
     @property
@@ -162,7 +171,6 @@ class PythonHandler:
 
         Raises:
             HandlerUnavailableError: Abandoned calls occupy all threads.
-            TypeError: It returned something else.
             Exception: Whatever it raises.
         """
         call = self._call_of(event.type)
@@ -171,11 +179,7 @@ class PythonHandler:
         if call.batch is not None:
             return (await self.handle_batch([event], context))[0]
         answer = await self._within(call, event, context)
-        if answer is None:
-            return ACK
-        if isinstance(answer, Ack | RetryAfter | DeadLetter):
-            return answer
-        raise self._wrong(answer)
+        return ACK if answer is None else self._read(answer)
 
     async def handle_batch(
         self, events: Sequence[ReceivedEvent], context: Context
@@ -187,22 +191,16 @@ class PythonHandler:
         answer = await self._within(call, events, context)
         if answer is None:
             return [ACK] * len(events)
-        if isinstance(answer, Ack | RetryAfter | DeadLetter):
-            return [answer] * len(events)
-        if not isinstance(answer, Sequence) or len(answer) != len(events):
-            raise self._wrong(answer)
-        outcomes = [ACK if one is None else one for one in answer]
-        for one in outcomes:
-            if not isinstance(one, Ack | RetryAfter | DeadLetter):
-                raise self._wrong(one)
-        return outcomes
+        if isinstance(answer, Sequence) and len(answer) == len(events):
+            return [ACK if one is None else self._read(one) for one in answer]
+        return [self._read(answer)] * len(events)
 
     def _call_of(self, event_type: str) -> _Call | None:
         try:
             return self._by_type[event_type]
         except KeyError:
             route = self._handlers.route(event_type)
-            call = None if route is None else self._calls[route]
+            call = None if route is None else self._calls[route.pattern]
             if call is None:
                 log.warning(
                     "%s has no handler for events of type %r; they %s",
@@ -222,10 +220,17 @@ class PythonHandler:
             return IGNORED
         return Unhandled(f"{self._path} has no handler for events of type {event_type!r}")
 
-    def _wrong(self, answer: object) -> TypeError:
-        return TypeError(
-            f"{self._path} returned {type(answer).__name__}; return None, Ack(), RetryAfter(...) "
-            "or DeadLetter(...), a batch handler also a list with one of them for each event"
+    def _read(self, answer: object) -> Outcome:
+        """Return what an answer means. One that means nothing is a dead letter: the function ran,
+        and would do again what it did if the event came again."""
+        if isinstance(answer, Ack | RetryAfter | DeadLetter):
+            return answer
+        if answer is Ack or answer is RetryAfter:
+            return ACK if answer is Ack else RetryAfter()
+        return DeadLetter(
+            f"{self._path} returned {type(answer).__name__}, which is no answer; return None, "
+            "Ack(), RetryAfter(…) or DeadLetter(…), a batch handler also a list with one of them "
+            "for each event"
         )
 
     async def _within(self, call: _Call, given: Any, context: Context) -> object:
@@ -241,6 +246,13 @@ class PythonHandler:
             return RetryAfter(reason=f"no answer within {context.deadline - started:.6g} s")
         except (RetryAfter, DeadLetter) as answer:
             return answer.with_traceback(None)
+        except HandlerUnavailableError:
+            raise
+        except Exception as error:
+            answered = _answered(error, call.retry)
+            if answered is None:
+                raise
+            return answered
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -256,10 +268,29 @@ class PythonHandler:
             )
         inside = contextvars.copy_context()
         function = functools.partial(inside.run, call.bound, given, context)
-        return await asyncio.wrap_future(self._threads.submit(function))
+        answer = await asyncio.wrap_future(self._threads.submit(function))
+        # Of a function that is not async and calls one that is.
+        return await answer if inspect.isawaitable(answer) else answer
 
 
-async def _run(function: Callable[[], Any]) -> None:
+def _answered(error: Exception, retry: Retry | None) -> Outcome | None:
+    """Return what an exception stands for, if it is no failure like any other."""
+    if isinstance(error, ExceptionGroup):  # what a TaskGroup makes of an answer that is raised
+        answers = [one for one in leaves(error) if isinstance(one, RetryAfter | DeadLetter)]
+        if len(answers) == len(list(leaves(error))):
+            dead = (one for one in answers if isinstance(one, DeadLetter))
+            return next(dead, answers[0]).with_traceback(None)
+    if retry is None:
+        return None
+    why, delay = error_text.describe(error), retry.delay(error)
+    if retry.gives_up(error):
+        return caused(DeadLetter(why), error)
+    answer = RetryAfter(delay, why)
+    answer.retry = retry
+    return caused(answer, error)
+
+
+async def _run(function: Callable[[], object]) -> None:
     if inspect.iscoroutinefunction(function):
         await function()
     else:

@@ -6,14 +6,22 @@ is `consumer.handlers.python`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from outbox_operator.consumer.handlers.retry import Retry
+from outbox_operator.consumer.handlers.signatures import place
+from outbox_operator.consumer.handlers.types import Outcome
 from outbox_operator.errors import SpecError
 
-F = TypeVar("F", bound=Callable[..., Any])
-C = TypeVar("C", bound=Callable[[Any], Awaitable[Any]])
+Answer = Outcome | None
+Answers = Answer | Sequence[Answer]
+
+F = TypeVar("F", bound=Callable[..., Answer | Awaitable[Answer]])
+B = TypeVar("B", bound=Callable[..., Answers | Awaitable[Answers]])
+H = TypeVar("H", bound=Callable[[], object])
+C = TypeVar("C", bound=Callable[[Any], Awaitable[object]])
 
 LARGEST_BATCH: Final = 10_000
 
@@ -27,12 +35,14 @@ class Route:
         function: Async or not.
         batch: Most events it is given at once; None: it is given single events.
         timeout: Seconds a call may take; None: the consumer's setting.
+        retry: What follows from its exceptions; None: what the consumer's settings say.
     """
 
     pattern: str
     function: Callable[..., Any]
     batch: int | None = None
     timeout: float | None = None
+    retry: Retry | None = None
 
     def matches(self, event_type: str) -> bool:
         """Return whether events of a type are for this handler."""
@@ -57,15 +67,22 @@ class Handlers:
     An event goes to the most specific handler that accepts its type. One that nobody accepts is a
     dead letter, or is acknowledged if `handler.python.unhandled` says so; the log names each type
     once.
+
+    Args:
+        retry: What follows from exceptions of its handlers, unless one says otherwise.
     """
 
-    def __init__(self) -> None:
-        self.routes: list[Route] = []
-        self.starters: list[Callable[[], Any]] = []
-        self.connectors: list[Callable[[Any], Awaitable[Any]]] = []
-        self.stoppers: list[Callable[[], Any]] = []
+    def __init__(self, *, retry: Retry | None = None) -> None:
+        self._retry = retry
+        self._routes: list[Route] = []
+        self._included: list[Handlers] = []
+        self._starters: list[Callable[[], object]] = []
+        self._connectors: list[Callable[[Any], Awaitable[object]]] = []
+        self._stoppers: list[Callable[[], object]] = []
 
-    def handler(self, *event_types: str, timeout: float | None = None) -> Callable[[F], F]:
+    def handler(
+        self, *event_types: str, timeout: float | None = None, retry: Retry | None = None
+    ) -> Callable[[F], F]:
         """Decorate a function of single events, async or not.
 
         Its parameters are filled by their annotations: `ReceivedEvent` gets the event, `Context`
@@ -75,13 +92,26 @@ class Handlers:
         Args:
             event_types: For example "order.created", "order.*" or "order.>".
             timeout: Seconds a call may take; default: the consumer's setting.
+            retry: What follows from its exceptions; default: that of these handlers.
 
         Raises:
             SpecError: No type, or a malformed one.
         """
-        return self._adder(event_types, None, timeout)
+        self._check(event_types, timeout)
 
-    def batch(self, *event_types: str, size: int, timeout: float | None = None) -> Callable[[F], F]:
+        def add(function: F) -> F:
+            self._add(event_types, function, None, timeout, retry)
+            return function
+
+        return add
+
+    def batch(
+        self,
+        *event_types: str,
+        size: int,
+        timeout: float | None = None,
+        retry: Retry | None = None,
+    ) -> Callable[[B], B]:
         """Decorate a function of a list of up to `size` events.
 
         Annotate its parameter `list[ReceivedEvent]`, or `list[Order]` for the payloads. It
@@ -93,11 +123,37 @@ class Handlers:
         """
         if not 1 <= size <= LARGEST_BATCH:
             raise SpecError(f"batch handler: size: wanted 1 to {LARGEST_BATCH}, found {size}")
-        return self._adder(event_types, size, timeout)
+        self._check(event_types, timeout)
 
-    def on_startup(self, function: F) -> F:
+        def add(function: B) -> B:
+            self._add(event_types, function, size, timeout, retry)
+            return function
+
+        return add
+
+    def include(self, other: Handlers) -> None:
+        """Take in the handlers of another module, and what it wants at start, connect and end.
+
+        What is added to `other` later counts too.
+
+        Raises:
+            SpecError: It is included already, or both have a handler of one type.
+        """
+        if any(one is mine for one in other.all() for mine in self.all()):
+            raise SpecError("include: these handlers are included already")
+        mine = {route.pattern: route for route in self.routes}
+        for route in other.routes:
+            if route.pattern in mine:
+                raise SpecError(
+                    f"include: event type {route.pattern!r} has a handler already"
+                    f"{place(mine[route.pattern].function)}, and another one"
+                    f"{place(route.function)}"
+                )
+        self._included.append(other)
+
+    def on_startup(self, function: H) -> H:
         """Decorate a function that is called before the first event, async or not."""
-        self.starters.append(function)
+        self._starters.append(function)
         return function
 
     def on_connect(self, function: C) -> C:
@@ -106,40 +162,72 @@ class Handlers:
         The place for `set_type_codec` and the like, which last as long as the connection: it
         becomes `Context.connection` of many events. Transactions and settings (`SET`) do not last.
         """
-        self.connectors.append(function)
+        self._connectors.append(function)
         return function
 
-    def on_shutdown(self, function: F) -> F:
+    def on_shutdown(self, function: H) -> H:
         """Decorate a function that is called after the last event, in reverse order."""
-        self.stoppers.insert(0, function)
+        self._stoppers.insert(0, function)
         return function
+
+    def all(self) -> list[Handlers]:
+        """These handlers, and those they include, each before what it includes."""
+        return [self, *(one for other in self._included for one in other.all())]
+
+    @property
+    def routes(self) -> list[Route]:
+        """Who takes which events."""
+        return [route for one in self.all() for route in one._routes]
+
+    @property
+    def starters(self) -> list[Callable[[], object]]:
+        """What is called before the first event: of included handlers first."""
+        return [call for one in reversed(self.all()) for call in one._starters]
+
+    @property
+    def connectors(self) -> list[Callable[[Any], Awaitable[object]]]:
+        """What is given each new connection of the inbox."""
+        return [call for one in reversed(self.all()) for call in one._connectors]
+
+    @property
+    def stoppers(self) -> list[Callable[[], object]]:
+        """What is called after the last event: in the reverse order of `starters`."""
+        return [call for one in self.all() for call in one._stoppers]
 
     def route(self, event_type: str) -> Route | None:
         """Return the handler of an event type; None: there is none."""
         found = (route for route in self.routes if route.matches(event_type))
         return min(found, key=lambda route: route.rank, default=None)
 
-    def _adder(
-        self, event_types: tuple[str, ...], batch: int | None, timeout: float | None
-    ) -> Callable[[F], F]:
+    def _check(self, event_types: tuple[str, ...], timeout: float | None) -> None:
         if not event_types:
             raise SpecError('handler: name the event types it takes, or ">" for all')
         for pattern in event_types:
-            _check(pattern)
+            if callable(pattern):
+                raise SpecError(
+                    f"handler{place(pattern)}: name the event types it takes: "
+                    '@app.handler("order.created"), or @app.handler(">") for all'
+                )
+            _check_pattern(pattern)
             if any(route.pattern == pattern for route in self.routes):
                 raise SpecError(f"handler: event type {pattern!r} has a handler already")
         if timeout is not None and timeout <= 0:
             raise SpecError(f"handler: timeout: wanted more than 0 seconds, found {timeout:g}")
 
-        def add(function: F) -> F:
-            self.routes += [Route(p, function, batch, timeout) for p in event_types]
-            return function
+    def _add(
+        self,
+        event_types: tuple[str, ...],
+        function: Callable[..., Any],
+        batch: int | None,
+        timeout: float | None,
+        retry: Retry | None,
+    ) -> None:
+        retry = self._retry if retry is None else retry
+        self._routes += [Route(p, function, batch, timeout, retry) for p in event_types]
 
-        return add
 
-
-def _check(pattern: str) -> None:
-    tokens = pattern.split(".")
+def _check_pattern(pattern: object) -> None:
+    tokens = pattern.split(".") if isinstance(pattern, str) else [""]
     if not all(tokens) or ">" in tokens[:-1]:
         raise SpecError(
             f"handler: event type {pattern!r}: wanted tokens separated by dots; * is any one of "

@@ -12,8 +12,9 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
+from outbox_operator.consumer.handlers.retry import Retry, seconds_of
 from outbox_operator.wire.trace_context import parent_of
 
 
@@ -30,7 +31,8 @@ class RetryAfter(Exception):  # noqa: N818 - an answer more than an error
     an end.
 
     Attributes:
-        seconds: Delay before the next try; None takes the consumer's back-off.
+        seconds: Delay before the next try, in seconds or as timedelta; None takes the consumer's
+            back-off.
         reason: One sentence for logs and the dead letter; the text of anything else, say of an
             exception.
     """
@@ -39,10 +41,12 @@ class RetryAfter(Exception):  # noqa: N818 - an answer more than an error
     # What a subclass that does not call `__init__` says.
     seconds: float | None = None
     reason: str = ""
+    retry: Retry | None = None
+    """The runtime's own: of the handler that failed."""
 
-    def __init__(self, seconds: float | None = None, reason: object = "") -> None:
+    def __init__(self, seconds: float | dt.timedelta | None = None, reason: object = "") -> None:
         super().__init__(seconds, reason)
-        self.seconds = None if seconds is None else float(seconds)
+        self.seconds = None if seconds is None else seconds_of(seconds)
         self.reason = str(reason)
 
     def __eq__(self, other: object) -> bool:
@@ -98,6 +102,22 @@ IGNORED: Final = Ack()
 
 class Unhandled(DeadLetter):
     """The runtime's own: the application has no handler for the event."""
+
+
+A = TypeVar("A", bound=RetryAfter | DeadLetter)
+
+
+def caused(answer: A, error: BaseException) -> A:
+    """Return an answer that remembers the exception it stands for, for the log."""
+    answer.__cause__ = error
+    return answer
+
+
+def cause_of(answer: Outcome) -> BaseException | None:
+    """Return the exception that an answer stands for, or was raised from."""
+    if isinstance(answer, Ack):
+        return None
+    return answer.__cause__ or (None if answer.__suppress_context__ else answer.__context__)
 
 
 @dataclass(slots=True, kw_only=True)

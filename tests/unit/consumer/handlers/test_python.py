@@ -85,9 +85,12 @@ async def test_objects_with_an_async_call_are_async() -> None:
     assert await ask(Callable()) == DeadLetter("e-1")
 
 
-async def test_refuses_other_answers() -> None:
-    with pytest.raises(TypeError, match="shop:handle returned bool"):
-        await ask(lambda event, context: True)
+async def test_an_answer_that_means_nothing_is_no_reason_to_do_it_again() -> None:
+    outcome = await ask(lambda event, context: True)
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.reason.startswith("shop:handle returned bool, which is no answer; return None")
+    assert await ask(lambda event, context: RetryAfter) == RetryAfter()
+    assert await ask(lambda event, context: Ack) == Ack()
 
 
 async def test_a_hanging_function_is_cancelled() -> None:

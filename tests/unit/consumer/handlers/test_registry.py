@@ -164,7 +164,9 @@ async def test_answers_are_returned_or_raised(answer: Any) -> None:
 
 @pytest.mark.parametrize("function", [lambda: None, lambda a, b, c, d: None])
 def test_a_function_that_cannot_be_filled_is_refused(function: Callable[..., Any]) -> None:
-    with pytest.raises(SpecError, match=r"handler shop:app \(>\): wanted a function of the event"):
+    with pytest.raises(
+        SpecError, match=r"handler shop:app \(>\) at .*\.py:\d+: wanted a function of"
+    ):
         python(function)
 
 
@@ -201,16 +203,20 @@ async def test_a_batch_has_one_answer_or_one_for_each() -> None:
     assert await ask("none") == [Ack()] * 3
     assert await ask("one") == [RetryAfter(1)] * 3
     assert await ask("each") == [Ack(), DeadLetter("2nd"), Ack()]
-    with pytest.raises(TypeError, match="a list with one of them for each event"):
-        await ask("short")
+    short = await ask("short")
+    assert len(short) == 3
+    assert all("returned list, which is no answer" in one.reason for one in short)
 
 
 def test_a_call_is_shared_by_what_goes_to_one_function() -> None:
     app = Handlers()
-    app.batch("order.>", "invoice.paid", size=9)(sum)
-    app.batch("click", size=9)(sum)
-    app.batch("tap", size=8)(sum)
-    app.batch("swipe", size=9)(any)
+
+    def other(events: list[ReceivedEvent]) -> None: ...
+
+    app.batch("order.>", "invoice.paid", size=9)(print)
+    app.batch("click", size=9)(print)
+    app.batch("tap", size=8)(print)
+    app.batch("swipe", size=9)(other)
     handler = python(app)
     assert handler.shares_call("order.created", "order.paid")
     assert handler.shares_call("order.created", "invoice.paid")

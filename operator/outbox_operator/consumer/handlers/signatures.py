@@ -1,0 +1,233 @@
+"""What a handler function says of itself: its parameters, whether it is async, what it answers.
+
+Read once for each function, before the first event, so that what could only fail for every event
+is refused with the place where it is written.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import functools
+import inspect
+import os
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, get_args, get_origin
+
+from outbox_operator.consumer.handlers.types import (
+    Ack,
+    Context,
+    DeadLetter,
+    ReceivedEvent,
+    RetryAfter,
+)
+from outbox_operator.errors import SpecError
+
+_POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_VARIABLE: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_BY_NAME: Final[dict[str, type]] = {"event": ReceivedEvent, "context": Context}
+"""What an unannotated parameter with such a name is filled with."""
+_LATER: Final = (collections.abc.Awaitable, collections.abc.Coroutine)
+_MANY: Final = (list, tuple, collections.abc.Sequence)
+_UNIONS: Final = (typing.Union, types.UnionType)
+_ANSWERS: Final = (Ack, RetryAfter, DeadLetter)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter that is to be filled.
+
+    Attributes:
+        name: Its name.
+        annotation: `Context`, `ReceivedEvent`, the payload's type, or None: it does not say.
+        keyword: It can be given by name only.
+    """
+
+    name: str
+    annotation: Any
+    keyword: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """How a function wants to be called.
+
+    Attributes:
+        call: The function, or what calls it so that it is async as it says.
+        is_async: It runs in the event loop.
+        parameters: What to fill, in order.
+    """
+
+    call: Callable[..., Any]
+    is_async: bool
+    parameters: tuple[Parameter, ...]
+
+
+def place(function: Callable[..., Any]) -> str:
+    """Return where a function is written, ` at shop/billing.py:12`, or nothing if nobody knows."""
+    code = getattr(inspect.unwrap(_inner(function)), "__code__", None)
+    if code is None:
+        return ""
+    path = code.co_filename
+    short = os.path.relpath(path) if path.startswith(os.getcwd() + os.sep) else path
+    return f" at {short}:{code.co_firstlineno}"
+
+
+def read(function: Callable[..., Any], name: str, *, batch: bool) -> Signature:
+    """Read a handler function.
+
+    Args:
+        function: Of single events, or of lists.
+        name: For messages.
+        batch: It is given lists, and may answer for each.
+
+    Raises:
+        SpecError: It can handle no event, or nobody can fill its parameters.
+    """
+    name += place(function)
+    own = _inner(function)
+    if inspect.isclass(own):
+        raise SpecError(f"handler {name}: wanted a function, found a class")
+    if inspect.isgeneratorfunction(own) or inspect.isasyncgenfunction(own):
+        raise SpecError(
+            f"handler {name}: it has a yield, so that calling it would run nothing of it; wanted a "
+            "function"
+        )
+    telling = _telling(function)
+    hints = _hints(telling, name)
+    answers = hints.pop("return", None)
+    _check_answer(answers, name, batch=batch)
+    call, is_async = _as_it_runs(function, own, answers)
+    return Signature(call, is_async, _parameters(telling, hints, name, batch=batch))
+
+
+def _inner(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What runs when a callable is called: behind partials, or the `__call__` of an object."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if inspect.isroutine(function) or inspect.isclass(function):
+        return function
+    return type(function).__call__
+
+
+def _telling(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function whose signature counts: behind decorators that hand on whatever they get."""
+    while (inside := getattr(function, "__wrapped__", None)) is not None:
+        try:
+            parameters = inspect.signature(function, follow_wrapped=False).parameters.values()
+        except (ValueError, TypeError):
+            return function
+        if not any(parameter.kind in _VARIABLE for parameter in parameters):
+            return function
+        function = inside
+    return function
+
+
+def _hints(telling: Callable[..., Any], name: str) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(_inner(telling), include_extras=True)
+    except (NameError, TypeError, AttributeError) as error:
+        raise SpecError(f"handler {name}: an annotation cannot be resolved: {error}") from error
+
+
+def _parameters(
+    telling: Callable[..., Any], hints: dict[str, Any], name: str, *, batch: bool
+) -> tuple[Parameter, ...]:
+    """Return the parameters to fill: those without a default, and whatever is annotated with what
+    only the runtime has."""
+    try:
+        found = list(inspect.signature(telling, follow_wrapped=False).parameters.values())
+    except (ValueError, TypeError):  # some built-in functions do not say
+        found = []
+    if found and found[0].name == "self" and "self" not in hints and inspect.isfunction(telling):
+        raise SpecError(
+            f"handler {name}: it is a method, and nobody has its self; decorate a function, or "
+            "pass the method of an object: app.handler(…)(shop.handle)"
+        )
+    wanted: list[Parameter] = []
+    passed_over = False
+    for parameter in found:
+        if parameter.kind in _VARIABLE:
+            if parameter.kind is inspect.Parameter.VAR_POSITIONAL and not wanted:
+                wanted += [Parameter("event", None, False), Parameter("context", Context, False)]
+            continue
+        annotation = _plain(hints.get(parameter.name))
+        if annotation is None and (parameter.name != "event" or not batch):
+            annotation = _BY_NAME.get(parameter.name)
+        optional = parameter.default is not inspect.Parameter.empty
+        if optional and (annotation not in _BY_NAME.values() or parameter.name not in hints):
+            passed_over = True
+            continue
+        if optional and parameter.kind is inspect.Parameter.POSITIONAL_ONLY and passed_over:
+            raise SpecError(
+                f"handler {name}: parameter {parameter.name!r} can be given by position only, and "
+                "stands behind one that nobody fills"
+            )
+        keyword = parameter.kind not in _POSITIONAL or passed_over
+        if keyword and annotation is None:
+            raise SpecError(
+                f"handler {name}: parameter {parameter.name!r} does not say what it wants; "
+                "annotate it with ReceivedEvent, Context or the type of the payload"
+            )
+        wanted.append(Parameter(parameter.name, annotation, keyword))
+    if not wanted or len(wanted) > 3:
+        raise SpecError(
+            f"handler {name}: wanted a function of the event, the context, the payload, or some "
+            f"of them; found {len(wanted)} parameters"
+        )
+    return tuple(wanted)
+
+
+def _plain(annotation: Any) -> Any:
+    """`Context` and `ReceivedEvent` also where they are optional or annotated further."""
+    core = annotation
+    while get_origin(core) is Annotated:
+        core = get_args(core)[0]
+    if get_origin(core) in _UNIONS:
+        options = [one for one in get_args(core) if one is not types.NoneType]
+        if len(options) == 1:
+            core = _plain(options[0])
+    return core if core is Context or core is ReceivedEvent else annotation
+
+
+def _as_it_runs(
+    function: Callable[..., Any], own: Callable[..., Any], answers: Any
+) -> tuple[Callable[..., Any], bool]:
+    """Return what to call, and whether in the event loop."""
+    if inspect.iscoroutinefunction(own):
+        return function, True
+    if not inspect.iscoroutinefunction(inspect.unwrap(own)) and get_origin(answers) not in _LATER:
+        return function, False
+
+    # A decorator that is not async around a function that is.
+    async def call(*args: Any, **named: Any) -> Any:
+        answer = function(*args, **named)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    return call, True
+
+
+def _check_answer(annotation: Any, name: str, *, batch: bool) -> None:
+    if get_origin(annotation) in _LATER:
+        annotation = get_args(annotation)[-1]
+    if not _may_answer(annotation, batch=batch):
+        shown = getattr(annotation, "__name__", None) if inspect.isclass(annotation) else annotation
+        raise SpecError(
+            f"handler {name}: it returns {shown}, which is no answer; return None, Ack(), "
+            f"RetryAfter(…) or DeadLetter(…){', or a list with one for each' if batch else ''}"
+        )
+
+
+def _may_answer(annotation: Any, *, batch: bool) -> bool:
+    if get_origin(annotation) is Annotated:
+        return _may_answer(get_args(annotation)[0], batch=batch)
+    if get_origin(annotation) in _UNIONS:
+        return all(_may_answer(one, batch=batch) for one in get_args(annotation))
+    if get_origin(annotation) in _MANY or annotation in _MANY:
+        return batch
+    if annotation is Any or annotation is object:
+        return True
+    kind = get_origin(annotation) or annotation
+    return not inspect.isclass(kind) or issubclass(kind, (*_ANSWERS, types.NoneType))

@@ -1,0 +1,195 @@
+"""What functions are accepted as handlers, and what fills their parameters; the rest is refused
+before the first event, with the place where it is written."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Annotated, Any
+
+import pytest
+from pydantic import Field
+
+from outbox_operator.consumer import Ack, Context, DeadLetter, Handlers, ReceivedEvent, RetryAfter
+from outbox_operator.consumer.handlers.python import PythonHandler
+from outbox_operator.errors import SpecError
+from support.events import context, received
+
+GIVEN: list[Any] = []
+
+
+async def optional(order: dict[str, int], context: Context | None) -> None:
+    GIVEN.extend((order, context))
+
+
+async def by_name(order: dict[str, int], *, context: Context) -> None:
+    GIVEN.extend((order, context))
+
+
+async def by_its_name_alone(order: dict[str, int], *, context) -> None:  # type: ignore[no-untyped-def]
+    GIVEN.extend((order, context))
+
+
+async def with_a_default(order: dict[str, int], context: Context = None) -> None:  # type: ignore[assignment]
+    GIVEN.extend((order, context))
+
+
+async def behind_a_default(order: dict[str, int], dry: bool = False, context: Any = 7) -> None:
+    GIVEN.extend((order, context, dry))
+
+
+async def annotated_behind_a_default(
+    order: dict[str, int], dry: bool = False, context: Annotated[Context | None, "ours"] = None
+) -> None:
+    GIVEN.extend((order, context))
+
+
+async def the_other_way_round(context, order: dict[str, int]) -> None:  # type: ignore[no-untyped-def]
+    GIVEN.extend((order, context))
+
+
+async def with_a_client(client: str, order: dict[str, int], context: Context) -> None:
+    assert client == "http"
+    GIVEN.extend((order, context))
+
+
+def logged(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator that is not async, around whatever there is."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **named: Any) -> Any:
+        return function(*args, **named)
+
+    return wrapper
+
+
+def with_more(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator that gives what the runtime knows nothing of."""
+
+    @functools.wraps(function)
+    async def wrapper(order: dict[str, int], context: Context) -> None:
+        await function("http", order, context)
+
+    return wrapper
+
+
+def later(order: dict[str, int], context: Context) -> Awaitable[None]:
+    return optional(order, context)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        optional,
+        by_name,
+        by_its_name_alone,
+        with_a_default,
+        annotated_behind_a_default,
+        the_other_way_round,
+        functools.partial(with_a_client, "http"),
+        functools.partial(with_a_client, client="http"),
+        logged(optional),
+        logged(logged(by_name)),
+        with_more(with_a_client),
+        later,
+        lambda event, context: optional(event.json(), context),
+    ],
+)
+async def test_what_is_asked_for_is_given(function: Callable[..., Any]) -> None:
+    GIVEN.clear()
+    handler = PythonHandler("shop:app", function, timeout=5.0, threads=1)
+    given = context()
+    assert await handler.handle(received(data=b'{"id": 7}'), given) == Ack()
+    await handler.close()
+    assert [{"id": 7}, given] == GIVEN
+
+
+async def test_a_default_stays_where_nothing_says_what_is_wanted() -> None:
+    GIVEN.clear()
+    handler = PythonHandler("shop:app", behind_a_default, timeout=5.0, threads=1)
+    assert await handler.handle(received(data=b"{}"), context()) == Ack()
+    assert GIVEN == [{}, 7, False]
+
+
+async def test_a_constraint_of_the_payload_counts() -> None:
+    async def handle(amount: Annotated[int, Field(gt=10)]) -> None: ...
+
+    handler = PythonHandler("shop:app", handle, timeout=5.0, threads=1)
+    assert await handler.handle(received(data=b"11"), context()) == Ack()
+    outcome = await handler.handle(received(data=b"10"), context())
+    assert isinstance(outcome, DeadLetter)
+    assert "greater than 10" in outcome.reason
+
+
+def generator(event: ReceivedEvent) -> Iterator[None]:
+    yield
+
+
+async def asynchronous_generator(event: ReceivedEvent) -> Any:
+    yield
+
+
+class Shop:
+    """A handler cannot be made of these."""
+
+    def method(self, event: ReceivedEvent) -> None: ...
+
+
+async def a_flag(event: ReceivedEvent) -> bool:
+    return True
+
+
+def a_text_later(event: ReceivedEvent) -> Awaitable[str | None]:
+    raise NotImplementedError
+
+
+def a_list(event: ReceivedEvent) -> list[Ack]:
+    return []
+
+
+async def unknown(event: ReceivedEvent, *, database) -> None: ...  # type: ignore[no-untyped-def]
+
+
+async def unresolved(event: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        (generator, "it has a yield"),
+        (asynchronous_generator, "it has a yield"),
+        (Shop, "wanted a function, found a class"),
+        (Shop.method, "it is a method, and nobody has its self"),
+        (a_flag, "it returns bool, which is no answer"),
+        (a_text_later, "it returns str | None, which is no answer"),
+        (a_list, "it returns list"),
+        (unknown, "parameter 'database' does not say what it wants"),
+        (unresolved, "an annotation cannot be resolved: name 'Nowhere' is not defined"),
+    ],
+)
+def test_what_could_only_fail_is_refused(function: Callable[..., Any], why: str) -> None:
+    with pytest.raises(SpecError, match=r"shop:app \(>\)") as caught:
+        PythonHandler("shop:app", function, timeout=5.0, threads=1)
+    assert why in caught.value.message
+    if function is not Shop:
+        assert "at tests/unit/consumer/handlers/test_signatures.py:" in caught.value.message
+
+
+def both(event: ReceivedEvent) -> Ack | RetryAfter | None:
+    return None
+
+
+def any_of(events: list[ReceivedEvent]) -> Sequence[Ack | DeadLetter]:
+    return []
+
+
+def test_answers_that_mean_something_are_accepted() -> None:
+    app = Handlers()
+    app.handler("one")(both)
+    app.batch("many", size=2)(any_of)
+    PythonHandler("shop:app", app, timeout=5.0, threads=1)
+
+
+def test_a_decorator_without_its_types_says_so() -> None:
+    with pytest.raises(SpecError, match=r"handler at .*py:\d+: name the event types it takes"):
+        Handlers().handler(both)  # type: ignore[arg-type]
