@@ -1,8 +1,9 @@
 """The synchronous half of the library, from the asynchronous one.
 
-What is written by hand is `client/drivers.py` and `client/outbox.py`. Words that only the
-asynchronous half needs go, names are exchanged, and what is said differently is listed here: a
-phrase that is found no longer is an error, so that the two halves cannot drift apart.
+What is written by hand is `client/drivers.py`, `client/inbox.py` and `client/outbox.py`. Words
+that only the asynchronous half needs go, names are exchanged, and what is said differently is
+listed here: a phrase that is found no longer is an error, so that the two halves cannot drift
+apart.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ WORDS = {
     "AsyncIterator": "Iterator",
     "AsyncSession": "Session",
     "ASYNC_CONNECTIONS": "SYNC_CONNECTIONS",
+    "Inbox": "SyncInbox",
     "Outbox": "SyncOutbox",
     "asynccontextmanager": "contextmanager",
     "asyncpg_driver": "django_driver",
@@ -32,9 +34,33 @@ WORDS = {
 PHRASES = {
     "drivers.py": {
         "asynchronous drivers.": "synchronous drivers.",
-        "Used by `client.outbox` and `client.inbox`.": "Used by `client.sync_outbox`.",
+        "Used by `client.outbox` and `client.inbox`.": (
+            "Used by `client.sync_outbox` and `client.sync_inbox`."
+        ),
         # An attribute where nothing can be awaited.
         "connection.get_raw_connection()": "connection.connection",
+    },
+    "inbox.py": {
+        """\
+Imported by applications that read a stream themselves, and by the inbox of the consumer runtime.
+""": """\
+Imported by applications that read a stream themselves, through synchronous drivers.
+""",
+        "from collections.abc import Awaitable, Callable": "from collections.abc import Callable",
+        "from outbox_operator.client import drivers, encoding": (
+            "from outbox_operator.client import encoding, sync_drivers\n"
+            "from outbox_operator.client.connections import not_async"
+        ),
+        "handler: Callable[[], Awaitable[object]],": "handler: Callable[[], object],",
+        "await handler()": "not_async(handler())",
+        """\
+        Raises:
+            Exception: Whatever the handler or the driver raises.
+""": """\
+        Raises:
+            TypeError: The handler is async, so that nothing of it ran.
+            Exception: Whatever the handler or the driver raises.
+""",
     },
     "outbox.py": {
         "for asynchronous drivers.": "for synchronous drivers.",
@@ -59,7 +85,7 @@ PHRASES = {
 }
 """By file: what the synchronous half says instead, word by word."""
 
-_NAME = re.compile(r"\b(" + "|".join(map(re.escape, WORDS)) + r")\b")
+_NAME = re.compile(r"\b(" + "|".join(map(re.escape, WORDS)) + r")\b(?!-)")  # but no header
 
 
 def files(root: Path) -> dict[Path, str]:

@@ -16,6 +16,7 @@ from outbox_operator.client.inbox import Inbox
 from outbox_operator.client.nats_link import NatsLink
 from outbox_operator.client.outbox import Outbox
 from outbox_operator.client.sending import Nudge, Publish
+from outbox_operator.client.sync_inbox import SyncInbox
 from outbox_operator.client.sync_outbox import SyncOutbox
 from outbox_operator.errors import EventError, SpecError, TransactionError
 from outbox_operator.wire.event import Event
@@ -29,6 +30,7 @@ __all__ = [
     "Outbox",
     "Publish",
     "SpecError",
+    "SyncInbox",
     "SyncOutbox",
     "TransactionError",
 ]

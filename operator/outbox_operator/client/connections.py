@@ -7,7 +7,7 @@ this needs no driver at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
@@ -101,6 +101,21 @@ def clause(statement: Statement) -> Any:
     from sqlalchemy import text
 
     return text(statement.colon)
+
+
+def not_async(result: object) -> None:
+    """Refuse what a handler returned that is still to be awaited: nothing of it has run.
+
+    Raises:
+        TypeError: It is such a result.
+    """
+    if isinstance(result, Awaitable):
+        if isinstance(result, Coroutine):
+            result.close()
+        raise TypeError(
+            "the handler is async, so that nothing of it ran; pass a function that is not, or use "
+            "Inbox with an asynchronous connection"
+        )
 
 
 def named(values: Sequence[object]) -> dict[str, object]:

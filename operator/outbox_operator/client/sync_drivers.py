@@ -1,7 +1,7 @@
 # Generated from client/drivers.py by `make generate`. Do not edit.
 """Run statements on whatever connection the application has open: synchronous drivers.
 
-Used by `client.sync_outbox`. Never opens a connection, commits only in
+Used by `client.sync_outbox` and `client.sync_inbox`. Never opens a connection, commits only in
 `Driver.transaction`, and lets every error of the driver through untouched.
 """
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from functools import partial
+from collections.abc import Awaitable
+from typing import Any
 
 import pytest
 
-from outbox_operator.client import Inbox
-from support.shop import Insert, Open, Shop
+from outbox_operator.client import Inbox, SyncInbox, sync_drivers
+from support.shop import DRIVERS, SYNC_DRIVERS, Insert, Open, Shop
 from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -17,24 +18,49 @@ pytestmark = pytest.mark.integration
 EVENT = uuid.UUID("0b0f7a2e-7d46-4c5e-8f0a-3c3b8a2d9c11")
 
 
-async def handle(connection: object, insert: Insert, inbox: Inbox, order: str) -> bool:
+@pytest.fixture(params=[*DRIVERS, *SYNC_DRIVERS])
+def opened(request: pytest.FixtureRequest) -> Open:
+    """Opens a transaction; each test runs with each driver of both inboxes."""
+    return {**DRIVERS, **SYNC_DRIVERS}[request.param]
+
+
+async def handle(
+    connection: object, insert: Insert, order: str, consumer: str = "billing", **options: Any
+) -> bool:
     """What an application does with each event."""
-    return await inbox.process_idempotent(
+    is_async = _is_async(connection)
+    inbox: Any = (Inbox if is_async else SyncInbox)(consumer)
+    result = inbox.process_idempotent(
         connection,
         event_id=EVENT,
         source_topic="orders.order.created",
         event_type="order.created",
         payload={"order": order},
-        handler=lambda: insert(order),
+        handler=(lambda: insert(order)) if is_async else (lambda: at_once(insert(order))),
+        **options,
     )
+    return bool(await result if is_async else result)
+
+
+def _is_async(connection: object) -> bool:
+    try:
+        sync_drivers.driver_of(connection)
+    except TypeError:
+        return True
+    return False
+
+
+def at_once(awaitable: Awaitable[None]) -> None:
+    """Run to the end what waits for nothing."""
+    with pytest.raises(StopIteration):
+        awaitable.__await__().__next__()
 
 
 async def test_the_second_time_the_handler_is_not_called(shop: Shop, opened: Open) -> None:
-    inbox = Inbox("billing")
     async with opened(shop.url) as (connection, insert):
-        assert await handle(connection, insert, inbox, "o-1") is True
+        assert await handle(connection, insert, "o-1") is True
     async with opened(shop.url) as (connection, insert):
-        assert await handle(connection, insert, inbox, "o-2") is False
+        assert await handle(connection, insert, "o-2") is False
     assert await shop.orders() == ["o-1"]
     [row] = await shop.owner.fetch("SELECT * FROM outbox.consumer_inbox")
     assert row["consumer_name"] == "billing"
@@ -45,38 +71,33 @@ async def test_the_second_time_the_handler_is_not_called(shop: Shop, opened: Ope
 
 
 async def test_a_rolled_back_handling_does_not_count(shop: Shop, opened: Open) -> None:
-    inbox = Inbox("billing")
 
     async def failing() -> None:
         async with opened(shop.url) as (connection, insert):
-            await handle(connection, insert, inbox, "o-1")
+            await handle(connection, insert, "o-1")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         await failing()
     async with opened(shop.url) as (connection, insert):
-        assert await handle(connection, insert, inbox, "o-2") is True
+        assert await handle(connection, insert, "o-2") is True
     assert await shop.orders() == ["o-2"]
 
 
 async def test_consumers_do_not_share_what_they_handled(shop: Shop, opened: Open) -> None:
     for name in ("billing", "shipping"):
         async with opened(shop.url) as (connection, insert):
-            assert await handle(connection, insert, Inbox(name), name) is True
+            assert await handle(connection, insert, name, name) is True
     assert await shop.orders() == ["billing", "shipping"]
 
 
 async def test_an_event_that_a_replay_sends_again_is_new_once(shop: Shop, opened: Open) -> None:
     """With the very ids that the consumer runtime has for it."""
-    inbox = Inbox("billing")
     async with opened(shop.url) as (connection, insert):
-        assert await handle(connection, insert, inbox, "first") is True
+        assert await handle(connection, insert, "first") is True
     for place, expected in (("again", True), ("once-more", False)):
         async with opened(shop.url) as (connection, insert):
-            new = await inbox.process_idempotent(
-                connection, event_id=EVENT, source_topic="s", event_type="e", payload=None,
-                handler=partial(insert, place), replay="monday.1a2b3c4d",
-            )  # fmt: skip
+            new = await handle(connection, insert, place, replay="monday.1a2b3c4d")
         assert new is expected
     assert sorted(await shop.orders()) == ["again", "first"]
     rows = await shop.owner.fetch(
@@ -86,15 +107,15 @@ async def test_an_event_that_a_replay_sends_again_is_new_once(shop: Shop, opened
     assert all(row["processing_duration_ms"] >= 0 for row in rows)
 
 
+@pytest.mark.parametrize("opened", DRIVERS, indirect=True)
 async def test_a_second_transaction_waits_for_the_first(shop: Shop, opened: Open) -> None:
-    inbox = Inbox("billing")
 
     async def second() -> bool:
         async with opened(shop.url) as (connection, insert):
-            return await handle(connection, insert, inbox, "o-2")
+            return await handle(connection, insert, "o-2")
 
     async with opened(shop.url) as (connection, insert):
-        assert await handle(connection, insert, inbox, "o-1") is True
+        assert await handle(connection, insert, "o-1") is True
         task = asyncio.create_task(second())
 
         async def waiting() -> bool:
@@ -105,3 +126,17 @@ async def test_a_second_transaction_waits_for_the_first(shop: Shop, opened: Open
         await eventually(waiting, "the second one waits")
     assert await task is False
     assert await shop.orders() == ["o-1"]
+
+
+@pytest.mark.parametrize("opened", ["sync-psycopg"], indirect=True)
+async def test_an_async_handler_of_a_synchronous_inbox_is_refused(shop: Shop, opened: Open) -> None:
+    async def never() -> None:
+        raise AssertionError
+
+    with pytest.raises(TypeError, match="the handler is async, so that nothing of it ran"):
+        async with opened(shop.url) as (connection, _):
+            SyncInbox("billing").process_idempotent(
+                connection, event_id=EVENT, source_topic="s", event_type="e", payload=None,
+                handler=never,
+            )  # fmt: skip
+    assert await shop.owner.fetchval("SELECT count(*) FROM outbox.consumer_inbox") == 0
