@@ -19,21 +19,24 @@ from typing import Final
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.aio import wait
-from outbox_operator.dev import setup
+from outbox_operator.dev import locks, setup
 from outbox_operator.dev.manifest import Resources
 from outbox_operator.dev.printer import printer
 from outbox_operator.dev.processes import Processes, Servers, jobs
 from outbox_operator.dev.table import ConsumerNumbers, PipelineNumbers, Sample, render
 from outbox_operator.embedded.nats import EmbeddedNats
 from outbox_operator.embedded.postgres import EmbeddedPostgres
-from outbox_operator.errors import OutboxError
+from outbox_operator.errors import ConflictError, OutboxError
 from outbox_operator.plan.names import durable_name
 
 DATABASE_URL_FILE: Final = "database-url"
 NATS_URL_FILE: Final = "nats-url"
 RESOURCES_FILE: Final = "resources.json"
 RUN_FOLDER: Final = "run"
+LOCK_FILE: Final = "lock"
+"""Held as long as `outbox dev` runs with a folder."""
 _SAMPLE_SECONDS: Final = 1.0
+_LOCK_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +81,7 @@ async def run(
     endpoints = {
         resources.consumer_with_http_handler(name): url for name, url in options.endpoints.items()
     }
-    async with servers(options) as where, AsyncExitStack() as stack:
+    async with _alone(options.folder), servers(options) as where, AsyncExitStack() as stack:
         if options.printed:
             url = await stack.enter_async_context(printer(say))
             endpoints = {name: f"{url}/{name}" for name in resources.http_consumers()} | endpoints
@@ -94,6 +97,28 @@ async def run(
             say("Ctrl-C stops; the data stay for the next run")
             await _watch(resources, processes, where, database_url, stop, show)
             say("stopping")
+
+
+@asynccontextmanager
+async def _alone(folder: Path) -> AsyncIterator[None]:
+    """Within it no other `outbox dev` works with a folder.
+
+    Raises:
+        ConflictError: One does.
+    """
+    lock = locks.FileLock(folder / LOCK_FILE)
+    if not await lock.take_within(_LOCK_SECONDS):  # a verb that looks has it for a moment
+        raise ConflictError(
+            f"folder {folder}: `outbox dev` runs with it already (process {lock.holder()}); end "
+            "that one, or choose another folder with --data"
+        )
+    try:
+        # Those of the run before: their ports may be another's by now.
+        for name in (DATABASE_URL_FILE, NATS_URL_FILE):
+            (folder / name).unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()
 
 
 @asynccontextmanager

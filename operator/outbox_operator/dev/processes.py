@@ -8,25 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import os
 import signal
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from outbox_operator.aio import Backoff, wait
 from outbox_operator.api.resource import Consumer, Pipeline
+from outbox_operator.dev.locks import FileLock
 from outbox_operator.dev.manifest import Resources
-from outbox_operator.embedded.process import stop_orphan
+from outbox_operator.embedded.process import living, stop_orphan
+from outbox_operator.errors import ConflictError
 from outbox_operator.plan.jetstream.consumers import handled_by_runtime
 from outbox_operator.plan.jetstream.stream_config import dead_letter_prefix
 from outbox_operator.plan.kubernetes.runtime_config import consumer_config, relay_config
 from outbox_operator.wire.config import (
-    CONFIG_PATH_ENV,
     ConsumerConfig,
     DatabaseConfig,
     InboxConfig,
@@ -34,16 +36,17 @@ from outbox_operator.wire.config import (
     RelayConfig,
     encode,
 )
+from outbox_operator.wire.times import format_time
 
 _RESTART_SECONDS: Final = (0.5, 10.0)
 """First and longest pause before a process is started again."""
 _STABLE_SECONDS: Final = 10.0
 """A process that ran for so long was fine; the pauses start anew after it."""
 _STOP_SECONDS: Final = 30.0
-_HELD_AT_MOST_SECONDS: Final = 300.0
-"""What holds it back was killed, and its number may be another's by now."""
-_HELD_SECONDS: Final = 0.2
+_HELD_SECONDS: Final = 0.1
 """Between two looks whether a process may run again."""
+_MOST_HELD_SECONDS: Final = 15.0
+"""That one who works with a consumer's place is waited for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,34 +128,38 @@ def _consumer(
     return Job(name=f"consumer-{consumer.meta.name}", verb="consume", config=config)
 
 
-@contextmanager
-def held(folder: Path, name: str) -> Iterator[None]:
-    """Within it a process of `outbox dev` that ends is not started again.
+@asynccontextmanager
+async def held(folder: Path, name: str) -> AsyncIterator[None]:
+    """Within it a process of `outbox dev` is not started, and servers do not go.
 
     Args:
         folder: Where configurations and logs are.
         name: Of the job.
+
+    Raises:
+        ConflictError: Somebody else holds it, for long.
     """
-    path = _hold(folder, name)
-    path.write_text(str(os.getpid()))
+    lock = FileLock(_hold(folder, name))
+    if not await lock.take_within(_MOST_HELD_SECONDS):
+        raise ConflictError(f"{name}: process {lock.holder()} is at work with it")
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        lock.release()
 
 
 def _hold(folder: Path, name: str) -> Path:
     return folder / f"{name}.held"
 
 
-def is_held(folder: Path, name: str) -> bool:
-    """Whether somebody who lives holds a process back, and not for ever."""
-    path = _hold(folder, name)
-    try:
-        os.kill(int(path.read_text()), 0)
-        return time.time() - path.stat().st_mtime < _HELD_AT_MOST_SECONDS
-    except (OSError, ValueError):
-        return False
+def pid_of(folder: Path, name: str) -> int | None:
+    """Number of a process of `outbox dev`; None: it does not live.
+
+    Args:
+        folder: Where configurations and logs are.
+        name: Of the job.
+    """
+    return living(folder / f"{name}.pid", folder / f"{name}.json")
 
 
 class Processes:
@@ -172,6 +179,8 @@ class Processes:
 
     async def __aenter__(self) -> Processes:
         self._folder.mkdir(parents=True, exist_ok=True)
+        for job in self._jobs:
+            (self._folder / f"{job.name}.json").write_text(encode(job.config))
         self._tasks = [asyncio.create_task(self._keep(job), name=job.name) for job in self._jobs]
         return self
 
@@ -186,36 +195,50 @@ class Processes:
     async def _keep(self, job: Job) -> None:
         """Run a job until asked to stop; after each end, wait and start it again."""
         path = self._folder / f"{job.name}.json"
-        path.write_text(encode(job.config))
         await asyncio.to_thread(stop_orphan, path.with_suffix(".pid"), path, signal.SIGTERM)
         restart = Backoff(*_RESTART_SECONDS, stable_after=_STABLE_SECONDS)
+        lock = FileLock(_hold(self._folder, job.name))
         while not self._stopping.is_set():
-            if is_held(self._folder, job.name):
+            if not lock.take():
                 await wait(self._stopping, _HELD_SECONDS)
                 continue
             started = asyncio.get_running_loop().time()
-            await self._run(job, path)
+            try:  # whoever waits for the lock finds the number of what runs
+                process = await self._start(job, path)
+            except OSError:  # no room for its log, no number for a process
+                process = None
+            finally:
+                lock.release()
+            if process is not None:
+                await self._run(job, process)
             lasted = asyncio.get_running_loop().time() - started
             await wait(self._stopping, restart.next(lasted))
             self.restarts[job.name] += 1
+        await lock.take_within(_MOST_HELD_SECONDS)  # who works with its place needs the servers
+        lock.release()
 
-    async def _run(self, job: Job, config: Path) -> None:
+    async def _start(self, job: Job, config: Path) -> asyncio.subprocess.Process:
         # Handlers are found where the developer stands, as with `python -m`.
         search = (os.getcwd(), os.environ.get("PYTHONPATH"))
         with self.log(job.name).open("ab") as log:
+            with suppress(OSError):  # a full disk
+                log.write(f"{json.dumps(_beginning(job.verb))}\n".encode())
+                log.flush()
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "outbox_operator.cli.main", job.verb,
+                sys.executable, "-m", "outbox_operator.cli.main", job.verb, "--config", config,
                 env={
-                    **os.environ,
-                    CONFIG_PATH_ENV: str(config),
-                    "PYTHONPATH": os.pathsep.join(path for path in search if path),
+                    **os.environ, "PYTHONPATH": os.pathsep.join(path for path in search if path)
                 },
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )  # fmt: skip
-        config.with_suffix(".pid").write_text(str(process.pid))
+        with suppress(OSError):
+            config.with_suffix(".pid").write_text(str(process.pid))
+        return process
+
+    async def _run(self, job: Job, process: asyncio.subprocess.Process) -> None:
         self.running.add(job.name)
         ended = asyncio.create_task(process.wait())
         stop = asyncio.create_task(self._stopping.wait())
@@ -230,3 +253,13 @@ class Processes:
                 process.kill()
                 await ended
             self.running.discard(job.name)
+
+
+def _beginning(verb: str) -> dict[str, str]:
+    """A line of the log before what a process says that has no time, if it cannot start."""
+    return {
+        "time": format_time(datetime.now(UTC), "milliseconds"),
+        "level": "info",
+        "logger": __name__,
+        "message": f"outbox {verb} starts",
+    }

@@ -16,6 +16,10 @@ from outbox_operator.errors import DependencyError
 
 START_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.02
+_PROC: Final = Path("/proc")
+_PS_SECONDS: Final = 10.0
+_LONGEST_NUMBER: Final = 20
+"""Bytes of a file with the number of a process that are read."""
 
 
 class EmbeddedServerError(DependencyError):
@@ -109,24 +113,57 @@ class ServerProcess:
         return ""
 
 
+def living(pid_file: Path, mark: Path) -> int | None:
+    """Number of a process that we started; None: it does not live, as far as anybody can tell.
+
+    Args:
+        pid_file: Begins with the number; may not exist, or hold anything.
+        mark: A path that is an argument of its command line: numbers are used again.
+    """
+    try:
+        with pid_file.open("rb") as file:
+            pid = int(file.read(_LONGEST_NUMBER).split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+    # To a signal 0 and less are many, and 1 is never ours.
+    return pid if pid > 1 and _has_argument(pid, os.fsencode(mark)) else None
+
+
+def _has_argument(pid: int, argument: bytes) -> bool:
+    if _PROC.exists():
+        try:
+            line = (_PROC / str(pid) / "cmdline").read_bytes()
+        except OSError:
+            return False
+        return argument in line.split(b"\0")
+    ps = ["ps", "-ww", "-o", "args=", "-p", str(pid)]
+    done = subprocess.run(ps, capture_output=True, check=False, timeout=_PS_SECONDS)  # noqa: S603
+    return b" %b " % argument in b" %b " % done.stdout.strip()
+
+
 def stop_orphan(pid_file: Path, mark: Path, number: signal.Signals) -> None:
     """End the process that an earlier run of ours, killed before its time, left behind.
 
     Args:
-        pid_file: Begins with the number of the process; may not exist.
-        mark: A path on its command line or in its environment: numbers are used again.
+        pid_file: See `living`.
+        mark: See `living`.
         number: The signal that ends it.
+
+    Raises:
+        EmbeddedServerError: It is another user's.
     """
+    pid = living(pid_file, mark)
+    if pid is None:
+        return
     try:
-        pid = int(pid_file.read_text().split()[0])
-        process = Path(f"/proc/{pid}")
-        known = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
-    except (OSError, ValueError, IndexError):
-        return
-    if os.fsencode(mark) not in known:
-        return
-    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
+    except ProcessLookupError:
+        return
+    except PermissionError as error:
+        raise EmbeddedServerError(
+            f"process {pid} works with {mark} and is another user's; end it, or choose another "
+            "folder"
+        ) from error
     deadline = time.monotonic() + START_SECONDS
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+    while _has_argument(pid, os.fsencode(mark)) and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)

@@ -11,7 +11,7 @@ import pytest
 
 from outbox_operator.embedded.postgres import EmbeddedPostgres
 from support.cli import CommandLine
-from support.devrun import Dev, processes_of
+from support.devrun import SMALLEST, Dev, processes_of
 from support.devrun import outbox as outbox_of
 
 KILL = """INSERT INTO outbox.dead_letters
@@ -33,8 +33,18 @@ def test_from_nothing_to_a_handled_event_and_again_with_the_same_data(dev: Dev) 
     assert len(password) == 32
     assert password not in dev.output
     assert not any(password in log.read_text() for log in (dev.data / "run").iterdir())
+    outbox = CommandLine.of_laptop(dev.data)
+    before = processes_of(dev.folder)
+    again = subprocess.run(
+        [*outbox_of("dev"), "-f", str(SMALLEST)],
+        cwd=dev.folder, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert again.returncode == 1
+    assert f"folder {dev.data}: `outbox dev` runs with it already" in again.stderr
+    assert processes_of(dev.folder) == before, "the first one's were ended"
     assert dev.end() == 0
     assert processes_of(dev.folder) == []
+    nobody_takes_the_ports_of_before_for_ours(dev, outbox)
 
     dev.start("--print")
     dev.says(r"(?m)^orders +0 +- +1 ")
@@ -43,6 +53,18 @@ def test_from_nothing_to_a_handled_event_and_again_with_the_same_data(dev: Dev) 
     assert "order.created" not in dev.output, "handled twice"
     the_verbs_of_a_cluster_answer_here(dev)
     assert dev.end(signal.SIGTERM) == 0
+
+
+def nobody_takes_the_ports_of_before_for_ours(dev: Dev, outbox: CommandLine) -> None:
+    """Another's server, without logins, may listen there by now."""
+    away = f"`outbox dev` does not run with folder {dev.data}"
+    [pipeline] = outbox.facts("status", "orders", code=1)["pipelines"]
+    assert pipeline["notWell"][0]["message"] == away
+    for line in ("emit orders order.created 1", "dlq replay orders --relay --all"):
+        done = outbox.run(*line.split(), columns=None)
+        assert (done.code, away in done.err) == (1, True), done.err
+    lines = outbox.facts("logs", "orders", "--only", "relay")["lines"]
+    assert '"outbox relay starts"' in lines[0]["line"]
 
 
 def the_verbs_of_a_cluster_answer_here(dev: Dev) -> None:

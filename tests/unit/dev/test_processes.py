@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from outbox_operator.dev import manifest
-from outbox_operator.dev.processes import Servers, held, is_held, jobs
+from outbox_operator.dev.processes import Servers, jobs
 from outbox_operator.wire.config import (
     ConsumerConfig,
     DatabaseConfig,
@@ -56,16 +54,3 @@ def test_whatever_the_manifest_logs_in_with(login: dict[str, Any]) -> None:
     assert consumer.config.inbox == InboxConfig(
         url_file="/data/database-url", schema="seen", mode="PerShard"
     )
-
-
-def test_a_process_is_held_back_by_who_lives_and_not_for_ever(tmp_path: Path) -> None:
-    assert not is_held(tmp_path, "relay-orders")
-    with held(tmp_path, "relay-orders"):
-        assert is_held(tmp_path, "relay-orders")
-        assert not is_held(tmp_path, "consumer-orders-billing")
-        long_ago = time.time() - 600
-        os.utime(tmp_path / "relay-orders.held", (long_ago, long_ago))
-        assert not is_held(tmp_path, "relay-orders")
-    assert not is_held(tmp_path, "relay-orders")
-    (tmp_path / "relay-orders.held").write_text("999999999")
-    assert not is_held(tmp_path, "relay-orders")

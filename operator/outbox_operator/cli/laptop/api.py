@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,8 +20,14 @@ from outbox_operator.api import meta
 from outbox_operator.cli.laptop import logs, looking, objects
 from outbox_operator.cli.laptop.looking import Servers
 from outbox_operator.cli.laptop.statuses import Status
-from outbox_operator.dev import manifest
-from outbox_operator.dev.app import DATABASE_URL_FILE, NATS_URL_FILE, RESOURCES_FILE, RUN_FOLDER
+from outbox_operator.dev import locks, manifest
+from outbox_operator.dev.app import (
+    DATABASE_URL_FILE,
+    LOCK_FILE,
+    NATS_URL_FILE,
+    RESOURCES_FILE,
+    RUN_FOLDER,
+)
 from outbox_operator.dev.manifest import Resources
 from outbox_operator.errors import KubernetesError, NotSupportedError, SpecError
 from outbox_operator.wire.config import CONFIG_PATH_ENV
@@ -58,11 +65,6 @@ class Laptop:
         path = folder / RESOURCES_FILE
         try:
             documents = json.loads(path.read_text("utf-8"))
-            servers = Servers(
-                database_url=(folder / DATABASE_URL_FILE).read_text("utf-8").strip(),
-                nats_url=(folder / NATS_URL_FILE).read_text("utf-8").strip(),
-                run=(folder / RUN_FOLDER).absolute(),
-            )
         except OSError as error:
             raise SpecError(
                 f"{error.filename}: {error.strerror or error}; `outbox dev -f FILE` makes it, in "
@@ -70,7 +72,7 @@ class Laptop:
             ) from error
         except ValueError as error:
             raise SpecError(f"{path}: is not JSON; start `outbox dev` again") from error
-        return cls(folder.absolute(), manifest.read(documents, str(path)), servers)
+        return cls(folder.absolute(), manifest.read(documents, str(path)), _servers(folder))
 
     @property
     def is_laptop(self) -> bool:
@@ -133,7 +135,9 @@ class Laptop:
 
         Raises:
             KubernetesError: It does not end in time; TooLargeError: it prints more than that.
+            DependencyError: The servers are away.
         """
+        self._servers.check()
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "outbox_operator.cli.main", *command[1:],
             env={**os.environ, CONFIG_PATH_ENV: str(self._servers.run / f"{pod.name}.json")},
@@ -197,3 +201,16 @@ class Laptop:
             if self._looked is None or now - self._looked[0] > _LOOK_SECONDS:
                 self._looked = now, await looking.look(self._resources, self._servers)
             return self._looked[1]
+
+
+def _servers(folder: Path) -> Servers:
+    """The servers of a folder; away, unless `outbox dev` runs with it."""
+    run = (folder / RUN_FOLDER).absolute()
+    with suppress(OSError, ValueError):
+        database_url = (folder / DATABASE_URL_FILE).read_text("utf-8").strip()
+        nats_url = (folder / NATS_URL_FILE).read_text("utf-8").strip()
+        if locks.is_taken(folder / LOCK_FILE):
+            return Servers(database_url=database_url, nats_url=nats_url, run=run)
+    word = "is only starting" if locks.is_taken(folder / LOCK_FILE) else "does not run"
+    away = f"`outbox dev` {word} with folder {folder.absolute()}"
+    return Servers(database_url="", nats_url="", run=run, away=away)

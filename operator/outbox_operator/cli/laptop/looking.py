@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +16,8 @@ from outbox_operator.cli.laptop.statuses import DurableNumbers, Status, StreamNu
 from outbox_operator.controller.reconcile.oldest_unread import OldestUnread
 from outbox_operator.dev import setup
 from outbox_operator.dev.manifest import Resources
-from outbox_operator.errors import OutboxError
+from outbox_operator.dev.processes import pid_of
+from outbox_operator.errors import DependencyError, OutboxError
 from outbox_operator.plan.jetstream.stream_config import dead_letter_name, dead_letter_prefix
 from outbox_operator.plan.names import durable_name
 from outbox_operator.plan.postgres.state import OutboxNumbers
@@ -27,35 +27,37 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Servers:
-    """Where the servers are, and where each process has its files."""
+    """Where the servers are, and where each process has its files.
+
+    Attributes:
+        away: Why they are not there: their ports may be another's by now. None: they are.
+    """
 
     database_url: str
     nats_url: str
     run: Path
+    away: str | None = None
+
+    def check(self) -> None:
+        """Ask nothing of servers that are away.
+
+        Raises:
+            DependencyError: They are.
+        """
+        if self.away is not None:
+            raise DependencyError(self.away)
 
     def runs(self, name: str) -> bool:
         """Whether a process of `outbox dev` lives."""
-        return self.pid(name) is not None
-
-    def pid(self, name: str) -> int | None:
-        """Number of a process of `outbox dev`; None: it does not live."""
-        try:
-            pid = int((self.run / f"{name}.pid").read_text())
-            os.kill(pid, 0)
-            environment = Path(f"/proc/{pid}/environ")
-            mark = os.fsencode(self.run / f"{name}.json")  # numbers are used again
-            known = not environment.exists() or mark in environment.read_bytes()
-        except (OSError, ValueError):
-            return None
-        return pid if known else None
+        return pid_of(self.run, name) is not None
 
 
 async def look(resources: Resources, servers: Servers) -> dict[tuple[str, str, str], Status]:
     """The status of each object, by kind, namespace and name; what is away is said in it."""
     now, found = datetime.now(UTC), dict[tuple[str, str, str], Status]()
     async with AsyncExitStack() as stack:
-        admin = await _entered(stack, setup.database(servers.database_url))
-        jetstream = await _entered(stack, setup.jetstream(servers.nats_url))
+        admin = await _entered(stack, servers, setup.database(servers.database_url))
+        jetstream = await _entered(stack, servers, setup.jetstream(servers.nats_url))
         streams = {one.meta.key: await _stream(jetstream, one) for one in resources.streams}
         for stream in resources.streams:
             found[_key(stream)] = statuses.of_stream(streams[stream.meta.key], now)
@@ -77,10 +79,11 @@ def _key(one: Pipeline | Stream | Consumer) -> tuple[str, str, str]:
 
 
 async def _entered(
-    stack: AsyncExitStack, session: AbstractAsyncContextManager[T]
+    stack: AsyncExitStack, servers: Servers, session: AbstractAsyncContextManager[T]
 ) -> T | OutboxError:
     """A session with a server; or why there is none."""
     try:
+        servers.check()
         return await stack.enter_async_context(session)
     except OutboxError as error:
         return error

@@ -10,8 +10,8 @@ import asyncio
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
@@ -29,7 +29,8 @@ from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.settings import Settings
 from outbox_operator.controller.tasks.reconciler import TaskReconciler
 from outbox_operator.dev.manifest import Resources
-from outbox_operator.dev.processes import held
+from outbox_operator.dev.processes import held, pid_of
+from outbox_operator.errors import AccessDeniedError
 from outbox_operator.plan.tasks.status import is_finished
 from outbox_operator.wire.times import format_time
 
@@ -53,7 +54,12 @@ class Tasks:
         self._work: dict[str, asyncio.Task[None]] = {}
 
     async def create(self, manifest: Mapping[str, Any]) -> Body:
-        """Begin a task; as it is then."""
+        """Begin a task; as it is then.
+
+        Raises:
+            DependencyError: The servers are away.
+        """
+        self._servers.check()
         seen = await looking.look(self._resources, self._servers)
         for one in objects.bodies(self._resources):
             status = {"status": seen[objects.place(one)]}
@@ -85,12 +91,11 @@ class Tasks:
         await asyncio.gather(*self._work.values(), return_exceptions=True)
 
     async def _carry_out(self, key: ObjectKey, spec: Mapping[str, Any]) -> None:
-        with self._standing_still(spec):
-            async with self._context() as context:
-                reconciler = TaskReconciler(context)
-                while not is_finished(self._conditions(key)):
-                    result = await reconciler.reconcile(key, "asked for")
-                    await asyncio.sleep(min(result.requeue_after or 0.0, _LONGEST_PAUSE))
+        async with self._standing_still(spec), self._context() as context:
+            reconciler = TaskReconciler(context)
+            while not is_finished(self._conditions(key)):
+                result = await reconciler.reconcile(key, "asked for")
+                await asyncio.sleep(min(result.requeue_after or 0.0, _LONGEST_PAUSE))
 
     def _conditions(self, key: ObjectKey) -> Sequence[Mapping[str, Any]]:
         body = self._objects.get(key) or {}
@@ -112,19 +117,25 @@ class Tasks:
         ) as context:
             yield context
 
-    @contextmanager
-    def _standing_still(self, spec: Mapping[str, Any]) -> Iterator[None]:
+    @asynccontextmanager
+    async def _standing_still(self, spec: Mapping[str, Any]) -> AsyncIterator[None]:
         """A consumer that is set back has no process meanwhile."""
         name = (spec.get("consumerRef") or {}).get("name")
         if "resetConsumer" not in spec or spec.get("dryRun") or name is None:
             yield
             return
         process = f"consumer-{name}"
-        with held(self._servers.run, process):
-            pid = self._servers.pid(process)
+        async with held(self._servers.run, process):
+            pid = pid_of(self._servers.run, process)
             if pid is not None:
-                with suppress(ProcessLookupError):
+                try:
                     os.kill(pid, signal.SIGTERM)
+                except ProcessLookupError:
+                    pass
+                except PermissionError as error:
+                    raise AccessDeniedError(
+                        f"{process} is process {pid} of another user, and has to end meanwhile"
+                    ) from error
             yield
 
 
