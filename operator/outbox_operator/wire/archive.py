@@ -131,7 +131,8 @@ class ArchiveConfig:
     more."""
     rules: ArchiveRules
     migration: ArchiveDatabase | None = None
-    """Login of the role that owns the tables, for `migrate` and `upkeep`. None: `database`."""
+    """Login of the role that owns the tables, for `migrate` and `upkeep`, with the same schema.
+    None: that of `database`."""
     readers: tuple[str, ...] = ()
     """Roles that may read the archive."""
     duplicate_window_seconds: float = 86_400.0
@@ -146,6 +147,11 @@ class ArchiveConfig:
     owner_uid: str | None = None
     """UID of the resource: a schema with the mark of another one is left alone. None: the archive
     is kept by hand, and marked with namespace and name."""
+
+
+def owner_uid(config: ArchiveConfig) -> str:
+    """UID in the mark of a schema that is this archive's."""
+    return config.owner_uid or f"archive/{config.namespace}/{config.consumer}"
 
 
 def _class_faults(classes: tuple[RetentionClass, ...]) -> Iterator[str]:

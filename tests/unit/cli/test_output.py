@@ -85,6 +85,10 @@ LINES: Final = {
         "plan", "plan approve orders", "plan approve orders yes", "plan show pod/orders",
         "plan show evs/orders --kubeconfig none.yaml",
     ],
+    "archive": [
+        "archive", "archive upkeep", "archive migrate --config short.json",
+        "archive migrate --adoption-policy Take",
+    ],
     "dead-letters": ["dead-letters", "dead-letters --config short.json"],
     "login-files": ["login-files", "login-files psql . --config short.json"],
     "nats": ["nats", "nats orders stream ls", "nats orders --kubeconfig none.yaml -- stream ls"],

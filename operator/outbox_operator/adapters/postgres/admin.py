@@ -6,26 +6,24 @@ consumer must not import this module. Every method raises only errors of `outbox
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final, Literal
 
 import asyncpg
 
 from outbox_operator.adapters.postgres import catalog, maintenance, positions
-from outbox_operator.adapters.postgres.connection import STANDSTILL_MILLISECONDS, Connection
+from outbox_operator.adapters.postgres.connection import Connection
 from outbox_operator.adapters.postgres.cursors import read_cursors
 from outbox_operator.adapters.postgres.dead_letters import DeadLetterStore
 from outbox_operator.adapters.postgres.diagnose import PostgresLook
-from outbox_operator.adapters.postgres.errors import errors, translate
+from outbox_operator.adapters.postgres.errors import errors
 from outbox_operator.adapters.postgres.maintenance import MaintenanceResult
+from outbox_operator.adapters.postgres.migration_steps import MigrationSteps
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.replays import ReplayStore, Selection
 from outbox_operator.adapters.postgres.rows_range import RowsRange
-from outbox_operator.adapters.postgres.schema_locks import holding
 from outbox_operator.adapters.postgres.url import PostgresTarget
-from outbox_operator.errors import PostgresError
 from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.postgres.drop import drop_statements, release_statements
 from outbox_operator.plan.postgres.migrations import plan_inbox, plan_migrations
@@ -35,17 +33,12 @@ from outbox_operator.plan.postgres.state import (
     MigrationPlan,
     ObservedDatabase,
     OutboxNumbers,
-    Statement,
 )
 from outbox_operator.plan.state import Owner
-from outbox_operator.reasons import Reason
 from outbox_operator.wire import schema_mark
-from outbox_operator.wire.advisory_locks import schema_lock
 
 __all__ = ["MaintenanceResult", "PostgresAdmin"]
 
-_MIGRATION_SECONDS: Final = 600.0
-"""A statement of a migration may have to build an index."""
 _DROP_LOCK_SECONDS: Final = 5.0
 _INBOX_BATCH: Final = 1000
 _INBOX_BATCHES: Final = 20
@@ -62,6 +55,7 @@ class PostgresAdmin:
     def __init__(self, connection: Connection, target: PostgresTarget) -> None:
         self._connection = connection
         self._target = target
+        self._steps = MigrationSteps(connection, target)
 
     async def observe(self, desired: DesiredDatabase | DesiredInbox) -> ObservedDatabase:
         """What is there of what is wanted."""
@@ -120,106 +114,20 @@ class PostgresAdmin:
             OutboxError: As `plan_migrations`.
         """
 
-        def replan(observed: ObservedDatabase) -> MigrationPlan:
-            return plan_migrations(desired, observed, claim)
+        async def replan() -> MigrationPlan:
+            return plan_migrations(desired, await catalog.observe(self._connection, desired), claim)
 
-        return await self._apply(plan, desired, replan, lock_timeout, operator_version)
+        return await self._steps.apply(plan, desired.schema, replan, lock_timeout, operator_version)
 
     async def apply_inbox(
         self, plan: MigrationPlan, desired: DesiredInbox, *, lock_timeout: float
     ) -> bool:
         """Like `apply`, for the plan of an inbox."""
 
-        def replan(observed: ObservedDatabase) -> MigrationPlan:
-            return plan_inbox(desired, observed)
+        async def replan() -> MigrationPlan:
+            return plan_inbox(desired, await catalog.observe(self._connection, desired))
 
-        return await self._apply(plan, desired, replan, lock_timeout, "")
-
-    async def _apply(
-        self,
-        plan: MigrationPlan,
-        desired: DesiredDatabase | DesiredInbox,
-        replan: Callable[[ObservedDatabase], MigrationPlan],
-        lock_timeout: float,
-        operator_version: str,
-    ) -> bool:
-        async with self._alone(desired.schema, lock_timeout):
-            now = replan(await catalog.observe(self._connection, desired))
-            if now.empty:
-                return False
-            if now.hash != plan.hash:
-                raise PostgresError(
-                    f"schema {desired.schema} of {self._target.address}: changed since plan "
-                    f"{plan.hash} was made; the plan is now {now.hash}",
-                    reason=Reason.PLAN_OUTDATED,
-                )
-            await self._run_concurrent([s for s in now.statements if s.concurrent], lock_timeout)
-            async with self._transaction(lock_timeout):
-                await self._run([s for s in now.statements if not s.concurrent])
-                if now.records_version:
-                    await self._connection.execute(
-                        statement("admin_record_version", schema=desired.schema),
-                        now.version, now.hash, operator_version,
-                    )  # fmt: skip
-        return True
-
-    @asynccontextmanager
-    async def _alone(self, schema: str, lock_timeout: float) -> AsyncIterator[None]:
-        """Hold the migration lock of a schema."""
-        key = schema_lock("migrations", schema)
-        with errors(self._target):
-            async with holding(self._connection, key, patience=lock_timeout) as held:
-                if not held:
-                    raise PostgresError(
-                        f"schema {schema} of {self._target.address}: another migration has been "
-                        f"running for more than {lock_timeout:g} s",
-                        reason=Reason.LOCK_TIMEOUT,
-                    )
-                yield
-
-    @asynccontextmanager
-    async def _transaction(self, lock_timeout: float) -> AsyncIterator[None]:
-        async with self._connection.transaction():
-            await self._connection.execute(
-                statement(
-                    "session_limit_transaction",
-                    lock=_milliseconds(lock_timeout),
-                    whole=_milliseconds(_MIGRATION_SECONDS),
-                    idle=STANDSTILL_MILLISECONDS,
-                )
-            )
-            yield
-
-    async def _run_concurrent(self, statements: Sequence[Statement], lock_timeout: float) -> None:
-        """Steps that cannot be in a transaction; each is whole by itself and can be repeated."""
-        if not statements:
-            return
-        (before,) = await self._connection.fetch(statement("session_limits"))
-        try:
-            for step in statements:
-                # CONCURRENTLY waits for others without keeping anybody waiting: let it.
-                patience = 0 if "CONCURRENTLY" in step.sql else _milliseconds(lock_timeout)
-                await self._connection.execute(
-                    statement(
-                        "session_limit",
-                        lock=patience,
-                        whole=_milliseconds(_MIGRATION_SECONDS),
-                    )
-                )
-                await self._run([step])
-        finally:
-            if not self._connection.is_closed():
-                await self._connection.execute(statement("session_limits_back"), *before)
-
-    async def _run(self, statements: Sequence[Statement]) -> None:
-        for step in statements:
-            try:
-                await self._connection.execute(step.sql, timeout=_MIGRATION_SECONDS + 5)
-            except asyncpg.PostgresError as error:
-                translated = translate(error, self._target)
-                translated.message = f"{step.reason}: {translated.message}"
-                translated.args = (translated.message,)
-                raise translated from error
+        return await self._steps.apply(plan, desired.schema, replan, lock_timeout, "")
 
     async def sample(self, schema: str, *, cap: int = 10_000) -> OutboxNumbers:
         """Live numbers in one query: a millisecond when idle, bounded by `cap` when not."""
@@ -356,14 +264,15 @@ class PostgresAdmin:
         Returns:
             Whether it was done; False: the tables are not this owner's, or are not there.
         """
-        async with self._alone(schema, _DROP_LOCK_SECONDS), self._transaction(_DROP_LOCK_SECONDS):
+        steps, patience = self._steps, _DROP_LOCK_SECONDS
+        async with steps.alone(schema, patience), steps.transaction(patience):
             observed = await catalog.observe(self._connection, DesiredDatabase(schema=schema))
             statements = drop_statements(schema, observed, owner)
             if not statements:
                 return False
-            await self._run(statements)
+            await steps.run(statements)
             if not (observed.may_create_schema and await self._drop_empty_schema(schema)):
-                await self._run(release_statements(schema, observed, owner))
+                await steps.run(release_statements(schema, observed, owner))
         return True
 
     async def _drop_empty_schema(self, schema: str) -> bool:
@@ -373,7 +282,3 @@ class PostgresAdmin:
         except asyncpg.DependentObjectsStillExistError:
             return False
         return True
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000))

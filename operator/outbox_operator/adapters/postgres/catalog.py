@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from outbox_operator.adapters.postgres.connection import Connection
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.plan.postgres import functions, wakeup
+from outbox_operator.plan.postgres.archive_schema import (
+    ARCHIVE_TABLES,
+    ClassTable,
+    DesiredArchive,
+    Leaf,
+    ObservedArchive,
+    archive_grants,
+)
 from outbox_operator.plan.postgres.mark import parse_mark
 from outbox_operator.plan.postgres.schema import (
     inbox_grants,
@@ -43,16 +52,63 @@ async def observe(
         functions.arguments(desired.payload_type) if isinstance(desired, DesiredDatabase) else ""
     )
     tables = OUTBOX_TABLES if outbox else INBOX_TABLES
+    catalog = await _read(connection, desired.schema, tables, arguments)
+    grants, roles = _wanted_rights(desired, catalog)
+    return await _observed(connection, desired.schema, catalog, grants, roles)
+
+
+async def observe_archive(connection: Connection, desired: DesiredArchive) -> ObservedArchive:
+    """What is there of an archive. Raises the driver's errors."""
+    catalog = await _read(connection, desired.schema, ARCHIVE_TABLES, "")
+    grants = archive_grants(desired.schema, writer=desired.writer, readers=desired.readers)
+    roles = {grant.role for grant in grants} | _marked_roles(catalog)
+    return ObservedArchive(
+        database=await _observed(connection, desired.schema, catalog, grants, roles),
+        encoding=await connection.fetchval(statement("archive_encoding")),
+        classes=await class_tables(connection, desired.schema),
+    )
+
+
+async def class_tables(connection: Connection, schema: str) -> tuple[ClassTable, ...]:
+    """The tables of an archive's classes, with their partitions. Raises the driver's errors."""
+    rows = await connection.fetch(statement("archive_classes"), schema)
+    return tuple(
+        ClassTable(
+            name=name,
+            comment=comment,
+            leaves=tuple(
+                Leaf(name=row["leaf"], low=row["low"], high=row["high"])
+                for row in found
+                if row["leaf"] is not None
+            ),
+        )
+        for (name, comment), found in groupby(rows, lambda row: (row["class"], row["comment"]))
+    )
+
+
+async def _read(
+    connection: Connection, schema: str, tables: Sequence[str], arguments: str
+) -> dict[str, Any]:
+    """What the catalog says of tables with these names, and functions with these arguments."""
     document = await connection.fetchval(
         statement("admin_catalog"),
-        desired.schema, tables, POSITION_SEQUENCE, functions.NAMES, arguments,
+        schema, tables, POSITION_SEQUENCE, functions.NAMES, arguments,
         wakeup.FUNCTION, wakeup.TRIGGER,
     )  # fmt: skip
-    catalog = json.loads(document)
-    grants, roles = _wanted_rights(desired, catalog)
-    existing, granted = await _rights(connection, desired.schema, roles, grants)
+    found: dict[str, Any] = json.loads(document)
+    return found
+
+
+async def _observed(
+    connection: Connection,
+    schema: str,
+    catalog: Mapping[str, Any],
+    grants: Sequence[Grant],
+    roles: Collection[str],
+) -> ObservedDatabase:
+    existing, granted = await _rights(connection, schema, roles, grants)
     found = _tables(catalog)
-    cursors = await _cursors(connection, desired.schema, found)
+    cursors = await _cursors(connection, schema, found)
     return ObservedDatabase(
         server_version=catalog["server_version"],
         database=catalog["database"],
@@ -67,7 +123,7 @@ async def observe(
         wakeup_trigger=catalog["wakeup_trigger"],
         roles=existing,
         granted=granted,
-        version=await _version(connection, desired.schema, found),
+        version=await _version(connection, schema, found),
         cursor_shards=frozenset(shard for shard, _ in cursors),
         identity=await identity(connection),
         cursor_systems=frozenset(system for _, system in cursors if system is not None),
@@ -108,11 +164,15 @@ def _wanted_rights(
         grants = inbox_grants(desired)
         return grants, {grant.role for grant in grants}
     grants = outbox_grants(desired, writers=desired.writers, relay_role=desired.relay_role)
-    roles = {grant.role for grant in grants}
+    return grants, {grant.role for grant in grants} | _marked_roles(catalog)
+
+
+def _marked_roles(catalog: Mapping[str, Any]) -> set[str]:
+    """Roles that were given rights before."""
     mark = parse_mark(catalog["schema"]["comment"]) if catalog["schema"] else None
-    if mark is not None:
-        roles |= {*mark.writers, *([mark.relay_role] if mark.relay_role else ())}
-    return grants, roles
+    if mark is None:
+        return set()
+    return {*mark.writers, *mark.readers, *([mark.relay_role] if mark.relay_role else ())}
 
 
 def _tables(catalog: Mapping[str, Any]) -> dict[str, ObservedTable]:

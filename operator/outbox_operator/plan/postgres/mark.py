@@ -18,13 +18,15 @@ class Mark:
     Attributes:
         owner: The resource that the tables belong to.
         writers: Roles that were given the right to insert, sorted.
-        relay_role: Role that was given the rights of a relay.
+        relay_role: Role that was given the rights of a relay, or of what writes an archive.
+        readers: Roles that were given the right to read an archive, sorted.
         comment: What the comment said before, to be put back one day.
     """
 
     owner: Owner
     writers: tuple[str, ...] = ()
     relay_role: str | None = None
+    readers: tuple[str, ...] = ()
     comment: str | None = None
 
     def text(self) -> str:
@@ -38,6 +40,8 @@ class Mark:
         }
         if self.relay_role is not None:
             document["relay"] = self.relay_role
+        if self.readers:
+            document["readers"] = list(self.readers)
         if self.comment is not None:
             document["comment"] = self.comment
         return json.dumps(document, sort_keys=True)
@@ -55,15 +59,17 @@ def parse_mark(comment: str | None) -> Mark | None:
     uid, key = _text(owner.get("uid")), _text(owner.get("key"))
     if uid is None or key is None:
         return None
-    writers = document.get("writers")
     return Mark(
         owner=Owner(uid=uid, key=key, cluster=_text(owner.get("cluster")) or ""),
-        writers=tuple(
-            name for name in (writers if isinstance(writers, list) else ()) if _text(name)
-        ),
+        writers=_names(document.get("writers")),
         relay_role=_text(document.get("relay")),
+        readers=_names(document.get("readers")),
         comment=_text(document.get("comment")),
     )
+
+
+def _names(found: object) -> tuple[str, ...]:
+    return tuple(name for name in (found if isinstance(found, list) else ()) if _text(name))
 
 
 def _text(found: object) -> str | None:

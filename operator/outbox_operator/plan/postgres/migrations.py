@@ -95,7 +95,7 @@ def plan_migrations(
         AccessDeniedError: Our role may not do what is needed; the message holds the remedy.
         UnsupportedServerError: The server is too old.
     """
-    _check_server(observed)
+    check_server(observed)
     mark = parse_mark(observed.schema.comment) if observed.schema else None
     what, field = f"schema {desired.schema} of {observed.database}", "spec.database.adoptionPolicy"
     conflict = refusal(what, None if mark is None else mark.owner, claim, field=field)
@@ -130,7 +130,11 @@ def plan_migrations(
         *_mark(desired, observed, mark, wanted_mark, managed),
     ]
     check_rights(desired.schema, observed, statements, needs_schema_owner=True)
-    return _plan(statements, records_version=observed.version != CURRENT_SCHEMA_VERSION)
+    return make_plan(
+        statements,
+        CURRENT_SCHEMA_VERSION,
+        records_version=observed.version != CURRENT_SCHEMA_VERSION,
+    )
 
 
 def plan_inbox(desired: DesiredInbox, observed: ObservedDatabase) -> MigrationPlan:
@@ -142,11 +146,11 @@ def plan_inbox(desired: DesiredInbox, observed: ObservedDatabase) -> MigrationPl
         AccessDeniedError: Our role may not do what is needed; the message holds the remedy.
         UnsupportedServerError: The server is too old.
     """
-    _check_server(observed)
+    check_server(observed)
     managed = tables.INBOX in observed.tables
     grants = inbox_grants(desired) if desired.consumer_role != observed.role else ()
     for role in {grant.role for grant in grants} - observed.roles:
-        raise SpecError(_no_such_role(role, observed))
+        raise SpecError(no_such_role(role, observed))
     missing = [grant for grant in grants if grant not in observed.granted]
     statements = [
         *_schema(desired.schema, observed),
@@ -154,22 +158,26 @@ def plan_inbox(desired: DesiredInbox, observed: ObservedDatabase) -> MigrationPl
         *grant_statements(desired.schema, missing, drifted=frozenset()),
     ]
     check_rights(desired.schema, observed, statements, needs_schema_owner=False)
-    return _plan(statements, records_version=False)
+    return make_plan(statements, CURRENT_SCHEMA_VERSION, records_version=False)
 
 
-def _plan(statements: Sequence[Statement], *, records_version: bool) -> MigrationPlan:
-    digest = hashlib.sha256(f"{CURRENT_SCHEMA_VERSION} {records_version}".encode())
+def make_plan(
+    statements: Sequence[Statement], version: int, *, records_version: bool
+) -> MigrationPlan:
+    """A plan of these steps, with its hash; `version` is that of the schema afterwards."""
+    digest = hashlib.sha256(f"{version} {records_version}".encode())
     for statement in statements:
         digest.update(b"\0" + statement.sql.encode())
     return MigrationPlan(
-        version=CURRENT_SCHEMA_VERSION,
+        version=version,
         statements=tuple(statements),
         records_version=records_version,
         hash=plan_hash(digest.hexdigest(), 16),
     )
 
 
-def _check_server(observed: ObservedDatabase) -> None:
+def check_server(observed: ObservedDatabase) -> None:
+    """Raise UnsupportedServerError if the server is too old."""
     if observed.server_version < MINIMUM_SERVER:
         raise UnsupportedServerError(
             f"database {observed.database}: PostgreSQL {MINIMUM_SERVER // 10000} or newer is "
@@ -180,14 +188,15 @@ def _check_server(observed: ObservedDatabase) -> None:
 def _check_roles(observed: ObservedDatabase, mark: Mark) -> None:
     for role in mark.writers:
         if role not in observed.roles:
-            raise SpecError(f"spec.database.grants.writers: {_no_such_role(role, observed)}")
+            raise SpecError(f"spec.database.grants.writers: {no_such_role(role, observed)}")
     if mark.relay_role is not None and mark.relay_role not in observed.roles:
         raise SpecError(
-            f"spec.database.connectionSecretRef: {_no_such_role(mark.relay_role, observed)}"
+            f"spec.database.connectionSecretRef: {no_such_role(mark.relay_role, observed)}"
         )
 
 
-def _no_such_role(role: str, observed: ObservedDatabase) -> str:
+def no_such_role(role: str, observed: ObservedDatabase) -> str:
+    """What to say of a role that shall get rights."""
     return (
         f"role {role} does not exist in the server of database {observed.database}; create it: "
         f"CREATE ROLE {quoted(role)} LOGIN"

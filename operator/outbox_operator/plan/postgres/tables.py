@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from outbox_operator.errors import UnsafeChangeError
 from outbox_operator.plan.postgres.checks import Check
 from outbox_operator.plan.postgres.schema import (
-    EVENTS_PARTITION_KEY,
     Column,
     Index,
     Table,
@@ -76,7 +75,7 @@ def _check_table(table: Table, found: ObservedTable) -> None:
         )
     if found.kind == "p" and found.partition_key != table.partition_key:
         raise _incompatible(
-            f"{where}, partition key", EVENTS_PARTITION_KEY, found.partition_key or "none"
+            f"{where}, partition key", table.partition_key or "none", found.partition_key or "none"
         )
     for column in table.columns:
         there = found.columns.get(column.name)

@@ -1,0 +1,213 @@
+"""PostgreSQL as the keeper of an archive uses it: observe, migrate, keep partitions up.
+
+Decides nothing about the schema: `plan.postgres.archive_migrations` and `archive_partitions` do.
+The process that writes the archive must not import this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import asyncpg
+
+from outbox_operator.adapters.postgres import catalog
+from outbox_operator.adapters.postgres.connection import STANDSTILL_MILLISECONDS, Connection
+from outbox_operator.adapters.postgres.errors import errors
+from outbox_operator.adapters.postgres.migration_steps import MigrationSteps
+from outbox_operator.adapters.postgres.queries import statement
+from outbox_operator.adapters.postgres.schema_locks import holding
+from outbox_operator.adapters.postgres.url import PostgresTarget
+from outbox_operator.plan.ownership import Claim
+from outbox_operator.plan.postgres import archive_partitions as partitions
+from outbox_operator.plan.postgres.archive_migrations import plan_archive
+from outbox_operator.plan.postgres.archive_partitions import Stretch
+from outbox_operator.plan.postgres.archive_schema import (
+    ClassTable,
+    DesiredArchive,
+    Leaf,
+    ObservedArchive,
+    class_table,
+)
+from outbox_operator.plan.postgres.schema import literal
+from outbox_operator.plan.postgres.state import MigrationPlan
+from outbox_operator.wire.advisory_locks import schema_lock
+from outbox_operator.wire.tables import quoted
+
+_LOCK_MILLISECONDS: Final = 500
+"""The writer, readers and a running export queue behind us for that long."""
+_STATEMENT_SECONDS: Final = 600.0
+"""Moving the rows of a stretch may take minutes, and building its indexes."""
+_STRETCHES: Final = 100
+"""Of rows in a default partition that one round moves; the next one goes on."""
+
+
+@dataclass(kw_only=True)
+class UpkeepResult:
+    """What one round of upkeep did.
+
+    Attributes:
+        created: Partitions added.
+        moved: Rows moved into them out of default partitions.
+        dropped: Partitions of which every row was older than it has to be kept.
+        deferred: What could not be done now, and is tried again by the next round.
+    """
+
+    created: list[str] = field(default_factory=list)
+    moved: int = 0
+    dropped: list[str] = field(default_factory=list)
+    deferred: list[str] = field(default_factory=list)
+
+
+class ArchiveAdmin:
+    """Administration of an archive over one connection. Raises only errors of ours.
+
+    Args:
+        connection: Of the role that owns the tables, or is to.
+        target: Where it leads, for messages.
+    """
+
+    def __init__(self, connection: Connection, target: PostgresTarget) -> None:
+        self._connection = connection
+        self._target = target
+        self._steps = MigrationSteps(connection, target)
+
+    async def observe(self, desired: DesiredArchive) -> ObservedArchive:
+        """What is there of what is wanted."""
+        with errors(self._target):
+            return await catalog.observe_archive(self._connection, desired)
+
+    async def apply(
+        self,
+        plan: MigrationPlan,
+        desired: DesiredArchive,
+        claim: Claim,
+        *,
+        lock_timeout: float,
+        version: str,
+    ) -> bool:
+        """Run a plan, if it still is the right one.
+
+        Args:
+            plan: As `plan_archive` made it, perhaps a while ago.
+            desired: What it was made for.
+            claim: Of whom the archive is.
+            lock_timeout: Seconds to wait for another migration, and for each table's lock.
+            version: Of this program.
+
+        Returns:
+            Whether something was done; False: another one has done it meanwhile.
+
+        Raises:
+            PostgresError: See `MigrationSteps.apply`.
+            OutboxError: As `plan_archive`.
+        """
+
+        async def replan() -> MigrationPlan:
+            return plan_archive(desired, await self.observe(desired), claim)
+
+        return await self._steps.apply(plan, desired.schema, replan, lock_timeout, version)
+
+    async def maintain(self, schema: str) -> UpkeepResult:
+        """One round of upkeep: partitions ahead, default partitions emptied, old ones dropped.
+
+        How long a class is kept, the comment on its table says, which `apply` writes. Never waits
+        long for a lock, and never fails because somebody reads.
+        """
+        result = UpkeepResult()
+        with errors(self._target):
+            async with holding(self._connection, schema_lock("upkeep", schema)) as held:
+                if not held:
+                    result.deferred.append("another one is at it")
+                    return result
+                await _Upkeep(self._connection, schema, result).run()
+        return result
+
+
+class _Upkeep:
+    def __init__(self, connection: Connection, schema: str, result: UpkeepResult) -> None:
+        self._connection = connection
+        self._schema = schema
+        self._result = result
+
+    async def run(self) -> None:
+        """Raise the driver's errors, but none for a busy table."""
+        for one in await catalog.class_tables(self._connection, self._schema):
+            keep = one.keep_seconds
+            if keep is None or one.default is None:
+                self._result.deferred.append(
+                    f"class {one.name}: its table was changed by hand; outbox archive migrate "
+                    "puts it right"
+                )
+                continue
+            await self._add(one, keep)
+        now = await self._connection.fetchval(statement("upkeep_clock"))
+        for one in await catalog.class_tables(self._connection, self._schema):
+            for leaf in partitions.expired(one, now, one.keep_seconds or float("inf")):
+                async with self._brief(f"drop partition {leaf.name}"):
+                    await self._execute("archive_drop_leaf", leaf=quoted(leaf.name))
+                    self._result.dropped.append(leaf.name)
+
+    async def _add(self, one: ClassTable, keep: float) -> None:
+        """Add the partitions that a class needs for what is there and what comes."""
+        default = one.default
+        assert default is not None  # noqa: S101 - the caller has looked
+        moments = await self._connection.fetch(
+            statement("archive_default_moments", schema=self._schema, leaf=quoted(default.name)),
+            partitions.width(keep), _STRETCHES, timeout=_STATEMENT_SECONDS,
+        )  # fmt: skip
+        now = await self._connection.fetchval(statement("upkeep_clock"))
+        occupied = partitions.for_rows(one, [row["moment"] for row in moments], keep)
+        wanted = {
+            stretch.name: stretch for stretch in (*occupied, *partitions.ahead(one, now, keep))
+        }
+        for stretch in wanted.values():
+            await self._add_one(one, default, stretch)
+        if occupied and len(moments) < _STRETCHES:
+            async with self._brief(f"empty {default.name}"):
+                await self._execute("archive_lock_default", leaf=quoted(default.name))
+                left = await self._connection.fetchval(
+                    statement("upkeep_has_rows", schema=self._schema, table=default.name)
+                )
+                if not left:  # what was moved is still in its file
+                    await self._execute("archive_empty_default", leaf=quoted(default.name))
+
+    async def _add_one(self, one: ClassTable, default: Leaf, stretch: Stretch) -> None:
+        names = {
+            "leaf": quoted(stretch.name),
+            "parent": quoted(class_table(one.name)),
+            "default": quoted(default.name),
+            "low": literal(stretch.low.isoformat()),
+            "high": literal(stretch.high.isoformat()),
+        }
+        async with self._brief(f"add partition {stretch.name}"):
+            await self._execute("archive_add_leaf", **names)
+            await self._execute("archive_lock_default", **{**names, "leaf": names["default"]})
+            done = await self._execute("archive_move_rows", **names)
+            await self._execute("archive_attach_leaf", **names)
+            self._result.created.append(stretch.name)
+            self._result.moved += int(done.rpartition(" ")[2])
+
+    async def _execute(self, name: str, **parts: str) -> str:
+        text = statement(name, schema=self._schema, **parts)
+        done: str = await self._connection.execute(text, timeout=_STATEMENT_SECONDS + 5)
+        return done
+
+    @asynccontextmanager
+    async def _brief(self, doing: str) -> AsyncIterator[None]:
+        """A transaction that waits for no lock for long; what it could not do is deferred."""
+        try:
+            async with self._connection.transaction():
+                await self._connection.execute(
+                    statement(
+                        "session_limit_transaction",
+                        lock=_LOCK_MILLISECONDS,
+                        whole=round(_STATEMENT_SECONDS * 1000),
+                        idle=STANDSTILL_MILLISECONDS,
+                    )
+                )
+                yield
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+            self._result.deferred.append(doing)

@@ -1,0 +1,1 @@
+"""The role `outbox archive`: every event of a stream in PostgreSQL, once, and what is missing."""

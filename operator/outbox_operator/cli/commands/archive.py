@@ -1,0 +1,58 @@
+"""`outbox archive`: events kept in PostgreSQL: make the tables, keep partitions up.
+
+Each verb is configured by the same document, which OUTBOX_CONFIG or --config names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from typing import Final
+
+from outbox_operator.cli import pod_options
+
+HELP: Final = "keep the events of a stream in PostgreSQL: make the tables, keep partitions up"
+EXTRA: Final = "relay"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verbs."""
+    verbs = parser.add_subparsers(dest="archive", metavar="VERB", required=True)
+    migrate = verbs.add_parser(
+        "migrate",
+        help="make the tables of an archive, or change them to its configuration",
+        description="make the tables of an archive, or change them to its configuration, and do "
+        "one round of upkeep; never loses or rewrites an event",
+    )
+    migrate.add_argument(
+        "--dry-run", action="store_true", help="print the statements, and run none"
+    )
+    migrate.add_argument(
+        "--adoption-policy", choices=("Fail", "Adopt"), default="Fail",
+        help="whether a schema may be taken over that carries another owner's mark "
+        "(default: %(default)s)",
+    )  # fmt: skip
+    pod_options.configure(migrate)
+    upkeep = verbs.add_parser(
+        "upkeep",
+        help="add partitions ahead, drop those whose events were kept long enough",
+        description="add partitions ahead, give events without one theirs, and drop partitions "
+        "whose events were all kept long enough; to be run every hour or so",
+    )
+    pod_options.configure(upkeep)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it; 0 when it is done, 2 for a wrong configuration."""
+    from outbox_operator.archive import settings
+    from outbox_operator.cli import archive_keeping as keeping
+    from outbox_operator.telemetry import logging
+
+    logging.setup("archive", args.log_level)
+    config = settings.load(args.config)
+    if args.archive == "migrate":
+        lines = asyncio.run(keeping.migrate(config, args.adoption_policy, dry_run=args.dry_run))
+    else:
+        lines = asyncio.run(keeping.upkeep(config))
+    print("\n".join(lines))
+    return 0

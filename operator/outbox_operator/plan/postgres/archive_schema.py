@@ -1,0 +1,277 @@
+"""The tables of an archive as values: events by class and time, and the ledger of what came. Pure.
+
+events                       LIST (class)
+  events_<class>             RANGE (stored_at)
+    rows_<class>_<time>      a stretch of time; made ahead, dropped when all in it is too old
+    rows_<class>_default     what has no stretch, until upkeep gives it one
+ledger                       which numbers of each shard of an outbox have come, as ranges
+gaps                         a view: what is between these ranges
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from outbox_operator.plan.postgres.schema import Column, Index, Table, literal, qualify
+from outbox_operator.plan.postgres.state import Grant, ObservedDatabase
+from outbox_operator.wire.archive import ArchiveConfig
+from outbox_operator.wire.tables import SCHEMA_VERSION
+
+EVENTS: Final = "events"
+LEDGER: Final = "ledger"
+GAPS: Final = "gaps"
+ARCHIVE_TABLES: Final = (EVENTS, LEDGER, SCHEMA_VERSION, GAPS)
+ARCHIVE_VERSION: Final = 1
+EVENTS_KEY: Final = ("id", "stored_at", "class")
+"""Holds both partition keys, which never change for a message, and begins with what is asked for
+to know whether an event is there already."""
+PROBED: Final = ("id", "source", "stored_at", "class")
+"""Columns of `events` that the writer may read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredArchive:
+    """What an archive wants of a database.
+
+    Attributes:
+        schema: Schema of the tables.
+        keep: Seconds for which the events of each class are kept, by its name.
+        extracted: Names of columns, sorted.
+        writer: Role that the writer logs in as; it may own the tables as well.
+        readers: Roles that may read, sorted.
+    """
+
+    schema: str
+    keep: tuple[tuple[str, float], ...]
+    extracted: tuple[str, ...] = ()
+    writer: str | None = None
+    readers: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, config: ArchiveConfig, *, writer: str | None) -> DesiredArchive:
+        """What a configuration asks for; `writer` is the role that it logs in as."""
+        return cls(
+            schema=config.database.schema,
+            keep=tuple((one.name, one.keep_seconds) for one in config.rules.retention),
+            extracted=tuple(sorted(config.rules.extract)),
+            writer=writer,
+            readers=tuple(sorted(set(config.readers))),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaf:
+    """A table with rows: those of a class from `low` up to, not including, `high`.
+
+    Without both it is the default one of its class.
+    """
+
+    name: str
+    low: datetime | None = None
+    high: datetime | None = None
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it takes the rows that no other takes."""
+        return self.low is None or self.high is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassTable:
+    """The table of a class as found.
+
+    Attributes:
+        name: Of the class.
+        comment: On its table, which says how long its rows are kept.
+        leaves: Its partitions.
+    """
+
+    name: str
+    comment: str | None = None
+    leaves: tuple[Leaf, ...] = ()
+
+    @property
+    def keep_seconds(self) -> float | None:
+        """How long its rows are kept; None: nobody says."""
+        try:
+            found = json.loads(self.comment or "")["keep_seconds"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+        return float(found) if isinstance(found, int | float) and found > 0 else None
+
+    @property
+    def default(self) -> Leaf | None:
+        """The leaf for what no other takes."""
+        return next((leaf for leaf in self.leaves if leaf.is_default), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedArchive:
+    """What was found.
+
+    Attributes:
+        database: Schema, tables, roles and rights.
+        encoding: Of the database.
+        classes: Tables of classes.
+    """
+
+    database: ObservedDatabase
+    encoding: str = "UTF8"
+    classes: tuple[ClassTable, ...] = ()
+
+
+def events_table(schema: str, extracted: Iterable[str]) -> Table:
+    """The table of events with these columns besides its own."""
+    return Table(
+        schema=schema,
+        name=EVENTS,
+        columns=(
+            Column(name="class", type="text"),
+            Column(name="stored_at", type="timestamp with time zone"),
+            Column(name="id", type="uuid"),
+            Column(name="type", type="text"),
+            Column(name="key", type="text", nullable=True),
+            Column(name="source", type="text"),
+            Column(name="subject", type="text"),
+            Column(name="sequence", type="bigint"),
+            Column(name="shard", type="integer", nullable=True),
+            Column(name="emission", type="bigint", nullable=True),
+            Column(name="position", type="bigint", nullable=True),
+            Column(name="occurred_at", type="timestamp with time zone"),
+            Column(
+                name="archived_at", type="timestamp with time zone", default="clock_timestamp()"
+            ),
+            Column(name="headers", type="jsonb"),
+            Column(name="payload", type="jsonb", nullable=True),
+            Column(name="raw", type="bytea", nullable=True),
+            Column(name="payload_bytes", type="integer"),
+            Column(name="payload_sha256", type="bytea", nullable=True),
+            Column(name="note", type="text", nullable=True),
+            *(extracted_column(name) for name in extracted),
+        ),
+        primary_key=EVENTS_KEY,
+        indexes=events_indexes(extracted),
+        partition_key="LIST (class)",
+    )
+
+
+def extracted_column(name: str) -> Column:
+    """A column that a payload or a header fills."""
+    return Column(name=name, type="text", nullable=True)
+
+
+def events_indexes(extracted: Iterable[str]) -> tuple[Index, ...]:
+    """What events are found by, newest first or oldest first."""
+    return (
+        Index(name="events_stored_at_idx", columns=("stored_at",)),
+        *(
+            Index(name=f"events_{name}_idx", columns=(name, "stored_at"))
+            for name in ("type", "key", *extracted)
+        ),
+    )
+
+
+def other_tables(schema: str) -> tuple[Table, ...]:
+    """The tables beside that of events."""
+    ledger = Table(
+        schema=schema,
+        name=LEDGER,
+        columns=(
+            Column(name="source", type="text"),
+            Column(name="shard", type="integer"),
+            Column(name="low", type="bigint"),
+            Column(name="high", type="bigint"),
+            Column(name="low_at", type="timestamp with time zone"),
+            Column(name="high_at", type="timestamp with time zone"),
+            Column(name="low_sequence", type="bigint"),
+            Column(name="high_sequence", type="bigint"),
+            Column(name="since", type="timestamp with time zone", default="clock_timestamp()"),
+        ),
+        primary_key=("source", "shard", "low"),
+        # A few rows that change with every batch.
+        storage="autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500",
+    )
+    versions = Table(
+        schema=schema,
+        name=SCHEMA_VERSION,
+        columns=(
+            Column(name="version", type="integer"),
+            Column(name="plan_hash", type="text"),
+            Column(name="applied_at", type="timestamp with time zone", default="clock_timestamp()"),
+            Column(name="operator_version", type="text"),
+        ),
+        primary_key=("version",),
+    )
+    return (ledger, versions)
+
+
+def gaps_sql(schema: str) -> str:
+    """The view of gaps: numbers of a shard that have not come, and when they were sent."""
+    return (
+        f"CREATE OR REPLACE VIEW {qualify(schema, GAPS)} AS "  # noqa: S608
+        "SELECT source, shard, before + 1 AS first, low - 1 AS last, before_at AS sent_after, "
+        "low_at AS sent_before, before_sequence AS after_sequence, "
+        "low_sequence AS before_sequence, since "
+        "FROM (SELECT l.*, lag(high) OVER shards AS before, lag(high_at) OVER shards AS before_at, "
+        f"lag(high_sequence) OVER shards AS before_sequence FROM {qualify(schema, LEDGER)} l "
+        "WINDOW shards AS (PARTITION BY source, shard ORDER BY low)) r WHERE before IS NOT NULL"
+    )
+
+
+def class_table(name: str) -> str:
+    """Name of the table of a class."""
+    return f"events_{name}"
+
+
+def default_leaf(name: str) -> str:
+    """Name of the table for rows of a class that no other table takes."""
+    return f"rows_{name}_default"
+
+
+def leaf_name(name: str, low: datetime) -> str:
+    """Name of the table for rows of a class from a moment on."""
+    return f"rows_{name}_{low.astimezone(UTC):%Y%m%dt%H%M}"
+
+
+def leaf_index(leaf: str, index: Index) -> str:
+    """Name of an index of one leaf: short enough, whatever its columns are called."""
+    digest = hashlib.blake2b(" ".join(index.columns).encode(), digest_size=4).hexdigest()
+    return f"{leaf}_{digest}"
+
+
+def keep_comment(keep_seconds: float) -> str:
+    """The comment on the table of a class, as an SQL literal."""
+    return literal(json.dumps({"keep_seconds": keep_seconds}))
+
+
+def archive_grants(schema: str, *, writer: str | None, readers: Iterable[str]) -> tuple[Grant, ...]:
+    """The rights that these roles need, sorted. None may change or delete an event."""
+    grants = set()
+    if writer is not None:
+        grants |= {
+            Grant(role=writer, kind="schema", object=schema, privilege="USAGE"),
+            Grant(role=writer, kind="table", object=EVENTS, privilege="INSERT"),
+            Grant(role=writer, kind="table", object=SCHEMA_VERSION, privilege="SELECT"),
+            *(
+                Grant(
+                    role=writer, kind="column", object=EVENTS, privilege="SELECT", column=column
+                )
+                for column in PROBED
+            ),
+            *(
+                Grant(role=writer, kind="table", object=LEDGER, privilege=privilege)
+                for privilege in ("SELECT", "INSERT", "DELETE")
+            ),
+        }  # fmt: skip
+    for role in readers:
+        grants.add(Grant(role=role, kind="schema", object=schema, privilege="USAGE"))
+        grants |= {
+            Grant(role=role, kind="table", object=name, privilege="SELECT")
+            for name in (EVENTS, LEDGER, GAPS)
+        }
+    return tuple(sorted(grants))

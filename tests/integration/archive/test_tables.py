@@ -1,0 +1,154 @@
+"""The tables of an archive on a real server: made, changed, kept up, and who may do what."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from outbox_operator.errors import ConflictError, UnsafeChangeError
+from outbox_operator.wire.archive import RetentionClass
+from support.archiving import DAY, ArchivePlace
+
+pytestmark = pytest.mark.integration
+
+ADD = """
+INSERT INTO archive.events (class, stored_at, id, type, source, subject, sequence, occurred_at,
+                            headers, payload_bytes)
+SELECT $1, $2::timestamptz - n * interval '1 day', gen_random_uuid(), 'a.b', '/s', 'a', n, now(),
+       '{}', 0
+FROM generate_series(0, $3 - 1) n
+"""
+LEAVES = """
+SELECT tableoid::regclass::text AS leaf, count(*) AS rows
+FROM archive.events GROUP BY 1 ORDER BY 1
+"""
+
+
+async def test_made_once_and_then_as_wanted(place: ArchivePlace) -> None:
+    said = await place.migrate()
+    assert "create table events" in said
+    # Now and three stretches ahead: days of a class that is kept for ten, 28 days of the other.
+    assert sum(line.startswith("added partition rows_default_") for line in said) == 4
+    assert sum(line.startswith("added partition rows_orders_") for line in said) == 4
+    assert await place.migrate() == ("the tables are as wanted",)
+    assert await place.upkeep() == ("nothing to do",)
+    await place.root.execute(ADD, "orders", datetime.now(UTC), 1)
+    [leaf] = await place.root.fetch(LEAVES)
+    assert leaf["leaf"].startswith("archive.rows_orders_2")
+
+
+async def test_of_another_owner_it_is_left_alone(place: ArchivePlace) -> None:
+    await place.migrate()
+    place.change(consumer="rival")
+    with pytest.raises(ConflictError, match="mark of EventConsumer/shop/audit"):
+        await place.migrate()
+
+
+async def test_each_role_may_do_its_own_and_nothing_else(place: ArchivePlace) -> None:
+    await place.migrate()
+    writer, reader = await place.open(place.writer), await place.open(place.reader)
+    await writer.execute(ADD, "orders", datetime.now(UTC), 1)
+    await writer.fetch("SELECT id, source, stored_at, class FROM archive.events")
+    for forbidden in (
+        "SELECT payload FROM archive.events",
+        "DELETE FROM archive.events",
+        "UPDATE archive.events SET type = 'x'",
+        "TRUNCATE archive.rows_orders_default",
+        "INSERT INTO archive.rows_orders_default SELECT * FROM archive.events",
+        "INSERT INTO archive.schema_version VALUES (9, 'x')",
+        "CREATE TABLE archive.mine ()",
+        "DROP TABLE archive.ledger",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await writer.execute(forbidden)
+    for allowed in ("events", "ledger", "gaps"):
+        await reader.fetch(f"SELECT * FROM archive.{allowed}")
+    for forbidden in (
+        "INSERT INTO archive.ledger (source, shard, low, high) VALUES ('', 0, 0, 0)",
+        "DELETE FROM archive.events",
+        "DELETE FROM archive.ledger",
+        "CREATE TABLE archive.mine ()",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await reader.execute(forbidden)
+    place.change(readers=())
+    assert any(f"role {place.reader} no longer needs" in line for line in await place.migrate())
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await reader.fetch("SELECT * FROM archive.events")
+
+
+async def test_rows_without_a_partition_get_one_and_old_ones_go(place: ArchivePlace) -> None:
+    await place.migrate()
+    await place.root.execute(ADD, "default", datetime.now(UTC) - timedelta(days=2), 30)
+    [default] = [row for row in await place.root.fetch(LEAVES) if "default_default" in row["leaf"]]
+    assert default["rows"] == 30
+    said = await place.upkeep()
+    assert "moved 30 events into them that had none" in said
+    left = await place.root.fetch(LEAVES)
+    assert all(row["leaf"] != default["leaf"] and row["rows"] == 1 for row in left)
+    assert len(left) in (9, 10)  # a day whose youngest event may be ten days old is kept
+    assert sum(line.startswith("dropped partition") for line in said) == 30 - len(left)
+    assert await place.upkeep() == ("nothing to do",)
+    assert await place.root.fetchval("SELECT pg_relation_size($1::regclass)", default["leaf"]) == 0
+
+
+async def test_retention_waits_for_who_reads(place: ArchivePlace) -> None:
+    await place.migrate()
+    await place.root.execute(ADD, "default", datetime.now(UTC) - timedelta(days=15), 1)
+    reader = await place.open(place.reader)
+    async with reader.transaction():
+        await reader.fetch("SELECT type FROM archive.events")
+        said = await place.upkeep()
+        assert any(line.startswith("deferred: ") for line in said)
+        assert len(await reader.fetch("SELECT type FROM archive.events")) == 1
+    await place.upkeep()
+    assert await place.rows() == []
+
+
+async def test_classes_and_columns_come_later_and_what_is_there_stays(place: ArchivePlace) -> None:
+    await place.migrate()
+    await place.root.execute(ADD, "orders", datetime.now(UTC), 3)
+    place.rules(
+        retention=(
+            RetentionClass(name="security", keep_seconds=DAY, event_types=("auth.>",)),
+            RetentionClass(name="default", keep_seconds=20 * DAY),
+        ),
+        extract={"actor": "$.actor.id", "tenant": "$.tenant"},
+    )
+    said = await place.migrate()
+    assert "add column events.tenant; events of before have nothing there" in said
+    assert "create class security; events that are archived already stay in theirs" in said
+    assert "keep events of class default for 20 days" in said
+    assert await place.migrate() == ("the tables are as wanted",)
+    assert [row["class"] for row in await place.rows("class")] == ["orders"] * 3
+    indexes = await place.root.fetch(
+        "SELECT indexrelid::regclass, indrelid::regclass FROM pg_index WHERE NOT indisvalid"
+    )
+    assert indexes == []
+    await place.root.execute("ALTER TABLE archive.events DROP COLUMN correlation")
+    await place.root.execute("ALTER TABLE archive.events ADD COLUMN correlation integer")
+    place.rules(extract={"correlation": "ce:correlationid"})
+    with pytest.raises(UnsafeChangeError, match="column correlation: wanted text, found integer"):
+        await place.migrate()
+
+
+async def test_what_was_dropped_by_hand_is_put_right(place: ArchivePlace) -> None:
+    await place.migrate()
+    await place.root.execute("DROP VIEW archive.gaps")
+    await place.root.execute("DROP INDEX archive.events_actor_idx")
+    await place.root.execute("DROP TABLE archive.rows_orders_default")
+    await place.root.execute(f'REVOKE INSERT ON archive.events FROM "{place.writer}"')
+    said = await place.migrate()
+    assert len(said) >= 4
+    assert await place.migrate() == ("the tables are as wanted",)
+
+
+async def test_two_archives_share_a_database(place: ArchivePlace) -> None:
+    await place.migrate()
+    database = dataclasses.replace(place.config.database, schema="other")
+    migration = dataclasses.replace(place.config.migration, schema="other")  # type: ignore[type-var]
+    place.change(database=database, migration=migration, consumer="second")
+    assert "create schema other" in await place.migrate()
