@@ -115,6 +115,12 @@ class Reason(StrEnum):
     SEQUENCE_AHEAD = "SequenceAhead"
     PAUSED = "Paused"
 
+    # Number of pods
+    SCALING_ACTIVE = "ScalingActive"
+    SCALING_LIMITED = "ScalingLimited"
+    SCALING_HELD = "ScalingHeld"
+    BACKLOG_UNKNOWN = "BacklogUnknown"
+
     # Tasks
     RUNNING = "Running"
     SUSPENDED = "Suspended"
@@ -139,6 +145,7 @@ class Reason(StrEnum):
     DRIFT_CORRECTED = "DriftCorrected"
     DEPRECATED = "Deprecated"
     MOVED = "Moved"
+    SCALED = "Scaled"
     CLEANUP_FAILED = "CleanupFailed"
     CLEANUP_ABANDONED = "CleanupAbandoned"
 

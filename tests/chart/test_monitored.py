@@ -90,7 +90,7 @@ def test_relays_and_consumers_are_found_by_their_labels_and_port(
         *consumer_objects(
             consumer(handler={"http": {"url": "http://billing/"}}), stream_name="ORDERS",
             nats=NatsConnection(url="nats://nats:4222"), dead_letter_prefix=None, image="i",
-            secret_checksum="", logins="", restarted_at=None, settings=PodSettings(),
+            secret_checksum="", logins="", restarted_at=None, replicas=1, settings=PodSettings(),
         ),
     ]  # fmt: skip
     (endpoint,) = spec["podMetricsEndpoints"]

@@ -145,6 +145,16 @@ def test_server_defaults_equal_model_defaults(
         ),
         (
             "pipeline",
+            {"relay.autoscaling": {"minReplicas": 0}},
+            "minReplicas in body should be greater than or equal to 1",
+        ),
+        (
+            "pipeline",
+            {"consumers.0.handler": None, "consumers.0.autoscaling": {"maxReplicas": 2}},
+            "autoscaling needs a handler",
+        ),
+        (
+            "pipeline",
             {"consumers": [{"name": "a"}, {"name": "a"}]},
             'spec.consumers[1]: Duplicate value: {"name":"a"}',
         ),

@@ -140,27 +140,6 @@ class Shop:
             f"-p={json.dumps({'spec': spec})}",
         )  # fmt: skip
 
-    def pods_ready(self, deployment: str, ready: int) -> None:
-        """Say of the pods of a Deployment that so many of them are ready."""
-        world, pods = self.world, list[str]()
-
-        def there() -> bool:
-            listed = world.kubectl.get("pods", "-n", world.namespace)["items"]
-            names = [one["metadata"]["name"] for one in listed]
-            pods[:] = sorted(name for name in names if name.startswith(f"{deployment}-"))
-            return len(pods) >= ready
-
-        world.wait(there, f"{ready} pods of {deployment}", detail=lambda: str(pods))
-        for number, pod in enumerate(pods):
-            status = {
-                "phase": "Running",
-                "conditions": [{"type": "Ready", "status": str(number < ready)}],
-            }
-            world.kubectl(
-                "patch", "pod", pod, "-n", world.namespace, "--subresource=status",
-                f"-p={json.dumps({'status': status})}",
-            )  # fmt: skip
-
     async def wait_ready(self, pipeline: str) -> None:
         """Returns once a pipeline is Ready; the endpoint goes on answering meanwhile."""
         await asyncio.to_thread(self.world.wait_ready, "OutboxPipeline", pipeline)

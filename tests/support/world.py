@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections import Counter
@@ -188,6 +189,27 @@ class World:
     ) -> None:
         """Returns once `holds`; fails after the deadline saying what was waited for."""
         wait_until(holds, what, seconds=deadline, detail=detail, pause=0.05)
+
+    def pods_ready(self, deployment: str, ready: int) -> None:
+        """Say of the pods of a Deployment, as no kubelet does here, that so many are ready."""
+        pods = list[str]()
+
+        def there() -> bool:
+            listed = self.kubectl.get("pods", "-n", self.namespace)["items"]
+            names = [one["metadata"]["name"] for one in listed]
+            pods[:] = sorted(name for name in names if name.startswith(f"{deployment}-"))
+            return len(pods) >= ready
+
+        self.wait(there, f"{ready} pods of {deployment}", detail=lambda: str(pods))
+        for number, pod in enumerate(pods):
+            status = {
+                "phase": "Running",
+                "conditions": [{"type": "Ready", "status": str(number < ready)}],
+            }
+            self.kubectl(
+                "patch", "pod", pod, "-n", self.namespace, "--subresource=status",
+                f"-p={json.dumps({'status': status})}",
+            )  # fmt: skip
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Kubernetes events about an object."""

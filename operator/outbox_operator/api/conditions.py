@@ -33,6 +33,7 @@ class ConditionType(StrEnum):
     UNFENCED = "Unfenced"
     STREAM_LOST_EVENTS = "StreamLostEvents"
     POSITIONS_MOVED = "PositionsMoved"
+    AUTOSCALING = "Autoscaling"
     PAUSED = "Paused"
     COMPLETE = "Complete"
     FAILED = "Failed"

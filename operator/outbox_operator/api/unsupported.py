@@ -19,8 +19,6 @@ def check_pipeline_supported(spec: OutboxPipelineSpec) -> None:
         NotSupportedError: Names every such field.
     """
     fields: list[str] = []
-    if spec.relay.autoscaling is not None:
-        fields.append("spec.relay.autoscaling")
     for consumer in spec.consumers:
         fields += _consumer_fields(f"spec.consumers[{consumer.name}]", consumer)
     _refuse(fields)
@@ -32,11 +30,7 @@ def check_consumer_supported(spec: EventConsumerSpec) -> None:
 
 
 def _consumer_fields(path: str, spec: ConsumerConfigSpec) -> Iterator[str]:
-    if spec.autoscaling is not None:
-        yield f"{path}.autoscaling"
-    if spec.handler is None:
-        return
-    if spec.handler.archive is not None:
+    if spec.handler is not None and spec.handler.archive is not None:
         yield f"{path}.handler.archive"
 
 

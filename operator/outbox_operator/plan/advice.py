@@ -128,6 +128,11 @@ STEPS: Final[Mapping[Reason, str]] = {
     Reason.SEQUENCE_AT_ITS_END: _DOCTOR,
     Reason.SEQUENCE_AHEAD: _STATUS,
     Reason.PAUSED: _RESUME,
+    # Number of pods.
+    Reason.SCALING_ACTIVE: _STATUS,
+    Reason.SCALING_LIMITED: _SPEC,
+    Reason.SCALING_HELD: _PODS,
+    Reason.BACKLOG_UNKNOWN: _DOCTOR,
     # Tasks.
     Reason.RUNNING: _TASKS,
     Reason.SUSPENDED: "kubectl edit obt/{name} -n {namespace}",
@@ -152,6 +157,7 @@ STEPS: Final[Mapping[Reason, str]] = {
     Reason.DEPRECATED: _PLAN,
     Reason.WRITE_CONFLICT: _STATUS,
     Reason.MOVED: _STATUS,
+    Reason.SCALED: _STATUS,
     Reason.CLEANUP_FAILED: _DOCTOR,
     Reason.CLEANUP_ABANDONED: "kubectl get obp,evs,evc -n {namespace}",
 }

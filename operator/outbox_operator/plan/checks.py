@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from outbox_operator.api.fields import seconds
+from outbox_operator.api.v1alpha1.autoscaling import Autoscaling
 from outbox_operator.api.v1alpha1.consumer import ConsumerConfigSpec, EventConsumerSpec
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec, PipelineStream
 from outbox_operator.api.v1alpha1.stream import StreamConfig
@@ -43,6 +44,7 @@ def check_pipeline(spec: OutboxPipelineSpec) -> None:
             f"spec.relay.polling: wanted 0 < min <= max, found min {polling.min} and max "
             f"{polling.max}"
         )
+    _check_autoscaling(spec.relay.autoscaling, "spec.relay")
     _refuse_twice((consumer.name for consumer in spec.consumers), "spec.consumers", "name")
     _refuse_twice(
         (consumer.durableName for consumer in spec.consumers if consumer.durableName),
@@ -105,6 +107,7 @@ def _check_consumer(spec: ConsumerConfigSpec, path: str) -> None:
             f"{path}.backoff: wanted at most {spec.maxDeliver - 1} delays, because maxDeliver "
             f"{spec.maxDeliver} allows so many redeliveries; found {len(spec.backoff)}"
         )
+    _check_autoscaling(spec.autoscaling, path)
     _check_runtime(spec, path)
     if spec.inbox is not None:
         longest = _longest_redelivery_seconds(spec, ack_wait)
@@ -114,6 +117,15 @@ def _check_consumer(spec: ConsumerConfigSpec, path: str) -> None:
                 f"which an event may come again (maxDeliver, ackWait and backoff); found "
                 f"{spec.inbox.retention}"
             )
+
+
+def _check_autoscaling(autoscaling: Autoscaling | None, path: str) -> None:
+    drain = None if autoscaling is None else autoscaling.targetDrainTime
+    if drain is not None and seconds(drain) <= 0:
+        raise SpecError(
+            f"{path}.autoscaling.targetDrainTime: wanted more than 0s, found {drain}; in no time "
+            "at all nothing can be done"
+        )
 
 
 def _check_runtime(spec: ConsumerConfigSpec, path: str) -> None:

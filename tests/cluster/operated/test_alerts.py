@@ -98,8 +98,8 @@ async def shop(
 
 async def test_each_alert_fires_and_ends(shop: Shop) -> None:
     watch = shop.watch
-    shop.pods_ready("orders-relay", 2)
-    shop.pods_ready("orders-billing-consumer", 1)
+    shop.world.pods_ready("orders-relay", 2)
+    shop.world.pods_ready("orders-billing-consumer", 1)
     for name in shop.databases:
         await shop.wait_ready(name)
     await shop.insert("orders", GOOD, 5)
@@ -179,7 +179,7 @@ async def a_relay_that_is_killed(shop: Shop) -> None:
     watch = shop.watch
     watch.begin()
     shop.kill_relay("orders")
-    shop.pods_ready("orders-relay", 0)
+    shop.world.pods_ready("orders-relay", 0)
     await shop.insert("orders", GOOD, 5001)
     lag, *_ = await asyncio.gather(
         watch.fires("OutboxHighLag", pipeline="orders"),
@@ -196,12 +196,12 @@ async def a_relay_that_is_killed(shop: Shop) -> None:
 
     watch.begin()
     shop.start_relay("orders")
-    shop.pods_ready("orders-relay", 1)
+    shop.world.pods_ready("orders-relay", 1)
     await asyncio.gather(
         watch.ends("OutboxHighLag"), watch.ends("OutboxWorkerIdle"), watch.ends("OutboxWorkerDown")
     )
     assert watch.firing("OutboxWorkerUnhealthy", pipeline="orders"), "one of two is too few"
-    shop.pods_ready("orders-relay", 2)
+    shop.world.pods_ready("orders-relay", 2)
     await asyncio.gather(watch.ends("OutboxWorkerUnhealthy"), watch.ends("OutboxPipelineNotReady"))
 
 

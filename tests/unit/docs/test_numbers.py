@@ -110,8 +110,9 @@ SENTENCES: Final = [
         f"| Ready | {OPERATOR.pipeline_interval_seconds:g} s (pipeline), "
         f"{OPERATOR.handler_interval_seconds:g} s (consumer with handler), "
         f"{OPERATOR.stream_interval_seconds:g} s (stream, other consumers); "
-        f"{OPERATOR.busy_interval_seconds:g} s while numbers move |",
+        f"{OPERATOR.busy_interval_seconds:g} s while numbers move, or with `autoscaling` |",
     ),
+    ("docs/how-to/scale.md", f"The operator looks every {OPERATOR.busy_interval_seconds:g} s, at"),
     (CONDITIONS, f"tables and grants | {OPERATOR.catalog_interval_seconds / 60:g} min,"),
     (CONDITIONS, f"(pods start, a child works) | {OPERATOR.waiting_interval_seconds:g} s,"),
     (

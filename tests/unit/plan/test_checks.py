@@ -84,6 +84,7 @@ def test_what_works_is_let_through(spec: dict[str, Any]) -> None:
         ),
         ({"relay": {"polling": {"min": "2s", "max": "1s"}}}, r"min 2s and max 1s"),
         ({"relay": {"polling": {"min": "0", "max": "1s"}}}, r"wanted 0 < min"),
+        ({"relay": {"autoscaling": {"targetDrainTime": "0s"}}}, r"wanted more than 0s, found 0s"),
         ({"consumers": [{"name": "a"}, {"name": "a"}]}, r"name 'a' is there twice"),
         (
             {"consumers": [{"name": "a", "durableName": "D"}, {"name": "b", "durableName": "D"}]},

@@ -107,5 +107,6 @@ def consumer(answer: Mapping[str, Any]) -> ObservedConsumer:
         redelivered=_number(answer, "num_redelivered"),
         waiting=_number(answer, "num_waiting"),
         ack_floor=_number(answer.get("ack_floor") or {}, "stream_seq"),
+        delivered=_number(answer.get("delivered") or {}, "consumer_seq"),
         leader=_text(answer.get("cluster") or {}, "leader"),
     )

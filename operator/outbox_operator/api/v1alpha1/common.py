@@ -96,20 +96,6 @@ class StreamPlace(ApiModel):
     declared: str | None = Field(default=None, description="Hash of the declared connection.")
 
 
-class Autoscaling(ApiModel):
-    """Scale on the number of events that wait."""
-
-    model_config = model_rules(
-        cel("self.minReplicas <= self.maxReplicas", "minReplicas must not exceed maxReplicas")
-    )
-
-    minReplicas: int = Field(default=1, ge=0, le=1000, description="Never fewer than these.")
-    maxReplicas: int = Field(default=10, ge=1, le=1000, description="Never more than these.")
-    targetBacklog: int = Field(
-        default=1000, ge=1, description="Waiting events per replica to aim at."
-    )
-
-
 PodTemplate = dict[str, Any]
 
 

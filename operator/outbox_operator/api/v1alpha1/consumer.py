@@ -20,9 +20,9 @@ from outbox_operator.api.fields import (
     rules,
 )
 from outbox_operator.api.v1alpha1.approval import Approvals, PendingMove, PlanHash
+from outbox_operator.api.v1alpha1.autoscaling import Autoscaling, AutoscalingStatus
 from outbox_operator.api.v1alpha1.common import (
     AdoptionPolicy,
-    Autoscaling,
     DeletionPolicy,
     NatsConnection,
     PodTemplate,
@@ -139,9 +139,14 @@ class ConsumerConfigSpec(DurableConfig):
         default=None,
         description="Name of the durable consumer; default: the resource's. Fixed at creation.",
     )
-    replicas: int = Field(default=1, ge=0, le=1000, description="Pods that handle messages.")
+    replicas: int = Field(
+        default=1,
+        ge=0,
+        le=1000,
+        description="Pods that handle messages. With `autoscaling` it does not count.",
+    )
     autoscaling: Autoscaling | None = Field(
-        default=None, description="Scale pods on pending messages. Not supported yet."
+        default=None, description="Let the number of pods follow the messages that wait."
     )
     state: Literal["Running", "Stopped"] = Field(
         default="Running", description="Stopped keeps the durable consumer and runs no pods."
@@ -195,6 +200,10 @@ CONSUMER_RULES: Final = (
         "!has(self.inactiveThreshold) || !has(self.handler)",
         "inactiveThreshold would remove the durable consumer of a handler that is stopped, and "
         "with it how far it is: leave it out",
+    ),
+    cel(
+        "!has(self.autoscaling) || has(self.handler)",
+        "autoscaling needs a handler: without one no pods are made",
     ),
     cel(
         "!has(self.giveUpAfter) || (has(self.handler) && !has(self.handler.container))",
@@ -308,6 +317,9 @@ class EventConsumerStatus(StatusBase):
     replicas: int = Field(default=0, description="Pods that exist.")
     readyReplicas: int = Field(default=0, description="Pods that are ready.")
     selector: str = Field(default="", description="Label selector of the pods, for autoscalers.")
+    autoscaling: AutoscalingStatus | None = Field(
+        default=None, description="How many pods autoscaling wants, and why."
+    )
     inboxDatabase: str | None = Field(
         default=None,
         description="Identity of the database that the inbox is in: a login that leads to another "

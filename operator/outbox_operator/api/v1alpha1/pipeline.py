@@ -21,9 +21,9 @@ from outbox_operator.api.fields import (
     rules,
 )
 from outbox_operator.api.v1alpha1.approval import Approvals, PendingMove, PlanHash
+from outbox_operator.api.v1alpha1.autoscaling import Autoscaling, AutoscalingStatus
 from outbox_operator.api.v1alpha1.common import (
     AdoptionPolicy,
-    Autoscaling,
     DeletionPolicy,
     NatsConnection,
     PodTemplate,
@@ -183,10 +183,11 @@ class Relay(ApiModel):
         default=1,
         ge=0,
         le=100,
-        description="Pods; they share the shards of the outbox, and those beyond stand by.",
+        description="Pods; they share the shards of the outbox, and those beyond stand by. With "
+        "`autoscaling` it does not count.",
     )
     autoscaling: Autoscaling | None = Field(
-        default=None, description="Scale on the backlog. Not supported yet."
+        default=None, description="Let the number of pods follow the rows that wait."
     )
     onPoison: Literal["BlockKey", "Skip", "Halt"] = Field(
         default="BlockKey",
@@ -292,6 +293,9 @@ class RelayStatus(ApiModel):
     lastPublishedTime: str | None = Field(default=None, description="When an event was last sent.")
     position: int = Field(default=0, description="Position of the last event published.")
     restarts: int = Field(default=0, description="Container restarts of the current pods.")
+    autoscaling: AutoscalingStatus | None = Field(
+        default=None, description="How many pods autoscaling wants, and why."
+    )
 
 
 class ConsumerSummary(ApiModel):

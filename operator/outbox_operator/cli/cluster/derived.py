@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import Condition, ConditionType
+from outbox_operator.api.v1alpha1.autoscaling import AutoscalingStatus
 from outbox_operator.cli.cluster import troubles
 from outbox_operator.cli.cluster.facts import (
     ConsumerFacts,
@@ -195,13 +196,20 @@ def _relay(pipeline: SeenPipeline, known: Sample) -> RelayFacts:
     relay = pipeline.status.relay
     spec = pipeline.spec.get("relay") or {}
     return RelayFacts(
-        wanted=0 if spec.get("state") == "Stopped" else int(spec.get("replicas", 1)),
+        wanted=_wanted(spec, relay.autoscaling if relay else None),
         ready=relay.readyReplicas if relay else None,
         published_total=relay.publishedTotal if relay and known.known else None,
         per_second=relay.publishedPerSecond if relay and known.known else None,
         last_published_at=moment(relay.lastPublishedTime) if relay else None,
         restarts=relay.restarts if relay else None,
     )
+
+
+def _wanted(spec: Mapping[str, Any], scaled: AutoscalingStatus | None) -> int:
+    """Pods that a relay or a consumer shall have."""
+    if spec.get("state") == "Stopped":
+        return 0
+    return int(spec.get("replicas", 1)) if scaled is None else scaled.wantedReplicas
 
 
 def _stream(resource: str, stream: SeenStream | None, now: datetime) -> StreamFacts:
@@ -252,15 +260,14 @@ def consumer(seen: SeenConsumer, now: datetime) -> ConsumerFacts:
     )
     shown = state if known.known else None
     ready = condition(status.conditions, ConditionType.READY)
-    stopped = spec.get("state") == "Stopped"
     ours = spec.get("handler") is not None
     return ConsumerFacts(
         resource=owner.name,
         name=owner.labels.get(meta.CONSUMER_LABEL) or owner.name,
         durable=state.name if state else None,
-        state="Stopped" if stopped else "Running",
+        state="Stopped" if spec.get("state") == "Stopped" else "Running",
         ready=ready.status if ready else "Unknown",
-        wanted=(0 if stopped else int(spec.get("replicas", 1))) if ours else None,
+        wanted=_wanted(spec, status.autoscaling) if ours else None,
         ready_pods=status.readyReplicas if ours and ready else None,
         pending=shown.pending if shown else None,
         in_flight=shown.ackPending if shown else None,

@@ -213,11 +213,12 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             }
         )
         repaired = [*result.drifts, *result.corrections]
-        if not await self._write(body, metadata, status, now=bool(repaired)):
+        if not await self._write(body, metadata, status, now=bool(repaired or result.scaled)):
             pause_seconds = min(pause_seconds, settings.status_interval_seconds)
         self._owed.pop(metadata.uid, None)
         await self.events.drift(body, repaired)
         await self.events.moved(body, result.moves)
+        await self.events.scaled(body, result.scaled)
         await self.events.ready(body, previous.conditions, after)
         if meta.APPROVE_PLAN_ANNOTATION in result.acted_on:
             await self.events.deprecated(body, meta.APPROVE_PLAN_ANNOTATION, APPROVE_INSTEAD)
@@ -246,6 +247,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             drifts=(*owed.drifts, *result.drifts)[-_MOST_OWED:],
             corrections=(*owed.corrections, *result.corrections)[-_MOST_OWED:],
             moves=(*owed.moves, *result.moves)[-_MOST_OWED:],
+            scaled=(*owed.scaled, *result.scaled)[-_MOST_OWED:],
         )
 
     async def _denied(self, key: ObjectKey) -> AccessDeniedError | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
@@ -20,9 +20,11 @@ from outbox_operator.controller.reconcile.base import BaseReconciler
 from outbox_operator.controller.reconcile.cache import LastResult
 from outbox_operator.controller.reconcile.consumer_inbox import ensure_inbox
 from outbox_operator.controller.reconcile.context import Context
+from outbox_operator.controller.reconcile.dead_letters import dead_letters
 from outbox_operator.controller.reconcile.jetstream import Seen, connect, look_back, sight_of
 from outbox_operator.controller.reconcile.oldest_unread import OldestUnread
 from outbox_operator.controller.reconcile.postgres import Logins
+from outbox_operator.controller.reconcile.scaling import Scaling
 from outbox_operator.controller.reconcile.votes import votes_on
 from outbox_operator.controller.reconcile.workloads import Workloads
 from outbox_operator.controller.runtime.reconciler import ObjectKey
@@ -33,6 +35,7 @@ from outbox_operator.plan.kubernetes.logins import consumer_logins
 from outbox_operator.plan.kubernetes.workloads import (
     consumer_login_refs,
     consumer_objects,
+    consumer_replicas,
     consumer_secret_refs,
 )
 from outbox_operator.plan.names import durable_name, workload_name
@@ -50,6 +53,8 @@ from outbox_operator.plan.passes.inbox import InboxResult
 from outbox_operator.plan.passes.result import PassResult
 from outbox_operator.plan.passes.source import Source, StreamNotFoundError, resolve
 from outbox_operator.plan.passes.stream_moving import NOTHING_KNOWN, Left, durable_elsewhere
+from outbox_operator.plan.scaling.limits import consumer_limits
+from outbox_operator.plan.scaling.result import Scaled
 from outbox_operator.plan.status.conditions import Part, failed
 from outbox_operator.plan.status.workload import (
     WorkloadResult,
@@ -84,7 +89,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
 
     kind = meta.CONSUMER
     status_type = EventConsumerStatus
-    live_fields: ClassVar[frozenset[str]] = frozenset({"consumer", "sampledAt"})
+    live_fields: ClassVar[frozenset[str]] = frozenset({"consumer", "sampledAt", "autoscaling"})
 
     def __init__(self, context: Context, workloads: Workloads) -> None:
         super().__init__(context)
@@ -96,6 +101,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         self._logins: LastResult[str] = LastResult()
         self._tried: dict[str, Logins] = {}
         """By UID, logins of an inbox that lead to one database."""
+        self._scaling = Scaling()
 
     def parse(self, body: Mapping[str, Any]) -> Consumer:
         """The typed resource."""
@@ -108,12 +114,19 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             types += [ConditionType.DATABASE_REACHABLE, ConditionType.SCHEMA_APPLIED]
         if resource.spec.handler is not None:
             types.append(ConditionType.WORKLOAD_AVAILABLE)
+        if resource.spec.autoscaling is not None:
+            types.append(ConditionType.AUTOSCALING)
         return types
 
     def interval_seconds(self, resource: Consumer) -> float:
-        """Shorter with pods: a rotated Secret must roll them soon, and is read at a pass."""
+        """Shorter with pods: a rotated Secret must roll them soon, and is read at a pass.
+
+        Still shorter where their number follows the messages.
+        """
         settings = self.context.settings
         handled = resource.spec.handler is not None
+        if resource.spec.autoscaling is not None:
+            return min(settings.handler_interval_seconds, settings.busy_interval_seconds)
         return settings.handler_interval_seconds if handled else settings.consumer_interval_seconds
 
     async def work(self, resource: Consumer) -> PassResult[EventConsumerStatus]:
@@ -136,6 +149,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             self.context, resource, self._tried, unacknowledged(resource, durable), votes
         )
         earlier = (*durable.parts, *inbox.parts)
+        scaled: Scaled | None = None
         if any(part.reason == Reason.TAKEN_OVER for part in durable.parts):
             workload = await self._no_workload(resource)
         elif inbox.pending and resource.spec.handler is not None:
@@ -145,8 +159,9 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         elif (why := self._keeps_pods(resource, durable, inbox, secrets)) is not None:
             workload = kept(ConditionType.WORKLOAD_AVAILABLE, why)
         else:
-            workload = await self._workload(resource, source, secrets, earlier)
-        return self._result(resource, durable, inbox, workload, votes)
+            scaled = self._scale(resource, durable)
+            workload = await self._workload(resource, source, secrets, earlier, scaled)
+        return self._result(resource, durable, inbox, workload, votes, scaled)
 
     def _result(
         self,
@@ -155,10 +170,34 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         inbox: InboxResult,
         workload: WorkloadResult,
         votes: Sequence[Vote],
+        scaled: Scaled | None = None,
     ) -> PassResult[EventConsumerStatus]:
         pods = self._workloads.pods(resource.meta)
         now = datetime.now(UTC)
-        return consumer_result(resource, durable, inbox, workload, now, pods=pods, votes=votes)
+        return consumer_result(
+            resource, durable, inbox, workload, now, pods=pods, votes=votes, scaled=scaled
+        )
+
+    def _scale(self, resource: Consumer, durable: DurableResult) -> Scaled | None:
+        """How many pods the messages ask for; None: the number is declared."""
+        owner, spec = resource.meta, resource.spec
+        if spec.autoscaling is None:
+            self._scaling.forget(owner.uid)
+            return None
+        return self._scaling.decide(
+            owner,
+            consumer_limits(spec, spec.autoscaling),
+            durable.load,
+            self._workloads.deployment(owner),
+            resource.status.autoscaling,
+            self._stopped(resource, None),
+        )
+
+    def _stopped(self, resource: Consumer, wanted: int | None) -> str | None:
+        """Why there shall be no pods; None: there shall."""
+        if (task := self._resetting(resource)) is not None:
+            return f"task {task} resets it"
+        return stopped_by("spec", resource.spec.state, wanted)
 
     async def _secrets(self, resource: Consumer, source: Source) -> _Secrets | OutboxError:
         """What pods would be made with; or why nobody knows."""
@@ -212,7 +251,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             if applied and applied[0].error is None:
                 self._homes[resource.meta.uid] = admin.auth
             if applied and (now := applied[0].now) is not None:
-                letters = await _dead_letters(resource, source, admin)
+                letters = await dead_letters(resource, source, admin)
                 first = observed.stream.first_sequence if observed.stream else 0
                 unread = await self._unread.seconds(resource.meta.uid, admin, now, first)
         return durable_result(
@@ -264,17 +303,20 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         return await look_back(looking, was, [before.name], counted, same_login=True)
 
     async def _workload(
-        self, resource: Consumer, source: Source, secrets: _Secrets, earlier: Sequence[Part]
+        self,
+        resource: Consumer,
+        source: Source,
+        secrets: _Secrets,
+        earlier: Sequence[Part],
+        scaled: Scaled | None,
     ) -> WorkloadResult:
         """The pods of a handler; they begin once everything before them is in place."""
         owner, spec, kind = resource.meta, resource.spec, ConditionType.WORKLOAD_AVAILABLE
         if spec.handler is None:
             return await self._no_workload(resource)
         restart = restarting(resource)
-        stopped = stopped_by("spec", spec.state, spec.replicas)
-        if (task := self._resetting(resource)) is not None:
-            stopped = f"task {task} resets it"
-            resource = replace(resource, spec=spec.model_copy(update={"state": "Stopped"}))
+        wanted = consumer_replicas(spec, None if scaled is None else scaled.count)
+        stopped = self._stopped(resource, wanted)
         try:
             manifests = consumer_objects(
                 resource,
@@ -287,6 +329,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
                 restarted_at=self._workloads.restarted_at(
                     owner, workload_name(owner.name), now=restart
                 ),
+                replicas=wanted if stopped is None else 0,
                 settings=self.context.settings.pods,
             )
             prerequisites_met = all(part.status == "True" for part in earlier)
@@ -348,23 +391,5 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         self._homes.pop(uid, None)
         self._tried.pop(uid, None)
         self._logins.forget(uid)
+        self._scaling.forget(uid)
         super().forget(key, uid)
-
-
-async def _dead_letters(
-    resource: Consumer, source: Source, admin: JetStreamAdmin
-) -> int | OutboxError | None:
-    """Take in what the server gave up on, and count the letters; None: not known where they are."""
-    stream, prefix, durable = (
-        source.dead_letter_stream,
-        source.dead_letter_prefix,
-        durable_name(resource),
-    )
-    if stream is None or prefix is None:
-        return None
-    try:
-        if not resource.meta.paused:
-            await admin.dead_letters(stream).collect(source.stream, durable, prefix)
-        return await admin.subject_message_count(stream, f"{prefix}.{durable}")
-    except OutboxError as error:
-        return error

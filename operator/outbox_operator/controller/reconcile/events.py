@@ -82,6 +82,12 @@ class EventReporter:
             log.info("moved: %s", text)
             await self.event(body, type="Normal", reason=Reason.MOVED, note=text)
 
+    async def scaled(self, body: Mapping[str, Any], texts: Iterable[str]) -> None:
+        """There shall be another number of pods."""
+        for text in texts:
+            log.info("scaled: %s", text)
+            await self.event(body, type="Normal", reason=Reason.SCALED, note=text)
+
     async def drift(self, body: Mapping[str, Any], texts: Iterable[str]) -> None:
         """What somebody had changed and was put back."""
         for text in texts:

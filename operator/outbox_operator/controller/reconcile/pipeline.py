@@ -23,6 +23,7 @@ from outbox_operator.controller.reconcile.cache import LastResult
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.pipeline_children import PipelineChildren
 from outbox_operator.controller.reconcile.pipeline_database import PipelineDatabase
+from outbox_operator.controller.reconcile.scaling import Scaling
 from outbox_operator.controller.reconcile.votes import votes_on
 from outbox_operator.controller.reconcile.workloads import Workloads
 from outbox_operator.controller.runtime.reconciler import ObjectKey
@@ -55,6 +56,9 @@ from outbox_operator.plan.passes.pipeline import (
 )
 from outbox_operator.plan.passes.result import PassResult
 from outbox_operator.plan.postgres.state import OutboxNumbers
+from outbox_operator.plan.scaling.limits import relay_limits
+from outbox_operator.plan.scaling.load import outbox_load
+from outbox_operator.plan.scaling.result import Scaled
 from outbox_operator.plan.status.workload import stopped_by, was_there
 from outbox_operator.reasons import Reason
 
@@ -79,14 +83,17 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         self._samples: dict[str, OutboxNumbers] = {}
         self._rendered: LastResult[list[Body]] = LastResult()
         self._logins: LastResult[str] = LastResult()
+        self._scaling = Scaling()
 
     def parse(self, body: Mapping[str, Any]) -> Pipeline:
         """The typed resource."""
         return parse_pipeline(body, stored=True)
 
     def condition_types(self, resource: Pipeline) -> Sequence[ConditionType]:
-        """The parts of a pipeline."""
+        """The parts of a pipeline, which depend on what it declares."""
+        autoscaling = resource.spec.relay.autoscaling
         return (
+            *(() if autoscaling is None else (ConditionType.AUTOSCALING,)),
             ConditionType.DATABASE_REACHABLE,
             ConditionType.SCHEMA_APPLIED,
             ConditionType.STREAM_READY,
@@ -100,8 +107,11 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         )
 
     def interval_seconds(self, resource: Pipeline) -> float:
-        """Half a minute by default."""
-        return self.context.settings.pipeline_interval_seconds
+        """Half a minute by default; shorter where the relay's pods follow the backlog."""
+        settings = self.context.settings
+        if resource.spec.relay.autoscaling is not None:
+            return min(settings.pipeline_interval_seconds, settings.busy_interval_seconds)
+        return settings.pipeline_interval_seconds
 
     async def work(self, resource: Pipeline) -> PassResult[OutboxPipelineStatus]:
         """Children and database side by side, then the relay, then the sum."""
@@ -165,30 +175,56 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         if exists and why is not None:
             return relay_kept(resource, database, why)
         restarting = "relay" in (restart_targets(owner) or ())
-        stopped = stopped_by("spec.relay", spec.relay.state, spec.relay.replicas)
+        scaled = self._scale(resource, database)
+        wanted = relay_replicas(spec, None if scaled is None else scaled.count)
+        stopped = stopped_by("spec.relay", spec.relay.state, wanted)
         workload = await self._workloads.ensure(
             ConditionType.RELAY_AVAILABLE,
             owner,
-            self._render(resource, stream_name, secrets, logins, restarting=restarting),
+            self._render(
+                resource, stream_name, secrets, logins, restarting=restarting, replicas=wanted
+            ),
             stopped=stopped,
             restarting=restarting,
             had=was_there(resource, ConditionType.RELAY_AVAILABLE, version.VERSION),
         )
         result = relay_result(
             resource, database, workload, self._samples.get(owner.uid),
-            stopped=stopped, full=children.full, stream=children.stream,
+            stopped=stopped, full=children.full, stream=children.stream, scaled=scaled,
         )  # fmt: skip
         self._keep_sample(owner.uid, database.sample)
         return result
 
+    def _scale(self, resource: Pipeline, database: DatabaseResult) -> Scaled | None:
+        """How many pods the backlog asks for; None: the number is declared."""
+        owner, relay, before = resource.meta, resource.spec.relay, resource.status.relay
+        if relay.autoscaling is None:
+            self._scaling.forget(owner.uid)
+            return None
+        return self._scaling.decide(
+            owner,
+            relay_limits(resource.spec, relay.autoscaling),
+            None if database.sample is None else outbox_load(database.sample),
+            self._workloads.deployment(owner),
+            None if before is None else before.autoscaling,
+            stopped_by("spec.relay", relay.state, None),
+        )
+
     def _render(
-        self, resource: Pipeline, stream_name: str, secrets: str, logins: str, *, restarting: bool
+        self,
+        resource: Pipeline,
+        stream_name: str,
+        secrets: str,
+        logins: str,
+        *,
+        restarting: bool,
+        replicas: int,
     ) -> list[Body]:
-        owner, spec = resource.meta, resource.spec
+        owner = resource.meta
         restarted_at = self._workloads.restarted_at(owner, relay_name(owner.name), now=restarting)
         return self._rendered.get(
             owner.uid,
-            (owner.generation, stream_name, secrets, restarted_at),
+            (owner.generation, stream_name, secrets, restarted_at, replicas),
             lambda: relay_objects(
                 resource,
                 stream_name=stream_name,
@@ -196,7 +232,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
                 secret_checksum=secrets,
                 logins=logins,
                 restarted_at=restarted_at,
-                replicas=relay_replicas(spec),
+                replicas=replicas,
                 settings=self.context.settings.pods,
             ),
         )
@@ -247,6 +283,7 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         self._samples.pop(uid, None)
         self._rendered.forget(uid)
         self._logins.forget(uid)
+        self._scaling.forget(uid)
         self._database.forget(uid)
         self._children.forget(uid)
         super().forget(key, uid)

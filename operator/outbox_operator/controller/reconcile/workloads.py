@@ -95,10 +95,14 @@ class Workloads:
         live = self._context.children.get("Deployment", owner.namespace, deployment)
         return logins_changed(live, logins)
 
+    def deployment(self, owner: Meta) -> Body | None:
+        """An owner's Deployment, as it was last seen."""
+        owned = self._context.children.owned_by(owner.uid)
+        return next((one for one in owned if one["kind"] == "Deployment"), None)
+
     def pods(self, owner: Meta) -> Replicas:
         """Numbers of an owner's pods, as its Deployment was last seen."""
-        owned = self._context.children.owned_by(owner.uid)
-        return replicas(next((one for one in owned if one["kind"] == "Deployment"), None))
+        return replicas(self.deployment(owner))
 
     def restarted_at(self, owner: Meta, deployment: str, *, now: bool) -> str | None:
         """The restart stamp for pod templates: now on request, else what the pods carry."""

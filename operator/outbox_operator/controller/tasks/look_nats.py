@@ -172,7 +172,10 @@ async def _durable(
         mark="" if mark is None else mark.key if mark.namespace == ours else _ELSEWHERE,
         stopped=any(
             durable_name(one) == seen.facts.name
-            and stopped_by("spec", one.spec.state, one.spec.replicas) is not None
+            and stopped_by(
+                "spec", one.spec.state, None if one.spec.autoscaling else one.spec.replicas
+            )
+            is not None
             for one in consumers
         ),
     )

@@ -73,6 +73,7 @@ class ObservedConsumer:
         pending: Messages not delivered yet.
         ack_pending: Delivered and not acknowledged.
         ack_floor: Up to this stream sequence all are done.
+        delivered: Deliveries since it was made, those of a message that came again included.
         leader: Server that leads it; None outside a cluster.
     """
 
@@ -85,6 +86,7 @@ class ObservedConsumer:
     redelivered: int = 0
     waiting: int = 0
     ack_floor: int = 0
+    delivered: int = 0
     leader: str | None = None
 
     @property

@@ -20,7 +20,7 @@ _LOOKED_AT: Final = ("f:spec", "f:data", "f:binaryData")
 _OURS: Final = (meta.FIELD_MANAGER, meta.STATUS_FIELD_MANAGER)
 _LEFT: Final = frozenset(
     {
-        ("spec", "replicas"),  # an autoscaler's, or compared where it is ours
+        ("spec", "replicas"),  # compared: it is always ours
         ("spec", "template", "metadata"),  # `kubectl rollout restart` stamps it
     }
 )

@@ -27,18 +27,23 @@ from outbox_operator.plan.kubernetes.runtime_config import (
 from outbox_operator.wire.config import HEALTH_PORT, encode
 
 
-def relay_replicas(spec: OutboxPipelineSpec) -> int | None:
-    """Relay pods to run; None: an autoscaler decides."""
+def relay_replicas(spec: OutboxPipelineSpec, scaled: int | None) -> int:
+    """Relay pods to run.
+
+    Args:
+        spec: Of the pipeline.
+        scaled: What autoscaling says; None: the number is declared.
+    """
     if spec.relay.state == "Stopped":
         return 0
-    return None if spec.relay.autoscaling is not None else spec.relay.replicas
+    return spec.relay.replicas if scaled is None else scaled
 
 
-def consumer_replicas(spec: EventConsumerSpec) -> int | None:
-    """Consumer pods to run; None: an autoscaler decides."""
+def consumer_replicas(spec: EventConsumerSpec, scaled: int | None) -> int:
+    """Consumer pods to run; arguments as of `relay_replicas`."""
     if spec.state == "Stopped":
         return 0
-    return None if spec.autoscaling is not None else spec.replicas
+    return spec.replicas if scaled is None else scaled
 
 
 def relay_secret_refs(spec: OutboxPipelineSpec) -> tuple[tuple[str, str], ...]:
@@ -89,7 +94,7 @@ def relay_objects(
     secret_checksum: str,
     logins: str,
     restarted_at: str | None,
-    replicas: int | None,
+    replicas: int,
     settings: PodSettings,
 ) -> list[dict[str, Any]]:
     """Manifests of a relay: ServiceAccount, ConfigMap, PodDisruptionBudget, Deployment, and a
@@ -102,7 +107,7 @@ def relay_objects(
         secret_checksum: Hash of the values behind `relay_secret_refs`.
         logins: See `plan.kubernetes.logins`.
         restarted_at: See `restarted_at`; a new value rolls the pods.
-        replicas: Pods; None leaves the number to an autoscaler.
+        replicas: Pods.
         settings: What all pods have in common, and what resources may ask for.
 
     Raises:
@@ -159,6 +164,7 @@ def consumer_objects(
     secret_checksum: str,
     logins: str,
     restarted_at: str | None,
+    replicas: int,
     settings: PodSettings,
 ) -> list[dict[str, Any]]:
     """Manifests of a consumer workload; none without a handler.
@@ -172,6 +178,7 @@ def consumer_objects(
         secret_checksum: Hash of the values behind `consumer_secret_refs`.
         logins: See `plan.kubernetes.logins`.
         restarted_at: See `restarted_at`; a new value rolls the pods.
+        replicas: Pods.
         settings: What all pods have in common, and what resources may ask for.
 
     Raises:
@@ -243,7 +250,7 @@ def consumer_objects(
             workload,
             template,
             logins,
-            consumer_replicas(consumer.spec),
+            replicas,
             {"maxSurge": "25%", "maxUnavailable": 0},
         ),
     ]
@@ -324,12 +331,11 @@ def _deployment(
     workload: Workload,
     template: Mapping[str, Any],
     logins: str,
-    replicas: int | None,
+    replicas: int,
     rolling_update: Mapping[str, int | str],
 ) -> dict[str, Any]:
     spec: dict[str, Any] = {
-        # A number here would fight the autoscaler at every pass.
-        **({} if replicas is None else {"replicas": replicas}),
+        "replicas": replicas,
         "revisionHistoryLimit": 3,
         "selector": {"matchLabels": dict(workload.selector)},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": dict(rolling_update)},

@@ -28,6 +28,7 @@ from outbox_operator.plan.passes.stream_moving import (
     KEPT_UNTIL_STREAM_SEEN,
     KEPT_WHERE_DURABLE_WAS,
 )
+from outbox_operator.plan.scaling.result import Scaled
 from outbox_operator.plan.status.conditions import (
     stamp,
 )
@@ -77,6 +78,7 @@ def consumer_result(
     *,
     pods: Replicas,
     votes: Sequence[Vote] = (),
+    scaled: Scaled | None = None,
 ) -> PassResult[EventConsumerStatus]:
     """What a pass over an EventConsumer comes to.
 
@@ -88,12 +90,17 @@ def consumer_result(
         now: Time of the pass.
         pods: As its Deployment says it.
         votes: What tasks say of plans.
+        scaled: What autoscaling decided; None: the number of pods is declared, or is as it was.
     """
     status, state, busy = consumer.status, durable.state, False
     if state is not None:
         before = status.consumer
         busy = before is None or before.ackFloor != state.ackFloor or state.pending > 0
         status = status.model_copy(update={"consumer": state, "sampledAt": stamp(now)})
+    if consumer.spec.autoscaling is None:
+        status = status.model_copy(update={"autoscaling": None})
+    elif scaled is not None:
+        status = status.model_copy(update={"autoscaling": scaled.status})
     if workload.numbers is not None:
         update = {
             "replicas": workload.numbers.existing,
@@ -116,7 +123,7 @@ def consumer_result(
     status = status.model_copy(update={"approvals": approvals, "pendingMove": pending})
     of_pods = () if workload.part is None else (workload.part,)
     return PassResult(
-        parts=(*durable.parts, *inbox.parts, *of_pods),
+        parts=(*durable.parts, *inbox.parts, *of_pods, *(() if scaled is None else (scaled.part,))),
         status=status,
         ready_reason=Reason.IN_SYNC,
         busy=busy,
@@ -124,5 +131,8 @@ def consumer_result(
         corrections=(*durable.corrections, *inbox.corrections),
         acted_on=frozenset(acted_on),
         moves=tuple(one for one in (durable.moved, inbox.moved) if one is not None),
-        sampled=of_consumer(consumer, state, durable.unread_seconds, pods, now),
+        scaled=() if scaled is None or scaled.change is None else (scaled.change,),
+        sampled=of_consumer(
+            consumer, state, durable.unread_seconds, pods, now, scaled=status.autoscaling
+        ),
     )

@@ -42,6 +42,7 @@ from outbox_operator.plan.passes.stream_moving import (
     move_held,
     pending_move,
 )
+from outbox_operator.plan.scaling.load import Load
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.status.conditions import (
     Part,
@@ -92,6 +93,7 @@ class DurableResult:
         parts: NatsReachable and ConsumerReady, as far as they are known.
         state: As the server has it; None: nobody knows, so that the last status stays.
         unread_seconds: Age of the oldest message that is not handled; None: nobody knows.
+        load: What there is to do for pods; None: nobody knows.
         corrections: What was put back.
         held: It may not move yet, and pods stay as they are.
         located: Whether the login leads to its stream.
@@ -104,6 +106,7 @@ class DurableResult:
     parts: tuple[Part, ...]
     state: DurableState | None = None
     unread_seconds: float | None = None
+    load: Load | None = None
     corrections: tuple[str, ...] = ()
     held: bool = False
     located: bool = False
@@ -319,10 +322,17 @@ def durable_result(
     )
     return DurableResult(
         parts=parts, state=state, unread_seconds=unread_seconds, corrections=corrections,
+        load=_load(found, now),
         located=located, moved=None if said is None else said.text,
         question=_of_stream(source, observed, move, waits=False),
         reset_over=observed.resetting is None,
     )  # fmt: skip
+
+
+def _load(found: ObservedConsumer, now: datetime) -> Load:
+    """Deliveries that ended: each is done, or comes again and is counted again."""
+    done = max(0, found.delivered - found.ack_pending)
+    return Load(backlog=found.pending, at_least=False, done=done, at=now)
 
 
 def _of_stream(

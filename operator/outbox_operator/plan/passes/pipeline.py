@@ -25,6 +25,7 @@ from outbox_operator.plan.passes.moving import KEPT_UNTIL_DATABASE_SEEN
 from outbox_operator.plan.passes.result import PassResult
 from outbox_operator.plan.passes.stream_moving import KEPT_UNTIL_STREAM_SEEN
 from outbox_operator.plan.postgres.state import OutboxNumbers
+from outbox_operator.plan.scaling.result import Scaled
 from outbox_operator.plan.status.conditions import Part, as_before, failed, unknown
 from outbox_operator.plan.status.full_stream import Fullness, full_part
 from outbox_operator.plan.status.pipeline import (
@@ -61,6 +62,7 @@ class RelayResult:
         busy: Whether events wait or go.
         drifts: What somebody had changed or deleted and was put back.
         restarted: Whether a restart that was asked for has been carried out.
+        scaled: How the number of pods changed; None: it did not.
     """
 
     parts: tuple[Part, ...]
@@ -69,6 +71,7 @@ class RelayResult:
     busy: bool = False
     drifts: tuple[str, ...] = ()
     restarted: bool = False
+    scaled: str | None = None
 
 
 def restart_targets(owner: Meta) -> frozenset[str] | None:
@@ -164,6 +167,7 @@ def relay_result(
     stopped: str | None,
     full: Fullness | None = None,
     stream: StreamState | None = None,
+    scaled: Scaled | None = None,
 ) -> RelayResult:
     """What became of the relay.
 
@@ -175,6 +179,7 @@ def relay_result(
         stopped: Why no pods are wanted, None when they are.
         full: Of its stream.
         stream: As it is; None: nobody knows.
+        scaled: What autoscaling decided; None: the number of pods is declared.
     """
     status, part, sample = pipeline.status, workload.part, database.sample
     assert part is not None  # noqa: S101  (a relay always has pods to speak of)
@@ -190,6 +195,7 @@ def relay_result(
     outbox = status.outbox if sample is None else outbox_status(sample)
     if sample is not None and stopped is None and part.status == "True":
         part = progress_part(part, sample)
+    relay = relay.model_copy(update={"autoscaling": None if scaled is None else scaled.status})
     part = full_part(part, full)
     if database.foreign is not None:
         part = foreign_cursor_part(database.foreign, pipeline.meta)
@@ -202,9 +208,10 @@ def relay_result(
     before = status.relay
     moved = before is not None and relay.publishedTotal != before.publishedTotal
     return RelayResult(
-        parts=(part, *informing),
+        parts=(part, *informing, *(() if scaled is None else (scaled.part,))),
         relay=relay,
         outbox=outbox,
+        scaled=None if scaled is None else scaled.change,
         busy=moved or (sample is not None and sample.backlog_rows > 0),
         drifts=workload.drifts,
         restarted=workload.restarted,
@@ -262,7 +269,14 @@ def pipeline_result(
         corrections=database.drifts,
         acted_on=frozenset(acted_on),
         moves=tuple(one for one in (database.moved, children.moved) if one is not None),
-        sampled=of_pipeline(pipeline, database.sample, pods, waiting=database.waiting),
+        scaled=() if relay.scaled is None else (relay.scaled,),
+        sampled=of_pipeline(
+            pipeline,
+            database.sample,
+            pods,
+            waiting=database.waiting,
+            scaled=None if relay.relay is None else relay.relay.autoscaling,
+        ),
     )
 
 

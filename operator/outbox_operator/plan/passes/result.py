@@ -55,6 +55,7 @@ class PassResult(Generic[StatusT]):
             to be counted in the status.
         corrections: What else was put back; the part it belongs to has counted it.
         acted_on: One-shot annotations to remove once the status is written.
+        scaled: How the number of pods changed, and why.
         moves: What is elsewhere than it was, because the specification or a Secret says so.
         sampled: The numbers to export.
     """
@@ -67,6 +68,7 @@ class PassResult(Generic[StatusT]):
     corrections: tuple[str, ...] = ()
     acted_on: frozenset[str] = frozenset()
     moves: tuple[str, ...] = ()
+    scaled: tuple[str, ...] = ()
     sampled: Sampled = NOTHING
 
 

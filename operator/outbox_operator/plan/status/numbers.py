@@ -53,6 +53,10 @@ RELAY_WANTED: Final = _pipeline(
     "relay_wanted_replicas", "Relay pods that are wanted; 0 when it is stopped."
 )
 RELAY_READY: Final = _pipeline("relay_ready_replicas", "Relay pods that are ready.")
+RELAY_LIMIT: Final = _pipeline(
+    "relay_limit_replicas",
+    "Most relay pods that autoscaling asks for: maxReplicas, or as many as can work.",
+)
 PIPELINE_SAMPLED: Final = _pipeline(
     "sample_timestamp_seconds", "When the numbers of the outbox were last read, as Unix time."
 )
@@ -72,6 +76,9 @@ CONSUMER_WANTED: Final = _consumer(
     "wanted_replicas", "Pods that are wanted; 0 when it is stopped, none without a handler."
 )
 CONSUMER_READY: Final = _consumer("ready_replicas", "Pods that are ready; none without a handler.")
+CONSUMER_LIMIT: Final = _consumer(
+    "limit_replicas", "Most pods that autoscaling asks for: maxReplicas, or as many as can work."
+)
 CONSUMER_SAMPLED: Final = _consumer(
     "sample_timestamp_seconds", "When the durable consumer was last read, as Unix time."
 )
@@ -117,6 +124,7 @@ DECLARATIONS: Final = (
     PUBLISHED,
     RELAY_WANTED,
     RELAY_READY,
+    RELAY_LIMIT,
     PIPELINE_SAMPLED,
     PENDING,
     ACK_PENDING,
@@ -125,6 +133,7 @@ DECLARATIONS: Final = (
     UNREAD_AGE_SECONDS,
     CONSUMER_WANTED,
     CONSUMER_READY,
+    CONSUMER_LIMIT,
     CONSUMER_SAMPLED,
     STREAM_MESSAGES,
     STREAM_BYTES,

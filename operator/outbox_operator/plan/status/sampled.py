@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from outbox_operator.api.conditions import Condition
 from outbox_operator.api.resource import Consumer, Pipeline, Stream
+from outbox_operator.api.v1alpha1.autoscaling import Autoscaling, AutoscalingStatus
 from outbox_operator.api.v1alpha1.consumer import DurableState
 from outbox_operator.api.v1alpha1.stream import StreamState
 from outbox_operator.plan.kubernetes.workloads import consumer_replicas, relay_replicas
@@ -46,7 +47,12 @@ NOTHING: Final = Sampled(values={}, pods={})
 
 
 def of_pipeline(
-    pipeline: Pipeline, sample: OutboxNumbers | None, pods: Replicas, *, waiting: bool
+    pipeline: Pipeline,
+    sample: OutboxNumbers | None,
+    pods: Replicas,
+    *,
+    waiting: bool,
+    scaled: AutoscalingStatus | None = None,
 ) -> Sampled:
     """The numbers of an OutboxPipeline.
 
@@ -55,6 +61,7 @@ def of_pipeline(
         sample: Of this pass; None when there is none.
         pods: Of the relay's Deployment.
         waiting: Whether a look at the database is under way.
+        scaled: What autoscaling decided last; None: nothing.
     """
     owner, before = pipeline.meta, pipeline.status.outbox
     read: dict[Declaration, float] = {}
@@ -66,14 +73,16 @@ def of_pipeline(
             numbers.PIPELINE_DEAD_LETTERS: sample.dead_letters,
             numbers.PUBLISHED: sample.published_total,
         }
-    wanted = relay_replicas(pipeline.spec)
+    autoscaling = pipeline.spec.relay.autoscaling
+    wanted = relay_replicas(pipeline.spec, _scaled(autoscaling, scaled, pods))
     return Sampled(
         labels=(owner.namespace, owner.name),
         values=None if waiting and not read else read,
         at=sample.taken_at.timestamp() if sample else unix(before.sampledAt if before else None),
         pods={
-            numbers.RELAY_WANTED: pods.wanted if wanted is None else wanted,
+            numbers.RELAY_WANTED: wanted,
             numbers.RELAY_READY: pods.ready,
+            **({} if scaled is None else {numbers.RELAY_LIMIT: scaled.limit}),
         },
     )
 
@@ -84,6 +93,8 @@ def of_consumer(
     unread: float | None,
     pods: Replicas,
     now: datetime,
+    *,
+    scaled: AutoscalingStatus | None = None,
 ) -> Sampled:
     """The numbers of an EventConsumer.
 
@@ -93,6 +104,7 @@ def of_consumer(
         unread: Age of the oldest message that is not handled; None: not known.
         pods: Of its Deployment.
         now: Time of the pass.
+        scaled: What autoscaling decided last; None: nothing.
     """
     owner, spec = consumer.meta, consumer.spec
     stream = spec.streamRef.name if spec.streamRef else ""
@@ -105,10 +117,10 @@ def of_consumer(
             numbers.CONSUMER_DEAD_LETTERS: durable.deadLetters,
             numbers.UNREAD_AGE_SECONDS: unread,
         }
-    wanted = consumer_replicas(spec)
     of_pods = {
-        numbers.CONSUMER_WANTED: pods.wanted if wanted is None else wanted,
+        numbers.CONSUMER_WANTED: consumer_replicas(spec, _scaled(spec.autoscaling, scaled, pods)),
         numbers.CONSUMER_READY: pods.ready,
+        **({} if scaled is None else {numbers.CONSUMER_LIMIT: scaled.limit}),
     }
     return Sampled(
         labels=(owner.namespace, owner.name, owner.pipeline, stream),
@@ -165,6 +177,15 @@ def unix(text: str | None) -> float | None:
         return datetime.fromisoformat(text or "").replace(tzinfo=UTC).timestamp()
     except ValueError:
         return None
+
+
+def _scaled(
+    autoscaling: Autoscaling | None, scaled: AutoscalingStatus | None, pods: Replicas
+) -> int | None:
+    """Pods that autoscaling wants; before its first decision as many as there are to be."""
+    if autoscaling is None:
+        return None
+    return pods.wanted if scaled is None else scaled.wantedReplicas
 
 
 def _known(values: Mapping[Declaration, float | None]) -> Values:

@@ -84,6 +84,7 @@ def handle(consumer: Consumer, **over: Any) -> list[dict[str, Any]]:
         "secret_checksum": "of-secrets",
         "logins": "of-logins",
         "restarted_at": None,
+        "replicas": consumer.spec.replicas,
         "settings": PodSettings(),
         **over,
     }
@@ -303,22 +304,21 @@ def test_the_process_drains_before_the_pod_is_killed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "wanted"),
+    ("spec", "scaled", "wanted"),
     [
-        ({}, 1),
-        ({"replicas": 4}, 4),
-        ({"replicas": 4, "state": "Stopped"}, 0),
-        ({"autoscaling": {}}, None),
-        ({"autoscaling": {}, "state": "Stopped"}, 0),
+        ({}, None, 1),
+        ({"replicas": 4}, None, 4),
+        ({"replicas": 4, "state": "Stopped"}, None, 0),
+        ({"autoscaling": {}, "replicas": 4}, 7, 7),
+        ({"autoscaling": {}, "state": "Stopped"}, 7, 0),
     ],
 )
-def test_replicas(spec: dict[str, Any], wanted: int | None) -> None:
-    pipeline = resources.pipeline(relay=spec)
-    assert workloads.relay_replicas(pipeline.spec) == wanted
-    deployment = of_kind(handle(resources.consumer(handler=HTTP, **spec)), "Deployment")
-    assert deployment["spec"].get("replicas") == wanted
-    deployment = of_kind(relay(pipeline, replicas=wanted), "Deployment")
-    assert deployment["spec"].get("replicas") == wanted
+def test_replicas(spec: dict[str, Any], scaled: int | None, wanted: int) -> None:
+    pipeline, consumer = resources.pipeline(relay=spec), resources.consumer(handler=HTTP, **spec)
+    assert workloads.relay_replicas(pipeline.spec, scaled) == wanted
+    assert workloads.consumer_replicas(consumer.spec, scaled) == wanted
+    for objects in (handle(consumer, replicas=wanted), relay(pipeline, replicas=wanted)):
+        assert of_kind(objects, "Deployment")["spec"]["replicas"] == wanted
 
 
 def test_a_user_s_environment_wins_and_no_variable_is_there_twice() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from outbox_operator.api.conditions import Condition
 from outbox_operator.api.resource import Consumer
+from outbox_operator.api.v1alpha1.autoscaling import AutoscalingStatus
 from outbox_operator.api.v1alpha1.consumer import DurableState, EventConsumerStatus
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus, OutboxStatus
 from outbox_operator.api.v1alpha1.stream import EventStreamStatus, StreamState
@@ -84,6 +85,25 @@ def test_numbers_of_a_pipeline(
 )
 def test_pods_of_a_relay(relay: dict[str, Any], found: Replicas, wanted: dict[str, float]) -> None:
     assert pods(of_pipeline(pipeline(relay=relay), SAMPLE, found, waiting=False)) == wanted
+
+
+SCALED = AutoscalingStatus(wantedReplicas=5, limit=8)
+
+
+@pytest.mark.parametrize(
+    ("spec", "scaled", "wanted"),
+    [
+        ({"autoscaling": {}}, SCALED, {"wanted": 5, "ready": 2, "limit": 8}),
+        ({"autoscaling": {}}, None, {"wanted": 3, "ready": 2}),  # not decided yet
+        ({"autoscaling": {}, "state": "Stopped"}, SCALED, {"wanted": 0, "ready": 2, "limit": 8}),
+    ],
+)
+def test_pods_that_follow_the_load(
+    spec: dict[str, Any], scaled: AutoscalingStatus | None, wanted: dict[str, float]
+) -> None:
+    relay = of_pipeline(pipeline(relay=spec), SAMPLE, PODS, waiting=False, scaled=scaled)
+    handled = consumer(handler=HANDLER, **spec)
+    assert pods(relay) == pods(of_consumer(handled, None, None, PODS, NOW, scaled=scaled)) == wanted
 
 
 def made_by(resource: Consumer, pipeline: str) -> Consumer:

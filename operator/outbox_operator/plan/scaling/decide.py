@@ -1,0 +1,271 @@
+"""How many pods there shall be: one decision at each look, and why. Pure; the time is an argument.
+
+    number not known        nothing changes
+    more would be needed    as long as `up` says, once those asked for are ready, in steps; a
+                            roll-out or a broken pod is no reason to add another one
+    fewer would do          as long as `down` says, in steps, never fewer than keep up with what
+                            comes, and not while pods of the last step still stop
+
+Two targets are two answers, and the larger one counts. A pod more is worth it only for a tenth
+more work, so that a load between two numbers does not make them alternate.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final
+
+from outbox_operator.plan.scaling.limits import Limits
+from outbox_operator.plan.scaling.load import Load, Pace, paced
+from outbox_operator.plan.status.workload import Replicas
+from outbox_operator.reasons import Reason
+
+TOLERANCE: Final = 1.1
+SPACING_SECONDS: Final = 15.0
+"""Least time between two steps: what the last one did has to be seen first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trend:
+    """The load has asked for another count since a moment without a break.
+
+    Attributes:
+        since: The moment.
+        count: The nearest of all counts that were asked for since.
+    """
+
+    since: datetime
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What one decision leaves to the next.
+
+    Attributes:
+        pace: How fast events come and go.
+        more: The load asks for more pods.
+        fewer: The load asks for fewer pods.
+        changed_at: When the count was last changed; None: never, or nobody knows.
+    """
+
+    pace: Pace = field(default_factory=Pace)
+    more: Trend | None = None
+    fewer: Trend | None = None
+    changed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """How many pods.
+
+    Attributes:
+        count: So many.
+        reason: How that stands, in one word.
+        text: The same for people; stays the same as long as nothing changes but numbers.
+        why: What led to the count, with the numbers of this look.
+        change: What changed and why; None: nothing.
+        memory: For the next decision.
+    """
+
+    count: int
+    reason: Reason
+    text: str
+    why: str
+    change: str | None = None
+    memory: Memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """Pods that a target asks for; None: not known."""
+
+    more: float | None
+    fewer: float | None
+    why: str
+
+
+def decide(
+    limits: Limits,
+    load: Load | None,
+    pods: Replicas,
+    memory: Memory,
+    *,
+    current: int,
+    settled: bool,
+    paused: bool,
+    now: datetime,
+) -> Decision:
+    """How many pods there shall be.
+
+    Args:
+        limits: What was asked for, and what is possible.
+        load: What there is to do; None: nobody knows.
+        pods: As the Deployment says it.
+        memory: What the last decision left.
+        current: Pods that were asked for last.
+        settled: Whether no roll-out is under way and every pod is ready.
+        paused: Whether nothing may be changed.
+        now: Time of the pass.
+    """
+    working = pods.ready if limits.ceiling is None else min(pods.ready, limits.ceiling.pods)
+    kept = replace(memory, pace=paced(memory.pace, load, working))
+    bounded = min(max(current, limits.least), limits.limit)
+    if bounded != current and not paused:
+        why = f"minReplicas is {limits.least}" if bounded > current else _bound(limits)
+        return _changed(limits, kept, current, bounded, why, now)
+    if load is None:
+        text = f"{_pods(current)} stay: how many {limits.what} wait is not known"
+        rest = replace(kept, more=None, fewer=None)
+        return Decision(
+            count=current, reason=Reason.BACKLOG_UNKNOWN, text=text, why=text, memory=rest
+        )
+    answers = _answers(limits, load, kept.pace)
+    larger = max(answers, key=lambda one: one.more or 0.0)
+    needed = larger.more or 0.0
+    if needed > current * TOLERANCE:
+        return _more(
+            limits, kept, larger, current=current, needed=math.ceil(needed),
+            ready=settled and pods.ready >= current, paused=paused, now=now,
+        )  # fmt: skip
+    kept = replace(kept, more=None)
+    fewer = _fewest(limits, answers, kept.pace)
+    if fewer is None or fewer >= current:
+        return _stays(limits, replace(kept, fewer=None), current, larger.why)
+    return _fewer(
+        limits, kept, current=current, fewer=fewer, why=_waits(limits, load, kept.pace),
+        stopping=pods.existing > current, paused=paused, now=now,
+    )  # fmt: skip
+
+
+def _answers(limits: Limits, load: Load, pace: Pace) -> list[_Answer]:
+    more, what = f"{load.backlog}{' or more' if load.at_least else ''}", limits.what
+    found = []
+    if limits.backlog is not None:
+        pods = load.backlog / limits.backlog
+        why = f"{more} {what} wait, targetBacklog is {limits.backlog}"
+        found.append(_Answer(more=pods, fewer=pods, why=why))
+    if limits.drain_seconds is not None:
+        work = load.backlog / limits.drain_seconds
+        why = f"{more} {what} wait, targetDrainTime is {limits.drain_seconds:g} s, and a pod does "
+        why += "nobody knows how many" if pace.per_pod is None else f"{pace.per_pod:.3g} a second"
+        up, down = _over(work, pace.per_pod), _over(work, pace.at_least)
+        found.append(_Answer(more=up, fewer=down, why=why))
+    return found
+
+
+def _over(work: float, each: float | None) -> float | None:
+    """Pods for so much work a second; None: nobody knows how much one does."""
+    if not work:
+        return 0.0
+    return work / each if each else None
+
+
+def _fewest(limits: Limits, answers: list[_Answer], pace: Pace) -> int | None:
+    """Pods that would do, for what waits and for what comes; None: not known."""
+    asked = [one.fewer for one in answers]
+    if any(one is None for one in asked):
+        return None
+    keeps_up = 0.0
+    if pace.coming and pace.per_pod:
+        keeps_up = pace.coming / pace.per_pod
+    wanted = math.ceil(max(keeps_up, *(one or 0.0 for one in asked)))
+    return min(max(wanted, limits.least), limits.limit)
+
+
+def _more(
+    limits: Limits,
+    kept: Memory,
+    answer: _Answer,
+    *,
+    current: int,
+    needed: int,
+    ready: bool,
+    paused: bool,
+    now: datetime,
+) -> Decision:
+    """The load asks for more pods."""
+    kept, target = replace(kept, fewer=None), min(needed, limits.limit)
+    if target <= current:
+        said = _stays(limits, replace(kept, more=None), current, answer.why)
+        if limits.ceiling is not None:
+            return said
+        text = f"{current} of {limits.most}: maxReplicas is {limits.most}, and more would be needed"
+        return replace(said, reason=Reason.SCALING_LIMITED, text=text)
+    held, trend = paused or not ready, kept.more or Trend(since=now, count=target)
+    trend = replace(trend, count=target if held else min(trend.count, target))
+    kept = replace(kept, more=trend)
+    if held:
+        until = "the pause ends" if paused else "all that are asked for are ready"
+        text = f"{_pods(current)}, and no more before {until}"
+        return Decision(
+            count=current, reason=Reason.SCALING_HELD, text=text, why=answer.why, memory=kept
+        )
+    if _is_due(trend, limits.up.after_seconds, kept, now):
+        count = min(trend.count, current + limits.up.most)
+        return _changed(limits, kept, current, count, answer.why, now)
+    return _stays(limits, kept, current, answer.why)
+
+
+def _fewer(
+    limits: Limits,
+    kept: Memory,
+    *,
+    current: int,
+    fewer: int,
+    why: str,
+    stopping: bool,
+    paused: bool,
+    now: datetime,
+) -> Decision:
+    """The load would do with fewer pods."""
+    trend = kept.fewer or Trend(since=now, count=fewer)
+    trend = replace(trend, count=max(trend.count, fewer))
+    kept = replace(kept, fewer=trend)
+    if paused or stopping or not _is_due(trend, limits.down.after_seconds, kept, now):
+        return _stays(limits, kept, current, why)
+    count = max(trend.count, current - limits.down.most)
+    return _changed(limits, kept, current, count, why, now)
+
+
+def _is_due(trend: Trend, after_seconds: float, kept: Memory, now: datetime) -> bool:
+    """Whether the load has asked for long enough, and the last step is long enough ago."""
+    asked = (now - trend.since).total_seconds() >= after_seconds
+    if kept.changed_at is None:
+        return asked
+    # A change that is yet to come is of a clock that was set back since.
+    return asked and not 0 <= (now - kept.changed_at).total_seconds() < SPACING_SECONDS
+
+
+def _waits(limits: Limits, load: Load, pace: Pace) -> str:
+    coming = "" if pace.coming is None else f", {pace.coming:.3g} a second come"
+    return f"{load.backlog} {limits.what} wait{coming}"
+
+
+def _pods(count: int) -> str:
+    return f"{count} pod" if count == 1 else f"{count} pods"
+
+
+def _bound(limits: Limits) -> str:
+    return f"maxReplicas is {limits.most}" if limits.ceiling is None else limits.ceiling.why
+
+
+def _stays(limits: Limits, kept: Memory, count: int, why: str) -> Decision:
+    if limits.ceiling is None:
+        reason, text = Reason.SCALING_ACTIVE, f"{_pods(count)}, of {limits.least} to {limits.most}"
+    else:
+        reason = Reason.SCALING_LIMITED
+        text = f"{limits.ceiling.pods} of {limits.most}: {limits.ceiling.why}"
+        if limits.least > limits.ceiling.pods:
+            text += f"; minReplicas is {limits.least}, and the others stand by"
+    return Decision(count=count, reason=reason, text=text, why=why, memory=kept)
+
+
+def _changed(
+    limits: Limits, kept: Memory, before: int, count: int, why: str, now: datetime
+) -> Decision:
+    rest = replace(kept, more=None, fewer=None, changed_at=now)
+    text = f"from {before} to {_pods(count)}: {why}"
+    return replace(_stays(limits, rest, count, why), change=text)

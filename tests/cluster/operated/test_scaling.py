@@ -1,0 +1,102 @@
+"""Autoscaling on a real API server: rows and messages come, and the Deployments follow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+
+from support.nats import connected
+from support.world import HANDLER, World
+
+PIPELINE, BILLING = ("OutboxPipeline", "orders"), ("EventConsumer", "orders-billing")
+AUTOSCALING = {
+    "targetBacklog": 100,
+    "maxReplicas": 10,
+    "scaleUp": {"maxStep": 9},
+    "scaleDown": {"stabilization": "1s", "maxStep": 9},
+}
+
+
+def scaled_by_load(world: World) -> dict[str, Any]:
+    """A relay and two consumers whose pods follow what waits; of one only one pod can work."""
+    document = world.pipeline(
+        outbox={"shards": 4},
+        relay={"autoscaling": AUTOSCALING},
+        consumers=[
+            {"name": "billing", "handler": HANDLER, "autoscaling": AUTOSCALING},
+            {"name": "audit", "handler": HANDLER, "autoscaling": AUTOSCALING, "ordering": "PerKey"},
+        ],
+    )
+    document["spec"]["stream"]["subject"] = f"{world.prefix}.orders.{{shard}}.{{event_type}}"
+    return document
+
+
+def wait_replicas(world: World, deployment: str, count: int) -> None:
+    """Returns once a Deployment is to have so many pods."""
+    seen: Any = None
+
+    def holds() -> bool:
+        nonlocal seen
+        body = world.get("Deployment", deployment)
+        seen = None if body is None else body["spec"]["replicas"]
+        return bool(seen == count)
+
+    what = f"{count} replicas of {deployment}"
+    world.wait(holds, what, detail=lambda: f"found {seen}\n{world.log()}")
+
+
+async def test_pods_follow_what_waits_up_to_those_that_can_work(world: World) -> None:
+    world.apply(world.secret("database", url=world.database), scaled_by_load(world))
+    world.wait_condition(*PIPELINE, "SchemaApplied", "True")
+    connection = await asyncpg.connect(world.database)
+    try:
+        wait_replicas(world, "orders-relay", 1)
+        await connection.execute(
+            "INSERT INTO outbox.events (event_type, payload) "
+            "SELECT 'order.created', '{}' FROM generate_series(1, 950)"
+        )
+        # A pod that is asked for and not ready yet is no reason for more.
+        held = world.wait_condition(*PIPELINE, "Autoscaling", "True", "ScalingHeld")
+        assert held["message"] == "1 pod, and no more before all that are asked for are ready"
+        world.pods_ready("orders-relay", 1)
+        wait_replicas(world, "orders-relay", 4)
+        world.wait_event(
+            "orders", "Scaled", "from 1 to 4 pods: 950 rows wait, targetBacklog is 100"
+        )
+        world.pods_ready("orders-relay", 4)
+        said = world.wait_condition(*PIPELINE, "Autoscaling", "True", "ScalingLimited")
+        assert said["message"] == "4 of 10: outbox.shards is 4"
+        world.wait_exported(4.0, "pipeline_relay_wanted_replicas", pipeline="orders")
+        world.wait_exported(4.0, "pipeline_relay_limit_replicas", pipeline="orders")
+        body = world.get(*PIPELINE)
+        assert body is not None
+        assert body["status"]["relay"]["autoscaling"]["wantedReplicas"] == 4
+        assert body["status"]["relay"]["autoscaling"]["lastChange"].startswith("from 1 to 4 pods")
+        assert "replicas" not in body["spec"]["relay"] or body["spec"]["relay"]["replicas"] == 1
+        await connection.execute("DELETE FROM outbox.events")
+        wait_replicas(world, "orders-relay", 1)
+    finally:
+        await connection.close()
+
+
+async def test_a_consumers_pods_follow_its_messages(world: World) -> None:
+    world.apply(world.secret("database", url=world.database), scaled_by_load(world))
+    wait_replicas(world, "orders-billing-consumer", 1)
+    wait_replicas(world, "orders-audit-consumer", 1)
+    async with connected(world.nats) as client:
+        for _ in range(250):
+            await client.publish(f"{world.prefix}.orders.0.order.created", b"{}")
+        await client.flush(30)
+    world.pods_ready("orders-billing-consumer", 1)
+    world.pods_ready("orders-audit-consumer", 1)
+    wait_replicas(world, "orders-billing-consumer", 3)
+    world.wait_event("orders-billing", "Scaled", "from 1 to 3 pods: 250 messages wait")
+    body = world.get(*BILLING)
+    assert body is not None
+    # What is declared stays as it is declared.
+    assert body["spec"]["replicas"] == 1
+    said = world.wait_condition("EventConsumer", "orders-audit", "Autoscaling", "True")
+    assert said["reason"] == "ScalingLimited"
+    assert said["message"] == "1 of 10: ordering is PerKey, so that one pod at a time reads"
+    wait_replicas(world, "orders-audit-consumer", 1)

@@ -1,0 +1,235 @@
+"""How many pods there shall be, by rows of numbers; and a simulated load that rises and falls."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from outbox_operator.plan.scaling.decide import Decision, Memory, Trend, decide
+from outbox_operator.plan.scaling.limits import Ceiling, Limits, Step
+from outbox_operator.plan.scaling.load import Load, Pace
+from outbox_operator.plan.status.workload import Replicas
+from outbox_operator.reasons import Reason
+from support.passes import NOW
+
+LIMITS = Limits(
+    least=1, most=10, ceiling=None, backlog=1000, drain_seconds=None,
+    up=Step(after_seconds=0, most=4), down=Step(after_seconds=300, most=2), what="rows",
+)  # fmt: skip
+LONG_AGO = NOW - timedelta(seconds=301)
+
+
+def decided(
+    waiting: int | None,
+    *,
+    current: int = 1,
+    ready: int | None = None,
+    existing: int | None = None,
+    settled: bool = True,
+    paused: bool = False,
+    memory: Memory | None = None,
+    at_least: bool = False,
+    **limits: Any,
+) -> Decision:
+    load = None if waiting is None else Load(backlog=waiting, at_least=at_least, done=0, at=NOW)
+    pods = Replicas(
+        wanted=current,
+        existing=current if existing is None else existing,
+        ready=current if ready is None else ready,
+        updated=current,
+    )
+    return decide(
+        dataclasses.replace(LIMITS, **limits), load, pods, memory or Memory(),
+        current=current, settled=settled, paused=paused, now=NOW,
+    )  # fmt: skip
+
+
+ONE_WORKS = Ceiling(pods=1, why="outbox.shards is 1")
+FEWER = Memory(fewer=Trend(since=LONG_AGO, count=1))
+KNOWN = Memory(pace=Pace(per_pod=100.0))
+SEEN = Memory(pace=Pace(seen_per_pod=100.0), fewer=FEWER.fewer)
+
+
+@pytest.mark.parametrize(
+    ("backlog", "given", "count", "reason"),
+    [
+        # Up: at once, by the step, to the limit, and for a tenth more only.
+        (2500, {}, 3, Reason.SCALING_ACTIVE),
+        (1100, {}, 1, Reason.SCALING_ACTIVE),
+        (1101, {}, 2, Reason.SCALING_ACTIVE),
+        (99_000, {}, 5, Reason.SCALING_ACTIVE),
+        (99_000, {"current": 9}, 10, Reason.SCALING_ACTIVE),
+        (99_000, {"current": 10}, 10, Reason.SCALING_LIMITED),
+        (99_000, {"up": Step(after_seconds=60, most=4)}, 1, Reason.SCALING_ACTIVE),
+        # Only once those asked for are there and the last step has had its time.
+        (2500, {"current": 2, "ready": 1}, 2, Reason.SCALING_HELD),
+        (2500, {"settled": False}, 1, Reason.SCALING_HELD),
+        (2500, {"paused": True}, 1, Reason.SCALING_HELD),
+        (2500, {"memory": Memory(changed_at=NOW - timedelta(seconds=14))}, 1,
+         Reason.SCALING_ACTIVE),
+        (2500, {"memory": Memory(changed_at=NOW + timedelta(hours=1))}, 3, Reason.SCALING_ACTIVE),
+        # More would stand by.
+        (99_000, {"ceiling": ONE_WORKS}, 1, Reason.SCALING_LIMITED),
+        (0, {"ceiling": ONE_WORKS}, 1, Reason.SCALING_LIMITED),
+        # Down: after a while, by the step, never below minReplicas nor while pods still stop.
+        (0, {"current": 5}, 5, Reason.SCALING_ACTIVE),
+        (0, {"current": 5, "memory": FEWER}, 3, Reason.SCALING_ACTIVE),
+        (0, {"current": 3, "memory": FEWER, "least": 2}, 2, Reason.SCALING_ACTIVE),
+        (0, {"current": 5, "memory": FEWER, "existing": 6}, 5, Reason.SCALING_ACTIVE),
+        (0, {"current": 5, "memory": FEWER, "paused": True}, 5, Reason.SCALING_ACTIVE),
+        (4500, {"current": 5, "memory": FEWER}, 5, Reason.SCALING_ACTIVE),
+        # The nearest of what was asked for meanwhile.
+        (0, {"current": 5, "memory": Memory(fewer=Trend(since=LONG_AGO, count=4))}, 4,
+         Reason.SCALING_ACTIVE),
+        # A broken pod is no reason to keep others.
+        (0, {"current": 5, "ready": 4, "settled": False, "memory": FEWER}, 3,
+         Reason.SCALING_ACTIVE),
+        # Not known: as it is.
+        (None, {"current": 5, "memory": FEWER}, 5, Reason.BACKLOG_UNKNOWN),
+        # What is declared counts at once.
+        (0, {"least": 3}, 3, Reason.SCALING_ACTIVE),
+        (None, {"least": 3}, 3, Reason.SCALING_ACTIVE),
+        (9000, {"current": 9, "most": 4}, 4, Reason.SCALING_ACTIVE),
+        (9000, {"current": 9, "most": 4, "paused": True}, 9, Reason.SCALING_ACTIVE),
+    ],
+)  # fmt: skip
+def test_the_backlog_decides(
+    backlog: int | None, given: dict[str, Any], count: int, reason: Reason
+) -> None:
+    decision = decided(backlog, **given)
+    assert (decision.count, decision.reason) == (count, reason)
+    assert (decision.change is not None) is (count != given.get("current", 1))
+
+
+@pytest.mark.parametrize(
+    ("backlog", "given", "count"),
+    [
+        # 18000 in 60 s are 300 a second: three pods of 100.
+        (18_000, {"memory": KNOWN}, 3),
+        (18_000, {}, 1),  # nobody knows how fast a pod is
+        (18_000, {"memory": SEEN}, 1),  # it may be faster than was seen
+        (18_000, {"backlog": 9000, "memory": KNOWN}, 3),
+        (18_000, {"backlog": 4500, "memory": KNOWN}, 4),
+        (18_000, {"backlog": 9000}, 2),  # one target knows
+        # Down needs every answer; of a pod that does 100 at least, two will do.
+        (6000, {"current": 4, "memory": FEWER}, 4),
+        (6000, {"current": 4, "memory": SEEN}, 2),
+        (0, {"current": 2, "memory": FEWER}, 1),
+        # And never below what keeps up with what comes.
+        (100, {"current": 5, "memory": Memory(
+            pace=Pace(per_pod=100.0, coming=350.0, since=(
+                Load(backlog=100, at_least=False, done=0, at=NOW), 5)), fewer=FEWER.fewer)}, 4),
+    ],
+)  # fmt: skip
+def test_the_time_to_drain_decides(backlog: int, given: dict[str, Any], count: int) -> None:
+    assert decided(backlog, **{"backlog": None, "drain_seconds": 60.0, **given}).count == count
+
+
+def test_what_is_said() -> None:
+    decision = decided(2500)
+    assert decision.change == "from 1 to 3 pods: 2500 rows wait, targetBacklog is 1000"
+    assert decided(2500, at_least=True).why == "2500 or more rows wait, targetBacklog is 1000"
+    limited = decided(5000, ceiling=ONE_WORKS)
+    assert limited.text == "1 of 10: outbox.shards is 1"
+    most = decided(99_000, current=10)
+    assert most.text == "10 of 10: maxReplicas is 10, and more would be needed"
+    stand_by = decided(0, ceiling=ONE_WORKS, least=3, current=3)
+    assert stand_by.text.endswith("; minReplicas is 3, and the others stand by")
+    held = decided(2500, settled=False)
+    assert held.text == "1 pod, and no more before all that are asked for are ready"
+    drained = decided(6000, backlog=None, drain_seconds=60.0, memory=KNOWN)
+    assert drained.why == "6000 rows wait, targetDrainTime is 60 s, and a pod does 100 a second"
+
+
+@dataclass
+class World:
+    """A workload whose pods take a while to start; looked at every 15 s.
+
+    Attributes:
+        limits: What was asked for.
+        each: Events a second that a pod does.
+        start_seconds: Until a new pod is ready.
+    """
+
+    limits: Limits
+    each: float
+    start_seconds: float = 30.0
+
+    def run(self, comes: Callable[[float], float], seconds: int) -> list[tuple[int, int, int]]:
+        """(second, pods asked for, backlog) at each look."""
+        memory, wanted, now = Memory(), self.limits.least, NOW
+        starts = [-1e9] * wanted
+        backlog = done = 0.0
+        seen = []
+        for second in range(seconds):
+            ready = sum(second - at >= self.start_seconds for at in starts)
+            backlog += comes(second)
+            did = min(backlog, ready * self.each)
+            backlog, done = backlog - did, done + did
+            if second % 15:
+                continue
+            load = Load(
+                backlog=int(backlog), at_least=False, done=int(done),
+                at=now + timedelta(seconds=second),
+            )  # fmt: skip
+            decision = decide(
+                self.limits, load,
+                Replicas(wanted=wanted, existing=wanted, ready=ready, updated=wanted), memory,
+                current=wanted, settled=ready >= wanted, paused=False, now=load.at,
+            )  # fmt: skip
+            memory, wanted = decision.memory, decision.count
+            starts = (starts + [second] * wanted)[:wanted]
+            seen.append((second, wanted, int(backlog)))
+        return seen
+
+
+def changes(seen: list[tuple[int, int, int]]) -> list[int]:
+    counts = [count for _, count, _ in seen]
+    return [after - before for before, after in itertools.pairwise(counts) if after - before]
+
+
+def test_the_reference_case_three_to_ten_pods_by_pending_events() -> None:
+    """A step of load up for 20 minutes, and down again."""
+    world = World(dataclasses.replace(LIMITS, least=3), each=100.0)
+
+    def comes(second: float) -> float:
+        return 700.0 if 60 <= second < 1260 else 50.0
+
+    seen = world.run(comes, 7200)
+    most = max(count for _, count, _ in seen)
+    assert 7 <= most <= 10
+    # The backlog of the step is gone before the load is, and the pods are given back.
+    assert seen[1200 // 15][2] < 1000
+    assert seen[-1][1:] == (3, 0)
+    # Up, then down: no count is left and taken up again.
+    turns = changes(seen)
+    ups = [one for one in turns if one > 0]
+    assert turns == ups + [one for one in turns if one < 0]
+    assert all(one <= 4 for one in ups)
+
+
+@pytest.mark.parametrize("wobble", [0.0, 0.3])
+@pytest.mark.parametrize("targets", [(1000, None), (None, 60.0), (1000, 60.0)])
+def test_a_steady_load_does_not_make_pods_come_and_go(
+    targets: tuple[int | None, float | None], wobble: float
+) -> None:
+    """What keeps up is kept, although nothing waits: an average of zero would take it away."""
+    backlog, drain = targets
+    limits = dataclasses.replace(LIMITS, backlog=backlog, drain_seconds=drain)
+
+    def comes(second: float) -> float:
+        return 450.0 * (1 + wobble * math.sin(second / 40))
+
+    seen = World(limits, each=100.0).run(comes, 3 * 3600)
+    # The pods that drain what had piled up may be given back, once.
+    after = changes([one for one in seen if one[0] >= 3600])
+    assert after == []
+    assert seen[-1][1] >= 5
+    assert max(backlog for second, _, backlog in seen if second >= 3600) < 2000
