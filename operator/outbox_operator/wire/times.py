@@ -1,8 +1,9 @@
-"""How moments are written: RFC 3339 in UTC, with a Z. Pure."""
+"""How moments are written and compared: RFC 3339 in UTC, with a Z. Pure."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from typing import Literal
 
 Precision = Literal["auto", "seconds", "milliseconds", "microseconds"]
@@ -17,3 +18,22 @@ def format_time(moment: dt.datetime, precision: Precision = "auto") -> str:
     """
     text = moment.astimezone(dt.UTC).isoformat(timespec=precision)
     return text.replace("+00:00", "Z")
+
+
+def latest(texts: Iterable[str | None]) -> str | None:
+    """The latest of some moments, as it is written; None: there is none.
+
+    As text they cannot be compared: `.1Z` is before `.12Z`, and zones differ.
+
+    Args:
+        texts: Of whatever zone and precision; what is no moment with a zone is left out.
+    """
+    found: tuple[dt.datetime, str] | None = None
+    for text in texts:
+        try:
+            moment = dt.datetime.fromisoformat(text or "")
+        except ValueError:
+            continue
+        if moment.tzinfo is not None and (found is None or found[0] < moment):
+            found = moment, str(text)
+    return None if found is None else found[1]

@@ -83,6 +83,12 @@ async def test_looks_into_every_shard(owned: OwnedDatabase) -> None:
     await publish_all(owned.connection, "outbox")
     sample = await owned.admin.sample("outbox")
     assert (sample.backlog_rows, sample.published_total) == (0, 4)
+    await owned.connection.execute(
+        "UPDATE outbox.cursors SET stream_created = (ARRAY['2026-01-31T09:30:00.1Z', "
+        "'2026-01-31T09:30:00.12Z', '2026-01-31T09:30:00Z', 'never'])[shard + 1]"
+    )
+    sample = await owned.admin.sample("outbox")
+    assert sample.stream_created == "2026-01-31T09:30:00.12Z", "as text it is the first"
 
 
 async def test_sees_committed_rows_only_and_late_ones_too(place: OwnedDatabase) -> None:

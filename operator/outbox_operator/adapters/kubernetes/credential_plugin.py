@@ -22,6 +22,9 @@ _MOST_BYTES: Final = 1024 * 1024
 """Of credentials; certificates take some thousands."""
 _PIECE: Final = 4096
 _END_SECONDS: Final = 2.0
+_LEFT_SECONDS: Final = 0.5
+"""For what it has printed, once it has ended: what it left behind may hold its output open."""
+_LOOK_SECONDS: Final = 0.05
 
 
 class CredentialPlugin(ExecProvider):
@@ -61,22 +64,35 @@ class CredentialPlugin(ExecProvider):
             raise ConfigException(f"{name}: {error.strerror or error}") from error
         assert process.stdout is not None  # noqa: S101 - asked for
         assert process.stderr is not None  # noqa: S101
+        out = bytearray()
+        reading = (
+            asyncio.ensure_future(_answer(process.stdout, out)),
+            asyncio.ensure_future(_passed_on(process.stderr)),
+        )
         try:
-            out, _ = await asyncio.gather(_answer(process.stdout), _passed_on(process.stderr))
-            code = await process.wait()
+            # `wait` of some Pythons waits for the ends of its output, too.
+            while process.returncode is None:
+                await asyncio.wait(reading, timeout=_LOOK_SECONDS)
+                if all(one.done() for one in reading):
+                    await process.wait()
+            await asyncio.wait(reading, timeout=_LEFT_SECONDS)
         finally:
+            for one in reading:
+                one.cancel()
+            await asyncio.gather(*reading, return_exceptions=True)
             if process.returncode is None:
                 await _end(process)
-        if code != 0:  # what it said stands on standard error
-            raise ConfigException(f"{name}: it ended with exit code {code}")
-        return self._status(name, out)
+            process._transport.close()  # type: ignore[attr-defined]
+        if process.returncode != 0:  # what it said stands on standard error
+            raise ConfigException(f"{name}: it ended with exit code {process.returncode}")
+        return self._status(name, bytes(out))
 
     def _status(self, name: str, out: bytes) -> Any:
         if len(out) > _MOST_BYTES:
             raise ConfigException(f"{name}: its answer has over {_MOST_BYTES} bytes")
         try:
             said = json.loads(out)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigException(f"{name}: its answer is not JSON: {error}") from error
         found = said if isinstance(said, dict) else {}
         if not isinstance(found.get("status"), dict):
@@ -88,12 +104,10 @@ class CredentialPlugin(ExecProvider):
         return found["status"]
 
 
-async def _answer(stream: asyncio.StreamReader) -> bytes:
+async def _answer(stream: asyncio.StreamReader, found: bytearray) -> None:
     """All it prints, and no more in memory than may be."""
-    found = b""
     while piece := await stream.read(_PIECE):
         found += piece if len(found) <= _MOST_BYTES else b""
-    return found
 
 
 async def _passed_on(stream: asyncio.StreamReader) -> None:

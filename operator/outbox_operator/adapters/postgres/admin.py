@@ -36,6 +36,7 @@ from outbox_operator.plan.postgres.state import (
 )
 from outbox_operator.plan.state import Owner
 from outbox_operator.wire import schema_mark
+from outbox_operator.wire.times import latest
 
 __all__ = ["MaintenanceResult", "PostgresAdmin"]
 
@@ -145,7 +146,7 @@ class PostgresAdmin:
             remark=row["remark"],
             notice=row["notice"],
             position_notice=row["position_notice"],
-            stream_created=row["stream_created"],
+            stream_created=latest((row["streams_created"] or "").split()),
             taken_at=datetime.now(UTC),
         )
 

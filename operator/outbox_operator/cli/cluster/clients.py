@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import shutil
 import sys
 import tempfile
@@ -73,7 +74,7 @@ async def _client(session: Session, verb: str, command: list[str], what: dict[st
     with throwaway_pods.ended_by_signals():
         async with throwaway_pods.made(
             session, deployment, timeout=args.timeout, verb=verb, pipeline=args.target.name,
-            seconds=int(args.lifetime), image=args.image, **what,
+            seconds=math.ceil(args.lifetime), image=args.image, **what,
         ) as pod:  # fmt: skip
             code = await _attached([kubectl, *exec_arguments(session, pod, command)])
     return Report(facts=Ended(pod=pod.name, code=code), lines=lambda screen: (), well=code == 0)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import sys
 import uuid
 from collections import Counter
@@ -38,7 +39,9 @@ from outbox_operator.wire.event import Event, shown
 
 _MOST_BYTES: Final = 64 * 1024
 _WRITE_SECONDS: Final = 45.0
-_LIFETIME_SECONDS: Final = 600
+_LEAST_LIFETIME_SECONDS: Final = 600
+_LONGEST_LIFETIME_SECONDS: Final = 2**31 - 1
+"""That Kubernetes takes."""
 _FIRST: Final = frozenset(("written", "there", "unwritten"))
 """What became of the event, which `outbox write-event` says first."""
 _TOO_OLD: Final = ("no verb 'write-event'", "unrecognized arguments")
@@ -140,7 +143,7 @@ async def _written(session: Session, pipeline: Pipeline, stream: str, event: Eve
     if args.id is not None:  # perhaps not for the first time
         options.append("--once")
     with throwaway_pods.ended_by_signals():
-        async with _pod(session, pipeline, what) as (pod, container):
+        async with _pod(session, pipeline, what, wait) as (pod, container):
             try:
                 ran = await session.kube.run_in_pod(
                     pod, container,
@@ -214,7 +217,7 @@ def _not_known(event_id: uuid.UUID) -> str:
 
 @asynccontextmanager
 async def _pod(
-    session: Session, pipeline: Pipeline, what: dict[str, Any]
+    session: Session, pipeline: Pipeline, what: dict[str, Any], wait: float
 ) -> AsyncIterator[tuple[Ref, str]]:
     """A pod that may write, and the container: one that runs, or one made with other logins."""
     found = None if what else await pods.ready_relay(session, pipeline.meta.name)
@@ -225,9 +228,15 @@ async def _pod(
     session.say("a pod is made for this" + (", with the login of a writer" if what else ""))
     async with throwaway_pods.made(
         session, deployment, timeout=throwaway_pods.START_SECONDS, verb="emit",
-        pipeline=pipeline.meta.name, seconds=_LIFETIME_SECONDS, **what,
+        pipeline=pipeline.meta.name, seconds=lifetime(wait), **what,
     ) as pod:  # fmt: skip
         yield pod, throwaway.CONTAINER
+
+
+def lifetime(wait: float) -> int:
+    """Seconds that a pod lives at most, such that it outlives the wait in it."""
+    needed = math.ceil(throwaway_pods.START_SECONDS + _WRITE_SECONDS + wait)
+    return min(max(needed, _LEAST_LIFETIME_SECONDS), _LONGEST_LIFETIME_SECONDS)
 
 
 def lines(facts: Emitted, seconds: float, screen: Screen) -> Iterator[str]:

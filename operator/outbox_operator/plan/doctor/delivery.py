@@ -284,10 +284,10 @@ class Comparison:
             )
         # Copies are never copied: what a replay sends is the row that they are of.
         position, stretches = row.position if row.of is None else row.of, self.verdict.lost
+        first = position
         if stretches and not self.verdict.more_lost and self._next_to(stretches[-1][1], position):
-            stretches[-1] = (stretches[-1][0], position)
-        else:
-            self.verdict.lose(position, position)
+            first = stretches[-1][1]
+        self.verdict.lose(first, position)
 
     def _next_to(self, before: int, position: int) -> bool:
         """Whether there is no row between two positions."""

@@ -48,7 +48,8 @@ class Verdict:
         rows: That were compared.
         messages: That were read.
         unproven: Sentences: why what part of the question has no answer.
-        lost: Stretches of positions, first and last, that a replay would send again.
+        lost: Stretches of positions, first and last, that a replay would send again. They have
+            none in common: each becomes a replay of its own.
         more_lost: Whether there are further ones.
     """
 
@@ -62,12 +63,13 @@ class Verdict:
 
     def lose(self, first: int, last: int) -> None:
         """Take note of a stretch of positions that a replay would send again."""
-        if any(low <= first and last <= high for low, high in self.lost):
-            return
-        if len(self.lost) < MOST_STRETCHES:
-            self.lost.append((first, last))
-        else:
+        apart = [(low, high) for low, high in self.lost if high + 1 < first or last + 1 < low]
+        joined = [one for one in self.lost if one not in apart]
+        if not joined and len(self.lost) == MOST_STRETCHES:
             self.more_lost = True
+            return
+        ends = [(first, last), *joined]
+        self.lost[:] = [*apart, (min(low for low, _ in ends), max(high for _, high in ends))]
 
     def add(self, word: str, example: str = "", count: int = 1) -> None:
         """Take note of something."""

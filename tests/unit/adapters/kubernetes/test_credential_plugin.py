@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import shlex
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -75,6 +76,7 @@ async def test_one_that_says_much_is_not_held_up(
     [
         ("exit 3", "credential plugin sh: it ended with exit code 3"),
         ("echo {", "credential plugin sh: its answer is not JSON"),
+        ("head -c 100000 /dev/zero | tr '\\0' '['", "plugin sh: its answer is not JSON"),
         ("echo []", "credential plugin sh: its answer has no status"),
         (answer(GOOD.replace("/v1", "/v1beta1")), f"wanted an answer of {V1}, found"),
         ("head -c 3000000 /dev/zero", "credential plugin sh: its answer has over 1048576 bytes"),
@@ -121,6 +123,22 @@ async def test_who_can_be_asked(
         os.close(ours)
         os.close(theirs)
     assert json.loads(told.read_text())["spec"] == {"interactive": interactive}
+
+
+async def test_one_that_leaves_a_process_behind_has_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that it starts has its output open, and goes on."""
+    number, said = tmp_path / "number", io.StringIO()
+    monkeypatch.setattr(sys, "stderr", said)
+    script = f"sleep 600 & echo $! > {number}; echo so it is >&2; {answer()}"
+    try:
+        async with asyncio.timeout(60):
+            assert await token(plugin(tmp_path, script)) == "Bearer t"
+        assert said.getvalue() == "so it is\n"
+        assert is_alive(number.read_text().strip())
+    finally:
+        os.kill(int(number.read_text()), signal.SIGKILL)
 
 
 async def test_one_that_nobody_waits_for_any_more_ends(tmp_path: Path) -> None:

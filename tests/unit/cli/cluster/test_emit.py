@@ -152,6 +152,13 @@ def test_whose_login_writes(
         assert json.loads(what["config"])["stream"] == "ORDERS_EU"
 
 
+@pytest.mark.parametrize(
+    ("wait", "least"), [(0.0, 600), (400.0, 600), (1800.0, 1800 + 165), (2.0**31 - 1, 2**31 - 1)]
+)
+def test_a_pod_outlives_what_is_waited_for_in_it(wait: float, least: int) -> None:
+    assert least <= emit.lifetime(wait) < 2**31
+
+
 def test_what_the_pod_says() -> None:
     def told(code: int, out: bytes, err: str = "") -> dict[str, Any]:
         return emit.told(Ran(code=code, out=out, err=err), "p", ID)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -253,6 +253,37 @@ def test_what_a_replay_would_send_again(
 
     assert (verdict.lost, verdict.more_lost) == (stretches, more)
     assert Verdict().merged(verdict).merged(verdict).lost == stretches
+
+
+FULL: Final = [(position, position) for position in range(0, 40, 2)]
+
+
+@pytest.mark.parametrize(
+    ("found", "stretches"),
+    [
+        ([(1, 3), (2, 5)], [(1, 5)]),
+        ([(2, 5), (1, 3)], [(1, 5)]),
+        ([(1, 9), (3, 4)], [(1, 9)]),
+        ([(3, 4), (8, 9), (1, 12)], [(1, 12)]),
+        ([(1, 3), (20, 21), (4, 5)], [(20, 21), (1, 5)]),
+        ([(1, 3), (5, 6)], [(1, 3), (5, 6)]),
+        (
+            [*((p, p) for p in range(0, 80, 2)), (1, 30)],
+            [*((p, p) for p in range(32, 40, 2)), (0, 30)],
+        ),
+    ],
+)
+def test_a_replay_sends_nothing_twice(found: list[Any], stretches: list[Any]) -> None:
+    """Each stretch becomes a replay of its own."""
+    verdict = Verdict()
+    for stretch in found:
+        verdict.lose(*stretch)
+    assert verdict.lost == stretches
+
+
+def test_stretches_of_two_windows_that_meet_are_one() -> None:
+    first, second = Verdict(lost=[(1, 5)]), Verdict(lost=[(4, 9), (20, 20)])
+    assert first.merged(second).lost == [(1, 9), (20, 20)]
 
 
 def test_positions_from_anywhere_take_bounded_memory() -> None:

@@ -94,7 +94,7 @@ SELECT u.rows AS backlog_rows,
        greatest(extract(epoch FROM clock_timestamp() - u.oldest), 0)::float8 AS oldest_age_seconds,
        (SELECT count(*) FROM (SELECT FROM {schema}.dead_letters LIMIT $1) d) AS dead_letters,
        c.published_total, c.last_position, c.last_published_at, c.remark, c.notice, c.position_notice,
-       c.stream_created
+       c.streams_created
 FROM (
     SELECT count(*) AS rows, min(created_at) FILTER (WHERE isfinite(created_at)) AS oldest
     FROM unpublished
@@ -106,6 +106,6 @@ CROSS JOIN (
            min(remark) AS remark,
            min(notice) AS notice,
            min(position_notice) AS position_notice,
-           max(stream_created) AS stream_created
+           string_agg(DISTINCT stream_created, ' ') AS streams_created
     FROM shards
 ) c
