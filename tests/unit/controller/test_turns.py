@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
 from outbox_operator.api import meta
 from outbox_operator.api.resource import parse_task
+from outbox_operator.controller.reconcile.background import Background
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.runtime.own_writes import OwnWrites
 from outbox_operator.controller.runtime.reconciler import ObjectKey
@@ -14,7 +16,8 @@ from outbox_operator.controller.tasks.turns import Turns
 from outbox_operator.plan.tasks.target import Ready
 
 
-def test_the_end_of_one_of_many_wakes_the_next_alone() -> None:
+async def test_the_end_of_one_of_many_wakes_the_next_alone() -> None:
+    """And not before all that it had going on has ended."""
     pipeline = {
         "kind": meta.PIPELINE,
         "metadata": {"name": "orders", "namespace": "shop", "uid": "p"},
@@ -38,7 +41,16 @@ def test_the_end_of_one_of_many_wakes_the_next_alone() -> None:
     context = SimpleNamespace(
         objects=SimpleNamespace(get=there.get, of_kind=lambda kind, namespace: tasks),
         wake=lambda key, trigger: woken.append(key.name),
+        background=Background(lambda key, trigger: None, patience_seconds=0.01),
     )
+
+    async def beside() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)  # as a session that is closed
+            woken.append("closed")
+
     turns = Turns(cast(Context, context), OwnWrites())
     for body in tasks:
         task = parse_task(body)
@@ -49,5 +61,6 @@ def test_the_end_of_one_of_many_wakes_the_next_alone() -> None:
     assert [one["status"].get("waitsFor") for one in tasks] == [
         None, *(f"t{number}" for number in range(49)),
     ]  # fmt: skip
-    turns.leave(ObjectKey(meta.TASK, "shop", "t0"), "000")
-    assert woken == ["t1"]
+    assert await context.background.result(parse_task(tasks[0]).meta, 1, beside) is None
+    await turns.leave(ObjectKey(meta.TASK, "shop", "t0"), "000")
+    assert woken == ["closed", "t1"]

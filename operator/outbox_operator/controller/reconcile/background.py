@@ -20,6 +20,8 @@ T = TypeVar("T")
 PATIENCE_SECONDS: Final = 2.0
 """How long a pass waits: longer than a look at a server that is well, with its migration."""
 CLOSE_SECONDS: Final = 1.0
+END_SECONDS: Final = 3.0
+"""Longer than a session takes to close whose work was cut."""
 LONGEST_SECONDS: Final = 1800.0
 """Work that takes longer is cut: what hangs must not keep its object's part for ever. Longer than
 the longest statement of a migration, which ends with an error that names it."""
@@ -113,6 +115,13 @@ class Background:
         """Cut an object's work, and forget what came of it. Its session ends in its own time."""
         self._cut(uid)
         self._answered.pop(uid, None)
+
+    async def end(self, uid: str) -> None:
+        """The same, and wait until it has ended: nothing of it is done beside what comes now."""
+        work = self._works.get(uid)
+        self.cancel(uid)
+        if work is not None:
+            await asyncio.wait({work.task}, timeout=END_SECONDS)
 
     def _cut(self, uid: str) -> None:
         work = self._works.pop(uid, None)

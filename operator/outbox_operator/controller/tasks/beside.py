@@ -19,6 +19,7 @@ from outbox_operator.plan.tasks.status import may_go_on
 T = TypeVar("T")
 
 _LOOK_SECONDS: Final = 1.0
+_END_SECONDS: Final = 2.5
 
 
 async def while_wanted(work: Work, doing: Coroutine[Any, Any, T]) -> T | None:
@@ -33,6 +34,7 @@ async def while_wanted(work: Work, doing: Coroutine[Any, Any, T]) -> T | None:
         return task.result()
     finally:
         task.cancel()
+        await asyncio.wait({task}, timeout=_END_SECONDS)  # its session is closed then
 
 
 async def log_in(

@@ -43,13 +43,13 @@ class TaskReconciler:
         body = self.context.objects.get(key)
         known = self._uids.get(key)
         if known is not None and (body is None or body["metadata"]["uid"] != known):
-            self._forget(key, known)
+            await self._forget(key, known)
         if body is None:
             return ReconcileResult()
         metadata = parse_meta(body)
         self._uids[key] = metadata.uid
         if metadata.deleted_at is not None:  # somebody else's finalizer keeps it
-            self._turns.leave(key, metadata.uid)
+            await self._turns.leave(key, metadata.uid)
             return ReconcileResult()
         ledger = Ledger(self.context.kube, self._own, body)
         if is_finished(ledger.conditions):
@@ -70,7 +70,7 @@ class TaskReconciler:
     ) -> ReconcileResult:
         """At its end: it goes when its time has come."""
         if self._turns.is_working(metadata.uid):
-            self._turns.leave(key, metadata.uid)
+            await self._turns.leave(key, metadata.uid)
         status = ledger.read()
         export_end(self.context.exported, body, status)
         ttl = (body.get("spec") or {}).get("ttlSecondsAfterFinished")
@@ -82,13 +82,12 @@ class TaskReconciler:
             await self.context.kube.delete(self.context.ref(key), uid=metadata.uid)
         return ReconcileResult()
 
-    def _forget(self, key: ObjectKey, uid: str) -> None:
+    async def _forget(self, key: ObjectKey, uid: str) -> None:
         self._own.forget(uid)
         self._uids.pop(key, None)
         self._rests.pop(uid, None)
-        self._turns.leave(key, uid)
+        await self._turns.leave(key, uid)
         self._turns.forget(uid)
         self.context.exported.forget(key)
         self.context.nats.forget(key)
         self.context.postgres.forget(key)
-        self.context.background.cancel(uid)

@@ -154,7 +154,7 @@ class TaskPass:
             action=spec.action, operatorVersion=version.VERSION, requestedByVerified=verified
         )
         if spec.suspend:
-            self._turns.leave(self._key, self._meta.uid)
+            await self._turns.leave(self._key, self._meta.uid)
             await self._say(Reason.SUSPENDED, "suspended; set spec.suspend to false to go on")
             return ReconcileResult()
         action = action_of(spec)
@@ -162,7 +162,7 @@ class TaskPass:
         if isinstance(found, Never):
             raise TaskFailedError(found.message, reason=found.reason)
         if isinstance(found, Waits):
-            self._turns.leave(self._key, self._meta.uid)
+            await self._turns.leave(self._key, self._meta.uid)
             self._update(target=found.target or self._status.target)
             return await self._wait(found.reason, found.message)
         self._update(target=found.target)
@@ -283,8 +283,10 @@ class TaskPass:
         return ReconcileResult(requeue_after=WAITING_SECONDS)
 
     async def _end(self, reason: Reason, message: str, *, failed: bool) -> ReconcileResult:
+        # What goes on beside the passes must not commit behind an end that is said.
+        await self._context.background.end(self._meta.uid)
         await self._say(reason, message, complete=not failed, failed=failed)
-        self._turns.leave(self._key, self._meta.uid)
+        await self._turns.leave(self._key, self._meta.uid)
         ttl = (self._body.get("spec") or {}).get("ttlSecondsAfterFinished")
         return ReconcileResult(requeue_after=seconds_to_live(self._status, ttl, self._now()))
 

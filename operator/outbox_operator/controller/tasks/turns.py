@@ -59,8 +59,12 @@ class Turns:
         """Whether a task is at work in this process."""
         return uid in self._working
 
-    def leave(self, key: ObjectKey, uid: str) -> None:
-        """A task ended, was suspended or is gone: who waits for it looks again."""
+    async def leave(self, key: ObjectKey, uid: str) -> None:
+        """A task ended, was suspended or is gone: who waits for it looks again.
+
+        Before that its work beside the passes is cut and has ended: others exclude it.
+        """
+        await self._context.background.end(uid)
         self._working.discard(uid)
         for body in self._context.objects.of_kind(meta.TASK, key.namespace):
             if self._own.status(body).get("waitsFor") == key.name:
