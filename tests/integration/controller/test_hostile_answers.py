@@ -17,6 +17,7 @@ from outbox_operator.controller.reconcile.background import Background
 from outbox_operator.controller.reconcile.cluster import ClusterIdentity
 from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
 from outbox_operator.controller.reconcile.context import Context
+from outbox_operator.controller.reconcile.room import Room
 from outbox_operator.controller.reconcile.secrets import Secrets
 from outbox_operator.controller.reconcile.stream import StreamReconciler
 from outbox_operator.controller.runtime.objects import Objects
@@ -120,6 +121,7 @@ async def one_pass(url: str, api: ApiServer, **nats: object) -> None:
         nats=connections,
         postgres=PostgresConnections(lambda _user, _trigger: None, time.monotonic),
         background=Background(lambda _key, _trigger: None),
+        comparisons=Room(lambda _key, _trigger: None),
         cluster=ClusterIdentity(kube),
     )
     try:

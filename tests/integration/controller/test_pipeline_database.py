@@ -25,6 +25,7 @@ from outbox_operator.controller.reconcile.consumer_inbox import ensure_inbox
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.pipeline_database import PipelineDatabase
 from outbox_operator.controller.reconcile.postgres import Logins
+from outbox_operator.controller.reconcile.room import Room
 from outbox_operator.controller.reconcile.secrets import Secrets
 from outbox_operator.controller.runtime.child_cache import Children
 from outbox_operator.controller.runtime.objects import Objects
@@ -74,6 +75,7 @@ async def context(secret: OneSecret, children: Children) -> AsyncIterator[Contex
         nats=NatsConnections(lambda _user, _trigger: None, time.monotonic),
         postgres=connections,
         background=Background(lambda _key, _trigger: None, patience_seconds=SECONDS),
+        comparisons=Room(lambda _key, _trigger: None),
         cluster=ClusterIdentity(absent),
     )
     await connections.close()

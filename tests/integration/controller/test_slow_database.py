@@ -26,6 +26,7 @@ from outbox_operator.controller.reconcile.connections import NatsConnections, Po
 from outbox_operator.controller.reconcile.consumer_inbox import ensure_inbox
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.pipeline_database import PipelineDatabase
+from outbox_operator.controller.reconcile.room import Room
 from outbox_operator.controller.reconcile.secrets import Secrets
 from outbox_operator.controller.runtime.child_cache import Children
 from outbox_operator.controller.runtime.objects import Objects
@@ -90,6 +91,7 @@ async def context(
         nats=NatsConnections(wake, time.monotonic),
         postgres=PostgresConnections(wake, time.monotonic, answer_seconds=SECONDS),
         background=Background(wake, patience_seconds=1.0),
+        comparisons=Room(wake),
         cluster=ClusterIdentity(absent),
     )
     yield shared

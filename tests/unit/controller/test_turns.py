@@ -10,6 +10,7 @@ from outbox_operator.api import meta
 from outbox_operator.api.resource import parse_task
 from outbox_operator.controller.reconcile.background import Background
 from outbox_operator.controller.reconcile.context import Context
+from outbox_operator.controller.reconcile.room import Room
 from outbox_operator.controller.runtime.own_writes import OwnWrites
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.tasks.turns import Turns
@@ -41,6 +42,7 @@ async def test_the_end_of_one_of_many_wakes_the_next_alone() -> None:
     context = SimpleNamespace(
         objects=SimpleNamespace(get=there.get, of_kind=lambda kind, namespace: tasks),
         wake=lambda key, trigger: woken.append(key.name),
+        comparisons=Room(lambda key, trigger: None),
         background=Background(lambda key, trigger: None, patience_seconds=0.01),
     )
 

@@ -15,6 +15,7 @@ from outbox_operator.api import meta
 from outbox_operator.controller.reconcile.background import Background
 from outbox_operator.controller.reconcile.cluster import ClusterIdentity
 from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
+from outbox_operator.controller.reconcile.room import Room
 from outbox_operator.controller.reconcile.secrets import Secrets
 from outbox_operator.controller.runtime.granted import GrantedNamespaces
 from outbox_operator.controller.runtime.reconciler import ObjectKey, Reconciler
@@ -48,6 +49,7 @@ class Context:
         nats: Connections to NATS, by login.
         postgres: Connections to PostgreSQL, by login.
         background: Work on databases that passes do not wait for.
+        comparisons: Places for those of an outbox with its stream.
         cluster: Which cluster this is.
         granted: Namespaces that let the operator in one by one; None: it may work wherever it
             looks.
@@ -64,6 +66,7 @@ class Context:
     nats: NatsConnections
     postgres: PostgresConnections
     background: Background
+    comparisons: Room
     cluster: ClusterIdentity
     granted: GrantedNamespaces | None = None
     undeclared: Undeclared = field(default_factory=Undeclared)
@@ -92,6 +95,7 @@ class Context:
             nats=NatsConnections(wake, time.monotonic, lambda user: cares_for(objects.get(user))),
             postgres=PostgresConnections(wake, time.monotonic),
             background=Background(wake),
+            comparisons=Room(wake),
             cluster=ClusterIdentity(kube),
             granted=GrantedNamespaces(kube, children, time.monotonic)
             if settings.namespace_role

@@ -232,7 +232,7 @@ class TaskPass:
         began = loop.time()
         rest = self._rests.pop(self._meta.uid, began) - began
         if rest > 0:  # woken before its time
-            return self._rest(rest)
+            return self._rest(rest, rest)
         progress = progress_of(self._status)
         while may_go_on(self._context.objects.get(self._key), self._meta.uid):
             handled, at = progress.handled, loop.time()
@@ -245,17 +245,20 @@ class TaskPass:
                 reason, message, well = ending(progress, dry_run=task.spec.dryRun)
                 return await self._end(reason, message, failed=not well)
             await self._save(progress)
-            pause = pace.pause_seconds(
+            limit = pace.pause_seconds(
                 task.spec.eventsPerSecond, progress.handled - handled, loop.time() - at
             )
-            pause = max(pause, progress.pause_seconds or 0.0)
+            pause = max(limit, progress.pause_seconds or 0.0)
             if pause > SHORT_PAUSE_SECONDS or loop.time() - began > PASS_SECONDS:
-                return self._rest(max(pause, AGAIN_SECONDS))
+                # What a step waits for may wake it sooner; the rate limit is a limit.
+                return self._rest(limit, max(pause, AGAIN_SECONDS))
             await asyncio.sleep(pause)
         return ReconcileResult(requeue_after=AGAIN_SECONDS)  # the next pass says why it stops
 
-    def _rest(self, seconds: float) -> ReconcileResult:
-        self._rests[self._meta.uid] = asyncio.get_running_loop().time() + seconds
+    def _rest(self, limit: float, seconds: float) -> ReconcileResult:
+        """Come again after some seconds, and not before the rate limit allows it."""
+        if limit > 0:
+            self._rests[self._meta.uid] = asyncio.get_running_loop().time() + limit
         return ReconcileResult(requeue_after=seconds * JITTER)
 
     def _given(self, task: Task, target: Target) -> Work:

@@ -65,6 +65,7 @@ class Turns:
         Before that its work beside the passes is cut and has ended: others exclude it.
         """
         await self._context.background.end(uid)
+        self._context.comparisons.leave(uid)
         self._working.discard(uid)
         for body in self._context.objects.of_kind(meta.TASK, key.namespace):
             if self._own.status(body).get("waitsFor") == key.name:

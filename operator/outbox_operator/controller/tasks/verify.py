@@ -1,8 +1,9 @@
 """Compares the outbox of a pipeline with its stream, window after window. Changes nothing.
 
 A window may take minutes, so it runs beside the passes (`Context.background`), and a pass only
-looks whether it has ended. What is written down is the end of the last window and the verdict until
-there: who takes over begins the window that was under way anew.
+looks whether it has ended. It takes memory, and there may be any number of pipelines, so it needs a
+place of `Context.comparisons`. What is written down is the end of the last window and the verdict
+until there: who takes over begins the window that was under way anew.
 """
 
 from __future__ import annotations
@@ -61,16 +62,29 @@ class VerifyOutbox:
                 where={},
                 result=result_of(verdict, work.pipeline.meta),
             )
+        owner, room = work.task.meta, work.context.comparisons
+        waiting = room.enter(ObjectKey.of(owner), owner.uid)
+        if waiting is not None:
+            text = (
+                f"waits to compare from position {low} on: this operator compares {room.places} "
+                f"outboxes at once, and {waiting} wait, whose namespaces take turns"
+            )
+            return replace(progress, note=text, pause_seconds=LOOK_SECONDS)
         wanted = work.task.spec.verify or Verify()
         within = Bounds(
             low=low, high=high, since=_moment(wanted.fromTime), until=_moment(wanted.toTime)
         )
-        done = await work.context.background.result(
-            work.task.meta, (low, high), lambda: self._window(work, within)
-        )
+        try:
+            done = await work.context.background.result(
+                owner, (low, high), lambda: self._window(work, within)
+            )
+        except BaseException:
+            room.leave(owner.uid)
+            raise
         if done is None:
             text = f"compares from position {low} on, up to {high - 1}: {verdict}"
             return replace(progress, note=text, pause_seconds=LOOK_SECONDS)
+        room.leave(owner.uid)  # who waits comes before the next window
         after = _progress(done.next, verdict.merged(done.verdict))
         return replace(progress, where=after.where, note=f"position {done.next} of {high}")
 

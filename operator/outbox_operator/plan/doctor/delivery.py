@@ -267,13 +267,16 @@ class Comparison:
             elif held.expired(row.created_at):
                 self.verdict.add("expired")
             else:
-                self._lose(row, found, forgotten=held.forgot(row.created_at))
+                self._lose(row, found, held)
 
-    def _lose(self, row: LeftRow, found: Sequence[Copy], *, forgotten: bool) -> None:
+    def _lose(self, row: LeftRow, found: Sequence[Copy], held: Memory) -> None:
         """Take note of a lost row; `found`: copies of it for other consumers."""
         self.oldest_lost = min(self.oldest_lost or row.created_at, row.created_at)
         text = f"event {shown(row.event_id)} position {row.position} shard {row.shard}"
-        text += ", before all that the stream holds" * forgotten
+        if held.forgot(row.created_at):
+            text += ", before all that the stream holds"
+            self.verdict.before += 1
+            self.verdict.begins = held.since
         if found:
             text += f", sent again to {shown(str(found[-1].to))} alone"
         self.verdict.add("lost", text)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from outbox_operator.api.resource import Meta
 from outbox_operator.api.v1alpha1.task import Finding, TaskResult
 from outbox_operator.plan.doctor.findings import cut
 from outbox_operator.plan.doctor.verdict import FINE, WRONG, Verdict
+from outbox_operator.wire.times import format_time
 
 _MEANS: Final = {
     "lost": "published, by the relay's word, and neither in the stream nor a dead letter",
@@ -24,6 +26,11 @@ _REMEDIES: Final = {
     "reordered": "docs: ordering  # do the writers of a key lock it?",
 }
 
+_IF_RAISED: Final = (
+    "kubectl outbox verify {name} -n {namespace} --since {begins}  # if its limits were smaller "
+    "before; else kubectl outbox replay {name} -n {namespace}{positions}"
+)
+
 
 def kept_verdict(verdict: Verdict) -> dict[str, Any]:
     """As JSON, of a kilobyte or two."""
@@ -37,6 +44,8 @@ def kept_verdict(verdict: Verdict) -> dict[str, Any]:
         "unproven": verdict.unproven,
         "lost": [list(stretch) for stretch in verdict.lost],
         "moreLost": verdict.more_lost,
+        "before": verdict.before,
+        "begins": None if verdict.begins is None else verdict.begins.isoformat(),
     }
 
 
@@ -50,6 +59,8 @@ def verdict_of(kept: Mapping[str, Any]) -> Verdict:
         unproven=list(kept["unproven"]),
         lost=[(int(first), int(last)) for first, last in kept.get("lost", ())],
         more_lost=bool(kept.get("moreLost")),
+        before=int(kept.get("before", 0)),
+        begins=datetime.fromisoformat(begins) if (begins := kept.get("begins")) else None,
     )
 
 
@@ -65,11 +76,12 @@ def result_of(verdict: Verdict, pipeline: Meta) -> TaskResult:
                     severity="Error",
                     check=word.capitalize(),
                     object=pipeline.key,
-                    message=cut(f"{count} {word}: {_MEANS[word]}: {some}"),
-                    remedy=_REMEDIES.get(word, "").format(
+                    message=cut(f"{count} {word}: {_MEANS[word]}{_but(word, verdict)}: {some}"),
+                    remedy=_remedy(word, verdict).format(
                         name=pipeline.name,
                         namespace=pipeline.namespace,
                         positions=_positions(verdict),
+                        begins=_begins(verdict),
                     ),
                 )
             )
@@ -86,6 +98,29 @@ def result_of(verdict: Verdict, pipeline: Meta) -> TaskResult:
     counts |= {word: verdict.counts[word] for word in WRONG}
     counts |= {word: verdict.counts[word] for word in FINE if verdict.counts[word]}
     return TaskResult(summary=summary(verdict), counts=counts, findings=findings)
+
+
+def _but(word: str, verdict: Verdict) -> str:
+    """What else can have brought it about."""
+    if word != "lost" or not verdict.before:
+        return ""
+    some = "all" if verdict.before == verdict.counts["lost"] else str(verdict.before)
+    since = f", which is since {_begins(verdict)}" if verdict.begins else ""
+    return (
+        f"; {some} of them are older than all that the stream holds{since}: they are not lost if "
+        "its limits were smaller then, or the pipeline came from another stream"
+    )
+
+
+def _remedy(word: str, verdict: Verdict) -> str:
+    """Nothing is sent again that the stream was right to forget."""
+    if word == "lost" and verdict.begins and verdict.before == verdict.counts["lost"]:
+        return _IF_RAISED
+    return _REMEDIES.get(word, "")
+
+
+def _begins(verdict: Verdict) -> str:
+    return "" if verdict.begins is None else format_time(verdict.begins, "seconds")
 
 
 def _positions(verdict: Verdict) -> str:

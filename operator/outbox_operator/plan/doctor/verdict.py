@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 EXAMPLES: Final = 5
 MOST_STRETCHES: Final = 20
 """Stretches of lost positions that are named."""
+_MOST_UNPROVEN: Final = 20
+_MORE_UNPROVEN: Final = "there are further parts of the range that cannot be proved"
 
 WRONG: Final = ("lost", "duplicate", "reordered", "misnumbered", "phantom")
 """What is wrong, in the words of the delivery checker:
@@ -51,6 +54,8 @@ class Verdict:
         lost: Stretches of positions, first and last, that a replay would send again. They have
             none in common: each becomes a replay of its own.
         more_lost: Whether there are further ones.
+        before: So many of the lost rows are older than all that the stream holds.
+        begins: Since when it holds all that was stored; None: not known, or it holds nothing.
     """
 
     rows: int = 0
@@ -60,6 +65,8 @@ class Verdict:
     unproven: list[str] = field(default_factory=list)
     lost: list[tuple[int, int]] = field(default_factory=list)
     more_lost: bool = False
+    before: int = 0
+    begins: datetime | None = None
 
     def lose(self, first: int, last: int) -> None:
         """Take note of a stretch of positions that a replay would send again."""
@@ -81,6 +88,8 @@ class Verdict:
 
     def cannot(self, why: str) -> None:
         """Say that something has no answer."""
+        if len(self.unproven) >= _MOST_UNPROVEN:
+            why = _MORE_UNPROVEN
         if why not in self.unproven:
             self.unproven.append(why)
 
@@ -107,6 +116,8 @@ class Verdict:
             unproven=[*self.unproven],
             lost=[*self.lost],
             more_lost=self.more_lost or other.more_lost,
+            before=self.before + other.before,
+            begins=max(filter(None, (self.begins, other.begins)), default=None),
         )
         for stretch in other.lost:
             both.lose(*stretch)

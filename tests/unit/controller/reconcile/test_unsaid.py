@@ -16,6 +16,7 @@ from outbox_operator.controller.reconcile.background import Background
 from outbox_operator.controller.reconcile.cluster import ClusterIdentity
 from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
 from outbox_operator.controller.reconcile.context import Context
+from outbox_operator.controller.reconcile.room import Room
 from outbox_operator.controller.reconcile.secrets import Secrets
 from outbox_operator.controller.reconcile.stream import StreamReconciler
 from outbox_operator.controller.runtime.objects import Objects
@@ -87,6 +88,7 @@ def reconciler(api: ApiServer) -> Reconciler:
             nats=NatsConnections(lambda _user, _trigger: None, time.monotonic),
             postgres=PostgresConnections(lambda _user, _trigger: None, time.monotonic),
             background=Background(lambda _key, _trigger: None),
+            comparisons=Room(lambda _key, _trigger: None),
             cluster=ClusterIdentity(kube),
         )
     )
