@@ -38,7 +38,9 @@ def pipelines(all_: Everything, now: datetime) -> list[PipelineFacts]:
     found = []
     for pipeline in all_.pipelines:
         place = (pipeline.meta.namespace, stream_of(pipeline))
-        found.append(_pipeline(pipeline, streams.get(place), consumers.get(place, []), now))
+        found.append(
+            _pipeline(pipeline, streams.get(place), consumers.get(place, []), all_.tasks, now)
+        )
     return found
 
 
@@ -47,7 +49,10 @@ def alone(all_: Everything, now: datetime) -> list[StreamGroup]:
     streams, consumers = _by_stream(all_)
     of_pipelines = {(one.meta.namespace, stream_of(one)) for one in all_.pipelines}
     places = sorted((streams.keys() | consumers.keys()) - of_pipelines)
-    return [_group(place, streams.get(place), consumers.get(place, []), now) for place in places]
+    return [
+        _group(place, streams.get(place), consumers.get(place, []), all_.tasks, now)
+        for place in places
+    ]
 
 
 def _by_stream(
@@ -66,12 +71,13 @@ def _group(
     place: tuple[str, str],
     stream: SeenStream | None,
     consumers: Sequence[SeenConsumer],
+    tasks: Sequence[Mapping[str, Any]],
     now: datetime,
 ) -> StreamGroup:
     namespace, name = place
     found = [] if stream is None else troubles.troubles_of(stream)
     for one in consumers:
-        found += troubles.troubles_of(one)
+        found += troubles.of_consumer(one, tasks)
     of_consumers = tuple(consumer(one, now) for one in consumers)
     of_stream = _stream(name, stream, now)
     samples = [one.sample for one in of_consumers]
@@ -100,6 +106,7 @@ def _pipeline(
     pipeline: SeenPipeline,
     stream: SeenStream | None,
     consumers: Sequence[SeenConsumer],
+    tasks: Sequence[Mapping[str, Any]],
     now: datetime,
 ) -> PipelineFacts:
     owner, status = pipeline.meta, pipeline.status
@@ -107,7 +114,7 @@ def _pipeline(
     rows = _rows(pipeline, now)
     of_stream = _stream(stream_of(pipeline), stream, now)
     of_consumers = tuple(consumer(one, now) for one in consumers)
-    not_well = troubles.of_pipeline(pipeline, stream, consumers)
+    not_well = troubles.of_pipeline(pipeline, stream, consumers, tasks)
     samples = [rows.sample, of_stream.sample, *(one.sample for one in of_consumers)]
     seen = status.observedGeneration == owner.generation
     is_ready = ready is not None and ready.status == "True"

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 from outbox_operator.adapters.kubernetes.transport import NotFoundError
 from outbox_operator.api import meta
+from outbox_operator.api.v1alpha1.task import REFS
 from outbox_operator.cli.cluster.refusals import explained
 from outbox_operator.cli.cluster.session import Session
 from outbox_operator.errors import AccessDeniedError
@@ -63,7 +64,7 @@ async def look(session: Session) -> Seen:
         served=served,
         kinds=tuple(meta.PLURALS.values()),
         operators=operators,
-        objects=[one for page in objects for one in page if _wanted(one, name)],
+        objects=_of(name, [one for page in objects for one in page]),
         workloads=workloads,
         pods=pods,
         events=events,
@@ -88,16 +89,25 @@ async def _list(
     return found
 
 
-def _wanted(body: Body, name: str | None) -> bool:
-    """Whether an object belongs to a pipeline; None: to any, or to none."""
+def _of(name: str | None, bodies: Sequence[Body]) -> Sequence[Body]:
+    """What belongs to a pipeline, with the tasks that are about any of it; None: everything."""
     if name is None:
-        return True
+        return bodies
+    found = [one for one in bodies if one["kind"] != meta.TASK and _belongs(one, name)]
+    there = {(one["kind"], one["metadata"]["name"]) for one in found} | {(meta.STREAM, name)}
+    return found + [
+        one
+        for one in bodies
+        if one["kind"] == meta.TASK
+        and any(
+            (kind, ((one.get("spec") or {}).get(ref) or {}).get("name")) in there
+            for ref, kind in REFS.items()
+        )
+    ]
+
+
+def _belongs(body: Body, name: str) -> bool:
     if body["kind"] == meta.PIPELINE:
         return bool(body["metadata"]["name"] == name)
-    if body["kind"] == meta.TASK:
-        spec = body.get("spec") or {}
-        return any(
-            (spec.get(ref) or {}).get("name") == name for ref in ("pipelineRef", "streamRef")
-        )
     labels = body["metadata"].get("labels") or {}
     return bool(labels.get(meta.PIPELINE_LABEL) == label_value(name))

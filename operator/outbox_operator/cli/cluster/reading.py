@@ -18,6 +18,7 @@ from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus
 from outbox_operator.api.v1alpha1.stream import EventStreamStatus
 from outbox_operator.cli.cluster.seen import Everything, Seen, StatusT
 from outbox_operator.cli.cluster.session import Session
+from outbox_operator.errors import AccessDeniedError
 
 OPERATOR_EVENTS: Final = f"reportingComponent={meta.GROUP}/{meta.MANAGED_BY}"
 
@@ -25,18 +26,21 @@ OPERATOR_EVENTS: Final = f"reportingComponent={meta.GROUP}/{meta.MANAGED_BY}"
 async def everything(session: Session) -> Everything:
     """What there is in the session's scope. Raises the errors of `Kube.list`."""
     kinds = (meta.PIPELINE, meta.STREAM, meta.CONSUMER)
-    found = await asyncio.gather(*(_all(session, kind) for kind in kinds), return_exceptions=True)
+    *found, tasks = await asyncio.gather(
+        *(_all(session, kind) for kind in kinds), _tasks(session), return_exceptions=True
+    )
     lists = []
-    for one_list in found:
+    for one_list in (*found, tasks):
         # In this order: the same list speaks each time of a right that is missing.
         if isinstance(one_list, BaseException):
             raise one_list
         lists.append(one_list)
-    pipelines, streams, consumers = lists
+    pipelines, streams, consumers, tasks = lists
     return Everything(
         pipelines=_seen(pipelines, OutboxPipelineStatus),
         streams=_seen(streams, EventStreamStatus),
         consumers=_seen(consumers, EventConsumerStatus),
+        tasks=tuple(tasks),
     )
 
 
@@ -85,6 +89,14 @@ async def _names(session: Session, kind: str) -> list[str]:
 async def _all(session: Session, kind: str) -> list[dict[str, Any]]:
     found, _ = await session.kube.list(meta.API_VERSION, meta.PLURALS[kind], session.scope)
     return found
+
+
+async def _tasks(session: Session) -> list[dict[str, Any]]:
+    """All tasks, for which a consumer may stand still; none where they are not to be seen."""
+    try:
+        return await _all(session, meta.TASK)
+    except (AccessDeniedError, NotFoundError):
+        return []
 
 
 def _seen(bodies: Iterable[Mapping[str, Any]], status: type[StatusT]) -> tuple[Seen[StatusT], ...]:

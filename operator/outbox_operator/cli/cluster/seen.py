@@ -37,8 +37,13 @@ SeenConsumer = Seen[EventConsumerStatus]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Everything:
-    """All objects of our kinds in a namespace, or in all; by namespace and name."""
+    """All objects of our kinds in a namespace, or in all; by namespace and name.
+
+    Attributes:
+        tasks: As the API server has them; none where the caller may not see them.
+    """
 
     pipelines: tuple[SeenPipeline, ...]
     streams: tuple[SeenStream, ...]
     consumers: tuple[SeenConsumer, ...]
+    tasks: tuple[Mapping[str, Any], ...] = ()

@@ -55,6 +55,7 @@ from outbox_operator.plan.passes.source import Source, StreamNotFoundError, reso
 from outbox_operator.plan.passes.stream_moving import NOTHING_KNOWN, Left, durable_elsewhere
 from outbox_operator.plan.scaling.limits import consumer_limits
 from outbox_operator.plan.scaling.result import Scaled
+from outbox_operator.plan.standing import standing_still_for
 from outbox_operator.plan.status.conditions import Part, failed
 from outbox_operator.plan.status.workload import (
     WorkloadResult,
@@ -65,7 +66,6 @@ from outbox_operator.plan.status.workload import (
     was_there,
 )
 from outbox_operator.plan.steps import Applied
-from outbox_operator.plan.tasks.reset import standing_still_for
 from outbox_operator.reasons import Reason
 
 INBOX_PENDING: Final = "started or changed once the inbox has been looked at"

@@ -2,7 +2,7 @@
 
 Nothing of what a pod has in hand may be acknowledged afterwards, nor be written to the inbox after
 that was told to forget: so the pods end first. The consumer's own pass does that while the task
-says so (`plan.tasks.reset.standing_still_for`), and brings them back when the task is at its end,
+says so (`plan.standing.standing_still_for`), and brings them back when the task is at its end,
 suspended, or gone.
 
 A server that can resets the durable consumer as it stands, in one request that may be repeated.

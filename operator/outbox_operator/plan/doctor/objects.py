@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import INFORMING, ConditionType
-from outbox_operator.plan.advice import SHORT, step_or_look
+from outbox_operator.plan.advice import SHORT, next_step, step_or_look
 from outbox_operator.plan.amounts import span
 from outbox_operator.plan.doctor.findings import (
     Check,
@@ -17,6 +17,8 @@ from outbox_operator.plan.doctor.findings import (
     info,
     warning,
 )
+from outbox_operator.plan.standing import held_text, standing_still_for
+from outbox_operator.reasons import Reason
 
 Body = Mapping[str, Any]
 
@@ -48,9 +50,13 @@ def check_objects(bodies: Sequence[Body], now: datetime) -> Iterator[Finding]:
     """
     by_owner: dict[str, set[str]] = {}
     findings: dict[str, list[Finding]] = {}
+    tasks = [body for body in bodies if body["kind"] == TASK]
     for body in bodies:
         if body["kind"] != meta.PIPELINE:
-            found = findings[body["metadata"]["uid"]] = list(_check(body, now, frozenset()))
+            found = list(_check(body, now, frozenset()))
+            if body["kind"] == meta.CONSUMER:
+                found += _standing(body, tasks)
+            findings[body["metadata"]["uid"]] = found
             owner = _owner(body)
             if owner and any(one.check is Check.NOT_WELL for one in found):
                 by_owner.setdefault(owner, set()).add(body["kind"])
@@ -162,6 +168,19 @@ def _not_well(body: Body, condition: Body, kind: str) -> Finding:
     )  # fmt: skip
 
 
+def _standing(body: Body, tasks: Sequence[Body]) -> Iterator[Finding]:
+    """The task for which the pods of a consumer have ended."""
+    metadata = body["metadata"]
+    task = standing_still_for(metadata["uid"], tasks)
+    if task is not None:
+        namespace = str(metadata.get("namespace", ""))
+        yield warning(
+            Check.NOT_WELL, name_of(body),
+            f"{Reason.WAITS_FOR_TASK}: {held_text(task, namespace, tasks)}",
+            remedy=next_step(Reason.COMPLETED, TASK, namespace, task),
+        )  # fmt: skip
+
+
 def _task(body: Body, now: datetime) -> Iterator[Finding]:
     status, spec = body.get("status") or {}, body.get("spec") or {}
     conditions = {one.get("type"): one for one in status.get("conditions") or ()}
@@ -185,8 +204,8 @@ def _task(body: Body, now: datetime) -> Iterator[Finding]:
     age = seconds_since(begun, now)
     if age is not None and age > TASK_SECONDS:
         doing = "has been at work for" if status.get("startTime") else "has waited for"
-        ready = conditions.get("Ready") or conditions.get("Progressing") or {}
-        why = f": {ready['message']}" if ready.get("message") else ""
+        said = (conditions.get("Complete") or {}).get("message")
+        why = f": {said}" if said else ""
         yield warning(
             Check.TASK_STUCK, name_of(body), f"{doing} {span(age)}{why}",
             remedy=_command(body, "describe {short}/{name}"),

@@ -1,12 +1,10 @@
-"""Resets of durable consumers: where to, and which consumer stands still for one. Pure."""
+"""Resets of durable consumers: where to, and how. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
-from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Meta
 from outbox_operator.api.v1alpha1.task_actions import ResetConsumer, moment
 from outbox_operator.errors import DependencyError, TaskFailedError
@@ -15,7 +13,6 @@ from outbox_operator.plan.jetstream.consumers import ObservedConsumer
 from outbox_operator.plan.jetstream.decide import Config
 from outbox_operator.plan.jetstream.streams import ObservedStream
 from outbox_operator.plan.tasks.letters import Remembered
-from outbox_operator.plan.tasks.status import is_finished
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.times import format_time
 
@@ -250,37 +247,6 @@ def forgets_since(selection: ResetSelection) -> datetime | None:
     if selection.since is None:
         return None
     return selection.since - timedelta(seconds=CLOCKS_SECONDS)
-
-
-def standing_still_for(uid: str, tasks: Iterable[Mapping[str, Any]]) -> str | None:
-    """Name of the task for which the pods of a consumer have to end; None: none.
-
-    Args:
-        uid: Of the EventConsumer.
-        tasks: All of its namespace. One that is gone, at its end or suspended holds nobody; while
-            its suspension is not noted, a change may still be under way.
-    """
-    for body in tasks:
-        spec, status = body.get("spec") or {}, body.get("status") or {}
-        phase = (status.get("progress") or {}).get("phase")
-        if (
-            spec.get("resetConsumer") is not None
-            and phase in ("PodsEnding", "Moving")
-            and (status.get("target") or {}).get("uid") == uid
-            and not is_finished(status.get("conditions") or ())
-            and not _is_suspended(status.get("conditions") or ())
-            and spec.get("dryRun") is not True
-            and not body["metadata"].get("deletionTimestamp")
-        ):
-            return str(body["metadata"]["name"])
-    return None
-
-
-def _is_suspended(conditions: Iterable[Mapping[str, Any]]) -> bool:
-    return any(
-        one.get("type") == ConditionType.SUSPENDED and one.get("status") == "True"
-        for one in conditions
-    )
 
 
 def config_at(desired: Config, start: Config, task_uid: str) -> Config:

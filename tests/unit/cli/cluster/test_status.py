@@ -16,7 +16,7 @@ from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus
 from outbox_operator.api.v1alpha1.stream import EventStreamStatus
 from outbox_operator.cli.cluster import derived, lag, status_text
-from outbox_operator.cli.cluster.facts import PipelineFacts
+from outbox_operator.cli.cluster.facts import PipelineFacts, Trouble
 from outbox_operator.cli.cluster.rates import Rates
 from outbox_operator.cli.cluster.report import document
 from outbox_operator.cli.cluster.screen import Screen
@@ -123,20 +123,57 @@ def everything(*bodies: Mapping[str, Any]) -> Everything:
         "EventConsumer": EventConsumerStatus,
     }
     seen: dict[str, list[Any]] = {kind: [] for kind in kinds}
+    tasks = [one for one in bodies if one["kind"] == "OutboxTask"]
     for one in bodies:
         kind = str(one["kind"])
+        if kind == "OutboxTask":
+            continue
         status = parse_status(one, kinds[kind])
         seen[kind].append(Seen(meta=parse_meta(one), spec=one["spec"], status=status))
     return Everything(
         pipelines=tuple(seen["OutboxPipeline"]),
         streams=tuple(seen["EventStream"]),
         consumers=tuple(seen["EventConsumer"]),
+        tasks=tuple(tasks),
     )
 
 
 def facts(*bodies: Mapping[str, Any], now: datetime = NOW) -> list[PipelineFacts]:
     """What `status` makes of objects."""
     return derived.pipelines(everything(*bodies), now)
+
+
+def resetting(name: str, **progress: str) -> Body:
+    """A task that sets a consumer back, and says how far it is."""
+    target = {"uid": consumer(name)["metadata"]["uid"]}
+    running = condition("Complete", "False", "Running", "waits for 1 pods to end: a")
+    spec: Body = {"resetConsumer": {"to": "Start"}}
+    return body("OutboxTask", "back", spec, {"target": target, "progress": progress}, running)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_task_that_holds_the_pods_of_a_consumer_is_named(alone: bool) -> None:
+    """Its condition says Stopped, and that all is as it is wanted."""
+    pods = condition("WorkloadAvailable", "True", "Stopped", "task back resets it")
+    there = [stream(), consumer("billing", condition("Ready"), pods), consumer("audit")]
+
+    def troubles(*tasks: Body) -> list[Trouble]:
+        if alone:
+            [group] = derived.alone(everything(*there, *tasks), NOW)
+            return list(group.not_well)
+        [found] = facts(pipeline(), *there, *tasks)
+        return list(found.not_well)
+
+    assert troubles() == troubles(resetting("billing")) == []
+    [held] = troubles(resetting("billing", phase="PodsEnding"))
+    assert (held.name, held.type, held.reason) == (
+        "orders-billing", "WorkloadAvailable", "WaitsForTask",
+    )  # fmt: skip
+    assert held.message == (
+        "task back holds its pods until it has reset the durable consumer (waits for 1 pods to "
+        "end: a); kubectl delete obt/back -n shop gives it up"
+    )
+    assert held.next == "kubectl outbox task back -n shop"
 
 
 AWAY = condition("DatabaseReachable", "False", "PostgresUnreachable", "db.shop:5432: refused")

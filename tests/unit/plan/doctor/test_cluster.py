@@ -163,6 +163,23 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[Check, Severity]], str]] = {
         {"objects": [resource("OutboxTask", "t")]},
         [(Check.TASK_STUCK, Severity.WARNING)], "has waited for 24 h",
     ),
+    "a task that takes long says why": (
+        {"objects": [resource(
+            "OutboxTask", "t", status={"startTime": ago(hours=5), "conditions": [
+                condition("Complete", "False", "Running", "waits for 2 pods")]})]},
+        [(Check.TASK_STUCK, Severity.WARNING)], "at work for 5 h: waits for 2 pods",
+    ),
+    "a reset holds the pods of a consumer": (
+        {"objects": [
+            resource("EventConsumer", "billing", *READY),
+            resource("OutboxTask", "back", spec={"resetConsumer": {"to": "Start"}}, status={
+                "startTime": ago(minutes=1), "progress": {"phase": "Moving"},
+                "target": {"uid": "EventConsumer-billing"},
+                "conditions": [condition("Complete", "False", "NatsUnreachable", "no answer")]})]},
+        [(Check.NOT_WELL, Severity.WARNING)],
+        "WaitsForTask: task back holds its pods until it has reset the durable consumer (no "
+        "answer); kubectl delete obt/back -n shop gives it up",
+    ),
     "a task that is suspended": (
         {"objects": [resource("OutboxTask", "t", spec={"suspend": True})]},
         [(Check.TASK_STUCK, Severity.INFO)], "is suspended",

@@ -15,6 +15,7 @@ from outbox_operator.errors import DependencyError, TaskFailedError
 from outbox_operator.plan.jetstream.consumers import ObservedConsumer
 from outbox_operator.plan.jetstream.starts import lowest_place
 from outbox_operator.plan.jetstream.streams import ObservedStream
+from outbox_operator.plan.standing import standing_still_for
 from outbox_operator.plan.tasks.reset import (
     check_inbox,
     check_place,
@@ -23,7 +24,6 @@ from outbox_operator.plan.tasks.reset import (
     goes_in_place,
     place_now,
     settle,
-    standing_still_for,
 )
 from outbox_operator.reasons import Reason
 
