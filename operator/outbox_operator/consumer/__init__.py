@@ -16,9 +16,11 @@ from outbox_operator.consumer.handlers.types import (
     ReceivedEvent,
     RetryAfter,
 )
+from outbox_operator.consumer.in_process import Consumer
 
 __all__ = [
     "Ack",
+    "Consumer",
     "Context",
     "DeadLetter",
     "Handlers",

@@ -128,12 +128,21 @@ class App:
         config: What to consume.
         handler: Who handles.
         tracer: Makes spans; None: nobody wants any.
+        inbox_login: Of the inbox's database; None: the files that `config` names have it.
+        serves: Whether to answer probes on a port.
     """
 
     def __init__(
-        self, config: ConsumerConfig, handler: Handler, tracer: Tracer | None = None
+        self,
+        config: ConsumerConfig,
+        handler: Handler,
+        tracer: Tracer | None = None,
+        *,
+        inbox_login: Login | None = None,
+        serves: bool = True,
     ) -> None:
         self._config = config
+        self._serves = serves
         self._handler = handler
         self._stopping = asyncio.Event()
         self._states = _States()
@@ -141,7 +150,7 @@ class App:
         prefix = config.dead_letter_subject
         self._letters = Letters(dead_letters.subject(prefix, config.durable) if prefix else "")
         self.metrics = ConsumerMetrics(config)
-        self._inbox = _inbox(config, handler, self._transaction_ended)
+        self._inbox = _inbox(config, inbox_login, handler, self._transaction_ended)
         breaker = Breaker(config.breaker_failures)
         policy = Policy(
             max_deliver=config.max_deliver,
@@ -169,9 +178,8 @@ class App:
         self._loop = Loop(
             config, handler, processor, breaker, suspects, pace, self.metrics, self._stopping
         )
-        self.health = HealthServer(
-            config.health_port, self._checks(), registry=self.metrics.registry
-        )
+        self.checks = self._checks()
+        self.health = HealthServer(config.health_port, self.checks, registry=self.metrics.registry)
 
     def stop(self) -> None:
         """Drain and end `run`. May be called more than once."""
@@ -188,7 +196,7 @@ class App:
             self._handler.name,
         )
         retry = Backoff(*RETRY_SECONDS)
-        async with self.health:
+        async with self.health if self._serves else contextlib.nullcontext():
             try:
                 await self._start_handler()
                 while not self._stopping.is_set():
@@ -365,12 +373,15 @@ async def main(config: ConsumerConfig) -> None:
 
 
 def _inbox(
-    config: ConsumerConfig, handler: Handler, on_ended: Callable[[str], None]
+    config: ConsumerConfig,
+    login: Login | None,
+    handler: Handler,
+    on_ended: Callable[[str], None],
 ) -> InboxStore | None:
     if config.inbox is None:
         return None
     return InboxStore(
-        resolve(Login.from_files(config.inbox)),
+        resolve(login or Login.from_files(config.inbox)),
         consumer_name=f"{config.namespace}/{config.consumer}",
         schema=config.inbox.schema,
         mode=config.inbox.mode,

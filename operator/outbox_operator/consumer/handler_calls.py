@@ -17,7 +17,8 @@ from outbox_operator.adapters.postgres.inbox import (
     Record,
     in_transaction,
 )
-from outbox_operator.consumer import error_text, events
+from outbox_operator.consumer import events
+from outbox_operator.consumer.handlers.python import failure
 from outbox_operator.consumer.handlers.types import (
     ACK,
     Ack,
@@ -25,7 +26,6 @@ from outbox_operator.consumer.handlers.types import (
     Handler,
     Outcome,
     RetryAfter,
-    caused,
 )
 from outbox_operator.consumer.key_queues import Item
 from outbox_operator.consumer.metrics import ConsumerMetrics
@@ -93,8 +93,7 @@ class HandlerCalls:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise  # ours: the process stops
-            failed = caused(RetryAfter(reason=error_text.describe(error)), error)
-            return [failed] * len(items)
+            return [failure(error)] * len(items)
         finally:
             self._metrics.handled(first.event.type, time.perf_counter() - started)
 

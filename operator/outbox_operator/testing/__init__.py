@@ -1,4 +1,5 @@
-"""For the tests of applications: an outbox that records in memory, and real servers by fixtures.
+"""For the tests of applications: an outbox that records in memory, handlers that are called without
+servers, and real servers by fixtures.
 
     from outbox_operator.testing import RecordingOutbox
 
@@ -12,6 +13,7 @@ Needs the standard library only. The fixtures of `testing.plugin` need no import
 
 from __future__ import annotations
 
+from outbox_operator.testing.handlers import Handled, RunningHandlers
 from outbox_operator.testing.recorder import (
     RecordedEvent,
     RecordingConnection,
@@ -19,4 +21,11 @@ from outbox_operator.testing.recorder import (
     RecordingSyncOutbox,
 )
 
-__all__ = ["RecordedEvent", "RecordingConnection", "RecordingOutbox", "RecordingSyncOutbox"]
+__all__ = [
+    "Handled",
+    "RecordedEvent",
+    "RecordingConnection",
+    "RecordingOutbox",
+    "RecordingSyncOutbox",
+    "RunningHandlers",
+]

@@ -229,7 +229,7 @@ class PythonHandler:
             return ACK if answer is Ack else RetryAfter()
         return DeadLetter(
             f"{self._path} returned {type(answer).__name__}, which is no answer; return None, "
-            "Ack(), RetryAfter(…) or DeadLetter(…), a batch handler also a list with one of them "
+            "Ack(), RetryAfter() or DeadLetter(), a batch handler also a list with one of them "
             "for each event"
         )
 
@@ -271,6 +271,11 @@ class PythonHandler:
         answer = await asyncio.wrap_future(self._threads.submit(function))
         # Of a function that is not async and calls one that is.
         return await answer if inspect.isawaitable(answer) else answer
+
+
+def failure(error: BaseException) -> RetryAfter:
+    """Return the failed delivery that an exception of a handler is."""
+    return caused(RetryAfter(reason=error_text.describe(error)), error)
 
 
 def _answered(error: Exception, retry: Retry | None) -> Outcome | None:

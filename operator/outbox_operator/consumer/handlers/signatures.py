@@ -216,7 +216,7 @@ def _check_answer(annotation: Any, name: str, *, batch: bool) -> None:
         shown = getattr(annotation, "__name__", None) if inspect.isclass(annotation) else annotation
         raise SpecError(
             f"handler {name}: it returns {shown}, which is no answer; return None, Ack(), "
-            f"RetryAfter(…) or DeadLetter(…){', or a list with one for each' if batch else ''}"
+            f"RetryAfter() or DeadLetter(){', or a list with one for each' if batch else ''}"
         )
 
 
