@@ -119,6 +119,7 @@ class Reason(StrEnum):
     SCALING_ACTIVE = "ScalingActive"
     SCALING_LIMITED = "ScalingLimited"
     SCALING_HELD = "ScalingHeld"
+    SCALED_EXTERNALLY = "ScaledExternally"
     BACKLOG_UNKNOWN = "BacklogUnknown"
 
     # Tasks

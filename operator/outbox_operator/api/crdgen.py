@@ -42,11 +42,11 @@ def all_crds() -> list[Schema]:
 def crd(kind: Kind) -> Schema:
     """The CustomResourceDefinition of one kind."""
     subresources: Schema = {"status": {}}
-    if kind.scalable:
+    if kind.scale is not None:
         subresources["scale"] = {
-            "specReplicasPath": ".spec.replicas",
-            "statusReplicasPath": ".status.replicas",
-            "labelSelectorPath": ".status.selector",
+            "specReplicasPath": kind.scale.spec,
+            "statusReplicasPath": kind.scale.status,
+            "labelSelectorPath": kind.scale.selector,
         }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",

@@ -26,6 +26,15 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """Where the `scale` subresource has its three values."""
+
+    spec: str
+    status: str
+    selector: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """Everything about a kind that its models do not say."""
 
@@ -35,8 +44,8 @@ class Kind:
     spec: type[BaseModel]
     status: type[BaseModel]
     columns: tuple[Column, ...]
-    scalable: bool = False
-    """Whether it has the `scale` subresource (spec.replicas, status.replicas, status.selector)."""
+    scale: Scale | None = None
+    """None: it has no `scale` subresource."""
 
     @property
     def plural(self) -> str:
@@ -82,6 +91,9 @@ KINDS: Final = (
                    "Version of our tables.", wide=True),
             _MESSAGE,
         ),
+        # Of its relay; each of its consumers has one of its own.
+        scale=Scale(spec=".spec.relay.replicas", status=".status.relay.replicas",
+                    selector=".status.relay.selector"),
     ),
     Kind(
         name=meta.STREAM,
@@ -123,7 +135,7 @@ KINDS: Final = (
                    "Messages nobody could handle.", wide=True),
             _MESSAGE,
         ),
-        scalable=True,
+        scale=Scale(spec=".spec.replicas", status=".status.replicas", selector=".status.selector"),
     ),
     Kind(
         name=meta.TASK,

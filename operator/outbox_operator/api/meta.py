@@ -25,6 +25,7 @@ LATER_KINDS: Final = frozenset({TASK})
 FINALIZER: Final = f"{GROUP}/finalizer"
 FIELD_MANAGER: Final = "outbox-operator"
 STATUS_FIELD_MANAGER: Final = "outbox-operator-status"
+HANDOVER_FIELD_MANAGER: Final = "outbox-operator-handover"
 
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "outbox-operator"

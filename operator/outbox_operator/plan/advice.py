@@ -132,6 +132,7 @@ STEPS: Final[Mapping[Reason, str]] = {
     Reason.SCALING_ACTIVE: _STATUS,
     Reason.SCALING_LIMITED: _SPEC,
     Reason.SCALING_HELD: _PODS,
+    Reason.SCALED_EXTERNALLY: _STATUS,
     Reason.BACKLOG_UNKNOWN: _DOCTOR,
     # Tasks.
     Reason.RUNNING: _TASKS,

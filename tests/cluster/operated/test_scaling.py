@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import asyncpg
 
 from support.nats import connected
+from support.waiting import SECONDS
 from support.world import HANDLER, World
 
 PIPELINE, BILLING = ("OutboxPipeline", "orders"), ("EventConsumer", "orders-billing")
@@ -32,7 +34,78 @@ def scaled_by_load(world: World) -> dict[str, Any]:
     return document
 
 
-def wait_replicas(world: World, deployment: str, count: int) -> None:
+METRIC = "outbox-consumer-pending"
+METRICS: dict[str, Any] = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {
+        "name": f"{METRIC}.external.metrics.k8s.io",
+        "annotations": {"api-approved.kubernetes.io": "unapproved, of a test"},
+    },
+    "spec": {
+        "group": "external.metrics.k8s.io",
+        "scope": "Namespaced",
+        "names": {
+            "kind": "ExternalMetricValue",
+            "listKind": "ExternalMetricValueList",
+            "plural": METRIC,
+            "singular": METRIC,
+        },
+        "versions": [
+            {
+                "name": "v1beta1",
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "x-kubernetes-preserve-unknown-fields": True,
+                    }
+                },
+            }
+        ],
+    },
+}
+"""Objects that the API server lists as a metrics adapter would answer."""
+
+
+def waiting(world: World, messages: int) -> dict[str, Any]:
+    """What the adapter says of a consumer."""
+    return {
+        "apiVersion": "external.metrics.k8s.io/v1beta1",
+        "kind": "ExternalMetricValue",
+        "metadata": {"name": "orders-billing", "namespace": world.namespace},
+        "metricName": METRIC,
+        "metricLabels": {},
+        "timestamp": "2026-01-01T00:00:00Z",
+        "value": str(messages),
+    }
+
+
+def autoscaler(world: World) -> dict[str, Any]:
+    """The reference case: three to ten pods by an average of 1000 messages that wait."""
+    metric = {
+        "metric": {"name": METRIC},
+        "target": {"type": "AverageValue", "averageValue": "1000"},
+    }
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "billing", "namespace": world.namespace},
+        "spec": {
+            "scaleTargetRef": {
+                "apiVersion": "outbox.dev/v1alpha1",
+                "kind": "EventConsumer",
+                "name": "orders-billing",
+            },
+            "minReplicas": 3,
+            "maxReplicas": 10,
+            "metrics": [{"type": "External", "external": metric}],
+        },
+    }
+
+
+def wait_replicas(world: World, deployment: str, count: int, deadline: float = SECONDS) -> None:
     """Returns once a Deployment is to have so many pods."""
     seen: Any = None
 
@@ -43,7 +116,7 @@ def wait_replicas(world: World, deployment: str, count: int) -> None:
         return bool(seen == count)
 
     what = f"{count} replicas of {deployment}"
-    world.wait(holds, what, detail=lambda: f"found {seen}\n{world.log()}")
+    world.wait(holds, what, deadline, lambda: f"found {seen}\n{world.log()}")
 
 
 async def test_pods_follow_what_waits_up_to_those_that_can_work(world: World) -> None:
@@ -100,3 +173,43 @@ async def test_a_consumers_pods_follow_its_messages(world: World) -> None:
     assert said["reason"] == "ScalingLimited"
     assert said["message"] == "1 of 10: ordering is PerKey, so that one pod at a time reads"
     wait_replicas(world, "orders-audit-consumer", 1)
+
+
+def test_an_autoscaler_from_outside_owns_the_number(world: World) -> None:
+    external = {"mode": "External"}
+    billing = {"name": "billing", "handler": HANDLER}
+    declared = world.pipeline(relay={}, consumers=[{**billing, "replicas": 2}])
+    world.apply(world.secret("database", url=world.database), declared)
+    wait_replicas(world, "orders-relay", 1)
+    wait_replicas(world, "orders-billing-consumer", 2)
+    document = world.pipeline(
+        relay={"autoscaling": external}, consumers=[{**billing, "autoscaling": external}]
+    )
+    world.apply(document)
+    # Nobody falls to the default in between.
+    passed = world.wait_condition(*BILLING, "Autoscaling", "True", "ScaledExternally")
+    assert passed["message"] == "spec.replicas is 2, written from outside"
+
+    world.kubectl("scale", "obp/orders", "-n", world.namespace, "--replicas=3")
+    wait_replicas(world, "orders-relay", 3)
+    said = world.wait_condition(*PIPELINE, "Autoscaling", "True", "ScalingLimited")
+    assert said["message"] == "1 of 3: outbox.shards is 1"
+    path = f"/apis/outbox.dev/v1alpha1/namespaces/{world.namespace}/outboxpipelines/orders/scale"
+    scale = json.loads(world.kubectl("get", "--raw", path))
+    assert scale["spec"]["replicas"] == 3
+    assert "app.kubernetes.io/instance=orders" in scale["status"]["selector"]
+
+    # Kubernetes' own autoscaler, on the number that an adapter would serve.
+    world.apply(METRICS)
+    world.kubectl("wait", "--for=condition=Established", f"crd/{METRICS['metadata']['name']}")
+    world.apply(waiting(world, 4500), autoscaler(world))
+    wait_replicas(world, "orders-billing-consumer", 5, 180)
+    world.wait_condition(*BILLING, "Autoscaling", "True", "ScaledExternally")
+    # What comes from a repository again and again leaves the number alone.
+    world.apply(document)
+    world.annotate("OutboxPipeline", "orders", "outbox.dev/reconcile-at=now")
+    world.wait_passes("OutboxPipeline", 3)
+    assert world.deployment("orders-billing-consumer")["spec"]["replicas"] == 5
+    assert world.deployment("orders-relay")["spec"]["replicas"] == 3
+    assert not [one for one in world.events("orders") if one["reason"] == "DriftCorrected"]
+    world.kubectl("delete", "hpa", "billing", "-n", world.namespace)

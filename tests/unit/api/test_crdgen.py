@@ -89,7 +89,12 @@ def test_names_and_subresources() -> None:
         assert names["singular"] == kind.lower()
         assert names["categories"] == ["outbox"]
         assert "status" in version["subresources"]
-        assert ("scale" in version["subresources"]) == (kind == "EventConsumer")
+        scalable = kind in ("OutboxPipeline", "EventConsumer")
+        assert ("scale" in version["subresources"]) == scalable
+        for path in version["subresources"].get("scale", {}).values():
+            node = schema(kind)
+            for name in path.strip(".").split("."):
+                node = node["properties"][name]
     assert {kind: crd["spec"]["names"]["shortNames"] for kind, crd in CRDS.items()} == {
         "OutboxPipeline": ["obp"],
         "EventStream": ["evs"],

@@ -28,15 +28,18 @@ class ScaleDown(ApiModel):
 
 
 class Autoscaling(ApiModel):
-    """The number of pods follows the events that wait; `replicas` does not count then."""
+    """The number of pods follows the events that wait."""
 
     model_config = model_rules(
         cel("self.minReplicas <= self.maxReplicas", "minReplicas must not exceed maxReplicas")
     )
 
-    mode: Literal["Builtin"] = Field(
+    mode: Literal["Builtin", "External"] = Field(
         default="Builtin",
-        description="Builtin: the operator decides at each look, and needs nothing installed.",
+        description="Builtin: the operator decides at each look, needs nothing installed, and "
+        "`replicas` does not count. External: the number is `replicas`, which a "
+        "HorizontalPodAutoscaler or KEDA writes through the scale subresource; the other fields do "
+        "not count.",
     )
     minReplicas: int = Field(default=1, ge=1, le=1000, description="Never fewer than these.")
     maxReplicas: int = Field(
@@ -60,14 +63,21 @@ class Autoscaling(ApiModel):
     scaleUp: ScaleUp = Field(default_factory=ScaleUp, description="How pods are added.")
     scaleDown: ScaleDown = Field(default_factory=ScaleDown, description="How pods are taken away.")
 
+    @property
+    def builtin(self) -> bool:
+        """Whether the operator decides."""
+        return self.mode == "Builtin"
+
 
 class AutoscalingStatus(ApiModel):
     """How many pods there shall be, and why."""
 
     wantedReplicas: int = Field(description="Pods that are wanted.")
     currentReplicas: int = Field(default=0, description="Pods that exist.")
-    limit: int = Field(
-        description="Most pods that are ever asked for: maxReplicas, or as many as can work."
+    limit: int | None = Field(
+        default=None,
+        description="Most pods that are ever asked for: maxReplicas, or as many as can work. With "
+        "mode External as many as can work; absent: any number can.",
     )
     why: str = Field(default="", description="What led to that number.")
     perPodPerSecond: float | None = Field(

@@ -143,7 +143,8 @@ class ConsumerConfigSpec(DurableConfig):
         default=1,
         ge=0,
         le=1000,
-        description="Pods that handle messages. With `autoscaling` it does not count.",
+        description="Pods that handle messages. With `autoscaling.mode: Builtin` it does not "
+        "count; in a pipeline with External it does not either: that of the EventConsumer does.",
     )
     autoscaling: Autoscaling | None = Field(
         default=None, description="Let the number of pods follow the messages that wait."

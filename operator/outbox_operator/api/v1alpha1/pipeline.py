@@ -184,7 +184,7 @@ class Relay(ApiModel):
         ge=0,
         le=100,
         description="Pods; they share the shards of the outbox, and those beyond stand by. With "
-        "`autoscaling` it does not count.",
+        "`autoscaling.mode: Builtin` it does not count.",
     )
     autoscaling: Autoscaling | None = Field(
         default=None, description="Let the number of pods follow the rows that wait."
@@ -293,6 +293,7 @@ class RelayStatus(ApiModel):
     lastPublishedTime: str | None = Field(default=None, description="When an event was last sent.")
     position: int = Field(default=0, description="Position of the last event published.")
     restarts: int = Field(default=0, description="Container restarts of the current pods.")
+    selector: str = Field(default="", description="Label selector of the pods, for autoscalers.")
     autoscaling: AutoscalingStatus | None = Field(
         default=None, description="How many pods autoscaling wants, and why."
     )

@@ -53,7 +53,6 @@ from outbox_operator.plan.passes.inbox import InboxResult
 from outbox_operator.plan.passes.result import PassResult
 from outbox_operator.plan.passes.source import Source, StreamNotFoundError, resolve
 from outbox_operator.plan.passes.stream_moving import NOTHING_KNOWN, Left, durable_elsewhere
-from outbox_operator.plan.scaling.limits import consumer_limits
 from outbox_operator.plan.scaling.result import Scaled
 from outbox_operator.plan.standing import standing_still_for
 from outbox_operator.plan.status.conditions import Part, failed
@@ -125,7 +124,8 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         """
         settings = self.context.settings
         handled = resource.spec.handler is not None
-        if resource.spec.autoscaling is not None:
+        autoscaling = resource.spec.autoscaling
+        if autoscaling is not None and autoscaling.builtin:
             return min(settings.handler_interval_seconds, settings.busy_interval_seconds)
         return settings.handler_interval_seconds if handled else settings.consumer_interval_seconds
 
@@ -159,7 +159,10 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         elif (why := self._keeps_pods(resource, durable, inbox, secrets)) is not None:
             workload = kept(ConditionType.WORKLOAD_AVAILABLE, why)
         else:
-            scaled = self._scale(resource, durable)
+            scaled = self._scaling.of_consumer(
+                resource, durable.load, self._workloads.deployment(resource.meta),
+                resetting=self._resets(resource),
+            )  # fmt: skip
             workload = await self._workload(resource, source, secrets, earlier, scaled)
         return self._result(resource, durable, inbox, workload, votes, scaled)
 
@@ -178,26 +181,10 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             resource, durable, inbox, workload, now, pods=pods, votes=votes, scaled=scaled
         )
 
-    def _scale(self, resource: Consumer, durable: DurableResult) -> Scaled | None:
-        """How many pods the messages ask for; None: the number is declared."""
-        owner, spec = resource.meta, resource.spec
-        if spec.autoscaling is None:
-            self._scaling.forget(owner.uid)
-            return None
-        return self._scaling.decide(
-            owner,
-            consumer_limits(spec, spec.autoscaling),
-            durable.load,
-            self._workloads.deployment(owner),
-            resource.status.autoscaling,
-            self._stopped(resource, None),
-        )
-
-    def _stopped(self, resource: Consumer, wanted: int | None) -> str | None:
-        """Why there shall be no pods; None: there shall."""
-        if (task := self._resetting(resource)) is not None:
-            return f"task {task} resets it"
-        return stopped_by("spec", resource.spec.state, wanted)
+    def _resets(self, resource: Consumer) -> str | None:
+        """Why there are no pods for a while; None: no task needs that."""
+        task = self._resetting(resource)
+        return None if task is None else f"task {task} resets it"
 
     async def _secrets(self, resource: Consumer, source: Source) -> _Secrets | OutboxError:
         """What pods would be made with; or why nobody knows."""
@@ -316,7 +303,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             return await self._no_workload(resource)
         restart = restarting(resource)
         wanted = consumer_replicas(spec, None if scaled is None else scaled.count)
-        stopped = self._stopped(resource, wanted)
+        stopped = self._resets(resource) or stopped_by("spec", spec.state, wanted)
         try:
             manifests = consumer_objects(
                 resource,

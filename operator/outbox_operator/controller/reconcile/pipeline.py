@@ -56,9 +56,7 @@ from outbox_operator.plan.passes.pipeline import (
 )
 from outbox_operator.plan.passes.result import PassResult
 from outbox_operator.plan.postgres.state import OutboxNumbers
-from outbox_operator.plan.scaling.limits import relay_limits
 from outbox_operator.plan.scaling.load import outbox_load
-from outbox_operator.plan.scaling.result import Scaled
 from outbox_operator.plan.status.workload import stopped_by, was_there
 from outbox_operator.reasons import Reason
 
@@ -109,7 +107,8 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
     def interval_seconds(self, resource: Pipeline) -> float:
         """Half a minute by default; shorter where the relay's pods follow the backlog."""
         settings = self.context.settings
-        if resource.spec.relay.autoscaling is not None:
+        autoscaling = resource.spec.relay.autoscaling
+        if autoscaling is not None and autoscaling.builtin:
             return min(settings.pipeline_interval_seconds, settings.busy_interval_seconds)
         return settings.pipeline_interval_seconds
 
@@ -175,7 +174,8 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         if exists and why is not None:
             return relay_kept(resource, database, why)
         restarting = "relay" in (restart_targets(owner) or ())
-        scaled = self._scale(resource, database)
+        load = None if database.sample is None else outbox_load(database.sample)
+        scaled = self._scaling.of_relay(resource, load, self._workloads.deployment(owner))
         wanted = relay_replicas(spec, None if scaled is None else scaled.count)
         stopped = stopped_by("spec.relay", spec.relay.state, wanted)
         workload = await self._workloads.ensure(
@@ -194,21 +194,6 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         )  # fmt: skip
         self._keep_sample(owner.uid, database.sample)
         return result
-
-    def _scale(self, resource: Pipeline, database: DatabaseResult) -> Scaled | None:
-        """How many pods the backlog asks for; None: the number is declared."""
-        owner, relay, before = resource.meta, resource.spec.relay, resource.status.relay
-        if relay.autoscaling is None:
-            self._scaling.forget(owner.uid)
-            return None
-        return self._scaling.decide(
-            owner,
-            relay_limits(resource.spec, relay.autoscaling),
-            None if database.sample is None else outbox_load(database.sample),
-            self._workloads.deployment(owner),
-            None if before is None else before.autoscaling,
-            stopped_by("spec.relay", relay.state, None),
-        )
 
     def _render(
         self,

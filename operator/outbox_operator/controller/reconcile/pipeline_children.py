@@ -20,8 +20,15 @@ from outbox_operator.plan.kubernetes.children import (
     event_consumers,
     event_stream,
     event_stream_name,
+    handed_over,
 )
-from outbox_operator.plan.kubernetes.resources import Body, pruning_steps, wanted_steps
+from outbox_operator.plan.kubernetes.resources import (
+    Body,
+    ObservedResources,
+    id_of,
+    pruning_steps,
+    wanted_steps,
+)
 from outbox_operator.plan.passes.approval import Vote, allows, last_word
 from outbox_operator.plan.passes.children import (
     ChildrenResult,
@@ -75,6 +82,7 @@ class PipelineChildren:
         stream_steps = () if held else wanted_steps(owner, stream, observed)
         stream_applied = await self._resources.execute(owner, stream_steps)
         observed = await self._resources.observe(owner, consumers, had=had)
+        await self._hand_over(owner, consumers, observed)
         consumer_steps = [
             # First: a durable consumer may pass from one to another.
             *pruning_steps(owner, [*stream, *consumers], observed),
@@ -90,6 +98,15 @@ class PipelineChildren:
             key = ObjectKey(meta.STREAM, owner.namespace, event_stream_name(pipeline))
             self._context.wake(key, "approved")
         return result
+
+    async def _hand_over(
+        self, owner: Meta, consumers: Sequence[Body], observed: ObservedResources
+    ) -> None:
+        """Numbers of pods that are an autoscaler's from now on stay what they are."""
+        for manifest in () if owner.paused else consumers:
+            passed = handed_over(manifest, observed.live.get(id_of(manifest)))
+            if passed is not None:
+                await self._context.kube.apply(passed, meta.HANDOVER_FIELD_MANAGER)
 
     async def _move(self, pipeline: Pipeline, live: Body | None) -> StreamMove | None:
         """Whether the stream is declared elsewhere than it was, and what waits there."""

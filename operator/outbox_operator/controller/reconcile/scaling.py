@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from outbox_operator.api.resource import Meta
-from outbox_operator.api.v1alpha1.autoscaling import AutoscalingStatus
+from outbox_operator.api.resource import Consumer, Pipeline
 from outbox_operator.plan.scaling.decide import Memory
-from outbox_operator.plan.scaling.limits import Limits
 from outbox_operator.plan.scaling.load import Load
-from outbox_operator.plan.scaling.result import Scaled, scaled
+from outbox_operator.plan.scaling.result import Scaled, consumer_scaled, relay_scaled
 
 
 class Scaling:
@@ -24,21 +22,33 @@ class Scaling:
     def __init__(self) -> None:
         self._memories: dict[str, Memory] = {}
 
-    def decide(
+    def of_relay(
+        self, pipeline: Pipeline, load: Load | None, deployment: Mapping[str, Any] | None
+    ) -> Scaled | None:
+        """How many pods a relay shall have; see `relay_scaled`."""
+        memory, now = self._memories.get(pipeline.meta.uid), datetime.now(UTC)
+        return self._kept(pipeline.meta.uid, relay_scaled(pipeline, load, deployment, memory, now))
+
+    def of_consumer(
         self,
-        owner: Meta,
-        limits: Limits,
+        consumer: Consumer,
         load: Load | None,
         deployment: Mapping[str, Any] | None,
-        last: AutoscalingStatus | None,
-        stopped: str | None,
-    ) -> Scaled:
-        """How many pods an object's workload shall have; arguments as of `scaled`."""
-        result = scaled(
-            limits, load, deployment, last, self._memories.get(owner.uid),
-            stopped=stopped, paused=owner.paused, now=datetime.now(UTC),
-        )  # fmt: skip
-        self._memories[owner.uid] = result.memory
+        *,
+        resetting: str | None,
+    ) -> Scaled | None:
+        """The same for a consumer's pods; see `consumer_scaled`."""
+        memory, now = self._memories.get(consumer.meta.uid), datetime.now(UTC)
+        return self._kept(
+            consumer.meta.uid,
+            consumer_scaled(consumer, load, deployment, memory, now, resetting=resetting),
+        )
+
+    def _kept(self, uid: str, result: Scaled | None) -> Scaled | None:
+        if result is None:
+            self.forget(uid)
+        else:
+            self._memories[uid] = result.memory
         return result
 
     def forget(self, uid: str) -> None:

@@ -157,6 +157,13 @@ async def _alone(
             yield one
 
 
+def _is_stopped(consumer: Consumer) -> bool:
+    """Whether it shall have no pods."""
+    spec = consumer.spec
+    builtin = spec.autoscaling is not None and spec.autoscaling.builtin
+    return stopped_by("spec", spec.state, None if builtin else spec.replicas) is not None
+
+
 async def _durable(
     work: Work,
     admin: JetStreamAdmin,
@@ -170,14 +177,7 @@ async def _durable(
         seen.facts,
         living=living,
         mark="" if mark is None else mark.key if mark.namespace == ours else _ELSEWHERE,
-        stopped=any(
-            durable_name(one) == seen.facts.name
-            and stopped_by(
-                "spec", one.spec.state, None if one.spec.autoscaling else one.spec.replicas
-            )
-            is not None
-            for one in consumers
-        ),
+        stopped=any(durable_name(one) == seen.facts.name and _is_stopped(one) for one in consumers),
     )
     if facts.pending or facts.ack_pending:
         start = max(seen.ack_floor + 1, stream.first_sequence)

@@ -7,6 +7,7 @@ JetStream's own configuration.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from outbox_operator.api import meta
@@ -80,8 +81,8 @@ def _event_consumer(
     # The whole specification, defaults included, is rendered each time: a field that was removed
     # from the pipeline then goes back to its default here.
     spec = consumer.model_dump(by_alias=True, exclude_none=True, include=_CONSUMER_FIELDS)
-    if consumer.autoscaling is not None:
-        # The number belongs to the autoscaler then.
+    if consumer.autoscaling is not None and not consumer.autoscaling.builtin:
+        # Whoever writes it through the scale subresource owns it.
         del spec["replicas"]
     spec["streamRef"] = {"name": event_stream_name(pipeline)}
     spec["filterSubjects"] = filter_subjects(template, consumer)
@@ -97,6 +98,40 @@ def _event_consumer(
         ),
         spec=spec,
     )
+
+
+def handed_over(wanted: Mapping[str, Any], live: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What keeps the number of pods of an EventConsumer that passes from us to an autoscaler.
+
+    A field that its only owner leaves out falls back to its default. So it is applied once more
+    before, by another owner, from whom the autoscaler takes it over.
+
+    Args:
+        wanted: Its manifest.
+        live: The object as it is; None: there is none.
+
+    Returns:
+        To be applied first as `meta.HANDOVER_FIELD_MANAGER`; None: nothing passes.
+    """
+    # At every pass over every pipeline: nothing is parsed.
+    if live is None or _mode(wanted) != "External" or _mode(live) == "External":
+        return None
+    scaled = (live.get("status") or {}).get("autoscaling") or {}
+    count = live["spec"].get("replicas", 1)
+    if _mode(live) is not None:
+        count = scaled.get("wantedReplicas", count)
+    return {
+        "apiVersion": wanted["apiVersion"],
+        "kind": wanted["kind"],
+        "metadata": {key: wanted["metadata"][key] for key in ("name", "namespace")},
+        "spec": {"replicas": count},
+    }
+
+
+def _mode(body: Mapping[str, Any]) -> str | None:
+    """The mode of autoscaling of an EventConsumer; None: its number of pods is declared."""
+    autoscaling = body["spec"].get("autoscaling")
+    return None if autoscaling is None else str(autoscaling.get("mode"))
 
 
 def filter_subjects(template: SubjectTemplate, consumer: PipelineConsumer) -> list[str]:

@@ -17,7 +17,7 @@ from outbox_operator.plan.kubernetes.diff import change_at
 from outbox_operator.plan.state import FieldChange
 
 _LOOKED_AT: Final = ("f:spec", "f:data", "f:binaryData")
-_OURS: Final = (meta.FIELD_MANAGER, meta.STATUS_FIELD_MANAGER)
+_OURS: Final = (meta.FIELD_MANAGER, meta.STATUS_FIELD_MANAGER, meta.HANDOVER_FIELD_MANAGER)
 _LEFT: Final = frozenset(
     {
         ("spec", "replicas"),  # compared: it is always ours

@@ -195,7 +195,12 @@ def relay_result(
     outbox = status.outbox if sample is None else outbox_status(sample)
     if sample is not None and stopped is None and part.status == "True":
         part = progress_part(part, sample)
-    relay = relay.model_copy(update={"autoscaling": None if scaled is None else scaled.status})
+    relay = relay.model_copy(
+        update={
+            "selector": workload.selector,
+            "autoscaling": None if scaled is None else scaled.status,
+        }
+    )
     part = full_part(part, full)
     if database.foreign is not None:
         part = foreign_cursor_part(database.foreign, pipeline.meta)

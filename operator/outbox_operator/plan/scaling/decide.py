@@ -117,7 +117,7 @@ def decide(
         why = f"minReplicas is {limits.least}" if bounded > current else _bound(limits)
         return _changed(limits, kept, current, bounded, why, now)
     if load is None:
-        text = f"{_pods(current)} stay: how many {limits.what} wait is not known"
+        text = f"{pods_text(current)} stay: how many {limits.what} wait is not known"
         rest = replace(kept, more=None, fewer=None)
         return Decision(
             count=current, reason=Reason.BACKLOG_UNKNOWN, text=text, why=text, memory=rest
@@ -199,7 +199,7 @@ def _more(
     kept = replace(kept, more=trend)
     if held:
         until = "the pause ends" if paused else "all that are asked for are ready"
-        text = f"{_pods(current)}, and no more before {until}"
+        text = f"{pods_text(current)}, and no more before {until}"
         return Decision(
             count=current, reason=Reason.SCALING_HELD, text=text, why=answer.why, memory=kept
         )
@@ -244,7 +244,8 @@ def _waits(limits: Limits, load: Load, pace: Pace) -> str:
     return f"{load.backlog} {limits.what} wait{coming}"
 
 
-def _pods(count: int) -> str:
+def pods_text(count: int) -> str:
+    """A number of pods, for people."""
     return f"{count} pod" if count == 1 else f"{count} pods"
 
 
@@ -254,7 +255,10 @@ def _bound(limits: Limits) -> str:
 
 def _stays(limits: Limits, kept: Memory, count: int, why: str) -> Decision:
     if limits.ceiling is None:
-        reason, text = Reason.SCALING_ACTIVE, f"{_pods(count)}, of {limits.least} to {limits.most}"
+        reason, text = (
+            Reason.SCALING_ACTIVE,
+            f"{pods_text(count)}, of {limits.least} to {limits.most}",
+        )
     else:
         reason = Reason.SCALING_LIMITED
         text = f"{limits.ceiling.pods} of {limits.most}: {limits.ceiling.why}"
@@ -267,5 +271,5 @@ def _changed(
     limits: Limits, kept: Memory, before: int, count: int, why: str, now: datetime
 ) -> Decision:
     rest = replace(kept, more=None, fewer=None, changed_at=now)
-    text = f"from {before} to {_pods(count)}: {why}"
+    text = f"from {before} to {pods_text(count)}: {why}"
     return replace(_stays(limits, rest, count, why), change=text)

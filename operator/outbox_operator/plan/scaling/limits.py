@@ -77,13 +77,17 @@ class Limits:
 
 def relay_limits(spec: OutboxPipelineSpec, autoscaling: Autoscaling) -> Limits:
     """Those of a relay."""
-    shards = spec.outbox.shards
-    return _limits(autoscaling, Ceiling(pods=shards, why=f"outbox.shards is {shards}"), "rows")
+    return _limits(autoscaling, relay_ceiling(spec), "rows")
 
 
 def consumer_limits(spec: ConsumerConfigSpec, autoscaling: Autoscaling) -> Limits:
     """Those of a consumer workload."""
     return _limits(autoscaling, consumer_ceiling(spec), "messages")
+
+
+def relay_ceiling(spec: OutboxPipelineSpec) -> Ceiling:
+    """How many relay pods can work at once."""
+    return Ceiling(pods=spec.outbox.shards, why=f"outbox.shards is {spec.outbox.shards}")
 
 
 def consumer_ceiling(spec: ConsumerConfigSpec) -> Ceiling | None:

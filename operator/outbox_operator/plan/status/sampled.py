@@ -82,7 +82,7 @@ def of_pipeline(
         pods={
             numbers.RELAY_WANTED: wanted,
             numbers.RELAY_READY: pods.ready,
-            **({} if scaled is None else {numbers.RELAY_LIMIT: scaled.limit}),
+            **_limit_of(numbers.RELAY_LIMIT, scaled),
         },
     )
 
@@ -120,7 +120,7 @@ def of_consumer(
     of_pods = {
         numbers.CONSUMER_WANTED: consumer_replicas(spec, _scaled(spec.autoscaling, scaled, pods)),
         numbers.CONSUMER_READY: pods.ready,
-        **({} if scaled is None else {numbers.CONSUMER_LIMIT: scaled.limit}),
+        **_limit_of(numbers.CONSUMER_LIMIT, scaled),
     }
     return Sampled(
         labels=(owner.namespace, owner.name, owner.pipeline, stream),
@@ -186,6 +186,10 @@ def _scaled(
     if autoscaling is None:
         return None
     return pods.wanted if scaled is None else scaled.wantedReplicas
+
+
+def _limit_of(metric: Declaration, scaled: AutoscalingStatus | None) -> Values:
+    return {} if scaled is None or scaled.limit is None else {metric: scaled.limit}
 
 
 def _known(values: Mapping[Declaration, float | None]) -> Values:

@@ -66,6 +66,48 @@ def test_children_are_resources_of_ours() -> None:
     assert audit.spec.filterSubjects == []
 
 
+EXTERNAL = {"mode": "External"}
+
+
+@pytest.mark.parametrize(
+    ("before", "status", "passes"),
+    [
+        ({"replicas": 5}, {}, 5),
+        ({}, {}, 1),
+        # The number is in the status, and nobody has written the field.
+        ({"replicas": 1, "autoscaling": {"mode": "Builtin"}},
+         {"autoscaling": {"wantedReplicas": 7}}, 7),
+        ({"replicas": 4, "autoscaling": {"mode": "Builtin"}}, {}, 4),
+        # It is the autoscaler's already; nobody repeats what it had said.
+        ({"replicas": 9, "autoscaling": EXTERNAL}, {}, None),
+    ],
+)  # fmt: skip
+def test_an_autoscaler_begins_with_the_pods_that_there_are(
+    before: dict[str, Any], status: dict[str, Any], passes: int | None
+) -> None:
+    pipeline = resources.pipeline(
+        consumers=[{**FULL["consumers"][0], "replicas": 3, "autoscaling": EXTERNAL}]
+    )
+    (wanted,) = children.event_consumers(pipeline)
+    assert "replicas" not in wanted["spec"]
+    live = {**wanted, "spec": {**wanted["spec"], "autoscaling": None, **before}, "status": status}
+    passed = children.handed_over(wanted, live)
+    assert (None if passed is None else passed["spec"]) == (
+        None if passes is None else {"replicas": passes}
+    )
+    assert children.handed_over(wanted, None) is None
+
+
+@pytest.mark.parametrize("autoscaling", [None, {"mode": "Builtin"}])
+def test_a_number_that_is_ours_is_not_handed_over(autoscaling: dict[str, Any] | None) -> None:
+    pipeline = resources.pipeline(
+        consumers=[{**FULL["consumers"][0], "replicas": 3, "autoscaling": autoscaling}]
+    )
+    (wanted,) = children.event_consumers(pipeline)
+    assert wanted["spec"]["replicas"] == 3
+    assert children.handed_over(wanted, wanted) is None
+
+
 def test_the_subjects_of_the_stream_default_to_those_of_the_template() -> None:
     stream = children.event_stream(resources.pipeline())
     assert stream is not None

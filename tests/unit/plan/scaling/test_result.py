@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from outbox_operator.api.v1alpha1.autoscaling import AutoscalingStatus
+from outbox_operator.api.v1alpha1.pipeline import RelayStatus
 from outbox_operator.plan.scaling.decide import Memory
 from outbox_operator.plan.scaling.limits import Limits, Step
 from outbox_operator.plan.scaling.load import Load
-from outbox_operator.plan.scaling.result import Scaled, scaled
+from outbox_operator.plan.scaling.result import Scaled, consumer_scaled, relay_scaled, scaled
 from outbox_operator.plan.status.conditions import stamp
 from support.passes import NOW
+from support.resources import consumer, pipeline
 
 LIMITS = Limits(
     least=1, most=10, ceiling=None, backlog=1000, drain_seconds=None,
@@ -103,3 +106,53 @@ def test_what_is_not_known_is_said_and_does_not_decide_about_ready() -> None:
     assert (result.part.type, result.part.status) == ("Autoscaling", "False")
     assert (result.part.reason, result.part.blocks) == ("BacklogUnknown", False)
     assert result.part.message == "3 pods stay: how many rows wait is not known"
+
+
+EXTERNAL: dict[str, Any] = {"autoscaling": {"mode": "External", "maxReplicas": 2}}
+HTTP: dict[str, Any] = {"handler": {"http": {"url": "http://billing/"}}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "count", "reason", "message"),
+    [
+        # Its own bounds are the autoscaler's business.
+        ({"replicas": 7}, 7, "ScaledExternally", "spec.replicas is 7, written from outside"),
+        ({"replicas": 7, "ordering": "PerKey"}, 7, "ScalingLimited",
+         "1 of 7: ordering is PerKey, so that one pod at a time reads"),
+        ({"replicas": 1, "ordering": "PerKey"}, 1, "ScaledExternally",
+         "spec.replicas is 1, written from outside"),
+        ({"replicas": 7, "state": "Stopped"}, 7, "Stopped", "spec.state is Stopped"),
+        ({"replicas": 0}, 0, "Stopped", "spec.replicas is 0"),
+    ],
+)  # fmt: skip
+def test_a_number_from_outside_is_obeyed(
+    spec: dict[str, Any], count: int, reason: str, message: str
+) -> None:
+    resource = consumer(**EXTERNAL, **HTTP, **spec)
+    result = consumer_scaled(resource, None, deployment(3), None, NOW, resetting=None)
+    assert result is not None
+    assert (result.count, result.part.reason, result.part.message) == (count, reason, message)
+    assert (result.part.status, result.change) == ("True", None)
+
+
+def test_a_step_from_outside_is_told_as_our_own_are() -> None:
+    resource = pipeline(relay={"replicas": 4, **EXTERNAL})
+    status = resource.status.model_copy(update={"relay": RelayStatus(autoscaling=LAST)})
+    changed = dataclasses.replace(resource, status=status)
+    result = relay_scaled(changed, None, deployment(3), None, NOW)
+    assert result is not None
+    assert result.change == "from 3 to 4 pods: spec.relay.replicas was written"
+    assert (result.status.wantedReplicas, result.status.limit) == (4, 1)
+    assert result.status.lastChangeTime == stamp(NOW)
+
+
+def test_without_autoscaling_there_is_nothing_to_say() -> None:
+    assert relay_scaled(pipeline(), None, None, None, NOW) is None
+    assert consumer_scaled(consumer(), None, None, None, NOW, resetting=None) is None
+
+
+def test_a_consumer_that_is_set_back_keeps_its_number() -> None:
+    resource = consumer(autoscaling={}, **HTTP)
+    result = consumer_scaled(resource, None, deployment(3), None, NOW, resetting="task x resets it")
+    assert result is not None
+    assert (result.count, result.part.message) == (3, "task x resets it")
