@@ -33,6 +33,7 @@ def resources_and_pages() -> dict[Path, str]:
         operator_pauses,
         performance,
         reference,
+        scaling,
         steps,
     )
     from outbox_operator.api import crdgen
@@ -50,6 +51,7 @@ def resources_and_pages() -> dict[Path, str]:
         **steps.files(ROOT),
         **house.files(ROOT),
         **performance.files(ROOT),
+        **scaling.files(),
     }
 
 

@@ -213,3 +213,4 @@ def test_an_autoscaler_from_outside_owns_the_number(world: World) -> None:
     assert world.deployment("orders-relay")["spec"]["replicas"] == 3
     assert not [one for one in world.events("orders") if one["reason"] == "DriftCorrected"]
     world.kubectl("delete", "hpa", "billing", "-n", world.namespace)
+    world.kubectl("delete", "crd", METRICS["metadata"]["name"], "--wait=false")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from generate.scaling import REFERENCE, Look, Workload, step_of_load
 
 from outbox_operator.plan.scaling.decide import Decision, Memory, Trend, decide
 from outbox_operator.plan.scaling.limits import Ceiling, Limits, Step
@@ -148,70 +148,22 @@ def test_what_is_said() -> None:
     assert drained.why == "6000 rows wait, targetDrainTime is 60 s, and a pod does 100 a second"
 
 
-@dataclass
-class World:
-    """A workload whose pods take a while to start; looked at every 15 s.
-
-    Attributes:
-        limits: What was asked for.
-        each: Events a second that a pod does.
-        start_seconds: Until a new pod is ready.
-    """
-
-    limits: Limits
-    each: float
-    start_seconds: float = 30.0
-
-    def run(self, comes: Callable[[float], float], seconds: int) -> list[tuple[int, int, int]]:
-        """(second, pods asked for, backlog) at each look."""
-        memory, wanted, now = Memory(), self.limits.least, NOW
-        starts = [-1e9] * wanted
-        backlog = done = 0.0
-        seen = []
-        for second in range(seconds):
-            ready = sum(second - at >= self.start_seconds for at in starts)
-            backlog += comes(second)
-            did = min(backlog, ready * self.each)
-            backlog, done = backlog - did, done + did
-            if second % 15:
-                continue
-            load = Load(
-                backlog=int(backlog), at_least=False, done=int(done),
-                at=now + timedelta(seconds=second),
-            )  # fmt: skip
-            decision = decide(
-                self.limits, load,
-                Replicas(wanted=wanted, existing=wanted, ready=ready, updated=wanted), memory,
-                current=wanted, settled=ready >= wanted, paused=False, now=load.at,
-            )  # fmt: skip
-            memory, wanted = decision.memory, decision.count
-            starts = (starts + [second] * wanted)[:wanted]
-            seen.append((second, wanted, int(backlog)))
-        return seen
-
-
-def changes(seen: list[tuple[int, int, int]]) -> list[int]:
-    counts = [count for _, count, _ in seen]
-    return [after - before for before, after in itertools.pairwise(counts) if after - before]
+def changes(looks: Sequence[Look]) -> list[int]:
+    steps = [after.pods - before.pods for before, after in itertools.pairwise(looks)]
+    return [one for one in steps if one]
 
 
 def test_the_reference_case_three_to_ten_pods_by_pending_events() -> None:
-    """A step of load up for 20 minutes, and down again."""
-    world = World(dataclasses.replace(LIMITS, least=3), each=100.0)
-
-    def comes(second: float) -> float:
-        return 700.0 if 60 <= second < 1260 else 50.0
-
-    seen = world.run(comes, 7200)
-    most = max(count for _, count, _ in seen)
-    assert 7 <= most <= 10
+    """A step of load up for 20 minutes, and down again; docs/how-to/scale.md has its picture."""
+    looks = Workload(REFERENCE).run(step_of_load, 7200)
+    assert 7 <= max(one.pods for one in looks) <= 10
     # The backlog of the step is gone before the load is, and the pods are given back.
-    assert seen[1200 // 15][2] < 1000
-    assert seen[-1][1:] == (3, 0)
+    assert next(one for one in looks if one.second == 1305).backlog < 1000
+    assert (looks[-1].pods, looks[-1].backlog) == (3, 0)
     # Up, then down: no count is left and taken up again.
-    turns = changes(seen)
-    ups = [one for one in turns if one > 0]
-    assert turns == ups + [one for one in turns if one < 0]
+    steps = changes(looks)
+    ups = [one for one in steps if one > 0]
+    assert steps == ups + [one for one in steps if one < 0]
     assert all(one <= 4 for one in ups)
 
 
@@ -227,9 +179,9 @@ def test_a_steady_load_does_not_make_pods_come_and_go(
     def comes(second: float) -> float:
         return 450.0 * (1 + wobble * math.sin(second / 40))
 
-    seen = World(limits, each=100.0).run(comes, 3 * 3600)
+    looks = Workload(limits).run(comes, 3 * 3600)
     # The pods that drain what had piled up may be given back, once.
-    after = changes([one for one in seen if one[0] >= 3600])
-    assert after == []
-    assert seen[-1][1] >= 5
-    assert max(backlog for second, _, backlog in seen if second >= 3600) < 2000
+    later = [one for one in looks if one.second >= 3600]
+    assert changes(later) == []
+    assert later[-1].pods >= 5
+    assert max(one.backlog for one in later) < 2000
