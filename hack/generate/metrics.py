@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 import yaml
 
+from outbox_operator.archive.metrics import ArchiveMetrics
 from outbox_operator.client import metrics as library
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.controller.metrics import OperatorMetrics
@@ -40,7 +41,8 @@ class Declared(Protocol):
 
 
 def declarations() -> dict[str, tuple[Declared, ...]]:
-    """Every metric of ours, by who exports it: operator, objects, relay, consumer or library.
+    """Every metric of ours, by who exports it: operator, objects, relay, consumer, archive,
+    or library.
 
     `objects` are what the leading operator exports of the resources in its care.
     """
@@ -56,6 +58,7 @@ def declarations() -> dict[str, tuple[Declared, ...]]:
         "objects": numbers.DECLARATIONS,
         "relay": tuple(RelayMetrics("any", "any").metrics.declarations),
         "consumer": tuple(ConsumerMetrics(config).declarations),
+        "archive": tuple(ArchiveMetrics("any", "any").declarations),
         "library": library.DECLARATIONS,
     }
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
-from contextlib import AsyncExitStack
+import json
+import uuid
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+from nats.aio.client import Client
+from nats.js.api import AckPolicy, ConsumerConfig
 
+from outbox_operator.archive.app import ArchiveApp
 from outbox_operator.cli import archive_keeping as keeping
 from outbox_operator.wire.archive import (
     ArchiveConfig,
@@ -18,6 +25,7 @@ from outbox_operator.wire.archive import (
 )
 from outbox_operator.wire.config import NatsConfig
 from support.postgres import PostgresServer
+from support.waiting import ended
 
 DAY = 86_400.0
 RULES = ArchiveRules(
@@ -108,3 +116,95 @@ class ArchivePlace:
         path = self._folder / role
         path.write_text(self._urls[role])
         return str(path)
+
+
+class Stream:
+    """A stream with a durable consumer that an archive reads, and who publishes to it.
+
+    Attributes:
+        name: Of the stream.
+        subject: Prefix of its subjects.
+        durable: Name of the durable consumer.
+    """
+
+    def __init__(self, client: Client, prefix: str) -> None:
+        self._client = client
+        self._js = client.jetstream()
+        self.name = prefix.upper()
+        self.subject = prefix
+        self.durable = "audit"
+
+    async def make(self, **options: Any) -> None:
+        """Make both; `options` are of the durable consumer."""
+        await self._js.add_stream(
+            name=self.name, subjects=[f"{self.subject}.>"], duplicate_window=0.1
+        )
+        await self.make_durable(**options)
+
+    async def make_durable(self, **options: Any) -> None:
+        """Make the durable consumer."""
+        settings = {
+            "ack_policy": AckPolicy.EXPLICIT, "ack_wait": 2.0, "max_ack_pending": 10_000, **options
+        }  # fmt: skip
+        await self._js.add_consumer(
+            self.name, ConsumerConfig(durable_name=self.durable, **settings)
+        )
+
+    async def publish(self, data: bytes, headers: Mapping[str, str] | None = None) -> int:
+        """Publish a message as it is; its sequence."""
+        ack = await self._js.publish(
+            f"{self.subject}.x", data, headers=None if headers is None else dict(headers)
+        )
+        return int(ack.seq)
+
+    async def emit(
+        self,
+        numbers: Iterable[int],
+        *,
+        predecessor: int | None = None,
+        more: Mapping[str, str] | None = None,
+    ) -> None:
+        """Publish events as a relay does, with these numbers; the first names a predecessor.
+
+        Args:
+            more: Headers of each.
+        """
+        for number in numbers:
+            named = {} if predecessor is None else {"Outbox-Predecessor": str(predecessor)}
+            predecessor = None
+            await self.publish(
+                json.dumps({"actor": {"id": f"a{number % 7}"}, "n": number}).encode(),
+                relayed(number) | named | dict(more or {}),
+            )
+
+    async def unanswered(self) -> int:
+        """Messages that are not acknowledged yet."""
+        info = await self._js.consumer_info(self.name, self.durable)
+        return int(info.num_pending or 0) + int(info.num_ack_pending or 0)
+
+
+def relayed(number: int) -> dict[str, str]:
+    """Headers of an event as a relay writes them."""
+    return {
+        "Ce-Id": str(uuid.uuid5(uuid.NAMESPACE_OID, str(number))),
+        "Ce-Type": "order.placed" if number % 2 else "auth.login",
+        "Ce-Source": "/shop/orders",
+        "Ce-Time": "2026-03-01T12:00:00.123456Z",
+        "Ce-Partitionkey": f"k{number % 10}",
+        "Content-Type": "application/json",
+        "Outbox-Shard": "0",
+        "Outbox-Emission": str(number),
+        "Outbox-Position": str(number * 2),
+    }
+
+
+@asynccontextmanager
+async def writing(config: ArchiveConfig) -> AsyncIterator[ArchiveApp]:
+    """The process that writes, within this one; it drains at the end."""
+    app = ArchiveApp(config)
+    task = asyncio.create_task(app.run())
+    try:
+        yield app
+    finally:
+        app.stop()
+        await ended(task, "the archive's end")

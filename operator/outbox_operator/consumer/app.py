@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -57,6 +57,7 @@ from outbox_operator.reasons import Reason
 from outbox_operator.telemetry import tracing
 from outbox_operator.telemetry.health import Check, HealthServer
 from outbox_operator.telemetry.logging import bind
+from outbox_operator.telemetry.readiness import ServerState
 from outbox_operator.telemetry.tracing import Tracer, process_spans_are_children
 from outbox_operator.wire import dead_letters
 from outbox_operator.wire.config import ConsumerConfig
@@ -70,36 +71,11 @@ MOST_INBOX_CONNECTIONS: Final = 32
 
 
 @dataclass(slots=True)
-class _State:
-    """What readiness says of a server."""
-
-    ok: bool = False
-    reason: str = "not tried yet"
-
-    def check(self) -> tuple[bool, str]:
-        return self.ok, self.reason
-
-    def set(self, ok: bool, reason: str) -> None:
-        if (ok, reason) != (self.ok, self.reason):
-            log.log(logging.INFO if ok else logging.WARNING, "%s", reason)
-        self.ok, self.reason = ok, reason
-
-    @contextlib.contextmanager
-    def reporting(self) -> Iterator[None]:
-        """Remember why the block failed."""
-        try:
-            yield
-        except OutboxError as error:
-            self.set(False, f"{error.reason}: {error.message}")
-            raise
-
-
-@dataclass(slots=True)
 class _States:
-    nats: _State = field(default_factory=_State)
-    durable: _State = field(default_factory=_State)
-    inbox: _State = field(default_factory=_State)
-    start: _State = field(default_factory=lambda: _State(reason="not started yet"))
+    nats: ServerState = field(default_factory=ServerState)
+    durable: ServerState = field(default_factory=ServerState)
+    inbox: ServerState = field(default_factory=ServerState)
+    start: ServerState = field(default_factory=lambda: ServerState(reason="not started yet"))
 
 
 def build_handler(config: ConsumerConfig) -> Handler:

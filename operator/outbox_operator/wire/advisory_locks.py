@@ -15,7 +15,7 @@ import hashlib
 from typing import Literal
 
 
-def schema_lock(purpose: Literal["migrations", "upkeep"], schema: str) -> int:
+def schema_lock(purpose: Literal["migrations", "upkeep", "archive"], schema: str) -> int:
     """Key of what one process at a time may do to a schema: 64 bits, signed."""
     return int.from_bytes(_digest(f"{purpose}\0{schema}", 8), signed=True)
 

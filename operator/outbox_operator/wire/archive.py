@@ -27,28 +27,29 @@ MOST_REDACTED: Final = 64
 HEADER_PREFIX: Final = "ce:"
 """Before the name of a CloudEvents attribute that a column is extracted from."""
 
-COLUMNS: Final = (
-    "class",
-    "stored_at",
-    "id",
-    "type",
-    "key",
-    "source",
-    "subject",
-    "sequence",
-    "shard",
-    "emission",
-    "position",
-    "occurred_at",
-    "archived_at",
-    "headers",
-    "payload",
-    "raw",
-    "payload_bytes",
-    "payload_sha256",
-    "note",
-)
-"""Of the table of events, in order; extracted columns follow."""
+COLUMNS: Final = {
+    "class": "text",
+    "stored_at": "timestamp with time zone",
+    "id": "uuid",
+    "type": "text",
+    "key": "text",
+    "source": "text",
+    "subject": "text",
+    "sequence": "bigint",
+    "shard": "integer",
+    "emission": "bigint",
+    "position": "bigint",
+    "occurred_at": "timestamp with time zone",
+    "archived_at": "timestamp with time zone",
+    "headers": "jsonb",
+    "payload": "jsonb",
+    "raw": "bytea",
+    "payload_bytes": "integer",
+    "payload_sha256": "bytea",
+    "note": "text",
+}
+"""Of the table of events, with their types, in order; extracted columns follow."""
+EXTRACTED_TYPE: Final = "text"
 
 _RESERVED: Final = frozenset({*COLUMNS, "stream", "tags", "hash", "segment", "oid", "ctid"})
 _CLASS_NAME: Final = re.compile(r"[a-z]([a-z0-9_]{0,28}[a-z0-9])?")

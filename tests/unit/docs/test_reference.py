@@ -14,7 +14,7 @@ from generate import library, metrics
 
 from outbox_operator.api import meta
 from outbox_operator.cli import main as cli
-from outbox_operator.wire import config, headers
+from outbox_operator.wire import archive, config, headers
 from support.golden import without_layout
 from support.kube import ROOT
 
@@ -58,6 +58,7 @@ def test_the_names_of_all_metrics_are_those_that_a_query_can_have() -> None:
 
 
 OF_OBJECTS = {
+    "class",
     "namespace",
     "name",
     "pipeline",
@@ -140,6 +141,9 @@ def test_operator_settings_are_listed() -> None:
         config.InboxConfig,
         config.HttpHandlerConfig,
         config.PythonHandlerConfig,
+        archive.ArchiveConfig,
+        archive.ArchiveRules,
+        archive.RetentionClass,
     ],
 )
 def test_settings_of_pods_are_listed_with_their_defaults(kind: type) -> None:

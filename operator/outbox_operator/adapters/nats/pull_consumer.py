@@ -50,6 +50,11 @@ class Delivery(PulledMessage):
         return dt.datetime.fromtimestamp(int(self._stored_ns) / 1e9, dt.UTC)
 
     @property
+    def stored_ns(self) -> int:
+        """The same in nanoseconds since 1970."""
+        return int(self._stored_ns)
+
+    @property
     def durable(self) -> Durable:
         """What it came through."""
         return self._source.durable

@@ -1,4 +1,4 @@
-"""`outbox archive`: events kept in PostgreSQL: make the tables, keep partitions up.
+"""`outbox archive`: events kept in PostgreSQL: make the tables, keep partitions up, write.
 
 Each verb is configured by the same document, which OUTBOX_CONFIG or --config names.
 """
@@ -11,7 +11,7 @@ from typing import Final
 
 from outbox_operator.cli import pod_options
 
-HELP: Final = "keep the events of a stream in PostgreSQL: make the tables, keep partitions up"
+HELP: Final = "keep the events of a stream in PostgreSQL: tables, partitions, the writer"
 EXTRA: Final = "relay"
 
 
@@ -40,16 +40,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "whose events were all kept long enough; to be run every hour or so",
     )
     pod_options.configure(upkeep)
+    write = verbs.add_parser(
+        "write",
+        help="store what a durable consumer is given, until asked to stop",
+        description="store what a durable consumer is given, each event once, until asked to stop; "
+        "then store what is in hand",
+    )
+    pod_options.configure(write)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it; 0 when it is done, 2 for a wrong configuration."""
+    """Do it; 0 when it is done or was asked to stop, 2 for a wrong configuration."""
     from outbox_operator.archive import settings
-    from outbox_operator.cli import archive_keeping as keeping
     from outbox_operator.telemetry import logging
 
     logging.setup("archive", args.log_level)
     config = settings.load(args.config)
+    if args.archive == "write":
+        from outbox_operator.archive import app
+        from outbox_operator.cli import event_loop
+
+        with event_loop.runner() as runner:
+            runner.run(app.main(config))
+        return 0
+    from outbox_operator.cli import archive_keeping as keeping
+
     if args.archive == "migrate":
         lines = asyncio.run(keeping.migrate(config, args.adoption_policy, dry_run=args.dry_run))
     else:

@@ -19,7 +19,7 @@ from typing import Final
 
 from outbox_operator.plan.postgres.schema import Column, Index, Table, literal, qualify
 from outbox_operator.plan.postgres.state import Grant, ObservedDatabase
-from outbox_operator.wire.archive import ArchiveConfig
+from outbox_operator.wire.archive import COLUMNS, EXTRACTED_TYPE, ArchiveConfig
 from outbox_operator.wire.tables import SCHEMA_VERSION
 
 EVENTS: Final = "events"
@@ -30,6 +30,9 @@ ARCHIVE_VERSION: Final = 1
 EVENTS_KEY: Final = ("id", "stored_at", "class")
 """Holds both partition keys, which never change for a message, and begins with what is asked for
 to know whether an event is there already."""
+_NULLABLE: Final = frozenset(
+    {"key", "shard", "emission", "position", "payload", "raw", "payload_sha256", "note"}
+)
 PROBED: Final = ("id", "source", "stored_at", "class")
 """Columns of `events` that the writer may read."""
 
@@ -131,27 +134,15 @@ def events_table(schema: str, extracted: Iterable[str]) -> Table:
         schema=schema,
         name=EVENTS,
         columns=(
-            Column(name="class", type="text"),
-            Column(name="stored_at", type="timestamp with time zone"),
-            Column(name="id", type="uuid"),
-            Column(name="type", type="text"),
-            Column(name="key", type="text", nullable=True),
-            Column(name="source", type="text"),
-            Column(name="subject", type="text"),
-            Column(name="sequence", type="bigint"),
-            Column(name="shard", type="integer", nullable=True),
-            Column(name="emission", type="bigint", nullable=True),
-            Column(name="position", type="bigint", nullable=True),
-            Column(name="occurred_at", type="timestamp with time zone"),
-            Column(
-                name="archived_at", type="timestamp with time zone", default="clock_timestamp()"
+            *(
+                Column(
+                    name=name,
+                    type=kind,
+                    nullable=name in _NULLABLE,
+                    default="clock_timestamp()" if name == "archived_at" else None,
+                )
+                for name, kind in COLUMNS.items()
             ),
-            Column(name="headers", type="jsonb"),
-            Column(name="payload", type="jsonb", nullable=True),
-            Column(name="raw", type="bytea", nullable=True),
-            Column(name="payload_bytes", type="integer"),
-            Column(name="payload_sha256", type="bytea", nullable=True),
-            Column(name="note", type="text", nullable=True),
             *(extracted_column(name) for name in extracted),
         ),
         primary_key=EVENTS_KEY,
@@ -162,7 +153,7 @@ def events_table(schema: str, extracted: Iterable[str]) -> Table:
 
 def extracted_column(name: str) -> Column:
     """A column that a payload or a header fills."""
-    return Column(name=name, type="text", nullable=True)
+    return Column(name=name, type=EXTRACTED_TYPE, nullable=True)
 
 
 def events_indexes(extracted: Iterable[str]) -> tuple[Index, ...]:

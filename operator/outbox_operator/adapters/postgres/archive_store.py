@@ -1,0 +1,239 @@
+"""Stores batches of events in an archive, each in one transaction, and what they account for.
+
+Used by the process that writes an archive, and by nobody else. Must not import `plan` or `api`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncpg
+
+from outbox_operator.adapters.postgres.connection import Connection, connect
+from outbox_operator.adapters.postgres.errors import (
+    UnreadableRowsError,
+    errors,
+    rows_at_fault,
+)
+from outbox_operator.adapters.postgres.queries import statement
+from outbox_operator.adapters.postgres.url import PostgresTarget
+from outbox_operator.errors import ConflictError, PostgresError
+from outbox_operator.reasons import Reason
+from outbox_operator.wire import schema_mark
+from outbox_operator.wire.advisory_locks import schema_lock
+from outbox_operator.wire.archive import COLUMNS, EXTRACTED_TYPE
+from outbox_operator.wire.tables import quoted
+
+_STAGING: Final = "outbox_archive_batch"
+_STATEMENT_SECONDS: Final = 120.0
+"""Upkeep may keep us waiting while it moves the rows of a stretch."""
+_CLOSE_SECONDS: Final = 2.0
+_PLANNING: Final = {
+    "plan_cache_mode": "force_custom_plan",  # leaves out the partitions of other times
+    # The batch was never analysed: it must not be taken for a reason to read the whole archive.
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "max_parallel_workers_per_gather": "0",
+}
+_LONG_AGO: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_UNENCODABLE: Final = (asyncpg.DataError, ValueError, TypeError, OverflowError)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows to store together.
+
+    Attributes:
+        rows: Values of the columns.
+        first: When the stream stored the earliest of them.
+        last: When it stored the latest.
+        everywhere: Whether one may have been stored at any time before.
+        accounts: Numbers that are accounted for: source, shard, first, last, when the stream stored
+            these two, their sequences.
+    """
+
+    rows: Sequence[tuple[Any, ...]]
+    first: dt.datetime
+    last: dt.datetime
+    everywhere: bool
+    accounts: Sequence[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What the ledger says.
+
+    Attributes:
+        gaps: How many.
+        numbers: How many numbers are in them.
+    """
+
+    gaps: int
+    numbers: float
+
+
+class ArchiveStore:
+    """One connection to an archive; `open` it again after an error.
+
+    Args:
+        target: The database.
+        schema: Schema of the archive.
+        columns: What rows have values for.
+        classes: Classes that rows may be of.
+        owner_uid: In the mark of the schema.
+        duplicate_window: An event that comes again within so long is not stored twice.
+        application_name: Shown in `pg_stat_activity`.
+    """
+
+    def __init__(
+        self,
+        target: PostgresTarget,
+        *,
+        schema: str,
+        columns: Sequence[str],
+        classes: Sequence[str],
+        owner_uid: str,
+        duplicate_window: dt.timedelta,
+        application_name: str,
+    ) -> None:
+        self._target = target
+        self._schema = schema
+        self._columns = tuple(columns)
+        self._classes = tuple(classes)
+        self._owner_uid = owner_uid
+        self._window = duplicate_window
+        self._name = application_name
+        self._connection: Connection | None = None
+        listed = ", ".join(map(quoted, self._columns))
+        self._insert = statement("archive_insert", schema=schema, columns=listed)
+        types = (f"{quoted(name)} {COLUMNS.get(name, EXTRACTED_TYPE)}" for name in columns)
+        self._stage = statement("archive_staging", columns=", ".join(types))
+
+    @property
+    def address(self) -> str:
+        """`host:port/database`, for messages."""
+        return self._target.address
+
+    async def open(self) -> None:
+        """Connect, and see that the archive is there, ours, and as the rules need it.
+
+        Raises:
+            OutboxError: It is not, or the database is away; says what to do.
+        """
+        await self.close()
+        connection = await connect(
+            self._target, application_name=self._name, statement_timeout=_STATEMENT_SECONDS
+        )
+        try:
+            with errors(self._target):
+                [facts] = await connection.fetch(statement("archive_facts"), self._schema)
+                self._check(facts)
+                for name, value in _PLANNING.items():
+                    await connection.execute(statement("session_set"), name, value)
+                await connection.execute(self._stage)
+        except BaseException:
+            connection.terminate()
+            raise
+        self._connection = connection
+
+    async def close(self) -> None:
+        """End the connection."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            await connection.close(timeout=_CLOSE_SECONDS)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            connection.terminate()
+
+    async def store(self, batch: Batch) -> dict[str, int]:
+        """Store what is not there yet, and account for it, in one transaction.
+
+        Returns:
+            How many rows are new, by class.
+
+        Raises:
+            UnreadableRowsError: A row cannot be stored; nothing of the batch is.
+            OutboxError: The database is away, or refuses; nothing is known of the batch.
+        """
+        connection = await self._connected()
+        with errors(self._target), self._rows_at_fault():
+            async with connection.transaction():
+                await connection.copy_records_to_table(
+                    _STAGING, records=batch.rows, columns=self._columns, schema_name="pg_temp",
+                    timeout=_STATEMENT_SECONDS,
+                )  # fmt: skip
+                await connection.execute(
+                    statement("archive_alone"), schema_lock("archive", self._schema)
+                )
+                start = _LONG_AGO if batch.everywhere else batch.first - self._window
+                new = await connection.fetch(
+                    self._insert, start, batch.last + self._window, timeout=_STATEMENT_SECONDS
+                )
+                if batch.accounts:
+                    await connection.execute(
+                        statement("archive_account", schema=self._schema),
+                        *map(list, zip(*batch.accounts, strict=True)),
+                    )
+        return {row["class"]: row["events"] for row in new}
+
+    async def missing(self) -> Missing:
+        """What is missing, as far as the ledger says.
+
+        Raises:
+            OutboxError: The database is away.
+        """
+        connection = await self._connected()
+        with errors(self._target):
+            [row] = await connection.fetch(statement("archive_missing", schema=self._schema))
+        return Missing(row["gaps"], row["numbers"])
+
+    async def _connected(self) -> Connection:
+        if self._connection is None or self._connection.is_closed():
+            await self.open()
+        assert self._connection is not None  # noqa: S101 - `open` has set it
+        return self._connection
+
+    @contextmanager
+    def _rows_at_fault(self) -> Iterator[None]:
+        """Say of what no column takes that it is the rows' fault."""
+        try:
+            with rows_at_fault(self._target):
+                yield
+        except UnreadableRowsError as error:
+            if not error.blames_rows:
+                raise PostgresError(error.message, reason=Reason.STATEMENT_TIMEOUT) from error
+            raise
+        except _UNENCODABLE as error:
+            said = f"PostgreSQL at {self._target.address}: a value that no column takes"
+            raise UnreadableRowsError(said, blames_rows=True) from error
+
+    def _check(self, facts: asyncpg.Record) -> None:
+        where = f"archive in schema {self._schema} of {self._target.address}"
+        remedy = "run: outbox archive migrate"
+        if not facts["columns"]:
+            raise PostgresError(
+                f"{where}: there is no table events; {remedy}", reason=Reason.MIGRATIONS_MISSING
+            )
+        if schema_mark.owner_uid(facts["comment"]) != self._owner_uid:
+            raise ConflictError(
+                f"{where}: the schema carries the mark of another archive; nothing is written "
+                "there; use another schema, or run: outbox archive migrate --adoption-policy Adopt",
+                reason=Reason.TAKEN_OVER,
+            )
+        for what, wanted, found in (
+            ("column", self._columns, facts["columns"]),
+            ("class", self._classes, facts["classes"]),
+        ):
+            lacking = [name for name in wanted if name not in found]
+            if lacking:
+                raise PostgresError(
+                    f"{where}: {what} {', '.join(lacking)} is not there yet; {remedy}",
+                    reason=Reason.MIGRATIONS_MISSING,
+                )

@@ -1,0 +1,203 @@
+"""Wire a process that writes an archive together and keep it running.
+
+Called by `outbox archive write`. NATS, the durable consumer and the database may be away at the
+start or go away later: the process says so on /readyz, waits and goes on by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import logging
+import signal
+from typing import Final
+
+from outbox_operator.adapters.nats import connection as nats
+from outbox_operator.adapters.nats.auth import NatsAuth
+from outbox_operator.adapters.nats.pull_consumer import PullConsumer
+from outbox_operator.adapters.postgres.archive_store import ArchiveStore
+from outbox_operator.adapters.postgres.url import Login, resolve
+from outbox_operator.aio import Backoff, wait
+from outbox_operator.archive.metrics import ArchiveMetrics
+from outbox_operator.archive.records import columns
+from outbox_operator.archive.writer import Writer
+from outbox_operator.errors import AccessDeniedError, CredentialsError, NatsError, OutboxError
+from outbox_operator.telemetry.health import Check, HealthServer
+from outbox_operator.telemetry.logging import bind
+from outbox_operator.telemetry.readiness import ServerState
+from outbox_operator.wire.archive import ArchiveConfig, owner_uid
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS: Final = (1.0, 15.0)
+"""First and longest pause between attempts to reach a server: recovery within this time."""
+
+
+class ArchiveApp:
+    """One process that writes an archive.
+
+    Args:
+        config: Of the archive.
+
+    Attributes:
+        metrics: What it counts.
+        checks: What readiness asks.
+        health: Serves both.
+    """
+
+    def __init__(self, config: ArchiveConfig) -> None:
+        self._config = config
+        self._stopping = asyncio.Event()
+        self._nats, self._durable, self._database = ServerState(), ServerState(), ServerState()
+        self.metrics = ArchiveMetrics(config.namespace, config.consumer)
+        self._writer: Writer | None = None
+        self.checks: dict[str, Check] = {
+            "nats": self._nats.check,
+            "consumer": self._durable.check,
+            "database": self._database.check,
+        }
+        self.health = HealthServer(config.health_port, self.checks, registry=self.metrics.registry)
+
+    def stop(self) -> None:
+        """Store what is in hand and end `run`. May be called more than once."""
+        self._stopping.set()
+        if self._writer is not None:
+            self._writer.wake()
+
+    async def run(self) -> None:
+        """Store messages until `stop` is called."""
+        config = self._config
+        log.info(
+            "archive %s keeps what durable consumer %r of stream %r is given",
+            config.consumer, config.durable, config.stream,
+        )  # fmt: skip
+        retry = Backoff(*RETRY_SECONDS)
+        async with self.health:
+            while not self._stopping.is_set():
+                try:
+                    with self._database.reporting():
+                        store = self._new_store()
+                    await self._connected(store)
+                except OutboxError as error:
+                    log.debug("session ended: %s", error)
+                    await wait(self._stopping, retry.next())
+                else:
+                    retry.reset()
+        log.info("stopped")
+
+    def _new_store(self) -> ArchiveStore:
+        """Who stores, with the login that the files have now.
+
+        Raises:
+            CredentialsError: There is none.
+        """
+        config = self._config
+        return ArchiveStore(
+            resolve(Login.from_files(config.database)),
+            schema=config.database.schema,
+            columns=columns(config.rules),
+            classes=[one.name for one in config.rules.retention],
+            owner_uid=owner_uid(config),
+            duplicate_window=dt.timedelta(seconds=config.duplicate_window_seconds),
+            application_name=f"outbox-archive {config.namespace}/{config.consumer}",
+        )
+
+    async def _connected(self, store: ArchiveStore) -> None:
+        """Store messages over one connection to NATS, until stopped.
+
+        Raises:
+            OutboxError: A server is away, or the session is to begin anew.
+        """
+        writer = Writer(self._config, store, self._database, self.metrics, self._stopping)
+        source: PullConsumer | None = None
+
+        def disconnected() -> None:
+            if not self._stopping.is_set():
+                self._nats.set(False, f"NATS at {auth.address}: connection lost")
+
+        def reconnected() -> None:
+            self._nats.set(True, f"connected to {auth.address}")
+            if source is not None:
+                source.forget_requests()
+
+        def closed() -> None:
+            if source is not None:
+                source.fail(NatsError(f"NATS at {auth.address}: the server ended the session"))
+
+        def refused(error: OutboxError) -> None:
+            if not self._stopping.is_set():
+                self._nats.set(False, f"{error.reason}: {error.message}")
+            if source is not None:
+                source.fail(error)  # so that the files are looked at, which may say otherwise now
+
+        with self._nats.reporting():
+            auth = NatsAuth.from_files(self._config.nats)
+            client = await nats.connect(
+                auth,
+                name=f"outbox-archive {self._config.namespace}/{self._config.consumer}",
+                on_disconnected=disconnected,
+                on_reconnected=reconnected,
+                on_closed=closed,
+                on_refused=refused,
+            )
+        self._nats.set(True, f"connected to {auth.address}")
+        source = PullConsumer(
+            client,
+            auth,
+            self._config.stream,
+            self._config.durable,
+            on_delivery=writer.deliver,
+            on_change=writer.wake,
+            on_refused=lambda _: None,  # it comes again, and is known
+        )
+        self._writer = writer
+        try:
+            await self._read(source, store, writer)
+        finally:
+            self._writer = source = None
+            await store.close()
+            await nats.finish(client)
+
+    async def _read(self, source: PullConsumer, store: ArchiveStore, writer: Writer) -> None:
+        """Read the durable consumer, however often it goes away.
+
+        Raises:
+            OutboxError: The connection is closed for good, or its login has changed.
+        """
+        retry = Backoff(*RETRY_SECONDS)
+        while not self._stopping.is_set():
+            try:
+                with self._database.reporting():
+                    await store.open()
+                self._database.set(True, f"connected to {store.address}")
+                with self._durable.reporting():
+                    await source.open()
+                    self._durable.set(True, f"reading {self._config.durable!r}")
+                    retry.reset()
+                    await writer.run(source)
+            except OutboxError as error:
+                self.metrics.errors(error.reason).inc()
+                if source.closed or self._has_new_login(source):
+                    raise
+                if isinstance(error, CredentialsError):
+                    raise  # of the database: its files may say otherwise by now
+                if isinstance(error, AccessDeniedError):
+                    await source.close()
+                await wait(self._stopping, retry.next())
+
+    def _has_new_login(self, source: PullConsumer) -> bool:
+        """Whether the files say otherwise than when we connected: the rights may be in them."""
+        with contextlib.suppress(CredentialsError):
+            return NatsAuth.from_files(self._config.nats) != source.auth
+        return False
+
+
+async def main(config: ArchiveConfig) -> None:
+    """Write an archive until SIGTERM or SIGINT; then store what is in hand."""
+    app = ArchiveApp(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, app.stop)
+    with bind(consumer=f"{config.namespace}/{config.consumer}"):
+        await app.run()

@@ -1,0 +1,84 @@
+"""Messages that wait to be stored together: how many, how large, since when. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from outbox_operator.adapters.postgres.archive_store import Batch
+from outbox_operator.archive.chain import Span, joined
+from outbox_operator.archive.records import Record
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Waiting(Generic[T]):
+    """What waits for the next batch.
+
+    Attributes:
+        most: Messages of a batch.
+        most_bytes: Bytes after which a batch is full; one message may be larger.
+        seconds: How long the first message waits for others.
+        items: The messages, in order of arrival.
+        bytes: Their size.
+        since: When the first came.
+    """
+
+    most: int
+    most_bytes: int
+    seconds: float
+    items: list[T] = field(default_factory=list)
+    bytes: int = 0
+    since: float = 0.0
+
+    def add(self, item: T, size: int, now: float) -> None:
+        """Have one more message, of so many bytes, that came now."""
+        if not self.items:
+            self.since = now
+        self.items.append(item)
+        self.bytes += size
+
+    def due(self, now: float) -> bool:
+        """Whether a batch is to be stored now."""
+        return bool(self.items) and (self.full or now >= self.since + self.seconds)
+
+    @property
+    def full(self) -> bool:
+        """Whether there is a whole batch."""
+        return len(self.items) >= self.most or self.bytes >= self.most_bytes
+
+    def take(self) -> list[T]:
+        """All that waits; nothing does any more."""
+        taken, self.items, self.bytes = self.items, [], 0
+        return taken
+
+
+def batch_of(records: Sequence[Record], *, accounts: bool) -> Batch:
+    """What is to be stored of some records, of which there is at least one.
+
+    Args:
+        records: In order of arrival.
+        accounts: Whether numbers tell what is missing.
+    """
+    first: dict[tuple[str, str], Record] = {}
+    for record in records:
+        if record.wanted:
+            first.setdefault(record.identity, record)
+    moments = [record.stored_at for record in records]
+    spans = [record.span for record in records if record.span is not None] if accounts else []
+    return Batch(
+        rows=[record.values for record in first.values()],
+        first=min(moments),
+        last=max(moments),
+        everywhere=any(record.replayed for record in first.values()),
+        accounts=[_account(span) for span in joined(spans)],
+    )
+
+
+def _account(span: Span) -> tuple[object, ...]:
+    return (
+        span.source, span.shard, span.low, span.high, span.low_at, span.high_at,
+        span.low_sequence, span.high_sequence,
+    )  # fmt: skip
