@@ -19,6 +19,7 @@ MAX_NAME: Final = 63
 """Longest text that is valid as a name, a label value and a host name alike."""
 
 _HASH_LENGTH: Final = 8
+_VALUE: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9._]*[A-Za-z0-9])?")
 _NOT_IN_NAME: Final = re.compile(r"[^a-z0-9-]+")
 
 Component = Literal["stream", "relay", "consumer"]
@@ -74,7 +75,13 @@ def durable_name(consumer: Consumer) -> str:
 
 
 def label_value(text: str) -> str:
-    """Text as a label value: unchanged when it fits, else cut with a hash tail."""
+    """Text as a label value: unchanged when it fits, else cut with a hash tail.
+
+    Raises:
+        SpecError: It is no name, and would be more than a value to a selector.
+    """
+    if text and _VALUE.fullmatch(text) is None:
+        raise SpecError(f"{text!r} is no name of an object of Kubernetes")
     return text if len(text) <= MAX_NAME else child_name(text)
 
 

@@ -6,6 +6,7 @@ operator touches, so that nobody has to ask the discovery API.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -32,6 +33,10 @@ PLURALS: Final[Mapping[str, str]] = {
     "Service": "services",
     "ServiceAccount": "serviceaccounts",
 }
+
+
+_NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9._:]*[A-Za-z0-9])?")
+"""Wider than any kind has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +75,41 @@ def ref_of(manifest: Mapping[str, Any]) -> Ref:
 
 
 def collection_path(api_version: str, plural: str, namespace: str | None = None) -> str:
-    """Path of a collection; without a namespace, that of the whole cluster."""
+    """Path of a collection; without a namespace, that of the whole cluster.
+
+    Raises:
+        SpecError: The namespace is no name of one.
+    """
     root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
-    place = f"/namespaces/{namespace}" if namespace else ""
+    place = f"/namespaces/{_segment(namespace)}" if namespace else ""
     return f"{root}{place}/{plural}"
 
 
 def object_path(ref: Ref, subresource: str = "") -> str:
-    """Path of one object or of its subresource."""
+    """Path of one object or of its subresource.
+
+    Raises:
+        SpecError: It is no name of one.
+    """
     tail = f"/{subresource}" if subresource else ""
-    return f"{collection_path(ref.api_version, ref.plural, ref.namespace)}/{ref.name}{tail}"
+    collection = collection_path(ref.api_version, ref.plural, ref.namespace)
+    return f"{collection}/{_segment(ref.name)}{tail}"
+
+
+def _segment(name: str) -> str:
+    """A name that somebody may have typed: what is none would lead elsewhere."""
+    if _NAME.fullmatch(name) is None:
+        raise SpecError(f"{name!r} is no name of an object of Kubernetes")
+    return name
+
+
+def name_selector(name: str) -> str:
+    """Field selector of the object of a name.
+
+    Raises:
+        SpecError: It is no name of one.
+    """
+    return f"metadata.name={_segment(name)}"
 
 
 def selectors(label_selector: str | None, field_selector: str | None) -> dict[str, str]:

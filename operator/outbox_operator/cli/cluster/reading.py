@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from outbox_operator.adapters.kubernetes.objects import name_selector
 from outbox_operator.adapters.kubernetes.transport import NotFoundError
 from outbox_operator.api import meta
 from outbox_operator.api.resource import parse_meta, parse_status
@@ -48,11 +49,12 @@ async def one(session: Session, kind: str, name: str) -> dict[str, Any]:
     """An object of one of our kinds, as the API server has it.
 
     Raises:
+        SpecError: It is no name.
         NotFoundError: There is none of that name; the message names those that are there.
     """
     found, _ = await session.kube.list(
         meta.API_VERSION, meta.PLURALS[kind], session.namespace,
-        field_selector=f"metadata.name={name}",
+        field_selector=name_selector(name),
     )  # fmt: skip
     if found:
         return found[0]

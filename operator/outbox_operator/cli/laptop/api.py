@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from outbox_operator.adapters.kubernetes.in_pod import Ran
-from outbox_operator.adapters.kubernetes.objects import Ref
+from outbox_operator.adapters.kubernetes.objects import Ref, name_selector
 from outbox_operator.adapters.kubernetes.transport import TooLargeError
 from outbox_operator.api import meta
 from outbox_operator.cli.laptop import logs, looking, objects
@@ -95,7 +95,7 @@ class Laptop:
         if ref.plural == meta.PLURALS[meta.TASK]:
             return await self._tasks.get(ref.name, ref.namespace) if self._tasks else None
         found, _ = await self.list(
-            ref.api_version, ref.plural, ref.namespace, field_selector=f"metadata.name={ref.name}"
+            ref.api_version, ref.plural, ref.namespace, field_selector=name_selector(ref.name)
         )
         return found[0] if found else None
 

@@ -246,7 +246,10 @@ def forgets_since(selection: ResetSelection) -> datetime | None:
     """From when on the inbox forgets what was handled; None: all."""
     if selection.since is None:
         return None
-    return selection.since - timedelta(seconds=CLOCKS_SECONDS)
+    try:
+        return selection.since - timedelta(seconds=CLOCKS_SECONDS)
+    except OverflowError:  # in the year 1
+        return None
 
 
 def config_at(desired: Config, start: Config, task_uid: str) -> Config:

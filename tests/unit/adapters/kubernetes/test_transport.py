@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from outbox_operator.adapters.kubernetes.login import Credentials
-from outbox_operator.adapters.kubernetes.objects import Ref, collection_path, object_path, ref_of
+from outbox_operator.adapters.kubernetes.objects import (
+    Ref,
+    collection_path,
+    name_selector,
+    object_path,
+    ref_of,
+)
 from outbox_operator.adapters.kubernetes.transport import (
     ExpiredError,
     NotFoundError,
@@ -22,6 +29,7 @@ from outbox_operator.errors import (
     OutboxError,
     SpecError,
 )
+from outbox_operator.plan.names import label_value, selector_text
 
 INVALID = {
     "message": 'EventStream "a" is invalid: [long text]',
@@ -101,6 +109,21 @@ def test_credentials_do_not_show_the_token() -> None:
 def test_paths(ref: Ref, path: str) -> None:
     assert object_path(ref) == path
     assert object_path(ref, "status") == f"{path}/status"
+
+
+@pytest.mark.parametrize("made", [
+    lambda typed: object_path(Ref("v1", "secrets", "shop", typed)),
+    lambda typed: object_path(Ref("v1", "secrets", typed, "db")),
+    name_selector,
+    lambda typed: selector_text({"a": label_value(typed)}),
+])  # fmt: skip
+def test_what_somebody_types_leads_nowhere_else(made: Callable[[str], str]) -> None:
+    """Not to another object by a path, and not to others by a selector."""
+    for typed in (
+        "a,b", "a=b", "a in (b,c)", "!a", "../secrets/db", "a/b", "..", "a?x", "a%2fb", "a b", "ü",
+    ):  # fmt: skip
+        with pytest.raises(SpecError, match="is no name of an object of Kubernetes"):
+            made(typed)
 
 
 def test_a_collection_of_the_whole_cluster() -> None:

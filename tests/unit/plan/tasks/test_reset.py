@@ -225,6 +225,8 @@ def test_the_inbox_forgets_a_little_more_since_clocks_differ() -> None:
     assert found is not None
     assert found < NOW - timedelta(days=1)
     assert forgets_since(settle(ResetConsumer(to="Start"), stream(), OLDEST, NOW)) is None
+    begin = ResetConsumer(to="Time", time="0001-01-01T00:01:00Z")
+    assert forgets_since(settle(begin, stream(), OLDEST, NOW)) is None
 
 
 def task(**changes: Any) -> dict[str, Any]:
