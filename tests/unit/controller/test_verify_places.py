@@ -6,6 +6,8 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from outbox_operator.adapters.compare import Bounds, Compared
 from outbox_operator.api import meta
 from outbox_operator.api.v1alpha1.task import OutboxTaskSpec
@@ -14,6 +16,7 @@ from outbox_operator.controller.reconcile.room import Room
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.tasks.action import Work
 from outbox_operator.controller.tasks.verify import VerifyOutbox
+from outbox_operator.errors import DependencyError
 from outbox_operator.plan.doctor.delivery_result import kept_verdict
 from outbox_operator.plan.doctor.verdict import Verdict
 from outbox_operator.plan.tasks.status import Progress
@@ -76,3 +79,20 @@ async def test_a_few_are_at_work_and_the_others_say_that_they_wait() -> None:
     room.leave(work("c").task.meta.uid)
     assert "d" in woken
     assert begin.where["next"] == 0
+
+
+async def test_a_window_that_never_ends_is_no_defect_and_keeps_no_place() -> None:
+    cut = asyncio.Event()
+    background = Background(lambda *_: cut.set(), patience_seconds=0.01, longest_seconds=0.05)
+    room = Room(lambda *_: None, places=1)
+    context = SimpleNamespace(background=background, comparisons=room)
+    spec = OutboxTaskSpec.model_validate({"pipelineRef": {"name": "orders"}, "verify": {}})
+    task: Any = SimpleNamespace(meta=resources.pipeline().meta, spec=spec)
+    work: Any = SimpleNamespace(context=context, task=task, pipeline=None, selection={"high": 10})
+    begin = Progress(where={"next": 0, "verdict": kept_verdict(Verdict())})
+    windows = Windows()
+    assert (await windows.step(work, begin)).note.startswith("compares from position 0")
+    await asyncio.wait_for(cut.wait(), SECONDS)
+    with pytest.raises(DependencyError, match="from position 0 on were not compared within"):
+        await windows.step(work, begin)
+    assert room.enter(ObjectKey(meta.TASK, "shop", "d"), "d") is None

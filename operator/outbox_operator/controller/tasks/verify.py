@@ -22,7 +22,7 @@ from outbox_operator.api.v1alpha1.task_actions import Verify, moment
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.tasks.action import Frozen, Work
 from outbox_operator.controller.tasks.sessions import in_outbox, jetstream_of
-from outbox_operator.errors import TaskFailedError
+from outbox_operator.errors import DependencyError, TaskFailedError
 from outbox_operator.plan.doctor.delivery_result import kept_verdict, result_of, verdict_of
 from outbox_operator.plan.doctor.verdict import Verdict
 from outbox_operator.plan.kubernetes.children import event_stream_name
@@ -78,6 +78,13 @@ class VerifyOutbox:
             done = await work.context.background.result(
                 owner, (low, high), lambda: self._window(work, within)
             )
+        except TimeoutError:
+            room.leave(owner.uid)
+            longest = work.context.background.longest_seconds
+            raise DependencyError(
+                f"rows from position {low} on were not compared within {longest:g} s, and are "
+                "compared again; a shorter range takes less"
+            ) from None
         except BaseException:
             room.leave(owner.uid)
             raise
