@@ -9,6 +9,7 @@ long as rows are kept. The default partition catches what has no range, so that 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,8 @@ _JUMP: Final = 100
 reach the new range while it is being attached."""
 _MARGIN: Final = PARTITION_WIDTH // 100
 """Never move the sequence when it may get there by itself at the same moment."""
+_SNAPSHOT: Final = re.compile(r"[0-9]{1,20}:[0-9]{1,20}:[0-9,]*")
+"""A `pg_snapshot` as text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,16 +65,18 @@ class Stamp:
 
 
 def parse_stamp(comment: str | None) -> Stamp | None:
-    """The stamp in a comment; None for another comment."""
+    """The stamp in a comment, which whoever owns the table may have written; None: it is none."""
     try:
         document = json.loads(comment or "")
-        return Stamp(
+        found = Stamp(
             published_at=datetime.fromisoformat(document["published_at"]),
             system=str(document["system"]),
-            snapshots={int(shard): text for shard, text in document["snapshots"].items()},
+            snapshots={int(shard): str(text) for shard, text in document["snapshots"].items()},
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+    whole = all(_SNAPSHOT.fullmatch(text) for text in found.snapshots.values())
+    return found if whole and found.published_at.tzinfo is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,8 +112,19 @@ def test_a_stamp_counts_on_its_own_server_only(system: str, server_xid: int, cou
     assert stamp.counts_for(origin) is counts
 
 
-@pytest.mark.parametrize("comment", [None, "", "by hand", "{}", "[]", '{"published_at": 1}'])
+STAMP = Stamp(published_at=NOW, system="7", snapshots={0: "5:5:"}).text()
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        None, "", "by hand", "{}", "[]", '{"published_at": 1}', "[" * 100_000,
+        STAMP.replace("5:5:", "5"), STAMP.replace("5:5:", "5:x:"), STAMP.replace('"5:5:"', "5"),
+        STAMP.replace("+00:00", ""),
+    ],
+)  # fmt: skip
 def test_another_comment_is_no_stamp(comment: str | None) -> None:
+    assert parse_stamp(STAMP) is not None
     assert parse_stamp(comment) is None
 
 
