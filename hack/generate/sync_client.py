@@ -25,6 +25,7 @@ WORDS = {
     "ASYNC_CONNECTIONS": "SYNC_CONNECTIONS",
     "Inbox": "SyncInbox",
     "Outbox": "SyncOutbox",
+    "OutboxConnection": "SyncOutboxConnection",
     "asynccontextmanager": "contextmanager",
     "asyncpg_driver": "django_driver",
     "drivers": "sync_drivers",

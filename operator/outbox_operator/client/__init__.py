@@ -12,6 +12,7 @@ Needs the standard library only; the database driver is the application's own.
 
 from __future__ import annotations
 
+from outbox_operator.client.connection_types import OutboxConnection, SyncOutboxConnection
 from outbox_operator.client.inbox import Inbox
 from outbox_operator.client.nats_link import NatsLink
 from outbox_operator.client.outbox import Outbox
@@ -28,9 +29,11 @@ __all__ = [
     "NatsLink",
     "Nudge",
     "Outbox",
+    "OutboxConnection",
     "Publish",
     "SpecError",
     "SyncInbox",
     "SyncOutbox",
+    "SyncOutboxConnection",
     "TransactionError",
 ]

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from outbox_operator.client import drivers, encoding
+from outbox_operator.client.connection_types import OutboxConnection
 from outbox_operator.client.statements import Statement, table
 from outbox_operator.wire import tables
 from outbox_operator.wire.replay import replayed_id
@@ -36,7 +37,7 @@ class Inbox:
 
     async def claim(
         self,
-        connection: object,
+        connection: OutboxConnection,
         event_id: uuid.UUID,
         *,
         source_topic: str,
@@ -74,7 +75,7 @@ class Inbox:
 
     async def finish(
         self,
-        connection: object,
+        connection: OutboxConnection,
         event_id: uuid.UUID,
         seconds: float,
         *,
@@ -88,7 +89,7 @@ class Inbox:
 
     async def process_idempotent(
         self,
-        connection: object,
+        connection: OutboxConnection,
         *,
         event_id: uuid.UUID,
         source_topic: str,

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from outbox_operator.client import drivers, sending, tracing
+from outbox_operator.client.connection_types import OutboxConnection
 from outbox_operator.client.rows import DEFAULT_MAX_BYTES, PayloadType, Row, RowMaker
 from outbox_operator.client.sending import Nudge, Pending, Publish, Sender
 from outbox_operator.client.statements import RECORDED, Inserts, chunks, keys_of
@@ -55,7 +56,7 @@ class Outbox:
         self._strict = strict_keys
         self._sender = send and Sender(send, schema=schema, payload_type=payload_type)
 
-    async def add(self, connection: object, event: Event) -> uuid.UUID:
+    async def add(self, connection: OutboxConnection, event: Event) -> uuid.UUID:
         """Write one event. It is published if, and only if, the caller's transaction commits.
 
         Args:
@@ -74,7 +75,9 @@ class Outbox:
             await self._write(connection, [self._rows.one(event, trace)])
         return event.id
 
-    async def add_many(self, connection: object, events: Iterable[Event]) -> list[uuid.UUID]:
+    async def add_many(
+        self, connection: OutboxConnection, events: Iterable[Event]
+    ) -> list[uuid.UUID]:
         """Write events, in their order, as fast as the driver can.
 
         All are checked before the first is written.
@@ -98,7 +101,7 @@ class Outbox:
             await self._write(connection, rows)
         return [uuid.UUID(row.event_id) for row in rows]
 
-    async def publish_after_commit(self, connection: object, event: Event) -> uuid.UUID:
+    async def publish_after_commit(self, connection: OutboxConnection, event: Event) -> uuid.UUID:
         """Write one event as `add` does, and see to it that it arrives soon after the commit.
 
         What is done then is `send`'s business, happens in the background, and can neither fail
@@ -130,7 +133,7 @@ class Outbox:
         return event.id
 
     @asynccontextmanager
-    async def transaction(self, connection: object) -> AsyncIterator[None]:
+    async def transaction(self, connection: OutboxConnection) -> AsyncIterator[None]:
         """A transaction of the driver's, whose commit `publish_after_commit` learns of.
 
             async with outbox.transaction(connection):
@@ -161,12 +164,12 @@ class Outbox:
             if committed:
                 pending.send(surviving)
 
-    def _pending(self, connection: object) -> Pending:
+    def _pending(self, connection: OutboxConnection) -> Pending:
         driver, connection = drivers.driver_of(connection)
         return driver.pending(connection)
 
     async def _write(
-        self, connection: object, rows: Sequence[Row], *, recorded: bool = False
+        self, connection: OutboxConnection, rows: Sequence[Row], *, recorded: bool = False
     ) -> None:
         driver, connection = drivers.driver_of(connection)
         if self._strict and (keys := keys_of(rows)):

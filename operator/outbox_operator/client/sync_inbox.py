@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from outbox_operator.client import encoding, sync_drivers
+from outbox_operator.client.connection_types import SyncOutboxConnection
 from outbox_operator.client.connections import not_async
 from outbox_operator.client.statements import Statement, table
 from outbox_operator.wire import tables
@@ -38,7 +39,7 @@ class SyncInbox:
 
     def claim(
         self,
-        connection: object,
+        connection: SyncOutboxConnection,
         event_id: uuid.UUID,
         *,
         source_topic: str,
@@ -76,7 +77,7 @@ class SyncInbox:
 
     def finish(
         self,
-        connection: object,
+        connection: SyncOutboxConnection,
         event_id: uuid.UUID,
         seconds: float,
         *,
@@ -90,7 +91,7 @@ class SyncInbox:
 
     def process_idempotent(
         self,
-        connection: object,
+        connection: SyncOutboxConnection,
         *,
         event_id: uuid.UUID,
         source_topic: str,

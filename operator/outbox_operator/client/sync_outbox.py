@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from outbox_operator.client import sending, sync_drivers, tracing
+from outbox_operator.client.connection_types import SyncOutboxConnection
 from outbox_operator.client.rows import DEFAULT_MAX_BYTES, PayloadType, Row, RowMaker
 from outbox_operator.client.sending import Nudge, Pending, Publish, Sender
 from outbox_operator.client.statements import RECORDED, Inserts, chunks, keys_of
@@ -56,7 +57,7 @@ class SyncOutbox:
         self._strict = strict_keys
         self._sender = send and Sender(send, schema=schema, payload_type=payload_type)
 
-    def add(self, connection: object, event: Event) -> uuid.UUID:
+    def add(self, connection: SyncOutboxConnection, event: Event) -> uuid.UUID:
         """Write one event. It is published if, and only if, the caller's transaction commits.
 
         Args:
@@ -75,7 +76,9 @@ class SyncOutbox:
             self._write(connection, [self._rows.one(event, trace)])
         return event.id
 
-    def add_many(self, connection: object, events: Iterable[Event]) -> list[uuid.UUID]:
+    def add_many(
+        self, connection: SyncOutboxConnection, events: Iterable[Event]
+    ) -> list[uuid.UUID]:
         """Write events, in their order, as fast as the driver can.
 
         All are checked before the first is written.
@@ -99,7 +102,7 @@ class SyncOutbox:
             self._write(connection, rows)
         return [uuid.UUID(row.event_id) for row in rows]
 
-    def publish_after_commit(self, connection: object, event: Event) -> uuid.UUID:
+    def publish_after_commit(self, connection: SyncOutboxConnection, event: Event) -> uuid.UUID:
         """Write one event as `add` does, and see to it that it arrives soon after the commit.
 
         What is done then is `send`'s business, happens in the background, and can neither fail
@@ -132,7 +135,7 @@ class SyncOutbox:
         return event.id
 
     @contextmanager
-    def transaction(self, connection: object) -> Iterator[None]:
+    def transaction(self, connection: SyncOutboxConnection) -> Iterator[None]:
         """A transaction of the driver's, whose commit `publish_after_commit` learns of.
 
             with outbox.transaction(connection):
@@ -163,11 +166,13 @@ class SyncOutbox:
             if committed:
                 pending.send(surviving)
 
-    def _pending(self, connection: object) -> Pending:
+    def _pending(self, connection: SyncOutboxConnection) -> Pending:
         driver, connection = sync_drivers.driver_of(connection)
         return driver.pending(connection)
 
-    def _write(self, connection: object, rows: Sequence[Row], *, recorded: bool = False) -> None:
+    def _write(
+        self, connection: SyncOutboxConnection, rows: Sequence[Row], *, recorded: bool = False
+    ) -> None:
         driver, connection = sync_drivers.driver_of(connection)
         if self._strict and (keys := keys_of(rows)):
             driver.run(connection, self._inserts.lock, (keys,))

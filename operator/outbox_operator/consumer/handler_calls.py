@@ -79,7 +79,7 @@ class HandlerCalls:
             deliveries=first.deliveries,
             stream=first.delivery.stream,
             sequence=first.delivery.sequence,
-            connection=connection if self._handler.wants_connection else None,
+            connection=connection if self._handler.wants_connection else None,  # type: ignore[arg-type]
             _headers=first.event.headers,
         )
         started = time.perf_counter()

@@ -188,7 +188,7 @@ class RunningHandlers:
             deliveries=attempt,
             stream="TEST",
             sequence=self._sequence,
-            connection=self._connection if self._handler.wants_connection else None,
+            connection=self._connection if self._handler.wants_connection else None,  # type: ignore[arg-type]
             _headers=events[0].headers,
         )
         outcomes: Sequence[Outcome]

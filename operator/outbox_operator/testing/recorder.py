@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from outbox_operator.client.connections import no_transaction
 from outbox_operator.client.outbox import Outbox
@@ -20,6 +20,9 @@ from outbox_operator.client.rows import DEFAULT_MAX_BYTES, PayloadType, Row
 from outbox_operator.client.sending import Pending
 from outbox_operator.client.sync_outbox import SyncOutbox
 from outbox_operator.errors import TransactionError
+
+if TYPE_CHECKING:
+    from outbox_operator.wire.event import Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +190,16 @@ class RecordingOutbox(Outbox):
         super().__init__(payload_type=payload_type, max_bytes=max_bytes)
         self._memory = _Memory()
 
+    if TYPE_CHECKING:  # in memory any object does as connection
+
+        async def add(self, connection: object, event: Event) -> uuid.UUID: ...
+
+        async def add_many(
+            self, connection: object, events: Iterable[Event]
+        ) -> list[uuid.UUID]: ...
+
+        async def publish_after_commit(self, connection: object, event: Event) -> uuid.UUID: ...
+
     @property
     def events(self) -> list[RecordedEvent]:
         """What was committed, in the order of the table."""
@@ -221,6 +234,14 @@ class RecordingSyncOutbox(SyncOutbox):
     ) -> None:
         super().__init__(payload_type=payload_type, max_bytes=max_bytes)
         self._memory = _Memory()
+
+    if TYPE_CHECKING:  # in memory any object does as connection
+
+        def add(self, connection: object, event: Event) -> uuid.UUID: ...
+
+        def add_many(self, connection: object, events: Iterable[Event]) -> list[uuid.UUID]: ...
+
+        def publish_after_commit(self, connection: object, event: Event) -> uuid.UUID: ...
 
     @property
     def events(self) -> list[RecordedEvent]:

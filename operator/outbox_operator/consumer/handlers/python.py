@@ -240,7 +240,7 @@ class PythonHandler:
         try:
             if call.is_async:
                 return await deadline.bounded(call.bound(given, context), context)
-            context.connection = None  # it belongs to the event loop
+            context.connection = None  # type: ignore[assignment] # it belongs to the event loop
             return await deadline.bounded(self._in_thread(call, given, context), context)
         except deadline.TooLateError:
             return RetryAfter(reason=f"no answer within {context.deadline - started:.6g} s")

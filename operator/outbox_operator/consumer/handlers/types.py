@@ -12,10 +12,14 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from outbox_operator.consumer.handlers.retry import Retry, seconds_of
 from outbox_operator.wire.trace_context import parent_of
+
+if TYPE_CHECKING:  # so that a handler's statements are checked where asyncpg has types
+    from asyncpg import Record
+    from asyncpg.pool import PoolConnectionProxy
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +185,8 @@ class Context:
     deliveries: int
     stream: str
     sequence: int
-    connection: Any = None
+    # Without None in the type, since whether there is an inbox is the manifest's business.
+    connection: PoolConnectionProxy[Record] = None  # type: ignore[assignment]
     deadline: float | None = None
     _headers: Mapping[str, str] | None = None
     _span: Mapping[str, str] | None = None

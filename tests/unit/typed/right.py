@@ -1,0 +1,158 @@
+"""A user's project that is right: `make check` runs mypy in strict mode over it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import asyncpg
+import psycopg
+from pydantic import BaseModel, Field
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+from sqlalchemy.orm import Session, scoped_session
+
+from outbox_operator.client import (
+    Event,
+    Inbox,
+    Outbox,
+    OutboxConnection,
+    SyncInbox,
+    SyncOutbox,
+    SyncOutboxConnection,
+)  # fmt: skip
+from outbox_operator.consumer import (
+    Ack,
+    Consumer,
+    Context,
+    DeadLetter,
+    Handlers,
+    ReceivedEvent,
+    Retry,
+    RetryAfter,
+)  # fmt: skip
+from outbox_operator.testing import RecordingConnection, RecordingOutbox, RunningHandlers
+
+outbox, sync_outbox = Outbox(), SyncOutbox()
+app = Handlers(retry=Retry(give_up_on=ValueError, put_off={ConnectionError: 60}))
+
+
+class Order(BaseModel):
+    id: int
+    total: Annotated[int, Field(ge=0)]
+
+
+@dataclass
+class Click:
+    page: str
+
+
+EVENT = Event(type="order.created", key="1", payload=Order(id=1, total=2))
+
+
+def traced(
+    function: Callable[[Order, Context], Awaitable[None]],
+) -> Callable[[Order, Context], Awaitable[None]]:
+    @functools.wraps(function)
+    async def wrapper(order: Order, context: Context) -> None:
+        await function(order, context)
+
+    return wrapper
+
+
+@app.handler("order.created")
+async def invoice(order: Order, context: Context) -> None:
+    status: str = await context.connection.execute("INSERT INTO invoices VALUES ($1)", order.id)
+    await outbox.add(context.connection, Event(type="invoice.created", payload={"said": status}))
+
+
+@app.handler("order.paid", timeout=10)
+async def paid(event: ReceivedEvent) -> RetryAfter | DeadLetter | None:
+    return None if event.json() else DeadLetter("empty")
+
+
+@app.handler("order.lost")
+def lost(event: ReceivedEvent) -> Ack:
+    return Ack()
+
+
+@app.handler("order.shipped")
+@traced
+async def shipped(order: Order, context: Context) -> None: ...
+
+
+@app.batch("click", size=500)
+async def clicks(clicks: list[Click], context: Context) -> Sequence[Ack | DeadLetter | None]:
+    return [None for _ in clicks]
+
+
+@app.on_startup
+async def start() -> None: ...
+
+
+@app.on_connect
+async def connect(connection: Any) -> None: ...
+
+
+@app.on_shutdown
+def stop() -> None: ...
+
+
+async def write(
+    first: asyncpg.Connection[asyncpg.Record],
+    second: psycopg.AsyncConnection[tuple[Any, ...]],
+    third: AsyncConnection,
+    fourth: AsyncSession,
+    fifth: async_scoped_session[AsyncSession],
+) -> None:
+    for connection in (first, second, third, fourth, fifth):
+        await outbox.add(connection, EVENT)
+        await outbox.publish_after_commit(connection, EVENT)
+        async with outbox.transaction(connection):
+            await outbox.add_many(connection, [EVENT])
+    await passed_on(first)
+
+
+async def passed_on(connection: OutboxConnection) -> None:
+    await outbox.add(connection, EVENT)
+
+
+def write_sync(
+    first: psycopg.Connection[tuple[Any, ...]],
+    second: Connection,
+    third: Session,
+    fourth: scoped_session[Session],
+) -> None:
+    for connection in (first, second, third, fourth):
+        sync_outbox.add(connection, EVENT)
+        with sync_outbox.transaction(connection):
+            sync_outbox.publish_after_commit(connection, EVENT)
+    passed_on_sync(first)
+
+
+def passed_on_sync(connection: SyncOutboxConnection) -> None:
+    sync_outbox.add(connection, EVENT)
+
+
+async def handle_once(connection: AsyncSession, other: Session) -> bool:
+    async def handler() -> None: ...
+
+    new = await Inbox("shop/billing").process_idempotent(
+        connection, event_id=EVENT.id, source_topic="s", event_type="e", payload=None,
+        handler=handler,
+    )  # fmt: skip
+    return new and SyncInbox("shop/billing").process_idempotent(
+        other, event_id=EVENT.id, source_topic="s", event_type="e", payload=None, handler=stop
+    )
+
+
+async def tests() -> None:
+    recorder = RecordingOutbox()
+    async with RecordingConnection().transaction():
+        await recorder.add(object(), EVENT)
+    async with RunningHandlers(app) as handlers:
+        assert (await handlers.settle("order.paid", {"id": 1})).end == "ack"
+    async with Consumer(app, nats="nats://nats:4222", stream="ORDERS", durable="d") as consumer:
+        assert consumer.ready or consumer.checks
