@@ -46,6 +46,7 @@ class Check(StrEnum):
     SAMPLE_OLD = "SampleOld"
     DELETION_STUCK = "DeletionStuck"
     PAUSED = "Paused"
+    PODS_LIMITED = "PodsLimited"
     TASK_STUCK = "TaskStuck"
     TASK_FAILED = "TaskFailed"
     POD_STUCK = "PodStuck"

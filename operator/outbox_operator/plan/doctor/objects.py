@@ -141,6 +141,13 @@ def _conditions(body: Body, said: frozenset[ConditionType]) -> Iterator[Finding]
         kind, status = condition.get("type"), condition.get("status")
         if kind in _SUMMARIES or status == "Unknown" or kind not in set(ConditionType):
             continue
+        if condition.get("reason") == Reason.SCALING_LIMITED:
+            # Nothing is wrong; but whoever wonders where the pods are has to look for it.
+            yield info(
+                Check.PODS_LIMITED, name_of(body), str(condition.get("message")),
+                remedy=_remedy(body, condition),
+            )  # fmt: skip
+            continue
         bad = (status == "True") is (kind in INFORMING)
         if not bad:
             continue

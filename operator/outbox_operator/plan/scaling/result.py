@@ -20,7 +20,7 @@ from outbox_operator.plan.scaling.limits import (
     relay_limits,
 )
 from outbox_operator.plan.scaling.load import Load, Pace
-from outbox_operator.plan.status.conditions import Part, info, stamp
+from outbox_operator.plan.status.conditions import Part, stamp
 from outbox_operator.plan.status.workload import is_settled, replicas, stopped_by
 from outbox_operator.reasons import Reason
 
@@ -139,10 +139,9 @@ def scaled(
             current=current, settled=is_settled(deployment), paused=paused, now=now,
         )  # fmt: skip
     each = decision.memory.pace.per_pod
-    known = decision.reason is not Reason.BACKLOG_UNKNOWN
     return Scaled(
         count=decision.count,
-        part=info(ConditionType.AUTOSCALING, known, decision.reason, decision.text),
+        part=_part(decision.reason, decision.text),
         status=AutoscalingStatus(
             wantedReplicas=decision.count,
             currentReplicas=pods.existing,
@@ -187,7 +186,7 @@ def given(
         change = f"from {last.wantedReplicas} to {pods_text(count)}: {field} was written"
     return Scaled(
         count=count,
-        part=info(ConditionType.AUTOSCALING, True, reason, text),
+        part=_part(reason, text),
         status=AutoscalingStatus(
             wantedReplicas=count,
             currentReplicas=replicas(deployment).existing,
@@ -197,6 +196,17 @@ def given(
         ),
         change=change,
         memory=Memory(),
+    )
+
+
+def _part(reason: Reason, text: str) -> Part:
+    """The condition, which never decides about Ready."""
+    return Part(
+        type=ConditionType.AUTOSCALING,
+        status="Unknown" if reason is Reason.BACKLOG_UNKNOWN else "True",
+        reason=reason,
+        message=text,
+        blocks=False,
     )
 
 

@@ -139,6 +139,15 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[Check, Severity]], str]] = {
         {"objects": [resource("OutboxPipeline", "orders", condition("Paused", "True", "Paused"))]},
         [(Check.PAUSED, Severity.INFO)], "is paused",
     ),
+    "pods that could only stand by": (
+        {"objects": [resource("OutboxPipeline", "orders", condition(
+            "Autoscaling", "True", "ScalingLimited", "1 of 10: outbox.shards is 1"))]},
+        [(Check.PODS_LIMITED, Severity.INFO)], "1 of 10: outbox.shards is 1",
+    ),
+    "pods that follow the load": (
+        {"objects": [resource("OutboxPipeline", "orders", condition(
+            "Autoscaling", "True", "ScalingActive", "3 pods, of 1 to 10"))]}, [], "",
+    ),
     "deleted and still there": (
         {"objects": [resource(
             metadata={"deletionTimestamp": ago(hours=1), "finalizers": ["x/y"]})]},

@@ -103,7 +103,7 @@ def test_stopped_pods_come_back_in_the_number_they_had() -> None:
 
 def test_what_is_not_known_is_said_and_does_not_decide_about_ready() -> None:
     result = after(None, deployment(3), LAST)
-    assert (result.part.type, result.part.status) == ("Autoscaling", "False")
+    assert (result.part.type, result.part.status) == ("Autoscaling", "Unknown")
     assert (result.part.reason, result.part.blocks) == ("BacklogUnknown", False)
     assert result.part.message == "3 pods stay: how many rows wait is not known"
 
