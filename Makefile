@@ -22,10 +22,16 @@ PARTS :=
 STEADY_SECONDS := 600
 # How long the soak of `make bench-consumer` takes:
 SOAK_SECONDS := 600
+# What `make release` makes, of the image and the sources; cosign's private key:
+VERSION :=
+REPOSITORY :=
+SOURCE :=
+KEY :=
 # Options of `make check-delivery`: SEED=7 becomes --seed 7.
 DELIVERY := SEED SECONDS SERVERS REPLICAS SHARDS PAYLOAD PUBLISHING WRITERS RATE WAVE WINDOW PACE \
 	FAULTS PLANT WORLD
-KNOWN := ARGS CLUSTER PARTS STEADY_SECONDS SOAK_SECONDS $(DELIVERY)
+RELEASE := VERSION REPOSITORY SOURCE KEY
+KNOWN := ARGS CLUSTER PARTS STEADY_SECONDS SOAK_SECONDS $(RELEASE) $(DELIVERY)
 on_line = $(filter command,$(firstword $(origin $(1))))
 UNKNOWN := $(filter-out $(KNOWN),$(foreach name,$(.VARIABLES),$(if $(call on_line,$(name)),$(name))))
 ifneq ($(UNKNOWN),)
@@ -165,11 +171,22 @@ cluster-up: tools ## A real Kubernetes node on this machine
 cluster-down: ## Remove it
 	$(LOCALKUBE) down --name $(call quoted,$(CLUSTER))
 
+##@ Release
+
+.PHONY: release
+release: setup ## All that a stranger installs, of this commit, into build/release; VERSION=0.2.0 …
+	$(LOCALKUBE) prereqs images
+	$(RUN) --group release python hack/release $(call given,$(RELEASE))
+
 ##@ Other
 
 .PHONY: plugin
 plugin: setup ## One file of kubectl outbox for each platform, with krew's manifest, in build/plugin
 	$(RUN) python hack/plugin $(ARGS)
+
+.PHONY: docs
+docs: setup ## The documentation as a site, with search, into build/site; SOURCE=https://… for links to folders
+	$(RUN) --group docs python hack/docsite $(call given,SOURCE)
 
 .PHONY: clean
 clean: ## Remove build products and caches of this folder; the tools built once stay

@@ -19,7 +19,8 @@ CONTROL_PLANE = "control-plane"
 NODE = "node"
 IMAGES = "images"
 TESTS = "tests"
-PURPOSES = (CONTROL_PLANE, NODE, IMAGES, TESTS)
+PUBLISHING = "publishing"
+PURPOSES = (CONTROL_PLANE, NODE, IMAGES, TESTS, PUBLISHING)
 
 ROOT = (
     "root (sudo make …), or a Docker engine; `outbox dev` and all tests but tests/e2e need neither"
@@ -97,6 +98,7 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
         Requirement("busybox (static)", _has_static_busybox, "busybox-static"),
     ),
     IMAGES: (_program("buildah", "buildah"), _program("mmdebstrap", "mmdebstrap")),
+    PUBLISHING: (_program("skopeo", "skopeo"),),
     TESTS: (
         _file(_POSTGRES, "postgresql-15"),
         _program("pgbouncer", "pgbouncer"),

@@ -9,8 +9,10 @@ of Python, of which the machine needs one.
 from __future__ import annotations
 
 import argparse
+import gzip
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -50,12 +52,13 @@ def main() -> int:
         "--url", default="https://example.invalid/outbox-operator",
         help="where the archives will be, for the manifest",
     )  # fmt: skip
+    parser.add_argument("--wheel", type=Path, help="of the project; default: made of this checkout")
     parser.add_argument("--output", type=Path, default=ROOT / "build/plugin", metavar="FOLDER")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        version, wheel, requirements = sources(folder)
+        version, wheel, requirements = sources(folder, args.wheel)
         archives = {
             platform: archive(
                 platform, args.python or PYTHONS, wheel, requirements, folder, args.output
@@ -69,10 +72,11 @@ def main() -> int:
     return 0
 
 
-def sources(folder: Path) -> tuple[str, Path, Path]:
+def sources(folder: Path, wheel: Path | None) -> tuple[str, Path, Path]:
     """Version of the project, its wheel, and what it needs with the hashes of the lock file."""
-    uv("build", "--wheel", "--quiet", "--out-dir", str(folder))
-    [wheel] = folder.glob("*.whl")
+    if wheel is None:
+        uv("build", "--wheel", "--quiet", "--out-dir", str(folder))
+        [wheel] = folder.glob("*.whl")
     requirements = folder / "requirements.txt"
     uv(
         "export", "--locked", "--quiet", "--no-default-groups", "--extra", "cli",
@@ -114,11 +118,23 @@ def archive(
         check=True, timeout=_SECONDS,
     )  # fmt: skip
     path = output / f"{PROGRAM}-{place}.tar.gz"
-    with tarfile.open(path, "w:gz") as tar:
-        tar.add(built, PROGRAM)
-        tar.add(ROOT / "LICENSE", "LICENSE")
+    # The same files give the same archive: nothing in it says when it was made, or by whom.
+    with (
+        path.open("wb") as out,
+        gzip.GzipFile(filename="", fileobj=out, mode="wb", mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as tar,
+    ):
+        tar.add(built, PROGRAM, filter=_anonymous)
+        tar.add(ROOT / "LICENSE", "LICENSE", filter=_anonymous)
     built.unlink()
     return path
+
+
+def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.mtime = entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    entry.mode = 0o755 if entry.name == PROGRAM else 0o644
+    return entry
 
 
 def prune(packages: Path) -> None:
@@ -142,7 +158,8 @@ def krew_manifest(version: str, archives: dict[str, Path], url: str) -> dict[str
         "kind": "Plugin",
         "metadata": {"name": NAME},
         "spec": {
-            "version": f"v{version}",
+            # krew wants Semantic Versioning: 0.2.0rc1 is 0.2.0-rc1.
+            "version": "v" + re.sub(r"(a|b|rc)(\d+)$", r"-\1\2", version),
             "shortDescription": "Look at and act on transactional outboxes",
             "description": DESCRIPTION,
             "caveats": f"Needs python3 ({', '.join(PYTHONS)}) on the path.",

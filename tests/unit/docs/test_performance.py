@@ -114,3 +114,19 @@ def test_consumers_and_library_are_shown() -> None:
     page = performance.render(PAGE, {}, {}, figures)[performance.PAGE]
     for found in ("45,678", "0.63", "0.8 ms", "9,876", "600,123 / 600,123"):
         assert found in page
+
+
+@pytest.mark.parametrize(
+    ("peer", "column"),
+    [("outbox-operator", 2), ("Debezium 3.6.0, async", 3)],
+    ids=["ours", "theirs"],
+)
+def test_the_readme_compares_with_the_figures_of_the_page(peer: str, column: int) -> None:
+    row = next(line for line in PAGE.splitlines() if line.startswith(f"| {peer} | "))
+    cold, _, cpu, memory = (cell.strip().split(" (")[0] for cell in row.split("|")[2:6])
+    shown = [
+        [cell.strip() for cell in line.split("|")]
+        for line in (ROOT / "README.md").read_text().splitlines()
+        if line.startswith(("| a backlog, events/s", "| CPU an event"))
+    ]
+    assert [cells[column] for cells in shown] == [cold, f"{cpu} µs, {memory} MB"]

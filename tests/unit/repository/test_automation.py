@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, Final
 
+import pytest
 import yaml
 
 from support.kube import ROOT
 
-WORKFLOW: Final = ROOT / ".github/workflows/ci.yaml"
+WORKFLOWS: Final = sorted((ROOT / ".github/workflows").glob("*.yaml"))
+WRITES: Final = {
+    ("docs.yaml", "publish"): {"pages", "id-token"},
+    ("release.yaml", "publish"): {"contents", "id-token"},
+}
+"""What the jobs that publish may write; all others read the sources, or nothing."""
 
 
 def read(path: str) -> dict[str, Any]:
@@ -36,12 +43,27 @@ def test_a_hosted_runner_calls_the_script_that_any_other_calls() -> None:
     assert (ROOT / ".ci/run").stat().st_mode & 0o111
 
 
-def test_actions_are_pinned_to_commits_with_their_versions_beside_them() -> None:
-    used = re.findall(r"uses: (.+)", WORKFLOW.read_text())
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_are_pinned_to_commits_with_their_versions_beside_them(workflow: Path) -> None:
+    used = re.findall(r"uses: (.+)", workflow.read_text())
     assert used
     for one in used:
         assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one), one
 
 
-def test_the_workflow_may_only_read() -> None:
-    assert read(".github/workflows/ci.yaml")["permissions"] == {"contents": "read"}
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_only_what_publishes_may_write(workflow: Path) -> None:
+    found = read(str(workflow.relative_to(ROOT)))
+    assert found["permissions"] in ({}, {"contents": "read"})
+    for name, job in found["jobs"].items():
+        rights = job.get("permissions", {})
+        writes = {right for right, level in rights.items() if level == "write"}
+        assert writes == WRITES.get((workflow.name, name), set())
+        assert "timeout-minutes" in job
+
+
+def test_what_is_new_waits_before_it_is_proposed() -> None:
+    updates = read(".github/dependabot.yml")["updates"]
+    ecosystems = {one["package-ecosystem"] for one in updates}
+    assert ecosystems == {"uv", "github-actions", "docker", "gomod"}
+    assert all(one["cooldown"]["default-days"] >= 7 for one in updates)

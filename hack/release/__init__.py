@@ -1,0 +1,1 @@
+"""What `make release` makes: everything that a stranger installs, from one commit."""

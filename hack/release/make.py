@@ -1,0 +1,194 @@
+"""The steps of a release, one after the other; each leaves files in the output folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from localkube import binaries, state, ui
+from localkube.archive import architecture
+from localkube.buildah import Store
+from localkube.layout import current_roots
+
+from release import image, provenance, sbom, stamp
+from release.notes import notes
+from release.stamp import ROOT, Release
+
+CHART = "charts/outbox-operator"
+SUMS = "SHA256SUMS"
+_SECONDS = 1800
+
+
+def everything(
+    release: Release, output: Path, scratch: Path, key: str, platforms: Sequence[str]
+) -> None:
+    """Make all files of a release.
+
+    Args:
+        release: what is released.
+        output: an empty folder for what is made.
+        scratch: another for what is needed on the way.
+        key: cosign's private key; empty: nothing is signed.
+        platforms: of the plugin; none: all.
+
+    Raises:
+        ReleaseError, LocalkubeError, subprocess.CalledProcessError: a step failed.
+    """
+    sources = scratch / "sources"
+    stamp.export(release, sources)
+    with ui.step("wheel and sdist"):
+        wheel = packages(release, sources, output)
+    with ui.step("image"):
+        layout = image_archive(release, sources, output, scratch / "layout")
+    with ui.step("chart"):
+        chart(release, sources, layout.digest, output)
+    with ui.step("kubectl plugin"):
+        plugin(release, wheel, output, platforms)
+    with ui.step("bills of materials, notes, provenance, checksums"):
+        name = f"outbox-operator-{release.version}-image.cdx.json"
+        found = sbom.packages(layout)
+        text = sbom.document(release, release.repository, layout.digest, found)
+        (output / name).write_text(text)
+        (output / f"outbox-operator-{release.version}-wheel.cdx.json").write_text(
+            wheel_sbom(release, sources)
+        )
+        (output / "release-notes.md").write_text(
+            notes((sources / "CHANGELOG.md").read_text(), release.version)
+        )
+        (output / "image-digest.txt").write_text(f"{release.repository}@{layout.digest}\n")
+        seal(release, layout.digest, output)
+    if key:
+        with ui.step("signatures"):
+            for name in (SUMS, "provenance.json"):
+                sign(output / name, key)
+    else:
+        ui.say("  not signed: no KEY was given")
+
+
+def environment(release: Release) -> dict[str, str]:
+    """Environment of programs that write times into what they make."""
+    return {**os.environ, "SOURCE_DATE_EPOCH": str(release.epoch)}
+
+
+def packages(release: Release, sources: Path, output: Path) -> Path:
+    """Wheel and source archive, looked through by what an index and its users look with."""
+    uv = str(ROOT / "hack/uv")
+    run(release, uv, "build", "--quiet", "--out-dir", str(output), str(sources))
+    (output / ".gitignore").unlink(missing_ok=True)
+    files = sorted(str(file) for file in output.iterdir())
+    run(release, sys.executable, "-m", "twine", "check", "--strict", *files)
+    [wheel] = output.glob("*.whl")
+    run(release, sys.executable, "-m", "check_wheel_contents", str(wheel))
+    return wheel
+
+
+def image_archive(release: Release, sources: Path, output: Path, folder: Path) -> image.Layout:
+    """The image as an archive of an OCI layout."""
+    places = current_roots()
+    with state.locked(places.cache / "release.lock"):
+        store = Store(places.cache / "release")
+        store.forget_unfinished()
+        layout = image.build(release, sources, folder, store)
+    name = f"outbox-operator-{release.version}-image-{architecture(os.uname().machine)}.tar"
+    with tarfile.open(output / name, "w") as tar:
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            add(tar, file, str(file.relative_to(folder)), release.epoch)
+    return layout
+
+
+def chart(release: Release, sources: Path, digest: str, output: Path) -> None:
+    """The chart, whose image is this release's by digest."""
+    values = sources / CHART / "values.yaml"
+    values.write_text(stamp.values(values.read_text(), release, digest))
+    places = current_roots()
+    binaries.build(places, ("helm",))
+    helm = str(binaries.path(places.cache, "helm"))
+    run(release, helm, "package", str(sources / CHART), "--destination", str(output))
+
+
+def plugin(release: Release, wheel: Path, output: Path, platforms: Sequence[str]) -> None:
+    """An archive for each platform, and krew's manifest of them."""
+    where = f"{release.source}/releases/download/v{release.version}" if release.source else ""
+    run(
+        release, sys.executable, str(ROOT / "hack/plugin"), "--wheel", str(wheel),
+        "--output", str(output), *(["--url", where] if where else []),
+        *(f"--platform={one}" for one in platforms),
+    )  # fmt: skip
+
+
+def wheel_sbom(release: Release, sources: Path) -> str:
+    """What the wheel brings along with all its extras, at the versions that were tested."""
+    uv = str(ROOT / "hack/uv")
+    text = run(
+        release, uv, "export", "--quiet", "--frozen", "--all-extras", "--no-default-groups",
+        "--format", "cyclonedx1.5", "--project", str(sources),
+    )  # fmt: skip
+    document = json.loads(text)
+    document["serialNumber"] = f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, release.commit)}"
+    moment = datetime.fromtimestamp(release.epoch, UTC).isoformat()
+    document["metadata"]["timestamp"] = moment.replace("+00:00", "Z")
+    return json.dumps(document, indent=1) + "\n"
+
+
+def seal(release: Release, digest: str, output: Path) -> None:
+    """Checksums of all files, and the statement of what they were made from."""
+    names = sorted(file.name for file in output.iterdir())
+    found = provenance.checksums(output, names)
+    go = run(release, str(binaries.find_go(current_roots().cache)), "version").split()[2]
+    tools = {
+        "uv": run(release, str(ROOT / "hack/uv"), "--version").split()[1],
+        "buildah": run(release, "buildah", "--version").split()[2],
+        "mmdebstrap": run(release, "mmdebstrap", "--version").split()[1],
+        "go": go,
+    }
+    (output / "provenance.json").write_text(provenance.statement(release, found, digest, tools))
+    (output / SUMS).write_text(
+        provenance.sums(provenance.checksums(output, [*names, "provenance.json"]))
+    )
+
+
+def sign(file: Path, key: str) -> None:
+    """A signature beside a file, which `cosign verify-blob --key` accepts."""
+    run(
+        None, cosign(), "sign-blob", "--yes", "--key", key, "--tlog-upload=false",
+        "--output-signature", f"{file}.sig", str(file),
+    )  # fmt: skip
+
+
+def cosign() -> str:
+    """The program; built once, in some minutes."""
+    places = current_roots()
+    binaries.build(places, ("cosign",))
+    return str(binaries.path(places.cache, "cosign"))
+
+
+def add(tar: tarfile.TarFile, file: Path, name: str, epoch: int) -> None:
+    """A file in an archive that is the same whoever makes it."""
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mtime = file.stat().st_size, epoch
+    entry.mode = 0o755 if file.stat().st_mode & 0o100 else 0o644
+    with file.open("rb") as content:
+        tar.addfile(entry, content)
+
+
+def run(release: Release | None, *command: str) -> str:
+    """What a program says.
+
+    Raises:
+        subprocess.CalledProcessError: it failed; with what it said.
+    """
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(release) if release else None,
+        capture_output=True, text=True, check=False, timeout=_SECONDS,
+    )  # fmt: skip
+    if done.returncode:
+        said = f"{done.stdout}\n{done.stderr}"
+        raise subprocess.CalledProcessError(done.returncode, command, stderr=said)
+    return done.stdout

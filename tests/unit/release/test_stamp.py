@@ -1,0 +1,75 @@
+"""The version of a release is written where it stands, and nowhere else has to be thought of."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+import yaml
+from release import stamp
+from release.stamp import Release, ReleaseError
+
+from support.kube import ROOT
+
+RELEASE = Release("0.2.0rc1", "c0ffee", 1_700_000_000, "registry.example/outbox-operator")
+PUBLIC = Release(
+    "0.2.0", "c0ffee", 1_700_000_000, "outbox-operator", "https://forge.example/outbox"
+)
+DIGEST = "sha256:" + "a" * 64
+
+
+def stamped(name: str, release: Release) -> str:
+    """A file of the repository as a release has it."""
+    return stamp.CHANGES[name]((ROOT / name).read_text(), release)
+
+
+def test_package_and_lock_file() -> None:
+    project = tomllib.loads(stamped("pyproject.toml", RELEASE))["project"]
+    assert project["version"] == "0.2.0rc1"
+    assert "urls" not in project
+    [own] = [
+        one
+        for one in tomllib.loads(stamped("uv.lock", RELEASE))["package"]
+        if one["name"] == "outbox-operator"
+    ]
+    assert own["version"] == "0.2.0rc1"
+
+
+def test_an_index_shows_where_the_project_is() -> None:
+    urls = tomllib.loads(stamped("pyproject.toml", PUBLIC))["project"]["urls"]
+    assert urls["Homepage"] == "https://forge.example/outbox"
+    assert all(url.startswith("https://forge.example/outbox") for url in urls.values())
+
+
+def test_chart_has_versions_that_helm_takes_and_the_image_by_digest() -> None:
+    chart = yaml.safe_load(stamped("charts/outbox-operator/Chart.yaml", RELEASE))
+    assert (chart["version"], chart["appVersion"]) == ("0.2.0-rc1", "0.2.0rc1")
+    assert "home" not in chart
+    public = yaml.safe_load(stamped("charts/outbox-operator/Chart.yaml", PUBLIC))
+    assert (public["version"], public["home"]) == ("0.2.0", "https://forge.example/outbox")
+    text = (ROOT / "charts/outbox-operator/values.yaml").read_text()
+    image = yaml.safe_load(stamp.values(text, RELEASE, DIGEST))["image"]
+    assert (image["repository"], image["digest"]) == (RELEASE.repository, DIGEST)
+
+
+def test_readme_of_an_index_has_no_link_that_leads_nowhere() -> None:
+    text = "[a](docs/a.md) [b](https://b.example) [c](#here) ![d](d.svg)"
+    assert stamp.readme(text, RELEASE) == "a [b](https://b.example) [c](#here) ![d](d.svg)"
+    assert "[a](https://forge.example/outbox/blob/v0.2.0/docs/a.md)" in stamp.readme(text, PUBLIC)
+    assert "](docs/" not in stamped("README.md", RELEASE)
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "0.2.0rc1", "10.20.30b2"])
+def test_versions(version: str) -> None:
+    assert stamp.check_version(version) == version
+
+
+@pytest.mark.parametrize("version", ["", "v1.0.0", "1.0", "1.0.0-rc1", "1.0.0.dev1", "latest"])
+def test_what_is_no_version(version: str) -> None:
+    with pytest.raises(ReleaseError, match=r"VERSION: wanted such as 0\.2\.0"):
+        stamp.check_version(version)
+
+
+def test_what_is_not_where_it_was_is_said() -> None:
+    with pytest.raises(ReleaseError, match="wanted once, found 0 times"):
+        stamp.chart("name: outbox-operator\n", RELEASE)
