@@ -22,11 +22,14 @@ from kubernetes.aio.config import kube_config, load_incluster_config
 from kubernetes.aio.config.config_exception import ConfigException
 from kubernetes.aio.config.kube_config import KubeConfigLoader, KubeConfigMerger
 
-from outbox_operator.adapters.kubernetes import impersonation
+from outbox_operator.adapters.kubernetes import impersonation, private_files
 from outbox_operator.adapters.kubernetes.credential_plugin import CredentialPlugin
 from outbox_operator.errors import KubernetesError
 
 kube_config.ExecProvider = CredentialPlugin  # type: ignore[attr-defined]  # the loader's name
+kube_config._create_temp_file_with_content = private_files.instead_of(
+    kube_config._create_temp_file_with_content
+)
 
 IN_CLUSTER: Final = "in-cluster"
 """Stands where the name of a context would, for a pod's own account."""
