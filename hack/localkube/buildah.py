@@ -32,7 +32,8 @@ class DebianBase:
         packages: Debian packages; what they depend on comes with them.
         hooks: shell lines run before they are unpacked, with the new root as $1.
         removed: paths (shell patterns) taken out again at the end.
-        epoch: the time its files carry, in seconds since 1970; None: that of the build.
+        epoch: of a base that is passed on: the time its files carry, in seconds since 1970. It
+            keeps the licences of its packages, which others must get with them.
     """
 
     name: str
@@ -58,6 +59,8 @@ def full_name(image: str) -> str:
 def debootstrap_command(base: DebianBase, target: Path) -> list[str]:
     """Arguments of mmdebstrap."""
     excluded = [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in _LEFT_OUT]
+    if base.epoch is not None:
+        excluded.append("--dpkgopt=path-include=/usr/share/doc/*/copyright")
     hooks = [f"--essential-hook={hook}" for hook in base.hooks]
     hooks += [f'--customize-hook=rm -r "$1"{path}' for path in base.removed]
     include = f"--include={','.join(base.packages)}"

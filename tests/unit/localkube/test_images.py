@@ -129,6 +129,13 @@ def test_debootstrap_command() -> None:
     assert command[-2:] == [buildah.SUITE, "/t/root.tar"]
 
 
+def test_a_base_that_is_passed_on_has_its_time_and_its_licences() -> None:
+    base = DebianBase("x", ("python3-minimal",), epoch=7)
+    command = buildah.debootstrap_command(base, Path("/t/root.tar"))
+    assert command[:3] == ["env", "SOURCE_DATE_EPOCH=7", "mmdebstrap"]
+    assert "--dpkgopt=path-include=/usr/share/doc/*/copyright" in command
+
+
 def test_archive_is_one_image_of_one_layer(tmp_path: Path) -> None:
     target = tmp_path / "image.tar"
     archive.write(target, "localhost/x:1", {"/bin/tool": b"tool"}, ["/bin/tool", "run"])
