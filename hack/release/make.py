@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -91,9 +92,9 @@ def packages(release: Release, sources: Path, output: Path) -> Path:
 
 def image_archive(release: Release, sources: Path, output: Path, folder: Path) -> image.Layout:
     """The image as an archive of an OCI layout."""
-    places = current_roots()
-    with state.locked(places.cache / "release.lock"):
-        store = Store(places.cache / "release")
+    cache = current_roots().cache
+    with state.locked(cache / "release.lock"):
+        store = store_of(cache / "release", release.epoch)
         store.forget_unfinished()
         layout = image.build(release, sources, folder, store)
     name = f"outbox-operator-{release.version}-image-{architecture(os.uname().machine)}.tar"
@@ -101,6 +102,15 @@ def image_archive(release: Release, sources: Path, output: Path, folder: Path) -
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             add(tar, file, str(file.relative_to(folder)), release.epoch)
     return layout
+
+
+def store_of(folder: Path, epoch: int) -> Store:
+    """The image store of commits of that time, alone: layers of another one carry that one's."""
+    for other in folder.iterdir() if folder.exists() else []:
+        if other.name != str(epoch):
+            Store(other).clear()
+            shutil.rmtree(other)
+    return Store(folder / str(epoch))
 
 
 def chart(release: Release, sources: Path, digest: str, output: Path) -> None:
