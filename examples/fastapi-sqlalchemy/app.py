@@ -1,8 +1,7 @@
 """An order service with FastAPI and SQLAlchemy: the order and its event are one transaction.
 
-    DATABASE_URL=postgresql+asyncpg://… NATS_URL=nats://… fastapi run app.py
-
-NATS_URL may be missing: then the relay finds the events by itself, a little later.
+README.md beside this file says how to run it. NATS_URL may be missing: then the relay finds the
+events by itself, a little later.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException
 from pydantic import BaseModel, Field
+from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -23,7 +23,9 @@ from outbox_operator.client import Event, NatsLink, Nudge, Outbox
 PIPELINE = {"namespace": "shop", "pipeline": "orders"}
 CREDIT_CENTS = 100_000
 
-engine = create_async_engine(os.environ["DATABASE_URL"])
+engine = create_async_engine(
+    make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+asyncpg")
+)
 link = NatsLink(os.environ.get("NATS_URL", "nats://localhost"), enabled="NATS_URL" in os.environ)
 outbox = Outbox(send=Nudge(link=link, **PIPELINE))
 
@@ -57,7 +59,9 @@ class OrderCreated(NewOrder):
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """Close what is open in the end."""
+    """Make the table, and close what is open in the end."""
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
     yield
     link.close()
     await engine.dispose()

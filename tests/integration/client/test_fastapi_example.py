@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from support.kube import ROOT
 from support.nats import NatsServer
@@ -32,7 +33,7 @@ async def service(
     whole: Outbox, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Any]:
     """The module, started as a server would."""
-    monkeypatch.setenv("DATABASE_URL", whole.url.replace("postgresql://", "postgresql+asyncpg://"))
+    monkeypatch.setenv("DATABASE_URL", whole.url)
     monkeypatch.setenv("NATS_URL", nats_server.url)
     path = ROOT / "examples/fastapi-sqlalchemy/app.py"
     spec = importlib.util.spec_from_file_location("fastapi_example", path)
@@ -42,8 +43,6 @@ async def service(
     # FastAPI and SQLAlchemy look annotations up in it.
     monkeypatch.setitem(sys.modules, "fastapi_example", module)
     spec.loader.exec_module(module)
-    async with module.engine.begin() as connection:
-        await connection.run_sync(module.Base.metadata.create_all)
     async with module.app.router.lifespan_context(module.app):
         yield module
 
@@ -75,3 +74,9 @@ async def test_an_order_that_is_taken_is_announced_and_another_is_not(
     assert await asyncio.to_thread(service.link.flush)
     await whole.idle(relay)
     assert await whole.count() == 1
+
+
+async def test_it_wakes_the_relay_of_its_own_manifest(service: Any) -> None:
+    manifest = yaml.safe_load((ROOT / "examples/fastapi-sqlalchemy/pipeline.yaml").read_text())
+    names = manifest["metadata"]
+    assert {"namespace": names["namespace"], "pipeline": names["name"]} == service.PIPELINE
