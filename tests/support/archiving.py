@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,7 +28,7 @@ from outbox_operator.wire.archive import (
 )
 from outbox_operator.wire.config import NatsConfig
 from support.postgres import PostgresServer
-from support.waiting import ended
+from support.waiting import ended, eventually
 
 DAY = 86_400.0
 RULES = ArchiveRules(
@@ -182,6 +185,14 @@ class Stream:
         info = await self._js.consumer_info(self.name, self.durable)
         return int(info.num_pending or 0) + int(info.num_ack_pending or 0)
 
+    async def settled(self) -> None:
+        """Wait until every message is acknowledged."""
+
+        async def answered() -> bool:
+            return await self.unanswered() == 0
+
+        await eventually(answered, "every message acknowledged")
+
 
 def relayed(number: int) -> dict[str, str]:
     """Headers of an event as a relay writes them."""
@@ -196,6 +207,15 @@ def relayed(number: int) -> dict[str, str]:
         "Outbox-Emission": str(number),
         "Outbox-Position": str(number * 2),
     }
+
+
+def write_process(config: Path) -> subprocess.Popen[bytes]:
+    """The process that writes, configured by a file."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "outbox_operator.cli.main", "archive", "write"],
+        env={**os.environ, "OUTBOX_CONFIG": str(config)},
+        stderr=subprocess.DEVNULL,
+    )
 
 
 @asynccontextmanager

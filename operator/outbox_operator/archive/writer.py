@@ -25,7 +25,6 @@ from outbox_operator.errors import NatsError, OutboxError
 from outbox_operator.reasons import Reason
 from outbox_operator.telemetry.readiness import ServerState
 from outbox_operator.wire.archive import ArchiveConfig
-from outbox_operator.wire.headers import block_bytes
 
 log = logging.getLogger(__name__)
 
@@ -101,11 +100,10 @@ class Writer:
         except Exception:  # a bug of ours must not be one message's end of the archive
             log.exception("message %d of %s is stored as bytes", message.sequence, message.stream)
             record = self._recorder.bare(message, "it was not understood")
-        size = len(message.data) + block_bytes(message.headers)
-        self._mean_bytes += (size - self._mean_bytes) * _WEIGHT
+        self._mean_bytes += (record.size - self._mean_bytes) * _WEIGHT
         if delivery.deliveries > 1:
             self._metrics.redeliveries.inc()
-        self._waiting.add(Item(delivery, message, record), size, time.monotonic())
+        self._waiting.add(Item(delivery, message, record), record.size, time.monotonic())
         if len(self._waiting.items) == 1 or self._waiting.full:
             self.wake()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -152,3 +153,37 @@ async def test_two_archives_share_a_database(place: ArchivePlace) -> None:
     migration = dataclasses.replace(place.config.migration, schema="other")  # type: ignore[type-var]
     place.change(database=database, migration=migration, consumer="second")
     assert "create schema other" in await place.migrate()
+
+
+LOOKS = {
+    "of a key": "key = 'k7' AND stored_at > now() - interval '1 hour' ORDER BY stored_at LIMIT 100",
+    "of a type": "type = 'a.7' AND stored_at > now() - interval '1 hour' LIMIT 100",
+    "of an actor": "actor = 'a7' AND stored_at > now() - interval '1 hour' LIMIT 100",
+    "the newest": "stored_at > now() - interval '1 hour' ORDER BY stored_at DESC LIMIT 100",
+    "one event": "id = '00000000-0000-0000-0000-000000000007'",
+}
+FILL = """
+INSERT INTO archive.events (class, stored_at, id, type, key, source, subject, sequence, occurred_at,
+                            headers, payload_bytes, actor)
+SELECT 'default', $1::timestamptz - n * interval '20 seconds', gen_random_uuid(), 'a.' || n % 100,
+       'k' || n, '/s', 'a', n, now(), '{}', 0, 'a' || n % 1000
+FROM generate_series(1, 20000) n
+"""
+
+
+async def test_looks_go_by_index_and_open_the_partitions_of_their_time(place: ArchivePlace) -> None:
+    await place.migrate()
+    # Five days of rows: their partitions are made by the second round.
+    await place.root.execute(FILL, datetime.now(UTC))
+    await place.upkeep()
+    await place.root.execute("ANALYZE archive.events")
+    for name, condition in LOOKS.items():
+        lines = await place.root.fetch(f"EXPLAIN SELECT * FROM archive.events WHERE {condition}")
+        plan = "\n".join(line[0] for line in lines)
+        # Partitions that are empty still may be read as a whole: there is nothing in them.
+        read = re.findall(r"Seq Scan on \S+.*?\.\.(\d+)", plan)
+        assert all(int(cost) < 10 for cost in read), f"{name}:\n{plan}"
+        if "stored_at" in condition:
+            opened = set(re.findall(r"on (rows_default_2\w+)", plan))
+            # Today and what is ahead; just after midnight yesterday too.
+            assert 0 < len(opened) <= 5, f"{name}:\n{plan}"

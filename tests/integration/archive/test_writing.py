@@ -5,41 +5,16 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from outbox_operator.wire.config import NatsConfig, encode
-from support.archiving import ArchivePlace, Stream, relayed, writing
-from support.nats import NatsServer, connected
+from outbox_operator.wire.config import encode
+from support.archiving import ArchivePlace, Stream, relayed, write_process, writing
 from support.waiting import eventually, wait_until
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-async def stream(
-    place: ArchivePlace, nats_server: NatsServer, stream_prefix: str
-) -> AsyncIterator[Stream]:
-    """A stream that the archive of `place` reads."""
-    async with connected(nats_server) as client:
-        stream = Stream(client, stream_prefix)
-        await stream.make()
-        place.change(nats=NatsConfig(url=nats_server.url), stream=stream.name)
-        await place.migrate()
-        yield stream
-
-
-async def settled(stream: Stream) -> None:
-    async def all_answered() -> bool:
-        return await stream.unanswered() == 0
-
-    await eventually(all_answered, "every message acknowledged")
 
 
 async def gaps(place: ArchivePlace) -> list[tuple[int, int]]:
@@ -52,7 +27,7 @@ async def test_an_event_is_a_row_with_all_that_it_is_found_by(
 ) -> None:
     async with writing(place.config) as app:
         await stream.emit([1], more={"Ce-Correlationid": "c%201"})
-        await settled(stream)
+        await stream.settled()
     [row] = await place.rows()
     assert dict(row) | {"archived_at": None, "stored_at": None, "headers": None} == {
         "class": "orders", "stored_at": None, "id": row["id"], "type": "order.placed",
@@ -96,7 +71,7 @@ async def test_poison_is_stored_with_a_note_and_holds_nothing_up(
         await stream.publish(data, headers)
     await stream.emit([1])
     async with writing(place.config):
-        await settled(stream)
+        await stream.settled()
     rows = dict(zip([*POISON, "good"], await place.rows(), strict=True))
     assert rows["good"]["note"] is None
     noted = {name for name, row in rows.items() if row["note"] is not None}
@@ -128,7 +103,7 @@ async def test_what_the_database_refuses_is_stored_as_bytes(
     )
     await stream.emit(range(1, 11))
     async with writing(place.config):
-        await settled(stream)
+        await stream.settled()
     rows = await place.rows()
     assert [row["sequence"] for row in rows] == list(range(1, 11))
     assert [row["sequence"] for row in rows if row["note"]] == [5]
@@ -142,7 +117,7 @@ async def test_what_is_redacted_is_nowhere(place: ArchivePlace, stream: Stream) 
     await stream.publish(b'{"card": {"number": "4111-x"', relayed(2))
     await stream.publish(b"4111-x", relayed(3) | {"Content-Type": "text/plain"})
     async with writing(place.config):
-        await settled(stream)
+        await stream.settled()
     first, *others = await place.rows()
     assert json.loads(first["payload"]) == {"card": {"cvc": 1.5}, "lines": [{"n": 2}]}
     assert "1.50" in first["payload"]
@@ -158,14 +133,14 @@ async def test_an_event_that_is_published_again_is_stored_once(
 ) -> None:
     await stream.emit([1, 2, 3])
     async with writing(place.config) as app:
-        await settled(stream)
+        await stream.settled()
         await stream.emit([2, 3, 4])
-        await settled(stream)
+        await stream.settled()
         replay = {"Outbox-Replay": "r"}
         await place.root.execute("UPDATE archive.events SET stored_at = stored_at - interval '3d'")
         await stream.publish(b"{}", relayed(1) | replay)
         await stream.publish(b"{}", relayed(99) | replay | {"Outbox-Replay-To": "other"})
-        await settled(stream)
+        await stream.settled()
     assert sorted(row["emission"] for row in await place.rows("emission")) == [1, 2, 3, 4]
     labels = {"namespace": "shop", "consumer": "audit"}
     for name, count in (("duplicates", 3), ("for_others", 1)):
@@ -179,16 +154,16 @@ async def test_what_is_missing_is_known_until_it_comes(place: ArchivePlace, stre
         await stream.emit([10, 11], predecessor=3)  # a jump that is meant
         await stream.emit([14, 15])
         await stream.emit([20], predecessor=17)
-        await settled(stream)
+        await stream.settled()
         assert await gaps(place) == [(12, 13), (16, 17)]
         await stream.emit([16, 17, 13])
-        await settled(stream)
+        await stream.settled()
         assert await gaps(place) == [(12, 12)]
         window = await place.root.fetchrow("SELECT * FROM archive.gaps")
         assert window is not None
         assert window["sent_after"] < window["sent_before"]
         await stream.emit([12])
-        await settled(stream)
+        await stream.settled()
     assert await gaps(place) == []
     assert await place.root.fetchval("SELECT count(*) FROM archive.ledger") == 1
 
@@ -219,14 +194,6 @@ async def test_a_consumer_that_cannot_be_archived_is_refused_by_name(
     assert await place.rows() == []
 
 
-def process(config: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "outbox_operator.cli.main", "archive", "write"],
-        env={**os.environ, "OUTBOX_CONFIG": str(config)},
-        stderr=subprocess.DEVNULL,
-    )
-
-
 async def test_kill_9_loses_nothing_and_doubles_nothing(
     place: ArchivePlace, stream: Stream, tmp_path: Path
 ) -> None:
@@ -236,7 +203,7 @@ async def test_kill_9_loses_nothing_and_doubles_nothing(
     publishing = asyncio.create_task(stream.emit(range(1, 1501)))
     count = "SELECT count(*) FROM archive.events"
     for wanted in (50, 500):
-        writer = process(document)
+        writer = write_process(document)
         try:
 
             async def far_enough(wanted: int = wanted) -> bool:
@@ -246,10 +213,10 @@ async def test_kill_9_loses_nothing_and_doubles_nothing(
         finally:
             writer.send_signal(signal.SIGKILL)
             writer.wait(60)
-    writer = process(document)
+    writer = write_process(document)
     try:
         await publishing
-        await settled(stream)
+        await stream.settled()
         writer.send_signal(signal.SIGTERM)
         wait_until(lambda: writer.poll() is not None, "the writer's end")
     finally:
@@ -263,7 +230,7 @@ async def test_kill_9_loses_nothing_and_doubles_nothing(
 async def test_a_database_that_goes_away_is_waited_for(place: ArchivePlace, stream: Stream) -> None:
     async with writing(place.config) as app:
         await stream.emit([1])
-        await settled(stream)
+        await stream.settled()
         for _ in range(3):
             await place.root.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -271,6 +238,6 @@ async def test_a_database_that_goes_away_is_waited_for(place: ArchivePlace, stre
             )
             await stream.emit([2, 3])
         await stream.emit([4])
-        await settled(stream)
+        await stream.settled()
         assert app.checks["database"]()[0]
     assert sorted(row["emission"] for row in await place.rows("emission")) == [1, 2, 3, 4]

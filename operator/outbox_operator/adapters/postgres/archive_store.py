@@ -32,7 +32,10 @@ _STAGING: Final = "outbox_archive_batch"
 _STATEMENT_SECONDS: Final = 120.0
 """Upkeep may keep us waiting while it moves the rows of a stretch."""
 _CLOSE_SECONDS: Final = 2.0
-_PLANNING: Final = {
+_STANDSTILL_SECONDS: Final = 10
+"""So long other writers wait at most for one that stands still in the middle of a batch."""
+_SETTINGS: Final = {
+    "idle_in_transaction_session_timeout": f"{_STANDSTILL_SECONDS}s",
     "plan_cache_mode": "force_custom_plan",  # leaves out the partitions of other times
     # The batch was never analysed: it must not be taken for a reason to read the whole archive.
     "enable_hashjoin": "off",
@@ -134,7 +137,7 @@ class ArchiveStore:
             with errors(self._target):
                 [facts] = await connection.fetch(statement("archive_facts"), self._schema)
                 self._check(facts)
-                for name, value in _PLANNING.items():
+                for name, value in _SETTINGS.items():
                     await connection.execute(statement("session_set"), name, value)
                 await connection.execute(self._stage)
         except BaseException:
