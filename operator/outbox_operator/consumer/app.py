@@ -45,6 +45,7 @@ from outbox_operator.consumer.traces import (
     Traces,
 )
 from outbox_operator.consumer.trials import Trials
+from outbox_operator.consumer.watchdog import Watchdog, all_ended
 from outbox_operator.consumer.workers import is_ordered
 from outbox_operator.errors import (
     AccessDeniedError,
@@ -327,8 +328,11 @@ class App:
         return self._progress.check(time.monotonic()) if start[0] else start
 
 
-async def main(config: ConsumerConfig) -> None:
+async def main(config: ConsumerConfig) -> bool:
     """Run a consumer process until SIGTERM or SIGINT; then drain.
+
+    Returns:
+        Whether everything has ended; else only the end of the process ends it.
 
     Raises:
         SpecError: The handler cannot be loaded.
@@ -343,9 +347,12 @@ async def main(config: ConsumerConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, app.stop)
     with bind(consumer=f"{namespace}/{config.consumer}"):
-        await app.run()
+        with Watchdog():
+            await app.run()
+        ended = await all_ended()
     if tracer is not None:
         tracer.close()
+    return ended
 
 
 def _inbox(

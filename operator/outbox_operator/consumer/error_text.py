@@ -58,14 +58,20 @@ def _one(error: BaseException) -> str:
     if isinstance(error, SyntaxError):  # before its name comes the line, which may be the payload
         what = f"{type(error).__name__}: {error}"
     what = bounded(what)
-    frames = traceback.StackSummary.extract(
-        traceback.walk_tb(error.__traceback__), lookup_lines=False
-    )[::-1]
+    shown = place_of(
+        traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__), lookup_lines=False)
+    )
+    return f"{what} at {shown}" if shown else what
+
+
+def place_of(stack: traceback.StackSummary) -> str:
+    """Name the innermost lines of a stack, the application's own first; nothing for no stack."""
+    frames = stack[::-1]
     own = [frame for frame in frames if not _is_library(frame.filename)][:_SHOWN]
     shown = " < ".join(map(_place, own or frames[:_SHOWN]))
     if own and own[0] is not frames[0]:
         shown += f", inside {_place(frames[0])}"
-    return f"{what} at {shown}" if shown else what
+    return shown
 
 
 def _place(frame: traceback.FrameSummary) -> str:

@@ -41,6 +41,14 @@ async def hang_once(event, context):
         marker.touch()
         await asyncio.sleep(600)
 
+async def clings(event, context):
+    pathlib.Path("started").touch()
+    while True:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            pass
+
 from dataclasses import dataclass
 from outbox_operator.consumer import Handlers
 
@@ -135,6 +143,22 @@ async def test_a_stuck_thread_does_not_keep_the_process_from_ending(
         return bool((await source.info()).num_redelivered or (await source.info()).num_ack_pending)
 
     await eventually(given_back, "the event stays")
+
+
+async def test_a_handler_that_swallows_its_cancellation_does_not_keep_it_from_ending_either(
+    client: Client, stream_prefix: str, tmp_path: Path
+) -> None:
+    source = await Source.create(client, stream_prefix)
+    await source.publish()
+    config = replace(source.python("handlers:clings"), drain_seconds=0.1)
+    with process(config, tmp_path) as consumer:
+        await eventually((tmp_path / "started").exists, "handler started")
+        consumer.send_signal(signal.SIGTERM)
+        _, logs = consumer.communicate(timeout=SECONDS)
+    assert consumer.returncode == 1
+    said = json.loads(logs.splitlines()[-1])["message"]
+    assert said.startswith("a handler goes on although it was cancelled twice")
+    assert "clings (" in said
 
 
 async def test_a_handler_that_cannot_be_loaded_ends_the_process_with_2(

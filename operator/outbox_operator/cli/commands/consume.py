@@ -7,6 +7,7 @@ that a container handler is given.
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Final
 
 from outbox_operator.cli import event_loop, pod_options
@@ -55,12 +56,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run until SIGTERM; 0 after a drain, 2 for a wrong configuration or handler."""
+    """Run until SIGTERM; 0 after a drain, 2 for a wrong configuration or handler.
+
+    1 when a handler goes on although it was cancelled: the process ends without it.
+    """
     from outbox_operator.consumer import app, settings
     from outbox_operator.telemetry import logging
 
     logging.setup("consumer", args.log_level)
     loaded = settings.load(args.config) if args.module is None else settings.by_hand(vars(args))
     with event_loop.runner() as runner:
-        runner.run(app.main(loaded))
+        if not runner.run(app.main(loaded)):
+            os._exit(1)  # the runner would wait for it
     return 0
