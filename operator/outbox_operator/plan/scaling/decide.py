@@ -195,7 +195,9 @@ def _more(
         text = f"{current} of {limits.most}: maxReplicas is {limits.most}, and more would be needed"
         return replace(said, reason=Reason.SCALING_LIMITED, text=text)
     held, trend = paused or not ready, kept.more or Trend(since=now, count=target)
-    trend = replace(trend, count=target if held else min(trend.count, target))
+    # Without stabilization the latest look counts: a load that rises is not held to its first.
+    lately = held or not limits.up.after_seconds
+    trend = replace(trend, count=target if lately else min(trend.count, target))
     kept = replace(kept, more=trend)
     if held:
         until = "the pause ends" if paused else "all that are asked for are ready"

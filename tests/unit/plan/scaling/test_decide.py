@@ -52,6 +52,7 @@ def decided(
 
 
 ONE_WORKS = Ceiling(pods=1, why="outbox.shards is 1")
+MORE = Memory(more=Trend(since=LONG_AGO, count=2))
 FEWER = Memory(fewer=Trend(since=LONG_AGO, count=1))
 KNOWN = Memory(pace=Pace(per_pod=100.0))
 SEEN = Memory(pace=Pace(seen_per_pod=100.0), fewer=FEWER.fewer)
@@ -68,6 +69,9 @@ SEEN = Memory(pace=Pace(seen_per_pod=100.0), fewer=FEWER.fewer)
         (99_000, {"current": 9}, 10, Reason.SCALING_ACTIVE),
         (99_000, {"current": 10}, 10, Reason.SCALING_LIMITED),
         (99_000, {"up": Step(after_seconds=60, most=4)}, 1, Reason.SCALING_ACTIVE),
+        # The nearest of what was asked for meanwhile; without stabilization what is asked for now.
+        (9900, {"memory": MORE}, 5, Reason.SCALING_ACTIVE),
+        (9900, {"memory": MORE, "up": Step(after_seconds=300, most=4)}, 2, Reason.SCALING_ACTIVE),
         # Only once those asked for are there and the last step has had its time.
         (2500, {"current": 2, "ready": 1}, 2, Reason.SCALING_HELD),
         (2500, {"settled": False}, 1, Reason.SCALING_HELD),
