@@ -124,8 +124,9 @@ def _main(argv: Sequence[str] | None) -> int:
     if passed_on is not None and "--" in arguments:
         end = arguments.index("--")
         arguments, passed_on = arguments[:end], arguments[end + 1 :]
-    if arguments and arguments[0] not in known and not arguments[0].startswith("-"):
-        parser.error(_unknown(arguments[0], known))
+    asked = arguments[1:] if arguments[:1] == [_LAPTOP] else arguments
+    if asked and asked[0] not in known and not asked[0].startswith("-"):
+        parser.error(_unknown(asked[0], known))
     args, rest = parser.parse_known_args(arguments)
     if rest:
         hint = "" if folder is None or not {*_OF_DEV} & {*rest} else _WITHOUT_VERB

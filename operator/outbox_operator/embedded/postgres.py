@@ -152,10 +152,13 @@ class EmbeddedPostgres:
         if not target.exists():
             unfinished = self._folder / f"programs.{os.getpid()}"
             libraries = f"{_PACKAGE}.libs"
-            shutil.copytree(installed / "pginstall", unfinished / _PACKAGE / "pginstall")
-            if (installed.parent / libraries).exists():
-                shutil.copytree(installed.parent / libraries, unfinished / libraries)
-            unfinished.rename(target)
+            try:
+                shutil.copytree(installed / "pginstall", unfinished / _PACKAGE / "pginstall")
+                if (installed.parent / libraries).exists():
+                    shutil.copytree(installed.parent / libraries, unfinished / libraries)
+                unfinished.rename(target)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
         return target / _PACKAGE / "pginstall" / "bin"
 
     def _user(self) -> Mapping[str, Any]:

@@ -118,6 +118,17 @@ def test_what_a_killed_run_left_is_taken_down_by_the_next(dev: Dev) -> None:
     assert processes_of(dev.folder) == []
 
 
+def test_a_folder_that_cannot_be_used_is_named(dev: Dev) -> None:
+    """Whatever keeps a file from being written: a full disk, rights, something in its place."""
+    dev.data.mkdir()
+    (dev.data / "postgres").touch()
+    dev.start()
+    assert dev.end(signal.SIGCONT) == 1
+    assert f"outbox dev: folder {dev.data}: File exists: {dev.data}/postgres" in dev.output
+    assert "Traceback" not in dev.output
+    assert processes_of(dev.folder) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

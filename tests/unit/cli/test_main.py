@@ -156,6 +156,15 @@ def test_verbs_of_a_laptop_have_options_on_both_sides(
     assert cli._on_a_laptop(cli._reordered(given, known), known) == (folder, read)
 
 
+def test_a_misspelt_verb_of_a_laptop_is_told_the_nearest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["dev", "statu", "orders"])
+    assert caught.value.code == 2
+    assert "no verb 'statu'; did you mean 'status'?" in capsys.readouterr().err
+
+
 def test_who_starts_and_looks_at_once_is_told_how(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["dev", "-f", "pipeline.yaml", "status"])

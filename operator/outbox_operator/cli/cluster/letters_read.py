@@ -17,6 +17,9 @@ from typing import Any, Final
 from outbox_operator.adapters.kubernetes.in_pod import Ran
 from outbox_operator.adapters.kubernetes.objects import Ref
 from outbox_operator.api import meta
+from outbox_operator.api.conditions import ConditionType
+from outbox_operator.api.resource import parse_status
+from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
 from outbox_operator.cli.cluster import pods, throwaway, throwaway_pods
 from outbox_operator.cli.cluster.letters import Place
 from outbox_operator.cli.cluster.pods import Pod
@@ -25,6 +28,7 @@ from outbox_operator.cli.cluster.refusals import explained
 from outbox_operator.cli.cluster.report import prose
 from outbox_operator.cli.cluster.session import Session
 from outbox_operator.cli.cluster.target import Target
+from outbox_operator.cli.cluster.troubles import condition
 from outbox_operator.errors import KubernetesError, NotSupportedError, OutboxError
 from outbox_operator.plan import names
 from outbox_operator.plan.jetstream.names import dead_letter_stream, dead_letter_subject
@@ -121,9 +125,12 @@ async def _where(session: Session, place: Place) -> list[str]:
     ref = (body["spec"].get("streamRef") or {}).get("name")
     durable = ((body.get("status") or {}).get("consumer") or {}).get("name")
     if ref is None or durable is None:
+        if ref is None:
+            raise NotSupportedError(
+                f"EventConsumer {place.name}: it reads a stream of nobody's here"
+            )
         raise NotSupportedError(
-            f"EventConsumer {place.name}: "
-            + ("it has no durable consumer yet" if ref else "it reads a stream of nobody's here")
+            f"EventConsumer {place.name}: no durable consumer is known yet{_why(body)}"
         )
     spec = (await one(session, meta.STREAM, str(ref)))["spec"]
     if spec.get("deadLetter") is None:
@@ -132,6 +139,12 @@ async def _where(session: Session, place: Place) -> list[str]:
         "--stream", dead_letter_stream(spec), "--durable", str(durable),
         "--subject", dead_letter_subject(spec, str(durable)),
     ]  # fmt: skip
+
+
+def _why(body: Mapping[str, Any]) -> str:
+    """Why a consumer is not ready, as the end of a sentence; empty: nobody says."""
+    ready = condition(parse_status(body, EventConsumerStatus).conditions, ConditionType.READY)
+    return f": {ready.message}" if ready and ready.status == "False" and ready.message else ""
 
 
 class _Pods:

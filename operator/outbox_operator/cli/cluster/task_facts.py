@@ -88,13 +88,13 @@ def progress(facts: TaskFacts) -> str:
     return f"{facts.name}: {facts.reason}, {facts.done} of {count(facts.selected)} done{failed}"
 
 
-def lines(all_: Sequence[TaskFacts], screen: Screen) -> Iterator[str]:
-    """How tasks stand or ended."""
+def lines(all_: Sequence[TaskFacts], screen: Screen, *, goes_on: bool = True) -> Iterator[str]:
+    """How tasks stand or ended; `goes_on`: what is not at its end does, without this command."""
     for facts in all_:
-        yield from _lines(facts, screen)
+        yield from _lines(facts, screen, "goes on" if goes_on else "not at its end")
 
 
-def _lines(facts: TaskFacts, screen: Screen) -> Iterator[str]:
+def _lines(facts: TaskFacts, screen: Screen, unfinished: str) -> Iterator[str]:
     tone: Tone = "good" if facts.well else "bad" if facts.ended else "warn"
     took = ""
     if facts.started_at and facts.completed_at:
@@ -104,7 +104,7 @@ def _lines(facts: TaskFacts, screen: Screen) -> Iterator[str]:
     )
     yield from screen.wrap(head)
     state = screen.paint(facts.reason, tone)
-    yield f"  {state}{took}" if facts.ended else f"  {state}, goes on"
+    yield f"  {state}{took}" if facts.ended else f"  {state}, {unfinished}"
     if facts.message:
         yield from screen.tell(facts.message, "  ")
     for one in facts.failures:

@@ -73,7 +73,7 @@ async def carry_out(session: Session, orders: Sequence[Order]) -> Report:
     found = [await _carry_out(session, order, requested_by) for order in orders]
     return Report(
         facts=Tasks(tasks=tuple(found)),
-        lines=lambda screen: task_facts.lines(found, screen),
+        lines=lambda screen: task_facts.lines(found, screen, goes_on=not session.kube.is_laptop),
         names=[object_name(meta.TASK, one.name) for one in found],
         well=all(one.well or (session.args.no_wait and not one.ended) for one in found),
     )

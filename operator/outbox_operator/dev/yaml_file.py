@@ -1,0 +1,44 @@
+"""Reads manifests from files: documents of YAML, in which nothing is lost without a word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from outbox_operator.errors import SpecError
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a name that stands twice in one mapping; an API server does, too."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
+            if name in seen:
+                raise yaml.composer.ComposerError(
+                    None, None, f"the name {key.value!r} stands twice in one mapping",
+                    key.start_mark,
+                )  # fmt: skip
+            if name is not None:
+                seen.add(name)
+        return node
+
+
+def read(path: Path) -> list[object]:
+    """The documents of a file.
+
+    Raises:
+        SpecError: It cannot be read; names the file, and the place in it.
+    """
+    try:
+        return list(yaml.load_all(path.read_text("utf-8"), Loader=_Loader))
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror or error}") from error
+    except RecursionError as error:
+        raise SpecError(f"{path}: is nested too deep") from error
+    except (ValueError, yaml.YAMLError) as error:  # of dates and numbers that are none, too
+        raise SpecError(f"{path}: cannot be read as YAML: {error}") from error

@@ -1,0 +1,52 @@
+"""What manifests may look like on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from outbox_operator.dev import yaml_file
+from outbox_operator.errors import SpecError
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: 1\nb: {c: 1, d: 2, c: 3}", "the name 'c' stands twice in one mapping"),
+        ("a: 1\n---\nspec: 1\n'spec': 2", "the name 'spec' stands twice in one mapping"),
+        ("[" * 10_000, "is nested too deep"),
+        ("a: 2026-13-45", "cannot be read as YAML: month must be in 1..12"),
+        (f"a: {'9' * 5000}", "cannot be read as YAML: Exceeds the limit"),
+        ("a: [", "cannot be read as YAML: while parsing"),
+        ("a: !!python/object:os.system {}", "could not determine a constructor"),
+    ],
+    ids=range(7),
+)
+def test_what_cannot_be_read_is_said(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError) as refused:
+        yaml_file.read(path)
+    assert refused.value.message.startswith(f"{path}: ")
+    assert said in refused.value.message
+
+
+def test_what_is_no_text_and_what_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.yaml"
+    path.write_bytes(b"\xff")
+    for one, said in ((path, "cannot be read as YAML"), (tmp_path, "Is a directory")):
+        with pytest.raises(SpecError, match=said):
+            yaml_file.read(one)
+
+
+def test_merged_mappings_may_say_it_anew(tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(
+        "a: &a {x: 1, y: 1}\nb: &b {<<: *a, x: 2}\nc: {<<: *b, y: 3, 1: 4, '1': 5}\n---\na: 1\n"
+    )
+    first, second = yaml_file.read(path)
+    assert first == {
+        "a": {"x": 1, "y": 1}, "b": {"x": 2, "y": 1}, "c": {"x": 2, "y": 3, 1: 4, "1": 5},
+    }  # fmt: skip
+    assert second == {"a": 1}
