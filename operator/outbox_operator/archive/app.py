@@ -7,22 +7,20 @@ start or go away later: the process says so on /readyz, waits and goes on by its
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt
 import logging
 import signal
 from typing import Final
 
-from outbox_operator.adapters.nats import connection as nats
-from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.pull_consumer import PullConsumer
+from outbox_operator.adapters.nats.pull_session import has_new_login, pull_session
 from outbox_operator.adapters.postgres.archive_store import ArchiveStore
 from outbox_operator.adapters.postgres.url import Login, resolve
 from outbox_operator.aio import Backoff, wait
 from outbox_operator.archive.metrics import ArchiveMetrics
 from outbox_operator.archive.records import columns
 from outbox_operator.archive.writer import Writer
-from outbox_operator.errors import AccessDeniedError, CredentialsError, NatsError, OutboxError
+from outbox_operator.errors import AccessDeniedError, CredentialsError, OutboxError
 from outbox_operator.telemetry.health import Check, HealthServer
 from outbox_operator.telemetry.logging import bind
 from outbox_operator.telemetry.readiness import ServerState
@@ -109,55 +107,26 @@ class ArchiveApp:
         Raises:
             OutboxError: A server is away, or the session is to begin anew.
         """
-        writer = Writer(self._config, store, self._database, self.metrics, self._stopping)
-        source: PullConsumer | None = None
-
-        def disconnected() -> None:
-            if not self._stopping.is_set():
-                self._nats.set(False, f"NATS at {auth.address}: connection lost")
-
-        def reconnected() -> None:
-            self._nats.set(True, f"connected to {auth.address}")
-            if source is not None:
-                source.forget_requests()
-
-        def closed() -> None:
-            if source is not None:
-                source.fail(NatsError(f"NATS at {auth.address}: the server ended the session"))
-
-        def refused(error: OutboxError) -> None:
-            if not self._stopping.is_set():
-                self._nats.set(False, f"{error.reason}: {error.message}")
-            if source is not None:
-                source.fail(error)  # so that the files are looked at, which may say otherwise now
-
-        with self._nats.reporting():
-            auth = NatsAuth.from_files(self._config.nats)
-            client = await nats.connect(
-                auth,
-                name=f"outbox-archive {self._config.namespace}/{self._config.consumer}",
-                on_disconnected=disconnected,
-                on_reconnected=reconnected,
-                on_closed=closed,
-                on_refused=refused,
-            )
-        self._nats.set(True, f"connected to {auth.address}")
-        source = PullConsumer(
-            client,
-            auth,
-            self._config.stream,
-            self._config.durable,
+        config = self._config
+        writer = Writer(config, store, self._database, self.metrics, self._stopping)
+        session = pull_session(
+            config.nats,
+            name=f"outbox-archive {config.namespace}/{config.consumer}",
+            stream=config.stream,
+            durable=config.durable,
+            state=self._nats,
+            stopping=self._stopping,
             on_delivery=writer.deliver,
             on_change=writer.wake,
             on_refused=lambda _: None,  # it comes again, and is known
         )
-        self._writer = writer
-        try:
-            await self._read(source, store, writer)
-        finally:
-            self._writer = source = None
-            await store.close()
-            await nats.finish(client)
+        async with session as source:
+            self._writer = writer
+            try:
+                await self._read(source, store, writer)
+            finally:
+                self._writer = None
+                await store.close()
 
     async def _read(self, source: PullConsumer, store: ArchiveStore, writer: Writer) -> None:
         """Read the durable consumer, however often it goes away.
@@ -178,19 +147,13 @@ class ArchiveApp:
                     await writer.run(source)
             except OutboxError as error:
                 self.metrics.errors(error.reason).inc()
-                if source.closed or self._has_new_login(source):
+                if source.closed or has_new_login(self._config.nats, source):
                     raise
                 if isinstance(error, CredentialsError):
                     raise  # of the database: its files may say otherwise by now
                 if isinstance(error, AccessDeniedError):
                     await source.close()
                 await wait(self._stopping, retry.next())
-
-    def _has_new_login(self, source: PullConsumer) -> bool:
-        """Whether the files say otherwise than when we connected: the rights may be in them."""
-        with contextlib.suppress(CredentialsError):
-            return NatsAuth.from_files(self._config.nats) != source.auth
-        return False
 
 
 async def main(config: ArchiveConfig) -> None:

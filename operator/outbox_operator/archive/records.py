@@ -34,6 +34,7 @@ from outbox_operator.wire.headers import (
 )
 from outbox_operator.wire.json_paths import JsonPath
 from outbox_operator.wire.tables import MAX_NAME_BYTES
+from outbox_operator.wire.times import parse_time
 
 ARCHIVED_AT: Final = "archived_at"
 """The one column that the database fills."""
@@ -165,7 +166,7 @@ class Recorder:
                 self._class_of(event_type), stored_at, event_id, event_type, key, source,
                 fit("subject", message.subject), message.sequence,
                 None if span is None else span.shard, None if span is None else span.high,
-                number(get(POSITION)), _time(get(EVENT_TIME)) or stored_at,
+                number(get(POSITION)), parse_time(get(EVENT_TIME)) or stored_at,
                 headers, payload.text, payload.raw, len(message.data), payload.sha256,
                 "; ".join(dict.fromkeys(notes)) or None, *cells,
             ),
@@ -252,16 +253,3 @@ def _clean(headers: str) -> str:
         for name, value in json.loads(headers).items()
     }
     return json.dumps(found)
-
-
-def _time(text: str | None) -> dt.datetime | None:
-    """When an event happened, as it says; None: it does not, or nobody knows that time."""
-    if text is None:
-        return None
-    try:
-        moment = dt.datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            return moment.replace(tzinfo=dt.UTC)
-        return moment.astimezone(dt.UTC)
-    except (ValueError, OverflowError):
-        return None

@@ -17,9 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from outbox_operator.adapters.nats import connection as nats
-from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.pull_consumer import PullConsumer
+from outbox_operator.adapters.nats.pull_session import has_new_login, pull_session
 from outbox_operator.adapters.postgres.inbox import InboxStore
 from outbox_operator.adapters.postgres.url import Login, resolve
 from outbox_operator.aio import Backoff, wait
@@ -49,8 +48,6 @@ from outbox_operator.consumer.watchdog import Watchdog, all_ended
 from outbox_operator.consumer.workers import is_ordered
 from outbox_operator.errors import (
     AccessDeniedError,
-    CredentialsError,
-    NatsError,
     OutboxError,
     SpecError,
 )
@@ -217,55 +214,24 @@ class App:
         Raises:
             OutboxError: No connection can be made, or it is closed for good.
         """
-        state = self._states.nats
-        source: PullConsumer | None = None
-
-        def disconnected() -> None:
-            if not self._stopping.is_set():
-                state.set(False, f"NATS at {auth.address}: connection lost")
-
-        def reconnected() -> None:
-            state.set(True, f"connected to {auth.address}")
-            if source is not None:
-                source.forget_requests()
-
-        def closed() -> None:
-            if source is not None:
-                source.fail(NatsError(f"NATS at {auth.address}: the server ended the session"))
-
-        def refused(error: OutboxError) -> None:
-            if not self._stopping.is_set():
-                state.set(False, f"{error.reason}: {error.message}")
-            if source is not None:
-                source.fail(error)  # so that the files are looked at, which may say otherwise now
-
-        with state.reporting():
-            auth = NatsAuth.from_files(self._config.nats)
-            client = await nats.connect(
-                auth,
-                name=f"outbox-consumer {self._config.namespace}/{self._config.consumer}",
-                on_disconnected=disconnected,
-                on_reconnected=reconnected,
-                on_closed=closed,
-                on_refused=refused,
-            )
-        state.set(True, f"connected to {auth.address}")
-        source = PullConsumer(
-            client,
-            auth,
-            self._config.stream,
-            self._config.durable,
+        config = self._config
+        session = pull_session(
+            config.nats,
+            name=f"outbox-consumer {config.namespace}/{config.consumer}",
+            stream=config.stream,
+            durable=config.durable,
+            state=self._states.nats,
+            stopping=self._stopping,
             on_delivery=self._loop.deliver,
             on_change=self._loop.wake,
             on_refused=self._loop.answer_refused,
         )
-        keeping = asyncio.create_task(self._loop.keep_in_progress(source))
-        try:
-            await self._read(source)
-        finally:
-            keeping.cancel()
-            source = None
-            await nats.finish(client)
+        async with session as source:
+            keeping = asyncio.create_task(self._loop.keep_in_progress(source))
+            try:
+                await self._read(source)
+            finally:
+                keeping.cancel()
 
     async def _read(self, source: PullConsumer) -> None:
         """Read the durable consumer, however often it or the inbox goes away.
@@ -294,17 +260,11 @@ class App:
                     await self._loop.run(source)
             except OutboxError as error:
                 self.metrics.errors(error.reason).inc()
-                if source.closed or self._has_new_login(source):
+                if source.closed or has_new_login(self._config.nats, source):
                     raise
                 if isinstance(error, AccessDeniedError):
                     await source.close()
                 await wait(self._stopping, retry.next())
-
-    def _has_new_login(self, source: PullConsumer) -> bool:
-        """Whether the files say otherwise than when we connected: the rights may be in them."""
-        with contextlib.suppress(CredentialsError):
-            return NatsAuth.from_files(self._config.nats) != source.auth
-        return False
 
     def _checks(self) -> dict[str, Check]:
         states = self._states

@@ -29,6 +29,7 @@ from outbox_operator.wire.headers import (
     encode_value,
 )
 from outbox_operator.wire.replay import replayed_id
+from outbox_operator.wire.times import parse_time
 
 _STRAY: Final = "\ufffd"
 """Stands for bytes that are no UTF-8."""
@@ -67,7 +68,7 @@ def received(
         type=decode(get(EVENT_TYPE) or "") or subject,
         source=decode(get(EVENT_SOURCE) or "") or f"/{stream}",
         key=decode(get(EVENT_KEY) or ""),
-        time=_time(get(EVENT_TIME)) or stored(),
+        time=parse_time(get(EVENT_TIME)) or stored(),
         subject=subject,
         content_type=get(CONTENT_TYPE) or _OCTETS,
         headers=headers,
@@ -125,17 +126,3 @@ def _emission(text: str) -> int | None:
 def shard(event: ReceivedEvent) -> str | None:
     """Return the shard of the outbox an event comes from; None: no outbox of ours."""
     return event.headers.get(SHARD)
-
-
-def _time(text: str | None) -> dt.datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = dt.datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            return moment.replace(tzinfo=dt.UTC)
-        if moment.tzinfo is not dt.UTC:
-            moment.astimezone(dt.UTC)  # in the first and the last year not all have one
-    except (ValueError, OverflowError):
-        return None
-    return moment

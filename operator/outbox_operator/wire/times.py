@@ -20,6 +20,25 @@ def format_time(moment: dt.datetime, precision: Precision = "auto") -> str:
     return text.replace("+00:00", "Z")
 
 
+def parse_time(text: str | None) -> dt.datetime | None:
+    """The moment that a text of anybody names; None: it names none that every zone has.
+
+    Args:
+        text: ISO 8601; without a zone it is UTC.
+    """
+    if text is None:
+        return None
+    try:
+        moment = dt.datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            return moment.replace(tzinfo=dt.UTC)
+        if moment.tzinfo is not dt.UTC:
+            moment.astimezone(dt.UTC)  # in the first and the last year not all have one
+    except (ValueError, OverflowError):
+        return None
+    return moment
+
+
 def latest(texts: Iterable[str | None]) -> str | None:
     """The latest of some moments, as it is written; None: there is none.
 
