@@ -69,7 +69,7 @@ class SyncRecordingConnection(Protocol):
 
 
 class DjangoConnection(Protocol):
-    """`django.db.connection`, or one of `connections`."""
+    """What Django calls `connection`, or one of its `connections`."""
 
     alias: str
 

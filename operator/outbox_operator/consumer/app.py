@@ -15,7 +15,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from outbox_operator.adapters.nats.pull_consumer import PullConsumer
 from outbox_operator.adapters.nats.pull_session import has_new_login, pull_session
@@ -29,6 +29,7 @@ from outbox_operator.consumer.handler_calls import Inbox
 from outbox_operator.consumer.handlers import loader
 from outbox_operator.consumer.handlers.http import HttpHandler
 from outbox_operator.consumer.handlers.python import PythonHandler
+from outbox_operator.consumer.handlers.registry import Handlers
 from outbox_operator.consumer.handlers.types import Handler
 from outbox_operator.consumer.loop import Loop
 from outbox_operator.consumer.metrics import ConsumerMetrics
@@ -76,8 +77,15 @@ class _States:
     start: ServerState = field(default_factory=lambda: ServerState(reason="not started yet"))
 
 
-def build_handler(config: ConsumerConfig) -> Handler:
+Around = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def build_handler(config: ConsumerConfig, around: Around | None = None) -> Handler:
     """Make the handler that a configuration names.
+
+    Args:
+        config: Names it.
+        around: A decorator for Python functions that are not async; see `Handlers.around`.
 
     Raises:
         SpecError: A Python handler cannot be loaded.
@@ -86,9 +94,13 @@ def build_handler(config: ConsumerConfig) -> Handler:
         return HttpHandler(config.http, connections=config.concurrency)
     if config.python is None:
         raise SpecError("configuration: set exactly one of http and python, found none")
+    loaded = loader.load(config.python.module)
+    if around is not None:
+        handlers = loaded if isinstance(loaded, Handlers) else Handlers.of(loaded)
+        loaded = handlers.around(around)
     return PythonHandler(
         config.python.module,
-        loader.load(config.python.module),
+        loaded,
         timeout=config.python.timeout_seconds,
         unhandled=config.python.unhandled or "DeadLetter",
         threads=config.concurrency,
@@ -288,8 +300,8 @@ class App:
         return self._progress.check(time.monotonic()) if start[0] else start
 
 
-async def main(config: ConsumerConfig) -> bool:
-    """Run a consumer process until SIGTERM or SIGINT; then drain.
+async def main(config: ConsumerConfig, around: Around | None = None) -> bool:
+    """Run a consumer process until SIGTERM or SIGINT; then drain. `around` as `build_handler`.
 
     Returns:
         Whether everything has ended; else only the end of the process ends it.
@@ -297,7 +309,7 @@ async def main(config: ConsumerConfig) -> bool:
     Raises:
         SpecError: The handler cannot be loaded.
     """
-    handler = build_handler(config)
+    handler = build_handler(config, around)
     # Behind the application's own code, which may have set OpenTelemetry up.
     name, namespace = f"{config.consumer}-consumer", config.namespace
     tracer = tracing.start("consumer", name=name, namespace=namespace)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from outbox_operator.cli import event_loop, pod_options
 
@@ -55,10 +56,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
+def run(
+    args: argparse.Namespace,
+    around: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
+) -> int:
     """Run until SIGTERM; 0 after a drain, 2 for a wrong configuration or handler.
 
     1 when a handler goes on although it was cancelled: the process ends without it.
+    `around` is a decorator for functions that are not async, of a framework that calls this.
     """
     from outbox_operator.consumer import app, settings
     from outbox_operator.telemetry import logging
@@ -66,6 +71,6 @@ def run(args: argparse.Namespace) -> int:
     logging.setup("consumer", args.log_level)
     loaded = settings.load(args.config) if args.module is None else settings.by_hand(vars(args))
     with event_loop.runner() as runner:
-        if not runner.run(app.main(loaded)):
+        if not runner.run(app.main(loaded, around)):
             os._exit(1)  # the runner would wait for it
     return 0

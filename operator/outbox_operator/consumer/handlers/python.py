@@ -83,11 +83,7 @@ class PythonHandler:
     ) -> None:
         self._path = path
         self._unhandled = unhandled
-        if isinstance(loaded, Handlers):
-            self._handlers = loaded
-        else:
-            self._handlers = Handlers()
-            self._handlers.handler(">")(loaded)
+        self._handlers = loaded if isinstance(loaded, Handlers) else Handlers.of(loaded)
         if not self._handlers.routes:
             raise SpecError(
                 f"python handler {path!r}: wanted Handlers with a handler, found none: decorate a "

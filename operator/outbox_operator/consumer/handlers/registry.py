@@ -7,11 +7,11 @@ is `consumer.handlers.python`'s business.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from outbox_operator.consumer.handlers.retry import Retry
-from outbox_operator.consumer.handlers.signatures import place
+from outbox_operator.consumer.handlers.signatures import place, runs_in_the_loop
 from outbox_operator.consumer.handlers.types import Outcome
 from outbox_operator.errors import SpecError
 
@@ -131,6 +131,13 @@ class Handlers:
 
         return add
 
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> Handlers:
+        """Make a collection of one function, which is given every event."""
+        found = cls()
+        found._routes = [Route(">", function)]
+        return found
+
     def include(self, other: Handlers) -> None:
         """Take in the handlers of another module, and what it wants at start, connect and end.
 
@@ -150,6 +157,22 @@ class Handlers:
                     f"{place(route.function)}"
                 )
         self._included.append(other)
+
+    def around(self, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Handlers:
+        """Return the same handlers, with a decorator around each function that is not async.
+
+        For frameworks with something to do in the thread of each call. The decorator hands on
+        whatever arguments there are, and uses `functools.wraps`.
+        """
+        found = Handlers()
+        for route in self.routes:
+            own = route.function
+            wrapped = own if runs_in_the_loop(own) else wrap(own)
+            found._routes.append(replace(route, function=wrapped))
+        found._starters = self.starters
+        found._connectors = self.connectors
+        found._stoppers = self.stoppers
+        return found
 
     def on_startup(self, function: H) -> H:
         """Decorate a function that is called before the first event, async or not."""

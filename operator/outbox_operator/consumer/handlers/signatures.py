@@ -103,6 +103,12 @@ def read(function: Callable[..., Any], name: str, *, batch: bool) -> Signature:
     return Signature(call, is_async, _parameters(telling, hints, name, batch=batch))
 
 
+def runs_in_the_loop(function: Callable[..., Any]) -> bool:
+    """Whether a function is async, under whatever decorators; the others run in threads."""
+    own = _inner(function)
+    return inspect.iscoroutinefunction(own) or inspect.iscoroutinefunction(inspect.unwrap(own))
+
+
 def _inner(function: Callable[..., Any]) -> Callable[..., Any]:
     """What runs when a callable is called: behind partials, or the `__call__` of an object."""
     while isinstance(function, functools.partial):
@@ -198,7 +204,7 @@ def _as_it_runs(
     """Return what to call, and whether in the event loop."""
     if inspect.iscoroutinefunction(own):
         return function, True
-    if not inspect.iscoroutinefunction(inspect.unwrap(own)) and get_origin(answers) not in _LATER:
+    if not runs_in_the_loop(function) and get_origin(answers) not in _LATER:
         return function, False
 
     # A decorator that is not async around a function that is.

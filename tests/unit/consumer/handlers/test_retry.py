@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from outbox_operator.consumer import (
     Ack,
+    Context,
     DeadLetter,
     Handlers,
     Outcome,
@@ -160,3 +162,33 @@ def test_a_type_has_one_handler_of_all_that_are_included() -> None:
     late.handler("order.created")(print)
     with pytest.raises(SpecError, match=r"'order\.created' has several handlers"):
         PythonHandler("a:b", app, timeout=5.0, threads=1)
+
+
+async def test_a_framework_puts_its_own_around_what_runs_in_threads() -> None:
+    calls: list[str] = []
+    app, orders = Handlers(), Handlers()
+
+    def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*args: Any, **named: Any) -> Any:
+            calls.append("before")
+            return function(*args, **named)
+
+        return call
+
+    @orders.handler("plain")
+    def plain(order: dict[str, int], *, context: Context) -> None:
+        calls.append(f"plain {order} {context.deliveries}")
+
+    @app.handler("async")
+    async def asynchronous(order: dict[str, int]) -> None:
+        calls.append(f"async {order}")
+
+    app.include(orders)
+    app.on_startup(lambda: calls.append("start"))
+    handler = PythonHandler("a:b", app.around(wrap), timeout=5.0, threads=1)
+    await handler.start()
+    for kind in ("plain", "async"):
+        assert await handler.handle(received(type=kind), context()) == Ack()
+    await handler.close()
+    assert calls == ["start", "before", "plain {} 1", "async {}"]
