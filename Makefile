@@ -130,6 +130,10 @@ test-e2e: setup ## A real node: chart installed, example applied, pods killed
 bench-reconcile: setup ## Times and costs of reconciling, into build/bench/reconcile.json
 	PYTHONPATH=tests $(RUN) python -m bench.reconcile
 
+.PHONY: bench-scale
+bench-scale: setup ## What 200 and 1,000 idle pipelines cost one operator, into build/bench/scale.json; an hour
+	PYTHONPATH=tests $(RUN) python -m bench.scale
+
 .PHONY: bench-relay
 bench-relay: setup ## Speed, latency and costs of the relay, into build/bench/relay.json
 	PYTHONPATH=tests $(RUN) python -m bench.relay --parts $(call quoted,$(PARTS)) \

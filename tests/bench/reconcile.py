@@ -201,7 +201,7 @@ async def scale(
 
     await eventually(all_ready, f"{count} pipelines are Ready", seconds=300, pause=0.5)
     reconciled, cpu_reconciled = time.perf_counter() - start, cpu_seconds(pid) - cpu_before
-    await asyncio.sleep(30)  # let the tail of the start settle
+    await asyncio.sleep(150)  # until all rest: two passes over each have come to the same
     async with connected(nats_server) as client:
         monitor = await asyncpg.connect(url)
         counted = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"

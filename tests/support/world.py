@@ -334,4 +334,8 @@ class World:
 
 
 def _passes(operator: OperatorProcess, kind: str, **labels: str) -> float:
-    return operator.metric("outbox_operator_reconciles_total", kind=kind, **labels)
+    """With the looks that spared an object that rests a pass."""
+    made = operator.metric("outbox_operator_reconciles_total", kind=kind, **labels)
+    if labels:
+        return made
+    return made + operator.metric("outbox_operator_looks_total", kind=kind, result="same")

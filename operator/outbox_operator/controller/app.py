@@ -26,6 +26,7 @@ from outbox_operator.controller.metrics import OperatorMetrics
 from outbox_operator.controller.reconcile.consumer import ConsumerReconciler
 from outbox_operator.controller.reconcile.context import BuildReconcilers, Context
 from outbox_operator.controller.reconcile.pipeline import PipelineReconciler
+from outbox_operator.controller.reconcile.resting import Resting
 from outbox_operator.controller.reconcile.stream import StreamReconciler
 from outbox_operator.controller.reconcile.workloads import Workloads
 from outbox_operator.controller.runtime import kopf_glue
@@ -187,7 +188,7 @@ class Operator:
             return
         async with Context.create(
             kube=kube, objects=self._objects, children=children, settings=settings,
-            exported=self._exported, wake=wake,
+            exported=self._exported, wake=wake, resting=Resting(self._metrics.record_look),
         ) as context:  # fmt: skip
             reconcilers = self._build_reconcilers(context)
             work = supervisor.start("the work queue", queue.run(reconcilers))

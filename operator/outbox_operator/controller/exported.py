@@ -118,6 +118,14 @@ class Exported(Collector):
             group.take(values, now)
         known.conditions = conditions
 
+    def confirm(self, key: ObjectKey) -> None:
+        """The numbers of an object were read again outside of a pass, and are the same."""
+        known = self._known.get(key)
+        if known is not None and known.sampled_at is not None:
+            known.sampled_at = time.time()
+            for group in known.groups:
+                group.looked_at = self._clock()
+
     def end_task(self, key: ObjectKey, uid: str, labels: tuple[str, ...], at: float | None) -> None:
         """A task is at its end: it has no numbers of its own any more.
 

@@ -50,6 +50,12 @@ class OperatorMetrics:
         for kind in (meta.PIPELINE, meta.STREAM, meta.CONSUMER):
             for result in ("error", "timeout", "defect"):
                 self._passes(kind, result)
+        self._looks = metrics.counters(
+            "looks_total",
+            "Looks at objects that rest, by result: same, which spares a pass, or changed.",
+            "kind",
+            "result",
+        )
         self._duration = metrics.histograms(
             "reconcile_duration_seconds", "Length of a pass.", "kind", buckets=PASS_BUCKETS_SECONDS
         )
@@ -96,6 +102,10 @@ class OperatorMetrics:
     def record_request(self, method: str, status: int) -> None:
         """A call of the Kubernetes API was answered, or not: then `status` is 0."""
         self._requests(method, str(status)).inc()
+
+    def record_look(self, kind: str, same: bool) -> None:
+        """An object that rests was looked at."""
+        self._looks(kind, "same" if same else "changed").inc()
 
     def observe_queue(
         self,

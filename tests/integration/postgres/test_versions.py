@@ -70,11 +70,11 @@ async def test_from_migration_to_pruning(
 async def _rebase(place: OwnedDatabase, outbox: Outbox, config: str) -> None:
     """With the relay's own login."""
     await place.connection.execute("UPDATE outbox.cursors SET system_identifier = '42'")
-    assert await place.admin.foreign_cursor("outbox") is not None
+    assert (await place.admin.read("outbox")).foreign is not None
     done = await outbox_command("rebase", "--config", config, "--none", "--yes")
     assert done.code == 0, done.output
     assert "none of 2505 rows will be published" in done.output
-    assert await place.admin.foreign_cursor("outbox") is None
+    assert (await place.admin.read("outbox")).foreign is None
     relay = await outbox.relay().start().active()
     await outbox.add("after")
     assert len(await outbox.stored(2505)) == 2505

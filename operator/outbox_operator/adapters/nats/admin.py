@@ -6,11 +6,11 @@ Decides nothing: what to write comes from plan.jetstream.streams and plan.jetstr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from nats.errors import NoRespondersError
 
@@ -24,16 +24,15 @@ from outbox_operator.adapters.nats.diagnose import JetStreamLook
 from outbox_operator.adapters.nats.driver import WireClient
 from outbox_operator.adapters.nats.errors import ApiFaultError, translate
 from outbox_operator.adapters.nats.fault_kinds import FaultKind
+from outbox_operator.adapters.nats.stream_list import StreamList
 from outbox_operator.adapters.nats.tail import TailReader
-from outbox_operator.errors import ConflictError, NatsError, OutboxError, SpecError
+from outbox_operator.errors import ConflictError, OutboxError, SpecError
 from outbox_operator.plan.jetstream.consumers import ObservedConsumer
 from outbox_operator.plan.jetstream.decide import Config, moment
 from outbox_operator.plan.jetstream.streams import ObservedStream
 from outbox_operator.reasons import Reason
 
 __all__ = ["AccountInfo", "JetStreamAdmin", "StoredMessage"]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +82,7 @@ class JetStreamAdmin:
         self._client = client
         self._auth = auth
         self._api = JetStreamApi(client, auth, specified=True)
+        self._list = StreamList(self._api, self.stream_info)
         self._account: tuple[object, str | None] | None = None
         """By session, because a server may put a user elsewhere: the answer to `whereabouts`."""
 
@@ -131,7 +131,13 @@ class JetStreamAdmin:
         found = await self._api.find(
             f"STREAM.INFO.{name}", None, f"stream {name}", FaultKind.STREAM_MISSING
         )
-        return None if found is None else self._understood(answers.stream, found, f"stream {name}")
+        return (
+            None if found is None else self._api.understood(answers.stream, found, f"stream {name}")
+        )
+
+    async def streams(self, names: Collection[str]) -> dict[str, ObservedStream]:
+        """Those of some streams that exist, as `StreamList.find`."""
+        return await self._list.find(names)
 
     async def create_stream(self, config: Config) -> ObservedStream:
         """Create a stream; one that exists with the same configuration is fine.
@@ -162,7 +168,7 @@ class JetStreamAdmin:
         what = f"durable consumer {durable} of stream {stream}"
         verb = f"CONSUMER.INFO.{stream}.{durable}"
         found = await self._api.find(verb, None, what, *_GONE)
-        return None if found is None else self._understood(answers.consumer, found, what)
+        return None if found is None else self._api.understood(answers.consumer, found, what)
 
     async def durables(self, stream: str) -> tuple[str, ...]:
         """Names of the durable consumers of a stream, the first few thousand of them.
@@ -175,7 +181,7 @@ class JetStreamAdmin:
             answer = await self._api.find(
                 f"CONSUMER.LIST.{stream}", body, what, FaultKind.STREAM_MISSING
             )
-            names, count, total = self._understood(answers.durables, answer or {}, what)
+            names, count, total = self._api.understood(answers.durables, answer or {}, what)
             found += names
             offset += count
             if not count or offset >= total:
@@ -253,7 +259,7 @@ class JetStreamAdmin:
         what = f"durable consumer {durable} of stream {stream}"
         verb = f"CONSUMER.RESET.{stream}.{durable}"
         answer = await self._api.request(verb, {"seq": sequence}, what, until=until)
-        return self._understood(answers.consumer, answer, what)
+        return self._api.understood(answers.consumer, answer, what)
 
     def dead_letters(self, stream: str) -> DeadLetters:
         """The letters in a dead-letter stream."""
@@ -284,7 +290,7 @@ class JetStreamAdmin:
             )
             if answer is None:
                 return None
-            counts, total = self._understood(answers.subject_counts, answer, what)
+            counts, total = self._api.understood(answers.subject_counts, answer, what)
             count += sum(counts)
             offset += len(counts)
             if not counts or offset >= total:
@@ -300,7 +306,7 @@ class JetStreamAdmin:
             f"STREAM.MSG.GET.{stream}", wanted, what,
             FaultKind.MESSAGE_MISSING, FaultKind.STREAM_MISSING,
         )  # fmt: skip
-        return None if answer is None else self._understood(answers.stored, answer, what)
+        return None if answer is None else self._api.understood(answers.stored, answer, what)
 
     async def first_since(self, stream: ObservedStream, since: datetime) -> int:
         """Sequence of the first message stored at a time or later; behind the last: none is.
@@ -321,7 +327,7 @@ class JetStreamAdmin:
         what = f"stream {config['name']}"
         try:
             answer = await self._api.ask(f"STREAM.{verb}.{config['name']}", config, what)
-            return self._understood(answers.stream, answer, what)
+            return self._api.understood(answers.stream, answer, what)
         except ApiFaultError as fault:
             if fault.kind is FaultKind.SUBJECT_OVERLAP:
                 raise await self._overlap(config) from fault
@@ -338,17 +344,7 @@ class JetStreamAdmin:
         verb = f"CONSUMER.CREATE.{stream}.{config['name']}"
         updating = action == "update"
         answer = await self._api.request(verb, body, what, updating=updating, until=until)
-        return self._understood(answers.consumer, answer, what)
-
-    def _understood(self, make: Callable[[Mapping[str, Any]], T], answer: Any, what: str) -> T:
-        """What is made of an answer of a server that may say anything."""
-        try:
-            return make(answer)
-        except (LookupError, TypeError, AttributeError, ValueError) as error:
-            raise NatsError(
-                f"{what}: a program other than JetStream answers at {self._auth.address}",
-                reason=Reason.JETSTREAM_ERROR,
-            ) from error
+        return self._api.understood(answers.consumer, answer, what)
 
     async def _overlap(self, config: Config) -> OutboxError:
         """Which stream has our subjects already; the server does not say."""

@@ -80,6 +80,11 @@ def stream(answer: Mapping[str, Any]) -> ObservedStream:
     )
 
 
+def stream_page(answer: Mapping[str, Any]) -> tuple[list[ObservedStream], int]:
+    """Streams of a page, and how many there are."""
+    return [stream(one) for one in answer.get("streams") or []], _number(answer, "total")
+
+
 def durables(answer: Mapping[str, Any]) -> tuple[list[str], int, int]:
     """Names of durable consumers of a page, how many consumers it has, and how many there are."""
     page = answer.get("consumers") or []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -31,6 +31,8 @@ from outbox_operator.errors import DependencyError, NatsError, OutboxError
 from outbox_operator.reasons import Reason
 from outbox_operator.wire import dead_letters
 from outbox_operator.wire.headers import block_bytes
+
+T = TypeVar("T")
 
 REQUEST_SECONDS: Final = 5.0
 _USER_INFO: Final = "$SYS.REQ.USER.INFO"
@@ -127,6 +129,16 @@ class JetStreamApi:
         except nats.errors.NoRespondersError as error:
             raise no_responders(self.auth, self.client, what) from error
         return _document(answer, self.auth, what)
+
+    def understood(self, make: Callable[[Mapping[str, Any]], T], answer: Any, what: str) -> T:
+        """What is made of an answer of a server that may say anything. Raises NatsError."""
+        try:
+            return make(answer)
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise NatsError(
+                f"{what}: a program other than JetStream answers at {self.auth.address}",
+                reason=Reason.JETSTREAM_ERROR,
+            ) from error
 
     async def user_info(self) -> dict[str, Any]:
         """Who we are there: `user`, `account` and more, as the server says it.

@@ -6,20 +6,20 @@ consumer must not import this module. Every method raises only errors of `outbox
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Final, Literal
 
 import asyncpg
 
-from outbox_operator.adapters.postgres import catalog, maintenance, positions
+from outbox_operator.adapters.postgres import catalog, maintenance, numbers, positions
 from outbox_operator.adapters.postgres.connection import Connection
-from outbox_operator.adapters.postgres.cursors import read_cursors
 from outbox_operator.adapters.postgres.dead_letters import DeadLetterStore
 from outbox_operator.adapters.postgres.diagnose import PostgresLook
 from outbox_operator.adapters.postgres.errors import errors
 from outbox_operator.adapters.postgres.maintenance import MaintenanceResult
 from outbox_operator.adapters.postgres.migration_steps import MigrationSteps
+from outbox_operator.adapters.postgres.numbers import Reading
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.replays import ReplayStore, Selection
 from outbox_operator.adapters.postgres.rows_range import RowsRange
@@ -36,7 +36,6 @@ from outbox_operator.plan.postgres.state import (
 )
 from outbox_operator.plan.state import Owner
 from outbox_operator.wire import schema_mark
-from outbox_operator.wire.times import latest
 
 __all__ = ["MaintenanceResult", "PostgresAdmin"]
 
@@ -86,7 +85,8 @@ class PostgresAdmin:
             comment = await self._connection.fetchval(statement("session_mark"), desired.schema)
             if schema_mark.owner_uid(comment) not in (None, uid):
                 return False
-            return await catalog.has_rights(self._connection, desired)
+            _, (held,) = await catalog.have_rights(self._connection, [desired])
+            return held
 
     async def apply(
         self,
@@ -130,25 +130,22 @@ class PostgresAdmin:
 
         return await self._steps.apply(plan, desired.schema, replan, lock_timeout, "")
 
-    async def sample(self, schema: str, *, cap: int = 10_000) -> OutboxNumbers:
+    async def sample(self, schema: str, *, cap: int = numbers.CAP) -> OutboxNumbers:
         """Live numbers in one query: a millisecond when idle, bounded by `cap` when not."""
-        query = statement("admin_sample", schema=schema, open=statement("admin_open_xids"))
         with errors(self._target):
-            (row,) = await self._connection.fetch(query, cap + 1)
-        return OutboxNumbers(
-            backlog_rows=min(row["backlog_rows"], cap),
-            backlog_is_estimate=row["backlog_rows"] > cap,
-            oldest_age_seconds=row["oldest_age_seconds"] or 0.0,
-            dead_letters=min(row["dead_letters"], cap),
-            published_total=row["published_total"],
-            last_published_at=row["last_published_at"],
-            last_position=row["last_position"],
-            remark=row["remark"],
-            notice=row["notice"],
-            position_notice=row["position_notice"],
-            stream_created=latest((row["streams_created"] or "").split()),
-            taken_at=datetime.now(UTC),
-        )
+            return await numbers.sample(self._connection, schema, cap)
+
+    async def read(self, schema: str) -> Reading:
+        """As `numbers.read`."""
+        with errors(self._target):
+            return await numbers.read(self._connection, schema)
+
+    async def glances(
+        self, wanted: Sequence[tuple[DesiredDatabase, str]], identity: str
+    ) -> list[OutboxNumbers | None]:
+        """As `numbers.glances`."""
+        with errors(self._target):
+            return await numbers.glances(self._connection, wanted, identity)
 
     async def identity(self) -> str:
         """Which database this is; as `ObservedDatabase.identity`."""
@@ -159,13 +156,6 @@ class PostgresAdmin:
         with errors(self._target):
             here = await catalog.identity(self._connection)
         return await self.sample(schema) if here == identity else None
-
-    async def foreign_cursor(self, schema: str) -> str | None:
-        """Why the cursors or events are those of another server; None: they are at home."""
-        with errors(self._target):
-            cursors = await read_cursors(self._connection, schema)
-        problems = (cursor.origin.problem() for cursor in cursors)
-        return next((problem for problem in problems if problem is not None), None)
 
     async def maintain(self, schema: str, retention: float) -> MaintenanceResult:
         """Partitions ahead, rotation by time, and pruning of what is published and old.

@@ -106,7 +106,7 @@ async def _observed(
     grants: Sequence[Grant],
     roles: Collection[str],
 ) -> ObservedDatabase:
-    existing, granted = await _rights(connection, schema, roles, grants)
+    here, existing, held = await _rights(connection, roles, [(schema, one) for one in grants])
     found = _tables(catalog)
     cursors = await _cursors(connection, schema, found)
     return ObservedDatabase(
@@ -122,38 +122,43 @@ async def _observed(
         wakeup_source=catalog["wakeup_source"],
         wakeup_trigger=catalog["wakeup_trigger"],
         roles=existing,
-        granted=granted,
+        granted=frozenset(grants[number] for number in held),
         version=await _version(connection, schema, found),
         cursor_shards=frozenset(shard for shard, _ in cursors),
-        identity=await identity(connection),
+        identity=here,
         cursor_systems=frozenset(system for _, system in cursors if system is not None),
     )
 
 
-async def has_rights(connection: Connection, desired: DesiredDatabase) -> bool:
-    """Whether writers and relay have all the rights that are wanted for them."""
-    grants = outbox_grants(desired, writers=desired.writers, relay_role=desired.relay_role)
-    roles = {grant.role for grant in grants}
-    _, granted = await _rights(connection, desired.schema, roles, grants)
-    return len(granted) == len(grants)
+async def have_rights(
+    connection: Connection, several: Sequence[DesiredDatabase]
+) -> tuple[str, list[bool]]:
+    """Which database this is, and of each outbox whether all have the rights that are wanted."""
+    wanted = [outbox_grants(one, writers=one.writers, relay_role=one.relay_role) for one in several]
+    flat = [
+        (one.schema, grant) for one, grants in zip(several, wanted, strict=True) for grant in grants
+    ]
+    here, _, held = await _rights(connection, {grant.role for _, grant in flat}, flat)
+    numbers = iter(range(len(flat)))
+    return here, [held.issuperset([next(numbers) for _ in grants]) for grants in wanted]
 
 
 async def _rights(
-    connection: Connection, schema: str, roles: Collection[str], grants: Sequence[Grant]
-) -> tuple[frozenset[str], frozenset[Grant]]:
-    """Those of the roles that exist, and those of the rights that they have."""
-    (rights,) = await connection.fetch(
-        statement("admin_rights"),
-        schema,
+    connection: Connection, roles: Collection[str], rights: Sequence[tuple[str, Grant]]
+) -> tuple[str, frozenset[str], frozenset[int]]:
+    """Which database this is, the roles that exist, and which of the rights are held."""
+    (found,) = await connection.fetch(
+        statement("admin_rights", identity=statement("admin_identity")),
         sorted(roles),
-        [grant.role for grant in grants],
-        [grant.kind for grant in grants],
-        [grant.object for grant in grants],
-        [grant.privilege for grant in grants],
-        [grant.column for grant in grants],
+        [schema for schema, _ in rights],
+        [grant.role for _, grant in rights],
+        [grant.kind for _, grant in rights],
+        [grant.object for _, grant in rights],
+        [grant.privilege for _, grant in rights],
+        [grant.column for _, grant in rights],
     )
-    granted = frozenset(grants[number - 1] for number in json.loads(rights["granted"]))
-    return frozenset(json.loads(rights["roles"])), granted
+    held = frozenset(number - 1 for number in json.loads(found["granted"]))
+    return str(found["identity"]), frozenset(json.loads(found["roles"])), held
 
 
 def _wanted_rights(

@@ -19,6 +19,7 @@ _MARGIN: Final = 1_000_000
 """Positions left out: more than writers draw while the sequence is being moved."""
 _EXACT: Final = 2**53
 """Up to here positions are exact in JSON; the sequence never gets there by itself."""
+_FIRST: Final = "$1::text"
 
 
 async def mend_positions(connection: Connection, schema: str) -> str | None:
@@ -31,17 +32,33 @@ async def mend_positions(connection: Connection, schema: str) -> str | None:
     Raises the driver's errors.
     """
     name = f"{quoted(schema)}.{quoted(POSITION_SEQUENCE)}"
-    parts: dict[str, str | int] = {"sequence": name, "margin": _MARGIN, "exact": _EXACT}
-    parts["used"] = statement("upkeep_positions_used", schema=schema, **parts)
-    behind = await connection.fetchval(
-        statement("upkeep_position_behind", schema=schema, **parts), name
-    )
-    if not behind:
+    if not await connection.fetchval(behind(schema), name):
         return None
     async with holding(connection, schema_lock("upkeep", schema)) as held:
         if not held:
             return None
         done: str | None = await connection.fetchval(
-            statement("upkeep_mend_position", schema=schema, **parts), name
+            statement(
+                "upkeep_mend_position", schema=schema, used=_used(schema, _FIRST), margin=_MARGIN
+            ),
+            name,
         )
     return done
+
+
+def behind(schema: str, named: str = _FIRST) -> str:
+    """The statement that says whether the sequence stands before positions in use.
+
+    Args:
+        schema: Of the outbox.
+        named: SQL for the name of the sequence, as text; by default the first argument.
+    """
+    return statement("upkeep_position_behind", schema=schema, used=_used(schema, named))
+
+
+def _used(schema: str, named: str) -> str:
+    sequence = f"{quoted(schema)}.{quoted(POSITION_SEQUENCE)}"
+    return statement(
+        "upkeep_positions_used", schema=schema, sequence=sequence, named=named,
+        margin=_MARGIN, exact=_EXACT,
+    )  # fmt: skip

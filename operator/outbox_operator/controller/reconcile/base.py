@@ -25,9 +25,10 @@ from outbox_operator.controller.reconcile.cache import LastResult
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.deletion import RETRY_SECONDS, may_go
 from outbox_operator.controller.reconcile.events import EventReporter
+from outbox_operator.controller.reconcile.resting import Outside
 from outbox_operator.controller.runtime.child_cache import owner_of
 from outbox_operator.controller.runtime.objects import cleaned_up_after
-from outbox_operator.controller.runtime.own_writes import OwnWrites
+from outbox_operator.controller.runtime.own_writes import OwnWrites, Said
 from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileResult
 from outbox_operator.errors import (
     AccessDeniedError,
@@ -37,6 +38,7 @@ from outbox_operator.errors import (
     SpecError,
 )
 from outbox_operator.plan.ownership import CONFLICTS
+from outbox_operator.plan.passes.approval import Decided
 from outbox_operator.plan.passes.result import PassResult
 from outbox_operator.plan.status.conditions import (
     Part,
@@ -49,6 +51,7 @@ from outbox_operator.plan.status.conditions import (
     worth_writing,
 )
 from outbox_operator.plan.status.drift import DriftCount
+from outbox_operator.plan.tasks.approval import what_waits
 from outbox_operator.reasons import Reason
 
 log = logging.getLogger(__name__)
@@ -78,6 +81,8 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         self._parsed: LastResult[ResourceT] = LastResult()
         self._owed: dict[str, PassResult[StatusT]] = {}
         """By UID, what passes did whose status could not be written."""
+        self._saw: dict[str, Outside] = {}
+        """By UID, what the last pass saw, if all that it looked at can be asked for again."""
 
     @abstractmethod
     def parse(self, body: Mapping[str, Any]) -> ResourceT:
@@ -95,9 +100,19 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
     def interval_seconds(self, resource: ResourceT) -> float:
         """Seconds to the next look at one that is ready, when nothing happens meanwhile."""
 
+    @property
+    def resting_seconds(self) -> float:
+        """Seconds to the next pass over one that rests: its numbers are to be confirmed then."""
+        return self.context.settings.status_refresh_seconds
+
     @abstractmethod
     async def clean_up(self, resource: ResourceT) -> None:
         """Remove what the deletion policy says to remove. Raises until that is done."""
+
+    def saw(self, resource: Decided, outside: Outside) -> None:
+        """Called by `work`, when what it saw can be asked for again; else a pass has to look."""
+        if not resource.meta.paused and not what_waits(resource):
+            self._saw[resource.meta.uid] = outside
 
     def forget(self, key: ObjectKey, uid: str) -> None:
         """The object is gone: drop what is remembered of it."""
@@ -105,6 +120,8 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         self._parsed.forget(uid)
         self._owed.pop(uid, None)
         self._uids.pop(key, None)
+        self._saw.pop(uid, None)
+        self.context.resting.leave(key)
         self.context.exported.forget(key)
         self.context.nats.forget(key)
         self.context.postgres.forget(key)
@@ -122,6 +139,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
 
     async def reconcile(self, key: ObjectKey, trigger: str) -> ReconcileResult:
         """One pass. Called by the work queue, never twice at once for one object."""
+        self.context.resting.leave(key)
         body = self.context.objects.get(key)
         known = self._uids.get(key)
         if known is not None and (body is None or body["metadata"]["uid"] != known):
@@ -173,6 +191,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         types: Sequence[ConditionType] = known_types(previous.conditions)
         pause_seconds = settings.busy_interval_seconds
         defect: Exception | None = None
+        saw_before = self._saw.pop(metadata.uid, None)
         try:
             if denied is not None:
                 raise denied
@@ -213,7 +232,8 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             }
         )
         repaired = [*result.drifts, *result.corrections]
-        if not await self._write(body, metadata, status, now=bool(repaired or result.scaled)):
+        says = await self._write(body, metadata, status, now=bool(repaired or result.scaled))
+        if says is Said.LATER:
             pause_seconds = min(pause_seconds, settings.status_interval_seconds)
         self._owed.pop(metadata.uid, None)
         await self.events.drift(body, repaired)
@@ -226,6 +246,11 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             raise defect  # once it has been said
         await self._remove_annotations(key, metadata, result.acted_on)
         if ready:
+            saw = self._saw.get(metadata.uid)
+            if saw is not None and saw == saw_before and says is Said.SAME and not result.busy:
+                newest = self._own.newest(body)
+                self.context.resting.rest(key, saw, newest, pause_seconds)
+                pause_seconds = self.resting_seconds
             return ReconcileResult(requeue_after=pause_seconds)
         if not any(part.failing for part in parts):
             return ReconcileResult(requeue_after=settings.waiting_interval_seconds)
@@ -286,8 +311,8 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
 
     async def _write(
         self, body: Mapping[str, Any], metadata: Meta, status: StatusT, *, now: bool
-    ) -> bool:
-        """Write a status if it says enough that is new; False: new numbers have to wait."""
+    ) -> Said:
+        """Write a status if it says enough that is new."""
         manifest = self.context.undeclared.left_out(
             {
                 "apiVersion": meta.API_VERSION,
@@ -301,8 +326,9 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             }
         )
         after, before = manifest["status"], self._own.status(body)
+        same = after == before or says_the_same(before, after)
         if after == before or not (now or self._worth_writing(before, after)):
-            return says_the_same(before, after)
+            return Said.SAME if same else Said.LATER
         try:
             written = await self.context.kube.apply_status(manifest)
         except SpecError as error:  # of a definition that is older than this operator
@@ -311,7 +337,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             return await self._write(body, metadata, status, now=now)
         if written is not None:
             self._own.wrote_status(written, after)
-        return True
+        return Said.SAME if same else Said.WRITTEN
 
     def _worth_writing(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
         settings = self.context.settings

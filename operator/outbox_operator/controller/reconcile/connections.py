@@ -74,8 +74,12 @@ class NatsConnections:
         self._clock = clock
         self._entries: dict[NatsAuth, _NatsEntry] = {}
 
-    async def admin(self, auth: NatsAuth, user: Any) -> JetStreamAdmin:
+    async def admin(self, auth: NatsAuth, user: Any = None) -> JetStreamAdmin:
         """JetStream administration over the shared connection of a login.
+
+        Args:
+            auth: The login.
+            user: Who is woken when the connection changes; None: nobody but those of before.
 
         Raises:
             NatsError: Unreachable; names address and reason.
@@ -83,7 +87,8 @@ class NatsConnections:
             UnsupportedServerError: No JetStream, or too old.
         """
         entry = self._entries.setdefault(auth, _NatsEntry())
-        entry.users.add(user)
+        if user is not None:
+            entry.users.add(user)
         entry.used_at = self._clock()
         async with entry.lock:
             if entry.admin is not None and entry.connection.is_closed:
@@ -184,20 +189,21 @@ class PostgresConnections:
 
     @contextlib.asynccontextmanager
     async def lease(
-        self, target: PostgresTarget, user: Any, *, fresh: bool = False
+        self, target: PostgresTarget, user: Any = None, *, fresh: bool = False
     ) -> AsyncIterator[PostgresAdmin]:
         """Administration over a connection for one pass; it goes back to the shelf afterwards.
 
         Args:
             target: The login.
-            user: Who is woken when it breaks.
+            user: Who is woken when it breaks; None: nobody but those of before.
             fresh: Log in anew: a session of before says nothing of a password that was changed.
 
         Raises:
             PostgresError, CredentialsError, UnsupportedServerError: As `postgres.connect`.
         """
         entry = self._entries.setdefault(target, _PostgresEntry())
-        entry.users.add(user)
+        if user is not None:
+            entry.users.add(user)
         entry.leases += 1
         try:
             async with entry.slots:

@@ -8,9 +8,6 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
 from outbox_operator import version
-from outbox_operator.adapters.execute import execute
-from outbox_operator.adapters.nats.admin import JetStreamAdmin
-from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Consumer, parse_consumer
@@ -18,19 +15,20 @@ from outbox_operator.api.unsupported import check_consumer_supported
 from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
 from outbox_operator.controller.reconcile.base import BaseReconciler
 from outbox_operator.controller.reconcile.cache import LastResult
+from outbox_operator.controller.reconcile.consumer_durable import Durables
 from outbox_operator.controller.reconcile.consumer_inbox import ensure_inbox
 from outbox_operator.controller.reconcile.context import Context
-from outbox_operator.controller.reconcile.dead_letters import dead_letters
-from outbox_operator.controller.reconcile.jetstream import Seen, connect, look_back, sight_of
-from outbox_operator.controller.reconcile.oldest_unread import OldestUnread
+from outbox_operator.controller.reconcile.jetstream import connect
 from outbox_operator.controller.reconcile.postgres import Logins
+from outbox_operator.controller.reconcile.resting import Outside
 from outbox_operator.controller.reconcile.scaling import Scaling
+from outbox_operator.controller.reconcile.secrets import secret_names
 from outbox_operator.controller.reconcile.votes import votes_on
 from outbox_operator.controller.reconcile.workloads import Workloads
+from outbox_operator.controller.runtime.objects import version_of
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.checks import check_consumer
-from outbox_operator.plan.jetstream.consumers import ObservedConsumer
 from outbox_operator.plan.kubernetes.logins import consumer_logins
 from outbox_operator.plan.kubernetes.workloads import (
     consumer_login_refs,
@@ -42,19 +40,14 @@ from outbox_operator.plan.names import durable_name, workload_name
 from outbox_operator.plan.passes.approval import Vote
 from outbox_operator.plan.passes.consumer import consumer_result, keeps_pods, restarting
 from outbox_operator.plan.passes.durable import (
-    DurableObserved,
     DurableResult,
-    durable_result,
     not_ready,
-    plan_durable,
     unacknowledged,
 )
 from outbox_operator.plan.passes.inbox import InboxResult
 from outbox_operator.plan.passes.result import PassResult
 from outbox_operator.plan.passes.source import Source, StreamNotFoundError, resolve
-from outbox_operator.plan.passes.stream_moving import NOTHING_KNOWN, Left, durable_elsewhere
 from outbox_operator.plan.scaling.result import Scaled
-from outbox_operator.plan.standing import standing_still_for
 from outbox_operator.plan.status.conditions import Part, failed
 from outbox_operator.plan.status.workload import (
     WorkloadResult,
@@ -64,7 +57,6 @@ from outbox_operator.plan.status.workload import (
     stopped_by,
     was_there,
 )
-from outbox_operator.plan.steps import Applied
 from outbox_operator.reasons import Reason
 
 INBOX_PENDING: Final = "started or changed once the inbox has been looked at"
@@ -94,9 +86,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         super().__init__(context)
         self._workloads = workloads
         self._sources: dict[str, Source] = {}
-        self._unread = OldestUnread()
-        self._homes: dict[str, NatsAuth] = {}
-        """By UID, the login with which the durable consumer was as wanted last."""
+        self._durables = Durables(context)
         self._logins: LastResult[str] = LastResult()
         self._tried: dict[str, Logins] = {}
         """By UID, logins of an inbox that lead to one database."""
@@ -143,8 +133,9 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             return self._result(resource, durable, inbox, workload, votes)
         self._sources[resource.meta.uid] = source
         # Before anything is looked at: pods are rolled to nothing newer than what was seen.
+        digest, kin = await self._digest(resource, source), self._kin(resource)
         secrets = await self._secrets(resource, source)
-        durable = await self._durable(resource, source, votes)
+        durable, seen = await self._durables.ensure(resource, source, votes)
         inbox = await ensure_inbox(
             self.context, resource, self._tried, unacknowledged(resource, durable), votes
         )
@@ -164,6 +155,16 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
                 resetting=self._resets(resource),
             )  # fmt: skip
             workload = await self._workload(resource, source, secrets, earlier, scaled)
+        # Passes look at an inbox, empty it of what is old, and see to the number of pods.
+        calm = workload.restarts is None and self._workloads.is_calm(resource.meta.uid)
+        calm = calm and resource.spec.inbox is None and resource.spec.autoscaling is None
+        if seen is not None and digest is not None and calm:
+            place, question, answer = seen
+            outside = Outside(
+                place=place, question=question, answer=answer,
+                secrets=_secret_names(resource, source), digest=digest, kin=kin,
+            )  # fmt: skip
+            self.saw(resource, outside)
         return self._result(resource, durable, inbox, workload, votes, scaled)
 
     def _result(
@@ -183,8 +184,23 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
 
     def _resets(self, resource: Consumer) -> str | None:
         """Why there are no pods for a while; None: no task needs that."""
-        task = self._resetting(resource)
+        task = self._durables.resetting(resource)
         return None if task is None else f"task {task} resets it"
+
+    async def _digest(self, resource: Consumer, source: Source) -> str | None:
+        """Of the Secrets that the pass reads; None: they cannot be read."""
+        names = _secret_names(resource, source)
+        try:
+            return await self.context.secrets.digest(resource.meta.namespace, names)
+        except OutboxError:
+            return None
+
+    def _kin(self, resource: Consumer) -> dict[ObjectKey, int]:
+        """The EventStream that it reads, and its version."""
+        ref = resource.spec.streamRef
+        key = ObjectKey(meta.STREAM, resource.meta.namespace, ref.name if ref else "")
+        body = self.context.objects.get(key)
+        return {} if body is None else {key: version_of(body)}
 
     async def _secrets(self, resource: Consumer, source: Source) -> _Secrets | OutboxError:
         """What pods would be made with; or why nobody knows."""
@@ -219,75 +235,6 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         ref = resource.spec.streamRef
         key = ObjectKey(meta.STREAM, resource.meta.namespace, ref.name if ref else "")
         return resolve(resource, self.context.objects.get(key))
-
-    async def _durable(
-        self, resource: Consumer, source: Source, votes: Sequence[Vote]
-    ) -> DurableResult:
-        """Make the durable consumer as declared."""
-        admin, observed = await self._gather_durable(resource, source)
-        plan = plan_durable(resource, source, observed, votes)
-        applied: list[Applied[ObservedConsumer]] = []
-        letters: int | OutboxError | None = None
-        unread: float | None = None
-        if admin is not None:
-            applied = await execute(
-                plan.steps,
-                create=lambda config: admin.create_consumer(source.stream, config),
-                patch=lambda config: admin.update_consumer(source.stream, config),
-            )
-            if applied and applied[0].error is None:
-                self._homes[resource.meta.uid] = admin.auth
-            if applied and (now := applied[0].now) is not None:
-                letters = await dead_letters(resource, source, admin)
-                first = observed.stream.first_sequence if observed.stream else 0
-                unread = await self._unread.seconds(resource.meta.uid, admin, now, first)
-        return durable_result(
-            resource, source, plan, applied, letters, datetime.now(UTC), observed,
-            unread_seconds=unread, votes=votes,
-        )  # fmt: skip
-
-    async def _gather_durable(
-        self, resource: Consumer, source: Source
-    ) -> tuple[JetStreamAdmin | None, DurableObserved]:
-        """What there is, and the connection to change it with."""
-        try:
-            admin = await connect(self.context, resource.meta, source.nats)
-        except OutboxError as error:
-            return None, DurableObserved(unreachable=error)
-        stream = consumer = unreadable = sight = None
-        home, left = self._homes.get(resource.meta.uid), NOTHING_KNOWN
-        try:
-            stream = await admin.stream_info(source.stream)
-            sight = await sight_of(admin, source.nats, stream, home)
-            consumer = await admin.consumer_info(source.stream, durable_name(resource))
-        except OutboxError as error:
-            unreadable = error
-        if sight is not None and durable_elsewhere(resource, sight, left) is not None:
-            left = await self._look_back(resource, home)
-        return admin, DurableObserved(
-            unreadable=unreadable,
-            api_level=admin.api_level,
-            stream=stream,
-            consumer=consumer,
-            living=self.context.living(meta.CONSUMER),
-            sight=sight,
-            left=left,
-            resetting=self._resetting(resource),
-        )
-
-    def _resetting(self, resource: Consumer) -> str | None:
-        tasks = self.context.objects.of_kind(meta.TASK, resource.meta.namespace)
-        return standing_still_for(resource.meta.uid, tasks)
-
-    async def _look_back(self, resource: Consumer, home: NatsAuth | None) -> Left:
-        """What waits for the durable consumer where it was."""
-        before = resource.status.consumer
-        counted = 0 if before is None else before.pending + before.ackPending
-        if home is None or before is None:
-            return Left(waiting=counted, seen=False)
-        looking = self.context.nats.admin(home, ObjectKey.of(resource.meta))
-        was = Seen(stream=before.stream, created=before.streamCreated, place=before.place)
-        return await look_back(looking, was, [before.name], counted, same_login=True)
 
     async def _workload(
         self,
@@ -374,9 +321,14 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         """The object is gone."""
         self._workloads.forget(uid)
         self._sources.pop(uid, None)
-        self._unread.forget(uid)
-        self._homes.pop(uid, None)
+        self._durables.forget(uid)
         self._tried.pop(uid, None)
         self._logins.forget(uid)
         self._scaling.forget(uid)
         super().forget(key, uid)
+
+
+def _secret_names(consumer: Consumer, source: Source) -> frozenset[str]:
+    """Secrets that a pass reads, unless there is an inbox."""
+    mounted = {name for name, _ in consumer_secret_refs(consumer.spec, source.nats)}
+    return frozenset(mounted | secret_names(source.nats))

@@ -15,6 +15,7 @@ from outbox_operator.api import meta
 from outbox_operator.controller.reconcile.background import Background
 from outbox_operator.controller.reconcile.cluster import ClusterIdentity
 from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
+from outbox_operator.controller.reconcile.resting import Resting
 from outbox_operator.controller.reconcile.room import Room
 from outbox_operator.controller.reconcile.secrets import Secrets
 from outbox_operator.controller.runtime.granted import GrantedNamespaces
@@ -54,6 +55,7 @@ class Context:
         granted: Namespaces that let the operator in one by one; None: it may work wherever it
             looks.
         undeclared: Fields of statuses that the resource definitions do not know.
+        resting: Objects over which passes come to the same again and again.
     """
 
     kube: Kube
@@ -70,6 +72,7 @@ class Context:
     cluster: ClusterIdentity
     granted: GrantedNamespaces | None = None
     undeclared: Undeclared = field(default_factory=Undeclared)
+    resting: Resting = field(default_factory=Resting)
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -82,6 +85,7 @@ class Context:
         settings: Settings,
         exported: Exported,
         wake: Callable[[ObjectKey, str], None],
+        resting: Resting | None = None,
     ) -> AsyncIterator[Context]:
         """The context of a process that leads; its connections close at the end."""
         context = cls(
@@ -100,16 +104,19 @@ class Context:
             granted=GrantedNamespaces(kube, children, time.monotonic)
             if settings.namespace_role
             else None,
+            resting=Resting() if resting is None else resting,
         )
         upkeep = [
             asyncio.create_task(context._sweep_forever(), name="sweep connections"),
             asyncio.create_task(context._check_forever(), name="check servers"),
+            asyncio.create_task(context.resting.run(context), name="look after what rests"),
         ]
         try:
             yield context
         finally:
             for task in upkeep:
                 task.cancel()
+            await asyncio.wait(upkeep)
             await context.background.close()
             if context.granted is not None:
                 await context.granted.close()

@@ -23,10 +23,13 @@ from outbox_operator.controller.reconcile.cache import LastResult
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.pipeline_children import PipelineChildren
 from outbox_operator.controller.reconcile.pipeline_database import PipelineDatabase
+from outbox_operator.controller.reconcile.resting import Outside
 from outbox_operator.controller.reconcile.scaling import Scaling
+from outbox_operator.controller.reconcile.secrets import database_secret_names
 from outbox_operator.controller.reconcile.votes import votes_on
 from outbox_operator.controller.reconcile.workloads import Workloads
 from outbox_operator.controller.runtime.reconciler import ObjectKey
+from outbox_operator.controller.runtime.schedule import EARLIEST
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.checks import check_pipeline
 from outbox_operator.plan.kubernetes.logins import relay_logins
@@ -112,12 +115,18 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
             return min(settings.pipeline_interval_seconds, settings.busy_interval_seconds)
         return settings.pipeline_interval_seconds
 
+    @property
+    def resting_seconds(self) -> float:
+        """The catalogue of its database is compared by passes alone, and not by one too early."""
+        return self.context.settings.catalog_interval_seconds / EARLIEST
+
     async def work(self, resource: Pipeline) -> PassResult[OutboxPipelineStatus]:
         """Children and database side by side, then the relay, then the sum."""
         check_pipeline_supported(resource.spec)
         check_pipeline(resource.spec)
         # First: the relay is rolled to nothing newer than what is seen afterwards.
-        secrets = await self._secrets(resource)
+        secrets, digest = await self._secrets(resource)
+        kin = self._children.kin(resource)
         votes = votes_on(self.context.objects, resource)
         # Neither raises for what is wrong with its part.
         async with asyncio.TaskGroup() as group:
@@ -129,19 +138,30 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         except OutboxError as error:
             relay = relay_failed(resource, error)
         restarted = await self._restart(resource, relay_restarted=relay.restarted)
-        pods = self._workloads.pods(resource.meta)
+        asked = self._database.asked_again(resource, database)
+        uid, pods = resource.meta.uid, self._workloads.pods(resource.meta)
+        calm = relay.settled and self._workloads.is_calm(uid) and self._children.is_calm(uid)
+        calm = calm and resource.spec.relay.autoscaling is None  # passes see to their number
+        if asked is not None and digest is not None and calm:
+            place, question = asked
+            outside = Outside(
+                place=place, question=question, answer=database.sample,
+                secrets=_secret_names(resource), digest=digest, kin=kin,
+            )  # fmt: skip
+            self.saw(resource, outside)
         return pipeline_result(
             resource, database, children, relay,
             pods=pods, restarted=restarted, now=datetime.now(UTC), votes=votes,
         )  # fmt: skip
 
-    async def _secrets(self, resource: Pipeline) -> str | OutboxError:
-        """Hash of what relay pods mount; or why nobody knows."""
-        refs = relay_secret_refs(resource.spec)
+    async def _secrets(self, resource: Pipeline) -> tuple[str | OutboxError, str | None]:
+        """Hash of what relay pods mount, or why nobody knows; and digest of all that is read."""
+        refs, namespace = relay_secret_refs(resource.spec), resource.meta.namespace
         try:
-            return await self.context.secrets.checksum(resource.meta.namespace, refs)
+            digest = await self.context.secrets.digest(namespace, _secret_names(resource))
+            return await self.context.secrets.checksum(namespace, refs), digest
         except OutboxError as error:
-            return error
+            return error, None
 
     async def _relay(
         self,
@@ -272,3 +292,10 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         self._database.forget(uid)
         self._children.forget(uid)
         super().forget(key, uid)
+
+
+def _secret_names(pipeline: Pipeline) -> frozenset[str]:
+    """Secrets that a pass reads."""
+    spec = pipeline.spec
+    mounted = {name for name, _ in relay_secret_refs(spec)}
+    return frozenset(mounted | database_secret_names(spec.database))

@@ -14,6 +14,7 @@ from outbox_operator.controller.reconcile.cache import LastResult
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.jetstream import Seen, connect, look_back
 from outbox_operator.controller.reconcile.resources import OwnedResources
+from outbox_operator.controller.runtime.objects import key_of, version_of
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.kubernetes.children import (
@@ -127,6 +128,18 @@ class PipelineChildren:
         was = Seen(stream=before.name, created=known.created, place=known.place)
         left = await look_back(looking, was, durables, counted, same_login=False)
         return declared_elsewhere(pipeline, before.nats, left)
+
+    def kin(self, pipeline: Pipeline) -> dict[ObjectKey, int]:
+        """The objects that are summed up, and their versions."""
+        owner, objects = pipeline.meta, self._context.objects
+        key = ObjectKey(meta.STREAM, owner.namespace, event_stream_name(pipeline))
+        referred = objects.get(key)
+        bodies = [*objects.owned_by(owner.uid), *([] if referred is None else [referred])]
+        return {key_of(body): version_of(body) for body in bodies}
+
+    def is_calm(self, uid: str) -> bool:
+        """Whether no child of a pipeline was put back lately."""
+        return self._resources.is_calm(uid)
 
     async def sees_stream(self, pipeline: Pipeline, stream: str) -> bool:
         """Whether the relay's login leads to the stream that the EventStream has."""

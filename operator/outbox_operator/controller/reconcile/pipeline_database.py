@@ -15,6 +15,7 @@ from outbox_operator.api import meta
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.resource import Meta, Pipeline
 from outbox_operator.controller.reconcile.context import Context
+from outbox_operator.controller.reconcile.outside import DatabasePlace, OutboxQuestion
 from outbox_operator.controller.reconcile.postgres import (
     Logins,
     Pending,
@@ -39,6 +40,7 @@ from outbox_operator.plan.passes.database import (
 from outbox_operator.plan.passes.database_result import database_result
 from outbox_operator.plan.passes.pending import database_pending
 from outbox_operator.plan.passes.result import SessionFailure
+from outbox_operator.plan.postgres.partitions import upkeep_seconds
 from outbox_operator.plan.postgres.state import MigrationPlan, ObservedDatabase, OutboxNumbers
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.status.workload import lacks_pods
@@ -70,6 +72,9 @@ class PipelineDatabase:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._compared: dict[str, _Compared] = {}
+        self._kept_up: dict[str, tuple[object, float]] = {}
+        """By UID, how an outbox was in whose tables there was nothing to do, and until when that
+        holds while it stays so."""
         self._homes: dict[str, PostgresTarget] = {}
         """By UID, the login with which the outbox was as wanted last."""
         self._last: dict[str, tuple[int, Logins, DatabaseResult]] = {}
@@ -107,6 +112,25 @@ class PipelineDatabase:
             return self._not_looked(pipeline, result)
         self._last[owner.uid] = owner.generation, logins, result
         return result
+
+    def asked_again(
+        self, pipeline: Pipeline, result: DatabaseResult
+    ) -> tuple[DatabasePlace, OutboxQuestion] | None:
+        """How the numbers of a result are asked for again; None: that takes a look of a pass.
+
+        Args:
+            pipeline: The resource.
+            result: Of this pass.
+        """
+        owner, schema = pipeline.meta, pipeline.status.schema_
+        _, logins, last = self._last.get(owner.uid, (0, None, None))
+        identity = None if schema is None else schema.database
+        whole = result is last and result.error is None and result.foreign is None
+        whole = whole and result.migrated and result.sample is not None
+        if logins is None or identity is None or not whole:
+            return None
+        desired = desired_database(pipeline, logins.worker.user)
+        return DatabasePlace(logins.owner, identity), OutboxQuestion(desired, owner.uid)
 
     def _not_looked(self, pipeline: Pipeline, failure: SessionFailure) -> DatabaseResult:
         plan = DatabasePlan(failure=failure)
@@ -193,7 +217,7 @@ class PipelineDatabase:
         return DatabaseApplied(
             migrated_now=migrated_now,
             reading=reading,
-            failure=await self._keep_up(pipeline, logins, plan),
+            failure=await self._keep_up(pipeline, logins, plan, reading),
         )
 
     def _is_fresh(self, pipeline: Pipeline, logins: Logins) -> bool:
@@ -236,21 +260,26 @@ class PipelineDatabase:
         schema, login = pipeline.spec.database.schema_, logins.owner
 
         async def read(admin: PostgresAdmin) -> OutboxReading:
-            moved = None if pipeline.meta.paused else await admin.mend_positions(schema)
-            if moved is not None:
-                log.error("%s", moved)
-                # Somebody had a hand in it: look at its options too.
-                self._compared.pop(pipeline.meta.uid, None)
-            numbers = await admin.sample(schema)
-            problem = await admin.foreign_cursor(schema)
-            where = f"{login.address} schema {schema}"
+            found = await admin.read(schema)
+            if found.behind and not pipeline.meta.paused:
+                moved = await admin.mend_positions(schema)
+                if moved is not None:
+                    log.error("%s", moved)
+                    # Somebody had a hand in it: look at its options too.
+                    self._compared.pop(pipeline.meta.uid, None)
+                found = await admin.read(schema)
+            where, problem = f"{login.address} schema {schema}", found.foreign
             foreign = None if problem is None else foreign_cursor_text(where, problem)
-            return OutboxReading(numbers=numbers, foreign=foreign)
+            return OutboxReading(numbers=found.numbers, foreign=foreign)
 
         return await in_session(self._context, pipeline.meta, login, read)
 
     async def _keep_up(
-        self, pipeline: Pipeline, logins: Logins, plan: DatabasePlan
+        self,
+        pipeline: Pipeline,
+        logins: Logins,
+        plan: DatabasePlan,
+        reading: OutboxReading | None,
     ) -> SessionFailure | None:
         """What is done whenever the catalogue was compared, and not at every pass.
 
@@ -260,18 +289,35 @@ class PipelineDatabase:
         relay = self._context.children.get("Deployment", pipeline.meta.namespace, name)
         if plan.migration is None and not lacks_pods(relay):
             return None
-        owner, schema = pipeline.meta, pipeline.spec.database.schema_
+        owner = pipeline.meta
         if plan.migration is not None and plan.change is not Change.FROZEN and not owner.paused:
-            retention = seconds(pipeline.spec.outbox.retention)
-            kept = await in_session(
-                self._context, owner, logins.owner, lambda admin: admin.maintain(schema, retention)
-            )
+            kept = await self._maintain(pipeline, logins, reading)
             if isinstance(kept, SessionFailure):
                 return kept
         whose = "spec.database.connectionSecretRef, the relay's login"
         return await try_worker(
             self._context, owner, logins, whose, identity=plan.identity, unwell=lacks_pods(relay)
         )
+
+    async def _maintain(
+        self, pipeline: Pipeline, logins: Logins, reading: OutboxReading | None
+    ) -> SessionFailure | None:
+        """Keep the tables up, unless they are as they were when there was nothing to do lately."""
+        owner, schema, now = pipeline.meta, pipeline.spec.database.schema_, time.monotonic()
+        of = owner.generation, logins, reading
+        known, until = self._kept_up.pop(owner.uid, (None, now))
+        if known == of and now < until:
+            self._kept_up[owner.uid] = known, until
+            return None
+        retention = seconds(pipeline.spec.outbox.retention)
+        kept = await in_session(
+            self._context, owner, logins.owner, lambda admin: admin.maintain(schema, retention)
+        )
+        if isinstance(kept, SessionFailure):
+            return kept
+        if not kept.changed and not kept.deferred:
+            self._kept_up[owner.uid] = of, now + upkeep_seconds(retention)
+        return None
 
     def _remember(
         self,
@@ -310,6 +356,7 @@ class PipelineDatabase:
     def forget(self, uid: str) -> None:
         """The pipeline is gone."""
         self._compared.pop(uid, None)
+        self._kept_up.pop(uid, None)
         self._homes.pop(uid, None)
         self._last.pop(uid, None)
 

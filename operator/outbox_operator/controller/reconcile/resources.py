@@ -136,6 +136,11 @@ class OwnedResources:
             repairs[which] = recent([*repairs.get(which, ()), now], now)
         applied[which] = _hash(manifest)
 
+    def is_calm(self, uid: str) -> bool:
+        """Whether nothing of an owner was put back lately: what is contested may wait for that."""
+        now = self._clock()
+        return not any(recent(at, now) for at in self._repairs.get(uid, {}).values())
+
     def forget(self, uid: str) -> None:
         """An owner is gone."""
         self._seen.pop(uid, None)

@@ -154,6 +154,16 @@ class Secrets:
             digest.update(f"{name}/{key}:{len(value)}:".encode() + value)
         return digest.hexdigest()[:32]
 
+    async def digest(self, namespace: str, names: Iterable[str]) -> str:
+        """Hash over all that some Secrets hold: another one means that one of them changed."""
+        digest = hashlib.sha256()
+        for name in sorted(names):
+            data = await self.data(namespace, name)
+            digest.update(f"{name}:{'-' if data is None else len(data)}:".encode())
+            for key, value in sorted((data or {}).items()):
+                digest.update(f"{key}:{len(value)}:".encode() + value)
+        return digest.hexdigest()[:32]
+
     async def postgres_targets(
         self, namespace: str, connection: MigratedConnection, field: str
     ) -> tuple[PostgresTarget, PostgresTarget]:

@@ -17,6 +17,13 @@ from outbox_operator.api.v1alpha1.stream import EventStreamStatus
 from outbox_operator.controller.reconcile.base import BaseReconciler
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.jetstream import Seen, connect, look_back, sight_of
+from outbox_operator.controller.reconcile.outside import (
+    JetStreamPlace,
+    JetStreamQuestion,
+    JetStreamSeen,
+)
+from outbox_operator.controller.reconcile.resting import Outside
+from outbox_operator.controller.reconcile.secrets import secret_names
 from outbox_operator.controller.reconcile.votes import votes_on
 from outbox_operator.controller.runtime.child_cache import owner_of
 from outbox_operator.controller.runtime.reconciler import ObjectKey
@@ -28,7 +35,7 @@ from outbox_operator.plan.jetstream.stream_config import (
 )
 from outbox_operator.plan.jetstream.streams import ObservedStream
 from outbox_operator.plan.passes.children import waiting_for
-from outbox_operator.plan.passes.result import PassResult
+from outbox_operator.plan.passes.result import PassPlan, PassResult
 from outbox_operator.plan.passes.stream import Reading, StreamObserved, plan_stream, stream_result
 from outbox_operator.plan.passes.stream_moving import Left, stream_elsewhere
 from outbox_operator.plan.state import Owner
@@ -61,6 +68,7 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
 
     async def work(self, resource: Stream) -> PassResult[EventStreamStatus]:
         """Make stream and dead-letter stream as declared."""
+        digest = await self._digest(resource)
         admin, observed = await self._gather(resource)
         plan = plan_stream(resource, observed)
         applied: list[Applied[ObservedStream]] = []
@@ -72,7 +80,17 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
                 self._homes[resource.meta.uid] = admin.auth
         if any(one.change is Change.CREATED for one in applied):
             self._wake_consumers(resource)
+        if admin is not None and digest is not None and _is_as_wanted(plan, applied):
+            self.saw(resource, await _outside(resource, admin, applied, digest))
         return stream_result(resource, plan, applied, datetime.now(UTC), observed)
+
+    async def _digest(self, resource: Stream) -> str | None:
+        """Of the Secrets that the pass reads; None: they cannot be read."""
+        names = secret_names(resource.spec.nats)
+        try:
+            return await self.context.secrets.digest(resource.meta.namespace, names)
+        except OutboxError:
+            return None
 
     async def _gather(self, resource: Stream) -> tuple[JetStreamAdmin | None, StreamObserved]:
         """What there is, and the connection to change it with."""
@@ -148,6 +166,33 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
             observed = await admin.stream_info(str(wanted["name"]))
             if observed is not None and observed.owner_uid == owner.uid:
                 await admin.delete_stream(observed.name)
+
+
+def _is_as_wanted(
+    plan: PassPlan[ObservedStream], applied: Sequence[Applied[ObservedStream]]
+) -> bool:
+    whole = bool(applied) and len(applied) == len(plan.steps) and plan.problem is None
+    return whole and all(
+        one.change is Change.NOOP and one.error is None and one.now is not None for one in applied
+    )
+
+
+async def _outside(
+    resource: Stream,
+    admin: JetStreamAdmin,
+    applied: Sequence[Applied[ObservedStream]],
+    digest: str,
+) -> Outside:
+    """What a pass saw that found the streams as wanted."""
+    streams = [one.now for one in applied]
+    names = tuple(one.name for one in streams if one is not None)
+    return Outside(
+        place=JetStreamPlace(admin.auth),
+        question=JetStreamQuestion(names),
+        answer=JetStreamSeen.of(await admin.whereabouts(), streams),
+        secrets=frozenset(secret_names(resource.spec.nats)),
+        digest=digest,
+    )
 
 
 async def _read(admin: JetStreamAdmin, name: str) -> Reading:

@@ -110,6 +110,10 @@ class Workloads:
             return stamp(datetime.now(UTC))
         return restarted_at(self._context.children.get("Deployment", owner.namespace, deployment))
 
+    def is_calm(self, uid: str) -> bool:
+        """Whether nothing of an owner was put back lately."""
+        return self._resources.is_calm(uid)
+
     def forget(self, uid: str) -> None:
         """An owner is gone."""
         self._resources.forget(uid)

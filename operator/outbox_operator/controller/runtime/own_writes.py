@@ -7,11 +7,22 @@ the watch has caught up it decides again, so that what others do to a status is 
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from outbox_operator.controller.runtime.objects import version_of
+
+
+class Said(enum.Enum):
+    """What the status of an object says after a pass."""
+
+    SAME = enum.auto()
+    """What it said before, whether its numbers were confirmed or not."""
+    WRITTEN = enum.auto()
+    LATER = enum.auto()
+    """What it said before, although there are new numbers."""
 
 
 @dataclass(slots=True)

@@ -38,6 +38,10 @@ BACKGROUND_SECONDS: Final = 5.0
 """So long a background pass stands behind those of other namespaces that are not."""
 
 
+EARLIEST: Final = 0.9
+"""Of a periodic pause: the share that has passed when the next pass comes, at the earliest."""
+
+
 class Urgency(enum.IntEnum):
     """How a wake-up is treated; lower goes first."""
 
@@ -241,4 +245,6 @@ def backoff_seconds(
 
 def jittered_seconds(after_seconds: float | None, jitter: float) -> float | None:
     """A periodic pause, spread by ±10 % so that objects made together do not stay together."""
-    return None if after_seconds is None else after_seconds * (0.9 + 0.2 * jitter)
+    if after_seconds is None:
+        return None
+    return after_seconds * (EARLIEST + 2 * (1 - EARLIEST) * jitter)

@@ -63,6 +63,7 @@ class RelayResult:
         drifts: What somebody had changed or deleted and was put back.
         restarted: Whether a restart that was asked for has been carried out.
         scaled: How the number of pods changed; None: it did not.
+        settled: Whether its pods are as wanted, so that nobody had to ask how they do.
     """
 
     parts: tuple[Part, ...]
@@ -72,6 +73,7 @@ class RelayResult:
     drifts: tuple[str, ...] = ()
     restarted: bool = False
     scaled: str | None = None
+    settled: bool = False
 
 
 def restart_targets(owner: Meta) -> frozenset[str] | None:
@@ -220,6 +222,7 @@ def relay_result(
         busy=moved or (sample is not None and sample.backlog_rows > 0),
         drifts=workload.drifts,
         restarted=workload.restarted,
+        settled=workload.restarts is None,
     )
 
 

@@ -24,6 +24,7 @@ with one replica may forget what it acknowledged since its server last wrote to 
 two minutes ago, when that machine dies. Until then the row is the only copy that is sure."""
 _SHORTEST_ROTATION: Final = 600.0
 _LONGEST_ROTATION: Final = 86_400.0
+_LONGEST_UPKEEP: Final = 3600.0
 _JUMP: Final = 100
 """Partitions left out when the sequence has outrun all ranges: far enough that writers cannot
 reach the new range while it is being attached."""
@@ -128,6 +129,11 @@ def missing(partitions: Sequence[Partition], position: int) -> list[int]:
 def rotation_seconds(retention: float) -> float:
     """How long rows go into one partition: a quarter of the time they are kept, within bounds."""
     return min(max(retention / 4, _SHORTEST_ROTATION), _LONGEST_ROTATION)
+
+
+def upkeep_seconds(retention: float) -> float:
+    """How long nothing has to be done for an outbox that stays as it is, after a look."""
+    return min(rotation_seconds(retention) / 4, _LONGEST_UPKEEP)
 
 
 def rotation_target(partitions: Sequence[Partition], position: int) -> int | None:

@@ -220,7 +220,7 @@ class OutboxNumbers:
     notice: str | None
     position_notice: str | None
     stream_created: str | None
-    taken_at: datetime
+    taken_at: datetime = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,5 @@
 -- A part of upkeep_position_behind.sql and upkeep_mend_position.sql: the sequence of positions, and
 -- the highest position in use before which it stands; no row where it stands behind all of them.
---   $1 sequence
 -- Rows far beyond what the sequence gets to by itself are in nobody's way; and who follows the one
 -- of them that somebody wrote by hand would end up at the end.
 SELECT s.*, used.position
@@ -9,7 +8,7 @@ FROM (SELECT s.last_value, p.seqmax,
              CASE WHEN s.is_called THEN s.last_value ELSE s.last_value - 1 END AS given
       FROM {sequence} s
       CROSS JOIN pg_catalog.pg_sequence p
-      WHERE p.seqrelid = $1::text::regclass) s
+      WHERE p.seqrelid = {named}::regclass) s
 CROSS JOIN LATERAL (
     SELECT CASE WHEN s.ended THEN 0 ELSE s.given END AS low,
            CASE WHEN s.ended OR s.given < {exact} THEN {exact} ELSE s.seqmax - 2 * {margin} END AS high

@@ -1,0 +1,75 @@
+"""How many dead letters there are for a durable consumer: counted anew when their stream changed.
+
+What the server gave up on is taken in before: its word of that is in the same stream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from outbox_operator.adapters.nats.admin import JetStreamAdmin
+from outbox_operator.api.resource import Consumer
+from outbox_operator.errors import OutboxError
+from outbox_operator.plan.jetstream.streams import ObservedStream
+from outbox_operator.plan.names import durable_name
+from outbox_operator.plan.passes.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class LettersSeen:
+    """The dead letters for a durable consumer.
+
+    Attributes:
+        count: How many; None: not known where they are; or why they could not be counted.
+        stream: Their stream before they were counted; None: it was not there, or not seen.
+    """
+
+    count: int | OutboxError | None = None
+    stream: ObservedStream | None = None
+
+
+NO_LETTERS: Final = LettersSeen()
+
+
+_Where = tuple[str, str, str, str]
+"""Source, dead-letter stream, prefix of its subjects, durable consumer."""
+
+
+class LetterCounts:
+    """Remembers, by UID of the EventConsumer, what was counted last."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[_Where, LettersSeen]] = {}
+
+    async def look(self, resource: Consumer, source: Source, admin: JetStreamAdmin) -> LettersSeen:
+        """Take in what the server gave up on, and count the letters.
+
+        Args:
+            resource: The EventConsumer.
+            source: What it reads, with the stream of its letters.
+            admin: Connection to its NATS.
+        """
+        name, prefix = source.dead_letter_stream, source.dead_letter_prefix
+        if name is None or prefix is None:
+            return NO_LETTERS
+        uid, durable = resource.meta.uid, durable_name(resource)
+        where = (source.stream, name, prefix, durable)
+        known, before = self._seen.pop(uid, (None, NO_LETTERS))
+        stream: ObservedStream | None = None
+        try:
+            stream = await admin.stream_info(name)
+            if stream is None or (known, before.stream) != (where, stream):
+                if not resource.meta.paused:
+                    await admin.dead_letters(name).collect(source.stream, durable, prefix)
+                count = await admin.subject_message_count(name, f"{prefix}.{durable}")
+                before = LettersSeen(count, stream)
+        except OutboxError as error:
+            return LettersSeen(error, stream)
+        if not resource.meta.paused:  # else nothing was taken in
+            self._seen[uid] = where, before
+        return before
+
+    def forget(self, uid: str) -> None:
+        """The object is gone."""
+        self._seen.pop(uid, None)

@@ -1,0 +1,199 @@
+"""Objects that rest: passes over them come to the same again and again.
+
+An object rests once two passes in a row saw the same, said the same and changed nothing. What else
+its next pass could find is either in Kubernetes, where watches tell, or at its servers. Those are
+asked for all that rest there together, once an interval, and who gets another answer than its last
+pass had is woken. Nothing is decided here and no status is written: that takes a pass, and there is
+one now and then (`catalog_interval`), whatever the answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+
+from outbox_operator.aio import wait
+from outbox_operator.controller.runtime.objects import version_of
+from outbox_operator.controller.runtime.reconciler import ObjectKey
+from outbox_operator.errors import OutboxError
+
+if TYPE_CHECKING:
+    from outbox_operator.controller.reconcile.context import Context
+
+log = logging.getLogger(__name__)
+
+LONGEST_SECONDS: Final = 120.0
+"""Longest look at those that rest at one place; who got no answer by then is woken."""
+
+
+class Place(Protocol):
+    """Where questions are asked together: a login at a server. Two that are equal are one."""
+
+    def __hash__(self) -> int: ...
+
+    async def ask(self, context: Context, questions: Sequence[Any]) -> Sequence[object]:
+        """Answers in the order of the questions; None: there is none, or only a pass can tell.
+
+        Raises OutboxError: nobody could be asked.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What a pass saw of all that may change without waking its object.
+
+    Attributes:
+        place: Where it is asked for again.
+        question: What is asked there.
+        answer: What the pass saw.
+        secrets: Names of the Secrets that the pass read.
+        digest: Of what they held before it read them.
+        kin: Objects of ours whose numbers it took, and their versions.
+    """
+
+    place: Place
+    question: Hashable
+    answer: object
+    secrets: frozenset[str]
+    digest: str
+    kin: Mapping[ObjectKey, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    outside: Outside
+    version: int
+    """The newest of the object itself that its pass knew."""
+
+
+@dataclass(slots=True)
+class _Group:
+    """Those that are asked for together."""
+
+    due: float
+    members: dict[ObjectKey, _Rest] = field(default_factory=dict)
+    look: asyncio.Task[None] | None = None
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether the last look is still under way."""
+        return self.look is not None and not self.look.done()
+
+
+_Which: TypeAlias = tuple[Place, float]
+
+
+class Resting:
+    """Who rests, and what is asked of whom.
+
+    Args:
+        record: Called with the kind of each object that was looked at, and whether it was as
+            before.
+    """
+
+    def __init__(self, record: Callable[[str, bool], None] = lambda _kind, _same: None) -> None:
+        self._record = record
+        self._groups: dict[_Which, _Group] = {}
+        self._places: dict[ObjectKey, _Which] = {}
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def rest(self, key: ObjectKey, outside: Outside, version: int, seconds: float) -> None:
+        """An object rests from now on.
+
+        Args:
+            key: The object.
+            outside: What its last pass saw.
+            version: The newest of the object that this pass knew.
+            seconds: How often its place is asked.
+        """
+        self.leave(key)
+        which = self._places[key] = outside.place, seconds
+        group = self._groups.get(which)
+        if group is None:
+            due = asyncio.get_running_loop().time() + seconds
+            group = self._groups[which] = _Group(due)
+            self._changed.set()
+        group.members[key] = _Rest(outside, version)
+
+    def leave(self, key: ObjectKey) -> None:
+        """An object does not rest any more: a pass over it begins, or it is gone."""
+        which = self._places.pop(key, None)
+        if which is not None:
+            del self._groups[which].members[key]
+
+    async def run(self, context: Context) -> None:
+        """Ask for ever; cancelled, it leaves off."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                self._changed.clear()
+                for which, group in list(self._groups.items()):
+                    if group.is_looked_at:
+                        continue  # slow servers hold up nobody but those who rest there
+                    if not group.members:
+                        del self._groups[which]
+                    elif group.due <= loop.time():
+                        group.due = loop.time() + which[1]
+                        group.look = asyncio.create_task(self._look(context, which[0], group))
+                        group.look.add_done_callback(lambda _: self._changed.set())
+                dues = [one.due for one in self._groups.values() if not one.is_looked_at]
+                await wait(self._changed, max(0.0, min(dues) - loop.time()) if dues else None)
+        finally:
+            looks = [one.look for one in self._groups.values() if one.look is not None]
+            for look in looks:
+                look.cancel()
+            await asyncio.gather(*looks, return_exceptions=True)
+
+    async def _look(self, context: Context, place: Place, group: _Group) -> None:
+        """Ask for all members of a group, and wake those for whom something is otherwise."""
+        asked: dict[ObjectKey, _Rest] = {}
+        for key, rest in list(group.members.items()):
+            if await self._as_before(context, key, rest):
+                asked[key] = rest
+            elif group.members.get(key) is rest:
+                self._wake(context, key)
+        questions = [rest.outside.question for rest in asked.values()]
+        answers: Sequence[object] = [None] * len(questions)
+        try:
+            async with asyncio.timeout(LONGEST_SECONDS):
+                answers = await place.ask(context, questions)
+        except (OutboxError, TimeoutError) as error:
+            log.info("could not look after %d objects that rest: %s", len(questions), error)
+        except Exception:  # their passes say what is wrong
+            log.exception("looking after objects that rest failed by a defect")
+        for (key, rest), answer in zip(asked.items(), answers, strict=True):
+            if group.members.get(key) is not rest:
+                continue  # a pass was faster
+            if answer == rest.outside.answer:
+                context.exported.confirm(key)
+                self._record(key.kind, True)
+            else:
+                self._wake(context, key)
+
+    async def _as_before(self, context: Context, key: ObjectKey, rest: _Rest) -> bool:
+        """Whether the object itself, its kin and its Secrets are as its last pass saw them."""
+        body = context.objects.get(key)
+        if body is None or version_of(body) > rest.version:
+            return False  # somebody else has written its status
+        for other, version in rest.outside.kin.items():
+            found = context.objects.get(other)
+            if found is None or version_of(found) != version:
+                return False
+        try:
+            await context.enter(key.namespace)
+            held = await context.secrets.digest(key.namespace, rest.outside.secrets)
+        except OutboxError:
+            return False
+        return held == rest.outside.digest
+
+    def _wake(self, context: Context, key: ObjectKey) -> None:
+        self.leave(key)
+        self._record(key.kind, False)
+        context.wake(key, "changed outside")

@@ -1,0 +1,217 @@
+"""What many idle pipelines cost one operator: writes build/bench/scale.json.
+
+Run by `make bench-scale`. As `bench.reconcile`, with one operator for each number of pipelines: how
+long it takes until all are ready, what they cost a minute when nothing happens, how long one more
+takes beside them, and a restart. All are in one database and one account, where the most can be
+asked at once. The idle time is longer than the pauses between two passes over what rests, so that
+those are part of it. CPU seconds and calls say more than the times on a machine with other work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+import yaml
+
+from bench.measuring import cpu_seconds, family_cpu_seconds, peak_rss_mb, rss_mb
+from bench.reconcile import NAMESPACE, apply, one_pipeline, pipeline, secret
+from support.kube import Kubectl, control_plane, install_crds, kubectl_program, unique_cluster
+from support.nats import NatsServer, connected
+from support.operator import OperatorProcess, running_operator
+from support.options import positive, whole
+from support.postgres import PostgresServer, running_server
+from support.waiting import eventually
+
+OUT: Final = Path("build/bench/scale.json")
+KINDS: Final = ("OutboxPipeline", "EventStream", "EventConsumer")
+_AT_ONCE: Final = 20
+"""kubectl is given a minute a call."""
+_PATIENCE_SECONDS: Final = 1800.0
+
+
+class Bed:
+    """One operator with its servers."""
+
+    def __init__(
+        self, kubectl: Kubectl, server: PostgresServer, nats: NatsServer, operator: OperatorProcess
+    ) -> None:
+        self.kubectl = kubectl
+        self.server = server
+        self.nats = nats
+        self.operator = operator
+        self.url = server.create_database()
+
+    @property
+    def pid(self) -> int:
+        """Of the operator."""
+        assert self.operator.process is not None
+        return self.operator.process.pid
+
+    def passes(self) -> float:
+        """Made since it started, over all kinds."""
+        name = "outbox_operator_reconciles_total"
+        return sum(self.operator.metric(name, kind=kind) for kind in KINDS)
+
+    def looks(self) -> float:
+        """At what rests, since it started, of those that spared a pass."""
+        return self.operator.metric("outbox_operator_looks_total", result="same")
+
+    async def ready(self) -> int:
+        """Pipelines that are Ready."""
+        path = (
+            'jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}'
+        )
+        get = ("get", "obp", "-n", NAMESPACE, "-o", path)
+        return (await asyncio.to_thread(self.kubectl, *get)).split().count("True")
+
+    async def fill(self, count: int) -> dict[str, Any]:
+        """Many pipelines, until all are ready."""
+        await apply(self.kubectl, secret("shared", self.url))
+        documents = [
+            pipeline(f"scale-{i}", self.nats.url, f"scale_{i}", "shared") for i in range(count)
+        ]
+        start, cpu = time.perf_counter(), cpu_seconds(self.pid)
+        for first in range(0, count, _AT_ONCE):
+            await apply(self.kubectl, *documents[first : first + _AT_ONCE])
+        applied = time.perf_counter() - start
+
+        async def all_ready() -> bool:
+            return await self.ready() == count
+
+        await eventually(all_ready, "all are Ready", seconds=_PATIENCE_SECONDS, pause=1.0)
+        return {
+            "apply_s": round(applied, 1),
+            "ready_s": round(time.perf_counter() - start, 1),
+            "ready_cpu_ms_each": round((cpu_seconds(self.pid) - cpu) / count * 1000),
+        }
+
+    async def resting(self, count: int) -> float:
+        """Wait until all rest; seconds that took."""
+        start = time.perf_counter()
+        made, at = self.passes(), time.perf_counter()
+
+        def rests() -> bool:
+            nonlocal made, at
+            now = self.passes()
+            if now > made + count / 10:
+                made, at = now, time.perf_counter()
+            # Longer than any pause between two passes over what does not rest.
+            return time.perf_counter() - at > 70
+
+        await eventually(rests, "all rest", seconds=_PATIENCE_SECONDS, pause=5.0)
+        return round(time.perf_counter() - start, 1)
+
+    async def idle(self, seconds: float) -> dict[str, Any]:
+        """What a minute costs in which nothing happens."""
+        counted = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+        monitor = await asyncpg.connect(self.url)
+
+        async def now() -> tuple[float, ...]:
+            async with connected(self.nats) as client:
+                api = (await client.jetstream().account_info()).api.total
+            return (
+                cpu_seconds(self.pid),
+                family_cpu_seconds(self.server.pid),
+                cpu_seconds(self.nats.pid),
+                api,
+                await monitor.fetchval(counted),
+                self.passes(),
+                self.looks(),
+            )
+
+        before, begun = await now(), time.perf_counter()
+        await asyncio.sleep(seconds)
+        after, minutes = await now(), (time.perf_counter() - begun) / 60
+        await monitor.close()
+        spent = [(one - other) / minutes for one, other in zip(after, before, strict=True)]
+        names = ("cpu_s", "postgres_cpu_s", "nats_cpu_s", "nats_calls", "postgres_calls")
+        return {
+            "minutes": round(minutes, 1),
+            **{
+                f"{name}_per_min": round(value, 2 if name.endswith("_s") else 0)
+                for name, value in zip((*names, "passes", "looks"), spent, strict=True)
+            },
+            "rss_mb": rss_mb(self.pid),
+            "peak_rss_mb": peak_rss_mb(self.pid),
+        }
+
+    async def restart(self, count: int) -> dict[str, Any]:
+        """The operator anew, until it has made as many passes as there are objects."""
+        await asyncio.to_thread(self.operator.stop)
+        start = time.perf_counter()
+        self.operator.start()
+        await asyncio.to_thread(self.operator.wait_ready, _PATIENCE_SECONDS)
+        wanted = count * len(KINDS)
+        await eventually(
+            lambda: self.passes() >= wanted, "all were looked at", seconds=_PATIENCE_SECONDS,
+            pause=0.5,
+        )  # fmt: skip
+        return {
+            "all_looked_at_s": round(time.perf_counter() - start, 1),
+            "cpu_s": round(cpu_seconds(self.pid), 1),
+        }
+
+
+async def measure(bed: Bed, count: int, options: argparse.Namespace) -> dict[str, Any]:
+    """All figures of one number of pipelines."""
+    figures: dict[str, Any] = {"pipelines": count, "many_at_once": await bed.fill(count)}
+    print(yaml.safe_dump(figures, sort_keys=False), flush=True)
+    figures["rest_after_s"] = await bed.resting(count)
+    figures["idle"] = await bed.idle(options.idle_seconds)
+    print(yaml.safe_dump(figures["idle"], sort_keys=False), flush=True)
+    figures["one_more_ms"] = await one_pipeline(bed.kubectl, bed.server, bed.nats, options.rounds)
+    figures["restart"] = await bed.restart(count)
+    return figures
+
+
+def run(count: int, options: argparse.Namespace) -> dict[str, Any]:
+    """One operator with its servers, and so many pipelines."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        control_plane(unique_cluster("bench")) as cluster,
+        running_server(fsync="on") as server,
+        NatsServer() as nats,
+    ):
+        kubectl = Kubectl(kubectl_program(), cluster.kubeconfig)
+        install_crds(kubectl)
+        kubectl("create", "namespace", NAMESPACE)
+        log = Path(folder) / "operator.log"
+        with running_operator(cluster.kubeconfig, log, log_level="INFO", pauses={}) as operator:
+            return asyncio.run(measure(Bed(kubectl, server, nats, operator), count, options))
+
+
+def main() -> None:
+    """Measure, write, show."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--pipelines", type=whole(1), nargs="+", default=[200, 1000])
+    parser.add_argument("--rounds", type=whole(1), default=20)
+    parser.add_argument("--idle-seconds", type=positive, default=600)
+    options = parser.parse_args()
+    figures = {
+        "conditions": {
+            "date": time.strftime("%Y-%m-%d"),
+            "cpus": os.cpu_count(),
+            "machine": platform.platform(),
+            "python": platform.python_version(),
+            "what": "control plane, PostgreSQL (fsync on), nats-server (file storage) and operator "
+            "on one machine over loopback; no node, workloads scaled to zero",
+        },
+        "scale": [run(count, options) for count in options.pipelines],
+    }
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_text(json.dumps(figures, indent=2) + "\n")
+    print(yaml.safe_dump(figures, sort_keys=False))
+    print(f"written to {OUT}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Many outboxes of a database in one statement: the same numbers, and who needs a pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from outbox_operator.plan.postgres.state import DesiredDatabase
+from support.outbox import OWNER, publish_all
+from support.owned import OwnedDatabase
+
+pytestmark = pytest.mark.integration
+
+NAMES = ("outbox", 'od"d', "back\\slash")
+
+
+@pytest.fixture
+async def place(owned: OwnedDatabase) -> OwnedDatabase:
+    for name in NAMES:
+        await owned.migrate(DesiredDatabase(schema=name))
+    return owned
+
+
+async def look(place: OwnedDatabase, **over: DesiredDatabase) -> list[bool]:
+    """Of each schema, whether it is well; and that its numbers are those of a look of its own."""
+    wanted = [(over.get(name, DesiredDatabase(schema=name)), OWNER.uid) for name in NAMES]
+    found = await place.admin.glances(wanted, await place.admin.identity())
+    for name, numbers in zip(NAMES, found, strict=True):
+        if numbers is not None:
+            own = await place.admin.sample(name)
+            assert own == replace(numbers, oldest_age_seconds=own.oldest_age_seconds)
+    return [numbers is not None for numbers in found]
+
+
+async def test_the_numbers_are_those_of_a_look_at_each(place: OwnedDatabase) -> None:
+    await place.connection.execute(
+        "INSERT INTO outbox.events (event_type, payload) VALUES ('a', '{}')"
+    )
+    assert await look(place) == [True, True, True]
+    await publish_all(place.connection, "outbox")
+    assert await look(place) == [True, True, True]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "COMMENT ON SCHEMA outbox IS "
+        """'{"managed-by": "outbox-operator", "owner": {"uid": "another"}}'""",
+        "INSERT INTO outbox.events (position, event_type, payload) VALUES (77, 'a', '{}')",
+        "UPDATE outbox.cursors SET system_identifier = '1'",
+    ],
+    ids=["mark", "positions", "cursor"],
+)
+async def test_what_a_pass_has_to_see_to_is_told_of_the_one(
+    place: OwnedDatabase, statement: str
+) -> None:
+    await place.connection.execute(statement)
+    assert await look(place) == [False, True, True]
+
+
+async def test_a_right_that_is_missing(place: OwnedDatabase) -> None:
+    role, _ = await place.other_role("writer")
+    wanted = DesiredDatabase(schema="outbox", writers=(role,))
+    assert await look(place, outbox=wanted) == [False, True, True]
+    await place.migrate(wanted)
+    assert await look(place, outbox=wanted) == [True, True, True]
+
+
+async def test_another_database_says_nothing_of_this_one(place: OwnedDatabase) -> None:
+    wanted = [(DesiredDatabase(schema="outbox"), OWNER.uid)]
+    assert await place.admin.glances(wanted, "1/1") == [None]

@@ -1,0 +1,197 @@
+"""Objects that rest: who is woken, and who sleeps on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from outbox_operator.api import meta
+from outbox_operator.controller.exported import Exported
+from outbox_operator.controller.reconcile.background import Background
+from outbox_operator.controller.reconcile.cluster import ClusterIdentity
+from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
+from outbox_operator.controller.reconcile.context import Context
+from outbox_operator.controller.reconcile.resting import Outside
+from outbox_operator.controller.reconcile.room import Room
+from outbox_operator.controller.reconcile.secrets import Secrets
+from outbox_operator.controller.runtime.child_cache import Children
+from outbox_operator.controller.runtime.objects import Objects
+from outbox_operator.controller.runtime.reconciler import ObjectKey
+from outbox_operator.controller.settings import Settings
+from outbox_operator.errors import NatsError
+from support.waiting import eventually
+
+KEY = ObjectKey(meta.PIPELINE, "shop", "orders")
+OTHER = ObjectKey(meta.PIPELINE, "shop", "billing")
+KIN = ObjectKey(meta.STREAM, "shop", "orders")
+SECONDS = 0.005
+
+
+@dataclass(eq=False)
+class Server:
+    """Where objects rest: answers what it is told to, and counts how often it was asked."""
+
+    answers: dict[object, object] = field(default_factory=dict)
+    asked: int = 0
+    error: Exception | None = None
+    hangs: bool = False
+
+    async def ask(self, _context: Context, questions: Sequence[Any]) -> Sequence[object]:
+        self.asked += 1
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.error is not None:
+            raise self.error
+        return [self.answers.get(one) for one in questions]
+
+
+@dataclass
+class World:
+    """A context, the Secrets of its API server, and who was woken."""
+
+    context: Context
+    secrets: dict[str, bytes]
+    woken: list[ObjectKey]
+
+    def put(self, key: ObjectKey, version: int) -> None:
+        metadata = {
+            "name": key.name, "namespace": key.namespace, "uid": str(key),
+            "resourceVersion": str(version),
+        }  # fmt: skip
+        self.context.objects.observed({"kind": key.kind, "metadata": metadata})
+
+    async def rest(self, server: Server, *, key: ObjectKey = KEY, answer: object = "a") -> None:
+        """As a pass does it that saw version 5 of the object, and 7 of its kin."""
+        server.answers[key] = answer
+        digest = await self.context.secrets.digest("shop", {"db"})
+        outside = Outside(
+            place=server, question=key, answer=answer, secrets=frozenset({"db"}),
+            digest=digest, kin={KIN: 7},
+        )  # fmt: skip
+        self.context.resting.rest(key, outside, 5, SECONDS)
+
+    async def looks(self, server: Server, count: int = 3) -> None:
+        """Wait until so many looks at a server have begun, the last but one of which has ended."""
+        wanted = server.asked + count
+        await eventually(lambda: server.asked >= wanted, "it was asked")
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    absent, secrets, woken = cast(Any, None), {"url": b"one"}, list[ObjectKey]()
+
+    class Source:
+        async def secret(self, namespace: str, name: str) -> Mapping[str, bytes] | None:
+            return dict(secrets)
+
+    context = Context(
+        kube=absent,
+        objects=Objects(),
+        children=Children(lambda _owner, _trigger: None, ()),
+        settings=Settings(image="i", lease_namespace="system", identity="a"),
+        exported=Exported(lambda _key: None, 60),
+        wake=lambda key, _trigger: woken.append(key),
+        secrets=Secrets(Source(), time.monotonic, 0.0),
+        nats=NatsConnections(lambda _user, _trigger: None, time.monotonic),
+        postgres=PostgresConnections(lambda _user, _trigger: None, time.monotonic),
+        background=Background(lambda _key, _trigger: None),
+        cluster=ClusterIdentity(absent),
+        comparisons=Room(lambda _key, _trigger: None),
+    )
+    found = World(context, secrets, woken)
+    for key, version in ((KEY, 5), (OTHER, 5), (KIN, 7)):
+        found.put(key, version)
+    running = asyncio.create_task(context.resting.run(context))
+    yield found
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_who_gets_the_same_answer_sleeps_on(world: World) -> None:
+    server = Server()
+    await world.rest(server)
+    await world.rest(server, key=OTHER)
+    await world.looks(server)
+    assert (world.woken, len(world.context.resting)) == ([], 2)
+
+
+async def test_our_own_write_that_the_watch_brings_late_wakes_nobody(world: World) -> None:
+    world.put(KEY, 4)
+    server = Server()
+    await world.rest(server)
+    await world.looks(server)
+    world.put(KEY, 5)
+    await world.looks(server)
+    assert world.woken == []
+
+
+@pytest.mark.parametrize("what", ["answer", "no answer", "status", "kin", "secret", "gone"])
+async def test_who_sees_something_else_is_woken_alone(world: World, what: str) -> None:
+    """Once: it rests no more until a pass says so."""
+    server = Server()
+    await world.rest(server)
+    await world.rest(server, key=OTHER)
+    await world.looks(server)
+    match what:
+        case "answer":
+            server.answers[KEY] = "b"
+        case "no answer":
+            del server.answers[KEY]
+        case "status":
+            world.put(KEY, 6)
+        case "kin":
+            world.context.resting.leave(OTHER)
+            world.put(KIN, 8)
+        case "secret":
+            world.context.resting.leave(OTHER)
+            world.secrets["url"] = b"two"
+        case "gone":
+            world.context.objects.lost(world.context.objects.get(KEY) or {})
+    await eventually(lambda: world.woken, "it was woken")
+    if len(world.context.resting):
+        await world.looks(server)
+    assert world.woken == [KEY]
+
+
+@pytest.mark.parametrize("error", [NatsError("away"), ValueError("a defect")])
+async def test_all_are_woken_when_nobody_can_be_asked(world: World, error: Exception) -> None:
+    server = Server(error=error)
+    await world.rest(server)
+    await world.rest(server, key=OTHER)
+    await eventually(lambda: len(world.woken) == 2, "both were woken")
+    assert sorted(world.woken) == sorted([KEY, OTHER])
+
+
+async def test_who_rests_at_a_silent_server_holds_up_nobody(world: World) -> None:
+    silent, server = Server(hangs=True), Server()
+    await world.rest(silent)
+    await world.rest(server, key=OTHER)
+    await world.looks(server)
+    assert silent.asked == 1  # and no second time beside it
+    server.answers[OTHER] = "b"
+    await eventually(lambda: world.woken == [OTHER], "it was woken")
+
+
+async def test_an_answer_that_a_pass_was_faster_than_wakes_nobody(world: World) -> None:
+    class Slow(Server):
+        go = asyncio.Event()
+
+        async def ask(self, context: Context, questions: Sequence[Any]) -> Sequence[object]:
+            answers = await super().ask(context, questions)
+            await self.go.wait()
+            return answers
+
+    server = Slow()
+    await world.rest(server)
+    server.answers[KEY] = "of before"
+    await eventually(lambda: server.asked, "it was asked")
+    world.context.resting.leave(KEY)
+    await world.rest(server, answer="b")
+    server.go.set()
+    await world.looks(server)
+    assert world.woken == []
