@@ -137,7 +137,10 @@ def _has_argument(pid: int, argument: bytes) -> bool:
             return False
         return argument in line.split(b"\0")
     ps = ["ps", "-ww", "-o", "args=", "-p", str(pid)]
-    done = subprocess.run(ps, capture_output=True, check=False, timeout=_PS_SECONDS)  # noqa: S603
+    try:
+        done = subprocess.run(ps, capture_output=True, check=False, timeout=_PS_SECONDS)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return False
     return b" %b " % argument in b" %b " % done.stdout.strip()
 
 
