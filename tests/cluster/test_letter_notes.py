@@ -14,9 +14,10 @@ from outbox_operator.api import meta
 from outbox_operator.api.resource import Consumer, Task, parse_consumer
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.tasks.action import Work
-from outbox_operator.controller.tasks.letter_notes import note, notes_of_others
+from outbox_operator.controller.tasks.letter_notes import doubts, note, notes_of_others
 from outbox_operator.errors import ConflictError
 from outbox_operator.plan.tasks.announced import Announced
+from outbox_operator.plan.tasks.status import Progress
 
 STREAM, CREATED = "ORDERS_DLQ", "now"
 
@@ -67,9 +68,26 @@ async def test_none_overwrites_what_another_has_noted(kube: Kube, namespace: str
     for one in tasks:
         await note(work(kube, target, one), batch(target, one))
     assert await notes_of_others(work(kube, target, "d"), STREAM, CREATED) == []
+    assert doubts(work(kube, target, "a"), Progress(), 0) is None
     body = await kube.get(ref(namespace))
     assert body is not None
     assert meta.LETTERS_ANNOTATION not in (body["metadata"].get("annotations") or {})
+
+
+async def test_what_is_not_understood_stays_and_is_said(kube: Kube, namespace: str) -> None:
+    target = await consumer(kube, namespace)
+    strange = '[{"of": "a later version"}]'
+    await kube.merge_metadata(ref(namespace), annotations={meta.LETTERS_ANNOTATION: strange})
+    one = work(kube, target, "a")
+    assert await note(one, batch(target, "a", 7)) == 1
+    assert await note(one, batch(target, "a")) == 1
+    body = await kube.get(ref(namespace))
+    assert body is not None
+    assert body["metadata"]["annotations"][meta.LETTERS_ANNOTATION] == strange
+    said = doubts(one, Progress(done=3), 1)
+    assert said is not None
+    assert said.summary == "3 events are done"
+    assert "may have been sent again" in said.findings[0].message
 
 
 async def test_a_note_that_cannot_be_read_stops_and_says_what_to_do(

@@ -13,7 +13,7 @@ from typing import Final
 
 from outbox_operator.adapters.nats.dead_letters import Letter
 from outbox_operator.controller.tasks.action import Frozen, Work
-from outbox_operator.controller.tasks.letter_notes import announcing, look_at_notes, note
+from outbox_operator.controller.tasks.letter_notes import announcing, doubts, look_at_notes, note
 from outbox_operator.controller.tasks.letter_places import (
     UNCERTAIN,
     Place,
@@ -84,7 +84,8 @@ class _ConsumerLetters:
         else:
             progress = await self._batch(work, progress, where, place, selection)
         if progress.finished and self.may_be_sent:
-            await note(work, announcing(work, place, StreamWhere()))
+            strange = await note(work, announcing(work, place, StreamWhere()))
+            progress = replace(progress, result=doubts(work, progress, strange))
         return progress
 
     async def _batch(

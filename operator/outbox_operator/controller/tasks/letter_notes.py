@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from outbox_operator.adapters.kubernetes.transport import WriteConflictError
 from outbox_operator.api import meta
+from outbox_operator.api.v1alpha1.task import Finding, TaskResult
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.tasks.action import Work
 from outbox_operator.controller.tasks.letter_places import (
@@ -56,8 +57,11 @@ async def notes_of_others(work: Work, stream: str, created: str | None) -> list[
     )  # fmt: skip
 
 
-async def note(work: Work, mine: Announced) -> None:
+async def note(work: Work, mine: Announced) -> int:
     """Note an announcement in the place of the same task's; without letters that goes.
+
+    Returns:
+        How many entries of others this version does not understand.
 
     Raises:
         ConflictError: The consumer is gone or another one, or its note cannot be read: then
@@ -69,8 +73,9 @@ async def note(work: Work, mine: Announced) -> None:
         entries, found = await _noted(work)
         before = (found.get("annotations") or {}).get(meta.LETTERS_ANNOTATION)
         text = noting(with_announced(entries, mine))
+        strange = sum(not isinstance(one, Announced) for one in entries)
         if text == before:
-            return
+            break
         try:
             written = await work.context.kube.merge_metadata(
                 ref,
@@ -83,7 +88,28 @@ async def note(work: Work, mine: Announced) -> None:
             continue
         if written is None:
             raise ConflictError(f"{work.consumer.meta.key} is gone")
-        return
+        break
+    return strange
+
+
+def doubts(work: Work, progress: Progress, strange: int) -> TaskResult | None:
+    """What a task says at its end of entries that nobody understood; None: there are none.
+
+    Args:
+        work: Of the task.
+        progress: Up to its end.
+        strange: How many there are.
+    """
+    if not strange:
+        return None
+    consumer = work.consumer.meta
+    found = Finding(
+        severity="Warning", check="NoteNotUnderstood", object=consumer.key,
+        message=f"{strange} entries of annotation {meta.LETTERS_ANNOTATION} are not as this "
+        "version writes them: letters that other tasks had sent may have been sent again",
+        remedy=f"kubectl describe evc/{consumer.name} -n {consumer.namespace}",
+    )  # fmt: skip
+    return TaskResult(summary=f"{progress.done} events are done", findings=[found])
 
 
 async def _noted(work: Work) -> tuple[list[Entry], Mapping[str, Any]]:
