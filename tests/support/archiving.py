@@ -28,7 +28,7 @@ from outbox_operator.wire.archive import (
 )
 from outbox_operator.wire.config import NatsConfig
 from support.postgres import PostgresServer
-from support.waiting import ended, eventually
+from support.waiting import SECONDS, ended, eventually
 
 DAY = 86_400.0
 RULES = ArchiveRules(
@@ -152,6 +152,18 @@ class Stream:
         await self._js.add_consumer(
             self.name, ConsumerConfig(durable_name=self.durable, **settings)
         )
+
+    async def make_narrow(self, *, most_bytes: int) -> None:
+        """Make the durable consumer so that no request may be for more bytes."""
+        config = {
+            "durable_name": self.durable, "ack_policy": "explicit", "max_bytes": most_bytes
+        }  # fmt: skip
+        answer = await self._client.request(
+            f"$JS.API.CONSUMER.DURABLE.CREATE.{self.name}.{self.durable}",
+            json.dumps({"stream_name": self.name, "config": config}).encode(),
+            timeout=SECONDS,
+        )
+        assert json.loads(answer.data)["config"]["max_bytes"] == most_bytes
 
     async def publish(self, data: bytes, headers: Mapping[str, str] | None = None) -> int:
         """Publish a message as it is; its sequence."""

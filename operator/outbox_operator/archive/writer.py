@@ -34,8 +34,8 @@ _MISSING_SECONDS: Final = 5.0
 """How often the ledger is asked what is missing, while events come."""
 _RETRY_SECONDS: Final = (0.2, 15.0)
 _CONFIRM_SECONDS: Final = 2.0
-_TYPICAL_BYTES: Final = 1024
-_WEIGHT: Final = 0.01
+_BESIDES_BYTES: Final = 8192
+"""Of a message as the server counts it, besides payload and headers: subjects, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,9 @@ class Writer:
         )
         self._storing: asyncio.Task[None] | None = None
         self._stored_now = 0
-        self._mean_bytes = float(_TYPICAL_BYTES)
+        self._stored_bytes = 0
+        self._came = True
+        self._source: PullConsumer | None = None
         self._accounts = False
         self._missing: Missing | None = None
         self._asked = 0.0
@@ -100,11 +102,12 @@ class Writer:
         except Exception:  # a bug of ours must not be one message's end of the archive
             log.exception("message %d of %s is stored as bytes", message.sequence, message.stream)
             record = self._recorder.bare(message, "it was not understood")
-        self._mean_bytes += (record.size - self._mean_bytes) * _WEIGHT
+        self._came = True
         if delivery.deliveries > 1:
             self._metrics.redeliveries.inc()
         self._waiting.add(Item(delivery, message, record), record.size, time.monotonic())
-        if len(self._waiting.items) == 1 or self._waiting.full:
+        none_asked_for = self._source is not None and not self._source.requested
+        if len(self._waiting.items) == 1 or self._waiting.full or none_asked_for:
             self.wake()
 
     async def run(self, source: PullConsumer) -> None:
@@ -117,6 +120,7 @@ class Writer:
             OutboxError: Nothing can arrive any more. What is in hand is stored all the same.
         """
         self._take_limits(source)
+        self._source = source
         try:
             while not self._stopping.is_set():
                 self._changed.clear()
@@ -129,6 +133,7 @@ class Writer:
                 self._start_storing()
                 await wait(self._changed, self._seconds_until_due())
         finally:
+            self._source = None
             await source.close()
             await self._finish()
             source.flush()
@@ -166,26 +171,30 @@ class Writer:
             )
 
     async def _request(self, source: PullConsumer) -> None:
-        """Request as many messages as there is room for."""
+        """Request as many messages, and bytes, as there is room for: at least one of any size."""
         waiting = self._waiting
         self._metrics.in_hand.set(len(waiting.items) + self._stored_now)
         room = 2 * waiting.most - len(waiting.items) - self._stored_now
-        room_bytes = 2 * waiting.most_bytes - waiting.bytes
-        if self._storing is not None:
-            room_bytes -= waiting.most_bytes
-        free = min(room, int(room_bytes / self._mean_bytes)) - source.requested
-        if free >= max(1, waiting.most // 4) or (free > 0 and source.requested == 0):
-            await source.request(free)
+        room_bytes = 2 * waiting.most_bytes - waiting.bytes - self._stored_bytes
+        if source.requested or room <= 0 or room_bytes <= 0:
+            return
+        if source.out_of_bytes and not self._came:
+            await source.request(1)  # from before the server's limit was lowered
+            return
+        self._came = False
+        largest = source.largest_message + _BESIDES_BYTES
+        await source.request(room, most_bytes=max(room_bytes, largest))
 
     def _start_storing(self) -> None:
         if self._storing is None and self._waiting.due(time.monotonic()):
+            self._stored_bytes = self._waiting.bytes
             items = self._waiting.take()
             self._stored_now = len(items)
             self._storing = asyncio.create_task(self._store_all(items))
             self._storing.add_done_callback(self._stored)
 
     def _stored(self, task: asyncio.Task[None]) -> None:
-        self._storing, self._stored_now = None, 0
+        self._storing, self._stored_now, self._stored_bytes = None, 0, 0
         if not task.cancelled() and task.exception() is not None:
             log.error("a batch was not stored", exc_info=task.exception())
         self.wake()

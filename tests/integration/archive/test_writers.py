@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from outbox_operator.adapters.nats.pull_consumer import PullConsumer
 from outbox_operator.wire.config import encode
 from support.archiving import ArchivePlace, Stream, relayed, write_process, writing
 from support.processes import freeze
@@ -108,3 +109,44 @@ async def test_without_a_right_it_says_so(place: ArchivePlace, stream: Stream) -
         await stream.emit([1])
         await stream.settled()
     assert len(await place.rows()) == 1
+
+
+async def test_large_messages_are_not_asked_for_by_the_thousand(
+    place: ArchivePlace, stream: Stream
+) -> None:
+    place.change(batch_bytes=64 * 1024)
+    place.change(batch_events=2)
+    sizes = [10, 900_000, 50_000, 900_000, 900_000, 10, 200_000, *[10] * 20]
+    for number, size in enumerate(sizes, 1):
+        await stream.publish(b"x" * size, relayed(number))
+    asked: list[int | None] = []
+    refusals: list[str] = []
+    request = PullConsumer.request
+
+    async def noted(self: PullConsumer, count: int, *, most_bytes: int | None = None) -> None:
+        asked.append(most_bytes)
+        refusals.append(self.refusal)
+        await request(self, count, most_bytes=most_bytes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PullConsumer, "request", noted)
+        async with writing(place.config):
+            await stream.settled()
+    assert set(refusals) == {""}, "what the server says at the end of each is no refusal"
+    assert [row["payload_bytes"] for row in await place.rows("payload_bytes")] == sizes
+    assert all(most is not None and most < 1_100_000 for most in asked)
+    assert len(asked) < 100, "one request after the other, not one without an end"
+
+
+async def test_a_message_larger_than_a_request_may_be_comes_alone(
+    place: ArchivePlace, stream: Stream
+) -> None:
+    stream.durable = "narrow"
+    await stream.make_narrow(most_bytes=100_000)
+    place.change(durable="narrow")
+    sizes = [10, 300_000, 90_000, 300_000]
+    for number, size in enumerate(sizes, 1):
+        await stream.publish(b"x" * size, relayed(number))
+    async with writing(place.config):
+        await stream.settled()
+    assert [row["payload_bytes"] for row in await place.rows("payload_bytes")] == sizes

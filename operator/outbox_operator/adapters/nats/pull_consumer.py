@@ -195,6 +195,11 @@ class PullConsumer(PullRequests):
         client.on_denied("publish", _ANSWERS, self._answer_denied)
 
     @property
+    def largest_message(self) -> int:
+        """Bytes of payload and headers that the server takes of one message."""
+        return int(self._client.max_payload)
+
+    @property
     def closed(self) -> bool:
         """Whether the connection is gone for good."""
         return bool(self._client.is_closed)
@@ -307,6 +312,7 @@ class PullConsumer(PullRequests):
         self.unanswered_before = int(answer["num_ack_pending"])
         self.most_in_flight = int(config.get("max_ack_pending") or -1)
         self._largest_batch = int(config.get("max_batch", 0))
+        self._largest_bytes = int(config.get("max_bytes", 0))
         self._expires = min(EXPIRES_SECONDS, config.get("max_expires", 0) / 1e9 or math.inf)
         self._group = None
         if config.get("priority_policy") == "pinned_client":

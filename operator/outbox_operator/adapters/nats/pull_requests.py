@@ -34,6 +34,10 @@ _PIN: Final = "Nats-Pin-Id"
 _HEARTBEAT: Final = "100"
 _NOTHING_NOW: Final = frozenset({"404", "408"})
 _WRONG_PIN: Final = "423"
+_COMPLETED: Final = "Batch Completed"
+"""What a request with a bound on its bytes ends with that got all its messages."""
+_BYTES_USED: Final = "Message Size Exceeds MaxBytes"
+"""The next message is larger than what a request has left of its bytes."""
 _epochs: Final = itertools.count(1)
 """No two readers of a process have an epoch in common."""
 
@@ -99,6 +103,8 @@ class PullRequests:
         requested: Messages that were requested and did not arrive yet.
         failure: Why nothing can arrive any more until `listen` is called again; None while it can.
         refusal: Why the last request ended before its time, in the server's words; or nothing.
+        out_of_bytes: Whether the last request ended because the next message is larger than what it
+            had left of its bytes.
         epoch: Changes when messages may have gone elsewhere meanwhile: a new connection, or a
             pin of the priority group that is new or gone.
     """
@@ -129,12 +135,14 @@ class PullRequests:
         self._inbox = ""
         self._subject = api.subject(f"CONSUMER.MSG.NEXT.{stream}.{consumer}")
         self._largest_batch = 0
+        self._largest_bytes = 0
         self._expires = expires_seconds
         self._last_sign = 0.0
         self._not_before = 0.0
         self.requested = 0
         self.failure: OutboxError | None = None
         self.refusal = ""
+        self.out_of_bytes = False
         self.epoch = next(_epochs)
 
     @property
@@ -171,8 +179,13 @@ class PullRequests:
         if subscription is not None:
             await self._client.unlisten(subscription, drain_seconds=drain_seconds)
 
-    async def request(self, count: int) -> None:
+    async def request(self, count: int, *, most_bytes: int | None = None) -> None:
         """Request up to `count` more messages. Does nothing right after a refusal.
+
+        Args:
+            count: How many.
+            most_bytes: How many bytes they may have together; None: any number. A message that is
+                larger than that by itself does not come.
 
         Raises:
             NatsError: The connection is closed for good.
@@ -187,11 +200,14 @@ class PullRequests:
             "expires": int(self._expires * 1e9),
             "idle_heartbeat": int(min(HEARTBEAT_SECONDS, self._expires / 2.5) * 1e9),
         }
+        if most_bytes is not None:
+            body["max_bytes"] = min(most_bytes, self._largest_bytes or most_bytes)
         if self._group is not None:
             body["group"] = self._group
             if self._pin is not None:
                 body["id"] = self._pin
         self.requested += count
+        self.out_of_bytes = False
         self._last_sign = now
         try:
             await self._client.publish(self._subject, json.dumps(body).encode(), self._inbox)
@@ -246,7 +262,7 @@ class PullRequests:
     def _status(self, headers: Mapping[str, str]) -> None:
         """A request ended, or still lives."""
         status, text = headers["Status"], headers.get("Description", "")
-        if status == _HEARTBEAT:
+        if status == _HEARTBEAT or text == _COMPLETED:
             return
         # What the ended request still wanted; a server that does not say ended all we know of.
         self.requested = max(
@@ -261,6 +277,8 @@ class PullRequests:
         elif status == _WRONG_PIN:
             self._pin = None  # another reader has it; ask as one who waits for it
             self.epoch = next(_epochs)
+        elif text == _BYTES_USED:
+            self.out_of_bytes = True
         elif status not in _NOTHING_NOW:
             self.refusal = f"{status} {text}".rstrip()
             self._not_before = time.monotonic() + _REFUSED_PAUSE_SECONDS
