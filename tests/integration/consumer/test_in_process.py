@@ -65,6 +65,10 @@ async def test_a_service_handles_events_and_ends_what_it_began(
         response.status_code = 200 if consumer.ready else 503
         return consumer.checks
 
+    async def once_it_ends() -> None:
+        await eventually(lambda: not consumer.ready, "the block ends")
+        go_on.set()
+
     before = asyncio.all_tasks()
     web = AsyncClient(transport=ASGITransport(service), base_url="http://shop")
     assert (await web.get("/ready")).status_code == 503
@@ -81,7 +85,8 @@ async def test_a_service_handles_events_and_ends_what_it_began(
             for number in (1, 2, 3):
                 await source.publish({"id": number})
             await begun.wait()
-            asyncio.get_running_loop().call_later(0.05, go_on.set)
+            ending = asyncio.create_task(once_it_ends())
+        await ending
         # Out of the block the second is handled, and the third is not.
     assert [row["number"] for row in await owner.fetch("SELECT * FROM invoices")] == [1, 2]
     assert (await source.info()).ack_floor.stream_seq == 2
