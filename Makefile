@@ -182,6 +182,12 @@ release: setup ## All that a stranger installs, of this commit, into build/relea
 	$(LOCALKUBE) prereqs images
 	$(RUN) --group release python hack/release $(call given,$(RELEASE))
 
+.PHONY: check-release
+check-release: setup ## Two releases, pushed into a registry of this machine, installed, upgraded, rolled back
+	$(LOCALKUBE) prereqs control-plane node images publishing
+	$(RUN) --group release python hack/release/check.py
+	cp build/check-release.json docs/explanation/figures/release.json
+
 ##@ Other
 
 .PHONY: plugin

@@ -67,6 +67,7 @@ def document(release: Release, subject: str, digest: str, found: Iterable[Packag
                 licenses=[licences.make_from_string(one.licence)] if one.licence else [],
             )
         )
+    bom.register_dependency(bom.metadata.component, bom.components)
     text: str = JsonV1Dot6(bom).output_as_string(indent=1)
     if error := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
         raise ReleaseError(f"{subject}: no CycloneDX document: {error}")

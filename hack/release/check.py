@@ -1,0 +1,382 @@
+"""Prove a release on this machine: `make check-release`.
+
+Two releases are made of this commit, an older and a newer one. They are pushed into a registry, and
+all that comes after is what a stranger does: verify, install, use, upgrade, roll back, remove, with
+the released files alone. The registry is in the network namespace of a cluster made for it, so that
+what is pushed and pulled never leaves the machine. What was found is `build/check-release.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from demo.clusters import Cluster
+from demo.kubectl import DemoError, Kubectl
+from demo.shop import Shop
+from localkube import processes, ui
+from localkube.archive import architecture
+from localkube.buildah import Store
+from localkube.cluster import cluster_layout
+from localkube.errors import LocalkubeError
+from localkube.layout import current_roots
+
+from release import image, make, publish, sbom, stamp
+from release.publish import Registry
+from release.stamp import ROOT, Release, ReleaseError
+
+HOST = "localhost:5000"
+NAMESPACE = "outbox-system"
+RELEASE = "outbox-operator"
+OLDER, NEWER = "0.0.1", "0.0.2"
+RESULT = ROOT / "build/check-release.json"
+_CONFIG = """\
+version: 0.1
+log: {{level: warn}}
+storage: {{filesystem: {{rootdirectory: {folder}}}}}
+http: {{addr: "127.0.0.1:5000"}}
+"""
+
+
+class Steps:
+    """What was done, one after the other, and how long each took."""
+
+    def __init__(self) -> None:
+        self.done: dict[str, float] = {}
+        self.facts: dict[str, object] = {}
+
+    @contextlib.contextmanager
+    def step(self, what: str) -> Iterator[None]:
+        """Do one step; its time counts when it succeeds."""
+        started = time.monotonic()
+        with ui.step(what):
+            yield
+        self.done[what] = round(time.monotonic() - started, 1)
+
+
+def main() -> int:
+    """Make, push, verify, install, upgrade, roll back, remove; 0 when all of it held."""
+    parser = argparse.ArgumentParser(prog="check-release", description="prove a release")
+    parser.add_argument("--quick", action="store_true", help="do not build the image once more")
+    quick = parser.parse_args().quick
+    steps = Steps()
+    cluster = Cluster(f"release-{os.getpid()}")
+    with tempfile.TemporaryDirectory(prefix="check-release-") as scratch:
+        try:
+            prove(steps, cluster, Path(scratch), quick=quick)
+        except (ReleaseError, LocalkubeError, DemoError, subprocess.CalledProcessError) as error:
+            said = getattr(error, "stderr", None) or ""
+            print(f"check-release: {error}\n{said}", file=sys.stderr)
+            return 1
+        finally:
+            cluster.down()
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    RESULT.write_text(json.dumps({"seconds": steps.done, **steps.facts}, indent=1) + "\n")
+    print(RESULT)
+    return 0
+
+
+def prove(steps: Steps, cluster: Cluster, scratch: Path, *, quick: bool) -> None:
+    """All steps; the quick ones are all but building the image once more.
+
+    Raises:
+        ReleaseError, LocalkubeError, DemoError, subprocess.CalledProcessError: one failed.
+    """
+    older, newer = scratch / "older", scratch / "newer"
+    key = make_key(scratch)
+    release = stamp.read(NEWER, f"{HOST}/{RELEASE}", "", allow_changes=True)
+    for version, folder in ((OLDER, older), (NEWER, newer)):
+        with steps.step(f"release {version}"):
+            folder.mkdir()
+            work = scratch / f"work-{version}"
+            make.everything(replace(release, version=version), folder, work, key, (here(),))
+    steps.facts["files"] = {
+        file.name: file.stat().st_size for file in sorted(newer.iterdir()) if file.is_file()
+    }
+    steps.facts["image"] = image_facts(scratch / f"work-{NEWER}" / "layout")
+    with steps.step("checksums and signature of the files"):
+        verify_files(newer, scratch)
+    with steps.step("wheel from an index of this machine"):
+        install_wheel(newer, scratch)
+    with steps.step("cluster"):
+        kubectl = cluster.up()
+    layout = cluster_layout(current_roots(), cluster.name)
+    within = ["nsenter", f"--net=/run/netns/{layout.netns}"]
+    registry = Registry(f"{HOST}/charts", key, plain=True, within=within)
+    with serving(registry, scratch):
+        with steps.step("push images and charts, sign, attest"):
+            for folder in (older, newer):
+                publish.push(folder, registry)
+                publish.sign(folder, registry)
+        with steps.step("verify signature, contents and provenance of the image"):
+            verify_image(newer, registry)
+        with steps.step("pods of a shop, which takes orders from now on"):
+            images = cluster.images()
+        helm(registry, kubectl, "install", OLDER)
+        with steps.step(
+            "chart from the registry, image by digest, until the shop's pipeline is Ready"
+        ):
+            shop = Shop(kubectl)
+            shop.apply(images.shop, cluster.volumes(kubectl))
+            shop.wait_ready(timeout=600)
+        runs(kubectl, older)
+        shop.take_orders(1)
+        with steps.step(f"upgrade {OLDER} to {NEWER} under load"):
+            helm(registry, kubectl, "upgrade", NEWER)
+            shop.wait_ready(timeout=600)
+            runs(kubectl, newer)
+        with steps.step(f"roll back to {OLDER} under load"):
+            run_helm(registry, kubectl, "rollback", RELEASE, "--wait", "--timeout=8m")
+            shop.wait_ready(timeout=600)
+            runs(kubectl, older)
+        shop.take_orders(0)
+        with steps.step("every order took effect once"):
+            shop.settle(timeout=300)
+            ledger = shop.ledger()
+            if ledger.problems():
+                raise ReleaseError("\n".join(ledger.problems()))
+            steps.facts["orders"] = len(ledger.committed)
+        with steps.step("plugin from its archive"):
+            run_plugin(kubectl, newer, scratch)
+        with steps.step("remove"):
+            run_helm(registry, kubectl, "uninstall", RELEASE, "--wait", "--timeout=5m")
+
+    if not quick:
+        with steps.step("the same image again, from nothing"):
+            rebuilt(replace(release, version=NEWER), scratch / f"work-{NEWER}" / "layout", scratch)
+
+
+def here() -> str:
+    """The platform of this machine, as krew calls it."""
+    return f"linux/{architecture(os.uname().machine)}"
+
+
+def make_key(scratch: Path) -> str:
+    """A key pair for this proof; the private one of a project is nobody's but its owners'."""
+    os.environ["COSIGN_PASSWORD"] = "of-a-key-for-one-proof"
+    subprocess.run(
+        [publish.program("cosign"), "generate-key-pair"],
+        cwd=scratch, check=True, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    return str(scratch / "cosign.key")
+
+
+def rebuilt(release: Release, folder: Path, scratch: Path) -> None:
+    """Build the image again in an empty store.
+
+    Args:
+        release: what is released.
+        folder: layout of the image as it was built before.
+        scratch: where to build.
+
+    Raises:
+        ReleaseError: it is another one; names files that differ.
+    """
+    sources = scratch / "sources-again"
+    stamp.export(release, sources)
+    store = Store(scratch / "store")
+    try:
+        found = image.build(release, sources, scratch / "layout-again", store)
+    finally:
+        store.clear()
+        shutil.rmtree(scratch / "store", ignore_errors=True)
+    wanted = image.Layout(folder)
+    if found.digest != wanted.digest:
+        before, after = (
+            {path: (entry.get_info(), content) for path, entry, content in one.files()}
+            for one in (wanted, found)
+        )
+        names = [path for path in sorted({*before, *after}) if before.get(path) != after.get(path)]
+        raise ReleaseError(
+            f"the image was built again: wanted {wanted.digest}, found {found.digest}; "
+            f"{len(names)} files differ: {', '.join(names[:20])}"
+        )
+
+
+def image_facts(folder: Path) -> dict[str, object]:
+    """What there is to say of an image, and what it must not have.
+
+    Raises:
+        ReleaseError: it runs as root, holds what builds and tests need, or is not whole.
+    """
+    layout = image.Layout(folder)
+    config = json.loads(json.dumps(layout.config))
+    unwanted = [
+        path
+        for path, _, _ in layout.files()
+        if path.startswith(("usr/bin/gcc", "usr/bin/pip", "opt/venv/bin/pip", "root/.cache/"))
+        or "/site-packages/pytest" in path
+    ]
+    problems = layout.problems() + unwanted
+    if problems or config["config"]["User"] in ("", "0", "root"):
+        raise ReleaseError(f"the image: user {config['config'].get('User')!r}, {problems}")
+    packages = sbom.packages(layout)
+    return {
+        "digest": layout.digest,
+        "user": config["config"]["User"],
+        "layers": {layer.name[:12]: layer.stat().st_size for layer in layout.layers()},
+        "bytes": sum(layer.stat().st_size for layer in layout.layers()),
+        "unpacked": sum(entry.size for _, entry, _ in layout.files()),
+        "packages": {kind: sum(one.kind == kind for one in packages) for kind in ("deb", "pypi")},
+    }
+
+
+def verify_files(folder: Path, scratch: Path) -> None:
+    """As somebody who downloaded the files does."""
+    subprocess.run(
+        ["sha256sum", "--check", "--quiet", make.SUMS], cwd=folder, check=True, timeout=60
+    )
+    for name in (make.SUMS, "provenance.json"):
+        subprocess.run(
+            [publish.program("cosign"), "verify-blob", "--key", str(scratch / "cosign.pub"),
+             "--insecure-ignore-tlog", "--signature", f"{name}.sig", name],
+            cwd=folder, check=True, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+
+
+def verify_image(folder: Path, registry: Registry) -> None:
+    """As somebody does who is about to install it."""
+    key = ["--key", str(Path(registry.key).with_suffix(".pub")), "--insecure-ignore-tlog"]
+    options = [*key, *publish.cosign_options(registry)]
+    named, cosign = publish.image(folder), publish.program("cosign")
+    registry.run(cosign, "verify", *options, named)
+    for kind in ("cyclonedx", "slsaprovenance1"):
+        registry.run(cosign, "verify-attestation", *options, "--type", kind, named)
+
+
+def install_wheel(folder: Path, scratch: Path) -> None:
+    """Install the wheel by its name from an index, as `pip install outbox-operator` does."""
+    index = scratch / "index" / RELEASE
+    index.mkdir(parents=True)
+    [wheel] = folder.glob("*.whl")
+    shutil.copy(wheel, index)
+    (index / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
+    server = subprocess.Popen(
+        [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "0"],
+        cwd=index.parent, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    try:
+        assert server.stdout is not None
+        port = server.stdout.readline().split("port ")[1].split()[0]
+        uv, venv = str(ROOT / "hack/uv"), scratch / "venv"
+        make.run(None, uv, "venv", "--quiet", str(venv))
+        make.run(
+            None, uv, "pip", "install", "--quiet", "--python", str(venv / "bin/python"),
+            "--index", f"http://127.0.0.1:{port}", f"{RELEASE}[cli]",
+        )  # fmt: skip
+    finally:
+        server.kill()
+        server.wait(60)
+    said = make.run(None, str(venv / "bin/outbox"), "--version")
+    if NEWER not in said:
+        raise ReleaseError(f"outbox --version: wanted {NEWER}, found {said!r}")
+
+
+@contextlib.contextmanager
+def serving(registry: Registry, scratch: Path) -> Iterator[None]:
+    """A registry in the cluster's network namespace, empty at first."""
+    config = scratch / "registry.yml"
+    config.write_text(_CONFIG.format(folder=json.dumps(str(scratch / "registry"))))
+    server = processes.spawn(
+        [*registry.within, publish.program("registry"), "serve", str(config)],
+        scratch / "registry.log",
+        {"PATH": os.environ["PATH"], "OTEL_TRACES_EXPORTER": "none"},
+    )
+    probe = f"import urllib.request as r; r.urlopen('http://{HOST}/v2/', timeout=5)"
+    asked = [*registry.within, sys.executable, "-c", probe]
+    quiet = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+
+    def answers() -> bool:
+        done = subprocess.run(asked, capture_output=True, check=False, env=quiet, timeout=60)
+        return done.returncode == 0
+
+    try:
+        if not processes.wait_until(answers, 60, interval=0.5):
+            raise ReleaseError(f"the registry: {(scratch / 'registry.log').read_text()[-2000:]}")
+        yield
+    finally:
+        processes.stop([server], grace=5)
+
+
+def helm(registry: Registry, kubectl: Kubectl, verb: str, version: str) -> None:
+    """Install or upgrade the chart out of the registry, with nothing said but its version."""
+    chart = f"oci://{registry.charts}/{RELEASE}"
+    options = ["--create-namespace"] if verb == "install" else ["--reset-then-reuse-values"]
+    run_helm(
+        registry, kubectl, verb, RELEASE, chart, "--plain-http", "--version", version, *options,
+        "--set", "replicas=1", "--wait", "--timeout=8m",
+    )  # fmt: skip
+
+
+def run_helm(registry: Registry, kubectl: Kubectl, *arguments: str) -> None:
+    """helm against the cluster and the registry."""
+    command = [publish.program("helm"), *arguments, "--namespace", NAMESPACE]
+    registry.run(*command, "--kubeconfig", str(kubectl.kubeconfig))
+
+
+def runs(kubectl: Kubectl, folder: Path) -> None:
+    """Operator and relay run the image of a release, by its digest.
+
+    Raises:
+        ReleaseError: they run another one.
+    """
+    wanted = publish.image(folder)
+    for namespace, selector in (
+        (NAMESPACE, f"app.kubernetes.io/name={RELEASE}"),
+        ("shop", "app.kubernetes.io/component=relay"),
+    ):
+        wait_for_image(kubectl, namespace, selector, wanted)
+
+
+def wait_for_image(kubectl: Kubectl, namespace: str, selector: str, wanted: str) -> None:
+    """Wait until all pods that there are run an image.
+
+    Raises:
+        ReleaseError: they still run another one after five minutes.
+    """
+
+    def only_it() -> bool:
+        return images_of(kubectl, namespace, selector) == {wanted}
+
+    if not processes.wait_until(only_it, 300, interval=1):
+        found = images_of(kubectl, namespace, selector)
+        raise ReleaseError(f"pods {selector} in {namespace}: wanted {wanted}, found {found}")
+
+
+def images_of(kubectl: Kubectl, namespace: str, selector: str) -> set[str]:
+    """Images that pods are of."""
+    pods = json.loads(kubectl("get", "pods", "-n", namespace, "-l", selector, "-o", "json"))
+    return {pod["spec"]["containers"][0]["image"] for pod in pods["items"]}
+
+
+def run_plugin(kubectl: Kubectl, folder: Path, scratch: Path) -> None:
+    """Unpack the archive as krew does, and ask the cluster by it."""
+    [archive] = folder.glob("kubectl-outbox-*.tar.gz")
+    place = scratch / "plugin"
+    place.mkdir()
+    subprocess.run(["tar", "--extract", f"--file={archive}"], cwd=place, check=True, timeout=60)
+    environment = {**kubectl.environment(), "PATH": f"{place}:{os.environ['PATH']}"}
+    said = subprocess.run(
+        [kubectl.program, "outbox", "status", "-n", "shop", "-o", "json"],
+        env=environment, check=True, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    if "orders" not in said.stdout:
+        raise ReleaseError(f"kubectl outbox status: found {said.stdout[:500]!r}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
