@@ -30,6 +30,7 @@ from outbox_operator.controller.runtime.child_cache import owner_of
 from outbox_operator.controller.runtime.objects import cleaned_up_after
 from outbox_operator.controller.runtime.own_writes import OwnWrites, Said
 from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileResult
+from outbox_operator.controller.runtime.schedule import EARLIEST
 from outbox_operator.errors import (
     AccessDeniedError,
     ConflictError,
@@ -45,6 +46,7 @@ from outbox_operator.plan.status.conditions import (
     conditions,
     failed,
     first_sight,
+    fresh_for,
     info,
     says_the_same,
     with_missing,
@@ -99,11 +101,6 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
     @abstractmethod
     def interval_seconds(self, resource: ResourceT) -> float:
         """Seconds to the next look at one that is ready, when nothing happens meanwhile."""
-
-    @property
-    def resting_seconds(self) -> float:
-        """Seconds to the next pass over one that rests: its numbers are to be confirmed then."""
-        return self.context.settings.status_refresh_seconds
 
     @abstractmethod
     async def clean_up(self, resource: ResourceT) -> None:
@@ -250,7 +247,12 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             if saw is not None and saw == saw_before and says is Said.SAME and not result.busy:
                 newest = self._own.newest(body)
                 self.context.resting.rest(key, saw, newest, pause_seconds)
-                pause_seconds = self.resting_seconds
+                # Not before they are due, or they would be confirmed by the pass after that.
+                confirmed = fresh_for(
+                    self._own.status(body), self._now(), settings.status_refresh_seconds
+                )
+                rest_seconds = min(settings.catalog_interval_seconds, confirmed) / EARLIEST
+                pause_seconds = max(pause_seconds, rest_seconds)
             return ReconcileResult(requeue_after=pause_seconds)
         if not any(part.failing for part in parts):
             return ReconcileResult(requeue_after=settings.waiting_interval_seconds)

@@ -29,7 +29,6 @@ from outbox_operator.controller.reconcile.secrets import database_secret_names
 from outbox_operator.controller.reconcile.votes import votes_on
 from outbox_operator.controller.reconcile.workloads import Workloads
 from outbox_operator.controller.runtime.reconciler import ObjectKey
-from outbox_operator.controller.runtime.schedule import EARLIEST
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.checks import check_pipeline
 from outbox_operator.plan.kubernetes.logins import relay_logins
@@ -114,11 +113,6 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         if autoscaling is not None and autoscaling.builtin:
             return min(settings.pipeline_interval_seconds, settings.busy_interval_seconds)
         return settings.pipeline_interval_seconds
-
-    @property
-    def resting_seconds(self) -> float:
-        """The catalogue of its database is compared by passes alone, and not by one too early."""
-        return self.context.settings.catalog_interval_seconds / EARLIEST
 
     async def work(self, resource: Pipeline) -> PassResult[OutboxPipelineStatus]:
         """Children and database side by side, then the relay, then the sum."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Final
 
 from outbox_operator import version
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
@@ -51,6 +52,10 @@ log = logging.getLogger(__name__)
 
 LOOK_AGAIN_ANNOTATIONS = frozenset({meta.APPROVE_PLAN_ANNOTATION, meta.RECONCILE_AT_ANNOTATION})
 """A person asks: the catalogue is compared whatever was found lately."""
+
+LATELY: Final = 0.75
+"""Share of the pause between two comparisons: a pass over one that rests may be a bit early, and
+the next is as far away again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +232,8 @@ class PipelineDatabase:
             last is not None
             and last.generation == pipeline.meta.generation
             and last.logins == logins
-            and time.monotonic() - last.at < self._context.settings.catalog_interval_seconds
+            and time.monotonic() - last.at
+            < LATELY * self._context.settings.catalog_interval_seconds
         )
 
     async def _migrate(

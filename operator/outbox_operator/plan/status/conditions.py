@@ -285,6 +285,14 @@ def due(sampled_at: str | None, now: datetime, interval: float) -> bool:
     return (now - then).total_seconds() >= interval
 
 
+def fresh_for(status: Mapping[str, Any], now: datetime, interval: float) -> float:
+    """Seconds until the numbers of a rendered status are `interval` seconds old; 0: they are."""
+    sampled_at = _sampled_at(status)
+    if not sampled_at:
+        return 0.0
+    return max(0.0, interval - (now - datetime.fromisoformat(sampled_at)).total_seconds())
+
+
 def stamp(now: datetime) -> str:
     """The time as status fields carry it."""
     return format_time(now, "seconds")

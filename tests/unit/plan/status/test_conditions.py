@@ -14,6 +14,7 @@ from outbox_operator.plan.status.conditions import (
     due,
     failed,
     first_sight,
+    fresh_for,
     info,
     ok,
     round_age,
@@ -142,6 +143,17 @@ def test_the_sample_time_of_a_pipeline_is_no_news() -> None:
     before = {"outbox": {"backlogRows": 0, "sampledAt": stamp(NOW)}}
     after = {"outbox": {"backlogRows": 0, "sampledAt": "later"}}
     assert not worth_writing(before, after, LIVE, NOW + timedelta(seconds=60), **PAUSES)
+
+
+@pytest.mark.parametrize(("age", "left"), [(0, 600), (400, 200), (600, 0), (4000, 0)])
+@pytest.mark.parametrize("nested", [False, True])
+def test_how_long_numbers_need_no_confirmation(age: float, left: float, nested: bool) -> None:
+    said = {"sampledAt": stamp(NOW - timedelta(seconds=age))}
+    assert fresh_for({"outbox": said} if nested else said, NOW, 600) == left
+
+
+def test_numbers_that_were_never_read_need_confirmation() -> None:
+    assert fresh_for({}, NOW, 600) == 0
 
 
 def test_due() -> None:
