@@ -29,6 +29,7 @@ class Reason(StrEnum):
     BELOW_THRESHOLD = "BelowThreshold"
     NOBODY_ELSE = "NobodyElse"
     ACTIVE = "Active"
+    NOTHING_MISSING = "NothingMissing"
 
     # On its way: wait
     NEW_GENERATION = "NewGeneration"
@@ -110,6 +111,8 @@ class Reason(StrEnum):
     STREAM_ROLLED_BACK = "StreamRolledBack"
     STREAM_RECREATED = "StreamRecreated"
     NOTHING_LOST = "NothingLost"
+    EVENTS_MISSING = "EventsMissing"
+    NOT_PROVABLE = "NotProvable"
     SEQUENCE_BEHIND = "SequenceBehind"
     SEQUENCE_AT_ITS_END = "SequenceAtItsEnd"
     SEQUENCE_AHEAD = "SequenceAhead"

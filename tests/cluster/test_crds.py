@@ -15,6 +15,8 @@ from support.stream_options import CONSUMER, STREAM, Option, filled
 NATS = {"url": "nats://nats.nats:4222"}
 HTTP = {"http": {"url": "http://billing/events"}}
 SECRET = {"name": "s", "key": "k"}
+DEFAULT = {"name": "default", "keep": "90d"}
+ARCHIVE: dict[str, Any] = {"connectionSecretRef": {"name": "s"}, "retention": [DEFAULT]}
 KINDS = {
     "pipeline": "OutboxPipeline",
     "stream": "EventStream",
@@ -164,6 +166,27 @@ def test_server_defaults_equal_model_defaults(
             "set exactly one of http, python, container, archive",
         ),
         ("pipeline", {"consumers.0.handler": {}}, "set exactly one of http, python"),
+        (
+            "consumer",
+            {"handler": {"archive": {**ARCHIVE, "retention": [{**DEFAULT, "eventTypes": ["a"]}]}}},
+            "the last class of retention takes every event that no other takes",
+        ),
+        ("consumer", {"handler": {"archive": {**ARCHIVE, "retention": []}}}, "at least 1 items"),
+        (
+            "consumer",
+            {"handler": {"archive": {**ARCHIVE, "retention": [DEFAULT, DEFAULT]}}},
+            "Duplicate value",
+        ),
+        (
+            "consumer",
+            {"handler": {"archive": ARCHIVE}, "ordering": "PerKey"},
+            "handler.archive needs ackPolicy Explicit",
+        ),
+        (
+            "pipeline",
+            {"consumers.0.handler": {"archive": ARCHIVE}, "consumers.0.giveUpAfter": "1h"},
+            "an archive gives nothing up",
+        ),
         (
             "pipeline",
             {"consumers.0.backoff": ["1s", "2s"], "consumers.0.maxDeliver": 2},

@@ -28,6 +28,7 @@ class ConditionType(StrEnum):
     CONSUMER_READY = "ConsumerReady"
     RELAY_AVAILABLE = "RelayAvailable"
     WORKLOAD_AVAILABLE = "WorkloadAvailable"
+    ARCHIVE_COMPLETE = "ArchiveComplete"
     LAGGING = "Lagging"
     FOREIGN_PUBLISHER = "ForeignPublisher"
     UNFENCED = "Unfenced"

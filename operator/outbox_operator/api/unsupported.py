@@ -30,8 +30,11 @@ def check_consumer_supported(spec: EventConsumerSpec) -> None:
 
 
 def _consumer_fields(path: str, spec: ConsumerConfigSpec) -> Iterator[str]:
-    if spec.handler is not None and spec.handler.archive is not None:
-        yield f"{path}.handler.archive"
+    archive = None if spec.handler is None else spec.handler.archive
+    if archive is not None and archive.backfill is not None:
+        yield f"{path}.handler.archive.backfill"
+    if archive is not None and archive.api is not None:
+        yield f"{path}.handler.archive.api"
 
 
 def _refuse(fields: list[str]) -> None:

@@ -23,6 +23,7 @@ from outbox_operator.api.resource import (
 )
 from outbox_operator.api.unsupported import check_consumer_supported, check_pipeline_supported
 from outbox_operator.errors import SpecError
+from outbox_operator.plan.archives import archive_of
 from outbox_operator.plan.checks import check_consumer, check_pipeline
 from outbox_operator.plan.kubernetes.children import (
     event_consumers,
@@ -40,7 +41,7 @@ class Resources:
 
     Attributes:
         documents: What the manifests hold of ours, as JSON.
-        ignored: Kind and name of documents that mean nothing without Kubernetes.
+        ignored: Kind and name of documents that mean nothing without Kubernetes, and archives.
         reduced: Streams that asked for replicas, which one server does not have.
     """
 
@@ -145,6 +146,8 @@ def read(documents: Iterable[object], where: str) -> Resources:
     for consumer in consumers:
         check_consumer_supported(consumer.spec)
         check_consumer(consumer.spec)
+        if archive_of(consumer.spec) is not None:
+            ignored.append(f"the archive of {meta.CONSUMER} {consumer.meta.name}")
     resources = Resources(
         pipelines=tuple(pipelines),
         streams=tuple(_single(stream) for stream in streams),

@@ -49,6 +49,7 @@ STEPS: Final[Mapping[Reason, str]] = {
     Reason.BELOW_THRESHOLD: "kubectl outbox lag {pipeline}-n {namespace}",
     Reason.NOBODY_ELSE: _STATUS,
     Reason.ACTIVE: _STATUS,
+    Reason.NOTHING_MISSING: _STATUS,
     # On its way.
     Reason.NEW_GENERATION: _WATCH,
     Reason.RECONCILING: _WATCH,
@@ -124,6 +125,8 @@ STEPS: Final[Mapping[Reason, str]] = {
     Reason.STREAM_ROLLED_BACK: _VERIFY,
     Reason.STREAM_RECREATED: _REBASE + " --all",
     Reason.NOTHING_LOST: _STATUS,
+    Reason.EVENTS_MISSING: _DESCRIBE,
+    Reason.NOT_PROVABLE: _DESCRIBE,
     Reason.SEQUENCE_BEHIND: _DOCTOR,
     Reason.SEQUENCE_AT_ITS_END: _DOCTOR,
     Reason.SEQUENCE_AHEAD: _STATUS,

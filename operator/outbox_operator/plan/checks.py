@@ -16,6 +16,7 @@ from outbox_operator.api.v1alpha1.consumer import ConsumerConfigSpec, EventConsu
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec, PipelineStream
 from outbox_operator.api.v1alpha1.stream import StreamConfig
 from outbox_operator.errors import SpecError
+from outbox_operator.plan.archives import check_archive
 from outbox_operator.plan.jetstream.consumers import handled_by_runtime, is_ordered
 from outbox_operator.plan.kubernetes.children import filter_subjects
 from outbox_operator.wire import subjects
@@ -108,6 +109,7 @@ def _check_consumer(spec: ConsumerConfigSpec, path: str) -> None:
             f"{spec.maxDeliver} allows so many redeliveries; found {len(spec.backoff)}"
         )
     _check_autoscaling(spec.autoscaling, path)
+    check_archive(spec, path)
     _check_runtime(spec, path)
     if spec.inbox is not None:
         longest = _longest_redelivery_seconds(spec, ack_wait)

@@ -17,6 +17,8 @@ from outbox_operator.wire.subjects import covers, is_valid_filter
 
 _STRICT: Final[dict[str, Any]] = {"extra": "forbid"}
 
+BATCH_EVENTS: Final = 2000
+"""That one transaction stores, unless the configuration says otherwise."""
 SHORTEST_KEEP_SECONDS: Final = 3600.0
 MOST_CLASSES: Final = 32
 MOST_TYPES: Final = 64
@@ -138,7 +140,7 @@ class ArchiveConfig:
     """Roles that may read the archive."""
     duplicate_window_seconds: float = 86_400.0
     """An event that comes again within so long is known by its id, and not stored twice."""
-    batch_events: int = 2000
+    batch_events: int = BATCH_EVENTS
     batch_bytes: int = 8 * 1024 * 1024
     """Of payloads and headers that one transaction stores, and that are held for the next one."""
     batch_seconds: float = 0.1

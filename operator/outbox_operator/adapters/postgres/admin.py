@@ -13,6 +13,7 @@ from typing import Final, Literal
 import asyncpg
 
 from outbox_operator.adapters.postgres import catalog, maintenance, numbers, positions
+from outbox_operator.adapters.postgres.archive_admin import ArchiveAdmin
 from outbox_operator.adapters.postgres.connection import Connection
 from outbox_operator.adapters.postgres.dead_letters import DeadLetterStore
 from outbox_operator.adapters.postgres.diagnose import PostgresLook
@@ -66,6 +67,11 @@ class PostgresAdmin:
     def look(self) -> PostgresLook:
         """What can be found out about the server and the tables."""
         return PostgresLook(self._connection, self._target)
+
+    @property
+    def archive(self) -> ArchiveAdmin:
+        """The tables of an archive in this database."""
+        return ArchiveAdmin(self._connection, self._target)
 
     def rows(self, schema: str) -> RowsRange:
         """The rows of an outbox by position."""

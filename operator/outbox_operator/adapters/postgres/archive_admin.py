@@ -23,6 +23,7 @@ from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.postgres import archive_partitions as partitions
 from outbox_operator.plan.postgres.archive_migrations import plan_archive
+from outbox_operator.plan.postgres.archive_numbers import MOST_GAPS, ArchiveNumbers, Gap
 from outbox_operator.plan.postgres.archive_partitions import Stretch
 from outbox_operator.plan.postgres.archive_schema import (
     ClassTable,
@@ -109,6 +110,17 @@ class ArchiveAdmin:
             return plan_archive(desired, await self.observe(desired), claim)
 
         return await self._steps.apply(plan, desired.schema, replan, lock_timeout, version)
+
+    async def numbers(self, schema: str) -> ArchiveNumbers:
+        """How much it holds, since when, and what is missing."""
+        with errors(self._target):
+            [row] = await self._connection.fetch(
+                statement("archive_numbers", schema=schema), schema
+            )
+            found = await self._connection.fetch(
+                statement("archive_gaps", schema=schema), MOST_GAPS
+            )
+        return ArchiveNumbers(**dict(row), first_gaps=tuple(Gap(**dict(one)) for one in found))
 
     async def maintain(self, schema: str) -> UpkeepResult:
         """One round of upkeep: partitions ahead, default partitions emptied, old ones dropped.

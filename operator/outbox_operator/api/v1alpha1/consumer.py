@@ -20,6 +20,7 @@ from outbox_operator.api.fields import (
     rules,
 )
 from outbox_operator.api.v1alpha1.approval import Approvals, PendingMove, PlanHash
+from outbox_operator.api.v1alpha1.archive import ArchiveState
 from outbox_operator.api.v1alpha1.autoscaling import Autoscaling, AutoscalingStatus
 from outbox_operator.api.v1alpha1.common import (
     AdoptionPolicy,
@@ -207,9 +208,16 @@ CONSUMER_RULES: Final = (
         "autoscaling needs a handler: without one no pods are made",
     ),
     cel(
-        "!has(self.giveUpAfter) || (has(self.handler) && !has(self.handler.container))",
+        "!has(self.giveUpAfter) || (has(self.handler) && !has(self.handler.container) && "
+        "!has(self.handler.archive))",
         "giveUpAfter is for handlers of kind http and python: programs that read by themselves "
-        "terminate what they give up",
+        "terminate what they give up, and an archive gives nothing up",
+    ),
+    cel(
+        "!has(self.handler) || !has(self.handler.archive) || (self.ackPolicy == 'Explicit' && "
+        "self.ordering == 'None' && self.priorityPolicy == 'None' && !has(self.inbox))",
+        "handler.archive needs ackPolicy Explicit, ordering None, priorityPolicy None and no "
+        "inbox: it stores an event once by itself, and knows the order by the stream's sequence",
     ),
     cel(
         "!self.headersOnly || !has(self.handler) || has(self.handler.container)",
@@ -321,13 +329,18 @@ class EventConsumerStatus(StatusBase):
     autoscaling: AutoscalingStatus | None = Field(
         default=None, description="How many pods autoscaling wants, and why."
     )
+    archive: ArchiveState | None = Field(
+        default=None, description="The archive, with handler.archive."
+    )
     inboxDatabase: str | None = Field(
         default=None,
         description="Identity of the database that the inbox is in: a login that leads to another "
         "one is not followed while handled messages may come again.",
     )
     pendingMove: PendingMove | None = Field(
-        default=None, description="An inbox that would forget what was handled and waits."
+        default=None,
+        description="An inbox that would forget what was handled, or an archive that would begin "
+        "anew elsewhere, and waits.",
     )
     approvals: Approvals | None = Field(
         default=None, description="Who approved or rejected what, and when."

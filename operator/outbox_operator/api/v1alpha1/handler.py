@@ -16,10 +16,10 @@ from outbox_operator.api.fields import (
     model_rules,
 )
 from outbox_operator.api.v1alpha1.approval import PlanHash
+from outbox_operator.api.v1alpha1.archive import ArchiveHandler
 from outbox_operator.api.v1alpha1.database import (
     LoginSecretRef,
     MigratedConnection,
-    PostgresConnection,
 )
 
 
@@ -104,13 +104,6 @@ class ContainerHandler(ApiModel):
     )
 
 
-class ArchiveHandler(PostgresConnection):
-    """Store every event in Postgres and serve queries. Not supported yet."""
-
-    connectionSecretRef: LoginSecretRef = Field(description="Where the archive lives.")
-    retention: Duration | None = Field(default=None, description="How long events are kept.")
-
-
 class Handler(ApiModel):
     """Who handles the events. Exactly one."""
 
@@ -126,7 +119,7 @@ class Handler(ApiModel):
     python: PythonHandler | None = Field(default=None, description="A Python function.")
     container: ContainerHandler | None = Field(default=None, description="Any container.")
     archive: ArchiveHandler | None = Field(
-        default=None, description="The built-in archive. Not supported yet."
+        default=None, description="The built-in archive: every event is kept in PostgreSQL."
     )
 
 

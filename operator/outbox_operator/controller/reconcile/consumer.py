@@ -16,7 +16,7 @@ from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
 from outbox_operator.controller.reconcile.base import BaseReconciler
 from outbox_operator.controller.reconcile.cache import LastResult
 from outbox_operator.controller.reconcile.consumer_durable import Durables
-from outbox_operator.controller.reconcile.consumer_inbox import ensure_inbox
+from outbox_operator.controller.reconcile.consumer_tables import ensure_tables
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.jetstream import connect
 from outbox_operator.controller.reconcile.postgres import Logins
@@ -38,7 +38,13 @@ from outbox_operator.plan.kubernetes.workloads import (
 )
 from outbox_operator.plan.names import durable_name, workload_name
 from outbox_operator.plan.passes.approval import Vote
-from outbox_operator.plan.passes.consumer import consumer_result, keeps_pods, restarting
+from outbox_operator.plan.passes.consumer import (
+    condition_types,
+    consumer_result,
+    has_tables,
+    keeps_pods,
+    restarting,
+)
 from outbox_operator.plan.passes.durable import (
     DurableResult,
     not_ready,
@@ -59,7 +65,7 @@ from outbox_operator.plan.status.workload import (
 )
 from outbox_operator.reasons import Reason
 
-INBOX_PENDING: Final = "started or changed once the inbox has been looked at"
+INBOX_PENDING: Final = "started or changed once its inbox or archive has been looked at"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +86,9 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
 
     kind = meta.CONSUMER
     status_type = EventConsumerStatus
-    live_fields: ClassVar[frozenset[str]] = frozenset({"consumer", "sampledAt", "autoscaling"})
+    live_fields: ClassVar[frozenset[str]] = frozenset(
+        {"consumer", "archive", "sampledAt", "autoscaling"}
+    )
 
     def __init__(self, context: Context, workloads: Workloads) -> None:
         super().__init__(context)
@@ -98,14 +106,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
 
     def condition_types(self, resource: Consumer) -> Sequence[ConditionType]:
         """The parts of an EventConsumer, which depend on what it declares."""
-        types = [ConditionType.NATS_REACHABLE, ConditionType.CONSUMER_READY]
-        if resource.spec.inbox is not None:
-            types += [ConditionType.DATABASE_REACHABLE, ConditionType.SCHEMA_APPLIED]
-        if resource.spec.handler is not None:
-            types.append(ConditionType.WORKLOAD_AVAILABLE)
-        if resource.spec.autoscaling is not None:
-            types.append(ConditionType.AUTOSCALING)
-        return types
+        return condition_types(resource.spec)
 
     def interval_seconds(self, resource: Consumer) -> float:
         """Shorter with pods: a rotated Secret must roll them soon, and is read at a pass.
@@ -136,9 +137,8 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         digest, kin = await self._digest(resource, source), self._kin(resource)
         secrets = await self._secrets(resource, source)
         durable, seen = await self._durables.ensure(resource, source, votes)
-        inbox = await ensure_inbox(
-            self.context, resource, self._tried, unacknowledged(resource, durable), votes
-        )
+        waiting = unacknowledged(resource, durable)
+        inbox = await ensure_tables(self.context, resource, self._tried, waiting, votes)
         earlier = (*durable.parts, *inbox.parts)
         scaled: Scaled | None = None
         if any(part.reason == Reason.TAKEN_OVER for part in durable.parts):
@@ -155,9 +155,10 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
                 resetting=self._resets(resource),
             )  # fmt: skip
             workload = await self._workload(resource, source, secrets, earlier, scaled)
-        # Passes look at an inbox, empty it of what is old, and see to the number of pods.
+        # Passes look at an inbox or an archive, empty it of what is old, and see to the number of
+        # pods.
         calm = workload.restarts is None and self._workloads.is_calm(resource.meta.uid)
-        calm = calm and resource.spec.inbox is None and resource.spec.autoscaling is None
+        calm = calm and not has_tables(resource.spec) and resource.spec.autoscaling is None
         if seen is not None and digest is not None and calm:
             place, question, answer = seen
             outside = Outside(
@@ -268,7 +269,9 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             )
             prerequisites_met = all(part.status == "True" for part in earlier)
             if not prerequisites_met and not self._workloads.exists(owner):
-                return not_started(kind, "waits for the durable consumer and the inbox")
+                return not_started(
+                    kind, "waits for the durable consumer and for the inbox or archive"
+                )
             return await self._workloads.ensure(
                 kind,
                 owner,

@@ -37,7 +37,7 @@ from outbox_operator.errors import ConflictError, DependencyError
 from outbox_operator.plan.jetstream.consumers import (
     ObservedConsumer,
     desired_consumer,
-    handled_by_runtime,
+    settles_itself,
 )
 from outbox_operator.plan.jetstream.starts import START, LeftAt, at_sequence, lowest_place, reset_by
 from outbox_operator.plan.jetstream.streams import ObservedStream
@@ -203,7 +203,7 @@ class ResetDurable:
             await admin.delete_consumer(stream.name, durable, until=work.deadline)
         desired = desired_consumer(
             consumer.spec, durable, Owner.of(consumer.meta),
-            runtime=handled_by_runtime(consumer.spec), api_level=admin.api_level,
+            runtime=settles_itself(consumer.spec), api_level=admin.api_level,
         )  # fmt: skip
         config = config_at(desired, start, uid)
         made = await admin.create_consumer(stream.name, config, until=work.deadline)

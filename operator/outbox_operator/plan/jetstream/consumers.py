@@ -113,7 +113,7 @@ def desired_consumer(
         spec: What is asked for.
         durable: Name of the durable consumer.
         owner: Who asks.
-        runtime: Whether our runtime handles the messages, rather than somebody else's program.
+        runtime: Whether a program of ours handles them, see `settles_itself`.
         api_level: What the server knows; see `_single_reader`.
 
     Raises:
@@ -180,6 +180,13 @@ def handled_by_runtime(spec: ConsumerConfigSpec) -> bool:
     """Whether our runtime handles the events, rather than a program of somebody else's."""
     handler = spec.handler
     return handler is not None and (handler.http is not None or handler.python is not None)
+
+
+def settles_itself(spec: ConsumerConfigSpec) -> bool:
+    """Whether a program of ours decides what becomes of a message, so that the server never does:
+    our runtime, or what writes an archive."""
+    archives = spec.handler is not None and spec.handler.archive is not None
+    return archives or handled_by_runtime(spec)
 
 
 def is_ordered(spec: ConsumerConfigSpec) -> bool:

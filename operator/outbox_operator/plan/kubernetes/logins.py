@@ -14,6 +14,7 @@ from outbox_operator.api import meta
 from outbox_operator.api.resource import Consumer, Pipeline
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.api.v1alpha1.database import PostgresConnection
+from outbox_operator.plan.archives import archive_of
 from outbox_operator.plan.kubernetes.pods import checksum_of
 
 
@@ -35,7 +36,8 @@ def consumer_logins(consumer: Consumer, nats: NatsConnection, secrets: str) -> s
         nats: Its own connection, or that of its EventStream.
         secrets: Hash of the values behind `consumer_login_refs`.
     """
-    return _hash(consumer.meta.uid, secrets, nats, consumer.spec.inbox)
+    database = consumer.spec.inbox or archive_of(consumer.spec)
+    return _hash(consumer.meta.uid, secrets, nats, database)
 
 
 def logins_changed(deployment: Mapping[str, Any] | None, logins: str) -> bool:

@@ -65,7 +65,7 @@ def runtime_pod(
         "image": image,
         # Spelled out, so that an image built on ours may have any entry point.
         "command": ["outbox"],
-        "args": [role],
+        "args": role.split(),
         "env": [
             {"name": CONFIG_PATH_ENV, "value": f"{CONFIG_MOUNT}/{CONFIG_FILE}"},
         ],

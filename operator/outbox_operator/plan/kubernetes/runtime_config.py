@@ -10,10 +10,13 @@ from typing import Any, Final
 
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.resource import Consumer, Pipeline
+from outbox_operator.api.v1alpha1.archive import ArchiveHandler
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.api.v1alpha1.database import PostgresConnection, PostgresTlsMode
 from outbox_operator.plan import names
+from outbox_operator.plan.archives import rules_of
 from outbox_operator.plan.kubernetes import podtemplate, secret_files
+from outbox_operator.wire.archive import ArchiveConfig, ArchiveDatabase
 from outbox_operator.wire.config import (
     SECRETS_MOUNT,
     ConsumerConfig,
@@ -131,6 +134,29 @@ def consumer_config(
         dead_letter_subject=dead_letter_prefix,
         concurrency=spec.concurrency,
         breaker_failures=spec.circuitBreaker.failures,
+        drain_seconds=float(grace - DRAIN_MARGIN_SECONDS),
+    )
+
+
+def archive_config(
+    consumer: Consumer, archive: ArchiveHandler, *, stream_name: str, nats: NatsConnection
+) -> ArchiveConfig:
+    """What the process is told that writes an archive.
+
+    Raises:
+        SpecError: The archive cannot be kept as declared.
+    """
+    spec = consumer.spec
+    grace = podtemplate.grace_seconds(spec.podTemplate, GRACE_SECONDS)
+    return ArchiveConfig(
+        namespace=consumer.meta.namespace,
+        consumer=consumer.meta.name,
+        owner_uid=consumer.meta.uid,
+        database=ArchiveDatabase(**_login(secret_files.ARCHIVE, archive), schema=archive.schema_),
+        nats=nats_config(nats),
+        stream=stream_name,
+        durable=names.durable_name(consumer),
+        rules=rules_of(archive, "spec"),
         drain_seconds=float(grace - DRAIN_MARGIN_SECONDS),
     )
 

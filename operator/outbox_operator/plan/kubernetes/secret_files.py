@@ -14,6 +14,7 @@ from outbox_operator.wire.config import SECRETS_MOUNT
 
 DATABASE: Final = "database"
 INBOX: Final = "inbox"
+ARCHIVE: Final = "archive"
 """Directories of a login: the files in them are named as in a Secret, see `_login`."""
 _LOGIN_KEYS: Final = ("url", "uri", "host", "port", "dbname", "username", "password")
 HTTP_TOKEN: Final = "http/token"  # noqa: S105 - a path
@@ -80,9 +81,12 @@ def consumer_files(spec: EventConsumerSpec, nats: NatsConnection) -> tuple[Secre
 
 
 def consumer_login_files(spec: EventConsumerSpec, nats: NatsConnection) -> tuple[SecretFile, ...]:
-    """What of it decides where the pod is at work: the handler's database, NATS."""
+    """What of it decides where the pod is at work: the handler's or archive's database, NATS."""
+    archive = spec.handler.archive if spec.handler else None
     login = _login(INBOX, spec.inbox) if spec.inbox else ()
-    return (*login, *nats_files(nats))
+    # Not that of the role that makes tables: a pod that writes need not be able to drop them.
+    of_archive = _login(ARCHIVE, archive) if archive else ()
+    return (*login, *of_archive, *nats_files(nats))
 
 
 def _login(directory: str, connection: PostgresConnection) -> tuple[SecretFile, ...]:

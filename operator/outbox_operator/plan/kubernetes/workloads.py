@@ -20,6 +20,7 @@ from outbox_operator.plan.kubernetes.diff import stamped
 from outbox_operator.plan.kubernetes.pods import Workload
 from outbox_operator.plan.kubernetes.podsettings import PodSettings
 from outbox_operator.plan.kubernetes.runtime_config import (
+    archive_config,
     consumer_config,
     container_environment,
     relay_config,
@@ -215,8 +216,11 @@ def consumer_objects(
             restarted_at=restarted_at,
         )
     else:
+        archive = handler.archive
         config = encode(
-            consumer_config(
+            archive_config(consumer, archive, stream_name=stream_name, nats=nats)
+            if archive is not None
+            else consumer_config(
                 consumer, stream_name=stream_name, nats=nats, dead_letter_prefix=dead_letter_prefix
             )
         )
@@ -226,7 +230,7 @@ def consumer_objects(
             workload,
             image=image if python is None else python.image,
             pull_policy="IfNotPresent" if python is None else python.imagePullPolicy,
-            role="consume",
+            role="consume" if archive is None else "archive write",
             config=config,
             files=files,
             secret_checksum=secret_checksum,

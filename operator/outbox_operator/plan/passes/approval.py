@@ -20,6 +20,7 @@ from outbox_operator.api.resource import Consumer, Pipeline, Stream
 from outbox_operator.api.v1alpha1.approval import Approvals, DecidedPart, Decision
 from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec
 from outbox_operator.api.v1alpha1.stream import EventStreamSpec
+from outbox_operator.plan.archives import archive_of
 from outbox_operator.plan.status.conditions import Part, stamp
 from outbox_operator.reasons import Reason
 
@@ -28,6 +29,7 @@ LONGEST_REASON: Final = 500
 ANNOTATION: Final = f"annotation {meta.APPROVE_PLAN_ANNOTATION}"
 _PIPELINE_FIELD: Final = "spec.database.migrations.approvedPlan"
 _INBOX_FIELD: Final = "spec.inbox.approvedPlan"
+_ARCHIVE_FIELD: Final = "spec.handler.archive.migrations.approvedPlan"
 _FIELD: Final = "spec.approvedPlan"
 
 Decided = Pipeline | Consumer | Stream
@@ -90,6 +92,8 @@ def field_of(resource: Decided) -> str:
     """Path of the field that approves a plan of a resource."""
     spec = resource.spec
     if isinstance(spec, EventConsumerSpec):
+        if archive_of(spec) is not None:
+            return _ARCHIVE_FIELD
         return _FIELD if spec.inbox is None else _INBOX_FIELD
     return _FIELD if isinstance(spec, EventStreamSpec) else _PIPELINE_FIELD
 
@@ -323,6 +327,8 @@ def _heeded(resource: Decided) -> str | None:
 def _declared(resource: Decided) -> str | None:
     spec = resource.spec
     if isinstance(spec, EventConsumerSpec):
+        if (archive := archive_of(spec)) is not None:
+            return archive.migrations.approvedPlan
         return spec.inbox.approvedPlan if spec.inbox else spec.approvedPlan
     if isinstance(spec, EventStreamSpec):
         return spec.approvedPlan

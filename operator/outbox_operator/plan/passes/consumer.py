@@ -13,13 +13,17 @@ from datetime import datetime
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Consumer
-from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
+from outbox_operator.api.v1alpha1.approval import DecidedPart
+from outbox_operator.api.v1alpha1.archive import ArchiveState
+from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec, EventConsumerStatus
+from outbox_operator.plan.archives import archive_of
 from outbox_operator.plan.passes.approval import (
     Question,
     Vote,
     annotation_counted,
     approvals_after,
 )
+from outbox_operator.plan.passes.archive import KEPT_WHERE_ARCHIVE_WAS, ArchiveResult
 from outbox_operator.plan.passes.durable import DurableResult
 from outbox_operator.plan.passes.inbox import InboxResult
 from outbox_operator.plan.passes.moving import KEPT_UNTIL_DATABASE_SEEN, KEPT_WHERE_INBOX_WAS
@@ -37,18 +41,38 @@ from outbox_operator.plan.status.workload import Replicas, WorkloadResult
 from outbox_operator.reasons import Reason
 
 
+def condition_types(spec: EventConsumerSpec) -> Sequence[ConditionType]:
+    """The parts of an EventConsumer, which depend on what it declares."""
+    types = [ConditionType.NATS_REACHABLE, ConditionType.CONSUMER_READY]
+    if has_tables(spec):
+        types += [ConditionType.DATABASE_REACHABLE, ConditionType.SCHEMA_APPLIED]
+    if spec.handler is not None:
+        types.append(ConditionType.WORKLOAD_AVAILABLE)
+    if spec.autoscaling is not None:
+        types.append(ConditionType.AUTOSCALING)
+    if archive_of(spec) is not None:
+        types.append(ConditionType.ARCHIVE_COMPLETE)
+    return types
+
+
+def has_tables(spec: EventConsumerSpec) -> bool:
+    """Whether it has an inbox or an archive, which a pass looks at."""
+    return spec.inbox is not None or archive_of(spec) is not None
+
+
 def keeps_pods(durable: DurableResult, inbox: InboxResult, *, changed: bool) -> str | None:
     """Why pods that run are left as they are; None: they may be as declared.
 
     Args:
         durable: Their durable consumer.
-        inbox: Their inbox.
+        inbox: Their inbox, or their archive.
         changed: Whether new ones would log in otherwise: where that leads has to be known first.
     """
     if durable.held:
         return KEPT_WHERE_DURABLE_WAS
     if inbox.held:
-        return KEPT_WHERE_INBOX_WAS
+        archived = isinstance(inbox, ArchiveResult)
+        return KEPT_WHERE_ARCHIVE_WAS if archived else KEPT_WHERE_INBOX_WAS
     if changed and not durable.located:
         return KEPT_UNTIL_STREAM_SEEN.format(ConditionType.CONSUMER_READY)
     return KEPT_UNTIL_DATABASE_SEEN if changed and not inbox.located else None
@@ -60,13 +84,38 @@ def restarting(consumer: Consumer) -> bool:
 
 
 def _question(consumer: Consumer, inbox: InboxResult, durable: DurableResult) -> Question | None:
-    """What a person decides about the inbox."""
+    """What a person decides about the inbox, or the archive."""
+    archive = consumer.status.archive
+    part: DecidedPart = "Inbox" if archive_of(consumer.spec) is None else "Schema"
+    if archive is not None and archive.pendingPlan is not None:
+        return _about(inbox.question, part, archive.pendingPlan.hash)
     known = consumer.status.pendingMove
     of_stream = None if durable.question is None else durable.question.plan
     before = None if known is None or known.hash == of_stream else known.hash
-    if inbox.question is None and consumer.spec.inbox is not None:
-        return Question.unchanged("Inbox", before)
-    return dataclasses.replace(inbox.question or Question(part="Inbox"), before=before)
+    declared = consumer.spec.inbox or archive_of(consumer.spec)
+    if inbox.question is None and declared is None:
+        return dataclasses.replace(Question(part=part), before=before)
+    return _about(inbox.question, part, before)
+
+
+def _about(question: Question | None, part: DecidedPart, before: str | None) -> Question | None:
+    """A question, now that it is known what waited when the status was written last."""
+    if question is None:
+        return Question.unchanged(part, before)
+    return dataclasses.replace(question, before=before)
+
+
+def _archive_state(
+    consumer: Consumer, durable: DurableResult, inbox: InboxResult
+) -> ArchiveState | None:
+    """`status.archive`; None: none is declared, or nobody has seen it."""
+    if archive_of(consumer.spec) is None:
+        return None
+    state = inbox.state if isinstance(inbox, ArchiveResult) else consumer.status.archive
+    if state is None or durable.state is None:
+        return state
+    lag = durable.state.pending + durable.state.ackPending
+    return state.model_copy(update={"lag": lag})
 
 
 def consumer_result(
@@ -85,7 +134,7 @@ def consumer_result(
     Args:
         consumer: The resource.
         durable: Its durable consumer.
-        inbox: Its inbox table.
+        inbox: Its inbox table, or its archive.
         workload: Its pods, as this pass left them.
         now: Time of the pass.
         pods: As its Deployment says it.
@@ -110,6 +159,7 @@ def consumer_result(
         status = status.model_copy(update=update)
     if consumer.spec.inbox is None or inbox.database is not None:
         status = status.model_copy(update={"inboxDatabase": inbox.database})
+    status = status.model_copy(update={"archive": _archive_state(consumer, durable, inbox)})
     acted_on = {meta.RESTART_ANNOTATION} if workload.restarted else set()
     if durable.reset_over and meta.RESET_LEFT_ANNOTATION in consumer.meta.annotations:
         acted_on.add(meta.RESET_LEFT_ANNOTATION)
@@ -118,12 +168,16 @@ def consumer_result(
     approvals = approvals_after(consumer, questions, votes, now)
     if annotation_counted(consumer, questions, approvals):
         acted_on.add(meta.APPROVE_PLAN_ANNOTATION)
-    asked = inbox.question is not None or consumer.spec.inbox is None
+    declared = consumer.spec.inbox or archive_of(consumer.spec)
+    asked = inbox.question is not None or declared is None
     pending = durable.pending_move or (inbox.pending_move if asked else status.pendingMove)
     status = status.model_copy(update={"approvals": approvals, "pendingMove": pending})
     of_pods = () if workload.part is None else (workload.part,)
+    complete = inbox.complete if isinstance(inbox, ArchiveResult) else None
+    of_scaling = None if scaled is None else scaled.part
+    of_numbers = tuple(part for part in (of_scaling, complete) if part is not None)
     return PassResult(
-        parts=(*durable.parts, *inbox.parts, *of_pods, *(() if scaled is None else (scaled.part,))),
+        parts=(*durable.parts, *inbox.parts, *of_pods, *of_numbers),
         status=status,
         ready_reason=Reason.IN_SYNC,
         busy=busy,

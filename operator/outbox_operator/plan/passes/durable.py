@@ -20,7 +20,7 @@ from outbox_operator.plan.jetstream.consumers import (
     ObservedConsumer,
     decide_consumer,
     desired_consumer,
-    handled_by_runtime,
+    settles_itself,
 )
 from outbox_operator.plan.jetstream.starts import LeftAt, left, left_at
 from outbox_operator.plan.jetstream.steps import step
@@ -187,7 +187,7 @@ def _step(consumer: Consumer, source: Source, observed: DurableObserved) -> Step
         consumer.spec,
         durable,
         owner,
-        runtime=handled_by_runtime(consumer.spec),
+        runtime=settles_itself(consumer.spec),
         api_level=observed.api_level,
     )
     if observed.unreadable is not None:

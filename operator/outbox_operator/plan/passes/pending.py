@@ -11,6 +11,7 @@ from typing import Final
 
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Consumer, Pipeline
+from outbox_operator.plan.passes.archive import ArchiveResult
 from outbox_operator.plan.passes.database import DatabaseResult
 from outbox_operator.plan.passes.inbox import InboxResult
 from outbox_operator.plan.status.conditions import as_before, unknown
@@ -55,3 +56,14 @@ def inbox_pending(consumer: Consumer, *, elsewhere: bool) -> InboxResult:
         return InboxResult(reachable=known[0], schema_applied=known[1])
     reachable, schema_applied = (unknown(kind, Reason.NOT_OBSERVED, NOT_LOOKED) for kind in _KINDS)
     return InboxResult(reachable=reachable, schema_applied=schema_applied, pending=True)
+
+
+def archive_pending(consumer: Consumer, *, elsewhere: bool) -> ArchiveResult:
+    """What is said of the archive of a consumer; arguments as `database_pending`."""
+    inbox = inbox_pending(consumer, elsewhere=elsewhere)
+    return ArchiveResult(
+        reachable=inbox.reachable,
+        schema_applied=inbox.schema_applied,
+        pending=inbox.pending,
+        state=consumer.status.archive,
+    )

@@ -1,0 +1,193 @@
+"""The archive of a consumer: where events are kept, for how long, by what they are found."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from outbox_operator.api.fields import (
+    IMMUTABLE,
+    ApiModel,
+    Duration,
+    RoleName,
+    SqlIdentifier,
+    cel,
+    model_rules,
+)
+from outbox_operator.api.v1alpha1.approval import PlanHash
+from outbox_operator.api.v1alpha1.common import AdoptionPolicy
+from outbox_operator.api.v1alpha1.database import (
+    LoginSecretRef,
+    MigratedConnection,
+    PostgresConnection,
+)
+from outbox_operator.wire.archive import (
+    MOST_CLASSES,
+    MOST_EXTRACTED,
+    MOST_REDACTED,
+    MOST_TYPES,
+)
+
+ClassName = Annotated[
+    str, Field(pattern=r"^[a-z]([a-z0-9_]{0,28}[a-z0-9])?$", min_length=1, max_length=30)
+]
+EventTypes = Annotated[str, Field(pattern=r"^[^\s]+$", min_length=1, max_length=255)]
+Place = Annotated[str, Field(pattern=r"^(\$|ce:)", min_length=2, max_length=512)]
+
+
+class RetentionClass(ApiModel):
+    """Events that are kept for the same time."""
+
+    name: ClassName = Field(description="Of the class; part of the names of its tables.")
+    eventTypes: list[EventTypes] = Field(
+        default_factory=list,
+        max_length=MOST_TYPES,
+        description="Event types with the wildcards of NATS, as in filterEventTypes; empty: every "
+        "event that no class before it takes.",
+    )
+    keep: Duration = Field(
+        description="Its events are kept for at least so long after the stream took them; an hour "
+        "or more."
+    )
+
+
+class ArchiveMigrations(ApiModel):
+    """How changes of the archive's tables are carried out."""
+
+    policy: Literal["Automatic", "RequireApproval"] = Field(
+        default="Automatic",
+        description="RequireApproval shows the plan in status.archive.pendingPlan and waits until "
+        "somebody approves it, by approvedPlan or by an OutboxTask.",
+    )
+    approvedPlan: PlanHash | None = Field(
+        default=None,
+        description="Hash of the plan that may run: status.archive.pendingPlan.hash, or "
+        "status.pendingMove.hash. Approves once, and may stay.",
+    )
+    lockTimeout: Duration = Field(
+        default="5s",
+        description="A statement that waits longer for a lock gives up and is retried.",
+    )
+
+
+class ArchiveBackfill(PostgresConnection):
+    """Rows of an outbox table to begin with. Not supported yet."""
+
+
+class ArchiveApi(ApiModel):
+    """Queries over HTTP. Not supported yet."""
+
+    enabled: bool = Field(default=True, description="Whether they are served.")
+
+
+class ArchiveHandler(MigratedConnection):
+    """Keep every event in PostgreSQL: by class and time, without code."""
+
+    model_config = model_rules(
+        cel(
+            "!has(self.retention[self.retention.size() - 1].eventTypes) || "
+            "self.retention[self.retention.size() - 1].eventTypes.size() == 0 || "
+            "self.retention[self.retention.size() - 1].eventTypes.exists(x, x == '>')",
+            "the last class of retention takes every event that no other takes: leave out its "
+            "eventTypes",
+        ),
+    )
+
+    connectionSecretRef: LoginSecretRef = Field(
+        description="The login that writes events; it may be of another server than the outbox's."
+    )
+    schema_: SqlIdentifier = Field(
+        default="archive",
+        alias="schema",
+        description="Schema of the archive's tables. Fixed at creation.",
+        json_schema_extra=IMMUTABLE,
+    )
+    retention: list[RetentionClass] = Field(
+        min_length=1,
+        max_length=MOST_CLASSES,
+        description="Classes of events and how long each is kept; the first that takes an event "
+        "has it. A change holds for what is archived from then on.",
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["name"],
+        },
+    )
+    extract: dict[str, Place] = Field(
+        default_factory=dict,
+        description="Columns with an index, by name: a JSON path into the payload ($.actor.id) or "
+        "an attribute (ce:correlationid).",
+        json_schema_extra={"maxProperties": MOST_EXTRACTED},
+    )
+    redact: list[Place] = Field(
+        default_factory=list,
+        max_length=MOST_REDACTED,
+        description="JSON paths into the payload of what is never stored. A payload that cannot be "
+        "parsed is then not stored either, only its size and hash.",
+    )
+    readers: list[RoleName] = Field(
+        default_factory=list, max_length=64, description="Roles that may read the archive."
+    )
+    migrations: ArchiveMigrations = Field(
+        default_factory=ArchiveMigrations, description="How its tables are changed."
+    )
+    adoptionPolicy: AdoptionPolicy = Field(
+        default="Fail",
+        description="Fail refuses a schema that carries the mark of another owner; Adopt takes it "
+        "over, once for each change of this specification.",
+    )
+    backfill: ArchiveBackfill | None = Field(
+        default=None, description="Begin with the rows of an outbox table. Not supported yet."
+    )
+    api: ArchiveApi | None = Field(
+        default=None, description="Serve queries over HTTP. Not supported yet."
+    )
+
+
+class PendingArchivePlan(ApiModel):
+    """A change of an archive's tables that waits."""
+
+    hash: str = Field(description="Names this plan, for whoever approves or rejects it.")
+    statements: list[str] = Field(default_factory=list, description="What would run.")
+
+
+class ArchiveGap(ApiModel):
+    """Numbers of a shard that the archive lacks."""
+
+    source: str = Field(description="Ce-Source of the outbox.")
+    shard: int = Field(description="Its shard.")
+    first: int = Field(description="First number that is missing.")
+    last: int = Field(description="Last number of them.")
+    sentAfter: str | None = Field(default=None, description="When the event before was stored.")
+    sentBefore: str | None = Field(default=None, description="When the event behind was stored.")
+
+
+class ArchiveState(ApiModel):
+    """An archive as its database says it."""
+
+    database: str | None = Field(
+        default=None,
+        description="Which database that is: system identifier of the server, and OID.",
+    )
+    version: int | None = Field(default=None, description="Version of its tables.")
+    pendingPlan: PendingArchivePlan | None = Field(
+        default=None, description="What waits for approval."
+    )
+    rows: int = Field(default=0, description="About how many events it holds.")
+    bytes: int = Field(default=0, description="What they take, indexes included.")
+    partitions: int = Field(default=0, description="Tables that hold them.")
+    unpartitioned: int = Field(
+        default=0, description="About how many events have no partition of their time yet."
+    )
+    oldest: str | None = Field(default=None, description="When its oldest event was stored.")
+    newest: str | None = Field(default=None, description="When its newest event was stored.")
+    lag: int = Field(default=0, description="Messages of the stream that are not in it yet.")
+    completeTo: str | None = Field(
+        default=None, description="No event that the stream took before is missing; absent: not "
+        "provable."
+    )  # fmt: skip
+    gaps: int | None = Field(
+        default=None, description="Gaps in the numbers of events; absent: not provable."
+    )
+    firstGaps: list[ArchiveGap] = Field(default_factory=list, description="The first of them.")
+    sampledAt: str | None = Field(default=None, description="When the numbers were read.")

@@ -1,0 +1,168 @@
+"""An archive as declared: its tables, its workload, and what its status says of what is in it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from outbox_operator.archive import settings
+from outbox_operator.archive.app import ArchiveApp
+from outbox_operator.wire.archive import ArchiveConfig, ArchiveDatabase
+from outbox_operator.wire.config import NatsConfig
+from support.nats import connected
+from support.postgres import PostgresServer, execute, with_login
+from support.waiting import eventually
+from support.world import World
+
+AUDIT = ("EventConsumer", "audit")
+RETENTION = [
+    {"name": "security", "eventTypes": ["auth.*"], "keep": "2555d"},
+    {"name": "default", "keep": "90d"},
+]
+
+
+def archived(world: World) -> dict[str, Any]:
+    """What the status says of it."""
+    body = world.get(*AUDIT)
+    assert body is not None
+    found: dict[str, Any] = body["status"]["archive"]
+    return found
+
+
+def told(world: World) -> ArchiveConfig:
+    """What the pods are told."""
+    document = world.get("ConfigMap", "audit-consumer")
+    assert document is not None
+    [text] = document["data"].values()
+    return settings.parse(text, where="the ConfigMap")
+
+
+@asynccontextmanager
+async def writing(config: ArchiveConfig) -> AsyncIterator[None]:
+    """A process that writes, as a pod would."""
+    app = ArchiveApp(config)
+    running = asyncio.create_task(app.run())
+    try:
+        yield
+    finally:
+        app.stop()
+        await running
+
+
+async def publish(world: World, *numbers: int) -> None:
+    """Messages as a relay sends them."""
+    async with connected(world.nats) as client:
+        for number in numbers:
+            headers = {
+                "Ce-Id": str(uuid.uuid4()),
+                "Ce-Type": "auth.failed",
+                "Ce-Source": "/shop/orders",
+                "Ce-Time": "2026-11-29T12:00:00Z",
+                "Outbox-Shard": "0",
+                "Outbox-Emission": str(number),
+                "Outbox-Position": str(number),
+            }
+            subject = f"{world.prefix}.orders.auth.failed"
+            await client.jetstream().publish(subject, b'{"card": "4111"}', headers=headers)
+
+
+async def test_an_archive_gets_tables_workload_and_a_truthful_status(
+    world: World, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    writer, password = postgres_server.create_role("archive")
+    url = with_login(world.database, writer, password)
+    handler = {
+        "archive": {
+            "connectionSecretRef": {"name": "writer", "key": "url"},
+            "migrationSecretRef": {"name": "keeper"},
+            "retention": RETENTION,
+            "extract": {"actor": "$.actor.id", "correlation": "ce:correlationid"},
+            "redact": ["$.card"],
+        }
+    }
+    world.apply(
+        world.secret("writer", url=url),
+        world.secret("keeper", url=world.database),
+        world.stream(),
+        world.consumer("audit", handler=handler, replicas=0),
+    )
+    world.wait_ready(*AUDIT)
+    # What writes is told what was declared, and has no login that makes or drops tables.
+    pod = world.deployment("audit-consumer")["spec"]["template"]["spec"]
+    assert pod["containers"][0]["args"] == ["archive", "write"]
+    mounted = json.dumps(pod["volumes"])
+    assert '"writer"' in mounted
+    assert "keeper" not in mounted
+    world.kubectl("get", "pdb", "audit-consumer", "-n", world.namespace)
+    config = told(world)
+    assert [one.name for one in config.rules.retention] == ["security", "default"]
+    async with connected(world.nats) as client:
+        durable = await client.jetstream().consumer_info(f"{world.prefix}-orders", "audit")
+        assert durable.config.max_deliver == -1
+    # Nothing is in it, and nobody claims more.
+    first = world.wait_condition(*AUDIT, "ArchiveComplete", "Unknown", "NotProvable")
+    assert "no event with a number" in first["message"]
+    assert archived(world)["partitions"] > len(RETENTION)
+    assert {"gaps", "completeTo", "oldest"}.isdisjoint(archived(world))
+    # A missing event is told, and that it has come.
+    (tmp_path / "url").write_text(url)
+    config = dataclasses.replace(
+        config,
+        database=ArchiveDatabase(url_file=str(tmp_path / "url")),
+        nats=NatsConfig(url=world.nats.url),
+        health_port=0,
+    )
+    async with writing(config):
+        await publish(world, 1, 2, 4)
+        await eventually(partial(asyncio.to_thread, looked, world, "False"), "the gap is seen")
+        missing = world.wait_condition(*AUDIT, "ArchiveComplete", "False", "EventsMissing")
+        assert "shard 0 of /shop/orders: 3 to 3" in missing["message"]
+        found = archived(world)
+        assert found["gaps"] == 1
+        assert found["firstGaps"][0]["first"] == found["firstGaps"][0]["last"] == 3
+        assert found["oldest"] <= found["completeTo"] <= found["newest"]
+        world.wait_ready(*AUDIT)  # which speaks of what runs, not of what is missing
+        await publish(world, 3)
+        await eventually(partial(asyncio.to_thread, looked, world, "True"), "it is whole again")
+    assert archived(world)["gaps"] == 0
+    # What somebody takes away comes back; what was kept stays when it is declared no more.
+    await execute(world.database, f'REVOKE INSERT ON archive.events FROM "{writer}"')
+    world.look_again(*AUDIT)
+    world.wait_event("audit", "DriftCorrected", writer)
+    world.kubectl("delete", "evc", "audit", "-n", world.namespace, "--timeout=120s")
+    await execute(world.database, "SELECT payload FROM archive.events")
+
+
+def looked(world: World, status: str) -> bool:
+    """Whether a look of now says so."""
+    if world.condition(*AUDIT, "ArchiveComplete")["status"] == status:
+        return True
+    world.look_again(*AUDIT)
+    return False
+
+
+def test_a_plan_of_an_archive_waits_for_a_person(world: World) -> None:
+    archive: dict[str, Any] = {
+        "connectionSecretRef": {"name": "keeper"},
+        "retention": RETENTION,
+        "migrations": {"policy": "RequireApproval"},
+    }
+    world.apply(
+        world.secret("keeper", url=world.database),
+        world.stream(),
+        world.consumer("audit", handler={"archive": archive}, replicas=0),
+    )
+    held = world.wait_condition(*AUDIT, "SchemaApplied", "False", "ApprovalPending")
+    assert "spec.handler.archive.migrations.approvedPlan" in held["message"]
+    assert world.get("Deployment", "audit-consumer") is None
+    archive["migrations"]["approvedPlan"] = archived(world)["pendingPlan"]["hash"]
+    world.apply(world.consumer("audit", handler={"archive": archive}, replicas=0))
+    world.wait_ready(*AUDIT)
+    assert "pendingPlan" not in archived(world)
