@@ -336,7 +336,9 @@ async def test_the_relay_drops_what_was_published_and_would_have_written_the_sam
     assert stored[: len(fields)] == direct
     relayed = stored[len(fields) :]
     assert len(relayed) == len(fields)
-    of_the_relay = {"Outbox-Position", "Outbox-Emission", "Outbox-Shard"}
+    of_the_relay = {
+        "Outbox-Position", "Outbox-Emission", "Outbox-Shard", "Outbox-Predecessor",
+    }  # fmt: skip
     of_each = {"Nats-Msg-Id", "Ce-Id", "Ce-Time"}
     for sent, other in zip(direct, relayed, strict=True):
         assert other.subject == sent.subject
