@@ -112,3 +112,32 @@ async def test_a_second_try_of_what_may_be_written(outbox: Outbox) -> None:
     again = await written(relay, event, "--once", "--wait", "0.1")
     assert again == ([{"there": str(event.id)}, {}], "")
     assert await outbox.event_ids() == [str(event.id)]
+
+
+async def test_another_event_of_that_id_is_none_that_is_there(outbox: Outbox) -> None:
+    relay, event = outbox.relay(), Event(type="placed", payload={"card": CARD}, key="a")
+    assert (await written(relay, event))[0] == [{"written": str(event.id)}]
+    other = Event(id=event.id, type="paid", payload={"card": 1}, key="a")
+    facts, said = await written(relay, other, "--once")
+    assert facts == [{"unwritten": str(event.id)}]
+    assert "is there already: its type, payload is not what is to be written" in said
+    assert await outbox.event_ids() == [str(event.id)]
+
+
+async def test_what_was_given_up_is_not_said_to_be_published(outbox: Outbox) -> None:
+    relay, event = outbox.relay(), Event(type="placed", payload=None)
+    assert (await written(relay, event))[0] == [{"written": str(event.id)}]
+    await outbox.connection.execute(
+        """INSERT INTO outbox.dead_letters
+           (position, event_id, event_type, partition_key, payload, headers, created_at, reason)
+           SELECT position, event_id, event_type, partition_key, payload, headers, created_at,
+                  'MessageTooLarge' FROM outbox.events;
+           WITH gone AS (DELETE FROM outbox.dead_letters RETURNING position)
+           INSERT INTO outbox.former_dead_letters (position, released)
+           SELECT position, false FROM gone"""
+    )
+    await relay.start().ready()
+    later = Event(type="placed", payload=None)
+    assert (await written(relay, later, "--wait", "30"))[0][1].keys() == {"sequence"}
+    facts, _ = await written(relay, event, "--once", "--wait", "5")
+    assert facts == [{"there": str(event.id)}, {"givenUp": True}]

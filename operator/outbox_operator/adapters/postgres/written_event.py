@@ -15,6 +15,17 @@ from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.wire.advisory_locks import event_lock
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeantEvent:
+    """The event that is meant, as its row would hold it."""
+
+    id: uuid.UUID
+    type: str
+    key: str
+    routing_key: str | None
+    payload: str | bytes
+
+
 @dataclass(frozen=True, slots=True)
 class WrittenEvent:
     """A row that is there.
@@ -22,10 +33,14 @@ class WrittenEvent:
     Attributes:
         published: Whether the relay says so.
         dead_letter: Reason because of which it is a dead letter; None: it is none.
+        given_up: Whether it was one, and somebody gave it up: it is never published.
+        differs: What of it is not as it is meant, by commas; empty: nothing.
     """
 
     published: bool
     dead_letter: str | None
+    given_up: bool = False
+    differs: str = ""
 
 
 class WrittenEvents:
@@ -50,9 +65,16 @@ class WrittenEvents:
             key = event_lock(self._schema, str(event_id))
             await self._connection.execute(statement("event_lock"), key)
 
-    async def find(self, event_id: uuid.UUID) -> WrittenEvent | None:
+    async def find(self, meant: MeantEvent) -> WrittenEvent | None:
         """The newest row of an event; None: there is none, or it was pruned."""
+        schema = self._schema
         with errors(self._target):
-            sql = statement("event_written", schema=self._schema)
-            row = await self._connection.fetchrow(sql, event_id)
-        return None if row is None else WrittenEvent(row["published"], row["reason"])
+            known = await self._connection.fetchval(
+                statement("session_former_known", schema=schema)
+            )
+            given_up = statement("event_given_up", schema=schema) if known else "false"
+            row = await self._connection.fetchrow(
+                statement("event_written", schema=schema, given_up=given_up),
+                meant.id, meant.type, meant.key, meant.routing_key, meant.payload,
+            )  # fmt: skip
+        return None if row is None else WrittenEvent(**row)

@@ -59,6 +59,7 @@ class Emitted:
         stream: Name of that stream, if it is there.
         sequence: Its place in the stream.
         dead_letter: Reason because of which it became a dead letter; None: it did not.
+        given_up: Whether it was one by an earlier try, and somebody gave it up.
         problem: Why it could not be seen what became of it.
     """
 
@@ -71,6 +72,7 @@ class Emitted:
     stream: str | None = None
     sequence: int | None = None
     dead_letter: str | None = None
+    given_up: bool = False
     problem: str | None = prose(default=None)
 
 
@@ -192,6 +194,7 @@ def told(ran: Ran, pod: str, event_id: uuid.UUID) -> dict[str, Any]:
         "published": sequence is not None or facts[1].get("published") is True,
         "sequence": sequence,
         "dead_letter": None if dead is None else str(dead),
+        **({"given_up": True} if facts[1].get("givenUp") is True else {}),
         **already,
     }
 
@@ -254,6 +257,9 @@ def lines(facts: Emitted, seconds: float, screen: Screen) -> Iterator[str]:
     elif facts.dead_letter is not None:
         yield from screen.wrap(f"it is a dead letter: {facts.dead_letter}", "  ")
         yield screen.command(f"kubectl outbox dlq show {facts.pipeline} {facts.id} {where}")
+    elif facts.given_up:
+        text = "it was a dead letter and was given up: it is never sent, but without --id anew"
+        yield from screen.wrap(text, "  ")
     elif facts.published is False:
         why = facts.problem or f"not published within {seconds:g} s"
         yield from screen.tell(why, "  ")

@@ -17,7 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from outbox_operator.adapters.nats.tail import TailReader
     from outbox_operator.adapters.postgres.dead_letters import DeadLetterStore
-    from outbox_operator.adapters.postgres.written_event import WrittenEvent, WrittenEvents
+    from outbox_operator.adapters.postgres.written_event import (
+        MeantEvent,
+        WrittenEvent,
+        WrittenEvents,
+    )
     from outbox_operator.wire.config import RelayConfig
     from outbox_operator.wire.event import Event
 
@@ -63,8 +67,9 @@ async def _run(config: RelayConfig, event: Event, wait: float, *, once: bool) ->
     from outbox_operator.adapters.postgres.dead_letters import DeadLetterStore
     from outbox_operator.adapters.postgres.errors import errors
     from outbox_operator.adapters.postgres.url import Login, resolve
-    from outbox_operator.adapters.postgres.written_event import WrittenEvents
+    from outbox_operator.adapters.postgres.written_event import MeantEvent, WrittenEvents
     from outbox_operator.client import Outbox
+    from outbox_operator.client.rows import DEFAULT_MAX_BYTES, RowMaker
     from outbox_operator.wire.subjects import SubjectTemplate
 
     schema = config.database.schema
@@ -81,12 +86,17 @@ async def _run(config: RelayConfig, event: Event, wait: float, *, once: bool) ->
                 found = await tail.last_of(subjects)
                 last = 0 if found is None else found.sequence
             rows = WrittenEvents(connection, target, schema)
+            row = RowMaker(config.payload_type, DEFAULT_MAX_BYTES).one(event)
+            meant = MeantEvent(
+                id=event.id, type=row.event_type, key=row.partition_key,
+                routing_key=row.routing_key, payload=row.payload,
+            )  # fmt: skip
             with errors(target):
                 transaction = connection.transaction()
                 await transaction.start()
                 # Whoever tries again waits until it is known what became of this.
                 await rows.lock(event.id)
-                there = await _there(rows, event) if once else None
+                there = await _there(rows, meant) if once else None
                 if there is None:
                     await outbox.add(connection, event)
         with errors(target):
@@ -94,7 +104,7 @@ async def _run(config: RelayConfig, event: Event, wait: float, *, once: bool) ->
         if there is not None:
             _say({"there": str(event.id)})
             if wait:
-                _say(await _fate(event, rows, there, wait))
+                _say(await _fate(meant, rows, there, wait))
             return
         _say({"written": str(event.id)})
         if tail is not None:
@@ -112,28 +122,36 @@ def _unwritten(event: Event) -> Iterator[None]:
         raise
 
 
-async def _there(rows: WrittenEvents, event: Event) -> WrittenEvent | None:
-    """The event, if it was written already. Raises when that cannot be seen."""
-    from outbox_operator.errors import AccessDeniedError
+async def _there(rows: WrittenEvents, event: MeantEvent) -> WrittenEvent | None:
+    """The event, if it was written already. Raises when another has its id, or nobody can see."""
+    from outbox_operator.errors import AccessDeniedError, EventError
 
     try:
-        return await rows.find(event.id)
+        there = await rows.find(event)
     except AccessDeniedError as error:
         raise AccessDeniedError(
             f"this login, which may only write, cannot see whether event {event.id} was written "
             f"already ({error.message}); leave --writer out, or --id for a new event"
         ) from error
+    if there is not None and there.differs:
+        raise EventError(
+            f"another event with id {event.id} is there already: its {there.differs} is not what "
+            "is to be written; take another id, or none for a new one"
+        )
+    return there
 
 
 async def _fate(
-    event: Event, rows: WrittenEvents, there: WrittenEvent, seconds: float
+    event: MeantEvent, rows: WrittenEvents, there: WrittenEvent, seconds: float
 ) -> dict[str, Any]:
     """What became of an event that was there; empty: nothing yet."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while not there.published and there.dead_letter is None:
+            while not (there.published or there.given_up) and there.dead_letter is None:
                 await asyncio.sleep(_LOOK_SECONDS)
-                there = await rows.find(event.id) or there
+                there = await rows.find(event) or there
+    if there.given_up:
+        return {"givenUp": True}
     if there.dead_letter is not None:
         return {"deadLetter": there.dead_letter}
     return {"published": True} if there.published else {}

@@ -172,6 +172,8 @@ def test_what_the_pod_says() -> None:
     assert told(0, there) == {"already": True}
     found = told(0, there + b'{"published": true}\n')
     assert found == {"already": True, "published": True, "sequence": None, "dead_letter": None}
+    given_up = told(0, there + b'{"givenUp": true}\n')
+    assert (given_up["already"], given_up["published"], given_up["given_up"]) == (True, False, True)
     deep = b"[" * 100_000 + b"\n"
     for noise in (b"1\n", b"null\n", b'"text"\n', b"[]\n", b"\xff{\n", deep, b"{}\n"):
         out = noise + written + noise.replace(b"{}\n", b"") + b'{"sequence": 7}\n'
@@ -213,6 +215,10 @@ def test_nothing_was_written_or_nobody_knows(code: int, out: bytes, err: str, sa
         (
             {"published": False, "dead_letter": "KeyBlocked"},
             ["it is a dead letter: KeyBlocked", f"kubectl outbox dlq show orders {ID} -n shop"],
+        ),
+        (
+            {"already": True, "published": False, "given_up": True},
+            ["it was a dead letter and was given up: it is never sent, but without --id anew"],
         ),
         (
             {"published": False},
