@@ -81,7 +81,8 @@ def result_of(verdict: Verdict, pipeline: Meta) -> TaskResult:
                         name=pipeline.name,
                         namespace=pipeline.namespace,
                         positions=_positions(verdict),
-                        begins=_begins(verdict),
+                        # To the microsecond: what is older by less was forgotten, too.
+                        begins="" if verdict.begins is None else format_time(verdict.begins),
                     ),
                 )
             )
@@ -114,7 +115,7 @@ def _but(word: str, verdict: Verdict) -> str:
 
 def _remedy(word: str, verdict: Verdict) -> str:
     """Nothing is sent again that the stream was right to forget."""
-    if word == "lost" and verdict.begins and verdict.before == verdict.counts["lost"]:
+    if word == "lost" and verdict.begins and verdict.before:
         return _IF_RAISED
     return _REMEDIES.get(word, "")
 

@@ -13,7 +13,7 @@ from outbox_operator.plan.doctor.delivery_result import kept_verdict, result_of,
 from outbox_operator.plan.doctor.verdict import Verdict
 from support.resources import pipeline
 
-BEGINS: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+BEGINS: Final = datetime(2026, 1, 2, 3, 4, 5, 700_000, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -38,11 +38,13 @@ def test_the_remedy_names_what_was_lost(lost: list[tuple[int, int]], more: bool,
         (
             1, BEGINS, "; 1 of them are older than all that the stream holds, which is since "
             "2026-01-02T03:04:05Z: they are not lost if its limits were smaller then",
-            "replay orders -n shop --position 1",
+            "verify orders -n shop --since 2026-01-02T03:04:05.700000Z  # if its limits were "
+            "smaller before; else kubectl outbox replay orders -n shop --position 1",
         ),
         (
             2, BEGINS, "; all of them are older", "verify orders -n shop --since "
-            "2026-01-02T03:04:05Z  # if its limits were smaller before; else kubectl outbox replay",
+            "2026-01-02T03:04:05.700000Z  # if its limits were smaller before; else kubectl outbox "
+            "replay",
         ),
         (2, None, "; all of them are older than all that the stream holds: they are not", "replay"),
     ],
