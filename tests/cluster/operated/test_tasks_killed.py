@@ -107,6 +107,34 @@ async def test_of_a_consumer(orders: World) -> None:
     assert meta.LETTERS_ANNOTATION not in noted(orders)
 
 
+async def test_what_another_sent_meanwhile_is_not_sent_again(orders: World) -> None:
+    """One is suspended, another goes by, ends in the middle, and is deleted."""
+    await send_letters(orders, *((f"e{number}", "", "MaxDeliver") for number in range(60)))
+    orders.apply(task(orders, "slow", **BILLING, replayDeadLetters={}, eventsPerSecond=1))
+
+    def done() -> int:
+        return int(((orders.get(meta.TASK, "slow") or {}).get("status") or {}).get("done", 0))
+
+    orders.wait(lambda: done() > 0, "it is at work", detail=orders.log)
+    suspend(orders, "slow", "true")
+    orders.wait_condition(meta.TASK, "slow", "Suspended", "True")
+    following = (await letters_of(orders))[0]
+    before = done()
+    orders.kubectl(
+        "annotate", "evc", "orders-billing", "-n", orders.namespace, "--overwrite",
+        f"{meta.LETTERS_ANNOTATION}={await as_if_sent(orders, following)}",
+    )  # fmt: skip
+    suspend(orders, "slow", "false")
+    orders.wait(lambda: done() > before + 1, "it goes on", detail=orders.log)
+    orders.kubectl("delete", "obt", "slow", "-n", orders.namespace)
+    assert (await stored(orders)).count(following) == 1
+
+
+def suspend(world: World, name: str, word: str) -> None:
+    patch = f'{{"spec":{{"suspend":{word}}}}}'
+    world.kubectl("patch", "obt", name, "-n", world.namespace, "--type=merge", "-p", patch)
+
+
 def noted(world: World) -> dict[str, str]:
     """Annotations of the consumer."""
     body = world.get("EventConsumer", DURABLE)

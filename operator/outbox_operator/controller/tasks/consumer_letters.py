@@ -84,8 +84,8 @@ class _ConsumerLetters:
         else:
             progress = await self._batch(work, progress, where, place, selection)
         if progress.finished and self.may_be_sent:
-            strange = await note(work, announcing(work, place, StreamWhere()))
-            progress = replace(progress, result=doubts(work, progress, strange))
+            noted = await note(work, announcing(work, place, StreamWhere()))
+            progress = replace(progress, result=doubts(work, progress, noted.strange))
         return progress
 
     async def _batch(
@@ -109,10 +109,14 @@ class _ConsumerLetters:
         if not chosen:
             after = where.model_copy(update={"after": looked_at})
             return replace(progress, where={} if at_end else kept(after), finished=at_end)
+        before = where
         where = where.model_copy(update={"after": looked_at})
         where = where.announcing(chosen, place.source)
         if self.may_be_sent:
-            await note(work, announcing(work, place, where))
+            noted = await note(work, announcing(work, place, where))
+            if any(one.mark not in before.looked for one in noted.others):
+                # While this one was suspended another went by, and may have sent some of these.
+                return replace(progress, where=kept(before.model_copy(update={"noted": False})))
         await work.save(replace(progress, where=kept(where)))
         for sequence in chosen:
             letter = await place.letters.get(sequence)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from outbox_operator.adapters.kubernetes.transport import WriteConflictError
@@ -51,17 +51,33 @@ async def notes_of_others(work: Work, stream: str, created: str | None) -> list[
         ConflictError: The consumer is gone, or its note cannot be read.
     """
     entries, _ = await _noted(work)
+    return _of_others(work, entries, stream, created)
+
+
+def _of_others(
+    work: Work, entries: Iterable[Entry], stream: str, created: str | None
+) -> list[Announced]:
     return of_others(
         entries, task=work.task.meta.uid, consumer=work.consumer.meta.uid, stream=stream,
         created=created,
     )  # fmt: skip
 
 
-async def note(work: Work, mine: Announced) -> int:
-    """Note an announcement in the place of the same task's; without letters that goes.
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What stands beside an announcement.
 
-    Returns:
-        How many entries of others this version does not understand.
+    Attributes:
+        others: What other tasks have announced of the same letters.
+        strange: How many entries this version does not understand.
+    """
+
+    others: list[Announced]
+    strange: int
+
+
+async def note(work: Work, mine: Announced) -> Noted:
+    """Note an announcement in the place of the same task's; without letters that goes.
 
     Raises:
         ConflictError: The consumer is gone or another one, or its note cannot be read: then
@@ -89,7 +105,7 @@ async def note(work: Work, mine: Announced) -> int:
         if written is None:
             raise ConflictError(f"{work.consumer.meta.key} is gone")
         break
-    return strange
+    return Noted(_of_others(work, entries, mine.stream, mine.created), strange)
 
 
 def doubts(work: Work, progress: Progress, strange: int) -> TaskResult | None:
@@ -107,7 +123,8 @@ def doubts(work: Work, progress: Progress, strange: int) -> TaskResult | None:
         severity="Warning", check="NoteNotUnderstood", object=consumer.key,
         message=f"{strange} entries of annotation {meta.LETTERS_ANNOTATION} are not as this "
         "version writes them: letters that other tasks had sent may have been sent again",
-        remedy=f"kubectl describe evc/{consumer.name} -n {consumer.namespace}",
+        remedy=f"kubectl annotate evc/{consumer.name} {meta.LETTERS_ANNOTATION}- "
+        f"-n {consumer.namespace}  # if no other version wrote them, which may come back",
     )  # fmt: skip
     return TaskResult(summary=f"{progress.done} events are done", findings=[found])
 
@@ -144,10 +161,11 @@ async def look_at_notes(
 ) -> Progress:
     """Tell which letters a task that is no more has sent, or may have; one such task at a time."""
     others = await notes_of_others(work, place.stream, place.created)
-    notes = [one for one in others if one.task not in where.looked]
+    notes = [one for one in others if one.mark not in where.looked]
     if not notes:
-        where = where.model_copy(update={"looked": ()})
-        return replace(progress, where=kept(where.model_copy(update={"noted": True})))
+        looked = tuple(one.mark for one in others)
+        where = where.model_copy(update={"looked": looked, "noted": True})
+        return replace(progress, where=kept(where))
     one = notes[0]
     letters = [
         replace(letter, data=b"")
@@ -156,21 +174,23 @@ async def look_at_notes(
     ]
     found, sure = await sent(letters, one.source, place)
     unclear, left = list(where.uncertain), list[int]()
+    up_to = selection.up_to if where.up_to is None else where.up_to
     for letter in letters:
-        meant = letter.sequence <= selection.up_to and is_wanted(work, letter)
+        meant = where.after < letter.sequence <= up_to and is_wanted(work, letter)
         if letter.sequence in found:
             await place.letters.purge(letter.sequence)
             progress = replace(progress, done=progress.done + meant)
-        elif sure or not sendable(letter, place):
-            continue
+        elif sure or not sendable(letter, place) or letter.sequence in where.uncertain:
+            continue  # or it is listed already, before an operator ended here
         elif meant:
             progress, where = failing(progress, where, letter, Reason.UNCERTAIN, UNCERTAIN)
             unclear.append(letter.sequence)
         else:
             left.append(letter.sequence)
-    looked = (*where.looked, one.task)
+    rest = one.model_copy(update={"batch": tuple(left)})
+    looked = (*where.looked, rest.mark)
     where = where.model_copy(update={"uncertain": tuple(unclear), "looked": looked})
     progress = replace(progress, where=kept(where))
     await work.save(progress)
-    await note(work, one.model_copy(update={"batch": tuple(left)}))
+    await note(work, rest)
     return progress

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from outbox_operator.plan.tasks.letters import Remembered
+from outbox_operator.plan.tasks.letters import Remembered, hashed
 from outbox_operator.plan.tasks.stream_letters import SourceSeen
 
 MOST: Final = 10
@@ -56,6 +56,11 @@ class Announced(Remembered):
     created: str | None
     batch: tuple[_Sequence, ...] = Field(max_length=_MOST_LETTERS)
     source: SourceNoted | None
+
+    @property
+    def mark(self) -> str:
+        """By what it is known again: the same task may announce others, and go by once more."""
+        return hashed(f"{self.task} {self.batch}")
 
 
 Entry = Announced | Mapping[str, Any]

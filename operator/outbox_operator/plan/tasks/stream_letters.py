@@ -60,7 +60,7 @@ class StreamWhere(Remembered):
     noted: bool = False
     """Whether it is known which letters other tasks have sent that ended in the middle."""
     looked: tuple[str, ...] = ()
-    """UIDs of those of which it is, until then."""
+    """Marks of the announcements of which it is."""
     uncertain: tuple[int, ...] = ()
     """Sequences of those of which nobody can tell; they are listed already."""
 
