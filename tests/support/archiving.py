@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 from nats.aio.client import Client
@@ -109,6 +110,12 @@ class ArchivePlace:
         return await self.root.fetch(
             f"SELECT {columns} FROM archive.events {more} ORDER BY sequence, archived_at"
         )
+
+    def write_login(self, role: str, *, password: str) -> None:
+        """Have a role's file say another password."""
+        found = urlsplit(self._urls[role]).password
+        self._urls[role] = self._urls[role].replace(f":{found}@", f":{password}@")
+        self._file(role)
 
     def _role(self, prefix: str) -> str:
         role, password = self._server.create_role(prefix)

@@ -20,7 +20,7 @@ from outbox_operator.aio import Backoff, wait
 from outbox_operator.archive.metrics import ArchiveMetrics
 from outbox_operator.archive.records import columns
 from outbox_operator.archive.writer import Writer
-from outbox_operator.errors import AccessDeniedError, CredentialsError, OutboxError
+from outbox_operator.errors import AccessDeniedError, OutboxError
 from outbox_operator.telemetry.health import Check, HealthServer
 from outbox_operator.telemetry.logging import bind
 from outbox_operator.telemetry.readiness import ServerState
@@ -74,9 +74,7 @@ class ArchiveApp:
         async with self.health:
             while not self._stopping.is_set():
                 try:
-                    with self._database.reporting():
-                        store = self._new_store()
-                    await self._connected(store)
+                    await self._connected(self._new_store())
                 except OutboxError as error:
                     log.debug("session ended: %s", error)
                     await wait(self._stopping, retry.next())
@@ -85,14 +83,10 @@ class ArchiveApp:
         log.info("stopped")
 
     def _new_store(self) -> ArchiveStore:
-        """Who stores, with the login that the files have now.
-
-        Raises:
-            CredentialsError: There is none.
-        """
+        """Who stores, each time with the login that the files have by then."""
         config = self._config
         return ArchiveStore(
-            resolve(Login.from_files(config.database)),
+            lambda: resolve(Login.from_files(config.database)),
             schema=config.database.schema,
             columns=columns(config.rules),
             classes=[one.name for one in config.rules.retention],
@@ -149,8 +143,6 @@ class ArchiveApp:
                 self.metrics.errors(error.reason).inc()
                 if source.closed or has_new_login(self._config.nats, source):
                     raise
-                if isinstance(error, CredentialsError):
-                    raise  # of the database: its files may say otherwise by now
                 if isinstance(error, AccessDeniedError):
                     await source.close()
                 await wait(self._stopping, retry.next())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+from collections.abc import Iterable
 
 import pytest
 
@@ -12,6 +13,7 @@ from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.archive.chain import Span, joined
 from outbox_operator.archive.records import columns
 from support.archiving import RULES, ArchivePlace
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -28,10 +30,9 @@ def span(generator: random.Random) -> Span:
     )
 
 
-async def test_ranges_join_as_the_numbers_do(place: ArchivePlace) -> None:
-    await place.migrate()
-    store = ArchiveStore(
-        parse_url(place.url),
+def a_store(place: ArchivePlace) -> ArchiveStore:
+    return ArchiveStore(
+        lambda: parse_url(place.url),
         schema="archive",
         columns=columns(RULES),
         classes=["default"],
@@ -39,6 +40,19 @@ async def test_ranges_join_as_the_numbers_do(place: ArchivePlace) -> None:
         duplicate_window=dt.timedelta(days=1),
         application_name="test",
     )
+
+
+def accounts_of(spans: Iterable[Span]) -> list[tuple[object, ...]]:
+    return [
+        (one.source, one.shard, one.low, one.high, one.low_at, one.high_at, one.low_sequence,
+         one.high_sequence)
+        for one in spans
+    ]  # fmt: skip
+
+
+async def test_ranges_join_as_the_numbers_do(place: ArchivePlace) -> None:
+    await place.migrate()
+    store = a_store(place)
     for seed in range(12):
         generator = random.Random(seed)
         came: list[Span] = []
@@ -46,11 +60,7 @@ async def test_ranges_join_as_the_numbers_do(place: ArchivePlace) -> None:
         for _ in range(4):
             batch = joined(span(generator) for _ in range(generator.randint(1, 12)))
             came += batch
-            accounts = [
-                (one.source, one.shard, one.low, one.high, one.low_at, one.high_at,
-                 one.low_sequence, one.high_sequence)
-                for one in batch
-            ]  # fmt: skip
+            accounts = accounts_of(batch)
             await store.store(Batch((), NOW, NOW, everywhere=False, accounts=accounts))
             found = await place.root.fetch(f"{NUMBERS} ORDER BY source, shard, low")
             wanted = joined(came)
@@ -65,3 +75,27 @@ async def test_ranges_join_as_the_numbers_do(place: ArchivePlace) -> None:
             shards = {(one.source, one.shard) for one in wanted}
             assert missing.gaps == len(wanted) - len(shards)
     await store.close()
+
+
+async def test_ranges_that_are_far_away_are_not_read(place: ArchivePlace) -> None:
+    """Who may publish can leave any number of ranges; each batch would take as long as all."""
+    await place.migrate()
+    filling = await place.open(None)
+    await filling.execute(
+        "INSERT INTO archive.ledger SELECT '/s', 0, 2 * n, 2 * n, now(), now(), n, n "
+        "FROM generate_series(1, 5000) n"
+    )
+    await filling.close()  # what it did is counted at its end
+    store = a_store(place)
+    spans = [Span("/s", 0, low, low, NOW, NOW, 1, 1) for low in range(20_000, 20_200, 2)]
+    await store.store(Batch((), NOW, NOW, everywhere=False, accounts=accounts_of(spans)))
+    await store.close()
+
+    async def read() -> int | None:
+        row = await place.root.fetchrow(
+            "SELECT n_tup_ins AS inserted, idx_tup_fetch + seq_tup_read AS read "
+            "FROM pg_stat_user_tables WHERE schemaname = 'archive' AND relname = 'ledger'"
+        )
+        return None if row is None or row["inserted"] < 5100 else int(row["read"]) + 1
+
+    assert await eventually(read, "both are counted") < 5000

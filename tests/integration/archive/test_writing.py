@@ -241,3 +241,23 @@ async def test_a_database_that_goes_away_is_waited_for(place: ArchivePlace, stre
         await stream.settled()
         assert app.checks["database"]()[0]
     assert sorted(row["emission"] for row in await place.rows("emission")) == [1, 2, 3, 4]
+
+
+async def test_a_login_that_changed_is_read_again_in_the_middle_of_a_batch(
+    place: ArchivePlace, stream: Stream
+) -> None:
+    async with writing(place.config) as app:
+        await stream.emit([1])
+        await stream.settled()
+        await place.root.execute(f"ALTER ROLE \"{place.writer}\" PASSWORD 'another'")
+        await place.root.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name LIKE 'outbox-archive %' AND datname = current_database()"
+        )
+        await stream.emit([2])
+        await eventually(
+            lambda: "CredentialsRejected" in app.checks["database"]()[1], "the login is refused"
+        )
+        place.write_login(place.writer, password="another")
+        await stream.settled()
+    assert [row["emission"] for row in await place.rows("emission")] == [1, 2]

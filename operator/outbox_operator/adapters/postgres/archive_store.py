@@ -6,7 +6,7 @@ Used by the process that writes an archive, and by nobody else. Must not import 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -85,7 +85,8 @@ class ArchiveStore:
     """One connection to an archive; `open` it again after an error.
 
     Args:
-        target: The database.
+        login: Says where the database is and how to log in; each `open` asks, because it may be
+            another one by then.
         schema: Schema of the archive.
         columns: What rows have values for.
         classes: Classes that rows may be of.
@@ -96,7 +97,7 @@ class ArchiveStore:
 
     def __init__(
         self,
-        target: PostgresTarget,
+        login: Callable[[], PostgresTarget],
         *,
         schema: str,
         columns: Sequence[str],
@@ -105,7 +106,8 @@ class ArchiveStore:
         duplicate_window: dt.timedelta,
         application_name: str,
     ) -> None:
-        self._target = target
+        self._login = login
+        self._target: PostgresTarget
         self._schema = schema
         self._columns = tuple(columns)
         self._classes = tuple(classes)
@@ -120,7 +122,7 @@ class ArchiveStore:
 
     @property
     def address(self) -> str:
-        """`host:port/database`, for messages."""
+        """`host:port/database`, for messages; once it was opened."""
         return self._target.address
 
     async def open(self) -> None:
@@ -130,6 +132,7 @@ class ArchiveStore:
             OutboxError: It is not, or the database is away; says what to do.
         """
         await self.close()
+        self._target = self._login()
         connection = await connect(
             self._target, application_name=self._name, statement_timeout=_STATEMENT_SECONDS
         )
