@@ -78,7 +78,9 @@ async def test_what_the_server_gave_up_on_is_collected_once(
         await given_up(client, stream_prefix)
         letters = DeadLetters(client, nats_server.auth, f"{stream_prefix}-dead")
         assert await listed(letters) == []
+        assert await letters.waiting(stream_prefix, "search")
         assert await letters.collect(stream_prefix, "search", f"{stream_prefix}.dead") == 2
+        assert not await letters.waiting(stream_prefix, "search")
         assert await letters.collect(stream_prefix, "search", f"{stream_prefix}.dead") == 0
         found = {letter.event_id: letter for letter in await listed(letters)}
         assert {(one.event_id, one.reason, one.error) for one in found.values()} == {

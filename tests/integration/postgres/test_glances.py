@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.controller.reconcile import outside
+from outbox_operator.controller.reconcile.connections import PostgresConnections
+from outbox_operator.controller.reconcile.outside import DatabasePlace, OutboxQuestion
 from outbox_operator.plan.postgres.state import DesiredDatabase
 from support.outbox import OWNER, publish_all
 from support.owned import OwnedDatabase
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -70,3 +78,24 @@ async def test_a_right_that_is_missing(place: OwnedDatabase) -> None:
 async def test_another_database_says_nothing_of_this_one(place: OwnedDatabase) -> None:
     wanted = [(DesiredDatabase(schema="outbox"), OWNER.uid)]
     assert await place.admin.glances(wanted, "1/1") == [None]
+
+
+async def test_a_table_that_somebody_has_locked_hides_no_other_outbox(
+    place: OwnedDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outside, "TOGETHER", 1)
+    login, identity = parse_url(place.url), await place.admin.identity()
+    questions = [OutboxQuestion(DesiredDatabase(schema=name), OWNER.uid) for name in NAMES]
+    pool = PostgresConnections(lambda _user, _trigger: None, time.monotonic)
+    context = cast(Any, SimpleNamespace(postgres=pool))
+
+    async def told() -> bool:
+        answers = await DatabasePlace(login, identity).ask(context, questions)
+        return [one is not None for one in answers] == [False, True, True]
+
+    try:
+        async with place.connection.transaction():
+            await place.connection.execute("LOCK TABLE outbox.cursors")
+            await eventually(told, "the others are seen meanwhile")
+    finally:
+        await pool.close()

@@ -209,6 +209,19 @@ class DeadLetters:
                     return collected
         return collected
 
+    async def waiting(self, source: str, durable: str) -> bool:
+        """Whether something that the server gave up on was not collected, for whatever reason.
+
+        Args:
+            source: As for `collect`, like `durable`.
+
+        Raises NatsError.
+        """
+        for subject in dead_letters.advisory_subjects(source, durable):
+            async for _ in self._messages(subject):
+                return True
+        return False
+
     async def _collect(
         self, advisory: Mapping[str, Any], source: str, durable: str, prefix: str
     ) -> int:

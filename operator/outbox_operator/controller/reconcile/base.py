@@ -119,6 +119,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         self._uids.pop(key, None)
         self._saw.pop(uid, None)
         self.context.resting.leave(key)
+        self.context.resting.confirmed(key)
         self.context.exported.forget(key)
         self.context.nats.forget(key)
         self.context.postgres.forget(key)

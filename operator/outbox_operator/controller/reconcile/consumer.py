@@ -156,9 +156,10 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             )  # fmt: skip
             workload = await self._workload(resource, source, secrets, earlier, scaled)
         # Passes look at an inbox or an archive, empty it of what is old, and see to the number of
-        # pods.
+        # pods; and one has to notice that a task which resets it is gone.
         calm = workload.restarts is None and self._workloads.is_calm(resource.meta.uid)
         calm = calm and not has_tables(resource.spec) and resource.spec.autoscaling is None
+        calm = calm and self._resets(resource) is None
         if seen is not None and digest is not None and calm:
             place, question, answer = seen
             outside = Outside(

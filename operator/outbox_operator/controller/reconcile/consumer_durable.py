@@ -140,7 +140,7 @@ async def _seen(
     letters: LettersSeen,
 ) -> IdleSeen | None:
     """How an idle durable consumer is asked for again, and what was seen; None: it was not all."""
-    if isinstance(letters.count, OutboxError):
+    if isinstance(letters.count, OutboxError) or not letters.whole:
         return None
     names, streams = [source.stream], [observed.stream]
     if source.dead_letter_stream is not None:

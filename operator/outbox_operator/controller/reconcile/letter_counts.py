@@ -23,10 +23,12 @@ class LettersSeen:
     Attributes:
         count: How many; None: not known where they are; or why they could not be counted.
         stream: Their stream before they were counted; None: it was not there, or not seen.
+        whole: Whether nothing is left to be taken in that may succeed another time.
     """
 
     count: int | OutboxError | None = None
     stream: ObservedStream | None = None
+    whole: bool = True
 
 
 NO_LETTERS: Final = LettersSeen()
@@ -59,11 +61,16 @@ class LetterCounts:
         stream: ObservedStream | None = None
         try:
             stream = await admin.stream_info(name)
+            # What the server takes no copy of today it may take tomorrow, and tells nobody.
+            known = known if before.whole else None
             if stream is None or (known, before.stream) != (where, stream):
+                whole = True
                 if not resource.meta.paused:
-                    await admin.dead_letters(name).collect(source.stream, durable, prefix)
+                    letters = admin.dead_letters(name)
+                    await letters.collect(source.stream, durable, prefix)
+                    whole = stream is None or not await letters.waiting(source.stream, durable)
                 count = await admin.subject_message_count(name, f"{prefix}.{durable}")
-                before = LettersSeen(count, stream)
+                before = LettersSeen(count, stream, whole)
         except OutboxError as error:
             return LettersSeen(error, stream)
         if not resource.meta.paused:  # else nothing was taken in

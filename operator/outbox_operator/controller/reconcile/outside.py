@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.stream_list import AT_ONCE
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from outbox_operator.controller.reconcile.context import Context
 
 log = logging.getLogger(__name__)
+
+GLANCE_SECONDS: Final = 5.0
+"""Longest look at some outboxes together. A table that somebody has locked holds up all of them,
+and then those that are looked at afterwards: passes look at each by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,12 @@ class DatabasePlace:
             try:
                 # Each time anew: passes wait for the same few connections.
                 async with context.postgres.lease(self.login) as admin:
-                    with understood(self.login):
-                        answers += await admin.glances(wanted, self.identity)
+                    async with asyncio.timeout(GLANCE_SECONDS):
+                        with understood(self.login):
+                            answers += await admin.glances(wanted, self.identity)
+            except TimeoutError:
+                log.info("%d outboxes are looked at one by one: no answer in time", len(some))
+                answers += [None] * len(some)
             except OutboxError as error:
                 if error.reason == Reason.POSTGRES_UNREACHABLE:
                     raise

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from outbox_operator import version
@@ -202,8 +203,10 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
             restarting=restarting,
             had=was_there(resource, ConditionType.RELAY_AVAILABLE, version.VERSION),
         )
+        looked = self.context.resting.confirmed(ObjectKey.of(owner))
+        earlier = counted_from(self._samples.get(owner.uid), looked, database.sample)
         result = relay_result(
-            resource, database, workload, self._samples.get(owner.uid),
+            resource, database, workload, earlier,
             stopped=stopped, full=children.full, stream=children.stream, scaled=scaled,
         )  # fmt: skip
         self._keep_sample(owner.uid, database.sample)
@@ -286,6 +289,25 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         self._database.forget(uid)
         self._children.forget(uid)
         super().forget(key, uid)
+
+
+def counted_from(
+    earlier: OutboxNumbers | None, looked: object, sample: OutboxNumbers | None
+) -> OutboxNumbers | None:
+    """The numbers from which a rate is counted: of an outbox that rested, not from its last pass.
+
+    Args:
+        earlier: Numbers of a pass.
+        looked: What the last look found that found all as that pass had; None: there was none.
+        sample: Numbers of now.
+    """
+    if earlier is None or sample is None or not isinstance(looked, OutboxNumbers):
+        return earlier
+    if earlier != looked:
+        return earlier
+    # The numbers stood still until that look: any moment before it will do.
+    latest = min(looked.taken_at, sample.taken_at - timedelta(seconds=RATE_SECONDS))
+    return replace(earlier, taken_at=max(earlier.taken_at, latest))
 
 
 def _secret_names(pipeline: Pipeline) -> frozenset[str]:

@@ -99,6 +99,7 @@ class Resting:
         self._record = record
         self._groups: dict[_Which, _Group] = {}
         self._places: dict[ObjectKey, _Which] = {}
+        self._confirmed: dict[ObjectKey, object] = {}
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
@@ -128,6 +129,10 @@ class Resting:
         if which is not None:
             del self._groups[which].members[key]
 
+    def confirmed(self, key: ObjectKey) -> object | None:
+        """The last answer that was as before, once: a pass goes on from there; None: none was."""
+        return self._confirmed.pop(key, None)
+
     async def run(self, context: Context) -> None:
         """Ask for ever; cancelled, it leaves off."""
         loop = asyncio.get_running_loop()
@@ -153,25 +158,26 @@ class Resting:
 
     async def _look(self, context: Context, place: Place, group: _Group) -> None:
         """Ask for all members of a group, and wake those for whom something is otherwise."""
-        asked: dict[ObjectKey, _Rest] = {}
-        for key, rest in list(group.members.items()):
-            if await self._as_before(context, key, rest):
-                asked[key] = rest
-            elif group.members.get(key) is rest:
-                self._wake(context, key)
-        questions = [rest.outside.question for rest in asked.values()]
-        answers: Sequence[object] = [None] * len(questions)
+        members, answers = dict(group.members), dict[ObjectKey, object]()
         try:
             async with asyncio.timeout(LONGEST_SECONDS):
-                answers = await place.ask(context, questions)
+                asked: dict[ObjectKey, Hashable] = {}
+                for key, rest in members.items():
+                    if await self._as_before(context, key, rest):
+                        asked[key] = rest.outside.question
+                    elif group.members.get(key) is rest:
+                        self._wake(context, key)
+                found = await place.ask(context, list(asked.values()))
+                answers = dict(zip(asked, found, strict=True))
         except (OutboxError, TimeoutError) as error:
-            log.info("could not look after %d objects that rest: %s", len(questions), error)
+            log.info("could not look after %d objects that rest: %s", len(members), error)
         except Exception:  # their passes say what is wrong
             log.exception("looking after objects that rest failed by a defect")
-        for (key, rest), answer in zip(asked.items(), answers, strict=True):
+        for key, rest in members.items():
             if group.members.get(key) is not rest:
                 continue  # a pass was faster
-            if answer == rest.outside.answer:
+            if key in answers and answers[key] == rest.outside.answer:
+                self._confirmed[key] = answers[key]
                 context.exported.confirm(key)
                 self._record(key.kind, True)
             else:
@@ -190,6 +196,9 @@ class Resting:
             await context.enter(key.namespace)
             held = await context.secrets.digest(key.namespace, rest.outside.secrets)
         except OutboxError:
+            return False
+        except Exception:  # its own pass says what is wrong; the others are looked at
+            log.exception("the Secrets of %s could not be read by a defect", key)
             return False
         return held == rest.outside.digest
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -16,6 +17,7 @@ from outbox_operator.controller.reconcile.background import Background
 from outbox_operator.controller.reconcile.cluster import ClusterIdentity
 from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
 from outbox_operator.controller.reconcile.context import Context
+from outbox_operator.controller.reconcile.pipeline import counted_from
 from outbox_operator.controller.reconcile.resting import Outside
 from outbox_operator.controller.reconcile.room import Room
 from outbox_operator.controller.reconcile.secrets import Secrets
@@ -24,6 +26,7 @@ from outbox_operator.controller.runtime.objects import Objects
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.settings import Settings
 from outbox_operator.errors import NatsError
+from outbox_operator.plan.postgres.state import OutboxNumbers
 from support.waiting import eventually
 
 KEY = ObjectKey(meta.PIPELINE, "shop", "orders")
@@ -195,3 +198,66 @@ async def test_an_answer_that_a_pass_was_faster_than_wakes_nobody(world: World) 
     server.go.set()
     await world.looks(server)
     assert world.woken == []
+
+
+async def test_who_ends_a_look_by_a_defect_keeps_nobody_else_from_being_looked_at(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rotten, server, read = ObjectKey(meta.PIPELINE, "bank", "a"), Server(), Secrets.digest
+
+    async def digest(self: Secrets, namespace: str, names: Sequence[str]) -> str:
+        if namespace == rotten.namespace:
+            raise ValueError("nobody has thought of this")
+        return await read(self, namespace, names)
+
+    monkeypatch.setattr(Secrets, "digest", digest)
+    world.put(rotten, 5)
+    await world.rest(server, key=rotten)
+    await world.rest(server)
+    await eventually(lambda: world.woken == [rotten], "its own pass has to say what is wrong")
+    await world.looks(server)
+    server.answers[KEY] = "b"
+    await eventually(lambda: world.woken == [rotten, KEY], "it was woken")
+
+
+async def test_a_pass_learns_once_what_a_look_confirmed_last(world: World) -> None:
+    server = Server()
+    await world.rest(server)
+    await world.looks(server)
+    world.context.resting.leave(KEY)
+    assert world.context.resting.confirmed(KEY) == "a"
+    assert world.context.resting.confirmed(KEY) is None
+
+
+NUMBERS = OutboxNumbers(
+    backlog_rows=0, backlog_is_estimate=False, oldest_age_seconds=0.0, dead_letters=0,
+    published_total=5, last_published_at=None, last_position=5, remark=None, notice=None,
+    position_notice=None, stream_created=None, taken_at=datetime(2026, 1, 31, tzinfo=UTC),
+)  # fmt: skip
+
+
+def taken(seconds: float, total: int = 5) -> OutboxNumbers:
+    at = NUMBERS.taken_at + timedelta(seconds=seconds)
+    return replace(NUMBERS, taken_at=at, published_total=total)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "looked", "sample", "counted"),
+    [
+        (taken(0), taken(290), taken(320, 305), taken(290)),
+        (taken(0), taken(290), taken(291, 305), taken(281)),  # else the rate would jump
+        (taken(0), taken(3), taken(4, 305), taken(0)),
+        (taken(0), None, taken(320, 305), taken(0)),
+        (taken(0), taken(290, 6), taken(320, 305), taken(0)),  # those of another rest
+        (None, taken(290), taken(320, 305), None),
+        (taken(0), taken(290), None, taken(0)),
+    ],
+)
+def test_a_rate_is_not_spread_over_the_time_of_a_rest(
+    earlier: OutboxNumbers | None,
+    looked: OutboxNumbers | None,
+    sample: OutboxNumbers | None,
+    counted: OutboxNumbers | None,
+) -> None:
+    found = counted_from(earlier, looked, sample)
+    assert (found, found and found.taken_at) == (counted, counted and counted.taken_at)
