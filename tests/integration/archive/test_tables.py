@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from outbox_operator.errors import ConflictError, UnsafeChangeError
+from outbox_operator.errors import ConflictError, PostgresError, UnsafeChangeError
 from outbox_operator.wire.archive import RetentionClass
 from support.archiving import DAY, ArchivePlace
 
@@ -94,6 +94,23 @@ async def test_rows_without_a_partition_get_one_and_old_ones_go(place: ArchivePl
     assert sum(line.startswith("dropped partition") for line in said) == 30 - len(left)
     assert await place.upkeep() == ("nothing to do",)
     assert await place.root.fetchval("SELECT pg_relation_size($1::regclass)", default["leaf"]) == 0
+
+
+async def test_a_partition_that_cannot_be_made_keeps_no_other_from_upkeep(
+    place: ArchivePlace,
+) -> None:
+    """Detached by hand, say to be copied away, a table is in the way of the next of its name."""
+    await place.migrate()
+    now = datetime.now(UTC)
+    await place.root.execute(ADD, "default", now, 1)
+    [today] = await place.root.fetch(LEAVES)
+    await place.root.execute(f"ALTER TABLE archive.events_default DETACH PARTITION {today['leaf']}")
+    await place.root.execute(ADD, "orders", now - timedelta(days=500), 1)
+    with pytest.raises(PostgresError, match=today["leaf"].removeprefix("archive.")):
+        await place.upkeep()
+    assert await place.root.fetch(LEAVES) == [], "what was too old is gone all the same"
+    await place.root.execute(f"ALTER TABLE {today['leaf']} RENAME TO away")
+    await place.upkeep()
 
 
 async def test_retention_waits_for_who_reads(place: ArchivePlace) -> None:

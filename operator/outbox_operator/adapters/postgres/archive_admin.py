@@ -143,9 +143,10 @@ class _Upkeep:
         self._connection = connection
         self._schema = schema
         self._result = result
+        self._failure: asyncpg.PostgresError | None = None
 
     async def run(self) -> None:
-        """Raise the driver's errors, but none for a busy table."""
+        """Raise the driver's errors, but none for a busy table: the first, once all is tried."""
         for one in await catalog.class_tables(self._connection, self._schema):
             keep = one.keep_seconds
             if keep is None or one.default is None:
@@ -161,6 +162,8 @@ class _Upkeep:
                 async with self._brief(f"drop partition {leaf.name}"):
                     await self._execute("archive_drop_leaf", leaf=quoted(leaf.name))
                     self._result.dropped.append(leaf.name)
+        if self._failure is not None:
+            raise self._failure
 
     async def _add(self, one: ClassTable, keep: float) -> None:
         """Add the partitions that a class needs for what is there and what comes."""
@@ -209,7 +212,10 @@ class _Upkeep:
 
     @asynccontextmanager
     async def _brief(self, doing: str) -> AsyncIterator[None]:
-        """A transaction that waits for no lock for long; what it could not do is deferred."""
+        """A transaction that waits for no lock for long; what it could not do is deferred.
+
+        What fails is kept for the end.
+        """
         try:
             async with self._connection.transaction():
                 await self._connection.execute(
@@ -223,3 +229,8 @@ class _Upkeep:
                 yield
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             self._result.deferred.append(doing)
+        except asyncpg.PostgresError as error:
+            if self._connection.is_closed():
+                raise
+            # Of one table: it keeps no other from its upkeep.
+            self._failure = self._failure or error
