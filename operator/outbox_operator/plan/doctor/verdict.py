@@ -69,14 +69,15 @@ class Verdict:
     begins: datetime | None = None
 
     def lose(self, first: int, last: int) -> None:
-        """Take note of a stretch of positions that a replay would send again."""
+        """Take note of a stretch of positions that a replay would send again, in their order."""
         apart = [(low, high) for low, high in self.lost if high + 1 < first or last + 1 < low]
         joined = [one for one in self.lost if one not in apart]
         if not joined and len(self.lost) == MOST_STRETCHES:
             self.more_lost = True
             return
         ends = [(first, last), *joined]
-        self.lost[:] = [*apart, (min(low for low, _ in ends), max(high for _, high in ends))]
+        whole = min(low for low, _ in ends), max(high for _, high in ends)
+        self.lost[:] = sorted([*apart, whole])
 
     def add(self, word: str, example: str = "", count: int = 1) -> None:
         """Take note of something."""
