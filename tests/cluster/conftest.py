@@ -22,7 +22,7 @@ from support.nats import NatsServer
 from support.operator import OperatorProcess
 from support.world import World
 
-FIRST_HALF = ("test_bad_input", "test_pipeline", "test_shards")
+FIRST_HALF = ("test_alerts", "test_bad_input", "test_pipeline", "test_scaling", "test_shards")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups

@@ -53,7 +53,7 @@ def short(namespace: str) -> dict[str, Any]:
     values["OutboxSampleStale"]["threshold"] = 4
     values["OutboxConsumerStuck"]["threshold"] = 4
     values["OutboxOperatorDown"]["window"] = "1d"
-    return {"namespaces": [namespace], "gap": "2m", "rules": values}
+    return {"namespaces": [namespace], "gap": "45s", "rules": values}
 
 
 @dataclass
