@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import re
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,7 @@ from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
+ROOT = Path(__file__).resolve().parents[3]
 NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 NUMBERS = "SELECT source, shard, low, high, low_sequence, high_sequence FROM archive.ledger"
 
@@ -75,6 +78,44 @@ async def test_ranges_join_as_the_numbers_do(place: ArchivePlace) -> None:
             shards = {(one.source, one.shard) for one in wanted}
             assert missing.gaps == len(wanted) - len(shards)
     await store.close()
+
+
+async def test_gaps_are_forgiven_and_numbers_forgotten_as_the_page_says(
+    place: ArchivePlace,
+) -> None:
+    await place.migrate()
+    page = (ROOT / "docs/how-to/prove-completeness.md").read_text()
+    looking, forgiving, forgetting = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    source = "/shop/orders"
+    spans = [Span(source, 0, low, high, NOW, NOW, low, high) for low, high in ((1, 17), (20, 30))]
+    forged = Span(source, 0, 900_000, 900_000, NOW, NOW, 40, 40)
+    other = [Span("/other", 0, low, low, NOW, NOW, low, low) for low in (17, 20)]
+    store = a_store(place)
+    accounts = accounts_of([*spans, forged, *other])
+    await store.store(Batch((), NOW, NOW, everywhere=False, accounts=accounts))
+    keeper = await place.open(place.keeper)
+    await keeper.execute(forgiving)
+    await keeper.execute(forgetting)
+    [left] = await keeper.fetch(looking)
+    assert (left["source"], left["first"], left["last"]) == ("/other", 18, 19)
+    following = Span(source, 0, 31, 31, NOW, NOW, 31, 31)
+    await store.store(Batch((), NOW, NOW, everywhere=False, accounts=accounts_of([following])))
+    await store.close()
+    rows = await keeper.fetch(f"{NUMBERS} WHERE source = $1", source)
+    assert list(map(tuple, rows)) == [(source, 0, 1, 31, 1, 31)]
+
+
+async def test_of_too_many_ranges_the_first_are_counted(place: ArchivePlace) -> None:
+    """Any 10,000 of them left one out in the middle, whose neighbours were then one large gap."""
+    await place.migrate()
+    await place.root.execute(
+        "INSERT INTO archive.ledger SELECT '/s', 0, 2 * n, 2 * n, now(), now(), n, n "
+        "FROM generate_series(1, 10001) n ORDER BY n = 5000"
+    )
+    store = a_store(place)
+    missing = await store.missing()
+    await store.close()
+    assert (missing.gaps, missing.numbers) == (9999, 9999)
 
 
 async def test_ranges_that_are_far_away_are_not_read(place: ArchivePlace) -> None:

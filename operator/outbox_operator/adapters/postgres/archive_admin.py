@@ -15,11 +15,12 @@ import asyncpg
 
 from outbox_operator.adapters.postgres import catalog
 from outbox_operator.adapters.postgres.connection import STANDSTILL_MILLISECONDS, Connection
-from outbox_operator.adapters.postgres.errors import errors
+from outbox_operator.adapters.postgres.errors import errors, translate
 from outbox_operator.adapters.postgres.migration_steps import MigrationSteps
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.schema_locks import holding
 from outbox_operator.adapters.postgres.url import PostgresTarget
+from outbox_operator.errors import OutboxError, PostgresError
 from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.postgres import archive_partitions as partitions
 from outbox_operator.plan.postgres.archive_migrations import plan_archive
@@ -43,6 +44,17 @@ _STATEMENT_SECONDS: Final = 600.0
 """Moving the rows of a stretch may take minutes, and building its indexes."""
 _STRETCHES: Final = 100
 """Of rows in a default partition that one round moves; the next one goes on."""
+_REMEDIES: Final = {
+    "42P07": "a table of that name is no partition of its class, one that was detached by hand for "
+    "example: rename it (ALTER TABLE … RENAME TO …) or attach it again; the rows of that time stay "
+    "in the default partition until then",
+    "42P17": "its time overlaps that of a partition that was attached by hand: detach that one",
+    "2BP01": "something was made by hand that needs it: drop that, a view for example, yourself",
+    "53100": "the server's disk is full: give it room, or keep a class for a shorter time",
+    "53200": "raise max_locks_per_transaction of the server, and start it anew: a statement over "
+    "the archive locks every partition with its indexes",
+}
+"""What to do, by SQLSTATE."""
 
 
 @dataclass(kw_only=True)
@@ -134,19 +146,26 @@ class ArchiveAdmin:
                 if not held:
                     result.deferred.append("another one is at it")
                     return result
-                await _Upkeep(self._connection, schema, result).run()
+                await _Upkeep(self._connection, self._target, schema, result).run()
         return result
 
 
 class _Upkeep:
-    def __init__(self, connection: Connection, schema: str, result: UpkeepResult) -> None:
+    def __init__(
+        self, connection: Connection, target: PostgresTarget, schema: str, result: UpkeepResult
+    ) -> None:
         self._connection = connection
+        self._target = target
         self._schema = schema
         self._result = result
-        self._failure: asyncpg.PostgresError | None = None
+        self._failures: list[tuple[str, asyncpg.PostgresError]] = []
 
     async def run(self) -> None:
-        """Raise the driver's errors, but none for a busy table: the first, once all is tried."""
+        """Do all that can be done; then raise what could not, but for a busy table.
+
+        Raises:
+            PostgresError: Names the first step that failed, and what to do.
+        """
         for one in await catalog.class_tables(self._connection, self._schema):
             keep = one.keep_seconds
             if keep is None or one.default is None:
@@ -162,8 +181,17 @@ class _Upkeep:
                 async with self._brief(f"drop partition {leaf.name}"):
                     await self._execute("archive_drop_leaf", leaf=quoted(leaf.name))
                     self._result.dropped.append(leaf.name)
-        if self._failure is not None:
-            raise self._failure
+        if self._failures:
+            raise self._failed() from self._failures[0][1]
+
+    def _failed(self) -> OutboxError:
+        doing, cause = self._failures[0]
+        failed = translate(cause, self._target)
+        remedy = _REMEDIES.get(cause.sqlstate or "", "what else was to be done is done")
+        others = len(self._failures) - 1
+        also = f"; {others} more steps failed" if others else ""
+        said = f"archive {self._schema}: could not {doing}: {failed.message}; {remedy}{also}"
+        return PostgresError(said, reason=failed.reason)
 
     async def _add(self, one: ClassTable, keep: float) -> None:
         """Add the partitions that a class needs for what is there and what comes."""
@@ -214,7 +242,7 @@ class _Upkeep:
     async def _brief(self, doing: str) -> AsyncIterator[None]:
         """A transaction that waits for no lock for long; what it could not do is deferred.
 
-        What fails is kept for the end.
+        What fails is kept for the end, with what was being done.
         """
         try:
             async with self._connection.transaction():
@@ -233,4 +261,4 @@ class _Upkeep:
             if self._connection.is_closed():
                 raise
             # Of one table: it keeps no other from its upkeep.
-            self._failure = self._failure or error
+            self._failures.append((doing, error))
