@@ -109,6 +109,7 @@ class PostgresServer:
             self._root,
             programs=None if folder == newest_binaries() else folder,
             port=free_port(),
+            keeps_port=False,
             launcher=NOT_PAST_OUR_DEATH,
             **settings,
         )

@@ -23,6 +23,7 @@ from outbox_operator.aio import Backoff, wait
 from outbox_operator.api.resource import Consumer, Pipeline
 from outbox_operator.dev.locks import FileLock
 from outbox_operator.dev.manifest import Resources
+from outbox_operator.embedded.ports import kept_port
 from outbox_operator.embedded.process import living, stop_orphan
 from outbox_operator.errors import ConflictError
 from outbox_operator.plan.jetstream.consumers import handled_by_runtime
@@ -167,26 +168,52 @@ class Processes:
 
     Args:
         folder: Where configurations and logs go.
+        keeps_ports: Whether each answers probes and metrics on a port that stays the same.
+
+    Attributes:
+        restarts: How often each ended by itself since it was last begun anew.
+        running: Which live.
+        ports: Where each answers, by name; with `keeps_ports`, once it was started.
+        python: Names of those that call functions of Python.
     """
 
-    def __init__(self, jobs: list[Job], folder: Path) -> None:
+    def __init__(self, jobs: list[Job], folder: Path, *, keeps_ports: bool = False) -> None:
         self._jobs = jobs
         self._folder = folder
+        self._keeps_ports = keeps_ports
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
+        self._wanted = {job.name: asyncio.Event() for job in jobs}
+        """Set when a process is to end: for good, or to begin anew."""
         self.restarts = dict.fromkeys((job.name for job in jobs), 0)
         self.running: set[str] = set()
+        self.ports: dict[str, int] = {}
+        self.python = [
+            job.name
+            for job in jobs
+            if isinstance(job.config, ConsumerConfig) and job.config.python is not None
+        ]
 
     async def __aenter__(self) -> Processes:
         self._folder.mkdir(parents=True, exist_ok=True)
         for job in self._jobs:
-            (self._folder / f"{job.name}.json").write_text(encode(job.config))
+            self._configure(job.config, self._folder / f"{job.name}.json")
         self._tasks = [asyncio.create_task(self._keep(job), name=job.name) for job in self._jobs]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._stopping.set()
+        for name in self._wanted:
+            self._wanted[name].set()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def begin_anew(self, name: str) -> None:
+        """End a process in good order and start it again; one that waits for its next start, now.
+
+        What it is to run is another program now, so that what was before says nothing.
+        """
+        self.restarts[name] = 0
+        self._wanted[name].set()
 
     def log(self, name: str) -> Path:
         """The log file of a job."""
@@ -197,11 +224,12 @@ class Processes:
         path = self._folder / f"{job.name}.json"
         await asyncio.to_thread(stop_orphan, path.with_suffix(".pid"), path, signal.SIGTERM)
         restart = Backoff(*_RESTART_SECONDS, stable_after=_STABLE_SECONDS)
-        lock = FileLock(_hold(self._folder, job.name))
+        lock, wanted = FileLock(_hold(self._folder, job.name)), self._wanted[job.name]
         while not self._stopping.is_set():
             if not lock.take():
                 await wait(self._stopping, _HELD_SECONDS)
                 continue
+            wanted.clear()
             started = asyncio.get_running_loop().time()
             try:  # whoever waits for the lock finds the number of what runs
                 process = await self._start(job, path)
@@ -211,15 +239,24 @@ class Processes:
                 lock.release()
             if process is not None:
                 await self._run(job, process)
+            if wanted.is_set():
+                restart.reset()
+                continue
             lasted = asyncio.get_running_loop().time() - started
-            await wait(self._stopping, restart.next(lasted))
             self.restarts[job.name] += 1
+            await wait(wanted, restart.next(lasted))
         await lock.take_within(_MOST_HELD_SECONDS)  # who works with its place needs the servers
         lock.release()
+
+    def _configure(self, config: RelayConfig | ConsumerConfig, path: Path) -> None:
+        path.write_text(encode(config))
 
     async def _start(self, job: Job, config: Path) -> asyncio.subprocess.Process:
         # Handlers are found where the developer stands, as with `python -m`.
         search = (os.getcwd(), os.environ.get("PYTHONPATH"))
+        if self._keeps_ports:
+            port = self.ports[job.name] = kept_port(config.with_suffix(".port"))
+            self._configure(dataclasses.replace(job.config, health_port=port), config)
         with self.log(job.name).open("ab") as log:
             with suppress(OSError):  # a full disk
                 log.write(f"{json.dumps(_beginning(job.verb))}\n".encode())
@@ -227,7 +264,9 @@ class Processes:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "outbox_operator.cli.main", job.verb, "--config", config,
                 env={
-                    **os.environ, "PYTHONPATH": os.pathsep.join(path for path in search if path)
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(path for path in search if path),
+                    "PYTHONUNBUFFERED": "1",  # what a handler prints is seen when it does
                 },
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
@@ -241,7 +280,7 @@ class Processes:
     async def _run(self, job: Job, process: asyncio.subprocess.Process) -> None:
         self.running.add(job.name)
         ended = asyncio.create_task(process.wait())
-        stop = asyncio.create_task(self._stopping.wait())
+        stop = asyncio.create_task(self._wanted[job.name].wait())
         try:
             await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -4,6 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final, Literal
+
+Runs = Literal["here", "ended", "elsewhere"]
+_RUNS: Final[Mapping[Runs, str]] = {
+    "here": "", "ended": "ended, is started again", "elsewhere": "not run here",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restarted:
+    """A process that ended by itself.
+
+    Attributes:
+        times: How often.
+        last: What it said last that may be why; empty: nothing.
+    """
+
+    name: str
+    times: int
+    last: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,6 +31,7 @@ class PipelineNumbers:
     """An outbox and its stream at one moment.
 
     Attributes:
+        dead_letters: Of the relay, and of the consumers that read its stream.
         published: Events published since creation.
         stored: Messages in the stream.
     """
@@ -29,16 +50,19 @@ class ConsumerNumbers:
     """A durable consumer at one moment.
 
     Attributes:
-        handled: Sequence up to which everything is acknowledged.
-        local: Whether one of our processes handles its messages here.
+        handled: Events handled since the start, without those that became dead letters; None:
+            whoever handles does not say.
+        dead_letters: Its letters in the dead-letter stream.
+        runs: What of it runs here: a process, one that has ended and is started again, or nothing.
     """
 
     name: str
     pending: int
     ack_pending: int
     redelivered: int
-    handled: int
-    local: bool
+    handled: int | None
+    dead_letters: int
+    runs: Runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +74,7 @@ class Sample:
     consumers: tuple[ConsumerNumbers, ...]
 
 
-def render(now: Sample, before: Sample | None, restarts: Sequence[str] = ()) -> list[str]:
+def render(now: Sample, before: Sample | None, restarts: Sequence[Restarted] = ()) -> list[str]:
     """The table as lines.
 
     Args:
@@ -63,10 +87,15 @@ def render(now: Sample, before: Sample | None, restarts: Sequence[str] = ()) -> 
     head = ["PIPELINE", "BACKLOG", "OLDEST", "PUBLISHED", "PER S", "IN STREAM", "DEAD"]
     lines = _aligned([head, *(_pipeline(one, earlier, elapsed) for one in now.pipelines)])
     if now.consumers:
-        head = ["CONSUMER", "PENDING", "IN WORK", "REDELIVERED", "HANDLED TO", "PER S", ""]
+        head = ["CONSUMER", "PENDING", "IN WORK", "REDELIVERED", "HANDLED", "PER S", "DEAD", ""]
         rows = (_consumer(one, handled, elapsed) for one in now.consumers)
         lines += ["", *_aligned([head, *rows])]
-    return lines + [f"started again: {name}" for name in restarts]
+    return lines + [_restarted(one) for one in restarts]
+
+
+def _restarted(one: Restarted) -> str:
+    times = "once" if one.times == 1 else f"{one.times} times"
+    return f"{one.name} ended {times} and was started again{f': {one.last}' if one.last else ''}"
 
 
 def _pipeline(one: PipelineNumbers, earlier: Mapping[str, int], elapsed: float) -> list[str]:
@@ -81,20 +110,21 @@ def _pipeline(one: PipelineNumbers, earlier: Mapping[str, int], elapsed: float) 
     ]
 
 
-def _consumer(one: ConsumerNumbers, handled: Mapping[str, int], elapsed: float) -> list[str]:
+def _consumer(one: ConsumerNumbers, handled: Mapping[str, int | None], elapsed: float) -> list[str]:
     return [
         one.name,
         str(one.pending),
         str(one.ack_pending),
         str(one.redelivered),
-        str(one.handled),
+        "-" if one.handled is None else str(one.handled),
         _rate(one.handled, handled.get(one.name), elapsed),
-        "" if one.local else "not run here",
+        str(one.dead_letters),
+        _RUNS[one.runs],
     ]
 
 
-def _rate(now: int, before: int | None, elapsed: float) -> str:
-    if before is None or elapsed <= 0:
+def _rate(now: int | None, before: int | None, elapsed: float) -> str:
+    if now is None or before is None or elapsed <= 0:
         return "-"
     return f"{max(0.0, (now - before) / elapsed):.0f}"
 

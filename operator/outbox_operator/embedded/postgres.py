@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
+from outbox_operator.embedded.ports import kept_port
 from outbox_operator.embedded.process import (
     START_SECONDS,
     EmbeddedServerError,
@@ -48,11 +49,12 @@ class EmbeddedPostgres:
         folder: Data, log and password; made at the first start.
         programs: Folder of `postgres` and `initdb`; default: those of the wheel.
         port: Default: one that is free.
+        keeps_port: Whether that one is taken again by whoever starts with the folder later.
         launcher: Start of the command line that runs the server, a program that ends in it.
         settings: Further settings of the server, by name.
 
     Attributes:
-        port: Kept over restarts.
+        port: Kept over restarts; with `keeps_port` known once it was started.
         settings: Of the server; a change counts from the next start on.
         data: Folder of the database cluster.
         log: File of what the server says.
@@ -65,6 +67,7 @@ class EmbeddedPostgres:
         *,
         programs: Path | None = None,
         port: int | None = None,
+        keeps_port: bool = False,
         launcher: Sequence[str] = (),
         **settings: str,
     ) -> None:
@@ -72,6 +75,7 @@ class EmbeddedPostgres:
         self.settings = {**_SETTINGS, **settings}
         self._folder = folder.absolute()
         self._given_programs = programs
+        self._keeps_port = keeps_port
         self._launcher = tuple(launcher)
         self.data = self._folder / "data"
         self.log = self._folder / "server.log"
@@ -108,6 +112,8 @@ class EmbeddedPostgres:
         self.prepare()
         user, programs = self._user(), self.programs()
         stop_orphan(self.data / "postmaster.pid", self.data, signal.SIGINT)
+        if self._keeps_port:
+            self.port = kept_port(self._folder / "port")
         settings = {**self.settings, "port": str(self.port)}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         command = [*self._launcher, str(programs / "postgres"), "-D", str(self.data), *options]

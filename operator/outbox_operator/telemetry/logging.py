@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, the same shape for every role.
+"""Structured logs: one JSON object a line, the same shape for every role; text at a terminal.
 
 Called once by each role's entry point (`setup`), and around units of work (`bind`). Knows nothing
 of the work itself and must never let a password through: `redact` is the last net, not a licence
@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, Final, TextIO
 
+from outbox_operator.telemetry.readable import readable
 from outbox_operator.wire.times import format_time
 
 _STANDARD: Final = frozenset(
@@ -69,6 +70,12 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The JSON text of `record`; never raises for values JSON cannot hold."""
+        text = json.dumps(self.fields(record), ensure_ascii=False, default=_fallback)
+        # What came in as no UTF-8 cannot go out: the line would be lost.
+        return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+    def fields(self, record: logging.LogRecord) -> dict[str, Any]:
+        """What the line holds, without secrets."""
         moment = dt.datetime.fromtimestamp(record.created, dt.UTC)
         line: dict[str, Any] = {
             "time": format_time(moment, "milliseconds"),
@@ -82,10 +89,16 @@ class JsonFormatter(logging.Formatter):
             line.setdefault(name, value)
         if record.exc_info:
             line["exception"] = _middle_cut(self.formatException(record.exc_info))
-        clean = {name: _plain(value) for name, value in line.items()}
-        text = json.dumps(clean, ensure_ascii=False, default=_fallback)
-        # What came in as no UTF-8 cannot go out: the line would be lost.
-        return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+        return {name: _plain(value) for name, value in line.items()}
+
+
+class TerminalFormatter(JsonFormatter):
+    """The same for a person who looks on: a line of text, and the traceback below it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The text of `record`, in which nothing is left that a terminal would obey."""
+        text = readable(self.fields(record))
+        return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def _middle_cut(text: str) -> str:
@@ -113,7 +126,9 @@ def _fallback(value: object) -> str:
 
 
 def setup(role: str, level: str = "INFO", *, stream: TextIO | None = None) -> None:
-    """Send all logs of this process as JSON lines to `stream` (default: standard error).
+    """Send all logs of this process to `stream` (default: standard error).
+
+    As lines of JSON, unless it is a terminal: a person reads there.
 
     Args:
         role: `operator`, `relay` or `consumer`; in every line.
@@ -123,7 +138,8 @@ def setup(role: str, level: str = "INFO", *, stream: TextIO | None = None) -> No
         ValueError: `level` is not a level name.
     """
     handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
-    handler.setFormatter(JsonFormatter(role))
+    terminal = handler.stream.isatty()
+    handler.setFormatter(TerminalFormatter(role) if terminal else JsonFormatter(role))
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)

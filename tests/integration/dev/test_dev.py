@@ -34,13 +34,16 @@ def test_from_nothing_to_a_handled_event_and_again_with_the_same_data(dev: Dev) 
     assert password not in dev.output
     assert not any(password in log.read_text() for log in (dev.data / "run").iterdir())
     outbox = CommandLine.of_laptop(dev.data)
+    urls = [(dev.data / name).read_text() for name in ("database-url", "nats-url")]
+    assert (dev.data / ".gitignore").read_text() == "*\n", "a password lies in there"
     before = set(processes_of(dev.folder))
     again = subprocess.run(
         [*outbox_of("dev"), "-f", str(SMALLEST)],
         cwd=dev.folder, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert again.returncode == 1
-    assert f"folder {dev.data}: `outbox dev` runs with it already" in again.stderr
+    mine = (dev.data / "lock").read_text()
+    assert f"folder {dev.data}: `outbox dev` runs with it already (process {mine})" in again.stderr
     assert before <= set(processes_of(dev.folder)), "the first one's were ended"
     assert dev.end() == 0
     assert processes_of(dev.folder) == []
@@ -50,6 +53,7 @@ def test_from_nothing_to_a_handled_event_and_again_with_the_same_data(dev: Dev) 
     dev.says(r"(?m)^orders +0 +- +1 ")
     dev.emit("order.paid", '{"id": 1}', "--key", "1")
     dev.says(r"orders-billing <- order\.paid of 1")
+    assert urls == [(dev.data / name).read_text() for name in ("database-url", "nats-url")]
     assert "order.created" not in dev.output, "handled twice"
     the_verbs_of_a_cluster_answer_here(dev)
     assert dev.end(signal.SIGTERM) == 0

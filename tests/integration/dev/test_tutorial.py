@@ -36,12 +36,27 @@ def test_the_tutorial_holds(dev: Dev) -> None:
     assert shell("again") == "refused\n"
 
     assert dev.end() == 0
-    dev.start(manifest=dev.folder / "pipeline.yaml")
-    dev.says(r"(?m)^orders +0 ")
+    dev.start("--reload", manifest=dev.folder / "pipeline.yaml")
+    dev.says(r"ready after \d")
     shell("bug")
     shell("third")
     dev.until(lambda: shell("invoices") == "1 1999\n3 70\n", "the third order's invoice")
+    bug = "ValueError: order 2: nobody buys for 2000000 at invoice"
+    dev.says(rf"consumer-orders-billing \| \S+ WARNING event .* not handled.*: {bug}")
+    dev.says(rf"consumer-orders-billing \| \S+ ERROR event .* is a dead letter.*: {bug}")
+    dev.says(r"(?m)^orders +0 +- +3 .* 1$")
+    dev.says(r"(?m)^orders-billing +0 +0 +\d +1 +\d+ +1$")
     log = dev.folder / ".outbox-dev/run/consumer-orders-billing.log"
     dev.until(lambda: "nobody buys for 2000000" in log.read_text(), "the error in the log")
     dev.until(lambda: "dead letter" in log.read_text(), "a dead letter")
     assert shell("invoices") == "1 1999\n3 70\n"
+    mended = blocks["billing.py"].replace("raise ValueError", "print('so much', flush=False)  #")
+    (dev.folder / "billing.py").write_text(f"import nothing_of_this_name\n{mended}")
+    why = "outbox consume: python handler 'billing:app': no module named 'nothing_of_this_name'"
+    dev.says(r"changed: billing\.py; consumers begin anew")
+    dev.says(rf"consumer-orders-billing \| {why}")
+    dev.says(rf"consumer-orders-billing ended .* and was started again: {why}")
+    (dev.folder / "billing.py").write_text(mended)
+    (dev.folder / "shop.py").write_text(blocks["shop.py"].replace("VALUES ($1", "VALUES (7 * $1"))
+    shell("bug")
+    dev.says(r"consumer-orders-billing \| so much")

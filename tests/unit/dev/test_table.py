@@ -5,7 +5,13 @@ from __future__ import annotations
 import json
 
 from outbox_operator.dev.printer import line
-from outbox_operator.dev.table import ConsumerNumbers, PipelineNumbers, Sample, render
+from outbox_operator.dev.table import (
+    ConsumerNumbers,
+    PipelineNumbers,
+    Restarted,
+    Sample,
+    render,
+)
 
 
 def sample(seconds: float, published: int, handled: int, backlog: int = 0) -> Sample:
@@ -19,10 +25,12 @@ def sample(seconds: float, published: int, handled: int, backlog: int = 0) -> Sa
         ),
         consumers=(
             ConsumerNumbers(
-                name="billing", pending=3, ack_pending=2, redelivered=1, handled=handled, local=True
+                name="billing", pending=3, ack_pending=2, redelivered=1, handled=handled,
+                dead_letters=4, runs="here",
             ),
             ConsumerNumbers(
-                name="audit", pending=0, ack_pending=0, redelivered=0, handled=0, local=False
+                name="audit", pending=0, ack_pending=0, redelivered=0, handled=None,
+                dead_letters=0, runs="elsewhere",
             ),
         ),
     )  # fmt: skip
@@ -48,9 +56,20 @@ def test_backlog_says_its_age_and_that_it_was_not_counted_to_the_end() -> None:
 
 
 def test_consumers_that_do_not_run_here_say_so() -> None:
-    lines = render(sample(1.0, 0, 0), None, ["relay-orders"])
-    assert "not run here" in next(row for row in lines if row.startswith("audit"))
-    assert lines[-1] == "started again: relay-orders"
+    lines = render(sample(1.0, 0, 0), None)
+    assert cells(lines, "audit")[4:] == ["-", "-", "0", "not", "run", "here"]
+
+
+def test_dead_letters_are_not_among_what_was_handled() -> None:
+    assert cells(render(sample(1.0, 0, 7), None), "billing")[4:] == ["7", "-", "4"]
+
+
+def test_what_ended_says_how_often_and_why() -> None:
+    ended = [Restarted(name="relay-orders", times=1), Restarted(name="b", times=3, last="no")]
+    assert render(sample(1.0, 0, 0), None, ended)[-2:] == [
+        "relay-orders ended once and was started again",
+        "b ended 3 times and was started again: no",
+    ]
 
 
 def test_printed_events_are_one_line_in_either_mode() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import re
 import time
 from collections.abc import Iterator
 
@@ -106,3 +107,23 @@ def test_a_value_json_cannot_hold_is_written_as_text(lines: io.StringIO) -> None
 def test_an_unknown_level_is_refused() -> None:
     with pytest.raises(ValueError, match="LOUD"):
         telemetry.setup("relay", "loud")
+
+
+class Terminal(io.StringIO):
+    """A stream that a person reads."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_at_a_terminal_a_record_is_text_without_what_a_terminal_obeys(lines: io.StringIO) -> None:
+    stream = Terminal()
+    telemetry.setup("relay", "debug", stream=stream)
+    log = logging.getLogger("outbox.test")
+    try:
+        raise ValueError("password=hunter2")
+    except ValueError:
+        log.warning("of \x1b[2J", extra={"shard": 0, "key": "a"}, exc_info=True)
+    first, *_, last = stream.getvalue().splitlines()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d WARNING of \\x1b\[2J shard=0 key=a", first)
+    assert last == "ValueError: password=***"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from outbox_operator.cli.cluster.screen import clean
 from outbox_operator.cli.laptop.words import VERBS
 from outbox_operator.errors import OutboxError, SpecError
 
@@ -43,6 +44,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--print", action="store_true", dest="printed",
         help="print the events of consumers with an HTTP handler that has no --endpoint",
     )  # fmt: skip
+    parser.add_argument(
+        "--reload", action=argparse.BooleanOptionalAction, default=None,
+        help="start Python handlers anew when a file of Python below this folder is saved "
+        "(default: at a terminal)",
+    )  # fmt: skip
     parser.epilog = (
         "`outbox dev VERB` is a verb of a cluster for what runs here, "
         "`outbox dev VERB --data FOLDER` for what runs with that folder: "
@@ -64,14 +70,16 @@ def run(args: argparse.Namespace) -> int:
         print(f"leaving out {ignored}: it needs Kubernetes")
     for stream in resources.reduced:
         print(f"stream {stream}: one replica, because there is one server")
+    screen = _Screen()
+    reload: bool = screen.terminal if args.reload is None else args.reload
     options = app.Options(
         folder=Path(args.data).absolute(),
         database_url=os.environ.get(DATABASE_ENV),
         nats_url=None if args.nats_url is None else _nats_url(args.nats_url),
         endpoints=dict(_endpoint(text) for text in args.endpoint),
         printed=args.printed,
+        sources=Path.cwd() if reload else None,
     )
-    screen = _Screen()
     try:
         asyncio.run(app.run(resources, options, say=screen.say, show=screen.show))
     except OSError as error:
@@ -108,19 +116,31 @@ class _Screen:
     """Redraws the table in place on a terminal; elsewhere prints it when it changes."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stdout.isatty()
+        self.terminal = sys.stdout.isatty()
         self._shown: list[str] = []
 
     def say(self, line: str) -> None:
-        print(line, flush=True)
-        self._shown = []
+        """Print a line, above the table."""
+        lines = self._shown if self.terminal else []
+        self._erase()
+        print("\n".join([clean(line), *map(self._fitted, lines)]), flush=True)
+        self._shown = lines
 
     def show(self, lines: list[str]) -> None:
-        if not self._terminal:
-            if lines != self._shown:
-                print("\n".join(lines), flush=True)
-        else:
-            if self._shown:
-                print(f"\x1b[{len(self._shown)}F\x1b[J", end="")
-            print("\n".join(lines), flush=True)
+        """Print the table anew."""
+        lines = [clean(line) for line in lines]
+        if not self.terminal and lines == self._shown:
+            return
+        self._erase()
+        print("\n".join(map(self._fitted, lines)), flush=True)
         self._shown = lines
+
+    def _erase(self) -> None:
+        if self.terminal and self._shown:
+            print(f"\x1b[{len(self._shown)}F\x1b[J", end="")
+
+    def _fitted(self, line: str) -> str:
+        """A line that takes no more than one of a terminal's: as many are erased as were shown."""
+        if not self.terminal:
+            return line
+        return line[: max(1, shutil.get_terminal_size().columns - 1)]

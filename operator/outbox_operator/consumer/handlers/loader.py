@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from outbox_operator.consumer.error_text import describe
 from outbox_operator.consumer.handlers.registry import Handlers
 from outbox_operator.errors import SpecError
 
@@ -39,8 +40,7 @@ def load(path: str) -> Callable[..., Any] | Handlers:
         ) from error
     except Exception as error:
         raise SpecError(
-            f"python handler {path!r}: importing {module_name} failed: "
-            f"{type(error).__name__}: {error}"
+            f"python handler {path!r}: importing {module_name} failed: {describe(error)}"
         ) from error
     found = getattr(module, name, None)
     if found is None:

@@ -1,0 +1,227 @@
+"""While relay and consumers run: the table, what they say, and a new start when code changes.
+
+Called by `dev.app` for as long as it runs; servers that are away for a while are waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+
+from outbox_operator.adapters.nats.admin import JetStreamAdmin
+from outbox_operator.adapters.postgres.admin import PostgresAdmin
+from outbox_operator.aio import wait
+from outbox_operator.api.resource import Consumer
+from outbox_operator.dev import counts, setup
+from outbox_operator.dev.manifest import Resources
+from outbox_operator.dev.processes import Processes, Servers
+from outbox_operator.dev.said import Said
+from outbox_operator.dev.sources import Sources
+from outbox_operator.dev.table import (
+    ConsumerNumbers,
+    PipelineNumbers,
+    Restarted,
+    Runs,
+    Sample,
+    render,
+)
+from outbox_operator.errors import OutboxError
+from outbox_operator.plan.jetstream.stream_config import dead_letter_name, dead_letter_prefix
+from outbox_operator.plan.names import durable_name
+
+_SAMPLE_SECONDS: Final = 1.0
+_SAID_SECONDS: Final = 0.2
+_READY_SECONDS: Final = 0.05
+_SOURCES_SECONDS: Final = 0.5
+_SOURCES_SHARE: Final = 10
+"""Looks at the sources take no more than one part in so many of the time."""
+
+
+class Live:
+    """What is looked at while everything runs.
+
+    Args:
+        resources: What runs.
+        processes: As what.
+        where: The servers.
+        stop: Set when all this is to end.
+        say: Takes one line for a person.
+        show: Takes the table anew each second.
+    """
+
+    def __init__(
+        self,
+        resources: Resources,
+        processes: Processes,
+        where: Servers,
+        stop: asyncio.Event,
+        say: Callable[[str], None],
+        show: Callable[[list[str]], None],
+    ) -> None:
+        self._resources = resources
+        self._processes = processes
+        self._where = where
+        self._stop = stop
+        self._say = say
+        self._show = show
+        self._said = {name: Said(name, processes.log(name)) for name in processes.restarts}
+        self._handled = {name: counts.Handled() for name in processes.restarts}
+
+    async def run(self, sources: Path | None, began: float) -> None:
+        """Until `stop` is set.
+
+        Args:
+            sources: Folder of the code of handlers, which begin anew when it changes; None: not.
+            began: When the start began, as `time.monotonic` counts.
+        """
+        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._table(session))
+            tasks.create_task(self._repeat_news())
+            tasks.create_task(self._ready(session, began))
+            if sources is not None:
+                tasks.create_task(self._reload(sources))
+
+    def say_news(self) -> None:
+        """Say what the processes have said since the last time."""
+        for said in self._said.values():
+            for line in said.news():
+                self._say(line)
+
+    async def _repeat_news(self) -> None:
+        while not await wait(self._stop, _SAID_SECONDS):
+            self.say_news()
+
+    async def _ready(self, session: aiohttp.ClientSession, began: float) -> None:
+        """Say when all processes are ready, once."""
+        names = set(self._said)
+        while names and not await wait(self._stop, _READY_SECONDS):
+            ports = self._processes.ports
+            for name in [one for one in names if one in ports]:
+                if await counts.is_ready(session, ports[name]):
+                    names.discard(name)
+        if not names:
+            self._say(f"ready after {time.monotonic() - began:.1f} s")
+
+    async def _reload(self, folder: Path) -> None:
+        """Begin all Python consumers anew when a file of theirs was saved."""
+        sources = await asyncio.to_thread(Sources, folder)
+        pause, waiting = _SOURCES_SECONDS, list[str]()
+        while not await wait(self._stop, pause):
+            before = time.monotonic()
+            changed = await asyncio.to_thread(sources.changed)
+            pause = max(_SOURCES_SECONDS, _SOURCES_SHARE * (time.monotonic() - before))
+            waiting += changed
+            if not waiting or changed:
+                continue  # an editor, or a switch of branches, may be at it still
+            files = sorted(set(waiting))
+            rest = f" and {len(files) - 3} more" if len(files) > 3 else ""
+            self._say(f"changed: {', '.join(files[:3])}{rest}; consumers begin anew")
+            waiting.clear()
+            for name in self._processes.python:
+                self._said[name].forget()
+                self._processes.begin_anew(name)
+
+    async def _table(self, session: aiohttp.ClientSession) -> None:
+        before: Sample | None = None
+        database_url = self._where.database_url_file.read_text()
+        while not self._stop.is_set():
+            try:
+                async with (
+                    setup.database(database_url) as admin,
+                    setup.jetstream(self._where.nats_url) as streams,
+                ):
+                    while not self._stop.is_set():
+                        now = await self._sample(admin, streams, session)
+                        self._show(render(now, before, self._restarted()))
+                        before = now
+                        await wait(self._stop, _SAMPLE_SECONDS)
+            except OutboxError as error:
+                self._show([error.message])
+                await wait(self._stop, _SAMPLE_SECONDS)
+
+    def _restarted(self) -> list[Restarted]:
+        return [
+            Restarted(name=name, times=times, last=self._said[name].last)
+            for name, times in self._processes.restarts.items()
+            if times
+        ]
+
+    async def _sample(
+        self, admin: PostgresAdmin, streams: JetStreamAdmin, session: aiohttp.ClientSession
+    ) -> Sample:
+        """The numbers of now."""
+        resources = self._resources
+        letters = {one.meta.key: await self._letters(streams, one) for one in resources.consumers}
+        pipelines = []
+        for pipeline in resources.pipelines:
+            numbers = await admin.sample(pipeline.spec.database.schema_)
+            own = resources.stream_of(pipeline)
+            stream = await streams.stream_info(own.spec.name)
+            readers = (one for one in resources.consumers if resources.source_of(one) is own)
+            pipelines.append(
+                PipelineNumbers(
+                    name=pipeline.meta.name,
+                    backlog=numbers.backlog_rows,
+                    backlog_is_estimate=numbers.backlog_is_estimate,
+                    oldest_seconds=numbers.oldest_age_seconds,
+                    dead_letters=numbers.dead_letters + sum(letters[r.meta.key] for r in readers),
+                    published=numbers.published_total,
+                    stored=stream.messages if stream is not None else 0,
+                )
+            )
+        consumers = [
+            one
+            for consumer in resources.consumers
+            if (one := await self._consumer(consumer, streams, session, letters)) is not None
+        ]
+        return Sample(
+            seconds=time.monotonic(), pipelines=tuple(pipelines), consumers=tuple(consumers)
+        )
+
+    async def _consumer(
+        self,
+        consumer: Consumer,
+        streams: JetStreamAdmin,
+        session: aiohttp.ClientSession,
+        letters: Mapping[str, int],
+    ) -> ConsumerNumbers | None:
+        """None: its durable consumer is gone."""
+        source = self._resources.source_of(consumer).spec.name
+        found = await streams.consumer_info(source, durable_name(consumer))
+        if found is None:
+            return None
+        name = f"consumer-{consumer.meta.name}"
+        return ConsumerNumbers(
+            name=consumer.meta.name,
+            pending=found.pending,
+            ack_pending=found.ack_pending,
+            redelivered=found.redelivered,
+            handled=await self._handled_by(name, session),
+            dead_letters=letters[consumer.meta.key],
+            runs=self._runs(name),
+        )
+
+    def _runs(self, name: str) -> Runs:
+        if name in self._processes.running:
+            return "here"
+        return "ended" if name in self._said else "elsewhere"
+
+    async def _handled_by(self, name: str, session: aiohttp.ClientSession) -> int | None:
+        handled = self._handled.get(name)
+        if handled is None:
+            return None
+        port = self._processes.ports.get(name)
+        metrics = None if port is None else await counts.metrics_of(session, port)
+        return handled.total if metrics is None else handled.said(counts.acknowledged(metrics))
+
+    async def _letters(self, streams: JetStreamAdmin, consumer: Consumer) -> int:
+        spec = self._resources.source_of(consumer).spec
+        if spec.deadLetter is None:
+            return 0
+        subject = f"{dead_letter_prefix(spec)}.{durable_name(consumer)}"
+        return await streams.subject_message_count(dead_letter_name(spec), subject) or 0
