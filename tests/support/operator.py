@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import os
 import signal
 import subprocess
@@ -133,6 +135,17 @@ class OperatorProcess:
     def tail(self, lines: int = 60) -> str:
         """The end of its log."""
         return "\n".join(self.text().splitlines()[-lines:])
+
+    def pages_until_stopped(self, deadline: float = SECONDS) -> list[str]:
+        """SIGTERM; its metrics page as it was again and again until it ended."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        pages, end = [], time.monotonic() + deadline
+        while self.process.poll() is None and time.monotonic() < end:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                pages.append(self.fetch("/metrics"))
+        self.stop()
+        return pages
 
     def stop(self, deadline: float = SECONDS) -> int:
         """SIGTERM; its exit code."""

@@ -211,6 +211,8 @@ class Operator:
                     queue.drain(DRAIN_SECONDS), context.background.drain(DRAIN_SECONDS)
                 )
             finally:
+                # At once: for who leads, a number that is absent is not to be bridged by alerts.
+                self._metrics.retire()
                 self._exported.end()
                 work.cancel()
                 await asyncio.wait({work})

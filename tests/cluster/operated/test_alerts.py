@@ -250,7 +250,9 @@ async def an_operator_that_is_gone(shop: Shop) -> None:
     """That it is gone is known although nobody says so; another one takes over."""
     operator, watch = shop.world.operator, shop.watch
     watch.begin()
-    operator.stop()
+    for page in await asyncio.to_thread(operator.pages_until_stopped):
+        leads = "\noutbox_operator_leader_since_timestamp_seconds{" in page
+        assert ("\noutbox_pipeline_backlog_rows{" in page) or not leads, "times would begin anew"
     await watch.fires("OutboxOperatorDown")
     assert watch.prometheus.query("outbox_pipeline_backlog_rows") == []
 
