@@ -206,6 +206,7 @@ class Reason(StrEnum):
     # Sending at once
     SEND_TIMEOUT = "SendTimeout"
     SEND_REFUSED = "SendRefused"
+    NOBODY_LISTENS = "NobodyListens"
     TOO_MANY_WAITING = "TooManyWaiting"
     LINK_CLOSED = "LinkClosed"
     CONNECTION_OF_PARENT = "ConnectionOfParent"

@@ -29,7 +29,7 @@ ATTEMPTS: Final = Declaration(
 SUCCESSES: Final = Declaration(
     "counter",
     f"{_PREFIX}success_total",
-    "Of these, events that the stream acknowledged, or whose nudge reached NATS.",
+    "Of these, events that the stream acknowledged, or whose nudge reached a relay.",
     LABELS,
 )
 FAILURES: Final = Declaration(
@@ -49,6 +49,7 @@ _BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 _FAILURES: Final = (
     Reason.SEND_TIMEOUT,
     Reason.SEND_REFUSED,
+    Reason.NOBODY_LISTENS,
     Reason.TOO_MANY_WAITING,
     Reason.LINK_CLOSED,
     Reason.CONNECTION_OF_PARENT,

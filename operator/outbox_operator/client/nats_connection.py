@@ -15,6 +15,9 @@ from outbox_operator.errors import SpecError
 RETRY_SECONDS: Final = 1.0
 """After a failed attempt to connect, events are left to the relay for so long."""
 
+_NO_RESPONDERS: Final = "503"
+_MOST_UNHEARD: Final = 1000
+
 Connect = Callable[[], Awaitable[Any]]
 
 
@@ -92,6 +95,55 @@ class OwnConnection:
             raise UnreachableError(f"cannot connect: {detail[:300]}") from error
         finally:
             self._connecting = None
+
+
+class UnheardError(Exception):
+    """Nobody listens to what was published; the message says on which subject."""
+
+
+class Nudges:
+    """Messages without content on one connection, of which the server says if nobody listens.
+
+    It says so to the subject for answers, and before it answers a flush that follows: to hear it
+    takes no further way to the server and back. Where the login may not subscribe to answers, or
+    the server does not say so, every nudge counts as heard.
+
+    Args:
+        client: Of nats-py.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self._answers: str = client.new_inbox()
+        self._subscription: Any = None
+        self._lock = asyncio.Lock()
+        self._number = 0
+        self._unheard: set[str] = set()
+
+    async def send(self, subject: str, timeout_seconds: float) -> None:
+        """Publish one, and wait until the server has it.
+
+        Raises:
+            UnheardError: Nobody listens.
+            Exception: Whatever the driver raises.
+        """
+        self._number += 1
+        answer = f"{self._answers}.{self._number}"
+        async with self._lock:
+            if self._subscription is None:
+                self._subscription = await self.client.subscribe(f"{self._answers}.*")
+        await self.client.publish(subject, reply=answer)
+        await flush(self.client, timeout_seconds)
+        async with self._lock:
+            while self._subscription.pending_msgs:
+                message = await self._subscription.next_msg(timeout_seconds)
+                if (message.headers or {}).get("Status") == _NO_RESPONDERS:
+                    self._unheard.add(message.subject)
+        if answer in self._unheard:
+            self._unheard.discard(answer)
+            raise UnheardError(f"nobody listens on {subject}")
+        if len(self._unheard) > _MOST_UNHEARD:  # of nudges that were given up before the answer
+            self._unheard.clear()
 
 
 async def flush(client: Any, timeout_seconds: float) -> None:

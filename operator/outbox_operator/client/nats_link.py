@@ -22,11 +22,12 @@ from outbox_operator.client.metrics import send_metrics
 from outbox_operator.client.nats_connection import (
     Connect,
     GivenConnection,
+    Nudges,
     OwnConnection,
+    UnheardError,
     UnreachableError,
     complaint_about,
     connector,
-    flush,
 )
 from outbox_operator.errors import SpecError
 from outbox_operator.reasons import Reason
@@ -123,7 +124,8 @@ class NatsLink:
         )
         self._waiting = 0
         self._closed = False
-        self._nudges: dict[str, _Nudges] = {}
+        self._nudges: dict[str, _Gathered] = {}
+        self._nudged: Nudges | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def _forked(self) -> None:
@@ -208,7 +210,7 @@ class NatsLink:
 
     def _start(self, job: Job) -> None:
         if job.headers is None:
-            self._nudges.setdefault(job.subject, _Nudges()).add(job, self._nudge)
+            self._nudges.setdefault(job.subject, _Gathered()).add(job, self._nudge)
         else:
             self._spawn(self._publish(job))
 
@@ -222,8 +224,9 @@ class NatsLink:
 
     async def _send_nudge(self, jobs: list[Job]) -> None:
         async def send(client: Any) -> None:
-            await client.publish(jobs[0].subject)
-            await flush(client, self._timeout_seconds)
+            if self._nudged is None or self._nudged.client is not client:
+                self._nudged = Nudges(client)
+            await self._nudged.send(jobs[0].subject, self._timeout_seconds)
 
         await self._attempt(jobs, send)
 
@@ -263,6 +266,8 @@ class NatsLink:
                 await send(client)
         except UnreachableError as error:
             problem = Reason.NATS_UNREACHABLE, str(error)
+        except UnheardError as error:
+            problem = Reason.NOBODY_LISTENS, f"{error}: {_DETAILS[Reason.NOBODY_LISTENS]}"
         except TimeoutError:
             problem = Reason.SEND_TIMEOUT, f"no answer within {self._timeout_seconds:g} s"
         except Exception as error:  # noqa: BLE001 - whatever a driver raises, the relay has the event
@@ -295,7 +300,7 @@ class NatsLink:
                 self._settled.notify_all()
 
 
-class _Nudges:
+class _Gathered:
     """Nudges of one pipeline: the first at once, those that follow closely together."""
 
     def __init__(self) -> None:
@@ -329,6 +334,8 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 
 
 _DETAILS: Final = {
+    Reason.NOBODY_LISTENS: "the relay does not run, its pipeline has another namespace or name, or "
+    "its login may not subscribe there",
     Reason.LINK_CLOSED: "the link is closed",
     Reason.CONNECTION_OF_PARENT: "the connection was made by the parent process; pass a URL or a "
     "function that connects",

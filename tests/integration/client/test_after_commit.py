@@ -366,7 +366,10 @@ async def test_when_nats_is_away_or_hangs_the_caller_never_notices(
     pipeline = unique()
     with NatsServer() as server:
         # Refused at once; of what hangs the test waits for the whole time.
-        async with open_link(server.url, timeout_seconds=2) as link:
+        async with (
+            open_link(server.url, timeout_seconds=2) as link,
+            contextlib.AsyncExitStack() as stack,
+        ):
             outbox = Outbox(send=Nudge(link=link, namespace="shop", pipeline=pipeline))
             server.stop()
             took = [await commit(outbox, connection) for _ in range(20)]
@@ -375,6 +378,9 @@ async def test_when_nats_is_away_or_hangs_the_caller_never_notices(
             assert [r.levelname for r in caplog.records] == ["WARNING"]
             assert "immediate sending fails, events of shop/" in caplog.text
             server.start()
+            listener = await stack.enter_async_context(connected(server))
+            await listener.subscribe(nudge_subject("shop", pipeline))
+            await listener.flush()
 
             async def works() -> bool:
                 await commit(outbox, connection)
@@ -397,10 +403,12 @@ async def test_when_nats_is_away_or_hangs_the_caller_never_notices(
 
 
 async def test_a_link_may_be_closed_again(
-    shop: Shop, connection: Any, nats_server: NatsServer
+    shop: Shop, connection: Any, nats_server: NatsServer, client: Client
 ) -> None:
     """By an exit handler and a framework's shut-down, say (FU-10)."""
     pipeline = unique()
+    await client.subscribe(nudge_subject("shop", pipeline))
+    await client.flush()
     async with open_link(nats_server.url, timeout_seconds=SECONDS) as link:
         outbox = Outbox(send=Nudge(link=link, namespace="shop", pipeline=pipeline))
         await commit(outbox, connection)
@@ -465,7 +473,10 @@ async def test_what_the_login_may_not_publish_is_a_failure_with_the_words_of_nat
         own = await nats.connect(server.url, user=ROLE, password=ROLE)
         how = own if given else lambda: nats.connect(server.url, user=ROLE, password=ROLE)
         try:
-            async with open_link(how, timeout_seconds=1 if publishes else SECONDS) as link:
+            async with (
+                open_link(how, timeout_seconds=1 if publishes else SECONDS) as link,
+                contextlib.AsyncExitStack() as stack,
+            ):
                 send: Nudge | Publish = Nudge(link=link, namespace="shop", pipeline=pipeline)
                 if publishes:
                     send = Publish(
@@ -482,6 +493,9 @@ async def test_what_the_login_may_not_publish_is_a_failure_with_the_words_of_nat
                 assert f'permissions violation for publish to "{subject}"' in caplog.text.lower()
                 if not publishes:
                     give(server, EVERYTHING)
+                    relay = await stack.enter_async_context(connected(server))
+                    await relay.subscribe(subject)
+                    await relay.flush()
                     await eventually(lambda: healed(send, connection, pipeline), "heard again")
         finally:
             await own.close()
@@ -492,6 +506,55 @@ async def healed(send: Nudge | Publish, connection: Any, pipeline: str) -> bool:
     await commit(Outbox(send=send), connection)
     assert await asyncio.to_thread(send.link.flush, SECONDS)
     return figure("success_total", pipeline) > 0
+
+
+@pytest.mark.parametrize("given", [False, True])
+async def test_a_nudge_that_no_relay_listens_for_is_a_failure(
+    shop: Shop,
+    connection: Any,
+    nats_server: NatsServer,
+    client: Client,
+    caplog: pytest.LogCaptureFixture,
+    given: bool,
+) -> None:
+    """Of another namespace, say (FU-5); the relay that does listen hears its own meanwhile."""
+    right, wrong = unique(), unique()
+    async with open_link(client if given else nats_server.url, timeout_seconds=SECONDS) as link:
+        here, nowhere = (
+            Outbox(send=Nudge(link=link, namespace="shop", pipeline=name))
+            for name in (right, wrong)
+        )
+        nudges = await client.subscribe(nudge_subject("shop", right))
+        await client.flush()
+        for _ in range(20):
+            async with by_asyncpg(shop.url, here) as one:
+                await here.publish_after_commit(one, Event(type="a", payload=1))
+                await nowhere.publish_after_commit(one, Event(type="b", payload=1))
+        assert await asyncio.to_thread(link.flush, SECONDS)
+        assert figure("success_total", right) == figure("attempts_total", right) == 20
+        assert figure("failures_total", wrong, reason="NobodyListens") == 20
+        assert (
+            f"nobody listens on {nudge_subject('shop', wrong)}: the relay does not" in caplog.text
+        )
+        await nudges.unsubscribe()
+        await client.flush()
+        await commit(here, connection)
+        assert await asyncio.to_thread(link.flush, SECONDS)
+        assert figure("failures_total", right, reason="NobodyListens") == 1
+
+
+async def test_a_login_that_may_hear_no_answers_nudges_all_the_same(connection: Any) -> None:
+    pipeline = unique()
+    rights = deny(subscribe=["_INBOX.>"])
+    with NatsServer(with_permissions(**{ROLE: rights})) as server:
+        how = lambda: nats.connect(server.url, user=ROLE, password=ROLE)  # noqa: E731
+        async with open_link(how, timeout_seconds=SECONDS) as link:
+            for _ in range(2):
+                await commit(
+                    Outbox(send=Nudge(link=link, namespace="shop", pipeline=pipeline)), connection
+                )
+            assert await asyncio.to_thread(link.flush, SECONDS)
+    assert figure("success_total", pipeline) == 2
 
 
 async def test_the_flag_turns_all_of_it_off(shop: Shop, connection: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from outbox_operator.client import NatsLink, Publish, SpecError
 from outbox_operator.client.metrics import SendMetrics
-from outbox_operator.client.nats_link import Job, _Nudges
+from outbox_operator.client.nats_link import Job, _Gathered
 from outbox_operator.reasons import Reason
 from support.waiting import SECONDS
 
@@ -27,7 +27,7 @@ async def test_the_first_nudge_goes_at_once_and_close_ones_go_together() -> None
         if sum(map(len, sent)) == 100:
             complete.set()
 
-    nudges = _Nudges()
+    nudges = _Gathered()
     # All in one step of the loop: no time passes in between but that of the code.
     for number in range(100):
         nudges.add(job(number), send)
