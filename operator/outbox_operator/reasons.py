@@ -113,6 +113,7 @@ class Reason(StrEnum):
     NOTHING_LOST = "NothingLost"
     EVENTS_MISSING = "EventsMissing"
     NOT_PROVABLE = "NotProvable"
+    SEAL_BROKEN = "SealBroken"
     SEQUENCE_BEHIND = "SequenceBehind"
     SEQUENCE_AT_ITS_END = "SequenceAtItsEnd"
     SEQUENCE_AHEAD = "SequenceAhead"

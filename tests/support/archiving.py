@@ -111,6 +111,10 @@ class ArchivePlace:
             f"SELECT {columns} FROM archive.events {more} ORDER BY sequence, archived_at"
         )
 
+    def login_file(self, role: str) -> str:
+        """A file with the URL of a role."""
+        return self._file(role)
+
     def write_login(self, role: str, *, password: str) -> None:
         """Have a role's file say another password."""
         found = urlsplit(self._urls[role]).password

@@ -43,6 +43,13 @@ def parse(text: bytes | str, *, where: str) -> ArchiveConfig:
             raise SpecError(
                 f"configuration {where}: {name}: wanted {lowest} to {highest}, found {value}"
             )
+    for name, lowest, highest in (("every_seconds", 1.0, 86_400.0), ("after_seconds", 0.0, 3600.0)):
+        value = lowest if config.sealing is None else getattr(config.sealing, name)
+        if not lowest <= value <= highest:
+            raise SpecError(
+                f"configuration {where}: sealing.{name}: wanted {lowest} to {highest}, "
+                f"found {value}"
+            )
     if config.migration is not None and config.migration.schema != config.database.schema:
         raise SpecError(
             f"configuration {where}: migration.schema: wanted that of database, "

@@ -1,26 +1,43 @@
-"""What `outbox archive migrate` and `upkeep` do: the tables of an archive, with its own login.
+"""What `outbox archive migrate`, `upkeep` and `verify` do: the tables of an archive, by its owner.
 
 Called by `cli.commands.archive`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 from outbox_operator.adapters.postgres.archive_admin import ArchiveAdmin, UpkeepResult
+from outbox_operator.adapters.postgres.archive_seals import Sealing, signed
+from outbox_operator.adapters.postgres.archive_verify import Verdict
 from outbox_operator.adapters.postgres.connection import connect
 from outbox_operator.adapters.postgres.url import Login, resolve
+from outbox_operator.adapters.signing import public_key, signer
 from outbox_operator.api.v1alpha1.common import AdoptionPolicy
+from outbox_operator.errors import CredentialsError, SpecError
 from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.postgres.archive_migrations import plan_archive
 from outbox_operator.plan.postgres.archive_schema import DesiredArchive
+from outbox_operator.plan.postgres.archive_seals import Head
 from outbox_operator.plan.state import Owner
 from outbox_operator.version import VERSION
-from outbox_operator.wire.archive import ArchiveConfig, owner_uid
+from outbox_operator.wire.archive import (
+    ArchiveConfig,
+    ArchiveDatabase,
+    ArchiveSealing,
+    owner_uid,
+)
 
 _LOCK_SECONDS: Final = 10.0
+_SEALING_SECONDS: Final = 600.0
+"""Of one round; the next one goes on."""
+_UPKEEP_SECONDS: Final = 7200.0
+"""Twice as long as upkeep is away."""
+_MOST_BYTES: Final = 64 * 1024
 
 
 async def migrate(
@@ -53,7 +70,7 @@ async def migrate(
         else:
             await admin.apply(plan, desired, claim, lock_timeout=_LOCK_SECONDS, version=VERSION)
             done = tuple(step.reason for step in plan.statements)
-        return (*done, *_told(await admin.maintain(desired.schema)))
+        return (*done, *_told(await admin.maintain(desired.schema, _sealing(config))))
 
 
 async def upkeep(config: ArchiveConfig) -> tuple[str, ...]:
@@ -63,8 +80,87 @@ async def upkeep(config: ArchiveConfig) -> tuple[str, ...]:
         OutboxError: It cannot be done.
     """
     async with _administration(config) as admin:
-        lines = tuple(_told(await admin.maintain(config.database.schema)))
+        lines = tuple(_told(await admin.maintain(config.database.schema, _sealing(config))))
     return lines or ("nothing to do",)
+
+
+async def verify(
+    config: ArchiveConfig,
+    *,
+    login_file: str | None = None,
+    public_keys: Sequence[str] = (),
+    known: Sequence[str] = (),
+) -> tuple[bool, tuple[str, ...]]:
+    """Check an archive against its seals.
+
+    Args:
+        config: Of the archive.
+        login_file: File with the URL of who reads; None: who owns the tables does.
+        public_keys: Files with keys that seals may be signed with, besides the configuration's.
+        known: Seals as they were noted.
+
+    Returns:
+        Whether nothing is wrong; and lines for a person.
+
+    Raises:
+        OutboxError: It cannot be done.
+    """
+    sealing = config.sealing or ArchiveSealing()
+    files = (*public_keys, *(() if sealing.key_file is None else (sealing.key_file,)))
+    keys = [public_key(_text(path), path) for path in files]
+    try:
+        heads = [Head.parse(one) for one in known]
+    except ValueError as error:
+        raise SpecError(f"--known: {error}") from error
+    async with _administration(config, login_file) as admin:
+        verdict = await admin.verifier(
+            config.database.schema,
+            keys={key.fingerprint: key.verifies for key in keys},
+            known=heads,
+            overdue=timedelta(
+                seconds=2 * sealing.every_seconds + sealing.after_seconds + _UPKEEP_SECONDS
+            ),
+        ).verify()
+    return not verdict.findings and verdict.head is not None, tuple(_judged(verdict, bool(keys)))
+
+
+def _judged(verdict: Verdict, keyed: bool) -> Iterator[str]:
+    yield from (f"WRONG: {what}" for what in verdict.findings)
+    if verdict.more:
+        yield f"WRONG: {verdict.more} more"
+    if verdict.head is None:
+        yield "nothing is sealed: set sealing in the configuration, and run outbox archive upkeep"
+        return
+    yield (
+        f"{verdict.rows} events are as they were sealed, {verdict.dropped} were dropped by "
+        f"retention, {verdict.unsealed} are not sealed yet"
+    )
+    checked = "" if keyed or not verdict.signed else ", not checked: give --public-key"
+    yield f"{verdict.seals} seals, {verdict.signed} of them signed{checked}"
+    yield f"sealed to {verdict.sealed_to:%Y-%m-%d %H:%M:%S} UTC; to be noted: {verdict.head}"
+
+
+def _sealing(config: ArchiveConfig) -> Sealing | None:
+    """How the archive is sealed; reads the key."""
+    declared = config.sealing
+    if declared is None:
+        return None
+    how = Sealing(
+        every=timedelta(seconds=declared.every_seconds),
+        after=timedelta(seconds=declared.after_seconds),
+        seconds=_SEALING_SECONDS,
+    )
+    path = declared.key_file
+    return how if path is None else signed(how, signer(_text(path), path))
+
+
+def _text(path: str) -> str:
+    """Text of a small file. Raises CredentialsError."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(_MOST_BYTES).decode("ascii", "replace")
+    except OSError as error:
+        raise CredentialsError(f"{path}: {error.strerror}") from error
 
 
 def _told(result: UpkeepResult) -> Iterator[str]:
@@ -72,13 +168,20 @@ def _told(result: UpkeepResult) -> Iterator[str]:
     if result.moved:
         yield f"moved {result.moved} events into them that had none"
     yield from (f"dropped partition {name}: all in it was too old" for name in result.dropped)
+    if result.sealed and result.head is not None:
+        yield f"added {result.sealed} seals; the last is {result.head}"
     yield from (f"deferred: {what}" for what in result.deferred)
 
 
 @asynccontextmanager
-async def _administration(config: ArchiveConfig) -> AsyncIterator[ArchiveAdmin]:
-    """A connection of the role that owns the tables."""
-    target = resolve(Login.from_files(config.migration or config.database))
+async def _administration(
+    config: ArchiveConfig, login_file: str | None = None
+) -> AsyncIterator[ArchiveAdmin]:
+    """A connection of the role that owns the tables, or of that in a file."""
+    database = config.migration or config.database
+    if login_file is not None:
+        database = ArchiveDatabase(url_file=login_file, schema=database.schema)
+    target = resolve(Login.from_files(database))
     name = f"outbox-archive-keeper {config.namespace}/{config.consumer}"
     connection = await connect(target, application_name=name)
     try:

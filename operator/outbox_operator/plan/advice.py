@@ -127,6 +127,7 @@ STEPS: Final[Mapping[Reason, str]] = {
     Reason.NOTHING_LOST: _STATUS,
     Reason.EVENTS_MISSING: _DESCRIBE,
     Reason.NOT_PROVABLE: _DESCRIBE,
+    Reason.SEAL_BROKEN: _DESCRIBE,
     Reason.SEQUENCE_BEHIND: _DOCTOR,
     Reason.SEQUENCE_AT_ITS_END: _DOCTOR,
     Reason.SEQUENCE_AHEAD: _STATUS,

@@ -20,6 +20,8 @@ _STRICT: Final[dict[str, Any]] = {"extra": "forbid"}
 BATCH_EVENTS: Final = 2000
 """That one transaction stores, unless the configuration says otherwise."""
 SHORTEST_KEEP_SECONDS: Final = 3600.0
+SEAL_EVERY_SECONDS: Final = 900.0
+SEAL_AFTER_SECONDS: Final = 60.0
 MOST_CLASSES: Final = 32
 MOST_TYPES: Final = 64
 """Filters of event types of one class."""
@@ -118,6 +120,20 @@ class ArchiveDatabase(DatabaseConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveSealing:
+    """How what is archived is sealed, by `upkeep`."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    key_file: str | None = None
+    """Private Ed25519 key in PEM that signs the seals. None: they are not signed."""
+    every_seconds: float = SEAL_EVERY_SECONDS
+    """Seals are made so often at most, and by each `upkeep` that comes later."""
+    after_seconds: float = SEAL_AFTER_SECONDS
+    """What is as fresh waits for the next seals: so far the server's clock may go back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveConfig:
     """Everything the process needs to know that writes an archive."""
 
@@ -136,6 +152,8 @@ class ArchiveConfig:
     migration: ArchiveDatabase | None = None
     """Login of the role that owns the tables, for `migrate` and `upkeep`, with the same schema.
     None: that of `database`."""
+    sealing: ArchiveSealing | None = None
+    """None: nothing is sealed."""
     readers: tuple[str, ...] = ()
     """Roles that may read the archive."""
     duplicate_window_seconds: float = 86_400.0

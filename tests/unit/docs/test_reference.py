@@ -143,6 +143,7 @@ def test_operator_settings_are_listed() -> None:
         config.PythonHandlerConfig,
         archive.ArchiveConfig,
         archive.ArchiveRules,
+        archive.ArchiveSealing,
         archive.RetentionClass,
     ],
 )

@@ -6,14 +6,17 @@ The process that writes the archive must not import this module.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
 import asyncpg
 
 from outbox_operator.adapters.postgres import catalog
+from outbox_operator.adapters.postgres.archive_seals import Sealer, Sealing
+from outbox_operator.adapters.postgres.archive_verify import SealVerifier
 from outbox_operator.adapters.postgres.connection import STANDSTILL_MILLISECONDS, Connection
 from outbox_operator.adapters.postgres.errors import errors, translate
 from outbox_operator.adapters.postgres.migration_steps import MigrationSteps
@@ -33,6 +36,7 @@ from outbox_operator.plan.postgres.archive_schema import (
     ObservedArchive,
     class_table,
 )
+from outbox_operator.plan.postgres.archive_seals import Head, Verify
 from outbox_operator.plan.postgres.schema import literal
 from outbox_operator.plan.postgres.state import MigrationPlan
 from outbox_operator.wire.advisory_locks import schema_lock
@@ -66,12 +70,16 @@ class UpkeepResult:
         moved: Rows moved into them out of default partitions.
         dropped: Partitions of which every row was older than it has to be kept.
         deferred: What could not be done now, and is tried again by the next round.
+        sealed: Seals added.
+        head: The last of all seals.
     """
 
     created: list[str] = field(default_factory=list)
     moved: int = 0
     dropped: list[str] = field(default_factory=list)
     deferred: list[str] = field(default_factory=list)
+    sealed: int = 0
+    head: Head | None = None
 
 
 class ArchiveAdmin:
@@ -134,11 +142,27 @@ class ArchiveAdmin:
             )
         return ArchiveNumbers(**dict(row), first_gaps=tuple(Gap(**dict(one)) for one in found))
 
-    async def maintain(self, schema: str) -> UpkeepResult:
+    def verifier(
+        self, schema: str, *, keys: Mapping[str, Verify], known: Sequence[Head], overdue: timedelta
+    ) -> SealVerifier:
+        """What checks an archive against its seals; see there."""
+        return SealVerifier(
+            self._connection, self._target, schema, keys=keys, known=known, overdue=overdue
+        )
+
+    async def maintain(self, schema: str, sealing: Sealing | None = None) -> UpkeepResult:
         """One round of upkeep: partitions ahead, default partitions emptied, old ones dropped.
 
         How long a class is kept, the comment on its table says, which `apply` writes. Never waits
         long for a lock, and never fails because somebody reads.
+
+        Args:
+            schema: Of the archive.
+            sealing: How it is sealed; None: it is not.
+
+        Raises:
+            ConflictError: The chain of seals is not the one that was there (reason SealBroken).
+            PostgresError: What could not be done, once all the rest is.
         """
         result = UpkeepResult()
         with errors(self._target):
@@ -146,18 +170,24 @@ class ArchiveAdmin:
                 if not held:
                     result.deferred.append("another one is at it")
                     return result
-                await _Upkeep(self._connection, self._target, schema, result).run()
+                await _Upkeep(self._connection, self._target, schema, result, sealing).run()
         return result
 
 
 class _Upkeep:
     def __init__(
-        self, connection: Connection, target: PostgresTarget, schema: str, result: UpkeepResult
+        self,
+        connection: Connection,
+        target: PostgresTarget,
+        schema: str,
+        result: UpkeepResult,
+        sealing: Sealing | None,
     ) -> None:
         self._connection = connection
         self._target = target
         self._schema = schema
         self._result = result
+        self._sealing = sealing
         self._failures: list[tuple[str, asyncpg.PostgresError]] = []
 
     async def run(self) -> None:
@@ -175,14 +205,45 @@ class _Upkeep:
                 )
                 continue
             await self._add(one, keep)
+        await self._seal_and_drop()
+        if self._failures:
+            raise self._failed() from self._failures[0][1]
+
+    async def _seal_and_drop(self) -> None:
+        sealer = await self._sealer()
+        if sealer is not None and not sealer.may_go_on:
+            self._result.deferred.append(
+                "seal what was archived, and drop what is over: the seals are signed, and there is "
+                "no key to sign with; another one will do"
+            )
+            return
+        if sealer is not None and self._sealing is not None:
+            try:
+                self._result.sealed = await sealer.seal()
+            except asyncpg.LockNotAvailableError:
+                self._result.deferred.append("seal what was archived")
+            except asyncpg.PostgresError as error:
+                if self._connection.is_closed():
+                    raise
+                self._failures.append(("seal what was archived", error))
+                sealer = await self._sealer()
+            self._result.head = None if sealer is None else sealer.head
         now = await self._connection.fetchval(statement("upkeep_clock"))
         for one in await catalog.class_tables(self._connection, self._schema):
             for leaf in partitions.expired(one, now, one.keep_seconds or float("inf")):
                 async with self._brief(f"drop partition {leaf.name}"):
                     await self._execute("archive_drop_leaf", leaf=quoted(leaf.name))
+                    if sealer is not None:
+                        await sealer.dropped(one.name, leaf)
                     self._result.dropped.append(leaf.name)
-        if self._failures:
-            raise self._failed() from self._failures[0][1]
+
+    async def _sealer(self) -> Sealer | None:
+        """Who seals, or at least writes down what goes; None: nothing was ever sealed."""
+        if not await self._connection.fetchval(statement("archive_has_seals"), self._schema):
+            return None  # tables of before
+        sealer = Sealer(self._connection, self._schema, self._sealing or Sealing())
+        await sealer.begin()
+        return sealer
 
     def _failed(self) -> OutboxError:
         doing, cause = self._failures[0]

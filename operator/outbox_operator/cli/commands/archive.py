@@ -1,4 +1,4 @@
-"""`outbox archive`: events kept in PostgreSQL: make the tables, keep partitions up, write.
+"""`outbox archive`: events kept in PostgreSQL: make the tables, keep partitions up, write, verify.
 
 Each verb is configured by the same document, which OUTBOX_CONFIG or --config names.
 """
@@ -11,7 +11,7 @@ from typing import Final
 
 from outbox_operator.cli import pod_options
 
-HELP: Final = "keep the events of a stream in PostgreSQL: tables, partitions, the writer"
+HELP: Final = "keep the events of a stream in PostgreSQL: tables, partitions, the writer, seals"
 EXTRA: Final = "relay"
 
 
@@ -40,6 +40,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "whose events were all kept long enough; to be run every hour or so",
     )
     pod_options.configure(upkeep)
+    verify = verbs.add_parser(
+        "verify",
+        help="check every event against the seals, and name what was tampered with",
+        description="check the chain of seals, and every event against it, and name the first that "
+        "was changed, deleted or inserted; exit code 1 if there is one. Changes nothing.",
+    )
+    verify.add_argument(
+        "--login-file", metavar="FILE",
+        help="URL of the role that reads (default: the owner's login, of the configuration)",
+    )  # fmt: skip
+    verify.add_argument(
+        "--public-key", metavar="FILE", action="append", default=[],
+        help="Ed25519 key in PEM that seals may be signed with, besides that of the configuration; "
+        "may be given again",
+    )  # fmt: skip
+    verify.add_argument(
+        "--known", metavar="NUMBER:HASH", action="append", default=[],
+        help="a seal as an earlier verify or upkeep printed it: it has to be there still; may be "
+        "given again",
+    )  # fmt: skip
+    pod_options.configure(verify)
     write = verbs.add_parser(
         "write",
         help="store what a durable consumer is given, until asked to stop",
@@ -65,6 +86,17 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from outbox_operator.cli import archive_keeping as keeping
 
+    if args.archive == "verify":
+        well, lines = asyncio.run(
+            keeping.verify(
+                config,
+                login_file=args.login_file,
+                public_keys=args.public_key,
+                known=args.known,
+            )
+        )
+        print("\n".join(lines))
+        return 0 if well else 1
     if args.archive == "migrate":
         lines = asyncio.run(keeping.migrate(config, args.adoption_policy, dry_run=args.dry_run))
     else:

@@ -32,7 +32,7 @@ from outbox_operator.plan.postgres.archive_schema import (
 from outbox_operator.plan.postgres.grants import check_rights, grant_statements, revoke_statements
 from outbox_operator.plan.postgres.mark import Mark, parse_mark
 from outbox_operator.plan.postgres.migrations import check_server, make_plan, no_such_role
-from outbox_operator.plan.postgres.schema import columns_sql, literal, qualify
+from outbox_operator.plan.postgres.schema import literal, qualify
 from outbox_operator.plan.postgres.state import Grant, MigrationPlan, Statement
 from outbox_operator.plan.postgres.tables import missing, table_statements
 from outbox_operator.reasons import Reason
@@ -180,8 +180,7 @@ def _extracted(desired: DesiredArchive, observed: ObservedArchive) -> Iterator[S
                 concurrent=True,
             )
             yield Statement(
-                sql=f"CREATE INDEX CONCURRENTLY {quoted(name)} ON {qualify(schema, leaf)} "
-                f"({columns_sql(index.columns)})",
+                sql=f"CREATE INDEX CONCURRENTLY {quoted(name)} {index.on(qualify(schema, leaf))}",
                 reason=f"create index of {', '.join(index.columns)} on {leaf}",
                 concurrent=True,
             )

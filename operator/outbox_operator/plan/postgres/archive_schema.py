@@ -6,6 +6,7 @@ events                       LIST (class)
     rows_<class>_default     what has no stretch, until upkeep gives it one
 ledger                       which numbers of each shard of an outbox have come, as ranges
 gaps                         a view: what is between these ranges
+seals, sealed_rows           a chain of hashes over what was archived; with the hash of each row
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from outbox_operator.wire.tables import SCHEMA_VERSION
 EVENTS: Final = "events"
 LEDGER: Final = "ledger"
 GAPS: Final = "gaps"
-ARCHIVE_TABLES: Final = (EVENTS, LEDGER, SCHEMA_VERSION, GAPS)
+SEALS: Final = "seals"
+SEALED_ROWS: Final = "sealed_rows"
+ARCHIVE_TABLES: Final = (EVENTS, LEDGER, SCHEMA_VERSION, GAPS, SEALS, SEALED_ROWS)
 ARCHIVE_VERSION: Final = 1
 EVENTS_KEY: Final = ("id", "stored_at", "class")
 """Holds both partition keys, which never change for a message, and begins with what is asked for
@@ -160,6 +163,8 @@ def events_indexes(extracted: Iterable[str]) -> tuple[Index, ...]:
     """What events are found by, newest first or oldest first."""
     return (
         Index(name="events_stored_at_idx", columns=("stored_at",)),
+        # What seals find new rows by; costs what writes next to nothing.
+        Index(name="events_archived_at_idx", columns=("archived_at",), method="USING brin "),
         *(
             Index(name=f"events_{name}_idx", columns=(name, "stored_at"))
             for name in ("type", "key", *extracted)
@@ -198,7 +203,39 @@ def other_tables(schema: str) -> tuple[Table, ...]:
         ),
         primary_key=("version",),
     )
-    return (ledger, versions)
+    moment = "timestamp with time zone"
+    seals = Table(
+        schema=schema,
+        name=SEALS,
+        columns=(
+            Column(name="number", type="bigint"),
+            Column(name="kind", type="text"),
+            Column(name="class", type="text"),
+            *(
+                Column(name=name, type=moment)
+                for name in ("low", "high", "archived_from", "archived_to")
+            ),
+            Column(name="rows", type="bigint"),
+            Column(name="root", type="bytea"),
+            Column(name="previous", type="bytea"),
+            Column(name="sealed_at", type=moment),
+            Column(name="hash", type="bytea"),
+            Column(name="key", type="text", nullable=True),
+            Column(name="signature", type="bytea", nullable=True),
+        ),
+        primary_key=("number",),
+    )
+    sealed_rows = Table(
+        schema=schema,
+        name=SEALED_ROWS,
+        columns=(
+            Column(name="seal", type="bigint"),
+            Column(name="piece", type="bigint"),
+            Column(name="entries", type="bytea"),
+        ),
+        primary_key=("seal", "piece"),
+    )
+    return (ledger, versions, seals, sealed_rows)
 
 
 def gaps_sql(schema: str) -> str:
@@ -263,6 +300,6 @@ def archive_grants(schema: str, *, writer: str | None, readers: Iterable[str]) -
         grants.add(Grant(role=role, kind="schema", object=schema, privilege="USAGE"))
         grants |= {
             Grant(role=role, kind="table", object=name, privilege="SELECT")
-            for name in (EVENTS, LEDGER, GAPS)
+            for name in (EVENTS, LEDGER, GAPS, SEALS, SEALED_ROWS)
         }
     return tuple(sorted(grants))

@@ -60,11 +60,17 @@ class Index:
     Attributes:
         columns: Names, or expressions as PostgreSQL prints them.
         since: Schema version that brought it, as it is.
+        method: Access method, and what it is told.
     """
 
     name: str
     columns: tuple[str, ...]
     since: int = 1
+    method: str = ""
+
+    def on(self, table: str) -> str:
+        """What follows CREATE INDEX and the name, for a table."""
+        return f"ON {table} {self.method}({columns_sql(self.columns)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +112,7 @@ class Table:
 
     def index_sql(self, index: Index) -> str:
         """CREATE INDEX."""
-        return (
-            f"CREATE INDEX {quoted(index.name)} ON {self.qualified} ({columns_sql(index.columns)})"
-        )
+        return f"CREATE INDEX {quoted(index.name)} {index.on(self.qualified)}"
 
 
 def qualify(schema: str, name: str) -> str:

@@ -1,0 +1,5 @@
+-- Whether an archive has a table of seals.
+--   $1 schema
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1 AND c.relname = 'seals')

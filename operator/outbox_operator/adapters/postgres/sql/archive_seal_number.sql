@@ -1,0 +1,1 @@
+SELECT hash FROM {schema}.seals WHERE number = $1

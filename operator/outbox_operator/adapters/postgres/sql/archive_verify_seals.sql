@@ -1,0 +1,2 @@
+-- All seals of an archive, in order.
+SELECT * FROM {schema}.seals ORDER BY number

@@ -1,0 +1,257 @@
+"""What was archived is sealed: whoever changes, deletes, inserts or forges is named."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from outbox_operator.cli import archive_keeping as keeping
+from outbox_operator.errors import ConflictError
+from outbox_operator.wire.archive import ArchiveSealing
+from support.archiving import ArchivePlace
+
+pytestmark = pytest.mark.integration
+
+ADD = """
+INSERT INTO archive.events (class, stored_at, id, type, key, source, subject, sequence, occurred_at,
+                            headers, payload, payload_bytes, actor)
+SELECT $1, $2::timestamptz - n * interval '1 second',
+       ('00000000-0000-0000-0000-' || lpad((1000 * $4::int + n)::text, 12, '0'))::uuid,
+       'order.placed', 'k' || n, '/s', 'a', n, now(), '{"A": "b"}',
+       '{"n": 1, "text": "a \\"quoted\\" one"}', 20,
+       CASE WHEN n % 2 = 0 THEN 'a' || n END
+FROM generate_series(1, $3::int) n
+"""
+
+
+def quarter(back: int) -> datetime:
+    """Ten minutes into a quarter of an hour, so many before this one."""
+    start = datetime.now(UTC).timestamp() // 900 * 900
+    return datetime.fromtimestamp(start - 900 * back + 600, UTC)
+
+
+def private_key(folder: Path, name: str) -> str:
+    path = folder / f"{name}.pem"
+    subprocess.run(
+        ["openssl", "genpkey", "-algorithm", "ed25519", "-out", path], check=True, timeout=60
+    )
+    return str(path)
+
+
+def public_key(private: Path) -> str:
+    path = private.with_suffix(".pub")
+    command = ["openssl", "pkey", "-in", str(private), "-pubout", "-out", str(path)]
+    subprocess.run(command, check=True, timeout=60)
+    return str(path)
+
+
+async def verified(place: ArchivePlace, **options: object) -> tuple[bool, tuple[str, ...]]:
+    """As the reader, who may do no more."""
+    path = place.login_file(place.reader)
+    return await keeping.verify(place.config, login_file=path, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def archive(place: ArchivePlace, tmp_path: Path) -> ArchivePlace:
+    """Two rounds of seals over two classes, signed."""
+    key = private_key(tmp_path, "key")
+    await place.migrate()
+    place.change(sealing=ArchiveSealing(key_file=key, every_seconds=0, after_seconds=0))
+    await place.root.execute(ADD, "orders", quarter(1), 5, 1)
+    await place.root.execute(ADD, "default", quarter(100), 3, 2)
+    await place.upkeep()
+    await place.root.execute(ADD, "orders", quarter(9), 4, 3)
+    await place.upkeep()
+    return place
+
+
+async def test_what_nobody_touched_is_as_it_was(archive: ArchivePlace) -> None:
+    await archive.upkeep()
+    well, said = await verified(archive)
+    assert well, said
+    assert said[0] == (
+        "12 events are as they were sealed, 0 were dropped by retention, 0 are not sealed yet"
+    )
+    # New columns and other habits of a login change nothing of it.
+    archive.rules(extract={**archive.config.rules.extract, "tenant": "$.tenant"})
+    await archive.migrate()
+    for setting in ("TimeZone = 'Asia/Kolkata'", "DateStyle = 'German'", "bytea_output = 'escape'"):
+        await archive.root.execute(f'ALTER ROLE "{archive.reader}" SET {setting}')
+    assert (await verified(archive))[0]
+    # Seals that somebody wrote down are there still.
+    head = said[-1].rpartition(" ")[2]
+    await archive.root.execute(ADD, "orders", quarter(1), 2, 4)
+    assert (await verified(archive, known=[head]))[1][0].endswith("2 are not sealed yet")
+    await archive.upkeep()
+    well, said = await verified(archive, known=[head])
+    assert well
+    assert said[0].startswith("14 events")
+
+
+FIRST = "00000000-0000-0000-0000-000000001003"
+TAMPERINGS = {
+    "a payload": (
+        f"UPDATE archive.events SET payload = '{{\"n\": 2}}' WHERE id = '{FIRST}'",
+        f"event {FIRST} of .* was changed since it was sealed: type 'order.placed', sequence 3",
+    ),
+    "an extracted column": (
+        "UPDATE archive.events SET actor = 'somebody' WHERE sequence = 2 AND class = 'default'",
+        "event 00000000-0000-0000-0000-000000002002 of .* was changed",
+    ),
+    "nothing for an empty text": (
+        f"UPDATE archive.events SET note = '' WHERE id = '{FIRST}'",
+        f"event {FIRST} of .* was changed",
+    ),
+    "a deleted row": (
+        f"DELETE FROM archive.events WHERE id = '{FIRST}'",
+        f"event {FIRST} of .* was deleted: seal 2 ",
+    ),
+    "a row that was moved to another time": (
+        f"UPDATE archive.events SET stored_at = stored_at - interval '1 ms' WHERE id = '{FIRST}'",
+        f"event {FIRST} of .* was inserted: seal 2 ",
+    ),
+    "a row that was moved to another class": (
+        f"UPDATE archive.events SET class = 'default' WHERE id = '{FIRST}'",
+        f"event {FIRST} of .* was deleted: seal 2 ",
+    ),
+    "an inserted row": (
+        "INSERT INTO archive.events SELECT (e #= hstore('id', gen_random_uuid()::text)).* "
+        f"FROM archive.events e WHERE id = '{FIRST}'",
+        "event .* was inserted: seal 2 .* does not have it",
+    ),
+    "a row inserted where there was none": (
+        "INSERT INTO archive.events SELECT (e #= hstore('stored_at', '2026-01-01')).* "
+        f"FROM archive.events e WHERE id = '{FIRST}'",
+        f"event {FIRST} was inserted: class orders has 1 rows of 2026-01-01 00:00",
+    ),
+    "a row of long ago": (
+        "INSERT INTO archive.events SELECT (e #= hstore(ARRAY['id', 'archived_at'], "
+        "ARRAY[gen_random_uuid()::text, '1960-01-01'])).* "
+        f"FROM archive.events e WHERE id = '{FIRST}'",
+        "1 rows were inserted that say they are older than any",
+    ),
+    "a partition": (
+        "DO $$ BEGIN EXECUTE (SELECT 'TRUNCATE ' || tableoid::regclass FROM archive.events "
+        f"WHERE id = '{FIRST}'); END $$",
+        "event 00000000-0000-0000-0000-000000001005 of .* was deleted: seal 2",
+    ),
+    "a list of rows": (
+        "UPDATE archive.sealed_rows SET entries = overlay(entries PLACING '\\x00' FROM 30)",
+        "seal 1 .*: its list of rows was changed",
+    ),
+    "no list of rows": (
+        "DELETE FROM archive.sealed_rows WHERE seal = 2",
+        "seal 2 .*: its list of rows is gone, and retention has not taken its rows",
+    ),
+    "a number of rows": (
+        "UPDATE archive.seals SET rows = 4 WHERE number = 2",
+        "seal 2 .* was changed: its hash is of something else",
+    ),
+    "a seal in the middle": (
+        "DELETE FROM archive.seals WHERE number = 2",
+        "seal 2 is missing: 3 comes next",
+    ),
+    "a signature": (
+        "UPDATE archive.seals SET signature = decode(repeat('00', 64), 'hex') WHERE number = 2",
+        "seal 2 .* was forged: its signature is not by key ",
+    ),
+    "no signature": (
+        "UPDATE archive.seals SET signature = NULL WHERE number = 1",
+        "seal 1 .* is not signed",
+    ),
+    "a stretch of time that nobody sealed": (
+        "DELETE FROM archive.events WHERE id = '00000000-0000-0000-0000-000000003001'; "
+        "DELETE FROM archive.seals WHERE number = 3; "
+        "DELETE FROM archive.sealed_rows WHERE seal = 3",
+        "the chain was cut: seal 3 was there when it was noted, and the last one is 2",
+    ),
+}  # fmt: skip
+
+
+SAVED = ("events", "seals", "sealed_rows")
+
+
+async def test_who_tampers_is_named(archive: ArchivePlace) -> None:
+    _, before = await verified(archive)
+    known = [before[-1].rpartition(" ")[2]]
+    root = archive.root
+    await root.execute("CREATE EXTENSION hstore")
+    for table in SAVED:
+        await root.execute(f"CREATE TABLE public.{table} AS SELECT * FROM archive.{table}")
+    wrong = {}
+    for name, (how, wanted) in TAMPERINGS.items():
+        await root.execute(how)
+        well, said = await verified(archive, known=known)
+        if well or not re.search(f"WRONG: {wanted}", said[0]):
+            wrong[name] = said
+        for table in SAVED:
+            await root.execute(f"TRUNCATE archive.{table}")
+            await root.execute(f"INSERT INTO archive.{table} SELECT * FROM public.{table}")
+    assert wrong == {}
+    assert (await verified(archive, known=known))[0], "all is as it was"
+
+
+async def test_a_chain_that_is_not_the_one_that_was_there_is_not_added_to(
+    archive: ArchivePlace, tmp_path: Path
+) -> None:
+    await archive.root.execute("UPDATE archive.seals SET sealed_at = now() WHERE number = 3")
+    with pytest.raises(ConflictError, match=r"seal 3 .*, the last one, was changed"):
+        await archive.upkeep()
+    await archive.root.execute("DELETE FROM archive.seals WHERE number = 3")
+    await archive.root.execute("UPDATE archive.seals SET signature = 'x' WHERE number = 2")
+    with pytest.raises(ConflictError, match=r"seal 2 .*, the last one, was forged"):
+        await archive.upkeep()
+
+
+async def test_keys_that_are_not_ours_are_named_and_new_ones_go_on(
+    archive: ArchivePlace, tmp_path: Path
+) -> None:
+    assert archive.config.sealing is not None
+    before = archive.config.sealing
+    other = dataclasses.replace(before, key_file=private_key(tmp_path, "other"))
+    archive.change(sealing=other)
+    well, said = await verified(archive)
+    assert not well
+    assert re.search("WRONG: seal 1 .* is signed with another key: wanted .*, found", said[0])
+    # After a change of keys both are given.
+    await archive.root.execute(ADD, "orders", quarter(1), 2, 4)
+    await archive.upkeep()
+    public = public_key(Path(str(before.key_file)))
+    assert (await verified(archive, public_keys=[public]))[0]
+    # Without a key seals are there to be read, and nobody is told that they were checked.
+    archive.change(sealing=None)
+    well, said = await verified(archive)
+    assert well
+    assert "4 seals, 4 of them signed, not checked: give --public-key" in said
+
+
+async def test_what_retention_takes_leaves_its_hash(archive: ArchivePlace) -> None:
+    await archive.root.execute(ADD, "default", quarter(4 * 24 * 12), 3, 5)
+    sealing = archive.config.sealing
+    archive.change(sealing=dataclasses.replace(sealing, key_file=None))  # type: ignore[type-var]
+    said = await archive.upkeep()  # gives them a partition, seals them, and may not drop it
+    assert any("the seals are signed, and there is no key" in line for line in said), said
+    archive.change(sealing=sealing)
+    said = await archive.upkeep()
+    assert any(line.startswith("dropped partition rows_default_") for line in said)
+    archive.change(sealing=dataclasses.replace(sealing, key_file=None))  # type: ignore[type-var]
+    well, said = await verified(archive)
+    assert well, said
+    assert said[0].startswith("12 events are as they were sealed, 3 were dropped by retention")
+    [left] = await archive.root.fetch(
+        "SELECT s.rows, (SELECT count(*) FROM archive.sealed_rows r WHERE r.seal = s.number) "
+        "FROM archive.seals s "
+        "WHERE s.rows = 3 AND kind = 'rows' AND low < now() - interval '9 days'"
+    )
+    assert tuple(left) == (3, 0)
+
+
+async def test_a_chain_that_goes_on_no_longer_is_noticed(archive: ArchivePlace) -> None:
+    await archive.root.execute("UPDATE archive.seals SET archived_to = now() - interval '1 day'")
+    _, said = await verified(archive)
+    assert any("either upkeep has not sealed since, or its end was cut off" in one for one in said)
