@@ -148,7 +148,17 @@ def test_server_defaults_equal_model_defaults(
         (
             "pipeline",
             {"relay.autoscaling": {"minReplicas": 0}},
-            "minReplicas in body should be greater than or equal to 1",
+            "minReplicas of a relay is at least 1",
+        ),
+        (
+            "pipeline",
+            {"consumers.0.autoscaling": {"minReplicas": -1}},
+            "minReplicas in body should be greater than or equal to 0",
+        ),
+        (
+            "pipeline",
+            {"relay.autoscaling": {"scaleUp": {"maxStep": 0}}},
+            "maxStep in body should be greater than or equal to 1",
         ),
         (
             "pipeline",

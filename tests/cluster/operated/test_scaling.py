@@ -175,6 +175,29 @@ async def test_a_consumers_pods_follow_its_messages(world: World) -> None:
     wait_replicas(world, "orders-audit-consumer", 1)
 
 
+async def test_no_pods_while_nothing_waits_and_one_with_the_first_event(world: World) -> None:
+    scaling = {**AUTOSCALING, "minReplicas": 0}
+    billing = {"name": "billing", "handler": HANDLER, "autoscaling": scaling}
+    document = world.pipeline(consumers=[billing])
+    world.apply(world.secret("database", url=world.database), document)
+    world.wait_ready(*BILLING)
+    wait_replicas(world, "orders-billing-consumer", 0)
+    part = world.wait_condition(*BILLING, "WorkloadAvailable", "True")
+    assert part["reason"] == "ScaledToZero"
+    async with connected(world.nats) as client:
+        for _ in range(2):
+            await client.publish(f"{world.prefix}.orders.order.created", b"{}")
+            await client.flush(30)
+            wait_replicas(world, "orders-billing-consumer", 1)
+            world.wait_event("orders-billing", "Scaled", "from 0 to 1 pod: 1 messages wait")
+            world.pods_ready("orders-billing-consumer", 1)
+            # All is handled, as far as anybody sees.
+            await client.jetstream().purge_stream(f"{world.prefix}-orders")
+            wait_replicas(world, "orders-billing-consumer", 0)
+            world.pods_ready("orders-billing-consumer", 0)
+            world.wait_ready(*BILLING)
+
+
 def test_an_autoscaler_from_outside_owns_the_number(world: World) -> None:
     external = {"mode": "External"}
     billing = {"name": "billing", "handler": HANDLER}

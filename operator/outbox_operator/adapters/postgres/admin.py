@@ -29,6 +29,7 @@ from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.postgres.drop import drop_statements, release_statements
 from outbox_operator.plan.postgres.migrations import plan_inbox, plan_migrations
 from outbox_operator.plan.postgres.state import (
+    BACKLOG_CAP,
     DesiredDatabase,
     DesiredInbox,
     MigrationPlan,
@@ -136,7 +137,7 @@ class PostgresAdmin:
 
         return await self._steps.apply(plan, desired.schema, replan, lock_timeout, "")
 
-    async def sample(self, schema: str, *, cap: int = numbers.CAP) -> OutboxNumbers:
+    async def sample(self, schema: str, *, cap: int = BACKLOG_CAP) -> OutboxNumbers:
         """Live numbers in one query: a millisecond when idle, bounded by `cap` when not."""
         with errors(self._target):
             return await numbers.sample(self._connection, schema, cap)

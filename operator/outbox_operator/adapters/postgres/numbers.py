@@ -20,19 +20,17 @@ from outbox_operator.adapters.postgres.cursors import foreign_problem
 from outbox_operator.adapters.postgres.positions import behind
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.plan.postgres.schema import literal
-from outbox_operator.plan.postgres.state import DesiredDatabase, OutboxNumbers
+from outbox_operator.plan.postgres.state import BACKLOG_CAP, DesiredDatabase, OutboxNumbers
 from outbox_operator.wire import schema_mark
 from outbox_operator.wire.tables import POSITION_SEQUENCE, quoted
 from outbox_operator.wire.times import latest
 
-CAP: Final = 10_000
-"""Rows that are counted at most, by default."""
 TOGETHER: Final = 16
 """Outboxes in one statement: it locks some twenty relations of each, and the server has room for
 64 locks a connection, which all share."""
 
 
-async def sample(connection: Connection, schema: str, cap: int = CAP) -> OutboxNumbers:
+async def sample(connection: Connection, schema: str, cap: int = BACKLOG_CAP) -> OutboxNumbers:
     """Live numbers of one outbox, counted up to a cap. Raises the driver's errors."""
     (row,) = await connection.fetch(_sample(schema), cap + 1)
     return _numbers(row, cap)
@@ -55,7 +53,7 @@ class Reading:
 
 async def read(connection: Connection, schema: str) -> Reading:
     """What a pass reads of one outbox, in one statement. Raises the driver's errors."""
-    (row,) = await connection.fetch(_glance(0, schema), CAP + 1)
+    (row,) = await connection.fetch(_glance(0, schema), BACKLOG_CAP + 1)
     return _reading(row)
 
 
@@ -77,7 +75,7 @@ async def glances(
     if here != identity:
         return [None] * len(wanted)
     parts = (_glance(number, desired.schema) for number, (desired, _) in enumerate(wanted))
-    rows = await connection.fetch(" UNION ALL ".join(parts), CAP + 1)
+    rows = await connection.fetch(" UNION ALL ".join(parts), BACKLOG_CAP + 1)
     found = {row["number"]: (_reading(row), schema_mark.owner_uid(row["comment"])) for row in rows}
     return [
         reading.numbers
@@ -91,7 +89,7 @@ async def glances(
 
 def _reading(row: asyncpg.Record) -> Reading:
     return Reading(
-        numbers=_numbers(row, CAP),
+        numbers=_numbers(row, BACKLOG_CAP),
         behind=row["behind"],
         foreign=foreign_problem(json.loads(row["cursors"] or "[]")),
     )

@@ -41,7 +41,13 @@ class Autoscaling(ApiModel):
         "HorizontalPodAutoscaler or KEDA writes through the scale subresource; the other fields do "
         "not count.",
     )
-    minReplicas: int = Field(default=1, ge=1, le=1000, description="Never fewer than these.")
+    minReplicas: int = Field(
+        default=1,
+        ge=0,
+        le=1000,
+        description="Never fewer than these. 0, of consumers only: no pods while nothing waits, "
+        "and one within two seconds of the first event.",
+    )
     maxReplicas: int = Field(
         default=10,
         ge=1,

@@ -187,7 +187,14 @@ class Relay(ApiModel):
         "`autoscaling.mode: Builtin` it does not count.",
     )
     autoscaling: Autoscaling | None = Field(
-        default=None, description="Let the number of pods follow the rows that wait."
+        default=None,
+        description="Let the number of pods follow the rows that wait.",
+        json_schema_extra=rules(
+            cel(
+                "self.mode == 'External' || self.minReplicas >= 1",
+                "minReplicas of a relay is at least 1: nobody else would see the first row",
+            )
+        ),
     )
     onPoison: Literal["BlockKey", "Skip", "Halt"] = Field(
         default="BlockKey",

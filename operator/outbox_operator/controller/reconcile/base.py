@@ -197,8 +197,8 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             resource = dataclasses.replace(parsed, meta=metadata, status=previous)
             types = self.condition_types(resource)
             result = await self.work(resource)
-            if not result.busy:
-                pause_seconds = self.interval_seconds(resource)
+            interval = self.interval_seconds(dataclasses.replace(resource, status=result.status))
+            pause_seconds = min(interval, pause_seconds) if result.busy else interval
         except (KubernetesError, WriteConflictError):
             raise  # nobody to tell: the API server itself is the trouble
         except OutboxError as error:  # nobody's part: it becomes Ready itself
@@ -256,7 +256,8 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
                 pause_seconds = max(pause_seconds, rest_seconds)
             return ReconcileResult(requeue_after=pause_seconds)
         if not any(part.failing for part in parts):
-            return ReconcileResult(requeue_after=settings.waiting_interval_seconds)
+            soon = min(settings.waiting_interval_seconds, pause_seconds)
+            return ReconcileResult(requeue_after=soon)
         stalled = any(part.stalled for part in parts)
         return ReconcileResult(
             failed=True,

@@ -41,8 +41,10 @@ from outbox_operator.plan.passes.approval import Vote
 from outbox_operator.plan.passes.consumer import (
     condition_types,
     consumer_result,
-    has_tables,
+    is_asleep,
+    is_scaled,
     keeps_pods,
+    may_rest,
     restarting,
 )
 from outbox_operator.plan.passes.durable import (
@@ -117,6 +119,8 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         handled = resource.spec.handler is not None
         autoscaling = resource.spec.autoscaling
         if autoscaling is not None and autoscaling.builtin:
+            if is_asleep(resource.spec, resource.status):
+                return settings.asleep_interval_seconds
             return min(settings.handler_interval_seconds, settings.busy_interval_seconds)
         return settings.handler_interval_seconds if handled else settings.consumer_interval_seconds
 
@@ -155,11 +159,9 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
                 resetting=self._resets(resource),
             )  # fmt: skip
             workload = await self._workload(resource, source, secrets, earlier, scaled)
-        # Passes look at an inbox or an archive, empty it of what is old, and see to the number of
-        # pods; and one has to notice that a task which resets it is gone.
+        # A pass has to notice that a task which resets it is gone.
         calm = workload.restarts is None and self._workloads.is_calm(resource.meta.uid)
-        calm = calm and not has_tables(resource.spec) and resource.spec.autoscaling is None
-        calm = calm and self._resets(resource) is None
+        calm = calm and may_rest(resource.spec, scaled) and self._resets(resource) is None
         if seen is not None and digest is not None and calm:
             place, question, answer = seen
             outside = Outside(
@@ -252,7 +254,8 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             return await self._no_workload(resource)
         restart = restarting(resource)
         wanted = consumer_replicas(spec, None if scaled is None else scaled.count)
-        stopped = self._resets(resource) or stopped_by("spec", spec.state, wanted)
+        declared = None if scaled is not None and is_scaled(spec) else wanted
+        stopped = self._resets(resource) or stopped_by("spec", spec.state, declared)
         try:
             manifests = consumer_objects(
                 resource,

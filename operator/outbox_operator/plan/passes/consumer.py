@@ -60,6 +60,29 @@ def has_tables(spec: EventConsumerSpec) -> bool:
     return spec.inbox is not None or archive_of(spec) is not None
 
 
+def is_scaled(spec: EventConsumerSpec) -> bool:
+    """Whether the operator decides how many pods there are."""
+    return spec.autoscaling is not None and spec.autoscaling.builtin
+
+
+def is_asleep(spec: EventConsumerSpec, status: EventConsumerStatus) -> bool:
+    """Whether there are no pods because nothing waits: the first event has to be seen soon."""
+    scaled = status.autoscaling
+    running = is_scaled(spec) and spec.state == "Running"
+    return running and scaled is not None and scaled.wantedReplicas == 0
+
+
+def may_rest(spec: EventConsumerSpec, scaled: Scaled | None) -> bool:
+    """Whether passes have nothing to see to at each look.
+
+    They look at an inbox or an archive, empty it of what is old, and see to the number of pods.
+    Where there are none because nothing waits, all that can wait.
+    """
+    if is_scaled(spec) and scaled is not None and scaled.count == 0:
+        return spec.state == "Running"
+    return not has_tables(spec) and spec.autoscaling is None
+
+
 def keeps_pods(durable: DurableResult, inbox: InboxResult, *, changed: bool) -> str | None:
     """Why pods that run are left as they are; None: they may be as declared.
 

@@ -332,7 +332,7 @@ def durable_result(
 def _load(found: ObservedConsumer, now: datetime) -> Load:
     """Deliveries that ended: each is done, or comes again and is counted again."""
     done = max(0, found.delivered - found.ack_pending)
-    return Load(backlog=found.pending, at_least=False, done=done, at=now)
+    return Load(backlog=found.pending, at_least=False, done=done, at=now, in_hand=found.ack_pending)
 
 
 def _of_stream(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec
 
@@ -187,6 +187,10 @@ class ObservedDatabase:
         """Whether the outbox came here from another server, with its rows."""
         here = (self.identity or "").partition("/")[0]
         return bool(self.cursor_systems - {here})
+
+
+BACKLOG_CAP: Final = 10_000
+"""Rows that are counted at most, by default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@
                             roll-out or a broken pod is no reason to add another one
     fewer would do          as long as `down` says, in steps, never fewer than keep up with what
                             comes, and not while pods of the last step still stop
+    none are there          one at once, with the first event; and when nobody knows for a while
 
 Two targets are two answers, and the larger one counts. A pod more is worth it only for a tenth
 more work, so that a load between two numbers does not make them alternate.
@@ -25,6 +26,10 @@ from outbox_operator.reasons import Reason
 TOLERANCE: Final = 1.1
 SPACING_SECONDS: Final = 15.0
 """Least time between two steps: what the last one did has to be seen first."""
+GAP_SECONDS: Final = 120.0
+"""What the load asked for between two looks that are further apart nobody knows."""
+UNKNOWN_SECONDS: Final = 60.0
+"""So long there may be no pods while nobody knows whether events wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +54,19 @@ class Memory:
         more: The load asks for more pods.
         fewer: The load asks for fewer pods.
         changed_at: When the count was last changed; None: never, or nobody knows.
+        count: What was decided; None: nothing was, or nobody knows. The status may be older: a
+            write of it can fail after the pods were asked for.
+        looked_at: When that was.
+        unknown_since: Since when nobody knows how much waits; None: it is known.
     """
 
     pace: Pace = field(default_factory=Pace)
     more: Trend | None = None
     fewer: Trend | None = None
     changed_at: datetime | None = None
+    count: int | None = None
+    looked_at: datetime | None = None
+    unknown_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,27 +123,56 @@ def decide(
         now: Time of the pass.
     """
     working = pods.ready if limits.ceiling is None else min(pods.ready, limits.ceiling.pods)
-    kept = replace(memory, pace=paced(memory.pace, load, working))
+    kept = _unbroken(memory, now)
+    kept = replace(
+        kept,
+        pace=paced(kept.pace, load, working),
+        looked_at=now,
+        unknown_since=(kept.unknown_since or now) if load is None else None,
+    )
+    decision = _decision(
+        limits, load, pods, kept, current=current, settled=settled, paused=paused, now=now
+    )
+    return replace(decision, memory=replace(decision.memory, count=decision.count))
+
+
+def _unbroken(memory: Memory, now: datetime) -> Memory:
+    """What is remembered, without what the load asked for before a time that nobody saw."""
+    last = memory.looked_at
+    if last is None or 0 <= (now - last).total_seconds() <= GAP_SECONDS:
+        return memory
+    return replace(memory, more=None, fewer=None, unknown_since=None)
+
+
+def _decision(
+    limits: Limits,
+    load: Load | None,
+    pods: Replicas,
+    kept: Memory,
+    *,
+    current: int,
+    settled: bool,
+    paused: bool,
+    now: datetime,
+) -> Decision:
     bounded = min(max(current, limits.least), limits.limit)
     if bounded != current and not paused:
         why = f"minReplicas is {limits.least}" if bounded > current else _bound(limits)
         return _changed(limits, kept, current, bounded, why, now)
     if load is None:
-        text = f"{pods_text(current)} stay: how many {limits.what} wait is not known"
-        rest = replace(kept, more=None, fewer=None)
-        return Decision(
-            count=current, reason=Reason.BACKLOG_UNKNOWN, text=text, why=text, memory=rest
-        )
-    answers = _answers(limits, load, kept.pace)
+        return _unknown(limits, kept, current, paused=paused, now=now)
+    answers = _answers(limits, load, kept.pace, current)
     larger = max(answers, key=lambda one: one.more or 0.0)
-    needed = larger.more or 0.0
+    needed = min(larger.more or 0.0, 2.0 * limits.limit + 1.0)
+    if not current:
+        return _first(limits, kept, load, larger, needed=needed, paused=paused, now=now)
     if needed > current * TOLERANCE:
         return _more(
             limits, kept, larger, current=current, needed=math.ceil(needed),
             ready=settled and pods.ready >= current, paused=paused, now=now,
         )  # fmt: skip
     kept = replace(kept, more=None)
-    fewer = _fewest(limits, answers, kept.pace)
+    fewer = _fewest(limits, load, answers, kept.pace)
     if fewer is None or fewer >= current:
         return _stays(limits, replace(kept, fewer=None), current, larger.why)
     return _fewer(
@@ -140,7 +181,42 @@ def decide(
     )  # fmt: skip
 
 
-def _answers(limits: Limits, load: Load, pace: Pace) -> list[_Answer]:
+def _unknown(
+    limits: Limits, kept: Memory, current: int, *, paused: bool, now: datetime
+) -> Decision:
+    """Nobody knows how much waits: nothing changes, but that somebody is there to see it."""
+    since = kept.unknown_since or now
+    if not current and not paused and (now - since).total_seconds() >= UNKNOWN_SECONDS:
+        why = f"how many {limits.what} wait is not known, and without a pod nobody handles any"
+        return replace(_changed(limits, kept, 0, 1, why, now), reason=Reason.BACKLOG_UNKNOWN)
+    text = f"{pods_text(current)} stay: how many {limits.what} wait is not known"
+    rest = replace(kept, more=None, fewer=None)
+    return Decision(count=current, reason=Reason.BACKLOG_UNKNOWN, text=text, why=text, memory=rest)
+
+
+def _first(
+    limits: Limits,
+    kept: Memory,
+    load: Load,
+    answer: _Answer,
+    *,
+    needed: float,
+    paused: bool,
+    now: datetime,
+) -> Decision:
+    """There are no pods: the first event brings some back, whatever the targets say."""
+    kept = replace(kept, more=None, fewer=None)
+    if not load.is_any:
+        return _stays(limits, kept, 0, answer.why)
+    why = answer.why if load.backlog else f"{load.in_hand} {limits.what} were not answered"
+    if paused:
+        text = f"{pods_text(0)}, and no more before the pause ends"
+        return Decision(count=0, reason=Reason.SCALING_HELD, text=text, why=why, memory=kept)
+    count = min(max(1, math.ceil(needed)), limits.up.most, limits.limit)
+    return _changed(limits, kept, 0, count, why, now)
+
+
+def _answers(limits: Limits, load: Load, pace: Pace, current: int) -> list[_Answer]:
     more, what = f"{load.backlog}{' or more' if load.at_least else ''}", limits.what
     found = []
     if limits.backlog is not None:
@@ -152,6 +228,12 @@ def _answers(limits: Limits, load: Load, pace: Pace) -> list[_Answer]:
         why = f"{more} {what} wait, targetDrainTime is {limits.drain_seconds:g} s, and a pod does "
         why += "nobody knows how many" if pace.per_pod is None else f"{pace.per_pod:.3g} a second"
         up, down = _over(work, pace.per_pod), _over(work, pace.at_least)
+        waited = load.oldest_seconds or 0.0
+        if load.at_least and waited > limits.drain_seconds and (up or 0.0) <= current + 1:
+            # More than was counted: how long the oldest has waited tells what the number does not.
+            up = down = current + 1.0
+            why = f"{more} {what} wait, the oldest for {waited:.0f} s, "
+            why += f"and targetDrainTime is {limits.drain_seconds:g} s"
         found.append(_Answer(more=up, fewer=down, why=why))
     return found
 
@@ -163,7 +245,7 @@ def _over(work: float, each: float | None) -> float | None:
     return work / each if each else None
 
 
-def _fewest(limits: Limits, answers: list[_Answer], pace: Pace) -> int | None:
+def _fewest(limits: Limits, load: Load, answers: list[_Answer], pace: Pace) -> int | None:
     """Pods that would do, for what waits and for what comes; None: not known."""
     asked = [one.fewer for one in answers]
     if any(one is None for one in asked):
@@ -171,8 +253,10 @@ def _fewest(limits: Limits, answers: list[_Answer], pace: Pace) -> int | None:
     keeps_up = 0.0
     if pace.coming and pace.per_pod:
         keeps_up = pace.coming / pace.per_pod
-    wanted = math.ceil(max(keeps_up, *(one or 0.0 for one in asked)))
-    return min(max(wanted, limits.least), limits.limit)
+    # What has one event to do, or had since the last look, keeps one pod.
+    any_comes = 1.0 if load.is_any or pace.coming or pace.coming is None else 0.0
+    wanted = max(any_comes, keeps_up, *(one or 0.0 for one in asked))
+    return max(math.ceil(min(wanted, limits.limit)), limits.least)
 
 
 def _more(

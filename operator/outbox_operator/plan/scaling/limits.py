@@ -7,13 +7,14 @@ an autoscaler that does not know that makes pods that do nothing.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.v1alpha1.autoscaling import Autoscaling
 from outbox_operator.api.v1alpha1.consumer import ConsumerConfigSpec
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec
 from outbox_operator.plan.jetstream.consumers import handled_by_runtime, is_ordered
+from outbox_operator.plan.postgres.state import BACKLOG_CAP
 
 DEFAULT_BACKLOG = 1000
 """Events that may wait for each pod where no target is named."""
@@ -77,7 +78,14 @@ class Limits:
 
 def relay_limits(spec: OutboxPipelineSpec, autoscaling: Autoscaling) -> Limits:
     """Those of a relay."""
-    return _limits(autoscaling, relay_ceiling(spec), "rows")
+    ceiling = relay_ceiling(spec)
+    counted = math.ceil(BACKLOG_CAP / _backlog(autoscaling))
+    if autoscaling.targetDrainTime is None and counted < ceiling.pods:
+        why = f"rows are counted up to {BACKLOG_CAP}, and targetBacklog is {_backlog(autoscaling)}"
+        ceiling = Ceiling(pods=counted, why=f"{why}; with targetDrainTime their age counts too")
+    # Nobody else would see the first row, whatever an older definition let through.
+    limits = _limits(autoscaling, ceiling, "rows")
+    return replace(limits, least=max(1, limits.least))
 
 
 def consumer_limits(spec: ConsumerConfigSpec, autoscaling: Autoscaling) -> Limits:
@@ -111,8 +119,8 @@ def consumer_ceiling(spec: ConsumerConfigSpec) -> Ceiling | None:
 
 def _limits(autoscaling: Autoscaling, ceiling: Ceiling | None, what: str) -> Limits:
     drain, backlog = autoscaling.targetDrainTime, autoscaling.targetBacklog
-    if backlog is None and drain is None:
-        backlog = DEFAULT_BACKLOG
+    if drain is None:
+        backlog = _backlog(autoscaling)
     matters = ceiling is not None and ceiling.pods < autoscaling.maxReplicas
     return Limits(
         least=autoscaling.minReplicas,
@@ -124,6 +132,11 @@ def _limits(autoscaling: Autoscaling, ceiling: Ceiling | None, what: str) -> Lim
         down=_step(autoscaling.scaleDown.stabilization, autoscaling.scaleDown.maxStep),
         what=what,
     )
+
+
+def _backlog(autoscaling: Autoscaling) -> int:
+    """Events that may wait for each pod where that is the only target."""
+    return autoscaling.targetBacklog or DEFAULT_BACKLOG
 
 
 def _step(stabilization: str, most: int) -> Step:

@@ -27,12 +27,21 @@ class Load:
         at_least: Whether counting stopped there.
         done: Events that were ever done; counts up, and anew when what counts is made anew.
         at: When that was.
+        in_hand: Events that pods have, or that wait for another try.
+        oldest_seconds: For how long the oldest has waited; None: not known.
     """
 
     backlog: int
     at_least: bool
     done: int
     at: datetime
+    in_hand: int = 0
+    oldest_seconds: float | None = None
+
+    @property
+    def is_any(self) -> bool:
+        """Whether there is anything to do at all."""
+        return self.backlog > 0 or self.in_hand > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +73,7 @@ def outbox_load(numbers: OutboxNumbers) -> Load:
         at_least=numbers.backlog_is_estimate,
         done=numbers.published_total,
         at=numbers.taken_at,
+        oldest_seconds=numbers.oldest_age_seconds,
     )
 
 

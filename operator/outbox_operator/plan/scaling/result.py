@@ -124,10 +124,12 @@ def scaled(
     """
     pods = replicas(deployment)
     current = limits.least if deployment is None else pods.wanted or limits.least
-    if last is not None:
-        current = last.wantedReplicas
     if memory is None:
         memory = _restored(last)
+    if memory.count is not None:
+        current = memory.count
+    elif last is not None:
+        current = last.wantedReplicas
     if stopped is not None:
         rest = replace(memory, pace=replace(memory.pace, since=None), more=None, fewer=None)
         decision = Decision(

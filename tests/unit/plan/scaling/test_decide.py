@@ -36,9 +36,16 @@ def decided(
     paused: bool = False,
     memory: Memory | None = None,
     at_least: bool = False,
+    in_hand: int = 0,
+    oldest: float | None = None,
     **limits: Any,
 ) -> Decision:
-    load = None if waiting is None else Load(backlog=waiting, at_least=at_least, done=0, at=NOW)
+    load = None
+    if waiting is not None:
+        load = Load(
+            backlog=waiting, at_least=at_least, done=0, at=NOW, in_hand=in_hand,
+            oldest_seconds=oldest,
+        )  # fmt: skip
     pods = Replicas(
         wanted=current,
         existing=current if existing is None else existing,
@@ -56,6 +63,12 @@ MORE = Memory(more=Trend(since=LONG_AGO, count=2))
 FEWER = Memory(fewer=Trend(since=LONG_AGO, count=1))
 KNOWN = Memory(pace=Pace(per_pod=100.0))
 SEEN = Memory(pace=Pace(seen_per_pod=100.0), fewer=FEWER.fewer)
+_BEFORE = Load(backlog=0, at_least=False, done=0, at=NOW - timedelta(seconds=5))
+NOTHING_CAME = Memory(
+    pace=Pace(coming=0.0, since=(_BEFORE, 1)), fewer=Trend(since=LONG_AGO, count=0)
+)
+UNSEEN = dataclasses.replace(FEWER, looked_at=NOW - timedelta(seconds=121))
+NONE: dict[str, Any] = {"least": 0, "current": 0}
 
 
 @pytest.mark.parametrize(
@@ -102,6 +115,36 @@ SEEN = Memory(pace=Pace(seen_per_pod=100.0), fewer=FEWER.fewer)
         (None, {"least": 3}, 3, Reason.SCALING_ACTIVE),
         (9000, {"current": 9, "most": 4}, 4, Reason.SCALING_ACTIVE),
         (9000, {"current": 9, "most": 4, "paused": True}, 9, Reason.SCALING_ACTIVE),
+        # What was asked for before a time that nobody saw does not count.
+        (0, {"current": 5, "memory": UNSEEN}, 5, Reason.SCALING_ACTIVE),
+        (0, {"current": 5, "memory": dataclasses.replace(UNSEEN, looked_at=NOW)}, 3,
+         Reason.SCALING_ACTIVE),
+        (2500, {"up": Step(after_seconds=300, most=4), "memory": dataclasses.replace(
+            MORE, looked_at=UNSEEN.looked_at)}, 1, Reason.SCALING_ACTIVE),
+        # However much is said to wait.
+        (10**30, {"current": 9}, 10, Reason.SCALING_ACTIVE),
+        # To zero only where nothing waits, is in hand, comes, or may have come.
+        (0, {"least": 0, "memory": NOTHING_CAME}, 0, Reason.SCALING_ACTIVE),
+        (0, {"least": 0, "memory": NOTHING_CAME, "in_hand": 1}, 1, Reason.SCALING_ACTIVE),
+        (0, {"least": 0, "memory": FEWER}, 1, Reason.SCALING_ACTIVE),
+        (0, {"least": 0, "current": 3, "memory": FEWER}, 1, Reason.SCALING_ACTIVE),
+        (None, {"least": 0, "memory": NOTHING_CAME}, 1, Reason.BACKLOG_UNKNOWN),
+        (0, {"least": 0, "memory": NOTHING_CAME, "paused": True}, 1, Reason.SCALING_ACTIVE),
+        # Back at once: whatever the target, the last step, the stabilization or the roll-out.
+        (0, NONE, 0, Reason.SCALING_ACTIVE),
+        (1, {**NONE, "settled": False, "up": Step(after_seconds=300, most=4),
+             "memory": Memory(changed_at=NOW)}, 1, Reason.SCALING_ACTIVE),
+        (1, {**NONE, "backlog": None, "drain_seconds": 60.0}, 1, Reason.SCALING_ACTIVE),
+        (99_000, NONE, 4, Reason.SCALING_ACTIVE),
+        (0, {**NONE, "in_hand": 1}, 1, Reason.SCALING_ACTIVE),
+        (1, {**NONE, "paused": True}, 0, Reason.SCALING_HELD),
+        # And where nobody knows for a while.
+        (None, NONE, 0, Reason.BACKLOG_UNKNOWN),
+        (None, {**NONE, "memory": Memory(unknown_since=LONG_AGO)}, 1, Reason.BACKLOG_UNKNOWN),
+        (None, {**NONE, "memory": Memory(unknown_since=LONG_AGO), "paused": True}, 0,
+         Reason.BACKLOG_UNKNOWN),
+        (None, {**NONE, "memory": Memory(unknown_since=LONG_AGO, looked_at=LONG_AGO)}, 0,
+         Reason.BACKLOG_UNKNOWN),
     ],
 )  # fmt: skip
 def test_the_backlog_decides(
@@ -126,6 +169,14 @@ def test_the_backlog_decides(
         (6000, {"current": 4, "memory": FEWER}, 4),
         (6000, {"current": 4, "memory": SEEN}, 2),
         (0, {"current": 2, "memory": FEWER}, 1),
+        # A rate that nobody can have is no reason to fall over.
+        (18_000, {"memory": Memory(pace=Pace(per_pod=5e-324))}, 5),
+        # Counting stopped: how long the oldest has waited tells whether it is done in time.
+        (10_000, {"memory": Memory(pace=Pace(per_pod=40_000.0)), "at_least": True,
+                  "oldest": 61.0, "current": 2}, 3),
+        (10_000, {"memory": Memory(pace=Pace(per_pod=40_000.0)), "at_least": True,
+                  "oldest": 59.0, "current": 2}, 2),
+        (10_000, {"memory": Memory(pace=Pace(per_pod=40_000.0)), "oldest": 61.0, "current": 2}, 2),
         # And never below what keeps up with what comes.
         (100, {"current": 5, "memory": Memory(
             pace=Pace(per_pod=100.0, coming=350.0, since=(

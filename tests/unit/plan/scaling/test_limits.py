@@ -40,13 +40,19 @@ def of_consumer(**spec: Any) -> Limits:
         (64, {}, 10, None),
         # Declared is declared: the others stand by.
         (1, {"minReplicas": 3}, 3, "outbox.shards is 1"),
+        (1, {"minReplicas": 0}, 1, "outbox.shards is 1"),
+        # What is not counted asks for nobody; how long the oldest waits does.
+        (64, {"targetBacklog": 3000}, 4, "rows are counted up to 10000, and targetBacklog is "
+         "3000; with targetDrainTime their age counts too"),
+        (2, {"targetBacklog": 3000}, 2, "outbox.shards is 2"),
+        (64, {"targetBacklog": 3000, "targetDrainTime": "60s"}, 10, None),
     ],
-)
+)  # fmt: skip
 def test_a_relays_pods_beyond_the_shards_stand_by(
     shards: int, asked: dict[str, Any], limit: int, why: str | None
 ) -> None:
     limits = of_relay(shards, **asked)
-    assert limits.limit == limit
+    assert (limits.least, limits.limit) == (max(1, asked.get("minReplicas", 1)), limit)
     assert (limits.ceiling.why if limits.ceiling else None) == why
 
 

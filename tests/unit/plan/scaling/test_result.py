@@ -95,6 +95,13 @@ def test_what_an_operator_finds_after_a_restart() -> None:
     assert after(9000, deployment(3), nonsense).count == 7
 
 
+def test_what_was_asked_for_counts_although_no_status_says_so() -> None:
+    """The write of a status may fail after the pods of a larger number were asked for."""
+    asked = after(3500, deployment(3), LAST)
+    assert after(3500, deployment(4), LAST, asked.memory).count == 4
+    assert asked.memory.count == 4
+
+
 def test_stopped_pods_come_back_in_the_number_they_had() -> None:
     result = after(99_000, deployment(0), LAST, stopped="spec.relay.state is Stopped")
     assert (result.count, result.part.reason, result.change) == (3, "Stopped", None)
