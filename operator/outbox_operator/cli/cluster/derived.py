@@ -209,6 +209,7 @@ def _relay(pipeline: SeenPipeline, known: Sample) -> RelayFacts:
         per_second=relay.publishedPerSecond if relay and known.known else None,
         last_published_at=moment(relay.lastPublishedTime) if relay else None,
         restarts=relay.restarts if relay else None,
+        scaling=_scaling(pipeline.status.conditions),
     )
 
 
@@ -217,6 +218,12 @@ def _wanted(spec: Mapping[str, Any], scaled: AutoscalingStatus | None) -> int:
     if spec.get("state") == "Stopped":
         return 0
     return int(spec.get("replicas", 1)) if scaled is None else scaled.wantedReplicas
+
+
+def _scaling(conditions: Sequence[Condition]) -> str | None:
+    """Up to where autoscaling goes, and why; None: it has no say."""
+    found = condition(conditions, ConditionType.AUTOSCALING)
+    return None if found is None else found.message or found.reason
 
 
 def _stream(resource: str, stream: SeenStream | None, now: datetime) -> StreamFacts:
@@ -283,6 +290,7 @@ def consumer(seen: SeenConsumer, now: datetime) -> ConsumerFacts:
         oldest_seconds=shown.oldestUnreadSeconds if shown else None,
         per_second=None,
         dead_letters=shown.deadLetters if shown else None,
+        scaling=_scaling(status.conditions),
         sample=known,
     )
 

@@ -45,7 +45,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayFacts:
-    """The relay."""
+    """The relay; `scaling`: up to where autoscaling goes, and why; None: it has no say."""
 
     wanted: int | None
     ready: int | None
@@ -53,6 +53,7 @@ class RelayFacts:
     per_second: float | None
     last_published_at: datetime | None
     restarts: int | None
+    scaling: str | None = prose()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,8 @@ class StreamFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerFacts:
-    """One durable consumer and its pods; `wanted` None: its pods are not ours."""
+    """One durable consumer and its pods; `wanted` None: its pods are not ours. `scaling` as of
+    a relay."""
 
     resource: str
     name: str
@@ -85,6 +87,7 @@ class ConsumerFacts:
     oldest_seconds: float | None
     per_second: float | None
     dead_letters: int | None
+    scaling: str | None = prose()
     sample: Sample
 
 

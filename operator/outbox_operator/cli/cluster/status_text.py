@@ -44,6 +44,10 @@ def one(facts: PipelineFacts, now: datetime, screen: Screen) -> Iterator[str]:
                 yield from screen.wrap(f"{consumer.name}: {unknown(consumer.sample, now)}", _INDENT)
     else:
         yield from _line("consumers", "none", screen)
+    scaled = [("relay", facts.relay.scaling), *((c.name, c.scaling) for c in facts.consumers)]
+    lines = [f"{name}: {text}" for name, text in scaled if text is not None]
+    for head, text in zip(["scaling", *[""] * len(lines)], lines, strict=False):
+        yield from _line(head, text, screen)
     yield from _line("dead", _dead(facts), screen)
     yield from _troubles(facts.not_well, now, screen)
     if facts.events:

@@ -222,6 +222,16 @@ SCREENS: Final = {
         consumer("billing", condition("Ready"), condition("NatsReachable"),
                  condition("Paused", "True", "Paused", "its owner is paused")),
     ],
+    "scaled": [
+        pipeline(
+            condition("Autoscaling", "True", "ScalingLimited",
+                      "2 of 10: outbox.shards is 2; minReplicas is 3, and the others stand by"),
+        ),
+        stream(),
+        consumer("billing", condition("Ready"), condition("NatsReachable"),
+                 condition("Autoscaling", "True", "ScalingActive", "3 pods, of 3 to 10")),
+        consumer("audit"),
+    ],
     "operator-away": [
         pipeline(outbox={"backlogRows": 1, "sampledAt": before(hours=3)}),
         stream(sampledAt=before(hours=3)),
@@ -242,6 +252,7 @@ def test_one_pipeline_on_a_screen_of_80_columns(name: str) -> None:
     [
         ("well", True),
         ("paused", True),
+        ("scaled", True),
         ("database-away", False),
         ("nats-away", False),
         ("new", False),
