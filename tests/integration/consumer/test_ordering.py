@@ -292,6 +292,58 @@ async def test_of_two_readers_one_works_and_the_other_takes_over(
     assert handled["b"][-5:] == list(range(5))
 
 
+async def test_pods_come_and_go_and_each_key_keeps_its_order(
+    client: Client, stream_prefix: str
+) -> None:
+    """From one to five to two while events come: nothing overtakes, and nothing is done twice."""
+    source = await ordered(client, stream_prefix, concurrency=4)
+    handled: list[int] = []
+    by_pod: dict[int, int] = {}
+
+    def noting(pod: int) -> Callable[[ReceivedEvent, Context], Awaitable[None]]:
+        async def handle(event: ReceivedEvent, context: Context) -> None:
+            await asyncio.sleep(0.001)
+            handled.append(event.json()["n"])
+            by_pod[pod] = by_pod.get(pod, 0) + 1
+
+        return handle
+
+    def pod(number: int) -> contextlib.AbstractAsyncContextManager[App]:
+        config = replace(source.python(), health_port=0)
+        return consuming(config, calling(noting(number)))
+
+    written = 0
+
+    async def write(done: asyncio.Event) -> None:
+        nonlocal written
+        while not done.is_set():
+            key = {"Ce-Partitionkey": f"key-{written % KEYS}"}
+            await source.publish({"n": written}, **key)
+            written += 1
+
+    async def more() -> None:
+        before = len(handled)
+        await eventually(lambda: len(handled) >= before + 100, "events are handled")
+
+    done = asyncio.Event()
+    async with contextlib.AsyncExitStack() as first, contextlib.AsyncExitStack() as staying:
+        await first.enter_async_context(pod(0))
+        writing = asyncio.create_task(write(done))
+        await more()
+        for number in (1, 2):
+            await staying.enter_async_context(pod(number))
+        for number in (3, 4):
+            await first.enter_async_context(pod(number))
+        await more()
+        await first.aclose()
+        await more()
+        done.set()
+        await writing
+        await source.settled(written)
+    assert by_key(handled) == by_key(list(range(written)))
+    assert by_pod.keys() & {1, 2}, "another took over"
+
+
 async def test_an_ordered_batch_holds_one_event_of_each_key(
     client: Client, stream_prefix: str
 ) -> None:

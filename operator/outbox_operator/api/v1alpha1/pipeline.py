@@ -176,6 +176,14 @@ class Polling(ApiModel):
 class Relay(ApiModel):
     """The process that moves rows to the stream."""
 
+    model_config = model_rules(
+        cel(
+            "!has(self.autoscaling) || self.autoscaling.mode == 'External' || "
+            "self.autoscaling.minReplicas >= 1",
+            "minReplicas of a relay is at least 1: nobody else would see the first row",
+        )
+    )
+
     state: Literal["Running", "Stopped"] = Field(
         default="Running", description="Stopped keeps everything and runs no relay."
     )
@@ -187,14 +195,7 @@ class Relay(ApiModel):
         "`autoscaling.mode: Builtin` it does not count.",
     )
     autoscaling: Autoscaling | None = Field(
-        default=None,
-        description="Let the number of pods follow the rows that wait.",
-        json_schema_extra=rules(
-            cel(
-                "self.mode == 'External' || self.minReplicas >= 1",
-                "minReplicas of a relay is at least 1: nobody else would see the first row",
-            )
-        ),
+        default=None, description="Let the number of pods follow the rows that wait."
     )
     onPoison: Literal["BlockKey", "Skip", "Halt"] = Field(
         default="BlockKey",
