@@ -54,6 +54,10 @@ def check_archive(spec: ConsumerConfigSpec, path: str) -> None:
     if archive is None:
         return
     rules_of(archive, path)
+    if archive.sealing is not None and not 1.0 <= seconds(archive.sealing.every) <= 86_400.0:
+        raise SpecError(
+            f"{path}.handler.archive.sealing.every: wanted 1s to 24h, found {archive.sealing.every}"
+        )
     for field, wanted, found in (
         ("ackPolicy", "Explicit", spec.ackPolicy),
         ("ordering", "None", spec.ordering),

@@ -22,6 +22,10 @@ from support.waiting import eventually
 from support.world import World
 
 AUDIT = ("EventConsumer", "audit")
+# The example of RFC 8410.
+SEALING_KEY = """-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC
+-----END PRIVATE KEY-----"""
 RETENTION = [
     {"name": "security", "eventTypes": ["auth.*"], "keep": "2555d"},
     {"name": "default", "keep": "90d"},
@@ -85,9 +89,11 @@ async def test_an_archive_gets_tables_workload_and_a_truthful_status(
             "retention": RETENTION,
             "extract": {"actor": "$.actor.id", "correlation": "ce:correlationid"},
             "redact": ["$.card"],
+            "sealing": {"signingSecretRef": {"name": "sealing", "key": "pem"}, "every": "1s"},
         }
     }
     world.apply(
+        world.secret("sealing", pem=SEALING_KEY),
         world.secret("writer", url=url),
         world.secret("keeper", url=world.database),
         world.stream(),
@@ -132,6 +138,20 @@ async def test_an_archive_gets_tables_workload_and_a_truthful_status(
         await publish(world, 3)
         await eventually(partial(asyncio.to_thread, looked, world, "True"), "it is whole again")
     assert archived(world)["gaps"] == 0
+    # Who makes the chain of seals anew is noticed, by what the status remembers of it.
+    assert archived(world)["lastSeal"].partition(":")[0].isdecimal()
+    await execute(world.database, "UPDATE archive.seals SET signature = '', key = NULL")
+    await execute(world.database, "UPDATE archive.seals SET number = number + 1000000")
+    world.look_again(*AUDIT)
+    broken = world.wait_condition(*AUDIT, "SchemaApplied", "False", "SealBroken")
+    assert "which is known from before, is gone" in broken["message"]
+    await execute(world.database, "TRUNCATE archive.seals, archive.sealed_rows")
+    world.kubectl(
+        "patch", "evc", "audit", "-n", world.namespace, "--subresource=status", "--type=merge",
+        "-p", '{"status": {"archive": {"lastSeal": null}}}',
+    )  # fmt: skip
+    world.look_again(*AUDIT)
+    world.wait_ready(*AUDIT)
     # What somebody takes away comes back; what was kept stays when it is declared no more.
     await execute(world.database, f'REVOKE INSERT ON archive.events FROM "{writer}"')
     world.look_again(*AUDIT)

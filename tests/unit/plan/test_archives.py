@@ -80,6 +80,10 @@ def test_what_the_pods_are_told_and_may() -> None:
             "spec.handler.archive.extract: wanted as name of a column",
         ),
         (
+            {"handler": changed(sealing={"every": "25h"})},
+            "spec.handler.archive.sealing.every: wanted 1s to 24h, found 25h",
+        ),
+        (
             {"handler": changed(redact=["$.actor"])},
             "spec.handler.archive.extract.actor: $.actor.id is, or holds, what redact",
         ),

@@ -11,6 +11,7 @@ from outbox_operator.api.fields import (
     ApiModel,
     Duration,
     RoleName,
+    SecretKeyRef,
     SqlIdentifier,
     cel,
     model_rules,
@@ -81,6 +82,19 @@ class ArchiveApi(ApiModel):
     enabled: bool = Field(default=True, description="Whether they are served.")
 
 
+class ArchiveSeals(ApiModel):
+    """Hashes that make later tampering visible."""
+
+    signingSecretRef: SecretKeyRef | None = Field(
+        default=None,
+        description="Private Ed25519 key in PEM (openssl genpkey -algorithm ed25519) that signs "
+        "the seals; without it they are not signed. Read by the operator alone.",
+    )
+    every: Duration = Field(
+        default="15m", description="Seals are made so often at most, a second to a day."
+    )
+
+
 class ArchiveHandler(MigratedConnection):
     """Keep every event in PostgreSQL: by class and time, without code."""
 
@@ -124,6 +138,11 @@ class ArchiveHandler(MigratedConnection):
         max_length=MOST_REDACTED,
         description="JSON paths into the payload of what is never stored. A payload that cannot be "
         "parsed is then not stored either, only its size and hash.",
+    )
+    sealing: ArchiveSeals | None = Field(
+        default=None,
+        description="Seal what is archived: a chain of hashes over every event, which `outbox "
+        "archive verify` checks. Default: nothing is sealed.",
     )
     readers: list[RoleName] = Field(
         default_factory=list, max_length=64, description="Roles that may read the archive."
@@ -190,4 +209,9 @@ class ArchiveState(ApiModel):
         default=None, description="Gaps in the numbers of events; absent: not provable."
     )
     firstGaps: list[ArchiveGap] = Field(default_factory=list, description="The first of them.")
+    lastSeal: str | None = Field(
+        default=None,
+        description="Number and hash of the last seal. It has to be there still at the next look; "
+        "`outbox archive verify --known` takes it.",
+    )
     sampledAt: str | None = Field(default=None, description="When the numbers were read.")

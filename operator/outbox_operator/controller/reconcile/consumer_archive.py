@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from outbox_operator import version
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
+from outbox_operator.adapters.postgres.archive_seals import Sealing, signed
+from outbox_operator.adapters.signing import signer
 from outbox_operator.api import meta
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.resource import Consumer
-from outbox_operator.api.v1alpha1.archive import ArchiveHandler
+from outbox_operator.api.v1alpha1.archive import ArchiveHandler, ArchiveSeals
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.postgres import (
     Logins,
@@ -23,6 +25,7 @@ from outbox_operator.controller.reconcile.postgres import (
     read_logins,
     try_worker,
 )
+from outbox_operator.errors import OutboxError
 from outbox_operator.plan.names import workload_name
 from outbox_operator.plan.passes.approval import Vote
 from outbox_operator.plan.passes.archive import (
@@ -31,6 +34,7 @@ from outbox_operator.plan.passes.archive import (
     archive_claim,
     archive_result,
     desired_archive,
+    known_seal,
     plan_archive_tables,
 )
 from outbox_operator.plan.passes.pending import archive_pending
@@ -44,6 +48,8 @@ from outbox_operator.plan.steps import Change
 log = logging.getLogger(__name__)
 
 _FIELD = "spec.handler.archive"
+_SEALING_SECONDS = 30.0
+"""Of a look; the next one goes on."""
 
 
 async def ensure_archive(
@@ -102,7 +108,7 @@ async def _with_logins(
         failure = await _migrate(context, consumer, archive, logins, desired, plan.migration)
     numbers: ArchiveNumbers | SessionFailure | None = None
     if plan.failure is None and failure is None and plan.part is None:
-        numbers = await _keep_up(context, consumer, logins, desired.schema)
+        numbers = await _keep_up(context, consumer, archive, logins, plan.identity)
         if not isinstance(numbers, SessionFailure):
             failure = await _try_worker(context, consumer, logins, plan.identity, tried)
     if isinstance(numbers, SessionFailure):
@@ -138,18 +144,55 @@ async def _migrate(
 
 
 async def _keep_up(
-    context: Context, consumer: Consumer, logins: Logins, schema: str
+    context: Context,
+    consumer: Consumer,
+    archive: ArchiveHandler,
+    logins: Logins,
+    identity: str | None,
 ) -> ArchiveNumbers | SessionFailure:
-    """Partitions ahead, old ones dropped, and the numbers of what is left."""
+    """Partitions ahead, what is new sealed, old ones dropped, and the numbers of what is left."""
+    schema = archive.schema_
+    sealing: Sealing | None = None
+    no_key: SessionFailure | None = None
+    if archive.sealing is not None:
+        try:
+            sealing = await _sealing(context, consumer, archive.sealing, identity)
+        except OutboxError as error:  # partitions are looked after all the same
+            no_key = SessionFailure(error=error, entered=True)
 
     async def work(admin: PostgresAdmin) -> ArchiveNumbers:
         if not consumer.meta.paused:
-            done = await admin.archive.maintain(schema)
+            done = await admin.archive.maintain(schema, sealing)
             if done.dropped:
                 log.info("archive %s: dropped %s", schema, ", ".join(done.dropped))
+            if done.sealed:
+                log.info("archive %s: %d seals, the last is %s", schema, done.sealed, done.head)
         return await admin.archive.numbers(schema)
 
-    return await in_session(context, consumer.meta, logins.owner, work)
+    found = await in_session(context, consumer.meta, logins.owner, work)
+    return no_key or found
+
+
+async def _sealing(
+    context: Context, consumer: Consumer, declared: ArchiveSeals, identity: str | None
+) -> Sealing:
+    """How it is sealed. Raises CredentialsError."""
+    how = Sealing(
+        every=timedelta(seconds=seconds(declared.every)),
+        seconds=_SEALING_SECONDS,
+        known=known_seal(consumer, identity),
+    )
+    ref = declared.signingSecretRef
+    if ref is None:
+        return how
+    where = f"{_FIELD}.sealing.signingSecretRef"
+    pem = await context.secrets.value(consumer.meta.namespace, ref, where)
+    secret = f"{where}: Secret {consumer.meta.namespace}/{ref.name}, key {ref.key!r}"
+    try:
+        return signed(how, signer(pem.decode(), secret))
+    except OutboxError:
+        context.secrets.forget(consumer.meta.namespace, {ref.name})
+        raise
 
 
 async def _try_worker(

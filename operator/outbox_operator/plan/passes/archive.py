@@ -30,6 +30,7 @@ from outbox_operator.plan.plan_hash import plan_hash
 from outbox_operator.plan.postgres.archive_migrations import plan_archive
 from outbox_operator.plan.postgres.archive_numbers import ArchiveNumbers
 from outbox_operator.plan.postgres.archive_schema import DesiredArchive, ObservedArchive
+from outbox_operator.plan.postgres.archive_seals import Head
 from outbox_operator.plan.postgres.mark import parse_mark
 from outbox_operator.plan.postgres.state import MigrationPlan
 from outbox_operator.plan.state import Owner
@@ -299,9 +300,21 @@ def _state(
                 )
                 for gap in (numbers.first_gaps if provable(consumer) else ())
             ],
+            "lastSeal": numbers.last_seal,
             "sampledAt": stamp(now),
         }  # fmt: skip
     return state.model_copy(update=update)
+
+
+def known_seal(consumer: Consumer, identity: str | None) -> Head | None:
+    """The last seal as it was at the last look, of the database where the archive is."""
+    before = consumer.status.archive
+    if before is None or before.lastSeal is None or before.database != identity:
+        return None
+    try:
+        return Head.parse(before.lastSeal)
+    except ValueError:
+        return None
 
 
 def provable(consumer: Consumer) -> bool:

@@ -46,6 +46,7 @@ class ArchiveNumbers:
         gaps: Between the numbers of these.
         first_gaps: The first of them, at most `MOST_GAPS`.
         numbered_to: When the stream took the newest event of those with numbers.
+        last_seal: Number and hash of the last seal; None: nothing is sealed.
     """
 
     rows: int
@@ -58,6 +59,7 @@ class ArchiveNumbers:
     gaps: int
     first_gaps: tuple[Gap, ...]
     numbered_to: datetime | None
+    last_seal: str | None = None
 
     @property
     def complete_to(self) -> datetime | None:
