@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 import yaml
 
+from outbox_operator.archive.api.metrics import ApiMetrics
 from outbox_operator.archive.metrics import ArchiveMetrics
 from outbox_operator.client import metrics as library
 from outbox_operator.consumer.metrics import ConsumerMetrics
@@ -42,7 +43,7 @@ class Declared(Protocol):
 
 def declarations() -> dict[str, tuple[Declared, ...]]:
     """Every metric of ours, by who exports it: operator, objects, relay, consumer, archive,
-    or library.
+    its API, or library.
 
     `objects` are what the leading operator exports of the resources in its care.
     """
@@ -59,6 +60,7 @@ def declarations() -> dict[str, tuple[Declared, ...]]:
         "relay": tuple(RelayMetrics("any", "any").metrics.declarations),
         "consumer": tuple(ConsumerMetrics(config).declarations),
         "archive": tuple(ArchiveMetrics("any", "any").declarations),
+        "archive-api": tuple(ApiMetrics("any", "any").declarations),
         "library": library.DECLARATIONS,
     }
 

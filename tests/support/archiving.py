@@ -49,6 +49,7 @@ class ArchivePlace:
         keeper: Role that owns the tables.
         writer: Role that writes.
         reader: Role that reads.
+        api: Role of what answers over HTTP; `with_api` gives it its rights.
         config: Of the archive; `change` replaces parts of it.
     """
 
@@ -60,7 +61,8 @@ class ArchivePlace:
         self._stack = AsyncExitStack()
         self.root: asyncpg.Connection[asyncpg.Record]
         self._urls: dict[str, str] = {}
-        self.keeper, self.writer, self.reader = map(self._role, ("keeper", "writer", "reader"))
+        roles = ("keeper", "writer", "reader", "api")
+        self.keeper, self.writer, self.reader, self.api = map(self._role, roles)
         self.config = ArchiveConfig(
             namespace="shop",
             consumer="audit",
@@ -90,6 +92,11 @@ class ArchivePlace:
     def rules(self, **fields: Any) -> None:
         """Give its rules other values."""
         self.change(rules=dataclasses.replace(self.config.rules, **fields))
+
+    def with_api(self, tenant_column: str | None = None) -> ArchiveDatabase:
+        """Give it an API; where that finds the database."""
+        self.change(api_role=self.api, tenant_column=tenant_column)
+        return ArchiveDatabase(url_file=self._file(self.api))
 
     async def migrate(self) -> tuple[str, ...]:
         """As `outbox archive migrate` does; what it says."""

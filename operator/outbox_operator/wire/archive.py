@@ -156,6 +156,11 @@ class ArchiveConfig:
     """None: nothing is sealed."""
     readers: tuple[str, ...] = ()
     """Roles that may read the archive."""
+    api_role: str | None = None
+    """Role that the process logs in as which answers questions over HTTP."""
+    tenant_column: str | None = None
+    """An extracted column that says whose an event is: the API shows a caller those of one tenant.
+    None: it shows all of them."""
     duplicate_window_seconds: float = 86_400.0
     """An event that comes again within so long is known by its id, and not stored twice."""
     batch_events: int = BATCH_EVENTS

@@ -87,7 +87,7 @@ LINES: Final = {
     ],
     "archive": [
         "archive", "archive upkeep", "archive migrate --config short.json",
-        "archive migrate --adoption-policy Take",
+        "archive migrate --adoption-policy Take", "archive serve --config short.json",
     ],
     "dead-letters": ["dead-letters", "dead-letters --config short.json"],
     "login-files": ["login-files", "login-files psql . --config short.json"],

@@ -14,7 +14,7 @@ from generate import library, metrics
 
 from outbox_operator.api import meta
 from outbox_operator.cli import main as cli
-from outbox_operator.wire import archive, config, headers
+from outbox_operator.wire import archive, archive_api, config, headers
 from support.golden import without_layout
 from support.kube import ROOT
 
@@ -145,6 +145,9 @@ def test_operator_settings_are_listed() -> None:
         archive.ArchiveRules,
         archive.ArchiveSealing,
         archive.RetentionClass,
+        archive_api.ArchiveApiConfig,
+        archive_api.JwtConfig,
+        archive_api.ApiLimits,
     ],
 )
 def test_settings_of_pods_are_listed_with_their_defaults(kind: type) -> None:
@@ -164,6 +167,8 @@ def default_of(one: dataclasses.Field[object]) -> str:
     value = one.default_factory() if one.default_factory is not dataclasses.MISSING else one.default
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if dataclasses.is_dataclass(value):
+        return "{}"
     return "[]" if value == () else f'"{value}"' if isinstance(value, str) else str(value)
 
 

@@ -15,6 +15,7 @@ ALLOWED = frozenset(
         "Apache-2.0",
         "Apache-2.0 AND BSD-2-Clause",
         "Apache-2.0 AND MIT",
+        "Apache-2.0 OR BSD-3-Clause",
         "BSD License",
         "BSD-2-Clause",
         "BSD-3-Clause",

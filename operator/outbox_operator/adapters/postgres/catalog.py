@@ -9,7 +9,8 @@ from typing import Any
 
 from outbox_operator.adapters.postgres.connection import Connection
 from outbox_operator.adapters.postgres.queries import statement
-from outbox_operator.plan.postgres import functions, wakeup
+from outbox_operator.plan.postgres import archive_access, functions, wakeup
+from outbox_operator.plan.postgres.archive_access import ObservedPolicies, Policy
 from outbox_operator.plan.postgres.archive_schema import (
     ARCHIVE_TABLES,
     ClassTable,
@@ -60,12 +61,38 @@ async def observe(
 async def observe_archive(connection: Connection, desired: DesiredArchive) -> ObservedArchive:
     """What is there of an archive. Raises the driver's errors."""
     catalog = await _read(connection, desired.schema, ARCHIVE_TABLES, "")
-    grants = archive_grants(desired.schema, writer=desired.writer, readers=desired.readers)
+    grants = archive_grants(
+        desired.schema,
+        writer=desired.writer,
+        readers=desired.readers,
+        api=None if desired.api is None else desired.api.role,
+    )
     roles = {grant.role for grant in grants} | _marked_roles(catalog)
     return ObservedArchive(
         database=await _observed(connection, desired.schema, catalog, grants, roles),
         encoding=await connection.fetchval(statement("archive_encoding")),
         classes=await class_tables(connection, desired.schema),
+        policies=await _policies(connection, desired.schema),
+    )
+
+
+async def _policies(connection: Connection, schema: str) -> ObservedPolicies:
+    rows = await connection.fetch(
+        statement("archive_policies"), schema, [archive_access.EVERYBODY, archive_access.TENANTS]
+    )
+    return ObservedPolicies(
+        enabled=any(row["enabled"] for row in rows),
+        ours=tuple(
+            Policy(
+                name=row["name"],
+                restricts=row["restricts"],
+                command=row["command"],
+                roles=tuple(json.loads(row["roles"])),
+                sees=row["sees"] or "",
+            )
+            for row in rows
+            if row["name"] is not None
+        ),
     )
 
 

@@ -1,6 +1,6 @@
 """`outbox archive`: events kept in PostgreSQL: make the tables, keep partitions up, write, verify.
 
-Each verb is configured by the same document, which OUTBOX_CONFIG or --config names.
+OUTBOX_CONFIG or --config names the document that configures it: the same for all but `serve`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Final
 
 from outbox_operator.cli import pod_options
 
-HELP: Final = "keep the events of a stream in PostgreSQL: tables, partitions, the writer, seals"
-EXTRA: Final = "relay"
+HELP: Final = "keep the events of a stream in PostgreSQL: tables, writer, seals, an API"
+EXTRA: Final = "relay,archive"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -68,12 +68,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "then store what is in hand",
     )
     pod_options.configure(write)
+    serve = verbs.add_parser(
+        "serve",
+        help="answer questions about an archive over HTTP, until asked to stop",
+        description="answer questions about an archive over HTTP, to who has a token, until asked "
+        "to stop; configured by a document of its own, and given a login that reads",
+    )
+    pod_options.configure(serve)
 
 
 def run(args: argparse.Namespace) -> int:
     """Do it; 0 when it is done or was asked to stop, 2 for a wrong configuration."""
-    from outbox_operator.archive import settings
     from outbox_operator.telemetry import logging
+
+    if args.archive == "serve":
+        return _serve(args)
+    from outbox_operator.archive import settings
 
     logging.setup("archive", args.log_level)
     config = settings.load(args.config)
@@ -102,4 +112,16 @@ def run(args: argparse.Namespace) -> int:
     else:
         lines = asyncio.run(keeping.upkeep(config))
     print("\n".join(lines))
+    return 0
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from outbox_operator.archive.api import app, settings
+    from outbox_operator.cli import event_loop
+    from outbox_operator.telemetry import logging
+
+    logging.setup("archive-api", args.log_level)
+    config = settings.load(args.config)
+    with event_loop.runner() as runner:
+        runner.run(app.main(config))
     return 0

@@ -12,6 +12,7 @@ from typing import Final
 
 from outbox_operator.errors import SpecError, UnsafeChangeError, UnsupportedServerError
 from outbox_operator.plan.ownership import Claim, refusal
+from outbox_operator.plan.postgres.archive_access import access_statements
 from outbox_operator.plan.postgres.archive_schema import (
     ARCHIVE_VERSION,
     EVENTS,
@@ -79,9 +80,15 @@ def plan_archive(desired: DesiredArchive, observed: ObservedArchive, claim: Clai
         owner=claim.owner,
         relay_role=desired.writer if desired.writer != found.role else None,
         readers=desired.readers,
+        api_role=None if desired.api is None else desired.api.role,
         comment=mark.comment if mark else (found.schema and found.schema.comment) or None,
     )
-    for field, roles in (("readers", after.readers), ("database", (after.relay_role,))):
+    _check_api(desired, found.role)
+    for field, roles in (
+        ("readers", after.readers),
+        ("database", (after.relay_role,)),
+        ("api", (after.api_role,)),
+    ):
         for role in roles:
             if role is not None and role not in found.roles:
                 raise SpecError(f"{field}: {no_such_role(role, found)}")
@@ -111,10 +118,12 @@ def _statements(
     yield from _classes(desired, observed)
     if GAPS not in found.tables:
         yield Statement(sql=gaps_sql(schema), reason=missing("view", GAPS, managed), drift=managed)
-    wanted = archive_grants(schema, writer=after.relay_role, readers=after.readers)
-    given: tuple[Grant, ...] = ()
-    if before is not None:
-        given = archive_grants(schema, writer=before.relay_role, readers=before.readers)
+    had_api = before is not None and before.api_role is not None
+    yield from access_statements(
+        schema, desired.api, found, observed.policies, had=managed and had_api
+    )
+    wanted = _granted_by(schema, after)
+    given: tuple[Grant, ...] = () if before is None else _granted_by(schema, before)
     lacking = [grant for grant in wanted if grant not in found.granted]
     yield from grant_statements(schema, lacking, drifted=frozenset(given if managed else ()))
     surplus = [
@@ -127,6 +136,27 @@ def _statements(
         yield Statement(
             sql=f"COMMENT ON SCHEMA {quoted(schema)} IS {literal(after.text())}",
             reason=f"mark schema {schema} as belonging to {claim.owner.key}",
+        )
+
+
+def _granted_by(schema: str, mark: Mark) -> tuple[Grant, ...]:
+    return archive_grants(schema, writer=mark.relay_role, readers=mark.readers, api=mark.api_role)
+
+
+def _check_api(desired: DesiredArchive, owner: str) -> None:
+    """Raise SpecError for an API that could do more than read, or that knows no tenant."""
+    api = desired.api
+    if api is None:
+        return
+    if api.role in (owner, desired.writer):
+        raise SpecError(
+            f"api: wanted a role that reads and nothing else, found {api.role}, which writes the "
+            f"archive or owns it; create another one: CREATE ROLE … LOGIN"
+        )
+    if api.tenant is not None and api.tenant not in desired.extracted:
+        raise SpecError(
+            f"api: tenant column: wanted one of those that are extracted "
+            f"({', '.join(desired.extracted) or 'none'}), found {api.tenant!r}"
         )
 
 

@@ -14,10 +14,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+from outbox_operator.plan.postgres.archive_access import (
+    ACCESS_LOG,
+    ApiAccess,
+    ObservedPolicies,
+    access_grants,
+)
 from outbox_operator.plan.postgres.schema import Column, Index, Table, literal, qualify
 from outbox_operator.plan.postgres.state import Grant, ObservedDatabase
 from outbox_operator.wire.archive import COLUMNS, EXTRACTED_TYPE, ArchiveConfig
@@ -28,7 +34,9 @@ LEDGER: Final = "ledger"
 GAPS: Final = "gaps"
 SEALS: Final = "seals"
 SEALED_ROWS: Final = "sealed_rows"
-ARCHIVE_TABLES: Final = (EVENTS, LEDGER, SCHEMA_VERSION, GAPS, SEALS, SEALED_ROWS)
+ARCHIVE_TABLES: Final = (
+    EVENTS, LEDGER, SCHEMA_VERSION, GAPS, SEALS, SEALED_ROWS, ACCESS_LOG,
+)  # fmt: skip
 ARCHIVE_VERSION: Final = 1
 EVENTS_KEY: Final = ("id", "stored_at", "class")
 """Holds both partition keys, which never change for a message, and begins with what is asked for
@@ -50,6 +58,7 @@ class DesiredArchive:
         extracted: Names of columns, sorted.
         writer: Role that the writer logs in as; it may own the tables as well.
         readers: Roles that may read, sorted.
+        api: What its API wants of it; None: there is none.
     """
 
     schema: str
@@ -57,6 +66,7 @@ class DesiredArchive:
     extracted: tuple[str, ...] = ()
     writer: str | None = None
     readers: tuple[str, ...] = ()
+    api: ApiAccess | None = None
 
     @classmethod
     def of(cls, config: ArchiveConfig, *, writer: str | None) -> DesiredArchive:
@@ -67,6 +77,9 @@ class DesiredArchive:
             extracted=tuple(sorted(config.rules.extract)),
             writer=writer,
             readers=tuple(sorted(set(config.readers))),
+            api=None
+            if config.api_role is None
+            else ApiAccess(role=config.api_role, tenant=config.tenant_column),
         )
 
 
@@ -124,11 +137,13 @@ class ObservedArchive:
         database: Schema, tables, roles and rights.
         encoding: Of the database.
         classes: Tables of classes.
+        policies: Of the table of events.
     """
 
     database: ObservedDatabase
     encoding: str = "UTF8"
     classes: tuple[ClassTable, ...] = ()
+    policies: ObservedPolicies = field(default_factory=ObservedPolicies)
 
 
 def events_table(schema: str, extracted: Iterable[str]) -> Table:
@@ -277,9 +292,11 @@ def keep_comment(keep_seconds: float) -> str:
     return literal(json.dumps({"keep_seconds": keep_seconds}))
 
 
-def archive_grants(schema: str, *, writer: str | None, readers: Iterable[str]) -> tuple[Grant, ...]:
+def archive_grants(
+    schema: str, *, writer: str | None, readers: Iterable[str], api: str | None = None
+) -> tuple[Grant, ...]:
     """The rights that these roles need, sorted. None may change or delete an event."""
-    grants = set()
+    grants = set() if api is None else set(access_grants(schema, api))
     if writer is not None:
         grants |= {
             Grant(role=writer, kind="schema", object=schema, privilege="USAGE"),

@@ -20,6 +20,7 @@ class Mark:
         writers: Roles that were given the right to insert, sorted.
         relay_role: Role that was given the rights of a relay, or of what writes an archive.
         readers: Roles that were given the right to read an archive, sorted.
+        api_role: Role that was given the rights of an archive's API.
         comment: What the comment said before, to be put back one day.
     """
 
@@ -27,6 +28,7 @@ class Mark:
     writers: tuple[str, ...] = ()
     relay_role: str | None = None
     readers: tuple[str, ...] = ()
+    api_role: str | None = None
     comment: str | None = None
 
     def text(self) -> str:
@@ -42,6 +44,8 @@ class Mark:
             document["relay"] = self.relay_role
         if self.readers:
             document["readers"] = list(self.readers)
+        if self.api_role is not None:
+            document["api"] = self.api_role
         if self.comment is not None:
             document["comment"] = self.comment
         return json.dumps(document, sort_keys=True)
@@ -64,6 +68,7 @@ def parse_mark(comment: str | None) -> Mark | None:
         writers=_names(document.get("writers")),
         relay_role=_text(document.get("relay")),
         readers=_names(document.get("readers")),
+        api_role=_text(document.get("api")),
         comment=_text(document.get("comment")),
     )
 

@@ -1,0 +1,147 @@
+"""From what is asked of an archive to SQL. Pure.
+
+Values are always parameters; names of columns come from the archive's own rules, and are quoted.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from outbox_operator.adapters.postgres.queries import statement
+from outbox_operator.wire.tables import quoted
+
+_EXPRESSIONS: Final = {
+    "raw": "translate(encode(e.raw, 'base64'), E'\\n', '')",
+    "payload_sha256": "encode(e.payload_sha256, 'hex')",
+}
+"""Of columns that JSON has no value for."""
+PLACE: Final = ("stored_at", "sequence", "id")
+"""What events are in order by: the stream's time, then its sequence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an event is in the order of all.
+
+    Attributes:
+        stored_at: When the stream stored it.
+        sequence: Its sequence there.
+        id: Of the event.
+    """
+
+    stored_at: dt.datetime
+    sequence: int
+    id: uuid.UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which events, what of each, in which order.
+
+    Attributes:
+        fields: Columns to return.
+        equals: Columns and what each has to be.
+        types: Types, one of which an event has to have; with the wildcards of NATS.
+        since: Not before.
+        until: Before.
+        newest_first: Else the oldest.
+        after: Begin behind this place.
+        limit: How many at most. None: all.
+        archived_by: None that was archived after this moment.
+        skip: Leave out so many at the beginning.
+    """
+
+    fields: tuple[str, ...]
+    equals: tuple[tuple[str, str | uuid.UUID], ...] = ()
+    types: tuple[str, ...] = ()
+    since: dt.datetime | None = None
+    until: dt.datetime | None = None
+    newest_first: bool = True
+    after: Place | None = None
+    limit: int | None = None
+    archived_by: dt.datetime | None = None
+    skip: int = 0
+
+
+@dataclass(slots=True)
+class _Parameters:
+    values: list[Any] = field(default_factory=list)
+
+    def __call__(self, value: object) -> str:
+        self.values.append(value)
+        return f"${len(self.values)}"
+
+
+def has_wildcards(event_type: str) -> bool:
+    """Whether it stands for more than one type."""
+    tokens = event_type.split(".")
+    return "*" in tokens or tokens[-1] == ">"
+
+
+def pattern(event_type: str) -> str:
+    """The regular expression of PostgreSQL for a type with wildcards."""
+    parts = {"*": "[^.]+", ">": ".+"}
+    return f"^{'[.]'.join(parts.get(one) or _literal(one) for one in event_type.split('.'))}$"
+
+
+def _literal(text: str) -> str:
+    return re.sub(r"([^\w])", r"\\\1", text, flags=re.ASCII)
+
+
+def conditions(selection: Selection, parameter: _Parameters) -> Iterator[str]:
+    """What an event has to fulfil, as SQL."""
+    for name, value in selection.equals:
+        yield f"e.{quoted(name)} = {parameter(value)}"
+    exact = [one for one in selection.types if not has_wildcards(one)]
+    some = []
+    if exact:
+        # One type alone has its index in order of time.
+        one = len(exact) == 1
+        some.append(
+            f"e.type = {parameter(exact[0]) if one else f'ANY({parameter(exact)}::text[])'}"
+        )
+    some += [f"e.type ~ {parameter(pattern(one))}" for one in selection.types if has_wildcards(one)]
+    if some:
+        yield f"({' OR '.join(some)})"
+    if selection.since is not None:
+        yield f"e.stored_at >= {parameter(selection.since)}"
+    if selection.until is not None:
+        yield f"e.stored_at < {parameter(selection.until)}"
+    if selection.archived_by is not None:
+        yield f"e.archived_at <= {parameter(selection.archived_by)}"
+    if selection.after is not None:
+        place, less = selection.after, "<" if selection.newest_first else ">"
+        moment = parameter(place.stored_at)
+        # The first for the partitions, which a comparison of rows leaves all open.
+        yield f"e.stored_at {less}= {moment}"
+        yield (
+            f"(e.stored_at, e.sequence, e.id) {less} "
+            f"({moment}, {parameter(place.sequence)}, {parameter(place.id)})"
+        )
+
+
+def select(schema: str, selection: Selection) -> tuple[str, list[Any]]:
+    """A statement that returns each event as a line of JSON, and its place; and its parameters."""
+    parameter = _Parameters()
+    said = list(conditions(selection, parameter))
+    direction = "DESC" if selection.newest_first else "ASC"
+    bounds = "" if selection.limit is None else f" LIMIT {parameter(selection.limit)}"
+    bounds += "" if not selection.skip else f" OFFSET {parameter(selection.skip)}"
+    text = statement(
+        "archive_events",
+        schema=schema,
+        fields=", ".join(map(_field, selection.fields)),
+        conditions=" AND ".join(said) or "true",
+        order=", ".join(f"e.{name} {direction}" for name in PLACE),
+        bounds=bounds,
+    )
+    return text, parameter.values
+
+
+def _field(name: str) -> str:
+    return f"{_EXPRESSIONS.get(name, f'e.{quoted(name)}')} AS {quoted(name)}"

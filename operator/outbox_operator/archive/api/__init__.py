@@ -1,0 +1,1 @@
+"""Answers questions about an archive over HTTP. Needs the extra `archive`."""

@@ -1,0 +1,159 @@
+"""What OpenAPI says of each address. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from outbox_operator.archive.api import asking
+from outbox_operator.archive.api.asking import Parameter, Vocabulary
+from outbox_operator.archive.api.problems import MEDIA_TYPE
+from outbox_operator.archive.api.tokens import EVENTS_READ
+from outbox_operator.wire.archive import COLUMNS
+
+_PROBLEM: Final = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "wanted", "found"],
+                "properties": {
+                    "field": {"type": "string"},
+                    "wanted": {"type": "string"},
+                    "found": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+_PROBLEMS: Final = {
+    400: "The question cannot be answered as it is: field, what was wanted, what was found.",
+    401: "No token, or one that is not believed.",
+    403: "The token does not allow it.",
+    422: "It took too long.",
+    429: "The caller asks too often.",
+    503: "A server is away; ask again.",
+}
+_NULLABLE_TYPES: Final = {
+    "bigint": "integer",
+    "integer": "integer",
+}
+_ALWAYS: Final = ("class", "id", "type", "source", "subject", "stored_at", "occurred_at")
+
+
+def events(vocabulary: Vocabulary) -> dict[str, Any]:
+    """Of the list of events."""
+    return _described(
+        "Events, a page at a time.",
+        (*vocabulary.filters(), *asking.PAGING),
+        vocabulary,
+        _page(vocabulary),
+    )
+
+
+def history(vocabulary: Vocabulary) -> dict[str, Any]:
+    """Of the life of an entity."""
+    parameters = (one for one in (*vocabulary.filters(), *asking.PAGING) if one.name != "key")
+    return _described(
+        "The life of an entity: all events of a key, in order.",
+        tuple(parameters),
+        vocabulary,
+        _page(vocabulary),
+    )
+
+
+def event(vocabulary: Vocabulary) -> dict[str, Any]:
+    """Of one event."""
+    found = _described(
+        "One event; of several with this id, the newest.",
+        asking.PAGING[-1:],
+        vocabulary,
+        _event(vocabulary),
+    )
+    found["responses"][404] = _answer("There is no such event.", _PROBLEM, MEDIA_TYPE)
+    return found
+
+
+def _described(
+    summary: str, parameters: tuple[Parameter, ...], vocabulary: Vocabulary, answer: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "summary": summary,
+        "description": f"Needs the scope `{EVENTS_READ}`.",
+        "responses": {
+            200: _answer("As asked.", answer, "application/json"),
+            **{code: _answer(said, _PROBLEM, MEDIA_TYPE) for code, said in _PROBLEMS.items()},
+        },
+        "openapi_extra": {
+            "parameters": [_parameter(one, vocabulary) for one in parameters],
+            "security": [{"token": []}],
+        },
+    }
+
+
+def _answer(said: str, schema: dict[str, Any], media_type: str) -> dict[str, Any]:
+    return {"description": said, "content": {media_type: {"schema": schema}}}
+
+
+def _parameter(parameter: Parameter, vocabulary: Vocabulary) -> dict[str, Any]:
+    text: dict[str, Any] = {"type": "string", "maxLength": asking.MOST_CHARACTERS}
+    match parameter.name:
+        case "from" | "to":
+            text = {"type": "string", "format": "date-time"}
+        case "id":
+            text = {"type": "string", "format": "uuid"}
+        case "order":
+            text = {"type": "string", "enum": ["newest", "oldest"]}
+        case "limit":
+            text = {
+                "type": "integer", "minimum": 1, "maximum": vocabulary.page,
+                "default": min(asking.PAGE, vocabulary.page),
+            }  # fmt: skip
+    schema: dict[str, Any] = text
+    if parameter.repeated:
+        schema = {"type": "array", "items": text, "maxItems": asking.MOST_TYPES}
+    return {
+        "name": parameter.name, "in": "query", "required": False,
+        "description": parameter.about, "schema": schema,
+    }  # fmt: skip
+
+
+def _page(vocabulary: Vocabulary) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["events", "next"],
+        "properties": {
+            "events": {"type": "array", "items": _event(vocabulary)},
+            "next": {
+                "type": ["string", "null"],
+                "description": "What to give as `after` for the next page; null: this is the last.",
+            },
+        },
+    }
+
+
+def _event(vocabulary: Vocabulary) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {name: _column(name) for name in vocabulary.columns},
+        "additionalProperties": False,
+    }
+
+
+def _column(name: str) -> dict[str, Any]:
+    match COLUMNS.get(name, "text"):
+        case "jsonb":
+            return {} if name == "payload" else {"type": "object"}
+        case "timestamp with time zone":
+            return {"type": "string", "format": "date-time"}
+        case "uuid":
+            return {"type": "string", "format": "uuid"}
+        case kind:
+            plain = _NULLABLE_TYPES.get(kind, "string")
+            return {"type": plain if name in _ALWAYS else [plain, "null"]}

@@ -1,0 +1,153 @@
+"""The API over HTTP: addresses, parameters, answers, and its description (OpenAPI).
+
+What is asked is decided in `archive.api.service`. Whatever goes wrong is answered as
+problem+json.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import fastapi
+from fastapi import FastAPI, Response
+from starlette.exceptions import HTTPException
+
+from outbox_operator.archive.api import asking, description, places
+from outbox_operator.archive.api.problems import MEDIA_TYPE, ProblemError
+from outbox_operator.archive.api.service import ArchiveApi, Request
+from outbox_operator.errors import OutboxError
+from outbox_operator.version import VERSION
+
+log = logging.getLogger(__name__)
+
+_JSON: Final = "application/json"
+_AGAIN: Final = (("Retry-After", "2"),)
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+Next = Callable[[fastapi.Request], Awaitable[Response]]
+
+
+def make_app(api: ArchiveApi) -> FastAPI:
+    """The application that answers what `api` can be asked."""
+    app = FastAPI(
+        title="Archive",
+        summary="Events of an outbox, kept in PostgreSQL: find them, read them.",
+        version=VERSION,
+        docs_url=None,  # they fetch scripts from elsewhere
+        redoc_url=None,
+        openapi_url=None,
+    )
+    _add_questions(app, api)
+    app.add_exception_handler(ProblemError, _problem)
+    app.add_exception_handler(OutboxError, _failure(api))
+    app.add_exception_handler(HTTPException, _refusal)
+    app.add_exception_handler(Exception, _bug)
+
+    @app.middleware("http")
+    async def counted(request: fastapi.Request, answer: Next) -> Response:
+        started = time.monotonic()
+        api.metrics.open.inc()
+        try:
+            response = await answer(request)
+        finally:
+            api.metrics.open.dec()
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
+        route = request.scope.get("route")
+        action = getattr(route, "name", "none")
+        api.metrics.requests(action, str(response.status_code)).inc()
+        api.metrics.seconds(action).observe(time.monotonic() - started)
+        return response
+
+    return app
+
+
+def _add_questions(app: FastAPI, api: ArchiveApi) -> None:
+    vocabulary = api.vocabulary
+
+    @app.get("/v1/events", **description.events(vocabulary))
+    async def events(request: fastapi.Request) -> Response:
+        asked = _asked(request)
+        found = await api.events(asked)
+        return _page(found.lines, _next(found, asked, newest_first=True))
+
+    @app.get("/v1/events/{event_id}", **description.event(vocabulary))
+    async def event(request: fastapi.Request, event_id: str) -> Response:
+        return Response(await api.event(_asked(request), event_id), media_type=_JSON)
+
+    # With `:path`, because a key may hold slashes.
+    @app.get("/v1/entities/{key:path}/history", **description.history(vocabulary))
+    async def history(request: fastapi.Request, key: str) -> Response:
+        asked = _asked(request)
+        found = await api.history(asked, key)
+        return _page(found.lines, _next(found, asked, newest_first=False))
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> Response:
+        return Response(json.dumps(app.openapi()), media_type=_JSON)
+
+
+def _asked(request: fastapi.Request) -> Request:
+    return Request(
+        authorization=request.headers.get("authorization"),
+        client=None if request.client is None else request.client.host.removeprefix("::ffff:"),
+        given=asking.as_lists(request.query_params.multi_items()),
+    )
+
+
+def _next(found: Any, asked: Request, *, newest_first: bool) -> str | None:
+    if found.last is None:
+        return None
+    [order] = asked.given.get("order") or ["newest" if newest_first else "oldest"]
+    return places.encode(found.last, newest_first=order == "newest")
+
+
+def _page(lines: Any, after: str | None) -> Response:
+    text = f'{{"events":[{",".join(lines)}],"next":{json.dumps(after)}}}'
+    return Response(text, media_type=_JSON)
+
+
+async def _problem(_: fastapi.Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)  # noqa: S101 - what it is registered for
+    return Response(
+        json.dumps(error.document()), error.status, dict(error.headers), media_type=MEDIA_TYPE
+    )
+
+
+def _failure(api: ArchiveApi) -> Callable[[fastapi.Request, Exception], Awaitable[Response]]:
+    async def answer(request: fastapi.Request, error: Exception) -> Response:
+        assert isinstance(error, OutboxError)  # noqa: S101 - what it is registered for
+        log.warning("a question was not answered: %s", error.message)
+        api.metrics.errors(error.reason).inc()
+        # Where the servers are is no business of who asks.
+        problem = ProblemError(
+            503, "Not available", f"the archive cannot answer now ({error.reason}); ask again",
+            headers=_AGAIN,
+        )  # fmt: skip
+        return await _problem(request, problem)
+
+    return answer
+
+
+async def _refusal(request: fastapi.Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - what it is registered for
+    said = {404: "there is nothing at this address; see /openapi.json"}
+    detail = said.get(error.status_code, str(error.detail))
+    headers = tuple((error.headers or {}).items())
+    return await _problem(
+        request, ProblemError(error.status_code, str(error.detail), detail, headers=headers)
+    )
+
+
+async def _bug(request: fastapi.Request, _: Exception) -> Response:
+    return await _problem(
+        request, ProblemError(500, "Internal error", "a fault of the server; its log says more")
+    )

@@ -1,0 +1,226 @@
+"""Answers one question after another: who asks, whether they may, what they get, what is noted.
+
+Called by `archive.api.routes`, which knows HTTP.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Final
+
+from outbox_operator.adapters.postgres.archive_reader import (
+    Access,
+    ArchiveReader,
+    Found,
+    QuestionTooCostlyError,
+    Viewer,
+)
+from outbox_operator.adapters.postgres.archive_select import Selection
+from outbox_operator.archive.api import asking
+from outbox_operator.archive.api.asking import Vocabulary
+from outbox_operator.archive.api.metrics import ApiMetrics
+from outbox_operator.archive.api.pace import Pace
+from outbox_operator.archive.api.problems import Fault, ProblemError, bad_question, shown
+from outbox_operator.archive.api.tokens import EVENTS_READ, Caller, Keys, verify
+from outbox_operator.errors import OutboxError
+from outbox_operator.wire.archive_api import ArchiveApiConfig
+
+log = logging.getLogger(__name__)
+
+MOST_BYTES: Final = 8 * 1024 * 1024
+"""Of the events of one answer; more come with the next page."""
+_MOST_NOTED: Final = 8 * 1024
+"""Characters of a question that are written down."""
+
+Given = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What came.
+
+    Attributes:
+        authorization: The header.
+        client: Address that it came from.
+        given: Its parameters.
+    """
+
+    authorization: str | None
+    client: str | None
+    given: Given
+
+
+@dataclass(slots=True)
+class Question:
+    """One that is being answered; who answers fills in what is returned."""
+
+    caller: Caller
+    selection: Selection | None = None
+    events: int = 0
+    size: int = 0
+
+    @property
+    def viewer(self) -> Viewer:
+        """Whose events may be seen."""
+        return Viewer(self.caller.tenant)
+
+
+class ArchiveApi:
+    """What can be asked.
+
+    Args:
+        config: Of the process.
+        reader: Of the archive.
+        keys: Of the issuer of tokens.
+        metrics: What to count.
+    """
+
+    def __init__(
+        self, config: ArchiveApiConfig, reader: ArchiveReader, keys: Keys, metrics: ApiMetrics
+    ) -> None:
+        self.config = config
+        self._reader = reader
+        self._keys = keys
+        self.metrics = metrics
+        self._pace = Pace(config.limits.requests_per_second, config.limits.burst)
+        self.vocabulary = Vocabulary(
+            extracted=config.extracted,
+            page=config.limits.page,
+            unindexed_days=config.limits.unindexed_days,
+        )
+
+    async def events(self, request: Request) -> Found:
+        """A page of events."""
+        async with self._asked(request, "events", EVENTS_READ) as question:
+            return await self._page(question, self._selection(request, question))
+
+    async def history(self, request: Request, key: str) -> Found:
+        """A page of the events of a key, the oldest first."""
+        async with self._asked(request, "history", EVENTS_READ, key=key) as question:
+            if not key or len(key) > asking.MOST_CHARACTERS or not asking.is_storable(key):
+                raise bad_question(
+                    Fault("key", f"1 to {asking.MOST_CHARACTERS} characters, no NUL", shown(key))
+                )
+            selection = self._selection(request, question, by_key=key, newest_first=False)
+            return await self._page(question, selection)
+
+    async def event(self, request: Request, event_id: str) -> str:
+        """An event, as a JSON object: the newest of this id."""
+        async with self._asked(request, "event", EVENTS_READ, id=event_id) as question:
+            found_id = asking.as_id(event_id)
+            if found_id is None:
+                raise bad_question(Fault("id", "a UUID", shown(event_id)))
+            unknown = [name for name in request.given if name != "fields"]
+            if unknown:
+                raise bad_question(
+                    Fault(shown(unknown[0])[1:-1], "fields", "a name not known here")
+                )
+            selection = replace(
+                self._selection(request, question), equals=(("id", found_id),), limit=1
+            )
+            found = await self._page(question, selection)
+            if not found.lines:
+                raise ProblemError(404, "No such event", f"there is no event {found_id} here")
+            return found.lines[0]
+
+    def _selection(
+        self,
+        request: Request,
+        question: Question,
+        *,
+        by_key: str | None = None,
+        newest_first: bool = True,
+    ) -> Selection:
+        return asking.selection(
+            request.given,
+            self.vocabulary,
+            sees_payload=question.caller.sees_payload,
+            now=dt.datetime.now(dt.UTC),
+            by_key=by_key,
+            newest_first=newest_first,
+            narrowed=question.caller.tenant is not None,
+        )
+
+    async def _page(self, question: Question, selection: Selection) -> Found:
+        tenant, column = question.caller.tenant, self.config.tenant_column
+        if tenant is not None and column is not None:
+            # The policy of the table hides the others; this is for the index.
+            selection = replace(selection, equals=(*selection.equals, (column, tenant)))
+        found = await self._reader.events(
+            selection,
+            question.viewer,
+            seconds=self.config.limits.statement_seconds,
+            most_bytes=MOST_BYTES,
+        )
+        question.events, question.size = len(found.lines), found.size
+        return found
+
+    @asynccontextmanager
+    async def _asked(
+        self, request: Request, action: str, scope: str, **more: str
+    ) -> AsyncIterator[Question]:
+        """Who asks, if they may; at the end it is noted, before anything is returned.
+
+        Raises:
+            ProblemError: They may not, or what they ask cannot be answered.
+            OutboxError: A server is away.
+        """
+        started = time.monotonic()
+        caller = await verify(
+            request.authorization, self._keys, self.config.jwt,
+            tenants=self.config.tenant_column is not None,
+        )  # fmt: skip
+        pause = self._pace.wait(f"{caller.tenant or ''}\n{caller.subject}", time.monotonic())
+        if pause:
+            raise ProblemError(
+                429, "Too many questions",
+                f"wanted {self.config.limits.requests_per_second:g} a second or less",
+                headers=(("Retry-After", str(max(1, round(pause)))),),
+            )  # fmt: skip
+        question = Question(caller)
+        noted = json.dumps({**more, **asking.question(request.given)})[:_MOST_NOTED]
+
+        def entry(outcome: str) -> Access:
+            return Access(
+                subject=caller.subject, tenant=caller.tenant, token_id=caller.token_id,
+                client=request.client, action=action, question=noted, outcome=outcome,
+                events=question.events, bytes=question.size, seconds=time.monotonic() - started,
+            )  # fmt: skip
+
+        try:
+            caller.needs(scope)
+            yield question
+        except ProblemError as problem:
+            await self._note_failure(entry(f"{problem.status} {problem.title}"))
+            raise
+        except QuestionTooCostlyError as error:
+            await self._note_failure(entry("422 too costly"))
+            raise _too_costly(self.config.limits.statement_seconds) from error
+        except OutboxError as error:
+            await self._note_failure(entry(f"503 {error.reason}"))
+            raise
+        else:
+            await self._reader.log(entry("ok"))
+            self.metrics.events(action).inc(question.events)
+
+    async def _note_failure(self, access: Access) -> None:
+        """Nothing was returned: that this cannot be noted is no reason to say another thing."""
+        try:
+            await self._reader.log(access)
+        except OutboxError as error:
+            log.warning("a question that failed was not written down: %s", error.message)
+
+
+def _too_costly(seconds: float) -> ProblemError:
+    return ProblemError(
+        422, "Too costly",
+        f"it took longer than {seconds:g} s and was given up: name a key, an id or one type, or a "
+        "shorter time",
+        faults=(Fault("from", "a shorter time, or a column with an index", "too many events"),),
+    )  # fmt: skip
