@@ -21,9 +21,9 @@ from nats.aio.msg import Msg
 
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.connection import connect
-from outbox_operator.adapters.nats.messages import Message
 from outbox_operator.adapters.nats.publisher import Publisher
 from outbox_operator.adapters.nats.pull_consumer import Delivery, PullConsumer
+from outbox_operator.adapters.sink import Message, Owner
 from support.nats import NatsServer
 
 MESSAGES: Final = 10_000
@@ -80,7 +80,7 @@ async def publish_into(server: NatsServer) -> float:
     await publisher.facts()
     made = messages()
     began = time.process_time()
-    run = publisher.open_run(batch="bench", fence=None, ordered=True)
+    run = publisher.open_run(owner=Owner("bench", 1), fence=None, ordered=True)
     await run.send(made, last=True)
     sent = await run.finish()
     used = time.process_time() - began

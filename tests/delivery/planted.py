@@ -27,7 +27,7 @@ def _id_cursor() -> None:
 def _drop_ack() -> None:
     """What was handed to the connection is taken as stored."""
     from outbox_operator.adapters.nats.publish_run import Run
-    from outbox_operator.adapters.nats.publisher import Sent
+    from outbox_operator.adapters.sink import Sent
 
     async def finish(self: Run) -> Sent:
         self._close()
@@ -98,24 +98,26 @@ def _plain_ids_of_copies() -> None:
 
 def _fence_copies() -> None:
     """The fence is stored although a second stream will check it once more."""
+    from outbox_operator.adapters.nats.messages import JetStreamFacts
     from outbox_operator.adapters.nats.publisher import Publisher
 
     real = Publisher.facts
 
-    async def facts(self: Publisher) -> Any:
-        return replace(await real(self), fences=True, republishes=False)
+    async def facts(self: Publisher, subjects: str = "") -> JetStreamFacts:
+        return replace(await real(self, subjects), fences=True, republishes=False)
 
     Publisher.facts = facts  # type: ignore[method-assign]
 
 
 def _trust_transforms() -> None:
     """Whatever the stream makes of our messages, it is taken to store them as they are."""
+    from outbox_operator.adapters.nats.messages import JetStreamFacts
     from outbox_operator.adapters.nats.publisher import Publisher
 
     real = Publisher.facts
 
-    async def facts(self: Publisher) -> Any:
-        return replace(await real(self), unfit="")
+    async def facts(self: Publisher, subjects: str = "") -> JetStreamFacts:
+        return replace(await real(self, subjects), unfit="")
 
     Publisher.facts = facts  # type: ignore[method-assign]
 

@@ -9,7 +9,9 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from outbox_operator.adapters.nats.publisher import Fence, Message, Publisher, Sent, StreamFacts
+from outbox_operator.adapters.nats.messages import JetStreamFacts
+from outbox_operator.adapters.nats.publisher import Publisher
+from outbox_operator.adapters.sink import Fence, Message, Owner, Sent
 from outbox_operator.errors import NatsError
 from support.nats import NatsCluster, NatsServer, connected, make_stream, unique_prefix
 from support.waiting import SECONDS
@@ -21,6 +23,11 @@ def generation(server: NatsServer | NatsCluster) -> tuple[int, int]:
     return int(major), int(minor)
 
 
+def an_owner() -> Owner:
+    """Somebody who publishes for the first time."""
+    return Owner(unique_prefix(), 1)
+
+
 class PublishedStream:
     """A stream and a publisher into it."""
 
@@ -28,7 +35,7 @@ class PublishedStream:
         self.server = server
         self.prefix = prefix
         self.publisher = publisher
-        self.facts: StreamFacts | None = None
+        self.facts: JetStreamFacts | None = None
 
     def messages(
         self, count: int, *, subject: str = "a", size: int = 20, first: int = 0
@@ -47,7 +54,7 @@ class PublishedStream:
         pages: int = 1,
         last: bool = True,
     ) -> Sent:
-        run = self.publisher.open_run(batch=unique_prefix(), fence=fence, ordered=ordered)
+        run = self.publisher.open_run(owner=an_owner(), fence=fence, ordered=ordered)
         each = -(-len(messages) // pages)
         for start in range(0, len(messages), each):
             end = start + each >= len(messages)

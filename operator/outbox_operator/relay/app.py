@@ -15,11 +15,10 @@ import time
 from functools import partial
 from typing import Final
 
-from outbox_operator.adapters.nats.auth import NatsAuth
-from outbox_operator.adapters.nats.publisher import Publisher
 from outbox_operator.adapters.postgres import connection as postgres
 from outbox_operator.adapters.postgres.shard_locks import STATEMENT_SECONDS, ShardLocks
 from outbox_operator.adapters.postgres.url import Login, resolve
+from outbox_operator.adapters.sink import Sink
 from outbox_operator.aio import Backoff
 from outbox_operator.errors import OutboxError
 from outbox_operator.reasons import Reason
@@ -29,6 +28,7 @@ from outbox_operator.relay.ownership import Ownership
 from outbox_operator.relay.progress import Progress
 from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.signals import Signals
+from outbox_operator.relay.sinks import open_sink
 from outbox_operator.telemetry.health import HealthServer
 from outbox_operator.telemetry.logging import bind
 from outbox_operator.telemetry.tracing import Tracer
@@ -114,15 +114,15 @@ class RelayApp:
 
     async def _session(self) -> None:
         """Work from both connections to the loss of one, or to the request to stop."""
-        locks, publisher = await asyncio.gather(self._postgres(), self._nats())
+        locks, sink = await asyncio.gather(self._postgres(), self._sink())
         listening: asyncio.Task[None] | None = None
         try:
-            if locks is None or publisher is None:
+            if locks is None or sink is None:
                 return
-            listening = asyncio.create_task(self._nudges.listen(publisher))
+            listening = asyncio.create_task(self._nudges.listen(sink))
             await self._nudges.tried.wait()
             self._ownership = Ownership(
-                self._settings, locks, publisher, self._signals, self._progress, self._metrics,
+                self._settings, locks, sink, self._signals, self._progress, self._metrics,
                 self._tracer,
             )  # fmt: skip
             await self._ownership.run()
@@ -131,7 +131,7 @@ class RelayApp:
             if listening is not None:
                 listening.cancel()
             self._progress.left("between two sessions")
-            await asyncio.gather(*(part.close() for part in (locks, publisher) if part is not None))
+            await asyncio.gather(*(part.close() for part in (locks, sink) if part is not None))
 
     async def _postgres(self) -> ShardLocks | None:
         """Connect to the database, however long it takes; None when asked to stop."""
@@ -158,18 +158,12 @@ class RelayApp:
             return locks
         return None
 
-    async def _nats(self) -> Publisher | None:
-        """Connect to NATS, however long it takes; None when asked to stop."""
+    async def _sink(self) -> Sink | None:
+        """Connect to where events go, however long it takes; None when asked to stop."""
         retry = Backoff(*_RETRY_SECONDS)
         while not self._signals.stopping:
             try:
-                publisher = await Publisher.open(
-                    NatsAuth.from_files(self._config.nats),
-                    name=self._settings.application_name,
-                    stream=self._config.stream,
-                    subjects=self._settings.template.filter(),
-                    window=self._config.publish_window,
-                )
+                sink = await open_sink(self._settings)
             except OutboxError as error:
                 pause = retry.next()
                 self._failed(error, pause)
@@ -177,9 +171,9 @@ class RelayApp:
                 await self._signals.rest(pause)
                 continue
             self._denied = ""
-            publisher.on_lost(partial(self._lost_nats, publisher))
-            self._progress.nats(ok=True, reason=f"connected to {publisher.address}")
-            return publisher
+            sink.on_lost(partial(self._lost_sink, sink))
+            self._progress.nats(ok=True, reason=f"connected to {sink.address}")
+            return sink
         return None
 
     def _failed(self, error: OutboxError, pause: float) -> None:
@@ -203,8 +197,8 @@ class RelayApp:
         )
         self._signals.interrupt()
 
-    def _lost_nats(self, publisher: Publisher) -> None:
-        error = publisher.lost_error()
+    def _lost_sink(self, sink: Sink) -> None:
+        error = sink.lost_error()
         self._progress.nats(ok=False, reason=f"{error.reason}: {error.message}")
         self._signals.interrupt()
 

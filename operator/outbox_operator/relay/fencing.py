@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Final
 
-from outbox_operator.adapters.nats.publisher import StreamFacts
+from outbox_operator.adapters.sink import StreamFacts
 from outbox_operator.reasons import Reason
 from outbox_operator.relay import unfenced
 from outbox_operator.relay.recovery import Tail

@@ -2,7 +2,7 @@
 
 Called by `relay.shard_session` once this process owns the shard. Follow one event:
 `relay.reading` reads its page, `_run` makes a message of it (`relay.poison`, `relay.message`) and
-hands it to a run of the publisher, `relay.shard_cursor` moves on in memory once it is
+hands it to a run of the sink, `relay.shard_cursor` moves on in memory once it is
 acknowledged, and stores the cursor now and then. What a refusal leads to is in `relay.retrying`.
 A crash between any two of these repeats nothing: the next relay finds in the stream what was
 published (`relay.stream`) and skips that.
@@ -16,8 +16,6 @@ from collections.abc import Sequence, Set
 from functools import partial
 from typing import Final
 
-from outbox_operator.adapters.nats.auth import NatsAuth
-from outbox_operator.adapters.nats.publisher import Publisher, Run, Sent
 from outbox_operator.adapters.postgres.outbox import OutboxStore
 from outbox_operator.adapters.postgres.rows import (
     COMMITTED_AT,
@@ -27,6 +25,7 @@ from outbox_operator.adapters.postgres.rows import (
     Row,
     StoredCursor,
 )
+from outbox_operator.adapters.sink import Sent, Sink, SinkRun
 from outbox_operator.relay import checkpoints, poison
 from outbox_operator.relay.in_flight import PagesInFlight
 from outbox_operator.relay.losses import StreamRolledBackError
@@ -77,7 +76,7 @@ class RelayLoop:
         self,
         settings: Settings,
         store: OutboxStore,
-        publisher: Publisher,
+        sink: Sink,
         stored: StoredCursor,
         *,
         shard: int,
@@ -92,7 +91,7 @@ class RelayLoop:
         points = checkpoints.parse(stored.checkpoints)
         self._settings = settings
         self._store = store
-        self._publisher = publisher
+        self._sink = sink
         self._signals = signals
         self._wakeup = wakeup
         self._progress = progress
@@ -109,7 +108,7 @@ class RelayLoop:
         self._resent_to = stored.resent_to
         self._resending = renderer(mark=f".{shard}.{stored.resent_epoch}")
         self._stream = ShardStream(
-            publisher, settings, metrics,
+            sink, settings, metrics,
             shard=shard, epoch=store.epoch, system=stored.server_system,
             known=cursor.stream_sequence, created=cursor.stream_created, notice=cursor.notice,
             numbers=Numbering(cursor.emission, cursor.emission_gaps),
@@ -121,17 +120,14 @@ class RelayLoop:
             store, self._stream, progress, metrics,
             stored=stored, policy=config.on_poison, traces=self._traces,
         )  # fmt: skip
-        self._retrying = Retrying(
-            store, publisher, self._stream, signals, progress, metrics,
-            partial(NatsAuth.from_files, config.nats),
-        )  # fmt: skip
+        self._retrying = Retrying(store, sink, self._stream, signals, progress, metrics)
         self._reader = Reader(
             store, self._cursor.point, largest=self._largest, on_poll=self._on_poll,
             page_parts=lambda: signals.page_parts,
         )  # fmt: skip
         self._nudged = False
         """Whether the last poll was asked for by a writer."""
-        publisher.on_lost(self._lost)
+        sink.on_lost(self._lost)
 
     async def run(self) -> None:
         """Publish until asked to stop, and until the run in flight is settled.
@@ -157,8 +153,8 @@ class RelayLoop:
         floor = self._settings.config.poll_min_seconds
         pause, busy_at = floor, time.monotonic()
         while not self._signals.stopping:
-            if self._publisher.lost:
-                raise self._publisher.lost_error()
+            if self._sink.lost:
+                raise self._sink.lost_error()
             page = await self._reader.next()
             if page is not None:
                 drained = await self._run(page)
@@ -186,7 +182,7 @@ class RelayLoop:
         Returns:
             Whether most likely nothing is left.
         """
-        run: Run | None = None
+        run: SinkRun | None = None
         in_flight = PagesInFlight(self._since)
         started, halted, drained = time.monotonic(), None, False
         following: Page | None = page

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from outbox_operator.adapters.nats.publisher import Publisher, StreamFacts
+from outbox_operator.adapters.sink import Sink, StreamFacts
 from outbox_operator.errors import NatsError
 from outbox_operator.reasons import Reason
 from outbox_operator.relay.recovery import Tail
@@ -37,12 +37,12 @@ def made_anew(facts: StreamFacts) -> str:
 
 
 async def check_end(
-    publisher: Publisher, subjects: str, facts: StreamFacts, tail: Tail, known: int, last: int
+    sink: Sink, subjects: str, facts: StreamFacts, tail: Tail, known: int, last: int
 ) -> None:
     """Find out why our messages end before one that the stream had acknowledged.
 
     Args:
-        publisher: Asks the stream.
+        sink: Asks the stream.
         subjects: Ours.
         facts: Of the stream.
         tail: Knows our messages.
@@ -53,9 +53,9 @@ async def check_end(
         StreamRolledBackError: The server lost it.
         OutboxError: The stream does not answer.
     """
-    end = await publisher.last_sequence()
+    end = await sink.last_sequence(subjects)
     if end >= known:
-        there = await publisher.message_at(known)
+        there = await sink.message_at(subjects, known)
         if there is None or covers(subjects, there.subject) or tail.is_ours(there.headers):
             return  # messages were deleted or expired, or we publish on other subjects now
         end = last  # others have published there since

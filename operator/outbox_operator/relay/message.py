@@ -12,7 +12,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
-from outbox_operator.adapters.nats.messages import Fence, Message
 from outbox_operator.adapters.postgres.rows import (
     COPY_MARK,
     CREATED_AT,
@@ -25,6 +24,7 @@ from outbox_operator.adapters.postgres.rows import (
     Row,
     Rows,
 )
+from outbox_operator.adapters.sink import Message
 from outbox_operator.errors import EventError
 from outbox_operator.reasons import Reason
 from outbox_operator.relay.chain import Naming
@@ -87,8 +87,8 @@ class Renderer:
             f"\r\n{headers.SHARD}: {shard}"
         )
         self.subjects = template.filter(shard=shard)
-        fence = Fence(self.subjects, 2**63)
-        self.reserve = len(fence.lines()) + _ADDED_LATER + len(mark)
+        fence = headers.fence_lines(self.subjects, 2**63)
+        self.reserve = len(fence) + _ADDED_LATER + len(mark)
 
     def page(self, rows: Rows, emission: int) -> list[Message] | None:
         """Make the messages of a page of ordinary rows; None when one of them is not.

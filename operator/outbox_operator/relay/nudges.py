@@ -1,4 +1,4 @@
-"""Hear writers that nudge, as far as the NATS user may. Without it the relay polls.
+"""Hear writers that nudge, as far as our user of the server may. Without it the relay polls.
 
 Run by `relay.app` for each session. To hear of a commit at once is a luxury: when the server does
 not let us subscribe, the relay is ready, says what it misses, and tries again now and then.
@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from outbox_operator.adapters.nats.publisher import Publisher
+from outbox_operator.adapters.sink import Sink
 from outbox_operator.errors import OutboxError
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.progress import Progress
@@ -45,11 +45,11 @@ class Nudges:
         self._on_nudge = on_nudge
         self._said = False
 
-    async def listen(self, publisher: Publisher) -> None:
+    async def listen(self, sink: Sink) -> None:
         """Listen until the connection is lost."""
         try:
             while True:
-                error = await publisher.listen(self._subject, self._on_nudge, self._accepted)
+                error = await sink.listen(self._subject, self._on_nudge, self._accepted)
                 self._denied(error)
                 await asyncio.sleep(RETRY_SECONDS)
         except OutboxError as error:

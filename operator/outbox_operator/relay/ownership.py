@@ -16,8 +16,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from outbox_operator.adapters.nats.publisher import Publisher
 from outbox_operator.adapters.postgres.shard_locks import ShardLocks
+from outbox_operator.adapters.sink import Sink
 from outbox_operator.aio import Backoff
 from outbox_operator.errors import OutboxError
 from outbox_operator.reasons import Reason
@@ -79,7 +79,7 @@ class Ownership:
 
     settings: Settings
     locks: ShardLocks
-    publisher: Publisher
+    sink: Sink
     signals: Signals
     progress: Progress
     metrics: RelayMetrics
@@ -145,8 +145,8 @@ class Ownership:
 
     async def _balance(self) -> None:
         await self._let_go_of_ended()
-        if self.publisher.lost:
-            raise self.publisher.lost_error()
+        if self.sink.lost:
+            raise self.sink.lost_error()
         view = await self.locks.view()
         self.progress.joined(len(view.members))
         for shard in view.holders.keys() - self._held.keys():
@@ -219,7 +219,7 @@ class Ownership:
         session = ShardSession(
             shard,
             self.settings,
-            self.publisher,
+            self.sink,
             Signals(self._poll_max),
             self.progress.shard(shard),
             self.metrics,
@@ -275,7 +275,7 @@ class Ownership:
         message = error.message if isinstance(error, OutboxError) else repr(error)
         seconds = self._rest_after(shard, held)
         # Of a right that the whole session lacks, the session speaks once.
-        reported = reason == Reason.PERMISSION_DENIED and self.publisher.lost
+        reported = reason == Reason.PERMISSION_DENIED and self.sink.lost
         log.log(
             logging.DEBUG if reported else logging.WARNING,
             "starting over: %s", message,

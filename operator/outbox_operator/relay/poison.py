@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, Literal
 
-from outbox_operator.adapters.nats.fault_kinds import FaultKind
-from outbox_operator.adapters.nats.messages import Message, Refusal, StreamFacts
 from outbox_operator.adapters.postgres.rows import (
     EVENT_ID,
     PARTITION_KEY,
@@ -24,6 +22,7 @@ from outbox_operator.adapters.postgres.rows import (
     Rows,
     is_copy,
 )
+from outbox_operator.adapters.sink import Message, Refusal, RefusalKind, StreamFacts
 from outbox_operator.errors import EventError, SpecError
 from outbox_operator.reasons import Reason
 from outbox_operator.relay.chain import Naming
@@ -307,9 +306,9 @@ def treat(refusal: Refusal) -> Treatment:
 
 
 _TREATMENTS: Final = {
-    FaultKind.TOO_LARGE: Treatment.POISON,
-    FaultKind.FENCE_BROKEN: Treatment.FENCE,
-    FaultKind.CHAIN_BROKEN: Treatment.RESEND,
+    RefusalKind.TOO_LARGE: Treatment.POISON,
+    RefusalKind.FENCE_BROKEN: Treatment.FENCE,
+    RefusalKind.INTERLEAVED: Treatment.RESEND,
 }
 
 

@@ -48,8 +48,6 @@ that before it gives out the next number."""
 WINDOWS: Final = 3
 """The rest of an open window, what was being read meanwhile, and a poll: with these everything
 that was visible when we looked at the stream has been read."""
-PREDECESSORS: Final = 8
-"""Owners whose batches are ended: each ended those before it, unless it failed at that."""
 _NUMBER: Final = re.compile("-?[0-9]{1,19}")
 
 
@@ -226,8 +224,6 @@ def numbering(
     return Numbering(so_far.last + EMISSION_GAP, so_far.gaps + EMISSION_GAP)
 
 
-def batch_names(system: str, source: str, shard: int, epoch: int) -> tuple[str, ...]:
-    """Name the batches of this owner of a shard, first, and of the owners before it."""
-    digest = hashlib.blake2b(f"{system}\0{source}\0{shard}".encode(), digest_size=10).hexdigest()
-    epochs = range(epoch, max(-1, epoch - PREDECESSORS), -1)
-    return tuple(f"{digest}{number:x}" for number in epochs)
+def owner_name(system: str, source: str, shard: int) -> str:
+    """Name who owns a shard, to a sink: all its relays alike, and no other's."""
+    return hashlib.blake2b(f"{system}\0{source}\0{shard}".encode(), digest_size=10).hexdigest()

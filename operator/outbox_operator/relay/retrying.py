@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
 from typing import Final
 
-from outbox_operator.adapters.nats.auth import NatsAuth
-from outbox_operator.adapters.nats.publisher import Publisher, Refusal, StreamFacts
 from outbox_operator.adapters.postgres.outbox import OutboxStore
+from outbox_operator.adapters.sink import Refusal, Sink, StreamFacts
 from outbox_operator.aio import Backoff
 from outbox_operator.errors import CredentialsError, OutboxError
 from outbox_operator.reasons import Reason
@@ -37,9 +35,6 @@ class StopRequestedError(Exception):
 class Retrying:
     """Attempts of one shard at its stream.
 
-    Args:
-        read_login: Reads how to log in to NATS, which may have changed.
-
     Attributes:
         refused: What the server found to be poison in the run before, by position.
     """
@@ -47,20 +42,18 @@ class Retrying:
     def __init__(
         self,
         store: OutboxStore,
-        publisher: Publisher,
+        sink: Sink,
         stream: ShardStream,
         signals: Signals,
         progress: ShardProgress,
         metrics: RelayMetrics,
-        read_login: Callable[[], NatsAuth],
     ) -> None:
         self._store = store
-        self._publisher = publisher
+        self._sink = sink
         self._stream = stream
         self._signals = signals
         self._progress = progress
         self._metrics = metrics
-        self._read_login = read_login
         self._said = ""
         self._retry = Backoff(*_RETRY_SECONDS)
         self.refused: dict[int, poison.Poison] = {}
@@ -128,8 +121,8 @@ class Retrying:
         if treatment is poison.Treatment.POISON and failed is not None:
             self.refused[failed] = poison.Poison(Reason.REFUSED_BY_STREAM, refusal.text)
             return
-        if self._publisher.lost:
-            raise self._publisher.lost_error()
+        if self._sink.lost:
+            raise self._sink.lost_error()
         self._warn(
             "the stream did not take an event, trying again: %s",
             refusal.text,
@@ -146,7 +139,7 @@ class Retrying:
     def _take_new_login(self) -> None:
         """Connect anew if the login has changed, since rights may be in it."""
         with contextlib.suppress(CredentialsError):
-            self._publisher.end_if_outdated(self._read_login())
+            self._sink.end_if_outdated()
 
     def _warn(self, sentence: str, why: str, reason: str, position: int | None = None) -> None:
         """Log trouble; a missing right once, until an event is published."""
@@ -165,6 +158,6 @@ class Retrying:
         await self._signals.rest(seconds)
         if self._signals.stopping:
             raise StopRequestedError
-        if self._publisher.lost:
-            raise self._publisher.lost_error()
+        if self._sink.lost:
+            raise self._sink.lost_error()
         await self._store.confirm_ownership()

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from outbox_operator.adapters.nats.publisher import Publisher
 from outbox_operator.adapters.postgres import connection as postgres
 from outbox_operator.adapters.postgres.outbox import OutboxStore
 from outbox_operator.adapters.postgres.url import Login, resolve
+from outbox_operator.adapters.sink import Sink
 from outbox_operator.relay.loop import RelayLoop
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.paging import check_cursor
@@ -40,7 +40,7 @@ class ShardSession:
     """What it takes to be the active relay of a shard once.
 
     Attributes:
-        publisher: Shared with the other shards of this process.
+        sink: Shared with the other shards of this process.
         signals: Of this shard alone; `request_stop` begins the hand-over.
         sleeps: Whether writers notify us when we sleep.
         ids: Of the rows that were read last, of all shards.
@@ -49,7 +49,7 @@ class ShardSession:
 
     shard: int
     settings: Settings
-    publisher: Publisher
+    sink: Sink
     signals: Signals
     progress: ShardProgress
     metrics: RelayMetrics
@@ -76,7 +76,7 @@ class ShardSession:
             self.progress.active(epoch)
             log.info("active relay of the shard", extra={"epoch": epoch})
             await RelayLoop(
-                self.settings, store, self.publisher, cursor,
+                self.settings, store, self.sink, cursor,
                 shard=self.shard, signals=self.signals, progress=self.progress,
                 metrics=self.metrics, wakeup=await self._wakeup(store), ids=self.ids,
                 tracer=self.tracer,

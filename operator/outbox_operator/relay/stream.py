@@ -12,8 +12,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from outbox_operator.adapters.nats.publisher import Fence, Publisher, Run, Sent, StreamFacts
 from outbox_operator.adapters.postgres.rows import Candidate
+from outbox_operator.adapters.sink import Fence, Owner, Sent, Sink, SinkRun, StreamFacts
 from outbox_operator.reasons import Reason
 from outbox_operator.relay import losses, poison
 from outbox_operator.relay.chain import Chain
@@ -25,10 +25,10 @@ from outbox_operator.relay.recovery import (
     WINDOWS,
     Numbering,
     Tail,
-    batch_names,
     fill_holes,
     first_wanted,
     numbering,
+    owner_name,
 )
 from outbox_operator.relay.settings import Settings
 
@@ -37,8 +37,6 @@ log = logging.getLogger(__name__)
 _MOST_UNSAVED: Final = MOST_SKIPPED // 2
 FACTS_SECONDS: Final = 5.0
 """Publishing for longer, ask again what the stream is like: it may be changed at any time."""
-_KEEPS_ITS_TAIL: Final = "limits"
-"""The retention with which messages stay although they were consumed."""
 
 
 class ShardStream:
@@ -70,7 +68,7 @@ class ShardStream:
 
     def __init__(
         self,
-        publisher: Publisher,
+        sink: Sink,
         settings: Settings,
         metrics: RelayMetrics,
         *,
@@ -85,7 +83,7 @@ class ShardStream:
         held: int | None,
         candidates: Callable[[int], Awaitable[Sequence[Candidate]]],
     ) -> None:
-        self._batches = batch_names(system, settings.source, shard, epoch)
+        self._owner = Owner(owner_name(system, settings.source, shard), epoch)
         self.numbers = numbers
         self.chain = Chain(held)
         self._numbered = numbered
@@ -95,7 +93,7 @@ class ShardStream:
         self.max_message_bytes = 0
         self.created = created
         self.notice = notice
-        self._publisher = publisher
+        self._sink = sink
         self._template = settings.template
         self._subjects = settings.template.filter(shard=shard)
         self._source = settings.source
@@ -147,7 +145,7 @@ class ShardStream:
             OutboxError: The stream is missing, accepts none of our subjects, or does not answer.
         """
         if self._facts is None or time.monotonic() - self._facts_at > FACTS_SECONDS:
-            facts = await self._publisher.facts()
+            facts = await self._sink.facts(self._subjects)
             poison.check_stream(self._template, facts)
             self._facts, self.max_message_bytes = facts, facts.max_message_bytes
             before, self._facts_at = self._facts_at, time.monotonic()
@@ -156,14 +154,14 @@ class ShardStream:
             await self._read_tail(self._facts)
         return self._facts
 
-    def open_run(self) -> Run:
+    def open_run(self) -> SinkRun:
         """Open a run of messages behind the last one; call `refresh` first."""
         facts, last = self._facts, self._last
         if facts is None or last is None:
             raise ValueError(f"stream of shard {self._shard}: refresh() before open_run()")
         self.chain.opened()
-        return self._publisher.open_run(
-            batch=self._batches[0],
+        return self._sink.open_run(
+            owner=self._owner,
             subjects=self._subjects,
             fence=Fence(self._subjects, last) if self.fence.raised(facts) else None,
             ordered=self._ordered,
@@ -229,20 +227,19 @@ class ShardStream:
         """Read the tail: what is in the stream behind the point the cursor accounts for."""
         numbered = self.numbers.last if self._numbered is None else self._numbered
         self._tail = tail = Tail(self._shard, self._source, numbered)
-        found = await self._publisher.last_of(self._subjects)
-        if found is not None and facts.fast:
-            # What a frozen relay has on its way for its batch must not come in between.
-            await self._publisher.end_batches(self._batches, found.subject)
-            found = await self._publisher.last_of(self._subjects)
+        found = await self._sink.last_of(self._subjects)
+        # What a frozen relay has on its way must not come in between.
+        if await self._sink.shut_out(self._owner, self._subjects, found):
+            found = await self._sink.last_of(self._subjects)
         last = found.sequence if found is not None else 0
         shown = tail.number_in(found.headers) if found is not None else 0
         await self._look_for_losses(facts, last)
         self._notice_dropped(last)
-        if facts.retention != _KEEPS_ITS_TAIL:
+        if not facts.keeps_tail:
             # What was consumed is gone: de-duplication alone has to do. And a message that nobody
             # has consumed yet does not say that there was none behind it.
             self._last = last
-            unseen = last == self._known and await self._publisher.last_sequence() > last
+            unseen = last == self._known and await self._sink.last_sequence(self._subjects) > last
             self._number_anew(tail, None if unseen else last, facts)
             self.chain.seen(shown)
             if self._known is None:
@@ -250,7 +247,7 @@ class ShardStream:
             return
         after = first_wanted(self._known, last)
         if last > after:
-            async for message in self._publisher.tail(self._subjects, after):
+            async for message in self._sink.tail(self._subjects, after):
                 tail.add(message.sequence, message.subject, message.headers)
                 last = message.sequence
         await self._fill_holes(tail, facts)
@@ -314,9 +311,7 @@ class ShardStream:
             return
         if created == facts.created:
             if last < known:
-                await losses.check_end(
-                    self._publisher, self._subjects, facts, self._tail, known, last
-                )
+                await losses.check_end(self._sink, self._subjects, facts, self._tail, known, last)
             return
         self._known = None
         if self.numbers.last:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from outbox_operator.adapters.nats.publisher import StreamFacts
+from outbox_operator.adapters.sink import StreamFacts
 
 
 def beside_others(subjects: str, facts: StreamFacts, *, subject: str, sequence: int) -> str:

@@ -61,6 +61,23 @@ ROOM_FOR_OURS: Final = 2048
 _ENCODED: Final = re.compile(r"[^\x21\x23\x24\x26-\x7e]")
 
 
+def fence_lines(subject: str, sequence: int) -> str:
+    """Return the headers that make JetStream check that a message is the last on subjects.
+
+    Args:
+        subject: Their filter.
+        sequence: Of the message, 0 when there is none.
+
+    Returns:
+        Lines, each of whose characters is a byte.
+    """
+    named = subject.encode().decode("latin-1")
+    return (
+        f"Nats-Expected-Last-Subject-Sequence: {sequence}\r\n"
+        f"Nats-Expected-Last-Subject-Sequence-Subject: {named}\r\n"
+    )
+
+
 def block_bytes(headers: Mapping[str, str]) -> int:
     """Size of the header block of a message: what limits on sizes count besides the payload."""
     return (

@@ -8,8 +8,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from outbox_operator.adapters.nats.publisher import Message, StreamFacts
 from outbox_operator.adapters.postgres.rows import Row as StoredRow
+from outbox_operator.adapters.sink import Message, StreamFacts
 from outbox_operator.client import Event, EventError
 from outbox_operator.client.encoding import MOST_JSONB_BYTES_EACH, jsonb_bytes, to_json
 from outbox_operator.client.rows import DEFAULT_MAX_BYTES, PayloadType, RowMaker
@@ -39,7 +39,10 @@ async def test_sizes_are_those_of_postgresql(shop: Shop) -> None:
 
 
 TEMPLATE = SubjectTemplate.parse("shop.{event_type}")
-FACTS = StreamFacts("S", ("shop.>",), 1024 * 1024, "limits", 120.0, True, True, False, "", "2026")
+FACTS = StreamFacts(
+    stream="S", subjects=("shop.>",), max_message_bytes=1024 * 1024, keeps_tail=True,
+    duplicate_window_seconds=120.0, fences=True, republishes=False, unfit="", created="2026",
+)  # fmt: skip
 SOURCE = "/" + "n" * 63 + "/" + "p" * 63
 
 

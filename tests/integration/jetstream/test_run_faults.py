@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from outbox_operator.adapters.nats.fault_kinds import FaultKind
-from outbox_operator.adapters.nats.publisher import Fence, Publisher, Run, Sent
+from outbox_operator.adapters.nats.publish_run import Run
+from outbox_operator.adapters.nats.publisher import Publisher
+from outbox_operator.adapters.sink import Fence, RefusalKind, Sent
 from support.nats import NatsCluster, NatsServer, connected, unique_prefix
-from support.runs import PublishedStream, published_stream
+from support.runs import PublishedStream, an_owner, published_stream
 from support.waiting import SECONDS
 
 pytestmark = pytest.mark.integration
@@ -57,7 +58,7 @@ async def test_a_broker_that_is_killed(own_server: NatsServer, batches: bool) ->
     async with published_stream(own_server, prefix, allow_batched=batches) as stream:
         lost = asyncio.Event()
         stream.publisher.on_lost(lost.set)
-        run = stream.publisher.open_run(batch=unique_prefix(), fence=None, ordered=True)
+        run = stream.publisher.open_run(owner=an_owner(), fence=None, ordered=True)
         feeding = asyncio.create_task(feed(stream, run))
         await acknowledged(run, 3000)
         own_server.kill()
@@ -84,7 +85,7 @@ async def test_a_broker_that_hangs(own_server: NatsServer, batches: bool) -> Non
     async with published_stream(
         own_server, unique_prefix(), ack_seconds=ACK_SECONDS, allow_batched=batches
     ) as stream:
-        run = stream.publisher.open_run(batch=unique_prefix(), fence=None, ordered=True)
+        run = stream.publisher.open_run(owner=an_owner(), fence=None, ordered=True)
         feeding = asyncio.create_task(feed(stream, run))
         await acknowledged(run, 1000)
         own_server.pause()
@@ -112,7 +113,7 @@ async def test_a_stream_deleted_in_the_middle(own_server: NatsServer, batches: b
         own_server, unique_prefix(), ack_seconds=ACK_SECONDS, allow_batched=batches
     ) as stream:
         created = (await stream.publisher.facts()).created
-        run = stream.publisher.open_run(batch=unique_prefix(), fence=None, ordered=True)
+        run = stream.publisher.open_run(owner=an_owner(), fence=None, ordered=True)
         feeding = asyncio.create_task(feed(stream, run))
         await acknowledged(run, 2000)
         await stream.request("DELETE")
@@ -135,7 +136,7 @@ async def test_a_zombie_behind_a_fence(own_server: NatsServer, batches: bool) ->
         assert (await stream.publish(stream.messages(10), fence=fence)).count == 10
         zombie = await Publisher.open(own_server.auth, name="zombie", stream=stream.prefix)
         await zombie.facts()
-        run = zombie.open_run(batch=unique_prefix(), fence=fence, ordered=True)
+        run = zombie.open_run(owner=an_owner(), fence=fence, ordered=True)
         await run.send(stream.messages(3000, first=100))
         sent = await run.finish()
         await zombie.close()
@@ -147,7 +148,7 @@ async def test_a_zombie_behind_a_fence(own_server: NatsServer, batches: bool) ->
 
 async def test_a_run_nobody_finishes_leaves_nothing_behind(own_server: NatsServer) -> None:
     async with published_stream(own_server, unique_prefix(), allow_batched=True) as stream:
-        run = stream.publisher.open_run(batch=unique_prefix(), fence=None, ordered=True)
+        run = stream.publisher.open_run(owner=an_owner(), fence=None, ordered=True)
         await run.send(stream.messages(10))
         del run
         assert (await stream.publish(stream.messages(10, first=10))).count == 10
@@ -181,7 +182,7 @@ async def test_three_replicas_survive_refusals(cluster: NatsCluster, batches: bo
         sent = await stream.publish([*poison, *stream.messages(50, first=51)])
         assert sent.count == 50
         assert sent.refusal is not None
-        assert sent.refusal.kind is FaultKind.TOO_LARGE
+        assert sent.refusal.kind is RefusalKind.TOO_LARGE
         full = await stream.publish(stream.messages(1000, first=50))
         assert full.count == 250
         assert full.refusal is not None
@@ -201,7 +202,7 @@ async def test_a_change_of_leader(cluster: NatsCluster, batches: bool, how: str)
         done, killed = 0, None
         async with connected(cluster) as client:
             run = stream.publisher.open_run(
-                batch=unique_prefix(), fence=Fence(f"{stream.prefix}.>", 0), ordered=True
+                owner=an_owner(), fence=Fence(f"{stream.prefix}.>", 0), ordered=True
             )
             # Windows have one message in flight here, so they are slow.
             most = 200_000 if batches else 5000

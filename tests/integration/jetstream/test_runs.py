@@ -11,11 +11,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from outbox_operator.adapters.nats import ack_router, publish_fast
-from outbox_operator.adapters.nats.fault_kinds import FaultKind
-from outbox_operator.adapters.nats.publisher import Fence, Sent
+from outbox_operator.adapters.sink import Fence, Owner, RefusalKind, Sent
 from outbox_operator.errors import NatsError
-from support.nats import NatsServer, connected, remove_streams, unique_prefix
-from support.runs import PublishedStream, generation, message, published_stream
+from support.nats import NatsServer, connected, remove_streams
+from support.runs import PublishedStream, an_owner, generation, message, published_stream
 from support.waiting import SECONDS, eventually
 
 pytestmark = pytest.mark.integration
@@ -62,7 +61,7 @@ async def test_facts_tell_what_the_server_can_do(stream: PublishedStream) -> Non
     assert stream.facts.fences is (generation(stream.server) >= (2, 11))
     assert stream.facts.subjects == (f"{stream.prefix}.>",)
     assert stream.facts.duplicate_window_seconds == 120
-    assert stream.facts.retention == "limits"
+    assert stream.facts.keeps_tail
 
 
 async def test_a_work_queue_keeps_nothing_that_a_fence_could_speak_of(
@@ -71,6 +70,7 @@ async def test_a_work_queue_keeps_nothing_that_a_fence_could_speak_of(
     async with published_stream(nats_server, stream_prefix, retention="workqueue") as stream:
         assert stream.facts is not None
         assert not stream.facts.fences
+        assert not stream.facts.keeps_tail
         assert not stream.facts.fast  # nobody allowed it
 
 
@@ -90,14 +90,14 @@ async def test_a_run_spans_pages_and_may_end_without_knowing_its_last(
 
 
 async def test_a_run_without_messages_is_nothing(stream: PublishedStream) -> None:
-    run = stream.publisher.open_run(batch=unique_prefix(), fence=None, ordered=True)
+    run = stream.publisher.open_run(owner=an_owner(), fence=None, ordered=True)
     assert await run.finish() == Sent(0, None, None)
 
 
 async def test_acknowledgements_are_counted_and_timed(stream: PublishedStream) -> None:
     told: list[tuple[int, float]] = []
     run = stream.publisher.open_run(
-        batch=unique_prefix(),
+        owner=an_owner(),
         fence=None,
         ordered=True,
         on_ack=lambda count, seconds: told.append((count, seconds)),
@@ -133,7 +133,7 @@ async def test_a_fence_with_a_wildcard_holds(stream: PublishedStream) -> None:
     assert stale.count == 0
     assert stale.refusal is not None
     assert stale.refusal.reason == "FenceRefused"
-    assert stale.refusal.kind is FaultKind.FENCE_BROKEN
+    assert stale.refusal.kind is RefusalKind.FENCE_BROKEN
     if stream.facts.fast:
         assert max(await stream.stored()) < 1000
 
@@ -175,9 +175,9 @@ async def test_nothing_behind_a_refused_message_is_stored(
         assert (
             found
             == {
-                "large": ("StreamRefused", FaultKind.TOO_LARGE),
-                "uncovered": ("NoStreamResponse", FaultKind.OTHER),
-                "expired": ("StreamRefused", FaultKind.OTHER),
+                "large": ("StreamRefused", RefusalKind.TOO_LARGE),
+                "uncovered": ("NoStreamResponse", RefusalKind.OTHER),
+                "expired": ("StreamRefused", RefusalKind.OTHER),
             }[kind]
         )
         assert await stream.stored() == list(range(place))
@@ -257,7 +257,7 @@ async def test_an_idle_batch_is_kept_alive(
 ) -> None:
     monkeypatch.setattr(publish_fast, "_KEEPALIVE_SECONDS", 0.1)
     async with published_stream(nats_server, stream_prefix, allow_batched=True) as stream:
-        run = stream.publisher.open_run(batch=unique_prefix(), fence=None, ordered=True)
+        run = stream.publisher.open_run(owner=an_owner(), fence=None, ordered=True)
         await run.send(stream.messages(10))
         await asyncio.sleep(0.5)
         await run.send(stream.messages(10, first=10), last=True)
@@ -315,19 +315,21 @@ async def test_a_batch_that_was_ended_from_elsewhere_takes_nothing_more(
         published_stream(nats_server, stream_prefix, allow_batched=True) as stream,
         published_stream(nats_server, stream_prefix, allow_batched=True) as other,
     ):
-        run = stream.publisher.open_run(batch="frozen", fence=None, ordered=True)
+        run = stream.publisher.open_run(owner=Owner("frozen", 1), fence=None, ordered=True)
         await run.send(stream.messages(10))
 
         async def begun() -> bool:
             return await stream.stored() == list(range(10))
 
         await eventually(begun, "ten messages of an open batch")
-        await other.publisher.end_batches(["frozen", "unknown"], f"{stream_prefix}.x")
+        last = await other.publisher.last_of(f"{stream_prefix}.>")
+        assert last is not None
+        await other.publisher.shut_out(Owner("frozen", 2), f"{stream_prefix}.>", last)
         await run.send(stream.messages(10, first=10))
         sent = await run.finish()
         assert sent.refusal is not None
         assert await stream.stored() == list(range(10))
         # Its name is free for the next owner of it.
-        run = stream.publisher.open_run(batch="frozen", fence=None, ordered=True)
+        run = stream.publisher.open_run(owner=Owner("frozen", 1), fence=None, ordered=True)
         await run.send(stream.messages(5, first=20), last=True)
         assert (await run.finish()).count == 5

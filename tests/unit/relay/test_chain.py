@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from outbox_operator.adapters.nats.messages import Message
+from outbox_operator.adapters.sink import Message
 from outbox_operator.relay.chain import Chain, Naming
 from outbox_operator.relay.message import name_predecessor
 from outbox_operator.relay.recovery import WINDOWS

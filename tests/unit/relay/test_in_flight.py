@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from outbox_operator.adapters.nats.publisher import Message
 from outbox_operator.adapters.postgres.rows import NewDeadLetter, Row
+from outbox_operator.adapters.sink import Message
 from outbox_operator.reasons import Reason
 from outbox_operator.relay.in_flight import PagesInFlight, Settled
 from outbox_operator.relay.poison import PagePlan, Poison

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from outbox_operator.adapters.nats.frame_reader import parse_headers
-from outbox_operator.adapters.nats.publisher import Message
 from outbox_operator.adapters.postgres.rows import Row
+from outbox_operator.adapters.sink import Message
 from outbox_operator.errors import EventError
 from outbox_operator.relay.message import Renderer
 from outbox_operator.wire.headers import decode_value, encode_value

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outbox_operator.adapters.nats.frame_reader import parse_headers
-from outbox_operator.adapters.nats.publisher import Message
 from outbox_operator.adapters.postgres.rows import Row
+from outbox_operator.adapters.sink import Message
 from outbox_operator.relay.message import Renderer
 from outbox_operator.wire import headers
 from outbox_operator.wire.message import CONTENT_TYPES, event_headers, event_subject, event_time

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from outbox_operator.adapters.nats.fault_kinds import FaultKind
 from outbox_operator.adapters.nats.frame_reader import parse_headers
-from outbox_operator.adapters.nats.publisher import Message, Refusal, StreamFacts
 from outbox_operator.adapters.postgres.rows import Row
+from outbox_operator.adapters.sink import Message, Refusal, RefusalKind, StreamFacts
 from outbox_operator.errors import SpecError
 from outbox_operator.reasons import Reason
 from outbox_operator.relay.message import Renderer
@@ -33,8 +32,10 @@ RENDERER = Renderer(
 
 def facts(*subjects: str, size: int = 1000) -> StreamFacts:
     return StreamFacts(
-        "ORDERS", subjects, size, "limits", 120.0, True, True, False, "", "2026-11-21"
-    )
+        stream="ORDERS", subjects=subjects, max_message_bytes=size, keeps_tail=True,
+        duplicate_window_seconds=120.0, fences=True, republishes=False, unfit="",
+        created="2026-11-21",
+    )  # fmt: skip
 
 
 LIMITS = facts("shop.order.>")
@@ -209,15 +210,13 @@ def test_the_limit_holds_in_ordinary_pages_too(size: int) -> None:
 @pytest.mark.parametrize(
     ("kind", "treatment"),
     [
-        (FaultKind.TOO_LARGE, Treatment.POISON),
-        (FaultKind.CHAIN_BROKEN, Treatment.RESEND),
-        (FaultKind.FENCE_BROKEN, Treatment.FENCE),
-        (FaultKind.NO_ROOM, Treatment.RETRY),
-        (FaultKind.UNAVAILABLE, Treatment.RETRY),
-        (FaultKind.OTHER, Treatment.RETRY),
+        (RefusalKind.TOO_LARGE, Treatment.POISON),
+        (RefusalKind.INTERLEAVED, Treatment.RESEND),
+        (RefusalKind.FENCE_BROKEN, Treatment.FENCE),
+        (RefusalKind.OTHER, Treatment.RETRY),
     ],
 )
-def test_refusals(kind: FaultKind, treatment: Treatment) -> None:
+def test_refusals(kind: RefusalKind, treatment: Treatment) -> None:
     assert treat(Refusal(Reason.STREAM_REFUSED, "text", kind)) is treatment
 
 

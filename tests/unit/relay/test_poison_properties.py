@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outbox_operator.adapters.nats.frame_reader import parse_headers
-from outbox_operator.adapters.nats.messages import Message, StreamFacts
 from outbox_operator.adapters.postgres.rows import Row
+from outbox_operator.adapters.sink import Message, StreamFacts
 from outbox_operator.relay.message import Renderer
 from outbox_operator.relay.poison import Poison, inspect, plan_page
 from outbox_operator.wire.headers import MAX_HEADER_BYTES
@@ -21,9 +21,8 @@ FACTS: Final = StreamFacts(
     stream="S",
     subjects=("shop.>",),
     max_message_bytes=100_000,
-    retention="limits",
+    keeps_tail=True,
     duplicate_window_seconds=120,
-    fast=True,
     fences=True,
     republishes=False,
     unfit="",

@@ -10,15 +10,14 @@ from outbox_operator.adapters.postgres.rows import Candidate
 from outbox_operator.relay.recovery import (
     EMISSION_GAP,
     MOST_SKIPPED,
-    PREDECESSORS,
     UNKNOWN_TAIL,
     Filled,
     Numbering,
     Tail,
-    batch_names,
     fill_holes,
     first_wanted,
     numbering,
+    owner_name,
 )
 
 
@@ -146,11 +145,8 @@ def test_copies_and_others_of_a_key_say_nothing_of_each_other(shown: str, hidden
     assert fill_holes(made, within).published == {7: "id-7"}
 
 
-def test_batches_are_named_by_their_owner_and_those_before_it_are_known() -> None:
-    mine = batch_names("42", "/shop/orders", 2, 100)
-    assert len(mine) == PREDECESSORS
-    assert mine[0] not in batch_names("42", "/shop/orders", 2, 99)
-    assert mine[1] == batch_names("42", "/shop/orders", 2, 99)[0]
-    assert batch_names("42", "/shop/orders", 2, 1)[1:] == batch_names("42", "/shop/orders", 2, 0)
+def test_each_shard_of_an_outbox_has_an_owner_of_its_own() -> None:
+    mine = ("42", "/shop/orders", 2)
+    assert owner_name(*mine) == owner_name(*mine)
     others = [("43", "/shop/orders", 2), ("42", "/shop/other", 2), ("42", "/shop/orders", 3)]
-    assert not {mine[0]} & {batch_names(*other, 100)[0] for other in others}
+    assert owner_name(*mine) not in {owner_name(*other) for other in others}

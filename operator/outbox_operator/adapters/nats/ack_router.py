@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from outbox_operator.adapters.nats.driver import OnDenied, WireClient
 from outbox_operator.adapters.nats.frame_reader import NO_RESPONDERS, parse_headers
-from outbox_operator.adapters.nats.messages import Refusal
+from outbox_operator.adapters.sink import Refusal
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.subjects import covers
 

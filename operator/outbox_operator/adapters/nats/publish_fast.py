@@ -17,10 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from outbox_operator.adapters.nats.ack_router import AckRouter
+from outbox_operator.adapters.nats.errors import ApiFaultError
 from outbox_operator.adapters.nats.fault_kinds import FaultKind
-from outbox_operator.adapters.nats.messages import Fence, Message, Refusal
 from outbox_operator.adapters.nats.publish_run import BLOB_BYTES, SETTLE_SECONDS, Run
+from outbox_operator.adapters.sink import Fence, Message, Refusal
 from outbox_operator.reasons import Reason
+from outbox_operator.wire.headers import fence_lines
 
 _START, _APPEND, _COMMIT, _END, _PING = range(5)
 _PING_TOKEN: Final = b"4"
@@ -107,7 +109,7 @@ class FastRun(Run):
     def _on_error(self, tokens: list[bytes], error: Mapping[str, Any]) -> None:
         number, operation = int(tokens[3]), tokens[4]
         refusal = self._refusal(error)
-        if refusal.kind is FaultKind.UNKNOWN_BATCH:
+        if ApiFaultError(error).kind is FaultKind.UNKNOWN_BATCH:
             # Answers come in order: what the end of the batch was about has been said.
             self._lose(Refusal(Reason.ACK_MISSING, "the batch ended before its end"))
             self._ended = self._ended or operation == _PING_TOKEN
@@ -149,7 +151,7 @@ class FastRun(Run):
             subject, head, payload = messages[at]
             at, number = at + 1, 1
             if self._fence is not None:
-                head = f"{head[:-2]}{self._fence.lines()}\r\n"
+                head = f"{head[:-2]}{fence_lines(self._fence.subject, self._fence.sequence)}\r\n"
             self._ending = last and at == len(messages)
             operation = _COMMIT if self._ending else _START
             length = len(head)

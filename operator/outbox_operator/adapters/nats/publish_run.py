@@ -20,7 +20,7 @@ import nats.errors
 from outbox_operator.adapters.nats.ack_router import AckRouter
 from outbox_operator.adapters.nats.errors import ApiFaultError
 from outbox_operator.adapters.nats.fault_kinds import FaultKind
-from outbox_operator.adapters.nats.messages import Fence, Message, Refusal, Sent
+from outbox_operator.adapters.sink import Fence, Message, Refusal, RefusalKind, Sent
 from outbox_operator.reasons import Reason
 
 BLOB_BYTES: Final = 64 * 1024
@@ -29,6 +29,11 @@ SETTLE_SECONDS: Final = 2.0
 """How long to wait for the fate of the others once one message was refused."""
 _PING_SECONDS: Final = 1.0
 """Silence after which a waiting run asks the server, where the protocol has a question for it."""
+_KINDS: Final = {
+    FaultKind.TOO_LARGE: RefusalKind.TOO_LARGE,
+    FaultKind.FENCE_BROKEN: RefusalKind.FENCE_BROKEN,
+    FaultKind.CHAIN_BROKEN: RefusalKind.INTERLEAVED,
+}
 _BLOBS_PER_TURN: Final = 4
 """Blobs after which acknowledgements and other work get their turn."""
 
@@ -237,11 +242,12 @@ class Run(ABC):
     def _refusal(self, error: Mapping[str, Any]) -> Refusal:
         """JetStream's error as a refusal."""
         fault = ApiFaultError(error)
-        if fault.kind is not FaultKind.FENCE_BROKEN:
-            return Refusal(Reason.STREAM_REFUSED, str(fault), fault.kind)
+        kind = _KINDS.get(fault.kind, RefusalKind.OTHER)
+        if kind is not RefusalKind.FENCE_BROKEN:
+            return Refusal(Reason.STREAM_REFUSED, str(fault), kind)
         if self._fence is None:  # an application's own condition in its headers
             return Refusal(Reason.STREAM_REFUSED, str(fault))
-        return Refusal(Reason.FENCE_REFUSED, f"subjects {self._fence.subject}: {fault}", fault.kind)
+        return Refusal(Reason.FENCE_REFUSED, f"subjects {self._fence.subject}: {fault}", kind)
 
     def _nobody(self) -> Refusal:
         text = f"nothing answers for stream {self._router.stream} at the moment"

@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from outbox_operator.adapters.nats.ack_router import AckRouter
-from outbox_operator.adapters.nats.fault_kinds import FaultKind
-from outbox_operator.adapters.nats.messages import Fence, Message, Refusal
 from outbox_operator.adapters.nats.publish_run import BLOB_BYTES, SETTLE_SECONDS, Run
-from outbox_operator.wire.headers import MSG_ID
+from outbox_operator.adapters.sink import Fence, Message, Refusal, RefusalKind
+from outbox_operator.wire.headers import MSG_ID, fence_lines
 
 _MSG_ID: Final = f"{MSG_ID}: "
 CHAIN_HEADER: Final = "Nats-Expected-Last-Msg-Id"
@@ -43,7 +42,7 @@ class AdaptiveWindow:
         """Learn from the end of a run."""
         if refusal is None:
             self.current = min(self.largest, 2 * self.current)
-        elif refusal.kind is FaultKind.CHAIN_BROKEN:
+        elif refusal.kind is RefusalKind.INTERLEAVED:
             self.current = max(1, self.current // 2)
 
 
@@ -114,7 +113,9 @@ class WindowRun(Run):
         append = parts.append
         reply, number, size, first = self._reply, self._sent, 0, at
         previous = self._previous if self._sent > self.acked else ""
-        fence = self._fence.lines() if self._fence is not None and not number else ""
+        fence = ""
+        if self._fence is not None and not number:
+            fence = fence_lines(self._fence.subject, self._fence.sequence)
         while at < stop and size < BLOB_BYTES:
             subject, head, payload = messages[at]
             at += 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 import nats.errors
@@ -23,24 +23,14 @@ from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.connection import connect
 from outbox_operator.adapters.nats.driver import Denial, WireClient
 from outbox_operator.adapters.nats.errors import connection_error, denied
-from outbox_operator.adapters.nats.messages import Fence, Message, Refusal, Sent, StreamFacts
+from outbox_operator.adapters.nats.messages import JetStreamFacts, batch_names
 from outbox_operator.adapters.nats.publish_fast import FastRun, end_batch
 from outbox_operator.adapters.nats.publish_run import Run
 from outbox_operator.adapters.nats.publish_window import AdaptiveWindow, WindowRun
-from outbox_operator.adapters.nats.tail import TailMessage, TailReader
+from outbox_operator.adapters.nats.tail import TailReader
+from outbox_operator.adapters.sink import Fence, Owner, Refusal, TailMessage
 from outbox_operator.errors import NatsError, OutboxError
 from outbox_operator.reasons import Reason
-
-__all__ = [
-    "Fence",
-    "Message",
-    "Publisher",
-    "Refusal",
-    "Run",
-    "Sent",
-    "StreamFacts",
-    "TailMessage",
-]
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +49,16 @@ class Publisher:
     """Publishes into one stream over one connection. Make one with `Publisher.open`."""
 
     def __init__(
-        self, client: WireClient, auth: NatsAuth, stream: str, *, window: int, ack_seconds: float
+        self,
+        client: WireClient,
+        auth: NatsAuth,
+        stream: str,
+        *,
+        window: int,
+        ack_seconds: float,
+        read_login: Callable[[], NatsAuth] | None,
     ) -> None:
+        self._read_login = read_login
         self._end: OutboxError | None = None
         """Why it is of no use, when the connection itself is not lost."""
         self._client = client
@@ -92,6 +90,7 @@ class Publisher:
         subjects: str = "",
         window: int = WINDOW_MESSAGES,
         ack_seconds: float = ACK_SECONDS,
+        read_login: Callable[[], NatsAuth] | None = None,
     ) -> Publisher:
         """Connect and subscribe to acknowledgements.
 
@@ -100,6 +99,7 @@ class Publisher:
             name: Shown in the server's connection list.
             window: Most messages in flight where the stream takes no fast-ingest batches.
             ack_seconds: Longest wait for an acknowledgement.
+            read_login: Reads how to log in, which may have changed; None: it never does.
 
         Raises:
             OutboxError: As `adapters.nats.connection.connect`.
@@ -115,7 +115,9 @@ class Publisher:
         client = await connect(
             auth, name=name, on_disconnected=on_disconnected, on_closed=on_disconnected
         )
-        publisher = cls(client, auth, stream, window=window, ack_seconds=ack_seconds)
+        publisher = cls(
+            client, auth, stream, window=window, ack_seconds=ack_seconds, read_login=read_login
+        )
         try:
             await publisher._router.start(publisher._on_deaf)
         except (nats.errors.Error, OSError) as error:
@@ -156,16 +158,13 @@ class Publisher:
         said = self._client.last_error
         return str(said).removeprefix("nats: ") if said is not None else ""
 
-    def end_if_outdated(self, auth: NatsAuth) -> None:
-        """End as if the connection were lost when this is not the login it was made with.
-
-        The rights of a user may be in its credentials, so that new ones need a new connection.
-        """
-        if auth != self._auth:
+    def end_if_outdated(self) -> None:
+        """See `Sink`: the rights of a user may be in its credentials."""
+        if self._read_login is not None and self._read_login() != self._auth:
             self._end = NatsError(f"NATS at {self.address}: there is a new login, connecting anew")
             self._mark_lost()
 
-    async def facts(self) -> StreamFacts:
+    async def facts(self, subjects: str = "") -> JetStreamFacts:
         """Ask the server about the stream; runs opened from now on go by the answer.
 
         Raises:
@@ -179,11 +178,11 @@ class Publisher:
         metadata = config.get("metadata") or {}
         level = int(metadata.get("_nats.level") or 0)
         republishes = bool(config.get("republish"))
-        facts = StreamFacts(
+        facts = JetStreamFacts(
             stream=self._stream,
             subjects=tuple(config.get("subjects") or ()),
             max_message_bytes=self._max_message_bytes(config),
-            retention=str(config["retention"]),
+            keeps_tail=config["retention"] == "limits",
             duplicate_window_seconds=config.get("duplicate_window", 0) / 1e9,
             fast=level >= _FAST_LEVEL and bool(config.get("allow_batched")),
             fences=(level >= _FENCE_LEVEL and config["retention"] == "limits" and not republishes),
@@ -199,7 +198,7 @@ class Publisher:
     def open_run(
         self,
         *,
-        batch: str,
+        owner: Owner,
         fence: Fence | None,
         ordered: bool,
         subjects: str = ">",
@@ -208,8 +207,7 @@ class Publisher:
         """Begin a run; `facts` must have been asked before, and again after a refusal.
 
         Args:
-            batch: Name of the batch, where the stream takes batches; one of a name is open at a
-                time. Letters and digits.
+            owner: Who publishes; has one batch open at a time, where the stream takes batches.
             fence: To be checked by the stream before it stores the first message.
             ordered: Whether the messages must be stored in the order they are sent in.
             subjects: Filter of what it will publish; tells which refusals concern it.
@@ -218,7 +216,10 @@ class Publisher:
         if self._fast is None:
             raise ValueError(f"stream {self._stream}: facts() was not asked before open_run()")
         if self._fast:
-            return FastRun(self._router, batch=batch, subjects=subjects, fence=fence, on_ack=on_ack)
+            return FastRun(
+                self._router, batch=batch_names(owner)[0],
+                subjects=subjects, fence=fence, on_ack=on_ack,
+            )  # fmt: skip
         return WindowRun(
             self._router,
             window=self._window,
@@ -229,24 +230,22 @@ class Publisher:
             on_ack=on_ack,
         )
 
-    async def end_batches(self, names: Iterable[str], subject: str) -> None:
-        """End batches, whoever opened them; nothing that is on its way for them gets stored.
-
-        Args:
-            names: As given to `open_run`, here or in another process.
-            subject: One that the stream takes.
-
-        Raises:
-            NatsError: It is not known whether they have ended.
-        """
+    async def shut_out(self, owner: Owner, subjects: str, last: TailMessage | None) -> bool:
+        """See `Sink`: their batches are ended. Single messages are left to the fence."""
+        if last is None or not self._fast:
+            return False
+        names = batch_names(owner)
         try:
-            ends = await asyncio.gather(*(end_batch(self._router, name, subject) for name in names))
+            ends = await asyncio.gather(
+                *(end_batch(self._router, name, last.subject) for name in names)
+            )
         except nats.errors.Error as error:
             raise connection_error(error, self._auth) from error
         for refusal in filter(None, ends):
             raise NatsError(
                 f"stream {self._stream}: end an open batch: {refusal.text}", reason=refusal.reason
             )
+        return True
 
     async def last_of(self, subject_filter: str) -> TailMessage | None:
         """The last message on these subjects, asked of the stream's leader; None: there is none.
@@ -256,7 +255,7 @@ class Publisher:
         """
         return await self._tail.last_of(subject_filter)
 
-    async def last_sequence(self) -> int:
+    async def last_sequence(self, subjects: str = ">") -> int:
         """The sequence of the last message that the stream ever took, whatever became of it.
 
         Raises:
@@ -264,7 +263,7 @@ class Publisher:
         """
         return int((await self._stream_info())["state"]["last_seq"])
 
-    async def message_at(self, sequence: int) -> TailMessage | None:
+    async def message_at(self, subjects: str, sequence: int) -> TailMessage | None:
         """The message at a sequence; None: there is none (any more). Raises as `facts`."""
         return await self._tail.message_at(sequence)
 
@@ -348,7 +347,7 @@ class Publisher:
             callback()
 
 
-def _log_how(facts: StreamFacts, level: int) -> None:
+def _log_how(facts: JetStreamFacts, level: int) -> None:
     if facts.fast:
         log.info("stream %s: publishing in fast-ingest batches", facts.stream)
     elif level < _FAST_LEVEL:

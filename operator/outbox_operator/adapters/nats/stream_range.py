@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
-from outbox_operator.adapters.nats.tail import TailMessage
+from outbox_operator.adapters.sink import TailMessage
 
 
 class StreamRange:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from outbox_operator.adapters.nats.api import JetStreamApi
 from outbox_operator.adapters.nats.fault_kinds import FaultKind
 from outbox_operator.adapters.nats.frame_reader import parse_headers
 from outbox_operator.adapters.nats.pull_requests import PulledMessage, PullRequests
+from outbox_operator.adapters.sink import TailMessage
 from outbox_operator.aio import wait
 from outbox_operator.errors import NatsError
 
@@ -28,15 +28,6 @@ _SILENCE_SECONDS: Final = 5.0
 _EMPTY_PULLS: Final = 5
 """Pulls in a row that may bring nothing before the last message is reached: a replica lags."""
 _CONSUMER_IDLE_SECONDS: Final = 30
-
-
-@dataclass(frozen=True, slots=True)
-class TailMessage:
-    """A message of the stream without its payload."""
-
-    sequence: int
-    subject: str
-    headers: Mapping[str, str]
 
 
 class TailReader:
