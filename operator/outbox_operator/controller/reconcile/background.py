@@ -2,7 +2,8 @@
 
 A pass waits a moment for it. If that is not enough, the pass goes on with what is known, says the
 other parts, and leaves its worker to others; the end of the work wakes the object, and the next
-pass takes up what came of it.
+pass takes up what came of it. For a server that has kept one pass waiting none waits at all, until
+it has answered in time again: hundreds of passes that each wait a moment hold up everybody else.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ T = TypeVar("T")
 
 PATIENCE_SECONDS: Final = 2.0
 """How long a pass waits: longer than a look at a server that is well, with its migration."""
+SOON: Final = 0.25
+"""Of this patience, for one of the few answers that a pass waits for."""
+MOST_SERVERS: Final = 10_000
+"""That are remembered for having kept passes waiting; tenants name servers."""
 CLOSE_SECONDS: Final = 1.0
 END_SECONDS: Final = 3.0
 """Longer than a session takes to close whose work was cut."""
@@ -56,10 +61,16 @@ class Background:
         self._works: dict[str, _Work] = {}
         self._answered: dict[str, Hashable] = {}
         """By UID, the token of the last work that ended by itself."""
+        self._slow: set[Hashable] = set()
+        """Servers that kept a pass waiting, and have not answered in time since."""
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def result(
-        self, owner: Meta, token: Hashable, work: Callable[[], Coroutine[Any, Any, T]]
+        self,
+        owner: Meta,
+        token: Hashable,
+        work: Callable[[], Coroutine[Any, Any, T]],
+        server: Hashable = None,
     ) -> T | None:
         """What came of an object's work, which is begun unless it is under way.
 
@@ -68,6 +79,7 @@ class Background:
             token: What the work depends on. Work that was begun for another one is cut: a person
                 who mends something does not wait for what hangs because of it.
             work: Begins it.
+            server: Which one it waits for; None: its own, or none.
 
         Returns:
             None: it is under way; its end wakes the object.
@@ -84,10 +96,13 @@ class Background:
             running = self._works[owner.uid] = _Work(task, token)
             self._tasks.add(task)
             task.add_done_callback(lambda _: self._ended(ObjectKey.of(owner), owner.uid, running))
+            patience = 0.0 if server in self._slow else self._patience_seconds
             try:
-                await asyncio.wait({task}, timeout=self._patience_seconds)
+                await asyncio.wait({task}, timeout=patience)
             finally:
                 running.left = not task.done()
+            if running.left and server is not None:
+                self._remember_slow(server)
         if not running.task.done():
             return None
         if self._works.get(owner.uid) is running:
@@ -96,9 +111,19 @@ class Background:
         self._answered[owner.uid] = token
         return answer
 
+    def answers(self, server: Hashable, seconds: float) -> None:
+        """A server has answered, after so many seconds: were they few, passes wait for it again."""
+        if seconds < self._patience_seconds * SOON:
+            self._slow.discard(server)
+
     def answered(self, uid: str) -> Hashable | None:
         """Token of an object's last work that ended by itself; None: there was none."""
         return self._answered.get(uid)
+
+    def _remember_slow(self, server: Hashable) -> None:
+        if len(self._slow) >= MOST_SERVERS:
+            self._slow.clear()
+        self._slow.add(server)
 
     async def _bounded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         async with asyncio.timeout(self.longest_seconds):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -88,12 +89,14 @@ async def in_session(
         work: What to do.
         fresh: Log in anew.
     """
-    entered = False
+    entered, begun = False, time.monotonic()
     try:
         async with context.postgres.lease(target, ObjectKey.of(owner), fresh=fresh) as admin:
             entered = True
             with understood(target):
-                return await work(admin)
+                found = await work(admin)
+        context.background.answers(target.hosts, time.monotonic() - begun)
+        return found
     except OutboxError as error:
         return SessionFailure(error=error, entered=entered)
 
@@ -160,7 +163,7 @@ async def in_background(
     """
     background = context.background
     try:
-        done = await background.result(owner, (logins, token), work)
+        done = await background.result(owner, (logins, token), work, logins.owner.hosts)
         silent = context.postgres.silence(logins.owner)
     except TimeoutError:
         silent = context.postgres.silence(logins.owner)

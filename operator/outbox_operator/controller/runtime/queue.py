@@ -28,7 +28,7 @@ PASS_TIMEOUT_SECONDS: Final = 600.0
 """A pass that takes longer is cut: one that hangs must not keep its object for ever."""
 SLOW_SECONDS: Final = 2.0
 """A pass that takes longer waits for a server, and holds no worker any more: slow servers of some
-objects must not keep others waiting."""
+objects must not keep others waiting. See `schedule`."""
 
 
 class WorkQueue:
@@ -37,8 +37,8 @@ class WorkQueue:
     Args:
         metrics: Where to count.
         is_gone: Whether an object no longer exists, so that it can be forgotten.
-        workers: How many passes run at once, besides slow ones. Of those there are at most as many
-            as objects.
+        workers: How many passes run at once, besides slow ones; of one namespace half as many. Of
+            slow ones there are at most as many as objects.
         retry_ceiling_seconds: Longest pause after an error that time can heal: what comes back
             must be noticed soon.
         clock: Monotonic seconds.
@@ -62,19 +62,16 @@ class WorkQueue:
         self._reconcilers: Mapping[str, Reconciler] = {}
         self._metrics = metrics
         self._is_gone = is_gone
-        self._workers = workers
         self._retry_ceiling_seconds = retry_ceiling_seconds
         self._clock = clock
         self._jitter = jitter
         self._pass_timeout_seconds = pass_timeout_seconds
         self._slow_seconds = slow_seconds
-        self._schedule = Schedule()
+        self._schedule = Schedule(workers)
         self._changed = asyncio.Event()
         self._draining = False
         self._defect: BaseException | None = None
         self._running: set[asyncio.Task[None]] = set()
-        self._quick: set[asyncio.Task[None]] = set()
-        """Those running that hold a worker."""
         metrics.observe_queue(
             depth=lambda: self._schedule.ready(self._clock()),
             running=lambda: len(self._running),
@@ -114,31 +111,28 @@ class WorkQueue:
             await asyncio.wait(set(self._running), timeout=timeout_seconds)
 
     def _start_due(self) -> None:
-        while not self._draining and len(self._quick) < self._workers:
+        while not self._draining:
             turn = self._schedule.take(self._clock())
             if turn is None:
                 return
             task = asyncio.create_task(self._pass(turn), name=f"reconcile {turn.key}")
             self._running.add(task)
-            self._quick.add(task)
             task.add_done_callback(self._done)
-            asyncio.get_running_loop().call_later(self._slow_seconds, self._let_go, task)
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._slow_seconds, self._let_go, turn.key, task)
 
     async def _pause(self) -> None:
         """Wait until something may be due."""
-        full = self._draining or len(self._quick) >= self._workers
-        wait_seconds = None if full else self._schedule.wait_seconds(self._clock())
+        wait_seconds = None if self._draining else self._schedule.wait_seconds(self._clock())
         await wait(self._changed, wait_seconds)
 
-    def _let_go(self, slow: asyncio.Task[None]) -> None:
+    def _let_go(self, key: ObjectKey, task: asyncio.Task[None]) -> None:
         """A pass that still runs gives its worker to the next."""
-        if slow in self._quick:
-            self._quick.discard(slow)
+        if task in self._running and self._schedule.let_go(key):
             self._changed.set()
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        self._quick.discard(task)
         if not task.cancelled():
             # A mistake of this module would leave its object running for ever: end loudly.
             self._defect = self._defect or task.exception()

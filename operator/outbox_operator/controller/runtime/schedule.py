@@ -14,7 +14,10 @@ merged into it; those that find one running make it run once more afterwards.
                      are short
 
 When workers are short, namespaces take turns: the next is of the one with the fewest passes under
-way, so that what one tenant's slow servers hold up does not hold up the next tenant. A background
+way, so that what one tenant's slow servers hold up does not hold up the next tenant. And a
+namespace holds no more workers than it leaves free: there is one for the next who comes, though all
+its servers hang. A pass that waits for a server too long lets its worker go, and the next ones
+over that object hold none, until one of them was quick again. A background
 pass that has waited for long takes its turn like the others: a tenant who makes hundreds of objects
 must not keep the numbers of all others from being read.
 """
@@ -31,6 +34,7 @@ from typing import Final, TypeAlias
 from outbox_operator.aio import pause_after
 from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileResult
 
+MOST_WORKERS: Final = 1000
 BACKOFF_MIN_SECONDS: Final = 1.0
 BACKOFF_MAX_SECONDS: Final = 300.0
 SETTLE_SECONDS: Final = 0.1
@@ -56,6 +60,12 @@ class _Entry:
     trigger: str = ""
     urgency: Urgency = Urgency.BACKGROUND
     running: bool = False
+    holds: bool = False
+    """Whether its pass holds a worker."""
+    late: bool = False
+    """Whether its pass takes long."""
+    slow: bool = False
+    """Whether its last pass took long: the next one holds no worker."""
     again: tuple[str, Urgency] | None = None
     failures: int = 0
     finished: float = float("-inf")
@@ -80,12 +90,14 @@ class Schedule:
     """All objects and when they are due.
 
     Args:
+        workers: How many passes may hold a worker at once.
         settle_seconds: Least time between two passes over one object, unless a person did
             something.
         backoff_min_seconds: First pause after a failure.
         backoff_max_seconds: Longest pause, unless the result says otherwise.
     """
 
+    workers: int = MOST_WORKERS
     settle_seconds: float = SETTLE_SECONDS
     backoff_min_seconds: float = BACKOFF_MIN_SECONDS
     backoff_max_seconds: float = BACKOFF_MAX_SECONDS
@@ -96,6 +108,8 @@ class Schedule:
     """By namespace."""
     _running: Counter[str] = field(default_factory=Counter)
     """Passes under way, by namespace."""
+    _holding: Counter[str] = field(default_factory=Counter)
+    """Those of them that hold a worker."""
     _tickets: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def __len__(self) -> int:
@@ -113,18 +127,49 @@ class Schedule:
         self._advance(key, entry, trigger, urgency, now)
 
     def take(self, now: float) -> Turn | None:
-        """The next pass to run, if one is due; its object then counts as running."""
+        """The next pass to run, if one is due and may; its object then counts as running."""
         self._promote(now)
         self._drop_stale()
-        if not self._ready:
+        admitted = self._admitted()
+        if not admitted:
             return None
-        namespace = min(self._ready, key=lambda name: self._precedence(name, now))
+        namespace = min(admitted, key=lambda name: self._precedence(name, now))
         _, due, _, key = heapq.heappop(self._ready[namespace])
         entry = self._entries[key]
         entry.running = True
         entry.due = None
         self._running[namespace] += 1
+        if not entry.slow:
+            entry.holds = True
+            self._holding[namespace] += 1
+        entry.late = False
         return Turn(key, entry.trigger, entry.failures, max(0.0, now - due))
+
+    def let_go(self, key: ObjectKey) -> bool:
+        """A pass under way takes long: it holds no worker any more.
+
+        Returns:
+            Whether it did until now.
+        """
+        entry = self._entries.get(key)
+        if entry is None or not entry.running:
+            return False  # it has just ended
+        entry.late = True
+        if not entry.holds:
+            return False
+        self._give_back(key, entry)
+        return True
+
+    def _give_back(self, key: ObjectKey, entry: _Entry) -> None:
+        entry.holds = False
+        self._holding[key.namespace] -= 1
+        if not self._holding[key.namespace]:
+            del self._holding[key.namespace]
+
+    def _admitted(self) -> list[str]:
+        """Namespaces that may have one more worker."""
+        free = self.workers - self._holding.total()
+        return [name for name in self._ready if self._holding[name] < free]
 
     def _precedence(self, namespace: str, now: float) -> tuple[bool, int, Urgency, float]:
         """Lower goes first; compares the first ones of all namespaces."""
@@ -158,6 +203,9 @@ class Schedule:
         again, entry.again = entry.again, None
         entry.running = False
         entry.finished = now
+        if entry.holds:
+            self._give_back(key, entry)
+        entry.slow = entry.late
         self._running[key.namespace] -= 1
         if not self._running[key.namespace]:
             del self._running[key.namespace]
@@ -185,10 +233,12 @@ class Schedule:
             del self._entries[key]
 
     def wait_seconds(self, now: float) -> float | None:
-        """Seconds until something is due; 0 when something is, None when nothing ever will be."""
+        """Seconds until something is due; 0 when something may be taken, None when nothing ever
+        will be. What waits for a worker waits for the end of a pass.
+        """
         self._promote(now)
         self._drop_stale()
-        if self._ready:
+        if self._admitted():
             return 0.0
         return max(0.0, self._later[0][0] - now) if self._later else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import pytest
 
@@ -62,4 +63,29 @@ async def test_what_ended_badly_is_raised_to_the_next_pass(owner: Meta, end: str
         await background.result(owner, 1, work)
     go.clear()
     assert await background.result(owner, 1, work) is None  # begins anew
+    await background.close()
+
+
+async def test_nobody_waits_for_a_server_that_kept_one_waiting(owner: Meta) -> None:
+    """Until it has answered in time: hundreds of passes would each wait a moment."""
+    background = Background(lambda _key, _trigger: None, patience_seconds=0.01)
+    others = [dataclasses.replace(owner, uid=f"uid-{number}") for number in range(3)]
+
+    async def hang() -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    async def answer() -> str:
+        await asyncio.sleep(0)
+        return "done"
+
+    assert await background.result(owner, 1, hang, "slow") is None
+    background._patience_seconds = SECONDS  # longer than this test may take
+    assert await background.result(others[0], 1, hang, "slow") is None
+    assert await background.result(others[1], 1, answer, "another") == "done"
+    background.answers("slow", SECONDS)  # late
+    assert await background.result(others[2], 1, hang, "slow") is None
+    background.cancel(others[2].uid)
+    background.answers("slow", 0.0)
+    assert await background.result(others[2], 1, answer, "slow") == "done"
     await background.close()

@@ -94,7 +94,7 @@ async def test_no_more_passes_at_once_than_workers() -> None:
     script = Script(work)
     async with running(script, workers=2) as queue:
         for number in range(5):
-            queue.wake(key(str(number)), "created")
+            queue.wake(ObjectKey("EventStream", f"shop-{number}", "a"), "created")
         await script.until(lambda: len(script.started) == 2)
         go.set()
         await script.until(lambda: script.ended == 5)
@@ -179,6 +179,23 @@ async def test_passes_that_wait_for_servers_hold_no_workers() -> None:
         await script.until(lambda: key("healthy") in script.started)
         assert len(script.started) < 10  # its namespace had none under way
         await script.until(lambda: len(script.started) == 45)
+
+
+async def test_those_who_hang_leave_a_worker_to_the_next() -> None:
+    """Nobody has noticed yet that they do: their passes hold what workers they may."""
+
+    async def work(key: ObjectKey, trigger: str) -> ReconcileResult:
+        return await forever(key, trigger) if trigger == "slow" else ReconcileResult()
+
+    script = Script(work)
+    async with running(script, workers=20) as queue:
+        for number in range(200):
+            queue.wake(ObjectKey("EventStream", "neighbour", str(number)), "slow")
+        for name in ("first", "second", "third"):
+            await script.until(lambda: len(script.started) >= 10)
+            queue.wake(key(name), "created")
+            await script.until(lambda name=name: key(name) in script.started)  # type: ignore[misc]
+        assert sum(one.namespace == "neighbour" for one in script.started) == 10
 
 
 async def test_draining_waits_for_passes_and_starts_none() -> None:

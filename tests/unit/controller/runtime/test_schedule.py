@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileResult
@@ -105,6 +107,65 @@ def test_namespaces_take_turns() -> None:
     assert order == ["busy", "calm", "busy", "busy", "busy", "busy", "old"]
     assert schedule.take(2) is None
     assert schedule.wait_seconds(2) is None
+
+
+@pytest.mark.parametrize(
+    ("workers", "crowds", "held"),
+    [
+        (1, 1, [1]),
+        (2, 1, [1]),
+        (4, 1, [2]),
+        (20, 1, [10]),
+        (20, 2, [7, 7]),
+        (20, 4, [4, 4, 4, 4]),
+    ],
+)
+def test_a_crowd_leaves_a_worker_to_the_next_who_comes(
+    workers: int, crowds: int, held: list[int]
+) -> None:
+    schedule = Schedule(workers)
+    for number in range(workers):
+        for crowd in range(crowds):
+            key = ObjectKey("EventStream", f"crowd-{crowd}", str(number))
+            schedule.wake(key, "new", Urgency.URGENT, 0)
+    taken = []
+    while (turn := schedule.take(0)) is not None:
+        taken.append(turn.key)
+    counted = Counter(key.namespace for key in taken)
+    assert [counted[f"crowd-{crowd}"] for crowd in range(crowds)] == held
+    assert schedule.wait_seconds(0) is None  # until one of them ends
+
+    schedule.wake(A, "new", Urgency.BACKGROUND, 0)
+    turn = schedule.take(0)
+
+    assert (turn is None) is (workers == 1)
+    if turn is not None:
+        assert turn.key == A
+
+
+def test_what_takes_long_holds_no_worker_and_neither_does_its_next_pass() -> None:
+    schedule = Schedule(1)
+    schedule.wake(A, "new", Urgency.URGENT, 0)
+    schedule.wake(B, "new", Urgency.URGENT, 1)
+    assert schedule.take(1) is not None
+    assert schedule.take(1) is None
+
+    assert schedule.let_go(A)
+    assert not schedule.let_go(A)
+
+    run_once(schedule, 2, ReconcileResult())  # B
+    schedule.finish(A, ReconcileResult(), 3, MIDDLE)
+    for key in (A, B):
+        schedule.wake(key, "news", Urgency.URGENT, 4)
+    turns = [schedule.take(4), schedule.take(4)]
+    assert {turn.key for turn in turns if turn is not None} == {A, B}
+    # It was quick this time, and holds one again.
+    for key in (A, B):
+        schedule.finish(key, ReconcileResult(), 5, MIDDLE)
+        schedule.wake(key, "news", Urgency.URGENT, 6)
+    assert schedule.take(6) is not None
+    assert schedule.take(6) is None
+    assert not schedule.let_go(ObjectKey("EventStream", "shop", "gone"))
 
 
 def test_a_crowd_of_one_tenant_does_not_starve_what_is_due_elsewhere() -> None:
