@@ -134,6 +134,10 @@ bench-reconcile: setup ## Times and costs of reconciling, into build/bench/recon
 bench-scale: setup ## What 200 and 1,000 idle pipelines cost one operator, into build/bench/scale.json; an hour
 	PYTHONPATH=tests $(RUN) python -m bench.scale
 
+.PHONY: bench-neighbours
+bench-neighbours: setup ## How long one waits beside 200 pipelines whose PostgreSQL hangs, into build/bench/neighbours.json
+	PYTHONPATH=tests $(RUN) python -m bench.neighbours
+
 .PHONY: bench-relay
 bench-relay: setup ## Speed, latency and costs of the relay, into build/bench/relay.json
 	PYTHONPATH=tests $(RUN) python -m bench.relay --parts $(call quoted,$(PARTS)) \

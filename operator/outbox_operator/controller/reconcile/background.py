@@ -22,6 +22,9 @@ PATIENCE_SECONDS: Final = 2.0
 """How long a pass waits: longer than a look at a server that is well, with its migration."""
 SOON: Final = 0.25
 """Of this patience, for one of the few answers that a pass waits for."""
+LATE_SECONDS: Final = 0.05
+"""A pass that goes on so much later than it wanted has waited for this process, and says nothing of
+the server."""
 MOST_SERVERS: Final = 10_000
 """That are remembered for having kept passes waiting; tenants name servers."""
 CLOSE_SECONDS: Final = 1.0
@@ -97,11 +100,13 @@ class Background:
             self._tasks.add(task)
             task.add_done_callback(lambda _: self._ended(ObjectKey.of(owner), owner.uid, running))
             patience = 0.0 if server in self._slow else self._patience_seconds
+            loop = asyncio.get_running_loop()
+            end = loop.time() + patience
             try:
                 await asyncio.wait({task}, timeout=patience)
             finally:
                 running.left = not task.done()
-            if running.left and server is not None:
+            if running.left and server is not None and loop.time() - end < LATE_SECONDS:
                 self._remember_slow(server)
         if not running.task.done():
             return None

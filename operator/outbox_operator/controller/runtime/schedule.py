@@ -16,10 +16,9 @@ merged into it; those that find one running make it run once more afterwards.
 When workers are short, namespaces take turns: the next is of the one with the fewest passes under
 way, so that what one tenant's slow servers hold up does not hold up the next tenant. And a
 namespace holds no more workers than it leaves free: there is one for the next who comes, though all
-its servers hang. A pass that waits for a server too long lets its worker go, and the next ones
-over that object hold none, until one of them was quick again. A background
-pass that has waited for long takes its turn like the others: a tenant who makes hundreds of objects
-must not keep the numbers of all others from being read.
+its servers hang. A pass that waits for a server too long lets its worker go. A background pass that
+has waited for long takes its turn like the others: a tenant who makes hundreds of objects must not
+keep the numbers of all others from being read.
 """
 
 from __future__ import annotations
@@ -62,10 +61,6 @@ class _Entry:
     running: bool = False
     holds: bool = False
     """Whether its pass holds a worker."""
-    late: bool = False
-    """Whether its pass takes long."""
-    slow: bool = False
-    """Whether its last pass took long: the next one holds no worker."""
     again: tuple[str, Urgency] | None = None
     failures: int = 0
     finished: float = float("-inf")
@@ -139,10 +134,8 @@ class Schedule:
         entry.running = True
         entry.due = None
         self._running[namespace] += 1
-        if not entry.slow:
-            entry.holds = True
-            self._holding[namespace] += 1
-        entry.late = False
+        entry.holds = True
+        self._holding[namespace] += 1
         return Turn(key, entry.trigger, entry.failures, max(0.0, now - due))
 
     def let_go(self, key: ObjectKey) -> bool:
@@ -152,10 +145,7 @@ class Schedule:
             Whether it did until now.
         """
         entry = self._entries.get(key)
-        if entry is None or not entry.running:
-            return False  # it has just ended
-        entry.late = True
-        if not entry.holds:
+        if entry is None or not entry.holds:
             return False
         self._give_back(key, entry)
         return True
@@ -205,7 +195,6 @@ class Schedule:
         entry.finished = now
         if entry.holds:
             self._give_back(key, entry)
-        entry.slow = entry.late
         self._running[key.namespace] -= 1
         if not self._running[key.namespace]:
             del self._running[key.namespace]
