@@ -44,6 +44,10 @@ def _module(module: ModuleType) -> Iterator[str]:
 
 def _class(name: str, kind: Any) -> Iterator[str]:
     yield f"### {name}\n"
+    if inspect.isfunction(kind):
+        yield f"```python\n{_signature(name, kind)}\n```\n"
+        yield _text(inspect.getdoc(kind) or "")
+        return
     if not isinstance(kind, type):  # one of several
         yield " | ".join(f"`{one.__name__}`" for one in get_args(kind)) + "\n"
         return

@@ -13,6 +13,7 @@ Needs the standard library only; the database driver is the application's own.
 from __future__ import annotations
 
 from outbox_operator.client.connection_types import OutboxConnection, SyncOutboxConnection
+from outbox_operator.client.declaring import event
 from outbox_operator.client.inbox import Inbox
 from outbox_operator.client.nats_link import NatsLink
 from outbox_operator.client.outbox import Outbox
@@ -36,4 +37,5 @@ __all__ = [
     "SyncOutbox",
     "SyncOutboxConnection",
     "TransactionError",
+    "event",
 ]

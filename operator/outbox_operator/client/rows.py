@@ -10,9 +10,10 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal, NamedTuple
 
-from outbox_operator.client import encoding, tracing
-from outbox_operator.errors import EventError
+from outbox_operator.client import declaring, encoding, tracing
+from outbox_operator.errors import EventError, SpecError
 from outbox_operator.wire import subjects
+from outbox_operator.wire.declared import declared
 from outbox_operator.wire.event import Event, is_dotted_name, shown
 from outbox_operator.wire.headers import MAX_HEADER_BYTES, ROOM_FOR_OURS, encode_value
 
@@ -49,11 +50,24 @@ class RowMaker:
     Args:
         payload_type: Its `outbox.payloadType`.
         max_bytes: Most bytes of payload and headers of an event together.
+        catalog: Declared events; any other is refused. None: all are taken, and declared ones
+            checked.
+
+    Raises:
+        SpecError: The catalog is none, or payloads are bytes.
     """
 
-    def __init__(self, payload_type: PayloadType, max_bytes: int) -> None:
+    def __init__(
+        self,
+        payload_type: PayloadType,
+        max_bytes: int,
+        catalog: declaring.Catalog | None = None,
+    ) -> None:
         self._payload_type = payload_type
         self._max_bytes = max_bytes
+        self._known = None if catalog is None else declaring.collect(catalog)
+        if self._known is not None and payload_type != "jsonb":
+            raise SpecError("catalog: declared events are JSON; this outbox has payload_type bytea")
 
     def many(self, events: Iterable[Event], trace: Mapping[str, str] | None = None) -> list[Row]:
         """The rows of several events.
@@ -88,6 +102,8 @@ class RowMaker:
         own = tracing.with_trace(event.headers, trace)
         headers = encoding.to_json(where, "headers", own) if own else "{}"
         payload = self._payload(where, event.payload)
+        if self._known is not None or declared(type(event.payload)) is not None:
+            declaring.check(where, event, str(payload), self._known)
         most = len(payload) * encoding.MOST_JSONB_BYTES_EACH + len(headers) * _BYTES_PER_CHARACTER
         if most > self._max_bytes or len(headers) > _FEW_HEADERS:
             self._check_size(where, event, own, payload)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from outbox_operator.client import sending, sync_drivers, tracing
 from outbox_operator.client.connection_types import SyncOutboxConnection
+from outbox_operator.client.declaring import Catalog
 from outbox_operator.client.rows import DEFAULT_MAX_BYTES, PayloadType, Row, RowMaker
 from outbox_operator.client.sending import Nudge, Pending, Publish, Sender
 from outbox_operator.client.statements import RECORDED, Inserts, chunks, keys_of
@@ -37,9 +38,11 @@ class SyncOutbox:
             until the one before has ended. For writers that do not lock what the key stands
             for; costs a statement.
         send: What `publish_after_commit` does: `Nudge` or `Publish`; None: the same as `add`.
+        catalog: Events declared with `@event`: a module that has them, or their classes. Any other
+            event is then refused, and so is a payload that does not fit, whatever its class.
 
     Raises:
-        SpecError: `schema` is not a plain lower-case identifier.
+        SpecError: `schema` is not a plain lower-case identifier, or the catalog is none.
     """
 
     def __init__(
@@ -50,9 +53,10 @@ class SyncOutbox:
         max_bytes: int = DEFAULT_MAX_BYTES,
         strict_keys: bool = False,
         send: Nudge | Publish | None = None,
+        catalog: Catalog | None = None,
     ) -> None:
         self._schema = schema
-        self._rows = RowMaker(payload_type, max_bytes)
+        self._rows = RowMaker(payload_type, max_bytes, catalog)
         self._inserts = Inserts(schema, payload_type)
         self._strict = strict_keys
         self._sender = send and Sender(send, schema=schema, payload_type=payload_type)

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from outbox_operator.client.connections import no_transaction
+from outbox_operator.client.declaring import Catalog
 from outbox_operator.client.outbox import Outbox
 from outbox_operator.client.rows import DEFAULT_MAX_BYTES, PayloadType, Row
 from outbox_operator.client.sending import Pending
@@ -182,12 +183,17 @@ class RecordingOutbox(Outbox):
     Args:
         payload_type: As of `Outbox`.
         max_bytes: As of `Outbox`.
+        catalog: As of `Outbox`.
     """
 
     def __init__(
-        self, *, payload_type: PayloadType = "jsonb", max_bytes: int = DEFAULT_MAX_BYTES
+        self,
+        *,
+        payload_type: PayloadType = "jsonb",
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        catalog: Catalog | None = None,
     ) -> None:
-        super().__init__(payload_type=payload_type, max_bytes=max_bytes)
+        super().__init__(payload_type=payload_type, max_bytes=max_bytes, catalog=catalog)
         self._memory = _Memory()
 
     if TYPE_CHECKING:  # in memory any object does as connection
@@ -227,12 +233,17 @@ class RecordingSyncOutbox(SyncOutbox):
     Args:
         payload_type: As of `SyncOutbox`.
         max_bytes: As of `SyncOutbox`.
+        catalog: As of `SyncOutbox`.
     """
 
     def __init__(
-        self, *, payload_type: PayloadType = "jsonb", max_bytes: int = DEFAULT_MAX_BYTES
+        self,
+        *,
+        payload_type: PayloadType = "jsonb",
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        catalog: Catalog | None = None,
     ) -> None:
-        super().__init__(payload_type=payload_type, max_bytes=max_bytes)
+        super().__init__(payload_type=payload_type, max_bytes=max_bytes, catalog=catalog)
         self._memory = _Memory()
 
     if TYPE_CHECKING:  # in memory any object does as connection

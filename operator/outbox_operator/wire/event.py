@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from outbox_operator.errors import EventError
+from outbox_operator.wire.declared import declared, key_of
 from outbox_operator.wire.headers import RESERVED_NAMES, RESERVED_PREFIXES
 
 _DOTTED_NAME: Final = re.compile(r"^[^\s*>\x00-\x1f\x7f.]+(\.[^\s*>\x00-\x1f\x7f.]+)*$")
@@ -36,6 +37,43 @@ class Event:
     headers: Mapping[str, str] = field(default_factory=dict)
     routing_key: str | None = None
     id: uuid.UUID = field(default_factory=uuid.uuid4)
+
+    @classmethod
+    def of(
+        cls,
+        payload: object,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        routing_key: str | None = None,
+        id: uuid.UUID | None = None,
+    ) -> Event:
+        """Make an event of a payload whose class is declared with `@event`.
+
+        Args:
+            payload: Says type and key.
+            key: Instead of the declared one.
+            headers: As of `Event`.
+            routing_key: As of `Event`.
+            id: As of `Event`.
+
+        Raises:
+            EventError: Its class is not declared, its key field holds no key, or as of `Event`.
+        """
+        told = declared(type(payload))
+        if told is None:
+            raise EventError(
+                f"{type(payload).__name__} is not declared as the payload of an event; write "
+                '@event("order.created") above the class, or Event(type=…, key=…, payload=…)'
+            )
+        return cls(
+            type=told.type,
+            payload=payload,
+            key=key_of(payload, told) if key is None else key,
+            headers=headers or {},
+            routing_key=routing_key,
+            id=id or uuid.uuid4(),
+        )
 
     def __post_init__(self) -> None:
         if not is_dotted_name(str(self.type)):

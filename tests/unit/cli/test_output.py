@@ -89,6 +89,10 @@ LINES: Final = {
         "archive", "archive upkeep", "archive migrate --config short.json",
         "archive migrate --adoption-policy Take", "archive serve --config short.json",
     ],
+    "catalog": [
+        "catalog", "catalog export", "catalog export no.events", "catalog check no.events",
+        "catalog check --against none",
+    ],
     "dead-letters": ["dead-letters", "dead-letters --config short.json"],
     "login-files": ["login-files", "login-files psql . --config short.json"],
     "nats": ["nats", "nats orders stream ls", "nats orders --kubeconfig none.yaml -- stream ls"],

@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from outbox_operator.consumer import error_text
 from outbox_operator.consumer.handlers import binding, deadline, signatures
@@ -34,6 +34,7 @@ from outbox_operator.consumer.handlers.types import (
     caused,
 )
 from outbox_operator.errors import HandlerUnavailableError, SpecError
+from outbox_operator.wire.declared import declared
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +107,7 @@ class PythonHandler:
     def _prepare(self, route: Route, timeout: float) -> _Call:
         name = f"{self._path} ({route.pattern})"
         signature = signatures.read(route.function, name, batch=route.batch is not None)
+        _check_declared(route, signature, name)
         bind = binding.bind if route.batch is None else binding.bind_batch
         return _Call(
             bind(signature, name),
@@ -289,6 +291,18 @@ def _answered(error: Exception, retry: Retry | None) -> Outcome | None:
     answer = RetryAfter(delay, why)
     answer.retry = retry
     return caused(answer, error)
+
+
+def _check_declared(route: Route, signature: signatures.Signature, name: str) -> None:
+    """Refuse a payload's class that is declared as an event which never comes here."""
+    for parameter in signature.parameters:
+        for kind in (parameter.annotation, *get_args(parameter.annotation)):
+            told = declared(kind) if isinstance(kind, type) else None
+            if told is not None and not route.matches(told.type):
+                raise SpecError(
+                    f"handler {name}{signatures.place(route.function)}: parameter "
+                    f"{parameter.name!r} is {kind.__qualname__}, which is declared as {told.type!r}"
+                )
 
 
 async def _run(function: Callable[[], object]) -> None:

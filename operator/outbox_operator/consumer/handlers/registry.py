@@ -14,6 +14,7 @@ from outbox_operator.consumer.handlers.retry import Retry
 from outbox_operator.consumer.handlers.signatures import place, runs_in_the_loop
 from outbox_operator.consumer.handlers.types import Outcome
 from outbox_operator.errors import SpecError
+from outbox_operator.wire.declared import declared
 
 Answer = Outcome | None
 Answers = Answer | Sequence[Answer]
@@ -81,7 +82,7 @@ class Handlers:
         self._stoppers: list[Callable[[], object]] = []
 
     def handler(
-        self, *event_types: str, timeout: float | None = None, retry: Retry | None = None
+        self, *event_types: str | type, timeout: float | None = None, retry: Retry | None = None
     ) -> Callable[[F], F]:
         """Decorate a function of single events, async or not.
 
@@ -90,24 +91,25 @@ class Handlers:
         dataclass, `dict`, `bytes`, …). Without annotations: event, then context.
 
         Args:
-            event_types: For example "order.created", "order.*" or "order.>".
+            event_types: For example "order.created", "order.*" or "order.>", or a class that is
+                declared with `@event`.
             timeout: Seconds a call may take; default: the consumer's setting.
             retry: What follows from its exceptions; default: that of these handlers.
 
         Raises:
-            SpecError: No type, or a malformed one.
+            SpecError: No type, a malformed one, or a class that is not declared.
         """
-        self._check(event_types, timeout)
+        patterns = self._patterns(event_types, timeout)
 
         def add(function: F) -> F:
-            self._add(event_types, function, None, timeout, retry)
+            self._add(patterns, function, None, timeout, retry)
             return function
 
         return add
 
     def batch(
         self,
-        *event_types: str,
+        *event_types: str | type,
         size: int,
         timeout: float | None = None,
         retry: Retry | None = None,
@@ -119,14 +121,15 @@ class Handlers:
         again one by one.
 
         Raises:
-            SpecError: No type, a malformed one, or a size no batch has.
+            SpecError: No type, a malformed one, a class that is not declared, or a size no batch
+                has.
         """
         if not 1 <= size <= LARGEST_BATCH:
             raise SpecError(f"batch handler: size: wanted 1 to {LARGEST_BATCH}, found {size}")
-        self._check(event_types, timeout)
+        patterns = self._patterns(event_types, timeout)
 
         def add(function: B) -> B:
-            self._add(event_types, function, size, timeout, retry)
+            self._add(patterns, function, size, timeout, retry)
             return function
 
         return add
@@ -222,20 +225,18 @@ class Handlers:
         found = (route for route in self.routes if route.matches(event_type))
         return min(found, key=lambda route: route.rank, default=None)
 
-    def _check(self, event_types: tuple[str, ...], timeout: float | None) -> None:
+    def _patterns(
+        self, event_types: tuple[str | type, ...], timeout: float | None
+    ) -> tuple[str, ...]:
         if not event_types:
             raise SpecError('handler: name the event types it takes, or ">" for all')
-        for pattern in event_types:
-            if callable(pattern):
-                raise SpecError(
-                    f"handler{place(pattern)}: name the event types it takes: "
-                    '@app.handler("order.created"), or @app.handler(">") for all'
-                )
-            _check_pattern(pattern)
+        patterns = tuple(map(_pattern, event_types))
+        for pattern in patterns:
             if any(route.pattern == pattern for route in self.routes):
                 raise SpecError(f"handler: event type {pattern!r} has a handler already")
         if timeout is not None and timeout <= 0:
             raise SpecError(f"handler: timeout: wanted more than 0 seconds, found {timeout:g}")
+        return patterns
 
     def _add(
         self,
@@ -249,10 +250,24 @@ class Handlers:
         self._routes += [Route(p, function, batch, timeout, retry) for p in event_types]
 
 
-def _check_pattern(pattern: object) -> None:
-    tokens = pattern.split(".") if isinstance(pattern, str) else [""]
+def _pattern(given: object) -> str:
+    if isinstance(given, type):
+        told = declared(given)
+        if told is None:
+            raise SpecError(
+                f"handler: {given.__qualname__} is not declared as the payload of an event; write "
+                '@event("order.created") above the class, or name the event types'
+            )
+        return told.type
+    if callable(given):
+        raise SpecError(
+            f"handler{place(given)}: name the event types it takes: "
+            '@app.handler("order.created"), or @app.handler(">") for all'
+        )
+    tokens = given.split(".") if isinstance(given, str) else [""]
     if not all(tokens) or ">" in tokens[:-1]:
         raise SpecError(
-            f"handler: event type {pattern!r}: wanted tokens separated by dots; * is any one of "
+            f"handler: event type {given!r}: wanted tokens separated by dots; * is any one of "
             "them, > stands at the end for all that follow"
         )
+    return ".".join(tokens)

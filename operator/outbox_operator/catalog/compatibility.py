@@ -1,0 +1,74 @@
+"""What a change of the catalogue breaks, and for whom. Pure.
+
+A stream holds events of every age, and consumers of every age read it. So a change is looked at
+from two sides: the consumers that run today read what is written tomorrow, and the code of
+tomorrow reads what was written until today (a replay, a new consumer, a redelivery). Both are one
+question, asked twice by `gaps`: can a reader of one schema read whatever a writer of another
+writes? `catalog.reading` answers it for two schemas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from outbox_operator.catalog.entries import MARK
+from outbox_operator.catalog.reading import Gap, Rule, gaps
+
+Schemas = Mapping[str, Mapping[str, Any]]
+"""Documents of `Entry.document` by type."""
+
+RUNNING = "consumers that run today"
+REPLAYED = "reading what was written before"
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """One thing that a change breaks.
+
+    Attributes:
+        type: Of the event.
+        path: Field, `lines[].sku`; empty: the event as a whole.
+        rule: What kind of change.
+        message: What is written and what readers know.
+        who: Who breaks.
+    """
+
+    type: str
+    path: str
+    rule: Rule
+    message: str
+    who: str
+
+
+def compare(before: Schemas, after: Schemas) -> list[Break]:
+    """Return what breaks between two states of a catalogue; empty: nothing.
+
+    A type that is new breaks nobody. One that was deprecated before may go.
+    """
+    return [one for name in sorted(before) for one in _one(name, before[name], after.get(name))]
+
+
+def _one(name: str, before: Mapping[str, Any], after: Mapping[str, Any] | None) -> Iterator[Break]:
+    if after is None:
+        if not before.get("deprecated"):
+            text = "nobody declares it any longer; declare it deprecated first, or keep it"
+            yield Break(name, "", Rule.GONE, text, RUNNING)
+        return
+    old, new = (one.get(MARK, {}).get("key") for one in (before, after))
+    if old != new:
+        text = f"the ordering key was {_key(old)} and is {_key(new)}"
+        yield Break(name, "", Rule.KEY, text, RUNNING)
+    for gap in gaps(writer=after, reader=before, filled=True):
+        yield _of(name, gap, RUNNING)
+    for gap in gaps(writer=before, reader=after, filled=False):
+        yield _of(name, gap, REPLAYED)
+
+
+def _of(name: str, gap: Gap, who: str) -> Break:
+    return Break(name, gap.path, gap.rule, gap.message, who)
+
+
+def _key(field: str | None) -> str:
+    return "none" if field is None else field

@@ -1,0 +1,117 @@
+"""Declared events with the JSON Schema of what is written, from an application's own modules."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticUserError
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+from pydantic_core import core_schema
+
+from outbox_operator.catalog.reading import FILLED
+from outbox_operator.client import declaring
+from outbox_operator.errors import SpecError
+from outbox_operator.wire.declared import Declared, declared
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+MARK: Final = "x-outbox-event"
+"""Keyword of a schema file that says which event it is of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One type of events.
+
+    Attributes:
+        told: What its class says.
+        title: Name of the class.
+        summary: First paragraph of the class's own docstring, or nothing.
+        schema: JSON Schema of the payload, with everything it refers to.
+    """
+
+    told: Declared
+    title: str
+    summary: str
+    schema: Mapping[str, Any]
+
+    @property
+    def type(self) -> str:
+        """The type on the wire."""
+        return self.told.type
+
+    def document(self) -> dict[str, Any]:
+        """The schema as a file."""
+        mark = {"type": self.type, "name": self.told.name, "version": self.told.version}
+        if self.told.key is not None:
+            mark["key"] = self.told.key
+        head: dict[str, Any] = {"$schema": DIALECT, MARK: mark}
+        if self.told.deprecated:
+            head["deprecated"] = True
+        return {**head, **self.schema}
+
+
+class _Written(GenerateJsonSchema):
+    """Says of each field with a default that it is written all the same."""
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        return {**super().default_schema(schema), FILLED: True}
+
+
+def load(modules: Sequence[str]) -> list[Entry]:
+    """Import modules, those in the working directory too, and return their declared events.
+
+    Raises:
+        SpecError: A module cannot be imported, declares nothing, or what no schema can say.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    kinds: dict[str, type] = {}
+    for name in modules:
+        for kind in declaring.collect(_module(name)).values():
+            kinds[f"{kind.__module__}.{kind.__qualname__}"] = kind
+    return entries(kinds.values())
+
+
+def entries(kinds: Iterable[type]) -> list[Entry]:
+    """Return the entries of declared classes, by their types.
+
+    Raises:
+        SpecError: A class is not declared, or JSON Schema cannot say what it holds.
+    """
+    return [_entry(kind) for _, kind in sorted(declaring.collect(list(kinds)).items())]
+
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise SpecError(f"importing {name} failed: {type(error).__name__}: {error}") from error
+
+
+def _entry(kind: type) -> Entry:
+    told = declared(kind)
+    assert told is not None  # noqa: S101 - `collect` has seen it
+    mode: JsonSchemaMode = "serialization"
+    config = getattr(kind, "model_config", {})
+    try:
+        schema = TypeAdapter(kind).json_schema(
+            by_alias=bool(config.get("serialize_by_alias")), mode=mode, schema_generator=_Written
+        )
+    except PydanticUserError as error:
+        raise SpecError(f"event {told.type!r}: {kind.__qualname__}: {error.message}") from error
+    doc = kind.__dict__.get("__doc__") or ""
+    written = "" if doc.startswith(f"{kind.__name__}(") else doc  # what a dataclass says by itself
+    if not written:
+        schema.pop("description", None)
+    return Entry(
+        told=told,
+        title=kind.__name__,
+        summary=" ".join(written.strip().partition("\n\n")[0].split()),
+        schema=schema,
+    )

@@ -1,0 +1,350 @@
+"""Whether readers of one JSON Schema can read whatever writers of another write. Pure.
+
+Knows what pydantic writes: objects, arrays, unions, references, bounds. Of any other keyword it
+says that it cannot tell, unless both sides have it alike. Fields that a writer's schema does not
+name are not written.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+Schema = Mapping[str, Any]
+
+_NAME: Final = "$name"
+"""Of a part that was referred to; no keyword of JSON Schema's."""
+_DEEPEST: Final = 40
+_MOST_SHOWN: Final = 5
+_MOST_GAPS: Final = 1000
+_MOST_EACH: Final = 50
+"""Gaps that are told of one part."""
+_MOST_STEPS: Final = 100_000
+FILLED: Final = "x-outbox-default"
+"""Keyword of a field that is always written, and may be missing in events of before."""
+_TELLING: Final = frozenset(
+    ("$ref", "type", "enum", "const", "anyOf", "oneOf", "properties", "required", "items",
+     "additionalProperties", "prefixItems", "minimum", "maximum", "exclusiveMinimum",
+     "exclusiveMaximum", "minLength", "maxLength", "minItems", "maxItems", "minProperties",
+     "maxProperties", "format", "pattern", "multipleOf", "uniqueItems", "contentEncoding",
+     "contentMediaType", "allOf", "not", "if", "then", "else", "patternProperties",
+     "propertyNames", "contains", "minContains", "maxContains", "dependentRequired",
+     "dependentSchemas", "unevaluatedProperties", "unevaluatedItems")
+)  # fmt: skip
+"""Keywords that narrow what a value may be; all others only describe."""
+_HANDLED: Final = frozenset(
+    ("type", "enum", "const", "properties", "required", "items", "additionalProperties",
+     "prefixItems", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength",
+     "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "format", "pattern",
+     "anyOf", "oneOf")
+)  # fmt: skip
+_LOW: Final = ("minimum", "exclusiveMinimum")
+_HIGH: Final = ("maximum", "exclusiveMaximum")
+_SIZES: Final = (
+    ("minLength", "maxLength"), ("minItems", "maxItems"), ("minProperties", "maxProperties"),
+)  # fmt: skip
+
+
+class Rule(enum.StrEnum):
+    """What kind of change breaks a reader; the table of `docs/how-to/event-catalog.md`."""
+
+    GONE = "event-gone"
+    KEY = "key-changed"
+    MISSING = "field-may-be-missing"
+    UNKNOWN = "field-unknown"
+    TYPE = "other-type"
+    VALUE = "new-value"
+    RANGE = "wider-range"
+    SIZE = "other-size"
+    FORM = "other-form"
+    UNSURE = "cannot-tell"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Something that a writer may write and a reader cannot read."""
+
+    path: str
+    rule: Rule
+    message: str
+
+
+def gaps(*, writer: Schema, reader: Schema, filled: bool) -> list[Gap]:
+    """Return what the reader of one schema cannot read of another's writer; empty: nothing.
+
+    Args:
+        writer: A whole schema, with `$defs`.
+        reader: Another one.
+        filled: Whether fields with a default are in all that is meant, as they are in what is
+            written from now on; not so in what lies in the stream.
+    """
+    found: dict[Gap, None] = {}
+    pairing = _Pairing(writer, reader, filled)
+    for gap in pairing.compare(writer, reader, "", 0):
+        found.setdefault(gap)
+        if len(found) == _MOST_GAPS:
+            break
+    return list(found)
+
+
+class _Pairing:
+    """Two schemas, and what was found of pairs of their named parts."""
+
+    def __init__(self, writer: Schema, reader: Schema, filled: bool) -> None:
+        self._writer, self._reader, self._filled = writer, reader, filled
+        self._known: dict[tuple[str, str], list[Gap]] = {}
+        self._steps = 0
+
+    def compare(self, writer: Any, reader: Any, path: str, depth: int) -> Iterator[Gap]:
+        """What of `writer` does not fit into `reader`."""
+        writer, reader = _plain(writer, self._writer), _plain(reader, self._reader)
+        yield from self._whole(writer, reader, path, depth)
+
+    def _whole(self, writer: Any, reader: Any, path: str, depth: int) -> Iterator[Gap]:
+        if writer is False or not _tells(reader):
+            return
+        if reader is False:
+            yield Gap(path, Rule.UNKNOWN, "is written, and readers refuse it")
+            return
+        self._steps += 1
+        if depth > _DEEPEST or self._steps > _MOST_STEPS:
+            yield Gap(path, Rule.UNSURE, "too large or too deep to be compared")
+            return
+        unread = _unread(writer, reader)
+        if unread:
+            yield Gap(path, Rule.UNSURE, f"{', '.join(unread)} changed")
+        known = list(_alternatives(reader, self._reader))
+        for one in _alternatives(writer, self._writer):
+            yield from self._one(one, known, path, depth)
+
+    def _one(self, writer: Any, known: Sequence[Any], path: str, depth: int) -> Iterator[Gap]:
+        """One form that a value may be written in, against all that readers know."""
+        best: list[Gap] | None = None
+        for reader in known:
+            if not _kinds_fit(writer, reader):
+                continue
+            found = list(itertools.islice(self._single(writer, reader, path, depth), _MOST_EACH))
+            if not found:
+                return
+            if best is None or len(found) < len(best):
+                best = found
+        if best is not None:
+            yield from best
+            return
+        wanted = " or ".join(dict.fromkeys(_shown(one) for one in known)) or "nothing"
+        yield Gap(path, Rule.TYPE, f"may be {_shown(writer)}, and readers know {wanted}")
+
+    def _single(self, writer: Any, reader: Any, path: str, depth: int) -> Iterator[Gap]:
+        pair = (writer.get(_NAME, ""), reader.get(_NAME, ""))
+        if not all(pair):
+            yield from self._parts(writer, reader, path, depth)
+            return
+        if pair not in self._known:
+            self._known[pair] = []  # while it is looked at: a type that holds itself
+            found = self._parts(writer, reader, "", depth)
+            self._known[pair] = list(itertools.islice(found, _MOST_EACH))
+        for gap in self._known[pair]:
+            yield Gap(_joined(path, gap.path), gap.rule, gap.message)
+
+    def _parts(self, writer: Any, reader: Any, path: str, depth: int) -> Iterator[Gap]:
+        values, known = _values(writer), _values(reader)
+        if known is not None:
+            new = None if values is None else [one for one in values if one not in known]
+            if new is None:
+                yield Gap(path, Rule.VALUE, "may be any value, and readers know a few")
+            elif new:
+                more = "" if len(new) <= _MOST_SHOWN else f" and {len(new) - _MOST_SHOWN} more"
+                text = ", ".join(new[:_MOST_SHOWN])
+                yield Gap(path, Rule.VALUE, f"may be {text}{more}, which readers do not know")
+            return
+        if values is None:
+            yield from _bounds(writer, reader, path)
+            yield from _forms(writer, reader, path)
+        yield from self._items(writer, reader, path, depth)
+        yield from self._fields(writer, reader, path, depth)
+
+    def _items(self, writer: Any, reader: Any, path: str, depth: int) -> Iterator[Gap]:
+        if not {"items", "prefixItems"} & {*writer, *reader}:
+            return
+        first, known = writer.get("prefixItems", []), reader.get("prefixItems", [])
+        rest, known_rest = writer.get("items", True), reader.get("items", True)
+        fixed = writer.get("maxItems")
+        most = max(len(first), len(known))
+        for index in range(min(most, fixed) if isinstance(fixed, int) else most):
+            one = first[index] if index < len(first) else rest
+            other = known[index] if index < len(known) else known_rest
+            yield from self.compare(one, other, f"{path}[{index}]", depth + 1)
+        if not (isinstance(fixed, int) and fixed <= len(first)):
+            yield from self.compare(rest, known_rest, f"{path}[]", depth + 1)
+
+    def _fields(self, writer: Any, reader: Any, path: str, depth: int) -> Iterator[Gap]:
+        fields, known = writer.get("properties", {}), reader.get("properties", {})
+        always = {*writer.get("required", ())}
+        if self._filled:
+            always |= {name for name, one in fields.items() if _is_filled(one)}
+        for name in reader.get("required", ()):
+            if name not in always:
+                how = "may be missing" if name in fields else "is missing"
+                yield Gap(_under(path, name), Rule.MISSING, f"{how}, and readers need it")
+        others = reader.get("additionalProperties", True)
+        for name, one in fields.items():
+            if name in known:
+                yield from self.compare(one, known[name], _under(path, name), depth + 1)
+            elif others is False:
+                yield Gap(
+                    _under(path, name), Rule.UNKNOWN, "is written, and readers refuse what is new"
+                )
+            elif _tells(others):
+                yield from self.compare(one, others, _under(path, name), depth + 1)
+        more = writer.get("additionalProperties", False)
+        if more is not False:
+            yield from self.compare(more, others, _under(path, "*"), depth + 1)
+            for name, one in known.items():
+                if name not in fields:
+                    yield from self.compare(more, one, _under(path, name), depth + 1)
+
+
+def _named(schema: Any) -> str:
+    found = schema.get("$ref") if isinstance(schema, Mapping) else None
+    return found if isinstance(found, str) else ""
+
+
+def _plain(schema: Any, root: Schema) -> Any:
+    """A schema without reference or `allOf` at its top, as far as these are known."""
+    for _ in range(_DEEPEST):
+        if not isinstance(schema, Mapping):
+            return schema
+        if _named(schema):
+            target: Any = root
+            for part in _named(schema).lstrip("#/").split("/"):
+                name = part.replace("~1", "/").replace("~0", "~")
+                target = target.get(name) if isinstance(target, Mapping) else None
+            if not isinstance(target, Mapping):
+                return schema
+            beside = {key: one for key, one in schema.items() if key != "$ref"}
+            schema = {**target, **beside, _NAME: _named(schema)}
+        elif len(schema.get("allOf", ())) == 1 and isinstance(schema["allOf"][0], Mapping):
+            beside = {key: one for key, one in schema.items() if key != "allOf"}
+            schema = {**schema["allOf"][0], **beside}
+        else:
+            return schema
+    return schema
+
+
+def _tells(schema: Any) -> bool:
+    """Whether a schema says anything of what a value may be."""
+    return schema is False or (isinstance(schema, Mapping) and bool(_TELLING & {*schema}))
+
+
+def _unread(writer: Any, reader: Any) -> list[str]:
+    """Keywords of the reader that nobody here understands and the writer does not have alike."""
+    other = writer if isinstance(writer, Mapping) else {}
+    odd = _TELLING - _HANDLED
+    return [key for key in reader if key in odd and other.get(key) != reader[key]]
+
+
+def _alternatives(schema: Any, root: Schema, depth: int = 0) -> Iterator[Any]:
+    """The forms that a value may have: one for each type, and for each part of a union."""
+    schema = _plain(schema, root)
+    if not isinstance(schema, Mapping):
+        yield {}
+        return
+    parts = schema.get("anyOf") or schema.get("oneOf")
+    if parts and depth < _DEEPEST:
+        beside = {key: one for key, one in schema.items() if key not in ("anyOf", "oneOf")}
+        for part in parts:
+            inner = _plain(part, root)
+            yield from _alternatives(
+                {**beside, **inner} if isinstance(inner, Mapping) else beside, root, depth + 1
+            )
+        return
+    kinds = schema.get("type")
+    if isinstance(kinds, list):
+        for kind in kinds:
+            yield {**schema, "type": kind}
+        return
+    yield schema
+
+
+def _kind(schema: Schema) -> str | None:
+    kind = schema.get("type")
+    if isinstance(kind, str):
+        return kind
+    values = schema.get("enum", [schema["const"]] if "const" in schema else None)
+    kinds = {_KINDS.get(type(one)) for one in values} if values else {None}
+    return kinds.pop() if len(kinds) == 1 else None
+
+
+_KINDS: Final[Mapping[type, str]] = {
+    str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null",
+    list: "array", dict: "object",
+}  # fmt: skip
+
+
+def _kinds_fit(writer: Schema, reader: Schema) -> bool:
+    one, other = _kind(writer), _kind(reader)
+    if other is None:
+        return True
+    return one == other or (one == "integer" and other == "number")
+
+
+def _values(schema: Schema) -> list[str] | None:
+    """The values that are all there are, as JSON; None: there are others."""
+    found = [schema["const"]] if "const" in schema else schema.get("enum")
+    return None if found is None else [json.dumps(one, sort_keys=True) for one in found]
+
+
+def _bounds(writer: Schema, reader: Schema, path: str) -> Iterator[Gap]:
+    for names, sign, word in ((_LOW, 1, "at least"), (_HIGH, -1, "at most")):
+        known, own = _bound(reader, names, sign), _bound(writer, names, sign)
+        if known is not None and (own is None or own < known):
+            yield Gap(
+                path, Rule.RANGE, f"may be beyond what readers take: {word} {known[0] * sign:g}"
+            )
+    for low, high in _SIZES:
+        for name, sign, word in ((low, 1, "at least"), (high, -1, "at most")):
+            known_size, size = reader.get(name), writer.get(name)
+            if known_size is not None and (size is None or size * sign < known_size * sign):
+                text = f"may have another size than readers take: {word} {known_size}"
+                yield Gap(path, Rule.SIZE, text)
+
+
+def _bound(schema: Schema, names: Sequence[str], sign: int) -> tuple[float, int] | None:
+    """The strictest bound, the larger the stricter; the second part says that it is left out."""
+    found = [
+        (schema[name] * sign, index)
+        for index, name in enumerate(names)
+        if isinstance(schema.get(name), int | float)
+    ]
+    return max(found, default=None)
+
+
+def _forms(writer: Schema, reader: Schema, path: str) -> Iterator[Gap]:
+    for name in ("format", "pattern"):
+        known, own = reader.get(name), writer.get(name)
+        if known is not None and own != known:
+            found = "any text" if own is None else f"{name} {own}"
+            yield Gap(path, Rule.FORM, f"may be {found}, and readers want {name} {known}")
+
+
+def _is_filled(schema: Any) -> bool:
+    return isinstance(schema, Mapping) and (FILLED in schema or "default" in schema)
+
+
+def _under(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _joined(path: str, rest: str) -> str:
+    return f"{path}{rest}" if not path or not rest or rest.startswith("[") else f"{path}.{rest}"
+
+
+def _shown(schema: Schema) -> str:
+    kind = _kind(schema)
+    if kind is None:
+        return "anything" if _values(schema) is None else "one of several values"
+    return f"{kind} {schema['title']}" if kind == "object" and "title" in schema else kind

@@ -1,0 +1,113 @@
+"""`outbox catalog`: schemas of an application's events, what a change breaks, what really flows."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Final
+
+HELP: Final = "events of your application: schemas, AsyncAPI, what a change breaks, what flows"
+EXTRA: Final = "dev"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verbs."""
+    verbs = parser.add_subparsers(dest="catalog", metavar="VERB", required=True)
+    export = verbs.add_parser(
+        "export",
+        help="write a JSON Schema of each event, and an AsyncAPI 3 document",
+        description="write a JSON Schema of each event that is declared with @event, and an "
+        "AsyncAPI 3 document of all",
+    )
+    export.add_argument(
+        "module", nargs="+", help="module with declared events, for example shop.events"
+    )
+    _folder(export)
+    export.add_argument("--title", default="Events", help="of the document (default: %(default)s)")
+    export.add_argument(
+        "--api-version", default="1.0.0", metavar="VERSION",
+        help="of the application, for the document (default: %(default)s)",
+    )  # fmt: skip
+    export.add_argument(
+        "--subject", default="{event_type}", metavar="TEMPLATE",
+        help="spec.stream.subject of the pipeline (default: %(default)s)",
+    )  # fmt: skip
+    export.add_argument("--server", metavar="URL", help="of NATS, for the document")
+    export.add_argument(
+        "--check", action="store_true", help="write nothing; 1 if a file is out of date"
+    )
+    check = verbs.add_parser(
+        "check",
+        help="say what a change of the events breaks, and for whom",
+        description="say what a change of the events breaks: consumers that run today, and reading "
+        "what was written before; 0 nothing, 1 something, 2 it cannot be compared",
+    )
+    check.add_argument(
+        "module", nargs="*", help="module with declared events (default: the files in --folder)"
+    )
+    check.add_argument(
+        "--against", required=True, metavar="REF",
+        help="state to compare with: a branch, tag or commit of git, or a folder",
+    )  # fmt: skip
+    _folder(check)
+    check.add_argument("-o", "--output", choices=("text", "json"), default="text")
+
+
+def _folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--folder", type=Path, default=Path("catalog"), help="of the files (default: %(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it; 0 when it is done and nothing is wrong."""
+    return _export(args) if args.catalog == "export" else _check(args)
+
+
+def _export(args: argparse.Namespace) -> int:
+    from outbox_operator.catalog import asyncapi, entries, files
+
+    found = entries.load(args.module)
+    document = asyncapi.document(
+        found, title=args.title, version=args.api_version, subject=args.subject, url=args.server
+    )
+    wanted = files.texts(found, document)
+    if args.check:
+        stale = files.stale(args.folder, wanted)
+        for name in stale:
+            print(f"{args.folder / name} is out of date; run `outbox catalog export`")
+        return 1 if stale else 0
+    for name in files.write(args.folder, wanted):
+        print(f"{'wrote' if name in wanted else 'removed'} {args.folder / name}")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from outbox_operator.catalog import compatibility, entries, files
+
+    after: compatibility.Schemas
+    if args.module:
+        after = {one.type: one.document() for one in entries.load(args.module)}
+    else:
+        after = files.of_folder(args.folder)
+    against = Path(args.against)
+    if against.is_dir():
+        before = files.of_folder(against)
+    else:
+        before = files.of_commit(args.against, args.folder)
+        if not before:
+            print(
+                f"{args.against} has no {args.folder / files.SCHEMAS}: nothing can break yet",
+                file=sys.stderr,
+            )
+    breaks = compatibility.compare(before, after)
+    if args.output == "json":
+        rows = ({name: str(getattr(one, name)) for name in one.__slots__} for one in breaks)
+        print(json.dumps(list(rows), indent=2))
+    else:
+        for one in breaks:
+            place = f"{one.type}: {one.path}" if one.path else one.type
+            print(f"{place}: {one.message} [{one.rule}] - breaks {one.who}")
+    return 1 if breaks else 0
