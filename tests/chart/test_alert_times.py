@@ -11,6 +11,7 @@ import yaml
 from generate import alerts
 
 from chart.alert_cases import CASES, CLUSTER_CASES
+from chart.alert_cases_archive import ARCHIVE_CASES
 from chart.alert_cases_beside import CASES_BESIDE
 from support.alert_series import Case
 from support.chart import ROOT
@@ -20,7 +21,7 @@ RULES = ROOT / "alerts" / "outbox-operator.rules.yaml"
 
 
 def test_alerts_fire_in_time_and_not_otherwise(tmp_path: Path) -> None:
-    run(RULES, (*CASES, *CASES_BESIDE), tmp_path)
+    run(RULES, (*CASES, *ARCHIVE_CASES, *CASES_BESIDE), tmp_path)
 
 
 def test_clusters_with_the_same_names_are_told_apart(tmp_path: Path) -> None:
@@ -35,8 +36,9 @@ def test_clusters_with_the_same_names_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_each_alert_is_shown_firing_and_not_firing() -> None:
-    firing = {case.alert for case in CASES if any(case.firing.values())}
-    silent = {case.alert for case in CASES if not all(case.firing.values())}
+    cases = (*CASES, *ARCHIVE_CASES)
+    firing = {case.alert for case in cases if any(case.firing.values())}
+    silent = {case.alert for case in cases if not all(case.firing.values())}
     assert firing == silent == set(severities())
 
 

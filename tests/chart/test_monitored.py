@@ -11,6 +11,7 @@ import yaml
 
 from outbox_operator.api import meta
 from outbox_operator.api.v1alpha1.common import NatsConnection
+from outbox_operator.archive.metrics import ArchiveMetrics
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.controller.metrics import OperatorMetrics
 from outbox_operator.plan.kubernetes.podsettings import PodSettings
@@ -120,7 +121,11 @@ def test_the_namespace_of_a_number_is_that_of_its_resource(helm: Helm) -> None:
     config = ConsumerConfig(
         namespace="", consumer="", nats=NatsConfig(url="nats://nats"), stream="S", durable="d"
     )
-    of_pods = [*RelayMetrics("", "").metrics.declarations, *ConsumerMetrics(config).declarations]
+    of_pods = [
+        *RelayMetrics("", "").metrics.declarations,
+        *ConsumerMetrics(config).declarations,
+        *ArchiveMetrics("", "").declarations,
+    ]
     assert all(re.fullmatch(keep["regex"], one.name) for one in of_pods)
     of_operator = [*OperatorMetrics().declarations, *numbers.DECLARATIONS]
     believed = {one.name for one in of_operator if re.fullmatch(keep["regex"], one.name)}

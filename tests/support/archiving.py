@@ -19,6 +19,7 @@ import asyncpg
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig
 
+from outbox_operator.archive import settings
 from outbox_operator.archive.app import ArchiveApp
 from outbox_operator.cli import archive_keeping as keeping
 from outbox_operator.wire.archive import (
@@ -237,6 +238,23 @@ def relayed(number: int) -> dict[str, str]:
         "Outbox-Emission": str(number),
         "Outbox-Position": str(number * 2),
     }
+
+
+def as_a_pod(document: Mapping[str, Any], url: str, folder: Path, **fields: Any) -> ArchiveConfig:
+    """What the operator tells the pods of an archive, for a process of this machine.
+
+    Args:
+        document: Their ConfigMap.
+        url: Of the database, for whoever writes.
+        folder: For the login's file.
+        fields: What is otherwise than for a pod.
+    """
+    [text] = document["data"].values()
+    login = folder / "archive.url"
+    login.write_text(url)
+    config = settings.parse(text, where="the ConfigMap")
+    database = ArchiveDatabase(url_file=str(login), schema=config.database.schema)
+    return dataclasses.replace(config, database=database, **{"health_port": 0, **fields})
 
 
 def write_process(config: Path) -> subprocess.Popen[bytes]:

@@ -20,8 +20,10 @@ from typing import Any, Final
 import asyncpg
 import yaml
 
+from support.archiving import as_a_pod, relayed, writing
 from support.chart import CHART
 from support.consuming import Endpoint
+from support.nats import connected
 from support.ports import free_port
 from support.relaying import RelayProcess
 from support.waiting import SECONDS
@@ -52,6 +54,7 @@ def short(namespace: str) -> dict[str, Any]:
             values[name]["window"] = WINDOW
     values["OutboxSampleStale"]["threshold"] = 4
     values["OutboxConsumerStuck"]["threshold"] = 4
+    values["OutboxArchiveBehind"]["threshold"] = 4
     values["OutboxOperatorDown"]["window"] = "1d"
     return {"namespaces": [namespace], "gap": "45s", "rules": values}
 
@@ -73,6 +76,7 @@ class Shop:
     endpoint: Endpoint
     relays: dict[str, RelayProcess] = field(default_factory=dict)
     consumers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _archive: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
 
     async def insert(self, pipeline: str, statement: str, *values: Any) -> None:
         """Run one statement on a pipeline's database."""
@@ -124,6 +128,25 @@ class Shop:
                 )
             )
         self.watch.prometheus.scrape(f"127.0.0.1:{config['health_port']}", pod=name)
+
+    async def start_archive(self, pipeline: str) -> None:
+        """Have the pipeline's archive written, in this process."""
+        document = self.world.get("ConfigMap", f"{pipeline}-archive-consumer")
+        assert document is not None, "no ConfigMap of the archive"
+        config = as_a_pod(document, self.databases[pipeline], self.folder)
+        await self._archive.enter_async_context(writing(config))
+
+    async def stop_archive(self) -> None:
+        """Have it written no more."""
+        await self._archive.aclose()
+
+    async def forge(self, pipeline: str, *numbers: int) -> None:
+        """Publish events with these numbers, as a relay of another outbox would."""
+        async with connected(self.world.nats) as client:
+            for number in numbers:
+                subject = f"{self.world.prefix}.{pipeline}.created"
+                headers = {**relayed(number), "Ce-Source": "/another"}
+                await client.jetstream().publish(subject, b"{}", headers=headers)
 
     def stop(self) -> None:
         """End every process."""

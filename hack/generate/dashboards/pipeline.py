@@ -6,6 +6,7 @@ from typing import Final
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
+from generate.dashboards.archive import archives
 from generate.dashboards.panels import (
     BLUE,
     ORANGE,
@@ -114,7 +115,7 @@ def dashboard() -> Dashboard:
             )
         )
     )
-    for part in (_flow, _latency, _relay, _stream, _consumers, _dead_letters, _state):
+    for part in (_flow, _latency, _relay, _stream, _consumers, _archives, _dead_letters, _state):
         made = part(made)
     return made
 
@@ -398,6 +399,10 @@ def _consumers(made: Dashboard) -> Dashboard:
             )
         )
     )
+
+
+def _archives(made: Dashboard) -> Dashboard:
+    return archives(made, pods=_CONSUMERS, theirs=_THEIRS, step=_STEP)
 
 
 def _dead_letters(made: Dashboard) -> Dashboard:

@@ -51,7 +51,7 @@ class _Known:
     labels: tuple[str, ...] | None = None
     sampled_at: float | None = None
     conditions: Sequence[Condition] = ()
-    groups: tuple[_Group, _Group] = field(default_factory=lambda: (_Group(), _Group()))
+    groups: tuple[_Group, ...] = field(default_factory=lambda: (_Group(), _Group(), _Group()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,8 @@ class Exported(Collector):
         elif sampled.at is not None and sampled.at <= time.time():
             # A status may be older than what we know. A clock that was ahead wrote a later one.
             known.sampled_at = max(known.sampled_at or sampled.at, sampled.at)
-        for group, values in zip(known.groups, (sampled.values, sampled.pods), strict=True):
+        read = (sampled.values, sampled.pods, sampled.archive)
+        for group, values in zip(known.groups, read, strict=True):
             group.take(values, now)
         known.conditions = conditions
 

@@ -63,7 +63,16 @@ async def shop(
                     "handler": {"http": {"url": endpoint.url}},
                     "maxDeliver": 1000,
                     "backoff": ["200ms"],
-                }
+                },
+                {
+                    "name": "archive",
+                    "handler": {
+                        "archive": {
+                            "connectionSecretRef": {"name": "db-orders"},
+                            "retention": [{"name": "default", "keep": "90d"}],
+                        }
+                    },
+                },
             ],
         ),
         alone(world, "full", stream={"maxMessages": 10, "discard": "New"}),
@@ -92,7 +101,10 @@ async def shop(
             shop.start_relay(name)
         await asyncio.to_thread(shop.wait_config, "orders-billing-consumer")
         shop.start_consumer("orders-billing")
+        await asyncio.to_thread(shop.wait_config, "orders-archive-consumer")
+        await shop.start_archive("orders")
         yield shop
+        await shop.stop_archive()
     await endpoint.stop()
 
 
@@ -100,6 +112,7 @@ async def test_each_alert_fires_and_ends(shop: Shop) -> None:
     watch = shop.watch
     shop.world.pods_ready("orders-relay", 2)
     shop.world.pods_ready("orders-billing-consumer", 1)
+    shop.world.pods_ready("orders-archive-consumer", 1)
     for name in shop.databases:
         await shop.wait_ready(name)
     await shop.insert("orders", GOOD, 5)
@@ -117,9 +130,12 @@ async def test_each_alert_fires_and_ends(shop: Shop) -> None:
 
 
 async def what_cannot_be_published_or_handled(shop: Shop) -> None:
-    """Poison, a full stream, a failing handler, a message that nobody reads, a refused status."""
+    """Poison, a full stream, a failing handler, messages that nobody reads or stores, a refused
+    status."""
     world, watch = shop.world, shop.watch
     watch.begin()
+    await shop.stop_archive()
+    await shop.forge("orders", 1, 3)
     world.apply(world.stream("refused"))
     wrong = {"pipelineRef": {"name": "full"}, "approveMigration": {"planHash": "0" * 16}}
     world.apply(world.resource("OutboxTask", "wrong", wrong))
@@ -139,6 +155,7 @@ async def what_cannot_be_published_or_handled(shop: Shop) -> None:
         watch.fires("OutboxRetentionAtRisk", consumer="halted-audit"),
         watch.fires("OutboxReconcileErrors", kind="EventStream"),
         watch.fires("OutboxTaskFailed", name="full", action="approveMigration"),
+        watch.fires("OutboxArchiveBehind", consumer="orders-archive"),
     )
     said = f"Pipeline {world.namespace}/orders: 11 dead letters"
     assert letters.annotations["summary"] == said
@@ -159,7 +176,10 @@ async def what_cannot_be_published_or_handled(shop: Shop) -> None:
         lambda: shop.config("halted-relay")["on_poison"] == "BlockKey", "the relay's configuration"
     )
     shop.start_relay("halted")
+    await shop.start_archive("orders")
     await asyncio.gather(
+        a_gap_that_closes(shop),
+        watch.ends("OutboxArchiveBehind"),
         watch.ends("OutboxDeadLetterQueue"),
         watch.ends("OutboxConsumerStuck", consumer="orders-billing"),
         watch.ends("OutboxStreamNearlyFull"),
@@ -172,6 +192,14 @@ async def what_cannot_be_published_or_handled(shop: Shop) -> None:
     await eventually(
         lambda: not watch.told("OutboxDeadLetterQueue"), "the Alertmanager hears that it is over"
     )
+
+
+async def a_gap_that_closes(shop: Shop) -> None:
+    """A number has not come, and comes after all."""
+    gap = await shop.watch.fires("OutboxArchiveGap", consumer="orders-archive")
+    assert f"Archive {shop.world.namespace}/orders-archive: 1 gaps" in gap.annotations["summary"]
+    await shop.forge("orders", 2)
+    await shop.watch.ends("OutboxArchiveGap")
 
 
 async def a_relay_that_is_killed(shop: Shop) -> None:

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from outbox_operator.archive import settings
-from outbox_operator.archive.app import ArchiveApp
-from outbox_operator.wire.archive import ArchiveConfig, ArchiveDatabase
-from outbox_operator.wire.config import NatsConfig
+from support.archiving import as_a_pod, writing
 from support.nats import connected
 from support.postgres import PostgresServer, execute, with_login
 from support.waiting import eventually
@@ -38,26 +32,6 @@ def archived(world: World) -> dict[str, Any]:
     assert body is not None
     found: dict[str, Any] = body["status"]["archive"]
     return found
-
-
-def told(world: World) -> ArchiveConfig:
-    """What the pods are told."""
-    document = world.get("ConfigMap", "audit-consumer")
-    assert document is not None
-    [text] = document["data"].values()
-    return settings.parse(text, where="the ConfigMap")
-
-
-@asynccontextmanager
-async def writing(config: ArchiveConfig) -> AsyncIterator[None]:
-    """A process that writes, as a pod would."""
-    app = ArchiveApp(config)
-    running = asyncio.create_task(app.run())
-    try:
-        yield
-    finally:
-        app.stop()
-        await running
 
 
 async def publish(world: World, *numbers: int) -> None:
@@ -107,7 +81,9 @@ async def test_an_archive_gets_tables_workload_and_a_truthful_status(
     assert '"writer"' in mounted
     assert "keeper" not in mounted
     world.kubectl("get", "pdb", "audit-consumer", "-n", world.namespace)
-    config = told(world)
+    document = world.get("ConfigMap", "audit-consumer")
+    assert document is not None
+    config = as_a_pod(document, url, tmp_path)
     assert [one.name for one in config.rules.retention] == ["security", "default"]
     async with connected(world.nats) as client:
         durable = await client.jetstream().consumer_info(f"{world.prefix}-orders", "audit")
@@ -118,13 +94,6 @@ async def test_an_archive_gets_tables_workload_and_a_truthful_status(
     assert archived(world)["partitions"] > len(RETENTION)
     assert {"gaps", "completeTo", "oldest"}.isdisjoint(archived(world))
     # A missing event is told, and that it has come.
-    (tmp_path / "url").write_text(url)
-    config = dataclasses.replace(
-        config,
-        database=ArchiveDatabase(url_file=str(tmp_path / "url")),
-        nats=NatsConfig(url=world.nats.url),
-        health_port=0,
-    )
     async with writing(config):
         await publish(world, 1, 2, 4)
         await eventually(partial(asyncio.to_thread, looked, world, "False"), "the gap is seen")

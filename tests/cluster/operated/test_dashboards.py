@@ -15,7 +15,9 @@ import asyncpg
 
 from outbox_operator.consumer import Ack, DeadLetter, ReceivedEvent, RetryAfter
 from outbox_operator.consumer.settings import parse
+from outbox_operator.wire.archive import ArchiveConfig
 from outbox_operator.wire.config import ConsumerConfig
+from support.archiving import as_a_pod, writing
 from support.consuming import calling, consuming
 from support.dashboards import dashboards, filled, marks, queries
 from support.ports import free_port
@@ -24,6 +26,7 @@ from support.relaying import RelayProcess
 from support.waiting import eventually
 from support.world import HANDLER, World
 
+CONSUMERS = "(orders-billing|orders-audit)"
 SEEN: set[str] = set()
 SOMETIMES = re.compile(
     "outbox_relay_errors_total|outbox_consumer_errors_total|outbox_operator_resync_missed_total"
@@ -33,7 +36,7 @@ SOMETIMES = re.compile(
 
 def asked(world: World, *, with_marks: bool = False) -> dict[str, str]:
     """Every query as Grafana asks it, by its place."""
-    variables = {"namespace": world.namespace, "pipeline": "orders", "consumer": "(orders-billing)"}
+    variables = {"namespace": world.namespace, "pipeline": "orders", "consumer": CONSUMERS}
     found = {}
     for name, document in dashboards().items():
         for number, (title, expression) in enumerate(queries(document)):
@@ -100,6 +103,13 @@ def consumer(world: World) -> ConsumerConfig:
     return replace(config, health_port=free_port(), backoff_seconds=(0.05,))
 
 
+def archived(world: World, folder: Path) -> ArchiveConfig:
+    """The archive among them, too."""
+    document = world.get("ConfigMap", "orders-audit-consumer")
+    assert document is not None, "no ConfigMap of the archive"
+    return as_a_pod(document, world.database, folder, health_port=free_port())
+
+
 async def handle(event: ReceivedEvent) -> Ack | RetryAfter | DeadLetter:
     """A handler that has all kinds of events."""
     if event.type == "refused":
@@ -114,7 +124,16 @@ async def test_each_panel_has_data_while_there_is_traffic_and_none_says_what_is_
     world: World, tmp_path: Path
 ) -> None:
     limits = {"maxBytes": "64Mi", "maxAge": "1h"}
-    pipeline = world.pipeline(consumers=[{"name": "billing", "handler": HANDLER, "replicas": 0}])
+    archive = {
+        "connectionSecretRef": {"name": "database"},
+        "retention": [{"name": "default", "keep": "90d"}],
+    }
+    pipeline = world.pipeline(
+        consumers=[
+            {"name": "billing", "handler": HANDLER, "replicas": 0},
+            {"name": "audit", "handler": {"archive": archive}, "replicas": 0},
+        ]
+    )
     pipeline["spec"]["stream"] |= limits
     with running_prometheus() as prometheus:
         for expression in asked(world, with_marks=True).values():
@@ -124,15 +143,18 @@ async def test_each_panel_has_data_while_there_is_traffic_and_none_says_what_is_
         await asyncio.to_thread(world.wait_ready, "OutboxPipeline", "orders")
         process = relay(world, tmp_path).start()
         try:
-            async with consuming(consumer(world), calling(handle)) as app, traffic(world):
+            async with (
+                consuming(consumer(world), calling(handle)) as app,
+                writing(archived(world, tmp_path)) as archive_app,
+                traffic(world),
+            ):
                 await process.active()
                 operators = f"127.0.0.1:{world.operator.port}"
-                relays, consumers = (
-                    f"127.0.0.1:{port}" for port in (process.health_port, app.health.port)
-                )
-                for address in (operators, relays, consumers):
+                ports = (process.health_port, app.health.port, archive_app.health.port)
+                addresses = [operators, *(f"127.0.0.1:{port}" for port in ports)]
+                for address in addresses:
                     prometheus.scrape(address)
-                await prometheus.wait_scraped(operators, relays, consumers)
+                await prometheus.wait_scraped(*addresses)
                 missing: dict[str, str] = {}
 
                 def complete() -> bool:

@@ -111,6 +111,8 @@ async def _with_logins(
         numbers = await _keep_up(context, consumer, archive, logins, plan.identity)
         if not isinstance(numbers, SessionFailure):
             failure = await _try_worker(context, consumer, logins, plan.identity, tried)
+    elif plan.held_as_it_is:
+        numbers = await _read(context, consumer, logins, desired.schema)
     if isinstance(numbers, SessionFailure):
         failure, numbers = numbers, None
     return archive_result(consumer, plan, failure, numbers, datetime.now(UTC))
@@ -193,6 +195,16 @@ async def _sealing(
     except OutboxError:
         context.secrets.forget(consumer.meta.namespace, {ref.name})
         raise
+
+
+async def _read(
+    context: Context, consumer: Consumer, logins: Logins, schema: str
+) -> ArchiveNumbers | None:
+    """The numbers alone, while a person has to decide about the tables; None: they have none."""
+    numbers = await in_session(
+        context, consumer.meta, logins.owner, lambda admin: admin.archive.numbers(schema)
+    )
+    return None if isinstance(numbers, SessionFailure) else numbers
 
 
 async def _try_worker(

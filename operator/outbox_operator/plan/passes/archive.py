@@ -29,7 +29,11 @@ from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.plan_hash import plan_hash
 from outbox_operator.plan.postgres.archive_migrations import plan_archive
 from outbox_operator.plan.postgres.archive_numbers import ArchiveNumbers
-from outbox_operator.plan.postgres.archive_schema import DesiredArchive, ObservedArchive
+from outbox_operator.plan.postgres.archive_schema import (
+    ARCHIVE_VERSION,
+    DesiredArchive,
+    ObservedArchive,
+)
 from outbox_operator.plan.postgres.archive_seals import Head
 from outbox_operator.plan.postgres.mark import parse_mark
 from outbox_operator.plan.postgres.state import MigrationPlan
@@ -66,6 +70,12 @@ class ArchivePlan:
     part: Part | None = None
 
     @property
+    def held_as_it_is(self) -> bool:
+        """Whether what is there is of this version, and waits for a person."""
+        held = self.part is not None and self.move is None
+        return held and self.found == ARCHIVE_VERSION
+
+    @property
     def hash(self) -> str | None:
         """What a person approves or rejects; None: nothing is to be done."""
         if self.move is not None:
@@ -80,10 +90,12 @@ class ArchiveResult(InboxResult):
     Attributes:
         state: `status.archive`.
         complete: ArchiveComplete; None: nobody could look.
+        fresh: Whether `state` has numbers of this pass; None: a look is under way.
     """
 
     state: ArchiveState | None = None
     complete: Part | None = None
+    fresh: bool | None = False
 
 
 def desired_archive(archive: ArchiveHandler, path: str, *, writer: str | None) -> DesiredArchive:
@@ -231,6 +243,7 @@ def archive_result(
         corrections=_corrections(plan) if failure is None else (),
         state=_state(consumer, plan, failure, numbers, now),
         complete=None if failure is not None else _complete(consumer, numbers),
+        fresh=numbers is not None,
     )
 
 

@@ -36,7 +36,7 @@ from outbox_operator.plan.scaling.result import Scaled
 from outbox_operator.plan.status.conditions import (
     stamp,
 )
-from outbox_operator.plan.status.sampled import of_consumer
+from outbox_operator.plan.status.sampled import of_archive, of_consumer
 from outbox_operator.plan.status.workload import Replicas, WorkloadResult
 from outbox_operator.reasons import Reason
 
@@ -196,9 +196,9 @@ def consumer_result(
     pending = durable.pending_move or (inbox.pending_move if asked else status.pendingMove)
     status = status.model_copy(update={"approvals": approvals, "pendingMove": pending})
     of_pods = () if workload.part is None else (workload.part,)
-    complete = inbox.complete if isinstance(inbox, ArchiveResult) else None
+    archived = inbox if isinstance(inbox, ArchiveResult) else ArchiveResult()
     of_scaling = None if scaled is None else scaled.part
-    of_numbers = tuple(part for part in (of_scaling, complete) if part is not None)
+    of_numbers = tuple(part for part in (of_scaling, archived.complete) if part is not None)
     return PassResult(
         parts=(*durable.parts, *inbox.parts, *of_pods, *of_numbers),
         status=status,
@@ -210,6 +210,12 @@ def consumer_result(
         moves=tuple(one for one in (durable.moved, inbox.moved) if one is not None),
         scaled=() if scaled is None or scaled.change is None else (scaled.change,),
         sampled=of_consumer(
-            consumer, state, durable.unread_seconds, pods, now, scaled=status.autoscaling
+            consumer,
+            state,
+            durable.unread_seconds,
+            pods,
+            now,
+            scaled=status.autoscaling,
+            archive=of_archive(status.archive, fresh=archived.fresh),
         ),
     )

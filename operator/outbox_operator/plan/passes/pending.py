@@ -66,4 +66,5 @@ def archive_pending(consumer: Consumer, *, elsewhere: bool) -> ArchiveResult:
         schema_applied=inbox.schema_applied,
         pending=inbox.pending,
         state=consumer.status.archive,
+        fresh=None,
     )

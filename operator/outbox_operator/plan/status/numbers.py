@@ -83,6 +83,31 @@ CONSUMER_SAMPLED: Final = _consumer(
     "sample_timestamp_seconds", "When the durable consumer was last read, as Unix time."
 )
 
+ARCHIVE_ROWS: Final = _consumer("archive_rows", "About how many events its archive holds.")
+ARCHIVE_BYTES: Final = _consumer("archive_bytes", "What they take, indexes included.")
+ARCHIVE_PARTITIONS: Final = _consumer("archive_partitions", "Tables that hold them.")
+ARCHIVE_UNPARTITIONED: Final = _consumer(
+    "archive_unpartitioned_rows", "About how many have no partition of their time yet."
+)
+ARCHIVE_OLDEST: Final = _consumer(
+    "archive_oldest_timestamp_seconds",
+    "When the stream took the oldest event of the archive, as Unix time; none while it is empty.",
+)
+ARCHIVE_NEWEST: Final = _consumer(
+    "archive_newest_timestamp_seconds", "When it took the newest, as Unix time."
+)
+ARCHIVE_COMPLETE_TO: Final = _consumer(
+    "archive_complete_to_timestamp_seconds",
+    "No event that the stream took before is missing, as Unix time; none while nobody can tell.",
+)
+ARCHIVE_GAPS: Final = _consumer(
+    "archive_gaps",
+    "Stretches of numbers of events that have not come; none while nobody can tell.",
+)
+ARCHIVE_SAMPLED: Final = _consumer(
+    "archive_sample_timestamp_seconds", "When the archive was last read, as Unix time."
+)
+
 STREAM_MESSAGES: Final = _stream("messages", "Messages stored.")
 STREAM_BYTES: Final = _stream("bytes", "Bytes stored.")
 STREAM_MAX_MESSAGES: Final = _stream(
@@ -135,6 +160,15 @@ DECLARATIONS: Final = (
     CONSUMER_READY,
     CONSUMER_LIMIT,
     CONSUMER_SAMPLED,
+    ARCHIVE_ROWS,
+    ARCHIVE_BYTES,
+    ARCHIVE_PARTITIONS,
+    ARCHIVE_UNPARTITIONED,
+    ARCHIVE_OLDEST,
+    ARCHIVE_NEWEST,
+    ARCHIVE_COMPLETE_TO,
+    ARCHIVE_GAPS,
+    ARCHIVE_SAMPLED,
     STREAM_MESSAGES,
     STREAM_BYTES,
     STREAM_MAX_MESSAGES,

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from outbox_operator.api.conditions import Condition
 from outbox_operator.api.resource import Consumer, Pipeline, Stream
+from outbox_operator.api.v1alpha1.archive import ArchiveState
 from outbox_operator.api.v1alpha1.autoscaling import Autoscaling, AutoscalingStatus
 from outbox_operator.api.v1alpha1.consumer import DurableState
 from outbox_operator.api.v1alpha1.stream import StreamState
@@ -34,15 +35,17 @@ class Sampled:
             the answer is not there yet, so that what was known holds.
         at: When the numbers were last read, in this pass or before, as Unix time; None: never.
         pods: Wanted and ready pods; as `values`.
+        archive: What was read of an archive; as `values`, with the time of the last sample.
     """
 
     labels: tuple[str, ...] | None = None
     values: Values | None = None
     at: float | None = None
     pods: Values | None = None
+    archive: Values | None = None
 
 
-NOTHING: Final = Sampled(values={}, pods={})
+NOTHING: Final = Sampled(values={}, pods={}, archive={})
 """The pass ended before anything was read."""
 
 
@@ -95,6 +98,7 @@ def of_consumer(
     now: datetime,
     *,
     scaled: AutoscalingStatus | None = None,
+    archive: Values | None = None,
 ) -> Sampled:
     """The numbers of an EventConsumer.
 
@@ -105,6 +109,7 @@ def of_consumer(
         pods: Of its Deployment.
         now: Time of the pass.
         scaled: What autoscaling decided last; None: nothing.
+        archive: See `of_archive`.
     """
     owner, spec = consumer.meta, consumer.spec
     stream = spec.streamRef.name if spec.streamRef else ""
@@ -127,7 +132,34 @@ def of_consumer(
         values=_known(read),
         at=unix(consumer.status.sampledAt) if durable is None else now.timestamp(),
         pods={} if spec.handler is None else of_pods,
+        archive=archive,
     )
+
+
+def of_archive(state: ArchiveState | None, *, fresh: bool | None) -> Values | None:
+    """The numbers of an archive.
+
+    Args:
+        state: As the status says it now; None: there is no archive, or nobody has seen it.
+        fresh: Whether that was read in this pass; None: a look is under way.
+    """
+    if state is None:
+        return {}
+    if fresh is None:
+        return None
+    read: dict[Declaration, float | None] = {numbers.ARCHIVE_SAMPLED: unix(state.sampledAt)}
+    if fresh:
+        read |= {
+            numbers.ARCHIVE_ROWS: state.rows,
+            numbers.ARCHIVE_BYTES: state.bytes,
+            numbers.ARCHIVE_PARTITIONS: state.partitions,
+            numbers.ARCHIVE_UNPARTITIONED: state.unpartitioned,
+            numbers.ARCHIVE_OLDEST: unix(state.oldest),
+            numbers.ARCHIVE_NEWEST: unix(state.newest),
+            numbers.ARCHIVE_COMPLETE_TO: unix(state.completeTo),
+            numbers.ARCHIVE_GAPS: state.gaps,
+        }
+    return _known(read)
 
 
 def of_stream(

@@ -10,6 +10,7 @@ import pytest
 
 from outbox_operator.api.conditions import Condition
 from outbox_operator.api.resource import Consumer
+from outbox_operator.api.v1alpha1.archive import ArchiveState
 from outbox_operator.api.v1alpha1.autoscaling import AutoscalingStatus
 from outbox_operator.api.v1alpha1.consumer import DurableState, EventConsumerStatus
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus, OutboxStatus
@@ -17,6 +18,7 @@ from outbox_operator.api.v1alpha1.stream import EventStreamStatus, StreamState
 from outbox_operator.plan.postgres.state import OutboxNumbers
 from outbox_operator.plan.status.sampled import (
     Sampled,
+    of_archive,
     of_conditions,
     of_consumer,
     of_pipeline,
@@ -138,6 +140,49 @@ def test_numbers_of_a_consumer_that_could_not_be_read() -> None:
     resource = dataclasses.replace(consumer(), status=status)
     found = of_consumer(resource, None, None, PODS, NOW)
     assert (values(found), found.at) == ({}, unix(EARLIER))
+
+
+ARCHIVED = ArchiveState(
+    rows=9, bytes=8192, partitions=5, unpartitioned=1, oldest=EARLIER, newest=EARLIER,
+    completeTo=EARLIER, gaps=0, sampledAt=EARLIER,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("state", "fresh", "wanted"),
+    [
+        (None, False, {}),  # there is none
+        (ARCHIVED, None, None),  # the answer is not there yet: what was known holds
+        (ARCHIVED, False, {"sample_timestamp_seconds": unix(EARLIER)}),  # unknown, since then
+        (ArchiveState(), False, {}),  # never read
+        (
+            ARCHIVED,
+            True,
+            {
+                "rows": 9, "bytes": 8192, "partitions": 5, "unpartitioned_rows": 1, "gaps": 0,
+                "oldest_timestamp_seconds": unix(EARLIER),
+                "newest_timestamp_seconds": unix(EARLIER),
+                "complete_to_timestamp_seconds": unix(EARLIER),
+                "sample_timestamp_seconds": unix(EARLIER),
+            },
+        ),
+        (  # with a filter nobody can tell, and it is empty
+            ArchiveState(partitions=5, bytes=8192, sampledAt=EARLIER),
+            True,
+            {
+                "rows": 0, "bytes": 8192, "partitions": 5, "unpartitioned_rows": 0,
+                "sample_timestamp_seconds": unix(EARLIER),
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_numbers_of_an_archive(
+    state: ArchiveState | None, fresh: bool | None, wanted: dict[str, float | None] | None
+) -> None:
+    found = of_archive(state, fresh=fresh)
+    prefix = "outbox_consumer_archive_"
+    named = None if found is None else {m.name.removeprefix(prefix): v for m, v in found.items()}
+    assert named == wanted
 
 
 @pytest.mark.parametrize(
