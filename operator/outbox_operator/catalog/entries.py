@@ -64,27 +64,36 @@ class _Written(GenerateJsonSchema):
 
 
 def load(modules: Sequence[str]) -> list[Entry]:
-    """Import modules, those in the working directory too, and return their declared events.
+    """Import modules and return the entries of their declared events.
 
     Raises:
         SpecError: A module cannot be imported, declares nothing, or what no schema can say.
     """
+    return entries(kinds(modules).values())
+
+
+def kinds(modules: Sequence[str]) -> dict[str, type]:
+    """Import modules, those in the working directory too, and return declared classes by type.
+
+    Raises:
+        SpecError: A module cannot be imported or declares nothing, or two events are one.
+    """
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    kinds: dict[str, type] = {}
+    found: dict[str, type] = {}
     for name in modules:
         for kind in declaring.collect(_module(name)).values():
-            kinds[f"{kind.__module__}.{kind.__qualname__}"] = kind
-    return entries(kinds.values())
+            found[f"{kind.__module__}.{kind.__qualname__}"] = kind
+    return declaring.collect(list(found.values()))
 
 
-def entries(kinds: Iterable[type]) -> list[Entry]:
+def entries(declared_kinds: Iterable[type]) -> list[Entry]:
     """Return the entries of declared classes, by their types.
 
     Raises:
         SpecError: A class is not declared, or JSON Schema cannot say what it holds.
     """
-    return [_entry(kind) for _, kind in sorted(declaring.collect(list(kinds)).items())]
+    return [_entry(kind) for _, kind in sorted(declaring.collect(list(declared_kinds)).items())]
 
 
 def _module(name: str) -> Any:

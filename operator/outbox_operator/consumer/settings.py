@@ -59,14 +59,12 @@ def by_hand(
         return str(found)
 
     durable = required("durable", "OUTBOX_CONSUMER")
+    nats = nats_by_hand(options, environment)
     inbox = options.get("inbox_url_file") or environment.get("OUTBOX_INBOX_URL_FILE")
-    files: dict[str, Any] = {name: environment.get(f"NATS_{name.upper()}") for name in _NATS_FILES}
     config = ConsumerConfig(
         namespace="by-hand",
         consumer=durable,
-        nats=NatsConfig(
-            url=required("nats", "NATS_URL"), domain=environment.get("NATS_DOMAIN"), **files
-        ),
+        nats=nats,
         stream=required("stream", "OUTBOX_STREAM"),
         durable=durable,
         python=PythonHandlerConfig(
@@ -84,6 +82,21 @@ def by_hand(
     )
     _check(config, "of the command line")
     return config
+
+
+def nats_by_hand(
+    options: Mapping[str, Any], environment: Mapping[str, str] = os.environ
+) -> NatsConfig:
+    """Return where NATS is, of a command line with `--nats` and the environment.
+
+    Raises:
+        SpecError: Nobody says it.
+    """
+    url = options.get("nats") or environment.get("NATS_URL")
+    if not url:
+        raise SpecError("--nats (or NATS_URL) is missing")
+    files: dict[str, Any] = {name: environment.get(f"NATS_{name.upper()}") for name in _NATS_FILES}
+    return NatsConfig(url=str(url), domain=environment.get("NATS_DOMAIN"), **files)
 
 
 def parse(text: bytes | str, *, where: str) -> ConsumerConfig:

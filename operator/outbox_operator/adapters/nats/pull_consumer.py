@@ -7,7 +7,6 @@ made a dead letter is the caller's choice.
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -44,10 +43,6 @@ class Delivery(PulledMessage):
     __slots__ = ()
 
     _source: PullConsumer
-
-    def when_stored(self) -> dt.datetime:
-        """When the stream took it."""
-        return dt.datetime.fromtimestamp(int(self._stored_ns) / 1e9, dt.UTC)
 
     @property
     def stored_ns(self) -> int:

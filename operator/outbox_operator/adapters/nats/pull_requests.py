@@ -6,6 +6,7 @@ costs several times more per message.
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import json
 import logging
@@ -86,6 +87,10 @@ class PulledMessage:
     def subject(self) -> str:
         """Subject the message is stored under; bytes that are no UTF-8 are U+FFFD."""
         return self._subject.decode(errors="replace")
+
+    def when_stored(self) -> dt.datetime:
+        """When the stream took it."""
+        return dt.datetime.fromtimestamp(int(self._stored_ns) / 1e9, dt.UTC)
 
 
 class PullRequests:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -53,6 +54,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     _folder(check)
     check.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    observe = verbs.add_parser(
+        "observe",
+        help="say what is in a stream: types, sizes, rates, fields",
+        description="say what is in the last messages of a stream: types, sizes, rates, fields; "
+        "with a module, 1 when a type is not declared or a payload does not fit. Credentials come "
+        "as files, in NATS_CREDS_FILE, NATS_USERNAME_FILE and so on",
+    )
+    observe.add_argument("module", nargs="*", help="module with declared events, to compare with")
+    observe.add_argument("--stream", required=True, help="name of the stream")
+    observe.add_argument("--nats", metavar="URL", help="server (NATS_URL)")
+    observe.add_argument(
+        "--subjects", default=">", metavar="FILTER", help="only these (default: %(default)s)"
+    )
+    observe.add_argument(
+        "--last", type=int, default=10_000, metavar="N",
+        help="how many of its last messages to look at (default: %(default)s)",
+    )  # fmt: skip
+    observe.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    code = verbs.add_parser(
+        "code",
+        help="write types for consumers in TypeScript or Go, with quicktype",
+        description="write types of the events for consumers in another language, from the schemas "
+        "in --folder; quicktype does it, fetched by npx in the version that this one was tried "
+        "with",
+    )
+    code.add_argument("language", choices=("typescript", "go"))
+    code.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to")
+    code.add_argument("--package", default="events", help="of the Go file (default: %(default)s)")
+    _folder(code)
 
 
 def _folder(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +93,8 @@ def _folder(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; 0 when it is done and nothing is wrong."""
-    return _export(args) if args.catalog == "export" else _check(args)
+    verbs = {"export": _export, "check": _check, "observe": _observe, "code": _code}
+    return verbs[args.catalog](args)
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -111,3 +142,35 @@ def _check(args: argparse.Namespace) -> int:
             place = f"{one.type}: {one.path}" if one.path else one.type
             print(f"{place}: {one.message} [{one.rule}] - breaks {one.who}")
     return 1 if breaks else 0
+
+
+def _observe(args: argparse.Namespace) -> int:
+    from outbox_operator.catalog import entries, observed, observing
+    from outbox_operator.cli.cluster.screen import clean
+    from outbox_operator.consumer.settings import nats_by_hand
+    from outbox_operator.errors import SpecError
+    from outbox_operator.wire.subjects import is_valid_filter
+
+    if args.last < 1 or not is_valid_filter(args.subjects):
+        raise SpecError("--last: wanted 1 or more, and --subjects a filter of NATS")
+    kinds = entries.kinds(args.module) if args.module else None
+    config = nats_by_hand(vars(args))
+    found = asyncio.run(
+        observing.observe(config, args.stream, subjects=args.subjects, most=args.last, kinds=kinds)
+    )
+    if args.output == "json":
+        print(json.dumps(observed.document(found), indent=2))
+    else:
+        for line in observed.lines(found):
+            print(clean(line))
+    wrong = found.undeclared() or any(one.misfits for one in found.types.values())
+    return 1 if wrong else 0
+
+
+def _code(args: argparse.Namespace) -> int:
+    from outbox_operator.catalog import code, files
+
+    schemas = files.of_folder(args.folder)
+    code.write(schemas, args.language, args.out, package=args.package)
+    print(f"wrote {args.out}")
+    return 0
