@@ -138,6 +138,10 @@ bench-scale: setup ## What 200 and 1,000 idle pipelines cost one operator, into 
 bench-neighbours: setup ## How long one waits beside 200 pipelines whose PostgreSQL hangs, into build/bench/neighbours.json
 	PYTHONPATH=tests $(RUN) python -m bench.neighbours
 
+.PHONY: bench-autoscaling
+bench-autoscaling: setup ## Three to ten pods under a load, into build/bench/autoscaling.json; 15 minutes, needs what test-e2e needs
+	PYTHONPATH=tests:hack $(RUN) python -m bench.autoscaling
+
 .PHONY: bench-relay
 bench-relay: setup ## Speed, latency and costs of the relay, into build/bench/relay.json
 	PYTHONPATH=tests $(RUN) python -m bench.relay --parts $(call quoted,$(PARTS)) \
@@ -156,9 +160,9 @@ bench-decisions: setup ## Own ways beside the libraries' own, into build/bench/d
 	PYTHONPATH=tests $(RUN) python -m bench.decisions
 
 .PHONY: bench-page
-bench-page: setup ## docs/explanation/performance.md with its charts, from the last runs
+bench-page: setup ## docs/explanation/performance.md and the charts, from the last runs
 	mkdir -p docs/explanation/figures
-	for part in relay peers consumer; do \
+	for part in relay peers consumer autoscaling; do \
 		cp build/bench/$$part.json docs/explanation/figures/ || echo "bench-page: $$part stays as it is"; \
 	done
 	$(RUN) python hack/generate

@@ -160,6 +160,7 @@ def test_server_defaults_equal_model_defaults(
             {"relay.autoscaling": {"scaleUp": {"maxStep": 0}}},
             "maxStep in body should be greater than or equal to 1",
         ),
+        ("pipeline", {"consumers.0.lanes": 2}, "lanes are for ordering PerKey and an inbox of"),
         (
             "pipeline",
             {"consumers.0.handler": None, "consumers.0.autoscaling": {"maxReplicas": 2}},
@@ -369,6 +370,12 @@ def test_options_that_a_pipeline_cannot_have_are_refused(
             {},
             {"consumers.0.deliverPolicy": "New"},
             "deliverPolicy is fixed at creation",
+        ),
+        (
+            "pipeline",
+            {"consumers.0.ordering": "PerKey"},
+            {"consumers.0.ordering": "PerKey", "consumers.0.lanes": 2},
+            "lanes is fixed at creation",
         ),
         ("stream", {}, {"name": "OTHER"}, "this field is fixed at creation"),
         ("stream", {}, {"retention": "WorkQueue"}, "retention is fixed at creation"),

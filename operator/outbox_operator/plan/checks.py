@@ -8,21 +8,28 @@ plan.jetstream.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NoReturn
 
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.v1alpha1.autoscaling import Autoscaling
 from outbox_operator.api.v1alpha1.consumer import ConsumerConfigSpec, EventConsumerSpec
-from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec, PipelineStream
+from outbox_operator.api.v1alpha1.pipeline import (
+    OutboxPipelineSpec,
+    PipelineConsumer,
+    PipelineStream,
+)
 from outbox_operator.api.v1alpha1.stream import StreamConfig
 from outbox_operator.errors import SpecError
 from outbox_operator.plan.archives import check_archive
 from outbox_operator.plan.jetstream.consumers import handled_by_runtime, is_ordered
 from outbox_operator.plan.kubernetes.children import filter_subjects
+from outbox_operator.plan.kubernetes.lanes import lane_name, lanes
 from outbox_operator.wire import subjects
 from outbox_operator.wire.subjects import SubjectTemplate
 
 MIN_ACK_WAIT_SECONDS: Final = 1.0
+_MOST_FILTERS: Final = 256
+_LONGEST_NAME: Final = 63
 _LONGEST_DEFAULT_BACKOFF_SECONDS: Final = 300.0
 
 
@@ -46,15 +53,21 @@ def check_pipeline(spec: OutboxPipelineSpec) -> None:
             f"{polling.max}"
         )
     _check_autoscaling(spec.relay.autoscaling, "spec.relay")
-    _refuse_twice((consumer.name for consumer in spec.consumers), "spec.consumers", "name")
-    _refuse_twice(
-        (consumer.durableName for consumer in spec.consumers if consumer.durableName),
-        "spec.consumers",
-        "durableName",
-    )
     for consumer in spec.consumers:
-        _check_consumer(consumer, f"spec.consumers[{consumer.name}]")
-        filter_subjects(template, consumer)
+        _check_lanes(spec, consumer, template)
+    all_ = lanes(spec)
+    _refuse_twice((lane.consumer.name for lane in all_), "spec.consumers", "name")
+    durables = (lane.consumer.durableName for lane in all_)
+    _refuse_twice((name for name in durables if name), "spec.consumers", "durableName")
+    for lane in all_:
+        path = f"spec.consumers[{lane.consumer.name}]"
+        _check_consumer(lane.consumer, path)
+        filters = filter_subjects(template, lane.consumer, lane.shards)
+        if len(filters) > _MOST_FILTERS:
+            raise SpecError(
+                f"{path}: wanted at most {_MOST_FILTERS} filters, found {len(filters)}: "
+                "filterEventTypes for each shard of the lane; declare more lanes or fewer types"
+            )
 
 
 def check_consumer(spec: EventConsumerSpec) -> None:
@@ -89,11 +102,42 @@ def _check_subject(stream: PipelineStream, template: SubjectTemplate) -> None:
 
 def _check_shard_token(template: SubjectTemplate) -> None:
     if not template.separates_shards():
+        _refuse_together(template)
+
+
+def _refuse_together(template: SubjectTemplate) -> NoReturn:
+    raise SpecError(
+        f"spec.stream.subject: {template.text!r} does not tell shards apart; with "
+        "outbox.shards above 1 and ordering PerKey, {shard} must be a token of its own, "
+        "before {event_type} and {routing_key}, for example orders.{shard}.{event_type}: "
+        "the stream then refuses a relay that has lost its shard, and lanes know what is theirs"
+    )
+
+
+def _check_lanes(
+    spec: OutboxPipelineSpec, consumer: PipelineConsumer, template: SubjectTemplate
+) -> None:
+    """Lanes divide shards, which their subjects have to tell apart."""
+    path = f"spec.consumers[{consumer.name}]"
+    if consumer.lanes == 1:
+        return
+    if not is_ordered(consumer):
         raise SpecError(
-            f"spec.stream.subject: {template.text!r} does not tell shards apart; with "
-            "outbox.shards above 1 and ordering PerKey, {shard} must be a token of its own, "
-            "before {event_type} and {routing_key}, for example orders.{shard}.{event_type}: "
-            "the stream then refuses a relay that has lost its shard"
+            f"{path}.lanes: wanted 1, or ordering PerKey or an inbox of mode PerShard; found "
+            f"{consumer.lanes}: without an order any number of pods read one durable consumer"
+        )
+    if consumer.lanes > spec.outbox.shards:
+        raise SpecError(
+            f"{path}.lanes: wanted at most {spec.outbox.shards}, which is outbox.shards, found "
+            f"{consumer.lanes}; a lane reads whole shards"
+        )
+    if not template.separates_shards():
+        _refuse_together(template)
+    longest = lane_name(consumer.name, consumer.lanes - 1)
+    if len(longest) > _LONGEST_NAME:
+        raise SpecError(
+            f"{path}.name: wanted at most {_LONGEST_NAME} characters with the number of the lane, "
+            f"found {len(longest)}"
         )
 
 

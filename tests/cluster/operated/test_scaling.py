@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 
+from support.metrics_adapter import adapter
 from support.nats import connected
 from support.waiting import SECONDS
 from support.world import HANDLER, World
@@ -35,51 +37,6 @@ def scaled_by_load(world: World) -> dict[str, Any]:
 
 
 METRIC = "outbox-consumer-pending"
-METRICS: dict[str, Any] = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {
-        "name": f"{METRIC}.external.metrics.k8s.io",
-        "annotations": {"api-approved.kubernetes.io": "unapproved, of a test"},
-    },
-    "spec": {
-        "group": "external.metrics.k8s.io",
-        "scope": "Namespaced",
-        "names": {
-            "kind": "ExternalMetricValue",
-            "listKind": "ExternalMetricValueList",
-            "plural": METRIC,
-            "singular": METRIC,
-        },
-        "versions": [
-            {
-                "name": "v1beta1",
-                "served": True,
-                "storage": True,
-                "schema": {
-                    "openAPIV3Schema": {
-                        "type": "object",
-                        "x-kubernetes-preserve-unknown-fields": True,
-                    }
-                },
-            }
-        ],
-    },
-}
-"""Objects that the API server lists as a metrics adapter would answer."""
-
-
-def waiting(world: World, messages: int) -> dict[str, Any]:
-    """What the adapter says of a consumer."""
-    return {
-        "apiVersion": "external.metrics.k8s.io/v1beta1",
-        "kind": "ExternalMetricValue",
-        "metadata": {"name": "orders-billing", "namespace": world.namespace},
-        "metricName": METRIC,
-        "metricLabels": {},
-        "timestamp": "2026-01-01T00:00:00Z",
-        "value": str(messages),
-    }
 
 
 def autoscaler(world: World) -> dict[str, Any]:
@@ -101,6 +58,7 @@ def autoscaler(world: World) -> dict[str, Any]:
             "minReplicas": 3,
             "maxReplicas": 10,
             "metrics": [{"type": "External", "external": metric}],
+            "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
         },
     }
 
@@ -176,29 +134,36 @@ async def test_a_consumers_pods_follow_its_messages(world: World) -> None:
 
 
 async def test_no_pods_while_nothing_waits_and_one_with_the_first_event(world: World) -> None:
+    """Of each lane by itself: the keys of the others are no reason."""
+    document = scaled_by_load(world)
+    document["spec"]["relay"] = {"replicas": 0}
     scaling = {**AUTOSCALING, "minReplicas": 0}
-    billing = {"name": "billing", "handler": HANDLER, "autoscaling": scaling}
-    document = world.pipeline(consumers=[billing])
+    document["spec"]["consumers"] = [
+        {"name": "billing", "handler": HANDLER, "autoscaling": scaling, "ordering": "PerKey",
+         "lanes": 2},
+    ]  # fmt: skip
     world.apply(world.secret("database", url=world.database), document)
-    world.wait_ready(*BILLING)
-    wait_replicas(world, "orders-billing-consumer", 0)
-    part = world.wait_condition(*BILLING, "WorkloadAvailable", "True")
+    lane = ("EventConsumer", "orders-billing-0")
+    world.wait_ready(*lane)
+    wait_replicas(world, "orders-billing-0-consumer", 0)
+    part = world.wait_condition(*lane, "WorkloadAvailable", "True")
     assert part["reason"] == "ScaledToZero"
     async with connected(world.nats) as client:
         for _ in range(2):
-            await client.publish(f"{world.prefix}.orders.order.created", b"{}")
+            await client.publish(f"{world.prefix}.orders.2.order.created", b"{}")
             await client.flush(30)
-            wait_replicas(world, "orders-billing-consumer", 1)
-            world.wait_event("orders-billing", "Scaled", "from 0 to 1 pod: 1 messages wait")
-            world.pods_ready("orders-billing-consumer", 1)
+            wait_replicas(world, "orders-billing-0-consumer", 1)
+            world.wait_event("orders-billing-0", "Scaled", "from 0 to 1 pod: 1 messages wait")
+            world.pods_ready("orders-billing-0-consumer", 1)
             # All is handled, as far as anybody sees.
             await client.jetstream().purge_stream(f"{world.prefix}-orders")
-            wait_replicas(world, "orders-billing-consumer", 0)
-            world.pods_ready("orders-billing-consumer", 0)
-            world.wait_ready(*BILLING)
+            wait_replicas(world, "orders-billing-0-consumer", 0)
+            world.wait_ready(*lane)
+    assert not [one for one in world.events("orders-billing-1") if one["reason"] == "Scaled"]
+    world.wait_ready(*PIPELINE)
 
 
-def test_an_autoscaler_from_outside_owns_the_number(world: World) -> None:
+async def test_an_autoscaler_from_outside_owns_the_number(world: World, tmp_path: Path) -> None:
     external = {"mode": "External"}
     billing = {"name": "billing", "handler": HANDLER}
     declared = world.pipeline(relay={}, consumers=[{**billing, "replicas": 2}])
@@ -222,18 +187,25 @@ def test_an_autoscaler_from_outside_owns_the_number(world: World) -> None:
     assert scale["spec"]["replicas"] == 3
     assert "app.kubernetes.io/instance=orders" in scale["status"]["selector"]
 
-    # Kubernetes' own autoscaler, on the number that an adapter would serve.
-    world.apply(METRICS)
-    world.kubectl("wait", "--for=condition=Established", f"crd/{METRICS['metadata']['name']}")
-    world.apply(waiting(world, 4500), autoscaler(world))
-    wait_replicas(world, "orders-billing-consumer", 5, 180)
-    world.wait_condition(*BILLING, "Autoscaling", "True", "ScaledExternally")
-    # What comes from a repository again and again leaves the number alone.
-    world.apply(document)
-    world.annotate("OutboxPipeline", "orders", "outbox.dev/reconcile-at=now")
-    world.wait_passes("OutboxPipeline", 3)
-    assert world.deployment("orders-billing-consumer")["spec"]["replicas"] == 5
-    assert world.deployment("orders-relay")["spec"]["replicas"] == 3
+    # Kubernetes' own autoscaler, on the number that the operator exports.
+    def pending() -> float | None:
+        return world.exported("consumer_pending", consumer="orders-billing")
+
+    async with connected(world.nats) as client:
+        for _ in range(4500):
+            await client.publish(f"{world.prefix}.orders.order.created", b"{}")
+        await client.flush(30)
+        with adapter(world, tmp_path, METRIC, pending):
+            world.apply(autoscaler(world))
+            wait_replicas(world, "orders-billing-consumer", 5, 180)
+            world.wait_condition(*BILLING, "Autoscaling", "True", "ScaledExternally")
+            # What comes from a repository again and again leaves the number alone.
+            world.apply(document)
+            world.annotate("OutboxPipeline", "orders", "outbox.dev/reconcile-at=now")
+            world.wait_passes("OutboxPipeline", 3)
+            assert world.deployment("orders-billing-consumer")["spec"]["replicas"] == 5
+            assert world.deployment("orders-relay")["spec"]["replicas"] == 3
+            await client.jetstream().purge_stream(f"{world.prefix}-orders")
+            wait_replicas(world, "orders-billing-consumer", 3, 180)
+            world.kubectl("delete", "hpa", "billing", "-n", world.namespace)
     assert not [one for one in world.events("orders") if one["reason"] == "DriftCorrected"]
-    world.kubectl("delete", "hpa", "billing", "-n", world.namespace)
-    world.kubectl("delete", "crd", METRICS["metadata"]["name"], "--wait=false")

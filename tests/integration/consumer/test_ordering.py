@@ -344,6 +344,69 @@ async def test_pods_come_and_go_and_each_key_keeps_its_order(
     assert by_pod.keys() & {1, 2}, "another took over"
 
 
+async def test_pods_of_lanes_come_and_go_and_work_side_by_side(
+    client: Client, stream_prefix: str
+) -> None:
+    """As the operator makes them of `lanes: 5`: from one pod to five to two, and all again."""
+    source = await Source.create(client, stream_prefix, ordering="PerKey", concurrency=4)
+    handled: list[int] = []
+    at_work: set[int] = set()
+    most_at_work = written = 0
+
+    async def lane(number: int) -> Source:
+        one = replace(source, config=replace(source.config, durable=f"lane-{number}"))
+        await one.create_durable(
+            filter_subject=f"{stream_prefix}.evt.{number}.>",
+            priority_policy="pinned_client", priority_groups=["outbox"],
+            priority_timeout=1_000_000_000,
+        )  # fmt: skip
+        return one
+
+    def pod(number: int) -> contextlib.AbstractAsyncContextManager[App]:
+        async def handle(event: ReceivedEvent, context: Context) -> None:
+            nonlocal most_at_work
+            at_work.add(number)
+            most_at_work = max(most_at_work, len(at_work))
+            await asyncio.sleep(0.001)
+            at_work.discard(number)
+            handled.append(event.json()["n"])
+
+        return consuming(replace(lanes[number].python(), health_port=0), calling(handle))
+
+    async def write(events: int) -> None:
+        nonlocal written
+        for number in range(written, written + events):
+            key = {"Ce-Partitionkey": f"key-{number % KEYS}"}
+            await source.publish({"n": number}, type=f"{number % KEYS}.order.created", **key)
+        written += events
+
+    async def done_of(*numbers: int) -> None:
+        wanted = sum(n % KEYS in numbers for n in range(written))
+        await eventually(
+            lambda: sum(n % KEYS in numbers for n in handled) >= wanted, "they have handled all"
+        )
+
+    lanes = [await lane(number) for number in range(KEYS)]
+    async with pod(0):
+        await write(50)
+        await done_of(0)
+        async with contextlib.AsyncExitStack() as others:
+            for number in range(1, KEYS):
+                await others.enter_async_context(pod(number))
+            await write(200)
+            await done_of(*range(KEYS))
+        async with pod(1):
+            await write(50)
+            await done_of(0, 1)
+            assert {n % KEYS for n in handled if n >= 250} == {0, 1}
+    async with contextlib.AsyncExitStack() as all_:
+        for number in range(KEYS):
+            await all_.enter_async_context(pod(number))
+        await done_of(*range(KEYS))
+    assert by_key(handled) == by_key(list(range(written)))
+    assert most_at_work > 1, "lanes work side by side"
+
+
 async def test_an_ordered_batch_holds_one_event_of_each_key(
     client: Client, stream_prefix: str
 ) -> None:

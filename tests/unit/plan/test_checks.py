@@ -15,6 +15,8 @@ CONTAINER = {"container": {"image": "i"}}
 BY_SHARD = {"connectionSecretRef": {"name": "db"}, "mode": "PerShard"}
 OVERFLOW = {"priorityPolicy": "Overflow", "priorityGroups": ["g"]}
 STREAM = {"name": "ORDERS", "subject": "orders.{event_type}"}
+SHARDED = {"outbox": {"shards": 8}, "stream": {**STREAM, "subject": "orders.{shard}.{event_type}"}}
+ORDERED = {"name": "a", "ordering": "PerKey", "handler": {"http": {"url": "http://a/"}}}
 
 
 @pytest.mark.parametrize(
@@ -86,6 +88,29 @@ def test_what_works_is_let_through(spec: dict[str, Any]) -> None:
         ({"relay": {"polling": {"min": "0", "max": "1s"}}}, r"wanted 0 < min"),
         ({"relay": {"autoscaling": {"targetDrainTime": "0s"}}}, r"wanted more than 0s, found 0s"),
         ({"consumers": [{"name": "a"}, {"name": "a"}]}, r"name 'a' is there twice"),
+        ({**SHARDED, "consumers": [{"name": "a", "lanes": 2}]}, r"a\]\.lanes: wanted 1, or orde"),
+        ({**SHARDED, "consumers": [{**ORDERED, "lanes": 9}]}, r"lanes: wanted at most 8.*found 9"),
+        (
+            {**SHARDED, "consumers": [{**ORDERED, "lanes": 2}, {"name": "a-1"}]},
+            r"'a-1' is there tw",
+        ),
+        (
+            {**SHARDED, "consumers": [{**ORDERED, "name": "a" * 62, "lanes": 2}]},
+            r"wanted at most 63 characters.*found 64",
+        ),
+        (
+            {"outbox": {"shards": 8, "ordering": "None"}, "consumers": [{**ORDERED, "lanes": 2}]},
+            r"does not tell shards apart",
+        ),
+        (
+            {
+                **SHARDED,
+                "consumers": [
+                    {**ORDERED, "lanes": 2, "filterEventTypes": [f"t{n}" for n in range(65)]}
+                ],
+            },
+            r"wanted at most 256 filters, found 260",
+        ),
         (
             {"consumers": [{"name": "a", "durableName": "D"}, {"name": "b", "durableName": "D"}]},
             r"durableName 'D' is there twice",

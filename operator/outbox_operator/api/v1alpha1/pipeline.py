@@ -209,9 +209,27 @@ class Relay(ApiModel):
 class PipelineConsumer(ConsumerConfigSpec):
     """One consumer of the pipeline; compiled into an EventConsumer named <pipeline>-<name>."""
 
-    model_config = model_rules(*CONSUMER_RULES)
+    model_config = model_rules(
+        *CONSUMER_RULES,
+        fixed("lanes"),
+        cel(
+            "self.lanes == 1 || self.ordering == 'PerKey' || "
+            "(has(self.inbox) && self.inbox.mode == 'PerShard')",
+            "lanes are for ordering PerKey and an inbox of mode PerShard: without an order any "
+            "number of pods read one durable consumer",
+        ),
+    )
 
     name: ObjectName = Field(description="Name within the pipeline.")
+    lanes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="With `ordering: PerKey`: so many EventConsumers, <pipeline>-<name>-<0, 1, …>, "
+        "divide the shards of the outbox among themselves, each with a durable consumer and pods "
+        "of its own; a key stays in its lane. `replicas` and `autoscaling` are each lane's. No "
+        "more than `outbox.shards`. Fixed at creation.",
+    )
     filterEventTypes: list[str] = Field(
         default_factory=list,
         max_length=256,

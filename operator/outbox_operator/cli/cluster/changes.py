@@ -13,6 +13,7 @@ from typing import Any, Final
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.errors import SpecError
+from outbox_operator.plan.kubernetes.lanes import lane_name
 from outbox_operator.reasons import Reason
 
 Body = Mapping[str, Any]
@@ -129,6 +130,12 @@ def set_state(body: Body, state: str, consumer: str | None = None) -> Change:
             did=f"relay {did}",
         )
     there = [str(one.get("name")) for one in body["spec"].get("consumers") or ()]
+    whole = next((one for one in there if consumer in _children_of(body, one)), consumer)
+    if consumer not in there and whole != consumer:
+        raise SpecError(
+            f"{consumer!r} is a lane of consumer {whole!r} of OutboxPipeline {name}, whose lanes "
+            f"stop and start together: --consumer {whole}"
+        )
     if consumer not in there:
         raise SpecError(
             f"OutboxPipeline {name} has no consumer {consumer!r}; it has "
@@ -273,16 +280,34 @@ def _state_judge(type_: ConditionType, state: str) -> Judge:
 
 def _consumer_judge(consumer: str, state: str) -> Judge:
     def judge(family: Family, generation: int) -> Verdict:
-        for child in family.children:
-            labels = child["metadata"].get("labels") or {}
-            if child["kind"] == meta.CONSUMER and labels.get(meta.CONSUMER_LABEL) == consumer:
-                if (child["spec"].get("state") or "Running") != state:
-                    break  # the operator has not passed it on
-                own = int(child["metadata"].get("generation") or 0)
-                return _state(child, ConditionType.WORKLOAD_AVAILABLE, state, own)
-        return Verdict(done=False, text=f"the operator has not passed it on to {consumer} yet")
+        wanted = _children_of(family.body, consumer)
+        found = [
+            child
+            for child in family.children
+            if child["kind"] == meta.CONSUMER
+            and (child["metadata"].get("labels") or {}).get(meta.CONSUMER_LABEL) in wanted
+            and (child["spec"].get("state") or "Running") == state
+        ]
+        if len(found) < len(wanted):  # the operator has not passed it on
+            return Verdict(done=False, text=f"the operator has not passed it on to {consumer} yet")
+        verdicts = [
+            _state(
+                child, ConditionType.WORKLOAD_AVAILABLE, state,
+                int(child["metadata"].get("generation") or 0),
+            )
+            for child in found
+        ]  # fmt: skip
+        return next((one for one in verdicts if not one.done), verdicts[0])
 
     return judge
+
+
+def _children_of(pipeline: Body, consumer: str) -> tuple[str, ...]:
+    """Names in the pipeline of what a consumer is made of: itself, or its lanes."""
+    for one in pipeline["spec"].get("consumers") or ():
+        if one.get("name") == consumer and int(one.get("lanes") or 1) > 1:
+            return tuple(lane_name(consumer, number) for number in range(int(one["lanes"])))
+    return (consumer,)
 
 
 def _state(body: Body, type_: ConditionType, state: str, generation: int) -> Verdict:

@@ -7,7 +7,7 @@ JetStream's own configuration.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from outbox_operator.api import meta
@@ -18,6 +18,7 @@ from outbox_operator.api.v1alpha1.stream import DeadLetter, EventStreamSpec, Str
 from outbox_operator.errors import SpecError
 from outbox_operator.plan import names
 from outbox_operator.plan.kubernetes.diff import stamped
+from outbox_operator.plan.kubernetes.lanes import Lane, lanes
 from outbox_operator.wire import subjects
 from outbox_operator.wire.subjects import SubjectTemplate
 
@@ -72,12 +73,11 @@ def event_consumers(pipeline: Pipeline) -> list[dict[str, Any]]:
         SpecError: A filter cannot be expressed over the subject template.
     """
     template = SubjectTemplate.parse(pipeline.spec.stream.subject)
-    return [_event_consumer(pipeline, template, consumer) for consumer in pipeline.spec.consumers]
+    return [_event_consumer(pipeline, template, lane) for lane in lanes(pipeline.spec)]
 
 
-def _event_consumer(
-    pipeline: Pipeline, template: SubjectTemplate, consumer: PipelineConsumer
-) -> dict[str, Any]:
+def _event_consumer(pipeline: Pipeline, template: SubjectTemplate, lane: Lane) -> dict[str, Any]:
+    consumer = lane.consumer
     # The whole specification, defaults included, is rendered each time: a field that was removed
     # from the pipeline then goes back to its default here.
     spec = consumer.model_dump(by_alias=True, exclude_none=True, include=_CONSUMER_FIELDS)
@@ -85,7 +85,7 @@ def _event_consumer(
         # Whoever writes it through the scale subresource owns it.
         del spec["replicas"]
     spec["streamRef"] = {"name": event_stream_name(pipeline)}
-    spec["filterSubjects"] = filter_subjects(template, consumer)
+    spec["filterSubjects"] = filter_subjects(template, consumer, lane.shards)
     # A position lost is every event handled again when the pipeline comes back.
     spec["deletionPolicy"] = pipeline.spec.deletionPolicy
     name = names.event_consumer_name(pipeline.meta.name, consumer.name)
@@ -134,18 +134,30 @@ def _mode(body: Mapping[str, Any]) -> str | None:
     return None if autoscaling is None else str(autoscaling.get("mode"))
 
 
-def filter_subjects(template: SubjectTemplate, consumer: PipelineConsumer) -> list[str]:
+def filter_subjects(
+    template: SubjectTemplate, consumer: PipelineConsumer, shards: Sequence[int] | None = None
+) -> list[str]:
     """Subject filters for the event types a consumer asks for; empty: all.
 
     Filters that another one covers are left out, because JetStream refuses overlaps.
+
+    Args:
+        template: Of the pipeline's subjects.
+        consumer: Who asks.
+        shards: Only events of these; None: of all. The template separates them.
 
     Raises:
         SpecError: The template cannot tell event types apart, or two filters overlap in part.
     """
     where = f"spec.consumers[{consumer.name}].filterEventTypes"
+    kinds, templates = consumer.filterEventTypes, [template]
+    if shards is not None:
+        templates = [_of_shard(template, shard) for shard in shards]
     filters = list(
-        dict.fromkeys(_filter_subject(template, kind, where) for kind in consumer.filterEventTypes)
+        dict.fromkeys(_filter_subject(one, kind, where) for one in templates for kind in kinds)
     )
+    if shards is not None and not kinds:
+        return [one.filter() for one in templates]
     kept = [
         one
         for one in filters
@@ -159,6 +171,11 @@ def filter_subjects(template: SubjectTemplate, consumer: PipelineConsumer) -> li
                     "write filters that do not share event types"
                 )
     return kept
+
+
+def _of_shard(template: SubjectTemplate, shard: int) -> SubjectTemplate:
+    tokens = (str(shard) if one == "{shard}" else one for one in template.text.split("."))
+    return SubjectTemplate.parse(".".join(tokens))
 
 
 def _filter_subject(template: SubjectTemplate, event_type: str, where: str) -> str:

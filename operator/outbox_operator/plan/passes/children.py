@@ -22,6 +22,7 @@ from outbox_operator.api.v1alpha1.stream import (
 )
 from outbox_operator.errors import OutboxError, SpecError
 from outbox_operator.plan.kubernetes.children import event_stream_name
+from outbox_operator.plan.kubernetes.lanes import lanes
 from outbox_operator.plan.kubernetes.resources import Body, ResourceId
 from outbox_operator.plan.names import event_consumer_name
 from outbox_operator.plan.passes.approval import Question, Vote
@@ -249,10 +250,10 @@ def _consumers(
     kept = [one for one in applied if one.step.wanted]  # the others are no longer declared
     summaries: list[ConsumerSummary] = []
     parts: list[Part] = []
-    for declared, one in zip(pipeline.spec.consumers, kept, strict=True):
+    for lane, one in zip(lanes(pipeline.spec), kept, strict=True):
         body = one.now or one.step.wanted
         status = parse_status(body, EventConsumerStatus)
-        summaries.append(_summary(declared.name, body, status))
+        summaries.append(_summary(lane.consumer.name, body, status))
         parts.append(_child_part(kind, body, status, one.change is Change.FROZEN))
     return _consumers_part(parts), tuple(summaries)
 

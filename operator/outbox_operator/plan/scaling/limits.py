@@ -104,8 +104,10 @@ def consumer_ceiling(spec: ConsumerConfigSpec) -> Ceiling | None:
         field = "ordering is PerKey" if spec.ordering == "PerKey" else "inbox.mode is PerShard"
         return Ceiling(pods=1, why=f"{field}, so that one pod at a time reads")
     if spec.priorityPolicy == "PinnedClient":
-        groups = max(1, len(spec.priorityGroups))
-        return Ceiling(pods=groups, why=f"priorityPolicy is PinnedClient with {groups} group(s)")
+        # Tried on nats-server 2.11 and 2.15: of several groups, too, one reader is given all.
+        return Ceiling(
+            pods=1, why="priorityPolicy is PinnedClient, so that one pod at a time reads"
+        )
     if spec.maxAckPending <= 0:
         return None
     # A program that reads by itself may take one message at a time.

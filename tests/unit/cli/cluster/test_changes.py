@@ -170,6 +170,20 @@ def test_a_consumer_is_named_by_its_place_and_name() -> None:
         changes.set_state(pipeline, "Stopped", "mailer")
 
 
+def test_all_lanes_of_a_consumer_stop_together() -> None:
+    spec = {"consumers": [{"name": "billing", "lanes": 2}]}
+    stopped = ("WorkloadAvailable", "True", "Stopped", 2)
+    change = changes.set_state(body(spec=spec), "Stopped", "billing")
+    lanes = [child(stopped, spec={"state": "Stopped"}) for _ in range(2)]
+    for number, lane in enumerate(lanes):
+        lane["metadata"]["labels"] = {"outbox.dev/consumer": f"billing-{number}"}
+    for some, done in ((lanes[:1], False), (lanes, True)):
+        family = Family(body=body(spec=spec), children=some)
+        assert change.judge(family, 2).done is done
+    with pytest.raises(SpecError, match=r"'billing-1' is a lane .* together: --consumer billing"):
+        changes.set_state(body(spec=spec), "Stopped", "billing-1")
+
+
 def test_what_a_pipeline_made_is_changed_there() -> None:
     owned = child(
         ownerReferences=[{"controller": True, "kind": "OutboxPipeline", "name": "orders"}]

@@ -66,6 +66,30 @@ def test_children_are_resources_of_ours() -> None:
     assert audit.spec.filterSubjects == []
 
 
+def test_lanes_divide_the_shards_and_read_all_of_them() -> None:
+    pipeline = resources.pipeline(
+        outbox={"shards": 5},
+        stream={"name": "ORDERS", "subject": "orders.{shard}.{event_type}"},
+        consumers=[
+            {**FULL["consumers"][0], "ordering": "PerKey", "lanes": 2, "filterEventTypes": []},
+            {**FULL["consumers"][1], "ordering": "PerKey", "lanes": 3, "filterEventTypes": ["a.>"]},
+            {"name": "all"},
+        ],
+    )
+    found = [parse_consumer(body) for body in children.event_consumers(pipeline)]
+    assert [(one.meta.name, one.spec.durableName, one.spec.filterSubjects) for one in found] == [
+        ("orders-billing-0", None, ["orders.0.>", "orders.2.>", "orders.4.>"]),
+        ("orders-billing-1", None, ["orders.1.>", "orders.3.>"]),
+        ("orders-audit-0", "AUDIT-0", ["orders.0.a.>", "orders.3.a.>"]),
+        ("orders-audit-1", "AUDIT-1", ["orders.1.a.>", "orders.4.a.>"]),
+        ("orders-audit-2", "AUDIT-2", ["orders.2.a.>"]),
+        ("orders-all", None, []),
+    ]
+    assert {one.meta.labels["outbox.dev/consumer"] for one in found} == {
+        "billing-0", "billing-1", "audit-0", "audit-1", "audit-2", "all",
+    }  # fmt: skip
+
+
 EXTERNAL = {"mode": "External"}
 
 

@@ -66,8 +66,8 @@ def test_a_relays_pods_beyond_the_shards_stand_by(
         ({**HTTP, "maxAckPending": 40, "concurrency": 1}, 10, None),
         ({**HTTP, "maxAckPending": -1}, 10, None),
         ({**CONTAINER, "maxAckPending": 4}, 4, "maxAckPending is 4"),
-        ({**CONTAINER, "priorityPolicy": "PinnedClient", "priorityGroups": ["a", "b"]}, 2,
-         "priorityPolicy is PinnedClient with 2 group(s)"),
+        ({**CONTAINER, "priorityPolicy": "PinnedClient", "priorityGroups": ["a", "b"]}, 1,
+         "priorityPolicy is PinnedClient, so that one pod at a time reads"),
     ],
 )  # fmt: skip
 def test_a_consumers_pods_beyond_what_it_can_have_in_hand_would_idle(

@@ -1,0 +1,46 @@
+"""The reference case on a real node: three pods, more under a load that rises, and three again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.autoscaled import Autoscaled, Load
+from support.stage import Stage
+
+LOAD = Load(
+    autoscaling={
+        "minReplicas": 3,
+        "maxReplicas": 10,
+        "targetBacklog": 100,
+        "scaleUp": {"maxStep": 2},
+        "scaleDown": {"stabilization": "2s", "maxStep": 2},
+    },
+    concurrency=4,
+    seconds=0.5,
+)
+"""Eight events a second and pod, for which a hundred may wait."""
+
+
+@pytest.fixture
+def parcels(stage: Stage) -> Iterator[Autoscaled]:
+    """The pipeline, with its three pods."""
+    made = Autoscaled(stage, LOAD)
+    try:
+        made.open()
+        yield made
+    finally:
+        made.close()
+
+
+def test_pods_follow_a_load_that_rises_and_falls(parcels: Autoscaled, stage: Stage) -> None:
+    stage.eventually("three pods", lambda: parcels.look().ready == 3)
+    budget = parcels.budget()
+    assert (budget["spec"]["maxUnavailable"], budget["status"]["expectedPods"]) == ("25%", 3)
+    assert budget["status"]["disruptionsAllowed"] == 1
+    parcels.write(480)
+    stage.eventually("more pods work", lambda: parcels.look().ready >= 5)
+    stage.eventually("all is handled", lambda: parcels.look().done >= 480)
+    stage.eventually("three pods again", lambda: parcels.look().ready == parcels.look().wanted == 3)
+    assert (parcels.durable()["pending"], parcels.durable().get("deadLetters")) == (0, 0)
