@@ -102,7 +102,13 @@ def test_the_operator_has_no_right_it_does_not_need(helm: Helm, values: Manifest
 def test_the_operator_has_every_right_over_what_it_makes(helm: Helm) -> None:
     objects = helm.render()
     needed = {"get", "list", "watch", "create", "patch", "delete"}
-    for resource in ("deployments", "configmaps", "serviceaccounts", "poddisruptionbudgets"):
+    for resource in (
+        "deployments",
+        "configmaps",
+        "serviceaccounts",
+        "services",
+        "poddisruptionbudgets",
+    ):
         assert verbs(objects, resource) == needed
     assert verbs(objects, "networkpolicies") == set()
     assert verbs(helm.render(EVERYTHING), "networkpolicies") == needed

@@ -108,9 +108,11 @@ class Client:
 
 
 @asynccontextmanager
-async def serving(archive: FilledArchive, **changes: Any) -> AsyncIterator[Client]:
+async def serving(
+    config: ArchiveApiConfig, issuer: Issuer, **changes: Any
+) -> AsyncIterator[Client]:
     """The process that answers, within this one; with other values in its configuration."""
-    app = ArchiveApiApp(dataclasses.replace(archive.config, **changes))
+    app = ArchiveApiApp(dataclasses.replace(config, **changes))
     task = asyncio.create_task(app.run())
     try:
         await eventually(lambda: task.done() or app.port != 0, "a port to ask at")
@@ -118,7 +120,7 @@ async def serving(archive: FilledArchive, **changes: Any) -> AsyncIterator[Clien
             await task
         address = f"http://127.0.0.1:{app.port}"
         async with httpx.AsyncClient(base_url=address, timeout=30.0) as http:
-            yield Client(http, archive.issuer)
+            yield Client(http, issuer)
     finally:
         app.stop()
         await ended(task, "the API's end")

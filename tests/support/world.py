@@ -26,7 +26,12 @@ _PATHS = {
     "Event": ("/apis/events.k8s.io/v1", "events"),
 }
 """Where the API server has the kinds that tests look at."""
-_WRITTEN = {*(plural for _, plural in _PATHS.values()), "serviceaccounts", "poddisruptionbudgets"}
+_WRITTEN = {
+    *(plural for _, plural in _PATHS.values()),
+    "serviceaccounts",
+    "services",
+    "poddisruptionbudgets",
+}
 _LOOKED_AFTER = ("OutboxPipeline", "EventStream", "EventConsumer")
 _THEIRS = ("events", "")
 HANDLER = {"http": {"url": "http://handler.test/events"}}

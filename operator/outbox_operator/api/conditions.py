@@ -29,6 +29,7 @@ class ConditionType(StrEnum):
     RELAY_AVAILABLE = "RelayAvailable"
     WORKLOAD_AVAILABLE = "WorkloadAvailable"
     ARCHIVE_COMPLETE = "ArchiveComplete"
+    API_AVAILABLE = "ApiAvailable"
     LAGGING = "Lagging"
     FOREIGN_PUBLISHER = "ForeignPublisher"
     UNFENCED = "Unfenced"

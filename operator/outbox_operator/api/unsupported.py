@@ -33,8 +33,6 @@ def _consumer_fields(path: str, spec: ConsumerConfigSpec) -> Iterator[str]:
     archive = None if spec.handler is None else spec.handler.archive
     if archive is not None and archive.backfill is not None:
         yield f"{path}.handler.archive.backfill"
-    if archive is not None and archive.api is not None:
-        yield f"{path}.handler.archive.api"
 
 
 def _refuse(fields: list[str]) -> None:

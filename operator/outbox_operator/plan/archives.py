@@ -10,12 +10,27 @@ import re
 from typing import Final
 
 from outbox_operator.api.fields import seconds
-from outbox_operator.api.v1alpha1.archive import ArchiveHandler
+from outbox_operator.api.v1alpha1.archive import ArchiveApi, ArchiveHandler
 from outbox_operator.api.v1alpha1.consumer import ConsumerConfigSpec
+from outbox_operator.api.v1alpha1.database import MigratedConnection, PostgresConnection
 from outbox_operator.errors import SpecError
 from outbox_operator.wire.archive import BATCH_EVENTS, ArchiveRules, RetentionClass
 
 _FIELDS: Final = {"keep_seconds": "keep", "event_types": "eventTypes"}
+
+
+def api_of(spec: ConsumerConfigSpec) -> ArchiveApi | None:
+    """The API that the archive of a consumer is to have."""
+    archive = archive_of(spec)
+    api = None if archive is None else archive.api
+    return api if api is not None and api.enabled else None
+
+
+def api_login(archive: ArchiveHandler, api: ArchiveApi) -> MigratedConnection:
+    """How the API logs in to the database of its archive."""
+    fields = archive.model_dump(include=set(PostgresConnection.model_fields), by_alias=True)
+    login = api.connectionSecretRef.model_dump()
+    return MigratedConnection.model_validate({**fields, "connectionSecretRef": login})
 
 
 def archive_of(spec: ConsumerConfigSpec) -> ArchiveHandler | None:

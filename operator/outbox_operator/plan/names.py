@@ -22,7 +22,7 @@ _HASH_LENGTH: Final = 8
 _VALUE: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9._]*[A-Za-z0-9])?")
 _NOT_IN_NAME: Final = re.compile(r"[^a-z0-9-]+")
 
-Component = Literal["stream", "relay", "consumer"]
+Component = Literal["stream", "relay", "consumer", "archive-api"]
 
 
 def child_name(*parts: str) -> str:
@@ -50,6 +50,11 @@ def workload_name(consumer: str) -> str:
     The tail keeps a pipeline's consumer called `relay` apart from the pipeline's relay.
     """
     return child_name(consumer, "consumer")
+
+
+def archive_api_name(consumer: str) -> str:
+    """The same for what answers questions about the archive of an EventConsumer."""
+    return child_name(consumer, "api")
 
 
 def event_consumer_name(pipeline: str, consumer: str) -> str:

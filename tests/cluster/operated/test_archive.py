@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import uuid
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+import pytest
+
+from outbox_operator.archive.api import settings as api_settings
+from outbox_operator.wire.archive import ArchiveDatabase
+from support.archive_api import serving
 from support.archiving import as_a_pod, writing
 from support.nats import connected
 from support.postgres import PostgresServer, execute, with_login
+from support.tokens import AUDIENCE, ISSUER, Issuer
 from support.waiting import eventually
 from support.world import World
 
@@ -127,6 +135,84 @@ async def test_an_archive_gets_tables_workload_and_a_truthful_status(
     world.wait_event("audit", "DriftCorrected", writer)
     world.kubectl("delete", "evc", "audit", "-n", world.namespace, "--timeout=120s")
     await execute(world.database, "SELECT payload FROM archive.events")
+
+
+async def test_an_archives_api_gets_pods_a_service_and_a_role_that_reads(
+    world: World, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    issuer = Issuer(tmp_path)
+    role, password = postgres_server.create_role("api")
+    url = with_login(world.database, role, password)
+    jwt = {
+        "issuer": ISSUER, "audience": AUDIENCE,
+        "jwksSecretRef": {"name": "issuer", "key": "jwks"},
+    }  # fmt: skip
+    api = {
+        "connectionSecretRef": {"name": "reader"},
+        "jwt": jwt,
+        "tenantColumn": "tenant",
+        "replicas": 0,
+    }
+    archive = {
+        "connectionSecretRef": {"name": "keeper"},
+        "retention": RETENTION,
+        "extract": {"tenant": "$.tenant"},
+        "api": api,
+    }
+    world.apply(
+        world.secret("keeper", url=world.database),
+        world.secret("reader", url=url),
+        world.secret("issuer", jwks=issuer.path.read_text()),
+        world.stream(),
+        world.consumer("audit", handler={"archive": archive}, replicas=0),
+    )
+    world.wait_ready(*AUDIT)
+    world.wait_condition(*AUDIT, "ApiAvailable", "True")
+    assert archived(world)["api"]["url"] == f"http://audit-api.{world.namespace}.svc:8090"
+    template = world.deployment("audit-api")["spec"]["template"]
+    assert template["spec"]["containers"][0]["args"] == ["archive", "serve"]
+    mounted = json.dumps(template["spec"]["volumes"])
+    assert '"reader"' in mounted
+    assert '"keeper"' not in mounted
+    world.kubectl("get", "pdb", "audit-api", "-n", world.namespace)
+    # What the pods are told is enough to answer, with the role that the operator gave its rights.
+    (tmp_path / "url").write_text(url)
+    document = world.get("ConfigMap", "audit-api")
+    assert document is not None
+    [text] = document["data"].values()
+    told_api = api_settings.parse(text, where="the ConfigMap")
+    config = dataclasses.replace(
+        told_api,
+        database=ArchiveDatabase(url_file=str(tmp_path / "url")),
+        jwt=dataclasses.replace(told_api.jwt, jwks_file=str(issuer.path)),
+        port=0,
+        health_port=0,
+    )
+    async with serving(config, issuer) as client:
+        assert (await client.found("/v1/events"))["events"] == []
+        assert (await client.http.get("/v1/events")).status_code == 401
+    # What is taken away comes back, and other keys roll the pods.
+    world.kubectl("delete", "service", "audit-api", "-n", world.namespace)
+    world.wait_event("audit", "DriftCorrected", "Service")
+    before = template["metadata"]["annotations"]
+    world.apply(world.secret("issuer", jwks='{"keys": []}'))
+    world.look_again(*AUDIT)
+
+    def rolled() -> bool:
+        now = world.deployment("audit-api")["spec"]["template"]["metadata"]["annotations"]
+        return bool(now != before)
+
+    await eventually(partial(asyncio.to_thread, rolled), "pods with the new keys")
+    # Without it, nothing of it is left, and the role may read no more.
+    archive.pop("api")
+    world.apply(world.consumer("audit", handler={"archive": archive}, replicas=0))
+    await eventually(
+        lambda: asyncio.to_thread(lambda: world.get("Deployment", "audit-api") is None),
+        "nothing answers any more",
+    )
+    world.wait_ready(*AUDIT)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await execute(url, "SELECT payload FROM archive.events")
 
 
 def looked(world: World, status: str) -> bool:

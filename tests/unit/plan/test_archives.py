@@ -103,10 +103,7 @@ def test_enough_may_be_in_flight(limit: int) -> None:
 
 @pytest.mark.parametrize(
     ("fields", "named"),
-    [
-        ({"backfill": {"connectionSecretRef": {"name": "orders"}}}, "handler.archive.backfill"),
-        ({"api": {}}, "handler.archive.api"),
-    ],
+    [({"backfill": {"connectionSecretRef": {"name": "orders"}}}, "handler.archive.backfill")],
 )
 def test_what_does_not_exist_yet_is_named(fields: dict[str, Any], named: str) -> None:
     check_consumer_supported(consumer(handler=changed()).spec)

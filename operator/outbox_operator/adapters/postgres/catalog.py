@@ -204,7 +204,8 @@ def _marked_roles(catalog: Mapping[str, Any]) -> set[str]:
     mark = parse_mark(catalog["schema"]["comment"]) if catalog["schema"] else None
     if mark is None:
         return set()
-    return {*mark.writers, *mark.readers, *([mark.relay_role] if mark.relay_role else ())}
+    single = {one for one in (mark.relay_role, mark.api_role) if one}
+    return {*mark.writers, *mark.readers, *single}
 
 
 def _tables(catalog: Mapping[str, Any]) -> dict[str, ObservedTable]:

@@ -76,10 +76,53 @@ class ArchiveBackfill(PostgresConnection):
     """Rows of an outbox table to begin with. Not supported yet."""
 
 
-class ArchiveApi(ApiModel):
-    """Queries over HTTP. Not supported yet."""
+class ArchiveJwt(ApiModel):
+    """Which tokens are believed."""
 
-    enabled: bool = Field(default=True, description="Whether they are served.")
+    model_config = model_rules(
+        cel(
+            "has(self.jwksUrl) != has(self.jwksSecretRef)",
+            "set exactly one of jwksUrl and jwksSecretRef",
+        ),
+    )
+
+    issuer: str = Field(min_length=1, max_length=1024, description="What `iss` has to be.")
+    audience: str = Field(
+        min_length=1, max_length=1024, description="What `aud` has to be, or to hold."
+    )
+    jwksUrl: str | None = Field(
+        default=None,
+        pattern=r"^https://[^\s@]+$",
+        max_length=2048,
+        description="Where the issuer publishes its keys.",
+    )
+    jwksSecretRef: SecretKeyRef | None = Field(
+        default=None, description="The issuer's public keys, as a JWKS document."
+    )
+    tenantClaim: str = Field(
+        default="tenant",
+        min_length=1,
+        max_length=256,
+        description="Claim that holds the tenant, with `tenantColumn`.",
+    )
+
+
+class ArchiveApi(ApiModel):
+    """Questions about an archive, answered over HTTP."""
+
+    enabled: bool = Field(default=True, description="Whether they are.")
+    connectionSecretRef: LoginSecretRef = Field(
+        description="The login that reads, of a role of its own, to the archive's database. Host, "
+        "port, name and TLS are those of the archive."
+    )
+    jwt: ArchiveJwt = Field(description="Which tokens are believed.")
+    tenantColumn: str | None = Field(
+        default=None,
+        pattern=r"^[a-z][a-z0-9_]{0,39}$",
+        description="Extracted column that says whose an event is: a caller sees those of one "
+        "tenant. Default: every caller sees all events.",
+    )
+    replicas: int = Field(default=2, ge=0, le=100, description="Pods that answer.")
 
 
 class ArchiveSeals(ApiModel):
@@ -105,6 +148,11 @@ class ArchiveHandler(MigratedConnection):
             "self.retention[self.retention.size() - 1].eventTypes.exists(x, x == '>')",
             "the last class of retention takes every event that no other takes: leave out its "
             "eventTypes",
+        ),
+        cel(
+            "!has(self.api) || !has(self.api.tenantColumn) || "
+            "(has(self.extract) && self.api.tenantColumn in self.extract)",
+            "api.tenantColumn is one of the columns of extract",
         ),
     )
 
@@ -159,7 +207,7 @@ class ArchiveHandler(MigratedConnection):
         default=None, description="Begin with the rows of an outbox table. Not supported yet."
     )
     api: ArchiveApi | None = Field(
-        default=None, description="Serve queries over HTTP. Not supported yet."
+        default=None, description="Answer questions over HTTP. Default: nobody does."
     )
 
 
@@ -179,6 +227,14 @@ class ArchiveGap(ApiModel):
     last: int = Field(description="Last number of them.")
     sentAfter: str | None = Field(default=None, description="When the event before was stored.")
     sentBefore: str | None = Field(default=None, description="When the event behind was stored.")
+
+
+class ArchiveApiState(ApiModel):
+    """What answers questions about an archive."""
+
+    url: str = Field(description="Where, within the cluster.")
+    replicas: int = Field(default=0, description="Pods that exist.")
+    readyReplicas: int = Field(default=0, description="Of these, that answer.")
 
 
 class ArchiveState(ApiModel):
@@ -213,5 +269,8 @@ class ArchiveState(ApiModel):
         default=None,
         description="Number and hash of the last seal. It has to be there still at the next look; "
         "`outbox archive verify --known` takes it.",
+    )
+    api: ArchiveApiState | None = Field(
+        default=None, description="What answers questions over HTTP."
     )
     sampledAt: str | None = Field(default=None, description="When the numbers were read.")

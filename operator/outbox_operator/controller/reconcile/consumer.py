@@ -24,11 +24,13 @@ from outbox_operator.controller.reconcile.resting import Outside
 from outbox_operator.controller.reconcile.scaling import Scaling
 from outbox_operator.controller.reconcile.secrets import secret_names
 from outbox_operator.controller.reconcile.votes import votes_on
-from outbox_operator.controller.reconcile.workloads import Workloads
+from outbox_operator.controller.reconcile.workloads import Beside, Workloads
 from outbox_operator.controller.runtime.objects import version_of
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import OutboxError
+from outbox_operator.plan.archives import api_of
 from outbox_operator.plan.checks import check_consumer
+from outbox_operator.plan.kubernetes.archive_api import api_objects, api_secret_refs
 from outbox_operator.plan.kubernetes.logins import consumer_logins
 from outbox_operator.plan.kubernetes.workloads import (
     consumer_login_refs,
@@ -36,7 +38,7 @@ from outbox_operator.plan.kubernetes.workloads import (
     consumer_replicas,
     consumer_secret_refs,
 )
-from outbox_operator.plan.names import durable_name, workload_name
+from outbox_operator.plan.names import archive_api_name, durable_name, workload_name
 from outbox_operator.plan.passes.approval import Vote
 from outbox_operator.plan.passes.consumer import (
     condition_types,
@@ -77,10 +79,12 @@ class _Secrets:
     Attributes:
         checksum: Of all that they mount.
         logins: Of what they log in with.
+        api: Of all that the pods of its archive's API mount.
     """
 
     checksum: str
     logins: str
+    api: str = ""
 
 
 class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
@@ -215,6 +219,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         try:
             mounted = await checksum(namespace, consumer_secret_refs(spec, nats))
             of_logins = await checksum(namespace, consumer_login_refs(spec, nats))
+            of_api = await checksum(namespace, api_secret_refs(spec))
         except OutboxError as error:
             return error
         logins = self._logins.get(
@@ -222,7 +227,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             (resource.meta.generation, nats, of_logins),
             lambda: consumer_logins(resource, nats, of_logins),
         )
-        return _Secrets(checksum=mounted, logins=logins)
+        return _Secrets(checksum=mounted, logins=logins, api=of_api)
 
     def _keeps_pods(
         self, resource: Consumer, durable: DurableResult, inbox: InboxResult, secrets: _Secrets
@@ -271,6 +276,15 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
                 replicas=wanted if stopped is None else 0,
                 settings=self.context.settings.pods,
             )
+            manifests += api_objects(
+                resource,
+                image=self.context.settings.image,
+                secret_checksum=secrets.api,
+                restarted_at=self._workloads.restarted_at(
+                    owner, archive_api_name(owner.name), now=restart
+                ),
+                settings=self.context.settings.pods,
+            )
             prerequisites_met = all(part.status == "True" for part in earlier)
             if not prerequisites_met and not self._workloads.exists(owner):
                 return not_started(
@@ -283,6 +297,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
                 stopped=stopped,
                 restarting=restart,
                 had=was_there(resource, kind, version.VERSION),
+                beside=_api_beside(resource),
             )
         except OutboxError as error:
             return WorkloadResult(part=failed(kind, error))
@@ -335,7 +350,20 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         super().forget(key, uid)
 
 
+def _api_beside(consumer: Consumer) -> Beside | None:
+    """The pods of its archive's API, if it has one."""
+    api = api_of(consumer.spec)
+    if api is None:
+        return None
+    return Beside(
+        kind=ConditionType.API_AVAILABLE,
+        deployment=archive_api_name(consumer.meta.name),
+        stopped=None if api.replicas else "spec.handler.archive.api.replicas is 0",
+    )
+
+
 def _secret_names(consumer: Consumer, source: Source) -> frozenset[str]:
     """Secrets that a pass reads, unless there is an inbox."""
     mounted = {name for name, _ in consumer_secret_refs(consumer.spec, source.nats)}
-    return frozenset(mounted | secret_names(source.nats))
+    of_api = {name for name, _ in api_secret_refs(consumer.spec)}
+    return frozenset(mounted | of_api | secret_names(source.nats))

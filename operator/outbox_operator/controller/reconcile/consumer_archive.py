@@ -26,6 +26,7 @@ from outbox_operator.controller.reconcile.postgres import (
     try_worker,
 )
 from outbox_operator.errors import OutboxError
+from outbox_operator.plan.archives import api_login, api_of
 from outbox_operator.plan.names import workload_name
 from outbox_operator.plan.passes.approval import Vote
 from outbox_operator.plan.passes.archive import (
@@ -71,14 +72,18 @@ async def ensure_archive(
     """
     owner = consumer.meta
     logins = await read_logins(context, owner, _FIELD, archive)
+    reader = await _reader(context, consumer, archive)
     done: ArchiveResult | SessionFailure | Pending
     if isinstance(logins, SessionFailure):
         context.background.cancel(owner.uid)
         done = logins
+    elif isinstance(reader, SessionFailure):
+        context.background.cancel(owner.uid)
+        done = reader
     else:
-        work = partial(_with_logins, context, consumer, archive, logins, tried, votes)
+        work = partial(_with_logins, context, consumer, archive, logins, reader, tried, votes)
         approved = owner.annotations.get(meta.APPROVE_PLAN_ANNOTATION)
-        wishes = (owner.generation, owner.paused, approved, *votes)
+        wishes = (owner.generation, owner.paused, approved, reader, *votes)
         done = await in_background(context, owner, logins, wishes, work)
     if isinstance(done, Pending):
         return archive_pending(consumer, elsewhere=done.elsewhere)
@@ -89,15 +94,28 @@ async def ensure_archive(
     return done
 
 
+async def _reader(
+    context: Context, consumer: Consumer, archive: ArchiveHandler
+) -> str | SessionFailure | None:
+    """The role that the archive's API logs in as, None without one; or why nobody knows."""
+    api = api_of(consumer.spec)
+    if api is None:
+        return None
+    field = f"{_FIELD}.api"
+    found = await read_logins(context, consumer.meta, field, api_login(archive, api))
+    return found if isinstance(found, SessionFailure) else found.worker.user
+
+
 async def _with_logins(
     context: Context,
     consumer: Consumer,
     archive: ArchiveHandler,
     logins: Logins,
+    reader: str | None,
     tried: dict[str, Logins],
     votes: Sequence[Vote],
 ) -> ArchiveResult:
-    desired = desired_archive(archive, "spec", writer=logins.worker.user)
+    desired = desired_archive(archive, "spec", writer=logins.worker.user, api_role=reader)
     observed = await in_session(
         context, consumer.meta, logins.owner, lambda admin: admin.archive.observe(desired)
     )

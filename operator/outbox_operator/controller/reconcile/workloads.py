@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from outbox_operator.controller.reconcile.resources import OwnedResources
 from outbox_operator.controller.runtime.child_cache import owner_of
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import OutboxError
+from outbox_operator.plan.kubernetes.archive_api import COMPONENT
 from outbox_operator.plan.kubernetes.logins import logins_changed
 from outbox_operator.plan.kubernetes.resources import Body, id_of, pruning_steps, wanted_steps
 from outbox_operator.plan.kubernetes.workloads import restarted_at
@@ -35,6 +37,21 @@ from outbox_operator.wire.config import HEALTH_PORT
 
 ASKED_PODS = 3
 """Pods that are asked why they are not ready; one answer is usually everybody's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """A second Deployment of an owner.
+
+    Attributes:
+        kind: Condition to report it under.
+        deployment: Its name.
+        stopped: Why no pods of it are wanted, None when they are.
+    """
+
+    kind: ConditionType
+    deployment: str
+    stopped: str | None
 
 
 class Workloads:
@@ -60,6 +77,7 @@ class Workloads:
         stopped: str | None,
         restarting: bool,
         had: bool,
+        beside: Beside | None = None,
     ) -> WorkloadResult:
         """Make the workload of an owner as rendered, and look how it does.
 
@@ -70,15 +88,28 @@ class Workloads:
             stopped: Why no pods are wanted, None when they are.
             restarting: Whether the manifests carry out a restart.
             had: Whether the owner had all of it before, by its last status.
+            beside: A second Deployment among them.
         """
         applied = await self._apply(owner, manifests, had=had)
-        observed = WorkloadObserved()
+        observed, other = WorkloadObserved(), WorkloadObserved()
         if all(one.error is None for one in applied):
             try:
                 observed = await self._observe(owner.namespace, applied, stopped)
+                if beside is not None:
+                    other = await self._observe(
+                        owner.namespace, applied, beside.stopped, name=beside.deployment
+                    )
             except OutboxError as error:
                 observed = WorkloadObserved(unreadable=error)
-        return workload_result(kind, applied, observed, stopped=stopped, restarting=restarting)
+        result = workload_result(kind, applied, observed, stopped=stopped, restarting=restarting)
+        if beside is None:
+            return result
+        of_other = workload_result(
+            beside.kind, applied, other, stopped=beside.stopped, restarting=restarting
+        )
+        if of_other.part is None or of_other.numbers is None:
+            return result
+        return replace(result, beside=(of_other.part, of_other.numbers))
 
     async def remove(self, owner: Meta) -> None:
         """Delete every object of an owner, unless it is paused. Raises what the API server says."""
@@ -96,9 +127,9 @@ class Workloads:
         return logins_changed(live, logins)
 
     def deployment(self, owner: Meta) -> Body | None:
-        """An owner's Deployment, as it was last seen."""
+        """An owner's Deployment, as it was last seen; not that of an archive's API."""
         owned = self._context.children.owned_by(owner.uid)
-        return next((one for one in owned if one["kind"] == "Deployment"), None)
+        return next((one for one in owned if _does_the_work(one)), None)
 
     def pods(self, owner: Meta) -> Replicas:
         """Numbers of an owner's pods, as its Deployment was last seen."""
@@ -131,11 +162,22 @@ class Workloads:
         return await self._resources.execute(owner, steps)
 
     async def _observe(
-        self, namespace: str, applied: Sequence[Applied[Body]], stopped: str | None
+        self,
+        namespace: str,
+        applied: Sequence[Applied[Body]],
+        stopped: str | None,
+        *,
+        name: str | None = None,
     ) -> WorkloadObserved:
-        """The Deployment, and its pods when it does not do well."""
+        """A Deployment, the first unless named, and its pods when it does not do well."""
         deployment = next(
-            (one.now for one in applied if one.step.wanted.get("kind") == "Deployment"), None
+            (
+                one.now
+                for one in applied
+                if one.step.wanted.get("kind") == "Deployment"
+                and name in (None, one.step.wanted["metadata"]["name"])
+            ),
+            None,
         )
         if deployment is None:
             return WorkloadObserved()
@@ -156,6 +198,11 @@ class Workloads:
         seen = int(cached["metadata"].get("generation") or 0)
         written = int(deployment["metadata"].get("generation") or 0)
         return cached if seen >= written else deployment
+
+
+def _does_the_work(body: Body) -> bool:
+    labels = body["metadata"].get("labels") or {}
+    return body["kind"] == "Deployment" and labels.get(meta.COMPONENT_LABEL) != COMPONENT
 
 
 def _belongs(owner: Meta, body: Body) -> bool:

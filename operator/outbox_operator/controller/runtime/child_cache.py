@@ -24,6 +24,7 @@ KINDS: Final[Mapping[str, str]] = {
     "ConfigMap": "v1",
     "ServiceAccount": "v1",
     "PodDisruptionBudget": "policy/v1",
+    "Service": "v1",
 }
 NETWORK_KINDS: Final[Mapping[str, str]] = {"NetworkPolicy": "networking.k8s.io/v1"}
 """Made, and so watched, only where the installation wants them: rights are asked for no sooner."""

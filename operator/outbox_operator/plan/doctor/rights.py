@@ -17,6 +17,7 @@ WANTED: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("apps", "deployments"): _MADE,
     ("", "configmaps"): _MADE,
     ("", "serviceaccounts"): _MADE,
+    ("", "services"): _MADE,
     ("policy", "poddisruptionbudgets"): _MADE,
     ("", "pods"): ("list",),
     ("", "secrets"): ("get",),

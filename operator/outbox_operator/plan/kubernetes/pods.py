@@ -58,8 +58,9 @@ def runtime_pod(
     files: tuple[SecretFile, ...],
     secret_checksum: str,
     restarted_at: str | None,
+    port: int | None = None,
 ) -> dict[str, Any]:
-    """A pod that runs one of our roles."""
+    """A pod that runs one of our roles; `port` is one that others call it at."""
     container: dict[str, Any] = {
         "name": workload.container,
         "image": image,
@@ -92,6 +93,8 @@ def runtime_pod(
         {"name": "config", "configMap": {"name": workload.name}},
         {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
     ]
+    if port is not None:
+        container["ports"].append({"name": "http", "containerPort": port, "protocol": "TCP"})
     if pull_policy is not None:
         container["imagePullPolicy"] = pull_policy
     _mount_secrets(container, volumes, files)

@@ -10,13 +10,14 @@ from typing import Any, Final
 
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.resource import Consumer, Pipeline
-from outbox_operator.api.v1alpha1.archive import ArchiveHandler
+from outbox_operator.api.v1alpha1.archive import ArchiveApi, ArchiveHandler
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.api.v1alpha1.database import PostgresConnection, PostgresTlsMode
 from outbox_operator.plan import names
-from outbox_operator.plan.archives import rules_of
+from outbox_operator.plan.archives import api_login, rules_of
 from outbox_operator.plan.kubernetes import podtemplate, secret_files
 from outbox_operator.wire.archive import ArchiveConfig, ArchiveDatabase
+from outbox_operator.wire.archive_api import ArchiveApiConfig, JwtConfig
 from outbox_operator.wire.config import (
     SECRETS_MOUNT,
     ConsumerConfig,
@@ -158,6 +159,30 @@ def archive_config(
         durable=names.durable_name(consumer),
         rules=rules_of(archive, "spec"),
         drain_seconds=float(grace - DRAIN_MARGIN_SECONDS),
+    )
+
+
+def archive_api_config(
+    consumer: Consumer, archive: ArchiveHandler, api: ArchiveApi
+) -> ArchiveApiConfig:
+    """What the process is told that answers questions about an archive."""
+    by_file = api.jwt.jwksSecretRef is not None
+    return ArchiveApiConfig(
+        namespace=consumer.meta.namespace,
+        consumer=consumer.meta.name,
+        database=ArchiveDatabase(
+            **_login(secret_files.ARCHIVE_API, api_login(archive, api)), schema=archive.schema_
+        ),
+        jwt=JwtConfig(
+            issuer=api.jwt.issuer,
+            audience=api.jwt.audience,
+            jwks_url=api.jwt.jwksUrl,
+            jwks_file=f"{SECRETS_MOUNT}/{secret_files.JWKS}" if by_file else None,
+            tenant_claim=api.jwt.tenantClaim,
+        ),
+        extracted=tuple(sorted(archive.extract)),
+        tenant_column=api.tenantColumn,
+        drain_seconds=float(GRACE_SECONDS - DRAIN_MARGIN_SECONDS),
     )
 
 

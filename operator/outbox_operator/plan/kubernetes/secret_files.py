@@ -10,16 +10,19 @@ from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec
 from outbox_operator.api.v1alpha1.database import PostgresConnection
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec
+from outbox_operator.plan.archives import api_login, api_of, archive_of
 from outbox_operator.wire.config import SECRETS_MOUNT
 
 DATABASE: Final = "database"
 INBOX: Final = "inbox"
 ARCHIVE: Final = "archive"
+ARCHIVE_API: Final = "archive-api"
 """Directories of a login: the files in them are named as in a Secret, see `_login`."""
 _LOGIN_KEYS: Final = ("url", "uri", "host", "port", "dbname", "username", "password")
 HTTP_TOKEN: Final = "http/token"  # noqa: S105 - a path
 HTTP_SIGNING_KEY: Final = "http/signing-key"
 HTTP_CA: Final = "http/ca.crt"
+JWKS: Final = "jwks/keys.json"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -87,6 +90,16 @@ def consumer_login_files(spec: EventConsumerSpec, nats: NatsConnection) -> tuple
     # Not that of the role that makes tables: a pod that writes need not be able to drop them.
     of_archive = _login(ARCHIVE, archive) if archive else ()
     return (*login, *of_archive, *nats_files(nats))
+
+
+def archive_api_files(spec: EventConsumerSpec) -> tuple[SecretFile, ...]:
+    """What a pod needs that answers questions about an archive: a login that reads, and keys."""
+    archive, api = archive_of(spec), api_of(spec)
+    if archive is None or api is None:
+        return ()
+    ref = api.jwt.jwksSecretRef
+    keys = () if ref is None else (SecretFile(JWKS, ref.name, ref.key),)
+    return (*_login(ARCHIVE_API, api_login(archive, api)), *keys)
 
 
 def _login(directory: str, connection: PostgresConnection) -> tuple[SecretFile, ...]:

@@ -16,7 +16,13 @@ from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec
 from outbox_operator.plan import names
 from outbox_operator.plan.kubernetes import pods, secret_files
-from outbox_operator.plan.kubernetes.diff import stamped
+from outbox_operator.plan.kubernetes.manifests import (
+    config_map,
+    deployment,
+    disruption_budget,
+    network_policies,
+    service_account,
+)
 from outbox_operator.plan.kubernetes.pods import Workload
 from outbox_operator.plan.kubernetes.podsettings import PodSettings
 from outbox_operator.plan.kubernetes.runtime_config import (
@@ -25,7 +31,7 @@ from outbox_operator.plan.kubernetes.runtime_config import (
     container_environment,
     relay_config,
 )
-from outbox_operator.wire.config import HEALTH_PORT, encode
+from outbox_operator.wire.config import encode
 
 
 def relay_replicas(spec: OutboxPipelineSpec, scaled: int | None) -> int:
@@ -143,15 +149,15 @@ def relay_objects(
         settings=settings,
     )
     return [
-        _service_account(workload),
-        _config_map(workload, config),
+        service_account(workload),
+        config_map(workload, config),
         # One relay works and the others stand by ready, so a voluntary disruption may take one
         # at any time; it must never block the drain of a node.
-        _disruption_budget(workload, 1),
-        *_network_policies(workload, settings, runs_ours=True),
+        disruption_budget(workload, 1),
+        *network_policies(workload, settings, runs_ours=True),
         # Two relays at once are safe (a lock in the database, a fence at the broker), so the new
         # pod is ready before the old one stops: a broken change leaves the old relay at work.
-        _deployment(workload, template, logins, replicas, {"maxSurge": 1, "maxUnavailable": 0}),
+        deployment(workload, template, logins, replicas, {"maxSurge": 1, "maxUnavailable": 0}),
     ]
 
 
@@ -202,7 +208,7 @@ def consumer_objects(
         selector=consumer_selector(consumer),
     )
     files = secret_files.consumer_files(consumer.spec, nats)
-    objects = [_service_account(workload)]
+    objects = [service_account(workload)]
     if handler.container is not None:
         environment = container_environment(
             consumer, stream_name=stream_name, nats=nats, dead_letter_prefix=dead_letter_prefix
@@ -224,7 +230,7 @@ def consumer_objects(
                 consumer, stream_name=stream_name, nats=nats, dead_letter_prefix=dead_letter_prefix
             )
         )
-        objects.append(_config_map(workload, config))
+        objects.append(config_map(workload, config))
         python = handler.python
         template = pods.runtime_pod(
             workload,
@@ -248,9 +254,9 @@ def consumer_objects(
     return [
         *objects,
         # Rounded up, so that a single pod never blocks the drain of a node.
-        _disruption_budget(workload, "25%"),
-        *_network_policies(workload, settings, runs_ours=handler.container is None),
-        _deployment(
+        disruption_budget(workload, "25%"),
+        *network_policies(workload, settings, runs_ours=handler.container is None),
+        deployment(
             workload,
             template,
             logins,
@@ -258,92 +264,3 @@ def consumer_objects(
             {"maxSurge": "25%", "maxUnavailable": 0},
         ),
     ]
-
-
-def _object(
-    workload: Workload,
-    api_version: str,
-    kind: str,
-    *,
-    annotations: Mapping[str, str] | None = None,
-    **body: Any,
-) -> dict[str, Any]:
-    return stamped(
-        {
-            "apiVersion": api_version,
-            "kind": kind,
-            "metadata": {
-                "name": workload.name,
-                "namespace": workload.meta.namespace,
-                "labels": dict(workload.labels),
-                **({"annotations": dict(annotations)} if annotations else {}),
-                "ownerReferences": [workload.meta.owner_reference()],
-            },
-            **body,
-        }
-    )
-
-
-def _service_account(workload: Workload) -> dict[str, Any]:
-    # The pods talk to Postgres, NATS and handlers, never to the Kubernetes API.
-    return _object(workload, "v1", "ServiceAccount", automountServiceAccountToken=False)
-
-
-def _config_map(workload: Workload, config: str) -> dict[str, Any]:
-    return _object(workload, "v1", "ConfigMap", data={pods.CONFIG_FILE: config})
-
-
-def _disruption_budget(workload: Workload, max_unavailable: int | str) -> dict[str, Any]:
-    return _object(
-        workload,
-        "policy/v1",
-        "PodDisruptionBudget",
-        spec={
-            "maxUnavailable": max_unavailable,
-            "selector": {"matchLabels": dict(workload.selector)},
-            # A pod that is not ready does no work: let it be moved.
-            "unhealthyPodEvictionPolicy": "AlwaysAllow",
-        },
-    )
-
-
-def _network_policies(
-    workload: Workload, settings: PodSettings, *, runs_ours: bool
-) -> list[dict[str, Any]]:
-    """What lets pods do their work where a namespace denies everything, if that is wanted.
-
-    Ports of databases and brokers are not in it: a policy counts the port of the pod behind
-    a Service, which nobody here knows. Who calls a program of the user's is not known either.
-    """
-    wanted = settings.network_policy
-    if wanted is None:
-        return []
-    spec: dict[str, Any] = {
-        "podSelector": {"matchLabels": dict(workload.selector)},
-        "policyTypes": ["Egress"],
-        "egress": list(wanted.egress) or [{}],
-    }
-    if runs_ours:
-        rule: dict[str, Any] = {"ports": [{"port": HEALTH_PORT, "protocol": "TCP"}]}
-        if wanted.metrics_from:
-            rule["from"] = list(wanted.metrics_from)
-        spec |= {"policyTypes": ["Ingress", "Egress"], "ingress": [rule]}
-    return [_object(workload, "networking.k8s.io/v1", "NetworkPolicy", spec=spec)]
-
-
-def _deployment(
-    workload: Workload,
-    template: Mapping[str, Any],
-    logins: str,
-    replicas: int,
-    rolling_update: Mapping[str, int | str],
-) -> dict[str, Any]:
-    spec: dict[str, Any] = {
-        "replicas": replicas,
-        "revisionHistoryLimit": 3,
-        "selector": {"matchLabels": dict(workload.selector)},
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": dict(rolling_update)},
-        "template": dict(template),
-    }
-    annotations = {meta.LOGINS_ANNOTATION: logins}
-    return _object(workload, "apps/v1", "Deployment", annotations=annotations, spec=spec)

@@ -27,6 +27,7 @@ from outbox_operator.plan.passes.approval import Question, Vote, allows, held, l
 from outbox_operator.plan.passes.inbox import InboxResult
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.plan_hash import plan_hash
+from outbox_operator.plan.postgres.archive_access import ApiAccess
 from outbox_operator.plan.postgres.archive_migrations import plan_archive
 from outbox_operator.plan.postgres.archive_numbers import ArchiveNumbers
 from outbox_operator.plan.postgres.archive_schema import (
@@ -98,8 +99,16 @@ class ArchiveResult(InboxResult):
     fresh: bool | None = False
 
 
-def desired_archive(archive: ArchiveHandler, path: str, *, writer: str | None) -> DesiredArchive:
-    """The tables that an archive wants; `writer` is the role that its pods log in as.
+def desired_archive(
+    archive: ArchiveHandler, path: str, *, writer: str | None, api_role: str | None = None
+) -> DesiredArchive:
+    """The tables that an archive wants.
+
+    Args:
+        archive: As declared.
+        path: Where, for messages: "spec".
+        writer: Role that its pods log in as.
+        api_role: Role that its API logs in as; None: it has none.
 
     Raises:
         SpecError: As `rules_of`.
@@ -111,6 +120,9 @@ def desired_archive(archive: ArchiveHandler, path: str, *, writer: str | None) -
         extracted=tuple(sorted(rules.extract)),
         writer=writer,
         readers=tuple(sorted(set(archive.readers))),
+        api=None
+        if api_role is None or archive.api is None
+        else ApiAccess(role=api_role, tenant=archive.api.tenantColumn),
     )
 
 

@@ -14,9 +14,10 @@ from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Consumer
 from outbox_operator.api.v1alpha1.approval import DecidedPart
-from outbox_operator.api.v1alpha1.archive import ArchiveState
+from outbox_operator.api.v1alpha1.archive import ArchiveApiState, ArchiveState
 from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec, EventConsumerStatus
-from outbox_operator.plan.archives import archive_of
+from outbox_operator.plan.archives import api_of, archive_of
+from outbox_operator.plan.kubernetes.archive_api import api_url
 from outbox_operator.plan.passes.approval import (
     Question,
     Vote,
@@ -52,6 +53,8 @@ def condition_types(spec: EventConsumerSpec) -> Sequence[ConditionType]:
         types.append(ConditionType.AUTOSCALING)
     if archive_of(spec) is not None:
         types.append(ConditionType.ARCHIVE_COMPLETE)
+    if api_of(spec) is not None:
+        types.append(ConditionType.API_AVAILABLE)
     return types
 
 
@@ -129,16 +132,30 @@ def _about(question: Question | None, part: DecidedPart, before: str | None) -> 
 
 
 def _archive_state(
-    consumer: Consumer, durable: DurableResult, inbox: InboxResult
+    consumer: Consumer, durable: DurableResult, inbox: InboxResult, workload: WorkloadResult
 ) -> ArchiveState | None:
     """`status.archive`; None: none is declared, or nobody has seen it."""
     if archive_of(consumer.spec) is None:
         return None
     state = inbox.state if isinstance(inbox, ArchiveResult) else consumer.status.archive
+    if state is not None:
+        state = state.model_copy(update={"api": _api_state(consumer, state, workload)})
     if state is None or durable.state is None:
         return state
     lag = durable.state.pending + durable.state.ackPending
     return state.model_copy(update={"lag": lag})
+
+
+def _api_state(
+    consumer: Consumer, before: ArchiveState, workload: WorkloadResult
+) -> ArchiveApiState | None:
+    """`status.archive.api`; what nobody could look at stays as it was."""
+    if api_of(consumer.spec) is None:
+        return None
+    if workload.beside is None:
+        return before.api
+    _, pods = workload.beside
+    return ArchiveApiState(url=api_url(consumer), replicas=pods.existing, readyReplicas=pods.ready)
 
 
 def consumer_result(
@@ -182,7 +199,9 @@ def consumer_result(
         status = status.model_copy(update=update)
     if consumer.spec.inbox is None or inbox.database is not None:
         status = status.model_copy(update={"inboxDatabase": inbox.database})
-    status = status.model_copy(update={"archive": _archive_state(consumer, durable, inbox)})
+    status = status.model_copy(
+        update={"archive": _archive_state(consumer, durable, inbox, workload)}
+    )
     acted_on = {meta.RESTART_ANNOTATION} if workload.restarted else set()
     if durable.reset_over and meta.RESET_LEFT_ANNOTATION in consumer.meta.annotations:
         acted_on.add(meta.RESET_LEFT_ANNOTATION)
@@ -196,6 +215,8 @@ def consumer_result(
     pending = durable.pending_move or (inbox.pending_move if asked else status.pendingMove)
     status = status.model_copy(update={"approvals": approvals, "pendingMove": pending})
     of_pods = () if workload.part is None else (workload.part,)
+    if workload.beside is not None:
+        of_pods = (*of_pods, workload.beside[0])
     archived = inbox if isinstance(inbox, ArchiveResult) else ArchiveResult()
     of_scaling = None if scaled is None else scaled.part
     of_numbers = tuple(part for part in (of_scaling, archived.complete) if part is not None)

@@ -82,6 +82,7 @@ class WorkloadResult:
         selector: Picks its pods.
         drifts: What somebody had changed or deleted and was put back.
         restarted: Whether a restart that was asked for has been rendered and applied.
+        beside: What stands beside it: its part, and numbers of its pods.
     """
 
     part: Part | None = None
@@ -90,6 +91,7 @@ class WorkloadResult:
     selector: str = ""
     drifts: tuple[str, ...] = ()
     restarted: bool = False
+    beside: tuple[Part, Replicas] | None = None
 
 
 def not_started(kind: ConditionType, text: str) -> WorkloadResult:

@@ -23,5 +23,5 @@ def archive(
 @pytest.fixture
 async def client(archive: FilledArchive) -> AsyncIterator[Client]:
     """Who asks it."""
-    async with serving(archive) as client:
+    async with serving(archive.config, archive.issuer) as client:
         yield client

@@ -171,7 +171,7 @@ async def test_who_asked_for_what_is_written_down(archive: FilledArchive, client
 
 async def test_who_asks_too_often_is_told_to_wait(archive: FilledArchive) -> None:
     limits = dataclasses.replace(archive.config.limits, requests_per_second=0.1, burst=2)
-    async with serving(archive, limits=limits) as client:
+    async with serving(archive.config, archive.issuer, limits=limits) as client:
         statuses = [(await client.get("/v1/events?limit=1")).status_code for _ in range(3)]
         assert statuses == [200, 200, 429]
         assert (await client.get("/v1/events?limit=1", sub="bob")).status_code == 200
@@ -180,7 +180,7 @@ async def test_who_asks_too_often_is_told_to_wait(archive: FilledArchive) -> Non
 async def test_a_key_that_the_issuer_takes_back_is_not_believed_and_a_new_one_is(
     archive: FilledArchive,
 ) -> None:
-    async with serving(archive) as client:
+    async with serving(archive.config, archive.issuer) as client:
         assert (await client.get("/v1/events")).status_code == 200
         issuer = archive.issuer
         before, issuer.ed = issuer.ed, ed25519.Ed25519PrivateKey.generate()

@@ -279,8 +279,8 @@ def test_what_the_operator_may_not_do_is_told() -> None:
                 "resources": ["*"], "verbs": ["*"]}  # fmt: skip
 
     assert list(check_rights([everything], "shop")) == []
-    assert len(list(check_rights([named], "shop"))) == 11
+    assert len(list(check_rights([named], "shop"))) == 12
     texts = [one.message for one in check_rights([but_pods], "shop")]
     assert "it may not list pods" in texts
     assert "it may not get secrets" in texts
-    assert len(texts) == 4
+    assert len(texts) == 5
