@@ -47,6 +47,7 @@ class Settings:
         identity: Who we are in the Lease and in Events; must differ between replicas.
         requesters_verified: Whether the cluster compares who asks for a task with who creates it.
         workers: Passes that run at once.
+        postgres_connections: To one PostgreSQL server there are never more.
         deletion_deadline_seconds: After this time a deleted object is let go even though what it
             owned outside Kubernetes could not be cleaned up.
 
@@ -66,6 +67,7 @@ class Settings:
     identity: str
     requesters_verified: bool = False
     workers: int = 20
+    postgres_connections: int = 20
     deletion_deadline_seconds: float = 120.0
     lease_duration_seconds: float = _seconds(
         15.0, "a standby takes over when the leader was silent for this long, in whole seconds"
@@ -200,6 +202,9 @@ def from_environment(
         identity=text("IDENTITY") or environment.get("POD_NAME") or socket.gethostname(),
         requesters_verified=_switch("REQUESTERS_VERIFIED", text("REQUESTERS_VERIFIED", "false")),
         workers=_number("WORKERS", text("WORKERS", "20"), 1, 1000),
+        postgres_connections=_number(
+            "POSTGRES_CONNECTIONS", text("POSTGRES_CONNECTIONS", "20"), 2, 1000
+        ),
         deletion_deadline_seconds=_number(
             "DELETION_DEADLINE", text("DELETION_DEADLINE", "120"), 5, 86_400
         ),

@@ -10,7 +10,7 @@ import pytest
 
 from outbox_operator.adapters.nats.advisories import Heard
 from outbox_operator.adapters.nats.auth import NatsAuth
-from outbox_operator.controller.reconcile.connections import NatsConnections
+from outbox_operator.controller.reconcile.nats_connections import NatsConnections
 from outbox_operator.plan.jetstream.names import cares_for
 from support.nats import NatsServer, connected, with_permissions
 from support.waiting import eventually

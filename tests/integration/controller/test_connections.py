@@ -15,10 +15,14 @@ import pytest
 
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.adapters.postgres.url import PostgresTarget, parse_url
-from outbox_operator.controller.reconcile.connections import IDLE_SECONDS, PostgresConnections
+from outbox_operator.controller.reconcile.places import IDLE_SECONDS
+from outbox_operator.controller.reconcile.postgres_connections import PostgresConnections
+from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import OutboxError, PostgresError
 from support.certificates import Certificates
 from support.ports import free_port
+from support.postgres import PostgresServer, with_login
+from support.tcp_proxy import TcpProxy
 from support.waiting import SECONDS
 
 
@@ -153,3 +157,49 @@ async def test_what_was_refused_keeps_nothing_of_the_attempt(
         del refused
     # One with the system's authorities is shared, and the last attempt may not be gone yet.
     assert tls_contexts() <= before + 2
+
+
+async def test_all_logins_at_a_server_share_its_places(
+    postgres_server: PostgresServer, database: str, clock: Clock
+) -> None:
+    """However many pipelines there are: work, and the question whether the server is there."""
+    logins = [postgres_server.create_role(f"login{number}") for number in range(6)]
+    targets = [parse_url(with_login(database, *login)) for login in logins]
+    connections = PostgresConnections(lambda *_: None, clock, SECONDS, per_server=4)
+    counted = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'outbox-operator'"
+    seen = []
+
+    async def work(number: int) -> None:
+        user = ObjectKey("OutboxPipeline", f"shop-{number % 3}", str(number))
+        async with connections.lease(targets[number % len(targets)], user) as admin:
+            seen.append(await admin._connection.fetchval(counted))
+
+    async with asyncio.timeout(2 * SECONDS):
+        await asyncio.gather(*map(work, range(60)), *(connections.check() for _ in range(3)))
+    assert len(seen) == 60
+    assert 1 < max(seen) <= 4
+    await connections.close()
+
+
+async def test_a_server_that_hangs_is_silent_to_all_who_wait_for_its_places(
+    postgres_server: PostgresServer, database: str, clock: Clock
+) -> None:
+    proxy = await TcpProxy(lambda: postgres_server.port).start()
+    proxy.hold()
+    behind = database.replace(f":{postgres_server.port}/", f":{proxy.port}/")
+    targets = [parse_url(with_login(behind, f"login{number}", "x")) for number in range(5)]
+    connections = PostgresConnections(lambda *_: None, clock, 0.3, per_server=2)
+
+    async def work(target: PostgresTarget) -> None:
+        async with connections.lease(target, "a"):
+            pass
+
+    works = [asyncio.create_task(work(target)) for target in targets]
+    await asyncio.sleep(0)
+    await connections.check()
+    assert all(connections.silence(target) is not None for target in targets)
+    for one in works:
+        one.cancel()
+    await asyncio.gather(*works, return_exceptions=True)
+    await connections.close()
+    await proxy.close()

@@ -22,10 +22,11 @@ from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus
 from outbox_operator.controller.exported import Exported
 from outbox_operator.controller.reconcile.background import Background
 from outbox_operator.controller.reconcile.cluster import ClusterIdentity
-from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
 from outbox_operator.controller.reconcile.consumer_inbox import ensure_inbox
 from outbox_operator.controller.reconcile.context import Context
+from outbox_operator.controller.reconcile.nats_connections import NatsConnections
 from outbox_operator.controller.reconcile.pipeline_database import PipelineDatabase
+from outbox_operator.controller.reconcile.postgres_connections import PostgresConnections
 from outbox_operator.controller.reconcile.room import Room
 from outbox_operator.controller.reconcile.secrets import Secrets
 from outbox_operator.controller.runtime.child_cache import Children

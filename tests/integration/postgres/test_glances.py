@@ -11,8 +11,8 @@ import pytest
 
 from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.controller.reconcile import outside
-from outbox_operator.controller.reconcile.connections import PostgresConnections
 from outbox_operator.controller.reconcile.outside import DatabasePlace, OutboxQuestion
+from outbox_operator.controller.reconcile.postgres_connections import PostgresConnections
 from outbox_operator.plan.postgres.state import DesiredDatabase
 from support.outbox import OWNER, publish_all
 from support.owned import OwnedDatabase

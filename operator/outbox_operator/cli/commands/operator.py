@@ -18,6 +18,7 @@ _FLAGS: Final = {
     "lease-namespace": "where the Lease is; default: the pod's namespace",
     "identity": "who this process is in the Lease; default: the host name",
     "workers": "objects worked on at once; default: 20",
+    "postgres-connections": "most connections to one PostgreSQL server; default: 20",
     "deletion-deadline": "seconds after which a deleted object is let go; default: 120",
 }
 

@@ -14,7 +14,8 @@ from outbox_operator.adapters.kubernetes.objects import Ref
 from outbox_operator.api import meta
 from outbox_operator.controller.reconcile.background import Background
 from outbox_operator.controller.reconcile.cluster import ClusterIdentity
-from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
+from outbox_operator.controller.reconcile.nats_connections import NatsConnections
+from outbox_operator.controller.reconcile.postgres_connections import PostgresConnections
 from outbox_operator.controller.reconcile.resting import Resting
 from outbox_operator.controller.reconcile.room import Room
 from outbox_operator.controller.reconcile.secrets import Secrets
@@ -97,7 +98,9 @@ class Context:
             wake=wake,
             secrets=Secrets(kube, time.monotonic, settings.secret_age_seconds),
             nats=NatsConnections(wake, time.monotonic, lambda user: cares_for(objects.get(user))),
-            postgres=PostgresConnections(wake, time.monotonic),
+            postgres=PostgresConnections(
+                wake, time.monotonic, per_server=settings.postgres_connections
+            ),
             background=Background(wake),
             comparisons=Room(wake),
             cluster=ClusterIdentity(kube),

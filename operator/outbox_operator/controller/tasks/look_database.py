@@ -11,8 +11,8 @@ from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.api import meta
 from outbox_operator.api.resource import Consumer, Meta, Pipeline
 from outbox_operator.api.v1alpha1.database import MigratedConnection
-from outbox_operator.controller.reconcile.connections import PER_TARGET
 from outbox_operator.controller.reconcile.postgres import Logins, in_session, read_logins
+from outbox_operator.controller.reconcile.postgres_connections import PER_TARGET
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.tasks.action import Work
 from outbox_operator.errors import OutboxError

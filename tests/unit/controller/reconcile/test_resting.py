@@ -15,9 +15,10 @@ from outbox_operator.api import meta
 from outbox_operator.controller.exported import Exported
 from outbox_operator.controller.reconcile.background import Background
 from outbox_operator.controller.reconcile.cluster import ClusterIdentity
-from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
 from outbox_operator.controller.reconcile.context import Context
+from outbox_operator.controller.reconcile.nats_connections import NatsConnections
 from outbox_operator.controller.reconcile.pipeline import counted_from
+from outbox_operator.controller.reconcile.postgres_connections import PostgresConnections
 from outbox_operator.controller.reconcile.resting import Outside
 from outbox_operator.controller.reconcile.room import Room
 from outbox_operator.controller.reconcile.secrets import Secrets

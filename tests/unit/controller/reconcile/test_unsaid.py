@@ -14,8 +14,9 @@ from outbox_operator.api.v1alpha1.stream import EventStreamStatus
 from outbox_operator.controller.exported import Exported
 from outbox_operator.controller.reconcile.background import Background
 from outbox_operator.controller.reconcile.cluster import ClusterIdentity
-from outbox_operator.controller.reconcile.connections import NatsConnections, PostgresConnections
 from outbox_operator.controller.reconcile.context import Context
+from outbox_operator.controller.reconcile.nats_connections import NatsConnections
+from outbox_operator.controller.reconcile.postgres_connections import PostgresConnections
 from outbox_operator.controller.reconcile.room import Room
 from outbox_operator.controller.reconcile.secrets import Secrets
 from outbox_operator.controller.reconcile.stream import StreamReconciler

@@ -1,10 +1,9 @@
-"""Connections to NATS and Postgres that reconcilers share.
+"""Connections to PostgreSQL that reconcilers share.
 
-One NATS connection per server and login, whatever the number of resources (hosted NATS limits
-connections); a few Postgres connections per login, closed when idle. A connection that breaks or
-comes back wakes every resource that used it, so that statuses follow within moments instead of at
-the next resync. So does a PostgreSQL that no longer answers: it is asked now and then whatever the
-passes do, because the end of a statement that hangs is too late a sign.
+A few per login, closed when idle, and a bound on those of all logins at a server (`places`). A
+connection that breaks wakes every resource that used it, so that statuses follow within moments
+instead of at the next resync. So does a server that no longer answers: it is asked now and then
+whatever the passes do, because the end of a statement that hangs is too late a sign.
 """
 
 from __future__ import annotations
@@ -12,147 +11,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from outbox_operator.adapters.nats import connection as nats_adapter
-from outbox_operator.adapters.nats.admin import JetStreamAdmin
-from outbox_operator.adapters.nats.advisories import Heard, listen_for_changes
-from outbox_operator.adapters.nats.auth import NatsAuth
-from outbox_operator.adapters.nats.errors import disconnected_error
 from outbox_operator.adapters.postgres import connection as postgres
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.adapters.postgres.errors import understood
 from outbox_operator.adapters.postgres.url import PostgresTarget
+from outbox_operator.controller.reconcile.places import IDLE_SECONDS, REFUSAL_SECONDS, Places
+from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import OutboxError, PostgresError
 from outbox_operator.reasons import Reason
 
-log = logging.getLogger(__name__)
-
-IDLE_SECONDS = 120.0
-"""Longer than a resync of a quiet resource, so that its connection is still there."""
-REFUSAL_SECONDS = 1.0
-"""A refused connection is not tried again within this time, however many resources ask. The refusal
-is kept as a copy: what was raised holds on to the whole attempt, with its TLS context."""
-PER_TARGET = 2
-"""Postgres connections per login; more work waits its turn."""
+Hosts: TypeAlias = tuple[tuple[str, int], ...]
+"""Of a server, with their ports: as a login names them."""
+PER_TARGET: Final = 2
+"""Connections per login; more work waits its turn."""
+PER_SERVER: Final = 20
+"""Connections per server, unless a setting says otherwise."""
 ANSWER_SECONDS: Final = 8.0
-"""A PostgreSQL that has not answered within this time counts as silent."""
-
-
-@dataclass
-class _NatsEntry:
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    users: set[Any] = field(default_factory=set)
-    connection: Any = None
-    admin: JetStreamAdmin | None = None
-    used_at: float = 0.0
-    refused: tuple[float, OutboxError] | None = None
-
-
-class NatsConnections:
-    """Shared NATS connections, by login.
-
-    Args:
-        wake: Called with every user of a connection that broke or came back, and with those whose
-            stream or durable consumer the server says was changed or deleted.
-        clock: Monotonic seconds.
-        cares_for: Streams and durable consumers that a user looks after.
-    """
-
-    def __init__(
-        self,
-        wake: Callable[[Any, str], None],
-        clock: Callable[[], float],
-        cares_for: Callable[[Any], Heard] = lambda _user: frozenset(),
-    ) -> None:
-        self._wake = wake
-        self._cares_for = cares_for
-        self._clock = clock
-        self._entries: dict[NatsAuth, _NatsEntry] = {}
-
-    async def admin(self, auth: NatsAuth, user: Any = None) -> JetStreamAdmin:
-        """JetStream administration over the shared connection of a login.
-
-        Args:
-            auth: The login.
-            user: Who is woken when the connection changes; None: nobody but those of before.
-
-        Raises:
-            NatsError: Unreachable; names address and reason.
-            CredentialsError: The server refused the login.
-            UnsupportedServerError: No JetStream, or too old.
-        """
-        entry = self._entries.setdefault(auth, _NatsEntry())
-        if user is not None:
-            entry.users.add(user)
-        entry.used_at = self._clock()
-        async with entry.lock:
-            if entry.admin is not None and entry.connection.is_closed:
-                entry.admin = None  # for good, for example expired credentials: log in anew
-            if entry.admin is not None:
-                if not entry.connection.is_connected:
-                    raise disconnected_error(entry.connection, auth)
-                return entry.admin
-            if entry.refused and self._clock() - entry.refused[0] < REFUSAL_SECONDS:
-                raise copy.copy(entry.refused[1])
-            refusal: OutboxError | None = None
-            try:
-                entry.connection = await nats_adapter.connect(
-                    auth,
-                    name="outbox-operator",
-                    on_disconnected=lambda: self._changed(auth, "nats disconnected"),
-                    on_reconnected=lambda: self._changed(auth, "nats reconnected"),
-                    on_closed=lambda: self._changed(auth, "nats closed the session"),
-                )
-            except OutboxError as error:
-                refusal = copy.copy(error)
-            if refusal is not None:
-                entry.refused = (self._clock(), refusal)
-                raise copy.copy(refusal)
-            await listen_for_changes(entry.connection, lambda heard: self._heard(auth, heard))
-            entry.refused = None
-            entry.admin = JetStreamAdmin(entry.connection, auth)
-            return entry.admin
-
-    def _changed(self, auth: NatsAuth, trigger: str) -> None:
-        entry = self._entries.get(auth)
-        log.info("%s", trigger, extra={"address": auth.address})
-        for user in list(entry.users) if entry else ():
-            self._wake(user, trigger)
-
-    def _heard(self, auth: NatsAuth, heard: Heard) -> None:
-        entry = self._entries.get(auth)
-        for user in list(entry.users) if entry else ():
-            if heard & self._cares_for(user):
-                self._wake(user, "changed in JetStream")
-
-    def forget(self, user: Any) -> None:
-        """A resource is gone: do not wake it any more."""
-        for entry in self._entries.values():
-            entry.users.discard(user)
-
-    async def sweep(self) -> None:
-        """Close what nobody used for a while (rotated credentials, deleted resources)."""
-        for auth, entry in list(self._entries.items()):
-            if self._clock() - entry.used_at > IDLE_SECONDS and not entry.lock.locked():
-                del self._entries[auth]
-                await _close_nats(entry)
-
-    async def close(self) -> None:
-        """Close all."""
-        entries, self._entries = list(self._entries.values()), {}
-        for entry in entries:
-            await _close_nats(entry)
-
-
-async def _close_nats(entry: _NatsEntry) -> None:
-    if entry.connection is not None:
-        with contextlib.suppress(Exception):  # already gone is as good as closed
-            await entry.connection.close()
+"""A server that has not answered within this time counts as silent."""
 
 
 @dataclass
@@ -161,6 +41,7 @@ class _PostgresEntry:
     users: set[Any] = field(default_factory=set)
     idle: deque[tuple[float, Any]] = field(default_factory=deque)
     leases: int = 0
+    """Those who work with a connection, or wait for one."""
     used_at: float = 0.0
     refused: tuple[float, OutboxError] | None = None
     silent: PostgresError | None = None
@@ -173,6 +54,7 @@ class PostgresConnections:
         wake: Called with every user of a connection that broke, and of a server that fell silent.
         clock: Monotonic seconds.
         answer_seconds: How long a server may take to answer the question whether it is there.
+        per_server: So many connections to a server there may be, at least 2.
     """
 
     def __init__(
@@ -180,11 +62,14 @@ class PostgresConnections:
         wake: Callable[[Any, str], None],
         clock: Callable[[], float],
         answer_seconds: float = ANSWER_SECONDS,
+        per_server: int = PER_SERVER,
     ) -> None:
         self._wake = wake
         self._clock = clock
         self._answer_seconds = answer_seconds
+        self._per_server = per_server
         self._entries: dict[PostgresTarget, _PostgresEntry] = {}
+        self._places: dict[Hosts, Places] = {}
         self._closing = False
 
     @contextlib.asynccontextmanager
@@ -206,7 +91,8 @@ class PostgresConnections:
             entry.users.add(user)
         entry.leases += 1
         try:
-            async with entry.slots:
+            namespace = user.namespace if isinstance(user, ObjectKey) else ""
+            async with entry.slots, self._places_at(target.hosts).work(namespace):
                 connection = await self._take(target, entry, fresh)
                 clean = False
                 try:
@@ -225,15 +111,39 @@ class PostgresConnections:
 
     async def check(self) -> None:
         """Ask every server in use for a sign of life, and wake the users of those that change."""
-        await asyncio.gather(*(self._check(*one) for one in list(self._entries.items())))
+        servers: dict[Hosts, list[PostgresTarget]] = {}
+        for target in self._entries:
+            servers.setdefault(target.hosts, []).append(target)
+        await asyncio.gather(*map(self._check, servers.values()))
 
-    async def _check(self, target: PostgresTarget, entry: _PostgresEntry) -> None:
-        connection = self._idle(entry)
-        if connection is None and not entry.leases:
-            return  # nobody is there who could notice; the next one who comes will
-        silent: PostgresError | None = None
+    async def _check(self, targets: Sequence[PostgresTarget]) -> None:
+        """Those with a connection to spare are asked side by side, the others in turn.
+
+        At many logins of a server that answers to none that would take minutes: it is silent to
+        all who wait for it. One that answers to some may be a pooler, with a server for each.
+        """
+        spare = [one for one in targets if self._entries[one].idle]
+        # Nobody else is there who could notice; the next one who comes will.
+        waited = [one for one in targets if self._entries[one].leases and one not in spare]
+        asked = [*spare, *waited[:1]]
+        answers = await asyncio.gather(*map(self._ask, asked))
+        for target, silent in zip(asked, answers, strict=True):
+            self._heard(target, silent)
+        dead = bool(answers) and None not in answers
+        end = self._clock() + self._answer_seconds
+        for target in waited[1:]:
+            if dead:
+                self._heard(target, self._silent(target))
+            elif self._clock() < end:
+                self._heard(target, await self._ask(target))
+
+    async def _ask(self, target: PostgresTarget) -> PostgresError | None:
+        """Why a server counts as silent; None: it has answered."""
+        entry = self._entries.setdefault(target, _PostgresEntry())
+        connection, silent = None, None
         try:
             async with asyncio.timeout(self._answer_seconds):
+                connection = self._idle(entry)
                 if connection is None:
                     # Those in use may be at work on something long; whether the server is there
                     # is asked beside them.
@@ -241,14 +151,23 @@ class PostgresConnections:
                 with understood(target):
                     await PostgresAdmin(connection, target).ping()
         except TimeoutError:
-            text = f"PostgreSQL at {target.address}: no answer within {self._answer_seconds:g} s"
-            silent = PostgresError(text)
+            silent = self._silent(target)
         except OutboxError as error:
             # A refusal is an answer.
             if isinstance(error, PostgresError) and error.reason == Reason.POSTGRES_UNREACHABLE:
                 silent = error
         finally:
             self._give_back(entry, connection, clean=silent is None)
+        return silent
+
+    def _silent(self, target: PostgresTarget) -> PostgresError:
+        text = f"PostgreSQL at {target.address}: no answer within {self._answer_seconds:g} s"
+        return PostgresError(text)
+
+    def _heard(self, target: PostgresTarget, silent: PostgresError | None) -> None:
+        entry = self._entries.get(target)
+        if entry is None:
+            return
         if silent is not None:
             idle, entry.idle = entry.idle, deque()
             for _, other in idle:
@@ -257,6 +176,24 @@ class PostgresConnections:
         entry.silent = silent
         if changed:
             self._wake_users(entry, "postgres answers" if silent is None else "postgres is silent")
+
+    def _places_at(self, hosts: Hosts) -> Places:
+        places = self._places.get(hosts)
+        if places is None:
+            places = self._places[hosts] = Places(self._per_server, lambda: self._spare(hosts))
+        return places
+
+    async def _spare(self, hosts: Hosts) -> bool:
+        """Close the connection to a server that was not used for longest, of whatever login."""
+        shelves = [one for target, one in self._entries.items() if target.hosts == hosts]
+        shelf = min(
+            (one for one in shelves if one.idle), key=lambda one: one.idle[0][0], default=None
+        )
+        if shelf is None:
+            return False
+        _, connection = shelf.idle.popleft()
+        await _close_postgres(connection)
+        return True
 
     def _idle(self, entry: _PostgresEntry) -> Any:
         while entry.idle:
@@ -276,11 +213,22 @@ class PostgresConnections:
             connection.terminate()
 
     async def _connect(self, target: PostgresTarget) -> Any:
-        connection = await postgres.connect(
-            target, application_name="outbox-operator", guarded=True
-        )
-        connection.add_termination_listener(lambda _: self._terminated(target))
+        places = self._places_at(target.hosts)
+        await places.take()
+        try:
+            connection = await postgres.connect(
+                target, application_name="outbox-operator", guarded=True
+            )
+        except BaseException:
+            places.leave()
+            raise
+        # Called once, whoever ends it.
+        connection.add_termination_listener(lambda _: self._ended(target, places))
         return connection
+
+    def _ended(self, target: PostgresTarget, places: Places) -> None:
+        places.leave()
+        self._terminated(target)
 
     async def _take(self, target: PostgresTarget, entry: _PostgresEntry, fresh: bool) -> Any:
         if not fresh and (connection := self._idle(entry)) is not None:
@@ -328,6 +276,9 @@ class PostgresConnections:
                 del self._entries[target]
             for _, connection in old:
                 await _close_postgres(connection)
+        for hosts, places in list(self._places.items()):
+            if places.is_unused:
+                del self._places[hosts]
 
     async def close(self) -> None:
         """Close all."""
