@@ -5,10 +5,10 @@ from __future__ import annotations
 import enum
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args
+from typing import Any, Final, get_args, get_origin
 
 import outbox_operator.client
 import outbox_operator.consumer
@@ -20,6 +20,9 @@ PAGE = Path("docs/reference/library.md")
 MODULES = (outbox_operator.client, outbox_operator.consumer, outbox_operator.testing)
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises):$")
 ITEM = re.compile(r"^    (\S[^:]*): (.*)$")
+
+
+_PACKAGES: Final = re.compile(r"\b(?:[a-z_]+\.)+(?=[A-Z])")
 
 
 def files() -> dict[Path, str]:
@@ -48,8 +51,8 @@ def _class(name: str, kind: Any) -> Iterator[str]:
         yield f"```python\n{_signature(name, kind)}\n```\n"
         yield _text(inspect.getdoc(kind) or "")
         return
-    if not isinstance(kind, type):  # one of several
-        yield " | ".join(f"`{one.__name__}`" for one in get_args(kind)) + "\n"
+    if not isinstance(kind, type):
+        yield f"{_alias(kind)}\n"
         return
     if not issubclass(kind, Exception | enum.Enum):
         yield f"```python\n{_signature(name, kind)}\n```\n"
@@ -68,6 +71,16 @@ def _class(name: str, kind: Any) -> Iterator[str]:
             yield f"#### `{name}.{method}`\n"
             yield f"```python\n{word}{_signature(method, member)}\n```\n"
             yield _text(inspect.getdoc(member) or "")
+
+
+def _alias(kind: Any) -> str:
+    """A name for a type: one of several, or a function."""
+    if get_origin(kind) is Callable:
+        return f"`{_PACKAGES.sub('', str(kind))}`"
+    return " | ".join(
+        f"`{one.__name__ if isinstance(one, type) else _PACKAGES.sub('', str(one))}`"
+        for one in get_args(kind)
+    ).replace("`NoneType`", "`None`")
 
 
 def _signature(name: str, member: Any) -> str:

@@ -6,6 +6,8 @@ standard library only.
 
 from __future__ import annotations
 
+from outbox_operator.consumer.handlers.depends import Depends
+from outbox_operator.consumer.handlers.middleware import Answers, Call, Next
 from outbox_operator.consumer.handlers.registry import Handlers
 from outbox_operator.consumer.handlers.retry import Retry
 from outbox_operator.consumer.handlers.types import (
@@ -20,10 +22,14 @@ from outbox_operator.consumer.in_process import Consumer
 
 __all__ = [
     "Ack",
+    "Answers",
+    "Call",
     "Consumer",
     "Context",
     "DeadLetter",
+    "Depends",
     "Handlers",
+    "Next",
     "Outcome",
     "ReceivedEvent",
     "Retry",

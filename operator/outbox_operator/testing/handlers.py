@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -59,8 +59,9 @@ class RunningHandlers:
             handled = await handlers.settle("order.created", {"id": 1})
         assert handled.end == "ack"
 
-    Entering the block calls `on_startup`, and `on_connect` with the connection; its end calls
-    `on_shutdown`. Payloads are encoded as the outbox does, and decoded as the runtime does.
+    Entering the block begins lifespans, calls `on_startup`, and `on_connect` with the connection;
+    its end calls `on_shutdown` and ends lifespans. Payloads are encoded as the outbox does, and
+    decoded as the runtime does.
 
     Args:
         handlers: A `Handlers`.
@@ -69,6 +70,8 @@ class RunningHandlers:
         max_deliver: Failed attempts before an event is a dead letter.
         backoff: Seconds before each further attempt, the last one repeats; empty: exponential.
         timeout: Seconds a call may take.
+        replaced: Functions that stand in for dependencies and lifespans, by the function that
+            handlers name: `{database: lambda: FakePool()}`.
     """
 
     def __init__(
@@ -79,8 +82,11 @@ class RunningHandlers:
         max_deliver: int = 16,
         backoff: tuple[float, ...] = (),
         timeout: float = 30.0,
+        replaced: Mapping[Callable[..., Any], Callable[..., Any]] | None = None,
     ) -> None:
-        self._handler = PythonHandler(_NAME, handlers, timeout=timeout, threads=16)
+        self._handler = PythonHandler(
+            _NAME, handlers, timeout=timeout, threads=16, replaced=replaced
+        )
         self._connection = connection
         self._policy = disposition.Policy(max_deliver=max_deliver, backoff=backoff)
         self._sequence = 0

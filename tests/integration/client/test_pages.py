@@ -100,6 +100,30 @@ async def test_write_events(tables: Shop) -> None:
     assert [row["partition_key"] for row in await tables.events()] == ["o-1", "o-2", "k"]
 
 
+async def test_write_handlers(
+    tables: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = Page("write-handlers.md")
+    monkeypatch.setenv("PRICES_URL", tables.url)
+    await tables.owner.execute("INSERT INTO orders (id, total) VALUES ('o-1', 1999)")
+    known = await page.next()
+    async with RunningHandlers(known["app"]) as handlers:
+        assert (await handlers.settle("order.created", {"id": 1}, key="o-1")).end == "ack"
+    assert capsys.readouterr().out == "order 1 for 1999\n"
+    await (await page.next())["test_an_order_is_invoiced"](capsys)
+    await page.next()
+    await page.next()
+    connection = await asyncpg.connect(tables.url)
+    running = RunningHandlers(known["app"], connection=connection)
+    async with running as handlers, connection.transaction():
+        assert (await handlers.settle("order.paid", {"id": "o-1"})).end == "ack"
+    assert capsys.readouterr().out == "ship: 1 events in 0 s\n"
+    await connection.close()
+    assert page.ended()
+    assert [row["event_type"] for row in await tables.events()] == ["shipment.wanted"]
+    assert await tables.owner.fetchval("SELECT order_id FROM invoices") == "o-1"
+
+
 async def test_django(tables: Shop) -> None:
     page = Page("django.md", customer="ada", total=3)
     settings = SimpleNamespace(OUTBOX_IMMEDIATE=False)

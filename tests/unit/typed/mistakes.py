@@ -11,7 +11,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.orm import Session
 
 from outbox_operator.client import Event, Inbox, Outbox, SyncInbox, SyncOutbox
-from outbox_operator.consumer import Consumer, Context, Handlers, ReceivedEvent, Retry
+from outbox_operator.consumer import (
+    Answers,
+    Call,
+    Consumer,
+    Context,
+    Depends,
+    Handlers,
+    Next,
+    ReceivedEvent,
+    Retry,
+)
 from outbox_operator.testing import RunningHandlers
 
 outbox, sync_outbox = Outbox(), SyncOutbox()
@@ -93,6 +103,23 @@ def not_async(connection: Any) -> None: ...
 async def with_a_parameter(connection: Any) -> None: ...
 
 
+@app.lifespan  # type: ignore[type-var]
+async def without_a_yield() -> int:
+    return 1
+
+
+@app.middleware  # type: ignore[type-var]
+async def without_the_next(call: Call) -> Answers:
+    return None
+
+
+@app.middleware  # type: ignore[type-var]
+def not_async_either(call: Call, call_next: Next) -> None: ...
+
+
+async def a_default(event: ReceivedEvent, pool: str = Depends(without_a_yield)) -> None: ...  # type: ignore[assignment]
+
+
 async def statements(event: ReceivedEvent, context: Context) -> None:
     await context.connection.exceute("SELECT 1")  # type: ignore[attr-defined]
     context.connection.execute("SELECT 1")  # type: ignore[unused-coroutine]
@@ -104,4 +131,5 @@ Retry(give_up_on=ValueError())  # type: ignore[arg-type]
 Retry(backoff=5)  # type: ignore[arg-type]
 Consumer(a_flag, stream="S")  # type: ignore[arg-type]
 Consumer(app, ordering="per-key")  # type: ignore[arg-type]
+Depends("shop:pool")  # type: ignore[arg-type]
 RunningHandlers("shop:app")  # type: ignore[arg-type]

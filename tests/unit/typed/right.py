@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import asyncpg
 import psycopg
@@ -25,15 +25,24 @@ from outbox_operator.client import (
 )  # fmt: skip
 from outbox_operator.consumer import (
     Ack,
+    Answers,
+    Call,
     Consumer,
     Context,
     DeadLetter,
+    Depends,
     Handlers,
+    Next,
     ReceivedEvent,
     Retry,
     RetryAfter,
 )  # fmt: skip
 from outbox_operator.testing import RecordingConnection, RecordingOutbox, RunningHandlers
+
+if TYPE_CHECKING:  # generic in asyncpg's types, and not when it runs
+    Pool = asyncpg.Pool[asyncpg.Record]
+else:
+    Pool = asyncpg.Pool
 
 outbox, sync_outbox = Outbox(), SyncOutbox()
 app = Handlers(retry=Retry(give_up_on=ValueError, put_off={ConnectionError: 60}))
@@ -86,6 +95,28 @@ async def shipped(order: Order, context: Context) -> None: ...
 @app.batch("click", size=500)
 async def clicks(clicks: list[Click], context: Context) -> Sequence[Ack | DeadLetter | None]:
     return [None for _ in clicks]
+
+
+@app.lifespan
+async def pool() -> AsyncIterator[asyncpg.Pool[asyncpg.Record]]:
+    async with asyncpg.create_pool("postgresql://db") as made:
+        yield made
+
+
+@app.middleware
+async def watched(call: Call, call_next: Next) -> Answers:
+    if call.events[0].key:
+        return RetryAfter(call.context.remaining)
+    return await call_next(call)
+
+
+async def rate(event: ReceivedEvent, pool: Annotated[Pool, Depends(pool)]) -> int:
+    return int(await pool.fetchval("SELECT 1"))
+
+
+@app.handler("rated")
+async def rated(order: Order, rate: Annotated[int, Depends(rate)]) -> None:
+    assert rate + order.total
 
 
 @app.on_startup

@@ -7,7 +7,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final, get_args, get_origin
 
-from outbox_operator.consumer.handlers.signatures import Parameter, Signature
+from outbox_operator.consumer.handlers.dependencies import Dependencies
+from outbox_operator.consumer.handlers.signatures import Parameter, Signature, place
 from outbox_operator.consumer.handlers.types import Context, DeadLetter, ReceivedEvent
 from outbox_operator.errors import SpecError
 
@@ -19,19 +20,24 @@ _LISTS: Final = (
 )  # fmt: skip
 
 
-def bind(signature: Signature, name: str) -> Callable[[ReceivedEvent, Context], Any]:
+def bind(
+    signature: Signature, name: str, dependencies: Dependencies
+) -> Callable[[ReceivedEvent, Context], Any]:
     """Make a call of a function with what its parameters are annotated with.
 
     Args:
         signature: Of a handler of single events.
         name: For messages.
+        dependencies: What handlers depend on.
 
     Raises:
         SpecError: A parameter that nothing can fill.
     """
     function = signature.call
-    fills = [_single(one, place, name) for place, one in enumerate(signature.parameters)]
+    fills = [_single(one, at, name) for at, one in enumerate(signature.parameters)]
     names = [one.name for one in signature.parameters if one.keyword]
+    if signature.depends:
+        return _with_made(signature, fills, names, name, dependencies, batch=False)
     if names:
         return _with_names(function, fills, names)
     match fills:
@@ -46,11 +52,36 @@ def bind(signature: Signature, name: str) -> Callable[[ReceivedEvent, Context], 
 
 
 def bind_batch(
-    signature: Signature, name: str
+    signature: Signature, name: str, dependencies: Dependencies
 ) -> Callable[[Sequence[ReceivedEvent], Context], Any]:
     """Make the same for a handler of lists. Raises SpecError as `bind`."""
-    fills = [_many(one, place, name) for place, one in enumerate(signature.parameters)]
-    return _with_names(signature.call, fills, [p.name for p in signature.parameters if p.keyword])
+    fills = [_many(one, at, name) for at, one in enumerate(signature.parameters)]
+    names = [one.name for one in signature.parameters if one.keyword]
+    if signature.depends:
+        return _with_made(signature, fills, names, name, dependencies, batch=True)
+    return _with_names(signature.call, fills, names)
+
+
+def _with_made(
+    signature: Signature,
+    fills: Sequence[Callable[..., Any]],
+    names: Sequence[str],
+    name: str,
+    dependencies: Dependencies,
+    *,
+    batch: bool,
+) -> Callable[..., Any]:
+    """Make a call of a function that depends on what is made before it."""
+    function, first = signature.call, len(fills) - len(names)
+
+    def call(given: Any, context: Context, **made: Any) -> Any:
+        values = [fill(given, context) for fill in fills]
+        return function(*values[:first], **dict(zip(names, values[first:], strict=True)), **made)
+
+    return dependencies.bind(
+        call, signature.depends, f"{name}{place(function)}", is_async=signature.is_async,
+        batch=batch,
+    )  # fmt: skip
 
 
 def _with_names(

@@ -12,12 +12,14 @@ import functools
 import inspect
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
 
 from outbox_operator.consumer import error_text
 from outbox_operator.consumer.handlers import binding, deadline, signatures
+from outbox_operator.consumer.handlers.dependencies import Dependencies
+from outbox_operator.consumer.handlers.middleware import Call, chained
 from outbox_operator.consumer.handlers.registry import Handlers, Route
 from outbox_operator.consumer.handlers.retry import Retry, leaves
 from outbox_operator.consumer.handlers.threads import Threads
@@ -48,6 +50,7 @@ class _Call:
 
     bound: Callable[..., Any]
     is_async: bool
+    takes_connection: bool
     timeout: float
     batch: int | None
     retry: Retry | None
@@ -68,6 +71,7 @@ class PythonHandler:
             (a thread is abandoned) and the event is delivered again.
         threads: Most calls at the same time of functions that are not async.
         unhandled: What becomes of events that no function takes.
+        replaced: Who stands in for a dependency, for tests.
 
     Raises:
         SpecError: A function asks for what nobody can give it, or there is none.
@@ -81,6 +85,7 @@ class PythonHandler:
         timeout: float,
         threads: int,
         unhandled: Literal["DeadLetter", "Ack"] = "DeadLetter",
+        replaced: Mapping[Callable[..., Any], Callable[..., Any]] | None = None,
     ) -> None:
         self._path = path
         self._unhandled = unhandled
@@ -91,6 +96,8 @@ class PythonHandler:
                 'function with @app.handler("order.created") or @app.batch(…) when the module is '
                 "imported"
             )
+        self._dependencies = Dependencies(self._handlers.lifespans, replaced)
+        self._threads = Threads(threads)
         calls: dict[str, _Call] = {}
         for route in self._handlers.routes:
             if route.pattern in calls:  # what was added to included handlers afterwards
@@ -100,23 +107,44 @@ class PythonHandler:
             calls[route.pattern] = self._prepare(route, timeout)
         self._calls = calls
         self._by_type: dict[str, _Call | None] = {}
-        self._threads = Threads(threads)
         self.largest_batch = max((call.batch or 1 for call in calls.values()), default=1)
-        self.wants_connection = any(call.is_async for call in calls.values())
+        self.wants_connection = any(call.takes_connection for call in calls.values())
 
     def _prepare(self, route: Route, timeout: float) -> _Call:
         name = f"{self._path} ({route.pattern})"
         signature = signatures.read(route.function, name, batch=route.batch is not None)
         _check_declared(route, signature, name)
         bind = binding.bind if route.batch is None else binding.bind_batch
-        return _Call(
-            bind(signature, name),
+        call = _Call(
+            bind(signature, name, self._dependencies),
+            signature.is_async,
             signature.is_async,
             route.timeout or timeout,
             route.batch,
             route.retry,
             (id(route.function), route.batch, route.timeout or timeout, id(route.retry)),
         )
+        return self._around(call, route) if route.middleware else call
+
+    def _around(self, call: _Call, route: Route) -> _Call:
+        """Make of a call one with middleware around it, which is async whatever the function is."""
+        handler = getattr(route.function, "__qualname__", type(route.function).__name__)
+
+        async def last(given: Call) -> Any:
+            events = given.events[0] if call.batch is None else list(given.events)
+            if call.is_async:
+                return await call.bound(events, given.context)
+            return await self._in_thread(call, events, given.context)
+
+        chain = chained(route.middleware, last)
+
+        async def bound(given: Any, context: Context) -> object:
+            if not call.takes_connection:
+                context.connection = None  # type: ignore[assignment] # as in `_within`
+            events = (given,) if call.batch is None else tuple(given)
+            return await chain(Call(handler, events, context))
+
+        return replace(call, bound=bound, is_async=True)
 
     @property
     def name(self) -> str:
@@ -136,9 +164,14 @@ class PythonHandler:
         )
 
     async def start(self) -> None:
-        """Call what is decorated with `on_startup`."""
-        for starter in self._handlers.starters:
-            await _run(starter)
+        """Begin lifespans, then call what is decorated with `on_startup`."""
+        await self._dependencies.start()
+        try:
+            for starter in self._handlers.starters:
+                await _run(starter)
+        except BaseException:
+            await self._dependencies.close()
+            raise
 
     async def prepare(self, connection: Any) -> None:
         """Call what is decorated with `on_connect`.
@@ -156,12 +189,19 @@ class PythonHandler:
                 ) from error
 
     async def close(self) -> None:
-        """Call what is decorated with `on_shutdown`; threads that still run are not waited for."""
+        """Call what is decorated with `on_shutdown`, then end lifespans.
+
+        Threads that still run are not waited for.
+        """
         for stopper in self._handlers.stoppers:
             try:
                 await _run(stopper)
             except Exception:
                 log.exception("%s: %s at shut-down failed", self._path, stopper)
+        try:
+            await self._dependencies.close()
+        except Exception:
+            log.exception("%s: the end of a lifespan failed", self._path)
         self._threads.close()
 
     async def handle(self, event: ReceivedEvent, context: Context) -> Outcome:

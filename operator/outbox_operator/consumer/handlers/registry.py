@@ -6,10 +6,12 @@ is `consumer.handlers.python`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
+from outbox_operator.consumer.handlers.middleware import Answers, Middleware
 from outbox_operator.consumer.handlers.retry import Retry
 from outbox_operator.consumer.handlers.signatures import place, runs_in_the_loop
 from outbox_operator.consumer.handlers.types import Outcome
@@ -17,11 +19,12 @@ from outbox_operator.errors import SpecError
 from outbox_operator.wire.declared import declared
 
 Answer = Outcome | None
-Answers = Answer | Sequence[Answer]
 
 F = TypeVar("F", bound=Callable[..., Answer | Awaitable[Answer]])
 B = TypeVar("B", bound=Callable[..., Answers | Awaitable[Answers]])
 H = TypeVar("H", bound=Callable[[], object])
+L = TypeVar("L", bound=Callable[..., AsyncIterator[Any]])
+M = TypeVar("M", bound=Middleware)
 C = TypeVar("C", bound=Callable[[Any], Awaitable[object]])
 
 LARGEST_BATCH: Final = 10_000
@@ -37,6 +40,7 @@ class Route:
         batch: Most events it is given at once; None: it is given single events.
         timeout: Seconds a call may take; None: the consumer's setting.
         retry: What follows from its exceptions; None: what the consumer's settings say.
+        middleware: What runs around each call, the outermost first.
     """
 
     pattern: str
@@ -44,6 +48,7 @@ class Route:
     batch: int | None = None
     timeout: float | None = None
     retry: Retry | None = None
+    middleware: tuple[Middleware, ...] = ()
 
     def matches(self, event_type: str) -> bool:
         """Return whether events of a type are for this handler."""
@@ -80,6 +85,8 @@ class Handlers:
         self._starters: list[Callable[[], object]] = []
         self._connectors: list[Callable[[Any], Awaitable[object]]] = []
         self._stoppers: list[Callable[[], object]] = []
+        self._lifespans: list[Callable[..., Any]] = []
+        self._middleware: list[Middleware] = []
 
     def handler(
         self, *event_types: str | type, timeout: float | None = None, retry: Retry | None = None
@@ -175,7 +182,54 @@ class Handlers:
         found._starters = self.starters
         found._connectors = self.connectors
         found._stoppers = self.stoppers
+        found._lifespans = self.lifespans
         return found
+
+    def lifespan(self, function: L) -> L:
+        """Decorate an async function with one `yield`, which lasts from first event to last.
+
+            @app.lifespan
+            async def database() -> AsyncIterator[Pool]:
+                async with create_pool(URL) as pool:
+                    yield pool
+
+        What is before the `yield` runs before the first event and before `on_startup`, what is
+        behind it after the last event and `on_shutdown`. Handlers, dependencies and other lifespans
+        have what it yields by `Annotated[Pool, Depends(database)]`.
+
+        Raises:
+            SpecError: It is no such function.
+        """
+        lasts: bool = inspect.isasyncgenfunction(function)
+        if not lasts:
+            raise SpecError(
+                f"lifespan{place(function)}: wanted an async function with one yield: what is "
+                "before it runs at the start, what is behind it at the end"
+            )
+        self._lifespans.append(function)
+        return function
+
+    def middleware(self, function: M) -> M:
+        """Decorate an async function that runs around each call of these handlers.
+
+            @app.middleware
+            async def timed(call: Call, call_next: Next) -> Answers:
+                ...                              # before
+                answers = await call_next(call)  # raises what the handler raises
+                ...                              # after
+                return answers
+
+        Also of handlers that are not async, and of those of included collections. The first that
+        is added is outermost. It is within the span of the event and the time of the call; `Retry`
+        sees what it lets out.
+
+        Raises:
+            SpecError: It is not async.
+        """
+        if not runs_in_the_loop(function):
+            raise SpecError(f"middleware{place(function)}: wanted an async function")
+        self._middleware.append(function)
+        return function
 
     def on_startup(self, function: H) -> H:
         """Decorate a function that is called before the first event, async or not."""
@@ -203,7 +257,16 @@ class Handlers:
     @property
     def routes(self) -> list[Route]:
         """Who takes which events."""
-        return [route for one in self.all() for route in one._routes]
+        found = [*self._routes, *(route for one in self._included for route in one.routes)]
+        if not self._middleware:
+            return found
+        own = tuple(self._middleware)
+        return [replace(one, middleware=(*own, *one.middleware)) for one in found]
+
+    @property
+    def lifespans(self) -> list[Callable[..., Any]]:
+        """What lasts from start to end: of included handlers first."""
+        return [one for handlers in reversed(self.all()) for one in handlers._lifespans]
 
     @property
     def starters(self) -> list[Callable[[], object]]:

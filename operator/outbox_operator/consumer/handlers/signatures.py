@@ -12,10 +12,11 @@ import inspect
 import os
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, get_args, get_origin
 
+from outbox_operator.consumer.handlers.depends import Depends, dependency
 from outbox_operator.consumer.handlers.types import (
     Ack,
     Context,
@@ -26,7 +27,7 @@ from outbox_operator.consumer.handlers.types import (
 from outbox_operator.errors import SpecError
 
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-_VARIABLE: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+VARIABLE: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _BY_NAME: Final[dict[str, type]] = {"event": ReceivedEvent, "context": Context}
 """What an unannotated parameter with such a name is filled with."""
 _LATER: Final = (collections.abc.Awaitable, collections.abc.Coroutine)
@@ -58,11 +59,13 @@ class Signature:
         call: The function, or what calls it so that it is async as it says.
         is_async: It runs in the event loop.
         parameters: What to fill, in order.
+        depends: What to fill with dependencies, by name: their annotations.
     """
 
     call: Callable[..., Any]
     is_async: bool
     parameters: tuple[Parameter, ...]
+    depends: Mapping[str, Any]
 
 
 def place(function: Callable[..., Any]) -> str:
@@ -95,12 +98,14 @@ def read(function: Callable[..., Any], name: str, *, batch: bool) -> Signature:
             f"handler {name}: it has a yield, so that calling it would run nothing of it; wanted a "
             "function"
         )
-    telling = _telling(function)
-    hints = _hints(telling, name)
-    answers = hints.pop("return", None)
+    told = telling(function)
+    found = hints(told, name)
+    answers = found.pop("return", None)
     _check_answer(answers, name, batch=batch)
     call, is_async = _as_it_runs(function, own, answers)
-    return Signature(call, is_async, _parameters(telling, hints, name, batch=batch))
+    depends = {one: said for one, said in found.items() if dependency(said) is not None}
+    parameters = _parameters(told, found, depends, name, batch=batch)
+    return Signature(call, is_async, parameters, depends)
 
 
 def runs_in_the_loop(function: Callable[..., Any]) -> bool:
@@ -118,36 +123,53 @@ def _inner(function: Callable[..., Any]) -> Callable[..., Any]:
     return type(function).__call__
 
 
-def _telling(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function whose signature counts: behind decorators that hand on whatever they get."""
+def telling(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function whose signature counts: behind decorators that hand on what they get."""
     while (inside := getattr(function, "__wrapped__", None)) is not None:
         try:
             parameters = inspect.signature(function, follow_wrapped=False).parameters.values()
         except (ValueError, TypeError):
             return function
-        if not any(parameter.kind in _VARIABLE for parameter in parameters):
+        if not any(parameter.kind in VARIABLE for parameter in parameters):
             return function
         function = inside
     return function
 
 
-def _hints(telling: Callable[..., Any], name: str) -> dict[str, Any]:
+def hints(told: Callable[..., Any], name: str) -> dict[str, Any]:
+    """Return the annotations of a function, resolved. Raises SpecError if one cannot be."""
     try:
-        return typing.get_type_hints(_inner(telling), include_extras=True)
+        return typing.get_type_hints(_inner(told), include_extras=True)
     except (NameError, TypeError, AttributeError) as error:
         raise SpecError(f"handler {name}: an annotation cannot be resolved: {error}") from error
 
 
+def hints_of_parameters(told: Callable[..., Any], name: str) -> dict[str, Any]:
+    """Return the same without what the function returns: it may be of types for checkers only."""
+    own = _inner(told)
+    said = {n: one for n, one in getattr(own, "__annotations__", {}).items() if n != "return"}
+    bare = types.SimpleNamespace(__annotations__=said, __globals__=getattr(own, "__globals__", {}))
+    try:
+        return typing.get_type_hints(bare, include_extras=True)
+    except (NameError, TypeError, AttributeError) as error:
+        raise SpecError(f"{name}: an annotation cannot be resolved: {error}") from error
+
+
 def _parameters(
-    telling: Callable[..., Any], hints: dict[str, Any], name: str, *, batch: bool
+    told: Callable[..., Any],
+    said: dict[str, Any],
+    depends: Mapping[str, Any],
+    name: str,
+    *,
+    batch: bool,
 ) -> tuple[Parameter, ...]:
     """Return the parameters to fill: those without a default, and whatever is annotated with what
     only the runtime has."""
     try:
-        found = list(inspect.signature(telling, follow_wrapped=False).parameters.values())
+        found = list(inspect.signature(told, follow_wrapped=False).parameters.values())
     except (ValueError, TypeError):  # some built-in functions do not say
         found = []
-    if found and found[0].name == "self" and "self" not in hints and inspect.isfunction(telling):
+    if found and found[0].name == "self" and "self" not in said and inspect.isfunction(told):
         raise SpecError(
             f"handler {name}: it is a method, and nobody has its self; decorate a function, or "
             "pass the method of an object: app.handler(…)(shop.handle)"
@@ -155,15 +177,25 @@ def _parameters(
     wanted: list[Parameter] = []
     passed_over = False
     for parameter in found:
-        if parameter.kind in _VARIABLE:
+        if parameter.kind in VARIABLE:
             if parameter.kind is inspect.Parameter.VAR_POSITIONAL and not wanted:
                 wanted += [Parameter("event", None, False), Parameter("context", Context, False)]
             continue
-        annotation = _plain(hints.get(parameter.name))
+        if isinstance(parameter.default, Depends) or (
+            parameter.name in depends and parameter.kind is inspect.Parameter.POSITIONAL_ONLY
+        ):
+            raise SpecError(
+                f"handler {name}: parameter {parameter.name!r}: a dependency is given by name, and "
+                "said by the annotation: Annotated[…, Depends(…)]"
+            )
+        if parameter.name in depends:
+            passed_over = True
+            continue
+        annotation = plain(said.get(parameter.name))
         if annotation is None and (parameter.name != "event" or not batch):
             annotation = _BY_NAME.get(parameter.name)
         optional = parameter.default is not inspect.Parameter.empty
-        if optional and (annotation not in _BY_NAME.values() or parameter.name not in hints):
+        if optional and (annotation not in _BY_NAME.values() or parameter.name not in said):
             passed_over = True
             continue
         if optional and parameter.kind is inspect.Parameter.POSITIONAL_ONLY and passed_over:
@@ -178,7 +210,7 @@ def _parameters(
                 "annotate it with ReceivedEvent, Context or the type of the payload"
             )
         wanted.append(Parameter(parameter.name, annotation, keyword))
-    if not wanted or len(wanted) > 3:
+    if not (wanted or depends) or len(wanted) > 3:
         raise SpecError(
             f"handler {name}: wanted a function of the event, the context, the payload, or some "
             f"of them; found {len(wanted)} parameters"
@@ -186,15 +218,15 @@ def _parameters(
     return tuple(wanted)
 
 
-def _plain(annotation: Any) -> Any:
-    """`Context` and `ReceivedEvent` also where they are optional or annotated further."""
+def plain(annotation: Any) -> Any:
+    """Return `Context` and `ReceivedEvent` also where they are optional or annotated further."""
     core = annotation
     while get_origin(core) is Annotated:
         core = get_args(core)[0]
     if get_origin(core) in _UNIONS:
         options = [one for one in get_args(core) if one is not types.NoneType]
         if len(options) == 1:
-            core = _plain(options[0])
+            core = plain(options[0])
     return core if core is Context or core is ReceivedEvent else annotation
 
 

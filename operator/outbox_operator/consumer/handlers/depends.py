@@ -1,0 +1,40 @@
+"""What handlers need besides the event: said in their annotations, made for each call or once.
+
+Imported by applications through `outbox_operator.consumer`; standard library only. How they are
+called is `consumer.handlers.dependencies`' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args, get_origin
+
+
+@dataclass(frozen=True, slots=True)
+class Depends:
+    """Says who makes the value of a parameter.
+
+        async def rates(pool: Annotated[Pool, Depends(database)]) -> Rates: ...
+
+        @app.handler("order.created")
+        async def invoice(order: Order, rates: Annotated[Rates, Depends(rates)]) -> None: ...
+
+    A function that `Handlers.lifespan` decorates gives what it yielded at the start. Any other is
+    called for each call of a handler, once however many ask for it: with the event, the context
+    and what it depends on itself, by its own annotations. One with a `yield` goes on behind it when
+    the call has ended, and is given its exception. Exceptions of a dependency are the handler's.
+
+    Attributes:
+        function: Who makes it. For handlers that are not async one that is not, either: both run
+            in the same thread.
+    """
+
+    function: Callable[..., Any]
+
+
+def dependency(annotation: Any) -> Depends | None:
+    """Return what an annotation says of a dependency; None: nothing."""
+    if get_origin(annotation) is not Annotated:
+        return None
+    return next((one for one in get_args(annotation)[1:] if isinstance(one, Depends)), None)
