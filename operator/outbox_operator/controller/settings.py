@@ -94,7 +94,7 @@ class Settings:
         15.0, "to the next pass while the numbers of a status move"
     )
     asleep_interval_seconds: float = _seconds(
-        1.0, "between two looks at a consumer that has no pods because nothing waits"
+        0.5, "between two looks at a consumer that has no pods because nothing waits"
     )
     waiting_interval_seconds: float = _seconds(
         10.0, "to the next pass while pods or children start"

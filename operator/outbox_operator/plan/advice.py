@@ -44,7 +44,7 @@ STEPS: Final[Mapping[Reason, str]] = {
     Reason.NO_CONSUMERS: _SPEC,
     Reason.MINIMUM_REPLICAS: _STATUS,
     Reason.STOPPED: "kubectl outbox start {target} -n {namespace}",
-    Reason.SCALED_TO_ZERO: "kubectl outbox start {target} -n {namespace}",
+    Reason.SCALED_TO_ZERO: _STATUS,
     Reason.APPLIED: _STATUS,
     Reason.BELOW_THRESHOLD: "kubectl outbox lag {pipeline}-n {namespace}",
     Reason.NOBODY_ELSE: _STATUS,
