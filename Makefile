@@ -118,6 +118,10 @@ test-delivery: setup ## The delivery checker: itself, planted bugs, a short run
 check-delivery: setup ## Writers, faults, and every event accounted for; SEED SECONDS SERVERS REPLICAS SHARDS …
 	PYTHONPATH=tests $(RUN) python -m delivery $(call given,$(DELIVERY))
 
+.PHONY: check-archive
+check-archive: setup ## What writes an archive, its database and broker killed, and every event accounted for; SEED SECONDS
+	PYTHONPATH=tests $(RUN) python -m support.archive_soak $(call given,SEED SECONDS)
+
 .PHONY: test-cluster
 test-cluster: setup ## Real kube-apiserver, PostgreSQL and nats-server; no pods
 	$(PYTEST) tests/cluster $(ARGS)
