@@ -10,7 +10,7 @@ import pytest
 from support.kube import ROOT
 
 PAGE: Final = ROOT / "tests/regressions.md"
-ROW: Final = re.compile(r"^\| (F[DCUT]-[A-Z]?\d+) \| (.+) \| (.+) \|$", re.MULTILINE)
+ROW: Final = re.compile(r"^\| (F[DCUT]-[A-Z]{0,2}\d+) \| (.+) \| (.+) \|$", re.MULTILINE)
 TEST: Final = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
