@@ -11,6 +11,7 @@ import pytest
 
 from support.nats import NatsServer, connected, remove_streams, unique_prefix
 from support.postgres import PostgresServer, newest_binaries, running_server
+from support.redis import RedisServer
 from support.watchdog import watched
 
 TESTS = Path(__file__).parent
@@ -103,6 +104,13 @@ def any_database(any_postgres: PostgresServer) -> Iterator[str]:
 def nats_server() -> Iterator[NatsServer]:
     """One nats-server with JetStream for the whole run of a worker; do not stop it."""
     with NatsServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One Redis for the whole run of a worker; do not stop it."""
+    with RedisServer() as server:
         yield server
 
 

@@ -11,6 +11,7 @@
     ├── DependencyError          a server cannot be reached or answers with a fault; retry
     │   ├── PostgresError
     │   ├── NatsError
+    │   ├── RedisError
     │   └── KubernetesError
     ├── EventError               an event is malformed; refused before it is written or sent
     ├── TaskFailedError          a one-shot task cannot be carried out, and ends
@@ -117,6 +118,10 @@ class NatsError(DependencyError):
     """NATS or JetStream is unreachable or failed a request."""
 
     reason = Reason.NATS_UNREACHABLE
+
+
+class RedisError(DependencyError):
+    """Redis is unreachable or failed a request."""
 
 
 class KubernetesError(DependencyError):

@@ -181,6 +181,7 @@ class Reason(StrEnum):
     NO_STREAM_RESPONSE = "NoStreamResponse"
     STREAM_REFUSED = "StreamRefused"
     FENCE_REFUSED = "FenceRefused"
+    FOREIGN_ENTRIES = "ForeignEntries"
     TAIL_INCOMPLETE = "TailIncomplete"
     WRONG_STREAM = "WrongStream"
     UNEXPECTED_REPLY = "UnexpectedReply"

@@ -9,8 +9,13 @@ from typing import Final, Protocol
 
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.publisher import Publisher
+from outbox_operator.adapters.redis.admin import make_stream
+from outbox_operator.adapters.redis.login import RedisLogin
+from outbox_operator.adapters.redis.sink import RedisSink
 from outbox_operator.adapters.sink import Message, Owner, Sent, Sink
-from support.nats import NatsServer, connected, make_stream, remove_streams, unique_prefix
+from support import nats
+from support.nats import NatsServer, connected, remove_streams, unique_prefix
+from support.redis import RedisServer, redis_client
 from support.tcp_proxy import TcpProxy
 from support.waiting import SECONDS
 
@@ -120,7 +125,7 @@ class JetStreamPlace:
 
     async def make(self) -> None:
         async with connected(self._server) as client:
-            await make_stream(
+            await nats.make_stream(
                 client, name=self._stream, subjects=[f"{self._stream}.>"],
                 allow_batched=self._batches, max_msg_size=LARGEST,
             )  # fmt: skip
@@ -147,6 +152,62 @@ async def jetstream_place(server: NatsServer, *, batches: bool) -> AsyncIterator
     """A place in JetStream, with or without fast-ingest batches."""
     proxy = await TcpProxy(lambda: server.port).start()
     place = JetStreamPlace(server, proxy, batches=batches)
+    try:
+        await place.make()
+        yield place
+    finally:
+        await place.close()
+        await proxy.close()
+
+
+class RedisPlace:
+    """A stream of a Redis server, reached through a proxy that can be cut."""
+
+    def __init__(self, server: RedisServer, proxy: TcpProxy) -> None:
+        self.name = "Redis"
+        self._server = server
+        self._proxy = proxy
+        self.subjects = self.subject = f"{unique_prefix()}.user.v1"
+        self.nudge = f"{self.subjects}-nudge"
+        self._open: list[RedisSink] = []
+
+    async def connect(self) -> Sink:
+        login = RedisLogin(url=f"redis://127.0.0.1:{self._proxy.port}")
+        sink = await RedisSink.open(
+            lambda: login, name="tests", max_message_bytes=LARGEST, answer_seconds=SECONDS
+        )
+        self._open.append(sink)
+        return sink
+
+    async def cut(self) -> None:
+        self._proxy.cut()
+
+    async def foreign(self, above: int) -> None:
+        async with redis_client(self._server) as client:
+            await client.xadd(self.subject, {"not": "ours"}, id=f"{above + 1}-0")
+
+    async def make(self) -> None:
+        await make_stream(self._server.login, self.subject)
+
+    async def make_anew(self) -> None:
+        async with redis_client(self._server) as client:
+            await client.delete(self.subject)
+        await self.make()
+
+    async def call(self) -> None:
+        async with redis_client(self._server) as client:
+            await client.publish(self.nudge, "")
+
+    async def close(self) -> None:
+        for sink in self._open:
+            await sink.close()
+
+
+@contextlib.asynccontextmanager
+async def redis_place(server: RedisServer) -> AsyncIterator[Place]:
+    """A place in Redis."""
+    proxy = await TcpProxy(lambda: server.port).start()
+    place = RedisPlace(server, proxy)
     try:
         await place.make()
         yield place

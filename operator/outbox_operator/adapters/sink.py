@@ -125,6 +125,7 @@ class StreamFacts:
             takes these copies would check them against itself, and refuse them.
         unfit: The setting because of which no event can be stored as it is sent; empty: none.
         created: RFC 3339; differs after it was deleted and made anew.
+        taken: Numbers of events up to this one are taken, whoever took them; 0: any will do.
     """
 
     stream: str
@@ -136,6 +137,7 @@ class StreamFacts:
     republishes: bool
     unfit: str
     created: str
+    taken: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,9 @@ class RelayApp:
         self._config = config
         self._signals = Signals()
         self._metrics = RelayMetrics(config.namespace, config.pipeline)
-        self._progress = Progress(self._metrics, shards=config.shards)
+        self._progress = Progress(
+            self._metrics, shards=config.shards, sink="nats" if config.redis is None else "redis"
+        )
         self._nudges = Nudges(
             nudge_subject(config.namespace, config.pipeline),
             self._progress, self._metrics, self._nudged,
@@ -167,12 +169,12 @@ class RelayApp:
             except OutboxError as error:
                 pause = retry.next()
                 self._failed(error, pause)
-                self._progress.nats(ok=False, reason=f"{error.reason}: {error.message}")
+                self._progress.sink(ok=False, reason=f"{error.reason}: {error.message}")
                 await self._signals.rest(pause)
                 continue
             self._denied = ""
             sink.on_lost(partial(self._lost_sink, sink))
-            self._progress.nats(ok=True, reason=f"connected to {sink.address}")
+            self._progress.sink(ok=True, reason=f"connected to {sink.address}")
             return sink
         return None
 
@@ -199,7 +201,7 @@ class RelayApp:
 
     def _lost_sink(self, sink: Sink) -> None:
         error = sink.lost_error()
-        self._progress.nats(ok=False, reason=f"{error.reason}: {error.message}")
+        self._progress.sink(ok=False, reason=f"{error.reason}: {error.message}")
         self._signals.interrupt()
 
     def _nudged(self) -> None:

@@ -179,6 +179,7 @@ class Progress:
 
     Args:
         shards: How many the outbox has.
+        sink: Name of the check of the connection to where events go.
         clock: Monotonic seconds.
     """
 
@@ -187,15 +188,17 @@ class Progress:
         metrics: RelayMetrics,
         *,
         shards: int = 1,
+        sink: str = "nats",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
         self._metrics = metrics
         self._count = shards
+        self._sink_name = sink
         self._shards: dict[int, ShardProgress] = {}
         self._postgres = (False, "not connected yet")
         self._waiting: Callable[[], float] = float
-        self._nats = (False, "not connected yet")
+        self._sink = (False, "not connected yet")
         self._nudges = ""
         self._wakeups = ""
         self._joined = (False, "starting")
@@ -204,7 +207,7 @@ class Progress:
         """Return the checks behind /readyz."""
         return {
             "postgres": self._postgres_answers,
-            "nats": self._nats_stands,
+            self._sink_name: self._sink_stands,
             "stream": lambda: self._each(ShardProgress.stream_state),
             "role": self._role,
             "progress": lambda: self._each(ShardProgress.progress),
@@ -224,9 +227,9 @@ class Progress:
         """Use `waiting` to find out for how many seconds a statement has had no answer."""
         self._waiting = waiting
 
-    def nats(self, ok: bool, reason: str) -> None:
-        """Record that the connection to NATS came or went."""
-        self._nats = (ok, reason)
+    def sink(self, ok: bool, reason: str) -> None:
+        """Record that the connection to where events go came or went."""
+        self._sink = (ok, reason)
 
     def nudges(self, missing: str) -> None:
         """Record why writers that nudge are not heard; empty when they are."""
@@ -268,8 +271,8 @@ class Progress:
             return True, "active: owns the shard"
         return True, f"active: owns {len(owned)} of {self._count} shards: {', '.join(owned)}"
 
-    def _nats_stands(self) -> tuple[bool, str]:
-        ok, reason = self._nats
+    def _sink_stands(self) -> tuple[bool, str]:
+        ok, reason = self._sink
         return ok, f"{reason}; {self._nudges}" if ok and self._nudges else reason
 
     def _postgres_answers(self) -> tuple[bool, str]:

@@ -80,6 +80,11 @@ class Numbering:
         """Return the numbers when so many more are published."""
         return Numbering(self.last + events, self.gaps)
 
+    def above(self, taken: int) -> Numbering:
+        """Return the numbers when all up to `taken` are left out."""
+        left_out = max(0, taken - self.last)
+        return Numbering(self.last + left_out, self.gaps + left_out)
+
 
 @dataclass(slots=True)
 class Tail:

@@ -10,7 +10,9 @@ from functools import partial
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.publisher import Publisher
 from outbox_operator.adapters.sink import Sink
+from outbox_operator.errors import SpecError
 from outbox_operator.relay.settings import Settings
+from outbox_operator.wire.config import RedisConfig
 
 
 async def open_sink(settings: Settings) -> Sink:
@@ -20,7 +22,9 @@ async def open_sink(settings: Settings) -> Sink:
         OutboxError: It cannot be reached, or does not let us in.
     """
     config = settings.config
-    read_login = partial(NatsAuth.from_files, config.nats)
+    if config.redis is not None:
+        return await _redis(settings, config.redis)
+    read_login = partial(NatsAuth.from_files, config.jetstream)
     return await Publisher.open(
         read_login(),
         name=settings.application_name,
@@ -28,4 +32,18 @@ async def open_sink(settings: Settings) -> Sink:
         subjects=settings.template.filter(),
         window=config.publish_window,
         read_login=read_login,
+    )
+
+
+async def _redis(settings: Settings, config: RedisConfig) -> Sink:
+    try:
+        from outbox_operator.adapters.redis.login import RedisLogin
+        from outbox_operator.adapters.redis.sink import RedisSink
+    except ImportError as error:
+        raise SpecError(
+            f"Redis at {config.url}: the client is not installed: "
+            "pip install 'outbox-operator[relay,redis]'"
+        ) from error
+    return await RedisSink.open(
+        partial(RedisLogin.from_files, config), name=settings.application_name
     )

@@ -325,6 +325,7 @@ class ShardStream:
             before, tail, known=self._known, last=last, outcome_open=self._outcome_open
         )
         self._outcome_open = False
+        self._pass_over(facts)
         if self.numbers.last - before.last >= EMISSION_GAP and not tail.emission:
             self.chain.doubted(before.last)
             log.info(
@@ -333,6 +334,18 @@ class ShardStream:
                 facts.stream, facts.duplicate_window_seconds,
                 extra={"reason": Reason.TAIL_INCOMPLETE},
             )  # fmt: skip
+
+    def _pass_over(self, facts: StreamFacts) -> None:
+        """Leave out the numbers that somebody else has taken."""
+        last = self.numbers.last
+        self.numbers = self.numbers.above(facts.taken)
+        if self.numbers.last == last:
+            return
+        self.chain.doubted(last)
+        log.warning(
+            "somebody else publishes to stream %s: numbers of events go on above %d",
+            facts.stream, facts.taken, extra={"reason": Reason.FOREIGN_ENTRIES},
+        )  # fmt: skip
 
     def _acknowledged(self, _: int, seconds: float) -> None:
         self._metrics.ack_seconds.observe(seconds)

@@ -42,4 +42,6 @@ def copies_refused(facts: StreamFacts, seconds: float) -> str:
 
 
 def _duplicates(facts: StreamFacts) -> str:
+    if not facts.duplicate_window_seconds:
+        return "earlier owners of the shard are kept out by their epoch"
     return f"duplicates are dropped within {facts.duplicate_window_seconds:g} s only"

@@ -12,6 +12,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
 
+from outbox_operator.errors import SpecError
+
 if TYPE_CHECKING:
     from outbox_operator.wire.archive import ArchiveConfig
     from outbox_operator.wire.archive_api import ArchiveApiConfig
@@ -42,6 +44,20 @@ class NatsConfig:
     key_file: str | None = None
     tls_handshake_first: bool = False
     domain: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisConfig:
+    """How to connect to Redis. Files hold credentials; None means not used."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    url: str
+    username_file: str | None = None
+    password_file: str | None = None
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
 
 
 SslMode: TypeAlias = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
@@ -88,10 +104,13 @@ class RelayConfig:
     namespace: str
     pipeline: str
     database: DatabaseConfig
-    nats: NatsConfig
+    nats: NatsConfig | None = None
+    redis: RedisConfig | None = None
+    """One of both: where events go."""
     stream: str
     subject: str
-    """Template over the row's columns, see wire.subjects."""
+    """Template over the row's columns, see wire.subjects. In Redis it makes the key: the name of
+    the stream, and of the shard if there are several, `{shard}` behind the last dot."""
     payload_type: Literal["jsonb", "bytea"] = "jsonb"
     ordering: Literal["PerKey", "None"] = "PerKey"
     on_poison: Literal["BlockKey", "Skip", "Halt"] = "BlockKey"
@@ -105,6 +124,24 @@ class RelayConfig:
     health_port: int = HEALTH_PORT
     owner_uid: str | None = None
     """UID of the pipeline: tables that carry the mark of another one are left alone."""
+
+    def __post_init__(self) -> None:
+        if (self.nats is None) == (self.redis is None):
+            raise ValueError("set exactly one of nats and redis")
+
+    @property
+    def jetstream(self) -> NatsConfig:
+        """How to connect to NATS, for what only JetStream can do.
+
+        Raises:
+            SpecError: The pipeline publishes to Redis.
+        """
+        if self.nats is None:
+            raise SpecError(
+                f"pipeline {self.namespace}/{self.pipeline} publishes to Redis Streams: this works "
+                "with NATS JetStream only"
+            )
+        return self.nats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,7 @@ def progress(metrics: RelayMetrics, clock: Clock) -> Progress:
 def shard(progress: Progress) -> ShardProgress:
     """The one shard, owned."""
     progress.postgres(ok=True, reason="connected")
-    progress.nats(ok=True, reason="connected")
+    progress.sink(ok=True, reason="connected")
     progress.joined(1)
     only = progress.shard(0)
     only.active(1)
@@ -76,7 +76,7 @@ def test_a_relay_that_just_started_is_not_ready(progress: Progress) -> None:
 
 def test_active_and_standby_relays_are_ready(progress: Progress) -> None:
     progress.postgres(ok=True, reason="connected")
-    progress.nats(ok=True, reason="connected")
+    progress.sink(ok=True, reason="connected")
     progress.joined(2)
     assert failing(progress) == []
     assert "standby" in progress.checks()["role"]()[1]

@@ -164,7 +164,7 @@ async def _of_stream(
     from outbox_operator.adapters.nats.auth import NatsAuth
     from outbox_operator.adapters.nats.dead_letters import DeadLetters
 
-    auth = NatsAuth.from_files(config.nats)
+    auth = NatsAuth.from_files(config.jetstream if isinstance(config, RelayConfig) else config.nats)
     client = await nats.connect(auth, name="outbox-dead-letters")
     try:
         source = DeadLetters(client, auth, args.stream)

@@ -74,7 +74,7 @@ def _nats(config: RelayConfig, directory: Path) -> Mapping[str, str]:
     from outbox_operator.adapters.nats.auth import NatsAuth
     from outbox_operator.adapters.nats.context_file import context
 
-    auth = NatsAuth.from_files(config.nats)
+    auth = NatsAuth.from_files(config.jetstream)
     auth.check()
     texts = {
         "creds": ("user.creds", auth.creds),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -154,24 +155,20 @@ def _place(args: argparse.Namespace) -> tuple[PostgresTarget, str, Settings | No
 
 async def _stream_ends(settings: Settings, shards: list[int]) -> list[StreamEnd]:
     """The last message of each shard."""
-    from outbox_operator.adapters.nats.auth import NatsAuth
-    from outbox_operator.adapters.nats.publisher import Publisher
     from outbox_operator.plan.postgres.rebase import StreamEnd
+    from outbox_operator.relay.sinks import open_sink
     from outbox_operator.wire.headers import EMISSION
 
-    config = settings.config
-    publisher = await Publisher.open(
-        NatsAuth.from_files(config.nats), name="outbox-rebase", stream=config.stream
-    )
+    sink = await open_sink(replace(settings, application_name="outbox-rebase"))
     try:
         found = []
         for shard in shards:
-            last = await publisher.last_of(settings.template.filter(shard=shard))
+            last = await sink.last_of(settings.template.filter(shard=shard))
             emission = last.headers.get(EMISSION, "0") if last else "0"
             found.append(StreamEnd(sequence=last.sequence if last else 0, emission=int(emission)))
         return found
     finally:
-        await publisher.close()
+        await sink.close()
 
 
 def _time(text: str) -> datetime:

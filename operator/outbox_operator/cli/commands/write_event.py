@@ -165,7 +165,7 @@ async def _tail(config: RelayConfig) -> AsyncIterator[TailReader]:
     from outbox_operator.adapters.nats.auth import NatsAuth
     from outbox_operator.adapters.nats.tail import TailReader
 
-    auth = NatsAuth.from_files(config.nats)
+    auth = NatsAuth.from_files(config.jetstream)
     client = await nats.connect(auth, name=_NAME)
     try:
         yield TailReader(JetStreamApi(client, auth), config.stream)

@@ -1,0 +1,1 @@
+"""Redis and Valkey: one connection, scripts, streams as a sink of the relay."""

@@ -1,0 +1,33 @@
+-- Append a batch to a stream: all of it or nothing, unless the server fails in the middle.
+-- KEYS: the stream, its companion.
+-- ARGV: owner, epoch, number of the last id that there has to be ('': any), then of each entry its
+--       number, how many texts follow, and these: names and values in turn.
+-- Returns a word, how many entries are stored, and what there was instead.
+local companion = redis.call('HMGET', KEYS[2], 'created', 'owner', 'epoch')
+if not companion[1] then return {'MISSING', 0, KEYS[2]} end
+if companion[2] then
+  if companion[2] ~= ARGV[1] then return {'OWNER', 0, 'another owner'} end
+  if tonumber(companion[3]) > tonumber(ARGV[2]) then return {'OWNER', 0, companion[3]} end
+end
+local info = redis.pcall('XINFO', 'STREAM', KEYS[1])
+if info.err then
+  if string.find(info.err, 'no such key', 1, true) then return {'MISSING', 0, KEYS[1]} end
+  return {'ERROR', 0, info.err}
+end
+local last
+for at = 1, #info, 2 do
+  if info[at] == 'last-generated-id' then last = info[at + 1] end
+end
+local number = string.match(last, '^%d+')
+if ARGV[3] ~= '' and number ~= ARGV[3] then return {'FENCE', 0, last} end
+if tonumber(ARGV[4]) <= tonumber(number) then return {'BEHIND', 0, last} end
+-- A server without room refuses the first write of a script, and none behind it.
+local stored, at = 0, 4
+while at <= #ARGV do
+  local texts = tonumber(ARGV[at + 1])
+  local id = redis.pcall('XADD', KEYS[1], ARGV[at] .. '-0', unpack(ARGV, at + 2, at + 1 + texts))
+  if type(id) == 'table' and id.err then return {'ERROR', stored, id.err} end
+  stored, at = stored + 1, at + 2 + texts
+end
+if companion[3] ~= ARGV[2] then redis.call('HSET', KEYS[2], 'owner', ARGV[1], 'epoch', ARGV[2]) end
+return {'OK', stored, ''}

@@ -1,0 +1,77 @@
+"""Events as entries of a stream, and back. Pure.
+
+An entry has a field for each header, of the same name, and its payload in `Outbox-Data`. Its id is
+the event's number within the shard, `<number>-0`: a stream takes only ids that grow, so that
+what is old is refused by the server itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Final
+
+from outbox_operator.adapters.sink import Message, TailMessage
+from outbox_operator.wire.headers import EMISSION, MSG_ID
+
+DATA_FIELD: Final = b"Outbox-Data"
+MOST_FIELDS: Final = 3000
+"""Of an entry: Lua hands no more than 8000 texts to a command."""
+_MSG_ID: Final = MSG_ID.encode()
+_EMISSION: Final = EMISSION.encode()
+_BEGIN: Final = len("NATS/1.0\r\n")
+_END: Final = len("\r\n\r\n")
+_ID: Final = re.compile(rb"([0-9]{1,20})-([0-9]{1,20})")
+
+
+def companion(key: str) -> str:
+    """Name the key that goes with a stream; in a cluster both are in one slot."""
+    return f"{{{key}}}:outbox"
+
+
+def arguments(message: Message) -> tuple[bytes, list[bytes]]:
+    """Make an entry of a message.
+
+    Returns:
+        Its number, and names and values in turn.
+
+    Raises:
+        ValueError: It has no number, or too many headers.
+    """
+    # Run for every event.
+    lines = message[1].encode("latin-1")[_BEGIN:-_END].split(b"\r\n")
+    fields = dict([line.split(b": ", 1) for line in lines])
+    fields.pop(_MSG_ID, None)
+    number = fields.pop(_EMISSION, None)
+    if number is None:
+        raise ValueError("it has no number")
+    if len(fields) > MOST_FIELDS:
+        raise ValueError(f"an entry may have {MOST_FIELDS} headers, found {len(fields)}")
+    fields[DATA_FIELD] = message[2]
+    return number, list(chain.from_iterable(fields.items()))
+
+
+def parse_id(text: bytes) -> tuple[int, int]:
+    """Read the id of an entry.
+
+    Raises:
+        ValueError: It is none.
+    """
+    found = _ID.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no id of an entry")
+    return int(found[1]), int(found[2])
+
+
+def tail_message(key: str, entry: Sequence[object]) -> TailMessage:
+    """Read an entry, as `read.lua` returns it."""
+    found, texts = entry
+    if not isinstance(found, bytes) or not isinstance(texts, list):
+        raise ValueError(f"{key}: not an entry: {entry!r}")
+    number, _ = parse_id(found)
+    fields: Mapping[str, str] = {
+        name.decode("utf-8", "replace"): value.decode("utf-8", "replace")
+        for name, value in zip(texts[::2], texts[1::2], strict=True)
+    }
+    return TailMessage(number, key, {**fields, EMISSION: str(number)})

@@ -1,0 +1,113 @@
+"""Where Redis is and how to log in, as a value; and what becomes of it for the driver."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from outbox_operator.adapters.tls import client_context, system_context
+from outbox_operator.errors import CredentialsError, SpecError
+from outbox_operator.reasons import Reason
+from outbox_operator.wire.config import RedisConfig
+
+_SCHEMES: Final = ("redis", "rediss")
+_PORT: Final = 6379
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisLogin:
+    """Where Redis is and how to log in; equal values may share a connection.
+
+    Attributes:
+        url: `redis://host[:port][/database]`, or `rediss://` for TLS, without credentials.
+        ca_pem: Authorities that sign the server; None trusts the system's.
+        cert_pem: Client certificate; needs `key_pem`.
+    """
+
+    url: str
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    ca_pem: str | None = field(default=None, repr=False)
+    cert_pem: str | None = field(default=None, repr=False)
+    key_pem: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_files(cls, config: RedisConfig) -> RedisLogin:
+        """Read the files a pod's configuration names.
+
+        Raises:
+            CredentialsError: A file is missing or unreadable; names the file, not its content.
+        """
+        return cls(
+            url=config.url,
+            username=_read(config.username_file),
+            password=_read(config.password_file),
+            ca_pem=_read(config.ca_file),
+            cert_pem=_read(config.cert_file),
+            key_pem=_read(config.key_file),
+        )
+
+    @property
+    def address(self) -> str:
+        """Where it is without anything secret; for messages and logs."""
+        scheme, _, rest = self.url.partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2]}"
+
+    def server(self) -> tuple[str, int, int]:
+        """Host, port and number of the database.
+
+        Raises:
+            SpecError: The URL is malformed, or holds a login.
+        """
+        wanted = "wanted for example redis://redis.redis:6379/0"
+        try:
+            parts = urlsplit(self.url)
+            host, port, path = parts.hostname or "", parts.port or _PORT, parts.path.strip("/")
+            database = int(path or "0")
+        except ValueError as error:
+            raise SpecError(
+                f"Redis at {self.address}: not the URL of a server; {wanted}"
+            ) from error
+        if parts.scheme not in _SCHEMES or not host or parts.query or database < 0:
+            raise SpecError(f"Redis at {self.address}: not the URL of a server; {wanted}")
+        if parts.username is not None or parts.password is not None:
+            raise SpecError(f"Redis at {self.address}: the URL holds a login; put it into a Secret")
+        return host, port, database
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """What a connection is secured with; None: it is in clear text.
+
+        Raises:
+            CredentialsError: Certificate, key or authority is malformed.
+            SpecError: There is one, and the URL asks for clear text.
+        """
+        if not self.url.startswith("rediss://"):
+            if self.ca_pem is not None or self.cert_pem is not None:
+                raise SpecError(
+                    f"Redis at {self.address}: an authority or a certificate needs rediss://"
+                )
+            return None
+        if self.ca_pem is None and self.cert_pem is None:
+            return system_context()
+        try:
+            return client_context(ca_pem=self.ca_pem, cert_pem=self.cert_pem, key_pem=self.key_pem)
+        except (ssl.SSLError, ValueError) as error:
+            raise CredentialsError(
+                f"Redis at {self.address}: the TLS certificate, key or authority is not valid PEM, "
+                "the key is encrypted or over 8 kB, or key and certificate do not belong together",
+                reason=Reason.INVALID_SECRET,
+            ) from error
+
+
+def _read(path: str | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return Path(path).read_bytes().strip().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CredentialsError(
+            f"file {path} for the Redis login: cannot be read ({type(error).__name__})"
+        ) from error

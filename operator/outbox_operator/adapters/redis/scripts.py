@@ -1,0 +1,38 @@
+"""The scripts that run in the server, one file each, known by the digest that it gives them.
+
+Scripts and not functions (FUNCTION LOAD): these need no right to change what all users of the
+server share, and there is no version of them to keep up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script in Lua.
+
+    Attributes:
+        text: As it is loaded.
+        digest: As EVALSHA names it.
+    """
+
+    text: str
+    digest: str
+
+
+def _script(name: str) -> Script:
+    text = (Path(__file__).parent / f"{name}.lua").read_text()
+    # What Redis does; nothing rests on its strength.
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+APPEND: Final = _script("append")
+MAKE: Final = _script("make")
+READ: Final = _script("read")
+SHUT_OUT: Final = _script("shut_out")
+ALL: Final = (APPEND, MAKE, READ, SHUT_OUT)

@@ -1,0 +1,165 @@
+"""The relay publishes to Redis Streams, whatever becomes of it or of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from support.nats import NatsServer
+from support.redis import RedisServer, redis_client
+from support.redis_outbox import RedisOutbox, redis_outbox
+from support.waiting import eventually
+
+
+@pytest.fixture
+async def outbox(
+    database: str, nats_server: NatsServer, redis_server: RedisServer, tmp_path: Path
+) -> AsyncIterator[RedisOutbox]:
+    async with redis_outbox(database, nats_server, redis_server, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def alone(
+    database: str, nats_server: NatsServer, tmp_path: Path
+) -> AsyncIterator[RedisOutbox]:
+    """With a server of its own, that may be stopped and changed."""
+    with RedisServer() as server:
+        async with redis_outbox(database, nats_server, server, tmp_path) as made:
+            yield made
+
+
+async def test_an_event_becomes_an_entry_whose_id_is_its_number(outbox: RedisOutbox) -> None:
+    relay = await outbox.relay().start().ready()
+    event_id = await outbox.add("anna", value={"n": 1}, event_type="user.created")
+    (entry,) = await outbox.arrived(1)
+    assert entry.number == 1
+    assert entry.fields["Ce-Id"] == event_id
+    assert entry.fields["Ce-Type"] == "user.created"
+    assert entry.fields["Ce-Partitionkey"] == "anna"
+    assert entry.fields["Ce-Source"] == "/shop/orders"
+    assert entry.fields["Outbox-Data"] == '{"n": 1}'
+    assert "Nats-Msg-Id" not in entry.fields
+    assert relay.checks()["redis"].startswith("connected to redis://127.0.0.1:")
+
+
+async def test_a_relay_that_is_killed_repeats_nothing(outbox: RedisOutbox) -> None:
+    await outbox.fill(30_000)
+    for _ in range(3):
+        before = len(await outbox.entries())
+        relay = outbox.relay().start()
+        await outbox.arrived(min(30_000, before + 2000))
+        await outbox.killed(relay)
+    await outbox.relay().start().ready()
+    await outbox.check()
+
+
+async def test_a_frozen_relay_that_wakes_up_adds_nothing(outbox: RedisOutbox) -> None:
+    first = await outbox.relay().start().active()
+    await outbox.fill(20_000)
+    await outbox.arrived(500)
+    first.signal(signal.SIGSTOP)
+    await outbox.connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE application_name LIKE 'outbox-relay %'"
+    )
+    await outbox.relay().start().active()
+    await outbox.arrived(20_000)
+    first.signal(signal.SIGCONT)
+    await outbox.add("late")
+    await outbox.check()
+    assert len(await outbox.entries()) == 20_001
+
+
+async def test_a_server_that_is_killed_loses_nothing(alone: RedisOutbox) -> None:
+    await alone.relay().start().active()
+    await alone.fill(20_000)
+    await alone.arrived(500)
+    await asyncio.to_thread(alone.redis.restart)
+    await alone.check()
+
+
+async def test_what_a_server_forgot_is_sent_again(alone: RedisOutbox) -> None:
+    """As after a fail-over to a replica that had not got everything."""
+    relay = await alone.relay().start().active()
+    await alone.fill(60)
+    await alone.arrived(60)
+    await asyncio.to_thread(alone.redis.copy_store)
+    await alone.fill(40)
+    await alone.arrived(100)
+    await alone.saved(100)
+    await asyncio.to_thread(alone.redis.roll_back)
+    await alone.fill(1)
+    await alone.arrived(101)
+    await alone.check()
+    numbers = [entry.number for entry in await alone.entries()]
+    assert numbers[:60] == list(range(1, 61))
+    assert numbers[60:] == list(range(101, 142))  # never a number twice
+    assert "StreamRolledBack" in relay.log
+
+
+async def test_numbers_pass_over_the_entries_of_somebody_else(outbox: RedisOutbox) -> None:
+    relay = await outbox.relay().start().active()
+    async with redis_client(outbox.redis) as client:
+        for round in range(3):
+            await outbox.fill(5)
+            await outbox.arrived(6 * round + 5)
+            await client.xadd(outbox.prefix, {"hello": "world"})
+    await outbox.add("last")
+    entries = [each for each in await outbox.arrived(19) if "Ce-Id" in each.fields]
+    assert [each.fields["Ce-Id"] for each in entries] == await outbox.event_ids()
+    assert "ForeignEntries" in relay.log
+    first = entries[5]  # the first behind an entry of somebody else
+    assert first.number > 10**12
+    assert first.fields["Outbox-Predecessor"] == "5"
+    await relay.ready()
+
+
+async def test_an_id_that_leaves_no_room_is_said(outbox: RedisOutbox) -> None:
+    relay = await outbox.relay().start().active()
+    async with redis_client(outbox.redis) as client:
+        await client.xadd(outbox.prefix, {"hello": "world"}, id=f"{2**64 - 1}-0")
+    await outbox.fill(5)
+    await eventually(
+        lambda: "ForeignEntries" in relay.failing().get("stream", ""), "a refusal", relay=relay
+    )
+    assert outbox.prefix in relay.failing()["stream"]
+
+
+async def test_a_full_server_waits_and_says_so(alone: RedisOutbox) -> None:
+    relay = await alone.relay().start().active()
+    async with redis_client(alone.redis) as client:
+        used = (await client.info("memory"))["used_memory"]
+        await client.config_set("maxmemory", used + 3_000_000)
+        await alone.fill(3000, bytes_each=2000)
+        await eventually(lambda: "Redis is full" in relay.checks()["progress"], "a full server")
+        assert await alone.dead_letters() == []
+        await client.config_set("maxmemory", 0)
+    await alone.check()
+
+
+async def test_a_server_that_evicts_is_refused(alone: RedisOutbox) -> None:
+    async with redis_client(alone.redis) as client:
+        await client.config_set("maxmemory", 100_000_000)
+        await client.config_set("maxmemory-policy", "allkeys-lru")
+        relay = alone.relay().start()
+        await eventually(
+            lambda: "allkeys-lru" in relay.failing().get("stream", ""), "a refusal", relay=relay
+        )
+        await alone.add()
+        await client.config_set("maxmemory-policy", "noeviction")
+    await alone.arrived(1)
+
+
+async def test_a_key_that_is_gone_is_waited_for(outbox: RedisOutbox) -> None:
+    async with redis_client(outbox.redis) as client:
+        await client.delete(outbox.prefix)
+    relay = outbox.relay().start()
+    await eventually(
+        lambda: "StreamNotFound" in relay.failing().get("stream", ""), "a refusal", relay=relay
+    )
+    assert outbox.prefix in relay.failing()["stream"]

@@ -1,0 +1,90 @@
+"""An outbox whose relays publish to Redis, and what is in its stream."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from outbox_operator.adapters.redis.admin import make_stream
+from support.nats import NatsServer, unique_prefix
+from support.outbox import migrate
+from support.redis import RedisServer, redis_client
+from support.relaying import Outbox, RelayProcess
+from support.waiting import eventually
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of the stream."""
+
+    number: int
+    fields: dict[str, str]
+
+
+class RedisOutbox(Outbox):
+    """As `Outbox`, with a stream of one shard in Redis."""
+
+    redis: RedisServer
+
+    def relay(self, **changes: Any) -> RelayProcess:
+        """See `Outbox`."""
+        there = {"nats": None, "redis": {"url": self.redis.url}, "subject": self.prefix}
+        return super().relay(**{**there, **changes})
+
+    async def entries(self) -> list[Entry]:
+        """All entries in order."""
+        async with redis_client(self.redis) as client:
+            found = await client.xrange(self.prefix)
+        entries = []
+        for each, fields in found:
+            number, _, part = each.partition("-")
+            assert part == "0", each
+            entries.append(Entry(int(number), fields))
+        return entries
+
+    async def arrived(self, count: int) -> list[Entry]:
+        """Wait until there are so many, and return them."""
+
+        async def enough() -> bool:
+            async with redis_client(self.redis) as client:
+                return bool(await client.xlen(self.prefix) >= count)
+
+        await eventually(enough, f"{count} entries")
+        return await self.entries()
+
+    async def check(self) -> None:
+        """Every committed event once, in the order of its key, and nothing else."""
+        committed = await self.event_ids()
+        entries = await self.arrived(len(committed))
+        ids = [entry.fields["Ce-Id"] for entry in entries]
+        assert [each for each, times in Counter(ids).items() if times > 1] == []
+        assert set(ids) == set(committed)
+        positions: dict[str, list[int]] = {}
+        for entry in entries:
+            key = entry.fields.get("Ce-Partitionkey", "")
+            positions.setdefault(key, []).append(int(entry.fields["Outbox-Position"]))
+        assert all(found == sorted(found) for found in positions.values())
+
+
+@contextlib.asynccontextmanager
+async def redis_outbox(
+    url: str, nats: NatsServer, redis: RedisServer, directory: Path
+) -> AsyncIterator[RedisOutbox]:
+    """A migrated outbox with its stream; its relays are ended after."""
+    await migrate(url)
+    connection = await asyncpg.connect(url)
+    outbox = RedisOutbox(url, nats, directory, connection, f"{unique_prefix()}.user.v1")
+    outbox.redis = redis
+    try:
+        await make_stream(redis.login, outbox.prefix)
+        yield outbox
+    finally:
+        outbox.stop_all()
+        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await connection.close(timeout=2)
