@@ -10,6 +10,7 @@ import aiohttp
 _ACKNOWLEDGED: Final = re.compile(
     r'^outbox_consumer_processed_total\{(?:.*,)?outcome="ack"[,}].*? (\S+)$', re.MULTILINE
 )
+_STORED: Final = re.compile(r"^outbox_archive_events_total\{.*?\} (\S+)$", re.MULTILINE)
 _SECONDS: Final = 1.0
 
 
@@ -34,8 +35,9 @@ class Handled:
 
 
 def acknowledged(metrics: str) -> int:
-    """Events handled by a process, out of the text of its metrics."""
-    return round(sum(float(number) for number in _ACKNOWLEDGED.findall(metrics)))
+    """Events handled by a process, or stored, out of the text of its metrics."""
+    numbers = _ACKNOWLEDGED.findall(metrics) + _STORED.findall(metrics)
+    return round(sum(map(float, numbers)))
 
 
 async def metrics_of(session: aiohttp.ClientSession, port: int) -> str | None:

@@ -41,7 +41,7 @@ class Resources:
 
     Attributes:
         documents: What the manifests hold of ours, as JSON.
-        ignored: Kind and name of documents that mean nothing without Kubernetes, and archives.
+        ignored: Kind and name of documents that mean nothing without Kubernetes.
         reduced: Streams that asked for replicas, which one server does not have.
     """
 
@@ -146,8 +146,6 @@ def read(documents: Iterable[object], where: str) -> Resources:
     for consumer in consumers:
         check_consumer_supported(consumer.spec)
         check_consumer(consumer.spec)
-        if archive_of(consumer.spec) is not None:
-            ignored.append(f"the archive of {meta.CONSUMER} {consumer.meta.name}")
     resources = Resources(
         pipelines=tuple(pipelines),
         streams=tuple(_single(stream) for stream in streams),
@@ -156,11 +154,27 @@ def read(documents: Iterable[object], where: str) -> Resources:
         ignored=tuple(ignored),
         reduced=tuple(stream.spec.name for stream in streams if stream.spec.replicas > 1),
     )
+    _check_schemas(consumers)
     for consumer in consumers:
         resources.source_of(consumer)
     for pipeline in pipelines:
         resources.stream_of(pipeline)
     return resources
+
+
+def _check_schemas(consumers: Iterable[Consumer]) -> None:
+    """Each archive has a schema of its own: here all are in one database. Raises SpecError."""
+    owners: dict[str, str] = {}
+    for consumer in consumers:
+        archive = archive_of(consumer.spec)
+        if archive is None:
+            continue
+        other = owners.setdefault(archive.schema_, consumer.meta.name)
+        if other != consumer.meta.name:
+            raise SpecError(
+                f"{consumer.meta.key}: spec.handler.archive.schema: {archive.schema_!r} is that of "
+                f"{other} too, and here both are in one database; give one another schema"
+            )
 
 
 def _not_ours(body: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Relay and consumers as local processes, started again when they end.
+"""Relays, consumers and archives as local processes, started again when they end.
 
 Called by `dev.app` and the pytest plugin. Each process has a configuration file and a log file of
 JSON lines in the data folder; secrets are files there too, as in a pod.
@@ -21,14 +21,21 @@ from typing import Final
 
 from outbox_operator.aio import Backoff, wait
 from outbox_operator.api.resource import Consumer, Pipeline
+from outbox_operator.api.v1alpha1.archive import ArchiveHandler
 from outbox_operator.dev.locks import FileLock
 from outbox_operator.dev.manifest import Resources
 from outbox_operator.embedded.ports import kept_port
 from outbox_operator.embedded.process import living, stop_orphan
 from outbox_operator.errors import ConflictError
-from outbox_operator.plan.jetstream.consumers import handled_by_runtime
+from outbox_operator.plan.archives import archive_of
+from outbox_operator.plan.jetstream.consumers import settles_itself
 from outbox_operator.plan.jetstream.stream_config import dead_letter_prefix
-from outbox_operator.plan.kubernetes.runtime_config import consumer_config, relay_config
+from outbox_operator.plan.kubernetes.runtime_config import (
+    archive_config,
+    consumer_config,
+    relay_config,
+)
+from outbox_operator.wire.archive import ArchiveConfig, ArchiveDatabase
 from outbox_operator.wire.config import (
     ConsumerConfig,
     DatabaseConfig,
@@ -69,13 +76,13 @@ class Job:
 
     Attributes:
         name: For people, logs and files: `relay-orders`.
-        verb: Of `outbox`.
+        verb: Of `outbox`; one or two words.
         config: What it is told.
     """
 
     name: str
     verb: str
-    config: RelayConfig | ConsumerConfig
+    config: RelayConfig | ConsumerConfig | ArchiveConfig
 
 
 def jobs(resources: Resources, servers: Servers, endpoints: dict[str, str]) -> list[Job]:
@@ -87,8 +94,11 @@ def jobs(resources: Resources, servers: Servers, endpoints: dict[str, str]) -> l
     found = [_relay(pipeline, resources, servers) for pipeline in resources.pipelines]
     return found + [
         _consumer(consumer, resources, servers, endpoints)
+        if archive is None
+        else _archive(consumer, archive, resources, servers)
         for consumer in resources.consumers
-        if handled_by_runtime(consumer.spec)
+        if settles_itself(consumer.spec)
+        for archive in (archive_of(consumer.spec),)
     ]
 
 
@@ -127,6 +137,21 @@ def _consumer(
         changes["http"] = dataclasses.replace(config.http, url=endpoint)
     config = dataclasses.replace(config, **changes)  # type: ignore[arg-type]
     return Job(name=f"consumer-{consumer.meta.name}", verb="consume", config=config)
+
+
+def _archive(
+    consumer: Consumer, archive: ArchiveHandler, resources: Resources, servers: Servers
+) -> Job:
+    stream = resources.source_of(consumer).spec
+    config = archive_config(consumer, archive, stream_name=stream.name, nats=stream.nats)
+    url_file = str(servers.database_url_file)
+    config = dataclasses.replace(
+        config,
+        database=ArchiveDatabase(url_file=url_file, schema=config.database.schema),
+        nats=NatsConfig(url=servers.nats_url),
+        health_port=0,
+    )
+    return Job(name=f"consumer-{consumer.meta.name}", verb="archive write", config=config)
 
 
 @asynccontextmanager
@@ -248,7 +273,7 @@ class Processes:
         await lock.take_within(_MOST_HELD_SECONDS)  # who works with its place needs the servers
         lock.release()
 
-    def _configure(self, config: RelayConfig | ConsumerConfig, path: Path) -> None:
+    def _configure(self, config: RelayConfig | ConsumerConfig | ArchiveConfig, path: Path) -> None:
         path.write_text(encode(config))
 
     async def _start(self, job: Job, config: Path) -> asyncio.subprocess.Process:
@@ -262,7 +287,8 @@ class Processes:
                 log.write(f"{json.dumps(_beginning(job.verb))}\n".encode())
                 log.flush()
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "outbox_operator.cli.main", job.verb, "--config", config,
+                sys.executable, "-m", "outbox_operator.cli.main", *job.verb.split(),
+                "--config", config,
                 env={
                     **os.environ,
                     "PYTHONPATH": os.pathsep.join(path for path in search if path),

@@ -23,13 +23,16 @@ from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.resource import Consumer, Pipeline, Stream
 from outbox_operator.dev.manifest import Resources
+from outbox_operator.plan.archives import archive_of
 from outbox_operator.plan.jetstream.stream_config import dead_letter_name
 from outbox_operator.plan.names import durable_name
 from outbox_operator.plan.ownership import Claim
+from outbox_operator.plan.passes.archive import desired_archive
 from outbox_operator.plan.passes.durable import DurableObserved, plan_durable
 from outbox_operator.plan.passes.result import PassPlan
 from outbox_operator.plan.passes.source import source_in
 from outbox_operator.plan.passes.stream import StreamObserved, plan_stream
+from outbox_operator.plan.postgres.archive_migrations import plan_archive
 from outbox_operator.plan.postgres.migrations import (
     DesiredDatabase,
     DesiredInbox,
@@ -83,6 +86,7 @@ async def set_up_database(resources: Resources, url: str) -> None:
             await migrate(admin, pipeline)
         for consumer in resources.consumers:
             await _inbox(admin, consumer)
+            await _archive(admin, consumer)
 
 
 async def set_up_streams(resources: Resources, url: str) -> None:
@@ -119,6 +123,21 @@ async def _inbox(admin: PostgresAdmin, consumer: Consumer) -> None:
     plan = plan_inbox(desired, await admin.observe(desired))
     if not plan.empty:
         await admin.apply_inbox(plan, desired, lock_timeout=_LOCK_SECONDS)
+
+
+async def _archive(admin: PostgresAdmin, consumer: Consumer) -> None:
+    """Bring an archive to what is declared; drop what is over, and add partitions for some days."""
+    archive = archive_of(consumer.spec)
+    if archive is None:
+        return
+    desired = desired_archive(archive, "spec", writer=None)
+    claim = Claim(owner=Owner.of(consumer.meta), adoption="Adopt")
+    plan = plan_archive(desired, await admin.archive.observe(desired), claim)
+    if not plan.empty:
+        await admin.archive.apply(
+            plan, desired, claim, lock_timeout=_LOCK_SECONDS, version=version.VERSION
+        )
+    await admin.archive.maintain(desired.schema)
 
 
 async def _stream(admin: JetStreamAdmin, stream: Stream) -> None:

@@ -10,8 +10,10 @@ import asyncpg
 import pytest
 
 from outbox_operator.wire.message import Place, event_head, event_source, event_time
+from support.cli import CommandLine
 from support.nats import connected
 from support.outbox import publish_all
+from support.postgres import PostgresServer, with_login
 from support.waiting import eventually
 from support.world import World
 
@@ -35,10 +37,16 @@ def result(world: World, name: str) -> dict[str, Any]:
     return found
 
 
+def findings(world: World, name: str, **target: dict[str, str]) -> list[dict[str, str]]:
+    """What a diagnosis finds."""
+    world.apply(world.resource(TASK, name, {**target, "diagnose": {}}))
+    found: list[dict[str, str]] = result(world, name)["findings"]
+    return found
+
+
 def looked(world: World, name: str, **target: dict[str, str]) -> dict[str, str]:
     """Severity by check of a diagnosis."""
-    world.apply(world.resource(TASK, name, {**target, "diagnose": {}}))
-    return {one["check"]: one["severity"] for one in result(world, name)["findings"]}
+    return {one["check"]: one["severity"] for one in findings(world, name, **target)}
 
 
 async def test_a_diagnosis_finds_what_was_made_unwell(orders: World) -> None:
@@ -82,6 +90,48 @@ async def test_a_diagnosis_finds_what_was_made_unwell(orders: World) -> None:
     away = looked(orders, "away", **ORDERS)
     assert away["Unreachable"] == "Error"
     assert away["NobodyReads"] == "Warning"
+
+
+def test_a_diagnosis_looks_at_archives(world: World, postgres_server: PostgresServer) -> None:
+    """Of a pipeline's consumers: what its tables lack, and who is not let in."""
+    writer, password = postgres_server.create_role("writer")
+    url = with_login(world.database, writer, password)
+    archive: dict[str, Any] = {
+        "connectionSecretRef": {"name": "writer"},
+        "migrationSecretRef": {"name": "database"},
+        "retention": [{"name": "default", "keep": "90d"}],
+        "migrations": {"policy": "RequireApproval"},
+    }
+    audit = {"name": "audit", "handler": {"archive": archive}, "replicas": 0}
+    world.apply(
+        world.secret("database", url=world.database),
+        world.secret("writer", url=url),
+        world.pipeline(consumers=[audit]),
+    )
+    consumer = ("EventConsumer", "orders-audit")
+    world.wait_condition(*consumer, "SchemaApplied", "False", "ApprovalPending")
+    line = CommandLine(world.kubectl.kubeconfig, world.namespace)
+    waits = line.run("plan", "show", "evc/orders-audit")
+    assert "of the archive: waits for approval" in waits.out
+    assert 'CREATE TABLE "archive"."events"' in waits.out
+    body = world.get(*consumer)
+    assert body is not None
+    plan = body["status"]["archive"]["pendingPlan"]["hash"]
+    archive["migrations"] = {"policy": "RequireApproval", "approvedPlan": plan}
+    world.apply(world.pipeline(consumers=[audit]))
+    world.wait_ready(*consumer)
+    assert "Error" not in looked(world, "well", **ORDERS).values()
+    # A wrong password, and a database that is not there.
+    world.apply(world.secret("writer", url=with_login(world.database, writer, "wrong")))
+    world.wait_condition(*consumer, "DatabaseReachable", "False", "CredentialsRejected")
+    [refused] = [one for one in findings(world, "refused", **ORDERS) if one["severity"] == "Error"]
+    assert refused["object"].startswith("spec.handler.archive.connectionSecretRef, the login of")
+    assert "CredentialsRejected" in refused["message"]
+    gone = with_login(world.database, writer, password).rpartition("/")[0] + "/gone"
+    world.apply(world.secret("writer", url=gone))
+    world.wait_condition(*consumer, "DatabaseReachable", "False", "DatabaseMissing")
+    [missing] = [one for one in findings(world, "gone", **ORDERS) if one["severity"] == "Error"]
+    assert 'database "gone" does not exist' in missing["message"]
 
 
 async def write(world: World, count: int) -> None:

@@ -9,7 +9,13 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from outbox_operator.errors import ConflictError, PostgresError, UnsafeChangeError
+from outbox_operator.archive.app import ArchiveApp
+from outbox_operator.errors import (
+    AccessDeniedError,
+    ConflictError,
+    PostgresError,
+    UnsafeChangeError,
+)
 from outbox_operator.wire.archive import RetentionClass
 from support.archiving import DAY, ArchivePlace
 
@@ -79,6 +85,22 @@ async def test_each_role_may_do_its_own_and_nothing_else(place: ArchivePlace) ->
     assert any(f"role {place.reader} no longer needs" in line for line in await place.migrate())
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await reader.fetch("SELECT * FROM archive.events")
+
+
+async def test_a_right_that_is_missing_is_named(place: ArchivePlace) -> None:
+    """Of who owns the tables, and of who writes."""
+    name = place.url.rpartition("/")[2]
+    await place.root.execute(f'REVOKE CREATE ON DATABASE "{name}" FROM "{place.keeper}"')
+    with pytest.raises(AccessDeniedError) as refused:
+        await place.migrate()
+    assert f'GRANT CREATE ON DATABASE "{name}" TO "{place.keeper}"' in refused.value.message
+    await place.root.execute(f'GRANT CREATE ON DATABASE "{name}" TO "{place.keeper}"')
+    await place.migrate()
+    await place.root.execute(f'REVOKE TEMPORARY ON DATABASE "{name}" FROM PUBLIC')
+    store = ArchiveApp(place.config)._new_store()
+    with pytest.raises(AccessDeniedError) as closed:
+        await store.open()
+    assert f'GRANT TEMPORARY ON DATABASE "{name}" TO "{place.writer}"' in closed.value.message
 
 
 async def test_rows_without_a_partition_get_one_and_old_ones_go(place: ArchivePlace) -> None:

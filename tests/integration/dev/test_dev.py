@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
+import yaml
 
 from outbox_operator.embedded.postgres import EmbeddedPostgres
 from support.cli import CommandLine
 from support.devrun import SMALLEST, Dev, processes_of
 from support.devrun import outbox as outbox_of
+from support.postgres import fetch_value
 
 KILL = """INSERT INTO outbox.dead_letters
   (position, event_id, event_type, partition_key, payload, headers, created_at, reason, error)
@@ -22,13 +26,15 @@ RETURNING event_id"""
 
 
 def test_from_nothing_to_a_handled_event_and_again_with_the_same_data(dev: Dev) -> None:
-    dev.start("--print")
+    manifest = with_an_archive(dev)
+    dev.start("--print", manifest=manifest)
     dev.says(r"database +\S+ holds its URL")
     first = dev.emit("order.created", '{"id": 1}', "--key", "1")
     assert re.fullmatch(r"[0-9a-f-]{36}", first)
     dev.says(r'orders-billing <- order\.created of 1: \{"id": 1\}')
     dev.says(r"(?m)^orders +0 +- +1 ")
     dev.says(r"(?m)^orders-billing +0 +0 +0 +1 ")
+    dev.says(r"(?m)^orders-audit +0 +0 +0 +1 ")
     password = (dev.data / "database-url").read_text().partition("@")[0].rpartition(":")[2]
     assert len(password) == 32
     assert password not in dev.output
@@ -49,14 +55,31 @@ def test_from_nothing_to_a_handled_event_and_again_with_the_same_data(dev: Dev) 
     assert processes_of(dev.folder) == []
     nobody_takes_the_ports_of_before_for_ours(dev, outbox)
 
-    dev.start("--print")
+    dev.start("--print", manifest=manifest)
     dev.says(r"(?m)^orders +0 +- +1 ")
     dev.emit("order.paid", '{"id": 1}', "--key", "1")
     dev.says(r"orders-billing <- order\.paid of 1")
     assert urls == [(dev.data / name).read_text() for name in ("database-url", "nats-url")]
     assert "order.created" not in dev.output, "handled twice"
+    dev.says(r"(?m)^orders-audit +0 +0 +0 +1 ")
+    url = (dev.data / "database-url").read_text()
+    kept = "SELECT string_agg(type, ' ' ORDER BY emission) FROM archive.events"
+    assert asyncio.run(fetch_value(url, kept)) == "order.created order.paid"
     the_verbs_of_a_cluster_answer_here(dev)
     assert dev.end(signal.SIGTERM) == 0
+
+
+def with_an_archive(dev: Dev) -> Path:
+    """The README's example, which keeps its events too."""
+    document = yaml.safe_load(SMALLEST.read_text())
+    archive = {
+        "connectionSecretRef": {"name": "audit"},
+        "retention": [{"name": "default", "keep": "90d"}],
+    }
+    document["spec"]["consumers"].append({"name": "audit", "handler": {"archive": archive}})
+    path = dev.folder / "pipeline.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
 
 
 def nobody_takes_the_ports_of_before_for_ours(dev: Dev, outbox: CommandLine) -> None:
@@ -79,7 +102,9 @@ def the_verbs_of_a_cluster_answer_here(dev: Dev) -> None:
     assert (hops["outbox"]["waiting"], hops["consumer/billing"]["deadLetters"]) == (0, 0)
     assert "all of 2 rows are accounted for" in outbox("verify", "orders")
     lines = outbox.facts("logs", "orders", "--tail", "3")["lines"]
-    assert {line["pod"] for line in lines} == {"relay-orders", "consumer-orders-billing"}
+    assert {line["pod"] for line in lines} == {
+        "relay-orders", "consumer-orders-billing", "consumer-orders-audit"
+    }  # fmt: skip
     event = psql(dev, KILL)
     assert "dlq list orders" in outbox("status", "orders")
     [place] = outbox.facts("dlq", "list", "orders")["places"]

@@ -23,6 +23,18 @@ def test_only_what_was_handled_counts() -> None:
     assert acknowledged(generate_latest(metrics.registry).decode()) == 5
 
 
+def test_what_is_stored_counts_once() -> None:
+    from prometheus_client import generate_latest
+
+    from outbox_operator.archive.metrics import ArchiveMetrics
+
+    metrics = ArchiveMetrics("shop", "audit")
+    metrics.events("orders").inc(3)
+    metrics.events("default").inc(2)
+    metrics.duplicates.inc(7)
+    assert acknowledged(generate_latest(metrics.registry).decode()) == 5
+
+
 def test_the_sum_is_kept_over_restarts() -> None:
     handled = Handled()
     assert [handled.said(number) for number in (2, 5, 0, 1, 4)] == [2, 5, 5, 6, 9]

@@ -56,6 +56,14 @@ def test_the_owner_of_things_is_the_same_from_run_to_run() -> None:
     assert len({one.meta.uid for kind in kinds for one in kind}) == 4
 
 
+ARCHIVE = {
+    "archive": {
+        "connectionSecretRef": {"name": "db"},
+        "retention": [{"name": "default", "keep": "90d"}],
+    }
+}
+
+
 def test_every_start_is_a_first_one_whatever_a_copied_manifest_says() -> None:
     document = pipeline()
     document["metadata"]["annotations"] = {meta.PAUSE_ANNOTATION: "true", "team": "shop"}
@@ -81,6 +89,14 @@ def test_other_documents_are_left_out_by_name() -> None:
         ([pipeline(stream={"name": "ORDERS", "subject": "a..b"})], "empty token"),
         ([pipeline(database={})], "spec.database.connectionSecretRef"),
         ([pipeline(stream={"subject": "a.{event_type}", "ref": {"name": "x"}})], "EventStream"),
+        (
+            [
+                pipeline(
+                    consumers=[{"name": "a", "handler": ARCHIVE}, {"name": "b", "handler": ARCHIVE}]
+                )
+            ],
+            "'archive' is that of orders-a too",
+        ),
     ],
 )
 def test_what_cannot_run_is_refused(documents: list[object], said: str) -> None:

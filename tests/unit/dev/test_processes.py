@@ -9,6 +9,7 @@ import pytest
 
 from outbox_operator.dev import manifest
 from outbox_operator.dev.processes import Servers, jobs
+from outbox_operator.wire.archive import ArchiveConfig, ArchiveDatabase
 from outbox_operator.wire.config import (
     ConsumerConfig,
     DatabaseConfig,
@@ -43,10 +44,15 @@ def test_whatever_the_manifest_logs_in_with(login: dict[str, Any]) -> None:
                 "name": "billing",
                 "handler": {"http": {"url": "http://billing/events"}},
                 "inbox": {**login, "schema": "seen", "mode": "PerShard"},
+            }, {
+                "name": "audit",
+                "handler": {"archive": {
+                    **login, "schema": "kept", "retention": [{"name": "default", "keep": "90d"}],
+                }},
             }],
         },
     }  # fmt: skip
-    relay, consumer = jobs(manifest.read([document], "pipeline.yaml"), SERVERS, {})
+    relay, consumer, archive = jobs(manifest.read([document], "pipeline.yaml"), SERVERS, {})
     assert isinstance(relay.config, RelayConfig)
     assert relay.config.database == DatabaseConfig(url_file="/data/database-url", schema="events")
     assert relay.config.nats == NatsConfig(url="nats://127.0.0.1:4222")
@@ -54,3 +60,7 @@ def test_whatever_the_manifest_logs_in_with(login: dict[str, Any]) -> None:
     assert consumer.config.inbox == InboxConfig(
         url_file="/data/database-url", schema="seen", mode="PerShard"
     )
+    assert (archive.name, archive.verb) == ("consumer-orders-audit", "archive write")
+    assert isinstance(archive.config, ArchiveConfig)
+    assert archive.config.database == ArchiveDatabase(url_file="/data/database-url", schema="kept")
+    assert archive.config.nats == NatsConfig(url="nats://127.0.0.1:4222")

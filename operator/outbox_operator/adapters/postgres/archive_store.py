@@ -21,7 +21,7 @@ from outbox_operator.adapters.postgres.errors import (
 )
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
-from outbox_operator.errors import ConflictError, PostgresError
+from outbox_operator.errors import AccessDeniedError, ConflictError, PostgresError
 from outbox_operator.reasons import Reason
 from outbox_operator.wire import schema_mark
 from outbox_operator.wire.advisory_locks import schema_lock
@@ -140,6 +140,8 @@ class ArchiveStore:
             with errors(self._target):
                 [facts] = await connection.fetch(statement("archive_facts"), self._schema)
                 self._check(facts)
+                if not facts["may_stage"]:
+                    raise self._may_not_stage(facts["database"])
                 for name, value in _SETTINGS.items():
                     await connection.execute(statement("session_set"), name, value)
                 await connection.execute(self._stage)
@@ -219,6 +221,14 @@ class ArchiveStore:
         except _UNENCODABLE as error:
             said = f"PostgreSQL at {self._target.address}: a value that no column takes"
             raise UnreadableRowsError(said, blames_rows=True) from error
+
+    def _may_not_stage(self, database: str) -> AccessDeniedError:
+        role = self._target.user
+        return AccessDeniedError(
+            f"role {role} may not make temporary tables in database {database} of "
+            f"{self._target.address}, which each batch begins with; run: GRANT TEMPORARY ON "
+            f"DATABASE {quoted(database)} TO {quoted(role)}"
+        )
 
     def _check(self, facts: asyncpg.Record) -> None:
         where = f"archive in schema {self._schema} of {self._target.address}"

@@ -20,7 +20,12 @@ from outbox_operator.plan.advice import SHORT
 from outbox_operator.reasons import Reason
 
 Status = OutboxPipelineStatus | EventStreamStatus | EventConsumerStatus
-_PARTS: Final = {"Schema": "the outbox's schema", "Stream": "the stream", "Inbox": "the inbox"}
+_PARTS: Final = {
+    "Schema": "the outbox's schema",
+    "Stream": "the stream",
+    "Inbox": "the inbox",
+    "Archive": "the archive",
+}
 _TONES: Final[Mapping[str, Tone]] = {"Approved": "good", "Rejected": "bad"}
 _OF_MOVES: Final = (
     ConditionType.STREAM_READY, ConditionType.CONSUMER_READY, ConditionType.SCHEMA_APPLIED
@@ -33,7 +38,7 @@ class Waiting:
     """A plan that does not run yet.
 
     Attributes:
-        part: Schema, Stream or Inbox.
+        part: Schema, Stream, Inbox or Archive.
         hash: Names it, for whoever decides.
         decision: Approved or Rejected; None: nobody has decided.
         statements: SQL that would run, in order.
@@ -121,15 +126,29 @@ def _waiting(status: Status, history: Sequence[Decision]) -> Iterator[Waiting]:
                 destructive=pending.destructive,
                 text="" if part is None else part.message,
             )
+    archive = status.archive if isinstance(status, EventConsumerStatus) else None
+    migration = None if archive is None else archive.pendingPlan
     move = status.pendingMove
-    if move is not None:
-        asked = [one for kind in _OF_MOVES if (one := said.get(kind)) and move.hash in one.message]
-        inbox = any(one.type == ConditionType.SCHEMA_APPLIED for one in asked)
+    asked = [] if move is None else [said[kind] for kind in _OF_MOVES if kind in said]
+    asked = [one for one in asked if move is not None and move.hash in one.message]
+    of_tables = any(one.type == ConditionType.SCHEMA_APPLIED for one in asked)
+    if migration is not None and not of_tables:  # a move of it is decided about as a whole
+        part = said.get(ConditionType.SCHEMA_APPLIED)
         yield Waiting(
-            part="Inbox" if inbox else "Stream",
+            part="Archive",
+            hash=migration.hash,
+            decision=_decision(history, migration.hash),
+            statements=tuple(migration.statements),
+            destructive=False,
+            text="" if part is None else part.message,
+        )
+    if move is not None:
+        tables = "Inbox" if archive is None else "Archive"
+        yield Waiting(
+            part=tables if of_tables else "Stream",
             hash=move.hash,
             decision=_decision(history, move.hash),
-            statements=(),
+            statements=tuple(migration.statements) if of_tables and migration else (),
             destructive=False,
             text=asked[0].message if asked else move.text,
         )

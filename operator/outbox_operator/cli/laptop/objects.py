@@ -9,7 +9,7 @@ from typing import Any, Final
 from outbox_operator.api import meta
 from outbox_operator.api.resource import Consumer, Meta, Pipeline, Stream
 from outbox_operator.dev.manifest import Resources
-from outbox_operator.plan.jetstream.consumers import handled_by_runtime
+from outbox_operator.plan.jetstream.consumers import settles_itself
 from outbox_operator.plan.names import label_value
 from outbox_operator.wire.config import CONFIG_PATH_ENV
 
@@ -68,7 +68,7 @@ def pods(resources: Resources, configs: Path) -> Iterator[Body]:
         labels = {meta.COMPONENT_LABEL: "relay", meta.PIPELINE_LABEL: pipeline.meta.name}
         yield _pod(f"relay-{pipeline.meta.name}", pipeline.meta, labels, configs)
     for consumer in resources.consumers:
-        if handled_by_runtime(consumer.spec):
+        if settles_itself(consumer.spec):
             labels = {**consumer.meta.labels, meta.COMPONENT_LABEL: "consumer"}
             yield _pod(f"consumer-{consumer.meta.name}", consumer.meta, labels, configs)
 

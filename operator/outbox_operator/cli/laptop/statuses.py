@@ -14,7 +14,7 @@ from outbox_operator.api.v1alpha1.consumer import DurableState, EventConsumerSta
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus
 from outbox_operator.api.v1alpha1.stream import EventStreamStatus, StreamState
 from outbox_operator.errors import OutboxError
-from outbox_operator.plan.jetstream.consumers import ObservedConsumer, handled_by_runtime
+from outbox_operator.plan.jetstream.consumers import ObservedConsumer, settles_itself
 from outbox_operator.plan.jetstream.streams import ObservedStream
 from outbox_operator.plan.postgres.state import OutboxNumbers
 from outbox_operator.plan.status.conditions import (
@@ -112,7 +112,7 @@ def of_consumer(
         status = status.model_copy(
             update={"consumer": _durable_state(found), "sampledAt": stamp(now)}
         )
-    if handled_by_runtime(consumer.spec):
+    if settles_itself(consumer.spec):
         name = f"consumer-{consumer.meta.name}"
         parts.append(_process(ConditionType.WORKLOAD_AVAILABLE, name, runs))
         status = status.model_copy(update={"replicas": int(runs), "readyReplicas": int(runs)})

@@ -26,6 +26,7 @@ from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.tasks import look_database, look_nats, look_pods
 from outbox_operator.controller.tasks.action import Frozen, Work
 from outbox_operator.errors import OutboxError
+from outbox_operator.plan.archives import archive_of
 from outbox_operator.plan.doctor.findings import Finding, Severity, counts, in_order, unknown
 from outbox_operator.plan.kubernetes.children import event_stream_name
 from outbox_operator.plan.tasks.status import Progress
@@ -103,6 +104,8 @@ def _servers(work: Work, scope: Scope) -> Iterable[tuple[str, AsyncIterator[Find
     for consumer in scope.consumers:
         if consumer.spec.inbox is not None:
             yield f"the inbox of {consumer.meta.name}", look_database.inbox(work, consumer)
+        if archive_of(consumer.spec) is not None:
+            yield f"the archive of {consumer.meta.name}", look_database.archive(work, consumer)
     yield "NATS", look_nats.streams(work, scope.pipeline, scope.stream, scope.consumers)
 
 

@@ -1,4 +1,4 @@
-"""Looks at the database of an outbox or an inbox with the logins of its resource."""
+"""Looks at the database of an outbox, inbox or archive with the logins of its resource."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from outbox_operator.controller.reconcile.postgres_connections import PER_TARGET
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.tasks.action import Work
 from outbox_operator.errors import OutboxError
+from outbox_operator.plan.archives import archive_of
 from outbox_operator.plan.doctor.findings import Check, Finding, error
 from outbox_operator.plan.doctor.logins import check_login, unreachable
 from outbox_operator.plan.doctor.postgres import PostgresFacts, check_postgres, check_schema, waits
+from outbox_operator.plan.passes.archive import archive_claim, desired_archive
 from outbox_operator.plan.passes.database import desired_database, schema_claim
 from outbox_operator.plan.passes.result import SessionFailure
+from outbox_operator.plan.postgres.archive_migrations import plan_archive
 from outbox_operator.plan.postgres.migrations import plan_inbox, plan_migrations
 from outbox_operator.plan.postgres.state import DesiredInbox, MigrationPlan, ObservedDatabase
 
@@ -61,6 +64,24 @@ async def inbox(work: Work, consumer: Consumer) -> AsyncIterator[Finding]:
     needs = (consumer.spec.replicas or 1) + PER_TARGET + _SPARE
     async for one in _look(
         work, consumer.meta, "spec.inbox", declared, declared.schema_, needs, plan
+    ):
+        yield one
+
+
+async def archive(work: Work, consumer: Consumer) -> AsyncIterator[Finding]:
+    """What is not well with the archive of a consumer."""
+    declared = archive_of(consumer.spec)
+    if declared is None:
+        return
+
+    async def plan(admin: PostgresAdmin, role: str) -> MigrationPlan:
+        desired = desired_archive(declared, "spec", writer=role)
+        claim = archive_claim(consumer, declared, work.context.living(meta.CONSUMER))
+        return plan_archive(desired, await admin.archive.observe(desired), claim)
+
+    needs = (consumer.spec.replicas or 1) + PER_TARGET + _SPARE
+    async for one in _look(
+        work, consumer.meta, "spec.handler.archive", declared, declared.schema_, needs, plan
     ):
         yield one
 

@@ -79,6 +79,32 @@ SCREENS: Final = {
         ),
         body("OutboxPipeline", "quiet", {}),
     ],
+    "archive-moved": [
+        body(
+            "EventConsumer", "audit",
+            {
+                "archive": {"pendingPlan": {"hash": PLAN, "statements": STATEMENTS}},
+                "pendingMove": {"hash": MOVE, "text": "The archive goes on elsewhere."},
+                "conditions": [
+                    {"type": "SchemaApplied", "status": "False", "reason": "ApprovalPending",
+                     "message": f"the login leads to another database. To approve plan {MOVE}, "
+                     "set spec.handler.archive.migrations.approvedPlan"}
+                ],
+            },
+        ),
+    ],
+    "archive-made": [
+        body(
+            "EventConsumer", "audit",
+            {
+                "archive": {"pendingPlan": {"hash": PLAN, "statements": STATEMENTS}},
+                "conditions": [
+                    {"type": "SchemaApplied", "status": "False", "reason": "ApprovalPending",
+                     "message": "2 statements wait in status.archive.pendingPlan"}
+                ],
+            },
+        ),
+    ],
     "none": [],
 }  # fmt: skip
 

@@ -1,6 +1,9 @@
--- What the process that writes needs to know of an archive, as one row; all NULL: there is none.
+-- What the process that writes needs to know of an archive, as one row; no comment and columns: there is
+-- none.
 --   $1 schema
 SELECT obj_description(n.oid, 'pg_namespace') AS comment,
+       current_database()::text AS database,
+       has_database_privilege(current_database(), 'TEMPORARY') AS may_stage,
        ARRAY(SELECT a.attname::text
              FROM pg_catalog.pg_class e
              JOIN pg_catalog.pg_attribute a ON a.attrelid = e.oid AND a.attnum > 0
