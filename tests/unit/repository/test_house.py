@@ -76,7 +76,6 @@ def test_rooms_speak_one_dialect() -> None:
         "a logger is called log": r"^_log\b",
         "a constant in seconds ends in _SECONDS": r"^_?[A-Z][A-Z_]*_S\b",
         "a name in seconds ends in _seconds": r"\b[a-z_]*[a-z]_s\b",
-        "a shard is called shard": r"\b[Ll]anes?\b",
         "modules of wire keep their names": r"^from outbox_operator\.wire import .* as ",
     }
     found = [
