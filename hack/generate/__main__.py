@@ -51,7 +51,7 @@ def resources_and_pages() -> dict[Path, str]:
         **steps.files(ROOT),
         **house.files(ROOT),
         **performance.files(ROOT),
-        **scaling.files(),
+        **scaling.files(ROOT),
     }
 
 

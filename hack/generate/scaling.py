@@ -1,10 +1,11 @@
-"""The picture of autoscaling in docs/how-to/scale.md: the decision itself, on a simulated workload.
+"""Autoscaling in docs/how-to/scale.md: the picture, as measured; and a workload that is simulated.
 
-The tests of the decision use the same workload.
+The tests of the decision use the latter.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,12 +13,14 @@ from pathlib import Path
 from typing import Final
 
 from generate import svg
+from generate.tables import Figures
 from outbox_operator.plan.scaling.decide import Memory, decide
 from outbox_operator.plan.scaling.limits import Limits, Step
 from outbox_operator.plan.scaling.load import Load
 from outbox_operator.plan.status.workload import Replicas
 
 CHART: Final = Path("docs/how-to/img/scale.svg")
+FIGURES: Final = Path("docs/explanation/figures/autoscaling.json")
 LOOK_SECONDS: Final = 15
 REFERENCE: Final = Limits(
     least=3, most=10, ceiling=None, backlog=1000, drain_seconds=None,
@@ -26,7 +29,6 @@ REFERENCE: Final = Limits(
 """Three to ten pods, by an average of 1000 events that wait, as the API's defaults have it."""
 PER_POD: Final = 100.0
 _START: Final = datetime(2026, 1, 1, tzinfo=UTC)
-_MINUTES: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,22 +92,28 @@ def step_of_load(second: float) -> float:
     return 700.0 if 120 <= second < 1320 else 50.0
 
 
-def files() -> dict[Path, str]:
-    """The picture, by its path."""
-    looks = Workload(REFERENCE).run(step_of_load, _MINUTES * 60)
-    comes = [(one.second, step_of_load(one.second)) for one in looks]
-    waits = [(one.second, one.backlog) for one in looks]
-    # A number of pods holds until the next look.
-    pods = [
-        point
-        for one in looks
-        for point in ((one.second, one.pods), (one.second + LOOK_SECONDS, one.pods))
-    ]
+def files(root: Path) -> dict[Path, str]:
+    """The picture, by its path: as measured."""
+    return {CHART: chart(json.loads((root / FIGURES).read_text()))}
+
+
+def chart(measured: Figures) -> str:
+    """What happened under the load, as `make bench-autoscaling` writes it down."""
+    looks = measured["looks"]
+
+    def panel(label: str, field: str, unit: str) -> svg.Panel:
+        return svg.Panel(label, [(one["second"], one[field]) for one in looks], unit)
+
     panels = [
-        svg.Panel("events come", comes, "a second"),
-        svg.Panel("events wait", waits, "events"),
-        svg.Panel("pods wanted", pods, "pods"),
+        panel("events come", "comes", "a second"),
+        panel("events wait", "waiting", "events"),
+        panel("pods wanted", "wanted", "pods"),
+        panel("pods ready", "ready", "pods"),
     ]
-    note = f"A pod does {PER_POD:g} events a second and starts in 30 s. Simulated."
-    title = "3 to 10 pods, 1000 events may wait for each"
-    return {CHART: svg.lines(title, note, panels, f"{_MINUTES} minutes")}
+    limits = measured["autoscaling"]
+    least, most = limits["minReplicas"], limits["maxReplicas"]
+    title = f"{least} to {most} pods, {limits['targetBacklog']} events may wait for each"
+    note = (
+        f"A pod does {measured['perPod']} events a second. Measured on a real node with two cores."
+    )
+    return svg.lines(title, note, panels, f"{looks[-1]['second'] / 60:.0f} minutes")
