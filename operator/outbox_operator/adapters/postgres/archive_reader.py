@@ -219,6 +219,16 @@ class ArchiveReader:
                 ) from error
 
     @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Connection]:
+        """A connection for one statement about who asked for what.
+
+        Raises:
+            OutboxError: The database is away, or refuses.
+        """
+        async with self._connection() as connection:
+            yield connection
+
+    @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
         """A connection for oneself; what failed in a way that leaves doubt is not used again."""
         try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from outbox_operator.adapters.postgres.queries import statement
+from outbox_operator.wire.archive import COLUMNS, EXTRACTED_TYPE
 from outbox_operator.wire.tables import quoted
 
 _EXPRESSIONS: Final = {
@@ -20,6 +21,9 @@ _EXPRESSIONS: Final = {
     "payload_sha256": "encode(e.payload_sha256, 'hex')",
 }
 """Of columns that JSON has no value for."""
+_FORMULA: Final = r"^([=+@\t\r\n＝＋－＠-])"
+"""How a text begins that a spreadsheet would carry out."""
+_APOSTROPHE: Final = r"'''\1'"
 PLACE: Final = ("stored_at", "sequence", "id")
 """What events are in order by: the stream's time, then its sequence."""
 
@@ -53,7 +57,7 @@ class Selection:
         after: Begin behind this place.
         limit: How many at most. None: all.
         archived_by: None that was archived after this moment.
-        skip: Leave out so many at the beginning.
+        skip: Leave out so many at the beginning; of exports.
     """
 
     fields: tuple[str, ...]
@@ -131,7 +135,6 @@ def select(schema: str, selection: Selection) -> tuple[str, list[Any]]:
     said = list(conditions(selection, parameter))
     direction = "DESC" if selection.newest_first else "ASC"
     bounds = "" if selection.limit is None else f" LIMIT {parameter(selection.limit)}"
-    bounds += "" if not selection.skip else f" OFFSET {parameter(selection.skip)}"
     text = statement(
         "archive_events",
         schema=schema,
@@ -141,6 +144,35 @@ def select(schema: str, selection: Selection) -> tuple[str, list[Any]]:
         bounds=bounds,
     )
     return text, parameter.values
+
+
+def export(schema: str, selection: Selection, *, as_csv: bool) -> tuple[str, list[Any]]:
+    """A statement that returns each event as a line of JSON, or its fields as safe texts.
+
+    Spreadsheets take a text for a formula that begins in certain ways: it gets an apostrophe.
+    """
+    parameter = _Parameters()
+    said = list(conditions(selection, parameter))
+    direction = "DESC" if selection.newest_first else "ASC"
+    fields = ", ".join(map(_field, selection.fields))
+    text = statement(
+        "archive_export",
+        schema=schema,
+        columns=", ".join(map(_cell, selection.fields)) if as_csv else "row_to_json(f)::text",
+        lateral="" if as_csv else f"CROSS JOIN LATERAL (SELECT {fields}) f\n",
+        conditions=" AND ".join(said) or "true",
+        order=", ".join(f"e.{name} {direction}" for name in PLACE),
+        bounds=f" OFFSET {parameter(selection.skip)}" if selection.skip else "",
+    )
+    return text, parameter.values
+
+
+def _cell(name: str) -> str:
+    kind = COLUMNS.get(name, EXTRACTED_TYPE)
+    plain = _EXPRESSIONS.get(name, f"e.{quoted(name)}")
+    if kind in ("text", "jsonb", "bytea"):
+        plain = f"regexp_replace({plain}::text, '{_FORMULA}', {_APOSTROPHE})"
+    return f"{plain} AS {quoted(name)}"
 
 
 def _field(name: str) -> str:

@@ -16,6 +16,7 @@ from typing import Final
 
 import uvicorn
 
+from outbox_operator.adapters.postgres.archive_export import ArchiveExporter
 from outbox_operator.adapters.postgres.archive_reader import ArchiveReader
 from outbox_operator.adapters.postgres.url import Login, resolve
 from outbox_operator.aio import wait
@@ -69,16 +70,21 @@ class ArchiveApiApp:
             "issuer": self._issuer.check,
         }
         self.health = HealthServer(config.health_port, self.checks, registry=self.metrics.registry)
-        self._reader = ArchiveReader(
+        self._reader = self._new_reader(config.limits.connections)
+        self._exports = self._new_reader(config.limits.exports)
+        self._keys = IssuerKeys(config.jwt, self._issuer)
+        self._socket: socket.socket | None = None
+
+    def _new_reader(self, size: int) -> ArchiveReader:
+        config = self._config
+        return ArchiveReader(
             lambda: resolve(Login.from_files(config.database)),
             schema=config.database.schema,
             columns=(*COLUMNS, *config.extracted),
             tenants=config.tenant_column is not None,
-            size=config.limits.connections,
+            size=size,
             application_name=f"outbox-archive-api {config.namespace}/{config.consumer}",
         )
-        self._keys = IssuerKeys(config.jwt, self._issuer)
-        self._socket: socket.socket | None = None
 
     @property
     def port(self) -> int:
@@ -96,7 +102,8 @@ class ArchiveApiApp:
             SpecError: The port is taken.
         """
         config = self._config
-        api = ArchiveApi(config, self._reader, self._keys, self.metrics)
+        exporter = ArchiveExporter(self._exports, self._reader, config.database.schema)
+        api = ArchiveApi(config, self._reader, exporter, self._keys, self.metrics)
         server = _Server(
             uvicorn.Config(
                 make_app(api),
@@ -125,6 +132,7 @@ class ArchiveApiApp:
             self._stopping.set()
             await looking
             await self._reader.close()
+            await self._exports.close()
         log.info("stopped")
 
     async def _look(self) -> None:

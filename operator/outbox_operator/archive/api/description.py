@@ -7,7 +7,7 @@ from typing import Any, Final
 from outbox_operator.archive.api import asking
 from outbox_operator.archive.api.asking import Parameter, Vocabulary
 from outbox_operator.archive.api.problems import MEDIA_TYPE
-from outbox_operator.archive.api.tokens import EVENTS_READ
+from outbox_operator.archive.api.tokens import EVENTS_EXPORT, EVENTS_READ
 from outbox_operator.wire.archive import COLUMNS
 
 _PROBLEM: Final = {
@@ -80,18 +80,70 @@ def event(vocabulary: Vocabulary) -> dict[str, Any]:
     return found
 
 
+def export(vocabulary: Vocabulary) -> dict[str, Any]:
+    """Of an export."""
+    said = _described(
+        "All events that are asked for, as a stream; the manifest is at `Location` once it ended.",
+        (),
+        vocabulary,
+        {},
+        scope=EVENTS_EXPORT,
+    )
+    said["responses"][200] = {
+        "description": "The events, the oldest first unless `order` says otherwise.",
+        "content": {
+            "application/x-ndjson": {"schema": {"type": "string"}},
+            "text/csv": {"schema": {"type": "string"}},
+        },
+    }
+    said["responses"][413] = _answer("The body is too large.", _PROBLEM, MEDIA_TYPE)
+    names = (one.name for one in vocabulary.filters())
+    texts = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+    properties: dict[str, Any] = dict.fromkeys((*names, "order", "fields"), texts)
+    properties |= {
+        "format": {"type": "string", "enum": ["ndjson", "csv"], "default": "ndjson"},
+        "moment": {
+            "type": "string", "format": "date-time",
+            "description": "`Outbox-Export-Moment` of an export to go on with, or to do again.",
+        },
+        "skip": {
+            "type": "integer", "minimum": 0,
+            "description": "Events of it that are there already; needs `moment`.",
+        },
+    }  # fmt: skip
+    body = {"type": "object", "properties": properties, "additionalProperties": False}
+    said["openapi_extra"]["requestBody"] = {"content": {"application/json": {"schema": body}}}
+    return said
+
+
+def manifest() -> dict[str, Any]:
+    """Of the manifest of an export."""
+    texts = ("id", "began_at", "ended_at", "moment", "format", "sha256")
+    properties: dict[str, Any] = {name: {"type": "string"} for name in texts}
+    properties |= {name: {"type": "integer"} for name in ("skipped", "events", "bytes")}
+    answer = {"type": "object", "properties": {**properties, "question": {"type": "object"}}}
+    said = _described("What an export came to.", (), None, answer, scope=EVENTS_EXPORT)
+    said["responses"][404] = _answer("No such export has ended.", _PROBLEM, MEDIA_TYPE)
+    return said
+
+
 def _described(
-    summary: str, parameters: tuple[Parameter, ...], vocabulary: Vocabulary, answer: dict[str, Any]
+    summary: str,
+    parameters: tuple[Parameter, ...],
+    vocabulary: Vocabulary | None,
+    answer: dict[str, Any],
+    *,
+    scope: str = EVENTS_READ,
 ) -> dict[str, Any]:
     return {
         "summary": summary,
-        "description": f"Needs the scope `{EVENTS_READ}`.",
+        "description": f"Needs the scope `{scope}`.",
         "responses": {
             200: _answer("As asked.", answer, "application/json"),
             **{code: _answer(said, _PROBLEM, MEDIA_TYPE) for code, said in _PROBLEMS.items()},
         },
         "openapi_extra": {
-            "parameters": [_parameter(one, vocabulary) for one in parameters],
+            "parameters": [_parameter(one, vocabulary) for one in parameters if vocabulary],
             "security": [{"token": []}],
         },
     }

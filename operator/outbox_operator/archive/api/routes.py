@@ -9,14 +9,20 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import fastapi
 from fastapi import FastAPI, Response
+from fastapi.responses import StreamingResponse
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from outbox_operator.archive.api import asking, description, places
+from outbox_operator.archive.api.exporting import MOST_BODY_BYTES
+from outbox_operator.archive.api.metrics import ApiMetrics
 from outbox_operator.archive.api.problems import MEDIA_TYPE, ProblemError
 from outbox_operator.archive.api.service import ArchiveApi, Request
 from outbox_operator.errors import OutboxError
@@ -32,7 +38,6 @@ _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
 }
-Next = Callable[[fastapi.Request], Awaitable[Response]]
 
 
 def make_app(api: ArchiveApi) -> FastAPI:
@@ -51,23 +56,48 @@ def make_app(api: ArchiveApi) -> FastAPI:
     app.add_exception_handler(HTTPException, _refusal)
     app.add_exception_handler(Exception, _bug)
 
-    @app.middleware("http")
-    async def counted(request: fastapi.Request, answer: Next) -> Response:
-        started = time.monotonic()
-        api.metrics.open.inc()
-        try:
-            response = await answer(request)
-        finally:
-            api.metrics.open.dec()
-        for name, value in _HEADERS.items():
-            response.headers.setdefault(name, value)
-        route = request.scope.get("route")
-        action = getattr(route, "name", "none")
-        api.metrics.requests(action, str(response.status_code)).inc()
-        api.metrics.seconds(action).observe(time.monotonic() - started)
-        return response
-
+    app.add_middleware(_Counted, metrics=api.metrics)
     return app
+
+
+class _Stream(StreamingResponse):
+    """Ends what it streams also when the client goes away in the middle."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if isinstance(self.body_iterator, AsyncGenerator):
+                await self.body_iterator.aclose()
+
+
+class _Counted:
+    """Counts requests, and gives every answer the headers that each has."""
+
+    def __init__(self, app: ASGIApp, metrics: ApiMetrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        started = time.monotonic()
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                action = getattr(scope.get("route"), "name", "none")
+                self._metrics.requests(action, str(message["status"])).inc()
+                self._metrics.seconds(action).observe(time.monotonic() - started)
+            await send(message)
+
+        self._metrics.open.inc()
+        try:
+            await self._app(scope, receive, answer)
+        finally:
+            self._metrics.open.dec()
 
 
 def _add_questions(app: FastAPI, api: ArchiveApi) -> None:
@@ -90,6 +120,17 @@ def _add_questions(app: FastAPI, api: ArchiveApi) -> None:
         found = await api.history(asked, key)
         return _page(found.lines, _next(found, asked, newest_first=False))
 
+    @app.post("/v1/exports", **description.export(vocabulary))
+    async def export(request: fastapi.Request) -> Response:
+        body = await _body(request)
+        asked = replace(_asked(request), given={})
+        begun, moment, pieces = await api.export(asked, body)
+        return _Stream(pieces, media_type=begun.media_type, headers=begun.headers(moment))
+
+    @app.get("/v1/exports/{export_id}", **description.manifest())
+    async def manifest(request: fastapi.Request, export_id: str) -> Response:
+        return Response(await api.manifest(_asked(request), export_id), media_type=_JSON)
+
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
         return Response(json.dumps(app.openapi()), media_type=_JSON)
@@ -101,6 +142,16 @@ def _asked(request: fastapi.Request) -> Request:
         client=None if request.client is None else request.client.host.removeprefix("::ffff:"),
         given=asking.as_lists(request.query_params.multi_items()),
     )
+
+
+async def _body(request: fastapi.Request) -> bytes:
+    """The body, of which no more is read than may be there."""
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MOST_BODY_BYTES:
+            raise ProblemError(413, "Too large", f"a body is {MOST_BODY_BYTES} bytes at most")
+    return body
 
 
 def _next(found: Any, asked: Request, *, newest_first: bool) -> str | None:

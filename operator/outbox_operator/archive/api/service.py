@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
+from outbox_operator.adapters.postgres.archive_export import ArchiveExporter
 from outbox_operator.adapters.postgres.archive_reader import (
     Access,
     ArchiveReader,
@@ -22,12 +23,13 @@ from outbox_operator.adapters.postgres.archive_reader import (
     Viewer,
 )
 from outbox_operator.adapters.postgres.archive_select import Selection
-from outbox_operator.archive.api import asking
+from outbox_operator.archive.api import asking, exporting
 from outbox_operator.archive.api.asking import Vocabulary
+from outbox_operator.archive.api.exporting import Export
 from outbox_operator.archive.api.metrics import ApiMetrics
 from outbox_operator.archive.api.pace import Pace
 from outbox_operator.archive.api.problems import Fault, ProblemError, bad_question, shown
-from outbox_operator.archive.api.tokens import EVENTS_READ, Caller, Keys, verify
+from outbox_operator.archive.api.tokens import EVENTS_EXPORT, EVENTS_READ, Caller, Keys, verify
 from outbox_operator.errors import OutboxError
 from outbox_operator.wire.archive_api import ArchiveApiConfig
 
@@ -39,6 +41,7 @@ _MOST_NOTED: Final = 8 * 1024
 """Characters of a question that are written down."""
 
 Given = Mapping[str, Sequence[str]]
+Pieces = AsyncIterator[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +80,22 @@ class ArchiveApi:
     Args:
         config: Of the process.
         reader: Of the archive.
+        exporter: Of the archive, with connections of its own.
         keys: Of the issuer of tokens.
         metrics: What to count.
     """
 
     def __init__(
-        self, config: ArchiveApiConfig, reader: ArchiveReader, keys: Keys, metrics: ApiMetrics
+        self,
+        config: ArchiveApiConfig,
+        reader: ArchiveReader,
+        exporter: ArchiveExporter,
+        keys: Keys,
+        metrics: ApiMetrics,
     ) -> None:
         self.config = config
         self._reader = reader
+        self._exporter = exporter
         self._keys = keys
         self.metrics = metrics
         self._pace = Pace(config.limits.requests_per_second, config.limits.burst)
@@ -129,6 +139,68 @@ class ArchiveApi:
                 raise ProblemError(404, "No such event", f"there is no event {found_id} here")
             return found.lines[0]
 
+    async def export(self, request: Request, body: bytes) -> tuple[Export, dt.datetime, Pieces]:
+        """An export that has begun: it, the moment it is of, its bytes."""
+        async with self._asked(
+            request, "export", EVENTS_EXPORT, body=body.decode(errors="replace")
+        ) as question:
+            wish = exporting.parse(body)
+            selection = asking.selection(
+                wish.given,
+                self.vocabulary,
+                sees_payload=question.caller.sees_payload,
+                now=dt.datetime.now(dt.UTC),
+                paged=False,
+                newest_first=False,
+            )
+            caller, started = question.caller, time.monotonic()
+
+            async def ended(outcome: str, events: int, size: int) -> None:
+                self.metrics.events("export").inc(events)
+                await self._note_failure(
+                    Access(
+                        subject=caller.subject,
+                        tenant=caller.tenant,
+                        token_id=caller.token_id,
+                        client=request.client,
+                        action="export ended",
+                        question=json.dumps({"id": str(export.id)}),
+                        outcome=outcome,
+                        events=events,
+                        bytes=size,
+                        seconds=time.monotonic() - started,
+                    )
+                )
+
+            export = Export(
+                self._exporter, wish, self._narrowed(selection, question), question.viewer,
+                caller.subject, ended,
+            )  # fmt: skip
+            moment, pieces = await export.begin()
+        return export, moment, pieces
+
+    async def manifest(self, request: Request, export_id: str) -> str:
+        """What an export of the caller's came to."""
+        async with self._asked(request, "manifest", EVENTS_EXPORT, id=export_id) as question:
+            found_id = asking.as_id(export_id)
+            if found_id is None:
+                raise bad_question(Fault("id", "a UUID", shown(export_id)))
+            caller = question.caller
+            found = await self._exporter.manifest(found_id, caller.subject, caller.tenant)
+            if found is None:
+                raise ProblemError(
+                    404, "No such export",
+                    f"no export {found_id} of yours has ended; it may still run, or was cut off",
+                )  # fmt: skip
+            return found
+
+    def _narrowed(self, selection: Selection, question: Question) -> Selection:
+        tenant, column = question.caller.tenant, self.config.tenant_column
+        if tenant is None or column is None:
+            return selection
+        # The policy of the table hides the others; this is for the index.
+        return replace(selection, equals=(*selection.equals, (column, tenant)))
+
     def _selection(
         self,
         request: Request,
@@ -148,12 +220,8 @@ class ArchiveApi:
         )
 
     async def _page(self, question: Question, selection: Selection) -> Found:
-        tenant, column = question.caller.tenant, self.config.tenant_column
-        if tenant is not None and column is not None:
-            # The policy of the table hides the others; this is for the index.
-            selection = replace(selection, equals=(*selection.equals, (column, tenant)))
         found = await self._reader.events(
-            selection,
+            self._narrowed(selection, question),
             question.viewer,
             seconds=self.config.limits.statement_seconds,
             most_bytes=MOST_BYTES,

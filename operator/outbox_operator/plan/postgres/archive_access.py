@@ -18,6 +18,7 @@ from outbox_operator.wire.archive_api import ALL_TENANTS_SETTING, TENANT_SETTING
 from outbox_operator.wire.tables import quoted
 
 ACCESS_LOG: Final = "access_log"
+EXPORTS: Final = "exports"
 EVERYBODY: Final = "outbox_everybody"
 TENANTS: Final = "outbox_tenants"
 _EVENTS: Final = "events"
@@ -97,12 +98,38 @@ def access_log(schema: str) -> Table:
     )
 
 
+def exports(schema: str) -> Table:
+    """What each export came to: its manifest, written once it has ended."""
+    return Table(
+        schema=schema,
+        name=EXPORTS,
+        columns=(
+            Column(name="id", type="uuid"),
+            Column(name="subject", type="text"),
+            Column(name="tenant", type="text", nullable=True),
+            Column(name="began_at", type="timestamp with time zone"),
+            Column(name="ended_at", type="timestamp with time zone", default="clock_timestamp()"),
+            Column(name="moment", type="timestamp with time zone"),
+            Column(name="format", type="text"),
+            Column(name="question", type="text"),
+            Column(name="skipped", type="bigint"),
+            Column(name="events", type="bigint"),
+            Column(name="bytes", type="bigint"),
+            Column(name="sha256", type="text"),
+        ),
+        primary_key=("id",),
+    )
+
+
 def access_grants(schema: str, role: str) -> Iterator[Grant]:
-    """The rights of the API's role: it reads, and adds to the log, which it cannot read."""
+    """The rights of the API's role: it reads, and adds to the log, which it cannot read, and to the
+    manifests of exports."""
     yield Grant(role=role, kind="schema", object=schema, privilege="USAGE")
     for name in (_EVENTS, "ledger", "gaps"):
         yield Grant(role=role, kind="table", object=name, privilege="SELECT")
     yield Grant(role=role, kind="table", object=ACCESS_LOG, privilege="INSERT")
+    for privilege in ("SELECT", "INSERT"):
+        yield Grant(role=role, kind="table", object=EXPORTS, privilege=privilege)
 
 
 def policies(api: ApiAccess | None) -> tuple[Policy, ...]:
@@ -138,7 +165,7 @@ def access_statements(
         had: Whether there was an API before: what is missing was then changed by hand.
     """
     if api is not None:
-        yield from table_statements((access_log(schema),), database, had)
+        yield from table_statements((access_log(schema), exports(schema)), database, had)
     table = qualify(schema, _EVENTS)
     wanted = policies(api)
     there = {policy.means for policy in found.ours}

@@ -20,6 +20,7 @@ from typing import Final
 
 from outbox_operator.plan.postgres.archive_access import (
     ACCESS_LOG,
+    EXPORTS,
     ApiAccess,
     ObservedPolicies,
     access_grants,
@@ -35,7 +36,7 @@ GAPS: Final = "gaps"
 SEALS: Final = "seals"
 SEALED_ROWS: Final = "sealed_rows"
 ARCHIVE_TABLES: Final = (
-    EVENTS, LEDGER, SCHEMA_VERSION, GAPS, SEALS, SEALED_ROWS, ACCESS_LOG,
+    EVENTS, LEDGER, SCHEMA_VERSION, GAPS, SEALS, SEALED_ROWS, ACCESS_LOG, EXPORTS,
 )  # fmt: skip
 ARCHIVE_VERSION: Final = 1
 EVENTS_KEY: Final = ("id", "stored_at", "class")
