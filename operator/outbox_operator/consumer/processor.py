@@ -6,16 +6,18 @@ answers itself; what it returns says which.
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from outbox_operator.adapters.postgres.inbox import (
     CommitRefusedError,
     UnrecordableError,
 )
-from outbox_operator.consumer import disposition, error_text
+from outbox_operator.consumer import delays, disposition, error_text
 from outbox_operator.consumer.breaker import Breaker
 from outbox_operator.consumer.dead_letter_writer import DeadLetterWriter
 from outbox_operator.consumer.disposition import (
@@ -48,8 +50,9 @@ from outbox_operator.consumer.progress import Letters, Progress
 from outbox_operator.consumer.suspects import Suspects
 from outbox_operator.consumer.traces import Traces
 from outbox_operator.errors import OutboxError
+from outbox_operator.reasons import Reason
 from outbox_operator.wire.config import ConsumerConfig
-from outbox_operator.wire.headers import REPLAY_TO
+from outbox_operator.wire.headers import DELIVER_AFTER, REPLAY_TO
 
 log = logging.getLogger(__name__)
 
@@ -103,12 +106,18 @@ class Processor:
         self._unanswered: set[int] = set()
         """Sequences of messages that nobody answered, while nobody answered others either."""
 
-    async def process(self, items: list[Item]) -> Sequence[Settlement]:
+    def process(self, items: list[Item]) -> Coroutine[Any, Any, Sequence[Settlement]]:
         """Handle messages together; return what is to be done with each."""
         me = self._me
         for item in items:
-            if item.event.headers.get(REPLAY_TO, me) != me:
-                return await self._process_mine(items)
+            headers = item.event.headers
+            if headers.get(REPLAY_TO, me) != me:
+                return self._process_mine(items)
+            if DELIVER_AFTER in headers:
+                return self._process_due(items)
+        return self._handle(items)
+
+    async def _handle(self, items: list[Item]) -> Sequence[Settlement]:
         if items[0].suspect and (dead := self._suspects.verdict(items[0])) is not None:
             return [await self._dead_letters.put_aside(dead, items[0])]
         try:
@@ -147,6 +156,21 @@ class Processor:
         settled = iter(await self.process(mine) if mine else ())
         self._metrics.for_others.inc(sum(others))
         return [PUT_ASIDE if other else next(settled) for other in others]
+
+    async def _process_due(self, items: list[Item]) -> Sequence[Settlement]:
+        """Put off what is to be handled later; that is no "not now" of the handler."""
+        now = dt.datetime.now(dt.UTC)
+        waits = [delays.wait_of(one.event.headers, one.event.time, now) for one in items]
+        if not any(waits):
+            return await self._handle(items)
+        self._breaker.probe_ended()  # nobody was asked
+        if len(items) > 1:  # those behind it may have to wait for it
+            return [AGAIN_ALONE] * len(items)
+        [item], [wait] = items, waits
+        if isinstance(wait, str):
+            return [await self._dead_letters.put_aside(ToDeadLetters(Reason.REFUSED, wait), item)]
+        self._metrics.processed("put_off", item.event.type).inc()
+        return [PutOff(wait, "it is to be handled later")]
 
     def _recover(self) -> None:
         """Record that the handler works, after failures."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import uuid
 from collections.abc import Mapping
@@ -10,7 +11,13 @@ from typing import Final
 
 from outbox_operator.errors import EventError
 from outbox_operator.wire.declared import declared, key_of
-from outbox_operator.wire.headers import RESERVED_NAMES, RESERVED_PREFIXES
+from outbox_operator.wire.headers import (
+    DELIVER_AFTER,
+    LONGEST_DELAY,
+    RESERVED_NAMES,
+    RESERVED_PREFIXES,
+)
+from outbox_operator.wire.times import format_time
 
 _DOTTED_NAME: Final = re.compile(r"^[^\s*>\x00-\x1f\x7f.]+(\.[^\s*>\x00-\x1f\x7f.]+)*$")
 _LONGEST_SHOWN: Final = 100
@@ -29,6 +36,9 @@ class Event:
             `Status` and `Description`. No two may differ in the case of letters alone.
         routing_key: Replaces `{event_type}` in the subject template when set.
         id: Message id; a fresh random UUID unless given.
+        deliver_after: When consumers of our runtime are to handle it at the earliest: a time with a
+            zone, or from now on; at most 7 days. It becomes the header `Deliver-After`. In order,
+            what is behind it waits, too.
     """
 
     type: str
@@ -37,6 +47,7 @@ class Event:
     headers: Mapping[str, str] = field(default_factory=dict)
     routing_key: str | None = None
     id: uuid.UUID = field(default_factory=uuid.uuid4)
+    deliver_after: dt.datetime | dt.timedelta | None = None
 
     @classmethod
     def of(
@@ -47,6 +58,7 @@ class Event:
         headers: Mapping[str, str] | None = None,
         routing_key: str | None = None,
         id: uuid.UUID | None = None,
+        deliver_after: dt.datetime | dt.timedelta | None = None,
     ) -> Event:
         """Make an event of a payload whose class is declared with `@event`.
 
@@ -56,6 +68,7 @@ class Event:
             headers: As of `Event`.
             routing_key: As of `Event`.
             id: As of `Event`.
+            deliver_after: As of `Event`.
 
         Raises:
             EventError: Its class is not declared, its key field holds no key, or as of `Event`.
@@ -73,6 +86,7 @@ class Event:
             headers=headers or {},
             routing_key=routing_key,
             id=id or uuid.uuid4(),
+            deliver_after=deliver_after,
         )
 
     def __post_init__(self) -> None:
@@ -87,10 +101,25 @@ class Event:
                 f"{type(self.headers).__name__}, wanted a mapping of texts"
             )
         where = f"event {self.id} ({shown(self.type)})"
+        if self.deliver_after is not None:
+            later = {DELIVER_AFTER: _due(where, self.deliver_after)}
+            object.__setattr__(self, "headers", {**self.headers, **later})
         for name, value in self.headers.items():
             check_header(where, name, value)
         if len(self.headers) > 1:
             _check_names(where, self.headers)
+
+
+def _due(where: str, after: object) -> str:
+    """Return the text of the time at which an event may be handled. Raises EventError."""
+    now = dt.datetime.now(dt.UTC)
+    due = now + after if isinstance(after, dt.timedelta) and after <= LONGEST_DELAY else after
+    if not isinstance(due, dt.datetime) or due.tzinfo is None or due - now > LONGEST_DELAY:
+        raise EventError(
+            f"{where}: deliver_after: wanted a time with a zone, or a timedelta, within "
+            f"{LONGEST_DELAY.days} days, found {shown(after)!r}"
+        )
+    return format_time(due)
 
 
 def shown(text: object) -> str:

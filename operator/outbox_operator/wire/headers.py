@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -34,6 +35,12 @@ REPLAY: Final = "Outbox-Replay"
 """Name of the replay that sent an event of the past again; other messages have none."""
 REPLAY_TO: Final = "Outbox-Replay-To"
 """The only durable consumer that is to handle it."""
+
+DELIVER_AFTER: Final = "Deliver-After"
+"""When the event is to be handled at the earliest, RFC 3339. The application's own header, which
+consumers of our runtime keep to."""
+LONGEST_DELAY: Final = dt.timedelta(days=7)
+"""From when the event was written. Nobody parks a shard for ever."""
 
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"

@@ -2,6 +2,7 @@
 
 # Without `from __future__ import annotations`: what is annotated with a text is looked for in the
 # module, where functions of a test are not.
+import datetime as dt
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -76,3 +77,35 @@ async def test_events_of_a_handler_commit_with_the_note_that_it_handled_one(
     keys = await owner.fetch("SELECT partition_key FROM outbox.events")
     assert [row["partition_key"] for row in keys] == [event_id]
     assert said == ["ship 1", "ship 2", "ended"]
+
+
+@pytest.mark.parametrize("ordering", ["None", "PerKey"])
+async def test_an_event_for_later_is_handled_then_and_its_key_waits_where_keys_have_an_order(
+    client: Client, stream_prefix: str, ordering: str
+) -> None:
+    seen: list[tuple[str, dt.datetime]] = []
+
+    async def handle(event: ReceivedEvent) -> None:
+        seen.append((event.type, dt.datetime.now(dt.UTC)))
+
+    source = await Source.create(client, stream_prefix, max_deliver=1, ordering=ordering)
+    if ordering == "PerKey":
+        await source.create_ordered()
+    due = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=3)
+    later = {"Deliver-After": due.isoformat()}
+    await source.publish(type="later", **later, **{"Ce-Partitionkey": "k"})
+    await source.publish(type="behind", **{"Ce-Partitionkey": "k"})
+    await source.publish(type="other", **{"Ce-Partitionkey": "l"})
+    await source.publish(type="never", **{"Ce-Partitionkey": "m", "Deliver-After": "soon"})
+    async with consuming(source.config, calling(handle)):
+        await source.settled(4)
+    times = dict(seen)
+    assert times["later"] >= due
+    order = [kind for kind, _ in seen]
+    if ordering == "PerKey":
+        assert order == ["other", "later", "behind"]
+    else:
+        assert order[-1] == "later"
+        assert sorted(order[:2]) == ["behind", "other"]
+    [letter] = await source.dead_letters()
+    assert "header Deliver-After" in (letter.headers or {})["Outbox-Dead-Letter-Error"]

@@ -38,6 +38,8 @@ def test_our_headers_are_reserved() -> None:
         for name, value in vars(headers).items()
         if name.isupper() and isinstance(value, str) and not name.startswith("_")
     }
-    free = {headers.CONTENT_TYPE, headers.TRACEPARENT, headers.TRACESTATE}
+    free = {
+        headers.CONTENT_TYPE, headers.TRACEPARENT, headers.TRACESTATE, headers.DELIVER_AFTER,
+    }  # fmt: skip
     for name in ours - free:
         assert name.lower().startswith(headers.RESERVED_PREFIXES), name
