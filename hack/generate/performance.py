@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from generate import handling, svg
+from generate import archiving, handling, svg
 from generate.tables import Figures, count, table
 
 FOLDER: Final = Path("docs/explanation")
 PAGE: Final = FOLDER / "performance.md"
 FIGURES: Final = FOLDER / "figures"
 CHARTS: Final = FOLDER / "img"
-_FILES: Final = ("relay.json", "peers.json", "consumer.json")
+_FILES: Final = ("relay.json", "peers.json", "consumer.json", "archive.json")
 _BLOCK: Final = re.compile(r"(<!-- figures: ([a-z_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _CHART_POINTS: Final = 150
 
@@ -32,13 +32,16 @@ def files(root: Path) -> dict[Path, str]:
     return render((root / PAGE).read_text(), *measured)
 
 
-def render(page: str, relay: Figures, peers: Figures, consumer: Figures) -> dict[Path, str]:
+def render(
+    page: str, relay: Figures, peers: Figures, consumer: Figures, archive: Figures
+) -> dict[Path, str]:
     """The page with its blocks drawn anew, and its charts.
 
     Args:
         relay: Parts by name, as `make bench-relay` writes them; any may be missing.
         peers: As `make bench-peers` writes them, or empty.
         consumer: As `make bench-consumer` writes them; any part may be missing.
+        archive: As `make bench-archive` writes them, or empty.
     """
     charts: dict[Path, str] = {}
     blocks = (
@@ -65,8 +68,9 @@ def render(page: str, relay: Figures, peers: Figures, consumer: Figures) -> dict
         _Block("duplicates", lambda: handling.duplicates(consumer), ("duplicates",)),
         _Block("library", lambda: handling.library(consumer["client"]), ("client",)),
         _Block("soak", lambda: handling.soak(consumer["soak"]), ("soak",)),
+        _Block("archive", lambda: archiving.figures(archive), ("archive",)),
     )  # fmt: skip
-    found = {**consumer, **peers, **relay}
+    found = {**archive, **consumer, **peers, **relay}
     texts = {}
     for block in blocks:
         missing = [part for part in block.needs if part not in found]
@@ -78,7 +82,7 @@ def render(page: str, relay: Figures, peers: Figures, consumer: Figures) -> dict
             charts[CHARTS / f"{block.name}.svg"] = block.chart()
             texts[block.name] += f"\n![{block.name}](img/{block.name}.svg)\n"
     if found:
-        texts["conditions"] += "\nRaw figures: " + _raw(relay, peers, consumer) + ".\n"
+        texts["conditions"] += "\nRaw figures: " + _raw(relay, peers, consumer, archive) + ".\n"
     drawn = _BLOCK.sub(lambda match: f"{match[1]}\n{texts[match[2]]}\n{match[3]}", page)
     return {PAGE: drawn, **charts}
 

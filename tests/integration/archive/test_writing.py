@@ -140,10 +140,14 @@ async def test_an_event_that_is_published_again_is_stored_once(
         await place.root.execute("UPDATE archive.events SET stored_at = stored_at - interval '3d'")
         await stream.publish(b"{}", relayed(1) | replay)
         await stream.publish(b"{}", relayed(99) | replay | {"Outbox-Replay-To": "other"})
+        # What the stream has no more, or never had, is stored: an archive begins before its stream.
+        before = relayed(7) | replay | {"Outbox-Replay-To": "audit", "Outbox-Predecessor": "4"}
+        await stream.publish(b"{}", before)
+        await stream.publish(b"{}", before | {"Outbox-Replay": "r2"})
         await stream.settled()
-    assert sorted(row["emission"] for row in await place.rows("emission")) == [1, 2, 3, 4]
+    assert sorted(row["emission"] for row in await place.rows("emission")) == [1, 2, 3, 4, 7]
     labels = {"namespace": "shop", "consumer": "audit"}
-    for name, count in (("duplicates", 3), ("for_others", 1)):
+    for name, count in (("duplicates", 4), ("for_others", 1)):
         found = app.metrics.registry.get_sample_value(f"outbox_archive_{name}_total", labels)
         assert found == count
 

@@ -204,7 +204,9 @@ class ArchiveHandler(MigratedConnection):
         "over, once for each change of this specification.",
     )
     backfill: ArchiveBackfill | None = Field(
-        default=None, description="Begin with the rows of an outbox table. Not supported yet."
+        default=None,
+        description="Begin with the rows of an outbox table. Not supported yet: "
+        "an OutboxTask with replayHistory.toConsumer sends them to the archive.",
     )
     api: ArchiveApi | None = Field(
         default=None, description="Answer questions over HTTP. Default: nobody does."

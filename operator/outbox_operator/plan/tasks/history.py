@@ -11,7 +11,7 @@ from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Consumer, Meta, parse_consumer
 from outbox_operator.api.v1alpha1.task import Finding, TaskResult
 from outbox_operator.errors import DependencyError, SpecError, TaskFailedError
-from outbox_operator.plan.jetstream.consumers import handled_by_runtime
+from outbox_operator.plan.jetstream.consumers import settles_itself
 from outbox_operator.plan.tasks.letters import Remembered, kept
 from outbox_operator.plan.tasks.status import Progress
 from outbox_operator.reasons import Reason
@@ -189,7 +189,7 @@ def other_readers(
     for body in bodies:
         if (reads := _reads(body)) is not None and reads[0] == stream:
             try:
-                if handled_by_runtime(parse_consumer(body, stored=True).spec):
+                if settles_itself(parse_consumer(body, stored=True).spec):
                     ours.add(reads[1])
             except SpecError:
                 continue

@@ -55,7 +55,18 @@ def consumer(name: str, stream: str | None = "ORDERS", **spec: Any) -> dict[str,
 
 
 RUNTIME: dict[str, Any] = {"handler": {"http": {"url": "http://x.test/"}}}
-OURS = [consumer("orders-billing", **RUNTIME), consumer("audit"), consumer("far", "OTHER")]
+ARCHIVE: dict[str, Any] = {
+    "handler": {
+        "archive": {
+            "connectionSecretRef": {"name": "db"},
+            "retention": [{"name": "default", "keep": "90d"}],
+        }
+    }
+}
+OURS = [
+    consumer("orders-billing", **RUNTIME), consumer("audit"), consumer("far", "OTHER"),
+    consumer("kept", **ARCHIVE),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["again", "a" * 253, "a.b-c.d"])
@@ -96,6 +107,7 @@ def test_a_consumer_that_reads_nothing_yet_cannot_be_meant() -> None:
         (("orders-billing",), "orders-billing", []),
         (("orders-billing", "audit", "by-hand"), "orders-billing", ["audit", "by-hand"]),
         (("orders-billing", "audit"), "audit", []),
+        (("orders-billing", "kept"), "orders-billing", []),
     ],
 )
 def test_only_the_runtime_knows_who_is_meant(
@@ -111,7 +123,7 @@ def test_a_refusal_names_some_of_them() -> None:
 
 def test_what_reads_a_stream() -> None:
     names = [body["metadata"]["name"] for body in readers_of("ORDERS", OURS)]
-    assert names == ["orders-billing", "audit"]
+    assert names == ["orders-billing", "audit", "kept"]
 
 
 @pytest.mark.parametrize(
