@@ -80,7 +80,15 @@ def library(client: Figures) -> str:
             ["milliseconds", "p50", "p99"],
             [(words, waits[way]["p50"], waits[way]["p99"]) for way, words in _SENDS.items()],
         )
+        + _imported(client)
     )
+
+
+def _imported(client: Figures) -> str:
+    """What the first import costs, once it was measured."""
+    if "import_cpu_ms" not in client:
+        return ""
+    return f"\nImporting it takes {client['import_cpu_ms']:.0f} ms of CPU.\n"
 
 
 def soak(found: Figures) -> str:

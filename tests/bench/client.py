@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -35,6 +37,7 @@ ROUNDS = 60
 """Alternations of so many `add` and bare INSERTs: short, so that both meet the same machine."""
 MANY = 20_000
 COMMITS = 600
+IMPORTS = 21
 SECONDS_BETWEEN_COMMITS = 0.005
 PAYLOAD = {"id": "0" * 36, "text": "x" * 440}
 
@@ -230,6 +233,17 @@ async def _latency(nats: NatsServer, database: str, how: str) -> dict[str, float
     }
 
 
+def _imported() -> float:
+    """Milliseconds of CPU that importing the library takes a new process, the median of some."""
+    script = (
+        "import time; begun = time.process_time(); import outbox_operator.client; "
+        "print(time.process_time() - begun)"
+    )
+    command = [sys.executable, "-c", script]
+    runs = [subprocess.check_output(command, text=True) for _ in range(IMPORTS)]
+    return round(statistics.median(map(float, runs)) * 1e3, 1)
+
+
 def figures() -> dict[str, Any]:
     """`add` per driver, and latencies of `publish_after_commit`; takes about a minute."""
     with running_server(fsync="on") as server, NatsServer() as nats:
@@ -247,12 +261,14 @@ def figures() -> dict[str, Any]:
     return {
         "add": adds,
         "commit_to_subscriber_ms": latency,
+        "import_cpu_ms": _imported(),
         "conditions": {
             "payload_bytes": len(json.dumps(PAYLOAD)),
             "adds": ADDS,
             "rounds": ROUNDS,
             "add_many_events": MANY,
             "commits": COMMITS,
+            "imports": IMPORTS,
             "seconds_between_commits": SECONDS_BETWEEN_COMMITS,
             "fsync": True,
         },
