@@ -211,8 +211,8 @@ plugin: setup ## One file of kubectl outbox for each platform, with krew's manif
 	$(RUN) python hack/plugin $(ARGS)
 
 .PHONY: docs
-docs: setup ## The documentation as a site, with search, into build/site; SOURCE=https://… for links to folders
-	$(RUN) --group docs python hack/docsite $(call given,SOURCE)
+docs: setup ## The documentation as a site, with search, into build/site; SOURCE=https://… for links to folders, VERSION=… for another than the checkout's
+	$(RUN) --group docs python hack/docsite $(call given,SOURCE VERSION)
 
 .PHONY: clean
 clean: ## Remove build products and caches of this folder; the tools built once stay

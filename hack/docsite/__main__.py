@@ -14,17 +14,18 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from docsite.pages import (  # noqa: E402
     INDEX,
+    as_on_the_site,
     broken,
     linked_files,
     menu,
     requests_elsewhere,
-    without_folders,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,13 +75,19 @@ STYLE = """\
 """
 
 
+def _version() -> str:
+    """Of the checkout."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return str(project["version"])
+
+
 def main() -> int:
     """Build the site; prints where it is, and what is wrong with it."""
     parser = argparse.ArgumentParser(
         prog="docsite", description="build the documentation as a site"
     )
     parser.add_argument("--output", type=Path, default=ROOT / "build/site", metavar="FOLDER")
-    parser.add_argument("--version", default="", help="shown on each page")
+    parser.add_argument("--version", default=_version(), help="shown on each page")
     parser.add_argument("--source", default="", help="URL of the sources, for links to folders")
     args = parser.parse_args()
     shutil.rmtree(args.output, ignore_errors=True)
@@ -93,9 +100,7 @@ def main() -> int:
             CONFIG.format(
                 pages=json.dumps(str(folder / "pages")),
                 site=json.dumps(str(args.output.absolute())),
-                copyright=json.dumps(
-                    f"outbox-operator {args.version}, Apache-2.0".replace(" ,", ",")
-                ),
+                copyright=json.dumps(f"outbox-operator {args.version}, Apache-2.0"),
                 nav=json.dumps(menu((ROOT / INDEX).read_text())),
             )
         )
@@ -130,7 +135,7 @@ def stage(target: Path, source: str) -> None:
     for page in pages:
         copy = target / page
         copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(without_folders(ROOT, page, source))
+        copy.write_text(as_on_the_site(ROOT, page, source))
     for file in others:
         copy = target / file
         copy.parent.mkdir(parents=True, exist_ok=True)

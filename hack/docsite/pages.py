@@ -9,6 +9,7 @@ from pathlib import Path
 
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
+_TITLED = re.compile(r'^(```\w+ title=)([^\s"]+)$', re.MULTILINE)
 _HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 INDEX = "docs/README.md"
 
@@ -31,8 +32,9 @@ def linked_files(root: Path, page: str) -> set[str]:
     return found
 
 
-def without_folders(root: Path, page: str, source: str) -> str:
-    """A page as the site has it: links to folders lead to the sources, or are words only.
+def as_on_the_site(root: Path, page: str, source: str) -> str:
+    """A page as the site has it: links to folders lead to the sources, or are words only, and
+    titles of blocks are in quotes.
 
     Args:
         root: the repository.
@@ -46,7 +48,9 @@ def without_folders(root: Path, page: str, source: str) -> str:
             return found[0]
         return f"[{found[2]}]({source}/{path})" if source else found[2]
 
-    return LINK.sub(replaced, (root / page).read_text())
+    # Without quotes the site's Markdown takes such a line for text, and its end for a beginning.
+    text = _TITLED.sub(r'\1"\2"', (root / page).read_text())
+    return LINK.sub(replaced, text)
 
 
 def menu(index: str) -> list[dict[str, object]]:

@@ -120,6 +120,12 @@ def chart(text: str, release: Release) -> str:
     return text
 
 
+def crd(text: str, release: Release) -> str:
+    """A resource definition that says which release it is of; the chart's have a label for it."""
+    mark = f"  annotations:\n    outbox.dev/version: {release.version}"
+    return _once(r"^(  name: \S+\.outbox\.dev)$", rf"\1\n{mark}", text)
+
+
 def readme(text: str, release: Release) -> str:
     """The README as a package index shows it: links lead to the sources, or are words only."""
     base = f"{release.source}/blob/v{release.version}/"
@@ -149,6 +155,10 @@ CHANGES: dict[str, Callable[[str, Release], str]] = {
     "uv.lock": lock,
     "charts/outbox-operator/Chart.yaml": chart,
     "README.md": readme,
+    **{
+        f"crds/outbox.dev_{kind}.yaml": crd
+        for kind in ("eventconsumers", "eventstreams", "outboxpipelines", "outboxtasks")
+    },
 }
 """What of the sources is another in a release: path -> the change."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from docsite.pages import INDEX, broken, linked_files, menu, requests_elsewhere, without_folders
+from docsite.pages import INDEX, as_on_the_site, broken, linked_files, menu, requests_elsewhere
 
 from support.kube import ROOT
 
@@ -42,10 +42,13 @@ def test_files_that_pages_lead_to_come_along_and_folders_do_not(tmp_path: Path) 
     page = tmp_path / "docs" / "page.md"
     page.write_text("[a](../app.py#L1) [b](folder) [c](https://d.example) ![e](folder)\n")
     assert linked_files(tmp_path, "docs/page.md") == {"app.py"}
-    text = without_folders(tmp_path, "docs/page.md", "")
+    text = as_on_the_site(tmp_path, "docs/page.md", "")
     assert text == "[a](../app.py#L1) b [c](https://d.example) ![e](folder)\n"
-    text = without_folders(tmp_path, "docs/page.md", "https://s.example")
+    text = as_on_the_site(tmp_path, "docs/page.md", "https://s.example")
     assert "[b](https://s.example/docs/folder)" in text
+    page.write_text("```sh title=a.sh\n```\n\n## Heading\n")
+    titled = as_on_the_site(tmp_path, "docs/page.md", "")
+    assert titled == '```sh title="a.sh"\n```\n\n## Heading\n'
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,18 @@ def test_chart_has_versions_that_helm_takes_and_the_image_by_digest() -> None:
     assert (image["repository"], image["digest"]) == (RELEASE.repository, DIGEST)
 
 
+def test_every_resource_definition_says_which_release_it_is_of() -> None:
+    files = sorted(path.name for path in (ROOT / "crds").glob("*.yaml"))
+    assert [name for name in stamp.CHANGES if name.startswith("crds/")] == [
+        f"crds/{name}" for name in files
+    ]
+    for name in files:
+        plain = yaml.safe_load((ROOT / "crds" / name).read_text())
+        marked = yaml.safe_load(stamped(f"crds/{name}", RELEASE))
+        assert marked["metadata"].pop("annotations") == {"outbox.dev/version": "0.2.0rc1"}
+        assert marked == plain
+
+
 def test_readme_of_an_index_has_no_link_that_leads_nowhere() -> None:
     text = "[a](docs/a.md) [b](https://b.example) [c](#here) ![d](d.svg)"
     assert stamp.readme(text, RELEASE) == "a [b](https://b.example) [c](#here) ![d](d.svg)"
