@@ -62,10 +62,24 @@ def kopf_settings(*, scans: bool, namespaces: int) -> kopf.OperatorSettings:
     settings.scanning.disabled = not scans
     settings.persistence.finalizer = f"{meta.GROUP}/kopf-unused"
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=meta.GROUP)
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=meta.GROUP)
+    settings.persistence.diffbase_storage = _NoDifferences()
     # The process ends itself in time; kopf's own last resort is a SIGKILL.
     settings.process.ultimate_exiting_timeout = None
     return settings
+
+
+class _NoDifferences(kopf.DiffBaseStorage):
+    """Nobody asks for what has changed: kopf need not copy each object for that, several times."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """Nothing of an object."""
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> None:
+        """Nothing is remembered."""
+
+    def store(self, **_: Any) -> None:
+        """Nothing is written."""
 
 
 class _Answer(aiohttp.ClientResponse):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -114,3 +115,20 @@ async def test_a_proxy_is_taken_by_all_connections(tmp_path: Path) -> None:
         "http://api.invalid/api", "http://api.invalid/log", "http://api.invalid/exec",
         "http://api.invalid/exec",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("proxy", ["", "http://proxy:3128"])
+async def test_only_where_there_is_a_proxy_requests_look_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    """aiohttp does so at each request, and reads ~/.netrc as well."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    if proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+    path = kubeconfig(tmp_path, "http://127.0.0.1:1")
+    transport = await Transport.connect("test", kubeconfig=str(path))
+    session = transport._client.rest_client._create_pool_manager()
+    assert session.trust_env is bool(proxy)
+    await session.close()
+    await transport.close()
