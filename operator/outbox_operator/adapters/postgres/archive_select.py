@@ -73,10 +73,17 @@ class Selection:
 
 
 @dataclass(slots=True)
-class _Parameters:
+class Parameters:
+    """Values of a statement, as they come.
+
+    Attributes:
+        values: So far.
+    """
+
     values: list[Any] = field(default_factory=list)
 
     def __call__(self, value: object) -> str:
+        """Take a value; its name in the statement."""
         self.values.append(value)
         return f"${len(self.values)}"
 
@@ -97,7 +104,7 @@ def _literal(text: str) -> str:
     return re.sub(r"([^\w])", r"\\\1", text, flags=re.ASCII)
 
 
-def conditions(selection: Selection, parameter: _Parameters) -> Iterator[str]:
+def conditions(selection: Selection, parameter: Parameters) -> Iterator[str]:
     """What an event has to fulfil, as SQL."""
     for name, value in selection.equals:
         yield f"e.{quoted(name)} = {parameter(value)}"
@@ -131,7 +138,7 @@ def conditions(selection: Selection, parameter: _Parameters) -> Iterator[str]:
 
 def select(schema: str, selection: Selection) -> tuple[str, list[Any]]:
     """A statement that returns each event as a line of JSON, and its place; and its parameters."""
-    parameter = _Parameters()
+    parameter = Parameters()
     said = list(conditions(selection, parameter))
     direction = "DESC" if selection.newest_first else "ASC"
     bounds = "" if selection.limit is None else f" LIMIT {parameter(selection.limit)}"
@@ -151,7 +158,7 @@ def export(schema: str, selection: Selection, *, as_csv: bool) -> tuple[str, lis
 
     Spreadsheets take a text for a formula that begins in certain ways: it gets an apostrophe.
     """
-    parameter = _Parameters()
+    parameter = Parameters()
     said = list(conditions(selection, parameter))
     direction = "DESC" if selection.newest_first else "ASC"
     fields = ", ".join(map(_field, selection.fields))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from outbox_operator.archive.api import asking
+from outbox_operator.archive.api import asking, reporting
 from outbox_operator.archive.api.asking import Parameter, Vocabulary
 from outbox_operator.archive.api.problems import MEDIA_TYPE
-from outbox_operator.archive.api.tokens import EVENTS_EXPORT, EVENTS_READ
+from outbox_operator.archive.api.tokens import EVENTS_EXPORT, EVENTS_READ, REPORTS_READ
 from outbox_operator.wire.archive import COLUMNS
 
 _PROBLEM: Final = {
@@ -124,6 +124,27 @@ def manifest() -> dict[str, Any]:
     answer = {"type": "object", "properties": {**properties, "question": {"type": "object"}}}
     said = _described("What an export came to.", (), None, answer, scope=EVENTS_EXPORT)
     said["responses"][404] = _answer("No such export has ended.", _PROBLEM, MEDIA_TYPE)
+    return said
+
+
+def report(vocabulary: Vocabulary) -> dict[str, Any]:
+    """Of a report."""
+    parameters = (
+        Parameter("interval", "Stretches of time that are counted by: hour, day, week, month."),
+        Parameter("format", "json or csv."),
+        *vocabulary.filters(),
+    )
+    row = {"type": "object"}
+    answer = {
+        "type": "object",
+        "properties": {"report": {"type": "string"}, "rows": {"type": "array", "items": row}},
+    }
+    said = _described(
+        f"A report: {', '.join(reporting.NAMES)}.", parameters, vocabulary, answer,
+        scope=REPORTS_READ,
+    )  # fmt: skip
+    said["responses"][200]["content"]["text/csv"] = {"schema": {"type": "string"}}
+    said["responses"][404] = _answer("There is no such report.", _PROBLEM, MEDIA_TYPE)
     return said
 
 

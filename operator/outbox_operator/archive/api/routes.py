@@ -131,6 +131,11 @@ def _add_questions(app: FastAPI, api: ArchiveApi) -> None:
     async def manifest(request: fastapi.Request, export_id: str) -> Response:
         return Response(await api.manifest(_asked(request), export_id), media_type=_JSON)
 
+    @app.get("/v1/reports/{name}", **description.report(vocabulary))
+    async def report(request: fastapi.Request, name: str) -> Response:
+        text, as_csv = await api.report(_asked(request), name)
+        return Response(text, media_type="text/csv" if as_csv else _JSON)
+
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
         return Response(json.dumps(app.openapi()), media_type=_JSON)

@@ -22,14 +22,23 @@ from outbox_operator.adapters.postgres.archive_reader import (
     QuestionTooCostlyError,
     Viewer,
 )
+from outbox_operator.adapters.postgres.archive_reports import ArchiveReports, Row
 from outbox_operator.adapters.postgres.archive_select import Selection
-from outbox_operator.archive.api import asking, exporting
+from outbox_operator.archive.api import asking, exporting, reporting
 from outbox_operator.archive.api.asking import Vocabulary
 from outbox_operator.archive.api.exporting import Export
 from outbox_operator.archive.api.metrics import ApiMetrics
 from outbox_operator.archive.api.pace import Pace
-from outbox_operator.archive.api.problems import Fault, ProblemError, bad_question, shown
-from outbox_operator.archive.api.tokens import EVENTS_EXPORT, EVENTS_READ, Caller, Keys, verify
+from outbox_operator.archive.api.problems import Fault, ProblemError, bad_question, forbidden, shown
+from outbox_operator.archive.api.tokens import (
+    EVENTS_EXPORT,
+    EVENTS_READ,
+    REPORTS_READ,
+    TENANTS_ALL,
+    Caller,
+    Keys,
+    verify,
+)
 from outbox_operator.errors import OutboxError
 from outbox_operator.wire.archive_api import ArchiveApiConfig
 
@@ -96,6 +105,9 @@ class ArchiveApi:
         self.config = config
         self._reader = reader
         self._exporter = exporter
+        self._reports = ArchiveReports(
+            reader, config.database.schema, seconds=config.limits.report_seconds
+        )
         self._keys = keys
         self.metrics = metrics
         self._pace = Pace(config.limits.requests_per_second, config.limits.burst)
@@ -194,6 +206,38 @@ class ArchiveApi:
                 )  # fmt: skip
             return found
 
+    async def report(self, request: Request, name: str) -> tuple[str, bool]:
+        """A report, and whether it is CSV; else it is JSON."""
+        async with self._asked(request, "report", REPORTS_READ, report=name) as question:
+            now = dt.datetime.now(dt.UTC)
+            wish = reporting.parse(name, request.given, now)
+            if name in reporting.OF_NOBODY and question.caller.tenant is not None:
+                raise forbidden(TENANTS_ALL, "one tenant's events alone")
+            rows = await self._lines(name, wish, question, now)
+            text = reporting.rendered(name, wish, rows)
+            question.events, question.size = len(rows), len(text)
+        return text, wish.as_csv
+
+    async def _lines(
+        self, name: str, wish: reporting.Wish, question: Question, now: dt.datetime
+    ) -> Sequence[Row]:
+        if name == "completeness":
+            return await self._reports.completeness()
+        if name == "retention":
+            return await self._reports.retention()
+        by = "actor" if name == "actors" else "type"
+        if by not in self.vocabulary.columns:
+            raise ProblemError(
+                404, "No such report", "this archive extracts no column actor, see its rules"
+            )
+        selection = asking.selection(
+            wish.given, self.vocabulary, sees_payload=False, now=now, paged=False
+        )
+        return await self._reports.counted(
+            self._narrowed(selection, question), question.viewer, by=by, interval=wish.interval,
+            failures=name == "failures",
+        )  # fmt: skip
+
     def _narrowed(self, selection: Selection, question: Question) -> Selection:
         tenant, column = question.caller.tenant, self.config.tenant_column
         if tenant is None or column is None:
@@ -269,7 +313,7 @@ class ArchiveApi:
             raise
         except QuestionTooCostlyError as error:
             await self._note_failure(entry("422 too costly"))
-            raise _too_costly(self.config.limits.statement_seconds) from error
+            raise _too_costly(error.message) from error
         except OutboxError as error:
             await self._note_failure(entry(f"503 {error.reason}"))
             raise
@@ -285,10 +329,10 @@ class ArchiveApi:
             log.warning("a question that failed was not written down: %s", error.message)
 
 
-def _too_costly(seconds: float) -> ProblemError:
+def _too_costly(said: str) -> ProblemError:
     return ProblemError(
         422, "Too costly",
-        f"it took longer than {seconds:g} s and was given up: name a key, an id or one type, or a "
+        f"{said}: name a key, an id or one type, or a "
         "shorter time",
         faults=(Fault("from", "a shorter time, or a column with an index", "too many events"),),
     )  # fmt: skip
