@@ -69,6 +69,8 @@ from outbox_operator.plan.status.workload import (
 )
 from outbox_operator.reasons import Reason
 
+_PASS_SECONDS: Final = 1.5
+"""Between two passes over a consumer that has no pods, and that cannot be looked at otherwise."""
 INBOX_PENDING: Final = "started or changed once its inbox or archive has been looked at"
 
 
@@ -123,8 +125,10 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         handled = resource.spec.handler is not None
         autoscaling = resource.spec.autoscaling
         if autoscaling is not None and autoscaling.builtin:
-            if is_asleep(resource.spec, resource.status):
-                return settings.asleep_interval_seconds
+            if is_asleep(resource):
+                # Looks cost little; a pass, where something cannot be asked for again, does not.
+                least = 0.0 if resource.meta.uid in self._saw else _PASS_SECONDS
+                return max(settings.asleep_interval_seconds, least)
             return min(settings.handler_interval_seconds, settings.busy_interval_seconds)
         return settings.handler_interval_seconds if handled else settings.consumer_interval_seconds
 

@@ -68,10 +68,13 @@ def is_scaled(spec: EventConsumerSpec) -> bool:
     return spec.autoscaling is not None and spec.autoscaling.builtin
 
 
-def is_asleep(spec: EventConsumerSpec, status: EventConsumerStatus) -> bool:
-    """Whether there are no pods because nothing waits: the first event has to be seen soon."""
-    scaled = status.autoscaling
-    running = is_scaled(spec) and spec.state == "Running"
+def is_asleep(consumer: Consumer) -> bool:
+    """Whether there are no pods because nothing waits: the first event has to be seen soon.
+
+    Not of one that is paused, whose first event changes nothing.
+    """
+    spec, scaled = consumer.spec, consumer.status.autoscaling
+    running = is_scaled(spec) and spec.state == "Running" and not consumer.meta.paused
     return running and scaled is not None and scaled.wantedReplicas == 0
 
 

@@ -11,13 +11,14 @@ import pytest
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Consumer
+from outbox_operator.api.v1alpha1.autoscaling import AutoscalingStatus
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.api.v1alpha1.consumer import DurableState, EventConsumerStatus
 from outbox_operator.errors import NatsError, OutboxError
 from outbox_operator.plan.jetstream.consumers import ObservedConsumer, desired_consumer
 from outbox_operator.plan.jetstream.starts import LeftAt
 from outbox_operator.plan.jetstream.streams import ObservedStream
-from outbox_operator.plan.passes.consumer import consumer_result
+from outbox_operator.plan.passes.consumer import consumer_result, is_asleep
 from outbox_operator.plan.passes.durable import (
     DurableObserved,
     DurableResult,
@@ -203,3 +204,24 @@ def test_one_that_a_reset_deleted_is_made_where_it_was() -> None:
     assert plan.problem.reason is Reason.WAITS_FOR_TASK
     there = dataclasses.replace(at_it, consumer=kept(resource))
     assert not run(resource, there).reset_over
+
+
+@pytest.mark.parametrize(
+    ("spec", "wanted", "asleep"),
+    [
+        ({"autoscaling": {"minReplicas": 0}}, 0, True),
+        ({"autoscaling": {"minReplicas": 0}}, 1, False),
+        ({"autoscaling": {"minReplicas": 0}}, None, False),
+        # A number of others, or a person's: no event changes it.
+        ({"autoscaling": {"mode": "External"}, "replicas": 0}, 0, False),
+        ({"autoscaling": {"minReplicas": 0}, "state": "Stopped"}, 0, False),
+        ({"replicas": 0}, None, False),
+    ],
+)
+def test_who_is_looked_at_often(spec: dict[str, Any], wanted: int | None, asleep: bool) -> None:
+    one = consumer(handler={"http": {"url": "http://billing/"}}, **spec)
+    scaled = None if wanted is None else AutoscalingStatus(wantedReplicas=wanted)
+    status = one.status.model_copy(update={"autoscaling": scaled})
+    one = dataclasses.replace(one, status=status)
+    assert is_asleep(one) is asleep
+    assert not is_asleep(paused(one))
