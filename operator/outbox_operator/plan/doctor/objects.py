@@ -17,6 +17,7 @@ from outbox_operator.plan.doctor.findings import (
     info,
     warning,
 )
+from outbox_operator.plan.kubernetes.contest import managers
 from outbox_operator.plan.standing import held_text, standing_still_for
 from outbox_operator.reasons import Reason
 
@@ -96,7 +97,27 @@ def _check(body: Body, now: datetime, said: frozenset[ConditionType]) -> Iterato
         yield from _task(body, now)
         return
     yield from _seen(body, now)
+    yield from _scaled_in_vain(body)
     yield from _conditions(body, said)
+
+
+def _scaled_in_vain(body: Body) -> Iterator[Finding]:
+    """A number of pods that somebody writes, and that does not count."""
+    spec = body.get("spec") or {}
+    pods = spec.get("relay") or {} if body["kind"] == meta.PIPELINE else spec
+    if (pods.get("autoscaling") or {}).get("mode", "") != "Builtin":
+        return
+    entries = body["metadata"].get("managedFields") or ()
+    writers = [one for one in entries if one.get("subresource") == "scale"]
+    if writers:
+        # It may be long ago: of a field that nobody writes any more the last writer stays.
+        yield info(
+            Check.PODS_LIMITED, name_of(body),
+            f"{managers(writers)} has scaled it to {pods.get('replicas')}, which has no effect: "
+            "the operator decides about the number of its pods",
+            "autoscaling.mode External, or no other autoscaler",
+            _command(body, "edit {short}/{name}"),
+        )  # fmt: skip
 
 
 def _seen(body: Body, now: datetime) -> Iterator[Finding]:

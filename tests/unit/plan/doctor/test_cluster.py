@@ -144,6 +144,18 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[Check, Severity]], str]] = {
             "Autoscaling", "True", "ScalingLimited", "1 of 10: outbox.shards is 1"))]},
         [(Check.PODS_LIMITED, Severity.INFO)], "1 of 10: outbox.shards is 1",
     ),
+    "a number that does not count": (
+        {"objects": [resource("EventConsumer", "billing",
+            spec={"autoscaling": {"mode": "Builtin"}, "replicas": 5},
+            metadata={"managedFields": [
+                {"manager": "kube-controller-manager", "subresource": "scale"}]})]},
+        [(Check.PODS_LIMITED, Severity.INFO)], "kube-controller-manager has scaled it to 5, which",
+    ),
+    "a number that counts": (
+        {"objects": [resource("OutboxPipeline", "orders",
+            spec={"relay": {"autoscaling": {"mode": "External"}, "replicas": 5}},
+            metadata={"managedFields": [{"manager": "keda", "subresource": "scale"}]})]}, [], "",
+    ),
     "pods that follow the load": (
         {"objects": [resource("OutboxPipeline", "orders", condition(
             "Autoscaling", "True", "ScalingActive", "3 pods, of 1 to 10"))]}, [], "",
