@@ -29,7 +29,7 @@ SOURCE :=
 KEY :=
 # Options of `make check-delivery`: SEED=7 becomes --seed 7.
 DELIVERY := SEED SECONDS SERVERS REPLICAS SHARDS PAYLOAD PUBLISHING WRITERS RATE WAVE WINDOW PACE \
-	FAULTS PLANT WORLD
+	FAULTS PLANT WORLD SINK
 RELEASE := VERSION REPOSITORY SOURCE KEY
 KNOWN := ARGS CLUSTER PARTS STEADY_SECONDS SOAK_SECONDS $(RELEASE) $(DELIVERY)
 on_line = $(filter command,$(firstword $(origin $(1))))
@@ -115,7 +115,7 @@ test-delivery: setup ## The delivery checker: itself, planted bugs, a short run
 	$(PYTEST) tests/delivery $(ARGS)
 
 .PHONY: check-delivery
-check-delivery: setup ## Writers, faults, and every event accounted for; SEED SECONDS SERVERS REPLICAS SHARDS …
+check-delivery: setup ## Writers, faults, and every event accounted for; SEED SECONDS SERVERS REPLICAS SHARDS SINK …
 	PYTHONPATH=tests $(RUN) python -m delivery $(call given,$(DELIVERY))
 
 .PHONY: check-archive

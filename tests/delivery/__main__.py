@@ -27,6 +27,10 @@ STEP_SECONDS = 45.0
 """Of a random walk in one world; another one follows, with the next seed."""
 
 
+OF_REDIS = ("plain", "rollback")
+"""Worlds that say nothing of JetStream alone."""
+
+
 def parse(arguments: list[str] | None = None) -> Settings:
     """Settings from the command line."""
     parser = argparse.ArgumentParser(prog="delivery", description=__doc__)
@@ -37,6 +41,7 @@ def parse(arguments: list[str] | None = None) -> Settings:
     parser.add_argument("--shards", type=whole(1, 64), default=1)
     parser.add_argument("--payload", choices=("jsonb", "bytea"), default="jsonb")
     parser.add_argument("--publishing", choices=("fast", "window"), default="fast")
+    parser.add_argument("--sink", choices=("jetstream", "redis"), default="jetstream")
     parser.add_argument("--writers", type=whole(1), default=64)
     parser.add_argument("--rate", type=positive, default=600.0, help="events a second")
     parser.add_argument("--wave", type=whole(0), default=0, help="events at once, every 5 s")
@@ -49,6 +54,8 @@ def parse(arguments: list[str] | None = None) -> Settings:
     if given.world == worlds.RANDOM:
         parser.set_defaults(**({"seed": given.seed} | worlds.surroundings(given.seed)))
         given = parser.parse_args(arguments)
+    if given.sink == "redis" and (given.servers != "single" or given.world not in OF_REDIS):
+        parser.error(f"with --sink redis: --servers single, --world one of {', '.join(OF_REDIS)}")
     kinds = tuple(name for name in given.faults.split(",") if name)
     try:
         schedule.draw(0, 0, replicas=1, cluster=False, only=kinds)
@@ -57,7 +64,7 @@ def parse(arguments: list[str] | None = None) -> Settings:
     return Settings(
         seed=given.seed, seconds=given.seconds, servers=given.servers, replicas=given.replicas,
         shards=given.shards, payload_type=given.payload, publishing=given.publishing,
-        writers=given.writers, rate=given.rate, wave=given.wave,
+        sink=given.sink, writers=given.writers, rate=given.rate, wave=given.wave,
         duplicate_window_seconds=given.window, pace=given.pace, faults=kinds, plant=given.plant,
         world=worlds.named(given.world, given.seed),
     )  # fmt: skip
@@ -69,7 +76,8 @@ def describe(result: Result) -> str:
     lines = [
         f"seed {settings.seed}, {settings.seconds:g} s of writing and faults "
         f"({result.seconds:.0f} s in all), {settings.servers}, {settings.replicas} replicas, "
-        f"{settings.shards} shards, {settings.payload_type}, {settings.publishing}"
+        f"{settings.shards} shards, {settings.payload_type}, "
+        + (settings.publishing if settings.sink == "jetstream" else settings.sink)
         + (f", planted: {settings.plant}" if settings.plant else ""),
         f"world {settings.world.described()}",
         f"transactions: {_counts(result.transactions)}",
@@ -115,6 +123,7 @@ def one(settings: Settings) -> Result:
     result = asyncio.run(do(settings, lambda line: print(line, flush=True)))
     OUT.mkdir(parents=True, exist_ok=True)
     name = f"{settings.servers}-r{settings.replicas}-s{settings.shards}-{settings.seed}"
+    name += "-redis" if settings.sink == "redis" else ""
     name += "".join(f"-{part}" for part in (settings.world.name, settings.plant) if part)
     path = OUT / f"{name}.json"
     document = result.document() | {"finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}

@@ -35,6 +35,14 @@ def _drop_ack() -> None:
         return Sent(self._sent, None, before + self._sent)
 
     Run.finish = finish  # type: ignore[method-assign]
+    from outbox_operator.adapters.redis.run import RedisRun
+
+    async def finish_in_redis(self: RedisRun) -> Sent:
+        last = int(self._expected or 0)
+        self.abandon()
+        return Sent(self._sent, None, last)
+
+    RedisRun.finish = finish_in_redis  # type: ignore[method-assign]
 
 
 def _skip_fence() -> None:
@@ -80,13 +88,18 @@ def _re_encode() -> None:
 
 def _before_sending(change: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
     from outbox_operator.adapters.nats.publish_run import Run
+    from outbox_operator.adapters.redis.run import RedisRun
 
-    real = Run.send
+    real, real_in_redis = Run.send, RedisRun.send
 
     async def send(self: Run, messages: Sequence[Any], *, last: bool = False) -> None:
         await real(self, change(messages), last=last)
 
+    async def send_to_redis(self: RedisRun, messages: Sequence[Any], *, last: bool = False) -> None:
+        await real_in_redis(self, change(messages), last=last)
+
     Run.send = send  # type: ignore[method-assign]
+    RedisRun.send = send_to_redis  # type: ignore[method-assign]
 
 
 def _plain_ids_of_copies() -> None:

@@ -21,6 +21,7 @@ from delivery import schedule
 from delivery.expected import Stored
 from delivery.faults import Faults
 from delivery.journal import Fate, Journal, digest
+from delivery.redis_servers import running_redis
 from delivery.replays import Replays
 from delivery.second_opinion import disagreements
 from delivery.servers import Servers, running, until
@@ -106,7 +107,8 @@ async def run(settings: Settings, say: Callable[[str], None] = lambda _: None) -
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="outbox-delivery-") as scratch:
         directory = Path(scratch)
-        async with running(settings, directory) as servers:
+        begin = running_redis if settings.sink == "redis" else running
+        async with begin(settings, directory) as servers:
             result = await _run(settings, servers, faults, say, started)
             if not result.passed:
                 result.logs = _keep_logs(settings, servers, directory)

@@ -28,9 +28,9 @@ BOTH_KNOW: Final = ("lost", "duplicate", "reordered", "phantom")
 async def disagreements(settings: Settings, servers: Servers, verdict: Verdict) -> list[str]:
     """Where the two verdicts differ, in words; nothing where less than all is promised.
 
-    Nor where a second stream is judged, too, which `verify` knows nothing of.
+    Nor where a second stream is judged, too, which `verify` knows nothing of, or one in Redis.
     """
-    if settings.promise != Promise() or settings.world.copies:
+    if settings.promise != Promise() or settings.world.copies or settings.sink == "redis":
         return []
     ours = await _verdict(settings, servers)
     # At rest nothing waits: a relay that forgets a row never says that it is published.

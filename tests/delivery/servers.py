@@ -11,7 +11,7 @@ import contextlib
 import json
 import math
 import signal
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -112,15 +112,24 @@ class Servers:
         outbox = self._outbox = Outbox(
             url, self.brokers, directory, connection, unique_prefix(), settings.payload_type
         )
-        await outbox.create_stream(**self._stream_config())
-        if settings.world.copies:
-            await self._copy(outbox.prefix)
-        if settings.world.consumed:
-            self.taker = Taker(outbox.prefix, lambda: self.members[0].port)
-            await self._request(f"CONSUMER.CREATE.{outbox.prefix}.{TAKER}", self.taker.config)
+        await self._set_up_stream(outbox)
         await connection.close()
         for number in range(settings.replicas):
             self.replicas.append(await self._replica(outbox, directory, number))
+
+    async def _set_up_stream(self, outbox: Outbox) -> None:
+        """The stream, and what else there is in the world."""
+        world = self._settings.world
+        await outbox.create_stream(**self._stream_config())
+        if world.copies:
+            await self._copy(outbox.prefix)
+        if world.consumed:
+            self.taker = Taker(outbox.prefix, lambda: self.members[0].port)
+            await self._request(f"CONSUMER.CREATE.{outbox.prefix}.{TAKER}", self.taker.config)
+
+    def _place(self, links: Sequence[TcpProxy]) -> dict[str, Any]:
+        """Where a relay publishes to, as its configuration has it."""
+        return {"nats": {"url": ",".join(f"nats://127.0.0.1:{link.port}" for link in links)}}
 
     def _stream_config(self) -> dict[str, Any]:
         """As the operator would have it, for the fields of the world."""
@@ -161,8 +170,8 @@ class Servers:
         secret.write_text(_through(outbox.url, postgres.port))
         process = outbox.relay(
             database={"url_file": str(secret)},
-            nats={"url": ",".join(f"nats://127.0.0.1:{link.port}" for link in links)},
-            subject=f"{outbox.prefix}.{self._settings.subject}",
+            **self._place(links),
+            subject=self._settings.form(outbox.prefix).subject,
             shards=self._settings.shards,
             ordering=self._settings.world.ordering,
             on_poison=self._settings.world.on_poison,
@@ -329,7 +338,13 @@ async def relays(
     brokers: NatsServer | NatsCluster,
 ) -> AsyncIterator[Servers]:
     """Relays that are not started yet, with a new database and stream on servers that run."""
-    servers = Servers(settings, postgres, brokers)
+    async with set_up(Servers(settings, postgres, brokers), directory) as servers:
+        yield servers
+
+
+@contextlib.asynccontextmanager
+async def set_up(servers: Servers, directory: Path) -> AsyncIterator[Servers]:
+    """What runs until the end of this."""
     try:
         await servers.set_up(directory)
         yield servers

@@ -24,6 +24,7 @@ class Settings:
         rate: Events a second that all writers together aim at.
         hold_seconds: Longest time a transaction is held open.
         wave: Events of a large transaction every five seconds; 0: none.
+        sink: Where relays publish to; a Redis is one server.
         publishing: In fast-ingest batches, or in a window of single messages.
         duplicate_window_seconds: Of the stream.
         faults: Kinds of faults that may happen; empty: all, see `delivery.schedule`.
@@ -42,6 +43,7 @@ class Settings:
     shards: int = 1
     payload_type: PayloadType = "jsonb"
     publishing: Literal["fast", "window"] = "fast"
+    sink: Literal["jetstream", "redis"] = "jetstream"
     writers: int = 64
     rate: float = 600.0
     hold_seconds: float = 12.0
@@ -77,8 +79,9 @@ class Settings:
 
     def form(self, prefix: str) -> Form:
         """What messages must look like."""
+        key = f"{prefix}.{{shard}}" if self.shards > 1 else prefix
         return Form(
-            subject=f"{prefix}.{self.subject}",
+            subject=key if self.sink == "redis" else f"{prefix}.{self.subject}",
             source=f"/{NAMESPACE}/{PIPELINE}",
             content_type={
                 "jsonb": "application/json",

@@ -72,16 +72,29 @@ class RedisServer:
         """End the process at once, as a crash would."""
         self._process.stop(signal.SIGKILL)
 
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._process.running
+
+    def stop(self) -> None:
+        """End the process in good order."""
+        self._process.stop(signal.SIGTERM)
+
     def copy_store(self) -> None:
-        """Keep a copy of what is on disk, while it runs: it was written before it was answered."""
+        """Keep a copy of what is on disk, replacing an earlier one; all that was answered is."""
         shutil.rmtree(self.folder / "copy", ignore_errors=True)
         shutil.copytree(self.folder / "appendonlydir", self.folder / "copy")
 
-    def roll_back(self) -> None:
-        """Kill, forget all since `copy_store`, and start: as a replica that had not got it."""
-        self.kill()
+    def restore_store(self) -> None:
+        """Forget all since `copy_store`, as a replica that had not got it; must not run."""
         shutil.rmtree(self.folder / "appendonlydir")
         shutil.copytree(self.folder / "copy", self.folder / "appendonlydir")
+
+    def roll_back(self) -> None:
+        """Kill, forget all since `copy_store`, and start."""
+        self.kill()
+        self.restore_store()
         self.start()
 
     def restart(self) -> None:

@@ -7,16 +7,19 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
 from outbox_operator.adapters.redis.admin import make_stream
-from support.nats import NatsServer, unique_prefix
+from support.nats import unique_prefix
 from support.outbox import migrate
 from support.redis import RedisServer, redis_client
 from support.relaying import Outbox, RelayProcess
 from support.waiting import eventually
+
+NO_NATS: Final[Any] = None
+"""For outboxes that have nothing to do with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class RedisOutbox(Outbox):
 
     def relay(self, **changes: Any) -> RelayProcess:
         """See `Outbox`."""
-        there = {"nats": None, "redis": {"url": self.redis.url}, "subject": self.prefix}
+        there = {"redis": {"url": self.redis.url}, "subject": self.prefix}
         return super().relay(**{**there, **changes})
 
     async def entries(self) -> list[Entry]:
@@ -73,13 +76,11 @@ class RedisOutbox(Outbox):
 
 
 @contextlib.asynccontextmanager
-async def redis_outbox(
-    url: str, nats: NatsServer, redis: RedisServer, directory: Path
-) -> AsyncIterator[RedisOutbox]:
+async def redis_outbox(url: str, redis: RedisServer, directory: Path) -> AsyncIterator[RedisOutbox]:
     """A migrated outbox with its stream; its relays are ended after."""
     await migrate(url)
     connection = await asyncpg.connect(url)
-    outbox = RedisOutbox(url, nats, directory, connection, f"{unique_prefix()}.user.v1")
+    outbox = RedisOutbox(url, NO_NATS, directory, connection, f"{unique_prefix()}.user.v1")
     outbox.redis = redis
     try:
         await make_stream(redis.login, outbox.prefix)

@@ -234,7 +234,7 @@ class Outbox:
             "namespace": NAMESPACE,
             "pipeline": PIPELINE,
             "database": {"url_file": str(secret)},
-            "nats": {"url": self.nats.auth.url},
+            **({} if "redis" in changes else {"nats": {"url": self.nats.auth.url}}),
             "stream": self.prefix,
             "subject": self.prefix + (".{shard}" if self.shards > 1 else "") + ".{event_type}",
             "shards": self.shards,

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from support.nats import NatsServer
 from support.redis import RedisServer, redis_client
 from support.redis_outbox import RedisOutbox, redis_outbox
 from support.waiting import eventually
@@ -17,19 +16,17 @@ from support.waiting import eventually
 
 @pytest.fixture
 async def outbox(
-    database: str, nats_server: NatsServer, redis_server: RedisServer, tmp_path: Path
+    database: str, redis_server: RedisServer, tmp_path: Path
 ) -> AsyncIterator[RedisOutbox]:
-    async with redis_outbox(database, nats_server, redis_server, tmp_path) as made:
+    async with redis_outbox(database, redis_server, tmp_path) as made:
         yield made
 
 
 @pytest.fixture
-async def alone(
-    database: str, nats_server: NatsServer, tmp_path: Path
-) -> AsyncIterator[RedisOutbox]:
+async def alone(database: str, tmp_path: Path) -> AsyncIterator[RedisOutbox]:
     """With a server of its own, that may be stopped and changed."""
     with RedisServer() as server:
-        async with redis_outbox(database, nats_server, server, tmp_path) as made:
+        async with redis_outbox(database, server, tmp_path) as made:
             yield made
 
 
