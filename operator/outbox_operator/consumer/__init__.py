@@ -10,6 +10,7 @@ from outbox_operator.consumer.handlers.depends import Depends
 from outbox_operator.consumer.handlers.middleware import Answers, Call, Next
 from outbox_operator.consumer.handlers.registry import Handlers
 from outbox_operator.consumer.handlers.retry import Retry
+from outbox_operator.consumer.handlers.table_sink import TableSink
 from outbox_operator.consumer.handlers.types import (
     Ack,
     Context,
@@ -34,4 +35,5 @@ __all__ = [
     "ReceivedEvent",
     "Retry",
     "RetryAfter",
+    "TableSink",
 ]

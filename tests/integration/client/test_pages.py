@@ -119,6 +119,7 @@ async def test_write_handlers(
         assert (await handlers.settle("order.paid", {"id": "o-1"})).end == "ack"
     assert capsys.readouterr().out == "ship: 1 events in 0 s\n"
     await connection.close()
+    await page.next()
     assert "Deliver-After" in (await page.next())["reminder"].headers
     assert page.ended()
     assert [row["event_type"] for row in await tables.events()] == ["shipment.wanted"]

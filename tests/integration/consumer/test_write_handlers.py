@@ -3,10 +3,11 @@
 # Without `from __future__ import annotations`: what is annotated with a text is looked for in the
 # module, where functions of a test are not.
 import datetime as dt
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import asyncpg
 import pytest
@@ -21,7 +22,10 @@ from outbox_operator.consumer import (
     Handlers,
     Next,
     ReceivedEvent,
+    TableSink,
 )
+from outbox_operator.errors import SpecError
+from outbox_operator.testing import RunningHandlers
 from outbox_operator.wire.config import InboxConfig
 from support.consuming import Source, calling, consuming
 from support.outbox import migrate, migrate_inbox
@@ -109,3 +113,70 @@ async def test_an_event_for_later_is_handled_then_and_its_key_waits_where_keys_h
         assert sorted(order[:2]) == ["behind", "other"]
     [letter] = await source.dead_letters()
     assert "header Deliver-After" in (letter.headers or {})["Outbox-Dead-Letter-Error"]
+
+
+REPORTS = """CREATE SCHEMA "odd name"; CREATE TABLE "odd name"."it's" (
+  "I""d" int PRIMARY KEY, city text, total numeric(20, 10), at timestamptz, whole jsonb,
+  place int, data int)"""
+COLUMNS = {
+    'I"d': "data.id", "city": "data.to.it's", "total": "data.total", "at": "event.time",
+    "whole": "data", "place": "data.place", "data": "data.data",
+}  # fmt: skip
+
+
+def reports(**settings: Any) -> Handlers:
+    app = Handlers()
+    app.batch("report", size=100)(TableSink("odd name.it's", COLUMNS, **settings))
+    return app
+
+
+async def test_a_sink_writes_batches_as_rows_each_key_once(
+    owner: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    await owner.execute(REPORTS)
+    exact = '{"id": 1, "total": 1234567890.0123456789, "to": {"it\'s": "Zürich"}}'
+    app = reports(key=['I"d'], version="at")
+    async with RunningHandlers(app, connection=owner, max_deliver=2) as handlers:
+        first = [{"id": 1, "total": 1}, {"id": 2, "total": 2}, exact.encode()]
+        assert {h.end for h in await handlers.deliver_batch("report", first)} == {"ack"}
+        rows = await owner.fetch('SELECT * FROM "odd name"."it\'s" ORDER BY 1')
+        assert [(row["city"], str(row["total"])) for row in rows] == [
+            ("Zürich", "1234567890.0123456789"), (None, "2.0000000000")
+        ]  # fmt: skip
+        assert json.loads(rows[0]["whole"])["id"] == 1
+        bad = [{"id": 3}, {"id": "x"}]
+        assert {h.end for h in await handlers.deliver_batch("report", bad)} == {"retry"}
+        assert (await handlers.settle("report", {"id": "x"})).end == "dead_letter"
+        assert (await handlers.settle("report", b'{"id": 4}, "event": {}')).end == "dead_letter"
+        assert (await handlers.settle("report", {"total": 5})).attempts == 2, "a key is missing"
+        await owner.execute('UPDATE "odd name"."it\'s" SET at = now() + interval \'1 day\'')
+        await handlers.settle("report", {"id": 2, "total": 9})
+        statement = 'SELECT total FROM "odd name"."it\'s" WHERE "I""d" = 2'
+        assert await owner.fetchval(statement) == 2, "what is older replaces nothing"
+    async with RunningHandlers(reports(key=['I"d']), connection=owner) as handlers:
+        await handlers.settle("report", {"id": 2, "total": 9})
+        assert await owner.fetchval(statement) == 9
+    async with RunningHandlers(reports(), connection=owner) as handlers:
+        assert (await handlers.settle("report", {"id": 2})).end == "dead_letter", "every one a row"
+        assert (await handlers.settle("report", {"id": 5})).end == "ack"
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "settings", "said"),
+    [
+        ("a.b.c", {"id": "data.id"}, {}, "table: wanted schema.table, found 'a.b.c'"),
+        ("", {"id": "data.id"}, {}, "table: wanted"),
+        ("a", {}, {}, "columns: wanted 1 to 50, found 0"),
+        ("a", {"id": "id"}, {}, "column 'id': wanted data, data.NAME or event"),
+        ("a", {"id": "event.headers"}, {}, "column 'id': wanted data"),
+        ("a", {"id": "data..id"}, {}, "column 'id': wanted data"),
+        ("a", {"id": "data.id"}, {"key": ["no"]}, "'no' is none of the columns id"),
+        ("a", {"id": "data.id"}, {"key": "id"}, "key: wanted a list"),
+        ("a", {"id": "data.id"}, {"version": "id"}, "key: wanted a list"),
+    ],
+)
+def test_a_sink_that_cannot_be_meant_is_refused(
+    table: str, columns: dict[str, str], settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SpecError, match=f"TableSink: {said}"):
+        TableSink(table, columns, **settings)
