@@ -13,6 +13,12 @@ CREATE DATABASE billing OWNER billing;
 CREATE ROLE mailer LOGIN PASSWORD 'demo-mailer';
 CREATE DATABASE mailer OWNER mailer;
 
+-- The archive of all events. The operator makes its tables.
+CREATE ROLE archive_keeper LOGIN PASSWORD 'demo-archive-keeper';  -- owns them
+CREATE ROLE archive_writer LOGIN PASSWORD 'demo-archive-writer';  -- stores events, and reads none
+CREATE ROLE auditor LOGIN PASSWORD 'demo-auditor';                -- reads
+CREATE DATABASE archive OWNER archive_keeper;
+
 \connect shop
 CREATE TABLE public.orders (
     id uuid PRIMARY KEY,

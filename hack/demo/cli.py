@@ -146,6 +146,7 @@ def _check(shop: Shop) -> bool:
             f"\nAll {len(ledger.committed)} committed orders took effect exactly once in each "
             f"consumer{again}.\n{none}"
         )
+    screen.say(ledger.archived())
     shop.take_orders(1)
     return not problems
 
@@ -164,6 +165,7 @@ def _show_next_steps(kubectl: Kubectl, cluster: str) -> None:
     lines += [
         "kubectl -n shop get obp,evs,evc            # one status from row to acknowledgement",
         "kubectl explain obp.spec.outbox            # every field says what it does",
+        "kubectl -n shop describe evc orders-audit  # what is kept, and what is missing",
         "kubectl -n shop delete pod nats-0          # break something, then look again",
         "kubectl -n shop get obp orders -o yaml     # the conditions name what is wrong",
         f"{monitoring.FORWARD} &",

@@ -21,7 +21,9 @@ DECLINED = ("shop", "public.declined", "order_id")
 CONSUMERS = {
     "billing": ("billing", "public.invoices", "order_id"),
     "mailer": ("mailer", "public.mails", "order_id"),
+    "audit": ("archive", "archive.events", "payload ->> $$id$$"),
 }
+GAPS = ("archive", "archive.gaps", "first")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +96,13 @@ class Shop:
 
     def ledger(self) -> Ledger:
         """Every order by id, from every table."""
-        places = [AGAIN, ORDERS, DECLINED, *CONSUMERS.values()]
-        again, committed, declined, *handled = self._query(
+        places = [AGAIN, GAPS, ORDERS, DECLINED, *CONSUMERS.values()]
+        again, gaps, committed, declined, *handled = self._query(
             [(database, f"SELECT {column} FROM {table}") for database, table, column in places]
         )
         return Ledger(
             frozenset(committed), frozenset(declined), dict(zip(CONSUMERS, handled, strict=True)),
-            again,
+            again, len(gaps),
         )  # fmt: skip
 
     def settle(self, timeout: float) -> Counts:

@@ -37,12 +37,14 @@ class Ledger:
 
     Attributes:
         again: Orders whose events a replay of history has sent again, once for each time.
+        gaps: Stretches of events that the archive lacks, by their numbers.
     """
 
     committed: frozenset[str]
     declined: frozenset[str]
     handled: Mapping[str, Sequence[str]]
     again: Sequence[str] = ()
+    gaps: int = 0
 
     def problems(self) -> list[str]:
         """Everything that must not be; empty: the promise held."""
@@ -51,6 +53,8 @@ class Ledger:
             found.append("no order was committed, so nothing was shown")
         if not self.declined:
             found.append("no order was rolled back, so nothing was shown of that")
+        if self.gaps:
+            found.append(f"audit: {self.gaps} gaps in the numbers of events")
         again = Counter(self.again)
         for name, ids in self.handled.items():
             times = Counter(ids)
@@ -67,6 +71,12 @@ class Ledger:
                 if ones:
                     found.append(f"{name}: {len(ones)} {what}, for example {min(ones)}")
         return found
+
+    def archived(self) -> str:
+        """What the archive has of all that was committed, and whether it is whole."""
+        there = len(self.committed.intersection(self.handled["audit"]))
+        whole = "NOT complete" if self.gaps else "complete: no number of an event is missing"
+        return f"archived {there} of {len(self.committed)}, {whole}"
 
     def summary(self) -> str:
         """The table at the end."""

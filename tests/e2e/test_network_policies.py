@@ -17,8 +17,8 @@ from support import policies
 from support.stage import Stage
 
 STRANGERS = "strangers"
-WORKLOADS = 3
-"""The relay and two consumers."""
+WORKLOADS = 4
+"""The relay, two consumers and the archive."""
 DENY_ALL = {
     "apiVersion": "networking.k8s.io/v1",
     "kind": "NetworkPolicy",

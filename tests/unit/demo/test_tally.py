@@ -50,6 +50,15 @@ def test_what_a_replay_sent_again_may_take_effect_again() -> None:
     assert lines[1].split()[:3] == ["billing", "2", "3"]
 
 
+def test_an_archive_with_a_gap_is_not_complete() -> None:
+    handled = {"audit": ["a", "b"]}
+    whole, torn = (Ledger(COMMITTED, DECLINED, handled, (), gaps) for gaps in (0, 2))
+    assert whole.problems() == []
+    assert whole.archived() == "archived 2 of 2, complete: no number of an event is missing"
+    assert torn.problems() == ["audit: 2 gaps in the numbers of events"]
+    assert torn.archived() == "archived 2 of 2, NOT complete"
+
+
 def test_settled_when_nobody_is_behind() -> None:
     assert Counts(2, 0, {"billing": 2, "mailer": 2}).settled
     assert not Counts(2, 0, {"billing": 2, "mailer": 1}).settled
