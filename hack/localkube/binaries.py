@@ -60,7 +60,7 @@ COMPONENTS = {
         Component("kube-scheduler", "kubernetes", f"{_KUBERNETES}/kube-scheduler", _STAMP),
         Component("kube-proxy", "kubernetes", f"{_KUBERNETES}/kube-proxy", _STAMP),
         Component("kubelet", "kubernetes", f"{_KUBERNETES}/kubelet", _STAMP),
-        Component("coredns", "coredns", "github.com/coredns/coredns"),
+        Component("coredns", "coredns", "./resolver"),
         Component(
             "helm",
             "helm",

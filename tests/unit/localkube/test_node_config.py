@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import subprocess
 import tomllib
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from localkube import control_plane, node_config, pki
-from localkube.layout import Endpoints, Layout, NodeAddresses, node_endpoints
+from localkube.layout import TOOLS, Endpoints, Layout, NodeAddresses, node_endpoints
 
 LAYOUT = Layout("demo", Path("/state/demo"))
 ADDRESSES = NodeAddresses(5)
@@ -110,6 +111,12 @@ def test_certificates_hold_and_name_the_server(tmp_path: Path) -> None:
     config = yaml.safe_load((tmp_path / "admin.kubeconfig").read_text())
     assert config["clusters"][0]["cluster"]["server"] == "https://10.88.5.2:6443"
     assert (tmp_path / "admin.kubeconfig").stat().st_mode & 0o077 == 0
+
+
+def test_coredns_is_built_with_the_plugins_that_its_file_names() -> None:
+    named = re.findall(r"^    (\w+) ?", node_config.corefile(LAYOUT, ADDRESSES.node), re.MULTILINE)
+    source = (TOOLS / "coredns" / "resolver" / "main.go").read_text()
+    assert set(named) == set(re.findall(r'coredns/plugin/(\w+)"', source))
 
 
 def test_a_folder_may_have_a_space_in_its_name() -> None:
