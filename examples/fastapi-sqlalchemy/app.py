@@ -1,7 +1,8 @@
 """An order service with FastAPI and SQLAlchemy: the order and its event are one transaction.
 
-README.md beside this file says how to run it. NATS_URL may be missing: then the relay finds the
-events by itself, a little later.
+README.md beside this file says how to run it. The same process handles the events of its orders.
+NATS_URL may be missing: then the relay finds the events by itself, a little later, and nobody
+handles them here.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException
@@ -18,7 +19,8 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from outbox_operator.client import Event, NatsLink, Nudge, Outbox
+from outbox_operator.client import Event, NatsLink, Nudge, Outbox, event
+from outbox_operator.consumer import Consumer, Handlers
 
 PIPELINE = {"namespace": "shop", "pipeline": "orders"}
 CREDIT_CENTS = 100_000
@@ -51,18 +53,36 @@ class NewOrder(BaseModel):
     amount_cents: int = Field(gt=0)
 
 
+@event("order.created", key="id")
 class OrderCreated(NewOrder):
     """What everybody is told."""
 
     id: uuid.UUID
 
 
+handlers = Handlers()
+consumer = Consumer(
+    handlers,
+    stream=os.environ.get("OUTBOX_STREAM", "ORDERS"),
+    durable=os.environ.get("OUTBOX_CONSUMER", "orders-confirmations"),
+)
+
+
+@handlers.handler(OrderCreated)
+async def confirm(order: OrderCreated) -> None:
+    """Write to the customer, once or, after a crash, twice."""
+    print(f"order {order.id}: confirmed to {order.customer}", flush=True)
+
+
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """Make the table, and close what is open in the end."""
+    """Make the table, handle events while the service runs, and close what is open in the end."""
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
-    yield
+    async with AsyncExitStack() as stack:
+        if "NATS_URL" in os.environ:
+            await stack.enter_async_context(consumer)
+        yield
     link.close()
     await engine.dispose()
 
@@ -87,9 +107,7 @@ async def create_order(new: NewOrder, session: Database) -> OrderCreated:
     session.add(order)
     await session.flush()  # the id comes with it
     created = OrderCreated(id=order.id, **new.model_dump())
-    await outbox.publish_after_commit(
-        session, Event(type="order.created", key=str(order.id), payload=created)
-    )
+    await outbox.publish_after_commit(session, Event.of(created))
     if new.amount_cents > CREDIT_CENTS:
         raise HTTPException(402, "more than the customer's credit")
     return created

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -61,15 +62,17 @@ def node_modules() -> Path:
     kept = CACHE / f"node-{hashlib.sha256(lock).hexdigest()[:12]}"
     if not kept.is_dir():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+        folder = Path(tempfile.mkdtemp(dir=kept.parent))
+        try:
             for name in ("package.json", "package-lock.json"):
                 shutil.copy(LANGUAGES / name, folder)
             subprocess.run(
                 ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=folder,
                 check=True, capture_output=True, timeout=_BUILD_SECONDS,
             )  # fmt: skip
-            try:
-                Path(folder, "node_modules").rename(kept)
-            except OSError:  # another process was faster
-                assert kept.is_dir()
-    return kept
+            with contextlib.suppress(OSError):  # another process was faster
+                folder.rename(kept)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    # Under this name: packages look for each other there.
+    return kept / "node_modules"

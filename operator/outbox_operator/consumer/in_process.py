@@ -10,6 +10,8 @@ import asyncio
 import dataclasses
 import logging
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
@@ -117,6 +119,17 @@ class Consumer:
         if app is not None and task is not None:
             app.stop()
             await task
+
+    @asynccontextmanager
+    async def lifespan(self, _: object) -> AsyncIterator[None]:
+        """The block as the lifespan of an ASGI application that has no other:
+        `FastAPI(lifespan=consumer.lifespan)`, and the same with Starlette.
+
+        Raises:
+            SpecError: As entering the block.
+        """
+        async with self:
+            yield
 
     @property
     def checks(self) -> dict[str, tuple[bool, str]]:

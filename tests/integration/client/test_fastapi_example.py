@@ -14,10 +14,12 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from nats.js.api import AckPolicy, ConsumerConfig
 
 from support.kube import ROOT
-from support.nats import NatsServer
+from support.nats import NatsServer, connected
 from support.relaying import Outbox, an_outbox
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -35,6 +37,11 @@ async def service(
     """The module, started as a server would."""
     monkeypatch.setenv("DATABASE_URL", whole.url)
     monkeypatch.setenv("NATS_URL", nats_server.url)
+    monkeypatch.setenv("OUTBOX_STREAM", whole.prefix)
+    monkeypatch.setenv("OUTBOX_CONSUMER", "confirmations")
+    async with connected(nats_server) as client:
+        settings = ConsumerConfig(durable_name="confirmations", ack_policy=AckPolicy.EXPLICIT)
+        await client.jetstream().add_consumer(whole.prefix, settings)
     path = ROOT / "examples/fastapi-sqlalchemy/app.py"
     spec = importlib.util.spec_from_file_location("fastapi_example", path)
     assert spec is not None
@@ -48,7 +55,7 @@ async def service(
 
 
 async def test_an_order_that_is_taken_is_announced_and_another_is_not(
-    whole: Outbox, service: Any
+    whole: Outbox, service: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     relay = await whole.relay(poll_max_seconds=1.0).start().active()
     async with httpx.AsyncClient(
@@ -71,6 +78,14 @@ async def test_an_order_that_is_taken_is_announced_and_another_is_not(
     assert await whole.connection.fetchval("SELECT array_agg(id) FROM orders") == [
         uuid.UUID(order["id"])
     ]
+    said = ""
+
+    def confirmed() -> bool:
+        nonlocal said
+        said += capsys.readouterr().out
+        return f"order {order['id']}: confirmed to ada" in said
+
+    await eventually(confirmed, "the confirmation of the order")
     assert await asyncio.to_thread(service.link.flush)
     await whole.idle(relay)
     assert await whole.count() == 1
@@ -80,3 +95,12 @@ async def test_it_wakes_the_relay_of_its_own_manifest(service: Any) -> None:
     manifest = yaml.safe_load((ROOT / "examples/fastapi-sqlalchemy/pipeline.yaml").read_text())
     names = manifest["metadata"]
     assert {"namespace": names["namespace"], "pipeline": names["name"]} == service.PIPELINE
+
+
+def test_what_it_reads_is_in_its_manifest() -> None:
+    folder = ROOT / "examples/fastapi-sqlalchemy"
+    spec = yaml.safe_load((folder / "pipeline.yaml").read_text())["spec"]
+    [consumer] = spec["consumers"]
+    program = (folder / "app.py").read_text()
+    assert f'"OUTBOX_CONSUMER", "orders-{consumer["name"]}"' in program
+    assert f'"OUTBOX_STREAM", "{spec["stream"]["name"]}"' in program

@@ -17,7 +17,7 @@ from typing import Any
 import asyncpg
 import psycopg
 import pytest
-from sqlalchemy import Column, MetaData, Table, Text
+from sqlalchemy import Column, MetaData, Table, Text, create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -185,14 +185,18 @@ async def test_sqlalchemy(tables: Shop) -> None:
     orders = Table("orders", MetaData(), Column("id", Text))
     page = Page("sqlalchemy.md", engine=engine, orders=orders, Order=OrmOrder, event=event())
     known = await page.next(order=OrmOrder(id="o-1", total=1))
+    sync_engine = create_engine(tables.url.replace("postgresql://", "postgresql+psycopg://"))
+    await page.next(order=OrmOrder(id="o-0", total=0), sync_engine=sync_engine)
+    sync_engine.dispose()
     await page.next(order=OrmOrder(id="o-2", total=2))
     await page.next(order=Order("o-3", 3), event=event())
     async with known["AsyncSession"](engine) as session, session.begin():
         await page.next(session=session, event=event())
     await engine.dispose()
     assert page.ended()
-    assert await tables.orders() == ["o-1", "o-2", "o-3"]
-    assert [row["partition_key"] for row in await tables.events()] == ["o-1", "k", "k", "k", "k"]
+    assert await tables.orders() == ["o-0", "o-1", "o-2", "o-3"]
+    keys = [row["partition_key"] for row in await tables.events()]
+    assert keys == ["o-1", "o-0", "k", "k", "k", "k"]
 
 
 async def test_handle_events(

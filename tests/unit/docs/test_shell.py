@@ -74,6 +74,11 @@ def test_what_is_to_be_typed_is_shell(tmp_path: Path) -> None:
     assert not wrong, "\n".join(f"{place}: {said}" for place, said in wrong.items())
 
 
+def test_each_example_says_how_it_is_run() -> None:
+    folders = [folder for folder in (ROOT / "examples").iterdir() if folder.is_dir()]
+    assert [one.name for one in folders if not list(shown(one / "README.md"))] == []
+
+
 @pytest.mark.parametrize(
     "text", ["kubctl get pods", "echo 'open", "cat <<END | gerp x\nEND", "outbox logs <name>", "if"]
 )

@@ -1,0 +1,110 @@
+"""What pages and examples show in Go and JavaScript, as it stands there: one program each writes an
+order with its event, and then handles what comes through the relay."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from nats.js.api import AckPolicy, ConsumerConfig
+
+from support.fences import LANGUAGES, fences, filled, go_program, node_modules
+from support.kube import ROOT
+from support.nats import NatsServer, connected
+from support.relaying import Outbox, an_outbox
+from support.waiting import SECONDS
+
+pytestmark = pytest.mark.integration
+
+WRITING, HANDLING = "docs/how-to/other-languages.md", "docs/how-to/containers.md"
+
+
+@pytest.fixture
+async def whole(database: str, nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Outbox]:
+    async with an_outbox(database, nats_server, tmp_path) as found:
+        yield found
+
+
+def go(folder: Path) -> list[str]:
+    [write], [handle] = fences(WRITING, "go"), fences(HANDLING, "go")
+    sources = {"main.go": handle, "produce.go": filled("produce.go", write)}
+    return [str(go_program(folder, sources))]
+
+
+def node(folder: Path) -> list[str]:
+    [write] = fences(WRITING, "js")
+    (folder / "produce.mjs").write_text(filled("produce.mjs", write))
+    (folder / "consumer.mjs").write_text(
+        (ROOT / "examples/plain-container/consumer.mjs").read_text()
+    )
+    (folder / "node_modules").symlink_to(node_modules())
+    return ["node", str(folder / "produce.mjs")]
+
+
+async def test_programs_of_the_pages_write_and_handle(
+    whole: Outbox, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    await whole.connection.execute("CREATE TABLE orders (id text PRIMARY KEY, total numeric)")
+    async with connected(nats_server) as client:
+        for name in ("go", "node"):
+            settings = ConsumerConfig(durable_name=name, ack_policy=AckPolicy.EXPLICIT)
+            await client.jetstream().add_consumer(whole.prefix, settings)
+    relay = whole.relay().start()
+    programs = {}
+    try:
+        for name, make in (("go", go), ("node", node)):
+            folder = tmp_path / name
+            folder.mkdir()
+            programs[name] = await asyncio.create_subprocess_exec(
+                *await asyncio.to_thread(make, folder), cwd=folder,
+                env={
+                    **os.environ, "DATABASE_URL": whole.url, "NATS_URL": nats_server.url,
+                    "OUTBOX_STREAM": whole.prefix, "OUTBOX_CONSUMER": name,
+                },
+                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            )  # fmt: skip
+        said = await asyncio.gather(*(indexed(*one, 2) for one in programs.items()))
+    finally:
+        for program in programs.values():
+            if program.returncode is None:
+                program.terminate()
+    ends = [await asyncio.wait_for(program.wait(), SECONDS) for program in programs.values()]
+    assert ends == [0, 0]
+    stored = await whole.stored(2)
+    assert {one.key for one in stored} == {"o-go", "o-node"}
+    assert {one.headers["Ce-Type"] for one in stored} == {"order.created"}
+    assert said == [{one.event_id for one in stored}] * 2
+    relay.terminate()
+
+
+async def indexed(name: str, program: asyncio.subprocess.Process, events: int) -> set[str]:
+    """Ids of the events that a program says it has handled, once they are so many."""
+    assert program.stdout is not None
+    found: set[str] = set()
+    text = ""
+    while len(found) < events:
+        try:
+            async with asyncio.timeout(SECONDS):
+                line = (await program.stdout.readline()).decode()
+        except TimeoutError as error:
+            raise AssertionError(f"{name}: nothing more comes: {text}") from error
+        assert line, f"{name} ended: {text}"
+        text += line
+        found |= set(re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", line))
+    return found
+
+
+def test_every_fence_of_these_languages_is_among_them() -> None:
+    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")]
+    found = {
+        (str(page.relative_to(ROOT)), language)
+        for page in pages
+        for language in ("go", "js", "javascript", "ts", "typescript", "mjs")
+        if fences(str(page.relative_to(ROOT)), language)
+    }
+    assert found == {(WRITING, "go"), (WRITING, "js"), (HANDLING, "go")}
+    assert LANGUAGES.is_dir()
