@@ -131,6 +131,7 @@ def test_a_change_is_compared_with_a_commit_and_with_a_folder(
     assert outbox("export", "shop_events") == 0
     assert outbox("check", "--against", "main") == 0
     assert "nothing can break yet" in capsys.readouterr().err
+    assert outbox("check", "shop_events", "--against", "main", "--folder", "catalogue") == 2
     git("add", ".")
     git("commit", "-m", "catalog")
     assert outbox("check", "shop_events", "--against", "main") == 0

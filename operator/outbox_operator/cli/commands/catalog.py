@@ -129,6 +129,7 @@ def _check(args: argparse.Namespace) -> int:
     else:
         before = files.of_commit(args.against, args.folder)
         if not before:
+            files.of_folder(args.folder)  # else a mistyped folder would never break anything
             print(
                 f"{args.against} has no {args.folder / files.SCHEMAS}: nothing can break yet",
                 file=sys.stderr,
