@@ -138,7 +138,11 @@ def _add_questions(app: FastAPI, api: ArchiveApi) -> None:
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
-        return Response(json.dumps(app.openapi()), media_type=_JSON)
+        document = app.openapi()
+        document.setdefault("components", {})["securitySchemes"] = {
+            "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+        }
+        return Response(json.dumps(document), media_type=_JSON)
 
 
 def _asked(request: fastapi.Request) -> Request:

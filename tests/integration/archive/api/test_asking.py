@@ -200,3 +200,13 @@ async def test_a_key_that_the_issuer_takes_back_is_not_believed_and_a_new_one_is
         finally:
             issuer.ed = before
             issuer.publish()
+
+
+async def test_it_describes_itself_to_everybody(client: Client) -> None:
+    described = (await client.http.get("/openapi.json")).json()
+    assert {"/v1/events", "/v1/exports", "/v1/reports/{name}"} <= described["paths"].keys()
+    schemes = described["components"]["securitySchemes"]
+    for operations in described["paths"].values():
+        for operation in operations.values():
+            assert operation["security"] == [{"token": []}]
+    assert list(schemes) == ["token"]
