@@ -12,7 +12,7 @@ from support.stage import Stage
 LOAD = Load(
     autoscaling={
         "minReplicas": 3,
-        "maxReplicas": 10,
+        "maxReplicas": 6,
         "targetBacklog": 100,
         "scaleUp": {"maxStep": 2},
         "scaleDown": {"stabilization": "2s", "maxStep": 2},
@@ -43,12 +43,12 @@ def test_pods_follow_a_load_that_rises_and_falls(parcels: Autoscaled, stage: Sta
     parcels.write(written)
 
     def more_work() -> bool:
-        """However slow the machine is, enough waits for five pods, and not for ten."""
+        """However slow the machine is, enough waits for five pods."""
         nonlocal written
         look = parcels.look()
         if look.waiting < 450:
-            parcels.write(60)
-            written += 60
+            parcels.write(500 - look.waiting)
+            written += 500 - look.waiting
         return look.ready >= 5
 
     stage.eventually("more pods work", more_work)
