@@ -240,7 +240,7 @@ def _imported() -> float:
         "print(time.process_time() - begun)"
     )
     command = [sys.executable, "-c", script]
-    runs = [subprocess.check_output(command, text=True) for _ in range(IMPORTS)]
+    runs = [subprocess.check_output(command, text=True, timeout=60) for _ in range(IMPORTS)]
     return round(statistics.median(map(float, runs)) * 1e3, 1)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.request import getproxies
 
 import yaml
 from kubernetes.aio.client.configuration import Configuration
@@ -88,6 +89,9 @@ async def find(kubeconfig: str | None = None, context: str | None = None) -> Log
     """
     configuration = Configuration()
     configuration.connection_pool_maxsize = 0  # no limit: each watch keeps a connection
+    # The library has aiohttp read ~/.netrc and look for proxies at each request, in a thread.
+    session = configuration.client_session_kwargs or {}
+    configuration.client_session_kwargs = {**session, "trust_env": bool(getproxies())}
     named = kubeconfig or os.environ.get("KUBECONFIG")
     if not named and context is None and "KUBERNETES_SERVICE_HOST" in os.environ:
         return _of_pod(configuration)

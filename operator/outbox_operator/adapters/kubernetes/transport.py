@@ -15,7 +15,6 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
-from urllib.request import getproxies
 
 import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
@@ -123,9 +122,6 @@ class Transport:
             KubernetesError: No usable credentials were found.
         """
         found = await login.find(kubeconfig, context)
-        # The library has aiohttp read ~/.netrc and look for proxies at each request, in a thread.
-        session = found.configuration.client_session_kwargs or {}
-        found.configuration.client_session_kwargs = {**session, "trust_env": bool(getproxies())}
         client = ApiClient(found.configuration)
         client.user_agent = user_agent
         transport = cls(client, how_to_grant)
