@@ -89,9 +89,7 @@ async def find(kubeconfig: str | None = None, context: str | None = None) -> Log
     """
     configuration = Configuration()
     configuration.connection_pool_maxsize = 0  # no limit: each watch keeps a connection
-    # The library has aiohttp read ~/.netrc and look for proxies at each request, in a thread.
-    session = configuration.client_session_kwargs or {}
-    configuration.client_session_kwargs = {**session, "trust_env": bool(getproxies())}
+    configuration.client_session_kwargs = _session()
     named = kubeconfig or os.environ.get("KUBECONFIG")
     if not named and context is None and "KUBERNETES_SERVICE_HOST" in os.environ:
         return _of_pod(configuration)
@@ -134,8 +132,16 @@ def _complete(configuration: Configuration, loader: KubeConfigLoader) -> list[tu
         configuration.api_key["BearerToken"] = impersonation.sendable("token", token.strip())
     acting = impersonation.headers_of(loader._user.value if loader._user is not None else {})
     # Of all connections, those of `exec` included.
-    configuration.client_session_kwargs = {"headers": acting, "proxy": configuration.proxy}
+    configuration.client_session_kwargs = _session(headers=acting, proxy=configuration.proxy)
     return acting
+
+
+def _session(**more: object) -> dict[str, object]:
+    """Arguments of aiohttp's session.
+
+    The library has it read ~/.netrc and look for proxies at each request, in a thread.
+    """
+    return {"trust_env": bool(getproxies()), **more}
 
 
 @contextlib.contextmanager
