@@ -23,7 +23,7 @@ from support.certificates import Certificates
 from support.ports import free_port
 from support.postgres import PostgresServer, with_login
 from support.tcp_proxy import TcpProxy
-from support.waiting import SECONDS
+from support.waiting import SECONDS, eventually
 
 
 class Clock:
@@ -203,3 +203,45 @@ async def test_a_server_that_hangs_is_silent_to_all_who_wait_for_its_places(
     await asyncio.gather(*works, return_exceptions=True)
     await connections.close()
     await proxy.close()
+
+
+async def test_a_server_is_not_silent_because_all_its_places_are_taken(
+    postgres_server: PostgresServer, database: str, clock: Clock
+) -> None:
+    """The question takes the place of a connection that was itself being asked, once it was."""
+    logins = [postgres_server.create_role(f"place{number}") for number in range(3)]
+    mine, other, spare = (parse_url(with_login(database, *login)) for login in logins)
+    connections = PostgresConnections(lambda *_: None, clock, SECONDS, per_server=3)
+    async with connections.lease(spare, "c"):
+        pass
+    async with (
+        connections.lease(mine, ObjectKey("OutboxPipeline", "a", "a")),
+        connections.lease(other, ObjectKey("OutboxPipeline", "b", "b")),
+        asyncio.timeout(SECONDS / 2),
+    ):
+        await connections.check()
+        assert connections.silence(mine) is None
+    await connections.close()
+
+
+async def test_a_question_keeps_no_connection_that_nobody_uses(
+    postgres_server: PostgresServer, database: str, clock: Clock
+) -> None:
+    """Its database could never be dropped, and its place never be had by others."""
+    login = postgres_server.create_role("unused")
+    connections = PostgresConnections(lambda *_: None, clock)
+    async with connections.lease(parse_url(with_login(database, *login)), "a"):
+        pass
+    for _ in range(4):
+        clock.now += IDLE_SECONDS / 3
+        await connections.check()
+    await connections.sweep()
+    watcher = await asyncpg.connect(database)
+    counted = "SELECT count(*) FROM pg_stat_activity WHERE usename = $1"
+
+    async def gone() -> bool:
+        return not await watcher.fetchval(counted, login[0])
+
+    await eventually(gone, "its session has ended")
+    await watcher.close()
+    await connections.close()

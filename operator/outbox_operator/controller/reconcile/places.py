@@ -2,7 +2,8 @@
 
 All logins at a server share its places, so that one operator never takes more of the server's
 `max_connections` than was agreed, however many databases and roles there are. When places are short
-namespaces take turns: a crowd of one tenant keeps nobody else at that server waiting for long.
+namespaces take turns, and none has more of them than it leaves free: a crowd of one tenant whose
+databases hang keeps nobody else at that server waiting.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Places:
         """By namespace."""
         self._waiting: list[tuple[str, asyncio.Future[None]]] = []
         """In the order in which they came."""
-        self._freed = asyncio.Event()
+        self._changed = asyncio.Event()
 
     @property
     def is_unused(self) -> bool:
@@ -71,10 +72,14 @@ class Places:
             self._admit()
 
     def _admit(self) -> None:
-        # One fewer than there are places: the last one is for the question whether it is there.
-        while self._waiting and self._working.total() < self._most - 1:
+        while True:
+            # One fewer than there are places: the last is for the question whether it is there.
+            free = self._most - 1 - self._working.total()
+            admitted = [one for one in self._waiting if self._working[one[0]] < free]
+            if not admitted:
+                return
             # Of those with equally few at work the one that came first.
-            first = min(self._waiting, key=lambda one: self._working[one[0]])
+            first = min(admitted, key=lambda one: self._working[one[0]])
             self._waiting.remove(first)
             namespace, turn = first
             self._working[namespace] += 1
@@ -84,13 +89,18 @@ class Places:
     async def take(self) -> None:
         """Take a place for a new connection."""
         while self._open >= self._most:
-            self._freed.clear()
-            # Who works is one fewer than there are places: all others are spare, or just closing.
+            self._changed.clear()
+            # Who works is one fewer than there are places: all others are spare, just closing, or
+            # just asked whether their server is there.
             if not await self._spare() and self._open >= self._most:
-                await self._freed.wait()
+                await self._changed.wait()
         self._open += 1
+
+    def look(self) -> None:
+        """Nobody uses a connection any more: whoever waits for a place may have its."""
+        self._changed.set()
 
     def leave(self) -> None:
         """A connection is closed."""
         self._open -= 1
-        self._freed.set()
+        self._changed.set()

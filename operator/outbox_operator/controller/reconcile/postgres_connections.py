@@ -99,7 +99,7 @@ class PostgresConnections:
                     yield PostgresAdmin(connection, target)
                     clean = True
                 finally:
-                    self._give_back(entry, connection, clean=clean)
+                    self._give_back(target, entry, connection, self._clock(), clean=clean)
         finally:
             entry.leases -= 1
             entry.used_at = self._clock()
@@ -140,13 +140,20 @@ class PostgresConnections:
     async def _ask(self, target: PostgresTarget) -> PostgresError | None:
         """Why a server counts as silent; None: it has answered."""
         entry = self._entries.setdefault(target, _PostgresEntry())
-        connection, silent = None, None
+        used_at, connection = self._idle(entry) or (self._clock(), None)
+        silent: PostgresError | None = None
+        entry.leases += 1  # it stays known while its connection is not on the shelf
         try:
+            if connection is None:
+                # Those in use may be at work on something long; whether the server is there
+                # is asked beside them.
+                try:
+                    async with asyncio.timeout(self._answer_seconds):
+                        await self._places_at(target.hosts).take()
+                except TimeoutError:
+                    return entry.silent  # that says nothing of the server
             async with asyncio.timeout(self._answer_seconds):
-                connection = self._idle(entry)
                 if connection is None:
-                    # Those in use may be at work on something long; whether the server is there
-                    # is asked beside them.
                     connection = await self._connect(target)
                 with understood(target):
                     await PostgresAdmin(connection, target).ping()
@@ -157,7 +164,9 @@ class PostgresConnections:
             if isinstance(error, PostgresError) and error.reason == Reason.POSTGRES_UNREACHABLE:
                 silent = error
         finally:
-            self._give_back(entry, connection, clean=silent is None)
+            entry.leases -= 1
+            # To be asked is no use: what nobody else uses is closed in its time.
+            self._give_back(target, entry, connection, used_at, clean=silent is None)
         return silent
 
     def _silent(self, target: PostgresTarget) -> PostgresError:
@@ -195,26 +204,36 @@ class PostgresConnections:
         await _close_postgres(connection)
         return True
 
-    def _idle(self, entry: _PostgresEntry) -> Any:
+    def _idle(self, entry: _PostgresEntry) -> tuple[float, Any] | None:
+        """One off the shelf, with the time of its last use."""
         while entry.idle:
-            _, connection = entry.idle.pop()
+            used_at, connection = entry.idle.pop()
             if not connection.is_closed():
-                return connection
+                return used_at, connection
         return None
 
-    def _give_back(self, entry: _PostgresEntry, connection: Any, *, clean: bool) -> None:
+    def _give_back(
+        self,
+        target: PostgresTarget,
+        entry: _PostgresEntry,
+        connection: Any,
+        used_at: float,
+        *,
+        clean: bool,
+    ) -> None:
         """Onto the shelf; after an error nobody knows in which state the session is."""
         if connection is None:
             return
         room = len(entry.idle) < PER_TARGET
         if clean and room and not connection.is_closed() and not self._closing:
-            entry.idle.append((self._clock(), connection))
+            entry.idle.append((used_at, connection))
+            self._places_at(target.hosts).look()
         else:
             connection.terminate()
 
     async def _connect(self, target: PostgresTarget) -> Any:
+        """A new connection, in a place that was taken for it."""
         places = self._places_at(target.hosts)
-        await places.take()
         try:
             connection = await postgres.connect(
                 target, application_name="outbox-operator", guarded=True
@@ -231,11 +250,12 @@ class PostgresConnections:
         self._terminated(target)
 
     async def _take(self, target: PostgresTarget, entry: _PostgresEntry, fresh: bool) -> Any:
-        if not fresh and (connection := self._idle(entry)) is not None:
-            return connection
+        if not fresh and (found := self._idle(entry)) is not None:
+            return found[1]
         if entry.refused and self._clock() - entry.refused[0] < REFUSAL_SECONDS:
             raise copy.copy(entry.refused[1])
         refusal: OutboxError | None = None
+        await self._places_at(target.hosts).take()
         try:
             connection = await self._connect(target)
         except OutboxError as error:

@@ -51,16 +51,24 @@ async def settle() -> None:
 
 
 async def test_namespaces_take_turns() -> None:
-    places = Places(3, none_to_spare)
+    places = Places(4, none_to_spare)
     names = ("red-1", "red-2", "red-3", "red-4", "blue-1", "blue-2")
     async with at_work(places, *names) as (begun, ends):
-        assert begun == ["red-1", "red-2"]  # and a place is left for the question
+        # Neither has more than it leaves free, and a place is left for the question.
+        assert begun == ["red-1", "red-2", "blue-1"]
         for number in range(len(names)):
             ends.append(begun[number])
             await settle()
         # The next is of whom has the fewest at work, then of who came first.
         assert begun == ["red-1", "red-2", "blue-1", "red-3", "blue-2", "red-4"]
     assert places.is_unused
+
+
+async def test_a_namespace_whose_work_never_ends_leaves_places_to_others() -> None:
+    places = Places(20, none_to_spare)
+    async with at_work(places, *(f"red-{number}" for number in range(50)), "blue-1") as (begun, _):
+        assert begun[-1] == "blue-1"
+        assert len(begun) == 11
 
 
 async def test_who_is_cut_keeps_no_turn() -> None:
@@ -70,6 +78,28 @@ async def test_who_is_cut_keeps_no_turn() -> None:
     assert places.is_unused
     async with asyncio.timeout(5), places.work("red"):
         assert not places.is_unused
+
+
+async def test_who_waits_for_a_place_hears_of_one_that_nobody_uses_any_more() -> None:
+    spares = list[str]()
+
+    async def spare() -> bool:
+        if not spares:
+            return False
+        spares.pop()
+        places.leave()
+        return True
+
+    places = Places(2, spare)
+    await places.take()
+    await places.take()
+    taking = asyncio.create_task(places.take())
+    await settle()
+    assert not taking.done()
+    spares.append("just given back")
+    places.look()
+    await settle()
+    assert taking.done()
 
 
 @pytest.mark.parametrize("spares", [1, 0])
