@@ -14,7 +14,7 @@ from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 from pydantic_core import core_schema
 
-from outbox_operator.catalog.reading import FILLED
+from outbox_operator.catalog.reading import BOUNDS, FILLED
 from outbox_operator.client import declaring
 from outbox_operator.errors import SpecError
 from outbox_operator.wire.declared import Declared, declared
@@ -57,10 +57,38 @@ class Entry:
 
 
 class _Written(GenerateJsonSchema):
-    """Says of each field with a default that it is written all the same."""
+    """Says of each field with a default that it is written all the same, and of text that stands
+    for a number or a time which of them are taken: no keyword of JSON Schema bounds text so."""
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         return {**super().default_schema(schema), FILLED: True}
+
+    def decimal_schema(self, schema: core_schema.DecimalSchema) -> JsonSchemaValue:
+        return _bounded(super().decimal_schema(schema), schema)
+
+    def date_schema(self, schema: core_schema.DateSchema) -> JsonSchemaValue:
+        return _bounded(super().date_schema(schema), schema)
+
+    def time_schema(self, schema: core_schema.TimeSchema) -> JsonSchemaValue:
+        return _bounded(super().time_schema(schema), schema)
+
+    def datetime_schema(self, schema: core_schema.DatetimeSchema) -> JsonSchemaValue:
+        return _bounded(super().datetime_schema(schema), schema)
+
+    def timedelta_schema(self, schema: core_schema.TimedeltaSchema) -> JsonSchemaValue:
+        return _bounded(super().timedelta_schema(schema), schema)
+
+
+_BOUNDING: Final = (
+    "ge", "gt", "le", "lt", "multiple_of", "max_digits", "decimal_places", "now_op",
+    "tz_constraint",
+)  # fmt: skip
+"""What pydantic's schemas of these types say of their values."""
+
+
+def _bounded(found: JsonSchemaValue, schema: Mapping[str, Any]) -> JsonSchemaValue:
+    bounds = {name: str(schema[name]) for name in _BOUNDING if schema.get(name) is not None}
+    return {**found, BOUNDS: bounds} if bounds else found
 
 
 def load(modules: Sequence[str]) -> list[Entry]:

@@ -16,6 +16,7 @@ from outbox_operator.errors import SpecError
 ASYNCAPI: Final = "asyncapi.json"
 SCHEMAS: Final = "schemas"
 _GIT_SECONDS: Final = 60
+_LONGEST_ERROR: Final = 500
 _MOST_BYTES: Final = 8 * 1024 * 1024
 
 
@@ -75,16 +76,23 @@ def of_commit(ref: str, folder: Path) -> dict[str, Mapping[str, Any]]:
         folder: Its path, as it is now.
 
     Raises:
-        SpecError: There is no such commit, or one of the files cannot be read.
+        SpecError: There is no such commit, the folder is in no repository, or one of the files
+            cannot be read.
     """
-    commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    none = (
+        f"{ref!r} is neither a folder nor a commit of the repository here (in CI, fetch the "
+        "branch first)"
+    )
+    try:
+        commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    except SpecError as error:
+        raise SpecError(f"{none}: {error.message}") from error
     if commit is None:
-        raise SpecError(
-            f"{ref!r} is neither a folder nor a commit of the repository here (in CI, "
-            "fetch the branch first)"
-        )
+        raise SpecError(none)
     where = commit.decode().strip()
-    listed = _git("ls-tree", "-z", "--name-only", where, f"{folder.as_posix()}/{SCHEMAS}/")
+    # Where it really is: git follows no links.
+    real = (folder / SCHEMAS).resolve().as_posix()
+    listed = _git("ls-tree", "-z", "--name-only", where, f"{real}/")
     names = [name for name in (listed or b"").decode().split("\0") if name.endswith(".json")]
     return dict(_schema(f"{ref}:{name}", _shown(where, name)) for name in names)
 
@@ -97,7 +105,11 @@ def _shown(commit: str, name: str) -> bytes:
 
 
 def _git(*arguments: str) -> bytes | None:
-    """What git says; None: it refuses."""
+    """What git says; None: it refuses, and says nothing.
+
+    Raises:
+        SpecError: It says why: there is no repository, or it is somebody else's.
+    """
     try:
         done = subprocess.run(  # noqa: S603 - and a ref that stands behind the options
             ["git", *arguments],  # noqa: S607 - the one that the user's shell would run
@@ -109,7 +121,11 @@ def _git(*arguments: str) -> bytes | None:
         raise SpecError("git is not installed; compare with a folder instead") from error
     except subprocess.TimeoutExpired as error:
         raise SpecError(f"git gave no answer within {_GIT_SECONDS} s") from error
-    return done.stdout if done.returncode == 0 else None
+    if done.returncode == 0:
+        return done.stdout
+    if why := done.stderr.decode(errors="replace").strip():
+        raise SpecError(f"git {arguments[0]}: {why[:_LONGEST_ERROR]}")
+    return None
 
 
 def _schema(where: str, text: bytes) -> tuple[str, Mapping[str, Any]]:

@@ -26,6 +26,8 @@ _MOST_EACH: Final = 50
 _MOST_STEPS: Final = 100_000
 FILLED: Final = "x-outbox-default"
 """Keyword of a field that is always written, and may be missing in events of before."""
+BOUNDS: Final = "x-outbox-bounds"
+"""Keyword of text that is a number or a time: what its readers take of them, as a class says."""
 _TELLING: Final = frozenset(
     ("$ref", "type", "enum", "const", "anyOf", "oneOf", "properties", "required", "items",
      "additionalProperties", "prefixItems", "minimum", "maximum", "exclusiveMinimum",
@@ -33,7 +35,7 @@ _TELLING: Final = frozenset(
      "maxProperties", "format", "pattern", "multipleOf", "uniqueItems", "contentEncoding",
      "contentMediaType", "allOf", "not", "if", "then", "else", "patternProperties",
      "propertyNames", "contains", "minContains", "maxContains", "dependentRequired",
-     "dependentSchemas", "unevaluatedProperties", "unevaluatedItems")
+     "dependentSchemas", "unevaluatedProperties", "unevaluatedItems", BOUNDS)
 )  # fmt: skip
 """Keywords that narrow what a value may be; all others only describe."""
 _HANDLED: Final = frozenset(
@@ -114,9 +116,6 @@ class _Pairing:
         if depth > _DEEPEST or self._steps > _MOST_STEPS:
             yield Gap(path, Rule.UNSURE, "too large or too deep to be compared")
             return
-        unread = _unread(writer, reader)
-        if unread:
-            yield Gap(path, Rule.UNSURE, f"{', '.join(unread)} changed")
         known = list(_alternatives(reader, self._reader))
         for one in _alternatives(writer, self._writer):
             yield from self._one(one, known, path, depth)
@@ -139,10 +138,11 @@ class _Pairing:
         yield Gap(path, Rule.TYPE, f"may be {_shown(writer)}, and readers know {wanted}")
 
     def _single(self, writer: Any, reader: Any, path: str, depth: int) -> Iterator[Gap]:
-        pair = (writer.get(_NAME, ""), reader.get(_NAME, ""))
-        if not all(pair):
+        if not (writer.get(_NAME) and reader.get(_NAME)):
             yield from self._parts(writer, reader, path, depth)
             return
+        # By what they say: a name may stand for several forms, and more may stand beside it.
+        pair = (repr(writer), repr(reader))
         if pair not in self._known:
             self._known[pair] = []  # while it is looked at: a type that holds itself
             found = self._parts(writer, reader, "", depth)
@@ -151,6 +151,9 @@ class _Pairing:
             yield Gap(_joined(path, gap.path), gap.rule, gap.message)
 
     def _parts(self, writer: Any, reader: Any, path: str, depth: int) -> Iterator[Gap]:
+        unread = _unread(writer, reader)
+        if unread:
+            yield Gap(path, Rule.UNSURE, f"{', '.join(unread)} changed")
         values, known = _values(writer), _values(reader)
         if known is not None:
             new = None if values is None else [one for one in values if one not in known]
@@ -161,9 +164,8 @@ class _Pairing:
                 text = ", ".join(new[:_MOST_SHOWN])
                 yield Gap(path, Rule.VALUE, f"may be {text}{more}, which readers do not know")
             return
-        if values is None:
-            yield from _bounds(writer, reader, path)
-            yield from _forms(writer, reader, path)
+        yield from _bounds(_spanned(writer), reader, path)
+        yield from _forms(writer, reader, path)
         yield from self._items(writer, reader, path, depth)
         yield from self._fields(writer, reader, path, depth)
 
@@ -296,6 +298,16 @@ def _values(schema: Schema) -> list[str] | None:
     """The values that are all there are, as JSON; None: there are others."""
     found = [schema["const"]] if "const" in schema else schema.get("enum")
     return None if found is None else [json.dumps(one, sort_keys=True) for one in found]
+
+
+def _spanned(schema: Schema) -> Schema:
+    """A schema of a few values, with the bounds and lengths that these have."""
+    found = [schema["const"]] if "const" in schema else schema.get("enum", [])
+    texts = [len(one) for one in found if isinstance(one, str)]
+    numbers = [one for one in found if isinstance(one, int | float)]
+    sizes = {"minLength": min(texts), "maxLength": max(texts)} if texts else {}
+    span = {"minimum": min(numbers), "maximum": max(numbers)} if numbers else {}
+    return {**schema, **sizes, **span}
 
 
 def _bounds(writer: Schema, reader: Schema, path: str) -> Iterator[Gap]:

@@ -95,6 +95,7 @@ def test_the_page_names_what_is_there() -> None:
     shown = "\n".join(fences("examples/django/README.md", "sh"))
     pipeline = yaml.safe_load((EXAMPLE / "pipeline.yaml").read_text())
     [consumer] = pipeline["spec"]["consumers"]
+    assert consumer["maxDeliver"] == -1, "it is refused by our runtime otherwise (FU-Z7)"
     durable = f"{pipeline['metadata']['name']}-{consumer['name']}"
     assert f"--stream {pipeline['spec']['stream']['name']} --durable {durable}" in shown
     assert consumer["handler"]["container"]["command"][-1] in shown

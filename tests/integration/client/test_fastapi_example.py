@@ -101,6 +101,7 @@ def test_what_it_reads_is_in_its_manifest() -> None:
     folder = ROOT / "examples/fastapi-sqlalchemy"
     spec = yaml.safe_load((folder / "pipeline.yaml").read_text())["spec"]
     [consumer] = spec["consumers"]
+    assert consumer["maxDeliver"] == -1, "it is refused by our runtime otherwise (FU-Z7)"
     program = (folder / "app.py").read_text()
     assert f'"OUTBOX_CONSUMER", "orders-{consumer["name"]}"' in program
     assert f'"OUTBOX_STREAM", "{spec["stream"]["name"]}"' in program

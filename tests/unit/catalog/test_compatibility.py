@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import Field
+from pydantic import AwareDatetime, Field, PastDate, RootModel
 
 from outbox_operator.catalog.compatibility import RUNNING, compare
 from outbox_operator.catalog.entries import entries
@@ -18,6 +18,14 @@ from outbox_operator.client import event
 A: Any = make_dataclass("A", [("x", int)])
 B: Any = make_dataclass("B", [("x", int), ("y", int, field(default=1))])
 C: Any = make_dataclass("C", [("x", int), ("y", int)])
+
+
+class Pay(RootModel[int | str]):
+    """A name of several forms."""
+
+
+class ShortPay(RootModel[int | Annotated[str, Field(max_length=5)]]):
+    """The same, and one of them is shorter."""
 
 
 def document(kind: Any, default: Any = ..., **told: Any) -> dict[str, Any]:
@@ -71,6 +79,16 @@ CHANGES: list[tuple[Any, Any, set[Rule], set[Rule]]] = [
     ((A,), (dict[str, int],), {Rule.MISSING}, set()),
     ((A,), (list[A],), {Rule.TYPE}, {Rule.TYPE}),
     ((A | None,), (C | None,), set(), {Rule.MISSING}),
+    ((set[int] | None,), (list[int] | None,), {Rule.UNSURE}, set()),
+    ((int | None,), (Annotated[int, Field(multiple_of=5)] | None,), set(), {Rule.UNSURE}),
+    ((Decimal,), (Annotated[Decimal, Field(ge=0)],), set(), {Rule.UNSURE}),
+    ((Annotated[Decimal, Field(ge=0)],), (Annotated[Decimal, Field(ge=0)],), set(), set()),
+    ((dt.timedelta,), (Annotated[dt.timedelta, Field(ge=dt.timedelta())],), set(), {Rule.UNSURE}),
+    ((PastDate,), (dt.date,), {Rule.UNSURE}, set()),
+    ((AwareDatetime,), (dt.datetime,), {Rule.UNSURE}, set()),
+    ((Literal["xy"],), (Annotated[str, Field(max_length=1)],), {Rule.VALUE}, {Rule.SIZE}),
+    ((Literal["xy"],), (Annotated[str, Field(max_length=2)],), {Rule.VALUE}, set()),
+    ((Pay,), (ShortPay,), set(), {Rule.SIZE}),
     ((Any,), (int,), set(), {Rule.TYPE}),
     ((int,), (Any,), {Rule.TYPE}, set()),
 ]  # fmt: skip

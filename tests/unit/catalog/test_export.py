@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -136,6 +137,7 @@ def test_a_change_is_compared_with_a_commit_and_with_a_folder(
     git("commit", "-m", "catalog")
     assert outbox("check", "shop_events", "--against", "main") == 0
     assert outbox("check", "--against", "catalog") == 0
+    (folder.parent / "linked").symlink_to(folder)
 
     del shop.OrderCreatedAgain
     capsys.readouterr()
@@ -144,6 +146,13 @@ def test_a_change_is_compared_with_a_commit_and_with_a_folder(
         "order.created.v2: nobody declares it any longer; declare it deprecated first, or keep it "
         "[event-gone] - breaks consumers that run today\n"
     )
+    for same in (str(folder.resolve()), "linked"):
+        assert outbox("check", "shop_events", "--against", "main", "--folder", same) == 1
+    elsewhere = folder.parent.parent / "elsewhere"
+    shutil.copytree(folder, elsewhere)
+    capsys.readouterr()
+    assert outbox("check", "shop_events", "--against", "main", "--folder", str(elsewhere)) == 2
+    assert "outside repository" in capsys.readouterr().err
     assert outbox("check", "shop_events", "--against", "main", "-o", "json") == 1
     [found] = json.loads(capsys.readouterr().out)
     assert found["rule"] == "event-gone"
@@ -157,6 +166,7 @@ def test_a_change_is_compared_with_a_commit_and_with_a_folder(
         (["check", "--against", "--output=x"], "expected one argument"),
         (["check", "--against", "main"], "no schemas in catalog/schemas"),
         (["check", "shop_events", "--against", "no-such"], "neither a folder nor a commit"),
+        (["check", "shop_events", "--against", "no-such"], "fatal: not a git repository"),
         (["check", "shop_events", "--against", "broken"], "broken.json: is no schema of"),
     ],
 )

@@ -299,7 +299,8 @@ class PullConsumer(PullRequests):
         if int(config.get("max_deliver") or -1) > 0:
             raise NatsError(
                 f"{self._where}: maxDeliver: wanted -1, found {config['max_deliver']}: attempts "
-                "are counted here, and what the server gives up is no dead letter",
+                "are counted here, and what the server gives up is no dead letter; say "
+                "`maxDeliver: -1` where the durable consumer is declared",
                 reason=Reason.WRONG_CONSUMER,
             )
         self.ack_wait = config["ack_wait"] / 1e9

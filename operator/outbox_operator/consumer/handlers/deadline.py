@@ -22,7 +22,7 @@ async def bounded(coroutine: Coroutine[Any, Any, object], context: Context) -> o
     One that ends without waiting for anything needs no timer, which costs as much as all else.
 
     Raises:
-        TooLateError: The deadline passed.
+        TooLateError: The deadline passed; also if the coroutine swallowed that and has no answer.
         Exception: Whatever the coroutine raises.
     """
     try:
@@ -35,13 +35,16 @@ async def bounded(coroutine: Coroutine[Any, Any, object], context: Context) -> o
     context._moved = lambda deadline: _move(loop, timer, deadline + offset)
     try:
         async with timer:
-            return await _rest(coroutine, waits_for)
+            answer = await _rest(coroutine, waits_for)
     except TimeoutError:
         if not timer.expired():
             raise  # the function's own
         raise TooLateError from None
     finally:
         context._moved = None
+    if answer is None and timer.expired():
+        raise TooLateError
+    return answer
 
 
 def _move(loop: asyncio.AbstractEventLoop, timer: asyncio.Timeout, when: float) -> None:

@@ -136,6 +136,11 @@ class Dependencies:
         who = f"handler {name}: {_named(actual)}"
         if actual in above:
             raise SpecError(f"{who}: it depends on itself")
+        if signatures.hides_yield(actual):
+            raise SpecError(
+                f"{who}: it has a yield under a decorator, or in its __call__, and nobody would "
+                "run it; wanted the function with the yield itself, without @contextmanager"
+            )
         kind = _kind(actual)
         if not is_async and kind in ("awaitable", "async manager"):
             raise SpecError(

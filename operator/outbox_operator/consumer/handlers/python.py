@@ -54,7 +54,7 @@ class _Call:
     timeout: float
     batch: int | None
     retry: Retry | None
-    shared_by: tuple[int, int | None, float, int]
+    shared_by: tuple[object, ...]
     """Equal for patterns that one decorator gave one function."""
 
 
@@ -122,7 +122,13 @@ class PythonHandler:
             route.timeout or timeout,
             route.batch,
             route.retry,
-            (id(route.function), route.batch, route.timeout or timeout, id(route.retry)),
+            (
+                id(route.function),
+                route.batch,
+                route.timeout or timeout,
+                id(route.retry),
+                *map(id, route.middleware),
+            ),
         )
         return self._around(call, route) if route.middleware else call
 

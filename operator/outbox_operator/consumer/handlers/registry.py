@@ -220,8 +220,8 @@ class Handlers:
                 return answers
 
         Also of handlers that are not async, and of those of included collections. The first that
-        is added is outermost. It is within the span of the event and the time of the call; `Retry`
-        sees what it lets out.
+        is added is outermost. If it returns None, the handler's answer counts; `Ack()` is one. It
+        is within the span of the event and the time of the call; `Retry` sees what it lets out.
 
         Raises:
             SpecError: It is not async.

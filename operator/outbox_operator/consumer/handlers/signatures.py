@@ -93,7 +93,7 @@ def read(function: Callable[..., Any], name: str, *, batch: bool) -> Signature:
     own = _inner(function)
     if inspect.isclass(own):
         raise SpecError(f"handler {name}: wanted a function, found a class")
-    if inspect.isgeneratorfunction(own) or inspect.isasyncgenfunction(own):
+    if _yields(own):
         raise SpecError(
             f"handler {name}: it has a yield, so that calling it would run nothing of it; wanted a "
             "function"
@@ -112,6 +112,18 @@ def runs_in_the_loop(function: Callable[..., Any]) -> bool:
     """Whether a function is async, under whatever decorators; the others run in threads."""
     own = _inner(function)
     return inspect.iscoroutinefunction(own) or inspect.iscoroutinefunction(inspect.unwrap(own))
+
+
+def hides_yield(function: Callable[..., Any]) -> bool:
+    """Whether a function with a yield is behind a decorator, such as `contextmanager`, or the
+    `__call__` of an object: calling it runs nothing of it."""
+    if _yields(function) or runs_in_the_loop(function):
+        return False
+    return _yields(inspect.unwrap(_inner(function)))
+
+
+def _yields(function: Callable[..., Any]) -> bool:
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
 def _inner(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 # Without `from __future__ import annotations`: what is annotated with a text is looked for in the
 # module, where functions of a test are not.
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Annotated, Any, Protocol
@@ -240,12 +241,25 @@ async def of_a_call(event: ReceivedEvent) -> AsyncIterator[int]:
     yield 1
 
 
+@contextlib.contextmanager
+def managed() -> Iterator[int]:
+    yield 1
+
+
+class Yielding:
+    async def __call__(self) -> AsyncIterator[int]:
+        yield 1
+
+
+YIELDING = Yielding()
 NOT_ASYNC: Any = a_text
 DEFAULT: Any = Depends(later)
 
 
 async def in_thread(event: ReceivedEvent, one: Annotated[int, Depends(a_text)]) -> None: ...
 async def of_nothing(event: ReceivedEvent, one: Annotated[int, Depends(7)]) -> None: ...
+async def of_managed(event: ReceivedEvent, one: Annotated[int, Depends(managed)]) -> None: ...
+async def of_object(event: ReceivedEvent, one: Annotated[int, Depends(YIELDING)]) -> None: ...
 async def unfilled(event: ReceivedEvent, one: Annotated[int, Depends(itself)]) -> None: ...
 async def of_default(event: ReceivedEvent, one: int = DEFAULT) -> None: ...
 async def by_position(one: Annotated[int, Depends(later)], /) -> None: ...
@@ -258,6 +272,8 @@ async def of_batch(events: list[int], one: Annotated[int, Depends(of_an_event)])
     [
         (in_thread, None, r"parameter 'one': wanted int, and a_text at .*:\d+ gives str"),
         (of_nothing, None, "parameter 'one': Depends wants a function, found 7"),
+        (of_managed, None, r"managed at \S+:\d+: it has a yield under a decorator"),
+        (of_object, None, r"Yielding at \S+:\d+: it has a yield under a decorator, or in its"),
         (unfilled, None, r"itself at \S+:\d+: parameter 'two': wanted ReceivedEvent, Context or"),
         (of_default, None, "parameter 'one': a dependency is .* said by the annotation"),
         (by_position, None, "parameter 'one': a dependency is given by name"),
@@ -394,3 +410,25 @@ async def test_middleware_may_answer_in_the_place_of_a_handler() -> None:
         assert (await handlers.settle("a")).reason == "a number"
     with pytest.raises(SpecError, match=r"middleware at \S+:\d+: wanted an async function"):
         app.middleware(NOT_ASYNC)
+
+
+async def test_middleware_that_forgets_an_answer_or_a_deadline_loses_nothing() -> None:
+    app = Handlers()
+
+    @app.middleware
+    async def careless(call: Call, call_next: Next) -> Answers:
+        with contextlib.suppress(asyncio.CancelledError):
+            await call_next(call)
+        return None
+
+    @app.handler("again")
+    async def again(event: ReceivedEvent) -> RetryAfter:
+        return RetryAfter(60, "not now")
+
+    @app.handler("hangs", timeout=0.05)
+    async def hangs(event: ReceivedEvent) -> None:
+        await asyncio.Event().wait()
+
+    async with RunningHandlers(app) as handlers:
+        assert (await handlers.settle("again")).seconds == 60
+        assert (await handlers.deliver("hangs")).reason == "no answer within 0.05 s"

@@ -106,6 +106,19 @@ async def test_a_hanging_function_is_cancelled() -> None:
     assert cancelled.is_set()
 
 
+async def test_who_swallows_the_end_of_its_time_has_handled_nothing() -> None:
+    async def deaf(event: ReceivedEvent, context: Context) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    async def decided(event: ReceivedEvent, context: Context) -> DeadLetter:
+        await deaf(event, context)
+        return DeadLetter("too large")
+
+    assert await ask(deaf, timeout=0.05) == RetryAfter(None, "no answer within 0.05 s")
+    assert await ask(decided, timeout=0.05) == DeadLetter("too large")
+
+
 async def test_a_timeout_of_its_own_is_the_functions_error() -> None:
     async def impatient(event: ReceivedEvent, context: Context) -> None:
         raise TimeoutError("the card service")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from outbox_operator.consumer import Answers, Call, Next
 from outbox_operator.consumer.handlers.python import PythonHandler
 from outbox_operator.consumer.handlers.registry import Handlers
 from outbox_operator.consumer.handlers.types import (
@@ -208,6 +209,10 @@ async def test_a_batch_has_one_answer_or_one_for_each() -> None:
     assert all("returned list, which is no answer" in one.reason for one in short)
 
 
+async def around(call: Call, call_next: Next) -> Answers:
+    return await call_next(call)
+
+
 def test_a_call_is_shared_by_what_goes_to_one_function() -> None:
     app = Handlers()
 
@@ -217,12 +222,17 @@ def test_a_call_is_shared_by_what_goes_to_one_function() -> None:
     app.batch("click", size=9)(print)
     app.batch("tap", size=8)(print)
     app.batch("swipe", size=9)(other)
+    watched = Handlers()
+    watched.batch("watched", size=9)(print)
+    watched.middleware(around)
+    app.include(watched)
     handler = python(app)
     assert handler.shares_call("order.created", "order.paid")
     assert handler.shares_call("order.created", "invoice.paid")
     assert handler.shares_call("order.created", "click")
     assert not handler.shares_call("click", "tap")
     assert not handler.shares_call("click", "swipe")
+    assert not handler.shares_call("click", "watched"), "something else runs around it"
     assert not handler.shares_call("click", "unknown")
 
 
