@@ -7,19 +7,21 @@ local companion = redis.call('HMGET', KEYS[2], 'created', 'owner', 'epoch')
 if not companion[1] then return {'MISSING', 0, KEYS[2]} end
 if companion[2] then
   if companion[2] ~= ARGV[1] then return {'OWNER', 0, 'another owner'} end
-  if tonumber(companion[3]) > tonumber(ARGV[2]) then return {'OWNER', 0, companion[3]} end
+  if tonumber(companion[3] or 0) > tonumber(ARGV[2]) then return {'OWNER', 0, companion[3]} end
 end
 local info = redis.pcall('XINFO', 'STREAM', KEYS[1])
 if info.err then
   if string.find(info.err, 'no such key', 1, true) then return {'MISSING', 0, KEYS[1]} end
   return {'ERROR', 0, info.err}
 end
-local last
+local last, left = nil, '0'
 for at = 1, #info, 2 do
   if info[at] == 'last-generated-id' then last = info[at + 1] end
+  if info[at] == 'last-entry' and info[at + 1] then left = string.match(info[at + 1][1], '^%d+') end
 end
 local number = string.match(last, '^%d+')
-if ARGV[3] ~= '' and number ~= ARGV[3] then return {'FENCE', 0, last} end
+-- Who looked for the end found the last that is left: later ones may have been deleted.
+if ARGV[3] ~= '' and number ~= ARGV[3] and left ~= ARGV[3] then return {'FENCE', 0, last} end
 if tonumber(ARGV[4]) <= tonumber(number) then return {'BEHIND', 0, last} end
 -- A server without room refuses the first write of a script, and none behind it.
 local stored, at = 0, 4

@@ -15,10 +15,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from redis.asyncio.connection import Connection
+from redis.exceptions import AuthenticationError, ResponseError
 from redis.exceptions import RedisError as DriverError
-from redis.exceptions import ResponseError
 
-from outbox_operator.adapters.redis.errors import said, translate, unreachable
+from outbox_operator.adapters.redis.errors import (
+    ELSEWHERE,
+    login_refused,
+    said,
+    translate,
+    unreachable,
+    word,
+)
 from outbox_operator.adapters.redis.login import RedisLogin
 from outbox_operator.adapters.redis.scripts import Script
 from outbox_operator.errors import OutboxError, RedisError
@@ -29,6 +36,10 @@ ANSWER_SECONDS: Final = 5.0
 _CONNECT_SECONDS: Final = 5.0
 _PING_SECONDS: Final = 5.0
 """Between two looks whether an idle connection lives."""
+
+
+_MALFORMED: Final = (ValueError, TypeError, RecursionError)
+"""What the driver's parser ends in, when that is not an answer."""
 
 
 class _Once(Connection):
@@ -54,6 +65,11 @@ class _Once(Connection):
         self._opened = True
         await super().connect_check_health(*args, **options)
 
+    def abort(self) -> None:
+        """Close at once. `disconnect` would first send what a server does not take any more."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+
 
 async def _open(login: RedisLogin, name: str) -> _Once:
     connection = _Once(login, name)
@@ -61,15 +77,22 @@ async def _open(login: RedisLogin, name: str) -> _Once:
         async with asyncio.timeout(2 * _CONNECT_SECONDS):  # its answers to our login included
             await connection.connect_check_health(False, False)
     except ResponseError as error:
-        raise translate(said(error), login.address, "log in") from error
+        # Alone: the driver's text may repeat the password.
+        raise translate(said(error), login.address, "log in") from None
     except (DriverError, OSError, TimeoutError) as error:
         with contextlib.suppress(Exception):
             await connection.disconnect(nowait=True)
-        code = said(error)
-        if "WRONGPASS" in code or "Authentication" in type(error).__name__:
-            raise translate(f"WRONGPASS {code}", login.address, "log in") from error
+        if isinstance(error, AuthenticationError):
+            raise login_refused(said(error), login.address) from error
         raise unreachable(error, login.address) from error
+    except _MALFORMED as error:
+        connection.abort()
+        raise _no_redis(error, login.address) from error
     return connection
+
+
+def _no_redis(error: Exception, address: str) -> RedisError:
+    return RedisError(f"Redis at {address}: no answer as Redis gives ({type(error).__name__})")
 
 
 class Wire:
@@ -82,7 +105,7 @@ class Wire:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: _Once,
         address: str,
         on_lost: Callable[[], None],
         answer_seconds: float,
@@ -128,9 +151,12 @@ class Wire:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._due.append(answer)
         try:
-            await self._connection.send_packed_command(
-                self._connection.pack_command(*command), check_health=False
-            )
+            async with asyncio.timeout(self.answer_seconds):
+                await self._connection.send_packed_command(
+                    self._connection.pack_command(*command), check_health=False
+                )
+        except TimeoutError:  # it takes nothing, so it does not answer either
+            self.fail(self.silent())
         except (DriverError, OSError) as error:
             self.fail(unreachable(error, self.address))
         return answer
@@ -153,8 +179,20 @@ class Wire:
             assert self.lost_as is not None  # noqa: S101 - what `fail` sees to
             raise self.lost_as from None
         if isinstance(found, ResponseError):
-            raise translate(said(found), self.address, doing)
+            raise self.refused(said(found), doing)
         return found
+
+    def refused(self, text: str, doing: str) -> OutboxError:
+        """Make an error of one of the server; where another takes the writes now, look for it.
+
+        Args:
+            text: What it said.
+            doing: What was asked.
+        """
+        error = translate(text, self.address, doing)
+        if word(text) in ELSEWHERE:
+            self.fail(error)
+        return error
 
     async def run(self, doing: str, script: Script, keys: list[str], *texts: str | int) -> Any:
         """Load a script, which the server may have forgotten, and run it.
@@ -194,6 +232,7 @@ class Wire:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _cut(self) -> None:
+        self._connection.abort()
         # In the middle of a callback nothing can be waited for; the driver closes at once, too.
         self._tasks.append(asyncio.create_task(self._disconnect()))
 
@@ -216,6 +255,8 @@ class Wire:
             self.fail(RedisError(f"Redis at {self.address}: an answer to no question"))
         except (DriverError, OSError) as error:
             self.fail(unreachable(error, self.address))
+        except _MALFORMED as error:
+            self.fail(_no_redis(error, self.address))
 
     async def _ping(self) -> None:
         """Notice a server that went without a word."""

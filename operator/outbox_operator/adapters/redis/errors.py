@@ -9,14 +9,21 @@ from outbox_operator.reasons import Reason
 _MOST_CHARACTERS = 300
 _FULL = "OOM"
 _DENIED = "NOPERM"
+_DENIED_IN_SCRIPT = "ACL failure in script"
+_REPEATED = ", with args"
+"""Behind it a server repeats what it was sent: a password, or an event."""
 _LOGIN = ("WRONGPASS", "NOAUTH")
 ELSEWHERE = ("READONLY", "MOVED", "ASK", "CLUSTERDOWN", "MASTERDOWN")
 """The server is not, or not any more, the one that takes writes for the key."""
 
 
 def said(error: BaseException) -> str:
-    """Return the words of an error, bounded."""
-    return str(error)[:_MOST_CHARACTERS]
+    """Return the words of an error, bounded, and nothing of what we sent."""
+    text = str(error).partition(_REPEATED)[0]
+    code = getattr(error, "status_code", None)
+    if code and code != "ERR" and word(text) != code:  # the driver takes those it knows away
+        text = f"{code} {text}"
+    return text[:_MOST_CHARACTERS]
 
 
 def word(text: str) -> str:
@@ -45,10 +52,10 @@ def translate(text: str, address: str, doing: str) -> OutboxError:
     """
     where = f"Redis at {address}: {doing}"
     code = word(text)
-    if code == _DENIED:
+    if _is_denied(text):
         return AccessDeniedError(f"{where}: the user may not: {text}")
     if code in _LOGIN:
-        return CredentialsError(f"{where}: the user or password is refused: {text}")
+        return login_refused(text, address, doing)
     if code == "WRONGTYPE":
         return RedisError(
             f"{where}: the key holds something other than a stream", reason=Reason.STREAM_REFUSED
@@ -56,9 +63,18 @@ def translate(text: str, address: str, doing: str) -> OutboxError:
     return RedisError(f"{where}: {explained(text)}", reason=Reason.STREAM_REFUSED)
 
 
+def login_refused(text: str, address: str, doing: str = "log in") -> CredentialsError:
+    """Make an error of what a server said to our user and password."""
+    return CredentialsError(f"Redis at {address}: {doing}: the user or password is refused: {text}")
+
+
 def reason_of(text: str) -> Reason:
     """Return what a refusal of the server is called in metrics."""
-    return Reason.PERMISSION_DENIED if word(text) == _DENIED else Reason.STREAM_REFUSED
+    return Reason.PERMISSION_DENIED if _is_denied(text) else Reason.STREAM_REFUSED
+
+
+def _is_denied(text: str) -> bool:
+    return word(text) == _DENIED or _DENIED_IN_SCRIPT in text
 
 
 def unreachable(error: BaseException, address: str) -> RedisError:
