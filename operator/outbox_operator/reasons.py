@@ -114,6 +114,7 @@ class Reason(StrEnum):
     EVENTS_MISSING = "EventsMissing"
     NOT_PROVABLE = "NotProvable"
     SEAL_BROKEN = "SealBroken"
+    SEAL_KEY_MISSING = "SealKeyMissing"
     SEQUENCE_BEHIND = "SequenceBehind"
     SEQUENCE_AT_ITS_END = "SequenceAtItsEnd"
     SEQUENCE_AHEAD = "SequenceAhead"

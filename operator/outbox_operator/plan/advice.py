@@ -128,6 +128,7 @@ STEPS: Final[Mapping[Reason, str]] = {
     Reason.EVENTS_MISSING: _DESCRIBE,
     Reason.NOT_PROVABLE: _DESCRIBE,
     Reason.SEAL_BROKEN: _DESCRIBE,
+    Reason.SEAL_KEY_MISSING: _SPEC,
     Reason.SEQUENCE_BEHIND: _DOCTOR,
     Reason.SEQUENCE_AT_ITS_END: _DOCTOR,
     Reason.SEQUENCE_AHEAD: _STATUS,

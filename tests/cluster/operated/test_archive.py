@@ -64,6 +64,7 @@ async def test_an_archive_gets_tables_workload_and_a_truthful_status(
 ) -> None:
     writer, password = postgres_server.create_role("archive")
     url = with_login(world.database, writer, password)
+    sealing = {"signingSecretRef": {"name": "sealing", "key": "pem"}, "every": "1s"}
     handler = {
         "archive": {
             "connectionSecretRef": {"name": "writer", "key": "url"},
@@ -71,7 +72,7 @@ async def test_an_archive_gets_tables_workload_and_a_truthful_status(
             "retention": RETENTION,
             "extract": {"actor": "$.actor.id", "correlation": "ce:correlationid"},
             "redact": ["$.card"],
-            "sealing": {"signingSecretRef": {"name": "sealing", "key": "pem"}, "every": "1s"},
+            "sealing": sealing,
         }
     }
     world.apply(
@@ -115,6 +116,14 @@ async def test_an_archive_gets_tables_workload_and_a_truthful_status(
         await publish(world, 3)
         await eventually(partial(asyncio.to_thread, looked, world, "True"), "it is whole again")
     assert archived(world)["gaps"] == 0
+    # Who takes the key away is told that nothing is sealed or dropped any more.
+    for declared, status, reason in (
+        ({"signingSecretRef": None}, "False", "SealKeyMissing"),
+        (sealing, "True", "UpToDate"),
+    ):
+        patch = json.dumps({"spec": {"handler": {"archive": {"sealing": declared}}}})
+        world.kubectl("patch", "evc", "audit", "-n", world.namespace, "--type=merge", "-p", patch)
+        world.wait_condition(*AUDIT, "SchemaApplied", status, reason)
     # Who makes the chain of seals anew is noticed, by what the status remembers of it.
     assert archived(world)["lastSeal"].partition(":")[0].isdecimal()
     await execute(world.database, "UPDATE archive.seals SET signature = '', key = NULL")

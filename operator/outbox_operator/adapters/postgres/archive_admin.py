@@ -72,6 +72,8 @@ class UpkeepResult:
         deferred: What could not be done now, and is tried again by the next round.
         sealed: Seals added.
         head: The last of all seals.
+        lacks_key: Whether nothing was sealed and dropped because the seals are signed, and there is
+            no key to sign more of them with.
     """
 
     created: list[str] = field(default_factory=list)
@@ -80,6 +82,7 @@ class UpkeepResult:
     deferred: list[str] = field(default_factory=list)
     sealed: int = 0
     head: Head | None = None
+    lacks_key: bool = False
 
 
 class ArchiveAdmin:
@@ -212,6 +215,7 @@ class _Upkeep:
     async def _seal_and_drop(self) -> None:
         sealer = await self._sealer()
         if sealer is not None and not sealer.may_go_on:
+            self._result.lacks_key = True
             self._result.deferred.append(
                 "seal what was archived, and drop what is over: the seals are signed, and there is "
                 "no key to sign with; another one will do"

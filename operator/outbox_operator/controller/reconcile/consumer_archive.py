@@ -37,6 +37,7 @@ from outbox_operator.plan.passes.archive import (
     desired_archive,
     known_seal,
     plan_archive_tables,
+    seal_key_missing,
 )
 from outbox_operator.plan.passes.pending import archive_pending
 from outbox_operator.plan.passes.result import SessionFailure
@@ -183,6 +184,8 @@ async def _keep_up(
     async def work(admin: PostgresAdmin) -> ArchiveNumbers:
         if not consumer.meta.paused:
             done = await admin.archive.maintain(schema, sealing)
+            if done.lacks_key and no_key is None:
+                raise seal_key_missing(schema)
             if done.dropped:
                 log.info("archive %s: dropped %s", schema, ", ".join(done.dropped))
             if done.sealed:

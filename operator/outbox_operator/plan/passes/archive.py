@@ -20,7 +20,7 @@ from outbox_operator.api.v1alpha1.archive import (
     ArchiveState,
     PendingArchivePlan,
 )
-from outbox_operator.errors import OutboxError
+from outbox_operator.errors import ConflictError, OutboxError
 from outbox_operator.plan.archives import rules_of
 from outbox_operator.plan.ownership import Claim, held_before
 from outbox_operator.plan.passes.approval import Question, Vote, allows, held, last_word
@@ -340,6 +340,16 @@ def known_seal(consumer: Consumer, identity: str | None) -> Head | None:
         return Head.parse(before.lastSeal)
     except ValueError:
         return None
+
+
+def seal_key_missing(schema: str) -> OutboxError:
+    """What is said of an archive whose seals are signed, and that has no key any more."""
+    return ConflictError(
+        "spec.handler.archive.sealing.signingSecretRef: wanted a key, since the seals of archive "
+        f"{schema} are signed, found none; nothing is sealed, and no partition dropped, until "
+        "there is one, the same or a new one",
+        reason=Reason.SEAL_KEY_MISSING,
+    )
 
 
 def provable(consumer: Consumer) -> bool:
