@@ -12,7 +12,7 @@ import difflib
 import importlib.util
 import re
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -29,7 +29,9 @@ Catalog = ModuleType | Sequence[type]
 
 _VERSIONED: Final = re.compile(r"\.v\d+$")
 _MOST_PROBLEMS: Final = 10
-_ADAPTERS: Final[weakref.WeakKeyDictionary[type, Any]] = weakref.WeakKeyDictionary()
+_NUMBERS: Final = frozenset(("ser_json_timedelta", "ser_json_temporal"))
+"""Settings of pydantic that make numbers of durations and times."""
+_ADAPTERS: Final[weakref.WeakKeyDictionary[type, tuple[Any, bool]]] = weakref.WeakKeyDictionary()
 
 
 def event(
@@ -148,6 +150,10 @@ def _fields(kind: object) -> list[str] | None:
 
 
 def _classes(catalog: Catalog) -> Iterator[type]:
+    if isinstance(catalog, str | type) or not isinstance(catalog, ModuleType | Iterable):
+        raise SpecError(
+            f"catalog: wanted a module, as it is imported, or a list of classes, found {catalog!r}"
+        )
     if not isinstance(catalog, ModuleType):
         yield from catalog
         return
@@ -158,13 +164,13 @@ def _classes(catalog: Catalog) -> Iterator[type]:
 
 def _problems(kind: type, text: str) -> str:
     """What of a payload its own class cannot read; empty: nothing, or nobody here can say."""
-    adapter = _adapter(kind)
+    adapter, strict = _adapter(kind)
     if adapter is None:
         return ""
     from pydantic import ValidationError
 
     try:
-        adapter.validate_json(text, strict=not _converts(kind))
+        adapter.validate_json(text, strict=strict)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
         said = [f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in found]
@@ -173,14 +179,26 @@ def _problems(kind: type, text: str) -> str:
     return ""
 
 
-def _converts(kind: type) -> bool:
-    """Whether a class writes fields in a form of its own, which it reads in lax mode only."""
-    own = getattr(kind, "__pydantic_decorators__", None)
-    return own is not None and bool(own.field_serializers or own.model_serializers)
+def _converts(adapter: Any) -> bool:
+    """Whether a class, or what it holds, is written in a form of its own, which is read in lax
+    mode only."""
+    return _has_own_form(adapter.core_schema)
 
 
-def _adapter(kind: type) -> Any:
-    """What reads payloads of a class; None without pydantic."""
+def _has_own_form(schema: object) -> bool:
+    """Whether somewhere in a schema of pydantic values are written by a function, or times and
+    durations as numbers."""
+    if isinstance(schema, list | tuple):
+        return any(map(_has_own_form, schema))
+    if not isinstance(schema, dict):
+        return False
+    how = schema.get("serialization")
+    own = isinstance(how, dict) and str(how.get("type")).startswith("function-")
+    return own or bool(_NUMBERS & {*schema}) or any(map(_has_own_form, schema.values()))
+
+
+def _adapter(kind: type) -> tuple[Any, bool]:
+    """What reads payloads of a class, and whether strictly; None without pydantic."""
     try:
         return _ADAPTERS[kind]
     except KeyError:
@@ -189,5 +207,5 @@ def _adapter(kind: type) -> Any:
             from pydantic import TypeAdapter
 
             adapter = TypeAdapter(kind)
-        _ADAPTERS[kind] = adapter
-        return adapter
+        found = _ADAPTERS[kind] = adapter, adapter is not None and not _converts(adapter)
+        return found

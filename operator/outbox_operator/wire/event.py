@@ -113,13 +113,18 @@ class Event:
 def _due(where: str, after: object) -> str:
     """Return the text of the time at which an event may be handled. Raises EventError."""
     now = dt.datetime.now(dt.UTC)
-    due = now + after if isinstance(after, dt.timedelta) and after <= LONGEST_DELAY else after
-    if not isinstance(due, dt.datetime) or due.tzinfo is None or due - now > LONGEST_DELAY:
-        raise EventError(
-            f"{where}: deliver_after: wanted a time with a zone, or a timedelta, within "
-            f"{LONGEST_DELAY.days} days, found {shown(after)!r}"
-        )
-    return format_time(due)
+    try:
+        due = now + after if isinstance(after, dt.timedelta) else after
+        if isinstance(due, dt.datetime) and due.utcoffset() is not None:
+            text = format_time(due)
+            if due - now <= LONGEST_DELAY:
+                return text
+    except OverflowError:  # before the first year, or after the last
+        pass
+    raise EventError(
+        f"{where}: deliver_after: wanted a time with a zone, or a timedelta, within "
+        f"{LONGEST_DELAY.days} days, found {shown(after)!r}"
+    )
 
 
 def shown(text: object) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, field_serializer
 
 from outbox_operator.client import Event, EventError, SpecError, event
 from outbox_operator.client.rows import RowMaker
@@ -31,6 +33,23 @@ class OrderPaid:
     id: uuid.UUID
 
 
+class Line(BaseModel):
+    count: int
+
+    @field_serializer("count")
+    def as_text(self, count: int) -> str:
+        return str(count)
+
+
+@event("order.packed")
+class OrderPacked(BaseModel):
+    model_config = ConfigDict(ser_json_timedelta="float")
+
+    took: dt.timedelta
+    lines: list[Line]
+    weight: Annotated[int, PlainSerializer(str)]
+
+
 class Inherits(OrderCreated):
     """Of a declared class, and declared as nothing itself."""
 
@@ -49,6 +68,8 @@ class Plain:
         (lambda: event("order.created")(print), "neither a dataclass nor a pydantic model"),  # type: ignore[arg-type]
         (lambda: event("order.created", key="idd")(OrderPaid), "did you mean 'id'?"),
         (lambda: RecordingOutbox(catalog=[Inherits]), "Inherits is not declared"),
+        (lambda: RecordingOutbox(catalog="shop.events"), "found 'shop.events'"),  # type: ignore[arg-type]
+        (lambda: RecordingOutbox(catalog=OrderPaid), "wanted a module, as it is imported, or a"),  # type: ignore[arg-type]
         (lambda: RecordingOutbox(catalog=sys), "sys has no class that is declared"),
         (lambda: RecordingOutbox(catalog=[OrderPaid], payload_type="bytea"), "payload_type bytea"),
         (lambda: Handlers().handler(Inherits), "Inherits is not declared"),
@@ -107,6 +128,13 @@ def test_what_is_not_as_declared_is_not_written(
     with pytest.raises(EventError) as error:
         RowMaker("jsonb", 1000, catalog).one(made())
     assert said in error.value.message
+
+
+def test_what_readers_take_is_written_in_whatever_form_a_class_has() -> None:
+    made = OrderPacked(took=dt.timedelta(seconds=1.5), lines=[Line(count=2)], weight=3)
+    row = RowMaker("jsonb", 1000).one(Event.of(made))
+    assert json.loads(row.payload) == {"took": 1.5, "lines": [{"count": "2"}], "weight": "3"}
+    assert OrderPacked.model_validate_json(row.payload) == made
 
 
 async def test_what_is_declared_goes_from_the_outbox_to_its_handler() -> None:

@@ -22,6 +22,7 @@ NOW = dt.datetime(2026, 11, 29, 12, 0, tzinfo=dt.UTC)
         ("2026-11-29T13:00:30+01:00", 30.0),
         ("2026-11-29T12:00:30", 30.0),
         ("2026-11-30T12:00:00Z", 3600.0),
+        ("2026-12-05T12:00:01Z", 3600.0),  # the database is a second behind its writer
         ("tomorrow", "wanted a time as of RFC 3339, found 'tomorrow'"),
         ("9999-12-31T23:59:59-23:00", "wanted a time as of RFC 3339"),
         ("9999-12-31T23:59:59Z", "wanted no later than 7 days after the event"),
@@ -53,6 +54,8 @@ def test_the_library_writes_the_time_of_a_later_event() -> None:
     [
         dt.timedelta(days=8),
         dt.timedelta.max,
+        dt.timedelta.min,
+        dt.datetime.min.replace(tzinfo=dt.timezone(dt.timedelta(hours=12))),
         dt.datetime(2026, 11, 29),  # noqa: DTZ001
         dt.datetime(9999, 12, 31, tzinfo=dt.UTC),
         60,

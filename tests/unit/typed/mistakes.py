@@ -10,7 +10,7 @@ import psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.orm import Session
 
-from outbox_operator.client import Event, Inbox, Outbox, SyncInbox, SyncOutbox
+from outbox_operator.client import Event, Inbox, Outbox, SyncInbox, SyncOutbox, event
 from outbox_operator.consumer import (
     Answers,
     Call,
@@ -66,6 +66,13 @@ async def events(connection: AsyncConnection) -> None:
     await outbox.add(connection, Event("order.created"))  # type: ignore[call-arg]
     await outbox.add(connection, Event(type="order.created"))  # type: ignore[call-arg]
     await outbox.add(connection, Event(type="a", key=7, payload={}))  # type: ignore[arg-type]
+    Event(type="a", payload={}, deliver_after=60)  # type: ignore[arg-type]
+    Event.of(EVENT, key=7)  # type: ignore[arg-type]
+    Event.of(EVENT, type="a")  # type: ignore[call-arg]
+    event("order.created", version="2")  # type: ignore[arg-type]
+    event(name="order.created", keys="id")  # type: ignore[call-arg]
+    event("order.created")(len)  # type: ignore[arg-type]
+    Outbox(catalog="shop.events")  # type: ignore[arg-type]
     outbox.add(connection, EVENT)  # type: ignore[unused-coroutine]
 
 

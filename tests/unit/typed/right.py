@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import asyncpg
@@ -22,6 +23,7 @@ from outbox_operator.client import (
     SyncInbox,
     SyncOutbox,
     SyncOutboxConnection,
+    event,
 )  # fmt: skip
 from outbox_operator.consumer import (
     Ack,
@@ -51,6 +53,16 @@ app = Handlers(retry=Retry(give_up_on=ValueError, put_off={ConnectionError: 60})
 class Order(BaseModel):
     id: int
     total: Annotated[int, Field(ge=0)]
+
+
+@event("order.shipped", version=2, key="id", deprecated=True)
+class Shipped(Order):
+    by: str
+
+
+SHIPPED = Shipped(id=1, total=2, by="air").by  # what is declared is the class it was
+LATER = Event.of(Shipped(id=1, total=2, by="sea"), deliver_after=timedelta(hours=1))
+DECLARED = Outbox(catalog=[Shipped])
 
 
 @dataclass
@@ -85,6 +97,10 @@ async def paid(event: ReceivedEvent) -> RetryAfter | DeadLetter | None:
 @app.handler("order.lost")
 def lost(event: ReceivedEvent) -> Ack:
     return Ack()
+
+
+@app.handler(Shipped)
+async def shipped_later(order: Shipped) -> None: ...
 
 
 @app.handler("order.shipped")
