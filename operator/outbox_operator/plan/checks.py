@@ -55,13 +55,14 @@ def check_pipeline(spec: OutboxPipelineSpec) -> None:
     _check_autoscaling(spec.relay.autoscaling, "spec.relay")
     for consumer in spec.consumers:
         _check_lanes(spec, consumer, template)
+        _check_consumer(consumer, f"spec.consumers[{consumer.name}]")
+        filter_subjects(template, consumer)
     all_ = lanes(spec)
     _refuse_twice((lane.consumer.name for lane in all_), "spec.consumers", "name")
     durables = (lane.consumer.durableName for lane in all_)
     _refuse_twice((name for name in durables if name), "spec.consumers", "durableName")
     for lane in all_:
         path = f"spec.consumers[{lane.consumer.name}]"
-        _check_consumer(lane.consumer, path)
         filters = filter_subjects(template, lane.consumer, lane.shards)
         if len(filters) > _MOST_FILTERS:
             raise SpecError(
@@ -212,5 +213,8 @@ def _refuse_twice(values: Iterable[str], path: str, field: str) -> None:
     seen: set[str] = set()
     for value in values:
         if value in seen:
-            raise SpecError(f"{path}: {field} {value!r} is there twice")
+            raise SpecError(
+                f"{path}: {field} {value!r} is there twice; a lane has that of its consumer "
+                "and -0, -1, …"
+            )
         seen.add(value)

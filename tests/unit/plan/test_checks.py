@@ -89,6 +89,10 @@ def test_what_works_is_let_through(spec: dict[str, Any]) -> None:
         ({"relay": {"autoscaling": {"targetDrainTime": "0s"}}}, r"wanted more than 0s, found 0s"),
         ({"consumers": [{"name": "a"}, {"name": "a"}]}, r"name 'a' is there twice"),
         ({**SHARDED, "consumers": [{"name": "a", "lanes": 2}]}, r"a\]\.lanes: wanted 1, or orde"),
+        (
+            {**SHARDED, "consumers": [{"name": "a", "ordering": "PerKey", "lanes": 2}]},
+            r"spec\.consumers\[a\]: ordering PerKey and .* need a handler",
+        ),
         ({**SHARDED, "consumers": [{**ORDERED, "lanes": 9}]}, r"lanes: wanted at most 8.*found 9"),
         (
             {**SHARDED, "consumers": [{**ORDERED, "lanes": 2}, {"name": "a-1"}]},
