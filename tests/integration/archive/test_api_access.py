@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import asyncpg
 import pytest
 
-from outbox_operator.errors import SpecError
+from outbox_operator.adapters.postgres.archive_reader import ArchiveReader
+from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.errors import PostgresError, SpecError
 from support.archiving import RULES, ArchivePlace
 
 pytestmark = pytest.mark.integration
@@ -58,6 +62,24 @@ async def test_a_tenant_is_hidden_from_the_others_and_a_policy_is_put_back(
     assert await place.migrate() == AS_WANTED
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await api.fetch(SEEN)
+
+
+async def test_it_does_not_serve_with_a_policy_that_hides_nothing(place: ArchivePlace) -> None:
+    place.rules(extract={**RULES.extract, "tenant": "$.tenant"})
+    place.with_api("tenant")
+    await place.migrate()
+    login = Path(place.login_file(place.api))
+    reader = ArchiveReader(
+        lambda: parse_url(login.read_text()),
+        schema="archive", columns=("id",), tenants=True, size=1, application_name="t",
+    )  # fmt: skip
+    await reader.check()
+    for how in ("ALTER POLICY outbox_tenants ON archive.events USING (true)",
+                "DROP POLICY outbox_tenants ON archive.events"):  # fmt: skip
+        await place.root.execute(how)
+        with pytest.raises(PostgresError, match="no policy hides the events of other tenants"):
+            await reader.check()
+    await reader.close()
 
 
 async def test_a_role_that_could_do_more_is_refused(place: ArchivePlace) -> None:

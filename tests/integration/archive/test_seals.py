@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import re
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from outbox_operator.cli import archive_keeping as keeping
 from outbox_operator.errors import ConflictError
 from outbox_operator.wire.archive import ArchiveSealing
 from support.archiving import ArchivePlace
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -230,6 +233,25 @@ async def test_keys_that_are_not_ours_are_named_and_new_ones_go_on(
     assert "4 seals, 4 of them signed, not checked: give --public-key" in said
 
 
+async def test_seals_of_before_there_was_a_key_are_as_good_as_the_first_with_one(
+    place: ArchivePlace, tmp_path: Path
+) -> None:
+    await place.migrate()
+    without = ArchiveSealing(every_seconds=0, after_seconds=0)
+    key = private_key(tmp_path, "key")
+    place.change(sealing=without)
+    await place.root.execute(ADD, "orders", quarter(1), 5, 1)
+    await place.upkeep()
+    place.change(sealing=dataclasses.replace(without, key_file=key))
+    well, said = await verified(place)
+    assert (well, said[0]) == (False, "WRONG: no seal is signed, and there is a key")
+    await place.root.execute(ADD, "orders", quarter(1), 5, 2)
+    await place.upkeep()
+    well, said = await verified(place)
+    assert well, said
+    assert said[1] == "2 seals, 1 of them signed"
+
+
 async def test_what_retention_takes_leaves_its_hash(archive: ArchivePlace) -> None:
     await archive.root.execute(ADD, "default", quarter(4 * 24 * 12), 3, 5)
     sealing = archive.config.sealing
@@ -249,6 +271,57 @@ async def test_what_retention_takes_leaves_its_hash(archive: ArchivePlace) -> No
         "WHERE s.rows = 3 AND kind = 'rows' AND low < now() - interval '9 days'"
     )
     assert tuple(left) == (3, 0)
+    # Nobody can put others in their place.
+    await archive.root.execute("""
+        INSERT INTO archive.events (class, stored_at, id, type, source, subject, sequence,
+                                    occurred_at, headers, payload_bytes, archived_at)
+        SELECT class, low, gen_random_uuid(), 'forged', '/s', 'a', 1, now(), '{}', 0, archived_from
+        FROM archive.seals WHERE rows = 3 AND kind = 'rows' AND low < now() - interval '9 days'
+    """)
+    _, said = await verified(archive)
+    assert re.search("WRONG: event .* was inserted: class default has 1 rows", said[0])
+
+
+async def test_no_partition_goes_while_it_is_verified(archive: ArchivePlace) -> None:
+    """Else what retention takes meanwhile is gone, and the seal that says so is not there yet."""
+    root, look = archive.root, await archive.open(None)
+    leaf = await root.fetchval(
+        f"SELECT tableoid::regclass::text FROM archive.events WHERE id = '{FIRST}'"
+    )
+
+    async def waits() -> bool:
+        return bool(await look.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+    transaction = root.transaction()
+    await transaction.start()
+    try:
+        await root.execute("LOCK TABLE archive.seals IN ACCESS EXCLUSIVE MODE")
+        verifying = asyncio.create_task(verified(archive))
+        await eventually(waits, "it is about to read the seals")
+        await root.execute("SET LOCAL lock_timeout = '100ms'")
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await root.execute(f"DROP TABLE {leaf}")
+    finally:
+        await transaction.rollback()
+    assert (await verifying)[0]
+
+
+async def test_upkeep_runs_nothing_of_others(archive: ArchivePlace) -> None:
+    """The operator of `/` that fits the statement best is not the server's own."""
+    await archive.root.execute(f'GRANT CREATE ON SCHEMA public TO "{archive.writer}"')
+    other = await archive.open(archive.writer)
+    for kind in ("numeric", "double precision"):
+        await other.execute(
+            f"CREATE FUNCTION public.evil({kind}, integer) RETURNS {kind} LANGUAGE plpgsql AS $$ "
+            "BEGIN RAISE 'called as %', current_user; END $$"
+        )
+        await other.execute(
+            f"CREATE OPERATOR public./ (LEFTARG = {kind}, RIGHTARG = integer, "
+            "FUNCTION = public.evil)"
+        )
+    await archive.root.execute(ADD, "orders", quarter(1), 2, 4)
+    await archive.upkeep()
+    assert (await verified(archive))[0]
 
 
 async def test_a_chain_that_goes_on_no_longer_is_noticed(archive: ArchivePlace) -> None:

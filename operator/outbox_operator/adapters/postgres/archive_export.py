@@ -97,7 +97,7 @@ class ArchiveExporter:
         """
         text, values = export(self._schema, selection, as_csv=form == "csv")
         quote, delimiter = _UNUSED if form == "ndjson" else ('"', ",")
-        async with self._exports.reading(viewer, MOST_SECONDS) as connection:
+        async with self._exports.reading(viewer, MOST_SECONDS, held=True) as connection:
             said = await connection.copy_from_query(
                 text, *values, output=sink, format="csv", quote=quote, delimiter=delimiter,
                 header=form == "csv" and not selection.skip, timeout=MOST_SECONDS,

@@ -26,6 +26,7 @@ from outbox_operator.wire.tables import quoted
 _SETTINGS: Final = {
     "plan_cache_mode": "force_custom_plan",  # leaves out the partitions of other times
     "TimeZone": "UTC",
+    "search_path": "pg_catalog",
     "idle_in_transaction_session_timeout": "60s",
 }
 _AT_ONCE: Final = 50
@@ -197,8 +198,15 @@ class ArchiveReader:
             )  # fmt: skip
 
     @asynccontextmanager
-    async def reading(self, viewer: Viewer, seconds: float) -> AsyncIterator[Connection]:
+    async def reading(
+        self, viewer: Viewer, seconds: float, *, held: bool = False
+    ) -> AsyncIterator[Connection]:
         """A connection in a transaction that sees what the viewer may see.
+
+        Args:
+            viewer: Whose events may be seen.
+            seconds: That a statement may take.
+            held: Whether partitions are kept as they are from its beginning on.
 
         Raises:
             QuestionTooCostlyError: A statement took longer than `seconds`.
@@ -207,6 +215,8 @@ class ArchiveReader:
         async with self._connection() as connection:
             try:
                 async with connection.transaction(readonly=True, isolation="repeatable_read"):
+                    if held:
+                        await connection.execute(statement("archive_hold", schema=self._schema))
                     everything = "on" if viewer.tenant is None else "off"
                     await connection.execute(
                         statement("archive_as_tenant"),

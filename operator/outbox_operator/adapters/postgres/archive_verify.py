@@ -117,7 +117,12 @@ class SealVerifier:
         verdict = self._verdict
         with errors(self._target):
             async with self._connection.transaction(isolation="repeatable_read", readonly=True):
-                settings = {**ROW_SETTINGS, "statement_timeout": f"{_STATEMENT_SECONDS:.0f}s"}
+                await self._connection.execute(self._sql("archive_hold"))
+                settings = {
+                    **ROW_SETTINGS,
+                    "search_path": "pg_catalog",
+                    "statement_timeout": f"{_STATEMENT_SECONDS:.0f}s",
+                }
                 for name, value in settings.items():
                     await self._connection.execute(statement("session_set_local"), name, value)
                 columns = await self._connection.fetch(self._sql("archive_columns"), self._schema)
@@ -161,11 +166,11 @@ class SealVerifier:
         for seal in seals:
             if seal.kind != "rows":
                 continue
-            covered.add((seal.class_, seal.low))
             if any(_takes(other, seal) for other in dropped):
                 self._verdict.dropped += seal.rows
-            else:
-                await self._check_rows(seal)
+                continue
+            covered.add((seal.class_, seal.low))
+            await self._check_rows(seal)
         groups = await self._connection.fetch(
             self._sql("archive_verify_groups", slot=SLOT_SECONDS), *window,
             timeout=_STATEMENT_SECONDS,
@@ -175,7 +180,7 @@ class SealVerifier:
                 self._verdict.found(
                     f"event {row['id']} was inserted: class {row['class']} has {row['rows']} rows "
                     f"of {row['low']:%Y-%m-%d %H:%M} that say they were archived before "
-                    f"{window[1]:%Y-%m-%d %H:%M:%S}, and no seal has any"
+                    f"{window[1]:%Y-%m-%d %H:%M:%S}, and no seal has any that are still there"
                 )
 
     async def _check_rows(self, seal: Seal) -> None:

@@ -22,6 +22,7 @@ from outbox_operator.adapters.postgres.url import Login, resolve
 from outbox_operator.aio import wait
 from outbox_operator.archive.api.keys import IssuerKeys
 from outbox_operator.archive.api.metrics import ApiMetrics
+from outbox_operator.archive.api.patience import BoundedProtocol
 from outbox_operator.archive.api.routes import make_app
 from outbox_operator.archive.api.service import ArchiveApi
 from outbox_operator.errors import OutboxError, SpecError
@@ -112,7 +113,7 @@ class ArchiveApiApp:
                 server_header=False,
                 proxy_headers=False,  # anybody may write them
                 lifespan="off",
-                http="h11",
+                http=BoundedProtocol,
                 ws="none",
                 h11_max_incomplete_event_size=_MOST_HEAD_BYTES,
                 limit_concurrency=_MOST_REQUESTS,

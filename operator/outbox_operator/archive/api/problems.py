@@ -7,6 +7,8 @@ from typing import Any, Final
 
 MEDIA_TYPE: Final = "application/problem+json"
 _MOST_SHOWN: Final = 100
+_MOST_FAULTS: Final = 20
+"""That an answer names: a question may hold thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ class ProblemError(Exception):
 
 
 def bad_question(*faults: Fault) -> ProblemError:
-    """A question that nobody could answer as it is."""
+    """A question that nobody could answer as it is; of its faults the first are named."""
+    faults = faults[:_MOST_FAULTS]
     said = "; ".join(f"{one.field}: wanted {one.wanted}, found {one.found}" for one in faults)
     return ProblemError(400, "Bad question", said, faults=faults)
 

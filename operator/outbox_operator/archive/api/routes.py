@@ -18,6 +18,7 @@ from fastapi import FastAPI, Response
 from fastapi.responses import StreamingResponse
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from outbox_operator.archive.api import asking, description, places
@@ -156,10 +157,13 @@ def _asked(request: fastapi.Request) -> Request:
 async def _body(request: fastapi.Request) -> bytes:
     """The body, of which no more is read than may be there."""
     body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MOST_BODY_BYTES:
-            raise ProblemError(413, "Too large", f"a body is {MOST_BODY_BYTES} bytes at most")
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > MOST_BODY_BYTES:
+                raise ProblemError(413, "Too large", f"a body is {MOST_BODY_BYTES} bytes at most")
+    except ClientDisconnect as error:  # nobody reads this
+        raise ProblemError(400, "Cut off", "the body did not come as a whole") from error
     return body
 
 

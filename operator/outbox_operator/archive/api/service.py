@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -39,6 +39,7 @@ from outbox_operator.archive.api.tokens import (
     Keys,
     verify,
 )
+from outbox_operator.archive.api.turns import Turns
 from outbox_operator.errors import OutboxError
 from outbox_operator.wire.archive_api import ArchiveApiConfig
 
@@ -46,6 +47,8 @@ log = logging.getLogger(__name__)
 
 MOST_BYTES: Final = 8 * 1024 * 1024
 """Of the events of one answer; more come with the next page."""
+TURN_SECONDS: Final = 3.0
+"""Less than a question waits for a connection."""
 _MOST_NOTED: Final = 8 * 1024
 """Characters of a question that are written down."""
 
@@ -111,6 +114,10 @@ class ArchiveApi:
         self._keys = keys
         self.metrics = metrics
         self._pace = Pace(config.limits.requests_per_second, config.limits.burst)
+        # However much one tenant asks, there is a connection for the others.
+        connections, exports = config.limits.connections, config.limits.exports
+        self._turns = Turns(max(1, connections - max(1, connections // 4)), TURN_SECONDS)
+        self._export_turns = Turns(max(1, exports - 1), TURN_SECONDS)
         self.vocabulary = Vocabulary(
             extracted=config.extracted,
             page=config.limits.page,
@@ -166,8 +173,10 @@ class ArchiveApi:
                 newest_first=False,
             )
             caller, started = question.caller, time.monotonic()
+            turn = AsyncExitStack()  # until its last byte is taken
 
             async def ended(outcome: str, events: int, size: int) -> None:
+                await turn.aclose()
                 self.metrics.events("export").inc(events)
                 await self._note_failure(
                     Access(
@@ -188,7 +197,12 @@ class ArchiveApi:
                 self._exporter, wish, self._narrowed(selection, question), question.viewer,
                 caller.subject, ended,
             )  # fmt: skip
-            moment, pieces = await export.begin()
+            await turn.enter_async_context(_turn(self._export_turns, caller))
+            try:
+                moment, pieces = await export.begin()
+            except BaseException:
+                await turn.aclose()
+                raise
         return export, moment, pieces
 
     async def manifest(self, request: Request, export_id: str) -> str:
@@ -307,7 +321,11 @@ class ArchiveApi:
 
         try:
             caller.needs(scope)
-            yield question
+            if action == "export":  # has another turn
+                yield question
+            else:
+                async with _turn(self._turns, caller):
+                    yield question
         except ProblemError as problem:
             await self._note_failure(entry(f"{problem.status} {problem.title}"))
             raise
@@ -327,6 +345,25 @@ class ArchiveApi:
             await self._reader.log(access)
         except OutboxError as error:
             log.warning("a question that failed was not written down: %s", error.message)
+
+
+@asynccontextmanager
+async def _turn(turns: Turns, caller: Caller) -> AsyncIterator[None]:
+    """One of those that a tenant, or without tenants a caller, may have at a time.
+
+    Raises:
+        ProblemError: All of them are taken.
+    """
+    who = (caller.tenant, None if caller.tenant is not None else caller.subject)
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(turns.of(who))
+        except TimeoutError as error:
+            raise ProblemError(
+                429, "Too many at a time", f"wanted {turns.most} or less at a time; ask again",
+                headers=(("Retry-After", "2"),),
+            ) from error  # fmt: skip
+        yield
 
 
 def _too_costly(said: str) -> ProblemError:

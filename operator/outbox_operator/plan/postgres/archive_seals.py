@@ -176,6 +176,7 @@ class Chain:
         self._last: Seal | None = None
         self._to = BEGINNING
         self._from: datetime | None = None
+        self._signed = False
         self.unsigned = 0
 
     @property
@@ -199,6 +200,13 @@ class Chain:
     def end(self) -> list[str]:
         """What is wrong with where the chain ends."""
         number = self._last.number if self._last else 0
+        unsigned = self._keys and self.unsigned and not self._signed
+        return [
+            *(["no seal is signed, and there is a key"] if unsigned else []),
+            *self._cut(number),
+        ]
+
+    def _cut(self, number: int) -> list[str]:
         return [
             f"the chain was cut: seal {head.number} was there when it was noted, and the last one "
             f"is {number}"
@@ -230,10 +238,13 @@ class Chain:
     def _signature_faults(self, seal: Seal) -> Iterable[str]:
         if seal.signature is None or seal.key is None:
             self.unsigned += 1
-            if self._keys:
+            # From before there was a key: the first signature behind it is of its hash as well.
+            if self._keys and (self._signed or seal.key is not None):
                 yield f"{seal.name} is not signed"
         elif self._keys and seal.key not in self._keys:
             wanted = ", ".join(sorted(self._keys))
             yield f"{seal.name} is signed with another key: wanted {wanted}, found {seal.key}"
         elif self._keys and not self._keys[seal.key](seal.hash, seal.signature):
             yield f"{seal.name} was forged: its signature is not by key {seal.key}"
+        else:
+            self._signed = True

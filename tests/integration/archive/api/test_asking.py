@@ -127,6 +127,13 @@ async def test_a_bad_question_names_field_wanted_and_found(client: Client, quest
     assert error["found"]
 
 
+async def test_of_thousands_of_faults_the_first_are_named(client: Client) -> None:
+    answer = await client.get(f"/v1/events?{'&'.join(f'x{n}=' for n in range(8000))}")
+    assert answer.status_code == 400
+    assert len(answer.json()["errors"]) == 20
+    assert len(answer.content) < 20_000
+
+
 async def test_what_has_no_index_needs_a_time_unless_one_tenants_events_are_asked(
     client: Client,
 ) -> None:

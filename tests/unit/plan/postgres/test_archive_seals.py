@@ -81,6 +81,31 @@ def test_what_is_wrong_is_said() -> None:
     assert fault.startswith("seal 4 begins with 1970-01-01T03")
 
 
+def test_where_signatures_have_to_be() -> None:
+    def signed(*keys: str | None) -> list[Seal]:
+        made: list[Seal] = []
+        kinds: list[Kind] = ["rows"] * len(keys)
+        for seal, key in zip(chain(*kinds), keys, strict=True):
+            previous = made[-1].hash if made else NOTHING
+            closed = replace(seal, key=key, previous=previous).closed()
+            made.append(replace(closed, signature=b"ok" if key else None))
+        return made
+
+    def found(seals: list[Seal]) -> list[str]:
+        follower = Chain({"k": lambda _, signature: signature == b"ok"})
+        said = [fault for seal in seals for fault in follower.follow(seal)]
+        return [one.partition(" (")[0] for one in (*said, *follower.end())]
+
+    assert found(signed("k", "k")) == []
+    # One that begins with a key later on: the first signature is of all that is before it.
+    assert found(signed(None, None, "k")) == []
+    assert found(signed(None, "k", None)) == ["seal 3"]
+    assert found(signed(None, None)) == ["no seal is signed, and there is a key"]
+    stripped = signed("k", "k")
+    assert found([replace(stripped[0], signature=None), stripped[1]]) == ["seal 1"]
+    assert found([replace(stripped[0], key=None, signature=None), stripped[1]]) == ["seal 1"]
+
+
 def test_noted_seals_are_read_again() -> None:
     head = Head(number=7, hash=bytes(range(32)))
     assert Head.parse(str(head)) == head

@@ -9,7 +9,11 @@ SELECT ARRAY(SELECT a.attname::text
            AS writes,
        coalesce(has_table_privilege(to_regclass($2), 'SELECT'), false) AS reads,
        coalesce(has_table_privilege(to_regclass($3), 'INSERT'), false) AS logs,
-       coalesce(row_security_active(to_regclass($2)), false) AS by_tenant
+       coalesce(row_security_active(to_regclass($2)), false) AND EXISTS (
+           SELECT FROM pg_catalog.pg_policies p
+           WHERE p.schemaname = $1 AND p.tablename = 'events' AND p.permissive = 'RESTRICTIVE'
+             AND p.cmd IN ('SELECT', 'ALL') AND r.rolname = ANY (p.roles)
+             AND p.qual LIKE '%outbox.tenant%') AS by_tenant
 FROM pg_catalog.pg_roles r
 LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = $1
 WHERE r.rolname = current_user
