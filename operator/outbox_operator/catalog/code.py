@@ -21,9 +21,15 @@ _SECONDS: Final = 300
 _LONGEST_ERROR: Final = 500
 _OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     # Moments stay text: what JSON.parse returns is no Date, whatever the type says.
-    "typescript": ("--just-types", "--no-date-times"),
+    "typescript": ("--just-types", "--no-date-times", "--acronym-style", "original"),
     "go": (),
 }
+
+_TYPE: Final[Mapping[str, str]] = {
+    "typescript": r"^export (?:interface|type|enum|class) {}\b",
+    "go": r"^type (?i:{})\b",  # Id is ID there
+}
+"""How the type of a name begins."""
 
 Language = Literal["typescript", "go"]
 
@@ -48,7 +54,7 @@ def write(
 
     Raises:
         SpecError: Two events would have one name; the file cannot be written.
-        DependencyError: npx is not there, or what it runs fails.
+        DependencyError: npx is not there, or what it runs fails or leaves a type out.
     """
     names: dict[str, str] = {}
     for event_type in sorted(schemas):
@@ -59,7 +65,9 @@ def write(
             )
     with tempfile.TemporaryDirectory() as folder:
         for name, event_type in names.items():
-            (Path(folder) / f"{name}.schema").write_text(json.dumps(schemas[event_type]))
+            # The class of an event may have any name; the title is what quicktype takes.
+            titled = {**schemas[event_type], "title": name}
+            (Path(folder) / f"{name}.schema").write_text(json.dumps(titled))
         made = Path(folder) / "made"
         sources = [str(path) for path in sorted(Path(folder).glob("*.schema"))]
         extra = ["--package", package] if language == "go" else []
@@ -67,7 +75,11 @@ def write(
             ["npx", "--yes", QUICKTYPE, "--src-lang", "schema", "--lang", language,
              *_OPTIONS[language], *extra, "--out", str(made), *sources]
         )  # fmt: skip
-        text = f"{_HEAD.format(version=QUICKTYPE)}\n{made.read_text()}\n{_index(names, language)}"
+        types = made.read_text()
+    missing = [name for name in names if not re.search(_TYPE[language].format(name), types, re.M)]
+    if missing:
+        raise DependencyError(f"{QUICKTYPE} made no type {', '.join(missing)}")
+    text = f"{_HEAD.format(version=QUICKTYPE)}\n{types}\n{_index(names, language)}"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")

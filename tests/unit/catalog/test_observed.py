@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import random
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from outbox_operator.catalog import code, observed
 from outbox_operator.catalog.observed import MOST_FIELDS, MOST_TYPES, Observations
+from outbox_operator.errors import DependencyError
 
 NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 
@@ -100,6 +103,34 @@ def test_what_is_kept_does_not_grow_with_the_stream() -> None:
 )
 def test_names_in_code(event_type: str, name: str) -> None:
     assert code.type_name(event_type) == name
+
+
+QUICKTYPE = """#!/bin/sh
+for last; do case "$last" in --out) out=1;; *) [ "$out" = 1 ] && made=$last; out=;; esac; done
+for last; do case "$last" in *.schema)
+  sed 's/.*"title": "\\([A-Za-z0-9]*\\)".*/export interface \\1 {}/' "$last" >> "$made"
+  echo >> "$made";;
+esac; done
+"""
+
+
+@pytest.mark.parametrize("made", [QUICKTYPE, QUICKTYPE.replace("interface", "other")])
+def test_the_type_of_an_event_has_its_name_whatever_its_class_has(
+    made: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "npx").write_text(made)
+    (tmp_path / "npx").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    schemas = {"order.id.given": {"title": "Given"}, "order.lost": {"title": "OrderLostTwo"}}
+    out = tmp_path / "events.ts"
+    if made is not QUICKTYPE:
+        with pytest.raises(DependencyError, match="made no type OrderIdGiven, OrderLost"):
+            code.write(schemas, "typescript", out, package="events")
+        return
+    code.write(schemas, "typescript", out, package="events")
+    types = out.read_text()
+    assert "export interface OrderIdGiven {}" in types
+    assert "export interface OrderLost {}" in types
 
 
 def test_which_event_has_which_type() -> None:
