@@ -220,7 +220,8 @@ async def test_news_of_many_shards_cost_one_look(
             await outbox.add("far")
             await found(events + 2)
         assert time.monotonic() - started < 60  # 42 polls would take 840
-        assert relay.metric("polls_total") - polls < 4 * events
+        # A poll of each would be 16 for each event; a slow machine sees a few more pauses end.
+        assert relay.metric("polls_total") - polls < shards * events // 2
         committed = await outbox.event_ids()
         check_delivery(await outbox.stored(len(committed)), committed)
 
