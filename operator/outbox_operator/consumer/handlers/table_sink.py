@@ -79,12 +79,13 @@ class TableSink:
         try:
             await context.connection.execute(
                 self._statement,
-                [event.data.decode("utf-8", "replace") for event in events],
+                [event.data.decode() for event in events],
                 [_told(event) for event in events],
             )
         except Exception as error:
             state = getattr(error, "sqlstate", None) or ""
-            if len(events) > 1 or not state.startswith(_DATA_EXCEPTION):
+            never = isinstance(error, UnicodeDecodeError) or state.startswith(_DATA_EXCEPTION)
+            if len(events) > 1 or not never:
                 raise
             return DeadLetter(f"no row for the table: {error}")
         return None

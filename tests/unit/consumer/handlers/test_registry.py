@@ -6,13 +6,14 @@ import asyncio
 import dataclasses
 import datetime as dt
 import time
+import types
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from outbox_operator.consumer import Answers, Call, Next
+from outbox_operator.consumer import Answers, Call, Next, TableSink
 from outbox_operator.consumer.handlers.python import PythonHandler
 from outbox_operator.consumer.handlers.registry import Handlers
 from outbox_operator.consumer.handlers.types import (
@@ -207,6 +208,15 @@ async def test_a_batch_has_one_answer_or_one_for_each() -> None:
     short = await ask("short")
     assert len(short) == 3
     assert all("returned list, which is no answer" in one.reason for one in short)
+
+
+async def test_a_table_is_given_no_text_that_nobody_wrote() -> None:
+    sink, given = TableSink("t", {"id": "data.id"}), context()
+    given.connection = types.SimpleNamespace(execute=None)  # type: ignore[assignment] # not asked
+    broken = event(data=b'{"id": "\xff"}')
+    assert isinstance(await sink([broken], given), DeadLetter)
+    with pytest.raises(UnicodeDecodeError):  # and then one by one
+        await sink([broken, broken], given)
 
 
 async def around(call: Call, call_next: Next) -> Answers:
