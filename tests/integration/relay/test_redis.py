@@ -46,11 +46,9 @@ async def test_an_event_becomes_an_entry_whose_id_is_its_number(outbox: RedisOut
 
 async def test_a_relay_that_is_killed_repeats_nothing(outbox: RedisOutbox) -> None:
     await outbox.fill(6000)
-    for _ in range(2):
-        before = len(await outbox.entries())
-        relay = outbox.relay().start()
-        await outbox.arrived(min(6000, before + 1000))
-        await outbox.killed(relay)
+    relay = outbox.relay().start()
+    await outbox.arrived(1000)
+    await outbox.killed(relay)
     await outbox.relay().start().ready()
     await outbox.check()
 
@@ -116,17 +114,6 @@ async def test_numbers_pass_over_the_entries_of_somebody_else(outbox: RedisOutbo
     await relay.ready()
 
 
-async def test_an_id_that_leaves_no_room_is_said(outbox: RedisOutbox) -> None:
-    relay = await outbox.relay().start().active()
-    async with redis_client(outbox.redis) as client:
-        await client.xadd(outbox.prefix, {"hello": "world"}, id=f"{2**64 - 1}-0")
-    await outbox.fill(5)
-    await eventually(
-        lambda: "ForeignEntries" in relay.failing().get("stream", ""), "a refusal", relay=relay
-    )
-    assert outbox.prefix in relay.failing()["stream"]
-
-
 async def test_a_full_server_waits_and_says_so(alone: RedisOutbox) -> None:
     relay = await alone.relay().start().active()
     async with redis_client(alone.redis) as client:
@@ -137,26 +124,3 @@ async def test_a_full_server_waits_and_says_so(alone: RedisOutbox) -> None:
         assert await alone.dead_letters() == []
         await client.config_set("maxmemory", 0)
     await alone.check()
-
-
-async def test_a_server_that_evicts_is_refused(alone: RedisOutbox) -> None:
-    async with redis_client(alone.redis) as client:
-        await client.config_set("maxmemory", 100_000_000)
-        await client.config_set("maxmemory-policy", "allkeys-lru")
-        relay = alone.relay().start()
-        await eventually(
-            lambda: "allkeys-lru" in relay.failing().get("stream", ""), "a refusal", relay=relay
-        )
-        await alone.add()
-        await client.config_set("maxmemory-policy", "noeviction")
-    await alone.arrived(1)
-
-
-async def test_a_key_that_is_gone_is_waited_for(outbox: RedisOutbox) -> None:
-    async with redis_client(outbox.redis) as client:
-        await client.delete(outbox.prefix)
-    relay = outbox.relay().start()
-    await eventually(
-        lambda: "StreamNotFound" in relay.failing().get("stream", ""), "a refusal", relay=relay
-    )
-    assert outbox.prefix in relay.failing()["stream"]

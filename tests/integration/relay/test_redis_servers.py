@@ -13,7 +13,8 @@ from outbox_operator.adapters.redis.admin import make_stream
 from outbox_operator.adapters.redis.login import RedisLogin
 from outbox_operator.adapters.redis.sink import RedisSink
 from outbox_operator.adapters.sink import Fence, Message, Owner, Sent
-from outbox_operator.errors import OutboxError
+from outbox_operator.errors import OutboxError, SpecError
+from outbox_operator.reasons import Reason
 from support.nats import unique_prefix
 from support.redis import RedisServer, redis_client
 from support.sinks import message
@@ -133,3 +134,29 @@ async def test_a_password_that_a_server_repeats_is_not_shown() -> None:
         with pytest.raises(OutboxError, match="unknown command") as raised:
             await RedisSink.open(lambda: login, name="tests")
     assert "s3cret" not in "".join(traceback.format_exception(raised.value))
+
+
+async def test_where_nothing_can_be_published_is_said(redis_server: RedisServer) -> None:
+    """Before anything is sent, so that nobody takes an event for the one at fault."""
+    key = unique_prefix()
+    await make_stream(redis_server.login, key)
+    sink = await RedisSink.open(lambda: redis_server.login, name="tests")
+    async with redis_client(redis_server) as client:
+        await client.config_set("maxmemory", 10**9)
+        await client.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            with pytest.raises(SpecError, match="allkeys-lru"):
+                await sink.facts(key)
+        finally:
+            await client.config_set("maxmemory", 0)
+            await client.config_set("maxmemory-policy", "noeviction")
+        await sink.facts(key)
+        await client.xadd(key, {"hello": "world"}, id=f"{2**64 - 1}-0")
+        with pytest.raises(OutboxError, match=key) as full:
+            await sink.facts(key)
+        assert full.value.reason == Reason.FOREIGN_ENTRIES
+        await client.delete(key)
+        with pytest.raises(OutboxError, match=key) as gone:
+            await sink.facts(key)
+        assert gone.value.reason == Reason.STREAM_NOT_FOUND
+    await sink.close()
