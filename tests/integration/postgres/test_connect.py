@@ -171,7 +171,7 @@ async def test_no_word_of_the_drivers_state_reaches_anybody(database: str) -> No
 async def test_options_of_a_url_are_settings_of_the_session(database: str) -> None:
     options = "-c%20search_path%3Dshop%20-c%20timezone%3DAsia/Tokyo"
     target = parse_url(f"{database}?options={options}")
-    connection = await connect(target, application_name="t")
+    connection = await connect(target, application_name="t", statements_of_others=True)
     try:
         assert await connection.fetchval("SHOW search_path") == "shop"
         assert await connection.fetchval("SHOW timezone") == "Asia/Tokyo"
@@ -184,7 +184,7 @@ async def test_translates_what_statements_meet(postgres_server: PostgresServer) 
     role, password = postgres_server.create_role("plain")
     target = parse_url(postgres_server.url(url.rpartition("/")[2], role, password))
     owner = await connect(parse_url(url), application_name="t")
-    await owner.execute("CREATE TABLE busy (id int); GRANT SELECT ON busy TO PUBLIC")
+    await owner.execute("CREATE TABLE public.busy (id int); GRANT SELECT ON public.busy TO PUBLIC")
     connection = await connect(target, application_name="t", statement_timeout=0.2)
     with pytest.raises(AccessDeniedError, match=role), errors(target):
         await connection.execute("CREATE SCHEMA s")
@@ -192,9 +192,9 @@ async def test_translates_what_statements_meet(postgres_server: PostgresServer) 
         await connection.execute("SELECT pg_sleep(5)")
     assert caught.value.reason == "StatementTimeout"
     async with owner.transaction():
-        await owner.execute("LOCK TABLE busy")
+        await owner.execute("LOCK TABLE public.busy")
         with pytest.raises(PostgresError) as caught, errors(target):
-            await connection.execute("SET lock_timeout = 50; SELECT * FROM busy")
+            await connection.execute("SET lock_timeout = 50; SELECT * FROM public.busy")
         assert caught.value.reason == "LockTimeout"
     with pytest.raises(PostgresError) as caught, errors(target):
         await connection.execute("SELEC")

@@ -169,9 +169,6 @@ class ArchiveAdmin:
         """
         result = UpkeepResult()
         with errors(self._target):
-            # Whoever may create in a schema that the login looks names up in could else have us
-            # call their operator with our rights: one of `numeric / integer` is enough.
-            await self._connection.execute(statement("session_set"), "search_path", "pg_catalog")
             async with holding(self._connection, schema_lock("upkeep", schema)) as held:
                 if not held:
                     result.deferred.append("another one is at it")

@@ -26,7 +26,6 @@ from outbox_operator.wire.tables import quoted
 _SETTINGS: Final = {
     "plan_cache_mode": "force_custom_plan",  # leaves out the partitions of other times
     "TimeZone": "UTC",
-    "search_path": "pg_catalog",
     "idle_in_transaction_session_timeout": "60s",
 }
 _AT_ONCE: Final = 50

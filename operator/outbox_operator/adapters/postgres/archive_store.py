@@ -35,7 +35,6 @@ _CLOSE_SECONDS: Final = 2.0
 _STANDSTILL_SECONDS: Final = 10
 """So long other writers wait at most for one that stands still in the middle of a batch."""
 _SETTINGS: Final = {
-    "search_path": "pg_catalog",
     "idle_in_transaction_session_timeout": f"{_STANDSTILL_SECONDS}s",
     "plan_cache_mode": "force_custom_plan",  # leaves out the partitions of other times
     # The batch was never analysed: it must not be taken for a reason to read the whole archive.

@@ -118,11 +118,7 @@ class SealVerifier:
         with errors(self._target):
             async with self._connection.transaction(isolation="repeatable_read", readonly=True):
                 await self._connection.execute(self._sql("archive_hold"))
-                settings = {
-                    **ROW_SETTINGS,
-                    "search_path": "pg_catalog",
-                    "statement_timeout": f"{_STATEMENT_SECONDS:.0f}s",
-                }
+                settings = {**ROW_SETTINGS, "statement_timeout": f"{_STATEMENT_SECONDS:.0f}s"}
                 for name, value in settings.items():
                     await self._connection.execute(statement("session_set_local"), name, value)
                 columns = await self._connection.fetch(self._sql("archive_columns"), self._schema)

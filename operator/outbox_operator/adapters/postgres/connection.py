@@ -44,6 +44,8 @@ _DEAD_PEER_MILLISECONDS: Final = 15_000
 _OURS: Final = {"jit": 0}
 """Of sessions that nobody else uses: on a table that was never analysed, compiling a statement of
 ours costs a hundred times what running it does."""
+_OWN_NAMES: Final = {"search_path": "pg_catalog"}
+"""An operator such as `numeric / integer` is not PostgreSQL's, and so anybody's to make."""
 _KEEPALIVE: Final = {"idle": 10, "interval": 5, "count": 3}
 """Seconds of silence, seconds between probes, probes; to notice a peer that is gone, both ways."""
 
@@ -55,6 +57,7 @@ async def connect(
     timeout: float = CONNECT_SECONDS,
     statement_timeout: float = STATEMENT_SECONDS,
     guarded: bool = False,
+    statements_of_others: bool = False,
     connection_class: type[Connection] = asyncpg.Connection,
 ) -> Connection:
     """Connect straight to a primary.
@@ -66,6 +69,9 @@ async def connect(
         statement_timeout: Seconds a statement may take before the server cancels it.
         guarded: The server is named by somebody whom this process is not to suffer from: what it
             answers is bounded. Needs the loop of the standard library.
+        statements_of_others: Handlers or triggers of an application work in the session, too, and
+            look names up as its login has it. Else only PostgreSQL's own are found: who may
+            create in a schema of that path could have us call their functions with our rights.
         connection_class: What to make.
 
     Raises:
@@ -86,7 +92,8 @@ async def connect(
             with understood(target):
                 await _check(connection, target, open_one)
             # Not at login: a pooler refuses settings that it does not know.
-            await set_in_session(connection, {**_settings(statement_timeout), **_OURS})
+            names = {} if statements_of_others else _OWN_NAMES
+            await set_in_session(connection, {**_settings(statement_timeout), **_OURS, **names})
         except BaseException:
             connection.terminate()
             raise
@@ -143,7 +150,7 @@ async def reset(connection: Connection, *, statement_timeout: float) -> None:
     )
 
 
-async def set_in_session(connection: Connection, settings: Mapping[str, int]) -> None:
+async def set_in_session(connection: Connection, settings: Mapping[str, int | str]) -> None:
     """Change settings for as long as the session lives; those the server lacks are left out.
 
     Raises the driver's errors.

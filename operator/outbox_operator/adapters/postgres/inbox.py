@@ -321,6 +321,7 @@ class InboxStore:
             self._target,
             application_name=self._name,
             statement_timeout=_STATEMENT_SECONDS,
+            statements_of_others=True,
             connection_class=LentConnection,
         )
         if self._prepare is not None:

@@ -79,7 +79,9 @@ async def _run(config: RelayConfig, event: Event, wait: float, *, once: bool) ->
         tail, last = None, 0
         with _unwritten(event):
             target = resolve(Login.from_files(config.database))
-            connection = await postgres.connect(target, application_name=_NAME)
+            connection = await postgres.connect(
+                target, application_name=_NAME, statements_of_others=True
+            )
             stack.push_async_callback(connection.close)
             if wait:  # before anything is written: what comes is behind this
                 tail = await stack.enter_async_context(_tail(config))
