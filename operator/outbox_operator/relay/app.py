@@ -146,6 +146,7 @@ class RelayApp:
                     target,
                     application_name=f"{self._settings.application_name} locks",
                     statement_timeout=STATEMENT_SECONDS,
+                    statements_of_others=True,
                 )
             except OutboxError as error:
                 pause = retry.next()

@@ -102,6 +102,7 @@ class ShardSession:
             target,
             application_name=f"{self.settings.application_name} shard {self.shard}",
             statement_timeout=STATEMENT_SECONDS,
+            statements_of_others=True,
         )
         store = OutboxStore(
             connection,

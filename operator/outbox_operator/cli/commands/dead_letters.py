@@ -136,7 +136,10 @@ async def _of_table(
         raise SpecError("this pod has no outbox; give --stream")
     target = resolve(Login.from_files(config.database))
     connection = await postgres.connect(
-        target, application_name="outbox-dead-letters", statement_timeout=_SECONDS
+        target,
+        application_name="outbox-dead-letters",
+        statement_timeout=_SECONDS,
+        statements_of_others=True,
     )
     try:
         store = DeadLetterStore(connection, target, config.database.schema, config.payload_type)

@@ -109,7 +109,10 @@ async def _rebase(args: argparse.Namespace) -> None:
     choice = _choice(args)
     target, schema, settings = _place(args)
     connection = await postgres.connect(
-        target, application_name="outbox-rebase", statement_timeout=_STATEMENT_SECONDS
+        target,
+        application_name="outbox-rebase",
+        statement_timeout=_STATEMENT_SECONDS,
+        statements_of_others=True,
     )
     try:
         looks = args.dry_run or not args.yes

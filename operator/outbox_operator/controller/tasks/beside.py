@@ -57,7 +57,11 @@ async def log_in(
     target = logins.owner
     try:
         session = await postgres.connect(
-            target, application_name=name, statement_timeout=statement_timeout, guarded=True
+            target,
+            application_name=name,
+            statement_timeout=statement_timeout,
+            guarded=True,
+            statements_of_others=True,
         )
     except CredentialsError as error:
         forget_refused(work.context, owner, database, error)
