@@ -9,6 +9,9 @@ import ssl
 import time
 from typing import Final
 
+from outbox_operator.errors import CredentialsError
+from outbox_operator.reasons import Reason
+
 MOST_KEY_BYTES: Final = 8 * 1024
 """Of a private key in PEM: RSA with 8192 bits takes 6.4 kB. A longer one takes a second of a
 processor for each handshake, and the handshakes of one process wait for each other."""
@@ -71,6 +74,30 @@ def client_context(
             # An encrypted key would have OpenSSL ask for its passphrase at the terminal.
             context.load_cert_chain(f"/proc/self/fd/{file.fileno()}", password=_no_passphrase)
     return context
+
+
+def login_context(
+    server: str, *, ca_pem: str | None, cert_pem: str | None, key_pem: str | None
+) -> ssl.SSLContext:
+    """As `client_context`, of what stands in a Secret.
+
+    Args:
+        server: What it is for, in messages: "NATS at nats:4222".
+        ca_pem: As there.
+        cert_pem: As there.
+        key_pem: As there.
+
+    Raises:
+        CredentialsError: Certificate, key or authority is malformed (reason InvalidSecret).
+    """
+    try:
+        return client_context(ca_pem=ca_pem, cert_pem=cert_pem, key_pem=key_pem)
+    except (ssl.SSLError, ValueError):
+        raise CredentialsError(
+            f"{server}: the TLS certificate, key or authority is not valid PEM, "
+            "the key is encrypted or over 8 kB, or key and certificate do not belong together",
+            reason=Reason.INVALID_SECRET,
+        ) from None
 
 
 def _no_passphrase() -> str:

@@ -8,16 +8,15 @@ from __future__ import annotations
 import re
 import ssl
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 import nkeys
 
+from outbox_operator.adapters.login_files import read_login_file
 from outbox_operator.adapters.network import as_seen_in
-from outbox_operator.adapters.tls import client_context, system_context
+from outbox_operator.adapters.tls import login_context, system_context
 from outbox_operator.errors import CredentialsError, SpecError
-from outbox_operator.reasons import Reason
 from outbox_operator.wire.config import NatsConfig
 
 _CREDS_MARKS: Final = ("BEGIN NATS USER JWT", "BEGIN USER NKEY SEED")
@@ -158,25 +157,14 @@ class NatsAuth:
             return None
         if self.ca_pem is None and self.cert_pem is None:
             return system_context()
-        try:
-            return client_context(ca_pem=self.ca_pem, cert_pem=self.cert_pem, key_pem=self.key_pem)
-        except (ssl.SSLError, ValueError) as error:
-            raise CredentialsError(
-                f"NATS at {self.address}: the TLS certificate, key or authority is not valid PEM, "
-                "the key is encrypted or over 8 kB, or key and certificate do not belong together",
-                reason=Reason.INVALID_SECRET,
-            ) from error
+        return login_context(
+            f"NATS at {self.address}",
+            ca_pem=self.ca_pem, cert_pem=self.cert_pem, key_pem=self.key_pem,
+        )  # fmt: skip
 
 
 def _read(path: str | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return Path(path).read_bytes().strip().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CredentialsError(
-            f"file {path} for the NATS login: cannot be read ({type(error).__name__})"
-        ) from error
+    return None if path is None else read_login_file(path, "NATS")
 
 
 def _without_userinfo(url: str) -> str:

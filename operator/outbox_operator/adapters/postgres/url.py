@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from outbox_operator.adapters.login_files import read_login_file
 from outbox_operator.adapters.network import as_seen_in
 from outbox_operator.adapters.postgres.url_parameters import malformed, read_parameters
-from outbox_operator.adapters.tls import client_context, system_context
+from outbox_operator.adapters.tls import login_context, system_context
 from outbox_operator.errors import CredentialsError
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.config import DatabaseConfig, SslMode
@@ -270,16 +271,10 @@ def tls(target: PostgresTarget) -> ssl.SSLContext | SslMode:
     verify = target.sslmode.startswith("verify") or target.ca_pem is not None
     if target.ca_pem is None and target.cert_pem is None:
         return system_context(verify=verify, verify_name=verify_name)
-    try:
-        context = client_context(
-            ca_pem=target.ca_pem, cert_pem=target.cert_pem, key_pem=target.key_pem
-        )
-    except (ssl.SSLError, ValueError):
-        raise CredentialsError(
-            f"PostgreSQL at {target.address}: the TLS certificate, key or authority is not valid "
-            "PEM, the key is encrypted or over 8 kB, or key and certificate do not belong together",
-            reason=Reason.INVALID_SECRET,
-        ) from None
+    context = login_context(
+        f"PostgreSQL at {target.address}",
+        ca_pem=target.ca_pem, cert_pem=target.cert_pem, key_pem=target.key_pem,
+    )  # fmt: skip
     context.check_hostname = verify_name
     if not verify:
         context.verify_mode = ssl.CERT_NONE
@@ -287,9 +282,4 @@ def tls(target: PostgresTarget) -> ssl.SSLContext | SslMode:
 
 
 def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().strip().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CredentialsError(
-            f"file {path} for the database login: cannot be read ({type(error).__name__})"
-        ) from error
+    return read_login_file(path, "database")

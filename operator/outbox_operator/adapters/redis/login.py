@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from outbox_operator.adapters.tls import client_context, system_context
-from outbox_operator.errors import CredentialsError, SpecError
-from outbox_operator.reasons import Reason
+from outbox_operator.adapters.login_files import read_login_file
+from outbox_operator.adapters.tls import login_context, system_context
+from outbox_operator.errors import SpecError
 from outbox_operator.wire.config import RedisConfig
 
 _SCHEMES: Final = ("redis", "rediss")
@@ -92,22 +91,11 @@ class RedisLogin:
             return None
         if self.ca_pem is None and self.cert_pem is None:
             return system_context()
-        try:
-            return client_context(ca_pem=self.ca_pem, cert_pem=self.cert_pem, key_pem=self.key_pem)
-        except (ssl.SSLError, ValueError) as error:
-            raise CredentialsError(
-                f"Redis at {self.address}: the TLS certificate, key or authority is not valid PEM, "
-                "the key is encrypted or over 8 kB, or key and certificate do not belong together",
-                reason=Reason.INVALID_SECRET,
-            ) from error
+        return login_context(
+            f"Redis at {self.address}",
+            ca_pem=self.ca_pem, cert_pem=self.cert_pem, key_pem=self.key_pem,
+        )  # fmt: skip
 
 
 def _read(path: str | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return Path(path).read_bytes().strip().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CredentialsError(
-            f"file {path} for the Redis login: cannot be read ({type(error).__name__})"
-        ) from error
+    return None if path is None else read_login_file(path, "Redis")
