@@ -22,10 +22,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from outbox_operator.archive.api import asking, description, places
+from outbox_operator.archive.api.admission import Request
 from outbox_operator.archive.api.exporting import MOST_BODY_BYTES
 from outbox_operator.archive.api.metrics import ApiMetrics
 from outbox_operator.archive.api.problems import MEDIA_TYPE, ProblemError
-from outbox_operator.archive.api.service import ArchiveApi, Request
+from outbox_operator.archive.api.service import ArchiveApi
 from outbox_operator.errors import OutboxError
 from outbox_operator.version import VERSION
 

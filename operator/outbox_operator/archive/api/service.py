@@ -1,4 +1,4 @@
-"""Answers one question after another: who asks, whether they may, what they get, what is noted.
+"""Answers one question after another: what they get whom `archive.api.admission` lets in.
 
 Called by `archive.api.routes`, which knows HTTP.
 """
@@ -7,83 +7,34 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Final
 
 from outbox_operator.adapters.postgres.archive_export import ArchiveExporter
-from outbox_operator.adapters.postgres.archive_reader import (
-    Access,
-    ArchiveReader,
-    Found,
-    QuestionTooCostlyError,
-    Viewer,
-)
+from outbox_operator.adapters.postgres.archive_reader import Access, ArchiveReader, Found
 from outbox_operator.adapters.postgres.archive_reports import ArchiveReports, Row
 from outbox_operator.adapters.postgres.archive_select import Selection
 from outbox_operator.archive.api import asking, exporting, reporting
+from outbox_operator.archive.api.admission import Admission, Question, Request
 from outbox_operator.archive.api.asking import Vocabulary
 from outbox_operator.archive.api.exporting import Export
 from outbox_operator.archive.api.metrics import ApiMetrics
-from outbox_operator.archive.api.pace import Pace
 from outbox_operator.archive.api.problems import Fault, ProblemError, bad_question, forbidden, shown
 from outbox_operator.archive.api.tokens import (
     EVENTS_EXPORT,
     EVENTS_READ,
     REPORTS_READ,
     TENANTS_ALL,
-    Caller,
     Keys,
-    verify,
 )
-from outbox_operator.archive.api.turns import Turns
-from outbox_operator.errors import OutboxError
 from outbox_operator.wire.archive_api import ArchiveApiConfig
-
-log = logging.getLogger(__name__)
 
 MOST_BYTES: Final = 8 * 1024 * 1024
 """Of the events of one answer; more come with the next page."""
-TURN_SECONDS: Final = 3.0
-"""Less than a question waits for a connection."""
-_MOST_NOTED: Final = 8 * 1024
-"""Characters of a question that are written down."""
-
-Given = Mapping[str, Sequence[str]]
 Pieces = AsyncIterator[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What came.
-
-    Attributes:
-        authorization: The header.
-        client: Address that it came from.
-        given: Its parameters.
-    """
-
-    authorization: str | None
-    client: str | None
-    given: Given
-
-
-@dataclass(slots=True)
-class Question:
-    """One that is being answered; who answers fills in what is returned."""
-
-    caller: Caller
-    selection: Selection | None = None
-    events: int = 0
-    size: int = 0
-
-    @property
-    def viewer(self) -> Viewer:
-        """Whose events may be seen."""
-        return Viewer(self.caller.tenant)
 
 
 class ArchiveApi:
@@ -111,13 +62,8 @@ class ArchiveApi:
         self._reports = ArchiveReports(
             reader, config.database.schema, seconds=config.limits.report_seconds
         )
-        self._keys = keys
+        self._admission = Admission(config, reader, keys, metrics)
         self.metrics = metrics
-        self._pace = Pace(config.limits.requests_per_second, config.limits.burst)
-        # However much one tenant asks, there is a connection for the others.
-        connections, exports = config.limits.connections, config.limits.exports
-        self._turns = Turns(max(1, connections - max(1, connections // 4)), TURN_SECONDS)
-        self._export_turns = Turns(max(1, exports - 1), TURN_SECONDS)
         self.vocabulary = Vocabulary(
             extracted=config.extracted,
             page=config.limits.page,
@@ -126,12 +72,12 @@ class ArchiveApi:
 
     async def events(self, request: Request) -> Found:
         """A page of events."""
-        async with self._asked(request, "events", EVENTS_READ) as question:
+        async with self._admission.asked(request, "events", EVENTS_READ) as question:
             return await self._page(question, self._selection(request, question))
 
     async def history(self, request: Request, key: str) -> Found:
         """A page of the events of a key, the oldest first."""
-        async with self._asked(request, "history", EVENTS_READ, key=key) as question:
+        async with self._admission.asked(request, "history", EVENTS_READ, key=key) as question:
             if not key or len(key) > asking.MOST_CHARACTERS or not asking.is_storable(key):
                 raise bad_question(
                     Fault("key", f"1 to {asking.MOST_CHARACTERS} characters, no NUL", shown(key))
@@ -141,7 +87,7 @@ class ArchiveApi:
 
     async def event(self, request: Request, event_id: str) -> str:
         """An event, as a JSON object: the newest of this id."""
-        async with self._asked(request, "event", EVENTS_READ, id=event_id) as question:
+        async with self._admission.asked(request, "event", EVENTS_READ, id=event_id) as question:
             found_id = asking.as_id(event_id)
             if found_id is None:
                 raise bad_question(Fault("id", "a UUID", shown(event_id)))
@@ -160,7 +106,7 @@ class ArchiveApi:
 
     async def export(self, request: Request, body: bytes) -> tuple[Export, dt.datetime, Pieces]:
         """An export that has begun: it, the moment it is of, its bytes."""
-        async with self._asked(
+        async with self._admission.asked(
             request, "export", EVENTS_EXPORT, body=body.decode(errors="replace")
         ) as question:
             wish = exporting.parse(body)
@@ -178,7 +124,7 @@ class ArchiveApi:
             async def ended(outcome: str, events: int, size: int) -> None:
                 await turn.aclose()
                 self.metrics.events("export").inc(events)
-                await self._note_failure(
+                await self._admission.note_failure(
                     Access(
                         subject=caller.subject,
                         tenant=caller.tenant,
@@ -197,7 +143,7 @@ class ArchiveApi:
                 self._exporter, wish, self._narrowed(selection, question), question.viewer,
                 caller.subject, ended,
             )  # fmt: skip
-            await turn.enter_async_context(_turn(self._export_turns, caller))
+            await turn.enter_async_context(self._admission.exporting(caller))
             try:
                 moment, pieces = await export.begin()
             except BaseException:
@@ -207,7 +153,9 @@ class ArchiveApi:
 
     async def manifest(self, request: Request, export_id: str) -> str:
         """What an export of the caller's came to."""
-        async with self._asked(request, "manifest", EVENTS_EXPORT, id=export_id) as question:
+        async with self._admission.asked(
+            request, "manifest", EVENTS_EXPORT, id=export_id
+        ) as question:
             found_id = asking.as_id(export_id)
             if found_id is None:
                 raise bad_question(Fault("id", "a UUID", shown(export_id)))
@@ -222,7 +170,7 @@ class ArchiveApi:
 
     async def report(self, request: Request, name: str) -> tuple[str, bool]:
         """A report, and whether it is CSV; else it is JSON."""
-        async with self._asked(request, "report", REPORTS_READ, report=name) as question:
+        async with self._admission.asked(request, "report", REPORTS_READ, report=name) as question:
             now = dt.datetime.now(dt.UTC)
             wish = reporting.parse(name, request.given, now)
             if name in reporting.OF_NOBODY and question.caller.tenant is not None:
@@ -286,90 +234,3 @@ class ArchiveApi:
         )
         question.events, question.size = len(found.lines), found.size
         return found
-
-    @asynccontextmanager
-    async def _asked(
-        self, request: Request, action: str, scope: str, **more: str
-    ) -> AsyncIterator[Question]:
-        """Who asks, if they may; at the end it is noted, before anything is returned.
-
-        Raises:
-            ProblemError: They may not, or what they ask cannot be answered.
-            OutboxError: A server is away.
-        """
-        started = time.monotonic()
-        caller = await verify(
-            request.authorization, self._keys, self.config.jwt,
-            tenants=self.config.tenant_column is not None,
-        )  # fmt: skip
-        pause = self._pace.wait(f"{caller.tenant or ''}\n{caller.subject}", time.monotonic())
-        if pause:
-            raise ProblemError(
-                429, "Too many questions",
-                f"wanted {self.config.limits.requests_per_second:g} a second or less",
-                headers=(("Retry-After", str(max(1, round(pause)))),),
-            )  # fmt: skip
-        question = Question(caller)
-        noted = json.dumps({**more, **asking.question(request.given)})[:_MOST_NOTED]
-
-        def entry(outcome: str) -> Access:
-            return Access(
-                subject=caller.subject, tenant=caller.tenant, token_id=caller.token_id,
-                client=request.client, action=action, question=noted, outcome=outcome,
-                events=question.events, bytes=question.size, seconds=time.monotonic() - started,
-            )  # fmt: skip
-
-        try:
-            caller.needs(scope)
-            if action == "export":  # has another turn
-                yield question
-            else:
-                async with _turn(self._turns, caller):
-                    yield question
-        except ProblemError as problem:
-            await self._note_failure(entry(f"{problem.status} {problem.title}"))
-            raise
-        except QuestionTooCostlyError as error:
-            await self._note_failure(entry("422 too costly"))
-            raise _too_costly(error.message) from error
-        except OutboxError as error:
-            await self._note_failure(entry(f"503 {error.reason}"))
-            raise
-        else:
-            await self._reader.log(entry("ok"))
-            self.metrics.events(action).inc(question.events)
-
-    async def _note_failure(self, access: Access) -> None:
-        """Nothing was returned: that this cannot be noted is no reason to say another thing."""
-        try:
-            await self._reader.log(access)
-        except OutboxError as error:
-            log.warning("a question that failed was not written down: %s", error.message)
-
-
-@asynccontextmanager
-async def _turn(turns: Turns, caller: Caller) -> AsyncIterator[None]:
-    """One of those that a tenant, or without tenants a caller, may have at a time.
-
-    Raises:
-        ProblemError: All of them are taken.
-    """
-    who = (caller.tenant, None if caller.tenant is not None else caller.subject)
-    async with AsyncExitStack() as stack:
-        try:
-            await stack.enter_async_context(turns.of(who))
-        except TimeoutError as error:
-            raise ProblemError(
-                429, "Too many at a time", f"wanted {turns.most} or less at a time; ask again",
-                headers=(("Retry-After", "2"),),
-            ) from error  # fmt: skip
-        yield
-
-
-def _too_costly(said: str) -> ProblemError:
-    return ProblemError(
-        422, "Too costly",
-        f"{said}: name a key, an id or one type, or a "
-        "shorter time",
-        faults=(Fault("from", "a shorter time, or a column with an index", "too many events"),),
-    )  # fmt: skip

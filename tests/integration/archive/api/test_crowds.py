@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from outbox_operator.archive.api import service
+from outbox_operator.archive.api import admission
 from outbox_operator.archive.api.patience import BoundedProtocol
 from outbox_operator.wire.advisory_locks import schema_lock
 from support.archive_api import Client, FilledArchive, serving
@@ -69,7 +69,7 @@ async def test_one_tenant_leaves_room_for_the_others(
     archive: FilledArchive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here its exports wait for a batch that is being stored, and may do so for long."""
-    monkeypatch.setattr(service, "TURN_SECONDS", 0.5)
+    monkeypatch.setattr(admission, "TURN_SECONDS", 0.5)
     async with archive.place, serving(archive.config, archive.issuer) as client:
         root, look = archive.place.root, await archive.place.open(None)
 
