@@ -74,8 +74,12 @@ test: setup tools check ## Everything: check, then all tests; installs and build
 setup: ## Make the virtual environment (.venv) from the lock file
 	$(UV) sync --locked --all-extras --quiet
 
+# Of what git finds wrong in files, conflict markers alone: the rest is the formatters'.
+MARKERS := -trailing-space,-space-before-tab,-blank-at-eof
+
 .PHONY: check
-check: setup ## Format, lint, types, layers, generated files; under a minute
+check: setup ## Conflict markers, format, lint, types, layers, generated files; under a minute
+	git --no-pager -c core.whitespace=$(MARKERS) diff --check $$(git hash-object -t tree /dev/null)
 	$(UV) lock --check --quiet
 	$(RUN) ruff format --check --quiet
 	$(RUN) ruff check --quiet

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,22 @@ def test_variables_of_the_environment_are_somebody_elses() -> None:
     assert make("check-delivery", **theirs).stdout.rstrip().endswith("python -m delivery")
     assert "outbox-demo" in make("demo", **theirs).stdout
     assert "nothing" not in make("test-unit", **theirs).stdout
+
+
+def test_check_refuses_what_a_conflict_left_in_any_file_that_git_knows(tmp_path: Path) -> None:
+    [look] = [line for line in make("check").stdout.splitlines() if " --check $(git" in line]
+
+    def run(command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+
+    run("git init -q && printf 'Two  \\nlines \\n\\n' > page.md && git add page.md")
+    assert run(look).returncode == 0
+    run("printf '<<<<<<< HEAD\\na\\n=======\\nb\\n>>>>>>> theirs\\n' >> page.md")
+    done = run(look)
+    assert done.returncode != 0
+    assert "page.md:4: leftover conflict marker" in done.stdout
 
 
 @pytest.mark.parametrize(
