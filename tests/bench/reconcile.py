@@ -1,74 +1,43 @@
 """How fast and how cheaply the operator reconciles: writes build/bench/reconcile.json.
 
 Run by `make bench-reconcile`. A real control plane, PostgreSQL and nats-server on loopback, the
-operator as a process of its own. No pods run (there is no node), so workloads are scaled to
-zero. Figures are of one run on one machine; the conditions stand in the file.
+operator as a process of its own (`operator_bed.py`). Figures are of one run on one machine; the
+conditions stand in the file.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import platform
 import statistics
-import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 import nats.js.errors
-import yaml
 from nats.aio.client import Client
 
 from bench.measuring import cpu_seconds, peak_rss_mb
-from support.kube import Kubectl, control_plane, install_crds, kubectl_program, unique_cluster
+from bench.operator_bed import (
+    AT_ONCE,
+    NAMESPACE,
+    OperatorBed,
+    apply,
+    conditions,
+    operator_bed,
+    pipeline,
+    ready_conditions,
+    secret,
+    write,
+)
+from support.kube import Kubectl
 from support.nats import NatsServer, connected
-from support.operator import OperatorProcess, running_operator
 from support.options import positive, whole
-from support.postgres import PostgresServer, running_server
+from support.postgres import PostgresServer
 from support.waiting import eventually
 
-NAMESPACE = "bench"
-OUT = Path("build/bench/reconcile.json")
-
-
-def pipeline(name: str, nats_url: str, schema: str, login: str) -> dict[str, Any]:
-    """One pipeline with one consumer, nothing to run."""
-    stream = name.upper().replace("-", "_")
-    return {
-        "apiVersion": "outbox.dev/v1alpha1",
-        "kind": "OutboxPipeline",
-        "metadata": {"name": name, "namespace": NAMESPACE},
-        "spec": {
-            "database": {"connectionSecretRef": {"name": login}, "schema": schema},
-            "nats": {"url": nats_url},
-            "stream": {"name": stream, "subject": f"{name}.{{event_type}}"},
-            "relay": {"replicas": 0},
-            "consumers": [{"name": "all", "filterEventTypes": ["order.created"]}],
-        },
-    }
-
-
-def secret(name: str, url: str) -> dict[str, Any]:
-    """A Secret with the login to a database."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": name, "namespace": NAMESPACE},
-        "stringData": {"url": url},
-    }
-
-
-async def apply(kubectl: Kubectl, *documents: dict[str, Any]) -> float:
-    """`kubectl apply`; seconds it took."""
-    start = time.perf_counter()
-    answer = await asyncio.to_thread(kubectl.apply, *documents)
-    if answer.code:
-        raise SystemExit(answer.err)
-    return time.perf_counter() - start
+OUT: Final = Path("build/bench/reconcile.json")
 
 
 async def durable_exists(client: Client, stream: str, durable: str) -> bool:
@@ -171,38 +140,24 @@ def percentiles(seconds: list[float]) -> dict[str, int]:
     }
 
 
-async def scale(
-    kubectl: Kubectl,
-    server: PostgresServer,
-    nats_server: NatsServer,
-    operator: OperatorProcess,
-    count: int,
-    idle_seconds: float,
-) -> dict[str, Any]:
+async def scale(bed: OperatorBed, count: int, idle_seconds: float) -> dict[str, Any]:
     """Many pipelines on one database server and one NATS, then silence."""
-    url = server.create_database()
-    await apply(kubectl, secret("shared", url))
-    documents = [
-        pipeline(f"scale-{i}", nats_server.url, f"scale_{i}", "shared") for i in range(count)
-    ]
-    assert operator.process is not None
-    pid = operator.process.pid
+    url, pid = bed.server.create_database(), bed.pid
+    await apply(bed.kubectl, secret("shared", url))
+    documents = [pipeline(f"scale-{i}", bed.nats.url, f"scale_{i}", "shared") for i in range(count)]
     start, cpu_before = time.perf_counter(), cpu_seconds(pid)
-    for first in range(0, count, 20):  # kubectl is given a minute a call
-        await apply(kubectl, *documents[first : first + 20])
+    for first in range(0, count, AT_ONCE):
+        await apply(bed.kubectl, *documents[first : first + AT_ONCE])
     applied = time.perf_counter() - start
 
     async def all_ready() -> bool:
-        text = await asyncio.to_thread(
-            kubectl, "get", "obp", "-n", NAMESPACE, "-o",
-            'jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}',
-        )  # fmt: skip
-        return text.split().count("True") == count
+        found = await ready_conditions(bed.kubectl, "-n", NAMESPACE)
+        return found.count("True") == count
 
     await eventually(all_ready, f"{count} pipelines are Ready", seconds=300, pause=0.5)
     reconciled, cpu_reconciled = time.perf_counter() - start, cpu_seconds(pid) - cpu_before
     await asyncio.sleep(150)  # until all rest: two passes over each have come to the same
-    async with connected(nats_server) as client:
+    async with connected(bed.nats) as client:
         monitor = await asyncpg.connect(url)
         counted = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
         api = (await client.jetstream().account_info()).api.total
@@ -228,37 +183,17 @@ async def scale(
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Everything, in one run."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        control_plane(unique_cluster("bench")) as cluster,
-        running_server(fsync="on") as server,
-        NatsServer() as nats_server,
-    ):
-        kubectl = Kubectl(kubectl_program(), cluster.kubeconfig)
-        install_crds(kubectl)
-        kubectl("create", "namespace", NAMESPACE)
-        log = Path(folder) / "operator.log"
-        with running_operator(cluster.kubeconfig, log, log_level="INFO", pauses={}) as operator:
-            figures: dict[str, Any] = {
-                "conditions": {
-                    "date": time.strftime("%Y-%m-%d"),
-                    "cpus": os.cpu_count(),
-                    "machine": platform.platform(),
-                    "python": platform.python_version(),
-                    "what": "control plane, PostgreSQL (fsync on), nats-server (file storage) and "
-                    "operator on one machine over loopback; no node, workloads scaled to zero",
-                },
-                "apply_to_streams_ready_ms": await one_pipeline(
-                    kubectl, server, nats_server, options.rounds
-                ),
-                "stream_and_consumer_ready_ms": await stream_and_consumer(
-                    kubectl, nats_server, options.rounds
-                ),
-            }
-            figures["scale"] = await scale(
-                kubectl, server, nats_server, operator, options.pipelines, options.idle_seconds
-            )
-    return figures
+    with operator_bed("bench") as bed:
+        return {
+            "conditions": conditions(),
+            "apply_to_streams_ready_ms": await one_pipeline(
+                bed.kubectl, bed.server, bed.nats, options.rounds
+            ),
+            "stream_and_consumer_ready_ms": await stream_and_consumer(
+                bed.kubectl, bed.nats, options.rounds
+            ),
+            "scale": await scale(bed, options.pipelines, options.idle_seconds),
+        }
 
 
 def main() -> None:
@@ -267,11 +202,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=whole(1), default=20)
     parser.add_argument("--pipelines", type=whole(1), default=200)
     parser.add_argument("--idle-seconds", type=positive, default=120)
-    figures = asyncio.run(measure(parser.parse_args()))
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps(figures, indent=2) + "\n")
-    print(yaml.safe_dump(figures, sort_keys=False))
-    print(f"written to {OUT}")
+    write(asyncio.run(measure(parser.parse_args())), OUT)
 
 
 if __name__ == "__main__":

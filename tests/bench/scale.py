@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import platform
-import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,38 +20,37 @@ import asyncpg
 import yaml
 
 from bench.measuring import cpu_seconds, family_cpu_seconds, peak_rss_mb, rss_mb
-from bench.reconcile import NAMESPACE, apply, one_pipeline, pipeline, secret
-from support.kube import Kubectl, control_plane, install_crds, kubectl_program, unique_cluster
-from support.nats import NatsServer, connected
-from support.operator import OperatorProcess, running_operator
+from bench.operator_bed import (
+    AT_ONCE,
+    NAMESPACE,
+    OperatorBed,
+    apply,
+    conditions,
+    operator_bed,
+    pipeline,
+    ready_conditions,
+    secret,
+    write,
+)
+from bench.reconcile import one_pipeline
+from support.nats import connected
 from support.options import positive, whole
-from support.postgres import PostgresServer, running_server
 from support.waiting import eventually
 
 OUT: Final = Path("build/bench/scale.json")
 KINDS: Final = ("OutboxPipeline", "EventStream", "EventConsumer")
-_AT_ONCE: Final = 20
-"""kubectl is given a minute a call."""
 _PATIENCE_SECONDS: Final = 1800.0
 
 
-class Bed:
-    """One operator with its servers."""
+@dataclass(frozen=True)
+class Filled(OperatorBed):
+    """One operator with its servers, and many pipelines in one database.
 
-    def __init__(
-        self, kubectl: Kubectl, server: PostgresServer, nats: NatsServer, operator: OperatorProcess
-    ) -> None:
-        self.kubectl = kubectl
-        self.server = server
-        self.nats = nats
-        self.operator = operator
-        self.url = server.create_database()
+    Attributes:
+        url: Of the database.
+    """
 
-    @property
-    def pid(self) -> int:
-        """Of the operator."""
-        assert self.operator.process is not None
-        return self.operator.process.pid
+    url: str
 
     def passes(self) -> float:
         """Made since it started, over all kinds."""
@@ -67,11 +63,7 @@ class Bed:
 
     async def ready(self) -> int:
         """Pipelines that are Ready."""
-        path = (
-            'jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}'
-        )
-        get = ("get", "obp", "-n", NAMESPACE, "-o", path)
-        return (await asyncio.to_thread(self.kubectl, *get)).split().count("True")
+        return (await ready_conditions(self.kubectl, "-n", NAMESPACE)).count("True")
 
     async def fill(self, count: int) -> dict[str, Any]:
         """Many pipelines, until all are ready."""
@@ -80,8 +72,8 @@ class Bed:
             pipeline(f"scale-{i}", self.nats.url, f"scale_{i}", "shared") for i in range(count)
         ]
         start, cpu = time.perf_counter(), cpu_seconds(self.pid)
-        for first in range(0, count, _AT_ONCE):
-            await apply(self.kubectl, *documents[first : first + _AT_ONCE])
+        for first in range(0, count, AT_ONCE):
+            await apply(self.kubectl, *documents[first : first + AT_ONCE])
         applied = time.perf_counter() - start
 
         async def all_ready() -> bool:
@@ -161,7 +153,7 @@ class Bed:
         }
 
 
-async def measure(bed: Bed, count: int, options: argparse.Namespace) -> dict[str, Any]:
+async def measure(bed: Filled, count: int, options: argparse.Namespace) -> dict[str, Any]:
     """All figures of one number of pipelines."""
     figures: dict[str, Any] = {"pipelines": count, "many_at_once": await bed.fill(count)}
     print(yaml.safe_dump(figures, sort_keys=False), flush=True)
@@ -175,18 +167,11 @@ async def measure(bed: Bed, count: int, options: argparse.Namespace) -> dict[str
 
 def run(count: int, options: argparse.Namespace) -> dict[str, Any]:
     """One operator with its servers, and so many pipelines."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        control_plane(unique_cluster("bench")) as cluster,
-        running_server(fsync="on") as server,
-        NatsServer() as nats,
-    ):
-        kubectl = Kubectl(kubectl_program(), cluster.kubeconfig)
-        install_crds(kubectl)
-        kubectl("create", "namespace", NAMESPACE)
-        log = Path(folder) / "operator.log"
-        with running_operator(cluster.kubeconfig, log, log_level="INFO", pauses={}) as operator:
-            return asyncio.run(measure(Bed(kubectl, server, nats, operator), count, options))
+    with operator_bed("bench") as bed:
+        filled = Filled(
+            bed.kubectl, bed.server, bed.nats, bed.operator, bed.server.create_database()
+        )
+        return asyncio.run(measure(filled, count, options))
 
 
 def main() -> None:
@@ -196,21 +181,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=whole(1), default=20)
     parser.add_argument("--idle-seconds", type=positive, default=600)
     options = parser.parse_args()
-    figures = {
-        "conditions": {
-            "date": time.strftime("%Y-%m-%d"),
-            "cpus": os.cpu_count(),
-            "machine": platform.platform(),
-            "python": platform.python_version(),
-            "what": "control plane, PostgreSQL (fsync on), nats-server (file storage) and operator "
-            "on one machine over loopback; no node, workloads scaled to zero",
-        },
-        "scale": [run(count, options) for count in options.pipelines],
-    }
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps(figures, indent=2) + "\n")
-    print(yaml.safe_dump(figures, sort_keys=False))
-    print(f"written to {OUT}")
+    scale = [run(count, options) for count in options.pipelines]
+    write({"conditions": conditions(), "scale": scale}, OUT)
 
 
 if __name__ == "__main__":
