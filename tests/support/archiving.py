@@ -101,11 +101,11 @@ class ArchivePlace:
 
     async def migrate(self) -> tuple[str, ...]:
         """As `outbox archive migrate` does; what it says."""
-        return await keeping.migrate(self.config, "Fail", dry_run=False)
+        return (await keeping.migrate(self.config, "Fail", dry_run=False))[1]
 
     async def upkeep(self) -> tuple[str, ...]:
         """As `outbox archive upkeep` does; what it says."""
-        return await keeping.upkeep(self.config)
+        return (await keeping.upkeep(self.config))[1]
 
     async def open(self, role: str | None) -> asyncpg.Connection[asyncpg.Record]:
         """A session of a role; None: the superuser's."""

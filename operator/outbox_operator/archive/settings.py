@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from outbox_operator import documents
 from outbox_operator.errors import SpecError
-from outbox_operator.wire.archive import ArchiveConfig
+from outbox_operator.wire.archive import SHORTEST_LOG_KEEP_SECONDS, ArchiveConfig
 
 
 def load(path: str | None = None) -> ArchiveConfig:
@@ -37,6 +37,7 @@ def parse(text: bytes | str, *, where: str) -> ArchiveConfig:
         ("batch_seconds", 0.0, 10.0),
         ("duplicate_window_seconds", 0.0, 30 * 86_400.0),
         ("drain_seconds", 0.0, 3600.0),
+        ("log_keep_seconds", SHORTEST_LOG_KEEP_SECONDS, 100 * 366 * 86_400.0),
     ):
         value = getattr(config, name)
         if not lowest <= value <= highest:

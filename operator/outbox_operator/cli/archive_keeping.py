@@ -11,18 +11,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from outbox_operator.adapters.postgres.archive_admin import ArchiveAdmin, UpkeepResult
+from outbox_operator.adapters.postgres.archive_admin import ArchiveAdmin
 from outbox_operator.adapters.postgres.archive_seals import Sealing, signed
+from outbox_operator.adapters.postgres.archive_upkeep import UpkeepResult
 from outbox_operator.adapters.postgres.archive_verify import Verdict
 from outbox_operator.adapters.postgres.connection import connect
 from outbox_operator.adapters.postgres.url import Login, resolve
 from outbox_operator.adapters.signing import public_key, signer
+from outbox_operator.api.fields import seconds
 from outbox_operator.api.v1alpha1.common import AdoptionPolicy
 from outbox_operator.errors import CredentialsError, SpecError
 from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.postgres.archive_migrations import plan_archive
 from outbox_operator.plan.postgres.archive_schema import DesiredArchive
-from outbox_operator.plan.postgres.archive_seals import Head
+from outbox_operator.plan.postgres.archive_seals import Head, days
 from outbox_operator.plan.state import Owner
 from outbox_operator.version import VERSION
 from outbox_operator.wire.archive import (
@@ -42,7 +44,7 @@ _MOST_BYTES: Final = 64 * 1024
 
 async def migrate(
     config: ArchiveConfig, adoption: AdoptionPolicy, *, dry_run: bool
-) -> tuple[str, ...]:
+) -> tuple[bool, tuple[str, ...]]:
     """Make the tables as the configuration wants them, with their partitions.
 
     Args:
@@ -51,7 +53,7 @@ async def migrate(
         dry_run: Say what would be done, as SQL, and do nothing.
 
     Returns:
-        Lines for a person.
+        Whether all of upkeep could be done; and lines for a person.
 
     Raises:
         OutboxError: It cannot be done.
@@ -64,24 +66,26 @@ async def migrate(
         plan = plan_archive(desired, await admin.observe(desired), claim)
         if dry_run:
             steps = (f"-- {step.reason}\n{step.sql};" for step in plan.statements)
-            return (*steps, f"-- plan {plan.hash}: {len(plan.statements)} statements, not run")
+            said = f"-- plan {plan.hash}: {len(plan.statements)} statements, not run"
+            return True, (*steps, said)
         if plan.empty:
             done: tuple[str, ...] = ("the tables are as wanted",)
         else:
             await admin.apply(plan, desired, claim, lock_timeout=_LOCK_SECONDS, version=VERSION)
             done = tuple(step.reason for step in plan.statements)
-        return (*done, *_told(await admin.maintain(desired.schema, _sealing(config))))
+        result = await admin.maintain(desired, _sealing(config))
+        return _is_well(result), (*done, *_told(result))
 
 
-async def upkeep(config: ArchiveConfig) -> tuple[str, ...]:
-    """Do one round of upkeep; returns lines for a person.
+async def upkeep(config: ArchiveConfig) -> tuple[bool, tuple[str, ...]]:
+    """Do one round of upkeep; whether all of it could be done, and lines for a person.
 
     Raises:
         OutboxError: It cannot be done.
     """
     async with _administration(config) as admin:
-        lines = tuple(_told(await admin.maintain(config.database.schema, _sealing(config))))
-    return lines or ("nothing to do",)
+        result = await admin.maintain(DesiredArchive.of(config, writer=None), _sealing(config))
+    return _is_well(result), tuple(_told(result)) or ("nothing to do",)
 
 
 async def verify(
@@ -90,6 +94,7 @@ async def verify(
     login_file: str | None = None,
     public_keys: Sequence[str] = (),
     known: Sequence[str] = (),
+    kept: Sequence[str] = (),
 ) -> tuple[bool, tuple[str, ...]]:
     """Check an archive against its seals.
 
@@ -98,6 +103,8 @@ async def verify(
         login_file: File with the URL of who reads; None: who owns the tables does.
         public_keys: Files with keys that seals may be signed with, besides the configuration's.
         known: Seals as they were noted.
+        kept: As `<class>=<duration>`, for how long a class had to be kept at some time, where the
+            configuration says longer, or nothing.
 
     Returns:
         Whether nothing is wrong; and lines for a person.
@@ -112,6 +119,8 @@ async def verify(
         heads = [Head.parse(one) for one in known]
     except ValueError as error:
         raise SpecError(f"--known: {error}") from error
+    keep = {one.name: one.keep_seconds for one in config.rules.retention}
+    keep |= dict(map(_kept, kept))
     async with _administration(config, login_file) as admin:
         verdict = await admin.verifier(
             config.database.schema,
@@ -120,8 +129,19 @@ async def verify(
             overdue=timedelta(
                 seconds=2 * sealing.every_seconds + sealing.after_seconds + _UPKEEP_SECONDS
             ),
+            keep=keep,
         ).verify()
     return not verdict.findings and verdict.head is not None, tuple(_judged(verdict, bool(keys)))
+
+
+def _kept(text: str) -> tuple[str, float]:
+    """A class, and for how many seconds it had to be kept. Raises SpecError."""
+    name, _, duration = text.partition("=")
+    try:
+        return name, seconds(duration)
+    except (SpecError, ValueError) as error:
+        said = f"--kept: wanted a class and a duration as orders=90d, found {text[:80]!r}"
+        raise SpecError(said) from error
 
 
 def _judged(verdict: Verdict, keyed: bool) -> Iterator[str]:
@@ -135,6 +155,8 @@ def _judged(verdict: Verdict, keyed: bool) -> Iterator[str]:
         f"{verdict.rows} events are as they were sealed, {verdict.dropped} were dropped by "
         f"retention, {verdict.unsealed} are not sealed yet"
     )
+    for name, least in sorted(verdict.kept.items()):
+        yield f"class {name}: what was dropped had been kept for {days(least)} or more"
     checked = "" if keyed or not verdict.signed else ", not checked: give --public-key"
     yield f"{verdict.seals} seals, {verdict.signed} of them signed{checked}"
     yield f"sealed to {verdict.sealed_to:%Y-%m-%d %H:%M:%S} UTC; to be noted: {verdict.head}"
@@ -163,6 +185,10 @@ def _text(path: str) -> str:
         raise CredentialsError(f"{path}: {error.strerror}") from error
 
 
+def _is_well(result: UpkeepResult) -> bool:
+    return not result.lacks_key and not result.short
+
+
 def _told(result: UpkeepResult) -> Iterator[str]:
     yield from (f"added partition {name}" for name in result.created)
     if result.moved:
@@ -170,7 +196,15 @@ def _told(result: UpkeepResult) -> Iterator[str]:
     yield from (f"dropped partition {name}: all in it was too old" for name in result.dropped)
     if result.sealed and result.head is not None:
         yield f"added {result.sealed} seals; the last is {result.head}"
+    if result.forgotten:
+        yield f"forgot {result.forgotten} old entries of the API's logs"
     yield from (f"deferred: {what}" for what in result.deferred)
+    yield from (f"WRONG: {what}" for what in result.short)
+    if result.lacks_key:
+        yield (
+            "FAILED: nothing was sealed, and no partition dropped: the seals are signed, and "
+            "sealing.key_file of the configuration names no key; name one, the same or a new one"
+        )
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ from outbox_operator.plan.archives import archive_of
 from outbox_operator.plan.jetstream.stream_config import dead_letter_name
 from outbox_operator.plan.names import durable_name
 from outbox_operator.plan.ownership import Claim
-from outbox_operator.plan.passes.archive import desired_archive
+from outbox_operator.plan.passes.archive_tables import desired_archive
 from outbox_operator.plan.passes.durable import DurableObserved, plan_durable
 from outbox_operator.plan.passes.result import PassPlan
 from outbox_operator.plan.passes.source import source_in
@@ -137,7 +137,7 @@ async def _archive(admin: PostgresAdmin, consumer: Consumer) -> None:
         await admin.archive.apply(
             plan, desired, claim, lock_timeout=_LOCK_SECONDS, version=version.VERSION
         )
-    await admin.archive.maintain(desired.schema)
+    await admin.archive.maintain(desired)
 
 
 async def _stream(admin: JetStreamAdmin, stream: Stream) -> None:

@@ -14,7 +14,12 @@ from outbox_operator.api.v1alpha1.archive import ArchiveApi, ArchiveHandler
 from outbox_operator.api.v1alpha1.consumer import ConsumerConfigSpec
 from outbox_operator.api.v1alpha1.database import MigratedConnection, PostgresConnection
 from outbox_operator.errors import SpecError
-from outbox_operator.wire.archive import BATCH_EVENTS, ArchiveRules, RetentionClass
+from outbox_operator.wire.archive import (
+    BATCH_EVENTS,
+    SHORTEST_LOG_KEEP_SECONDS,
+    ArchiveRules,
+    RetentionClass,
+)
 
 _FIELDS: Final = {"keep_seconds": "keep", "event_types": "eventTypes"}
 
@@ -72,6 +77,10 @@ def check_archive(spec: ConsumerConfigSpec, path: str) -> None:
     if archive.sealing is not None and not 1.0 <= seconds(archive.sealing.every) <= 86_400.0:
         raise SpecError(
             f"{path}.handler.archive.sealing.every: wanted 1s to 24h, found {archive.sealing.every}"
+        )
+    if archive.api is not None and seconds(archive.api.keepLog) < SHORTEST_LOG_KEEP_SECONDS:
+        raise SpecError(
+            f"{path}.handler.archive.api.keepLog: wanted 1d or more, found {archive.api.keepLog}"
         )
     for field, wanted, found in (
         ("ackPolicy", "Explicit", spec.ackPolicy),

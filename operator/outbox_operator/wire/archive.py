@@ -22,6 +22,8 @@ BATCH_EVENTS: Final = 2000
 SHORTEST_KEEP_SECONDS: Final = 3600.0
 SEAL_EVERY_SECONDS: Final = 900.0
 SEAL_AFTER_SECONDS: Final = 60.0
+LOG_KEEP_SECONDS: Final = 365 * 86_400.0
+SHORTEST_LOG_KEEP_SECONDS: Final = 86_400.0
 MOST_CLASSES: Final = 32
 MOST_TYPES: Final = 64
 """Filters of event types of one class."""
@@ -161,6 +163,8 @@ class ArchiveConfig:
     tenant_column: str | None = None
     """An extracted column that says whose an event is: the API shows a caller those of one tenant.
     None: it shows all of them."""
+    log_keep_seconds: float = LOG_KEEP_SECONDS
+    """What the API notes of questions and exports is kept for so long, by `upkeep`."""
     duplicate_window_seconds: float = 86_400.0
     """An event that comes again within so long is known by its id, and not stored twice."""
     batch_events: int = BATCH_EVENTS

@@ -128,9 +128,13 @@ async def test_an_archive_gets_tables_workload_and_a_truthful_status(
     assert archived(world)["lastSeal"].partition(":")[0].isdecimal()
     await execute(world.database, "UPDATE archive.seals SET signature = '', key = NULL")
     await execute(world.database, "UPDATE archive.seals SET number = number + 1000000")
+    await execute(world.database, "DELETE FROM archive.ledger WHERE low = 1")
     world.look_again(*AUDIT)
     broken = world.wait_condition(*AUDIT, "SchemaApplied", "False", "SealBroken")
     assert "which is known from before, is gone" in broken["message"]
+    assert int(archived(world)["lastSeal"].partition(":")[0]) < 1_000_000
+    # What is missing is told all the same.
+    world.wait_condition(*AUDIT, "ArchiveComplete", "Unknown", "NotProvable")
     await execute(world.database, "TRUNCATE archive.seals, archive.sealed_rows")
     world.kubectl(
         "patch", "evc", "audit", "-n", world.namespace, "--subresource=status", "--type=merge",
@@ -212,6 +216,17 @@ async def test_an_archives_api_gets_pods_a_service_and_a_role_that_reads(
         return bool(now != before)
 
     await eventually(partial(asyncio.to_thread, rolled), "pods with the new keys")
+    # A login that cannot be read is the API's fault alone: the archive is looked after, and the
+    # API keeps the rights that it has.
+    world.apply(world.secret("reader", url="nowhere"))
+    world.look_again(*AUDIT)
+    world.wait_condition(*AUDIT, "ApiAvailable", "False", "InvalidSecret")
+    for kind in ("DatabaseReachable", "SchemaApplied"):
+        assert world.condition(*AUDIT, kind)["status"] == "True"
+    await execute(url, "SELECT payload FROM archive.events")
+    world.apply(world.secret("reader", url=url))
+    world.look_again(*AUDIT)
+    world.wait_condition(*AUDIT, "ApiAvailable", "True")
     # Without it, nothing of it is left, and the role may read no more.
     archive.pop("api")
     world.apply(world.consumer("audit", handler={"archive": archive}, replicas=0))

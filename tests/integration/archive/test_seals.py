@@ -6,14 +6,16 @@ import asyncio
 import dataclasses
 import re
 import subprocess
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from outbox_operator.adapters.postgres.archive_seals import seal_of
+from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.cli import archive_keeping as keeping
-from outbox_operator.errors import ConflictError
+from outbox_operator.errors import ConflictError, SpecError
 from outbox_operator.wire.archive import ArchiveSealing
 from support.archiving import ArchivePlace
 from support.waiting import eventually
@@ -256,8 +258,11 @@ async def test_what_retention_takes_leaves_its_hash(archive: ArchivePlace) -> No
     await archive.root.execute(ADD, "default", quarter(4 * 24 * 12), 3, 5)
     sealing = archive.config.sealing
     archive.change(sealing=dataclasses.replace(sealing, key_file=None))  # type: ignore[type-var]
-    said = await archive.upkeep()  # gives them a partition, seals them, and may not drop it
-    assert any("the seals are signed, and there is no key" in line for line in said), said
+    # Gives them a partition, and may neither seal them nor drop it.
+    well, said = await keeping.upkeep(archive.config)
+    assert not well
+    assert said[-1].startswith("FAILED: nothing was sealed, and no partition dropped"), said
+    assert "sealing.key_file" in said[-1]
     archive.change(sealing=sealing)
     said = await archive.upkeep()
     assert any(line.startswith("dropped partition rows_default_") for line in said)
@@ -280,6 +285,80 @@ async def test_what_retention_takes_leaves_its_hash(archive: ArchivePlace) -> No
     """)
     _, said = await verified(archive)
     assert re.search("WRONG: event .* was inserted: class default has 1 rows", said[0])
+
+
+async def with_comment(archive: ArchivePlace, seconds: int) -> None:
+    """What whoever owns the table says that events of a class are kept for."""
+    comment = f'{{"keep_seconds": {seconds}}}'
+    await archive.root.execute(f"COMMENT ON TABLE archive.events_orders IS '{comment}'")
+
+
+async def test_a_hand_that_looks_like_retention_is_named(archive: ArchivePlace) -> None:
+    """Events of this class are kept for 400 days, and go after an hour, by a comment or a hand."""
+    await archive.root.execute(ADD, "orders", quarter(4 * 24 * 100), 3, 6)
+    await archive.upkeep()  # a partition and a seal
+    await with_comment(archive, 3600)
+    assert not any(line.startswith("dropped") for line in await archive.upkeep())
+    # Without the configuration, the program itself drops it, and signs that it did.
+    rules = archive.config.rules
+    archive.rules(retention=rules.retention[1:])
+    assert any(line.startswith("dropped partition rows_orders_") for line in await archive.upkeep())
+    # Who verifies says what had to be kept.
+    well, said = await verified(archive)
+    assert not well
+    assert "nobody says how long class orders had to be kept: --kept orders=3600s" in said[0]
+    assert (await verified(archive, kept=["orders=1h"]))[0]
+    archive.change(rules=rules)
+    well, said = await verified(archive)
+    assert not well
+    assert re.search(
+        "WRONG: seal .*: its rows were dropped after 0.0416667 days, and class orders has to be "
+        "kept for 400 days", said[0],
+    )  # fmt: skip
+    assert "class orders: what was dropped had been kept for 0.0416667 days or more" in said
+    with pytest.raises(SpecError, match=r"--kept: wanted a class and a duration as orders=90d"):
+        await verified(archive, kept=["orders"])
+
+
+async def test_a_seal_of_dropped_rows_made_by_hand_is_named(archive: ArchivePlace) -> None:
+    """Of a chain that nobody signs, anybody may make the next seal; not the calendar."""
+    archive.change(sealing=ArchiveSealing(every_seconds=0, after_seconds=0))
+    await archive.root.execute("TRUNCATE archive.seals, archive.sealed_rows")
+    await archive.upkeep()
+    rows = await archive.root.fetch("SELECT * FROM archive.seals ORDER BY number")
+    seals = [seal_of(row) for row in rows]
+    gone, last = next(seal for seal in seals if seal.class_ == "orders"), seals[-1]
+    forged = dataclasses.replace(
+        gone, number=last.number + 1, kind="dropped", root=bytes(32), previous=last.hash,
+        archived_from=gone.low, archived_to=gone.high, sealed_at=datetime.now(UTC),
+        due_at=gone.high + timedelta(days=400),
+    ).closed()  # fmt: skip
+    await archive.root.execute("DELETE FROM archive.events WHERE class = 'orders'")
+    await archive.root.execute("DELETE FROM archive.sealed_rows WHERE seal = $1", gone.number)
+    await archive.root.execute(
+        statement("archive_seal_add", schema="archive"), *dataclasses.astuple(forged)
+    )
+    _, said = await verified(archive)
+    assert re.search("its rows were dropped at .*, and were to be kept until 20", "\n".join(said))
+
+
+async def test_what_was_gone_before_retention_came_stays_known(archive: ArchivePlace) -> None:
+    await archive.root.execute(ADD, "default", quarter(4 * 24 * 9), 4, 7)
+    await archive.upkeep()
+    await archive.root.execute("DELETE FROM archive.events WHERE key = 'k2' AND sequence = 2 "
+                               "AND stored_at < now() - interval '8 days'")  # fmt: skip
+    archive.rules(retention=(
+        archive.config.rules.retention[0],
+        dataclasses.replace(archive.config.rules.retention[1], keep_seconds=7 * 86_400.0),
+    ))  # fmt: skip
+    well, said = await keeping.upkeep(archive.config)
+    assert not well
+    assert any(
+        "had 3 rows that are older than the last seal, and 4 were sealed" in one for one in said
+    )
+    well, said = await verified(archive)
+    assert not well
+    assert "3 rows went with the partition, and seals have 4" in said[0]
 
 
 async def test_no_partition_goes_while_it_is_verified(archive: ArchivePlace) -> None:

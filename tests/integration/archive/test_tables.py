@@ -229,3 +229,31 @@ async def test_looks_go_by_index_and_open_the_partitions_of_their_time(place: Ar
             opened = set(re.findall(r"on (rows_default_2\w+)", plan))
             # Today and what is ahead; just after midnight yesterday too.
             assert 0 < len(opened) <= 5, f"{name}:\n{plan}"
+
+
+async def test_what_the_api_noted_is_forgotten_in_time(place: ArchivePlace) -> None:
+    place.with_api()
+    place.change(log_keep_seconds=30 * DAY)
+    await place.migrate()
+    for days in (1, 29, 31, 400):
+        at = datetime.now(UTC) - timedelta(days=days)
+        await place.root.execute(NOTED, at, 6000 if days == 400 else 1)
+        await place.root.execute(EXPORTED, at)
+    assert "forgot 6003 old entries of the API's logs" in await place.upkeep()
+    for table in ("access_log", "exports"):
+        assert await place.root.fetchval(f"SELECT count(*) FROM archive.{table}") == 2
+    place.change(api_role=None)  # what was noted goes on being forgotten
+    await place.migrate()
+    place.change(log_keep_seconds=2 * DAY)
+    assert "forgot 2 old entries of the API's logs" in await place.upkeep()
+
+
+NOTED = """
+INSERT INTO archive.access_log (at, subject, action, question, outcome, events, bytes, seconds)
+SELECT $1, 's', 'events', '{}', 'ok', 0, 0, 0 FROM generate_series(1, $2)
+"""
+EXPORTED = """
+INSERT INTO archive.exports (id, subject, began_at, ended_at, moment, format, question, skipped,
+                             events, bytes, sha256)
+VALUES (gen_random_uuid(), 's', $1, $1, $1, 'csv', '{}', 0, 0, 0, '')
+"""

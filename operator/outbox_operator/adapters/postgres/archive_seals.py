@@ -37,6 +37,7 @@ from outbox_operator.plan.postgres.archive_seals import (
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.advisory_locks import schema_lock
 from outbox_operator.wire.archive import SEAL_AFTER_SECONDS, SEAL_EVERY_SECONDS
+from outbox_operator.wire.tables import quoted
 
 _PIECE_ROWS: Final = 2000
 """Of a list of rows that one record holds: some 100 kB."""
@@ -163,22 +164,49 @@ class Sealer:
                 length = min(max(sealing.every, _SHORT), 2 * length)
         return (self._last.number if self._last else 0) - before
 
-    async def dropped(self, class_: str, leaf: Leaf) -> None:
-        """Write down that a partition goes, within the transaction that drops it."""
+    async def held(self, leaf: Leaf) -> int:
+        """How many rows of a partition that is about to go are sealed, in the same transaction."""
+        if self._last is None:
+            return 0
+        counted: int = await self._connection.fetchval(
+            self._sql("archive_seal_held", leaf=quoted(leaf.name)), timeout=_STATEMENT_SECONDS
+        )
+        return counted
+
+    async def dropped(self, class_: str, leaf: Leaf, keep: float, held: int) -> str | None:
+        """Write down that a partition went, at the end of the transaction that dropped it.
+
+        Args:
+            class_: Of its rows.
+            leaf: The partition.
+            keep: Seconds for which rows of the class are kept.
+            held: What `held` said.
+
+        Returns:
+            What was missing of the rows that were sealed; None: nothing.
+        """
         assert leaf.low is not None  # noqa: S101 - a default partition is never dropped
         assert leaf.high is not None  # noqa: S101
         if self._last is None:
-            return
+            return None
         rows = await self._connection.fetchval(
             self._sql("archive_seal_forget", entry=ENTRY_BYTES), class_, leaf.low, leaf.high
         )
-        if rows:
-            link = self._link(
-                self._last, await self._now(), "dropped", class_=class_, low=leaf.low,
-                high=leaf.high, rows=rows,
-            )  # fmt: skip
-            await self._write([link])
-            self._last = link
+        if not rows and not held:
+            return None
+        link = self._link(
+            self._last, await self._now(), "dropped", class_=class_, low=leaf.low, high=leaf.high,
+            rows=held, due_at=leaf.high + timedelta(seconds=keep),
+        )  # fmt: skip
+        await self._write([link])
+        self._last = link
+        if rows == held:
+            return None
+        return (
+            f"partition {leaf.name}, which retention dropped, had {held} rows that are older than "
+            f"the last seal, and {rows} were sealed: somebody deleted or inserted some. The chain "
+            f"has that in {link.name}"
+        )
 
     async def _settled(self) -> datetime:
         """A moment up to which all that was archived is committed."""
@@ -239,6 +267,7 @@ class Sealer:
         archived: tuple[datetime, datetime] | None = None,
         rows: int = 0,
         root: bytes = NOTHING,
+        due_at: datetime | None = None,
     ) -> Seal:
         """The seal behind another one."""
         archived_from, archived_to = archived or (low, high)
@@ -246,6 +275,7 @@ class Sealer:
             number=last.number + 1 if last else 1, kind=kind, class_=class_, low=low, high=high,
             archived_from=archived_from, archived_to=archived_to, rows=rows, root=root,
             previous=last.hash if last else NOTHING, sealed_at=now, key=self._sealing.key,
+            due_at=due_at,
         ).closed()  # fmt: skip
         sign = self._sealing.sign
         return link if sign is None else replace(link, signature=sign(link.hash))

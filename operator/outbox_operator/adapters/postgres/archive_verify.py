@@ -31,8 +31,10 @@ from outbox_operator.plan.postgres.archive_seals import (
     Head,
     Seal,
     Verify,
+    drop_faults,
     root_of,
     row_sql,
+    takes,
 )
 
 MOST_FINDINGS: Final = 20
@@ -53,6 +55,7 @@ class Verdict:
         signed: How many of them are signed.
         rows: Rows that are as they were sealed.
         dropped: Rows that retention has taken, of which the hash is left.
+        kept: For how many seconds they were kept at least, by class, the shortest.
         unsealed: Rows that no seal covers yet.
         sealed_to: What was archived before is sealed; None: nothing is.
         head: The last seal.
@@ -64,6 +67,7 @@ class Verdict:
     signed: int = 0
     rows: int = 0
     dropped: int = 0
+    kept: dict[str, float] = field(default_factory=dict)
     unsealed: int = 0
     sealed_to: datetime | None = None
     head: Head | None = None
@@ -88,6 +92,8 @@ class SealVerifier:
         keys: By fingerprint, what checks signatures; empty: they are not checked.
         known: Seals that somebody noted.
         overdue: How old what is sealed may be at most.
+        keep: Seconds for which rows of each class had to be kept, as somebody says who is not the
+            database.
     """
 
     def __init__(
@@ -99,12 +105,15 @@ class SealVerifier:
         keys: Mapping[str, Verify],
         known: Sequence[Head],
         overdue: timedelta,
+        keep: Mapping[str, float],
     ) -> None:
         self._connection = connection
         self._target = target
         self._schema = schema
         self._chain = Chain(keys, known)
         self._overdue = overdue
+        self._keep = keep
+        self._taken: dict[int, int] = {}
         self._verdict = Verdict()
         self._rows = ""
 
@@ -132,6 +141,10 @@ class SealVerifier:
                 ):
                     await self._check_window(window, list(group), dropped)
                 await self._check_rest()
+                for seal in dropped:
+                    for fault in drop_faults(seal, self._taken.get(seal.number, 0), self._keep):
+                        verdict.found(fault)
+                    _note_kept(verdict.kept, seal)
         return verdict
 
     async def _follow(self) -> list[Seal]:
@@ -162,8 +175,10 @@ class SealVerifier:
         for seal in seals:
             if seal.kind != "rows":
                 continue
-            if any(_takes(other, seal) for other in dropped):
+            taken = next((other for other in dropped if takes(other, seal)), None)
+            if taken is not None:
                 self._verdict.dropped += seal.rows
+                self._taken[taken.number] = self._taken.get(taken.number, 0) + seal.rows
                 continue
             covered.add((seal.class_, seal.low))
             await self._check_rows(seal)
@@ -241,14 +256,10 @@ class SealVerifier:
         return statement(name, schema=self._schema, **parts)
 
 
-def _takes(dropped: Seal, seal: Seal) -> bool:
-    """Whether retention took the rows of a seal with a partition."""
-    return (
-        dropped.number > seal.number
-        and dropped.class_ == seal.class_
-        and dropped.low <= seal.low
-        and seal.high <= dropped.high
-    )
+def _note_kept(kept: dict[str, float], seal: Seal) -> None:
+    if seal.due_at is not None:
+        seconds = (seal.due_at - seal.high).total_seconds()
+        kept[seal.class_] = min(seconds, kept.get(seal.class_, seconds))
 
 
 def _entries(lists: Sequence[bytes]) -> Iterator[bytes]:

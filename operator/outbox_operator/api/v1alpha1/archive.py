@@ -123,6 +123,11 @@ class ArchiveApi(ApiModel):
         "tenant. Default: every caller sees all events.",
     )
     replicas: int = Field(default=2, ge=0, le=100, description="Pods that answer.")
+    keepLog: Duration = Field(
+        default="365d",
+        description="Who asked for what, and the manifests of exports, are kept for so long; a day "
+        "or more.",
+    )
 
 
 class ArchiveSeals(ApiModel):

@@ -60,6 +60,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="a seal as an earlier verify or upkeep printed it: it has to be there still; may be "
         "given again",
     )  # fmt: skip
+    verify.add_argument(
+        "--kept", metavar="CLASS=DURATION", action="append", default=[],
+        help="how long a class had to be kept, where that was less than the configuration says "
+        "now, or where that has the class no more: orders=90d; may be given again",
+    )  # fmt: skip
     pod_options.configure(verify)
     write = verbs.add_parser(
         "write",
@@ -103,16 +108,18 @@ def run(args: argparse.Namespace) -> int:
                 login_file=args.login_file,
                 public_keys=args.public_key,
                 known=args.known,
+                kept=args.kept,
             )
         )
         print("\n".join(lines))
         return 0 if well else 1
     if args.archive == "migrate":
-        lines = asyncio.run(keeping.migrate(config, args.adoption_policy, dry_run=args.dry_run))
+        doing = keeping.migrate(config, args.adoption_policy, dry_run=args.dry_run)
     else:
-        lines = asyncio.run(keeping.upkeep(config))
+        doing = keeping.upkeep(config)
+    well, lines = asyncio.run(doing)
     print("\n".join(lines))
-    return 0
+    return 0 if well else 1
 
 
 def _serve(args: argparse.Namespace) -> int:

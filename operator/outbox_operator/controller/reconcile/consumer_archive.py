@@ -34,10 +34,13 @@ from outbox_operator.plan.passes.archive import (
     ArchiveResult,
     archive_claim,
     archive_result,
-    desired_archive,
     known_seal,
     plan_archive_tables,
     seal_key_missing,
+)
+from outbox_operator.plan.passes.archive_tables import (
+    desired_archive,
+    with_api,
 )
 from outbox_operator.plan.passes.pending import archive_pending
 from outbox_operator.plan.passes.result import SessionFailure
@@ -78,13 +81,11 @@ async def ensure_archive(
     if isinstance(logins, SessionFailure):
         context.background.cancel(owner.uid)
         done = logins
-    elif isinstance(reader, SessionFailure):
-        context.background.cancel(owner.uid)
-        done = reader
     else:
         work = partial(_with_logins, context, consumer, archive, logins, reader, tried, votes)
         approved = owner.annotations.get(meta.APPROVE_PLAN_ANNOTATION)
-        wishes = (owner.generation, owner.paused, approved, reader, *votes)
+        api = str(reader) if isinstance(reader, OutboxError) else reader
+        wishes = (owner.generation, owner.paused, approved, api, *votes)
         done = await in_background(context, owner, logins, wishes, work)
     if isinstance(done, Pending):
         return archive_pending(consumer, elsewhere=done.elsewhere)
@@ -97,14 +98,14 @@ async def ensure_archive(
 
 async def _reader(
     context: Context, consumer: Consumer, archive: ArchiveHandler
-) -> str | SessionFailure | None:
+) -> str | OutboxError | None:
     """The role that the archive's API logs in as, None without one; or why nobody knows."""
     api = api_of(consumer.spec)
     if api is None:
         return None
     field = f"{_FIELD}.api"
     found = await read_logins(context, consumer.meta, field, api_login(archive, api))
-    return found if isinstance(found, SessionFailure) else found.worker.user
+    return found.error if isinstance(found, SessionFailure) else found.worker.user
 
 
 async def _with_logins(
@@ -112,14 +113,18 @@ async def _with_logins(
     consumer: Consumer,
     archive: ArchiveHandler,
     logins: Logins,
-    reader: str | None,
+    reader: str | OutboxError | None,
     tried: dict[str, Logins],
     votes: Sequence[Vote],
 ) -> ArchiveResult:
-    desired = desired_archive(archive, "spec", writer=logins.worker.user, api_role=reader)
+    role = None if isinstance(reader, OutboxError) else reader
+    wanted = desired_archive(archive, "spec", writer=logins.worker.user, api_role=role)
     observed = await in_session(
-        context, consumer.meta, logins.owner, lambda admin: admin.archive.observe(desired)
+        context, consumer.meta, logins.owner, lambda admin: admin.archive.observe(wanted)
     )
+    desired, api_error = wanted, reader if isinstance(reader, OutboxError) else None
+    if not isinstance(observed, SessionFailure):
+        desired, api_error = with_api(archive, wanted, observed, api_error)
     claim = archive_claim(consumer, archive, context.living(meta.CONSUMER))
     plan = plan_archive_tables(consumer, archive, desired, observed, claim, votes)
     failure: SessionFailure | None = None
@@ -127,14 +132,17 @@ async def _with_logins(
         failure = await _migrate(context, consumer, archive, logins, desired, plan.migration)
     numbers: ArchiveNumbers | SessionFailure | None = None
     if plan.failure is None and failure is None and plan.part is None:
-        numbers = await _keep_up(context, consumer, archive, logins, plan.identity)
-        if not isinstance(numbers, SessionFailure):
+        failure = await _keep_up(context, consumer, archive, logins, desired, plan.identity)
+        numbers = await _read(context, consumer, logins, desired.schema)
+        if isinstance(numbers, SessionFailure):
+            failure = failure or numbers
+        elif failure is None:
             failure = await _try_worker(context, consumer, logins, plan.identity, tried)
     elif plan.held_as_it_is:
         numbers = await _read(context, consumer, logins, desired.schema)
     if isinstance(numbers, SessionFailure):
-        failure, numbers = numbers, None
-    return archive_result(consumer, plan, failure, numbers, datetime.now(UTC))
+        numbers = None
+    return archive_result(consumer, plan, failure, numbers, datetime.now(UTC), api_error)
 
 
 async def _migrate(
@@ -169,10 +177,13 @@ async def _keep_up(
     consumer: Consumer,
     archive: ArchiveHandler,
     logins: Logins,
+    desired: DesiredArchive,
     identity: str | None,
-) -> ArchiveNumbers | SessionFailure:
-    """Partitions ahead, what is new sealed, old ones dropped, and the numbers of what is left."""
-    schema = archive.schema_
+) -> SessionFailure | None:
+    """Partitions ahead, what is new sealed, old ones dropped; why not all of that could be done."""
+    if consumer.meta.paused:
+        return None
+    schema = desired.schema
     sealing: Sealing | None = None
     no_key: SessionFailure | None = None
     if archive.sealing is not None:
@@ -181,19 +192,19 @@ async def _keep_up(
         except OutboxError as error:  # partitions are looked after all the same
             no_key = SessionFailure(error=error, entered=True)
 
-    async def work(admin: PostgresAdmin) -> ArchiveNumbers:
-        if not consumer.meta.paused:
-            done = await admin.archive.maintain(schema, sealing)
-            if done.lacks_key and no_key is None:
-                raise seal_key_missing(schema)
-            if done.dropped:
-                log.info("archive %s: dropped %s", schema, ", ".join(done.dropped))
-            if done.sealed:
-                log.info("archive %s: %d seals, the last is %s", schema, done.sealed, done.head)
-        return await admin.archive.numbers(schema)
+    async def work(admin: PostgresAdmin) -> None:
+        done = await admin.archive.maintain(desired, sealing)
+        if done.dropped:
+            log.info("archive %s: dropped %s", schema, ", ".join(done.dropped))
+        if done.sealed:
+            log.info("archive %s: %d seals, the last is %s", schema, done.sealed, done.head)
+        for what in done.short:
+            log.error("archive %s: %s", schema, what)
+        if done.lacks_key and no_key is None:
+            raise seal_key_missing(schema)
 
     found = await in_session(context, consumer.meta, logins.owner, work)
-    return no_key or found
+    return found or no_key
 
 
 async def _sealing(
@@ -220,12 +231,11 @@ async def _sealing(
 
 async def _read(
     context: Context, consumer: Consumer, logins: Logins, schema: str
-) -> ArchiveNumbers | None:
-    """The numbers alone, while a person has to decide about the tables; None: they have none."""
-    numbers = await in_session(
+) -> ArchiveNumbers | SessionFailure:
+    """The numbers, whatever else could not be done."""
+    return await in_session(
         context, consumer.meta, logins.owner, lambda admin: admin.archive.numbers(schema)
     )
-    return None if isinstance(numbers, SessionFailure) else numbers
 
 
 async def _try_worker(

@@ -20,7 +20,13 @@ from outbox_operator.plan.archives import archive_of
 from outbox_operator.plan.doctor.findings import Check, Finding, error
 from outbox_operator.plan.doctor.logins import check_login, unreachable
 from outbox_operator.plan.doctor.postgres import PostgresFacts, check_postgres, check_schema, waits
-from outbox_operator.plan.passes.archive import archive_claim, desired_archive
+from outbox_operator.plan.passes.archive import (
+    archive_claim,
+)
+from outbox_operator.plan.passes.archive_tables import (
+    desired_archive,
+    with_api_as_found,
+)
 from outbox_operator.plan.passes.database import desired_database, schema_claim
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.postgres.archive_migrations import plan_archive
@@ -77,7 +83,8 @@ async def archive(work: Work, consumer: Consumer) -> AsyncIterator[Finding]:
     async def plan(admin: PostgresAdmin, role: str) -> MigrationPlan:
         desired = desired_archive(declared, "spec", writer=role)
         claim = archive_claim(consumer, declared, work.context.living(meta.CONSUMER))
-        return plan_archive(desired, await admin.archive.observe(desired), claim)
+        observed = await admin.archive.observe(desired)
+        return plan_archive(with_api_as_found(declared, desired, observed), observed, claim)
 
     needs = (consumer.spec.replicas or 1) + PER_TARGET + _SPARE
     async for one in _look(

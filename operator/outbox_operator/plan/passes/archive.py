@@ -21,13 +21,11 @@ from outbox_operator.api.v1alpha1.archive import (
     PendingArchivePlan,
 )
 from outbox_operator.errors import ConflictError, OutboxError
-from outbox_operator.plan.archives import rules_of
 from outbox_operator.plan.ownership import Claim, held_before
 from outbox_operator.plan.passes.approval import Question, Vote, allows, held, last_word
 from outbox_operator.plan.passes.inbox import InboxResult
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.plan_hash import plan_hash
-from outbox_operator.plan.postgres.archive_access import ApiAccess
 from outbox_operator.plan.postgres.archive_migrations import plan_archive
 from outbox_operator.plan.postgres.archive_numbers import ArchiveNumbers
 from outbox_operator.plan.postgres.archive_schema import (
@@ -92,38 +90,13 @@ class ArchiveResult(InboxResult):
         state: `status.archive`.
         complete: ArchiveComplete; None: nobody could look.
         fresh: Whether `state` has numbers of this pass; None: a look is under way.
+        api_error: Why its API cannot answer as declared.
     """
 
     state: ArchiveState | None = None
     complete: Part | None = None
     fresh: bool | None = False
-
-
-def desired_archive(
-    archive: ArchiveHandler, path: str, *, writer: str | None, api_role: str | None = None
-) -> DesiredArchive:
-    """The tables that an archive wants.
-
-    Args:
-        archive: As declared.
-        path: Where, for messages: "spec".
-        writer: Role that its pods log in as.
-        api_role: Role that its API logs in as; None: it has none.
-
-    Raises:
-        SpecError: As `rules_of`.
-    """
-    rules = rules_of(archive, path)
-    return DesiredArchive(
-        schema=archive.schema_,
-        keep=tuple((one.name, one.keep_seconds) for one in rules.retention),
-        extracted=tuple(sorted(rules.extract)),
-        writer=writer,
-        readers=tuple(sorted(set(archive.readers))),
-        api=None
-        if api_role is None or archive.api is None
-        else ApiAccess(role=api_role, tenant=archive.api.tenantColumn),
-    )
+    api_error: OutboxError | None = None
 
 
 def archive_claim(consumer: Consumer, archive: ArchiveHandler, living: frozenset[str]) -> Claim:
@@ -226,6 +199,7 @@ def archive_result(
     failure: SessionFailure | None,
     numbers: ArchiveNumbers | None,
     now: datetime,
+    api_error: OutboxError | None = None,
 ) -> ArchiveResult:
     """What a pass over an archive comes to.
 
@@ -235,6 +209,7 @@ def archive_result(
         failure: Why it could not be carried out.
         numbers: Read afterwards; None: nobody could.
         now: Time of the pass.
+        api_error: Why its API cannot answer as declared.
     """
     failure = plan.failure or failure
     refused = failure is not None and failure.worker
@@ -254,8 +229,9 @@ def archive_result(
         pending_move=_pending_move(plan),
         corrections=_corrections(plan) if failure is None else (),
         state=_state(consumer, plan, failure, numbers, now),
-        complete=None if failure is not None else _complete(consumer, numbers),
+        complete=_complete(consumer, numbers),
         fresh=numbers is not None,
+        api_error=api_error,
     )
 
 
@@ -325,9 +301,11 @@ def _state(
                 )
                 for gap in (numbers.first_gaps if provable(consumer) else ())
             ],
-            "lastSeal": numbers.last_seal,
             "sampledAt": stamp(now),
         }  # fmt: skip
+    if numbers is not None and failure is None:
+        # Else the chain may not be the one that was there, and what is remembered of it is proof.
+        update["lastSeal"] = numbers.last_seal
     return state.model_copy(update=update)
 
 

@@ -34,9 +34,7 @@ from outbox_operator.plan.passes.stream_moving import (
     KEPT_WHERE_DURABLE_WAS,
 )
 from outbox_operator.plan.scaling.result import Scaled
-from outbox_operator.plan.status.conditions import (
-    stamp,
-)
+from outbox_operator.plan.status.conditions import failed, stamp
 from outbox_operator.plan.status.sampled import of_archive, of_consumer
 from outbox_operator.plan.status.workload import Replicas, WorkloadResult
 from outbox_operator.reasons import Reason
@@ -217,10 +215,12 @@ def consumer_result(
     asked = inbox.question is not None or declared is None
     pending = durable.pending_move or (inbox.pending_move if asked else status.pendingMove)
     status = status.model_copy(update={"approvals": approvals, "pendingMove": pending})
-    of_pods = () if workload.part is None else (workload.part,)
-    if workload.beside is not None:
-        of_pods = (*of_pods, workload.beside[0])
     archived = inbox if isinstance(inbox, ArchiveResult) else ArchiveResult()
+    of_pods = () if workload.part is None else (workload.part,)
+    if archived.api_error is not None:  # its pods cannot tell
+        of_pods = (*of_pods, failed(ConditionType.API_AVAILABLE, archived.api_error))
+    elif workload.beside is not None:
+        of_pods = (*of_pods, workload.beside[0])
     of_scaling = None if scaled is None else scaled.part
     of_numbers = tuple(part for part in (of_scaling, archived.complete) if part is not None)
     return PassResult(

@@ -34,7 +34,12 @@ from outbox_operator.plan.postgres.grants import check_rights, grant_statements,
 from outbox_operator.plan.postgres.mark import Mark, parse_mark
 from outbox_operator.plan.postgres.migrations import check_server, make_plan, no_such_role
 from outbox_operator.plan.postgres.schema import literal, qualify
-from outbox_operator.plan.postgres.state import Grant, MigrationPlan, Statement
+from outbox_operator.plan.postgres.state import (
+    Grant,
+    MigrationPlan,
+    ObservedDatabase,
+    Statement,
+)
 from outbox_operator.plan.postgres.tables import missing, table_statements
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.tables import quoted
@@ -83,12 +88,10 @@ def plan_archive(desired: DesiredArchive, observed: ObservedArchive, claim: Clai
         api_role=None if desired.api is None else desired.api.role,
         comment=mark.comment if mark else (found.schema and found.schema.comment) or None,
     )
-    _check_api(desired, found.role)
-    for field, roles in (
-        ("readers", after.readers),
-        ("database", (after.relay_role,)),
-        ("api", (after.api_role,)),
-    ):
+    refused = api_refusal(desired, found)
+    if refused is not None:
+        raise refused
+    for field, roles in (("readers", after.readers), ("database", (after.relay_role,))):
         for role in roles:
             if role is not None and role not in found.roles:
                 raise SpecError(f"{field}: {no_such_role(role, found)}")
@@ -143,21 +146,25 @@ def _granted_by(schema: str, mark: Mark) -> tuple[Grant, ...]:
     return archive_grants(schema, writer=mark.relay_role, readers=mark.readers, api=mark.api_role)
 
 
-def _check_api(desired: DesiredArchive, owner: str) -> None:
-    """Raise SpecError for an API that could do more than read, or that knows no tenant."""
+def api_refusal(desired: DesiredArchive, found: ObservedDatabase) -> SpecError | None:
+    """Why an API cannot have what it wants: it could do more than read, knows no tenant, or its
+    role does not exist; None: it can."""
     api = desired.api
     if api is None:
-        return
-    if api.role in (owner, desired.writer):
-        raise SpecError(
+        return None
+    if api.role in (found.role, desired.writer):
+        return SpecError(
             f"api: wanted a role that reads and nothing else, found {api.role}, which writes the "
             f"archive or owns it; create another one: CREATE ROLE … LOGIN"
         )
     if api.tenant is not None and api.tenant not in desired.extracted:
-        raise SpecError(
+        return SpecError(
             f"api: tenant column: wanted one of those that are extracted "
             f"({', '.join(desired.extracted) or 'none'}), found {api.tenant!r}"
         )
+    if api.role not in found.roles:
+        return SpecError(f"api: {no_such_role(api.role, found)}")
+    return None
 
 
 def _extracted(desired: DesiredArchive, observed: ObservedArchive) -> Iterator[Statement]:

@@ -27,7 +27,12 @@ from outbox_operator.plan.postgres.archive_access import (
 )
 from outbox_operator.plan.postgres.schema import Column, Index, Table, literal, qualify
 from outbox_operator.plan.postgres.state import Grant, ObservedDatabase
-from outbox_operator.wire.archive import COLUMNS, EXTRACTED_TYPE, ArchiveConfig
+from outbox_operator.wire.archive import (
+    COLUMNS,
+    EXTRACTED_TYPE,
+    LOG_KEEP_SECONDS,
+    ArchiveConfig,
+)
 from outbox_operator.wire.tables import SCHEMA_VERSION
 
 EVENTS: Final = "events"
@@ -60,6 +65,7 @@ class DesiredArchive:
         writer: Role that the writer logs in as; it may own the tables as well.
         readers: Roles that may read, sorted.
         api: What its API wants of it; None: there is none.
+        log_keep: Seconds for which is kept what its API notes of questions and exports.
     """
 
     schema: str
@@ -68,6 +74,7 @@ class DesiredArchive:
     writer: str | None = None
     readers: tuple[str, ...] = ()
     api: ApiAccess | None = None
+    log_keep: float = LOG_KEEP_SECONDS
 
     @classmethod
     def of(cls, config: ArchiveConfig, *, writer: str | None) -> DesiredArchive:
@@ -81,6 +88,7 @@ class DesiredArchive:
             api=None
             if config.api_role is None
             else ApiAccess(role=config.api_role, tenant=config.tenant_column),
+            log_keep=config.log_keep_seconds,
         )
 
 
@@ -238,6 +246,7 @@ def other_tables(schema: str) -> tuple[Table, ...]:
             Column(name="hash", type="bytea"),
             Column(name="key", type="text", nullable=True),
             Column(name="signature", type="bytea", nullable=True),
+            Column(name="due_at", type=moment, nullable=True),
         ),
         primary_key=("number",),
     )

@@ -2,7 +2,8 @@
 
 A seal of `rows` covers those of a class, of a quarter of an hour of the stream's time, that were
 archived between two moments. One of `idle` says that between two moments nothing was archived, one
-of `dropped` that retention took the rows of a stretch away. Each holds the hash of the one before.
+of `dropped` that retention took the rows of a stretch away: how many were there, and from when on
+they were old enough. Each holds the hash of the one before.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class Seal:
         hash: Of all of that.
         key: Fingerprint of the public key that its signature needs; None: it has none.
         signature: Of `hash`.
+        due_at: From when on the youngest of dropped rows was old enough; None of the others.
     """
 
     number: int
@@ -69,10 +71,14 @@ class Seal:
     hash: bytes = b""
     key: str | None = None
     signature: bytes | None = None
+    due_at: datetime | None = None
 
     def content(self) -> bytes:
         """The bytes that its hash is of."""
-        moments = (self.low, self.high, self.archived_from, self.archived_to, self.sealed_at)
+        due = () if self.due_at is None else (self.due_at,)
+        moments = (
+            self.low, self.high, self.archived_from, self.archived_to, self.sealed_at, *due,
+        )  # fmt: skip
         return json.dumps(
             [
                 "outbox archive seal", _FORMAT, self.number, self.kind, self.class_,
@@ -160,6 +166,56 @@ def shorter(start: datetime, end: datetime, rows: int) -> datetime:
     """
     length = (end - start) / timedelta(seconds=1)
     return min(end, start + timedelta(seconds=max(1.0, 0.9 * length * MOST_ROWS / rows)))
+
+
+def takes(dropped: Seal, seal: Seal) -> bool:
+    """Whether retention took the rows of a seal with a partition."""
+    return (
+        dropped.number > seal.number
+        and dropped.class_ == seal.class_
+        and dropped.low <= seal.low
+        and seal.high <= dropped.high
+    )
+
+
+def drop_faults(seal: Seal, sealed: int, keep: Mapping[str, float]) -> Iterable[str]:
+    """Why what a seal says was dropped should not have been, or not so.
+
+    Args:
+        seal: Of kind `dropped`.
+        sealed: Rows that seals have of what it took.
+        keep: Seconds for which rows of each class had to be kept.
+    """
+    if seal.rows != sealed:
+        yield (
+            f"{seal.name}: {seal.rows} rows went with the partition, and seals have {sealed}: "
+            "somebody deleted or inserted some before retention took it"
+        )
+    if seal.due_at is None:
+        yield f"{seal.name} says that rows were dropped, and not when they were old enough"
+        return
+    if seal.sealed_at < seal.due_at:
+        yield (
+            f"{seal.name}: its rows were dropped at {seal.sealed_at:%Y-%m-%d %H:%M:%S}, and were "
+            f"to be kept until {seal.due_at:%Y-%m-%d %H:%M:%S}"
+        )
+    kept = (seal.due_at - seal.high).total_seconds()
+    agreed = keep.get(seal.class_)
+    if agreed is None:
+        yield (
+            f"{seal.name}: its rows were dropped after {days(kept)}, and nobody says how long "
+            f"class {seal.class_} had to be kept: --kept {seal.class_}={kept:.0f}s if it was right"
+        )
+    elif kept < agreed:
+        yield (
+            f"{seal.name}: its rows were dropped after {days(kept)}, and class {seal.class_} has "
+            f"to be kept for {days(agreed)}: --kept {seal.class_}={kept:.0f}s if that was less then"
+        )
+
+
+def days(seconds: float) -> str:
+    """A duration for people."""
+    return f"{seconds / 86_400:g} days"
 
 
 class Chain:

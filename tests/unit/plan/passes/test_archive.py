@@ -12,7 +12,7 @@ from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Consumer
 from outbox_operator.api.v1alpha1.archive import ArchiveState
 from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
-from outbox_operator.errors import CredentialsError, OutboxError, PostgresError
+from outbox_operator.errors import ConflictError, CredentialsError, OutboxError, PostgresError
 from outbox_operator.plan.archives import archive_of
 from outbox_operator.plan.passes.approval import Vote
 from outbox_operator.plan.passes.archive import (
@@ -20,10 +20,13 @@ from outbox_operator.plan.passes.archive import (
     ArchiveResult,
     archive_claim,
     archive_result,
-    desired_archive,
     plan_archive_tables,
 )
-from outbox_operator.plan.passes.consumer import keeps_pods
+from outbox_operator.plan.passes.archive_tables import (
+    desired_archive,
+    with_api,
+)
+from outbox_operator.plan.passes.consumer import consumer_result, keeps_pods
 from outbox_operator.plan.passes.durable import DurableResult
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.postgres.archive_numbers import ArchiveNumbers, Gap
@@ -31,6 +34,7 @@ from outbox_operator.plan.postgres.archive_schema import ObservedArchive
 from outbox_operator.plan.postgres.mark import Mark
 from outbox_operator.plan.postgres.state import ObservedDatabase, ObservedSchema
 from outbox_operator.plan.state import Owner
+from outbox_operator.plan.status.workload import WorkloadResult, replicas
 from outbox_operator.plan.steps import Change
 from outbox_operator.reasons import Reason
 from support.passes import NOW, paused
@@ -200,3 +204,74 @@ def test_nobody_claims_more_than_the_numbers_prove(
     assert (state.completeTo, state.gaps) == (to, gaps)
     if reason == Reason.EVENTS_MISSING:
         assert "shard 1 of /shop/orders: 8 to 9" in part.message
+
+
+BROKEN = SessionFailure(
+    error=ConflictError("seal 3 is gone", reason=Reason.SEAL_BROKEN), entered=True
+)
+
+
+def test_what_is_missing_is_told_while_nothing_can_be_sealed() -> None:
+    before = audit(ArchiveState(database="7:1", rows=5, lastSeal="3:aa"))
+    numbers = dataclasses.replace(WHOLE, gaps=1, first_gaps=(GAP,), last_seal="9:ff")
+    result = told(before, planned(before), numbers, BROKEN)
+    assert [part.reason for part in result.parts] == [Reason.CONNECTED, Reason.SEAL_BROKEN]
+    assert result.complete is not None
+    assert result.complete.reason == Reason.EVENTS_MISSING
+    assert result.state is not None
+    assert (result.state.rows, result.state.gaps) == (9, 1)
+    assert result.state.lastSeal == "3:aa", "the chain may be another one now"
+    assert result.fresh
+
+
+API = {
+    "connectionSecretRef": {"name": "reader"},
+    "jwt": {"issuer": "i", "audience": "a", "jwksUrl": "https://i/keys"},
+}
+NO_SECRET = CredentialsError("Secret shop/reader does not exist", reason=Reason.SECRET_NOT_FOUND)
+
+
+@pytest.mark.parametrize(
+    ("role", "error", "marked", "wanted", "said"),
+    [
+        ("api", None, "api", "api", None),
+        ("api", None, None, "api", None),
+        (None, NO_SECRET, "api", "api", "does not exist"),
+        (None, NO_SECRET, None, None, "does not exist"),
+        (None, NO_SECRET, "dropped", None, "does not exist"),
+        ("dropped", None, "api", "api", "dropped"),
+        ("writer", None, "api", "api", "reads and nothing else"),
+        ("keeper", None, None, None, "reads and nothing else"),
+    ],
+)
+def test_an_api_that_cannot_be_as_declared_stays_as_it_is(
+    role: str | None,
+    error: OutboxError | None,
+    marked: str | None,
+    wanted: str | None,
+    said: str | None,
+) -> None:
+    resource = audit(api=API)
+    archive = archive_of(resource.spec)
+    assert archive is not None
+    comment = Mark(owner=Owner.of(resource.meta), api_role=marked).text()
+    schema = ObservedSchema(owner="keeper", owned=True, may_create=True, comment=comment)
+    roles = frozenset({"writer", "keeper", "api"})
+    database = dataclasses.replace(NOTHING.database, schema=schema, roles=roles)
+    observed = dataclasses.replace(NOTHING, database=database)
+    desired = desired_archive(archive, "spec", writer="writer", api_role=role)
+    kept, refused = with_api(archive, desired, observed, error)
+    assert (kept.api and kept.api.role) == wanted
+    assert (said is None) == (refused is None)
+    assert said is None or said in str(refused)
+    plan = plan_archive_tables(
+        resource, archive, kept, observed, archive_claim(resource, archive, frozenset())
+    )
+    result = archive_result(resource, plan, None, WHOLE, NOW, refused)
+    assert [part.status for part in result.parts] == ["True", "True"]
+    whole = consumer_result(resource, DurableResult(parts=()), result, WorkloadResult(), NOW,
+                            pods=replicas(None))  # fmt: skip
+    parts = {part.type: part for part in whole.parts}
+    assert (ConditionType.API_AVAILABLE in parts) == (said is not None)
+    if said is not None:
+        assert said in parts[ConditionType.API_AVAILABLE].message

@@ -14,6 +14,7 @@ from outbox_operator.plan.postgres.archive_seals import (
     Head,
     Kind,
     Seal,
+    drop_faults,
     shorter,
 )
 
@@ -57,7 +58,7 @@ def test_each_field_counts() -> None:
     changes = {
         "number": 3, "kind": "idle", "class_": "b", "low": BEGINNING + HOUR, "high": BEGINNING,
         "archived_from": BEGINNING, "archived_to": BEGINNING, "rows": 2, "root": b"x",
-        "previous": b"x", "sealed_at": BEGINNING + 9 * HOUR, "key": "k",
+        "previous": b"x", "sealed_at": BEGINNING + 9 * HOUR, "key": "k", "due_at": BEGINNING,
     }  # fmt: skip
     for name, value in changes.items():
         changed = replace(seal, **{name: value})  # type: ignore[arg-type]
@@ -122,3 +123,29 @@ def test_rounds_that_hold_too_many_rows_get_shorter() -> None:
         assert start < end < before
     assert end - start > timedelta(seconds=5)
     assert shorter(start, start + timedelta(seconds=2), 10**12) == start + timedelta(seconds=1)
+
+
+DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "keep", "wanted"),
+    [
+        ({}, {"a": 86_400.0}, None),
+        ({}, {"a": 3600.0}, None),
+        ({"rows": 2}, {"a": 86_400.0}, "2 rows went with the partition, and seals have 1"),
+        ({"due_at": None}, {"a": 86_400.0}, "not when they were old enough"),
+        ({"sealed_at": BEGINNING + DAY}, {"a": 86_400.0}, "were to be kept until 1970-01-02 01:00"),
+        ({}, {"a": 172_800.0}, "after 1 days, and class a has to be kept for 2 days"),
+        ({}, {}, "nobody says how long class a had to be kept: --kept a=86400s"),
+    ],
+)
+def test_what_retention_took_was_due(
+    change: dict[str, object], keep: dict[str, float], wanted: str | None
+) -> None:
+    [_, dropped] = chain("rows", "dropped")
+    due = BEGINNING + HOUR + DAY
+    dropped = replace(dropped, due_at=due, sealed_at=due)
+    found = list(drop_faults(replace(dropped, **change), 1, keep))  # type: ignore[arg-type]
+    assert len(found) == (wanted is not None)
+    assert wanted is None or wanted in found[0]
