@@ -25,7 +25,7 @@ from outbox_operator.consumer.app import App, build_handler
 from outbox_operator.consumer.handlers.python import PythonHandler
 from outbox_operator.consumer.handlers.registry import Handlers
 from outbox_operator.consumer.handlers.types import Handler
-from outbox_operator.telemetry.tracing import Tracer
+from outbox_operator.telemetry.tracer import Tracer
 from outbox_operator.wire.config import (
     ConsumerConfig,
     HttpHandlerConfig,

@@ -57,7 +57,8 @@ from outbox_operator.telemetry import tracing
 from outbox_operator.telemetry.health import Check, HealthServer
 from outbox_operator.telemetry.logging import bind
 from outbox_operator.telemetry.readiness import ServerState
-from outbox_operator.telemetry.tracing import Tracer, process_spans_are_children
+from outbox_operator.telemetry.tracer import Tracer
+from outbox_operator.telemetry.tracing import process_spans_are_children
 from outbox_operator.wire import dead_letters
 from outbox_operator.wire.config import ConsumerConfig
 

@@ -26,7 +26,7 @@ from outbox_operator.consumer.handler_calls import Inbox
 from outbox_operator.consumer.handlers.types import Context, Handler, Outcome, ReceivedEvent
 from outbox_operator.consumer.key_queues import Item
 from outbox_operator.telemetry.logging import bind
-from outbox_operator.telemetry.tracing import MOST_LINKS, Attributes, Span, Tracer
+from outbox_operator.telemetry.tracer import MOST_LINKS, Attributes, Span, Tracer
 from outbox_operator.wire.config import ConsumerConfig
 from outbox_operator.wire.headers import TRACEPARENT
 from outbox_operator.wire.subjects import names_key

@@ -31,7 +31,7 @@ from outbox_operator.relay.signals import Signals
 from outbox_operator.relay.sinks import open_sink
 from outbox_operator.telemetry.health import HealthServer
 from outbox_operator.telemetry.logging import bind
-from outbox_operator.telemetry.tracing import Tracer
+from outbox_operator.telemetry.tracer import Tracer
 from outbox_operator.wire.subjects import nudge_subject
 
 log = logging.getLogger(__name__)

@@ -43,7 +43,7 @@ from outbox_operator.relay.signals import Signals
 from outbox_operator.relay.stream import ShardStream
 from outbox_operator.relay.traces import Traces
 from outbox_operator.relay.wakeup import Wakeup
-from outbox_operator.telemetry.tracing import Tracer
+from outbox_operator.telemetry.tracer import Tracer
 from outbox_operator.wire.trace_context import trace_id_in
 
 log = logging.getLogger(__name__)

@@ -30,7 +30,7 @@ from outbox_operator.relay.shard_session import ShardSession
 from outbox_operator.relay.signals import Signals
 from outbox_operator.relay.sweeper import Sweeper
 from outbox_operator.telemetry.logging import bind
-from outbox_operator.telemetry.tracing import Tracer
+from outbox_operator.telemetry.tracer import Tracer
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from outbox_operator.relay.repeated_ids import RepeatedIds
 from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.signals import Signals
 from outbox_operator.relay.wakeup import Wakeup
-from outbox_operator.telemetry.tracing import Tracer
+from outbox_operator.telemetry.tracer import Tracer
 
 log = logging.getLogger(__name__)
 

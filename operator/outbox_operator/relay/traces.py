@@ -27,7 +27,7 @@ from outbox_operator.adapters.postgres.rows import (
 )
 from outbox_operator.relay.poison import PagePlan
 from outbox_operator.relay.settings import Settings
-from outbox_operator.telemetry.tracing import MOST_LINKS, Attributes, Span, Tracer
+from outbox_operator.telemetry.tracer import MOST_LINKS, Attributes, Span, Tracer
 from outbox_operator.wire.trace_context import TraceParent, sampled_parents_in
 
 _WAIT: Final = "outbox wait"

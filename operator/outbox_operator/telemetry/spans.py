@@ -39,7 +39,7 @@ from opentelemetry.util.types import Attributes as OtelAttributes
 
 from outbox_operator.telemetry.collector import BoundedSession
 from outbox_operator.telemetry.logging import bind
-from outbox_operator.telemetry.tracing import MOST_LINKS, Attributes, Kind, Span, Tracer
+from outbox_operator.telemetry.tracer import MOST_LINKS, Attributes, Kind, Span, Tracer
 from outbox_operator.version import VERSION
 from outbox_operator.wire.trace_context import TraceParent, parent_of
 
@@ -99,7 +99,7 @@ def _resource(defaults: dict[str, str]) -> Resource:
 
 
 class _Span:
-    """See `telemetry.tracing.Span`."""
+    """See `telemetry.tracer.Span`."""
 
     __slots__ = ("span",)
 
@@ -123,7 +123,7 @@ class _Span:
 
 
 class SdkTracer:
-    """See `telemetry.tracing.Tracer`.
+    """See `telemetry.tracer.Tracer`.
 
     Args:
         ours: Whether nobody else closes the provider.

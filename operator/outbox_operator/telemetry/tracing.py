@@ -1,4 +1,4 @@
-"""Whether spans are made, and the few things that are done with them.
+"""Whether spans are made: what the environment asks for.
 
 Each role calls `start` once. While OpenTelemetry's own environment variables do not ask for spans
 there is no tracer, nothing of OpenTelemetry is imported, and what would make spans tests one None.
@@ -9,77 +9,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Final, Literal, Protocol
+from collections.abc import Mapping
+from typing import Final
 
-from outbox_operator.wire.trace_context import TraceParent
+from outbox_operator.telemetry.tracer import Tracer
 
 log = logging.getLogger(__name__)
 
-MOST_LINKS: Final = 8
-"""Of a span about many events; each would cost as much as a span."""
 PROCESS_SPANS: Final = "OUTBOX_PROCESS_SPANS"
 """Whether the span of a handler is `linked` to the producer's, or its `child`."""
 
 _PROTOCOL: Final = "http/protobuf"
-
-Kind = Literal["internal", "client", "producer", "consumer"]
-Attributes = Mapping[str, str | int]
-
-
-class Span(Protocol):
-    """A span that was begun."""
-
-    @property
-    def place(self) -> TraceParent:
-        """What its children name, and spans that link to it."""
-
-    def set(self, attributes: Attributes) -> None:
-        """Add attributes."""
-
-    def end(self, at: int | None = None, *, error: str = "") -> None:
-        """End it; call once.
-
-        Args:
-            at: When, in nanoseconds since 1970; None: now.
-            error: What went wrong, in a sentence without secrets; empty: nothing did.
-        """
-
-
-class Tracer(Protocol):
-    """Makes spans. Nothing of it waits, and nothing of it raises."""
-
-    def begin(
-        self,
-        name: str,
-        kind: Kind,
-        parent: TraceParent | None,
-        attributes: Attributes,
-        *,
-        links: Sequence[TraceParent] = (),
-        start: int | None = None,
-    ) -> Span:
-        """Begin a span.
-
-        Args:
-            name: Of few values: no ids.
-            parent: None: it begins a trace, which is recorded as those of its links are.
-            links: `MOST_LINKS` of them at most.
-            start: In nanoseconds since 1970; None: now.
-        """
-
-    def active(self, span: Span) -> AbstractContextManager[object]:
-        """Make a span the parent of those that the code in the block begins."""
-
-    def within(self, headers: Mapping[str, str]) -> AbstractContextManager[object]:
-        """The same with the span that headers name, if any, recorded or not.
-
-        They are read when somebody asks, which few handlers do.
-        """
-
-    def close(self) -> None:
-        """Hand on the spans that are left, within a bounded time."""
 
 
 def start(role: str, *, name: str, namespace: str) -> Tracer | None:

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
 from outbox_operator.errors import SpecError
 
 if TYPE_CHECKING:
-    from outbox_operator.wire.archive import ArchiveConfig
-    from outbox_operator.wire.archive_api import ArchiveApiConfig
+    from _typeshed import DataclassInstance
 
 CONFIG_PATH_ENV: Final = "OUTBOX_CONFIG"
 CONFIG_MOUNT: Final = "/etc/outbox"
@@ -205,8 +204,8 @@ class ConsumerConfig:
     health_port: int = HEALTH_PORT
 
 
-def encode(config: RelayConfig | ConsumerConfig | ArchiveConfig | ArchiveApiConfig) -> str:
-    """The JSON document of a configuration, stable across runs so that its hash is too.
+def encode(config: DataclassInstance) -> str:
+    """The JSON document of a role's configuration, stable across runs so that its hash is too.
 
     What is not used is left out: a process of the version before knows no field of tomorrow.
     """
