@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from generate import archiving, handling, svg
+from generate import archiving, handling, performance_charts
 from generate.tables import Figures, count, table
 
 FOLDER: Final = Path("docs/explanation")
@@ -23,7 +23,6 @@ FIGURES: Final = FOLDER / "figures"
 CHARTS: Final = FOLDER / "img"
 _FILES: Final = ("relay.json", "peers.json", "consumer.json", "archive.json")
 _BLOCK: Final = re.compile(r"(<!-- figures: ([a-z_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-_CHART_POINTS: Final = 150
 
 
 def files(root: Path) -> dict[Path, str]:
@@ -50,20 +49,20 @@ def render(
             "conditions", lambda: _conditions(relay["conditions"], relay.get("again", {})),
             ("conditions",),
         ),
-        _Block("drain", lambda: _drain(relay), ("drain",), lambda: _drain_chart(relay)),
+        _Block("drain", lambda: _drain(relay), ("drain",), lambda: performance_charts.drain(relay)),
         _Block("cpu", lambda: _cpu(relay), ("drain",)),
         _Block("sizes", lambda: _sizes(relay), ("drain", "sizes")),
         _Block(
             "latency", lambda: _latency(relay["latency"]), ("latency",),
-            lambda: _latency_chart(relay["latency"], peers),
+            lambda: performance_charts.latency(relay["latency"], peers),
         ),
         _Block("writers", lambda: _writers(relay["writer_overhead"]), ("writer_overhead",)),
         _Block("idle", lambda: _idle(relay["idle"]), ("idle",)),
         _Block(
             "steady", lambda: _steady(relay["steady"]), ("steady",),
-            lambda: _steady_chart(relay["steady"]),
+            lambda: performance_charts.steady(relay["steady"]),
         ),
-        _Block("peers", lambda: _peers(peers), ("peers",), lambda: _peers_chart(peers)),
+        _Block("peers", lambda: _peers(peers), ("peers",), lambda: performance_charts.peers(peers)),
         _Block("handling", lambda: handling.rates(consumer), ("consume_events_per_s",)),
         _Block("duplicates", lambda: handling.duplicates(consumer), ("duplicates",)),
         _Block("library", lambda: handling.library(consumer["client"]), ("client",)),
@@ -366,90 +365,4 @@ def _peers(peers: Figures) -> str:
         )
         + f"\nLatency at {count(peers['latency_events_per_s'])} events/s:\n\n"
         + table(["milliseconds", "p50", "p95", "p99", "max", "CPU, % of a core"], latencies)
-    )
-
-
-def _drain_chart(relay: Figures) -> str:
-    drain = relay["drain"]
-    yardsticks = {
-        "nats bench js pub async": drain["nats_bench"]["median"],
-        "nats bench with message ids": drain["nats_bench_with_ids"]["median"],
-    }
-    ours = {
-        "relay": drain["drain_events_per_s"],
-        "relay, transactions held": drain["held_transaction"]["drain_events_per_s"],
-    }
-    if shards := relay.get("shards"):
-        ours["relay, 4 shards"] = shards["relays_1"]["drain_events_per_s"]
-        ours["2 relays, 4 shards"] = shards["relays_2"]["drain_events_per_s"]
-    groups = [
-        svg.Group(name, [svg.Bar(value, count(value))], ours=name in ours)
-        for name, value in {**yardsticks, **ours}.items()
-    ]
-    return svg.bars(
-        "Draining a backlog", f"{drain['payload_bytes']}-byte payloads, per second", groups
-    )
-
-
-def _latency_chart(latency: Figures, peers: Figures) -> str:
-    found: list[tuple[str, Figures, bool]] = [
-        ("floor (no relay)", latency["floor"], False),
-        ("nudge", latency["nudge"], True),
-        ("polling only", latency["polling"], True),
-        *(
-            (name, figures["latency"]["polling"], False)
-            for name, figures in peers.get("peers", {}).items()
-            if "nudge" not in figures["latency"]
-        ),
-    ]
-    groups = [
-        svg.Group(
-            name,
-            [
-                svg.Bar(figures["p50"], f"{figures['p50']} p50"),
-                svg.Bar(figures["p99"], f"{figures['p99']} p99"),
-            ],
-            ours=ours,
-        )
-        for name, figures, ours in found
-    ]
-    return svg.bars(
-        "From commit to consumer", f"milliseconds, {latency['events_per_s']} events/s", groups
-    )
-
-
-def _peers_chart(peers: Figures) -> str:
-    groups = [
-        svg.Group(
-            name,
-            [
-                svg.Bar(found[kind]["drain_events_per_s"],
-                        f"{count(found[kind]['drain_events_per_s'])} {word}")
-                for kind, word in (("drain_warm", "warm"), ("drain", "cold"))
-            ],
-            ours=index == 0,
-        )
-        for index, (name, found) in enumerate(peers["peers"].items())
-    ]  # fmt: skip
-    return svg.bars(
-        "Beside peers", f"drain, {peers['payload_bytes']}-byte payloads, events per second", groups
-    )
-
-
-def _steady_chart(steady: Figures) -> str:
-    step = max(1, len(steady["samples"]) // _CHART_POINTS)
-    samples = steady["samples"][::step]
-
-    def panel(label: str, name: str, unit: str) -> svg.Panel:
-        return svg.Panel(label, [(sample["s"], sample[name]) for sample in samples], unit)
-
-    return svg.lines(
-        f"{count(steady['events_per_s'])} events/s, all the time",
-        "sampled every 5 seconds",
-        [
-            panel("relay memory", "rss_mb", "MB"),
-            panel("lag", "lag", "events"),
-            panel("dead rows, cursors", "dead_cursors", "rows"),
-        ],
-        f"{count(steady['samples'][-1]['s'])} s",
     )

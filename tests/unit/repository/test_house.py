@@ -53,7 +53,11 @@ def test_the_source_root_never_shadows_the_standard_library() -> None:
 
 
 def test_modules_stay_small() -> None:
-    sizes = {f: len(f.read_text().splitlines()) for f in PACKAGE.rglob("*.py")}
+    sizes = {
+        f: len(f.read_text().splitlines())
+        for top in (PACKAGE, ROOT / "hack")
+        for f in top.rglob("*.py")
+    }
     assert {str(f.relative_to(ROOT)): n for f, n in sizes.items() if n > 400} == {}
 
 
