@@ -126,6 +126,11 @@ check-delivery: setup ## Writers, faults, and every event accounted for; SEED SE
 check-archive: setup ## What writes an archive, its database and broker killed, and every event accounted for; SEED SECONDS
 	PYTHONPATH=tests $(RUN) python -m support.archive_soak $(call given,SEED SECONDS)
 
+.PHONY: check-archive-api
+check-archive-api: setup ## The archive's API, asked by schemathesis whatever its OpenAPI allows and more; SEED SECONDS
+	PYTHONPATH=tests $(RUN) python -m support.archive_fuzz $(call given,SEED SECONDS)
+	cp build/check-archive-api.json docs/explanation/figures/archive-api.json
+
 .PHONY: test-cluster
 test-cluster: setup ## Real kube-apiserver, PostgreSQL and nats-server; no pods
 	$(PYTEST) tests/cluster $(ARGS)

@@ -106,6 +106,7 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
         _program("prometheus-alertmanager", "prometheus-alertmanager"),
         _program("zsh", "zsh"),
         _program("fish", "fish"),
+        _program("chromium-headless-shell", "chromium-headless-shell"),
     ),
 }
 

@@ -88,6 +88,8 @@ class ArchiveApiConfig:
     """Columns that the archive's rules extract."""
     tenant_column: str | None = None
     """One of them, which says whose an event is. None: every caller sees all events."""
+    page: bool = True
+    """Whether there is a page at `/`, for people. It asks for a token, as every question does."""
     limits: ApiLimits = field(default_factory=ApiLimits)
     drain_seconds: float = 25.0
     port: int = API_PORT

@@ -122,6 +122,11 @@ class ArchiveApi(ApiModel):
         description="Extracted column that says whose an event is: a caller sees those of one "
         "tenant. Default: every caller sees all events.",
     )
+    page: bool = Field(
+        default=True,
+        description="Whether there is a page at `/`, for people; it asks for a token, as the API "
+        "does.",
+    )
     replicas: int = Field(default=2, ge=0, le=100, description="Pods that answer.")
     keepLog: Duration = Field(
         default="365d",

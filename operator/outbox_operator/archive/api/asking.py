@@ -63,7 +63,7 @@ PAGING: Final = (
     Parameter("after", "What `next` of the page before says."),
     Parameter("fields", "What to return of each event, separated by commas."),
 )
-_OF_EXPORTS: Final = (PAGING[0], PAGING[-1])
+OF_EXPORTS: Final = (PAGING[0], PAGING[-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +144,7 @@ def selection(
         ProblemError: It cannot be answered; names each field with what was wanted and found.
     """
     reader = _Reader(given)
-    known = {one.name: one for one in (*vocabulary.filters(), *(PAGING if paged else _OF_EXPORTS))}
+    known = {one.name: one for one in (*vocabulary.filters(), *(PAGING if paged else OF_EXPORTS))}
     if by_key is not None:
         del known["key"]
     _check_names(reader, known)

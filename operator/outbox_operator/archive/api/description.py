@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from outbox_operator.archive.api import asking, reporting
+from outbox_operator.adapters.postgres.archive_reports import Interval
+from outbox_operator.archive.api import asking, places, reporting
 from outbox_operator.archive.api.asking import Parameter, Vocabulary
 from outbox_operator.archive.api.problems import MEDIA_TYPE
 from outbox_operator.archive.api.tokens import EVENTS_EXPORT, EVENTS_READ, REPORTS_READ
@@ -40,6 +41,23 @@ _PROBLEMS: Final = {
     429: "The caller asks too often.",
     503: "A server is away; ask again.",
 }
+_TEXT: Final = {
+    "type": "string", "maxLength": asking.MOST_CHARACTERS, "pattern": r"^[^\x00]*$",
+}  # fmt: skip
+_MOMENT: Final = {"type": "string", "format": "date-time"}
+_SECONDS: Final = {"type": "string", "pattern": "^[0-9]+$"}
+_HEADERS: Final = {
+    401: {"WWW-Authenticate": ("`Bearer`.", {"type": "string"})},
+    403: {"WWW-Authenticate": ("`Bearer`, with what is lacking.", {"type": "string"})},
+    429: {"Retry-After": ("Seconds after which to ask again.", _SECONDS)},
+    503: {"Retry-After": ("Seconds after which to ask again.", _SECONDS)},
+}
+ID: Final = {"format": "uuid"}
+"""What is known of an id in a path."""
+KEY: Final = {**_TEXT, "minLength": 1}
+"""Of the key of an entity."""
+REPORT: Final = {"enum": list(reporting.NAMES)}
+"""Of the name of a report."""
 _NULLABLE_TYPES: Final = {
     "bigint": "integer",
     "integer": "integer",
@@ -97,13 +115,18 @@ def export(vocabulary: Vocabulary) -> dict[str, Any]:
         },
     }
     said["responses"][413] = _answer("The body is too large.", _PROBLEM, MEDIA_TYPE)
-    names = (one.name for one in vocabulary.filters())
-    texts = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-    properties: dict[str, Any] = dict.fromkeys((*names, "order", "fields"), texts)
+    said["responses"][200]["headers"] = _headers({
+        "Location": ("Where its manifest is, once it has ended.", {"type": "string"}),
+        "Outbox-Export-Moment": ("Of when it is; to go on with it.", _MOMENT),
+    })  # fmt: skip
+    properties: dict[str, Any] = {
+        one.name: _one_or_more(one, vocabulary)
+        for one in (*vocabulary.filters(), *asking.OF_EXPORTS)
+    }
     properties |= {
         "format": {"type": "string", "enum": ["ndjson", "csv"], "default": "ndjson"},
         "moment": {
-            "type": "string", "format": "date-time",
+            **_MOMENT,
             "description": "`Outbox-Export-Moment` of an export to go on with, or to do again.",
         },
         "skip": {
@@ -161,7 +184,7 @@ def _described(
         "description": f"Needs the scope `{scope}`.",
         "responses": {
             200: _answer("As asked.", answer, "application/json"),
-            **{code: _answer(said, _PROBLEM, MEDIA_TYPE) for code, said in _PROBLEMS.items()},
+            **{code: _problem(code, said) for code, said in _PROBLEMS.items()},
         },
         "openapi_extra": {
             "parameters": [_parameter(one, vocabulary) for one in parameters if vocabulary],
@@ -174,27 +197,64 @@ def _answer(said: str, schema: dict[str, Any], media_type: str) -> dict[str, Any
     return {"description": said, "content": {media_type: {"schema": schema}}}
 
 
+def _problem(code: int, said: str) -> dict[str, Any]:
+    found = _answer(said, _PROBLEM, MEDIA_TYPE)
+    return {**found, "headers": _headers(_HEADERS[code])} if code in _HEADERS else found
+
+
+def _headers(some: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    return {name: {"description": said, "schema": schema} for name, (said, schema) in some.items()}
+
+
 def _parameter(parameter: Parameter, vocabulary: Vocabulary) -> dict[str, Any]:
-    text: dict[str, Any] = {"type": "string", "maxLength": asking.MOST_CHARACTERS}
-    match parameter.name:
-        case "from" | "to":
-            text = {"type": "string", "format": "date-time"}
-        case "id":
-            text = {"type": "string", "format": "uuid"}
-        case "order":
-            text = {"type": "string", "enum": ["newest", "oldest"]}
-        case "limit":
-            text = {
-                "type": "integer", "minimum": 1, "maximum": vocabulary.page,
-                "default": min(asking.PAGE, vocabulary.page),
-            }  # fmt: skip
-    schema: dict[str, Any] = text
+    schema = _value(parameter.name, vocabulary)
     if parameter.repeated:
-        schema = {"type": "array", "items": text, "maxItems": asking.MOST_TYPES}
+        schema = {"type": "array", "items": schema, "maxItems": asking.MOST_TYPES}
     return {
         "name": parameter.name, "in": "query", "required": False,
         "description": parameter.about, "schema": schema,
     }  # fmt: skip
+
+
+def _one_or_more(parameter: Parameter, vocabulary: Vocabulary) -> dict[str, Any]:
+    """In a body, where what may be there several times is a list."""
+    one = _value(parameter.name, vocabulary)
+    if parameter.name == "fields":
+        name = {"type": "string", "enum": list(vocabulary.columns)}
+        return _either(one, {"type": "array", "items": name, "minItems": 1})
+    if parameter.repeated:
+        return _either(one, {"type": "array", "items": one, "maxItems": asking.MOST_TYPES})
+    return one
+
+
+def _either(*some: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": list(some)}
+
+
+def _value(name: str, vocabulary: Vocabulary) -> dict[str, Any]:
+    """The schema of a value."""
+    match name:
+        case "from" | "to":
+            return _MOMENT
+        case "id":
+            return {"type": "string", **ID}
+        case "order":
+            return {"type": "string", "enum": ["newest", "oldest"]}
+        case "interval":
+            return {"type": "string", "enum": list(get_args(Interval)), "default": "day"}
+        case "format":
+            return {"type": "string", "enum": ["json", "csv"], "default": "json"}
+        case "after":
+            return {"type": "string", "pattern": f"^{places.PATTERN}$"}
+        case "fields":
+            some = "|".join(vocabulary.columns)
+            return {"type": "string", "pattern": f"^({some})(,({some}))*$", "maxLength": 1024}
+        case "limit":
+            return {
+                "type": "integer", "minimum": 1, "maximum": vocabulary.page,
+                "default": min(asking.PAGE, vocabulary.page),
+            }  # fmt: skip
+    return dict(_TEXT)
 
 
 def _page(vocabulary: Vocabulary) -> dict[str, Any]:

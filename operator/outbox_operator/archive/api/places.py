@@ -14,7 +14,9 @@ from outbox_operator.adapters.postgres.archive_select import Place
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
-_TEXT: Final = re.compile(r"([no])_(-?[0-9]{1,17})_([0-9]{1,19})_([0-9a-f]{32})", re.ASCII)
+PATTERN: Final = "([no])_(-?[0-9]{1,17})_([0-9]{1,19})_([0-9a-f]{32})"
+"""Of such a text, as a regular expression."""
+_TEXT: Final = re.compile(PATTERN, re.ASCII)
 _LARGEST: Final = 2**63 - 1
 
 

@@ -11,11 +11,12 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import fastapi
 from fastapi import FastAPI, Response
 from fastapi.responses import StreamingResponse
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -25,6 +26,7 @@ from outbox_operator.archive.api import asking, description, places
 from outbox_operator.archive.api.admission import Request
 from outbox_operator.archive.api.exporting import MOST_BODY_BYTES
 from outbox_operator.archive.api.metrics import ApiMetrics
+from outbox_operator.archive.api.page import add_page
 from outbox_operator.archive.api.problems import MEDIA_TYPE, ProblemError
 from outbox_operator.archive.api.service import ArchiveApi
 from outbox_operator.errors import OutboxError
@@ -34,16 +36,29 @@ log = logging.getLogger(__name__)
 
 _JSON: Final = "application/json"
 _AGAIN: Final = (("Retry-After", "2"),)
+# Described as they have to be; `service` is who checks them, with an answer of ours.
+_Id = Annotated[str, fastapi.Path(json_schema_extra=description.ID)]
+_Key = Annotated[str, fastapi.Path(json_schema_extra=description.KEY)]
+_Report = Annotated[str, fastapi.Path(json_schema_extra=description.REPORT)]
 _HEADERS: Final = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
 }
 
 
+class _Any(PathConvertor):
+    """Of a key, which may hold slashes, and what else ends a line."""
+
+    regex = r"[\s\S]*"
+
+
 def make_app(api: ArchiveApi) -> FastAPI:
     """The application that answers what `api` can be asked."""
+    register_url_convertor("any", _Any())
     app = FastAPI(
         title="Archive",
         summary="Events of an outbox, kept in PostgreSQL: find them, read them.",
@@ -53,6 +68,8 @@ def make_app(api: ArchiveApi) -> FastAPI:
         openapi_url=None,
     )
     _add_questions(app, api)
+    if api.config.page:
+        add_page(app)
     app.add_exception_handler(ProblemError, _problem)
     app.add_exception_handler(OutboxError, _failure(api))
     app.add_exception_handler(HTTPException, _refusal)
@@ -112,12 +129,11 @@ def _add_questions(app: FastAPI, api: ArchiveApi) -> None:
         return _page(found.lines, _next(found, asked, newest_first=True))
 
     @app.get("/v1/events/{event_id}", **description.event(vocabulary))
-    async def event(request: fastapi.Request, event_id: str) -> Response:
+    async def event(request: fastapi.Request, event_id: _Id) -> Response:
         return Response(await api.event(_asked(request), event_id), media_type=_JSON)
 
-    # With `:path`, because a key may hold slashes.
-    @app.get("/v1/entities/{key:path}/history", **description.history(vocabulary))
-    async def history(request: fastapi.Request, key: str) -> Response:
+    @app.get("/v1/entities/{key:any}/history", **description.history(vocabulary))
+    async def history(request: fastapi.Request, key: _Key) -> Response:
         asked = _asked(request)
         found = await api.history(asked, key)
         return _page(found.lines, _next(found, asked, newest_first=False))
@@ -130,11 +146,11 @@ def _add_questions(app: FastAPI, api: ArchiveApi) -> None:
         return _Stream(pieces, media_type=begun.media_type, headers=begun.headers(moment))
 
     @app.get("/v1/exports/{export_id}", **description.manifest())
-    async def manifest(request: fastapi.Request, export_id: str) -> Response:
+    async def manifest(request: fastapi.Request, export_id: _Id) -> Response:
         return Response(await api.manifest(_asked(request), export_id), media_type=_JSON)
 
     @app.get("/v1/reports/{name}", **description.report(vocabulary))
-    async def report(request: fastapi.Request, name: str) -> Response:
+    async def report(request: fastapi.Request, name: _Report) -> Response:
         text, as_csv = await api.report(_asked(request), name)
         return Response(text, media_type="text/csv" if as_csv else _JSON)
 

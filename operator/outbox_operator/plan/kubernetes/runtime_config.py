@@ -182,6 +182,7 @@ def archive_api_config(
         ),
         extracted=tuple(sorted(archive.extract)),
         tenant_column=api.tenantColumn,
+        page=api.page,
         drain_seconds=float(GRACE_SECONDS - DRAIN_MARGIN_SECONDS),
     )
 

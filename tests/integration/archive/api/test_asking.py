@@ -56,6 +56,7 @@ async def test_an_entitys_life_in_order(client: Client) -> None:
     assert [one["sequence"] for one in found] == list(range(7, EVENTS + 1, 10))
     encoded = await pages(client, "/v1/entities/k%2F7/history?limit=100")
     assert encoded == found
+    assert await pages(client, "/v1/entities/a%2F%0A%E2%80%A8%09b/history") == []
 
 
 CHOSEN: dict[str, Callable[[int], object]] = {
