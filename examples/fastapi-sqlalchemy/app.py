@@ -49,8 +49,8 @@ class Order(Base):
 class NewOrder(BaseModel):
     """What a customer sends."""
 
-    customer: str = Field(min_length=1)
-    amount_cents: int = Field(gt=0)
+    customer: str = Field(pattern=r"^\P{C}+$")  # nothing that a column of text cannot hold
+    amount_cents: int = Field(gt=0, lt=2**31)
 
 
 @event("order.created", key="id")

@@ -36,6 +36,19 @@ class Orders(TestCase):
         self.assertEqual(self.order(100_001), 402)
         self.assertEqual(Order.objects.count(), 0)
 
+    def test_what_is_no_order_is_refused_with_its_field(self) -> None:
+        for total in ("many", None, 0, -1, 1.5, True, 2**31, [], 10**400):
+            answer = self.client.post(
+                "/orders", {"customer": "ada", "total": total}, content_type="application/json"
+            )
+            self.assertEqual((answer.status_code, list(answer.json()["errors"])), (400, ["total"]))
+        for body in ("", "[1]", "7", '{"total": 1', "[" * 100_000):
+            answer = self.client.post("/orders", body, content_type="application/json")
+            self.assertEqual(answer.status_code, 400)
+        answer = self.client.post("/orders", {"customer": "\0"}, content_type="application/json")
+        self.assertEqual(set(answer.json()["errors"]), {"total", "customer"})
+        self.assertEqual(self.outbox.events, [])
+
 
 class Invoices(TransactionTestCase):
     """Handlers run in threads of their own, which see what is committed."""

@@ -2,6 +2,7 @@
 
 import json
 
+from django import forms
 from django.db import connection, transaction
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_POST
@@ -14,12 +15,30 @@ CREDIT = 100_000
 outbox = SyncOutbox(catalog=events)
 
 
+class NewOrder(forms.ModelForm):
+    """What a customer sends."""
+
+    total = forms.IntegerField(min_value=1, max_value=2**31 - 1)
+
+    class Meta:
+        model = Order
+        fields = ("customer", "total")
+
+
 @require_POST
 def orders(request: HttpRequest) -> JsonResponse:
     """One transaction holds the order and its event."""
-    new = json.loads(request.body)
+    try:
+        new = json.loads(request.body)
+    except (ValueError, RecursionError):
+        new = None
+    if not isinstance(new, dict):
+        return JsonResponse({"error": "wanted a JSON object"}, status=400)
+    form = NewOrder(new)
+    if not form.is_valid():  # by field, what is wrong with it
+        return JsonResponse({"errors": form.errors}, status=400)
     with transaction.atomic():
-        order = Order.objects.create(customer=new["customer"], total=new["total"])
+        order = form.save()
         created = events.OrderCreated(order.pk, order.customer, order.total)
         outbox.add(connection, Event.of(created))
         if order.total > CREDIT:

@@ -6,13 +6,28 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Final
 
-from outbox_operator.consumer.disposition import LONGEST_ASKED_SECONDS
+from outbox_operator.consumer.disposition import LONGEST_ASKED_SECONDS, Policy, most_attempts
 from outbox_operator.wire.event import shown
 from outbox_operator.wire.headers import DELIVER_AFTER, LONGEST_DELAY
 from outbox_operator.wire.times import parse_time
 
 _CLOCKS_DIFFER: Final = dt.timedelta(hours=1)
 """More than the clock of a database is behind its writer's: what the library takes is no letter."""
+_ANY_CASE: Final = DELIVER_AFTER.lower()
+_LENGTH: Final = len(DELIVER_AFTER)
+_STOPS: Final = 8
+"""Pods that may have stopped while an event rested, beyond one an hour."""
+_STOPS_EACH: Final = dt.timedelta(hours=1)
+
+
+def asked(headers: Mapping[str, str]) -> str | None:
+    """Return when an event is to be handled, as its writer put it; names have any case."""
+    text = headers.get(DELIVER_AFTER)
+    if text is None:
+        for name in headers:
+            if len(name) == _LENGTH and name.lower() == _ANY_CASE:
+                return headers[name]
+    return text
 
 
 def wait_of(headers: Mapping[str, str], written: dt.datetime, now: dt.datetime) -> float | str:
@@ -26,7 +41,7 @@ def wait_of(headers: Mapping[str, str], written: dt.datetime, now: dt.datetime) 
     Returns:
         Seconds until the next look, 0: it is due; or what is wrong with what it asks for.
     """
-    text = headers.get(DELIVER_AFTER)
+    text = asked(headers)
     if text is None:
         return 0.0
     due = parse_time(text)
@@ -38,3 +53,29 @@ def wait_of(headers: Mapping[str, str], written: dt.datetime, now: dt.datetime) 
             f"event, found {shown(text)!r}"
         )
     return min(max(0.0, (due - now).total_seconds()), LONGEST_ASKED_SECONDS)
+
+
+def given_back(
+    headers: Mapping[str, str],
+    written: dt.datetime,
+    now: dt.datetime,
+    deliveries: int,
+    policy: Policy,
+) -> int:
+    """How many deliveries of an event were no attempts, because it rested.
+
+    Each pod that stops meanwhile gives it back, which the server counts. Which of its deliveries
+    those were is written nowhere, but since it is due it can have failed only so often.
+
+    Args:
+        headers: Of the event.
+        written: When it was.
+        now: The time.
+        deliveries: How often it was delivered, this time included.
+        policy: The pauses between attempts.
+    """
+    due = parse_time(asked(headers))
+    if due is None or due <= written:
+        return 0
+    tried = most_attempts((now - due).total_seconds(), deliveries, policy)
+    return min(deliveries - tried, _STOPS + (due - written) // _STOPS_EACH)

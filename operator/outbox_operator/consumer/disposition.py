@@ -121,6 +121,17 @@ def backoff(failures: int, jitter: float, delays: tuple[float, ...] = ()) -> flo
     return jittered(pause_after(failures, BACKOFF_FIRST_SECONDS, BACKOFF_LONGEST_SECONDS), jitter)
 
 
+def most_attempts(seconds: float, most: int, policy: Policy) -> int:
+    """Return how often an event may have been tried within some seconds, `most` times at most.
+
+    The first time is at once, and each failure has its pause behind it, as short as it may be.
+    """
+    attempts = 1
+    while attempts < most and (seconds := seconds - backoff(attempts, 1.0, policy.backoff)) >= 0:
+        attempts += 1
+    return attempts
+
+
 def unanswered_pause(times: int) -> float:
     """Return the seconds to wait after so many tries in a row that nobody answered."""
     return pause_after(times, UNANSWERED_FIRST_SECONDS, UNANSWERED_LONGEST_SECONDS)

@@ -31,6 +31,7 @@ class Item:
             nothing.
         retries: How often it failed in this process, beyond its deliveries.
         uncounted: Deliveries among all that were no attempts.
+        rested: Deliveries among all that pods gave back before it was due, as far as time tells.
         alone: It was in a batch that failed, or came again; it is handled in a call of its own.
         due: When it is to be handled again, as `time.monotonic()` counts, while it is put off.
         put_off: When the handler said "not now" of it for the first time; 0: never.
@@ -45,6 +46,7 @@ class Item:
     order_key: Hashable = None
     retries: int = 0
     uncounted: int = 0
+    rested: int = 0
     alone: bool = False
     suspect: bool = False
     due: float = 0.0

@@ -109,6 +109,11 @@ class ConsumerMetrics:
         self.redeliveries = metrics.counter(
             "redeliveries_total", "Messages that came for the second or a later time."
         )
+        self.left_behind = metrics.counter(
+            "calls_left_behind_total",
+            "Calls of async functions that did not end although they were cancelled twice after "
+            "their time; the log says where each stands.",
+        )
         self.unavailable = metrics.counters(
             "unavailable_total",
             "Attempts put off because the handler or the inbox database could not be reached.",

@@ -37,6 +37,7 @@ from outbox_operator.consumer.handlers.types import (
     Busy,
     DeadLetter,
     Handler,
+    LeftBehind,
     Outcome,
     RetryAfter,
     Unanswered,
@@ -52,7 +53,7 @@ from outbox_operator.consumer.traces import Traces
 from outbox_operator.errors import OutboxError
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.config import ConsumerConfig
-from outbox_operator.wire.headers import DELIVER_AFTER, REPLAY_TO
+from outbox_operator.wire.headers import REPLAY_TO
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class Processor:
             headers = item.event.headers
             if headers.get(REPLAY_TO, me) != me:
                 return self._process_mine(items)
-            if DELIVER_AFTER in headers:
+            if delays.asked(headers) is not None:
                 return self._process_due(items)
         return self._handle(items)
 
@@ -200,6 +201,8 @@ class Processor:
         waited = now - item.put_off if item.put_off else 0.0
         decided = disposition.decide(outcome, item.attempts, self._policy, self._jitter(), waited)
         sequence, why = item.delivery.sequence, error_text.bounded(outcome.reason)
+        if isinstance(outcome, LeftBehind):
+            self._metrics.left_behind.inc()
         match outcome:
             case Unanswered():
                 self._progress.failed(sequence, why, now, unavailable=True)

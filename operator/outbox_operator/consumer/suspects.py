@@ -13,8 +13,10 @@ an answered message would be no more there.
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Final
 
+from outbox_operator.consumer import delays
 from outbox_operator.consumer.disposition import Policy, ToDeadLetters
 from outbox_operator.consumer.key_queues import Item
 from outbox_operator.consumer.trials import Trials
@@ -45,6 +47,7 @@ class Suspects:
     """
 
     def __init__(self, policy: Policy, ack_wait: float, trials: Trials, *, ordered: bool) -> None:
+        self._policy = policy
         self._most = policy.max_deliver
         self._period = ack_wait + _MARGIN_SECONDS
         self._trials = trials
@@ -88,6 +91,10 @@ class Suspects:
         last, item.uncounted = self._answered.pop(item.delivery.sequence, (0, 0))
         if last == deliveries - 1:
             return
+        event = item.event
+        item.rested = delays.given_back(
+            event.headers, event.time, dt.datetime.now(dt.UTC), deliveries, self._policy
+        )
         if self._ordered or self.careful(now):
             item.suspect = True
             # Nobody knows what became of the others, so this is the first.
@@ -95,6 +102,8 @@ class Suspects:
         elif self.exhausted(item):
             item.suspect = True
             item.uncounted = max(item.uncounted, deliveries - self._most)
+        else:
+            item.uncounted = max(item.uncounted, item.rested)
 
     def verdict(self, item: Item) -> ToDeadLetters | None:
         """Decide whether a suspect becomes a dead letter without another call of the handler."""
@@ -110,7 +119,7 @@ class Suspects:
         if (
             self._count_tells
             and self.careful(self._began)
-            and deliveries > self._most + COUNT_ALLOWANCE
+            and deliveries - item.rested > self._most + COUNT_ALLOWANCE
         ):
             return ToDeadLetters(
                 Reason.MAX_DELIVER,
@@ -141,7 +150,7 @@ class Suspects:
 
     def exhausted(self, item: Item) -> bool:
         """Whether it came more often than is allowed, which an answer would have ended."""
-        return 0 < self._most < item.delivery.deliveries
+        return 0 < self._most < item.delivery.deliveries - item.rested
 
 
 def _key(item: Item) -> str:

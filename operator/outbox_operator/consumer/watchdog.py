@@ -7,6 +7,8 @@ handler that catches its cancellation keeps a process alive that said it has sto
 from __future__ import annotations
 
 import asyncio
+import gc
+import inspect
 import logging
 import sys
 import threading
@@ -97,17 +99,23 @@ async def all_ended(seconds: float = _CANCEL_SECONDS) -> bool:
         log.error(
             "a handler goes on although it was cancelled twice; the process ends without it. "
             "Raise CancelledError again where it is caught. It is at %s",
-            error_text.place_of(_waiting(task)),
+            error_text.place_of(waiting(task.get_coro())),
         )
     return not left
 
 
-def _waiting(task: asyncio.Task[Any]) -> traceback.StackSummary:
-    """Where a task waits, from the outside in."""
+def waiting(inside: Any) -> traceback.StackSummary:
+    """Where a coroutine waits, from the outside in."""
     frames: list[tuple[FrameType, int]] = []
-    inside: Any = task.get_coro()
     while inside is not None:
-        frame = getattr(inside, "cr_frame", None) or getattr(inside, "gi_frame", None)
+        if not hasattr(inside, "cr_frame") and not hasattr(inside, "gi_frame"):
+            # What steps an asynchronous generator, say that of a dependency, does not name it.
+            inside = next(filter(inspect.isasyncgen, gc.get_referents(inside)), None)
+        frame = (
+            getattr(inside, "cr_frame", None)
+            or getattr(inside, "gi_frame", None)
+            or getattr(inside, "ag_frame", None)
+        )
         if frame is None:
             break
         frames.append((frame, frame.f_lineno))
@@ -116,5 +124,6 @@ def _waiting(task: asyncio.Task[Any]) -> traceback.StackSummary:
             getattr(inside, "cr_await", None)
             or frame.f_locals.get("coroutine")
             or getattr(inside, "gi_yieldfrom", None)
+            or getattr(inside, "ag_await", None)
         )
     return traceback.StackSummary.extract(iter(frames), lookup_lines=False)

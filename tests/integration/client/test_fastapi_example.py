@@ -65,8 +65,11 @@ async def test_an_order_that_is_taken_is_announced_and_another_is_not(
         assert taken.status_code == 201, taken.text
         refused = await client.post("/orders", json={"customer": "bob", "amount_cents": 10**6})
         assert refused.status_code == 402
-        malformed = await client.post("/orders", json={"customer": "", "amount_cents": 1})
-        assert malformed.status_code == 422
+        for field, value in (("customer", ""), ("customer", "a\0"), ("amount_cents", 2**31)):
+            new = {"customer": "ada", "amount_cents": 1, field: value}
+            malformed = await client.post("/orders", json=new)
+            assert malformed.status_code == 422, new
+            assert malformed.json()["detail"][0]["loc"] == ["body", field]
     order = taken.json()
     assert {name: order[name] for name in ("customer", "amount_cents")} == {
         "customer": "ada",

@@ -96,7 +96,7 @@ async def test_an_event_for_later_is_handled_then_and_its_key_waits_where_keys_h
     if ordering == "PerKey":
         await source.create_ordered()
     due = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=3)
-    later = {"Deliver-After": due.isoformat()}
+    later = {"deliver-after" if ordering == "None" else "Deliver-After": due.isoformat()}
     await source.publish(type="later", **later, **{"Ce-Partitionkey": "k"})
     await source.publish(type="behind", **{"Ce-Partitionkey": "k"})
     await source.publish(type="other", **{"Ce-Partitionkey": "l"})
@@ -148,11 +148,23 @@ async def test_a_sink_writes_batches_as_rows_each_key_once(
         assert {h.end for h in await handlers.deliver_batch("report", bad)} == {"retry"}
         assert (await handlers.settle("report", {"id": "x"})).end == "dead_letter"
         assert (await handlers.settle("report", b'{"id": 4}, "event": {}')).end == "dead_letter"
-        assert (await handlers.settle("report", {"total": 5})).attempts == 2, "a key is missing"
+        keyless = [{"total": 5}, {"id": 6}, {"id": None}]
+        ends = [one.end for one in await handlers.deliver_batch("report", keyless)]
+        assert ends == ["dead_letter", "ack", "dead_letter"], "nobody could replace that row"
+        letter = await handlers.settle("report", {"total": 5})
+        assert (letter.end, letter.attempts) == ("dead_letter", 1)
+        assert letter.reason == 'no row for the table: NULL in its key (I"d)'
         await owner.execute('UPDATE "odd name"."it\'s" SET at = now() + interval \'1 day\'')
         await handlers.settle("report", {"id": 2, "total": 9})
         statement = 'SELECT total FROM "odd name"."it\'s" WHERE "I""d" = 2'
         assert await owner.fetchval(statement) == 2, "what is older replaces nothing"
+    # An index, unlike a primary key, takes NULL as often as it comes (FU-Z14).
+    await owner.execute('CREATE UNIQUE INDEX ON "odd name"."it\'s" (place, data)')
+    async with RunningHandlers(reports(key=["place", "data"]), connection=owner) as handlers:
+        half = {"id": 8, "place": 1}
+        assert (await handlers.settle("report", half)).end == "dead_letter"
+        assert (await handlers.settle("report", {**half, "data": 2})).end == "ack"
+        assert (await handlers.settle("report", {**half, "data": 2, "total": 3})).end == "ack"
     async with RunningHandlers(reports(key=['I"d']), connection=owner) as handlers:
         await handlers.settle("report", {"id": 2, "total": 9})
         assert await owner.fetchval(statement) == 9

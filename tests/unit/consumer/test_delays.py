@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 
 from outbox_operator.client import Event, EventError
-from outbox_operator.consumer.delays import wait_of
+from outbox_operator.consumer.delays import asked, wait_of
 
 NOW = dt.datetime(2026, 11, 29, 12, 0, tzinfo=dt.UTC)
 
@@ -37,6 +37,13 @@ def test_how_long_an_event_rests(text: str | None, wait: float | str) -> None:
         assert wait in found
     else:
         assert found == wait
+
+
+@pytest.mark.parametrize("name", ["deliver-after", "Deliver-after", "DELIVER-AFTER"])
+def test_its_name_has_any_case(name: str) -> None:
+    headers = {"Ce-Type": "a", name: "2026-11-29T12:00:01.5Z", "Content-Types": "x"}
+    assert asked(headers) == "2026-11-29T12:00:01.5Z"
+    assert wait_of(headers, NOW, NOW) == 1.5
 
 
 def test_the_library_writes_the_time_of_a_later_event() -> None:

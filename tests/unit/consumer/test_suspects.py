@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,9 +29,11 @@ class Delivered:
         return STORED
 
 
-def item(sequence: int, deliveries: int) -> Item:
+def item(sequence: int, deliveries: int, due: dt.datetime | None = None) -> Item:
     delivery: Any = Delivered(sequence, deliveries)
-    event: Any = None
+    headers = {} if due is None else {"Deliver-After": due.isoformat()}
+    written = STORED if due is None else due - dt.timedelta(hours=10)
+    event: Any = SimpleNamespace(headers=headers, time=written)
     return Item(delivery, event)
 
 
@@ -127,3 +130,33 @@ def test_in_order_it_decides_only_for_the_first(tmp_path: Path) -> None:
     known.begin(item(1, 20), 0.0)
     known.ended(item(1, 20), 0.0, survived=True)
     assert known.verdict(item(2, 20)) is None, "it came as often, and had no turn"
+
+
+@pytest.mark.parametrize(
+    ("deliveries", "since_due", "attempts", "suspect"),
+    [
+        (2, -5.0, 1, False),  # a pod stopped while it rested
+        (15, 0.0, 1, False),
+        (15, 1.5, 2, False),  # it may have failed once since then
+        (15, 3600.0, 5, True),  # as often as is allowed, for all that time tells
+        (40, 0.0, 5, True),  # more pods than stop in ten hours
+    ],
+)
+def test_what_pods_gave_back_before_it_was_due_was_no_attempt(
+    tmp_path: Path, deliveries: int, since_due: float, attempts: int, suspect: bool
+) -> None:
+    found = suspects(tmp_path, careful=False)
+    one = item(7, deliveries, dt.datetime.now(dt.UTC) - dt.timedelta(seconds=since_due))
+    found.judge(one, 0.0)
+    assert (one.attempts, one.suspect) == (attempts, suspect)
+
+
+def test_the_servers_count_of_a_delayed_event_leaves_out_what_it_rested(tmp_path: Path) -> None:
+    for since_due, given_up in ((0.0, False), (86_400.0, True)):
+        found = suspects(tmp_path)
+        due = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=since_due)
+        one = item(7, 5 + COUNT_ALLOWANCE + 1, due)
+        found.judge(one, 0.0)
+        found.begin(one, 0.0)
+        assert (found.verdict(one) is not None) is given_up
+        found.ended(one, 0.0, survived=True)

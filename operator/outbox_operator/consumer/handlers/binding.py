@@ -74,7 +74,7 @@ def _with_made(
     """Make a call of a function that depends on what is made before it."""
     function, first = signature.call, len(fills) - len(names)
 
-    def call(given: Any, context: Context, **made: Any) -> Any:
+    def call(given: Any, context: Context, /, **made: Any) -> Any:
         values = [fill(given, context) for fill in fills]
         return function(*values[:first], **dict(zip(names, values[first:], strict=True)), **made)
 

@@ -12,7 +12,7 @@ import functools
 import inspect
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
 
@@ -29,6 +29,7 @@ from outbox_operator.consumer.handlers.types import (
     Ack,
     Context,
     DeadLetter,
+    LeftBehind,
     Outcome,
     ReceivedEvent,
     RetryAfter,
@@ -40,6 +41,8 @@ from outbox_operator.wire.declared import declared
 
 log = logging.getLogger(__name__)
 
+END_SECONDS: Final = 10.0
+"""Each function at shut-down, and all ends of lifespans together: a pod has half a minute."""
 _REMEMBERED_TYPES: Final = 10_000
 """Whose handler is remembered; streams of others may have a type per message."""
 
@@ -195,20 +198,26 @@ class PythonHandler:
                 ) from error
 
     async def close(self) -> None:
-        """Call what is decorated with `on_shutdown`, then end lifespans.
+        """Call what is decorated with `on_shutdown`, then end lifespans; each has `END_SECONDS`.
 
         Threads that still run are not waited for.
         """
         for stopper in self._handlers.stoppers:
-            try:
-                await _run(stopper)
-            except Exception:
-                log.exception("%s: %s at shut-down failed", self._path, stopper)
-        try:
-            await self._dependencies.close()
-        except Exception:
-            log.exception("%s: the end of a lifespan failed", self._path)
+            await self._end(_run(stopper), f"{stopper} at shut-down")
+        await self._end(self._dependencies.close(), "the end of a lifespan")
         self._threads.close()
+
+    async def _end(self, coroutine: Coroutine[Any, Any, None], what: str) -> None:
+        """Run what ends something, as far as it goes; say what went wrong."""
+        try:
+            await deadline.within(END_SECONDS, coroutine)
+        except deadline.TooLateError as late:
+            log.error(
+                "%s: %s took more than %.6g s, and was cancelled%s",
+                self._path, what, END_SECONDS, f"; it is left at {late}" if str(late) else "",
+            )  # fmt: skip
+        except Exception:
+            log.exception("%s: %s failed", self._path, what)
 
     async def handle(self, event: ReceivedEvent, context: Context) -> Outcome:
         """Call the function for one event.
@@ -286,8 +295,8 @@ class PythonHandler:
                 return await deadline.bounded(call.bound(given, context), context)
             context.connection = None  # type: ignore[assignment] # it belongs to the event loop
             return await deadline.bounded(self._in_thread(call, given, context), context)
-        except deadline.TooLateError:
-            return RetryAfter(reason=f"no answer within {context.deadline - started:.6g} s")
+        except deadline.TooLateError as late:
+            return self._too_late(call, context.deadline - started, late)
         except (RetryAfter, DeadLetter) as answer:
             return answer.with_traceback(None)
         except HandlerUnavailableError:
@@ -302,6 +311,22 @@ class PythonHandler:
             if task is None or task.cancelling():
                 raise  # it is us who want to end
             return RetryAfter(reason="the function ended with CancelledError")
+
+    def _too_late(self, call: _Call, seconds: float, late: deadline.TooLateError) -> RetryAfter:
+        """Return what follows from no answer in time."""
+        reason = f"no answer within {seconds:.6g} s"
+        if isinstance(late, deadline.LeftBehindError):
+            log.error(
+                "handler %s: a call goes on although it was cancelled twice and had %.6g s to end "
+                "after its time; it is left where it stands, and its event comes again. Give what "
+                "it waits for a timeout, also in `finally`, behind the `yield` of a dependency and "
+                "where CancelledError is caught. It is at %s",
+                self._path,
+                deadline.CLEAN_UP_SECONDS + deadline.LEAVE_SECONDS,
+                late.place,
+            )
+            return LeftBehind(reason=f"{reason}, and it did not end: it is at {late.place}")
+        return RetryAfter(reason=reason)
 
     async def _in_thread(self, call: _Call, given: Any, context: Context) -> object:
         if self._threads.all_busy:

@@ -38,8 +38,8 @@ class TableSink:
         columns: Where the value of each column is: `data` is the payload and `data.customer.id` a
             part of it, `event.id`, `event.type`, `event.key`, `event.time`, `event.source` and
             `event.subject` are of the event. What is not there is NULL.
-        key: Columns of a unique index: rows with the same are replaced. Empty: every event is a
-            row more.
+        key: Columns of a unique index: rows with the same are replaced. One that is NULL is the
+            same as no other, so that its event is a dead letter. Empty: every event is a row more.
         version: A column that grows with what is newer: with `key`, an older row replaces none.
 
     Raises:
@@ -63,9 +63,12 @@ class TableSink:
         for one in (*key, *([version] if version is not None else [])):
             if one not in columns:
                 raise SpecError(f"TableSink: {one!r} is none of the columns {', '.join(columns)}")
+        self._key = key
         self._statement = _statement(table, columns, key, version)
 
-    async def __call__(self, events: list[ReceivedEvent], context: Context) -> DeadLetter | None:
+    async def __call__(
+        self, events: list[ReceivedEvent], context: Context
+    ) -> list[DeadLetter | None] | None:
         """Write the rows.
 
         Raises:
@@ -77,7 +80,7 @@ class TableSink:
                 "TableSink writes through the connection of an inbox, and there is none"
             )
         try:
-            await context.connection.execute(
+            found = await context.connection.fetch(
                 self._statement,
                 [event.data.decode() for event in events],
                 [_told(event) for event in events],
@@ -87,8 +90,12 @@ class TableSink:
             never = isinstance(error, UnicodeDecodeError) or state.startswith(_DATA_EXCEPTION)
             if len(events) > 1 or not never:
                 raise
-            return DeadLetter(f"no row for the table: {error}")
-        return None
+            return [DeadLetter(f"no row for the table: {error}")]
+        if not found:
+            return None
+        keyless = {row[0] for row in found}
+        dead = DeadLetter(f"no row for the table: NULL in its key ({', '.join(self._key)})")
+        return [dead if place in keyless else None for place in range(1, len(events) + 1)]
 
 
 def _told(event: ReceivedEvent) -> str:
@@ -105,13 +112,14 @@ def _statement(
     values = ", ".join(f"{_text(name)}, {_value(name, place)}" for name, place in columns.items())
     row = f"jsonb_populate_record(NULL::{target}, jsonb_build_object({values}))"
     given = "unnest($1::text[], $2::text[]) WITH ORDINALITY AS given (data, event, place)"
-    found = ", ".join(f"made.{name}" for name in names.values())
+    # A place of its own: a column of the table may have any name.
+    rows = f"WITH one AS MATERIALIZED (SELECT {row} AS made, given.place FROM {given})"  # noqa: S608 - quoted
+    found = ", ".join(map(_made, names.values()))
     head = f"INSERT INTO {target} AS kept ({', '.join(names.values())})"
-    source = f"FROM {given}, LATERAL {row} AS made"
     if not key:
-        return f"{head} SELECT {found} {source} ORDER BY given.place"
-    keys = ", ".join(f"made.{names[one]}" for one in key)
-    newest = "" if version is None else f"made.{names[version]} DESC NULLS LAST, "
+        return f"{rows} {head} SELECT {found} FROM one ORDER BY one.place"  # noqa: S608
+    keys = [_made(names[one]) for one in key]
+    newest = "" if version is None else f"{_made(names[version])} DESC NULLS LAST, "
     others = [name for name in columns if name not in key]
     change = "NOTHING"
     if others:
@@ -120,11 +128,18 @@ def _statement(
         if version is not None:
             mine = names[version]
             change += f" WHERE (kept.{mine} <= EXCLUDED.{mine}) IS NOT FALSE"
-    order = f"{keys}, {newest}given.place DESC"
+    shown = ", ".join(keys)
+    keyless = " OR ".join(f"{one} IS NULL" for one in keys)
     return (
-        f"{head} SELECT DISTINCT ON ({keys}) {found} {source} ORDER BY {order} "
-        f"ON CONFLICT ({', '.join(names[one] for one in key)}) DO {change}"
+        f"{rows}, written AS ({head} SELECT DISTINCT ON ({shown}) {found} FROM one "  # noqa: S608
+        f"WHERE NOT ({keyless}) ORDER BY {shown}, {newest}one.place DESC "
+        f"ON CONFLICT ({', '.join(names[one] for one in key)}) DO {change}) "
+        f"SELECT one.place FROM one WHERE {keyless}"
     )
+
+
+def _made(name: str) -> str:
+    return f"(one.made).{name}"
 
 
 def _value(column: str, place: str) -> str:

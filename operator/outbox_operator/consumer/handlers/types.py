@@ -75,6 +75,10 @@ class Unanswered(RetryAfter):
         super().__init__(None, reason)
 
 
+class LeftBehind(RetryAfter):
+    """The runtime's own: the call did not end when its time was over, and goes on without us."""
+
+
 class DeadLetter(Exception):  # noqa: N818
     """The event can never be handled; put it aside now. Return it or raise it.
 

@@ -103,6 +103,33 @@ async def test_what_a_handler_depends_on_is_made_once_for_each_call_and_ended() 
     assert said[-1] == "closed"
 
 
+@pytest.mark.parametrize("batch", [False, True])
+async def test_a_parameter_may_have_any_name(batch: bool) -> None:
+    app, found = Handlers(), list[int]()
+
+    def seven() -> int:
+        return 7
+
+    async def one(
+        event: ReceivedEvent,
+        given: Annotated[int, Depends(seven)],
+        context: Annotated[int, Depends(seven)],
+    ) -> None:
+        found.append(given + context)
+
+    async def many(
+        events: list[ReceivedEvent],
+        given: Annotated[int, Depends(seven)],
+        context: Annotated[int, Depends(seven)],
+    ) -> None:
+        found.append(given + context)
+
+    app.batch("a", size=2)(many) if batch else app.handler("a")(one)
+    async with RunningHandlers(app) as running:
+        assert [one.end for one in await running.deliver_batch("a", [1])] == ["ack"]
+    assert found == [14]
+
+
 async def test_tests_put_something_else_in_the_place_of_a_dependency() -> None:
     said: Said = []
     app, made = shop(said)

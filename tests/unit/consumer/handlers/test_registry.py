@@ -212,9 +212,10 @@ async def test_a_batch_has_one_answer_or_one_for_each() -> None:
 
 async def test_a_table_is_given_no_text_that_nobody_wrote() -> None:
     sink, given = TableSink("t", {"id": "data.id"}), context()
-    given.connection = types.SimpleNamespace(execute=None)  # type: ignore[assignment] # not asked
+    given.connection = types.SimpleNamespace(fetch=None)  # type: ignore[assignment] # not asked
     broken = event(data=b'{"id": "\xff"}')
-    assert isinstance(await sink([broken], given), DeadLetter)
+    [letter] = await sink([broken], given) or []
+    assert isinstance(letter, DeadLetter)
     with pytest.raises(UnicodeDecodeError):  # and then one by one
         await sink([broken, broken], given)
 
