@@ -123,6 +123,8 @@ class NatsError(DependencyError):
 class RedisError(DependencyError):
     """Redis is unreachable or failed a request."""
 
+    reason = Reason.REDIS_UNREACHABLE
+
 
 class KubernetesError(DependencyError):
     """The Kubernetes API is unreachable or failed a request."""

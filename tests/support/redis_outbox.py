@@ -11,10 +11,9 @@ from typing import Any, Final
 
 import asyncpg
 
-from outbox_operator.adapters.redis.admin import make_stream
 from support.nats import unique_prefix
 from support.outbox import migrate
-from support.redis import RedisServer, redis_client
+from support.redis import RedisServer, make_stream, redis_client
 from support.relaying import Outbox, RelayProcess
 from support.waiting import eventually
 

@@ -9,13 +9,12 @@ from typing import Final, Protocol
 
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.publisher import Publisher
-from outbox_operator.adapters.redis.admin import make_stream
 from outbox_operator.adapters.redis.login import RedisLogin
 from outbox_operator.adapters.redis.sink import RedisSink
 from outbox_operator.adapters.sink import Message, Owner, Sent, Sink
 from support import nats
 from support.nats import NatsServer, connected, remove_streams, unique_prefix
-from support.redis import RedisServer, redis_client
+from support.redis import RedisServer, make_stream, redis_client
 from support.tcp_proxy import TcpProxy
 from support.waiting import SECONDS
 

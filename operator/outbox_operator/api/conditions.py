@@ -23,6 +23,7 @@ class ConditionType(StrEnum):
     DATABASE_REACHABLE = "DatabaseReachable"
     SCHEMA_APPLIED = "SchemaApplied"
     NATS_REACHABLE = "NatsReachable"
+    REDIS_REACHABLE = "RedisReachable"
     STREAM_READY = "StreamReady"
     CONSUMERS_READY = "ConsumersReady"
     CONSUMER_READY = "ConsumerReady"

@@ -27,6 +27,8 @@ Size = Annotated[str, Field(pattern=SIZE_PATTERN, max_length=32)]
 SqlIdentifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$", min_length=1, max_length=48)]
 RoleName = Annotated[str, Field(min_length=1, max_length=63)]
 NatsName = Annotated[str, Field(pattern=r"^[^\s.*>/\\]+$", min_length=1, max_length=255)]
+StreamName = Annotated[str, Field(pattern=r"^[^\s*>/\\]+$", min_length=1, max_length=255)]
+"""Of a JetStream stream, or a key of Redis, which may have dots."""
 Subject = Annotated[str, Field(pattern=r"^[^\s]+$", min_length=1, max_length=1024)]
 ObjectName = Annotated[
     str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)

@@ -119,7 +119,7 @@ def _consumer(
     config = consumer_config(
         consumer,
         stream_name=stream.name,
-        nats=stream.nats,
+        nats=stream.jetstream,
         dead_letter_prefix=dead_letter_prefix(stream) if stream.deadLetter else None,
     )
     changes: dict[str, object] = {
@@ -143,7 +143,7 @@ def _archive(
     consumer: Consumer, archive: ArchiveHandler, resources: Resources, servers: Servers
 ) -> Job:
     stream = resources.source_of(consumer).spec
-    config = archive_config(consumer, archive, stream_name=stream.name, nats=stream.nats)
+    config = archive_config(consumer, archive, stream_name=stream.name, nats=stream.jetstream)
     url_file = str(servers.database_url_file)
     config = dataclasses.replace(
         config,

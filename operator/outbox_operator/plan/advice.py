@@ -71,6 +71,7 @@ STEPS: Final[Mapping[Reason, str]] = {
     Reason.NATS_UNREACHABLE: _DOCTOR,
     Reason.JETSTREAM_UNAVAILABLE: _DOCTOR,
     Reason.JETSTREAM_ERROR: _DOCTOR,
+    Reason.REDIS_UNREACHABLE: _DOCTOR,
     Reason.DEPENDENCY_UNAVAILABLE: _DOCTOR,
     # A login or a right is missing.
     Reason.SECRET_NOT_FOUND: _SECRETS,
@@ -89,6 +90,8 @@ STEPS: Final[Mapping[Reason, str]] = {
     Reason.RESOURCE_CONFLICT: _DOCTOR,
     Reason.STREAM_EXISTS: _SPEC,
     Reason.CONSUMER_EXISTS: _SPEC,
+    Reason.KEY_OF_OTHER_TYPE: _DESCRIBE,
+    Reason.EVICTS_KEYS: _DESCRIBE,
     Reason.SUBJECT_OVERLAP: _SPEC,
     Reason.IMMUTABLE_FIELD_CHANGED: _SPEC,
     Reason.STORAGE_EXCEEDED: _SPEC,

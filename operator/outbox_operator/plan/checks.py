@@ -14,12 +14,14 @@ from outbox_operator.api.fields import seconds
 from outbox_operator.api.v1alpha1.autoscaling import Autoscaling
 from outbox_operator.api.v1alpha1.consumer import ConsumerConfigSpec, EventConsumerSpec
 from outbox_operator.api.v1alpha1.pipeline import (
+    SUBJECTS,
     OutboxPipelineSpec,
     PipelineConsumer,
     PipelineStream,
 )
+from outbox_operator.api.v1alpha1.redis import first_without_meaning
 from outbox_operator.api.v1alpha1.stream import StreamConfig
-from outbox_operator.errors import SpecError
+from outbox_operator.errors import NotSupportedError, SpecError
 from outbox_operator.plan.archives import check_archive
 from outbox_operator.plan.jetstream.consumers import handled_by_runtime, is_ordered
 from outbox_operator.plan.kubernetes.children import filter_subjects
@@ -39,10 +41,19 @@ def check_pipeline(spec: OutboxPipelineSpec) -> None:
     Raises:
         SpecError: Names the first problem.
     """
-    template = SubjectTemplate.parse(spec.stream.subject)
+    if (spec.nats is None) == (spec.redis is None):
+        raise SpecError("spec: set exactly one of nats and redis")
+    if spec.redis is not None:
+        _check_redis(spec)
+    elif not spec.stream.subject:
+        raise SpecError(
+            "spec.stream.subject is missing: the subject of an event, for example "
+            "orders.{event_type}"
+        )
+    template = SubjectTemplate.parse(spec.subject)
     if spec.stream.ref is not None:
         _check_reference(spec.stream)
-    else:
+    elif spec.redis is None:
         _check_subject(spec.stream, template)
     if spec.outbox.shards > 1 and spec.outbox.ordering == "PerKey":
         _check_shard_token(template)
@@ -74,6 +85,20 @@ def check_pipeline(spec: OutboxPipelineSpec) -> None:
 def check_consumer(spec: EventConsumerSpec) -> None:
     """Refuse an EventConsumer that cannot work as written. Raises SpecError."""
     _check_consumer(spec, "spec")
+
+
+def _check_redis(spec: OutboxPipelineSpec) -> None:
+    """What the resource definition refuses too, for manifests that no API server sees."""
+    if spec.consumers:
+        raise NotSupportedError(
+            "spec.consumers: consumers of a pipeline with redis do not exist yet: leave them out, "
+            "and read the key with a consumer group (docs/how-to/publish-to-redis-streams.md)"
+        )
+    if spec.stream.name is None:
+        raise SpecError("spec.stream.name is missing: the key that events go to")
+    problem = first_without_meaning(spec.stream, left_out=SUBJECTS)
+    if problem is not None:
+        raise SpecError(f"spec.stream.{problem}")
 
 
 def _check_reference(stream: PipelineStream) -> None:

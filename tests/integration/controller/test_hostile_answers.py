@@ -18,6 +18,7 @@ from outbox_operator.controller.reconcile.cluster import ClusterIdentity
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.nats_connections import NatsConnections
 from outbox_operator.controller.reconcile.postgres_connections import PostgresConnections
+from outbox_operator.controller.reconcile.redis_connections import RedisConnections
 from outbox_operator.controller.reconcile.room import Room
 from outbox_operator.controller.reconcile.secrets import Secrets
 from outbox_operator.controller.reconcile.stream import StreamReconciler
@@ -120,6 +121,7 @@ async def one_pass(url: str, api: ApiServer, **nats: object) -> None:
         wake=lambda _key, _trigger: None,
         secrets=Secrets(kube, time.monotonic, 60.0),
         nats=connections,
+        redis=RedisConnections(lambda _user, _trigger: None, time.monotonic),
         postgres=PostgresConnections(lambda _user, _trigger: None, time.monotonic),
         background=Background(lambda _key, _trigger: None),
         comparisons=Room(lambda _key, _trigger: None),

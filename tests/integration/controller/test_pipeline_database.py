@@ -26,6 +26,7 @@ from outbox_operator.controller.reconcile.nats_connections import NatsConnection
 from outbox_operator.controller.reconcile.pipeline_database import PipelineDatabase
 from outbox_operator.controller.reconcile.postgres import Logins
 from outbox_operator.controller.reconcile.postgres_connections import PostgresConnections
+from outbox_operator.controller.reconcile.redis_connections import RedisConnections
 from outbox_operator.controller.reconcile.room import Room
 from outbox_operator.controller.reconcile.secrets import Secrets
 from outbox_operator.controller.runtime.child_cache import Children
@@ -74,6 +75,7 @@ async def context(secret: OneSecret, children: Children) -> AsyncIterator[Contex
         wake=lambda _key, _trigger: None,
         secrets=Secrets(secret, time.monotonic, 0.0),
         nats=NatsConnections(lambda _user, _trigger: None, time.monotonic),
+        redis=RedisConnections(lambda _user, _trigger: None, time.monotonic),
         postgres=connections,
         background=Background(lambda _key, _trigger: None, patience_seconds=SECONDS),
         comparisons=Room(lambda _key, _trigger: None),

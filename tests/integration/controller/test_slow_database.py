@@ -27,6 +27,7 @@ from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.nats_connections import NatsConnections
 from outbox_operator.controller.reconcile.pipeline_database import PipelineDatabase
 from outbox_operator.controller.reconcile.postgres_connections import PostgresConnections
+from outbox_operator.controller.reconcile.redis_connections import RedisConnections
 from outbox_operator.controller.reconcile.room import Room
 from outbox_operator.controller.reconcile.secrets import Secrets
 from outbox_operator.controller.runtime.child_cache import Children
@@ -90,6 +91,7 @@ async def context(
         wake=wake,
         secrets=Secrets(secret, time.monotonic, 0.0),
         nats=NatsConnections(wake, time.monotonic),
+        redis=RedisConnections(lambda _user, _trigger: None, time.monotonic),
         postgres=PostgresConnections(wake, time.monotonic, answer_seconds=SECONDS),
         background=Background(wake, patience_seconds=1.0),
         comparisons=Room(wake),

@@ -9,14 +9,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from outbox_operator.adapters.redis.admin import make_stream
 from outbox_operator.adapters.redis.login import RedisLogin
 from outbox_operator.adapters.redis.sink import RedisSink
 from outbox_operator.adapters.sink import Fence, Message, Owner, Sent
 from outbox_operator.errors import OutboxError, SpecError
 from outbox_operator.reasons import Reason
 from support.nats import unique_prefix
-from support.redis import RedisServer, redis_client
+from support.redis import RedisServer, make_stream, redis_client
 from support.sinks import message
 from support.waiting import SECONDS
 

@@ -16,7 +16,8 @@ from outbox_operator.adapters.kubernetes import events, transport
 from outbox_operator.adapters.postgres import connection, shard_locks
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.v1alpha1.handler import PythonHandler
-from outbox_operator.api.v1alpha1.pipeline import Migrations, OutboxTable, Polling
+from outbox_operator.api.v1alpha1.outbox_database import Migrations
+from outbox_operator.api.v1alpha1.pipeline import OutboxTable, Polling
 from outbox_operator.api.v1alpha1.stream import StreamConfig
 from outbox_operator.client import NatsLink, nats_link, rows, sending, statements
 from outbox_operator.consumer import breaker, disposition, error_text, progress, workers

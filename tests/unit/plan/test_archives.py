@@ -38,7 +38,7 @@ def test_what_the_pods_are_told_and_may() -> None:
     check_consumer(resource.spec)
     archive = archive_of(resource.spec)
     assert archive is not None
-    nats = pipeline().spec.nats
+    nats = pipeline().spec.jetstream
     config = archive_config(resource, archive, stream_name="ORDERS", nats=nats)
     assert [(one.name, one.keep_seconds) for one in config.rules.retention] == [
         ("orders", 400 * 86400.0),

@@ -1,35 +1,225 @@
-"""What is made in a server before a relay can publish: a stream and its companion."""
+"""What the operator asks of a server of Redis, and does there: look, make, mark, trim, delete.
+
+Called by the reconciler of EventStreams and by `outbox dev`. What changes a key looks at its mark
+in the same script: a decision may be older than what is there.
+"""
 
 from __future__ import annotations
 
-import datetime as dt
+import contextlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from outbox_operator.adapters.redis.connection import Wire
-from outbox_operator.adapters.redis.entries import companion
+from outbox_operator.adapters.redis.entries import LARGEST_NUMBER, companion, parse_id
 from outbox_operator.adapters.redis.login import RedisLogin
-from outbox_operator.adapters.redis.scripts import MAKE
-from outbox_operator.errors import ConflictError
+from outbox_operator.adapters.redis.scripts import CLAIM, DROP, LOOK, TRIM
+from outbox_operator.errors import ConflictError, OutboxError, RedisError
+from outbox_operator.plan.redis.observed import ObservedGroup, ObservedKey, ObservedServer
+from outbox_operator.plan.state import Owner
+
+MOST_ANSWER_BYTES: Final = 1024 * 1024
+"""Of one answer: what we ask for takes a few kilobytes, whatever the entries."""
+_MOST_GROUPS: Final = 64
+_MOST_TEXT: Final = 400
+_TRIMMED_AT_ONCE: Final = 50
+"""Entries; while they go the server does nothing else."""
+_VERSION: Final = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){0,3}")
 
 
-async def make_stream(login: RedisLogin, key: str, *, name: str = "outbox") -> str:
-    """Make a stream with its companion; what is there stays, with its entries.
+@dataclass(frozen=True, slots=True)
+class Trimmed:
+    """What became of entries that are too many.
 
-    Returns:
-        When it was created, in RFC 3339.
-
-    Raises:
-        ConflictError: The key holds something else.
-        OutboxError: The server is away, or refuses.
+    Attributes:
+        removed: So many went.
+        kept_for: The group that needs the next; None: nobody does.
+        more: Whether there are still too many that nobody needs.
     """
-    wire = await Wire.open(login, name=name, on_lost=lambda: None)
-    try:
-        now = dt.datetime.now(dt.UTC).isoformat()
-        what, found = await wire.run(f"make stream {key}", MAKE, [key, companion(key)], now)
+
+    removed: int
+    kept_for: str | None = None
+    more: bool = False
+
+
+class RedisAdmin:
+    """Administration over one connection. Make one with `RedisAdmin.open`.
+
+    Attributes:
+        login: Whose connection it is.
+    """
+
+    def __init__(self, wire: Wire, login: RedisLogin) -> None:
+        self.login = login
+        self._wire = wire
+        self._tells_fsync = True
+
+    @classmethod
+    async def open(
+        cls, login: RedisLogin, *, name: str, on_lost: Callable[[], None] = lambda: None
+    ) -> RedisAdmin:
+        """Connect and log in.
+
+        Raises:
+            OutboxError: The server is away or does not let us in, or the login is malformed.
+        """
+        wire = await Wire.open(login, name=name, on_lost=on_lost, most_bytes=MOST_ANSWER_BYTES)
+        return cls(wire, login)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is gone."""
+        return self._wire.lost_as is not None
+
+    async def close(self) -> None:
+        """End the connection."""
+        await self._wire.close()
+
+    async def server(self) -> ObservedServer:
+        """What the server says of itself.
+
+        Raises:
+            OutboxError: It is away, or the user may not ask (INFO).
+        """
+        text: bytes = await self._wire.ask("ask what the server is", "INFO")
+        lines = _fields(text)
+        version = lines.get("valkey_version") or lines.get("redis_version", "")
+        compatible = lines.get("redis_version", "")
+        return ObservedServer(
+            product="Valkey" if "valkey_version" in lines else "Redis",
+            version=version[:_MOST_TEXT],
+            compatible=tuple(map(int, compatible.split(".")))
+            if _VERSION.fullmatch(compatible)
+            else (),
+            writes=lines.get("role") != "slave",
+            policy=lines.get("maxmemory_policy", "")[:_MOST_TEXT],
+            used_memory=_number(lines, "used_memory"),
+            max_memory=_number(lines, "maxmemory"),
+            appends=lines.get("aof_enabled") == "1",
+            fsync=await self._fsync(),
+            replicas=_number(lines, "connected_slaves"),
+        )
+
+    async def _fsync(self) -> str:
+        """`appendfsync`, asked no more where the user may not: each refusal is logged there."""
+        if not self._tells_fsync:
+            return ""
+        try:
+            found = await self._wire.ask("ask for appendfsync", "CONFIG", "GET", "appendfsync")
+        except OutboxError:
+            if self.lost:
+                raise
+            self._tells_fsync = False
+            return ""
+        return found[1].decode("utf-8", "replace")[:20] if len(found) == 2 else ""
+
+    async def key(self, name: str) -> ObservedKey:
+        """What there is at a key.
+
+        Raises:
+            OutboxError: The server is away, or does not say.
+        """
+        found = await self._wire.run(
+            f"look at key {name}", LOOK, [name, companion(name)], _MOST_GROUPS, _MOST_TEXT
+        )
+        with self._understood(name):
+            return _key(name, found)
+
+    async def claim(self, wanted: Mapping[str, Any]) -> ObservedKey:
+        """Make a stream, or put a mark on one; as `plan.redis.keys` says it.
+
+        Raises:
+            ConflictError: Somebody else was faster.
+            OutboxError: The server is away, or refuses.
+        """
+        name, note = str(wanted["key"]), companion(str(wanted["key"]))
+        what, found, where = await self._wire.run(
+            f"make stream {name}", CLAIM, [name, note],
+            datetime.now(UTC).isoformat(), str(wanted["replaces"]), str(wanted["uid"]),
+            str(wanted["name"]), str(wanted["cluster"]),
+        )  # fmt: skip
         if what == b"TYPE":
             raise ConflictError(
-                f"Redis at {login.address}: key {key} holds a {found.decode()}, wanted a stream or "
-                "nothing"
+                f"Redis at {self.login.address}: key {where.decode('utf-8', 'replace')} holds a "
+                f"{found.decode('utf-8', 'replace')}, which is in the way of stream {name}"
             )
-        return str(found.decode())
-    finally:
-        await wire.close()
+        if what == b"MARK":
+            raise ConflictError(
+                f"Redis at {self.login.address}: key {name} has just got the mark of another "
+                "resource"
+            )
+        return await self.key(name)
+
+    async def trim(self, name: str, uid: str, most: int) -> Trimmed:
+        """Remove some of the oldest entries that are too many and that no group needs.
+
+        Args:
+            name: Of the key.
+            uid: Of its mark.
+            most: Entries that shall stay, at least 1.
+
+        Raises:
+            OutboxError: The server is away, or refuses.
+        """
+        what, count, group = await self._wire.run(
+            f"trim key {name}", TRIM, [name, companion(name)], uid, most, _TRIMMED_AT_ONCE
+        )
+        kept = group.decode("utf-8", "replace") if what == b"KEPT" else None
+        return Trimmed(int(count), kept, more=what == b"MORE")
+
+    async def drop(self, name: str, uid: str) -> bool:
+        """Delete a key with its companion, if it has a mark. Whether it had."""
+        keys = [name, companion(name)]
+        return bool(await self._wire.run(f"delete key {name}", DROP, keys, uid))
+
+    @contextlib.contextmanager
+    def _understood(self, name: str) -> Any:
+        try:
+            yield
+        except (ValueError, TypeError, AttributeError, IndexError) as error:
+            raise RedisError(
+                f"Redis at {self.login.address}: no answer about key {name} as Redis gives "
+                f"({type(error).__name__})"
+            ) from error
+
+
+def _fields(text: bytes) -> dict[str, str]:
+    """The lines of INFO."""
+    lines = text.decode("utf-8", "replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def _number(lines: Mapping[str, str], name: str) -> int:
+    text = lines.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
+
+
+def _key(name: str, found: list[Any]) -> ObservedKey:
+    kind = found[0].decode()
+    created, uid, key, cluster = (text.decode("utf-8", "replace") for text in found[1])
+    mark = Owner(uid=uid, key=key, cluster=cluster) if uid else None
+    if kind != "stream":
+        return ObservedKey(name=name, kind=kind, created=created or None, mark=mark)
+    entries, first, last, size = found[2]
+    last_id = parse_id(last)[0]
+    return ObservedKey(
+        name=name,
+        created=created or None,
+        mark=mark,
+        entries=int(entries),
+        bytes=int(size) if size >= 0 else None,
+        first_id=parse_id(first)[0] if first else 0,
+        last_id=last_id,
+        is_spent=last_id > LARGEST_NUMBER,
+        groups=tuple(
+            ObservedGroup(
+                name=group.decode("utf-8", "replace"),
+                pending=int(pending),
+                lag=int(lag) if lag >= 0 else None,
+            )
+            for group, pending, lag in found[3]
+        ),
+    )

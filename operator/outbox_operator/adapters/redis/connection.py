@@ -18,6 +18,7 @@ from redis.asyncio.connection import Connection
 from redis.exceptions import AuthenticationError, ResponseError
 from redis.exceptions import RedisError as DriverError
 
+from outbox_operator.adapters.redis.bounded import BoundedReader
 from outbox_operator.adapters.redis.errors import (
     ELSEWHERE,
     login_refused,
@@ -45,7 +46,9 @@ _MALFORMED: Final = (ValueError, TypeError, RecursionError)
 class _Once(Connection):
     """A connection that the driver does not open again by itself."""
 
-    def __init__(self, login: RedisLogin, name: str) -> None:
+    def __init__(self, login: RedisLogin, name: str, most_bytes: int | None = None) -> None:
+        self._most_bytes = most_bytes
+        self._bounded: BoundedReader | None = None
         host, port, database = login.server()
         self._context = login.tls_context()
         self._opened = False
@@ -65,14 +68,25 @@ class _Once(Connection):
         self._opened = True
         await super().connect_check_health(*args, **options)
 
+    async def _connect(self) -> None:
+        await super()._connect()  # type: ignore[no-untyped-call]
+        if self._most_bytes is not None and self._reader is not None:
+            self._bounded = BoundedReader(self._reader, self._most_bytes)
+            self._reader = self._bounded  # type: ignore[assignment]
+
+    def answered(self) -> None:
+        """An answer is whole."""
+        if self._bounded is not None:
+            self._bounded.begin()
+
     def abort(self) -> None:
         """Close at once. `disconnect` would first send what a server does not take any more."""
         if self._writer is not None:
             self._writer.transport.abort()
 
 
-async def _open(login: RedisLogin, name: str) -> _Once:
-    connection = _Once(login, name)
+async def _open(login: RedisLogin, name: str, most_bytes: int | None = None) -> _Once:
+    connection = _Once(login, name, most_bytes)
     try:
         async with asyncio.timeout(2 * _CONNECT_SECONDS):  # its answers to our login included
             await connection.connect_check_health(False, False)
@@ -126,16 +140,19 @@ class Wire:
         name: str,
         on_lost: Callable[[], None],
         answer_seconds: float = ANSWER_SECONDS,
+        most_bytes: int | None = None,
     ) -> Wire:
         """Connect and log in.
 
         Args:
             name: Shown in the server's list of clients.
+            most_bytes: Of an answer; a larger one ends the connection. None: any will do.
 
         Raises:
             OutboxError: The server is away or does not let us in, or the login is malformed.
         """
-        return cls(await _open(login, name), login.address, on_lost, answer_seconds)
+        connection = await _open(login, name, most_bytes)
+        return cls(connection, login.address, on_lost, answer_seconds)
 
     async def send(self, *command: bytes | str | int) -> asyncio.Future[Any]:
         """Send a command; waits while the connection takes no more.
@@ -247,6 +264,7 @@ class Wire:
                     found = await self._connection.read_response(timeout=math.inf)
                 except ResponseError as error:
                     found = error
+                self._connection.answered()
                 if not self._due:
                     break
                 answer = self._due.popleft()

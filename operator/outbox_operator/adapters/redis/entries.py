@@ -16,6 +16,8 @@ from outbox_operator.adapters.sink import Message, TailMessage
 from outbox_operator.wire.headers import EMISSION, MSG_ID
 
 DATA_FIELD: Final = b"Outbox-Data"
+LARGEST_NUMBER: Final = 2**62
+"""Of an event: cursors keep them with a sign, and there has to be room above."""
 MOST_FIELDS: Final = 3000
 """Of an entry: Lua hands no more than 8000 texts to a command."""
 _MSG_ID: Final = MSG_ID.encode()

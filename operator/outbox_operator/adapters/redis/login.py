@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import urlsplit
 
 from outbox_operator.adapters.login_files import read_login_file
+from outbox_operator.adapters.network import as_seen_in
 from outbox_operator.adapters.tls import login_context, system_context
 from outbox_operator.errors import SpecError
 from outbox_operator.wire.config import RedisConfig
@@ -54,6 +55,20 @@ class RedisLogin:
         """Where it is without anything secret; for messages and logs."""
         scheme, _, rest = self.url.partition("://")
         return f"{scheme}://{rest.rpartition('@')[2]}"
+
+    def within(self, namespace: str) -> RedisLogin:
+        """As pods of a namespace see it, see `as_seen_in`.
+
+        Raises:
+            SpecError: The URL is malformed.
+        """
+        host, port, database = self.server()
+        host = as_seen_in(namespace, host)
+        scheme = self.url.partition("://")[0]
+        place = f"[{host}]" if ":" in host else host
+        return replace(
+            self, url=f"{scheme}://{place}:{port}" + (f"/{database}" if database else "")
+        )
 
     def server(self) -> tuple[str, int, int]:
         """Host, port and number of the database.

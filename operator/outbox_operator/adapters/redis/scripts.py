@@ -32,7 +32,10 @@ def _script(name: str) -> Script:
 
 
 APPEND: Final = _script("append")
-MAKE: Final = _script("make")
 READ: Final = _script("read")
 SHUT_OUT: Final = _script("shut_out")
-ALL: Final = (APPEND, MAKE, READ, SHUT_OUT)
+OF_RELAY: Final = (APPEND, READ, SHUT_OUT)
+CLAIM: Final = _script("claim")
+DROP: Final = _script("drop")
+LOOK: Final = _script("look")
+TRIM: Final = _script("trim")

@@ -13,21 +13,20 @@ from typing import Any, Final
 from outbox_operator.adapters.redis.connection import ANSWER_SECONDS, Listener, Wire
 from outbox_operator.adapters.redis.entries import (
     DATA_FIELD,
+    LARGEST_NUMBER,
     companion,
     parse_id,
     tail_message,
 )
 from outbox_operator.adapters.redis.login import RedisLogin
 from outbox_operator.adapters.redis.run import RedisRun
-from outbox_operator.adapters.redis.scripts import ALL, READ, SHUT_OUT
+from outbox_operator.adapters.redis.scripts import OF_RELAY, READ, SHUT_OUT
 from outbox_operator.adapters.sink import Fence, Owner, StreamFacts, TailMessage
 from outbox_operator.errors import OutboxError, RedisError, SpecError
 from outbox_operator.reasons import Reason
 
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
 """As NATS takes by default: events of a pipeline fit wherever it publishes to."""
-LARGEST_NUMBER: Final = 2**62
-"""Of an event: cursors keep them with a sign, and there has to be room above."""
 _READ_ENTRIES: Final = 500
 _MOST_BYTES: Final = 64 * 1024
 """Of a field that is no payload; longer ones are somebody else's."""
@@ -110,7 +109,7 @@ class RedisSink:
     async def facts(self, subjects: str) -> StreamFacts:
         """See `Sink`."""
         doing = f"stream {subjects}"
-        for script in ALL:  # a restart, or SCRIPT FLUSH, makes the server forget them
+        for script in OF_RELAY:  # a restart, or SCRIPT FLUSH, makes the server forget them
             await self._live.ask(doing, "SCRIPT", "LOAD", script.text)
         created = await self._live.ask(doing, "HGET", companion(subjects), "created")
         if created is None:

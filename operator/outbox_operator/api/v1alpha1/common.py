@@ -20,8 +20,8 @@ DeletionPolicy = Literal["Retain", "Delete"]
 AdoptionPolicy = Literal["Fail", "Adopt"]
 
 
-class NatsTls(ApiModel):
-    """TLS towards NATS. Without `caSecretRef` the system's certificate authorities are trusted."""
+class Tls(ApiModel):
+    """TLS. Without `caSecretRef` the system's certificate authorities are trusted."""
 
     model_config = model_rules(
         cel(
@@ -39,13 +39,18 @@ class NatsTls(ApiModel):
     keySecretRef: SecretKeyRef | None = Field(
         default=None, description="PEM private key of the client certificate."
     )
+
+
+class NatsTls(Tls):
+    """TLS towards NATS. Without `caSecretRef` the system's certificate authorities are trusted."""
+
     handshakeFirst: bool = Field(
         default=False,
         description="Start TLS before the server's greeting; needed where the server says so.",
     )
 
 
-class NatsUser(ApiModel):
+class UserSecret(ApiModel):
     """User name and password from one Secret."""
 
     name: SecretName = Field(description="Name of the Secret.")
@@ -73,7 +78,7 @@ class NatsConnection(ApiModel):
     credentialsSecretRef: SecretKeyRef | None = Field(
         default=None, description="A .creds file (JWT and seed)."
     )
-    userSecretRef: NatsUser | None = Field(default=None, description="User name and password.")
+    userSecretRef: UserSecret | None = Field(default=None, description="User name and password.")
     tokenSecretRef: SecretKeyRef | None = Field(default=None, description="A token.")
     nkeySecretRef: SecretKeyRef | None = Field(default=None, description="An NKey seed.")
     tls: NatsTls | None = Field(default=None, description="TLS settings for tls:// URLs.")

@@ -10,20 +10,17 @@ from outbox_operator.api.fields import (
     IMMUTABLE,
     ApiModel,
     Duration,
-    NatsName,
     ObjectName,
-    RoleName,
-    SqlIdentifier,
+    StreamName,
     Subject,
     cel,
     fixed,
     model_rules,
     rules,
 )
-from outbox_operator.api.v1alpha1.approval import Approvals, PendingMove, PlanHash
+from outbox_operator.api.v1alpha1.approval import Approvals, PendingMove
 from outbox_operator.api.v1alpha1.autoscaling import Autoscaling, AutoscalingStatus
 from outbox_operator.api.v1alpha1.common import (
-    AdoptionPolicy,
     DeletionPolicy,
     NatsConnection,
     PodTemplate,
@@ -31,63 +28,15 @@ from outbox_operator.api.v1alpha1.common import (
     pod_template,
 )
 from outbox_operator.api.v1alpha1.consumer import CONSUMER_RULES, ConsumerConfigSpec, StreamRef
-from outbox_operator.api.v1alpha1.database import LoginSecretRef, MigratedConnection
+from outbox_operator.api.v1alpha1.outbox_database import Database
+from outbox_operator.api.v1alpha1.redis import EXACTLY_ONE, RedisConnection, redis_rules
 from outbox_operator.api.v1alpha1.stream import (
     OUTBOX_RULES,
     STREAM_RULES,
     StreamConfig,
     StreamState,
 )
-
-
-class Migrations(ApiModel):
-    """How schema changes are carried out."""
-
-    policy: Literal["Automatic", "RequireApproval"] = Field(
-        default="Automatic",
-        description="RequireApproval shows the plan in status.schema.pendingPlan and waits until "
-        "somebody approves it, by approvedPlan or by an OutboxTask.",
-    )
-    approvedPlan: PlanHash | None = Field(
-        default=None,
-        description="Hash of the plan that may run: status.schema.pendingPlan.hash, or "
-        "status.pendingMove.hash of a stream that moves. Approves once, and may stay: the hash of "
-        "another plan does nothing.",
-    )
-    lockTimeout: Duration = Field(
-        default="5s",
-        description="A statement that waits longer for a lock gives up and is retried.",
-    )
-
-
-class Grants(ApiModel):
-    """Who may use the outbox."""
-
-    writers: list[RoleName] = Field(
-        default_factory=list, max_length=64, description="Roles that may insert events."
-    )
-
-
-class Database(MigratedConnection):
-    """The application's database."""
-
-    connectionSecretRef: LoginSecretRef = Field(description="The login that the relay uses.")
-    schema_: SqlIdentifier = Field(
-        default="outbox",
-        alias="schema",
-        description="Schema of our tables. Fixed at creation.",
-        json_schema_extra=IMMUTABLE,
-    )
-    migrations: Migrations = Field(
-        default_factory=Migrations, description="How schema changes are carried out."
-    )
-    grants: Grants = Field(default_factory=Grants, description="Who may use the outbox.")
-    adoptionPolicy: AdoptionPolicy = Field(
-        default="Fail",
-        description="Fail refuses a schema that carries the mark of a pipeline of another name, "
-        "namespace or cluster; Adopt takes it over, once for each change of this specification. "
-        "Whoever had it stops.",
-    )
+from outbox_operator.errors import NotSupportedError
 
 
 class OutboxTable(ApiModel):
@@ -141,19 +90,22 @@ class PipelineStream(StreamConfig):
         *OUTBOX_RULES,
     )
 
-    name: NatsName | None = Field(
-        default=None, description="Name of the JetStream stream. Fixed at creation."
+    name: StreamName | None = Field(
+        default=None,
+        description="Name of the JetStream stream, or the key in Redis, for example "
+        "identity.user.v1; of several shards <name>.0, <name>.1, … Fixed at creation.",
     )
     ref: StreamRef | None = Field(
         default=None,
         description="Publish into this EventStream (same namespace) instead of declaring one; "
         "the other stream fields are then left out.",
     )
-    subject: str = Field(
+    subject: str | None = Field(
+        default=None,
         min_length=1,
         max_length=512,
-        description="Subject of an event: a template over {event_type}, {partition_key}, "
-        "{routing_key}, {shard} and {schema}, for example orders.{event_type}.",
+        description="Subject of an event, with nats: a template over {event_type}, "
+        "{partition_key}, {routing_key}, {shard} and {schema}, for example orders.{event_type}.",
     )
     subjects: list[Subject] = Field(
         default_factory=list,
@@ -237,6 +189,8 @@ class PipelineConsumer(ConsumerConfigSpec):
     )
 
 
+SUBJECTS: Final = ("subject", "subjects")
+"""Fields of a pipeline's stream that say nothing where there are no subjects."""
 _SHARD_APART: Final = r"^((([^.{}]|\\{(partition_key|schema|shard)\\})+)\\.)*\\{shard\\}(\\.|$)"
 """A subject template with {shard} as a token of its own, before all that may span tokens."""
 
@@ -245,8 +199,24 @@ class OutboxPipelineSpec(ApiModel):
     """Declares a whole pipeline, from table to handlers."""
 
     model_config = model_rules(
+        *EXACTLY_ONE,
         cel(
-            "self.outbox.shards == 1 || self.outbox.ordering == 'None' || "
+            "has(self.redis) || has(self.stream.subject)",
+            "stream.subject is missing: the subject of an event, for example orders.{event_type}",
+        ),
+        *redis_rules(PipelineStream, "self.stream", left_out=SUBJECTS),
+        cel(
+            "!has(self.redis) || !has(self.stream.ref)",
+            "with redis, stream.ref is not possible: a key has one publisher; give it a name",
+        ),
+        cel(
+            "!has(self.redis) || self.consumers.size() == 0",
+            "consumers of a pipeline with redis do not exist yet: leave them out, and read the key "
+            "with a consumer group (docs/how-to/publish-to-redis-streams.md)",
+        ),
+        cel(
+            "!has(self.stream.subject) || self.outbox.shards == 1 || "
+            "self.outbox.ordering == 'None' || "
             f"self.stream.subject.matches('{_SHARD_APART}')",
             "with outbox.shards above 1 and ordering PerKey, stream.subject needs {shard} as a "
             "token of its own, before {event_type} and {routing_key}, for example "
@@ -261,7 +231,14 @@ class OutboxPipelineSpec(ApiModel):
     )
     database: Database = Field(description="The database that holds the outbox.")
     outbox: OutboxTable = Field(default_factory=OutboxTable, description="The outbox table.")
-    nats: NatsConnection = Field(description="Where NATS is and how to log in.")
+    nats: NatsConnection | None = Field(
+        default=None, description="Where NATS is and how to log in."
+    )
+    redis: RedisConnection | None = Field(
+        default=None,
+        description="Where Redis is and how to log in, to publish there instead: exactly one of "
+        "the two. Fixed at creation.",
+    )
     stream: PipelineStream = Field(description="Where events go.")
     relay: Relay = Field(default_factory=Relay, description="The process that moves rows.")
     consumers: list[PipelineConsumer] = Field(
@@ -273,6 +250,27 @@ class OutboxPipelineSpec(ApiModel):
             "x-kubernetes-list-map-keys": ["name"],
         },
     )
+
+    @property
+    def jetstream(self) -> NatsConnection:
+        """How to log in to NATS, for what only JetStream can do.
+
+        Raises:
+            NotSupportedError: Events go to Redis.
+        """
+        if self.nats is None:
+            raise NotSupportedError(
+                "spec.redis: the pipeline publishes to Redis Streams, and this works with NATS "
+                "JetStream only (yet)"
+            )
+        return self.nats
+
+    @property
+    def subject(self) -> str:
+        """The template of what an event is published on: a subject, or a key with its shard."""
+        if self.redis is None:
+            return self.stream.subject or ""
+        return f"{self.stream.name}.{{shard}}" if self.outbox.shards > 1 else self.stream.name or ""
 
 
 class PendingPlan(ApiModel):

@@ -1,4 +1,4 @@
-"""EventStream: one JetStream stream and, on request, its dead-letter stream."""
+"""EventStream: one JetStream stream and, on request, its dead-letter stream; or one in Redis."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from outbox_operator.api.fields import (
     IMMUTABLE,
     ApiModel,
     Duration,
-    NatsName,
     Size,
+    StreamName,
     Subject,
     cel,
     fixed,
@@ -26,87 +26,21 @@ from outbox_operator.api.v1alpha1.common import (
     StatusBase,
     StreamPlace,
 )
-
-
-class Placement(ApiModel):
-    """Where the servers put the stream."""
-
-    cluster: str | None = Field(default=None, description="Name of the NATS cluster.")
-    tags: list[str] = Field(default_factory=list, description="Tags a server must have.")
-
-
-class SubjectTransform(ApiModel):
-    """Rewrites subjects of stored messages."""
-
-    source: Subject = Field(description="Subject filter to match.")
-    destination: Subject = Field(description="Subject to store under; may use {{wildcard(1)}}.")
-
-
-class Republish(ApiModel):
-    """Publishes each stored message again on another subject."""
-
-    source: Subject = Field(default=">", description="Subject filter to match.")
-    destination: Subject = Field(description="Subject to publish on.")
-    headersOnly: bool = Field(default=False, description="Leave the payload out.")
-
-
-class StreamSource(ApiModel):
-    """Another stream to copy from."""
-
-    name: NatsName = Field(description="Name of the stream to copy.")
-    startSequence: int | None = Field(default=None, ge=1, description="First sequence to copy.")
-    startTime: str | None = Field(
-        default=None,
-        description="Copy messages from this time on (RFC 3339).",
-        json_schema_extra={"format": "date-time"},
-    )
-    filterSubject: Subject | None = Field(default=None, description="Copy only these subjects.")
-    externalApiPrefix: str | None = Field(
-        default=None, description="API prefix of another account or domain."
-    )
-    externalDeliverPrefix: str | None = Field(
-        default=None, description="Delivery prefix of another account or domain."
-    )
-    subjectTransforms: list[SubjectTransform] = Field(
-        default_factory=list, description="Rewrites while copying."
-    )
-
-
-class ConsumerLimits(ApiModel):
-    """Defaults and bounds for durable consumers of the stream."""
-
-    inactiveThreshold: Duration | None = Field(
-        default=None, description="Consumers idle for this long are removed by the server."
-    )
-    maxAckPending: int | None = Field(
-        default=None, ge=-1, description="Most unacknowledged messages per consumer."
-    )
-
-
-class DeadLetter(ApiModel):
-    """The stream that keeps messages nobody could handle."""
-
-    name: NatsName | None = Field(
-        default=None, description="Name of the stream; default: the stream's name + `_DLQ`."
-    )
-    subjectPrefix: Subject | None = Field(
-        default=None,
-        description="Dead letters are stored under `<subjectPrefix>.<consumer>`; "
-        "default: `dlq.<stream>`.",
-    )
-    maxAge: Duration = Field(
-        default="0", description="Dead letters are kept this long; 0: for ever."
-    )
-    maxBytes: Size = Field(
-        default="-1", description="Size of the dead-letter stream; -1: no limit."
-    )
-    maxMessages: int = Field(default=-1, ge=-1, description="Most dead letters; -1: no limit.")
-    captureAdvisories: bool = Field(
-        default=True,
-        description="Also keep what the server gives up on: container handlers that use up "
-        "maxDeliver or terminate a message. Turn it off if another stream stores the advisories "
-        "of consumers; two streams cannot have the same subjects.",
-    )
+from outbox_operator.api.v1alpha1.redis import (
+    EXACTLY_ONE,
+    RedisConnection,
+    RedisState,
+    redis_rules,
+)
+from outbox_operator.api.v1alpha1.stream_parts import (
+    ConsumerLimits,
+    DeadLetter,
+    Placement,
+    Republish,
+    StreamSource,
+    SubjectTransform,
+)
+from outbox_operator.errors import NotSupportedError
 
 
 class StreamConfig(ApiModel):
@@ -295,12 +229,24 @@ def unfit_for_outbox(stream: StreamConfig) -> str | None:
 
 
 class EventStreamSpec(StreamConfig):
-    """Declares one JetStream stream."""
+    """Declares one JetStream stream, or one in Redis."""
 
     model_config = model_rules(
+        *EXACTLY_ONE,
+        *redis_rules(StreamConfig),
+        cel(
+            "!has(self.redis) || self.subjects.size() == 0",
+            "with redis, leave out subjects: Redis has none, the name is the key",
+        ),
+        cel(
+            "has(self.redis) || !has(self.shards)",
+            "shards belongs to redis: in JetStream they are part of a subject",
+        ),
+        fixed("shards", optional=True),
         *STREAM_RULES,
         cel(
-            "has(self.mirror) || self.subjects.size() > 0 || self.sources.size() > 0",
+            "has(self.redis) || has(self.mirror) || self.subjects.size() > 0 || "
+            "self.sources.size() > 0",
             "set subjects, a mirror or sources",
         ),
         cel(
@@ -309,10 +255,24 @@ class EventStreamSpec(StreamConfig):
         ),
     )
 
-    nats: NatsConnection = Field(description="Where the stream lives and how to log in.")
-    name: NatsName = Field(
-        description="Name of the JetStream stream. Fixed at creation.",
+    nats: NatsConnection | None = Field(
+        default=None, description="Where the stream lives and how to log in."
+    )
+    redis: RedisConnection | None = Field(
+        default=None,
+        description="The same, if it lives in Redis; exactly one of the two. Fixed at creation.",
+    )
+    name: StreamName = Field(
+        description="Name of the JetStream stream, or the key in Redis, for example "
+        "identity.user.v1. Fixed at creation.",
         json_schema_extra=IMMUTABLE,
+    )
+    shards: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="With redis: so many keys; default: 1. More make them <name>.0, <name>.1, … "
+        "Fixed at creation.",
     )
     subjects: list[Subject] = Field(
         default_factory=list,
@@ -330,6 +290,19 @@ class EventStreamSpec(StreamConfig):
         "is deleted: Retain keeps it, Delete removes it.",
     )
 
+    @property
+    def jetstream(self) -> NatsConnection:
+        """How to log in to NATS, for what only JetStream can do.
+
+        Raises:
+            NotSupportedError: It lives in Redis.
+        """
+        if self.nats is None:
+            raise NotSupportedError(
+                f"stream {self.name} is in Redis: this works with NATS JetStream only (yet)"
+            )
+        return self.nats
+
 
 class StreamState(ApiModel):
     """What the server last said of the stream."""
@@ -345,6 +318,9 @@ class StreamState(ApiModel):
     subjects: list[str] = Field(default_factory=list, description="Subject filters in force.")
     deadLetters: int | None = Field(
         default=None, description="Messages in the dead-letter stream; absent: there is none."
+    )
+    redis: RedisState | None = Field(
+        default=None, description="With redis: the server, the keys, and who reads them."
     )
     adopted: bool = Field(default=False, description="Whether the stream existed before.")
     driftCorrectedCount: int = Field(

@@ -50,7 +50,7 @@ async def psql(session: Session) -> Report:
 async def nats(session: Session) -> Report:
     """`nats` with the login of the relay; without a command a shell that has it."""
     pipeline = await _pipeline(session)
-    if not session.kube.is_laptop and not secret_files.nats_files(pipeline.spec.nats):
+    if not session.kube.is_laptop and not secret_files.nats_files(pipeline.spec.jetstream):
         session.say(f"{pipeline.meta.name}: spec.nats names no login; connecting without one")
     passed_on = session.args.passed_on
     return await _client(session, "nats", ["nats", *passed_on] if passed_on else ["sh"], {})

@@ -122,6 +122,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         self.context.resting.confirmed(key)
         self.context.exported.forget(key)
         self.context.nats.forget(key)
+        self.context.redis.forget(key)
         self.context.postgres.forget(key)
         self.context.background.cancel(uid)
         self._wake_rivals()

@@ -27,7 +27,7 @@ from outbox_operator.controller.reconcile.votes import votes_on
 from outbox_operator.controller.reconcile.workloads import Beside, Workloads
 from outbox_operator.controller.runtime.objects import version_of
 from outbox_operator.controller.runtime.reconciler import ObjectKey
-from outbox_operator.errors import OutboxError
+from outbox_operator.errors import NotSupportedError, OutboxError
 from outbox_operator.plan.archives import api_of
 from outbox_operator.plan.checks import check_consumer
 from outbox_operator.plan.kubernetes.archive_api import api_objects, api_secret_refs
@@ -327,6 +327,8 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
                 await self._left_behind(resource)
                 return
             source = remembered
+        except NotSupportedError:
+            return  # a stream in Redis: there is no durable consumer
         admin = await connect(self.context, resource.meta, source.nats)
         observed = await admin.consumer_info(source.stream, durable_name(resource))
         if observed is not None and observed.owner_uid == resource.meta.uid:

@@ -16,6 +16,7 @@ from outbox_operator.controller.reconcile.background import Background
 from outbox_operator.controller.reconcile.cluster import ClusterIdentity
 from outbox_operator.controller.reconcile.nats_connections import NatsConnections
 from outbox_operator.controller.reconcile.postgres_connections import PostgresConnections
+from outbox_operator.controller.reconcile.redis_connections import RedisConnections
 from outbox_operator.controller.reconcile.resting import Resting
 from outbox_operator.controller.reconcile.room import Room
 from outbox_operator.controller.reconcile.secrets import Secrets
@@ -49,6 +50,7 @@ class Context:
         wake: Asks for a pass over an object soon; call it from the event loop.
         secrets: Secrets, read by name.
         nats: Connections to NATS, by login.
+        redis: Connections to Redis, by login.
         postgres: Connections to PostgreSQL, by login.
         background: Work on databases that passes do not wait for.
         comparisons: Places for those of an outbox with its stream.
@@ -67,6 +69,7 @@ class Context:
     wake: Callable[[ObjectKey, str], None]
     secrets: Secrets
     nats: NatsConnections
+    redis: RedisConnections
     postgres: PostgresConnections
     background: Background
     comparisons: Room
@@ -98,6 +101,7 @@ class Context:
             wake=wake,
             secrets=Secrets(kube, time.monotonic, settings.secret_age_seconds),
             nats=NatsConnections(wake, time.monotonic, lambda user: cares_for(objects.get(user))),
+            redis=RedisConnections(wake, time.monotonic),
             postgres=PostgresConnections(
                 wake, time.monotonic, per_server=settings.postgres_connections
             ),
@@ -124,6 +128,7 @@ class Context:
             if context.granted is not None:
                 await context.granted.close()
             await context.nats.close()
+            await context.redis.close()
             await context.postgres.close()
 
     async def enter(self, namespace: str) -> None:
@@ -148,6 +153,7 @@ class Context:
             try:
                 self.secrets.sweep()
                 await self.nats.sweep()
+                await self.redis.sweep()
                 await self.postgres.sweep()
                 if self.granted is not None:
                     await self.granted.keep(self.objects.namespaces())

@@ -13,6 +13,7 @@ from outbox_operator.api.v1alpha1.stream import EventStreamStatus
 from outbox_operator.controller.reconcile.cache import LastResult
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.jetstream import Seen, connect, look_back
+from outbox_operator.controller.reconcile.redis_stream import sees_key
 from outbox_operator.controller.reconcile.resources import OwnedResources
 from outbox_operator.controller.runtime.objects import key_of, version_of
 from outbox_operator.controller.runtime.reconciler import ObjectKey
@@ -112,11 +113,11 @@ class PipelineChildren:
     async def _move(self, pipeline: Pipeline, live: Body | None) -> StreamMove | None:
         """Whether the stream is declared elsewhere than it was, and what waits there."""
         owner, wanted = pipeline.meta, pipeline.spec.nats
-        if live is None or owner.paused:
+        if live is None or owner.paused or wanted is None:
             return None
         before = parse_stream(live, stored=True).spec
         known = parse_status(live, EventStreamStatus).stream
-        if known is None or before.nats == wanted:
+        if known is None or before.nats in (None, wanted):
             return None
         with suppress(OutboxError):  # what cannot be looked at is another one
             there = await (await connect(self._context, owner, wanted)).stream_info(before.name)
@@ -124,10 +125,10 @@ class PipelineChildren:
                 return None  # by another name or login
         bodies = self._context.objects.of_kind(meta.CONSUMER, owner.namespace)
         counted, durables = waiting_for(event_stream_name(pipeline), before.name, bodies)
-        looking = connect(self._context, owner, before.nats)
+        looking = connect(self._context, owner, before.jetstream)
         was = Seen(stream=before.name, created=known.created, place=known.place)
         left = await look_back(looking, was, durables, counted, same_login=False)
-        return declared_elsewhere(pipeline, before.nats, left)
+        return declared_elsewhere(pipeline, before.jetstream, left)
 
     def kin(self, pipeline: Pipeline) -> dict[ObjectKey, int]:
         """The objects that are summed up, and their versions."""
@@ -148,10 +149,13 @@ class PipelineChildren:
         known = None if body is None else parse_status(body, EventStreamStatus).stream
         if known is None:
             return False
+        spec = pipeline.spec
+        if spec.redis is not None:
+            keys = known.redis.keys if known.redis else []
+            return bool(keys) and await sees_key(self._context, owner, spec.redis, keys[0])
         try:
-            found = await (await connect(self._context, owner, pipeline.spec.nats)).stream_info(
-                stream
-            )
+            admin = await connect(self._context, owner, spec.jetstream)
+            found = await admin.stream_info(stream)
         except OutboxError:
             return False
         return found is not None and found.created == known.created

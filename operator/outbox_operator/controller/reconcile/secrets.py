@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -21,9 +21,11 @@ from outbox_operator.adapters.postgres.url import (
     from_keys,
     resolve,
 )
+from outbox_operator.adapters.redis.login import RedisLogin
 from outbox_operator.api.fields import SecretKeyRef
-from outbox_operator.api.v1alpha1.common import NatsConnection
+from outbox_operator.api.v1alpha1.common import NatsConnection, Tls, UserSecret
 from outbox_operator.api.v1alpha1.database import LoginSecretRef, MigratedConnection, PostgresTls
+from outbox_operator.api.v1alpha1.redis import RedisConnection
 from outbox_operator.errors import CredentialsError
 from outbox_operator.plan.kubernetes.runtime_config import TLS_MODES
 from outbox_operator.reasons import Reason
@@ -233,12 +235,7 @@ class Secrets:
         def text(ref: SecretKeyRef | None, name: str) -> Awaitable[str | None]:
             return self._text(namespace, ref, f"{field}.{name}")
 
-        username = password = None
-        if nats.userSecretRef is not None:
-            user = nats.userSecretRef
-            where = f"{field}.userSecretRef"
-            username = (await self._value(namespace, user.name, user.usernameKey, where)).decode()
-            password = (await self._value(namespace, user.name, user.passwordKey, where)).decode()
+        username, password = await self._user(namespace, nats.userSecretRef, field)
         tls = nats.tls
         auth = NatsAuth(
             url=nats.url,
@@ -254,6 +251,36 @@ class Secrets:
             domain=nats.domain,
         )
         return auth.within(namespace)
+
+    async def redis_login(self, namespace: str, redis: RedisConnection, field: str) -> RedisLogin:
+        """As `nats_auth`, to Redis."""
+        username, password = await self._user(namespace, redis.userSecretRef, field)
+        tls = redis.tls
+        login = RedisLogin(
+            url=redis.url,
+            username=username,
+            password=password,
+            ca_pem=await self._text(
+                namespace, tls.caSecretRef if tls else None, f"{field}.tls.caSecretRef"
+            ),
+            cert_pem=await self._text(
+                namespace, tls.certSecretRef if tls else None, f"{field}.tls.certSecretRef"
+            ),
+            key_pem=await self._text(
+                namespace, tls.keySecretRef if tls else None, f"{field}.tls.keySecretRef"
+            ),
+        )
+        return login.within(namespace)
+
+    async def _user(
+        self, namespace: str, user: UserSecret | None, field: str
+    ) -> tuple[str | None, str | None]:
+        if user is None:
+            return None, None
+        where = f"{field}.userSecretRef"
+        username = await self._value(namespace, user.name, user.usernameKey, where)
+        password = await self._value(namespace, user.name, user.passwordKey, where)
+        return username.decode(), password.decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,9 +321,17 @@ def secret_names(nats: NatsConnection) -> set[str]:
         nats.tokenSecretRef,
         nats.nkeySecretRef,
     ]
-    if nats.tls is not None:
-        refs += [nats.tls.caSecretRef, nats.tls.certSecretRef, nats.tls.keySecretRef]
-    names = {ref.name for ref in refs if ref is not None}
-    if nats.userSecretRef is not None:
-        names.add(nats.userSecretRef.name)
-    return names
+    return _names(nats.userSecretRef, nats.tls, refs)
+
+
+def redis_secret_names(redis: RedisConnection) -> set[str]:
+    """Names of all Secrets a Redis connection uses."""
+    return _names(redis.userSecretRef, redis.tls, [])
+
+
+def _names(
+    user: UserSecret | None, tls: Tls | None, refs: Sequence[SecretKeyRef | None]
+) -> set[str]:
+    of_tls = () if tls is None else (tls.caSecretRef, tls.certSecretRef, tls.keySecretRef)
+    names = {ref.name for ref in (*refs, *of_tls) if ref is not None}
+    return names if user is None else names | {user.name}

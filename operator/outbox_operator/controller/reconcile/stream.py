@@ -1,4 +1,7 @@
-"""EventStream: keep one JetStream stream, and its dead-letter stream, as declared."""
+"""EventStream: keep one JetStream stream, and its dead-letter stream, as declared.
+
+Those in Redis are kept by `controller.reconcile.redis_stream`.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,10 @@ from outbox_operator.controller.reconcile.outside import (
     JetStreamPlace,
     JetStreamQuestion,
     JetStreamSeen,
+)
+from outbox_operator.controller.reconcile.redis_stream import (
+    delete_redis_stream,
+    redis_stream_pass,
 )
 from outbox_operator.controller.reconcile.resting import Outside
 from outbox_operator.controller.reconcile.secrets import secret_names
@@ -60,6 +67,8 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
 
     def condition_types(self, resource: Stream) -> Sequence[ConditionType]:
         """The parts of an EventStream."""
+        if resource.spec.redis is not None:
+            return (ConditionType.REDIS_REACHABLE, ConditionType.STREAM_READY)
         return (ConditionType.NATS_REACHABLE, ConditionType.STREAM_READY)
 
     def interval_seconds(self, resource: Stream) -> float:
@@ -68,6 +77,8 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
 
     async def work(self, resource: Stream) -> PassResult[EventStreamStatus]:
         """Make stream and dead-letter stream as declared."""
+        if resource.spec.redis is not None:
+            return await redis_stream_pass(self.context, resource, resource.spec.redis)
         digest = await self._digest(resource)
         admin, observed = await self._gather(resource)
         plan = plan_stream(resource, observed)
@@ -86,7 +97,7 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
 
     async def _digest(self, resource: Stream) -> str | None:
         """Of the Secrets that the pass reads; None: they cannot be read."""
-        names = secret_names(resource.spec.nats)
+        names = secret_names(resource.spec.jetstream)
         try:
             return await self.context.secrets.digest(resource.meta.namespace, names)
         except OutboxError:
@@ -96,7 +107,7 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
         """What there is, and the connection to change it with."""
         spec = resource.spec
         try:
-            admin = await connect(self.context, resource.meta, spec.nats)
+            admin = await connect(self.context, resource.meta, spec.jetstream)
         except OutboxError as error:
             return None, StreamObserved(unreachable=error)
         stream, dead_letters = await _read(admin, spec.name), None
@@ -111,7 +122,7 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
         if isinstance(stream, OutboxError):
             return admin, observed
         home = self._homes.get(resource.meta.uid)
-        sight = await sight_of(admin, spec.nats, stream, home)
+        sight = await sight_of(admin, spec.jetstream, stream, home)
         observed = replace(observed, sight=sight)
         if stream_elsewhere(resource, sight, observed.left) is None:
             return admin, observed
@@ -155,7 +166,10 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
         """With deletionPolicy Delete: delete the streams that carry our mark."""
         if resource.spec.deletionPolicy == "Retain":
             return
-        admin = await connect(self.context, resource.meta, resource.spec.nats)
+        if resource.spec.redis is not None:
+            await delete_redis_stream(self.context, resource, resource.spec.redis)
+            return
+        admin = await connect(self.context, resource.meta, resource.spec.jetstream)
         owner = Owner.of(resource.meta)
         for wanted in (
             desired_stream(resource.spec, owner),
@@ -190,7 +204,7 @@ async def _outside(
         place=JetStreamPlace(admin.auth),
         question=JetStreamQuestion(names),
         answer=JetStreamSeen.of(await admin.whereabouts(), streams),
-        secrets=frozenset(secret_names(resource.spec.nats)),
+        secrets=frozenset(secret_names(resource.spec.jetstream)),
         digest=digest,
     )
 

@@ -81,7 +81,7 @@ class ReplayEvents:
         )  # fmt: skip
         meant = durable_name(consumer)
         if not wanted.allowOtherReaders:
-            admin = await jetstream_of(work, stream.spec.nats)
+            admin = await jetstream_of(work, stream.spec.jetstream)
             there = await admin.durables(stream.spec.name)
             if others := other_readers(stream.spec.name, there, bodies, meant):
                 raise refused_for(others, stream.spec.name)

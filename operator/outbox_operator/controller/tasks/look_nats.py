@@ -48,9 +48,9 @@ async def streams(
         consumers: Those that read it.
     """
     logins = dict[str, tuple[Meta, NatsConnection]]()
-    if pipeline is not None:
+    if pipeline is not None and pipeline.spec.nats is not None:
         logins[pipeline.spec.nats.model_dump_json()] = (pipeline.meta, pipeline.spec.nats)
-    if stream is not None:
+    if stream is not None and stream.spec.nats is not None:
         logins[stream.spec.nats.model_dump_json()] = (stream.meta, stream.spec.nats)
     for consumer in consumers:
         nats = consumer.spec.nats

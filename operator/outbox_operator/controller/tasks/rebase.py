@@ -14,7 +14,9 @@ from outbox_operator.adapters.postgres import connection as postgres
 from outbox_operator.adapters.postgres.rebase import Announced, PostgresRebase, became
 from outbox_operator.api import meta
 from outbox_operator.api.resource import Pipeline, parse_stream
+from outbox_operator.api.v1alpha1.redis import RedisConnection
 from outbox_operator.api.v1alpha1.task import TaskResult
+from outbox_operator.controller.reconcile.redis_stream import connect_redis
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.tasks.action import Frozen, Work
 from outbox_operator.controller.tasks.beside import log_in, while_wanted
@@ -138,8 +140,10 @@ async def _rebase(work: Work) -> TaskResult:
 async def _stream_ends(work: Work, shards: list[int]) -> list[StreamEnd]:
     """The last message of each shard."""
     pipeline = work.pipeline
-    admin = await jetstream_of(work, pipeline.spec.nats)
-    template = SubjectTemplate.parse(pipeline.spec.stream.subject)
+    if pipeline.spec.redis is not None:
+        return await _redis_ends(work, pipeline.spec.redis, shards)
+    admin = await jetstream_of(work, pipeline.spec.jetstream)
+    template = SubjectTemplate.parse(pipeline.spec.subject)
     tail = admin.tail(_stream_name(work, pipeline))
     found = []
     for shard in shards:
@@ -147,6 +151,14 @@ async def _stream_ends(work: Work, shards: list[int]) -> list[StreamEnd]:
         emission = last.headers.get(EMISSION, "0") if last else "0"
         found.append(StreamEnd(sequence=last.sequence if last else 0, emission=int(emission)))
     return found
+
+
+async def _redis_ends(work: Work, redis: RedisConnection, shards: list[int]) -> list[StreamEnd]:
+    """The last id of each key, which is the number of its event."""
+    admin = await connect_redis(work.context, work.pipeline.meta, redis)
+    template = SubjectTemplate.parse(work.pipeline.spec.subject)
+    keys = [await admin.key(template.filter(shard=shard)) for shard in shards]
+    return [StreamEnd(sequence=key.last_id, emission=key.last_id) for key in keys]
 
 
 def _stream_name(work: Work, pipeline: Pipeline) -> str:

@@ -103,10 +103,10 @@ class VerifyOutbox:
 
         return await compare(
             session,
-            await jetstream_of(work, pipeline.spec.nats),
+            await jetstream_of(work, pipeline.spec.jetstream),
             Stretch(
                 stream=_stream_name(work),
-                subject_filter=SubjectTemplate.parse(pipeline.spec.stream.subject).filter(),
+                subject_filter=SubjectTemplate.parse(pipeline.spec.subject).filter(),
                 source=event_source(pipeline.meta.namespace, pipeline.meta.name),
                 ordered=pipeline.spec.outbox.ordering == "PerKey",
             ),

@@ -11,7 +11,8 @@ from typing import Final
 
 from outbox_operator.api import meta
 from outbox_operator.api.fields import nanoseconds, size_bytes
-from outbox_operator.api.v1alpha1.stream import EventStreamSpec, StreamSource, SubjectTransform
+from outbox_operator.api.v1alpha1.stream import EventStreamSpec
+from outbox_operator.api.v1alpha1.stream_parts import StreamSource, SubjectTransform
 from outbox_operator.errors import SpecError
 from outbox_operator.plan.jetstream.decide import (
     Config,
@@ -183,6 +184,8 @@ def desired_dead_letter_stream(spec: EventStreamSpec, owner: Owner) -> Config | 
 
 def _check(spec: EventStreamSpec) -> None:
     """Refuse what every server refuses, with a better message."""
+    if "." in spec.name:
+        raise SpecError(f"spec.name: the name of a JetStream stream has no dots: {spec.name!r}")
     for index, subject in enumerate(spec.subjects):
         path = f"spec.subjects[{index}]"
         if not is_valid_filter(subject):

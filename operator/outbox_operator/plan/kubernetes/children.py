@@ -13,8 +13,9 @@ from typing import Any, Final
 from outbox_operator.api import meta
 from outbox_operator.api.resource import Pipeline
 from outbox_operator.api.v1alpha1.consumer import ConsumerConfigSpec
-from outbox_operator.api.v1alpha1.pipeline import PipelineConsumer, PipelineStream
-from outbox_operator.api.v1alpha1.stream import DeadLetter, EventStreamSpec, StreamConfig
+from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec, PipelineConsumer
+from outbox_operator.api.v1alpha1.stream import EventStreamSpec, StreamConfig
+from outbox_operator.api.v1alpha1.stream_parts import DeadLetter
 from outbox_operator.errors import SpecError
 from outbox_operator.plan import names
 from outbox_operator.plan.kubernetes.diff import stamped
@@ -32,9 +33,11 @@ def event_stream_name(pipeline: Pipeline) -> str:
     return pipeline.meta.name if ref is None else ref.name
 
 
-def stream_subjects(stream: PipelineStream) -> list[str]:
-    """Subject filters of a pipeline's own stream."""
-    return stream.subjects or [SubjectTemplate.parse(stream.subject).filter()]
+def stream_subjects(spec: OutboxPipelineSpec) -> list[str]:
+    """Subject filters of a pipeline's own stream; in Redis there are none."""
+    if spec.redis is not None:
+        return []
+    return spec.stream.subjects or [SubjectTemplate.parse(spec.subject).filter()]
 
 
 def event_stream(pipeline: Pipeline) -> dict[str, Any] | None:
@@ -50,10 +53,12 @@ def event_stream(pipeline: Pipeline) -> dict[str, Any] | None:
         {
             **spec.stream.model_dump(include=_STREAM_FIELDS),
             # A relay may set events aside and consumers give up on them: they need a place to go.
-            "deadLetter": spec.stream.deadLetter or DeadLetter(),
+            "deadLetter": None if spec.redis else spec.stream.deadLetter or DeadLetter(),
             "name": spec.stream.name,
-            "subjects": stream_subjects(spec.stream),
+            "shards": spec.outbox.shards if spec.redis else None,
+            "subjects": stream_subjects(spec),
             "nats": spec.nats,
+            "redis": spec.redis,
             "deletionPolicy": spec.deletionPolicy,
         }
     )
@@ -72,7 +77,7 @@ def event_consumers(pipeline: Pipeline) -> list[dict[str, Any]]:
     Raises:
         SpecError: A filter cannot be expressed over the subject template.
     """
-    template = SubjectTemplate.parse(pipeline.spec.stream.subject)
+    template = SubjectTemplate.parse(pipeline.spec.subject)
     return [_event_consumer(pipeline, template, lane) for lane in lanes(pipeline.spec)]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from outbox_operator.api import meta
+from outbox_operator.api.fields import ApiModel
 from outbox_operator.api.resource import Consumer, Pipeline
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.api.v1alpha1.database import PostgresConnection
@@ -25,7 +26,8 @@ def relay_logins(pipeline: Pipeline, secrets: str) -> str:
         pipeline: Whose they are.
         secrets: Hash of the values behind `relay_secret_refs`.
     """
-    return _hash(pipeline.meta.uid, secrets, pipeline.spec.nats, pipeline.spec.database)
+    spec = pipeline.spec
+    return _hash(pipeline.meta.uid, secrets, spec.redis or spec.jetstream, spec.database)
 
 
 def consumer_logins(consumer: Consumer, nats: NatsConnection, secrets: str) -> str:
@@ -52,7 +54,7 @@ def logins_changed(deployment: Mapping[str, Any] | None, logins: str) -> bool:
     return before not in (None, logins)
 
 
-def _hash(uid: str, secrets: str, nats: NatsConnection, database: PostgresConnection | None) -> str:
+def _hash(uid: str, secrets: str, broker: ApiModel, database: PostgresConnection | None) -> str:
     fields = set(PostgresConnection.model_fields)
     of_database = "" if database is None else database.model_dump_json(include=fields)
-    return checksum_of(f"{nats.model_dump_json()}{of_database}", secrets, uid)
+    return checksum_of(f"{broker.model_dump_json()}{of_database}", secrets, uid)

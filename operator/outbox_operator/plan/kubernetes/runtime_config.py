@@ -13,6 +13,7 @@ from outbox_operator.api.resource import Consumer, Pipeline
 from outbox_operator.api.v1alpha1.archive import ArchiveApi, ArchiveHandler
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.api.v1alpha1.database import PostgresConnection, PostgresTlsMode
+from outbox_operator.api.v1alpha1.redis import RedisConnection
 from outbox_operator.plan import names
 from outbox_operator.plan.archives import api_login, rules_of
 from outbox_operator.plan.kubernetes import podtemplate, secret_files
@@ -26,6 +27,7 @@ from outbox_operator.wire.config import (
     InboxConfig,
     NatsConfig,
     PythonHandlerConfig,
+    RedisConfig,
     RelayConfig,
     SslMode,
 )
@@ -61,6 +63,19 @@ def nats_config(connection: NatsConnection) -> NatsConfig:
     )
 
 
+def redis_config(connection: RedisConnection) -> RedisConfig:
+    """A Redis connection as pods have it: credentials are files."""
+    files = {file.path: file.file for file in secret_files.redis_files(connection)}
+    return RedisConfig(
+        url=connection.url,
+        username_file=files.get("redis/username"),
+        password_file=files.get("redis/password"),
+        ca_file=files.get("redis/ca.crt"),
+        cert_file=files.get("redis/tls.crt"),
+        key_file=files.get("redis/tls.key"),
+    )
+
+
 def relay_config(pipeline: Pipeline, *, stream_name: str) -> RelayConfig:
     """What a relay process is told."""
     spec = pipeline.spec
@@ -72,9 +87,10 @@ def relay_config(pipeline: Pipeline, *, stream_name: str) -> RelayConfig:
         database=DatabaseConfig(
             **_login(secret_files.DATABASE, spec.database), schema=spec.database.schema_
         ),
-        nats=nats_config(spec.nats),
+        nats=nats_config(spec.jetstream) if spec.redis is None else None,
+        redis=None if spec.redis is None else redis_config(spec.redis),
         stream=stream_name,
-        subject=spec.stream.subject,
+        subject=spec.subject,
         payload_type=spec.outbox.payloadType,
         ordering=spec.outbox.ordering,
         on_poison=spec.relay.onPoison,

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from outbox_operator.api.v1alpha1.common import NatsConnection
+from outbox_operator.api.v1alpha1.common import NatsConnection, UserSecret
 from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec
 from outbox_operator.api.v1alpha1.database import PostgresConnection
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec
+from outbox_operator.api.v1alpha1.redis import RedisConnection
 from outbox_operator.plan.archives import api_login, api_of, archive_of
 from outbox_operator.wire.config import SECRETS_MOUNT
 
@@ -59,16 +60,34 @@ def nats_files(connection: NatsConnection) -> tuple[SecretFile, ...]:
         "nats/tls.key": tls.keySecretRef if tls else None,
     }
     files = [SecretFile(path, ref.name, ref.key) for path, ref in refs.items() if ref is not None]
-    user = connection.userSecretRef
-    if user is not None:
-        files.append(SecretFile("nats/username", user.name, user.usernameKey))
-        files.append(SecretFile("nats/password", user.name, user.passwordKey))
-    return tuple(sorted(files))
+    return tuple(sorted([*files, *_user("nats", connection.userSecretRef)]))
+
+
+def redis_files(connection: RedisConnection) -> tuple[SecretFile, ...]:
+    """What it takes to log in to Redis."""
+    tls = connection.tls
+    refs = {
+        "redis/ca.crt": tls.caSecretRef if tls else None,
+        "redis/tls.crt": tls.certSecretRef if tls else None,
+        "redis/tls.key": tls.keySecretRef if tls else None,
+    }
+    files = [SecretFile(path, ref.name, ref.key) for path, ref in refs.items() if ref is not None]
+    return tuple(sorted([*files, *_user("redis", connection.userSecretRef)]))
+
+
+def _user(directory: str, user: UserSecret | None) -> list[SecretFile]:
+    if user is None:
+        return []
+    return [
+        SecretFile(f"{directory}/username", user.name, user.usernameKey),
+        SecretFile(f"{directory}/password", user.name, user.passwordKey),
+    ]
 
 
 def relay_files(spec: OutboxPipelineSpec) -> tuple[SecretFile, ...]:
-    """What a relay pod needs: its database and NATS."""
-    return (*_login(DATABASE, spec.database), *nats_files(spec.nats))
+    """What a relay pod needs: its database, and NATS or Redis."""
+    of_sink = nats_files(spec.jetstream) if spec.redis is None else redis_files(spec.redis)
+    return (*_login(DATABASE, spec.database), *of_sink)
 
 
 def consumer_files(spec: EventConsumerSpec, nats: NatsConnection) -> tuple[SecretFile, ...]:

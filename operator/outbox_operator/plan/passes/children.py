@@ -218,8 +218,15 @@ def _stream(pipeline: Pipeline, body: Body | None, frozen: bool) -> _StreamResul
         )
         return _StreamResult(part=part)
     spec = parse_stream(body, stored=True).spec
-    template = SubjectTemplate.parse(pipeline.spec.stream.subject)
-    if not any(covers(subject, template.filter()) for subject in spec.subjects):
+    if (spec.redis is None) is not (pipeline.spec.redis is None):
+        raise SpecError(
+            f"spec.stream.ref.name: EventStream {body['metadata']['name']} is in "
+            f"{'Redis' if spec.redis else 'NATS'}, and the pipeline publishes elsewhere"
+        )
+    template = SubjectTemplate.parse(pipeline.spec.subject)
+    if spec.redis is None and not any(
+        covers(subject, template.filter()) for subject in spec.subjects
+    ):
         raise SpecError(
             f"spec.stream.subject {template.text!r} renders subjects in {template.filter()!r}, "
             f"which EventStream {body['metadata']['name']} does not store "

@@ -9,7 +9,7 @@ from typing import Any
 from outbox_operator.api.resource import Consumer, Stream, parse_stream
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.api.v1alpha1.stream import StreamState
-from outbox_operator.errors import DependencyError, SpecError
+from outbox_operator.errors import DependencyError, NotSupportedError, SpecError
 from outbox_operator.plan.jetstream.stream_config import dead_letter_name, dead_letter_prefix
 from outbox_operator.reasons import Reason
 
@@ -71,13 +71,23 @@ def resolve(consumer: Consumer, event_stream: Mapping[str, Any] | None) -> Sourc
 
 
 def source_in(consumer: Consumer, event_stream: Stream) -> Source:
-    """The source of a consumer that reads an EventStream."""
+    """The source of a consumer that reads an EventStream.
+
+    Raises:
+        NotSupportedError: The stream is in Redis.
+    """
     spec, stream = consumer.spec, event_stream.spec
+    if stream.redis is not None:
+        raise NotSupportedError(
+            f"spec.streamRef.name: EventStream {event_stream.meta.name} is in Redis, which "
+            "EventConsumers do not read yet: read its key with a consumer group "
+            "(docs/how-to/publish-to-redis-streams.md)"
+        )
     own = spec.deadLetter.subjectPrefix if spec.deadLetter else None
     theirs = dead_letter_prefix(stream) if stream.deadLetter else None
     return Source(
         stream=stream.name,
-        nats=spec.nats or stream.nats,
+        nats=spec.nats or stream.jetstream,
         dead_letter_prefix=own or theirs,
         # Letters sent elsewhere are in a stream that we do not know.
         dead_letter_stream=dead_letter_name(stream) if theirs and own in (None, theirs) else None,

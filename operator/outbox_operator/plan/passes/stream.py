@@ -122,8 +122,8 @@ def _is_decided(stream: Stream, observed: StreamObserved) -> bool:
     before, pipeline = stream.status.stream, observed.pipeline
     if pipeline is None or before is None or before.place is None:
         return False
-    declared = declared_hash(pipeline.spec.nats)
-    return before.place.declared != declared == declared_hash(stream.spec.nats)
+    declared = declared_hash(pipeline.spec.jetstream)
+    return before.place.declared != declared == declared_hash(stream.spec.jetstream)
 
 
 def stream_result(

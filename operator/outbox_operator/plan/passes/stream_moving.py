@@ -84,7 +84,7 @@ NOTHING_KNOWN = Left(waiting=0, seen=False)
 
 def declared_elsewhere(pipeline: Pipeline, before: NatsConnection, left: Left) -> StreamMove:
     """A move to where a pipeline declares its stream now, from where it declared it before."""
-    now = pipeline.spec.nats
+    now = pipeline.spec.jetstream
     return StreamMove(
         before=_declared_text(before), now=_declared_text(now),
         waiting=left.waiting, seen=left.seen,

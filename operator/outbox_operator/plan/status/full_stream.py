@@ -18,7 +18,7 @@ from outbox_operator.plan.amounts import size
 from outbox_operator.plan.status.conditions import Part
 from outbox_operator.reasons import Reason
 
-_SAID: Final = re.compile(r"maximum (?:bytes|messages)(?: per subject)? exceeded")
+_SAID: Final = re.compile(r"maximum (?:bytes|messages)(?: per subject)? exceeded|Redis is full")
 _SAYS: Final = " is not ready: "
 """Before what a pod says of itself."""
 _NEARLY: Final = 0.98
@@ -54,6 +54,8 @@ def fullness(
         consumers: The pipeline's, for who keeps messages there.
         declared: Name of the EventStream, if the pipeline only refers to it.
     """
+    if spec.redis is not None:
+        return _of_redis(state)
     if spec.discard != "New":
         return None
     most_bytes, most = size_bytes(spec.maxBytes), spec.maxMessages
@@ -77,6 +79,17 @@ def fullness(
     else:
         way_out += f"; messages go when they are handled{_slowest(consumers)}"
     return Fullness(held=held, way_out=way_out, is_own=declared is None)
+
+
+def _of_redis(state: StreamState | None) -> Fullness:
+    """A server without memory refuses all writes."""
+    held, redis = None, None if state is None else state.redis
+    if redis is not None and 0 < redis.maxMemoryBytes * _NEARLY <= redis.usedMemoryBytes:
+        held = f"{size(redis.usedMemoryBytes)} of maxmemory {size(redis.maxMemoryBytes)}"
+    way_out = "raise maxmemory of the server, or make room: a lower spec.stream.maxMessages"
+    if redis is not None and redis.keptForGroup:
+        way_out += f"; entries wait for group {redis.keptForGroup} to acknowledge them"
+    return Fullness(held=held, way_out=way_out, is_own=True)
 
 
 def _slowest(consumers: Sequence[ConsumerSummary]) -> str:

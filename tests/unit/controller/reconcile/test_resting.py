@@ -19,6 +19,7 @@ from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.nats_connections import NatsConnections
 from outbox_operator.controller.reconcile.pipeline import counted_from
 from outbox_operator.controller.reconcile.postgres_connections import PostgresConnections
+from outbox_operator.controller.reconcile.redis_connections import RedisConnections
 from outbox_operator.controller.reconcile.resting import Outside
 from outbox_operator.controller.reconcile.room import Room
 from outbox_operator.controller.reconcile.secrets import Secrets
@@ -102,6 +103,7 @@ async def world() -> AsyncIterator[World]:
         wake=lambda key, _trigger: woken.append(key),
         secrets=Secrets(Source(), time.monotonic, 0.0),
         nats=NatsConnections(lambda _user, _trigger: None, time.monotonic),
+        redis=RedisConnections(lambda _user, _trigger: None, time.monotonic),
         postgres=PostgresConnections(lambda _user, _trigger: None, time.monotonic),
         background=Background(lambda _key, _trigger: None),
         cluster=ClusterIdentity(absent),

@@ -17,6 +17,7 @@ from outbox_operator.controller.reconcile.cluster import ClusterIdentity
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.nats_connections import NatsConnections
 from outbox_operator.controller.reconcile.postgres_connections import PostgresConnections
+from outbox_operator.controller.reconcile.redis_connections import RedisConnections
 from outbox_operator.controller.reconcile.room import Room
 from outbox_operator.controller.reconcile.secrets import Secrets
 from outbox_operator.controller.reconcile.stream import StreamReconciler
@@ -87,6 +88,7 @@ def reconciler(api: ApiServer) -> Reconciler:
             wake=lambda _key, _trigger: None,
             secrets=Secrets(kube, time.monotonic, 60.0),
             nats=NatsConnections(lambda _user, _trigger: None, time.monotonic),
+            redis=RedisConnections(lambda _user, _trigger: None, time.monotonic),
             postgres=PostgresConnections(lambda _user, _trigger: None, time.monotonic),
             background=Background(lambda _key, _trigger: None),
             comparisons=Room(lambda _key, _trigger: None),

@@ -1,0 +1,128 @@
+"""The keys of EventStreams in Redis: looked at, made, marked, trimmed, deleted.
+
+Called by `controller.reconcile.stream` for those whose specification has `redis`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
+
+from outbox_operator.adapters.execute import execute
+from outbox_operator.adapters.redis.admin import RedisAdmin
+from outbox_operator.api import meta
+from outbox_operator.api.resource import Meta, Stream
+from outbox_operator.api.v1alpha1.redis import RedisConnection, RedisKey
+from outbox_operator.api.v1alpha1.stream import EventStreamStatus
+from outbox_operator.controller.reconcile.context import Context
+from outbox_operator.controller.reconcile.secrets import redis_secret_names
+from outbox_operator.controller.runtime.reconciler import ObjectKey
+from outbox_operator.errors import CredentialsError, OutboxError, RedisError
+from outbox_operator.plan.passes.redis_stream import (
+    RedisObserved,
+    plan_redis_stream,
+    redis_stream_result,
+)
+from outbox_operator.plan.passes.result import PassResult
+from outbox_operator.plan.redis.keys import keys_of
+from outbox_operator.plan.redis.observed import ObservedKey
+from outbox_operator.plan.steps import Applied, Change
+
+LONGEST_SECONDS: Final = 20.0
+"""All that a pass asks of a server, which may answer each time just in time."""
+_TRIM_SECONDS: Final = 0.5
+"""Of a pass; the next goes on."""
+
+
+async def connect_redis(context: Context, owner: Meta, redis: RedisConnection) -> RedisAdmin:
+    """Administration over the shared connection of a resource's login.
+
+    Raises:
+        CredentialsError: A Secret is missing or refused; it is read anew at the next look.
+        RedisError: Unreachable.
+    """
+    try:
+        login = await context.secrets.redis_login(owner.namespace, redis, "spec.redis")
+        return await context.redis.admin(login, ObjectKey.of(owner))
+    except CredentialsError:
+        context.secrets.forget(owner.namespace, redis_secret_names(redis))
+        raise
+
+
+async def redis_stream_pass(
+    context: Context, stream: Stream, redis: RedisConnection
+) -> PassResult[EventStreamStatus]:
+    """One pass over one EventStream in Redis."""
+    kept_for = None
+    applied: list[Applied[ObservedKey]] = []
+    try:
+        async with asyncio.timeout(LONGEST_SECONDS):
+            admin, observed = await _gather(context, stream, redis)
+            plan = plan_redis_stream(stream, redis, observed)
+            if admin is not None:
+                applied = await execute(plan.steps, create=admin.claim, patch=admin.claim)
+                try:
+                    kept_for = await _trim(admin, stream, applied)
+                except OutboxError as error:
+                    plan = replace(plan, problem=plan.problem or error)
+    except TimeoutError:
+        late = RedisError(f"Redis at {redis.url}: not all answers within {LONGEST_SECONDS:g} s")
+        observed = RedisObserved(unreachable=late)
+        plan, applied = plan_redis_stream(stream, redis, observed), []
+    now = datetime.now(UTC)
+    return redis_stream_result(stream, redis, plan, applied, observed, now, kept_for)
+
+
+async def _gather(
+    context: Context, stream: Stream, redis: RedisConnection
+) -> tuple[RedisAdmin | None, RedisObserved]:
+    try:
+        admin = await connect_redis(context, stream.meta, redis)
+    except OutboxError as error:
+        return None, RedisObserved(unreachable=error)
+    try:
+        return admin, RedisObserved(
+            server=await admin.server(),
+            keys=tuple([await admin.key(name) for name in keys_of(stream.spec)]),
+            living=context.living(meta.STREAM),
+        )
+    except OutboxError as error:
+        if admin.lost:
+            return None, RedisObserved(unreachable=error)
+        return admin, RedisObserved(problem=error)
+
+
+async def _trim(
+    admin: RedisAdmin, stream: Stream, applied: list[Applied[ObservedKey]]
+) -> str | None:
+    """Remove what is too many and nobody needs. The group that keeps the rest, if one does."""
+    most, ends, kept_for = stream.spec.maxMessages, time.monotonic() + _TRIM_SECONDS, None
+    ours = all(one.error is None and one.change is not Change.FROZEN for one in applied)
+    if most <= 0 or stream.meta.paused or not applied or not ours:
+        return None
+    for name in keys_of(stream.spec):
+        while True:
+            done = await admin.trim(name, stream.meta.uid, most)
+            kept_for = kept_for or done.kept_for
+            if not done.more or time.monotonic() > ends:
+                break
+    return kept_for
+
+
+async def delete_redis_stream(context: Context, stream: Stream, redis: RedisConnection) -> None:
+    """Delete the keys that carry the mark of an EventStream. Raises until that is done."""
+    admin = await connect_redis(context, stream.meta, redis)
+    for name in keys_of(stream.spec):
+        await admin.drop(name, stream.meta.uid)
+
+
+async def sees_key(context: Context, owner: Meta, redis: RedisConnection, known: RedisKey) -> bool:
+    """Whether a login leads to a key that was seen."""
+    try:
+        found = await (await connect_redis(context, owner, redis)).key(known.name)
+    except OutboxError:
+        return False
+    return found.kind == "stream" and found.created == known.created

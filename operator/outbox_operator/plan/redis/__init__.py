@@ -1,0 +1,1 @@
+"""Streams in Redis: made, marked, refused; what of the server is in the way."""

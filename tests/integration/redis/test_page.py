@@ -1,0 +1,128 @@
+"""docs/how-to/publish-to-redis-streams.md: its manifest is taken, its program reads, its rights are
+enough and needed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import yaml
+from redis import Redis
+
+from outbox_operator.adapters.redis.admin import RedisAdmin
+from outbox_operator.adapters.redis.login import RedisLogin
+from outbox_operator.adapters.redis.sink import RedisSink
+from outbox_operator.adapters.sink import Fence, Owner
+from outbox_operator.dev.manifest import read
+from outbox_operator.errors import AccessDeniedError
+from support.kube import ROOT
+from support.redis import RedisServer, redis_client
+from support.sinks import message
+
+pytestmark = pytest.mark.integration
+
+PAGE = (ROOT / "docs/how-to/publish-to-redis-streams.md").read_text()
+EXAMPLE = (ROOT / "examples/redis/pipeline.yaml").read_text()
+KEY = "identity.user.v1"
+NOBODY = {"key": KEY, "replaces": "", "uid": "u1", "name": "EventStream/a/b", "cluster": ""}
+
+
+def block(language: str) -> str:
+    found = re.search(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    assert found is not None
+    return found.group(1)
+
+
+@pytest.fixture
+async def server(redis_server: RedisServer) -> AsyncIterator[RedisServer]:
+    """The server with the users of the page."""
+    async with redis_client(redis_server) as client:
+        for line in block("text").splitlines():
+            await client.execute_command(*line.split())
+        yield redis_server
+        await client.acl_deluser("outbox", "readers")
+        await client.delete(KEY, f"{{{KEY}}}:outbox")
+
+
+def login_of(server: RedisServer, user: str) -> RedisLogin:
+    return replace(server.login, username=user, password="change-me")
+
+
+def test_the_manifest_is_that_of_the_example_and_good() -> None:
+    shown = yaml.safe_load(block("yaml"))
+    assert shown == yaml.safe_load(EXAMPLE)
+    resources = read([shown], "page")
+    assert resources.streams[0].spec.redis is not None
+    assert resources.streams[0].spec.name == KEY
+
+
+async def _life(login: RedisLogin) -> None:
+    """What operator and relay do with the login that they share."""
+    admin = await RedisAdmin.open(login, name="operator")
+    sink = await RedisSink.open(lambda: login, name="relay")
+    try:
+        assert (await admin.server()).fsync == "always"
+        assert (await admin.key(KEY)).kind == "none"
+        await admin.claim(NOBODY)
+        await sink.facts(KEY)
+        owner = Owner("a1", 1)
+        await sink.shut_out(owner, KEY, None)
+        run = sink.open_run(owner=owner, fence=Fence(KEY, 0), ordered=True, subjects=KEY)
+        await run.send([message(KEY, number) for number in range(1, 9)], last=True)
+        sent = await run.finish()
+        assert (sent.count, sent.refusal) == (8, None)
+        assert [one.sequence async for one in sink.tail(KEY, 6)] == [7, 8]
+        assert (await admin.trim(KEY, "u1", 5)).removed == 3
+        found = await admin.key(KEY)
+        assert (found.entries, found.first_id, found.last_id) == (5, 4, 8)
+        assert found.bytes
+        assert await admin.drop(KEY, "u1")
+    finally:
+        await admin.close()
+        await sink.close()
+
+
+async def test_the_rights_of_the_page_are_enough(server: RedisServer) -> None:
+    await _life(login_of(server, "outbox"))
+    async with redis_client(server) as client:
+        denied = [one for one in await client.acl_log() if one["username"] == "outbox"]
+    assert denied == []
+
+
+@pytest.mark.parametrize(
+    "right", ["+info", "+xadd", "+xtrim", "+hset", "+unlink", "+xgroup|create", "+evalsha"]
+)
+async def test_and_none_can_be_left_out(server: RedisServer, right: str) -> None:
+    line = block("text").splitlines()[0]
+    assert f" {right} " in line
+    async with redis_client(server) as client:
+        await client.execute_command("ACL", "SETUSER", "outbox", f"-{right[1:]}")
+    with pytest.raises((AccessDeniedError, AssertionError)):
+        await _life(login_of(server, "outbox"))
+
+
+async def test_readers_may_not_publish_and_the_program_reads(server: RedisServer) -> None:
+    admin = await RedisAdmin.open(server.login, name="tests")
+    await admin.claim(NOBODY)
+    await admin.close()
+    names: dict[str, Any] = {}
+    exec(block("python"), names)
+    read_entries: Callable[..., int] = names["read"]
+    handled: list[tuple[str, str, str]] = []
+    options: dict[str, Any] = {"host": "127.0.0.1", "port": server.port, "decode_responses": True}
+    with (
+        Redis(**options) as writer,
+        Redis(**options, username="readers", password="change-me") as client,
+    ):
+        fields = {"Ce-Id": "e1", "Ce-Type": "user.created", "Outbox-Data": "{}"}
+        writer.xadd(KEY, fields, id="1-0")
+        count = read_entries(client, "mail", "one", lambda *seen: handled.append(seen), block_ms=10)
+        assert count == 1
+        assert handled == [("e1", "user.created", "{}")]
+        pending: Any = writer.xpending(KEY, "mail")
+        assert pending["pending"] == 0
+        with pytest.raises(Exception, match="no permissions"):
+            client.xadd(KEY, fields)
