@@ -30,9 +30,11 @@ class Reason(StrEnum):
     NOBODY_ELSE = "NobodyElse"
     ACTIVE = "Active"
     NOTHING_MISSING = "NothingMissing"
+    BACKFILLED = "Backfilled"
 
     # On its way: wait
     NEW_GENERATION = "NewGeneration"
+    BACKFILLING = "Backfilling"
     RECONCILING = "Reconciling"
     PROGRESSING = "Progressing"
     NOT_OBSERVED = "NotObserved"
@@ -116,6 +118,7 @@ class Reason(StrEnum):
     NOTHING_LOST = "NothingLost"
     EVENTS_MISSING = "EventsMissing"
     NOT_PROVABLE = "NotProvable"
+    BACKFILL_STUCK = "BackfillStuck"
     SEAL_BROKEN = "SealBroken"
     SEAL_KEY_MISSING = "SealKeyMissing"
     SEQUENCE_BEHIND = "SequenceBehind"

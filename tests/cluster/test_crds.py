@@ -17,6 +17,7 @@ HTTP = {"http": {"url": "http://billing/events"}}
 SECRET = {"name": "s", "key": "k"}
 DEFAULT = {"name": "default", "keep": "90d"}
 ARCHIVE: dict[str, Any] = {"connectionSecretRef": {"name": "s"}, "retention": [DEFAULT]}
+BACKFILL: dict[str, Any] = {"backfill": {"connectionSecretRef": {"name": "s"}}}
 KINDS = {
     "pipeline": "OutboxPipeline",
     "stream": "EventStream",
@@ -187,6 +188,19 @@ def test_server_defaults_equal_model_defaults(
             "consumer",
             {"handler": {"archive": {**ARCHIVE, "retention": [DEFAULT, DEFAULT]}}},
             "Duplicate value",
+        ),
+        (
+            "consumer",
+            {"handler": {"archive": {**ARCHIVE, **BACKFILL}}, "filterSubjects": ["a"]},
+            "handler.archive.backfill archives every row of the outbox",
+        ),
+        (
+            "pipeline",
+            {
+                "consumers.0.handler": {"archive": {**ARCHIVE, **BACKFILL}},
+                "consumers.0.filterEventTypes": ["a"],
+            },
+            "handler.archive.backfill archives every row of the outbox",
         ),
         (
             "consumer",

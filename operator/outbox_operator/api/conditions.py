@@ -30,6 +30,7 @@ class ConditionType(StrEnum):
     RELAY_AVAILABLE = "RelayAvailable"
     WORKLOAD_AVAILABLE = "WorkloadAvailable"
     ARCHIVE_COMPLETE = "ArchiveComplete"
+    ARCHIVE_BACKFILLED = "ArchiveBackfilled"
     API_AVAILABLE = "ApiAvailable"
     LAGGING = "Lagging"
     FOREIGN_PUBLISHER = "ForeignPublisher"

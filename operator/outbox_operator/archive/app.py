@@ -10,13 +10,17 @@ import asyncio
 import datetime as dt
 import logging
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from outbox_operator.adapters.nats.pull_consumer import PullConsumer
 from outbox_operator.adapters.nats.pull_session import has_new_login, pull_session
+from outbox_operator.adapters.postgres.archive_backfill import KeptRows
 from outbox_operator.adapters.postgres.archive_store import ArchiveStore
 from outbox_operator.adapters.postgres.url import Login, resolve
 from outbox_operator.aio import Backoff, wait
+from outbox_operator.archive.backfill import Backfill
 from outbox_operator.archive.metrics import ArchiveMetrics
 from outbox_operator.archive.records import columns
 from outbox_operator.archive.writer import Writer
@@ -71,7 +75,7 @@ class ArchiveApp:
             config.consumer, config.durable, config.stream,
         )  # fmt: skip
         retry = Backoff(*RETRY_SECONDS)
-        async with self.health:
+        async with self.health, self._backfilling():
             while not self._stopping.is_set():
                 try:
                     await self._connected(self._new_store())
@@ -81,6 +85,26 @@ class ArchiveApp:
                 else:
                     retry.reset()
         log.info("stopped")
+
+    @asynccontextmanager
+    async def _backfilling(self) -> AsyncIterator[None]:
+        """Meanwhile the rows of an outbox's table are archived, if one is named."""
+        declared, config = self._config.backfill, self._config
+        if declared is None:
+            yield
+            return
+        rows = KeptRows(
+            lambda: resolve(Login.from_files(declared)),
+            schema=declared.schema,
+            application_name=f"outbox-archive {config.namespace}/{config.consumer}",
+        )
+        backfill = Backfill(config, rows, self._new_store(), self.metrics, self._stopping)
+        task = asyncio.create_task(backfill.run())
+        try:
+            yield
+        finally:
+            task.cancel()  # what it has begun is not committed, and the next process begins it anew
+            await asyncio.wait((task,))
 
     def _new_store(self) -> ArchiveStore:
         """Who stores, each time with the login that the files have by then."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Final, Generic, TypeVar
 
-from outbox_operator.adapters.postgres.archive_store import Batch
+from outbox_operator.adapters.postgres.archive_store import Batch, Move
 from outbox_operator.archive.chain import Span, joined
 from outbox_operator.archive.records import Record
 
 T = TypeVar("T")
+_NEVER: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 @dataclass(slots=True)
@@ -56,24 +58,34 @@ class Waiting(Generic[T]):
 
 
 def batch_of(records: Sequence[Record], *, accounts: bool) -> Batch:
-    """What is to be stored of some records, of which there is at least one.
+    """What is to be stored of some records of a stream, of which there is at least one.
 
     Args:
         records: In order of arrival.
         accounts: Whether numbers tell what is missing.
     """
+    spans = [record.span for record in records if record.span is not None] if accounts else []
+    return _batch(records, accounts=[_account(span) for span in joined(spans)])
+
+
+def kept_batch(records: Sequence[Record], moves: Move) -> Batch:
+    """The same of records of an outbox's table; there may be none."""
+    return replace(_batch(records), everywhere=True, moves=moves)
+
+
+def _batch(records: Sequence[Record], accounts: Sequence[tuple[object, ...]] = ()) -> Batch:
     first: dict[tuple[str, str], Record] = {}
     for record in records:
         if record.wanted:
             first.setdefault(record.identity, record)
-    moments = [record.stored_at for record in records]
-    spans = [record.span for record in records if record.span is not None] if accounts else []
+    moments = [record.stored_at for record in records] or [_NEVER]
     return Batch(
         rows=[record.values for record in first.values()],
         first=min(moments),
         last=max(moments),
         everywhere=any(record.replayed for record in first.values()),
-        accounts=[_account(span) for span in joined(spans)],
+        accounts=accounts,
+        occurred=min((record.occurred_at for record in records), default=None),
     )
 
 

@@ -76,6 +76,7 @@ class Record:
         values: Of the columns, in the order of `columns`.
         identity: Id and source: who has the same is the same event.
         stored_at: When the stream stored the message.
+        occurred_at: When the event happened, as it says.
         span: Numbers that it accounts for; None: it is of no relay of ours.
         replayed: Whether it was sent again by a replay.
         wanted: Whether it is to be stored; a replay for another consumer is not.
@@ -86,6 +87,7 @@ class Record:
     values: tuple[Any, ...]
     identity: tuple[str, str]
     stored_at: dt.datetime
+    occurred_at: dt.datetime
     span: Span | None
     replayed: bool
     wanted: bool
@@ -156,6 +158,7 @@ class Recorder:
         if "\\u" in headers:
             headers = _clean(headers)
         event_id = _identity(get, written_source, message)
+        occurred_at = parse_time(get(EVENT_TIME)) or stored_at
         span = None
         if source == written_source:
             span = span_of(message.headers, source, stored_at, message.sequence)
@@ -166,12 +169,13 @@ class Recorder:
                 self._class_of(event_type), stored_at, event_id, event_type, key, source,
                 fit("subject", message.subject), message.sequence,
                 None if span is None else span.shard, None if span is None else span.high,
-                number(get(POSITION)), parse_time(get(EVENT_TIME)) or stored_at,
+                number(get(POSITION)), occurred_at,
                 headers, payload.text, payload.raw, len(message.data), payload.sha256,
                 "; ".join(dict.fromkeys(notes)) or None, *cells,
             ),
             identity=(event_id, source),
             stored_at=stored_at,
+            occurred_at=occurred_at,
             span=span,
             replayed=REPLAY in message.headers,
             wanted=replay_to is None or replay_to == self._durable,

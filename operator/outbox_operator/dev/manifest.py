@@ -21,7 +21,6 @@ from outbox_operator.api.resource import (
     parse_pipeline,
     parse_stream,
 )
-from outbox_operator.api.unsupported import check_consumer_supported, check_pipeline_supported
 from outbox_operator.errors import SpecError
 from outbox_operator.plan.archives import archive_of
 from outbox_operator.plan.checks import check_consumer, check_pipeline
@@ -138,13 +137,11 @@ def read(documents: Iterable[object], where: str) -> Resources:
     if not (pipelines or streams or consumers):
         raise SpecError(f"{where}: holds no {', '.join(_OURS)} of {meta.API_VERSION}")
     for pipeline in pipelines:
-        check_pipeline_supported(pipeline.spec)
         check_pipeline(pipeline.spec)
         own = event_stream(pipeline)
         streams += [parse_stream(_body(own, where))] if own is not None else []
         consumers += [parse_consumer(_body(body, where)) for body in event_consumers(pipeline)]
     for consumer in consumers:
-        check_consumer_supported(consumer.spec)
         check_consumer(consumer.spec)
     resources = Resources(
         pipelines=tuple(pipelines),

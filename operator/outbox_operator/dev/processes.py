@@ -35,7 +35,7 @@ from outbox_operator.plan.kubernetes.runtime_config import (
     consumer_config,
     relay_config,
 )
-from outbox_operator.wire.archive import ArchiveConfig, ArchiveDatabase
+from outbox_operator.wire.archive import ArchiveBackfill, ArchiveConfig, ArchiveDatabase
 from outbox_operator.wire.config import (
     ConsumerConfig,
     DatabaseConfig,
@@ -148,6 +148,9 @@ def _archive(
     config = dataclasses.replace(
         config,
         database=ArchiveDatabase(url_file=url_file, schema=config.database.schema),
+        backfill=None
+        if config.backfill is None
+        else ArchiveBackfill(url_file=url_file, schema=config.backfill.schema),
         nats=NatsConfig(url=servers.nats_url),
         health_port=0,
     )

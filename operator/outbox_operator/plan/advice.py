@@ -50,8 +50,10 @@ STEPS: Final[Mapping[Reason, str]] = {
     Reason.NOBODY_ELSE: _STATUS,
     Reason.ACTIVE: _STATUS,
     Reason.NOTHING_MISSING: _STATUS,
+    Reason.BACKFILLED: _STATUS,
     # On its way.
     Reason.NEW_GENERATION: _WATCH,
+    Reason.BACKFILLING: _WATCH,
     Reason.RECONCILING: _WATCH,
     Reason.PROGRESSING: _WATCH,
     Reason.NOT_OBSERVED: _WATCH,
@@ -130,6 +132,7 @@ STEPS: Final[Mapping[Reason, str]] = {
     Reason.NOTHING_LOST: _STATUS,
     Reason.EVENTS_MISSING: _DESCRIBE,
     Reason.NOT_PROVABLE: _DESCRIBE,
+    Reason.BACKFILL_STUCK: _DESCRIBE,
     Reason.SEAL_BROKEN: _DESCRIBE,
     Reason.SEAL_KEY_MISSING: _SPEC,
     Reason.SEQUENCE_BEHIND: _DOCTOR,

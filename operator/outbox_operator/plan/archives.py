@@ -11,7 +11,7 @@ from typing import Final
 
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.v1alpha1.archive import ArchiveApi, ArchiveHandler
-from outbox_operator.api.v1alpha1.consumer import ConsumerConfigSpec
+from outbox_operator.api.v1alpha1.consumer import ConsumerConfigSpec, EventConsumerSpec
 from outbox_operator.api.v1alpha1.database import MigratedConnection, PostgresConnection
 from outbox_operator.errors import SpecError
 from outbox_operator.wire.archive import (
@@ -77,6 +77,11 @@ def check_archive(spec: ConsumerConfigSpec, path: str) -> None:
     if archive.sealing is not None and not 1.0 <= seconds(archive.sealing.every) <= 86_400.0:
         raise SpecError(
             f"{path}.handler.archive.sealing.every: wanted 1s to 24h, found {archive.sealing.every}"
+        )
+    if archive.backfill is not None and isinstance(spec, EventConsumerSpec) and spec.filterSubjects:
+        raise SpecError(
+            f"{path}.filterSubjects: wanted none with handler.archive.backfill, which archives "
+            f"every row of the outbox, found {len(spec.filterSubjects)}"
         )
     if archive.api is not None and seconds(archive.api.keepLog) < SHORTEST_LOG_KEEP_SECONDS:
         raise SpecError(

@@ -122,6 +122,13 @@ class ArchiveDatabase(DatabaseConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveBackfill(DatabaseConfig):
+    """An outbox whose kept rows are archived, too. One of `url_file`, `login_directory`."""
+
+    schema: str = "outbox"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveSealing:
     """How what is archived is sealed, by `upkeep`."""
 
@@ -156,6 +163,8 @@ class ArchiveConfig:
     None: that of `database`."""
     sealing: ArchiveSealing | None = None
     """None: nothing is sealed."""
+    backfill: ArchiveBackfill | None = None
+    """None: nothing but what the durable consumer is given."""
     readers: tuple[str, ...] = ()
     """Roles that may read the archive."""
     api_role: str | None = None

@@ -22,7 +22,16 @@ def document(comment: str | None) -> dict[str, Any] | None:
 
 def owner_uid(comment: str | None) -> str | None:
     """UID of the resource whose mark a comment is; None for one that is not ours."""
+    return _of_owner(comment, "uid")
+
+
+def owner_key(comment: str | None) -> str | None:
+    """`Kind/namespace/name` of the resource whose mark a comment is; None for one not ours."""
+    return _of_owner(comment, "key")
+
+
+def _of_owner(comment: str | None, name: str) -> str | None:
     found = document(comment)
     owner = None if found is None else found.get("owner")
-    uid = owner.get("uid") if isinstance(owner, dict) else None
-    return uid if isinstance(uid, str) else None
+    text = owner.get(name) if isinstance(owner, dict) else None
+    return text if isinstance(text, str) else None

@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from outbox_operator.archive.api import settings as api_settings
-from outbox_operator.wire.archive import ArchiveDatabase
+from outbox_operator.wire.archive import ArchiveBackfill, ArchiveDatabase
 from support.archive_api import serving
 from support.archiving import as_a_pod, writing
 from support.nats import connected
@@ -237,6 +237,56 @@ async def test_an_archives_api_gets_pods_a_service_and_a_role_that_reads(
     world.wait_ready(*AUDIT)
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await execute(url, "SELECT payload FROM archive.events")
+
+
+async def test_the_rows_that_an_outbox_kept_are_archived_too(world: World, tmp_path: Path) -> None:
+    archive = {
+        "connectionSecretRef": {"name": "keeper"},
+        "retention": RETENTION,
+        "backfill": {"connectionSecretRef": {"name": "outbox", "key": "url"}},
+    }
+    world.apply(
+        world.secret("database", url=world.database),
+        world.secret("keeper", url=world.database),
+        world.pipeline(),
+        world.consumer("audit", handler={"archive": archive}, replicas=0),
+    )
+    world.wait_ready(*AUDIT)
+    world.wait_condition(*AUDIT, "ArchiveBackfilled", "False", "Backfilling")
+    # The pods start without the Secret, and nobody else is given it.
+    pod = world.deployment("audit-consumer")["spec"]["template"]["spec"]
+    [outbox] = [
+        source["secret"]
+        for volume in pod["volumes"]
+        for source in volume.get("projected", {}).get("sources", ())
+        if source.get("secret", {}).get("name") == "outbox"
+    ]
+    assert outbox["optional"]
+    document = world.get("ConfigMap", "audit-consumer")
+    assert document is not None
+    config = as_a_pod(document, world.database, tmp_path)
+    assert config.backfill is not None
+    assert config.backfill.url_file == "/var/run/outbox/secrets/backfill/url"
+    await execute(world.database, "INSERT INTO outbox.events (event_type, payload) "
+                                  "VALUES ('auth.failed', '{}')")  # fmt: skip
+
+    def seen(status: str) -> bool:
+        if world.condition(*AUDIT, "ArchiveBackfilled")["reason"] == status:
+            return True
+        world.look_again(*AUDIT)
+        return False
+
+    async with writing(config):  # as a pod without the Secret
+        await eventually(
+            partial(asyncio.to_thread, seen, "BackfillStuck"), "what is in the way is told"
+        )
+    world.wait_ready(*AUDIT)
+    url_file = str(tmp_path / "archive.url")
+    config = dataclasses.replace(config, backfill=ArchiveBackfill(url_file=url_file))
+    async with writing(config):
+        await eventually(partial(asyncio.to_thread, seen, "Backfilled"), "all are archived")
+    assert archived(world)["backfill"]["rows"] >= 1
+    await execute(world.database, "SELECT 1 / count(*) FROM archive.events WHERE sequence = 0")
 
 
 def looked(world: World, status: str) -> bool:

@@ -84,18 +84,6 @@ def test_a_pod_template_that_kubernetes_refuses(
     assert world.condition(*PIPELINE, "Ready")["reason"] == "Stopped"
 
 
-def test_fields_that_do_not_work_yet_are_refused_by_name(world: World) -> None:
-    database = {"connectionSecretRef": {"name": "database"}}
-    retention = [{"name": "default", "keep": "90d"}]
-    archive = {**database, "retention": retention, "backfill": database}
-    world.apply(
-        world.secret("database", url=world.database),
-        world.pipeline(consumers=[{"name": "archive", "handler": {"archive": archive}}]),
-    )
-    seen = world.wait_condition(*PIPELINE, "Stalled", "True", "NotSupportedYet")
-    assert "spec.consumers[archive].handler.archive.backfill" in seen["message"]
-
-
 def test_an_immutable_field_that_only_the_server_knows(world: World) -> None:
     """The EventStream is new, the stream is not: storage cannot change in place."""
     world.apply(world.stream(storage="Memory"))

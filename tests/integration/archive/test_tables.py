@@ -71,7 +71,7 @@ async def test_each_role_may_do_its_own_and_nothing_else(place: ArchivePlace) ->
     ):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await writer.execute(forbidden)
-    for allowed in ("events", "ledger", "gaps"):
+    for allowed in ("events", "ledger", "gaps", "backfills"):
         await reader.fetch(f"SELECT * FROM archive.{allowed}")
     for forbidden in (
         "INSERT INTO archive.ledger (source, shard, low, high) VALUES ('', 0, 0, 0)",

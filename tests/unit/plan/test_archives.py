@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from outbox_operator.api.unsupported import check_consumer_supported
-from outbox_operator.errors import NotSupportedError, SpecError
+from outbox_operator.errors import SpecError
 from outbox_operator.plan.archives import archive_of
 from outbox_operator.plan.checks import check_consumer
 from outbox_operator.plan.jetstream.consumers import settles_itself
@@ -101,11 +100,9 @@ def test_enough_may_be_in_flight(limit: int) -> None:
     check_consumer(consumer(handler=changed(), maxAckPending=limit).spec)
 
 
-@pytest.mark.parametrize(
-    ("fields", "named"),
-    [({"backfill": {"connectionSecretRef": {"name": "orders"}}}, "handler.archive.backfill")],
-)
-def test_what_does_not_exist_yet_is_named(fields: dict[str, Any], named: str) -> None:
-    check_consumer_supported(consumer(handler=changed()).spec)
-    with pytest.raises(NotSupportedError, match=named):
-        check_consumer_supported(consumer(handler=changed(**fields)).spec)
+def test_the_rows_of_an_outbox_are_all_of_them() -> None:
+    handler = changed(backfill={"connectionSecretRef": {"name": "orders"}})
+    check_consumer(consumer(handler=handler).spec)
+    filtered = consumer(handler=handler, filterSubjects=["orders.a"]).spec
+    with pytest.raises(SpecError, match=r"spec.filterSubjects: wanted none with .*backfill"):
+        check_consumer(filtered)

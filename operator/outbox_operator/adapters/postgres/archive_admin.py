@@ -21,9 +21,19 @@ from outbox_operator.adapters.postgres.schema_locks import holding
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.postgres.archive_migrations import plan_archive
-from outbox_operator.plan.postgres.archive_numbers import MOST_GAPS, ArchiveNumbers, Gap
-from outbox_operator.plan.postgres.archive_schema import DesiredArchive, ObservedArchive
+from outbox_operator.plan.postgres.archive_numbers import (
+    MOST_GAPS,
+    ArchiveNumbers,
+    BackfillNumbers,
+    Gap,
+)
+from outbox_operator.plan.postgres.archive_schema import (
+    BACKFILLS,
+    DesiredArchive,
+    ObservedArchive,
+)
 from outbox_operator.plan.postgres.archive_seals import Head, Verify
+from outbox_operator.plan.postgres.schema import qualify
 from outbox_operator.plan.postgres.state import MigrationPlan
 from outbox_operator.wire.advisory_locks import schema_lock
 
@@ -86,7 +96,18 @@ class ArchiveAdmin:
             found = await self._connection.fetch(
                 statement("archive_gaps", schema=schema), MOST_GAPS
             )
-        return ArchiveNumbers(**dict(row), first_gaps=tuple(Gap(**dict(one)) for one in found))
+            backfill = None
+            if await self._connection.fetchval(
+                statement("archive_has_table"), qualify(schema, BACKFILLS)
+            ):
+                backfill = await self._connection.fetchrow(
+                    statement("archive_backfills", schema=schema)
+                )
+        return ArchiveNumbers(
+            **dict(row),
+            first_gaps=tuple(Gap(**dict(one)) for one in found),
+            backfill=None if backfill is None else BackfillNumbers(**dict(backfill)),
+        )
 
     def verifier(
         self,

@@ -45,7 +45,31 @@ _SETTINGS: Final = {
     "max_parallel_workers_per_gather": "0",
 }
 _LONG_AGO: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_FAR_AHEAD: Final = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)
 _UNENCODABLE: Final = (asyncpg.DataError, ValueError, TypeError, OverflowError)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """From where to where a batch brings what is archived of an outbox's table.
+
+    Attributes:
+        source: Of its events.
+        before: Position so far.
+        after: And from now on.
+        rows: That were looked at.
+        last: Whether these are the last.
+    """
+
+    source: str
+    before: int
+    after: int
+    rows: int
+    last: bool
+
+
+class MovedOnError(PostgresError):
+    """Another process has gone on with the rows of an outbox's table meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +83,8 @@ class Batch:
         everywhere: Whether one may have been stored at any time before.
         accounts: Numbers that are accounted for: source, shard, first, last, when the stream stored
             these two, their sequences.
+        occurred: When the first of them happened; None: there is none.
+        moves: How far that brings the rows of an outbox's table; None: the rows are of a stream.
     """
 
     rows: Sequence[tuple[Any, ...]]
@@ -66,6 +92,8 @@ class Batch:
     last: dt.datetime
     everywhere: bool
     accounts: Sequence[tuple[Any, ...]]
+    occurred: dt.datetime | None = None
+    moves: Move | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,15 +208,19 @@ class ArchiveStore:
                 await connection.execute(
                     statement("archive_alone"), schema_lock("archive", self._schema)
                 )
-                start = _LONG_AGO if batch.everywhere else batch.first - self._window
-                new = await connection.fetch(
-                    self._insert, start, batch.last + self._window, timeout=_STATEMENT_SECONDS
-                )
+                start, end = batch.first - self._window, batch.last + self._window
+                if batch.moves is not None:
+                    end = _FAR_AHEAD  # the stream may have brought it, whenever it did
+                if batch.everywhere or await self._may_be_older(connection, batch):
+                    start = _LONG_AGO
+                new = await connection.fetch(self._insert, start, end, timeout=_STATEMENT_SECONDS)
                 if batch.accounts:
                     await connection.execute(
                         statement("archive_account", schema=self._schema),
                         *map(list, zip(*batch.accounts, strict=True)),
                     )
+                if batch.moves is not None:
+                    await self._move(connection, batch.moves, sum(row["events"] for row in new))
         return {row["class"]: row["events"] for row in new}
 
     async def missing(self) -> Missing:
@@ -201,6 +233,53 @@ class ArchiveStore:
         with errors(self._target):
             [row] = await connection.fetch(statement("archive_missing", schema=self._schema))
         return Missing(row["gaps"], row["numbers"])
+
+    async def begin_backfill(self, source: str, began_at: dt.datetime, up_to: int) -> None:
+        """Remember that the rows of an outbox's table are archived, unless that is known.
+
+        Args:
+            source: Of its events.
+            began_at: Its server's time.
+            up_to: Position of its last row.
+
+        Raises:
+            OutboxError: The database is away.
+        """
+        await self._write("archive_backfill_begin", source, began_at, up_to)
+
+    async def backfill(self, source: str) -> tuple[int, int, bool] | None:
+        """Last position, position so far, whether all is archived; None: it has not begun.
+
+        Raises:
+            OutboxError: The database is away.
+        """
+        connection = await self._connected()
+        text = statement("archive_backfill_read", schema=self._schema)
+        with errors(self._target):
+            row = await connection.fetchrow(text, source)
+        return None if row is None else (row["up_to"], row["position"], row["ended"])
+
+    async def note_backfill(self, source: str, problem: str) -> None:
+        """Remember what is in the way of an outbox's rows. Raises OutboxError."""
+        await self._write("archive_backfill_problem", source, problem)
+
+    async def _write(self, name: str, *values: object) -> None:
+        connection = await self._connected()
+        with errors(self._target):
+            await connection.execute(statement(name, schema=self._schema), *values)
+
+    async def _may_be_older(self, connection: Connection, batch: Batch) -> bool:
+        """Whether one of the rows may have been archived from an outbox's table."""
+        to = await connection.fetchval(statement("archive_backfilled_to", schema=self._schema))
+        return to is not None and batch.occurred is not None and batch.occurred <= to
+
+    async def _move(self, connection: Connection, moves: Move, stored: int) -> None:
+        done = await connection.execute(
+            statement("archive_backfill_move", schema=self._schema),
+            moves.source, moves.before, moves.after, moves.rows, stored, moves.last,
+        )  # fmt: skip
+        if done != "UPDATE 1":
+            raise MovedOnError("another process archives the rows of this outbox")
 
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():

@@ -73,7 +73,15 @@ class ArchiveMigrations(ApiModel):
 
 
 class ArchiveBackfill(PostgresConnection):
-    """Rows of an outbox table to begin with. Not supported yet."""
+    """An outbox whose kept rows are archived, too, for a start before the stream's."""
+
+    connectionSecretRef: LoginSecretRef = Field(
+        description="A login to the outbox's database that may read its tables. Read by the pods "
+        "that write the archive, and by nobody else."
+    )
+    schema_: SqlIdentifier = Field(
+        default="outbox", alias="schema", description="Schema of the outbox's tables."
+    )
 
 
 class ArchiveJwt(ApiModel):
@@ -215,8 +223,9 @@ class ArchiveHandler(MigratedConnection):
     )
     backfill: ArchiveBackfill | None = Field(
         default=None,
-        description="Begin with the rows of an outbox table. Not supported yet: "
-        "an OutboxTask with replayHistory.toConsumer sends them to the archive.",
+        description="Archive the rows that an outbox's table has kept, too, each once, whoever "
+        "brings it first. status.archive.backfill and the condition ArchiveBackfilled say how far "
+        "that is.",
     )
     api: ArchiveApi | None = Field(
         default=None, description="Answer questions over HTTP. Default: nobody does."
@@ -247,6 +256,18 @@ class ArchiveApiState(ApiModel):
     url: str = Field(description="Where, within the cluster.")
     replicas: int = Field(default=0, description="Pods that exist.")
     readyReplicas: int = Field(default=0, description="Of these, that answer.")
+
+
+class ArchiveBackfillState(ApiModel):
+    """How far the rows of an outbox's table are archived."""
+
+    source: str | None = Field(default=None, description="Ce-Source of the outbox.")
+    rows: int = Field(default=0, description="Rows that were looked at.")
+    stored: int = Field(default=0, description="Of these, events that the archive had not.")
+    position: int = Field(default=0, description="Position of the last of them.")
+    upTo: int = Field(default=0, description="Position of the last row that is to be archived.")
+    startedAt: str | None = Field(default=None, description="When that began.")
+    finishedAt: str | None = Field(default=None, description="When all were; absent: not yet.")
 
 
 class ArchiveState(ApiModel):
@@ -281,6 +302,9 @@ class ArchiveState(ApiModel):
         default=None,
         description="Number and hash of the last seal. It has to be there still at the next look; "
         "`outbox archive verify --known` takes it.",
+    )
+    backfill: ArchiveBackfillState | None = Field(
+        default=None, description="How far the rows of the outbox's table are."
     )
     api: ArchiveApiState | None = Field(
         default=None, description="What answers questions over HTTP."

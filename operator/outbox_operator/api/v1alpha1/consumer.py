@@ -238,6 +238,11 @@ class EventConsumerSpec(ConsumerConfigSpec):
             "set exactly one of streamRef and streamName",
         ),
         cel(
+            "!has(self.handler) || !has(self.handler.archive) || "
+            "!has(self.handler.archive.backfill) || self.filterSubjects.size() == 0",
+            "handler.archive.backfill archives every row of the outbox: leave out filterSubjects",
+        ),
+        cel(
             "!has(self.streamName) || has(self.nats)",
             "streamName needs nats; with streamRef the connection of the EventStream is used",
         ),

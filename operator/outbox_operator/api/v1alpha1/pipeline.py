@@ -165,6 +165,11 @@ class PipelineConsumer(ConsumerConfigSpec):
         *CONSUMER_RULES,
         fixed("lanes"),
         cel(
+            "!has(self.handler) || !has(self.handler.archive) || "
+            "!has(self.handler.archive.backfill) || self.filterEventTypes.size() == 0",
+            "handler.archive.backfill archives every row of the outbox: leave out filterEventTypes",
+        ),
+        cel(
             "self.lanes == 1 || self.ordering == 'PerKey' || "
             "(has(self.inbox) && self.inbox.mode == 'PerShard')",
             "lanes are for ordering PerKey and an inbox of mode PerShard: without an order any "

@@ -11,7 +11,6 @@ from outbox_operator import version
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Consumer, parse_consumer
-from outbox_operator.api.unsupported import check_consumer_supported
 from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
 from outbox_operator.controller.reconcile.base import BaseReconciler
 from outbox_operator.controller.reconcile.cache import LastResult
@@ -134,7 +133,6 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
 
     async def work(self, resource: Consumer) -> PassResult[EventConsumerStatus]:
         """Durable consumer, then inbox, then workload; each says for itself how it went."""
-        check_consumer_supported(resource.spec)
         check_consumer(resource.spec)
         votes = votes_on(self.context.objects, resource)
         inbox = InboxResult()

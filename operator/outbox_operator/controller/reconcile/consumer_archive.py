@@ -34,10 +34,10 @@ from outbox_operator.plan.passes.archive import (
     ArchiveResult,
     archive_claim,
     archive_result,
-    known_seal,
     plan_archive_tables,
     seal_key_missing,
 )
+from outbox_operator.plan.passes.archive_status import known_seal
 from outbox_operator.plan.passes.archive_tables import (
     desired_archive,
     with_api,

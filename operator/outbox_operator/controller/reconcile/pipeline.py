@@ -17,7 +17,6 @@ from outbox_operator import version
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Pipeline, parse_pipeline
-from outbox_operator.api.unsupported import check_pipeline_supported
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus
 from outbox_operator.controller.reconcile.base import BaseReconciler
 from outbox_operator.controller.reconcile.cache import LastResult
@@ -117,7 +116,6 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
 
     async def work(self, resource: Pipeline) -> PassResult[OutboxPipelineStatus]:
         """Children and database side by side, then the relay, then the sum."""
-        check_pipeline_supported(resource.spec)
         check_pipeline(resource.spec)
         # First: the relay is rolled to nothing newer than what is seen afterwards.
         secrets, digest = await self._secrets(resource)

@@ -17,7 +17,7 @@ from outbox_operator.api.v1alpha1.redis import RedisConnection
 from outbox_operator.plan import names
 from outbox_operator.plan.archives import api_login, rules_of
 from outbox_operator.plan.kubernetes import podtemplate, secret_files
-from outbox_operator.wire.archive import ArchiveConfig, ArchiveDatabase
+from outbox_operator.wire.archive import ArchiveBackfill, ArchiveConfig, ArchiveDatabase
 from outbox_operator.wire.archive_api import ArchiveApiConfig, JwtConfig
 from outbox_operator.wire.config import (
     SECRETS_MOUNT,
@@ -174,6 +174,11 @@ def archive_config(
         stream=stream_name,
         durable=names.durable_name(consumer),
         rules=rules_of(archive, "spec"),
+        backfill=None
+        if archive.backfill is None
+        else ArchiveBackfill(
+            **_login(secret_files.BACKFILL, archive.backfill), schema=archive.backfill.schema_
+        ),
         drain_seconds=float(grace - DRAIN_MARGIN_SECONDS),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from outbox_operator.api.v1alpha1.common import NatsConnection, UserSecret
@@ -18,6 +18,7 @@ DATABASE: Final = "database"
 INBOX: Final = "inbox"
 ARCHIVE: Final = "archive"
 ARCHIVE_API: Final = "archive-api"
+BACKFILL: Final = "backfill"
 """Directories of a login: the files in them are named as in a Secret, see `_login`."""
 _LOGIN_KEYS: Final = ("url", "uri", "host", "port", "dbname", "username", "password")
 HTTP_TOKEN: Final = "http/token"  # noqa: S105 - a path
@@ -108,6 +109,10 @@ def consumer_login_files(spec: EventConsumerSpec, nats: NatsConnection) -> tuple
     login = _login(INBOX, spec.inbox) if spec.inbox else ()
     # Not that of the role that makes tables: a pod that writes need not be able to drop them.
     of_archive = _login(ARCHIVE, archive) if archive else ()
+    if archive is not None and archive.backfill is not None:
+        # The stream is archived all the same when it is not there.
+        of_outbox = _login(BACKFILL, archive.backfill)
+        of_archive += tuple(replace(file, optional=True) for file in of_outbox)
     return (*login, *of_archive, *nats_files(nats))
 
 

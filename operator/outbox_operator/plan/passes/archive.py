@@ -15,7 +15,6 @@ from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Consumer
 from outbox_operator.api.v1alpha1.approval import PendingMove
 from outbox_operator.api.v1alpha1.archive import (
-    ArchiveGap,
     ArchiveHandler,
     ArchiveState,
     PendingArchivePlan,
@@ -23,6 +22,11 @@ from outbox_operator.api.v1alpha1.archive import (
 from outbox_operator.errors import ConflictError, OutboxError
 from outbox_operator.plan.ownership import Claim, held_before
 from outbox_operator.plan.passes.approval import Question, Vote, allows, held, last_word
+from outbox_operator.plan.passes.archive_status import (
+    archive_numbers,
+    backfilled_part,
+    complete_part,
+)
 from outbox_operator.plan.passes.inbox import InboxResult
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.plan_hash import plan_hash
@@ -33,11 +37,10 @@ from outbox_operator.plan.postgres.archive_schema import (
     DesiredArchive,
     ObservedArchive,
 )
-from outbox_operator.plan.postgres.archive_seals import Head
 from outbox_operator.plan.postgres.mark import parse_mark
 from outbox_operator.plan.postgres.state import MigrationPlan
 from outbox_operator.plan.state import Owner
-from outbox_operator.plan.status.conditions import Part, failed, ok, stamp, unknown, waiting
+from outbox_operator.plan.status.conditions import Part, failed, ok, waiting
 from outbox_operator.plan.steps import Change
 from outbox_operator.reasons import Reason
 
@@ -89,12 +92,14 @@ class ArchiveResult(InboxResult):
     Attributes:
         state: `status.archive`.
         complete: ArchiveComplete; None: nobody could look.
+        backfilled: ArchiveBackfilled; None: the same, or no outbox is named.
         fresh: Whether `state` has numbers of this pass; None: a look is under way.
         api_error: Why its API cannot answer as declared.
     """
 
     state: ArchiveState | None = None
     complete: Part | None = None
+    backfilled: Part | None = None
     fresh: bool | None = False
     api_error: OutboxError | None = None
 
@@ -229,7 +234,8 @@ def archive_result(
         pending_move=_pending_move(plan),
         corrections=_corrections(plan) if failure is None else (),
         state=_state(consumer, plan, failure, numbers, now),
-        complete=_complete(consumer, numbers),
+        complete=complete_part(consumer, numbers),
+        backfilled=backfilled_part(consumer, numbers),
         fresh=numbers is not None,
         api_error=api_error,
     )
@@ -284,40 +290,11 @@ def _state(
         version = plan.found if plan.migration.empty else plan.migration.version
         update |= {"database": plan.identity, "version": version}
     if numbers is not None:
-        proven = numbers.complete_to if provable(consumer) else None
-        update |= {
-            "rows": numbers.rows,
-            "bytes": numbers.bytes,
-            "partitions": numbers.partitions,
-            "unpartitioned": numbers.unpartitioned,
-            "oldest": _time(numbers.oldest),
-            "newest": _time(numbers.newest),
-            "completeTo": _time(proven),
-            "gaps": numbers.gaps if provable(consumer) and numbers.shards else None,
-            "firstGaps": [
-                ArchiveGap(
-                    source=gap.source, shard=gap.shard, first=gap.first, last=gap.last,
-                    sentAfter=_time(gap.sent_after), sentBefore=_time(gap.sent_before),
-                )
-                for gap in (numbers.first_gaps if provable(consumer) else ())
-            ],
-            "sampledAt": stamp(now),
-        }  # fmt: skip
+        update |= archive_numbers(consumer, numbers, now)
     if numbers is not None and failure is None:
         # Else the chain may not be the one that was there, and what is remembered of it is proof.
         update["lastSeal"] = numbers.last_seal
     return state.model_copy(update=update)
-
-
-def known_seal(consumer: Consumer, identity: str | None) -> Head | None:
-    """The last seal as it was at the last look, of the database where the archive is."""
-    before = consumer.status.archive
-    if before is None or before.lastSeal is None or before.database != identity:
-        return None
-    try:
-        return Head.parse(before.lastSeal)
-    except ValueError:
-        return None
 
 
 def seal_key_missing(schema: str) -> OutboxError:
@@ -328,41 +305,3 @@ def seal_key_missing(schema: str) -> OutboxError:
         "there is one, the same or a new one",
         reason=Reason.SEAL_KEY_MISSING,
     )
-
-
-def provable(consumer: Consumer) -> bool:
-    """Whether the archive is given every event, so that a missing number is a missing event."""
-    return not consumer.spec.filterSubjects
-
-
-def _complete(consumer: Consumer, numbers: ArchiveNumbers | None) -> Part | None:
-    """ArchiveComplete: informs, and never decides about Ready."""
-    kind = ConditionType.ARCHIVE_COMPLETE
-    if numbers is None:
-        return None
-    if not provable(consumer):
-        text = "spec.filterSubjects: the archive is given some of the events only"
-        return _informing(unknown(kind, Reason.NOT_PROVABLE, text))
-    if not numbers.shards:
-        text = "no event with a number has been archived yet"
-        return _informing(unknown(kind, Reason.NOT_PROVABLE, text))
-    if not numbers.gaps:
-        text = f"no event is missing up to {_time(numbers.complete_to)}"
-        return _informing(ok(kind, Reason.NOTHING_MISSING, text))
-    gap = numbers.first_gaps[0]
-    text = (
-        f"{numbers.gaps} gaps in the numbers of events, the first in shard {gap.shard} of "
-        f"{gap.source}: {gap.first} to {gap.last}, sent between {_time(gap.sent_after)} and "
-        f"{_time(gap.sent_before)}"
-    )
-    return _informing(Part(type=kind, status="False", reason=Reason.EVENTS_MISSING, message=text))
-
-
-def _informing(part: Part) -> Part:
-    return Part(
-        type=part.type, status=part.status, reason=part.reason, message=part.message, blocks=False
-    )
-
-
-def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else stamp(moment)

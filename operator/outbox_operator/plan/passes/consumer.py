@@ -51,6 +51,8 @@ def condition_types(spec: EventConsumerSpec) -> Sequence[ConditionType]:
         types.append(ConditionType.AUTOSCALING)
     if archive_of(spec) is not None:
         types.append(ConditionType.ARCHIVE_COMPLETE)
+    if (archive := archive_of(spec)) is not None and archive.backfill is not None:
+        types.append(ConditionType.ARCHIVE_BACKFILLED)
     if api_of(spec) is not None:
         types.append(ConditionType.API_AVAILABLE)
     return types
@@ -222,7 +224,9 @@ def consumer_result(
     elif workload.beside is not None:
         of_pods = (*of_pods, workload.beside[0])
     of_scaling = None if scaled is None else scaled.part
-    of_numbers = tuple(part for part in (of_scaling, archived.complete) if part is not None)
+    of_numbers = tuple(
+        part for part in (of_scaling, archived.complete, archived.backfilled) if part is not None
+    )
     return PassResult(
         parts=(*durable.parts, *inbox.parts, *of_pods, *of_numbers),
         status=status,

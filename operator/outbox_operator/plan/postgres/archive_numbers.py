@@ -32,6 +32,33 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillNumbers:
+    """How far the rows of an outbox's table are archived.
+
+    Attributes:
+        source: Of its events; empty: nobody could look there yet.
+        began_at: When that began.
+        up_to: Position of the last row that is to be.
+        position: Of the last one that was looked at.
+        rows: That were looked at.
+        stored: Of these, that the archive had not.
+        moved_at: When that was.
+        ended_at: When all were; None: not yet.
+        problem: What is in the way.
+    """
+
+    source: str
+    began_at: datetime
+    up_to: int
+    position: int
+    rows: int
+    stored: int
+    moved_at: datetime
+    ended_at: datetime | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveNumbers:
     """Live numbers of an archive.
 
@@ -47,6 +74,7 @@ class ArchiveNumbers:
         first_gaps: The first of them, at most `MOST_GAPS`.
         numbered_to: When the stream took the newest event of those with numbers.
         last_seal: Number and hash of the last seal; None: nothing is sealed.
+        backfill: How far the rows of an outbox's table are; None: none were begun with.
     """
 
     rows: int
@@ -60,6 +88,7 @@ class ArchiveNumbers:
     first_gaps: tuple[Gap, ...]
     numbered_to: datetime | None
     last_seal: str | None = None
+    backfill: BackfillNumbers | None = None
 
     @property
     def complete_to(self) -> datetime | None:

@@ -6,6 +6,7 @@ events                       LIST (class)
     rows_<class>_default     what has no stretch, until upkeep gives it one
 ledger                       which numbers of each shard of an outbox have come, as ranges
 gaps                         a view: what is between these ranges
+backfills                    how far the rows of an outbox's table are archived
 seals, sealed_rows           a chain of hashes over what was archived; with the hash of each row
 """
 
@@ -40,8 +41,9 @@ LEDGER: Final = "ledger"
 GAPS: Final = "gaps"
 SEALS: Final = "seals"
 SEALED_ROWS: Final = "sealed_rows"
+BACKFILLS: Final = "backfills"
 ARCHIVE_TABLES: Final = (
-    EVENTS, LEDGER, SCHEMA_VERSION, GAPS, SEALS, SEALED_ROWS, ACCESS_LOG, EXPORTS,
+    EVENTS, LEDGER, SCHEMA_VERSION, GAPS, SEALS, SEALED_ROWS, ACCESS_LOG, EXPORTS, BACKFILLS,
 )  # fmt: skip
 ARCHIVE_VERSION: Final = 1
 EVENTS_KEY: Final = ("id", "stored_at", "class")
@@ -260,7 +262,23 @@ def other_tables(schema: str) -> tuple[Table, ...]:
         ),
         primary_key=("seal", "piece"),
     )
-    return (ledger, versions, seals, sealed_rows)
+    backfills = Table(
+        schema=schema,
+        name=BACKFILLS,
+        columns=(
+            Column(name="source", type="text"),
+            Column(name="began_at", type=moment),
+            Column(name="up_to", type="bigint"),
+            Column(name="position", type="bigint", default="0"),
+            Column(name="rows", type="bigint", default="0"),
+            Column(name="stored", type="bigint", default="0"),
+            Column(name="moved_at", type=moment, default="clock_timestamp()"),
+            Column(name="ended_at", type=moment, nullable=True),
+            Column(name="problem", type="text", nullable=True),
+        ),
+        primary_key=("source",),
+    )
+    return (ledger, versions, seals, sealed_rows, backfills)
 
 
 def gaps_sql(schema: str) -> str:
@@ -322,11 +340,15 @@ def archive_grants(
                 Grant(role=writer, kind="table", object=LEDGER, privilege=privilege)
                 for privilege in ("SELECT", "INSERT", "DELETE")
             ),
+            *(
+                Grant(role=writer, kind="table", object=BACKFILLS, privilege=privilege)
+                for privilege in ("SELECT", "INSERT", "UPDATE", "DELETE")
+            ),
         }  # fmt: skip
     for role in readers:
         grants.add(Grant(role=role, kind="schema", object=schema, privilege="USAGE"))
         grants |= {
             Grant(role=role, kind="table", object=name, privilege="SELECT")
-            for name in (EVENTS, LEDGER, GAPS, SEALS, SEALED_ROWS)
+            for name in (EVENTS, LEDGER, GAPS, SEALS, SEALED_ROWS, BACKFILLS)
         }
     return tuple(sorted(grants))

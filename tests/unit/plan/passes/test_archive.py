@@ -26,10 +26,10 @@ from outbox_operator.plan.passes.archive_tables import (
     desired_archive,
     with_api,
 )
-from outbox_operator.plan.passes.consumer import consumer_result, keeps_pods
+from outbox_operator.plan.passes.consumer import condition_types, consumer_result, keeps_pods
 from outbox_operator.plan.passes.durable import DurableResult
 from outbox_operator.plan.passes.result import SessionFailure
-from outbox_operator.plan.postgres.archive_numbers import ArchiveNumbers, Gap
+from outbox_operator.plan.postgres.archive_numbers import ArchiveNumbers, BackfillNumbers, Gap
 from outbox_operator.plan.postgres.archive_schema import ObservedArchive
 from outbox_operator.plan.postgres.mark import Mark
 from outbox_operator.plan.postgres.state import ObservedDatabase, ObservedSchema
@@ -204,6 +204,48 @@ def test_nobody_claims_more_than_the_numbers_prove(
     assert (state.completeTo, state.gaps) == (to, gaps)
     if reason == Reason.EVENTS_MISSING:
         assert "shard 1 of /shop/orders: 8 to 9" in part.message
+
+
+BACKFILL = BackfillNumbers(
+    source="/shop/orders", began_at=NOON, up_to=90, position=30, rows=20, stored=9, moved_at=NOON,
+    ended_at=None, problem=None,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "reason", "said"),
+    [
+        (None, "False", Reason.BACKFILLING, "not begun"),
+        (
+            BACKFILL, "False", Reason.BACKFILLING,
+            "20 rows of /shop/orders, of which 9 were not archived yet; at position 30 of 90",
+        ),
+        (
+            dataclasses.replace(BACKFILL, source="", problem="x" * 9000), "False",
+            Reason.BACKFILL_STUCK, "spec.handler.archive.backfill: xxx",
+        ),
+        (dataclasses.replace(BACKFILL, ended_at=NOON), "True", Reason.BACKFILLED, "20 rows"),
+    ],
+)  # fmt: skip
+def test_how_far_the_rows_of_the_outbox_are(
+    found: BackfillNumbers | None, status: str, reason: Reason, said: str
+) -> None:
+    resource = audit(backfill={"connectionSecretRef": {"name": "orders"}})
+    assert ConditionType.ARCHIVE_BACKFILLED in condition_types(resource.spec)
+    result = told(resource, planned(resource), dataclasses.replace(WHOLE, backfill=found))
+    part, state = result.backfilled, result.state
+    assert part is not None
+    assert (part.status, part.reason, part.blocks) == (status, reason, False)
+    assert said in part.message
+    assert len(part.message) < 1000
+    assert state is not None
+    assert (state.backfill is None) == (found is None)
+    if found is not None and found.source:
+        assert state.backfill is not None
+        assert (state.backfill.rows, state.backfill.position) == (20, 30)
+        assert (state.backfill.finishedAt is None) == (found.ended_at is None)
+    assert told(audit(), planned(audit()), WHOLE).backfilled is None
+    assert ConditionType.ARCHIVE_BACKFILLED not in condition_types(audit().spec)
 
 
 BROKEN = SessionFailure(
