@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,16 +17,38 @@ from support.redis import RedisServer
 from support.watchdog import watched
 
 TESTS = Path(__file__).parent
-DEAREST_FIRST = ("e2e", "cluster", "delivery", "integration", "chart", "contract", "unit")
-"""Order of a parallel run: long groups must not start when everything else is done."""
+LONGEST_FIRST: Final = (
+    "stage", "operated-tasks", "operated-load", "operated", "control-plane",
+)  # fmt: skip
+"""Groups that take minutes. A parallel run begins with them: none may be what it waits for."""
+DEAREST_FIRST: Final = ("delivery", "e2e", "cluster", "integration", "chart", "contract", "unit")
+"""Order of the others, for the same reason; more clusters begin when the first ones are up."""
+WORKERS_A_CORE: Final = 4
+PLANES_GIGABYTES: Final = 8
+"""What the clusters of a run take together: there is one for each group that needs one."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int | None:
-    """More than cores, because most of what takes long waits for servers."""
+    """More than cores, because most of what takes long waits for servers; a gigabyte for each."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
-    return 2 * (os.cpu_count() or 1)
+    gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30
+    return max(1, min(WORKERS_A_CORE * (os.cpu_count() or 1), gigabytes - PLANES_GIGABYTES))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Spare Python's garbage collector the thousands of tests: they stay, and each worker has all.
+
+    It would go through them again and again, while they are made and in every test.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
@@ -32,10 +56,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Keep a module in one worker of a parallel run, if nothing else groups its tests."""
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
-            module = item.path.relative_to(TESTS).with_suffix("")
-            item.add_marker(pytest.mark.xdist_group(str(module)))
+            item.add_marker(pytest.mark.xdist_group("/".join(_place(item.path))))
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: DEAREST_FIRST.index(item.path.relative_to(TESTS).parts[0]))
+        items.sort(key=_turn)
+
+
+@functools.cache
+def _place(module: Path) -> tuple[str, ...]:
+    """Folders below this one, and the module's name."""
+    return module.relative_to(TESTS).with_suffix("").parts
+
+
+def _turn(item: pytest.Item) -> tuple[int, int]:
+    """What comes first in a parallel run."""
+    marker = item.get_closest_marker("xdist_group")
+    assert marker is not None
+    [group] = marker.args
+    long = LONGEST_FIRST.index(group) if group in LONGEST_FIRST else len(LONGEST_FIRST)
+    return long, DEAREST_FIRST.index(_place(item.path)[0])
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -22,7 +22,15 @@ from support.nats import NatsServer
 from support.operator import OperatorProcess
 from support.world import World
 
-FIRST_HALF = ("test_alerts", "test_bad_input", "test_pipeline", "test_scaling", "test_shards")
+OPERATED = {
+    "operated-load": ("test_alerts", "test_pipeline", "test_scaling", "test_shards"),
+    "operated-tasks": (
+        "test_approvals", "test_conflicts", "test_credentials", "test_restarts", "test_skew",
+        "test_task_history", "test_task_looks", "test_task_reset", "test_task_reset_places",
+        "test_tasks", "test_tasks_killed",
+    ),
+}  # fmt: skip
+"""Modules with an operator, in groups that take about as long as all that are in none of them."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
@@ -36,10 +44,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _group(module: Path) -> str:
-    """Those with an operator make two groups: too much for one worker, and planes are dear."""
+    """Those with an operator make three groups: too much for one worker, and planes are dear."""
     if module.parent.name != "operated":
         return "control-plane"
-    return "operated-pipelines" if module.stem in FIRST_HALF else "operated"
+    return next((name for name, those in OPERATED.items() if module.stem in those), "operated")
 
 
 @pytest.fixture(scope="package")
