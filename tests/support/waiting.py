@@ -9,7 +9,10 @@ from typing import Any, Final, Protocol, TypeVar
 
 SECONDS: Final = 120.0
 """Longer than anything takes on a machine that is busy with other workers' tests."""
-_PAUSE_SECONDS: Final = 0.02
+_FIRST_PAUSE_SECONDS: Final = 0.02
+_LONGEST_PAUSE_SECONDS: Final = 0.1
+_PART: Final = 0.05
+"""Of what was waited: nobody waits much longer for it, and looks take less from others' tests."""
 T = TypeVar("T")
 
 
@@ -30,16 +33,16 @@ async def eventually(
     *,
     seconds: float = SECONDS,
     relay: HasLog | None = None,
-    pause: float = _PAUSE_SECONDS,
+    pause: float | None = None,
 ) -> Any:
     """Wait until `condition` (plain or async) holds; returns what it returned.
 
     Args:
         what: In words, for the failure.
         relay: Whose log is shown then.
-        pause: Between two looks, in seconds.
+        pause: Between two looks, in seconds. Default: longer and longer, up to a tenth of one.
     """
-    deadline = time.monotonic() + seconds
+    start = time.monotonic()
     while True:
         result = condition()
         if isinstance(result, Awaitable):
@@ -47,8 +50,9 @@ async def eventually(
         if result:
             return result
         log = f"\n{relay.log[-3000:]}" if relay else ""
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}{log}"
-        await asyncio.sleep(pause)
+        waited = time.monotonic() - start
+        assert waited < seconds, f"not within {seconds:g} s: {what}{log}"
+        await asyncio.sleep(_longer(waited) if pause is None else pause)
 
 
 async def ended(task: asyncio.Task[T], what: str, *, seconds: float = SECONDS) -> T:
@@ -79,15 +83,21 @@ def wait_until(
     *,
     seconds: float = SECONDS,
     detail: Callable[[], str] = str,
-    pause: float = _PAUSE_SECONDS,
+    pause: float | None = None,
 ) -> None:
     """The same without an event loop.
 
     Args:
         detail: More words for the failure, asked for only then.
-        pause: Between two looks, in seconds: longer where a look starts a program.
+        pause: As of `eventually`: a long one where a look starts a program.
     """
-    deadline = time.monotonic() + seconds
+    start = time.monotonic()
     while not holds():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}\n{detail()}"
-        time.sleep(pause)
+        waited = time.monotonic() - start
+        assert waited < seconds, f"not within {seconds:g} s: {what}\n{detail()}"
+        time.sleep(_longer(waited) if pause is None else pause)
+
+
+def _longer(waited: float) -> float:
+    """Seconds to the next look after so many."""
+    return min(_FIRST_PAUSE_SECONDS + _PART * waited, _LONGEST_PAUSE_SECONDS)

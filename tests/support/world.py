@@ -193,7 +193,7 @@ class World:
         detail: Callable[[], str] = str,
     ) -> None:
         """Returns once `holds`; fails after the deadline saying what was waited for."""
-        wait_until(holds, what, seconds=deadline, detail=detail, pause=0.05)
+        wait_until(holds, what, seconds=deadline, detail=detail)
 
     def pods_ready(self, deployment: str, ready: int) -> None:
         """Say of the pods of a Deployment, as no kubelet does here, that so many are ready."""
