@@ -74,6 +74,8 @@ def controller_manager(layout: Layout, *, node: bool) -> list[str]:
         "--use-service-account-credentials=true",
         "--leader-elect=false",
         "--profiling=false",
+        # A HorizontalPodAutoscaler looks every 15 s elsewhere; here somebody waits for it.
+        "--horizontal-pod-autoscaler-sync-period=5s",
     ]
     # Outside a network namespace the fixed default port would clash with a second cluster's.
     return arguments if node else [*arguments, "--secure-port=0"]
