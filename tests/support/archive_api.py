@@ -27,7 +27,8 @@ SELECT CASE WHEN n % 2 = 0 THEN 'orders' ELSE 'default' END,
        ('00000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid,
        CASE WHEN n % 2 = 0 THEN 'order.placed' ELSE 'auth.login.failed' END,
        'k/' || n % 10, '/shop', 'x.y', n, timestamptz '2026-03-01T00:00:00Z',
-       '{"Ce-Type": "a"}', jsonb_build_object('n', n), 10, 'a' || n % 3,
+       '{"Ce-Type": "a"}', jsonb_build_object('n', n, 'note', 'Word' || n % 7 || ' is here'), 10,
+       'a' || n % 3,
        CASE WHEN n % 5 = 0 THEN 'globex' ELSE 'acme' END
 FROM generate_series(1, $1) n
 """
@@ -59,6 +60,7 @@ def fill(server: PostgresServer, url: str, folder: Path, *, events: int = EVENTS
         async with place:
             place.rules(extract=EXTRACT)
             database = place.with_api("tenant")
+            place.change(text_search=True)
             await place.migrate()
             await place.root.execute(FILL, events)
         config = ArchiveApiConfig(
@@ -68,6 +70,7 @@ def fill(server: PostgresServer, url: str, folder: Path, *, events: int = EVENTS
             jwt=JwtConfig(issuer=ISSUER, audience=AUDIENCE, jwks_file=str(issuer.path)),
             extracted=tuple(sorted(EXTRACT)),
             tenant_column="tenant",
+            text_search=True,
             limits=ApiLimits(requests_per_second=10_000.0, burst=10_000),
             port=0,
             health_port=0,

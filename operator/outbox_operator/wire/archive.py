@@ -174,6 +174,9 @@ class ArchiveConfig:
     None: it shows all of them."""
     log_keep_seconds: float = LOG_KEEP_SECONDS
     """What the API notes of questions and exports is kept for so long, by `upkeep`."""
+    text_search: bool = False
+    """Whether the API finds events by words of their payloads: an index that takes room, and time
+    of whoever stores an event."""
     duplicate_window_seconds: float = 86_400.0
     """An event that comes again within so long is known by its id, and not stored twice."""
     batch_events: int = BATCH_EVENTS

@@ -14,6 +14,10 @@ from outbox_operator.wire.config import HEALTH_PORT
 
 _STRICT: Final[dict[str, Any]] = {"extra": "forbid"}
 
+SEARCHED: Final = "searched"
+"""View that events are found by words through."""
+TEXTS: Final = "#texts"
+"""Its column of words; no extracted one is called so."""
 API_PORT: Final = 8090
 """Serves /v1/… and the page."""
 TENANT_SETTING: Final = "outbox.tenant"
@@ -88,6 +92,8 @@ class ArchiveApiConfig:
     """Columns that the archive's rules extract."""
     tenant_column: str | None = None
     """One of them, which says whose an event is. None: every caller sees all events."""
+    text_search: bool = False
+    """Whether events may be asked for by words (`q`), as the archive's own `text_search` has it."""
     page: bool = True
     """Whether there is a page at `/`, for people. It asks for a token, as every question does."""
     limits: ApiLimits = field(default_factory=ApiLimits)

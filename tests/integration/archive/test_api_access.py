@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import asyncpg
@@ -19,6 +20,20 @@ INSERT INTO archive.events (class, stored_at, id, type, source, subject, sequenc
 SELECT 'orders', now(), gen_random_uuid(), 'order.a', '/s', 'a', n, now(), '{}', 0, 't' || n % 2
 FROM generate_series(1, 4) n
 """
+SAYS = """
+INSERT INTO archive.events (class, stored_at, id, type, source, subject, sequence, occurred_at,
+                            headers, payload, payload_bytes, tenant)
+VALUES ('orders', now(), gen_random_uuid(), 'order.a', '/s', 'a', 9, now(), '{}', $1::text::jsonb,
+        length($1::text), 't1')
+"""
+WORST = {
+    "words": json.dumps(" ".join(f"{n:x}-{n % 97:x}" for n in range(8000))[:65_000]),
+    "numbers": json.dumps([int(1e300) + n for n in range(53)]),
+    "exponents": f"[{','.join(f'{n}e298' for n in range(2000))}]",
+    "addresses": json.dumps(" ".join(f"a{n:x}.org/{n:x}" for n in range(4000))[:65_000]),
+    "a megabyte": json.dumps(" ".join(f"{n:x}" for n in range(200_000))[:1_000_000]),
+}
+"""Of payloads of many words; a list of these ends at a megabyte."""
 AS_WANTED = ("the tables are as wanted",)
 SEEN = "SELECT DISTINCT tenant FROM archive.events ORDER BY 1"
 
@@ -62,6 +77,41 @@ async def test_a_tenant_is_hidden_from_the_others_and_a_policy_is_put_back(
     assert await place.migrate() == AS_WANTED
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await api.fetch(SEEN)
+
+
+async def test_words_get_an_index_under_the_policy_and_lose_it(place: ArchivePlace) -> None:
+    place.rules(extract={**RULES.extract, "tenant": "$.tenant"})
+    place.with_api("tenant")
+    await place.migrate()
+    await place.root.execute(ADD)
+    await place.root.execute(SAYS, '{"note": "blue shoes"}')
+    place.change(text_search=True)
+    said = await place.migrate()
+    assert "create index events_texts_idx on rows_orders_default" in said
+    assert await place.migrate() == AS_WANTED
+    for text in WORST.values():
+        await place.root.execute(SAYS, text)
+    api = await place.open(place.api)
+    blue = "SELECT tenant FROM archive.searched WHERE \"#texts\" @@ 'blue'"
+    assert await api.fetch(blue) == [], "nothing without a tenant"
+    await api.execute("SET outbox.tenant = 't0'")
+    assert await api.fetch(blue) == []
+    await api.execute("SET outbox.tenant = 't1'")
+    assert [row["tenant"] for row in await api.fetch(blue)] == ["t1"]
+    # What is taken away or changed by hand comes back, and a new column is in it.
+    await place.root.execute(f'REVOKE SELECT ON archive.searched FROM "{place.api}"')
+    assert await place.migrate() == (f"grant SELECT on view searched to {place.api}",)
+    await place.root.execute("COMMENT ON VIEW archive.searched IS NULL")
+    place.rules(extract={**RULES.extract, "tenant": "$.tenant", "brand": "$.brand"})
+    assert "view searched is no longer as wanted" in await place.migrate()
+    assert await place.migrate() == AS_WANTED
+    assert await api.fetch(blue.replace("tenant FROM", "brand FROM"))
+    place.change(text_search=False)
+    assert await place.migrate() == (
+        "view searched is no longer as wanted", "nobody searches by words any more",
+    )  # fmt: skip
+    assert await place.migrate() == AS_WANTED
+    assert await place.root.fetch("SELECT FROM pg_indexes WHERE indexdef LIKE '%tsvector%'") == []
 
 
 async def test_it_does_not_serve_with_a_policy_that_hides_nothing(place: ArchivePlace) -> None:

@@ -21,6 +21,7 @@ from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.errors import AccessDeniedError, PostgresError, SpecError
 from outbox_operator.reasons import Reason
+from outbox_operator.wire.archive_api import SEARCHED
 from outbox_operator.wire.tables import quoted
 
 _SETTINGS: Final = {
@@ -109,6 +110,7 @@ class ArchiveReader:
         schema: Schema of the archive.
         columns: That it has to have.
         tenants: Whether the table has to hide events of other tenants.
+        searches: Whether there has to be a view to find events by words.
         size: Most connections.
         application_name: Shown in `pg_stat_activity`.
     """
@@ -120,6 +122,7 @@ class ArchiveReader:
         schema: str,
         columns: Sequence[str],
         tenants: bool,
+        searches: bool = False,
         size: int,
         application_name: str,
     ) -> None:
@@ -128,6 +131,7 @@ class ArchiveReader:
         self._schema = schema
         self._columns = tuple(columns)
         self._tenants = tenants
+        self._searches = searches
         self._name = application_name
         self._room = asyncio.Semaphore(size)
         self._idle: list[Connection] = []
@@ -287,13 +291,23 @@ class ArchiveReader:
         return self._target
 
     async def _verify(self, connection: Connection) -> None:
-        tables = (f"{quoted(self._schema)}.{name}" for name in ("events", "access_log"))
+        names = ("events", "access_log", SEARCHED)
+        tables = (f"{quoted(self._schema)}.{name}" for name in names)
         [facts] = await connection.fetch(statement("archive_reader_facts"), self._schema, *tables)
-        _refuse_unfit(facts, self._known(), self._schema, self._columns, tenants=self._tenants)
+        _refuse_unfit(
+            facts, self._known(), self._schema, self._columns, tenants=self._tenants,
+            searches=self._searches,
+        )  # fmt: skip
 
 
 def _refuse_unfit(
-    facts: Any, target: PostgresTarget, schema: str, columns: Sequence[str], *, tenants: bool
+    facts: Any,
+    target: PostgresTarget,
+    schema: str,
+    columns: Sequence[str],
+    *,
+    tenants: bool,
+    searches: bool,
 ) -> None:
     """Refuse an archive that is not there, and a login that may do too much or too little."""
     where = f"archive in schema {schema} of {target.address}"
@@ -313,5 +327,10 @@ def _refuse_unfit(
         raise PostgresError(
             f"{where}: no policy hides the events of other tenants; {remedy} and the same "
             "tenant_column",
+            reason=Reason.MIGRATIONS_MISSING,
+        )
+    if searches and not (facts["searches"] and (facts["searches_by_tenant"] or not tenants)):
+        raise PostgresError(
+            f"{where}: there is no view {SEARCHED} to find words by; {remedy} and text_search",
             reason=Reason.MIGRATIONS_MISSING,
         )

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.wire.archive import COLUMNS, EXTRACTED_TYPE
+from outbox_operator.wire.archive_api import SEARCHED, TEXTS
 from outbox_operator.wire.tables import quoted
 
 _EXPRESSIONS: Final = {
@@ -50,6 +51,7 @@ class Selection:
     Attributes:
         fields: Columns to return.
         equals: Columns and what each has to be.
+        words: What has to be in a payload, as PostgreSQL's websearch_to_tsquery reads it.
         types: Types, one of which an event has to have; with the wildcards of NATS.
         since: Not before.
         until: Before.
@@ -62,6 +64,7 @@ class Selection:
 
     fields: tuple[str, ...]
     equals: tuple[tuple[str, str | uuid.UUID], ...] = ()
+    words: str | None = None
     types: tuple[str, ...] = ()
     since: dt.datetime | None = None
     until: dt.datetime | None = None
@@ -108,6 +111,9 @@ def conditions(selection: Selection, parameter: Parameters) -> Iterator[str]:
     """What an event has to fulfil, as SQL."""
     for name, value in selection.equals:
         yield f"e.{quoted(name)} = {parameter(value)}"
+    if selection.words is not None:
+        words = parameter(selection.words)
+        yield f"e.{quoted(TEXTS)} @@ websearch_to_tsquery('simple'::regconfig, {words})"
     exact = [one for one in selection.types if not has_wildcards(one)]
     some = []
     if exact:
@@ -145,6 +151,7 @@ def select(schema: str, selection: Selection) -> tuple[str, list[Any]]:
     text = statement(
         "archive_events",
         schema=schema,
+        table=_table(selection),
         fields=", ".join(map(_field, selection.fields)),
         conditions=" AND ".join(said) or "true",
         order=", ".join(f"e.{name} {direction}" for name in PLACE),
@@ -165,6 +172,7 @@ def export(schema: str, selection: Selection, *, as_csv: bool) -> tuple[str, lis
     text = statement(
         "archive_export",
         schema=schema,
+        table=_table(selection),
         columns=", ".join(map(_cell, selection.fields)) if as_csv else "row_to_json(f)::text",
         lateral="" if as_csv else f"CROSS JOIN LATERAL (SELECT {fields}) f\n",
         conditions=" AND ".join(said) or "true",
@@ -172,6 +180,10 @@ def export(schema: str, selection: Selection, *, as_csv: bool) -> tuple[str, lis
         bounds=f" OFFSET {parameter(selection.skip)}" if selection.skip else "",
     )
     return text, parameter.values
+
+
+def _table(selection: Selection) -> str:
+    return "events" if selection.words is None else SEARCHED
 
 
 def _cell(name: str) -> str:

@@ -19,6 +19,7 @@ from outbox_operator.plan.postgres.archive_schema import (
     ObservedArchive,
     archive_grants,
 )
+from outbox_operator.plan.postgres.archive_search import ObservedSearch
 from outbox_operator.plan.postgres.mark import parse_mark
 from outbox_operator.plan.postgres.schema import (
     inbox_grants,
@@ -35,6 +36,7 @@ from outbox_operator.plan.postgres.state import (
     ObservedSequence,
     ObservedTable,
 )
+from outbox_operator.wire.archive_api import SEARCHED
 from outbox_operator.wire.tables import (
     CURSORS,
     INBOX_TABLES,
@@ -73,7 +75,17 @@ async def observe_archive(connection: Connection, desired: DesiredArchive) -> Ob
         encoding=await connection.fetchval(statement("archive_encoding")),
         classes=await class_tables(connection, desired.schema),
         policies=await _policies(connection, desired.schema),
+        search=await _search(connection, desired),
     )
+
+
+async def _search(connection: Connection, desired: DesiredArchive) -> ObservedSearch:
+    role = None if desired.api is None else desired.api.role
+    row = await connection.fetchrow(statement("archive_search"), desired.schema, SEARCHED, role)
+    if row is None:
+        return ObservedSearch()
+    # One without a comment is none of ours as it was made.
+    return ObservedSearch(comment=row["comment"] or "", readable=row["readable"])
 
 
 async def _policies(connection: Connection, schema: str) -> ObservedPolicies:

@@ -210,6 +210,11 @@ class ArchiveHandler(MigratedConnection):
         description="Seal what is archived: a chain of hashes over every event, which `outbox "
         "archive verify` checks. Default: nothing is sealed.",
     )
+    textSearch: bool = Field(
+        default=False,
+        description="Whether the API finds events by words of their payloads (`q`): an index that "
+        "takes room, and time of what stores an event.",
+    )
     readers: list[RoleName] = Field(
         default_factory=list, max_length=64, description="Roles that may read the archive."
     )

@@ -83,6 +83,7 @@ class ArchiveApiApp:
             schema=config.database.schema,
             columns=(*COLUMNS, *config.extracted),
             tenants=config.tenant_column is not None,
+            searches=config.text_search,
             size=size,
             application_name=f"outbox-archive-api {config.namespace}/{config.consumer}",
         )

@@ -27,6 +27,7 @@ MOST_TYPES: Final = 16
 PAGE: Final = 100
 _UNINDEXED: Final = ("source", "subject")
 """Columns without an index that may be asked for all the same, in a stretch of time."""
+_WORD: Final = re.compile(r"(?:^|[^\w-])\w")
 _NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -57,6 +58,10 @@ FILTERS: Final = (
     Parameter("from", "Stored at or after this moment; RFC 3339."),
     Parameter("to", "Stored before this moment; RFC 3339."),
 )
+WORDS: Final = Parameter(
+    "q", "Words of the payload: `blue shoes`, `\"blue shoes\" or boots -red`; needs the scope "
+    "`payload:read`.",
+)  # fmt: skip
 PAGING: Final = (
     Parameter("order", "`newest` first, or `oldest` first."),
     Parameter("limit", "How many events at most."),
@@ -73,12 +78,14 @@ class Vocabulary:
     Attributes:
         extracted: Its columns beside those that every archive has.
         page: Most events of an answer.
+        searched: Whether payloads may be searched for words.
         unindexed_days: Of time that a question without an index may be about.
     """
 
     extracted: tuple[str, ...]
     page: int
     unindexed_days: float
+    searched: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -87,12 +94,13 @@ class Vocabulary:
 
     def filters(self) -> tuple[Parameter, ...]:
         """What events may be chosen by."""
-        taken = {one.name for one in (*FILTERS, *PAGING)}
+        some = (*FILTERS, *((WORDS,) if self.searched else ()))
+        taken = {one.name for one in (*some, *PAGING)}
         extracted = (
             Parameter(name if name not in taken else f"column.{name}", f"Column `{name}`.")
             for name in self.extracted
         )
-        return (*FILTERS, *extracted)
+        return (*some, *extracted)
 
 
 @dataclass(slots=True)
@@ -164,6 +172,7 @@ def selection(
     for one in types:
         if has_wildcards(one) and not is_valid_filter(one):
             reader.fault("type", "a type or a filter such as order.*", shown(one))
+    words = _words(reader) if vocabulary.searched else None
     since, until = reader.time("from"), reader.time("to")
     if since is not None and until is not None and since >= until:
         reader.fault("from", f"a time before {format_time(until)}", format_time(since))
@@ -182,7 +191,7 @@ def selection(
     fields = _fields(reader, vocabulary, sees_payload)
     limit = _limit(reader, vocabulary.page) if paged else None
     chosen = Selection(
-        fields=fields, equals=tuple(equals), types=types, since=since, until=until,
+        fields=fields, equals=tuple(equals), words=words, types=types, since=since, until=until,
         newest_first=newest, after=after, limit=limit,
     )  # fmt: skip
     if not narrowed and paged and not reader.faults:
@@ -190,6 +199,14 @@ def selection(
     if reader.faults:
         raise bad_question(*reader.faults)
     return chosen
+
+
+def _words(reader: _Reader) -> str | None:
+    """What is searched for: something that is to be there, not only what is not to be."""
+    words = reader.one(WORDS.name)
+    if words is not None and not _WORD.search(words):
+        reader.fault(WORDS.name, "a word of letters or digits, without - before it", shown(words))
+    return words
 
 
 def as_id(text: str) -> uuid.UUID | None:
@@ -209,9 +226,10 @@ def is_storable(text: str) -> bool:
 def _check_names(reader: _Reader, known: Mapping[str, Parameter]) -> None:
     for name, values in reader.given.items():
         if name not in known:
-            reader.fault(
-                shown(name)[1:-1], f"one of {', '.join(known)}", "a name that is not known"
-            )
+            wanted = f"one of {', '.join(known)}"
+            if name == WORDS.name:
+                wanted += "; nothing is found by words here, see textSearch of the archive"
+            reader.fault(shown(name)[1:-1], wanted, "a name that is not known")
         for value in values:
             if len(value) > MOST_CHARACTERS:
                 reader.fault(name, f"{MOST_CHARACTERS} characters or less", f"{len(value)}")

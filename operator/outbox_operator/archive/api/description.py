@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final, get_args
 
 from outbox_operator.adapters.postgres.archive_reports import Interval
@@ -155,7 +156,7 @@ def report(vocabulary: Vocabulary) -> dict[str, Any]:
     parameters = (
         Parameter("interval", "Stretches of time that are counted by: hour, day, week, month."),
         Parameter("format", "json or csv."),
-        *vocabulary.filters(),
+        *replace(vocabulary, searched=False).filters(),
     )
     row = {"type": "object"}
     answer = {

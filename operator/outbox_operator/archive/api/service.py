@@ -18,7 +18,7 @@ from outbox_operator.adapters.postgres.archive_reader import Access, ArchiveRead
 from outbox_operator.adapters.postgres.archive_reports import ArchiveReports, Row
 from outbox_operator.adapters.postgres.archive_select import Selection
 from outbox_operator.archive.api import asking, exporting, reporting
-from outbox_operator.archive.api.admission import Admission, Question, Request
+from outbox_operator.archive.api.admission import Admission, Given, Question, Request
 from outbox_operator.archive.api.asking import Vocabulary
 from outbox_operator.archive.api.exporting import Export
 from outbox_operator.archive.api.metrics import ApiMetrics
@@ -26,8 +26,10 @@ from outbox_operator.archive.api.problems import Fault, ProblemError, bad_questi
 from outbox_operator.archive.api.tokens import (
     EVENTS_EXPORT,
     EVENTS_READ,
+    PAYLOAD_READ,
     REPORTS_READ,
     TENANTS_ALL,
+    Caller,
     Keys,
 )
 from outbox_operator.wire.archive_api import ArchiveApiConfig
@@ -68,6 +70,7 @@ class ArchiveApi:
             extracted=config.extracted,
             page=config.limits.page,
             unindexed_days=config.limits.unindexed_days,
+            searched=config.text_search,
         )
 
     async def events(self, request: Request) -> Found:
@@ -110,6 +113,7 @@ class ArchiveApi:
             request, "export", EVENTS_EXPORT, body=body.decode(errors="replace")
         ) as question:
             wish = exporting.parse(body)
+            self._refuse_words(wish.given, question.caller)
             selection = asking.selection(
                 wish.given,
                 self.vocabulary,
@@ -193,7 +197,11 @@ class ArchiveApi:
                 404, "No such report", "this archive extracts no column actor, see its rules"
             )
         selection = asking.selection(
-            wish.given, self.vocabulary, sees_payload=False, now=now, paged=False
+            wish.given,
+            replace(self.vocabulary, searched=False),
+            sees_payload=False,
+            now=now,
+            paged=False,
         )
         return await self._reports.counted(
             self._narrowed(selection, question), question.viewer, by=by, interval=wish.interval,
@@ -215,6 +223,7 @@ class ArchiveApi:
         by_key: str | None = None,
         newest_first: bool = True,
     ) -> Selection:
+        self._refuse_words(request.given, question.caller)
         return asking.selection(
             request.given,
             self.vocabulary,
@@ -224,6 +233,11 @@ class ArchiveApi:
             newest_first=newest_first,
             narrowed=question.caller.tenant is not None,
         )
+
+    def _refuse_words(self, given: Given, caller: Caller) -> None:
+        """Who may not see payloads must not find events by what is in them."""
+        if self.vocabulary.searched and asking.WORDS.name in given:
+            caller.needs(PAYLOAD_READ)
 
     async def _page(self, question: Question, selection: Selection) -> Found:
         found = await self._reader.events(

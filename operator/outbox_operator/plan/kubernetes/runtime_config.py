@@ -203,6 +203,7 @@ def archive_api_config(
         ),
         extracted=tuple(sorted(archive.extract)),
         tenant_column=api.tenantColumn,
+        text_search=archive.textSearch,
         page=api.page,
         drain_seconds=float(GRACE_SECONDS - DRAIN_MARGIN_SECONDS),
     )

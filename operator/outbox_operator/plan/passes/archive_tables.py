@@ -39,6 +39,7 @@ def desired_archive(
         api=None
         if api_role is None or archive.api is None
         else ApiAccess(role=api_role, tenant=archive.api.tenantColumn),
+        text_search=archive.textSearch,
         log_keep=LOG_KEEP_SECONDS if archive.api is None else seconds(archive.api.keepLog),
     )
 

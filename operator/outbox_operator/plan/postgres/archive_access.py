@@ -133,16 +133,21 @@ def access_grants(schema: str, role: str) -> Iterator[Grant]:
         yield Grant(role=role, kind="table", object=EXPORTS, privilege=privilege)
 
 
+def visible(tenant: str) -> str:
+    """The condition of a row that whoever asks may see, by the column of its tenant."""
+    # Of a setting that is not there NULL comes, and nothing is seen. CASE, because the planner
+    # takes it to be true of half the rows; an OR of very few, so that it reads and sorts a day.
+    return (
+        f"CASE WHEN (current_setting('{ALL_TENANTS_SETTING}'::text, true) = 'on'::text) THEN true "
+        f"ELSE ({quoted(tenant)} = current_setting('{TENANT_SETTING}'::text, true)) END"
+    )
+
+
 def policies(api: ApiAccess | None) -> tuple[Policy, ...]:
     """The policies that are wanted, written as PostgreSQL prints them but for quotes."""
     if api is None or api.tenant is None:
         return ()
-    # Of a setting that is not there NULL comes, and nothing is seen. CASE, because the planner
-    # takes it to be true of half the rows; an OR of very few, so that it reads and sorts a day.
-    sees = (
-        f"CASE WHEN (current_setting('{ALL_TENANTS_SETTING}'::text, true) = 'on'::text) THEN true "
-        f"ELSE ({quoted(api.tenant)} = current_setting('{TENANT_SETTING}'::text, true)) END"
-    )
+    sees = visible(api.tenant)
     return (
         Policy(name=EVERYBODY, restricts=False, command="ALL", roles=_PUBLIC, sees="true"),
         Policy(name=TENANTS, restricts=True, command="SELECT", roles=(api.role,), sees=sees),

@@ -12,6 +12,7 @@ from typing import Final
 
 from outbox_operator.errors import SpecError, UnsafeChangeError, UnsupportedServerError
 from outbox_operator.plan.ownership import Claim, refusal
+from outbox_operator.plan.postgres import archive_search
 from outbox_operator.plan.postgres.archive_access import access_statements
 from outbox_operator.plan.postgres.archive_schema import (
     ARCHIVE_VERSION,
@@ -30,6 +31,7 @@ from outbox_operator.plan.postgres.archive_schema import (
     leaf_index,
     other_tables,
 )
+from outbox_operator.plan.postgres.archive_search import search_statements
 from outbox_operator.plan.postgres.grants import check_rights, grant_statements, revoke_statements
 from outbox_operator.plan.postgres.mark import Mark, parse_mark
 from outbox_operator.plan.postgres.migrations import check_server, make_plan, no_such_role
@@ -112,7 +114,9 @@ def _statements(
     if found.schema is None:
         yield Statement(sql=f"CREATE SCHEMA {quoted(schema)}", reason=f"create schema {schema}")
     fresh = EVENTS not in found.tables
-    events = events_table(schema, desired.extracted if fresh else ())
+    events = events_table(
+        schema, desired.extracted if fresh else (), text_search=desired.text_search
+    )
     yield from table_statements((*other_tables(schema),), found, managed)
     if fresh:
         yield from table_statements((events,), found, managed)
@@ -125,6 +129,13 @@ def _statements(
     yield from access_statements(
         schema, desired.api, found, observed.policies, had=managed and had_api
     )
+    searches = desired.api if desired.text_search else None
+    yield from search_statements(schema, searches, desired.extracted, observed.search)
+    if not desired.text_search and archive_search.INDEX.name in found.indexes:
+        yield Statement(
+            sql=f"DROP INDEX {qualify(schema, archive_search.INDEX.name)}",
+            reason="nobody searches by words any more",
+        )
     wanted = _granted_by(schema, after)
     given: tuple[Grant, ...] = () if before is None else _granted_by(schema, before)
     lacking = [grant for grant in wanted if grant not in found.granted]
@@ -196,10 +207,13 @@ def _extracted(desired: DesiredArchive, observed: ObservedArchive) -> Iterator[S
                 reason=Reason.INCOMPATIBLE_TABLE,
             )
     leaves = [leaf.name for one in observed.classes for leaf in one.leaves]
-    for index in events_indexes(desired.extracted):
+    for index in events_indexes(desired.extracted, text_search=desired.text_search):
         there_already = any(
-            one.table == EVENTS and one.valid and one.columns == index.columns
-            for one in found.indexes.values()
+            one.table == EVENTS
+            and one.valid
+            # How an expression is printed differs between versions of the server.
+            and (one.columns == index.columns or name == index.name == archive_search.INDEX.name)
+            for name, one in found.indexes.items()
         )
         if there_already:
             continue
@@ -218,7 +232,7 @@ def _extracted(desired: DesiredArchive, observed: ObservedArchive) -> Iterator[S
             )
             yield Statement(
                 sql=f"CREATE INDEX CONCURRENTLY {quoted(name)} {index.on(qualify(schema, leaf))}",
-                reason=f"create index of {', '.join(index.columns)} on {leaf}",
+                reason=f"create index {index.name} on {leaf}",
                 concurrent=True,
             )
         yield Statement(sql=base.index_sql(index), reason=f"create index {index.name}")

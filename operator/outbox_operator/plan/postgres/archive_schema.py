@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+from outbox_operator.plan.postgres import archive_search
 from outbox_operator.plan.postgres.archive_access import (
     ACCESS_LOG,
     EXPORTS,
@@ -26,6 +27,7 @@ from outbox_operator.plan.postgres.archive_access import (
     ObservedPolicies,
     access_grants,
 )
+from outbox_operator.plan.postgres.archive_search import ObservedSearch
 from outbox_operator.plan.postgres.schema import Column, Index, Table, literal, qualify
 from outbox_operator.plan.postgres.state import Grant, ObservedDatabase
 from outbox_operator.wire.archive import (
@@ -67,6 +69,7 @@ class DesiredArchive:
         writer: Role that the writer logs in as; it may own the tables as well.
         readers: Roles that may read, sorted.
         api: What its API wants of it; None: there is none.
+        text_search: Whether the API finds events by words of their payloads.
         log_keep: Seconds for which is kept what its API notes of questions and exports.
     """
 
@@ -76,6 +79,7 @@ class DesiredArchive:
     writer: str | None = None
     readers: tuple[str, ...] = ()
     api: ApiAccess | None = None
+    text_search: bool = False
     log_keep: float = LOG_KEEP_SECONDS
 
     @classmethod
@@ -90,6 +94,7 @@ class DesiredArchive:
             api=None
             if config.api_role is None
             else ApiAccess(role=config.api_role, tenant=config.tenant_column),
+            text_search=config.text_search,
             log_keep=config.log_keep_seconds,
         )
 
@@ -149,15 +154,17 @@ class ObservedArchive:
         encoding: Of the database.
         classes: Tables of classes.
         policies: Of the table of events.
+        search: Through which it is searched by words.
     """
 
     database: ObservedDatabase
     encoding: str = "UTF8"
     classes: tuple[ClassTable, ...] = ()
     policies: ObservedPolicies = field(default_factory=ObservedPolicies)
+    search: ObservedSearch = field(default_factory=ObservedSearch)
 
 
-def events_table(schema: str, extracted: Iterable[str]) -> Table:
+def events_table(schema: str, extracted: Iterable[str], *, text_search: bool = False) -> Table:
     """The table of events with these columns besides its own."""
     return Table(
         schema=schema,
@@ -175,7 +182,7 @@ def events_table(schema: str, extracted: Iterable[str]) -> Table:
             *(extracted_column(name) for name in extracted),
         ),
         primary_key=EVENTS_KEY,
-        indexes=events_indexes(extracted),
+        indexes=events_indexes(extracted, text_search=text_search),
         partition_key="LIST (class)",
     )
 
@@ -185,7 +192,7 @@ def extracted_column(name: str) -> Column:
     return Column(name=name, type=EXTRACTED_TYPE, nullable=True)
 
 
-def events_indexes(extracted: Iterable[str]) -> tuple[Index, ...]:
+def events_indexes(extracted: Iterable[str], *, text_search: bool) -> tuple[Index, ...]:
     """What events are found by, newest first or oldest first."""
     return (
         Index(name="events_stored_at_idx", columns=("stored_at",)),
@@ -195,6 +202,7 @@ def events_indexes(extracted: Iterable[str]) -> tuple[Index, ...]:
             Index(name=f"events_{name}_idx", columns=(name, "stored_at"))
             for name in ("type", "key", *extracted)
         ),
+        *((archive_search.INDEX,) if text_search else ()),
     )
 
 

@@ -36,7 +36,7 @@ async def test_an_event_as_it_was_stored(client: Client) -> None:
     found = await client.found("/v1/events/00000000-0000-0000-0000-000000000002")
     assert found["type"] == "order.placed"
     assert found["stored_at"] == "2026-03-01T00:01:00+00:00"
-    assert found["payload"] == {"n": 2}
+    assert found["payload"] == {"n": 2, "note": "Word2 is here"}
     assert found["actor"] == "a2"
     assert found["raw"] is None
     missing = await client.get("/v1/events/00000000-0000-0000-0000-00000000ffff")
@@ -71,6 +71,11 @@ CHOSEN: dict[str, Callable[[int], object]] = {
     "from=2026-03-01T00:50:00Z&to=2026-03-01T01:00:00Z": lambda n: 50 <= n // 2 < 60,
     "source=/shop&from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z": lambda n: True,
     "id=00000000-0000-0000-0000-000000000007": lambda n: n == 7,
+    "q=word3": lambda n: n % 7 == 3,
+    "q=%22word3 is%22 or 8&type=order.placed": lambda n: n % 2 == 0 and (n % 7 == 3 or n == 8),
+    "q=here -word1 -word2 -word3&key=k/4": lambda n: n % 10 == 4 and n % 7 in (0, 4, 5, 6),
+    "q=%22here is%22": lambda n: False,
+    "q='%22)(:* %26 x|!": lambda n: False,
     "key=nobody's%27; DROP TABLE archive.events --": lambda n: False,
 }  # fmt: skip
 
@@ -113,8 +118,40 @@ REFUSED = {
     "order=random": "order", "after=x": "after", "from=yesterday": "from", "colour=red": "colour",
     "from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z": "from", "id=7": "id",
     "type=order..*": "type", "key=a%00b": "key", f"key={'k' * 1025}": "key",
-    "fields=id,colour": "fields", "after=o_0_0_00000000000000000000000000000000": "after",
+    "fields=id,colour": "fields", "q=-word1": "q", "q=%20": "q", "q=a&q=b": "q",
+    "after=o_0_0_00000000000000000000000000000000": "after",
 }  # fmt: skip
+
+
+async def test_words_find_for_those_alone_who_may_see_them(client: Client) -> None:
+    """Not by a word, not by how many there are, not in a report, not of another tenant."""
+    everything = "events:read events:export reports:read tenants:all"
+    for path in ("/v1/events?q=word3", "/v1/entities/k/3/history?q=word3"):
+        answer = await client.get(path, everything)
+        assert answer.status_code == 403
+        assert "payload:read" in answer.json()["detail"]
+    headers = client.headers(everything)
+    exported = await client.http.post("/v1/exports", json={"q": "word3"}, headers=headers)
+    assert exported.status_code == 403
+    assert (await client.get("/v1/reports/activity?q=word3")).status_code == 400
+    assert await pages(client, "/v1/events?q=word3", tenant="nobody") == []
+    of_another = await pages(client, "/v1/events?q=word3", tenant="globex")
+    assert of_another
+    assert {one["tenant"] for one in of_another} == {"globex"}
+    answer = await client.http.post("/v1/exports", json={"q": "word3"}, headers=client.headers())
+    assert len(answer.text.splitlines()) == sum(n % 7 == 3 and n % 5 > 0 for n in range(1, 201))
+
+
+async def test_without_an_index_of_words_they_are_no_question(archive: FilledArchive) -> None:
+    async with serving(archive.config, archive.issuer, text_search=False) as client:
+        answer = await client.get("/v1/events?q=word3")
+        assert answer.status_code == 400
+        [error] = answer.json()["errors"]
+        assert error["field"] == "q"
+        assert "textSearch" in error["wanted"]
+        described = (await client.http.get("/openapi.json")).json()
+        names = {one["name"] for one in described["paths"]["/v1/events"]["get"]["parameters"]}
+        assert "q" not in names
 
 
 @pytest.mark.parametrize("question", REFUSED)

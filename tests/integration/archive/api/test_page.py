@@ -72,7 +72,7 @@ async def test_somebody_searches_and_reads_by_keyboard(client: Client) -> None:
         await page.get_by_role("link", name="order.placed").last.focus()
         await page.keyboard.press("Enter")
         await expect(heading).to_have_text("Event 00000000-0000-0000-0000-000000000002")
-        await expect(page.get_by_label("payload")).to_have_text('{ "n": 2 }')
+        await expect(page.get_by_label("payload")).to_contain_text('"n": 2')
         await page.get_by_role("link", name="All events of its key").focus()
         await page.keyboard.press("Enter")
         await expect(heading).to_have_text("History of k/2")

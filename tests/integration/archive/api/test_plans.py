@@ -22,9 +22,10 @@ from support.postgres import PostgresServer
 pytestmark = pytest.mark.integration
 MANY = """
 INSERT INTO archive.events (class, stored_at, id, type, key, source, subject, sequence, occurred_at,
-                            headers, payload_bytes, actor, tenant)
+                            headers, payload, payload_bytes, actor, tenant)
 SELECT 'default', $1::timestamptz - n * interval '40 seconds', gen_random_uuid(), 'a.' || n % 100,
-       'k' || n % 5000, '/s', 'a', n, now(), '{}', 0, 'a' || n % 1000, 't' || n % 50
+       'k' || n % 5000, '/s', 'a', n, now(), '{}',
+       jsonb_build_object('note', 'w' || n % 400), 20, 'a' || n % 1000, 't' || n % 50
 FROM generate_series(1, 20000, $2) n
 """
 NOW = dt.datetime.now(dt.UTC)
@@ -44,6 +45,8 @@ QUESTIONS: dict[str, tuple[Selection, Viewer]] = {
     "the next page": (
         dataclasses.replace(BASE, since=NOW - dt.timedelta(days=1), after=Place(
             HOUR, 1000, uuid.UUID(int=7))), ALL),
+    "of a word": (dataclasses.replace(BASE, words="w7"), ALL),
+    "of a word of a tenant": (dataclasses.replace(BASE, words="w7", equals=MINE), ONE),
     "of a tenant, by a filter of types": (
         dataclasses.replace(BASE, equals=MINE, types=("a.*",)), ONE),
 }  # fmt: skip
@@ -92,6 +95,10 @@ async def test_by_index_and_in_the_partitions_of_their_time(
     # Partitions that are empty still may be read as a whole: there is nothing in them.
     read = re.findall(r"Seq Scan on \S+.*?\.\.(\d+)", plan)
     assert all(int(cost) < 10 for cost in read), plan
+    # As the server calls the index of an expression.
+    assert (selection.words is not None) == bool(re.search(r"Index Scan on \S+_case_idx", plan)), (
+        plan
+    )
     if selection.since == HOUR:
         opened = set(re.findall(r"on (rows_default_2\w+)", plan))
         assert 0 < len(opened) <= 5, plan
