@@ -20,7 +20,8 @@ from localkube.node_config import snapshotter
 SUITE = "bookworm"
 _HOST_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _NEARLY_FULL_MIB = 512
-_LEFT_OUT = ("doc", "man", "locale", "info")
+LEFT_OUT = ("doc", "man", "locale", "info")
+"""Folders of `/usr/share` that no base image has, but for licences in one that is passed on."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def full_name(image: str) -> str:
 
 def debootstrap_command(base: DebianBase, target: Path) -> list[str]:
     """Arguments of mmdebstrap."""
-    excluded = [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in _LEFT_OUT]
+    excluded = [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in LEFT_OUT]
     if base.epoch is not None:
         excluded.append("--dpkgopt=path-include=/usr/share/doc/*/copyright")
     hooks = [f"--essential-hook={hook}" for hook in base.hooks]
@@ -173,8 +174,22 @@ class Store:
         with self.scratch() as folder:
             tar = folder / "root.tar"
             self._run_logged(debootstrap_command(base, tar), f"base {base.name}")
-            (folder / "Dockerfile").write_text("FROM scratch\nADD root.tar /\n")
-            self.build(tag, folder / "Dockerfile", folder, {}, extra=extra)
+            self.take(tar, tag, extra=extra)
+
+    def take(self, root: Path, tag: str, *, extra: Sequence[str]) -> None:
+        """Make a base image of a tar archive, which has a folder of its own.
+
+        Args:
+            root: the archive of all its files.
+            tag: name of the image.
+            extra: more options of `buildah bud`.
+
+        Raises:
+            LocalkubeError: it failed.
+        """
+        file = root.with_name("Dockerfile")
+        file.write_text(f"FROM scratch\nADD {root.name} /\n")
+        self.build(tag, file, root.parent, {}, extra=extra)
 
     @contextmanager
     def exported(self, image: str) -> Iterator[Path]:

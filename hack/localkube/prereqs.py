@@ -98,7 +98,8 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
         Requirement("busybox (static)", _has_static_busybox, "busybox-static"),
     ),
     IMAGES: (_program("buildah", "buildah"), _program("mmdebstrap", "mmdebstrap")),
-    PUBLISHING: (_program("skopeo", "skopeo"),),
+    # What starts programs of an image for another architecture.
+    PUBLISHING: (_program("skopeo", "skopeo"), _program("qemu-aarch64-static", "qemu-user-static")),
     TESTS: (
         _file(_POSTGRES, "postgresql-15"),
         _program("pgbouncer", "pgbouncer"),

@@ -29,14 +29,13 @@ from demo.kubectl import DemoError, Kubectl
 from demo.shop import Shop
 from localkube import processes, ui
 from localkube.archive import architecture
-from localkube.buildah import Store
 from localkube.cluster import cluster_layout
 from localkube.errors import LocalkubeError
 from localkube.layout import current_roots
 
-from release import image, make, publish, sbom, stamp
+from release import image, make, proof, publish, stamp
 from release.publish import Registry
-from release.stamp import ROOT, Release, ReleaseError
+from release.stamp import ROOT, ReleaseError
 
 HOST = "localhost:5000"
 NAMESPACE = "outbox-system"
@@ -58,6 +57,11 @@ class Steps:
         self.done: dict[str, float] = {}
         self.facts: dict[str, object] = {}
 
+    def write(self) -> None:
+        """Write down what was found so far."""
+        RESULT.parent.mkdir(parents=True, exist_ok=True)
+        RESULT.write_text(json.dumps({"seconds": self.done, **self.facts}, indent=1) + "\n")
+
     @contextlib.contextmanager
     def step(self, what: str) -> Iterator[None]:
         """Do one step; its time counts when it succeeds."""
@@ -70,7 +74,7 @@ class Steps:
 def main() -> int:
     """Make, push, verify, install, upgrade, roll back, remove; 0 when all of it held."""
     parser = argparse.ArgumentParser(prog="check-release", description="prove a release")
-    parser.add_argument("--quick", action="store_true", help="do not build the image once more")
+    parser.add_argument("--quick", action="store_true", help="do not build the images once more")
     quick = parser.parse_args().quick
     steps = Steps()
     cluster = Cluster(f"release-{os.getpid()}")
@@ -83,14 +87,12 @@ def main() -> int:
             return 1
         finally:
             cluster.down()
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps({"seconds": steps.done, **steps.facts}, indent=1) + "\n")
     print(RESULT)
     return 0
 
 
 def prove(steps: Steps, cluster: Cluster, scratch: Path, *, quick: bool) -> None:
-    """All steps; the quick ones are all but building the image once more.
+    """All steps; the quick ones are all but building the images once more.
 
     Raises:
         ReleaseError, LocalkubeError, DemoError, subprocess.CalledProcessError: one failed.
@@ -98,15 +100,25 @@ def prove(steps: Steps, cluster: Cluster, scratch: Path, *, quick: bool) -> None
     older, newer = scratch / "older", scratch / "newer"
     key = make_key(scratch)
     release = stamp.read(NEWER, f"{HOST}/{RELEASE}", "", allow_changes=True)
-    for version, folder in ((OLDER, older), (NEWER, newer)):
+    own = (architecture(os.uname().machine),)
+    for version, folder, machines in ((OLDER, older, own), (NEWER, newer, image.ARCHITECTURES)):
         with steps.step(f"release {version}"):
             folder.mkdir()
             work = scratch / f"work-{version}"
-            make.everything(replace(release, version=version), folder, work, key, (here(),))
+            stamped = replace(release, version=version)
+            make.everything(stamped, folder, work, key, (here(),), machines)
     steps.facts["files"] = {
         file.name: file.stat().st_size for file in sorted(newer.iterdir()) if file.is_file()
     }
-    steps.facts["image"] = image_facts(scratch / f"work-{NEWER}" / "layout")
+    built = {one: scratch / f"work-{NEWER}" / f"layout-{one}" for one in image.ARCHITECTURES}
+    with steps.step("what is in the images"):
+        steps.facts["images"] = {one: proof.facts(one, folder) for one, folder in built.items()}
+    with steps.step("the image of another architecture, under emulation"):
+        steps.facts["emulated"] = [
+            proof.emulated(one, folder, scratch / f"root-{one}")
+            for one, folder in built.items()
+            if f"linux/{one}" != here()
+        ]
     with steps.step("checksums and signature of the files"):
         verify_files(newer, scratch)
     with steps.step("wheel from an index of this machine"):
@@ -121,7 +133,7 @@ def prove(steps: Steps, cluster: Cluster, scratch: Path, *, quick: bool) -> None
             for folder in (older, newer):
                 publish.push(folder, registry)
                 publish.sign(folder, registry)
-        with steps.step("verify signature, contents and provenance of the image"):
+        with steps.step("verify signature, contents and provenance of the images"):
             verify_image(newer, registry)
         with steps.step("pods of a shop, which takes orders from now on"):
             images = cluster.images()
@@ -154,9 +166,11 @@ def prove(steps: Steps, cluster: Cluster, scratch: Path, *, quick: bool) -> None
         with steps.step("remove"):
             run_helm(registry, kubectl, "uninstall", RELEASE, "--wait", "--timeout=5m")
 
+    steps.write()
     if not quick:
-        with steps.step("the same image again, from nothing"):
-            rebuilt(replace(release, version=NEWER), scratch / f"work-{NEWER}" / "layout", scratch)
+        with steps.step("the same images again, from nothing"):
+            proof.rebuilt(replace(release, version=NEWER), built, scratch)
+        steps.write()
 
 
 def here() -> str:
@@ -172,66 +186,6 @@ def make_key(scratch: Path) -> str:
         cwd=scratch, check=True, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     return str(scratch / "cosign.key")
-
-
-def rebuilt(release: Release, folder: Path, scratch: Path) -> None:
-    """Build the image again in an empty store.
-
-    Args:
-        release: what is released.
-        folder: layout of the image as it was built before.
-        scratch: where to build.
-
-    Raises:
-        ReleaseError: it is another one; names files that differ.
-    """
-    sources = scratch / "sources-again"
-    stamp.export(release, sources)
-    store = Store(scratch / "store")
-    try:
-        found = image.build(release, sources, scratch / "layout-again", store)
-    finally:
-        store.clear()
-        shutil.rmtree(scratch / "store", ignore_errors=True)
-    wanted = image.Layout(folder)
-    if found.digest != wanted.digest:
-        before, after = (
-            {path: (entry.get_info(), content) for path, entry, content in one.files()}
-            for one in (wanted, found)
-        )
-        names = [path for path in sorted({*before, *after}) if before.get(path) != after.get(path)]
-        raise ReleaseError(
-            f"the image was built again: wanted {wanted.digest}, found {found.digest}; "
-            f"{len(names)} files differ: {', '.join(names[:20])}"
-        )
-
-
-def image_facts(folder: Path) -> dict[str, object]:
-    """What there is to say of an image, and what it must not have.
-
-    Raises:
-        ReleaseError: it runs as root, holds what builds and tests need, or is not whole.
-    """
-    layout = image.Layout(folder)
-    config = json.loads(json.dumps(layout.config))
-    unwanted = [
-        path
-        for path, _, _ in layout.files()
-        if path.startswith(("usr/bin/gcc", "usr/bin/pip", "opt/venv/bin/pip", "root/.cache/"))
-        or "/site-packages/pytest" in path
-    ]
-    problems = layout.problems() + unwanted
-    if problems or config["config"]["User"] in ("", "0", "root"):
-        raise ReleaseError(f"the image: user {config['config'].get('User')!r}, {problems}")
-    packages = sbom.packages(layout)
-    return {
-        "digest": layout.digest,
-        "user": config["config"]["User"],
-        "layers": {layer.name[:12]: layer.stat().st_size for layer in layout.layers()},
-        "bytes": sum(layer.stat().st_size for layer in layout.layers()),
-        "unpacked": sum(entry.size for _, entry, _ in layout.files()),
-        "packages": {kind: sum(one.kind == kind for one in packages) for kind in ("deb", "pypi")},
-    }
 
 
 def verify_files(folder: Path, scratch: Path) -> None:
@@ -252,9 +206,12 @@ def verify_image(folder: Path, registry: Registry) -> None:
     key = ["--key", str(Path(registry.key).with_suffix(".pub")), "--insecure-ignore-tlog"]
     options = [*key, *publish.cosign_options(registry)]
     named, cosign = publish.image(folder), publish.program("cosign")
-    registry.run(cosign, "verify", *options, named)
-    for kind in ("cyclonedx", "slsaprovenance1"):
-        registry.run(cosign, "verify-attestation", *options, "--type", kind, named)
+    attested = [(named, "slsaprovenance1")]
+    attested += [(one, "cyclonedx") for one in publish.images(folder).values()]
+    for one in (named, *publish.images(folder).values()):
+        registry.run(cosign, "verify", *options, one)
+    for one, kind in attested:
+        registry.run(cosign, "verify-attestation", *options, "--type", kind, one)
 
 
 def install_wheel(folder: Path, scratch: Path) -> None:

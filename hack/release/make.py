@@ -9,16 +9,16 @@ import subprocess
 import sys
 import tarfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from localkube import binaries, state, ui
-from localkube.archive import architecture
 from localkube.buildah import Store
 from localkube.layout import current_roots
 
 from release import image, provenance, sbom, stamp
+from release.layout import Layout, join
 from release.notes import notes
 from release.stamp import ROOT, Release
 
@@ -28,7 +28,12 @@ _SECONDS = 1800
 
 
 def everything(
-    release: Release, output: Path, scratch: Path, key: str, platforms: Sequence[str]
+    release: Release,
+    output: Path,
+    scratch: Path,
+    key: str,
+    platforms: Sequence[str],
+    machines: Sequence[str] = image.ARCHITECTURES,
 ) -> None:
     """Make all files of a release.
 
@@ -38,6 +43,7 @@ def everything(
         scratch: another for what is needed on the way.
         key: cosign's private key; empty: nothing is signed.
         platforms: of the plugin; none: all.
+        machines: architectures of the image.
 
     Raises:
         ReleaseError, LocalkubeError, subprocess.CalledProcessError: a step failed.
@@ -46,25 +52,29 @@ def everything(
     stamp.export(release, sources)
     with ui.step("wheel and sdist"):
         wheel = packages(release, sources, output)
-    with ui.step("image"):
-        layout = image_archive(release, sources, output, scratch / "layout")
+    found = {}
+    for machine in machines:
+        with ui.step(f"image for {machine}"):
+            found[machine] = image_of(release, sources, scratch / f"layout-{machine}", machine)
+    digest = image_archive(release, found, output, scratch / "layout")
     with ui.step("chart"):
-        chart(release, sources, layout.digest, output)
+        chart(release, sources, digest, output)
     with ui.step("kubectl plugin"):
         plugin(release, wheel, output, platforms)
     with ui.step("bills of materials, notes, provenance, checksums"):
-        name = f"outbox-operator-{release.version}-image.cdx.json"
-        found = sbom.packages(layout)
-        text = sbom.document(release, release.repository, layout.digest, found)
-        (output / name).write_text(text)
+        for machine, layout in found.items():
+            name = f"outbox-operator-{release.version}-image-{machine}.cdx.json"
+            brought = sbom.packages(layout)
+            text = sbom.document(release, release.repository, layout.digest, brought)
+            (output / name).write_text(text)
         (output / f"outbox-operator-{release.version}-wheel.cdx.json").write_text(
             wheel_sbom(release, sources)
         )
         (output / "release-notes.md").write_text(
             notes((sources / "CHANGELOG.md").read_text(), release.version)
         )
-        (output / "image-digest.txt").write_text(f"{release.repository}@{layout.digest}\n")
-        seal(release, layout.digest, output)
+        (output / "image-digest.txt").write_text(f"{release.repository}@{digest}\n")
+        seal(release, digest, output)
     if key:
         with ui.step("signatures"):
             for name in (SUMS, "provenance.json"):
@@ -90,18 +100,23 @@ def packages(release: Release, sources: Path, output: Path) -> Path:
     return wheel
 
 
-def image_archive(release: Release, sources: Path, output: Path, folder: Path) -> image.Layout:
-    """The image as an archive of an OCI layout."""
+def image_of(release: Release, sources: Path, folder: Path, machine: str) -> Layout:
+    """The image for an architecture, as a layout in a folder."""
     cache = current_roots().cache
     with state.locked(cache / "release.lock"):
         store = store_of(cache / "release", release.epoch)
         store.forget_unfinished()
-        layout = image.build(release, sources, folder, store)
-    name = f"outbox-operator-{release.version}-image-{architecture(os.uname().machine)}.tar"
+        return image.build(release, sources, folder, store, machine)
+
+
+def image_archive(release: Release, found: Mapping[str, Layout], output: Path, folder: Path) -> str:
+    """The images of all architectures as one archive of an OCI layout; returns its digest."""
+    digest = join(found, folder)
+    name = f"outbox-operator-{release.version}-image.tar"
     with tarfile.open(output / name, "w") as tar:
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             add(tar, file, str(file.relative_to(folder)), release.epoch)
-    return layout
+    return digest
 
 
 def store_of(folder: Path, epoch: int) -> Store:

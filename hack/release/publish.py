@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ def push(folder: Path, registry: Registry) -> str:
         LocalkubeError: a step failed.
     """
     named = image(folder)
-    [archive] = folder.glob("*-image-*.tar")
+    [archive] = folder.glob("*-image.tar")
     [wheel] = folder.glob("*.whl")
     repository, version = named.partition("@")[0], wheel.name.split("-")[1]
     insecure = ["--dest-tls-verify=false"] if registry.plain else []
@@ -88,6 +89,7 @@ def push(folder: Path, registry: Registry) -> str:
         "skopeo",
         "copy",
         "--quiet",
+        "--all",
         "--preserve-digests",
         *insecure,
         f"oci-archive:{archive}",
@@ -100,20 +102,37 @@ def push(folder: Path, registry: Registry) -> str:
 
 
 def sign(folder: Path, registry: Registry) -> None:
-    """Sign the pushed image, and attest what is in it and how it was made.
+    """Sign the pushed images, and attest what is in each and how all of them were made.
 
     Raises:
         LocalkubeError: a step failed.
     """
-    named = image(folder)
-    [bill] = folder.glob("*-image.cdx.json")
+    named, each = image(folder), images(folder)
     cosign, options = program("cosign"), cosign_options(registry)
     key = ["--yes", "--key", registry.key, "--tlog-upload=false"]
-    registry.run(cosign, "sign", *key, *options, named)
-    for kind, file in (("cyclonedx", bill), ("slsaprovenance1", predicate(folder))):
+    registry.run(cosign, "sign", "--recursive", *key, *options, named)
+    attested = [(named, "slsaprovenance1", predicate(folder))]
+    for machine, one in each.items():
+        [bill] = folder.glob(f"*-image-{machine}.cdx.json")
+        attested.append((one, "cyclonedx", bill))
+    for what, kind, file in attested:
         registry.run(
-            cosign, "attest", *key, *options, "--type", kind, "--predicate", str(file), named
+            cosign, "attest", *key, *options, "--type", kind, "--predicate", str(file), what
         )
+
+
+def images(folder: Path) -> dict[str, str]:
+    """Architecture -> the image of it alone, by its own digest."""
+    [archive] = folder.glob("*-image.tar")
+    repository, _, digest = image(folder).partition("@")
+    with tarfile.open(archive) as tar:
+        content = tar.extractfile(f"blobs/{digest.replace(':', '/')}")
+        assert content is not None
+        index = json.load(content)
+    return {
+        one["platform"]["architecture"]: f"{repository}@{one['digest']}"
+        for one in index["manifests"]
+    }
 
 
 def cosign_options(registry: Registry) -> list[str]:

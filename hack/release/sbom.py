@@ -14,7 +14,8 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
-from release.image import NAME, Layout
+from release.image import NAME
+from release.layout import Layout
 from release.packages import DPKG_STATUS, METADATA, Package, debian_packages, python_package
 from release.stamp import Release, ReleaseError
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from release import image, provenance
+from release.layout import Layout, join
 from release.notes import notes
 from release.packages import Package, debian_packages, python_package
 from release.stamp import Release, ReleaseError
@@ -84,27 +85,27 @@ def test_checksums_are_those_that_sha256sum_reads(tmp_path: Path) -> None:
     assert found == f"{digests[0]}  a\n{digests[1]}  b\n"
 
 
-def layout(folder: Path) -> image.Layout:
+def layout(folder: Path, content: bytes = b"hi") -> Layout:
     """A layout of one layer with one file."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
 
-    def blob(content: bytes) -> str:
-        digest = hashlib.sha256(content).hexdigest()
-        (blobs / digest).write_bytes(content)
+    def blob(part: bytes) -> str:
+        digest = hashlib.sha256(part).hexdigest()
+        (blobs / digest).write_bytes(part)
         return f"sha256:{digest}"
 
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         entry = tarfile.TarInfo("./etc/motd")
-        entry.size = 2
-        tar.addfile(entry, io.BytesIO(b"hi"))
+        entry.size = len(content)
+        tar.addfile(entry, io.BytesIO(content))
     layer = blob(gzip.compress(out.getvalue()))
     config = blob(json.dumps({"config": {"User": "65532:65532"}}).encode())
     manifest = {"config": {"digest": config}, "layers": [{"digest": layer}]}
     index = {"manifests": [{"digest": blob(json.dumps(manifest).encode())}]}
     (folder / "index.json").write_text(json.dumps(index))
-    return image.Layout(folder)
+    return Layout(folder)
 
 
 def test_an_image_on_the_disk_is_read_and_looked_through(tmp_path: Path) -> None:
@@ -115,6 +116,31 @@ def test_an_image_on_the_disk_is_read_and_looked_through(tmp_path: Path) -> None
     [layer] = found.layers()
     layer.write_bytes(b"something else")
     assert [problem.partition(":")[0] for problem in found.problems()] == [layer.name]
+
+
+def elf(number: int) -> bytes:
+    """The beginning of a program for that machine."""
+    return b"\x7fELF" + bytes(14) + number.to_bytes(2, "little")
+
+
+def test_programs_in_an_image_say_what_they_are_for(tmp_path: Path) -> None:
+    assert layout(tmp_path / "text").machines() == {}
+    assert layout(tmp_path / "here", elf(62)).machines() == {"amd64": 1}
+    assert layout(tmp_path / "there", elf(183)).machines() == {"arm64": 1}
+    assert layout(tmp_path / "else", elf(243)).machines() == {"machine 243": 1}
+
+
+def test_images_of_several_platforms_are_one_index(tmp_path: Path) -> None:
+    images = {"amd64": layout(tmp_path / "a", elf(62)), "arm64": layout(tmp_path / "b", elf(183))}
+    digest = join(images, tmp_path / "both")
+    both = Layout(tmp_path / "both")
+    assert both.digest == digest
+    assert both.problems() == []
+    entries = json.loads(both.blob(digest).read_text())["manifests"]
+    found = {one["platform"]["architecture"]: one["digest"] for one in entries}
+    assert found == {machine: one.digest for machine, one in images.items()}
+    assert all(both.blob(one["digest"]).stat().st_size == one["size"] for one in entries)
+    assert all(both.blob(f"sha256:{one.name}").exists() for one in images["arm64"].layers())
 
 
 def test_an_image_says_what_it_is_and_where_from() -> None:
