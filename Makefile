@@ -220,7 +220,7 @@ plugin: setup ## One file of kubectl outbox for each platform, with krew's manif
 	$(RUN) python hack/plugin $(ARGS)
 
 .PHONY: docs
-docs: setup ## The documentation as a site, with search, into build/site; SOURCE=https://… for links to folders, VERSION=… for another than the checkout's
+docs: setup ## The documentation as a site, with search, into build/site/VERSION beside other versions; SOURCE=https://… for links to folders
 	$(RUN) --group docs python hack/docsite $(call given,SOURCE VERSION)
 
 .PHONY: clean

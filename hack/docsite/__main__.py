@@ -1,4 +1,6 @@
-"""Build the documentation as a site, into build/site: `make docs`.
+"""Build the documentation as a site, into build/site/VERSION: `make docs`.
+
+Versions that are there already stay, and each page has a selector of all of them.
 
 The pages keep their places, so that links between them, and to examples and code, hold as they do
 in the repository. The menu is `docs/README.md`. Whoever reads the site asks no other server for
@@ -19,6 +21,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from docsite import versions  # noqa: E402
 from docsite.pages import (  # noqa: E402
     INDEX,
     as_on_the_site,
@@ -49,7 +52,7 @@ theme:
     - {{media: "(prefers-color-scheme: dark)", scheme: slate, primary: indigo,
         toggle: {{icon: material/weather-sunny, name: Light}}}}
 plugins: [search]
-extra: {{generator: false}}
+extra: {{generator: false, version: {{provider: mike, default: newest}}}}
 extra_javascript: [mermaid.min.js]
 extra_css: [site.css]
 validation:
@@ -87,10 +90,16 @@ def main() -> int:
         prog="docsite", description="build the documentation as a site"
     )
     parser.add_argument("--output", type=Path, default=ROOT / "build/site", metavar="FOLDER")
-    parser.add_argument("--version", default=_version(), help="shown on each page")
+    parser.add_argument(
+        "--version", default=_version(), help="its folder, and shown on each page: 0.2.0, main"
+    )
     parser.add_argument("--source", default="", help="URL of the sources, for links to folders")
     args = parser.parse_args()
-    shutil.rmtree(args.output, ignore_errors=True)
+    try:
+        site = args.output.absolute() / versions.check(args.version)
+    except ValueError as error:
+        parser.error(str(error))
+    shutil.rmtree(site, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="docsite-") as scratch:
         folder = Path(scratch)
         stage(folder / "pages", args.source.rstrip("/"))
@@ -99,7 +108,7 @@ def main() -> int:
         (folder / "mkdocs.yml").write_text(
             CONFIG.format(
                 pages=json.dumps(str(folder / "pages")),
-                site=json.dumps(str(args.output.absolute())),
+                site=json.dumps(str(site)),
                 copyright=json.dumps(f"outbox-operator {args.version}, Apache-2.0"),
                 nav=json.dumps(menu((ROOT / INDEX).read_text())),
             )
@@ -111,7 +120,6 @@ def main() -> int:
         )  # fmt: skip
     if done.returncode:
         return done.returncode
-    site = args.output.absolute()
     pages = sorted(site.rglob("*.html"))
     problems = broken(site, pages)
     for page in pages:
@@ -120,7 +128,8 @@ def main() -> int:
         ]
     for problem in problems:
         print(problem, file=sys.stderr)
-    print(f"{len(pages)} pages in {args.output}, {len(problems)} problems")
+    known = versions.write(args.output)
+    print(f"{len(pages)} pages in {site}, {len(problems)} problems; versions: {', '.join(known)}")
     return 1 if problems else 0
 
 
