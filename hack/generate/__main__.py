@@ -24,6 +24,7 @@ def resources_and_pages() -> dict[Path, str]:
     # Now and not before: they import the library, half of which is generated itself.
     from generate import (
         alerts,
+        archive_api,
         chart_values,
         crd_files,
         dashboards,
@@ -45,6 +46,7 @@ def resources_and_pages() -> dict[Path, str]:
         **chart_values.files(ROOT),
         **alerts.files(ROOT),
         **library.files(),
+        **archive_api.files(),
         **metrics.files(ROOT),
         **dashboards.files(),
         **operator_pauses.files(ROOT),

@@ -121,11 +121,14 @@ def export(vocabulary: Vocabulary) -> dict[str, Any]:
         "Outbox-Export-Moment": ("Of when it is; to go on with it.", _MOMENT),
     })  # fmt: skip
     properties: dict[str, Any] = {
-        one.name: _one_or_more(one, vocabulary)
+        one.name: {"description": one.about, **_one_or_more(one, vocabulary)}
         for one in (*vocabulary.filters(), *asking.OF_EXPORTS)
     }
     properties |= {
-        "format": {"type": "string", "enum": ["ndjson", "csv"], "default": "ndjson"},
+        "format": {
+            "type": "string", "enum": ["ndjson", "csv"], "default": "ndjson",
+            "description": "Of the lines.",
+        },
         "moment": {
             **_MOMENT,
             "description": "`Outbox-Export-Moment` of an export to go on with, or to do again.",

@@ -37,9 +37,16 @@ log = logging.getLogger(__name__)
 _JSON: Final = "application/json"
 _AGAIN: Final = (("Retry-After", "2"),)
 # Described as they have to be; `service` is who checks them, with an answer of ours.
-_Id = Annotated[str, fastapi.Path(json_schema_extra=description.ID)]
-_Key = Annotated[str, fastapi.Path(json_schema_extra=description.KEY)]
-_Report = Annotated[str, fastapi.Path(json_schema_extra=description.REPORT)]
+_Id = Annotated[str, fastapi.Path(description="Its id.", json_schema_extra=description.ID)]
+_Key = Annotated[
+    str,
+    fastapi.Path(
+        description="The key, encoded as a URL wants it.", json_schema_extra=description.KEY
+    ),
+]
+_Report = Annotated[
+    str, fastapi.Path(description="Which report.", json_schema_extra=description.REPORT)
+]
 _HEADERS: Final = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -66,6 +73,7 @@ def make_app(api: ArchiveApi) -> FastAPI:
         docs_url=None,  # they fetch scripts from elsewhere
         redoc_url=None,
         openapi_url=None,
+        default_response_class=Response,
     )
     _add_questions(app, api)
     if api.config.page:
@@ -156,11 +164,16 @@ def _add_questions(app: FastAPI, api: ArchiveApi) -> None:
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
-        document = app.openapi()
-        document.setdefault("components", {})["securitySchemes"] = {
-            "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
-        }
-        return Response(json.dumps(document), media_type=_JSON)
+        return Response(json.dumps(document(app)), media_type=_JSON)
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """How the API describes itself, as OpenAPI."""
+    found = app.openapi()
+    found.setdefault("components", {})["securitySchemes"] = {
+        "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    }
+    return found
 
 
 def _asked(request: fastapi.Request) -> Request:
