@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
-import sys
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from support.kube import ROOT
 from support.nats import NatsServer, connected
+from support.orders_api import customer_of, started
 from support.relaying import Outbox, an_outbox
 from support.waiting import eventually
 
@@ -35,22 +33,16 @@ async def service(
     whole: Outbox, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Any]:
     """The module, started as a server would."""
-    monkeypatch.setenv("DATABASE_URL", whole.url)
-    monkeypatch.setenv("NATS_URL", nats_server.url)
-    monkeypatch.setenv("OUTBOX_STREAM", whole.prefix)
-    monkeypatch.setenv("OUTBOX_CONSUMER", "confirmations")
     async with connected(nats_server) as client:
         settings = ConsumerConfig(durable_name="confirmations", ack_policy=AckPolicy.EXPLICIT)
         await client.jetstream().add_consumer(whole.prefix, settings)
-    path = ROOT / "examples/fastapi-sqlalchemy/app.py"
-    spec = importlib.util.spec_from_file_location("fastapi_example", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # FastAPI and SQLAlchemy look annotations up in it.
-    monkeypatch.setitem(sys.modules, "fastapi_example", module)
-    spec.loader.exec_module(module)
-    async with module.app.router.lifespan_context(module.app):
+    async with started(
+        monkeypatch,
+        DATABASE_URL=whole.url,
+        NATS_URL=nats_server.url,
+        OUTBOX_STREAM=whole.prefix,
+        OUTBOX_CONSUMER="confirmations",
+    ) as module:
         yield module
 
 
@@ -58,9 +50,7 @@ async def test_an_order_that_is_taken_is_announced_and_another_is_not(
     whole: Outbox, service: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     relay = await whole.relay(poll_max_seconds=1.0).start().active()
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app=service.app), base_url="http://orders"
-    ) as client:
+    async with customer_of(service) as client:
         taken = await client.post("/orders", json={"customer": "ada", "amount_cents": 1999})
         assert taken.status_code == 201, taken.text
         refused = await client.post("/orders", json={"customer": "bob", "amount_cents": 10**6})
