@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +19,10 @@ from outbox_operator.aio import wait
 from outbox_operator.api.resource import Consumer
 from outbox_operator.dev import counts, setup
 from outbox_operator.dev.manifest import Resources
-from outbox_operator.dev.processes import Processes, Servers
+from outbox_operator.dev.processes import Processes
 from outbox_operator.dev.said import Said
-from outbox_operator.dev.sources import Sources
+from outbox_operator.dev.servers import Servers
+from outbox_operator.dev.sources import Files, Sources
 from outbox_operator.dev.table import (
     ConsumerNumbers,
     PipelineNumbers,
@@ -69,14 +70,22 @@ class Live:
         self._stop = stop
         self._say = say
         self._show = show
-        self._said = {name: Said(name, processes.log(name)) for name in processes.restarts}
+        self._said = {name: self._new(name) for name in processes.restarts}
         self._handled = {name: counts.Handled() for name in processes.restarts}
 
-    async def run(self, sources: Path | None, began: float) -> None:
+    async def run(
+        self,
+        sources: Path | None,
+        manifests: Sequence[Path],
+        apply: Callable[[], Awaitable[None]],
+        began: float,
+    ) -> None:
         """Until `stop` is set.
 
         Args:
             sources: Folder of the code of handlers, which begin anew when it changes; None: not.
+            manifests: Files that are looked at.
+            apply: Called when one of them has changed.
             began: When the start began, as `time.monotonic` counts.
         """
         async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
@@ -85,6 +94,18 @@ class Live:
             tasks.create_task(self._ready(session, began))
             if sources is not None:
                 tasks.create_task(self._reload(sources))
+            if manifests:
+                tasks.create_task(self._follow(Files(manifests), apply))
+
+    def adopt(self, resources: Resources) -> None:
+        """Look at these resources, and the processes that there are now."""
+        self._resources = resources
+        names = self._processes.restarts
+        self._said = {one: self._said.get(one) or self._new(one) for one in names}
+        self._handled = {one: self._handled.get(one) or counts.Handled() for one in names}
+
+    def _new(self, name: str) -> Said:
+        return Said(name, self._processes.log(name))
 
     def say_news(self) -> None:
         """Say what the processes have said since the last time."""
@@ -125,6 +146,15 @@ class Live:
             for name in self._processes.python:
                 self._said[name].forget()
                 self._processes.begin_anew(name)
+
+    async def _follow(self, files: Files, apply: Callable[[], Awaitable[None]]) -> None:
+        """Apply manifests when one of them was saved."""
+        waiting = False
+        while not await wait(self._stop, _SOURCES_SECONDS):
+            changed = files.changed()
+            if waiting and not changed:  # else an editor may be at it still
+                await apply()
+            waiting = changed
 
     async def _table(self, session: aiohttp.ClientSession) -> None:
         before: Sample | None = None

@@ -24,6 +24,7 @@ from outbox_operator.api.resource import Consumer, Pipeline
 from outbox_operator.api.v1alpha1.archive import ArchiveHandler
 from outbox_operator.dev.locks import FileLock
 from outbox_operator.dev.manifest import Resources
+from outbox_operator.dev.servers import Servers
 from outbox_operator.embedded.ports import kept_port
 from outbox_operator.embedded.process import living, stop_orphan
 from outbox_operator.errors import ConflictError
@@ -58,19 +59,6 @@ _MOST_HELD_SECONDS: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Servers:
-    """Where things are.
-
-    Attributes:
-        database_url_file: File that holds the database's URL.
-        nats_url: Of a server without logins.
-    """
-
-    database_url_file: Path
-    nats_url: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A process to run.
 
@@ -83,6 +71,15 @@ class Job:
     name: str
     verb: str
     config: RelayConfig | ConsumerConfig | ArchiveConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replaced:
+    """Names of the processes that are others than before."""
+
+    new: tuple[str, ...]
+    anew: tuple[str, ...]
+    ended: tuple[str, ...]
 
 
 def jobs(resources: Resources, servers: Servers, endpoints: dict[str, str]) -> list[Job]:
@@ -202,38 +199,64 @@ class Processes:
         restarts: How often each ended by itself since it was last begun anew.
         running: Which live.
         ports: Where each answers, by name; with `keeps_ports`, once it was started.
-        python: Names of those that call functions of Python.
     """
 
     def __init__(self, jobs: list[Job], folder: Path, *, keeps_ports: bool = False) -> None:
-        self._jobs = jobs
+        self._jobs = {job.name: job for job in jobs}
         self._folder = folder
         self._keeps_ports = keeps_ports
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
         self._wanted = {job.name: asyncio.Event() for job in jobs}
         """Set when a process is to end: for good, or to begin anew."""
-        self.restarts = dict.fromkeys((job.name for job in jobs), 0)
+        self.restarts = dict.fromkeys(self._jobs, 0)
         self.running: set[str] = set()
         self.ports: dict[str, int] = {}
-        self.python = [
+
+    @property
+    def python(self) -> list[str]:
+        """Names of those that call functions of Python."""
+        return [
             job.name
-            for job in jobs
+            for job in self._jobs.values()
             if isinstance(job.config, ConsumerConfig) and job.config.python is not None
         ]
 
     async def __aenter__(self) -> Processes:
         self._folder.mkdir(parents=True, exist_ok=True)
-        for job in self._jobs:
-            self._configure(job.config, self._folder / f"{job.name}.json")
-        self._tasks = [asyncio.create_task(self._keep(job), name=job.name) for job in self._jobs]
+        for name in self._jobs:
+            self._begin(name)
         return self
+
+    def _begin(self, name: str) -> None:
+        self._configure(self._jobs[name].config, self._folder / f"{name}.json")
+        self._tasks[name] = asyncio.create_task(self._keep(name), name=name)
 
     async def __aexit__(self, *_: object) -> None:
         self._stopping.set()
         for name in self._wanted:
             self._wanted[name].set()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def replace(self, jobs: list[Job]) -> Replaced:
+        """Run these from now on: end what is none of them, begin anew what is told otherwise."""
+        before, self._jobs = self._jobs, {job.name: job for job in jobs}
+        ended = tuple(name for name in before if name not in self._jobs)
+        for name in ended:
+            self._wanted[name].set()
+        await asyncio.gather(*(self._tasks.pop(name) for name in ended), return_exceptions=True)
+        for name in ended:
+            del self._wanted[name], self.restarts[name]
+            self.ports.pop(name, None)
+        anew = tuple(one for one in before if one in self._jobs and self._jobs[one] != before[one])
+        for name in anew:
+            self._configure(self._jobs[name].config, self._folder / f"{name}.json")
+            self.begin_anew(name)
+        new = tuple(name for name in self._jobs if name not in before)
+        for name in new:
+            self._wanted[name], self.restarts[name] = asyncio.Event(), 0
+            self._begin(name)
+        return Replaced(new=new, anew=anew, ended=ended)
 
     def begin_anew(self, name: str) -> None:
         """End a process in good order and start it again; one that waits for its next start, now.
@@ -247,13 +270,13 @@ class Processes:
         """The log file of a job."""
         return self._folder / f"{name}.log"
 
-    async def _keep(self, job: Job) -> None:
+    async def _keep(self, name: str) -> None:
         """Run a job until asked to stop; after each end, wait and start it again."""
-        path = self._folder / f"{job.name}.json"
+        path = self._folder / f"{name}.json"
         await asyncio.to_thread(stop_orphan, path.with_suffix(".pid"), path, signal.SIGTERM)
         restart = Backoff(*_RESTART_SECONDS, stable_after=_STABLE_SECONDS)
-        lock, wanted = FileLock(_hold(self._folder, job.name)), self._wanted[job.name]
-        while not self._stopping.is_set():
+        lock, wanted = FileLock(_hold(self._folder, name)), self._wanted[name]
+        while not self._stopping.is_set() and (job := self._jobs.get(name)) is not None:
             if not lock.take():
                 await wait(self._stopping, _HELD_SECONDS)
                 continue
@@ -271,7 +294,7 @@ class Processes:
                 restart.reset()
                 continue
             lasted = asyncio.get_running_loop().time() - started
-            self.restarts[job.name] += 1
+            self.restarts[name] += 1
             await wait(wanted, restart.next(lasted))
         await lock.take_within(_MOST_HELD_SECONDS)  # who works with its place needs the servers
         lock.release()

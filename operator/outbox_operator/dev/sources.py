@@ -1,8 +1,9 @@
-"""Which files of Python changed below a folder, for those who start handlers anew on save."""
+"""Which files changed, for those who start handlers anew on save or apply a manifest again."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,36 @@ class Sources:
         return sorted(os.path.relpath(path, self._folder) for path in different)
 
 
+class Files:
+    """Some files by name.
+
+    Args:
+        paths: Need not exist.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        self._seen = self._look()
+
+    def changed(self) -> bool:
+        """Whether one was written, made or removed since the last look."""
+        now, before = self._look(), self._seen
+        self._seen = now
+        return now != before
+
+    def _look(self) -> list[tuple[int, int] | None]:
+        return [_time(path) for path in self._paths]
+
+
+def _time(path: str | Path) -> tuple[int, int] | None:
+    """Time of change and size of a file; None: it is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
 def _times(folder: Path) -> dict[str, tuple[int, int]]:
     """Time of change and size of each file, by path."""
     found: dict[str, tuple[int, int]] = {}
@@ -47,11 +78,8 @@ def _times(folder: Path) -> dict[str, tuple[int, int]]:
         for name in files:
             if name.endswith(".py"):
                 path = os.path.join(where, name)
-                try:
-                    status = os.stat(path)
-                except OSError:  # gone in this moment
-                    continue
-                found[path] = status.st_mtime_ns, status.st_size
+                if (time := _time(path)) is not None:  # else it is gone in this moment
+                    found[path] = time
                 if len(found) >= MOST_FILES:
                     return found
     return found

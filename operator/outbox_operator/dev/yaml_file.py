@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from outbox_operator.dev import manifest
+from outbox_operator.dev.manifest import Resources
 from outbox_operator.errors import SpecError
 
 
@@ -26,6 +29,12 @@ class _Loader(yaml.SafeLoader):
             if name is not None:
                 seen.add(name)
         return node
+
+
+def resources(files: Sequence[Path]) -> Resources:
+    """What the manifests in files declare. Raises SpecError."""
+    documents = [one for path in files for one in read(path)]
+    return manifest.read(documents, ", ".join(map(str, files)))
 
 
 def read(path: Path) -> list[object]:

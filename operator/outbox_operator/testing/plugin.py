@@ -103,7 +103,8 @@ def outbox_pipeline(
 ) -> Iterator[LivePipeline]:
     """A pipeline of the test's own: a copy of the template, a new stream, relay and consumers."""
     from outbox_operator.dev import setup
-    from outbox_operator.dev.processes import Servers, jobs
+    from outbox_operator.dev.processes import jobs
+    from outbox_operator.dev.servers import Servers
     from outbox_operator.testing.live import BackgroundProcesses, LivePipeline, in_thread
 
     prefix = f"t{uuid.uuid4().hex[:10]}"

@@ -60,3 +60,22 @@ def test_the_tutorial_holds(dev: Dev) -> None:
     (dev.folder / "shop.py").write_text(blocks["shop.py"].replace("VALUES ($1", "VALUES (7 * $1"))
     shell("bug")
     dev.says(r"consumer-orders-billing \| so much")
+    the_manifest_is_followed(dev)
+
+
+def the_manifest_is_followed(dev: Dev) -> None:
+    """What is saved is applied, or said not to be."""
+    path = dev.folder / "pipeline.yaml"
+    before = path.read_text()
+    path.write_text(before.replace("maxDeliver", "maxDelivery"))
+    dev.says(r"changed: not applied, what runs stays as it is: .*did you mean \S+maxDeliver")
+    path.write_text(before.replace("name: ORDERS", "name: ORDERS\n    storage: Memory"))
+    dev.says(r"changed: \S+pipeline\.yaml; what runs stays as it is: .*storage.*remove \S+, start")
+    audit = "    - {name: audit, handler: {python: {module: billing:app, image: none}}}\n"
+    path.write_text(f"{before.replace('maxDeliver: 3', 'maxDeliver: 4')}{audit}")
+    dev.says(r"yaml; new: consumer-orders-audit; begins anew: consumer-orders-billing\n")
+    dev.says(r"(?m)^orders-audit +0 ")
+    path.write_text(before.replace("maxDeliver: 3", "maxDeliver: 4"))
+    dev.says(r"yaml; ended, and its tables and streams stay: consumer-orders-audit\n")
+    path.write_text(f"{before}\n# as it was\n".replace("maxDeliver: 3", "maxDeliver: 4"))
+    dev.says(r"yaml; tables, streams and durable consumers are as it says\n")

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from outbox_operator.dev import manifest
-from outbox_operator.dev.processes import Servers, jobs
+from outbox_operator.dev.processes import jobs
+from outbox_operator.dev.servers import Servers
 from outbox_operator.wire.archive import ArchiveConfig, ArchiveDatabase
 from outbox_operator.wire.config import (
     ConsumerConfig,

@@ -46,8 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--reload", action=argparse.BooleanOptionalAction, default=None,
-        help="start Python handlers anew when a file of Python below this folder is saved "
-        "(default: at a terminal)",
+        help="start Python handlers anew when a file of Python below this folder is saved, and "
+        "apply the manifests again when they are (default: at a terminal)",
     )  # fmt: skip
     parser.epilog = (
         "`outbox dev VERB` is a verb of a cluster for what runs here, "
@@ -60,11 +60,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run until Ctrl-C; 0 then, 1 when something does not start, 2 for a wrong manifest."""
-    from outbox_operator.dev import app, manifest, yaml_file
+    from outbox_operator.dev import app, yaml_file
     from outbox_operator.telemetry import logging
 
-    documents = [one for name in args.file for one in yaml_file.read(Path(name))]
-    resources = manifest.read(documents, ", ".join(args.file))
+    files = tuple(map(Path, args.file))
+    resources = yaml_file.resources(files)
     logging.setup("dev", "error")
     for ignored in resources.ignored:
         print(f"leaving out {ignored}: it needs Kubernetes")
@@ -79,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         endpoints=dict(_endpoint(text) for text in args.endpoint),
         printed=args.printed,
         sources=Path.cwd() if reload else None,
+        manifests=files if reload else (),
     )
     try:
         asyncio.run(app.run(resources, options, say=screen.say, show=screen.show))

@@ -1,0 +1,109 @@
+"""The servers that `outbox dev` works with, and that nobody else works with its folder.
+
+Called by `dev.app` before anything heavy is imported: servers start while it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from outbox_operator.dev import locks
+from outbox_operator.embedded.nats import EmbeddedNats
+from outbox_operator.embedded.postgres import EmbeddedPostgres
+from outbox_operator.errors import ConflictError
+
+DATABASE_URL_FILE: Final = "database-url"
+NATS_URL_FILE: Final = "nats-url"
+LOCK_FILE: Final = "lock"
+"""Held as long as `outbox dev` runs with a folder."""
+_LOCK_SECONDS: Final = 2.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Servers:
+    """Where things are.
+
+    Attributes:
+        database_url_file: File that holds the database's URL.
+        nats_url: Of a server without logins.
+    """
+
+    database_url_file: Path
+    nats_url: str
+
+
+@asynccontextmanager
+async def alone(folder: Path) -> AsyncIterator[None]:
+    """Within it no other `outbox dev` works with a folder.
+
+    Raises:
+        ConflictError: One does.
+    """
+    lock = locks.FileLock(folder / LOCK_FILE)
+    if not await lock.take_within(_LOCK_SECONDS):  # a verb that looks has it for a moment
+        raise ConflictError(
+            f"folder {folder}: `outbox dev` runs with it already (process {lock.holder()}); end "
+            "that one, or choose another folder with --data"
+        )
+    try:
+        _keep_out_of_git(folder)
+        # Those of the run before: their ports may be another's by now.
+        for name in (DATABASE_URL_FILE, NATS_URL_FILE):
+            (folder / name).unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()
+
+
+def _keep_out_of_git(folder: Path) -> None:
+    """Passwords are in there."""
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n")
+
+
+@asynccontextmanager
+async def servers(
+    folder: Path,
+    database_url: str | None,
+    nats_url: str | None,
+    meanwhile: Callable[[], T],
+) -> AsyncIterator[tuple[Servers, T]]:
+    """The servers to work with: those given, and embedded ones for the rest.
+
+    Args:
+        folder: Where they keep their data.
+        database_url: Of a database to use instead of an embedded one.
+        nats_url: Of a server to use instead of an embedded one.
+        meanwhile: Called in a thread while they start; the block is given what it returns, too.
+    """
+    async with AsyncExitStack() as stack:
+        starts: list[Awaitable[object]] = []
+        if database_url is None:
+            postgres = EmbeddedPostgres(folder / "postgres", keeps_port=True)
+            starts.append(asyncio.to_thread(postgres.start))
+            stack.push_async_callback(asyncio.to_thread, postgres.stop)
+        if nats_url is None:
+            nats = EmbeddedNats(folder / "nats", keeps_port=True)
+            starts.append(asyncio.to_thread(nats.start))
+            stack.push_async_callback(asyncio.to_thread, nats.stop)
+        # Wait for all before anything is raised: what starts must be stopped.
+        found, *others = await asyncio.gather(
+            asyncio.to_thread(meanwhile), *starts, return_exceptions=True
+        )
+        for result in (found, *others):
+            if isinstance(result, BaseException):
+                raise result
+        nats_url = nats_url or nats.url
+        url_file = folder / DATABASE_URL_FILE
+        url_file.touch(mode=0o600)
+        url_file.write_text(database_url or postgres.url())
+        (folder / NATS_URL_FILE).write_text(nats_url)
+        yield Servers(database_url_file=url_file, nats_url=nats_url), found  # type: ignore[misc]

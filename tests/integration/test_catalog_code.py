@@ -1,0 +1,88 @@
+"""What `outbox catalog code` writes, as the compilers of its readers take it.
+
+quicktype is that of `languages/package-lock.json`: npx takes what is installed where it runs, if
+that is the version it is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from localkube import binaries
+
+from outbox_operator.catalog.code import QUICKTYPE
+from support.fences import CACHE, LANGUAGES, node_modules
+from support.kube import ROOT
+
+pytestmark = pytest.mark.integration
+
+OUTBOX = (sys.executable, "-m", "outbox_operator.cli.main", "catalog")
+TSCONFIG = {
+    "compilerOptions": {
+        "strict": True, "noEmit": True, "types": [], "target": "es2022", "module": "es2022",
+        "moduleResolution": "bundler",
+    },
+    "files": ["reader.ts"],
+}  # fmt: skip
+READER_TS = """
+import type {{ Events, OrderCreated }} from "{file}";
+export function read(text: string): string {{
+  const order: Events["order.created"] = JSON.parse(text) as OrderCreated;
+  const later: Events["order.created.v2"] = {{ id: 1 }};
+  // @ts-expect-error: a number
+  const wrong: Events["order.created.v2"] = {{ id: "1" }};
+  return order.id + order.lines?.map((line) => line.sku).join() + later.id + wrong.id;
+}}
+"""
+READER_GO = """package events
+
+import "encoding/json"
+
+func read(text []byte) (string, error) {
+	var order OrderCreated
+	if err := json.Unmarshal(text, &order); err != nil {
+		return "", err
+	}
+	return TypeOrderCreated + order.ID + TypeOrderCreatedV2, nil
+}
+
+var _ = read
+"""
+
+
+def run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> None:
+    done = subprocess.run(
+        command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True,
+        check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_readers_compile_with_what_is_written(tmp_path: Path) -> None:
+    locked = json.loads((LANGUAGES / "package.json").read_text())["dependencies"]["quicktype"]
+    assert f"quicktype@{locked}" == QUICKTYPE
+    modules = node_modules()
+    catalog, typescript, go = (tmp_path / one for one in ("catalog", "typescript", "go"))
+    run(
+        *OUTBOX, "export", "shop", "--folder", catalog, cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT / "tests/unit/catalog")},
+    )  # fmt: skip
+    for name, file in (("typescript", typescript / "events.ts"), ("go", go / "events.go")):
+        run(
+            *OUTBOX, "code", name, "--folder", catalog, "--out", file,
+            cwd=modules.parent, env={"npm_config_offline": "true"},
+        )  # fmt: skip
+    (typescript / "reader.ts").write_text(READER_TS.format(file="./events"))
+    (typescript / "tsconfig.json").write_text(json.dumps(TSCONFIG))
+    run(modules / ".bin/tsc", "--project", ".", cwd=typescript)
+    (go / "reader.go").write_text(READER_GO)
+    (go / "go.mod").write_text("module events\n\ngo 1.26.0\n")
+    run(
+        binaries.find_go(CACHE / "localkube"), "vet", ".", cwd=go,
+        env=binaries.go_environment(os.environ),
+    )  # fmt: skip
