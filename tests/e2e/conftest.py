@@ -47,7 +47,7 @@ def stage() -> Iterator[Stage]:
         install(cluster.program("helm"), kubectl, images.operator, QUICK, POLICIES)
         shop = Shop(kubectl)
         shop.apply(images.shop, cluster.volumes(kubectl))
-        shop.wait_ready(timeout=180)
+        shop.wait_ready(timeout=300)
         yield Stage(kubectl, shop, images)
     finally:
         if not kept:

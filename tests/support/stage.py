@@ -20,7 +20,7 @@ class Stage:
     shop: Shop
     images: Images
 
-    def eventually(self, what: str, check: Callable[[], bool], seconds: float = 180) -> None:
+    def eventually(self, what: str, check: Callable[[], bool], seconds: float = 300) -> None:
         """Wait until `check` holds; a command that fails in between counts as not yet."""
         found: list[str] = []
 
