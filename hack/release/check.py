@@ -12,6 +12,8 @@ import argparse
 import contextlib
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -151,7 +153,7 @@ def prove(steps: Steps, cluster: Cluster, scratch: Path, *, quick: bool) -> None
             shop.wait_ready(timeout=600)
             runs(kubectl, newer)
         with steps.step(f"roll back to {OLDER} under load"):
-            run_helm(registry, kubectl, "rollback", RELEASE, "--wait", "--timeout=8m")
+            helm(registry, kubectl, "rollback")
             shop.wait_ready(timeout=600)
             runs(kubectl, older)
         shop.take_orders(0)
@@ -164,7 +166,7 @@ def prove(steps: Steps, cluster: Cluster, scratch: Path, *, quick: bool) -> None
         with steps.step("plugin from its archive"):
             run_plugin(kubectl, newer, scratch)
         with steps.step("remove"):
-            run_helm(registry, kubectl, "uninstall", RELEASE, "--wait", "--timeout=5m")
+            helm(registry, kubectl, "uninstall")
 
     steps.write()
     if not quick:
@@ -233,7 +235,7 @@ def install_wheel(folder: Path, scratch: Path) -> None:
         make.run(None, uv, "venv", "--quiet", str(venv))
         make.run(
             None, uv, "pip", "install", "--quiet", "--python", str(venv / "bin/python"),
-            "--index", f"http://127.0.0.1:{port}", f"{RELEASE}[cli]",
+            "--index", f"http://127.0.0.1:{port}", *readme(f"pip install '{RELEASE}")[2:],
         )  # fmt: skip
     finally:
         server.kill()
@@ -269,20 +271,33 @@ def serving(registry: Registry, scratch: Path) -> Iterator[None]:
         processes.stop([server], grace=5)
 
 
-def helm(registry: Registry, kubectl: Kubectl, verb: str, version: str) -> None:
-    """Install or upgrade the chart out of the registry, with nothing said but its version."""
-    chart = f"oci://{registry.charts}/{RELEASE}"
-    options = ["--create-namespace"] if verb == "install" else ["--reset-then-reuse-values"]
-    run_helm(
-        registry, kubectl, verb, RELEASE, chart, "--plain-http", "--version", version, *options,
-        "--set", "replicas=1", "--wait", "--timeout=8m",
-    )  # fmt: skip
+def helm(registry: Registry, kubectl: Kubectl, verb: str, version: str = "") -> None:
+    """What the README says, word by word, of this registry and version.
 
-
-def run_helm(registry: Registry, kubectl: Kubectl, *arguments: str) -> None:
-    """helm against the cluster and the registry."""
-    command = [publish.program("helm"), *arguments, "--namespace", NAMESPACE]
+    One node has no place for a second operator, and the registry speaks HTTP.
+    """
+    words = [
+        re.sub(r"^oci://REGISTRY/charts/", f"oci://{registry.charts}/", word)
+        for word in readme(f"helm {verb} {RELEASE} ")
+    ]
+    if version:
+        words[words.index("--version") + 1] = version
+        words += ["--plain-http", "--set", "replicas=1"]
+    command = [publish.program("helm"), *words[1:], "--timeout=8m"]
     registry.run(*command, "--kubeconfig", str(kubectl.kubeconfig))
+
+
+def readme(start: str) -> list[str]:
+    """The words of the first command of the README that starts like that: that of a release.
+
+    Raises:
+        ReleaseError: there is none.
+    """
+    lines = (ROOT / "README.md").read_text().replace("\\\n", "").splitlines()
+    for line in lines:
+        if line.startswith(start):
+            return shlex.split(line, comments=True)
+    raise ReleaseError(f"README.md: wanted a command `{start}…`, found none")
 
 
 def runs(kubectl: Kubectl, folder: Path) -> None:

@@ -70,6 +70,7 @@ def everything(
         (output / f"outbox-operator-{release.version}-wheel.cdx.json").write_text(
             wheel_sbom(release, sources)
         )
+        shutil.copyfile(sources / "examples/smallest/pipeline.yaml", output / "pipeline.yaml")
         (output / "release-notes.md").write_text(
             notes((sources / "CHANGELOG.md").read_text(), release.version)
         )
