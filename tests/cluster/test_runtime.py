@@ -238,7 +238,7 @@ async def test_probes_and_metrics(start: Start, kubectl: Kubectl, namespace: str
         assert operator.probe("/readyz")[0] == 200
         metrics = operator.probe("/metrics")[1]
         assert re.search(
-            r'^outbox_operator_leader\{lease="[^/]+/[^/]+"\} 1.0$', metrics, re.MULTILINE
+            r'^outbox_operator_leader\{lease="[^/]+/[^/]+",slice="0"\} 1.0$', metrics, re.MULTILINE
         )
         assert "outbox_operator_leader_since_timestamp_seconds{" in metrics
 

@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -34,8 +35,14 @@ TESTS = Path(__file__).resolve().parents[1]
 Pass = Mapping[str, Any]
 
 
+BUSY_SECONDS = 0.05
+
+
 class Recorder:
-    """Writes one line for each pass; an object labelled `test: fails` makes it raise."""
+    """Writes one line for each pass; an object labelled `test: fails` makes it raise.
+
+    One labelled `test: busy` is worked on again and again, for `BUSY_SECONDS` each time.
+    """
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -48,11 +55,15 @@ class Recorder:
             "trigger": trigger,
             "exists": body is not None,
             "generation": metadata.get("generation"),
+            "at": time.monotonic(),  # one clock for all processes of a machine
         }
         sys.stdout.write(json.dumps(line) + "\n")
         sys.stdout.flush()
         if (metadata.get("labels") or {}).get("test") == "fails":
             raise ValueError("made to fail")
+        if (metadata.get("labels") or {}).get("test") == "busy":
+            await asyncio.sleep(BUSY_SECONDS)
+            return ReconcileResult(requeue_after=BUSY_SECONDS)
         return ReconcileResult()
 
 

@@ -32,13 +32,15 @@ from outbox_operator.controller.reconcile.workloads import Workloads
 from outbox_operator.controller.runtime import kopf_glue
 from outbox_operator.controller.runtime.child_cache import KINDS, NETWORK_KINDS, Children
 from outbox_operator.controller.runtime.event_router import EventRouter
-from outbox_operator.controller.runtime.lease import Heartbeat, Lease
+from outbox_operator.controller.runtime.leadership import Leadership
+from outbox_operator.controller.runtime.lease import Heartbeat
 from outbox_operator.controller.runtime.objects import Objects
 from outbox_operator.controller.runtime.queue import WorkQueue
 from outbox_operator.controller.runtime.reconciler import Reconciler
 from outbox_operator.controller.runtime.resync import Resync
 from outbox_operator.controller.runtime.schedule import Urgency
-from outbox_operator.controller.runtime.supervisor import Supervisor
+from outbox_operator.controller.runtime.supervisor import Supervisor, cancel
+from outbox_operator.controller.runtime.territory import WorkedTerritory
 from outbox_operator.controller.settings import Settings
 from outbox_operator.controller.tasks.reconciler import TaskReconciler
 from outbox_operator.errors import KubernetesError, OutboxError, UnsupportedServerError
@@ -104,8 +106,11 @@ class Operator:
         self._settings = settings
         self._build_reconcilers = build
         self._stop = asyncio.Event()
-        self._metrics = OperatorMetrics(f"{settings.lease_namespace}/{settings.lease_name}")
-        self._objects = Objects()
+        self._metrics = OperatorMetrics(
+            f"{settings.lease_namespace}/{settings.lease_name}", settings.slices
+        )
+        self._leads: Callable[[str], bool] = lambda _: False
+        self._objects = Objects(leads=lambda namespace: self._leads(namespace))
         self._heartbeat = Heartbeat()
         self._exported = Exported(self._objects.uid, settings.sample_age_seconds)
         self._health = Health(
@@ -147,39 +152,41 @@ class Operator:
         log.info("stopped")
 
     async def _wait_and_lead(self, kube: Kube) -> None:
-        lease = Lease(kube, self._settings, self._heartbeat)
+        leadership = Leadership(kube, self._settings, self._heartbeat, self._metrics)
+        self._leads = leadership.leads
         supervisor = Supervisor(self._stop)
         try:
             if not await supervisor.until(check_kinds(kube)):
                 return
             self._health.role = "standby"
-            if await supervisor.until(lease.acquire()):
+            if await supervisor.until(leadership.begin()):
                 self._health.role = "leader"
-                self._metrics.lead()
-                supervisor.start("the Lease's renewal", lease.hold())
-                supervisor.start("the Lease's watch", lease.watch_back())
-                await self._lead(kube, supervisor)
+                supervisor.start("the Lease's renewal", leadership.hold())
+                supervisor.start("the Lease's watch", leadership.watch_back())
+                await self._lead(kube, supervisor, leadership)
         finally:
             self._health.role = "stopping"
             self._metrics.retire()
             await supervisor.cancel()
             # Last, when nothing of ours works any more: another process starts at once.
-            await lease.release()
+            await leadership.release()
 
-    async def _lead(self, kube: Kube, supervisor: Supervisor) -> None:
+    async def _lead(self, kube: Kube, supervisor: Supervisor, leadership: Leadership) -> None:
         settings = self._settings
         queue = WorkQueue(
             self._metrics,
             is_gone=lambda key: self._objects.get(key) is None,
             workers=settings.workers,
             retry_ceiling_seconds=settings.retry_ceiling_seconds,
+            leads=self._leads,
         )
         router = EventRouter(self._objects, queue.wake, self._metrics)
         wake: Callable[..., None] = lambda key, trigger: queue.wake(  # noqa: E731
             key, trigger, Urgency.ORDINARY
         )
         kinds = KINDS if settings.pods.network_policy is None else {**KINDS, **NETWORK_KINDS}
-        children = Children(wake, () if settings.namespace_role else settings.scopes, kinds)
+        scopes = () if settings.namespace_role else settings.scopes
+        children = Children(wake, scopes, kinds, self._leads)
         resync = Resync(kube, router, self._objects, self._metrics, settings)
         if not settings.namespace_role:  # else each begins with the first pass in a namespace
             supervisor.start("the watch of children", children.run(kube))
@@ -193,6 +200,15 @@ class Operator:
             reconcilers = self._build_reconcilers(context)
             work = supervisor.start("the work queue", queue.run(reconcilers))
             supervisor.start("the resync", resync.run())
+            sharing = []
+            if settings.slices > 1:
+                territory = WorkedTerritory(
+                    queue, self._objects, None if settings.namespace_role else children, resync,
+                    context.background.end_all,
+                )  # fmt: skip
+                sharing.append(
+                    supervisor.start("the sharing of slices", leadership.share(territory))
+                )
             registry = kopf_glue.kopf_registry(router, kube.credentials)
             supervisor.start(
                 "the watch of our objects",
@@ -207,6 +223,7 @@ class Operator:
             try:
                 await supervisor.run()
                 log.info("stopping: passes under way may end")
+                await cancel(*sharing)  # it leads no more than it has
                 await asyncio.gather(
                     queue.drain(DRAIN_SECONDS), context.background.drain(DRAIN_SECONDS)
                 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from outbox_operator.api import meta
@@ -31,9 +32,10 @@ class OperatorMetrics:
 
     Args:
         lease: What the processes of this operator compete for, `<namespace>/<name>`.
+        slices: Into how many parts they divide the namespaces.
     """
 
-    def __init__(self, lease: str = "") -> None:
+    def __init__(self, lease: str = "", slices: int = 1) -> None:
         metrics = Metrics("outbox_operator")
         self.registry = metrics.registry
         self.declarations = metrics.declarations
@@ -73,15 +75,27 @@ class OperatorMetrics:
             "verb",
             "code",
         )
-        self._leader = metrics.gauges("leader", "1 while this process holds the Lease.", "lease")(
-            lease
-        )
-        self._leads_since: float | None = None
-        metrics.readings(
-            "leader_since_timestamp_seconds",
-            "When this process began to lead; absent while it does not.",
+        leader = metrics.gauges(
+            "leader",
+            "1 while this process leads a slice of the namespaces; undivided, they are slice 0.",
             "lease",
-        ).watch(lambda: self._leads_since, lease)
+            "slice",
+        )
+        self._leader = [leader(lease, str(index)) for index in range(slices)]
+        self._leads_since: dict[int, float] = {}
+        since = metrics.readings(
+            "leader_since_timestamp_seconds",
+            "When this process began to lead a slice; absent while it does not.",
+            "lease",
+            "slice",
+        )
+        for index in range(slices):
+            since.watch(partial(self._leads_since.get, index), lease, str(index))
+        metrics.readings(
+            "slices",
+            "Into how many slices those who lead divide the namespaces; absent where none is led.",
+            "lease",
+        ).watch(lambda: slices if self._leads_since else None, lease)
         self.missed = metrics.counters(
             "resync_missed_total", "Changes that the watch missed and the resync found.", "kind"
         )
@@ -89,15 +103,20 @@ class OperatorMetrics:
             "watch_behind_seconds", "For how long the watch has been missing a change; 0: none."
         )
 
-    def lead(self) -> None:
-        """This process holds the Lease from now on."""
-        self._leader.set(1)
-        self._leads_since = time.time()
+    def lead(self, index: int) -> None:
+        """This process leads a slice from now on."""
+        self._leader[index].set(1)
+        self._leads_since[index] = time.time()
+
+    def give_up(self, index: int) -> None:
+        """It does not any more."""
+        self._leader[index].set(0)
+        self._leads_since.pop(index, None)
 
     def retire(self) -> None:
-        """It does not any more."""
-        self._leader.set(0)
-        self._leads_since = None
+        """It leads nothing any more."""
+        for index in range(len(self._leader)):
+            self.give_up(index)
 
     def record_request(self, method: str, status: int) -> None:
         """A call of the Kubernetes API was answered, or not: then `status` is 0."""

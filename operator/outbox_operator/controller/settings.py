@@ -16,6 +16,9 @@ from outbox_operator.plan.kubernetes.podsettings import PodSettings
 PREFIX: Final = "OUTBOX_"
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _OWN_NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+MOST_SLICES: Final = 32
+"""The chart's Role names a Lease for each, whatever the number in use: while it changes, processes
+with the old number and with the new one live side by side."""
 _LEAST_SECONDS: Final = 0.1
 _MOST_SECONDS: Final = 86_400
 _SAMPLES_MISSED: Final = 4
@@ -46,8 +49,11 @@ class Settings:
         lease_namespace: Where it is.
         identity: Who we are in the Lease and in Events; must differ between replicas.
         requesters_verified: Whether the cluster compares who asks for a task with who creates it.
+        slices: Into how many parts processes divide the namespaces, each part with a Lease.
+        may_lead: Which of them this process may lead; empty: any.
         workers: Passes that run at once.
-        postgres_connections: To one PostgreSQL server there are never more.
+        postgres_connections: To one PostgreSQL server there are never more, of all processes
+            together.
         deletion_deadline_seconds: After this time a deleted object is let go even though what it
             owned outside Kubernetes could not be cleaned up.
 
@@ -66,6 +72,8 @@ class Settings:
     lease_namespace: str
     identity: str
     requesters_verified: bool = False
+    slices: int = 1
+    may_lead: frozenset[int] = frozenset()
     workers: int = 20
     postgres_connections: int = 20
     deletion_deadline_seconds: float = 120.0
@@ -126,6 +134,23 @@ class Settings:
                 f"each less than the next, found {self.lease_retry_seconds:g}, "
                 f"{self.lease_deadline_seconds:g}, {self.lease_duration_seconds:g}"
             )
+
+        least = 2 * self.slices
+        if self.postgres_connections < least:
+            raise SpecError(
+                f"OUTBOX_POSTGRES_CONNECTIONS: wanted 2 for each slice, so {least} or more; found "
+                f"{self.postgres_connections}"
+            )
+        if wrong := sorted(one for one in self.may_lead if one >= self.slices):
+            raise SpecError(
+                f"OUTBOX_MAY_LEAD: wanted numbers from 0 to {self.slices - 1}, as there are "
+                f"{self.slices} slices; found {wrong[0]}"
+            )
+
+    @property
+    def postgres_connections_here(self) -> int:
+        """This process' part of them, whatever it leads: processes do not know of each other's."""
+        return self.postgres_connections // self.slices
 
     def how_to_grant(self, namespace: str) -> str:
         """The command by which the owner of a namespace lets the operator in."""
@@ -201,6 +226,8 @@ def from_environment(
         or _own_namespace(),
         identity=text("IDENTITY") or environment.get("POD_NAME") or socket.gethostname(),
         requesters_verified=_switch("REQUESTERS_VERIFIED", text("REQUESTERS_VERIFIED", "false")),
+        slices=_number("SLICES", text("SLICES", "1"), 1, MOST_SLICES),
+        may_lead=_indexes(text("MAY_LEAD")),
         workers=_number("WORKERS", text("WORKERS", "20"), 1, 1000),
         postgres_connections=_number(
             "POSTGRES_CONNECTIONS", text("POSTGRES_CONNECTIONS", "20"), 2, 1000
@@ -235,6 +262,11 @@ def _namespaces(text: str) -> tuple[str, ...]:
                 "between them, or nothing for all namespaces"
             )
     return names
+
+
+def _indexes(text: str) -> frozenset[int]:
+    found = (part.strip() for part in text.split(",") if part.strip())
+    return frozenset(_number("MAY_LEAD", part, 0, MOST_SLICES - 1) for part in found)
 
 
 def _level(text: str) -> str:

@@ -13,6 +13,8 @@ from typing import Any, Final
 from outbox_operator.wire.times import format_time
 
 LEASE_API: Final = "coordination.k8s.io/v1"
+ASKED_BY_ANNOTATION: Final = "outbox.dev/asked-by"
+"""On the Lease of a slice: which process would like to have it, or was given it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,7 @@ class LeaseRecord:
         renewed: When the holder last renewed it.
         transitions: How often the holder changed.
         version: The object's resourceVersion; None for one that does not exist yet.
+        asked_by: Who would like to hold it.
     """
 
     holder: str
@@ -34,6 +37,7 @@ class LeaseRecord:
     renewed: datetime
     transitions: int
     version: str | None
+    asked_by: str = ""
 
 
 def parse_lease(body: Mapping[str, Any]) -> LeaseRecord:
@@ -46,14 +50,17 @@ def parse_lease(body: Mapping[str, Any]) -> LeaseRecord:
         renewed=_parse_time(spec.get("renewTime")),
         transitions=spec.get("leaseTransitions") or 0,
         version=body["metadata"]["resourceVersion"],
+        asked_by=(body["metadata"].get("annotations") or {}).get(ASKED_BY_ANNOTATION, ""),
     )
 
 
 def lease_manifest(namespace: str, name: str, record: LeaseRecord) -> dict[str, Any]:
     """The Lease that says `record`."""
-    metadata = {"namespace": namespace, "name": name}
+    metadata: dict[str, Any] = {"namespace": namespace, "name": name}
     if record.version is not None:
         metadata["resourceVersion"] = record.version
+    if record.asked_by:
+        metadata["annotations"] = {ASKED_BY_ANNOTATION: record.asked_by}
     return {
         "apiVersion": LEASE_API,
         "kind": "Lease",

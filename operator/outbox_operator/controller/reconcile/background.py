@@ -9,7 +9,7 @@ it has answered in time again: hundreds of passes that each wait a moment hold u
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -152,6 +152,10 @@ class Background:
         self.cancel(uid)
         if work is not None:
             await asyncio.wait({work.task}, timeout=END_SECONDS)
+
+    async def end_all(self, uids: Iterable[str]) -> None:
+        """The same for many."""
+        await asyncio.gather(*(self.end(uid) for uid in uids))
 
     def _cut(self, uid: str) -> None:
         work = self._works.pop(uid, None)

@@ -38,7 +38,6 @@ from outbox_operator.errors import (
     OutboxError,
     SpecError,
 )
-from outbox_operator.plan.ownership import CONFLICTS
 from outbox_operator.plan.passes.approval import Decided
 from outbox_operator.plan.passes.result import PassResult
 from outbox_operator.plan.status.conditions import (
@@ -129,12 +128,8 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
 
     def _wake_rivals(self) -> None:
         """What the gone one had may be free now: those that wait for something look again."""
-        for body in self.context.objects.of_kind(self.kind):
-            conditions = (body.get("status") or {}).get("conditions") or ()
-            if any(one.get("reason") in CONFLICTS for one in conditions):
-                metadata = body["metadata"]
-                key = ObjectKey(self.kind, metadata["namespace"], metadata["name"])
-                self.context.wake(key, "a rival is gone")
+        for key in self.context.objects.in_conflict(self.kind):
+            self.context.wake(key, "a rival is gone")
 
     async def reconcile(self, key: ObjectKey, trigger: str) -> ReconcileResult:
         """One pass. Called by the work queue, never twice at once for one object."""

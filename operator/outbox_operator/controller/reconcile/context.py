@@ -103,7 +103,7 @@ class Context:
             nats=NatsConnections(wake, time.monotonic, lambda user: cares_for(objects.get(user))),
             redis=RedisConnections(wake, time.monotonic),
             postgres=PostgresConnections(
-                wake, time.monotonic, per_server=settings.postgres_connections
+                wake, time.monotonic, per_server=settings.postgres_connections_here
             ),
             background=Background(wake),
             comparisons=Room(wake),
@@ -140,8 +140,8 @@ class Context:
             await self.granted.enter(namespace)
 
     def living(self, kind: str) -> frozenset[str]:
-        """UIDs of all resources of a kind that are seen here."""
-        return frozenset(body["metadata"]["uid"] for body in self.objects.of_kind(kind))
+        """UIDs of all resources of a kind that are seen here, whichever process works on them."""
+        return frozenset(body["metadata"]["uid"] for body in self.objects.everywhere(kind))
 
     def ref(self, key: ObjectKey) -> Ref:
         """Where one of our objects lives in the API."""

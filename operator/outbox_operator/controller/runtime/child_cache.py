@@ -18,6 +18,7 @@ from outbox_operator.adapters.kubernetes.watch import Listed
 from outbox_operator.api import meta
 from outbox_operator.controller.runtime.objects import Body, trimmed
 from outbox_operator.controller.runtime.reconciler import ObjectKey
+from outbox_operator.controller.runtime.supervisor import cancel
 
 KINDS: Final[Mapping[str, str]] = {
     "Deployment": "apps/v1",
@@ -70,6 +71,7 @@ class Children:
         wake: Called with the owner's key and a trigger.
         namespaces: Where to watch from the start; None stands for all.
         kinds: What there is to watch, each with its version of the API.
+        leads: Whether this process looks after a namespace; what is in others is not kept.
     """
 
     def __init__(
@@ -77,8 +79,11 @@ class Children:
         wake: Wake,
         namespaces: Iterable[str | None],
         kinds: Mapping[str, str] = KINDS,
+        leads: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._wake = wake
+        self._leads = leads
+        self._again = asyncio.Event()
         self._kinds = kinds
         self._places = {namespace: _Place(set(kinds)) for namespace in namespaces}
         self._bodies: dict[str, dict[tuple[str, str], Body]] = {kind: {} for kind in kinds}
@@ -99,10 +104,38 @@ class Children:
 
     async def run(self, kube: Kube) -> None:
         """Watch the namespaces of the start for ever."""
+        while True:
+            self._again.clear()
+            follow = asyncio.create_task(self._follow_all(kube), name="watch children")
+            again = asyncio.create_task(self._again.wait(), name="list children again")
+            try:
+                await asyncio.wait({follow, again}, return_when=asyncio.FIRST_COMPLETED)
+                if follow.done():
+                    await follow
+            finally:
+                await cancel(follow, again)
+
+    async def _follow_all(self, kube: Kube) -> None:
         async with asyncio.TaskGroup() as tasks:
             for namespace in list(self._places):
                 for kind in self._kinds:
                     tasks.create_task(self._follow(kube, kind, namespace), name=f"watch {kind}")
+
+    async def list_again(self) -> None:
+        """This process leads more namespaces: returns when what is there is known."""
+        for place in self._places.values():
+            place.waiting = set(self._kinds)
+            place.listed.clear()
+        self._again.set()
+        await self.wait_synced()
+
+    def leave_others(self) -> None:
+        """Forget what is in namespaces that this process does not look after any more."""
+        for kind, bodies in self._bodies.items():
+            for where, body in list(bodies.items()):
+                if not self._leads(where[0]):
+                    self._index(kind, body, present=False)
+                    del bodies[where]
 
     def enter(self, namespace: str) -> asyncio.Event:
         """Announce `follow` for a namespace; the event says that all was listed there since."""
@@ -148,8 +181,10 @@ class Children:
         is_news = place is None or kind not in place.waiting
         found = set()
         for body in items:
-            found.add(_where(body))
-            self.changed(kind, body, deleted=False, is_news=is_news)
+            where = _where(body)
+            found.add(where)
+            known = where in self._bodies[kind]
+            self.changed(kind, body, deleted=False, is_news=is_news or known)
         for where, body in list(self._bodies[kind].items()):
             if namespace in (None, where[0]) and where not in found:
                 self.changed(kind, body, deleted=True)
@@ -161,6 +196,8 @@ class Children:
     def changed(self, kind: str, body: Body, *, deleted: bool, is_news: bool = True) -> None:
         """One child was created, changed or deleted; wakes its owner if that `is_news`."""
         where = _where(body)
+        if not self._leads(where[0]):
+            return
         old = self._bodies[kind].pop(where, None)
         if old is not None:
             self._index(kind, old, present=False)

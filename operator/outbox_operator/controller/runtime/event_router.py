@@ -141,12 +141,14 @@ class EventRouter:
         key = key_of(body)
         if kind == "DELETED":
             gone = self._objects.lost(body)
-            if gone is not None:
+            if gone is not None and not self._objects.is_ours(key):
+                self._wake_rivals(key.kind)
+            elif gone is not None:
                 self._wake(key, "gone", Urgency.URGENT)
                 self._wake_dependents(key, gone)
             return
         old, new = self._objects.observed(body)
-        if old is new:
+        if old is new or not self._objects.is_ours(key):
             return
         trigger = trigger_of(old, new)
         if trigger is not None:
@@ -162,12 +164,20 @@ class EventRouter:
         """
         missed = self._objects.compare(kind, items, version, namespace)
         for one in missed:
+            if not self._objects.is_ours(one.key):  # it is gone
+                self._wake_rivals(kind)
+                continue
             body = self._objects.get(one.key)
             urgency = Urgency.URGENT if body is None else urgency_of(one.trigger, body)
             self._wake(one.key, f"resync:{one.trigger}", urgency)
             if body is not None:
                 self._wake_dependents(one.key, body, urgency=max(urgency, Urgency.ORDINARY))
         return len(missed)
+
+    def _wake_rivals(self, kind: str) -> None:
+        """Something that another process looked after is gone: what it had may be free now."""
+        for key in self._objects.in_conflict(kind):
+            self._wake(key, "a rival is gone", Urgency.ORDINARY)
 
     def _wake_dependents(
         self, key: ObjectKey, *versions: Body, urgency: Urgency = Urgency.ORDINARY

@@ -1,9 +1,8 @@
-"""Leadership: one process works, the others stand by, by way of a coordination Lease.
+"""One coordination Lease: taken, renewed, given back. What is led by it is `leadership`'s.
 
-Held before anything else starts; losing it ends the process. A standby judges the holder by its
-own clock (has the record changed within the lease duration?), so clocks need not agree. Two
-leaders for a few seconds, which no lease can exclude, do no harm: what reconcilers do is
-guarded where it happens.
+A standby judges the holder by its own clock (has the record changed within the lease duration?), so
+clocks need not agree. A holder counts from the moment at which it began to renew. Two leaders for a
+few seconds, which no lease can exclude, do no harm: what reconcilers do is guarded where it happens.
 """
 
 from __future__ import annotations
@@ -49,9 +48,14 @@ def sight(previous: Sighting | None, record: LeaseRecord | None, now: float) -> 
     """What a standby knows after reading the Lease once more."""
     if record is None:
         return None
-    if previous is not None and previous.record.version == record.version:
-        return previous
+    if previous is not None and _life(previous.record) == _life(record):
+        return Sighting(record, previous.since)
     return Sighting(record, now)
+
+
+def _life(record: LeaseRecord) -> tuple[str, datetime, int]:
+    """What changes with each renewal, and not with what somebody else asks of the holder."""
+    return record.holder, record.renewed, record.transitions
 
 
 def may_take(sighting: Sighting | None, identity: str, now: float) -> bool:
@@ -102,33 +106,53 @@ class Heartbeat:
 
 
 class Lease:
-    """Our claim to lead.
+    """Our claim to one Lease.
 
     Args:
         kube: Connection to the API server.
-        settings: Which Lease, who we are, and its times.
-        heartbeat: Told of every renewal.
+        settings: Where it is, and its times.
+        name: Which one.
+        identity: Who holds it: this process, or all that divide the namespaces as it does.
+        heartbeat: Told of every renewal; None: nobody watches this one.
+        is_shared: Several processes hold it together: what one of them writes renews it for all.
         clock: Monotonic seconds.
+
+    Attributes:
+        name: Which one.
+        asked_by: Who asked for it lately; empty: nobody.
     """
 
     def __init__(
         self,
         kube: Kube,
         settings: Settings,
-        heartbeat: Heartbeat,
+        name: str,
+        identity: str,
+        heartbeat: Heartbeat | None = None,
+        *,
+        is_shared: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.name = name
+        self.asked_by = ""
         self._kube = kube
         self._namespace = settings.lease_namespace
-        self._name = settings.lease_name
-        self._identity = settings.identity
+        self._identity = identity
         self._settings = settings
         self._heartbeat = heartbeat
+        self._is_shared = is_shared
         self._clock = clock
         self._record: LeaseRecord | None = None
+        self._looked = 0.0
+        self._deadline = 0.0
 
     def __str__(self) -> str:
-        return f"Lease {self._namespace}/{self._name}"
+        return f"Lease {self._namespace}/{self.name}"
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is ours, as far as we know."""
+        return self._record is not None
 
     async def acquire(self) -> None:
         """Wait until the Lease is ours, however long that takes."""
@@ -136,14 +160,10 @@ class Lease:
         waiting_for = None
         while True:
             try:
-                found = await self._kube.lease(self._namespace, self._name)
+                found = await self._kube.lease(self._namespace, self.name)
                 sighting = sight(sighting, found, self._clock())
                 if may_take(sighting, self._identity, self._clock()):
-                    duration_seconds = math.ceil(self._settings.lease_duration_seconds)
-                    await self._write(
-                        claim(sighting, self._identity, duration_seconds, datetime.now(UTC))
-                    )
-                    log.info("%s is ours", self, extra={"identity": self._identity})
+                    await self.take(sighting)
                     return
                 if sighting is not None and sighting.record.holder != waiting_for:
                     waiting_for = sighting.record.holder
@@ -154,70 +174,130 @@ class Lease:
                 log.warning("cannot read or take %s: %s", self, error)
             await asyncio.sleep(self._settings.lease_retry_seconds)
 
+    async def take(self, sighting: Sighting | None) -> None:
+        """Take it, unless somebody wrote it since it was seen.
+
+        Raises:
+            ConflictError: Somebody did.
+            KubernetesError: There was no answer; it may be ours all the same, until it expires.
+        """
+        duration_seconds = math.ceil(self._settings.lease_duration_seconds)
+        await self._write(claim(sighting, self._identity, duration_seconds, datetime.now(UTC)))
+        log.info("%s is ours", self, extra={"identity": self._identity})
+
     async def hold(self) -> None:
         """Renew for ever.
 
         Raises:
             LeaseLostError: The Lease is no longer ours.
         """
-        deadline = self._clock() + self._settings.lease_deadline_seconds
         while True:
             await asyncio.sleep(self._settings.lease_retry_seconds)
-            try:
-                async with asyncio.timeout(max(0.0, deadline - self._clock())):
-                    await self._renew()
-                deadline = self._clock() + self._settings.lease_deadline_seconds
-            except (TimeoutError, KubernetesError, ConflictError) as error:
-                if isinstance(error, LeaseLostError):
-                    raise
-                log.warning("%s not renewed: %s", self, str(error) or "timed out")
-                if self._clock() >= deadline:
-                    seconds = self._settings.lease_deadline_seconds
-                    raise LeaseLostError(
-                        f"{self} could not be renewed for {seconds:.0f} s"
-                    ) from error
+            await self.keep()
 
-    async def release(self) -> None:
-        """Give the Lease back, so that a standby need not wait; fail quietly."""
-        record, self._record = self._record, None
+    async def keep(self) -> None:
+        """Renew once; a failure is made up for with the next one, until the deadline.
+
+        Raises:
+            LeaseLostError: The Lease is no longer ours.
+        """
+        try:
+            async with asyncio.timeout(max(0.0, self._deadline - self._clock())):
+                if not (self._is_shared and await self._was_renewed()):
+                    await self.renew()
+        except (TimeoutError, KubernetesError, ConflictError) as error:
+            if isinstance(error, LeaseLostError):
+                raise
+            log.warning("%s not renewed: %s", self, str(error) or "timed out")
+            if self._clock() >= self._deadline:
+                seconds = self._settings.lease_deadline_seconds
+                raise LeaseLostError(f"{self} could not be renewed for {seconds:.0f} s") from error
+
+    async def renew(self) -> None:
+        """Write it now, or say why not.
+
+        Raises:
+            LeaseLostError: Somebody else has it.
+            OutboxError: It was not renewed.
+        """
+        assert self._record is not None  # noqa: S101  (it was taken)
+        try:
+            await self._write(dataclasses.replace(self._record, renewed=datetime.now(UTC)))
+        except (ConflictError, NotFoundError):
+            # Written or removed by someone. Our own write whose answer got lost is fine, and
+            # so is a Lease without a holder; another holder is not.
+            found = await self._kube.lease(self._namespace, self.name)
+            holder = found.holder if found else ""
+            if holder not in ("", self._identity):
+                self._record = None
+                raise LeaseLostError(f"{self} is held by {holder}") from None
+            if found is not None:
+                self.asked_by = found.asked_by
+            version = found.version if found else None
+            await self._write(
+                dataclasses.replace(self._record, renewed=datetime.now(UTC), version=version)
+            )
+
+    async def _was_renewed(self) -> bool:
+        """Whether one of those who hold it with us has written it since we last looked."""
+        before, self._looked = self._looked, self._clock()
+        found = await self._kube.lease(self._namespace, self.name)
+        record = self._record
+        if record is None or found is None or found.holder != self._identity:
+            return False
+        if found.version == record.version:
+            return False
+        self._record = found
+        self._deadline = before + self._settings.lease_deadline_seconds
+        return True
+
+    async def ask(self, seen: LeaseRecord) -> None:
+        """Ask its holder for it.
+
+        Raises:
+            ConflictError: It was written since it was seen.
+        """
+        asking = dataclasses.replace(seen, asked_by=self._identity)
+        await self._kube.put_lease(self._namespace, self.name, asking)
+        log.info("%s: %s was asked for it", self, seen.holder)
+
+    async def release(self, given_to: str = "", *, seen: LeaseRecord | None = None) -> None:
+        """Give the Lease back, so that a standby need not wait; fail quietly.
+
+        Args:
+            given_to: Who is to have it next; empty: anybody.
+            seen: Only if nobody wrote it since; None: since our last renewal.
+        """
+        record, self._record = self._record if seen is None else seen, None
         if record is None:
             return
         freed = dataclasses.replace(
-            record, holder="", duration_seconds=1, renewed=datetime.now(UTC)
+            record, holder="", duration_seconds=1, renewed=datetime.now(UTC), asked_by=given_to
         )
         try:
             async with asyncio.timeout(RELEASE_TIMEOUT_SECONDS):
-                await self._kube.put_lease(self._namespace, self._name, freed)
+                await self._kube.put_lease(self._namespace, self.name, freed)
             log.info("%s released", self)
         except (TimeoutError, OutboxError) as error:
             log.warning("%s not released: %s", self, str(error) or "timed out")
 
     async def watch_back(self) -> None:
         """Follow the Lease through a watch, for ever, as the heartbeat's other half."""
+        assert self._heartbeat is not None  # noqa: S101  (nobody else watches)
         changes = self._kube.watch(
-            LEASE_API, "leases", self._namespace, field_selector=f"metadata.name={self._name}"
+            LEASE_API, "leases", self._namespace, field_selector=f"metadata.name={self.name}"
         )
         async for change in changes:
             if isinstance(change, Changed):
                 self._heartbeat.seen(self._clock())
 
-    async def _renew(self) -> None:
-        assert self._record is not None  # noqa: S101  (hold() follows acquire())
-        try:
-            await self._write(dataclasses.replace(self._record, renewed=datetime.now(UTC)))
-        except (ConflictError, NotFoundError):
-            # Written or removed by someone. Our own write whose answer got lost is fine, and
-            # so is a Lease without a holder; another holder is not.
-            found = await self._kube.lease(self._namespace, self._name)
-            holder = found.holder if found else ""
-            if holder not in ("", self._identity):
-                self._record = None
-                raise LeaseLostError(f"{self} is held by {holder}") from None
-            version = found.version if found else None
-            await self._write(
-                dataclasses.replace(self._record, renewed=datetime.now(UTC), version=version)
-            )
-
     async def _write(self, record: LeaseRecord) -> None:
-        self._record = await self._kube.put_lease(self._namespace, self._name, record)
-        self._heartbeat.renewed(self._clock())
+        started = self._clock()
+        self._record = await self._kube.put_lease(
+            self._namespace, self.name, dataclasses.replace(record, asked_by="")
+        )
+        # Others count from when it was written, which may be long before the answer.
+        self._looked = started
+        self._deadline = started + self._settings.lease_deadline_seconds
+        if self._heartbeat is not None:
+            self._heartbeat.renewed(self._clock())

@@ -11,14 +11,17 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from outbox_operator.api import meta
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.plan.kubernetes.surplus import entries_of_others
+from outbox_operator.plan.ownership import CONFLICTS
 from outbox_operator.plan.tasks.lean import lean
 
 Body = dict[str, Any]
+
+_OF_OTHERS: Final = ("name", "namespace", "uid", "resourceVersion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +105,40 @@ def trimmed(body: Mapping[str, Any]) -> Body:
     return lean({**body, "metadata": metadata})
 
 
-class Objects:
-    """Our objects by key. Bodies are shared: read-only."""
+def stub(body: Mapping[str, Any]) -> Body:
+    """What has to be known of an object that another process looks after.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    That it lives, and of a consumer what it reads and how.
+    """
+    metadata = {name: body["metadata"].get(name) for name in _OF_OTHERS}
+    found: Body = {"kind": body["kind"], "metadata": metadata}
+    if body["kind"] == meta.CONSUMER:
+        status = body.get("status") or {}
+        known = ("consumer", "conditions", "operatorVersion")
+        found |= {"apiVersion": body["apiVersion"], "spec": body.get("spec")}
+        found["status"] = {name: status[name] for name in known if name in status}
+    return found
+
+
+class Objects:
+    """Our objects by key. Bodies are shared: read-only.
+
+    Args:
+        clock: Monotonic seconds.
+        leads: Whether this process looks after a namespace. Of what is elsewhere little is kept,
+            and it is in nothing but `everywhere`.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        leads: Callable[[str], bool] = lambda _: True,
+    ) -> None:
         self._clock = clock
+        self._leads = leads
         self._bodies: dict[str, dict[ObjectKey, Body]] = defaultdict(dict)
         """By kind first: passes ask for all objects of a kind."""
+        self._elsewhere: dict[str, dict[ObjectKey, Body]] = defaultdict(dict)
         self._owned: dict[str, set[ObjectKey]] = defaultdict(set)
         self._watched: dict[ObjectKey, int] = {}
         """Version the watch last told us of; a list does not change it."""
@@ -132,6 +162,38 @@ class Objects:
             body for key, body in self._bodies[kind].items() if namespace in (None, key.namespace)
         ]
 
+    def everywhere(self, kind: str) -> list[Body]:
+        """All objects of a kind; of what other processes look after only what `stub` keeps."""
+        return [*self._bodies[kind].values(), *self._elsewhere[kind].values()]
+
+    def is_ours(self, key: ObjectKey) -> bool:
+        """Whether this process looks after it."""
+        return self._leads(key.namespace)
+
+    def in_conflict(self, kind: str) -> list[ObjectKey]:
+        """Objects that lack something because it is somebody else's."""
+        return [
+            key
+            for key, body in self._bodies[kind].items()
+            if any(
+                one.get("reason") in CONFLICTS
+                for one in (body.get("status") or {}).get("conditions") or ()
+            )
+        ]
+
+    def leave_others(self) -> dict[ObjectKey, str]:
+        """Keep little of what this process does not look after any more; returns its UIDs."""
+        left = [
+            (key, body)
+            for bodies in self._bodies.values()
+            for key, body in bodies.items()
+            if not self.is_ours(key)
+        ]
+        for key, body in left:
+            self._drop(key)
+            self._elsewhere[key.kind][key] = stub(body)
+        return {key: str(body["metadata"]["uid"]) for key, body in left}
+
     def namespaces(self) -> set[str]:
         """Where there are any."""
         return {key.namespace for bodies in self._bodies.values() for key in bodies}
@@ -140,20 +202,27 @@ class Objects:
         """All objects of ours that another one of ours controls."""
         return [self._bodies[key.kind][key] for key in sorted(self._owned.get(uid, ()))]
 
-    def _keep(self, key: ObjectKey, body: Body) -> Body:
+    def _known(self, key: ObjectKey) -> Body | None:
+        return (self._bodies if self.is_ours(key) else self._elsewhere)[key.kind].get(key)
+
+    def _keep(self, key: ObjectKey, raw: Mapping[str, Any]) -> Body:
         self._drop(key)
-        self._bodies[key.kind][key] = body
+        if not self.is_ours(key):
+            body = self._elsewhere[key.kind][key] = stub(raw)
+            return body
+        body = self._bodies[key.kind][key] = trimmed(raw)
         for uid in _owners(body):
             self._owned[uid].add(key)
         return body
 
     def _drop(self, key: ObjectKey) -> Body | None:
+        away = self._elsewhere[key.kind].pop(key, None)
         body = self._bodies[key.kind].pop(key, None)
         for uid in _owners(body or {}):
             self._owned[uid].discard(key)
             if not self._owned[uid]:
                 del self._owned[uid]
-        return body
+        return body or away
 
     def observed(self, body: Mapping[str, Any]) -> tuple[Body | None, Body]:
         """The watch brought an object: returns the bodies before and now.
@@ -163,16 +232,16 @@ class Objects:
         key, version = key_of(body), version_of(body)
         self._watched[key] = max(version, self._watched.get(key, 0))
         self._caught_up(key)
-        old = self._bodies[key.kind].get(key)
+        old = self._known(key)
         if old is not None and version_of(old) >= version:
             return old, old
-        new = self._keep(key, trimmed(body))
+        new = self._keep(key, body)
         return old, new
 
     def lost(self, body: Mapping[str, Any]) -> Body | None:
         """The watch brought a deletion: returns what we had, None if that was a newer namesake."""
         key, version = key_of(body), version_of(body)
-        old = self._bodies[key.kind].get(key)
+        old = self._known(key)
         if old is not None and version_of(old) > version:
             return None
         self._deleted[key] = version
@@ -204,12 +273,12 @@ class Objects:
                 continue
             if self._watched.get(key, 0) < version_of(raw):
                 self._behind.setdefault(key, (version_of(raw), now))
-            old = self._bodies[key.kind].get(key)
+            old = self._known(key)
             if old is None or version_of(old) < version_of(raw):
-                body = self._keep(key, trimmed(raw))
-                if (trigger := trigger_of(old, body)) is not None:
+                body = self._keep(key, raw)
+                if self.is_ours(key) and (trigger := trigger_of(old, body)) is not None:
                     missed.append(Missed(key, trigger))
-        for key, body in list(self._bodies[kind].items()):
+        for key, body in [*self._bodies[kind].items(), *self._elsewhere[kind].items()]:
             ours = namespace in (None, key.namespace)
             if ours and key not in found and version_of(body) <= version:
                 self._drop(key)

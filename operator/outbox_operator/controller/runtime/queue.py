@@ -12,7 +12,7 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from outbox_operator.aio import wait
@@ -42,6 +42,7 @@ class WorkQueue:
         retry_ceiling_seconds: Longest pause after an error that time can heal: what comes back
             must be noticed soon.
         clock: Monotonic seconds.
+        leads: Whether this process looks after a namespace: no pass begins over what is in another.
         jitter: 0 to 1, spreads retries.
         pass_timeout_seconds: Longest pass.
         slow_seconds: From when on a pass is a slow one.
@@ -55,6 +56,7 @@ class WorkQueue:
         workers: int,
         retry_ceiling_seconds: float,
         clock: Callable[[], float] = time.monotonic,
+        leads: Callable[[str], bool] = lambda _: True,
         jitter: Callable[[], float] = random.random,
         pass_timeout_seconds: float = PASS_TIMEOUT_SECONDS,
         slow_seconds: float = SLOW_SECONDS,
@@ -62,6 +64,7 @@ class WorkQueue:
         self._reconcilers: Mapping[str, Reconciler] = {}
         self._metrics = metrics
         self._is_gone = is_gone
+        self._leads = leads
         self._retry_ceiling_seconds = retry_ceiling_seconds
         self._clock = clock
         self._jitter = jitter
@@ -71,7 +74,7 @@ class WorkQueue:
         self._changed = asyncio.Event()
         self._draining = False
         self._defect: BaseException | None = None
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], ObjectKey] = {}
         metrics.observe_queue(
             depth=lambda: self._schedule.ready(self._clock()),
             running=lambda: len(self._running),
@@ -81,6 +84,8 @@ class WorkQueue:
 
     def wake(self, key: ObjectKey, trigger: str, urgency: Urgency = Urgency.URGENT) -> None:
         """Something happened to an object. Cheap; call it from the event loop."""
+        if not self._leads(key.namespace):
+            return
         self._metrics.wakeups(key.kind, trigger.partition(":")[0]).inc()
         self._schedule.wake(key, trigger, urgency, self._clock())
         self._changed.set()
@@ -110,13 +115,33 @@ class WorkQueue:
         if self._running:
             await asyncio.wait(set(self._running), timeout=timeout_seconds)
 
+    async def leave_others(self, timeout_seconds: float) -> None:
+        """Returns when no pass is under way over what this process does not lead any more."""
+        tasks = [task for task, key in self._running.items() if not self._leads(key.namespace)]
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout_seconds)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for key in self._schedule.keys():
+            if not self._leads(key.namespace):
+                self._schedule.drop(key)
+
+    async def forget(self, keys: Iterable[ObjectKey]) -> None:
+        """Let reconcilers drop what they remember of objects that are not in the cache any more."""
+        for key in keys:
+            await self._reconcile(Turn(key, "given up", 0, 0.0))
+
     def _start_due(self) -> None:
         while not self._draining:
             turn = self._schedule.take(self._clock())
             if turn is None:
                 return
+            if not self._leads(turn.key.namespace):
+                self._schedule.drop(turn.key)
+                continue
             task = asyncio.create_task(self._pass(turn), name=f"reconcile {turn.key}")
-            self._running.add(task)
+            self._running[task] = turn.key
             task.add_done_callback(self._done)
             loop = asyncio.get_running_loop()
             loop.call_later(self._slow_seconds, self._let_go, turn.key, task)
@@ -132,7 +157,7 @@ class WorkQueue:
             self._changed.set()
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        self._running.pop(task, None)
         if not task.cancelled():
             # A mistake of this module would leave its object running for ever: end loudly.
             self._defect = self._defect or task.exception()

@@ -221,6 +221,20 @@ class Schedule:
         if entry is not None and not entry.running and entry.due is None:
             del self._entries[key]
 
+    def keys(self) -> list[ObjectKey]:
+        """All objects."""
+        return list(self._entries)
+
+    def drop(self, key: ObjectKey) -> None:
+        """An object is no longer looked after here; if a pass runs, it was cut."""
+        entry = self._entries.pop(key, None)
+        if entry is not None and entry.running:
+            if entry.holds:
+                self._give_back(key, entry)
+            self._running[key.namespace] -= 1
+            if not self._running[key.namespace]:
+                del self._running[key.namespace]
+
     def wait_seconds(self, now: float) -> float | None:
         """Seconds until something is due; 0 when something may be taken, None when nothing ever
         will be. What waits for a worker waits for the end of a pass.

@@ -74,7 +74,7 @@ class ReplayEvents:
         if wanted.toConsumer is None:
             return None
         stream = _stream(work)
-        bodies = list(work.context.objects.of_kind(meta.CONSUMER))
+        bodies = work.context.objects.everywhere(meta.CONSUMER)
         consumer = consumer_meant(
             wanted.toConsumer, stream.spec.name, bodies, pipeline.meta.namespace,
             pipeline.meta.name,

@@ -13,14 +13,17 @@ THEN = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 1, 1, 0, 0, 5, 250_000, tzinfo=UTC)
 
 
-def record(holder: str = "other", version: str | None = "1") -> LeaseRecord:
+def record(
+    holder: str = "other", version: str | None = "1", renewed: datetime = THEN, asked_by: str = ""
+) -> LeaseRecord:
     return LeaseRecord(
         holder=holder,
         duration_seconds=15,
         acquired=THEN,
-        renewed=THEN,
+        renewed=renewed,
         transitions=3,
         version=version,
+        asked_by=asked_by,
     )
 
 
@@ -42,9 +45,11 @@ def test_may_take(sighting: Sighting | None, now: float, free: bool) -> None:
 def test_a_renewal_starts_the_holders_time_anew_and_silence_does_not() -> None:
     first = sight(None, record(version="1"), 0)
     assert sight(first, record(version="1"), 10) == first
-    again = sight(first, record(version="2"), 10)
+    again = sight(first, record(version="2", renewed=NOW), 10)
     assert again is not None
     assert again.since == 10
+    asked = record(version="2", asked_by="me")
+    assert sight(first, asked, 10) == Sighting(asked, 0), "that is no sign of life of its holder"
     assert sight(first, None, 10) is None
 
 
