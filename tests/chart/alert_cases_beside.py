@@ -9,6 +9,7 @@ from support.alert_series import (
     OF_BILLING,
     SHOP,
     A,
+    B,
     Case,
     age,
     condition,
@@ -21,8 +22,48 @@ from support.alert_series import (
 
 MAIL: Final = 'namespace="shop", consumer="mail", pipeline="orders", stream="orders"'
 AUDIT: Final = MAIL.replace("mail", "audit")
+LEASE: Final = 'lease="outbox-system/operator", namespace="outbox-system"'
+C: Final = A.replace("\"a\"", "\"c\"")
+
+
+def leads(index: int, pod: str = A) -> str:
+    """A series of who leads a slice."""
+    return f'outbox_operator_leader{{{LEASE}, slice="{index}", {pod}}}'
+
+
+def slices(pod: str = A) -> str:
+    """A series of the number of slices, of who leads one."""
+    return f"outbox_operator_slices{{{LEASE}, {pod}}}"
+
+
 
 CASES_BESIDE: Final = (
+    Case(
+        "OutboxOperatorDown",
+        "a slice moves from one to another; later nobody leads it any more",
+        {
+            slices(): "3x40",
+            leads(0): "1x40",
+            leads(1): "1x40",
+            leads(2): "0x40",
+            leads(2, B): "1x5 stale _x40",
+            leads(2, C): "0x6 1x9 stale _x40",
+        },
+        {15: (), 21: (), 23: (LEASE,), 40: (LEASE,)},
+    ),
+    Case(
+        "OutboxOperatorDown",
+        "pods with three slices wait for one with all; then they lead, and it is gone",
+        {
+            slices(): "1x20 stale _x40",
+            leads(0): "1x20 stale _x40",
+            leads(0, B): "0x20 1x40",
+            leads(1, B): "0x20 1x40",
+            leads(2, B): "0x20 1x40",
+            slices(B): "_x20 3x40",
+        },
+        {20: (), 26: (), 40: ()},
+    ),
     Case(
         "OutboxWorkerDown",
         "a consumer of two pods has one, then is stopped on purpose",

@@ -10,6 +10,8 @@ import yaml
 
 from outbox_operator.api import meta
 from outbox_operator.controller import settings
+from outbox_operator.controller.runtime.slices import lease_of
+from outbox_operator.controller.settings import MOST_SLICES
 from outbox_operator.plan.kubernetes.podsettings import (
     SCRAPE_ANNOTATIONS,
     NetworkPolicySettings,
@@ -17,6 +19,7 @@ from outbox_operator.plan.kubernetes.podsettings import (
     PodSettings,
 )
 from support.chart import (
+    ChartRefusedError,
     CHART,
     ROOT,
     Helm,
@@ -126,9 +129,17 @@ def test_the_operator_has_every_right_over_what_it_makes(helm: Helm) -> None:
 def test_only_its_own_lease_can_be_changed(helm: Helm) -> None:
     objects = helm.render(name="other")
     lease = environment(objects)["OUTBOX_LEASE_NAME"]
+    ours = {lease, *(lease_of(lease, index) for index in range(MOST_SLICES))}
     for rule in rules(objects):
         if rule["resources"] == ["leases"]:
-            assert rule["verbs"] == ["create"] or rule["resourceNames"] == [lease]
+            named = set(rule.get("resourceNames", ()))
+            assert named == (ours if "update" in rule["verbs"] else set())
+
+
+def test_slices_need_two_connections_each(helm: Helm) -> None:
+    assert environment(helm.render({"slices": 3}))["OUTBOX_SLICES"] == "3"
+    with pytest.raises(ChartRefusedError, match="wanted 2 for each of 11 slices or more, found 20"):
+        helm.render({"slices": 11})
 
 
 def test_for_single_namespaces_there_is_nothing_cluster_wide(helm: Helm) -> None:

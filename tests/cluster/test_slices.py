@@ -6,11 +6,13 @@ processes of a machine share the clock that passes are marked with.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,21 +20,24 @@ import pytest
 from outbox_operator.api import meta
 from outbox_operator.controller.runtime.slices import slice_of
 from support.kube import Cluster, Kubectl, api
+from support.nats import NatsServer
+from support.operator import OperatorProcess, running_operator
 from support.recording_operator import BUSY_SECONDS, RecordingOperator
 from support.waiting import eventually
+from support.world import World
 
 Start = Callable[[str, int], RecordingOperator]
 
 QUICK = {
-    "OUTBOX_LEASE_DURATION": "6",
-    "OUTBOX_LEASE_DEADLINE": "5",
+    "OUTBOX_LEASE_DURATION": "12",
+    "OUTBOX_LEASE_DEADLINE": "10",
     "OUTBOX_LEASE_RETRY": "0.4",
 }
-NAMESPACES = 9
+NAMESPACES = 5
 PAIR = ("left", "right")
 
 
-def stream(namespace: str) -> dict[str, Any]:
+def busy(namespace: str) -> dict[str, Any]:
     return {
         "apiVersion": meta.API_VERSION,
         "kind": meta.STREAM,
@@ -43,14 +48,13 @@ def stream(namespace: str) -> dict[str, Any]:
 
 @pytest.fixture
 def namespaces(kubectl: Kubectl) -> Iterator[tuple[str, ...]]:
-    """Namespaces of all slices, with an object each that is worked on all the time."""
+    """Namespaces of all slices."""
     server = api(kubectl.kubeconfig)
     names: list[str] = []
     while len(names) < NAMESPACES or not _all_slices(names):
         names.append(f"t-{uuid.uuid4().hex[:8]}")
     for name in names:
         server.create("/api/v1/namespaces", {"metadata": {"name": name}})
-    kubectl.apply(*(stream(name) for name in names))
     yield tuple(names)
     for name in names:
         server.delete(f"/api/v1/namespaces/{name}")
@@ -61,8 +65,8 @@ def _all_slices(names: Sequence[str]) -> bool:
 
 
 @pytest.fixture
-def start(kube_cluster: Cluster, namespaces: tuple[str, ...]) -> Start:
-    """A process that divides them into so many slices."""
+def recording(kube_cluster: Cluster, namespaces: tuple[str, ...]) -> Start:
+    """A process that divides them into so many slices, and writes down its passes."""
 
     def make(identity: str, slices: int) -> RecordingOperator:
         return RecordingOperator(
@@ -102,12 +106,18 @@ def of(namespaces: Sequence[str], count: int, *slices: int) -> set[str]:
 def led_by(kubectl: Kubectl, namespace: str, identity: str) -> list[int]:
     """Slices whose Lease a process holds."""
     prefix = "outbox-operator-slice-"
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
     return sorted(
         int(lease["metadata"]["name"].removeprefix(prefix))
-        for lease in kubectl.get("-n", namespace, "leases")["items"]
+        for lease in (api(kubectl.kubeconfig).get(path) or {})["items"]
         if lease["metadata"]["name"].startswith(prefix)
         and lease["spec"].get("holderIdentity") == identity
     )
+
+
+def divided(kubectl: Kubectl, namespace: str) -> bool:
+    """Whether three slices have two leaders."""
+    return sorted(len(led_by(kubectl, namespace, name)) for name in PAIR) == [1, 2]
 
 
 def assert_one_at_a_time(*operators: RecordingOperator) -> None:
@@ -124,19 +134,17 @@ def assert_one_at_a_time(*operators: RecordingOperator) -> None:
 
 
 async def test_one_owner_of_each_namespace_while_processes_die_and_slices_change(
-    start: Start, kubectl: Kubectl, namespaces: tuple[str, ...]
+    recording: Start, kubectl: Kubectl, namespaces: tuple[str, ...]
 ) -> None:
-    home = namespaces[0]
+    home, start = namespaces[0], recording
+    kubectl.apply(*(busy(name) for name in namespaces))
     async with start("one", 1) as one:
         await leads(one, set(namespaces), "undivided, it looks after all")
         async with start("left", 3) as left, start("right", 3) as right:
             await left.logged("is held by one")
             await right.logged("is held by one")
             one.send(signal.SIGKILL)
-            await eventually(
-                lambda: sorted(len(led_by(kubectl, home, name)) for name in PAIR) == [1, 2],
-                "the three slices are divided",
-            )
+            await eventually(lambda: divided(kubectl, home), "the three slices are divided")
             for name, process in zip(PAIR, (left, right), strict=True):
                 mine = of(namespaces, 3, *led_by(kubectl, home, name))
                 await leads(process, mine, f"{name} looks after its slices")
@@ -156,3 +164,104 @@ async def test_one_owner_of_each_namespace_while_processes_die_and_slices_change
     for process in (left, right, two):
         taken = [json.dumps(line) for line in process.logs if line["level"] == "error"]
         assert taken == []
+
+
+PIPELINE = "OutboxPipeline"
+PIPELINES = 50
+
+
+@pytest.fixture
+def pair(
+    kube_cluster: Cluster, kubectl: Kubectl, namespaces: tuple[str, ...], tmp_path: Path
+) -> Iterator[tuple[OperatorProcess, OperatorProcess]]:
+    """Two operators that divide the namespaces into three slices."""
+    with contextlib.ExitStack() as stack:
+        left, right = (
+            stack.enter_context(
+                running_operator(
+                    kube_cluster.kubeconfig,
+                    tmp_path / f"{name}.log",
+                    namespaces=namespaces,
+                    lease_namespace=namespaces[0],
+                    identity=name,
+                    variables={"OUTBOX_SLICES": "3", **QUICK},
+                )
+            )
+            for name in PAIR
+        )
+        yield left, right
+
+
+def exporters(pair: Sequence[OperatorProcess], namespace: str) -> int:
+    """How many of them export the numbers of a namespace's pipelines."""
+    name = "outbox_pipeline_backlog_rows"
+    return sum(bool(one.process and one.samples(name, namespace=namespace)) for one in pair)
+
+
+async def test_fifty_pipelines_on_three_slices_and_one_leader_dies(
+    pair: tuple[OperatorProcess, OperatorProcess],
+    kubectl: Kubectl,
+    namespaces: tuple[str, ...],
+    database: str,
+    nats_server: NatsServer,
+    stream_prefix: str,
+) -> None:
+    left, right = pair
+    worlds = [
+        World(
+            kubectl=kubectl, namespace=name, database=database, nats=nats_server,
+            prefix=f"{stream_prefix}-{number}", operator=left,
+        )
+        for number, name in enumerate(namespaces)
+    ]  # fmt: skip
+    home = namespaces[0]
+    await eventually(lambda: divided(kubectl, home), "the slices are divided")
+    made = [
+        (world, f"p{number}")
+        for number in range(PIPELINES)
+        for world in [worlds[number % len(worlds)]]
+    ]
+    kubectl.apply(
+        *(world.secret("database", url=database) for world in worlds),
+        *(pipeline_of(world, name) for world, name in made),
+    )
+    for world, name in made:
+        world.wait_ready(PIPELINE, name)
+    for name in namespaces:
+        await eventually(lambda name=name: exporters(pair, name) == 1, f"one exports {name}")
+
+    # What is global: a stream of another slice is not taken while its owner lives.
+    there = worlds[0]
+    here = next(one for one in worlds if slice_of(one.namespace, 3) != slice_of(home, 3))
+    rival = pipeline_of(here, "rival")
+    rival["spec"]["stream"] = {
+        "name": f"{there.prefix}-p0", "subject": f"{there.prefix}.p0.{{event_type}}",
+        "adoptionPolicy": "Adopt",
+    }  # fmt: skip
+    here.apply(rival)
+    seen = here.wait_condition("EventStream", "rival", "StreamReady", "False", "ResourceConflict")
+    assert "belongs to a resource of another namespace" in seen["message"]
+    kubectl("delete", "obp", "p0", "-n", there.namespace, "--timeout=120s")
+    here.wait_ready(PIPELINE, "rival")
+
+    # The one with two slices dies.
+    victim, heir = (left, right) if len(led_by(kubectl, home, "left")) == 2 else (right, left)
+    orphans = [one for one in worlds if exporters([victim], one.namespace)]
+    victim.kill()
+    for world in orphans:
+        world.apply(pipeline_of(world, "late"))
+    for world in orphans:
+        world.wait_ready(PIPELINE, "late")
+    for name in namespaces:
+        await eventually(lambda name=name: exporters([heir], name) == 1, f"it exports {name}")
+    for world, name in made[1:]:
+        status = (world.get(PIPELINE, name) or {})["status"]
+        assert status.get("driftCorrectedCount", 0) == 0, "what the other had made is as it was"
+
+
+def pipeline_of(world: World, name: str) -> dict[str, Any]:
+    """A pipeline with tables of its own in the one database."""
+    schema = f"{name}_{world.namespace.replace('-', '_')}"
+    return world.pipeline(
+        name, database={"connectionSecretRef": {"name": "database"}, "schema": schema}
+    )

@@ -51,17 +51,21 @@ def dashboard() -> Dashboard:
         )
         .with_panel(
             number(
-                "Leaders",
-                Query("sum(outbox_operator_leader)"),
-                help_="One, or nobody looks after anything.",
-                levels=[(0, RED), (1, "green"), (2, RED)],
+                "Slices with a leader",
+                Query(
+                    "(sum(outbox_operator_leader) / max(outbox_operator_slices)) "
+                    "or sum(outbox_operator_leader)"
+                ),
+                help_="All of them, or nobody looks after some namespaces; more: two lead the same.",
+                unit="percentunit",
+                levels=[(0, RED), (1, "green"), (1.01, RED)],
             )
         )
         .with_panel(
             number(
                 "Processes",
-                Query("count(outbox_operator_leader)"),
-                help_="The leader and those that stand by.",
+                Query("count(count by (instance) (outbox_operator_leader))"),
+                help_="Leaders and those that stand by.",
             )
         )
         .with_panel(
@@ -161,8 +165,8 @@ def dashboard() -> Dashboard:
         .with_panel(
             graph(
                 "Leader",
-                Query("max by (instance) (outbox_operator_leader)", "{{instance}}"),
-                help_="1 is the leader.",
+                Query("sum by (instance) (outbox_operator_leader)", "{{instance}}"),
+                help_="How many slices a process leads; undivided, all is one.",
             )
         )
         .with_panel(

@@ -67,6 +67,7 @@ OF_OBJECTS = {
     "consumer_name",
     "stream",
     "lease",
+    "slice",
 }
 OF_THE_CODE = {
     "action",

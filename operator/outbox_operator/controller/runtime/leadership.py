@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 
 ALL: Final = 0
 """The one slice of an operator that is not divided."""
+_PATIENCE_ROUNDS: Final = 5
+"""Who was asked for a slice ends what is under way there, before anybody is asked again."""
 
 
 class Territory(Protocol):
@@ -102,6 +104,7 @@ class Leadership:
         self._sightings: dict[str, Sighting | None] = {}
         self._free_since: dict[int, float] = {}
         self._waits_for = ""
+        self._asked_at = float("-inf")
 
     def leads(self, namespace: str) -> bool:
         """Whether this process works in a namespace."""
@@ -254,9 +257,10 @@ class Leadership:
         return True
 
     async def _ask(self, seen: Holdings) -> None:
-        index = to_ask_for(seen)
-        if index is None:
+        index, pause = to_ask_for(seen), _PATIENCE_ROUNDS * self._settings.lease_retry_seconds
+        if index is None or self._clock() - self._asked_at < pause:
             return
+        self._asked_at = self._clock()
         lease = self._leases[index]
         sighting = self._sightings[lease.name]
         if sighting is not None:

@@ -271,15 +271,24 @@ class Lease:
         record, self._record = self._record if seen is None else seen, None
         if record is None:
             return
-        freed = dataclasses.replace(
-            record, holder="", duration_seconds=1, renewed=datetime.now(UTC), asked_by=given_to
-        )
         try:
             async with asyncio.timeout(RELEASE_TIMEOUT_SECONDS):
-                await self._kube.put_lease(self._namespace, self.name, freed)
+                try:
+                    await self._free(record, given_to)
+                except ConflictError:
+                    found = await self._kube.lease(self._namespace, self.name)
+                    if seen is not None or found is None or found.holder != self._identity:
+                        raise
+                    await self._free(found, given_to)  # somebody had asked for it
             log.info("%s released", self)
         except (TimeoutError, OutboxError) as error:
             log.warning("%s not released: %s", self, str(error) or "timed out")
+
+    async def _free(self, record: LeaseRecord, given_to: str) -> None:
+        freed = dataclasses.replace(
+            record, holder="", duration_seconds=1, renewed=datetime.now(UTC), asked_by=given_to
+        )
+        await self._kube.put_lease(self._namespace, self.name, freed)
 
     async def watch_back(self) -> None:
         """Follow the Lease through a watch, for ever, as the heartbeat's other half."""

@@ -123,7 +123,7 @@ class WorkQueue:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        for key in self._schedule.keys():
+        for key in self._schedule.known():
             if not self._leads(key.namespace):
                 self._schedule.drop(key)
 

@@ -221,7 +221,7 @@ class Schedule:
         if entry is not None and not entry.running and entry.due is None:
             del self._entries[key]
 
-    def keys(self) -> list[ObjectKey]:
+    def known(self) -> list[ObjectKey]:
         """All objects."""
         return list(self._entries)
 

@@ -1,4 +1,4 @@
-"""What works on the namespaces of this process: begins with those it gains, ends in those it leaves.
+"""What works on the namespaces of this process: begins with those gained, ends in those left.
 
 Called by `leadership`, which says who leads what; the queue, the caches and the reconcilers hang
 together here.
