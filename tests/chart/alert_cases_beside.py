@@ -23,7 +23,7 @@ from support.alert_series import (
 MAIL: Final = 'namespace="shop", consumer="mail", pipeline="orders", stream="orders"'
 AUDIT: Final = MAIL.replace("mail", "audit")
 LEASE: Final = 'lease="outbox-system/operator", namespace="outbox-system"'
-C: Final = A.replace("\"a\"", "\"c\"")
+C: Final = A.replace('"a"', '"c"')
 
 
 def leads(index: int, pod: str = A) -> str:
@@ -34,7 +34,6 @@ def leads(index: int, pod: str = A) -> str:
 def slices(pod: str = A) -> str:
     """A series of the number of slices, of who leads one."""
     return f"outbox_operator_slices{{{LEASE}, {pod}}}"
-
 
 
 CASES_BESIDE: Final = (

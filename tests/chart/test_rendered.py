@@ -19,9 +19,9 @@ from outbox_operator.plan.kubernetes.podsettings import (
     PodSettings,
 )
 from support.chart import (
-    ChartRefusedError,
     CHART,
     ROOT,
+    ChartRefusedError,
     Helm,
     Manifest,
     container,

@@ -192,6 +192,11 @@ def pair(
         yield left, right
 
 
+async def one_exports(pair: Sequence[OperatorProcess], namespace: str) -> None:
+    """Waits until one of them exports the numbers of a namespace's pipelines."""
+    await eventually(lambda: exporters(pair, namespace) == 1, f"one exports {namespace}")
+
+
 def exporters(pair: Sequence[OperatorProcess], namespace: str) -> int:
     """How many of them export the numbers of a namespace's pipelines."""
     name = "outbox_pipeline_backlog_rows"
@@ -228,7 +233,7 @@ async def test_fifty_pipelines_on_three_slices_and_one_leader_dies(
     for world, name in made:
         world.wait_ready(PIPELINE, name)
     for name in namespaces:
-        await eventually(lambda name=name: exporters(pair, name) == 1, f"one exports {name}")
+        await one_exports(pair, name)
 
     # What is global: a stream of another slice is not taken while its owner lives.
     there = worlds[0]
@@ -253,7 +258,7 @@ async def test_fifty_pipelines_on_three_slices_and_one_leader_dies(
     for world in orphans:
         world.wait_ready(PIPELINE, "late")
     for name in namespaces:
-        await eventually(lambda name=name: exporters([heir], name) == 1, f"it exports {name}")
+        await one_exports([heir], name)
     for world, name in made[1:]:
         status = (world.get(PIPELINE, name) or {})["status"]
         assert status.get("driftCorrectedCount", 0) == 0, "what the other had made is as it was"

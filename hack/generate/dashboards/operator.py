@@ -56,7 +56,7 @@ def dashboard() -> Dashboard:
                     "(sum(outbox_operator_leader) / max(outbox_operator_slices)) "
                     "or sum(outbox_operator_leader)"
                 ),
-                help_="All of them, or nobody looks after some namespaces; more: two lead the same.",
+                help_="All, or nobody looks after some namespaces; more: two lead the same.",
                 unit="percentunit",
                 levels=[(0, RED), (1, "green"), (1.01, RED)],
             )

@@ -17,7 +17,7 @@ _FLAGS: Final = {
     "lease-name": "Lease that the leader holds; default: outbox-operator",
     "lease-namespace": "where the Lease is; default: the pod's namespace",
     "identity": "who this process is in the Lease; default: the host name",
-    "slices": "into how many slices, each with a Lease, processes divide the namespaces; default: 1",
+    "slices": "slices of the namespaces, each with a leader and a Lease; default: 1",
     "may-lead": "which of them this process may lead, as in 0,2; default: any",
     "workers": "objects worked on at once; default: 20",
     "postgres-connections": "most connections to one PostgreSQL server; default: 20",

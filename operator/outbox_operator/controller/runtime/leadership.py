@@ -43,7 +43,7 @@ from outbox_operator.controller.runtime.slices import (
     to_take,
 )
 from outbox_operator.controller.settings import Settings
-from outbox_operator.errors import ConflictError, KubernetesError, OutboxError
+from outbox_operator.errors import ConflictError, OutboxError
 
 log = logging.getLogger(__name__)
 

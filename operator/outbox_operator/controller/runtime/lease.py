@@ -1,8 +1,9 @@
 """One coordination Lease: taken, renewed, given back. What is led by it is `leadership`'s.
 
 A standby judges the holder by its own clock (has the record changed within the lease duration?), so
-clocks need not agree. A holder counts from the moment at which it began to renew. Two leaders for a
-few seconds, which no lease can exclude, do no harm: what reconcilers do is guarded where it happens.
+clocks need not agree. A holder counts from the moment at which it began to renew. Two leaders for
+a few seconds, which no lease can exclude, do no harm: what reconcilers do is guarded where it
+happens.
 """
 
 from __future__ import annotations
