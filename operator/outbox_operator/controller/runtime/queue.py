@@ -116,7 +116,7 @@ class WorkQueue:
             await asyncio.wait(set(self._running), timeout=timeout_seconds)
 
     async def leave_others(self, timeout_seconds: float) -> None:
-        """Returns when no pass is under way over what this process does not lead any more."""
+        """Wait until no pass is under way over what this process does not lead any more."""
         tasks = [task for task, key in self._running.items() if not self._leads(key.namespace)]
         if tasks:
             await asyncio.wait(tasks, timeout=timeout_seconds)
