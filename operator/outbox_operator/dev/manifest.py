@@ -51,6 +51,11 @@ class Resources:
     ignored: tuple[str, ...]
     reduced: tuple[str, ...]
 
+    @property
+    def needs_redis(self) -> bool:
+        """Whether any stream is in Redis."""
+        return any(stream.spec.redis is not None for stream in self.streams)
+
     def stream_of(self, pipeline: Pipeline) -> Stream:
         """The stream a pipeline publishes into.
 

@@ -42,6 +42,7 @@ from outbox_operator.wire.config import (
     DatabaseConfig,
     InboxConfig,
     NatsConfig,
+    RedisConfig,
     RelayConfig,
     encode,
 )
@@ -103,9 +104,9 @@ def _relay(pipeline: Pipeline, resources: Resources, servers: Servers) -> Job:
     config = relay_config(pipeline, stream_name=resources.stream_of(pipeline).spec.name)
     url_file = str(servers.database_url_file)
     database = DatabaseConfig(url_file=url_file, schema=config.database.schema)
-    config = dataclasses.replace(
-        config, database=database, nats=NatsConfig(url=servers.nats_url), health_port=0
-    )
+    redis = None if config.redis is None else RedisConfig(url=servers.redis_url or "")
+    nats = NatsConfig(url=servers.nats_url) if redis is None else None
+    config = dataclasses.replace(config, database=database, nats=nats, redis=redis, health_port=0)
     return Job(name=f"relay-{pipeline.meta.name}", verb="relay", config=config)
 
 

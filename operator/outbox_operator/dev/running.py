@@ -71,6 +71,8 @@ class Running:
             async with processes:
                 say(f"database  {where.database_url_file} holds its URL")
                 say(f"nats      {where.nats_url}")
+                if where.redis_url is not None:
+                    say(f"redis     {where.redis_url}")
                 names = ", ".join(job.name for job in work)
                 say(f"logs      {options.folder / 'run'}/*.log: {names}")
                 if options.sources is not None:
@@ -98,6 +100,7 @@ class Running:
             resources,
             database_url=self._where.database_url_file.read_text(),
             nats_url=self._where.nats_url,
+            redis_url=self._where.redis_url,
         )
         documents = json.dumps(resources.documents, default=str)
         (self._options.folder / RESOURCES_FILE).write_text(documents)

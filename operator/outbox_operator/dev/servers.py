@@ -15,10 +15,12 @@ from typing import Final, TypeVar
 from outbox_operator.dev import locks
 from outbox_operator.embedded.nats import EmbeddedNats
 from outbox_operator.embedded.postgres import EmbeddedPostgres
+from outbox_operator.embedded.redis import EmbeddedRedis
 from outbox_operator.errors import ConflictError
 
 DATABASE_URL_FILE: Final = "database-url"
 NATS_URL_FILE: Final = "nats-url"
+REDIS_URL_FILE: Final = "redis-url"
 LOCK_FILE: Final = "lock"
 """Held as long as `outbox dev` runs with a folder."""
 _LOCK_SECONDS: Final = 2.0
@@ -33,10 +35,12 @@ class Servers:
     Attributes:
         database_url_file: File that holds the database's URL.
         nats_url: Of a server without logins.
+        redis_url: The same; None: nobody needed one at the start.
     """
 
     database_url_file: Path
     nats_url: str
+    redis_url: str | None = None
 
 
 @asynccontextmanager
@@ -55,7 +59,7 @@ async def alone(folder: Path) -> AsyncIterator[None]:
     try:
         _keep_out_of_git(folder)
         # Those of the run before: their ports may be another's by now.
-        for name in (DATABASE_URL_FILE, NATS_URL_FILE):
+        for name in (DATABASE_URL_FILE, NATS_URL_FILE, REDIS_URL_FILE):
             (folder / name).unlink(missing_ok=True)
         yield
     finally:
@@ -75,6 +79,9 @@ async def servers(
     database_url: str | None,
     nats_url: str | None,
     meanwhile: Callable[[], T],
+    *,
+    redis: bool = False,
+    redis_url: str | None = None,
 ) -> AsyncIterator[tuple[Servers, T]]:
     """The servers to work with: those given, and embedded ones for the rest.
 
@@ -82,6 +89,8 @@ async def servers(
         folder: Where they keep their data.
         database_url: Of a database to use instead of an embedded one.
         nats_url: Of a server to use instead of an embedded one.
+        redis: Whether one is needed.
+        redis_url: Of a server to use instead of an embedded one.
         meanwhile: Called in a thread while they start; the block is given what it returns, too.
     """
     async with AsyncExitStack() as stack:
@@ -94,6 +103,11 @@ async def servers(
             nats = EmbeddedNats(folder / "nats", keeps_port=True)
             starts.append(asyncio.to_thread(nats.start))
             stack.push_async_callback(asyncio.to_thread, nats.stop)
+        server = None
+        if redis and redis_url is None:
+            server = EmbeddedRedis(folder / "redis", keeps_port=True)
+            starts.append(asyncio.to_thread(server.start))
+            stack.push_async_callback(asyncio.to_thread, server.stop)
         # Wait for all before anything is raised: what starts must be stopped.
         found, *others = await asyncio.gather(
             asyncio.to_thread(meanwhile), *starts, return_exceptions=True
@@ -106,4 +120,10 @@ async def servers(
         url_file.touch(mode=0o600)
         url_file.write_text(database_url or postgres.url())
         (folder / NATS_URL_FILE).write_text(nats_url)
-        yield Servers(database_url_file=url_file, nats_url=nats_url), found  # type: ignore[misc]
+        found_at = redis_url if server is None else server.url
+        where = Servers(
+            database_url_file=url_file, nats_url=nats_url, redis_url=found_at if redis else None
+        )
+        if where.redis_url is not None:
+            (folder / REDIS_URL_FILE).write_text(where.redis_url)
+        yield where, found  # type: ignore[misc]

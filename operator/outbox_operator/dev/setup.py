@@ -20,15 +20,20 @@ from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.adapters.postgres.errors import errors
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.adapters.redis.admin import RedisAdmin
+from outbox_operator.adapters.redis.login import RedisLogin
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.resource import Consumer, Pipeline, Stream
+from outbox_operator.api.v1alpha1.redis import RedisConnection
 from outbox_operator.dev.manifest import Resources
+from outbox_operator.errors import NotSupportedError
 from outbox_operator.plan.archives import archive_of
 from outbox_operator.plan.jetstream.stream_config import dead_letter_name
 from outbox_operator.plan.names import durable_name
 from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.passes.archive_tables import desired_archive
 from outbox_operator.plan.passes.durable import DurableObserved, plan_durable
+from outbox_operator.plan.passes.redis_stream import RedisObserved, plan_redis_stream
 from outbox_operator.plan.passes.result import PassPlan
 from outbox_operator.plan.passes.source import source_in
 from outbox_operator.plan.passes.stream import StreamObserved, plan_stream
@@ -39,6 +44,7 @@ from outbox_operator.plan.postgres.migrations import (
     plan_inbox,
     plan_migrations,
 )
+from outbox_operator.plan.redis.keys import keys_of
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.steps import Applied
 from outbox_operator.wire.tables import quoted
@@ -69,14 +75,26 @@ async def jetstream(url: str) -> AsyncIterator[JetStreamAdmin]:
         await client.close()
 
 
-async def set_up(resources: Resources, *, database_url: str, nats_url: str) -> None:
+@asynccontextmanager
+async def redis(url: str) -> AsyncIterator[RedisAdmin]:
+    """Administration of Redis, for the length of a block."""
+    admin = await RedisAdmin.open(RedisLogin(url=url), name=NAME)
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def set_up(
+    resources: Resources, *, database_url: str, nats_url: str, redis_url: str | None = None
+) -> None:
     """Make everything that the resources declare outside Kubernetes.
 
     Raises:
         OutboxError: It cannot be made; says what and why.
     """
     await set_up_database(resources, database_url)
-    await set_up_streams(resources, nats_url)
+    await set_up_streams(resources, nats_url, redis_url)
 
 
 async def set_up_database(resources: Resources, url: str) -> None:
@@ -89,11 +107,19 @@ async def set_up_database(resources: Resources, url: str) -> None:
             await _archive(admin, consumer)
 
 
-async def set_up_streams(resources: Resources, url: str) -> None:
-    """Make streams and durable consumers. Raises OutboxError."""
+async def set_up_streams(resources: Resources, url: str, redis_url: str | None = None) -> None:
+    """Make streams and durable consumers.
+
+    Raises:
+        OutboxError: They cannot be made; or a stream is in Redis, and nobody said where that is.
+    """
+    for stream in resources.streams:
+        if stream.spec.redis is not None:
+            await _redis_stream(redis_url, stream, stream.spec.redis)
     async with jetstream(url) as streams:
         for stream in resources.streams:
-            await _stream(streams, stream)
+            if stream.spec.redis is None:
+                await _stream(streams, stream)
         for consumer in resources.consumers:
             await _durable(streams, resources.source_of(consumer), consumer)
 
@@ -154,6 +180,22 @@ async def _stream(admin: JetStreamAdmin, stream: Stream) -> None:
     _check(plan, await execute(plan.steps, create=admin.create_stream, patch=admin.update_stream))
 
 
+async def _redis_stream(url: str | None, stream: Stream, declared: RedisConnection) -> None:
+    if url is None:
+        raise NotSupportedError(
+            f"{stream.meta.key}: spec.redis: no Redis runs here; end outbox dev and start it with "
+            "this manifest: it brings one"
+        )
+    async with redis(url) as admin:
+        observed = RedisObserved(
+            server=await admin.server(),
+            keys=tuple([await admin.key(name) for name in keys_of(stream.spec)]),
+            living=frozenset({stream.meta.uid}),
+        )
+        plan = plan_redis_stream(stream, declared, observed)
+        _check(plan, await execute(plan.steps, create=admin.claim, patch=admin.claim))
+
+
 async def _durable(admin: JetStreamAdmin, stream: Stream, consumer: Consumer) -> None:
     name = stream.spec.name
     observed = DurableObserved(
@@ -180,10 +222,21 @@ def _check(plan: PassPlan[Any], applied: Iterable[Applied[Any]]) -> None:
         raise plan.problem
 
 
+async def stored(stream: Stream, streams: JetStreamAdmin, redis_url: str | None) -> int:
+    """How many messages a stream holds. Raises OutboxError."""
+    if stream.spec.redis is None:
+        found = await streams.stream_info(stream.spec.name)
+        return 0 if found is None else found.messages
+    async with redis(redis_url or "") as admin:
+        return sum([(await admin.key(name)).entries for name in keys_of(stream.spec)])
+
+
 async def remove_streams(resources: Resources, url: str) -> None:
     """Delete the streams of the resources, with their durable consumers."""
     async with jetstream(url) as admin:
         for stream in resources.streams:
+            if stream.spec.redis is not None:
+                continue
             await admin.delete_stream(stream.spec.name)
             if stream.spec.deadLetter is not None:
                 await admin.delete_stream(dead_letter_name(stream.spec))

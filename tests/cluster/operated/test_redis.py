@@ -210,6 +210,11 @@ def test_entries_that_a_group_has_not_acknowledged_are_kept(
 
     world.look_again("evs", "orders")
     world.wait(said, "the group is named")
+    look = {"streamRef": {"name": "orders"}, "diagnose": {}}
+    world.apply(world.resource("OutboxTask", "look", look))
+    world.wait_condition("OutboxTask", "look", "Complete", "True")
+    findings = (world.get("OutboxTask", "look") or {})["status"]["result"]["findings"]
+    assert ("NobodyReads", f"key {key}") in [(one["check"], one["object"]) for one in findings]
     client.xgroup_destroy(key, "slow")
     world.look_again("evs", "orders")
     world.wait(lambda: client.xlen(key) == 5, "five are left")

@@ -233,9 +233,11 @@ def _stream(resource: str, stream: SeenStream | None, now: datetime) -> StreamFa
         last = {"messages": state.messages, "bytes": state.bytes}
         if state.deadLetters is not None:
             last["deadLetters"] = state.deadLetters
+    conditions = stream.status.conditions if stream else []
+    in_redis = condition(conditions, ConditionType.REDIS_REACHABLE) is not None
     known = sample(
-        stream.status.conditions if stream else (),
-        ConditionType.NATS_REACHABLE,
+        conditions,
+        ConditionType.REDIS_REACHABLE if in_redis else ConditionType.NATS_REACHABLE,
         moment(stream.status.sampledAt) if stream and state else None,
         now,
         last,

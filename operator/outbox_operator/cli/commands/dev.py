@@ -37,6 +37,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--nats-url", metavar="URL", help="use this server without logins, not an embedded one"
     )
     parser.add_argument(
+        "--redis-url", metavar="URL",
+        help="the same where a pipeline publishes to Redis; the embedded one needs the extra "
+        "dev-redis",
+    )  # fmt: skip
+    parser.add_argument(
         "--endpoint", action="append", default=[], metavar="CONSUMER=URL",
         help="send the events of this consumer with an HTTP handler here; may be repeated",
     )  # fmt: skip
@@ -76,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
         folder=Path(args.data).absolute(),
         database_url=os.environ.get(DATABASE_ENV),
         nats_url=None if args.nats_url is None else _nats_url(args.nats_url),
+        redis_url=None if args.redis_url is None else _redis_url(args.redis_url),
         endpoints=dict(_endpoint(text) for text in args.endpoint),
         printed=args.printed,
         sources=Path.cwd() if reload else None,
@@ -110,6 +116,14 @@ def _nats_url(text: str) -> str:
         # What stands before an @ may be a password.
         shown = text.rpartition("@")[2]
         raise SpecError(f"--nats-url: wanted nats://HOST:PORT, found {shown!r}")
+    return text
+
+
+def _redis_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("redis", "rediss") or not parts.hostname or "@" in text:
+        shown = text.rpartition("@")[2]
+        raise SpecError(f"--redis-url: wanted redis://HOST:PORT without a login, found {shown!r}")
     return text
 
 

@@ -23,7 +23,12 @@ from outbox_operator.cli.laptop.statuses import Status
 from outbox_operator.dev import locks, manifest
 from outbox_operator.dev.app import RESOURCES_FILE, RUN_FOLDER
 from outbox_operator.dev.manifest import Resources
-from outbox_operator.dev.servers import DATABASE_URL_FILE, LOCK_FILE, NATS_URL_FILE
+from outbox_operator.dev.servers import (
+    DATABASE_URL_FILE,
+    LOCK_FILE,
+    NATS_URL_FILE,
+    REDIS_URL_FILE,
+)
 from outbox_operator.errors import KubernetesError, NotSupportedError, SpecError
 from outbox_operator.wire.config import CONFIG_PATH_ENV
 
@@ -204,8 +209,12 @@ def _servers(folder: Path) -> Servers:
     with suppress(OSError, ValueError):
         database_url = (folder / DATABASE_URL_FILE).read_text("utf-8").strip()
         nats_url = (folder / NATS_URL_FILE).read_text("utf-8").strip()
+        redis_file = folder / REDIS_URL_FILE
+        redis_url = redis_file.read_text("utf-8").strip() if redis_file.exists() else None
         if locks.is_taken(folder / LOCK_FILE):
-            return Servers(database_url=database_url, nats_url=nats_url, run=run)
+            return Servers(
+                database_url=database_url, nats_url=nats_url, redis_url=redis_url, run=run
+            )
     word = "is only starting" if locks.is_taken(folder / LOCK_FILE) else "does not run"
     away = f"`outbox dev` {word} with folder {folder.absolute()}"
     return Servers(database_url="", nats_url="", run=run, away=away)

@@ -19,8 +19,10 @@ from outbox_operator.dev.manifest import Resources
 from outbox_operator.dev.processes import pid_of
 from outbox_operator.errors import DependencyError, OutboxError
 from outbox_operator.plan.jetstream.stream_config import dead_letter_name, dead_letter_prefix
+from outbox_operator.plan.jetstream.streams import ObservedStream
 from outbox_operator.plan.names import durable_name
 from outbox_operator.plan.postgres.state import OutboxNumbers
+from outbox_operator.plan.redis.keys import keys_of
 
 T = TypeVar("T")
 
@@ -35,6 +37,7 @@ class Servers:
 
     database_url: str
     nats_url: str
+    redis_url: str | None = None
     run: Path
     away: str | None = None
 
@@ -58,9 +61,14 @@ async def look(resources: Resources, servers: Servers) -> dict[tuple[str, str, s
     async with AsyncExitStack() as stack:
         admin = await _entered(stack, servers, setup.database(servers.database_url))
         jetstream = await _entered(stack, servers, setup.jetstream(servers.nats_url))
-        streams = {one.meta.key: await _stream(jetstream, one) for one in resources.streams}
+        streams = {
+            one.meta.key: await _stream(jetstream, one)
+            if one.spec.redis is None
+            else await _redis_stream(servers, one)
+            for one in resources.streams
+        }
         for stream in resources.streams:
-            found[_key(stream)] = statuses.of_stream(streams[stream.meta.key], now)
+            found[_key(stream)] = statuses.of_stream(stream, streams[stream.meta.key], now)
         for consumer in resources.consumers:
             numbers = await _durable(jetstream, resources.source_of(consumer), consumer)
             runs = servers.runs(f"consumer-{consumer.meta.name}")
@@ -115,6 +123,29 @@ async def _stream(
         )
     except OutboxError as error:
         return error
+
+
+async def _redis_stream(servers: Servers, stream: Stream) -> StreamNumbers | OutboxError:
+    """As of JetStream: what both have."""
+    try:
+        servers.check()
+        async with setup.redis(servers.redis_url or "") as admin:
+            keys = [await admin.key(name) for name in keys_of(stream.spec)]
+    except OutboxError as error:
+        return error
+    if any(key.kind != "stream" for key in keys):
+        return StreamNumbers(stream=None, dead_letters=None)
+    return StreamNumbers(
+        stream=ObservedStream(
+            name=stream.spec.name,
+            created=keys[0].created,
+            messages=sum(key.entries for key in keys),
+            bytes=sum(key.bytes or 0 for key in keys),
+            first_sequence=min(key.first_id for key in keys),
+            last_sequence=max(key.last_id for key in keys),
+        ),
+        dead_letters=None,
+    )
 
 
 async def _durable(

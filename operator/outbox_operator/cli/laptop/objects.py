@@ -39,11 +39,13 @@ def bodies(resources: Resources) -> Iterator[Body]:
         yield _body(consumer)
 
 
-def with_logins(body: Body, nats_url: str) -> Body:
+def with_logins(body: Body, nats_url: str, redis_url: str | None = None) -> Body:
     """An object of ours with what leads to the servers here, in place of what it declares."""
     login = {"name": "outbox-dev", "key": LOGIN_KEY}
     spec = dict(body["spec"])
-    if "nats" in spec or body["kind"] != meta.CONSUMER:
+    if "redis" in spec:
+        spec["redis"] = {"url": redis_url}
+    elif "nats" in spec or body["kind"] != meta.CONSUMER:
         spec["nats"] = {"url": nats_url}
     for field in ("database", "inbox"):
         if field in spec:

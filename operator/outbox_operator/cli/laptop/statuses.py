@@ -91,9 +91,11 @@ def of_pipeline(
     return _status(status, parts, Reason.PIPELINE_RUNNING, now)
 
 
-def of_stream(found: StreamNumbers | OutboxError, now: datetime) -> Status:
+def of_stream(stream: Stream, found: StreamNumbers | OutboxError, now: datetime) -> Status:
     """Of a stream."""
-    part = _nats(ConditionType.NATS_REACHABLE, found)
+    in_redis = stream.spec.redis is not None
+    kind = ConditionType.REDIS_REACHABLE if in_redis else ConditionType.NATS_REACHABLE
+    part = _nats(kind, found)
     if isinstance(found, OutboxError):
         return _status(EventStreamStatus(), [part], Reason.IN_SYNC, now)
     status = EventStreamStatus(stream=_stream_state(found), sampledAt=stamp(now))

@@ -66,7 +66,9 @@ class Tasks:
         seen = await looking.look(self._resources, self._servers)
         for one in objects.bodies(self._resources):
             status = {"status": seen[objects.place(one)]}
-            self._objects.observed(objects.with_logins(one, self._servers.nats_url) | status)
+            self._objects.observed(
+                objects.with_logins(one, self._servers.nats_url, self._servers.redis_url) | status
+            )
         metadata = {
             **manifest["metadata"],
             "uid": str(uuid.uuid4()),

@@ -23,7 +23,7 @@ from outbox_operator.api.resource import (
 from outbox_operator.api.v1alpha1.task import MOST_FINDINGS, TaskResult
 from outbox_operator.api.v1alpha1.task import Finding as Told
 from outbox_operator.controller.runtime.reconciler import ObjectKey
-from outbox_operator.controller.tasks import look_database, look_nats, look_pods
+from outbox_operator.controller.tasks import look_database, look_nats, look_pods, look_redis
 from outbox_operator.controller.tasks.action import Frozen, Work
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.archives import archive_of
@@ -106,6 +106,8 @@ def _servers(work: Work, scope: Scope) -> Iterable[tuple[str, AsyncIterator[Find
             yield f"the inbox of {consumer.meta.name}", look_database.inbox(work, consumer)
         if archive_of(consumer.spec) is not None:
             yield f"the archive of {consumer.meta.name}", look_database.archive(work, consumer)
+    if scope.stream is not None and scope.stream.spec.redis is not None:
+        yield "Redis", look_redis.keys(work, scope.stream)
     yield "NATS", look_nats.streams(work, scope.pipeline, scope.stream, scope.consumers)
 
 

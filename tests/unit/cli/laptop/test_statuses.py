@@ -50,7 +50,7 @@ def facts(
     own = RESOURCES.stream_of(pipeline)
     said: dict[str, Any] = {
         "OutboxPipeline": statuses.of_pipeline(pipeline, own, rows, stream, runs=runs, now=NOW),
-        "EventStream": statuses.of_stream(stream, NOW),
+        "EventStream": statuses.of_stream(own, stream, NOW),
         "EventConsumer": statuses.of_consumer(consumer, durable, runs=runs, now=NOW),
     }
     kinds: dict[str, Any] = {

@@ -1,0 +1,38 @@
+"""`outbox dev` with a pipeline that publishes to Redis."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from redis import Redis
+
+from support.devrun import ROOT, Dev, outbox
+
+pytestmark = pytest.mark.integration
+
+MANIFEST = ROOT / "examples/redis/pipeline.yaml"
+
+
+def test_an_event_appears_in_the_key_and_is_there_after_a_restart(dev: Dev) -> None:
+    dev.start(manifest=MANIFEST)
+    dev.says(r"redis +redis://127\.0\.0\.1:\d+")
+    emit = [*outbox("dev"), "emit", "identity", "user.created", '{"id": 1}', "--key", "1"]
+    subprocess.run(emit, cwd=dev.folder, check=True, capture_output=True, timeout=60)
+    dev.says(r"(?m)^identity +0 +- +1 .* 1 +0$")
+    url = (dev.data / "redis-url").read_text()
+    with Redis.from_url(url, decode_responses=True) as client:
+        ((_, fields),) = client.xrange("identity.user.v1") or [("", {})]
+        assert fields is not None
+        assert (fields["Ce-Type"], fields["Outbox-Data"]) == ("user.created", '{"id": 1}')
+    status = subprocess.run(
+        [*outbox("dev"), "status", "identity"],
+        cwd=dev.folder, check=False, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert status.returncode == 0, status.stdout + status.stderr
+    assert "identity.user.v1" in status.stdout
+    assert dev.end() == 0
+
+    dev.start(manifest=MANIFEST)
+    dev.says(r"(?m)^identity +0 +- +1 .* 1 +0$")
+    assert (dev.data / "redis-url").read_text() == url
