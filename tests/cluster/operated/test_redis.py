@@ -220,6 +220,20 @@ def test_entries_that_a_group_has_not_acknowledged_are_kept(
     world.wait(lambda: client.xlen(key) == 5, "five are left")
 
 
+def test_what_does_not_read_redis_says_so(world: World, redis_server: RedisServer) -> None:
+    world.apply(*in_redis(world, redis_server))
+    world.wait_ready(*PIPELINE)
+    world.apply(
+        world.consumer(),
+        world.resource("OutboxTask", "verify", {"pipelineRef": {"name": "orders"}, "verify": {}}),
+    )
+    found = world.wait_condition("EventConsumer", "billing", "Ready", "False", "NotSupportedYet")
+    assert "consumer group" in found["message"]
+    world.wait_condition("OutboxTask", "verify", "Failed", "True", "NotSupportedYet")
+    world.kubectl("delete", "evc", "billing", "-n", world.namespace, "--wait=false")
+    world.wait_gone("EventConsumer", "billing")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -34,6 +34,7 @@ from outbox_operator.controller.tasks.turns import Turns
 from outbox_operator.errors import (
     DependencyError,
     KubernetesError,
+    NotSupportedError,
     OutboxError,
     SpecError,
     TaskFailedError,
@@ -124,7 +125,7 @@ class TaskPass:
             return await self._advance()
         except (KubernetesError, WriteConflictError, TaskVanishedError):
             raise
-        except TaskFailedError as error:
+        except (TaskFailedError, NotSupportedError) as error:
             return await self._end(error.reason, error.message, failed=True)
         except OutboxError as error:
             await self._say(error.reason, error.message)
