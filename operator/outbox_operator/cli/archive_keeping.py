@@ -114,7 +114,7 @@ async def verify(
     """
     sealing = config.sealing or ArchiveSealing()
     files = (*public_keys, *(() if sealing.key_file is None else (sealing.key_file,)))
-    keys = [public_key(_text(path), path) for path in files]
+    keys = [public_key(_text(path), path[:80]) for path in files]
     try:
         heads = [Head.parse(one) for one in known]
     except ValueError as error:
@@ -177,7 +177,9 @@ def _sealing(config: ArchiveConfig) -> Sealing | None:
 
 
 def _text(path: str) -> str:
-    """Text of a small file. Raises CredentialsError."""
+    """Text of a small file, or a public key that stands there itself. Raises CredentialsError."""
+    if path.startswith("-----BEGIN PUBLIC KEY-----"):
+        return path
     try:
         with Path(path).open("rb") as file:
             return file.read(_MOST_BYTES).decode("ascii", "replace")

@@ -55,6 +55,10 @@ def public_key(private: Path) -> str:
     return str(path)
 
 
+def text_of(path: str) -> str:
+    return Path(path).read_text()
+
+
 async def verified(place: ArchivePlace, **options: object) -> tuple[bool, tuple[str, ...]]:
     """As the reader, who may do no more."""
     path = place.login_file(place.reader)
@@ -228,6 +232,7 @@ async def test_keys_that_are_not_ours_are_named_and_new_ones_go_on(
     await archive.upkeep()
     public = public_key(Path(str(before.key_file)))
     assert (await verified(archive, public_keys=[public]))[0]
+    assert (await verified(archive, public_keys=[text_of(public)]))[0]
     # Without a key seals are there to be read, and nobody is told that they were checked.
     archive.change(sealing=None)
     well, said = await verified(archive)

@@ -11,9 +11,11 @@ from typing import Any, Final
 
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import Condition, ConditionType
+from outbox_operator.api.v1alpha1.archive import ArchiveState
 from outbox_operator.api.v1alpha1.autoscaling import AutoscalingStatus
 from outbox_operator.cli.cluster import troubles
 from outbox_operator.cli.cluster.facts import (
+    ArchiveFacts,
     ConsumerFacts,
     PipelineFacts,
     RelayFacts,
@@ -294,6 +296,22 @@ def consumer(seen: SeenConsumer, now: datetime) -> ConsumerFacts:
         dead_letters=shown.deadLetters if shown else None,
         scaling=_scaling(status.conditions),
         sample=known,
+        archive=_archive(status.archive),
+    )
+
+
+def _archive(state: ArchiveState | None) -> ArchiveFacts | None:
+    if state is None:
+        return None
+    number = (state.lastSeal or "").partition(":")[0]
+    backfill = state.backfill
+    return ArchiveFacts(
+        rows=state.rows,
+        complete_to=moment(state.completeTo),
+        gaps=state.gaps,
+        last_seal=int(number) if number.isdecimal() and len(number) < 19 else None,
+        backfilling=backfill is not None and backfill.finishedAt is None,
+        sampled_at=moment(state.sampledAt),
     )
 
 

@@ -69,6 +69,27 @@ class StreamFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveFacts:
+    """The archive of a consumer, as its status has it.
+
+    Attributes:
+        rows: About how many events it holds.
+        complete_to: No event that the stream took before is missing; None: nobody can say.
+        gaps: In the numbers of events; None: nobody can say.
+        last_seal: Number of the last seal; None: nothing is sealed.
+        backfilling: Whether the rows of an outbox's table are not in it yet.
+        sampled_at: When that was read; None: never.
+    """
+
+    rows: int
+    complete_to: datetime | None
+    gaps: int | None
+    last_seal: int | None
+    backfilling: bool
+    sampled_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerFacts:
     """One durable consumer and its pods; `wanted` None: its pods are not ours. `scaling` as of
     a relay."""
@@ -89,6 +110,7 @@ class ConsumerFacts:
     dead_letters: int | None
     scaling: str | None = prose()
     sample: Sample
+    archive: ArchiveFacts | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

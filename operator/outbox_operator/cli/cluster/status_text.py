@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from outbox_operator.cli.cluster.facts import (
+    ArchiveFacts,
     ConsumerFacts,
     PipelineFacts,
     Said,
@@ -18,6 +19,7 @@ from outbox_operator.cli.cluster.facts import (
 from outbox_operator.cli.cluster.report import ago, count
 from outbox_operator.cli.cluster.screen import Cell, Column, Screen, Tone
 from outbox_operator.plan.amounts import size, span
+from outbox_operator.wire.times import format_time
 
 _INDENT: Final = " " * 11
 MOST_EVENTS: Final = 5
@@ -44,6 +46,13 @@ def one(facts: PipelineFacts, now: datetime, screen: Screen) -> Iterator[str]:
                 yield from screen.wrap(f"{consumer.name}: {unknown(consumer.sample, now)}", _INDENT)
     else:
         yield from _line("consumers", "none", screen)
+    kept = [
+        f"{one.name}: {_archive(one.archive, now)}"
+        for one in facts.consumers
+        if one.archive is not None
+    ]
+    for head, text in zip(["archive", *[""] * len(kept)], kept, strict=False):
+        yield from _line(head, text, screen)
     scaled = [("relay", facts.relay.scaling), *((c.name, c.scaling) for c in facts.consumers)]
     lines = [f"{name}: {text}" for name, text in scaled if text is not None]
     for head, text in zip(["scaling", *[""] * len(lines)], lines, strict=False):
@@ -172,6 +181,21 @@ def _stream(stream: StreamFacts, now: datetime) -> str:
     if not stream.sample.known:
         return f"{stream.name or 'not there yet'}: {unknown(stream.sample, now)}"
     return f"{stream.name}: {count(stream.messages)} messages, {size(stream.bytes or 0)}"
+
+
+def _archive(archive: ArchiveFacts, now: datetime) -> str:
+    if archive.sampled_at is None:
+        return "never read"
+    complete = "completeness not provable"
+    if archive.complete_to is not None:
+        complete = f"complete to {format_time(archive.complete_to, 'seconds')}"
+    parts = [f"about {archive.rows} events", complete]
+    if archive.gaps:
+        parts.append(f"{archive.gaps} gaps")
+    parts.append("not sealed" if archive.last_seal is None else f"{archive.last_seal} seals")
+    if archive.backfilling:
+        parts.append("rows of the outbox on their way")
+    return f"{', '.join(parts)}; read {ago(archive.sampled_at, now)}"
 
 
 def _consumers(consumers: Iterable[ConsumerFacts], screen: Screen) -> Iterator[str]:

@@ -10,9 +10,12 @@ import asyncio
 from typing import Final
 
 from outbox_operator.cli import pod_options
+from outbox_operator.cli.cluster import options
+from outbox_operator.errors import NotSupportedError
 
 HELP: Final = "keep the events of a stream in PostgreSQL: tables, writer, seals, an API"
 EXTRA: Final = "relay,archive"
+LAPTOP: Final = True
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,11 +47,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "verify",
         help="check every event against the seals, and name what was tampered with",
         description="check the chain of seals, and every event against it, and name the first that "
-        "was changed, deleted or inserted; exit code 1 if there is one. Changes nothing.",
+        "was changed, deleted or inserted; exit code 1 if there is one. Changes nothing. With the "
+        "name of an EventConsumer it does so in a pod of the cluster, with your right to make one.",
     )
     verify.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="of an EventConsumer with handler.archive (default: the archive of the configuration)",
+    )
+    verify.add_argument(
+        "--login-secret",
+        metavar="SECRET",
+        help="with NAME: Secret with the login of a role that reads (default: the owner's login)",
+    )
+    verify.add_argument(
+        "--timeout",
+        type=options.duration,
+        default=3600.0,
+        metavar="SECONDS",
+        help="with NAME: the pod ends after that, whatever happens (default: %(default).0f)",
+    )
+    options.configure(verify)
+    verify.add_argument(
         "--login-file", metavar="FILE",
-        help="URL of the role that reads (default: the owner's login, of the configuration)",
+        help="without NAME: URL of the role that reads (default: the owner's login)",
     )  # fmt: skip
     verify.add_argument(
         "--public-key", metavar="FILE", action="append", default=[],
@@ -86,6 +109,12 @@ def run(args: argparse.Namespace) -> int:
     """Do it; 0 when it is done or was asked to stop, 2 for a wrong configuration."""
     from outbox_operator.telemetry import logging
 
+    if args.archive == "verify" and args.name is not None:
+        from outbox_operator.cli.cluster import archive_verify, session
+
+        return session.run(args, archive_verify.verify)
+    if getattr(args, "laptop", None) is not None:
+        raise NotSupportedError("on a laptop there is archive verify NAME; the rest is done there")
     if args.archive == "serve":
         return _serve(args)
     from outbox_operator.archive import settings

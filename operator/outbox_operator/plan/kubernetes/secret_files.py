@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from outbox_operator.api.v1alpha1.archive import ArchiveHandler
 from outbox_operator.api.v1alpha1.common import NatsConnection, UserSecret
 from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec
 from outbox_operator.api.v1alpha1.database import PostgresConnection
@@ -108,12 +109,17 @@ def consumer_login_files(spec: EventConsumerSpec, nats: NatsConnection) -> tuple
     archive = spec.handler.archive if spec.handler else None
     login = _login(INBOX, spec.inbox) if spec.inbox else ()
     # Not that of the role that makes tables: a pod that writes need not be able to drop them.
-    of_archive = _login(ARCHIVE, archive) if archive else ()
+    of_archive = archive_files(archive) if archive else ()
     if archive is not None and archive.backfill is not None:
         # The stream is archived all the same when it is not there.
         of_outbox = _login(BACKFILL, archive.backfill)
         of_archive += tuple(replace(file, optional=True) for file in of_outbox)
     return (*login, *of_archive, *nats_files(nats))
+
+
+def archive_files(archive: ArchiveHandler) -> tuple[SecretFile, ...]:
+    """What it takes to log in to an archive as what writes it does."""
+    return _login(ARCHIVE, archive)
 
 
 def archive_api_files(spec: EventConsumerSpec) -> tuple[SecretFile, ...]:

@@ -232,6 +232,19 @@ SCREENS: Final = {
                  condition("Autoscaling", "True", "ScalingActive", "3 pods, of 3 to 10")),
         consumer("audit"),
     ],
+    "archived": [
+        pipeline(),
+        stream(),
+        consumer("audit", archive={
+            "rows": 1_204_381, "completeTo": before(minutes=2), "gaps": 0,
+            "lastSeal": f"9120:{'ab' * 32}", "sampledAt": before(seconds=5),
+            "backfill": {"rows": 9, "startedAt": before(hours=1)},
+        }),
+        consumer("torn", archive={
+            "rows": 7, "completeTo": before(minutes=2), "gaps": 3, "sampledAt": before(seconds=5),
+        }),
+        consumer("fresh", archive={"version": 1}),
+    ],
     "operator-away": [
         pipeline(outbox={"backlogRows": 1, "sampledAt": before(hours=3)}),
         stream(sampledAt=before(hours=3)),
@@ -253,6 +266,7 @@ def test_one_pipeline_on_a_screen_of_80_columns(name: str) -> None:
         ("well", True),
         ("paused", True),
         ("scaled", True),
+        ("archived", True),
         ("database-away", False),
         ("nats-away", False),
         ("new", False),

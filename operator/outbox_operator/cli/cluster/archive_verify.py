@@ -1,0 +1,159 @@
+"""What `outbox archive verify NAME` does: checks the archive of an EventConsumer in a pod.
+
+The pod has the login of whoever owns the archive's tables, or that of a Secret that is named, and
+nothing else; it is removed at the end. Keys that verify signatures are public, and come from here.
+What is to be kept for how long, the resource says, which is not in the database.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from outbox_operator.adapters.kubernetes.in_pod import Ran
+from outbox_operator.adapters.kubernetes.objects import Ref
+from outbox_operator.adapters.kubernetes.transport import NotFoundError
+from outbox_operator.api import meta
+from outbox_operator.api.fields import seconds
+from outbox_operator.api.resource import Consumer, parse_consumer
+from outbox_operator.api.v1alpha1.archive import ArchiveHandler
+from outbox_operator.api.v1alpha1.common import NatsConnection
+from outbox_operator.api.v1alpha1.database import LoginSecretRef
+from outbox_operator.cli.cluster import pods, reading, throwaway, throwaway_pods
+from outbox_operator.cli.cluster.report import Report
+from outbox_operator.cli.cluster.session import Session
+from outbox_operator.cli.cluster.target import Target
+from outbox_operator.errors import CredentialsError, KubernetesError, SpecError
+from outbox_operator.plan import names
+from outbox_operator.plan.archives import archive_of
+from outbox_operator.plan.kubernetes import secret_files
+from outbox_operator.plan.kubernetes.runtime_config import archive_config
+from outbox_operator.wire.archive import ArchiveSealing
+from outbox_operator.wire.config import encode
+
+_MOST_BYTES: Final = 1024 * 1024
+_MOST_KEY_BYTES: Final = 64 * 1024
+_NOBODY: Final = "nats://127.0.0.1:4222"
+"""Verifying asks no stream."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What came of it.
+
+    Attributes:
+        namespace: Of the consumer.
+        consumer: Its name.
+        well: Whether nothing is wrong.
+        findings: What was said, line by line; what is wrong first.
+    """
+
+    namespace: str
+    consumer: str
+    well: bool
+    findings: tuple[str, ...]
+
+
+async def verify(session: Session) -> Report:
+    """Check the archive; exit code 0 when nothing is wrong."""
+    args = session.args
+    body = await reading.one(session, meta.CONSUMER, args.name)
+    consumer = parse_consumer(body, stored=True)
+    archive = archive_of(consumer.spec)
+    if archive is None:
+        raise SpecError(f"EventConsumer {args.name} keeps no archive (spec.handler.archive)")
+    options = [
+        *(word for path in args.public_key for word in ("--public-key", _key(path))),
+        *(word for one in args.known for word in ("--known", one)),
+        *(word for one in args.kept for word in ("--kept", one)),
+    ]
+    with throwaway_pods.ended_by_signals():
+        async with AsyncExitStack() as stack:
+            pod, container = await _pod(session, stack, consumer, archive)
+            ran = await session.kube.run_in_pod(
+                pod, container, ["outbox", "archive", "verify", "--log-level=error", *options],
+                most_bytes=_MOST_BYTES, seconds=args.timeout,
+            )  # fmt: skip
+    facts = told(ran, pod.name, session.namespace, args.name)
+    return Report(
+        facts=facts,
+        lines=lambda screen: [one for line in facts.findings for one in screen.wrap(line, "")],
+        names=[f"eventconsumer.{meta.GROUP}/{args.name}"],
+        well=facts.well,
+    )
+
+
+def told(ran: Ran, pod: str, namespace: str, name: str) -> Verified:
+    """What the command in a pod says.
+
+    Raises:
+        KubernetesError: It could not verify.
+    """
+    lines = ran.out.decode(errors="replace").splitlines()
+    if not lines or ran.code not in (0, 1):
+        said = " ".join(ran.err.split())[-1000:] or f"exit code {ran.code}"
+        raise KubernetesError(f"pod {pod}: {said}")
+    return Verified(namespace=namespace, consumer=name, well=ran.code == 0, findings=tuple(lines))
+
+
+def with_login(consumer: Consumer, archive: ArchiveHandler, secret: str | None) -> dict[str, Any]:
+    """Arguments of `throwaway.pod` for one that verifies.
+
+    Args:
+        consumer: Whose archive it is.
+        archive: As declared.
+        secret: Name of a Secret with the login of a reader; None: the owner's.
+    """
+    login: dict[str, Any] = {"backfill": None}
+    if secret is not None:
+        login["connectionSecretRef"] = LoginSecretRef(name=secret)
+    elif archive.migrationSecretRef is not None:
+        login["connectionSecretRef"] = archive.migrationSecretRef
+        login["tls"] = archive.migrationTls or archive.tls
+    changed = archive.model_copy(update=login)
+    config = archive_config(consumer, changed, stream_name="", nats=NatsConnection(url=_NOBODY))
+    if archive.sealing is not None:
+        sealing = ArchiveSealing(every_seconds=seconds(archive.sealing.every))
+        config = dataclasses.replace(config, sealing=sealing)
+    return {"config": encode(config), "files": secret_files.archive_files(changed)}
+
+
+async def _pod(
+    session: Session, stack: AsyncExitStack, consumer: Consumer, archive: ArchiveHandler
+) -> tuple[Ref, str]:
+    args = session.args
+    if session.kube.is_laptop:
+        found: Sequence[pods.Pod] = await pods.of_target(session, Target(meta.CONSUMER, args.name))
+        if not found:
+            raise NotFoundError(f"what writes the archive of {args.name} does not run here")
+        return found[0].ref, found[0].container
+    deployment = await throwaway_pods.deployment(session, names.workload_name(args.name))
+    pod = await stack.enter_async_context(
+        throwaway_pods.made(
+            session, deployment, timeout=throwaway_pods.START_SECONDS, verb="archive-verify",
+            pipeline=consumer.meta.labels.get(meta.PIPELINE_LABEL, ""),
+            seconds=math.ceil(args.timeout + throwaway_pods.START_SECONDS),
+            **with_login(consumer, archive, args.login_secret),
+        )
+    )  # fmt: skip
+    return pod, throwaway.CONTAINER
+
+
+def _key(path: str) -> str:
+    """A public key, as text. Raises CredentialsError."""
+    try:
+        with Path(path).open("rb") as file:
+            text = file.read(_MOST_KEY_BYTES).decode("ascii", "replace").strip()
+    except OSError as error:
+        raise CredentialsError(f"{path}: {error.strerror}") from error
+    if not text.startswith("-----BEGIN PUBLIC KEY-----"):
+        raise CredentialsError(
+            f"{path}: wanted a public key in PEM (openssl pkey -in key.pem -pubout), which may "
+            "stand in the command of a pod; found something else"
+        )
+    return text
