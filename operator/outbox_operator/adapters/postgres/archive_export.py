@@ -11,14 +11,13 @@ import datetime as dt
 import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from outbox_operator.adapters.postgres.archive_reader import ArchiveReader, Viewer
-from outbox_operator.adapters.postgres.archive_select import Selection, export
+from outbox_operator.adapters.postgres.archive_select import Format, Selection, export
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.wire.advisory_locks import schema_lock
 
-Format = Literal["ndjson", "csv"]
 MOST_SECONDS: Final = 6 * 3600.0
 _UNUSED: Final = ("\x01", "\x02")
 """Quote and delimiter that JSON never holds, so that its lines come as they are."""
@@ -92,16 +91,24 @@ class ArchiveExporter:
     ) -> int:
         """Hand all events to `sink`, in pieces; how many there were.
 
+        For Parquet these are lines of tab-separated fields, as COPY writes them: who takes them
+        makes the file.
+
         Raises:
             OutboxError: The database is away, or refuses; what was handed over is not all.
         """
-        text, values = export(self._schema, selection, as_csv=form == "csv")
+        text, values = export(self._schema, selection, form)
         quote, delimiter = _UNUSED if form == "ndjson" else ('"', ",")
+        how: dict[str, Any] = {
+            "format": "csv", "quote": quote, "delimiter": delimiter,
+            "header": form == "csv" and not selection.skip,
+        }  # fmt: skip
+        if form == "parquet":
+            how = {"format": "text"}
         async with self._exports.reading(viewer, MOST_SECONDS, held=True) as connection:
             said = await connection.copy_from_query(
-                text, *values, output=sink, format="csv", quote=quote, delimiter=delimiter,
-                header=form == "csv" and not selection.skip, timeout=MOST_SECONDS,
-            )  # fmt: skip
+                text, *values, output=sink, timeout=MOST_SECONDS, **how
+            )
         return int(said.rpartition(" ")[2])
 
     async def note(self, manifest: Manifest) -> None:

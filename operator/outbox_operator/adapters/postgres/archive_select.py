@@ -10,13 +10,15 @@ import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.wire.archive import COLUMNS, EXTRACTED_TYPE
 from outbox_operator.wire.archive_api import SEARCHED, TEXTS
 from outbox_operator.wire.tables import quoted
 
+Format = Literal["ndjson", "csv", "parquet"]
+"""Of an export."""
 _EXPRESSIONS: Final = {
     "raw": "translate(encode(e.raw, 'base64'), E'\\n', '')",
     "payload_sha256": "encode(e.payload_sha256, 'hex')",
@@ -160,11 +162,13 @@ def select(schema: str, selection: Selection) -> tuple[str, list[Any]]:
     return text, parameter.values
 
 
-def export(schema: str, selection: Selection, *, as_csv: bool) -> tuple[str, list[Any]]:
-    """A statement that returns each event as a line of JSON, or its fields as safe texts.
+def export(schema: str, selection: Selection, form: Format) -> tuple[str, list[Any]]:
+    """A statement that returns each event as a line of JSON, or its fields: as safe texts for CSV,
+    as they are for Parquet, moments in microseconds since 1970.
 
     Spreadsheets take a text for a formula that begins in certain ways: it gets an apostrophe.
     """
+    cells = {"csv": _cell, "parquet": _value}.get(form)
     parameter = Parameters()
     said = list(conditions(selection, parameter))
     direction = "DESC" if selection.newest_first else "ASC"
@@ -173,8 +177,8 @@ def export(schema: str, selection: Selection, *, as_csv: bool) -> tuple[str, lis
         "archive_export",
         schema=schema,
         table=_table(selection),
-        columns=", ".join(map(_cell, selection.fields)) if as_csv else "row_to_json(f)::text",
-        lateral="" if as_csv else f"CROSS JOIN LATERAL (SELECT {fields}) f\n",
+        columns=", ".join(map(cells, selection.fields)) if cells else "row_to_json(f)::text",
+        lateral="" if cells else f"CROSS JOIN LATERAL (SELECT {fields}) f\n",
         conditions=" AND ".join(said) or "true",
         order=", ".join(f"e.{name} {direction}" for name in PLACE),
         bounds=f" OFFSET {parameter(selection.skip)}" if selection.skip else "",
@@ -192,6 +196,23 @@ def _cell(name: str) -> str:
     if kind in ("text", "jsonb", "bytea"):
         plain = f"regexp_replace({plain}::text, '{_FORMULA}', {_APOSTROPHE})"
     return f"{plain} AS {quoted(name)}"
+
+
+def _value(name: str) -> str:
+    plain = _EXPRESSIONS.get(name, f"e.{quoted(name)}")
+    if is_moment(name):
+        plain = f"(date_part('epoch', {plain}) * 1000000)::bigint"
+    return f"{plain} AS {quoted(name)}"
+
+
+def is_moment(name: str) -> bool:
+    """Whether a column of events is a time."""
+    return COLUMNS.get(name) == "timestamp with time zone"
+
+
+def is_number(name: str) -> bool:
+    """Whether it is a whole number."""
+    return COLUMNS.get(name) in ("bigint", "integer")
 
 
 def _field(name: str) -> str:

@@ -113,6 +113,7 @@ def export(vocabulary: Vocabulary) -> dict[str, Any]:
         "content": {
             "application/x-ndjson": {"schema": {"type": "string"}},
             "text/csv": {"schema": {"type": "string"}},
+            "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
         },
     }
     said["responses"][413] = _answer("The body is too large.", _PROBLEM, MEDIA_TYPE)
@@ -126,8 +127,8 @@ def export(vocabulary: Vocabulary) -> dict[str, Any]:
     }
     properties |= {
         "format": {
-            "type": "string", "enum": ["ndjson", "csv"], "default": "ndjson",
-            "description": "Of the lines.",
+            "type": "string", "enum": ["ndjson", "csv", "parquet"], "default": "ndjson",
+            "description": "Of the file.",
         },
         "moment": {
             **_MOMENT,

@@ -15,17 +15,23 @@ import json
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, get_args
+from typing import Final, cast, get_args
 
-from outbox_operator.adapters.postgres.archive_export import ArchiveExporter, Format, Manifest
+from outbox_operator.adapters.postgres.archive_export import ArchiveExporter, Manifest
 from outbox_operator.adapters.postgres.archive_reader import Viewer
-from outbox_operator.adapters.postgres.archive_select import Selection
+from outbox_operator.adapters.postgres.archive_select import Format, Selection
 from outbox_operator.archive.api import asking
+from outbox_operator.archive.api.parquet import ParquetSink
 from outbox_operator.archive.api.problems import Fault, bad_question, shown
 from outbox_operator.errors import PostgresError
 from outbox_operator.wire.times import format_time, parse_time
 
 MOST_BODY_BYTES: Final = 64 * 1024
+MEDIA_TYPES: Final[dict[Format, str]] = {
+    "ndjson": "application/x-ndjson",
+    "csv": "text/csv; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
+}
 _STALLED_SECONDS: Final = 60.0
 """So long a client may take nothing of what is sent."""
 _AHEAD: Final = 4
@@ -87,7 +93,7 @@ def parse(body: bytes) -> Wish:
         faults.append(Fault("moment", "that of the export to go on with", "none"))
     if faults:
         raise bad_question(*faults)
-    return Wish("csv" if form == ["csv"] else "ndjson", moment, skip, given)
+    return Wish(cast(Format, form[0]), moment, skip, given)
 
 
 class Export:
@@ -170,11 +176,22 @@ class Export:
 
     async def _write(self, selection: Selection) -> int:
         try:
+            if self._wish.form == "parquet":
+                return await self._write_parquet(selection)
             return await self._exporter.write(
                 selection, self._viewer, self._wish.form, self._hand_over
             )
         finally:
             await self._put(None)
+
+    async def _write_parquet(self, selection: Selection) -> int:
+        sink = ParquetSink(selection.fields, self._hand_over)
+        try:
+            events = await self._exporter.write(selection, self._viewer, "parquet", sink.feed)
+            await sink.end()
+        finally:
+            await sink.give_up()
+        return events
 
     async def _hand_over(self, data: bytes) -> None:
         self._hash.update(data)
@@ -210,4 +227,4 @@ class Export:
     @property
     def media_type(self) -> str:
         """Of the bytes."""
-        return "text/csv; charset=utf-8" if self._wish.form == "csv" else "application/x-ndjson"
+        return MEDIA_TYPES[self._wish.form]

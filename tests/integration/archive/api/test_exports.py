@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import datetime as dt
 import hashlib
 import io
 import json
@@ -13,6 +14,7 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+from arro3.io import read_parquet
 
 from outbox_operator.wire.advisory_locks import schema_lock
 from support.archive_api import EVENTS, Client, FilledArchive, serving
@@ -57,6 +59,47 @@ async def test_lines_and_their_manifest(client: Client) -> None:
     assert said["moment"].startswith(answer.headers["outbox-export-moment"][:19])
     others = await client.http.get(answer.headers["location"], headers=client.headers(sub="bob"))
     assert others.status_code == 404
+
+
+async def test_parquet_has_the_same_events_with_their_types(
+    archive: FilledArchive, client: Client
+) -> None:
+    odd = "tab\t, line\n, back\\slash \\N and \u00e4"
+    newcomer = uuid.uuid4()
+    fields = ["id", "sequence", "stored_at", "type", "actor", "payload", "emission", "headers"]
+    async with archive.place:
+        try:
+            await archive.place.root.execute(ADD, newcomer, "odd", '{"x": 1.10}', odd)
+            lines, file = [
+                await export(client, ALL, format=form, fields=fields)
+                for form in ("ndjson", "parquet")
+            ]
+        finally:
+            await archive.place.root.execute("DELETE FROM archive.events WHERE id = $1", newcomer)
+    assert file.headers["content-type"] == "application/vnd.apache.parquet"
+    assert file.headers["content-disposition"].endswith('"events.parquet"')
+    table = read_parquet(io.BytesIO(file.content)).read_all()
+    assert set(table.schema.names) == set(fields)
+    found = {name: table.column(name).to_pylist() for name in fields}
+    wanted = [json.loads(line) for line in lines.text.splitlines()]
+    assert len(wanted) > EVENTS
+    for name in ("id", "sequence", "type", "actor", "emission"):
+        assert found[name] == [one[name] for one in wanted]
+    for name in ("payload", "headers"):
+        assert [json.loads(text) for text in found[name] if text] == [
+            one[name] for one in wanted if one[name] is not None
+        ]
+    assert '{"x": 1.10}' in found["payload"], "numbers are as they were written"
+    assert odd in found["actor"]
+    moments = [dt.datetime.fromisoformat(one["stored_at"]) for one in wanted]
+    assert found["stored_at"] == moments
+    said = await manifest(client, file, ALL)
+    assert (said["events"], said["bytes"], said["format"]) == (
+        len(wanted), len(file.content), "parquet",
+    )  # fmt: skip
+    assert said["sha256"] == hashlib.sha256(file.content).hexdigest()
+    nothing = await export(client, ALL, format="parquet", key="nobody", fields=["id"])
+    assert len(read_parquet(io.BytesIO(nothing.content)).read_all()) == 0
 
 
 async def test_it_goes_on_where_it_was_cut_whatever_came_since(
