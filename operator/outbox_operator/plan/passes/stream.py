@@ -20,7 +20,7 @@ from outbox_operator.plan.jetstream.decide import Config
 from outbox_operator.plan.jetstream.steps import step
 from outbox_operator.plan.jetstream.stream_config import desired_dead_letter_stream, desired_stream
 from outbox_operator.plan.jetstream.streams import ObservedStream, decide_stream
-from outbox_operator.plan.ownership import Claim, held_before
+from outbox_operator.plan.ownership import CONFLICTS, Claim, held_before
 from outbox_operator.plan.passes.approval import (
     Question,
     Vote,
@@ -155,7 +155,9 @@ def stream_result(
     if not plan.steps:
         return unread
     parts = (*plan.parts, part_after(kind, applied))
-    found = applied[0].now
+    found, refused = applied[0].now, applied[0].step.refused
+    if refused is not None and refused.reason in CONFLICTS:
+        return replace(unread, parts=parts)  # else it would count as ours from now on
     move, sight, place = _move(stream, observed), observed.sight, None
     if found is None or (move is not None and applied[0].error is not None):
         return replace(unread, parts=parts)  # not there (yet)
@@ -246,7 +248,7 @@ def _step(
             owner=Owner.of(stream.meta),
             adoption=stream.spec.adoptionPolicy,
             held=held_before(stream, kind, has_it=before is not None),
-            same=_same(before, found),
+            same=_same(before, found) and not _was_anothers(stream, kind),
             living=observed.living,
         ),
         settled=was_settled,
@@ -260,6 +262,12 @@ def _step(
     elif before is not None and before.deadLetters is not None:
         lost = f"it held {before.deadLetters} dead letters when it was looked at last"
     return step(what, decision, found, paused=stream.meta.paused, lost=lost)
+
+
+def _was_anothers(stream: Stream, kind: ConditionType) -> bool:
+    """Whether the last word was that it is not ours; statuses of 0.1 spoke of such a stream."""
+    anothers = CONFLICTS - {Reason.TAKEN_OVER}
+    return any(one.type == kind and one.reason in anothers for one in stream.status.conditions)
 
 
 def _same(before: StreamState | None, found: ObservedStream | None) -> bool:

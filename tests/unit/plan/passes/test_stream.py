@@ -166,3 +166,34 @@ def test_a_stream_that_was_lost_is_made_again_and_said(settled: bool) -> None:
     )
     # One that was never there is no loss.
     assert run(stream(), StreamObserved(api_level=4)).corrections == ()
+
+
+def test_a_stream_that_nobody_declared_is_left_alone_at_every_pass() -> None:
+    resource = stream()
+    observed = StreamObserved(api_level=4, stream=kept(resource, metadata={}))
+    for _ in range(3):
+        result = run(resource, observed)
+        assert (result.parts[-1].reason, result.status.stream) == ("StreamExists", None)
+        resource = said(resource, result)
+
+
+def test_a_stream_is_not_ours_because_an_earlier_status_speaks_of_it() -> None:
+    resource = stream()
+    exists = Condition(
+        type=ConditionType.STREAM_READY.value, status="False", reason="StreamExists",
+        observedGeneration=1,
+    )  # fmt: skip
+    status = EventStreamStatus(conditions=[exists], stream=StreamState(name="ORDERS"))
+    observed = StreamObserved(api_level=4, stream=kept(resource, metadata={}))
+    result = run(dataclasses.replace(resource, status=status), observed)
+    assert result.parts[-1].reason == "StreamExists"
+
+
+def said(resource: Stream, result: PassResult[EventStreamStatus]) -> Stream:
+    """The resource with the status that a pass came to."""
+    made = [
+        Condition(type=p.type.value, status=p.status, reason=p.reason, observedGeneration=1)
+        for p in result.parts
+    ]
+    status = result.status.model_copy(update={"conditions": made})
+    return dataclasses.replace(resource, status=status)
