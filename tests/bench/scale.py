@@ -3,8 +3,8 @@
 Run by `make bench-scale`. As `bench.reconcile`, with one operator for each number of pipelines: how
 long it takes until all are ready, what they cost a minute when nothing happens, how long one more
 takes beside them, and a restart. All are in one database and one account, where the most can be
-asked at once. The idle time is longer than the pauses between two passes over what rests, so that
-those are part of it. CPU seconds and calls say more than the times on a machine with other work.
+asked at once. The idle time is as long as statuses go unconfirmed, so that their writes are part of
+it. CPU seconds and calls say more than the times on a machine with other work.
 """
 
 from __future__ import annotations
@@ -61,6 +61,10 @@ class Filled(OperatorBed):
         """At what rests, since it started, of those that spared a pass."""
         return self.operator.metric("outbox_operator_looks_total", result="same")
 
+    def kubernetes_calls(self) -> float:
+        """Since it started."""
+        return self.operator.metric("outbox_operator_api_requests_total")
+
     async def ready(self) -> int:
         """Pipelines that are Ready."""
         return (await ready_conditions(self.kubectl, "-n", NAMESPACE)).count("True")
@@ -71,7 +75,7 @@ class Filled(OperatorBed):
         documents = [
             pipeline(f"scale-{i}", self.nats.url, f"scale_{i}", "shared") for i in range(count)
         ]
-        start, cpu = time.perf_counter(), cpu_seconds(self.pid)
+        start, cpu, calls = time.perf_counter(), cpu_seconds(self.pid), self.kubernetes_calls()
         for first in range(0, count, AT_ONCE):
             await apply(self.kubectl, *documents[first : first + AT_ONCE])
         applied = time.perf_counter() - start
@@ -84,6 +88,7 @@ class Filled(OperatorBed):
             "apply_s": round(applied, 1),
             "ready_s": round(time.perf_counter() - start, 1),
             "ready_cpu_ms_each": round((cpu_seconds(self.pid) - cpu) / count * 1000),
+            "kubernetes_calls_each": round((self.kubernetes_calls() - calls) / count, 1),
         }
 
     async def resting(self, count: int) -> float:
@@ -116,6 +121,7 @@ class Filled(OperatorBed):
                 cpu_seconds(self.nats.pid),
                 api,
                 await monitor.fetchval(counted),
+                self.kubernetes_calls(),
                 self.passes(),
                 self.looks(),
             )
@@ -125,12 +131,15 @@ class Filled(OperatorBed):
         after, minutes = await now(), (time.perf_counter() - begun) / 60
         await monitor.close()
         spent = [(one - other) / minutes for one, other in zip(after, before, strict=True)]
-        names = ("cpu_s", "postgres_cpu_s", "nats_cpu_s", "nats_calls", "postgres_calls")
+        names = (
+            "cpu_s", "postgres_cpu_s", "nats_cpu_s",
+            "nats_calls", "postgres_calls", "kubernetes_calls", "passes", "looks",
+        )  # fmt: skip
         return {
             "minutes": round(minutes, 1),
             **{
                 f"{name}_per_min": round(value, 2 if name.endswith("_s") else 0)
-                for name, value in zip((*names, "passes", "looks"), spent, strict=True)
+                for name, value in zip(names, spent, strict=True)
             },
             "rss_mb": rss_mb(self.pid),
             "peak_rss_mb": peak_rss_mb(self.pid),

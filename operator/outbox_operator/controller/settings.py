@@ -110,6 +110,9 @@ class Settings:
     catalog_interval_seconds: float = _seconds(
         300.0, "between two comparisons of a database's catalogue with what should be there"
     )
+    rest_seconds: float = _seconds(
+        3600.0, "between two passes over what rests, whatever the looks at it find"
+    )
     postgres_check_seconds: float = _seconds(
         10.0, "between two questions to a PostgreSQL whether it still answers"
     )

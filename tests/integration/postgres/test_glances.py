@@ -85,17 +85,53 @@ async def test_a_table_that_somebody_has_locked_hides_no_other_outbox(
 ) -> None:
     monkeypatch.setattr(outside, "TOGETHER", 1)
     login, identity = parse_url(place.url), await place.admin.identity()
-    questions = [OutboxQuestion(DesiredDatabase(schema=name), OWNER.uid) for name in NAMES]
+    questions = [OutboxQuestion(DesiredDatabase(schema=name), OWNER.uid, "") for name in NAMES]
     pool = PostgresConnections(lambda _user, _trigger: None, time.monotonic)
     context = cast(Any, SimpleNamespace(postgres=pool))
 
     async def told() -> bool:
-        answers = await DatabasePlace(login, identity).ask(context, questions)
+        answers = await DatabasePlace(login, identity).ask(context, questions, whole=False)
         return [one is not None for one in answers] == [False, True, True]
 
     try:
         async with place.connection.transaction():
             await place.connection.execute("LOCK TABLE outbox.cursors")
             await eventually(told, "the others are seen meanwhile")
+    finally:
+        await pool.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP INDEX {}.dead_letters_key_idx",
+        "ALTER TABLE {}.events ADD COLUMN note text",
+        "DROP FUNCTION {}.emit_strict",
+        "COMMENT ON SCHEMA {} IS NULL",
+    ],
+    ids=["index", "column", "function", "comment"],
+)
+async def test_a_catalog_that_is_otherwise_has_a_pass_compare_it(
+    place: OwnedDatabase, statement: str
+) -> None:
+    login, identity = parse_url(place.url), await place.admin.identity()
+    wanted = [DesiredDatabase(schema=name) for name in NAMES]
+    seen = [(await place.admin.observe(one)).fingerprint for one in wanted]
+    questions = [
+        OutboxQuestion(one, OWNER.uid, mark) for one, mark in zip(wanted, seen, strict=True)
+    ]
+    pool = PostgresConnections(lambda _user, _trigger: None, time.monotonic)
+    context = cast(Any, SimpleNamespace(postgres=pool, doubted=set()))
+
+    async def told(*, whole: bool) -> list[bool]:
+        answers = await DatabasePlace(login, identity).ask(context, questions, whole=whole)
+        return [one is not None for one in answers]
+
+    try:
+        assert (await told(whole=True), context.doubted) == ([True, True, True], set())
+        await place.connection.execute(statement.format('"od""d"'))
+        assert await told(whole=False) == [True, True, True]
+        assert await told(whole=True) == [True, False, True]
+        assert context.doubted == {OWNER.uid}
     finally:
         await pool.close()

@@ -154,6 +154,11 @@ class PostgresAdmin:
         with errors(self._target):
             return await numbers.glances(self._connection, wanted, identity)
 
+    async def fingerprints(self, several: Sequence[DesiredDatabase]) -> list[str]:
+        """As `catalog.fingerprints`."""
+        with errors(self._target):
+            return await catalog.fingerprints(self._connection, several)
+
     async def identity(self) -> str:
         """Which database this is; as `ObservedDatabase.identity`."""
         return await catalog.identity(self._connection)

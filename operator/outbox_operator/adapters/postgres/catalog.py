@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from hashlib import sha256
 from itertools import groupby
 from typing import Any
 
@@ -129,13 +130,33 @@ async def _read(
     connection: Connection, schema: str, tables: Sequence[str], arguments: str
 ) -> dict[str, Any]:
     """What the catalog says of tables with these names, and functions with these arguments."""
-    document = await connection.fetchval(
-        statement("admin_catalog"),
-        schema, tables, POSITION_SEQUENCE, functions.NAMES, arguments,
-        wakeup.FUNCTION, wakeup.TRIGGER,
-    )  # fmt: skip
+    text = statement("admin_catalog", named="$6", arguments="$7")
+    document = await connection.fetchval(text, *_names(tables), schema, arguments)
     found: dict[str, Any] = json.loads(document)
-    return found
+    return {**found, "fingerprint": sha256(document.encode()).hexdigest()}
+
+
+def _names(tables: Sequence[str]) -> tuple[Any, ...]:
+    """Arguments of the statement that are the same for each schema."""
+    return (tables, POSITION_SEQUENCE, functions.NAMES, wakeup.FUNCTION, wakeup.TRIGGER)
+
+
+async def fingerprints(connection: Connection, several: Sequence[DesiredDatabase]) -> list[str]:
+    """What stands for all that was read of each outbox by `observe`: another, if that is another.
+
+    Raises the driver's errors.
+    """
+    rows = await connection.fetch(
+        statement(
+            "admin_fingerprints",
+            catalog=statement("admin_catalog", named="w.schema", arguments="w.arguments"),
+        ),
+        *_names(OUTBOX_TABLES),
+        [one.schema for one in several],
+        [functions.arguments(one.payload_type) for one in several],
+    )
+    found = {row["number"]: str(row["fingerprint"]) for row in rows}
+    return [found[number] for number in range(1, len(several) + 1)]
 
 
 async def _observed(
@@ -165,6 +186,7 @@ async def _observed(
         version=await _version(connection, schema, found),
         cursor_shards=frozenset(shard for shard, _ in cursors),
         identity=here,
+        fingerprint=catalog["fingerprint"],
         cursor_systems=frozenset(system for _, system in cursors if system is not None),
     )
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Final
 
 import asyncpg
@@ -101,13 +102,31 @@ def _sample(schema: str) -> str:
 
 def _glance(number: int, schema: str) -> str:
     sequence = f"{quoted(schema)}.{quoted(POSITION_SEQUENCE)}"
+    text = _glance_of_any()
+    for place, value in (
+        (_NUMBER, str(number)),
+        (_NAMED, literal(schema)),
+        (_SEQUENCE, literal(sequence)),
+        (quoted(_ANY), quoted(schema)),
+    ):
+        text = text.replace(place, value)
+    return text
+
+
+_NUMBER, _NAMED, _SEQUENCE, _ANY = "\0number\0", "\0named\0", "\0sequence\0", "\0schema\0"
+"""No name holds a NUL."""
+
+
+@cache
+def _glance_of_any() -> str:
+    """Made once: there may be thousands of schemas, which are looked at in turn."""
     return statement(
         "admin_glance",
-        number=number,
-        named=literal(schema),
-        behind=behind(schema, literal(sequence)),
-        cursors=statement("admin_cursors", schema=schema),
-        sample=_sample(schema),
+        number=_NUMBER,
+        named=_NAMED,
+        behind=behind(_ANY, _SEQUENCE),
+        cursors=statement("admin_cursors", schema=_ANY),
+        sample=_sample(_ANY),
     )
 
 

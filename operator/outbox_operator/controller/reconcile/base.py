@@ -12,6 +12,7 @@ import dataclasses
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
@@ -26,17 +27,16 @@ from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.deletion import RETRY_SECONDS, may_go
 from outbox_operator.controller.reconcile.events import EventReporter
 from outbox_operator.controller.reconcile.resting import Outside
+from outbox_operator.controller.reconcile.statuses import Statuses, something_wrong
 from outbox_operator.controller.runtime.child_cache import owner_of
 from outbox_operator.controller.runtime.objects import cleaned_up_after
 from outbox_operator.controller.runtime.own_writes import OwnWrites, Said
 from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileResult
-from outbox_operator.controller.runtime.schedule import EARLIEST
 from outbox_operator.errors import (
     AccessDeniedError,
     ConflictError,
     KubernetesError,
     OutboxError,
-    SpecError,
 )
 from outbox_operator.plan.passes.approval import Decided
 from outbox_operator.plan.passes.result import PassResult
@@ -45,11 +45,8 @@ from outbox_operator.plan.status.conditions import (
     conditions,
     failed,
     first_sight,
-    fresh_for,
     info,
-    says_the_same,
     with_missing,
-    worth_writing,
 )
 from outbox_operator.plan.status.drift import DriftCount
 from outbox_operator.plan.tasks.approval import what_waits
@@ -66,6 +63,23 @@ ResourceT = TypeVar("ResourceT", bound=Resource[Any, Any])
 StatusT = TypeVar("StatusT", bound=StatusBase)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _CameOf(Generic[StatusT]):
+    """What came of a kind's own work.
+
+    Attributes:
+        result: Of the work, or why there is none.
+        types: The parts that the resource has.
+        pause_seconds: To the next look, if nothing happens meanwhile.
+        defect: What ended it unexpectedly.
+    """
+
+    result: PassResult[StatusT]
+    types: Sequence[ConditionType]
+    pause_seconds: float
+    defect: Exception | None
+
+
 class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
     """One pass over one object of a kind."""
 
@@ -78,6 +92,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         self.context = context
         self.events = EventReporter(context.kube)
         self._own = OwnWrites()
+        self._statuses = Statuses(context, self.kind, self._own, self.live_fields, self._now)
         self._uids: dict[ObjectKey, str] = {}
         self._parsed: LastResult[ResourceT] = LastResult()
         self._owed: dict[str, PassResult[StatusT]] = {}
@@ -113,6 +128,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
     def forget(self, key: ObjectKey, uid: str) -> None:
         """The object is gone: drop what is remembered of it."""
         self._own.forget(uid)
+        self._statuses.forget(uid)
         self._parsed.forget(uid)
         self._owed.pop(uid, None)
         self._uids.pop(key, None)
@@ -170,8 +186,10 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         if denied is None:
             await self._hold(key, body, metadata)
         previous = parse_status({**body, "status": self._own.status(body)}, self.status_type)
+        meanwhile: AbstractAsyncContextManager[None] = nullcontext()
         if previous.observedGeneration != metadata.generation:
-            seen = previous.model_copy(
+            is_new = previous.observedGeneration is None
+            previous = previous.model_copy(
                 update={
                     "observedGeneration": metadata.generation,
                     "conditions": first_sight(
@@ -179,33 +197,15 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
                     ),
                 }
             )
-            await self._write(body, metadata, seen, now=True)
-            previous = seen
+            if is_new:
+                meanwhile = self._statuses.seen(body, metadata, previous)
+            else:  # what it says is of before, and may be taken for true
+                await self._statuses.write(body, metadata, previous, now=True)
         settings = self.context.settings
-        types: Sequence[ConditionType] = known_types(previous.conditions)
-        pause_seconds = settings.busy_interval_seconds
-        defect: Exception | None = None
         saw_before = self._saw.pop(metadata.uid, None)
-        try:
-            if denied is not None:
-                raise denied
-            parsed = self._parsed.get(metadata.uid, metadata.generation, lambda: self.parse(body))
-            resource = dataclasses.replace(parsed, meta=metadata, status=previous)
-            types = self.condition_types(resource)
-            result = await self.work(resource)
-            interval = self.interval_seconds(dataclasses.replace(resource, status=result.status))
-            pause_seconds = min(interval, pause_seconds) if result.busy else interval
-        except (KubernetesError, WriteConflictError):
-            raise  # nobody to tell: the API server itself is the trouble
-        except OutboxError as error:  # nobody's part: it becomes Ready itself
-            result = PassResult(parts=(failed(ConditionType.READY, error),), status=previous)
-        except Exception as error:  # noqa: BLE001 - ours, or nonsense; raised again below
-            defect = error
-            said = OutboxError(
-                f"the pass ended unexpectedly ({type(error).__name__}) and is tried again; the "
-                "operator's log says where. A server that answers nonsense has this effect, too"
-            )
-            result = PassResult(parts=(failed(ConditionType.READY, said),), status=previous)
+        async with meanwhile:
+            came_of = await self._came_of(body, metadata, previous, denied)
+        result, types, pause_seconds = came_of.result, came_of.types, came_of.pause_seconds
         result = self._owed[metadata.uid] = self._with_owed(metadata.uid, result)
         parts = [*with_missing(result.parts, types), self._paused(body, metadata)]
         after = conditions(
@@ -226,7 +226,16 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             }
         )
         repaired = [*result.drifts, *result.corrections]
-        says = await self._write(body, metadata, status, now=bool(repaired or result.scaled))
+        failing = any(part.failing for part in parts)
+        news = repaired or result.scaled or result.moves or result.acted_on
+        wrong = something_wrong(parts)
+        may_wait = 0.0 if ready or wrong or news else self._statuses.may_wait(metadata.uid)
+        if may_wait:  # on its way: what comes next is told, not each step
+            self._owed.pop(metadata.uid, None)
+            return ReconcileResult(requeue_after=may_wait)
+        now = bool(repaired or result.scaled)
+        says = await self._statuses.write(body, metadata, status, now=now)
+        self._statuses.told(metadata.uid, on_its_way=not (ready or wrong))
         if says is Said.LATER:
             pause_seconds = min(pause_seconds, settings.status_interval_seconds)
         self._owed.pop(metadata.uid, None)
@@ -236,22 +245,18 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         await self.events.ready(body, previous.conditions, after)
         if meta.APPROVE_PLAN_ANNOTATION in result.acted_on:
             await self.events.deprecated(body, meta.APPROVE_PLAN_ANNOTATION, APPROVE_INSTEAD)
-        if defect is not None:
-            raise defect  # once it has been said
+        if came_of.defect is not None:
+            raise came_of.defect  # once it has been said
         await self._remove_annotations(key, metadata, result.acted_on)
         if ready:
             saw = self._saw.get(metadata.uid)
             if saw is not None and saw == saw_before and says is Said.SAME and not result.busy:
-                newest = self._own.newest(body)
-                self.context.resting.rest(key, saw, newest, pause_seconds)
-                # Not before they are due, or they would be confirmed by the pass after that.
-                confirmed = fresh_for(
-                    self._own.status(body), self._now(), settings.status_refresh_seconds
-                )
-                rest_seconds = min(settings.catalog_interval_seconds, confirmed) / EARLIEST
+                newest, confirming = self._own.newest(body), self._statuses.confirming(body)
+                self.context.resting.rest(key, saw, newest, pause_seconds, confirming)
+                rest_seconds = min(settings.rest_seconds, saw.longest_seconds)
                 pause_seconds = max(pause_seconds, rest_seconds)
             return ReconcileResult(requeue_after=pause_seconds)
-        if not any(part.failing for part in parts):
+        if not failing:
             soon = min(settings.waiting_interval_seconds, pause_seconds)
             return ReconcileResult(requeue_after=soon)
         stalled = any(part.stalled for part in parts)
@@ -261,6 +266,39 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             if stalled
             else settings.retry_ceiling_seconds,
         )
+
+    async def _came_of(
+        self,
+        body: Mapping[str, Any],
+        metadata: Meta,
+        previous: StatusT,
+        denied: AccessDeniedError | None,
+    ) -> _CameOf[StatusT]:
+        """What came of the kind's own work; only errors of the API server itself are raised."""
+        types: Sequence[ConditionType] = known_types(previous.conditions)
+        pause_seconds = self.context.settings.busy_interval_seconds
+        defect: Exception | None = None
+        try:
+            if denied is not None:
+                raise denied
+            parsed = self._parsed.get(metadata.uid, metadata.generation, lambda: self.parse(body))
+            resource = dataclasses.replace(parsed, meta=metadata, status=previous)
+            types = self.condition_types(resource)
+            result = await self.work(resource)
+            interval = self.interval_seconds(dataclasses.replace(resource, status=result.status))
+            pause_seconds = min(interval, pause_seconds) if result.busy else interval
+        except (KubernetesError, WriteConflictError):
+            raise  # nobody to tell: the API server itself is the trouble
+        except OutboxError as error:  # nobody's part: it becomes Ready itself
+            result = PassResult(parts=(failed(ConditionType.READY, error),), status=previous)
+        except Exception as error:  # noqa: BLE001 - ours, or nonsense; raised again once it is said
+            defect = error
+            said = OutboxError(
+                f"the pass ended unexpectedly ({type(error).__name__}) and is tried again; the "
+                "operator's log says where. A server that answers nonsense has this effect, too"
+            )
+            result = PassResult(parts=(failed(ConditionType.READY, said),), status=previous)
+        return _CameOf(result, types, pause_seconds, defect)
 
     def _with_owed(self, uid: str, result: PassResult[StatusT]) -> PassResult[StatusT]:
         """A result, and what earlier passes did and could tell nobody."""
@@ -308,44 +346,6 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         else:
             text = f"its owner {owner_of(body)} is paused; nothing is changed until that ends"
         return info(ConditionType.PAUSED, True, Reason.PAUSED, text)
-
-    async def _write(
-        self, body: Mapping[str, Any], metadata: Meta, status: StatusT, *, now: bool
-    ) -> Said:
-        """Write a status if it says enough that is new."""
-        manifest = self.context.undeclared.left_out(
-            {
-                "apiVersion": meta.API_VERSION,
-                "kind": self.kind,
-                "metadata": {
-                    "name": metadata.name,
-                    "namespace": metadata.namespace,
-                    "uid": metadata.uid,
-                },
-                "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
-            }
-        )
-        after, before = manifest["status"], self._own.status(body)
-        same = after == before or says_the_same(before, after)
-        if after == before or not (now or self._worth_writing(before, after)):
-            return Said.SAME if same else Said.LATER
-        try:
-            written = await self.context.kube.apply_status(manifest)
-        except SpecError as error:  # of a definition that is older than this operator
-            if not self.context.undeclared.learn(self.kind, error):
-                raise
-            return await self._write(body, metadata, status, now=now)
-        if written is not None:
-            self._own.wrote_status(written, after)
-        return Said.SAME if same else Said.WRITTEN
-
-    def _worth_writing(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-        settings = self.context.settings
-        return worth_writing(
-            before, after, self.live_fields, self._now(),
-            numbers_after=settings.status_interval_seconds,
-            confirm_after=settings.status_refresh_seconds,
-        )  # fmt: skip
 
     async def _remove_annotations(
         self, key: ObjectKey, metadata: Meta, acted_on: frozenset[str]

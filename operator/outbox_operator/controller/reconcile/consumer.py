@@ -19,12 +19,11 @@ from outbox_operator.controller.reconcile.consumer_tables import ensure_tables
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.jetstream import connect
 from outbox_operator.controller.reconcile.postgres import Logins
-from outbox_operator.controller.reconcile.resting import Outside
+from outbox_operator.controller.reconcile.resting import Kin, Outside
 from outbox_operator.controller.reconcile.scaling import Scaling
 from outbox_operator.controller.reconcile.secrets import secret_names
 from outbox_operator.controller.reconcile.votes import votes_on
 from outbox_operator.controller.reconcile.workloads import Beside, Workloads
-from outbox_operator.controller.runtime.objects import version_of
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import NotSupportedError, OutboxError
 from outbox_operator.plan.archives import api_of
@@ -205,12 +204,12 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         except OutboxError:
             return None
 
-    def _kin(self, resource: Consumer) -> dict[ObjectKey, int]:
-        """The EventStream that it reads, and its version."""
+    def _kin(self, resource: Consumer) -> dict[ObjectKey, Kin]:
+        """The EventStream that it reads."""
         ref = resource.spec.streamRef
         key = ObjectKey(meta.STREAM, resource.meta.namespace, ref.name if ref else "")
         body = self.context.objects.get(key)
-        return {} if body is None else {key: version_of(body)}
+        return {} if body is None else {key: Kin(body)}
 
     async def _secrets(self, resource: Consumer, source: Source) -> _Secrets | OutboxError:
         """What pods would be made with; or why nobody knows."""

@@ -146,6 +146,7 @@ async def _seen(
     if source.dead_letter_stream is not None:
         names.append(source.dead_letter_stream)
         streams.append(letters.stream)
-    question = JetStreamQuestion(tuple(names), (source.stream, consumer.name))
+    durable = source.stream, consumer.name
+    question = JetStreamQuestion(tuple(names), durable, consumer.waiting)
     answer = JetStreamSeen.of(await admin.whereabouts(), streams, consumer)
     return JetStreamPlace(admin.auth), question, answer

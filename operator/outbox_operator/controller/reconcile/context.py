@@ -59,6 +59,7 @@ class Context:
             looks.
         undeclared: Fields of statuses that the resource definitions do not know.
         resting: Objects over which passes come to the same again and again.
+        doubted: UIDs of pipelines whose catalog was found otherwise than their last pass had it.
     """
 
     kube: Kube
@@ -77,6 +78,7 @@ class Context:
     granted: GrantedNamespaces | None = None
     undeclared: Undeclared = field(default_factory=Undeclared)
     resting: Resting = field(default_factory=Resting)
+    doubted: set[str] = field(default_factory=set)
 
     @classmethod
     @contextlib.asynccontextmanager

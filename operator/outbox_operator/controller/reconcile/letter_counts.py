@@ -63,7 +63,9 @@ class LetterCounts:
             stream = await admin.stream_info(name)
             # What the server takes no copy of today it may take tomorrow, and tells nobody.
             known = known if before.whole else None
-            if stream is None or (known, before.stream) != (where, stream):
+            if stream is not None and not stream.messages:
+                before = LettersSeen(0, stream)
+            elif stream is None or (known, before.stream) != (where, stream):
                 whole = True
                 if not resource.meta.paused:
                     letters = admin.dead_letters(name)

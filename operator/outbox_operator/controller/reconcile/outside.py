@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.stream_list import AT_ONCE
+from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.adapters.postgres.errors import understood
 from outbox_operator.adapters.postgres.numbers import TOGETHER
 from outbox_operator.adapters.postgres.url import PostgresTarget
@@ -37,10 +38,12 @@ class OutboxQuestion:
     Attributes:
         desired: What it is to be like.
         uid: Of the pipeline whose mark it has.
+        fingerprint: Of its catalog, which was as wanted.
     """
 
     desired: DesiredDatabase
     uid: str
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +59,21 @@ class DatabasePlace:
     identity: str
 
     async def ask(
-        self, context: Context, questions: Sequence[OutboxQuestion]
+        self, context: Context, questions: Sequence[OutboxQuestion], *, whole: bool
     ) -> Sequence[OutboxNumbers | None]:
-        """As `Place.ask`. Those that cannot be looked at hold up only a few others."""
+        """As `Place.ask`. Those that cannot be looked at hold up only a few others.
+
+        As a whole is asked what the catalog says; a pass compares it that finds it otherwise.
+        """
         answers: list[OutboxNumbers | None] = []
         for first in range(0, len(questions), TOGETHER):
             some = questions[first : first + TOGETHER]
-            wanted = [(one.desired, one.uid) for one in some]
             try:
                 # Each time anew: passes wait for the same few connections.
                 async with context.postgres.lease(self.login) as admin:
                     async with asyncio.timeout(GLANCE_SECONDS):
                         with understood(self.login):
-                            answers += await admin.glances(wanted, self.identity)
+                            answers += await self._some(context, admin, some, whole=whole)
             except TimeoutError:
                 log.info("%d outboxes are looked at one by one: no answer in time", len(some))
                 answers += [None] * len(some)
@@ -79,6 +84,24 @@ class DatabasePlace:
                 answers += [None] * len(some)
         return answers
 
+    async def _some(
+        self,
+        context: Context,
+        admin: PostgresAdmin,
+        some: Sequence[OutboxQuestion],
+        *,
+        whole: bool,
+    ) -> list[OutboxNumbers | None]:
+        answers = await admin.glances([(one.desired, one.uid) for one in some], self.identity)
+        if not whole:
+            return answers
+        found = await admin.fingerprints([one.desired for one in some])
+        for number, (question, fingerprint) in enumerate(zip(some, found, strict=True)):
+            if fingerprint != question.fingerprint:
+                context.doubted.add(question.uid)
+                answers[number] = None
+        return answers
+
 
 @dataclass(frozen=True, slots=True)
 class JetStreamQuestion:
@@ -87,10 +110,12 @@ class JetStreamQuestion:
     Attributes:
         streams: Names.
         durable: Stream and name of the durable consumer; None: there is none to ask for.
+        waiting: How many pulls waited for messages.
     """
 
     streams: tuple[str, ...]
     durable: tuple[str, str] | None = None
+    waiting: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,19 +159,24 @@ class JetStreamPlace:
     auth: NatsAuth
 
     async def ask(
-        self, context: Context, questions: Sequence[JetStreamQuestion]
-    ) -> Sequence[JetStreamSeen]:
-        """As `Place.ask`: streams by the page where the login may, durable consumers by name."""
+        self, context: Context, questions: Sequence[JetStreamQuestion], *, whole: bool
+    ) -> Sequence[JetStreamSeen | None]:
+        """As `Place.ask`: streams by the page where the login may, durable consumers by name.
+
+        As a whole is asked how many pulls wait, which a pass says.
+        """
         admin = await context.nats.admin(self.auth)
         where = await admin.whereabouts()
         streams = await admin.streams({name for one in questions for name in one.streams})
         room = asyncio.Semaphore(AT_ONCE)
 
-        async def seen(question: JetStreamQuestion) -> JetStreamSeen:
+        async def seen(question: JetStreamQuestion) -> JetStreamSeen | None:
             durable = None
             if question.durable is not None:
                 async with room:
                     durable = await admin.consumer_info(*question.durable)
+                if whole and durable is not None and durable.waiting != question.waiting:
+                    return None
             found = [streams.get(name) for name in question.streams]
             return JetStreamSeen.of(where, found, durable)
 

@@ -136,10 +136,10 @@ class PipelineReconciler(BaseReconciler[Pipeline, OutboxPipelineStatus]):
         calm = relay.settled and self._workloads.is_calm(uid) and self._children.is_calm(uid)
         calm = calm and resource.spec.relay.autoscaling is None  # passes see to their number
         if asked is not None and digest is not None and calm:
-            place, question = asked
+            place, question, longest = asked
             outside = Outside(
                 place=place, question=question, answer=database.sample,
-                secrets=_secret_names(resource), digest=digest, kin=kin,
+                secrets=_secret_names(resource), digest=digest, kin=kin, longest_seconds=longest,
             )  # fmt: skip
             self.saw(resource, outside)
         return pipeline_result(

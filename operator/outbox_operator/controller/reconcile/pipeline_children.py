@@ -15,7 +15,8 @@ from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.jetstream import Seen, connect, look_back
 from outbox_operator.controller.reconcile.redis_stream import sees_key
 from outbox_operator.controller.reconcile.resources import OwnedResources
-from outbox_operator.controller.runtime.objects import key_of, version_of
+from outbox_operator.controller.reconcile.resting import Kin
+from outbox_operator.controller.runtime.objects import key_of
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.kubernetes.children import (
@@ -130,13 +131,13 @@ class PipelineChildren:
         left = await look_back(looking, was, durables, counted, same_login=False)
         return declared_elsewhere(pipeline, before.jetstream, left)
 
-    def kin(self, pipeline: Pipeline) -> dict[ObjectKey, int]:
-        """The objects that are summed up, and their versions."""
+    def kin(self, pipeline: Pipeline) -> dict[ObjectKey, Kin]:
+        """The objects that are summed up."""
         owner, objects = pipeline.meta, self._context.objects
         key = ObjectKey(meta.STREAM, owner.namespace, event_stream_name(pipeline))
         referred = objects.get(key)
         bodies = [*objects.owned_by(owner.uid), *([] if referred is None else [referred])]
-        return {key_of(body): version_of(body) for body in bodies}
+        return {key_of(body): Kin(body) for body in bodies}
 
     def is_calm(self, uid: str) -> bool:
         """Whether no child of a pipeline was put back lately."""

@@ -69,6 +69,7 @@ class _Compared:
     generation: int
     logins: Logins
     at: float
+    fingerprint: str
 
 
 class PipelineDatabase:
@@ -100,7 +101,8 @@ class PipelineDatabase:
         if isinstance(logins, SessionFailure):
             self._context.background.cancel(owner.uid)
             return self._not_looked(pipeline, logins)
-        if LOOK_AGAIN_ANNOTATIONS & owner.annotations.keys():
+        if LOOK_AGAIN_ANNOTATIONS & owner.annotations.keys() or owner.uid in self._context.doubted:
+            self._context.doubted.discard(owner.uid)
             self._compared.pop(owner.uid, None)
         result = await in_background(
             self._context,
@@ -120,8 +122,10 @@ class PipelineDatabase:
 
     def asked_again(
         self, pipeline: Pipeline, result: DatabaseResult
-    ) -> tuple[DatabasePlace, OutboxQuestion] | None:
+    ) -> tuple[DatabasePlace, OutboxQuestion, float] | None:
         """How the numbers of a result are asked for again; None: that takes a look of a pass.
+
+        And after how many seconds a pass has to keep up the tables, or to try a login.
 
         Args:
             pipeline: The resource.
@@ -132,15 +136,21 @@ class PipelineDatabase:
         identity = None if schema is None else schema.database
         whole = result is last and result.error is None and result.foreign is None
         whole = whole and result.migrated and result.sample is not None
-        if logins is None or identity is None or not whole:
+        compared = self._compared.get(owner.uid)
+        if logins is None or identity is None or compared is None or not whole:
             return None
-        desired = desired_database(pipeline, logins.worker.user)
-        return DatabasePlace(logins.owner, identity), OutboxQuestion(desired, owner.uid)
+        longest = upkeep_seconds(seconds(pipeline.spec.outbox.retention))
+        if logins.worker != logins.owner:
+            longest = min(longest, self._context.settings.catalog_interval_seconds)
+        question = OutboxQuestion(
+            desired_database(pipeline, logins.worker.user), owner.uid, compared.fingerprint
+        )
+        return DatabasePlace(logins.owner, identity), question, longest
 
     def _not_looked(self, pipeline: Pipeline, failure: SessionFailure) -> DatabaseResult:
         plan = DatabasePlan(failure=failure)
         result = database_result(pipeline, plan, DatabaseApplied(), datetime.now(UTC))
-        self._remember(pipeline, None, plan, result)
+        self._remember(pipeline, None, plan, result, None)
         # Nobody knows whether what was found before still holds.
         self._last.pop(pipeline.meta.uid, None)
         return result
@@ -155,7 +165,9 @@ class PipelineDatabase:
         if plan.failure is None:
             applied = await self._act(pipeline, logins, observed, plan)
         result = database_result(pipeline, plan, applied, datetime.now(UTC))
-        self._remember(pipeline, logins, plan, result)
+        # What a migration has made of it is looked at by the next pass.
+        seen = None if applied.migrated_now else observed.catalogue
+        self._remember(pipeline, logins, plan, result, seen)
         return result
 
     async def _gather(self, pipeline: Pipeline, logins: Logins) -> DatabaseObserved:
@@ -331,15 +343,21 @@ class PipelineDatabase:
         logins: Logins | None,
         plan: DatabasePlan,
         result: DatabaseResult,
+        found: ObservedDatabase | None,
     ) -> None:
         """When the schema was found as wanted; which login to read anew."""
         owner = pipeline.meta
         if logins is None or result.error is not None or not result.migrated:
             self._compared.pop(owner.uid, None)
         elif plan.migration is not None:
-            self._compared[owner.uid] = _Compared(
-                generation=owner.generation, logins=logins, at=time.monotonic()
-            )
+            self._compared.pop(owner.uid, None)
+            if found is not None:
+                self._compared[owner.uid] = _Compared(
+                    generation=owner.generation,
+                    logins=logins,
+                    at=time.monotonic(),
+                    fingerprint=found.fingerprint,
+                )
             self._homes[owner.uid] = logins.owner
         forget_refused(self._context, owner, pipeline.spec.database, result.error)
 
@@ -365,6 +383,7 @@ class PipelineDatabase:
         self._kept_up.pop(uid, None)
         self._homes.pop(uid, None)
         self._last.pop(uid, None)
+        self._context.doubted.discard(uid)
 
 
 def _wishes(owner: Meta, votes: Sequence[Vote]) -> tuple[object, ...]:

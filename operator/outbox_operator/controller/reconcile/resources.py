@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
@@ -73,6 +74,7 @@ class OwnedResources:
         live: dict[ResourceId, Body] = {}
         foreign: set[ResourceId] = set()
         seen = self._seen.setdefault(owner.uid, set())
+        unknown: list[Body] = []
         for manifest in manifests:
             which = id_of(manifest)
             if which in had:
@@ -86,11 +88,13 @@ class OwnedResources:
             elif which in seen or (not self._complete and not owner.paused):
                 # A cache that lost its watch for a moment lacks what was made meanwhile: nothing
                 # is said to be deleted before the API server was asked.
-                found = await self._kube.get(ref_of(manifest))
-                if found is not None and self._belongs(owner, found):
-                    live[which] = found
-                elif found is not None:
-                    foreign.add(which)
+                unknown.append(manifest)
+        asked = await asyncio.gather(*(self._kube.get(ref_of(one)) for one in unknown))
+        for manifest, found in zip(unknown, asked, strict=True):
+            if found is not None and self._belongs(owner, found):
+                live[id_of(manifest)] = found
+            elif found is not None:
+                foreign.add(id_of(manifest))
         now, applied = self._clock(), self._applied.get(owner.uid, {})
         # What we want otherwise than before is no contest, and goes at once.
         wanted = {id_of(one) for one in manifests if applied.get(id_of(one)) == _hash(one)}

@@ -2,23 +2,28 @@
 
 An object rests once two passes in a row saw the same, said the same and changed nothing. What else
 its next pass could find is either in Kubernetes, where watches tell, or at its servers. Those are
-asked for all that rest there together, once an interval, and who gets another answer than its last
-pass had is woken. Nothing is decided here and no status is written: that takes a pass, and there is
-one now and then (`catalog_interval`), whatever the answers.
+asked for all that rest there together, once an interval and in full now and then
+(`catalog_interval`); who gets another answer than its last pass had is woken. Nothing is decided
+here: that takes a pass, and there is one now and then (`rest`), whatever the answers. All that is
+written is that the numbers of a status are still the same (`status_refresh`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Mapping, Sequence
+import math
+import random
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from outbox_operator.aio import wait
 from outbox_operator.controller.runtime.objects import version_of
 from outbox_operator.controller.runtime.reconciler import ObjectKey
+from outbox_operator.controller.runtime.schedule import EARLIEST
 from outbox_operator.errors import OutboxError
+from outbox_operator.plan.status.conditions import without_sample_time
 
 if TYPE_CHECKING:
     from outbox_operator.controller.reconcile.context import Context
@@ -34,12 +39,41 @@ class Place(Protocol):
 
     def __hash__(self) -> int: ...
 
-    async def ask(self, context: Context, questions: Sequence[Any]) -> Sequence[object]:
+    async def ask(
+        self, context: Context, questions: Sequence[Any], *, whole: bool
+    ) -> Sequence[object]:
         """Answers in the order of the questions; None: there is none, or only a pass can tell.
+
+        Args:
+            context: Of the process.
+            questions: What is asked.
+            whole: Also for what costs more and is compared now and then.
 
         Raises OutboxError: nobody could be asked.
         """
         ...
+
+
+class Kin:
+    """An object of ours whose numbers a pass over another one took."""
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        self._body = body
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both say the same; when numbers that stay the same were read is no difference."""
+        if not isinstance(other, Kin):
+            return NotImplemented
+        one, two = self._body, other._body
+        return one is two or version_of(one) == version_of(two) or _meaning(one) == _meaning(two)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _meaning(body: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = {key: one for key, one in body["metadata"].items() if key != "resourceVersion"}
+    status = without_sample_time(body.get("status") or {})
+    return {**body, "metadata": metadata, "status": status}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +86,8 @@ class Outside:
         answer: What the pass saw.
         secrets: Names of the Secrets that the pass read.
         digest: Of what they held before it read them.
-        kin: Objects of ours whose numbers it took, and their versions.
+        kin: Objects of ours whose numbers it took.
+        longest_seconds: Until something comes up that only a pass does.
     """
 
     place: Place
@@ -60,14 +95,32 @@ class Outside:
     answer: object
     secrets: frozenset[str]
     digest: str
-    kin: Mapping[ObjectKey, int] = field(default_factory=dict)
+    kin: Mapping[ObjectKey, Kin] = field(default_factory=dict)
+    longest_seconds: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
+class Confirming:
+    """How it is said of an object that its numbers are still the same.
+
+    Attributes:
+        after_seconds: How long that has time at first.
+        every_seconds: And again, each time it was said.
+        say: Given the newest version of the object that is known, says so; the version since.
+    """
+
+    after_seconds: float
+    every_seconds: float
+    say: Callable[[int], Awaitable[int]]
+
+
+@dataclass(slots=True)
 class _Rest:
     outside: Outside
     version: int
     """The newest of the object itself that its pass knew."""
+    confirming: Confirming | None
+    confirm_at: float
 
 
 @dataclass(slots=True)
@@ -75,6 +128,8 @@ class _Group:
     """Those that are asked for together."""
 
     due: float
+    whole_at: float = math.inf
+    """When what is asked now and then is asked as well; begins with the first look."""
     members: dict[ObjectKey, _Rest] = field(default_factory=dict)
     look: asyncio.Task[None] | None = None
 
@@ -105,7 +160,14 @@ class Resting:
     def __len__(self) -> int:
         return len(self._places)
 
-    def rest(self, key: ObjectKey, outside: Outside, version: int, seconds: float) -> None:
+    def rest(
+        self,
+        key: ObjectKey,
+        outside: Outside,
+        version: int,
+        seconds: float,
+        confirming: Confirming | None = None,
+    ) -> None:
         """An object rests from now on.
 
         Args:
@@ -113,15 +175,17 @@ class Resting:
             outside: What its last pass saw.
             version: The newest of the object that this pass knew.
             seconds: How often its place is asked.
+            confirming: How it is said that nothing has changed; None: nobody has to.
         """
         self.leave(key)
-        which = self._places[key] = outside.place, seconds
+        which, now = (outside.place, seconds), asyncio.get_running_loop().time()
+        self._places[key] = which
         group = self._groups.get(which)
         if group is None:
-            due = asyncio.get_running_loop().time() + seconds
-            group = self._groups[which] = _Group(due)
+            group = self._groups[which] = _Group(now + seconds)
             self._changed.set()
-        group.members[key] = _Rest(outside, version)
+        confirm_at = math.inf if confirming is None else now + confirming.after_seconds
+        group.members[key] = _Rest(outside, version, confirming, confirm_at)
 
     def leave(self, key: ObjectKey) -> None:
         """An object does not rest any more: a pass over it begins, or it is gone."""
@@ -159,6 +223,10 @@ class Resting:
     async def _look(self, context: Context, place: Place, group: _Group) -> None:
         """Ask for all members of a group, and wake those for whom something is otherwise."""
         members, answers = dict(group.members), dict[ObjectKey, object]()
+        now = asyncio.get_running_loop().time()
+        whole = group.whole_at <= now
+        if whole or group.whole_at == math.inf:
+            group.whole_at = now + context.settings.catalog_interval_seconds
         try:
             async with asyncio.timeout(LONGEST_SECONDS):
                 asked: dict[ObjectKey, Hashable] = {}
@@ -167,7 +235,7 @@ class Resting:
                         asked[key] = rest.outside.question
                     elif group.members.get(key) is rest:
                         self._wake(context, key)
-                found = await place.ask(context, list(asked.values()))
+                found = await place.ask(context, list(asked.values()), whole=whole)
                 answers = dict(zip(asked, found, strict=True))
         except (OutboxError, TimeoutError) as error:
             log.info("could not look after %d objects that rest: %s", len(members), error)
@@ -180,17 +248,34 @@ class Resting:
                 self._confirmed[key] = answers[key]
                 context.exported.confirm(key)
                 self._record(key.kind, True)
+                await self._confirm(context, key, rest)
             else:
                 self._wake(context, key)
+
+    async def _confirm(self, context: Context, key: ObjectKey, rest: _Rest) -> None:
+        """Say now and then that all is as before."""
+        now = asyncio.get_running_loop().time()
+        if rest.confirming is None or now < rest.confirm_at:
+            return
+        try:
+            rest.version = await rest.confirming.say(rest.version)
+        except OutboxError as error:
+            log.info("could not say that the numbers of %s are the same: %s", key, error)
+            if self._places.get(key) is not None:
+                self._wake(context, key)  # its pass finds out why
+            return
+        # Those that began to rest together need not go on like that.
+        spread = EARLIEST + (1 - EARLIEST) * random.random()  # noqa: S311
+        rest.confirm_at = now + rest.confirming.every_seconds * spread
 
     async def _as_before(self, context: Context, key: ObjectKey, rest: _Rest) -> bool:
         """Whether the object itself, its kin and its Secrets are as its last pass saw them."""
         body = context.objects.get(key)
         if body is None or version_of(body) > rest.version:
             return False  # somebody else has written its status
-        for other, version in rest.outside.kin.items():
+        for other, kin in rest.outside.kin.items():
             found = context.objects.get(other)
-            if found is None or version_of(found) != version:
+            if found is None or Kin(found) != kin:
                 return False
         try:
             await context.enter(key.namespace)

@@ -33,6 +33,7 @@ from outbox_operator.controller.reconcile.resting import Outside
 from outbox_operator.controller.reconcile.secrets import secret_names
 from outbox_operator.controller.reconcile.votes import votes_on
 from outbox_operator.controller.runtime.child_cache import owner_of
+from outbox_operator.controller.runtime.objects import key_of
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.jetstream.stream_config import (
@@ -155,12 +156,10 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
 
     def _wake_consumers(self, resource: Stream) -> None:
         """They wait for the stream, or their durables went with the one before."""
-        for body in self.context.objects.of_kind(meta.CONSUMER, resource.meta.namespace):
-            ref = (body.get("spec") or {}).get("streamRef") or {}
-            if ref.get("name") == resource.meta.name:
-                metadata = body["metadata"]
-                key = ObjectKey(meta.CONSUMER, metadata["namespace"], metadata["name"])
-                self.context.wake(key, "stream created")
+        owner = resource.meta
+        for body in self.context.objects.referring_to(owner.namespace, owner.name):
+            if body["kind"] == meta.CONSUMER:
+                self.context.wake(key_of(body), "stream created")
 
     async def clean_up(self, resource: Stream) -> None:
         """With deletionPolicy Delete: delete the streams that carry our mark."""

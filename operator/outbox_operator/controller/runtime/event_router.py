@@ -16,7 +16,13 @@ from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.v1alpha1.task import REFS
 from outbox_operator.controller.metrics import OperatorMetrics
 from outbox_operator.controller.runtime.child_cache import owner_of
-from outbox_operator.controller.runtime.objects import Body, Objects, key_of, trigger_of
+from outbox_operator.controller.runtime.objects import (
+    Body,
+    Objects,
+    key_of,
+    stream_of,
+    trigger_of,
+)
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.runtime.schedule import Urgency
 
@@ -83,13 +89,13 @@ def dependents(body: Mapping[str, Any], neighbours: Iterable[Body]) -> set[Objec
 
     Args:
         body: An object of ours.
-        neighbours: All our objects of its namespace.
+        neighbours: Our objects of its namespace that may be among them.
     """
     owner = owner_of(body)
     found = set() if owner is None else {owner}
     if body["kind"] == meta.STREAM:
         name = body["metadata"]["name"]
-        found |= {key_of(other) for other in neighbours if _refers_to(other, name)}
+        found |= {key_of(other) for other in neighbours if stream_of(other) == name}
     if body["kind"] in REFS.values():
         kind, name = body["kind"], body["metadata"]["name"]
         tasks = (other for other in neighbours if other["kind"] == meta.TASK)
@@ -99,17 +105,6 @@ def dependents(body: Mapping[str, Any], neighbours: Iterable[Body]) -> set[Objec
         name = (spec.get("consumerRef") or {}).get("name", "")
         found.add(ObjectKey(meta.CONSUMER, body["metadata"]["namespace"], name))
     return found
-
-
-def _refers_to(body: Mapping[str, Any], stream: str) -> bool:
-    spec = body.get("spec") or {}
-    if body["kind"] == meta.PIPELINE:
-        ref = (spec.get("stream") or {}).get("ref")
-    elif body["kind"] == meta.CONSUMER:
-        ref = spec.get("streamRef")
-    else:
-        ref = None
-    return isinstance(ref, dict) and ref.get("name") == stream
 
 
 def _is_about(task: Mapping[str, Any], kind: str, name: str) -> bool:
@@ -182,10 +177,9 @@ class EventRouter:
     def _wake_dependents(
         self, key: ObjectKey, *versions: Body, urgency: Urgency = Urgency.ORDINARY
     ) -> None:
-        kinds = [meta.TASK]
+        neighbours = self._objects.of_kind(meta.TASK, key.namespace)
         if key.kind == meta.STREAM:
-            kinds += [meta.PIPELINE, meta.CONSUMER]
-        neighbours = [body for kind in kinds for body in self._objects.of_kind(kind, key.namespace)]
+            neighbours += self._objects.referring_to(key.namespace, key.name)
         found = {other for body in versions for other in dependents(body, neighbours)}
         for other in sorted(found):
             self._wake(other, f"child:{key.kind}/{key.name}", urgency)

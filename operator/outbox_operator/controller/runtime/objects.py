@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -93,6 +93,18 @@ def _owners(body: Mapping[str, Any]) -> list[str]:
     return [owner["uid"] for owner in references if owner.get("controller")]
 
 
+def stream_of(body: Mapping[str, Any]) -> str | None:
+    """Name of the EventStream that an object refers to, in its own namespace."""
+    spec = body.get("spec") or {}
+    if body["kind"] == meta.PIPELINE:
+        ref = (spec.get("stream") or {}).get("ref")
+    elif body["kind"] == meta.CONSUMER:
+        ref = spec.get("streamRef")
+    else:
+        ref = None
+    return ref.get("name") if isinstance(ref, dict) else None
+
+
 def trimmed(body: Mapping[str, Any]) -> Body:
     """The body without the bookkeeping of field managers, which is half of it, and without long
     lists of tasks.
@@ -139,7 +151,9 @@ class Objects:
         self._bodies: dict[str, dict[ObjectKey, Body]] = defaultdict(dict)
         """By kind first: passes ask for all objects of a kind."""
         self._elsewhere: dict[str, dict[ObjectKey, Body]] = defaultdict(dict)
-        self._owned: dict[str, set[ObjectKey]] = defaultdict(set)
+        self._owned: defaultdict[str, set[ObjectKey]] = defaultdict(set)
+        self._referring: defaultdict[tuple[str, str], set[ObjectKey]] = defaultdict(set)
+        """By namespace and name of an EventStream: there may be thousands in a namespace."""
         self._watched: dict[ObjectKey, int] = {}
         """Version the watch last told us of; a list does not change it."""
         self._deleted: dict[ObjectKey, int] = {}
@@ -202,6 +216,11 @@ class Objects:
         """All objects of ours that another one of ours controls."""
         return [self._bodies[key.kind][key] for key in sorted(self._owned.get(uid, ()))]
 
+    def referring_to(self, namespace: str, stream: str) -> list[Body]:
+        """All objects of ours that name an EventStream."""
+        keys = sorted(self._referring.get((namespace, stream), ()))
+        return [self._bodies[key.kind][key] for key in keys]
+
     def _known(self, key: ObjectKey) -> Body | None:
         return (self._bodies if self.is_ours(key) else self._elsewhere)[key.kind].get(key)
 
@@ -211,18 +230,27 @@ class Objects:
             body = self._elsewhere[key.kind][key] = stub(raw)
             return body
         body = self._bodies[key.kind][key] = trimmed(raw)
-        for uid in _owners(body):
-            self._owned[uid].add(key)
+        for index, name in self._places(key, body):
+            index[name].add(key)
         return body
 
     def _drop(self, key: ObjectKey) -> Body | None:
         away = self._elsewhere[key.kind].pop(key, None)
         body = self._bodies[key.kind].pop(key, None)
-        for uid in _owners(body or {}):
-            self._owned[uid].discard(key)
-            if not self._owned[uid]:
-                del self._owned[uid]
+        for index, name in () if body is None else self._places(key, body):
+            index[name].discard(key)
+            if not index[name]:
+                del index[name]
         return body or away
+
+    def _places(
+        self, key: ObjectKey, body: Body
+    ) -> Iterator[tuple[defaultdict[Any, set[ObjectKey]], Any]]:
+        """Where an object stands in the indexes."""
+        for uid in _owners(body):
+            yield self._owned, uid
+        if (stream := stream_of(body)) is not None:
+            yield self._referring, (key.namespace, stream)
 
     def observed(self, body: Mapping[str, Any]) -> tuple[Body | None, Body]:
         """The watch brought an object: returns the bodies before and now.

@@ -162,6 +162,7 @@ class ObservedDatabase:
         identity: Which database this is, whatever it is called: system identifier of the server,
             and OID; None: nobody asked.
         cursor_systems: System identifiers of the servers that the cursors are of.
+        fingerprint: Stands for all that the catalog says.
     """
 
     server_version: int
@@ -181,6 +182,7 @@ class ObservedDatabase:
     cursor_shards: frozenset[int] = frozenset()
     identity: str | None = None
     cursor_systems: frozenset[str] = frozenset()
+    fingerprint: str = field(default="", compare=False)
 
     @property
     def is_copy(self) -> bool:

@@ -251,7 +251,7 @@ def worth_writing(
 
 def says_the_same(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Whether two rendered statuses differ in nothing but when the numbers were read."""
-    return _without_sample_time(before) == _without_sample_time(after)
+    return without_sample_time(before) == without_sample_time(after)
 
 
 def _sampled_at(status: Mapping[str, Any]) -> str | None:
@@ -260,11 +260,22 @@ def _sampled_at(status: Mapping[str, Any]) -> str | None:
     return str(value) if value else None
 
 
-def _without_sample_time(status: Mapping[str, Any]) -> dict[str, Any]:
+def without_sample_time(status: Mapping[str, Any]) -> dict[str, Any]:
+    """A rendered status without when its numbers were read."""
     rest = {key: value for key, value in status.items() if key != "sampledAt"}
     if isinstance(rest.get("outbox"), Mapping):
         rest["outbox"] = {k: v for k, v in rest["outbox"].items() if k != "sampledAt"}
     return rest
+
+
+def with_sample_time(status: Mapping[str, Any], now: datetime) -> dict[str, Any] | None:
+    """A rendered status whose numbers are those of now; None: it has none."""
+    said, outbox = stamp(now), status.get("outbox")
+    if status.get("sampledAt"):
+        return {**status, "sampledAt": said}
+    if isinstance(outbox, Mapping) and outbox.get("sampledAt"):
+        return {**status, "outbox": {**outbox, "sampledAt": said}}
+    return None
 
 
 def unchanged_apart_from(

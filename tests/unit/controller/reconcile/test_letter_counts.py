@@ -58,3 +58,12 @@ async def test_what_could_not_be_taken_in_is_tried_again(left: bool, tries: int)
     server.collected = 0
     await counts.look(RESOURCE, SOURCE, cast(Any, server))
     assert server.collected == 0
+
+
+async def test_an_empty_stream_is_not_asked_for_letters() -> None:
+    server, counts = Server(left=False, stream=ObservedStream(name="D")), LetterCounts()
+    seen = await counts.look(RESOURCE, SOURCE, cast(Any, server))
+    assert (seen, server.collected) == (LettersSeen(0, server.stream), 0)
+    server.stream = ObservedStream(name="D", messages=1)
+    seen = await counts.look(RESOURCE, SOURCE, cast(Any, server))
+    assert (seen.count, server.collected) == (1, 1)

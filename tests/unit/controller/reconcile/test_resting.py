@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from outbox_operator.adapters.kubernetes.transport import WriteConflictError
 from outbox_operator.api import meta
 from outbox_operator.controller.exported import Exported
 from outbox_operator.controller.reconcile.background import Background
@@ -20,7 +21,7 @@ from outbox_operator.controller.reconcile.nats_connections import NatsConnection
 from outbox_operator.controller.reconcile.pipeline import counted_from
 from outbox_operator.controller.reconcile.postgres_connections import PostgresConnections
 from outbox_operator.controller.reconcile.redis_connections import RedisConnections
-from outbox_operator.controller.reconcile.resting import Outside
+from outbox_operator.controller.reconcile.resting import Confirming, Kin, Outside
 from outbox_operator.controller.reconcile.room import Room
 from outbox_operator.controller.reconcile.secrets import Secrets
 from outbox_operator.controller.runtime.child_cache import Children
@@ -43,11 +44,15 @@ class Server:
 
     answers: dict[object, object] = field(default_factory=dict)
     asked: int = 0
+    wholes: int = 0
     error: Exception | None = None
     hangs: bool = False
 
-    async def ask(self, _context: Context, questions: Sequence[Any]) -> Sequence[object]:
+    async def ask(
+        self, _context: Context, questions: Sequence[Any], *, whole: bool
+    ) -> Sequence[object]:
         self.asked += 1
+        self.wholes += whole
         if self.hangs:
             await asyncio.Event().wait()
         if self.error is not None:
@@ -63,22 +68,29 @@ class World:
     secrets: dict[str, bytes]
     woken: list[ObjectKey]
 
-    def put(self, key: ObjectKey, version: int) -> None:
+    def put(self, key: ObjectKey, version: int, **status: object) -> None:
         metadata = {
             "name": key.name, "namespace": key.namespace, "uid": str(key),
             "resourceVersion": str(version),
         }  # fmt: skip
-        self.context.objects.observed({"kind": key.kind, "metadata": metadata})
+        self.context.objects.observed({"kind": key.kind, "metadata": metadata, "status": status})
 
-    async def rest(self, server: Server, *, key: ObjectKey = KEY, answer: object = "a") -> None:
+    async def rest(
+        self,
+        server: Server,
+        *,
+        key: ObjectKey = KEY,
+        answer: object = "a",
+        confirming: Confirming | None = None,
+    ) -> None:
         """As a pass does it that saw version 5 of the object, and 7 of its kin."""
         server.answers[key] = answer
         digest = await self.context.secrets.digest("shop", {"db"})
         outside = Outside(
             place=server, question=key, answer=answer, secrets=frozenset({"db"}),
-            digest=digest, kin={KIN: 7},
+            digest=digest, kin={KIN: Kin(self.context.objects.get(KIN) or {})},
         )  # fmt: skip
-        self.context.resting.rest(key, outside, 5, SECONDS)
+        self.context.resting.rest(key, outside, 5, SECONDS, confirming)
 
     async def looks(self, server: Server, count: int = 3) -> None:
         """Wait until so many looks at a server have begun, the last but one of which has ended."""
@@ -152,7 +164,7 @@ async def test_who_sees_something_else_is_woken_alone(world: World, what: str) -
             world.put(KEY, 6)
         case "kin":
             world.context.resting.leave(OTHER)
-            world.put(KIN, 8)
+            world.put(KIN, 8, messages=1)
         case "secret":
             world.context.resting.leave(OTHER)
             world.secrets["url"] = b"two"
@@ -187,8 +199,10 @@ async def test_an_answer_that_a_pass_was_faster_than_wakes_nobody(world: World) 
     class Slow(Server):
         go = asyncio.Event()
 
-        async def ask(self, context: Context, questions: Sequence[Any]) -> Sequence[object]:
-            answers = await super().ask(context, questions)
+        async def ask(
+            self, context: Context, questions: Sequence[Any], *, whole: bool
+        ) -> Sequence[object]:
+            answers = await super().ask(context, questions, whole=whole)
             await self.go.wait()
             return answers
 
@@ -230,6 +244,45 @@ async def test_a_pass_learns_once_what_a_look_confirmed_last(world: World) -> No
     world.context.resting.leave(KEY)
     assert world.context.resting.confirmed(KEY) == "a"
     assert world.context.resting.confirmed(KEY) is None
+
+
+async def test_kin_whose_numbers_were_confirmed_wakes_nobody(world: World) -> None:
+    server = Server()
+    await world.rest(server)
+    world.put(KIN, 8, sampledAt="2026-01-31T00:00:00Z")
+    await world.looks(server)
+    assert world.woken == []
+
+
+async def test_now_and_then_all_is_asked(world: World) -> None:
+    server, settings = Server(), replace(world.context.settings, catalog_interval_seconds=0.02)
+    object.__setattr__(world.context, "settings", settings)
+    await world.rest(server)
+    await eventually(lambda: server.wholes > 1, "all was asked")
+    assert server.asked > server.wholes
+
+
+async def test_that_nothing_changes_is_said_now_and_then(world: World) -> None:
+    server, said = Server(), list[int]()
+
+    async def say(version: int) -> int:
+        said.append(version)
+        world.put(KEY, version + 1)
+        return version + 1
+
+    await world.rest(server, confirming=Confirming(0.02, 0.001, say))
+    assert said == []
+    await eventually(lambda: len(said) > 2, "it was said again and again")
+    assert (said[:3], world.woken) == ([5, 6, 7], [])
+
+
+async def test_who_finds_something_newer_said_has_a_pass(world: World) -> None:
+    async def say(_version: int) -> int:
+        raise WriteConflictError("somebody was faster")
+
+    await world.rest(Server(), confirming=Confirming(0.0, 60.0, say))
+    await eventually(lambda: world.woken, "it was woken")
+    assert world.woken == [KEY]
 
 
 NUMBERS = OutboxNumbers(

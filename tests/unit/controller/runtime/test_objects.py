@@ -174,3 +174,24 @@ def test_an_object_that_came_and_went_unseen_leaves_no_debt() -> None:
     objects.compare(meta.STREAM, [], 8, None)
     clock.now = 1000
     assert objects.behind_seconds() == 0
+
+
+def test_who_refers_to_a_stream_is_found_as_long_as_it_does() -> None:
+    objects = Objects()
+
+    def consumer(version: int, stream: str | None) -> dict[str, Any]:
+        spec = {} if stream is None else {"streamRef": {"name": stream}}
+        return {**body("reader", version), "kind": meta.CONSUMER, "spec": spec}
+
+    def readers(stream: str) -> list[str]:
+        return [one["metadata"]["name"] for one in objects.referring_to("shop", stream)]
+
+    objects.observed(consumer(1, "orders"))
+    assert (readers("orders"), objects.referring_to("bank", "orders")) == (["reader"], [])
+    objects.observed(consumer(2, "invoices"))
+    assert (readers("orders"), readers("invoices")) == ([], ["reader"])
+    objects.observed(consumer(3, None))
+    assert readers("invoices") == []
+    objects.observed(consumer(4, "orders"))
+    objects.lost(consumer(5, "orders"))
+    assert readers("orders") == []

@@ -1,12 +1,12 @@
 -- Everything the catalog says about our objects, as one JSON document. Needs no right at all.
---   $1 schema   $2 names of tables   $3 name of the sequence
---   $4 names of functions   $5 types of their arguments
---   $6 name of the trigger's function   $7 name of the trigger
+--   {named} schema   {arguments} types of the arguments of functions
+--   $1 names of tables   $2 name of the sequence   $3 names of functions
+--   $4 name of the trigger's function   $5 name of the trigger
 WITH ours AS (
     SELECT c.oid, c.relname, c.relkind, c.relowner
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = $1 AND c.relname = ANY ($2::text[])
+    WHERE n.nspname = {named} AND c.relname = ANY ($1::text[])
 )
 SELECT jsonb_build_object(
     'server_version', current_setting('server_version_num')::integer,
@@ -20,7 +20,7 @@ SELECT jsonb_build_object(
             'may_create', has_schema_privilege(n.oid, 'CREATE'),
             'comment', obj_description(n.oid, 'pg_namespace'))
         FROM pg_catalog.pg_namespace n
-        WHERE n.nspname = $1
+        WHERE n.nspname = {named}
     ),
     'tables', (
         SELECT jsonb_object_agg(o.relname, jsonb_build_object(
@@ -76,25 +76,25 @@ SELECT jsonb_build_object(
         FROM pg_catalog.pg_sequence s
         JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = $1 AND c.relname = $3
+        WHERE n.nspname = {named} AND c.relname = $2
     ),
     'functions', (
         SELECT jsonb_object_agg(p.proname, p.prosrc)
         FROM pg_catalog.pg_proc p
         JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-        WHERE n.nspname = $1 AND p.proname = ANY ($4::text[])
-          AND oidvectortypes(p.proargtypes) = $5
+        WHERE n.nspname = {named} AND p.proname = ANY ($3::text[])
+          AND oidvectortypes(p.proargtypes) = {arguments}
     ),
     'wakeup_source', (
         SELECT p.prosrc
         FROM pg_catalog.pg_proc p
         JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-        WHERE n.nspname = $1 AND p.proname = $6 AND p.pronargs = 0
+        WHERE n.nspname = {named} AND p.proname = $4 AND p.pronargs = 0
     ),
     'wakeup_trigger', (
         SELECT t.tgenabled IN ('O', 'A')
         FROM pg_catalog.pg_trigger t
         JOIN ours o ON o.oid = t.tgrelid
-        WHERE t.tgname = $7
+        WHERE t.tgname = $5
     )
 )::text
