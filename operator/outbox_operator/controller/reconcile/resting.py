@@ -69,6 +69,13 @@ class Kin:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def says_still(self, body: Mapping[str, Any]) -> bool:
+        """Whether it says the same by now. The newest body is kept, and no other beside it."""
+        same = self == Kin(body)
+        if same:
+            self._body = body
+        return same
+
 
 def _meaning(body: Mapping[str, Any]) -> dict[str, Any]:
     metadata = {key: one for key, one in body["metadata"].items() if key != "resourceVersion"}
@@ -275,7 +282,7 @@ class Resting:
             return False  # somebody else has written its status
         for other, kin in rest.outside.kin.items():
             found = context.objects.get(other)
-            if found is None or Kin(found) != kin:
+            if found is None or not kin.says_still(found):
                 return False
         try:
             await context.enter(key.namespace)
