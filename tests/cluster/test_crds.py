@@ -248,7 +248,7 @@ def test_server_defaults_equal_model_defaults(
             "mode Disable uses no certificates",
         ),
         ("pipeline", {"database.host": "/tmp"}, "spec.database.host in body should match"),
-        ("stream", {"name": "a.b"}, "spec.name in body should match"),
+        ("stream", {"name": "a.b"}, "the name of a JetStream stream has no dots"),
         ("stream", {"subjects": None}, "set subjects, a mirror or sources"),
         ("stream", {"subjects": ["has space"]}, "spec.subjects[0] in body should match"),
         ("stream", {"mirror": {"name": "X"}}, "a mirror has no subjects of its own"),
