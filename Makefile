@@ -164,6 +164,10 @@ bench-relay: setup ## Speed, latency and costs of the relay, into build/bench/re
 bench-consumer: setup ## Speed and costs of handling events and of the library, into build/bench/consumer.json
 	PYTHONPATH=tests $(RUN) python -m bench.consumer --soak-seconds $(call quoted,$(SOAK_SECONDS))
 
+.PHONY: bench-dev
+bench-dev: setup ## How soon `outbox dev` is ready, into build/bench/dev.json; two minutes
+	PYTHONPATH=tests $(RUN) python -m bench.dev
+
 .PHONY: bench-archive
 bench-archive: setup ## Speed and size of an archive, its queries and seals, into build/bench/archive.json
 	PYTHONPATH=tests $(RUN) python -m bench.archive
@@ -179,7 +183,7 @@ bench-decisions: setup ## Own ways beside the libraries' own, into build/bench/d
 .PHONY: bench-page
 bench-page: setup ## docs/explanation/performance.md and the charts, from the last runs
 	mkdir -p docs/explanation/figures
-	for part in relay peers consumer archive autoscaling; do \
+	for part in relay peers consumer archive dev autoscaling; do \
 		cp build/bench/$$part.json docs/explanation/figures/ || echo "bench-page: $$part stays as it is"; \
 	done
 	$(RUN) python hack/generate

@@ -109,3 +109,22 @@ def soak(found: Figures) -> str:
         ("slope of memory, MB a minute", rss["slope_per_minute"]),
     ]  # fmt: skip
     return table(["", "found"], rows)
+
+
+def dev(found: Figures) -> str:
+    """How soon `outbox dev` is ready."""
+    parts = (
+        ("until relay and consumer are ready", "ready_s"),
+        ("of that, until servers, tables and streams are there", "set_up_s"),
+        ("CPU of all processes, start and end", "cpu_s"),
+    )
+    rows = [
+        (words, *(f"{found[part][one]:.2f}" for one in ("min", "median", "max")))
+        for words, part in parts
+    ]
+    return (
+        table(["seconds", "least", "median", "most"], rows)
+        + f"\n{found['rounds']} starts in a folder that was used before, on {found['cores']} cores "
+        f"({found['cpu']}) at a load of {found['load']:.1f}. The very first one, which makes the "
+        f"database: {found['first_ready_s']:.1f} s.\n"
+    )

@@ -21,7 +21,7 @@ FOLDER: Final = Path("docs/explanation")
 PAGE: Final = FOLDER / "performance.md"
 FIGURES: Final = FOLDER / "figures"
 CHARTS: Final = FOLDER / "img"
-_FILES: Final = ("relay.json", "peers.json", "consumer.json", "archive.json")
+_FILES: Final = ("relay.json", "peers.json", "consumer.json", "archive.json", "dev.json")
 _BLOCK: Final = re.compile(r"(<!-- figures: ([a-z_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -32,7 +32,7 @@ def files(root: Path) -> dict[Path, str]:
 
 
 def render(
-    page: str, relay: Figures, peers: Figures, consumer: Figures, archive: Figures
+    page: str, relay: Figures, peers: Figures, consumer: Figures, archive: Figures, dev: Figures
 ) -> dict[Path, str]:
     """The page with its blocks drawn anew, and its charts.
 
@@ -41,6 +41,7 @@ def render(
         peers: As `make bench-peers` writes them, or empty.
         consumer: As `make bench-consumer` writes them; any part may be missing.
         archive: As `make bench-archive` writes them, or empty.
+        dev: As `make bench-dev` writes them, or empty.
     """
     charts: dict[Path, str] = {}
     blocks = (
@@ -67,9 +68,10 @@ def render(
         _Block("duplicates", lambda: handling.duplicates(consumer), ("duplicates",)),
         _Block("library", lambda: handling.library(consumer["client"]), ("client",)),
         _Block("soak", lambda: handling.soak(consumer["soak"]), ("soak",)),
+        _Block("dev", lambda: handling.dev(dev["dev"]), ("dev",)),
         _Block("archive", lambda: archiving.figures(archive), ("archive",)),
     )  # fmt: skip
-    found = {**archive, **consumer, **peers, **relay}
+    found = {**dev, **archive, **consumer, **peers, **relay}
     texts = {}
     for block in blocks:
         missing = [part for part in block.needs if part not in found]
@@ -81,7 +83,9 @@ def render(
             charts[CHARTS / f"{block.name}.svg"] = block.chart()
             texts[block.name] += f"\n![{block.name}](img/{block.name}.svg)\n"
     if found:
-        texts["conditions"] += "\nRaw figures: " + _raw(relay, peers, consumer, archive) + ".\n"
+        texts["conditions"] += (
+            "\nRaw figures: " + _raw(relay, peers, consumer, archive, dev) + ".\n"
+        )
     drawn = _BLOCK.sub(lambda match: f"{match[1]}\n{texts[match[2]]}\n{match[3]}", page)
     return {PAGE: drawn, **charts}
 

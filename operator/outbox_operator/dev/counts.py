@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import http.client
 import re
 from typing import Final
-
-import aiohttp
 
 _ACKNOWLEDGED: Final = re.compile(
     r'^outbox_consumer_processed_total\{(?:.*,)?outcome="ack"[,}].*? (\S+)$', re.MULTILINE
@@ -40,22 +40,26 @@ def acknowledged(metrics: str) -> int:
     return round(sum(map(float, numbers)))
 
 
-async def metrics_of(session: aiohttp.ClientSession, port: int) -> str | None:
+async def metrics_of(port: int) -> str | None:
     """The text of a process's metrics; None: it does not answer."""
-    found = await _get(session, port, "metrics")
+    found = await asyncio.to_thread(_get, port, "metrics")
     return None if found is None else found[1]
 
 
-async def is_ready(session: aiohttp.ClientSession, port: int) -> bool:
+async def is_ready(port: int) -> bool:
     """Whether a process says that it is ready."""
-    found = await _get(session, port, "readyz")
+    found = await asyncio.to_thread(_get, port, "readyz")
     return found is not None and found[0] == 200
 
 
-async def _get(session: aiohttp.ClientSession, port: int, path: str) -> tuple[int, str] | None:
-    timeout = aiohttp.ClientTimeout(total=_SECONDS)
+def _get(port: int, path: str) -> tuple[int, str] | None:
+    """Ask a process of this machine; a client of more than that takes longer to import."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_SECONDS)
     try:
-        async with session.get(f"http://127.0.0.1:{port}/{path}", timeout=timeout) as answer:
-            return answer.status, await answer.text()
-    except (aiohttp.ClientError, TimeoutError, ValueError):
+        connection.request("GET", f"/{path}")
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    except (OSError, http.client.HTTPException, ValueError):
         return None
+    finally:
+        connection.close()

@@ -11,8 +11,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import aiohttp
-
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.aio import wait
@@ -88,10 +86,10 @@ class Live:
             apply: Called when one of them has changed.
             began: When the start began, as `time.monotonic` counts.
         """
-        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._table(session))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._table())
             tasks.create_task(self._repeat_news())
-            tasks.create_task(self._ready(session, began))
+            tasks.create_task(self._ready(began))
             if sources is not None:
                 tasks.create_task(self._reload(sources))
             if manifests:
@@ -117,13 +115,13 @@ class Live:
         while not await wait(self._stop, _SAID_SECONDS):
             self.say_news()
 
-    async def _ready(self, session: aiohttp.ClientSession, began: float) -> None:
+    async def _ready(self, began: float) -> None:
         """Say when all processes are ready, once."""
         names = set(self._said)
         while names and not await wait(self._stop, _READY_SECONDS):
             ports = self._processes.ports
             for name in [one for one in names if one in ports]:
-                if await counts.is_ready(session, ports[name]):
+                if await counts.is_ready(ports[name]):
                     names.discard(name)
         if not names:
             self._say(f"ready after {time.monotonic() - began:.1f} s")
@@ -156,7 +154,7 @@ class Live:
                 await apply()
             waiting = changed
 
-    async def _table(self, session: aiohttp.ClientSession) -> None:
+    async def _table(self) -> None:
         before: Sample | None = None
         database_url = self._where.database_url_file.read_text()
         while not self._stop.is_set():
@@ -166,7 +164,7 @@ class Live:
                     setup.jetstream(self._where.nats_url) as streams,
                 ):
                     while not self._stop.is_set():
-                        now = await self._sample(admin, streams, session)
+                        now = await self._sample(admin, streams)
                         self._show(render(now, before, self._restarted()))
                         before = now
                         await wait(self._stop, _SAMPLE_SECONDS)
@@ -181,9 +179,7 @@ class Live:
             if times
         ]
 
-    async def _sample(
-        self, admin: PostgresAdmin, streams: JetStreamAdmin, session: aiohttp.ClientSession
-    ) -> Sample:
+    async def _sample(self, admin: PostgresAdmin, streams: JetStreamAdmin) -> Sample:
         """The numbers of now."""
         resources = self._resources
         letters = {one.meta.key: await self._letters(streams, one) for one in resources.consumers}
@@ -207,7 +203,7 @@ class Live:
         consumers = [
             one
             for consumer in resources.consumers
-            if (one := await self._consumer(consumer, streams, session, letters)) is not None
+            if (one := await self._consumer(consumer, streams, letters)) is not None
         ]
         return Sample(
             seconds=time.monotonic(), pipelines=tuple(pipelines), consumers=tuple(consumers)
@@ -217,7 +213,6 @@ class Live:
         self,
         consumer: Consumer,
         streams: JetStreamAdmin,
-        session: aiohttp.ClientSession,
         letters: Mapping[str, int],
     ) -> ConsumerNumbers | None:
         """None: its durable consumer is gone."""
@@ -231,7 +226,7 @@ class Live:
             pending=found.pending,
             ack_pending=found.ack_pending,
             redelivered=found.redelivered,
-            handled=await self._handled_by(name, session),
+            handled=await self._handled_by(name),
             dead_letters=letters[consumer.meta.key],
             runs=self._runs(name),
         )
@@ -241,12 +236,12 @@ class Live:
             return "here"
         return "ended" if name in self._said else "elsewhere"
 
-    async def _handled_by(self, name: str, session: aiohttp.ClientSession) -> int | None:
+    async def _handled_by(self, name: str) -> int | None:
         handled = self._handled.get(name)
         if handled is None:
             return None
         port = self._processes.ports.get(name)
-        metrics = None if port is None else await counts.metrics_of(session, port)
+        metrics = None if port is None else await counts.metrics_of(port)
         return handled.total if metrics is None else handled.said(counts.acknowledged(metrics))
 
     async def _letters(self, streams: JetStreamAdmin, consumer: Consumer) -> int:
