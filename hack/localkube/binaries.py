@@ -73,6 +73,7 @@ COMPONENTS = {
         Component("registry", "registry", "github.com/distribution/distribution/v3/cmd/registry"),
         Component("actionlint", "actionlint", "github.com/rhysd/actionlint/cmd/actionlint"),
         Component("cosign", "cosign", "github.com/sigstore/cosign/v2/cmd/cosign"),
+        Component("krew", "krew", "sigs.k8s.io/krew/cmd/krew"),
         Component("kind", "kind", "sigs.k8s.io/kind"),
         Component("kind-check", "kind", "./check"),
         Component("otelcol", "otelcol", "./collector"),

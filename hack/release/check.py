@@ -163,7 +163,7 @@ def prove(steps: Steps, cluster: Cluster, scratch: Path, *, quick: bool) -> None
             if ledger.problems():
                 raise ReleaseError("\n".join(ledger.problems()))
             steps.facts["orders"] = len(ledger.committed)
-        with steps.step("plugin from its archive"):
+        with steps.step("plugin from its archive, by krew"):
             run_plugin(kubectl, newer, scratch)
         with steps.step("remove"):
             helm(registry, kubectl, "uninstall")
@@ -336,12 +336,19 @@ def images_of(kubectl: Kubectl, namespace: str, selector: str) -> set[str]:
 
 
 def run_plugin(kubectl: Kubectl, folder: Path, scratch: Path) -> None:
-    """Unpack the archive as krew does, and ask the cluster by it."""
-    [archive] = folder.glob("kubectl-outbox-*.tar.gz")
-    place = scratch / "plugin"
-    place.mkdir()
-    subprocess.run(["tar", "--extract", f"--file={archive}"], cwd=place, check=True, timeout=60)
-    environment = {**kubectl.environment(), "PATH": f"{place}:{os.environ['PATH']}"}
+    """Install the plugin as the README says, from its files by krew, and ask the cluster by it."""
+    place = scratch / "krew"
+    environment = {
+        **kubectl.environment(),
+        "KREW_ROOT": str(place),
+        "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
+    }
+    words = readme("kubectl krew install ")[2:]
+    words[-1] = words[-1].replace("linux-amd64", here().replace("/", "-"))
+    subprocess.run(
+        [publish.program("krew"), *words],
+        cwd=folder, env=environment, check=True, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
     said = subprocess.run(
         [kubectl.program, "outbox", "status", "-n", "shop", "-o", "json"],
         env=environment, check=True, capture_output=True, text=True, timeout=120,
