@@ -64,6 +64,13 @@ demo: ## A cluster, the operator and a small shop, live; ends with a check that 
 demo-down: ## Remove all that `make demo` made
 	$(BARE) hack/demo --cluster $(call quoted,$(CLUSTER)) --down
 
+.PHONY: demo-picture
+demo-picture: setup ## The README's picture, of a run of the demo of its own; removes the cluster at the end
+	mkdir -p build
+	$(BARE) hack/demo --cluster $(call quoted,$(CLUSTER)) | tee build/demo.txt
+	$(BARE) hack/demo --cluster $(call quoted,$(CLUSTER)) --down
+	$(RUN) python hack/demo/picture.py build/demo.txt docs/img/demo.svg
+
 .PHONY: test
 test: setup tools check ## Everything: check, then all tests; installs and builds what they need
 	$(PYTEST) $(TIERS) $(ARGS)

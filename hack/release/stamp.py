@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 _VERSION = re.compile(r"\d+\.\d+\.\d+((a|b|rc)\d+)?")
+_IMAGE = re.compile(r"!\[([^\]]*)\]\((?!https?://)([^)\s]+)\)")
 _LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?://|#|mailto:)([^)\s]+)\)")
 
 
@@ -127,8 +128,13 @@ def crd(text: str, release: Release) -> str:
 
 
 def readme(text: str, release: Release) -> str:
-    """The README as a package index shows it: links lead to the sources, or are words only."""
+    """The README as a package index shows it: links lead to the sources, or are words only.
+
+    Pictures come from the sources, or are not there.
+    """
     base = f"{release.source}/blob/v{release.version}/"
+    raw = f"{release.source}/raw/v{release.version}/"
+    text = _IMAGE.sub(rf"![\1]({raw}\2)" if release.source else "", text)
     return _LINK.sub(rf"[\1]({base}\2)" if release.source else r"\1", text)
 
 

@@ -66,8 +66,9 @@ def test_every_resource_definition_says_which_release_it_is_of() -> None:
 
 def test_readme_of_an_index_has_no_link_that_leads_nowhere() -> None:
     text = "[a](docs/a.md) [b](https://b.example) [c](#here) ![d](d.svg)"
-    assert stamp.readme(text, RELEASE) == "a [b](https://b.example) [c](#here) ![d](d.svg)"
+    assert stamp.readme(text, RELEASE) == "a [b](https://b.example) [c](#here) "
     assert "[a](https://forge.example/outbox/blob/v0.2.0/docs/a.md)" in stamp.readme(text, PUBLIC)
+    assert "![d](https://forge.example/outbox/raw/v0.2.0/d.svg)" in stamp.readme(text, PUBLIC)
     assert "](docs/" not in stamped("README.md", RELEASE)
 
 
