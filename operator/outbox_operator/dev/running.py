@@ -85,7 +85,7 @@ class Running:
             live.say_news()
 
     def _jobs(self, resources: Resources) -> list[Job]:
-        """Raises SpecError: there is no consumer for an endpoint."""
+        """Make the jobs of all. Raises SpecError: there is no consumer for an endpoint."""
         endpoints = {
             resources.consumer_with_http_handler(name): url
             for name, url in self._options.endpoints.items()

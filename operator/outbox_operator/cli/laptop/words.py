@@ -9,8 +9,11 @@ import re
 from typing import Final
 
 VERBS: Final = frozenset(
-    ("dlq", "emit", "lag", "logs", "nats", "psql", "rebase", "replay", "reset", "status", "verify")
-)
+    (
+        "archive", "dlq", "emit", "lag", "logs", "nats", "psql", "rebase", "replay", "reset",
+        "status", "verify",
+    )
+)  # fmt: skip
 """What `outbox dev` has; to the other verbs nothing on a laptop answers."""
 _AGAIN: Final = "start `outbox dev` again"
 _NAME: Final = r"[\w.-]*\w"
