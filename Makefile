@@ -154,6 +154,13 @@ bench-reconcile: setup ## Times and costs of reconciling, into build/bench/recon
 bench-scale: setup ## What 200 and 1,000 idle pipelines cost one operator, into build/bench/scale.json; an hour
 	PYTHONPATH=tests $(RUN) python -m bench.scale
 
+# How many pipelines `make bench-slices` makes, and into how many slices it divides them:
+PIPELINES ?= 5000
+SLICES ?= 3
+.PHONY: bench-slices
+bench-slices: setup ## What 5,000 pipelines cost three leaders, into build/bench/slices.json; hours; PIPELINES SLICES
+	PYTHONPATH=tests $(RUN) python -m bench.slices --pipelines $(call quoted,$(PIPELINES)) --slices $(call quoted,$(SLICES))
+
 .PHONY: bench-neighbours
 bench-neighbours: setup ## How long one waits beside 200 pipelines whose PostgreSQL hangs, into build/bench/neighbours.json
 	PYTHONPATH=tests $(RUN) python -m bench.neighbours

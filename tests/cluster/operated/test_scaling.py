@@ -134,18 +134,21 @@ async def test_a_consumers_pods_follow_its_messages(world: World) -> None:
 
 
 async def test_no_pods_while_nothing_waits_and_one_with_the_first_event(world: World) -> None:
-    """Of each lane by itself: the keys of the others are no reason."""
+    """Of each lane by itself: the keys of the others are no reason. An inbox is none either."""
     document = scaled_by_load(world)
     document["spec"]["relay"] = {"replicas": 0}
     scaling = {**AUTOSCALING, "minReplicas": 0}
     document["spec"]["consumers"] = [
         {"name": "billing", "handler": HANDLER, "autoscaling": scaling, "ordering": "PerKey",
          "lanes": 2},
+        {"name": "ledger", "handler": HANDLER, "autoscaling": scaling,
+         "inbox": {"connectionSecretRef": {"name": "database"}}},
     ]  # fmt: skip
     world.apply(world.secret("database", url=world.database), document)
     lane = ("EventConsumer", "orders-billing-0")
     world.wait_ready(*lane)
     wait_replicas(world, "orders-billing-0-consumer", 0)
+    wait_replicas(world, "orders-ledger-consumer", 0)
     part = world.wait_condition(*lane, "WorkloadAvailable", "True")
     assert part["reason"] == "ScaledToZero"
     async with connected(world.nats) as client:
@@ -153,11 +156,14 @@ async def test_no_pods_while_nothing_waits_and_one_with_the_first_event(world: W
             await client.publish(f"{world.prefix}.orders.2.order.created", b"{}")
             await client.flush(30)
             wait_replicas(world, "orders-billing-0-consumer", 1)
+            wait_replicas(world, "orders-ledger-consumer", 1)
             world.wait_event("orders-billing-0", "Scaled", "from 0 to 1 pod: 1 messages wait")
             world.pods_ready("orders-billing-0-consumer", 1)
+            world.pods_ready("orders-ledger-consumer", 1)
             # All is handled, as far as anybody sees.
             await client.jetstream().purge_stream(f"{world.prefix}-orders")
             wait_replicas(world, "orders-billing-0-consumer", 0)
+            wait_replicas(world, "orders-ledger-consumer", 0)
             world.wait_ready(*lane)
     assert not [one for one in world.events("orders-billing-1") if one["reason"] == "Scaled"]
     world.wait_ready(*PIPELINE)
