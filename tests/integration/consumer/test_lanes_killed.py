@@ -1,7 +1,6 @@
 """Lanes while their pods are killed: nothing lost, done twice by effect, or overtaken within a key.
 
-`LANES` and `LANES_SECONDS` make it longer: `LANES=5 LANES_SECONDS=180` is the run that the page about
-proofs speaks of.
+`LANES` and `LANES_SECONDS` make it longer, as in `LANES=5 LANES_SECONDS=180`.
 """
 
 from __future__ import annotations

@@ -144,6 +144,8 @@ class Lease:
         self._is_shared = is_shared
         self._clock = clock
         self._record: LeaseRecord | None = None
+        self._turn = asyncio.Lock()
+        """Nothing is renewed while it is given back: what was under way would take it again."""
         self._looked = 0.0
         self._deadline = 0.0
 
@@ -183,7 +185,8 @@ class Lease:
             KubernetesError: There was no answer; it may be ours all the same, until it expires.
         """
         duration_seconds = math.ceil(self._settings.lease_duration_seconds)
-        await self._write(claim(sighting, self._identity, duration_seconds, datetime.now(UTC)))
+        async with self._turn:
+            await self._write(claim(sighting, self._identity, duration_seconds, datetime.now(UTC)))
         log.info("%s is ours", self, extra={"identity": self._identity})
 
     async def hold(self) -> None:
@@ -203,9 +206,9 @@ class Lease:
             LeaseLostError: The Lease is no longer ours.
         """
         try:
-            async with asyncio.timeout(max(0.0, self._deadline - self._clock())):
-                if not (self._is_shared and await self._was_renewed()):
-                    await self.renew()
+            async with asyncio.timeout(max(0.0, self._deadline - self._clock())), self._turn:
+                if self.is_held and not (self._is_shared and await self._was_renewed()):
+                    await self._renew()
         except (TimeoutError, KubernetesError, ConflictError) as error:
             if isinstance(error, LeaseLostError):
                 raise
@@ -221,6 +224,10 @@ class Lease:
             LeaseLostError: Somebody else has it.
             OutboxError: It was not renewed.
         """
+        async with self._turn:
+            await self._renew()
+
+    async def _renew(self) -> None:
         assert self._record is not None  # noqa: S101  (it was taken)
         try:
             await self._write(dataclasses.replace(self._record, renewed=datetime.now(UTC)))
@@ -269,16 +276,19 @@ class Lease:
             given_to: Who is to have it next; empty: anybody.
             seen: Only if nobody wrote it since; None: since our last renewal.
         """
-        record, self._record = self._record if seen is None else seen, None
-        if record is None:
-            return
+        async with self._turn:
+            record, self._record = self._record if seen is None else seen, None
+            if record is not None:
+                await self._release(record, given_to, is_exact=seen is not None)
+
+    async def _release(self, record: LeaseRecord, given_to: str, *, is_exact: bool) -> None:
         try:
             async with asyncio.timeout(RELEASE_TIMEOUT_SECONDS):
                 try:
                     await self._free(record, given_to)
                 except ConflictError:
                     found = await self._kube.lease(self._namespace, self.name)
-                    if seen is not None or found is None or found.holder != self._identity:
+                    if is_exact or found is None or found.holder != self._identity:
                         raise
                     await self._free(found, given_to)  # somebody had asked for it
             log.info("%s released", self)

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 from datetime import UTC, datetime
+from typing import cast
 
 import pytest
 
+from outbox_operator.adapters.kubernetes.client import Kube
 from outbox_operator.adapters.kubernetes.lease import LeaseRecord, lease_manifest, parse_lease
-from outbox_operator.controller.runtime.lease import Heartbeat, Sighting, claim, may_take, sight
+from outbox_operator.controller.runtime.lease import (
+    Heartbeat,
+    Lease,
+    Sighting,
+    claim,
+    may_take,
+    sight,
+)
+from outbox_operator.controller.settings import Settings
+from outbox_operator.errors import ConflictError
 
 THEN = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 1, 1, 0, 0, 5, 250_000, tzinfo=UTC)
@@ -101,3 +114,56 @@ def test_the_heartbeat_is_silent_only_while_renewals_succeed() -> None:
     assert heart.silent_seconds() == 189
     heart.seen(200.5)
     assert heart.silent_seconds() == 0
+
+
+class Server:
+    """Leases of an API server that takes its time over a write."""
+
+    def __init__(self) -> None:
+        self.held: LeaseRecord | None = None
+        self.begun = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def lease(self, _namespace: str, _name: str) -> LeaseRecord | None:
+        return self.held
+
+    async def put_lease(self, _namespace: str, name: str, record: LeaseRecord) -> LeaseRecord:
+        self.begun.set()
+        await self.go_on.wait()
+        version = None if self.held is None else self.held.version
+        if record.version != version:
+            raise ConflictError(f"{name} was written meanwhile")
+        self.held = dataclasses.replace(record, version=str(int(version or 0) + 1))
+        return self.held
+
+
+async def test_what_is_given_back_is_not_taken_again_by_a_renewal_under_way() -> None:
+    server = Server()
+    settings = Settings(image="i", lease_namespace="system", identity="me")
+    lease = Lease(cast(Kube, server), settings, "lease-slice-0", "me")
+    await lease.take(None)
+    server.begun.clear()
+    server.go_on.clear()
+    renewal = asyncio.create_task(lease.keep())
+    await server.begun.wait()
+    release = asyncio.create_task(lease.release(given_to="other"))
+    server.go_on.set()
+    await asyncio.gather(renewal, release)
+    assert server.held is not None
+    assert (server.held.holder, server.held.asked_by) == ("", "other")
+    assert not lease.is_held
+    await lease.keep()
+    assert server.held.holder == ""
+
+
+async def test_what_somebody_asked_for_can_be_given_back() -> None:
+    server = Server()
+    settings = Settings(image="i", lease_namespace="system", identity="me")
+    lease = Lease(cast(Kube, server), settings, "lease-slice-0", "me")
+    await lease.take(None)
+    assert server.held is not None
+    other = Lease(cast(Kube, server), settings, "lease-slice-0", "other")
+    await other.ask(server.held)
+    await lease.release(given_to="other")
+    assert (server.held.holder, server.held.asked_by) == ("", "other")
