@@ -155,7 +155,7 @@ class PostgresAdmin:
             return await numbers.glances(self._connection, wanted, identity)
 
     async def fingerprints(self, several: Sequence[DesiredDatabase]) -> list[str]:
-        """As `catalog.fingerprints`."""
+        """What stands for the catalog of each outbox, as of those that were observed."""
         with errors(self._target):
             return await catalog.fingerprints(self._connection, several)
 
