@@ -39,6 +39,15 @@ def test_how_long_an_event_rests(text: str | None, wait: float | str) -> None:
         assert found == wait
 
 
+def test_no_event_was_written_later_than_now() -> None:
+    written = NOW + dt.timedelta(days=36500)
+    later = {"Deliver-After": (written + dt.timedelta(days=1)).isoformat()}
+    assert "wanted no later than 7 days after the event" in str(wait_of(later, written, NOW))
+    behind = NOW + dt.timedelta(minutes=1)
+    later = {"Deliver-After": (behind + dt.timedelta(days=7)).isoformat()}
+    assert wait_of(later, behind, NOW) == 3600.0
+
+
 @pytest.mark.parametrize("name", ["deliver-after", "Deliver-after", "DELIVER-AFTER"])
 def test_its_name_has_any_case(name: str) -> None:
     headers = {"Ce-Type": "a", name: "2026-11-29T12:00:01.5Z", "Content-Types": "x"}

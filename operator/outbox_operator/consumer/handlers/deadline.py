@@ -135,9 +135,13 @@ class _Rest:
         A task, or some of them together, may swallow its cancellation; then whoever waits for it
         is not told that it was cancelled, either.
         """
-        if self._until is None:
-            return isinstance(waits_for, asyncio.Future) and type(waits_for) is not asyncio.Future
-        return waits_for is None or isinstance(waits_for, asyncio.Future)
+        if not isinstance(waits_for, asyncio.Future):
+            return waits_for is None and self._until is not None
+        if self._until is None and type(waits_for) is asyncio.Future:
+            return False
+        # What no task waits for, it says itself.
+        strange = waits_for.get_loop() is not asyncio.get_running_loop()
+        return not strange and waits_for is not asyncio.current_task()
 
     def _look_at_the_time(self) -> None:
         if self._until is None and self._timer.expired():
@@ -160,7 +164,8 @@ class _Rest:
                     raise LeftBehindError(_leave(self._coroutine))
                 self._until = asyncio.get_running_loop().time() + LEAVE_SECONDS
                 self._again = True
-            if waits_for is None or not waits_for.cancel():
+            # With the same words, by which some who cancel know their own.
+            if waits_for is None or not waits_for.cancel(*error.args):
                 return functools.partial(self._coroutine.throw, error)
 
 

@@ -164,3 +164,60 @@ async def test_a_lifespan_and_a_hook_that_do_not_end_hold_up_no_shut_down(
     assert "hook at 0x" in caplog.text
     assert f"it is left at forever ({__file__}:" in caplog.text
     assert "the end of a lifespan took more than 0.05 s, and was cancelled" in caplog.text
+
+
+async def itself() -> None:
+    this = asyncio.current_task()
+    assert this is not None
+    await this
+
+
+class Promise(asyncio.Future[None]):
+    """Is waited for as tasks are."""
+
+
+async def something_of_another_loop() -> None:
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        await Promise(loop=loop)
+
+
+@pytest.mark.parametrize("wait", [itself, something_of_another_loop])
+@pytest.mark.parametrize("event", ["hangs", "ends"])
+async def test_who_waits_for_what_never_ends_is_told(
+    wait: Callable[[], Awaitable[None]], event: str
+) -> None:
+    mine = Handlers()
+
+    @mine.handler("ends")
+    async def at_once(event: ReceivedEvent) -> None:
+        await wait()
+
+    @mine.handler("hangs", timeout=SHORT)
+    async def too_late(event: ReceivedEvent) -> None:
+        try:
+            await forever()
+        except asyncio.CancelledError:
+            await wait()
+
+    handled = await delivered(mine, event)
+    assert handled.end == "retry"
+    assert handled.reason.startswith("RuntimeError: Task")
+
+
+async def test_a_task_is_cancelled_in_the_words_of_whoever_does_it() -> None:
+    mine = Handlers()
+    heard: list[object] = []
+
+    @mine.handler("order")
+    async def handle(event: ReceivedEvent) -> None:
+        this = asyncio.current_task()
+        assert this is not None
+        asyncio.get_running_loop().call_soon(this.cancel, "the scope ends")
+        try:
+            await asyncio.create_task(forever())
+        except asyncio.CancelledError as error:
+            heard.extend(error.args)
+            this.uncancel()
+
+    assert (await delivered(mine, "order")).end == "ack"
+    assert heard == ["the scope ends"]
