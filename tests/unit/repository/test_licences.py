@@ -21,6 +21,7 @@ ALLOWED = frozenset(
         "BSD-3-Clause",
         "MIT",
         "MIT License",
+        "MIT OR Apache-2.0",
         "MIT-0",
         "Mozilla Public License 2.0 (MPL 2.0)",  # certifi: a file of certificates, as it is
         "PSF-2.0",
