@@ -11,9 +11,9 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from outbox_operator.dev import setup, yaml_file
-from outbox_operator.dev.app import RESOURCES_FILE, RUN_FOLDER, Options
 from outbox_operator.dev.live import Live
 from outbox_operator.dev.manifest import Resources
+from outbox_operator.dev.options import RESOURCES_FILE, RUN_FOLDER, Options
 from outbox_operator.dev.processes import Job, Processes, Replaced, jobs
 from outbox_operator.dev.servers import Servers
 from outbox_operator.errors import OutboxError

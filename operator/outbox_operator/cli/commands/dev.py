@@ -66,6 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run until Ctrl-C; 0 then, 1 when something does not start, 2 for a wrong manifest."""
     from outbox_operator.dev import app, yaml_file
+    from outbox_operator.dev.options import Options
     from outbox_operator.telemetry import logging
 
     files = tuple(map(Path, args.file))
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"stream {stream}: one replica, because there is one server")
     screen = _Screen()
     reload: bool = screen.terminal if args.reload is None else args.reload
-    options = app.Options(
+    options = Options(
         folder=Path(args.data).absolute(),
         database_url=os.environ.get(DATABASE_ENV),
         nats_url=None if args.nats_url is None else _nats_url(args.nats_url),

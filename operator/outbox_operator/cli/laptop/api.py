@@ -21,8 +21,8 @@ from outbox_operator.cli.laptop import logs, looking, objects
 from outbox_operator.cli.laptop.looking import Servers
 from outbox_operator.cli.laptop.statuses import Status
 from outbox_operator.dev import locks, manifest
-from outbox_operator.dev.app import RESOURCES_FILE, RUN_FOLDER
 from outbox_operator.dev.manifest import Resources
+from outbox_operator.dev.options import RESOURCES_FILE, RUN_FOLDER
 from outbox_operator.dev.servers import (
     DATABASE_URL_FILE,
     LOCK_FILE,

@@ -22,7 +22,7 @@ from outbox_operator.plan.postgres.state import DesiredDatabase, OutboxNumbers
 from outbox_operator.reasons import Reason
 
 if TYPE_CHECKING:
-    from outbox_operator.controller.reconcile.context import Context
+    from outbox_operator.controller.reconcile.resting import Surroundings
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class DatabasePlace:
     identity: str
 
     async def ask(
-        self, context: Context, questions: Sequence[OutboxQuestion], *, whole: bool
+        self, context: Surroundings, questions: Sequence[OutboxQuestion], *, whole: bool
     ) -> Sequence[OutboxNumbers | None]:
         """As `Place.ask`. Those that cannot be looked at hold up only a few others.
 
@@ -86,7 +86,7 @@ class DatabasePlace:
 
     async def _some(
         self,
-        context: Context,
+        context: Surroundings,
         admin: PostgresAdmin,
         some: Sequence[OutboxQuestion],
         *,
@@ -159,7 +159,7 @@ class JetStreamPlace:
     auth: NatsAuth
 
     async def ask(
-        self, context: Context, questions: Sequence[JetStreamQuestion], *, whole: bool
+        self, context: Surroundings, questions: Sequence[JetStreamQuestion], *, whole: bool
     ) -> Sequence[JetStreamSeen | None]:
         """As `Place.ask`: streams by the page where the login may, durable consumers by name.
 

@@ -26,12 +26,40 @@ from outbox_operator.errors import OutboxError
 from outbox_operator.plan.status.conditions import without_sample_time
 
 if TYPE_CHECKING:
-    from outbox_operator.controller.reconcile.context import Context
+    from outbox_operator.controller.exported import Exported
+    from outbox_operator.controller.reconcile.nats_connections import NatsConnections
+    from outbox_operator.controller.reconcile.postgres_connections import PostgresConnections
+    from outbox_operator.controller.reconcile.secrets import Secrets
+    from outbox_operator.controller.runtime.objects import Objects
+    from outbox_operator.controller.settings import Settings
 
 log = logging.getLogger(__name__)
 
 LONGEST_SECONDS: Final = 120.0
 """Longest look at those that rest at one place; who got no answer by then is woken."""
+
+
+class Surroundings(Protocol):
+    """What looks need of the context of a process, which see."""
+
+    @property
+    def objects(self) -> Objects: ...
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def exported(self) -> Exported: ...
+    @property
+    def secrets(self) -> Secrets: ...
+    @property
+    def nats(self) -> NatsConnections: ...
+    @property
+    def postgres(self) -> PostgresConnections: ...
+    @property
+    def doubted(self) -> set[str]: ...
+    @property
+    def wake(self) -> Callable[[ObjectKey, str], None]: ...
+    async def enter(self, namespace: str) -> None:
+        """Raise AccessDeniedError where the operator may not work."""
 
 
 class Place(Protocol):
@@ -40,7 +68,7 @@ class Place(Protocol):
     def __hash__(self) -> int: ...
 
     async def ask(
-        self, context: Context, questions: Sequence[Any], *, whole: bool
+        self, context: Surroundings, questions: Sequence[Any], *, whole: bool
     ) -> Sequence[object]:
         """Answers in the order of the questions; None: there is none, or only a pass can tell.
 
@@ -204,7 +232,7 @@ class Resting:
         """The last answer that was as before, once: a pass goes on from there; None: none was."""
         return self._confirmed.pop(key, None)
 
-    async def run(self, context: Context) -> None:
+    async def run(self, context: Surroundings) -> None:
         """Ask for ever; cancelled, it leaves off."""
         loop = asyncio.get_running_loop()
         try:
@@ -227,7 +255,7 @@ class Resting:
                 look.cancel()
             await asyncio.gather(*looks, return_exceptions=True)
 
-    async def _look(self, context: Context, place: Place, group: _Group) -> None:
+    async def _look(self, context: Surroundings, place: Place, group: _Group) -> None:
         """Ask for all members of a group, and wake those for whom something is otherwise."""
         members, answers = dict(group.members), dict[ObjectKey, object]()
         now = asyncio.get_running_loop().time()
@@ -259,7 +287,7 @@ class Resting:
             else:
                 self._wake(context, key)
 
-    async def _confirm(self, context: Context, key: ObjectKey, rest: _Rest) -> None:
+    async def _confirm(self, context: Surroundings, key: ObjectKey, rest: _Rest) -> None:
         """Say now and then that all is as before."""
         now = asyncio.get_running_loop().time()
         if rest.confirming is None or now < rest.confirm_at:
@@ -275,7 +303,7 @@ class Resting:
         spread = EARLIEST + (1 - EARLIEST) * random.random()  # noqa: S311
         rest.confirm_at = now + rest.confirming.every_seconds * spread
 
-    async def _as_before(self, context: Context, key: ObjectKey, rest: _Rest) -> bool:
+    async def _as_before(self, context: Surroundings, key: ObjectKey, rest: _Rest) -> bool:
         """Whether the object itself, its kin and its Secrets are as its last pass saw them."""
         body = context.objects.get(key)
         if body is None or version_of(body) > rest.version:
@@ -294,7 +322,7 @@ class Resting:
             return False
         return held == rest.outside.digest
 
-    def _wake(self, context: Context, key: ObjectKey) -> None:
+    def _wake(self, context: Surroundings, key: ObjectKey) -> None:
         self.leave(key)
         self._record(key.kind, False)
         context.wake(key, "changed outside")

@@ -21,7 +21,7 @@ from outbox_operator.controller.reconcile.nats_connections import NatsConnection
 from outbox_operator.controller.reconcile.pipeline import counted_from
 from outbox_operator.controller.reconcile.postgres_connections import PostgresConnections
 from outbox_operator.controller.reconcile.redis_connections import RedisConnections
-from outbox_operator.controller.reconcile.resting import Confirming, Kin, Outside
+from outbox_operator.controller.reconcile.resting import Confirming, Kin, Outside, Surroundings
 from outbox_operator.controller.reconcile.room import Room
 from outbox_operator.controller.reconcile.secrets import Secrets
 from outbox_operator.controller.runtime.child_cache import Children
@@ -49,7 +49,7 @@ class Server:
     hangs: bool = False
 
     async def ask(
-        self, _context: Context, questions: Sequence[Any], *, whole: bool
+        self, _context: Surroundings, questions: Sequence[Any], *, whole: bool
     ) -> Sequence[object]:
         self.asked += 1
         self.wholes += whole
@@ -200,7 +200,7 @@ async def test_an_answer_that_a_pass_was_faster_than_wakes_nobody(world: World) 
         go = asyncio.Event()
 
         async def ask(
-            self, context: Context, questions: Sequence[Any], *, whole: bool
+            self, context: Surroundings, questions: Sequence[Any], *, whole: bool
         ) -> Sequence[object]:
             answers = await super().ask(context, questions, whole=whole)
             await self.go.wait()
