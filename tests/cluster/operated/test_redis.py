@@ -187,6 +187,32 @@ def test_the_mark_decides_whose_a_key_is(
     assert kept == [1, 1, 0]
 
 
+def test_a_key_elsewhere_is_not_taken_for_ours_nor_what_stands_in_its_place_deleted(
+    world: World, redis_server: RedisServer, client: Any
+) -> None:
+    key = key_of(world)
+    spec = {"redis": {"url": redis_server.url}, "name": key, "maxMessages": 1}
+    world.apply(world.resource("EventStream", "orders", {**spec, "deletionPolicy": "Delete"}))
+    world.wait_ready(*STREAM)
+    with RedisServer() as elsewhere, Redis(port=elsewhere.port, decode_responses=True) as other:
+        for number in range(3):
+            other.xadd(key, {"theirs": number})
+        moved = {**spec, "redis": {"url": elsewhere.url}, "deletionPolicy": "Delete"}
+        world.apply(world.resource("EventStream", "orders", moved))
+        world.wait_condition(*STREAM, "StreamReady", "False", "StreamExists")
+        world.look_again("evs", "orders")
+        world.wait_passes("EventStream", 2)
+        assert (other.xlen(key), other.exists(f"{{{key}}}:outbox")) == (3, 0)
+        world.apply(world.resource("EventStream", "orders", {**spec, "deletionPolicy": "Delete"}))
+        world.wait_ready(*STREAM)
+    client.delete(key)
+    client.hset(key, "theirs", "1")
+    world.kubectl("delete", "evs", "orders", "-n", world.namespace, "--wait=false")
+    world.wait_gone(*STREAM)
+    assert client.hgetall(key) == {"theirs": "1"}
+    assert not client.exists(f"{{{key}}}:outbox")
+
+
 def test_entries_that_a_group_has_not_acknowledged_are_kept(
     world: World, redis_server: RedisServer, client: Any
 ) -> None:

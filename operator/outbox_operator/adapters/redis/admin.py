@@ -85,7 +85,8 @@ class RedisAdmin:
             OutboxError: It is away, or the user may not ask (INFO).
         """
         text: bytes = await self._wire.ask("ask what the server is", "INFO")
-        lines = _fields(text)
+        with self._understood("what the server is"):
+            lines = _fields(text)
         version = lines.get("valkey_version") or lines.get("redis_version", "")
         compatible = lines.get("redis_version", "")
         return ObservedServer(
@@ -114,7 +115,8 @@ class RedisAdmin:
                 raise
             self._tells_fsync = False
             return ""
-        return found[1].decode("utf-8", "replace")[:20] if len(found) == 2 else ""
+        with self._understood("appendfsync"):
+            return found[1].decode("utf-8", "replace")[:20] if len(found) == 2 else ""
 
     async def key(self, name: str) -> ObservedKey:
         """What there is at a key.
@@ -125,7 +127,7 @@ class RedisAdmin:
         found = await self._wire.run(
             f"look at key {name}", LOOK, [name, companion(name)], _MOST_GROUPS, _MOST_TEXT
         )
-        with self._understood(name):
+        with self._understood(f"key {name}"):
             return _key(name, found)
 
     async def claim(self, wanted: Mapping[str, Any]) -> ObservedKey:
@@ -136,17 +138,19 @@ class RedisAdmin:
             OutboxError: The server is away, or refuses.
         """
         name, note = str(wanted["key"]), companion(str(wanted["key"]))
-        what, found, where = await self._wire.run(
+        answer = await self._wire.run(
             f"make stream {name}", CLAIM, [name, note],
             datetime.now(UTC).isoformat(), str(wanted["replaces"]), str(wanted["uid"]),
             str(wanted["name"]), str(wanted["cluster"]),
         )  # fmt: skip
-        if what == b"TYPE":
+        with self._understood(f"key {name}"):
+            what, found, where = (text.decode("utf-8", "replace") for text in answer)
+        if what == "TYPE":
             raise ConflictError(
-                f"Redis at {self.login.address}: key {where.decode('utf-8', 'replace')} holds a "
-                f"{found.decode('utf-8', 'replace')}, which is in the way of stream {name}"
+                f"Redis at {self.login.address}: key {where[:_MOST_TEXT]} holds a "
+                f"{found[:_MOST_TEXT]}, which is in the way of stream {name}"
             )
-        if what == b"MARK":
+        if what == "MARK":
             raise ConflictError(
                 f"Redis at {self.login.address}: key {name} has just got the mark of another "
                 "resource"
@@ -164,11 +168,13 @@ class RedisAdmin:
         Raises:
             OutboxError: The server is away, or refuses.
         """
-        what, count, group = await self._wire.run(
+        answer = await self._wire.run(
             f"trim key {name}", TRIM, [name, companion(name)], uid, most, _TRIMMED_AT_ONCE
         )
-        kept = group.decode("utf-8", "replace") if what == b"KEPT" else None
-        return Trimmed(int(count), kept, more=what == b"MORE")
+        with self._understood(f"key {name}"):
+            what, count, group = answer
+            kept = group.decode("utf-8", "replace")[:_MOST_TEXT] if what == b"KEPT" else None
+            return Trimmed(int(count), kept, more=what == b"MORE")
 
     async def drop(self, name: str, uid: str) -> bool:
         """Delete a key with its companion, if it has a mark. Whether it had."""
@@ -176,12 +182,12 @@ class RedisAdmin:
         return bool(await self._wire.run(f"delete key {name}", DROP, keys, uid))
 
     @contextlib.contextmanager
-    def _understood(self, name: str) -> Any:
+    def _understood(self, what: str) -> Any:
         try:
             yield
         except (ValueError, TypeError, AttributeError, IndexError) as error:
             raise RedisError(
-                f"Redis at {self.login.address}: no answer about key {name} as Redis gives "
+                f"Redis at {self.login.address}: no answer about {what} as Redis gives "
                 f"({type(error).__name__})"
             ) from error
 

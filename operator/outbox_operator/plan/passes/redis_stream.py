@@ -62,17 +62,23 @@ def plan_redis_stream(
         problem = server_problem(observed.server, redis.url)
     if problem is not None:
         return PassPlan(parts=parts, problem=problem)
-    return PassPlan(parts=parts, steps=tuple(_step(stream, one, observed) for one in observed.keys))
+    return PassPlan(
+        parts=parts, steps=tuple(_step(stream, redis.url, one, observed) for one in observed.keys)
+    )
 
 
-def _step(stream: Stream, found: ObservedKey, observed: RedisObserved) -> Step[ObservedKey]:
+def _step(
+    stream: Stream, url: str, found: ObservedKey, observed: RedisObserved
+) -> Step[ObservedKey]:
     before, known = stream.status.stream, _known(stream).get(found.name)
     created = None if known is None else known.created
+    # Without a note of when it was made, a key of that name elsewhere is another one.
+    stays = before is not None and before.place == StreamPlace(url=url)
     claim = Claim(
         owner=Owner.of(stream.meta),
         adoption=stream.spec.adoptionPolicy,
         held=held_before(stream, _KIND, has_it=known is not None),
-        same=created is not None and found.created in (created, None),
+        same=created is not None and found.created in ((created, None) if stays else (created,)),
         living=observed.living,
     )
     return key_step(
