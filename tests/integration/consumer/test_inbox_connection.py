@@ -249,3 +249,30 @@ async def test_a_hook_that_fails_is_said_and_costs_no_event(
         await shop.source.settled(1)
     assert await shop.effects() == ["a"]
     assert await shop.source.dead_letters() == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("end", ["fails", "returns"])
+async def test_what_a_handler_left_running_writes_nothing_behind_its_transaction(
+    end: str, mode: Mode, shop: Shop
+) -> None:
+    left: list[asyncio.Task[None]] = []
+
+    async def behind(event: ReceivedEvent, context: Context) -> None:
+        while context.connection.is_in_transaction():  # noqa: ASYNC110 - the very next turn
+            await asyncio.sleep(0)
+        await write(event, context)
+
+    async def handle(event: ReceivedEvent, context: Context) -> None:
+        left.append(asyncio.create_task(behind(event, context)))
+        await asyncio.sleep(0)
+        if end == "fails" and len(left) < 2:
+            raise ValueError("no card")
+
+    await shop.publish("order")
+    async with consuming(shop.config(mode), calling(handle)):
+        await shop.source.settled(1)
+        ended = await asyncio.gather(*left, return_exceptions=True)
+    assert await shop.effects() == []
+    assert [type(error) for error in ended] == [asyncpg.InterfaceError] * len(left)
+    assert "await what uses it before the handler returns" in str(ended[0])

@@ -8,7 +8,6 @@ share a transaction.
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -23,7 +22,7 @@ from outbox_operator.adapters.postgres import connection as postgres
 from outbox_operator.adapters.postgres.connection import Connection
 from outbox_operator.adapters.postgres.errors import errors, translate
 from outbox_operator.adapters.postgres.inbox_records import Borrowed, Claim, InboxRecords, Record
-from outbox_operator.adapters.postgres.lent_connection import LentConnection
+from outbox_operator.adapters.postgres.lent_connection import LentConnection, lending
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.errors import OutboxError, PostgresError
@@ -162,7 +161,8 @@ class InboxStore:
         """
         claim = Claim()
         try:
-            result = await self._attempt(records, handle, claim)
+            with lending():
+                result = await self._attempt(records, handle, claim)
         except BaseException as error:
             if not claim.committing:
                 await self._take_back(claim)
@@ -183,7 +183,7 @@ class InboxStore:
     ) -> Literal["committed", "rolled back"]:
         connection = await self._acquire()
         try:
-            claim.server_started = _server_started(connection)
+            claim.server_started = _lent(connection).server_started
             transaction = connection.transaction()
             with errors(self._target):
                 await transaction.start()
@@ -197,7 +197,7 @@ class InboxStore:
                     await _undo(connection, transaction)
             return result
         finally:
-            if not _is_lost(connection) and _is_altered(connection):
+            if not _is_lost(connection) and _lent(connection).altered:
                 connection.terminate()
             await self._pool.release(connection)
 
@@ -209,7 +209,11 @@ class InboxStore:
         if not claim.new:
             return "committed"
         started = time.perf_counter()
-        keep = await handle(connection, claim.new)
+        try:
+            keep = await handle(connection, claim.new)
+        finally:
+            if not _is_lost(connection):
+                _lent(connection).take_back()
         if _is_lost(connection):
             raise self._lost("while the handler ran")
         if not keep:
@@ -340,7 +344,9 @@ class InboxStore:
         with errors(self._target):
             await self._pool  # opens it the first time
             self._used = True
-            return await self._pool.acquire()
+            connection = await self._pool.acquire()
+            _lent(connection).lend()
+            return connection
 
 
 async def _undo(connection: Borrowed, transaction: Transaction) -> None:
@@ -360,13 +366,8 @@ def in_transaction(connection: Borrowed) -> bool:
     return not _is_lost(connection) and connection.is_in_transaction()
 
 
-def _is_altered(connection: Any) -> bool:
-    return bool(connection.altered)  # of the LentConnection behind it
-
-
-def _server_started(connection: Any) -> dt.datetime | None:
-    started: dt.datetime | None = connection.server_started  # of the LentConnection behind it
-    return started
+def _lent(connection: Any) -> LentConnection:
+    return connection  # type: ignore[no-any-return] # it hands on to the one behind it
 
 
 def _is_lost(connection: Borrowed) -> bool:
