@@ -377,7 +377,14 @@ def _check_declared(route: Route, signature: signatures.Signature, name: str) ->
 
 
 async def _run(function: Callable[[], object]) -> None:
+    """Call a hook; one that is not async in a thread that keeps no process from ending."""
     if inspect.iscoroutinefunction(function):
         await function()
-    else:
-        await asyncio.to_thread(function)
+        return
+    thread = Threads(1)
+    try:
+        await asyncio.wrap_future(
+            thread.submit(functools.partial(contextvars.copy_context().run, function))
+        )
+    finally:
+        thread.close()

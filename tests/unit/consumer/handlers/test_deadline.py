@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated
 
@@ -145,7 +146,7 @@ async def test_a_lifespan_and_a_hook_that_do_not_end_hold_up_no_shut_down(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(python, "END_SECONDS", SHORT)
-    mine = Handlers()
+    mine, threads, released = Handlers(), list[threading.Thread](), threading.Event()
 
     @mine.lifespan
     async def pool_of_all() -> AsyncIterator[None]:
@@ -156,12 +157,21 @@ async def test_a_lifespan_and_a_hook_that_do_not_end_hold_up_no_shut_down(
     async def hook() -> None:
         await deaf()
 
+    @mine.on_shutdown
+    def plain() -> None:
+        threads.append(threading.current_thread())
+        released.wait(30)
+
     @mine.handler("order")
     async def handle(event: ReceivedEvent) -> None:
         return None
 
     assert (await asyncio.wait_for(delivered(mine, "order"), 30)).end == "ack"
     assert "hook at 0x" in caplog.text
+    assert "plain at 0x" in caplog.text
+    [thread] = threads
+    assert thread.daemon  # others are waited for at the end of a process
+    released.set()
     assert f"it is left at forever ({__file__}:" in caplog.text
     assert "the end of a lifespan took more than 0.05 s, and was cancelled" in caplog.text
 
