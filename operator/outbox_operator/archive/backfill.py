@@ -77,6 +77,10 @@ class Backfill:
             except OutboxError as error:
                 await self._failed(error)
                 await wait(self._stopping, retry.next())
+            except Exception:  # nobody awaits it: without a word it would have ended
+                log.exception("a defect: the rows of the outbox are tried again")
+                await self._failed(OutboxError("a defect, see the log of what writes the archive"))
+                await wait(self._stopping, retry.next())
         await self._rows.close()
         await self._store.close()
 
@@ -169,7 +173,7 @@ def message_of(row: KeptRow, source: str, content_type: str) -> Message:
         data=row.payload or b"",
         stream="",
         sequence=0,
-        stored_ns=row.created_at * 1000,
+        stored_ns=row.written_at * 1000,
     )
 
 

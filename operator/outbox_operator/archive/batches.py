@@ -85,7 +85,6 @@ def _batch(records: Sequence[Record], accounts: Sequence[tuple[object, ...]] = (
         last=max(moments),
         everywhere=any(record.replayed for record in first.values()),
         accounts=accounts,
-        occurred=min((record.occurred_at for record in records), default=None),
     )
 
 

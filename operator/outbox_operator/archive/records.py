@@ -47,6 +47,12 @@ _text: Final = json.encoder.encode_basestring_ascii
 """A text in JSON; json.dumps takes twice as long for a few of them."""
 
 
+# The driver takes the first and the last moment of a datetime for infinite times. The first is what
+# programs in Go say of a time that was never set.
+_FIRST: Final = dt.datetime.min.replace(tzinfo=dt.UTC) + dt.timedelta(microseconds=1)
+_LAST: Final = dt.datetime.max.replace(tzinfo=dt.UTC) - dt.timedelta(microseconds=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """A message as a stream has it.
@@ -158,7 +164,7 @@ class Recorder:
         if "\\u" in headers:
             headers = _clean(headers)
         event_id = _identity(get, written_source, message)
-        occurred_at = parse_time(get(EVENT_TIME)) or stored_at
+        occurred_at = min(max(parse_time(get(EVENT_TIME)) or stored_at, _FIRST), _LAST)
         span = None
         if source == written_source:
             span = span_of(message.headers, source, stored_at, message.sequence)

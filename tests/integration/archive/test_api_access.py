@@ -101,6 +101,11 @@ async def test_words_get_an_index_under_the_policy_and_lose_it(place: ArchivePla
     # What is taken away or changed by hand comes back, and a new column is in it.
     await place.root.execute(f'REVOKE SELECT ON archive.searched FROM "{place.api}"')
     assert await place.migrate() == (f"grant SELECT on view searched to {place.api}",)
+    # One that hides nothing any more, with the comment of ours on it.
+    said = await place.root.fetchval("SELECT pg_get_viewdef('archive.searched')")
+    await place.root.execute(f"CREATE OR REPLACE VIEW archive.searched AS {said.split('WHERE')[0]}")
+    assert "view searched is no longer as wanted" in await place.migrate()
+    assert (await place.migrate())[0] == "the tables are as wanted"
     await place.root.execute("COMMENT ON VIEW archive.searched IS NULL")
     place.rules(extract={**RULES.extract, "tenant": "$.tenant", "brand": "$.brand"})
     assert "view searched is no longer as wanted" in await place.migrate()

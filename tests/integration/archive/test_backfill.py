@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -85,7 +86,7 @@ async def done(place: ArchivePlace) -> bool:
     return found is not None and found.ended_at is not None
 
 
-async def relay(stream: Stream, row: asyncpg.Record) -> None:
+async def relay(stream: Stream, row: asyncpg.Record | dict[str, Any]) -> None:
     """Send a row as its relay does, late."""
     headers = {
         "Ce-Id": str(row["event_id"]), "Ce-Type": row["event_type"], "Ce-Source": "/shop/orders",
@@ -151,6 +152,47 @@ async def test_each_row_once_beside_the_stream_and_after_a_kill(
         await stream.settled()
     assert len(await place.rows("id")) == ROWS - 1
     assert (await far(place)) == found
+
+
+TIMES = {
+    "infinity": "9999-12-31T23:59:59Z",
+    "9999-12-31T12:00:00Z": "9999-12-31T12:00:00Z",
+    "2090-01-01T00:00:00Z": "2090-01-01T00:00:00Z",
+    "0044-03-15T12:00:00Z BC": "0001-01-01T00:00:00.000001Z",
+    "-infinity": "0001-01-01T00:00:00.000001Z",
+}
+"""Of rows that say that they were made then, and what is read of it."""
+
+
+async def test_a_row_of_any_time_is_archived_once_and_is_in_nobodys_way(
+    outbox: ArchivePlace, stream: Stream
+) -> None:
+    place = outbox
+    await place.root.execute("TRUNCATE outbox.events")
+    for moment in TIMES:
+        await place.root.execute(
+            "INSERT INTO outbox.events (event_type, payload, headers, created_at) "
+            "VALUES ('order.placed', '1', '{}', $1::text::timestamptz)",
+            moment,
+        )
+    rows = await place.root.fetch(
+        "SELECT event_id, event_type, partition_key, position, payload FROM outbox.events "
+        "ORDER BY position"
+    )
+    async with writing(place.config):
+        await eventually(lambda: done(place), "all rows")
+        for row, said in zip(rows, TIMES.values(), strict=True):
+            await relay(stream, {**row, "created_at": datetime.fromisoformat(said)})
+        await stream.settled()
+    there = await place.rows("id, stored_at, archived_at, occurred_at")
+    assert {row["id"] for row in there} == {row["event_id"] for row in rows}
+    assert len(there) == len(rows)
+    assert all(row["stored_at"] <= row["archived_at"] for row in there)
+    kept = {row["id"]: row["occurred_at"] for row in there}
+    assert [kept[row["event_id"]] for row in rows] == [
+        datetime.fromisoformat(said) for said in TIMES.values()
+    ]
+    await place.upkeep()
 
 
 async def test_what_is_in_the_way_is_said_and_the_stream_is_archived_all_the_same(

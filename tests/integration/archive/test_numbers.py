@@ -52,5 +52,10 @@ async def test_what_is_there_and_what_is_missing(place: ArchivePlace) -> None:
         [gap] = torn.first_gaps
         assert (gap.source, gap.shard, gap.first, gap.last) == ("/s", 0, 8, 8)
         assert (gap.sent_after, gap.sent_before) == (at(3), at(5))
+        # A server that crashes forgets what it has counted, and holds its rows all the same.
+        await place.root.execute(ADD, datetime.now(UTC))
+        await place.root.execute("VACUUM ANALYZE archive.events")
+        await place.root.execute("SELECT pg_stat_reset()")
+        assert (await admin.numbers("archive")).rows > 0
     finally:
         await connection.close()

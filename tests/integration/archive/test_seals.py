@@ -144,6 +144,23 @@ TAMPERINGS = {
         f"FROM archive.events e WHERE id = '{FIRST}'",
         "1 rows were inserted that say they are older than any",
     ),
+    "a row of before all times": (
+        "INSERT INTO archive.events SELECT (e #= hstore(ARRAY['id', 'archived_at'], "
+        "ARRAY[gen_random_uuid()::text, '-infinity'])).* "
+        f"FROM archive.events e WHERE id = '{FIRST}'",
+        "1 rows were inserted that say they are older than any",
+    ),
+    "a row of a time that never comes": (
+        "INSERT INTO archive.events SELECT (e #= hstore(ARRAY['id', 'archived_at'], "
+        "ARRAY['00000000-0000-0000-0000-000000009999', 'infinity'])).* "
+        f"FROM archive.events e WHERE id = '{FIRST}'",
+        "1 rows say that they were archived later than now, event .*9999 for example",
+    ),
+    "a row that no stream stored": (
+        "INSERT INTO archive.events SELECT (e #= hstore('stored_at', 'infinity')).* "
+        f"FROM archive.events e WHERE id = '{FIRST}'",
+        f"event {FIRST} was inserted: type 'order.placed', stored at infinity",
+    ),
     "a partition": (
         "DO $$ BEGIN EXECUTE (SELECT 'TRUNCATE ' || tableoid::regclass FROM archive.events "
         f"WHERE id = '{FIRST}'); END $$",
@@ -203,6 +220,21 @@ async def test_who_tampers_is_named(archive: ArchivePlace) -> None:
             await root.execute(f"INSERT INTO archive.{table} SELECT * FROM public.{table}")
     assert wrong == {}
     assert (await verified(archive, known=known))[0], "all is as it was"
+
+
+async def test_a_row_of_no_time_keeps_no_other_from_being_sealed(archive: ArchivePlace) -> None:
+    odd = "UPDATE archive.events SET stored_at = $2::text::timestamptz WHERE id = $1::text::uuid"
+    await archive.root.execute(ADD, "orders", quarter(1), 4, 5)
+    for number, moment in enumerate(("infinity", "-infinity", "200000-01-01"), 5001):
+        await archive.root.execute(odd, f"00000000-0000-0000-0000-00000000{number}", moment)
+    assert any("added 1 seals" in line for line in await archive.upkeep())
+    await archive.upkeep()
+    well, said = await verified(archive)
+    assert not well
+    assert [line.partition(" was inserted")[0][-4:] for line in sorted(said[:3])] == [
+        "5001", "5002", "5003"
+    ]  # fmt: skip
+    assert said[3].startswith("13 events are as they were sealed")
 
 
 async def test_a_chain_that_is_not_the_one_that_was_there_is_not_added_to(

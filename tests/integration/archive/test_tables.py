@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from outbox_operator.adapters.postgres.archive_select import Selection, export
 from outbox_operator.archive.app import ArchiveApp
 from outbox_operator.errors import (
     AccessDeniedError,
@@ -32,6 +33,29 @@ LEAVES = """
 SELECT tableoid::regclass::text AS leaf, count(*) AS rows
 FROM archive.events GROUP BY 1 ORDER BY 1
 """
+
+
+async def test_moments_of_an_export_are_exact(place: ArchivePlace) -> None:
+    """As whole numbers, of which a double would lose microseconds, and the last of all a year."""
+    await place.migrate()
+    moments = [
+        datetime(1, 1, 1, 0, 0, 0, 1, UTC), datetime(1969, 12, 31, 23, 59, 59, 999999, UTC),
+        datetime(2026, 3, 1, 12, 0, 59, 123457, UTC), datetime(3000, 1, 1, 0, 0, 0, 1, UTC),
+        datetime(9999, 12, 31, 23, 59, 59, 999998, UTC),
+    ]  # fmt: skip
+    await place.root.execute(ADD, "orders", datetime.now(UTC), len(moments) + 1)
+    for number, moment in enumerate(moments):
+        await place.root.execute(
+            "UPDATE archive.events SET occurred_at = $2 WHERE sequence = $1", number, moment
+        )
+    await place.root.execute(
+        "UPDATE archive.events SET occurred_at = 'infinity' WHERE sequence = 5"
+    )
+    text, values = export("archive", Selection(fields=("sequence", "occurred_at")), "parquet")
+    found = {row["sequence"]: row["occurred_at"] for row in await place.root.fetch(text, *values)}
+    start, step = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+    wanted = {number: (one - start) // step for number, one in enumerate(moments)}
+    assert found == {**wanted, 5: None}
 
 
 async def test_made_once_and_then_as_wanted(place: ArchivePlace) -> None:

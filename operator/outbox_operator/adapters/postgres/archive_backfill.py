@@ -43,7 +43,8 @@ class KeptRow:
         partition_key: Its key; empty: it has none.
         routing_key: What stands in for the type in its subject.
         headers: JSON text.
-        created_at: Microseconds since 1970.
+        created_at: When it was made, as it says: microseconds since 1970.
+        written_at: The same, as far as that can be: not before 1970, nor later than now.
         payload: None: it is not to be archived.
     """
 
@@ -54,6 +55,7 @@ class KeptRow:
     routing_key: str | None
     headers: str | None
     created_at: int
+    written_at: int
     payload: bytes | None
 
 

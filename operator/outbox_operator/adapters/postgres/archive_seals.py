@@ -23,6 +23,7 @@ from outbox_operator.plan.postgres.archive_schema import Leaf
 from outbox_operator.plan.postgres.archive_seals import (
     BEGINNING,
     ENTRY_BYTES,
+    IN_TIME,
     MOST_ROWS,
     NOTHING,
     ROW_SETTINGS,
@@ -220,7 +221,10 @@ class Sealer:
         """How many rows were archived between two moments, and when the first."""
         async with self._transaction():
             [row] = await self._connection.fetch(
-                self._sql("archive_seal_count"), start, end, timeout=_STATEMENT_SECONDS
+                self._sql("archive_seal_count", in_time=IN_TIME),
+                start,
+                end,
+                timeout=_STATEMENT_SECONDS,
             )
         return row["rows"], row["first"]
 
@@ -232,6 +236,7 @@ class Sealer:
             row=row_sql([row["name"] for row in columns], "e"),
             slot=SLOT_SECONDS,
             piece=_PIECE_ROWS,
+            in_time=IN_TIME,
         )
         last = self._last
         async with self._transaction():

@@ -201,7 +201,12 @@ def _cell(name: str) -> str:
 def _value(name: str) -> str:
     plain = _EXPRESSIONS.get(name, f"e.{quoted(name)}")
     if is_moment(name):
-        plain = f"(date_part('epoch', {plain}) * 1000000)::bigint"
+        # Whole seconds and the rest apart: a double holds no microsecond of the far future.
+        plain = (
+            f"CASE WHEN isfinite({plain}) THEN "
+            f"date_part('epoch', date_trunc('second', {plain}))::bigint * 1000000 "
+            f"+ date_part('microseconds', {plain})::bigint % 1000000 END"
+        )
     return f"{plain} AS {quoted(name)}"
 
 

@@ -83,7 +83,6 @@ class Batch:
         everywhere: Whether one may have been stored at any time before.
         accounts: Numbers that are accounted for: source, shard, first, last, when the stream stored
             these two, their sequences.
-        occurred: When the first of them happened; None: there is none.
         moves: How far that brings the rows of an outbox's table; None: the rows are of a stream.
     """
 
@@ -92,7 +91,6 @@ class Batch:
     last: dt.datetime
     everywhere: bool
     accounts: Sequence[tuple[Any, ...]]
-    occurred: dt.datetime | None = None
     moves: Move | None = None
 
 
@@ -211,7 +209,7 @@ class ArchiveStore:
                 start, end = batch.first - self._window, batch.last + self._window
                 if batch.moves is not None:
                     end = _FAR_AHEAD  # the stream may have brought it, whenever it did
-                if batch.everywhere or await self._may_be_older(connection, batch):
+                if batch.everywhere or await self._may_be_older(connection):
                     start = _LONG_AGO
                 new = await connection.fetch(self._insert, start, end, timeout=_STATEMENT_SECONDS)
                 if batch.accounts:
@@ -268,10 +266,12 @@ class ArchiveStore:
         with errors(self._target):
             await connection.execute(statement(name, schema=self._schema), *values)
 
-    async def _may_be_older(self, connection: Connection, batch: Batch) -> bool:
+    async def _may_be_older(self, connection: Connection) -> bool:
         """Whether one of the rows may have been archived from an outbox's table."""
-        to = await connection.fetchval(statement("archive_backfilled_to", schema=self._schema))
-        return to is not None and batch.occurred is not None and batch.occurred <= to
+        found: bool = await connection.fetchval(
+            statement("archive_backfilled", schema=self._schema)
+        )
+        return found
 
     async def _move(self, connection: Connection, moves: Move, stored: int) -> None:
         done = await connection.execute(

@@ -29,7 +29,7 @@ from outbox_operator.plan.postgres.archive_schema import (
     Leaf,
     class_table,
 )
-from outbox_operator.plan.postgres.archive_seals import Head
+from outbox_operator.plan.postgres.archive_seals import IN_TIME, Head
 from outbox_operator.plan.postgres.schema import literal, qualify
 from outbox_operator.wire.tables import quoted
 
@@ -210,7 +210,10 @@ class Upkeep:
         default = one.default
         assert default is not None  # noqa: S101 - the caller has looked
         moments = await self._connection.fetch(
-            statement("archive_default_moments", schema=self._schema, leaf=quoted(default.name)),
+            statement(
+                "archive_default_moments", schema=self._schema, leaf=quoted(default.name),
+                in_time=IN_TIME,
+            ),
             partitions.width(keep), _STRETCHES, timeout=_STATEMENT_SECONDS,
         )  # fmt: skip
         now = await self._connection.fetchval(statement("upkeep_clock"))

@@ -25,6 +25,7 @@ from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.plan.postgres.archive_seals import (
     BEGINNING,
     ENTRY_BYTES,
+    IN_TIME,
     ROW_SETTINGS,
     SLOT_SECONDS,
     Chain,
@@ -183,7 +184,7 @@ class SealVerifier:
             covered.add((seal.class_, seal.low))
             await self._check_rows(seal)
         groups = await self._connection.fetch(
-            self._sql("archive_verify_groups", slot=SLOT_SECONDS), *window,
+            self._sql("archive_verify_groups", slot=SLOT_SECONDS, in_time=IN_TIME), *window,
             timeout=_STATEMENT_SECONDS,
         )  # fmt: skip
         for row in groups:
@@ -236,15 +237,27 @@ class SealVerifier:
     async def _check_rest(self) -> None:
         """What is before the first seal, and behind the last."""
         verdict = self._verdict
-        early = datetime(1, 1, 2, tzinfo=UTC)
-        count = self._sql("archive_seal_count")
-        [row] = await self._connection.fetch(count, early, BEGINNING, timeout=_STATEMENT_SECONDS)
-        if row["rows"]:
-            verdict.found(f"{row['rows']} rows were inserted that say they are older than any")
-        end = verdict.sealed_to or BEGINNING
-        late = datetime(9999, 12, 30, tzinfo=UTC)
-        [row] = await self._connection.fetch(count, end, late, timeout=_STATEMENT_SECONDS)
-        verdict.unsealed = row["rows"]
+        [row] = await self._connection.fetch(
+            self._sql("archive_verify_rest"), BEGINNING, verdict.sealed_to or BEGINNING,
+            timeout=_STATEMENT_SECONDS,
+        )  # fmt: skip
+        verdict.unsealed = row["late"]
+        if row["early"]:
+            verdict.found(f"{row['early']} rows were inserted that say they are older than any")
+        if row["ahead"]:
+            verdict.found(
+                f"{row['ahead']} rows say that they were archived later than now, event "
+                f"{row['id']} for example: they were inserted by hand, or the server's clock has "
+                "gone back; until then no seal covers them"
+            )
+        for row in await self._connection.fetch(
+            self._sql("archive_verify_timeless", in_time=IN_TIME), MOST_FINDINGS,
+            timeout=_STATEMENT_SECONDS,
+        ):  # fmt: skip
+            verdict.found(
+                f"event {row['id']} was inserted: type {row['type'][:80]!r}, stored at "
+                f"{row['stored_at']}, which no stream says, and no seal covers"
+            )
         now = await self._connection.fetchval(statement("upkeep_clock"))
         if verdict.sealed_to is not None and now - verdict.sealed_to > self._overdue:
             verdict.found(

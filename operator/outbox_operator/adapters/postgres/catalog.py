@@ -86,7 +86,9 @@ async def _search(connection: Connection, desired: DesiredArchive) -> ObservedSe
     if row is None:
         return ObservedSearch()
     # One without a comment is none of ours as it was made.
-    return ObservedSearch(comment=row["comment"] or "", readable=row["readable"])
+    return ObservedSearch(
+        comment=row["comment"] or "", hides=row["hides"], readable=row["readable"]
+    )
 
 
 async def _policies(connection: Connection, schema: str) -> ObservedPolicies:

@@ -21,6 +21,9 @@ from outbox_operator.wire.tables import quoted
 SLOT_SECONDS: Final = 900
 """Of the stream's time that the rows of a seal share: every partition begins and ends with one, so
 none ever holds a part of a seal."""
+IN_TIME: Final = "stored_at >= '0001-03-01Z' AND stored_at < '9999-10-01Z'"
+"""What a stream may say of when it stored a row, as SQL. Only a hand writes another time: neither
+partitions nor seals are made for it."""
 ENTRY_BYTES: Final = 8 + 16 + 32
 """Of a row in the list of a seal: when the stream stored it, its id, its hash."""
 MOST_ROWS: Final = 1_000_000

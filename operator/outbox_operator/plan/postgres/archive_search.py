@@ -37,10 +37,12 @@ class ObservedSearch:
 
     Attributes:
         comment: On it; None: there is none.
+        hides: Whether it asks whose events may be seen.
         readable: Whether the API's role may read it.
     """
 
     comment: str | None = None
+    hides: bool = False
     readable: bool = False
 
 
@@ -61,16 +63,18 @@ def search_statements(
     view = qualify(schema, SEARCHED)
     wanted = None if api is None else _definition(schema, api, extracted)
     mark = None if api is None else _mark(f"{wanted} {api.role}")
-    if found.comment is not None and found.comment != mark:
+    # Whoever replaces the view leaves the comment on it.
+    as_wanted = found.comment == mark and found.hides == (api is not None and bool(api.tenant))
+    if found.comment is not None and not as_wanted:
         yield Statement(sql=f"DROP VIEW {view}", reason=f"view {SEARCHED} is no longer as wanted")
     if api is None or wanted is None:
         return
     grant = Statement(
         sql=f"GRANT SELECT ON {view} TO {quoted(api.role)}",
         reason=f"grant SELECT on view {SEARCHED} to {api.role}",
-        drift=found.comment == mark,
+        drift=as_wanted,
     )
-    if found.comment != mark:
+    if not as_wanted:
         yield Statement(sql=wanted, reason=f"create view {SEARCHED}, to find events by words")
         yield Statement(
             sql=f"COMMENT ON VIEW {view} IS {literal(mark or '')}",

@@ -55,6 +55,7 @@ def test_everything_is_made_in_order() -> None:
         "create table schema_version",
         "create table seals",
         "create table sealed_rows",
+        "create table backfills",
         "create table events",
         "create index events_stored_at_idx",
         "create index events_archived_at_idx",

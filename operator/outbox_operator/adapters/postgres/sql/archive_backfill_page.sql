@@ -1,9 +1,12 @@
 -- The next rows of an outbox, cut by bytes, one at least. Without a payload: what was never published,
 -- or is there once more because it was sent again, or is more than any server takes for a message.
 --   $1 behind this position   $2 up to this one   $3 rows   $4 bytes   $5 bytes of the largest
--- Sizes are summed before payloads are fetched.
+-- Sizes are summed before payloads are fetched. A row may say that it was made at any time; it was written
+-- by now, and no partition is of a time before 1970.
 SELECT position, event_id::text AS event_id, event_type, partition_key, routing_key, headers::text AS headers,
        least(greatest(date_part('epoch', created_at) * 1e6, {first_time}), {last_time})::bigint AS created_at,
+       least(greatest(date_part('epoch', least(created_at, clock_timestamp())) * 1e6, 0), {last_time})::bigint
+           AS written_at,
        CASE WHEN chosen THEN {payload} END AS payload
 FROM (
     SELECT *, sum(size) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - size AS before

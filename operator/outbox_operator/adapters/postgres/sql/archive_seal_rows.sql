@@ -5,7 +5,7 @@ WITH found AS (
     SELECT e.class, floor(extract(epoch FROM e.stored_at) / {slot})::bigint * {slot} AS slot,
            e.stored_at, e.id, sha256(convert_to({row}, 'UTF8')) AS digest
     FROM {schema}.events e
-    WHERE e.archived_at >= $1 AND e.archived_at < $2
+    WHERE e.archived_at >= $1 AND e.archived_at < $2 AND {in_time}
 ), placed AS (
     SELECT *, dense_rank() OVER (ORDER BY class, slot) AS seal,
            (row_number() OVER (PARTITION BY class, slot ORDER BY stored_at, id) - 1) / {piece} AS piece
