@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -86,3 +87,12 @@ def test_readers_compile_with_what_is_written(tmp_path: Path) -> None:
         binaries.find_go(CACHE / "localkube"), "vet", ".", cwd=go,
         env=binaries.go_environment(os.environ),
     )  # fmt: skip
+    # quicktype takes the name of a single file's type from elsewhere.
+    one = tmp_path / "one/schemas"
+    one.mkdir(parents=True)
+    shutil.copy(catalog / "schemas/order.created.json", one)
+    run(
+        *OUTBOX, "code", "typescript", "--folder", one.parent, "--out", tmp_path / "one.ts",
+        cwd=modules.parent, env={"npm_config_offline": "true"},
+    )  # fmt: skip
+    assert '"order.created": OrderCreated;' in (tmp_path / "one.ts").read_text()

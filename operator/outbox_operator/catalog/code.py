@@ -71,6 +71,8 @@ def write(
         made = Path(folder) / "made"
         sources = [str(path) for path in sorted(Path(folder).glob("*.schema"))]
         extra = ["--package", package] if language == "go" else []
+        if len(sources) == 1:  # quicktype calls the type of a single file as it does `--out`
+            extra += ["--top-level", *names]
         _run(
             ["npx", "--yes", QUICKTYPE, "--src-lang", "schema", "--lang", language,
              *_OPTIONS[language], *extra, "--out", str(made), *sources]

@@ -62,7 +62,7 @@ class Live:
         say: Callable[[str], None],
         show: Callable[[list[str]], None],
     ) -> None:
-        self._resources = resources
+        self.resources = resources
         self._processes = processes
         self._where = where
         self._stop = stop
@@ -97,7 +97,7 @@ class Live:
 
     def adopt(self, resources: Resources) -> None:
         """Look at these resources, and the processes that there are now."""
-        self._resources = resources
+        self.resources = resources
         names = self._processes.restarts
         self._said = {one: self._said.get(one) or self._new(one) for one in names}
         self._handled = {one: self._handled.get(one) or counts.Handled() for one in names}
@@ -181,7 +181,7 @@ class Live:
 
     async def _sample(self, admin: PostgresAdmin, streams: JetStreamAdmin) -> Sample:
         """The numbers of now."""
-        resources = self._resources
+        resources = self.resources
         letters = {one.meta.key: await self._letters(streams, one) for one in resources.consumers}
         pipelines = []
         for pipeline in resources.pipelines:
@@ -216,7 +216,7 @@ class Live:
         letters: Mapping[str, int],
     ) -> ConsumerNumbers | None:
         """None: its durable consumer is gone."""
-        source = self._resources.source_of(consumer).spec.name
+        source = self.resources.source_of(consumer).spec.name
         found = await streams.consumer_info(source, durable_name(consumer))
         if found is None:
             return None
@@ -245,7 +245,7 @@ class Live:
         return handled.total if metrics is None else handled.said(counts.acknowledged(metrics))
 
     async def _letters(self, streams: JetStreamAdmin, consumer: Consumer) -> int:
-        spec = self._resources.source_of(consumer).spec
+        spec = self.resources.source_of(consumer).spec
         if spec.deadLetter is None:
             return 0
         subject = f"{dead_letter_prefix(spec)}.{durable_name(consumer)}"

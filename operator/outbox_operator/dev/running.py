@@ -117,6 +117,7 @@ class Running:
         try:
             await self._set_up(resources)
         except OutboxError as error:
+            await self._restore(live.resources)
             self._say(
                 f"changed: {files}; what runs stays as it is: {error.message}. Write it as it was, "
                 f"or begin with nothing: end this, remove {self._options.folder}, start again"
@@ -125,6 +126,13 @@ class Running:
         replaced = await processes.replace(work)
         live.adopt(resources)
         self._say(f"changed: {files}; {_said(replaced)}")
+
+    async def _restore(self, resources: Resources) -> None:
+        """Undo the half that was made: a table that another pipeline took is given back."""
+        try:
+            await self._set_up(resources)
+        except OutboxError as error:
+            self._say(f"what ran before cannot be made again: {error.message}")
 
 
 def _said(replaced: Replaced) -> str:

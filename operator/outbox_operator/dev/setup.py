@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from outbox_operator import version
@@ -156,7 +157,8 @@ async def _archive(admin: PostgresAdmin, consumer: Consumer) -> None:
     archive = archive_of(consumer.spec)
     if archive is None:
         return
-    desired = desired_archive(archive, "spec", writer=None)
+    # Grants are left out, and so are those whom they are for.
+    desired = replace(desired_archive(archive, "spec", writer=None), readers=())
     claim = Claim(owner=Owner.of(consumer.meta), adoption="Adopt")
     plan = plan_archive(desired, await admin.archive.observe(desired), claim)
     if not plan.empty:

@@ -71,6 +71,12 @@ def the_manifest_is_followed(dev: Dev) -> None:
     dev.says(r"changed: not applied, what runs stays as it is: .*did you mean \S+maxDeliver")
     path.write_text(before.replace("name: ORDERS", "name: ORDERS\n    storage: Memory"))
     dev.says(r"changed: \S+pipeline\.yaml; what runs stays as it is: .*storage.*remove \S+, start")
+    path.write_text(before.replace("name: orders\n", "name: sales\n", 1))
+    dev.says(
+        r"changed: \S+pipeline\.yaml; what runs stays as it is: stream ORDERS carries the mark"
+    )
+    # Its tables were the other's already.
+    dev.emit("order.paid", "1", "--wait")
     audit = "    - {name: audit, handler: {python: {module: billing:app, image: none}}}\n"
     path.write_text(f"{before.replace('maxDeliver: 3', 'maxDeliver: 4')}{audit}")
     dev.says(r"yaml; new: consumer-orders-audit; begins anew: consumer-orders-billing\n")
