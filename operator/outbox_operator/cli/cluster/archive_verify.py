@@ -69,7 +69,7 @@ async def verify(session: Session) -> Report:
         raise SpecError(f"EventConsumer {args.name} keeps no archive (spec.handler.archive)")
     options = [
         *(word for path in args.public_key for word in ("--public-key", _key(path))),
-        *(word for one in args.known for word in ("--known", one)),
+        *(word for one in (*args.known, *remembered(consumer)) for word in ("--known", one)),
         *(word for one in args.kept for word in ("--kept", one)),
     ]
     with throwaway_pods.ended_by_signals():
@@ -86,6 +86,12 @@ async def verify(session: Session) -> Report:
         names=[f"eventconsumer.{meta.GROUP}/{args.name}"],
         well=facts.well,
     )
+
+
+def remembered(consumer: Consumer) -> tuple[str, ...]:
+    """The last seal as the status has it, which is not in the database; none: nobody knows one."""
+    state = consumer.status.archive
+    return () if state is None or state.lastSeal is None else (state.lastSeal,)
 
 
 def told(ran: Ran, pod: str, namespace: str, name: str) -> Verified:

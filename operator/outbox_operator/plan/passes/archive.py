@@ -291,8 +291,9 @@ def _state(
         update |= {"database": plan.identity, "version": version}
     if numbers is not None:
         update |= archive_numbers(consumer, numbers, now)
-    if numbers is not None and failure is None:
-        # Else the chain may not be the one that was there, and what is remembered of it is proof.
+    if numbers is not None and failure is None and not consumer.meta.paused:
+        # Else the chain may not be the one that was there, which upkeep sees, and what is
+        # remembered of it is proof.
         update["lastSeal"] = numbers.last_seal
     return state.model_copy(update=update)
 

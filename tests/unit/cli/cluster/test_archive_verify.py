@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from outbox_operator.adapters.kubernetes.in_pod import Ran
+from outbox_operator.api.v1alpha1.archive import ArchiveState
+from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
 from outbox_operator.archive import settings
 from outbox_operator.cli.cluster import archive_verify
 from outbox_operator.errors import CredentialsError, KubernetesError
@@ -50,6 +53,13 @@ def test_the_pod_has_one_login_and_no_other(
     assert config.sealing is not None
     assert (config.sealing.every_seconds, config.sealing.key_file) == (3600.0, None)
     assert config.rules.retention[0].keep_seconds == 90 * 86_400
+
+
+def test_the_seal_that_the_status_remembers_has_to_be_there() -> None:
+    resource = consumer(name="audit", handler={"archive": ARCHIVE})
+    assert archive_verify.remembered(resource) == ()
+    status = EventConsumerStatus(archive=ArchiveState(lastSeal="9:ff"))
+    assert archive_verify.remembered(dataclasses.replace(resource, status=status)) == ("9:ff",)
 
 
 def test_what_the_pod_says_is_told() -> None:

@@ -264,6 +264,10 @@ def test_what_is_missing_is_told_while_nothing_can_be_sealed() -> None:
     assert (result.state.rows, result.state.gaps) == (9, 1)
     assert result.state.lastSeal == "3:aa", "the chain may be another one now"
     assert result.fresh
+    # Paused there is no upkeep, which would see that.
+    frozen = told(paused(before), planned(before), numbers)
+    assert frozen.state is not None
+    assert (frozen.state.rows, frozen.state.lastSeal) == (9, "3:aa")
 
 
 API = {
