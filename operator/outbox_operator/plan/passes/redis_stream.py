@@ -160,8 +160,8 @@ def _moved(before: StreamState | None, now: StreamState) -> str | None:
     if before.place.url == now.place.url or before.created == now.created:
         return None
     return (
-        f"the stream is declared at {now.place.url} now, where it begins anew; {before.messages} "
-        f"entries are left at {before.place.url}"
+        f"the stream is declared at {now.place.url} now, where it begins anew; what is left at "
+        f"{before.place.url} stays there: {before.messages} entries when it was looked at last"
     )
 
 
