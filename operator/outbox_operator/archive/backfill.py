@@ -25,7 +25,7 @@ from outbox_operator.archive.metrics import ArchiveMetrics
 from outbox_operator.archive.records import Message, Record, Recorder
 from outbox_operator.errors import OutboxError
 from outbox_operator.wire.archive import ArchiveConfig
-from outbox_operator.wire.headers import POSITION, encode_value
+from outbox_operator.wire.headers import POSITION, RESERVED_PREFIXES, encode_value
 from outbox_operator.wire.message import event_headers, event_time
 
 log = logging.getLogger(__name__)
@@ -178,11 +178,16 @@ def message_of(row: KeptRow, source: str, content_type: str) -> Message:
 
 
 def _own(headers: str | None) -> dict[str, str]:
-    """Headers of the application; what is no text is left as it is written."""
+    """Headers of the application; what is no text is left as it is written.
+
+    Not those that belong to relays, which refuse the row: they would say that it is another event,
+    of another source.
+    """
     found = json.loads(headers or "{}")
     if not isinstance(found, dict):
         return {}
     return {
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in found.items()
+        if not name.lower().startswith(RESERVED_PREFIXES)
     }

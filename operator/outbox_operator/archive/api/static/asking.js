@@ -22,6 +22,12 @@ export const exact = {
 
 // What is at an address of the API, whose token is believed. Raises Problem.
 export async function ask(token, path, query, signal) {
+  if (!/^[\x21-\x7e]+$/.test(token)) { // which no header may hold: it would never be sent
+    throw new Problem({
+      title: "Not authenticated", status: 401,
+      detail: "This is no token: wanted letters, digits, - and _, with dots between, found other characters.",
+    });
+  }
   const asked = query.size === 0 ? path : `${path}?${query}`;
   const headers = { Accept: "application/json", Authorization: `Bearer ${token}` };
   const answer = await reached(asked, { headers, signal });
