@@ -142,7 +142,16 @@ def test_another_type_a_server_that_evicts_and_one_that_is_away_are_said(
         assert "allkeys-lru" in found["message"]
         with Redis(host="127.0.0.1", port=evicting.port) as other:
             other.config_set("maxmemory-policy", "noeviction")
-        world.look_again("evs", "other")
+            world.look_again("evs", "other")
+            world.wait_ready(*where)
+            # What is lost while something else is the matter is said as well.
+            other.config_set("maxmemory-policy", "allkeys-lru")
+            world.look_again("evs", "other")
+            world.wait_condition(*where, "StreamReady", "False", "EvictsKeys")
+            other.flushall()
+            other.config_set("maxmemory-policy", "noeviction")
+            world.look_again("evs", "other")
+            world.wait_event("other", "DriftCorrected", f"key {key} was missing")
         world.wait_ready(*where)
     found = world.wait_condition(*where, "RedisReachable", "False", "RedisUnreachable")
     assert str(evicting.port) in found["message"]

@@ -21,7 +21,7 @@ from outbox_operator.plan.passes.result import PassPlan, PassResult, part_after
 from outbox_operator.plan.redis.keys import key_step, server_problem
 from outbox_operator.plan.redis.observed import ObservedKey, ObservedServer
 from outbox_operator.plan.state import Owner
-from outbox_operator.plan.status.conditions import failed, ok, settled, stamp
+from outbox_operator.plan.status.conditions import failed, ok, stamp
 from outbox_operator.plan.status.drift import DriftCount
 from outbox_operator.plan.status.sampled import of_stream
 from outbox_operator.plan.steps import Applied, Step, drifts
@@ -72,7 +72,7 @@ def _step(
 ) -> Step[ObservedKey]:
     before, known = stream.status.stream, _known(stream).get(found.name)
     created = None if known is None else known.created
-    # Without a note of when it was made, a key of that name elsewhere is another one.
+    # A key of that name elsewhere is another one, unless it was made when ours was.
     stays = before is not None and before.place == StreamPlace(url=url)
     claim = Claim(
         owner=Owner.of(stream.meta),
@@ -84,7 +84,7 @@ def _step(
     return key_step(
         found.name, found,
         claim=claim,
-        settled=before is not None and settled(stream, _KIND),
+        seen_here=stays,
         known=created,
         held=0 if known is None else known.entries,
         paused=stream.meta.paused,

@@ -63,7 +63,7 @@ def key_step(
     found: ObservedKey,
     *,
     claim: Claim,
-    settled: bool,
+    seen_here: bool,
     known: str | None,
     held: int,
     paused: bool,
@@ -74,13 +74,14 @@ def key_step(
         name: Of the key.
         found: What there is.
         claim: Who asks.
-        settled: Whether this very specification was in force before; a difference is then drift.
+        seen_here: Whether the stream was seen at this server before, whatever was the matter
+            since; a difference is then drift.
         known: When the stream was made that was seen there before; None: none was.
         held: Entries that it held then.
         paused: Whether nothing may be changed.
     """
     what = f"key {name}"
-    error = _refused(what, found, claim, settled=settled and known is not None)
+    error = _refused(what, found, claim, had=seen_here and known is not None)
     if error is not None:
         return Step(what=what, change=Change.NOOP, wanted={}, found=found, refused=error)
     mark, owner = found.mark, claim.owner
@@ -90,12 +91,12 @@ def key_step(
     if paused:
         return Step(what=what, change=Change.FROZEN, wanted={}, found=found)
     drift = None
-    if settled and known is not None and missing:
+    if seen_here and known is not None and missing:
         drift = (
             f"{what} was missing and has been created again; it held {held} entries when it was "
             "looked at last; kubectl outbox rebase --all sends those again whose rows are kept"
         )
-    elif settled and known is not None:
+    elif seen_here and known is not None:
         drift = f"{what} had lost its mark, which has been put back"
     return Step(
         what=what,
@@ -113,7 +114,7 @@ def key_step(
     )
 
 
-def _refused(what: str, found: ObservedKey, claim: Claim, *, settled: bool) -> OutboxError | None:
+def _refused(what: str, found: ObservedKey, claim: Claim, *, had: bool) -> OutboxError | None:
     if found.kind not in ("stream", "none"):
         return ConflictError(
             f"{what} holds a {found.kind}, wanted a stream or nothing: rename the stream in the "
@@ -121,7 +122,7 @@ def _refused(what: str, found: ObservedKey, claim: Claim, *, settled: bool) -> O
             reason=Reason.KEY_OF_OTHER_TYPE,
         )
     # One that a group made before us is empty; one that we had has lost its mark.
-    is_free = found.kind == "none" or not found.last_id or settled
+    is_free = found.kind == "none" or not found.last_id or had
     theirs = refusal(
         what, found.mark, claim, field="adoptionPolicy",
         free=None if is_free else Reason.STREAM_EXISTS,

@@ -28,10 +28,10 @@ MADE = "2026-11-29T00:00:00+00:00"
 
 
 def step(
-    found: ObservedKey, *, known: str | None = None, settled: bool = False, **claim: Any
+    found: ObservedKey, *, known: str | None = None, seen_here: bool = False, **claim: Any
 ) -> Any:
     return key_step(
-        "k", found, claim=Claim(owner=US, **claim), settled=settled, known=known, held=7,
+        "k", found, claim=Claim(owner=US, **claim), seen_here=seen_here, known=known, held=7,
         paused=False,
     )  # fmt: skip
 
@@ -50,7 +50,7 @@ def key(**changes: Any) -> ObservedKey:
         (key(mark=BEFORE, entries=1, last_id=1), {}, Change.PATCHED, None),
         (key(mark=None, entries=1, last_id=1), {}, Change.NOOP, Reason.STREAM_EXISTS),
         (key(mark=None, last_id=1), {"adoption": "Adopt"}, Change.PATCHED, None),
-        (key(mark=None, created=None, last_id=9), {"known": MADE, "settled": True, "same": True},
+        (key(mark=None, created=None, last_id=9), {"known": MADE, "seen_here": True, "same": True},
          Change.PATCHED, None),
         (key(mark=OTHER), {}, Change.NOOP, Reason.RESOURCE_CONFLICT),
         (key(mark=OTHER, kind="none"), {}, Change.NOOP, Reason.RESOURCE_CONFLICT),
@@ -73,7 +73,7 @@ def test_keys(
 def test_a_key_that_went_is_made_again_and_said() -> None:
     gone = key(kind="none", created=None, mark=None)
     assert step(gone, known=None).drift is None
-    done = step(gone, known=MADE, settled=True)
+    done = step(gone, known=MADE, seen_here=True)
     assert "it held 7 entries" in str(done.drift)
     assert done.wanted == {"key": "k", "replaces": "", "uid": US.uid, "name": US.key,
                            "cluster": "c1"}  # fmt: skip
@@ -81,7 +81,9 @@ def test_a_key_that_went_is_made_again_and_said() -> None:
 
 def test_nothing_is_changed_while_paused() -> None:
     gone = key(kind="none", created=None, mark=None)
-    done = key_step("k", gone, claim=Claim(owner=US), settled=True, known=MADE, held=0, paused=True)
+    done = key_step(
+        "k", gone, claim=Claim(owner=US), seen_here=True, known=MADE, held=0, paused=True
+    )
     assert done.change is Change.FROZEN
 
 
