@@ -19,6 +19,7 @@ from outbox_operator.errors import (
 )
 from outbox_operator.wire.archive import RetentionClass
 from support.archiving import DAY, ArchivePlace
+from support.fences import fences
 
 pytestmark = pytest.mark.integration
 
@@ -97,6 +98,9 @@ async def test_each_role_may_do_its_own_and_nothing_else(place: ArchivePlace) ->
             await writer.execute(forbidden)
     for allowed in ("events", "ledger", "gaps", "backfills"):
         await reader.fetch(f"SELECT * FROM archive.{allowed}")
+    _, looking, _, missing = fences("docs/how-to/keep-an-archive.md", "sql")
+    for shown in [*looking.split(";"), missing]:
+        await reader.fetch(shown)
     for forbidden in (
         "INSERT INTO archive.ledger (source, shard, low, high) VALUES ('', 0, 0, 0)",
         "DELETE FROM archive.events",

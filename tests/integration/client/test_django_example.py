@@ -97,5 +97,7 @@ def test_the_page_names_what_is_there() -> None:
     [consumer] = pipeline["spec"]["consumers"]
     assert consumer["maxDeliver"] == -1, "it is refused by our runtime otherwise (FU-Z7)"
     durable = f"{pipeline['metadata']['name']}-{consumer['name']}"
-    assert f"--stream {pipeline['spec']['stream']['name']} --durable {durable}" in shown
-    assert consumer["handler"]["container"]["command"][-1] in shown
+    stream = pipeline["spec"]["stream"]["name"]
+    app = consumer["handler"]["container"]["command"][-1]
+    typed = f"python manage.py outbox_consume {app} --stream {stream} --durable {durable}"
+    assert typed in shown.splitlines()

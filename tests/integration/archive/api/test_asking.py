@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from support.archive_api import EVENTS, Client, FilledArchive, serving
+from support.fences import fences
 from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -203,6 +204,8 @@ async def test_who_asked_for_what_is_written_down(archive: FilledArchive, client
         await client.get("/v1/events?limit=none", sub="eve")
         await client.get("/v1/entities/k/3/history", "openid", sub="eve")
         await client.http.get("/v1/events")
+        *_, shown = fences("docs/how-to/query-the-archive.md", "sql")
+        assert await root.fetch(shown)
         noted = await root.fetch("SELECT * FROM archive.access_log ORDER BY at")
     assert [(one["action"], one["outcome"], one["events"]) for one in noted] == [
         ("events", "ok", 3), ("events", "400 Bad question", 0), ("history", "403 Not allowed", 0)
