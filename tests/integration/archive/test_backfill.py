@@ -160,6 +160,7 @@ TIMES = {
     "2090-01-01T00:00:00Z": "2090-01-01T00:00:00Z",
     "0044-03-15T12:00:00Z BC": "0001-01-01T00:00:00.000001Z",
     "-infinity": "0001-01-01T00:00:00.000001Z",
+    "replayed": "1970-01-01T00:00:01Z",
 }
 """Of rows that say that they were made then, and what is read of it."""
 
@@ -169,12 +170,17 @@ async def test_a_row_of_any_time_is_archived_once_and_is_in_nobodys_way(
 ) -> None:
     place = outbox
     await place.root.execute("TRUNCATE outbox.events")
-    for moment in TIMES:
+    for moment in list(TIMES)[:-1]:
         await place.root.execute(
             "INSERT INTO outbox.events (event_type, payload, headers, created_at) "
             "VALUES ('order.placed', '1', '{}', $1::text::timestamptz)",
             moment,
         )
+    # What was sent again, and of which retention has taken the row itself.
+    await place.root.execute(
+        "INSERT INTO outbox.events (event_type, payload, headers, replay) VALUES "
+        """('order.placed', '1', '{}', '{"name": "r", "of": 999999, "time": 1000000}')"""
+    )
     rows = await place.root.fetch(
         "SELECT event_id, event_type, partition_key, position, payload FROM outbox.events "
         "ORDER BY position"
