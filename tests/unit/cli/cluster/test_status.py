@@ -245,6 +245,11 @@ SCREENS: Final = {
         }),
         consumer("fresh", archive={"version": 1}),
     ],
+    "redis": [
+        pipeline(),
+        stream(condition("Ready"), condition("RedisReachable", reason="Connected"),
+               stream={"name": "identity.user.v1", "messages": 120_345, "bytes": 25_000_000}),
+    ],
     "operator-away": [
         pipeline(outbox={"backlogRows": 1, "sampledAt": before(hours=3)}),
         stream(sampledAt=before(hours=3)),
