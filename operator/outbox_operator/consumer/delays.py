@@ -23,7 +23,7 @@ _STOPS_EACH: Final = dt.timedelta(hours=1)
 def asked(headers: Mapping[str, str]) -> str | None:
     """Return when an event is to be handled, as its writer put it; names have any case."""
     text = headers.get(DELIVER_AFTER)
-    if text is None:
+    if text is None and _LENGTH in map(len, headers):  # of every event, so it has to be quick
         for name in headers:
             if len(name) == _LENGTH and name.lower() == _ANY_CASE:
                 return headers[name]
