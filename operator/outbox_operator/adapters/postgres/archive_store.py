@@ -278,7 +278,7 @@ class ArchiveStore:
             statement("archive_backfill_move", schema=self._schema),
             moves.source, moves.before, moves.after, moves.rows, stored, moves.last,
         )  # fmt: skip
-        if done != "UPDATE 1":
+        if int(done.rpartition(" ")[2]) != 1:  # rows
             raise MovedOnError("another process archives the rows of this outbox")
 
     async def _connected(self) -> Connection:

@@ -79,6 +79,7 @@ async def test_of_a_slow_pass_it_is_said_that_it_began(monkeypatch: pytest.Monke
     monkeypatch.setattr(statuses, "HELD_SECONDS", 0.01)
     found, server = made()
     async with found.seen(body(), owner(), SEEN):
+        monkeypatch.setattr(statuses, "HELD_SECONDS", 4.0)  # of the next word
         await eventually(lambda: server.written, "it was said")
     assert server.written == [_rendered(SEEN)]
     assert found.may_wait("u") > 0  # for the next word
