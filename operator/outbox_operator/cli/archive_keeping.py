@@ -149,7 +149,10 @@ def _judged(verdict: Verdict, keyed: bool) -> Iterator[str]:
     if verdict.more:
         yield f"WRONG: {verdict.more} more"
     if verdict.head is None:
-        yield "nothing is sealed: set sealing in the configuration, and run outbox archive upkeep"
+        yield (
+            "nothing is sealed: set handler.archive.sealing of the consumer; without an operator, "
+            "sealing in the configuration, and run outbox archive upkeep"
+        )
         return
     yield (
         f"{verdict.rows} events are as they were sealed, {verdict.dropped} were dropped by "
