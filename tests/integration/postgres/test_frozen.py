@@ -8,7 +8,8 @@ from typing import Literal
 import pytest
 from asyncpg.exceptions import InterfaceError, LockNotAvailableError, PostgresConnectionError
 
-from outbox_operator.adapters.postgres import maintenance, migration_steps, replays, schema_locks
+from outbox_operator.adapters.postgres import connection as connections
+from outbox_operator.adapters.postgres import maintenance, replays, schema_locks
 from outbox_operator.adapters.postgres import rebase as rebases
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.adapters.postgres.connection import Connection
@@ -37,7 +38,7 @@ SAVE = "UPDATE outbox.cursors SET notice = notice"
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server has less patience with us than it really has."""
-    for module in (maintenance, migration_steps, replays):
+    for module in (connections, maintenance, replays):
         monkeypatch.setattr(module, "STANDSTILL_MILLISECONDS", 500)
     monkeypatch.setattr(rebases, "IDLE_MILLISECONDS", 500)
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import asyncpg
 
-from outbox_operator.adapters.postgres.connection import Connection, connect
+from outbox_operator.adapters.postgres.connection import Connection, close, connect
 from outbox_operator.adapters.postgres.errors import errors
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
@@ -28,7 +28,6 @@ LARGEST: Final = 64 * 1024 * 1024
 _PAYLOAD: Final = {"jsonb": "convert_to(payload::text, 'UTF8')", "bytea": "payload"}
 _TABLES: Final = (EVENTS, DEAD_LETTERS, FORMER_DEAD_LETTERS)
 _STATEMENT_SECONDS: Final = 60.0
-_CLOSE_SECONDS: Final = 2.0
 _PIPELINE: Final = "OutboxPipeline/"
 
 
@@ -117,12 +116,8 @@ class KeptRows:
     async def close(self) -> None:
         """End the connection."""
         connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        try:
-            await connection.close(timeout=_CLOSE_SECONDS)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            connection.terminate()
+        if connection is not None:
+            await close(connection)
 
     async def end(self) -> tuple[int, dt.datetime]:
         """Position of the last row of now, and when that is. Raises OutboxError."""

@@ -15,7 +15,7 @@ from typing import Final
 
 import asyncpg
 
-from outbox_operator.adapters.postgres.connection import STANDSTILL_MILLISECONDS, Connection
+from outbox_operator.adapters.postgres.connection import Connection, bounded_transaction
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.signing import Signer
 from outbox_operator.errors import ConflictError
@@ -295,15 +295,11 @@ class Sealer:
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[None]:
         """One that may take as long as reading what is to be sealed does."""
-        async with self._connection.transaction():
-            await self._connection.execute(
-                statement(
-                    "session_limit_transaction",
-                    lock=_LOCK_MILLISECONDS,
-                    whole=round(_STATEMENT_SECONDS * 1000),
-                    idle=STANDSTILL_MILLISECONDS,
-                )
-            )
+        async with bounded_transaction(
+            self._connection,
+            lock_milliseconds=_LOCK_MILLISECONDS,
+            milliseconds=round(_STATEMENT_SECONDS * 1000),
+        ):
             yield
 
     def _broken(self, what: str) -> ConflictError:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from outbox_operator.adapters.postgres.connection import Connection, connect
+from outbox_operator.adapters.postgres.connection import Connection, close, connect
 from outbox_operator.adapters.postgres.errors import (
     UnreadableRowsError,
     errors,
@@ -31,7 +31,6 @@ from outbox_operator.wire.tables import quoted
 _STAGING: Final = "outbox_archive_batch"
 _STATEMENT_SECONDS: Final = 120.0
 """Upkeep may keep us waiting while it moves the rows of a stretch."""
-_CLOSE_SECONDS: Final = 2.0
 _STANDSTILL_SECONDS: Final = 10
 """So long other writers wait at most for one that stands still in the middle of a batch."""
 _SETTINGS: Final = {
@@ -179,12 +178,8 @@ class ArchiveStore:
     async def close(self) -> None:
         """End the connection."""
         connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        try:
-            await connection.close(timeout=_CLOSE_SECONDS)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            connection.terminate()
+        if connection is not None:
+            await close(connection)
 
     async def store(self, batch: Batch) -> dict[str, int]:
         """Store what is not there yet, and account for it, in one transaction.

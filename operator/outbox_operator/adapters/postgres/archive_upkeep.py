@@ -15,7 +15,7 @@ import asyncpg
 
 from outbox_operator.adapters.postgres import catalog
 from outbox_operator.adapters.postgres.archive_seals import Sealer, Sealing
-from outbox_operator.adapters.postgres.connection import STANDSTILL_MILLISECONDS, Connection
+from outbox_operator.adapters.postgres.connection import Connection, bounded_transaction
 from outbox_operator.adapters.postgres.errors import translate
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
@@ -260,15 +260,11 @@ class Upkeep:
         What fails is kept for the end, with what was being done.
         """
         try:
-            async with self._connection.transaction():
-                await self._connection.execute(
-                    statement(
-                        "session_limit_transaction",
-                        lock=_LOCK_MILLISECONDS,
-                        whole=round(_STATEMENT_SECONDS * 1000),
-                        idle=STANDSTILL_MILLISECONDS,
-                    )
-                )
+            async with bounded_transaction(
+                self._connection,
+                lock_milliseconds=_LOCK_MILLISECONDS,
+                milliseconds=round(_STATEMENT_SECONDS * 1000),
+            ):
                 yield
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             self._result.deferred.append(doing)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeAlias
 
@@ -38,6 +39,7 @@ _ANSWER_SECONDS: Final = 5.0
 """Beyond the statement timeout: the server did not even report that; the network is gone."""
 STANDSTILL_MILLISECONDS: Final = 2000
 """So long others wait at most for what a transaction has locked whose process stands still."""
+_CLOSE_SECONDS: Final = 2.0
 _POOLER_ATTEMPTS: Final = 20
 """Questions to a pooler whether it keeps sessions together; less than a millisecond each."""
 _DEAD_PEER_MILLISECONDS: Final = 15_000
@@ -182,6 +184,31 @@ def _notice_dead_server(connection: Connection) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE["interval"])
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE["count"])
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_PEER_MILLISECONDS)
+
+
+async def close(connection: Connection) -> None:
+    """End a session soon, whatever its server does."""
+    try:
+        await connection.close(timeout=_CLOSE_SECONDS)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        connection.terminate()
+
+
+@asynccontextmanager
+async def bounded_transaction(
+    connection: Connection, *, lock_milliseconds: int, milliseconds: int
+) -> AsyncIterator[None]:
+    """A transaction whose statements wait so long for a lock, and take so long, at most."""
+    async with connection.transaction():
+        await connection.execute(
+            statement(
+                "session_limit_transaction",
+                lock=lock_milliseconds,
+                whole=milliseconds,
+                idle=STANDSTILL_MILLISECONDS,
+            )
+        )
+        yield
 
 
 def server_certificate(connection: Connection) -> bytes | None:

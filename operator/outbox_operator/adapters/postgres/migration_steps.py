@@ -11,7 +11,7 @@ from typing import Final
 
 import asyncpg
 
-from outbox_operator.adapters.postgres.connection import STANDSTILL_MILLISECONDS, Connection
+from outbox_operator.adapters.postgres.connection import Connection, bounded_transaction
 from outbox_operator.adapters.postgres.errors import errors, translate
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.schema_locks import holding
@@ -99,15 +99,11 @@ class MigrationSteps:
     @asynccontextmanager
     async def transaction(self, lock_timeout: float) -> AsyncIterator[None]:
         """A transaction that waits so many seconds for each lock."""
-        async with self._connection.transaction():
-            await self._connection.execute(
-                statement(
-                    "session_limit_transaction",
-                    lock=_milliseconds(lock_timeout),
-                    whole=_milliseconds(_MIGRATION_SECONDS),
-                    idle=STANDSTILL_MILLISECONDS,
-                )
-            )
+        async with bounded_transaction(
+            self._connection,
+            lock_milliseconds=_milliseconds(lock_timeout),
+            milliseconds=_milliseconds(_MIGRATION_SECONDS),
+        ):
             yield
 
     async def _run_concurrent(self, statements: Sequence[Statement], lock_timeout: float) -> None:

@@ -10,14 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-import asyncpg
-
-from outbox_operator.adapters.postgres.connection import Connection
+from outbox_operator.adapters.postgres.connection import Connection, close
 from outbox_operator.adapters.postgres.errors import errors
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
 
-_CLOSE_SECONDS: Final = 2.0
 PLANNING: Final = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
@@ -60,10 +57,7 @@ class Session:
     async def close(self) -> None:
         """End the connection, and with it what the server holds for it."""
         self._closing = True
-        try:
-            await self._connection.close(timeout=_CLOSE_SECONDS)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            self._connection.terminate()
+        await close(self._connection)
 
     async def _plan_as_walks(self) -> None:
         """Let the server plan each statement once, as a walk along an index."""
