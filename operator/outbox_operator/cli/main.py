@@ -37,6 +37,7 @@ from typing import Final
 
 from outbox_operator import errors
 from outbox_operator.cli import commands
+from outbox_operator.cli.laptop.parser import LaptopParser
 from outbox_operator.version import VERSION
 
 EXIT_FAILED: Final = 1
@@ -106,7 +107,7 @@ def _main(argv: Sequence[str] | None) -> int:
     loaded = {name: load(name) for name in wanted}
     prog = "kubectl outbox" if Path(sys.argv[0]).name.startswith(PLUGIN) else "outbox"
     prog += "" if folder is None else f" {_LAPTOP}"
-    parser = argparse.ArgumentParser(
+    parser = (argparse.ArgumentParser if folder is None else LaptopParser)(
         prog=prog,
         usage=f"{prog} [-h] [--version] VERB ...",
         description="Transactional outbox from PostgreSQL to NATS JetStream.",
@@ -120,6 +121,12 @@ def _main(argv: Sequence[str] | None) -> int:
     parsers = {name: subparsers.add_parser(name, description=loaded[name].help) for name in loaded}
     for name, verb in loaded.items():
         verb.configure(parsers[name])
+    if folder is not None and (works := loaded[wanted[0]].laptop) is not True:
+        print(
+            f"{prog} {wanted[0]}: {works or f'{wanted[0]} has no meaning on a laptop'}",
+            file=sys.stderr,
+        )
+        return EXIT_USAGE
     passed_on = parsers[wanted[0]].get_default("passed_on")
     if passed_on is not None and "--" in arguments:
         end = arguments.index("--")
@@ -138,7 +145,7 @@ def _main(argv: Sequence[str] | None) -> int:
         args.passed_on = passed_on
     try:
         if folder is not None:
-            _turn_to_laptop(args, folder, loaded[args.verb].laptop)
+            _turn_to_laptop(args, folder)
         code = loaded[args.verb].run(args)
         sys.stdout.flush()
         return code
@@ -194,20 +201,22 @@ def _on_a_laptop(
     return folder, [*left, *passed_on]
 
 
-def _turn_to_laptop(args: argparse.Namespace, folder: str, works: bool | str) -> None:
+def _turn_to_laptop(args: argparse.Namespace, folder: str) -> None:
     """Have a verb ask what `outbox dev` runs in a folder, in place of a cluster.
 
     Raises:
-        SpecError: It has no meaning there.
+        SpecError: It is given what is of a cluster, or has to be told which pipeline.
     """
-    if works is not True:
-        raise errors.NotSupportedError(works or f"{args.verb} has no meaning on a laptop")
     for name in _OF_A_CLUSTER:
         if getattr(args, name, None) is not None:
             raise errors.SpecError(f"--{name} is of a cluster, and this looks at {folder}")
     from outbox_operator.cli.laptop.api import Laptop
 
     args.laptop = functools.partial(Laptop.open, Path(folder))
+    if (alone := getattr(args, "alone", None)) is not None:
+        name, kind = alone
+        if getattr(args, name) is None:
+            setattr(args, name, kind(args.laptop().only_pipeline()))
 
 
 def _reordered(

@@ -147,7 +147,11 @@ class App:
         pace = Pace(config.concurrency)
         self._trials = Trials(f"{config.nats.url} {config.stream} {config.durable}")
         suspects = Suspects(
-            policy, config.ack_wait_seconds, self._trials, ordered=is_ordered(config)
+            policy,
+            config.ack_wait_seconds,
+            self._trials,
+            ordered=is_ordered(config),
+            retry_of=handler.retry,
         )
         inbox: Inbox | None = self._inbox
         traces = None

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Final
 
-from outbox_operator.consumer.disposition import LONGEST_ASKED_SECONDS, Policy, most_attempts
+from outbox_operator.consumer.disposition import LONGEST_ASKED_SECONDS, most_attempts
 from outbox_operator.wire.event import shown
 from outbox_operator.wire.headers import DELIVER_AFTER, LONGEST_DELAY
 from outbox_operator.wire.times import parse_time
@@ -61,7 +61,7 @@ def given_back(
     written: dt.datetime,
     now: dt.datetime,
     deliveries: int,
-    policy: Policy,
+    pauses: tuple[float, ...],
 ) -> int:
     """How many deliveries of an event were no attempts, because it rested.
 
@@ -73,10 +73,10 @@ def given_back(
         written: When it was.
         now: The time.
         deliveries: How often it was delivered, this time included.
-        policy: The pauses between attempts.
+        pauses: Between attempts; empty: exponential.
     """
     due = parse_time(asked(headers))
     if due is None or due <= written:
         return 0
-    tried = most_attempts((now - due).total_seconds(), deliveries, policy)
+    tried = most_attempts((now - due).total_seconds(), deliveries, pauses)
     return min(deliveries - tried, _STOPS + (due - written) // _STOPS_EACH)

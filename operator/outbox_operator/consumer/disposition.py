@@ -121,13 +121,13 @@ def backoff(failures: int, jitter: float, delays: tuple[float, ...] = ()) -> flo
     return jittered(pause_after(failures, BACKOFF_FIRST_SECONDS, BACKOFF_LONGEST_SECONDS), jitter)
 
 
-def most_attempts(seconds: float, most: int, policy: Policy) -> int:
+def most_attempts(seconds: float, most: int, delays: tuple[float, ...] = ()) -> int:
     """Return how often an event may have been tried within some seconds, `most` times at most.
 
     The first time is at once, and each failure has its pause behind it, as short as it may be.
     """
     attempts = 1
-    while attempts < most and (seconds := seconds - backoff(attempts, 1.0, policy.backoff)) >= 0:
+    while attempts < most and (seconds := seconds - backoff(attempts, 1.0, delays)) >= 0:
         attempts += 1
     return attempts
 

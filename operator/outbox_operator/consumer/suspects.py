@@ -14,10 +14,12 @@ an answered message would be no more there.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Final
 
 from outbox_operator.consumer import delays
 from outbox_operator.consumer.disposition import Policy, ToDeadLetters
+from outbox_operator.consumer.handlers.retry import Retry
 from outbox_operator.consumer.key_queues import Item
 from outbox_operator.consumer.trials import Trials
 from outbox_operator.reasons import Reason
@@ -44,10 +46,20 @@ class Suspects:
         trials: What earlier processes left.
         ordered: Only one process at a time reads, and failures stay in the pod: whatever comes
             again was left by another.
+        retry_of: How the handler has failures of an event type repeated, if it has its own way.
     """
 
-    def __init__(self, policy: Policy, ack_wait: float, trials: Trials, *, ordered: bool) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        ack_wait: float,
+        trials: Trials,
+        *,
+        ordered: bool,
+        retry_of: Callable[[str], Retry | None],
+    ) -> None:
         self._policy = policy
+        self._retry_of = retry_of
         self._most = policy.max_deliver
         self._period = ack_wait + _MARGIN_SECONDS
         self._trials = trials
@@ -91,10 +103,10 @@ class Suspects:
         last, item.uncounted = self._answered.pop(item.delivery.sequence, (0, 0))
         if last == deliveries - 1:
             return
-        event = item.event
-        item.rested = delays.given_back(
-            event.headers, event.time, dt.datetime.now(dt.UTC), deliveries, self._policy
-        )
+        event, today = item.event, dt.datetime.now(dt.UTC)
+        own = self._retry_of(event.type)
+        pauses = (own.delays if own else ()) or self._policy.backoff
+        item.rested = delays.given_back(event.headers, event.time, today, deliveries, pauses)
         if self._ordered or self.careful(now):
             item.suspect = True
             # Nobody knows what became of the others, so this is the first.

@@ -299,6 +299,7 @@ class TracedHandler:
         self.wants_connection = handler.wants_connection
         self.largest_batch = handler.largest_batch
         self.batch = handler.batch
+        self.retry = handler.retry
         self.shares_call = handler.shares_call
         self.start = handler.start
         self.prepare = handler.prepare

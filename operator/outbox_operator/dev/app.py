@@ -42,7 +42,7 @@ async def run(
     _endpoints(resources, options)  # before anything starts for nothing
     started = servers(
         options.folder, options.database_url, options.nats_url, _rest,
-        redis=resources.needs_redis, redis_url=options.redis_url,
+        say=say, redis=resources.needs_redis, redis_url=options.redis_url,
     )  # fmt: skip
     async with alone(options.folder), started as (where, rest):
         running = rest.Running(options, where, stop, say, show)

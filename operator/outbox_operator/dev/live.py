@@ -15,7 +15,7 @@ from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.aio import wait
 from outbox_operator.api.resource import Consumer
-from outbox_operator.dev import counts, setup
+from outbox_operator.dev import counts, ends, setup
 from outbox_operator.dev.manifest import Resources
 from outbox_operator.dev.processes import Processes
 from outbox_operator.dev.said import Said
@@ -32,6 +32,8 @@ from outbox_operator.dev.table import (
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.jetstream.stream_config import dead_letter_name, dead_letter_prefix
 from outbox_operator.plan.names import durable_name
+from outbox_operator.telemetry.readable import clock
+from outbox_operator.wire.times import format_time
 
 _SAMPLE_SECONDS: Final = 1.0
 _SAID_SECONDS: Final = 0.2
@@ -68,8 +70,8 @@ class Live:
         self._stop = stop
         self._say = say
         self._show = show
-        self._said = {name: self._new(name) for name in processes.restarts}
-        self._handled = {name: counts.Handled() for name in processes.restarts}
+        self._said = {name: self._new(name) for name in processes.ends}
+        self._handled = {name: counts.Handled() for name in processes.ends}
 
     async def run(
         self,
@@ -98,7 +100,7 @@ class Live:
     def adopt(self, resources: Resources) -> None:
         """Look at these resources, and the processes that there are now."""
         self.resources = resources
-        names = self._processes.restarts
+        names = self._processes.ends
         self._said = {one: self._said.get(one) or self._new(one) for one in names}
         self._handled = {one: self._handled.get(one) or counts.Handled() for one in names}
 
@@ -174,9 +176,16 @@ class Live:
 
     def _restarted(self) -> list[Restarted]:
         return [
-            Restarted(name=name, times=times, last=self._said[name].last)
-            for name, times in self._processes.restarts.items()
-            if times
+            Restarted(
+                name=name,
+                times=found.times,
+                how=ends.how(found.code),
+                at=clock(format_time(found.at, "milliseconds")),
+                runs=name in self._processes.running,
+                last=self._said[name].last if ends.says_why(found.code) else "",
+            )
+            for name, found in self._processes.ends.items()
+            if found is not None
         ]
 
     async def _sample(self, admin: PostgresAdmin, streams: JetStreamAdmin) -> Sample:
@@ -198,6 +207,7 @@ class Live:
                     dead_letters=numbers.dead_letters + sum(letters[r.meta.key] for r in readers),
                     published=numbers.published_total,
                     stored=stored,
+                    runs=self._runs(f"relay-{pipeline.meta.name}"),
                 )
             )
         consumers = [

@@ -22,6 +22,8 @@ from typing import Final
 from outbox_operator.aio import Backoff, wait
 from outbox_operator.api.resource import Consumer, Pipeline
 from outbox_operator.api.v1alpha1.archive import ArchiveHandler
+from outbox_operator.dev import ends
+from outbox_operator.dev.ends import Ends
 from outbox_operator.dev.locks import FileLock
 from outbox_operator.dev.manifest import Resources
 from outbox_operator.dev.servers import Servers
@@ -197,7 +199,7 @@ class Processes:
         keeps_ports: Whether each answers probes and metrics on a port that stays the same.
 
     Attributes:
-        restarts: How often each ended by itself since it was last begun anew.
+        ends: How each ended by itself since it was last begun anew; None: it did not.
         running: Which live.
         ports: Where each answers, by name; with `keeps_ports`, once it was started.
     """
@@ -210,7 +212,7 @@ class Processes:
         self._stopping = asyncio.Event()
         self._wanted = {job.name: asyncio.Event() for job in jobs}
         """Set when a process is to end: for good, or to begin anew."""
-        self.restarts = dict.fromkeys(self._jobs, 0)
+        self.ends: dict[str, Ends | None] = dict.fromkeys(self._jobs)
         self.running: set[str] = set()
         self.ports: dict[str, int] = {}
 
@@ -230,6 +232,7 @@ class Processes:
         return self
 
     def _begin(self, name: str) -> None:
+        ends.keep(self._folder, name, None)
         self._configure(self._jobs[name].config, self._folder / f"{name}.json")
         self._tasks[name] = asyncio.create_task(self._keep(name), name=name)
 
@@ -247,15 +250,16 @@ class Processes:
             self._wanted[name].set()
         await asyncio.gather(*(self._tasks.pop(name) for name in ended), return_exceptions=True)
         for name in ended:
-            del self._wanted[name], self.restarts[name]
+            del self._wanted[name], self.ends[name]
             self.ports.pop(name, None)
+            ends.keep(self._folder, name, None)
         anew = tuple(one for one in before if one in self._jobs and self._jobs[one] != before[one])
         for name in anew:
             self._configure(self._jobs[name].config, self._folder / f"{name}.json")
             self.begin_anew(name)
         new = tuple(name for name in self._jobs if name not in before)
         for name in new:
-            self._wanted[name], self.restarts[name] = asyncio.Event(), 0
+            self._wanted[name], self.ends[name] = asyncio.Event(), None
             self._begin(name)
         return Replaced(new=new, anew=anew, ended=ended)
 
@@ -264,8 +268,12 @@ class Processes:
 
         What it is to run is another program now, so that what was before says nothing.
         """
-        self.restarts[name] = 0
+        self._count(name, None)
         self._wanted[name].set()
+
+    def _count(self, name: str, found: Ends | None) -> None:
+        self.ends[name] = found
+        ends.keep(self._folder, name, found)
 
     def log(self, name: str) -> Path:
         """The log file of a job."""
@@ -289,13 +297,16 @@ class Processes:
                 process = None
             finally:
                 lock.release()
-            if process is not None:
-                await self._run(job, process)
+            code = None if process is None else await self._run(job, process)
             if wanted.is_set():
                 restart.reset()
                 continue
+            if not lock.take():  # whoever works with its place has ended it
+                continue
+            lock.release()
             lasted = asyncio.get_running_loop().time() - started
-            self.restarts[name] += 1
+            brief, now = lasted < _STABLE_SECONDS, datetime.now(UTC)
+            self._count(name, ends.after(self.ends[name], code=code, brief=brief, at=now))
             await wait(wanted, restart.next(lasted))
         await lock.take_within(_MOST_HELD_SECONDS)  # who works with its place needs the servers
         lock.release()
@@ -330,7 +341,8 @@ class Processes:
             config.with_suffix(".pid").write_text(str(process.pid))
         return process
 
-    async def _run(self, job: Job, process: asyncio.subprocess.Process) -> None:
+    async def _run(self, job: Job, process: asyncio.subprocess.Process) -> int | None:
+        """Until it ends, or is to; its exit code."""
         self.running.add(job.name)
         ended = asyncio.create_task(process.wait())
         stop = asyncio.create_task(self._wanted[job.name].wait())
@@ -345,6 +357,7 @@ class Processes:
                 process.kill()
                 await ended
             self.running.discard(job.name)
+        return process.returncode
 
 
 def _beginning(verb: str) -> dict[str, str]:

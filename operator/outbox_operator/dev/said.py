@@ -97,6 +97,30 @@ class Said:
         return text not in self._before
 
 
+def last_words(path: Path, *, lives: bool) -> str:
+    """The last line of a log which says what went wrong in the run that ended last.
+
+    Args:
+        path: The log; may not exist.
+        lives: Whether another run has begun since.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, _size(path) - _MOST_BYTES))
+            lines = file.read(_MOST_BYTES).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    ended = last = ""
+    for line in lines:
+        record = _record(line)
+        if record is not None and record["logger"].startswith(STARTS):
+            ended, last = last, ""
+            continue
+        text, bad = shown(line, record)
+        last = text if bad else last
+    return ended if lives else last
+
+
 def shown(line: str, record: dict[str, Any] | None) -> tuple[str, bool]:
     """A line as it is shown, without its time, and whether it says what went wrong.
 

@@ -6,17 +6,19 @@ Called by `dev.app` before anything heavy is imported: servers start while it is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
+from outbox_operator.aio import Backoff, wait
 from outbox_operator.dev import locks
+from outbox_operator.dev.ends import how
 from outbox_operator.embedded.nats import EmbeddedNats
 from outbox_operator.embedded.postgres import EmbeddedPostgres
 from outbox_operator.embedded.redis import EmbeddedRedis
-from outbox_operator.errors import ConflictError
+from outbox_operator.errors import ConflictError, OutboxError
 
 DATABASE_URL_FILE: Final = "database-url"
 NATS_URL_FILE: Final = "nats-url"
@@ -25,7 +27,13 @@ LOCK_FILE: Final = "lock"
 """Held as long as `outbox dev` runs with a folder."""
 _LOCK_SECONDS: Final = 2.0
 
+_LOOK_SECONDS: Final = 0.5
+"""Between two looks whether an embedded server lives."""
+_AGAIN_SECONDS: Final = (0.5, 10.0)
+"""First and longest pause before one that does not start is tried again."""
+
 T = TypeVar("T")
+Embedded = EmbeddedPostgres | EmbeddedNats | EmbeddedRedis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +88,7 @@ async def servers(
     nats_url: str | None,
     meanwhile: Callable[[], T],
     *,
+    say: Callable[[str], None],
     redis: bool = False,
     redis_url: str | None = None,
 ) -> AsyncIterator[tuple[Servers, T]]:
@@ -89,25 +98,27 @@ async def servers(
         folder: Where they keep their data.
         database_url: Of a database to use instead of an embedded one.
         nats_url: Of a server to use instead of an embedded one.
+        say: Takes one line for a person, when an embedded one ended and is started again.
         redis: Whether one is needed.
         redis_url: Of a server to use instead of an embedded one.
         meanwhile: Called in a thread while they start; the block is given what it returns, too.
     """
+    embedded: list[Embedded] = []
     async with AsyncExitStack() as stack:
         starts: list[Awaitable[object]] = []
         if database_url is None:
             postgres = EmbeddedPostgres(folder / "postgres", keeps_port=True)
-            starts.append(asyncio.to_thread(postgres.start))
-            stack.push_async_callback(asyncio.to_thread, postgres.stop)
+            embedded.append(postgres)
         if nats_url is None:
             nats = EmbeddedNats(folder / "nats", keeps_port=True)
-            starts.append(asyncio.to_thread(nats.start))
-            stack.push_async_callback(asyncio.to_thread, nats.stop)
+            embedded.append(nats)
         server = None
         if redis and redis_url is None:
             server = EmbeddedRedis(folder / "redis", keeps_port=True)
-            starts.append(asyncio.to_thread(server.start))
-            stack.push_async_callback(asyncio.to_thread, server.stop)
+            embedded.append(server)
+        for one in embedded:
+            starts.append(asyncio.to_thread(one.start))
+            stack.push_async_callback(asyncio.to_thread, one.stop)
         # Wait for all before anything is raised: what starts must be stopped.
         found, *others = await asyncio.gather(
             asyncio.to_thread(meanwhile), *starts, return_exceptions=True
@@ -126,4 +137,38 @@ async def servers(
         )
         if where.redis_url is not None:
             (folder / REDIS_URL_FILE).write_text(where.redis_url)
+        await stack.enter_async_context(_kept_up(embedded, say))
         yield where, found  # type: ignore[misc]
+
+
+@asynccontextmanager
+async def _kept_up(embedded: Sequence[Embedded], say: Callable[[str], None]) -> AsyncIterator[None]:
+    """Within it servers that end by themselves are started again."""
+    stop = asyncio.Event()
+    tasks = [asyncio.create_task(_keep_up(one, stop, say)) for one in embedded]
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.gather(*tasks, return_exceptions=True)  # one may be starting
+
+
+async def _keep_up(server: Embedded, stop: asyncio.Event, say: Callable[[str], None]) -> None:
+    pauses, said = Backoff(*_AGAIN_SECONDS), ""
+    while not await wait(stop, _LOOK_SECONDS):
+        code = server.process.ended
+        if code is None:
+            continue
+        say(f"{server.process.name} ended ({how(code)}), and is started again")
+        while not stop.is_set():
+            try:
+                await asyncio.to_thread(server.start)
+            except (OutboxError, OSError) as error:
+                if str(error) != said:
+                    said = str(error)
+                    say(f"{server.process.name}: {said}")
+                await wait(stop, pauses.next())
+            else:
+                say(f"{server.process.name} runs again")
+                pauses.reset()
+                break

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from outbox_operator.dev.ends import often
+
 Runs = Literal["here", "ended", "elsewhere"]
 _RUNS: Final[Mapping[Runs, str]] = {
     "here": "", "ended": "ended, is started again", "elsewhere": "not run here",
@@ -18,11 +20,17 @@ class Restarted:
 
     Attributes:
         times: How often.
+        how: It did the last time, for example `exit code 1`.
+        at: The time then, as a clock shows it.
+        runs: Whether it lives.
         last: What it said last that may be why; empty: nothing.
     """
 
     name: str
     times: int
+    how: str
+    at: str
+    runs: bool
     last: str = ""
 
 
@@ -34,6 +42,7 @@ class PipelineNumbers:
         dead_letters: Of the relay, and of the consumers that read its stream.
         published: Events published since creation.
         stored: Messages in the stream.
+        runs: What of its relay runs here.
     """
 
     name: str
@@ -43,6 +52,7 @@ class PipelineNumbers:
     dead_letters: int
     published: int
     stored: int
+    runs: Runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +94,7 @@ def render(now: Sample, before: Sample | None, restarts: Sequence[Restarted] = (
     elapsed = now.seconds - before.seconds if before is not None else 0.0
     earlier = {p.name: p.published for p in before.pipelines} if before else {}
     handled = {c.name: c.handled for c in before.consumers} if before else {}
-    head = ["PIPELINE", "BACKLOG", "OLDEST", "PUBLISHED", "PER S", "IN STREAM", "DEAD"]
+    head = ["PIPELINE", "BACKLOG", "OLDEST", "PUBLISHED", "PER S", "IN STREAM", "DEAD", ""]
     lines = _aligned([head, *(_pipeline(one, earlier, elapsed) for one in now.pipelines)])
     if now.consumers:
         head = ["CONSUMER", "PENDING", "IN WORK", "REDELIVERED", "HANDLED", "PER S", "DEAD", ""]
@@ -94,8 +104,11 @@ def render(now: Sample, before: Sample | None, restarts: Sequence[Restarted] = (
 
 
 def _restarted(one: Restarted) -> str:
-    times = "once" if one.times == 1 else f"{one.times} times"
-    return f"{one.name} ended {times} and was started again{f': {one.last}' if one.last else ''}"
+    last = "" if one.times == 1 else ", the last time"
+    ended = f"{often(one.times)}{last} at {one.at}"
+    now = "was started again" if one.runs else "is started again"
+    why = f": {one.last}" if one.last else ""
+    return f"{one.name} ended {ended} ({one.how}) and {now}{why}"
 
 
 def _pipeline(one: PipelineNumbers, earlier: Mapping[str, int], elapsed: float) -> list[str]:
@@ -107,6 +120,7 @@ def _pipeline(one: PipelineNumbers, earlier: Mapping[str, int], elapsed: float) 
         _rate(one.published, earlier.get(one.name), elapsed),
         str(one.stored),
         str(one.dead_letters),
+        f"relay {_RUNS[one.runs]}" if _RUNS[one.runs] else "",
     ]
 
 

@@ -76,8 +76,8 @@ class EmbeddedNats:
             left.unlink(missing_ok=True)
         config = self._folder / _CONFIG
         stop_orphan(self._folder / "server.pid", config, signal.SIGTERM)
-        if self._keeps_port:
-            self.port = kept_port(self._folder / "port")
+        if self._keeps_port:  # one that is started again has its clients there
+            self.port, self._keeps_port = kept_port(self._folder / "port"), False
         self.configure()
         self.process.start([str(program), "--config", str(config)], self._answers, user={})
         return self

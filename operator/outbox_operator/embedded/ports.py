@@ -20,7 +20,7 @@ def kept_port(file: Path) -> int:
     Args:
         file: Holds the port; may not exist, or hold anything.
     """
-    port = _kept(file)
+    port = port_in(file)
     if port is None or not _is_free(port):
         port = free_port()
         with contextlib.suppress(OSError):  # a full disk: the next run has another one
@@ -28,7 +28,8 @@ def kept_port(file: Path) -> int:
     return port
 
 
-def _kept(file: Path) -> int | None:
+def port_in(file: Path) -> int | None:
+    """The port that a file holds; None: none that could be kept."""
     try:
         with file.open("rb") as open_file:
             port = int(open_file.read(_LONGEST_NUMBER))

@@ -112,8 +112,8 @@ class EmbeddedPostgres:
         self.prepare()
         user, programs = self._user(), self.programs()
         stop_orphan(self.data / "postmaster.pid", self.data, signal.SIGINT)
-        if self._keeps_port:
-            self.port = kept_port(self._folder / "port")
+        if self._keeps_port:  # one that is started again has its clients there
+            self.port, self._keeps_port = kept_port(self._folder / "port"), False
         settings = {**self.settings, "port": str(self.port)}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         command = [*self._launcher, str(programs / "postgres"), "-D", str(self.data), *options]

@@ -57,6 +57,11 @@ class ServerProcess:
         """Whether it lives."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def ended(self) -> int | None:
+        """Exit code of one that ended by itself, below 0 a signal; None: there is none."""
+        return self._process.poll() if self._process is not None else None
+
     def start(
         self, command: Sequence[str], answers: Callable[[], bool], *, user: Mapping[str, Any]
     ) -> None:

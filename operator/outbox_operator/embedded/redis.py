@@ -32,13 +32,14 @@ class EmbeddedRedis:
 
     Attributes:
         port: Kept over restarts; with `keeps_port` known once it was started.
+        process: The server, while it runs.
     """
 
     def __init__(self, folder: Path, *, keeps_port: bool = False) -> None:
         self.port = free_port()
         self._keeps_port = keeps_port
         self._folder = folder.absolute()
-        self._process = ServerProcess("valkey-server", self._folder / "server.log")
+        self.process = ServerProcess("valkey-server", self._folder / "server.log")
 
     @property
     def url(self) -> str:
@@ -55,21 +56,21 @@ class EmbeddedRedis:
         self._folder.mkdir(parents=True, exist_ok=True)
         config = self._folder / _CONFIG
         stop_orphan(self._folder / "server.pid", config, signal.SIGTERM)
-        if self._keeps_port:
-            self.port = kept_port(self._folder / "port")
+        if self._keeps_port:  # one that is started again has its clients there
+            self.port, self._keeps_port = kept_port(self._folder / "port"), False
         config.touch(mode=0o600)
         config.write_text(
             f"bind 127.0.0.1\nport {self.port}\ndir {_quoted(self._folder)}\n"
             f"pidfile {_quoted(self._folder / 'server.pid')}\n"
             'daemonize no\nappendonly yes\nappendfsync always\nsave ""\nset-proc-title no\n'
         )
-        self._process.start([str(program), str(config)], self._answers, user={})
-        (self._folder / "server.pid").write_text(str(self._process.pid))
+        self.process.start([str(program), str(config)], self._answers, user={})
+        (self._folder / "server.pid").write_text(str(self.process.pid))
         return self
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Shut down."""
-        self._process.stop(number)
+        self.process.stop(number)
 
     def __enter__(self) -> Self:
         return self.start()

@@ -66,6 +66,7 @@ def test_from_nothing_to_a_handled_event_and_again_with_the_same_data(dev: Dev) 
     kept = "SELECT string_agg(type, ' ' ORDER BY emission) FROM archive.events"
     assert asyncio.run(fetch_value(url, kept)) == "order.created order.paid"
     the_verbs_of_a_cluster_answer_here(dev)
+    what_is_killed_is_started_again(dev)
     assert dev.end(signal.SIGTERM) == 0
 
 
@@ -122,6 +123,34 @@ def the_verbs_of_a_cluster_answer_here(dev: Dev) -> None:
         "outbox dev doctor: there is no cluster to look at; `outbox dev status` says what is not "
         "well\n",
     )
+
+
+def what_is_killed_is_started_again(dev: Dev) -> None:
+    """A process, and the servers that they work with; and the verbs say what is so."""
+    outbox = CommandLine.of_laptop(dev.data)
+
+    def ready() -> bool:
+        answer = outbox.run("status", "orders", "-o", "json")
+        return answer.code == 0
+
+    kill(dev.data / "run/relay-orders.pid")
+    dev.says(r"relay-orders ended once at \S+ \(killed by SIGKILL\) and was started")
+    dev.until(ready, "a relay that is ready again")
+    [pipeline] = outbox.facts("status", "orders")["pipelines"]
+    assert pipeline["relay"]["restarts"] == 1
+    for name, pid_file in (
+        ("PostgreSQL", "postgres/data/postmaster.pid"), ("nats-server", "nats/server.pid"),
+    ):  # fmt: skip
+        kill(dev.data / pid_file)
+        dev.says(rf"{name} ended \(killed by SIGKILL\), and is started again")
+        dev.says(rf"{name} runs again")
+    dev.emit("order.shipped", "1", "--key", "1")
+    dev.says(r"orders-billing <- order\.shipped of 1")
+    dev.until(ready, "all well again")
+
+
+def kill(pid_file: Path) -> None:
+    os.kill(int(pid_file.read_text().split()[0]), signal.SIGKILL)
 
 
 def psql(dev: Dev, statement: str) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support.cli import CommandLine
 from support.devrun import Dev
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -55,12 +56,29 @@ def test_the_tutorial_holds(dev: Dev) -> None:
     why = "outbox consume: python handler 'billing:app': no module named 'nothing_of_this_name'"
     dev.says(r"changed: billing\.py; consumers begin anew")
     dev.says(rf"consumer-orders-billing \| {why}")
-    dev.says(rf"consumer-orders-billing ended .* and was started again: {why}")
+    dev.says(rf"consumer-orders-billing ended .* \(exit code 2\) and \w+ started again: {why}")
+    what_begins_again_and_again_is_not_well(dev, why)
     (dev.folder / "billing.py").write_text(mended)
     (dev.folder / "shop.py").write_text(blocks["shop.py"].replace("VALUES ($1", "VALUES (7 * $1"))
     shell("bug")
     dev.says(r"consumer-orders-billing \| so much")
     the_manifest_is_followed(dev)
+
+
+def what_begins_again_and_again_is_not_well(dev: Dev, why: str) -> None:
+    """Seen from another terminal, at each moment."""
+    outbox = CommandLine.of_laptop(dev.data)
+
+    def said() -> str:
+        [pipeline] = outbox.facts("status", "orders", code=1)["pipelines"]
+        assert pipeline["consumers"][0]["readyPods"] == 0
+        found = [one for one in pipeline["notWell"] if one["type"] == "WorkloadAvailable"]
+        assert [one["next"] for one in found] == ["outbox dev logs evc/orders-billing"]
+        return f"{found[0]['reason']}: {found[0]['message']}"
+
+    again = rf"process consumer-orders-billing ended \d times, .* ago \(exit code 2\): {why}.*; "
+    dev.until(lambda: bool(re.match(f"CrashLoopBackOff: {again}", said())), "a loop")
+    dev.until(lambda: bool(re.match(rf"CrashLoopBackOff: {again}", said())), "a loop still")
 
 
 def the_manifest_is_followed(dev: Dev) -> None:

@@ -72,7 +72,9 @@ LINES: Final = {
     "laptop": [
         "dev status", "dev --data . dlq list orders", "dev --data . pause orders",
         "dev --data . doctor", "dev --data . plan show orders", "dev --data . lag --kubeconfig a",
-        "dev --data . completion bash",
+        "dev --data . completion bash", "dev pause", "dev --data . task --nonsense",
+        "dev --data . verify -n shop", "dev --data . dlq replay --all", "dev --data . rebase",
+        "dev --data . replay --help",
     ],
     "write-event": ["write-event", "write-event --config short.json"],
     "rebase": [

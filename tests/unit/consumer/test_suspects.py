@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from outbox_operator.consumer.disposition import Policy
+from outbox_operator.consumer.handlers.retry import Retry
 from outbox_operator.consumer.key_queues import Item
 from outbox_operator.consumer.suspects import COUNT_ALLOWANCE, MOST_DEATHS, Suspects
 from outbox_operator.consumer.trials import Trials
@@ -33,14 +34,22 @@ def item(sequence: int, deliveries: int, due: dt.datetime | None = None) -> Item
     delivery: Any = Delivered(sequence, deliveries)
     headers = {} if due is None else {"Deliver-After": due.isoformat()}
     written = STORED if due is None else due - dt.timedelta(hours=10)
-    event: Any = SimpleNamespace(headers=headers, time=written)
+    event: Any = SimpleNamespace(headers=headers, time=written, type="order.created")
     return Item(delivery, event)
 
 
 def suspects(
-    folder: Path, *, max_deliver: int = 5, ordered: bool = False, careful: bool = True
+    folder: Path,
+    *,
+    max_deliver: int = 5,
+    ordered: bool = False,
+    careful: bool = True,
+    retry: Retry | None = None,
 ) -> Suspects:
-    found = Suspects(Policy(max_deliver=max_deliver), 30.0, Trials("shop", folder), ordered=ordered)
+    found = Suspects(
+        Policy(max_deliver=max_deliver), 30.0, Trials("shop", folder), ordered=ordered,
+        retry_of={"order.created": retry}.get,
+    )  # fmt: skip
     if careful:
         found.beware(0.0)
     return found
@@ -102,7 +111,8 @@ def test_who_ends_processes_alone_is_given_up(
     killer = item(7, 2)
     for _ in range(allowed):
         trials = Trials("shop", tmp_path)
-        known = Suspects(Policy(max_deliver=max_deliver), 30.0, trials, ordered=False)
+        policy = Policy(max_deliver=max_deliver)
+        known = Suspects(policy, 30.0, trials, ordered=False, retry_of=lambda kind: None)
         assert known.verdict(killer) is None
         known.begin(killer, 0.0)
         trials.abandon()  # as a process that is killed
@@ -149,6 +159,17 @@ def test_what_pods_gave_back_before_it_was_due_was_no_attempt(
     one = item(7, deliveries, dt.datetime.now(dt.UTC) - dt.timedelta(seconds=since_due))
     found.judge(one, 0.0)
     assert (one.attempts, one.suspect) == (attempts, suspect)
+
+
+@pytest.mark.parametrize(("since_due", "attempts"), [(0.0, 1), (0.15, 2), (0.45, 5), (3600.0, 5)])
+def test_a_handler_that_is_tried_again_soon_is_not_tried_more_often(
+    tmp_path: Path, since_due: float, attempts: int
+) -> None:
+    """Each failure was taken for a pod that had stopped while the event rested."""
+    found = suspects(tmp_path, careful=False, retry=Retry(backoff=(0.1,)))
+    one = item(7, 15, dt.datetime.now(dt.UTC) - dt.timedelta(seconds=since_due))
+    found.judge(one, 0.0)
+    assert one.attempts >= attempts
 
 
 def test_the_servers_count_of_a_delayed_event_leaves_out_what_it_rested(tmp_path: Path) -> None:

@@ -64,6 +64,9 @@ class AHandler:
         """One."""
         return 1
 
+    def retry(self, event_type: str) -> None:
+        """No way of its own."""
+
     def shares_call(self, event_type: str, other: str) -> bool:
         """No other."""
         return False
@@ -96,7 +99,8 @@ async def test_a_bug_of_ours_leaves_a_shard_in_order(tmp_path: Path) -> None:
     processing: Any = processor
     workers = Workers(
         config, handler, processing, Breaker(0),
-        Suspects(Policy(), 30.0, Trials("tests", tmp_path), ordered=True), Pace(4),
+        Suspects(Policy(), 30.0, Trials("tests", tmp_path), ordered=True, retry_of=handler.retry),
+        Pace(4),
         ConsumerMetrics(config),
         stopping=asyncio.Event(), changed=asyncio.Event(),
     )  # fmt: skip
@@ -120,7 +124,9 @@ async def test_the_end_of_a_probe_is_certain(end: Settlement | Exception, tmp_pa
     breaker, processor = Breaker(1), AProcessor(end)
     handler: Any = AHandler()
     processing: Any = processor
-    suspects = Suspects(Policy(), 30.0, Trials("tests", tmp_path), ordered=False)
+    suspects = Suspects(
+        Policy(), 30.0, Trials("tests", tmp_path), ordered=False, retry_of=handler.retry
+    )
     workers = Workers(
         config, handler, processing, breaker, suspects, Pace(1), ConsumerMetrics(config),
         stopping=asyncio.Event(), changed=asyncio.Event(),
@@ -148,7 +154,8 @@ async def test_answers_that_cannot_be_sent_leave_nothing_in_hand(tmp_path: Path)
     processing: Any = processor
     workers = Workers(
         config, handler, processing, Breaker(0),
-        Suspects(Policy(), 30.0, Trials("tests", tmp_path), ordered=True), Pace(4),
+        Suspects(Policy(), 30.0, Trials("tests", tmp_path), ordered=True, retry_of=handler.retry),
+        Pace(4),
         ConsumerMetrics(config),
         stopping=asyncio.Event(), changed=asyncio.Event(),
     )  # fmt: skip

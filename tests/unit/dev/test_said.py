@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from outbox_operator.dev.said import LONGEST_LINE, MOST_LINES, STARTS, Said
+from outbox_operator.dev.said import LONGEST_LINE, MOST_LINES, STARTS, Said, last_words
 
 
 def record(message: str, level: str = "info", logger: str = "shop") -> str:
@@ -97,3 +97,27 @@ def test_a_log_that_somebody_emptied_or_removed_is_read_from_its_start(
     assert said.news() == ["billing | again"]
     log.unlink()
     assert said.news() == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "ended", "of_the_one_before"),
+    [
+        ([], "", ""),
+        (["of before"], "of before", ""),
+        (
+            [START, "no shop", START, record("x", "error"), record("connected")],
+            "ERROR x",
+            "no shop",
+        ),
+        ([START, "no shop", START], "", "no shop"),
+        ([START, START, "no shop"], "no shop", ""),
+    ],
+)
+def test_the_last_words_of_the_run_that_ended(
+    tmp_path: Path, lines: list[str], ended: str, of_the_one_before: str
+) -> None:
+    log = tmp_path / "billing.log"
+    assert last_words(log, lives=False) == ""
+    log.write_text("".join(f"{line}\n" for line in lines))
+    assert last_words(log, lives=False) == ended
+    assert last_words(log, lives=True) == of_the_one_before

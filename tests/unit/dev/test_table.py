@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from outbox_operator.dev.printer import line
 from outbox_operator.dev.table import (
@@ -21,6 +22,7 @@ def sample(seconds: float, published: int, handled: int, backlog: int = 0) -> Sa
             PipelineNumbers(
                 name="orders", backlog=backlog, backlog_is_estimate=backlog > 100,
                 oldest_seconds=2.25, dead_letters=1, published=published, stored=7,
+                runs="here",
             ),
         ),
         consumers=(
@@ -65,11 +67,21 @@ def test_dead_letters_are_not_among_what_was_handled() -> None:
 
 
 def test_what_ended_says_how_often_and_why() -> None:
-    ended = [Restarted(name="relay-orders", times=1), Restarted(name="b", times=3, last="no")]
-    assert render(sample(1.0, 0, 0), None, ended)[-2:] == [
-        "relay-orders ended once and was started again",
-        "b ended 3 times and was started again: no",
+    once = Restarted(
+        name="relay-orders", times=1, how="killed by SIGKILL", at="12:00:00", runs=True
+    )
+    again = Restarted(name="b", times=3, how="exit code 1", at="12:00:01", runs=False, last="no")
+    assert render(sample(1.0, 0, 0), None, [once, again])[-2:] == [
+        "relay-orders ended once at 12:00:00 (killed by SIGKILL) and was started again",
+        "b ended 3 times, the last time at 12:00:01 (exit code 1) and is started again: no",
     ]
+
+
+def test_a_relay_that_does_not_run_says_so() -> None:
+    now = sample(1.0, 0, 0)
+    ended = replace(now, pipelines=(replace(now.pipelines[0], runs="ended"),))
+    assert render(ended, None)[1].endswith("  1  relay ended, is started again")
+    assert render(now, None)[1].endswith("  1")
 
 
 def test_printed_events_are_one_line_in_either_mode() -> None:

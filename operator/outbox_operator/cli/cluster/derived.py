@@ -5,7 +5,7 @@ Nothing is asked of a database or of NATS: who may read our kinds may know all o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -144,8 +144,9 @@ def _pipeline(
 
 
 def sample(
-    conditions: Iterable[Condition],
+    conditions: Sequence[Condition],
     reachable: ConditionType,
+    made: ConditionType,
     read_at: datetime | None,
     now: datetime,
     last: Mapping[str, float],
@@ -155,6 +156,7 @@ def sample(
     Args:
         conditions: Of the object that has them.
         reachable: What must hold for them to be read.
+        made: What else: there must be something that has them.
         read_at: When they were read last.
         now: The time.
         last: What they were then.
@@ -166,6 +168,8 @@ def sample(
         return Sample(
             known=False, read_at=read_at, unknown_since=read_at, why=Reason.NOT_OBSERVED, last=last
         )
+    if found is not None and found.status == "True":
+        found = condition(conditions, made) or found
     return Sample(
         known=False,
         read_at=read_at,
@@ -187,6 +191,7 @@ def _rows(pipeline: SeenPipeline, now: datetime) -> Rows:
     known = sample(
         pipeline.status.conditions,
         ConditionType.DATABASE_REACHABLE,
+        ConditionType.SCHEMA_APPLIED,
         moment(outbox.sampledAt) if outbox else None,
         now,
         last,
@@ -240,6 +245,7 @@ def _stream(resource: str, stream: SeenStream | None, now: datetime) -> StreamFa
     known = sample(
         conditions,
         ConditionType.REDIS_REACHABLE if in_redis else ConditionType.NATS_REACHABLE,
+        ConditionType.STREAM_READY,
         moment(stream.status.sampledAt) if stream and state else None,
         now,
         last,
@@ -272,6 +278,7 @@ def consumer(seen: SeenConsumer, now: datetime) -> ConsumerFacts:
     known = sample(
         status.conditions,
         ConditionType.NATS_REACHABLE,
+        ConditionType.CONSUMER_READY,
         moment(status.sampledAt) if state else None,
         now,
         last,

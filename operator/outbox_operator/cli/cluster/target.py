@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from outbox_operator.api import meta
+from outbox_operator.cli.laptop.parser import ALONE, LaptopParser
 
 _WORDS: Final[Mapping[str, str]] = {
     word: kind
@@ -36,7 +37,12 @@ def parse(text: str) -> Target:
 
 
 def configure(
-    parser: argparse.ArgumentParser, what: str, *, several: bool = True, needed: bool = True
+    parser: argparse.ArgumentParser,
+    what: str,
+    *,
+    several: bool = True,
+    needed: bool = True,
+    alone: bool = True,
 ) -> None:
     """Add the argument that names objects: `args.targets`, or one, `args.target`.
 
@@ -45,9 +51,36 @@ def configure(
         what: What they are, for the help.
         several: Whether it takes more than one.
         needed: Whether it needs one at least.
+        alone: Whether a laptop's only pipeline need not be named: nothing stands behind the name.
     """
     if several:
         nargs = "+" if needed else "*"
         parser.add_argument("targets", nargs=nargs, type=parse, metavar="[KIND/]NAME", help=what)
+    elif alone:
+        _one(parser, "target", parse, "[KIND/]NAME", what)
     else:
         parser.add_argument("target", type=parse, metavar="[KIND/]NAME", help=what)
+
+
+def pipeline(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add the argument that names a pipeline, `args.name`.
+
+    Args:
+        parser: Of the verb.
+        what: It is, for the help.
+    """
+    _one(parser, "name", str, "PIPELINE", what)
+
+
+def _one(
+    parser: argparse.ArgumentParser,
+    name: str,
+    kind: Callable[[str], Target | str],
+    shown: str,
+    what: str,
+) -> None:
+    if isinstance(parser, LaptopParser):
+        parser.add_argument(name, nargs="?", type=kind, metavar=shown, help=f"{what}{ALONE}")
+        parser.set_defaults(alone=(name, kind))
+    else:
+        parser.add_argument(name, type=kind, metavar=shown, help=what)

@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="show headers, reason and error of one",
         description="show headers, reason and error of the dead letters of one event",
     )
-    target.configure(show, "a pipeline, or evc/NAME", several=False)
+    target.configure(show, "a pipeline, or evc/NAME", several=False, alone=False)
     show.add_argument("id", metavar="ID", help="id of the event")
     show.add_argument("--payload", action="store_true", help="show the payload, too")
     _whose(show)

@@ -13,7 +13,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from outbox_operator.cli.cluster import options
+from outbox_operator.cli.cluster import options, target
+from outbox_operator.cli.laptop.parser import LaptopParser
 from outbox_operator.errors import SpecError
 
 if TYPE_CHECKING:
@@ -31,10 +32,11 @@ _STATEMENT_SECONDS: Final = 3600.0
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument(
-        "name", nargs="?", metavar="PIPELINE",
-        help="name of an OutboxPipeline, which the operator sets anew, by a task",
-    )  # fmt: skip
+    what = "name of an OutboxPipeline, which the operator sets anew, by a task"
+    if isinstance(parser, LaptopParser):
+        target.pipeline(parser, what)
+    else:
+        parser.add_argument("name", nargs="?", metavar="PIPELINE", help=what)
     direct = parser.add_argument_group("instead, from here and with a login of the database")
     where = direct.add_mutually_exclusive_group()
     where.add_argument(

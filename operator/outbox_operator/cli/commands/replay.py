@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
-from outbox_operator.cli.cluster import moments, options
+from outbox_operator.cli.cluster import moments, options, target
 
 HELP: Final = "send events again that the outbox still has, to all consumers or to one"
 LAPTOP: Final = True
@@ -13,7 +13,7 @@ LAPTOP: Final = True
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("name", metavar="PIPELINE", help="name of the OutboxPipeline")
+    target.pipeline(parser, "name of the OutboxPipeline")
     which = parser.add_argument_group("which events")
     which.add_argument("--all", action="store_true", help="all that the outbox still has")
     begin = which.add_mutually_exclusive_group()

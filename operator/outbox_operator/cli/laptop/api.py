@@ -90,6 +90,19 @@ class Laptop:
         first = next(objects.bodies(self._resources), None)
         return None if first is None else str(first["metadata"]["namespace"])
 
+    def only_pipeline(self) -> str:
+        """The name of the pipeline for a verb that was given none.
+
+        Raises:
+            SpecError: There are several, or there is none.
+        """
+        names = sorted(one.meta.name for one in self._resources.pipelines)
+        if len(names) == 1:
+            return names[0]
+        if not names:
+            raise SpecError(f"{self.context}: no OutboxPipeline is among what it runs")
+        raise SpecError(f"which pipeline? There are {', '.join(names)}: name one of them")
+
     async def get(self, ref: Ref) -> dict[str, Any] | None:
         """An object; None: there is none."""
         if ref.plural == meta.PLURALS[meta.TASK]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +18,7 @@ from outbox_operator.controller.reconcile.oldest_unread import OldestUnread
 from outbox_operator.dev import setup
 from outbox_operator.dev.manifest import Resources
 from outbox_operator.dev.processes import pid_of
+from outbox_operator.dev.runs import Run, run_of
 from outbox_operator.errors import DependencyError, OutboxError
 from outbox_operator.plan.jetstream.stream_config import dead_letter_name, dead_letter_prefix
 from outbox_operator.plan.jetstream.streams import ObservedStream
@@ -58,6 +60,7 @@ class Servers:
 async def look(resources: Resources, servers: Servers) -> dict[tuple[str, str, str], Status]:
     """The status of each object, by kind, namespace and name; what is away is said in it."""
     now, found = datetime.now(UTC), dict[tuple[str, str, str], Status]()
+    runs = await _runs(resources, servers)
     async with AsyncExitStack() as stack:
         admin = await _entered(stack, servers, setup.database(servers.database_url))
         jetstream = await _entered(stack, servers, setup.jetstream(servers.nats_url))
@@ -71,15 +74,25 @@ async def look(resources: Resources, servers: Servers) -> dict[tuple[str, str, s
             found[_key(stream)] = statuses.of_stream(stream, streams[stream.meta.key], now)
         for consumer in resources.consumers:
             numbers = await _durable(jetstream, resources.source_of(consumer), consumer)
-            runs = servers.runs(f"consumer-{consumer.meta.name}")
-            found[_key(consumer)] = statuses.of_consumer(consumer, numbers, runs=runs, now=now)
+            run = runs[f"consumer-{consumer.meta.name}"]
+            found[_key(consumer)] = statuses.of_consumer(consumer, numbers, run, now)
         for pipeline in resources.pipelines:
             own = resources.stream_of(pipeline)
             found[_key(pipeline)] = statuses.of_pipeline(
                 pipeline, own, await _rows(admin, pipeline), streams[own.meta.key],
-                runs=servers.runs(f"relay-{pipeline.meta.name}"), now=now,
+                runs[f"relay-{pipeline.meta.name}"], now,
             )  # fmt: skip
     return found
+
+
+async def _runs(resources: Resources, servers: Servers) -> dict[str, Run]:
+    """How each process does, by its name, whether there is to be one or not."""
+    names = [f"relay-{one.meta.name}" for one in resources.pipelines]
+    names += [f"consumer-{one.meta.name}" for one in resources.consumers]
+    found = await asyncio.gather(*(run_of(servers.run, name) for name in names))
+    # Where `outbox dev` does not run, nobody starts anything again.
+    there = found if servers.away is None else [replace(one, ends=None) for one in found]
+    return dict(zip(names, there, strict=True))
 
 
 def _key(one: Pipeline | Stream | Consumer) -> tuple[str, str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Consumer, Pipeline, Stream
@@ -13,7 +13,10 @@ from outbox_operator.api.v1alpha1.common import StatusBase
 from outbox_operator.api.v1alpha1.consumer import DurableState, EventConsumerStatus
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus
 from outbox_operator.api.v1alpha1.stream import EventStreamStatus, StreamState
+from outbox_operator.dev.ends import Ends, how, is_loop, often
+from outbox_operator.dev.runs import Run
 from outbox_operator.errors import OutboxError
+from outbox_operator.plan.amounts import span
 from outbox_operator.plan.jetstream.consumers import ObservedConsumer, settles_itself
 from outbox_operator.plan.jetstream.streams import ObservedStream
 from outbox_operator.plan.postgres.state import OutboxNumbers
@@ -24,7 +27,6 @@ from outbox_operator.plan.status.conditions import (
     ok,
     round_age,
     stamp,
-    unknown,
     waiting,
 )
 from outbox_operator.plan.status.full_stream import full_part, fullness
@@ -42,6 +44,12 @@ from outbox_operator.reasons import Reason
 from outbox_operator.version import VERSION
 
 Status = dict[str, Any]
+
+_GONE: Final = {
+    ConditionType.STREAM_READY: (Reason.STREAM_NOT_FOUND, "stream"),
+    ConditionType.CONSUMER_READY: (Reason.CONSUMER_MISSING, "durable consumer"),
+}
+"""What is said of what `outbox dev` has made and is there no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,27 +74,34 @@ def of_pipeline(
     stream: Stream,
     rows: OutboxNumbers | OutboxError,
     found: StreamNumbers | OutboxError,
-    *,
-    runs: bool,
+    run: Run,
     now: datetime,
 ) -> Status:
-    """Of a pipeline; `runs`: its relay does."""
-    pods = Replicas(wanted=1, existing=int(runs), ready=int(runs), updated=int(runs))
-    relay = _process(ConditionType.RELAY_AVAILABLE, f"relay-{pipeline.meta.name}", runs)
+    """Of a pipeline; `run`: its relay."""
+    there = int(run.lives)
+    pods = Replicas(wanted=1, existing=there, ready=int(run.ready), updated=there)
+    restarts = run.ends.times if run.ends else 0
+    relay = _process(ConditionType.RELAY_AVAILABLE, f"relay-{pipeline.meta.name}", run, now)
     of_stream = _nats(ConditionType.STREAM_READY, found)
     state = None if isinstance(found, OutboxError) else _stream_state(found)
     if isinstance(rows, OutboxError):
         parts = [failed(ConditionType.DATABASE_REACHABLE, rows), of_stream, relay]
-        return _status(OutboxPipelineStatus(stream=state), parts, Reason.PIPELINE_RUNNING, now)
-    if runs:
-        relay = full_part(progress_part(relay, rows), fullness(stream.spec, state, (), None))
+        status = OutboxPipelineStatus(
+            relay=relay_status(None, None, None, pods, restarts), stream=state
+        )
+        return _status(status, parts, Reason.PIPELINE_RUNNING, now)
+    if relay.status == "True":
+        relay = progress_part(relay, rows)
+    relay = full_part(relay, fullness(stream.spec, state, (), None))
     informs = (lagging_part, foreign_publisher_part, unfenced_part)
     parts = [
         ok(ConditionType.DATABASE_REACHABLE, Reason.CONNECTED), of_stream, relay,
         *(part(rows) for part in informs), lost_events_part(rows, state),
     ]  # fmt: skip
     status = OutboxPipelineStatus(
-        outbox=outbox_status(rows), relay=relay_status(None, None, rows, pods, None), stream=state
+        outbox=outbox_status(rows),
+        relay=relay_status(None, None, rows, pods, restarts),
+        stream=state,
     )
     return _status(status, parts, Reason.PIPELINE_RUNNING, now)
 
@@ -104,9 +119,9 @@ def of_stream(stream: Stream, found: StreamNumbers | OutboxError, now: datetime)
 
 
 def of_consumer(
-    consumer: Consumer, found: DurableNumbers | OutboxError, *, runs: bool, now: datetime
+    consumer: Consumer, found: DurableNumbers | OutboxError, run: Run, now: datetime
 ) -> Status:
-    """Of a consumer; `runs`: its process does, if it has one here."""
+    """Of a consumer; `run`: its process, if it has one here."""
     part = _nats(ConditionType.NATS_REACHABLE, found)
     parts, status = [part], EventConsumerStatus()
     if not isinstance(found, OutboxError):
@@ -116,8 +131,9 @@ def of_consumer(
         )
     if settles_itself(consumer.spec):
         name = f"consumer-{consumer.meta.name}"
-        parts.append(_process(ConditionType.WORKLOAD_AVAILABLE, name, runs))
-        status = status.model_copy(update={"replicas": int(runs), "readyReplicas": int(runs)})
+        parts.append(_process(ConditionType.WORKLOAD_AVAILABLE, name, run, now))
+        numbers = {"replicas": int(run.lives), "readyReplicas": int(run.ready)}
+        status = status.model_copy(update=numbers)
     return _status(status, parts, Reason.IN_SYNC, now)
 
 
@@ -129,12 +145,25 @@ def _status(status: StatusBase, parts: Sequence[Part], ready: Reason, now: datet
     return whole.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _process(kind: ConditionType, name: str, runs: bool) -> Part:
-    if runs:
-        return ok(kind, Reason.MINIMUM_REPLICAS, f"process {name} runs")
-    return waiting(
-        kind, Reason.PODS_NOT_READY, f"process {name} does not run: is `outbox dev` running?"
-    )
+def _process(kind: ConditionType, name: str, run: Run, now: datetime) -> Part:
+    ended = "" if run.ends is None else _ended(run.ends, run.last, now)
+    if not run.lives and run.ends is None:
+        text = f"process {name} does not run: is `outbox dev` running?"
+        return waiting(kind, Reason.PODS_NOT_READY, text)
+    if not run.lives or is_loop(run.ends, now):
+        text = f"process {name} {ended}; `outbox dev` starts it again each time"
+        return waiting(kind, Reason.CRASH_LOOP_BACK_OFF, text)
+    behind = f"; it {ended}" if ended else ""
+    if run.unready is not None:
+        text = f"process {name} is not ready: {run.unready}{behind}"
+        return waiting(kind, Reason.PODS_NOT_READY, text)
+    return ok(kind, Reason.MINIMUM_REPLICAS, f"process {name} runs{behind}")
+
+
+def _ended(ends: Ends, last: str, now: datetime) -> str:
+    ago = span((now - ends.at).total_seconds())
+    when = f"{ago} ago" if ends.times == 1 else f"the last time {ago} ago"
+    return f"ended {often(ends.times)}, {when} ({how(ends.code)}){f': {last}' if last else ''}"
 
 
 def _nats(kind: ConditionType, found: object) -> Part:
@@ -144,7 +173,9 @@ def _nats(kind: ConditionType, found: object) -> Part:
 def _there(kind: ConditionType, found: object) -> Part:
     if found is not None:
         return ok(kind, Reason.IN_SYNC)
-    return unknown(kind, Reason.NOT_OBSERVED, "it is not there; `outbox dev` makes it at its start")
+    reason, what = _GONE[kind]
+    again = "`outbox dev` makes it when it starts: end that, and start it again"
+    return waiting(kind, reason, f"the {what} is not there; {again}")
 
 
 def _stream_state(found: StreamNumbers) -> StreamState | None:

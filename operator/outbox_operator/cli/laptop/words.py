@@ -41,6 +41,8 @@ def _verb(found: re.Match[str]) -> str:
     arguments, options = found["arguments"] or "", found["options"] or ""
     if verb == "doctor" and arguments and not arguments.startswith(" -"):
         verb, options = "logs", ""  # there is no cluster to look at
+    if verb == "logs":
+        options = options.replace(" --previous", "")  # a log here has the runs before as well
     if verb not in VERBS:
         return _AGAIN
     return f"{tick}outbox dev {verb}{arguments}{options}{tick}"

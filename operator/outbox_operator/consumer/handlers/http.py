@@ -78,6 +78,9 @@ class HttpHandler:
         """Return 1: a request carries one event."""
         return 1
 
+    def retry(self, event_type: str) -> None:
+        """Return None: an endpoint has no way of its own."""
+
     def shares_call(self, event_type: str, other: str) -> bool:
         """Return False: a request carries one event."""
         return False

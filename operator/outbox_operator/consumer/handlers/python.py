@@ -165,6 +165,11 @@ class PythonHandler:
         call = self._call_of(event_type)
         return 1 if call is None or call.batch is None else call.batch
 
+    def retry(self, event_type: str) -> Retry | None:
+        """Return that of the function, or of its collection."""
+        call = self._call_of(event_type)
+        return None if call is None else call.retry
+
     def shares_call(self, event_type: str, other: str) -> bool:
         """Return whether both types go to the same function, whichever pattern says so."""
         one, two = self._call_of(event_type), self._call_of(other)

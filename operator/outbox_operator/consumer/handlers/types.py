@@ -239,6 +239,9 @@ class Handler(Protocol):
     def batch(self, event_type: str) -> int:
         """Return how many events of a type, and of those that share a call, go into one."""
 
+    def retry(self, event_type: str) -> Retry | None:
+        """Return how it has failures of a type repeated; None: as the consumer's settings say."""
+
     def shares_call(self, event_type: str, other: str) -> bool:
         """Return whether events of another type may be in the same call of a batch handler."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,8 @@ from outbox_operator.cli.cluster.seen import Everything, Seen
 from outbox_operator.cli.laptop import objects, statuses
 from outbox_operator.cli.laptop.statuses import DurableNumbers, StreamNumbers
 from outbox_operator.dev import manifest
+from outbox_operator.dev.ends import Ends
+from outbox_operator.dev.runs import Run
 from outbox_operator.errors import NatsError, OutboxError, PostgresError
 from outbox_operator.plan.postgres.state import OutboxNumbers
 from support.kube import ROOT
@@ -34,6 +36,10 @@ ROWS: Final = OutboxNumbers(
     published_total=40, last_published_at=NOW, last_position=40, remark=None, notice=None,
     position_notice=None, stream_created=None, taken_at=NOW,
 )  # fmt: skip
+RUNS: Final = Run(lives=True)
+LATELY: Final = NOW - timedelta(seconds=3)
+LOOP: Final = Ends(times=5, in_a_row=2, code=1, at=LATELY)
+ONCE: Final = Ends(times=1, in_a_row=1, code=-9, at=LATELY)
 NO_STREAM: Final = StreamNumbers(stream=None, dead_letters=None)
 NO_DURABLE: Final = DurableNumbers(durable=None, dead_letters=None, oldest_unread_seconds=None)
 
@@ -43,15 +49,15 @@ def facts(
     stream: StreamNumbers | OutboxError = NO_STREAM,
     durable: DurableNumbers | OutboxError = NO_DURABLE,
     *,
-    runs: bool = True,
+    run: Run = RUNS,
 ) -> PipelineFacts:
     """What `outbox dev status` makes of it."""
     pipeline, consumer = RESOURCES.pipelines[0], RESOURCES.consumers[0]
     own = RESOURCES.stream_of(pipeline)
     said: dict[str, Any] = {
-        "OutboxPipeline": statuses.of_pipeline(pipeline, own, rows, stream, runs=runs, now=NOW),
+        "OutboxPipeline": statuses.of_pipeline(pipeline, own, rows, stream, run, NOW),
         "EventStream": statuses.of_stream(own, stream, NOW),
-        "EventConsumer": statuses.of_consumer(consumer, durable, runs=runs, now=NOW),
+        "EventConsumer": statuses.of_consumer(consumer, durable, run, NOW),
     }
     kinds: dict[str, Any] = {
         "OutboxPipeline": OutboxPipelineStatus, "EventStream": EventStreamStatus,
@@ -73,7 +79,7 @@ def facts(
 
 def test_what_is_known() -> None:
     found = facts()
-    assert (found.ready, found.seen) == ("True", True)
+    assert found.seen
     assert (found.rows.waiting, found.rows.dead_letters) == (3, 1)
     assert (found.relay.wanted, found.relay.ready, found.relay.published_total) == (1, 1, 40)
     assert found.consumers[0].ready_pods == 1
@@ -84,16 +90,54 @@ def test_what_is_known() -> None:
     [
         (facts(PostgresError("away")), {"PostgresUnreachable"}, False),
         (facts(stream=NatsError("away")), {"NatsUnreachable"}, True),
-        (facts(runs=False), {"PodsNotReady"}, True),
+        (facts(run=Run(lives=False)), {"PodsNotReady"}, True),
+        (facts(run=Run(lives=False, ends=ONCE)), {"CrashLoopBackOff"}, True),
+        (facts(run=Run(lives=True, ends=LOOP)), {"CrashLoopBackOff"}, True),
+        (facts(run=Run(lives=True, unready="nats: away", ends=ONCE)), {"PodsNotReady"}, True),
         (facts(replace(ROWS, oldest_age_seconds=90.0, last_published_at=None)),
          {"RelayNotProgressing", "BacklogAboveThreshold"}, True),
     ],
 )  # fmt: skip
 def test_what_is_not_well(found: PipelineFacts, reasons: set[str], known: bool) -> None:
-    assert {one.reason for one in found.not_well} - {"NotObserved"} <= reasons
-    assert found.not_well
+    gone = {"StreamNotFound", "ConsumerMissing"}
+    assert {one.reason for one in found.not_well} - gone == reasons
     assert found.rows.sample.known is known
     assert not found.well
+
+
+@pytest.mark.parametrize(
+    ("run", "ready", "restarts", "said"),
+    [
+        (RUNS, 1, 0, ""),
+        (Run(lives=True, ends=ONCE), 1, 1, ""),
+        (Run(lives=False), 0, 0, "process relay-orders does not run: is `outbox dev` running?"),
+        (Run(lives=True, unready="nats: away"), 0, 0,
+         "process relay-orders is not ready: nats: away"),
+        (Run(lives=True, unready="nats: away", ends=ONCE), 0, 1,
+         "process relay-orders is not ready: nats: away; it ended once, 3 s ago (killed by "
+         "SIGKILL)"),
+        (Run(lives=False, ends=LOOP, last="no shop"), 0, 5,
+         "process relay-orders ended 5 times, the last time 3 s ago (exit code 1): no shop; "
+         "`outbox dev` starts it again each time"),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_a_process(run: Run, ready: int, restarts: int, said: str) -> None:
+    found = facts(run=run)
+    assert (found.relay.ready, found.relay.restarts, found.consumers[0].ready_pods) == (
+        ready, restarts, ready
+    )  # fmt: skip
+    of_relay = [one.message for one in found.not_well if one.type == "RelayAvailable"]
+    assert of_relay == [said] * bool(said)
+
+
+def test_nobody_is_said_to_look_who_is_not_there() -> None:
+    found = facts()
+    assert {one.reason for one in found.not_well} == {"StreamNotFound", "ConsumerMissing"}
+    for one in found.not_well:
+        assert "start it again" in one.message
+    assert (found.stream.sample.why, found.consumers[0].sample.why) == (
+        "StreamNotFound", "ConsumerMissing"
+    )  # fmt: skip
 
 
 def test_tasks_work_with_what_is_here() -> None:

@@ -30,7 +30,7 @@ DATA = "kubectl outbox status a -n b; kubectl edit obp/a -n b, outbox doctor a"
         ("`kubectl outbox status orders -n a`, later", "`outbox dev status orders`, later"),
         ("`kubectl outbox status` says", "`outbox dev status` says"),
         ("kubectl outbox doctor orders -n a", "outbox dev logs orders"),
-        ("kubectl outbox logs evc/b -n a --previous", "outbox dev logs evc/b --previous"),
+        ("kubectl outbox logs evc/b -n a --previous", "outbox dev logs evc/b"),
         ("kubectl outbox replay a -n b --position 5-7", "outbox dev replay a --position 5-7"),
         ("kubectl edit obp/a -n a\nb", "change the manifest and start `outbox dev` again\nb"),
         ("kubectl edit obp/a -n a. B", "change the manifest and start `outbox dev` again. B"),

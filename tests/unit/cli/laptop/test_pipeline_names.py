@@ -1,0 +1,53 @@
+"""Which pipeline a verb is about that is given no name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.cli import CommandLine
+from support.kube import ROOT
+
+PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "examples/smallest/pipeline.yaml").read_text())
+OTHER = json.loads(json.dumps(PIPELINE).replace("orders", "refunds").replace("ORDERS", "REFUNDS"))
+OTHER["spec"]["database"]["schema"] = "refunds"
+STREAM = {
+    "apiVersion": PIPELINE["apiVersion"], "kind": "EventStream", "metadata": {"name": "clicks"},
+    "spec": {"nats": {"url": "nats://n:4222"}, "name": "CLICKS", "subjects": ["clicks.>"]},
+}  # fmt: skip
+VERBS = (
+    "logs", "verify", "replay --all", "reset --consumer billing --to-start --yes",
+    "rebase --all", "psql", "nats", "dlq replay --all", "dlq purge --all --yes",
+)  # fmt: skip
+
+
+def said(folder: Path, documents: list[Any], line: str) -> tuple[int, str]:
+    (folder / "resources.json").write_text(json.dumps(documents))
+    answer = CommandLine.of_laptop(folder).run(*line.split(), columns=None)
+    return answer.code, answer.err
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_only_one_need_not_be_named(tmp_path: Path, verb: str) -> None:
+    code, error = said(tmp_path, [PIPELINE, STREAM], verb)
+    assert code != 2, error
+    assert "required" not in error
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_of_several_one_is_named(tmp_path: Path, verb: str) -> None:
+    code, error = said(tmp_path, [PIPELINE, OTHER], verb)
+    name = f"outbox dev {verb.split()[0]}: "
+    assert (code, error) == (
+        2, f"{name}which pipeline? There are orders, refunds: name one of them\n"
+    )  # fmt: skip
+
+
+def test_where_there_is_none_that_is_said(tmp_path: Path) -> None:
+    code, error = said(tmp_path, [STREAM], "verify")
+    assert code == 2
+    assert error.endswith(": no OutboxPipeline is among what it runs\n")
