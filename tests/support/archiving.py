@@ -6,11 +6,13 @@ import asyncio
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -238,6 +240,20 @@ def relayed(number: int) -> dict[str, str]:
         "Outbox-Emission": str(number),
         "Outbox-Position": str(number * 2),
     }
+
+
+def noon_of_yesterday() -> datetime:
+    """When the newest of many rows shall be from: at any time of day half a day of them is before
+    it, so that no partition of a day is nearly empty, which is read as a whole.
+    """
+    noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
+    return noon - timedelta(days=1)
+
+
+def days_opened(plan: str, class_: str) -> set[date]:
+    """Whose partitions of a day a plan reads; the names of their indexes have more behind it."""
+    found = re.findall(rf"on rows_{class_}_(\d{{8}})t\d{{4}}\b", plan)
+    return {datetime.strptime(one, "%Y%m%d").replace(tzinfo=UTC).date() for one in found}
 
 
 def as_a_pod(document: Mapping[str, Any], url: str, folder: Path, **fields: Any) -> ArchiveConfig:
