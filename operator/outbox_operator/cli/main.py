@@ -122,18 +122,16 @@ def _main(argv: Sequence[str] | None) -> int:
     for name, verb in loaded.items():
         verb.configure(parsers[name])
     if folder is not None and (works := loaded[wanted[0]].laptop) is not True:
-        print(
-            f"{prog} {wanted[0]}: {works or f'{wanted[0]} has no meaning on a laptop'}",
-            file=sys.stderr,
-        )
+        print(f"{prog} {wanted[0]}: {works or _elsewhere(wanted[0])}", file=sys.stderr)
         return EXIT_USAGE
     passed_on = parsers[wanted[0]].get_default("passed_on")
     if passed_on is not None and "--" in arguments:
         end = arguments.index("--")
         arguments, passed_on = arguments[:end], arguments[end + 1 :]
-    asked = arguments[1:] if arguments[:1] == [_LAPTOP] else arguments
+    of_dev = arguments[:1] == [_LAPTOP]
+    asked = arguments[1:] if of_dev else arguments
     if asked and asked[0] not in known and not asked[0].startswith("-"):
-        parser.error(_unknown(asked[0], known))
+        parser.error(_unknown(asked[0], _of_a_laptop() if of_dev else known))
     args, rest = parser.parse_known_args(arguments)
     if rest:
         hint = "" if folder is None or not {*_OF_DEV} & {*rest} else _WITHOUT_VERB
@@ -231,6 +229,16 @@ def _reordered(
     rest = list(arguments[at:])
     end = rest.index("--") if "--" in rest else len(rest)
     return [*rest[:end], *arguments[:at], *rest[end:]]
+
+
+def _of_a_laptop() -> Sequence[str]:
+    from outbox_operator.cli.laptop.words import VERBS
+
+    return sorted(VERBS)
+
+
+def _elsewhere(verb: str) -> str:
+    return f"that is `outbox {verb}`: it does not ask what `outbox {_LAPTOP}` runs"
 
 
 def _listed(loaded: Mapping[str, Verb]) -> str:

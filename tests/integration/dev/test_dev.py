@@ -107,6 +107,8 @@ def the_verbs_of_a_cluster_answer_here(dev: Dev) -> None:
     assert {line["pod"] for line in lines} == {
         "relay-orders", "consumer-orders-billing", "consumer-orders-audit"
     }  # fmt: skip
+    said = outbox.run("replay", "--all", "--dry-run")
+    assert (said.code, "operator" in said.err + said.out) == (0, False), said
     event = psql(dev, KILL)
     assert "dlq list orders" in outbox("status", "orders")
     [place] = outbox.facts("dlq", "list", "orders")["places"]

@@ -74,7 +74,9 @@ LINES: Final = {
         "dev --data . doctor", "dev --data . plan show orders", "dev --data . lag --kubeconfig a",
         "dev --data . completion bash", "dev pause", "dev --data . task --nonsense",
         "dev --data . verify -n shop", "dev --data . dlq replay --all", "dev --data . rebase",
-        "dev --data . replay --help",
+        "dev --data . replay --help", "dev nonsense", "dev statu",
+        "dev --data . logs nonsense", "dev --data . logs --consumer nonsense",
+        "dev --data . logs evs/orders", "dev --data . reset --to-start",
     ],
     "write-event": ["write-event", "write-event --config short.json"],
     "rebase": [

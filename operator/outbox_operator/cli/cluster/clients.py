@@ -87,7 +87,7 @@ async def _here(session: Session, verb: str, command: list[str]) -> Report:
     if pod is None:
         raise NotFoundError(f"there is no relay of {name} here")
     if shutil.which(command[0]) is None:
-        raise SpecError(f"{command[0]} is not on the path")
+        raise SpecError(f"{command[0]} is not on the path: install it, it is no part of this")
     with tempfile.TemporaryDirectory(prefix="outbox-") as folder:
         ran = await session.kube.run_in_pod(
             pod.ref, pod.container, ["outbox", "login-files", verb, folder],

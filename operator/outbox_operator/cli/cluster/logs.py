@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from outbox_operator.adapters.kubernetes.transport import NotFoundError
-from outbox_operator.cli.cluster import pods
+from outbox_operator.cli.cluster import pods, reading
 from outbox_operator.cli.cluster.pods import Pod
 from outbox_operator.cli.cluster.refusals import explained
 from outbox_operator.cli.cluster.report import Report
 from outbox_operator.cli.cluster.screen import Screen, clean
 from outbox_operator.cli.cluster.session import Session, show
 from outbox_operator.cli.cluster.target import Target
-from outbox_operator.errors import OutboxError
+from outbox_operator.errors import OutboxError, SpecError
 
 MOST_PODS: Final = 50
 _MOST_BYTES: Final = 8 * 1024 * 1024
@@ -46,11 +46,7 @@ async def look(session: Session) -> Report:
     """The logs as they are, or with `args.follow` as they are written."""
     found = await _pods(session)
     if not found:
-        target: Target = session.args.target
-        raise NotFoundError(
-            f"no pods of {target.kind} {target.name} in namespace {session.namespace}; "
-            "`kubectl outbox status` says whether any are wanted"
-        )
+        raise await _nobody(session)
     if session.args.follow:
         await _Following(session).run(found)
         return Report(facts=Logs(lines=(), unread={}), lines=lambda screen: ())
@@ -60,6 +56,24 @@ async def look(session: Session) -> Report:
         session.say(f"{name}: {why}")
     merged = tuple(merge(one for one in read if not isinstance(one, str)))
     return report(Logs(lines=merged, unread=unread))
+
+
+async def _nobody(session: Session) -> OutboxError:
+    """Why there are no pods. Raises NotFoundError: there is no such object either."""
+    target: Target = session.args.target
+    wanted: str | None = session.args.consumer
+    body = await reading.one(session, target.kind, target.name)
+    there = [str(one.get("name")) for one in body["spec"].get("consumers") or ()]
+    if wanted is not None and wanted not in there:
+        known = ", ".join(there) or "none"
+        return SpecError(f"{target.kind} {target.name} has no consumer {wanted!r}; it has {known}")
+    whose = f"consumer {wanted}" if wanted else f"{target.kind} {target.name}"
+    if session.kube.is_laptop:
+        return NotFoundError(f"{whose}: `outbox dev` runs no process of it, so that it has no log")
+    return NotFoundError(
+        f"no pods of {whose} in namespace {session.namespace}; "
+        "`kubectl outbox status` says whether any are wanted"
+    )
 
 
 def report(logs: Logs) -> Report:

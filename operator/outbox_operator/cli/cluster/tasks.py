@@ -25,6 +25,7 @@ from outbox_operator.cli.cluster.report import Report, object_name
 from outbox_operator.cli.cluster.session import Session
 from outbox_operator.cli.cluster.task_facts import TaskFacts
 from outbox_operator.errors import AccessDeniedError, KubernetesError, OutboxError
+from outbox_operator.reasons import Reason
 
 SHORTEST_KEEP_SECONDS: Final = 60
 """Who follows a task has to see its end, also when the API server is away for a while."""
@@ -159,7 +160,8 @@ async def _follow(session: Session, body: dict[str, Any]) -> TaskFacts:
                 _say_it_goes_on(session, ref)
             if facts.ended or late:
                 return facts
-            if (text := task_facts.progress(facts)) != said:
+            begun = facts.reason != Reason.NOT_OBSERVED or not session.kube.is_laptop
+            if begun and (text := task_facts.progress(facts)) != said:
                 said = text
                 session.say(said)
             await asyncio.sleep(_LOOK_SECONDS)

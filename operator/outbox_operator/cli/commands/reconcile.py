@@ -9,7 +9,7 @@ from outbox_operator.cli.cluster import options, target
 
 HELP: Final = "have the operator look now, and wait until it has"
 LAPTOP: Final = (
-    "`outbox dev` looks at its manifest once, when it starts: stop it and start it again"
+    "`outbox dev` looks at its manifest when it starts, and with --reload when that is saved"
 )
 
 
