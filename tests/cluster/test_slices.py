@@ -117,6 +117,22 @@ def led_by(kubectl: Kubectl, namespace: str, identity: str) -> list[int]:
     )
 
 
+def holders(kubectl: Kubectl, namespace: str) -> dict[str, str]:
+    """Who holds each Lease that there is."""
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+    items = (api(kubectl.kubeconfig).get(path) or {})["items"]
+    return {one["metadata"]["name"]: one["spec"].get("holderIdentity", "") for one in items}
+
+
+async def leases_are_deleted(kubectl: Kubectl, namespace: str) -> None:
+    """By hand; returns when those who held them hold them again."""
+    before = holders(kubectl, namespace)
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+    for name in before:
+        api(kubectl.kubeconfig).delete(f"{path}/{name}")
+    await eventually(lambda: holders(kubectl, namespace) == before, "who led leads")
+
+
 def divided(kubectl: Kubectl, namespace: str) -> bool:
     """Whether three slices have two leaders."""
     return sorted(len(led_by(kubectl, namespace, name)) for name in PAIR) == [1, 2]
@@ -145,11 +161,13 @@ async def test_one_owner_of_each_namespace_while_processes_die_and_slices_change
         async with start("left", 3) as left, start("right", 3) as right:
             await left.logged("is held by one")
             await right.logged("is held by one")
+            await leases_are_deleted(kubectl, home)
             one.send(signal.SIGKILL)
             await eventually(lambda: divided(kubectl, home), "the three slices are divided")
             for name, process in zip(PAIR, (left, right), strict=True):
                 mine = of(namespaces, 3, *led_by(kubectl, home, name))
                 await leads(process, mine, f"{name} looks after its slices")
+            await leases_are_deleted(kubectl, home)
             async with start("two", 2) as two:
                 await two.logged("is held by 3 slices")
                 left.send(signal.SIGKILL)

@@ -21,7 +21,7 @@ from support.ports import free_port
 from support.waiting import SECONDS
 
 IMAGE = "outbox-operator:test"
-QUICK = dict.fromkeys(
+QUICK = {"OUTBOX_LEASE_RETRY": "0.5"} | dict.fromkeys(
     (
         "OUTBOX_PIPELINE_INTERVAL",
         "OUTBOX_STREAM_INTERVAL",

@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from outbox_operator.api import meta
 from outbox_operator.controller import app, settings
-from outbox_operator.controller.reconcile.context import Context
+from outbox_operator.controller.reconcile.context import BuildReconcilers, Context
 from outbox_operator.controller.runtime.reconciler import ObjectKey, Reconciler, ReconcileResult
 from outbox_operator.errors import OutboxError
 from support.operator import PATIENT
@@ -77,16 +77,21 @@ class RecordingOperator:
 
     Args:
         kubeconfig: Of the cluster.
+        program: Its module.
         environment: More `OUTBOX_…` settings.
     """
 
-    def __init__(self, kubeconfig: Path, **environment: str) -> None:
+    def __init__(
+        self, kubeconfig: Path, program: str = "support.recording_operator", **environment: str
+    ) -> None:
         self._port = free_port()
+        self._program = program
         self._environment = {
             **os.environ,
             **PATIENT,
             "KUBECONFIG": str(kubeconfig),
             "OUTBOX_IMAGE": "unused",
+            "OUTBOX_LEASE_RETRY": "0.5",
             "OUTBOX_RESYNC": "3600",  # the watch tells, unless the test is about the other way
             "OUTBOX_HEALTH_PORT": str(self._port),
             "PYTHONPATH": str(TESTS),
@@ -101,7 +106,7 @@ class RecordingOperator:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "support.recording_operator",
+            self._program,
             cwd=TESTS,
             env=self._environment,
             stdout=asyncio.subprocess.PIPE,
@@ -123,6 +128,16 @@ class RecordingOperator:
         """Send a signal; one that has ended already hears nothing."""
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has."""
+        return self._process.returncode is not None
 
     async def exit_code(self, within_seconds: float = DEADLINE_S) -> int:
         """Waits for the end of the process."""
@@ -194,7 +209,8 @@ class RecordingOperator:
                 self._news.notify_all()
 
 
-def _main() -> int:
+def run(build: BuildReconcilers) -> int:
+    """Be the operator, with these reconcilers; its exit code."""
     found = settings.from_environment(os.environ)
     try:
         app.main(found, build)
@@ -204,4 +220,4 @@ def _main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_main())
+    sys.exit(run(build))

@@ -29,7 +29,7 @@ from outbox_operator.controller.reconcile.pipeline import PipelineReconciler
 from outbox_operator.controller.reconcile.resting import Resting
 from outbox_operator.controller.reconcile.stream import StreamReconciler
 from outbox_operator.controller.reconcile.workloads import Workloads
-from outbox_operator.controller.runtime import kopf_glue
+from outbox_operator.controller.runtime import kopf_glue, standstill
 from outbox_operator.controller.runtime.child_cache import KINDS, NETWORK_KINDS, Children
 from outbox_operator.controller.runtime.event_router import EventRouter
 from outbox_operator.controller.runtime.leadership import Leadership
@@ -93,14 +93,19 @@ def main(settings: Settings, build: BuildReconcilers = build_reconcilers) -> Non
     # One line for every event is of use to kopf's authors only.
     logging.getLogger("kopf").setLevel(logging.WARNING)
     try:
-        asyncio.run(Operator(settings, build).run())
+        operator = Operator(settings, build)
+        standstill.run(operator.run(), lambda: operator.check())  # what it asks is known later
     except OutboxError as error:
         log.error("ended: %s", error, extra={"reason": error.reason})
         raise
 
 
 class Operator:
-    """One operator process."""
+    """One operator process.
+
+    Attributes:
+        check: Raises LeaseLostError when nothing may be done any more.
+    """
 
     def __init__(self, settings: Settings, build: BuildReconcilers) -> None:
         self._settings = settings
@@ -110,6 +115,7 @@ class Operator:
             f"{settings.lease_namespace}/{settings.lease_name}", settings.slices
         )
         self._leads: Callable[[str], bool] = lambda _: False
+        self.check: Callable[[], None] = lambda: None
         self._objects = Objects(leads=lambda namespace: self._leads(namespace))
         self._heartbeat = Heartbeat()
         self._exported = Exported(self._objects.uid, settings.sample_age_seconds)
@@ -153,7 +159,8 @@ class Operator:
 
     async def _wait_and_lead(self, kube: Kube) -> None:
         leadership = Leadership(kube, self._settings, self._heartbeat, self._metrics)
-        self._leads = leadership.leads
+        self._leads, self.check = leadership.leads, leadership.check
+        kube.write_only_where(leadership.may_write)
         supervisor = Supervisor(self._stop)
         try:
             if not await supervisor.until(check_kinds(kube)):

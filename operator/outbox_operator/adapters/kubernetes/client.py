@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from outbox_operator.adapters.kubernetes.events import EventRecorder, EventType
@@ -22,6 +22,7 @@ from outbox_operator.adapters.kubernetes.objects import (
     ref_of,
     selectors,
 )
+from outbox_operator.adapters.kubernetes.territory import HowToGrant
 from outbox_operator.adapters.kubernetes.transport import (
     APPLY_PATCH,
     JSON,
@@ -29,7 +30,6 @@ from outbox_operator.adapters.kubernetes.transport import (
     MERGE_PATCH,
     METADATA,
     METADATA_LIST,
-    HowToGrant,
     NotFoundError,
     OnAnswer,
     TooLargeError,
@@ -76,6 +76,10 @@ class Kube:
     async def close(self) -> None:
         """Close all connections."""
         await self._transport.close()
+
+    def write_only_where(self, may_write: Callable[[str], bool]) -> None:
+        """From now on refuse (NotLedError) to write in other namespaces."""
+        self._transport.may_write = may_write
 
     @property
     def server(self) -> str:

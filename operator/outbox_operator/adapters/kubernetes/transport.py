@@ -22,6 +22,7 @@ from kubernetes.aio.client.api_client import ApiClient
 from outbox_operator.adapters.kubernetes import login
 from outbox_operator.adapters.kubernetes.answers import decoded_aside, document, lines
 from outbox_operator.adapters.kubernetes.login import Credentials
+from outbox_operator.adapters.kubernetes.territory import HowToGrant, namespace_of, with_cure
 from outbox_operator.errors import (
     AccessDeniedError,
     ConflictError,
@@ -48,13 +49,8 @@ METADATA_LIST: Final = (
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 )
 
-HowToGrant = Callable[[str], str]
-"""The command for a namespace."""
-
 OnAnswer = Callable[[str, int], None]
 
-_NAMESPACE: Final = re.compile(r"/namespaces/([^/]+)/(?!leases)")
-"""Of a path; the Lease is in the operator's own, and no matter of who owns another."""
 _FAILURES: Final = (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError)
 
 
@@ -81,6 +77,12 @@ class ExpiredError(KubernetesError):
     reason = Reason.EXPIRED
 
 
+class NotLedError(KubernetesError):
+    """Another process may lead in the namespace by now: nothing is written there."""
+
+    reason = Reason.LEASE_LOST
+
+
 class Transport:
     """One connection pool to one API server.
 
@@ -89,6 +91,7 @@ class Transport:
         context: Name of the kubeconfig's context; see `login.Login`.
         namespace: That the context is in; None: it names none.
         acts_as: See `login.Login`.
+        may_write: Whether anything may be written in a namespace now.
     """
 
     def __init__(self, client: ApiClient, how_to_grant: HowToGrant | None = None) -> None:
@@ -96,6 +99,7 @@ class Transport:
         self.namespace: str | None = None
         self.acts_as: str | None = None
         self.on_answer: OnAnswer = lambda method, status: None
+        self.may_write: Callable[[str], bool] = lambda namespace: True
         self._client = client
         self._how_to_grant = how_to_grant
         self._room = asyncio.Semaphore(REQUESTS_AT_ONCE)
@@ -308,6 +312,9 @@ class Transport:
             **await self._authorization(),
         }
         url = f"{self.server}{path}" + (f"?{urlencode(query)}" if query else "")
+        namespace = None if method == "GET" else namespace_of(path)
+        if namespace is not None and not self.may_write(namespace):
+            raise NotLedError(f"{method} {path}: this process does not lead {namespace} any more")
         status = 0
         try:
             answer = await self._client.rest_client.request(  # type: ignore[no-untyped-call]
@@ -381,20 +388,3 @@ def error_of(verb: str, code: int, answer: Mapping[str, Any]) -> OutboxError:
     if code in (400, 422) or (code == 500 and _MISTYPED.search(message)):
         return SpecError(text)
     return KubernetesError(f"{text} (HTTP {code})")
-
-
-def with_cure(error: OutboxError, path: str, how_to_grant: HowToGrant | None) -> OutboxError:
-    """A missing right that the owner of a namespace can give, with the command; others as they are.
-
-    Args:
-        error: The refusal.
-        path: What was asked for.
-        how_to_grant: The command; None: rights are not given by namespace.
-    """
-    place = _NAMESPACE.search(path)
-    if how_to_grant is None or place is None or error.reason != Reason.PERMISSION_DENIED:
-        return error
-    return AccessDeniedError(
-        f"the operator lacks rights in namespace {place[1]}; who owns it gives them: "
-        f"{how_to_grant(place[1])} ({error.message})"
-    )

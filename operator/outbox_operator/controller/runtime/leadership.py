@@ -32,6 +32,7 @@ from outbox_operator.controller.runtime.lease import (
     Sighting,
     may_take,
     sight,
+    unseen_seconds,
 )
 from outbox_operator.controller.runtime.slices import (
     Holdings,
@@ -89,6 +90,10 @@ class Leadership:
         self._metrics = metrics
         self._clock = clock
         self._count = settings.slices
+        self._grace_seconds = (
+            settings.lease_duration_seconds - settings.lease_deadline_seconds
+        ) / 2
+        """Who finds in time that a Lease is over has half of what is left to end in good order."""
         me = settings.identity if self._count == 1 else layout(self._count)
         self._whole = Lease(
             kube, settings, settings.lease_name, me, heartbeat,
@@ -101,14 +106,36 @@ class Leadership:
             for index in range(self._count if self._count > 1 else 0)
         }
         self._led: frozenset[int] = frozenset()
-        self._sightings: dict[str, Sighting | None] = {}
+        self._sightings: dict[str, Sighting] = {}
         self._free_since: dict[int, float] = {}
         self._waits_for = ""
         self._asked_at = float("-inf")
 
     def leads(self, namespace: str) -> bool:
-        """Whether this process works in a namespace."""
-        return slice_of(namespace, self._count) in self._led
+        """Whether this process works in a namespace: begins something there."""
+        index = slice_of(namespace, self._count)
+        return index in self._led and self._is_current(index)
+
+    def may_write(self, namespace: str) -> bool:
+        """Whether nobody else can work in a namespace yet: what was begun there may go on."""
+        return self._is_current(slice_of(namespace, self._count))
+
+    def _is_current(self, index: int) -> bool:
+        own = self._leases.get(index, self._whole)
+        return own.is_current and self._whole.is_current
+
+    def check(self) -> None:
+        """See that this process has not stood still for so long that others lead in its place.
+
+        Raises:
+            LeaseLostError: It has, or nearly. Nothing may be done any more, not even to end well.
+        """
+        for lease in (self._whole, *self._leases.values()):
+            if lease.overdue_seconds > self._grace_seconds:
+                raise LeaseLostError(
+                    f"{lease} has been over for {lease.overdue_seconds:.1f} s: this process stood "
+                    "still, and others may lead in its place"
+                )
 
     async def begin(self) -> None:
         """Wait until this process leads something."""
@@ -194,10 +221,13 @@ class Leadership:
         """Take slices that are free; whether any were."""
         found, now = await self._look(), self._clock()
         for name in (self._whole.name, *(lease.name for lease in self._leases.values())):
-            self._sightings[name] = sight(self._sightings.get(name), found.get(name), now)
+            self._sightings[name] = sight(
+                self._sightings.get(name), found.get(name), now, unseen_seconds(self._settings)
+            )
+        self._see_losses()
         whole = self._sightings[self._whole.name]
         if not may_take(whole, layout(self._count), now):
-            self._stand_by(whole.record.holder if whole else "")
+            self._stand_by(whole.record.holder)
             return False
         seen = self._seen()
         taken = False
@@ -209,6 +239,13 @@ class Leadership:
                 self._stand_by(", ".join(sorted(set(seen.holders.values()))))
         return taken
 
+    def _see_losses(self) -> None:
+        """Of what this process leads, before anything else is taken or asked for."""
+        for index in self._led:
+            holder = self._sightings[self._leases[index].name].record.holder
+            if holder not in ("", self._settings.identity):
+                raise LeaseLostError(f"{self._leases[index]} is held by {holder}")
+
     def _seen(self) -> Holdings:
         now, me, retry = self._clock(), self._settings.identity, self._settings.lease_retry_seconds
         holders: dict[int, str] = {}
@@ -217,10 +254,11 @@ class Leadership:
             sighting = self._sightings[lease.name]
             if lease.is_held or not may_take(sighting, me, now):
                 self._free_since.pop(index, None)
-                holders[index] = me if lease.is_held or not sighting else sighting.record.holder
+                if holder := me if lease.is_held else sighting.record.holder:
+                    holders[index] = holder  # else: nobody, who may have one all the same
                 continue
             self._free_since.setdefault(index, now)
-            if sighting is not None and sighting.record.holder == me:
+            if sighting.record.holder == me:
                 former.add(index)
         sightings = {index: self._sightings[one.name] for index, one in self._leases.items()}
         return Holdings(
@@ -230,7 +268,7 @@ class Leadership:
             holders=holders,
             free_rounds={at: (now - since) / retry for at, since in self._free_since.items()},
             former=frozenset(former),
-            asked_by={at: one.record.asked_by for at, one in sightings.items() if one is not None},
+            asked_by={at: one.record.asked_by for at, one in sightings.items()},
         )
 
     async def _take(self, index: int) -> bool:
@@ -262,10 +300,8 @@ class Leadership:
             return
         self._asked_at = self._clock()
         lease = self._leases[index]
-        sighting = self._sightings[lease.name]
-        if sighting is not None:
-            with contextlib.suppress(ConflictError):  # its holder renewed it: the next round
-                await lease.ask(sighting.record)
+        with contextlib.suppress(ConflictError):  # its holder renewed it: the next round
+            await lease.ask(self._sightings[lease.name].record)
 
     async def _give_up_one(self, territory: Territory) -> None:
         asked = {index: lease.asked_by for index, lease in self._leases.items() if lease.asked_by}

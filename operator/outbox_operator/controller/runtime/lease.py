@@ -29,6 +29,8 @@ from outbox_operator.reasons import Reason
 log = logging.getLogger(__name__)
 
 RELEASE_TIMEOUT_SECONDS: Final = 3.0
+_UNSEEN_ROUNDS: Final = 2
+"""Who holds a Lease that was deleted makes it anew with his next renewal, one round later."""
 
 
 class LeaseLostError(KubernetesError):
@@ -39,47 +41,85 @@ class LeaseLostError(KubernetesError):
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A record, and when it was first seen to say what it says (monotonic seconds)."""
+    """What a Lease says, and since when it has been seen to.
+
+    Attributes:
+        record: With no version: there is no Lease; who held it before, as far as that was seen.
+        since: Monotonic seconds.
+        patience_seconds: For how long from then on it is left to its holder.
+    """
 
     record: LeaseRecord
     since: float
+    patience_seconds: float = 0.0
 
 
-def sight(previous: Sighting | None, record: LeaseRecord | None, now: float) -> Sighting | None:
-    """What a standby knows after reading the Lease once more."""
+def sight(
+    previous: Sighting | None, record: LeaseRecord | None, now: float, unseen_seconds: float
+) -> Sighting:
+    """What a standby knows after reading the Lease once more.
+
+    A Lease that is gone was deleted by hand, or never was. Its holder lives on without it until
+    his next renewal, which makes it anew: he is given the time.
+
+    Args:
+        previous: What it knew before.
+        record: What it read; None: there is no Lease.
+        now: Monotonic seconds.
+        unseen_seconds: Within this time one who holds what was never seen shows himself.
+    """
     if record is None:
-        return None
-    if previous is not None and _life(previous.record) == _life(record):
-        return Sighting(record, previous.since)
-    return Sighting(record, now)
+        if previous is None:
+            return Sighting(_NEVER, now, unseen_seconds)
+        if previous.record.version is None:
+            return previous
+        gone = dataclasses.replace(previous.record, version=None, asked_by="")
+        return Sighting(gone, now, gone.duration_seconds)
+    is_same = previous is not None and _life(previous.record) == _life(record)
+    since = previous.since if previous is not None and is_same else now
+    return Sighting(record, since, record.duration_seconds)
 
 
-def _life(record: LeaseRecord) -> tuple[str, datetime, int]:
+_NEVER: Final = LeaseRecord(
+    holder="",
+    duration_seconds=0,
+    acquired=datetime.fromtimestamp(0, UTC),
+    renewed=datetime.fromtimestamp(0, UTC),
+    transitions=-1,  # its first holder is no transition
+    version=None,
+)
+
+
+def _life(record: LeaseRecord) -> tuple[str, datetime, int, bool]:
     """What changes with each renewal, and not with what somebody else asks of the holder."""
-    return record.holder, record.renewed, record.transitions
+    return record.holder, record.renewed, record.transitions, record.version is None
 
 
-def may_take(sighting: Sighting | None, identity: str, now: float) -> bool:
-    """Whether the Lease is free: absent, released, ours, or its holder is silent for too long."""
-    if sighting is None or sighting.record.holder in ("", identity):
+def may_take(sighting: Sighting, identity: str, now: float) -> bool:
+    """Whether the Lease is free: released, ours, or nobody was heard of for too long."""
+    record = sighting.record
+    if record.holder == identity or (not record.holder and record.version is not None):
         return True
-    return now - sighting.since > sighting.record.duration_seconds
+    return now - sighting.since > sighting.patience_seconds
 
 
-def claim(
-    sighting: Sighting | None, identity: str, duration_seconds: int, now: datetime
-) -> LeaseRecord:
+def claim(sighting: Sighting, identity: str, duration_seconds: int, now: datetime) -> LeaseRecord:
     """The record that takes the Lease."""
-    old = sighting.record if sighting else None
-    stays = old is not None and old.holder == identity
+    old = sighting.record
+    stays = old.holder == identity
     return LeaseRecord(
         holder=identity,
         duration_seconds=duration_seconds,
-        acquired=old.acquired if old and stays else now,
+        acquired=old.acquired if stays else now,
         renewed=now,
-        transitions=(old.transitions + (not stays)) if old else 0,
-        version=old.version if old else None,
+        transitions=old.transitions + (not stays),
+        version=old.version,
     )
+
+
+def unseen_seconds(settings: Settings) -> float:
+    """How long a process leaves a Lease alone that it has never seen to exist."""
+    return _UNSEEN_ROUNDS * settings.lease_retry_seconds
 
 
 class Heartbeat:
@@ -157,6 +197,16 @@ class Lease:
         """Whether it is ours, as far as we know."""
         return self._record is not None
 
+    @property
+    def is_current(self) -> bool:
+        """Whether it is ours for certain: nobody can have taken it yet, whatever we missed."""
+        return self._record is not None and self._clock() < self._deadline
+
+    @property
+    def overdue_seconds(self) -> float:
+        """For how long it has been held without being current; nothing: it is, or is not held."""
+        return 0.0 if self._record is None else max(0.0, self._clock() - self._deadline)
+
     async def acquire(self) -> None:
         """Wait until the Lease is ours, however long that takes."""
         sighting: Sighting | None = None
@@ -164,20 +214,20 @@ class Lease:
         while True:
             try:
                 found = await self._kube.lease(self._namespace, self.name)
-                sighting = sight(sighting, found, self._clock())
+                sighting = sight(sighting, found, self._clock(), unseen_seconds(self._settings))
                 if may_take(sighting, self._identity, self._clock()):
                     await self.take(sighting)
                     return
-                if sighting is not None and sighting.record.holder != waiting_for:
+                if sighting.record.holder != waiting_for:
                     waiting_for = sighting.record.holder
-                    log.info("standing by: %s is held by %s", self, waiting_for)
+                    log.info("standing by: %s is held by %s", self, waiting_for or "nobody yet")
             except ConflictError:
                 log.debug("another process was faster to take %s", self)
             except KubernetesError as error:
                 log.warning("cannot read or take %s: %s", self, error)
             await asyncio.sleep(self._settings.lease_retry_seconds)
 
-    async def take(self, sighting: Sighting | None) -> None:
+    async def take(self, sighting: Sighting) -> None:
         """Take it, unless somebody wrote it since it was seen.
 
         Raises:

@@ -15,12 +15,12 @@ from outbox_operator.adapters.kubernetes.objects import (
     object_path,
     ref_of,
 )
+from outbox_operator.adapters.kubernetes.territory import with_cure
 from outbox_operator.adapters.kubernetes.transport import (
     ExpiredError,
     NotFoundError,
     WriteConflictError,
     error_of,
-    with_cure,
 )
 from outbox_operator.adapters.kubernetes.watch import pause_seconds
 from outbox_operator.errors import (

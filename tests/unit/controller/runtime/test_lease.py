@@ -43,40 +43,65 @@ def record(
 @pytest.mark.parametrize(
     ("sighting", "now", "free"),
     [
-        (None, 0, True),
-        (Sighting(record(""), 0), 0, True),
-        (Sighting(record("me"), 0), 0, True),
-        (Sighting(record("other"), 0), 0, False),
-        (Sighting(record("other"), 0), 15, False),
-        (Sighting(record("other"), 0), 15.1, True),
+        (Sighting(record(""), 0, 15), 0, True),
+        (Sighting(record("me"), 0, 15), 0, True),
+        (Sighting(record("other"), 0, 15), 0, False),
+        (Sighting(record("other"), 0, 15), 15, False),
+        (Sighting(record("other"), 0, 15), 15.1, True),
     ],
 )
-def test_may_take(sighting: Sighting | None, now: float, free: bool) -> None:
+def test_may_take(sighting: Sighting, now: float, free: bool) -> None:
     assert may_take(sighting, "me", now) is free
 
 
+def seen(previous: Sighting | None, record: LeaseRecord | None, now: float) -> Sighting:
+    return sight(previous, record, now, unseen_seconds=4)
+
+
 def test_a_renewal_starts_the_holders_time_anew_and_silence_does_not() -> None:
-    first = sight(None, record(version="1"), 0)
-    assert sight(first, record(version="1"), 10) == first
-    again = sight(first, record(version="2", renewed=NOW), 10)
-    assert again is not None
-    assert again.since == 10
+    first = seen(None, record(version="1"), 0)
+    assert seen(first, record(version="1"), 10) == first
+    assert seen(first, record(version="2", renewed=NOW), 10).since == 10
     asked = record(version="2", asked_by="me")
-    assert sight(first, asked, 10) == Sighting(asked, 0), "that is no sign of life of its holder"
-    assert sight(first, None, 10) is None
+    assert seen(first, asked, 10) == Sighting(asked, 0, 15), "no sign of life of its holder"
+
+
+def test_a_lease_that_was_deleted_is_left_to_its_holder_for_as_long_as_a_silent_one() -> None:
+    held = seen(None, record("other"), 0)
+    gone = seen(held, None, 10)
+    assert (gone.record.holder, gone.record.version) == ("other", None)
+    gone = seen(gone, None, 25)
+    assert not may_take(gone, "me", 25)
+    assert may_take(gone, "me", 25.1)
+    assert may_take(gone, "other", 10), "who held it takes it back at once"
+    back = seen(gone, record("other", "9"), 25.1)
+    assert not may_take(back, "me", 40)
+
+
+def test_a_lease_that_nobody_held_when_it_was_deleted_is_nobodys() -> None:
+    gone = seen(seen(None, record(""), 0), None, 10)
+    assert not may_take(gone, "me", 25)
+    assert may_take(gone, "me", 25.1)
+
+
+def test_a_lease_that_was_never_seen_may_have_been_deleted_just_now() -> None:
+    never = seen(None, None, 0)
+    assert not may_take(never, "me", 4)
+    assert may_take(seen(never, None, 4.1), "me", 4.1)
+    assert not may_take(seen(never, record("other"), 4.1), "me", 4.1), "its holder was there"
 
 
 @pytest.mark.parametrize(
     ("sighting", "acquired", "transitions", "version"),
     [
-        (None, NOW, 0, None),
+        (seen(None, None, 0), NOW, 0, None),
         (Sighting(record("other", "7"), 0), NOW, 4, "7"),
         (Sighting(record("", "7"), 0), NOW, 4, "7"),
         (Sighting(record("me", "7"), 0), THEN, 3, "7"),
     ],
 )
 def test_claim(
-    sighting: Sighting | None, acquired: datetime, transitions: int, version: str | None
+    sighting: Sighting, acquired: datetime, transitions: int, version: str | None
 ) -> None:
     assert claim(sighting, "me", 15, NOW) == LeaseRecord(
         holder="me",
@@ -89,7 +114,7 @@ def test_claim(
 
 
 def test_a_lease_survives_its_way_through_the_api() -> None:
-    manifest = lease_manifest("ns", "lease", claim(None, "me", 15, NOW))
+    manifest = lease_manifest("ns", "lease", claim(seen(None, None, 0), "me", 15, NOW))
     manifest["metadata"]["resourceVersion"] = "9"
     back = parse_lease(manifest)
     assert (back.holder, back.acquired, back.renewed, back.version) == ("me", NOW, NOW, "9")
@@ -142,7 +167,7 @@ async def test_what_is_given_back_is_not_taken_again_by_a_renewal_under_way() ->
     server = Server()
     settings = Settings(image="i", lease_namespace="system", identity="me")
     lease = Lease(cast(Kube, server), settings, "lease-slice-0", "me")
-    await lease.take(None)
+    await lease.take(seen(None, None, 0))
     server.begun.clear()
     server.go_on.clear()
     renewal = asyncio.create_task(lease.keep())
@@ -161,7 +186,7 @@ async def test_what_somebody_asked_for_can_be_given_back() -> None:
     server = Server()
     settings = Settings(image="i", lease_namespace="system", identity="me")
     lease = Lease(cast(Kube, server), settings, "lease-slice-0", "me")
-    await lease.take(None)
+    await lease.take(seen(None, None, 0))
     assert server.held is not None
     other = Lease(cast(Kube, server), settings, "lease-slice-0", "other")
     await other.ask(server.held)
