@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from delivery import audience, planted, schedule, worlds
+from delivery import listening, planted, schedule, worlds
 from delivery.run import Result, run
 from delivery.settings import Settings
 from support.options import positive, whole
@@ -119,7 +119,7 @@ def main() -> int:
 def one(settings: Settings) -> Result:
     """One run."""
     print(f"seed {settings.seed}, world {settings.world.described()}", flush=True)
-    do = audience.run if settings.world.audience else run
+    do = listening.run if settings.world.audience else run
     result = asyncio.run(do(settings, lambda line: print(line, flush=True)))
     OUT.mkdir(parents=True, exist_ok=True)
     name = f"{settings.servers}-r{settings.replicas}-s{settings.shards}-{settings.seed}"

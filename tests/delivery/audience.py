@@ -1,6 +1,6 @@
 """The other half: from the stream to a handler that misbehaves, and every event accounted for.
 
-Called by `delivery.__main__` and tests for worlds with an audience. Events are stored as a relay
+Called by `delivery.listening` for worlds with an audience. Events are stored as a relay
 would store them. Pods of the consumer runtime handle them, are killed and started again. In the
 end every event was handled, or is a dead letter because there is something wrong with it.
 """
@@ -13,11 +13,9 @@ import os
 import random
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -27,14 +25,13 @@ import nats.errors
 from aiohttp import web
 from nats.aio.client import Client
 
-from delivery.run import Result, keep_logs
 from delivery.settings import Settings
 from delivery.verdict import Verdict
 from outbox_operator.wire.config import ConsumerConfig, InboxConfig, encode
 from support.consuming import Endpoint, Request, Source
-from support.nats import NatsServer, connected, unique_prefix
+from support.nats import NatsServer, unique_prefix
 from support.outbox import migrate_inbox
-from support.postgres import PostgresServer, running_server
+from support.postgres import PostgresServer
 from support.waiting import SECONDS, eventually
 
 PLANTED: Final = Path(__file__).with_name("planted.py")
@@ -90,7 +87,7 @@ class Audience:
         self._random = random.Random(f"{settings.seed}/audience")
         self._endpoint = Endpoint(answer=self._answer)
         self._accepted: list[float] = []
-        self._pods: list[subprocess.Popen[bytes]] = []
+        self._pods: dict[int, subprocess.Popen[bytes]] = {}
         self._database: asyncpg.Connection[Any] | None = None
         self._emission = 0
         self._away = False
@@ -129,7 +126,7 @@ class Audience:
         """Store events for a while, and have them handled."""
         settings, begun = self._settings, time.monotonic()
         for number in range(settings.replicas):
-            self._pods.append(self._pod(number))
+            self._pods[number] = self._pod(number)
         until = begun + settings.seconds
         async with asyncio.TaskGroup() as group:
             restarting = group.create_task(self._restart())
@@ -180,10 +177,13 @@ class Audience:
         self.handled[request.id] += 1
         return web.Response(status=204)
 
+    def _config(self, _number: int) -> ConsumerConfig:
+        """What a pod reads."""
+        return self.source.config
+
     def _pod(self, number: int) -> subprocess.Popen[bytes]:
         path = self._folder / f"pod-{number}.json"
-        config: ConsumerConfig = replace(self.source.config, health_port=0)
-        path.write_text(encode(config))
+        path.write_text(encode(replace(self._config(number), health_port=0)))
         plant = self._settings.plant
         program = ["-P", str(PLANTED), plant] if plant else ["-m", "outbox_operator.cli.main"]
         temporary = self._folder / f"tmp-{number}"
@@ -203,7 +203,7 @@ class Audience:
     async def _restart(self) -> None:
         """As Kubernetes does."""
         while True:
-            for number, pod in enumerate(self._pods):
+            for number, pod in list(self._pods.items()):
                 if pod.poll() is not None:
                     self._pods[number] = self._pod(number)
             await asyncio.sleep(0.05)
@@ -224,10 +224,10 @@ class Audience:
         while (wait := draw.expovariate(settings.pace / 10)) < until - time.monotonic():
             await asyncio.sleep(wait)
             if draw.random() < 0.7:
-                draw.choice(self._pods).terminate()
+                self._pods[draw.choice(sorted(self._pods))].terminate()
                 self.faults["pod-terminate"] += 1
             elif settings.world.audience != "killers":
-                draw.choice(self._pods).kill()
+                self._pods[draw.choice(sorted(self._pods))].kill()
                 self.faults["pod-kill"] += 1
 
     async def _settled(self) -> None:
@@ -272,45 +272,10 @@ class Audience:
 
     async def close(self) -> None:
         """End the pods."""
-        for pod in self._pods:
+        for pod in self._pods.values():
             if pod.poll() is None:
                 pod.kill()
             pod.wait(SECONDS)
         await self._endpoint.stop()
         if self._database is not None:
             await self._database.close()
-
-
-async def run(settings: Settings, say: Callable[[str], None] = lambda _: None) -> Result:
-    """A whole run with servers of its own."""
-    started = time.monotonic()
-    with (
-        tempfile.TemporaryDirectory(prefix="outbox-audience-") as scratch,
-        running_server() as postgres,
-        NatsServer() as server,
-    ):
-        async with listening(settings, Path(scratch), postgres, server) as audience:
-            await audience.run()
-            verdict = await audience.verdict()
-            kept = None if verdict.clean else keep_logs(settings, Path(scratch))
-    total = len(audience.good) + len(audience.guilty)
-    say(f"{total} events, {len(audience.guilty)} of them guilty")
-    return Result(
-        settings=settings, verdict=verdict, events=total, messages=total, transactions=Counter(),
-        rolled_back_events=0, unknown_events=0, faults=audience.faults, exits=[], troubles=[],
-        seconds=time.monotonic() - started, caught_up_seconds=0.0, logs=kept,
-    )  # fmt: skip
-
-
-@contextlib.asynccontextmanager
-async def listening(
-    settings: Settings, folder: Path, postgres: PostgresServer, server: NatsServer
-) -> AsyncIterator[Audience]:
-    """An audience that has not begun."""
-    async with connected(server) as client:
-        audience = Audience(settings, client, server, folder)
-        try:
-            await audience.set_up(postgres)
-            yield audience
-        finally:
-            await audience.close()

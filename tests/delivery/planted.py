@@ -280,6 +280,17 @@ def _high_water() -> None:
     vars(inbox_records)["sort_out"] = by_number
 
 
+def _take_over_at_once() -> None:
+    """What the last reader had in hand is not waited for."""
+    from outbox_operator.adapters.nats.pull_consumer import PullConsumer
+    from outbox_operator.consumer.loop import Loop
+
+    async def gather(self: Loop, source: PullConsumer) -> None:
+        self._workers.handle_held_back(source.epoch)
+
+    Loop._gather = gather  # type: ignore[method-assign]
+
+
 def _forget_predecessor() -> None:
     """Numbers jump, and nobody is told that it is meant."""
     from outbox_operator.relay.chain import Chain, Naming
@@ -310,6 +321,7 @@ PLANTS: Final[dict[str, Callable[[], None]]] = {
     "unreachable-counts": _unreachable_counts,
     "busy-counts": _busy_counts,
     "high-water": _high_water,
+    "take-over-at-once": _take_over_at_once,
     "forget-predecessor": _forget_predecessor,
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from delivery.audience import listening
+from delivery.listening import listening
 from delivery.settings import Settings
 from delivery.verdict import Verdict
 from delivery.worlds import WORLDS
@@ -23,6 +23,7 @@ AUDIENCE_TRAPS = {
     "limited": ("busy-counts", "buried"),
     "unreachable": ("unreachable-counts", "buried"),
     "foreign": ("high-water", "lost"),
+    "lanes": ("take-over-at-once", "reordered"),
 }
 """What is planted in a world, and what it is caught as."""
 
@@ -43,6 +44,7 @@ async def test_audiences(
         settings = Settings(
             seed=3, seconds=0.5, world=WORLDS[name], plant=plant if planted else "",
             patience_seconds=4.0 if planted else 30.0, pace=2.0,
+            replicas=3 if name == "lanes" else 1,
         )  # fmt: skip
         async with listening(settings, directory, postgres, nats_server) as audience:
             await audience.run()
