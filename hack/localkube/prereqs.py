@@ -105,6 +105,9 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
         _program("pgbouncer", "pgbouncer"),
         _program("prometheus", "prometheus"),
         _program("prometheus-alertmanager", "prometheus-alertmanager"),
+        # What pages show in Java is run, too.
+        _program("javac", "default-jdk-headless"),
+        _file(Path("/usr/share/java/postgresql.jar"), "libpostgresql-jdbc-java"),
         _program("zsh", "zsh"),
         _program("fish", "fish"),
         _program("chromium-headless-shell", "chromium-headless-shell"),

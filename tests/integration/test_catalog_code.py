@@ -17,7 +17,7 @@ import pytest
 from localkube import binaries
 
 from outbox_operator.catalog.code import QUICKTYPE
-from support.fences import CACHE, LANGUAGES, node_modules
+from support.fences import CACHE, LANGUAGES, node_environment, node_modules
 from support.kube import ROOT
 
 pytestmark = pytest.mark.integration
@@ -58,7 +58,7 @@ var _ = read
 
 def run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> None:
     done = subprocess.run(
-        command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True,
+        command, cwd=cwd, env={**node_environment(), **(env or {})}, capture_output=True, text=True,
         check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

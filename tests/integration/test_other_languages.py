@@ -1,10 +1,10 @@
-"""What pages and examples show in Go and JavaScript, as it stands there: one program each writes an
-order with its event, and then handles what comes through the relay."""
+"""What pages and examples show in Go, Java and JavaScript, as it stands there: one program each
+writes an order with its event; those of Go and JavaScript handle what comes through the relay."""
 
 from __future__ import annotations
 
 import asyncio
-import os
+import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from nats.js.api import AckPolicy, ConsumerConfig
 
-from support.fences import LANGUAGES, fences, filled, go_program, node_modules
+from support.fences import LANGUAGES, fences, filled, go_program, node_environment, node_modules
 from support.kube import ROOT
 from support.nats import NatsServer, connected
 from support.relaying import Outbox, an_outbox
@@ -20,6 +20,7 @@ from support.waiting import SECONDS
 
 pytestmark = pytest.mark.integration
 
+JDBC = "/usr/share/java/postgresql.jar"
 WRITING, HANDLING = "docs/how-to/other-languages.md", "docs/how-to/containers.md"
 
 
@@ -45,6 +46,12 @@ def node(folder: Path) -> list[str]:
     return ["node", str(folder / "produce.mjs")]
 
 
+def java(folder: Path) -> list[str]:
+    [write] = fences(WRITING, "java")
+    (folder / "Produce.java").write_text(filled("Produce.java", write))
+    return ["java", "-XX:TieredStopAtLevel=1", "-cp", JDBC, str(folder / "Produce.java")]
+
+
 async def test_programs_of_the_pages_write_and_handle(
     whole: Outbox, nats_server: NatsServer, tmp_path: Path
 ) -> None:
@@ -56,26 +63,33 @@ async def test_programs_of_the_pages_write_and_handle(
     relay = whole.relay().start()
     programs = {}
     try:
-        for name, make in (("go", go), ("node", node)):
+        for name, make in (("java", java), ("go", go), ("node", node)):
             folder = tmp_path / name
             folder.mkdir()
             programs[name] = await asyncio.create_subprocess_exec(
                 *await asyncio.to_thread(make, folder), cwd=folder,
                 env={
-                    **os.environ, "DATABASE_URL": whole.url, "NATS_URL": nats_server.url,
+                    **node_environment(), "DATABASE_URL": whole.url, "NATS_URL": nats_server.url,
                     "OUTBOX_STREAM": whole.prefix, "OUTBOX_CONSUMER": name,
                 },
                 stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
             )  # fmt: skip
-        said = await asyncio.gather(*(indexed(*one, 2) for one in programs.items()))
+        handling = [(name, programs[name]) for name in ("go", "node")]
+        said = await asyncio.gather(*(indexed(*one, 3) for one in handling))
+        out, _ = await asyncio.wait_for(programs["java"].communicate(), SECONDS)
     finally:
         for program in programs.values():
             if program.returncode is None:
                 program.terminate()
     ends = [await asyncio.wait_for(program.wait(), SECONDS) for program in programs.values()]
-    assert ends == [0, 0]
-    stored = await whole.stored(2)
-    assert {one.key for one in stored} == {"o-go", "o-node"}
+    assert ends == [0, 0, 0], out.decode()
+    stored = await whole.stored(3)
+    assert {one.key for one in stored} == {"o-go", "o-java", "o-node"}
+    assert [json.loads(one.data) for one in stored if one.key == "o-java"] == [
+        {"id": "o-java", "total": "12.30"}
+    ]
+    written = "SELECT string_agg(id || ' ' || total, ',' ORDER BY id) FROM orders"
+    assert await whole.connection.fetchval(written) == "o-go 12.30,o-java 12.30,o-node 12.30"
     assert {one.headers["Ce-Type"] for one in stored} == {"order.created"}
     assert said == [{one.event_id for one in stored}] * 2
     relay.terminate()
@@ -103,8 +117,8 @@ def test_every_fence_of_these_languages_is_among_them() -> None:
     found = {
         (str(page.relative_to(ROOT)), language)
         for page in pages
-        for language in ("go", "js", "javascript", "ts", "typescript", "mjs")
+        for language in ("go", "java", "js", "javascript", "ts", "typescript", "mjs")
         if fences(str(page.relative_to(ROOT)), language)
     }
-    assert found == {(WRITING, "go"), (WRITING, "js"), (HANDLING, "go")}
+    assert found == {(WRITING, "go"), (WRITING, "java"), (WRITING, "js"), (HANDLING, "go")}
     assert LANGUAGES.is_dir()

@@ -56,6 +56,11 @@ def go_program(folder: Path, sources: dict[str, str]) -> Path:
     return program
 
 
+def node_environment() -> dict[str, str]:
+    """An environment in which `node`, `npm` and `npx` are found."""
+    return binaries.node_environment(CACHE / "localkube", os.environ)
+
+
 def node_modules() -> Path:
     """The packages of `languages/package.json`, installed once for each state of its lock file."""
     lock = (LANGUAGES / "package-lock.json").read_bytes()
@@ -68,7 +73,7 @@ def node_modules() -> Path:
                 shutil.copy(LANGUAGES / name, folder)
             subprocess.run(
                 ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=folder,
-                check=True, capture_output=True, timeout=_BUILD_SECONDS,
+                env=node_environment(), check=True, capture_output=True, timeout=_BUILD_SECONDS,
             )  # fmt: skip
             with contextlib.suppress(OSError):  # another process was faster
                 folder.rename(kept)
