@@ -233,7 +233,9 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         if may_wait:  # on its way: what comes next is told, not each step
             self._owed.pop(metadata.uid, None)
             return ReconcileResult(requeue_after=may_wait)
-        now = bool(repaired or result.scaled)
+        # Who asks for a look wants what it found, whenever numbers were last told.
+        asked = meta.RECONCILE_AT_ANNOTATION in metadata.annotations
+        now = bool(repaired or result.scaled or asked)
         says = await self._statuses.write(body, metadata, status, now=now)
         self._statuses.told(metadata.uid, on_its_way=not (ready or wrong))
         if says is Said.LATER:
