@@ -352,6 +352,15 @@ async def test_the_resync_finds_what_the_watch_lost(
         await asyncio.to_thread(kubectl.apply, stream(namespace))
 
         await operator.worked_on("a", trigger="resync:created")
+        # What is known is listed without what it says; what is new is read by itself.
+        await asyncio.to_thread(kubectl.apply, stream(namespace, "b"))
+        await operator.worked_on("b", trigger="resync:created")
+        patch = '-p={"spec":{"maxAge":"1h"}}'
+        change = ("-n", namespace, "patch", "eventstream", "a", "--type=merge", patch)
+        await asyncio.to_thread(kubectl, *change)
+        await operator.worked_on("a", trigger="resync:generation", generation=2)
+        await asyncio.to_thread(kubectl, "-n", namespace, "delete", "eventstream", "b")
+        await operator.worked_on("b", trigger="resync:gone", exists=False)
 
         await eventually(lambda: _dead(operator, "objects"), "a deaf watch fails liveness")
 

@@ -322,6 +322,15 @@ class Objects:
         }
         return missed
 
+    def newer(self, listed: Iterable[Body]) -> list[ObjectKey]:
+        """Of a list, what is not known, or in an older version only."""
+        found = []
+        for raw in listed:
+            old = self._known(key := key_of(raw))
+            if old is None or version_of(old) < version_of(raw):
+                found.append(key)
+        return found
+
     def behind_seconds(self) -> float:
         """For how long the watch has owed us a change; 0 when it owes none."""
         since = min((since for _, since in self._behind.values()), default=None)

@@ -8,6 +8,7 @@ in `leadership`.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections import Counter
@@ -21,6 +22,7 @@ _PROMISED_ROUNDS: Final = 3
 """Rounds that a slice which was given up for somebody is left to that one."""
 
 
+@functools.lru_cache(maxsize=65_536)
 def slice_of(namespace: str, count: int) -> int:
     """The slice of a namespace: the same in every process and release."""
     digest = hashlib.sha256(namespace.encode()).digest()
