@@ -22,6 +22,7 @@ PARTS :=
 STEADY_SECONDS := 600
 # How long the soak of `make bench-consumer` takes:
 SOAK_SECONDS := 600
+# Of `make bench-scale` and `make bench-slices`: PIPELINES SLICES MINUTES IDLE_SECONDS.
 # What `make release` makes, of the image and the sources; cosign's private key:
 VERSION :=
 REPOSITORY :=
@@ -31,7 +32,8 @@ KEY :=
 DELIVERY := SEED SECONDS SERVERS REPLICAS SHARDS PAYLOAD PUBLISHING WRITERS RATE WAVE WINDOW PACE \
 	FAULTS PLANT WORLD SINK
 RELEASE := VERSION REPOSITORY SOURCE KEY
-KNOWN := ARGS CLUSTER PARTS STEADY_SECONDS SOAK_SECONDS $(RELEASE) $(DELIVERY)
+SCALE := PIPELINES SLICES MINUTES IDLE_SECONDS
+KNOWN := ARGS CLUSTER PARTS STEADY_SECONDS SOAK_SECONDS $(SCALE) $(RELEASE) $(DELIVERY)
 on_line = $(filter command,$(firstword $(origin $(1))))
 UNKNOWN := $(filter-out $(KNOWN),$(foreach name,$(.VARIABLES),$(if $(call on_line,$(name)),$(name))))
 ifneq ($(UNKNOWN),)
@@ -151,15 +153,13 @@ bench-reconcile: setup ## Times and costs of reconciling, into build/bench/recon
 	PYTHONPATH=tests $(RUN) python -m bench.reconcile
 
 .PHONY: bench-scale
-bench-scale: setup ## What 200 and 1,000 idle pipelines cost one operator, into build/bench/scale.json; an hour
-	PYTHONPATH=tests $(RUN) python -m bench.scale
+bench-scale: setup ## What idle pipelines cost one operator, into build/bench/scale.json; an hour, or PIPELINES=200 IDLE_SECONDS=300: 10 minutes
+	PYTHONPATH=tests $(RUN) python -m bench.scale $(call given,PIPELINES) \
+		$(if $(call on_line,IDLE_SECONDS),--idle-seconds $(call quoted,$(IDLE_SECONDS)))
 
-# How many pipelines `make bench-slices` makes, and into how many slices it divides them:
-PIPELINES ?= 5000
-SLICES ?= 3
 .PHONY: bench-slices
-bench-slices: setup ## What 5,000 pipelines cost three leaders, into build/bench/slices.json; hours; PIPELINES SLICES
-	PYTHONPATH=tests $(RUN) python -m bench.slices --pipelines $(call quoted,$(PIPELINES)) --slices $(call quoted,$(SLICES))
+bench-slices: setup ## What thousands of pipelines cost three leaders, into build/bench/slices.json; PIPELINES SLICES, and ends within MINUTES (25)
+	PYTHONPATH=tests $(RUN) python -m bench.slices $(call given,PIPELINES SLICES MINUTES)
 
 .PHONY: bench-neighbours
 bench-neighbours: setup ## How long one waits beside 200 pipelines whose PostgreSQL hangs, into build/bench/neighbours.json

@@ -122,9 +122,11 @@ def conditions() -> dict[str, Any]:
     }
 
 
-def write(figures: dict[str, Any], out: Path) -> None:
-    """Into a file of figures, and onto the screen."""
+def write(figures: dict[str, Any], out: Path, *, quiet: bool = False) -> None:
+    """Into a file of figures, and unless `quiet` onto the screen."""
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(figures, indent=2) + "\n")
+    if quiet:
+        return
     print(yaml.safe_dump(figures, sort_keys=False))
     print(f"written to {out}")

@@ -4,20 +4,21 @@ Run by `make bench-scale`. As `bench.reconcile`, with one operator for each numb
 long it takes until all are ready, what they cost a minute when nothing happens, how long one more
 takes beside them, and a restart. All are in one database and one account, where the most can be
 asked at once. The idle time is as long as statuses go unconfirmed, so that their writes are part of
-it. CPU seconds and calls say more than the times on a machine with other work.
+it. CPU seconds and calls say more than the times on a machine with other work. What is measured is
+in the file at once, beside what it has of other numbers of pipelines.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
-import yaml
 
 from bench.measuring import cpu_seconds, family_cpu_seconds, peak_rss_mb, rss_mb
 from bench.operator_bed import (
@@ -83,7 +84,9 @@ class Filled(OperatorBed):
         async def all_ready() -> bool:
             return await self.ready() == count
 
-        await eventually(all_ready, "all are Ready", seconds=_PATIENCE_SECONDS, pause=1.0)
+        # To ask for all of them takes the API server and kubectl a second for each 500.
+        pause = max(1.0, count / 200)
+        await eventually(all_ready, "all are Ready", seconds=_PATIENCE_SECONDS, pause=pause)
         return {
             "apply_s": round(applied, 1),
             "ready_s": round(time.perf_counter() - start, 1),
@@ -162,25 +165,37 @@ class Filled(OperatorBed):
         }
 
 
-async def measure(bed: Filled, count: int, options: argparse.Namespace) -> dict[str, Any]:
+async def measure(bed: Filled, count: int, options: argparse.Namespace) -> None:
     """All figures of one number of pipelines."""
-    figures: dict[str, Any] = {"pipelines": count, "many_at_once": await bed.fill(count)}
-    print(yaml.safe_dump(figures, sort_keys=False), flush=True)
-    figures["rest_after_s"] = await bed.resting(count)
-    figures["idle"] = await bed.idle(options.idle_seconds)
-    print(yaml.safe_dump(figures["idle"], sort_keys=False), flush=True)
-    figures["one_more_ms"] = await one_pipeline(bed.kubectl, bed.server, bed.nats, options.rounds)
-    figures["restart"] = await bed.restart(count)
-    return figures
+    figures: dict[str, Any] = {"pipelines": count, **conditions(), "complete": False}
+    begun = time.perf_counter()
+
+    def keep(**found: Any) -> None:
+        figures.update(found)
+        print(f"{time.perf_counter() - begun:.0f} s: {found}", flush=True)
+        others = [one for one in _kept() if one["pipelines"] != count]
+        every = sorted([*others, figures], key=lambda one: int(one["pipelines"]))
+        write({"scale": every}, OUT, quiet=True)
+
+    keep(empty_rss_mb=rss_mb(bed.pid), many_at_once=await bed.fill(count))
+    keep(rest_after_s=await bed.resting(count))
+    keep(idle=await bed.idle(options.idle_seconds))
+    keep(one_more_ms=await one_pipeline(bed.kubectl, bed.server, bed.nats, options.rounds))
+    keep(restart=await bed.restart(count), complete=True)
 
 
-def run(count: int, options: argparse.Namespace) -> dict[str, Any]:
+def _kept() -> list[dict[str, Any]]:
+    """What was measured before."""
+    return list(json.loads(OUT.read_text())["scale"]) if OUT.exists() else []
+
+
+def run(count: int, options: argparse.Namespace) -> None:
     """One operator with its servers, and so many pipelines."""
     with operator_bed("bench") as bed:
         filled = Filled(
             bed.kubectl, bed.server, bed.nats, bed.operator, bed.server.create_database()
         )
-        return asyncio.run(measure(filled, count, options))
+        asyncio.run(measure(filled, count, options))
 
 
 def main() -> None:
@@ -190,8 +205,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=whole(1), default=20)
     parser.add_argument("--idle-seconds", type=positive, default=600)
     options = parser.parse_args()
-    scale = [run(count, options) for count in options.pipelines]
-    write({"conditions": conditions(), "scale": scale}, OUT)
+    for count in options.pipelines:
+        run(count, options)
+    print(f"written to {OUT}")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,11 @@ Run by `make bench-slices`. Pipelines of many namespaces, divided into slices wi
 process each: how long it takes until all are ready, what each process costs a minute when nothing
 happens and how much memory it has, and how long a pipeline waits whose leader was killed just
 before it was applied. All are in one database and one account, as in `bench.scale`, whose figures
-of one leader are what these are compared with. Every process watches everything: what that costs is
-in these figures.
+of one leader are what these are compared with.
+
+It ends within its minutes on any machine: pipelines are made in steps, and there is no further step
+when more than half of the time is over. The file has each step from the moment it is done; what a
+larger number costs is computed from the last of them, and said to be.
 """
 
 from __future__ import annotations
@@ -15,12 +18,10 @@ import asyncio
 import contextlib
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-
-import yaml
 
 from bench.measuring import cpu_seconds, peak_rss_mb, rss_mb
 from bench.operator_bed import AT_ONCE, apply, conditions, pipeline, ready_conditions, secret, write
@@ -33,7 +34,12 @@ from support.postgres import running_server
 from support.waiting import eventually
 
 OUT: Final = Path("build/bench/slices.json")
-_PATIENCE_SECONDS: Final = 3600.0
+STEP: Final = 250
+"""Pipelines of a step."""
+_SETTLE_SECONDS: Final = 90.0
+"""The last passes, before all rests."""
+_FILL: Final = 0.55
+"""Part of the time in which there are further steps."""
 _DEFAULTS: Final = {"OUTBOX_LEASE_DURATION": "15", "OUTBOX_LEASE_DEADLINE": "10"}
 """The times that users have: how long a dead leader stays is measured."""
 
@@ -60,23 +66,36 @@ class Leaders:
             "the slices are divided", pause=0.5,
         )  # fmt: skip
 
-    async def fill(self, count: int) -> dict[str, Any]:
-        """Many pipelines, until all are ready."""
+    async def fill(self, first: int, count: int, seconds: float) -> dict[str, Any]:
+        """More pipelines, until all are ready or it took too long."""
         start, cpu = time.perf_counter(), self._cpu()
-        for first in range(0, count, AT_ONCE):
-            numbers = range(first, min(count, first + AT_ONCE))
-            await apply(self.kubectl, *(self.manifest(number) for number in numbers))
-        applied = time.perf_counter() - start
-
-        async def all_ready() -> bool:
-            return (await ready_conditions(self.kubectl, "-A")).count("True") == count
-
-        await eventually(all_ready, "all are Ready", seconds=_PATIENCE_SECONDS, pause=2.0)
+        for number in range(first, first + count, AT_ONCE):
+            numbers = range(number, min(first + count, number + AT_ONCE))
+            await apply(self.kubectl, *(self.manifest(one) for one in numbers))
+        applied, total, ready = time.perf_counter() - start, first + count, 0
+        while (waited := time.perf_counter() - start) < seconds:
+            # To ask for all of them takes the API server and kubectl a second for each 500.
+            await asyncio.sleep(max(1.0, total / 200))
+            ready = (await ready_conditions(self.kubectl, "-A")).count("True")
+            if ready == total:
+                break
         spent = [after - before for after, before in zip(self._cpu(), cpu, strict=True)]
         return {
+            "pipelines": total,
+            "ready": ready,
             "apply_s": round(applied, 1),
-            "ready_s": round(time.perf_counter() - start, 1),
-            "cpu_s": [round(one, 1) for one in spent],
+            "ready_s": round(waited, 1),
+            "cpu_ms_each": round(sum(spent) / count * 1000),
+            **self.sizes(),
+        }
+
+    def sizes(self) -> dict[str, Any]:
+        """Objects and memory of each process."""
+        pids = [_pid(one) for one in self.operators]
+        return {
+            "objects": [int(one.metric("outbox_operator_objects")) for one in self.operators],
+            "rss_mb": [rss_mb(pid) for pid in pids],
+            "peak_rss_mb": [peak_rss_mb(pid) for pid in pids],
         }
 
     async def idle(self, seconds: float) -> dict[str, Any]:
@@ -84,16 +103,13 @@ class Leaders:
         before, begun = self._cpu(), time.perf_counter()
         await asyncio.sleep(seconds)
         minutes = (time.perf_counter() - begun) / 60
-        pids = [_pid(one) for one in self.operators]
         return {
             "minutes": round(minutes, 1),
             "cpu_s_per_min": [
                 round((after - earlier) / minutes, 2)
                 for after, earlier in zip(self._cpu(), before, strict=True)
             ],
-            "objects": [int(one.metric("outbox_operator_objects")) for one in self.operators],
-            "rss_mb": [rss_mb(pid) for pid in pids],
-            "peak_rss_mb": [peak_rss_mb(pid) for pid in pids],
+            **self.sizes(),
         }
 
     async def takeover(self, number: int) -> dict[str, Any]:
@@ -112,7 +128,7 @@ class Leaders:
             field = f"--field-selector=metadata.name={name}"
             return "True" in await ready_conditions(self.kubectl, "-n", namespace, field)
 
-        await eventually(ready, "another leads", seconds=_PATIENCE_SECONDS, pause=0.2)
+        await eventually(ready, "another leads", pause=0.5)
         return {"killed_to_ready_s": round(time.perf_counter() - start, 1)}
 
     def _cpu(self) -> list[float]:
@@ -125,18 +141,47 @@ def _pid(operator: OperatorProcess) -> int:
 
 
 async def measure(leaders: Leaders, options: argparse.Namespace) -> dict[str, Any]:
-    """All figures."""
+    """All figures; those that there are, in the file, whenever something is done."""
+    begun, budget = time.perf_counter(), options.minutes * 60
     await leaders.settled()
-    figures: dict[str, Any] = {
-        "pipelines": options.pipelines,
-        "slices": options.slices,
-        "many_at_once": await leaders.fill(options.pipelines),
+    steps: list[dict[str, Any]] = []
+    figures: dict[str, Any] = {"slices": options.slices, "asked_for": options.pipelines}
+    figures |= {"complete": False, "empty": leaders.sizes(), "steps": steps}
+
+    def keep() -> None:
+        write({"conditions": conditions(), "slices": figures}, OUT, quiet=True)
+
+    made = 0
+    while made < options.pipelines and (spent := time.perf_counter() - begun) < _FILL * budget:
+        count = min(STEP, options.pipelines - made)
+        steps.append(await leaders.fill(made, count, _FILL * budget - spent + 120))
+        made += count
+        print(f"{time.perf_counter() - begun:5.0f} s: {steps[-1]}", flush=True)
+        keep()
+    await asyncio.sleep(_SETTLE_SECONDS)
+    left = budget - (time.perf_counter() - begun)
+    figures["idle"] = await leaders.idle(min(600.0, max(120.0, left - 120)))
+    keep()
+    figures["takeover"] = await leaders.takeover(made)
+    figures["computed"] = projected(figures, options.pipelines)
+    return figures | {"complete": True}
+
+
+def projected(figures: Mapping[str, Any], pipelines: int) -> dict[str, Any]:
+    """What the number that was asked for takes, if each further one costs what these did."""
+    last, idle, empty = figures["steps"][-1], figures["idle"], figures["empty"]
+    made = last["pipelines"]
+    times = pipelines / made
+    return {
+        "from": made,
+        "pipelines": pipelines,
+        "cpu_s_per_min": [round(one * times, 1) for one in idle["cpu_s_per_min"]],
+        "rss_mb": [
+            round(before + (now - before) * times)
+            for now, before in zip(idle["rss_mb"], empty["rss_mb"], strict=True)
+        ],
+        "ready_cpu_s": round(last["cpu_ms_each"] * pipelines / 1000),
     }
-    print(yaml.safe_dump(figures, sort_keys=False), flush=True)
-    await asyncio.sleep(options.idle_seconds / 2)  # the last passes, before all rests
-    figures["idle"] = await leaders.idle(options.idle_seconds)
-    figures["takeover"] = await leaders.takeover(options.pipelines)
-    return figures
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -178,7 +223,7 @@ def main() -> None:
     parser.add_argument("--pipelines", type=whole(1), default=5000)
     parser.add_argument("--slices", type=whole(2), default=3)
     parser.add_argument("--namespaces", type=whole(1), default=60)
-    parser.add_argument("--idle-seconds", type=positive, default=600)
+    parser.add_argument("--minutes", type=positive, default=25)
     options = parser.parse_args()
     write({"conditions": conditions(), "slices": run(options)}, OUT)
 
