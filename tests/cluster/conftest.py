@@ -23,7 +23,9 @@ from support.operator import OperatorProcess
 from support.world import World
 
 OPERATED = {
-    "operated-load": ("test_alerts", "test_more_shards", "test_pipeline", "test_scaling", "test_shards"),
+    "operated-load": (
+        "test_alerts", "test_more_shards", "test_pipeline", "test_scaling", "test_shards",
+    ),
     "operated-tasks": (
         "test_approvals", "test_conflicts", "test_credentials", "test_restarts", "test_skew",
         "test_task_history", "test_task_looks", "test_task_reset", "test_task_reset_places",
