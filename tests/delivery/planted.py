@@ -282,10 +282,10 @@ def _high_water() -> None:
 
 def _take_over_at_once() -> None:
     """What the last reader had in hand is not waited for."""
-    from outbox_operator.adapters.nats.pull_consumer import PullConsumer
+    from outbox_operator.adapters.source import Source
     from outbox_operator.consumer.loop import Loop
 
-    async def gather(self: Loop, source: PullConsumer) -> None:
+    async def gather(self: Loop, source: Source) -> None:
         self._workers.handle_held_back(source.epoch)
 
     Loop._gather = gather  # type: ignore[method-assign]

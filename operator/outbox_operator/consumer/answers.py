@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from outbox_operator.adapters.nats.pull_consumer import Delivery
+from outbox_operator.adapters.source import Delivery
 from outbox_operator.consumer.acknowledgements import Acknowledgements
 from outbox_operator.consumer.disposition import (
     Acknowledge,
@@ -27,7 +27,7 @@ from outbox_operator.consumer.key_queues import Item, KeyQueues
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.prefetch_window import PrefetchWindow
 from outbox_operator.consumer.suspects import Suspects
-from outbox_operator.errors import NatsError
+from outbox_operator.errors import DependencyError
 from outbox_operator.wire.dead_letters import OWN_TERMINATION
 from outbox_operator.wire.headers import REPLAY
 
@@ -84,7 +84,7 @@ class Answers:
     def settle(self, items: list[Item], settlements: Sequence[Settlement]) -> None:
         """Answer for messages that were handled together."""
         again: list[Item] = []
-        unsent: NatsError | None = None
+        unsent: DependencyError | None = None
         now = time.time()
         for item, settlement in zip(items, settlements, strict=True):
             try:
@@ -124,7 +124,7 @@ class Answers:
                         item.retries += 1
                         item.alone = True
                         asyncio.get_running_loop().call_later(seconds, self._retry, item)
-            except NatsError as error:
+            except DependencyError as error:
                 # Nothing is lost: without an answer the server delivers it again.
                 self._metrics.settle_failures.inc()
                 unsent = error
@@ -178,7 +178,7 @@ class Answers:
         """Answer once for all messages that are done, if one answer counts for all."""
         last, self._acknowledge_up_to = self._acknowledge_up_to, None
         if last is not None:
-            with contextlib.suppress(NatsError):  # they come again
+            with contextlib.suppress(DependencyError):  # they come again
                 last.ack()
 
     def forget_acknowledgement(self) -> None:
@@ -207,7 +207,7 @@ class Answers:
             self._confirming.cancel()
         if not self._acknowledgements.ask():
             return
-        with contextlib.suppress(NatsError):
+        with contextlib.suppress(DependencyError):
             await confirm()
             for event_type, events in self._acknowledgements.accepted().items():
                 self._metrics.acknowledged(event_type, events)

@@ -17,12 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from outbox_operator.adapters.nats.pull_consumer import PullConsumer
-from outbox_operator.adapters.nats.pull_session import has_new_login, pull_session
 from outbox_operator.adapters.postgres.inbox import InboxStore
 from outbox_operator.adapters.postgres.url import Login, resolve
 from outbox_operator.aio import Backoff, wait
-from outbox_operator.consumer import error_text
+from outbox_operator.consumer import error_text, sources
 from outbox_operator.consumer.breaker import Breaker
 from outbox_operator.consumer.disposition import Policy
 from outbox_operator.consumer.handler_calls import Inbox
@@ -59,7 +57,6 @@ from outbox_operator.telemetry.logging import bind
 from outbox_operator.telemetry.readiness import ServerState
 from outbox_operator.telemetry.tracer import Tracer
 from outbox_operator.telemetry.tracing import process_spans_are_children
-from outbox_operator.wire import dead_letters
 from outbox_operator.wire.config import ConsumerConfig
 
 log = logging.getLogger(__name__)
@@ -72,7 +69,7 @@ MOST_INBOX_CONNECTIONS: Final = 32
 
 @dataclass(slots=True)
 class _States:
-    nats: ServerState = field(default_factory=ServerState)
+    broker: ServerState = field(default_factory=ServerState)
     durable: ServerState = field(default_factory=ServerState)
     inbox: ServerState = field(default_factory=ServerState)
     start: ServerState = field(default_factory=lambda: ServerState(reason="not started yet"))
@@ -134,8 +131,7 @@ class App:
         self._stopping = asyncio.Event()
         self._states = _States()
         self._progress = Progress(handler.name)
-        prefix = config.dead_letter_subject
-        self._letters = Letters(dead_letters.subject(prefix, config.durable) if prefix else "")
+        self._letters = Letters(sources.letters_to(config) or "")
         self.metrics = ConsumerMetrics(config)
         self._inbox = _inbox(config, inbox_login, handler, self._transaction_ended)
         breaker = Breaker(config.breaker_failures)
@@ -145,7 +141,9 @@ class App:
             give_up_after=config.give_up_after_seconds,
         )
         pace = Pace(config.concurrency)
-        self._trials = Trials(f"{config.nats.url} {config.stream} {config.durable}")
+        server = config.nats or config.redis
+        url = "" if server is None else server.url
+        self._trials = Trials(f"{url} {config.stream} {config.durable}")
         suspects = Suspects(
             policy,
             config.ack_wait_seconds,
@@ -180,9 +178,9 @@ class App:
     async def run(self) -> None:
         """Consume until `stop` is called."""
         log.info(
-            "consumer %s reads durable consumer %r of stream %r for handler %s",
+            "consumer %s reads %s of stream %r for handler %s",
             self._config.consumer,
-            self._config.durable,
+            sources.what(self._config),
             self._config.stream,
             self._handler.name,
         )
@@ -231,31 +229,26 @@ class App:
         Raises:
             OutboxError: No connection can be made, or it is closed for good.
         """
-        config = self._config
-        session = pull_session(
-            config.nats,
-            name=f"outbox-consumer {config.namespace}/{config.consumer}",
-            stream=config.stream,
-            durable=config.durable,
-            state=self._states.nats,
-            stopping=self._stopping,
+        reports = sources.Reports(
+            state=self._states.broker,
             on_delivery=self._loop.deliver,
             on_change=self._loop.wake,
             on_refused=self._loop.answer_refused,
         )
-        async with session as source:
-            keeping = asyncio.create_task(self._loop.keep_in_progress(source))
+        async with sources.session(self._config, reports, self._stopping) as session:
+            keeping = asyncio.create_task(self._loop.keep_in_progress(session.source))
             try:
-                await self._read(source)
+                await self._read(session)
             finally:
                 keeping.cancel()
 
-    async def _read(self, source: PullConsumer) -> None:
-        """Read the durable consumer, however often it or the inbox goes away.
+    async def _read(self, session: sources.Session) -> None:
+        """Read the source, however often it or the inbox goes away.
 
         Raises:
             OutboxError: The connection is closed for good.
         """
+        source = session.source
         retry = Backoff(*RETRY_SECONDS)
         while not self._stopping.is_set():
             try:
@@ -268,8 +261,8 @@ class App:
                     if self._loop.must_settle:
                         self._states.durable.set(
                             False,
-                            f"durable consumer {self._config.durable!r}: acknowledgements are "
-                            "accepted again; what handlers began before ends first, for the order",
+                            f"{sources.what(self._config)}: acknowledgements are accepted again; "
+                            "what handlers began before ends first, for the order",
                         )
                     await self._loop.settle(source)
                     self._states.durable.set(True, f"reading {self._config.durable!r}")
@@ -277,7 +270,7 @@ class App:
                     await self._loop.run(source)
             except OutboxError as error:
                 self.metrics.errors(error.reason).inc()
-                if source.closed or has_new_login(self._config.nats, source):
+                if session.is_over():
                     raise
                 if isinstance(error, AccessDeniedError):
                     await source.close()
@@ -286,7 +279,7 @@ class App:
     def _checks(self) -> dict[str, Check]:
         states = self._states
         checks: dict[str, Check] = {
-            "nats": states.nats.check,
+            "nats" if self._config.redis is None else "redis": states.broker.check,
             "consumer": self._check_durable,
             "handler": self._check_handler,
         }

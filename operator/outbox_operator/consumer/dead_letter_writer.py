@@ -22,6 +22,7 @@ from outbox_operator.consumer.disposition import (
 from outbox_operator.consumer.key_queues import Item
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.progress import Letters
+from outbox_operator.consumer.sources import letters_to
 from outbox_operator.consumer.traces import Traces
 from outbox_operator.errors import OutboxError
 from outbox_operator.wire import dead_letters
@@ -70,21 +71,20 @@ class DeadLetterWriter:
             cause: What its handler raised, for the log.
         """
         event, delivery = item.event, item.delivery
-        prefix = self._config.dead_letter_subject
-        if prefix is not None:
+        subject = letters_to(self._config)
+        if subject is not None:
             headers = dead_letters.headers(
                 delivery.headers,
                 reason=decided.reason,
                 error=error_text.bounded(decided.error),
                 deliveries=item.deliveries,
                 stream=delivery.stream,
-                sequence=delivery.sequence,
+                sequence=delivery.number,
                 stored=delivery.when_stored(),
                 subject=delivery.subject,
                 consumer=self._config.durable,
                 now=dt.datetime.now(dt.UTC),
             )
-            subject = dead_letters.subject(prefix, self._config.durable)
             try:
                 if self._traces is None:
                     await delivery.store_copy(subject, headers)
@@ -110,4 +110,4 @@ class DeadLetterWriter:
             event.id, decided.reason, error_text.bounded(decided.error),
             exc_info=cause, extra=item.facts(),
         )  # fmt: skip
-        return PUT_ASIDE if prefix is not None else Terminate(decided.reason)
+        return PUT_ASIDE if subject is not None else Terminate(decided.reason)

@@ -78,7 +78,7 @@ class HandlerCalls:
             consumer=self._consumer,
             deliveries=first.deliveries,
             stream=first.delivery.stream,
-            sequence=first.delivery.sequence,
+            sequence=first.delivery.number,
             connection=connection if self._handler.wants_connection else None,  # type: ignore[arg-type]
             _headers=first.event.headers,
         )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Final
 
-from outbox_operator.adapters.nats.pull_consumer import Delivery
+from outbox_operator.adapters.source import Delivery
 from outbox_operator.consumer.handlers.types import ReceivedEvent
 from outbox_operator.wire.headers import SHARD
 from outbox_operator.wire.trace_context import trace_id_of
@@ -71,7 +71,7 @@ class Item:
         facts: dict[str, object] = {
             "event_id": event.id,
             "event_type": event.type,
-            "stream_sequence": self.delivery.sequence,
+            "stream_sequence": self.delivery.number,
             "deliveries": self.deliveries,
         }
         if SHARD in event.headers:  # of an outbox, whose relay names the pipeline so

@@ -1,4 +1,4 @@
-"""Keep handlers busy with messages of one durable consumer.
+"""Keep handlers busy with messages of one source.
 
 Called by the app, once for each connection. Requests as many messages as can be handled, keeps
 the server informed while handlers are slow, and drains. What happens to a message in hand is the
@@ -14,16 +14,17 @@ import math
 import time
 from typing import Final
 
-from outbox_operator.adapters.nats.pull_consumer import PullConsumer
+from outbox_operator.adapters.source import Source
 from outbox_operator.aio import wait
 from outbox_operator.consumer.breaker import Breaker
 from outbox_operator.consumer.handlers.types import Handler
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.pace import Pace
+from outbox_operator.consumer.sources import what
 from outbox_operator.consumer.suspects import Suspects
 from outbox_operator.consumer.traces import Processing
 from outbox_operator.consumer.workers import Workers
-from outbox_operator.errors import NatsError
+from outbox_operator.errors import DependencyError, NatsError
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.config import ConsumerConfig
 
@@ -105,7 +106,7 @@ class Loop:
         """Whether `settle` waits for handlers."""
         return self._workers.refused and self._workers.ordered and bool(self._workers.tasks)
 
-    async def settle(self, source: PullConsumer) -> None:
+    async def settle(self, source: Source) -> None:
         """Forget what was in hand when answers were refused and is not with a handler.
 
         In ordered mode all handlers end first: what comes again must not overtake what they have.
@@ -127,7 +128,7 @@ class Loop:
         if self._workers.refused and not self._stopping.is_set():
             self._workers.let_go()
 
-    async def run(self, source: PullConsumer) -> None:
+    async def run(self, source: Source) -> None:
         """Handle messages until `stopping`, then drain.
 
         Args:
@@ -141,17 +142,17 @@ class Loop:
         workers.answers.ack_all = source.ack_all
         if source.ack_all and not workers.ordered:
             raise NatsError(
-                f"durable consumer {self._config.durable!r}: ackPolicy All needs ordering PerKey "
+                f"{what(self._config)}: ackPolicy All needs ordering PerKey "
                 "or an inbox of mode PerShard: an answer would count for events still in hand",
                 reason=Reason.WRONG_CONSUMER,
             )
         inbox = self._config.inbox
         if inbox is not None and inbox.mode == "PerShard" and not source.durable.one_reader:
             log.warning(
-                "durable consumer %r gives events to several readers at a time: each event gets a "
+                "%s gives events to several readers at a time: each event gets a "
                 "row in the inbox, whatever its mode; wanted a pinned reader "
                 "(priorityPolicy: PinnedClient) or maxAckPending: 1",
-                self._config.durable,
+                what(self._config),
             )
         if not self._begun and source.unanswered_before > 0:
             self._suspects.beware(time.monotonic())
@@ -175,11 +176,11 @@ class Loop:
         if source.failure is not None:
             raise source.failure
 
-    async def _gather(self, source: PullConsumer) -> None:
+    async def _gather(self, source: Source) -> None:
         """Wait for all messages under way, after some may have gone elsewhere.
 
         Raises:
-            NatsError: NATS does not answer.
+            OutboxError: The server does not answer.
         """
         epoch = source.epoch
         self._workers.give_back_held_before(epoch)
@@ -195,7 +196,7 @@ class Loop:
             return
         self._workers.handle_held_back(epoch)
 
-    def _others_live(self, source: PullConsumer) -> bool:
+    def _others_live(self, source: Source) -> bool:
         """Whether what is missing is in hand of readers beside us, not of one that is gone.
 
         They may wait for what we hold back, as we do for theirs, and there is no order among many.
@@ -203,11 +204,11 @@ class Loop:
         waited = time.monotonic() - self._gathering[1]
         return not source.durable.one_reader and waited > source.ack_wait + _MARGIN_SECONDS
 
-    async def _elsewhere(self, source: PullConsumer) -> int:
+    async def _elsewhere(self, source: Source) -> int:
         """How many messages under way are not in hand, or have only just come.
 
         Raises:
-            NatsError: NATS does not answer.
+            OutboxError: The server does not answer.
         """
         source.flush()
         in_hand = self._workers.in_hand
@@ -215,7 +216,7 @@ class Loop:
         unanswered = await source.unanswered()
         return unanswered.elsewhere(before & in_hand.keys())
 
-    async def _watch_out(self, source: PullConsumer) -> None:
+    async def _watch_out(self, source: Source) -> None:
         """See whether messages that others left may still come."""
         now = time.monotonic()
         careful = self._suspects.careful(now)
@@ -228,7 +229,7 @@ class Loop:
             self._workers.end_care()
         self._careful = careful
 
-    async def _look_for_room(self, source: PullConsumer) -> None:
+    async def _look_for_room(self, source: Source) -> None:
         """See whether messages that wait for another try are all that the server lets out."""
         if self._workers.tasks or not (self._suspects.waiting or self._workers.answers.put_off):
             self.stalled = ""
@@ -243,15 +244,14 @@ class Loop:
         stalled = ""
         if waiting >= source.most_in_flight:
             stalled = (
-                f"durable consumer {self._config.durable!r}: {waiting} events wait for another try "
-                "or are with other pods, as many as maxAckPending allows; no other is delivered "
-                "meanwhile"
+                f"{what(self._config)}: {waiting} events wait for another try or are with other "
+                "pods, as many as maxAckPending allows; no other is delivered meanwhile"
             )
         if stalled and not self.stalled:
             log.warning("%s", stalled)
         self.stalled = stalled
 
-    async def _request(self, source: PullConsumer) -> None:
+    async def _request(self, source: Source) -> None:
         """Request as many messages as there is room for."""
         workers = self._workers
         in_hand = workers.occupied
@@ -283,7 +283,7 @@ class Loop:
         due = min(self._breaker.wait(now), self._pace.wait(now) or _SILENCE_CHECK_SECONDS)
         return min(_SILENCE_CHECK_SECONDS, max(0.01, due))
 
-    async def keep_in_progress(self, source: PullConsumer) -> None:
+    async def keep_in_progress(self, source: Source) -> None:
         """Restart the clock of ackWait for every message in hand, three times within it.
 
         Runs as long as there may be one, whether `run` does or not: refused for a moment, another
@@ -298,10 +298,12 @@ class Loop:
             known = source.ack_wait < math.inf
             await asyncio.sleep(max(_SHORTEST_BEAT_SECONDS, seconds if known else 0.0))
             for item in self._workers.kept():
-                with contextlib.suppress(NatsError):  # away: the server's clock runs out, once
+                with contextlib.suppress(
+                    DependencyError
+                ):  # away: the server's clock runs out, once
                     item.delivery.in_progress()
 
-    async def _drain(self, source: PullConsumer) -> None:
+    async def _drain(self, source: Source) -> None:
         """Let handlers end within the time allowed; give the other messages back."""
         workers = self._workers
         if workers.tasks:

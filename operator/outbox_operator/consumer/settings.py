@@ -16,6 +16,7 @@ from outbox_operator.wire.config import (
     InboxConfig,
     NatsConfig,
     PythonHandlerConfig,
+    RedisConfig,
 )
 
 
@@ -38,6 +39,8 @@ _NATS_FILES: Final = (
     "cert_file", "key_file",
 )  # fmt: skip
 
+_REDIS_FILES: Final = ("username_file", "password_file", "ca_file", "cert_file", "key_file")
+
 
 def by_hand(
     options: Mapping[str, Any], environment: Mapping[str, str] = os.environ
@@ -59,14 +62,19 @@ def by_hand(
         return str(found)
 
     durable = required("durable", "OUTBOX_CONSUMER")
-    nats = nats_by_hand(options, environment)
+    redis = redis_by_hand(options, environment)
+    nats = nats_by_hand(options, environment) if redis is None else None
+    keys = environment.get("OUTBOX_KEYS", "").split() if redis is not None else []
     inbox = options.get("inbox_url_file") or environment.get("OUTBOX_INBOX_URL_FILE")
     config = ConsumerConfig(
         namespace="by-hand",
         consumer=durable,
         nats=nats,
+        redis=redis,
         stream=required("stream", "OUTBOX_STREAM"),
         durable=durable,
+        shard_streams=tuple(keys) or None,
+        event_types=tuple(environment.get("OUTBOX_EVENT_TYPES", "").split()) or None,
         python=PythonHandlerConfig(
             module=options["module"], unhandled="Ack" if options["unhandled"] == "Ack" else None
         ),
@@ -82,6 +90,25 @@ def by_hand(
     )
     _check(config, "of the command line")
     return config
+
+
+def redis_by_hand(
+    options: Mapping[str, Any], environment: Mapping[str, str] = os.environ
+) -> RedisConfig | None:
+    """Return where Redis is, if a command line has `--redis`, or the environment names no NATS.
+
+    Raises:
+        SpecError: The command line names both.
+    """
+    if options.get("redis") and options.get("nats"):
+        raise SpecError("--nats and --redis: a stream is in one of both")
+    url = options.get("redis") or environment.get("REDIS_URL")
+    if not url or options.get("nats") or (not options.get("redis") and "NATS_URL" in environment):
+        return None
+    files: dict[str, Any] = {
+        name: environment.get(f"REDIS_{name.upper()}") for name in _REDIS_FILES
+    }
+    return RedisConfig(url=str(url), **files)
 
 
 def nats_by_hand(
@@ -120,6 +147,11 @@ def _check(config: ConsumerConfig, where: str) -> None:
         raise SpecError(
             f"configuration {where}: set exactly one of http and python, found "
             f"{' and '.join(handlers) or 'none'}"
+        )
+    if config.redis is not None and config.inbox is not None and config.inbox.mode == "PerShard":
+        raise SpecError(
+            f"configuration {where}: inbox.mode: wanted PerEvent, found PerShard, which needs a "
+            "stream that gives its events to one reader at a time; Redis does not"
         )
     for name, lowest in (("concurrency", 1), ("ack_wait_seconds", 0.1), ("drain_seconds", 0.0)):
         value = getattr(config, name)

@@ -69,7 +69,7 @@ class Traces:
         self._inbox = f"inbox transaction {config.consumer}"
         self._dead_letter = f"dead letter {config.consumer}"
         self._common: Attributes = {
-            "messaging.system": "nats",
+            "messaging.system": "nats" if config.redis is None else "redis",
             "messaging.consumer.group.name": config.durable,
             "outbox.consumer": f"{config.namespace}/{config.consumer}",
         }
@@ -216,7 +216,7 @@ class Traces:
             "cloudevents.event_type": event.type,
             "cloudevents.event_source": event.source,
             "outbox.stream": delivery.stream,
-            "outbox.stream.sequence": delivery.sequence,
+            "outbox.stream.sequence": delivery.number,
             "outbox.deliveries": item.deliveries,
         }
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
-from outbox_operator.adapters.nats.pull_consumer import Delivery
+from outbox_operator.adapters.source import Delivery
 from outbox_operator.consumer import events
 from outbox_operator.consumer.answers import Answers
 from outbox_operator.consumer.breaker import Breaker
@@ -26,7 +26,7 @@ from outbox_operator.consumer.pace import Pace
 from outbox_operator.consumer.prefetch_window import PrefetchWindow
 from outbox_operator.consumer.suspects import Suspects
 from outbox_operator.consumer.traces import Processing
-from outbox_operator.errors import NatsError
+from outbox_operator.errors import DependencyError
 from outbox_operator.wire.config import ConsumerConfig
 
 log = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ class Workers:
         if self.refused:
             return
         if self._stopping.is_set():
-            with contextlib.suppress(NatsError):
+            with contextlib.suppress(DependencyError):
                 delivery.nak()
             return
         in_hand = self.in_hand.get(delivery.sequence)
@@ -252,7 +252,7 @@ class Workers:
                 raise
             except Exception:
                 # A bug of ours: say so, and keep the message away from a hot loop.
-                log.exception("messages from %d on not processed", items[0].delivery.sequence)
+                log.exception("messages from %d on not processed", items[0].delivery.number)
                 settlements = (
                     [Redeliver(_BUG_SECONDS, "not processed")]
                     if len(items) == 1
@@ -379,5 +379,5 @@ class Workers:
         """Have messages delivered again, to whichever pod."""
         for item in items:
             self.in_hand.pop(item.delivery.sequence, None)
-            with contextlib.suppress(NatsError):
+            with contextlib.suppress(DependencyError):
                 item.delivery.nak(max(0.0, item.due - time.monotonic()) if item.due else 0.0)

@@ -181,9 +181,16 @@ class ConsumerConfig:
     consumer: str
     """Name of the EventConsumer. Inbox rows carry `<namespace>/<consumer>`, because consumers of
     several namespaces may share a database."""
-    nats: NatsConfig
+    nats: NatsConfig | None = None
+    redis: RedisConfig | None = None
+    """One of both: where events come from."""
     stream: str
     durable: str
+    """Name of the durable consumer; in Redis, of the consumer group."""
+    shard_streams: tuple[str, ...] | None = None
+    """In Redis: keys of the stream's shards. None: there is one, of the stream's name."""
+    event_types: tuple[str, ...] | None = None
+    """In Redis: types of events to handle; others are acknowledged. None: all."""
     http: HttpHandlerConfig | None = None
     python: PythonHandlerConfig | None = None
     inbox: InboxConfig | None = None
@@ -196,12 +203,31 @@ class ConsumerConfig:
     give_up_after_seconds: float | None = None
     """How long a handler may say "not now" of an event until it is a dead letter. None: ever."""
     dead_letter_subject: str | None = None
-    """Subject prefix of the dead-letter stream; None: no dead letters, terminate instead."""
+    """Subject prefix of the dead-letter stream; None: no dead letters, terminate instead. In
+    Redis its key."""
     concurrency: int = 16
     breaker_failures: int = 10
     """Different events that fail in a row before nothing more is fetched; 0: no number does."""
     drain_seconds: float = 25.0
     health_port: int = HEALTH_PORT
+
+    def __post_init__(self) -> None:
+        if (self.nats is None) == (self.redis is None):
+            raise ValueError("set exactly one of nats and redis")
+
+    @property
+    def jetstream(self) -> NatsConfig:
+        """How to connect to NATS, for what only JetStream can do.
+
+        Raises:
+            SpecError: The events are in Redis.
+        """
+        if self.nats is None:
+            raise SpecError(
+                f"consumer {self.namespace}/{self.consumer} reads Redis Streams: this works with "
+                "NATS JetStream only"
+            )
+        return self.nats
 
 
 def encode(config: DataclassInstance) -> str:

@@ -102,7 +102,8 @@ async def test_handlers_use_the_orm_and_the_checks_see_the_table(
     consumer = subprocess.Popen(  # noqa: ASYNC220
         [
             sys.executable, "manage.py", "outbox_consume", "shop.handlers:app", "--concurrency=1",
-            f"--nats={source.config.nats.url}", f"--stream={stream_prefix}", "--durable=billing",
+            f"--nats={source.config.jetstream.url}", f"--stream={stream_prefix}",
+            "--durable=billing",
         ],
         cwd=tmp_path, env=project.environment, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

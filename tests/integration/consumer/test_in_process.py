@@ -28,7 +28,7 @@ pytestmark = pytest.mark.integration
 def consumer_of(source: Source, app: Handlers, **settings: Any) -> Consumer:
     """As an application makes it."""
     return Consumer(
-        app, nats=source.config.nats.url, stream=source.config.stream,
+        app, nats=source.config.jetstream.url, stream=source.config.stream,
         durable=source.config.durable, **settings,
     )  # fmt: skip
 

@@ -109,7 +109,7 @@ async def never(_: ReceivedEvent, __: Context) -> None:
 
 def port(source: Source) -> int:
     """Where the server listens."""
-    return int(source.config.nats.url.rpartition(":")[2])
+    return int(source.config.jetstream.url.rpartition(":")[2])
 
 
 async def crash(app: App, task: asyncio.Task[None]) -> None:
@@ -176,7 +176,7 @@ async def test_what_the_server_knew_before_it_delivered_is_not_taken_for_all(
         handled.append(event.json()["n"])
         proxy.late = False  # it has decided
 
-    nats = replace(source.config.nats, url=f"nats://127.0.0.1:{proxy.port}")
+    nats = replace(source.config.jetstream, url=f"nats://127.0.0.1:{proxy.port}")
     try:
         async with consuming(replace(source.python(), nats=nats), calling(handle)):
             await source.settled(70)
@@ -199,7 +199,7 @@ async def test_readers_that_hold_something_back_do_not_wait_for_each_other(
         handled.append(event.json()["n"])
 
     proxy = await TcpProxy(lambda: port(source)).start()
-    nats = replace(source.config.nats, url=f"nats://127.0.0.1:{proxy.port}")
+    nats = replace(source.config.jetstream, url=f"nats://127.0.0.1:{proxy.port}")
     config = replace(source.python(), health_port=0)
     try:
         async with consuming(replace(config, nats=nats), calling(handle)) as one:
@@ -237,7 +237,7 @@ async def test_readers_of_a_durable_that_gives_to_several_do_not_wait_for_each_o
         await goes_on.wait()
 
     proxy = await TcpProxy(lambda: port(source)).start()
-    nats = replace(source.config.nats, url=f"nats://127.0.0.1:{proxy.port}")
+    nats = replace(source.config.jetstream, url=f"nats://127.0.0.1:{proxy.port}")
     config = replace(source.python(), health_port=0, nats=nats)
     try:
         async with consuming(config, calling(handle)) as a, consuming(config, calling(handle)) as b:

@@ -28,7 +28,7 @@ async def test_the_plain_consumer_handles_refuses_and_stops(
         str(ROOT / "examples/plain-container/consumer.py"),
         env={
             **os.environ,
-            "NATS_URL": source.config.nats.url,
+            "NATS_URL": source.config.jetstream.url,
             "OUTBOX_STREAM": stream_prefix,
             "OUTBOX_CONSUMER": source.config.durable,
         },

@@ -178,7 +178,7 @@ async def test_runs_the_same_by_hand(client: Client, stream_prefix: str, tmp_pat
     (tmp_path / "handlers.py").write_text(HANDLERS)
     consumer = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "outbox_operator.cli.main", "consume", "handlers:app",
-        "--nats", source.config.nats.url, "--stream", stream_prefix, "--ordering", "PerKey",
+        "--nats", source.config.jetstream.url, "--stream", stream_prefix, "--ordering", "PerKey",
         cwd=tmp_path, env={**os.environ, "OUTBOX_CONSUMER": source.config.durable},
         stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip

@@ -13,14 +13,18 @@ import yaml
 from redis import Redis
 
 from outbox_operator.adapters.redis.admin import RedisAdmin
+from outbox_operator.adapters.redis.group import RedisGroup
+from outbox_operator.adapters.redis.group_entry import Entry
 from outbox_operator.adapters.redis.login import RedisLogin
 from outbox_operator.adapters.redis.sink import RedisSink
 from outbox_operator.adapters.sink import Fence, Owner
 from outbox_operator.dev.manifest import read
 from outbox_operator.errors import AccessDeniedError
+from outbox_operator.telemetry.readiness import ServerState
 from support.kube import ROOT
 from support.redis import RedisServer, redis_client
 from support.sinks import message
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -43,7 +47,7 @@ async def server(redis_server: RedisServer) -> AsyncIterator[RedisServer]:
         for line in block("text").splitlines():
             await client.execute_command(*line.split())
         yield redis_server
-        await client.acl_deluser("outbox", "readers")
+        await client.acl_deluser("outbox", "consumers", "readers")
         await client.delete(KEY, f"{{{KEY}}}:outbox")
 
 
@@ -126,3 +130,33 @@ async def test_readers_may_not_publish_and_the_program_reads(server: RedisServer
         assert pending["pending"] == 0
         with pytest.raises(Exception, match="no permissions"):
             client.xadd(KEY, fields)
+
+
+async def test_consumers_of_ours_need_no_more_than_the_page_says(server: RedisServer) -> None:
+    async with redis_client(server) as client:
+        await client.xgroup_create(KEY, "billing", id="0", mkstream=True)
+        for number in range(1, 4):
+            await client.xadd(KEY, {"Ce-Id": f"id-{number}", "Ce-Type": "t"}, id=f"{number}-0")
+    arrived: list[Entry] = []
+    group = RedisGroup(
+        lambda: login_of(server, "consumers"), name="tests", stream=KEY, keys=[KEY],
+        group="billing", ack_wait=600.0, state=ServerState(),
+        on_delivery=arrived.append, on_change=lambda: None, on_refused=lambda sequence: None,
+    )  # fmt: skip
+    await group.open()
+    await group.request(3)
+    await eventually(lambda: len(arrived) == 3, "all come")
+    arrived[0].in_progress()
+    arrived[0].ack()
+    arrived[1].nak()
+    await arrived[2].store_copy(f"{KEY}.dlq", {"Ce-Id": "id-3"})
+    await group.request(1)
+    await eventually(lambda: len(arrived) == 4, "the second comes again")
+    arrived[3].ack()
+    await group.confirm()
+    assert (await group.unanswered()).count == 0
+    assert group.failure is None
+    await group.end()
+    async with redis_client(server) as client:
+        assert await client.xinfo_consumers(KEY, "billing") == []
+        await client.delete(f"{KEY}.dlq")

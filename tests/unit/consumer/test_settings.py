@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from outbox_operator.wire.config import (
     HttpHandlerConfig,
     InboxConfig,
     NatsConfig,
+    RedisConfig,
     encode,
 )
 
@@ -89,12 +91,40 @@ def test_by_hand_options_come_before_the_environment() -> None:
     config = settings.by_hand(
         {**GIVEN, "nats": "nats://b:4222", "inbox_url_file": "/url"}, ENVIRONMENT
     )
-    assert (config.nats.url, config.nats.creds_file) == ("nats://b:4222", "/creds")
+    assert (config.jetstream.url, config.jetstream.creds_file) == ("nats://b:4222", "/creds")
     assert (config.stream, config.durable, config.consumer) == ("ORDERS", "billing", "billing")
     assert config.python is not None
     assert config.python.module == "shop:app"
     assert config.inbox == InboxConfig(url_file="/url", schema="outbox")
     assert (config.ordering, config.concurrency, config.max_deliver) == ("PerKey", 3, 2)
+
+
+def test_by_hand_a_stream_may_be_in_redis() -> None:
+    redis = {
+        "REDIS_URL": "redis://a:6379", "REDIS_PASSWORD_FILE": "/password", "OUTBOX_KEYS": "s.0 s.1",
+        "OUTBOX_EVENT_TYPES": "user.created", "OUTBOX_STREAM": "s", "OUTBOX_CONSUMER": "billing",
+    }  # fmt: skip
+    config = settings.by_hand(GIVEN, redis)
+    assert config.nats is None
+    assert config.redis == RedisConfig(url="redis://a:6379", password_file="/password")
+    assert config.shard_streams == ("s.0", "s.1")
+    assert config.event_types == ("user.created",)
+    given = {**GIVEN, "redis": "redis://b:6379"}
+    found = settings.by_hand(given, {**redis, "NATS_URL": "nats://b:4222"}).redis
+    assert found is not None
+    assert found.url == "redis://b:6379"
+    assert settings.by_hand(GIVEN, {**redis, "NATS_URL": "nats://b:4222"}).redis is None
+    with pytest.raises(SpecError, match="a stream is in one of both"):
+        settings.by_hand({**given, "nats": "nats://b:4222"}, redis)
+
+
+def test_an_inbox_by_shard_needs_one_reader() -> None:
+    config = replace(
+        GOOD, nats=None, redis=RedisConfig(url="redis://a"),
+        inbox=InboxConfig(url_file="/url", mode="PerShard"),
+    )  # fmt: skip
+    with pytest.raises(SpecError, match=r"inbox\.mode: wanted PerEvent, found PerShard"):
+        settings.parse(encode(config), where="tests")
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ class OneDelivery:
 
     def __init__(self, sequence: int, *, ends: bool = False) -> None:
         self.ends = ends
-        self.sequence = sequence
+        self.sequence = self.number = sequence
         self.headers = {"Ce-Id": str(sequence)}
         self.answers: list[str] = []
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import nats.errors
@@ -25,6 +25,7 @@ from outbox_operator.adapters.nats.pull_requests import (
     PulledMessage,
     PullRequests,
 )
+from outbox_operator.adapters.source import Unanswered
 from outbox_operator.errors import AccessDeniedError, NatsError, OutboxError
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.durable import Durable
@@ -53,6 +54,11 @@ class Delivery(PulledMessage):
     def durable(self) -> Durable:
         """What it came through."""
         return self._source.durable
+
+    @property
+    def number(self) -> int:
+        """How the stream counts it."""
+        return self.sequence
 
     def replaces(self, other: Delivery) -> bool:
         """Whether an answer must be given to this one, because the other's connection is gone."""
@@ -103,28 +109,6 @@ class Delivery(PulledMessage):
         """
         # Whose copy, the caller knows; so all that one missing right concerns say the same.
         await self._source.store(subject, self.data, headers, doing="copy")
-
-
-@dataclass(frozen=True, slots=True)
-class Unanswered:
-    """Messages of a durable consumer that are delivered and not answered for.
-
-    Attributes:
-        count: How many.
-        after: All have sequences above this.
-    """
-
-    count: int
-    after: int
-
-    def elsewhere(self, in_hand: Iterable[int]) -> int:
-        """How many of them nobody has here; never too few.
-
-        Args:
-            in_hand: Sequences that were in hand before the server was asked and still are. What
-                came later it may not have counted yet, and what was answered since is among them.
-        """
-        return self.count - sum(sequence > self.after for sequence in in_hand)
 
 
 class PullConsumer(PullRequests):

@@ -215,7 +215,9 @@ class Wire:
             self.fail(error)
         return error
 
-    async def run(self, doing: str, script: Script, keys: list[str], *texts: str | int) -> Any:
+    async def run(
+        self, doing: str, script: Script, keys: list[str], *texts: bytes | str | int
+    ) -> Any:
         """Load a script, which the server may have forgotten, and run it.
 
         Raises:

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Final
 
 from outbox_operator.adapters.sink import Message, TailMessage
-from outbox_operator.wire.headers import EMISSION, MSG_ID
+from outbox_operator.wire.headers import EMISSION, EVENT_ID, EVENT_TYPE, MSG_ID
 
 DATA_FIELD: Final = b"Outbox-Data"
 LARGEST_NUMBER: Final = 2**62
@@ -24,6 +24,7 @@ _MSG_ID: Final = MSG_ID.encode()
 _EMISSION: Final = EMISSION.encode()
 _BEGIN: Final = len("NATS/1.0\r\n")
 _END: Final = len("\r\n\r\n")
+_EVENT_TYPE: Final = EVENT_TYPE.encode()
 _ID: Final = re.compile(rb"([0-9]{1,20})-([0-9]{1,20})")
 
 
@@ -77,3 +78,34 @@ def tail_message(key: str, entry: Sequence[object]) -> TailMessage:
         for name, value in zip(texts[::2], texts[1::2], strict=True)
     }
     return TailMessage(number, key, {**fields, EMISSION: str(number)})
+
+
+def event_type(texts: Sequence[bytes]) -> bytes | None:
+    """The type of the event in an entry, as it is stored; None: it does not say."""
+    for at in range(0, len(texts) - 1, 2):
+        if texts[at] == _EVENT_TYPE:
+            return texts[at + 1]
+    return None
+
+
+def content(key: str, entry_id: bytes, texts: Sequence[bytes]) -> tuple[dict[str, str], bytes]:
+    """Headers and payload of the event in an entry.
+
+    Those of the relay get back what is in the id; others, if they have no id of an event, get one.
+    """
+    # Run for every event.
+    headers: dict[str, str] = {}
+    data = b""
+    for at in range(0, len(texts) - 1, 2):
+        name = texts[at]
+        if name == DATA_FIELD:
+            data = texts[at + 1]
+        else:
+            headers[name.decode("utf-8", "surrogateescape")] = texts[at + 1].decode(
+                "utf-8", "surrogateescape"
+            )
+    if EVENT_ID in headers:
+        headers[EMISSION] = entry_id.partition(b"-")[0].decode()
+    else:
+        headers[MSG_ID] = f"{key}:{entry_id.decode()}"
+    return headers, data

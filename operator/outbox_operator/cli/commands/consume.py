@@ -22,17 +22,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
     pod_options.configure(parser)
     by_hand = parser.add_argument_group(
         "without a configuration",
-        "The durable consumer must exist. Credentials come as files, in NATS_CREDS_FILE, "
-        "NATS_USERNAME_FILE and so on; see the reference of container handlers.",
+        "The durable consumer, or the group, must exist. Credentials come as files, in "
+        "NATS_CREDS_FILE, NATS_USERNAME_FILE and so on; see the reference of container handlers.",
     )
     by_hand.add_argument(
         "module", nargs="?", help="package.module:app (Handlers) or package.module:function"
     )
     by_hand.add_argument("--nats", metavar="URL", help="server (NATS_URL)")
-    by_hand.add_argument("--stream", help="stream to read (OUTBOX_STREAM)")
-    by_hand.add_argument("--durable", help="durable consumer of it (OUTBOX_CONSUMER)")
     by_hand.add_argument(
-        "--dead-letters", metavar="PREFIX", help="subject prefix of the dead-letter stream"
+        "--redis", metavar="URL", help="server, if the stream is in Redis (REDIS_URL)"
+    )
+    by_hand.add_argument(
+        "--stream", help="stream to read, in Redis its key (OUTBOX_STREAM; OUTBOX_KEYS: of shards)"
+    )
+    by_hand.add_argument(
+        "--durable", help="durable consumer of it, in Redis the consumer group (OUTBOX_CONSUMER)"
+    )
+    by_hand.add_argument(
+        "--dead-letters",
+        metavar="PREFIX",
+        help="subject prefix of the dead-letter stream, in Redis its key",
     )
     by_hand.add_argument(
         "--inbox-url-file",

@@ -166,9 +166,8 @@ async def _of_stream(
     from outbox_operator.adapters.nats import connection as nats
     from outbox_operator.adapters.nats.auth import NatsAuth
     from outbox_operator.adapters.nats.dead_letters import DeadLetters
-    from outbox_operator.wire.config import RelayConfig
 
-    auth = NatsAuth.from_files(config.jetstream if isinstance(config, RelayConfig) else config.nats)
+    auth = NatsAuth.from_files(config.jetstream)
     client = await nats.connect(auth, name="outbox-dead-letters")
     try:
         source = DeadLetters(client, auth, args.stream)

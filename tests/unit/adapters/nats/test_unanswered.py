@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from outbox_operator.adapters.nats.pull_consumer import Unanswered
+from outbox_operator.adapters.source import Unanswered
 
 
 @pytest.mark.parametrize(

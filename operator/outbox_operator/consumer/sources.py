@@ -1,0 +1,126 @@
+"""Which source a consumer reads from: the only place of the runtime that knows drivers.
+
+Called by `consumer.app` for each session. What a source is, `adapters.source` says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import partial
+
+from outbox_operator.adapters.nats.pull_session import has_new_login, pull_session
+from outbox_operator.adapters.source import Delivery, Source
+from outbox_operator.errors import SpecError
+from outbox_operator.telemetry.readiness import ServerState
+from outbox_operator.wire import dead_letters
+from outbox_operator.wire.config import ConsumerConfig, NatsConfig, RedisConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reports:
+    """Whom a source reports to, see there."""
+
+    state: ServerState
+    """Of the connection."""
+    on_delivery: Callable[[Delivery], None]
+    on_change: Callable[[], None]
+    on_refused: Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A source that is not open yet.
+
+    Attributes:
+        is_over: Whether only another session can read: the connection is closed for good, or
+            there is a new login.
+    """
+
+    source: Source
+    is_over: Callable[[], bool]
+
+
+def what(config: ConsumerConfig) -> str:
+    """What is read, for messages."""
+    kind = "durable consumer" if config.redis is None else "consumer group"
+    return f"{kind} {config.durable!r}"
+
+
+def letters_to(config: ConsumerConfig) -> str | None:
+    """Where dead letters are stored; None: nowhere."""
+    prefix = config.dead_letter_subject
+    if prefix is None or config.redis is not None:
+        return prefix
+    return dead_letters.subject(prefix, config.durable)
+
+
+def session(
+    config: ConsumerConfig, reports: Reports, stopping: asyncio.Event
+) -> contextlib.AbstractAsyncContextManager[Session]:
+    """A session with the server of a configuration; what it holds ends with the block.
+
+    Args:
+        config: Where and how.
+        reports: Whom to report to.
+        stopping: Once it is set nothing is said of a lost connection.
+
+    Raises:
+        OutboxError: No connection can be made.
+    """
+    if config.redis is not None:
+        return _redis(config, config.redis, reports)
+    return _jetstream(config, config.jetstream, reports, stopping)
+
+
+@contextlib.asynccontextmanager
+async def _jetstream(
+    config: ConsumerConfig, nats: NatsConfig, reports: Reports, stopping: asyncio.Event
+) -> AsyncIterator[Session]:
+    reading = pull_session(
+        nats,
+        name=f"outbox-consumer {config.namespace}/{config.consumer}",
+        stream=config.stream,
+        durable=config.durable,
+        state=reports.state,
+        stopping=stopping,
+        on_delivery=reports.on_delivery,
+        on_change=reports.on_change,
+        on_refused=reports.on_refused,
+    )
+    async with reading as source:
+        yield Session(source, lambda: source.closed or has_new_login(nats, source))
+
+
+@contextlib.asynccontextmanager
+async def _redis(
+    config: ConsumerConfig, redis: RedisConfig, reports: Reports
+) -> AsyncIterator[Session]:
+    try:
+        from outbox_operator.adapters.redis.group import RedisGroup
+        from outbox_operator.adapters.redis.login import RedisLogin
+    except ImportError as error:
+        raise SpecError(
+            f"Redis at {redis.url}: the client is not installed: "
+            "pip install 'outbox-operator[consumer,redis]'"
+        ) from error
+    with reports.state.reporting():
+        group = RedisGroup(
+            partial(RedisLogin.from_files, redis),
+            name=f"outbox-consumer {config.namespace}/{config.consumer}",
+            stream=config.stream,
+            keys=config.shard_streams or (config.stream,),
+            group=config.durable,
+            event_types=config.event_types or (),
+            ack_wait=config.ack_wait_seconds,
+            state=reports.state,
+            on_delivery=reports.on_delivery,
+            on_change=reports.on_change,
+            on_refused=reports.on_refused,
+        )
+    try:
+        yield Session(group, lambda: group.has_new_login)
+    finally:
+        await group.end()

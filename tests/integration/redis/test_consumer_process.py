@@ -1,0 +1,117 @@
+"""`outbox consume` on Redis as processes: killed, frozen, stopped, started by hand."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from outbox_operator.wire.config import InboxConfig
+from support.consuming import consumer_process
+from support.outbox import migrate_inbox
+from support.ports import free_port
+from support.redis import RedisServer
+from support.redis_consuming import RedisSource
+from support.waiting import SECONDS, eventually
+
+pytestmark = pytest.mark.integration
+
+HANDLERS = """
+import asyncio
+import os
+import pathlib
+
+async def hang_in_the_first(event, context):
+    await context.connection.execute("INSERT INTO effects VALUES ($1, $2)", event.id, os.getpid())
+    if os.environ.get("HANGS"):
+        pathlib.Path("started").touch()
+        await asyncio.sleep(600)
+
+async def note(event, context):
+    with open("noted", "a") as file:
+        file.write(f"{event.id}\\n")
+
+async def finish(event, context):
+    pathlib.Path("started").touch()
+    while not pathlib.Path("finish").exists():
+        await asyncio.sleep(0.01)
+    pathlib.Path("finished").touch()
+"""
+
+
+async def test_what_one_of_two_had_the_other_handles_and_each_takes_effect_once(
+    redis_server: RedisServer, database: str, tmp_path: Path
+) -> None:
+    await migrate_inbox(database)
+    owner = await asyncpg.connect(database)
+    await owner.execute("CREATE TABLE effects (event_id text, pid int)")
+    (tmp_path / "url").write_text(database)
+    source = await RedisSource.create(redis_server, ack_wait=2.0, concurrency=2)
+    config = replace(
+        source.python("handlers:hang_in_the_first"),
+        inbox=InboxConfig(url_file=str(tmp_path / "url")),
+    )
+    ids = [await source.publish() for _ in range(2)]
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    other = replace(config, health_port=free_port())
+    with consumer_process(config, first, HANDLERS, HANGS="yes") as gone:
+        await eventually((first / "started").exists, "handler started")
+        await eventually(lambda: _pending(source), "both are given out")
+        gone.kill()
+        with consumer_process(other, second, HANDLERS) as left:
+            ids += [await source.publish() for _ in range(10)]
+            await source.settled()
+            effects = await owner.fetch("SELECT event_id, pid FROM effects")
+            assert sorted(row["event_id"] for row in effects) == sorted(ids)
+            assert {row["pid"] for row in effects} == {left.pid}
+    await owner.close()
+
+
+async def _pending(source: RedisSource) -> bool:
+    return await source.pending() == 2
+
+
+async def test_sigterm_drains_and_takes_the_name_out_of_the_group(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    source = await RedisSource.create(redis_server)
+    await source.publish()
+    with consumer_process(source.python("handlers:finish"), tmp_path, HANDLERS) as consumer:
+        await eventually((tmp_path / "started").exists, "handler started")
+        assert len(await source.readers()) == 1
+        consumer.send_signal(signal.SIGTERM)
+        (tmp_path / "finish").touch()
+        consumer.communicate(timeout=SECONDS)
+        assert consumer.returncode == 0
+    assert (tmp_path / "finished").exists()
+    await source.settled()
+    assert await source.readers() == []
+
+
+async def test_started_by_hand(redis_server: RedisServer, tmp_path: Path) -> None:
+    source = await RedisSource.create(redis_server, shards=2)
+    ids = [await source.publish(shard=number % 2) for number in range(4)]
+    (tmp_path / "handlers.py").write_text(HANDLERS)
+    consumer = subprocess.Popen(  # noqa: ASYNC220
+        [
+            sys.executable, "-m", "outbox_operator.cli.main", "consume", "handlers:note",
+            "--redis", redis_server.url, "--stream", source.config.stream, "--durable", "billing",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "OUTBOX_KEYS": " ".join(source.keys)},
+    )  # fmt: skip
+    try:
+        await source.settled()
+    finally:
+        consumer.terminate()
+        consumer.wait(SECONDS)
+    assert consumer.returncode == 0
+    assert sorted((tmp_path / "noted").read_text().split()) == sorted(ids)
