@@ -114,6 +114,9 @@ class App:
         tracer: Makes spans; None: nobody wants any.
         inbox_login: Of the inbox's database; None: the files that `config` names have it.
         serves: Whether to answer probes on a port.
+
+    Raises:
+        SpecError: The handler needs an inbox, and there is none.
     """
 
     def __init__(
@@ -125,6 +128,11 @@ class App:
         inbox_login: Login | None = None,
         serves: bool = True,
     ) -> None:
+        if config.inbox is None and handler.needs_inbox:
+            raise SpecError(
+                f"handler {handler.name}: what takes {', '.join(handler.needs_inbox)} writes "
+                "through the connection of an inbox, and this consumer has none: declare `inbox`"
+            )
         self._config = config
         self._serves = serves
         self._handler = handler

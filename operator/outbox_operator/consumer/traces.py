@@ -297,6 +297,7 @@ class TracedHandler:
         self._traces = traces
         self.name = handler.name
         self.wants_connection = handler.wants_connection
+        self.needs_inbox = handler.needs_inbox
         self.largest_batch = handler.largest_batch
         self.batch = handler.batch
         self.retry = handler.retry

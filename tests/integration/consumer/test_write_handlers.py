@@ -133,6 +133,10 @@ def reports(**settings: Any) -> Handlers:
 async def test_a_sink_writes_batches_as_rows_each_key_once(
     owner: "asyncpg.Connection[asyncpg.Record]",
 ) -> None:
+    async with RunningHandlers(reports(key=['I"d']), connection=owner) as handlers:
+        early = await handlers.deliver("report", {"id": 1})
+        assert early.end == "retry"
+        assert 'TableSink: no table "odd name.it\'s" in the database' in early.reason
     await owner.execute(REPORTS)
     exact = '{"id": 1, "total": 1234567890.0123456789, "to": {"it\'s": "Zürich"}}'
     app = reports(key=['I"d'], version="at")

@@ -58,6 +58,7 @@ class HttpHandler:
     """
 
     wants_connection = False
+    needs_inbox: tuple[str, ...] = ()
     largest_batch = 1
 
     def __init__(self, config: HttpHandlerConfig, *, connections: int) -> None:

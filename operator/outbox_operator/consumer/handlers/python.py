@@ -111,6 +111,7 @@ class PythonHandler:
         self._calls = calls
         self._by_type: dict[str, _Call | None] = {}
         self.largest_batch = max((call.batch or 1 for call in calls.values()), default=1)
+        self.needs_inbox = tuple(self._handlers.needs_inbox)
         self.wants_connection = any(call.takes_connection for call in calls.values())
 
     def _prepare(self, route: Route, timeout: float) -> _Call:

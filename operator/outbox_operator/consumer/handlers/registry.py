@@ -264,6 +264,12 @@ class Handlers:
         return [replace(one, middleware=(*own, *one.middleware)) for one in found]
 
     @property
+    def needs_inbox(self) -> list[str]:
+        """Patterns of those that cannot work without an inbox."""
+        needing = [one for one in self.routes if getattr(one.function, "needs_inbox", False)]
+        return [one.pattern for one in needing]
+
+    @property
     def lifespans(self) -> list[Callable[..., Any]]:
         """What lasts from start to end: of included handlers first."""
         return [one for handlers in reversed(self.all()) for one in handlers._lifespans]

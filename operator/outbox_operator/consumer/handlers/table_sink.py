@@ -19,6 +19,8 @@ MOST_COLUMNS: Final = 50
 _OF_AN_EVENT: Final = ("id", "type", "key", "time", "source", "subject")
 _DATA_EXCEPTION: Final = "22"
 """Class of SQLSTATE: a value that is none of its column's, now and for ever."""
+_NO_TABLE: Final = ("42P01", "42704", "3F000")
+"""SQLSTATEs of a table, its type of rows and its schema that are not there."""
 
 
 class TableSink:
@@ -63,8 +65,12 @@ class TableSink:
         for one in (*key, *([version] if version is not None else [])):
             if one not in columns:
                 raise SpecError(f"TableSink: {one!r} is none of the columns {', '.join(columns)}")
+        self._table = table
         self._key = key
         self._statement = _statement(table, columns, key, version)
+
+    needs_inbox: Final = True
+    """For who looks at the start whether there is one."""
 
     async def __call__(
         self, events: list[ReceivedEvent], context: Context
@@ -87,6 +93,9 @@ class TableSink:
             )
         except Exception as error:
             state = getattr(error, "sqlstate", None) or ""
+            if state in _NO_TABLE:
+                why = f"TableSink: no table {self._table!r} in the database of the inbox: {error}"
+                raise SpecError(why) from error
             never = isinstance(error, UnicodeDecodeError) or state.startswith(_DATA_EXCEPTION)
             if len(events) > 1 or not never:
                 raise

@@ -233,6 +233,10 @@ class Handler(Protocol):
         """Whether it can write through the connection of the inbox transaction."""
 
     @property
+    def needs_inbox(self) -> tuple[str, ...]:
+        """Patterns of the event types that it cannot handle without an inbox."""
+
+    @property
     def largest_batch(self) -> int:
         """The largest number that `batch` returns."""
 

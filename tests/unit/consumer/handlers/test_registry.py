@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from outbox_operator.consumer import Answers, Call, Next, TableSink
+from outbox_operator.consumer.app import App
 from outbox_operator.consumer.handlers.python import PythonHandler
 from outbox_operator.consumer.handlers.registry import Handlers
 from outbox_operator.consumer.handlers.types import (
@@ -25,6 +26,7 @@ from outbox_operator.consumer.handlers.types import (
     Unhandled,
 )
 from outbox_operator.errors import SpecError
+from outbox_operator.wire.config import ConsumerConfig, NatsConfig
 
 
 class Order(BaseModel):
@@ -218,6 +220,19 @@ async def test_a_table_is_given_no_text_that_nobody_wrote() -> None:
     assert isinstance(letter, DeadLetter)
     with pytest.raises(UnicodeDecodeError):  # and then one by one
         await sink([broken, broken], given)
+
+
+def test_a_table_without_an_inbox_is_refused_before_the_first_event() -> None:
+    """Each event would be a dead letter, after all its deliveries."""
+    app = Handlers()
+    app.batch("report.*", size=9)(TableSink("t", {"id": "data.id"}))
+    handler = PythonHandler("shop:app", app, timeout=1.0, threads=1)
+    config = ConsumerConfig(
+        namespace="shop", consumer="reports", nats=NatsConfig(url="nats://nats"), stream="ORDERS",
+        durable="reports",
+    )  # fmt: skip
+    with pytest.raises(SpecError, match=r"shop:app: what takes report\.\* writes thr"):
+        App(config, handler)
 
 
 async def around(call: Call, call_next: Next) -> Answers:
