@@ -13,7 +13,6 @@ import contextlib
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -35,7 +34,7 @@ from localkube.cluster import cluster_layout
 from localkube.errors import LocalkubeError
 from localkube.layout import current_roots
 
-from release import image, make, proof, publish, stamp
+from release import image, make, proof, publish, readme, smallest, stamp
 from release.publish import Registry
 from release.stamp import ROOT, ReleaseError
 
@@ -139,10 +138,11 @@ def prove(steps: Steps, cluster: Cluster, scratch: Path, *, quick: bool) -> None
             verify_image(newer, registry)
         with steps.step("pods of a shop, which takes orders from now on"):
             images = cluster.images()
-        helm(registry, kubectl, "install", OLDER)
-        with steps.step(
-            "chart from the registry, image by digest, until the shop's pipeline is Ready"
-        ):
+        with steps.step("chart from the registry, image by digest"):
+            helm(registry, kubectl, "install", OLDER)
+        with steps.step("the smallest pipeline, from its file to its handler"):
+            smallest.run(kubectl, older, images.shop, publish.image(older))
+        with steps.step("the shop, until its pipeline is Ready"):
             shop = Shop(kubectl)
             shop.apply(images.shop, cluster.volumes(kubectl))
             shop.wait_ready(timeout=600)
@@ -235,7 +235,7 @@ def install_wheel(folder: Path, scratch: Path) -> None:
         make.run(None, uv, "venv", "--quiet", str(venv))
         make.run(
             None, uv, "pip", "install", "--quiet", "--python", str(venv / "bin/python"),
-            "--index", f"http://127.0.0.1:{port}", *readme(f"pip install '{RELEASE}")[2:],
+            "--index", f"http://127.0.0.1:{port}", *readme.command(f"pip install '{RELEASE}")[2:],
         )  # fmt: skip
     finally:
         server.kill()
@@ -278,26 +278,13 @@ def helm(registry: Registry, kubectl: Kubectl, verb: str, version: str = "") -> 
     """
     words = [
         re.sub(r"^oci://REGISTRY/charts/", f"oci://{registry.charts}/", word)
-        for word in readme(f"helm {verb} {RELEASE} ")
+        for word in readme.command(f"helm {verb} {RELEASE} ")
     ]
     if version:
         words[words.index("--version") + 1] = version
         words += ["--plain-http", "--set", "replicas=1"]
     command = [publish.program("helm"), *words[1:], "--timeout=8m"]
     registry.run(*command, "--kubeconfig", str(kubectl.kubeconfig))
-
-
-def readme(start: str) -> list[str]:
-    """The words of the first command of the README that starts like that: that of a release.
-
-    Raises:
-        ReleaseError: there is none.
-    """
-    lines = (ROOT / "README.md").read_text().replace("\\\n", "").splitlines()
-    for line in lines:
-        if line.startswith(start):
-            return shlex.split(line, comments=True)
-    raise ReleaseError(f"README.md: wanted a command `{start}…`, found none")
 
 
 def runs(kubectl: Kubectl, folder: Path) -> None:
@@ -343,7 +330,7 @@ def run_plugin(kubectl: Kubectl, folder: Path, scratch: Path) -> None:
         "KREW_ROOT": str(place),
         "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
     }
-    words = readme("kubectl krew install ")[2:]
+    words = readme.command("kubectl krew install ")[2:]
     words[-1] = words[-1].replace("linux-amd64", here().replace("/", "-"))
     subprocess.run(
         [publish.program("krew"), *words],
