@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -141,9 +141,9 @@ class Context:
         if self.granted is not None:
             await self.granted.enter(namespace)
 
-    def living(self, kind: str) -> frozenset[str]:
+    def living(self, kind: str) -> Container[str]:
         """UIDs of all resources of a kind that are seen here, whichever process works on them."""
-        return frozenset(body["metadata"]["uid"] for body in self.objects.everywhere(kind))
+        return self.objects.uids(kind)
 
     def ref(self, key: ObjectKey) -> Ref:
         """Where one of our objects lives in the API."""

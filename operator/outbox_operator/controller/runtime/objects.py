@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -151,6 +151,8 @@ class Objects:
         self._bodies: dict[str, dict[ObjectKey, Body]] = defaultdict(dict)
         """By kind first: passes ask for all objects of a kind."""
         self._elsewhere: dict[str, dict[ObjectKey, Body]] = defaultdict(dict)
+        self._uids: defaultdict[str, set[str]] = defaultdict(set)
+        """Of both: each pass asks whether one of thousands lives."""
         self._owned: defaultdict[str, set[ObjectKey]] = defaultdict(set)
         self._referring: defaultdict[tuple[str, str], set[ObjectKey]] = defaultdict(set)
         """By namespace and name of an EventStream: there may be thousands in a namespace."""
@@ -180,6 +182,10 @@ class Objects:
         """All objects of a kind; of what other processes look after only what `stub` keeps."""
         return [*self._bodies[kind].values(), *self._elsewhere[kind].values()]
 
+    def uids(self, kind: str) -> Container[str]:
+        """UIDs of all objects of a kind, whichever process looks after them; as it is now."""
+        return self._uids[kind]
+
     def is_ours(self, key: ObjectKey) -> bool:
         """Whether this process looks after it."""
         return self._leads(key.namespace)
@@ -204,8 +210,7 @@ class Objects:
             if not self.is_ours(key)
         ]
         for key, body in left:
-            self._drop(key)
-            self._elsewhere[key.kind][key] = stub(body)
+            self._keep(key, body)
         return {key: str(body["metadata"]["uid"]) for key, body in left}
 
     def namespaces(self) -> set[str]:
@@ -226,6 +231,7 @@ class Objects:
 
     def _keep(self, key: ObjectKey, raw: Mapping[str, Any]) -> Body:
         self._drop(key)
+        self._uids[key.kind].add(raw["metadata"]["uid"])
         if not self.is_ours(key):
             body = self._elsewhere[key.kind][key] = stub(raw)
             return body
@@ -237,6 +243,9 @@ class Objects:
     def _drop(self, key: ObjectKey) -> Body | None:
         away = self._elsewhere[key.kind].pop(key, None)
         body = self._bodies[key.kind].pop(key, None)
+        for one in (away, body):
+            if one is not None:
+                self._uids[key.kind].discard(one["metadata"]["uid"])
         for index, name in () if body is None else self._places(key, body):
             index[name].discard(key)
             if not index[name]:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -104,7 +104,7 @@ class ArchiveResult(InboxResult):
     api_error: OutboxError | None = None
 
 
-def archive_claim(consumer: Consumer, archive: ArchiveHandler, living: frozenset[str]) -> Claim:
+def archive_claim(consumer: Consumer, archive: ArchiveHandler, living: Container[str]) -> Claim:
     """What a consumer says of the schema of its archive."""
     before = consumer.status.archive
     has_it = before is not None and before.version is not None

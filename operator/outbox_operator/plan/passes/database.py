@@ -8,7 +8,7 @@ and hands on the result.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from outbox_operator.api.conditions import ConditionType
@@ -57,7 +57,7 @@ class DatabaseObserved:
     relay_role: str | None = None
     catalogue: ObservedDatabase | None = None
     left: OutboxNumbers | None = None
-    living: frozenset[str] = frozenset()
+    living: Container[str] = frozenset()
     votes: tuple[Vote, ...] = ()
 
 
@@ -171,7 +171,7 @@ def desired_database(pipeline: Pipeline, relay_role: str | None) -> DesiredDatab
     return DesiredDatabase.of(pipeline.spec, writers=writers, relay_role=relay_role)
 
 
-def schema_claim(pipeline: Pipeline, living: frozenset[str]) -> Claim:
+def schema_claim(pipeline: Pipeline, living: Container[str]) -> Claim:
     """What a pipeline says of its schema."""
     before = pipeline.status.schema_
     has_it = before is not None and before.currentVersion is not None

@@ -6,7 +6,7 @@ does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -79,7 +79,7 @@ class DurableObserved:
     api_level: int = 0
     stream: ObservedStream | None = None
     consumer: ObservedConsumer | None = None
-    living: frozenset[str] = frozenset()
+    living: Container[str] = frozenset()
     sight: Sight | None = None
     left: Left = NOTHING_KNOWN
     resetting: str | None = None

@@ -6,7 +6,7 @@ As `plan.passes.stream` for JetStream; `controller.reconcile.redis_stream` does 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -47,7 +47,7 @@ class RedisObserved:
     server: ObservedServer | None = None
     keys: tuple[ObservedKey, ...] = ()
     problem: OutboxError | None = None
-    living: frozenset[str] = frozenset()
+    living: Container[str] = frozenset()
 
 
 def plan_redis_stream(

@@ -6,7 +6,7 @@ does: it gathers `StreamObserved`, carries out the steps, and writes the result.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -68,7 +68,7 @@ class StreamObserved:
     api_level: int = 0
     stream: Reading = None
     dead_letters: Reading = None
-    living: frozenset[str] = frozenset()
+    living: Container[str] = frozenset()
     sight: Sight | None = None
     left: Left = NOTHING_KNOWN
     pipeline: Pipeline | None = None

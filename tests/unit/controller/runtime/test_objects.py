@@ -195,3 +195,39 @@ def test_who_refers_to_a_stream_is_found_as_long_as_it_does() -> None:
     objects.observed(consumer(4, "orders"))
     objects.lost(consumer(5, "orders"))
     assert readers("orders") == []
+
+
+def test_what_lives_is_known_whoever_looks_after_it() -> None:
+    led = {"shop", "bank"}
+    objects = Objects(leads=led.__contains__)
+
+    def living(*names: str) -> list[str]:
+        return [name for name in names if f"uid-{name}" in objects.uids(meta.STREAM)]
+
+    objects.observed(body("ours"))
+    objects.observed(body("given", namespace="bank"))
+    objects.observed(body("theirs", namespace="elsewhere"))
+    everyone = ("ours", "given", "theirs")
+    assert living(*everyone) == list(everyone)
+    led.remove("bank")
+    assert list(objects.leave_others().values()) == ["uid-given"]
+    assert living(*everyone) == list(everyone)
+    led.add("elsewhere")
+    objects.observed(body("theirs", 2, namespace="elsewhere"))
+    assert living(*everyone) == list(everyone)
+    objects.observed(body("ours", 3, uid="uid-again"))
+    assert living("again", *everyone) == ["again", "given", "theirs"]
+    objects.lost(body("given", 4, namespace="bank"))
+    objects.compare(meta.STREAM, [body("ours", 3, uid="uid-again")], 20, None)
+    assert living("again", *everyone) == ["again"]
+
+
+def test_of_a_list_what_is_newer_than_what_is_known_has_to_be_read() -> None:
+    objects = Objects(leads=lambda namespace: namespace == "shop")
+    objects.observed(body("same", 5))
+    objects.observed(body("old", 5))
+    objects.observed(body("theirs", 5, namespace="elsewhere"))
+    listed = [
+        body("same", 5), body("old", 6), body("new", 1), body("theirs", 5, namespace="elsewhere"),
+    ]  # fmt: skip
+    assert [key.name for key in objects.newer(listed)] == ["old", "new"]
