@@ -197,7 +197,7 @@ bench-decisions: setup ## Own ways beside the libraries' own, into build/bench/d
 .PHONY: bench-page
 bench-page: setup ## docs/explanation/performance.md and the charts, from the last runs
 	mkdir -p docs/explanation/figures
-	for part in relay peers consumer archive dev autoscaling; do \
+	for part in relay peers consumer archive dev autoscaling scale slices; do \
 		cp build/bench/$$part.json docs/explanation/figures/ || echo "bench-page: $$part stays as it is"; \
 	done
 	$(RUN) python hack/generate

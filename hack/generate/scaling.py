@@ -1,11 +1,13 @@
-"""Autoscaling in docs/how-to/scale.md: the picture, as measured; and a workload that is simulated.
+"""Figures of docs/how-to/scale.md: a picture of autoscaling, as measured, and what pipelines cost.
 
-The tests of the decision use the latter.
+And a workload that is simulated, which tests of the decision use. In the page, what stands between
+`<!-- figures: NAME -->` and `<!-- end -->` is drawn here.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,14 +15,16 @@ from pathlib import Path
 from typing import Final
 
 from generate import svg
-from generate.tables import Figures
+from generate.tables import Figures, table
 from outbox_operator.plan.scaling.decide import Memory, decide
 from outbox_operator.plan.scaling.limits import Limits, Step
 from outbox_operator.plan.scaling.load import Load
 from outbox_operator.plan.status.workload import Replicas
 
+PAGE: Final = Path("docs/how-to/scale.md")
 CHART: Final = Path("docs/how-to/img/scale.svg")
-FIGURES: Final = Path("docs/explanation/figures/autoscaling.json")
+FIGURES: Final = Path("docs/explanation/figures")
+_BLOCK: Final = re.compile(r"(<!-- figures: ([a-z_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 LOOK_SECONDS: Final = 15
 REFERENCE: Final = Limits(
     least=3, most=10, ceiling=None, backlog=1000, drain_seconds=None,
@@ -93,8 +97,87 @@ def step_of_load(second: float) -> float:
 
 
 def files(root: Path) -> dict[Path, str]:
-    """The picture, by its path: as measured."""
-    return {CHART: chart(json.loads((root / FIGURES).read_text()))}
+    """The picture and the page's tables, by their paths: as measured."""
+    measured = json.loads((root / FIGURES / "autoscaling.json").read_text())
+    return {CHART: chart(measured), PAGE: written((root / PAGE).read_text(), root / FIGURES)}
+
+
+def written(page: str, figures: Path) -> str:
+    """The page with its tables drawn anew.
+
+    Args:
+        page: As it is.
+        figures: Folder of files such as `scale.json`; what is missing is said to be.
+    """
+
+    def block(found: re.Match[str]) -> str:
+        path = figures / f"{found[2]}.json"
+        if not path.is_file():
+            return f"{found[1]}Not measured yet: `make bench-{found[2]}`.\n{found[3]}"
+        return f"{found[1]}{_TABLES[found[2]](json.loads(path.read_text()))}{found[3]}"
+
+    return _BLOCK.sub(block, page)
+
+
+def _scale(measured: Figures) -> str:
+    """What idle pipelines cost one operator, from `bench.scale`."""
+    rows = []
+    for one in measured["scale"]:
+        idle, many = one.get("idle") or {}, one["many_at_once"]
+        rows.append(
+            (
+                one["pipelines"],
+                f"{many['ready_s']:g} s",
+                *(_or_dash(idle, f"{name}_per_min") for name in _PER_MINUTE),
+                _or_dash(idle, "rss_mb"),
+                _or_dash(one.get("one_more_ms") or {}, "p95"),
+                _or_dash(one.get("restart") or {}, "all_looked_at_s"),
+            )
+        )
+    head = (
+        "Pipelines", "all ready after", "CPU s/min", "calls/min of PostgreSQL", "of NATS",
+        "of Kubernetes", "MB", "one more is ready after, ms (p95)", "restart, s",
+    )  # fmt: skip
+    dates = ", ".join(sorted({one["date"] for one in measured["scale"]}))
+    [last] = measured["scale"][-1:]
+    return f"{table(head, rows)}\nMeasured {dates} on {last['cpus']} processors: {last['what']}.\n"
+
+
+_PER_MINUTE: Final = ("cpu_s", "postgres_calls", "nats_calls", "kubernetes_calls")
+
+
+def _or_dash(figures: Figures, name: str) -> object:
+    value = figures.get(name)
+    return "-" if value is None else f"{value:g}"
+
+
+def _slices(measured: Figures) -> str:
+    """What they cost several leaders, from `bench.slices`."""
+    slices = measured["slices"]
+    rows = [
+        (
+            step["pipelines"], f"{step['ready_s']:g} s", step["cpu_ms_each"],
+            " / ".join(f"{one:g}" for one in step["objects"]),
+            " / ".join(f"{one:.0f}" for one in step["rss_mb"]),
+        )
+        for step in slices["steps"]
+    ]  # fmt: skip
+    head = (
+        "Pipelines", "the last step is ready after", "CPU ms each, of all leaders",
+        "objects of each leader", "MB of each",
+    )  # fmt: skip
+    idle = slices.get("idle") or {}
+    told = [f"Measured {measured['conditions']['date']}, {slices['slices']} leaders."]
+    if idle:
+        cpu = " / ".join(f"{one:g}" for one in idle["cpu_s_per_min"])
+        told.append(f"Idle: {cpu} CPU s a minute.")
+    if "takeover" in slices:
+        seconds = slices["takeover"]["killed_to_ready_s"]
+        told.append(f"A pipeline whose leader had just been killed was ready after {seconds:g} s.")
+    return f"{table(head, rows)}\n{' '.join(told)}\n"
+
+
+_TABLES: Final[dict[str, Callable[[Figures], str]]] = {"scale": _scale, "slices": _slices}
 
 
 def chart(measured: Figures) -> str:
