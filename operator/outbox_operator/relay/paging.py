@@ -23,6 +23,7 @@ _MIN_ROWS: Final = 8
 _FIRST_ROWS: Final = 250
 """Until their size is known."""
 _BINARY_FACTOR: Final = 8
+_EVEN: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class PageSizer:
 
     parts: Callable[[], int] = lambda: 1
     _rows: int = _FIRST_ROWS
+    _mean: int = PAGE_BYTES
 
     @property
     def rows(self) -> int:
@@ -111,10 +113,16 @@ class PageSizer:
         """Bytes to ask for."""
         return PAGE_BYTES // self.parts()
 
+    @property
+    def even(self) -> bool:
+        """Whether rows are so small that each most likely fits into its share of a page."""
+        return _EVEN * self._mean * self.rows <= self.size
+
     def learn(self, rows: int, size: int) -> None:
         """Learn from a page: number of rows and their bytes."""
         if not rows:
             return
+        self._mean = size // rows
         fitting = 2 * self.size * rows // max(size, 1)
         wanted = max(_MIN_ROWS, min(PAGE_ROWS, fitting))
         # Shrink at once, grow gently: large payloads tend to come in runs.

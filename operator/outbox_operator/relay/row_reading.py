@@ -1,9 +1,10 @@
 """The rows of a page, whatever is in them.
 
-Used by `relay.reading`. A page is read as fast as can be; if that fails, takes too long, or one of
-its rows turns out to be larger than it looked, rows are measured before they are rendered, for as
-long as such rows may follow. A page that cannot even be measured is halved until the row at fault
-is known; of that row is read what can be, and it becomes poison by policy (`relay.poison`).
+Used by `relay.reading`. A page is read as fast as can be, while rows are small without a sum of
+their sizes; if that fails, takes too long, or one of its rows turns out to be larger than it
+looked, rows are measured before they are rendered, for as long as such rows may follow. A page that
+cannot even be measured is halved until the row at fault is known; of that row is read what can be,
+and it becomes poison by policy (`relay.poison`).
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ log = logging.getLogger(__name__)
 
 _WARY_SECONDS: Final = 600.0
 """Rows are measured for so long after the last one that had to be."""
+_OF_POLLS: Final[tuple[Way, ...]] = ("plain", "measured")
+_OF_PAGES: Final[tuple[Way, ...]] = ("even", "plain", "measured")
+_UNEVEN_SECONDS: Final = 10.0
+"""After one that was larger than its share of a page, pages are cut by sums for so long."""
 _UNREAD_BYTES: Final = PAGE_BYTES // 8
 """What a row that was not read whole counts for: few at once are measured then."""
 
@@ -49,7 +54,7 @@ class RowReader:
         self._store = store
         self._largest = largest
         self._sizer = PageSizer(page_parts)
-        self._wary_until = 0.0
+        self._wary_until = self._uneven_until = 0.0
 
     async def poll(self, unseen: Bound, *, between: bool) -> Polled:
         """What became visible since S1, or its being too much, with S2.
@@ -57,7 +62,7 @@ class RowReader:
         Args:
             between: As `OutboxStore.poll` takes it.
         """
-        for way in self._ways():
+        for way in self._ways(_OF_POLLS):
             try:
                 polled = await self._store.poll(unseen, self._share(way), between=between)
             except UnreadableRowsError as error:
@@ -74,7 +79,9 @@ class RowReader:
         Raises:
             PostgresError: They cannot be read, and that is not their fault.
         """
-        for way in self._ways():
+        for way in self._ways(_OF_PAGES):
+            if way == "plain" and self._is_wary():
+                continue  # since a moment ago
             share = self._share(way)
             try:
                 rows = await ask(share)
@@ -85,8 +92,14 @@ class RowReader:
                 return rows
         return await self._halve(ask, share)
 
-    def _ways(self) -> tuple[Way, ...]:
-        return ("measured",) if time.monotonic() < self._wary_until else ("plain", "measured")
+    def _ways(self, all_: tuple[Way, ...]) -> tuple[Way, ...]:
+        if self._is_wary():
+            return ("measured",)
+        even = self._sizer.even and time.monotonic() >= self._uneven_until
+        return all_ if even else _OF_POLLS
+
+    def _is_wary(self) -> bool:
+        return time.monotonic() < self._wary_until
 
     def _share(self, way: Way) -> Share:
         return Share(self._sizer.rows, self._sizer.size, self._largest(), way)
@@ -125,6 +138,9 @@ class RowReader:
         try:
             size = sum(map(len, [row[PAYLOAD] for row in rows]))  # type: ignore[arg-type]
         except TypeError:
+            if way == "even":
+                self._uneven_until = time.monotonic() + _UNEVEN_SECONDS
+                return False
             if way == "plain":
                 self._grow_wary("a row is far larger than what is stored of it, or than a message")
                 return False
@@ -135,7 +151,7 @@ class RowReader:
 
     def _grow_wary(self, why: str) -> None:
         """Measure rows from now on, and few of them at first."""
-        if time.monotonic() >= self._wary_until:
+        if not self._is_wary():
             log.warning("rows are measured before they are read: %s", why)
         self._wary_until = time.monotonic() + _WARY_SECONDS
         self._sizer.learn(1, PAGE_BYTES)

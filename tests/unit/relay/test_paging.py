@@ -94,6 +94,16 @@ def test_pages_shrink_at_once_and_grow_gently() -> None:
     assert sizer.rows == PAGE_ROWS
 
 
+def test_rows_are_even_while_they_are_small() -> None:
+    sizer = PageSizer()
+    found = [sizer.even]  # nothing is known yet
+    for size in (512, PAGE_BYTES // PAGE_ROWS):
+        for _ in range(10):
+            sizer.learn(rows=sizer.rows, size=sizer.rows * size)
+        found.append(sizer.even)
+    assert found == [False, True, False]
+
+
 def test_a_page_never_asks_for_nothing() -> None:
     sizer = PageSizer()
     sizer.learn(rows=1, size=100 * PAGE_BYTES)

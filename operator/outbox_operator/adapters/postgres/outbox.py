@@ -255,7 +255,7 @@ class OutboxStore(Session):
     async def _read(self, sql: str, way: Way, *arguments: object) -> list[asyncpg.Record]:
         """Read rows; a page that takes long is given up early where there is a surer way."""
         async with self._statement():
-            if way == "plain":
+            if way in ("even", "plain"):
                 try:
                     with rows_at_fault(self._target):
                         return await self._connection.fetch(sql, *arguments, timeout=_PLAIN_SECONDS)

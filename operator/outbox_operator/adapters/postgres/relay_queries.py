@@ -42,6 +42,11 @@ _COMMITTED_AT: Final = (
 transaction of the number 0, and who writes it by hand must not stop the reading."""
 _LARGEST: Final = {"relay_poll": "$5", "relay_page": "$10", "relay_page_at": "$3"}
 _BYTES: Final = {"relay_page": "$9", "relay_page_at": "$2"}
+_SHARE: Final = {
+    "relay_page": "$9::integer / $8::integer",
+    "relay_page_at": "$2::integer / greatest(cardinality($1), 1)",
+}
+"""Of a row, in the bytes of its page."""
 _RANGES: Final = ("relay_span", "relay_span_end", "relay_span_whole", "relay_positions")
 _LARGEST_TO_MESSAGE: Final = 8
 """`relay.paging.largest_row` has so many times the bytes of a message."""
@@ -88,8 +93,11 @@ def relay_statement(
         commit_times: Whether rows come with `committed_at`; a server that does not keep the times
             of commits refuses to be asked for them.
     """
+    largest = _LARGEST.get(name, "")
+    if way == "even":
+        largest = f"least({largest}::integer, {_SHARE[name]})"
     parts = {
-        place: text.replace("{largest}", _LARGEST.get(name, ""))
+        place: text.replace("{largest}", largest)
         for place, text in _parts(payload_type, modern, way).items()
     }
     if commit_times:
@@ -107,6 +115,8 @@ def relay_statement(
         parts["walk"] = queries.statement("relay_walk", schema=schema)
     elif name in _BYTES:
         parts["rows"] = queries.statement(name, schema=schema, **parts)
+        if way == "even":
+            return queries.statement("relay_page_even", **parts)
         return queries.statement("relay_page_cut", bytes=_BYTES[name], **parts)
     return queries.statement(name, schema=schema, **parts)
 
@@ -116,7 +126,7 @@ def _parts(payload_type: PayloadType, modern: bool, way: Way) -> dict[str, str]:
 
     Text and integers are what costs the driver least.
     """
-    if way == "plain":
+    if way in ("even", "plain"):
         return _plain(payload_type, modern)
     if way == "measured":
         return _measured(payload_type, modern)

@@ -118,9 +118,10 @@ class StoredCursor:
     commit_times: bool
 
 
-Way = Literal["plain", "measured", "named", "placed"]
-"""How to read rows. plain: as fast as can be; without the payload of those that unfold to far more
-than is stored. measured: these too, unless no message can hold them, and those that cannot be are
+Way = Literal["even", "plain", "measured", "named", "placed"]
+"""How to read rows. even: as fast as can be; without the payload of those that are larger than
+their share of the page, or unfold to far more than is stored. plain: without that of the latter
+alone. measured: these too, unless no message can hold them, and those that cannot be are
 told what is in the way. named: without payload and headers. placed: position and id alone."""
 
 
