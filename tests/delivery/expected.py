@@ -22,7 +22,7 @@ _TRANSPORT: Final = (
     "Nats-Stream", "Nats-Sequence", "Nats-Time-Stamp", "Nats-Subject", "Nats-Last-Sequence",
 )  # fmt: skip
 """Headers of the way a message was sent; they say nothing about the event."""
-_ELSEWHERE: Final = ("Ce-Time", "Outbox-Emission", "Outbox-Predecessor")
+_ELSEWHERE: Final = ("Nats-Msg-Id", "Ce-Time", "Outbox-Emission", "Outbox-Predecessor")
 """Headers that are compared otherwise."""
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
@@ -66,6 +66,12 @@ class Stored:
     headers: tuple[tuple[str, str], ...]
     payload: bytes
 
+    @property
+    def event(self) -> str:
+        """What tells it from all others, as `Row.message_id`."""
+        replay = self.header("Outbox-Replay")
+        return f"{self.header('Ce-Id')}:{replay}" if replay else self.header("Ce-Id")
+
     def header(self, name: str) -> str:
         """Value of a header, '' when it has none."""
         return next((value for found, value in self.headers if found == name), "")
@@ -79,11 +85,13 @@ class Form:
         subject: Template with `{event_type}` and perhaps `{shard}`.
         source: `Ce-Source`.
         content_type: Unless the event says otherwise.
+        ids: Whether each has to have a message id; else it may.
     """
 
     subject: str
     source: str
     content_type: str
+    ids: bool = True
 
 
 def subject_of(row: Row, form: Form) -> str:
@@ -105,6 +113,9 @@ def differences(row: Row, message: Stored, form: Form) -> list[str]:
     if not _RFC_3339.fullmatch(time) or dt.datetime.fromisoformat(time) != row.created_at:
         found.append(f"Ce-Time: wanted {row.created_at.isoformat()}, found {time!r}")
     wanted = _headers(row, form)
+    ids = [value for name, value in message.headers if name == "Nats-Msg-Id"]
+    if ids != [row.message_id] and (ids or form.ids):
+        found.append(f"Nats-Msg-Id: wanted {row.message_id!r}, found {ids}")
     ours = [
         pair
         for pair in message.headers
@@ -120,7 +131,6 @@ def differences(row: Row, message: Stored, form: Form) -> list[str]:
 def _headers(row: Row, form: Form) -> list[tuple[str, str]]:
     own: dict[str, str] = json.loads(row.headers)
     headers = {
-        "Nats-Msg-Id": row.message_id,
         "Ce-Specversion": "1.0",
         "Ce-Id": row.event_id,
         "Ce-Type": _value(row.event_type),

@@ -301,6 +301,28 @@ def _forget_predecessor() -> None:
     Chain.naming = naming  # type: ignore[method-assign]
 
 
+def _no_ids() -> None:
+    """No message has an id, also where nothing else keeps a second copy away."""
+    from outbox_operator.relay.stream import ShardStream
+
+    def ids_wanted(self: ShardStream, sent: int) -> bool:
+        return False
+
+    ShardStream.ids_wanted = ids_wanted  # type: ignore[method-assign]
+
+
+def _left_out() -> None:
+    """A row that was left out of a page, since it is larger than the others, is not read again."""
+    from outbox_operator.relay.row_reading import RowReader
+
+    real = RowReader._learn
+
+    def learn(self: RowReader, rows: Any, way: Any) -> bool:
+        return real(self, rows, "measured" if way == "even" else way)
+
+    RowReader._learn = learn  # type: ignore[method-assign]
+
+
 PLANTS: Final[dict[str, Callable[[], None]]] = {
     "id-cursor": _id_cursor,
     "drop-ack": _drop_ack,
@@ -323,6 +345,8 @@ PLANTS: Final[dict[str, Callable[[], None]]] = {
     "high-water": _high_water,
     "take-over-at-once": _take_over_at_once,
     "forget-predecessor": _forget_predecessor,
+    "no-ids": _no_ids,
+    "left-out": _left_out,
 }
 
 

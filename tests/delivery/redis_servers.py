@@ -79,10 +79,7 @@ def _stored(sequence: int, key: str, entry: bytes, fields: dict[bytes, bytes]) -
         for name, value in fields.items()
         if name != _DATA
     }
-    # What the verdict knows messages by, and their numbers, which are ids here.
-    replay = headers.get("Outbox-Replay")
-    event = headers["Ce-Id"] + (f":{replay}" if replay else "")
-    every = {"Nats-Msg-Id": event, "Outbox-Emission": number, **headers}
+    every = {"Outbox-Emission": number, **headers}  # which is the id here
     return Stored(sequence, key, tuple(every.items()), fields[_DATA])
 
 

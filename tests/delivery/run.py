@@ -191,7 +191,7 @@ async def compare(
 ) -> tuple[Verdict, int, int]:
     """The verdict on what is in database and stream now, and how many rows and messages are."""
     messages = await servers.messages(servers.stream)
-    stored = {message.header("Nats-Msg-Id") for message in messages}
+    stored = {message.event for message in messages}
     rows = await servers.rows(unread=journal.poison - stored)
     letters = await servers.dead_letters()
     verdict = judge(
@@ -213,11 +213,11 @@ async def _compare_copies(
     settings: Settings, servers: Servers, messages: Sequence[Stored], verdict: Verdict
 ) -> None:
     """What the stream has, its copy has: the same, and in the same order."""
-    wanted = [message.header("Nats-Msg-Id") for message in messages]
+    wanted = [message.event for message in messages]
 
     async def copied() -> list[str]:
         copies = await servers.messages(f"{servers.stream}-copy")
-        return [message.header("Nats-Msg-Id") for message in copies]
+        return [message.event for message in copies]
 
     async def complete() -> bool:
         return set(wanted) <= set(await copied())

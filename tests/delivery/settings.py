@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from delivery.content import PayloadType
 from delivery.expected import Form
 from delivery.verdict import Promise
 from delivery.worlds import WORLDS, World
 from support.relaying import NAMESPACE, PIPELINE
+
+_USUAL_WINDOW: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ class Settings:
     rate: float = 600.0
     hold_seconds: float = 12.0
     wave: int = 0
-    duplicate_window_seconds: float = 120.0
+    duplicate_window_seconds: float = _USUAL_WINDOW
     faults: tuple[str, ...] = ()
     pace: float = 1.0
     plant: str = ""
@@ -77,6 +79,14 @@ class Settings:
             blocks=world.on_poison == "BlockKey",
         )
 
+    @property
+    def ids(self) -> bool:
+        """Whether every message has to have an id, since a second copy may come."""
+        world = self.world
+        tells = world.exact and not world.drops and world.stream.get("discard") != "New"
+        fast = self.publishing == "fast" and self.duplicate_window_seconds == _USUAL_WINDOW
+        return self.sink == "jetstream" and not (tells and fast)
+
     def form(self, prefix: str) -> Form:
         """What messages must look like."""
         key = f"{prefix}.{{shard}}" if self.shards > 1 else prefix
@@ -87,4 +97,5 @@ class Settings:
                 "jsonb": "application/json",
                 "bytea": "application/octet-stream",
             }[self.payload_type],
+            ids=self.ids,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -146,12 +146,37 @@ async def a_relay_starts_on_an_empty_stream(stage: Stage) -> None:
     await stage.relay().start().active()
 
 
+async def a_relay_dies_before_it_saves(stage: Stage) -> None:
+    """What it published was consumed, so that the next one sends it again."""
+    await stage.relay().start().active()
+    await stage.write()
+    await stage.stored(1)
+    await stage.saved(1)
+    before = await stage.cursor()
+    await stage.write(5)
+    await stage.stored(6)
+    await stage.servers.all_taken()
+    await stage.forget_saves(before)
+    await stage.relay().start().active()
+    await stage.write()
+    await stage.stored(7)
+
+
 async def a_backlog_of_one_key(stage: Stage) -> None:
     """Its events lie in many transactions."""
     for _ in range(10):
         await stage.write(3)
     await stage.relay().start().active()
     await stage.stored(30)
+
+
+async def a_large_event_among_small_ones(stage: Stage) -> None:
+    """It is larger than its share of a page, which small ones are read without sums in."""
+    await stage.write(2500)
+    await stage.write(payload=f'"{"x" * 50_000}"')
+    await stage.write(1500)
+    await stage.relay().start().active()
+    await stage.stored(4001)
 
 
 async def numbers_with_many_digits(stage: Stage) -> None:
@@ -223,6 +248,7 @@ class Trap:
     replicas: int = 1
     duplicate_window_seconds: float = 120.0
     world: str = "plain"
+    outages: bool = True
 
 
 TRAPS = {
@@ -234,6 +260,8 @@ TRAPS = {
     "order-by-id": Trap(a_backlog_of_one_key, "reordered"),
     "re-encode": Trap(numbers_with_many_digits, "altered"),
     "forget-predecessor": Trap(a_relay_starts_on_an_empty_stream, "unchained", world="small-new"),
+    "left-out": Trap(a_large_event_among_small_ones, "buried"),
+    "no-ids": Trap(a_relay_dies_before_it_saves, "duplicate", world="small-new", outages=False),
 }
 
 
@@ -254,7 +282,8 @@ async def test_traps(
         directory.mkdir()
         settings = Settings(
             seed=0, replicas=trap.replicas, plant=name if planted else "",
-            duplicate_window_seconds=trap.duplicate_window_seconds, world=WORLDS[trap.world],
+            duplicate_window_seconds=trap.duplicate_window_seconds,
+            world=replace(WORLDS[trap.world], outages=trap.outages),
         )  # fmt: skip
         async with at_a_time, relays(settings, directory, postgres, nats) as servers:
             stage = Stage(servers, Journal(), settings)

@@ -178,8 +178,28 @@ def test_an_awkward_event_written_out() -> None:
     assert differences(row, twice, FORM) == [f"headers: one is there twice: {_ours(twice)}"]
 
 
+@pytest.mark.parametrize(
+    ("ids", "wanted_always", "right"),
+    [
+        (["id-1"], True, True),
+        (["id-1"], False, True),
+        ([], True, False),
+        ([], False, True),
+        (["id-2"], False, False),
+        (["id-1", "id-1"], False, False),
+    ],
+)
+def test_a_message_id_is_the_event_s_where_there_is_one(
+    ids: list[str], wanted_always: bool, right: bool
+) -> None:
+    rest = tuple(pair for pair in a_message(1).headers if pair[0] != "Nats-Msg-Id")
+    message = replace(a_message(1), headers=(*rest, *(("Nats-Msg-Id", value) for value in ids)))
+    form = replace(FORM, ids=wanted_always)
+    assert (differences(a_row(1), message, form) == []) is right
+
+
 def _ours(message: Stored) -> list[tuple[str, str]]:
-    other = ("Ce-Time", "Outbox-Emission", "Nats-Expected-Last-Msg-Id")
+    other = ("Nats-Msg-Id", "Ce-Time", "Outbox-Emission", "Nats-Expected-Last-Msg-Id")
     return [pair for pair in message.headers if pair[0] not in other]
 
 

@@ -105,7 +105,7 @@ def judge(
     _journal(verdict, by_id, fates)
     first: dict[str, Stored] = {}
     for message in messages:
-        event = message.header("Nats-Msg-Id")
+        event = message.event
         row = by_id.get(event)
         if row is None:
             fate = fates.get(event)
@@ -256,7 +256,7 @@ def _chain(verdict: Verdict, messages: Sequence[Stored], *, gaps: bool) -> None:
 
 def _show(message: Stored) -> str:
     return (
-        f"sequence {message.sequence} event {message.header('Nats-Msg-Id')} "
+        f"sequence {message.sequence} event {message.event} "
         f"position {message.header('Outbox-Position')} shard {message.header('Outbox-Shard')} "
         f"emission {message.header('Outbox-Emission')} "
         f"key {message.header('Ce-Partitionkey')[:40]!r}"

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import asyncpg
 from nats.aio.client import Client
@@ -31,6 +31,8 @@ from support.postgres import sessions_ended
 from support.waiting import SECONDS, eventually
 
 NAMESPACE, PIPELINE = "shop", "orders"
+WITH_IDS: Final[dict[str, Any]] = {"duplicate_window": 180_000_000_000}
+"""Of a stream all of whose messages have ids: its window is not the usual one."""
 
 
 @dataclass(frozen=True, slots=True)

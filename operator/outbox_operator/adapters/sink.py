@@ -28,7 +28,7 @@ class Message(NamedTuple):
         subject: Without wildcards and whitespace.
         head: The whole header block, from `NATS/1.0` to the empty line, without the headers
             that a run adds; as the dearest sink puts it on the wire, others take it apart. Has to
-            hold `Nats-Msg-Id` in an ordered run.
+            hold `Nats-Msg-Id` in an ordered run, unless that is fenced and the stream `exact`.
         payload: As it is.
     """
 
@@ -126,6 +126,8 @@ class StreamFacts:
         unfit: The setting because of which no event can be stored as it is sent; empty: none.
         created: RFC 3339; differs after it was deleted and made anew.
         taken: Numbers of events up to this one are taken, whoever took them; 0: any will do.
+        exact: Whether what runs behind a fence have stored is told by the end of the stream alone,
+            so that their messages need no id.
     """
 
     stream: str
@@ -138,6 +140,7 @@ class StreamFacts:
     unfit: str
     created: str
     taken: int = 0
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ class RelayLoop:
             Renderer, settings.template, config.database.schema, shard, settings.source,
             config.payload_type,
         )  # fmt: skip
-        self._renderer = renderer()
+        self._renderer, self._without_ids = renderer(), renderer(mark=None)
         self._traces = Traces(tracer, settings, shard, self._since) if tracer is not None else None
         self._ids = ids
         self._resent_to = stored.resent_to
@@ -239,7 +239,7 @@ class RelayLoop:
         repeated = self._ids.find(page.rows)
         plan = poison.plan_page(
             page.rows,
-            renderer=self._renderer_of(page),
+            renderer=self._renderer_of(page, sent),
             facts=facts,
             policy=self._policy,
             blocked_keys=self._cursor.blocked_keys,
@@ -265,16 +265,21 @@ class RelayLoop:
         self._metrics.repeated_ids.inc(len(positions))
         log.warning(
             "%d rows have the event id of another row, the first at position %d: each is "
-            "published, with a message id of its own", len(positions), min(positions),
+            "published by itself", len(positions), min(positions),
             extra={"position": min(positions)},
         )  # fmt: skip
 
-    def _renderer_of(self, page: Page) -> Renderer:
-        """Return what gives rows that a rebase had sent again message ids of their own.
+    def _renderer_of(self, page: Page, sent: int) -> Renderer:
+        """Return what gives messages ids, if they need any.
 
-        The stream may know the others, and would drop the events. Rows behind them on the page are
-        given some too.
+        Rows that a rebase had sent again get ids of their own: the stream may know the others, and
+        would drop the events. Rows behind them on the page are given some too.
+
+        Args:
+            sent: Messages of the run before the page.
         """
+        if not self._stream.ids_wanted(sent):
+            return self._without_ids
         resent = self._resent_to and page.rows[0][POSITION] <= self._resent_to
         return self._resending if resent else self._renderer
 

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
-from typing import Final, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from itertools import count, islice, repeat
+from typing import Any, Final, Literal, cast
 
 from outbox_operator.adapters.postgres.rows import (
     COPY_MARK,
     CREATED_AT,
     EVENT_ID,
-    EVENT_TYPE,
     HEADERS,
-    PARTITION_KEY,
-    PAYLOAD,
     POSITION,
     Row,
     Rows,
@@ -45,6 +44,7 @@ _LONGEST_PLAIN: Final = 1024
 """Keys and types of more characters are left to the slow way, which knows the limits."""
 _REMEMBERED: Final = 4096
 """Header blocks of types, and seconds as text, that are kept at most; then they are made anew."""
+_KEYED: Final = f"\r\n{headers.EVENT_KEY}: "
 _EPOCH: Final = dt.datetime(1970, 1, 1)  # noqa: DTZ001  # Z is written by hand
 _ADDED_LATER: Final = len(
     f"Nats-Expected-Last-Msg-Id: 00000000-0000-0000-0000-000000000000.{2**63}\r\n"
@@ -57,7 +57,8 @@ class Renderer:
     Args:
         schema: For templates that name it.
         source: Value of `Ce-Source`, encoded as `wire.headers.encode_value` does.
-        mark: Put behind the event's id to make message ids that the stream cannot know yet.
+        mark: Put behind the event's id to make message ids that the stream cannot know yet; None:
+            messages get no id, because no second copy of them can come.
 
     Attributes:
         subjects: Filter of all its subjects.
@@ -72,7 +73,7 @@ class Renderer:
         source: str,
         payload_type: Literal["jsonb", "bytea"],
         *,
-        mark: str = "",
+        mark: str | None = "",
     ) -> None:
         self._template = template
         self._fixed = {"shard": str(shard), "schema": schema}
@@ -82,13 +83,13 @@ class Renderer:
         self._seconds: dict[int, str] = {}
         self._source, self._shard, self._mark = source, shard, mark
         self._common = (
-            f"{mark}\r\n{headers.EVENT_SPEC_VERSION}: {SPEC_VERSION}"
+            f"{mark or ''}\r\n{headers.EVENT_SPEC_VERSION}: {SPEC_VERSION}"
             f"\r\n{headers.EVENT_SOURCE}: {source}"
             f"\r\n{headers.SHARD}: {shard}"
         )
         self.subjects = template.filter(shard=shard)
         fence = headers.fence_lines(self.subjects, 2**63)
-        self.reserve = len(fence) + _ADDED_LATER + len(mark)
+        self.reserve = len(fence) + _ADDED_LATER + len(mark or "")
 
     def page(self, rows: Rows, emission: int) -> list[Message] | None:
         """Make the messages of a page of ordinary rows; None when one of them is not.
@@ -99,40 +100,56 @@ class Renderer:
         Args:
             emission: Number of the last event published.
         """
-        if not self._are_ordinary(rows):
+        if not rows:
+            return []
+        # All of this is done for every event, and by columns takes half the time.
+        columns: Any = islice(zip(*rows, strict=True), len(Row._fields))
+        positions, ids, types, keys, routing_keys, payloads, owns, created = columns
+        if None in payloads or not _are_ordinary(keys) or not _are_ordinary(types):
             return None
-        kinds, kind_of, new = self._kinds, self._kind, tuple.__new__
+        marks: Iterable[str] = repeat("")
+        ends: Iterable[str] = marks
+        if owns.count(None) < len(owns):
+            nothing = self._content_type, "", ""
+            try:
+                read = [
+                    (*nothing, row[CREATED_AT])
+                    if row[HEADERS] is None
+                    else _own_headers(row, self._content_type)
+                    for row in rows
+                ]
+            except EventError:
+                return None
+            content_types, ends, marks, created = zip(*read, strict=True)
+            if len(set(content_types)) > 1 or content_types[0] != self._content_type:
+                return None
+        starts: Iterable[str] = repeat("NATS/1.0")
+        if self._mark is not None:
+            starts = [f"NATS/1.0\r\nNats-Msg-Id: {id_}{mark}" for id_, mark in zip(ids, marks)]  # noqa: B905  # one may have no end
+        kinds, kind_of = self._kinds, self._kind
+        pairs = zip(types, routing_keys, strict=True)
+        of_rows = [kinds.get(pair) or kind_of(*pair) for pair in pairs]
         seconds, second_of = self._seconds, self._second
-        messages: list[Message] = []
-        append = messages.append
-        # Run for every event. A NamedTuple's own constructor would take longer than its parts.
-        for number, row in enumerate(rows, emission + 1):
-            event_id, event_type, key, routing_key = row[1], row[2], row[3], row[4]
-            kind = kinds.get((event_type, routing_key)) or kind_of(event_type, routing_key)
-            keyed = f"\r\nCe-Partitionkey: {key}" if key else ""
-            created, mark, own = row[7], "", ""
-            if row[6] is not None:
-                try:
-                    content_type, own, mark, created = _own_headers(row, self._content_type)
-                except EventError:
-                    return None
-                if content_type != self._content_type:
-                    return None
-            whole = created // 1_000_000
-            second = seconds.get(whole) or second_of(whole)
-            append(
-                new(
-                    Message,
-                    (
-                        kind[0] or self._subject(event_type, routing_key, key),
-                        f"NATS/1.0\r\nNats-Msg-Id: {event_id}{mark}{kind[1]}\r\nCe-Id: {event_id}"
-                        f"\r\nCe-Time: {second}{created - whole * 1_000_000:06d}Z{keyed}"
-                        f"\r\nOutbox-Position: {row[0]}\r\nOutbox-Emission: {number}\r\n{own}\r\n",
-                        row[5],
-                    ),
-                )
+        times = [
+            f"{seconds.get(at // 1_000_000) or second_of(at // 1_000_000)}{at % 1_000_000:06d}"
+            for at in created
+        ]
+        heads = [
+            f"{start}{kind[1]}\r\nCe-Id: {event_id}\r\nCe-Time: {time}Z"
+            f"{f'{_KEYED}{key}' if key else ''}\r\nOutbox-Position: {position}"
+            f"\r\nOutbox-Emission: {number}\r\n{end}\r\n"
+            for start, kind, event_id, time, key, position, number, end in zip(
+                starts, of_rows, ids, times, keys, positions, count(emission + 1), ends
             )
-        return messages
+        ]
+        if self._by_kind:
+            subjects = [kind[0] for kind in of_rows]
+        else:
+            texts = zip(types, routing_keys, keys, strict=True)
+            subjects = [self._subject(*each) for each in texts]
+        # A NamedTuple's own constructor would take longer than all of it.
+        made = map(partial(tuple.__new__, Message), zip(subjects, heads, payloads, strict=True))
+        return cast("list[Message]", list(made))
 
     def render(self, row: Row, payload: bytes, emission: int, mark: str = "") -> Message:
         """Make the message of any row.
@@ -157,22 +174,10 @@ class Renderer:
             time=f"{self._second(whole)}{micro:06d}Z",
             content_type=content_type,
             place=Place(self._shard, row.position, emission),
-            mark=f"{of_copy}{mark}{self._mark}",
+            mark=None if self._mark is None else f"{of_copy}{mark}{self._mark}",
         )
         subject = self._subject(row.event_type, row.routing_key, row.partition_key)
         return Message(subject, f"NATS/1.0\r\n{_bytes(head)}{own}\r\n", payload)
-
-    def _are_ordinary(self, rows: Rows) -> bool:
-        keys = [row[PARTITION_KEY] for row in rows]
-        if any(row[PAYLOAD] is None for row in rows):
-            return False
-        for texts in (keys, [row[EVENT_TYPE] for row in rows]):
-            joined = "".join(texts)
-            if not joined.isascii() or joined.encode().translate(None, _PLAIN):
-                return False
-            if len(joined) > _LONGEST_PLAIN and max(map(len, texts)) > _LONGEST_PLAIN:
-                return False
-        return True
 
     def _kind(self, event_type: str, routing_key: str | None) -> tuple[str, str]:
         """Make subject, unless it depends on the key too, and header lines of a type of events."""
@@ -208,6 +213,14 @@ class Renderer:
                 }
             )
         )
+
+
+def _are_ordinary(texts: Sequence[str]) -> bool:
+    """Return whether keys or types need no encoding, and none is long."""
+    joined = "".join(texts)
+    if not joined.isascii() or joined.encode().translate(None, _PLAIN):
+        return False
+    return len(joined) <= _LONGEST_PLAIN or max(map(len, texts)) <= _LONGEST_PLAIN
 
 
 def name_predecessor(messages: Sequence[Message], naming: Naming) -> list[Message]:

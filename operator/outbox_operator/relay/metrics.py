@@ -45,7 +45,7 @@ class RelayMetrics:
         )
         self.repeated_ids = counter(
             "repeated_ids_total",
-            "Events with the id of another row; each was published, with a message id of its own.",
+            "Events with the id of another row; each was published by itself.",
         )
         self.dropped = counter(
             "dropped_total",

@@ -1,7 +1,8 @@
 """Rows that have the event id of an earlier row. Pure.
 
 Used by `relay.loop`. A stream drops a message whose id it knows, and acknowledges it. That is
-wanted for a second copy of a row, not for another row: each of these gets a message id of its own.
+wanted for a second copy of a row, not for another row: each of these gets a message id of its own,
+where messages have any.
 The copies that a replay writes have one already, and are compared among themselves.
 """
 

@@ -109,6 +109,7 @@ class ShardStream:
         self._outcome_open = True
         self._fence_refused = False
         self._windows_left = 0
+        self._tail_was_read = self._plain = False
         self._ended_behind: tuple[int, int] | None = None
         """Messages of a fenced run that was answered, and the end before it."""
 
@@ -116,6 +117,22 @@ class ShardStream:
     def in_doubt(self) -> bool:
         """Whether `refresh` is to see that what was acknowledged last is there."""
         return self._ended_behind is not None
+
+    def ids_wanted(self, sent: int) -> bool:
+        """Return whether messages that are sent now have to carry an id; call `refresh` first.
+
+        A second copy of one without would be stored. Behind a fence, on a stream that tells what
+        it took, nobody sends one, unless something is in doubt: the tail was not as the cursor
+        says, or not for the first time, and not all that was visible then has been read since.
+
+        Args:
+            sent: Messages of the run before them; a run is fenced from its beginning on.
+        """
+        facts = self._facts
+        if facts is None or not facts.exact or self.published or self.chain.held is not None:
+            return True
+        fenced = self.fence.up if sent else self.fence.raised(facts)
+        return not (fenced and (self._plain or self._windows_left <= 0))
 
     @property
     def known(self) -> int | None:
@@ -232,6 +249,7 @@ class ShardStream:
         if await self._sink.shut_out(self._owner, self._subjects, found):
             found = await self._sink.last_of(self._subjects)
         last = found.sequence if found is not None else 0
+        again, self._tail_was_read, self._plain = self._tail_was_read, True, False
         shown = tail.number_in(found.headers) if found is not None else 0
         await self._look_for_losses(facts, last)
         self._notice_dropped(last)
@@ -258,6 +276,8 @@ class ShardStream:
         self._numbered = numbered if self.published else None
         self._metrics.resumed.inc(len(tail.published))
         self._windows_left = WINDOWS
+        # A shard that never published is as clear as one whose end is where the cursor says.
+        self._plain = not again and last == (self._known or 0)
         self._last = last
         if self._ordered:  # else applications may well publish by themselves
             self._metrics.foreign.inc(tail.foreign)

@@ -35,7 +35,7 @@ class Event:
         headers: Extra headers; names starting with `Nats-`, `Outbox-` or `Ce-` are reserved, and
             `Status` and `Description`. No two may differ in the case of letters alone.
         routing_key: Replaces `{event_type}` in the subject template when set.
-        id: Message id; a fresh random UUID unless given.
+        id: The event's id; a fresh random UUID unless given.
         deliver_after: When consumers of our runtime are to handle it at the earliest: a time with a
             zone, or from now on; at most 7 days. It becomes the header `Deliver-After`. In order,
             what is behind it waits, too.

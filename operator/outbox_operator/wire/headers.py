@@ -9,7 +9,8 @@ from typing import Final
 from urllib.parse import unquote
 
 MSG_ID: Final = "Nats-Msg-Id"
-"""Event id; JetStream's de-duplication key."""
+"""JetStream's de-duplication key: the event's id. Messages of which no second copy can come have
+none, see `relay.stream`; readers take `EVENT_ID`."""
 
 EXPECTED_STREAM: Final = "Nats-Expected-Stream"
 """The server refuses the message if another stream than this one takes its subject."""

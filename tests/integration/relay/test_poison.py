@@ -11,7 +11,7 @@ import pytest
 from outbox_operator.adapters.postgres.queries import statement
 from support.nats import NatsServer
 from support.outbox import without_checks
-from support.relaying import Outbox, RelayProcess, an_outbox, check_delivery
+from support.relaying import WITH_IDS, Outbox, RelayProcess, an_outbox, check_delivery
 from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -91,6 +91,7 @@ async def test_resolving_the_dead_letters_unblocks_the_key_without_a_restart(
 @pytest.mark.parametrize("policy", ["Skip", "Halt"])
 async def test_a_released_event_is_no_second_row_with_its_id(outbox: Outbox, policy: str) -> None:
     """Written again with its id, as a dead letter that is released (FD-A6)."""
+    await outbox.update_stream(**WITH_IDS)
     relay = await outbox.relay(on_poison=policy).start().active()
     event = await outbox.add("k", headers="[]")
     if policy == "Halt":

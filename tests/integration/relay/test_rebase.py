@@ -21,7 +21,7 @@ from outbox_operator.plan.postgres.rebase import Choice
 from support.command import outbox_command
 from support.nats import NatsServer
 from support.postgres import PostgresServer, newest_binaries, running_server
-from support.relaying import Outbox, RelayProcess, an_outbox
+from support.relaying import WITH_IDS, Outbox, RelayProcess, an_outbox
 from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -169,6 +169,7 @@ async def test_events_can_be_sent_again_while_the_relay_runs(
 
 async def test_events_of_a_purged_stream_can_be_sent_again_at_once(outbox: Outbox) -> None:
     """The stream still knows their ids and would drop them, acknowledged (FD-A6)."""
+    await outbox.update_stream(**WITH_IDS)
     relay = await outbox.relay().start().active()
     events = [await outbox.add("k") for _ in range(5)]
     await outbox.published(5)

@@ -22,7 +22,7 @@ from outbox_operator.plan.postgres.rebase import Choice, StreamEnd
 from outbox_operator.plan.tasks.history import HistoryWhere
 from outbox_operator.plan.tasks.letters import remembered
 from outbox_operator.plan.tasks.status import Progress
-from support.relaying import Outbox, Stored
+from support.relaying import WITH_IDS, Outbox, Stored
 from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -123,6 +123,7 @@ def first_ones(found: list[Stored]) -> list[Stored]:
 async def test_what_is_sent_again_is_the_same_event_with_a_message_id_of_its_own(
     outbox: Outbox,
 ) -> None:
+    await outbox.update_stream(**WITH_IDS)
     relay = await outbox.relay().start().active()
     own = json.dumps({"X-Own": "1", "Content-Type": "text/x"})
     event = await outbox.add("k", value={"n": 1}, headers=own)

@@ -23,7 +23,11 @@ from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.connection import connect
 from outbox_operator.adapters.nats.driver import Denial, WireClient
 from outbox_operator.adapters.nats.errors import connection_error, denied
-from outbox_operator.adapters.nats.messages import JetStreamFacts, batch_names
+from outbox_operator.adapters.nats.messages import (
+    JetStreamFacts,
+    batch_names,
+    keeps_what_came_last,
+)
 from outbox_operator.adapters.nats.publish_fast import FastRun, end_batch
 from outbox_operator.adapters.nats.publish_run import Run
 from outbox_operator.adapters.nats.publish_window import AdaptiveWindow, WindowRun
@@ -178,17 +182,20 @@ class Publisher:
         metadata = config.get("metadata") or {}
         level = int(metadata.get("_nats.level") or 0)
         republishes = bool(config.get("republish"))
+        fast = level >= _FAST_LEVEL and bool(config.get("allow_batched"))
+        fences = level >= _FENCE_LEVEL and config["retention"] == "limits" and not republishes
         facts = JetStreamFacts(
             stream=self._stream,
             subjects=tuple(config.get("subjects") or ()),
             max_message_bytes=self._max_message_bytes(config),
             keeps_tail=config["retention"] == "limits",
             duplicate_window_seconds=config.get("duplicate_window", 0) / 1e9,
-            fast=level >= _FAST_LEVEL and bool(config.get("allow_batched")),
-            fences=(level >= _FENCE_LEVEL and config["retention"] == "limits" and not republishes),
+            fast=fast,
+            fences=fences,
             republishes=republishes,
             unfit=next((name for name in _UNFIT if config.get(name)), ""),
             created=str(document["created"]),
+            exact=fast and fences and keeps_what_came_last(config),
         )
         if facts.fast != self._fast:
             _log_how(facts, level)

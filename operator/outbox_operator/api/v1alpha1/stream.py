@@ -82,7 +82,8 @@ class StreamConfig(ApiModel):
     duplicateWindow: Duration = Field(
         default="2m",
         description="Messages with an id seen within this time are dropped. At most maxAge; the "
-        "default is cut down to it.",
+        "default is cut down to it. With any other, each message of a pipeline has an id; with the "
+        "default those have none of which no second copy can come.",
     )
     compression: Literal["None", "S2"] = Field(
         default="None", description="Compression of stored blocks."

@@ -184,14 +184,14 @@ async def _outcome(
     seconds: float,
 ) -> dict[str, Any]:
     """What became of an event: its place in the stream, or why it is dead; empty: nothing yet."""
-    from outbox_operator.wire.headers import MSG_ID
+    from outbox_operator.wire.headers import EVENT_ID
 
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while True:
                 async for message in tail.read(subjects, last):
                     last = message.sequence
-                    if message.headers.get(MSG_ID) == str(event.id):
+                    if message.headers.get(EVENT_ID) == str(event.id):
                         return {"sequence": message.sequence}
                 if (reason := await _death(event, letters)) is not None:
                     return {"deadLetter": reason}
