@@ -28,6 +28,8 @@ from support.shop import Shop, django_connection
 
 pytestmark = pytest.mark.integration
 
+REPLAYED = {"Outbox-Replay": "again"}
+
 
 @dataclass
 class Order:
@@ -73,6 +75,13 @@ async def tables(shop: Shop) -> Shop:
         "(order_id text PRIMARY KEY); GRANT ALL ON invoices TO public"
     )
     return shop
+
+
+async def is_remembered(shop: Shop, event_id: uuid.UUID) -> bool:
+    """Whether the inbox has handled an event of this id, a replay's own one."""
+    found = uuid.uuid5(event_id, "again")
+    statement = "SELECT count(*) FROM outbox.consumer_inbox WHERE event_id = $1"
+    return bool(await shop.owner.fetchval(statement, found))
 
 
 def event() -> Event:
@@ -134,8 +143,9 @@ async def test_django(tables: Shop) -> None:
         made = (await page.next(Order=order))["order"]
         await page.next(settings=settings, event=event())
         data = {"id": made.pk}
-        message = {"event_id": uuid.uuid4(), "subject": "s", "data": data, "headers": {}}
+        message = {"event_id": uuid.uuid4(), "subject": "s", "data": data, "headers": REPLAYED}
         assert (await page.next(Invoice=invoice, **message))["new"] is True
+    assert await is_remembered(tables, page.names["event_id"])
     assert page.ended()
     assert await tables.orders() == [made.pk]
     assert await tables.owner.fetchval("SELECT order_id FROM invoices") == made.pk
@@ -244,9 +254,10 @@ async def test_handle_events(
 
     known = await page.next(
         connection=connection, event_id=uuid.uuid4(), subject="s", data={"id": "o-2"},
-        headers={}, write_invoice=write_invoice,
+        headers=REPLAYED, write_invoice=write_invoice,
     )  # fmt: skip
     assert known["new"] is True
+    assert await is_remembered(tables, known["event_id"])
     assert page.ended()
     assert await connection.fetchval("SELECT count(*) FROM invoices") == 2
     await connection.close()

@@ -14,8 +14,7 @@ import pytest
 
 from outbox_operator.catalog.reading import Rule
 from outbox_operator.cli import main as cli
-from outbox_operator.consumer.handlers.python import PythonHandler
-from outbox_operator.testing import RecordingConnection, RecordingOutbox
+from outbox_operator.testing import RecordingConnection, RecordingOutbox, RunningHandlers
 from support.fences import fences
 from support.kube import ROOT
 
@@ -43,8 +42,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[name]
 
 
-async def test_what_it_shows_in_python(project: Path) -> None:
-    _, write, _, version = fences(PAGE, "python")
+async def test_what_it_shows_in_python(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Annotations count, as they do for who reads the page.
+    _, write, _, version = (
+        compile(one, PAGE, "exec", dont_inherit=True) for one in fences(PAGE, "python")
+    )
     names: dict[str, Any] = {"__name__": "page"}
     exec(write, names)
     outbox = names["outbox"] = RecordingOutbox(catalog=names["events"])
@@ -52,7 +54,9 @@ async def test_what_it_shows_in_python(project: Path) -> None:
     [found] = outbox.events
     assert (found.type, found.key) == ("order.created", ORDER["id"])
     billing = importlib.import_module("shop.billing")
-    assert PythonHandler("shop.billing:app", billing.app, timeout=1, threads=1).batch("x") == 1
+    async with RunningHandlers(billing.app) as handlers:
+        assert (await handlers.deliver("order.created", ORDER)).end == "ack"
+    assert capsys.readouterr().out == f"{ORDER['id']} {ORDER['total']}\n"
     exec(version, {**names, **vars(names["events"])})
 
 

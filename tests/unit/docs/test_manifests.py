@@ -11,6 +11,7 @@ import pydantic
 import pytest
 import yaml
 
+from outbox_operator.api.meta import API_VERSION
 from outbox_operator.api.v1alpha1.archive import ArchiveHandler
 from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec
@@ -59,9 +60,13 @@ def wrong(document: dict[str, Any]) -> list[str]:
     A specification without its object, what stands in one, or values of the chart.
     """
     kind = document.get("kind")
-    if kind is not None:
-        ours = str(document.get("apiVersion", "")).startswith("outbox.dev/")
-        return mistakes(SPECS[kind], document["spec"]) if ours else []
+    if kind is not None or "apiVersion" in document:
+        version = str(document.get("apiVersion", ""))
+        if not version.startswith("outbox.dev/") and kind not in SPECS:
+            return []  # somebody else's
+        if version != API_VERSION or kind not in SPECS:
+            return [f"no {kind} of {version}"]
+        return mistakes(SPECS[kind], document["spec"])
     spec = document.get("spec", document)
     if spec.keys() <= VALUES.keys() | {*FOREIGN}:
         return []
@@ -78,6 +83,9 @@ def test_what_a_page_shows_of_a_resource_is_known(page: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "{apiVersion: outbox.dev/v1alpha1, kind: EventStreams, spec: {}}",
+        "{apiVersion: outbox.dev/v1alpha1, kinds: EventStream, spec: {}}",
+        "{apiVersion: outbx.dev/v1alpha1, kind: EventStream, spec: {}}",
         "{apiVersion: outbox.dev/v1alpha1, kind: EventStream, spec: {nmae: A}}",
         "spec: {ordering: PerKeyy}",
         "consumers: [{name: a, hanlder: {}}]",

@@ -36,6 +36,19 @@ def verifier() -> Verifier:
     return found
 
 
+def test_the_library_takes_it_as_the_page_shows() -> None:
+    [code] = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+        if "standardwebhooks" in block
+    ]
+    secret = f"whsec_{base64.b64encode(KEY).decode()}"
+    names: dict[str, Any] = {"body": b"7", "headers": signature_headers("e", b"7", [KEY], now())}
+    exec(code.replace("whsec_…", secret), names)
+    with pytest.raises(WebhookVerificationError):
+        exec(code.replace("whsec_…", secret), {**names, "body": b"8"})
+
+
 def now() -> int:
     return int(time.time())
 
