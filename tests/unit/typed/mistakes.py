@@ -10,7 +10,16 @@ import psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.orm import Session
 
-from outbox_operator.client import Event, Inbox, Outbox, SyncInbox, SyncOutbox, event
+from outbox_operator.client import (
+    Event,
+    Inbox,
+    NatsLink,
+    Nudge,
+    Outbox,
+    SyncInbox,
+    SyncOutbox,
+    event,
+)  # fmt: skip
 from outbox_operator.consumer import (
     Answers,
     Call,
@@ -21,6 +30,7 @@ from outbox_operator.consumer import (
     Next,
     ReceivedEvent,
     Retry,
+    TableSink,
 )
 from outbox_operator.testing import RunningHandlers
 
@@ -134,6 +144,12 @@ async def statements(event: ReceivedEvent, context: Context) -> None:
     context.deliveries.increase()  # type: ignore[attr-defined]
 
 
+app.handler("row")(TableSink("t", {"id": "data.id"}))  # type: ignore[type-var]
+TableSink("t", ["id"])  # type: ignore[arg-type]
+TableSink("t", {"id": "data.id"}, keys=["id"])  # type: ignore[call-arg]
+app.include(a_flag)  # type: ignore[arg-type]
+Nudge(link="nats://nats:4222", namespace="shop", pipeline="orders")  # type: ignore[arg-type]
+Outbox(send=NatsLink("nats://nats:4222"))  # type: ignore[arg-type]
 Retry(give_up_on=ValueError())  # type: ignore[arg-type]
 Retry(backoff=5)  # type: ignore[arg-type]
 Consumer(a_flag, stream="S")  # type: ignore[arg-type]
