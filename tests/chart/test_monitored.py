@@ -16,6 +16,7 @@ from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.controller.metrics import OperatorMetrics
 from outbox_operator.plan.kubernetes.podsettings import PodSettings
 from outbox_operator.plan.kubernetes.workloads import consumer_objects, relay_objects
+from outbox_operator.plan.sources import Source
 from outbox_operator.plan.status import numbers
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.wire.config import ConsumerConfig, NatsConfig
@@ -89,8 +90,8 @@ def test_relays_and_consumers_are_found_by_their_labels_and_port(
             restarted_at=None, replicas=1, settings=PodSettings(),
         ),
         *consumer_objects(
-            consumer(handler={"http": {"url": "http://billing/"}}), stream_name="ORDERS",
-            nats=NatsConnection(url="nats://nats:4222"), dead_letter_prefix=None, image="i",
+            consumer(handler={"http": {"url": "http://billing/"}}),
+            Source(stream="ORDERS", nats=NatsConnection(url="nats://nats:4222")), image="i",
             secret_checksum="", logins="", restarted_at=None, replicas=1, settings=PodSettings(),
         ),
     ]  # fmt: skip

@@ -22,6 +22,7 @@ from outbox_operator.consumer.events import inbox_id, received
 from outbox_operator.consumer.handlers.http_request import binary_request, structured_request
 from outbox_operator.consumer.handlers.types import ReceivedEvent
 from outbox_operator.plan.kubernetes import runtime_config
+from outbox_operator.plan.sources import Source
 from outbox_operator.relay import settings as relay_settings
 from outbox_operator.relay.chain import Naming
 from outbox_operator.relay.message import Renderer, name_predecessor
@@ -178,7 +179,6 @@ def test_consumers_read_what_the_controller_writes(spec: dict[str, Any]) -> None
     }
     consumer = parse_consumer(body)
     assert consumer.spec.nats is not None
-    written = runtime_config.consumer_config(
-        consumer, stream_name="ORDERS", nats=consumer.spec.nats, dead_letter_prefix="dlq.ORDERS"
-    )
+    source = Source(stream="ORDERS", nats=consumer.spec.nats, dead_letter_prefix="dlq.ORDERS")
+    written = runtime_config.consumer_config(consumer, source)
     assert consumer_settings.parse(config.encode(written), where="test") == written

@@ -32,6 +32,8 @@ from outbox_operator.dev.table import (
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.jetstream.stream_config import dead_letter_name, dead_letter_prefix
 from outbox_operator.plan.names import durable_name
+from outbox_operator.plan.passes.source import any_source_in
+from outbox_operator.plan.sources import RedisSource
 from outbox_operator.telemetry.readable import clock
 from outbox_operator.wire.times import format_time
 
@@ -226,8 +228,11 @@ class Live:
         letters: Mapping[str, int],
     ) -> ConsumerNumbers | None:
         """None: its durable consumer is gone."""
-        source = self.resources.source_of(consumer).spec.name
-        found = await streams.consumer_info(source, durable_name(consumer))
+        source = any_source_in(consumer, self.resources.source_of(consumer))
+        if isinstance(source, RedisSource):
+            found = await setup.group_numbers(self._where.redis_url, consumer, source)
+        else:
+            found = await streams.consumer_info(source.stream, durable_name(consumer))
         if found is None:
             return None
         name = f"consumer-{consumer.meta.name}"
@@ -255,7 +260,16 @@ class Live:
         return handled.total if metrics is None else handled.said(counts.acknowledged(metrics))
 
     async def _letters(self, streams: JetStreamAdmin, consumer: Consumer) -> int:
-        spec = self.resources.source_of(consumer).spec
+        stream = self.resources.source_of(consumer)
+        spec = stream.spec
+        if spec.redis is not None:
+            # One key for all consumers: whose a letter is, it says itself.
+            alone = [
+                each
+                for each in self.resources.consumers
+                if self.resources.source_of(each) is stream
+            ] == [consumer]
+            return await setup.letters(self._where.redis_url, stream) if alone else 0
         if spec.deadLetter is None:
             return 0
         subject = f"{dead_letter_prefix(spec)}.{durable_name(consumer)}"

@@ -32,12 +32,12 @@ from outbox_operator.embedded.process import living, stop_orphan
 from outbox_operator.errors import ConflictError
 from outbox_operator.plan.archives import archive_of
 from outbox_operator.plan.jetstream.consumers import settles_itself
-from outbox_operator.plan.jetstream.stream_config import dead_letter_prefix
 from outbox_operator.plan.kubernetes.runtime_config import (
     archive_config,
     consumer_config,
     relay_config,
 )
+from outbox_operator.plan.passes.source import any_source_in, source_in
 from outbox_operator.wire.archive import ArchiveBackfill, ArchiveConfig, ArchiveDatabase
 from outbox_operator.wire.config import (
     ConsumerConfig,
@@ -115,15 +115,12 @@ def _relay(pipeline: Pipeline, resources: Resources, servers: Servers) -> Job:
 def _consumer(
     consumer: Consumer, resources: Resources, servers: Servers, endpoints: dict[str, str]
 ) -> Job:
-    stream = resources.source_of(consumer).spec
-    config = consumer_config(
-        consumer,
-        stream_name=stream.name,
-        nats=stream.jetstream,
-        dead_letter_prefix=dead_letter_prefix(stream) if stream.deadLetter else None,
-    )
+    source = any_source_in(consumer, resources.source_of(consumer))
+    config = consumer_config(consumer, source)
+    in_redis = config.redis is not None
     changes: dict[str, object] = {
-        "nats": NatsConfig(url=servers.nats_url),
+        "nats": None if in_redis else NatsConfig(url=servers.nats_url),
+        "redis": RedisConfig(url=servers.redis_url or "") if in_redis else None,
         "health_port": 0,
     }
     if config.inbox is not None:
@@ -142,8 +139,7 @@ def _consumer(
 def _archive(
     consumer: Consumer, archive: ArchiveHandler, resources: Resources, servers: Servers
 ) -> Job:
-    stream = resources.source_of(consumer).spec
-    config = archive_config(consumer, archive, stream_name=stream.name, nats=stream.jetstream)
+    config = archive_config(consumer, archive, source_in(consumer, resources.source_of(consumer)))
     url_file = str(servers.database_url_file)
     config = dataclasses.replace(
         config,

@@ -22,6 +22,7 @@ from outbox_operator.adapters.postgres.errors import errors
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.adapters.redis.admin import RedisAdmin
+from outbox_operator.adapters.redis.group_admin import GroupAdmin
 from outbox_operator.adapters.redis.login import RedisLogin
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.resource import Consumer, Pipeline, Stream
@@ -29,14 +30,16 @@ from outbox_operator.api.v1alpha1.redis import RedisConnection
 from outbox_operator.dev.manifest import Resources
 from outbox_operator.errors import NotSupportedError
 from outbox_operator.plan.archives import archive_of
+from outbox_operator.plan.jetstream.consumers import ObservedConsumer
 from outbox_operator.plan.jetstream.stream_config import dead_letter_name
 from outbox_operator.plan.names import durable_name
 from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.passes.archive_tables import desired_archive
 from outbox_operator.plan.passes.durable import DurableObserved, plan_durable
+from outbox_operator.plan.passes.redis_group import GroupObserved, plan_group
 from outbox_operator.plan.passes.redis_stream import RedisObserved, plan_redis_stream
 from outbox_operator.plan.passes.result import PassPlan
-from outbox_operator.plan.passes.source import source_in
+from outbox_operator.plan.passes.source import any_source_in, source_in
 from outbox_operator.plan.passes.stream import StreamObserved, plan_stream
 from outbox_operator.plan.postgres.archive_migrations import plan_archive
 from outbox_operator.plan.postgres.migrations import (
@@ -45,7 +48,8 @@ from outbox_operator.plan.postgres.migrations import (
     plan_inbox,
     plan_migrations,
 )
-from outbox_operator.plan.redis.keys import keys_of
+from outbox_operator.plan.redis.keys import keys_of, letters_key
+from outbox_operator.plan.sources import RedisSource
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.steps import Applied
 from outbox_operator.wire.tables import quoted
@@ -122,7 +126,13 @@ async def set_up_streams(resources: Resources, url: str, redis_url: str | None =
             if stream.spec.redis is None:
                 await _stream(streams, stream)
         for consumer in resources.consumers:
-            await _durable(streams, resources.source_of(consumer), consumer)
+            stream = resources.source_of(consumer)
+            source = any_source_in(consumer, stream)
+            if isinstance(source, RedisSource):
+                async with redis(redis_url or "") as admin:
+                    await _group(admin, consumer, source)
+            else:
+                await _durable(streams, stream, consumer)
 
 
 async def migrate(admin: PostgresAdmin, pipeline: Pipeline) -> None:
@@ -198,6 +208,14 @@ async def _redis_stream(url: str | None, stream: Stream, declared: RedisConnecti
         _check(plan, await execute(plan.steps, create=admin.claim, patch=admin.claim))
 
 
+async def _group(admin: RedisAdmin, consumer: Consumer, source: RedisSource) -> None:
+    groups, name = GroupAdmin(admin), durable_name(consumer)
+    found = tuple([await groups.group(key, name) for key in source.keys])
+    observed = GroupObserved(groups=found, living=frozenset({consumer.meta.uid}))
+    plan = plan_group(consumer, source, observed)
+    _check(plan, await execute(plan.steps, create=groups.make, patch=groups.make))
+
+
 async def _durable(admin: JetStreamAdmin, stream: Stream, consumer: Consumer) -> None:
     name = stream.spec.name
     observed = DurableObserved(
@@ -231,6 +249,31 @@ async def stored(stream: Stream, streams: JetStreamAdmin, redis_url: str | None)
         return 0 if found is None else found.messages
     async with redis(redis_url or "") as admin:
         return sum([(await admin.key(name)).entries for name in keys_of(stream.spec)])
+
+
+async def letters(redis_url: str | None, stream: Stream) -> int:
+    """Dead letters of all consumers of a stream in Redis. Raises OutboxError."""
+    async with redis(redis_url or "") as admin:
+        return await admin.letters(letters_key(stream.spec.name))
+
+
+async def group_numbers(
+    redis_url: str | None, consumer: Consumer, source: RedisSource
+) -> ObservedConsumer | None:
+    """How far a consumer in Redis is; None: its group is gone. Raises OutboxError."""
+    name = durable_name(consumer)
+    async with redis(redis_url or "") as admin:
+        groups = GroupAdmin(admin)
+        found = [(await groups.group(key, name)).found for key in source.keys]
+    facts = [each for each in found if each is not None]
+    if len(facts) < len(found):
+        return None
+    return ObservedConsumer(
+        name=name,
+        stream=source.stream,
+        pending=sum(each.lag or 0 for each in facts),
+        ack_pending=sum(each.pending for each in facts),
+    )
 
 
 async def remove_streams(resources: Resources, url: str) -> None:

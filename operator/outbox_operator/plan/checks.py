@@ -21,11 +21,12 @@ from outbox_operator.api.v1alpha1.pipeline import (
 )
 from outbox_operator.api.v1alpha1.redis import first_without_meaning
 from outbox_operator.api.v1alpha1.stream import StreamConfig
-from outbox_operator.errors import NotSupportedError, SpecError
+from outbox_operator.errors import SpecError
 from outbox_operator.plan.archives import check_archive
 from outbox_operator.plan.jetstream.consumers import handled_by_runtime, is_ordered
 from outbox_operator.plan.kubernetes.children import filter_subjects
 from outbox_operator.plan.kubernetes.lanes import lane_name, lanes
+from outbox_operator.plan.redis.readers import check_consumer_in_redis
 from outbox_operator.wire import subjects
 from outbox_operator.wire.subjects import SubjectTemplate
 
@@ -67,12 +68,13 @@ def check_pipeline(spec: OutboxPipelineSpec) -> None:
     for consumer in spec.consumers:
         _check_lanes(spec, consumer, template)
         _check_consumer(consumer, f"spec.consumers[{consumer.name}]")
-        filter_subjects(template, consumer)
+        if spec.redis is None:
+            filter_subjects(template, consumer)
     all_ = lanes(spec)
     _refuse_twice((lane.consumer.name for lane in all_), "spec.consumers", "name")
     durables = (lane.consumer.durableName for lane in all_)
     _refuse_twice((name for name in durables if name), "spec.consumers", "durableName")
-    for lane in all_:
+    for lane in all_ if spec.redis is None else ():
         path = f"spec.consumers[{lane.consumer.name}]"
         filters = filter_subjects(template, lane.consumer, lane.shards)
         if len(filters) > _MOST_FILTERS:
@@ -89,11 +91,11 @@ def check_consumer(spec: EventConsumerSpec) -> None:
 
 def _check_redis(spec: OutboxPipelineSpec) -> None:
     """What the resource definition refuses too, for manifests that no API server sees."""
-    if spec.consumers:
-        raise NotSupportedError(
-            "spec.consumers: consumers of a pipeline with redis do not exist yet: leave them out, "
-            "and read the key with a consumer group (docs/how-to/publish-to-redis-streams.md)"
-        )
+    for consumer in spec.consumers:
+        path = f"spec.consumers[{consumer.name}]"
+        check_consumer_in_redis(consumer, path)
+        if consumer.lanes != 1:
+            raise SpecError(f"{path}.lanes: wanted 1 with redis, found {consumer.lanes}")
     if spec.stream.name is None:
         raise SpecError("spec.stream.name is missing: the key that events go to")
     problem = first_without_meaning(spec.stream, left_out=SUBJECTS)

@@ -303,3 +303,73 @@ def test_a_stream_stays_where_it_was_made(world: World, redis_server: RedisServe
     body["spec"]["stream"]["name"] = key_of(world)
     answer = world.kubectl.run("replace", "-f", "-", stdin=json.dumps(body))
     assert "fixed at creation" in answer.err
+
+
+def test_consumers_have_a_group_that_heals_and_goes_with_them(
+    world: World, redis_server: RedisServer, client: Any, tmp_path: Path
+) -> None:
+    http = {"http": {"url": "http://127.0.0.1:9/"}}
+    consumers = [{"name": "billing", "handler": http, "filterEventTypes": ["user.*"]}]
+    rules = world.refused(
+        in_redis(world, redis_server, consumers=[{**consumers[0], "replayPolicy": "Original"}])[2]
+    )
+    assert "consumers of a pipeline with redis: leave out ackPolicy" in rules
+    rules = world.refused(
+        in_redis(
+            world, redis_server, consumers=[{"name": "a", "ordering": "PerKey", "replicas": 2}]
+        )[2]
+    )
+    assert "as long as one pod reads" in rules
+    spec: dict[str, Any] = {"consumers": consumers, "deletionPolicy": "Delete"}
+    world.apply(*in_redis(world, redis_server, **spec))
+    consumer, key = ("EventConsumer", "orders-billing"), key_of(world)
+    world.wait_condition(*consumer, "ConsumerReady", "True")
+    world.wait_condition(*consumer, "RedisReachable", "True")
+    (group,) = client.xinfo_groups(key)
+    assert group["name"] == "orders-billing"
+    mark = json.loads(client.hget(f"{{{key}}}:outbox", "group:orders-billing"))
+    assert mark["key"] == f"EventConsumer/{world.namespace}/orders-billing"
+    found = world.get("ConfigMap", "orders-billing-consumer")
+    assert found is not None
+    (text,) = found["data"].values()
+    config = json.loads(text)
+    assert (config["event_types"], config["dead_letter_subject"]) == (["user.*"], f"{key}.dlq")
+    assert "nats" not in config
+
+    for number in range(1, 11):
+        fields = {"Ce-Time": "2026-01-01T00:00:00Z", "Ce-Type": "user.created"}
+        client.xadd(key, fields, id=f"{number}-0")
+    client.xreadgroup("orders-billing", "one", {key: ">"}, count=6)
+    client.xack(key, "orders-billing", *[f"{number}-0" for number in range(1, 5)])
+
+    def state() -> dict[str, Any]:
+        return dict(((world.get(*consumer) or {}).get("status") or {}).get("consumer") or {})
+
+    world.look_again("evc", "orders-billing")
+    world.wait(lambda: state().get("ackPending") == 2, "two are pending", detail=world.log)
+    assert (state()["pending"], state()["keys"][0]["name"]) == (4, key)
+    assert state()["oldestUnreadSeconds"] > 3600
+    # Deleted by hand: what was not acknowledged comes again, and nothing else.
+    client.xgroup_destroy(key, "orders-billing")
+    world.look_again("evc", "orders-billing")
+    world.wait_event("orders-billing", "DriftCorrected", "has been created again behind 4-")
+    ((_, entries),) = client.xreadgroup("orders-billing", "one", {key: ">"})
+    assert [each for each, _ in entries] == [f"{number}-0" for number in range(5, 11)]
+    # The key deleted: both are made anew.
+    client.delete(key)
+    world.look_again("evs", "orders")
+    world.wait(lambda: client.exists(key) == 1, "the key is there again")
+    world.look_again("evc", "orders-billing")
+    world.wait_event("orders-billing", "DriftCorrected", "went with its key")
+    world.wait_condition(*consumer, "ConsumerReady", "True")
+    # Somebody else's group is not taken unasked.
+    client.xgroup_create(key, "theirs", id="$")
+    other = {"streamRef": {"name": "orders"}, "durableName": "theirs"}
+    world.apply(world.resource("EventConsumer", "theirs", other))
+    world.wait_condition("EventConsumer", "theirs", "ConsumerReady", "False", "ConsumerExists")
+    client.xadd(f"{key}.dlq", {"a": "letter"})
+    world.kubectl("delete", "obp", "orders", "-n", world.namespace, "--wait=false")
+    world.wait_gone(*PIPELINE)
+    world.wait_gone(*consumer)
+    world.wait_gone(*STREAM)
+    assert not client.exists(key, f"{{{key}}}:outbox", f"{key}.dlq")

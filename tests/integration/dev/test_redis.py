@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
+import yaml
 from redis import Redis
 
 from support.devrun import ROOT, Dev, outbox
@@ -36,3 +37,41 @@ def test_an_event_appears_in_the_key_and_is_there_after_a_restart(dev: Dev) -> N
     dev.start(manifest=MANIFEST)
     dev.says(r"(?m)^identity +0 +- +1 .* 1 +0$")
     assert (dev.data / "redis-url").read_text() == url
+
+
+HANDLERS = """
+from outbox_operator.consumer import DeadLetter, Handlers
+
+app = Handlers()
+
+@app.handler("user.*")
+async def note(event, context):
+    with open("noted", "a") as file:
+        file.write(f"{event.key} {event.type}\\n")
+    return DeadLetter("nobody wants it") if event.type == "user.bad" else None
+"""
+
+
+def test_a_consumer_handles_what_appears(dev: Dev) -> None:
+    documents = list(yaml.safe_load_all(MANIFEST.read_text()))
+    documents[0]["spec"]["consumers"] = [
+        {"name": "billing", "handler": {"python": {"module": "handlers:app", "image": "x"}}}
+    ]
+    manifest = dev.folder / "pipeline.yaml"
+    manifest.write_text(yaml.safe_dump_all(documents))
+    (dev.folder / "handlers.py").write_text(HANDLERS)
+    dev.start(manifest=manifest)
+    dev.says(r"redis +redis://127\.0\.0\.1:\d+")
+    for kind in ("created", "bad"):
+        emit = [*outbox("dev"), "emit", "identity", f"user.{kind}", "{}", "--key", "1"]
+        subprocess.run(emit, cwd=dev.folder, check=True, capture_output=True, timeout=60)
+    dev.says(r"(?m)^identity-billing +0 +0 .* 1 +1\b")
+    assert (dev.folder / "noted").read_text().splitlines() == ["1 user.created", "1 user.bad"]
+    url = (dev.data / "redis-url").read_text()
+    with Redis.from_url(url, decode_responses=True) as client:
+        ((_, letter),) = client.xrange("identity.user.v1.dlq")
+        assert letter is not None
+        assert letter["Outbox-Dead-Letter-Reason"] == "Refused"
+        (group,) = client.xinfo_groups("identity.user.v1")
+        assert (group["name"], group["pending"]) == ("identity-billing", 0)
+    assert dev.end() == 0

@@ -44,9 +44,9 @@ async def test_who_was_faster_has_it_and_entries_stay(
         assert (taken.created, taken.entries, taken.last_id) == (first.created, 1, 7)
         assert taken.mark is not None
         assert taken.mark.uid == "u2"
-        assert not await admin.drop(key, "u1")
+        assert not await admin.drop(key, "u1", f"{key}.dlq")
         assert await client.exists(key) == 1
-        assert await admin.drop(key, "u2")
+        assert await admin.drop(key, "u2", f"{key}.dlq")
         assert await client.exists(key, f"{{{key}}}:outbox") == 0
 
 

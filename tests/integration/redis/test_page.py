@@ -83,7 +83,7 @@ async def _life(login: RedisLogin) -> None:
         found = await admin.key(KEY)
         assert (found.entries, found.first_id, found.last_id) == (5, 4, 8)
         assert found.bytes
-        assert await admin.drop(KEY, "u1")
+        assert await admin.drop(KEY, "u1", f"{KEY}.dlq")
     finally:
         await admin.close()
         await sink.close()

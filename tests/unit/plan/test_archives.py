@@ -12,6 +12,7 @@ from outbox_operator.plan.checks import check_consumer
 from outbox_operator.plan.jetstream.consumers import settles_itself
 from outbox_operator.plan.kubernetes.runtime_config import archive_config
 from outbox_operator.plan.kubernetes.workloads import consumer_login_refs, consumer_secret_refs
+from outbox_operator.plan.sources import Source
 from support.resources import consumer, pipeline
 
 ARCHIVE: dict[str, Any] = {
@@ -38,7 +39,7 @@ def test_what_the_pods_are_told_and_may() -> None:
     archive = archive_of(resource.spec)
     assert archive is not None
     nats = pipeline().spec.jetstream
-    config = archive_config(resource, archive, stream_name="ORDERS", nats=nats)
+    config = archive_config(resource, archive, Source(stream="ORDERS", nats=nats))
     assert [(one.name, one.keep_seconds) for one in config.rules.retention] == [
         ("orders", 400 * 86400.0),
         ("default", 90 * 86400.0),

@@ -16,7 +16,7 @@ from typing import Any, Final
 from outbox_operator.adapters.redis.connection import Wire
 from outbox_operator.adapters.redis.entries import LARGEST_NUMBER, companion, parse_id
 from outbox_operator.adapters.redis.login import RedisLogin
-from outbox_operator.adapters.redis.scripts import CLAIM, DROP, LOOK, TRIM
+from outbox_operator.adapters.redis.scripts import CLAIM, DROP, LOOK, TRIM, Script
 from outbox_operator.errors import ConflictError, OutboxError, RedisError
 from outbox_operator.plan.redis.observed import ObservedGroup, ObservedKey, ObservedServer
 from outbox_operator.plan.state import Owner
@@ -85,7 +85,7 @@ class RedisAdmin:
             OutboxError: It is away, or the user may not ask (INFO).
         """
         text: bytes = await self._wire.ask("ask what the server is", "INFO")
-        with self._understood("what the server is"):
+        with self.understood("what the server is"):
             lines = _fields(text)
         version = lines.get("valkey_version") or lines.get("redis_version", "")
         compatible = lines.get("redis_version", "")
@@ -115,7 +115,7 @@ class RedisAdmin:
                 raise
             self._tells_fsync = False
             return ""
-        with self._understood("appendfsync"):
+        with self.understood("appendfsync"):
             return found[1].decode("utf-8", "replace")[:20] if len(found) == 2 else ""
 
     async def key(self, name: str) -> ObservedKey:
@@ -127,7 +127,7 @@ class RedisAdmin:
         found = await self._wire.run(
             f"look at key {name}", LOOK, [name, companion(name)], _MOST_GROUPS, _MOST_TEXT
         )
-        with self._understood(f"key {name}"):
+        with self.understood(f"key {name}"):
             return _key(name, found)
 
     async def claim(self, wanted: Mapping[str, Any]) -> ObservedKey:
@@ -143,7 +143,7 @@ class RedisAdmin:
             datetime.now(UTC).isoformat(), str(wanted["replaces"]), str(wanted["uid"]),
             str(wanted["name"]), str(wanted["cluster"]),
         )  # fmt: skip
-        with self._understood(f"key {name}"):
+        with self.understood(f"key {name}"):
             what, found, where = (text.decode("utf-8", "replace") for text in answer)
         if what == "TYPE":
             raise ConflictError(
@@ -171,18 +171,31 @@ class RedisAdmin:
         answer = await self._wire.run(
             f"trim key {name}", TRIM, [name, companion(name)], uid, most, _TRIMMED_AT_ONCE
         )
-        with self._understood(f"key {name}"):
+        with self.understood(f"key {name}"):
             what, count, group = answer
             kept = group.decode("utf-8", "replace")[:_MOST_TEXT] if what == b"KEPT" else None
             return Trimmed(int(count), kept, more=what == b"MORE")
 
-    async def drop(self, name: str, uid: str) -> bool:
-        """Delete a key with its companion, if it has a mark. Whether it had."""
-        keys = [name, companion(name)]
+    async def letters(self, name: str) -> int:
+        """How many dead letters there are at a key.
+
+        Raises:
+            OutboxError: The server is away, or refuses.
+        """
+        return int(await self._wire.ask(f"count key {name}", "XLEN", name))
+
+    async def drop(self, name: str, uid: str, letters: str) -> bool:
+        """Delete a key with its companion and dead letters, if it has a mark. Whether it had."""
+        keys = [name, companion(name), letters]
         return bool(await self._wire.run(f"delete key {name}", DROP, keys, uid))
 
+    async def run(self, doing: str, script: Script, keys: list[str], *texts: str | int) -> Any:
+        """Run a script. Raises OutboxError."""
+        return await self._wire.run(doing, script, keys, *texts)
+
     @contextlib.contextmanager
-    def _understood(self, what: str) -> Any:
+    def understood(self, what: str) -> Any:
+        """Within it, an answer that makes no sense is an error of the server. Raises RedisError."""
         try:
             yield
         except (ValueError, TypeError, AttributeError, IndexError) as error:

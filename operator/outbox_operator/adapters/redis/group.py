@@ -21,8 +21,9 @@ from typing import Any, Final
 from redis.exceptions import ResponseError
 
 from outbox_operator.adapters.redis.connection import ANSWER_SECONDS
-from outbox_operator.adapters.redis.entries import DATA_FIELD, event_type
+from outbox_operator.adapters.redis.entries import DATA_FIELD
 from outbox_operator.adapters.redis.errors import said
+from outbox_operator.adapters.redis.event_types import EventTypes
 from outbox_operator.adapters.redis.group_answers import GroupAnswers
 from outbox_operator.adapters.redis.group_entry import Entry
 from outbox_operator.adapters.redis.group_link import GroupLink
@@ -33,7 +34,7 @@ from outbox_operator.errors import OutboxError, RedisError
 from outbox_operator.reasons import Reason
 from outbox_operator.telemetry.readiness import ServerState
 from outbox_operator.wire.durable import Durable
-from outbox_operator.wire.headers import MSG_ID, encode_value
+from outbox_operator.wire.headers import MSG_ID
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,8 @@ class RedisGroup:
         stream: Name of the stream.
         keys: Of its shards.
         group: The group, which exists on each.
-        event_types: Types of events to deliver; others are acknowledged at once. Empty: all.
+        event_types: Types of events to deliver, with wildcards as in subjects; others are
+            acknowledged at once. Empty: all.
         ack_wait: Seconds after which others are given what nobody speaks of.
         state: Kept up to date while there is a connection.
         on_delivery: Called for each entry.
@@ -106,7 +108,7 @@ class RedisGroup:
         self._name = name
         self._keys = list(keys)
         self._group = group
-        self._types = frozenset(encode_value(each).encode() for each in event_types)
+        self._types = EventTypes(event_types)
         self._ack_wait = ack_wait
         self._state = state
         self._on_delivery = on_delivery
@@ -300,7 +302,7 @@ class RedisGroup:
             self._answers.forget(entry.sequence)
             if self._answers.acknowledged(entry.sequence):
                 continue
-            if self._types and event_type(texts) not in self._types:
+            if not self._types.wants(texts):
                 self._answers.ack(entry)
                 continue
             self.requested = max(0, self.requested - 1)

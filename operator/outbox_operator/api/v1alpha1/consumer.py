@@ -263,6 +263,12 @@ class EventConsumerSpec(ConsumerConfigSpec):
     filterSubjects: list[Subject] = Field(
         default_factory=list, max_length=256, description="Only these subjects; empty: all."
     )
+    filterEventTypes: list[str] = Field(
+        default_factory=list,
+        max_length=256,
+        description="Where the stream is in Redis: only these event types (wildcards as in "
+        "order.*, order.>), the others are acknowledged at once; empty: all.",
+    )
     deadLetter: DeadLetterTarget | None = Field(
         default=None,
         description="Where dead letters go; default: the dead-letter stream of the EventStream.",
@@ -316,9 +322,23 @@ class DurableState(ApiModel):
         default=None, description="Dead letters of this consumer; absent: not known."
     )
     adopted: bool = Field(default=False, description="Whether it existed before.")
+    keys: list[GroupKey] = Field(
+        default_factory=list, max_length=256, description="In Redis: the group, of each key."
+    )
     driftCorrectedCount: int = Field(default=0, description="How often drift was undone.")
     lastDriftTime: str | None = Field(default=None, description="When that last happened.")
     lastDrift: str | None = Field(default=None, description="What had changed then.")
+
+
+class GroupKey(ApiModel):
+    """A consumer group of one key in Redis, as it was seen last."""
+
+    name: str = Field(description="The key.")
+    created: str | None = Field(default=None, description="When the key was made.")
+    done: str = Field(
+        description="All entries up to this id are acknowledged: should the group be deleted, it "
+        "is made again behind it."
+    )
 
 
 class EventConsumerStatus(StatusBase):
@@ -353,3 +373,4 @@ class EventConsumerStatus(StatusBase):
 
 
 EventConsumerSpec.model_rebuild()
+EventConsumerStatus.model_rebuild()

@@ -30,6 +30,7 @@ from outbox_operator.api.v1alpha1.common import (
 from outbox_operator.api.v1alpha1.consumer import CONSUMER_RULES, ConsumerConfigSpec, StreamRef
 from outbox_operator.api.v1alpha1.outbox_database import Database
 from outbox_operator.api.v1alpha1.redis import EXACTLY_ONE, RedisConnection, redis_rules
+from outbox_operator.api.v1alpha1.redis_readers import reader_rules
 from outbox_operator.api.v1alpha1.stream import (
     OUTBOX_RULES,
     STREAM_RULES,
@@ -214,11 +215,7 @@ class OutboxPipelineSpec(ApiModel):
             "!has(self.redis) || !has(self.stream.ref)",
             "with redis, stream.ref is not possible: a key has one publisher; give it a name",
         ),
-        cel(
-            "!has(self.redis) || self.consumers.size() == 0",
-            "consumers of a pipeline with redis do not exist yet: leave them out, and read the key "
-            "with a consumer group (docs/how-to/publish-to-redis-streams.md)",
-        ),
+        *reader_rules(PipelineConsumer),
         cel(
             "!has(self.stream.subject) || self.outbox.shards == 1 || "
             "self.outbox.ordering == 'None' || "

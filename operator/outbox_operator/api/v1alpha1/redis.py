@@ -73,6 +73,9 @@ class RedisState(ApiModel):
     groups: list[RedisGroup] = Field(
         default_factory=list, description="Who reads; no more than 50 are shown."
     )
+    deadLetters: int = Field(
+        default=0, description="Dead letters of all consumers, in the key <name>.dlq."
+    )
     keptForGroup: str | None = Field(
         default=None,
         description="The group because of whose unacknowledged entries there are more than "
@@ -106,8 +109,8 @@ _WHY: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
         ("duplicateWindow",),
     ),
     (
-        "no consumer of ours reads Redis yet, so nothing would go there; events that cannot be "
-        "published are in the table dead_letters",
+        "consumers put dead letters into the key <name>.dlq; events that cannot be published are "
+        "in the table dead_letters",
         ("deadLetter",),
     ),
     (
@@ -139,7 +142,7 @@ def redis_rules(
     found = [
         cel(
             "!has(self.redis) || ("
-            + " && ".join(_is_default(stream, where, name) for name in names)
+            + " && ".join(is_default(stream, where, name) for name in names)
             + ")",
             f"with redis, leave out {', '.join(prefix + name for name in names)}: {why}",
         )
@@ -184,7 +187,7 @@ def first_without_meaning(stream: BaseModel, *, left_out: tuple[str, ...] = ()) 
     return None
 
 
-def _is_default(stream: type[BaseModel], where: str, name: str) -> str:
+def is_default(stream: type[BaseModel], where: str, name: str) -> str:
     """CEL for a field that is left out, or has the default that an API server fills in."""
     default: Any = stream.model_fields[name].get_default(call_default_factory=True)
     field = f"{where}.{name}"

@@ -33,12 +33,13 @@ from outbox_operator.plan import names
 from outbox_operator.plan.archives import archive_of
 from outbox_operator.plan.kubernetes import secret_files
 from outbox_operator.plan.kubernetes.runtime_config import archive_config
+from outbox_operator.plan.sources import Source
 from outbox_operator.wire.archive import ArchiveSealing
 from outbox_operator.wire.config import encode
 
 _MOST_BYTES: Final = 1024 * 1024
 _MOST_KEY_BYTES: Final = 64 * 1024
-_NOBODY: Final = "nats://127.0.0.1:4222"
+_NOBODY: Final = Source(stream="", nats=NatsConnection(url="nats://127.0.0.1:4222"))
 """Verifying asks no stream."""
 
 
@@ -122,7 +123,7 @@ def with_login(consumer: Consumer, archive: ArchiveHandler, secret: str | None) 
         login["connectionSecretRef"] = archive.migrationSecretRef
         login["tls"] = archive.migrationTls or archive.tls
     changed = archive.model_copy(update=login)
-    config = archive_config(consumer, changed, stream_name="", nats=NatsConnection(url=_NOBODY))
+    config = archive_config(consumer, changed, _NOBODY)
     if archive.sealing is not None:
         sealing = ArchiveSealing(every_seconds=seconds(archive.sealing.every))
         config = dataclasses.replace(config, sealing=sealing)

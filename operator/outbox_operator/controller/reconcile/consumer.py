@@ -15,17 +15,18 @@ from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
 from outbox_operator.controller.reconcile.base import BaseReconciler
 from outbox_operator.controller.reconcile.cache import LastResult
 from outbox_operator.controller.reconcile.consumer_durable import Durables
+from outbox_operator.controller.reconcile.consumer_group import delete_groups, group_pass
 from outbox_operator.controller.reconcile.consumer_tables import ensure_tables
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.jetstream import connect
 from outbox_operator.controller.reconcile.postgres import Logins
 from outbox_operator.controller.reconcile.resting import Kin, Outside
 from outbox_operator.controller.reconcile.scaling import Scaling
-from outbox_operator.controller.reconcile.secrets import secret_names
+from outbox_operator.controller.reconcile.secrets import redis_secret_names, secret_names
 from outbox_operator.controller.reconcile.votes import votes_on
 from outbox_operator.controller.reconcile.workloads import Beside, Workloads
 from outbox_operator.controller.runtime.reconciler import ObjectKey
-from outbox_operator.errors import NotSupportedError, OutboxError
+from outbox_operator.errors import OutboxError
 from outbox_operator.plan.archives import api_of
 from outbox_operator.plan.checks import check_consumer
 from outbox_operator.plan.kubernetes.archive_api import api_objects, api_secret_refs
@@ -54,8 +55,9 @@ from outbox_operator.plan.passes.durable import (
 )
 from outbox_operator.plan.passes.inbox import InboxResult
 from outbox_operator.plan.passes.result import PassResult
-from outbox_operator.plan.passes.source import Source, StreamNotFoundError, resolve
+from outbox_operator.plan.passes.source import StreamNotFoundError, resolve_any
 from outbox_operator.plan.scaling.result import Scaled
+from outbox_operator.plan.sources import AnySource, RedisSource
 from outbox_operator.plan.status.conditions import Part, failed
 from outbox_operator.plan.status.workload import (
     WorkloadResult,
@@ -99,7 +101,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
     def __init__(self, context: Context, workloads: Workloads) -> None:
         super().__init__(context)
         self._workloads = workloads
-        self._sources: dict[str, Source] = {}
+        self._sources: dict[str, AnySource] = {}
         self._durables = Durables(context)
         self._logins: LastResult[str] = LastResult()
         self._tried: dict[str, Logins] = {}
@@ -112,7 +114,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
 
     def condition_types(self, resource: Consumer) -> Sequence[ConditionType]:
         """The parts of an EventConsumer, which depend on what it declares."""
-        return condition_types(resource.spec)
+        return condition_types(resource.spec, in_redis=self._in_redis(resource))
 
     def interval_seconds(self, resource: Consumer) -> float:
         """Shorter with pods: a rotated Secret must roll them soon, and is read at a pass.
@@ -145,7 +147,11 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         # Before anything is looked at: pods are rolled to nothing newer than what was seen.
         digest, kin = await self._digest(resource, source), self._kin(resource)
         secrets = await self._secrets(resource, source)
-        durable, seen = await self._durables.ensure(resource, source, votes)
+        seen = None
+        if isinstance(source, RedisSource):
+            durable = await group_pass(self.context, resource, source)
+        else:
+            durable, seen = await self._durables.ensure(resource, source, votes)
         waiting = unacknowledged(resource, durable)
         inbox = await ensure_tables(self.context, resource, self._tried, waiting, votes)
         earlier = (*durable.parts, *inbox.parts)
@@ -196,7 +202,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         task = self._durables.resetting(resource)
         return None if task is None else f"task {task} resets it"
 
-    async def _digest(self, resource: Consumer, source: Source) -> str | None:
+    async def _digest(self, resource: Consumer, source: AnySource) -> str | None:
         """Of the Secrets that the pass reads; None: they cannot be read."""
         names = _secret_names(resource, source)
         try:
@@ -211,22 +217,22 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         body = self.context.objects.get(key)
         return {} if body is None else {key: Kin(body)}
 
-    async def _secrets(self, resource: Consumer, source: Source) -> _Secrets | OutboxError:
+    async def _secrets(self, resource: Consumer, source: AnySource) -> _Secrets | OutboxError:
         """What pods would be made with; or why nobody knows."""
-        namespace, spec, nats = resource.meta.namespace, resource.spec, source.nats
+        namespace, spec, broker = resource.meta.namespace, resource.spec, source.broker
         checksum = self.context.secrets.checksum
         if spec.handler is None:
             return _Secrets(checksum="", logins="")
         try:
-            mounted = await checksum(namespace, consumer_secret_refs(spec, nats))
-            of_logins = await checksum(namespace, consumer_login_refs(spec, nats))
+            mounted = await checksum(namespace, consumer_secret_refs(spec, broker))
+            of_logins = await checksum(namespace, consumer_login_refs(spec, broker))
             of_api = await checksum(namespace, api_secret_refs(spec))
         except OutboxError as error:
             return error
         logins = self._logins.get(
             resource.meta.uid,
-            (resource.meta.generation, nats, of_logins),
-            lambda: consumer_logins(resource, nats, of_logins),
+            (resource.meta.generation, broker, of_logins),
+            lambda: consumer_logins(resource, broker, of_logins),
         )
         return _Secrets(checksum=mounted, logins=logins, api=of_api)
 
@@ -241,15 +247,24 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         changed = self._workloads.logins_changed(owner, name, secrets.logins)
         return keeps_pods(durable, inbox, changed=changed)
 
-    def _resolve(self, resource: Consumer) -> Source:
+    def _resolve(self, resource: Consumer) -> AnySource:
+        return resolve_any(resource, self._stream(resource))
+
+    def _stream(self, resource: Consumer) -> Mapping[str, Any] | None:
+        """The EventStream that it names, if that exists."""
         ref = resource.spec.streamRef
-        key = ObjectKey(meta.STREAM, resource.meta.namespace, ref.name if ref else "")
-        return resolve(resource, self.context.objects.get(key))
+        return self.context.objects.get(
+            ObjectKey(meta.STREAM, resource.meta.namespace, ref.name if ref else "")
+        )
+
+    def _in_redis(self, resource: Consumer) -> bool:
+        body = self._stream(resource)
+        return body is not None and bool(body["spec"].get("redis"))
 
     async def _workload(
         self,
         resource: Consumer,
-        source: Source,
+        source: AnySource,
         secrets: _Secrets,
         earlier: Sequence[Part],
         scaled: Scaled | None,
@@ -265,9 +280,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
         try:
             manifests = consumer_objects(
                 resource,
-                stream_name=source.stream,
-                nats=source.nats,
-                dead_letter_prefix=source.dead_letter_prefix,
+                source,
                 image=self.context.settings.image,
                 secret_checksum=secrets.checksum,
                 logins=secrets.logins,
@@ -324,8 +337,9 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
                 await self._left_behind(resource)
                 return
             source = remembered
-        except NotSupportedError:
-            return  # a stream in Redis: there is no durable consumer
+        if isinstance(source, RedisSource):
+            await delete_groups(self.context, resource, source)
+            return
         admin = await connect(self.context, resource.meta, source.nats)
         observed = await admin.consumer_info(source.stream, durable_name(resource))
         if observed is not None and observed.owner_uid == resource.meta.uid:
@@ -365,8 +379,13 @@ def _api_beside(consumer: Consumer) -> Beside | None:
     )
 
 
-def _secret_names(consumer: Consumer, source: Source) -> frozenset[str]:
+def _secret_names(consumer: Consumer, source: AnySource) -> frozenset[str]:
     """Secrets that a pass reads, unless there is an inbox."""
-    mounted = {name for name, _ in consumer_secret_refs(consumer.spec, source.nats)}
+    mounted = {name for name, _ in consumer_secret_refs(consumer.spec, source.broker)}
     of_api = {name for name, _ in api_secret_refs(consumer.spec)}
-    return frozenset(mounted | of_api | secret_names(source.nats))
+    of_broker = (
+        redis_secret_names(source.redis)
+        if isinstance(source, RedisSource)
+        else secret_names(source.nats)
+    )
+    return frozenset(mounted | of_api | of_broker)

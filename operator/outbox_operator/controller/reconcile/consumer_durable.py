@@ -34,8 +34,8 @@ from outbox_operator.plan.passes.durable import (
     durable_result,
     plan_durable,
 )
-from outbox_operator.plan.passes.source import Source
 from outbox_operator.plan.passes.stream_moving import NOTHING_KNOWN, Left, durable_elsewhere
+from outbox_operator.plan.sources import Source
 from outbox_operator.plan.standing import standing_still_for
 from outbox_operator.plan.steps import Applied, Change
 

@@ -13,7 +13,7 @@ from outbox_operator.api.resource import Consumer
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.jetstream.streams import ObservedStream
 from outbox_operator.plan.names import durable_name
-from outbox_operator.plan.passes.source import Source
+from outbox_operator.plan.sources import Source
 
 
 @dataclass(frozen=True, slots=True)

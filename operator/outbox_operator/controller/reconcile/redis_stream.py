@@ -27,7 +27,7 @@ from outbox_operator.plan.passes.redis_stream import (
     redis_stream_result,
 )
 from outbox_operator.plan.passes.result import PassResult
-from outbox_operator.plan.redis.keys import keys_of
+from outbox_operator.plan.redis.keys import keys_of, letters_key
 from outbox_operator.plan.redis.observed import ObservedKey
 from outbox_operator.plan.steps import Applied, Change
 
@@ -87,6 +87,7 @@ async def _gather(
         return admin, RedisObserved(
             server=await admin.server(),
             keys=tuple([await admin.key(name) for name in keys_of(stream.spec)]),
+            letters=await admin.letters(letters_key(stream.spec.name)),
             living=context.living(meta.STREAM),
         )
     except OutboxError as error:
@@ -116,7 +117,7 @@ async def delete_redis_stream(context: Context, stream: Stream, redis: RedisConn
     """Delete the keys that carry the mark of an EventStream. Raises until that is done."""
     admin = await connect_redis(context, stream.meta, redis)
     for name in keys_of(stream.spec):
-        await admin.drop(name, stream.meta.uid)
+        await admin.drop(name, stream.meta.uid, letters_key(stream.spec.name))
 
 
 async def sees_key(context: Context, owner: Meta, redis: RedisConnection, known: RedisKey) -> bool:

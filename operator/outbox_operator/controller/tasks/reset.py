@@ -43,7 +43,8 @@ from outbox_operator.plan.jetstream.starts import START, LeftAt, at_sequence, lo
 from outbox_operator.plan.jetstream.streams import ObservedStream
 from outbox_operator.plan.names import durable_name, selector_labels, selector_text
 from outbox_operator.plan.passes.result import SessionFailure
-from outbox_operator.plan.passes.source import Source, StreamNotFoundError, resolve
+from outbox_operator.plan.passes.source import StreamNotFoundError, resolve
+from outbox_operator.plan.sources import Source
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.tasks.letters import kept, remembered
 from outbox_operator.plan.tasks.reset import (

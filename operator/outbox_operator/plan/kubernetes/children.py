@@ -77,11 +77,15 @@ def event_consumers(pipeline: Pipeline) -> list[dict[str, Any]]:
     Raises:
         SpecError: A filter cannot be expressed over the subject template.
     """
-    template = SubjectTemplate.parse(pipeline.spec.subject)
+    template = None
+    if pipeline.spec.redis is None:
+        template = SubjectTemplate.parse(pipeline.spec.subject)
     return [_event_consumer(pipeline, template, lane) for lane in lanes(pipeline.spec)]
 
 
-def _event_consumer(pipeline: Pipeline, template: SubjectTemplate, lane: Lane) -> dict[str, Any]:
+def _event_consumer(
+    pipeline: Pipeline, template: SubjectTemplate | None, lane: Lane
+) -> dict[str, Any]:
     consumer = lane.consumer
     # The whole specification, defaults included, is rendered each time: a field that was removed
     # from the pipeline then goes back to its default here.
@@ -90,7 +94,10 @@ def _event_consumer(pipeline: Pipeline, template: SubjectTemplate, lane: Lane) -
         # Whoever writes it through the scale subresource owns it.
         del spec["replicas"]
     spec["streamRef"] = {"name": event_stream_name(pipeline)}
-    spec["filterSubjects"] = filter_subjects(template, consumer, lane.shards)
+    if template is None:
+        spec["filterEventTypes"] = consumer.filterEventTypes
+    else:
+        spec["filterSubjects"] = filter_subjects(template, consumer, lane.shards)
     # A position lost is every event handled again when the pipeline comes back.
     spec["deletionPolicy"] = pipeline.spec.deletionPolicy
     name = names.event_consumer_name(pipeline.meta.name, consumer.name)

@@ -13,10 +13,10 @@ from typing import Any
 from outbox_operator.api import meta
 from outbox_operator.api.fields import ApiModel
 from outbox_operator.api.resource import Consumer, Pipeline
-from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.api.v1alpha1.database import PostgresConnection
 from outbox_operator.plan.archives import archive_of
 from outbox_operator.plan.kubernetes.pods import checksum_of
+from outbox_operator.plan.kubernetes.secret_files import Broker
 
 
 def relay_logins(pipeline: Pipeline, secrets: str) -> str:
@@ -30,16 +30,16 @@ def relay_logins(pipeline: Pipeline, secrets: str) -> str:
     return _hash(pipeline.meta.uid, secrets, spec.redis or spec.jetstream, spec.database)
 
 
-def consumer_logins(consumer: Consumer, nats: NatsConnection, secrets: str) -> str:
+def consumer_logins(consumer: Consumer, broker: Broker, secrets: str) -> str:
     """Hash of what consumer pods log in with.
 
     Args:
         consumer: Whose they are.
-        nats: Its own connection, or that of its EventStream.
+        broker: Its own connection, or that of its EventStream.
         secrets: Hash of the values behind `consumer_login_refs`.
     """
     database = consumer.spec.inbox or archive_of(consumer.spec)
-    return _hash(consumer.meta.uid, secrets, nats, database)
+    return _hash(consumer.meta.uid, secrets, broker, database)
 
 
 def logins_changed(deployment: Mapping[str, Any] | None, logins: str) -> bool:

@@ -99,14 +99,16 @@ def deployment(
     template: Mapping[str, Any],
     logins: str,
     replicas: int,
-    rolling_update: Mapping[str, int | str],
+    rolling_update: Mapping[str, int | str] | None,
 ) -> dict[str, Any]:
     """The pods; `logins` as of `plan.kubernetes.logins`."""
     spec: dict[str, Any] = {
         "replicas": replicas,
         "revisionHistoryLimit": 3,
         "selector": {"matchLabels": dict(workload.selector)},
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": dict(rolling_update)},
+        "strategy": {"type": "Recreate"}
+        if rolling_update is None
+        else {"type": "RollingUpdate", "rollingUpdate": dict(rolling_update)},
         "template": dict(template),
     }
     annotations = {meta.LOGINS_ANNOTATION: logins}

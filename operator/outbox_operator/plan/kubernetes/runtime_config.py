@@ -17,6 +17,7 @@ from outbox_operator.api.v1alpha1.redis import RedisConnection
 from outbox_operator.plan import names
 from outbox_operator.plan.archives import api_login, rules_of
 from outbox_operator.plan.kubernetes import podtemplate, secret_files
+from outbox_operator.plan.sources import AnySource, RedisSource, Source
 from outbox_operator.wire.archive import ArchiveBackfill, ArchiveConfig, ArchiveDatabase
 from outbox_operator.wire.archive_api import ArchiveApiConfig, JwtConfig
 from outbox_operator.wire.config import (
@@ -102,15 +103,13 @@ def relay_config(pipeline: Pipeline, *, stream_name: str) -> RelayConfig:
     )
 
 
-def consumer_config(
-    consumer: Consumer, *, stream_name: str, nats: NatsConnection, dead_letter_prefix: str | None
-) -> ConsumerConfig:
+def consumer_config(consumer: Consumer, source: AnySource) -> ConsumerConfig:
     """What a consumer process is told. The handler must be of kind http or python."""
     spec = consumer.spec
     http = spec.handler.http if spec.handler else None
     python = spec.handler.python if spec.handler else None
     grace = podtemplate.grace_seconds(spec.podTemplate, GRACE_SECONDS)
-    files = {file.path: file.file for file in secret_files.consumer_files(spec, nats)}
+    files = {file.path: file.file for file in secret_files.consumer_files(spec, source.broker)}
     inbox = None
     if spec.inbox is not None:
         inbox = InboxConfig(
@@ -121,9 +120,12 @@ def consumer_config(
     return ConsumerConfig(
         namespace=consumer.meta.namespace,
         consumer=consumer.meta.name,
-        nats=nats_config(nats),
-        stream=stream_name,
+        nats=None if isinstance(source, RedisSource) else nats_config(source.nats),
+        redis=redis_config(source.redis) if isinstance(source, RedisSource) else None,
+        stream=source.stream,
         durable=names.durable_name(consumer),
+        shard_streams=source.keys if isinstance(source, RedisSource) else None,
+        event_types=tuple(spec.filterEventTypes) or None,
         http=None
         if http is None
         else HttpHandlerConfig(
@@ -148,16 +150,14 @@ def consumer_config(
         max_deliver=spec.maxDeliver,
         backoff_seconds=tuple(seconds(delay) for delay in spec.backoff),
         give_up_after_seconds=None if spec.giveUpAfter is None else seconds(spec.giveUpAfter),
-        dead_letter_subject=dead_letter_prefix,
+        dead_letter_subject=source.dead_letters,
         concurrency=spec.concurrency,
         breaker_failures=spec.circuitBreaker.failures,
         drain_seconds=float(grace - DRAIN_MARGIN_SECONDS),
     )
 
 
-def archive_config(
-    consumer: Consumer, archive: ArchiveHandler, *, stream_name: str, nats: NatsConnection
-) -> ArchiveConfig:
+def archive_config(consumer: Consumer, archive: ArchiveHandler, source: Source) -> ArchiveConfig:
     """What the process is told that writes an archive.
 
     Raises:
@@ -170,8 +170,8 @@ def archive_config(
         consumer=consumer.meta.name,
         owner_uid=consumer.meta.uid,
         database=ArchiveDatabase(**_login(secret_files.ARCHIVE, archive), schema=archive.schema_),
-        nats=nats_config(nats),
-        stream=stream_name,
+        nats=nats_config(source.nats),
+        stream=source.stream,
         durable=names.durable_name(consumer),
         rules=rules_of(archive, "spec"),
         backfill=None
@@ -226,13 +226,20 @@ def _login(directory: str, connection: PostgresConnection) -> dict[str, Any]:
     }
 
 
-def container_environment(
-    consumer: Consumer, *, stream_name: str, nats: NatsConnection, dead_letter_prefix: str | None
-) -> dict[str, str]:
-    """Connection facts for a container that pulls by itself. Secrets are files, named here."""
-    spec, config = consumer.spec, nats_config(nats)
-    durable = names.durable_name(consumer)
-    facts: dict[str, str | None] = {
+def _login_environment(source: AnySource) -> dict[str, str | None]:
+    """How to log in to where the events are."""
+    if isinstance(source, RedisSource):
+        redis = redis_config(source.redis)
+        return {
+            "REDIS_URL": redis.url,
+            "REDIS_USERNAME_FILE": redis.username_file,
+            "REDIS_PASSWORD_FILE": redis.password_file,
+            "REDIS_CA_FILE": redis.ca_file,
+            "REDIS_CERT_FILE": redis.cert_file,
+            "REDIS_KEY_FILE": redis.key_file,
+        }
+    config = nats_config(source.nats)
+    return {
         "NATS_URL": config.url,
         "NATS_CREDS_FILE": config.creds_file,
         "NATS_USERNAME_FILE": config.username_file,
@@ -244,13 +251,26 @@ def container_environment(
         "NATS_KEY_FILE": config.key_file,
         "NATS_TLS_HANDSHAKE_FIRST": "true" if config.tls_handshake_first else None,
         "NATS_DOMAIN": config.domain,
-        "OUTBOX_STREAM": stream_name,
-        "OUTBOX_CONSUMER": durable,
-        "OUTBOX_FILTER_SUBJECTS": ",".join(spec.filterSubjects),
-        "OUTBOX_ACK_WAIT_SECONDS": f"{seconds(spec.ackWait):g}",
-        "OUTBOX_MAX_DELIVER": str(spec.maxDeliver),
-        "OUTBOX_DEAD_LETTER_SUBJECT": dead_letter_prefix and f"{dead_letter_prefix}.{durable}",
     }
+
+
+def container_environment(consumer: Consumer, source: AnySource) -> dict[str, str]:
+    """Connection facts for a container that reads by itself. Secrets are files, named here."""
+    spec, durable = consumer.spec, names.durable_name(consumer)
+    facts = _login_environment(source)
+    facts |= {"OUTBOX_STREAM": source.stream, "OUTBOX_CONSUMER": durable}
+    if isinstance(source, RedisSource):
+        facts["OUTBOX_KEYS"] = " ".join(source.keys)
+        facts["OUTBOX_EVENT_TYPES"] = " ".join(spec.filterEventTypes)
+    else:
+        facts["OUTBOX_FILTER_SUBJECTS"] = ",".join(spec.filterSubjects)
+    facts["OUTBOX_ACK_WAIT_SECONDS"] = f"{seconds(spec.ackWait):g}"
+    facts["OUTBOX_MAX_DELIVER"] = str(spec.maxDeliver)
+    if isinstance(source, RedisSource):
+        facts["OUTBOX_DEAD_LETTER_KEY"] = source.letters
+    else:
+        prefix = source.dead_letter_prefix
+        facts["OUTBOX_DEAD_LETTER_SUBJECT"] = prefix and f"{prefix}.{durable}"
     if spec.inbox is not None:
         login = _login(secret_files.INBOX, spec.inbox)
         facts |= {

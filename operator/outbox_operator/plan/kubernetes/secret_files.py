@@ -27,6 +27,9 @@ HTTP_SIGNING_KEY: Final = "http/signing-key"
 HTTP_CA: Final = "http/ca.crt"
 JWKS: Final = "jwks/keys.json"
 
+Broker = NatsConnection | RedisConnection
+"""Where events are."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class SecretFile:
@@ -77,6 +80,13 @@ def redis_files(connection: RedisConnection) -> tuple[SecretFile, ...]:
     return tuple(sorted([*files, *_user("redis", connection.userSecretRef)]))
 
 
+def broker_files(connection: Broker) -> tuple[SecretFile, ...]:
+    """What it takes to log in to where events are."""
+    if isinstance(connection, RedisConnection):
+        return redis_files(connection)
+    return nats_files(connection)
+
+
 def _user(directory: str, user: UserSecret | None) -> list[SecretFile]:
     if user is None:
         return []
@@ -88,12 +98,12 @@ def _user(directory: str, user: UserSecret | None) -> list[SecretFile]:
 
 def relay_files(spec: OutboxPipelineSpec) -> tuple[SecretFile, ...]:
     """What a relay pod needs: its database, and NATS or Redis."""
-    of_sink = nats_files(spec.jetstream) if spec.redis is None else redis_files(spec.redis)
-    return (*_login(DATABASE, spec.database), *of_sink)
+    return (*_login(DATABASE, spec.database), *broker_files(spec.redis or spec.jetstream))
 
 
-def consumer_files(spec: EventConsumerSpec, nats: NatsConnection) -> tuple[SecretFile, ...]:
-    """What a consumer pod needs: the handler's database with an inbox, its endpoint's, NATS."""
+def consumer_files(spec: EventConsumerSpec, broker: Broker) -> tuple[SecretFile, ...]:
+    """What a consumer pod needs: the handler's database with an inbox, its endpoint's, NATS or
+    Redis."""
     http = spec.handler.http if spec.handler else None
     refs = {
         HTTP_TOKEN: http.bearerTokenSecretRef if http else None,
@@ -101,11 +111,12 @@ def consumer_files(spec: EventConsumerSpec, nats: NatsConnection) -> tuple[Secre
         HTTP_CA: http.caSecretRef if http else None,
     }
     files = [SecretFile(path, ref.name, ref.key) for path, ref in refs.items() if ref is not None]
-    return (*consumer_login_files(spec, nats), *files)
+    return (*consumer_login_files(spec, broker), *files)
 
 
-def consumer_login_files(spec: EventConsumerSpec, nats: NatsConnection) -> tuple[SecretFile, ...]:
-    """What of it decides where the pod is at work: the handler's or archive's database, NATS."""
+def consumer_login_files(spec: EventConsumerSpec, broker: Broker) -> tuple[SecretFile, ...]:
+    """What of it decides where the pod is at work: the handler's or archive's database, NATS or
+    Redis."""
     archive = spec.handler.archive if spec.handler else None
     login = _login(INBOX, spec.inbox) if spec.inbox else ()
     # Not that of the role that makes tables: a pod that writes need not be able to drop them.
@@ -114,7 +125,7 @@ def consumer_login_files(spec: EventConsumerSpec, nats: NatsConnection) -> tuple
         # The stream is archived all the same when it is not there.
         of_outbox = _login(BACKFILL, archive.backfill)
         of_archive += tuple(replace(file, optional=True) for file in of_outbox)
-    return (*login, *of_archive, *nats_files(nats))
+    return (*login, *of_archive, *broker_files(broker))
 
 
 def archive_files(archive: ArchiveHandler) -> tuple[SecretFile, ...]:

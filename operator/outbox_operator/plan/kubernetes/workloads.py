@@ -11,7 +11,6 @@ from typing import Any
 
 from outbox_operator.api import meta
 from outbox_operator.api.resource import Consumer, Pipeline
-from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec
 from outbox_operator.plan import names
@@ -31,6 +30,8 @@ from outbox_operator.plan.kubernetes.runtime_config import (
     container_environment,
     relay_config,
 )
+from outbox_operator.plan.kubernetes.secret_files import Broker
+from outbox_operator.plan.sources import AnySource, RedisSource, jetstream_only
 from outbox_operator.wire.config import encode
 
 
@@ -58,18 +59,14 @@ def relay_secret_refs(spec: OutboxPipelineSpec) -> tuple[tuple[str, str], ...]:
     return secret_files.secret_refs(secret_files.relay_files(spec))
 
 
-def consumer_secret_refs(
-    spec: EventConsumerSpec, nats: NatsConnection
-) -> tuple[tuple[str, str], ...]:
+def consumer_secret_refs(spec: EventConsumerSpec, broker: Broker) -> tuple[tuple[str, str], ...]:
     """Secrets and keys that consumer pods mount, as (name, key)."""
-    return secret_files.secret_refs(secret_files.consumer_files(spec, nats))
+    return secret_files.secret_refs(secret_files.consumer_files(spec, broker))
 
 
-def consumer_login_refs(
-    spec: EventConsumerSpec, nats: NatsConnection
-) -> tuple[tuple[str, str], ...]:
+def consumer_login_refs(spec: EventConsumerSpec, broker: Broker) -> tuple[tuple[str, str], ...]:
     """Those of them that consumer pods log in with."""
-    return secret_files.secret_refs(secret_files.consumer_login_files(spec, nats))
+    return secret_files.secret_refs(secret_files.consumer_login_files(spec, broker))
 
 
 def relay_selector(pipeline: Pipeline) -> dict[str, str]:
@@ -163,10 +160,8 @@ def relay_objects(
 
 def consumer_objects(
     consumer: Consumer,
+    source: AnySource,
     *,
-    stream_name: str,
-    nats: NatsConnection,
-    dead_letter_prefix: str | None,
     image: str,
     secret_checksum: str,
     logins: str,
@@ -178,9 +173,7 @@ def consumer_objects(
 
     Args:
         consumer: Whose workload it is.
-        stream_name: The JetStream stream to read.
-        nats: Its own connection, or that of its EventStream.
-        dead_letter_prefix: Subject prefix of the dead-letter stream; None: there is none.
+        source: The stream to read.
         image: Our image, used where the handler brings none.
         secret_checksum: Hash of the values behind `consumer_secret_refs`.
         logins: See `plan.kubernetes.logins`.
@@ -207,12 +200,10 @@ def consumer_objects(
         ),
         selector=consumer_selector(consumer),
     )
-    files = secret_files.consumer_files(consumer.spec, nats)
+    files = secret_files.consumer_files(consumer.spec, source.broker)
     objects = [service_account(workload)]
     if handler.container is not None:
-        environment = container_environment(
-            consumer, stream_name=stream_name, nats=nats, dead_letter_prefix=dead_letter_prefix
-        )
+        environment = container_environment(consumer, source)
         template = pods.foreign_pod(
             workload,
             handler=handler.container,
@@ -224,11 +215,9 @@ def consumer_objects(
     else:
         archive = handler.archive
         config = encode(
-            archive_config(consumer, archive, stream_name=stream_name, nats=nats)
+            archive_config(consumer, archive, jetstream_only(source))
             if archive is not None
-            else consumer_config(
-                consumer, stream_name=stream_name, nats=nats, dead_letter_prefix=dead_letter_prefix
-            )
+            else consumer_config(consumer, source)
         )
         objects.append(config_map(workload, config))
         python = handler.python
@@ -261,6 +250,9 @@ def consumer_objects(
             template,
             logins,
             replicas,
-            {"maxSurge": "25%", "maxUnavailable": 0},
+            # Where nothing else keeps two pods from reading at once, which an order needs.
+            None
+            if isinstance(source, RedisSource) and consumer.spec.ordering == "PerKey"
+            else {"maxSurge": "25%", "maxUnavailable": 0},
         ),
     ]

@@ -40,9 +40,10 @@ from outbox_operator.plan.status.workload import Replicas, WorkloadResult
 from outbox_operator.reasons import Reason
 
 
-def condition_types(spec: EventConsumerSpec) -> Sequence[ConditionType]:
+def condition_types(spec: EventConsumerSpec, *, in_redis: bool = False) -> Sequence[ConditionType]:
     """The parts of an EventConsumer, which depend on what it declares."""
-    types = [ConditionType.NATS_REACHABLE, ConditionType.CONSUMER_READY]
+    reachable = ConditionType.REDIS_REACHABLE if in_redis else ConditionType.NATS_REACHABLE
+    types = [reachable, ConditionType.CONSUMER_READY]
     if has_tables(spec):
         types += [ConditionType.DATABASE_REACHABLE, ConditionType.SCHEMA_APPLIED]
     if spec.handler is not None:

@@ -33,7 +33,7 @@ from outbox_operator.plan.passes.approval import (
 )
 from outbox_operator.plan.passes.place import Sight, remembered
 from outbox_operator.plan.passes.result import PassPlan, part_after
-from outbox_operator.plan.passes.source import Source, StreamNotFoundError
+from outbox_operator.plan.passes.source import StreamNotFoundError
 from outbox_operator.plan.passes.stream_moving import (
     NOTHING_KNOWN,
     Left,
@@ -43,6 +43,7 @@ from outbox_operator.plan.passes.stream_moving import (
     pending_move,
 )
 from outbox_operator.plan.scaling.load import Load
+from outbox_operator.plan.sources import Source
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.status.conditions import (
     Part,

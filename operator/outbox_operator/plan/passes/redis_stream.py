@@ -39,6 +39,7 @@ class RedisObserved:
         unreachable: Why Redis could not be asked.
         server: What it says of itself.
         keys: What there is at each key, in the order of shards.
+        letters: Dead letters of its consumers.
         problem: Why the server did not say how its keys are.
         living: UIDs of all EventStreams that are seen here.
     """
@@ -46,6 +47,7 @@ class RedisObserved:
     unreachable: OutboxError | None = None
     server: ObservedServer | None = None
     keys: tuple[ObservedKey, ...] = ()
+    letters: int = 0
     problem: OutboxError | None = None
     living: Container[str] = frozenset()
 
@@ -133,7 +135,7 @@ def redis_stream_result(
     keys = [one.now for one in applied if one.now is not None and one.now.kind == "stream"]
     if len(keys) < len(observed.keys) or any(one.error is not None for one in applied):
         return replace(unread, parts=parts)
-    state = _state(stream, redis, keys, applied, observed.server, kept_for)
+    state = _state(stream, redis, keys, applied, observed, kept_for)
     drift = DriftCount.after(before.stream, corrections, now)
     state = state.model_copy(
         update={
@@ -170,9 +172,10 @@ def _state(
     redis: RedisConnection,
     keys: Sequence[ObservedKey],
     applied: Sequence[Applied[ObservedKey]],
-    server: ObservedServer | None,
+    observed: RedisObserved,
     kept_for: str | None,
 ) -> StreamState:
+    server = observed.server
     before = stream.status.stream
     sizes = [key.bytes for key in keys]
     groups = _groups(keys)
@@ -200,6 +203,7 @@ def _state(
                 for key in keys
             ],
             groups=groups[:_SHOWN_GROUPS],
+            deadLetters=observed.letters,
             keptForGroup=kept_for,
         ),
         adopted=adopted,

@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from outbox_operator.api.resource import Consumer, Stream, parse_stream
-from outbox_operator.api.v1alpha1.common import NatsConnection
-from outbox_operator.api.v1alpha1.stream import StreamState
 from outbox_operator.errors import DependencyError, NotSupportedError, SpecError
 from outbox_operator.plan.jetstream.stream_config import dead_letter_name, dead_letter_prefix
+from outbox_operator.plan.redis.keys import keys_of, letters_key
+from outbox_operator.plan.redis.readers import check_reader
+from outbox_operator.plan.sources import AnySource, RedisSource, Source
 from outbox_operator.reasons import Reason
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """The stream a consumer reads, resolved.
-
-    Attributes:
-        stream: Name of the JetStream stream.
-        nats: Where it is.
-        dead_letter_prefix: Subject prefix of dead letters; None: there is no place for them.
-        dead_letter_stream: Stream that keeps them; None: not known.
-        follows: EventStream that decides where the stream is; None: the consumer says that itself.
-        seen: The stream as its EventStream saw it last; None: nobody did.
-    """
-
-    stream: str
-    nats: NatsConnection
-    dead_letter_prefix: str | None
-    dead_letter_stream: str | None
-    follows: str | None = None
-    seen: StreamState | None = None
 
 
 class StreamNotFoundError(DependencyError):
@@ -70,6 +49,44 @@ def resolve(consumer: Consumer, event_stream: Mapping[str, Any] | None) -> Sourc
     return source_in(consumer, parse_stream(event_stream, stored=True))
 
 
+def resolve_any(consumer: Consumer, event_stream: Mapping[str, Any] | None) -> AnySource:
+    """As `resolve`, wherever the stream is.
+
+    Raises:
+        StreamNotFoundError: Its EventStream does not exist (yet).
+        SpecError: Its specification, or that of its EventStream, cannot be read, or has what a
+            stream in Redis cannot do.
+    """
+    if event_stream is not None and consumer.spec.streamRef is not None:
+        return any_source_in(consumer, parse_stream(event_stream, stored=True))
+    return resolve(consumer, event_stream)
+
+
+def any_source_in(consumer: Consumer, event_stream: Stream) -> AnySource:
+    """As `source_in`, wherever the stream is.
+
+    Raises:
+        SpecError: The consumer has what a stream in Redis cannot do.
+    """
+    spec = event_stream.spec
+    if spec.redis is None:
+        if consumer.spec.filterEventTypes:
+            raise SpecError(
+                "spec.filterEventTypes is for streams in Redis, which have no subjects; use "
+                "filterSubjects"
+            )
+        return source_in(consumer, event_stream)
+    check_reader(consumer.spec)
+    return RedisSource(
+        stream=spec.name,
+        redis=spec.redis,
+        keys=tuple(keys_of(spec)),
+        letters=letters_key(spec.name),
+        follows=event_stream.meta.name,
+        seen=event_stream.status.stream,
+    )
+
+
 def source_in(consumer: Consumer, event_stream: Stream) -> Source:
     """The source of a consumer that reads an EventStream.
 
@@ -79,9 +96,8 @@ def source_in(consumer: Consumer, event_stream: Stream) -> Source:
     spec, stream = consumer.spec, event_stream.spec
     if stream.redis is not None:
         raise NotSupportedError(
-            f"spec.streamRef.name: EventStream {event_stream.meta.name} is in Redis, which "
-            "EventConsumers do not read yet: read its key with a consumer group "
-            "(docs/how-to/publish-to-redis-streams.md)"
+            f"spec.streamRef.name: EventStream {event_stream.meta.name} is in Redis, and this "
+            "works with NATS JetStream only (docs/how-to/publish-to-redis-streams.md)"
         )
     own = spec.deadLetter.subjectPrefix if spec.deadLetter else None
     theirs = dead_letter_prefix(stream) if stream.deadLetter else None

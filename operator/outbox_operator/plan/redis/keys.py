@@ -34,6 +34,11 @@ def keys_of(spec: EventStreamSpec) -> list[str]:
     return [f"{spec.name}.{shard}" for shard in range(spec.shards or 1)]
 
 
+def letters_key(stream: str) -> str:
+    """The key that dead letters of a stream's consumers go to."""
+    return f"{stream}.dlq"
+
+
 def server_problem(server: ObservedServer, address: str) -> OutboxError | None:
     """Why no stream can be kept on a server; None: it can."""
     where = f"Redis at {address}"

@@ -11,6 +11,7 @@ import pytest
 from outbox_operator.adapters.postgres.url import LOGIN_KEYS, Login
 from outbox_operator.api.resource import Consumer, Pipeline
 from outbox_operator.api.v1alpha1.common import NatsConnection
+from outbox_operator.api.v1alpha1.redis import RedisConnection
 from outbox_operator.controller.runtime.child_cache import KINDS, NETWORK_KINDS
 from outbox_operator.errors import SpecError
 from outbox_operator.plan.kubernetes import workloads
@@ -19,6 +20,7 @@ from outbox_operator.plan.kubernetes.podsettings import (
     PodPolicy,
     PodSettings,
 )
+from outbox_operator.plan.sources import RedisSource, Source
 from outbox_operator.wire.config import SECRETS_MOUNT, DatabaseConfig
 from support import resources
 from support.golden import assert_golden
@@ -76,10 +78,9 @@ def relay(pipeline: Pipeline | None = None, **over: Any) -> list[dict[str, Any]]
 
 
 def handle(consumer: Consumer, **over: Any) -> list[dict[str, Any]]:
+    source = Source(stream="ORDERS", nats=NATS, dead_letter_prefix="dlq.ORDERS")
     settings: dict[str, Any] = {
-        "stream_name": "ORDERS",
-        "nats": NATS,
-        "dead_letter_prefix": "dlq.ORDERS",
+        "source": source,
         "image": "outbox-operator:0.1.0",
         "secret_checksum": "of-secrets",
         "logins": "of-logins",
@@ -147,7 +148,10 @@ def test_relay_manifests() -> None:
     ],
 )
 def test_consumer_manifests(name: str, spec: dict[str, Any]) -> None:
-    objects = handle(resources.consumer(**spec), nats=NATS_ALL)
+    objects = handle(
+        resources.consumer(**spec),
+        source=Source(stream="ORDERS", nats=NATS_ALL, dead_letter_prefix="dlq.ORDERS"),
+    )
     assert_golden(GOLDEN / f"consumer-{name}.yaml", objects)
 
 
@@ -366,7 +370,27 @@ def test_every_variable_of_a_container_is_documented_and_no_other() -> None:
     }
     nats = NatsConnection.model_validate({**NATS_ALL.model_dump(exclude_none=True), **spec})
     consumer = resources.consumer(handler={"container": {"image": "x"}}, inbox=INBOX)
-    container = template(handle(consumer, nats=nats))["spec"]["containers"][0]
+    source = Source(stream="ORDERS", nats=nats, dead_letter_prefix="dlq.ORDERS")
+    container = template(handle(consumer, source=source))["spec"]["containers"][0]
     page = Path(__file__).resolve().parents[4] / "docs/reference/container-environment.md"
-    documented = [line.split("`")[1] for line in page.read_text().splitlines() if "| `" in line]
-    assert documented == [variable["name"] for variable in container["env"]]
+    in_nats, in_redis = page.read_text().split("## In Redis")
+    assert _documented(in_nats) == [variable["name"] for variable in container["env"]]
+
+    redis = RedisConnection.model_validate(
+        {
+            "url": "rediss://redis.redis:6379", "userSecretRef": {"name": "s"},
+            "tls": {
+                "caSecretRef": {"name": "s", "key": "ca"},
+                "certSecretRef": {"name": "s", "key": "cert"},
+                "keySecretRef": {"name": "s", "key": "key"},
+            },
+        }
+    )  # fmt: skip
+    other = RedisSource(stream="k", redis=redis, keys=("k",), letters="k.dlq", follows="orders")
+    bare = resources.consumer(handler={"container": {"image": "x"}})
+    container = template(handle(bare, source=other))["spec"]["containers"][0]
+    assert _documented(in_redis) == [variable["name"] for variable in container["env"]]
+
+
+def _documented(text: str) -> list[str]:
+    return [line.split("`")[1] for line in text.splitlines() if "| `" in line]

@@ -27,7 +27,8 @@ from outbox_operator.plan.passes.durable import (
     plan_durable,
 )
 from outbox_operator.plan.passes.inbox import InboxResult
-from outbox_operator.plan.passes.source import Source, StreamNotFoundError
+from outbox_operator.plan.passes.source import StreamNotFoundError
+from outbox_operator.plan.sources import Source
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.status.conditions import ok
 from outbox_operator.plan.status.workload import Replicas, WorkloadResult

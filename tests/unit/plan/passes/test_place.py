@@ -27,9 +27,9 @@ from outbox_operator.plan.passes.durable import (
 from outbox_operator.plan.passes.inbox import InboxResult
 from outbox_operator.plan.passes.place import Sight, is_elsewhere, place_of, remembered
 from outbox_operator.plan.passes.result import PassResult
-from outbox_operator.plan.passes.source import Source
 from outbox_operator.plan.passes.stream import StreamObserved, plan_stream, stream_result
 from outbox_operator.plan.passes.stream_moving import Left
+from outbox_operator.plan.sources import Source
 from outbox_operator.plan.state import Owner
 from outbox_operator.reasons import Reason
 from support.passes import NOW, carried_out, paused
