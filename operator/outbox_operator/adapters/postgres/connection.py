@@ -140,16 +140,11 @@ def _settings(statement_timeout: float) -> dict[str, int]:
     }
 
 
-async def reset(connection: Connection, *, statement_timeout: float) -> None:
-    """Undo what its last user did to a session, and leave it as `connect` makes it.
-
-    Raises the driver's errors.
-    """
+def undoing(connection: Connection, *, statement_timeout: float) -> str:
+    """Statements that undo what its last user did to a session, and leave it as `connect` makes it."""
     settings = _settings(statement_timeout).items()
     again = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in settings)
-    await connection.execute(
-        statement("session_reset", reset=connection.get_reset_query(), settings=again)
-    )
+    return statement("session_reset", reset=connection.get_reset_query(), settings=again)
 
 
 async def set_in_session(connection: Connection, settings: Mapping[str, int | str]) -> None:

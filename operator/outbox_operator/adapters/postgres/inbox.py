@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, Final, Literal
 
 import asyncpg
@@ -116,7 +115,7 @@ class InboxStore:
             max_inactive_connection_lifetime=_IDLE_SECONDS,
             connect=self._connect,
             connection_class=LentConnection,
-            reset=partial(postgres.reset, statement_timeout=_STATEMENT_SECONDS),
+            reset=_reset,
         )
 
     @property
@@ -182,11 +181,11 @@ class InboxStore:
         self, records: Sequence[Record], handle: Handle, claim: Claim
     ) -> Literal["committed", "rolled back"]:
         connection = await self._acquire()
+        lent = _lent(connection)
         try:
-            claim.server_started = _lent(connection).server_started
-            transaction = connection.transaction()
+            claim.server_started = lent.server_started
             with errors(self._target):
-                await transaction.start()
+                transaction = await lent.begin()
             try:
                 result = await self._process(connection, records, handle, claim)
                 if result == "committed":
@@ -197,7 +196,7 @@ class InboxStore:
                     await _undo(connection, transaction)
             return result
         finally:
-            if not _is_lost(connection) and _lent(connection).altered:
+            if not _is_lost(connection) and (lent.altered or lent.opening):
                 connection.terminate()
             await self._pool.release(connection)
 
@@ -206,8 +205,10 @@ class InboxStore:
     ) -> Literal["committed", "rolled back"]:
         with errors(self._target), self._unrecordable():
             await self._records.claim(connection, records, claim)
+            _lent(connection).opening = False
         if not claim.new:
             return "committed"
+        _lent(connection).used = True
         started = time.perf_counter()
         try:
             keep = await handle(connection, claim.new)
@@ -273,8 +274,10 @@ class InboxStore:
 
     async def _commit(self, connection: Borrowed, transaction: Transaction, claim: Claim) -> None:
         claim.committing = bool(claim.new)
+        lent = _lent(connection)
         with self._refusals(connection, claim):
-            await transaction.commit()
+            await lent.commit(transaction, lent.undoing if lent.used else "")
+        lent.used = False
 
     def _lost(self, when: str) -> HandledInVainError:
         return HandledInVainError(f"PostgreSQL at {self.address}: the connection was lost {when}")
@@ -335,6 +338,7 @@ class InboxStore:
                 connection.terminate()
                 raise
             connection.altered = False
+        connection.undoing = postgres.undoing(connection, statement_timeout=_STATEMENT_SECONDS)
         with errors(self._target):
             connection.server_started = await connection.fetchval(statement("server_started"))
         made: Connection = connection
@@ -347,6 +351,14 @@ class InboxStore:
             connection = await self._pool.acquire()
             _lent(connection).lend()
             return connection
+
+
+async def _reset(connection: Connection) -> None:
+    """Undo what a handler did to a session, unless that was done with its commit."""
+    lent = _lent(connection)
+    if lent.used:
+        await connection.execute(lent.undoing)
+        lent.used = False
 
 
 async def _undo(connection: Borrowed, transaction: Transaction) -> None:
@@ -367,7 +379,7 @@ def in_transaction(connection: Borrowed) -> bool:
 
 
 def _lent(connection: Any) -> LentConnection:
-    return connection  # type: ignore[no-any-return] # it hands on to the one behind it
+    return connection.itself()  # type: ignore[no-any-return] # of the one behind it
 
 
 def _is_lost(connection: Borrowed) -> bool:
