@@ -46,6 +46,20 @@ def rates(consumer: Figures) -> str:
         + "\n`nats bench js fetch` with explicit acknowledgements takes "
         f"{count(consumer['nats_bench_js_fetch'])} messages/s from the same stream and handles "
         f"nothing; the empty handler is at {consumer['ratio_to_nats_bench']:.2f} of that.\n"
+        + _beside(consumer)
+    )
+
+
+def _beside(consumer: Figures) -> str:
+    """What inbox and requests are measured against, once it was."""
+    if "bare_writes" not in consumer:
+        return ""
+    return (
+        "\n`pgbench` with 16 clients, which writes the same two rows in each transaction and no "
+        f"more, makes {count(consumer['bare_writes'])}/s: an inbox event is at "
+        f"{consumer['ratio_to_bare_writes']:.2f} of that. A plain aiohttp client posts "
+        f"{count(consumer['bare_requests'])} requests/s to the same receiver: the runtime is at "
+        f"{consumer['ratio_to_bare_requests']:.2f} of that.\n"
     )
 
 

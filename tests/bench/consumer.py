@@ -2,8 +2,8 @@
 
 Run by `make bench-consumer`. `outbox consume` as a process of its own, reading a stream of events
 as the relay writes them, on real servers over loopback; beside it `nats bench js fetch` on the
-same stream in the same run, one after another in turns. The producer library's figures come from
-`bench.client`, the soak from `bench.consumer_soak`.
+same stream in the same run, one after another in turns, and what `bench.yardsticks` has. The
+producer library's figures come from `bench.client`, the soak from `bench.consumer_soak`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from bench import consumer_soak
+from bench import consumer_soak, yardsticks
 from bench.bed import POSTGRES_SETTINGS, create_stream
 from bench.conditions import conditions
 from bench.measuring import cpu_seconds, median, peak_rss_mb
@@ -245,8 +245,13 @@ async def rates(stage: Stage) -> dict[str, Any]:
         }  # fmt: skip
         found: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
         tool: list[float] = []
+        writes: list[float] = []
+        requests: list[float] = []
         for _ in range(options.rounds):
             tool.append(await stage.yardstick(events))
+            await clear(stage.url)
+            writes.append(await yardsticks.bare_writes(stage.url, events // 20, options.size))
+            requests.append(await yardsticks.bare_requests(endpoint, events // 10, options.size))
             for name, (config, count, settings) in ways.items():
                 await clear(stage.url)
                 await stage.durable(**settings)
@@ -259,6 +264,10 @@ async def rates(stage: Stage) -> dict[str, Any]:
         "consume_events_per_s": result,
         "nats_bench_js_fetch": median(tool),
         "ratio_to_nats_bench": round(result["empty"] / statistics.median(tool), 3),
+        "bare_writes": median(writes),
+        "ratio_to_bare_writes": round(result["inbox"] / statistics.median(writes), 3),
+        "bare_requests": median(requests),
+        "ratio_to_bare_requests": round(result["http"] / statistics.median(requests), 3),
         "cpu_us_per_event": {
             name: median([one["cpu_us"] for one in runs], 1) for name, runs in found.items()
         },
@@ -359,10 +368,13 @@ def main() -> None:
     parser.add_argument("--size", type=whole(1), default=512)
     parser.add_argument("--rounds", type=whole(1), default=3)
     parser.add_argument("--parts", default="rates,duplicates,client,soak")
+    parser.add_argument("--keep", action="store_true", help="what other parts found stays")
     parser.add_argument("--soak-seconds", type=positive, default=60.0)
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     figures = asyncio.run(measure(options))
+    if options.keep and options.out.exists():
+        figures = {**json.loads(options.out.read_text()), **figures}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(figures, indent=2) + "\n")
     print(json.dumps(figures, indent=2))

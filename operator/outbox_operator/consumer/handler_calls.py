@@ -10,13 +10,8 @@ import time
 from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
-from outbox_operator.adapters.postgres.inbox import (
-    Borrowed,
-    Handle,
-    HandledInVainError,
-    Record,
-    in_transaction,
-)
+from outbox_operator.adapters.postgres.inbox import Borrowed, Handle, Record, in_transaction
+from outbox_operator.adapters.postgres.inbox_errors import HandledInVainError
 from outbox_operator.consumer import events
 from outbox_operator.consumer.handlers.python import failure
 from outbox_operator.consumer.handlers.types import (

@@ -13,10 +13,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from outbox_operator.adapters.postgres.inbox import (
-    CommitRefusedError,
-    UnrecordableError,
-)
+from outbox_operator.adapters.postgres.inbox_errors import CommitRefusedError, UnrecordableError
 from outbox_operator.consumer import delays, disposition, error_text
 from outbox_operator.consumer.breaker import Breaker
 from outbox_operator.consumer.dead_letter_writer import DeadLetterWriter

@@ -97,6 +97,8 @@ def test_consumers_and_library_are_shown() -> None:
         "peak_rss_mb": dict.fromkeys(ways, 70.0),
         "nats_bench_js_fetch": 72_000,
         "ratio_to_nats_bench": 0.63,
+        "bare_writes": 8_123, "ratio_to_bare_writes": 0.51,
+        "bare_requests": 9_234, "ratio_to_bare_requests": 0.82,
         "duplicates": {"rows": 500_000, "p50_ms": 0.4, "p99_ms": 0.8},
         "client": {
             "add": dict.fromkeys([*drivers, "django"], add),
@@ -112,7 +114,17 @@ def test_consumers_and_library_are_shown() -> None:
         },
     }  # fmt: skip
     page = performance.render(PAGE, {}, {}, figures, {}, {})[performance.PAGE]
-    for found in ("45,678", "0.63", "0.8 ms", "9,876", "600,123 / 600,123"):
+    for found in (
+        "45,678",
+        "0.63",
+        "8,123/s",
+        "0.51",
+        "9,234",
+        "0.82",
+        "0.8 ms",
+        "9,876",
+        "600,123 / 600,123",
+    ):
         assert found in page
 
 

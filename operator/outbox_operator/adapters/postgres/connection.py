@@ -141,7 +141,7 @@ def _settings(statement_timeout: float) -> dict[str, int]:
 
 
 def undoing(connection: Connection, *, statement_timeout: float) -> str:
-    """Statements that undo what its last user did to a session, and leave it as `connect` makes it."""
+    """Statements that undo what its user did to a session, and leave it as `connect` makes it."""
     settings = _settings(statement_timeout).items()
     again = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in settings)
     return statement("session_reset", reset=connection.get_reset_query(), settings=again)

@@ -7,11 +7,10 @@ share a transaction.
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, Final, Literal
 
 import asyncpg
@@ -20,21 +19,39 @@ from asyncpg.transaction import Transaction
 from outbox_operator.adapters.postgres import connection as postgres
 from outbox_operator.adapters.postgres.connection import Connection
 from outbox_operator.adapters.postgres.errors import errors, translate
-from outbox_operator.adapters.postgres.inbox_records import Borrowed, Claim, InboxRecords, Record
-from outbox_operator.adapters.postgres.lent_connection import LentConnection, lending
+from outbox_operator.adapters.postgres.inbox_errors import (
+    CommitRefusedError,
+    HandledInVainError,
+    UnrecordableError,
+)
+from outbox_operator.adapters.postgres.inbox_records import (
+    Claim,
+    InboxRecords,
+    Record,
+    is_committed_before,
+    is_rolled_back,
+)
+from outbox_operator.adapters.postgres.lent_connection import (
+    Borrowed,
+    LentConnection,
+    in_transaction,
+    is_lost,
+    lending,
+    lent,
+    reset_used,
+    undo,
+)
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.errors import OutboxError, PostgresError
-from outbox_operator.reasons import Reason
 
-__all__ = ["Borrowed", "CommitRefusedError", "InboxStore", "Record", "in_transaction"]
+__all__ = ["Borrowed", "InboxStore", "Record", "in_transaction"]
 
 log = logging.getLogger(__name__)
 
 _STATEMENT_SECONDS: Final = 300.0
 """The handler's own statements run on these connections; its time is bounded elsewhere."""
 _IDLE_SECONDS: Final = 300.0
-_CLEANUP_SECONDS: Final = 5.0
 
 _REMEDY: Final = (
     "leave COMMIT, ROLLBACK and BEGIN on context.connection to the runtime; savepoints "
@@ -43,32 +60,6 @@ _REMEDY: Final = (
 
 Handle = Callable[[Borrowed, Sequence[int]], Awaitable[bool]]
 """Gets the connection and the numbers of the events that are new; True commits."""
-
-
-class CommitRefusedError(OutboxError):
-    """The database is there, but does not take what the handler wrote."""
-
-    reason = Reason.COMMIT_REFUSED
-
-
-class UnrecordableError(OutboxError):
-    """The database is there, but cannot hold what the inbox has to remember of an event.
-
-    Attributes:
-        for_ever: It never will.
-    """
-
-    reason = Reason.UNRECORDABLE
-
-    def __init__(self, message: str, *, for_ever: bool) -> None:
-        super().__init__(message)
-        self.for_ever = for_ever
-
-
-class HandledInVainError(OutboxError):
-    """The handler ran, and the database is there, but the connection between them was lost."""
-
-    reason = Reason.CONNECTION_LOST
 
 
 class InboxStore:
@@ -115,7 +106,7 @@ class InboxStore:
             max_inactive_connection_lifetime=_IDLE_SECONDS,
             connect=self._connect,
             connection_class=LentConnection,
-            reset=_reset,
+            reset=reset_used,
         )
 
     @property
@@ -136,7 +127,7 @@ class InboxStore:
             with errors(self._target):
                 await connection.execute(statement("inbox_check", schema=self._schema))
         finally:
-            await self._pool.release(connection)
+            await self._release(connection)
 
     async def process(self, records: Sequence[Record], handle: Handle) -> bool:
         """Call `handle` in a transaction that remembers the events, unless all are known.
@@ -165,6 +156,8 @@ class InboxStore:
         except BaseException as error:
             if not claim.committing:
                 await self._take_back(claim)
+            elif isinstance(error, CommitRefusedError) and await self._is_done(claim, error):
+                return True
             if isinstance(error, HandledInVainError) and await self._is_committed(claim):
                 return True
             raise
@@ -181,11 +174,11 @@ class InboxStore:
         self, records: Sequence[Record], handle: Handle, claim: Claim
     ) -> Literal["committed", "rolled back"]:
         connection = await self._acquire()
-        lent = _lent(connection)
+        itself = lent(connection)
         try:
-            claim.server_started = lent.server_started
+            claim.server_started = itself.server_started
             with errors(self._target):
-                transaction = await lent.begin()
+                transaction = await itself.begin()
             try:
                 result = await self._process(connection, records, handle, claim)
                 if result == "committed":
@@ -193,41 +186,41 @@ class InboxStore:
             finally:
                 # After a commit there is nothing left to undo.
                 if in_transaction(connection):
-                    await _undo(connection, transaction)
+                    await undo(connection, transaction)
             return result
         finally:
-            if not _is_lost(connection) and (lent.altered or lent.opening):
+            if not is_lost(connection) and (itself.altered or itself.opening):
                 connection.terminate()
-            await self._pool.release(connection)
+            await self._release(connection)
 
     async def _process(
         self, connection: Borrowed, records: Sequence[Record], handle: Handle, claim: Claim
     ) -> Literal["committed", "rolled back"]:
         with errors(self._target), self._unrecordable():
             await self._records.claim(connection, records, claim)
-            _lent(connection).opening = False
+            lent(connection).opening = False
         if not claim.new:
             return "committed"
-        _lent(connection).used = True
+        lent(connection).used = True
         started = time.perf_counter()
         try:
             keep = await handle(connection, claim.new)
         finally:
-            if not _is_lost(connection):
-                _lent(connection).take_back()
-        if _is_lost(connection):
+            if not is_lost(connection):
+                lent(connection).take_back()
+        if is_lost(connection):
             raise self._lost("while the handler ran")
         if not keep:
             return "rolled back"
-        # Also the proof that the handler left the transaction whole: a COMMIT after a failed
-        # statement would roll back without a word.
+        claim.seconds = time.perf_counter() - started
         with self._refusals(connection, claim):
-            seconds = time.perf_counter() - started
-            if not await self._records.finish(connection, records, claim, seconds):
-                await self._ended_by_handler(connection, claim)
+            if not await self._records.advance(connection, records, claim):
+                if not await self._records.is_committed(connection, claim):
+                    raise self._rolled_back_by_handler()
+                self._say_committed()
         return "committed"
 
-    @contextmanager
+    @contextlib.contextmanager
     def _unrecordable(self) -> Iterator[None]:
         """Tell an event that cannot be remembered from a database that is away."""
         try:
@@ -243,13 +236,33 @@ class InboxStore:
                 for_ever=code[:2] != "23",
             ) from error
 
-    async def _ended_by_handler(self, connection: Borrowed, claim: Claim) -> None:
-        """Decide about events of a handler that succeeded, but ended our transaction."""
-        if not await self._records.is_committed(connection, claim):
-            raise CommitRefusedError(
-                f"handler {self._handler} rolled back the transaction of the inbox; {_REMEDY}"
-            )
+    def _rolled_back_by_handler(self) -> CommitRefusedError:
+        return CommitRefusedError(
+            f"handler {self._handler} rolled back the transaction of the inbox; {_REMEDY}"
+        )
+
+    def _say_committed(self) -> None:
         self._on_ended(f"handler {self._handler} committed the transaction of the inbox; {_REMEDY}")
+
+    async def _is_done(self, claim: Claim, refusal: CommitRefusedError) -> bool:
+        """Find out whether events are handled although something of the commit failed.
+
+        Raises:
+            PostgresError: The database is away.
+        """
+        with errors(self._target):
+            connection = await self._acquire()
+            try:
+                committed, finished = await self._records.fate(connection, claim)
+            finally:
+                await self._release(connection)
+        if committed and is_committed_before(refusal.__cause__):
+            self._say_committed()
+            return True
+        if committed and not finished:
+            await self._take_back(claim)
+            return False
+        return committed  # what failed came behind it
 
     async def _take_back(self, claim: Claim) -> None:
         """Let events come again whose handler failed, should it have committed before that."""
@@ -263,7 +276,7 @@ class InboxStore:
                         return
                     await self._records.forget(connection, claim)
                 finally:
-                    await self._pool.release(connection)
+                    await self._release(connection)
         except OutboxError as error:
             log.warning("not known whether a handler that failed has committed: %s", error.message)
             return
@@ -274,10 +287,16 @@ class InboxStore:
 
     async def _commit(self, connection: Borrowed, transaction: Transaction, claim: Claim) -> None:
         claim.committing = bool(claim.new)
-        lent = _lent(connection)
+        before = behind = ""
+        itself = lent(connection)
+        if claim.new:
+            # Also the proof that the handler left the transaction whole: a COMMIT after a failed
+            # statement would roll back without a word.
+            before, behind = self._records.endings(claim)
+            behind += itself.undoing
         with self._refusals(connection, claim):
-            await lent.commit(transaction, lent.undoing if lent.used else "")
-        lent.used = False
+            await itself.commit(transaction, before=before, behind=behind)
+        itself.used = False
 
     def _lost(self, when: str) -> HandledInVainError:
         return HandledInVainError(f"PostgreSQL at {self.address}: the connection was lost {when}")
@@ -295,14 +314,14 @@ class InboxStore:
                 if claim.committing and await self._records.is_committed(connection, claim):
                     return True
             finally:
-                await self._pool.release(connection)
+                await self._release(connection)
         if started != claim.server_started:
             raise PostgresError(
                 f"PostgreSQL at {self.address}: the server was started anew while the handler ran"
             )
         return False
 
-    @contextmanager
+    @contextlib.contextmanager
     def _refusals(self, connection: Borrowed, claim: Claim) -> Iterator[None]:
         """Tell a database that refuses the handler's writes from one that is away."""
         try:
@@ -314,10 +333,12 @@ class InboxStore:
             OutboxError,
             OSError,
         ) as error:
-            if claim.new and _is_lost(connection):
+            if claim.new and is_lost(connection):
                 raise self._lost("when what the handler wrote was committed") from error
-            if _is_lost(connection) or isinstance(error, OSError | asyncpg.InternalClientError):
+            if is_lost(connection) or isinstance(error, OSError | asyncpg.InternalClientError):
                 raise translate(error, self._target) from error
+            if is_rolled_back(error):
+                raise self._rolled_back_by_handler() from error
             raise CommitRefusedError(
                 f"PostgreSQL at {self.address} refused to commit what the handler wrote: {error}"
             ) from error
@@ -331,13 +352,15 @@ class InboxStore:
             statements_of_others=True,
             connection_class=LentConnection,
         )
-        if self._prepare is not None:
-            try:
+        try:
+            with errors(self._target):
+                await self._records.prepare(connection)
+            if self._prepare is not None:
                 await self._prepare(connection)
-            except BaseException:
-                connection.terminate()
-                raise
-            connection.altered = False
+        except BaseException:
+            connection.terminate()
+            raise
+        connection.altered = False
         connection.undoing = postgres.undoing(connection, statement_timeout=_STATEMENT_SECONDS)
         with errors(self._target):
             connection.server_started = await connection.fetchval(statement("server_started"))
@@ -349,41 +372,10 @@ class InboxStore:
             await self._pool  # opens it the first time
             self._used = True
             connection = await self._pool.acquire()
-            _lent(connection).lend()
+            lent(connection).lend()
             return connection
 
-
-async def _reset(connection: Connection) -> None:
-    """Undo what a handler did to a session, unless that was done with its commit."""
-    lent = _lent(connection)
-    if lent.used:
-        await connection.execute(lent.undoing)
-        lent.used = False
-
-
-async def _undo(connection: Borrowed, transaction: Transaction) -> None:
-    """Roll back, or throw the connection away if that is not possible in time."""
-    try:
-        async with asyncio.timeout(_CLEANUP_SECONDS):
-            await transaction.rollback()
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
-        connection.terminate()
-    except asyncio.CancelledError:
-        connection.terminate()
-        raise
-
-
-def in_transaction(connection: Borrowed) -> bool:
-    """Return whether a transaction is open on a connection: ours, unless a handler ended it."""
-    return not _is_lost(connection) and connection.is_in_transaction()
-
-
-def _lent(connection: Any) -> LentConnection:
-    return connection.itself()  # type: ignore[no-any-return] # of the one behind it
-
-
-def _is_lost(connection: Borrowed) -> bool:
-    try:
-        return connection.is_closed()
-    except asyncpg.InterfaceError:
-        return True  # the pool takes a connection back in the moment it breaks
+    async def _release(self, connection: Borrowed) -> None:
+        # What cannot be made as it was the pool throws away, before it says so.
+        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            await self._pool.release(connection)

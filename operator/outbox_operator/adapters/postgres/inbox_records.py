@@ -6,17 +6,17 @@ import datetime as dt
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
 
 from outbox_operator.adapters.postgres.inbox_marks import Mark, Place, sort_out
+from outbox_operator.adapters.postgres.lent_connection import Borrowed
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.wire.durable import Durable
 
-Borrowed: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
-"""An open connection, to be given back; has all methods of an asyncpg Connection."""
+_ROLLED_BACK: Final = "outbox: the transaction is"
+_COMMITTED: Final = "outbox: the transaction was committed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,7 @@ class Claim:
         rows: Ids for which it wrote rows.
         mark: How far their shard is handled once they are; None: that does not change.
         transaction: Its number; None: nothing is new.
+        seconds: How long they took the handler.
         committing: Whether it is being committed by us: from then on its fate may not be known.
         server_started: When the server that it runs on was started.
     """
@@ -54,6 +55,7 @@ class Claim:
     rows: list[uuid.UUID] = field(default_factory=list)
     mark: Mark | None = None
     transaction: str | None = None
+    seconds: float = 0.0
     committing: bool = False
     server_started: dt.datetime | None = None
 
@@ -71,11 +73,14 @@ class InboxRecords:
         self._consumer = consumer
         self._by_shard = by_shard
         self._claim_sql = statement("inbox_claim", schema=schema)
-        self._finish_sql = statement("inbox_finish", schema=schema)
+        self._claim_one_sql = statement("inbox_claim_one", schema=schema)
+        self._prepare_sql = statement("inbox_prepare", schema=schema, rolled_back=_ROLLED_BACK)
+        self._finish_sql = statement("inbox_finish")
+        self._finished_sql = statement("inbox_finished", committed=_COMMITTED)
         self._position_sql = statement("inbox_position", schema=schema)
         self._begin_sql = statement("inbox_begin", schema=schema)
         self._advance_sql = statement("inbox_advance", schema=schema)
-        self._fate_sql = statement("inbox_fate")
+        self._fate_sql = statement("inbox_fate", schema=schema)
         self._forget_sql = statement("inbox_forget", schema=schema)
 
     async def claim(self, connection: Borrowed, records: Sequence[Record], claim: Claim) -> None:
@@ -87,25 +92,41 @@ class InboxRecords:
         if not claim.new and claim.mark is not None:
             await self._advance(connection, records[0], claim.mark, claim.transaction)
 
-    async def finish(
-        self, connection: Borrowed, records: Sequence[Record], claim: Claim, seconds: float
-    ) -> bool:
-        """Remember that all are handled; False: in vain, the transaction is another one."""
-        if claim.rows:
-            done = await connection.execute(
-                self._finish_sql, self._consumer, claim.rows, round(seconds * 1000),
-                claim.transaction,
-            )  # fmt: skip
-            if _touched_none(done):
-                return False
+    async def prepare(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        """Make a session ready for `endings`."""
+        await connection.execute(await connection.fetchval(self._prepare_sql, self._consumer))
+
+    async def advance(self, connection: Borrowed, records: Sequence[Record], claim: Claim) -> bool:
+        """Remember how far the shard is handled; False: in vain, the transaction is another one."""
         return claim.mark is None or await self._advance(
             connection, records[0], claim.mark, claim.transaction
         )
 
+    def endings(self, claim: Claim) -> tuple[str, str]:
+        """Statements before and behind the commit, which remember that events are handled.
+
+        Their errors are `is_rolled_back` and `is_committed_before` when a handler ended the
+        transaction. What is put into them are numbers and UUIDs, never anybody's text.
+        """
+        if not claim.rows or claim.transaction is None:
+            return "", ""
+        values = {
+            "events": ",".join([str(uuid.UUID(int=row.int)) for row in claim.rows]),
+            "milliseconds": round(claim.seconds * 1000),
+            "transaction": int(claim.transaction),
+        }
+        return self._finish_sql % values, self._finished_sql % values
+
+    async def fate(self, connection: Borrowed, claim: Claim) -> tuple[bool, bool]:
+        """Whether a transaction that has ended was committed, and its events were finished then."""
+        [row] = await connection.fetch(
+            self._fate_sql, claim.transaction, self._consumer, claim.rows
+        )
+        return row["status"] == "committed", row["finished"]
+
     async def is_committed(self, connection: Borrowed, claim: Claim) -> bool:
         """Whether a transaction that has ended was committed."""
-        fate: str | None = await connection.fetchval(self._fate_sql, claim.transaction)
-        return fate == "committed"
+        return (await self.fate(connection, claim))[0]
 
     async def forget(self, connection: Borrowed, claim: Claim) -> None:
         """Let events that a transaction remembered come again."""
@@ -116,14 +137,21 @@ class InboxRecords:
     ) -> list[int]:
         """Write a row for each of these events; which of them had none."""
         by_id = {records[index].event_id: index for index in reversed(which)}
-        rows = await connection.fetch(
-            self._claim_sql,
-            self._consumer,
-            list(by_id),
-            [records[index].source_topic for index in by_id.values()],
-            [records[index].event_type for index in by_id.values()],
-            [records[index].payload for index in by_id.values()],
-        )
+        if len(by_id) == 1:
+            [one] = [records[index] for index in by_id.values()]
+            rows = await connection.fetch(
+                self._claim_one_sql, self._consumer, one.event_id, one.source_topic,
+                one.event_type, one.payload,
+            )  # fmt: skip
+        else:
+            rows = await connection.fetch(
+                self._claim_sql,
+                self._consumer,
+                list(by_id),
+                [records[index].source_topic for index in by_id.values()],
+                [records[index].event_type for index in by_id.values()],
+                [records[index].payload for index in by_id.values()],
+            )
         if rows:
             claim.rows = [row["event_id"] for row in rows]
             claim.transaction = rows[0]["transaction"]
@@ -156,6 +184,16 @@ class InboxRecords:
             transaction,
         )  # fmt: skip
         return not _touched_none(done)
+
+
+def is_rolled_back(error: BaseException | None) -> bool:
+    """Whether an ending says that the handler rolled the transaction back."""
+    return _ROLLED_BACK in str(error)
+
+
+def is_committed_before(error: BaseException | None) -> bool:
+    """Whether an ending says that the handler committed the transaction."""
+    return _COMMITTED in str(error)
 
 
 def _touched_none(status: str) -> bool:

@@ -1,0 +1,32 @@
+"""How handling events in a transaction goes wrong, other than that the database is away."""
+
+from __future__ import annotations
+
+from outbox_operator.errors import OutboxError
+from outbox_operator.reasons import Reason
+
+
+class CommitRefusedError(OutboxError):
+    """The database is there, but does not take what the handler wrote."""
+
+    reason = Reason.COMMIT_REFUSED
+
+
+class UnrecordableError(OutboxError):
+    """The database is there, but cannot hold what the inbox has to remember of an event.
+
+    Attributes:
+        for_ever: It never will.
+    """
+
+    reason = Reason.UNRECORDABLE
+
+    def __init__(self, message: str, *, for_ever: bool) -> None:
+        super().__init__(message)
+        self.for_ever = for_ever
+
+
+class HandledInVainError(OutboxError):
+    """The handler ran, and the database is there, but the connection between them was lost."""
+
+    reason = Reason.CONNECTION_LOST

@@ -1,0 +1,237 @@
+"""What an event costs at the inbox's database, and what fails among statements sent together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import asyncpg
+import pytest
+
+from outbox_operator.adapters.postgres import lent_connection
+from outbox_operator.adapters.postgres.inbox import InboxStore, Record
+from outbox_operator.adapters.postgres.inbox_errors import CommitRefusedError
+from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.errors import PostgresError
+from support.outbox import migrate_inbox
+
+pytestmark = pytest.mark.integration
+
+
+class Counting:
+    """Forwards to PostgreSQL, and counts how often it is asked after it has answered."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._pumps: set[asyncio.Task[None]] = set()
+        self.turns = 0
+
+    async def start(self) -> None:
+        """Listen."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = int(self._server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """End."""
+        self._server.close()
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        answered = True
+
+        async def there() -> None:
+            nonlocal answered
+            while data := await reader.read(65536):
+                self.turns += answered
+                answered = False
+                far_writer.write(data)
+
+        async def back() -> None:
+            nonlocal answered
+            while data := await far_reader.read(65536):
+                answered = True
+                writer.write(data)
+
+        pumps = {asyncio.create_task(there()), asyncio.create_task(back())}
+        self._pumps |= pumps
+        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        for pump in pumps:
+            pump.cancel()
+        for end in (far_writer, writer):
+            end.transport.abort()
+
+
+@pytest.fixture
+async def counting(database: str) -> AsyncIterator[Counting]:
+    await migrate_inbox(database)
+    owner = await asyncpg.connect(database)
+    await owner.execute("CREATE TABLE effects (event_id uuid)")
+    await owner.close()
+    proxy = Counting(int(database.rpartition(":")[2].partition("/")[0]))
+    await proxy.start()
+    yield proxy
+    await proxy.close()
+
+
+@contextlib.asynccontextmanager
+async def an_inbox(
+    database: str, port: int | None = None, **more: Any
+) -> AsyncIterator[InboxStore]:
+    url = database
+    if port is not None:
+        url = database.replace(database.rpartition(":")[2].partition("/")[0], str(port))
+    store = InboxStore(
+        parse_url(url), consumer_name="shop/billing", schema="outbox", mode="PerEvent", size=1,
+        **more,
+    )  # fmt: skip
+    yield store
+    await store.close()
+
+
+def a_record() -> Record:
+    return Record(
+        event_id=uuid.uuid4(), source_topic="s", event_type="t", payload=b"", source="/s",
+        shard=None, emission=None, stored=dt.datetime.now(dt.UTC),
+    )  # fmt: skip
+
+
+async def effects(database: str) -> tuple[int, int]:
+    """How many effects there are, and how many events are remembered."""
+    owner = await asyncpg.connect(database)
+    try:
+        return (
+            await owner.fetchval("SELECT count(*) FROM effects"),
+            await owner.fetchval("SELECT count(*) FROM outbox.consumer_inbox"),
+        )
+    finally:
+        await owner.close()
+
+
+async def insert(connection: Any, new: Sequence[int]) -> bool:
+    await connection.executemany("INSERT INTO effects VALUES ($1)", [(uuid.uuid4(),) for _ in new])
+    return True
+
+
+async def test_an_event_costs_three_round_trips_and_a_duplicate_two(
+    counting: Counting, database: str
+) -> None:
+    """Those of the driver's transactions are what `lent_connection` is written against."""
+    first, record = a_record(), a_record()
+    async with an_inbox(database, counting.port) as store:
+        assert await store.process([first], insert)  # the statements are prepared
+        before = counting.turns
+        assert await store.process([record], insert)
+        handled = counting.turns
+        assert await store.process([record], insert)
+    assert (handled - before, counting.turns - handled) == (3, 2)
+    assert await effects(database) == (2, 2)
+
+
+async def test_without_begin_no_event_is_remembered(
+    counting: Counting, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one would be, by itself, whatever its handler says."""
+    begin = lent_connection._BEGIN
+    async with an_inbox(database) as store:
+        for _ in range(2):  # the second claim is prepared
+            with monkeypatch.context() as patch:
+                patch.setattr(lent_connection, "_BEGIN", begin.replace(b"BEGIN", b"BEGUN"))
+                with pytest.raises(PostgresError, match="BEGUN"):
+                    await store.process([a_record()], insert)
+            assert await store.process([a_record()], insert)
+    assert await effects(database) == (2, 2)
+
+
+async def test_what_fails_behind_the_commit_does_not_undo_it(
+    counting: Counting, database: str
+) -> None:
+    """A handler in a role that may not undo what sessions keep."""
+    owner = await asyncpg.connect(database)
+    name = f"clerk_{uuid.uuid4().hex}"
+    await owner.execute(
+        f"CREATE ROLE {name}; GRANT INSERT ON effects TO {name}; GRANT USAGE ON SCHEMA outbox "
+        f"TO {name}; GRANT ALL ON ALL TABLES IN SCHEMA outbox TO {name}; "
+        "REVOKE EXECUTE ON FUNCTION pg_advisory_unlock_all() FROM PUBLIC"
+    )
+
+    async def as_clerk(connection: Any, new: Sequence[int]) -> bool:
+        await connection.execute(f"SET ROLE {name}")
+        return await insert(connection, new)
+
+    try:
+        async with an_inbox(database) as store:
+            assert await store.process([a_record()], as_clerk)
+            assert await store.process([a_record()], insert)
+    finally:
+        await owner.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
+        await owner.close()
+    assert await effects(database) == (2, 2)
+
+
+async def test_a_handler_that_throws_prepared_statements_away_has_a_new_session_next(
+    counting: Counting, database: str
+) -> None:
+    async def deallocate(connection: Any, new: Sequence[int]) -> bool:
+        await connection.execute("DEALLOCATE ALL")
+        return True
+
+    async with an_inbox(database) as store:
+        for _ in range(2):
+            with pytest.raises(CommitRefusedError, match="not exist"):
+                await store.process([a_record()], deallocate)
+            assert await store.process([a_record()], insert)
+    assert await effects(database) == (2, 2)
+
+
+async def test_a_handler_that_hides_an_error_loses_its_writes_and_not_its_session(
+    counting: Counting, database: str
+) -> None:
+    seen: list[int] = []
+
+    async def swallow(connection: Any, new: Sequence[int]) -> bool:
+        await insert(connection, new)
+        with contextlib.suppress(asyncpg.PostgresError):
+            await connection.execute("SELECT 1/0")
+        return True
+
+    async def look(connection: Any, new: Sequence[int]) -> bool:
+        seen.append(connection.get_server_pid())
+        return await insert(connection, new)
+
+    async with an_inbox(database) as store:
+        assert await store.process([a_record()], look)
+        with pytest.raises(CommitRefusedError, match="aborted"):
+            await store.process([a_record()], swallow)
+        assert await store.process([a_record()], look)
+    assert len(set(seen)) == 1
+    assert await effects(database) == (2, 2)
+
+
+@pytest.mark.parametrize("end", ["COMMIT; BEGIN", "ROLLBACK; BEGIN"])
+async def test_what_follows_a_transaction_that_a_handler_has_ended(
+    end: str, counting: Counting, database: str
+) -> None:
+    """Of one that it committed, what it wrote afterwards stays as well; of the other nothing."""
+    said: list[str] = []
+
+    async def anew(connection: Any, new: Sequence[int]) -> bool:
+        await insert(connection, new)
+        await connection.execute(end)
+        return await insert(connection, new)
+
+    async with an_inbox(database, on_ended=said.append) as store:
+        if end.startswith("COMMIT"):
+            assert await store.process([a_record()], anew)
+        else:
+            with pytest.raises(CommitRefusedError, match="rolled back the transaction"):
+                await store.process([a_record()], anew)
+    committed = end.startswith("COMMIT")
+    assert await effects(database) == ((2, 1) if committed else (0, 0))
+    assert len(said) == committed
