@@ -28,6 +28,7 @@ from outbox_operator.relay.progress import NOT_ASKED
 from support.nats import NatsCluster, NatsServer, connected, make_stream, unique_prefix
 from support.outbox import migrate
 from support.postgres import sessions_ended
+from support.starter import Started, starter
 from support.waiting import SECONDS, eventually
 
 NAMESPACE, PIPELINE = "shop", "orders"
@@ -56,14 +57,24 @@ class Stored:
 
 
 class RelayProcess:
-    """`outbox relay` as a process of its own."""
+    """`outbox relay` as a process of its own.
 
-    def __init__(self, config: Mapping[str, Any], directory: Path, name: str) -> None:
+    Args:
+        config: Its configuration.
+        directory: For its files.
+        name: Of them.
+        forked: Whether it begins with everything imported.
+    """
+
+    def __init__(
+        self, config: Mapping[str, Any], directory: Path, name: str, *, forked: bool = False
+    ) -> None:
         self.config = directory / f"{name}.json"
         self.config.write_text(json.dumps(config))
         self._log = directory / f"{name}.log"
         self._log.touch()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Started | None = None
+        self._forked = forked
         self._log_start = 0
         self.environment: dict[str, str] = {}
         self._program: tuple[str, ...] = ("-m", "outbox_operator.cli.main")
@@ -76,17 +87,20 @@ class RelayProcess:
             *arguments: What it takes before the verb.
         """
         self._program = ("-P", str(program), *arguments)
+        self._forked = False
         return self
 
     def start(self) -> Self:
         """Start (again)."""
         self._log_start = self._log.stat().st_size
+        environment = {**os.environ, "OUTBOX_CONFIG": str(self.config), **self.environment}
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, *self._program, "relay"],
-                env={**os.environ, "OUTBOX_CONFIG": str(self.config), **self.environment},
-                stderr=log,
-            )
+            if self._forked:
+                self._process = starter("relay").start(environment, log.fileno())
+            else:
+                self._process = subprocess.Popen(
+                    [sys.executable, *self._program, "relay"], env=environment, stderr=log
+                )
         return self
 
     @property
@@ -246,7 +260,7 @@ class Outbox:
             "health_port": 0,
             **changes,
         }
-        relay = RelayProcess(config, self.directory, f"relay-{len(self._relays)}")
+        relay = RelayProcess(config, self.directory, f"relay-{len(self._relays)}", forked=True)
         self._relays.append(relay)
         return relay
 
@@ -444,10 +458,21 @@ async def an_outbox(
     *,
     payload_type: Literal["jsonb", "bytea"] = "jsonb",
     shards: int = 1,
+    migrated: bool = False,
     **stream: Any,
 ) -> AsyncIterator[Outbox]:
-    """A migrated outbox with its stream; its relays are ended and its stream deleted after."""
-    await migrate(url, payload_type=payload_type, shards=shards)
+    """An outbox with its stream; its relays are ended and its stream deleted after.
+
+    Args:
+        url: Of a database that is empty, or `migrated` already.
+        nats: Where the stream is.
+        directory: For files of its relays.
+        payload_type: Of its rows.
+        shards: How many there are.
+        **stream: Of the stream's configuration.
+    """
+    if not migrated:
+        await migrate(url, payload_type=payload_type, shards=shards)
     connection = await asyncpg.connect(url)
     outbox = Outbox(url, nats, directory, connection, unique_prefix(), payload_type, shards)
     try:

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from support.nats import NatsServer
+from support.outbox import migrate
+from support.postgres import PostgresServer
 from support.relaying import Outbox, an_outbox
+from support.waiting import SECONDS
+
+
+@pytest.fixture(scope="session")
+def outbox_template(postgres_server: PostgresServer) -> Iterator[str]:
+    """Name of a database with an outbox, to copy: made once, because migrating takes longer."""
+    url = postgres_server.create_database()
+    with ThreadPoolExecutor(1) as apart:  # from the event loop of the tests
+        apart.submit(asyncio.run, migrate(url)).result(SECONDS)
+    yield url.rpartition("/")[2]
+    postgres_server.drop_database(url)
 
 
 @pytest.fixture
-async def outbox(database: str, nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Outbox]:
+async def outbox(
+    postgres_server: PostgresServer, outbox_template: str, nats_server: NatsServer, tmp_path: Path
+) -> AsyncIterator[Outbox]:
     """Migrated tables with payload jsonb, and a stream that takes `<prefix>.>`."""
-    async with an_outbox(database, nats_server, tmp_path) as made:
+    url = postgres_server.create_database(outbox_template)
+    async with an_outbox(url, nats_server, tmp_path, migrated=True) as made:
         yield made
+    postgres_server.drop_database(url)
