@@ -92,12 +92,18 @@ async def test_the_sql_of_other_pages(shop: Shop) -> None:
 async def test_the_roles_of_a_page_can_be_made(shop: Shop) -> None:
     """With the rights that the operator needs; roles are the server's, so nothing is kept."""
     made, schema, _ = fences("docs/how-to/database-roles.md", "sql")
-    *_, reader, _ = fences("docs/how-to/keep-an-archive.md", "sql")
+    archive, _, reader, _ = fences("docs/how-to/keep-an-archive.md", "sql")
     name = await shop.owner.fetchval("SELECT current_database()")
     transaction = shop.owner.transaction()
     await transaction.start()
     try:
         await shop.owner.execute(made.replace("DATABASE shop", f'DATABASE "{name}"'))
+        await shop.owner.execute(archive.replace("DATABASE audit", f'DATABASE "{name}"'))
+        await shop.owner.execute(
+            "SET LOCAL ROLE archive_keeper; CREATE SCHEMA archive; CREATE TABLE archive.events (); "
+            "GRANT INSERT ON archive.events TO archive_writer; GRANT SELECT ON archive.events TO "
+            "auditor; RESET ROLE"
+        )
         await shop.owner.execute(reader)
         await shop.owner.execute("SET LOCAL ROLE outbox_reader")
         await shop.owner.execute(f"SELECT FROM {BACKFILLED}")

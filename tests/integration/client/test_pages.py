@@ -121,6 +121,14 @@ async def test_write_handlers(
     assert capsys.readouterr().out == "order 1 for 1999\n"
     await (await page.next())["test_an_order_is_invoiced"](capsys)
     await page.next()
+
+    @known["app"].handler("order.garbled")  # type: ignore[untyped-decorator]
+    async def garbled(order: dict[str, int]) -> None:
+        b"\xff".decode()
+
+    async with RunningHandlers(known["app"]) as handlers:
+        assert (await handlers.settle("order.garbled", {})).end == "dead_letter"
+    assert capsys.readouterr().out.endswith("garbled: 1 events in 0 s\n")
     await page.next()
     connection = await asyncpg.connect(tables.url)
     running = RunningHandlers(known["app"], connection=connection)
