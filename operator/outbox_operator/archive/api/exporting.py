@@ -186,11 +186,8 @@ class Export:
 
     async def _write_parquet(self, selection: Selection) -> int:
         sink = ParquetSink(selection.fields, self._hand_over)
-        try:
-            events = await self._exporter.write(selection, self._viewer, "parquet", sink.feed)
-            await sink.end()
-        finally:
-            await sink.give_up()
+        events = await self._exporter.write(selection, self._viewer, "parquet", sink.feed)
+        await sink.end()
         return events
 
     async def _hand_over(self, data: bytes) -> None:
