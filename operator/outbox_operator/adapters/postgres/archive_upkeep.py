@@ -66,7 +66,7 @@ class UpkeepResult:
         dropped: Partitions of which every row was older than it has to be kept.
         deferred: What could not be done now, and is tried again by the next round.
         sealed: Seals added.
-        head: The last of all seals.
+        head: The last of all seals, of a chain that has the one that is known; None: nobody looked.
         lacks_key: Whether nothing was sealed and dropped because the seals are signed, and there is
             no key to sign more of them with.
         short: What was found to be missing of sealed rows that retention took.
@@ -148,7 +148,6 @@ class Upkeep:
                     raise
                 self._failures.append(("seal what was archived", error))
                 sealer = await self._sealer()
-            self._result.head = None if sealer is None else sealer.head
         now = await self._connection.fetchval(statement("upkeep_clock"))
         for one in await catalog.class_tables(self._connection, self._schema):
             keep = self._keep_seconds(one) or float("inf")
@@ -160,6 +159,8 @@ class Upkeep:
                         short = await sealer.dropped(one.name, leaf, keep, held)
                         self._result.short += [] if short is None else [short]
                     self._result.dropped.append(leaf.name)
+        if sealer is not None and self._sealing is not None:
+            self._result.head = sealer.head
 
     def _keep_seconds(self, one: ClassTable) -> float | None:
         """How long a class is kept: as declared. Who owns the table may write any comment on it,

@@ -46,6 +46,7 @@ from outbox_operator.plan.passes.pending import archive_pending
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.postgres.archive_numbers import ArchiveNumbers
 from outbox_operator.plan.postgres.archive_schema import DesiredArchive
+from outbox_operator.plan.postgres.archive_seals import Head
 from outbox_operator.plan.postgres.state import MigrationPlan
 from outbox_operator.plan.status.workload import lacks_pods
 from outbox_operator.plan.steps import Change
@@ -131,8 +132,9 @@ async def _with_logins(
     if plan.change is Change.PATCHED and plan.migration is not None:
         failure = await _migrate(context, consumer, archive, logins, desired, plan.migration)
     numbers: ArchiveNumbers | SessionFailure | None = None
+    seal: Head | None = None
     if plan.failure is None and failure is None and plan.part is None:
-        failure = await _keep_up(context, consumer, archive, logins, desired, plan.identity)
+        failure, seal = await _keep_up(context, consumer, archive, logins, desired, plan.identity)
         numbers = await _read(context, consumer, logins, desired.schema)
         if isinstance(numbers, SessionFailure):
             failure = failure or numbers
@@ -142,7 +144,7 @@ async def _with_logins(
         numbers = await _read(context, consumer, logins, desired.schema)
     if isinstance(numbers, SessionFailure):
         numbers = None
-    return archive_result(consumer, plan, failure, numbers, datetime.now(UTC), api_error)
+    return archive_result(consumer, plan, failure, numbers, datetime.now(UTC), api_error, seal)
 
 
 async def _migrate(
@@ -179,10 +181,15 @@ async def _keep_up(
     logins: Logins,
     desired: DesiredArchive,
     identity: str | None,
-) -> SessionFailure | None:
-    """Partitions ahead, what is new sealed, old ones dropped; why not all of that could be done."""
+) -> tuple[SessionFailure | None, Head | None]:
+    """Partitions ahead, what is new sealed, old ones dropped.
+
+    Returns:
+        Why not all of that could be done; and the last seal of the chain, which has the one that
+        was known, or None if nobody looked.
+    """
     if consumer.meta.paused:
-        return None
+        return None, None
     schema = desired.schema
     sealing: Sealing | None = None
     no_key: SessionFailure | None = None
@@ -192,7 +199,7 @@ async def _keep_up(
         except OutboxError as error:  # partitions are looked after all the same
             no_key = SessionFailure(error=error, entered=True)
 
-    async def work(admin: PostgresAdmin) -> None:
+    async def work(admin: PostgresAdmin) -> Head | None:
         done = await admin.archive.maintain(desired, sealing)
         if done.dropped:
             log.info("archive %s: dropped %s", schema, ", ".join(done.dropped))
@@ -202,9 +209,12 @@ async def _keep_up(
             log.error("archive %s: %s", schema, what)
         if done.lacks_key and no_key is None:
             raise seal_key_missing(schema)
+        return done.head
 
     found = await in_session(context, consumer.meta, logins.owner, work)
-    return found or no_key
+    if isinstance(found, SessionFailure):
+        return found, None
+    return no_key, found
 
 
 async def _sealing(

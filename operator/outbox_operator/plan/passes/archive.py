@@ -37,6 +37,7 @@ from outbox_operator.plan.postgres.archive_schema import (
     DesiredArchive,
     ObservedArchive,
 )
+from outbox_operator.plan.postgres.archive_seals import Head
 from outbox_operator.plan.postgres.mark import parse_mark
 from outbox_operator.plan.postgres.state import MigrationPlan
 from outbox_operator.plan.state import Owner
@@ -205,6 +206,7 @@ def archive_result(
     numbers: ArchiveNumbers | None,
     now: datetime,
     api_error: OutboxError | None = None,
+    seal: Head | None = None,
 ) -> ArchiveResult:
     """What a pass over an archive comes to.
 
@@ -215,6 +217,7 @@ def archive_result(
         numbers: Read afterwards; None: nobody could.
         now: Time of the pass.
         api_error: Why its API cannot answer as declared.
+        seal: The last one, of a chain that has the one that was known; None: nobody looked.
     """
     failure = plan.failure or failure
     refused = failure is not None and failure.worker
@@ -233,7 +236,7 @@ def archive_result(
         question=question,
         pending_move=_pending_move(plan),
         corrections=_corrections(plan) if failure is None else (),
-        state=_state(consumer, plan, failure, numbers, now),
+        state=_state(consumer, plan, failure, numbers, now, seal),
         complete=complete_part(consumer, numbers),
         backfilled=backfilled_part(consumer, numbers),
         fresh=numbers is not None,
@@ -275,6 +278,7 @@ def _state(
     failure: SessionFailure | None,
     numbers: ArchiveNumbers | None,
     now: datetime,
+    seal: Head | None,
 ) -> ArchiveState | None:
     """`status.archive`; what nobody could look at stays as it was."""
     state = consumer.status.archive or ArchiveState()
@@ -291,10 +295,11 @@ def _state(
         update |= {"database": plan.identity, "version": version}
     if numbers is not None:
         update |= archive_numbers(consumer, numbers, now)
-    if numbers is not None and failure is None and not consumer.meta.paused:
-        # Else the chain may not be the one that was there, which upkeep sees, and what is
-        # remembered of it is proof.
-        update["lastSeal"] = numbers.last_seal
+    # What is remembered of the chain is proof: nobody replaces it who has not seen that it holds.
+    same = state.database == plan.identity
+    if as_wanted or same:
+        remembered = state.lastSeal if same or state.database is None else None
+        update["lastSeal"] = remembered if seal is None else str(seal)
     return state.model_copy(update=update)
 
 

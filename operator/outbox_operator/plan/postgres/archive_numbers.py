@@ -73,7 +73,6 @@ class ArchiveNumbers:
         gaps: Between the numbers of these.
         first_gaps: The first of them, at most `MOST_GAPS`.
         numbered_to: When the stream took the newest event of those with numbers.
-        last_seal: Number and hash of the last seal; None: nothing is sealed.
         backfill: How far the rows of an outbox's table are; None: none were begun with.
     """
 
@@ -87,7 +86,6 @@ class ArchiveNumbers:
     gaps: int
     first_gaps: tuple[Gap, ...]
     numbered_to: datetime | None
-    last_seal: str | None = None
     backfill: BackfillNumbers | None = None
 
     @property

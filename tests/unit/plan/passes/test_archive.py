@@ -30,6 +30,7 @@ from outbox_operator.plan.passes.consumer import condition_types, consumer_resul
 from outbox_operator.plan.passes.durable import DurableResult
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.postgres.archive_numbers import ArchiveNumbers, BackfillNumbers, Gap
+from outbox_operator.plan.postgres.archive_seals import Head
 from outbox_operator.plan.postgres.archive_schema import ObservedArchive
 from outbox_operator.plan.postgres.mark import Mark
 from outbox_operator.plan.postgres.state import ObservedDatabase, ObservedSchema
@@ -121,13 +122,18 @@ def test_paused_it_is_left_as_it_is() -> None:
     assert told(paused(audit()), plan).parts[1].reason == Reason.UPDATE_FROZEN
 
 
+def marked(owner: Consumer | None = None) -> ObservedArchive:
+    """An empty schema, that is said to be somebody's."""
+    comment = None if owner is None else Mark(owner=Owner.of(owner.meta)).text()
+    schema = ObservedSchema(owner="keeper", owned=True, may_create=True, comment=comment)
+    database = dataclasses.replace(NOTHING.database, schema=schema)
+    return dataclasses.replace(NOTHING, database=database)
+
+
 @pytest.mark.parametrize("copied", [False, True])
 def test_elsewhere_it_goes_on_only_with_what_is_in_it(copied: bool) -> None:
     resource = audit(ArchiveState(database="6:1", version=1))
-    comment = Mark(owner=Owner.of(resource.meta)).text() if copied else None
-    schema = ObservedSchema(owner="keeper", owned=True, may_create=True, comment=comment)
-    database = dataclasses.replace(NOTHING.database, schema=schema)
-    plan = planned(resource, dataclasses.replace(NOTHING, database=database))
+    plan = planned(resource, marked(resource) if copied else marked())
     result = told(resource, plan, None)
     assert plan.change is (Change.PATCHED if copied else Change.FROZEN)
     assert (result.pending_move is None) == copied
@@ -255,19 +261,43 @@ BROKEN = SessionFailure(
 
 def test_what_is_missing_is_told_while_nothing_can_be_sealed() -> None:
     before = audit(ArchiveState(database="7:1", rows=5, lastSeal="3:aa"))
-    numbers = dataclasses.replace(WHOLE, gaps=1, first_gaps=(GAP,), last_seal="9:ff")
+    numbers = dataclasses.replace(WHOLE, gaps=1, first_gaps=(GAP,))
     result = told(before, planned(before), numbers, BROKEN)
     assert [part.reason for part in result.parts] == [Reason.CONNECTED, Reason.SEAL_BROKEN]
     assert result.complete is not None
     assert result.complete.reason == Reason.EVENTS_MISSING
     assert result.state is not None
     assert (result.state.rows, result.state.gaps) == (9, 1)
-    assert result.state.lastSeal == "3:aa", "the chain may be another one now"
     assert result.fresh
-    # Paused there is no upkeep, which would see that.
-    frozen = told(paused(before), planned(before), numbers)
-    assert frozen.state is not None
-    assert (frozen.state.rows, frozen.state.lastSeal) == (9, "3:aa")
+
+
+NINTH = Head(number=9, hash=bytes(32))
+
+
+@pytest.mark.parametrize(
+    ("database", "seal", "failure", "remembered"),
+    [
+        ("7:1", NINTH, None, str(NINTH)),
+        ("7:1", NINTH, BROKEN, str(NINTH)),  # of something else, behind it
+        # Not sealed any more, paused, or another one was at it: the chain may be another one now.
+        ("7:1", None, None, "3:aa"),
+        ("7:1", None, BROKEN, "3:aa"),
+        (None, None, None, "3:aa"),
+        # Another archive has another chain.
+        ("6:1", NINTH, None, str(NINTH)),
+        ("6:1", None, None, None),
+        ("6:1", None, BROKEN, "3:aa"),
+        ("6:1", NINTH, BROKEN, "3:aa"),
+    ],
+)
+def test_a_seal_is_remembered_until_somebody_has_seen_that_the_chain_holds(
+    database: str | None, seal: Head | None, failure: SessionFailure | None, remembered: str | None
+) -> None:
+    before = audit(ArchiveState(database=database, lastSeal="3:aa"))
+    plan = planned(before, marked(before))
+    result = archive_result(before, plan, failure, WHOLE, NOW, seal=seal)
+    assert result.state is not None
+    assert result.state.lastSeal == remembered
 
 
 API = {

@@ -22,6 +22,4 @@ SELECT (SELECT coalesce(sum(rows), 0)::bigint FROM sizes) AS rows,
        (SELECT max(stored_at) FROM {schema}.events) AS newest,
        (SELECT count(*) FROM (SELECT DISTINCT source, shard FROM {schema}.ledger) s) AS shards,
        (SELECT max(high_at) FROM {schema}.ledger) AS numbered_to,
-       (SELECT count(*) FROM {schema}.gaps) AS gaps,
-       (SELECT number || ':' || encode(hash, 'hex') FROM {schema}.seals
-        ORDER BY number DESC LIMIT 1) AS last_seal
+       (SELECT count(*) FROM {schema}.gaps) AS gaps
