@@ -4,6 +4,7 @@ Every module of `outbox_operator.cli.commands` is one verb, named after its file
 
     HELP: str                                            one line for `outbox --help`
     EXTRA: str                                           what to install for it; default: cli
+    needs(args: argparse.Namespace) -> str               the same, where the options decide
     LAPTOP: bool | str                                   whether `outbox dev VERB` works, or why not
     configure(parser: argparse.ArgumentParser) -> None   adds the verb's own options
     run(args: argparse.Namespace) -> int                 does the work, returns the exit code
@@ -67,6 +68,7 @@ class Verb:
     configure: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
     extra: str
+    needs: Callable[[argparse.Namespace], str]
     laptop: bool | str
 
 
@@ -78,11 +80,13 @@ def verbs() -> list[str]:
 def load(name: str) -> Verb:
     """Import the module of one verb."""
     module = importlib.import_module(f"{commands.__name__}.{name.replace('-', '_')}")
+    extra = getattr(module, "EXTRA", "cli")
     return Verb(
         module.HELP,
         module.configure,
         module.run,
-        getattr(module, "EXTRA", "cli"),
+        extra,
+        getattr(module, "needs", lambda _: extra),
         getattr(module, "LAPTOP", False),
     )
 
@@ -155,7 +159,7 @@ def _main(argv: Sequence[str] | None) -> int:
             print(f"{prog} {args.verb}: standard output: {error}", file=sys.stderr)
         return EXIT_FAILED
     except ModuleNotFoundError as error:
-        extra = loaded[args.verb].extra if folder is None else _LAPTOP
+        extra = loaded[args.verb].needs(args) if folder is None else _LAPTOP
         if error.name is None or error.name.startswith("outbox_operator"):
             raise
         print(

@@ -14,7 +14,7 @@ from outbox_operator.cli.cluster import options
 from outbox_operator.errors import NotSupportedError
 
 HELP: Final = "keep the events of a stream in PostgreSQL: tables, writer, seals, an API"
-EXTRA: Final = "relay,archive"
+EXTRA: Final = "relay"
 LAPTOP: Final = True
 
 
@@ -103,6 +103,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "to stop; configured by a document of its own, and given a login that reads",
     )
     pod_options.configure(serve)
+
+
+def needs(args: argparse.Namespace) -> str:
+    """What to install: a pod does the work of `verify NAME`."""
+    if args.archive == "serve":
+        return "archive"
+    return "cli" if args.archive == "verify" and args.name is not None else "relay"
 
 
 def run(args: argparse.Namespace) -> int:
