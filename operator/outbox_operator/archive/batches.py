@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Generic, TypeVar
 
 from outbox_operator.adapters.postgres.archive_store import Batch, Move
-from outbox_operator.archive.chain import Span, joined
+from outbox_operator.archive.chain import Span, Spans
 from outbox_operator.archive.records import Record
 
 T = TypeVar("T")
@@ -64,8 +64,11 @@ def batch_of(records: Sequence[Record], *, accounts: bool) -> Batch:
         records: In order of arrival.
         accounts: Whether numbers tell what is missing.
     """
-    spans = [record.span for record in records if record.span is not None] if accounts else []
-    return _batch(records, accounts=[_account(span) for span in joined(spans)])
+    spans = Spans()
+    for record in records if accounts else ():
+        if record.numbers is not None:
+            spans.add(record.identity[1], record.numbers, record.stored_at, record.sequence)
+    return _batch(records, accounts=[_account(span) for span in spans.joined()])
 
 
 def kept_batch(records: Sequence[Record], moves: Move) -> Batch:
@@ -76,8 +79,8 @@ def kept_batch(records: Sequence[Record], moves: Move) -> Batch:
 def _batch(records: Sequence[Record], accounts: Sequence[tuple[object, ...]] = ()) -> Batch:
     first: dict[tuple[str, str], Record] = {}
     for record in records:
-        if record.wanted:
-            first.setdefault(record.identity, record)
+        if record.wanted and record.identity not in first:
+            first[record.identity] = record
     moments = [record.stored_at for record in records] or [_NEVER]
     return Batch(
         rows=[record.values for record in first.values()],

@@ -19,7 +19,7 @@ _DIGITS: Final = 18
 _SHARD_DIGITS: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Span:
     """Numbers `low` to `high` of a shard, all accounted for.
 
@@ -49,23 +49,45 @@ def number(text: str | None, digits: int = _DIGITS) -> int | None:
     return int(text)
 
 
-def span_of(
-    headers: Mapping[str, str], source: str, stored_at: dt.datetime, sequence: int
-) -> Span | None:
-    """What a message accounts for; None: it is of no relay of ours.
-
-    Args:
-        headers: Of the message.
-        source: Of the event.
-        stored_at: When the stream stored it.
-        sequence: Its sequence there.
-    """
+def numbers_of(headers: Mapping[str, str]) -> tuple[int, int, int] | None:
+    """Shard, first and last number that a message accounts for; None: it is of no relay of ours."""
     high, shard = number(headers.get(EMISSION)), number(headers.get(SHARD), _SHARD_DIGITS)
     if high is None or shard is None or high < 1:
         return None
     before = number(headers.get(PREDECESSOR))
-    low = high if before is None or before >= high else before + 1
-    return Span(source, shard, low, high, stored_at, stored_at, sequence, sequence)
+    return shard, high if before is None or before >= high else before + 1, high
+
+
+class Spans:
+    """What messages account for, in as few spans as come without sorting them."""
+
+    def __init__(self) -> None:
+        self._all: list[Span] = []
+        self._last: dict[tuple[str, int], Span] = {}
+
+    def add(
+        self, source: str, numbers: tuple[int, int, int], at: dt.datetime, sequence: int
+    ) -> None:
+        """Count one more message.
+
+        Args:
+            source: Of the event.
+            numbers: From `numbers_of`.
+            at: When the stream stored it.
+            sequence: Its sequence there.
+        """
+        shard, low, high = numbers
+        last = self._last.get((source, shard))
+        if last is not None and low == last.high + 1:
+            last.high, last.high_at, last.high_sequence = high, at, sequence
+            return
+        last = Span(source, shard, low, high, at, at, sequence, sequence)
+        self._last[source, shard] = last
+        self._all.append(last)
+
+    def joined(self) -> list[Span]:
+        """All of them, by source, shard and number."""
+        return joined(self._all)
 
 
 def joined(spans: Iterable[Span]) -> list[Span]:

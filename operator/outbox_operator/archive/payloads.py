@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -26,7 +26,7 @@ class NotStorableError(ValueError):
     """A payload is no JSON, or none that PostgreSQL takes; says why, for a note."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Payload:
     """What is stored of a payload: one of `text`, `raw` and `sha256`, or nothing of an empty one.
 
@@ -51,7 +51,7 @@ class Number(str):
     __slots__ = ()
 
 
-def payload_of(data: bytes, content_type: str | None, redact: Iterable[JsonPath]) -> Payload:
+def payload_of(data: bytes, content_type: str | None, redact: Sequence[JsonPath]) -> Payload:
     """Decide what to store of a payload.
 
     Args:
@@ -61,14 +61,13 @@ def payload_of(data: bytes, content_type: str | None, redact: Iterable[JsonPath]
     """
     if not data:
         return Payload()
-    paths = tuple(redact)
     if not _is_json(content_type):
-        return unparsed(data, None, withhold=bool(paths))
+        return unparsed(data, None, withhold=bool(redact))
     try:
         text, document = parse(data)
     except NotStorableError as error:
-        return unparsed(data, str(error), withhold=bool(paths))
-    if sum(path.remove(document) for path in paths):
+        return unparsed(data, str(error), withhold=bool(redact))
+    if redact and sum(path.remove(document) for path in redact):
         text = written(document)
     return Payload(text=text, document=document)
 
@@ -143,7 +142,16 @@ def _constant(name: str) -> NoReturn:
     raise NotStorableError(f"it has {name}, which is no JSON")
 
 
-_decode: Final = json.JSONDecoder(parse_float=_number, parse_constant=_constant).decode
+_decoder: Final = json.JSONDecoder(parse_float=_number, parse_constant=_constant)
+
+
+def _decode(text: str) -> Any:
+    """As the decoder's own method, which looks for space around a document as long again."""
+    if text.startswith("{"):
+        document, end = _decoder.raw_decode(text)
+        if end == len(text):
+            return document
+    return _decoder.decode(text)
 
 
 def _is_json(content_type: str | None) -> bool:

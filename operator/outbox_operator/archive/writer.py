@@ -11,7 +11,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from outbox_operator.adapters.nats.pull_consumer import Delivery, PullConsumer
@@ -20,7 +19,7 @@ from outbox_operator.adapters.postgres.errors import UnreadableRowsError
 from outbox_operator.aio import Backoff, wait
 from outbox_operator.archive.batches import Waiting, batch_of
 from outbox_operator.archive.metrics import ArchiveMetrics
-from outbox_operator.archive.records import Message, Record, Recorder
+from outbox_operator.archive.records import Record, Recorder
 from outbox_operator.errors import NatsError, OutboxError
 from outbox_operator.reasons import Reason
 from outbox_operator.telemetry.readiness import ServerState
@@ -38,13 +37,8 @@ _BESIDES_BYTES: Final = 8192
 """Of a message as the server counts it, besides payload and headers: subjects, at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A message in hand."""
-
-    delivery: Delivery
-    message: Message
-    record: Record
+Item = tuple[Delivery, Record]
+"""A message in hand."""
 
 
 class Writer:
@@ -93,21 +87,17 @@ class Writer:
 
     def deliver(self, delivery: Delivery) -> None:
         """Take one message in hand."""
-        message = Message(
-            delivery.subject, delivery.headers, delivery.data, delivery.stream, delivery.sequence,
-            delivery.stored_ns,
-        )  # fmt: skip
         try:
-            record = self._recorder.record(message)
+            record = self._recorder.record(delivery)
         except Exception:  # a bug of ours must not be one message's end of the archive
-            log.exception("message %d of %s is stored as bytes", message.sequence, message.stream)
-            record = self._recorder.bare(message, "it was not understood")
+            log.exception("message %d of %s is stored as bytes", delivery.sequence, delivery.stream)
+            record = self._recorder.bare(delivery, "it was not understood")
         self._came = True
         if delivery.deliveries > 1:
             self._metrics.redeliveries.inc()
-        self._waiting.add(Item(delivery, message, record), record.size, time.monotonic())
-        none_asked_for = self._source is not None and not self._source.requested
-        if len(self._waiting.items) == 1 or self._waiting.full or none_asked_for:
+        waiting, source = self._waiting, self._source
+        waiting.add((delivery, record), record.size, time.monotonic())
+        if len(waiting.items) == 1 or waiting.full or (source is not None and not source.requested):
             self.wake()
 
     async def run(self, source: PullConsumer) -> None:
@@ -249,7 +239,7 @@ class Writer:
         Raises:
             OutboxError: The database is away, or refuses.
         """
-        records = [item.record for item in items]
+        records = [record for _, record in items]
         batch = batch_of(records, accounts=self._accounts)
         began = time.monotonic()
         try:
@@ -260,12 +250,12 @@ class Writer:
                 await self._store_some(items[:half])
                 await self._store_some(items[half:])
                 return
-            [item] = items
-            log.warning("message %d is stored as bytes: %s", item.message.sequence, error)
-            bare = self._recorder.bare(item.message, "the database refused it")
-            if bare == item.record:
+            [(delivery, record)] = items
+            log.warning("message %d is stored as bytes: %s", delivery.sequence, error)
+            bare = self._recorder.bare(delivery, "the database refused it")
+            if bare == record:
                 raise
-            await self._store_some([Item(item.delivery, item.message, bare)])
+            await self._store_some([(delivery, bare)])
             return
         self._metrics.batch_seconds.observe(time.monotonic() - began)
         self._done(items, new)
@@ -273,17 +263,17 @@ class Writer:
     def _done(self, items: Sequence[Item], new: Mapping[str, int]) -> None:
         """Acknowledge what is committed, and count it."""
         now = time.time_ns()
-        for item in items:
-            with contextlib.suppress(NatsError):  # away: it comes again, and is known
-                item.delivery.ack()
+        with contextlib.suppress(NatsError):  # away: they come again, and are known
+            for delivery, _ in items:
+                delivery.ack()
         metrics = self._metrics
-        others = sum(not item.record.wanted for item in items)
+        others = sum(not record.wanted for _, record in items)
         metrics.for_others.inc(others)
         metrics.duplicates.inc(len(items) - others - sum(new.values()))
-        metrics.delay.observe_ages([item.message.stored_ns // 1000 for item in items], now // 1000)
+        metrics.delay.observe_ages([one.stored_ns // 1000 for one, _ in items], now // 1000)
         for name, count in new.items():
             metrics.events(name).inc(count)
-        metrics.noted.inc(sum(item.record.noted for item in items))
+        metrics.noted.inc(sum(record.noted for _, record in items))
 
     async def _look_for_missing(self) -> None:
         """Ask the ledger, now and then.

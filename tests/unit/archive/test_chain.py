@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outbox_operator.archive.chain import Span, joined, span_of
+from outbox_operator.archive.chain import Span, Spans, joined, numbers_of
 
 NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 
@@ -19,8 +19,8 @@ def of(emission: str, shard: str = "0", predecessor: str | None = None) -> tuple
     headers = {"Outbox-Emission": emission, "Outbox-Shard": shard}
     if predecessor is not None:
         headers["Outbox-Predecessor"] = predecessor
-    span = span_of(headers, "/s", NOW, 1)
-    return None if span is None else (span.low, span.high)
+    numbers = numbers_of(headers)
+    return None if numbers is None else numbers[1:]
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,21 @@ def test_shards_and_sources_are_apart() -> None:
     assert joined(several) == sorted(several, key=lambda one: (one.source, one.shard))
 
 
+def test_messages_in_order_are_one_span_of_each_shard_and_source() -> None:
+    added = Spans()
+    for number in range(1, 6):
+        at = NOW + dt.timedelta(seconds=number)
+        for source, shard in (("/s", 0), ("/s", 1), ("/t", 0)):
+            added.add(source, (shard, number, number), at, 10 + number)
+    added.add("/s", (1, 9, 12), NOW, 20)
+    assert added.joined() == [
+        Span("/s", 0, 1, 5, NOW + dt.timedelta(seconds=1), NOW + dt.timedelta(seconds=5), 11, 15),
+        Span("/s", 1, 1, 5, NOW + dt.timedelta(seconds=1), NOW + dt.timedelta(seconds=5), 11, 15),
+        Span("/s", 1, 9, 12, NOW, NOW, 20, 20),
+        Span("/t", 0, 1, 5, NOW + dt.timedelta(seconds=1), NOW + dt.timedelta(seconds=5), 11, 15),
+    ]
+
+
 def test_the_ends_keep_their_times_and_sequences() -> None:
     [one] = joined(spans((3, 4), (1, 2), (2, 3)))
     assert (one.low, one.high, one.low_sequence, one.high_sequence) == (1, 4, 1, 4)
@@ -69,6 +84,10 @@ def test_spans_hold_the_numbers_that_went_in_and_are_apart(
     numbers = {number for low, high in bounds for number in range(low, high + 1)}
     assert {number for one in found for number in range(one.low, one.high + 1)} == numbers
     assert all(after.low > one.high + 1 for one, after in itertools.pairwise(found))
+    added = Spans()
+    for one in sorted(spans(*bounds), key=lambda one: one.high):
+        added.add(one.source, (one.shard, one.low, one.high), one.low_at, one.low_sequence)
+    assert [(one.low, one.high) for one in added.joined()] == [(one.low, one.high) for one in found]
     shuffler.shuffle(bounds)
     again = joined(spans(*bounds))
     assert [(one.low, one.high) for one in again] == [(one.low, one.high) for one in found]

@@ -100,7 +100,7 @@ def test_a_replay_for_another_is_not_wanted(
 ) -> None:
     found = record(relayed(1) | headers)
     assert (found.replayed, found.wanted) == (replayed, wanted)
-    assert found.span is not None, "its number came all the same"
+    assert found.numbers is not None, "its number came all the same"
 
 
 def test_columns_are_extracted_from_what_is_left() -> None:

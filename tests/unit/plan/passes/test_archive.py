@@ -30,8 +30,8 @@ from outbox_operator.plan.passes.consumer import condition_types, consumer_resul
 from outbox_operator.plan.passes.durable import DurableResult
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.postgres.archive_numbers import ArchiveNumbers, BackfillNumbers, Gap
-from outbox_operator.plan.postgres.archive_seals import Head
 from outbox_operator.plan.postgres.archive_schema import ObservedArchive
+from outbox_operator.plan.postgres.archive_seals import Head
 from outbox_operator.plan.postgres.mark import Mark
 from outbox_operator.plan.postgres.state import ObservedDatabase, ObservedSchema
 from outbox_operator.plan.state import Owner
