@@ -38,14 +38,51 @@ def figures(archive: Figures) -> str:
         (words, f"{found['queries'][name]['p50_ms']}", f"{found['queries'][name]['p99_ms']}")
         for name, words in _LOOKS.items()
     ]
+    asked = "Asked of the API about" if "exports" in found else "Looked up by SQL among"
     return (
         f"{archive['conditions']['date']}: {count(archive['events'])} events of "
         f"{archive['event_bytes']} bytes, median of {len(runs)} rounds. Load of the machine (two "
         f"cores) before and after: {archive['load_before']} and {archive['load_after']}; above 2 "
         "others were at work, and the ratio says more than the rates.\n\n"
         + table(["", "found", "aim"], rows)
-        + f"\nLooked up among {count(found['rows'])} rows, in milliseconds:\n\n"
+        + f"\n{asked} {count(found['rows'])} rows, in milliseconds (aim: 50 at p99):\n\n"
         + table(["", "p50", "p99"], looks)
+        + _exports(found.get("exports", {}))
+        + _fresh(found.get("fresh", {}))
+    )
+
+
+def _exports(exports: Figures) -> str:
+    """Of each format; nothing of figures of before there were any."""
+    if not exports:
+        return ""
+    rows = [
+        (
+            form, count(one["events"]), count(one["rows_per_s"]), f"{one['bytes'] / 1e6:,.0f}",
+            f"{one['server_cpu_us']:g}",
+            f"{one['memory_before_mb']:.0f} / {one['memory_peak_mb']:.0f}",
+        )
+        for form, one in exports.items()
+    ]  # fmt: skip
+    head = [
+        "", "events", "rows/s (aim: 100,000)", "MB", "CPU of the process, µs a row",
+        "its memory before / at most, MB",
+    ]  # fmt: skip
+    return "\nExported, with all columns:\n\n" + table(head, rows)
+
+
+def _fresh(fresh: Figures) -> str:
+    """From a commit to an answer of the API; nothing of figures of before it was measured."""
+    if not fresh:
+        return ""
+    after, page = fresh["found_after"], fresh["page"]
+    return (
+        "\nFrom the return of a commit in the outbox until the API shows the event, through relay, "
+        f"stream and writer, while {count(fresh['committed_per_s'])} events a second are committed "
+        f"and {fresh['readers']} readers ask for {fresh['pages_per_s']} pages a second (p50 "
+        f"{page['p50_ms']:g} ms, p99 {page['p99_ms']:g} ms): p50 {after['p50_ms']:g} ms, p99 "
+        f"{after['p99_ms']:g} ms, longest {after['max_ms']:g} ms of {fresh['looked_for']}, each "
+        f"asked for every 25 ms. The aim: p99 within 1,000 ms.\n"
     )
 
 

@@ -1,28 +1,26 @@
-"""How fast an archive is written, read, sealed and verified: writes build/bench/archive.json.
+"""How fast an archive is written, sealed, verified and asked: writes build/bench/archive.json.
 
 Run by `make bench-archive`. `outbox archive write` as a process of its own empties a stream of
 events as a relay writes them; beside it, in turns, one bare COPY of the same rows into the same
-tables.
+tables. Then `outbox archive serve` answers about ten million events, and a relay brings new ones.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
 import json
 import os
-import random
 import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from bench import archive_asking as asking
+from bench.archive_asking import say
 from bench.bed import POSTGRES_SETTINGS, create_stream
 from bench.conditions import conditions
 from bench.measuring import cpu_seconds, family_cpu_seconds, peak_rss_mb
@@ -33,32 +31,15 @@ from outbox_operator.wire.config import NatsConfig, encode
 from support.archiving import ArchivePlace, Stream, write_process
 from support.nats import NatsServer, connected
 from support.options import whole
-from support.postgres import running_server
+from support.postgres import PostgresServer, running_server
 from support.waiting import eventually
 
 OUT: Final = Path("build/bench/archive.json")
+_EXPORTS: Final = {"ndjson": 0.2, "csv": 0.02, "parquet": 0.05}
+"""Share of all events that is exported, by format."""
 _SKIPPED: Final = 0.1
 """Share of the rows written before the clock starts."""
-_LOOKS: Final = 300
 _ACTORS: Final = 10_000
-_QUERIES: Final = {
-    "of_a_key": "key = $1 AND stored_at > $2 ORDER BY stored_at DESC LIMIT 100",
-    "of_a_type": "type = $1 AND stored_at > $2 ORDER BY stored_at DESC LIMIT 100",
-    "of_an_actor": "actor = $1 AND stored_at > $2 ORDER BY stored_at DESC LIMIT 100",
-    "of_an_hour": "stored_at < $1 ORDER BY stored_at DESC LIMIT 100",
-    "of_an_id": "id = $1",
-}
-_FILL: Final = """
-INSERT INTO archive.events (class, stored_at, id, type, key, source, subject, sequence, shard,
-                            emission, position, occurred_at, headers, payload, payload_bytes, actor)
-SELECT 'default', $1::timestamptz - n * $2::interval, md5(n::text)::uuid, 't.' || n % 100,
-       'k' || n % 100000, '/shop/orders', 'orders.t', n, 0, n, n, now(),
-       '{"Ce-Id": "x", "Ce-Type": "t", "Ce-Source": "/shop/orders", "Outbox-Shard": "0"}',
-       jsonb_build_object('n', n, 'actor', jsonb_build_object('id', 'a' || n % $5),
-                          'pad', repeat(md5(n::text), 13)),
-       512, 'a' || n % $5
-FROM generate_series($3::int, $4::int) n
-"""
 
 
 async def fill_stream(client: WireClient, stream: str, events: int, size: int) -> None:
@@ -96,18 +77,27 @@ async def written(
     """Rows per second of the process that writes, once it is under way."""
     document = folder / "config.json"
     document.write_text(encode(place.config))
-    before = family_cpu_seconds(postmaster)
     process = write_process(document)
+    high = "SELECT coalesce(max(high), 0) FROM archive.ledger"
     try:
 
-        async def there() -> bool:
-            return bool(await place.root.fetchval("SELECT count(*) FROM archive.events") >= events)
+        async def reached(number: int) -> bool:
+            return bool(await place.root.fetchval(high) >= number)
 
-        await eventually(there, "all events are archived", pause=1.0, seconds=1200)
-        cpu, peak = cpu_seconds(process.pid), peak_rss_mb(process.pid)
+        await eventually(lambda: reached(1), "the first events are archived", pause=0.05)
+        # What it takes to start is not of the rows.
+        first = await place.root.fetchval(high)
+        before, before_all = cpu_seconds(process.pid), family_cpu_seconds(postmaster)
+        await eventually(
+            lambda: reached(events), "all events are archived", pause=0.5, seconds=1200
+        )
+        cpu = cpu_seconds(process.pid) - before
+        cpu_all = family_cpu_seconds(postmaster) - before_all
+        peak = peak_rss_mb(process.pid)
     finally:
         process.terminate()
         await asyncio.to_thread(process.wait, 60)
+    counted = max(1, events - first)
     skipped = int(events * _SKIPPED)
     seconds = await place.root.fetchval(
         "SELECT extract(epoch FROM max(archived_at) - min(archived_at))::float8 FROM "
@@ -116,8 +106,8 @@ async def written(
     )
     return {
         "rows_per_s": round((events - skipped) / seconds),
-        "writer_cpu_us": round(cpu / events * 1e6, 1),
-        "postgres_cpu_us": round((family_cpu_seconds(postmaster) - before) / events * 1e6, 1),
+        "writer_cpu_us": round(cpu / counted * 1e6, 1),
+        "postgres_cpu_us": round(cpu_all / counted * 1e6, 1),
         "writer_peak_rss_mb": peak,
     }
 
@@ -137,52 +127,8 @@ async def copied(place: ArchivePlace, folder: Path) -> dict[str, Any]:
     return {"copy_rows_per_s": round(int(done.rpartition(" ")[2]) / seconds)}
 
 
-async def percentiles(look: Callable[[int], Awaitable[object]]) -> dict[str, float]:
-    """Of so many looks, one after another, in milliseconds."""
-    taken = []
-    for number in range(_LOOKS):
-        began = time.perf_counter()
-        await look(number)
-        taken.append((time.perf_counter() - began) * 1000)
-    ordered = sorted(taken)
-    return {
-        "p50_ms": round(statistics.median(ordered), 2),
-        "p99_ms": round(ordered[int(0.99 * _LOOKS) - 1], 2),
-    }
-
-
-async def looked_up(place: ArchivePlace, rows: int) -> dict[str, Any]:
-    """Typical queries over many rows, as the reader; what a row takes; seals of them."""
-    await place.root.execute("TRUNCATE archive.events, archive.ledger")
-    now = datetime.now(UTC)
-    apart = timedelta(days=8) / rows
-    for low in range(1, rows + 1, 100_000):
-        high = min(rows, low + 99_999)
-        await place.root.execute(_FILL, now, apart, low, high, _ACTORS, timeout=600)
-    await place.upkeep()  # gives them their partitions
-    await place.root.execute("VACUUM ANALYZE archive.events", timeout=1200)
-    reader = await place.open(place.reader)
-    chance, week = random.Random(1), now - timedelta(days=7)
-    arguments: dict[str, Callable[[], tuple[object, ...]]] = {
-        "of_a_key": lambda: (f"k{chance.randrange(100_000)}", week),
-        "of_a_type": lambda: (f"t.{chance.randrange(100)}", week),
-        "of_an_actor": lambda: (f"a{chance.randrange(_ACTORS)}", week),
-        "of_an_hour": lambda: (now - timedelta(days=8) * chance.random(),),
-        "of_an_id": lambda: (id_of(chance.randint(1, rows)),),
-    }
-    queries = {}
-    for name, condition in _QUERIES.items():
-        text, argument = f"SELECT * FROM archive.events WHERE {condition}", arguments[name]
-        queries[name] = await percentiles(
-            lambda _, text=text, argument=argument: reader.fetch(text, *argument())  # type: ignore[misc]
-        )
-    size = await place.root.fetchval(
-        "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits i JOIN pg_class c "
-        "ON c.oid = inhrelid WHERE c.relkind = 'r'"
-    )
-    payload = await place.root.fetchval(
-        "SELECT avg(octet_length(payload::text)) FROM archive.events TABLESAMPLE SYSTEM (1)"
-    )
+async def sealed(place: ArchivePlace, rows: int) -> dict[str, Any]:
+    """How fast events are sealed, and verified; what seals take."""
     place.change(sealing=ArchiveSealing(every_seconds=0, after_seconds=0))
     began = time.monotonic()
     await place.upkeep()
@@ -192,38 +138,43 @@ async def looked_up(place: ArchivePlace, rows: int) -> dict[str, Any]:
     verifying = time.monotonic() - began
     if not well or not said[0].startswith(f"{rows} events are as they were sealed"):
         raise SystemExit(f"not sealed as a whole: {said}")
-    sealed = await place.root.fetchval(
+    taken = await place.root.fetchval(
         "SELECT pg_total_relation_size('archive.seals') + "
         "pg_total_relation_size('archive.sealed_rows')"
     )
     return {
-        "rows": rows,
-        "queries": queries,
-        "bytes_per_row": round(int(size) / rows),
-        "payload_bytes": round(float(payload)),
+        "sealed": rows,
         "sealed_rows_per_s": round(rows / sealing),
         "verified_rows_per_s": round(rows / verifying),
-        "seal_bytes_per_row": round(int(sealed) / rows, 1),
+        "seal_bytes_per_row": round(int(taken) / rows, 1),
     }
 
 
-def id_of(number: int) -> uuid.UUID:
-    """The id that `_FILL` gives a row."""
-    return uuid.UUID(hashlib.md5(str(number).encode(), usedforsecurity=False).hexdigest())
+async def sizes(place: ArchivePlace, rows: int) -> dict[str, Any]:
+    """What a row takes, with all its indexes."""
+    size = await place.root.fetchval(
+        "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits i JOIN pg_class c "
+        "ON c.oid = inhrelid WHERE c.relkind = 'r'"
+    )
+    payload = await place.root.fetchval(
+        "SELECT avg(octet_length(payload::text)) FROM archive.events TABLESAMPLE SYSTEM (1)"
+    )
+    return {
+        "rows": rows,
+        "bytes_per_row": round(int(size) / rows),
+        "payload_bytes": round(float(payload)),
+    }
 
 
-async def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """All figures."""
-    async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        postgres = stack.enter_context(running_server(**POSTGRES_SETTINGS))
-        nats = stack.enter_context(NatsServer())
-        place = ArchivePlace(postgres, postgres.create_database(), folder)
-        await stack.enter_async_context(place)
-        client = await stack.enter_async_context(connected(nats))
-        load = os.getloadavg()[0]
-        runs = []
-        name = "EVENTS"
+async def write(
+    stack: AsyncExitStack, postgres: PostgresServer, nats: NatsServer, options: argparse.Namespace
+) -> dict[str, Any]:
+    """How fast the process writes, beside a bare COPY in turns; then what seals cost."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    url = postgres.create_database()
+    async with ArchivePlace(postgres, url, folder) as place, connected(nats) as client:
+        runs, name = [], "EVENTS"
+        say(f"fills a stream with {options.events:,} events")
         await create_stream(client, nats.auth, name, 1)
         await fill_stream(client, name, options.events, options.size)
         place.change(nats=NatsConfig(url=nats.url), stream=name)
@@ -234,31 +185,81 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             await stream.make_durable(max_ack_pending=20_000, ack_wait=60.0)
             place.change(durable=stream.durable)
             run = await written(place, postgres.pid, folder, options.events)
-            runs.append(run | await copied(place, folder))
-        found = await looked_up(place, options.rows)
-        rates = [run["rows_per_s"] for run in runs]
+            run |= await copied(place, folder)
+            run["ratio_to_copy"] = round(run["rows_per_s"] / run["copy_rows_per_s"], 2)
+            say(
+                f"round {number + 1}: {run['rows_per_s']:,} rows/s, "
+                f"{run['ratio_to_copy']} of a bare COPY"
+            )
+            runs.append(run)
+        await client.request(f"$JS.API.STREAM.DELETE.{name}", timeout=10)
+        await place.root.execute("TRUNCATE archive.events, archive.ledger")
+        rows = max(1000, options.rows // 10)
+        say(f"seals {rows:,} events")
+        await asking.fill(place, rows)
+        seals = await sealed(place, rows)
+    await asyncio.to_thread(postgres.drop_database, url)
+    return {
+        "events": options.events,
+        "event_bytes": options.size,
+        "rows_per_s": round(statistics.median(run["rows_per_s"] for run in runs)),
+        "ratio_to_copy": statistics.median(run["ratio_to_copy"] for run in runs),
+        "runs": runs,
+        "seals": seals,
+    }
+
+
+async def ask(
+    stack: AsyncExitStack, postgres: PostgresServer, nats: NatsServer, options: argparse.Namespace
+) -> dict[str, Any]:
+    """What an archive of many events answers, and how soon it has a new one."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    async with ArchivePlace(postgres, postgres.create_database(), folder) as place:
+        await place.migrate()
+        say(f"fills an archive with {options.rows:,} events")
+        now = await asking.fill(place, options.rows)
+        found = await sizes(place, options.rows)
+        async with asking.serving(place, folder) as api:
+            say("asks for pages")
+            found["queries"] = await asking.pages(api, now, options.rows)
+            found["exports"] = {}
+            for form, share in _EXPORTS.items():
+                say(f"exports {share:.0%} of them as {form}")
+                found["exports"][form] = await asking.export(api, now, share, form)
+        async with asking.serving(place, folder) as api:
+            say(f"{options.fresh_seconds:g} s of new events, which {asking.READERS} ask beside")
+            found["fresh"] = await asking.found_again(
+                place, postgres, nats, folder, api, options.fresh_seconds
+            )
+    return found
+
+
+async def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """All figures."""
+    load = os.getloadavg()[0]
+    async with AsyncExitStack() as stack:
+        postgres = stack.enter_context(running_server(**POSTGRES_SETTINGS))
+        nats = stack.enter_context(NatsServer())
+        wrote = await write(stack, postgres, nats, options)
+        seals = wrote.pop("seals")
+        found = await ask(stack, postgres, nats, options)
         return {
             "conditions": await conditions(postgres, nats),
             "load_before": round(load, 1),
             "load_after": round(os.getloadavg()[0], 1),
-            "events": options.events,
-            "event_bytes": options.size,
-            "rows_per_s": round(statistics.median(rates)),
-            "ratio_to_copy": round(
-                statistics.median(run["rows_per_s"] / run["copy_rows_per_s"] for run in runs), 2
-            ),
-            "runs": runs,
-            "archive": found,
+            **wrote,
+            "archive": found | seals,
         }
 
 
 def main() -> None:
     """Measure, write the file, print it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=whole(1), default=200_000)
+    parser.add_argument("--events", type=whole(1), default=300_000)
     parser.add_argument("--size", type=whole(128), default=512)
     parser.add_argument("--rounds", type=whole(1), default=3)
-    parser.add_argument("--rows", type=whole(1000), default=1_000_000)
+    parser.add_argument("--rows", type=whole(10_000), default=10_000_000)
+    parser.add_argument("--fresh-seconds", type=float, default=60.0)
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     figures = asyncio.run(measure(options))
