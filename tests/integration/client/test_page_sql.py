@@ -93,6 +93,7 @@ async def test_the_roles_of_a_page_can_be_made(shop: Shop) -> None:
     """With the rights that the operator needs; roles are the server's, so nothing is kept."""
     made, schema, _ = fences("docs/how-to/database-roles.md", "sql")
     archive, _, reader, _ = fences("docs/how-to/keep-an-archive.md", "sql")
+    api, _ = fences("docs/how-to/query-the-archive.md", "sql")
     name = await shop.owner.fetchval("SELECT current_database()")
     transaction = shop.owner.transaction()
     await transaction.start()
@@ -104,6 +105,7 @@ async def test_the_roles_of_a_page_can_be_made(shop: Shop) -> None:
             "GRANT INSERT ON archive.events TO archive_writer; GRANT SELECT ON archive.events TO "
             "auditor; RESET ROLE"
         )
+        await shop.owner.execute(api)
         await shop.owner.execute(reader)
         await shop.owner.execute("SET LOCAL ROLE outbox_reader")
         await shop.owner.execute(f"SELECT FROM {BACKFILLED}")
