@@ -182,7 +182,8 @@ WORLD_TRAPS = {
     "small-old": WorldTrap(saves_are_lost, "forget-holes", "reordered", 0.1),
     "small-new": WorldTrap(more_than_fits, "full-is-poison", "buried"),
     "rollback": WorldTrap(the_store_is_put_back, "believe-the-stream", "lost", alone=True),
-    "replays": WorldTrap(history_is_sent_again, "plain-ids-of-copies", "lost"),
+    # With the usual window messages have no ids that could be the wrong ones.
+    "replays": WorldTrap(history_is_sent_again, "plain-ids-of-copies", "lost", 180.0),
     "fuzz": WorldTrap(rows_at_random, "whole-pages", "lost"),
     "hostile": WorldTrap(absurd_rows, "whole-pages", "lost"),
     "bulk": WorldTrap(a_bulk_load_is_open, "wait-for-oldest", "lost"),
