@@ -91,7 +91,7 @@ class Shop:
             },
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
-        said, _ = await shell.communicate()
+        said, _ = await asyncio.wait_for(shell.communicate(), 600)
         assert shell.returncode == 0, f"{holds}: {said.decode()}\n{self.world.log(40)}"
         looks = self.looks
         await eventually(lambda: self.looks > looks + 1, "the writers look at their Deployment")
