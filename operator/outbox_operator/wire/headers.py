@@ -102,6 +102,8 @@ def encode_value(text: str) -> str:
     Spaces, double quotes, percent signs, control and non-ASCII characters are encoded, so any
     text survives; `decode_value` undoes it.
     """
+    if _ENCODED.search(text) is None:  # nearly all
+        return text
     return _ENCODED.sub(
         lambda m: "".join(f"%{byte:02X}" for byte in m.group().encode("utf-8", "surrogateescape")),
         text,

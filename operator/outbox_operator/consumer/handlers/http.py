@@ -168,6 +168,9 @@ class HttpHandler:
 
 async def _start_of_body(response: aiohttp.ClientResponse) -> str:
     """Return what an answer says to people, and let go of its connection."""
+    if response.content.at_eof():
+        response.release()
+        return ""
     start = b""
     try:
         async with asyncio.timeout(_BODY_SECONDS):

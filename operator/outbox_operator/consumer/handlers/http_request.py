@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from outbox_operator.consumer.handlers.types import Context, ReceivedEvent
@@ -120,7 +121,7 @@ def _is_unicode(text: str) -> bool:
 def _content_encoding(event: ReceivedEvent) -> str | None:
     """Return how the payload is encoded, if the event says so."""
     for name, value in event.headers.items():
-        if name.lower() == _CONTENT_ENCODING:
+        if len(name) == len(_CONTENT_ENCODING) and name.lower() == _CONTENT_ENCODING:
             return value
     return None
 
@@ -137,7 +138,8 @@ def _attributes(event: ReceivedEvent) -> dict[str, str]:
     }
     if event.key:
         attributes["partitionkey"] = event.key
-    return {**attributes, **_producer(event)}
+    attributes.update(_producer(event))
+    return attributes
 
 
 def _producer(event: ReceivedEvent) -> Mapping[str, str]:
@@ -149,18 +151,23 @@ def _producer(event: ReceivedEvent) -> Mapping[str, str]:
 def _common_headers(event: ReceivedEvent, context: Context) -> dict[str, str]:
     """Return the event's own headers, and what we know of this delivery."""
     return {
-        **{
-            name: _sendable(value)
-            for name, value in event.headers.items()
-            if name.lower() not in _NOT_FORWARDED
-            and not name.lower().startswith(_NOT_FORWARDED_PREFIXES)
-            and _NAME.fullmatch(name)
-        },
+        **{name: _sendable(value) for name, value in event.headers.items() if _is_forwarded(name)},
         **(_producer(event) if context._span is None else context._span),
         **({REPLAY: replay} if (replay := event.headers.get(REPLAY)) is not None else {}),
         CONSUMER_HEADER: context.consumer,
         DELIVERIES_HEADER: str(context.deliveries),
     }
+
+
+@lru_cache(maxsize=1024)
+def _is_forwarded(name: str) -> bool:
+    """Whether a header of the event goes on; of every event, and nearly all have the same."""
+    lowered = name.lower()
+    return (
+        lowered not in _NOT_FORWARDED
+        and not lowered.startswith(_NOT_FORWARDED_PREFIXES)
+        and _NAME.fullmatch(name) is not None
+    )
 
 
 def _sendable(value: str) -> str:
