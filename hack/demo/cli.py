@@ -51,10 +51,11 @@ def _demo(cluster: Cluster, seconds: float) -> int:
     screen.title("Prerequisites")
     if not cluster.prepare():
         return MISSING
-    with screen.timed("Cluster (the first time builds Kubernetes: some minutes)"):
-        kubectl = cluster.up()
-    with screen.timed("Images"):
-        images = cluster.images()
+    with cluster.building_images():
+        with screen.timed("Cluster (the first time builds Kubernetes: some minutes)"):
+            kubectl = cluster.up()
+        with screen.timed("Images"):
+            images = cluster.images()
     with screen.timed("The operator, by Helm"):
         install(cluster.program("helm"), kubectl, images.operator)
     shop = Shop(kubectl)

@@ -9,8 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +61,23 @@ class Cluster:
         """Bring it up, or use the one that runs."""
         facts = json.loads(_answer("up", "--name", self.name, "--json"))
         return Kubectl(self.program("kubectl"), Path(facts["kubeconfig"]))
+
+    @contextmanager
+    def building_images(self) -> Iterator[None]:
+        """Build them meanwhile, beside whatever waits for a network or has one core busy.
+
+        Nothing of it is seen: `images` waits for it, does what is left, and says what fails.
+        """
+        child = subprocess.Popen(
+            [*LOCALKUBE, "build-images", "--name", self.name],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            yield
+        finally:
+            # It has ended long ago, unless something failed: then it ends what it began.
+            child.send_signal(signal.SIGINT)
+            child.wait(3600)
 
     def images(self) -> Images:
         """Build what changed, and load what the cluster does not have."""

@@ -36,8 +36,11 @@ def test_key_changes_with_every_part() -> None:
 
 
 def test_build_environment_keeps_proxies_and_drops_flags() -> None:
-    built = binaries.go_environment({"HTTPS_PROXY": "http://p", "GOFLAGS": "-race", "GOROOT": "/x"})
+    built = binaries.go_environment(
+        {"HTTPS_PROXY": "http://p", "GOFLAGS": "-race", "GOROOT": "/x", "GOGC": "50"}
+    )
     assert built["HTTPS_PROXY"] == "http://p"
+    assert built["GOGC"] == "50"
     assert built["GOFLAGS"] == "-mod=readonly"
     assert built["CGO_ENABLED"] == "0"
     assert "GOROOT" not in built
@@ -57,8 +60,20 @@ def test_every_program_is_pinned_by_a_tools_folder(name: str) -> None:
 def test_versions_stamped_into_programs_are_the_pinned_ones() -> None:
     pinned = (TOOLS / "kubernetes" / "go.mod").read_text()
     assert f"k8s.io/kubernetes {binaries.KUBERNETES_VERSION}\n" in pinned
-    helm = (TOOLS / "helm" / "go.mod").read_text()
-    assert f"helm.sh/helm/v3 {binaries.COMPONENTS['helm'].stamp.rsplit('=', 1)[1]}\n" in helm
+    assert f"helm.sh/helm/v3 {binaries.HELM_VERSION}\n" in pinned
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("etcd", "server"), ("helm", "helm"), ("coredns", "resolver"), ("kind", "kind")],
+)
+def test_what_go_calls_a_program(name: str, expected: str) -> None:
+    assert binaries.COMPONENTS[name].built_name == expected
+
+
+def test_programs_of_one_folder_are_told_apart_while_they_are_built() -> None:
+    built = [(one.module, one.built_name) for one in binaries.COMPONENTS.values()]
+    assert len(set(built)) == len(built)
 
 
 def test_nothing_is_built_that_is_in_the_cache(tmp_path: Path) -> None:
@@ -67,6 +82,29 @@ def test_nothing_is_built_that_is_in_the_cache(tmp_path: Path) -> None:
     target.touch()
     binaries.build(Roots(state=tmp_path, cache=tmp_path), ["etcd"])
     assert target.read_bytes() == b""
+
+
+def test_programs_are_built_together_and_said_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    go = tmp_path / "bin" / "go"
+    go.parent.mkdir()
+    go.write_text(
+        '#!/bin/sh\n[ "$1" = version ] && echo go version go1.99.0\n[ "$1" = build ] || exit 0\n'
+        'echo "$@" >> "$(dirname "$0")/builds"\n'
+        'while [ "$1" != -o ]; do shift; done; echo e > "$2/server"; echo h > "$2/helm"\n'
+    )
+    go.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{go.parent}:/usr/bin:/bin")
+    binaries.build(Roots(state=tmp_path, cache=tmp_path / "cache"), ["etcd", "helm"])
+    assert [binaries.path(tmp_path / "cache", one).read_text() for one in ("etcd", "helm")] == [
+        "e\n",
+        "h\n",
+    ]
+    assert len((go.parent / "builds").read_text().splitlines()) == 1
+    said = capsys.readouterr().err
+    assert "[1/2] etcd: built after" in said
+    assert "[2/2] helm: built after" in said
 
 
 def test_failed_build_names_the_log_and_leaves_no_program(
@@ -80,6 +118,6 @@ def test_failed_build_names_the_log_and_leaves_no_program(
     )
     go.chmod(0o755)
     monkeypatch.setenv("PATH", f"{go.parent}:/usr/bin:/bin")
-    with pytest.raises(LocalkubeError, match=r"build-etcd\.log:\nno such package"):
+    with pytest.raises(LocalkubeError, match=r"build-kubernetes\.log:\nno such package"):
         binaries.build(Roots(state=tmp_path, cache=tmp_path / "cache"), ["etcd"])
     assert binaries.missing(tmp_path / "cache", ["etcd"]) == ["etcd"]

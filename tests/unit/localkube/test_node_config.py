@@ -115,7 +115,7 @@ def test_certificates_hold_and_name_the_server(tmp_path: Path) -> None:
 
 def test_coredns_is_built_with_the_plugins_that_its_file_names() -> None:
     named = re.findall(r"^    (\w+) ?", node_config.corefile(LAYOUT, ADDRESSES.node), re.MULTILINE)
-    source = (TOOLS / "coredns" / "resolver" / "main.go").read_text()
+    source = (TOOLS / "kubernetes" / "resolver" / "main.go").read_text()
     assert set(named) == set(re.findall(r'coredns/plugin/(\w+)"', source))
 
 
