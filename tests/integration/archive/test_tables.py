@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from outbox_operator.adapters.postgres.archive_select import Selection, export
+from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.archive.app import ArchiveApp
 from outbox_operator.errors import (
     AccessDeniedError,
@@ -17,6 +18,7 @@ from outbox_operator.errors import (
     PostgresError,
     UnsafeChangeError,
 )
+from outbox_operator.wire.advisory_locks import schema_lock
 from outbox_operator.wire.archive import RetentionClass
 from support.archiving import DAY, ArchivePlace, days_opened, noon_of_yesterday
 from support.fences import fences
@@ -144,6 +146,20 @@ async def test_rows_without_a_partition_get_one_and_old_ones_go(place: ArchivePl
     assert sum(line.startswith("dropped partition") for line in said) == 30 - len(left)
     assert await place.upkeep() == ("nothing to do",)
     assert await place.root.fetchval("SELECT pg_relation_size($1::regclass)", default["leaf"]) == 0
+
+
+async def test_rows_move_while_nobody_stores(place: ArchivePlace) -> None:
+    """What looks for copies of its events meanwhile knows the partitions of before, and misses
+    those that moved.
+    """
+    await place.migrate()
+    await place.root.execute(ADD, "default", datetime.now(UTC) - timedelta(days=2), 1)
+    writer = await place.open(place.writer)
+    async with writer.transaction():
+        await writer.execute(statement("archive_alone"), schema_lock("archive", "archive"))
+        said = await place.upkeep()
+        assert any(line.startswith("deferred: add partition rows_default_") for line in said), said
+    assert "moved 1 events into them that had none" in await place.upkeep()
 
 
 async def test_a_partition_that_cannot_be_made_keeps_no_other_from_upkeep(

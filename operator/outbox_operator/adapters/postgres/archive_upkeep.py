@@ -31,6 +31,7 @@ from outbox_operator.plan.postgres.archive_schema import (
 )
 from outbox_operator.plan.postgres.archive_seals import IN_TIME, Head
 from outbox_operator.plan.postgres.schema import literal, qualify
+from outbox_operator.wire.advisory_locks import schema_lock
 from outbox_operator.wire.tables import quoted
 
 _LOCK_MILLISECONDS: Final = 500
@@ -242,6 +243,11 @@ class Upkeep:
             "high": literal(stretch.high.isoformat()),
         }
         async with self._brief(f"add partition {stretch.name}"):
+            # Not while a batch is stored: it looks for copies of its events in the partitions that
+            # it has found, and would go on without those that move into a new one meanwhile.
+            await self._connection.execute(
+                statement("archive_alone"), schema_lock("archive", self._schema)
+            )
             await self._execute("archive_add_leaf", **names)
             await self._execute("archive_lock_default", **{**names, "leaf": names["default"]})
             done = await self._execute("archive_move_rows", **names)
