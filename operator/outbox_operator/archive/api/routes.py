@@ -98,6 +98,14 @@ class _Stream(StreamingResponse):
             if isinstance(self.body_iterator, AsyncGenerator):
                 await self.body_iterator.aclose()
 
+    async def stream_response(self, send: Send) -> None:
+        """Send what comes. If no more of it can come, the answer stays without an end, which tells
+        the client."""
+        try:
+            await super().stream_response(send)
+        except OutboxError as error:
+            log.warning("an export was cut off: %s", error.message)
+
 
 class _Counted:
     """Counts requests, and gives every answer the headers that each has."""

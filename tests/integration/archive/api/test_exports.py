@@ -28,6 +28,18 @@ INSERT INTO archive.events (class, stored_at, id, type, key, source, subject, se
 VALUES ('default', now(), $1, $2, 'formulas', '/shop', 'x.y', 10000, now(), '{}', $3, 1, $4, 'acme')
 """
 
+LARGE = """
+INSERT INTO archive.events (class, stored_at, id, type, key, source, subject, sequence, occurred_at,
+                            headers, payload, payload_bytes)
+SELECT 'default', now(), gen_random_uuid(), 't', 'large', '/shop', 'x.y', n, now(), '{}',
+       to_jsonb(repeat(md5(n::text), 1000)), 1
+FROM generate_series(1, 1000) n
+"""
+END_COPY = """
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE datname = current_database() AND query LIKE 'COPY%'
+"""
+
 
 async def export(client: Client, claims: Any = None, **body: Any) -> httpx.Response:
     """An export."""
@@ -213,3 +225,39 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(archive: FilledArch
             )
 
         await eventually(noted, "the end of the export is written down")
+
+
+async def test_a_database_that_ends_the_session_cuts_it_off_and_it_goes_on(
+    archive: FilledArchive, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(archive.config, archive.issuer) as client, archive.place:
+        root = archive.place.root
+        body: dict[str, Any] = {"fields": ["id", "payload"], "key": "large"}
+        await root.execute(LARGE)
+        try:
+            whole = (await export(client, ALL, **body)).content.splitlines()
+            lines = list[bytes]()
+
+            async def read() -> None:
+                rest = b""
+                headers = client.headers(**ALL)
+                async with client.http.stream(
+                    "POST", "/v1/exports", json=body, headers=headers
+                ) as answer:
+                    body["moment"] = answer.headers["outbox-export-moment"]
+                    async for piece in answer.aiter_raw():
+                        *more, rest = (rest + piece).split(b"\n")
+                        if more and not lines:
+                            assert await root.fetchval(END_COPY) == 1
+                        lines.extend(more)
+
+            with pytest.raises(httpx.RemoteProtocolError):
+                await read()
+            assert 0 < len(lines) < len(whole)
+            answer = await export(client, ALL, skip=len(lines), **body)
+            assert lines + answer.content.splitlines() == whole
+        finally:
+            await root.execute("DELETE FROM archive.events WHERE key = 'large'")
+    [said] = [one for one in caplog.records if one.levelname == "WARNING"]
+    assert "an export was cut off" in said.getMessage()
+    assert said.exc_info is None, "it is no fault of ours"
