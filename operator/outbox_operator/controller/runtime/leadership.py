@@ -134,7 +134,7 @@ class Leadership:
             if lease.overdue_seconds > self._grace_seconds:
                 raise LeaseLostError(
                     f"{lease} has been over for {lease.overdue_seconds:.1f} s: this process stood "
-                    "still, and others may lead in its place"
+                    "still or got no answer, and others may lead in its place"
                 )
 
     async def begin(self) -> None:
