@@ -27,7 +27,7 @@ STEP_SECONDS = 45.0
 """Of a random walk in one world; another one follows, with the next seed."""
 
 
-OF_REDIS = ("plain", "rollback")
+OF_REDIS = ("plain", "rollback", "groups")
 """Worlds that say nothing of JetStream alone."""
 
 
@@ -56,6 +56,8 @@ def parse(arguments: list[str] | None = None) -> Settings:
         given = parser.parse_args(arguments)
     if given.sink == "redis" and (given.servers != "single" or given.world not in OF_REDIS):
         parser.error(f"with --sink redis: --servers single, --world one of {', '.join(OF_REDIS)}")
+    if given.world == "groups" and given.sink != "redis":
+        parser.error("--world groups is of consumer groups: it needs --sink redis")
     kinds = tuple(name for name in given.faults.split(",") if name)
     try:
         schedule.draw(0, 0, replicas=1, cluster=False, only=kinds)

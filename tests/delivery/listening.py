@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from delivery.audience import Audience
+from delivery.groups import Groups
 from delivery.lanes import Lanes
 from delivery.run import Result, keep_logs
 from delivery.settings import Settings
@@ -46,7 +47,7 @@ async def listening(
     settings: Settings, folder: Path, postgres: PostgresServer, server: NatsServer
 ) -> AsyncIterator[Audience]:
     """An audience that has not begun."""
-    kind = Lanes if settings.world.audience == "lanes" else Audience
+    kind = {"lanes": Lanes, "groups": Groups}.get(settings.world.audience, Audience)
     async with connected(server) as client:
         audience = kind(settings, client, server, folder)
         try:

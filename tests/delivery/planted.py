@@ -7,6 +7,7 @@ nothing.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -291,6 +292,17 @@ def _take_over_at_once() -> None:
     Loop._gather = gather  # type: ignore[method-assign]
 
 
+def _leave_the_dead() -> None:
+    """What a reader of a group had that died is its for ever."""
+    from outbox_operator.adapters.redis.group import RedisGroup
+    from outbox_operator.adapters.redis.group_link import GroupLink
+
+    async def look(self: RedisGroup, link: GroupLink) -> None:
+        self._look_at = math.inf
+
+    RedisGroup._look = look  # type: ignore[method-assign]
+
+
 def _forget_predecessor() -> None:
     """Numbers jump, and nobody is told that it is meant."""
     from outbox_operator.relay.chain import Chain, Naming
@@ -344,6 +356,7 @@ PLANTS: Final[dict[str, Callable[[], None]]] = {
     "busy-counts": _busy_counts,
     "high-water": _high_water,
     "take-over-at-once": _take_over_at_once,
+    "leave-the-dead": _leave_the_dead,
     "forget-predecessor": _forget_predecessor,
     "no-ids": _no_ids,
     "left-out": _left_out,

@@ -24,6 +24,7 @@ AUDIENCE_TRAPS = {
     "unreachable": ("unreachable-counts", "buried"),
     "foreign": ("high-water", "lost"),
     "lanes": ("take-over-at-once", "reordered"),
+    "groups": ("leave-the-dead", "lost"),
 }
 """What is planted in a world, and what it is caught as."""
 

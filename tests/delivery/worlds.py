@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from support.stream_options import APART, STREAM
 
-Kind = Literal["", "killers", "raisers", "limited", "unreachable", "foreign", "lanes"]
+Kind = Literal["", "killers", "raisers", "limited", "unreachable", "foreign", "lanes", "groups"]
 Copies = Literal["", "republish", "source"]
 
 
@@ -34,7 +34,8 @@ class World:
         outages: Whether the broker may die.
         replays: Whether history is sent again all the time, by somebody who dies at that.
         audience: Who handles the events of a stream, which is then what the run is about; empty:
-            nobody, the run ends at the stream. See `delivery.audience`, `delivery.lanes`.
+            nobody, the run ends at the stream. See `delivery.audience`, `delivery.lanes`,
+            `delivery.groups`.
         consumer: Settings of the consumer runtime.
     """
 
@@ -130,6 +131,7 @@ WORLDS: Final = {
         World(name="unreachable", audience="unreachable"),
         World(name="foreign", audience="foreign"),
         World(name="lanes", audience="lanes"),
+        World(name="groups", audience="groups"),
     )
 }
 """Each with one thing that is special."""
