@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import subprocess
 import time
 import uuid
 from collections import Counter
@@ -27,6 +28,7 @@ from support.outbox import migrate_inbox
 from support.postgres import PostgresServer
 from support.redis import RedisServer, redis_client
 from support.redis_consuming import GROUP, RedisSource
+from support.waiting import eventually
 
 _SHARDS: Final = 2
 _BURST: Final = 20
@@ -34,6 +36,7 @@ _LEAST: Final = 100
 _REST_SECONDS: Final = 0.2
 _ACK_WAIT_SECONDS: Final = 2.0
 _SERVER_AWAY_SECONDS: Final = 0.5
+_START_SECONDS: Final = 120.0
 
 HANDLERS: Final = """
 import asyncio
@@ -73,6 +76,7 @@ class Groups(Audience):
         inbox = InboxConfig(url_file=str(self._folder / "url"))
         self._told = replace(self._group.python("handlers:handle"), inbox=inbox)
         self._written: Counter[int] = Counter()
+        self._turn = asyncio.Lock()
 
     def _config(self, _number: int) -> ConsumerConfig:
         return self._told
@@ -87,14 +91,18 @@ class Groups(Audience):
             restarting = group.create_task(self._restart())
             breaking = group.create_task(self._break(until))
             while time.monotonic() < until or len(self.good) < _LEAST:
-                for _ in range(_BURST):
-                    await self._store_one()
+                await self._store_some(_BURST)
                 await asyncio.sleep(_REST_SECONDS / settings.pace)
             await breaking
             await self._settled()
             restarting.cancel()
         found = await self._database.fetch("SELECT id FROM effects")
         self.handled.update(record["id"] for record in found)
+
+    async def _store_some(self, count: int) -> None:
+        async with self._turn:  # ids are in the order of the stream
+            for _ in range(count):
+                await self._store_one()
 
     async def _store_one(self) -> None:
         draw = self._random
@@ -105,7 +113,8 @@ class Groups(Audience):
         event = str(uuid.UUID(int=draw.getrandbits(128), version=4))
         fields: dict[Any, Any] = {
             "Ce-Id": event, "Ce-Type": kind, "Ce-Source": "/shop/identity",
-            "Outbox-Shard": str(shard), "Ce-Partitionkey": f"k{draw.randrange(9)}", "Outbox-Data": f'{{"n": {number}}}',
+            "Outbox-Shard": str(shard), "Ce-Partitionkey": f"k{draw.randrange(9)}",
+            "Outbox-Data": f'{{"n": {number}}}',
         }  # fmt: skip
         while True:
             try:
@@ -119,8 +128,27 @@ class Groups(Audience):
                 break
         (self.guilty if kind == GUILTY else self.good).append(event)
 
+    async def _kill(self, pod: subprocess.Popen[bytes]) -> None:
+        """With its hands full."""
+        storing = asyncio.create_task(self._store_some(2 * _BURST))
+        await self._has_some()
+        pod.kill()
+        await storing
+
+    async def _has_some(self) -> None:
+        """Wait until something is given out, for a moment."""
+        until = time.monotonic() + _ACK_WAIT_SECONDS
+        while time.monotonic() < until:
+            with contextlib.suppress(RedisError, OSError):
+                if await self._group.pending():
+                    return
+
     async def _break(self, until: float) -> None:
         draw, pace = self._random, self._settings.pace
+        for number in sorted(self._pods)[:1]:
+            await self._ready()
+            await self._kill(self._pods[number])
+            self.faults["pod-kill"] += 1
         while (wait := draw.expovariate(pace / 4)) < until - time.monotonic():
             await asyncio.sleep(wait)
             pod = self._pods[draw.choice(sorted(self._pods))]
@@ -130,7 +158,7 @@ class Groups(Audience):
             self.faults[what] += 1
             match what:
                 case "pod-kill":
-                    pod.kill()
+                    await self._kill(pod)
                 case "pod-terminate":
                     pod.terminate()
                 case "pod-freeze":
@@ -141,6 +169,16 @@ class Groups(Audience):
                     self._redis.kill()
                     await asyncio.sleep(_SERVER_AWAY_SECONDS * draw.random())
                     await asyncio.to_thread(self._redis.start)
+
+    async def _ready(self) -> None:
+        """Wait until pods read."""
+
+        async def reads() -> bool:
+            with contextlib.suppress(RedisError, OSError):
+                return len(await self._group.readers()) > 1
+            return False
+
+        await eventually(reads, "pods read")
 
     async def _progress(self) -> tuple[int, bool]:
         """How many entries are given out and acknowledged, and whether that is all."""
@@ -155,14 +193,15 @@ class Groups(Audience):
 
     async def _settled(self) -> None:
         best, patience = -1, self._settings.patience_seconds
-        deadline = time.monotonic() + patience
+        # Pods that were killed last have to begin first.
+        deadline = time.monotonic() + (patience if self._settings.plant else _START_SECONDS)
         while time.monotonic() < deadline:
             with contextlib.suppress(RedisError, OSError):
                 done, over = await self._progress()
                 if over:
                     return
                 if done > best:
-                    best, deadline = done, time.monotonic() + patience
+                    best, deadline = done, max(deadline, time.monotonic() + patience)
             await asyncio.sleep(0.1)
 
     async def verdict(self) -> Verdict:

@@ -42,7 +42,7 @@ PLANTED = pytest.mark.parametrize("planted", [False, True], ids=["as-it-is", "pl
 async def test_audiences(
     planted: bool, postgres: PostgresServer, nats_server: NatsServer, tmp_path: Path
 ) -> None:
-    names = [name for name in AUDIENCE_TRAPS if name != "lanes"]
+    names = [name for name in AUDIENCE_TRAPS if name not in ("lanes", "groups")]
     verdicts = await asyncio.gather(
         *(spring(name, planted, postgres, nats_server, tmp_path) for name in names)
     )
@@ -57,6 +57,15 @@ async def test_lanes(
     """By itself: its pods would take the others' time."""
     verdict = await spring("lanes", planted, postgres, nats_server, tmp_path)
     as_promised("lanes", planted, verdict)
+
+
+@PLANTED
+async def test_groups(
+    planted: bool, postgres: PostgresServer, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """The same; its server is killed, too."""
+    verdict = await spring("groups", planted, postgres, nats_server, tmp_path)
+    as_promised("groups", planted, verdict)
 
 
 async def spring(

@@ -218,3 +218,13 @@ async def test_a_login_that_is_the_same_ends_nothing(place: Place) -> None:
     sink = await place.connect()
     sink.end_if_outdated()
     assert not sink.lost
+
+
+async def test_numbers_may_be_larger_than_a_number_of_every_language_holds(place: Place) -> None:
+    """After 2^53 a script of Lua took the next number for the same, and refused it for ever."""
+    sink = await place.connect()
+    await sink.facts(place.subjects)
+    for first in (2**53, 2**53 + 1, 2**53 + 2, 10**18 - 1, 10**18):
+        sent = await closed_run(sink, place, messages(place, 1, first=first))
+        assert (sent.count, sent.refusal) == (1, None), first
+    assert (await numbers(place, sink))[1:3] == [2**53 + 1, 2**53 + 2]

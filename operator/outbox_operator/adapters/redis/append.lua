@@ -3,6 +3,11 @@
 -- ARGV: owner, epoch, number of the last id that there has to be ('': any), then of each entry its
 --       number, how many texts follow, and these: names and values in turn.
 -- Returns a word, how many entries are stored, and what there was instead.
+local function is_above(one, other)
+  -- Ids have 64 bits, and numbers of Lua 53.
+  if #one ~= #other then return #one > #other end
+  return one > other
+end
 local companion = redis.call('HMGET', KEYS[2], 'created', 'owner', 'epoch')
 if not companion[1] then return {'MISSING', 0, KEYS[2]} end
 if companion[2] then
@@ -22,7 +27,7 @@ end
 local number = string.match(last, '^%d+')
 -- Who looked for the end found the last that is left: later ones may have been deleted.
 if ARGV[3] ~= '' and number ~= ARGV[3] and left ~= ARGV[3] then return {'FENCE', 0, last} end
-if tonumber(ARGV[4]) <= tonumber(number) then return {'BEHIND', 0, last} end
+if not is_above(ARGV[4], number) then return {'BEHIND', 0, last} end
 -- A server without room refuses the first write of a script, and none behind it.
 local stored, at = 0, 4
 while at <= #ARGV do
