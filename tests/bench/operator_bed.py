@@ -63,7 +63,9 @@ def operator_bed(name: str) -> Iterator[OperatorBed]:
         install_crds(kubectl)
         kubectl("create", "namespace", NAMESPACE)
         log = Path(folder) / "operator.log"
-        with running_operator(cluster.kubeconfig, log, log_level="INFO", pauses={}) as operator:
+        with running_operator(
+            cluster.kubeconfig, log, log_level="INFO", pauses={}, forked=False
+        ) as operator:
             yield OperatorBed(kubectl, server, nats, operator)
 
 

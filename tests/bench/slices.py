@@ -224,6 +224,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                     log_level="INFO",
                     pauses={},
                     variables=variables,
+                    forked=False,
                 )
             )
             for number in range(options.slices)

@@ -59,6 +59,7 @@ def _operator(
         namespaces=(namespace,),
         lease_namespace=namespace,
         identity=namespace,
+        forked=False,
     )
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from support.kube import ROOT
 from support.ports import free_port
+from support.starter import Started, starter
 from support.waiting import SECONDS
 
 IMAGE = "outbox-operator:test"
@@ -52,7 +53,8 @@ class OperatorProcess:
         namespaces: Namespaces to look after; empty: all.
         variables: More of its environment.
         pauses: Its pauses between two looks; empty: those that users have.
-        program: Module and arguments.
+        module: What runs instead of the command line.
+        forked: Whether it begins with everything imported.
     """
 
     kubeconfig: Path
@@ -63,9 +65,10 @@ class OperatorProcess:
     log_level: str = "DEBUG"  # says each pass
     variables: Mapping[str, str] = field(default_factory=dict)
     pauses: Mapping[str, str] = field(default_factory=lambda: QUICK)
-    program: tuple[str, ...] = ("outbox_operator.cli.main", "operator")
+    module: str | None = None
+    forked: bool = True
     port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | Started | None = None
 
     def start(self) -> None:
         """Start it; returns at once."""
@@ -84,13 +87,15 @@ class OperatorProcess:
             **self.variables,
         }
         with self.log.open("ab") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", *self.program],
-                env=environment,
-                cwd=ROOT,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
+            if self.forked:
+                self.process = starter("operator").start(
+                    environment, out.fileno(), output=out.fileno(), folder=ROOT, module=self.module
+                )
+            else:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-m", "outbox_operator.cli.main", "operator"],
+                    env=environment, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT,
+                )  # fmt: skip
 
     def wait_ready(self, deadline: float = SECONDS) -> None:
         """Returns when /readyz says ok; fails with the log when that does not happen."""
@@ -180,6 +185,7 @@ def running_operator(
     log_level: str = "DEBUG",
     variables: Mapping[str, str] | None = None,
     pauses: Mapping[str, str] = QUICK,
+    forked: bool = True,
 ) -> Iterator[OperatorProcess]:
     """A ready operator, stopped afterwards."""
     operator = OperatorProcess(
@@ -191,6 +197,7 @@ def running_operator(
         log_level=log_level,
         variables=variables or {},
         pauses=pauses,
+        forked=forked,
     )
     operator.start()
     try:

@@ -8,7 +8,6 @@ kopf, queue, signals, probes.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -27,7 +26,8 @@ from outbox_operator.controller.runtime.reconciler import ObjectKey, Reconciler,
 from outbox_operator.errors import OutboxError
 from support.operator import PATIENT
 from support.ports import free_port
-from support.waiting import SECONDS
+from support.starter import starter
+from support.waiting import SECONDS, eventually
 
 DEADLINE_S = SECONDS
 TESTS = Path(__file__).resolve().parents[1]
@@ -103,31 +103,30 @@ class RecordingOperator:
         self._news = asyncio.Condition()
 
     async def __aenter__(self) -> Self:
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            self._program,
-            cwd=TESTS,
-            env=self._environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+        out, output = os.pipe()
+        err, errors = os.pipe()
+        operators = starter("operator")
+        try:
+            self._process = await asyncio.to_thread(
+                operators.start,
+                self._environment, errors, output=output, folder=TESTS, module=self._program,
+            )  # fmt: skip
+        finally:
+            os.close(output)
+            os.close(errors)
+        self._readers = asyncio.gather(
+            self._read(await _lines(out), self.passes), self._read(await _lines(err), self.logs)
         )
-        out, err = self._process.stdout, self._process.stderr
-        assert out is not None
-        assert err is not None
-        self._readers = asyncio.gather(self._read(out, self.passes), self._read(err, self.logs))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._process.returncode is None:
-            self._process.kill()
-        await asyncio.wait_for(self._process.wait(), DEADLINE_S)
+        self._process.kill()
+        await self.exit_code()
         await asyncio.wait_for(self._readers, DEADLINE_S)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal; one that has ended already hears nothing."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(number)
+        self._process.send_signal(number)
 
     @property
     def pid(self) -> int:
@@ -137,11 +136,14 @@ class RecordingOperator:
     @property
     def ended(self) -> bool:
         """Whether it has."""
-        return self._process.returncode is not None
+        return self._process.poll() is not None
 
     async def exit_code(self, within_seconds: float = DEADLINE_S) -> int:
         """Waits for the end of the process."""
-        return await asyncio.wait_for(self._process.wait(), within_seconds)
+        await eventually(lambda: self.ended, "the process ends", seconds=within_seconds)
+        code = self._process.returncode
+        assert code is not None
+        return code
 
     async def leads(self) -> None:
         """Waits until the process watches and works."""
@@ -207,6 +209,15 @@ class RecordingOperator:
             async with self._news:
                 lines.append(document)
                 self._news.notify_all()
+
+
+async def _lines(pipe: int) -> asyncio.StreamReader:
+    """What comes out of a pipe, which is closed at its end."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(pipe, "rb", buffering=0)
+    )
+    return reader
 
 
 def run(build: BuildReconcilers) -> int:

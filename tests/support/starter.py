@@ -1,9 +1,9 @@
 """Processes of `outbox VERB`, forked from one that has imported what the verb imports and no more.
 
-Most of the processor time of a process that a test starts are its imports, a fifth of a second, and
-tests start some hundreds. What runs then is the same: a process of its own, as large, with its
-own environment and outputs. The command line is started in full by tests of the program, of the
-cluster and of deliveries.
+Most of the processor time of a process that a test starts are its imports, a fifth of a second for
+a relay and two for an operator, and tests start some hundreds. What runs then is the same: a
+process of its own, as large, with its own environment and outputs. The command line is started in
+full by tests of the program, of two operators and of deliveries.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import gc
 import importlib
 import json
 import os
+import runpy
 import select
 import signal
 import socket
@@ -32,6 +33,11 @@ _MODULES: Final = {
         "outbox_operator.telemetry.logging",
         "outbox_operator.telemetry.tracing",
         "uvloop",
+    ),
+    "operator": (
+        "outbox_operator.cli.commands.operator",
+        "outbox_operator.controller.app",
+        "outbox_operator.controller.settings",
     ),
 }
 """What a verb imports when it begins."""
@@ -65,8 +71,12 @@ class Started:
 
     def kill(self) -> None:
         """End it at once, if it runs."""
+        self.send_signal(signal.SIGKILL)
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, if it runs."""
         if self.poll() is None:
-            os.kill(self.pid, signal.SIGKILL)
+            os.kill(self.pid, number)
 
     def _look(self, seconds: float) -> int | None:
         if self._told is not None and select.select([self._told], [], [], seconds)[0]:
@@ -91,18 +101,33 @@ class Starter:
                 [sys.executable, "-P", __file__, verb], stdin=theirs.fileno()
             )  # fmt: skip
 
-    def start(self, environment: Mapping[str, str], errors: int) -> Started:
+    def start(
+        self,
+        environment: Mapping[str, str],
+        errors: int,
+        *,
+        output: int = 1,
+        folder: Path | None = None,
+        module: str | None = None,
+    ) -> Started:
         """Start a process.
 
         Args:
             environment: All of it.
             errors: Descriptor that gets its standard error.
+            output: Descriptor that gets its standard output.
+            folder: It works there; None: where this one does.
+            module: What it runs instead of the command line, as `python -m` does.
         """
         told, tell = os.pipe()
-        wish = json.dumps({"environment": dict(environment), "folder": os.getcwd()}).encode()
+        wish = {
+            "environment": dict(environment),
+            "folder": str(folder or Path.cwd()),
+            "module": module,
+        }
         try:
             with self._lock:
-                socket.send_fds(self._channel, [wish], [errors, tell])
+                socket.send_fds(self._channel, [json.dumps(wish).encode()], [output, errors, tell])
                 answer = self._channel.recv(16)
         finally:
             os.close(tell)
@@ -145,21 +170,25 @@ def _serve(verb: str) -> None:
             _tell(tell)
         if channel.fileno() not in ready:
             continue
-        text, descriptors, _, _ = socket.recv_fds(channel, _LARGEST, 2)
+        text, descriptors, _, _ = socket.recv_fds(channel, _LARGEST, 3)
         if not text:
             return
         wish = json.loads(text)
         if "ended" in wish:
             os.waitpid(wish["ended"], 0)
             continue
-        errors, told = descriptors
+        output, errors, told = descriptors
         pid = os.fork()
         if pid == 0:
             for number in (*tell.values(), told, woken, wake):
                 os.close(number)
             channel.close()
-            _become(main.main, verb, wish, errors)
+            os.dup2(output, 1)
+            os.dup2(errors, 2)
+        os.close(output)
         os.close(errors)
+        if pid == 0:
+            _become(main.main, verb, wish)
         tell[pid] = told
         channel.send(str(pid).encode())
 
@@ -176,18 +205,21 @@ def _tell(tell: dict[int, int]) -> None:
             os.close(tell.pop(pid))
 
 
-def _become(main: Any, verb: str, wish: Mapping[str, Any], errors: int) -> NoReturn:
-    """What the command line does from here on, in the new process."""
+def _become(main: Any, verb: str, wish: Mapping[str, Any]) -> NoReturn:
+    """What the command line, or the module, does from here on, in the new process."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.dup2(errors, 2)
-    os.close(errors)
     os.environ.clear()
     os.environ.update(wish["environment"])
     os.chdir(wish["folder"])
-    sys.argv = [str(Path(sys.executable).with_name("outbox")), verb]
     gc.unfreeze()
+    if module := wish["module"]:
+        sys.path[:0] = [wish["folder"], *os.environ["PYTHONPATH"].split(os.pathsep)]
+        sys.argv = [module]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        sys.exit()
+    sys.argv = [str(Path(sys.executable).with_name("outbox")), verb]
     sys.exit(main())
 
 

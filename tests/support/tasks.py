@@ -139,7 +139,7 @@ def operator_killed(world: World) -> Iterator[Callable[[str], None]]:
             world.operator.log,
             identity=world.operator.identity,
             variables={VARIABLE: place, "PYTHONPATH": "tests"},
-            program=("support.dying_operator",),
+            module="support.dying_operator",
         )
         dying.start()
         process = dying.process

@@ -145,7 +145,7 @@ async def test_an_operator_that_was_frozen_resets_nothing_that_another_one_has(
         tmp_path / "frozen.log",
         identity=world.operator.identity,
         variables={VARIABLE: "resetting:1", "PYTHONPATH": "tests"},
-        program=("support.dying_operator",),
+        module="support.dying_operator",
     )
     world.apply(back(world, "reset", "billing", to="End"))
     frozen.start()
