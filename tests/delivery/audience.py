@@ -11,8 +11,6 @@ import asyncio
 import contextlib
 import os
 import random
-import subprocess
-import sys
 import time
 import uuid
 from collections import Counter
@@ -32,6 +30,7 @@ from support.consuming import Endpoint, Request, Source
 from support.nats import NatsServer, unique_prefix
 from support.outbox import migrate_inbox
 from support.postgres import PostgresServer
+from support.starter import Started, starter
 from support.waiting import SECONDS, eventually
 
 PLANTED: Final = Path(__file__).with_name("planted.py")
@@ -87,7 +86,7 @@ class Audience:
         self._random = random.Random(f"{settings.seed}/audience")
         self._endpoint = Endpoint(answer=self._answer)
         self._accepted: list[float] = []
-        self._pods: dict[int, subprocess.Popen[bytes]] = {}
+        self._pods: dict[int, Started] = {}
         self._database: asyncpg.Connection[Any] | None = None
         self._emission = 0
         self._away = False
@@ -181,23 +180,21 @@ class Audience:
         """What a pod reads."""
         return self.source.config
 
-    def _pod(self, number: int) -> subprocess.Popen[bytes]:
+    def _pod(self, number: int) -> Started:
         path = self._folder / f"pod-{number}.json"
         path.write_text(encode(replace(self._config(number), health_port=0)))
         plant = self._settings.plant
-        program = ["-P", str(PLANTED), plant] if plant else ["-m", "outbox_operator.cli.main"]
+        program = [str(PLANTED), plant] if plant else []
         temporary = self._folder / f"tmp-{number}"
         temporary.mkdir(exist_ok=True)
         how = {"killers": "kill", "raisers": "raise"}.get(self._settings.world.audience, "")
         with (self._folder / f"pod-{number}.log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, *program, "consume"],
-                cwd=self._folder,
-                env={
+            return starter("consume").start(
+                {
                     **os.environ, "OUTBOX_CONFIG": str(path), "GUILTY": how,
                     "TMPDIR": str(temporary),
                 },
-                stderr=log,
+                log.fileno(), folder=self._folder, program=program,
             )  # fmt: skip
 
     async def _restart(self) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import subprocess
 import time
 import uuid
 from collections import Counter
@@ -28,6 +27,7 @@ from support.outbox import migrate_inbox
 from support.postgres import PostgresServer
 from support.redis import RedisServer, redis_client
 from support.redis_consuming import GROUP, RedisSource
+from support.starter import Started
 from support.waiting import eventually
 
 _SHARDS: Final = 2
@@ -128,7 +128,7 @@ class Groups(Audience):
                 break
         (self.guilty if kind == GUILTY else self.good).append(event)
 
-    async def _kill(self, pod: subprocess.Popen[bytes]) -> None:
+    async def _kill(self, pod: Started) -> None:
         """With its hands full."""
         storing = asyncio.create_task(self._store_some(2 * _BURST))
         await self._has_some()

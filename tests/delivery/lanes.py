@@ -2,7 +2,7 @@
 
 Called by `delivery.listening` for the world `lanes`. Events of a few keys are stored as by a relay
 with several shards, and each lane has a durable consumer as the operator plans it. Pods are
-scaled from one to all lanes to two and back, replaced one by another, and killed with their hands
+scaled from one to all lanes to fewer and back, replaced one by another, and killed with their hands
 full. What they do is rows in a database, in the order in which it was done.
 """
 
@@ -122,18 +122,18 @@ class Lanes(Audience):
     async def run(self) -> None:
         """Store events all the time, and have pods come and go as long as that takes."""
         until = time.monotonic() + self._settings.seconds
-        done = asyncio.Event()
+        done, fewer = asyncio.Event(), min(2, len(self._lanes) - 1)
         async with asyncio.TaskGroup() as group:
             storing = group.create_task(self._store_until(done))
             restarting = group.create_task(self._restart())
             while True:
-                for count in (1, len(self._lanes), 2):
+                for count in (1, len(self._lanes), fewer):
                     await self._scale(count)
                     await self._work(count)
-                    if count == 2 or self._random.random() < 0.5:
+                    if count == fewer or self._random.random() < 0.5:
                         await self._kill_one_of(count)
                         await self._work(count)
-                await self._replace(self._random.randrange(2))
+                await self._replace(self._random.randrange(fewer))
                 if time.monotonic() > until:
                     break
             done.set()

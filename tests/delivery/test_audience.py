@@ -78,7 +78,7 @@ async def spring(
         seed=3, seconds=0.5, world=WORLDS[name],
         plant=AUDIENCE_TRAPS[name][0] if planted else "",
         patience_seconds=4.0 if planted else 30.0, pace=2.0,
-        replicas=3 if name == "lanes" else 1,
+        replicas=2 if name == "lanes" else 1,
     )  # fmt: skip
     async with listening(settings, directory, postgres, nats_server) as audience:
         await audience.run()

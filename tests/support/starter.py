@@ -3,7 +3,7 @@
 Most of the processor time of a process that a test starts are its imports, a fifth of a second for
 a relay and two for an operator, and tests start some hundreds. What runs then is the same: a
 process of its own, as large, with its own environment and outputs. The command line is started in
-full by tests of the program, of two operators and of deliveries.
+full by tests of the program, of two operators and of relays in deliveries.
 """
 
 from __future__ import annotations
@@ -21,11 +21,20 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 _MODULES: Final = {
+    "consume": (
+        "asyncpg",
+        "outbox_operator.cli.commands.consume",
+        "outbox_operator.consumer.app",
+        "outbox_operator.consumer.settings",
+        "outbox_operator.telemetry.logging",
+        "outbox_operator.telemetry.tracing",
+        "uvloop",
+    ),
     "relay": (
         "outbox_operator.cli.commands.relay",
         "outbox_operator.relay.app",
@@ -73,6 +82,10 @@ class Started:
         """End it at once, if it runs."""
         self.send_signal(signal.SIGKILL)
 
+    def terminate(self) -> None:
+        """Ask it to end, if it runs."""
+        self.send_signal(signal.SIGTERM)
+
     def send_signal(self, number: int) -> None:
         """Send it a signal, if it runs."""
         if self.poll() is None:
@@ -109,6 +122,7 @@ class Starter:
         output: int = 1,
         folder: Path | None = None,
         module: str | None = None,
+        program: Sequence[str] = (),
     ) -> Started:
         """Start a process.
 
@@ -118,12 +132,14 @@ class Starter:
             output: Descriptor that gets its standard output.
             folder: It works there; None: where this one does.
             module: What it runs instead of the command line, as `python -m` does.
+            program: A script that runs the command line, with what it takes before the verb.
         """
         told, tell = os.pipe()
         wish = {
             "environment": dict(environment),
             "folder": str(folder or Path.cwd()),
             "module": module,
+            "program": list(program),
         }
         try:
             with self._lock:
@@ -219,6 +235,9 @@ def _become(main: Any, verb: str, wish: Mapping[str, Any]) -> NoReturn:
         sys.argv = [module]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
         sys.exit()
+    if program := wish["program"]:
+        sys.argv = [*program, verb]
+        runpy.run_path(program[0], run_name="__main__")
     sys.argv = [str(Path(sys.executable).with_name("outbox")), verb]
     sys.exit(main())
 
