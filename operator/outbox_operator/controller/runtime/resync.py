@@ -18,6 +18,7 @@ from outbox_operator.api import meta
 from outbox_operator.controller.metrics import OperatorMetrics
 from outbox_operator.controller.runtime.event_router import EventRouter
 from outbox_operator.controller.runtime.objects import Body, Objects, key_of
+from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.settings import Settings
 from outbox_operator.errors import OutboxError
 
@@ -83,17 +84,20 @@ class Resync:
         listed, version = await self._kube.list(*place, metadata_only=True)
         named = {"apiVersion": meta.API_VERSION, "kind": kind}
         items = {key_of(body): body for body in ({**one, **named} for one in listed)}
-        newer = self._objects.newer(items.values())
-        if len(newer) > FEW:
-            return await self._kube.list(*place)
-        for key in newer:
-            body = await self._kube.get(
-                Ref(meta.API_VERSION, meta.PLURALS[kind], key.namespace, key.name)
-            )
-            if body is None:
-                del items[key]
-            else:
-                items[key] = {**body, **named}
+        full: set[ObjectKey] = set()
+        # Until nothing is missing: while one is read, a slice with thousands may be gained.
+        while newer := [key for key in self._objects.newer(items.values()) if key not in full]:
+            if len(newer) > FEW:
+                return await self._kube.list(*place)
+            for key in newer:
+                body = await self._kube.get(
+                    Ref(meta.API_VERSION, meta.PLURALS[kind], key.namespace, key.name)
+                )
+                full.add(key)
+                if body is None:
+                    del items[key]
+                else:
+                    items[key] = {**body, **named}
         return list(items.values()), version
 
     async def run(self) -> None:
