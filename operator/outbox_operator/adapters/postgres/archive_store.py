@@ -6,6 +6,7 @@ Used by the process that writes an archive, and by nobody else. Must not import 
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,9 @@ _SETTINGS: Final = {
     "enable_bitmapscan": "off",
     "max_parallel_workers_per_gather": "0",
 }
+_LATER: Final = dt.timedelta(microseconds=1)
+_MOST_LATER: Final = dt.timedelta(seconds=1)
+"""So much later than it was taken an event may be stored, for another's sake, and be known."""
 _LONG_AGO: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _FAR_AHEAD: Final = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)
 _UNENCODABLE: Final = (asyncpg.DataError, ValueError, TypeError, OverflowError)
@@ -142,6 +146,7 @@ class ArchiveStore:
         self._connection: Connection | None = None
         listed = ", ".join(map(quoted, self._columns))
         self._insert = statement("archive_insert", schema=schema, columns=listed)
+        self._later = statement("archive_later", schema=schema)
         types = (f"{quoted(name)} {COLUMNS.get(name, EXTRACTED_TYPE)}" for name in columns)
         self._stage = statement("archive_staging", columns=", ".join(types))
 
@@ -206,15 +211,39 @@ class ArchiveStore:
                     end = _FAR_AHEAD  # the stream may have brought it, whenever it did
                 if batch.everywhere or await self._may_be_older(connection):
                     start = _LONG_AGO
-                new = await connection.fetch(self._insert, start, end, timeout=_STATEMENT_SECONDS)
+                new = await self._insert_new(connection, len(batch.rows), start, end + _MOST_LATER)
                 if batch.accounts:
                     await connection.execute(
                         statement("archive_account", schema=self._schema),
                         *map(list, zip(*batch.accounts, strict=True)),
                     )
                 if batch.moves is not None:
-                    await self._move(connection, batch.moves, sum(row["events"] for row in new))
-        return {row["class"]: row["events"] for row in new}
+                    await self._move(connection, batch.moves, new.total())
+        return new
+
+    async def _insert_new(
+        self, connection: Connection, rows: int, start: dt.datetime, end: dt.datetime
+    ) -> Counter[str]:
+        """Make rows of what is not there yet; how many, by class.
+
+        Two sources may use one id, and a stream may take both of their events in one microsecond,
+        which are one key. What the key kept out is tried again with a later moment, which is twice
+        as late each time: who sends one id without pause fills moment after moment.
+        """
+        new: Counter[str] = Counter()
+        later = _LATER
+        while True:
+            found = await connection.fetch(self._insert, start, end, timeout=_STATEMENT_SECONDS)
+            new.update({row["class"]: row["events"] for row in found})
+            if new.total() == rows:
+                return new
+            moved = await connection.execute(
+                self._later, start, end, later, timeout=_STATEMENT_SECONDS
+            )
+            if moved == "UPDATE 0":
+                return new  # the others were there
+            end += later
+            later *= 2
 
     async def missing(self) -> Missing:
         """What is missing, as far as the ledger says.

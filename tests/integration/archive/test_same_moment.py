@@ -1,0 +1,87 @@
+"""Two sources may use one id: neither's event keeps the other's out, whenever it was stored."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+import pytest
+
+from outbox_operator.adapters.postgres.archive_store import ArchiveStore
+from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.archive.batches import batch_of
+from outbox_operator.archive.records import Message, Record, Recorder, columns
+from support.archiving import RULES, ArchivePlace
+
+pytestmark = pytest.mark.integration
+
+ONE_ID = "0195e2d3-6c1f-7c7e-8a54-3d2f1b0c9a88"
+TAKEN_NS = 1_772_366_400_123_456_000
+MICROSECOND = dt.timedelta(microseconds=1)
+
+
+def a_store(place: ArchivePlace, window: dt.timedelta) -> ArchiveStore:
+    return ArchiveStore(
+        lambda: parse_url(place.url),
+        schema="archive",
+        columns=columns(RULES),
+        classes=["default"],
+        owner_uid="archive/shop/audit",
+        duplicate_window=window,
+        application_name="test",
+    )
+
+
+def records(sources: Sequence[str], *, later_us: int = 0) -> list[Record]:
+    recorder = Recorder(RULES, "audit")
+    return [
+        recorder.record(
+            Message(
+                subject="orders.x",
+                headers={"Ce-Id": ONE_ID, "Ce-Type": "a", "Ce-Source": source},
+                data=b"{}",
+                stream="ORDERS",
+                sequence=number,
+                stored_ns=TAKEN_NS + later_us * 1000,
+            )
+        )
+        for number, source in enumerate(sources, 1)
+    ]
+
+
+@pytest.mark.parametrize("window", [dt.timedelta(0), dt.timedelta(days=1)])
+async def test_one_id_of_two_sources_in_one_microsecond_is_two_events(
+    place: ArchivePlace, window: dt.timedelta
+) -> None:
+    await place.migrate()
+    store = a_store(place, window)
+    both = records(["/shop/orders", "/shop/returns"])
+    try:
+        assert await store.store(batch_of(both, accounts=False)) == {"default": 2}
+        # They come again, the one that was moved first, and a third one of the same moment.
+        assert await store.store(batch_of(both[::-1], accounts=False)) == {}
+        third = records(["/shop/orders", "/shop/returns", "/shop/refunds"])
+        assert await store.store(batch_of(third, accounts=False)) == {"default": 1}
+        assert await store.store(batch_of(third, accounts=False)) == {}
+    finally:
+        await store.close()
+    rows = await place.rows("source, stored_at")
+    assert {row["source"] for row in rows} == {"/shop/orders", "/shop/returns", "/shop/refunds"}
+    moments = sorted(row["stored_at"] for row in rows)
+    assert len(set(moments)) == len(rows) == 3
+    assert moments[-1] - moments[0] < 8 * MICROSECOND
+
+
+async def test_one_id_that_fills_every_moment_ends(place: ArchivePlace) -> None:
+    await place.migrate()
+    store = a_store(place, dt.timedelta(0))
+    sources = [f"/s/{number}" for number in range(200)]
+    every = [one for at, name in enumerate(sources) for one in records([name], later_us=at)]
+    try:
+        assert await store.store(batch_of(every, accounts=False)) == {"default": 200}
+        crowd = records([f"/t/{number}" for number in range(20)])
+        assert await store.store(batch_of(crowd, accounts=False)) == {"default": 20}
+        assert await store.store(batch_of([*every, *crowd], accounts=False)) == {}
+    finally:
+        await store.close()
+    assert await place.root.fetchval("SELECT count(*) FROM archive.events") == 220
