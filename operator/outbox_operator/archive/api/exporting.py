@@ -135,10 +135,15 @@ class Export:
         """The moment of which it is, and its bytes; the first of them is there already.
 
         Raises:
+            ProblemError: Its moment is not over: what is archived by then is not there yet.
             OutboxError: The database is away, or refuses.
         """
         began = dt.datetime.now(dt.UTC)
-        moment = self._wish.moment or await self._exporter.moment()
+        now = await self._exporter.moment()
+        moment = self._wish.moment or now
+        if moment > now:
+            wanted = f"that of an export, so {format_time(now)} at most"
+            raise bad_question(Fault("moment", wanted, format_time(moment)))
         selection = replace(self._selection, archived_by=moment, skip=self._wish.skip)
         stream = self._pieces(selection, moment, began)
         first = await anext(stream, b"")

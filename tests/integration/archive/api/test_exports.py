@@ -134,6 +134,18 @@ async def test_it_goes_on_where_it_was_cut_whatever_came_since(
         assert (await manifest(client, rest))["skipped"] in (49, 50)
 
 
+async def test_a_moment_that_is_not_over_is_refused(client: Client) -> None:
+    """What is archived until then would be in it when it goes on, and shift what is skipped."""
+    told = (await export(client, fields=["id"])).headers["outbox-export-moment"]
+    ahead = (dt.datetime.fromisoformat(told) + dt.timedelta(hours=1)).isoformat()
+    answer = await client.http.post("/v1/exports", json={"moment": ahead}, headers=client.headers())
+    assert answer.status_code == 400
+    [fault] = answer.json()["errors"]
+    assert fault["field"] == "moment"
+    assert fault["wanted"].startswith("that of an export")
+    assert (await export(client, fields=["id"], moment=told)).status_code == 200
+
+
 async def test_a_batch_that_is_being_stored_is_in_it_whole_or_not_at_all(
     archive: FilledArchive, client: Client
 ) -> None:
