@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import asyncpg
 import pytest
@@ -103,14 +103,21 @@ async def test_the_handler_ran_so_it_was_an_attempt(
     assert said["refuses"] == "never"
 
 
+@pytest.mark.parametrize("mode", ["PerEvent", "PerShard"])
 async def test_a_commit_whose_answer_is_lost_took_effect_once(
-    client: Client, stream_prefix: str, prepared: InboxConfig, database: str, tmp_path: Path
+    client: Client,
+    stream_prefix: str,
+    prepared: InboxConfig,
+    database: str,
+    tmp_path: Path,
+    mode: Literal["PerEvent", "PerShard"],
 ) -> None:
     """Whether it was committed is asked of the server, not guessed."""
     port = int(database.rpartition(":")[2].partition("/")[0])
     proxy = await Silencing(port).start()
     (tmp_path / "url").write_text(database.replace(f":{port}/", f":{proxy.port}/"))
-    source = await Source.create(client, stream_prefix, max_deliver=1)
+    source = await Source.create(client, stream_prefix, max_deliver=1, ordering="PerKey")
+    await source.create_ordered()
     calls: list[str] = []
 
     async def handle(event: ReceivedEvent, context: Context) -> None:
@@ -118,15 +125,17 @@ async def test_a_commit_whose_answer_is_lost_took_effect_once(
         await context.connection.execute("INSERT INTO effects VALUES ($1)", event.type)
         proxy.lose_answer_to = b"COMMIT;"
 
-    event_id = await source.publish()
+    event_id = await source.publish(**{"Outbox-Shard": "0", "Outbox-Emission": "1"})
+    config = replace(source.python(), inbox=replace(prepared, mode=mode))
     try:
-        async with consuming(replace(source.python(), inbox=prepared), calling(handle)):
+        async with consuming(config, calling(handle)):
             await source.settled(1)
     finally:
         await proxy.close()
     owner = await asyncpg.connect(database)
     assert await owner.fetchval("SELECT count(*) FROM effects") == 1
-    assert await owner.fetchval("SELECT count(*) FROM outbox.consumer_inbox") == 1
+    remembered = {"PerEvent": "consumer_inbox", "PerShard": "consumer_positions"}[mode]
+    assert await owner.fetchval(f"SELECT count(*) FROM outbox.{remembered}") == 1
     await owner.close()
     assert calls == [event_id]
     assert proxy.lost == 1

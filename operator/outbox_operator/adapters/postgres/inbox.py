@@ -253,16 +253,16 @@ class InboxStore:
         with errors(self._target):
             connection = await self._acquire()
             try:
-                committed, finished = await self._records.fate(connection, claim)
+                fate = await self._records.fate(connection, claim)
             finally:
                 await self._release(connection)
-        if committed and is_committed_before(refusal.__cause__):
+        if fate.committed and is_committed_before(refusal.__cause__):
             self._say_committed()
             return True
-        if committed and not finished:
+        if fate.committed and not fate.finished:
             await self._take_back(claim)
             return False
-        return committed  # what failed came behind it
+        return fate.committed  # what failed came behind it
 
     async def _take_back(self, claim: Claim) -> None:
         """Let events come again whose handler failed, should it have committed before that."""
@@ -305,21 +305,30 @@ class InboxStore:
         """Find out what became of a transaction whose connection was lost.
 
         Raises:
-            PostgresError: The database is away, or was: nobody here is to blame.
+            PostgresError: The database is away, or was: nobody here is to blame. The event comes
+                again, and is found if it was committed.
         """
+        fate = None
         with errors(self._target):
             connection = await self._acquire()
             try:
                 started = await connection.fetchval(statement("server_started"))
-                if claim.committing and await self._records.is_committed(connection, claim):
-                    return True
+                if claim.committing:
+                    fate = await self._records.fate(connection, claim)
             finally:
                 await self._release(connection)
         if started != claim.server_started:
             raise PostgresError(
                 f"PostgreSQL at {self.address}: the server was started anew while the handler ran"
             )
-        return False
+        if fate is None or not fate.committed:
+            return False
+        if not (fate.finished and fate.marked):
+            raise PostgresError(
+                f"PostgreSQL at {self.address}: it is not known whether what the handler wrote was "
+                "committed: the inbox does not show it"
+            )
+        return True
 
     @contextlib.contextmanager
     def _refusals(self, connection: Borrowed, claim: Claim) -> Iterator[None]:

@@ -6,7 +6,7 @@ import datetime as dt
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import asyncpg
 
@@ -37,6 +37,20 @@ class Record:
     """What it came through."""
 
 
+class Fate(NamedTuple):
+    """What is known of a transaction that has ended.
+
+    Attributes:
+        committed: The server says so of its number.
+        finished: Its events are remembered as handled.
+        marked: It moved the mark last, if it had one to move.
+    """
+
+    committed: bool
+    finished: bool
+    marked: bool
+
+
 @dataclass(slots=True)
 class Claim:
     """What a transaction has to do with events.
@@ -45,6 +59,7 @@ class Claim:
         new: Which of them are not handled.
         rows: Ids for which it wrote rows.
         mark: How far their shard is handled once they are; None: that does not change.
+        place: Source and shard of that mark.
         transaction: Its number; None: nothing is new.
         seconds: How long they took the handler.
         committing: Whether it is being committed by us: from then on its fate may not be known.
@@ -54,6 +69,7 @@ class Claim:
     new: list[int] = field(default_factory=list)
     rows: list[uuid.UUID] = field(default_factory=list)
     mark: Mark | None = None
+    place: tuple[str, str | None] | None = None
     transaction: str | None = None
     seconds: float = 0.0
     committing: bool = False
@@ -117,16 +133,18 @@ class InboxRecords:
         }
         return self._finish_sql % values, self._finished_sql % values
 
-    async def fate(self, connection: Borrowed, claim: Claim) -> tuple[bool, bool]:
-        """Whether a transaction that has ended was committed, and its events were finished then."""
+    async def fate(self, connection: Borrowed, claim: Claim) -> Fate:
+        """What became of a transaction that has ended."""
+        place = claim.place if claim.mark is not None else None
         [row] = await connection.fetch(
-            self._fate_sql, claim.transaction, self._consumer, claim.rows
-        )
-        return row["status"] == "committed", row["finished"]
+            self._fate_sql, claim.transaction, self._consumer, claim.rows,
+            *(place or (None, None)),
+        )  # fmt: skip
+        return Fate(row["status"] == "committed", row["finished"], row["marked"])
 
     async def is_committed(self, connection: Borrowed, claim: Claim) -> bool:
         """Whether a transaction that has ended was committed."""
-        return (await self.fate(connection, claim))[0]
+        return (await self.fate(connection, claim)).committed
 
     async def forget(self, connection: Borrowed, claim: Claim) -> None:
         """Let events that a transaction remembered come again."""
@@ -173,6 +191,7 @@ class InboxRecords:
             claimed = await self._claim_rows(connection, records, found.unplaced, claim)
         claim.new = sorted(found.new + claimed)
         claim.mark = None if found.mark is committed else found.mark
+        claim.place = key[1:]
 
     async def _advance(
         self, connection: Borrowed, record: Record, mark: Mark, transaction: str | None
