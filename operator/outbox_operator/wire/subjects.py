@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Final
 
 from outbox_operator.errors import SpecError
@@ -159,6 +160,18 @@ def overlaps(a: str, b: str) -> bool:
         if x != y and "*" not in (x, y):
             return False
     return len(a_parts) == len(b_parts)
+
+
+def common_subject(a: str, b: str) -> str | None:
+    """Return a subject that matches both filters; None: there is none."""
+    if not overlaps(a, b):
+        return None
+    a_parts, b_parts = a.split("."), b.split(".")
+    tokens: list[str] = []
+    for x, y in zip_longest(a_parts, b_parts, fillvalue=">"):
+        token = y if x in ("*", ">") else x
+        tokens.append("_" if token in ("*", ">") else token)
+    return ".".join(tokens)
 
 
 def is_valid_filter(subject: str) -> bool:

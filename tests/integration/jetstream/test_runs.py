@@ -308,9 +308,11 @@ async def test_a_missing_stream_is_named(nats_server: NatsServer, stream_prefix:
         assert caught.value.reason == "StreamNotFound"
 
 
+@pytest.mark.parametrize("purged", [False, True])
 async def test_a_batch_that_was_ended_from_elsewhere_takes_nothing_more(
-    nats_server: NatsServer, stream_prefix: str
+    nats_server: NatsServer, stream_prefix: str, purged: bool
 ) -> None:
+    """Nor when what it had brought is gone: a purge leaves the batch open (FD-U2)."""
     async with (
         published_stream(nats_server, stream_prefix, allow_batched=True) as stream,
         published_stream(nats_server, stream_prefix, allow_batched=True) as other,
@@ -322,13 +324,15 @@ async def test_a_batch_that_was_ended_from_elsewhere_takes_nothing_more(
             return await stream.stored() == list(range(10))
 
         await eventually(begun, "ten messages of an open batch")
+        if purged:
+            await stream.request("PURGE")
         last = await other.publisher.last_of(f"{stream_prefix}.>")
-        assert last is not None
+        assert (last is None) == purged
         await other.publisher.shut_out(Owner("frozen", 2), f"{stream_prefix}.>", last)
         await run.send(stream.messages(10, first=10))
         sent = await run.finish()
         assert sent.refusal is not None
-        assert await stream.stored() == list(range(10))
+        assert await stream.stored() == ([] if purged else list(range(10)))
         # Its name is free for the next owner of it.
         run = stream.publisher.open_run(owner=Owner("frozen", 1), fence=None, ordered=True)
         await run.send(stream.messages(5, first=20), last=True)

@@ -163,6 +163,14 @@ def test_overlaps_means_some_subject_matches_both() -> None:
         assert subjects.overlaps(one, other) == bool(MATCHED[one] & MATCHED[other]), (one, other)
 
 
+def test_a_common_subject_matches_both() -> None:
+    for one, other in itertools.product(FILTERS, repeat=2):
+        found = subjects.common_subject(one, other)
+        assert (found is not None) == subjects.overlaps(one, other), (one, other)
+        if found is not None:
+            assert all(subjects.covers(wide, found) for wide in (one, other)), (one, other)
+
+
 @pytest.mark.parametrize(
     ("text", "valid"),
     [

@@ -35,6 +35,7 @@ from outbox_operator.adapters.nats.tail import TailReader
 from outbox_operator.adapters.sink import Fence, Owner, Refusal, TailMessage
 from outbox_operator.errors import NatsError, OutboxError
 from outbox_operator.reasons import Reason
+from outbox_operator.wire.subjects import common_subject
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class Publisher:
         self._on_lost: list[Callable[[], None]] = []
         self._lost = False
         self._fast: bool | None = None
+        self._subjects: tuple[str, ...] = ()
         self._chains = False
         self._window = AdaptiveWindow(window, window)
         self._router = AckRouter(
@@ -199,6 +201,7 @@ class Publisher:
         )
         if facts.fast != self._fast:
             _log_how(facts, level)
+        self._subjects = facts.subjects
         self._fast, self._chains = facts.fast, level < _FAST_LEVEL and not republishes
         return facts
 
@@ -239,16 +242,18 @@ class Publisher:
 
     async def shut_out(self, owner: Owner, subjects: str, last: TailMessage | None) -> bool:
         """See `Sink`: their batches are ended. Single messages are left to the fence."""
-        if last is None or not self._fast:
+        # Without messages, too: a purge takes them, and leaves the batches that they came in.
+        subject = last.subject if last is not None else self._some_subject(subjects)
+        if subject is None or not self._fast:
             return False
         names = batch_names(owner)
         try:
-            ends = await asyncio.gather(
-                *(end_batch(self._router, name, last.subject) for name in names)
-            )
+            ends = await asyncio.gather(*(end_batch(self._router, name, subject) for name in names))
         except nats.errors.Error as error:
             raise connection_error(error, self._auth) from error
         for refusal in filter(None, ends):
+            if last is None and refusal.reason is Reason.PERMISSION_DENIED:
+                continue  # to publish there, which nobody said that we would
             raise NatsError(
                 f"stream {self._stream}: end an open batch: {refusal.text}", reason=refusal.reason
             )
@@ -281,6 +286,10 @@ class Publisher:
             OutboxError: As `facts`, and when the reading stops before the last.
         """
         return self._tail.read(subject_filter, after_sequence)
+
+    def _some_subject(self, subjects: str) -> str | None:
+        found = (common_subject(subjects, each) for each in self._subjects)
+        return next(filter(None, found), None)
 
     def _max_message_bytes(self, config: Mapping[str, Any]) -> int:
         bounds = [self._client.max_payload]
