@@ -44,11 +44,15 @@ _LONGEST_PLAIN: Final = 1024
 """Keys and types of more characters are left to the slow way, which knows the limits."""
 _REMEMBERED: Final = 4096
 """Header blocks of types, and seconds as text, that are kept at most; then they are made anew."""
+_CRLF: Final = "\r\n"
 _KEYED: Final = f"\r\n{headers.EVENT_KEY}: "
 _EPOCH: Final = dt.datetime(1970, 1, 1)  # noqa: DTZ001  # Z is written by hand
 _ADDED_LATER: Final = len(
     f"Nats-Expected-Last-Msg-Id: 00000000-0000-0000-0000-000000000000.{2**63}\r\n"
 ) + len(f":{'r' * MAX_NAME_CHARACTERS}{headers.PREDECESSOR}: {2**63}\r\n")
+_LONGEST_ID: Final = len(
+    f"{headers.MSG_ID}: 00000000-0000-0000-0000-000000000000:{'r' * MAX_NAME_CHARACTERS}\r\n"
+)
 
 
 class Renderer:
@@ -63,6 +67,8 @@ class Renderer:
     Attributes:
         subjects: Filter of all its subjects.
         reserve: Bytes that may be added to a header block when it is sent.
+        left_out: Bytes of an id, at most, that messages of a page do not have. They count: whether
+            an event is too large must not depend on whether something is in doubt.
     """
 
     def __init__(
@@ -90,6 +96,7 @@ class Renderer:
         self.subjects = template.filter(shard=shard)
         fence = headers.fence_lines(self.subjects, 2**63)
         self.reserve = len(fence) + _ADDED_LATER + len(mark or "")
+        self.left_out = _LONGEST_ID if mark is None else 0
 
     def page(self, rows: Rows, emission: int) -> list[Message] | None:
         """Make the messages of a page of ordinary rows; None when one of them is not.
@@ -152,7 +159,7 @@ class Renderer:
         return cast("list[Message]", list(made))
 
     def render(self, row: Row, payload: bytes, emission: int, mark: str = "") -> Message:
-        """Make the message of any row.
+        """Make the message of any row, with an id, which `without_id` takes away.
 
         Args:
             payload: Of the row.
@@ -174,10 +181,17 @@ class Renderer:
             time=f"{self._second(whole)}{micro:06d}Z",
             content_type=content_type,
             place=Place(self._shard, row.position, emission),
-            mark=None if self._mark is None else f"{of_copy}{mark}{self._mark}",
+            mark=f"{of_copy}{mark}{self._mark or ''}",
         )
         subject = self._subject(row.event_type, row.routing_key, row.partition_key)
         return Message(subject, f"NATS/1.0\r\n{_bytes(head)}{own}\r\n", payload)
+
+    def without_id(self, message: Message) -> Message:
+        """Take away the id of a message that was rendered by itself, unless messages get one."""
+        if self._mark is not None:
+            return message
+        start, _, rest = message.head.partition(_CRLF)
+        return message._replace(head=f"{start}{_CRLF}{rest.partition(_CRLF)[2]}")
 
     def _kind(self, event_type: str, routing_key: str | None) -> tuple[str, str]:
         """Make subject, unless it depends on the key too, and header lines of a type of events."""

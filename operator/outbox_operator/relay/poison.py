@@ -205,7 +205,8 @@ def _all_fit(messages: Sequence[Message], renderer: Renderer, facts: StreamFacts
         or max(map(len, subjects), default=0) > MAX_SUBJECT_BYTES
     ):
         return False
-    head = max([len(message[1]) for message in messages], default=0) + renderer.reserve
+    longest = max([len(message[1]) for message in messages], default=0)
+    head = longest + renderer.reserve + renderer.left_out
     payload = max([len(message[2]) for message in messages], default=0)
     return head <= MAX_HEADER_BYTES and head + payload <= facts.max_message_bytes
 
@@ -239,7 +240,7 @@ def inspect(
         return _headers_too_large(row, str(head))
     if head + len(message.payload) > facts.max_message_bytes:
         return _too_large(row, facts, str(head + len(message.payload)))
-    return message
+    return renderer.without_id(message)
 
 
 def _name(row: Row) -> str:

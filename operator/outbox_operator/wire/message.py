@@ -74,7 +74,7 @@ def event_head(
     time: str,
     content_type: str,
     place: Place | None = None,
-    mark: str | None = "",
+    mark: str = "",
 ) -> str:
     """The headers of an event but those of the application, as lines that end in CRLF.
 
@@ -84,9 +84,8 @@ def event_head(
         source: As `event_source` makes it.
         time: As `event_time` makes it.
         place: Where it is in its outbox; None: whoever publishes it does not know.
-        mark: Put behind the event's id to make the message id; None: the message gets none.
+        mark: Put behind the event's id to make the message id.
     """
-    message_id = "" if mark is None else f"{headers.MSG_ID}: {event_id}{mark}\r\n"
     shard = number = key = ""
     if place is not None:
         shard = f"{headers.SHARD}: {place[0]}\r\n"
@@ -94,7 +93,7 @@ def event_head(
     if partition_key:
         key = f"{headers.EVENT_KEY}: {headers.encode_value(partition_key)}\r\n"
     return (
-        f"{message_id}"
+        f"{headers.MSG_ID}: {event_id}{mark}\r\n"
         f"{headers.EVENT_SPEC_VERSION}: {SPEC_VERSION}\r\n"
         f"{headers.EVENT_SOURCE}: {source}\r\n"
         f"{shard}"

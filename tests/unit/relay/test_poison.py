@@ -29,6 +29,10 @@ RENDERER = Renderer(
     SubjectTemplate.parse("shop.{event_type}"), "outbox", 0, "/shop/orders", "jsonb"
 )
 
+WITHOUT_IDS = Renderer(
+    SubjectTemplate.parse("shop.{event_type}"), "outbox", 0, "/shop/orders", "jsonb", mark=None
+)
+
 
 def facts(*subjects: str, size: int = 1000) -> StreamFacts:
     return StreamFacts(
@@ -256,3 +260,19 @@ def test_a_copy_that_is_poison_hurts_neither_key_nor_shard(policy: Policy) -> No
     assert planned.halted is None
     assert list(planned.positions) == [2, 3]
     assert [letter.position for letter in planned.dead_letters] == [1]
+
+
+@pytest.mark.parametrize("replayed", [False, True], ids=["event", "copy"])
+def test_what_is_too_large_does_not_depend_on_ids(replayed: bool) -> None:
+    """They come and go with doubt, and a dead letter is for ever (FD-U1)."""
+    small = copied(row(7)) if replayed else row(7)
+    head = len(RENDERER.render(small, b"", 11).head) + RENDERER.reserve
+    room = LIMITS.max_message_bytes - head
+    for size, fits in ((room - 200, True), (room, True), (room + 1, False), (room + 60, False)):
+        for renderer in (RENDERER, WITHOUT_IDS):
+            made = plan([small._replace(payload=b"x" * size)], renderer=renderer)
+            assert len(made.messages) == fits
+            for message in made.messages:
+                assert ("Nats-Msg-Id" in message.head) == (renderer is RENDERER)
+                assert message.head.startswith("NATS/1.0\r\n")
+                assert "\r\nCe-Id: " in message.head
