@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
@@ -30,6 +29,7 @@ from outbox_operator.controller.runtime.lease import (
     Lease,
     LeaseLostError,
     Sighting,
+    elapsed,
     may_take,
     sight,
     unseen_seconds,
@@ -74,7 +74,7 @@ class Leadership:
         settings: Which slices there are, who we are, and times.
         heartbeat: Told of the renewals of the operator's Lease.
         metrics: What is led is exported there.
-        clock: Monotonic seconds.
+        clock: Monotonic seconds, as `elapsed`.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Leadership:
         settings: Settings,
         heartbeat: Heartbeat,
         metrics: OperatorMetrics,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = elapsed,
     ) -> None:
         self._kube = kube
         self._settings = settings

@@ -122,6 +122,11 @@ def unseen_seconds(settings: Settings) -> float:
     return _UNSEEN_ROUNDS * settings.lease_retry_seconds
 
 
+def elapsed() -> float:
+    """Seconds, also of those in which the machine slept: others do not wait for it."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 class Heartbeat:
     """Whether our own renewals come back through a watch: if not, watches are deaf."""
 
@@ -156,7 +161,7 @@ class Lease:
         identity: Who holds it: this process, or all that divide the namespaces as it does.
         heartbeat: Told of every renewal; None: nobody watches this one.
         is_shared: Several processes hold it together: what one of them writes renews it for all.
-        clock: Monotonic seconds.
+        clock: Monotonic seconds, as `elapsed`.
 
     Attributes:
         name: Which one.
@@ -172,7 +177,7 @@ class Lease:
         heartbeat: Heartbeat | None = None,
         *,
         is_shared: bool = False,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = elapsed,
     ) -> None:
         self.name = name
         self.asked_by = ""
@@ -303,7 +308,7 @@ class Lease:
         record = self._record
         if record is None or found is None or found.holder != self._identity:
             return False
-        if found.version == record.version:
+        if found.renewed == record.renewed:  # a new version may be somebody's note on it
             return False
         self._record = found
         self._deadline = before + self._settings.lease_deadline_seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from datetime import UTC, datetime
 from typing import cast
 
@@ -16,6 +17,7 @@ from outbox_operator.controller.runtime.lease import (
     Lease,
     Sighting,
     claim,
+    elapsed,
     may_take,
     sight,
 )
@@ -192,3 +194,31 @@ async def test_what_somebody_asked_for_can_be_given_back() -> None:
     await other.ask(server.held)
     await lease.release(given_to="other")
     assert (server.held.holder, server.held.asked_by) == ("", "other")
+
+
+async def test_a_note_on_a_lease_that_is_shared_is_no_renewal() -> None:
+    server, now = Server(), [0.0]
+    settings = Settings(image="i", lease_namespace="system", identity="me")
+    lease = Lease(
+        cast(Kube, server), settings, "lease", "2 slices", is_shared=True, clock=lambda: now[0]
+    )
+    await lease.take(seen(None, None, 0))
+    for round_ in range(1, 9):
+        assert server.held is not None
+        noted = server.held
+        await server.put_lease("system", "lease", noted)  # as `kubectl annotate`
+        now[0] = 2.0 * round_
+        await lease.keep()
+        assert server.held.renewed > noted.renewed, "who else leads counts from that"
+
+
+def test_while_a_machine_sleeps_its_leases_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, monotonic = elapsed(), time.monotonic()
+    real = time.clock_gettime
+
+    def woken(clock: int) -> float:
+        return real(clock) + (60.0 if clock == time.CLOCK_BOOTTIME else 0.0)
+
+    monkeypatch.setattr(time, "clock_gettime", woken)
+    assert elapsed() - before >= 60
+    assert time.monotonic() - monotonic < 60
