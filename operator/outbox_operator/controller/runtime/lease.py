@@ -29,6 +29,8 @@ from outbox_operator.reasons import Reason
 log = logging.getLogger(__name__)
 
 RELEASE_TIMEOUT_SECONDS: Final = 3.0
+RELEASED_SECONDS: Final = 1
+"""Duration that a Lease says which was given back, as others write it too."""
 _UNSEEN_ROUNDS: Final = 2
 """Who holds a Lease that was deleted makes it anew with his next renewal, one round later."""
 
@@ -98,9 +100,15 @@ def _life(record: LeaseRecord) -> tuple[str, datetime, int, bool]:
 def may_take(sighting: Sighting, identity: str, now: float) -> bool:
     """Whether the Lease is free: released, ours, or nobody was heard of for too long."""
     record = sighting.record
-    if record.holder == identity or (not record.holder and record.version is not None):
+    if record.holder == identity or _is_released(record):
         return True
     return now - sighting.since > sighting.patience_seconds
+
+
+def _is_released(record: LeaseRecord) -> bool:
+    """Whether its holder gave it back. Who holds one that a person emptied may not know it yet."""
+    short = record.duration_seconds <= RELEASED_SECONDS
+    return not record.holder and record.version is not None and short
 
 
 def claim(sighting: Sighting, identity: str, duration_seconds: int, now: datetime) -> LeaseRecord:
@@ -352,8 +360,9 @@ class Lease:
 
     async def _free(self, record: LeaseRecord, given_to: str) -> None:
         freed = dataclasses.replace(
-            record, holder="", duration_seconds=1, renewed=datetime.now(UTC), asked_by=given_to
-        )
+            record, holder="", duration_seconds=RELEASED_SECONDS, renewed=datetime.now(UTC),
+            asked_by=given_to,
+        )  # fmt: skip
         await self._kube.put_lease(self._namespace, self.name, freed)
 
     async def watch_back(self) -> None:

@@ -45,7 +45,7 @@ def record(
 @pytest.mark.parametrize(
     ("sighting", "now", "free"),
     [
-        (Sighting(record(""), 0, 15), 0, True),
+        (Sighting(dataclasses.replace(record(""), duration_seconds=1), 0, 1), 0, True),
         (Sighting(record("me"), 0, 15), 0, True),
         (Sighting(record("other"), 0, 15), 0, False),
         (Sighting(record("other"), 0, 15), 15, False),
@@ -78,6 +78,14 @@ def test_a_lease_that_was_deleted_is_left_to_its_holder_for_as_long_as_a_silent_
     assert may_take(gone, "other", 10), "who held it takes it back at once"
     back = seen(gone, record("other", "9"), 25.1)
     assert not may_take(back, "me", 40)
+
+
+def test_a_lease_whose_holder_a_person_took_away_is_left_to_him_as_well() -> None:
+    held = seen(None, record("other"), 0)
+    emptied = seen(held, record("", "2"), 10)
+    assert not may_take(emptied, "me", 25)
+    assert may_take(emptied, "me", 25.1)
+    assert not may_take(seen(emptied, record("other", "3"), 12), "me", 26)
 
 
 def test_a_lease_that_nobody_held_when_it_was_deleted_is_nobodys() -> None:
