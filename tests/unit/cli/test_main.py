@@ -100,6 +100,14 @@ def test_it_is_called_as_kubectl_calls_it(
     assert "kubectl outbox status: error: unrecognized arguments: --nonsense" in said
 
 
+def test_an_operator_imports_the_driver_of_redis_when_it_meets_one() -> None:
+    code = "import sys, outbox_operator.controller.app; print('redis' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "False\n"
+
+
 def test_a_verb_does_not_import_what_other_verbs_need() -> None:
     code = (
         "import sys; from outbox_operator.cli import main; main.load('relay');"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from outbox_operator.adapters.execute import execute
-from outbox_operator.adapters.redis.group_admin import GroupAdmin
 from outbox_operator.api import meta
 from outbox_operator.api.resource import Consumer
 from outbox_operator.controller.reconcile.context import Context
@@ -19,6 +19,9 @@ from outbox_operator.plan.redis.groups import ObservedGroupOf
 from outbox_operator.plan.sources import RedisSource
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.steps import Applied
+
+if TYPE_CHECKING:  # with it comes the driver: see `redis_connections`
+    from outbox_operator.adapters.redis.group_admin import GroupAdmin
 
 
 async def group_pass(context: Context, resource: Consumer, source: RedisSource) -> DurableResult:
@@ -41,6 +44,8 @@ async def group_pass(context: Context, resource: Consumer, source: RedisSource) 
 async def _gather(
     context: Context, resource: Consumer, source: RedisSource
 ) -> tuple[GroupAdmin | None, GroupObserved]:
+    from outbox_operator.adapters.redis.group_admin import GroupAdmin
+
     try:
         admin = await connect_redis(context, resource.meta, source.redis)
     except OutboxError as error:
@@ -57,6 +62,8 @@ async def _gather(
 
 async def delete_groups(context: Context, resource: Consumer, source: RedisSource) -> None:
     """Delete the groups that carry the mark of an EventConsumer. Raises until that is done."""
+    from outbox_operator.adapters.redis.group_admin import GroupAdmin
+
     groups = GroupAdmin(await connect_redis(context, resource.meta, source.redis))
     for key in source.keys:
         await groups.drop(key, durable_name(resource), Owner.of(resource.meta))

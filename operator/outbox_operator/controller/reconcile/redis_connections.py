@@ -11,12 +11,14 @@ import copy
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from outbox_operator.adapters.redis.admin import RedisAdmin
 from outbox_operator.adapters.redis.login import RedisLogin
 from outbox_operator.controller.reconcile.places import IDLE_SECONDS, REFUSAL_SECONDS
 from outbox_operator.errors import OutboxError
+
+if TYPE_CHECKING:
+    from outbox_operator.adapters.redis.admin import RedisAdmin
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,9 @@ class RedisConnections:
             RedisError: Unreachable; names address and reason.
             CredentialsError: The server refused the login.
         """
+        # Here, because the driver takes 8 MiB, and most clusters have no Redis.
+        from outbox_operator.adapters.redis.admin import RedisAdmin
+
         entry = self._entries.setdefault(login, _Entry())
         entry.users.add(user)
         entry.used_at = self._clock()

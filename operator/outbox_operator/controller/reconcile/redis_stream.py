@@ -9,10 +9,9 @@ import asyncio
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from outbox_operator.adapters.execute import execute
-from outbox_operator.adapters.redis.admin import RedisAdmin
 from outbox_operator.api import meta
 from outbox_operator.api.resource import Meta, Stream
 from outbox_operator.api.v1alpha1.redis import RedisConnection, RedisKey
@@ -30,6 +29,9 @@ from outbox_operator.plan.passes.result import PassResult
 from outbox_operator.plan.redis.keys import keys_of, letters_key
 from outbox_operator.plan.redis.observed import ObservedKey
 from outbox_operator.plan.steps import Applied, Change
+
+if TYPE_CHECKING:  # with it comes the driver: see `redis_connections`
+    from outbox_operator.adapters.redis.admin import RedisAdmin
 
 LONGEST_SECONDS: Final = 20.0
 """All that a pass asks of a server, which may answer each time just in time."""
