@@ -264,11 +264,11 @@ def test_what_does_not_read_redis_says_so(world: World, redis_server: RedisServe
     world.apply(*in_redis(world, redis_server))
     world.wait_ready(*PIPELINE)
     world.apply(
-        world.consumer(),
+        world.consumer(filterSubjects=["a.>"]),
         world.resource("OutboxTask", "verify", {"pipelineRef": {"name": "orders"}, "verify": {}}),
     )
-    found = world.wait_condition("EventConsumer", "billing", "Ready", "False", "NotSupportedYet")
-    assert "consumer group" in found["message"]
+    found = world.wait_condition("EventConsumer", "billing", "Ready", "False", "InvalidSpec")
+    assert "use filterEventTypes" in found["message"]
     world.wait_condition("OutboxTask", "verify", "Failed", "True", "NotSupportedYet")
     world.kubectl("delete", "evc", "billing", "-n", world.namespace, "--wait=false")
     world.wait_gone("EventConsumer", "billing")
@@ -283,7 +283,7 @@ def test_what_does_not_read_redis_says_so(world: World, redis_server: RedisServe
         ({"stream": {"subject": "a.b"}}, "Redis has no subjects"),
         ({"stream": {"discard": "New"}}, "maxMessages is the limit that there is"),
         ({"stream": {"name": "a{b}"}}, "a key of letters, digits"),
-        ({"consumers": [{"name": "one"}]}, "do not exist yet"),
+        ({"consumers": [{"name": "one", "replayPolicy": "Original"}]}, "leave out ackPolicy"),
     ],
     ids=str,
 )
