@@ -131,7 +131,9 @@ async def verify(
             ),
             keep=keep,
         ).verify()
-    return not verdict.findings and verdict.head is not None, tuple(_judged(verdict, bool(keys)))
+    return not verdict.findings and verdict.head is not None, tuple(
+        _judged(verdict, bool(keys), declared=config.sealing is not None)
+    )
 
 
 def _kept(text: str) -> tuple[str, float]:
@@ -144,10 +146,16 @@ def _kept(text: str) -> tuple[str, float]:
         raise SpecError(said) from error
 
 
-def _judged(verdict: Verdict, keyed: bool) -> Iterator[str]:
+def _judged(verdict: Verdict, keyed: bool, *, declared: bool) -> Iterator[str]:
     yield from (f"WRONG: {what}" for what in verdict.findings)
     if verdict.more:
         yield f"WRONG: {verdict.more} more"
+    if verdict.head is None and declared:
+        yield (
+            f"nothing is sealed yet, of {verdict.unsealed} events: the next round of upkeep does "
+            "it; if there were seals before, somebody has deleted all of them"
+        )
+        return
     if verdict.head is None:
         yield (
             "nothing is sealed: set handler.archive.sealing of the consumer; without an operator, "

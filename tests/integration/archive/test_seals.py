@@ -444,3 +444,16 @@ async def test_a_chain_that_goes_on_no_longer_is_noticed(archive: ArchivePlace) 
     await archive.root.execute("UPDATE archive.seals SET archived_to = now() - interval '1 day'")
     _, said = await verified(archive)
     assert any("either upkeep has not sealed since, or its end was cut off" in one for one in said)
+
+
+async def test_without_a_seal_it_says_whether_one_is_to_come(place: ArchivePlace) -> None:
+    await place.migrate()
+    await place.root.execute(ADD, "orders", quarter(1), 5, 1)
+    well, [said] = await verified(place)
+    assert not well
+    assert said.startswith("nothing is sealed: set handler.archive.sealing")
+    place.change(sealing=ArchiveSealing(every_seconds=0, after_seconds=0))
+    well, [said] = await verified(place)
+    assert not well
+    assert said.startswith("nothing is sealed yet, of 5 events: the next round of upkeep does it")
+    assert said.endswith("somebody has deleted all of them")
