@@ -203,10 +203,11 @@ class RedisPlace:
         first = self._published + 1
         self._published += count
         numbers = range(first, first + count)
-        async with redis_client(self._server) as client:
+        async with redis_client(self._server) as client, client.pipeline() as together:
             for number in numbers:
                 fields: dict[Any, Any] = {**_headers(number), "Outbox-Data": b"%d" % number}
-                await client.xadd(self.key, fields, id=f"{number}-0")
+                together.xadd(self.key, fields, id=f"{number}-0")
+            await together.execute()
         return [f"id-{number}" for number in numbers]
 
     async def stored_letters(self) -> list[dict[str, str]]:
@@ -231,7 +232,7 @@ async def jetstream_place(server: NatsServer, ack_wait: float) -> AsyncIterator[
 
 
 @contextlib.asynccontextmanager
-async def redis_place(server: RedisServer, ack_wait: float) -> AsyncIterator[Place]:
+async def redis_place(server: RedisServer, ack_wait: float) -> AsyncIterator[RedisPlace]:
     """A place in Redis."""
     proxy = await TcpProxy(lambda: server.port).start()
     place = RedisPlace(server, proxy, ack_wait)

@@ -39,7 +39,8 @@ OWN_TERMINATION: Final = "dead letter: "
 
 _NAME: Final = re.compile(r"[\x21-\x39\x3b-\x7e]+")
 SHORT_ERROR_CHARACTERS: Final = 100
-_PREFIX: Final = "outbox-dead-letter-"
+PREFIX: Final = "outbox-dead-letter-"
+"""Of the names of headers that say why an event is one, in small letters."""
 _FEWEST: Final = (DEAD_LETTER_REASON, DEAD_LETTER_SEQUENCE)
 _FEW: Final = (*_FEWEST, MSG_ID, DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT)
 _ADVISORIES: Final = "$JS.EVENT.ADVISORY.CONSUMER"
@@ -128,7 +129,7 @@ def smaller(found: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
             name: value
             for name, value in found.items()
             if name in kept
-            or (not name.lower().startswith(("nats-", _PREFIX)) and name not in _PLACE)
+            or (not name.lower().startswith(("nats-", PREFIX)) and name not in _PLACE)
         }
 
 
@@ -146,7 +147,7 @@ def replayed(found: Mapping[str, str], stream: str, sequence: int) -> dict[str, 
     kept = {
         _storable(name): without_strays(value)
         for name, value in found.items()
-        if not name.lower().startswith(("nats-", _PREFIX)) and name not in _PLACE
+        if not name.lower().startswith(("nats-", PREFIX)) and name not in _PLACE
     }
     return {**kept, MSG_ID: replay_id(found, stream, sequence)}
 

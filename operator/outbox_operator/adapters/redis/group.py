@@ -21,26 +21,23 @@ from typing import Any, Final
 from redis.exceptions import ResponseError
 
 from outbox_operator.adapters.redis.connection import ANSWER_SECONDS
-from outbox_operator.adapters.redis.entries import DATA_FIELD
 from outbox_operator.adapters.redis.errors import said
 from outbox_operator.adapters.redis.event_types import EventTypes
 from outbox_operator.adapters.redis.group_answers import GroupAnswers
 from outbox_operator.adapters.redis.group_entry import Entry
+from outbox_operator.adapters.redis.group_letters import store_letter
 from outbox_operator.adapters.redis.group_link import GroupLink
 from outbox_operator.adapters.redis.login import RedisLogin
-from outbox_operator.adapters.redis.scripts import LEAVE, LETTER, RETAKE, TAKE_OVER
+from outbox_operator.adapters.redis.scripts import LEAVE, RETAKE, TAKE_OVER
 from outbox_operator.adapters.source import Unanswered
 from outbox_operator.errors import OutboxError, RedisError
-from outbox_operator.reasons import Reason
 from outbox_operator.telemetry.readiness import ServerState
 from outbox_operator.wire.durable import Durable
-from outbox_operator.wire.headers import MSG_ID
 
 log = logging.getLogger(__name__)
 
 READER_PREFIX: Final = "outbox:"
 """Of the names under which processes of ours read; they are removed when they are gone."""
-MOST_LETTERS: Final = 100_000
 MOST_RESTING: Final = 1000
 """Entries that wait here for another try before nothing new is read."""
 _BLOCK_SECONDS: Final = 0.5
@@ -124,8 +121,9 @@ class RedisGroup:
         self._cursors = dict.fromkeys(self._keys, _FIRST)
         self._look_at = 0.0
         self._answers = GroupAnswers(
-            group, self.reader, on_refused=self._refused, on_due=self._retake_due
-        )
+            group, self.reader, on_refused=self._refused, on_due=self._retake_due,
+            on_deleted=self._say_deleted,
+        )  # fmt: skip
 
     @property
     def connected(self) -> bool:
@@ -213,7 +211,6 @@ class RedisGroup:
         """See `Source`."""
         if self.connected and not self._closing:
             self.requested += count
-            self._wanted.set()
             self._retake_due()
 
     def flush(self) -> None:
@@ -259,6 +256,9 @@ class RedisGroup:
             self.fail(link.named(error))
         except OutboxError as error:
             self.fail(error)
+        except Exception as error:  # noqa: BLE001 - what no Redis answers would end this in silence
+            kind = type(error).__name__
+            self.fail(RedisError(f"{self._where}: no answer as Redis gives ({kind})"))
 
     async def _look(self, link: GroupLink) -> None:
         """Take over what nobody has spoken of for too long."""
@@ -303,7 +303,7 @@ class RedisGroup:
             if self._answers.acknowledged(entry.sequence):
                 continue
             if not self._types.wants(texts):
-                self._answers.ack(entry)
+                self._answers.ack(entry.place)
                 continue
             self.requested = max(0, self.requested - 1)
             try:
@@ -316,35 +316,37 @@ class RedisGroup:
         if count:
             log.error(
                 "%s: %d entries of key %s were deleted or trimmed before anybody had acknowledged "
-                "them; nobody handles them any more", self._where, count, key,
+                "them; those that no handler has now nobody handles any more",
+                self._where, count, key,
             )  # fmt: skip
 
     async def _tend(self, link: GroupLink) -> None:
         """Keep what waits here from others, and take names out that nobody uses any more."""
         tidied = time.monotonic()
         gone = int(_GONE_SECONDS * 1000)
-        with contextlib.suppress(OutboxError):
-            while True:
-                await asyncio.sleep(self._ack_wait / 3)
-                self._answers.keep_resting()
-                if time.monotonic() - tidied > _TIDY_SECONDS:
-                    tidied = time.monotonic()
+        while True:
+            await asyncio.sleep(self._ack_wait / 3)
+            self._answers.keep_resting()
+            if time.monotonic() - tidied > _TIDY_SECONDS:
+                tidied = time.monotonic()
+                with contextlib.suppress(OutboxError):  # a name too many does no harm
                     for key in self._keys:
                         await link.run(LEAVE, key, self._group, "", READER_PREFIX, gone)
 
     def _retake_due(self) -> None:
-        """Have what rested long enough delivered again, as far as it is requested."""
+        """Have what rested long enough delivered again, as far as it is requested; read on."""
+        self._wanted.set()
         if self._retaking is not None and not self._retaking.done():
             return
         if self._answers.due and self.requested and self._link is not None and not self._closing:
             self._retaking = asyncio.create_task(self._retake(self._link))
 
     async def _retake(self, link: GroupLink) -> None:
-        with contextlib.suppress(OutboxError):  # whoever owns the connection is told
+        try:
             while self._answers.due and self.requested and not self._closing:
                 due = self._answers.due
-                key = next(iter(due.values())).stream
-                here = [each for each in due.values() if each.stream == key]
+                key = next(iter(due.values())).key
+                here = [each for each in due.values() if each.key == key]
                 taken = here[: min(self.requested, _AT_ONCE)]
                 _, entries, deleted = await link.run(
                     RETAKE, key, self._group, self.reader, *(each.id for each in taken)
@@ -354,6 +356,9 @@ class RedisGroup:
                 self._say_deleted(key, int(deleted))
                 self._deliver(self._keys.index(key), entries)
                 self._wanted.set()
+        except OutboxError as error:
+            if link.lost_as is None:  # else whoever owns it is told
+                self.fail(error)
 
     def _refused(self, sequences: list[int], error: OutboxError) -> None:
         for sequence in sequences:
@@ -364,33 +369,18 @@ class RedisGroup:
 
     def ack(self, entry: Entry) -> None:
         """See `Entry`."""
-        self._answers.ack(entry)
+        self._answers.ack(entry.place)
 
     def rest(self, entry: Entry, seconds: float) -> None:
         """See `Entry`."""
-        self._answers.rest(entry, seconds)
+        self._answers.rest(entry.place, seconds)
 
     def in_progress(self, entry: Entry) -> None:
         """See `Entry`."""
-        self._answers.in_progress(entry)
+        self._answers.in_progress(entry.place)
 
     async def store_letter(self, entry: Entry, key: str, headers: Mapping[str, str]) -> None:
         """See `Entry`."""
         if self._link is None:
             raise self.failure or RedisError(f"{self._where}: not connected")
-        fields: list[bytes] = []
-        for name, value in headers.items():
-            if name != MSG_ID:
-                fields += [each.encode("utf-8", "surrogateescape") for each in (name, value)]
-        found = await self._link.run_over(
-            [entry.stream, key], LETTER, self._group, self.reader, entry.id, MOST_LETTERS,
-            *fields, DATA_FIELD, entry.data,
-        )  # fmt: skip
-        if found == b"TAKEN":
-            raise RedisError(f"{self._where}: another reader has taken the entry over")
-        if found == b"FULL":
-            raise RedisError(
-                f"{self._where}: key {key} holds {MOST_LETTERS} dead letters, and no more are "
-                "stored: handle them, and XTRIM it",
-                reason=Reason.STREAM_REFUSED,
-            )
+        await store_letter(self._link, (self._group, self.reader), entry, key, headers)

@@ -7,12 +7,11 @@ again on the next one, which changes nothing where it had.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from typing import Final
 
-from outbox_operator.adapters.redis.group_entry import Entry
+from outbox_operator.adapters.redis.group_entry import Place
 from outbox_operator.adapters.redis.group_link import GroupLink
 from outbox_operator.adapters.redis.scripts import KEEP
 from outbox_operator.errors import OutboxError, RedisError
@@ -22,7 +21,7 @@ _MOST_WAITING: Final = 100_000
 _AT_ONCE: Final = 1000
 """Ids in a command: the server does nothing else meanwhile."""
 _MOST_SECONDS: Final = 86_400.0 * 30
-Answered = dict[int, Entry]
+Answered = dict[int, Place]
 """By sequence."""
 
 
@@ -34,7 +33,8 @@ class GroupAnswers:
         reader: The name under which this process reads.
         on_refused: Called with the sequences of entries whose acknowledgement the server refused,
             and why.
-        on_due: Called when some of `due` may be handled again.
+        on_due: Called when some of `due` may be handled again, or less rests here.
+        on_deleted: Called with a key, and how many of its entries were deleted that are to be kept.
 
     Attributes:
         due: Entries that rested long enough.
@@ -47,12 +47,14 @@ class GroupAnswers:
         *,
         on_refused: Callable[[list[int], OutboxError], None],
         on_due: Callable[[], None],
+        on_deleted: Callable[[str, int], None],
     ) -> None:
         self.due: Answered = {}
         self._group = group
         self._reader = reader
         self._on_refused = on_refused
         self._on_due = on_due
+        self._on_deleted = on_deleted
         self._link: GroupLink | None = None
         self._acks: Answered = {}
         self._sent: Answered = {}
@@ -60,7 +62,7 @@ class GroupAnswers:
         self._flushing = False
         self._sending: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
-        self._rests: dict[int, tuple[Entry, float]] = {}
+        self._rests: dict[int, tuple[Place, float, asyncio.TimerHandle]] = {}
 
     def use(self, link: GroupLink) -> None:
         """Answer over new connections from now on, what the last ones may have lost first."""
@@ -74,29 +76,28 @@ class GroupAnswers:
         self._link = None
         self._settled.set()
 
-    def ack(self, entry: Entry) -> None:
+    def ack(self, entry: Place) -> None:
         """See `Entry`."""
         if len(self._acks) + len(self._sent) >= _MOST_WAITING:
             raise RedisError(f"group {self._group}: {_MOST_WAITING} acknowledgements are not sent")
         self._acks[entry.sequence] = entry
         self._soon()
 
-    def in_progress(self, entry: Entry) -> None:
+    def in_progress(self, entry: Place) -> None:
         """See `Entry`."""
         self._beats[entry.sequence] = entry
         self._soon()
 
-    def rest(self, entry: Entry, seconds: float) -> None:
+    def rest(self, entry: Place, seconds: float) -> None:
         """Have an entry handled again, after some seconds."""
         seconds = min(seconds, _MOST_SECONDS)
-        self._rests[entry.sequence] = entry, time.monotonic() + seconds
-        asyncio.get_running_loop().call_later(seconds, self._rested, entry)
+        self.forget(entry.sequence)
+        timer = asyncio.get_running_loop().call_later(seconds, self._rested, entry.sequence)
+        self._rests[entry.sequence] = entry, time.monotonic() + seconds, timer
 
-    def _rested(self, entry: Entry) -> None:
-        found = self._rests.get(entry.sequence)
-        if found is not None and found[0] is entry:
-            self.due[entry.sequence] = self._rests.pop(entry.sequence)[0]
-            self._on_due()
+    def _rested(self, sequence: int) -> None:
+        self.due[sequence] = self._rests.pop(sequence)[0]
+        self._on_due()
 
     @property
     def resting(self) -> int:
@@ -105,7 +106,9 @@ class GroupAnswers:
 
     def forget(self, sequence: int) -> None:
         """An entry came again by itself, or another reader has it."""
-        self._rests.pop(sequence, None)
+        rested = self._rests.pop(sequence, None)
+        if rested is not None:
+            rested[2].cancel()
         self.due.pop(sequence, None)
 
     def acknowledged(self, sequence: int) -> bool:
@@ -114,7 +117,7 @@ class GroupAnswers:
 
     def keep_resting(self) -> None:
         """Say of what waits here that it is not left alone."""
-        self._beats.update({number: entry for number, (entry, _) in self._rests.items()})
+        self._beats.update({number: each[0] for number, each in self._rests.items()})
         self._beats.update(self.due)
         self._soon()
 
@@ -132,10 +135,13 @@ class GroupAnswers:
     async def _send(self) -> None:
         """What comes meanwhile goes together with the next command."""
         try:
-            with contextlib.suppress(OutboxError):  # who owns the connection is told
-                while self._link is not None and (self._acks or self._beats):
-                    await self._send_acks(self._link)
-                    await self._send_beats(self._link)
+            while self._link is not None and (self._acks or self._beats):
+                await self._send_acks(self._link)
+                await self._send_beats(self._link)
+        except OutboxError as error:
+            # That we are at work the server does not want to hear: others are going to be given it.
+            if self._link is not None and self._link.lost_as is None:
+                self._on_refused([], error)
         finally:
             self._sending = None
             self._settled.set()
@@ -162,16 +168,20 @@ class GroupAnswers:
         for key, entries in _by_key(beats):
             await self._keep(link, key, entries, 0.0)
 
-    async def _keep(self, link: GroupLink, key: str, entries: list[Entry], alone: float) -> None:
+    async def _keep(self, link: GroupLink, key: str, entries: list[Place], alone: float) -> None:
         """Say of entries that they have been left alone for so many seconds."""
-        others = await link.run(
+        gone, deleted = await link.run(
             KEEP, key, self._group, self._reader, int(alone * 1000),
             *(entry.id for entry in entries),
         )  # fmt: skip
-        gone = set(others)
+        missing = set(gone)
         for entry in entries:
-            if entry.id in gone:
+            if entry.id in missing:
                 self.forget(entry.sequence)
+        if deleted:
+            self._on_deleted(key, int(deleted))
+        if missing:
+            self._on_due()
 
     async def confirm(self) -> None:
         """Wait until the server has said something to each acknowledgement given so far.
@@ -194,25 +204,27 @@ class GroupAnswers:
             OutboxError: The server is away; then they have it after ackWait.
         """
         now = time.monotonic()
-        left = [*self._rests.values(), *((entry, now) for entry in self.due.values())]
-        self._rests, self.due = {}, {}
+        left = [(entry, due) for entry, due, _ in self._rests.values()]
+        left += [(entry, now) for entry in self.due.values()]
+        for entry, _ in left:
+            self.forget(entry.sequence)
         at_once: Answered = {}
         for entry, due in left:
             if due <= now:
                 at_once[entry.sequence] = entry
             elif self._link is not None:
                 alone = max(0.0, ack_wait - (due - now))
-                await self._keep(self._link, entry.stream, [entry], alone)
+                await self._keep(self._link, entry.key, [entry], alone)
         for key, entries in _by_key(at_once):
             if self._link is not None:
                 await self._keep(self._link, key, entries, ack_wait)
 
 
-def _by_key(answered: Answered) -> list[tuple[str, list[Entry]]]:
+def _by_key(answered: Answered) -> list[tuple[str, list[Place]]]:
     """Entries of each key, so many in a list as go into a command."""
-    keys: dict[str, list[Entry]] = {}
+    keys: dict[str, list[Place]] = {}
     for entry in answered.values():
-        keys.setdefault(entry.stream, []).append(entry)
+        keys.setdefault(entry.key, []).append(entry)
     return [
         (key, entries[at : at + _AT_ONCE])
         for key, entries in keys.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from outbox_operator.adapters.redis.entries import content, parse_id
 from outbox_operator.wire.durable import Durable
@@ -14,6 +14,20 @@ from outbox_operator.wire.times import parse_time
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _LATEST: Final = 253_402_300_799_000
 """Milliseconds since 1970 that a time may have."""
+
+
+class Place(NamedTuple):
+    """Which entry it is, without what is in it: what waits for its time takes up no more than this.
+
+    Attributes:
+        key: The key it is in.
+        id: As the server writes it.
+        sequence: That of its delivery.
+    """
+
+    key: str
+    id: bytes
+    sequence: int
 
 
 class Answering(Protocol):
@@ -73,6 +87,11 @@ class Entry:
         self.deliveries = deliveries
         self.epoch = source.epoch
         self.headers, self.data = content(key, entry_id, texts)
+
+    @property
+    def place(self) -> Place:
+        """Which it is."""
+        return Place(self.stream, self.id, self.sequence)
 
     @property
     def number(self) -> int:

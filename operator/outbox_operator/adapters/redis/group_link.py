@@ -27,6 +27,7 @@ class GroupLink:
         where: Which group of which stream, for messages.
 
     Attributes:
+        where: As given.
         reading: Waits for entries.
         answering: Takes everything else.
     """
@@ -35,7 +36,7 @@ class GroupLink:
         self.reading = reading
         self.answering = answering
         self._login = login
-        self._where = where
+        self.where = where
 
     @classmethod
     async def open(
@@ -84,7 +85,7 @@ class GroupLink:
             OutboxError: The server refuses it, or is away.
         """
         try:
-            return await self.answering.ask(self._where, *command)
+            return await self.answering.ask(self.where, *command)
         except RedisError as error:
             raise self.named(error) from error
 
@@ -103,7 +104,7 @@ class GroupLink:
             OutboxError: As `ask`.
         """
         try:
-            return await self.answering.run(self._where, script, keys, *texts)
+            return await self.answering.run(self.where, script, keys, *texts)
         except RedisError as error:
             raise self.named(error) from error
 
@@ -111,7 +112,7 @@ class GroupLink:
         """An error of the server, as what it means here."""
         if any(text in error.message for text in _MISSING):
             return RedisError(
-                f"{self._where} does not exist at {self._login.address}: key or group is missing",
+                f"{self.where} does not exist at {self._login.address}: key or group is missing",
                 reason=Reason.CONSUMER_MISSING,
             )
         return error
