@@ -106,7 +106,9 @@ class Shop:
                 spec = self.world.deployment("orders")["spec"]
                 [container] = spec["template"]["spec"]["containers"]
                 [schema] = [one["value"] for one in container["env"]]
-                for key in (f"k{number}" for number in range(KEYS)) if spec["replicas"] else ():
+                # No more than a machine with other work handles: what waits is to become nothing.
+                writes = spec["replicas"] and self.looks % 2 == 0
+                for key in (f"k{number}" for number in range(KEYS)) if writes else ():
                     await connection.execute(
                         f"INSERT INTO {schema}.events (event_type, partition_key, payload) "
                         "VALUES ('order.created', $1, $2)",
@@ -114,7 +116,7 @@ class Shop:
                     )  # fmt: skip
                     self.written[key] += 1
                 self.looks += 1
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.2)
 
         task = asyncio.create_task(write())
         try:
@@ -233,7 +235,7 @@ async def test_a_second_pipeline_drained_over(shop: Shop) -> None:
         await shop.play("orders-billing")
         async with shop.writing():
             await eventually(
-                lambda: len(shop.handled) > 5 * KEYS, "events are handled", relay=first
+                lambda: len(shop.handled) > 2 * KEYS, "events are handled", relay=first
             )
             (shop.folder / "orders-wide.yaml").write_text(shop.fence("yaml", "orders-wide.yaml"))
             await shop.run("apply -f orders-wide.yaml")
@@ -275,7 +277,7 @@ async def test_the_drained_outbox_made_anew(shop: Shop) -> None:
         await shop.play("orders-billing")
         async with shop.writing():
             await eventually(
-                lambda: len(shop.handled) > 5 * KEYS, "events are handled", relay=relay
+                lambda: len(shop.handled) > 2 * KEYS, "events are handled", relay=relay
             )
             await shop.run("scale deployment/orders --replicas=0", "get obp orders -o yaml")
             relay.kill()
