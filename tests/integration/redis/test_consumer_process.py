@@ -33,15 +33,12 @@ async def hang_in_the_first(event, context):
         pathlib.Path("started").touch()
         await asyncio.sleep(600)
 
-async def note(event, context):
-    with open("noted", "a") as file:
-        file.write(f"{event.id}\\n")
-
 async def finish(event, context):
-    pathlib.Path("started").touch()
+    pathlib.Path(f"started-{event.id}").touch()
     while not pathlib.Path("finish").exists():
         await asyncio.sleep(0.01)
-    pathlib.Path("finished").touch()
+    with open("finished", "a") as file:
+        file.write(f"{event.id}\\n")
 """
 
 
@@ -79,39 +76,30 @@ async def _pending(source: RedisSource) -> bool:
     return await source.pending() == 2
 
 
-async def test_sigterm_drains_and_takes_the_name_out_of_the_group(
+async def test_started_by_hand_it_drains_and_takes_its_name_out_of_the_group(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    source = await RedisSource.create(redis_server)
-    await source.publish()
-    with consumer_process(source.python("handlers:finish"), tmp_path, HANDLERS) as consumer:
-        await eventually((tmp_path / "started").exists, "handler started")
-        assert len(await source.readers()) == 1
-        consumer.send_signal(signal.SIGTERM)
-        (tmp_path / "finish").touch()
-        consumer.communicate(timeout=SECONDS)
-        assert consumer.returncode == 0
-    assert (tmp_path / "finished").exists()
-    await source.settled()
-    assert await source.readers() == []
-
-
-async def test_started_by_hand(redis_server: RedisServer, tmp_path: Path) -> None:
     source = await RedisSource.create(redis_server, shards=2)
     ids = [await source.publish(shard=number % 2) for number in range(4)]
     (tmp_path / "handlers.py").write_text(HANDLERS)
     consumer = subprocess.Popen(  # noqa: ASYNC220
         [
-            sys.executable, "-m", "outbox_operator.cli.main", "consume", "handlers:note",
+            sys.executable, "-m", "outbox_operator.cli.main", "consume", "handlers:finish",
             "--redis", redis_server.url, "--stream", source.config.stream, "--durable", "billing",
         ],
         cwd=tmp_path,
         env={**os.environ, "OUTBOX_KEYS": " ".join(source.keys)},
     )  # fmt: skip
     try:
-        await source.settled()
+        begun = [tmp_path / f"started-{event_id}" for event_id in ids]
+        await eventually(lambda: all(each.exists() for each in begun), "all are being handled")
+        assert len(await source.readers()) == 1
+        consumer.send_signal(signal.SIGTERM)
+        (tmp_path / "finish").touch()
     finally:
         consumer.terminate()
         consumer.wait(SECONDS)
     assert consumer.returncode == 0
-    assert sorted((tmp_path / "noted").read_text().split()) == sorted(ids)
+    assert sorted((tmp_path / "finished").read_text().split()) == sorted(ids)
+    await source.settled()
+    assert await source.readers() == []
