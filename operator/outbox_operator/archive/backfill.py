@@ -12,6 +12,7 @@ import datetime as dt
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Final
 
@@ -66,7 +67,16 @@ class Backfill:
         self._recorder = Recorder(config.rules, config.durable)
 
     async def run(self) -> None:
-        """Archive all of them, however often a server goes away meanwhile, or until `stopping`."""
+        """Archive all of them, however often a server goes away meanwhile, or until `stopping`.
+
+        Whoever ends it early cancels it, at any point: no session is left open.
+        """
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._store.close)
+            stack.push_async_callback(self._rows.close)
+            await self._run()
+
+    async def _run(self) -> None:
         retry = Backoff(*_RETRY_SECONDS)
         while not self._stopping.is_set():
             try:
@@ -81,8 +91,6 @@ class Backfill:
                 log.exception("a defect: the rows of the outbox are tried again")
                 await self._failed(OutboxError("a defect, see the log of what writes the archive"))
                 await wait(self._stopping, retry.next())
-        await self._rows.close()
-        await self._store.close()
 
     async def _pass(self, retry: Backoff) -> None:
         """Go on from where it is.
