@@ -240,7 +240,7 @@ class ArchiveStore:
             moved = await connection.execute(
                 self._later, start, end, later, timeout=_STATEMENT_SECONDS
             )
-            if moved == "UPDATE 0":
+            if moved.endswith(" 0"):
                 return new  # the others were there
             end += later
             later *= 2
