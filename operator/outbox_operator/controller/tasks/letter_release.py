@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from typing import Final
 
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
+from outbox_operator.adapters.postgres.connection import close
 from outbox_operator.adapters.postgres.dead_letters import DeadLetter, DeadLetterStore
 from outbox_operator.adapters.postgres.errors import UnreadableRowsError
 from outbox_operator.controller.tasks.action import Work
@@ -18,7 +19,6 @@ _NAME: Final = "outbox-dead-letters"
 """In `pg_stat_activity`."""
 _INLINE_SECONDS: Final = 2.0
 """A key whose letters take longer to move is moved beside the passes."""
-_CLOSE_SECONDS: Final = 2.0
 
 
 async def release(store: DeadLetterStore, letter: DeadLetter) -> int | str | None:
@@ -57,7 +57,7 @@ async def _release_alone(work: Work, key: str) -> int | str | None:
         session.terminate()  # what was not committed is undone
         raise
     finally:
-        await session.close(timeout=_CLOSE_SECONDS)
+        await close(session)
 
 
 async def of_the_letter(

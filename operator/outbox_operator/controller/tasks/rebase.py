@@ -42,7 +42,6 @@ STATEMENT_SECONDS: Final = 1700.0
 LOCK_MILLISECONDS: Final = 10_000
 _AGAIN_SECONDS: Final = 2.0
 _SOON_SECONDS: Final = 0.5
-_CLOSE_SECONDS: Final = 2.0
 
 
 class RebaseOutbox:
@@ -79,7 +78,7 @@ class RebaseOutbox:
         try:
             found = await became(session, target, announced)
         finally:
-            await session.close(timeout=_CLOSE_SECONDS)
+            await postgres.close(session)
         match found:
             case "committed":
                 work.context.background.cancel(work.task.meta.uid)
@@ -134,7 +133,7 @@ async def _rebase(work: Work) -> TaskResult:
         session.terminate()  # what was not committed is undone
         raise
     finally:
-        await session.close(timeout=_CLOSE_SECONDS)
+        await postgres.close(session)
 
 
 async def _stream_ends(work: Work, shards: list[int]) -> list[StreamEnd]:
