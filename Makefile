@@ -46,7 +46,7 @@ given = $(foreach name,$(1),$(if $(call on_line,$(name)),--$(call lower,$(name))
 # Several workers, each with its own servers; a control plane stays with one. `ARGS=-n0` is serial.
 # Three tests of a run may pass at the second try only: the summary shows what they said at the first.
 PYTEST := $(RUN) pytest -n auto --dist loadgroup --no-loadscope-reorder --durations=15 \
-	--reruns 1 --max-suite-reruns 3 --rerun-show-tracebacks
+	--reruns 1 --max-suite-reruns 3 --rerun-show-tracebacks --max-worker-restart 0
 # From the quickest to the slowest, so that a mistake shows early.
 TIERS := tests/unit tests/contract tests/chart tests/integration tests/delivery tests/cluster tests/e2e
 

@@ -11,6 +11,7 @@ import contextlib
 import json
 import math
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -354,8 +355,12 @@ async def set_up(servers: Servers, directory: Path) -> AsyncIterator[Servers]:
 
 async def until(condition: Callable[[], Any], seconds: float) -> bool:
     """Wait for an async condition; False when it does not come true in time."""
+    end = time.monotonic() + seconds
 
     async def holds() -> bool:
+        # A driver that is being closed may answer the one cancellation with an error of its own.
+        if time.monotonic() > end:
+            raise TimeoutError
         with contextlib.suppress(nats.errors.Error, OSError, asyncpg.PostgresError):
             return bool(await condition())
         return False
