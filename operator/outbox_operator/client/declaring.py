@@ -59,6 +59,11 @@ def event(
         SpecError: The name or version cannot be one, the class is neither a dataclass nor a
             pydantic model, or has no such field.
     """
+    given: object = name
+    if isinstance(given, type):
+        raise SpecError(
+            f'event {given.__name__}: write @event("order.created") above it, with its name'
+        )
     if not is_dotted_name(str(name)) or _VERSIONED.search(name):
         raise SpecError(
             f"event {shown(name)!r}: wanted a dotted name without a version at its end, for "

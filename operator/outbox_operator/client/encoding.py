@@ -132,7 +132,10 @@ def _plain(value: object) -> object:
             "is bytes, which JSON cannot hold; encode it yourself (base64), or use a pipeline "
             "with payloadType bytea"
         )
-    raise _NoFormError(f"is {type(value).__name__}, which has no JSON form here")
+    raise _NoFormError(
+        f"is {type(value).__name__}, which has no JSON form here; pass a dict, a dataclass or a "
+        "pydantic model"
+    )
 
 
 # Made once: this runs for every event. Two keys can have one form in JSON only if they are of

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from outbox_operator.client import drivers, sending, tracing
 from outbox_operator.client.connection_types import OutboxConnection
 from outbox_operator.client.declaring import Catalog
-from outbox_operator.client.rows import DEFAULT_MAX_BYTES, PayloadType, Row, RowMaker
+from outbox_operator.client.rows import DEFAULT_MAX_BYTES, PayloadType, Row, RowMaker, listed
 from outbox_operator.client.sending import Nudge, Pending, Publish, Sender
 from outbox_operator.client.statements import RECORDED, Inserts, chunks, keys_of
 from outbox_operator.wire.event import Event
@@ -41,7 +41,8 @@ class Outbox:
             event is then refused, and so is a payload that does not fit, whatever its class.
 
     Raises:
-        SpecError: `schema` is not a plain lower-case identifier, or the catalog is none.
+        SpecError: `schema` is not a plain lower-case identifier, there is no such payload type, or
+            the catalog is none.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Outbox:
             TransactionError: No transaction is open on the connection; nothing was sent.
             TypeError: Not a connection this class knows; nothing was sent.
         """
-        given = list(events)
+        given = listed(events)
         with tracing.writing(self._schema, given and given[0], len(given)) as trace:
             rows = self._rows.many(given, trace)
             await self._write(connection, rows)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 from outbox_operator.client import declaring, encoding, tracing
 from outbox_operator.errors import EventError, SpecError
@@ -44,6 +44,16 @@ class Row(NamedTuple):
         return len(self.payload) + len(self.headers)
 
 
+def listed(events: Iterable[Event]) -> list[Event]:
+    """Events that are to be written together. Raises EventError where they are not several."""
+    if isinstance(events, Iterable):
+        return list(events)
+    raise EventError(
+        f"wanted several events, in a list or another iterable, found {type(events).__name__}; "
+        "one alone is written by add"
+    )
+
+
 class RowMaker:
     """Makes rows of the events of one pipeline.
 
@@ -54,7 +64,7 @@ class RowMaker:
             checked.
 
     Raises:
-        SpecError: The catalog is none, or payloads are bytes.
+        SpecError: There is no such payload type; the catalog is none, or payloads are bytes.
     """
 
     def __init__(
@@ -63,6 +73,9 @@ class RowMaker:
         max_bytes: int,
         catalog: declaring.Catalog | None = None,
     ) -> None:
+        if payload_type not in get_args(PayloadType):
+            wanted = " or ".join(get_args(PayloadType))
+            raise SpecError(f"payload_type: wanted {wanted}, found {shown(payload_type)!r}")
         self._payload_type = payload_type
         self._max_bytes = max_bytes
         self._known = None if catalog is None else declaring.collect(catalog)
@@ -91,10 +104,7 @@ class RowMaker:
             EventError: It cannot be stored or published; names the field.
         """
         if not isinstance(event, Event):
-            raise EventError(
-                f"{place}wanted an Event, found {type(event).__name__}; write "
-                "Event(type=…, key=…, payload=…)"
-            )
+            raise EventError(f"{place}{_no_event(event)}")
         event_id = str(event.id)
         where = f"{place}event {event_id} ({shown(event.type)})"
         if not isinstance(event.id, uuid.UUID):
@@ -152,6 +162,12 @@ class RowMaker:
             f"{where}: payload is {type(payload).__name__}, wanted bytes because payload_type is "
             "bytea"
         )
+
+
+def _no_event(given: object) -> str:
+    kind = type(given)
+    form = "Event.of(…)" if declared(kind) else "Event(type=…, key=…, payload=…)"
+    return f"wanted an Event behind the connection, found {kind.__name__}; write {form}"
 
 
 def _text(where: str, field: str, value: object) -> str:

@@ -93,10 +93,8 @@ class LivePipeline:
                     return event
             left = deadline - time.monotonic()
             if left <= 0:
-                others = ", ".join(f"{e.type} of {e.key!r}" for e in self._waiting) or "none"
                 raise AssertionError(
-                    f"no event with {wanted} within {timeout:g} s; other events: {others}"
-                    f"\n{self.log()}"
+                    f"no event with {wanted} within {timeout:g} s; {self._others()}\n{self.log()}"
                 )
             self._waiting += await self._read(min(left, 1.0))
 
@@ -118,6 +116,16 @@ class LivePipeline:
         """The end of what the processes logged."""
         texts = [f"{path.name}:\n{path.read_text()[-1500:]}" for path in self._logs.glob("*.log")]
         return "\n".join(texts)
+
+    def _others(self) -> str:
+        """What there is in the place of an event that did not come."""
+        if not self._seen:
+            return (
+                "nothing was published: was the transaction committed, and is it one of the "
+                "database in outbox_pipeline.database_url?"
+            )
+        others = ", ".join(f"{e.type} of {e.key!r}" for e in self._waiting)
+        return f"other events: {others or 'none that no earlier call has returned'}"
 
     async def _read(self, seconds: float) -> list[PublishedEvent]:
         events = await self._fetch(self._seen, seconds)

@@ -74,6 +74,11 @@ class Event:
             EventError: Its class is not declared, its key field holds no key, or as of `Event`.
         """
         told = declared(type(payload))
+        if told is None and isinstance(payload, type):
+            raise EventError(
+                f"wanted the payload of an event, found the class {payload.__name__} itself; write "
+                f"Event.of({payload.__name__}(…))"
+            )
         if told is None:
             raise EventError(
                 f"{type(payload).__name__} is not declared as the payload of an event; write "

@@ -143,7 +143,9 @@ async def test_refused_events_leave_the_transaction_usable(book: Book) -> None:
                 await call(outbox.add(connection, bad))
             with pytest.raises(EventError, match=rf"^events\[1\]: event {bad.id}.*{message}"):
                 await call(outbox.add_many(connection, [good, bad]))
-        with pytest.raises(EventError, match=r"^events\[0\]: wanted an Event, found dict"):
+        with pytest.raises(
+            EventError, match=r"^events\[0\]: wanted an Event behind the connection, found dict"
+        ):
             await call(outbox.add_many(connection, [{}]))
     assert await book.shop.orders() == ([] if book.records else ["o-1"])
     assert await book.events() == []

@@ -62,6 +62,7 @@ class Plain:
     ("declare", "said"),
     [
         (lambda: event("order created"), "wanted a dotted name"),
+        (lambda: event(Plain), 'event Plain: write @event("order.created") above it'),  # type: ignore[arg-type]
         (lambda: event("order.created.v2"), "without a version at its end"),
         (lambda: event("order.created", version=0), "version: wanted 1, 2, …, found 0"),
         (lambda: event("order.created")(Plain), "@event stands above @dataclass"),

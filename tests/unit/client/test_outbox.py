@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 import outbox_operator.client
-from outbox_operator.client import Event, EventError, Outbox
+from outbox_operator.client import Event, EventError, Outbox, SyncOutbox, event
 from outbox_operator.errors import SpecError
 
 
 @pytest.mark.parametrize(
-    ("outbox", "event", "message"),
+    ("outbox", "fields", "message"),
     [
         (Outbox(), {"payload": {"a": b""}}, r"payload\.a is bytes"),
         (Outbox(), {"payload": {}, "key": 7}, "key is int, wanted text"),
@@ -26,19 +27,57 @@ from outbox_operator.errors import SpecError
             "are 122 bytes of jsonb text, at most 100 are allowed",
         ),
         (Outbox(payload_type="bytea"), {"payload": "text"}, "payload is str, wanted bytes"),
+        (Outbox(), {"payload": object()}, "no JSON form here; pass a dict, a dataclass or a pyd"),
     ],
 )
 async def test_refuses_bad_events_before_it_looks_at_the_connection(
-    outbox: Outbox, event: dict[str, Any], message: str
+    outbox: Outbox, fields: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(EventError, match=message):
-        await outbox.add(None, Event(type="order.created", **event))  # type: ignore[arg-type]
+        await outbox.add(None, Event(type="order.created", **fields))  # type: ignore[arg-type]
+
+
+@event("order.paid")
+@dataclass
+class OrderPaid:
+    id: int
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"id": 1}, "found dict; write Event(type=…, key=…, payload=…)"),
+        (OrderPaid(1), "found OrderPaid; write Event.of(…)"),
+    ],
+)
+async def test_what_is_no_event_is_told_how_one_is_written(given: Any, said: str) -> None:
+    with pytest.raises(EventError) as error:
+        await Outbox().add(None, given)  # type: ignore[arg-type]
+    assert error.value.message == f"wanted an Event behind the connection, {said}"
+    with pytest.raises(EventError) as error:
+        Event.of(OrderPaid)
+    assert error.value.message.endswith(
+        "found the class OrderPaid itself; write Event.of(OrderPaid(…))"
+    )
+
+
+@pytest.mark.parametrize("given", [Event(type="order.paid", payload={}), None])
+async def test_several_events_are_told_from_one(given: Any) -> None:
+    with pytest.raises(EventError, match=r"wanted several events, .* one alone is written by add"):
+        await Outbox().add_many(None, given)  # type: ignore[arg-type]
+    with pytest.raises(EventError, match="wanted several events"):
+        SyncOutbox().add_many(None, given)  # type: ignore[arg-type]
+
+
+def test_refuses_a_payload_type_that_there_is_not() -> None:
+    with pytest.raises(SpecError, match="payload_type: wanted jsonb or bytea, found 'json'"):
+        Outbox(payload_type="json")  # type: ignore[arg-type]
 
 
 async def test_refuses_what_is_no_connection() -> None:
-    event = Event(type="order.created", payload={})
+    one = Event(type="order.created", payload={})
     with pytest.raises(TypeError, match=r"builtins\.str is not a connection"):
-        await Outbox().add("postgresql://db", event)  # type: ignore[arg-type]
+        await Outbox().add("postgresql://db", one)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("schema", ["Outbox", "out-box", "", 'a"; DROP TABLE x; --', "a" * 64])
