@@ -21,16 +21,22 @@ T = TypeVar("T")
 _ALIKE: Final = 0.8
 
 
-def problems(error: ValidationError, *under: str, kind: type[BaseModel] | None = None) -> str:
+def problems(
+    error: ValidationError,
+    *under: str,
+    kind: type[BaseModel] | None = None,
+    whole: str = "document",
+) -> str:
     """What is wrong, each field with its rule and never with its value, which may be a secret.
 
     Args:
         error: Of the validation.
         under: Where the value stands in a larger document.
         kind: What the value was to be: a field that it does not know is told the nearest it does.
+        whole: What it is called where no field of it is wrong, but all of it.
     """
     return "; ".join(
-        f"{'.'.join(map(str, (*under, *found['loc']))) or 'document'}: {_rule(found, under, kind)}"
+        f"{'.'.join(map(str, (*under, *found['loc']))) or whole}: {_rule(found, under, kind)}"
         for found in error.errors(include_url=False, include_input=False)
     )
 

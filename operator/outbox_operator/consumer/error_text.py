@@ -57,6 +57,8 @@ def _one(error: BaseException) -> str:
     what = "".join(traceback.format_exception_only(error)).strip()
     if isinstance(error, SyntaxError):  # before its name comes the line, which may be the payload
         what = f"{type(error).__name__}: {error}"
+        if (error.filename or "").endswith(".py"):
+            return bounded(what)  # which says where; the stack is that of the import
     what = bounded(what)
     shown = place_of(
         traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__), lookup_lines=False)

@@ -162,6 +162,10 @@ async def test_a_sink_writes_batches_as_rows_each_key_once(
         await handlers.settle("report", {"id": 2, "total": 9})
         statement = 'SELECT total FROM "odd name"."it\'s" WHERE "I""d" = 2'
         assert await owner.fetchval(statement) == 2, "what is older replaces nothing"
+    async with RunningHandlers(reports(key=["place", "data"]), connection=owner) as handlers:
+        early = await handlers.deliver("report", {"id": 8, "place": 1, "data": 2})
+        assert early.end == "retry"
+        assert "no unique index of exactly the columns of key (place, data)" in early.reason
     # An index, unlike a primary key, takes NULL as often as it comes (FU-Z14).
     await owner.execute('CREATE UNIQUE INDEX ON "odd name"."it\'s" (place, data)')
     async with RunningHandlers(reports(key=["place", "data"]), connection=owner) as handlers:

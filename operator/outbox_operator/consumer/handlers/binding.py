@@ -151,7 +151,8 @@ def payload(annotation: Any, name: str) -> Fill:
         try:
             return adapter.validate_json(event.data)
         except ValidationError as error:
-            raise DeadLetter(f"the payload is no {wanted}: {problems(error)}") from error
+            found = problems(error, whole="all of it")
+            raise DeadLetter(f"the payload is no {wanted}: {found}") from error
 
     return decode
 

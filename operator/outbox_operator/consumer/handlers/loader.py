@@ -36,7 +36,8 @@ def load(path: str) -> Callable[..., Any] | Handlers:
         missing = error.name or module_name
         blame = "" if module_name.startswith(missing) else f" (imported by {module_name})"
         raise SpecError(
-            f"python handler {path!r}: no module named {missing!r}{blame}; is it in the image?"
+            f"python handler {path!r}: no module named {missing!r}{blame}; is it in the image, or "
+            "here in the folder and virtual environment?"
         ) from error
     except Exception as error:
         raise SpecError(

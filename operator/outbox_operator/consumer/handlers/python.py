@@ -35,6 +35,7 @@ from outbox_operator.consumer.handlers.types import (
     RetryAfter,
     Unhandled,
     caused,
+    explain,
 )
 from outbox_operator.errors import HandlerUnavailableError, SpecError
 from outbox_operator.wire.declared import declared
@@ -308,6 +309,7 @@ class PythonHandler:
         except HandlerUnavailableError:
             raise
         except Exception as error:
+            explain(error, context)
             answered = _answered(error, call.retry)
             if answered is None:
                 raise

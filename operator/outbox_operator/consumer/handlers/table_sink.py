@@ -21,6 +21,7 @@ _DATA_EXCEPTION: Final = "22"
 """Class of SQLSTATE: a value that is none of its column's, now and for ever."""
 _NO_TABLE: Final = ("42P01", "42704", "3F000")
 """SQLSTATEs of a table, its type of rows and its schema that are not there."""
+_NO_SUCH_INDEX: Final = "42P10"
 
 
 class TableSink:
@@ -95,6 +96,12 @@ class TableSink:
             state = getattr(error, "sqlstate", None) or ""
             if state in _NO_TABLE:
                 why = f"TableSink: no table {self._table!r} in the database of the inbox: {error}"
+                raise SpecError(why) from error
+            if state == _NO_SUCH_INDEX:
+                why = (
+                    f"TableSink: table {self._table!r} has no unique index of exactly the columns "
+                    f"of key ({', '.join(self._key)}): make one"
+                )
                 raise SpecError(why) from error
             never = isinstance(error, UnicodeDecodeError) or state.startswith(_DATA_EXCEPTION)
             if len(events) > 1 or not never:

@@ -221,6 +221,25 @@ class Context:
                 self._moved(self.deadline)
 
 
+_OF_CONNECTIONS: Final = frozenset(
+    {"execute", "executemany", "fetch", "fetchrow", "fetchval", "cursor", "transaction"}
+)
+
+
+def explain(error: Exception, context: Context) -> None:
+    """Add to an error of a handler what it leaves out: why there is no `context.connection`."""
+    found: object = context.connection
+    if (
+        found is None
+        and isinstance(error, AttributeError)
+        and error.obj is None
+        and error.name in _OF_CONNECTIONS
+    ):
+        error.add_note(
+            "(context.connection is None without an inbox, and in a handler that is not async)"
+        )
+
+
 class Handler(Protocol):
     """What the runtime calls for each event: an HTTP endpoint or Python functions."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from outbox_operator.consumer.error_text import describe
 from outbox_operator.consumer.handlers import loader
 from outbox_operator.consumer.handlers.python import PythonHandler
 from outbox_operator.consumer.handlers.types import (
@@ -178,16 +179,40 @@ async def test_events_wait_while_abandoned_calls_occupy_the_threads() -> None:
     await handler.close()
 
 
+async def test_says_why_there_is_no_connection() -> None:
+    def threaded(event: ReceivedEvent, context: Context) -> None:
+        context.connection.execute("…")  # type: ignore[unused-coroutine]
+
+    async def without_an_inbox(event: ReceivedEvent, context: Context) -> None:
+        await context.connection.fetchval("…")
+
+    async def of_something_else(event: ReceivedEvent, context: Context) -> None:
+        None.size  # type: ignore[attr-defined]  # noqa: B018
+
+    for function, said in ((threaded, True), (without_an_inbox, True), (of_something_else, False)):
+        with pytest.raises(AttributeError) as failed:
+            await ask(function)
+        told = describe(failed.value)
+        assert ("(context.connection is None without an inbox, and in" in told) is said, told
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [
         ("noplace", "wanted package.module:function"),
-        ("absent_module:handle", "no module named 'absent_module'; is it in the image"),
+        (
+            "absent_module:handle",
+            "no module named 'absent_module'; is it in the image, or here in the folder",
+        ),
         ("shop_handlers:absent", "module shop_handlers has no 'absent'"),
         ("shop_handlers:LIMIT", "LIMIT is int, wanted a function"),
         (
             "shop_broken:handle",
             "importing shop_broken failed: ZeroDivisionError: division by zero at ",
+        ),
+        (
+            "shop_unclosed:handle",
+            r"failed: SyntaxError: '\(' was never closed \(shop_unclosed\.py, line 1\)$",
         ),
         ("shop_needy:handle", "no module named 'absent_library' .imported by shop_needy"),
     ],
@@ -197,6 +222,7 @@ def test_says_why_a_handler_cannot_be_loaded(
 ) -> None:
     (tmp_path / "shop_handlers.py").write_text("LIMIT = 3\ndef handle(event, context): ...\n")
     (tmp_path / "shop_broken.py").write_text("1 / 0\n")
+    (tmp_path / "shop_unclosed.py").write_text("handle(\n")
     (tmp_path / "shop_needy.py").write_text("import absent_library\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(SpecError, match=message):
