@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic import TypeAdapter
@@ -128,7 +129,13 @@ def _module(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except Exception as error:
-        raise SpecError(f"importing {name} failed: {type(error).__name__}: {error}") from error
+        hint = ""
+        if name.endswith(".py") or "/" in name:
+            dotted = ".".join(Path(name).with_suffix("").parts)
+            hint = f"; a module is named with dots, from the folder you stand in: {dotted}"
+        raise SpecError(
+            f"importing {name} failed: {type(error).__name__}: {error}{hint}"
+        ) from error
 
 
 def _entry(kind: type) -> Entry:

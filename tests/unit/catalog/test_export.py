@@ -112,7 +112,7 @@ def test_files_are_written_once_and_kept_up(
     own.write_text("{}")
     del shop.OrderLost
     assert outbox("export", "shop_events", "--check") == 1
-    assert "schemas/order.lost.json is out of date" in capsys.readouterr().out
+    assert "schemas/order.lost.json is not what this command writes" in capsys.readouterr().out
     assert outbox("export", "shop_events") == 0
     assert own.exists()
     assert not (folder / "schemas/order.lost.json").exists()
@@ -161,6 +161,7 @@ def test_a_change_is_compared_with_a_commit_and_with_a_folder(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["export", "shop/nowhere.py"], "with dots, from the folder you stand in: shop.nowhere"),
         (["export", "nowhere.events"], "importing nowhere.events failed: ModuleNotFoundError"),
         (["export", "json"], "json has no class that is declared with @event"),
         (["check", "--against", "--output=x"], "expected one argument"),

@@ -108,7 +108,7 @@ def _export(args: argparse.Namespace) -> int:
     if args.check:
         stale = files.stale(args.folder, wanted)
         for name in stale:
-            print(f"{args.folder / name} is out of date; run `outbox catalog export`")
+            print(f"{args.folder / name} is not what this command writes without --check")
         return 1 if stale else 0
     for name in files.write(args.folder, wanted):
         print(f"{'wrote' if name in wanted else 'removed'} {args.folder / name}")

@@ -66,6 +66,8 @@ class Laptop:
         try:
             documents = json.loads(path.read_text("utf-8"))
         except OSError as error:
+            if locks.is_taken(folder / LOCK_FILE):
+                raise SpecError(f"{_away(folder)}: again when it shows its table") from error
             raise SpecError(
                 f"{error.filename}: {error.strerror or error}; `outbox dev -f FILE` makes it, in "
                 "this folder or with --data FOLDER"
@@ -228,6 +230,9 @@ def _servers(folder: Path) -> Servers:
             return Servers(
                 database_url=database_url, nats_url=nats_url, redis_url=redis_url, run=run
             )
+    return Servers(database_url="", nats_url="", run=run, away=_away(folder))
+
+
+def _away(folder: Path) -> str:
     word = "is only starting" if locks.is_taken(folder / LOCK_FILE) else "does not run"
-    away = f"`outbox dev` {word} with folder {folder.absolute()}"
-    return Servers(database_url="", nats_url="", run=run, away=away)
+    return f"`outbox dev` {word} with folder {folder.absolute()}"

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from outbox_operator.dev import locks
+from outbox_operator.dev.servers import LOCK_FILE
 from support.cli import CommandLine
 from support.kube import ROOT
 
@@ -45,6 +47,19 @@ def test_of_several_one_is_named(tmp_path: Path, verb: str) -> None:
     assert (code, error) == (
         2, f"{name}which pipeline? There are orders, refunds: name one of them\n"
     )  # fmt: skip
+
+
+def test_a_folder_that_is_being_made_is_told_from_none(tmp_path: Path) -> None:
+    laptop = CommandLine.of_laptop(tmp_path)
+    assert "`outbox dev -f FILE` makes it" in laptop.run("status", columns=None).err
+    lock = locks.FileLock(tmp_path / LOCK_FILE)
+    assert lock.take()
+    try:
+        assert laptop.run("status", columns=None).err.endswith(
+            f"`outbox dev` is only starting with folder {tmp_path}: again when it shows its table\n"
+        )
+    finally:
+        lock.release()
 
 
 def test_where_there_is_none_that_is_said(tmp_path: Path) -> None:
