@@ -34,14 +34,17 @@ DELIVERY := SEED SECONDS SERVERS REPLICAS SHARDS PAYLOAD PUBLISHING WRITERS RATE
 RELEASE := VERSION REPOSITORY SOURCE KEY
 SCALE := PIPELINES SLICES MINUTES IDLE_SECONDS
 KNOWN := ARGS CLUSTER PARTS STEADY_SECONDS SOAK_SECONDS $(SCALE) $(RELEASE) $(DELIVERY)
+# Programs get them as options. As environment they would be read by make first, as its own language.
+unexport $(KNOWN)
 on_line = $(filter command,$(firstword $(origin $(1))))
 UNKNOWN := $(filter-out $(KNOWN),$(foreach name,$(.VARIABLES),$(if $(call on_line,$(name)),$(name))))
 ifneq ($(UNKNOWN),)
 $(error unknown variables: $(UNKNOWN); known are: $(KNOWN))
 endif
-quoted = '$(subst ','\'',$(1))'
+# Word by word: nothing in a value is for make or the shell.
+quoted = '$(subst ','\'',$(value $(1)))'
 lower = $(shell echo $(1) | tr A-Z a-z)
-given = $(foreach name,$(1),$(if $(call on_line,$(name)),--$(call lower,$(name)) $(call quoted,$($(name)))))
+given = $(foreach name,$(1),$(if $(call on_line,$(name)),--$(call lower,$(name)) $(call quoted,$(name))))
 
 # Several workers, each with its own servers; a control plane stays with one. `ARGS=-n0` is serial.
 # Three tests of a run may pass at the second try only: the summary shows what they said at the first.
@@ -60,17 +63,17 @@ help: ## List the targets
 
 .PHONY: demo
 demo: ## A cluster, the operator and a small shop, live; ends with a check that nothing was lost
-	$(BARE) hack/demo --cluster $(call quoted,$(CLUSTER))
+	$(BARE) hack/demo --cluster $(call quoted,CLUSTER)
 
 .PHONY: demo-down
 demo-down: ## Remove all that `make demo` made
-	$(BARE) hack/demo --cluster $(call quoted,$(CLUSTER)) --down
+	$(BARE) hack/demo --cluster $(call quoted,CLUSTER) --down
 
 .PHONY: demo-picture
 demo-picture: setup ## The README's picture, of a run of the demo of its own; removes the cluster at the end
 	mkdir -p build
-	$(BARE) hack/demo --cluster $(call quoted,$(CLUSTER)) | tee build/demo.txt
-	$(BARE) hack/demo --cluster $(call quoted,$(CLUSTER)) --down
+	$(BARE) hack/demo --cluster $(call quoted,CLUSTER) | tee build/demo.txt
+	$(BARE) hack/demo --cluster $(call quoted,CLUSTER) --down
 	$(RUN) python hack/demo/picture.py build/demo.txt docs/img/demo.svg
 
 .PHONY: test
@@ -155,7 +158,7 @@ bench-reconcile: setup ## Times and costs of reconciling, into build/bench/recon
 .PHONY: bench-scale
 bench-scale: setup ## What idle pipelines cost one operator, into build/bench/scale.json; an hour, or PIPELINES=200 IDLE_SECONDS=300: 10 minutes
 	PYTHONPATH=tests $(RUN) python -m bench.scale $(call given,PIPELINES) \
-		$(if $(call on_line,IDLE_SECONDS),--idle-seconds $(call quoted,$(IDLE_SECONDS)))
+		$(if $(call on_line,IDLE_SECONDS),--idle-seconds $(call quoted,IDLE_SECONDS))
 
 .PHONY: bench-slices
 bench-slices: setup ## What thousands of pipelines cost three leaders, into build/bench/slices.json; PIPELINES SLICES, and ends within MINUTES (25)
@@ -171,12 +174,12 @@ bench-autoscaling: setup ## Three to ten pods under a load, into build/bench/aut
 
 .PHONY: bench-relay
 bench-relay: setup ## Speed, latency and costs of the relay, into build/bench/relay.json
-	PYTHONPATH=tests $(RUN) python -m bench.relay --parts $(call quoted,$(PARTS)) \
-		--steady-seconds $(call quoted,$(STEADY_SECONDS))
+	PYTHONPATH=tests $(RUN) python -m bench.relay --parts $(call quoted,PARTS) \
+		--steady-seconds $(call quoted,STEADY_SECONDS)
 
 .PHONY: bench-consumer
 bench-consumer: setup ## Speed and costs of handling events and of the library, into build/bench/consumer.json
-	PYTHONPATH=tests $(RUN) python -m bench.consumer --soak-seconds $(call quoted,$(SOAK_SECONDS))
+	PYTHONPATH=tests $(RUN) python -m bench.consumer --soak-seconds $(call quoted,SOAK_SECONDS)
 
 .PHONY: bench-dev
 bench-dev: setup ## How soon `outbox dev` is ready, into build/bench/dev.json; two minutes
@@ -212,11 +215,11 @@ tools: ## Install and build what the local cluster and the tests need; done once
 
 .PHONY: cluster-up
 cluster-up: tools ## A real Kubernetes node on this machine
-	$(LOCALKUBE) up --name $(call quoted,$(CLUSTER))
+	$(LOCALKUBE) up --name $(call quoted,CLUSTER)
 
 .PHONY: cluster-down
 cluster-down: ## Remove it
-	$(LOCALKUBE) down --name $(call quoted,$(CLUSTER))
+	$(LOCALKUBE) down --name $(call quoted,CLUSTER)
 
 ##@ Release
 

@@ -158,8 +158,8 @@ def krew_manifest(version: str, archives: dict[str, Path], url: str) -> dict[str
         "kind": "Plugin",
         "metadata": {"name": NAME},
         "spec": {
-            # krew wants Semantic Versioning: 0.2.0rc1 is 0.2.0-rc1.
-            "version": "v" + re.sub(r"(a|b|rc)(\d+)$", r"-\1\2", version),
+            # krew wants Semantic Versioning: 0.2.0rc1 is 0.2.0-rc.1.
+            "version": "v" + re.sub(r"(a|b|rc)(\d+)$", r"-\1.\2", version),
             "shortDescription": "Look at and act on transactional outboxes",
             "description": DESCRIPTION,
             "caveats": f"Needs python3 ({', '.join(PYTHONS)}) on the path.",

@@ -17,7 +17,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from localkube.errors import LocalkubeError  # noqa: E402
 
-from release import make  # noqa: E402
+from release import make, signing  # noqa: E402
 from release.stamp import ROOT, ReleaseError, read  # noqa: E402
 
 
@@ -31,8 +31,9 @@ def main() -> int:
     )  # fmt: skip
     parser.add_argument("--source", default="", help="URL of the sources, for links and labels")
     parser.add_argument(
-        "--key", default="", help="cosign's private key; without it nothing is signed"
-    )
+        "--key", default="",
+        help="cosign's private key, with COSIGN_PASSWORD; without it nothing is signed",
+    )  # fmt: skip
     parser.add_argument("--output", type=Path, default=ROOT / "build/release", metavar="FOLDER")
     parser.add_argument("--platform", action="append", help="of the plugin; default: all")
     parser.add_argument(
@@ -41,10 +42,13 @@ def main() -> int:
     args = parser.parse_args()
     try:
         release = read(args.version, args.repository, args.source, args.allow_changes)
+        signer = signing.signer(args.key) if args.key else None
+        if signer:
+            signer.public()  # before all that takes minutes
         shutil.rmtree(args.output, ignore_errors=True)
         args.output.mkdir(parents=True)
         with tempfile.TemporaryDirectory(prefix="release-") as scratch:
-            make.everything(release, args.output, Path(scratch), args.key, args.platform or ())
+            make.everything(release, args.output, Path(scratch), signer, args.platform or ())
     except (ReleaseError, LocalkubeError) as error:
         print(f"release: {error}", file=sys.stderr)
         return 1

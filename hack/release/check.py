@@ -34,7 +34,8 @@ from localkube.cluster import cluster_layout
 from localkube.errors import LocalkubeError
 from localkube.layout import current_roots
 
-from release import image, make, proof, publish, readme, smallest, stamp
+from release import image, make, proof, publish, readme, smallest, stamp, verify
+from release.programs import program
 from release.publish import Registry
 from release.stamp import ROOT, ReleaseError
 
@@ -99,7 +100,7 @@ def prove(steps: Steps, cluster: Cluster, scratch: Path, *, quick: bool) -> None
         ReleaseError, LocalkubeError, DemoError, subprocess.CalledProcessError: one failed.
     """
     older, newer = scratch / "older", scratch / "newer"
-    key = make_key(scratch)
+    signer = verify.make_signer(scratch)
     release = stamp.read(NEWER, f"{HOST}/{RELEASE}", "", allow_changes=True)
     own = (architecture(os.uname().machine),)
     for version, folder, machines in ((OLDER, older, own), (NEWER, newer, image.ARCHITECTURES)):
@@ -107,7 +108,7 @@ def prove(steps: Steps, cluster: Cluster, scratch: Path, *, quick: bool) -> None
             folder.mkdir()
             work = scratch / f"work-{version}"
             stamped = replace(release, version=version)
-            make.everything(stamped, folder, work, key, (here(),), machines)
+            make.everything(stamped, folder, work, signer, (here(),), machines)
     steps.facts["files"] = {
         file.name: file.stat().st_size for file in sorted(newer.iterdir()) if file.is_file()
     }
@@ -121,21 +122,23 @@ def prove(steps: Steps, cluster: Cluster, scratch: Path, *, quick: bool) -> None
             if f"linux/{one}" != here()
         ]
     with steps.step("checksums and signature of the files"):
-        verify_files(newer, scratch)
+        verify.verify_files(newer, scratch / "cosign.pub")
+        verify.refused_files(newer, scratch)
     with steps.step("wheel from an index of this machine"):
         install_wheel(newer, scratch)
     with steps.step("cluster"):
         kubectl = cluster.up()
     layout = cluster_layout(current_roots(), cluster.name)
     within = ["nsenter", f"--net=/run/netns/{layout.netns}"]
-    registry = Registry(f"{HOST}/charts", key, plain=True, within=within)
+    registry = Registry(f"{HOST}/charts", signer, plain=True, within=within)
     with serving(registry, scratch):
         with steps.step("push images and charts, sign, attest"):
             for folder in (older, newer):
-                publish.push(folder, registry)
-                publish.sign(folder, registry)
+                publish.publish(folder, registry)
+                publish.publish(folder, registry)  # what is there already is no error
+            verify.refused_release(older, registry, scratch)
         with steps.step("verify signature, contents and provenance of the images"):
-            verify_image(newer, registry)
+            verify.verify_image(newer, registry)
         with steps.step("pods of a shop, which takes orders from now on"):
             images = cluster.images()
         with steps.step("chart from the registry, image by digest"):
@@ -180,42 +183,6 @@ def here() -> str:
     return f"linux/{architecture(os.uname().machine)}"
 
 
-def make_key(scratch: Path) -> str:
-    """A key pair for this proof; the private one of a project is nobody's but its owners'."""
-    os.environ["COSIGN_PASSWORD"] = "of-a-key-for-one-proof"
-    subprocess.run(
-        [publish.program("cosign"), "generate-key-pair"],
-        cwd=scratch, check=True, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    return str(scratch / "cosign.key")
-
-
-def verify_files(folder: Path, scratch: Path) -> None:
-    """As somebody who downloaded the files does."""
-    subprocess.run(
-        ["sha256sum", "--check", "--quiet", make.SUMS], cwd=folder, check=True, timeout=60
-    )
-    for name in (make.SUMS, "provenance.json"):
-        subprocess.run(
-            [publish.program("cosign"), "verify-blob", "--key", str(scratch / "cosign.pub"),
-             "--insecure-ignore-tlog", "--signature", f"{name}.sig", name],
-            cwd=folder, check=True, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
-
-
-def verify_image(folder: Path, registry: Registry) -> None:
-    """As somebody does who is about to install it."""
-    key = ["--key", str(Path(registry.key).with_suffix(".pub")), "--insecure-ignore-tlog"]
-    options = [*key, *publish.cosign_options(registry)]
-    named, cosign = publish.image(folder), publish.program("cosign")
-    attested = [(named, "slsaprovenance1")]
-    attested += [(one, "cyclonedx") for one in publish.images(folder).values()]
-    for one in (named, *publish.images(folder).values()):
-        registry.run(cosign, "verify", *options, one)
-    for one, kind in attested:
-        registry.run(cosign, "verify-attestation", *options, "--type", kind, one)
-
-
 def install_wheel(folder: Path, scratch: Path) -> None:
     """Install the wheel by its name from an index, as `pip install outbox-operator` does."""
     index = scratch / "index" / RELEASE
@@ -251,7 +218,7 @@ def serving(registry: Registry, scratch: Path) -> Iterator[None]:
     config = scratch / "registry.yml"
     config.write_text(_CONFIG.format(folder=json.dumps(str(scratch / "registry"))))
     server = processes.spawn(
-        [*registry.within, publish.program("registry"), "serve", str(config)],
+        [*registry.within, program("registry"), "serve", str(config)],
         scratch / "registry.log",
         {"PATH": os.environ["PATH"], "OTEL_TRACES_EXPORTER": "none"},
     )
@@ -283,7 +250,7 @@ def helm(registry: Registry, kubectl: Kubectl, verb: str, version: str = "") -> 
     if version:
         words[words.index("--version") + 1] = version
         words += ["--plain-http", "--set", "replicas=1"]
-    command = [publish.program("helm"), *words[1:], "--timeout=8m"]
+    command = [program("helm"), *words[1:], "--timeout=8m"]
     registry.run(*command, "--kubeconfig", str(kubectl.kubeconfig))
 
 
@@ -333,7 +300,7 @@ def run_plugin(kubectl: Kubectl, folder: Path, scratch: Path) -> None:
     words = readme.command("kubectl krew install ")[2:]
     words[-1] = words[-1].replace("linux-amd64", here().replace("/", "-"))
     subprocess.run(
-        [publish.program("krew"), *words],
+        [program("krew"), *words],
         cwd=folder, env=environment, check=True, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     said = subprocess.run(

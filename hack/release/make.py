@@ -20,10 +20,11 @@ from localkube.layout import current_roots
 from release import image, provenance, sbom, stamp
 from release.layout import Layout, join
 from release.notes import notes
+from release.programs import program
+from release.signing import STATEMENT, SUMS, Signer
 from release.stamp import ROOT, Release
 
 CHART = "charts/outbox-operator"
-SUMS = "SHA256SUMS"
 _SECONDS = 1800
 
 
@@ -31,7 +32,7 @@ def everything(
     release: Release,
     output: Path,
     scratch: Path,
-    key: str,
+    signer: Signer | None,
     platforms: Sequence[str],
     machines: Sequence[str] = image.ARCHITECTURES,
 ) -> None:
@@ -41,7 +42,7 @@ def everything(
         release: what is released.
         output: an empty folder for what is made.
         scratch: another for what is needed on the way.
-        key: cosign's private key; empty: nothing is signed.
+        signer: who signs; none: nothing is signed.
         platforms: of the plugin; none: all.
         machines: architectures of the image.
 
@@ -71,15 +72,13 @@ def everything(
             wheel_sbom(release, sources)
         )
         shutil.copyfile(sources / "examples/smallest/pipeline.yaml", output / "pipeline.yaml")
-        (output / "release-notes.md").write_text(
-            notes((sources / "CHANGELOG.md").read_text(), release.version)
-        )
+        text = notes((sources / "CHANGELOG.md").read_text(), release.version)
+        (output / "release-notes.md").write_text(stamp.links(text, release))
         (output / "image-digest.txt").write_text(f"{release.repository}@{digest}\n")
         seal(release, digest, output)
-    if key:
+    if signer:
         with ui.step("signatures"):
-            for name in (SUMS, "provenance.json"):
-                sign(output / name, key)
+            signer.sign_files(output)
     else:
         ui.say("  not signed: no KEY was given")
 
@@ -133,10 +132,7 @@ def chart(release: Release, sources: Path, digest: str, output: Path) -> None:
     """The chart, whose image is this release's by digest."""
     values = sources / CHART / "values.yaml"
     values.write_text(stamp.values(values.read_text(), release, digest))
-    places = current_roots()
-    binaries.build(places, ("helm",))
-    helm = str(binaries.path(places.cache, "helm"))
-    run(release, helm, "package", str(sources / CHART), "--destination", str(output))
+    run(release, program("helm"), "package", str(sources / CHART), "--destination", str(output))
 
 
 def plugin(release: Release, wheel: Path, output: Path, platforms: Sequence[str]) -> None:
@@ -174,25 +170,8 @@ def seal(release: Release, digest: str, output: Path) -> None:
         "mmdebstrap": run(release, "mmdebstrap", "--version").split()[1],
         "go": go,
     }
-    (output / "provenance.json").write_text(provenance.statement(release, found, digest, tools))
-    (output / SUMS).write_text(
-        provenance.sums(provenance.checksums(output, [*names, "provenance.json"]))
-    )
-
-
-def sign(file: Path, key: str) -> None:
-    """A signature beside a file, which `cosign verify-blob --key` accepts."""
-    run(
-        None, cosign(), "sign-blob", "--yes", "--key", key, "--tlog-upload=false",
-        "--output-signature", f"{file}.sig", str(file),
-    )  # fmt: skip
-
-
-def cosign() -> str:
-    """The program; built once, in some minutes."""
-    places = current_roots()
-    binaries.build(places, ("cosign",))
-    return str(binaries.path(places.cache, "cosign"))
+    (output / STATEMENT).write_text(provenance.statement(release, found, digest, tools))
+    (output / SUMS).write_text(provenance.sums(provenance.checksums(output, [*names, STATEMENT])))
 
 
 def add(tar: tarfile.TarFile, file: Path, name: str, epoch: int) -> None:

@@ -14,6 +14,9 @@ from pathlib import Path
 
 from release.stamp import Release
 
+# SLSA wants a URI: this one is a name (RFC 4151), and leads nowhere.
+_TYPES = "tag:outbox.dev,2026"
+
 
 def checksums(folder: Path, names: list[str]) -> dict[str, str]:
     """SHA-256 of files, by name."""
@@ -23,6 +26,12 @@ def checksums(folder: Path, names: list[str]) -> dict[str, str]:
 def sums(found: Mapping[str, str]) -> str:
     """Lines that `sha256sum --check` reads."""
     return "".join(f"{digest}  {name}\n" for name, digest in sorted(found.items()))
+
+
+def read_sums(text: str) -> dict[str, str]:
+    """SHA-256 of files, by name, of such lines."""
+    lines = (line.partition("  ") for line in text.splitlines())
+    return {name: value for value, _, name in lines}
 
 
 def statement(
@@ -48,7 +57,7 @@ def statement(
         source["uri"] = f"git+{release.source}"  # type: ignore[assignment]
     predicate = {
         "buildDefinition": {
-            "buildType": "make release",
+            "buildType": f"{_TYPES}:make-release",
             "externalParameters": {
                 "VERSION": release.version,
                 "REPOSITORY": release.repository,
@@ -59,7 +68,7 @@ def statement(
         },
         "runDetails": {
             "builder": {
-                "id": "make release on a machine of whoever signs this",
+                "id": f"{_TYPES}:machine-of-whoever-signs",
                 "version": {"python": platform.python_version(), **tools},
             },
         },

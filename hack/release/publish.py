@@ -3,29 +3,37 @@
     hack/uv run --no-project python hack/release/publish.py build/release registry.example/charts
 
 The image goes where the release says (`image-digest.txt`); its digest is kept, because the chart
-and the signatures name it. Log in before (`docker login`, `helm registry login`).
+and the signatures name it. Log in before (`docker login`, `helm registry login`), and give
+COSIGN_KEY and COSIGN_PASSWORD. Nothing goes out that is not signed, is not what the checksums say,
+or has a name that something else has already.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
-import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from localkube import binaries
 from localkube.errors import LocalkubeError
-from localkube.layout import current_roots
+
+from release import provenance, signing
+from release.programs import program
+from release.signing import PUBLIC, SIGNED, STATEMENT, SUMS, Signer
+from release.stamp import ReleaseError
 
 _SECONDS = 600
+# What registries say of a name that nothing has yet.
+_FREE = ("manifest unknown", "name unknown", "repository name not known")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,35 +42,29 @@ class Registry:
 
     Attributes:
         charts: repository of charts, such as `registry.example/charts`.
-        key: cosign's private key, a path or `env://COSIGN_KEY`.
+        signer: who signs what is pushed.
         plain: it speaks HTTP, as one on this machine does.
         within: words before each command, such as those that enter a network namespace.
     """
 
     charts: str
-    key: str
+    signer: Signer
     plain: bool = False
     within: Sequence[str] = ()
 
-    def run(self, *command: str) -> str:
+    def run(self, *command: str, environment: Mapping[str, str] | None = None) -> str:
         """What a program says.
 
         Raises:
             LocalkubeError: it failed; with what it said.
         """
         done = subprocess.run(
-            [*self.within, *command], capture_output=True, text=True, check=False, timeout=_SECONDS
-        )
+            [*self.within, *command], env=environment,
+            capture_output=True, text=True, check=False, timeout=_SECONDS,
+        )  # fmt: skip
         if done.returncode:
             raise LocalkubeError(f"{' '.join(command)}: {done.stdout}{done.stderr}".strip())
         return done.stdout
-
-
-def program(name: str) -> str:
-    """A program of the pinned tools; built if it is missing."""
-    places = current_roots()
-    binaries.build(places, (name,))
-    return str(binaries.path(places.cache, name))
 
 
 def image(folder: Path) -> str:
@@ -70,55 +72,143 @@ def image(folder: Path) -> str:
     return (folder / "image-digest.txt").read_text().strip()
 
 
-def push(folder: Path, registry: Registry) -> str:
-    """Push the image of a release with its tag, and the chart.
+def publish(folder: Path, registry: Registry) -> str:
+    """Sign the files of a release, push its image with its tag and its chart, and sign both.
 
     Returns:
         The image by its digest.
 
     Raises:
-        LocalkubeError: a step failed.
+        LocalkubeError, ReleaseError: a step failed, or it must not be published.
     """
-    named = image(folder)
+    check(folder)
+    registry.signer.sign_files(folder)
+    push(folder, registry)
+    sign(folder, registry)
+    return image(folder)
+
+
+def check(folder: Path) -> None:
+    """Look whether the files are those that `make release` left, all of them and no others.
+
+    Raises:
+        ReleaseError: they are not; with the names of those that differ.
+    """
+    wanted = provenance.read_sums((folder / SUMS).read_text())
+    beside = {SUMS, PUBLIC, *(f"{name}.sig" for name in SIGNED)}
+    names = sorted({one.name for one in folder.iterdir()} - beside)
+    found = provenance.checksums(folder, names)
+    if wrong := sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name)):
+        raise ReleaseError(
+            f"{folder / SUMS}: wanted the files that it names, found others: {wrong}"
+        )
+
+
+def push(folder: Path, registry: Registry) -> None:
+    """Push what is not there yet.
+
+    Raises:
+        LocalkubeError, ReleaseError: a step failed, or a name is that of something else.
+    """
+    named, target = image(folder), f"docker://{tag(folder)}"
     [archive] = folder.glob("*-image.tar")
-    [wheel] = folder.glob("*.whl")
-    repository, version = named.partition("@")[0], wheel.name.split("-")[1]
+    there = manifest(registry, tag(folder))
+    if there and digest(there) != named.partition("@")[2]:
+        raise ReleaseError(f"{tag(folder)}: wanted {named}, found {digest(there)}: another release")
+    packaged = chart_archive(folder)
+    there = manifest(registry, chart_tag(folder, registry))
+    content = f"sha256:{hashlib.sha256(packaged.read_bytes()).hexdigest()}"
+    if there and [one["digest"] for one in json.loads(there)["layers"]] != [content]:
+        raise ReleaseError(
+            f"{chart_tag(folder, registry)}: wanted {content}, found another: another release"
+        )
     insecure = ["--dest-tls-verify=false"] if registry.plain else []
-    target = f"docker://{repository}:{version}"
+    source = f"oci-archive:{archive}"
     registry.run(
-        "skopeo",
-        "copy",
-        "--quiet",
-        "--all",
-        "--preserve-digests",
-        *insecure,
-        f"oci-archive:{archive}",
-        target,
+        "skopeo", "copy", "--quiet", "--all", "--preserve-digests", *insecure, source, target
     )
-    [chart] = folder.glob("outbox-operator-*.tgz")
-    plain = ["--plain-http"] if registry.plain else []
-    registry.run(program("helm"), "push", *plain, str(chart), f"oci://{registry.charts}")
-    return named
+    # Helm writes the time into what it pushes: a second time it would be another one.
+    if not there:
+        plain = ["--plain-http"] if registry.plain else []
+        registry.run(program("helm"), "push", *plain, str(packaged), f"oci://{registry.charts}")
+
+
+def tag(folder: Path) -> str:
+    """The image of a release by its tag."""
+    [wheel] = folder.glob("*.whl")
+    return f"{image(folder).partition('@')[0]}:{wheel.name.split('-')[1]}"
+
+
+def chart_archive(folder: Path) -> Path:
+    """The chart of a release."""
+    [archive] = folder.glob("outbox-operator-*.tgz")
+    return archive
+
+
+def chart_tag(folder: Path, registry: Registry) -> str:
+    """The chart of a release by its tag, where it is pushed to."""
+    version = chart_archive(folder).name.removeprefix("outbox-operator-").removesuffix(".tgz")
+    return f"{registry.charts}/outbox-operator:{version}"
+
+
+def chart(folder: Path, registry: Registry) -> str:
+    """The pushed chart by its digest.
+
+    Raises:
+        LocalkubeError: it is not there.
+    """
+    named = chart_tag(folder, registry)
+    if not (there := manifest(registry, named)):
+        raise LocalkubeError(f"{named}: wanted the chart, found none")
+    return f"{registry.charts}/outbox-operator@{digest(there)}"
+
+
+def manifest(registry: Registry, named: str) -> str:
+    """What a registry has under a name; empty: nothing.
+
+    Raises:
+        LocalkubeError: it does not say.
+    """
+    insecure = ["--tls-verify=false"] if registry.plain else []
+    try:
+        return registry.run("skopeo", "inspect", "--raw", *insecure, f"docker://{named}")
+    except LocalkubeError as error:
+        if any(said in str(error).lower() for said in _FREE):
+            return ""
+        raise
+
+
+def digest(text: str) -> str:
+    """What a registry calls a manifest."""
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def sign(folder: Path, registry: Registry) -> None:
-    """Sign the pushed images, and attest what is in each and how all of them were made.
+    """Sign what was pushed, and attest what is in each image and how all of them were made.
 
     Raises:
         LocalkubeError: a step failed.
     """
     named, each = image(folder), images(folder)
     cosign, options = program("cosign"), cosign_options(registry)
-    key = ["--yes", "--key", registry.key, "--tlog-upload=false"]
-    registry.run(cosign, "sign", "--recursive", *key, *options, named)
-    attested = [(named, "slsaprovenance1", predicate(folder))]
+    key = ["--yes", "--key", registry.signer.key, "--tlog-upload=false"]
+    secret = registry.signer.environment
+    for one in (named, chart(folder, registry)):
+        registry.run(cosign, "sign", "--recursive", *key, *options, one, environment=secret)
+    attested = [(named, "slsaprovenance1", STATEMENT)]
     for machine, one in each.items():
         [bill] = folder.glob(f"*-image-{machine}.cdx.json")
-        attested.append((one, "cyclonedx", bill))
-    for what, kind, file in attested:
-        registry.run(
-            cosign, "attest", *key, *options, "--type", kind, "--predicate", str(file), what
-        )
+        attested.append((one, "cyclonedx", bill.name))
+    with tempfile.TemporaryDirectory(prefix="publish-") as scratch:
+        predicate = Path(scratch) / "predicate.json"
+        for what, kind, file in attested:
+            document = json.loads((folder / file).read_text())
+            # Of a statement cosign makes one of its own, about the image.
+            predicate.write_text(json.dumps(document.get("predicate", document)))
+            registry.run(
+                cosign, "attest", *key, *options, "--type", kind, "--predicate", str(predicate),
+                what, environment=secret,
+            )  # fmt: skip
 
 
 def images(folder: Path) -> dict[str, str]:
@@ -140,14 +230,6 @@ def cosign_options(registry: Registry) -> list[str]:
     return ["--allow-http-registry", "--allow-insecure-registry"] if registry.plain else []
 
 
-def predicate(folder: Path) -> Path:
-    """The predicate of the statement of provenance, which cosign makes a statement of by itself."""
-    document = json.loads((folder / "provenance.json").read_text())
-    target = folder.parent / f".{folder.name}-predicate.json"
-    target.write_text(json.dumps(document["predicate"]))
-    return target
-
-
 def main() -> int:
     """Push and sign; prints the image by its digest."""
     parser = argparse.ArgumentParser(prog="publish", description="push what make release made")
@@ -155,14 +237,9 @@ def main() -> int:
     parser.add_argument("charts", help="repository of charts, such as registry.example/charts")
     parser.add_argument("--key", default="env://COSIGN_KEY", help="cosign's private key")
     args = parser.parse_args()
-    registry = Registry(args.charts, args.key)
     try:
-        print(push(args.folder, registry))
-        if args.key != "env://COSIGN_KEY" or os.environ.get("COSIGN_KEY"):
-            sign(args.folder, registry)
-        else:
-            print("publish: not signed: there is no COSIGN_KEY", file=sys.stderr)
-    except LocalkubeError as error:
+        print(publish(args.folder, Registry(args.charts, signing.signer(args.key))))
+    except (LocalkubeError, ReleaseError) as error:
         print(f"publish: {error}", file=sys.stderr)
         return 1
     return 0

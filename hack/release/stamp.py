@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-_VERSION = re.compile(r"\d+\.\d+\.\d+((a|b|rc)\d+)?")
+_NUMBER = "(0|[1-9][0-9]*)"
+_VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}((a|b|rc){_NUMBER})?")
 _IMAGE = re.compile(r"!\[([^\]]*)\]\((?!https?://)([^)\s]+)\)")
 _LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?://|#|mailto:)([^)\s]+)\)")
 
@@ -27,7 +28,7 @@ class Release:
     """What is released.
 
     Attributes:
-        version: as Python has it, such as `0.2.0`; `0.2.0rc1` is `0.2.0-rc1` for Helm.
+        version: as Python has it, such as `0.2.0`; `0.2.0rc1` is `0.2.0-rc.1` for Helm.
         commit: hash of the commit it is made from.
         epoch: time of that commit, in seconds since 1970: the time of all that is made.
         repository: of the image, without tag, as clusters pull it.
@@ -42,8 +43,8 @@ class Release:
 
     @property
     def chart_version(self) -> str:
-        """The version as Semantic Versioning wants it."""
-        return re.sub(r"(a|b|rc)(\d+)$", r"-\1\2", self.version)
+        """The version as Semantic Versioning wants it: with a point, rc.10 comes after rc.9."""
+        return re.sub(r"(a|b|rc)(\d+)$", r"-\1.\2", self.version)
 
 
 def check_version(text: str) -> str:
@@ -61,14 +62,19 @@ def read(version: str, repository: str, source: str, allow_changes: bool) -> Rel
     """What the checkout would release.
 
     Raises:
-        ReleaseError: the version is none, or files differ from the commit.
+        ReleaseError: the version is none or another commit's, or files differ from the commit.
     """
+    check_version(version)
     changed = _git("status", "--porcelain", "--untracked-files=no").strip()
     if changed and not allow_changes:
         raise ReleaseError(f"a release is made of a commit; these files differ from it:\n{changed}")
+    commit = _git("rev-parse", "HEAD").strip()
+    tagged = _git("for-each-ref", "--format=%(objectname)%(*objectname)", f"refs/tags/v{version}")
+    if tagged and not tagged.strip().endswith(commit):
+        raise ReleaseError(f"VERSION: the tag v{version} is that of another commit than {commit}")
     return Release(
-        version=check_version(version),
-        commit=_git("rev-parse", "HEAD").strip(),
+        version=version,
+        commit=commit,
         epoch=int(_git("show", "--no-patch", "--format=%ct", "HEAD").strip()),
         repository=repository,
         source=source.rstrip("/"),
@@ -132,9 +138,15 @@ def readme(text: str, release: Release) -> str:
 
     Pictures come from the sources, or are not there.
     """
-    base = f"{release.source}/blob/v{release.version}/"
     raw = f"{release.source}/raw/v{release.version}/"
     text = _IMAGE.sub(rf"![\1]({raw}\2)" if release.source else "", text)
+    text = text.replace("--version VERSION", f"--version {release.chart_version}")
+    return links(text, release)
+
+
+def links(text: str, release: Release) -> str:
+    """A page that is shown elsewhere: its links lead to the sources, or are words only."""
+    base = f"{release.source}/blob/v{release.version}/"
     return _LINK.sub(rf"[\1]({base}\2)" if release.source else r"\1", text)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
 from release import stamp
+from release.notes import notes
 from release.stamp import Release, ReleaseError
 
 from support.kube import ROOT
@@ -43,7 +47,7 @@ def test_an_index_shows_where_the_project_is() -> None:
 
 def test_chart_has_versions_that_helm_takes_and_the_image_by_digest() -> None:
     chart = yaml.safe_load(stamped("charts/outbox-operator/Chart.yaml", RELEASE))
-    assert (chart["version"], chart["appVersion"]) == ("0.2.0-rc1", "0.2.0rc1")
+    assert (chart["version"], chart["appVersion"]) == ("0.2.0-rc.1", "0.2.0rc1")
     assert "home" not in chart
     public = yaml.safe_load(stamped("charts/outbox-operator/Chart.yaml", PUBLIC))
     assert (public["version"], public["home"]) == ("0.2.0", "https://forge.example/outbox")
@@ -72,12 +76,41 @@ def test_readme_of_an_index_has_no_link_that_leads_nowhere() -> None:
     assert "](docs/" not in stamped("README.md", RELEASE)
 
 
+def test_readme_of_an_index_installs_the_chart_of_its_release() -> None:
+    text = stamped("README.md", RELEASE)
+    assert "oci://REGISTRY/charts/outbox-operator --version 0.2.0-rc.1 " in text
+    assert "VERSION" not in text.replace("`REGISTRY`, `VERSION`", "")
+
+
+def test_notes_of_a_release_link_to_its_sources() -> None:
+    found = stamp.links(notes((ROOT / "CHANGELOG.md").read_text(), "0.2.0"), PUBLIC)
+    assert f"]({PUBLIC.source}/blob/v0.2.0/docs/how-to/" in found
+    assert "](docs/" not in found
+
+
+def test_what_pages_build_of_a_checkout_is_tagged_as_its_chart_wants_it() -> None:
+    chart = yaml.safe_load((ROOT / "charts/outbox-operator/Chart.yaml").read_text())
+    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")]
+    found = {
+        version
+        for page in pages
+        for version in re.findall(r"outbox-operator:(\d+\.\d+\.\d+)", page.read_text())
+    }
+    assert found == {chart["appVersion"]}
+
+
 @pytest.mark.parametrize("version", ["1.0.0", "0.2.0rc1", "10.20.30b2"])
 def test_versions(version: str) -> None:
     assert stamp.check_version(version) == version
 
 
-@pytest.mark.parametrize("version", ["", "v1.0.0", "1.0", "1.0.0-rc1", "1.0.0.dev1", "latest"])
+@pytest.mark.parametrize(
+    "version",
+    [
+        *("", "v1.0.0", "1.0", "1.0.0-rc1", "1.0.0.dev1", "latest", "1.0.0-rc.1", "../x"),
+        *("1.0.0 x", "1.0.0\n", "01.2.3", "1.2.3rc01", "\u0661.\u0662.\u0663"),
+    ],
+)
 def test_what_is_no_version(version: str) -> None:
     with pytest.raises(ReleaseError, match=r"VERSION: wanted such as 0\.2\.0"):
         stamp.check_version(version)
@@ -86,3 +119,24 @@ def test_what_is_no_version(version: str) -> None:
 def test_what_is_not_where_it_was_is_said() -> None:
     with pytest.raises(ReleaseError, match="wanted once, found 0 times"):
         stamp.chart("name: outbox-operator\n", RELEASE)
+
+
+def test_a_version_whose_tag_is_another_commits_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stamp, "ROOT", tmp_path)
+
+    def git(*words: str) -> None:
+        who = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
+        subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, timeout=60)
+
+    git("init", "--quiet")
+    git("commit", "--quiet", "--allow-empty", "--message=one")
+    git("tag", "v0.1.0")
+    git("tag", "--annotate", "--message=x", "v0.1.1")
+    found = [stamp.read(version, "r", "", False).version for version in ("0.1.0", "0.1.1", "0.2.0")]
+    assert found == ["0.1.0", "0.1.1", "0.2.0"]
+    git("commit", "--quiet", "--allow-empty", "--message=two")
+    for version in ("0.1.0", "0.1.1"):
+        with pytest.raises(ReleaseError, match=f"the tag v{version} is that of another commit"):
+            stamp.read(version, "r", "", False)

@@ -62,6 +62,25 @@ def test_only_what_publishes_may_write(workflow: Path) -> None:
         assert "timeout-minutes" in job
 
 
+def test_a_release_is_signed_by_what_publishes_it() -> None:
+    steps = read(".github/workflows/release.yaml")["jobs"]["publish"]["steps"]
+    secret = {"COSIGN_KEY", "COSIGN_PASSWORD"}
+    [signing] = [step for step in steps if secret & step.get("env", {}).keys()]
+    assert secret < signing["env"].keys()
+    assert "python hack/release/publish.py build/release " in signing["run"]
+    assert not {"REGISTRY_PASSWORD", "GH_TOKEN"} & signing["env"].keys()
+    # What is built there is built before, without any secret.
+    before = steps[: steps.index(signing)]
+    assert {"run": "hack/localkube/localkube build cosign helm"}.items() <= before[2].items()
+    assert "env" not in before[2]
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_says_that_it_has_never_run(workflow: Path) -> None:
+    said, _, _ = workflow.read_text().partition("\nname: ")
+    assert "workflow has never run" in said.replace("\n# ", " ")
+
+
 def test_what_is_new_waits_before_it_is_proposed() -> None:
     updates = read(".github/dependabot.yml")["updates"]
     ecosystems = {one["package-ecosystem"] for one in updates}

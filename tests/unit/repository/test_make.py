@@ -13,10 +13,15 @@ from support.kube import ROOT
 
 
 def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What make would run; nothing of a make around these tests reaches it."""
+    """What make would run."""
+    return run("--dry-run", *arguments, **environment)
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run make; nothing of a make around these tests reaches it."""
     inherited = {n: v for n, v in os.environ.items() if not n.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
-        ["make", "--dry-run", *arguments],
+        ["make", *arguments],
         cwd=ROOT,
         env=inherited | environment,
         capture_output=True,
@@ -79,3 +84,12 @@ def test_values_are_checked(option: str, wanted: str, capsys: pytest.CaptureFixt
         parse([option])
     assert caught.value.code == 2
     assert f"argument {option.partition('=')[0]}: {wanted}" in capsys.readouterr().err
+
+
+def test_a_value_is_neither_run_by_make_nor_by_the_shell(tmp_path: Path) -> None:
+    target = tmp_path / "ran"
+    value = f"$(shell touch {target})'; touch {target}; '$$"
+    quoted = value.replace("'", "'\\''")
+    assert f"--version '{quoted}'" in make("release", f"VERSION={value}").stdout
+    assert run("help", f"VERSION={value}").returncode == 0
+    assert not target.exists()
