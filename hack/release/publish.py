@@ -206,8 +206,8 @@ def sign(folder: Path, registry: Registry) -> None:
             # Of a statement cosign makes one of its own, about the image.
             predicate.write_text(json.dumps(document.get("predicate", document)))
             registry.run(
-                cosign, "attest", *key, *options, "--type", kind, "--predicate", str(predicate),
-                what, environment=secret,
+                cosign, "attest", "--replace", *key, *options, "--type", kind,
+                "--predicate", str(predicate), what, environment=secret,
             )  # fmt: skip
 
 
