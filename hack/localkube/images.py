@@ -68,7 +68,7 @@ OPERATOR = ProjectImage(
     "operator",
     "outbox-operator",
     "operator/Dockerfile",
-    ("operator", "pyproject.toml", "uv.lock", "README.md", "LICENSE"),
+    ("operator", "pyproject.toml", "uv.lock", "README.md", "LICENSE", "hack/uv.txt"),
     (("BASE_IMAGE", PYTHON_BASE), ("BUILD_IMAGE", PYTHON_BUILD_BASE)),
 )
 POSTGRES = ProjectImage(

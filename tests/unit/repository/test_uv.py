@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -46,3 +47,12 @@ def test_several_at_once_install_one(tmp_path: Path) -> None:
         out, err = one.communicate(timeout=60)
         assert (one.returncode, out) == (0, f"uv ran {number}\n"), err
     assert log.read_text() == "installed\n"
+
+
+def test_uv_is_installed_by_its_hash() -> None:
+    pinned = (ROOT / "hack/uv.txt").read_text()
+    assert len(re.findall(r"^uv==\d+\.\d+\.\d+ ", pinned, re.MULTILINE)) == 1
+    assert len(re.findall(r"--hash=sha256:[0-9a-f]{64}\b", pinned)) == pinned.count("--hash=") > 1
+    for name in ("hack/uv", "operator/Dockerfile"):
+        [line] = re.findall(r"pip install [^\n\\]*(?:\\\n.*)?", (ROOT / name).read_text())
+        assert "--require-hashes --requirement " in line
