@@ -35,7 +35,7 @@ from localkube.errors import LocalkubeError
 from localkube.layout import current_roots
 
 from release import image, make, proof, publish, readme, smallest, stamp, verify
-from release.programs import program
+from release.programs import program, run
 from release.publish import Registry
 from release.stamp import ROOT, ReleaseError
 
@@ -199,15 +199,15 @@ def install_wheel(folder: Path, scratch: Path) -> None:
         assert server.stdout is not None
         port = server.stdout.readline().split("port ")[1].split()[0]
         uv, venv = str(ROOT / "hack/uv"), scratch / "venv"
-        make.run(None, uv, "venv", "--quiet", str(venv))
-        make.run(
+        run(None, uv, "venv", "--quiet", str(venv))
+        run(
             None, uv, "pip", "install", "--quiet", "--python", str(venv / "bin/python"),
             "--index", f"http://127.0.0.1:{port}", *readme.command(f"pip install '{RELEASE}")[2:],
         )  # fmt: skip
     finally:
         server.kill()
         server.wait(60)
-    said = make.run(None, str(venv / "bin/outbox"), "--version")
+    said = run(None, str(venv / "bin/outbox"), "--version")
     if NEWER not in said:
         raise ReleaseError(f"outbox --version: wanted {NEWER}, found {said!r}")
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import uuid
@@ -17,14 +15,13 @@ from localkube import binaries, state, ui
 from localkube.buildah import Store
 from localkube.layout import current_roots
 
-from release import image, provenance, sbom, stamp
+from release import chart, image, provenance, sbom, stamp
 from release.layout import Layout, join
 from release.notes import notes
-from release.programs import program
+from release.programs import run
 from release.signing import STATEMENT, SUMS, Signer
 from release.stamp import ROOT, Release
 
-CHART = "charts/outbox-operator"
 _SECONDS = 1800
 
 
@@ -59,7 +56,7 @@ def everything(
             found[machine] = image_of(release, sources, scratch / f"layout-{machine}", machine)
     digest = image_archive(release, found, output, scratch / "layout")
     with ui.step("chart"):
-        chart(release, sources, digest, output)
+        chart.package(release, sources, digest, output)
     with ui.step("kubectl plugin"):
         plugin(release, wheel, output, platforms)
     with ui.step("bills of materials, notes, provenance, checksums"):
@@ -81,11 +78,6 @@ def everything(
             signer.sign_files(output)
     else:
         ui.say("  not signed: no KEY was given")
-
-
-def environment(release: Release) -> dict[str, str]:
-    """Environment of programs that write times into what they make."""
-    return {**os.environ, "SOURCE_DATE_EPOCH": str(release.epoch)}
 
 
 def packages(release: Release, sources: Path, output: Path) -> Path:
@@ -126,13 +118,6 @@ def store_of(folder: Path, epoch: int) -> Store:
             Store(other).clear()
             shutil.rmtree(other)
     return Store(folder / str(epoch))
-
-
-def chart(release: Release, sources: Path, digest: str, output: Path) -> None:
-    """The chart, whose image is this release's by digest."""
-    values = sources / CHART / "values.yaml"
-    values.write_text(stamp.values(values.read_text(), release, digest))
-    run(release, program("helm"), "package", str(sources / CHART), "--destination", str(output))
 
 
 def plugin(release: Release, wheel: Path, output: Path, platforms: Sequence[str]) -> None:
@@ -181,19 +166,3 @@ def add(tar: tarfile.TarFile, file: Path, name: str, epoch: int) -> None:
     entry.mode = 0o755 if file.stat().st_mode & 0o100 else 0o644
     with file.open("rb") as content:
         tar.addfile(entry, content)
-
-
-def run(release: Release | None, *command: str) -> str:
-    """What a program says.
-
-    Raises:
-        subprocess.CalledProcessError: it failed; with what it said.
-    """
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(release) if release else None,
-        capture_output=True, text=True, check=False, timeout=_SECONDS,
-    )  # fmt: skip
-    if done.returncode:
-        said = f"{done.stdout}\n{done.stderr}"
-        raise subprocess.CalledProcessError(done.returncode, command, stderr=said)
-    return done.stdout

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from release import make, provenance, publish, signing
+from release import programs, provenance, publish, signing
 from release.signing import PUBLIC, SUMS, Signer
 from release.stamp import Release, ReleaseError
 
@@ -87,7 +87,7 @@ def test_key_and_password_are_in_the_environment_of_cosign_alone(
     assert found.environment["COSIGN_PASSWORD"] == "its-password"
     assert "its-" not in repr(found)
     release = Release("0.2.0", "c0ffee", 1_700_000_000, "outbox-operator")
-    assert not {"COSIGN_KEY", "COSIGN_PASSWORD"} & {*make.environment(release)}
+    assert not {"COSIGN_KEY", "COSIGN_PASSWORD"} & {*programs.environment(release)}
 
 
 def test_a_key_service_asks_for_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
