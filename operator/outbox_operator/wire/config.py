@@ -94,6 +94,17 @@ class InboxConfig(DatabaseConfig):
     mode: Literal["PerEvent", "PerShard"] = "PerEvent"
 
 
+def _check_broker(nats: NatsConfig | None, redis: RedisConfig | None) -> None:
+    if (nats is None) == (redis is None):
+        raise ValueError("set exactly one of nats and redis")
+
+
+def _only_jetstream(nats: NatsConfig | None, who: str) -> NatsConfig:
+    if nats is None:
+        raise SpecError(f"{who} Redis Streams: this works with NATS JetStream only")
+    return nats
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayConfig:
     """Everything a relay process needs to know about its pipeline."""
@@ -125,8 +136,7 @@ class RelayConfig:
     """UID of the pipeline: tables that carry the mark of another one are left alone."""
 
     def __post_init__(self) -> None:
-        if (self.nats is None) == (self.redis is None):
-            raise ValueError("set exactly one of nats and redis")
+        _check_broker(self.nats, self.redis)
 
     @property
     def jetstream(self) -> NatsConfig:
@@ -135,12 +145,8 @@ class RelayConfig:
         Raises:
             SpecError: The pipeline publishes to Redis.
         """
-        if self.nats is None:
-            raise SpecError(
-                f"pipeline {self.namespace}/{self.pipeline} publishes to Redis Streams: this works "
-                "with NATS JetStream only"
-            )
-        return self.nats
+        who = f"pipeline {self.namespace}/{self.pipeline} publishes to"
+        return _only_jetstream(self.nats, who)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,8 +218,7 @@ class ConsumerConfig:
     health_port: int = HEALTH_PORT
 
     def __post_init__(self) -> None:
-        if (self.nats is None) == (self.redis is None):
-            raise ValueError("set exactly one of nats and redis")
+        _check_broker(self.nats, self.redis)
 
     @property
     def jetstream(self) -> NatsConfig:
@@ -222,12 +227,7 @@ class ConsumerConfig:
         Raises:
             SpecError: The events are in Redis.
         """
-        if self.nats is None:
-            raise SpecError(
-                f"consumer {self.namespace}/{self.consumer} reads Redis Streams: this works with "
-                "NATS JetStream only"
-            )
-        return self.nats
+        return _only_jetstream(self.nats, f"consumer {self.namespace}/{self.consumer} reads")
 
 
 def encode(config: DataclassInstance) -> str:

@@ -10,8 +10,8 @@ from outbox_operator.adapters.execute import execute
 from outbox_operator.api import meta
 from outbox_operator.api.resource import Consumer
 from outbox_operator.controller.reconcile.context import Context
-from outbox_operator.controller.reconcile.redis_stream import LONGEST_SECONDS, connect_redis
-from outbox_operator.errors import OutboxError, RedisError
+from outbox_operator.controller.reconcile.redis_stream import LONGEST_SECONDS, connect_redis, late
+from outbox_operator.errors import OutboxError
 from outbox_operator.plan.names import durable_name
 from outbox_operator.plan.passes.durable import DurableResult
 from outbox_operator.plan.passes.redis_group import GroupObserved, group_result, plan_group
@@ -34,10 +34,8 @@ async def group_pass(context: Context, resource: Consumer, source: RedisSource) 
             if groups is not None:
                 applied = await execute(plan.steps, create=groups.make, patch=groups.make)
     except TimeoutError:
-        late = RedisError(
-            f"Redis at {source.redis.url}: not all answers within {LONGEST_SECONDS:g} s"
-        )
-        plan, applied = plan_group(resource, source, GroupObserved(unreachable=late)), []
+        observed = GroupObserved(unreachable=late(source.redis.url))
+        plan, applied = plan_group(resource, source, observed), []
     return group_result(resource, source, plan, applied, datetime.now(UTC))
 
 

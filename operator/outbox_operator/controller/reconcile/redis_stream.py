@@ -54,6 +54,11 @@ async def connect_redis(context: Context, owner: Meta, redis: RedisConnection) -
         raise
 
 
+def late(url: str) -> RedisError:
+    """Of a pass that was ended after `LONGEST_SECONDS`."""
+    return RedisError(f"Redis at {url}: not all answers within {LONGEST_SECONDS:g} s")
+
+
 async def redis_stream_pass(
     context: Context, stream: Stream, redis: RedisConnection
 ) -> PassResult[EventStreamStatus]:
@@ -71,8 +76,7 @@ async def redis_stream_pass(
                 except OutboxError as error:
                     plan = replace(plan, problem=plan.problem or error)
     except TimeoutError:
-        late = RedisError(f"Redis at {redis.url}: not all answers within {LONGEST_SECONDS:g} s")
-        observed = RedisObserved(unreachable=late)
+        observed = RedisObserved(unreachable=late(redis.url))
         plan, applied = plan_redis_stream(stream, redis, observed), []
     now = datetime.now(UTC)
     return redis_stream_result(stream, redis, plan, applied, observed, now, kept_for)
