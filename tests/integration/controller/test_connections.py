@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import gc
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from outbox_operator.controller.reconcile.postgres_connections import PostgresCo
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import OutboxError, PostgresError
 from support.certificates import Certificates
+from support.living import living
 from support.ports import free_port
 from support.postgres import PostgresServer, with_login
 from support.tcp_proxy import TcpProxy
@@ -137,9 +137,7 @@ async def test_users_of_a_lost_connection_are_woken(
 
 
 def tls_contexts() -> int:
-    gc.collect()
-    # By type: `isinstance` asks an object for its class, which sets lazy ones of Django up.
-    return sum(issubclass(type(one), ssl.SSLContext) for one in gc.get_objects())
+    return len(living(ssl.SSLContext))
 
 
 async def test_what_was_refused_keeps_nothing_of_the_attempt(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,6 +11,7 @@ from outbox_operator.adapters.redis.group import MOST_RESTING
 from outbox_operator.adapters.redis.group_entry import Entry
 from outbox_operator.errors import OutboxError
 from outbox_operator.reasons import Reason
+from support.living import living
 from support.redis import RedisServer, redis_client
 from support.sources import READER, RedisPlace, reading, redis_place
 from support.waiting import eventually
@@ -145,6 +145,4 @@ async def test_what_waits_for_its_time_takes_up_no_room_of_its_payload(
             each.nak(600.0)
         del each
         reader.arrived.clear()
-        gc.collect()
-        left = [one for one in gc.get_objects() if isinstance(one, Entry)]
-        assert [one for one in left if one.stream == place.key] == []
+        assert [one for one in living(Entry) if one.stream == place.key] == []
