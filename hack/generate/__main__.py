@@ -25,6 +25,7 @@ def resources_and_pages() -> dict[Path, str]:
     from generate import (
         alerts,
         archive_api,
+        base_images,
         chart_values,
         crd_files,
         dashboards,
@@ -47,6 +48,7 @@ def resources_and_pages() -> dict[Path, str]:
         **alerts.files(ROOT),
         **library.files(),
         **archive_api.files(),
+        **base_images.files(ROOT),
         **metrics.files(ROOT),
         **dashboards.files(),
         **operator_pauses.files(ROOT),

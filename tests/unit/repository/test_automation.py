@@ -84,5 +84,5 @@ def test_a_workflow_says_that_it_has_never_run(workflow: Path) -> None:
 def test_what_is_new_waits_before_it_is_proposed() -> None:
     updates = read(".github/dependabot.yml")["updates"]
     ecosystems = {one["package-ecosystem"] for one in updates}
-    assert ecosystems == {"uv", "github-actions", "docker", "gomod"}
+    assert ecosystems == {"uv", "pip", "github-actions", "docker", "gomod", "npm"}
     assert all(one["cooldown"]["default-days"] >= 7 for one in updates)
