@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import importlib.metadata
 import shutil
 import sys
 import tarfile
-import uuid
+import zipfile
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from localkube import binaries, state, ui
@@ -18,6 +17,7 @@ from localkube.layout import current_roots
 from release import chart, image, provenance, sbom, stamp
 from release.layout import Layout, join
 from release.notes import notes
+from release.packages import METADATA, python_package
 from release.programs import run
 from release.signing import STATEMENT, SUMS, Signer
 from release.stamp import ROOT, Release
@@ -66,7 +66,7 @@ def everything(
             text = sbom.document(release, release.repository, layout.digest, brought)
             (output / name).write_text(text)
         (output / f"outbox-operator-{release.version}-wheel.cdx.json").write_text(
-            wheel_sbom(release, sources)
+            wheel_sbom(release, sources, wheel)
         )
         shutil.copyfile(sources / "examples/smallest/pipeline.yaml", output / "pipeline.yaml")
         text = notes((sources / "CHANGELOG.md").read_text(), release.version)
@@ -130,18 +130,22 @@ def plugin(release: Release, wheel: Path, output: Path, platforms: Sequence[str]
     )  # fmt: skip
 
 
-def wheel_sbom(release: Release, sources: Path) -> str:
-    """What the wheel brings along with all its extras, at the versions that were tested."""
+def wheel_sbom(release: Release, sources: Path, wheel: Path) -> str:
+    """What the wheel brings along with all its extras, at the versions that were tested.
+
+    Licences are what the packages say of themselves where they are installed: beside this program.
+    """
     uv = str(ROOT / "hack/uv")
-    text = run(
+    exported = run(
         release, uv, "export", "--quiet", "--frozen", "--all-extras", "--no-default-groups",
         "--format", "cyclonedx1.5", "--project", str(sources),
     )  # fmt: skip
-    document = json.loads(text)
-    document["serialNumber"] = f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, release.commit)}"
-    moment = datetime.fromtimestamp(release.epoch, UTC).isoformat()
-    document["metadata"]["timestamp"] = moment.replace("+00:00", "Z")
-    return json.dumps(document, indent=1) + "\n"
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [one for one in archive.namelist() if one.endswith(METADATA)]
+        own = python_package(archive.read(name).decode())
+    installed = [one.read_text("METADATA") for one in importlib.metadata.distributions()]
+    known = [python_package(text) for text in installed if text]
+    return sbom.of_wheel(release, exported, own, known)
 
 
 def seal(release: Release, digest: str, output: Path) -> None:

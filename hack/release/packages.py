@@ -6,9 +6,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from email.parser import HeaderParser
 
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+from packaging.utils import canonicalize_name
+
 DPKG_STATUS = "var/lib/dpkg/status"
 METADATA = ".dist-info/METADATA"
 _APPROVED = "License :: OSI Approved :: "
+# What packages write that means one licence of SPDX's list. `Apache Software License` and `BSD
+# License` are not here: each stands for several.
+_WORDS = {
+    "3-Clause BSD License": "BSD-3-Clause",
+    "Apache 2 License": "Apache-2.0",
+    "Apache 2.0": "Apache-2.0",
+    "MIT License": "MIT",
+}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -43,7 +54,9 @@ def debian_packages(status: str) -> Iterator[Package]:
 def python_package(metadata: str) -> Package:
     """The package of which that is the metadata.
 
-    Its licence is what it says in the newest of the ways that there have been to say it.
+    Its licence is an SPDX expression, as far as it says which, and otherwise its own words: the
+    newest of the ways that there have been to say it counts. Several classifiers do not say whether
+    one may choose among them.
     """
     fields = HeaderParser().parsestr(metadata)
     classified = [
@@ -52,6 +65,17 @@ def python_package(metadata: str) -> Package:
         if one.startswith(_APPROVED)
     ]
     words = (fields.get("License") or "").strip().split("\n")[0][:100]
-    licence = fields.get("License-Expression") or " OR ".join(classified) or words
-    name = fields["Name"].lower().replace("_", "-")
-    return Package("pypi", name, fields["Version"], licence)
+    said = [" OR ".join(classified)] if len(classified) > 1 else [words, *classified]
+    licence = fields.get("License-Expression") or next(
+        (expression for one in said if (expression := _expression(one))),
+        next((one for one in reversed(said) if one), ""),
+    )
+    return Package("pypi", canonicalize_name(fields["Name"]), fields["Version"], licence)
+
+
+def _expression(words: str) -> str:
+    """The SPDX expression that words are or mean; empty: none."""
+    try:
+        return canonicalize_license_expression(_WORDS.get(words, words))
+    except InvalidLicenseExpression:
+        return ""

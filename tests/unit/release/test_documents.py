@@ -53,8 +53,17 @@ def test_debian_packages_that_are_installed() -> None:
     ("fields", "licence"),
     [
         ("License-Expression: MIT\nLicense: old words\n", "MIT"),
-        ("Classifier: License :: OSI Approved :: MIT License\nLicense: x\n", "MIT License"),
-        ("License: Apache 2.0\n", "Apache 2.0"),
+        ("Classifier: License :: OSI Approved :: MIT License\nLicense: x\n", "MIT"),
+        ("Classifier: License :: OSI Approved :: BSD License\nLicense: ISC\n", "ISC"),
+        ("Classifier: License :: OSI Approved :: BSD License\nLicense: x\n", "BSD License"),
+        (
+            "Classifier: License :: OSI Approved :: MIT License\n"
+            "Classifier: License :: OSI Approved :: BSD License\nLicense: MIT\n",
+            "MIT License OR BSD License",
+        ),
+        ("License: Apache 2.0\n", "Apache-2.0"),
+        ("License: mit\n", "MIT"),
+        ("License: our own\n", "our own"),
         ("", ""),
     ],
 )

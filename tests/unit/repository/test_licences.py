@@ -9,23 +9,19 @@ from release.packages import METADATA, python_package
 
 ALLOWED = frozenset(
     {
-        "3-Clause BSD License",
-        "Apache Software License",
         "Apache Software License OR MIT License",
         "Apache-2.0",
         "Apache-2.0 AND BSD-2-Clause",
         "Apache-2.0 AND MIT",
         "Apache-2.0 OR BSD-3-Clause",
-        "BSD License",
         "BSD-2-Clause",
         "BSD-3-Clause",
+        "ISC",
         "MIT",
-        "MIT License",
         "MIT OR Apache-2.0",
         "MIT-0",
-        "Mozilla Public License 2.0 (MPL 2.0)",  # certifi: a file of certificates, as it is
+        "MPL-2.0",  # certifi: a file of certificates, as it is
         "PSF-2.0",
-        "Python Software Foundation License",
     }
 )
 """What lets anybody use and pass on a program that comes with it, without a word about the rest."""
