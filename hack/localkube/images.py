@@ -126,7 +126,7 @@ def image_name(image: ProjectImage, root: Path = REPOSITORY) -> str:
     """Name and tag an image has as its inputs are now."""
     extra = [base.description for _, base in image.bases]
     if image is NATS:
-        extra.append(binaries.NATS_SERVER_PACKAGE)
+        extra.append(binaries.requirement(binaries.NATS_SERVER_PACKAGE))
     key = content_hash(root, input_files(root, image.inputs), extra)
     return f"{image.repository}:dev-{key}"
 

