@@ -228,6 +228,11 @@ release: setup ## All that a stranger installs, of this commit, into build/relea
 	$(LOCALKUBE) prereqs images
 	$(RUN) --group release python hack/release $(call given,$(RELEASE))
 
+.PHONY: try-release
+try-release: ## What `make release REPOSITORY=localhost:5000/…` made, on kind where Docker runs: chart, smallest pipeline; needs root
+	$(LOCALKUBE) prereqs control-plane publishing
+	$(BARE) hack/release/stranger.py
+
 .PHONY: check-release
 check-release: setup ## Two releases, pushed into a registry of this machine, installed, upgraded, rolled back
 	$(LOCALKUBE) prereqs control-plane node images publishing

@@ -28,28 +28,23 @@ if __name__ == "__main__":
 from demo.clusters import Cluster
 from demo.kubectl import DemoError, Kubectl
 from demo.shop import Shop
-from localkube import processes, ui
+from localkube import ui
 from localkube.archive import architecture
 from localkube.cluster import cluster_layout
 from localkube.errors import LocalkubeError
 from localkube.layout import current_roots
 
 from release import image, make, proof, publish, readme, smallest, stamp, verify
+from release.local_registry import HOST, serving
+from release.pods import wait_for_image
 from release.programs import program, run
 from release.publish import Registry
 from release.stamp import ROOT, ReleaseError
 
-HOST = "localhost:5000"
 NAMESPACE = "outbox-system"
 RELEASE = "outbox-operator"
 OLDER, NEWER = "0.0.1", "0.0.2"
 RESULT = ROOT / "build/check-release.json"
-_CONFIG = """\
-version: 0.1
-log: {{level: warn}}
-storage: {{filesystem: {{rootdirectory: {folder}}}}}
-http: {{addr: "127.0.0.1:5000"}}
-"""
 
 
 class Steps:
@@ -131,7 +126,7 @@ def prove(steps: Steps, cluster: Cluster, scratch: Path, *, quick: bool) -> None
     layout = cluster_layout(current_roots(), cluster.name)
     within = ["nsenter", f"--net=/run/netns/{layout.netns}"]
     registry = Registry(f"{HOST}/charts", signer, plain=True, within=within)
-    with serving(registry, scratch):
+    with serving(registry.within, scratch):
         with steps.step("push images and charts, sign, attest"):
             for folder in (older, newer):
                 publish.publish(folder, registry)
@@ -212,32 +207,6 @@ def install_wheel(folder: Path, scratch: Path) -> None:
         raise ReleaseError(f"outbox --version: wanted {NEWER}, found {said!r}")
 
 
-@contextlib.contextmanager
-def serving(registry: Registry, scratch: Path) -> Iterator[None]:
-    """A registry in the cluster's network namespace, empty at first."""
-    config = scratch / "registry.yml"
-    config.write_text(_CONFIG.format(folder=json.dumps(str(scratch / "registry"))))
-    server = processes.spawn(
-        [*registry.within, program("registry"), "serve", str(config)],
-        scratch / "registry.log",
-        {"PATH": os.environ["PATH"], "OTEL_TRACES_EXPORTER": "none"},
-    )
-    probe = f"import urllib.request as r; r.urlopen('http://{HOST}/v2/', timeout=5)"
-    asked = [*registry.within, sys.executable, "-c", probe]
-    quiet = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-
-    def answers() -> bool:
-        done = subprocess.run(asked, capture_output=True, check=False, env=quiet, timeout=60)
-        return done.returncode == 0
-
-    try:
-        if not processes.wait_until(answers, 60, interval=0.5):
-            raise ReleaseError(f"the registry: {(scratch / 'registry.log').read_text()[-2000:]}")
-        yield
-    finally:
-        processes.stop([server], grace=5)
-
-
 def helm(registry: Registry, kubectl: Kubectl, verb: str, version: str = "") -> None:
     """What the README says, word by word, of this registry and version.
 
@@ -266,27 +235,6 @@ def runs(kubectl: Kubectl, folder: Path) -> None:
         ("shop", "app.kubernetes.io/component=relay"),
     ):
         wait_for_image(kubectl, namespace, selector, wanted)
-
-
-def wait_for_image(kubectl: Kubectl, namespace: str, selector: str, wanted: str) -> None:
-    """Wait until all pods that there are run an image.
-
-    Raises:
-        ReleaseError: they still run another one after five minutes.
-    """
-
-    def only_it() -> bool:
-        return images_of(kubectl, namespace, selector) == {wanted}
-
-    if not processes.wait_until(only_it, 300, interval=1):
-        found = images_of(kubectl, namespace, selector)
-        raise ReleaseError(f"pods {selector} in {namespace}: wanted {wanted}, found {found}")
-
-
-def images_of(kubectl: Kubectl, namespace: str, selector: str) -> set[str]:
-    """Images that pods are of."""
-    pods = json.loads(kubectl("get", "pods", "-n", namespace, "-l", selector, "-o", "json"))
-    return {pod["spec"]["containers"][0]["image"] for pod in pods["items"]}
 
 
 def run_plugin(kubectl: Kubectl, folder: Path, scratch: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 import yaml
+from release import local_registry
 
 from support.kube import ROOT
 
@@ -24,6 +25,12 @@ def read(path: str) -> dict[str, Any]:
     return found
 
 
+def commands(job: str) -> list[str]:
+    """What a job of continuous integration calls."""
+    steps = read(".github/workflows/ci.yaml")["jobs"][job]["steps"]
+    return [step["run"] for step in steps if "run" in step]
+
+
 def test_hooks_run_our_tools_on_the_files_of_the_commit() -> None:
     [repository] = read(".pre-commit-config.yaml")["repos"]
     assert repository["repo"] == "local", "versions come from uv.lock, not from a hook's repository"
@@ -37,10 +44,23 @@ def test_hooks_run_our_tools_on_the_files_of_the_commit() -> None:
 
 
 def test_a_hosted_runner_calls_the_script_that_any_other_calls() -> None:
-    jobs = read(".github/workflows/ci.yaml")["jobs"]
-    commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
-    assert commands[-1] == ".ci/run"
+    assert commands("test")[-1] == ".ci/run"
     assert (ROOT / ".ci/run").stat().st_mode & 0o111
+
+
+def test_the_files_of_a_release_are_tried_where_a_stranger_installs_them() -> None:
+    jobs = read(".github/workflows/ci.yaml")["jobs"]
+    assert jobs["kind"]["needs"] == "files"
+    [made] = [one for one in commands("files") if one.startswith("make release ")]
+    assert f" REPOSITORY={local_registry.HOST}/" in made
+    assert commands("kind") == ["sudo --preserve-env make try-release"]
+    handed = [
+        step["with"]
+        for name in ("files", "kind")
+        for step in jobs[name]["steps"]
+        if "-artifact@" in step.get("uses", "")
+    ]
+    assert [(one["name"], one["path"]) for one in handed] == [("release", "build/release")] * 2
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
