@@ -75,7 +75,10 @@ def main() -> int:
 def sources(folder: Path, wheel: Path | None) -> tuple[str, Path, Path]:
     """Version of the project, its wheel, and what it needs with the hashes of the lock file."""
     if wheel is None:
-        uv("build", "--wheel", "--quiet", "--out-dir", str(folder))
+        uv(
+            "build", "--wheel", "--quiet", "--out-dir", str(folder),
+            "--build-constraints", "hack/build.txt", "--require-hashes",
+        )  # fmt: skip
         [wheel] = folder.glob("*.whl")
     requirements = folder / "requirements.txt"
     uv(

@@ -83,7 +83,10 @@ def everything(
 def packages(release: Release, sources: Path, output: Path) -> Path:
     """Wheel and source archive, looked through by what an index and its users look with."""
     uv = str(ROOT / "hack/uv")
-    run(release, uv, "build", "--quiet", "--out-dir", str(output), str(sources))
+    run(
+        release, uv, "build", "--quiet", "--out-dir", str(output),
+        "--build-constraints", str(sources / "hack/build.txt"), "--require-hashes", str(sources),
+    )  # fmt: skip
     (output / ".gitignore").unlink(missing_ok=True)
     files = sorted(str(file) for file in output.iterdir())
     run(release, sys.executable, "-m", "twine", "check", "--strict", *files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 from support.kube import ROOT
@@ -56,3 +57,24 @@ def test_uv_is_installed_by_its_hash() -> None:
     for name in ("hack/uv", "operator/Dockerfile"):
         [line] = re.findall(r"pip install [^\n\\]*(?:\\\n.*)?", (ROOT / name).read_text())
         assert "--require-hashes --requirement " in line
+
+
+def test_what_builds_the_wheel_is_pinned() -> None:
+    text = (ROOT / "hack/build.txt").read_text()
+    pinned = re.findall(r"^(\S+==\S+) \\$", text, re.MULTILINE)
+    assert len(re.findall(r"--hash=sha256:[0-9a-f]{64}\b", text)) == text.count("--hash=")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["uv"]["build-constraint-dependencies"] == pinned
+    needed = {re.split(r"[^\w-]", one)[0] for one in project["build-system"]["requires"]}
+    assert needed <= {one.partition("==")[0] for one in pinned}
+    # The image is built by the lock file, which has them too.
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())["manifest"]["build-constraints"]
+    assert [one["name"] + one["specifier"] for one in lock] == pinned
+
+
+def test_what_builds_the_wheel_of_a_release_is_installed_by_its_hash() -> None:
+    for name in ("hack/release/make.py", "hack/plugin/__main__.py"):
+        [call] = re.findall(r'"build",(?:[^()]|\([^()]*\))*\)', (ROOT / name).read_text())
+        assert "--build-constraints" in call
+        assert "hack/build.txt" in call
+        assert "--require-hashes" in call
