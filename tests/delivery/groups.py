@@ -135,6 +135,22 @@ class Groups(Audience):
         pod.kill()
         await storing
 
+    async def _kill_all(self) -> None:
+        """As a node takes its pods with it; what they have in hand is certain to be left."""
+        while True:
+            storing = asyncio.create_task(self._store_some(2 * _BURST))
+            await self._has_some()
+            pods = list(self._pods.values())
+            for pod in pods:
+                pod.send_signal(signal.SIGSTOP)
+            # Twice: the first answer may come before what they had sent is dealt with.
+            left = await self._group.pending() and await self._group.pending()
+            for pod in pods:
+                pod.send_signal(signal.SIGKILL if left else signal.SIGCONT)
+            await storing
+            if left:
+                return
+
     async def _has_some(self) -> None:
         """Wait until something is given out, for a moment."""
         until = time.monotonic() + _ACK_WAIT_SECONDS
@@ -149,6 +165,8 @@ class Groups(Audience):
             await self._ready()
             await self._kill(self._pods[number])
             self.faults["pod-kill"] += 1
+        await self._kill_all()
+        self.faults["node-kill"] += 1
         while (wait := draw.expovariate(pace / 4)) < until - time.monotonic():
             await asyncio.sleep(wait)
             pod = self._pods[draw.choice(sorted(self._pods))]

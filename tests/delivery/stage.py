@@ -24,7 +24,7 @@ from delivery.settings import Settings
 from delivery.verdict import Verdict
 from delivery.workload import Writer
 from support.postgres import sessions_ended
-from support.relaying import RelayProcess
+from support.relaying import RelayProcess, go_back
 from support.waiting import SECONDS, eventually
 
 LOST_SECONDS: Final = 3.0
@@ -94,15 +94,8 @@ class Stage:
         """Kill the relay and take its saves back, as if it had died before the first of them."""
         self.relay().kill()
         await sessions_ended(self.servers.database_url, "application_name LIKE 'outbox-relay %'")
-        names = (
-            "snapshot_from", "snapshot_to", "last_position", "emission", "stream_sequence",
-            "checkpoints",
-        )  # fmt: skip
-        fields = ", ".join(f"{name} = ${n + 1}" for n, name in enumerate(names))
         async with self.writer() as writer:
-            await writer.connection.execute(
-                f"UPDATE outbox.cursors SET {fields}", *[before[name] for name in names]
-            )
+            await go_back(writer.connection, before)
         await asyncio.sleep(2 * min(0.1, self.settings.duplicate_window_seconds))
 
     @staticmethod

@@ -32,6 +32,13 @@ from support.starter import Started, starter
 from support.waiting import SECONDS, eventually
 
 NAMESPACE, PIPELINE = "shop", "orders"
+POINT: Final = (
+    "snapshot_from", "snapshot_to", "last_position", "emission", "emission_gaps",
+    "stream_sequence", "stream_created", "checkpoints",
+)  # fmt: skip
+"""What a save of a cursor says of how far it is: to be taken back together or not at all."""
+FORGETFUL: Final[dict[str, Any]] = {"duplicate_window": 100_000_000}
+"""Of a stream that remembers ids for a tenth of a second only."""
 WITH_IDS: Final[dict[str, Any]] = {"duplicate_window": 180_000_000_000}
 """Of a stream all of whose messages have ids: its window is not the usual one."""
 
@@ -340,6 +347,18 @@ class Outbox:
         found: asyncpg.Record = await eventually(at_rest, f"a cursor with emission {emission}")
         return found
 
+    async def forget_saves(
+        self, relay: RelayProcess, before: asyncpg.Record | Mapping[str, Any]
+    ) -> None:
+        """Kill the relay and take its saves back, as if it had died before the first of them.
+
+        Args:
+            before: The cursor as it was then.
+        """
+        await self.killed(relay)
+        await go_back(self.connection, before)
+        await asyncio.sleep(0.15)  # longer than a forgetful stream remembers ids
+
     async def dead_letters(self) -> list[asyncpg.Record]:
         """Dead letters by position."""
         return await self.connection.fetch("SELECT * FROM outbox.dead_letters ORDER BY position")
@@ -442,6 +461,14 @@ class Outbox:
             ),
             "an idle relay",
         )
+
+
+async def go_back(
+    connection: asyncpg.Connection[Any], save: asyncpg.Record | Mapping[str, Any]
+) -> None:
+    """Have the cursor of a table with one shard say what it said after this save."""
+    fields = ", ".join(f"{name} = ${n}" for n, name in enumerate(POINT, 1))
+    await connection.execute(f"UPDATE outbox.cursors SET {fields}", *[save[name] for name in POINT])
 
 
 async def _count(client: Client, stream: str) -> int:

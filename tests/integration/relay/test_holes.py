@@ -5,11 +5,9 @@ The stream forgets ids at once, and saves are taken back, as in `test_recovery`.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -19,24 +17,10 @@ from outbox_operator.adapters.postgres.connection import connect
 from outbox_operator.adapters.postgres.replays import ReplayStore, Selection
 from outbox_operator.adapters.postgres.url import parse_url
 from support.nats import NatsServer, connected
-from support.relaying import Outbox, RelayProcess, an_outbox
+from support.relaying import FORGETFUL, Outbox, RelayProcess, an_outbox
 from support.waiting import SECONDS
 
 pytestmark = pytest.mark.integration
-
-FORGETFUL: Final[dict[str, Any]] = {"duplicate_window": 100_000_000}
-
-
-async def forget_saves(outbox: Outbox, relay: RelayProcess, before: Any) -> None:
-    """Kill the relay and take its saves back, as if it had died before the first of them."""
-    await outbox.killed(relay)
-    await outbox.connection.execute(
-        "UPDATE outbox.cursors SET snapshot_from = $1, snapshot_to = $2, last_position = $3, "
-        "emission = $4, stream_sequence = $5, checkpoints = $6",
-        before["snapshot_from"], before["snapshot_to"], before["last_position"],
-        before["emission"], before["stream_sequence"], before["checkpoints"],
-    )  # fmt: skip
-    await asyncio.sleep(0.15)  # longer than the stream remembers ids
 
 
 async def values(outbox: Outbox) -> list[tuple[str, int]]:
@@ -71,7 +55,7 @@ async def test_the_last_value_of_a_key_never_goes_back(last_values: Outbox) -> N
         await outbox.add("k", value=number)
         await outbox.add("other", value=number)
     await outbox.saved(13)
-    await forget_saves(outbox, relay, before)
+    await outbox.forget_saves(relay, before)
     await relay.start().active()
     await outbox.idle(relay)
     assert await values(outbox) == [("k", 6), ("other", 6)]
@@ -80,7 +64,7 @@ async def test_the_last_value_of_a_key_never_goes_back(last_values: Outbox) -> N
     await outbox.add("k", value=7)
     await outbox.published(2)
     await outbox.saved(14)
-    await forget_saves(outbox, relay, before)
+    await outbox.forget_saves(relay, before)
     await outbox.add("k", value=8)
     await relay.start().active()
     await outbox.saved(15)
@@ -103,7 +87,7 @@ async def test_what_became_visible_meanwhile_is_sent(last_values: Outbox) -> Non
         for number in range(2, 5):
             await outbox.add("k", value=number)
         await outbox.saved(5)
-        await forget_saves(outbox, relay, before)
+        await outbox.forget_saves(relay, before)
         await late.commit()
     await relay.start().active()
     await outbox.saved(7)
@@ -124,7 +108,7 @@ async def test_writers_without_a_lock_lose_nothing(last_values: Outbox) -> None:
         for number in range(2, 5):
             await outbox.add("k", value=number)
         await outbox.saved(4)
-        await forget_saves(outbox, relay, before)
+        await outbox.forget_saves(relay, before)
         await late.commit()
     await relay.start().active()
     await outbox.saved(8)
@@ -169,7 +153,7 @@ async def test_whoever_takes_messages_away(
         await outbox.saved(13)
         await drop(outbox)
         left = await values(outbox)
-        await forget_saves(outbox, relay, before)
+        await outbox.forget_saves(relay, before)
         async with connected(outbox.nats) as client:  # somebody else has the last word
             await client.jetstream().publish(f"{outbox.prefix}.k0", b"-1")
         await outbox.add("k9", value=13)
@@ -204,7 +188,7 @@ async def test_a_message_that_nobody_consumed_hides_no_later_ones(
                 numbers.append(int((message.headers or {})["Outbox-Emission"]))
                 if numbers[-1] > 1:
                     await message.ack_sync(timeout=SECONDS)
-        await forget_saves(outbox, relay, before)
+        await outbox.forget_saves(relay, before)
         await relay.start().active()
         # Sent again, since nothing shows them; said, and not under numbers that others had.
         again = [
@@ -241,7 +225,7 @@ async def test_keys_that_are_no_text_are_in_nobodys_way(
             "INSERT INTO outbox.events (position, event_type, partition_key, payload) "
             "VALUES (-9, 'x', convert_from('\\xff'::bytea, 'SQL_ASCII'), '9')"
         )
-        await forget_saves(outbox, relay, before)
+        await outbox.forget_saves(relay, before)
         await relay.start().active()
         await outbox.idle(relay)
         assert await values(outbox) == [("schl%C3%BCssel", 3)]
@@ -257,7 +241,7 @@ async def test_positions_below_one_are_known_again(
         before = await outbox.cursor()
         await outbox.add("k", value=1, position=-7)
         await outbox.saved(1)
-        await forget_saves(outbox, relay, before)
+        await outbox.forget_saves(relay, before)
         await relay.start().active()
         await outbox.idle(relay)
         assert await values(outbox) == [("k", 1)]
@@ -288,7 +272,7 @@ async def test_a_copy_of_a_replay_says_nothing_of_what_its_key_was_up_to(
             await outbox.published(3)
             await outbox.add("last")
             await outbox.published(4)
-            await forget_saves(outbox, relay, before)
+            await outbox.forget_saves(relay, before)
             async with connected(nats_server) as client:
                 await client.jetstream().delete_msg(outbox.prefix, 3)
             await transaction.commit()

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from nats.js.client import JetStreamContext
 
 from support.nats import NatsServer, connected
-from support.relaying import Outbox, an_outbox
+from support.relaying import FORGETFUL, Outbox, an_outbox, go_back
 from support.waiting import SECONDS
 
 pytestmark = pytest.mark.integration
@@ -28,10 +28,6 @@ END $$;
 CREATE TRIGGER keep_save AFTER UPDATE ON outbox.cursors FOR EACH ROW EXECUTE FUNCTION keep_save();
 """
 """Keep every state of the cursor, and when it came about."""
-POINT: Final = (
-    "snapshot_from", "snapshot_to", "last_position", "emission", "emission_gaps",
-    "stream_sequence", "stream_created", "checkpoints",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +74,6 @@ class Consumed:
                     await self.outbox.purge_stream()
         return taken
 
-    async def go_back(self, save: Any) -> None:
-        """Have the cursor say what it said after this save."""
-        fields = ", ".join(f"{name} = ${n}" for n, name in enumerate(POINT, 1))
-        await self.outbox.connection.execute(
-            f"UPDATE outbox.cursors SET {fields}", *[save[name] for name in POINT]
-        )
-
 
 def assert_chained(taken: Sequence[Taken]) -> None:
     """Every gap in the numbers is said to be meant."""
@@ -106,7 +95,7 @@ async def consumed(
         "retention": request.param,
         "discard": "new",
         "max_msgs": 1,
-        "duplicate_window": 100_000_000,
+        **FORGETFUL,
     }
     async with (
         an_outbox(database, nats_server, tmp_path, **config) as outbox,
@@ -139,7 +128,7 @@ async def test_a_relay_may_die_at_any_moment_beside_a_full_stream(consumed: Cons
     known = [[save for save in saves if save["saved_at"] < each.stored_at][-1] for each in taken]
     ahead = [each.number - save["emission"] for each, save in zip(taken, known, strict=True)]
     worst = ahead.index(max(ahead))
-    await consumed.go_back(known[worst])
+    await go_back(outbox.connection, known[worst])
     await asyncio.sleep(0.15)  # longer than the stream remembers ids
     await relay.start().active()
     [after] = await consumed.take(1)
@@ -154,9 +143,7 @@ async def test_the_first_event_was_consumed_before_the_first_save(consumed: Cons
     [before] = await outbox.connection.fetch("SELECT * FROM outbox.cursors")
     await outbox.add("k")
     [first] = await consumed.take(1)
-    await outbox.killed(relay)
-    await consumed.go_back(before)
-    await asyncio.sleep(0.15)  # longer than the stream remembers ids
+    await outbox.forget_saves(relay, before)
     await relay.start().active()
     [after] = await consumed.take(1)
     assert after.number > first.number

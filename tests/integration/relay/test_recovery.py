@@ -10,19 +10,17 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
 from outbox_operator.relay.recovery import EMISSION_GAP
 from support.nats import NatsServer, connected
 from support.outbox import migrate
-from support.relaying import WITH_IDS, Outbox, RelayProcess, an_outbox, check_delivery
+from support.relaying import FORGETFUL, WITH_IDS, Outbox, an_outbox, check_delivery
 from support.waiting import SECONDS, eventually
 
 pytestmark = pytest.mark.integration
-
-FORGETFUL: Final[dict[str, Any]] = {"duplicate_window": 100_000_000}
 
 
 @pytest.fixture(params=["fast", "window"])
@@ -41,18 +39,6 @@ def old_nats(request: pytest.FixtureRequest) -> Iterator[NatsServer]:
         yield server
 
 
-async def forget_saves(outbox: Outbox, relay: RelayProcess, before: Any) -> None:
-    """Kill the relay and take its saves back, as if it had died before the first of them."""
-    await outbox.killed(relay)
-    await outbox.connection.execute(
-        "UPDATE outbox.cursors SET snapshot_from = $1, snapshot_to = $2, last_position = $3, "
-        "emission = $4, stream_sequence = $5",
-        before["snapshot_from"], before["snapshot_to"], before["last_position"],
-        before["emission"], before["stream_sequence"],
-    )  # fmt: skip
-    await asyncio.sleep(0.15)  # longer than the stream remembers ids
-
-
 async def test_what_was_published_and_not_saved_is_skipped(forgetful: Outbox) -> None:
     outbox = forgetful
     relay = await outbox.relay().start().active()
@@ -60,7 +46,7 @@ async def test_what_was_published_and_not_saved_is_skipped(forgetful: Outbox) ->
     before = await outbox.saved(1)
     await outbox.fill(4000)
     await outbox.published(4001)
-    await forget_saves(outbox, relay, before)
+    await outbox.forget_saves(relay, before)
     await outbox.fill(500)
     relay.start()
     committed = await outbox.event_ids()
@@ -86,7 +72,7 @@ async def test_a_crash_in_the_middle_of_a_window_that_has_grown_since(forgetful:
             return await outbox.count() >= 1000
 
         await eventually(some, "a part of the window", relay=relay)
-        await forget_saves(outbox, relay, before)
+        await outbox.forget_saves(relay, before)
         # Smaller than every position published, and visible only now.
         await late.commit()
     committed = await outbox.event_ids()
@@ -106,7 +92,7 @@ async def test_a_save_from_before_schema_version_2_costs_no_duplicates(forgetful
     before = dict(await outbox.saved(1))
     await outbox.fill(900)
     await outbox.published(901)
-    await forget_saves(outbox, relay, {**before, "stream_sequence": None})
+    await outbox.forget_saves(relay, {**before, "stream_sequence": None})
     relay.start()
     await outbox.saved(901)
     check_delivery(await outbox.stored(), await outbox.event_ids())
@@ -124,7 +110,7 @@ async def test_a_tail_that_is_gone_leaves_it_to_de_duplication(
         await outbox.fill(50)
         await outbox.published(51)
         await outbox.purge_stream()
-        await forget_saves(outbox, relay, before)
+        await outbox.forget_saves(relay, before)
         relay.start()
         last = await outbox.add("a")
         if stream:  # ids are remembered although the messages are gone
@@ -164,7 +150,7 @@ async def test_streams_that_drop_what_was_consumed_rely_on_de_duplication(
         await outbox.fill(300)
         await outbox.saved(301)
         await handle(200)
-        await forget_saves(outbox, relay, before)
+        await outbox.forget_saves(relay, before)
         relay.start()
         await outbox.fill(20)
         await outbox.saved(321 + EMISSION_GAP)
@@ -337,7 +323,7 @@ async def test_older_servers_keep_the_promise_too(
         before = await outbox.saved(1)
         await outbox.fill(3000)
         await outbox.published(3001)
-        await forget_saves(outbox, relay, before)
+        await outbox.forget_saves(relay, before)
         relay.start()
         await outbox.fill(10)
         committed = await outbox.event_ids()
