@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
+from outbox_operator.api.admission import refusals
+from outbox_operator.api.crdgen import all_crds
 from outbox_operator.api.resource import parse_consumer, parse_pipeline, parse_stream, parse_task
+from outbox_operator.errors import SpecError
 from support.kube import ROOT, Kubectl
+from support.rules import rules_in
 from support.stream_options import CONSUMER, STREAM, Option, filled
 
 NATS = {"url": "nats://nats.nats:4222"}
@@ -24,6 +28,13 @@ KINDS = {
     "consumer": "EventConsumer",
     "task": "OutboxTask",
 }
+PARSERS: dict[str, Any] = {
+    "pipeline": parse_pipeline,
+    "stream": parse_stream,
+    "consumer": parse_consumer,
+    "task": parse_task,
+}
+SENTENCES = {rule["message"] for crd in all_crds() for rule in rules_in(crd)}
 SPECS: dict[str, dict[str, Any]] = {
     "pipeline": {
         "database": {"connectionSecretRef": {"name": "orders-db"}},
@@ -55,6 +66,18 @@ def resource(kind: str, namespace: str, changes: dict[str, Any] | None = None) -
         "metadata": {"name": "orders", "namespace": namespace},
         "spec": spec,
     }
+
+
+def without_a_server(
+    kind: str, document: dict[str, Any], *, before: dict[str, Any] | None = None
+) -> str:
+    """What is said of it where no API server is; empty: it is taken."""
+    try:
+        spec = PARSERS[kind](document).spec
+    except SpecError as error:
+        return error.message
+    was = None if before is None else PARSERS[kind](before).spec
+    return "; ".join(refusals(spec, was))
 
 
 def test_crds_are_established_and_structural(kubectl: Kubectl) -> None:
@@ -319,9 +342,14 @@ def test_server_defaults_equal_model_defaults(
 def test_bad_objects_are_refused(
     kubectl: Kubectl, kind: str, changes: dict[str, Any], message: str
 ) -> None:
-    answer = kubectl.apply(resource(kind, "default", changes), dry_run=True)
+    document = resource(kind, "default", changes)
+    answer = kubectl.apply(document, dry_run=True)
     assert answer.code != 0
     assert message in answer.err
+    said = without_a_server(kind, document)
+    assert said
+    # Of types, patterns and bounds pydantic has words of its own.
+    assert message in said or not any(message in one for one in SENTENCES)
 
 
 @pytest.mark.parametrize(
@@ -338,8 +366,10 @@ def test_what_is_accepted(kubectl: Kubectl, path: str, value: dict[str, Any]) ->
     changes = {path: value}
     if path.startswith("consumers"):
         changes["consumers.0.inbox.connectionSecretRef"] = value
-    answer = kubectl.apply(resource("pipeline", "default", changes), dry_run=True)
+    document = resource("pipeline", "default", changes)
+    answer = kubectl.apply(document, dry_run=True)
     assert answer.code == 0, answer.err
+    assert without_a_server("pipeline", document) == ""
 
 
 @pytest.mark.parametrize(
@@ -354,9 +384,11 @@ def test_options_that_a_pipeline_cannot_have_are_refused(
     kubectl: Kubectl, path: str, option: Option
 ) -> None:
     changes = {f"{path}{name}": filled(value, "orders") for name, value in option.fields.items()}
-    answer = kubectl.apply(resource("pipeline", "default", changes), dry_run=True)
+    document = resource("pipeline", "default", changes)
+    answer = kubectl.apply(document, dry_run=True)
     assert answer.code != 0
     assert option.refused in answer.err
+    assert option.refused in without_a_server("pipeline", document)
 
 
 @pytest.mark.parametrize(
@@ -413,16 +445,22 @@ def test_changes_that_cannot_be_carried_out_are_refused(
     after: dict[str, Any],
     message: str,
 ) -> None:
-    assert kubectl.apply(resource(kind, namespace, before)).code == 0
-    answer = kubectl.apply(resource(kind, namespace, after))
+    first, second = resource(kind, namespace, before), resource(kind, namespace, after)
+    assert kubectl.apply(first).code == 0
+    answer = kubectl.apply(second)
     assert answer.code != 0
     assert message in answer.err
+    assert without_a_server(kind, first) == ""
+    assert message in without_a_server(kind, second, before=first)
 
 
 def test_harmless_changes_pass(kubectl: Kubectl, namespace: str) -> None:
-    assert kubectl.apply(resource("pipeline", namespace)).code == 0
+    first = resource("pipeline", namespace)
+    assert kubectl.apply(first).code == 0
     changes = {"stream.maxAge": "30d", "consumers.0.replicas": 3, "relay.state": "Stopped"}
-    assert kubectl.apply(resource("pipeline", namespace, changes)).code == 0
+    second = resource("pipeline", namespace, changes)
+    assert kubectl.apply(second).code == 0
+    assert without_a_server("pipeline", second, before=first) == ""
 
 
 def test_of_a_task_only_when_it_works_and_goes_can_be_changed(

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from types import ModuleType
 
+from outbox_operator.dev import applied
 from outbox_operator.dev.manifest import Resources
 from outbox_operator.dev.options import Options
 from outbox_operator.dev.servers import alone, servers
@@ -44,9 +45,11 @@ async def run(
         options.folder, options.database_url, options.nats_url, _rest,
         say=say, redis=resources.needs_redis, redis_url=options.redis_url,
     )  # fmt: skip
-    async with alone(options.folder), started as (where, rest):
-        running = rest.Running(options, where, stop, say, show)
-        await running.run(resources, began)
+    async with alone(options.folder):
+        applied.check_change(options.folder, resources)
+        async with started as (where, rest):
+            running = rest.Running(options, where, stop, say, show)
+            await running.run(resources, began)
 
 
 def _endpoints(resources: Resources, options: Options) -> None:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import difflib
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from pydantic import BaseModel
+
 from outbox_operator.api import meta
+from outbox_operator.api.admission import refusals
 from outbox_operator.api.resource import (
     Consumer,
     Pipeline,
@@ -31,7 +34,13 @@ from outbox_operator.plan.kubernetes.children import (
 )
 
 _UID_SPACE: Final = uuid.UUID("6f7c1f1e-5a7b-4f0e-9a53-6d0f0c1f2a11")
-_OURS: Final = (meta.PIPELINE, meta.STREAM, meta.CONSUMER)
+AnyResource = Pipeline | Stream | Consumer
+_PARSERS: Final[Mapping[str, Callable[..., AnyResource]]] = {
+    meta.PIPELINE: parse_pipeline,
+    meta.STREAM: parse_stream,
+    meta.CONSUMER: parse_consumer,
+}
+_OURS: Final = tuple(_PARSERS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +148,9 @@ def read(documents: Iterable[object], where: str) -> Resources:
     pipelines = [parse_pipeline(body) for body in found[meta.PIPELINE]]
     streams = [parse_stream(body) for body in found[meta.STREAM]]
     consumers = [parse_consumer(body) for body in found[meta.CONSUMER]]
+    declared: list[AnyResource] = [*pipelines, *streams, *consumers]
+    for resource in declared:
+        _admit(resource)
     if not (pipelines or streams or consumers):
         raise SpecError(f"{where}: holds no {', '.join(_OURS)} of {meta.API_VERSION}")
     for pipeline in pipelines:
@@ -162,6 +174,36 @@ def read(documents: Iterable[object], where: str) -> Resources:
     for pipeline in pipelines:
         resources.stream_of(pipeline)
     return resources
+
+
+def check_change(now: Resources, before: Iterable[object]) -> None:
+    """Refuse what an API server would refuse of resources that it holds.
+
+    Args:
+        before: The documents of what ran before; of those that cannot be read nothing is known.
+
+    Raises:
+        SpecError: Names each field that may not change so.
+    """
+    was = {one.meta.key: one for one in map(_parsed, before) if one is not None}
+    for body in now.documents:
+        one = _parsed(body)
+        if one is not None and one.meta.key in was:
+            _admit(one, was[one.meta.key].spec)
+
+
+def _parsed(body: object) -> AnyResource | None:
+    if not isinstance(body, Mapping) or body.get("kind") not in _PARSERS:
+        return None
+    try:
+        return _PARSERS[body["kind"]](body, stored=True)
+    except SpecError:
+        return None  # what an other version took
+
+
+def _admit(resource: AnyResource, before: BaseModel | None = None) -> None:
+    if found := refusals(resource.spec, before):
+        raise SpecError(f"{resource.meta.kind} {resource.meta.name}: {'; '.join(found)}")
 
 
 def _check_schemas(consumers: Iterable[Consumer]) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-RESOURCES_FILE: Final = "resources.json"
 RUN_FOLDER: Final = "run"
 
 

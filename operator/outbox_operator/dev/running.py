@@ -6,14 +6,13 @@ Called by `dev.app`, which imports this while the servers start.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-from outbox_operator.dev import setup, yaml_file
+from outbox_operator.dev import applied, setup, yaml_file
 from outbox_operator.dev.live import Live
 from outbox_operator.dev.manifest import Resources
-from outbox_operator.dev.options import RESOURCES_FILE, RUN_FOLDER, Options
+from outbox_operator.dev.options import RUN_FOLDER, Options
 from outbox_operator.dev.processes import Job, Processes, Replaced, jobs
 from outbox_operator.dev.servers import Servers
 from outbox_operator.errors import OutboxError
@@ -102,14 +101,14 @@ class Running:
             nats_url=self._where.nats_url,
             redis_url=self._where.redis_url,
         )
-        documents = json.dumps(resources.documents, default=str)
-        (self._options.folder / RESOURCES_FILE).write_text(documents)
+        applied.keep(self._options.folder, resources)
 
     async def _apply(self, processes: Processes, live: Live) -> None:
         """Have run what the manifests declare now; say what that is, or why it cannot be."""
         files = ", ".join(map(str, self._options.manifests))
         try:
             resources = yaml_file.resources(self._options.manifests)
+            applied.check_change(self._options.folder, resources)
             work = self._jobs(resources)
         except OutboxError as error:
             self._say(f"changed: not applied, what runs stays as it is: {error.message}")

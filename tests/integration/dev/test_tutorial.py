@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -88,7 +89,8 @@ def the_manifest_is_followed(dev: Dev) -> None:
     path.write_text(before.replace("maxDeliver", "maxDelivery"))
     dev.says(r"changed: not applied, what runs stays as it is: .*did you mean \S+maxDeliver")
     path.write_text(before.replace("name: ORDERS", "name: ORDERS\n    storage: Memory"))
-    dev.says(r"changed: \S+pipeline\.yaml; what runs stays as it is: .*storage.*remove \S+, start")
+    fixed = r"OutboxPipeline orders: spec\.stream: storage is fixed at creation; .*remove \S+, "
+    dev.says(rf"changed: not applied, what runs stays as it is: {fixed}start again")
     path.write_text(before.replace("name: orders\n", "name: sales\n", 1))
     dev.says(
         r"changed: \S+pipeline\.yaml; what runs stays as it is: stream ORDERS carries the mark"
@@ -103,3 +105,9 @@ def the_manifest_is_followed(dev: Dev) -> None:
     dev.says(r"yaml; ended, and its tables and streams stay: consumer-orders-audit\n")
     path.write_text(f"{before}\n# as it was\n".replace("maxDeliver: 3", "maxDeliver: 4"))
     dev.says(r"yaml; tables, streams and durable consumers are as it says\n")
+    # What is there counts for the next run, too.
+    assert dev.end() == 0
+    path.write_text(before.replace("name: ORDERS", "name: ORDERS\n    storage: Memory"))
+    dev.start(manifest=path)
+    assert dev.end(signal.SIGCONT) == 2
+    assert re.search(rf"outbox dev: {fixed}", dev.output), dev.output

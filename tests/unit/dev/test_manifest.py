@@ -104,6 +104,37 @@ def test_what_cannot_run_is_refused(documents: list[object], said: str) -> None:
         read(*documents)
 
 
+def test_what_a_cluster_refuses_is_refused_in_its_words() -> None:
+    consumer = {"name": "billing", "handler": {"python": {"image": "i", "module": "m:f"}}}
+    with pytest.raises(SpecError) as caught:
+        read(pipeline(consumers=[{**consumer, "headersOnly": True}, {"name": "audit"}]))
+    assert str(caught.value) == (
+        "OutboxPipeline orders: spec.consumers[billing]: headersOnly leaves the payload out of "
+        "dead letters too, for good: use it with programs that read by themselves "
+        "(handler.container, or no handler)"
+    )
+
+
+def test_a_change_that_a_cluster_refuses_is_refused_in_its_words() -> None:
+    def with_lanes(number: int) -> Resources:
+        handler = {"http": {"url": "http://billing/events"}}
+        stream = {"name": "ORDERS", "subject": "orders.{shard}.{event_type}"}
+        billing = {"name": "billing", "ordering": "PerKey", "lanes": number, "handler": handler}
+        return read(pipeline(outbox={"shards": 4}, stream=stream, consumers=[billing]))
+
+    before = with_lanes(1)
+    manifest.check_change(before, before.documents)
+    with pytest.raises(SpecError) as caught:
+        manifest.check_change(with_lanes(2), before.documents)
+    assert str(caught.value) == (
+        "OutboxPipeline orders: spec.consumers[billing]: lanes is fixed at creation"
+    )
+    # What nobody can read any more says nothing; nor does what another one was.
+    others = [{**body, "metadata": {**body["metadata"], "name": "o"}} for body in before.documents]
+    unknown = {**before.documents[0], "spec": {"database": 7}}
+    manifest.check_change(with_lanes(2), [*others, unknown, {"kind": "EventMill"}, None])
+
+
 def test_a_handler_is_found_by_either_name() -> None:
     resources = read(pipeline())
     assert resources.consumer_with_http_handler("billing") == "orders-billing"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import json
 import os
 import sys
 import time
@@ -20,9 +19,9 @@ from outbox_operator.api import meta
 from outbox_operator.cli.laptop import logs, looking, objects
 from outbox_operator.cli.laptop.looking import Servers
 from outbox_operator.cli.laptop.statuses import Status
-from outbox_operator.dev import locks, manifest
+from outbox_operator.dev import applied, locks, manifest
 from outbox_operator.dev.manifest import Resources
-from outbox_operator.dev.options import RESOURCES_FILE, RUN_FOLDER
+from outbox_operator.dev.options import RUN_FOLDER
 from outbox_operator.dev.servers import (
     DATABASE_URL_FILE,
     LOCK_FILE,
@@ -62,9 +61,9 @@ class Laptop:
         Raises:
             SpecError: `outbox dev` has never run with that folder.
         """
-        path = folder / RESOURCES_FILE
+        path = folder / applied.RESOURCES_FILE
         try:
-            documents = json.loads(path.read_text("utf-8"))
+            documents = applied.documents(folder)
         except OSError as error:
             if locks.is_taken(folder / LOCK_FILE):
                 raise SpecError(f"{_away(folder)}: again when it shows its table") from error
