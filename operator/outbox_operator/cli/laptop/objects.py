@@ -24,19 +24,30 @@ _WHERE: Final = (
 
 
 def bodies(resources: Resources) -> Iterator[Body]:
-    """Pipelines, streams and consumers.
+    """Pipelines, streams and consumers, as they are here.
 
-    There is one login, which owns everything.
+    There is one login, which owns everything; a relay or a handler is one process, whatever it is
+    in a cluster; and what reads in a container there is nobody's here.
     """
     for pipeline in resources.pipelines:
         body = _body(pipeline)
         for field in ("migrationSecretRef", "migrationTls"):
             body["spec"]["database"].pop(field, None)
+        body["spec"]["relay"] = _one_process(body["spec"]["relay"])
         yield body
     for stream in resources.streams:
         yield _body(stream)
     for consumer in resources.consumers:
-        yield _body(consumer)
+        body = _body(consumer)
+        body["spec"] = _one_process(body["spec"])
+        if not settles_itself(consumer.spec):
+            body["spec"].pop("handler", None)
+        yield body
+
+
+def _one_process(spec: Body) -> Body:
+    kept = {name: value for name, value in spec.items() if name != "autoscaling"}
+    return {**kept, "state": "Running", "replicas": 1}
 
 
 def with_logins(body: Body, nats_url: str, redis_url: str | None = None) -> Body:

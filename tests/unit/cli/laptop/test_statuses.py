@@ -15,13 +15,14 @@ from outbox_operator.api.resource import parse_meta, parse_status
 from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus
 from outbox_operator.api.v1alpha1.stream import EventStreamStatus
-from outbox_operator.cli.cluster import derived
+from outbox_operator.cli.cluster import derived, status_text
 from outbox_operator.cli.cluster.facts import PipelineFacts
 from outbox_operator.cli.cluster.seen import Everything, Seen
 from outbox_operator.cli.laptop import objects, statuses
 from outbox_operator.cli.laptop.statuses import DurableNumbers, StreamNumbers
 from outbox_operator.dev import manifest
 from outbox_operator.dev.ends import Ends
+from outbox_operator.dev.manifest import Resources
 from outbox_operator.dev.runs import Run
 from outbox_operator.errors import NatsError, OutboxError, PostgresError
 from outbox_operator.plan.postgres.state import OutboxNumbers
@@ -50,10 +51,11 @@ def facts(
     durable: DurableNumbers | OutboxError = NO_DURABLE,
     *,
     run: Run = RUNS,
+    resources: Resources = RESOURCES,
 ) -> PipelineFacts:
     """What `outbox dev status` makes of it."""
-    pipeline, consumer = RESOURCES.pipelines[0], RESOURCES.consumers[0]
-    own = RESOURCES.stream_of(pipeline)
+    pipeline, consumer = resources.pipelines[0], resources.consumers[0]
+    own = resources.stream_of(pipeline)
     said: dict[str, Any] = {
         "OutboxPipeline": statuses.of_pipeline(pipeline, own, rows, stream, run, NOW),
         "EventStream": statuses.of_stream(own, stream, NOW),
@@ -64,7 +66,7 @@ def facts(
         "EventConsumer": EventConsumerStatus,
     }  # fmt: skip
     seen: dict[str, list[Any]] = {kind: [] for kind in kinds}
-    for body in objects.bodies(RESOURCES):
+    for body in objects.bodies(resources):
         kind = body["kind"]
         body["status"] = json.loads(json.dumps(said[kind]))
         status = parse_status(body, kinds[kind])
@@ -83,6 +85,38 @@ def test_what_is_known() -> None:
     assert (found.rows.waiting, found.rows.dead_letters) == (3, 1)
     assert (found.relay.wanted, found.relay.ready, found.relay.published_total) == (1, 1, 40)
     assert found.consumers[0].ready_pods == 1
+
+
+def of_smallest(relay: dict[str, Any], consumer: dict[str, Any]) -> Resources:
+    """The example with other fields of its relay and its consumer."""
+    document = yaml.safe_load((ROOT / "examples/smallest/pipeline.yaml").read_text())
+    document["spec"]["relay"] = relay
+    document["spec"]["consumers"][0].update(consumer)
+    return manifest.read([document], "it")
+
+
+@pytest.mark.parametrize(
+    ("relay", "consumer"),
+    [
+        ({"replicas": 3}, {"replicas": 3}),
+        ({"replicas": 0}, {"replicas": 0}),
+        ({"state": "Stopped"}, {"state": "Stopped"}),
+        ({"autoscaling": {"minReplicas": 2}}, {"autoscaling": {"minReplicas": 2}}),
+    ],
+)
+def test_it_is_one_process_whatever_it_is_in_a_cluster(
+    relay: dict[str, Any], consumer: dict[str, Any]
+) -> None:
+    found = facts(resources=of_smallest(relay, consumer))
+    assert (found.relay.wanted, found.relay.ready) == (1, 1)
+    [one] = found.consumers
+    assert (one.state, one.wanted, one.ready_pods) == ("Running", 1, 1)
+
+
+def test_what_reads_in_a_container_in_a_cluster_is_nobodys_pod_here() -> None:
+    [one] = facts(resources=of_smallest({}, {"handler": {"container": {"image": "i"}}})).consumers
+    assert (one.wanted, one.ready_pods) == (None, None)
+    assert status_text.pods(one.ready_pods, one.wanted) == "-"
 
 
 @pytest.mark.parametrize(
