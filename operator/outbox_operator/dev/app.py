@@ -18,6 +18,7 @@ from outbox_operator.dev import applied
 from outbox_operator.dev.manifest import Resources
 from outbox_operator.dev.options import Options
 from outbox_operator.dev.servers import alone, servers
+from outbox_operator.dev.table import Shown
 
 
 async def run(
@@ -25,13 +26,13 @@ async def run(
     options: Options,
     *,
     say: Callable[[str], None],
-    show: Callable[[list[str]], None],
+    show: Callable[[Shown], None],
 ) -> None:
     """Run everything until SIGINT or SIGTERM.
 
     Args:
         say: Takes one line for a person.
-        show: Takes the table anew each second.
+        show: Takes what is on the screen anew each second.
 
     Raises:
         OutboxError: Something could not be started; everything has been stopped again.

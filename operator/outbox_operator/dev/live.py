@@ -27,6 +27,7 @@ from outbox_operator.dev.table import (
     Restarted,
     Runs,
     Sample,
+    Shown,
     render,
 )
 from outbox_operator.errors import OutboxError
@@ -54,7 +55,7 @@ class Live:
         where: The servers.
         stop: Set when all this is to end.
         say: Takes one line for a person.
-        show: Takes the table anew each second.
+        show: Takes what is on the screen anew each second.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Live:
         where: Servers,
         stop: asyncio.Event,
         say: Callable[[str], None],
-        show: Callable[[list[str]], None],
+        show: Callable[[Shown], None],
     ) -> None:
         self.resources = resources
         self._processes = processes

@@ -15,6 +15,7 @@ from outbox_operator.dev.manifest import Resources
 from outbox_operator.dev.options import RUN_FOLDER, Options
 from outbox_operator.dev.processes import Job, Processes, Replaced, jobs
 from outbox_operator.dev.servers import Servers
+from outbox_operator.dev.table import Shown
 from outbox_operator.errors import OutboxError
 
 
@@ -26,7 +27,7 @@ class Running:
         where: The servers.
         stop: Set when all this is to end.
         say: Takes one line for a person.
-        show: Takes the table anew each second.
+        show: Takes what is on the screen anew each second.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class Running:
         where: Servers,
         stop: asyncio.Event,
         say: Callable[[str], None],
-        show: Callable[[list[str]], None],
+        show: Callable[[Shown], None],
     ) -> None:
         self._options = options
         self._where = where

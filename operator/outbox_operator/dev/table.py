@@ -12,6 +12,24 @@ Runs = Literal["here", "ended", "elsewhere"]
 _RUNS: Final[Mapping[Runs, str]] = {
     "here": "", "ended": "ended, is started again", "elsewhere": "not run here",
 }  # fmt: skip
+_PIPELINE: Final = (
+    "PIPELINE", "BACKLOG", "OLDEST", "PUBLISHED", "PER S", "IN STREAM", "DEAD", "",
+)  # fmt: skip
+_CONSUMER: Final = (
+    "CONSUMER", "PENDING", "IN WORK", "REDELIVERED", "HANDLED", "PER S", "DEAD", "",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under a head; the first column is a name, the last a remark, and numbers are between."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+Shown = Sequence[Table | str]
+"""What is on the screen: tables, and lines for a person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +102,8 @@ class Sample:
     consumers: tuple[ConsumerNumbers, ...]
 
 
-def render(now: Sample, before: Sample | None, restarts: Sequence[Restarted] = ()) -> list[str]:
-    """The table as lines.
+def render(now: Sample, before: Sample | None, restarts: Sequence[Restarted] = ()) -> Shown:
+    """What is shown of a moment.
 
     Args:
         before: An earlier sample, for rates.
@@ -94,13 +112,12 @@ def render(now: Sample, before: Sample | None, restarts: Sequence[Restarted] = (
     elapsed = now.seconds - before.seconds if before is not None else 0.0
     earlier = {p.name: p.published for p in before.pipelines} if before else {}
     handled = {c.name: c.handled for c in before.consumers} if before else {}
-    head = ["PIPELINE", "BACKLOG", "OLDEST", "PUBLISHED", "PER S", "IN STREAM", "DEAD", ""]
-    lines = _aligned([head, *(_pipeline(one, earlier, elapsed) for one in now.pipelines)])
-    if now.consumers:
-        head = ["CONSUMER", "PENDING", "IN WORK", "REDELIVERED", "HANDLED", "PER S", "DEAD", ""]
-        rows = (_consumer(one, handled, elapsed) for one in now.consumers)
-        lines += ["", *_aligned([head, *rows])]
-    return lines + [_restarted(one) for one in restarts]
+    pipelines = tuple(_pipeline(one, earlier, elapsed) for one in now.pipelines)
+    consumers = tuple(_consumer(one, handled, elapsed) for one in now.consumers)
+    shown: list[Table | str] = [Table(_PIPELINE, pipelines)]
+    if consumers:
+        shown += ["", Table(_CONSUMER, consumers)]
+    return shown + [_restarted(one) for one in restarts]
 
 
 def _restarted(one: Restarted) -> str:
@@ -111,8 +128,8 @@ def _restarted(one: Restarted) -> str:
     return f"{one.name} ended {ended} ({one.how}) and {now}{why}"
 
 
-def _pipeline(one: PipelineNumbers, earlier: Mapping[str, int], elapsed: float) -> list[str]:
-    return [
+def _pipeline(one: PipelineNumbers, earlier: Mapping[str, int], elapsed: float) -> tuple[str, ...]:
+    return (
         one.name,
         f"{one.backlog}{'+' if one.backlog_is_estimate else ''}",
         f"{one.oldest_seconds:.1f} s" if one.backlog else "-",
@@ -121,11 +138,13 @@ def _pipeline(one: PipelineNumbers, earlier: Mapping[str, int], elapsed: float) 
         str(one.stored),
         str(one.dead_letters),
         f"relay {_RUNS[one.runs]}" if _RUNS[one.runs] else "",
-    ]
+    )
 
 
-def _consumer(one: ConsumerNumbers, handled: Mapping[str, int | None], elapsed: float) -> list[str]:
-    return [
+def _consumer(
+    one: ConsumerNumbers, handled: Mapping[str, int | None], elapsed: float
+) -> tuple[str, ...]:
+    return (
         one.name,
         str(one.pending),
         str(one.ack_pending),
@@ -134,21 +153,10 @@ def _consumer(one: ConsumerNumbers, handled: Mapping[str, int | None], elapsed: 
         _rate(one.handled, handled.get(one.name), elapsed),
         str(one.dead_letters),
         _RUNS[one.runs],
-    ]
+    )
 
 
 def _rate(now: int | None, before: int | None, elapsed: float) -> str:
     if now is None or before is None or elapsed <= 0:
         return "-"
     return f"{max(0.0, (now - before) / elapsed):.0f}"
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

@@ -102,9 +102,9 @@ def _of(one: ConsumerFacts, namespace: str, pipeline: str) -> Hop:
 def text(found: Iterable[Hop], screen: Screen) -> list[str]:
     """A line for each hop, every column one word: numbers without units, `?` for not known."""
     columns = [
-        Column("NAMESPACE", shrinks=True),
-        Column("PIPELINE", shrinks=True),
-        Column("HOP", shrinks=True),
+        Column("NAMESPACE", wraps=True),
+        Column("PIPELINE", wraps=True),
+        Column("HOP", wraps=True),
         Column("WAITING", right=True),
         Column("IN-FLIGHT", right=True),
         Column("OLDEST-S", right=True),

@@ -21,9 +21,9 @@ def counts(all_: Sequence[Place], screen: Screen, *, namespaces: bool) -> Iterat
         yield "there are no dead letters" if all_ else "nothing is there that could have any"
         return
     columns = [
-        *([Column("NAMESPACE", shrinks=True)] if namespaces else []),
-        Column("PIPELINE", shrinks=True),
-        Column("OF", shrinks=True),
+        *([Column("NAMESPACE", wraps=True)] if namespaces else []),
+        Column("PIPELINE", wraps=True),
+        Column("OF", wraps=True),
         Column("DEAD", right=True),
         Column("READ-AT", goes=1),
     ]
@@ -46,11 +46,11 @@ def counts(all_: Sequence[Place], screen: Screen, *, namespaces: bool) -> Iterat
 def listed(all_: Sequence[Read], now: datetime, screen: Screen) -> Iterator[str]:
     """A line for each letter."""
     columns = [
-        Column("OF", shrinks=True),
+        Column("OF", wraps=True),
         Column("ID"),
-        Column("TYPE", shrinks=True),
-        Column("KEY", shrinks=True),
-        Column("REASON", shrinks=True),
+        Column("TYPE", wraps=True),
+        Column("KEY", wraps=True),
+        Column("REASON", wraps=True),
         Column("DIED", goes=1),
     ]
     rows = [

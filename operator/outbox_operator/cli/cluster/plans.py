@@ -228,12 +228,12 @@ def command(one: Plans, verb: str, plan: str, more: str = "") -> str:
 
 
 _COLUMNS: Final = (
-    Column("WHEN", goes=3),
+    Column("WHEN", wraps=True),
     Column("PLAN"),
     Column("DECISION"),
-    Column("STATE", goes=2),
-    Column("BY", shrinks=True),
-    Column("THROUGH", shrinks=True, goes=1),
+    Column("STATE"),
+    Column("BY", wraps=True),
+    Column("THROUGH", wraps=True),
 )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -12,6 +13,9 @@ Tone = Literal["plain", "good", "bad", "warn", "dim"]
 _COLOURS: Final[Mapping[Tone, str]] = {"good": "32", "bad": "31", "warn": "33", "dim": "2"}
 _LEAST_WIDTH: Final = 40
 _LEAST_CELL: Final = 8
+_MOST_LINES: Final = 8
+"""Of a cell: a name of Kubernetes has room in them, whatever the width."""
+_WORD_ENDS: Final = re.compile(r"(?<=[ ./:_-])|(?<=[a-z0-9])(?=[A-Z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,10 @@ class Screen:
     def table(
         self, columns: Sequence[Column], rows: Sequence[Sequence[str | Cell]], indent: str = ""
     ) -> list[str]:
-        """Rows under a head; columns that may shrink are cut, and then those that may go do."""
+        """Rows under a head; where they are too wide, columns go, and then the rest is wrapped.
+
+        No name and no reason is cut: a column is there with what is in it, or is not there.
+        """
         table = [[Cell(column.head, "dim") for column in columns]]
         table += [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
         kept = list(range(len(columns)))
@@ -95,18 +102,17 @@ class Screen:
         if self.width is not None:
             room = self.width - len(indent)
             for i in sorted(kept, key=lambda i: columns[i].goes):
-                if columns[i].goes and _taken(widths, kept, columns) > room:
+                if columns[i].goes and _taken(widths, kept) > room:
                     kept.remove(i)
-            surplus = _taken(widths, kept, columns, shrunk=False) - room
-            for _ in range(surplus):
+            for _ in range(_taken(widths, kept) - room):
                 widest = max(
-                    (i for i in kept if columns[i].shrinks and widths[i] > _LEAST_CELL),
+                    (i for i in kept if columns[i].wraps and widths[i] > _LEAST_CELL),
                     key=widths.__getitem__,
                     default=None,
                 )
                 if widest is not None:
                     widths[widest] -= 1
-        return [self._row(row, widths, kept, columns, indent) for row in table]
+        return [line for row in table for line in self._row(row, widths, kept, columns, indent)]
 
     def _row(
         self,
@@ -115,18 +121,19 @@ class Screen:
         kept: Sequence[int],
         columns: Sequence[Column],
         indent: str,
-    ) -> str:
-        cells = []
-        for i in kept:
-            text, width = row[i].shown, widths[i]
-            text = text if len(text) <= width else f"{text[: width - 1]}…"
-            padding = " " * (width - len(text))
-            shown = self.paint(text, row[i].tone)
-            last = i == kept[-1] and not columns[i].right
-            cells.append(
-                padding + shown if columns[i].right else shown if last else shown + padding
-            )
-        return f"{indent}{'  '.join(cells)}".rstrip()
+    ) -> Iterator[str]:
+        parts = {i: _parts(row[i].shown, widths[i]) for i in kept}
+        for n in range(max(map(len, parts.values()), default=0)):
+            cells = []
+            for i in kept:
+                text = parts[i][n] if n < len(parts[i]) else ""
+                padding = " " * (widths[i] - len(text))
+                shown = self.paint(text, row[i].tone)
+                last = i == kept[-1] and not columns[i].right
+                cells.append(
+                    padding + shown if columns[i].right else shown if last else shown + padding
+                )
+            yield f"{indent}{'  '.join(cells)}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +143,14 @@ class Column:
     Attributes:
         head: Its name, in capitals.
         right: Whether it holds numbers.
-        shrinks: Whether its cells may be cut.
-        goes: When there is no room, columns with a number go, the least first; 0: never.
+        wraps: Whether its cells may take several lines.
+        goes: When there is no room, columns with a number go, the least first; 0: never. Names and
+            reasons stay: nobody can act without them.
     """
 
     head: str
     right: bool = False
-    shrinks: bool = False
+    wraps: bool = False
     goes: int = 0
 
 
@@ -165,11 +173,24 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in flat)
 
 
-def _taken(
-    widths: Sequence[int], kept: Sequence[int], columns: Sequence[Column], *, shrunk: bool = True
-) -> int:
-    """Columns of the screen that a table takes; `shrunk`: at the least."""
-    each = [
-        min(widths[i], _LEAST_CELL) if shrunk and columns[i].shrinks else widths[i] for i in kept
-    ]
-    return sum(each) + 2 * (len(each) - 1)
+def _taken(widths: Sequence[int], kept: Sequence[int]) -> int:
+    """Columns of the screen that a table takes."""
+    return sum(widths[i] for i in kept) + 2 * (len(kept) - 1)
+
+
+def _parts(text: str, width: int) -> list[str]:
+    """A text as lines; it is parted where it has words, if it can be."""
+    lines = [""]
+    for word in _WORD_ENDS.split(text):
+        rest = word
+        if len(lines[-1]) + len(rest.rstrip()) > width and lines[-1]:
+            lines.append("")
+        while len(rest.rstrip()) > width:
+            lines[-1], rest = rest[:width], rest[width:]
+            lines.append("")
+        lines[-1] += rest
+    if len(lines) > _MOST_LINES:
+        lines = [text[at : at + width] for at in range(0, len(text), width)]
+    if len(lines) > _MOST_LINES:
+        lines[_MOST_LINES - 1 :] = [f"{lines[_MOST_LINES - 1][:-1]}…"]
+    return [line.rstrip() for line in lines]

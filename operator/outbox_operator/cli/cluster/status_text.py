@@ -22,6 +22,7 @@ from outbox_operator.plan.amounts import size, span
 from outbox_operator.wire.times import format_time
 
 _INDENT: Final = " " * 11
+_CONSUMERS: Final = "consumers"
 MOST_EVENTS: Final = 5
 _LONGEST_MESSAGE: Final = 600
 _LONGEST_EVENT: Final = 240
@@ -72,10 +73,10 @@ def many(
 ) -> Iterator[str]:
     """A line for each pipeline, and what is not well."""
     columns = [
-        *([Column("NAMESPACE", shrinks=True)] if namespaces else []),
-        Column("NAME", shrinks=True),
+        *([Column("NAMESPACE", wraps=True)] if namespaces else []),
+        Column("NAME", wraps=True),
         Column("READY"),
-        Column("REASON", shrinks=True, goes=3),
+        Column("REASON", wraps=True),
         Column("ROWS", right=True),
         Column("OLDEST", right=True, goes=2),
         Column("PER S", right=True, goes=1),
@@ -103,8 +104,8 @@ def alone(
 ) -> Iterator[str]:
     """A line for each stream without a pipeline, and what is not well."""
     columns = [
-        *([Column("NAMESPACE", shrinks=True)] if namespaces else []),
-        Column("STREAM", shrinks=True),
+        *([Column("NAMESPACE", wraps=True)] if namespaces else []),
+        Column("STREAM", wraps=True),
         Column("READY"),
         Column("MESSAGES", right=True),
         Column("CONSUMERS", right=True, goes=1),
@@ -200,7 +201,7 @@ def _archive(archive: ArchiveFacts, now: datetime) -> str:
 
 def _consumers(consumers: Iterable[ConsumerFacts], screen: Screen) -> Iterator[str]:
     columns = [
-        Column("NAME", shrinks=True),
+        Column("NAME", wraps=True),
         Column("READY"),
         Column("PODS", right=True),
         Column("PENDING", right=True),
@@ -224,10 +225,9 @@ def _consumers(consumers: Iterable[ConsumerFacts], screen: Screen) -> Iterator[s
         ]
         for one in consumers
     ]
-    for head, line in zip(
-        ["consumers", *[""] * len(rows)], screen.table(columns, rows, _INDENT), strict=True
-    ):
-        yield head + line[len(head) :]
+    first, *others = screen.table(columns, rows, _INDENT)
+    yield _CONSUMERS + first[len(_CONSUMERS) :]
+    yield from others
 
 
 def _dead(facts: PipelineFacts) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from outbox_operator.cli.cluster.screen import clean
+from outbox_operator.cli.display import Display
 from outbox_operator.cli.laptop.words import VERBS
 from outbox_operator.errors import OutboxError, SpecError
 
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"leaving out {ignored}: it needs Kubernetes")
     for stream in resources.reduced:
         print(f"stream {stream}: one replica, because there is one server")
-    screen = _Screen()
+    screen = Display(terminal=sys.stdout.isatty())
     reload: bool = screen.terminal if args.reload is None else args.reload
     options = Options(
         folder=Path(args.data).absolute(),
@@ -126,37 +126,3 @@ def _redis_url(text: str) -> str:
         shown = text.rpartition("@")[2]
         raise SpecError(f"--redis-url: wanted redis://HOST:PORT without a login, found {shown!r}")
     return text
-
-
-class _Screen:
-    """Redraws the table in place on a terminal; elsewhere prints it when it changes."""
-
-    def __init__(self) -> None:
-        self.terminal = sys.stdout.isatty()
-        self._shown: list[str] = []
-
-    def say(self, line: str) -> None:
-        """Print a line, above the table."""
-        lines = self._shown if self.terminal else []
-        self._erase()
-        print("\n".join([clean(line), *map(self._fitted, lines)]), flush=True)
-        self._shown = lines
-
-    def show(self, lines: list[str]) -> None:
-        """Print the table anew."""
-        lines = [clean(line) for line in lines]
-        if not self.terminal and lines == self._shown:
-            return
-        self._erase()
-        print("\n".join(map(self._fitted, lines)), flush=True)
-        self._shown = lines
-
-    def _erase(self) -> None:
-        if self.terminal and self._shown:
-            print(f"\x1b[{len(self._shown)}F\x1b[J", end="")
-
-    def _fitted(self, line: str) -> str:
-        """A line that takes no more than one of a terminal's: as many are erased as were shown."""
-        if not self.terminal:
-            return line
-        return line[: max(1, shutil.get_terminal_size().columns - 1)]

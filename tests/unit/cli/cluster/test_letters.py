@@ -59,7 +59,7 @@ READ: Final = [
 def test_a_line_for_each() -> None:
     lines = list(letters_text.listed(READ, NOW, Screen(width=80)))
     assert max(map(len, lines)) <= 80
-    assert all(EVENT in line for line in lines[1:3])  # whole: it is what one copies
+    assert sum(EVENT in line for line in lines) == 2  # whole: it is what one copies
     assert_golden_text(GOLDEN / "letters-list.txt", "\n".join([*lines, ""]))
 
 

@@ -11,8 +11,8 @@ from outbox_operator.cli.cluster.report import Report, rendered
 from outbox_operator.cli.cluster.screen import Cell, Column, Screen, clean
 
 COLUMNS = [
-    Column("NAME", shrinks=True),
-    Column("REASON", shrinks=True, goes=2),
+    Column("NAME", wraps=True),
+    Column("REASON", wraps=True),
     Column("RATE", right=True, goes=1),
     Column("ROWS", right=True),
 ]
@@ -38,13 +38,34 @@ def test_without_a_terminal_nothing_is_cut() -> None:
     ]
 
 
-def test_columns_are_cut_before_one_goes() -> None:
-    assert Screen(width=40).table(COLUMNS, ROWS) == [
-        "NAME          REASON        RATE    ROWS",
-        "orders        PipelineRun…    12       0",
-        "a-pipeline-…  PostgresUnr…     1  123456",
+def test_a_column_goes_before_a_name_or_a_reason_takes_two_lines() -> None:
+    assert Screen(width=57).table(COLUMNS, ROWS) == [
+        "NAME                         REASON                 ROWS",
+        "orders                       PipelineRunning           0",
+        "a-pipeline-with-a-long-name  PostgresUnreachable  123456",
     ]
-    assert "RATE" not in Screen(width=28).table(COLUMNS, ROWS)[0]
+    assert Screen(width=40).table(COLUMNS, ROWS) == [
+        "NAME             REASON             ROWS",
+        "orders           PipelineRunning       0",
+        "a-pipeline-      Postgres         123456",
+        "with-a-long-     Unreachable",
+        "name",
+    ]
+
+
+@pytest.mark.parametrize("name", ["x" * 63, "x-" * 31 + "x", "xxxxx-" * 10 + "xxx"])
+@pytest.mark.parametrize("width", [40, 47, 59, 80])
+def test_nothing_of_a_name_is_lost(width: int, name: str) -> None:
+    lines = Screen(width=width).table(COLUMNS, [[name, "PostgresUnreachable", "1", "2"]])
+    assert max(map(len, lines)) <= width
+    assert sum(line.count("x") for line in lines) == name.count("x")
+    assert "…" not in "".join(lines)
+
+
+def test_what_others_write_takes_no_more_than_some_lines() -> None:
+    _, *lines = Screen(width=40).table(COLUMNS, [["k" * 9999, "Fine", "1", "2"]])
+    assert len(lines) == 8
+    assert lines[-1].endswith("k…")
 
 
 @pytest.mark.parametrize(
