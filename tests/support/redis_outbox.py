@@ -34,6 +34,11 @@ class RedisOutbox(Outbox):
 
     redis: RedisServer
 
+    def keys(self, shards: int) -> list[str]:
+        """Of the stream."""
+        several = [f"{self.prefix}.{shard}" for shard in range(shards)]
+        return several if shards > 1 else [self.prefix]
+
     def relay(self, **changes: Any) -> RelayProcess:
         """See `Outbox`."""
         there = {"redis": {"url": self.redis.url}, "subject": self.prefix}
@@ -75,14 +80,17 @@ class RedisOutbox(Outbox):
 
 
 @contextlib.asynccontextmanager
-async def redis_outbox(url: str, redis: RedisServer, directory: Path) -> AsyncIterator[RedisOutbox]:
-    """A migrated outbox with its stream; its relays are ended after."""
-    await migrate(url)
+async def redis_outbox(
+    url: str, redis: RedisServer, directory: Path, *, shards: int = 1
+) -> AsyncIterator[RedisOutbox]:
+    """A migrated outbox with its stream, a key each shard; its relays are ended after."""
+    await migrate(url, shards=shards)
     connection = await asyncpg.connect(url)
     outbox = RedisOutbox(url, NO_NATS, directory, connection, f"{unique_prefix()}.user.v1")
     outbox.redis = redis
     try:
-        await make_stream(redis.login, outbox.prefix)
+        for key in outbox.keys(shards):
+            await make_stream(redis.login, key)
         yield outbox
     finally:
         outbox.stop_all()

@@ -23,7 +23,7 @@ async def open_sink(settings: Settings) -> Sink:
     """
     config = settings.config
     if config.redis is not None:
-        return await _redis(settings, config.redis)
+        return await open_redis(config.redis, settings.application_name)
     read_login = partial(NatsAuth.from_files, config.jetstream)
     return await Publisher.open(
         read_login(),
@@ -35,7 +35,15 @@ async def open_sink(settings: Settings) -> Sink:
     )
 
 
-async def _redis(settings: Settings, config: RedisConfig) -> Sink:
+async def open_redis(config: RedisConfig, name: str) -> Sink:
+    """As `open_sink`, for whoever has no relay's settings.
+
+    Args:
+        name: Shown in the server's list of clients.
+
+    Raises:
+        OutboxError: It cannot be reached, does not let us in, or there is no client for it.
+    """
     try:
         from outbox_operator.adapters.redis.login import RedisLogin
         from outbox_operator.adapters.redis.sink import RedisSink
@@ -44,6 +52,4 @@ async def _redis(settings: Settings, config: RedisConfig) -> Sink:
             f"Redis at {config.url}: the client is not installed: "
             "pip install 'outbox-operator[relay,redis]'"
         ) from error
-    return await RedisSink.open(
-        partial(RedisLogin.from_files, config), name=settings.application_name
-    )
+    return await RedisSink.open(partial(RedisLogin.from_files, config), name=name)

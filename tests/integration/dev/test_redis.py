@@ -8,6 +8,7 @@ import pytest
 import yaml
 from redis import Redis
 
+from support.cli import CommandLine
 from support.devrun import ROOT, Dev, outbox
 
 pytestmark = pytest.mark.integration
@@ -18,8 +19,9 @@ MANIFEST = ROOT / "examples/redis/pipeline.yaml"
 def test_an_event_appears_in_the_key_and_is_there_after_a_restart(dev: Dev) -> None:
     dev.start(manifest=MANIFEST)
     dev.says(r"redis +redis://127\.0\.0\.1:\d+")
-    emit = [*outbox("dev"), "emit", "identity", "user.created", '{"id": 1}', "--key", "1"]
-    subprocess.run(emit, cwd=dev.folder, check=True, capture_output=True, timeout=60)
+    emit = ["emit", "identity", "user.created", '{"id": 1}', "--key", "1", "--wait"]
+    said = CommandLine.of_laptop(dev.data)(*emit)
+    assert "published: message 1 of identity.user.v1\n" in said
     dev.says(r"(?m)^identity +0 +- +1 .* 1 +0$")
     url = (dev.data / "redis-url").read_text()
     with Redis.from_url(url, decode_responses=True) as client:
@@ -76,4 +78,8 @@ def test_a_consumer_handles_what_appears(dev: Dev) -> None:
         assert letter["Outbox-Dead-Letter-Reason"] == "Refused"
         (group,) = client.xinfo_groups("identity.user.v1")
         assert (group["name"], group["pending"]) == ("identity-billing", 0)
+    [pipeline] = CommandLine.of_laptop(dev.data).facts("status", "identity")["pipelines"]
+    assert (pipeline["well"], pipeline["stream"]["deadLetters"]) == (True, 1)
+    [billing] = pipeline["consumers"]
+    assert (billing["ready"], billing["pending"], billing["inFlight"]) == ("True", 0, 0)
     assert dev.end() == 0

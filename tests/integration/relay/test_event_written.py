@@ -17,11 +17,17 @@ from outbox_operator.cli import event_document
 from outbox_operator.wire.event import Event
 from support.outbox import migrate
 from support.postgres import PostgresServer
+from support.redis import RedisServer
+from support.redis_outbox import redis_outbox
 from support.relaying import Outbox, RelayProcess
 
 pytestmark = pytest.mark.integration
 
 CARD = "4111-of-nobody"
+KILL = """INSERT INTO outbox.dead_letters
+  (position, event_id, event_type, partition_key, payload, headers, created_at, reason, error)
+VALUES (nextval('outbox.events_position_seq'), gen_random_uuid(), 'placed', 'dead', '1', '{}',
+  now(), 'MessageTooLarge', 'too large')"""
 
 
 async def written(
@@ -44,13 +50,7 @@ async def written(
 
 
 async def test_what_becomes_of_an_event(outbox: Outbox) -> None:
-    await outbox.connection.execute(
-        """INSERT INTO outbox.dead_letters
-           (position, event_id, event_type, partition_key, payload, headers, created_at, reason,
-            error)
-           VALUES (nextval('outbox.events_position_seq'), gen_random_uuid(), 'placed', 'dead',
-                   '1', '{}', now(), 'MessageTooLarge', 'too large')"""
-    )
+    await outbox.connection.execute(KILL)
     relay = outbox.relay()
     late = Event(type="placed", payload=None)
     assert await written(relay, late, "--wait", "0.5") == ([{"written": str(late.id)}, {}], "")
@@ -66,6 +66,37 @@ async def test_what_becomes_of_an_event(outbox: Outbox) -> None:
     assert json.loads(message.data) == {"card": CARD}
     assert message.headers["tenant"] == "b"
     assert of_dead == [{"written": str(dead.id)}, {"deadLetter": "KeyBlocked"}]
+
+
+async def test_what_becomes_of_an_event_in_redis(
+    database: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    async with redis_outbox(database, redis_server, tmp_path) as outbox:
+        await outbox.connection.execute(KILL)
+        relay, late = outbox.relay(), Event(type="placed", payload=None)
+        assert await written(relay, late, "--wait", "0.5") == ([{"written": str(late.id)}, {}], "")
+        await relay.start().ready()
+        fine = Event(type="placed", payload={"card": CARD}, key="a")
+        facts, _ = await written(relay, fine, "--wait", "30")
+        assert facts == [{"written": str(fine.id)}, {"sequence": 2, "key": outbox.prefix}]
+        dead = Event(type="placed", payload=1, key="dead")
+        facts, _ = await written(relay, dead, "--wait", "30")
+        assert facts == [{"written": str(dead.id)}, {"deadLetter": "KeyBlocked"}]
+
+
+async def test_of_several_shards_in_redis_it_says_the_key(
+    database: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    async with redis_outbox(database, redis_server, tmp_path, shards=2) as outbox:
+        relay = outbox.relay(shards=2, subject=f"{outbox.prefix}.{{shard}}")
+        await relay.start().ready()
+        found = set()
+        for number in range(8):
+            event = Event(type="placed", payload=number, key=f"key-{number}")
+            (_, place), _ = await written(relay, event, "--wait", "30")
+            assert place["sequence"] > 0
+            found.add(place["key"])
+        assert found == set(outbox.keys(2))
 
 
 async def test_who_may_write_and_who_may_not(

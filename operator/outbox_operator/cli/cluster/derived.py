@@ -28,6 +28,7 @@ from outbox_operator.cli.cluster.facts import (
 from outbox_operator.cli.cluster.report import moment
 from outbox_operator.cli.cluster.seen import Everything, SeenConsumer, SeenPipeline, SeenStream
 from outbox_operator.cli.cluster.troubles import condition
+from outbox_operator.plan.redis.keys import letters_key
 from outbox_operator.reasons import Reason
 
 STALE: Final = timedelta(minutes=21)
@@ -241,10 +242,12 @@ def _stream(resource: str, stream: SeenStream | None, now: datetime) -> StreamFa
         if state.deadLetters is not None:
             last["deadLetters"] = state.deadLetters
     conditions = stream.status.conditions if stream else []
-    in_redis = condition(conditions, ConditionType.REDIS_REACHABLE) is not None
+    in_redis = state.redis if state else None
+    if state is not None and in_redis is not None:
+        last["deadLetters"] = in_redis.deadLetters
     known = sample(
         conditions,
-        ConditionType.REDIS_REACHABLE if in_redis else ConditionType.NATS_REACHABLE,
+        _reachable(conditions),
         ConditionType.STREAM_READY,
         moment(stream.status.sampledAt) if stream and state else None,
         now,
@@ -256,9 +259,16 @@ def _stream(resource: str, stream: SeenStream | None, now: datetime) -> StreamFa
         name=state.name if state else None,
         messages=shown.messages if shown else None,
         bytes=shown.bytes if shown else None,
-        dead_letters=shown.deadLetters if shown else None,
+        dead_letters=(in_redis or shown).deadLetters if shown else None,
         sample=known,
+        dead_letter_key=letters_key(state.name) if state and in_redis else None,
     )
+
+
+def _reachable(conditions: Sequence[Condition]) -> ConditionType:
+    """The condition that says whether the broker is there, whichever it is."""
+    in_redis = condition(conditions, ConditionType.REDIS_REACHABLE) is not None
+    return ConditionType.REDIS_REACHABLE if in_redis else ConditionType.NATS_REACHABLE
 
 
 def consumer(seen: SeenConsumer, now: datetime) -> ConsumerFacts:
@@ -277,7 +287,7 @@ def consumer(seen: SeenConsumer, now: datetime) -> ConsumerFacts:
             last["deadLetters"] = state.deadLetters
     known = sample(
         status.conditions,
-        ConditionType.NATS_REACHABLE,
+        _reachable(status.conditions),
         ConditionType.CONSUMER_READY,
         moment(status.sampledAt) if state else None,
         now,
@@ -331,7 +341,7 @@ def _next(
     not_well: Sequence[Trouble],
 ) -> tuple[str, ...]:
     found = [one.next for one in not_well if one.next]
-    dead = [rows.dead_letters, stream.dead_letters, *(one.dead_letters for one in consumers)]
-    if any(dead):
+    dead = [rows.dead_letters, *(one.dead_letters for one in consumers)]
+    if any(dead) or (stream.dead_letters and stream.dead_letter_key is None):
         found.append(f"kubectl outbox dlq list {name} -n {namespace}")
     return tuple(dict.fromkeys(found))

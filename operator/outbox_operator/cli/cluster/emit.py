@@ -56,8 +56,8 @@ class Emitted:
     Attributes:
         already: Whether it was there before, by an earlier try with its id.
         published: Whether it is in the stream; None: nobody looked.
-        stream: Name of that stream, if it is there.
-        sequence: Its place in the stream.
+        stream: Name of that stream, if it is there; in Redis the key.
+        sequence: Its place in the stream; in Redis the number of its id.
         dead_letter: Reason because of which it became a dead letter; None: it did not.
         given_up: Whether it was one by an earlier try, and somebody gave it up.
         problem: Why it could not be seen what became of it.
@@ -163,7 +163,7 @@ async def _written(session: Session, pipeline: Pipeline, stream: str, event: Eve
     facts = told(ran, pod.name, event.id)
     return Emitted(
         namespace=pipeline.meta.namespace, pipeline=args.name, id=str(event.id), type=event.type,
-        stream=stream if facts.get("sequence") else None, **facts,
+        **{"stream": stream if facts.get("sequence") else None, **facts},
     )  # fmt: skip
 
 
@@ -188,11 +188,12 @@ def told(ran: Ran, pod: str, event_id: uuid.UUID) -> dict[str, Any]:
         return {"published": False, "problem": f"pod {pod}: {said}", **already}
     if len(facts) == 1:
         return already
-    sequence, dead = facts[1].get("sequence"), facts[1].get("deadLetter")
+    sequence, dead, key = (facts[1].get(name) for name in ("sequence", "deadLetter", "key"))
     sequence = sequence if type(sequence) is int else None
     return {
         "published": sequence is not None or facts[1].get("published") is True,
         "sequence": sequence,
+        **({} if key is None else {"stream": str(key)}),
         "dead_letter": None if dead is None else str(dead),
         **({"given_up": True} if facts[1].get("givenUp") is True else {}),
         **already,

@@ -58,7 +58,12 @@ class RelayFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamFacts:
-    """The stream and its dead-letter stream; `name` None: there is none yet."""
+    """The stream and its dead-letter stream; `name` None: there is none yet.
+
+    Attributes:
+        dead_letters: Of all consumers.
+        dead_letter_key: Where those are, in Redis; None: in a stream.
+    """
 
     resource: str
     name: str | None
@@ -66,6 +71,7 @@ class StreamFacts:
     bytes: int | None
     dead_letters: int | None
     sample: Sample
+    dead_letter_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ from outbox_operator.cli.cluster.troubles import condition
 from outbox_operator.errors import KubernetesError, NotSupportedError, OutboxError
 from outbox_operator.plan import names
 from outbox_operator.plan.jetstream.names import dead_letter_stream, dead_letter_subject
+from outbox_operator.plan.redis.keys import letters_key
 
 _MOST_BYTES: Final = 16 * 1024 * 1024
 _SECONDS: Final = 45.0
@@ -133,6 +134,12 @@ async def _where(session: Session, place: Place) -> list[str]:
             f"EventConsumer {place.name}: no durable consumer is known yet{_why(body)}"
         )
     spec = (await one(session, meta.STREAM, str(ref)))["spec"]
+    if spec.get("redis") is not None:
+        key = letters_key(str(spec["name"]))
+        raise NotSupportedError(
+            f"EventStream {ref} is in Redis, where this cannot be done (yet): its dead letters are "
+            f"entries of the key {key}, which `redis-cli XRANGE {key} - +` shows"
+        )
     if spec.get("deadLetter") is None:
         raise NotSupportedError(f"EventStream {ref} keeps no dead letters (spec.deadLetter)")
     return [

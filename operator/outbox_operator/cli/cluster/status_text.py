@@ -232,9 +232,8 @@ def _consumers(consumers: Iterable[ConsumerFacts], screen: Screen) -> Iterator[s
 
 def _dead(facts: PipelineFacts) -> str:
     table, stream = facts.rows.dead_letters, facts.stream.dead_letters
-    if stream is None and facts.stream.sample.known:  # Redis: consumers there are not ours
-        return f"{count(table)} in the table (relay)"
-    return f"{count(table)} in the table (relay), {count(stream)} in the stream (consumers)"
+    where = facts.stream.dead_letter_key or "the stream"
+    return f"{count(table)} in the table (relay), {count(stream)} in {where} (consumers)"
 
 
 def _troubles(troubles: Sequence[Trouble], now: datetime, screen: Screen) -> Iterator[str]:

@@ -11,18 +11,19 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from outbox_operator.adapters.nats.tail import TailReader
     from outbox_operator.adapters.postgres.dead_letters import DeadLetterStore
     from outbox_operator.adapters.postgres.written_event import (
         MeantEvent,
         WrittenEvent,
         WrittenEvents,
     )
-    from outbox_operator.wire.config import RelayConfig
+    from outbox_operator.adapters.sink import TailMessage
+    from outbox_operator.wire.config import RedisConfig, RelayConfig
     from outbox_operator.wire.event import Event
 
 HELP: Final = "write one event of standard input, for `kubectl outbox emit`"
@@ -70,13 +71,11 @@ async def _run(config: RelayConfig, event: Event, wait: float, *, once: bool) ->
     from outbox_operator.adapters.postgres.written_event import MeantEvent, WrittenEvents
     from outbox_operator.client import Outbox
     from outbox_operator.client.rows import DEFAULT_MAX_BYTES, RowMaker
-    from outbox_operator.wire.subjects import SubjectTemplate
 
     schema = config.database.schema
     outbox = Outbox(schema=schema, payload_type=config.payload_type)
-    subjects = SubjectTemplate.parse(config.subject).filter()
     async with contextlib.AsyncExitStack() as stack:
-        tail, last = None, 0
+        ends: list[_End] = []
         with _unwritten(event):
             target = resolve(Login.from_files(config.database))
             connection = await postgres.connect(
@@ -84,9 +83,7 @@ async def _run(config: RelayConfig, event: Event, wait: float, *, once: bool) ->
             )
             stack.push_async_callback(connection.close)
             if wait:  # before anything is written: what comes is behind this
-                tail = await stack.enter_async_context(_tail(config))
-                found = await tail.last_of(subjects)
-                last = 0 if found is None else found.sequence
+                ends = await stack.enter_async_context(_ends(config))
             rows = WrittenEvents(connection, target, schema)
             row = RowMaker(config.payload_type, DEFAULT_MAX_BYTES).one(event)
             meant = MeantEvent(
@@ -109,9 +106,9 @@ async def _run(config: RelayConfig, event: Event, wait: float, *, once: bool) ->
                 _say(await _fate(meant, rows, there, wait))
             return
         _say({"written": str(event.id)})
-        if tail is not None:
+        if wait:
             letters = DeadLetterStore(connection, target, schema, config.payload_type)
-            _say(await _outcome(event, tail, subjects, last, letters, wait))
+            _say(await _outcome(event, ends, letters, wait))
 
 
 @contextlib.contextmanager
@@ -159,9 +156,61 @@ async def _fate(
     return {"published": True} if there.published else {}
 
 
+class _LastOf(Protocol):
+    async def __call__(self, subjects: str, /) -> TailMessage | None: ...
+
+
+@dataclass(slots=True)
+class _End:
+    """The end of a stream, or of one of its keys in Redis.
+
+    Attributes:
+        subjects: What is looked at; in Redis a key.
+        behind: Reads all of that behind a place.
+        at: The place up to which it was read.
+        key: In Redis.
+    """
+
+    subjects: str
+    behind: Callable[[str, int], AsyncIterator[TailMessage]]
+    at: int
+    key: str | None
+
+    @classmethod
+    async def of(
+        cls,
+        subjects: str,
+        last_of: _LastOf,
+        behind: Callable[[str, int], AsyncIterator[TailMessage]],
+        key: str | None = None,
+    ) -> _End:
+        """Where it is now."""
+        found = await last_of(subjects)
+        return cls(subjects, behind, 0 if found is None else found.sequence, key)
+
+    async def find(self, event_id: str) -> dict[str, Any] | None:
+        """Where an event is in what came; None: it did not."""
+        from outbox_operator.wire.headers import EVENT_ID
+
+        async for message in self.behind(self.subjects, self.at):
+            self.at = message.sequence
+            if message.headers.get(EVENT_ID) == event_id:
+                key = {} if self.key is None else {"key": self.key}
+                return {"sequence": message.sequence, **key}
+        return None
+
+
 @contextlib.asynccontextmanager
-async def _tail(config: RelayConfig) -> AsyncIterator[TailReader]:
-    """The end of the stream, read as the relay does, with its rights."""
+async def _ends(config: RelayConfig) -> AsyncIterator[list[_End]]:
+    """The ends at which an event may appear, read as the relay does, with its rights."""
+    from outbox_operator.wire.subjects import SubjectTemplate
+
+    template = SubjectTemplate.parse(config.subject)
+    if config.redis is not None:
+        keys = dict.fromkeys(template.filter(shard=shard) for shard in range(config.shards))
+        async with _redis(config.redis, list(keys)) as ends:
+            yield ends
+        return
     from outbox_operator.adapters.nats import connection as nats
     from outbox_operator.adapters.nats.api import JetStreamApi
     from outbox_operator.adapters.nats.auth import NatsAuth
@@ -170,29 +219,33 @@ async def _tail(config: RelayConfig) -> AsyncIterator[TailReader]:
     auth = NatsAuth.from_files(config.jetstream)
     client = await nats.connect(auth, name=_NAME)
     try:
-        yield TailReader(JetStreamApi(client, auth), config.stream)
+        tail = TailReader(JetStreamApi(client, auth), config.stream)
+        yield [await _End.of(template.filter(), tail.last_of, tail.read)]
     finally:
         await nats.finish(client)
 
 
+@contextlib.asynccontextmanager
+async def _redis(config: RedisConfig, keys: list[str]) -> AsyncIterator[list[_End]]:
+    from outbox_operator.relay.sinks import open_redis
+
+    sink = await open_redis(config, _NAME)
+    try:
+        yield [await _End.of(key, sink.last_of, sink.tail, key) for key in keys]
+    finally:
+        await sink.close()
+
+
 async def _outcome(
-    event: Event,
-    tail: TailReader,
-    subjects: str,
-    last: int,
-    letters: DeadLetterStore,
-    seconds: float,
+    event: Event, ends: list[_End], letters: DeadLetterStore, seconds: float
 ) -> dict[str, Any]:
     """What became of an event: its place in the stream, or why it is dead; empty: nothing yet."""
-    from outbox_operator.wire.headers import EVENT_ID
-
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while True:
-                async for message in tail.read(subjects, last):
-                    last = message.sequence
-                    if message.headers.get(EVENT_ID) == str(event.id):
-                        return {"sequence": message.sequence}
+                for end in ends:
+                    if (place := await end.find(str(event.id))) is not None:
+                        return place
                 if (reason := await _death(event, letters)) is not None:
                     return {"deadLetter": reason}
                 await asyncio.sleep(_LOOK_SECONDS)

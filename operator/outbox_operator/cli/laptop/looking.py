@@ -23,8 +23,10 @@ from outbox_operator.errors import DependencyError, OutboxError
 from outbox_operator.plan.jetstream.stream_config import dead_letter_name, dead_letter_prefix
 from outbox_operator.plan.jetstream.streams import ObservedStream
 from outbox_operator.plan.names import durable_name
+from outbox_operator.plan.passes.source import any_source_in
 from outbox_operator.plan.postgres.state import OutboxNumbers
-from outbox_operator.plan.redis.keys import keys_of
+from outbox_operator.plan.redis.keys import keys_of, letters_key
+from outbox_operator.plan.sources import RedisSource
 
 T = TypeVar("T")
 
@@ -73,9 +75,14 @@ async def look(resources: Resources, servers: Servers) -> dict[tuple[str, str, s
         for stream in resources.streams:
             found[_key(stream)] = statuses.of_stream(stream, streams[stream.meta.key], now)
         for consumer in resources.consumers:
-            numbers = await _durable(jetstream, resources.source_of(consumer), consumer)
+            own = resources.source_of(consumer)
+            numbers = (
+                await _durable(jetstream, own, consumer)
+                if own.spec.redis is None
+                else await _group(servers, own, consumer)
+            )
             run = runs[f"consumer-{consumer.meta.name}"]
-            found[_key(consumer)] = statuses.of_consumer(consumer, numbers, run, now)
+            found[_key(consumer)] = statuses.of_consumer(consumer, own, numbers, run, now)
         for pipeline in resources.pipelines:
             own = resources.stream_of(pipeline)
             found[_key(pipeline)] = statuses.of_pipeline(
@@ -144,6 +151,7 @@ async def _redis_stream(servers: Servers, stream: Stream) -> StreamNumbers | Out
         servers.check()
         async with setup.redis(servers.redis_url or "") as admin:
             keys = [await admin.key(name) for name in keys_of(stream.spec)]
+            letters = await admin.letters(letters_key(stream.spec.name))
     except OutboxError as error:
         return error
     if any(key.kind != "stream" for key in keys):
@@ -157,8 +165,23 @@ async def _redis_stream(servers: Servers, stream: Stream) -> StreamNumbers | Out
             first_sequence=min(key.first_id for key in keys),
             last_sequence=max(key.last_id for key in keys),
         ),
-        dead_letters=None,
+        dead_letters=letters,
     )
+
+
+async def _group(
+    servers: Servers, stream: Stream, consumer: Consumer
+) -> DurableNumbers | OutboxError:
+    """As of JetStream: what both have; letters are of all who read."""
+    try:
+        servers.check()
+        source = any_source_in(consumer, stream)
+        found = None
+        if isinstance(source, RedisSource):
+            found = await setup.group_numbers(servers.redis_url, consumer, source)
+    except OutboxError as error:
+        return error
+    return DurableNumbers(durable=found, dead_letters=None, oldest_unread_seconds=None)
 
 
 async def _durable(

@@ -12,6 +12,7 @@ from outbox_operator.api.resource import Consumer, Pipeline, Stream
 from outbox_operator.api.v1alpha1.common import StatusBase
 from outbox_operator.api.v1alpha1.consumer import DurableState, EventConsumerStatus
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus
+from outbox_operator.api.v1alpha1.redis import RedisState
 from outbox_operator.api.v1alpha1.stream import EventStreamStatus, StreamState
 from outbox_operator.dev.ends import Ends, how, is_loop, often
 from outbox_operator.dev.runs import Run
@@ -82,8 +83,8 @@ def of_pipeline(
     pods = Replicas(wanted=1, existing=there, ready=int(run.ready), updated=there)
     restarts = run.ends.times if run.ends else 0
     relay = _process(ConditionType.RELAY_AVAILABLE, f"relay-{pipeline.meta.name}", run, now)
-    of_stream = _nats(ConditionType.STREAM_READY, found)
-    state = None if isinstance(found, OutboxError) else _stream_state(found)
+    of_stream = _broker(ConditionType.STREAM_READY, found)
+    state = None if isinstance(found, OutboxError) else _stream_state(stream, found)
     if isinstance(rows, OutboxError):
         parts = [failed(ConditionType.DATABASE_REACHABLE, rows), of_stream, relay]
         status = OutboxPipelineStatus(
@@ -108,21 +109,19 @@ def of_pipeline(
 
 def of_stream(stream: Stream, found: StreamNumbers | OutboxError, now: datetime) -> Status:
     """Of a stream."""
-    in_redis = stream.spec.redis is not None
-    kind = ConditionType.REDIS_REACHABLE if in_redis else ConditionType.NATS_REACHABLE
-    part = _nats(kind, found)
+    part = _broker(_reachable(stream), found)
     if isinstance(found, OutboxError):
         return _status(EventStreamStatus(), [part], Reason.IN_SYNC, now)
-    status = EventStreamStatus(stream=_stream_state(found), sampledAt=stamp(now))
+    status = EventStreamStatus(stream=_stream_state(stream, found), sampledAt=stamp(now))
     return _status(status, [part, _there(ConditionType.STREAM_READY, found.stream)],
                    Reason.IN_SYNC, now)  # fmt: skip
 
 
 def of_consumer(
-    consumer: Consumer, found: DurableNumbers | OutboxError, run: Run, now: datetime
+    consumer: Consumer, stream: Stream, found: DurableNumbers | OutboxError, run: Run, now: datetime
 ) -> Status:
-    """Of a consumer; `run`: its process, if it has one here."""
-    part = _nats(ConditionType.NATS_REACHABLE, found)
+    """Of a consumer; `stream`: what it reads; `run`: its process, if it has one here."""
+    part = _broker(_reachable(stream), found)
     parts, status = [part], EventConsumerStatus()
     if not isinstance(found, OutboxError):
         parts.append(_there(ConditionType.CONSUMER_READY, found.durable))
@@ -166,7 +165,12 @@ def _ended(ends: Ends, last: str, now: datetime) -> str:
     return f"ended {often(ends.times)}, {when} ({how(ends.code)}){f': {last}' if last else ''}"
 
 
-def _nats(kind: ConditionType, found: object) -> Part:
+def _reachable(stream: Stream) -> ConditionType:
+    in_redis = stream.spec.redis is not None
+    return ConditionType.REDIS_REACHABLE if in_redis else ConditionType.NATS_REACHABLE
+
+
+def _broker(kind: ConditionType, found: object) -> Part:
     return failed(kind, found) if isinstance(found, OutboxError) else ok(kind, Reason.CONNECTED)
 
 
@@ -178,20 +182,23 @@ def _there(kind: ConditionType, found: object) -> Part:
     return waiting(kind, reason, f"the {what} is not there; {again}")
 
 
-def _stream_state(found: StreamNumbers) -> StreamState | None:
-    stream = found.stream
-    if stream is None:
+def _stream_state(stream: Stream, found: StreamNumbers) -> StreamState | None:
+    there, letters, redis = found.stream, found.dead_letters, None
+    if there is None:
         return None
+    if stream.spec.redis is not None:
+        redis, letters = RedisState(server="", persistence="", deadLetters=letters or 0), None
     return StreamState(
-        name=stream.name,
-        created=stream.created,
-        messages=stream.messages,
-        bytes=stream.bytes,
-        firstSequence=stream.first_sequence,
-        lastSequence=stream.last_sequence,
-        consumerCount=stream.consumer_count,
-        subjects=list(stream.subjects),
-        deadLetters=found.dead_letters,
+        name=there.name,
+        created=there.created,
+        messages=there.messages,
+        bytes=there.bytes,
+        firstSequence=there.first_sequence,
+        lastSequence=there.last_sequence,
+        consumerCount=there.consumer_count,
+        subjects=list(there.subjects),
+        deadLetters=letters,
+        redis=redis,
     )
 
 

@@ -167,6 +167,8 @@ def test_what_the_pod_says() -> None:
     assert told(0, written) == {}
     both = told(0, written + b'{"sequence": 7}\n')
     assert both == {"published": True, "sequence": 7, "dead_letter": None}
+    in_redis = told(0, written + b'{"sequence": 7, "key": "orders.v1.0"}\n')
+    assert in_redis == {**both, "stream": "orders.v1.0"}
     cut = told(1, written + b'{"seq', "no answer")
     assert cut == {"published": False, "problem": "pod p: no answer"}
     assert told(0, there) == {"already": True}

@@ -248,7 +248,15 @@ SCREENS: Final = {
     "redis": [
         pipeline(),
         stream(condition("Ready"), condition("RedisReachable", reason="Connected"),
-               stream={"name": "identity.user.v1", "messages": 120_345, "bytes": 25_000_000}),
+               stream={
+                   "name": "identity.user.v1", "messages": 120_345, "bytes": 25_000_000,
+                   "redis": {"server": "Valkey 9", "persistence": "appendonly", "deadLetters": 2},
+               }),
+        consumer("billing", condition("Ready"), condition("RedisReachable", reason="Connected"),
+                 consumer={
+                     "name": "identity-billing", "stream": "identity.user.v1", "pending": 7,
+                     "ackPending": 3, "oldestUnreadSeconds": 1.5,
+                 }),
     ],
     "operator-away": [
         pipeline(outbox={"backlogRows": 1, "sampledAt": before(hours=3)}),
@@ -263,6 +271,16 @@ def test_one_pipeline_on_a_screen_of_80_columns(name: str) -> None:
     lines = list(status_text.one(found, NOW, Screen(width=80)))
     assert max(map(len, lines)) <= 80
     assert_golden_text(GOLDEN / f"status-{name}.txt", "\n".join([*lines, ""]))
+
+
+def test_consumers_in_redis_are_known() -> None:
+    [found] = facts(*SCREENS["redis"])
+    assert found.well
+    assert found.consumers[0].pending == 7
+    assert (found.stream.dead_letters, found.stream.dead_letter_key) == (2, "identity.user.v1.dlq")
+    # They are not what `dlq list` reads.
+    [quiet] = facts(pipeline(outbox={"sampledAt": before(seconds=4)}), *SCREENS["redis"][1:])
+    assert quiet.next == ()
 
 
 @pytest.mark.parametrize(

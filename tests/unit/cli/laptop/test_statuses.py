@@ -59,7 +59,7 @@ def facts(
     said: dict[str, Any] = {
         "OutboxPipeline": statuses.of_pipeline(pipeline, own, rows, stream, run, NOW),
         "EventStream": statuses.of_stream(own, stream, NOW),
-        "EventConsumer": statuses.of_consumer(consumer, durable, run, NOW),
+        "EventConsumer": statuses.of_consumer(consumer, own, durable, run, NOW),
     }
     kinds: dict[str, Any] = {
         "OutboxPipeline": OutboxPipelineStatus, "EventStream": EventStreamStatus,
