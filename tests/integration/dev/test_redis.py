@@ -78,7 +78,10 @@ def test_a_consumer_handles_what_appears(dev: Dev) -> None:
         assert letter["Outbox-Dead-Letter-Reason"] == "Refused"
         (group,) = client.xinfo_groups("identity.user.v1")
         assert (group["name"], group["pending"]) == ("identity-billing", 0)
-    [pipeline] = CommandLine.of_laptop(dev.data).facts("status", "identity")["pipelines"]
+    here = CommandLine.of_laptop(dev.data)
+    listed = here.run("dlq", "list", "identity", columns=None)
+    assert "`redis-cli XRANGE identity.user.v1.dlq - +` shows" in listed.out + listed.err
+    [pipeline] = here.facts("status", "identity")["pipelines"]
     assert (pipeline["well"], pipeline["stream"]["deadLetters"]) == (True, 1)
     [billing] = pipeline["consumers"]
     assert (billing["ready"], billing["pending"], billing["inFlight"]) == ("True", 0, 0)
