@@ -57,6 +57,7 @@ _NO_READER: Final = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 _IN_PODS: Final = "in pods"
 _LAPTOP: Final = "dev"
 _WITHOUT_VERB: Final = f"; that is for `outbox {_LAPTOP}` without a verb, in another terminal"
+_MANIFESTS: Final = (".yaml", ".yml", ".json")
 _OF_A_CLUSTER: Final = ("context", "kubeconfig")
 
 
@@ -135,6 +136,8 @@ def _main(argv: Sequence[str] | None) -> int:
     of_dev = arguments[:1] == [_LAPTOP]
     asked = arguments[1:] if of_dev else arguments
     if asked and asked[0] not in known and not asked[0].startswith("-"):
+        if of_dev and asked[0].endswith(_MANIFESTS):
+            parser.error(f"a manifest is given with -f: {prog} {_LAPTOP} -f {asked[0]}")
         parser.error(_unknown(asked[0], _of_a_laptop() if of_dev else known))
     args, rest = parser.parse_known_args(arguments)
     if rest:

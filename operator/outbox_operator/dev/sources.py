@@ -35,7 +35,7 @@ class Sources:
 
 
 class Files:
-    """Some files by name.
+    """Some files by name, and all that lie in some folders.
 
     Args:
         paths: Need not exist.
@@ -51,8 +51,16 @@ class Files:
         self._seen = now
         return now != before
 
-    def _look(self) -> list[tuple[int, int] | None]:
-        return [_time(path) for path in self._paths]
+    def _look(self) -> dict[str, tuple[int, int] | None]:
+        files = [one for path in self._paths for one in _in(path)]
+        return {str(path): _time(path) for path in files}
+
+
+def _in(path: Path) -> list[Path]:
+    try:
+        return list(path.iterdir()) if path.is_dir() else [path]
+    except OSError:
+        return [path]
 
 
 def _time(path: str | Path) -> tuple[int, int] | None:

@@ -1,16 +1,23 @@
-"""Reads manifests from files: documents of YAML, in which nothing is lost without a word."""
+"""Reads manifests from files: documents of YAML, in which nothing is lost without a word.
+
+What may be named is what `kubectl apply -f` takes: a file, a folder, or `-` for standard input.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from outbox_operator.dev import manifest
 from outbox_operator.dev.manifest import Resources
 from outbox_operator.errors import SpecError
+
+STANDARD_INPUT: Final = Path("-")
+_ENDINGS: Final = frozenset((".json", ".yaml", ".yml"))
 
 
 class _Loader(yaml.SafeLoader):
@@ -32,9 +39,26 @@ class _Loader(yaml.SafeLoader):
 
 
 def resources(files: Sequence[Path]) -> Resources:
-    """What the manifests in files declare. Raises SpecError."""
-    documents = [one for path in files for one in read(path)]
+    """What the manifests in files and folders declare. Raises SpecError."""
+    documents = [one for path in files for file in of_folder(path) for one in read(file)]
     return manifest.read(documents, ", ".join(map(str, files)))
+
+
+def of_folder(path: Path) -> list[Path]:
+    """The manifests that lie in a folder, not below it; of anything else, that itself.
+
+    Raises:
+        SpecError: None lies in it, or it cannot be looked into.
+    """
+    if not path.is_dir():
+        return [path]
+    try:
+        found = sorted(one for one in path.iterdir() if one.suffix in _ENDINGS)
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror or error}") from error
+    if not found:
+        raise SpecError(f"{path}: no file in it ends in {', '.join(sorted(_ENDINGS))}")
+    return found
 
 
 def read(path: Path) -> list[object]:
@@ -44,7 +68,8 @@ def read(path: Path) -> list[object]:
         SpecError: It cannot be read; names the file, and the place in it.
     """
     try:
-        return list(yaml.load_all(path.read_text("utf-8"), Loader=_Loader))
+        text = sys.stdin.read() if path == STANDARD_INPUT else path.read_text("utf-8")
+        return list(yaml.load_all(text, Loader=_Loader))
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror or error}") from error
     except RecursionError as error:

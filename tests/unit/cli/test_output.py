@@ -60,7 +60,7 @@ LINES: Final = {
         "dev", "dev -f none.yaml", "dev -f cut.yaml", "dev -f other.yaml", "dev -f kind.yaml",
         "dev -f version.yaml", "dev -f pipeline.yaml", "dev -f good.yaml --nats-url 127.0.0.1",
         "dev -f good.yaml --nats-url shop:secret@nats:4222",
-        "dev -f good.yaml --endpoint billing",
+        "dev -f good.yaml --endpoint billing", "dev good.yaml",
     ],
     "emit": [
         "emit orders order.created", "emit orders order.created 1 --header tenant",

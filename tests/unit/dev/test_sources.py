@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from outbox_operator.dev.sources import Sources
+from outbox_operator.dev.sources import Files, Sources
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,19 @@ def test_only_code_of_handlers_counts(tmp_path: Path, name: str, counts: bool) -
     assert sources.changed() == changes
     path.unlink()
     assert sources.changed() == changes
+
+
+def test_files_and_what_lies_in_folders(tmp_path: Path) -> None:
+    alone, folder = tmp_path / "alone.yaml", tmp_path / "k8s"
+    folder.mkdir()
+    files = Files([alone, folder])
+    for path in (alone, folder / "a.yaml", folder / "b.yaml"):
+        path.write_text("a: 1")
+        assert files.changed()
+        assert not files.changed()
+        path.write_text("a: 12")
+        assert files.changed()
+    (folder / "a.yaml").unlink()
+    assert files.changed()
+    (tmp_path / "other.yaml").write_text("a: 1")
+    assert not files.changed()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,27 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, text: str, said: str) -> No
 def test_what_is_no_text_and_what_is_not_there(tmp_path: Path) -> None:
     path = tmp_path / "pipeline.yaml"
     path.write_bytes(b"\xff")
-    for one, said in ((path, "cannot be read as YAML"), (tmp_path, "Is a directory")):
+    for one, said in (
+        (path, "cannot be read as YAML"), (tmp_path / "none", "No such file or directory")
+    ):  # fmt: skip
         with pytest.raises(SpecError, match=said):
             yaml_file.read(one)
+
+
+def test_what_lies_in_a_folder_counts_and_not_what_lies_below_it(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"no file in it ends in \.json, \.yaml, \.yml"):
+        yaml_file.of_folder(tmp_path)
+    (tmp_path / "below").mkdir()
+    for name in ("b.yaml", "a.yml", "c.json", "d.txt", "below/e.yaml"):
+        (tmp_path / name).touch()
+    found = yaml_file.of_folder(tmp_path)
+    assert [one.name for one in found] == ["a.yml", "b.yaml", "c.json"]
+    assert yaml_file.of_folder(tmp_path / "d.txt") == [tmp_path / "d.txt"]
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("a: 1\n---\nb: 2\n"))
+    assert yaml_file.read(Path("-")) == [{"a": 1}, {"b": 2}]
 
 
 def test_merged_mappings_may_say_it_anew(tmp_path: Path) -> None:

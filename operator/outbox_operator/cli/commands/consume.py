@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from outbox_operator.cli import event_loop, pod_options
+from outbox_operator.errors import SpecError
+from outbox_operator.wire.config import CONFIG_PATH_ENV
 
 HELP: Final = "hand the events of one durable consumer to an HTTP endpoint or Python functions"
 EXTRA: Final = "consumer"
@@ -77,6 +79,11 @@ def run(
     from outbox_operator.consumer import app, settings
     from outbox_operator.telemetry import logging
 
+    if args.module is None and not (args.config or os.environ.get(CONFIG_PATH_ENV)):
+        raise SpecError(
+            "which handlers? outbox consume package.module:app --nats URL --stream STREAM "
+            f"--durable CONSUMER; in a pod {CONFIG_PATH_ENV} or --config names a configuration"
+        )
     logging.setup("consumer", args.log_level)
     loaded = settings.load(args.config) if args.module is None else settings.by_hand(vars(args))
     with event_loop.runner() as runner:

@@ -27,7 +27,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument(
         "-f", "--file", required=True, action="append", metavar="FILE",
-        help="manifest with OutboxPipelines, EventStreams or EventConsumers; may be repeated",
+        help="manifest with OutboxPipelines, EventStreams or EventConsumers, a folder of them, or "
+        "- for standard input; may be repeated",
     )  # fmt: skip
     parser.add_argument(
         "--data", default=DEFAULT_FOLDER, metavar="FOLDER",
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         endpoints=dict(_endpoint(text) for text in args.endpoint),
         printed=args.printed,
         sources=Path.cwd() if reload else None,
-        manifests=files if reload else (),
+        manifests=files if reload and yaml_file.STANDARD_INPUT not in files else (),
     )
     try:
         asyncio.run(app.run(resources, options, say=screen.say, show=screen.show))
