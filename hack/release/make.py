@@ -68,7 +68,8 @@ def everything(
         (output / f"outbox-operator-{release.version}-wheel.cdx.json").write_text(
             wheel_sbom(release, sources, wheel)
         )
-        shutil.copyfile(sources / "examples/smallest/pipeline.yaml", output / "pipeline.yaml")
+        for name in ("README.md", "examples/smallest/pipeline.yaml"):
+            shutil.copy(sources / name, output)
         text = notes((sources / "CHANGELOG.md").read_text(), release.version)
         (output / "release-notes.md").write_text(stamp.links(text, release))
         (output / "image-digest.txt").write_text(f"{release.repository}@{digest}\n")
