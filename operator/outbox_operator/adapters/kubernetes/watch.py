@@ -93,6 +93,7 @@ async def watch(
                     yield Changed(body, deleted=kind == "DELETED")
         except ExpiredError:
             version = None
+            failures += 1  # again and again where more changes in a list's time than is remembered
         except OutboxError as error:
             final = ends_when_denied or not listed_once
             if isinstance(error, AccessDeniedError) and final:

@@ -17,8 +17,9 @@ When workers are short, namespaces take turns: the next is of the one with the f
 way, so that what one tenant's slow servers hold up does not hold up the next tenant. And a
 namespace holds no more workers than it leaves free: there is one for the next who comes, though all
 its servers hang. A pass that waits for a server too long lets its worker go. A background pass that
-has waited for long takes its turn like the others: a tenant who makes hundreds of objects must not
-keep the numbers of all others from being read.
+has waited for long takes its turn like the others, and one turn in four whatever else is due: who
+makes hundreds of objects, and what changes all the time, must not keep the rest from being looked
+at, in other namespaces or in the same.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from __future__ import annotations
 import enum
 import heapq
 import itertools
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final
 
 from outbox_operator.aio import pause_after
+from outbox_operator.controller.runtime.due import Due, Pass
 from outbox_operator.controller.runtime.reconciler import ObjectKey, ReconcileResult
 
 MOST_WORKERS: Final = 1000
@@ -38,8 +40,9 @@ BACKOFF_MIN_SECONDS: Final = 1.0
 BACKOFF_MAX_SECONDS: Final = 300.0
 SETTLE_SECONDS: Final = 0.1
 BACKGROUND_SECONDS: Final = 5.0
-"""So long a background pass stands behind those of other namespaces that are not."""
-
+"""So long a background pass stands behind those that are not."""
+TURNS_BEFORE: Final = 3
+"""Of others, before a background pass that has waited so long has its own."""
 
 EARLIEST: Final = 0.9
 """Of a periodic pause: the share that has passed when the next pass comes, at the earliest."""
@@ -65,9 +68,6 @@ class _Entry:
     failures: int = 0
     finished: float = float("-inf")
     ticket: int = 0
-
-
-_Ready: TypeAlias = tuple[Urgency, float, int, ObjectKey]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +99,19 @@ class Schedule:
     _entries: dict[ObjectKey, _Entry] = field(default_factory=dict)
     # All heaps hold (…, ticket, key); an entry whose ticket moved on is stale and skipped.
     _later: list[tuple[float, int, ObjectKey]] = field(default_factory=list)
-    _ready: dict[str, list[_Ready]] = field(default_factory=lambda: defaultdict(list))
-    """By namespace."""
+    _prompt: Due = field(init=False)
+    _background: Due = field(init=False)
+    _passed: int = 0
+    """Turns of others since a background pass has waited for long."""
     _running: Counter[str] = field(default_factory=Counter)
     """Passes under way, by namespace."""
     _holding: Counter[str] = field(default_factory=Counter)
     """Those of them that hold a worker."""
     _tickets: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def __post_init__(self) -> None:
+        self._prompt = Due(self._is_live, self._running)
+        self._background = Due(self._is_live, self._running)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -124,12 +130,17 @@ class Schedule:
     def take(self, now: float) -> Turn | None:
         """The next pass to run, if one is due and may; its object then counts as running."""
         self._promote(now)
-        self._drop_stale()
-        admitted = self._admitted()
-        if not admitted:
+        prompt, background = self._first(self._prompt, now), self._first(self._background, now)
+        found = self._next(prompt, background, now)
+        if found is None:
             return None
-        namespace = min(admitted, key=lambda name: self._precedence(name, now))
-        _, due, _, key = heapq.heappop(self._ready[namespace])
+        if found is background:
+            self._passed = 0
+        elif background is not None and not _stands_back(background, now):
+            self._passed += 1
+        _, due, _, key = found
+        namespace = key.namespace
+        (self._background if found is background else self._prompt).pop(namespace)
         entry = self._entries[key]
         entry.running = True
         entry.due = None
@@ -156,24 +167,25 @@ class Schedule:
         if not self._holding[key.namespace]:
             del self._holding[key.namespace]
 
-    def _admitted(self) -> list[str]:
-        """Namespaces that may have one more worker."""
+    def _first(self, due: Due, now: float) -> Pass | None:
+        """Of one class the pass that is next, of namespaces that may have one more worker."""
         free = self.workers - self._holding.total()
-        return [name for name in self._ready if self._holding[name] < free]
+        admitted = (one for one in due.firsts() if self._holding[one[3].namespace] < free)
 
-    def _precedence(self, namespace: str, now: float) -> tuple[bool, int, Urgency, float]:
-        """Lower goes first; compares the first ones of all namespaces."""
-        urgency, due, _, _ = self._ready[namespace][0]
-        stands_back = urgency is Urgency.BACKGROUND and now - due < BACKGROUND_SECONDS
-        return stands_back, self._running[namespace], urgency, due
+        def precedence(one: Pass) -> tuple[bool, int, Pass]:
+            return _stands_back(one, now), self._running[one[3].namespace], one
 
-    def _drop_stale(self) -> None:
-        """Afterwards the first one of each namespace is live."""
-        for namespace, ready in list(self._ready.items()):
-            while ready and not self._is_live(ready[0][2], ready[0][3]):
-                heapq.heappop(ready)
-            if not ready:
-                del self._ready[namespace]
+        return min(admitted, key=precedence, default=None)
+
+    def _next(self, prompt: Pass | None, background: Pass | None, now: float) -> Pass | None:
+        """Which of the first ones of both classes is next."""
+        if prompt is None or background is None:
+            return prompt or background
+        if _stands_back(background, now):
+            return prompt
+        under_way = [self._running[one[3].namespace] for one in (prompt, background)]
+        its_turn = self._passed >= TURNS_BEFORE or under_way[1] < under_way[0]
+        return background if its_turn else prompt
 
     def finish(
         self, key: ObjectKey, result: ReconcileResult, now: float, jitter: float
@@ -195,9 +207,7 @@ class Schedule:
         entry.finished = now
         if entry.holds:
             self._give_back(key, entry)
-        self._running[key.namespace] -= 1
-        if not self._running[key.namespace]:
-            del self._running[key.namespace]
+        self._ended(key.namespace)
         entry.urgency = Urgency.BACKGROUND
         if result.failed and not (again and again[1] is Urgency.URGENT):
             entry.failures += 1
@@ -231,28 +241,28 @@ class Schedule:
         if entry is not None and entry.running:
             if entry.holds:
                 self._give_back(key, entry)
-            self._running[key.namespace] -= 1
-            if not self._running[key.namespace]:
-                del self._running[key.namespace]
+            self._ended(key.namespace)
+
+    def _ended(self, namespace: str) -> None:
+        self._running[namespace] -= 1
+        if not self._running[namespace]:
+            del self._running[namespace]
+            self._prompt.calm(namespace)
+            self._background.calm(namespace)
 
     def wait_seconds(self, now: float) -> float | None:
         """Seconds until something is due; 0 when something may be taken, None when nothing ever
         will be. What waits for a worker waits for the end of a pass.
         """
         self._promote(now)
-        self._drop_stale()
-        if self._admitted():
+        if self._first(self._prompt, now) or self._first(self._background, now):
             return 0.0
         return max(0.0, self._later[0][0] - now) if self._later else None
 
     def ready(self, now: float) -> int:
         """How many passes are due and wait for a worker."""
         self._promote(now)
-        return sum(
-            self._is_live(ticket, key)
-            for ready in self._ready.values()
-            for _, _, ticket, key in ready
-        )
+        return sum(1 for due in (self._prompt, self._background) for _ in due)
 
     def failing(self) -> int:
         """How many objects are in a back-off."""
@@ -281,12 +291,17 @@ class Schedule:
         ):
             due, ticket, key = heapq.heappop(self._later)
             if self._is_live(ticket, key):
-                ready = (self._entries[key].urgency, due, ticket, key)
-                heapq.heappush(self._ready[key.namespace], ready)
+                urgency = self._entries[key].urgency
+                found = self._background if urgency is Urgency.BACKGROUND else self._prompt
+                found.push((urgency, due, ticket, key))
 
     def _is_live(self, ticket: int, key: ObjectKey) -> bool:
         entry = self._entries.get(key)
         return entry is not None and entry.ticket == ticket and not entry.running
+
+
+def _stands_back(one: Pass, now: float) -> bool:
+    return one[0] == Urgency.BACKGROUND and now - one[1] < BACKGROUND_SECONDS
 
 
 def backoff_seconds(

@@ -182,6 +182,50 @@ def test_a_crowd_of_one_tenant_does_not_starve_what_is_due_elsewhere() -> None:
     assert turn.key == other
 
 
+@pytest.mark.parametrize("urgency", [Urgency.URGENT, Urgency.ORDINARY])
+@pytest.mark.parametrize("namespaces", [1, 50])
+def test_what_changes_all_the_time_does_not_starve_the_rest(
+    urgency: Urgency, namespaces: int
+) -> None:
+    """Fifty consumers whose pods come and go, or that somebody writes to; and what is due, in the
+    same namespace, or everybody in another one.
+    """
+    schedule = Schedule(20)
+    crowd = [
+        ObjectKey("EventConsumer", "shop" if namespaces == 1 else f"other-{number}", f"c{number}")
+        for number in range(50)
+    ]
+    due = [ObjectKey("OutboxPipeline", "shop", f"p{number}") for number in range(5)]
+    for one in due:
+        schedule.wake(one, "retry", Urgency.BACKGROUND, 0)
+    started: list[ObjectKey] = []
+    for tick in range(400):
+        now = tick * SETTLE_SECONDS
+        for one in crowd:
+            schedule.wake(one, "child", urgency, now)
+        for _ in range(2):  # as many as there is processor for
+            turn = schedule.take(now)
+            assert turn is not None
+            started.append(turn.key)
+            schedule.finish(turn.key, ReconcileResult(), now, MIDDLE)
+    first = int(BACKGROUND_SECONDS / SETTLE_SECONDS) * 2
+    assert not set(started[:first]) & set(due), "they stand back at first"
+    assert set(started[first : first + 4 * len(due)]) > set(due), "then each fourth is theirs"
+
+
+def test_a_person_stands_behind_one_that_has_waited_and_no_more() -> None:
+    """A new leader's three hundred objects, that nobody has got to for a minute."""
+    schedule = Schedule()
+    for number in range(300):
+        key = ObjectKey("OutboxPipeline", "shop", f"p{number}")
+        schedule.wake(key, "created", Urgency.BACKGROUND, 0)
+    for now in range(60, 80):
+        mended = ObjectKey("OutboxPipeline", "shop", f"mended-{now}")
+        schedule.wake(mended, "generation", Urgency.URGENT, now)
+        turns = [schedule.take(now) for _ in range(2)]
+        assert mended in [turn.key for turn in turns if turn is not None]
+
+
 def test_failures_back_off_and_a_success_forgets_them() -> None:
     schedule = Schedule()
     schedule.wake(A, "created", Urgency.URGENT, 0)
