@@ -166,6 +166,7 @@ class Reason(StrEnum):
     NOT_FOUND = "NotFound"
     EXPIRED = "Expired"
     LEASE_LOST = "LeaseLost"
+    STORE_RESTORED = "StoreRestored"
     INTERNAL_ERROR = "InternalError"
     INVALID_EVENT = "InvalidEvent"
     NO_TRANSACTION = "NoTransaction"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from outbox_operator.api import meta
-from support.api_server import ApiServer
+from support.api_server import ApiServer, Etcd
 from support.kube import (
     Cluster,
     Kubectl,
@@ -36,7 +36,15 @@ def kubectl(fragile: Cluster) -> Kubectl:
 
 
 @pytest.fixture(scope="module")
-def api_server(fragile: Cluster, kubectl: Kubectl) -> Iterator[ApiServer]:
+def etcd(fragile: Cluster) -> Iterator[Etcd]:
+    """Its etcd."""
+    server = Etcd(fragile)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def api_server(fragile: Cluster, kubectl: Kubectl, etcd: Etcd) -> Iterator[ApiServer]:
     """Its API server, with our kinds."""
     install_crds(kubectl)
     server = ApiServer(fragile)
@@ -142,3 +150,41 @@ async def test_a_leader_that_cannot_renew_ends_and_a_new_one_waits_for_the_api_s
         api_server.start()
         await applied(kubectl, "later")
         await process.worked_on("later")
+
+
+async def test_a_store_restored_from_an_earlier_copy_is_looked_at_anew(
+    fragile: Cluster, kubectl: Kubectl, api_server: ApiServer, etcd: Etcd, tmp_path: Path
+) -> None:
+    """No watch tells of what is gone then, or back: its versions are older than what is known.
+
+    The API server comes back in time for the Lease, which is held for long here.
+    """
+    async with operator(fragile.kubeconfig, "restored") as process:
+        await process.leads()
+        await applied(kubectl, "kept")
+        await process.worked_on("kept")
+        api_server.kill()
+        etcd.kill()
+        etcd.save(tmp_path / "copy")
+        etcd.start()
+        api_server.start()
+        await applied(kubectl, "late")
+        await process.worked_on("late")
+        kubectl("delete", "evs", "kept", "-n", "default")
+        await process.worked_on("kept", exists=False)
+        assert not process.ended
+
+        api_server.kill()
+        etcd.kill()
+        etcd.restore(tmp_path / "copy")
+        etcd.start()
+        api_server.start()
+        assert await process.exit_code() == 1
+        line = await process.logged("ended")
+        assert line["reason"] == "StoreRestored"
+        assert "restored from an earlier copy" in line["message"]
+
+    async with operator(fragile.kubeconfig, "restored") as process:
+        await process.worked_on("kept", exists=True)
+        await process.leads()
+        assert not [one for one in process.passes if one["pass"].endswith("/late")]

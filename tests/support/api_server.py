@@ -1,10 +1,11 @@
-"""Taking the API server of a control plane away and bringing it back."""
+"""Taking the API server of a control plane away, or its etcd, and bringing it back."""
 
 from __future__ import annotations
 
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -20,8 +21,10 @@ class ApiServer:
     same port. `close` ends what `start` started.
     """
 
+    program = "kube-apiserver"
+
     def __init__(self, cluster: Cluster) -> None:
-        self._pid = _pid_of("kube-apiserver", cluster)
+        self._pid = _pid_of(self.program, cluster)
         process = Path("/proc") / str(self._pid)
         self._command = process.joinpath("cmdline").read_bytes().decode().split("\0")[:-1]
         self._folder = process.joinpath("cwd").readlink()
@@ -39,7 +42,7 @@ class ApiServer:
             signal.pidfd_send_signal(handle, signal.SIGKILL)
             gone = select.poll()
             gone.register(handle, select.POLLIN)
-            assert gone.poll(SECONDS * 1000), "the API server outlived kill -9"
+            assert gone.poll(SECONDS * 1000), f"{self.program} outlived kill -9"
         finally:
             os.close(handle)
 
@@ -56,6 +59,26 @@ class ApiServer:
         """End what `start` started."""
         if self._started is not None:
             self.kill()
+
+
+class Etcd(ApiServer):
+    """The etcd process of a control plane of one's own. Make it before anything is killed."""
+
+    program = "etcd"
+
+    @property
+    def _data(self) -> Path:
+        [found] = [one for one in self._command if one.startswith("--data-dir=")]
+        return Path(found.removeprefix("--data-dir="))
+
+    def save(self, copy: Path) -> None:
+        """Copy what it has stored; while it does not run."""
+        shutil.copytree(self._data, copy)
+
+    def restore(self, copy: Path) -> None:
+        """Put a copy in the place of what it has stored; while it does not run."""
+        shutil.rmtree(self._data)
+        shutil.copytree(copy, self._data)
 
 
 def _pid_of(program: str, cluster: Cluster) -> int:

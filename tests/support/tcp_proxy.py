@@ -33,6 +33,7 @@ class TcpProxy:
         self._links: dict[asyncio.Task[None], list[asyncio.StreamWriter]] = {}
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._muted: list[asyncio.Event] = []
         self.delay_seconds = 0.0
         self.bytes_per_second = 0
         self.held = 0
@@ -72,6 +73,15 @@ class TcpProxy:
         """End of `hold`: what was held back arrives now."""
         self._flowing.set()
 
+    def mute(self) -> None:
+        """The connections of now pass nothing on any more, not even their end, as of a machine
+        that is gone; new ones do.
+        """
+        self._flowing.clear()
+        self._muted.append(self._flowing)
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+
     def cut(self) -> None:
         """Reset every connection; what was under way is lost."""
         for writers in self._links.values():
@@ -88,6 +98,8 @@ class TcpProxy:
         if self._server is not None:
             self._server.close()
         self.heal()
+        for muted in self._muted:
+            muted.set()
         for _ in range(_ACCEPT_TURNS):  # who connects in this moment is let in yet
             await asyncio.sleep(0)
         while self._links:
@@ -97,14 +109,15 @@ class TcpProxy:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        ends = self._links[task] = [writer]
+        ends, flowing = [writer], self._flowing
+        self._links[task] = ends
         try:
-            await self._flowing.wait()
+            await flowing.wait()
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target())
             ends.append(far_writer)
             pumps = [
-                asyncio.create_task(self._pump(reader, far_writer, counted=True)),
-                asyncio.create_task(self._pump(far_reader, writer)),
+                asyncio.create_task(self._pump(reader, far_writer, flowing, counted=True)),
+                asyncio.create_task(self._pump(far_reader, writer, flowing)),
             ]
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -125,6 +138,7 @@ class TcpProxy:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        flowing: asyncio.Event,
         *,
         counted: bool = False,
     ) -> None:
@@ -138,13 +152,13 @@ class TcpProxy:
                 self.held += 1
                 self.held_bytes += len(data) if counted else 0
                 try:
-                    await self._flowing.wait()
+                    await flowing.wait()
                 finally:
                     self.held -= 1
                     self.held_bytes -= len(data) if counted else 0
                 writer.write(data)
                 await writer.drain()
-            await self._flowing.wait()
+            await flowing.wait()
 
 
 def reset(writer: asyncio.StreamWriter) -> None:

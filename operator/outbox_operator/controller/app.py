@@ -43,7 +43,12 @@ from outbox_operator.controller.runtime.supervisor import Supervisor, cancel
 from outbox_operator.controller.runtime.territory import WorkedTerritory
 from outbox_operator.controller.settings import Settings
 from outbox_operator.controller.tasks.reconciler import TaskReconciler
-from outbox_operator.errors import KubernetesError, OutboxError, UnsupportedServerError
+from outbox_operator.errors import (
+    AccessDeniedError,
+    KubernetesError,
+    OutboxError,
+    UnsupportedServerError,
+)
 from outbox_operator.telemetry.health import HealthServer
 from outbox_operator.telemetry.logging import setup
 
@@ -254,6 +259,8 @@ class Operator:
 async def check_kinds(kube: Kube) -> None:
     """Make sure that the API server knows our kinds; one that is away is waited for.
 
+    So is one that has just begun, and does not know yet who may ask.
+
     Definitions may be those of an older release: what that does not have is said, and left alone.
 
     Raises:
@@ -263,7 +270,7 @@ async def check_kinds(kube: Kube) -> None:
         try:
             served = await kube.served_plurals(meta.API_VERSION)
             break
-        except KubernetesError as error:
+        except (KubernetesError, AccessDeniedError) as error:
             log.warning("waiting for the API server: %s", error)
             await asyncio.sleep(API_RETRY_SECONDS)
     missing = {kind for kind, plural in meta.PLURALS.items() if plural not in served}

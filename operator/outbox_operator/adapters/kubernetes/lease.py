@@ -1,6 +1,6 @@
 """The record of a coordination Lease, as a value. Pure.
 
-What to do with it is decided in `controller.runtime.lease`.
+What to do with it is decided in `controller.runtime.sightings`.
 """
 
 from __future__ import annotations

@@ -28,12 +28,10 @@ from outbox_operator.controller.runtime.lease import (
     Heartbeat,
     Lease,
     LeaseLostError,
-    Sighting,
     elapsed,
-    may_take,
-    sight,
-    unseen_seconds,
+    patience,
 )
+from outbox_operator.controller.runtime.sightings import Sighting, may_take, sight
 from outbox_operator.controller.runtime.slices import (
     Holdings,
     layout,
@@ -152,13 +150,16 @@ class Leadership:
                 await asyncio.sleep(self._settings.lease_retry_seconds)
 
     async def hold(self) -> None:
-        """Renew what is held, for ever.
+        """Renew what is held, for ever; what took long is followed by the next at once.
 
         Raises:
             LeaseLostError: Something of it is no longer ours.
         """
+        started = self._clock()
         while True:
-            await asyncio.sleep(self._settings.lease_retry_seconds)
+            pause = started + self._settings.lease_retry_seconds - self._clock()
+            await asyncio.sleep(max(0.0, pause))
+            started = self._clock()
             held = [lease for lease in self._leases.values() if lease.is_held]
             await asyncio.gather(*(lease.keep() for lease in (self._whole, *held)))
 
@@ -222,7 +223,7 @@ class Leadership:
         found, now = await self._look(), self._clock()
         for name in (self._whole.name, *(lease.name for lease in self._leases.values())):
             self._sightings[name] = sight(
-                self._sightings.get(name), found.get(name), now, unseen_seconds(self._settings)
+                self._sightings.get(name), found.get(name), now, patience(self._settings)
             )
         self._see_losses()
         whole = self._sightings[self._whole.name]

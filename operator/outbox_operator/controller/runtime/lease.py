@@ -14,7 +14,6 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -22,6 +21,15 @@ from outbox_operator.adapters.kubernetes.client import Kube
 from outbox_operator.adapters.kubernetes.lease import LEASE_API, LeaseRecord
 from outbox_operator.adapters.kubernetes.transport import NotFoundError
 from outbox_operator.adapters.kubernetes.watch import Changed
+from outbox_operator.controller.runtime.sightings import (
+    RELEASED_SECONDS,
+    Patience,
+    Sighting,
+    claim,
+    is_of_an_earlier_store,
+    may_take,
+    sight,
+)
 from outbox_operator.controller.settings import Settings
 from outbox_operator.errors import ConflictError, KubernetesError, OutboxError
 from outbox_operator.reasons import Reason
@@ -29,8 +37,11 @@ from outbox_operator.reasons import Reason
 log = logging.getLogger(__name__)
 
 RELEASE_TIMEOUT_SECONDS: Final = 3.0
-RELEASED_SECONDS: Final = 1
-"""Duration that a Lease says which was given back, as others write it too."""
+_ATTEMPTS: Final = 3
+"""Of a renewal within the deadline: a connection whose server is gone without a word, as one of
+several API servers with its machine, takes one of them and not the Lease."""
+LEAST_ATTEMPT_SECONDS: Final = 3.0
+"""An API server that is slow is no dead connection."""
 _UNSEEN_ROUNDS: Final = 2
 """Who holds a Lease that was deleted makes it anew with his next renewal, one round later."""
 
@@ -41,93 +52,18 @@ class LeaseLostError(KubernetesError):
     reason = Reason.LEASE_LOST
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """What a Lease says, and since when it has been seen to.
+class StoreRestoredError(LeaseLostError):
+    """The API server's store was restored from an earlier copy: what is remembered is not so."""
 
-    Attributes:
-        record: With no version: there is no Lease; who held it before, as far as that was seen.
-        since: Monotonic seconds.
-        patience_seconds: For how long from then on it is left to its holder.
-    """
-
-    record: LeaseRecord
-    since: float
-    patience_seconds: float = 0.0
+    reason = Reason.STORE_RESTORED
 
 
-def sight(
-    previous: Sighting | None, record: LeaseRecord | None, now: float, unseen_seconds: float
-) -> Sighting:
-    """What a standby knows after reading the Lease once more.
-
-    A Lease that is gone was deleted by hand, or never was. Its holder lives on without it until
-    his next renewal, which makes it anew: he is given the time.
-
-    Args:
-        previous: What it knew before.
-        record: What it read; None: there is no Lease.
-        now: Monotonic seconds.
-        unseen_seconds: Within this time one who holds what was never seen shows himself.
-    """
-    if record is None:
-        if previous is None:
-            return Sighting(_NEVER, now, unseen_seconds)
-        if previous.record.version is None:
-            return previous
-        gone = dataclasses.replace(previous.record, version=None, asked_by="")
-        return Sighting(gone, now, gone.duration_seconds)
-    is_same = previous is not None and _life(previous.record) == _life(record)
-    since = previous.since if previous is not None and is_same else now
-    return Sighting(record, since, record.duration_seconds)
-
-
-_NEVER: Final = LeaseRecord(
-    holder="",
-    duration_seconds=0,
-    acquired=datetime.fromtimestamp(0, UTC),
-    renewed=datetime.fromtimestamp(0, UTC),
-    transitions=-1,  # its first holder is no transition
-    version=None,
-)
-
-
-def _life(record: LeaseRecord) -> tuple[str, datetime, int, bool]:
-    """What changes with each renewal, and not with what somebody else asks of the holder."""
-    return record.holder, record.renewed, record.transitions, record.version is None
-
-
-def may_take(sighting: Sighting, identity: str, now: float) -> bool:
-    """Whether the Lease is free: released, ours, or nobody was heard of for too long."""
-    record = sighting.record
-    if record.holder == identity or _is_released(record):
-        return True
-    return now - sighting.since > sighting.patience_seconds
-
-
-def _is_released(record: LeaseRecord) -> bool:
-    """Whether its holder gave it back. Who holds one that a person emptied may not know it yet."""
-    short = record.duration_seconds <= RELEASED_SECONDS
-    return not record.holder and record.version is not None and short
-
-
-def claim(sighting: Sighting, identity: str, duration_seconds: int, now: datetime) -> LeaseRecord:
-    """The record that takes the Lease."""
-    old = sighting.record
-    stays = old.holder == identity
-    return LeaseRecord(
-        holder=identity,
-        duration_seconds=duration_seconds,
-        acquired=old.acquired if stays else now,
-        renewed=now,
-        transitions=old.transitions + (not stays),
-        version=old.version,
+def patience(settings: Settings) -> Patience:
+    """How long a process leaves Leases of others alone."""
+    return Patience(
+        unseen_seconds=_UNSEEN_ROUNDS * settings.lease_retry_seconds,
+        silent_seconds=settings.lease_duration_seconds,
     )
-
-
-def unseen_seconds(settings: Settings) -> float:
-    """How long a process leaves a Lease alone that it has never seen to exist."""
-    return _UNSEEN_ROUNDS * settings.lease_retry_seconds
 
 
 def elapsed() -> float:
@@ -227,7 +163,7 @@ class Lease:
         while True:
             try:
                 found = await self._kube.lease(self._namespace, self.name)
-                sighting = sight(sighting, found, self._clock(), unseen_seconds(self._settings))
+                sighting = sight(sighting, found, self._clock(), patience(self._settings))
                 if may_take(sighting, self._identity, self._clock()):
                     await self.take(sighting)
                     return
@@ -236,7 +172,7 @@ class Lease:
                     log.info("standing by: %s is held by %s", self, waiting_for or "nobody yet")
             except ConflictError:
                 log.debug("another process was faster to take %s", self)
-            except KubernetesError as error:
+            except OutboxError as error:
                 log.warning("cannot read or take %s: %s", self, error)
             await asyncio.sleep(self._settings.lease_retry_seconds)
 
@@ -252,27 +188,24 @@ class Lease:
             await self._write(claim(sighting, self._identity, duration_seconds, datetime.now(UTC)))
         log.info("%s is ours", self, extra={"identity": self._identity})
 
-    async def hold(self) -> None:
-        """Renew for ever.
-
-        Raises:
-            LeaseLostError: The Lease is no longer ours.
-        """
-        while True:
-            await asyncio.sleep(self._settings.lease_retry_seconds)
-            await self.keep()
-
     async def keep(self) -> None:
         """Renew once; a failure is made up for with the next one, until the deadline.
 
+        Whatever the failure is: an API server that has just begun, and does not know of roles yet,
+        says that we may not.
+
         Raises:
             LeaseLostError: The Lease is no longer ours.
         """
+        left = max(0.0, self._deadline - self._clock())
+        attempt_seconds = max(
+            LEAST_ATTEMPT_SECONDS, self._settings.lease_deadline_seconds / _ATTEMPTS
+        )
         try:
-            async with asyncio.timeout(max(0.0, self._deadline - self._clock())), self._turn:
+            async with asyncio.timeout(min(left, attempt_seconds)), self._turn:
                 if self.is_held and not (self._is_shared and await self._was_renewed()):
                     await self._renew()
-        except (TimeoutError, KubernetesError, ConflictError) as error:
+        except (TimeoutError, OutboxError) as error:
             if isinstance(error, LeaseLostError):
                 raise
             log.warning("%s not renewed: %s", self, str(error) or "timed out")
@@ -297,7 +230,7 @@ class Lease:
         except (ConflictError, NotFoundError):
             # Written or removed by someone. Our own write whose answer got lost is fine, and
             # so is a Lease without a holder; another holder is not.
-            found = await self._kube.lease(self._namespace, self.name)
+            found = await self._found()
             holder = found.holder if found else ""
             if holder not in ("", self._identity):
                 self._record = None
@@ -309,10 +242,24 @@ class Lease:
                 dataclasses.replace(self._record, renewed=datetime.now(UTC), version=version)
             )
 
+    async def _found(self) -> LeaseRecord | None:
+        """The Lease as it is now; None: there is none."""
+        found = await self._kube.lease(self._namespace, self.name)
+        if found is not None:
+            self._see_store(found)
+        return found
+
+    def _see_store(self, found: LeaseRecord) -> None:
+        if self._record is not None and is_of_an_earlier_store(self._record, found):
+            raise StoreRestoredError(
+                f"{self} has version {found.version} after {self._record.version}: the store of "
+                "the API server was restored from an earlier copy; everything is looked at anew"
+            )
+
     async def _was_renewed(self) -> bool:
         """Whether one of those who hold it with us has written it since we last looked."""
         before, self._looked = self._looked, self._clock()
-        found = await self._kube.lease(self._namespace, self.name)
+        found = await self._found()
         record = self._record
         if record is None or found is None or found.holder != self._identity:
             return False
@@ -377,9 +324,11 @@ class Lease:
 
     async def _write(self, record: LeaseRecord) -> None:
         started = self._clock()
-        self._record = await self._kube.put_lease(
+        written = await self._kube.put_lease(
             self._namespace, self.name, dataclasses.replace(record, asked_by="")
         )
+        self._see_store(written)
+        self._record = written
         # Others count from when it was written, which may be long before the answer.
         self._looked = started
         self._deadline = started + self._settings.lease_deadline_seconds

@@ -12,17 +12,26 @@ import pytest
 
 from outbox_operator.adapters.kubernetes.client import Kube
 from outbox_operator.adapters.kubernetes.lease import LeaseRecord, lease_manifest, parse_lease
+from outbox_operator.controller.runtime import lease as lease_module
 from outbox_operator.controller.runtime.lease import (
     Heartbeat,
     Lease,
+    LeaseLostError,
+    StoreRestoredError,
+    elapsed,
+)
+from outbox_operator.controller.runtime.sightings import (
+    MOST_TRANSITIONS,
+    Patience,
     Sighting,
     claim,
-    elapsed,
+    is_of_an_earlier_store,
     may_take,
     sight,
 )
 from outbox_operator.controller.settings import Settings
-from outbox_operator.errors import ConflictError
+from outbox_operator.errors import AccessDeniedError, ConflictError, OutboxError, SpecError
+from support.waiting import eventually
 
 THEN = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 1, 1, 0, 0, 5, 250_000, tzinfo=UTC)
@@ -57,7 +66,7 @@ def test_may_take(sighting: Sighting, now: float, free: bool) -> None:
 
 
 def seen(previous: Sighting | None, record: LeaseRecord | None, now: float) -> Sighting:
-    return sight(previous, record, now, unseen_seconds=4)
+    return sight(previous, record, now, Patience(unseen_seconds=4, silent_seconds=15))
 
 
 def test_a_renewal_starts_the_holders_time_anew_and_silence_does_not() -> None:
@@ -92,6 +101,44 @@ def test_a_lease_that_nobody_held_when_it_was_deleted_is_nobodys() -> None:
     gone = seen(seen(None, record(""), 0), None, 10)
     assert not may_take(gone, "me", 25)
     assert may_take(gone, "me", 25.1)
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 14])
+def test_a_lease_that_somebody_shortened_by_hand_is_left_to_its_holder_all_the_same(
+    seconds: int,
+) -> None:
+    """Who holds it counts on with his own times until he writes it again."""
+    held = seen(None, record("other"), 0)
+    shortened = seen(held, dataclasses.replace(record("other", "2"), duration_seconds=seconds), 10)
+    assert not may_take(shortened, "me", 15)
+    assert may_take(shortened, "me", 15.1)
+    gone = seen(shortened, None, 12)
+    assert not may_take(gone, "me", 27)
+    assert may_take(gone, "me", 27.1)
+
+
+def test_a_holder_with_longer_times_gets_them() -> None:
+    slow = seen(None, dataclasses.replace(record("other"), duration_seconds=60), 0)
+    assert not may_take(slow, "me", 60)
+    assert may_take(slow, "me", 60.1)
+
+
+def test_a_count_of_holders_that_somebody_wrote_is_no_reason_that_nobody_leads() -> None:
+    """The API server takes no larger number."""
+    full = dataclasses.replace(record("other"), transitions=MOST_TRANSITIONS)
+    assert claim(Sighting(full, 0), "me", 15, NOW).transitions == MOST_TRANSITIONS
+
+
+@pytest.mark.parametrize(
+    ("known", "found", "is_earlier"),
+    [("100", "99", True), ("100", "100", False), ("99", "100", False), ("9", "10", False),
+     (None, "1", False), ("1", None, False)],
+)  # fmt: skip
+def test_versions_never_go_back_in_one_store(
+    known: str | None, found: str | None, is_earlier: bool
+) -> None:
+    found_record = record(version=found)
+    assert is_of_an_earlier_store(record(version=known), found_record) is is_earlier
 
 
 def test_a_lease_that_was_never_seen_may_have_been_deleted_just_now() -> None:
@@ -159,11 +206,20 @@ class Server:
         self.begun = asyncio.Event()
         self.go_on = asyncio.Event()
         self.go_on.set()
+        self.refusal: OutboxError | None = None
+        self.refused = 0
+
+    def _answer(self) -> None:
+        if self.refusal is not None:
+            self.refused += 1
+            raise self.refusal
 
     async def lease(self, _namespace: str, _name: str) -> LeaseRecord | None:
+        self._answer()
         return self.held
 
     async def put_lease(self, _namespace: str, name: str, record: LeaseRecord) -> LeaseRecord:
+        self._answer()
         self.begun.set()
         await self.go_on.wait()
         version = None if self.held is None else self.held.version
@@ -218,6 +274,87 @@ async def test_a_note_on_a_lease_that_is_shared_is_no_renewal() -> None:
         now[0] = 2.0 * round_
         await lease.keep()
         assert server.held.renewed > noted.renewed, "who else leads counts from that"
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [AccessDeniedError("leases is forbidden"), SpecError("denied by a webhook")],
+    ids=["forbidden", "refused"],
+)
+async def test_a_renewal_that_is_refused_is_tried_again_until_the_deadline(
+    refusal: OutboxError,
+) -> None:
+    """As by an API server that has just begun, and does not know of roles yet."""
+    server, now = Server(), [0.0]
+    settings = Settings(image="i", lease_namespace="system", identity="me")
+    lease = Lease(cast(Kube, server), settings, "lease", "me", clock=lambda: now[0])
+    await lease.take(seen(None, None, 0))
+    server.refusal = refusal
+    for moment in (2.0, 9.9):
+        now[0] = moment
+        await lease.keep()
+    server.refusal = None
+    await lease.keep()
+    assert lease.is_current
+    server.refusal = refusal
+    now[0] = 20.0
+    with pytest.raises(LeaseLostError, match="could not be renewed for 10 s"):
+        await lease.keep()
+
+
+async def test_who_waits_for_a_lease_waits_through_refusals_as_well() -> None:
+    server = Server()
+    server.refusal = AccessDeniedError("leases is forbidden")
+    settings = Settings(
+        image="i", lease_namespace="system", identity="me", lease_retry_seconds=0.01
+    )
+    lease = Lease(cast(Kube, server), settings, "lease", "me")
+    taking = asyncio.create_task(lease.acquire())
+    await eventually(lambda: server.refused > 1, "it asked again", pause=0.01)
+    server.refusal = None
+    await asyncio.wait_for(taking, 30)
+    assert lease.is_held
+
+
+async def test_a_connection_that_is_dead_without_a_word_costs_an_attempt_and_not_the_lease(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next one goes over another connection, well before the deadline."""
+    monkeypatch.setattr(lease_module, "LEAST_ATTEMPT_SECONDS", 0.01)
+    server, now = Server(), [0.0]
+    settings = Settings(
+        image="i", lease_namespace="system", identity="me", lease_retry_seconds=0.01,
+        lease_deadline_seconds=0.9, lease_duration_seconds=1.5,
+    )  # fmt: skip
+    lease = Lease(cast(Kube, server), settings, "lease", "me", clock=lambda: now[0])
+    await lease.take(seen(None, None, 0))
+    server.go_on.clear()
+    # By the clock of the Lease no time passes: what ends it is the bound of an attempt.
+    await asyncio.wait_for(lease.keep(), 30)
+    server.go_on.set()
+    now[0] = 0.6
+    await lease.keep()
+    assert lease.is_current
+    now[0] = 1.4
+    assert lease.is_current, "its time began with the second attempt"
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["one", "shared"])
+async def test_a_store_that_is_older_than_what_is_remembered_ends_the_process(shared: bool) -> None:
+    """As after a restore of etcd: no watch tells what it undid."""
+    server = Server()
+    settings = Settings(image="i", lease_namespace="system", identity="me")
+    lease = Lease(cast(Kube, server), settings, "lease", "me", is_shared=shared)
+    await lease.take(seen(None, None, 0))
+    copy = server.held
+    for _ in range(3):
+        await lease.renew()
+    server.held = copy
+    with pytest.raises(StoreRestoredError, match="version 1 after 4"):
+        await lease.keep()
+    await lease.release()
+    assert server.held is not None
+    assert server.held.holder == "", "who starts anew need not wait"
 
 
 def test_while_a_machine_sleeps_its_leases_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
