@@ -152,6 +152,35 @@ async def test_a_leader_that_cannot_renew_ends_and_a_new_one_waits_for_the_api_s
         await process.worked_on("later")
 
 
+async def test_an_api_server_that_hangs_ends_the_leader_and_the_next_one_goes_on(
+    fragile: Cluster, kubectl: Kubectl, api_server: ApiServer
+) -> None:
+    """What was asked of it meanwhile is carried out late, the renewal of who has ended as well."""
+    short = {
+        "OUTBOX_LEASE_DURATION": "8",
+        "OUTBOX_LEASE_DEADLINE": "6",
+        "OUTBOX_LEASE_RETRY": "0.5",
+    }
+    async with operator(fragile.kubeconfig, "hangs", **short) as process:
+        await process.leads()
+        await applied(kubectl, "calm")
+        await process.worked_on("calm")
+        api_server.hang()
+        try:
+            assert await process.exit_code() == 1
+            line = await process.logged("ended")
+            assert line["reason"] == "LeaseLost"
+            async with operator(fragile.kubeconfig, "hangs", **short) as following:
+                api_server.go_on()
+                await following.leads()
+                await following.worked_on("calm", exists=True)
+                await applied(kubectl, "stirred")
+                await following.worked_on("stirred")
+                assert not following.ended
+        finally:
+            api_server.go_on()
+
+
 async def test_a_store_restored_from_an_earlier_copy_is_looked_at_anew(
     fragile: Cluster, kubectl: Kubectl, api_server: ApiServer, etcd: Etcd, tmp_path: Path
 ) -> None:

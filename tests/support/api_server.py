@@ -46,6 +46,18 @@ class ApiServer:
         finally:
             os.close(handle)
 
+    def hang(self) -> None:
+        """Answer nothing any more, and keep all connections."""
+        os.kill(self._pid_now, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Answer what was asked meanwhile, and what comes."""
+        os.kill(self._pid_now, signal.SIGCONT)
+
+    @property
+    def _pid_now(self) -> int:
+        return self._pid if self._started is None else self._started.pid
+
     def start(self) -> None:
         """Run it again."""
         self._started = subprocess.Popen(
