@@ -109,15 +109,14 @@ class TcpProxy:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        ends, flowing = [writer], self._flowing
-        self._links[task] = ends
+        ends = self._links[task] = [writer]
         try:
-            await flowing.wait()
+            await self._flowing.wait()
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target())
             ends.append(far_writer)
             pumps = [
-                asyncio.create_task(self._pump(reader, far_writer, flowing, counted=True)),
-                asyncio.create_task(self._pump(far_reader, writer, flowing)),
+                asyncio.create_task(self._pump(reader, far_writer, counted=True)),
+                asyncio.create_task(self._pump(far_reader, writer)),
             ]
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -138,11 +137,11 @@ class TcpProxy:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        flowing: asyncio.Event,
         *,
         counted: bool = False,
     ) -> None:
         """Forward until one side ends."""
+        flowing = self._flowing
         with contextlib.suppress(OSError):
             while data := await reader.read(_CHUNK_BYTES):
                 if self.delay_seconds:

@@ -75,6 +75,7 @@ STEPS: Final[Mapping[Reason, str]] = {
     Reason.JETSTREAM_ERROR: _DOCTOR,
     Reason.REDIS_UNREACHABLE: _DOCTOR,
     Reason.DEPENDENCY_UNAVAILABLE: _DOCTOR,
+    Reason.KUBERNETES_UNAVAILABLE: _WATCH,
     # A login or a right is missing.
     Reason.SECRET_NOT_FOUND: _SECRETS,
     Reason.SECRET_KEY_NOT_FOUND: _SECRETS,

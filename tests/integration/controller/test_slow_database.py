@@ -33,6 +33,7 @@ from outbox_operator.controller.reconcile.secrets import Secrets
 from outbox_operator.controller.runtime.child_cache import Children
 from outbox_operator.controller.runtime.objects import Objects
 from outbox_operator.controller.settings import Settings
+from outbox_operator.errors import CredentialsError, KubernetesError, OutboxError
 from outbox_operator.plan.passes.database import DatabaseResult
 from outbox_operator.plan.status.conditions import Part
 from outbox_operator.reasons import Reason
@@ -49,8 +50,11 @@ class OneSecret:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.refusal: OutboxError | None = None
 
     async def secret(self, namespace: str, name: str) -> dict[str, bytes]:
+        if self.refusal is not None:
+            raise self.refusal
         return {"url": self.url.encode()}
 
 
@@ -222,6 +226,34 @@ async def test_what_was_known_does_not_outlive_a_look_that_failed(
         assert (again.reachable.status, again.schema_applied.status) == ("Unknown", "Unknown")
         await context.background.close()
     await locker.close()
+
+
+async def test_what_is_under_way_goes_on_while_nobody_can_read_its_secret(
+    context: Context, secret: OneSecret, proxy: TcpProxy, woken: list[tuple[str, str]]
+) -> None:
+    """As while the API server is restarted. A Secret that is gone, or is nonsense, ends it."""
+    databases = PipelineDatabase(context)
+    proxy.hold()
+    assert (await databases.ensure(named("orders"))).pending
+    secret.refusal = KubernetesError("GET secrets shop/db: HTTP 503")
+    unread = await databases.ensure(named("orders"))
+    assert (unread.reachable.status, unread.reachable.reason) == (
+        "Unknown", Reason.KUBERNETES_UNAVAILABLE,
+    )  # fmt: skip
+    assert (unread.schema_applied.status, unread.located) == ("Unknown", False)
+    proxy.heal()
+    await eventually(partial(is_in, ("orders", "background"), woken), "the look ends")
+    secret.refusal = None
+    found = await a_look(databases)
+    assert (found.reachable.status, found.error) == ("True", None)
+
+    proxy.hold()
+    waiting = named("billing")
+    assert (await databases.ensure(waiting)).pending
+    secret.refusal = CredentialsError("gone", reason=Reason.SECRET_NOT_FOUND)
+    gone = await databases.ensure(waiting)
+    assert (gone.reachable.status, gone.reachable.reason) == ("False", Reason.SECRET_NOT_FOUND)
+    assert context.background._works == {}, "it is cut"
 
 
 async def test_what_was_known_says_nothing_of_another_database(

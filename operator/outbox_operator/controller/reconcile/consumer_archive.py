@@ -19,6 +19,7 @@ from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.postgres import (
     Logins,
     Pending,
+    cut_without_logins,
     forget_refused,
     in_background,
     in_session,
@@ -80,7 +81,7 @@ async def ensure_archive(
     reader = await _reader(context, consumer, archive)
     done: ArchiveResult | SessionFailure | Pending
     if isinstance(logins, SessionFailure):
-        context.background.cancel(owner.uid)
+        cut_without_logins(context, owner, logins)
         done = logins
     else:
         work = partial(_with_logins, context, consumer, archive, logins, reader, tried, votes)

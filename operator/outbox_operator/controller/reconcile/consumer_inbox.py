@@ -14,6 +14,7 @@ from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.postgres import (
     Logins,
     Pending,
+    cut_without_logins,
     forget_refused,
     in_background,
     in_session,
@@ -61,7 +62,7 @@ async def ensure_inbox(
     logins = await read_logins(context, owner, "spec.inbox", inbox)
     done: InboxResult | SessionFailure | Pending
     if isinstance(logins, SessionFailure):
-        context.background.cancel(owner.uid)
+        cut_without_logins(context, owner, logins)
         done = logins
     else:
         work = partial(_with_logins, context, consumer, inbox, logins, tried, unacknowledged, votes)

@@ -20,6 +20,7 @@ from outbox_operator.controller.reconcile.outside import DatabasePlace, OutboxQu
 from outbox_operator.controller.reconcile.postgres import (
     Logins,
     Pending,
+    cut_without_logins,
     forget_refused,
     in_background,
     in_session,
@@ -99,7 +100,7 @@ class PipelineDatabase:
         owner, database = pipeline.meta, pipeline.spec.database
         logins = await read_logins(self._context, owner, "spec.database", database)
         if isinstance(logins, SessionFailure):
-            self._context.background.cancel(owner.uid)
+            cut_without_logins(self._context, owner, logins)
             return self._not_looked(pipeline, logins)
         if LOOK_AGAIN_ANNOTATIONS & owner.annotations.keys() or owner.uid in self._context.doubted:
             self._context.doubted.discard(owner.uid)

@@ -15,7 +15,12 @@ from outbox_operator.api.v1alpha1.database import MigratedConnection
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.secrets import database_secret_names
 from outbox_operator.controller.runtime.reconciler import ObjectKey
-from outbox_operator.errors import CredentialsError, OutboxError, PostgresError
+from outbox_operator.errors import (
+    CredentialsError,
+    KubernetesError,
+    OutboxError,
+    PostgresError,
+)
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.reasons import Reason
 
@@ -62,6 +67,15 @@ async def read_logins(
     except OutboxError as error:
         return SessionFailure(error=error, entered=False)
     return Logins(*targets)
+
+
+def cut_without_logins(context: Context, owner: Meta, failure: SessionFailure) -> None:
+    """Cut an object's work, whose logins are gone or are none; not because nobody could read them.
+
+    What the API server did not say just then may be as it was: a migration goes on.
+    """
+    if not isinstance(failure.error, KubernetesError):
+        context.background.cancel(owner.uid)
 
 
 def forget_refused(

@@ -9,7 +9,7 @@ from typing import Any
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Pipeline
 from outbox_operator.api.v1alpha1.pipeline import PendingPlan, SchemaStatus
-from outbox_operator.errors import CredentialsError, DependencyError
+from outbox_operator.errors import AccessDeniedError, CredentialsError, DependencyError
 from outbox_operator.plan.passes.approval import Question
 from outbox_operator.plan.passes.database import DatabaseApplied, DatabasePlan, DatabaseResult
 from outbox_operator.plan.passes.moving import KEPT_WHERE_IT_WAS, moved_text
@@ -113,9 +113,12 @@ def _parts(held: Part | None, failure: SessionFailure | None, as_wanted: bool) -
     if failure is None:
         return CONNECTED, held or MIGRATED
     error = failure.error
-    away = not failure.entered and isinstance(error, CredentialsError | DependencyError)
+    kinds = CredentialsError | DependencyError | AccessDeniedError
+    away = not failure.entered and isinstance(error, kinds)
     if away or error.reason == Reason.POSTGRES_UNREACHABLE:
-        text = "not looked at: the database is away"
+        unread = error.reason == Reason.KUBERNETES_UNAVAILABLE
+        why = "nobody could read the login" if unread else "the database is away"
+        text = f"not looked at: {why}"
         return (
             failed(ConditionType.DATABASE_REACHABLE, error),
             unknown(ConditionType.SCHEMA_APPLIED, error.reason, text),

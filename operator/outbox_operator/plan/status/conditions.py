@@ -71,10 +71,14 @@ def ok(kind: ConditionType, reason: Reason, message: str = "") -> Part:
 
 
 def failed(kind: ConditionType, error: OutboxError) -> Part:
-    """A part that an error keeps from being as wanted."""
+    """A part that an error keeps from being as wanted.
+
+    An API server that did not answer keeps nobody but us from knowing whether it is.
+    """
+    unseen = error.reason == Reason.KUBERNETES_UNAVAILABLE
     return Part(
         type=kind,
-        status="False",
+        status="Unknown" if unseen else "False",
         reason=error.reason,
         message=error.message,
         stalled=not error.retryable,
