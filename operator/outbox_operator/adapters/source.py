@@ -82,8 +82,11 @@ class Delivery(Protocol):
     async def confirm(self) -> None:
         """See `Source.confirm`."""
 
-    async def store_copy(self, subject: str, headers: Mapping[str, str]) -> None:
+    async def store_copy(self, subject: str, headers: Mapping[str, str]) -> bool:
         """Store the payload elsewhere, with other headers, and wait until it is there.
+
+        Returns:
+            Whether it was stored; not if somebody else has answered for the message meanwhile.
 
         Raises:
             OutboxError: Nothing takes it, it is too large, or the server is away.
@@ -142,7 +145,8 @@ class Source(Protocol):
 
     @property
     def most_in_flight(self) -> int:
-        """Messages the server lets be unanswered; below 1: any number."""
+        """Messages that may be unanswered, as `in_the_way` counts them, until no other comes; below
+        1: any number."""
 
     @property
     def ack_wait(self) -> float:
@@ -197,6 +201,13 @@ class Source(Protocol):
 
         Raises:
             OutboxError: See `open`.
+        """
+
+    async def in_the_way(self) -> int:
+        """How many messages count towards `most_in_flight` now.
+
+        Raises:
+            OutboxError: As `open`.
         """
 
     async def unanswered(self) -> Unanswered:

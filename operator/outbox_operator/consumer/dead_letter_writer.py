@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from outbox_operator.consumer import disposition, error_text
@@ -86,11 +86,7 @@ class DeadLetterWriter:
                 now=dt.datetime.now(dt.UTC),
             )
             try:
-                if self._traces is None:
-                    await delivery.store_copy(subject, headers)
-                else:
-                    with self._traces.dead_letter(item, subject, decided.reason, decided.error):
-                        await delivery.store_copy(subject, headers)
+                stored = await self._store(decided, item, subject, headers)
             except OutboxError as error:
                 why = f"{error.reason}: {error.message}"
                 self._metrics.errors(error.reason).inc()
@@ -103,6 +99,12 @@ class DeadLetterWriter:
                 )
             if self._letters.stored():
                 log.info("dead letters are stored again on %s", subject)
+            if not stored:
+                log.info(
+                    "event %s is no dead letter: another reader has answered for it meanwhile",
+                    event.id, extra=item.facts(),
+                )  # fmt: skip
+                return PUT_ASIDE
         self._metrics.processed("dead_letter", event.type).inc()
         self._metrics.dead_letters(decided.reason).inc()
         log.error(
@@ -111,3 +113,13 @@ class DeadLetterWriter:
             exc_info=cause, extra=item.facts(),
         )  # fmt: skip
         return PUT_ASIDE if subject is not None else Terminate(decided.reason)
+
+    async def _store(
+        self, decided: ToDeadLetters, item: Item, subject: str, headers: Mapping[str, str]
+    ) -> bool:
+        """See `Delivery.store_copy`."""
+        if self._traces is None:
+            return await item.delivery.store_copy(subject, headers)
+        with self._traces.dead_letter(item, subject, decided.reason, decided.error) as letter:
+            letter.stored = await item.delivery.store_copy(subject, headers)
+            return letter.stored

@@ -20,7 +20,7 @@ from outbox_operator.consumer.breaker import Breaker
 from outbox_operator.consumer.handlers.types import Handler
 from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.pace import Pace
-from outbox_operator.consumer.sources import what
+from outbox_operator.consumer.sources import no_room, what
 from outbox_operator.consumer.suspects import Suspects
 from outbox_operator.consumer.traces import Processing
 from outbox_operator.consumer.workers import Workers
@@ -230,7 +230,7 @@ class Loop:
         self._careful = careful
 
     async def _look_for_room(self, source: Source) -> None:
-        """See whether messages that wait for another try are all that the server lets out."""
+        """See whether messages that wait for another try leave no room for any other."""
         if self._workers.tasks or not (self._suspects.waiting or self._workers.answers.put_off):
             self.stalled = ""
             return
@@ -240,13 +240,10 @@ class Loop:
         if now - self._room_asked < _STALL_CHECK_SECONDS:
             return
         self._room_asked = now
-        waiting = (await source.unanswered()).count
+        waiting = await source.in_the_way()
         stalled = ""
         if waiting >= source.most_in_flight:
-            stalled = (
-                f"{what(self._config)}: {waiting} events wait for another try or are with other "
-                "pods, as many as maxAckPending allows; no other is delivered meanwhile"
-            )
+            stalled = f"{what(self._config)}: {no_room(self._config, waiting)}"
         if stalled and not self.stalled:
             log.warning("%s", stalled)
         self.stalled = stalled

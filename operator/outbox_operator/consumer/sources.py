@@ -49,6 +49,19 @@ def what(config: ConsumerConfig) -> str:
     return f"{kind} {config.durable!r}"
 
 
+def no_room(config: ConsumerConfig, waiting: int) -> str:
+    """Why nothing is delivered while so many messages wait, for people."""
+    if config.redis is not None:
+        return (
+            f"{waiting} events wait in this pod for another try, as many as it keeps; it reads no "
+            "other meanwhile"
+        )
+    return (
+        f"{waiting} events wait for another try or are with other pods, as many as maxAckPending "
+        "allows; no other is delivered meanwhile"
+    )
+
+
 def letters_to(config: ConsumerConfig) -> str | None:
     """Where dead letters are stored; None: nowhere."""
     prefix = config.dead_letter_subject

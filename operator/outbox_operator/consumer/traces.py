@@ -48,6 +48,17 @@ class _Open:
     dead: str = ""
 
 
+@dataclass(slots=True)
+class Letter:
+    """The storing of a dead letter.
+
+    Attributes:
+        stored: Whether it was; not if somebody else has answered for the message meanwhile.
+    """
+
+    stored: bool = True
+
+
 class Traces:
     """The spans of one process.
 
@@ -175,11 +186,11 @@ class Traces:
             raise
 
     @contextmanager
-    def dead_letter(self, item: Item, subject: str, reason: str, error: str) -> Iterator[None]:
+    def dead_letter(self, item: Item, subject: str, reason: str, error: str) -> Iterator[Letter]:
         """Make the span of the storing of a dead letter, within that of its message."""
-        found = self._open.get(item.delivery.sequence)
+        letter, found = Letter(), self._open.get(item.delivery.sequence)
         if found is None:
-            yield
+            yield letter
             return
         span = self._tracer.begin(
             self._dead_letter,
@@ -192,11 +203,12 @@ class Traces:
             },
         )  # fmt: skip
         try:
-            yield
+            yield letter
         except BaseException as failure:
             span.end(error=error_text.kind(error_text.describe(failure)))
             raise
-        found.dead = error or reason
+        if letter.stored:
+            found.dead = error or reason
         span.end()
 
     def _facts(self, item: Item) -> Attributes:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from dataclasses import replace
 
 import pytest
 from aiohttp import web
 
+from outbox_operator.adapters.redis import group
+from outbox_operator.consumer import loop
 from outbox_operator.consumer.app import App
 from outbox_operator.consumer.handlers.types import Context, DeadLetter, ReceivedEvent, RetryAfter
 from support.consuming import Endpoint, answering, calling, consuming, metric, readiness
@@ -101,6 +104,68 @@ async def test_what_fails_too_often_is_a_dead_letter_once(
     assert letter["Outbox-Dead-Letter-Sequence"] == "1"
     assert letter["Outbox-Dead-Letter-Consumer"] == "billing"
     assert "Nats-Msg-Id" not in letter
+
+
+async def test_what_another_has_answered_for_is_counted_as_no_dead_letter(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = await RedisSource.create(redis_server)
+    event_id = await source.publish()
+
+    async def handler(event: ReceivedEvent, context: Context) -> DeadLetter:
+        async with redis_client(redis_server) as client:
+            await client.xack(source.keys[0], "billing", "1-0")
+        return DeadLetter("never")
+
+    with caplog.at_level("INFO"):
+        async with consuming(source.python(), calling(handler)) as app:
+            await eventually(lambda: f"event {event_id} is" in caplog.text, "it is decided")
+            assert metric(app, "outbox_consumer_dead_lettered_total", reason="Refused") == 0
+            assert "is a dead letter" not in caplog.text
+    assert await source.letters() == []
+
+
+async def test_what_others_have_in_hand_takes_no_room_from_a_pod(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow member of the group with a thousand entries neither stops nor accuses the others."""
+    monkeypatch.setattr(loop, "_STALL_CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(group, "MOST_RESTING", 20)
+    monkeypatch.setattr(group.RedisGroup, "most_in_flight", 20)
+    source = await RedisSource.create(redis_server, ack_wait=600.0, backoff_seconds=(600.0,))
+    for number in range(30):
+        await source.publish(number)
+    async with redis_client(redis_server) as client:
+        await client.xreadgroup("billing", "slow", {source.keys[0]: ">"}, count=30)
+    handled: list[str] = []
+    fails: set[str] = set()
+
+    async def handler(event: ReceivedEvent, context: Context) -> RetryAfter | None:
+        handled.append(event.id)
+        return RetryAfter(reason="not today") if event.id in fails else None
+
+    async def another() -> None:
+        event_id = await source.publish()
+        await eventually(lambda: event_id in handled, "others flow")
+
+    async with consuming(source.python(), calling(handler)) as app:
+        bad = str(uuid.uuid4())
+        fails.add(bad)
+        await source.publish(id=bad)
+        await eventually(lambda: bad in handled, "one waits for another try")
+        for _ in range(3):
+            await another()
+            assert (await readiness(app))[0] == 200
+        # Its own are what fills it, and it says so.
+        for _ in range(20):
+            fails.add(event_id := str(uuid.uuid4()))
+            await source.publish(id=event_id)
+
+        async def said() -> bool:
+            status, checks = await readiness(app)
+            return status == 503 and "20 events wait in this pod" in checks["consumer"]["reason"]
+
+        await eventually(said, "says why it reads nothing")
 
 
 async def test_without_a_place_for_letters_what_is_given_up_is_over(

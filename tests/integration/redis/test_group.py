@@ -86,7 +86,7 @@ async def test_what_another_has_acknowledged_gets_no_letter(
         await reader.source.open()
         (bad,) = await reader.take(1)
         await client.xack(place.key, READER, "1-0")
-        await bad.store_copy(place.letters, {"Ce-Id": "id-1"})
+        assert not await bad.store_copy(place.letters, {"Ce-Id": "id-1"})
         assert (await client.xpending(place.key, READER))["pending"] == 0
     assert await place.stored_letters() == []
 

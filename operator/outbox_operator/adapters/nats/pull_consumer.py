@@ -101,7 +101,7 @@ class Delivery(PulledMessage):
         """See `PullConsumer.confirm`."""
         await self._source.confirm()
 
-    async def store_copy(self, subject: str, headers: Mapping[str, str]) -> None:
+    async def store_copy(self, subject: str, headers: Mapping[str, str]) -> bool:
         """Publish the payload elsewhere and wait until a stream has it.
 
         Raises:
@@ -109,6 +109,7 @@ class Delivery(PulledMessage):
         """
         # Whose copy, the caller knows; so all that one missing right concerns say the same.
         await self._source.store(subject, self.data, headers, doing="copy")
+        return True
 
 
 class PullConsumer(PullRequests):
@@ -306,6 +307,10 @@ class PullConsumer(PullRequests):
             filter=" ".join(sorted(filters)),
             one_reader=self._group is not None or self.most_in_flight == 1,
         )
+
+    async def in_the_way(self) -> int:
+        """See `Source`: the server counts what all readers have."""
+        return (await self.unanswered()).count
 
     async def unanswered(self) -> Unanswered:
         """What is delivered, to anybody, and not answered for, as the server saw it lately.

@@ -225,6 +225,10 @@ class RedisGroup:
         """See `Source`."""
         self.unanswered_before = (await self.unanswered()).count
 
+    async def in_the_way(self) -> int:
+        """See `Source`: what others have is in nobody's way."""
+        return self._answers.resting
+
     async def unanswered(self) -> Unanswered:
         """See `Source`."""
         await self._answers.confirm()
@@ -379,8 +383,8 @@ class RedisGroup:
         """See `Entry`."""
         self._answers.in_progress(entry.place)
 
-    async def store_letter(self, entry: Entry, key: str, headers: Mapping[str, str]) -> None:
+    async def store_letter(self, entry: Entry, key: str, headers: Mapping[str, str]) -> bool:
         """See `Entry`."""
         if self._link is None:
             raise self.failure or RedisError(f"{self._where}: not connected")
-        await store_letter(self._link, (self._group, self.reader), entry, key, headers)
+        return await store_letter(self._link, (self._group, self.reader), entry, key, headers)

@@ -48,7 +48,7 @@ class Answering(Protocol):
     async def confirm(self) -> None:
         """See `Source`."""
 
-    async def store_letter(self, entry: Entry, key: str, headers: Mapping[str, str]) -> None:
+    async def store_letter(self, entry: Entry, key: str, headers: Mapping[str, str]) -> bool:
         """See `Delivery.store_copy`."""
 
 
@@ -147,10 +147,13 @@ class Entry:
         """See `Source`."""
         await self._source.confirm()
 
-    async def store_copy(self, subject: str, headers: Mapping[str, str]) -> None:
+    async def store_copy(self, subject: str, headers: Mapping[str, str]) -> bool:
         """Put a copy into another stream, and acknowledge this one with it.
+
+        Returns:
+            Whether it was stored; not if another reader has acknowledged the entry meanwhile.
 
         Raises:
             OutboxError: Another reader has it, or the server is away, full, or refuses.
         """
-        await self._source.store_letter(self, subject, headers)
+        return await self._source.store_letter(self, subject, headers)

@@ -25,7 +25,7 @@ MOST_LETTERS: Final = 100_000
 
 async def store_letter(
     link: GroupLink, place: tuple[str, str], entry: Entry, key: str, headers: Mapping[str, str]
-) -> None:
+) -> bool:
     """Store a letter and acknowledge its entry in one step.
 
     Args:
@@ -34,6 +34,9 @@ async def store_letter(
         entry: What nobody can handle.
         key: Of the letters.
         headers: Of the letter.
+
+    Returns:
+        Whether it was stored; not if the entry is acknowledged already.
 
     Raises:
         OutboxError: Another reader has the entry, or the server is away, full, or refuses.
@@ -66,3 +69,4 @@ async def store_letter(
             "stored: handle them, and XTRIM it",
             reason=Reason.STREAM_REFUSED,
         )
+    return bool(found != b"DONE")
